@@ -1,0 +1,52 @@
+# What is needed: Python 3.11 or newer, make, git. Everything else is made on demand, below .venv and .tools.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint format proto lock clean
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The interpreter itself, for an activated .venv is about to be removed.
+PYTHON = $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell $(name) -c 'import sys; assert sys.version_info >= (3, 11); print(sys._base_executable)' 2>/dev/null)))
+BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
+
+help:  ## list what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+run: .venv/ready  ## start the demo: identity provider, sidecar, Envoy, upstream (ARGS=--once to try it and leave)
+	$(BIN)/authz demo $(ARGS)
+
+test: .venv/ready .tools/xds-protos  ## prove everything (ARGS="-k token" for a part)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
+
+lint: .venv/ready  ## ruff, mypy and the floors of the house
+	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
+
+format: .venv/ready  ## let ruff put the code in order
+	$(BIN)/ruff check --fix && $(BIN)/ruff format
+
+proto: .venv/ready  ## generate authz/envoy/ext_authz_pb2 from protos/
+	$(BIN)/python -m grpc_tools.protoc -I authz/envoy=protos --python_out=. --pyi_out=. authz/envoy/ext_authz.proto
+
+lock: .venv/ready  ## lock the newest releases that pyproject.toml allows
+	$(LOCK) --all-extras --group dev pyproject.toml --output-file requirements.lock
+	$(LOCK) --extra cel --constraint requirements.lock pyproject.toml --output-file deploy/requirements.lock
+
+clean:  ## remove everything that was made
+	rm -rf .venv .tools .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find authz tests -name __pycache__ -exec rm -rf {} +
+
+# The environment is made anew when the lock changes, and authz is installed in it anew when pyproject.toml does.
+.venv/locked: requirements.lock
+	@test -n "$(PYTHON)" || { echo "authz needs Python 3.11 or newer; python3 is $$(python3 --version 2>/dev/null || echo missing)" >&2; exit 1; }
+	rm -rf .venv && $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	touch $@
+
+.venv/ready: pyproject.toml .venv/locked
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Envoy's own definition of its protocol, to compare ours with. It must not share an environment with OpenTelemetry.
+.tools/xds-protos: tests/unit/envoy/official.lock .venv/locked
+	rm -rf $@ && $(BIN)/pip install --quiet --no-deps --require-hashes --requirement $< --target $@
+	touch $@
