@@ -1,0 +1,5 @@
+"""Authorization sidecar for Envoy: judges the bearer token of every request over ext_authz."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
