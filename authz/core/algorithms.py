@@ -1,0 +1,55 @@
+"""The signature algorithms that can be verified, as one table.
+
+Sources: RFC 7518 section 3.1 (HS, RS, PS, ES), RFC 8037 and RFC 9864 (EdDSA, Ed25519, Ed448), RFC 8812 (ES256K),
+RFC 9964 (ML-DSA). A name outside this table cannot be configured, and a key or token that names one is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """One algorithm: the key type it needs, the curve where there is one, and the octets of its signatures.
+
+    *signature_bytes* is None where the key decides (RSA: as long as the modulus). *order* is the order of the curve's
+    group for ECDSA, the bound of both halves of a signature. *min_secret_bytes* is RFC 7518 section 3.2's for HMAC.
+    """
+
+    kty: str
+    crv: str | None = None
+    signature_bytes: int | None = None
+    order: int | None = None
+    min_secret_bytes: int | None = None
+
+
+# FIPS 186-5 and SEC 2: group orders.
+_P256: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_P384: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+_P521: Final = 2**521 - 0x5AE79787C40D069948033FEB708F65A2FC44A36477663B851449048E16EC79BF7
+_SECP256K1: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+ALGORITHMS: Final[Mapping[str, Algorithm]] = {
+    "HS256": Algorithm("oct", signature_bytes=32, min_secret_bytes=32),
+    "HS384": Algorithm("oct", signature_bytes=48, min_secret_bytes=48),
+    "HS512": Algorithm("oct", signature_bytes=64, min_secret_bytes=64),
+    "RS256": Algorithm("RSA"),
+    "RS384": Algorithm("RSA"),
+    "RS512": Algorithm("RSA"),
+    "PS256": Algorithm("RSA"),
+    "PS384": Algorithm("RSA"),
+    "PS512": Algorithm("RSA"),
+    "ES256": Algorithm("EC", "P-256", 64, _P256),
+    "ES384": Algorithm("EC", "P-384", 96, _P384),
+    "ES512": Algorithm("EC", "P-521", 132, _P521),
+    "ES256K": Algorithm("EC", "secp256k1", 64, _SECP256K1),
+    "EdDSA": Algorithm("OKP", "Ed25519", 64),
+    "Ed25519": Algorithm("OKP", "Ed25519", 64),
+    "Ed448": Algorithm("OKP", "Ed448", 114),
+    "ML-DSA-44": Algorithm("AKP", signature_bytes=2420),
+    "ML-DSA-65": Algorithm("AKP", signature_bytes=3309),
+    "ML-DSA-87": Algorithm("AKP", signature_bytes=4627),
+}

@@ -1,0 +1,132 @@
+"""The pipeline: from a request to a decision, in one pure function.
+
+The order of judgement; the first step that fails gives the reason:
+
+ 1 the request is well formed: method, host, one canonical path
+ 2 the first rule that matches; a public one allows at once, none denies
+ 3 exactly one token
+ 4 the token's form
+ 5 its issuer is configured
+ 6 its algorithm and type are allowed for that issuer
+ 7 the issuer's keys are at hand
+ 8 exactly one usable key can be meant
+ 9 the signature verifies
+10 the claims: form, exp, nbf, iat, audience
+11 the binding to a key of the sender
+12 what the rule requires
+13 the identity headers can be written safely
+
+Steps 3 to 13 are the ones that a shadow reports without enforcing.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+
+from authz.core import policy
+from authz.core.claims import Claims, check, check_binding, check_type, read_issuer
+from authz.core.decision import Allow, Decision, Findings, deny
+from authz.core.identity import HeaderChanges
+from authz.core.issuer import Issuer
+from authz.core.keys import check_algorithm
+from authz.core.origin import require_same_origin
+from authz.core.reasons import Reason, Rejected
+from authz.core.request import Request, parse_target
+from authz.core.snapshot import Snapshot
+from authz.core.token import find_token, parse_token
+from authz.core.withhold import withhold_tokens
+
+
+def authorize(request: Request, snapshot: Snapshot, now: float) -> Decision:
+    """Decide about *request* by *snapshot* at *now*, seconds since the epoch. Total: no input raises."""
+    findings = Findings()
+    try:
+        target = parse_target(request)  # 1
+        rule, params = snapshot.policy.select(target, request.context)  # 2
+    except Rejected as rejected:
+        if snapshot.shadow_all and rejected.reason is Reason.POLICY_DENIED:
+            return _pass_in_shadow(rejected, request, snapshot, findings)
+        return deny(rejected, findings)
+    findings.rule = rule.name
+    if rule.allow is policy.Allow.PUBLIC:
+        return _allow(Reason.PUBLIC, request, snapshot, findings)
+    claims: Claims | None = None
+    try:
+        if rule.allow is policy.Allow.NOBODY:
+            raise Rejected(Reason.POLICY_DENIED, "the rule allows nobody")
+        found = find_token(request, snapshot.token.sources)  # 3
+        if found is None and rule.allow is policy.Allow.OPTIONAL:
+            return _allow(Reason.ANONYMOUS, request, snapshot, findings)
+        if found is None:
+            raise Rejected(Reason.TOKEN_MISSING, "no token in any of the configured places")
+        issuer, claims = _authenticate(found.text, request, snapshot, findings, now)  # 4 to 11
+        policy.require(rule, claims, issuer, request, params, now)  # 12
+        require_same_origin(request, found.source)
+        headers = snapshot.identity.introduce(claims)  # 13
+    except Rejected as rejected:
+        if rule.shadow or snapshot.shadow_all:
+            return _pass_in_shadow(rejected, request, snapshot, findings, claims)
+        return deny(rejected, findings)
+    return _allow(Reason.AUTHENTICATED, request, snapshot, findings, claims=claims, headers=headers)
+
+
+def _authenticate(
+    text: str, request: Request, snapshot: Snapshot, findings: Findings, now: float
+) -> tuple[Issuer, Claims]:
+    """Find out whose token *text* is, and what it proves. Raises Rejected."""
+    token = parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
+    findings.alg, findings.kid = token.alg, token.kid
+    issuer = snapshot.issuers.get(read_issuer(token))  # 5
+    if issuer is None:
+        raise Rejected(Reason.ISSUER_UNKNOWN, "iss is none of the configured issuers")
+    findings.issuer = issuer.name
+    check_algorithm(token, issuer.algorithms)  # 6
+    check_type(token, issuer.rules.token_types)
+    if issuer.keys is None:  # 7
+        raise Rejected(Reason.KEYS_UNAVAILABLE, "no keys of this issuer, or none that are fresh enough")
+    arithmetic = partial(snapshot.verify, issuer.name)
+    signed = issuer.keys.verify(token, issuer.algorithms, arithmetic=arithmetic)  # 8, 9
+    findings.remembered = signed.remembered
+    claims = check(signed, issuer.rules, now)  # 10
+    findings.subject = claims.subject
+    check_binding(claims, request.certificate)  # 11
+    return issuer, claims
+
+
+def _allow(
+    reason: Reason,
+    request: Request,
+    snapshot: Snapshot,
+    findings: Findings,
+    *,
+    claims: Claims | None = None,
+    headers: HeaderChanges | None = None,
+    shadowed: Rejected | None = None,
+) -> Allow:
+    """Let the request pass with the identity *headers*, or with all of them removed."""
+    changes = snapshot.identity.nobody if headers is None else headers
+    withheld = None
+    if not snapshot.token.forward:
+        withheld = withhold_tokens(request, snapshot.token.sources)
+    return Allow(
+        reason=reason,
+        findings=findings,
+        set_headers=changes.set + (withheld.set if withheld else ()),
+        remove_headers=changes.remove + (withheld.remove if withheld else ()),
+        drop_query=withheld.drop_query if withheld else (),
+        claims=snapshot.identity.copy(claims) if claims else {},
+        would_deny=shadowed is not None,
+        detail=shadowed.detail if shadowed else "",
+    )
+
+
+def _pass_in_shadow(
+    rejected: Rejected, request: Request, snapshot: Snapshot, findings: Findings, claims: Claims | None = None
+) -> Allow:
+    """Let pass what *rejected* would have refused; who calls is told only where the token itself was good."""
+    headers = None
+    if claims is not None:
+        with suppress(Rejected):
+            headers = snapshot.identity.introduce(claims)
+    return _allow(rejected.reason, request, snapshot, findings, claims=claims, headers=headers, shadowed=rejected)

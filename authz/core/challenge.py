@@ -1,0 +1,30 @@
+"""The `WWW-Authenticate` of a denial (RFC 6750 section 3, RFC 9470 section 3, RFC 9728 section 5.1)."""
+
+from __future__ import annotations
+
+from authz.core.decision import Deny
+from authz.core.reasons import ANSWERS
+
+
+def write_challenge(denial: Deny, *, realm: str, resource_metadata: str | None = None) -> str | None:
+    """Return the challenge for *denial*, or None where its reason has none. Nothing of the token is in it."""
+    answer = ANSWERS[denial.reason]
+    if not answer.challenge:
+        return None
+    parameters: list[tuple[str, str]] = [("realm", realm)]
+    if answer.error:
+        parameters.append(("error", answer.error))
+    if denial.scopes:
+        parameters.append(("scope", " ".join(denial.scopes)))
+    if denial.acr_values:
+        parameters.append(("acr_values", " ".join(denial.acr_values)))
+    if denial.max_age is not None:
+        parameters.append(("max_age", str(denial.max_age)))
+    if resource_metadata:
+        parameters.append(("resource_metadata", resource_metadata))
+    return "Bearer " + ", ".join(f'{name}="{_quoted(value)}"' for name, value in parameters)
+
+
+def _quoted(text: str) -> str:
+    """Escape for a quoted-string (RFC 9110 section 5.6.4)."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,263 @@
+"""What a signed payload says, checked against what its issuer may say, at one given instant.
+
+Rules of this file:
+1. Types are strict (RFC 7519 sections 2 and 4.1): a NumericDate is a finite number that is not negative, never a string
+   or a bool.
+2. Order: form, exp, nbf, iat, audience, and later the binding; the first failure is the reason.
+3. `exp` is the first instant at which a token is not valid (RFC 7519 section 4.1.4: "on or after").
+4. Only `check` makes `Claims`; policy and identity accept nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from binascii import a2b_base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote
+
+from authz.core import base64url
+from authz.core.keys import SignedPayload
+from authz.core.reasons import Reason, Rejected
+from authz.core.token import UnverifiedToken
+
+_LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
+_MEDIA_PREFIX: Final = "application/"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPath:
+    """Where a claim stands: the names to follow from the top of the payload."""
+
+    names: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> ClaimPath:
+        """Read `sub`, `realm_access.roles`, or `["https://example.com/tenant"].id` for names with dots.
+
+        Raises ValueError.
+        """
+        names, at = [], 0
+        while at < len(text):
+            match = _STEP.match(text, at)
+            bare = match["bare"] if match else None
+            if match is None or bool(match["dot"]) != (at > 0 and bare is not None) or "://" in (bare or ""):
+                raise ValueError(f'claim path cannot be read at "{text[at:]}"; write a name with dots as ["a.b"]')
+            names.append(json.loads(match["quoted"]) if bare is None else bare)
+            at = match.end()
+        if not names or "" in names:
+            raise ValueError("claim path is empty")
+        return cls(tuple(names))
+
+    def find(self, members: Mapping[str, object]) -> object:
+        """Return the value at this path, or None where there is none. JSON null counts as none."""
+        value: object = members
+        for name in self.names:
+            if not isinstance(value, dict):
+                return None
+            value = value.get(name)
+        return value
+
+
+_STEP: Final = re.compile(r'(?P<dot>\.?)(?:(?P<bare>[^.\[\]"\s]+)|\[(?P<quoted>"(?:[^"\\]|\\.)*")\])')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRules:
+    """What one issuer's tokens must say. Durations are seconds.
+
+    An empty *audiences* denies unless *any_audience* is set. *aliases* are the issuer's own names for claim paths.
+    """
+
+    issuer: str
+    audiences: frozenset[str]
+    audience_claim: str = "aud"
+    token_types: frozenset[str] = frozenset({"jwt", "at+jwt"})
+    required: tuple[str, ...] = ("exp", "sub")
+    leeway: float = 30.0
+    max_lifetime: float | None = None
+    aliases: Mapping[str, ClaimPath] = field(default_factory=dict)
+    any_audience: bool = False
+    no_expiry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Claims that may be believed: signed, in time, and for us."""
+
+    members: Mapping[str, object] = field(repr=False)
+    payload: bytes = field(repr=False)
+    audience: frozenset[str] = field(repr=False)
+    aliases: Mapping[str, ClaimPath] = field(repr=False)
+
+    @property
+    def subject(self) -> str | None:
+        """The `sub` claim."""
+        sub = self.members.get("sub")
+        return sub if isinstance(sub, str) else None
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """What was granted: `scope` (RFC 8693 section 4.2, or a list as some providers write it), else `scp`."""
+        granted = self.members.get("scope", self.members.get("scp"))
+        if isinstance(granted, str):
+            return frozenset(granted.split(" ")) - {""}
+        return frozenset(_strings(granted) or ())
+
+    def find(self, name: str, path: ClaimPath) -> object:
+        """Return what *name* means for this issuer: its alias of that name, else *path*. None where absent."""
+        return self.aliases.get(name, path).find(self.members)
+
+
+def normalize_type(typ: str | None) -> str:
+    """Return `typ` in lower case without `application/` (RFC 7515 section 4.1.9); absent counts as jwt."""
+    if typ is None:
+        return "jwt"
+    lowered = typ.lower()
+    bare = lowered.removeprefix(_MEDIA_PREFIX)
+    return lowered if "/" in bare else bare
+
+
+def check_type(token: UnverifiedToken, allowed: frozenset[str]) -> None:
+    """Refuse a `typ` that is not among *allowed*, normalized. Raises Rejected(TYP_NOT_ALLOWED)."""
+    if normalize_type(token.typ) not in allowed:
+        raise Rejected(Reason.TYP_NOT_ALLOWED, f"typ is not one of {', '.join(sorted(allowed))}")
+
+
+def read_issuer(token: UnverifiedToken) -> str:
+    """Return the `iss` that *token* claims, to know whose keys could prove it. Raises Rejected(CLAIMS_MALFORMED)."""
+    issuer = token.members.get("iss")
+    if not isinstance(issuer, str) or not issuer:
+        raise _malformed("iss is missing or not a string")
+    return issuer
+
+
+def check(signed: SignedPayload, rules: ClaimRules, now: float) -> Claims:
+    """Check the claims of *signed* at *now*, seconds since the epoch.
+
+    Raises Rejected: CLAIMS_MALFORMED, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, AUDIENCE_MISMATCH.
+    """
+    members = signed.members
+    _check_form(members, rules)
+    times = _read_times(members)
+    audience = _read_audience(members, rules.audience_claim)
+    _check_lifetime(times, rules)
+    _check_time(times, rules.leeway, now)
+    if not rules.any_audience and rules.audiences.isdisjoint(audience):
+        raise Rejected(Reason.AUDIENCE_MISMATCH, f"{rules.audience_claim} has none of the issuer's audiences")
+    return Claims(members, signed.payload, audience, rules.aliases)
+
+
+def _check_form(members: Mapping[str, object], rules: ClaimRules) -> None:
+    if members.get("iss") != rules.issuer:
+        raise Rejected(Reason.ISSUER_UNKNOWN, "iss is not the issuer whose key signed")
+    for name in ("sub", "jti"):
+        if name in members and not isinstance(members[name], str):
+            raise _malformed(f"{name} is not a string")
+    for name in rules.required:
+        if members.get(name) in (None, ""):
+            raise _malformed(f"{name} is missing")
+    events = members.get("events")
+    if isinstance(events, dict) and _LOGOUT_EVENT in events:
+        raise _malformed("a logout token (OpenID Connect Back-Channel Logout section 2.4)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """The NumericDates of a token, None where absent."""
+
+    exp: float | None
+    nbf: float | None
+    iat: float | None
+
+
+def _read_times(members: Mapping[str, object]) -> _Times:
+    return _Times(_numeric_date(members, "exp"), _numeric_date(members, "nbf"), _numeric_date(members, "iat"))
+
+
+def _check_lifetime(times: _Times, rules: ClaimRules) -> None:
+    """Refuse lifetimes that are unbounded, upside down, or longer than the issuer's tokens may have."""
+    if times.exp is None and not rules.no_expiry:
+        raise _malformed("exp is missing")
+    if times.exp is not None and times.nbf is not None and times.nbf > times.exp:
+        raise _malformed("nbf is after exp")
+    if rules.max_lifetime is not None:
+        if times.iat is None or times.exp is None:
+            raise _malformed("a bounded lifetime needs iat and exp")
+        if times.exp - times.iat > rules.max_lifetime:
+            raise _malformed(f"lifetime of {times.exp - times.iat:.0f} s, at most {rules.max_lifetime:.0f} s")
+
+
+def _check_time(times: _Times, leeway: float, now: float) -> None:
+    if times.exp is not None and now - leeway >= times.exp:
+        raise Rejected(Reason.TOKEN_EXPIRED, f"expired {now - times.exp:.0f} s ago, leeway {leeway:.0f} s")
+    for name, instant in (("nbf", times.nbf), ("iat", times.iat)):
+        if instant is not None and instant > now + leeway:
+            raise Rejected(Reason.TOKEN_NOT_YET_VALID, f"{name} is {instant - now:.0f} s ahead")
+
+
+def check_binding(claims: Claims, certificate: str) -> None:
+    """Refuse a sender-constrained token whose proof is not at hand.
+
+    `cnf` with `x5t#S256` alone is proved by the peer's *certificate* (RFC 8705 section 3.1), URL-encoded PEM as Envoy
+    sends it. Any other confirmation (RFC 7800) cannot be checked here, so a stolen token would pass: it is refused.
+
+    Raises Rejected: CLAIMS_MALFORMED, TOKEN_BOUND.
+    """
+    if "cnf" not in claims.members:
+        return
+    confirmation = claims.members["cnf"]
+    if not isinstance(confirmation, dict):
+        raise _malformed("cnf is not an object")
+    if confirmation.keys() != {"x5t#S256"}:
+        raise Rejected(Reason.TOKEN_BOUND, "cnf asks for a proof that is not checked here")
+    thumbprint = certificate_thumbprint(certificate)
+    if thumbprint is None or confirmation["x5t#S256"] != thumbprint:  # null is not the thumbprint of an unreadable one
+        raise Rejected(Reason.TOKEN_BOUND, "the peer's certificate is not the one of cnf")
+
+
+def certificate_thumbprint(certificate: str) -> str | None:
+    """Return the base64url SHA-256 of the first certificate in URL-encoded PEM; None where unreadable."""
+    match = _PEM.search(unquote(certificate))
+    try:
+        return base64url.encode(hashlib.sha256(a2b_base64(match[1])).digest()).decode() if match else None
+    except ValueError:  # binascii.Error is one
+        return None
+
+
+_PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
+
+
+def _numeric_date(members: Mapping[str, object], name: str) -> float | None:
+    value = members.get(name, _ABSENT)
+    if value is _ABSENT:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise _malformed(f"{name} is not a NumericDate")
+    return value
+
+
+def _read_audience(members: Mapping[str, object], claim: str) -> frozenset[str]:
+    """Read the audience; absent is an empty one. `aud` is checked for form also where another claim counts."""
+    for name in {"aud", claim} & members.keys():
+        if _strings(members[name]) is None:
+            raise _malformed(f"{name} is not a string or a list of strings")
+    return frozenset(_strings(members.get(claim)) or ())
+
+
+def _strings(value: object) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    return None
+
+
+def _malformed(detail: str) -> Rejected:
+    return Rejected(Reason.CLAIMS_MALFORMED, detail)
+
+
+_ABSENT: Final = object()

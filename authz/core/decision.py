@@ -1,0 +1,74 @@
+"""The answer to one request, with what those who report it need to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from authz.core.reasons import Reason, Rejected
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the pipeline learned on its way, in the order it learned it; None is what it never reached.
+
+    *rule* and *issuer* are configured names. *alg*, *kid* and *subject* come from a token: *subject* only from a
+    verified one, the others are anybody's text until *remembered* (whether the signature was, or False) is set.
+    """
+
+    rule: str | None = None
+    issuer: str | None = None
+    alg: str | None = None
+    kid: str | None = None
+    remembered: bool | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allow:
+    """Let the request pass, with headers overwritten and removed; no name is in both.
+
+    *would_deny* marks what a shadow only reports: then *reason* and *detail* are the refusal's. *claims* are for
+    Envoy's dynamic metadata, *drop_query* names parameters that the upstream shall not see.
+    """
+
+    reason: Reason
+    findings: Findings
+    set_headers: tuple[tuple[str, str], ...] = ()
+    remove_headers: tuple[str, ...] = ()
+    drop_query: tuple[str, ...] = ()
+    claims: Mapping[str, object] = field(default_factory=dict, repr=False)
+    would_deny: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Refuse the request. *detail* is for the operator; the other fields say what would have sufficed."""
+
+    reason: Reason
+    findings: Findings = field(default_factory=Findings)
+    detail: str = ""
+    scopes: tuple[str, ...] = ()
+    acr_values: tuple[str, ...] = ()
+    max_age: int | None = None
+
+
+Decision = Allow | Deny
+
+
+def deny(rejected: Rejected, findings: Findings) -> Deny:
+    """Make the denial that *rejected* calls for; the only maker of denials in the pipeline."""
+    return Deny(rejected.reason, findings, rejected.detail, rejected.scopes, rejected.acr_values, rejected.max_age)
+
+
+def await_keys(denial: Deny) -> Deny:
+    """Turn "no such key" into "try again" while a refresh that could bring the key is under way."""
+    return replace(denial, reason=Reason.KEYS_UNAVAILABLE, detail="the key may be new: a refresh is under way")
+
+
+def outcome(decision: Decision) -> str:
+    """Name the outcome of *decision* in one word: allow, deny or would_deny."""
+    if isinstance(decision, Allow):
+        return "would_deny" if decision.would_deny else "allow"
+    return "deny"

@@ -1,0 +1,193 @@
+"""Tell the upstream who is calling, in headers that nobody else can write.
+
+Rules of this file:
+1. Every header that we may set is set or removed on every allowed request, whoever calls.
+2. Servers that read `_` as `-` (CGI and its heirs) meet one name in several spellings: each is listed, always, because
+   Envoy may not show us what the client sent.
+3. No name is both set and removed: Envoy sets first and removes last.
+4. A value is visible ASCII and spaces inside, or it is not sent; empty values remove the header, since Envoy cannot
+   blank one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, assert_never
+from urllib.parse import quote
+
+from authz.core import base64url
+from authz.core.claims import ClaimPath, Claims
+from authz.core.reasons import Reason, Rejected
+
+MAX_SEPARATORS: Final = 5  # `-` and `_` in a name: 32 spellings
+MAX_HEADERS_BYTES: Final = 8192  # names and values of all injected headers together
+
+_SAFE: Final = frozenset(map(chr, range(0x20, 0x7F)))
+_UNESCAPED: Final = "".join(sorted(_SAFE - {"%"}))
+
+
+class UnsafeValues(StrEnum):
+    """What becomes of a value that no header can carry as it is."""
+
+    DENY = "deny"
+    ENCODE = "encode"
+
+
+class Format(StrEnum):
+    """How a claim is written: a scalar as text, or anything as JSON, plain or in base64url."""
+
+    TEXT = "text"
+    JSON = "json"
+    BASE64URL = "base64url"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimHeader:
+    """A header from the claim *name* at *path*; *join*, where given, stands between the elements of a list."""
+
+    header: str
+    name: str
+    path: ClaimPath
+    format: Format = Format.TEXT
+    join: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadHeader:
+    """A header with the whole signed payload, in base64url or as JSON."""
+
+    header: str
+    format: Format = Format.BASE64URL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConstantHeader:
+    """A header with a fixed value, sent for whoever is authenticated."""
+
+    header: str
+    value: str
+
+
+HeaderRule = ClaimHeader | PayloadHeader | ConstantHeader
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderChanges:
+    """Headers to set, overwriting, and names to remove. No name is in both."""
+
+    set: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedClaim:
+    """A claim that goes into Envoy's dynamic metadata."""
+
+    name: str
+    path: ClaimPath
+
+
+class Identity:
+    """Which headers tell who is calling, and which claims are copied for Envoy."""
+
+    def __init__(
+        self,
+        headers: tuple[HeaderRule, ...] = (),
+        *,
+        copied: tuple[CopiedClaim, ...] = (),
+        unsafe_values: UnsafeValues = UnsafeValues.DENY,
+    ) -> None:
+        self._headers: Final = headers
+        self._copied: Final = copied
+        self._encode: Final = unsafe_values is UnsafeValues.ENCODE
+        self._spellings: Final = tuple(dict.fromkeys(name for rule in headers for name in spellings(rule.header)))
+        self.nobody: Final = HeaderChanges(remove=self._spellings)
+
+    def introduce(self, claims: Claims) -> HeaderChanges:
+        """Write the headers for the bearer of *claims*. Raises Rejected(HEADER_UNSAFE)."""
+        written: dict[str, str] = {}
+        size = 0
+        for rule in self._headers:
+            value = self._write(rule, claims)
+            if value:
+                written[rule.header] = value
+                size += len(rule.header) + len(value)
+        if size > MAX_HEADERS_BYTES:
+            raise Rejected(Reason.HEADER_UNSAFE, f"identity headers of {size} octets, at most {MAX_HEADERS_BYTES}")
+        return HeaderChanges(tuple(written.items()), tuple(name for name in self._spellings if name not in written))
+
+    def copy(self, claims: Claims) -> dict[str, object]:
+        """Return the claims that Envoy's dynamic metadata carries, absent ones left out."""
+        found = ((copied.name, claims.find(copied.name, copied.path)) for copied in self._copied)
+        return {name: value for name, value in found if value is not None}
+
+    def _write(self, rule: HeaderRule, claims: Claims) -> str:
+        match rule:
+            case ConstantHeader():
+                return rule.value
+            case PayloadHeader(format=Format.BASE64URL):
+                return base64url.encode(claims.payload).decode()
+            case PayloadHeader():
+                return self._safe(_json(claims.members), rule.header)
+            case ClaimHeader():
+                value = claims.find(rule.name, rule.path)
+                return "" if value is None else self._write_claim(rule, value)
+            case _:
+                assert_never(rule)
+
+    def _write_claim(self, rule: ClaimHeader, value: object) -> str:
+        if rule.format is Format.BASE64URL:
+            return base64url.encode((value if isinstance(value, str) else _json(value)).encode()).decode()
+        if rule.format is Format.JSON:
+            return self._safe(_json(value), rule.header)
+        if isinstance(value, list) and rule.join is not None:
+            return rule.join.join(self._element(item, rule.header, rule.join) for item in value)
+        return self._safe(_scalar(value, rule.header), rule.header)
+
+    def _element(self, value: object, header: str, join: str) -> str:
+        """Write one element of a list so that it can never be read as two."""
+        text = _scalar(value, header)
+        if not text or join in text:
+            if not self._encode or not text:
+                raise _unsafe(header, "an element is empty or contains what joins the list")
+            return quote(text, safe="".join(_SAFE - {"%"} - set(join)))
+        return self._safe(text, header)
+
+    def _safe(self, text: str, header: str) -> str:
+        if self._encode:
+            encoded = quote(text, safe=_UNESCAPED)
+            # A space at either end would be trimmed on the way (RFC 9110 section 5.5).
+            head, tail = len(encoded) - len(encoded.lstrip(" ")), len(encoded) - len(encoded.rstrip(" "))
+            return "%20" * len(encoded) if head == len(encoded) else "%20" * head + encoded.strip(" ") + "%20" * tail
+        if not _SAFE.issuperset(text) or text != text.strip(" "):
+            raise _unsafe(header, "the value has characters that a header cannot carry")
+        return text
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """Return *name* and every other way to write it with `-` and `_`. Raises ValueError above MAX_SEPARATORS."""
+    parts = name.replace("_", "-").split("-")
+    if len(parts) - 1 > MAX_SEPARATORS:
+        raise ValueError(f"{name} has {len(parts) - 1} separators, at most {MAX_SEPARATORS}")
+    marks = itertools.product("-_", repeat=len(parts) - 1)
+    return tuple("".join(itertools.chain(*zip(parts, (*choice, ""), strict=True))) for choice in marks)
+
+
+def _scalar(value: object, header: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return _json(value)
+    raise _unsafe(header, "the claim is a list or an object, and no form is configured for it")
+
+
+def _json(value: object | Mapping[str, object]) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _unsafe(header: str, why: str) -> Rejected:
+    return Rejected(Reason.HEADER_UNSAFE, f"{header}: {why}")

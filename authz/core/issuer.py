@@ -1,0 +1,18 @@
+"""One trusted identity provider, as a snapshot knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from authz.core.claims import ClaimRules
+from authz.core.keys import KeySet
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """The issuer configured as *name*. *keys* is None before the first good set, and past the last."""
+
+    name: str
+    algorithms: frozenset[str]
+    rules: ClaimRules
+    keys: KeySet | None = None

@@ -1,0 +1,278 @@
+"""Key sets: read them, choose the one key that a token can mean, verify the signature.
+
+Rules of this file:
+1. An unfit key is set aside with its reason; only an unusable document fails as a whole.
+2. Exactly one key may match. A token never chooses by trying, and none is tried in turn.
+3. One key, one algorithm: the key's `alg`, or what its type and curve leave open (RFC 8725 section 3.1).
+4. Lengths and ranges of a signature are checked before the library sees it.
+5. This is the only file of the project, the demo aside, that knows the JOSE library.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwcrypto.jwa import JWA
+from jwcrypto.jwk import JWK
+
+from authz.core.algorithms import ALGORITHMS
+from authz.core.reasons import Reason, Rejected
+from authz.core.strictjson import parse_object
+from authz.core.token import MAX_KID_CHARS, UnverifiedToken
+from authz.core.vetting import Unfit, Vetted, vet
+
+MAX_KEYS: Final = 64
+_RSA_DEFAULT: Final = "RS256"
+_HMAC_DEFAULT: Final = "HS256"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One usable key. *thumbprint* is RFC 7638's, *bits* its size; *alg* is None where the JWK names none."""
+
+    kid: str | None
+    thumbprint: str
+    kty: str
+    crv: str | None
+    alg: str | None
+    bits: int
+    _jwk: JWK = field(repr=False, compare=False)
+
+    def serves(self, alg: str, algorithms: frozenset[str]) -> bool:
+        """Tell whether this is a key for *alg*, at an issuer that may use *algorithms*."""
+        if self.alg is not None:
+            return self.alg == alg
+        wanted = ALGORITHMS[alg]
+        if (wanted.kty, wanted.crv) != (self.kty, self.crv):
+            return False
+        if self.kty == "RSA":
+            return alg == _only(algorithms, "RSA", _RSA_DEFAULT)
+        if self.kty == "oct":
+            # RFC 7518 section 3.2: a secret at least as long as the hash.
+            return alg == _only(algorithms, "oct", _HMAC_DEFAULT) and self.bits >= 8 * (wanted.min_secret_bytes or 0)
+        return True
+
+
+def _only(algorithms: frozenset[str], kty: str, default: str) -> str:
+    """Return the issuer's only algorithm for *kty*, or *default* where it has several."""
+    of_type = [alg for alg in algorithms if ALGORITHMS[alg].kty == kty]
+    return of_type[0] if len(of_type) == 1 else default
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedKey:
+    """A key of a document that may not be used, and why."""
+
+    kid: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPayload:
+    """A payload whose signature verified. Only `KeySet.verify` makes one.
+
+    *remembered* tells that the arithmetic was done before.
+    """
+
+    token: UnverifiedToken = field(repr=False)
+    key: Key
+    remembered: bool
+
+    @property
+    def payload(self) -> bytes:
+        """The octets that were signed."""
+        return self.token.payload
+
+    @property
+    def members(self) -> dict[str, object]:
+        """The payload as a JSON object. Raises Rejected(CLAIMS_MALFORMED)."""
+        return self.token.members
+
+
+def check_algorithm(token: UnverifiedToken, algorithms: frozenset[str]) -> None:
+    """Refuse an `alg` that is not among *algorithms*, compared case by case. Raises Rejected(ALG_NOT_ALLOWED)."""
+    if token.alg not in algorithms or token.alg not in ALGORITHMS:
+        raise Rejected(Reason.ALG_NOT_ALLOWED, "alg is not allowed for this issuer")
+
+
+def check_signature(key: Key, token: UnverifiedToken) -> bool:
+    """Do the arithmetic. Returns False: nothing was remembered.
+
+    Raises Rejected(SIGNATURE_INVALID).
+    """
+    algorithm = ALGORITHMS[token.alg]
+    signature = token.signature
+    expected = (key.bits + 7) // 8 if algorithm.signature_bytes is None else algorithm.signature_bytes
+    if len(signature) != expected:
+        raise _bad_signature(f"signature of {len(signature)} octets, not {expected}")
+    if algorithm.order is not None:
+        # RFC 7518 section 3.4 and FIPS 186-5 section 6.4.2: 0 < r, s < n (CVE-2022-21449: zero passed for any key).
+        half = expected // 2
+        r, s = int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big")
+        if not (0 < r < algorithm.order and 0 < s < algorithm.order):
+            raise _bad_signature("r or s out of range")
+    try:
+        _ARITHMETIC[token.alg].verify(key._jwk, token.signing_input, signature)  # noqa: SLF001 - same file
+    except Exception as error:  # foreign exceptions of every kind stop here, and nothing but success passes
+        raise _bad_signature("signature does not verify") from error
+    return False
+
+
+class _Arithmetic(Protocol):
+    """What the library's algorithms have in common; its stubs leave it out."""
+
+    def verify(self, key: JWK, payload: bytes, signature: bytes, /) -> None: ...
+
+
+_ARITHMETIC: Final = {alg: cast("_Arithmetic", JWA.signing_alg(alg)) for alg in ALGORITHMS}
+
+
+def _bad_signature(detail: str) -> Rejected:
+    return Rejected(Reason.SIGNATURE_INVALID, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """An immutable set of keys: the usable ones and those set aside."""
+
+    keys: tuple[Key, ...]
+    set_aside: tuple[RejectedKey, ...] = ()
+    _by_kid: Mapping[str, tuple[Key, ...]] = field(init=False, repr=False, compare=False)
+    _unusable_kids: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_kid: defaultdict[str, tuple[Key, ...]] = defaultdict(tuple)
+        for key in self.keys:
+            if key.kid is not None:
+                by_kid[key.kid] += (key,)
+        object.__setattr__(self, "_by_kid", dict(by_kid))
+        object.__setattr__(self, "_unusable_kids", frozenset(key.kid for key in self.set_aside if key.kid is not None))
+
+    @property
+    def rejected(self) -> list[tuple[str | None, str]]:
+        """The keys set aside, as pairs of key id (None where there is none) and reason."""
+        return [(key.kid, key.why) for key in self.set_aside]
+
+    @classmethod
+    def from_json(cls, document: str | bytes, *, local: bool = False, max_keys: int = MAX_KEYS) -> KeySet:
+        """Read a JWK Set (RFC 7517 section 5), each key alone. *local* lets symmetric keys in.
+
+        Raises ValueError when the document itself is unusable.
+        """
+        members = parse_object(document.encode() if isinstance(document, str) else document)
+        entries = members.get("keys")
+        if not isinstance(entries, list):
+            raise ValueError("the document has no array `keys`")  # noqa: TRY004 - bad data
+        if len(entries) > max_keys:
+            raise ValueError(f"{len(entries)} keys, at most {max_keys}")
+        usable: dict[tuple[object, ...], Key] = {}
+        set_aside: list[RejectedKey] = []
+        for entry in entries:
+            kid = _read_kid(entry)
+            try:
+                key = _import_key(entry, kid, local=local)
+            except Unfit as unfit:
+                set_aside.append(RejectedKey(kid, str(unfit)))
+            else:
+                usable[key.kid, key.thumbprint, key.alg] = key  # identical duplicates count once
+        return cls(tuple(usable.values()), tuple(set_aside))
+
+    def block(self, names: Iterable[str]) -> KeySet:
+        """Return this set without the keys whose key id or thumbprint is among *names*."""
+        blocked = frozenset(names)
+        hit = [key for key in self.keys if key.kid in blocked or key.thumbprint in blocked]
+        if not hit:
+            return self
+        return KeySet(
+            tuple(key for key in self.keys if key not in hit),
+            self.set_aside + tuple(RejectedKey(key.kid, "blocked by configuration") for key in hit),
+        )
+
+    def select(self, token: UnverifiedToken, algorithms: frozenset[str]) -> Key:
+        """Choose the one key that *token* can mean.
+
+        Raises Rejected: KEY_NOT_FOUND, KEY_UNUSABLE, KEY_AMBIGUOUS.
+        """
+        named = self.keys if token.kid is None else self._by_kid.get(token.kid, ())
+        serving = [key for key in named if key.serves(token.alg, algorithms)]
+        if len(serving) == 1:
+            return serving[0]
+        if serving:
+            raise Rejected(Reason.KEY_AMBIGUOUS, f"{len(serving)} keys could be meant")
+        if token.kid is None:
+            if self.set_aside:
+                raise Rejected(Reason.KEY_UNUSABLE, "no key id, and no usable key of this alg")
+            raise Rejected(Reason.KEY_NOT_FOUND, "no key id, and no key of this alg")
+        if named:
+            raise Rejected(Reason.KEY_UNUSABLE, "the key with this id is not for this alg")
+        if token.kid in self._unusable_kids:
+            why = next(key.why for key in self.set_aside if key.kid == token.kid)
+            raise Rejected(Reason.KEY_UNUSABLE, f"the key with this id was set aside: {why}")
+        raise Rejected(Reason.KEY_NOT_FOUND, "no key with this id")
+
+    def verify(
+        self,
+        token: UnverifiedToken,
+        algorithms: Iterable[str],
+        *,
+        arithmetic: Callable[[Key, UnverifiedToken], bool] = check_signature,
+    ) -> SignedPayload:
+        """Verify *token* under the one key that it can mean, at an issuer that may use *algorithms*.
+
+        *arithmetic* raises where the signature is wrong, and tells whether it remembered instead of computing.
+
+        Raises Rejected: ALG_NOT_ALLOWED, KEY_NOT_FOUND, KEY_UNUSABLE, KEY_AMBIGUOUS, SIGNATURE_INVALID.
+        """
+        allowed = frozenset(algorithms) & ALGORITHMS.keys()
+        check_algorithm(token, allowed)
+        key = self.select(token, allowed)
+        return SignedPayload(token, key, remembered=arithmetic(key, token))
+
+
+def _read_kid(entry: object) -> str | None:
+    kid = entry.get("kid") if isinstance(entry, dict) else None
+    if not isinstance(kid, str):
+        return None
+    if len(kid) > MAX_KID_CHARS:
+        raise ValueError(f"a key id of {len(kid)} characters, at most {MAX_KID_CHARS}")
+    return kid
+
+
+def _import_key(entry: object, kid: str | None, *, local: bool) -> Key:
+    """Vet and import one entry of a set. Raises Unfit."""
+    if not isinstance(entry, dict):
+        raise Unfit("not a JSON object")
+    if "kid" in entry and kid is None:
+        raise Unfit("kid is not a string")
+    vetted = vet(entry, local=local)
+    try:
+        jwk = JWK(**vetted.material)
+        jwk.get_op_key("verify")  # builds the key now: a point off its curve must not wait for the first token
+    except Exception as error:  # the library raises exceptions of many families for bad keys
+        raise Unfit("the key's numbers make no key") from error
+    if "x5c" in entry:
+        _check_certificate(entry["x5c"], jwk)
+    return _key(kid, vetted, jwk)
+
+
+def _key(kid: str | None, vetted: Vetted, jwk: JWK) -> Key:
+    return Key(kid, jwk.thumbprint(), vetted.kty, vetted.crv, vetted.alg, vetted.bits, jwk)
+
+
+def _check_certificate(chain: object, jwk: JWK) -> None:
+    """RFC 7517 section 4.7: the first certificate of `x5c` holds the same key. It is not a reason to trust it."""
+    if not isinstance(chain, list) or not chain or not isinstance(chain[0], str):
+        raise Unfit("x5c is not a list of certificates")
+    try:
+        certificate = x509.load_der_x509_certificate(b64decode(chain[0], validate=True))
+        held = certificate.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    except Exception as error:  # UnsupportedAlgorithm and InvalidVersion are no ValueErrors
+        raise Unfit("x5c holds no readable certificate") from error
+    if held != jwk.export_to_pem():
+        raise Unfit("x5c holds another key")

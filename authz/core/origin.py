@@ -1,0 +1,50 @@
+"""Same-origin proof for tokens in cookies: a browser sends cookies with requests that other sites make it send."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from authz.core.reasons import Reason, Rejected
+from authz.core.request import Request
+from authz.core.token import CookieSource, Source
+
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1; TRACE is not for browsers
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+def require_same_origin(request: Request, source: Source) -> None:
+    """Refuse an unsafe method with a cookie token that no header proves to come from the same origin.
+
+    `Sec-Fetch-Site` (Fetch Metadata) and `Origin` (RFC 6454) must agree where both are there; with neither it is
+    refused. A WebSocket handshake is a GET, yet opens a channel that another site could drive: it counts as unsafe.
+
+    Raises Rejected(POLICY_DENIED).
+    """
+    if not isinstance(source, CookieSource):
+        return
+    if request.method in _SAFE_METHODS and "websocket" not in request.headers.get("upgrade", "").lower():
+        return
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    proved = site is not None or origin is not None
+    if not proved or site not in {None, "same-origin"} or (origin is not None and not _is_own(origin, request)):
+        raise Rejected(Reason.POLICY_DENIED, "a token in a cookie came without proof of the same origin")
+
+
+def _is_own(origin: str, request: Request) -> bool:
+    """Tell whether *origin* names the host and port that the request asks for.
+
+    The scheme decides only the default port, and must be https where Envoy itself saw https: in front of a proxy that
+    ends TLS, Envoy sees http.
+    """
+    try:
+        ours, theirs = urlsplit(f"//{request.host}"), urlsplit(origin)
+        default = _DEFAULT_PORTS.get(theirs.scheme)
+        same = default is not None and ours.hostname == theirs.hostname
+        return (
+            same
+            and (ours.port or default) == (theirs.port or default)
+            and (theirs.scheme == "https" or request.scheme != "https")
+        )
+    except ValueError:
+        return False

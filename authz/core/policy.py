@@ -1,0 +1,361 @@
+"""Rules: which one a request meets, and what it asks of the claims.
+
+Rules of this file:
+1. The first rule that matches decides; no match denies.
+2. Paths are compared segment by segment, percent-decoded, a trailing slash aside; hosts without port, case and final
+   dot.
+3. All parts of a requirement must hold. An empty one cannot be built: nothing to ask is never asked by mistake.
+4. Order of a refusal: step-up, scopes, issuer, claims, condition, audience.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Protocol
+
+from authz.core.claims import ClaimPath, Claims
+from authz.core.issuer import Issuer
+from authz.core.reasons import Reason, Rejected
+from authz.core.request import Request, Spelling, Target, refuse_spellings
+
+Scalar = str | int | float | bool
+Params = dict[str, str]
+
+
+class Allow(StrEnum):
+    """Whom a rule lets in: everybody unseen, everybody with good or no credentials, the authenticated, or nobody."""
+
+    PUBLIC = "public"
+    OPTIONAL = "optional"
+    AUTHENTICATED = "authenticated"
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class PathTemplate:
+    """Segments to compare with: a text, or None for one of the *params*; *rest* for a final `/**`."""
+
+    text: str
+    segments: tuple[str | None, ...]
+    params: tuple[str, ...]
+    rest: bool
+
+    @classmethod
+    def parse(cls, text: str) -> PathTemplate:
+        """Read `/orders`, `/orders/{id}` or `/orders/**`; a rule's path is written decoded.
+
+        Raises ValueError.
+        """
+        if not text.startswith("/"):
+            raise ValueError("a path begins with /")
+        if not text.isprintable() or any(mark in text for mark in "?#\\%;"):
+            raise ValueError(
+                "a path has no query, fragment, backslash, semicolon or percent-encoding; write it decoded"
+            )
+        body, rest = (text[:-3], True) if text.endswith("/**") else (text, False)
+        parts = body.strip("/").split("/") if body.strip("/") else []
+        segments: list[str | None] = []
+        params: list[str] = []
+        for part in parts:
+            if part in {"", ".", ".."}:
+                raise ValueError("a path has no empty and no dot segments")
+            if match := _PARAM.fullmatch(part):
+                segments.append(None)
+                params.append(match[1])
+            elif any(mark in part for mark in "{}*"):
+                raise ValueError(f'"{part}" is no segment: write {{name}} for a whole segment, and ** at the end only')
+            else:
+                segments.append(part)
+        if len(set(params)) != len(params):
+            raise ValueError("a parameter is named twice")
+        return cls(text, tuple(segments), tuple(params), rest)
+
+    def bind(self, segments: tuple[str, ...]) -> Params:
+        """Return the parameters of a path that this template matched."""
+        values = (value for value, template in zip(segments, self.segments, strict=False) if template is None)
+        return dict(zip(self.params, values, strict=True))
+
+
+_PARAM: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class HostPattern:
+    """A host name; with *wildcard*, every name that ends in it after at least one more label."""
+
+    name: str
+    wildcard: bool
+
+    @classmethod
+    def parse(cls, text: str) -> HostPattern:
+        """Read `api.example.com` or `*.example.com`, without port. Raises ValueError."""
+        wildcard = text.startswith("*.")
+        name = text.removeprefix("*.").lower().removesuffix(".")
+        if not _HOST_NAME.fullmatch(name):
+            raise ValueError("a host is a name or an address without port, such as api.example.com or *.example.com")
+        return cls(name, wildcard)
+
+
+_HOST_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """The conditions under which a rule speaks: all of them. An empty *hosts*, *methods* or *context* asks nothing."""
+
+    paths: tuple[PathTemplate, ...]
+    hosts: tuple[HostPattern, ...] = ()
+    methods: frozenset[str] = frozenset()
+    context: Mapping[str, str] = field(default_factory=dict)
+    case_insensitive: bool = False
+
+
+class Condition(Protocol):
+    """An expression over the request and its claims, compiled and checked beforehand."""
+
+    def holds(self, request: Request, params: Params, claims: Claims) -> bool:
+        """Evaluate the expression; whatever it raises is a denial."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequirement:
+    """Values that the claim *name*, found at *path*, must have: one of them, or *every* one."""
+
+    name: str
+    path: ClaimPath
+    values: tuple[Scalar, ...]
+    every: bool = False
+
+    def is_met(self, claims: Claims) -> bool:
+        """Compare with type: `1`, `"1"` and `true` are three values. Of a list claim, any element counts."""
+        found = claims.find(self.name, self.path)
+        held = [_typed(item) for item in (found if isinstance(found, list) else [found])]
+        wanted = [_typed(value) for value in self.values]
+        return bool(wanted) and (all if self.every else any)(value in held for value in wanted)
+
+
+def _typed(value: object) -> tuple[str, object]:
+    """Pair a value with its JSON type: Python holds True == 1 == 1.0."""
+    if isinstance(value, bool):
+        return "boolean", value
+    if isinstance(value, int | float):
+        return "number", value
+    return ("string", value) if isinstance(value, str) else ("other", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """What a rule asks of whoever is authenticated: all of it. *max_age* is seconds since `auth_time`."""
+
+    issuers: frozenset[str] = frozenset()
+    audiences: frozenset[str] = frozenset()
+    scopes: tuple[str, ...] = ()
+    any_scope: tuple[str, ...] = ()
+    claims: tuple[ClaimRequirement, ...] = ()
+    acr: tuple[str, ...] = ()
+    amr: tuple[str, ...] = ()
+    max_age: float | None = None
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One route rule. *shadow* reports what it would deny and lets it pass."""
+
+    name: str
+    match: Match
+    allow: Allow = Allow.AUTHENTICATED
+    requirements: Requirements = field(default_factory=Requirements)
+    accept: frozenset[Spelling] = frozenset()
+    shadow: bool = False
+
+
+def require(rule: Rule, claims: Claims, issuer: Issuer, request: Request, params: Params, now: float) -> None:
+    """Refuse *claims* of *issuer* that do not meet what *rule* asks at *now*.
+
+    Raises Rejected: STEP_UP_REQUIRED, INSUFFICIENT_SCOPE, POLICY_DENIED, AUDIENCE_MISMATCH.
+    """
+    wanted = rule.requirements
+    _require_step_up(wanted, claims, issuer.rules.leeway, now)
+    granted = claims.scopes
+    missing = tuple(scope for scope in wanted.scopes if scope not in granted)
+    if missing or (wanted.any_scope and granted.isdisjoint(wanted.any_scope)):
+        raise Rejected(
+            Reason.INSUFFICIENT_SCOPE,
+            f"scope lacks {' '.join(missing) or 'one of ' + ' '.join(wanted.any_scope)}",
+            scopes=wanted.scopes or wanted.any_scope,
+        )
+    if wanted.issuers and issuer.name not in wanted.issuers:
+        raise Rejected(Reason.POLICY_DENIED, f"issuer {issuer.name} is not among the rule's")
+    for requirement in wanted.claims:
+        if not requirement.is_met(claims):
+            raise Rejected(Reason.POLICY_DENIED, f"claim {requirement.name} has not what the rule asks")
+    if wanted.condition is not None and not _holds(wanted.condition, request, params, claims):
+        raise Rejected(Reason.POLICY_DENIED, "the rule's condition does not hold")
+    if wanted.audiences and wanted.audiences.isdisjoint(claims.audience):
+        raise Rejected(Reason.AUDIENCE_MISMATCH, "the audience has none of the rule's audiences")
+
+
+def _require_step_up(wanted: Requirements, claims: Claims, leeway: float, now: float) -> None:
+    """RFC 9470: how, and how long ago, the user was authenticated."""
+    members = claims.members
+    failed = None
+    if wanted.acr and members.get("acr") not in wanted.acr:
+        failed = "acr"
+    if wanted.amr:
+        methods = members.get("amr")
+        if not isinstance(methods, list) or not any(method in methods for method in wanted.amr):
+            failed = "amr"
+    if wanted.max_age is not None:
+        at = members.get("auth_time")
+        if (
+            isinstance(at, bool)
+            or not isinstance(at, int | float)
+            or not now - leeway - wanted.max_age <= at <= now + leeway
+        ):
+            failed = "auth_time"
+    if failed:
+        raise Rejected(
+            Reason.STEP_UP_REQUIRED,
+            f"{failed} is not what the rule asks",
+            acr_values=wanted.acr,
+            max_age=None if wanted.max_age is None else int(wanted.max_age),
+        )
+
+
+def _holds(condition: Condition, request: Request, params: Params, claims: Claims) -> bool:
+    try:
+        return condition.holds(request, params, claims) is True
+    except Exception as error:  # an expression may fail in as many ways as it can be written; each is a no
+        raise Rejected(Reason.POLICY_DENIED, f"the rule's condition failed: {type(error).__name__}") from error
+
+
+class _Node:
+    """One segment deep in the index: what may follow, and which rules end here."""
+
+    __slots__ = ("ends", "literals", "parameter", "rests")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node] = {}
+        self.parameter: _Node | None = None
+        self.ends: list[_Entry] = []
+        self.rests: list[_Entry] = []
+
+
+_Entry = tuple[int, Rule, PathTemplate]
+
+
+class Policy:
+    """All rules, indexed by host and path so that ten thousand cost about what ten cost."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules: Final = tuple(rules)
+        if not self.rules:
+            raise ValueError("a policy without rules")
+        self._exact: dict[str, _Tree] = {}
+        self._below: dict[str, _Tree] = {}
+        self._anywhere: Final = _Tree()
+        for position, rule in enumerate(self.rules):
+            for tree in self._trees_for(rule):
+                tree.add(position, rule)
+
+    def _trees_for(self, rule: Rule) -> Iterable[_Tree]:
+        if not rule.match.hosts:
+            return [self._anywhere]
+        return [
+            (self._below if host.wildcard else self._exact).setdefault(host.name, _Tree()) for host in rule.match.hosts
+        ]
+
+    def select(self, target: Target, context: Mapping[str, str]) -> tuple[Rule, Params]:
+        """Return the first rule that matches, and the parameters of its path.
+
+        Raises Rejected: POLICY_DENIED where none does, PATH_AMBIGUOUS where the rule does not accept the path's
+        spelling.
+        """
+        best: _Entry | None = None
+        for tree in self._trees_of(target.host):
+            for entry in tree.find(target.path.segments):
+                if (best is None or entry[0] < best[0]) and _speaks(entry[1], target.method, context):
+                    best = entry
+                    break
+        refuse_spellings(target.path, accepted=best[1].accept if best else frozenset())
+        if best is None:
+            raise Rejected(Reason.POLICY_DENIED, "no rule matches")
+        return best[1], best[2].bind(target.path.segments)
+
+    def _trees_of(self, host: str) -> Iterable[_Tree]:
+        if (exact := self._exact.get(host)) is not None:
+            yield exact
+        if self._below:
+            _, _, parent = host.partition(".")
+            while parent:
+                if (below := self._below.get(parent)) is not None:
+                    yield below
+                _, _, parent = parent.partition(".")
+        yield self._anywhere
+
+
+def _speaks(rule: Rule, method: str, context: Mapping[str, str]) -> bool:
+    match = rule.match
+    if match.methods and method not in match.methods:
+        return False
+    return all(context.get(name) == value for name, value in match.context.items())
+
+
+class _Tree:
+    """The rules of one host pattern by path; those that ignore case stand apart."""
+
+    __slots__ = ("_folded", "_root")
+
+    def __init__(self) -> None:
+        self._root = _Node()
+        self._folded: _Node | None = None
+
+    def add(self, position: int, rule: Rule) -> None:
+        fold = rule.match.case_insensitive
+        if fold and self._folded is None:
+            self._folded = _Node()
+        for template in rule.match.paths:
+            node = self._folded if fold and self._folded else self._root
+            for segment in template.segments:
+                if segment is None:
+                    node.parameter = node.parameter or _Node()
+                    node = node.parameter
+                else:
+                    node = node.literals.setdefault(segment.casefold() if fold else segment, _Node())
+            (node.rests if template.rest else node.ends).append((position, rule, template))
+
+    def find(self, segments: tuple[str, ...]) -> list[_Entry]:
+        """Return every rule whose path matches, in the order of the file."""
+        found: list[_Entry] = []
+        _collect(self._root, segments, found)
+        if self._folded is not None:
+            _collect(self._folded, tuple(segment.casefold() for segment in segments), found)
+        found.sort(key=_position)
+        return found
+
+
+def _position(entry: _Entry) -> int:
+    return entry[0]
+
+
+def _collect(root: _Node, segments: tuple[str, ...], found: list[_Entry]) -> None:
+    """Walk all nodes that *segments* lead to; a path never visits more nodes than rules made."""
+    level = [root]
+    for segment in segments:
+        following: list[_Node] = []
+        for node in level:
+            found += node.rests
+            if (literal := node.literals.get(segment)) is not None:
+                following.append(literal)
+            if node.parameter is not None and segment:
+                following.append(node.parameter)
+        if not following:
+            return
+        level = following
+    for node in level:
+        found += node.rests
+        found += node.ends

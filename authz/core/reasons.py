@@ -1,0 +1,144 @@
+"""The closed vocabulary of decisions, and what each of its words means on the wire.
+
+Rules of this file:
+1. Every decision has exactly one `Reason`; it is the metric label, the log field and the span attribute.
+2. Every reason has exactly one `Answer`; a denial is never built from anything else.
+3. A client sees the answer, an operator sees the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Reason(StrEnum):
+    """Why a request was allowed or denied."""
+
+    AUTHENTICATED = "authenticated"
+    ANONYMOUS = "anonymous"
+    PUBLIC = "public"
+
+    TOKEN_MISSING = "token_missing"
+    TOKEN_MULTIPLE = "token_multiple"
+    TOKEN_MALFORMED = "token_malformed"
+    TOKEN_TOO_LARGE = "token_too_large"
+    HEADER_INVALID = "header_invalid"
+    ALG_NOT_ALLOWED = "alg_not_allowed"
+    CRIT_UNSUPPORTED = "crit_unsupported"
+    TYP_NOT_ALLOWED = "typ_not_allowed"
+    ISSUER_UNKNOWN = "issuer_unknown"
+    KEY_NOT_FOUND = "key_not_found"
+    KEY_AMBIGUOUS = "key_ambiguous"
+    KEY_UNUSABLE = "key_unusable"
+    SIGNATURE_INVALID = "signature_invalid"
+    CLAIMS_MALFORMED = "claims_malformed"
+    TOKEN_EXPIRED = "token_expired"
+    TOKEN_NOT_YET_VALID = "token_not_yet_valid"
+    AUDIENCE_MISMATCH = "audience_mismatch"
+    TOKEN_BOUND = "token_bound"
+    TOKEN_REVOKED = "token_revoked"
+    STEP_UP_REQUIRED = "step_up_required"
+    INSUFFICIENT_SCOPE = "insufficient_scope"
+    POLICY_DENIED = "policy_denied"
+    HEADER_UNSAFE = "header_unsafe"
+    REQUEST_MALFORMED = "request_malformed"
+    PATH_AMBIGUOUS = "path_ambiguous"
+    KEYS_UNAVAILABLE = "keys_unavailable"
+    OVERLOADED = "overloaded"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Rejected(Exception):
+    """Raised by every check of the core: *reason* for the record, *detail* for the operator, never for the client.
+
+    *scopes*, *acr_values* and *max_age* (seconds) name what would have sufficed (RFC 6750 section 3, RFC 9470 section
+    3).
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str,
+        *,
+        scopes: tuple[str, ...] = (),
+        acr_values: tuple[str, ...] = (),
+        max_age: int | None = None,
+    ) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+        self.scopes = scopes
+        self.acr_values = acr_values
+        self.max_age = max_age
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the wire says for a reason.
+
+    *http* is the status for the client, *code* the `google.rpc.Code` that Envoy decides by, *grpc* the `grpc-status` of
+    a gRPC caller. *challenge* says whether a `WWW-Authenticate` goes along, *error* is its RFC 6750 or RFC 9470 code.
+    """
+
+    http: int
+    code: int
+    grpc: int = 0
+    challenge: bool = False
+    error: str | None = None
+    retry_after: int | None = None
+
+
+_OK: Final = 0
+_INVALID_ARGUMENT: Final = 3
+_PERMISSION_DENIED: Final = 7
+_INTERNAL: Final = 13
+_UNAVAILABLE: Final = 14
+_UNAUTHENTICATED: Final = 16
+
+_ALLOW: Final = Answer(200, _OK)
+_INVALID_TOKEN: Final = Answer(401, _UNAUTHENTICATED, _UNAUTHENTICATED, challenge=True, error="invalid_token")
+_FORBIDDEN: Final = Answer(403, _PERMISSION_DENIED, _PERMISSION_DENIED)
+_BAD_REQUEST: Final = Answer(400, _PERMISSION_DENIED, _INVALID_ARGUMENT)
+_TRY_LATER: Final = Answer(503, _PERMISSION_DENIED, _UNAVAILABLE, retry_after=1)
+
+ANSWERS: Final[Mapping[Reason, Answer]] = {
+    Reason.AUTHENTICATED: _ALLOW,
+    Reason.ANONYMOUS: _ALLOW,
+    Reason.PUBLIC: _ALLOW,
+    # RFC 6750 section 3.1: without any authentication information, no error code.
+    Reason.TOKEN_MISSING: Answer(401, _UNAUTHENTICATED, _UNAUTHENTICATED, challenge=True),
+    Reason.TOKEN_MULTIPLE: Answer(400, _PERMISSION_DENIED, _INVALID_ARGUMENT, challenge=True, error="invalid_request"),
+    Reason.TOKEN_MALFORMED: _INVALID_TOKEN,
+    Reason.TOKEN_TOO_LARGE: _INVALID_TOKEN,
+    Reason.HEADER_INVALID: _INVALID_TOKEN,
+    Reason.ALG_NOT_ALLOWED: _INVALID_TOKEN,
+    Reason.CRIT_UNSUPPORTED: _INVALID_TOKEN,
+    Reason.TYP_NOT_ALLOWED: _INVALID_TOKEN,
+    Reason.ISSUER_UNKNOWN: _INVALID_TOKEN,
+    Reason.KEY_NOT_FOUND: _INVALID_TOKEN,
+    Reason.KEY_AMBIGUOUS: _INVALID_TOKEN,
+    Reason.KEY_UNUSABLE: _INVALID_TOKEN,
+    Reason.SIGNATURE_INVALID: _INVALID_TOKEN,
+    Reason.CLAIMS_MALFORMED: _INVALID_TOKEN,
+    Reason.TOKEN_EXPIRED: _INVALID_TOKEN,
+    Reason.TOKEN_NOT_YET_VALID: _INVALID_TOKEN,
+    Reason.AUDIENCE_MISMATCH: _INVALID_TOKEN,
+    Reason.TOKEN_BOUND: _INVALID_TOKEN,
+    Reason.TOKEN_REVOKED: _INVALID_TOKEN,
+    Reason.STEP_UP_REQUIRED: Answer(
+        401, _UNAUTHENTICATED, _UNAUTHENTICATED, challenge=True, error="insufficient_user_authentication"
+    ),
+    Reason.INSUFFICIENT_SCOPE: Answer(
+        403, _PERMISSION_DENIED, _PERMISSION_DENIED, challenge=True, error="insufficient_scope"
+    ),
+    Reason.POLICY_DENIED: _FORBIDDEN,
+    Reason.HEADER_UNSAFE: _FORBIDDEN,
+    Reason.REQUEST_MALFORMED: _BAD_REQUEST,
+    Reason.PATH_AMBIGUOUS: _BAD_REQUEST,
+    Reason.KEYS_UNAVAILABLE: _TRY_LATER,
+    Reason.OVERLOADED: _TRY_LATER,
+    Reason.INTERNAL_ERROR: Answer(500, _PERMISSION_DENIED, _INTERNAL),
+}

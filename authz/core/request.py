@@ -1,0 +1,182 @@
+"""The request as Envoy describes it, and the one reading of its path and host that is judged.
+
+Rules of this file:
+1. Only Envoy's own attributes count. Headers that claim another path, host or method are never looked at.
+2. A path has one canonical form (RFC 3986 section 6.2.2) or none: what servers are known to read differently is
+   refused.
+3. Three spellings that some applications need (`%2F`, `;`, `//`) are recorded, and refused unless a rule accepts them;
+   then they are data inside one segment and never structure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+from urllib.parse import unquote
+
+from authz.core.reasons import Reason, Rejected
+
+MAX_HEADERS: Final = 1000
+MAX_PATH_CHARS: Final = 16_384  # query included
+MAX_HOST_CHARS: Final = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One HTTP request, as untrusted text from `CheckRequest.attributes`.
+
+    *path* carries the query. Names in *headers* are lower case, repeated fields joined by a comma. *certificate* is the
+    peer's, URL-encoded PEM (`source.certificate`). *context* is set by Envoy's operator per route, never by a client.
+    """
+
+    method: str = ""
+    host: str = ""
+    path: str = ""
+    scheme: str = ""
+    protocol: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    context: Mapping[str, str] = field(default_factory=dict)
+    source_address: str = ""
+    certificate: str = field(default="", repr=False)
+
+
+class Spelling(StrEnum):
+    """A way to write a path that servers disagree on, and that a rule may accept as data."""
+
+    ENCODED_SLASH = "encoded_slash"
+    SEMICOLON = "semicolon"
+    DOUBLE_SLASH = "double_slash"
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A canonical path, its percent-decoded *segments* (a trailing slash adds none), and its odd *spellings*."""
+
+    text: str
+    segments: tuple[str, ...]
+    spellings: frozenset[Spelling]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request asks for, in the form that rules are matched against."""
+
+    method: str
+    host: str
+    path: Path
+
+
+def parse_target(request: Request) -> Target:
+    """Read method, host and path of a well-formed request.
+
+    Raises Rejected: REQUEST_MALFORMED, PATH_AMBIGUOUS.
+    """
+    if not request.path:
+        raise Rejected(Reason.REQUEST_MALFORMED, "no path")
+    if len(request.path) > MAX_PATH_CHARS:
+        raise Rejected(Reason.REQUEST_MALFORMED, f"path longer than {MAX_PATH_CHARS} characters")
+    if len(request.headers) > MAX_HEADERS or "" in request.headers:
+        raise Rejected(Reason.REQUEST_MALFORMED, f"more than {MAX_HEADERS} headers, or one without a name")
+    if not _METHOD.fullmatch(request.method):
+        raise Rejected(Reason.REQUEST_MALFORMED, "method is not a token")
+    host = canonical_host(request.host)
+    return Target(request.method, host, parse_path(request.path.partition("?")[0]))
+
+
+_METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # RFC 9110 section 9.1
+
+_HOST: Final = re.compile(r"([a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\])\.?(?::[0-9]{1,5})?")
+
+
+def canonical_host(raw: str) -> str:
+    """Return *raw* (`:authority`) in lower case, without port and final dot.
+
+    Raises Rejected(REQUEST_MALFORMED) for user information, lists, empty labels and whatever else is no host.
+    """
+    match = _HOST.fullmatch(raw.lower()) if raw.isascii() and len(raw) <= MAX_HOST_CHARS else None
+    if match is None:
+        raise Rejected(Reason.REQUEST_MALFORMED, "host is not a host name or address")
+    return match[1]
+
+
+def canonical_path(raw: str) -> str:
+    """Return the canonical form of *raw*, a path without its query.
+
+    Two paths have the same form if and only if RFC 3986 section 6.2.2 calls them equivalent; the form is its own.
+
+    Raises Rejected(PATH_AMBIGUOUS) where servers are known to read *raw* in more than one way.
+    """
+    path = parse_path(raw)
+    refuse_spellings(path, accepted=frozenset())
+    return path.text
+
+
+def refuse_spellings(path: Path, *, accepted: frozenset[Spelling]) -> None:
+    """Refuse a path with spellings beyond the *accepted* ones. Raises Rejected(PATH_AMBIGUOUS)."""
+    odd = path.spellings - accepted
+    if odd:
+        raise Rejected(Reason.PATH_AMBIGUOUS, f"path has {', '.join(sorted(odd))}")
+
+
+_PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)*/?")
+# pchar of RFC 3986 section 3.3, the slash, the semicolon that a rule may accept, and five characters that browsers and
+# curl send as they are and every server takes as data.
+_ALLOWED: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@/;%\[\]{}|^-]*")
+_RAW_DATA: Final = re.compile(r"[\[\]{}|^]")
+_ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})?")
+_DOUBLE_ESCAPE: Final = re.compile(r"%25[0-9A-Fa-f]{2}")
+_UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_NO_SPELLINGS: Final[frozenset[Spelling]] = frozenset()
+
+
+def parse_path(raw: str) -> Path:
+    """Read *raw*, a path without its query; spellings that a rule may accept are recorded, not refused.
+
+    Raises Rejected(PATH_AMBIGUOUS).
+    """
+    if _PLAIN.fullmatch(raw) and raw:
+        return Path(raw, tuple(raw.strip("/").split("/")) if raw != "/" else (), _NO_SPELLINGS)
+    if not raw.startswith("/"):
+        raise _ambiguous("path does not begin with a slash")
+    if not _ALLOWED.fullmatch(raw):
+        # Among these: backslash, fragment, control characters, spaces, bytes outside ASCII.
+        raise _ambiguous("path has a character that must be percent-encoded")
+    text = _RAW_DATA.sub(lambda match: f"%{ord(match[0]):02X}", _ESCAPE.sub(_normalize_escape, raw))
+    if _DOUBLE_ESCAPE.search(text):
+        raise _ambiguous("path is percent-encoded twice")
+    spellings = set()
+    if "%2F" in text:
+        spellings.add(Spelling.ENCODED_SLASH)
+    if ";" in text:
+        spellings.add(Spelling.SEMICOLON)
+    if "//" in text:
+        spellings.add(Spelling.DOUBLE_SLASH)
+    for segment in text.replace("%2F", "/").split("/"):
+        # Some servers drop `;…` before they resolve dots: `/..;/admin`.
+        if segment.partition(";")[0] in {".", ".."}:
+            raise _ambiguous("path has a dot segment")
+    inner = text[1:].removesuffix("/")
+    try:
+        segments = tuple(unquote(segment, errors="strict") for segment in inner.split("/")) if text != "/" else ()
+    except UnicodeDecodeError:
+        # Overlong forms such as %C0%AE are a dot or a slash to a careless decoder.
+        raise _ambiguous("path is not UTF-8 when decoded") from None
+    return Path(text, segments, frozenset(spellings))
+
+
+def _normalize_escape(match: re.Match[str]) -> str:
+    if match[1] is None:
+        raise _ambiguous("path has an incomplete percent-encoding")
+    char = chr(int(match[1], 16))
+    if char in _UNRESERVED:
+        return char
+    if char == "\\" or char < " " or char == "\x7f":
+        raise _ambiguous("path has an encoded backslash or control character")
+    return f"%{match[1].upper()}"
+
+
+def _ambiguous(detail: str) -> Rejected:
+    return Rejected(Reason.PATH_AMBIGUOUS, detail)

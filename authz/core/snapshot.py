@@ -1,0 +1,62 @@
+"""Everything that a decision depends on, in one immutable value.
+
+Feeds and reloads prepare the next snapshot and swap one reference; a request holds the one it began with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from authz.core.identity import Identity
+from authz.core.issuer import Issuer
+from authz.core.keys import Key, check_signature
+from authz.core.policy import Policy
+from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, Source, UnverifiedToken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRules:
+    """Where a token may stand, how large it may be, and whether the upstream gets to see it."""
+
+    sources: tuple[Source, ...] = (HeaderSource("authorization", "Bearer"),)
+    max_bytes: int = MAX_TOKEN_BYTES
+    forward: bool = True
+
+
+class BodyFormat(StrEnum):
+    """How the body of a denial is written: RFC 9457, or one line of text."""
+
+    PROBLEM_JSON = "problem+json"
+    TEXT = "text"
+
+
+class Unavailable(StrEnum):
+    """What Envoy is told when keys are unavailable: a denial, or an error that `failure_mode_allow` decides about."""
+
+    DENY = "deny"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Responses:
+    """How a denial is put to the client."""
+
+    realm: str = "api"
+    body: BodyFormat = BodyFormat.PROBLEM_JSON
+    expose_reason: bool = False
+    unavailable: Unavailable = Unavailable.DENY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What is known at one moment. *issuers* are by their `iss`; *verify* does or remembers the arithmetic."""
+
+    issuers: Mapping[str, Issuer]
+    policy: Policy
+    identity: Identity = field(default_factory=Identity)
+    token: TokenRules = field(default_factory=TokenRules)
+    responses: Responses = field(default_factory=Responses)
+    shadow_all: bool = False
+    verify: Callable[[str, Key, UnverifiedToken], bool] = lambda _issuer, key, token: check_signature(key, token)

@@ -1,0 +1,200 @@
+"""Find the one token of a request, and read it as a compact JWS (RFC 7515 section 7.1), without trusting a word of it.
+
+Rules of this file:
+1. Size is checked before anything is decoded.
+2. Three segments of canonical base64url; JWE, JSON serialisation and detached content are refused by their shape.
+3. The header is one strict JSON object. `crit` and `b64` (RFC 7797) are refused whatever they say: no extension is
+   supported.
+4. `jwk`, `jku`, `x5u` and `x5c` of a header are never looked at (RFC 8725 section 3.10).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from authz.core import base64url
+from authz.core.reasons import Reason, Rejected
+from authz.core.request import Request
+from authz.core.strictjson import parse_object
+
+MAX_TOKEN_BYTES: Final = 16_384
+MAX_KID_CHARS: Final = 1024
+
+
+@dataclass(frozen=True)
+class UnverifiedToken:
+    """A token in good form that nobody has vouched for. Only `KeySet.verify` turns it into something to believe."""
+
+    alg: str
+    kid: str | None
+    typ: str | None
+    signing_input: bytes
+    payload: bytes
+    signature: bytes
+
+    def __repr__(self) -> str:
+        """Show the header only: the rest of a token is a secret."""
+        return f"UnverifiedToken(alg={self.alg!r}, kid={self.kid!r}, typ={self.typ!r})"
+
+    @cached_property
+    def members(self) -> dict[str, object]:
+        """The payload as a JSON object, read strictly and once. Raises Rejected(CLAIMS_MALFORMED)."""
+        try:
+            return parse_object(self.payload)
+        except ValueError as error:
+            raise Rejected(Reason.CLAIMS_MALFORMED, f"payload: {_why(error)}") from None
+
+
+def parse_token(text: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> UnverifiedToken:
+    """Read *text* as a compact JWS of at most *max_bytes*.
+
+    Raises Rejected: TOKEN_TOO_LARGE, TOKEN_MALFORMED, HEADER_INVALID, CRIT_UNSUPPORTED.
+    """
+    if len(text) > max_bytes:
+        raise Rejected(Reason.TOKEN_TOO_LARGE, f"token of {len(text)} characters, at most {max_bytes}")
+    try:
+        data = text.encode("ascii")
+    except UnicodeEncodeError:
+        raise _malformed("token is not ASCII") from None
+    segments = data.split(b".", 3)
+    if len(segments) != 3 or not segments[0] or not segments[2]:
+        raise _malformed("token is not three segments")
+    try:
+        header, payload, signature = map(base64url.decode, segments)
+    except ValueError as error:
+        raise _malformed(str(error)) from None
+    alg, kid, typ = _parse_header(header)
+    if not payload:
+        raise _malformed("content is detached")
+    return UnverifiedToken(alg, kid, typ, data[: -len(segments[2]) - 1], payload, signature)
+
+
+def _parse_header(header: bytes) -> tuple[str, str | None, str | None]:
+    """Read `alg`, `kid` and `typ`. Raises Rejected: HEADER_INVALID, CRIT_UNSUPPORTED."""
+    try:
+        members = parse_object(header)
+    except ValueError as error:
+        raise _header_invalid(_why(error)) from None
+    alg, kid, typ = members.get("alg"), members.get("kid", _ABSENT), members.get("typ", _ABSENT)
+    if not isinstance(alg, str) or not alg:
+        raise _header_invalid("alg is not a string, or is empty")
+    if kid is not _ABSENT and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID_CHARS):
+        raise _header_invalid(f"kid is not a string of 1 to {MAX_KID_CHARS} characters")
+    if typ is not _ABSENT and not isinstance(typ, str):
+        raise _header_invalid("typ is not a string")
+    if "crit" in members or "b64" in members:
+        raise Rejected(Reason.CRIT_UNSUPPORTED, "no header extension is supported")
+    return alg, kid if isinstance(kid, str) else None, typ if isinstance(typ, str) else None
+
+
+_ABSENT: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderSource:
+    """A token in header *header* (lower case) after *scheme*, or as the whole value where there is no scheme."""
+
+    header: str
+    scheme: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CookieSource:
+    """A token in a cookie. Browsers send cookies unasked, so the policy asks for same-origin proof."""
+
+    cookie: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySource:
+    """A token in the query, which ends up in logs and histories (RFC 6750 section 5.3): an insecure option."""
+
+    parameter: str
+
+
+Source = HeaderSource | CookieSource | QuerySource
+
+
+@dataclass(frozen=True, slots=True)
+class FoundToken:
+    """The text of a token, and where it stood."""
+
+    text: str
+    source: Source
+
+
+def find_token(request: Request, sources: tuple[Source, ...]) -> FoundToken | None:
+    """Return the only token that *request* carries in any of *sources*, or None where there is none.
+
+    Raises Rejected: TOKEN_MULTIPLE, TOKEN_MALFORMED (a scheme with something else than a token behind it).
+    """
+    found = [FoundToken(text, source) for source in sources for text in _tokens(request, source)]
+    if len(found) > 1:
+        raise Rejected(Reason.TOKEN_MULTIPLE, f"{len(found)} tokens in one request")
+    return found[0] if found else None
+
+
+def _tokens(request: Request, source: Source) -> list[str]:
+    match source:
+        case HeaderSource(header, scheme):
+            return _header_tokens(request.headers.get(header), scheme)
+        case CookieSource(name):
+            return [value for cookie, value in cookies(request) if cookie == name and value]
+        case QuerySource(name):
+            pairs = (pair.partition("=") for pair in request.path.partition("?")[2].split("&"))
+            return [value for parameter, _, value in pairs if parameter == name and value]
+
+
+# A list of credentials: Envoy joins repeated Authorization headers by a comma. Whatever follows a comma and looks like
+# a scheme with something behind it starts the next ones.
+_NEXT_CREDENTIALS: Final = re.compile(r",[ \t]*(?=[A-Za-z0-9!#$%&'*+.^_`|~-]+[ \t])")
+_SCHEME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*")
+
+
+def _header_tokens(value: str | None, scheme: str) -> list[str]:
+    if value is None:
+        return []
+    if not scheme:
+        return value.split(",")
+    credentials = _NEXT_CREDENTIALS.split(value) if "," in value else [value]
+    ours = [text for text in credentials if has_scheme(text, scheme)]
+    if ours and len(credentials) > 1:
+        raise Rejected(Reason.TOKEN_MULTIPLE, f"{len(credentials)} credentials in one header")
+    return [_after_scheme(text, scheme) for text in ours]
+
+
+def has_scheme(credentials: str, scheme: str) -> bool:
+    """Tell whether *credentials* begin with the name *scheme*, in any case (RFC 9110 section 11.1)."""
+    match = _SCHEME.match(credentials)
+    return match is not None and match[0].lower() == scheme.lower()
+
+
+def _after_scheme(credentials: str, scheme: str) -> str:
+    rest = credentials[len(scheme) :]
+    token = rest.lstrip(" ")  # RFC 6750 section 2.1: one or more spaces, and nothing else
+    if token == rest or not token:
+        raise _malformed(f"no token after {scheme}")
+    return token
+
+
+def cookies(request: Request) -> list[tuple[str, str]]:
+    """Return the request's cookies as name and value, in order (RFC 6265 section 4.2.1)."""
+    header = request.headers.get("cookie", "")
+    pairs = (pair.strip(" \t").partition("=") for pair in header.split(";"))
+    return [(name, value.removeprefix('"').removesuffix('"')) for name, equals, value in pairs if equals]
+
+
+def _malformed(detail: str) -> Rejected:
+    return Rejected(Reason.TOKEN_MALFORMED, detail)
+
+
+def _header_invalid(detail: str) -> Rejected:
+    return Rejected(Reason.HEADER_INVALID, f"header: {detail}")
+
+
+def _why(error: ValueError) -> str:
+    """Say why a text was refused without repeating any of it: codec errors quote what they met."""
+    return "not UTF-8" if isinstance(error, UnicodeError) else str(error)
