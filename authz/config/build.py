@@ -1,0 +1,146 @@
+"""From the validated configuration to the values that the core judges by. What `load` let through cannot fail here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from typing import Final
+
+from authz.config import model
+from authz.config.issuer import Issuer as IssuerSection
+from authz.config.rules import ClaimValue, Require
+from authz.config.rules import Match as MatchSection
+from authz.config.rules import Rule as RuleSection
+from authz.core.claims import ClaimPath, ClaimRules, normalize_type
+from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, HeaderRule, Identity, PayloadHeader
+from authz.core.issuer import Issuer
+from authz.core.keys import Key, KeySet
+from authz.core.policy import ClaimRequirement, HostPattern, Match, PathTemplate, Policy, Requirements, Rule
+from authz.core.snapshot import Responses, Snapshot, TokenRules
+from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, UnverifiedToken
+
+
+def build_snapshot(config: model.Config, *, verify: Callable[[str, Key, UnverifiedToken], bool]) -> Snapshot:
+    """Return the first snapshot of *config*: only keys that are written in the file are in it."""
+    aliases = {name for issuer in config.issuers.values() for name in issuer.claims}
+    return Snapshot(
+        issuers={issuer.issuer: _build_issuer(name, issuer) for name, issuer in config.issuers.items()},
+        policy=Policy(_build_rule(rule, aliases) for rule in config.rules),
+        identity=Identity(
+            tuple(_build_header(name, value, aliases) for name, value in config.identity.headers.items()),
+            copied=tuple(CopiedClaim(name, _path(name, aliases)) for name in config.identity.metadata),
+            unsafe_values=config.identity.unsafe_values,
+        ),
+        token=TokenRules(
+            sources=tuple(_build_sources(config)), max_bytes=config.token.max_bytes, forward=config.token.forward
+        ),
+        responses=Responses(
+            realm=config.responses.realm,
+            body=config.responses.body,
+            expose_reason=config.responses.expose_reason,
+            unavailable=config.responses.unavailable,
+        ),
+        shadow_all=config.insecure.shadow_all,
+        verify=verify,
+    )
+
+
+def inline_keys(issuer: IssuerSection) -> KeySet | None:
+    """Return the keys that are written in the file, without the blocked ones; None where they come from elsewhere."""
+    if issuer.jwks is None:
+        return None
+    document = json.dumps({"keys": [dict(key) for key in issuer.jwks.keys]})
+    return KeySet.from_json(document, max_keys=issuer.fetch.max_keys).block(issuer.blocked_keys)
+
+
+def _build_issuer(name: str, section: IssuerSection) -> Issuer:
+    return Issuer(
+        name,
+        frozenset(section.algorithms),
+        ClaimRules(
+            issuer=section.issuer,
+            audiences=frozenset(section.audiences),
+            audience_claim=section.audience_claim,
+            token_types=frozenset(map(normalize_type, section.token_types)),
+            required=section.required_claims,
+            leeway=section.leeway.total_seconds(),
+            max_lifetime=_seconds(section.max_lifetime),
+            aliases={alias: ClaimPath.parse(path) for alias, path in section.claims.items()},
+            any_audience=section.insecure.any_audience,
+            no_expiry=section.insecure.no_expiry,
+        ),
+        inline_keys(section),
+    )
+
+
+def _build_sources(config: model.Config) -> Iterator[Source]:
+    for source in config.token.sources:
+        if source.header is not None:
+            yield HeaderSource(source.header, source.scheme)
+        elif source.cookie is not None:
+            yield CookieSource(source.cookie)
+    if config.insecure.query_token is not None:
+        yield QuerySource(config.insecure.query_token)
+
+
+def _build_rule(section: RuleSection, aliases: set[str]) -> Rule:
+    match = section.match or _EVERY_REQUEST
+    return Rule(
+        name=section.name,
+        match=Match(
+            paths=tuple(map(PathTemplate.parse, match.paths or ("/**",))),
+            hosts=tuple(map(HostPattern.parse, match.hosts or ())),
+            methods=frozenset(match.methods or ()),
+            context=dict(match.context or {}),
+            case_insensitive=match.case_insensitive,
+        ),
+        allow=section.allow,
+        requirements=_build_requirements(section.require, aliases) if section.require else Requirements(),
+        accept=frozenset(section.accept or ()),
+        shadow=section.shadow,
+    )
+
+
+def _build_requirements(section: Require, aliases: set[str]) -> Requirements:
+    return Requirements(
+        issuers=frozenset(section.issuers or ()),
+        audiences=frozenset(section.audiences or ()),
+        scopes=section.scopes or (),
+        any_scope=section.any_scope or (),
+        claims=(
+            *_build_claims(section.claims or {}, aliases, every=False),
+            *_build_claims(section.all_of or {}, aliases, every=True),
+        ),
+        acr=section.acr or (),
+        amr=section.amr or (),
+        max_age=_seconds(section.max_age),
+    )
+
+
+def _build_claims(
+    wanted: Mapping[str, tuple[ClaimValue, ...]], aliases: set[str], *, every: bool
+) -> Iterator[ClaimRequirement]:
+    for name, values in wanted.items():
+        yield ClaimRequirement(name, _path(name, aliases), values, every)
+
+
+def _build_header(header: str, section: model.HeaderValue, aliases: set[str]) -> HeaderRule:
+    if section.value is not None:
+        return ConstantHeader(header=header, value=section.value)
+    if section.payload is not None:
+        return PayloadHeader(header=header, format=section.payload)
+    claim = section.claim or ""
+    return ClaimHeader(header=header, name=claim, path=_path(claim, aliases), format=section.format, join=section.join)
+
+
+def _path(name: str, aliases: set[str]) -> ClaimPath:
+    """Read a claim path; a name that is an issuer's alias is, at issuers without that alias, a claim of that name."""
+    return ClaimPath((name,)) if name in aliases else ClaimPath.parse(name)
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
+
+
+_EVERY_REQUEST: Final = MatchSection()

@@ -1,0 +1,161 @@
+"""Whom to trust, for what, and where the keys come from."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from authz.config.address import check_url, is_host
+from authz.config.build import inline_keys
+from authz.config.issuer import Issuer
+from authz.config.model import Config
+from authz.config.problems import KeyPath, Problem, quote, suggest
+from authz.core.algorithms import ALGORITHMS
+from authz.core.claims import ClaimPath
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_ALIAS: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PRIVATE_MEMBERS: Final = frozenset(
+    {"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"}
+)  # RFC 7518 section 6, RFC 9964
+
+
+def check_issuers(config: Config) -> Iterator[Problem]:
+    """Report what is wrong with each issuer, and issuers that stand here twice."""
+    if not config.issuers:
+        yield Problem(path=("issuers",), message="must not be empty", hint="without an issuer no token is ever good")
+    first: dict[str, str] = {}
+    for name, issuer in config.issuers.items():
+        path = ("issuers", name)
+        if not _NAME.fullmatch(name):
+            message = "the name of an issuer has at most 64 letters, digits, dots, hyphens and underscores"
+            yield Problem(path=path, message=message)
+        if issuer.issuer in first:
+            message = f"is the issuer of {quote(first[issuer.issuer])} already"
+            yield Problem(path=(*path, "issuer"), message=message)
+        first.setdefault(issuer.issuer, name)
+        for check_one in (
+            _check_tokens,
+            _check_claim_names,
+            _check_algorithms,
+            _check_key_source,
+            _check_urls,
+            _check_fetch,
+        ):
+            yield from check_one(issuer, path)
+
+
+def _check_tokens(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    if not issuer.audiences and not issuer.insecure.any_audience:
+        hint = "a token for another service must not open this one; to take any, set insecure.any_audience"
+        yield Problem(path=(*path, "audiences"), message="must name at least one audience", hint=hint)
+    if not issuer.token_types:
+        yield Problem(path=(*path, "token_types"), message="must not be empty")
+    for index, typ in enumerate(issuer.token_types):
+        if typ.lower().startswith("application/"):
+            hint = f"write {typ[len('application/') :]}"
+            yield Problem(path=(*path, "token_types", index), message="stands without application/", hint=hint)
+    if "exp" not in issuer.required_claims and not issuer.insecure.no_expiry:
+        hint = "a token without it would be good for ever; to take one, set insecure.no_expiry"
+        yield Problem(path=(*path, "required_claims"), message="must contain exp", hint=hint)
+    if not issuer.audience_claim:
+        yield Problem(path=(*path, "audience_claim"), message="must not be empty")
+    for key in ("audiences", "token_types", "required_claims", "blocked_keys"):
+        for index, text in enumerate(getattr(issuer, key)):
+            if not text:
+                yield Problem(path=(*path, key, index), message="must not be empty")
+
+
+def _check_claim_names(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    for alias, claim in issuer.claims.items():
+        if not _ALIAS.fullmatch(alias):
+            message = "the name has at most 64 letters, digits, hyphens and underscores"
+            yield Problem(path=(*path, "claims", alias), message=message)
+        try:
+            ClaimPath.parse(claim)
+        except ValueError as error:
+            yield Problem(path=(*path, "claims", alias), message=str(error))
+
+
+def _check_algorithms(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    if not issuer.algorithms:
+        yield Problem(path=(*path, "algorithms"), message="must not be empty")
+    for index, algorithm in enumerate(issuer.algorithms):
+        place = (*path, "algorithms", index)
+        if algorithm.strip().lower() == "none":
+            yield Problem(path=place, message="none means tokens without a signature: anybody can write them")
+        elif algorithm not in ALGORITHMS:
+            message = f"unknown algorithm {quote(algorithm)}"
+            yield Problem(path=place, message=message, hint=suggest(algorithm, ALGORITHMS))
+        elif ALGORITHMS[algorithm].kty == "oct" and issuer.jwks_file is None:
+            message = f"{algorithm} needs a secret, and a secret is read from jwks_file only"
+            yield Problem(path=place, message=message)
+
+
+def _check_key_source(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    sources = issuer.key_sources
+    for source in sources[1:]:
+        message = f"the keys come from {sources[0]} already"
+        yield Problem(path=(*path, source), message=message, hint=f"keep one of {' and '.join(sources)}")
+    for index, key in enumerate(issuer.jwks.keys if issuer.jwks else ()):
+        # A key that is written here lies in a repository, a ConfigMap and a chart's values.
+        if not _PRIVATE_MEMBERS.isdisjoint(key) or key.get("kty") == "oct":
+            hint = "keep the public members only, or put a symmetric key into a jwks_file"
+            yield Problem(path=(*path, "jwks", "keys", index), message="holds private key material", hint=hint)
+    try:
+        inline_keys(issuer)
+    except ValueError as error:
+        yield Problem(path=(*path, "jwks"), message=str(error))
+
+
+def _check_urls(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    """Check what is fetched from. An issuer whose keys come from elsewhere may be any text (RFC 7519 section 4.1.1)."""
+    http = issuer.insecure.http
+    if not issuer.issuer:
+        yield Problem(path=(*path, "issuer"), message="must not be empty")
+    elif not issuer.key_sources:
+        # OpenID Connect Discovery section 4.1; RFC 8414 section 2.
+        yield from _check_one_url(issuer.issuer, (*path, "issuer"), http=http, query=False)
+    elif issuer.issuer.startswith("http://") and not {"jwks", "jwks_file"} & set(issuer.key_sources):
+        yield from _check_one_url(issuer.issuer, (*path, "issuer"), http=http)
+    for key in ("discovery_url", "jwks_uri"):
+        url = getattr(issuer, key)
+        if url is not None:
+            yield from _check_one_url(url, (*path, key), http=http)
+
+
+def _check_one_url(url: str, path: KeyPath, *, http: bool, query: bool = True) -> Iterator[Problem]:
+    try:
+        check_url(url, http=http, query=query)
+    except ValueError as error:
+        hint = ""
+        if url.startswith("http://") and not http:
+            hint = "or set insecure.http"
+        elif path[-1] == "issuer" and "://" not in url:
+            hint = "discovery starts there; jwks_uri, jwks or jwks_file can say instead where the keys are"
+        yield Problem(path=path, message=str(error), hint=hint)
+
+
+def _check_fetch(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    fetch, path = issuer.fetch, (*path, "fetch")
+    for index, host in enumerate(fetch.allowed_hosts):
+        if not is_host(host):
+            message = f"{quote(host)} is not a host name without scheme, port and path"
+            yield Problem(path=(*path, "allowed_hosts", index), message=message)
+    for index, text in enumerate(fetch.allowed_networks):
+        place = (*path, "allowed_networks", index)
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            yield Problem(path=place, message=f"must be a network such as 10.0.0.0/8: {error}")
+            continue
+        if network.is_link_local:
+            # 169.254.169.254 hands out a cloud machine's credentials.
+            yield Problem(path=place, message="link-local addresses are never allowed")
+    if fetch.proxy is not None:
+        try:
+            check_url(fetch.proxy, http=True, query=False)
+        except ValueError as error:
+            yield Problem(path=(*path, "proxy"), message=str(error))

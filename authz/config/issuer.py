@@ -1,0 +1,123 @@
+"""One trusted issuer of tokens: what its tokens must look like, and where its keys come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from pydantic import ConfigDict
+
+from authz.config.section import Duration, Items, Section, Size
+
+
+class Fetch(Section):
+    """How one issuer's keys are fetched and kept fresh."""
+
+    timeout: Duration = timedelta(seconds=5)
+    """Bound of one whole exchange, name resolution and headers included."""
+    interval: Duration = timedelta(minutes=10)
+    """Time between refreshes where the answer has neither Cache-Control nor Expires."""
+    min_interval: Duration = timedelta(minutes=1)
+    """Shortest time between refreshes, whatever the answer says."""
+    max_interval: Duration = timedelta(hours=1)
+    """Longest time between refreshes, whatever the answer says."""
+    cooldown: Duration = timedelta(seconds=30)
+    """Shortest time between refreshes that unknown key ids ask for."""
+    max_wait: Duration = timedelta(milliseconds=100)
+    """Longest time that a request waits for a refresh that an unknown key id asked for."""
+    max_stale: Duration = timedelta(hours=24)
+    """Longest time that the last good keys serve while the issuer cannot be reached."""
+    max_bytes: Size = 256 * 1024
+    """Largest answer that is read."""
+    max_keys: int = 64
+    """Largest number of keys in one key set."""
+    allowed_hosts: Items[str] = ()
+    """Hosts that a discovery document may name in its jwks_uri, besides the hosts written in this file."""
+    allowed_networks: Items[str] = ()
+    """Private networks (CIDR) in which hosts learned from discovery may have their addresses."""
+    proxy: str | None = None
+    """URL of the HTTP proxy that fetches go through."""
+    ca_file: str | None = None
+    """PEM file of the certificate authorities that are trusted for this issuer, in place of the system's."""
+    bearer_token_file: str | None = None
+    """File with a bearer token that is sent with every fetch; read anew each time."""
+
+
+class InlineKeys(Section):
+    """A JSON Web Key Set (RFC 7517) of public keys, written in this file."""
+
+    # RFC 7517 section 5: members of a key set that are not understood are ignored.
+    model_config = ConfigDict(extra="ignore")
+
+    keys: Items[Mapping[str, object]]
+    """The keys."""
+
+
+class InsecureIssuer(Section):
+    """Options that weaken the checks of one issuer; each warns at start and shows in a metric."""
+
+    http: bool = False
+    """Allow plain HTTP for the issuer's URLs: whoever controls the network controls the keys."""
+    any_audience: bool = False
+    """Accept tokens that were issued for other services."""
+    no_expiry: bool = False
+    """Accept tokens that have no exp."""
+
+
+class Issuer(Section):
+    """One trusted issuer, known in rules, metrics and logs by the name of its entry."""
+
+    issuer: str
+    """The value of iss, compared byte for byte; discovery starts below it unless another source of keys is given."""
+    audiences: Items[str] = ()
+    """Audiences of which a token must name at least one; required unless insecure.any_audience."""
+    audience_claim: str = "aud"
+    """The claim that holds the audience, for providers whose access tokens have no aud."""
+    discovery_url: str | None = None
+    """URL of the OpenID Connect discovery document, where it does not lie below the issuer."""
+    jwks_uri: str | None = None
+    """URL of the key set; no discovery takes place."""
+    jwks: InlineKeys | None = None
+    """Public keys written in this file; nothing is fetched."""
+    jwks_file: str | None = None
+    """File with the key set, watched for changes; the only place where symmetric keys are accepted."""
+    algorithms: Items[str] = (
+        "RS256",
+        "RS384",
+        "RS512",
+        "PS256",
+        "PS384",
+        "PS512",
+        "ES256",
+        "ES384",
+        "ES512",
+        "EdDSA",
+        "Ed25519",
+    )
+    """Signature algorithms that tokens may use; on request HS256, HS384, HS512, ES256K, Ed448, ML-DSA-44, -65, -87."""
+    token_types: Items[str] = ("JWT", "at+jwt")
+    """Accepted values of typ, case-insensitive, without application/; an absent typ counts as JWT."""
+    required_claims: Items[str] = ("exp", "sub")
+    """Claims that every token must have."""
+    leeway: Duration = timedelta(seconds=30)
+    """Tolerance for clocks that differ, for exp, nbf and iat."""
+    max_lifetime: Duration | None = None
+    """Longest time from iat to exp; when set, iat is required."""
+    claims: Mapping[str, str] = {}
+    """Names that rules and headers may use in place of this issuer's own claim paths."""
+    blocked_keys: Items[str] = ()
+    """Key ids or RFC 7638 thumbprints that are refused, whatever the issuer publishes."""
+    required: bool = True
+    """Readiness waits for this issuer's first keys."""
+    fetch: Fetch = Fetch()
+    """How its keys are fetched and kept fresh."""
+    cache_dir: str | None = None
+    """Directory in which the last good keys survive a restart."""
+    insecure: InsecureIssuer = InsecureIssuer()
+    """Options that weaken the checks of this issuer."""
+
+    @property
+    def key_sources(self) -> tuple[str, ...]:
+        """The keys of this section that say where the signing keys come from; none means discovery below the issuer."""
+        sources = ("discovery_url", "jwks_uri", "jwks", "jwks_file")
+        return tuple(source for source in sources if getattr(self, source) is not None)

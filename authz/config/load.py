@@ -1,0 +1,83 @@
+"""From the file to the validated configuration, or to everything that is wrong with it.
+
+Steps: 1 read the YAML · 2 refuse keys without a value · 3 fit the data to the model · 4 check what needs more than one
+key · 5 refuse what is not supported yet. Steps 4 and 5 run also after step 3 failed, on the parts that are sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from itertools import chain
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from authz.config.checks import check
+from authz.config.document import MAX_DOCUMENT_BYTES, Document, parse_document
+from authz.config.mend import mend
+from authz.config.model import Config
+from authz.config.problems import ConfigError, KeyPath, Problem
+from authz.config.support import check_support
+from authz.config.translate import translate
+
+
+def load(path: str | Path) -> Config:
+    """Read and validate the configuration file at *path*. Raises ConfigError with all of its problems."""
+    return validate(read(path))
+
+
+def parse(text: str, *, file: str) -> Config:
+    """Validate *text*; *file* is its name in messages. Raises ConfigError with all of its problems."""
+    return validate(parse_document(text, file=file))
+
+
+def read(path: str | Path) -> Document:
+    """Read the YAML document at *path*. Raises ConfigError when it cannot be read, or is not YAML."""
+    file = str(path)
+    try:
+        with Path(path).open("rb") as stream:
+            content = stream.read(MAX_DOCUMENT_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(file, [Problem(path=(), message=f"cannot be read: {error.strerror}")]) from error
+    try:
+        return parse_document(content.decode("utf-8-sig"), file=file)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(file, [Problem(path=(), message="is not UTF-8", line=line)]) from error
+
+
+def validate(document: Document) -> Config:
+    """Judge a document that was read. Raises ConfigError with all of its problems."""
+    without_value = [problem for problem in _without_value(document.data) if problem.path not in document.unread]
+    unread = document.unread | {problem.path for problem in without_value}
+    problems = [*document.problems, *without_value]
+    opaque: frozenset[KeyPath] = unread
+    config: Config | None
+    try:
+        config = Config.model_validate(document.data)
+    except ValidationError as error:
+        problems += [problem for problem in translate(error) if not _lies_in(problem.path, unread)]
+        config, replaced = mend(document.data, error)
+        opaque |= replaced
+        if ("issuers",) in replaced:
+            opaque |= {("rules",)}  # which refer to them
+    if config is not None:
+        found = chain(check(config), check_support(config))
+        problems += [problem for problem in found if not _lies_in(problem.path, opaque)]
+    if problems or config is None:
+        raise ConfigError(document.file, map(document.locate, problems))
+    return config
+
+
+def _without_value(data: object, path: KeyPath = ()) -> Iterator[Problem]:
+    """Find keys without a value: what stood below them was commented out, or is indented too little."""
+    if data is None:
+        hint = "give it a value, or leave out the key" if path else ""
+        yield Problem(path=path, message="is empty", hint=hint)
+    children = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for step, child in children:
+        yield from _without_value(child, (*path, step))
+
+
+def _lies_in(path: KeyPath, places: Collection[KeyPath]) -> bool:
+    return any(path[:length] in places for length in range(len(path) + 1))

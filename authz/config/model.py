@@ -1,0 +1,254 @@
+"""The whole configuration file as one frozen value; attribute names are the keys of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from authz.config.issuer import Issuer
+from authz.config.rules import Rule
+from authz.config.section import Duration, Items, Section, Size, Word
+from authz.core.identity import Format, UnsafeValues
+from authz.core.snapshot import BodyFormat, Unavailable
+
+
+class Exporter(StrEnum):
+    """Where spans go."""
+
+    OTLP = "otlp"
+    CONSOLE = "console"
+    NONE = "none"
+
+
+class Decisions(StrEnum):
+    """Which decisions are logged."""
+
+    ALL = "all"
+    DENIED = "denied"
+    NONE = "none"
+
+
+class LogLevel(StrEnum):
+    """The least severe messages that are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """The form of log lines."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
+class Tls(Section):
+    """TLS for a TCP listener."""
+
+    cert_file: str
+    """PEM file of the server's certificate chain."""
+    key_file: str
+    """PEM file of the server's private key."""
+    client_ca_file: str | None = None
+    """PEM file of the authorities whose client certificates are required; beyond loopback it must be given."""
+
+
+class Server(Section):
+    """The gRPC server that Envoy calls."""
+
+    listen: str = "unix:/run/authz/authz.sock"
+    """Address: unix:/path, or host:port."""
+    socket_mode: str = "0660"
+    """Permissions of the Unix socket, in octal, as text."""
+    tls: Tls | None = None
+    """TLS for a TCP listener."""
+    workers: int = 1
+    """Processes, each with a socket (authz-0.sock, authz-1.sock ...) or port (N, N+1 ...) of its own."""
+    threads: int = 4
+    """Threads that judge requests, in each process."""
+    max_concurrent: int = 256
+    """Requests in flight above which further ones are answered 503 at once."""
+    drain: Duration = timedelta(seconds=10)
+    """Longest time that requests in flight have to finish at shutdown."""
+
+
+class Admin(Section):
+    """The plain HTTP server for health and metrics."""
+
+    listen: str = "127.0.0.1:9192"
+    """Address: host:port."""
+
+
+class TokenSource(Section):
+    """One place where a token may be: a header, or a cookie."""
+
+    header: str | None = None
+    """Name of the header, in lower case."""
+    scheme: str = ""
+    """The word in front of the token; Bearer where the header is authorization, else empty: the token alone."""
+    cookie: str | None = None
+    """Name of the cookie; unsafe methods then need a same-origin Sec-Fetch-Site or Origin."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_scheme(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("header") == "authorization" and "scheme" not in data:
+            return {**data, "scheme": "Bearer"}
+        return data
+
+
+class Token(Section):
+    """Where tokens are found."""
+
+    sources: Items[TokenSource] = (TokenSource(header="authorization", scheme="Bearer"),)
+    """Places to look; a token in more than one of them is refused."""
+    max_bytes: Size = 16 * 1024
+    """Largest token that is read."""
+    forward: bool = True
+    """Leave the token in the request that goes upstream."""
+
+
+class HeaderValue(Section):
+    """What one identity header holds: a claim, the whole payload, or a fixed value. A text is short for a claim."""
+
+    claim: str | None = None
+    """A claim path, or a name from the issuer's claims."""
+    join: str | None = None
+    """What stands between the elements of a list claim; an element that contains it is unsafe."""
+    format: Word[Format] = Format.TEXT
+    """How the claim is written: text for a scalar, json or base64url for a claim of any type."""
+    payload: Word[Format] | None = None
+    """How the token's whole payload is written: base64url or json."""
+    value: str | None = None
+    """A fixed value."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: object) -> object:
+        if isinstance(data, str):
+            return {"claim": data}
+        if not isinstance(data, dict | HeaderValue):
+            raise ValueError("must be a claim path, or a mapping such as {claim: org, format: json}")  # noqa: TRY004 - pydantic collects these
+        return data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        definition = handler.resolve_ref_schema(handler(schema))
+        definition["type"] = ["string", "object"]
+        return definition
+
+
+class Identity(Section):
+    """What the upstream and Envoy are told about the caller."""
+
+    headers: Mapping[str, HeaderValue] = {}
+    """Request headers that are always overwritten or removed, in every `-` and `_` spelling."""
+    metadata: Items[str] = ("sub", "iss")
+    """Claims that are copied to Envoy's dynamic metadata, below `claims`."""
+    unsafe_values: Word[UnsafeValues] = UnsafeValues.DENY
+    """What happens to values outside 0x20-0x7E or with a space at either end: denied, or percent-encoded."""
+
+
+class Responses(Section):
+    """What a denied client is told."""
+
+    realm: str = "api"
+    """The realm of challenges."""
+    body: Word[BodyFormat] = BodyFormat.PROBLEM_JSON
+    """The form of the body (RFC 9457); gRPC callers always get short plain text."""
+    expose_reason: bool = False
+    """Tell the client the reason of a denial."""
+    unavailable: Word[Unavailable] = Unavailable.DENY
+    """While keys are unavailable: deny, or an error for Envoy's failure_mode_allow to decide."""
+
+
+class Resource(Section):
+    """The protected resource metadata that the sidecar itself answers (RFC 9728)."""
+
+    identifier: str
+    """The resource identifier, an https URL."""
+    scopes: Items[str] = ()
+    """Scopes that are announced."""
+
+
+class Traces(Section):
+    """Spans; endpoint and headers of the exporter are set by OTEL_* variables."""
+
+    exporter: Word[Exporter] = Exporter.NONE
+    """Where spans go."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share, from 0 to 1, of the calls without a parent that are traced."""
+
+
+class Telemetry(Section):
+    """Traces, metrics and logs."""
+
+    traces: Traces = Traces()
+    """Spans."""
+    decisions: Word[Decisions] = Decisions.DENIED
+    """Which decisions are logged."""
+    max_rule_labels: int = 200
+    """Number of rules above which metrics drop the rule label."""
+    log_level: Word[LogLevel] = LogLevel.INFO
+    """The least severe messages that are logged."""
+    log_format: Word[LogFormat] = LogFormat.JSON
+    """The form of log lines."""
+    log_client: bool = True
+    """Write the client's address and the subject in decision lines."""
+
+
+class Insecure(Section):
+    """Options that weaken the whole sidecar; each warns at start and shows in a metric."""
+
+    shadow_all: bool = False
+    """Judge and report every request, and allow them all."""
+    plaintext: bool = False
+    """Listen on TCP beyond loopback without client certificates."""
+    query_token: str | None = None
+    """Name of a query parameter that may hold a token."""
+    trust_client_traceparent: bool = False
+    """Take the client's own traceparent header as the parent of spans."""
+
+
+class Config(Section):
+    """The configuration file."""
+
+    version: Annotated[int, Field(json_schema_extra={"const": 1})]
+    """The version of this format."""
+    server: Server = Server()
+    """The gRPC server that Envoy calls."""
+    admin: Admin = Admin()
+    """The plain HTTP server for health and metrics."""
+    issuers: Annotated[Mapping[str, Issuer], Field(json_schema_extra={"minProperties": 1})]
+    """Trusted issuers by name; the name is the label in metrics and logs."""
+    token: Token = Token()
+    """Where tokens are found."""
+    rules: Annotated[Items[Rule], Field(json_schema_extra={"minItems": 1})]
+    """Rules in order: the first match decides; no match denies."""
+    identity: Identity = Identity()
+    """What the upstream and Envoy are told about the caller."""
+    responses: Responses = Responses()
+    """What a denied client is told."""
+    resource: Resource | None = None
+    """The protected resource metadata that the sidecar itself answers (RFC 9728)."""
+    telemetry: Telemetry = Telemetry()
+    """Traces, metrics and logs."""
+    insecure: Insecure = Insecure()
+    """Options that weaken the whole sidecar."""
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _name_rules(cls, rules: object) -> object:
+        if not isinstance(rules, list):
+            return rules
+        return [
+            {"name": f"rule-{place}", **rule} if isinstance(rule, dict) else rule for place, rule in enumerate(rules, 1)
+        ]

@@ -1,0 +1,78 @@
+"""What is wrong with a configuration file, in the words its author will read."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+KeyPath = tuple[str | int, ...]
+"""Where a value stands: the keys and list indices that lead to it from the top of the file."""
+
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing to mend: the *path* of the value, its *line* (from 1) once known, what is wrong, and a *hint*."""
+
+    path: KeyPath
+    message: str
+    hint: str = ""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = render_path(self.path)
+        what = f"{self.message} ({self.hint})" if self.hint else self.message
+        return f"{where}: {what}" if where else what
+
+
+class ConfigError(Exception):
+    """Raised when a configuration cannot be used; holds all *problems* that were found in *file*, in its order."""
+
+    def __init__(self, file: str, problems: Iterable[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(sorted(problems, key=lambda problem: problem.line or 0))
+        super().__init__(file, self.problems)
+
+    def __str__(self) -> str:
+        """One line for each problem: `file:line: path: message (hint)`."""
+        return "\n".join(
+            f"{self.file}: {problem}" if problem.line is None else f"{self.file}:{problem.line}: {problem}"
+            for problem in self.problems
+        )
+
+
+def render_path(path: KeyPath) -> str:
+    """Write a path the way its author would say it: `rules[1].match.paths[0]`; keys with other signs in quotes."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif _PLAIN_KEY.fullmatch(step):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{quote(step)}]"
+    return text
+
+
+def quote(value: object) -> str:
+    """Show a value from the file in a message: in quotes, control characters escaped, at most some 60 characters."""
+    text = value if isinstance(value, str) else str(value)
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return ascii(text) if text.isascii() else repr(text)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """Return the choice that *word* is most likely a slip for, or None where none is near."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
+    return by_lower[near[0]] if near else None
+
+
+def suggest(word: str, choices: Iterable[str]) -> str:
+    """Return the hint "did you mean `x`?" for the choice nearest to *word*, or no hint."""
+    near = nearest(word, choices)
+    return f"did you mean `{near}`?" if near else ""

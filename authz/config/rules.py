@@ -1,0 +1,85 @@
+"""One rule: the requests it matches, who is let through, and what their tokens must say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import PlainValidator, WithJsonSchema
+
+from authz.config.section import Duration, Items, Section, Word
+from authz.core.policy import Allow
+from authz.core.request import Spelling
+
+
+def _parse_claim_value(value: object) -> str | int | float | bool:
+    if not isinstance(value, str | int | float):
+        raise ValueError("must be text, a number, true or false")  # noqa: TRY004 - pydantic collects these
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be a number that JSON can hold")
+    return value
+
+
+ClaimValue = Annotated[
+    str | int | float | bool,
+    PlainValidator(_parse_claim_value),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+
+
+class Match(Section):
+    """Which requests a rule is for: all that is given here must hold."""
+
+    hosts: Items[str] | None = None
+    """Host names, `*.` in front for any subdomain; ports are not compared."""
+    paths: Items[str] | None = None
+    """Paths: {name} is one segment, a final /** any depth, none included; a trailing slash is insignificant."""
+    methods: Items[str] | None = None
+    """HTTP methods, in upper case."""
+    case_insensitive: bool = False
+    """Compare paths without regard to ASCII case."""
+    context: Mapping[str, str] | None = None
+    """Values that Envoy's operator set for the route (context_extensions)."""
+
+
+class Require(Section):
+    """What a token must say: all that is given here must hold."""
+
+    issuers: Items[str] | None = None
+    """Names of configured issuers, of which one must have issued the token."""
+    audiences: Items[str] | None = None
+    """Audiences of which the token must name one."""
+    scopes: Items[str] | None = None
+    """Scopes of which the token must have all."""
+    any_scope: Items[str] | None = None
+    """Scopes of which the token must have one."""
+    claims: Mapping[str, Items[ClaimValue]] | None = None
+    """Claim paths, or names from the issuer's claims; each must have one of the values, of the same type."""
+    all_of: Mapping[str, Items[ClaimValue]] | None = None
+    """Claim paths, or names from the issuer's claims; each must be a list with all of the values."""
+    acr: Items[str] | None = None
+    """Authentication context classes of which the token must have one (RFC 9470)."""
+    amr: Items[str] | None = None
+    """Authentication methods of which the token must name one (RFC 8176)."""
+    max_age: Duration | None = None
+    """Longest time since the user authenticated (auth_time)."""
+    when: str | None = None
+    """A condition in CEL over claims, request, params, context and source; an error denies."""
+
+
+class Rule(Section):
+    """One rule. The first rule whose match holds decides; a request that no rule matches is denied."""
+
+    name: str = ""
+    """The rule's name in metrics and logs; `rule-` and its place in the list, from 1, where none is given."""
+    match: Match | None = None
+    """Which requests the rule is for; every request where it is absent."""
+    allow: Word[Allow] = Allow.AUTHENTICATED
+    """Whom the rule lets through; with optional, the requirements bind whoever brings a token."""
+    accept: Items[Word[Spelling]] | None = None
+    """Path spellings, otherwise refused as ambiguous, that are taken as data of one segment."""
+    require: Require | None = None
+    """What the token must say."""
+    shadow: bool = False
+    """Report what this rule would deny, and let it pass."""

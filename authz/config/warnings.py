@@ -1,0 +1,51 @@
+"""What a configuration may say, and its operator should know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from authz.config.build import inline_keys
+from authz.config.model import Config
+from authz.config.problems import Problem, quote
+from authz.config.quantity import format_duration
+from authz.config.walk import find
+
+_RISKS: Final = {
+    "insecure.shadow_all": "every request is allowed, whatever its judgement",
+    "insecure.plaintext": "callers on the network need no certificate, and what they send can be read",
+    "insecure.query_token": "tokens in a query end up in logs and histories (RFC 6750 section 5.3)",
+    "insecure.trust_client_traceparent": "clients choose the trace ids, and what is sampled",
+    "issuers.*.insecure.http": "whoever controls the network to this issuer controls its keys",
+    "issuers.*.insecure.any_audience": "tokens for any other service open this one",
+    "issuers.*.insecure.no_expiry": "a token without exp is good for ever",
+    "responses.expose_reason": "clients learn why they were denied, which helps an attacker too",
+}
+
+
+def warnings(config: Config) -> list[Problem]:
+    """Return a warning for each option in use that loosens a check, and for settings that work against each other."""
+    return [*_risks(config), *_unusable_keys(config), *_stale_before_refresh(config)]
+
+
+def _risks(config: Config) -> Iterator[Problem]:
+    for pattern, risk in _RISKS.items():
+        for path, value in find(config, pattern):
+            if value:
+                yield Problem(path=path, message=risk)
+
+
+def _unusable_keys(config: Config) -> Iterator[Problem]:
+    for name, issuer in config.issuers.items():
+        keys = inline_keys(issuer)
+        for kid, why in keys.rejected if keys else ():
+            message = f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
+            yield Problem(path=("issuers", name, "jwks"), message=message)
+
+
+def _stale_before_refresh(config: Config) -> Iterator[Problem]:
+    for name, issuer in config.issuers.items():
+        fetch = issuer.fetch
+        if issuer.key_sources in {(), ("discovery_url",), ("jwks_uri",)} and fetch.max_stale < fetch.interval:
+            message = f"keys are dropped before they are refreshed after {format_duration(fetch.interval)}"
+            yield Problem(path=("issuers", name, "fetch", "max_stale"), message=message)
