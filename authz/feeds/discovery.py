@@ -1,0 +1,27 @@
+"""OpenID Connect Discovery 1.0: from an issuer to the URL of its keys."""
+
+from __future__ import annotations
+
+from authz.core.strictjson import parse_object
+
+_WELL_KNOWN = "/.well-known/openid-configuration"
+
+
+def discovery_url(issuer: str) -> str:
+    """Return where the issuer's document is (section 4.1: below the issuer, a final slash dropped)."""
+    return issuer.removesuffix("/") + _WELL_KNOWN
+
+
+def read_jwks_uri(document: bytes, *, issuer: str) -> str:
+    """Return `jwks_uri` of a discovery document that speaks for *issuer*, byte for byte (section 4.3).
+
+    Raises ValueError.
+    """
+    members = parse_object(document)
+    named = members.get("issuer")
+    if named != issuer:
+        raise ValueError(f"the discovery document is of issuer {named!r}, not {issuer!r}")
+    uri = members.get("jwks_uri")
+    if not isinstance(uri, str):
+        raise ValueError("the discovery document has no jwks_uri")  # noqa: TRY004 - bad data
+    return uri

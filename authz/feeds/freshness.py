@@ -1,0 +1,59 @@
+"""How long a fetched document may be used, by the words of its answer (RFC 9111 section 4.2, RFC 9110)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+_DIRECTIVE: Final = re.compile(r'([a-z-]+)(?:\s*=\s*(?:"([^"]*)"|([^\s,;]+)))?', re.IGNORECASE)
+_SECONDS: Final = re.compile(r"[0-9]{1,10}")
+
+
+def fresh_for(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds for which an answer is still fresh on arrival, or None where it says nothing.
+
+    `no-store` and `no-cache` mean 0. `max-age` counts before `s-maxage` (this is no shared cache), both before
+    `Expires`.
+    """
+    directives = {
+        match[1].lower(): match[2] or match[3] or "" for match in _DIRECTIVE.finditer(headers.get("cache-control", ""))
+    }
+    if "no-store" in directives or "no-cache" in directives:
+        return 0.0
+    age = _seconds(headers.get("age")) or 0.0
+    for name in ("max-age", "s-maxage"):
+        if name in directives:
+            # RFC 9111 section 4.2.1: an unreadable lifetime is no lifetime.
+            return max(0.0, (_seconds(directives[name]) or 0.0) - age)
+    if "expires" in headers:
+        expires, date = _instant(headers["expires"]), _instant(headers.get("date"))
+        return max(0.0, expires - date - age) if expires is not None and date is not None else 0.0
+    return None
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds that a `Retry-After` asks for at *now*; None where unreadable (RFC 9110 section 10.2.3)."""
+    if value is None:
+        return None
+    seconds = _seconds(value)
+    if seconds is not None:
+        return seconds
+    at = _instant(value)
+    return None if at is None else max(0.0, at - now)
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text is not None and _SECONDS.fullmatch(text.strip()) else None
+
+
+def _instant(text: str | None) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text) if text is not None else None
+    except ValueError:
+        return None
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,43 @@
+"""Set up logging: JSON lines, or text for people."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Final, TextIO
+
+from pythonjsonlogger.json import JsonFormatter
+
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def set_up_logging(*, level: str, log_format: str, stream: TextIO = sys.stderr) -> None:
+    """Write the project's log lines of *level* and above to *stream*, as `json` or `text`."""
+    handler = logging.StreamHandler(stream)
+    if log_format == "json":
+        handler.setFormatter(
+            JsonFormatter(
+                "{asctime}{levelname}{name}{message}",
+                style="{",
+                rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+            )
+        )
+    else:
+        handler.setFormatter(_TextFormatter("%(asctime)s %(levelname)-7s %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)  # libraries
+    logging.getLogger("authz").setLevel(_LEVELS[level])
+
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class _TextFormatter(logging.Formatter):
+    """One line for people, with the extra fields behind it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        extra = " ".join(
+            f"{name}={value}" for name, value in vars(record).items() if name not in _STANDARD and value is not None
+        )
+        return f"{super().format(record)} {extra}".rstrip()
