@@ -1,0 +1,7 @@
+"""`python -m authz`."""
+
+from __future__ import annotations
+
+from authz.cli import main
+
+main()

@@ -1,0 +1,73 @@
+"""The admin port: plain HTTP for probes and scrapers, apart from the port that Envoy calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+log = logging.getLogger(__name__)
+
+_IDLE_SECONDS: Final = 10
+
+
+class AdminServer:
+    """Answers `/livez`, `/readyz` and `/metrics`. Liveness never depends on an issuer."""
+
+    def __init__(
+        self, host: str, port: int, *, waiting_for: Callable[[], list[str]], registry: CollectorRegistry
+    ) -> None:
+        """Bind *host* and *port*; *waiting_for* names what readiness still waits for. Raises OSError."""
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = _IDLE_SECONDS
+            server_version = "authz"
+            sys_version = ""
+
+            def do_GET(self) -> None:
+                match self.path.partition("?")[0]:
+                    case "/livez":
+                        self._answer(HTTPStatus.OK, b"alive\n")
+                    case "/readyz":
+                        if missing := waiting_for():
+                            text = f"waiting for {', '.join(missing)}\n"
+                            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, text.encode())
+                        else:
+                            self._answer(HTTPStatus.OK, b"ready\n")
+                    case "/metrics":
+                        self._answer(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
+                    case _:
+                        self._answer(HTTPStatus.NOT_FOUND, b"/livez /readyz /metrics\n")
+
+            def _answer(self, status: HTTPStatus, body: bytes, kind: str = "text/plain; charset=utf-8") -> None:
+                self.send_response(status)
+                self.send_header("content-type", kind)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
+                log.debug("%s", format % args)
+
+        self._server: Final = ThreadingHTTPServer((host, port), Handler)
+        self._server.daemon_threads = True
+
+    @property
+    def port(self) -> int:
+        """The port that was bound."""
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Begin to answer."""
+        Thread(target=self._server.serve_forever, name="admin", daemon=True).start()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()

