@@ -91,17 +91,17 @@ def check_url(text: str, *, http: bool = False, query: bool = True) -> None:
         raise ValueError("must be an absolute URL that begins with https://")
     if scheme.lower() not in schemes:
         raise ValueError("must begin with https://")
-    parts = urlsplit(text)
-    if "@" in parts.netloc:
-        raise ValueError("must not hold a user or password")
     if "#" in text:
         raise ValueError("must not have a fragment")
     if "?" in text and not query:
         raise ValueError("must not have a query")
     try:
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        host, port = "", None
+        parts = urlsplit(text)
+        has_user, host, port = "@" in parts.netloc, parts.hostname or "", parts.port
+    except ValueError:  # brackets or a port that cannot be read
+        has_user, host, port = False, "", None
+    if has_user:
+        raise ValueError("must not hold a user or password")
     if not is_host(host) or port == 0:
         raise ValueError("must name a host, and a port where one is given")
 

@@ -1,0 +1,26 @@
+"""`authz check-config`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from authz.cli.files import FILE, load_or_exit
+from authz.config.warnings import warnings
+
+
+@click.command("check-config")
+@click.argument("file", type=FILE)
+def check_config(file: Path) -> None:
+    r"""Report everything that is wrong with FILE, and what its author should know.
+
+    \b
+    Exit codes: 0 fine, perhaps with warnings; 2 errors
+    Example:
+      authz check-config authz.yaml
+    """
+    config = load_or_exit(file)
+    for warning in warnings(config):
+        click.echo(f"{file}: warning: {warning}", err=True)
+    click.echo(f"{file}: ok, issuers: {len(config.issuers)}, rules: {len(config.rules)}")

@@ -1,0 +1,26 @@
+"""The configuration file as commands take it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from authz.config.load import load
+from authz.config.model import Config
+from authz.config.problems import ConfigError
+
+BAD_CONFIG: Final = 2  # exit code
+
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def load_or_exit(file: Path) -> Config:
+    """Load *file*, or print everything that is wrong with it and exit."""
+    try:
+        return load(file)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(BAD_CONFIG)
