@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Final
 
+from authz.conditions import compile_condition
 from authz.config import model
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.rules import ClaimValue, Require
@@ -17,6 +18,7 @@ from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, Header
 from authz.core.issuer import Issuer
 from authz.core.keys import Key, KeySet
 from authz.core.policy import ClaimRequirement, HostPattern, Match, PathTemplate, Policy, Requirements, Rule
+from authz.core.resource import ProtectedResource
 from authz.core.snapshot import Responses, Snapshot, TokenRules
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, UnverifiedToken
 
@@ -40,6 +42,7 @@ def build_snapshot(config: model.Config, *, verify: Callable[[str, Key, Unverifi
             body=config.responses.body,
             expose_reason=config.responses.expose_reason,
             unavailable=config.responses.unavailable,
+            resource=build_resource(config),
         ),
         shadow_all=config.insecure.shadow_all,
         verify=verify,
@@ -51,7 +54,25 @@ def inline_keys(issuer: IssuerSection) -> KeySet | None:
     if issuer.jwks is None:
         return None
     document = json.dumps({"keys": [dict(key) for key in issuer.jwks.keys]})
-    return KeySet.from_json(document, max_keys=issuer.fetch.max_keys).block(issuer.blocked_keys)
+    keys = KeySet.from_json(document, max_keys=issuer.fetch.max_keys, max_bytes=issuer.fetch.max_bytes)
+    return keys.block(issuer.blocked_keys)
+
+
+def build_resource(config: model.Config) -> ProtectedResource | None:
+    """Return the metadata that the sidecar answers (RFC 9728). Raises ValueError for an identifier without one path."""
+    if config.resource is None:
+        return None
+    by_header = any(source.scheme.lower() == "bearer" for source in config.token.sources)
+    by_query = config.insecure.query_token is not None
+    return ProtectedResource.describe(
+        config.resource.identifier,
+        # RFC 8414 section 2: an issuer that is no https URL has no metadata to find.
+        authorization_servers=tuple(
+            issuer.issuer for issuer in config.issuers.values() if issuer.issuer.startswith("https://")
+        ),
+        scopes=config.resource.scopes,
+        methods=(*(["header"] if by_header else []), *(["query"] if by_query else [])),
+    )
 
 
 def _build_issuer(name: str, section: IssuerSection) -> Issuer:
@@ -115,6 +136,7 @@ def _build_requirements(section: Require, aliases: set[str]) -> Requirements:
         acr=section.acr or (),
         amr=section.amr or (),
         max_age=_seconds(section.max_age),
+        condition=compile_condition(section.when) if section.when is not None else None,
     )
 
 

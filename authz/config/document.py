@@ -60,16 +60,19 @@ class Document:
     problems: tuple[Problem, ...]
     unread: frozenset[KeyPath]
 
-    def locate(self, problem: Problem) -> Problem:
-        """Give a problem the line of its value, or of the nearest mapping around a value that is missing."""
-        path = problem.path
+    def line_of(self, path: KeyPath) -> int:
+        """Return the line of a value, or of the nearest mapping or list around a value that is not there."""
         while path and path not in self.lines:
             path = path[:-1]
-        return replace(problem, line=problem.line or self.lines.get(path, 1))
+        return self.lines.get(path, 1)
+
+    def locate(self, problem: Problem) -> Problem:
+        """Give a problem the line of its value, unless it has one."""
+        return replace(problem, line=problem.line or self.line_of(problem.path))
 
 
 def parse_document(text: str, *, file: str) -> Document:
-    """Read the one YAML document in *text*. Raises ConfigError when the text is not YAML, is empty or out of bounds."""
+    """Read the one YAML document in *text*. Raises ConfigError when the text is not YAML, or out of bounds."""
     if len(text) > MAX_DOCUMENT_BYTES:
         raise ConfigError(file, [Problem(path=(), message=f"is larger than {MAX_DOCUMENT_BYTES} bytes")])
     reader = _Reader()

@@ -7,6 +7,7 @@ key · 5 refuse what is not supported yet. Steps 4 and 5 run also after step 3 f
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from authz.config.checks import check
 from authz.config.document import MAX_DOCUMENT_BYTES, Document, parse_document
-from authz.config.mend import mend
+from authz.config.mend import Mended, mend
 from authz.config.model import Config
 from authz.config.problems import ConfigError, KeyPath, Problem
 from authz.config.support import check_support
@@ -51,22 +52,28 @@ def validate(document: Document) -> Config:
     without_value = [problem for problem in _without_value(document.data) if problem.path not in document.unread]
     unread = document.unread | {problem.path for problem in without_value}
     problems = [*document.problems, *without_value]
-    opaque: frozenset[KeyPath] = unread
-    config: Config | None
+    config: Config | None = None
     try:
         config = Config.model_validate(document.data)
+        mended = Mended(config)
     except ValidationError as error:
         problems += [problem for problem in translate(error) if not _lies_in(problem.path, unread)]
-        config, replaced = mend(document.data, error)
-        opaque |= replaced
-        if ("issuers",) in replaced:
-            opaque |= {("rules",)}  # which refer to them
-    if config is not None:
-        found = chain(check(config), check_support(config))
-        problems += [problem for problem in found if not _lies_in(problem.path, opaque)]
-    if problems or config is None:
+        mended = mend(document.data, error)
+    problems += _check_sound_parts(mended, document, unread)
+    if config is None or problems:
         raise ConfigError(document.file, map(document.locate, problems))
     return config
+
+
+def _check_sound_parts(mended: Mended, document: Document, unread: frozenset[KeyPath]) -> Iterator[Problem]:
+    if mended.config is None:
+        return
+    opaque = unread | mended.replaced
+    if ("issuers",) in mended.replaced:
+        opaque |= {("rules",)}  # which refer to them
+    for problem in chain(check(mended.config), check_support(mended.config)):
+        if not _lies_in(problem.path, opaque):
+            yield replace(problem, line=document.line_of(mended.written(problem.path)))
 
 
 def _without_value(data: object, path: KeyPath = ()) -> Iterator[Problem]:

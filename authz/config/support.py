@@ -13,8 +13,6 @@ UNSUPPORTED: Final[Mapping[str, object]] = {
     "server.workers": 1,
     "issuers.*.fetch.proxy": None,
     "issuers.*.cache_dir": None,
-    "rules.*.require.when": None,
-    "resource": None,
     "telemetry.traces.exporter": Exporter.NONE,
     "telemetry.traces.sample_ratio": 1.0,
 }

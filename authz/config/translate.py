@@ -40,18 +40,18 @@ def known_keys(path: KeyPath) -> tuple[str, ...]:
 
 
 def _section_at(path: KeyPath) -> type[Section] | None:
-    section: type[Section] | None = Config
-    is_entry = False
+    here: object = Config
     for step in path:
-        if is_entry:  # a name or an index: the section within was found one step before
-            is_entry = False
-        elif section is None or step not in section.model_fields:
+        section = _section_in(here)
+        if section is None:
             return None
-        else:
-            annotation = section.model_fields[str(step)].annotation
-            section = _section_in(annotation)
-            is_entry = get_origin(annotation) in {tuple, Mapping}
-    return None if is_entry else section
+        # In a map or list, the step is the name or index of an entry.
+        here = section if _has_entries(here) else section.model_fields[str(step)].annotation
+    return None if _has_entries(here) else _section_in(here)
+
+
+def _has_entries(annotation: object) -> bool:
+    return get_origin(annotation) in {tuple, Mapping}
 
 
 def _section_in(annotation: object) -> type[Section] | None:
@@ -159,6 +159,5 @@ _WORDS: Final[Mapping[str, Words]] = {
     "model_type": _MAPPING,
     "greater_than_equal": lambda detail: (f"must be at least {detail['ctx']['ge']:g}", ""),
     "less_than_equal": lambda detail: (f"must be at most {detail['ctx']['le']:g}", ""),
-    "finite_number": lambda _: ("must be a finite number", ""),
     "value_error": lambda detail: (str(detail["ctx"]["error"]), ""),
 }

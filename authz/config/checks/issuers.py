@@ -17,9 +17,8 @@ from authz.core.claims import ClaimPath
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _ALIAS: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_PRIVATE_MEMBERS: Final = frozenset(
-    {"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"}
-)  # RFC 7518 section 6, RFC 9964
+# RFC 7518 section 6, RFC 9964.
+_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
 
 
 def check_issuers(config: Config) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from authz.conditions import INSTALL, ConditionError, NotInstalledError, compile_condition
 from authz.config.checks.tokens import TOKEN, check_scopes
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote, suggest
@@ -113,6 +114,17 @@ def _check_require(require: Require, path: KeyPath, config: Config, aliases: fro
             yield from check_claim(claim, (*path, key, claim), aliases)
             if not values:
                 yield Problem(path=(*path, key, claim), message="must not be empty")
+    if require.when:
+        yield from _check_condition(require.when, (*path, "when"))
+
+
+def _check_condition(text: str, path: KeyPath) -> Iterator[Problem]:
+    try:
+        compile_condition(text)
+    except NotInstalledError:
+        yield Problem(path=path, message="needs the CEL runtime, which is not installed", hint=INSTALL)
+    except ConditionError as error:
+        yield Problem(path=path, message=str(error))
 
 
 def _check_not_empty(section: Section, path: KeyPath, hint: str) -> Iterator[Problem]:

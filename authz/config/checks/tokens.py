@@ -9,6 +9,7 @@ from typing import Final
 from authz.config.address import check_url
 from authz.config.model import Config, TokenSource
 from authz.config.problems import KeyPath, Problem
+from authz.core.resource import ProtectedResource
 
 HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 section 5.1, in lower case as in HTTP/2
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
@@ -80,6 +81,7 @@ def check_resource(config: Config) -> Iterator[Problem]:
         return
     try:
         check_url(config.resource.identifier)
+        ProtectedResource.describe(config.resource.identifier, authorization_servers=(), scopes=(), methods=())
     except ValueError as error:
         yield Problem(path=("resource", "identifier"), message=str(error))
     yield from check_scopes(config.resource.scopes, ("resource", "scopes"))

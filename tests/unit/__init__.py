@@ -1,0 +1,1 @@
+"""One test file per module, in the folders of the package."""

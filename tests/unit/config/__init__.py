@@ -1,0 +1,3 @@
+"""Tests of the configuration file."""
+
+from __future__ import annotations

@@ -1,0 +1,206 @@
+"""Proves what checks must let pass; what they refuse is in tests/data/bad, one file for each defect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from authz.config.checks.bounds import BOUNDS
+from authz.config.checks.identity import MAX_IDENTITY_HEADERS
+from authz.config.checks.tokens import check_resource
+from authz.config.model import Resource
+from tests.unit.config.sample import configure, problems, small
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "jwks_uri: https://login.example.com/keys?p=policy",
+        "discovery_url: https://login.internal:8443/.well-known/openid-configuration",
+        "insecure: {http: true}\n    jwks_uri: http://login.internal/keys",
+        "insecure: {no_expiry: true}\n    required_claims: []",
+        "algorithms: [RS256, HS256]\n    jwks_file: /etc/authz/jwks.json",
+        "jwks: {keys: [{kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}], note: ours}",
+        "fetch: {allowed_hosts: [keys.example.com, 10.0.0.1], allowed_networks: [10.0.0.0/8, 'fd00::/8']}",
+        "fetch: {min_interval: 10m, interval: 10m, max_interval: 10m}",
+        "claims: {roles: realm_access.roles, tenant: '[\"https://example.com/tenant\"]'}",
+        "leeway: 0s",
+        "blocked_keys: [key-1]",
+    ],
+)
+def test_issuers(issuer: str) -> None:
+    """An issuer may say this."""
+    configure(issuer=issuer)
+
+
+@pytest.mark.parametrize("source", ["jwks: {keys: []}", "jwks_file: /keys.json", "jwks_uri: https://keys.example.com/"])
+def test_issuer_may_be_any_text(source: str) -> None:
+    """Where the keys come from elsewhere, iss is compared and never fetched (RFC 7519 section 4.1.1)."""
+    text = small(issuer=source).replace("https://login.example.com/", "accounts.example.com")
+    assert problems(text) == []
+
+
+@pytest.mark.parametrize("source", ["jwks: {keys: []}", "jwks_file: /keys.json"])
+def test_issuer_may_be_http_where_nothing_is_fetched(source: str) -> None:
+    """With local keys, an issuer that begins with http:// is a name like any other."""
+    assert problems(small(issuer=source).replace("https://login", "http://login")) == []
+
+
+def test_any_audience() -> None:
+    """An issuer without audiences has to say that it means it."""
+    text = small(issuer="insecure: {any_audience: true}")
+    assert problems(text.replace("    audiences: [orders-api]\n", "")) == []
+    assert len(problems(small().replace("    audiences: [orders-api]\n", ""))) == 1
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "{listen: '127.0.0.1:9191'}",
+        "{listen: '[::1]:0'}",
+        "{listen: 'localhost:9191'}",
+        "{listen: '0.0.0.0:9191', tls: {cert_file: a, key_file: b, client_ca_file: c}}",
+        "{listen: '127.0.0.1:9191', tls: {cert_file: a, key_file: b}}",
+        "{socket_mode: '660'}",
+    ],
+)
+def test_servers(server: str) -> None:
+    """A server may listen here."""
+    configure(more=f"server: {server}\n")
+
+
+def test_plaintext_beyond_loopback() -> None:
+    """Plain TCP beyond loopback has to be asked for."""
+    configure(more="server: {listen: '0.0.0.0:9191'}\ninsecure: {plaintext: true}\n")
+
+
+@pytest.mark.parametrize(
+    ("listen", "said"),
+    [
+        (f"unix:/{'a' * 105}", "with the numbers of 11 workers, the path has more than 107 bytes"),
+        ("127.0.0.1:65530", "there are no 11 ports from here on, one for each worker"),
+        ("127.0.0.1:9182", "the port is one of the server's"),
+    ],
+)
+def test_addresses_of_workers(listen: str, said: str) -> None:
+    """Every worker needs a socket or port of its own, beginning with the one that is given."""
+    found = problems(small(more=f"server: {{listen: '{listen}', workers: 11}}\n"))
+    assert [problem for problem in found if problem.endswith(said)]
+
+
+def test_longest_socket_path_of_workers() -> None:
+    """The numbers of the workers count, and nothing else: a path of 107 bytes with them will do."""
+    found = problems(small(more=f"server: {{listen: 'unix:/{'a' * 103}', workers: 11}}\n"))
+    assert not [problem for problem in found if "bytes" in problem]
+    assert problems(small(more=f"server: {{listen: 'unix:/{'a' * 106}'}}\n")) == []
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "allow: optional\n    require: {scopes: [a], max_age: 15m}",
+        "allow: optional\n    accept: [semicolon]",
+        "allow: nobody",
+        "require: {claims: {roles: [admin], 'a.b': [1], '[\"https://example.com/tenant\"]': [true]}}",
+        "require: {acr: ['urn:mfa'], amr: [hwk], any_scope: [a, b], audiences: [x], issuers: [corporate]}",
+        "shadow: true",
+    ],
+)
+def test_rules(rule: str) -> None:
+    """A rule may say this; with allow: optional the requirements bind whoever brings a token."""
+    configure(rule=rule)
+
+
+def test_names_of_claims() -> None:
+    """A name that any issuer gives to a claim is as good as a path, in rules, headers and metadata."""
+    configure(
+        issuer="claims: {roles: realm_access.roles}",
+        rule="require: {claims: {roles: [admin]}, all_of: {roles: [staff]}}",
+        more="identity: {headers: {x-auth-roles: {claim: roles, join: ','}}, metadata: [roles]}\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "x-auth-org: {claim: org, format: base64url}",
+        "x-auth-claims: {payload: json}",
+        "x-auth-gateway: {value: a b}",
+        "x_auth: sub",
+        "x-a-b-c-d-e: sub",
+        "x-roles: {claim: roles, join: ' '}",
+    ],
+)
+def test_headers(header: str) -> None:
+    """An identity header may be this."""
+    configure(more=f"identity: {{headers: {{{header}}}}}\n")
+
+
+@pytest.mark.parametrize(
+    ("identifier", "scopes", "said"),
+    [
+        ("https://api.example.com", ("orders:read",), []),
+        ("http://api.example.com", (), ["resource.identifier: must begin with https://"]),
+        ("https://api.example.com/#a", (), ["resource.identifier: must not have a fragment"]),
+        (
+            "https://api.example.com",
+            ("a", "b c"),
+            ["resource.scopes[1]: must be visible ASCII without spaces, quotation marks and backslashes"],
+        ),
+    ],
+)
+def test_resource(identifier: str, scopes: tuple[str, ...], said: list[str]) -> None:
+    """A resource is an https URL without a fragment (RFC 9728 section 1.2)."""
+    config = configure().model_copy(update={"resource": Resource(identifier=identifier, scopes=scopes)})
+    assert [str(problem) for problem in check_resource(config)] == said
+
+
+def test_proxy_is_a_url() -> None:
+    """A proxy is a URL, plain or not, without a password: secrets are read from files."""
+    found = problems(small(issuer="fetch: {proxy: 'http://user:password@proxy.internal:3128'}"))
+    assert "6: issuers.corporate.fetch.proxy: must not hold a user or password" in found[:1]
+    found = problems(small(issuer="fetch: {proxy: 'http://proxy.internal:3128'}"))
+    assert not [problem for problem in found if "not supported yet" not in problem]
+
+
+def test_number_of_identity_headers() -> None:
+    """There are at most as many identity headers as one response of ours can carry."""
+    headers = [f"x-{number}: sub" for number in range(MAX_IDENTITY_HEADERS + 1)]
+    assert problems(small(more=f"identity: {{headers: {{{', '.join(headers[1:])}}}}}\n")) == []
+    assert problems(small(more=f"identity: {{headers: {{{', '.join(headers)}}}}}\n")) == [
+        f"9: identity.headers: holds {MAX_IDENTITY_HEADERS + 1} headers, at most {MAX_IDENTITY_HEADERS}"
+    ]
+
+
+def _beside(bound: str, step: int) -> int | str:
+    """Write the number, duration or size that is *step* away from *bound*."""
+    number = bound.rstrip("abcdefghijklmnopqrstuvwxyzKMB")
+    unit = bound.removeprefix(number)
+    return f"{int(number) + step}{unit}" if unit else int(number) + step
+
+
+def _problems_with(pattern: str, value: int | str) -> list[str]:
+    """Put *value* where *pattern* points in the smallest configuration, and return what its bounds say to that."""
+    data: Any = yaml.safe_load(small())
+    place = data
+    *above, key = pattern.split(".")
+    for step in above:
+        if step == "*":
+            place = place["corporate"] if "corporate" in place else place[0]
+        else:
+            place = place.setdefault(step, {})
+    place[key] = value
+    return [problem for problem in problems(yaml.safe_dump(data)) if f"{key}: must be at " in problem]
+
+
+@pytest.mark.parametrize("pattern", BOUNDS)
+def test_bounds(pattern: str) -> None:
+    """Both bounds are themselves allowed; one step beyond either is not."""
+    least, most = BOUNDS[pattern]
+    assert _problems_with(pattern, _beside(least, 0)) == []
+    assert _problems_with(pattern, _beside(most, 0)) == []
+    assert len(_problems_with(pattern, _beside(most, 1))) == 1
+    if not least.startswith("0"):
+        assert len(_problems_with(pattern, _beside(least, -1))) == 1

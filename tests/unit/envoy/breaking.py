@@ -1,0 +1,148 @@
+"""Every way to break a Check: what may be raised, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from authz.core.claims import Claims
+from authz.core.identity import Identity
+from authz.core.keys import Key
+from authz.core.policy import Policy, Rule
+from authz.core.request import Request, Target
+from authz.core.snapshot import Snapshot
+from authz.core.token import UnverifiedToken
+from tests.unit.envoy.asking import AFTER, FakeFeeds, FakeFlight, raiser, read, told
+from tests.world import WORLD, world
+
+SECRET = "the text of an exception"
+
+
+class Unheard(BaseException):
+    """An exception that nobody thinks of catching."""
+
+
+class Unprintable(Exception):
+    """An exception that cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(SECRET)
+
+
+ERRORS = (
+    ValueError(SECRET),
+    MemoryError(SECRET),
+    RecursionError(SECRET),
+    CancelledError(SECRET),
+    TimeoutError(SECRET),
+    KeyboardInterrupt(SECRET),
+    SystemExit(SECRET),
+    GeneratorExit(SECRET),
+    Unheard(SECRET),
+    Unprintable(),
+)
+
+
+class Broken:
+    """Whatever is asked of it raises."""
+
+    def __init__(self, error: BaseException) -> None:
+        object.__setattr__(self, "error", error)
+
+    def __getattr__(self, name: str) -> object:
+        raise cast("BaseException", object.__getattribute__(self, "error"))
+
+
+class BrokenPolicy(Policy):
+    """Rules that break where they are read."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(WORLD.policy.rules)
+        self._error = error
+
+    def select(self, target: Target, context: object) -> tuple[Rule, dict[str, str]]:
+        raise self._error
+
+
+@dataclass(frozen=True)
+class BrokenCondition:
+    """A rule's condition that raises."""
+
+    error: BaseException
+
+    def holds(self, request: Request, params: dict[str, str], claims: Claims) -> bool:
+        raise self.error
+
+
+@dataclass(frozen=True)
+class BrokenFlight:
+    """A refresh that nobody can wait for."""
+
+    error: BaseException
+
+    def wait(self, timeout: float) -> bool:
+        raise self.error
+
+
+class BrokenFeeds(FakeFeeds):
+    """Feeds that break at one of their methods."""
+
+    def __init__(self, error: BaseException, *, at: str) -> None:
+        super().__init__(FakeFlight())
+        setattr(self, at, raiser(error))
+
+
+def second(error: BaseException) -> Callable[[], Snapshot]:
+    """Return what gives a snapshot once, and then raises."""
+    snapshots = iter([WORLD])
+
+    def snapshot() -> Snapshot:
+        try:
+            return next(snapshots)
+        except StopIteration:
+            raise error from None
+
+    return snapshot
+
+
+def broken_verify(error: BaseException) -> Callable[[str, Key, UnverifiedToken], bool]:
+    """Return a signature check that raises."""
+    return cast("Callable[[str, Key, UnverifiedToken], bool]", raiser(error))
+
+
+def fixed(snapshot: Snapshot) -> dict[str, Any]:
+    """Make *snapshot* the part of a Checker."""
+    return {"snapshot": lambda: snapshot}
+
+
+# Where each error is injected: the parts of a Checker that raises it there.
+STAGES: dict[str, Callable[[BaseException], dict[str, Any]]] = {
+    "snapshot": lambda error: {"snapshot": raiser(error)},
+    "now": lambda error: {"now": raiser(error)},
+    "policy": lambda error: fixed(world(policy=BrokenPolicy(error))),
+    "issuers": lambda error: fixed(world(issuers=Broken(error))),
+    "signature": lambda error: fixed(replace(AFTER, verify=broken_verify(error))),
+    "identity": lambda error: fixed(replace(AFTER, identity=cast("Identity", Broken(error)))),
+    "feeds": lambda error: {"feeds": BrokenFeeds(error, at="find_unknown_key")},
+    "max_wait": lambda error: {"feeds": BrokenFeeds(error, at="max_wait")},
+    "flight": lambda error: {"feeds": FakeFeeds(BrokenFlight(error))},
+    "fresh snapshot": lambda error: {"feeds": FakeFeeds(FakeFlight()), "snapshot": second(error)},
+    "new_id": lambda error: {"new_id": raiser(error)},
+    "encoding": lambda error: fixed(world(responses=Broken(error))),
+    "elapsed": lambda error: {"elapsed": raiser(error)},
+    "report": lambda error: {"report": raiser(error)},
+    "report of an allow": lambda error: {"report": raiser(error), **fixed(AFTER)},
+}
+
+
+def assert_internal_error(answer: bytes) -> None:
+    """A denial with status 500, for both kinds of callers, that tells nothing."""
+    message = read(answer)
+    assert message.status.code == 7
+    assert message.WhichOneof("http_response") == "denied_response"
+    assert message.denied_response.status.code == 500
+    assert (told(message), told(message, "decision")) == ("internal_error", "deny")
+    assert SECRET.encode() not in answer
+    assert not message.status.message

@@ -1,0 +1,57 @@
+"""The gRPC server on a real socket, and callers of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from authz.envoy.check import Checker
+from authz.envoy.service import METHOD, AuthorizationServer
+
+SECONDS: Final = 20.0  # of patience with one call
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """Make a folder with a short name: a Unix socket has room for 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="authz-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def serving(checker: Checker, *, threads: int = 2, max_concurrent: int = 64) -> Iterator[str]:
+    """Serve *checker* on a Unix socket; give its address."""
+    with short_folder() as folder:
+        server = AuthorizationServer(checker, threads=threads, max_concurrent=max_concurrent)
+        server.listen_unix(folder / "authz.sock", mode=0o600)
+        server.start()
+        try:
+            yield f"unix:{folder}/authz.sock"
+        finally:
+            server.stop(grace=0)
+
+
+def method(channel: grpc.Channel, name: str = METHOD) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
+    """Return a method that takes and gives bytes, like Envoy's."""
+    return channel.unary_unary(name, request_serializer=bytes, response_deserializer=bytes)
+
+
+def health_of(channel: grpc.Channel, service: str = "") -> str:
+    """Ask the health service for one word."""
+    question = health_pb2.HealthCheckRequest(service=service).SerializeToString()
+    answer = health_pb2.HealthCheckResponse.FromString(
+        method(channel, "/grpc.health.v1.Health/Check")(question, timeout=SECONDS)
+    )
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """Return the status of a call that failed."""
+    assert isinstance(error, grpc.Call), error
+    return error.code()

@@ -1,0 +1,126 @@
+"""Proves authz.envoy.check under faults: whatever is raised, wherever, the answer is a denial that tells nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from authz.core.claims import ClaimPath
+from authz.core.identity import ConstantHeader, CopiedClaim, Identity
+from authz.core.reasons import Reason
+from authz.core.snapshot import Snapshot
+from authz.envoy.check import LAST_RESORT
+from authz.telemetry.report import Judged
+from tests.unit.envoy.asking import check, make_checker, raiser, read, told, write_check
+from tests.unit.envoy.breaking import (
+    ERRORS,
+    SECRET,
+    STAGES,
+    BrokenCondition,
+    assert_internal_error,
+    broken_verify,
+    fixed,
+)
+from tests.world import ask, mint, rule, world
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("stage", STAGES)
+def test_whatever_is_raised_wherever_is_a_denial(stage: str, error: BaseException) -> None:
+    """No exception leaves a Check, none lets a request pass, and none shows its text."""
+    assert_internal_error(check(**STAGES[stage](error)))
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("stage", ["snapshot", "new_id", "encoding", "elapsed", "report"])
+def test_an_unseen_refusal_that_breaks_is_a_denial(stage: str, error: BaseException) -> None:
+    """The answer to overload holds under the same faults."""
+    checker = make_checker(**STAGES[stage](error))
+    assert_internal_error(checker.refuse(Reason.OVERLOADED, received=0.0))
+
+
+@pytest.mark.parametrize("data", [None, 7, "text", object()], ids=repr)
+def test_data_that_is_no_bytes_is_a_denial(data: object) -> None:
+    """Decoding may fail in ways of its own."""
+    assert read(check(cast("bytes", data))).status.code == 7
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_a_condition_that_breaks_denies(error: BaseException) -> None:
+    """A rule's expression that fails is the rule's no; what is no Exception is ours."""
+    condition = BrokenCondition(error)
+    answer = check(write_check(ask(mint())), **fixed(world(rule("r", "/items/**", condition=condition))))
+    if isinstance(error, Exception):
+        assert (told(answer), read(answer).status.code) == ("policy_denied", 7)
+        assert SECRET.encode() not in answer
+    else:
+        assert_internal_error(answer)
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        Identity((ConstantHeader(header="x-user-id", value="\ud800"),)),
+        Identity((ConstantHeader(header="\udcff", value="x"),)),
+        Identity((ConstantHeader(header="x-user-id", value=cast("str", 7)),)),
+        Identity(copied=(CopiedClaim("\ud800", ClaimPath(("sub",))),)),
+    ],
+    ids=["value", "name", "number", "claim"],
+)
+def test_what_cannot_be_written_is_a_denial(identity: Identity) -> None:
+    """A value that protobuf refuses never makes half an answer."""
+    assert_internal_error(check(write_check(ask(mint())), **fixed(world(identity=identity))))
+
+
+@pytest.mark.parametrize("snapshot", [world(shadow_all=True), world(rule("s", "/items/**", shadow=True))])
+def test_no_shadow_covers_an_internal_error(snapshot: Snapshot) -> None:
+    """A shadow lets refusals pass, and never errors."""
+    broken = replace(snapshot, verify=broken_verify(MemoryError()))
+    assert_internal_error(check(write_check(ask(mint())), **fixed(broken)))
+
+
+def test_an_internal_error_is_reported_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The operator sees it in the metrics under its name, and the exception in the log."""
+    reports: list[Judged] = []
+    with caplog.at_level(logging.ERROR, "authz"):
+        check(report=reports.append, now=raiser(ValueError(SECRET)))
+
+    assert [judged.decision.reason for judged in reports] == [Reason.INTERNAL_ERROR]
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert SECRET in str(record.exc_info[1])
+
+
+@contextmanager
+def broken_log(error: BaseException) -> Iterator[None]:
+    """Let every log line of the Checker raise."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise error
+
+    logger, handler = logging.getLogger("authz.envoy.check"), Handler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_that_cannot_be_logged_is_a_denial(error: BaseException) -> None:
+    """Where even the log of a failure fails, an answer that was made beforehand is left."""
+    with broken_log(error):
+        answer = check(now=raiser(ValueError(SECRET)))
+    assert answer == LAST_RESORT
+    assert_internal_error(answer)
+
+
+def test_the_last_resort_denies() -> None:
+    """The answer of last resort is a denial by itself."""
+    assert_internal_error(LAST_RESORT)

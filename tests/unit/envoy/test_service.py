@@ -1,0 +1,446 @@
+"""Proves authz.envoy.service over real sockets: what is answered, what is bounded, and whose address is whose."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+
+from authz.core.reasons import Reason
+from authz.envoy.check import Checker
+from authz.envoy.service import METHOD, SERVICE, AuthorizationServer
+from authz.telemetry.report import Judged
+from tests.fakes.waiting import wait_until
+from tests.unit.envoy.asking import UNKNOWN, Current, FakeFeeds, HeldFlight, make_checker, read, told, write_check
+from tests.unit.envoy.serving import SECONDS, code_of, health_of, method, serving, short_folder
+from tests.world import ask, mint
+
+GOOD = write_check(ask(mint()))
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short name."""
+    with short_folder() as path:
+        yield path
+
+
+@pytest.fixture
+def channel() -> Iterator[grpc.Channel]:
+    """A channel to a server on a Unix socket."""
+    with serving(make_checker()) as address, grpc.insecure_channel(address) as opened:
+        yield opened
+
+
+def make_server(checker: Checker | None = None) -> AuthorizationServer:
+    """Build a server that listens nowhere yet."""
+    return AuthorizationServer(checker or make_checker(), threads=2, max_concurrent=64)
+
+
+# What is answered.
+
+
+def test_checks_are_answered_on_a_unix_socket(channel: grpc.Channel) -> None:
+    """Envoy's bytes in, our bytes out, gRPC OK for both outcomes."""
+    assert told(method(channel)(GOOD, timeout=SECONDS)) == "authenticated"
+    assert told(method(channel)(write_check(), timeout=SECONDS)) == "token_missing"
+
+
+def test_checks_are_answered_on_tcp() -> None:
+    """The same on a TCP port."""
+    server = make_server()
+    port = server.listen_tcp("127.0.0.1:0", credentials=None)
+    server.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            assert told(method(channel)(GOOD, timeout=SECONDS)) == "authenticated"
+    finally:
+        server.stop(grace=0)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xff", b"\x0a\x7f", bytes(100_000)], ids=["empty", "junk", "cut", "nul"])
+def test_no_bytes_end_a_call_with_an_error(channel: grpc.Channel, data: bytes) -> None:
+    """Undecodable bytes are a decision too: a gRPC error could fail open."""
+    message = read(method(channel)(data, timeout=SECONDS))
+    assert (told(message), message.status.code) == ("request_malformed", 7)
+
+
+@pytest.mark.parametrize("deadline", [None, 3600.0])
+def test_a_call_may_come_with_and_without_a_deadline(channel: grpc.Channel, deadline: float | None) -> None:
+    """A caller that names no deadline is answered like one that names a far one."""
+    assert told(method(channel)(GOOD, timeout=deadline)) == "authenticated"
+
+
+@pytest.mark.parametrize("deadline", [None, 3600.0])
+def test_a_call_without_a_deadline_waits_as_long_as_any(deadline: float | None) -> None:
+    """The wait for a new key is bounded by max_wait where no deadline is near."""
+    flight = HeldFlight()
+    flight.landed.set()
+    with serving(make_checker(feeds=FakeFeeds(flight))) as address, grpc.insecure_channel(address) as channel:
+        assert told(method(channel)(UNKNOWN, timeout=deadline)) == "key_not_found"
+    assert flight.waits == [0.1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"/{SERVICE}/Watch",
+        f"{METHOD}/",
+        "/envoy.service.auth.v2.Authorization/Check",
+        "/authz.wire.Authorization/Check",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/grpc.channelz.v1.Channelz/GetServers",
+        "/",
+    ],
+)
+def test_nothing_else_is_served(channel: grpc.Channel, name: str) -> None:
+    """Neither other methods nor reflection or channelz are there."""
+    with pytest.raises(grpc.RpcError) as raised:
+        method(channel, name)(GOOD, timeout=SECONDS)
+    assert code_of(raised.value) is grpc.StatusCode.UNIMPLEMENTED
+    assert told(method(channel)(GOOD, timeout=SECONDS)) == "authenticated"
+
+
+@pytest.mark.parametrize("service", ["", SERVICE])
+def test_health_says_whether_to_send_checks(service: str, folder: Path) -> None:
+    """Not serving before it is ready and after; Checks are answered all the same."""
+    server = make_server()
+    server.listen_unix(folder / "s", mode=0o600)
+    server.start()
+    try:
+        with grpc.insecure_channel(f"unix:{folder}/s") as channel:
+            assert health_of(channel, service) == "NOT_SERVING"
+            server.show_ready(ready=True)
+            assert health_of(channel, service) == "SERVING"
+            server.show_ready(ready=False)
+            assert health_of(channel, service) == "NOT_SERVING"
+            assert told(method(channel)(GOOD, timeout=SECONDS)) == "authenticated"
+    finally:
+        server.stop(grace=0)
+
+
+# What is bounded.
+
+
+def test_a_message_that_is_too_large_is_refused_and_leaves_no_mark(channel: grpc.Channel) -> None:
+    """5 MiB are more than a CheckRequest can need: RESOURCE_EXHAUSTED, and the next call is answered."""
+    for _ in range(3):
+        with pytest.raises(grpc.RpcError) as raised:
+            method(channel)(bytes(5 << 20), timeout=SECONDS)
+        assert code_of(raised.value) is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert told(method(channel)(GOOD, timeout=SECONDS)) == "authenticated"
+
+
+def test_a_request_of_3_mib_is_judged(channel: grpc.Channel) -> None:
+    """A large body that Envoy was told to send along is no error."""
+    body = b"\x0a" + _varint(len(_with_body(3 << 20))) + _with_body(3 << 20)
+    assert read(method(channel)(body, timeout=SECONDS)).status.code == 7
+
+
+def _with_body(size: int) -> bytes:
+    http = b"\x5a" + _varint(size) + bytes(size)  # body 11
+    request = b"\x12" + _varint(len(http)) + http  # http 2
+    return b"\x22" + _varint(len(request)) + request  # request 4
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])
+
+
+METADATA = {
+    "tracestate of 20 KB": (("tracestate", "k=" + "x" * 20_000),),
+    "tracestate of 60 KB": (("tracestate", "k=" + "x" * 60_000),),
+    "60 KB of baggage in pieces": tuple(("baggage", "k=" + "x" * 1000) for _ in range(60)),
+    "1,000 pairs": tuple((f"x-{number}", str(number)) for number in range(1000)),
+    "binary": (("grpc-trace-bin", bytes(range(256))),),
+    "empty": (("tracestate", ""), ("traceparent", "")),
+}
+
+
+@pytest.mark.parametrize("metadata", METADATA.values(), ids=METADATA)
+def test_metadata_that_a_client_chose_ends_no_call(
+    channel: grpc.Channel, metadata: tuple[tuple[str, str | bytes], ...]
+) -> None:
+    """A tracing Envoy copies a client's tracestate into our metadata: its size decides nothing."""
+    answered = [told(method(channel)(data, metadata=metadata, timeout=SECONDS)) for data in (GOOD, write_check())]
+    assert answered == ["authenticated", "token_missing"]
+
+
+def test_calls_above_max_concurrent_are_refused_at_once() -> None:
+    """With every thread held and the queue full, the next call is told 503 by a decision, not by a gRPC error."""
+    flight = HeldFlight()
+    reports: list[Judged] = []
+    checker = make_checker(feeds=FakeFeeds(flight), max_waiters=2, report=reports.append)
+    with serving(checker, threads=2, max_concurrent=3) as address, grpc.insecure_channel(address) as channel:
+        check = method(channel)
+        held = [check.future(UNKNOWN, timeout=SECONDS) for _ in range(2)]
+        wait_until(lambda: len(flight.waits) == 2)
+        queued = check.future(GOOD, timeout=SECONDS)
+
+        def refused() -> bool:
+            return bool(told(check(GOOD, timeout=SECONDS)) == "overloaded")
+
+        wait_until(refused)
+        message = read(check(GOOD, timeout=SECONDS))
+        assert (message.status.code, message.denied_response.status.code) == (7, 503)
+        assert not queued.done()
+
+        flight.landed.set()
+        assert [told(call.result()) for call in (*held, queued)] == ["key_not_found"] * 2 + ["authenticated"]
+        assert told(check(GOOD, timeout=SECONDS)) == "authenticated"
+    assert Reason.OVERLOADED in {judged.decision.reason for judged in reports}
+
+
+def test_many_refusals_do_not_hold_up_one_another() -> None:
+    """Hundreds of calls above the bound are each answered while the pool stands still."""
+    flight = HeldFlight()
+    with (
+        serving(make_checker(feeds=FakeFeeds(flight)), threads=1, max_concurrent=1) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        check = method(channel)
+        held = check.future(UNKNOWN, timeout=SECONDS)
+        assert flight.waiting.wait(SECONDS)
+        refused = [check.future(GOOD, timeout=SECONDS) for _ in range(500)]
+        assert {told(call.result()) for call in refused} == {"overloaded"}
+        flight.landed.set()
+        assert told(held.result()) == "key_not_found"
+
+
+@pytest.mark.parametrize("how", ["cancelled", "expired"])
+def test_a_call_that_nobody_waits_for_is_not_judged(how: str) -> None:
+    """Calls that were given up while they stood in the queue do no work, and no allow is counted."""
+    flight = HeldFlight()
+    current = Current()
+    reports: list[Judged] = []
+    checker = make_checker(feeds=FakeFeeds(flight), snapshot=current, report=reports.append)
+    with serving(checker, threads=1, max_concurrent=2) as address, grpc.insecure_channel(address) as channel:
+        check = method(channel)
+        held = check.future(UNKNOWN, timeout=SECONDS)
+        assert flight.waiting.wait(SECONDS)
+        given_up = check.future(GOOD, timeout=SECONDS if how == "cancelled" else 0.5)
+        # The queue is full once a further call is refused: then the call to be given up has come.
+        wait_until(lambda: bool(told(check(GOOD, timeout=SECONDS)) == "overloaded"))
+        if how == "cancelled":
+            given_up.cancel()
+        wait_until(given_up.done)
+        # What was sent later on the same connection is answered later: the server knows of the end by now.
+        for _ in range(5):
+            assert told(check(GOOD, timeout=SECONDS)) == "overloaded"
+        taken = current.taken
+
+        flight.landed.set()
+        assert told(held.result()) == "key_not_found"
+        wait_until(lambda: bool(told(check(write_check(), timeout=SECONDS)) == "token_missing"))
+        reasons = [judged.decision.reason for judged in reports]
+        # The held call looked at the refreshed snapshot, and each later call at one: none was taken for the other.
+        assert Reason.AUTHENTICATED not in reasons
+        assert current.taken - taken == 1 + reasons.count(Reason.TOKEN_MISSING)
+    assert code_of(given_up.exception() if how == "expired" else given_up) in {  # type: ignore[arg-type]
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+
+
+def test_pings_do_not_close_the_channel(folder: Path) -> None:
+    """Keep-alive pings on an idle connection, far more often than Envoy's, are answered; there is no GOAWAY."""
+    server = make_server()
+    server.listen_unix(folder / "s", mode=0o600)
+    server.start()
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(SECONDS)
+            connection.connect(str(folder / "s"))
+            frames = _frames(connection)
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(_SETTINGS))
+            for number in range(50):
+                connection.sendall(_frame(_PING, number.to_bytes(8, "big")))
+                kind, _, payload = next(
+                    frame for frame in frames if frame[0] == _GOAWAY or (frame[0] == _PING and frame[1] & _ACK)
+                )
+                assert (kind, int.from_bytes(payload, "big")) == (_PING, number), payload
+    finally:
+        server.stop(grace=0)
+
+
+_SETTINGS, _PING, _GOAWAY, _ACK = 4, 6, 7, 1  # RFC 9113 section 6
+
+
+def _frame(kind: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + payload
+
+
+def _frames(connection: socket.socket) -> Iterator[tuple[int, int, bytes]]:
+    """Read HTTP/2 frames: kind, flags, payload."""
+    with connection.makefile("rb") as stream:
+        while len(head := stream.read(9)) == 9:
+            yield head[3], head[4], stream.read(int.from_bytes(head[:3], "big"))
+
+
+# Whose address is whose.
+
+
+def test_a_stale_socket_is_replaced(folder: Path) -> None:
+    """What a killed process left behind is no obstacle."""
+    path = folder / "authz.sock"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    server = make_server()
+    server.listen_unix(path, mode=0o660)
+    server.start()
+    try:
+        with grpc.insecure_channel(f"unix:{path}") as channel:
+            assert told(method(channel)(GOOD, timeout=SECONDS)) == "authenticated"
+    finally:
+        server.stop(grace=0)
+
+
+def test_a_live_socket_is_not_stolen(folder: Path) -> None:
+    """A second server on the same path fails, and the first one serves on."""
+    path = folder / "authz.sock"
+    first = make_server()
+    first.listen_unix(path, mode=0o660)
+    first.start()
+    try:
+        with pytest.raises(OSError, match=f"another process serves {path}"):
+            make_server().listen_unix(path, mode=0o660)
+        with grpc.insecure_channel(f"unix:{path}") as channel:
+            assert told(method(channel)(GOOD, timeout=SECONDS)) == "authenticated"
+    finally:
+        first.stop(grace=0)
+
+
+def test_a_file_is_not_replaced(folder: Path) -> None:
+    """A path that names a regular file is a mistake, and the file stays."""
+    path = folder / "notes.txt"
+    path.write_text("keep me")
+    with pytest.raises(OSError, match=r"notes\.txt exists and is not a socket"):
+        make_server().listen_unix(path, mode=0o660)
+    assert path.read_text() == "keep me"
+
+
+def test_a_missing_folder_is_named(folder: Path) -> None:
+    """The message says where, and what to look at."""
+    with pytest.raises(OSError, match=r"cannot listen on .*/nowhere/authz\.sock: is its folder there"):
+        make_server().listen_unix(folder / "nowhere/authz.sock", mode=0o660)
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o600, 0o666])
+def test_the_socket_has_the_permissions_that_were_asked_for(folder: Path, mode: int) -> None:
+    """No more than the mode, and the process's own umask is what it was."""
+    before = os.umask(0o022)
+    try:
+        server = make_server()
+        server.listen_unix(folder / "s", mode=mode)
+        assert stat.S_IMODE((folder / "s").stat().st_mode) == mode
+        assert os.umask(0o022) == 0o022
+        server.stop(grace=0)
+    finally:
+        os.umask(before)
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    """Two servers never share a port; the message names the address."""
+    first, second = make_server(), make_server()
+    port = first.listen_tcp("127.0.0.1:0", credentials=None)
+    try:
+        with pytest.raises(OSError, match=rf"cannot listen on 127\.0\.0\.1:{port}: is the port taken\?"):
+            second.listen_tcp(f"127.0.0.1:{port}", credentials=None)
+    finally:
+        first.stop(grace=0)
+        second.stop(grace=0)
+
+
+# TLS.
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    """Who vouches for server and clients."""
+    return trustme.CA()
+
+
+@pytest.fixture(params=[True, False], ids=["mtls", "tls"])
+def secured(request: pytest.FixtureRequest, ca: trustme.CA) -> Iterator[tuple[str, bool]]:
+    """A server with TLS, with or without client certificates; its address, and which it is."""
+    leaf = ca.issue_cert("127.0.0.1")
+    pair = (leaf.private_key_pem.bytes(), leaf.cert_chain_pems[0].bytes())
+    clients = ca.cert_pem.bytes() if request.param else None
+    credentials = grpc.ssl_server_credentials([pair], root_certificates=clients, require_client_auth=request.param)
+    server = make_server()
+    port = server.listen_tcp("127.0.0.1:0", credentials=credentials)
+    server.start()
+    yield f"127.0.0.1:{port}", request.param
+    server.stop(grace=0)
+
+
+def client(roots: trustme.CA, own: trustme.LeafCert | None = None) -> grpc.ChannelCredentials:
+    """Credentials of a client that trusts *roots* and may show a certificate of its *own*."""
+    if own is None:
+        return grpc.ssl_channel_credentials(roots.cert_pem.bytes())
+    chain, key = own.cert_chain_pems[0].bytes(), own.private_key_pem.bytes()
+    return grpc.ssl_channel_credentials(roots.cert_pem.bytes(), key, chain)
+
+
+def outcome(address: str, credentials: grpc.ChannelCredentials | None) -> str:
+    """Make one call; return its reason, or the word of a failure."""
+    opened = grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
+    with opened as channel:
+        try:
+            return str(told(method(channel)(GOOD, timeout=SECONDS)))
+        except grpc.RpcError as error:
+            return code_of(error).name
+
+
+def test_only_who_is_vouched_for_is_answered(secured: tuple[str, bool], ca: trustme.CA) -> None:
+    """With a client CA, a caller without a certificate, or with one of another CA, or in plain text, gets nothing."""
+    address, mutual = secured
+    stranger = trustme.CA()
+
+    assert outcome(address, client(ca, ca.issue_cert("envoy.test"))) == "authenticated"
+    assert outcome(address, client(ca)) == ("UNAVAILABLE" if mutual else "authenticated")
+    if mutual:
+        assert outcome(address, client(ca, stranger.issue_cert("envoy.test"))) == "UNAVAILABLE"
+    assert outcome(address, client(stranger)) == "UNAVAILABLE"
+    assert outcome(address, None) == "UNAVAILABLE"
+
+
+# The end.
+
+
+def test_calls_in_flight_finish_at_the_end(folder: Path) -> None:
+    """Stopping lets what is being judged be answered, and takes no more."""
+    flight = HeldFlight()
+    server = make_server(make_checker(feeds=FakeFeeds(flight)))
+    server.listen_unix(folder / "s", mode=0o600)
+    server.start()
+    with grpc.insecure_channel(f"unix:{folder}/s") as channel, ThreadPoolExecutor(1) as pool:
+        held = method(channel).future(UNKNOWN, timeout=SECONDS)
+        assert flight.waiting.wait(SECONDS)
+        stopped = pool.submit(lambda: server.stop(grace=SECONDS))
+
+        def refused() -> bool:
+            with grpc.insecure_channel(f"unix:{folder}/s") as another:
+                try:
+                    method(another)(GOOD, timeout=SECONDS)
+                except grpc.RpcError:
+                    return True
+                return False
+
+        wait_until(refused)
+        assert not stopped.done()
+        flight.landed.set()
+        assert told(held.result()) == "key_not_found"
+        stopped.result(SECONDS)
