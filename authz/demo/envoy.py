@@ -26,7 +26,7 @@ class Envoy:
             *(str(binary()), "--config-path", str(write_bootstrap(proxy, folder / "envoy.json"))),
             *("--admin-address-path", str(self._admin_file)),
             # One worker, and no shared memory: several may run side by side.
-            *("--concurrency", "1", "--disable-hot-restart"),
+            *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"),
         ]
         self.process = Process("Envoy", argv, log=folder / "envoy.log", mend=_MEND)
         self.url = ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from urllib.parse import urlencode
 
 from authz.demo.client import Answer, send
 from authz.demo.loopback import Header
+from authz.demo.signing import read_kid
 from authz.demo.upstream import headers_seen, identity_in
 
 _READER = {"sub": "alice", "scope": "orders:read"}
@@ -50,22 +51,26 @@ class Visit:
 
     def send(self, *, front: str, issuer: str) -> Outcome:
         """Send the request through Envoy, and say what came of it."""
+        kid = None
         try:
             headers = list(self.headers)
             if self.token is not None:
                 token = send(_token_url(issuer, self.token)).body.decode("ascii")
+                kid = read_kid(token)
                 headers.append(("Authorization", f"Bearer {token}"))
             answer = send(f"{front}{self.path}", method=self.method, headers=headers)
         except (OSError, HTTPException) as error:
-            return Outcome(visit=self, status=0, reason=f"{type(error).__name__}: {error}", identity=None)
-        return _read(self, answer)
+            return Outcome(visit=self, kid=kid, status=0, reason=f"{type(error).__name__}: {error}", identity=None)
+        reason, identity = _read(answer)
+        return Outcome(visit=self, kid=kid, status=answer.status, reason=reason, identity=identity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of a visit; `identity` is None where nothing reached the upstream."""
+    """What came of a visit; `kid` names the key of its token, `identity` is None where nothing reached the upstream."""
 
     visit: Visit
+    kid: str | None
     status: int
     reason: str
     identity: tuple[Header, ...] | None
@@ -85,6 +90,7 @@ class Outcome:
         """The outcome for a program to read."""
         return {
             "request": self.visit.title,
+            "kid": self.kid,
             "status": self.status,
             "reason": self.reason,
             "upstream": None if self.identity is None else dict(self.identity),
@@ -124,6 +130,11 @@ TOUR = (
 )
 
 
+def exit_status(outcomes: Sequence[Outcome]) -> int:
+    """0 only where something was tried, and all of it went as it should."""
+    return 0 if outcomes and all(outcome.as_it_should for outcome in outcomes) else 1
+
+
 def _view(identity: tuple[Header, ...] | None, *, separator: str) -> str:
     if identity is None:
         return "not reached"
@@ -134,12 +145,13 @@ def _token_url(issuer: str, parameters: Mapping[str, str]) -> str:
     return f"{issuer}/token?{urlencode(parameters, safe=':')}"
 
 
-def _read(visit: Visit, answer: Answer) -> Outcome:
-    """The reason of a denial stands in its problem document; that of an allow is what Envoy told the upstream."""
+def _read(answer: Answer) -> tuple[str, tuple[Header, ...] | None]:
+    """The reason and the identity that the upstream saw.
+
+    The reason of a denial stands in its problem document; that of an allow is what Envoy told the upstream.
+    """
     seen = headers_seen(answer)
-    if seen is None:
-        document = answer.json()
-        reason = str(document.get("reason", "")) if isinstance(document, dict) else ""
-        return Outcome(visit=visit, status=answer.status, reason=reason, identity=None)
-    reason = dict(seen).get("x-authz-reason", "")
-    return Outcome(visit=visit, status=answer.status, reason=reason, identity=identity_in(seen))
+    if seen is not None:
+        return dict(seen).get("x-authz-reason", ""), identity_in(seen)
+    document = answer.json()
+    return str(document.get("reason", "")) if isinstance(document, dict) else "", None

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from authz.demo.process import PartFailed
-from authz.demo.requests import AFTER_ROTATION, TOUR, Outcome
+from authz.demo.requests import AFTER_ROTATION, TOUR, Outcome, exit_status
 from authz.demo.scene import Scene, play
 from authz.demo.signals import Stopped, StopSignals
 
@@ -37,7 +37,7 @@ def run(*, once: bool = False, as_json: bool = False, rotate_every: float = ROTA
             if once:
                 outcomes = list(_visits(scene, signals))
                 _print_outcomes(outcomes, as_json=as_json)
-                status = 0 if all(outcome.as_it_should for outcome in outcomes) else 1
+                status = exit_status(outcomes)
             else:
                 _introduce(scene, rotate_every=rotate_every)
                 while True:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from jwcrypto.common import base64url_encode
+from jwcrypto.common import base64url_decode, base64url_encode
 from jwcrypto.jwa import JWA
 from jwcrypto.jwk import JWK
 
@@ -48,6 +48,12 @@ class SigningKey:
         arithmetic: Any = JWA.signing_alg(self.algorithm)  # its stubs do not know `sign`
         signature = arithmetic.sign(self.jwk, signing_input.encode("ascii"))
         return f"{signing_input}.{base64url_encode(signature)}"
+
+
+def read_kid(token: str) -> str:
+    """The key id that a token of ours names."""
+    header: dict[str, str] = json.loads(base64url_decode(token.partition(".")[0]))
+    return header["kid"]
 
 
 def _generate(algorithm: str) -> JWK:

@@ -5,6 +5,7 @@ Rules of this file:
 2. Above `max_concurrent` a call is refused at once, as a decision, by a thread of its own.
 3. A call that nobody waits for any more is not judged.
 4. An address in use is never shared or stolen.
+5. On TCP, where others than Envoy may call, a call that sends no message is ended.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from authz.core.reasons import Reason
 from authz.envoy.check import LAST_RESORT, Checker
+from authz.envoy.reaper import Reaper
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 METHOD: Final = f"/{SERVICE}/Check"
@@ -80,6 +82,7 @@ class _CheckHandler(grpc.GenericRpcHandler):
         self._pool = pool
         self._max_concurrent = max_concurrent
         self._refusing = ThreadPoolExecutor(1, thread_name_prefix="refuse")
+        self.reaper: Reaper | None = None
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         if handler_call_details.method != METHOD:
@@ -89,7 +92,16 @@ class _CheckHandler(grpc.GenericRpcHandler):
             refuse = partial(self._refuse, received)
             refuse.experimental_thread_pool = self._refusing  # type: ignore[attr-defined]  # grpcio looks for it
             return grpc.unary_unary_rpc_method_handler(refuse)
+        if self.reaper is not None:
+            return grpc.stream_unary_rpc_method_handler(partial(self._check_first, received, self.reaper))
         return grpc.unary_unary_rpc_method_handler(partial(self._check, received))
+
+    def _check_first(
+        self, received: float, reaper: Reaper, messages: Iterator[bytes], context: grpc.ServicerContext
+    ) -> bytes:
+        """Check the first message of a call; the generated handler would wait for it without an end."""
+        data = reaper.await_message(context, received, partial(next, messages, b""))
+        return self._check(received, data, context)
 
     def _check(self, received: float, data: bytes, context: grpc.ServicerContext) -> bytes:
         time_left: float | None = context.time_remaining()  # None without a deadline, whatever the stubs say
@@ -106,10 +118,9 @@ class AuthorizationServer:
 
     def __init__(self, checker: Checker, *, threads: int, max_concurrent: int) -> None:
         pool = _CountingPool(threads)
+        self._handler: Final = _CheckHandler(checker, pool, max_concurrent)
         self._health: Final = health.HealthServicer()
-        self._server: Final = grpc.server(
-            pool, handlers=[_CheckHandler(checker, pool, max_concurrent)], options=_OPTIONS
-        )
+        self._server: Final = grpc.server(pool, handlers=[self._handler], options=_OPTIONS)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.show_ready(ready=False)
 
@@ -129,6 +140,8 @@ class AuthorizationServer:
 
     def listen_tcp(self, address: str, *, credentials: grpc.ServerCredentials | None) -> int:
         """Bind `host:port`, with TLS where there are *credentials*; return the port. Raises OSError."""
+        self._handler.reaper = Reaper(monotonic=time.monotonic)
+        self._handler.reaper.start()
         try:
             if credentials is None:
                 return int(self._server.add_insecure_port(address))
