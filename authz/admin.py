@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from socket import AF_INET, AF_INET6
+from socketserver import TCPServer
 from threading import Thread
 from typing import Final
 
@@ -18,10 +22,16 @@ _IDLE_SECONDS: Final = 10
 
 
 class AdminServer:
-    """Answers `/livez`, `/readyz` and `/metrics`. Liveness never depends on an issuer."""
+    """Answers `/livez`, `/readyz`, `/metrics`, and `/keys` to loopback peers. Liveness never depends on an issuer."""
 
     def __init__(
-        self, host: str, port: int, *, waiting_for: Callable[[], list[str]], registry: CollectorRegistry
+        self,
+        host: str,
+        port: int,
+        *,
+        waiting_for: Callable[[], list[str]],
+        registry: CollectorRegistry,
+        keys: Callable[[], Mapping[str, object]],
     ) -> None:
         """Bind *host* and *port*; *waiting_for* names what readiness still waits for. Raises OSError."""
 
@@ -42,8 +52,12 @@ class AdminServer:
                             self._answer(HTTPStatus.OK, b"ready\n")
                     case "/metrics":
                         self._answer(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
+                    case "/keys" if is_loopback(self.client_address[0]):
+                        self._answer(HTTPStatus.OK, json.dumps(keys(), indent=2).encode() + b"\n", "application/json")
+                    case "/keys":
+                        self._answer(HTTPStatus.FORBIDDEN, b"/keys answers this host only\n")
                     case _:
-                        self._answer(HTTPStatus.NOT_FOUND, b"/livez /readyz /metrics\n")
+                        self._answer(HTTPStatus.NOT_FOUND, b"/livez /readyz /metrics /keys\n")
 
             def _answer(self, status: HTTPStatus, body: bytes, kind: str = "text/plain; charset=utf-8") -> None:
                 self.send_response(status)
@@ -55,8 +69,10 @@ class AdminServer:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
                 log.debug("%s", format % args)
 
-        self._server: Final = ThreadingHTTPServer((host, port), Handler)
-        self._server.daemon_threads = True
+        try:
+            self._server: Final = _Server(host, port, Handler)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
 
     @property
     def port(self) -> int:
@@ -71,3 +87,19 @@ class AdminServer:
         """Answer no more."""
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = AF_INET6 if ":" in host else AF_INET
+        super().__init__((host, port), handler)
+
+    def server_bind(self) -> None:
+        TCPServer.server_bind(self)  # HTTPServer's also asks DNS for the name of this host, which may take long
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether a peer's *address* is this host's own, also where IPv6 writes an IPv4 one."""
+    ip = ip_address(address.partition("%")[0])
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return (mapped or ip).is_loopback

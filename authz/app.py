@@ -1,4 +1,4 @@
-"""The composition root: build the parts, start them, become ready, drain, stop."""
+"""The composition root: build the parts, start them, become ready, reload, drain, stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Final
 
 import grpc
@@ -18,51 +18,62 @@ from authz import __version__
 from authz.admin import AdminServer
 from authz.config.address import UnixAddress, parse_address, parse_tcp_address
 from authz.config.build import build_snapshot
+from authz.config.load import load
 from authz.config.model import Config, Tls
+from authz.config.problems import ConfigError
 from authz.config.warnings import warnings
-from authz.core.keys import KeySet
+from authz.config.watch import FileWatch
+from authz.core.snapshot import Snapshot
 from authz.envoy.check import Checker
+from authz.envoy.credentials import TlsFiles, make_credentials
 from authz.envoy.service import AuthorizationServer
-from authz.feeds.assembly import make_feed
-from authz.feeds.jwks import KeyFeed
+from authz.feeds.issuers import IssuerFeeds
+from authz.feeds.jwks import Runtime
+from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.store import Store
+from authz.feeds.usage import Usage
 from authz.memo import SignatureMemo
-from authz.telemetry.report import Metrics, reporter
+from authz.telemetry.keys import KeyMetrics
+from authz.telemetry.logs import set_up_logging
+from authz.telemetry.report import Judged, Metrics, reporter
 
 log = logging.getLogger(__name__)
 
+_SIGNAL_POLL: Final = 0.5  # seconds; a signal does not always end a wait without a timeout, and SIGTERM was lost
 _READY_POLL: Final = 0.05  # seconds between two looks at what readiness waits for
-_LAME_DUCK: Final = (
-    1.0  # seconds of answering on after health says NOT_SERVING; Envoy's health check looks every second
-)
+_LAME_DUCK: Final = 1.0  # seconds of answering on after health says NOT_SERVING, for Envoy's health check to see it
+_WATCH_POLL: Final = 1.0  # seconds between two looks at the configuration file
 
 
 class App:
-    """One process of the sidecar."""
+    """One process of the sidecar, on the configuration in *file*."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, file: Path, config: Config) -> None:
         """Build everything, bind nothing."""
-        self._config: Final = config
+        self._file: Final = file
+        self._watch: Final = FileWatch(file)
+        self._config = config
         self._stopping: Final = Event()
+        self._reload: Final = Event()
         self._was_ready = False
-        self._store: Final = Store(build_snapshot(config, verify=SignatureMemo().verify))
+        self._metrics: Final = Metrics(insecure_options=0, label_rules=False)
+        self._report: Callable[[Judged], None]
+        self._usage: Final = Usage(time.time)
+        self._verify: Final = self._usage.watch(SignatureMemo().verify)
+        self._store: Final = Store(build_snapshot(config, verify=self._verify))
         self._scheduler: Final = Scheduler(monotonic=time.monotonic)
-        self._feeds: Final = self._make_feeds()
-        self._metrics: Final = Metrics(
-            insecure_options=sum(
-                problem.path[0] == "insecure" or "insecure" in problem.path for problem in warnings(config)
-            ),
-            label_rules=len(config.rules) <= config.telemetry.max_rule_labels,
+        self._feeds: Final = IssuerFeeds(
+            store=self._store,
+            scheduler=self._scheduler,
+            runtime=Runtime(monotonic=time.monotonic, now=time.time, jitter=random.random, fly=self._scheduler.fly),
+            usage=self._usage,
+            metrics=KeyMetrics(self._metrics.registry),
         )
         checker = Checker(
             snapshot=self._store.current,
             feeds=self._scheduler,
-            report=reporter(
-                self._metrics,
-                decisions=config.telemetry.decisions,
-                log_client=config.telemetry.log_client,
-            ),
+            report=self._tell,
             now=time.time,
             elapsed=time.monotonic,
             new_id=partial(secrets.token_hex, 8),
@@ -71,21 +82,27 @@ class App:
         self._server: Final = AuthorizationServer(
             checker, threads=config.server.threads, max_concurrent=config.server.max_concurrent
         )
+        self._follow(config, self._store.current())
 
     def run(self) -> None:
         """Serve until `stop` is called, then drain. Raises OSError where an address cannot be bound."""
         admin_address = parse_tcp_address(self._config.admin.listen)
         admin = AdminServer(
-            admin_address.host, admin_address.port, waiting_for=self._waiting_for, registry=self._metrics.registry
+            admin_address.host,
+            admin_address.port,
+            waiting_for=self._waiting_for,
+            registry=self._metrics.registry,
+            keys=lambda: describe_keys(self._store.current(), self._scheduler.feeds, self._usage),
         )
         where = self._listen()
-        self._scheduler.add(self._feeds)
         self._scheduler.start()
         self._server.start()
         admin.start()
+        Thread(target=self._watch_config, name="reload", daemon=True).start()
         log.info("authz %s serves on %s, admin on port %d", __version__, where, admin.port)
         self._become_ready()
-        self._stopping.wait()
+        while not self._stopping.wait(_SIGNAL_POLL):
+            pass
         self._drain()
         self._scheduler.stop()
         admin.stop()
@@ -95,22 +112,51 @@ class App:
         """Begin to drain."""
         self._stopping.set()
 
-    def _make_feeds(self) -> list[KeyFeed]:
-        feeds = (
-            make_feed(
-                name,
-                section,
-                publish=self._publisher(section.issuer),
-                monotonic=time.monotonic,
-                jitter=random.random,
-                fly=self._scheduler.fly,
-            )
-            for name, section in self._config.issuers.items()
-        )
-        return [feed for feed in feeds if feed is not None]
+    def reload(self) -> None:
+        """Read the configuration anew, soon and on a thread of its own."""
+        self._reload.set()
 
-    def _publisher(self, issuer: str) -> Callable[[KeySet | None], None]:
-        return partial(self._store.set_keys, issuer)
+    def _tell(self, judged: Judged) -> None:
+        self._report(judged)
+
+    def _follow(self, config: Config, snapshot: Snapshot) -> None:
+        """Judge and report by *config*, of which *snapshot* was built, from the next request on."""
+        telemetry = config.telemetry
+        self._feeds.follow(config, snapshot)
+        self._config = config
+        self._report = reporter(self._metrics, decisions=telemetry.decisions, log_client=telemetry.log_client)
+        self._metrics.follow(
+            insecure_options=sum("insecure" in warning.path for warning in warnings(config)),
+            label_rules=len(config.rules) <= telemetry.max_rule_labels,
+        )
+
+    def _watch_config(self) -> None:
+        while not self._stopping.is_set():
+            asked = self._reload.wait(_WATCH_POLL)
+            self._reload.clear()
+            if self._watch.changed() or asked:
+                self._reload_now()
+
+    def _reload_now(self) -> None:
+        """Take up what the file says now, whole, or nothing of it."""
+        try:
+            config = load(self._file)
+            fixed = [name for name in ("server", "admin") if getattr(config, name) != getattr(self._config, name)]
+            self._follow(config, build_snapshot(config, verify=self._verify))
+        except ConfigError as error:
+            self._metrics.count_reload(accepted=False)
+            log.error("configuration not reloaded, the last one stays: %s", error)  # noqa: TRY400 - it says it all
+        except Exception:  # a reload that breaks must not end the watch
+            self._metrics.count_reload(accepted=False)
+            log.exception("configuration not reloaded, the last one stays")
+        else:
+            self._metrics.count_reload(accepted=True)
+            set_up_logging(level=config.telemetry.log_level, log_format=config.telemetry.log_format)
+            log.info("configuration reloaded")
+            for warning in warnings(config):
+                log.warning("%s", warning)
+            if fixed:
+                log.warning("changes of %s take effect at the next start", " and ".join(fixed))
 
     def _listen(self) -> str:
         server = self._config.server
@@ -118,7 +164,7 @@ class App:
         if isinstance(address, UnixAddress):
             self._server.listen_unix(Path(address.path), mode=int(server.socket_mode, 8))
             return server.listen
-        credentials = _load_credentials(server.tls) if server.tls is not None else None
+        credentials = _make_credentials(server.tls) if server.tls is not None else None
         port = self._server.listen_tcp(server.listen, credentials=credentials)
         return f"{address.host}:{port}"
 
@@ -128,11 +174,7 @@ class App:
             return ["the end of the drain"]
         if self._was_ready:
             return []
-        return [
-            f"keys of {feed.name}"
-            for feed in self._feeds
-            if self._config.issuers[feed.name].required and not feed.has_had_keys.is_set()
-        ]
+        return [f"keys of {name}" for name in self._feeds.waiting_for()]
 
     def _become_ready(self) -> None:
         """Wait for the first keys of every required issuer, or for the end."""
@@ -153,8 +195,7 @@ class App:
         self._server.stop(grace=drain - lame_duck)
 
 
-def _load_credentials(tls: Tls) -> grpc.ServerCredentials:
-    """Read the files of *tls*; with a client CA, a client without a certificate of it is refused. Raises OSError."""
-    pair = (Path(tls.key_file).read_bytes(), Path(tls.cert_file).read_bytes())
-    client_ca = Path(tls.client_ca_file).read_bytes() if tls.client_ca_file is not None else None
-    return grpc.ssl_server_credentials([pair], root_certificates=client_ca, require_client_auth=client_ca is not None)
+def _make_credentials(tls: Tls) -> grpc.ServerCredentials:
+    """Return credentials that follow the files of *tls*. Raises OSError."""
+    client_ca = Path(tls.client_ca_file) if tls.client_ca_file is not None else None
+    return make_credentials(TlsFiles(Path(tls.cert_file), Path(tls.key_file), client_ca))

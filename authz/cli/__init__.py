@@ -7,6 +7,9 @@ import click
 from authz import __version__
 from authz.cli.check_config import check_config
 from authz.cli.demo import demo
+from authz.cli.explain import explain
+from authz.cli.health import health
+from authz.cli.keys import keys
 from authz.cli.schema import schema
 from authz.cli.serve import serve
 
@@ -17,5 +20,5 @@ def main() -> None:
     """Judge the bearer token of every request that Envoy asks about."""
 
 
-for command in (serve, check_config, schema, demo):
+for command in (serve, check_config, explain, schema, health, demo, keys):
     main.add_command(command)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from authz.cli.files import FILE, load_or_exit
+from authz.cli.files import FILE, read_or_exit
 from authz.config.warnings import warnings
 
 
@@ -20,7 +20,7 @@ def check_config(file: Path) -> None:
     Example:
       authz check-config authz.yaml
     """
-    config = load_or_exit(file)
-    for warning in warnings(config):
-        click.echo(f"{file}: warning: {warning}", err=True)
+    document, config = read_or_exit(file)
+    for warning in map(document.locate, warnings(config)):
+        click.echo(f"{file}:{warning.line}: warning: {warning}", err=True)
     click.echo(f"{file}: ok, issuers: {len(config.issuers)}, rules: {len(config.rules)}")

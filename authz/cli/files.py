@@ -8,7 +8,8 @@ from typing import Final
 
 import click
 
-from authz.config.load import load
+from authz.config.document import Document
+from authz.config.load import read, validate
 from authz.config.model import Config
 from authz.config.problems import ConfigError
 
@@ -19,8 +20,14 @@ FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 def load_or_exit(file: Path) -> Config:
     """Load *file*, or print everything that is wrong with it and exit."""
+    return read_or_exit(file)[1]
+
+
+def read_or_exit(file: Path) -> tuple[Document, Config]:
+    """Load *file* and keep its text's lines, or print everything that is wrong with it and exit."""
     try:
-        return load(file)
+        document = read(file)
+        return document, validate(document)
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(BAD_CONFIG)

@@ -19,7 +19,7 @@ _CANNOT_START: Final = 3  # exit code
 @click.command()
 @click.option("--config", "file", type=FILE, required=True, help="The configuration file.")
 def serve(file: Path) -> None:
-    r"""Serve Envoy's checks until SIGTERM; a second SIGTERM ends at once.
+    r"""Serve Envoy's checks until SIGTERM; a second SIGTERM ends at once. SIGHUP, or a new file, reloads.
 
     \b
     Exit codes: 0 drained; 2 errors in the configuration; 3 an address cannot be bound
@@ -33,12 +33,13 @@ def serve(file: Path) -> None:
     set_up_logging(level=config.telemetry.log_level, log_format=config.telemetry.log_format)
     for warning in warnings(config):
         click.echo(f"{file}: warning: {warning}", err=True)
-    app = App(config)
+    app = App(file, config)
 
     def stop(signum: int, _frame: FrameType | None) -> None:
         signal.signal(signum, signal.SIG_DFL)  # the second signal is not caught any more
         app.stop()
 
+    signal.signal(signal.SIGHUP, lambda _signum, _frame: app.reload())
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     try:

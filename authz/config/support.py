@@ -11,8 +11,6 @@ from authz.config.walk import find
 
 UNSUPPORTED: Final[Mapping[str, object]] = {
     "server.workers": 1,
-    "issuers.*.fetch.proxy": None,
-    "issuers.*.cache_dir": None,
     "telemetry.traces.exporter": Exporter.NONE,
     "telemetry.traces.sample_ratio": 1.0,
 }

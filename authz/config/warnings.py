@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from authz.config.build import inline_keys
+from authz.config.analysis import analyse
+from authz.config.build import build_resource, inline_keys
 from authz.config.model import Config
 from authz.config.problems import Problem, quote
 from authz.config.quantity import format_duration
+from authz.config.rules import Match
 from authz.config.walk import find
+from authz.core.policy import PathTemplate
+from authz.core.resource import METHODS
 
 _RISKS: Final = {
     "insecure.shadow_all": "every request is allowed, whatever its judgement",
@@ -25,7 +29,13 @@ _RISKS: Final = {
 
 def warnings(config: Config) -> list[Problem]:
     """Return a warning for each option in use that loosens a check, and for settings that work against each other."""
-    return [*_risks(config), *_unusable_keys(config), *_stale_before_refresh(config)]
+    return [
+        *_risks(config),
+        *_unusable_keys(config),
+        *_stale_before_refresh(config),
+        *_shadowed_by_metadata(config),
+        *analyse(config),
+    ]
 
 
 def _risks(config: Config) -> Iterator[Problem]:
@@ -49,3 +59,17 @@ def _stale_before_refresh(config: Config) -> Iterator[Problem]:
         if issuer.key_sources in {(), ("discovery_url",), ("jwks_uri",)} and fetch.max_stale < fetch.interval:
             message = f"keys are dropped before they are refreshed after {format_duration(fetch.interval)}"
             yield Problem(path=("issuers", name, "fetch", "max_stale"), message=message)
+
+
+def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:
+    """A rule that names the path of the metadata document is not asked about GET and HEAD."""
+    resource = build_resource(config)
+    if resource is None:
+        return
+    for place, rule in enumerate(config.rules):
+        match = rule.match or Match()
+        for index, path in enumerate(match.paths or ()):
+            named = PathTemplate.parse(path).segments in resource.paths
+            if named and (not match.methods or METHODS.intersection(match.methods)):
+                message = "the sidecar itself answers GET and HEAD here, before any rule (resource)"
+                yield Problem(path=("rules", place, "match", "paths", index), message=message)

@@ -16,34 +16,44 @@ The order of judgement; the first step that fails gives the reason:
 12 what the rule requires
 13 the identity headers can be written safely
 
-Steps 3 to 13 are the ones that a shadow reports without enforcing.
+Steps 3 to 13 are the ones that a shadow reports without enforcing. Between 1 and 2 the sidecar answers for its own
+metadata document, to everybody: no rule can hide it, and it hides no path but its own.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 
 from authz.core import policy
 from authz.core.claims import Claims, check, check_binding, check_type, read_issuer
 from authz.core.decision import Allow, Decision, Findings, deny
 from authz.core.identity import HeaderChanges
 from authz.core.issuer import Issuer
-from authz.core.keys import check_algorithm
+from authz.core.keys import Key, check_algorithm
 from authz.core.origin import require_same_origin
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, parse_target
 from authz.core.snapshot import Snapshot
-from authz.core.token import find_token, parse_token
+from authz.core.steps import Step, Watch, unwatched
+from authz.core.token import UnverifiedToken, find_token, parse_token
 from authz.core.withhold import withhold_tokens
 
 
-def authorize(request: Request, snapshot: Snapshot, now: float) -> Decision:
-    """Decide about *request* by *snapshot* at *now*, seconds since the epoch. Total: no input raises."""
+def authorize(request: Request, snapshot: Snapshot, now: float, *, watch: Watch = unwatched) -> Decision:
+    """Decide about *request* by *snapshot* at *now*, seconds since the epoch. Total: no input raises.
+
+    *watch* is told each step that was passed; `authz explain` shows them.
+    """
     findings = Findings()
     try:
         target = parse_target(request)  # 1
+        snapshot.identity.refuse_nominations(request)
+        watch(Step.REQUEST, target)
+        resource = snapshot.responses.resource
+        if resource is not None and resource.is_asked_for(target):
+            return Allow(reason=Reason.PUBLIC, findings=findings, document=resource.document)
         rule, params = snapshot.policy.select(target, request.context)  # 2
+        watch(Step.RULE, (rule, params))
     except Rejected as rejected:
         if snapshot.shadow_all and rejected.reason is Reason.POLICY_DENIED:
             return _pass_in_shadow(rejected, request, snapshot, findings)
@@ -60,10 +70,13 @@ def authorize(request: Request, snapshot: Snapshot, now: float) -> Decision:
             return _allow(Reason.ANONYMOUS, request, snapshot, findings)
         if found is None:
             raise Rejected(Reason.TOKEN_MISSING, "no token in any of the configured places")
-        issuer, claims = _authenticate(found.text, request, snapshot, findings, now)  # 4 to 11
+        watch(Step.TOKEN, found)
+        issuer, claims = _authenticate(found.text, request, snapshot, findings, now, watch)  # 4 to 11
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
+        watch(Step.REQUIREMENTS, rule.requirements)
         headers = snapshot.identity.introduce(claims)  # 13
+        watch(Step.HEADERS, headers)
     except Rejected as rejected:
         if rule.shadow or snapshot.shadow_all:
             return _pass_in_shadow(rejected, request, snapshot, findings, claims)
@@ -72,25 +85,36 @@ def authorize(request: Request, snapshot: Snapshot, now: float) -> Decision:
 
 
 def _authenticate(
-    text: str, request: Request, snapshot: Snapshot, findings: Findings, now: float
+    text: str, request: Request, snapshot: Snapshot, findings: Findings, now: float, watch: Watch
 ) -> tuple[Issuer, Claims]:
     """Find out whose token *text* is, and what it proves. Raises Rejected."""
     token = parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
     findings.alg, findings.kid = token.alg, token.kid
+    watch(Step.FORM, token)
     issuer = snapshot.issuers.get(read_issuer(token))  # 5
     if issuer is None:
         raise Rejected(Reason.ISSUER_UNKNOWN, "iss is none of the configured issuers")
     findings.issuer = issuer.name
+    watch(Step.ISSUER, issuer)
     check_algorithm(token, issuer.algorithms)  # 6
     check_type(token, issuer.rules.token_types)
+    watch(Step.ALGORITHM, token)
     if issuer.keys is None:  # 7
         raise Rejected(Reason.KEYS_UNAVAILABLE, "no keys of this issuer, or none that are fresh enough")
-    arithmetic = partial(snapshot.verify, issuer.name)
-    signed = issuer.keys.verify(token, issuer.algorithms, arithmetic=arithmetic)  # 8, 9
+    watch(Step.KEYS, issuer.keys)
+
+    def verify(key: Key, token: UnverifiedToken) -> bool:
+        watch(Step.KEY, key)
+        return snapshot.verify(issuer.name, key, token)
+
+    signed = issuer.keys.verify(token, issuer.algorithms, arithmetic=verify)  # 8, 9
     findings.remembered = signed.remembered
+    watch(Step.SIGNATURE, signed)
     claims = check(signed, issuer.rules, now)  # 10
     findings.subject = claims.subject
+    watch(Step.CLAIMS, claims)
     check_binding(claims, request.certificate)  # 11
+    watch(Step.BINDING, claims)
     return issuer, claims
 
 

@@ -62,7 +62,7 @@ class ClaimPath:
         return value
 
 
-_STEP: Final = re.compile(r'(?P<dot>\.?)(?:(?P<bare>[^.\[\]"\s]+)|\[(?P<quoted>"(?:[^"\\]|\\.)*")\])')
+_STEP: Final = re.compile(r'(?P<dot>\.?)(?:(?P<bare>[^.\[\]"\s]+)|\[(?P<quoted>"(?:[^"\\]|\\["\\])*")\])')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

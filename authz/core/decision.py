@@ -29,7 +29,8 @@ class Allow:
     """Let the request pass, with headers overwritten and removed; no name is in both.
 
     *would_deny* marks what a shadow only reports: then *reason* and *detail* are the refusal's. *claims* are for
-    Envoy's dynamic metadata, *drop_query* names parameters that the upstream shall not see.
+    Envoy's dynamic metadata, *drop_query* names parameters that the upstream shall not see. A *document*, in JSON, is
+    answered in the upstream's place, which is not asked.
     """
 
     reason: Reason
@@ -37,6 +38,7 @@ class Allow:
     set_headers: tuple[tuple[str, str], ...] = ()
     remove_headers: tuple[str, ...] = ()
     drop_query: tuple[str, ...] = ()
+    document: str | None = None
     claims: Mapping[str, object] = field(default_factory=dict, repr=False)
     would_deny: bool = False
     detail: str = ""

@@ -7,6 +7,7 @@ Rules of this file:
 3. No name is both set and removed: Envoy sets first and removes last.
 4. A value is visible ASCII and spaces inside, or it is not sent; empty values remove the header, since Envoy cannot
    blank one.
+5. A client cannot have them dropped on the way: a `connection` that names one is refused.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from urllib.parse import quote
 from authz.core import base64url
 from authz.core.claims import ClaimPath, Claims
 from authz.core.reasons import Reason, Rejected
+from authz.core.request import Request
 
 MAX_SEPARATORS: Final = 5  # `-` and `_` in a name: 32 spellings
 MAX_HEADERS_BYTES: Final = 8192  # names and values of all injected headers together
@@ -105,7 +107,21 @@ class Identity:
         self._copied: Final = copied
         self._encode: Final = unsafe_values is UnsafeValues.ENCODE
         self._spellings: Final = tuple(dict.fromkeys(name for rule in headers for name in spellings(rule.header)))
+        self._names: Final = frozenset(self._spellings)
         self.nobody: Final = HeaderChanges(remove=self._spellings)
+
+    def refuse_nominations(self, request: Request) -> None:
+        """Refuse a request whose `connection` names an identity header (RFC 9110 section 7.6.1).
+
+        Envoy passes `connection` on with a WebSocket handshake, and the next proxy drops what it names, ours included.
+
+        Raises Rejected(REQUEST_MALFORMED).
+        """
+        nominated = request.headers.get("connection")
+        if nominated is not None and not self._names.isdisjoint(
+            option.strip(" \t").lower() for option in nominated.split(",")
+        ):
+            raise Rejected(Reason.REQUEST_MALFORMED, "connection names an identity header")
 
     def introduce(self, claims: Claims) -> HeaderChanges:
         """Write the headers for the bearer of *claims*. Raises Rejected(HEADER_UNSAFE)."""
@@ -145,27 +161,34 @@ class Identity:
         if rule.format is Format.JSON:
             return self._safe(_json(value), rule.header)
         if isinstance(value, list) and rule.join is not None:
-            return rule.join.join(self._element(item, rule.header, rule.join) for item in value)
+            return self._write_list(value, rule.header, rule.join)
         return self._safe(_scalar(value, rule.header), rule.header)
 
-    def _element(self, value: object, header: str, join: str) -> str:
-        """Write one element of a list so that it can never be read as two."""
-        text = _scalar(value, header)
-        if not text or join in text:
-            if not self._encode or not text:
-                raise _unsafe(header, "an element is empty or contains what joins the list")
-            return quote(text, safe="".join(_SAFE - {"%"} - set(join)))
-        return self._safe(text, header)
+    def _write_list(self, items: list[object], header: str, join: str) -> str:
+        """Write a list that can be split at *join* into the elements it was made of, and no others."""
+        texts = [self._safe(_scalar(item, header), header, escaped=join[0]) for item in items]
+        written = join.join(texts)
+        if not all(texts) or (texts and written.split(join) != texts):
+            raise _unsafe(header, "an element is empty or contains what joins the list")
+        return written
 
-    def _safe(self, text: str, header: str) -> str:
+    def _safe(self, text: str, header: str, *, escaped: str = "") -> str:
+        """Return *text* as a header can carry it; where values are encoded, so is the character *escaped*."""
         if self._encode:
-            encoded = quote(text, safe=_UNESCAPED)
             # A space at either end would be trimmed on the way (RFC 9110 section 5.5).
-            head, tail = len(encoded) - len(encoded.lstrip(" ")), len(encoded) - len(encoded.rstrip(" "))
-            return "%20" * len(encoded) if head == len(encoded) else "%20" * head + encoded.strip(" ") + "%20" * tail
+            inner = text.strip(" ")
+            head = len(text) - len(text.lstrip(" "))
+            encoded = _encode(inner, escaped)
+            return "%20" * head + encoded + "%20" * (len(text) - head - len(inner))
         if not _SAFE.issuperset(text) or text != text.strip(" "):
             raise _unsafe(header, "the value has characters that a header cannot carry")
         return text
+
+
+def _encode(text: str, escaped: str) -> str:
+    """Percent-encode what is unsafe, and *escaped*, which may be a character that urllib never encodes."""
+    encoded = quote(text, safe=_UNESCAPED)
+    return encoded.replace(escaped, f"%{ord(escaped):02X}") if escaped else encoded
 
 
 def spellings(name: str) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from authz.core.token import MAX_KID_CHARS, UnverifiedToken
 from authz.core.vetting import Unfit, Vetted, vet
 
 MAX_KEYS: Final = 64
+MAX_DOCUMENT_BYTES: Final = 262_144
 _RSA_DEFAULT: Final = "RS256"
 _HMAC_DEFAULT: Final = "HS256"
 
@@ -160,12 +161,22 @@ class KeySet:
         return [(key.kid, key.why) for key in self.set_aside]
 
     @classmethod
-    def from_json(cls, document: str | bytes, *, local: bool = False, max_keys: int = MAX_KEYS) -> KeySet:
+    def from_json(
+        cls,
+        document: str | bytes,
+        *,
+        local: bool = False,
+        max_keys: int = MAX_KEYS,
+        max_bytes: int = MAX_DOCUMENT_BYTES,
+    ) -> KeySet:
         """Read a JWK Set (RFC 7517 section 5), each key alone. *local* lets symmetric keys in.
 
         Raises ValueError when the document itself is unusable.
         """
-        members = parse_object(document.encode() if isinstance(document, str) else document)
+        data = document.encode() if isinstance(document, str) else document
+        if len(data) > max_bytes:
+            raise ValueError(f"{len(data)} bytes, at most {max_bytes}")
+        members = parse_object(data)
         entries = members.get("keys")
         if not isinstance(entries, list):
             raise ValueError("the document has no array `keys`")  # noqa: TRY004 - bad data
@@ -272,7 +283,8 @@ def _check_certificate(chain: object, jwk: JWK) -> None:
     try:
         certificate = x509.load_der_x509_certificate(b64decode(chain[0], validate=True))
         held = certificate.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        same = held == jwk.export_to_pem()  # a symmetric key has no such form
     except Exception as error:  # UnsupportedAlgorithm and InvalidVersion are no ValueErrors
         raise Unfit("x5c holds no readable certificate") from error
-    if held != jwk.export_to_pem():
+    if not same:
         raise Unfit("x5c holds another key")

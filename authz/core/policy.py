@@ -55,13 +55,15 @@ class PathTemplate:
             raise ValueError(
                 "a path has no query, fragment, backslash, semicolon or percent-encoding; write it decoded"
             )
+        if "//" in text:
+            raise ValueError("a path has no empty segments")
         body, rest = (text[:-3], True) if text.endswith("/**") else (text, False)
         parts = body.strip("/").split("/") if body.strip("/") else []
         segments: list[str | None] = []
         params: list[str] = []
         for part in parts:
-            if part in {"", ".", ".."}:
-                raise ValueError("a path has no empty and no dot segments")
+            if part in {".", ".."}:
+                raise ValueError("a path has no dot segments")
             if match := _PARAM.fullmatch(part):
                 segments.append(None)
                 params.append(match[1])
@@ -182,11 +184,12 @@ def require(rule: Rule, claims: Claims, issuer: Issuer, request: Request, params
     _require_step_up(wanted, claims, issuer.rules.leeway, now)
     granted = claims.scopes
     missing = tuple(scope for scope in wanted.scopes if scope not in granted)
-    if missing or (wanted.any_scope and granted.isdisjoint(wanted.any_scope)):
+    alternatives = wanted.any_scope if granted.isdisjoint(wanted.any_scope) else ()
+    if missing or alternatives:
         raise Rejected(
             Reason.INSUFFICIENT_SCOPE,
-            f"scope lacks {' '.join(missing) or 'one of ' + ' '.join(wanted.any_scope)}",
-            scopes=wanted.scopes or wanted.any_scope,
+            f"scope lacks {' '.join(missing) or 'one of ' + ' '.join(alternatives)}",
+            scopes=(wanted.scopes if missing else ()) + alternatives,
         )
     if wanted.issuers and issuer.name not in wanted.issuers:
         raise Rejected(Reason.POLICY_DENIED, f"issuer {issuer.name} is not among the rule's")

@@ -34,10 +34,10 @@ class Request:
 
     method: str = ""
     host: str = ""
-    path: str = ""
+    path: str = field(default="", repr=False)
     scheme: str = ""
     protocol: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     context: Mapping[str, str] = field(default_factory=dict)
     source_address: str = ""
     certificate: str = field(default="", repr=False)
@@ -128,6 +128,8 @@ _ALLOWED: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@/;%\[\]{}|^-]*")
 _RAW_DATA: Final = re.compile(r"[\[\]{}|^]")
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})?")
 _DOUBLE_ESCAPE: Final = re.compile(r"%25[0-9A-Fa-f]{2}")
+# Some servers drop `;…` before they resolve dots, or spaces: `/..;/admin`, `/..%20/admin`.
+_DOT_SEGMENT: Final = re.compile(r"(?:%20)*\.{1,2}(?:%20)*(?:(?:;|%3B).*)?")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _NO_SPELLINGS: Final[frozenset[Spelling]] = frozenset()
 
@@ -155,8 +157,7 @@ def parse_path(raw: str) -> Path:
     if "//" in text:
         spellings.add(Spelling.DOUBLE_SLASH)
     for segment in text.replace("%2F", "/").split("/"):
-        # Some servers drop `;…` before they resolve dots: `/..;/admin`.
-        if segment.partition(";")[0] in {".", ".."}:
+        if _DOT_SEGMENT.fullmatch(segment):
             raise _ambiguous("path has a dot segment")
     inner = text[1:].removesuffix("/")
     try:

@@ -13,6 +13,7 @@ from authz.core.identity import Identity
 from authz.core.issuer import Issuer
 from authz.core.keys import Key, check_signature
 from authz.core.policy import Policy
+from authz.core.resource import ProtectedResource
 from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, Source, UnverifiedToken
 
 
@@ -41,12 +42,13 @@ class Unavailable(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Responses:
-    """How a denial is put to the client."""
+    """How a denial is put to the client, and what the sidecar itself answers (*resource*, RFC 9728)."""
 
     realm: str = "api"
     body: BodyFormat = BodyFormat.PROBLEM_JSON
     expose_reason: bool = False
     unavailable: Unavailable = Unavailable.DENY
+    resource: ProtectedResource | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

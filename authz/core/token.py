@@ -11,9 +11,9 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Final, assert_never
 
 from authz.core import base64url
 from authz.core.reasons import Reason, Rejected
@@ -122,7 +122,7 @@ Source = HeaderSource | CookieSource | QuerySource
 class FoundToken:
     """The text of a token, and where it stood."""
 
-    text: str
+    text: str = field(repr=False)
     source: Source
 
 
@@ -146,6 +146,8 @@ def _tokens(request: Request, source: Source) -> list[str]:
         case QuerySource(name):
             pairs = (pair.partition("=") for pair in request.path.partition("?")[2].split("&"))
             return [value for parameter, _, value in pairs if parameter == name and value]
+        case _:
+            assert_never(source)
 
 
 # A list of credentials: Envoy joins repeated Authorization headers by a comma. Whatever follows a comma and looks like

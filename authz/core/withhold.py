@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from authz.core.request import Request
-from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, cookies, has_scheme
+from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, has_scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +24,28 @@ def withhold_tokens(request: Request, sources: tuple[Source, ...]) -> Withheld:
     """
     remove = [source.header for source in sources if isinstance(source, HeaderSource) and _may_hold(request, source)]
     names = {source.cookie for source in sources if isinstance(source, CookieSource)}
-    rewritten = None
-    if names:
-        kept = [(name, value) for name, value in cookies(request) if name not in names]
-        rewritten = "; ".join(f"{name}={value}" for name, value in kept)
-        if not rewritten:
-            remove.append("cookie")
+    rewritten = _without_cookies(request, names) if names else None
+    if rewritten == "":
+        remove.append("cookie")
     return Withheld(
         (("cookie", rewritten),) if rewritten else (),
         tuple(remove),
         tuple(source.parameter for source in sources if isinstance(source, QuerySource)),
     )
+
+
+def _without_cookies(request: Request, names: set[str]) -> str | None:
+    """Return what is left of the cookie header, as it was written; None where nothing is to be taken out."""
+    header = request.headers.get("cookie", "")
+    pairs = [pair.strip(" \t") for pair in header.split(";")]
+    kept = [_without(pair, names) for pair in pairs]
+    return None if header and kept == pairs else "; ".join(filter(None, kept))
+
+
+def _without(pair: str, names: set[str]) -> str:
+    """Take cookies of these names out of what stands between two semicolons; a comma is where Envoy joined headers."""
+    parts = pair.split(",")
+    return ",".join(part for part in parts if part.partition("=")[0].strip(" \t") not in names)
 
 
 def _may_hold(request: Request, source: HeaderSource) -> bool:

@@ -46,6 +46,7 @@ class Proxy:
     tls: Tls | None = None
     trace_collector: str | None = None
     max_request_headers_kb: int = 60
+    websockets: bool = False
 
 
 def write_bootstrap(proxy: Proxy, path: Path) -> Path:
@@ -112,6 +113,7 @@ def _connection_manager(proxy: Proxy) -> dict[str, object]:
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "use_remote_address": True,
         "max_request_headers_kb": proxy.max_request_headers_kb,
+        "upgrade_configs": [{"upgrade_type": "websocket"}] if proxy.websockets else [],
         "http_filters": [
             ext_authz_filter(proxy),
             {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{_V3}.filters.http.router.v3.Router"}},

@@ -69,6 +69,7 @@ class Checker:
 
     def check(self, data: bytes, *, received: float, time_left: float | None) -> bytes:
         """Answer the CheckRequest *data*, which came at *received* with *time_left* seconds to its deadline."""
+        request: Request | None = None
         try:
             snapshot = self._snapshot()
             try:
@@ -83,14 +84,14 @@ class Checker:
                 )
             return self._answer(decision, request, snapshot, received)
         except BaseException as error:  # noqa: BLE001 - whatever escapes here may become an allow in Envoy
-            return self._fail(error)
+            return self._fail(error, request)
 
     def refuse(self, reason: Reason, *, received: float) -> bytes:
         """Answer a call without looking at it."""
         try:
             return self._answer(Deny(reason), None, self._snapshot(), received)
         except BaseException as error:  # noqa: BLE001 - as above
-            return self._fail(error)
+            return self._fail(error, None)
 
     def _look_again(
         self, decision: Decision, issuer: str, request: Request, snapshot: Snapshot, now: float, time_left: float | None
@@ -121,12 +122,12 @@ class Checker:
         self._report(Judged(decision, decision_id, request, self._elapsed() - received))
         return answer
 
-    def _fail(self, error: BaseException) -> bytes:
+    def _fail(self, error: BaseException, request: Request | None) -> bytes:
         try:
             log.error("check failed", exc_info=error)
             decision_id = self._new_id()
-            self._report(Judged(Deny(Reason.INTERNAL_ERROR), decision_id, None, 0.0))
-            return encode_decision(Deny(Reason.INTERNAL_ERROR), None, Responses(), decision_id)
+            self._report(Judged(Deny(Reason.INTERNAL_ERROR), decision_id, request, 0.0))
+            return encode_decision(Deny(Reason.INTERNAL_ERROR), request, Responses(), decision_id)
         except BaseException:  # noqa: BLE001 - the report itself fails
             return LAST_RESORT
 

@@ -7,6 +7,7 @@ Rules of this file:
 3. A denial never uses `error_response` or a gRPC error, which `failure_mode_allow` would turn into an allow, unless the
    operator chose that for unavailable keys.
 4. For gRPC callers Envoy turns a denial into trailers: short plain text, and a `grpc-status` that fits.
+5. A document that is answered in the upstream's place goes as a denial with HTTP status 200: Envoy knows no other way.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ def encode_decision(decision: Decision, request: Request | None, responses: Resp
     """Write the CheckResponse for *decision*; *request* is None where it could not be read."""
     if isinstance(decision, Deny):
         return _encode_deny(decision, request, responses, decision_id)
+    if decision.document is not None:
+        return _encode_document(decision.document, decision, decision_id)
     message = wire.CheckResponse(
         status=wire.Status(code=ANSWERS[Reason.AUTHENTICATED].code),
         ok_response=wire.OkHttpResponse(
@@ -85,10 +88,26 @@ def encode_decision(decision: Decision, request: Request | None, responses: Resp
     return message.SerializeToString()
 
 
+def _encode_document(document: str, decision: Allow, decision_id: str) -> bytes:
+    headers = [("content-type", "application/json"), ("cache-control", "max-age=300")]
+    answer = wire.DeniedHttpResponse(
+        status=wire.HttpStatus(code=HTTPStatus.OK), headers=_options(headers), body=document
+    )
+    message = wire.CheckResponse(
+        status=wire.Status(code=ANSWERS[Reason.POLICY_DENIED].code),  # with OK the request would go upstream
+        denied_response=answer,
+        dynamic_metadata=_metadata(decision, decision_id),
+    )
+    return message.SerializeToString()
+
+
 def _encode_deny(denial: Deny, request: Request | None, responses: Responses, decision_id: str) -> bytes:
     answer = ANSWERS[denial.reason]
+    if answer.code == ANSWERS[Reason.AUTHENTICATED].code:
+        raise ValueError(f"{denial.reason.value} is no reason to deny")  # Envoy would let it pass
     headers = [("cache-control", "no-store")]
-    challenge = write_challenge(denial, realm=responses.realm)
+    metadata_url = responses.resource.url if responses.resource is not None else None
+    challenge = write_challenge(denial, realm=responses.realm, resource_metadata=metadata_url)
     if challenge is not None:
         headers.append(("www-authenticate", challenge))
     if answer.retry_after is not None:

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Event, Lock, Thread
-from typing import Final
-
-import grpc
+from typing import Final, Protocol
 
 MAX_WAIT: Final = 0.250  # seconds from the look-up of a call to its whole message
 MIN_WAIT: Final = 0.030  # seconds that a call gets where it stood in the queue for longer than that
 _EVERY: Final = 0.010  # seconds between two looks
+
+
+class Cancellable(Protocol):
+    """A call, as far as the reaper knows it."""
+
+    def cancel(self) -> object:
+        """End it."""
 
 
 class Reaper:
@@ -21,7 +26,7 @@ class Reaper:
 
     def __init__(self, *, monotonic: Callable[[], float]) -> None:
         self._monotonic: Final = monotonic
-        self._waiting: Final[dict[int, tuple[float, grpc.ServicerContext]]] = {}
+        self._waiting: Final[dict[int, tuple[float, Cancellable]]] = {}
         self._lock: Final = Lock()
         self._stopped: Final = Event()
 
@@ -33,7 +38,7 @@ class Reaper:
         """Look no more."""
         self._stopped.set()
 
-    def await_message(self, context: grpc.ServicerContext, received: float, read: Callable[[], bytes]) -> bytes:
+    def await_message(self, context: Cancellable, received: float, read: Callable[[], bytes]) -> bytes:
         """Return what *read* reads of a call received at *received*, which is cancelled where that takes too long.
 
         Raises what *read* raises for a cancelled call.

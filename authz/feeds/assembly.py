@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from authz.config.issuer import Fetch as FetchSection
 from authz.config.issuer import Issuer as IssuerSection
 from authz.core.keys import KeySet
+from authz.feeds.cache import KeyCache
+from authz.feeds.connect import Dialer, Proxy, Resolve, TlsTrust, resolve
 from authz.feeds.discovery import discovery_url
 from authz.feeds.fetch import Fetcher
-from authz.feeds.jwks import KeyFeed, Schedule
-from authz.feeds.sources import Discovery, DiscoverySource, FileSource, KeySource, UrlSource
-from authz.feeds.trust import Trust
+from authz.feeds.jwks import KeyFeed, Runtime, Schedule
+from authz.feeds.sources import DiscoverySource, DiscoveryTimes, FileSource, KeySource, Reader, UrlSource
+from authz.feeds.trust import Trust, read_origin
+from authz.telemetry.keys import IssuerKeyMetrics
 
 FILE_INTERVAL: Final = 1.0  # seconds between two looks at a key file
+FILE_RETRY: Final = 5.0  # seconds at most until a broken one is looked at again
 
 
 def make_feed(
@@ -25,67 +30,124 @@ def make_feed(
     section: IssuerSection,
     *,
     publish: Callable[[KeySet | None], None],
-    monotonic: Callable[[], float],
-    jitter: Callable[[], float],
-    fly: Callable[[Callable[[], None]], None],
+    runtime: Runtime,
+    metrics: IssuerKeyMetrics,
+    resolve: Resolve = resolve,
 ) -> KeyFeed | None:
     """Return the feed of the issuer configured as *name*; None where its keys are written in the file itself."""
     if section.jwks is not None:
         return None
     return KeyFeed(
         name,
-        _make_source(section, monotonic),
+        _make_source(section, runtime, resolve),
         schedule=_make_schedule(section),
-        publish=lambda keys: publish(keys.block(section.blocked_keys) if keys is not None else None),
-        monotonic=monotonic,
-        jitter=jitter,
-        fly=fly,
+        publish=publish,
+        runtime=runtime,
+        metrics=metrics,
+        cache=_make_cache(name, section, runtime),
     )
 
 
-def _make_source(section: IssuerSection, monotonic: Callable[[], float]) -> KeySource:
+def _make_source(section: IssuerSection, runtime: Runtime, resolve: Resolve) -> KeySource:
     fetch = section.fetch
+    local = section.jwks_file is not None
+    reader = Reader(
+        max_bytes=fetch.max_bytes, max_keys=fetch.max_keys, local=local, blocked=tuple(section.blocked_keys)
+    )
     if section.jwks_file is not None:
-        return FileSource(Path(section.jwks_file), max_bytes=fetch.max_bytes, max_keys=fetch.max_keys)
+        return FileSource(Path(section.jwks_file), reader)
     fetcher = Fetcher(
-        _make_trust(section),
+        Dialer(
+            trust=_make_trust(section), tls=TlsTrust(fetch.ca_file), proxy=_make_proxy(fetch.proxy), resolve=resolve
+        ),
         timeout=fetch.timeout.total_seconds(),
         max_bytes=fetch.max_bytes,
-        ca_file=fetch.ca_file,
         bearer_token_file=fetch.bearer_token_file,
+        now=runtime.now,
     )
     if section.jwks_uri is not None:
-        uri = section.jwks_uri
-        return UrlSource(fetcher.get, lambda: uri, max_keys=fetch.max_keys)
-    discovery = Discovery(
+        return UrlSource(fetcher.get, section.jwks_uri, reader)
+    return DiscoverySource(
         fetcher.get,
         section.discovery_url or discovery_url(section.issuer),
+        reader,
         issuer=section.issuer,
-        every=fetch.max_interval.total_seconds(),
-        monotonic=monotonic,
+        times=DiscoveryTimes(
+            every=fetch.max_interval.total_seconds(),
+            search_every=fetch.min_interval.total_seconds(),
+            trust_for=fetch.max_stale.total_seconds(),
+        ),
+        monotonic=runtime.monotonic,
     )
-    return DiscoverySource(discovery, fetcher.get, max_keys=fetch.max_keys)
 
 
 def _make_trust(section: IssuerSection) -> Trust:
     urls = (section.jwks_uri,) if section.jwks_uri else (section.discovery_url, section.issuer)
+    origins = (read_origin(urlsplit(url)) for url in urls if url)
     return Trust(
-        written=frozenset(host for url in urls if url and (host := urlsplit(url).hostname)),
+        written=frozenset(origin for origin in origins if origin[1]),
         listed=frozenset(host.lower() for host in section.fetch.allowed_hosts),
         networks=tuple(ip_network(network) for network in section.fetch.allowed_networks),
         http=section.insecure.http,
     )
 
 
+def _make_proxy(url: str | None) -> Proxy | None:
+    if url is None:
+        return None
+    _, host, port = read_origin(urlsplit(url))
+    return Proxy(host, port)
+
+
 def _make_schedule(section: IssuerSection) -> Schedule:
-    fetch: FetchSection = section.fetch
-    watched = section.jwks_file is not None
-    interval = FILE_INTERVAL if watched else fetch.interval.total_seconds()
+    fetch = section.fetch
+    times = {
+        "cooldown": fetch.cooldown.total_seconds(),
+        "max_wait": fetch.max_wait.total_seconds(),
+        "max_stale": fetch.max_stale.total_seconds(),
+    }
+    if section.jwks_file is not None:
+        return Schedule(
+            interval=FILE_INTERVAL, min_interval=FILE_INTERVAL, max_interval=FILE_RETRY, last_retry=FILE_RETRY, **times
+        )
     return Schedule(
-        interval=interval,
-        min_interval=min(interval, fetch.min_interval.total_seconds()),
+        interval=fetch.interval.total_seconds(),
+        min_interval=fetch.min_interval.total_seconds(),
         max_interval=fetch.max_interval.total_seconds(),
-        cooldown=fetch.cooldown.total_seconds(),
-        max_wait=fetch.max_wait.total_seconds(),
-        max_stale=fetch.max_stale.total_seconds(),
+        **times,
     )
+
+
+def _make_cache(name: str, section: IssuerSection, runtime: Runtime) -> KeyCache | None:
+    """Return the cache of keys that are fetched; a local file needs none."""
+    if section.cache_dir is None or section.jwks_file is not None:
+        return None
+    return KeyCache(
+        Path(section.cache_dir),
+        name,
+        binding=lambda: bind(section),
+        max_age=section.fetch.max_stale.total_seconds(),
+        max_bytes=section.fetch.max_bytes,
+        now=runtime.now,
+    )
+
+
+def bind(section: IssuerSection) -> str:
+    """Return a digest of all that made fetched keys trustworthy, the content of the CA file included."""
+    fetch = section.fetch
+    try:
+        ca = sha256(Path(fetch.ca_file).read_bytes()).hexdigest() if fetch.ca_file is not None else ""
+    except OSError:
+        ca = "unreadable"
+    grounds = (
+        section.issuer,
+        section.discovery_url,
+        section.jwks_uri,
+        section.jwks_file,
+        sorted(fetch.allowed_hosts),
+        sorted(fetch.allowed_networks),
+        fetch.proxy,
+        ca,
+        section.insecure.model_dump(),
+    )
+    return sha256(json.dumps(grounds).encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from authz.core.strictjson import parse_object
+from authz.telemetry.redaction import printable
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
 
@@ -20,7 +21,7 @@ def read_jwks_uri(document: bytes, *, issuer: str) -> str:
     members = parse_object(document)
     named = members.get("issuer")
     if named != issuer:
-        raise ValueError(f"the discovery document is of issuer {named!r}, not {issuer!r}")
+        raise ValueError(f"the discovery document is of issuer {printable(str(named))}, not {issuer}")
     uri = members.get("jwks_uri")
     if not isinstance(uri, str):
         raise ValueError("the discovery document has no jwks_uri")  # noqa: TRY004 - bad data

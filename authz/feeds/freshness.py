@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 _DIRECTIVE: Final = re.compile(r'([a-z-]+)(?:\s*=\s*(?:"([^"]*)"|([^\s,;]+)))?', re.IGNORECASE)
-_SECONDS: Final = re.compile(r"[0-9]{1,10}")
+_SECONDS: Final = re.compile(r"[0-9]{1,20}")
 
 
 def fresh_for(headers: Mapping[str, str]) -> float | None:
@@ -34,15 +34,17 @@ def fresh_for(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds that a `Retry-After` asks for at *now*; None where unreadable (RFC 9110 section 10.2.3)."""
-    if value is None:
-        return None
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that `Retry-After` asks for, None where it does not (RFC 9110 section 10.2.3).
+
+    An instant is counted from the server's own `Date`: our wall clock, *now*, may be wrong, and counts without one.
+    """
+    value = headers.get("retry-after")
     seconds = _seconds(value)
     if seconds is not None:
         return seconds
-    at = _instant(value)
-    return None if at is None else max(0.0, at - now)
+    at, date = _instant(value), _instant(headers.get("date"))
+    return None if at is None else max(0.0, at - (now if date is None else date))
 
 
 def _seconds(text: str | None) -> float | None:
@@ -52,7 +54,7 @@ def _seconds(text: str | None) -> float | None:
 def _instant(text: str | None) -> float | None:
     try:
         moment = parsedate_to_datetime(text) if text is not None else None
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):  # the parser's answers to a date that is none
         return None
     if moment is None:
         return None

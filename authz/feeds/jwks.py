@@ -3,10 +3,12 @@
 Rules of this file:
 1. A refresh is due before the copy expires; what the answer says is clamped, and jitter keeps replicas from marching in
    step.
-2. An unknown key id asks for a refresh at once, at most once a cool-down, which counts attempts and not successes.
-3. One flight at a time; whoever asks meanwhile shares it, and may leave while it goes on.
+2. An unknown key id asks for a refresh at once, at most once a cool-down, which counts attempts and not successes; and
+   not while the issuer asked to be left alone.
+3. One flight at a time; whoever asks meanwhile shares it, and may leave while it goes on. Every flight ends.
 4. Nothing replaces good keys but good keys. They serve for `max_stale` after the last success, then they are withdrawn.
-5. Ages and cool-downs are on the monotonic clock: the wall clock may jump.
+5. Ages and cool-downs are on the monotonic clock: the wall clock may jump. It dates what people and the cache read.
+6. A feed that is retired publishes nothing any more, whatever is still in flight.
 """
 
 from __future__ import annotations
@@ -18,17 +20,21 @@ from threading import Event, Lock
 from typing import Final
 
 from authz.core.keys import KeySet
-from authz.feeds.sources import KeySource, Loaded, SourceError
+from authz.feeds.cache import KeyCache
+from authz.feeds.failure import RefreshError
+from authz.feeds.history import History
+from authz.feeds.sources import KeySource, Loaded
+from authz.telemetry.keys import IssuerKeyMetrics, Refresh
 
 log = logging.getLogger(__name__)
 
 _FIRST_RETRY: Final = 1.0  # seconds; doubled after each further failure
-_LAST_RETRY: Final = 60.0
+_JUST_NOW: Final = 1.0  # seconds; longer than a request takes from its snapshot to its question for an unknown key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """The durations of one feed, in seconds, as configured under `fetch`."""
+    """The durations of one feed, in seconds, as configured under `fetch`; *last_retry* is the longest back-off."""
 
     interval: float = 600.0
     min_interval: float = 60.0
@@ -36,6 +42,30 @@ class Schedule:
     cooldown: float = 30.0
     max_wait: float = 0.1
     max_stale: float = 86_400.0
+    last_retry: float = 60.0
+
+    def pause_after_success(self, fresh_for: float | None, jitter: float) -> float:
+        """Return the seconds to the next refresh of a copy that is fresh for so long, None if unsaid.
+
+        *jitter* is from 0 to 1. The refresh comes at 75 to 95 % of the lifetime, and never sooner than `min_interval`.
+        """
+        lifetime = min(max(self.interval if fresh_for is None else fresh_for, self.min_interval), self.max_interval)
+        ahead = lifetime * (0.75 + 0.2 * jitter)
+        return min(max(ahead, self.min_interval * (1.0 + 0.25 * jitter)), self.max_interval)
+
+    def pause_after_failure(self, failures: int, jitter: float) -> float:
+        """Return the seconds to the next attempt after so many *failures* in a row before this one."""
+        return float(min(_FIRST_RETRY * 2.0 ** min(failures, 16), self.last_retry) * (0.5 + 0.5 * jitter))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What a feed needs of the world: two clocks, numbers from 0 to 1, and threads for refreshes to run on."""
+
+    monotonic: Callable[[], float]
+    now: Callable[[], float]
+    jitter: Callable[[], float]
+    fly: Callable[[Callable[[], None]], None]
 
 
 class Flight:
@@ -53,12 +83,32 @@ class Flight:
         self._ended.set()
 
 
-class KeyFeed:
-    """Keeps the keys of the issuer configured as *name*.
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A refresh that failed *at* so many seconds since the epoch."""
 
-    *publish* takes each new set, or None when the last one is too old. *fly* runs a refresh, on a thread of its own
-    where time is real. *jitter* gives numbers from 0 to 1.
-    """
+    at: float
+    result: Refresh
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedState:
+    """What there is to know of a feed at one moment; durations in seconds, *last_success* since the epoch."""
+
+    keys: KeySet | None
+    serving: bool
+    refreshing: bool
+    last_success: float | None
+    age: float | None
+    stale_in: float | None
+    next_refresh_in: float
+    last_failure: Failure | None
+    unknown_kids: int
+
+
+class KeyFeed:
+    """Keeps the keys of the issuer configured as *name*. *publish* takes each new set, or None when it is too old."""
 
     def __init__(
         self,
@@ -67,120 +117,218 @@ class KeyFeed:
         *,
         schedule: Schedule,
         publish: Callable[[KeySet | None], None],
-        monotonic: Callable[[], float],
-        jitter: Callable[[], float],
-        fly: Callable[[Callable[[], None]], None],
+        runtime: Runtime,
+        metrics: IssuerKeyMetrics,
+        cache: KeyCache | None = None,
     ) -> None:
         self.name: Final = name
+        self.source: Final = source
         self.schedule: Final = schedule
-        self._source: Final = source
-        self._publish: Final = publish
-        self._monotonic: Final = monotonic
-        self._jitter: Final = jitter
-        self._fly: Final = fly
-        self._lock: Final = Lock()
-        self._flight: Flight | None = None
-        self._keys: KeySet | None = None  # the last good ones, also when they are too old to serve
-        self._good_until: float | None = None  # None while no keys are served
-        self._refresh_at = monotonic()
-        self._asked_at: float | None = None
-        self._failures = 0
+        self.history: Final = History(name, metrics)
         self.has_had_keys: Final = Event()
+        self._publish: Final = publish
+        self._runtime: Final = runtime
+        self._metrics: Final = metrics
+        self._cache: Final = cache
+        self._lock: Final = Lock()
+        self._retired = False
+        self._flight: Flight | None = None
+        self._landed: Flight | None = None
+        self._landed_at = 0.0
+        self._keys: KeySet | None = None  # the last good ones, also when they are too old to serve
+        self._document = b""
+        self._good_since: float | None = None  # when they were last fetched or confirmed
+        self._good_until: float | None = None  # None while no keys are served
+        self._last_success: float | None = None
+        self._last_failure: Failure | None = None
+        self._refresh_at = runtime.monotonic()
+        self._tried_at = float("-inf")
+        self._asked_at = float("-inf")
+        self._leave_alone_until = float("-inf")
+        self._failures = 0
+        self._unknown_kids = 0
+
+    def restore(self) -> None:
+        """Serve what the cache holds until the first refresh, which is due at once, succeeds."""
+        cached = self._cache.load() if self._cache is not None else None
+        if cached is None:
+            return
+        try:
+            keys = self.source.read(cached.document)
+        except RefreshError as error:
+            log.warning("cached keys of %s ignored: %s", self.name, error)
+            return
+        self._accept(Loaded(keys, cached.document), self._runtime.monotonic() - cached.age, cached.fetched_at)
+
+    def succeed_to(self, previous: KeyFeed) -> bool:
+        """Retire *previous* and serve on what it served, as this source reads it; False where that is nothing."""
+        with previous._lock:
+            previous._retired = True
+            document, fetched, fetched_wall = previous._document, previous._good_since, previous._last_success
+            serving = previous._good_until is not None
+        if not serving or fetched is None or fetched_wall is None:
+            return False
+        try:
+            keys = self.source.read(document)
+        except RefreshError as error:
+            log.warning("keys of %s not kept: %s", self.name, error)
+            return False
+        return self._accept(Loaded(keys, document), fetched, fetched_wall)
+
+    def retire(self) -> None:
+        """Publish nothing any more."""
+        with self._lock:
+            self._retired = True
 
     def due(self) -> float:
         """Return the monotonic instant at which `step` has something to do."""
         with self._lock:
+            if self._retired:
+                return float("inf")
             refresh_at = float("inf") if self._flight is not None else self._refresh_at
             return min(refresh_at, self._good_until if self._good_until is not None else refresh_at)
 
     def step(self) -> None:
         """Do what is due: withdraw keys that are too old, begin a refresh."""
-        now = self._monotonic()
+        now = self._runtime.monotonic()
         with self._lock:
+            if self._retired:
+                return
             expired = self._good_until is not None and now >= self._good_until
             if expired:
                 self._good_until = None
                 self._publish(None)
-            flight = self._take_off() if now >= self._refresh_at and self._flight is None else None
+            flight = self._take_off(now) if now >= self._refresh_at and self._flight is None else None
         if expired:
+            self._metrics.show_keys(usable=0, rejected=0, exposed=0)
             log.error("keys of %s withdrawn: no refresh succeeded for %g s", self.name, self.schedule.max_stale)
         if flight is not None:
-            self._fly(lambda: self._refresh(flight))
+            self._launch(flight, searching=False)
 
     def find_unknown_key(self) -> Flight | None:
-        """Ask for a refresh that could bring an unknown key; None where none is under way and the cool-down holds."""
-        now = self._monotonic()
+        """Ask for a refresh that could bring an unknown key; None where none is under way and the budget allows none.
+
+        A flight that ended just now is returned too: it may have brought the key since the caller looked.
+        """
+        now = self._runtime.monotonic()
+        self._metrics.count_unknown_kid()
         with self._lock:
+            self._unknown_kids += 1
             if self._flight is not None:
                 return self._flight
-            if self._asked_at is not None and now - self._asked_at < self.schedule.cooldown:
-                return None
+            if self._retired or not self._may_ask(now):
+                return self._landed if now - self._landed_at < _JUST_NOW else None
             self._asked_at = now
-            flight = self._take_off()
-        self._fly(lambda: self._refresh(flight))
+            flight = self._take_off(now)
+        self._launch(flight, searching=True)
         return flight
 
-    def _take_off(self) -> Flight:
+    def state(self) -> FeedState:
+        """Return what there is to know now."""
+        now = self._runtime.monotonic()
+        with self._lock:
+            return FeedState(
+                keys=self._keys,
+                serving=self._good_until is not None,
+                refreshing=self._flight is not None,
+                last_success=self._last_success,
+                age=None if self._good_since is None else now - self._good_since,
+                stale_in=None if self._good_until is None else max(0.0, self._good_until - now),
+                next_refresh_in=max(0.0, self._refresh_at - now),
+                last_failure=self._last_failure,
+                unknown_kids=self._unknown_kids,
+            )
+
+    def _may_ask(self, now: float) -> bool:
+        if now < self._leave_alone_until:
+            return False
+        # While refreshes fail, those of the schedule count too: an issuer in trouble is asked once a cool-down at most.
+        last = max(self._asked_at, self._tried_at) if self._failures else self._asked_at
+        return now - last >= self.schedule.cooldown
+
+    def _take_off(self, now: float) -> Flight:
+        self._tried_at = now
         self._flight = Flight()
         return self._flight
 
-    def _refresh(self, flight: Flight) -> None:
-        """Load once, and let the outcome be known before anybody who waits looks again."""
+    def _launch(self, flight: Flight, *, searching: bool) -> None:
         try:
-            loaded = self._source.load()
-        except SourceError as error:
+            self._runtime.fly(lambda: self._refresh(flight, searching=searching))
+        except Exception as error:  # no thread to be had: without this the flight would never end
+            log.exception("refresh of %s could not start", self.name)
+            self._fail(RefreshError(Refresh.INTERNAL_ERROR, f"the refresh could not start: {type(error).__name__}"))
+            self._land(flight)
+
+    def _refresh(self, flight: Flight, *, searching: bool) -> None:
+        """Load once, and let the outcome be known before anybody who waits looks again."""
+        began, began_wall = self._runtime.monotonic(), self._runtime.now()
+        try:
+            self._succeed(self.source.load(searching=searching), began, began_wall)
+        except RefreshError as error:
             self._fail(error)
         except Exception:  # a source that breaks must not end the feed
             log.exception("refresh of %s broke", self.name)
-            self._fail(SourceError("internal_error", "the refresh itself broke; see the log"))
-        else:
-            self._succeed(loaded)
+            self._fail(RefreshError(Refresh.INTERNAL_ERROR, "the refresh itself broke; see the log"))
         finally:
-            with self._lock:
-                self._flight = None
-            flight.end()
+            self._land(flight)
 
-    def _succeed(self, loaded: Loaded) -> None:
-        now = self._monotonic()
-        lifetime = self.schedule.interval if loaded.fresh_for is None else loaded.fresh_for
-        lifetime = min(max(lifetime, self.schedule.min_interval), self.schedule.max_interval)
+    def _land(self, flight: Flight) -> None:
+        with self._lock:
+            self._flight = None
+            self._landed, self._landed_at = flight, self._runtime.monotonic()
+        flight.end()
+
+    def _succeed(self, loaded: Loaded, began: float, began_wall: float) -> None:
+        pause = self.schedule.pause_after_success(loaded.fresh_for, self._runtime.jitter())
         with self._lock:
             self._failures = 0
-            self._refresh_at = now + lifetime * (0.75 + 0.2 * self._jitter())
-            previous, served = self._keys, self._good_until is not None
-            self._keys = loaded.keys or previous
-            if self._keys is not None:
-                self._good_until = now + self.schedule.max_stale
-                if self._keys is not previous or not served:
-                    self._publish(self._keys)
-                    self.has_had_keys.set()
-        if loaded.keys is not None:
-            self._tell_changes(previous, loaded.keys)
+            self._leave_alone_until = float("-inf")
+            self._refresh_at = self._runtime.monotonic() + pause
+        if self._accept(loaded, began, began_wall):
+            self._metrics.count_refresh(Refresh.NOT_MODIFIED if loaded.keys is None else Refresh.UPDATED)
+            if self._cache is not None:
+                self._cache.save(self._document, began_wall)
 
-    def _fail(self, error: SourceError) -> None:
+    def _accept(self, loaded: Loaded, fetched: float, fetched_wall: float) -> bool:
+        """Serve what was *fetched* then, by both clocks; False where nobody wants it any more."""
         with self._lock:
-            backoff = min(_FIRST_RETRY * 2.0**self._failures, _LAST_RETRY) * (0.5 + 0.5 * self._jitter())
-            self._failures = min(self._failures + 1, 16)
-            wait = max(backoff, min(error.wait or 0.0, self.schedule.max_interval))
-            self._refresh_at = self._monotonic() + wait
+            if self._retired:
+                return False
+            keys = loaded.keys if loaded.keys is not None else self._keys
+            if keys is None:
+                raise RefreshError(Refresh.INTERNAL_ERROR, "the source has nothing new, and gave nothing before")
+            changed = keys != self._keys or self._good_until is None
+            self._keys = keys
+            self._document = loaded.document or self._document
+            self._good_since = fetched
+            self._good_until = fetched + self.schedule.max_stale
+            self._last_success = fetched_wall
+            if changed:
+                self._publish(keys)
+        self.has_had_keys.set()
+        self._metrics.show_success(fetched_wall)
+        self.history.note(keys, fetched_wall)
+        return True
+
+    def _fail(self, error: RefreshError) -> None:
+        pause = self.schedule.pause_after_failure(self._failures, self._runtime.jitter())
+        with self._lock:
+            now = self._runtime.monotonic()
+            # Retry-After is honoured, but not beyond the point where the keys would be withdrawn.
+            left = self._good_until - now if self._good_until is not None else float("inf")
+            wait = min(error.wait or 0.0, self.schedule.max_interval, max(left, 0.0))
+            pause = max(pause, wait)
+            self._failures += 1
+            self._refresh_at = now + pause
+            self._leave_alone_until = now + wait
+            self._last_failure = Failure(self._runtime.now(), error.result, str(error))
             kept = self._good_until is not None
+        self._metrics.count_refresh(error.result)
         log.warning(
             "refresh of %s failed (%s), next in %.1f s, %s: %s",
             self.name,
-            error.result,
-            wait,
+            error.result.value,
+            pause,
             "last good keys serve on" if kept else "there are no keys",
             error,
         )
-
-    def _tell_changes(self, previous: KeySet | None, current: KeySet) -> None:
-        before = {key.thumbprint: key for key in previous.keys} if previous else {}
-        after = {key.thumbprint: key for key in current.keys}
-        for thumbprint in after.keys() - before.keys():
-            log.info(
-                "key appeared at %s: %r (%s, %s)", self.name, after[thumbprint].kid, after[thumbprint].kty, thumbprint
-            )
-        for thumbprint in before.keys() - after.keys():
-            log.info("key vanished at %s: %r (%s)", self.name, before[thumbprint].kid, thumbprint)
-        for kid, why in current.rejected if previous is None or previous.rejected != current.rejected else ():
-            log.warning("key set aside at %s: %r: %s", self.name, kid, why)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from threading import Condition, Thread
 from typing import Final
 
@@ -12,6 +12,8 @@ from authz.feeds.jwks import Flight, KeyFeed
 log = logging.getLogger(__name__)
 
 _MAX_PAUSE: Final = 60.0  # seconds
+_MIN_PAUSE: Final = 0.01  # seconds; a feed that is due for ever must not eat a core
+_STOP_SECONDS: Final = 1.0
 
 
 class Scheduler:
@@ -19,15 +21,23 @@ class Scheduler:
 
     def __init__(self, *, monotonic: Callable[[], float]) -> None:
         self._monotonic: Final = monotonic
-        self._feeds: dict[str, KeyFeed] = {}
+        self._feeds: Mapping[str, KeyFeed] = {}  # replaced, never changed: readers take no lock
         self._wake: Final = Condition()
         self._stopped = False
         self._thread: Thread | None = None
 
-    def add(self, feeds: Iterable[KeyFeed]) -> None:
-        """Take on *feeds*, by name."""
+    @property
+    def feeds(self) -> Mapping[str, KeyFeed]:
+        """The feeds of this moment, by name."""
+        return self._feeds
+
+    def replace(self, feeds: Iterable[KeyFeed]) -> None:
+        """Step *feeds* from now on; those that are not among them publish nothing any more."""
         with self._wake:
-            self._feeds |= {feed.name: feed for feed in feeds}
+            old, self._feeds = self._feeds, {feed.name: feed for feed in feeds}
+            for feed in old.values():
+                if self._feeds.get(feed.name) is not feed:
+                    feed.retire()
             self._wake.notify()
 
     def start(self) -> None:
@@ -40,6 +50,8 @@ class Scheduler:
         with self._wake:
             self._stopped = True
             self._wake.notify()
+        if self._thread is not None:
+            self._thread.join(_STOP_SECONDS)
 
     def fly(self, refresh: Callable[[], None]) -> None:
         """Run *refresh* on a thread of its own, and look at the schedule again when it has ended."""
@@ -61,17 +73,14 @@ class Scheduler:
             self._wake.notify()
 
     def _run(self) -> None:
-        while True:
-            feeds = list(self._feeds.values())
-            for feed in feeds:
+        while not self._stopped:
+            for feed in self._feeds.values():
                 try:
                     feed.step()
                 except Exception:  # one feed's trouble never touches another's
                     log.exception("feed %s broke", feed.name)
             with self._wake:
-                if self._stopped:
-                    return
+                # Whatever changes a feed's due time notifies under this lock: no wake-up is lost.
                 due = min((feed.due() for feed in self._feeds.values()), default=float("inf"))
-                self._wake.wait(min(max(due - self._monotonic(), 0.01), _MAX_PAUSE))
-                if self._stopped:
-                    return
+                if not self._stopped:
+                    self._wake.wait(min(max(due - self._monotonic(), _MIN_PAUSE), _MAX_PAUSE))

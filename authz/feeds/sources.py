@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,151 +10,246 @@ from typing import Final, Protocol
 
 from authz.core.keys import KeySet
 from authz.feeds.discovery import read_jwks_uri
-from authz.feeds.fetch import Answer, Fetch, FetchError
+from authz.feeds.failure import RefreshError
+from authz.feeds.fetch import Answer, Fetch
 from authz.feeds.freshness import fresh_for
+from authz.telemetry.keys import Refresh
+from authz.telemetry.redaction import printable
 
-
-class SourceError(Exception):
-    """Raised where no usable key set came. *result* is a word for metrics.
-
-    *wait* is how long the source asked to be left alone, in seconds.
-    """
-
-    def __init__(self, result: str, detail: str, *, wait: float | None = None) -> None:
-        super().__init__(detail)
-        self.result = result
-        self.wait = wait
+MAX_VALIDATOR_CHARS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a source has now: new keys, or None for those it gave last; fresh for seconds, None if unsaid."""
+    """What a source has now: keys and the *document* they stand in, or None for those it gave last.
+
+    *fresh_for* is in seconds, None if unsaid.
+    """
 
     keys: KeySet | None
+    document: bytes = b""
     fresh_for: float | None = None
 
 
 class KeySource(Protocol):
     """Gives the current key set of one issuer."""
 
-    def load(self) -> Loaded:
-        """Look for the current set. Raises SourceError."""
+    @property
+    def where(self) -> str:
+        """Where the set comes from, for the operator."""
+
+    def read(self, document: bytes) -> KeySet:
+        """Read a document as if it came from here. Raises RefreshError."""
+
+    def load(self, *, searching: bool) -> Loaded:
+        """Look for the current set; *searching* for a key that the last one had not. Raises RefreshError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Reads key sets by the rules of one issuer. *local* lets symmetric keys in; *blocked* ones are set aside."""
+
+    max_bytes: int = 256 * 1024
+    max_keys: int = 64
+    local: bool = False
+    blocked: tuple[str, ...] = ()
+
+    def read(self, document: bytes, where: str) -> KeySet:
+        """Return the keys, of which at least one must be usable before blocking. Raises RefreshError."""
+        try:
+            keys = KeySet.from_json(document, local=self.local, max_keys=self.max_keys, max_bytes=self.max_bytes)
+        except ValueError as error:
+            raise RefreshError(Refresh.JWKS_REJECTED, f"{printable(where)}: {printable(str(error))}") from None
+        if not keys.keys:
+            whys = "; ".join(sorted({why for _, why in keys.rejected}))
+            raise RefreshError(
+                Refresh.JWKS_REJECTED, f"{printable(where)}: no usable key{f': {printable(whys)}' if whys else ''}"
+            )
+        return keys.block(self.blocked)
 
 
 class UrlSource:
-    """A key set at a URL, which is fixed or found by *locate*."""
+    """A key set at a URL."""
 
-    def __init__(self, fetch: Fetch, locate: Callable[[], str], *, max_keys: int) -> None:
-        self._fetch: Final = fetch
-        self._locate: Final = locate
-        self._max_keys: Final = max_keys
-        self._validators: tuple[str, Mapping[str, str]] = ("", {})
-
-    def load(self) -> Loaded:
-        """Fetch the set if it changed. Raises SourceError."""
-        url = self._locate()
-        known_url, validators = self._validators
-        answer = _get(self._fetch, url, validators if url == known_url else {})
-        if answer.status == 304:
-            return Loaded(None, fresh_for(answer.headers))
-        keys = _read_keys(answer.body, url, max_keys=self._max_keys, local=False)
-        self._validators = (url, _validators(answer))
-        return Loaded(keys, fresh_for(answer.headers))
-
-
-class Discovery:
-    """Finds the URL of an issuer's keys, and remembers it until it is old or the keys cannot be fetched."""
-
-    def __init__(self, fetch: Fetch, url: str, *, issuer: str, every: float, monotonic: Callable[[], float]) -> None:
+    def __init__(self, fetch: Fetch, url: str, reader: Reader) -> None:
         self._fetch: Final = fetch
         self._url: Final = url
-        self._issuer: Final = issuer
-        self._every: Final = every
-        self._monotonic: Final = monotonic
-        self._found: str | None = None
-        self._found_at = 0.0
+        self._reader: Final = reader
+        self._validators: Mapping[str, str] = {}
 
-    def locate(self) -> str:
-        """Return the URL of the keys. Raises SourceError."""
-        now = self._monotonic()
-        if self._found is None or now - self._found_at >= self._every:
-            answer = _get(self._fetch, self._url, {})
-            try:
-                self._found = read_jwks_uri(answer.body, issuer=self._issuer)
-            except ValueError as error:
-                raise SourceError("discovery_rejected", f"{self._url}: {error}") from None
-            self._found_at = now
-        return self._found
+    @property
+    def where(self) -> str:
+        """The URL."""
+        return self._url
 
-    def forget(self) -> None:
-        """Look again next time."""
-        self._found = None
+    def read(self, document: bytes) -> KeySet:
+        """Read a document as if it came from here. Raises RefreshError."""
+        return self._reader.read(document, self._url)
+
+    def load(self, *, searching: bool = False) -> Loaded:  # noqa: ARG002 - there is nowhere else to look
+        """Fetch the set if it changed. Raises RefreshError."""
+        answer = self._fetch(self._url, self._validators)
+        if answer.status == 304:
+            if not self._validators:
+                raise _unasked(self._url)
+            return Loaded(None, fresh_for=fresh_for(answer.headers))
+        keys = self.read(answer.body)
+        self._validators = _validators(answer)
+        return Loaded(keys, answer.body, fresh_for(answer.headers))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveryTimes:
+    """How long an answer of discovery counts, in seconds; see DiscoverySource."""
+
+    every: float
+    search_every: float
+    trust_for: float
 
 
 class DiscoverySource:
-    """A key set that the issuer's discovery document leads to."""
+    """A key set that the issuer's discovery document leads to.
 
-    def __init__(self, discovery: Discovery, fetch: Fetch, *, max_keys: int) -> None:
-        self._discovery: Final = discovery
-        self._keys: Final = UrlSource(fetch, discovery.locate, max_keys=max_keys)
+    1. The document is asked again every *every* seconds, after keys could not be fetched, and where keys are searched
+       for that the known URL does not have; in the last case at most every *search_every* seconds.
+    2. A document that says something unacceptable stops the refresh. One that does not come leaves the URL that last
+       gave keys in use, for at most *trust_for* seconds.
+    """
 
-    def load(self) -> Loaded:
-        """Fetch the set if it changed, from where discovery says. Raises SourceError."""
+    def __init__(
+        self,
+        fetch: Fetch,
+        url: str,
+        reader: Reader,
+        *,
+        issuer: str,
+        times: DiscoveryTimes,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._fetch: Final = fetch
+        self._discovery_url: Final = url
+        self._reader: Final = reader
+        self._issuer: Final = issuer
+        self._times: Final = times
+        self._monotonic: Final = monotonic
+        self._keys: UrlSource | None = None  # at the URL that last gave keys
+        self._last: KeySet | None = None
+        self._asked_at = 0.0
+        self._doubted = False
+
+    @property
+    def where(self) -> str:
+        """The URL of the discovery document, and that of the keys once it is known."""
+        return self._discovery_url if self._keys is None else f"{self._discovery_url} -> {self._keys.where}"
+
+    def read(self, document: bytes) -> KeySet:
+        """Read a document as if it came from here. Raises RefreshError."""
+        return self._reader.read(document, self._discovery_url)
+
+    def load(self, *, searching: bool = False) -> Loaded:
+        """Fetch the set if it changed, from where discovery says. Raises RefreshError."""
+        age = self._monotonic() - self._asked_at
+        if self._keys is None or self._doubted or age >= self._times.every:
+            return self._load_from(*self._locate())
+        before = self._last
+        loaded = self._load_from(self._keys, None)
+        if not searching or age < self._times.search_every or loaded.keys not in (None, before):
+            return loaded
+        source, said_at = self._locate()
+        if source is not self._keys:
+            return self._load_from(source, said_at)
+        self._settle(said_at)
+        return loaded
+
+    def _load_from(self, source: UrlSource, said_at: float | None) -> Loaded:
+        """Load from a *source* that the document named at *said_at*, None where it was not asked or did not come."""
         try:
-            return self._keys.load()
-        except SourceError:
-            self._discovery.forget()
+            loaded = source.load()
+        except RefreshError:
+            self._doubted = True
             raise
+        self._keys = source
+        self._last = loaded.keys if loaded.keys is not None else self._last
+        self._settle(said_at)
+        return loaded
+
+    def _settle(self, said_at: float | None) -> None:
+        if said_at is not None:
+            self._asked_at, self._doubted = said_at, False
+
+    def _locate(self) -> tuple[UrlSource, float | None]:
+        """Ask the document where the keys are. Raises RefreshError."""
+        now = self._monotonic()
+        try:
+            answer = self._fetch(self._discovery_url, {})
+        except RefreshError:
+            self._doubted = True
+            if self._keys is None or now - self._asked_at >= self._times.trust_for:
+                raise
+            return self._keys, None
+        self._doubted = True  # until what it says has given keys
+        if answer.status == 304:
+            raise _unasked(self._discovery_url)
+        try:
+            url = read_jwks_uri(answer.body, issuer=self._issuer)
+        except ValueError as error:
+            text = f"{printable(self._discovery_url)}: {error}"
+            raise RefreshError(Refresh.DISCOVERY_REJECTED, text) from None
+        if self._keys is not None and self._keys.where == url:
+            return self._keys, now
+        return UrlSource(self._fetch, url, self._reader), now
 
 
 class FileSource:
     """A key set in a local file; a look at an unchanged file costs one stat. The only source of symmetric keys."""
 
-    def __init__(self, path: Path, *, max_bytes: int, max_keys: int) -> None:
+    def __init__(self, path: Path, reader: Reader) -> None:
         self._path: Final = path
-        self._max_bytes: Final = max_bytes
-        self._max_keys: Final = max_keys
+        self._reader: Final = reader
         self._seen: tuple[int, ...] | None = None
 
-    def load(self) -> Loaded:
-        """Read the file if it changed. Raises SourceError."""
+    @property
+    def where(self) -> str:
+        """The file."""
+        return str(self._path)
+
+    def read(self, document: bytes) -> KeySet:
+        """Read a document as if it came from here. Raises RefreshError."""
+        return self._reader.read(document, self.where)
+
+    def load(self, *, searching: bool = False) -> Loaded:  # noqa: ARG002 - there is nowhere else to look
+        """Read the file if it changed. Raises RefreshError."""
         try:
-            stat = self._path.stat()
-            seen = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+            found = self._path.stat()
+            seen = (found.st_mtime_ns, found.st_ino, found.st_size)
             if seen == self._seen:
                 return Loaded(None)
-            if stat.st_size > self._max_bytes:
-                raise SourceError("too_large", f"{self._path}: {stat.st_size} bytes, at most {self._max_bytes}")
-            document = self._path.read_bytes()
+            if not stat.S_ISREG(found.st_mode):
+                raise RefreshError(Refresh.MISCONFIGURED, f"{self._path}: is not a file")
+            with self._path.open("rb") as file:
+                document = file.read(self._reader.max_bytes + 1)
         except OSError as error:
-            raise SourceError("unreachable", f"{self._path}: {error.strerror}") from None
-        keys = _read_keys(document, str(self._path), max_keys=self._max_keys, local=True)
+            raise RefreshError(Refresh.UNREACHABLE, f"{self._path}: {error.strerror}") from None
+        if len(document) > self._reader.max_bytes:
+            text = f"{self._path}: more than {self._reader.max_bytes} bytes (fetch.max_bytes)"
+            raise RefreshError(Refresh.TOO_LARGE, text)
+        keys = self.read(document)
         self._seen = seen
-        return Loaded(keys)
+        return Loaded(keys, document)
 
 
-def _get(fetch: Fetch, url: str, validators: Mapping[str, str]) -> Answer:
-    try:
-        answer = fetch(url, validators)
-    except FetchError as error:
-        raise SourceError(error.result, str(error), wait=error.wait) from error
-    if answer.status == 304 and not validators:
-        raise SourceError("status", f"{url}: HTTP status 304 to a request without a condition")
-    return answer
-
-
-def _read_keys(document: bytes, where: str, *, max_keys: int, local: bool) -> KeySet:
-    try:
-        keys = KeySet.from_json(document, local=local, max_keys=max_keys)
-    except ValueError as error:
-        raise SourceError("jwks_rejected", f"{where}: {error}") from None
-    if not keys.keys:
-        whys = sorted({why for _, why in keys.rejected})
-        raise SourceError("jwks_rejected", f"{where}: no usable key{': ' + '; '.join(whys) if whys else ''}")
-    return keys
+def _unasked(url: str) -> RefreshError:
+    return RefreshError(Refresh.STATUS, f"{printable(url)}: HTTP status 304 to a request without a condition")
 
 
 def _validators(answer: Answer) -> dict[str, str]:
-    """Return the request headers that ask for news only (RFC 9110 section 13.1)."""
+    """Return the request headers that ask for news only (RFC 9110 section 13.1).
+
+    A value that could not be sent back is not kept: it would make every later request fail.
+    """
     pairs = (("if-none-match", answer.headers.get("etag")), ("if-modified-since", answer.headers.get("last-modified")))
-    return {name: value for name, value in pairs if value}
+    return {
+        name: value
+        for name, value in pairs
+        if value and len(value) <= MAX_VALIDATOR_CHARS and value.isascii() and value.isprintable()
+    }

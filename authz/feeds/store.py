@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from threading import Lock
 
@@ -20,9 +21,23 @@ class Store:
         """Return the snapshot of this moment."""
         return self._current
 
-    def set_keys(self, issuer: str, keys: KeySet | None) -> None:
-        """Swap in a snapshot in which the issuer with that `iss` has *keys*, or None where it has none to serve."""
+    def adopt(self, snapshot: Snapshot, *, keep_keys_of: Collection[str]) -> None:
+        """Swap in *snapshot*; the issuers named in *keep_keys_of* bring the keys that they have now."""
         with self._writing:
-            issuers = dict(self._current.issuers)
-            issuers[issuer] = replace(issuers[issuer], keys=keys)
-            self._current = replace(self._current, issuers=issuers)
+            known = self._current.issuers
+            issuers = {
+                iss: replace(issuer, keys=known[iss].keys) if issuer.name in keep_keys_of and iss in known else issuer
+                for iss, issuer in snapshot.issuers.items()
+            }
+            self._current = replace(snapshot, issuers=issuers)
+
+    def set_keys(self, issuer: str, keys: KeySet | None) -> None:
+        """Swap in a snapshot in which the issuer with that `iss` has *keys*, or None where it has none to serve.
+
+        Keys of an issuer that is not trusted any more are dropped.
+        """
+        with self._writing:
+            known = self._current.issuers.get(issuer)
+            if known is not None:
+                issuers = {**self._current.issuers, issuer: replace(known, keys=keys)}
+                self._current = replace(self._current, issuers=issuers)

@@ -6,16 +6,24 @@ Rules of this file:
    its addresses be public or within the listed networks.
 3. Link-local addresses, where clouds keep credentials, are never connected to.
 4. Addresses are judged after resolution, and the judged address is the one that is connected to.
+5. Credentials go to the origins of the issuer's own configured URLs, and nowhere else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
 from urllib.parse import SplitResult, urlsplit
+
+from authz.telemetry.redaction import printable
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+Origin = tuple[str, str, int]  # scheme, host, port
+
+MAX_URL_CHARS: Final = 2048
+_PORTS: Final = {"https": 443, "http": 80}
 
 
 class Untrusted(Exception):
@@ -24,55 +32,69 @@ class Untrusted(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """What one issuer's feed may connect to. *written* are hosts of the issuer's own configured URLs."""
+    """What one issuer's feed may connect to. *written* are the origins of the issuer's own configured URLs."""
 
-    written: frozenset[str]
+    written: frozenset[Origin]
     listed: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
     http: bool = False
 
     def check_url(self, url: str) -> SplitResult:
         """Return the parts of *url*. Raises Untrusted."""
+        # A discovery document chooses this text: none of it is repeated unescaped or at length.
+        shown = printable(url)
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
-        except ValueError as error:
-            raise Untrusted(f"{url!r} is not a URL: {error}") from None
+        except ValueError:
+            raise Untrusted(f"{shown} is not a URL") from None
         if parts.scheme != "https" and not (self.http and parts.scheme == "http"):
-            raise Untrusted(f"{url!r} is not https")
-        if (
-            not host
-            or "@" in parts.netloc
-            or parts.fragment
-            or not url.isascii()
-            or not url.isprintable()
-            or " " in url
-        ):
-            raise Untrusted(f"{url!r} has no host, or has user information, a fragment or characters that no URL has")
-        if host not in self.written and host not in self.listed:
-            raise Untrusted(f"host {host} is not allowed; if it is the issuer's, add it: fetch.allowed_hosts: [{host}]")
+            raise Untrusted(f"{shown} is not https")
+        if len(url) > MAX_URL_CHARS or not url.isascii() or not url.isprintable() or " " in url:
+            raise Untrusted(f"{shown} is too long, or has characters that no URL has")
+        if not host or "@" in parts.netloc or parts.fragment:
+            raise Untrusted(f"{shown} has no host, or has user information or a fragment")
+        if not self._is_written(host) and host not in self.listed:
+            raise Untrusted(
+                f"host {printable(host)} is not allowed; "
+                f"if it is the issuer's, add it: fetch.allowed_hosts: [{printable(host)}]"
+            )
         return parts
 
     def check_address(self, host: str, address: str) -> None:
         """Judge an *address* that *host* resolved to. Raises Untrusted."""
         ip = _unwrap(ip_address(address.partition("%")[0]))
-        if ip.is_link_local or ip.is_multicast or ip.is_unspecified:
+        if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _NEVER:
             raise Untrusted(f"{host} resolves to {ip}, which is never connected to")
-        if host in self.written or ip.is_global or any(ip in network for network in self.networks):
+        if self._is_written(host) or ip.is_global or any(ip in network for network in self.networks):
             return
         raise Untrusted(f"{host} resolves to {ip}, which is not public; to allow it: fetch.allowed_networks: [{ip}]")
 
+    def may_have_credentials(self, parts: SplitResult) -> bool:
+        """Tell whether credentials may go to the origin of *parts*: a document alone never decides that."""
+        return read_origin(parts) in self.written
+
+    def _is_written(self, host: str) -> bool:
+        return any(host == written for _, written, _ in self.written)
+
+
+def read_origin(parts: SplitResult) -> Origin:
+    """Return scheme, host and port of a URL (RFC 6454 section 4)."""
+    return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+
 
 def _unwrap(ip: Address) -> Address:
-    """Return the IPv4 address inside an IPv6 one (RFC 4291 section 2.5.5.2, RFC 6052, RFC 3056), else *ip*."""
+    """Return the IPv4 address inside an IPv6 one (RFC 4291 section 2.5.5, RFC 6052, RFC 3056), else *ip*."""
     if isinstance(ip, IPv6Address):
         if ip.ipv4_mapped is not None:
             return ip.ipv4_mapped
         if ip.sixtofour is not None:
             return ip.sixtofour
-        if ip in _NAT64:
+        if any(ip in network for network in _EMBEDDING) and int(ip) > 1:
             return IPv4Address(int(ip) & 0xFFFF_FFFF)
     return ip
 
 
-_NAT64 = IPv6Network("64:ff9b::/96")
+# NAT64 (RFC 6052), local NAT64 (RFC 8215), and IPv4-compatible addresses (RFC 4291 section 2.5.5.1).
+_EMBEDDING: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("::/96"))
+_NEVER: Final = frozenset({IPv6Address("fd00:ec2::254")})  # metadata service of EC2; its IPv4 address is link-local

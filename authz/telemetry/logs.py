@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import sys
 from typing import Final, TextIO
 
@@ -38,6 +40,17 @@ class _TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         extra = " ".join(
-            f"{name}={value}" for name, value in vars(record).items() if name not in _STANDARD and value is not None
+            f"{name}={_field(value)}"
+            for name, value in vars(record).items()
+            if name not in _STANDARD and value is not None
         )
         return f"{super().format(record)} {extra}".rstrip()
+
+
+def _field(value: object) -> str:
+    """Write a value so that it cannot be read as further fields, or as a further line."""
+    text = str(value)
+    return text if _BARE.fullmatch(text) else json.dumps(text)
+
+
+_BARE: Final = re.compile(r"[!#-<>-~]+")  # visible ASCII but the quote and the equals sign

@@ -34,7 +34,6 @@ class Metrics:
 
     def __init__(self, *, insecure_options: int, label_rules: bool) -> None:
         self.registry: Final = CollectorRegistry()
-        self._label_rules: Final = label_rules
         self._decisions: Final = Counter(
             names.DECISIONS_TOTAL, "Decisions.", ("decision", "reason", "issuer", "rule"), registry=self.registry
         )
@@ -46,7 +45,21 @@ class Metrics:
             registry=self.registry,
         )
         Info(names.BUILD_INFO, "The running version.", registry=self.registry).info({"version": __version__})
-        Gauge(names.INSECURE_OPTIONS, "Insecure options in use.", registry=self.registry).set(insecure_options)
+        self._insecure: Final = Gauge(names.INSECURE_OPTIONS, "Insecure options in use.", registry=self.registry)
+        reloads = Counter(
+            names.CONFIG_RELOADS_TOTAL, "Reloads of the configuration.", ("result",), registry=self.registry
+        )
+        self._reloads: Final = {result: reloads.labels(result) for result in ("accepted", "rejected")}
+        self.follow(insecure_options=insecure_options, label_rules=label_rules)
+
+    def follow(self, *, insecure_options: int, label_rules: bool) -> None:
+        """Show what the configuration of this moment says."""
+        self._label_rules = label_rules
+        self._insecure.set(insecure_options)
+
+    def count_reload(self, *, accepted: bool) -> None:
+        """Count a configuration that was taken up, or refused."""
+        self._reloads["accepted" if accepted else "rejected"].inc()
 
     def count(self, judged: Judged) -> None:
         """Count one decision. Labels are configured names and closed words: no request makes a new series."""

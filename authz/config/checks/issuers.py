@@ -156,5 +156,7 @@ def _check_fetch(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     if fetch.proxy is not None:
         try:
             check_url(fetch.proxy, http=True, query=False)
+            if not fetch.proxy.startswith("http://"):
+                raise ValueError("must begin with http://; TLS to the issuer goes through it untouched")
         except ValueError as error:
             yield Problem(path=(*path, "proxy"), message=str(error))

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from authz.envoy.check import Checker
 from authz.envoy.service import METHOD, AuthorizationServer
+from tests.unit.envoy.asking import make_checker
 
 SECONDS: Final = 20.0  # of patience with one call
 
@@ -22,6 +23,11 @@ def short_folder() -> Iterator[Path]:
     """Make a folder with a short name: a Unix socket has room for 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="authz-") as folder:
         yield Path(folder)
+
+
+def make_server(checker: Checker | None = None) -> AuthorizationServer:
+    """Build a server that listens nowhere yet."""
+    return AuthorizationServer(checker or make_checker(), threads=2, max_concurrent=64)
 
 
 @contextmanager

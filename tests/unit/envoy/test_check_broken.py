@@ -16,7 +16,7 @@ from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
 from authz.envoy.check import LAST_RESORT
 from authz.telemetry.report import Judged
-from tests.unit.envoy.asking import check, make_checker, raiser, read, told, write_check
+from tests.unit.envoy.asking import ID, check, headers_of, make_checker, raiser, read, told, write_check
 from tests.unit.envoy.breaking import (
     ERRORS,
     SECRET,
@@ -44,7 +44,7 @@ def test_an_unseen_refusal_that_breaks_is_a_denial(stage: str, error: BaseExcept
     assert_internal_error(checker.refuse(Reason.OVERLOADED, received=0.0))
 
 
-@pytest.mark.parametrize("data", [None, 7, "text", object()], ids=repr)
+@pytest.mark.parametrize("data", [None, 7, "text", [b""]], ids=repr)
 def test_data_that_is_no_bytes_is_a_denial(data: object) -> None:
     """Decoding may fail in ways of its own."""
     assert read(check(cast("bytes", data))).status.code == 7
@@ -82,6 +82,22 @@ def test_no_shadow_covers_an_internal_error(snapshot: Snapshot) -> None:
     """A shadow lets refusals pass, and never errors."""
     broken = replace(snapshot, verify=broken_verify(MemoryError()))
     assert_internal_error(check(write_check(ask(mint())), **fixed(broken)))
+
+
+def test_a_grpc_caller_learns_of_an_internal_error_in_its_own_way() -> None:
+    """grpc-status 13 and short text, where Envoy by itself would make a 500 UNKNOWN and the body a message."""
+    request = ask(headers={"content-type": "application/grpc"})
+    message = read(check(write_check(request), now=raiser(ValueError(SECRET))))
+    assert headers_of(message)["grpc-status"] == "13"
+    assert message.denied_response.body == f"Internal Server Error, decision {ID}"
+
+
+def test_the_operator_sees_which_request_broke() -> None:
+    """The report has the request, where it could be read."""
+    reports: list[Judged] = []
+    check(write_check(ask(path="/items/7")), report=reports.append, now=raiser(ValueError(SECRET)))
+    check(b"", report=reports.append, snapshot=raiser(ValueError(SECRET)))
+    assert [judged.request and judged.request.path for judged in reports] == ["/items/7", None]
 
 
 def test_an_internal_error_is_reported_and_logged(caplog: pytest.LogCaptureFixture) -> None:

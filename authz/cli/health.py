@@ -1,0 +1,103 @@
+"""`authz health`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    import grpc
+
+_DEFAULT: Final = "unix:/run/authz/authz.sock"
+_SERVICE: Final = "envoy.service.auth.v3.Authorization"
+_SERVING: Final = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
+_TIMEOUT: Final = 1.0  # seconds, of one question
+_POLL: Final = 0.1  # seconds between two questions under --wait
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _Health(IntEnum):
+    """What the sidecar said; the value is the exit code."""
+
+    SERVING = 0
+    NOT_SERVING = 1
+    UNREACHABLE = 2
+
+
+@click.command()
+@click.argument("address", default=_DEFAULT)
+@click.option("--ca-file", type=_FILE, help="Speak TLS, and trust the authorities in this PEM file.")
+@click.option("--cert-file", type=_FILE, help="With --key-file: the client certificate to show, PEM.")
+@click.option("--key-file", type=_FILE, help="The private key of --cert-file, PEM.")
+@click.option("--server-name", help="The name that the server's certificate must have, in place of ADDRESS's.")
+@click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="Ask for so many seconds until it serves.")
+def health(  # one parameter for each option
+    *,
+    address: str,
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+    server_name: str | None,
+    wait: float,
+) -> None:
+    r"""Ask the sidecar at ADDRESS, unix:/path or host:port, whether it serves.
+
+    \b
+    Exit codes: 0 it serves; 1 it does not, or not yet, or no more; 2 it cannot be reached
+    Example:
+      authz health unix:/run/authz/authz.sock --wait 10
+    """
+    if (cert_file is None) != (key_file is None) or (ca_file is None and (cert_file or server_name)):
+        raise click.UsageError("--cert-file and --key-file go together, and with --ca-file; so does --server-name")
+    channel = _open(address, ca_file, cert_file, key_file, server_name)
+    deadline = time.monotonic() + wait
+    with channel:
+        found, why = _ask(channel)
+        while found is not _Health.SERVING and time.monotonic() < deadline:
+            time.sleep(_POLL)
+            found, why = _ask(channel)
+    click.echo(f"{address}: {why}", err=found is not _Health.SERVING)
+    sys.exit(found)
+
+
+def _open(
+    address: str, ca_file: Path | None, cert_file: Path | None, key_file: Path | None, server_name: str | None
+) -> grpc.Channel:
+    import grpc
+
+    # Under --wait the server may come up at any moment: ask anew at once, and not after grpc's back-off of seconds.
+    options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 100)]
+    options.append(("grpc.initial_reconnect_backoff_ms", 100))
+    if ca_file is None:
+        return grpc.insecure_channel(address, options)
+    if server_name is not None:
+        options.append(("grpc.ssl_target_name_override", server_name))
+    credentials = grpc.ssl_channel_credentials(
+        ca_file.read_bytes(),
+        key_file.read_bytes() if key_file is not None else None,
+        cert_file.read_bytes() if cert_file is not None else None,
+    )
+    return grpc.secure_channel(address, credentials, options)
+
+
+def _ask(channel: grpc.Channel) -> tuple[_Health, str]:
+    import grpc
+    from grpc_health.v1 import health_pb2
+
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    try:
+        status = int(check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=_TIMEOUT).status)
+    except grpc.RpcError as error:
+        return _Health.UNREACHABLE, str(error.details())
+    if status == _SERVING:
+        return _Health.SERVING, "serving"
+    return _Health.NOT_SERVING, "not serving"

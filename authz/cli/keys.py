@@ -1,0 +1,117 @@
+"""`authz keys`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import click
+
+_UNREACHABLE: Final = 1  # exit code
+_TIMEOUT_SECONDS: Final = 5.0
+_MAX_BYTES: Final = 64 * 1024 * 1024
+
+
+@click.command()
+@click.option("--admin", default="http://127.0.0.1:9192", show_default=True, help="The sidecar's admin listener.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
+def keys(*, admin: str, as_json: bool) -> None:
+    r"""Show the keys of every issuer, as a running sidecar on this host has them.
+
+    \b
+    Exit codes: 0 fine; 1 no sidecar answers
+    Example:
+      authz keys --admin http://127.0.0.1:9192
+    """
+    try:
+        document = _fetch(admin)
+    except (OSError, ValueError) as error:
+        click.echo(f"no keys from {admin}: {error}", err=True)
+        sys.exit(_UNREACHABLE)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        _print_tables(document)
+
+
+def _fetch(admin: str) -> dict[str, Any]:
+    """Ask the admin listener. Raises OSError, ValueError."""
+    from http.client import HTTPConnection, HTTPException
+
+    parts = urlsplit(admin)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError("--admin takes a URL such as http://127.0.0.1:9192")
+    connection = HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", "/keys")
+        response = connection.getresponse()
+        body = response.read(_MAX_BYTES)
+    except HTTPException as error:
+        raise OSError(f"not an admin listener: {type(error).__name__}") from error
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise OSError(f"HTTP status {response.status}")
+    document = json.loads(body)
+    if not isinstance(document, dict) or not isinstance(document.get("issuers"), list):
+        raise ValueError("not an admin listener: no list of issuers")  # noqa: TRY004 - bad data
+    return document
+
+
+def _print_tables(document: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for issuer in document["issuers"]:
+        _print_issuer(issuer, console)
+
+
+def _print_issuer(issuer: dict[str, Any], console: Any) -> None:  # noqa: ANN401 - rich, imported above
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    def say(text: str) -> None:
+        console.print(Text(text), soft_wrap=True)
+
+    say(f"{issuer['issuer']}: {issuer['iss']}")
+    say(f"  source        {issuer['source']}")
+    say(f"  state         {_state(issuer)}")
+    if issuer["next_refresh_seconds"] is not None:
+        due = _span(issuer["next_refresh_seconds"])
+        say(f"  next refresh  {'under way' if issuer['refreshing'] else f'in {due}'}")
+        say(f"  unknown kids  {issuer['unknown_kids']}, flaps {issuer['flaps']}")
+    if error := issuer["last_error"]:
+        say(f"  last error    {error['at']} {error['result']}: {error['text']}")
+    table = Table("kid", "thumbprint", "key", "use", "alg", "first seen", "last used", box=box.SIMPLE, pad_edge=False)
+    for key in issuer["keys"]:
+        kind = f"{key['kty']} {key['crv'] or key['size']}"
+        cells = (key["kid"], key["thumbprint"], kind, key["use"], key["alg"], key["first_seen"], key["last_used"])
+        table.add_row(*(Text(_printable(cell), overflow="fold") for cell in cells))
+    console.print(table)
+    for kid, why in ((key["kid"], key["why"]) for key in issuer["rejected"]):
+        say(f"  set aside     {_printable(kid)}: {_printable(why)}")
+
+
+def _state(issuer: dict[str, Any]) -> str:
+    if issuer["age_seconds"] is None:
+        return "serving" if issuer["serving"] else "no keys yet"
+    age = f"fetched or confirmed {_span(issuer['age_seconds'])} ago"
+    if not issuer["serving"]:
+        return f"withdrawn, {age}"
+    return f"serving, {age}, good for another {_span(issuer['stale_in_seconds'])}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _printable(text: str | None) -> str:
+    """An issuer chooses its key ids: none may speak to the terminal."""
+    from authz.telemetry.redaction import printable
+
+    return printable(text) or "-"

@@ -1,0 +1,296 @@
+"""What rules do to each other: which can never match, and where a request falls through to one that asks less.
+
+Rules of this file:
+1. A warning names a request that the author hardly meant. What a rule says in so many words, such as other methods on
+   the same path, is none.
+2. A rule covers another where it speaks for every host and path of it.
+3. Rules are found by walking the paths of others, so that ten thousand take seconds; of those on one path of one host,
+   the MAX_NEIGHBOURS nearest are compared.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from operator import attrgetter
+from typing import Final
+
+from authz.config.model import Config
+from authz.config.problems import KeyPath, Problem, quote
+from authz.config.rules import Match, Require, Rule
+from authz.core.policy import Allow, HostPattern, PathTemplate
+
+MAX_NEIGHBOURS: Final = 100
+_RANK: Final = {Allow.PUBLIC: 0, Allow.OPTIONAL: 1, Allow.AUTHENTICATED: 2, Allow.NOBODY: 3}
+_PREFLIGHT: Final = frozenset({"OPTIONS"})  # browsers send it without a token
+
+
+def analyse(config: Config) -> Iterator[Problem]:
+    """Report rules that can never match, those that let through what another was to refuse, and a lonely `sub`."""
+    entries = [_Entry.read(place, rule) for place, rule in enumerate(config.rules)]
+    index = _Index(entries)
+    for entry in entries:
+        dead = _find_dead(entry, index)
+        if dead is not None:
+            yield dead
+            continue
+        yield from _find_public(entry, index)
+        yield from _find_fallthrough(entry, index)
+    yield from _find_lonely_subjects(config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One rule, in the forms that are compared. A host that is None is every host; no methods are all methods."""
+
+    place: int
+    rule: Rule
+    paths: tuple[PathTemplate, ...]
+    hosts: tuple[HostPattern | None, ...]
+    methods: frozenset[str]
+    context: frozenset[tuple[str, str]]
+    folds: bool
+
+    @classmethod
+    def read(cls, place: int, rule: Rule) -> _Entry:
+        match = rule.match or Match()
+        return cls(
+            place,
+            rule,
+            tuple(map(PathTemplate.parse, match.paths or ("/**",))),
+            tuple(map(HostPattern.parse, match.hosts)) if match.hosts else (None,),
+            frozenset(match.methods or ()),
+            frozenset((match.context or {}).items()),
+            match.case_insensitive,
+        )
+
+    @property
+    def name(self) -> str:
+        return quote(self.rule.name)
+
+    @property
+    def path(self) -> KeyPath:
+        return ("rules", self.place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cover:
+    """A rule, and the host and path of it that speak for all of a host and path of another."""
+
+    entry: _Entry
+    host: HostPattern | None
+    path: PathTemplate
+
+    @property
+    def place(self) -> int:
+        return self.entry.place
+
+
+@dataclass(slots=True)
+class _Node:
+    """One segment deep in the index, in one letter case; rules by host."""
+
+    literals: dict[str, _Node] = field(default_factory=dict)
+    parameter: _Node | None = None
+    ends: dict[HostPattern | None, list[_Cover]] = field(default_factory=dict)
+    rests: dict[HostPattern | None, list[_Cover]] = field(default_factory=dict)
+
+
+class _Index:
+    """All rules by path and host."""
+
+    def __init__(self, entries: list[_Entry]) -> None:
+        self._root: Final = _Node()
+        for entry in entries:
+            for host, path in product(entry.hosts, entry.paths):
+                node = self._root
+                for segment in path.segments:
+                    if segment is None:
+                        node.parameter = node = node.parameter or _Node()
+                    else:
+                        node = node.literals.setdefault(segment.casefold(), _Node())
+                (node.rests if path.rest else node.ends).setdefault(host, []).append(_Cover(entry, host, path))
+
+    def above(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
+        """Return the rules above *entry* that speak for *host* and *path* of it, the first first."""
+        found = (rules[: bisect_left(rules, entry.place, key=_place)] for rules in self._rules_at(host, path))
+        near = (cover for rules in found for cover in rules[:MAX_NEIGHBOURS])
+        return sorted((cover for cover in near if _covers(cover, entry, path)), key=_place)
+
+    def below(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
+        """Return the rules below *entry* that speak for *host* and *path* of it, the first first."""
+        found = (rules[bisect_left(rules, entry.place + 1, key=_place) :] for rules in self._rules_at(host, path))
+        near = (cover for rules in found for cover in rules[:MAX_NEIGHBOURS])
+        return sorted((cover for cover in near if _covers(cover, entry, path)), key=_place)
+
+    def _rules_at(self, host: HostPattern | None, path: PathTemplate) -> Iterator[list[_Cover]]:
+        """Yield the rules of each node that covers *path*, letter case aside, for each host that covers *host*."""
+        hosts = _wider(host)
+        level = [self._root]
+        for segment in path.segments:
+            yield from (node.rests[wide] for node in level for wide in hosts if wide in node.rests)
+            below = [node.parameter for node in level if node.parameter is not None]
+            if segment is not None:
+                below += [node.literals[key] for node in level if (key := segment.casefold()) in node.literals]
+            level = below
+        for node in level:
+            yield from (node.rests[wide] for wide in hosts if wide in node.rests)
+            if not path.rest:
+                yield from (node.ends[wide] for wide in hosts if wide in node.ends)
+
+
+_place: Final = attrgetter("place")
+
+
+def _wider(host: HostPattern | None) -> list[HostPattern | None]:
+    """Return every pattern that covers *host*."""
+    if host is None:
+        return [None]
+    labels = host.name.split(".")
+    parents = (".".join(labels[at:]) for at in range(0 if host.wildcard else 1, len(labels)))
+    return [None, *([] if host.wildcard else [host]), *(HostPattern(name, wildcard=True) for name in parents)]
+
+
+def _covers(cover: _Cover, entry: _Entry, path: PathTemplate) -> bool:
+    """Tell whether *cover*, which the index found, speaks for *path* of *entry* in the letter case that counts."""
+    if cover.entry.folds:
+        return True
+    pairs = [(wide, own) for wide, own in zip(cover.path.segments, path.segments, strict=False) if wide is not None]
+    return all(wide == own and not (entry.folds and wide.lower() != wide.upper()) for wide, own in pairs)
+
+
+def _find_dead(entry: _Entry, index: _Index) -> Problem | None:
+    """A rule can never match where others above speak for each host, path and method of it."""
+    above: dict[int, _Entry] = {}
+    for host, path in product(entry.hosts, entry.paths):
+        covers = [cover.entry for cover in index.above(entry, host, path) if cover.entry.context <= entry.context]
+        for method in entry.methods or (None,):
+            by = next((cover for cover in covers if not cover.methods or method in cover.methods), None)
+            if by is None:
+                return None
+            above[by.place] = by
+    names = ", ".join(above[place].name for place in sorted(above))
+    public = entry.rule.allow is not Allow.PUBLIC and any(by.rule.allow is Allow.PUBLIC for by in above.values())
+    hint = "and what it protects is public" if public else ""
+    return Problem(path=entry.path, message=f"can never match: {names} above speaks for all of it", hint=hint)
+
+
+def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
+    """A rule is public by accident where it is as wide as can be, or opens what one below protects."""
+    if entry.rule.allow is Allow.PUBLIC:
+        everywhere = None in entry.hosts and not entry.context and not (entry.methods and entry.methods <= _PREFLIGHT)
+        if everywhere and any(path.rest and not any(path.segments) for path in entry.paths):
+            message = "public-by-accident: every request that no rule above matches is public"
+            yield Problem(path=entry.path, message=message, hint="name the hosts or the paths that are")
+        return
+    for host, path in product(entry.hosts, entry.paths):
+        for cover in index.above(entry, host, path):
+            by = cover.entry
+            methods = by.methods & entry.methods if by.methods and entry.methods else by.methods or entry.methods
+            if (
+                by.rule.allow is Allow.PUBLIC
+                and by.context <= entry.context
+                and (methods or not (by.methods or entry.methods))
+                and not (methods and methods <= _PREFLIGHT)
+                and len(cover.path.segments) < len(path.segments)  # on the same path it says so in so many words
+            ):
+                what = " and ".join(sorted(methods)) or "all of it"
+                message = f"public-by-accident: {what} on {path.text} is public by {by.name} above"
+                yield Problem(path=entry.path, message=message, hint="put this rule above it")
+                return
+
+
+def _find_fallthrough(entry: _Entry, index: _Index) -> Iterator[Problem]:
+    """A request that misses a rule by little must not be let through by one below that asks less."""
+    scopes = list(product(entry.hosts, entry.paths))
+    first, *others = [index.below(entry, host, path) for host, path in scopes]
+    elsewhere = [{cover.place for cover in covers} for covers in others]
+    guarded: set[str] = set()
+    for cover in first:
+        below = cover.entry
+        if not all(below.place in places for places in elsewhere):
+            continue
+        ways = _ways(entry, scopes[0], cover)
+        if _asks_no_less(below.rule, entry.rule):
+            guarded |= ways
+        elif ways - guarded:
+            missed = " or ".join(sorted(ways - guarded))
+            message = f"weaker-fallthrough: with {missed}, {below.name} below decides, which asks less"
+            yield Problem(path=entry.path, message=message)
+            return
+
+
+def _ways(entry: _Entry, scope: tuple[HostPattern | None, PathTemplate], cover: _Cover) -> set[str]:
+    """Name the slips by which a request that is meant for *entry* meets the rule below instead."""
+    below = cover.entry
+    if below.methods and entry.methods and below.methods.isdisjoint(entry.methods):
+        return set()  # it says in so many words that other methods are another matter
+    if len(dict(below.context | entry.context)) < len(below.context | entry.context):
+        return set()  # and so does another value for the same name
+    host, path = scope
+    ways = set()
+    if entry.methods and not below.methods:
+        ways.add("another method")
+    if cover.host != host:
+        ways.add("another host")
+    if not entry.context <= below.context:
+        ways.add("another context")
+    if below.rule.accept:
+        ways.add("an accepted spelling of the path")
+    kept = cover.path.segments if not below.folds else ()
+    loose = [own for place, own in enumerate(path.segments) if own and not (place < len(kept) and kept[place] == own)]
+    if not entry.folds and any(own.lower() != own.upper() for own in loose):
+        ways.add("another letter case")
+    return ways
+
+
+def _asks_no_less(rule: Rule, than: Rule) -> bool:
+    """Tell whether whoever *rule* lets through, *than* would let through as well."""
+    if _RANK[than.allow] == 0 or rule.allow is Allow.NOBODY:
+        return True
+    if rule.shadow or _RANK[rule.allow] < _RANK[than.allow]:
+        return False
+    own, other = rule.require or Require(), than.require or Require()
+    return (
+        set(other.scopes or ()) <= set(own.scopes or ())
+        and _narrows(own.any_scope, other.any_scope)
+        and _narrows(own.issuers, other.issuers)
+        and _narrows(own.audiences, other.audiences)
+        and _narrows(own.acr, other.acr)
+        and _narrows(own.amr, other.amr)
+        and (other.max_age is None or (own.max_age is not None and own.max_age <= other.max_age))
+        and all(_narrows((own.claims or {}).get(name), values) for name, values in (other.claims or {}).items())
+        and all(set(values) <= set((own.all_of or {}).get(name, ())) for name, values in (other.all_of or {}).items())
+        and other.when in {None, own.when}
+    )
+
+
+def _narrows(own: tuple[object, ...] | None, other: tuple[object, ...] | None) -> bool:
+    """Tell whether one of *own* is always one of *other*; None asks nothing."""
+    return other is None or (own is not None and set(own) <= set(other))
+
+
+def _find_lonely_subjects(config: Config) -> Iterator[Problem]:
+    """`sub` is unique within one issuer only: two of them may give the same one to two people."""
+    if len(config.issuers) < 2:
+        return
+    message = "sub is unique within one issuer only, and there are several"
+    headers = config.identity.headers
+    if not any(header.claim == "iss" or header.payload is not None for header in headers.values()):
+        for name, header in headers.items():
+            if header.claim == "sub":
+                path: KeyPath = ("identity", "headers", name)
+                yield Problem(path=path, message=message, hint="send iss in a header beside it")
+    for place, rule in enumerate(config.rules):
+        require = rule.require
+        if require is None or len(require.issuers or ()) == 1:
+            continue
+        for key in ("claims", "all_of"):
+            if "sub" in (getattr(require, key) or ()):
+                path = ("rules", place, "require", key, "sub")
+                yield Problem(path=path, message=message, hint="name the one issuer that is meant under issuers")
+        if require.when and "claims.sub" in require.when and "claims.iss" not in require.when:
+            path = ("rules", place, "require", "when")
+            yield Problem(path=path, message=message, hint="name the issuer under issuers, or compare claims.iss too")

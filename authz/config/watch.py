@@ -1,0 +1,29 @@
+"""Tell when a file was replaced, also by the folder swap of a mounted ConfigMap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+
+class FileWatch:
+    """Remembers what a file looked like."""
+
+    def __init__(self, path: Path) -> None:
+        self._path: Final = path
+        self._seen = self._look()
+
+    def changed(self) -> bool:
+        """Tell whether the file is another than at the last look. While it is gone, nothing has changed."""
+        now = self._look()
+        if now is None or now == self._seen:
+            return False
+        self._seen = now
+        return True
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            stat = self._path.stat()  # follows links: a swapped folder is another file
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_ino, stat.st_size

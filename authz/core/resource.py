@@ -1,0 +1,65 @@
+"""The protected resource metadata that the sidecar itself answers (RFC 9728).
+
+It tells anybody where to get a token. It is answered before a rule is asked, to every caller and under every host, at
+these two paths only and to GET and HEAD only: all else is left to the rules.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from authz.core.reasons import Rejected
+from authz.core.request import Target, parse_path
+
+WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
+METHODS: Final = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectedResource:
+    """The JSON *document*, its *url* for challenges, and the *paths* that it is answered at, as decoded segments."""
+
+    document: str
+    url: str
+    paths: frozenset[tuple[str, ...]]
+
+    @classmethod
+    def describe(
+        cls,
+        identifier: str,
+        *,
+        authorization_servers: tuple[str, ...],
+        scopes: tuple[str, ...],
+        methods: tuple[str, ...],
+    ) -> Self:
+        """Describe the resource *identifier*, an https URL, by RFC 9728 section 2; empty members are left out.
+
+        Raises ValueError where the identifier's path has no canonical form.
+        """
+        members = {
+            "resource": identifier,
+            "authorization_servers": authorization_servers,
+            "scopes_supported": scopes,
+            "bearer_methods_supported": methods,
+        }
+        parts = urlsplit(identifier)
+        # Section 3.1: the well-known part stands between host and path.
+        path = WELL_KNOWN + (parts.path if parts.path != "/" else "")
+        try:
+            paths = [parse_path(text) for text in (WELL_KNOWN, path)]
+        except Rejected as rejected:
+            raise ValueError(rejected.detail) from None
+        if any(path.spellings for path in paths):
+            raise ValueError("servers read its path in more than one way")
+        return cls(
+            json.dumps({name: value for name, value in members.items() if value}),
+            parts._replace(path=path).geturl(),
+            frozenset(path.segments for path in paths),
+        )
+
+    def is_asked_for(self, target: Target) -> bool:
+        """Tell whether *target* asks for the document."""
+        return target.path.segments in self.paths and target.method in METHODS and not target.path.spellings

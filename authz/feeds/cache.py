@@ -1,0 +1,131 @@
+"""The last good document of one issuer, kept on disk, so that keys survive a restart while the issuer is down.
+
+Rules of this file:
+1. A file is written whole or not at all, and readable by its owner only.
+2. It counts only for the same issuer, URLs, allowed hosts and networks, CA and insecure flags: all of these are in its
+   binding.
+3. Its age is counted from the fetch, by the wall clock, the only one that survives a restart. A time in the future is
+   refused, as one too far in the past is.
+4. Whatever is wrong with it, the feed goes on without it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from authz.core.strictjson import parse_object
+from authz.telemetry.redaction import printable
+
+log = logging.getLogger(__name__)
+
+_FORMAT: Final = 1
+_MAX_OVERHEAD_BYTES: Final = 4096  # what a file has beside the document
+_MAX_ESCAPE: Final = 6  # JSON writes one byte as six at most (\u0000)
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """A *document*, fetched *age* seconds ago, at *fetched_at* seconds since the epoch."""
+
+    document: bytes
+    fetched_at: float
+    age: float
+
+
+class KeyCache:
+    """Keeps the document of the issuer configured as *name* in *folder*."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        binding: Callable[[], str],
+        max_age: float,
+        max_bytes: int,
+        now: Callable[[], float],
+    ) -> None:
+        self._folder: Final = folder
+        self._name: Final = name
+        self._path: Final = folder / f"{name}.json"
+        self._binding: Final = binding
+        self._max_age: Final = max_age
+        self._max_bytes: Final = max_bytes * _MAX_ESCAPE + _MAX_OVERHEAD_BYTES
+        self._now: Final = now
+        self._warned = False
+
+    def load(self) -> Cached | None:
+        """Return what is kept and may be used; None, with a log line, where it may not."""
+        try:
+            cached = self._read()
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            log.warning("cached keys of %s ignored: %s: %s", self._name, self._path, printable(str(error)))
+            return None
+        log.info("cached keys of %s found, fetched %.0f s ago", self._name, cached.age)
+        return cached
+
+    def save(self, document: bytes, fetched_at: float) -> None:
+        """Keep *document*. A failure is logged once, and again after a success."""
+        content = {
+            "format": _FORMAT,
+            "binding": self._binding(),
+            "fetched_at": fetched_at,
+            "document": document.decode("utf-8", "strict"),
+        }
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._replace(json.dumps(content).encode())
+        except OSError as error:
+            if not self._warned:
+                log.warning("keys of %s cannot be cached: %s: %s", self._name, self._path, error.strerror)
+            self._warned = True
+        else:
+            self._warned = False
+
+    def _read(self) -> Cached:
+        """Raises OSError, ValueError."""
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+                raise ValueError("is not a file that only its owner, this process, can read")
+            data = file.read(self._max_bytes + 1)
+        if len(data) > self._max_bytes:
+            raise ValueError("is too large")
+        content = parse_object(data)
+        if content.get("format") != _FORMAT or content.get("binding") != self._binding():
+            raise ValueError("is of another configuration: issuer, URLs, hosts, networks, CA or insecure flags")
+        document, fetched_at = content.get("document"), content.get("fetched_at")
+        if not isinstance(document, str) or not isinstance(fetched_at, int | float) or isinstance(fetched_at, bool):
+            raise ValueError("has no document, or no time")  # noqa: TRY004 - bad data
+        age = self._now() - fetched_at
+        if age < 0:
+            raise ValueError(f"was fetched {-age:.0f} s in the future; one of the clocks was wrong")
+        if age >= self._max_age:
+            raise ValueError(f"was fetched {age:.0f} s ago, more than fetch.max_stale")
+        return Cached(document.encode(), fetched_at, age)
+
+    def _replace(self, data: bytes) -> None:
+        """Write a file of another name (0600, by mkstemp), then rename it. Raises OSError."""
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{self._name}.", dir=self._folder)
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, self._path)  # noqa: PTH105 - both are paths already
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108 - as above
+            raise

@@ -1,0 +1,90 @@
+"""What an operator may see of every issuer's keys, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from authz.core.keys import Key
+from authz.core.snapshot import Snapshot
+from authz.feeds.history import show_thumbprint
+from authz.feeds.jwks import FeedState, KeyFeed
+from authz.feeds.usage import Usage
+
+
+def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: Usage) -> dict[str, object]:
+    """Describe the keys of each issuer of *snapshot*: those of its feed, or those written in the configuration."""
+    described = []
+    for iss, issuer in snapshot.issuers.items():
+        feed = feeds.get(issuer.name)
+        state = feed.state() if feed is not None else None
+        keys = state.keys if state is not None else issuer.keys
+        described.append(
+            {
+                "issuer": issuer.name,
+                "iss": iss,
+                "source": feed.source.where if feed is not None else "configuration",
+                **(_describe_state(state, feed.history.flaps) if state is not None and feed is not None else _STATIC),
+                "keys": [
+                    {
+                        **_describe_key(key),
+                        "first_seen": _instant(feed.history.first_seen(key) if feed is not None else None),
+                        "last_used": _instant(usage.last_used(issuer.name, key)),
+                    }
+                    for key in (keys.keys if keys is not None else ())
+                ],
+                "rejected": [{"kid": kid, "why": why} for kid, why in (keys.rejected if keys is not None else ())],
+            }
+        )
+    return {"issuers": described}
+
+
+def _describe_key(key: Key) -> dict[str, object]:
+    return {
+        "kid": key.kid,
+        "thumbprint": show_thumbprint(key),
+        "kty": key.kty,
+        "crv": key.crv,
+        "alg": key.alg,
+        "use": "sig",  # whatever else a key was published for, it was set aside
+        "size": key.bits,
+    }
+
+
+def _describe_state(state: FeedState, flaps: int) -> dict[str, object]:
+    failure = state.last_failure
+    return {
+        "serving": state.serving,
+        "refreshing": state.refreshing,
+        "last_success": _instant(state.last_success),
+        "age_seconds": _round(state.age),
+        "stale_in_seconds": _round(state.stale_in),
+        "next_refresh_seconds": _round(state.next_refresh_in),
+        "last_error": None
+        if failure is None
+        else {"at": _instant(failure.at), "result": failure.result.value, "text": failure.text},
+        "unknown_kids": state.unknown_kids,
+        "flaps": flaps,
+    }
+
+
+_STATIC: Mapping[str, object] = {
+    "serving": True,
+    "refreshing": False,
+    "last_success": None,
+    "age_seconds": None,
+    "stale_in_seconds": None,
+    "next_refresh_seconds": None,
+    "last_error": None,
+    "unknown_kids": 0,
+    "flaps": 0,
+}
+
+
+def _instant(seconds: float | None) -> str | None:
+    """Write an instant as RFC 3339 does, to the second."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _round(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)

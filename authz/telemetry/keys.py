@@ -1,0 +1,90 @@
+"""What the outside may know of key sets: one set of numbers for each configured issuer."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from authz.telemetry import names
+
+
+class Refresh(StrEnum):
+    """How a refresh ended. The first two are good."""
+
+    UPDATED = "updated"
+    NOT_MODIFIED = "not_modified"
+    DISCOVERY_REJECTED = "discovery_rejected"
+    INTERNAL_ERROR = "internal_error"
+    JWKS_REJECTED = "jwks_rejected"
+    MISCONFIGURED = "misconfigured"
+    REDIRECT_REFUSED = "redirect_refused"
+    STATUS = "status"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    TOO_LARGE = "too_large"
+    UNREACHABLE = "unreachable"
+    UNTRUSTED = "untrusted"
+
+
+class KeyMetrics:
+    """The numbers of every issuer's keys. Labels are configured names and closed words."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(name, text, ("issuer",), registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, ("issuer", *labels), registry=registry)
+
+        self.refreshes: Final = counter(names.KEYS_REFRESH_TOTAL, "Refreshes by their result.", "result")
+        self.last_success: Final = gauge(
+            names.KEYS_LAST_SUCCESS_TIMESTAMP_SECONDS, "When a refresh last succeeded; 0 before the first."
+        )
+        self.usable: Final = gauge(names.KEYS_COUNT, "Usable keys that are served.")
+        self.rejected: Final = gauge(names.KEYS_REJECTED_COUNT, "Published keys that are set aside.")
+        self.exposed: Final = gauge(
+            names.KEYS_SECRETS_PUBLISHED, "Published keys with private or symmetric material: alarm above 0."
+        )
+        self.unknown_kids: Final = counter(names.KEYS_UNKNOWN_KID_TOTAL, "Tokens with a key id that is not in the set.")
+        self.flaps: Final = counter(names.KEYS_FLAP_TOTAL, "Sets that were replaced and came back.")
+
+    def of(self, issuer: str) -> IssuerKeyMetrics:
+        """Return the numbers of the issuer configured as *issuer*, each there from the start."""
+        return IssuerKeyMetrics(self, issuer)
+
+
+class IssuerKeyMetrics:
+    """The numbers of one issuer's keys."""
+
+    def __init__(self, metrics: KeyMetrics, issuer: str) -> None:
+        self._refreshes: Final = {result: metrics.refreshes.labels(issuer, result.value) for result in Refresh}
+        self._last_success: Final = metrics.last_success.labels(issuer)
+        self._usable: Final = metrics.usable.labels(issuer)
+        self._rejected: Final = metrics.rejected.labels(issuer)
+        self._exposed: Final = metrics.exposed.labels(issuer)
+        self._unknown_kids: Final = metrics.unknown_kids.labels(issuer)
+        self._flaps: Final = metrics.flaps.labels(issuer)
+
+    def count_refresh(self, result: Refresh) -> None:
+        """Count a refresh that has ended."""
+        self._refreshes[result].inc()
+
+    def count_unknown_kid(self) -> None:
+        """Count a token whose key id is not in the set."""
+        self._unknown_kids.inc()
+
+    def count_flap(self) -> None:
+        """Count a set that was replaced and came back."""
+        self._flaps.inc()
+
+    def show_success(self, at: float) -> None:
+        """Show when keys were last fetched or confirmed, in seconds since the epoch."""
+        self._last_success.set(at)
+
+    def show_keys(self, *, usable: int, rejected: int, exposed: int) -> None:
+        """Show how many keys are served, set aside, and *exposed* as secrets that were published."""
+        self._usable.set(usable)
+        self._rejected.set(rejected)
+        self._exposed.set(exposed)

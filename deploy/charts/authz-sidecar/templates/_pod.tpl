@@ -1,0 +1,166 @@
+{{/*
+The parts of a pod. Include each at its place:
+
+  spec.template.metadata.annotations   authz-sidecar.podAnnotations
+  spec.template.metadata.labels        authz-sidecar.podLabels
+  spec.template.spec.securityContext   authz-sidecar.podSecurityContext
+  initContainers, before Envoy         authz-sidecar.initContainers   nothing where nativeSidecar is false
+  containers                           authz-sidecar.containers       nothing where nativeSidecar is true
+  Envoy's volumeMounts                 authz-sidecar.envoyVolumeMounts
+  volumes                              authz-sidecar.volumes
+*/}}
+
+{{- define "authz-sidecar.podAnnotations" -}}
+{{- if and .Values.authz.restartOnConfigChange .Values.authz.config -}}
+authz-sidecar/config-checksum: {{ include "authz-sidecar.config" . | sha256sum }}
+{{- end -}}
+{{- end -}}
+
+{{- define "authz-sidecar.podSecurityContext" -}}
+runAsNonRoot: true
+fsGroup: {{ int .Values.authz.socket.group }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{/* The Restricted Pod Security Standard, and a root that nobody writes to. */}}
+{{- define "authz-sidecar.securityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "authz-sidecar.initContainers" -}}
+{{- if .Values.authz.nativeSidecar -}}
+- {{ include "authz-sidecar.container" . | nindent 2 | trim }}
+  # A native sidecar: what stands below starts after its startupProbe, and it stops after all of them.
+  restartPolicy: Always
+{{- end -}}
+{{- end -}}
+
+{{- define "authz-sidecar.containers" -}}
+{{- if not .Values.authz.nativeSidecar -}}
+- {{ include "authz-sidecar.container" . | nindent 2 | trim }}
+  {{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}
+  # Envoy and the sidecar are told to stop at the same moment: answer until Envoy has nothing more to ask.
+  lifecycle:
+    preStop:
+      sleep: {seconds: {{ int .Values.authz.preStopSleepSeconds }}}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "authz-sidecar.container" -}}
+{{- include "authz-sidecar.check" . -}}
+{{- $values := .Values.authz -}}
+name: authz
+image: {{ include "authz-sidecar.image" . }}
+imagePullPolicy: {{ $values.image.pullPolicy }}
+args: [serve, --config, /etc/authz/authz.yaml]
+{{- if or $values.otel $values.extraEnv }}
+env:
+  {{- range $name, $value := $values.otel }}
+  - name: {{ $name }}
+    value: {{ $value | toString | quote }}
+  {{- end }}
+  {{- with $values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+ports:
+  {{- if $values.tcp }}
+  - name: grpc
+    containerPort: {{ int $values.tcp.port }}
+  {{- end }}
+  - name: authz-admin
+    containerPort: {{ int $values.adminPort }}
+# It listens.
+startupProbe:
+  httpGet: {path: /livez, port: authz-admin}
+  periodSeconds: {{ int $values.startupProbe.periodSeconds }}
+  failureThreshold: {{ int $values.startupProbe.failureThreshold }}
+# It has had the keys of every required issuer once.
+readinessProbe:
+  httpGet: {path: /readyz, port: authz-admin}
+  periodSeconds: {{ int $values.readinessProbe.periodSeconds }}
+  failureThreshold: {{ int $values.readinessProbe.failureThreshold }}
+livenessProbe:
+  httpGet: {path: /livez, port: authz-admin}
+  periodSeconds: {{ int $values.livenessProbe.periodSeconds }}
+  failureThreshold: {{ int $values.livenessProbe.failureThreshold }}
+securityContext:
+  {{- include "authz-sidecar.securityContext" . | nindent 2 }}
+resources:
+  {{- toYaml $values.resources | nindent 2 }}
+volumeMounts:
+  # A folder and not a subPath: a change of the ConfigMap reaches the container.
+  - name: authz-config
+    mountPath: /etc/authz
+    readOnly: true
+  {{- if not $values.tcp }}
+  - name: authz-socket
+    mountPath: {{ $values.socket.directory }}
+  {{- end }}
+  {{- if include "authz-sidecar.tokenFiles" . | fromJsonArray }}
+  - name: authz-tokens
+    mountPath: /var/run/secrets/tokens
+    readOnly: true
+  {{- end }}
+  {{- with $values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "authz-sidecar.envoyVolumeMounts" -}}
+- name: authz-socket
+  mountPath: {{ .Values.authz.socket.directory }}
+{{- end -}}
+
+{{- define "authz-sidecar.volumes" -}}
+- name: authz-config
+  configMap:
+    name: {{ include "authz-sidecar.configMapName" . }}
+{{- if not .Values.authz.tcp }}
+- name: authz-socket
+  emptyDir:
+    medium: Memory
+    sizeLimit: {{ .Values.authz.socket.sizeLimit }}
+{{- end }}
+{{- $tokens := include "authz-sidecar.tokenFiles" . | fromJsonArray }}
+{{- if $tokens }}
+- name: authz-tokens
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range $tokens }}
+      - serviceAccountToken:
+          path: {{ . }}
+          expirationSeconds: {{ int $.Values.authz.issuerToken.expirationSeconds }}
+          {{- with $.Values.authz.issuerToken.audience }}
+          audience: {{ . | quote }}
+          {{- end }}
+      {{- end }}
+      - configMap:
+          name: kube-root-ca.crt
+          items: [{key: ca.crt, path: ca.crt}]
+{{- end }}
+{{- with .Values.authz.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Names of the projected tokens that issuers ask for, as a JSON list. */}}
+{{- define "authz-sidecar.tokenFiles" -}}
+{{- $files := list -}}
+{{- range $name, $issuer := (.Values.authz.config | default dict).issuers -}}
+  {{- $file := dig "fetch" "bearer_token_file" "" $issuer -}}
+  {{- if hasPrefix "/var/run/secrets/tokens/" $file -}}
+    {{- $files = append $files (base $file) -}}
+  {{- end -}}
+{{- end -}}
+{{- $files | uniq | sortAlpha | toJson -}}
+{{- end -}}

@@ -1,0 +1,148 @@
+{{/*
+What the values mean, and what is wrong with them. Every template takes the root context, and reads `.Values.authz`:
+the dependency must carry `alias: authz`.
+*/}}
+
+{{/* Refuses what the schema cannot see. Included by everything that makes an object. */}}
+{{- define "authz-sidecar.check" -}}
+{{- if not (hasKey .Subcharts "authz") -}}
+  {{- fail "authz-sidecar: in your Chart.yaml, give the dependency authz-sidecar the line `alias: authz`" -}}
+{{- end -}}
+{{- $values := .Values.authz -}}
+{{- if not $values.image.repository -}}
+  {{- fail "authz.image.repository is not set: name the repository that your build of deploy/Dockerfile was pushed to, such as platform/authz, and its authz.image.registry" -}}
+{{- end -}}
+{{- if and $values.config $values.existingConfigMap -}}
+  {{- fail "authz.config and authz.existingConfigMap are both set: one of them must go" -}}
+{{- end -}}
+{{- if not (or $values.config $values.existingConfigMap) -}}
+  {{- fail "authz.config is not set: give the configuration of the sidecar, or the name of a ConfigMap as authz.existingConfigMap" -}}
+{{- end -}}
+{{- with $values.config -}}
+  {{- $server := .server | default dict -}}
+  {{- range tuple "listen" "tls" "socket_mode" -}}
+    {{- if hasKey $server . -}}
+      {{- fail (printf "authz.config.server.%s must not be set: the chart sets it, to fit the volumes and Envoy" .) -}}
+    {{- end -}}
+  {{- end -}}
+  {{- if hasKey . "admin" -}}
+    {{- fail "authz.config.admin must not be set: the chart sets it; the port is authz.adminPort" -}}
+  {{- end -}}
+  {{- if gt (int ($server.workers | default 1)) 1 -}}
+    {{- fail "authz.config.server.workers must be 1: more are not supported yet; scale by replicas" -}}
+  {{- end -}}
+  {{- include "authz-sidecar.checkFiles" $ -}}
+  {{- include "authz-sidecar.checkEnvoy" $ -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A file that the configuration names, and that no volume brings, is a pod that never becomes ready. */}}
+{{- define "authz-sidecar.checkFiles" -}}
+{{- $root := . -}}
+{{- $mounts := list "/etc/ssl/" "/var/run/secrets/tokens/" -}}
+{{- range .Values.authz.extraVolumeMounts -}}
+  {{- if hasPrefix "/etc/authz/" (printf "%s/" .mountPath) -}}
+    {{- fail (printf "authz.extraVolumeMounts: %s lies in /etc/authz, which is the configuration's own" .mountPath) -}}
+  {{- end -}}
+  {{- $mounts = append $mounts (printf "%s/" (trimSuffix "/" .mountPath)) -}}
+{{- end -}}
+{{- range $name, $issuer := .Values.authz.config.issuers -}}
+  {{- $fetch := $issuer.fetch | default dict -}}
+  {{- $files := dict "jwks_file" $issuer.jwks_file "fetch.ca_file" $fetch.ca_file "fetch.bearer_token_file" $fetch.bearer_token_file -}}
+  {{- range $key, $file := $files -}}
+    {{- if $file -}}
+      {{- $found := false -}}
+      {{- range $mounts -}}{{- if hasPrefix . (printf "%s/" $file) -}}{{- $found = true -}}{{- end -}}{{- end -}}
+      {{- if not $found -}}
+        {{- fail (printf "authz.config.issuers.%s.%s is %s, and nothing is mounted there: see authz.extraVolumes and authz.extraVolumeMounts" $name $key $file) -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+  {{- if hasPrefix "/var/run/secrets/tokens/" ($fetch.bearer_token_file | default "") -}}
+    {{- if contains "/" (trimPrefix "/var/run/secrets/tokens/" $fetch.bearer_token_file) -}}
+      {{- fail (printf "authz.config.issuers.%s.fetch.bearer_token_file must be a file right in /var/run/secrets/tokens" $name) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Two halves that contradict each other: what the sidecar accepts, and what Envoy lets through to it. */}}
+{{- define "authz-sidecar.checkEnvoy" -}}
+{{- $envoy := .Values.authz.envoy -}}
+{{- range .Values.authz.config.rules -}}
+  {{- if and (has "encoded_slash" .accept) (ne $envoy.escapedSlashes "KEEP_UNCHANGED") -}}
+    {{- fail (printf "the rule %s accepts encoded_slash, but Envoy does not let it through: set authz.envoy.escapedSlashes to KEEP_UNCHANGED" (.name | default "without a name" | quote)) -}}
+  {{- end -}}
+  {{- if and (has "double_slash" .accept) $envoy.mergeSlashes -}}
+    {{- fail (printf "the rule %s accepts double_slash, but Envoy merges slashes: set authz.envoy.mergeSlashes to false" (.name | default "without a name" | quote)) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $name, $issuer := .Values.authz.config.issuers -}}
+  {{- $wait := dig "fetch" "max_wait" "100ms" $issuer -}}
+  {{- if ge (int (include "authz-sidecar.milliseconds" $wait)) (int $envoy.timeoutMilliseconds) -}}
+    {{- fail (printf "authz.envoy.timeoutMilliseconds is %d, which must be more than authz.config.issuers.%s.fetch.max_wait, %s" (int $envoy.timeoutMilliseconds) $name $wait) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "authz-sidecar.milliseconds" -}}
+{{- if hasSuffix "ms" . -}}{{ trimSuffix "ms" . }}
+{{- else if hasSuffix "s" . -}}{{ mul 1000 (trimSuffix "s" . | int) }}
+{{- else if hasSuffix "m" . -}}{{ mul 60000 (trimSuffix "m" . | int) }}
+{{- else -}}{{ mul 3600000 (trimSuffix "h" . | int) }}
+{{- end -}}
+{{- end -}}
+
+{{- define "authz-sidecar.fullname" -}}
+{{- if .Values.authz.fullnameOverride -}}
+{{- .Values.authz.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains "authz" .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-authz" (.Release.Name | trunc 46 | trimSuffix "-") -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "authz-sidecar.configMapName" -}}
+{{- .Values.authz.existingConfigMap | default (include "authz-sidecar.fullname" .) -}}
+{{- end -}}
+
+{{/* The label by which monitors find pods that carry the sidecar. */}}
+{{- define "authz-sidecar.podLabels" -}}
+authz-sidecar/release: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "authz-sidecar.labels" -}}
+app.kubernetes.io/name: authz
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Subcharts.authz.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "authz-sidecar.image" -}}
+{{- include "authz-sidecar.imageOf" (dict "image" .Values.authz.image "version" .Subcharts.authz.Chart.AppVersion) -}}
+{{- end -}}
+
+{{/* registry/repository@digest or registry/repository:tag. Takes a dict of `image` and the `version` for an empty tag. */}}
+{{- define "authz-sidecar.imageOf" -}}
+{{- $image := .image -}}
+{{- with $image.registry }}{{ . }}/{{ end -}}
+{{- $image.repository -}}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default .version }}{{ end -}}
+{{- end -}}
+
+{{/* Where Envoy finds the sidecar, as a JSON list of `unix:/path` or `host:port`: one endpoint for each worker. */}}
+{{- define "authz-sidecar.endpoints" -}}
+{{- $values := .Values.authz -}}
+{{- $workers := int (dig "server" "workers" 1 ($values.config | default dict)) -}}
+{{- $endpoints := list -}}
+{{- range until $workers -}}
+  {{- if $values.tcp -}}
+    {{- $endpoints = append $endpoints (printf "%s:%d" $values.tcp.service (add $values.tcp.port .)) -}}
+  {{- else -}}
+    {{- $endpoints = append $endpoints (printf "unix:%s/authz%s.sock" $values.socket.directory (ternary (printf "-%d" .) "" (gt $workers 1))) -}}
+  {{- end -}}
+{{- end -}}
+{{- toJson $endpoints -}}
+{{- end -}}

@@ -1,0 +1,137 @@
+{{/* Makes the values of this chart known to the library, and refuses what contradicts. Comes first in every template. */}}
+{{- define "authz.prepare" -}}
+{{- include "authz-sidecar.check" . -}}
+{{- if eq .Values.mode "proxy" -}}{{- include "authz.checkProxy" . -}}{{- end -}}
+{{- if eq .Values.mode "server" -}}{{- include "authz.checkServer" . -}}{{- end -}}
+{{- if and .Values.authz.podMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.metricsFrom) -}}
+  {{- fail "networkPolicy.metricsFrom is empty, and authz.podMonitor.enabled: nobody may scrape" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "authz.checkProxy" -}}
+{{- $proxy := .Values.proxy -}}
+{{- if not $proxy.upstream.host -}}
+  {{- fail "proxy.upstream.host is not set: name the Service to protect" -}}
+{{- end -}}
+{{- if and .Values.networkPolicy.enabled .Values.networkPolicy.upstream (not $proxy.upstream.podLabels) -}}
+  {{- fail "proxy.upstream.podLabels is not set: the labels of the pods behind proxy.upstream.host, so that only Envoy reaches them; or set networkPolicy.upstream to false, and keep others out by other means" -}}
+{{- end -}}
+{{- if and $proxy.upstream.tls.enabled (not $proxy.upstream.tls.caSecret) -}}
+  {{- fail "proxy.upstream.tls.caSecret is not set: the Secret with the authority of the upstream's certificate" -}}
+{{- end -}}
+{{- if and $proxy.tracing.enabled (not $proxy.tracing.host) -}}
+  {{- fail "proxy.tracing.host is not set: the collector that spans go to" -}}
+{{- end -}}
+{{- if and $proxy.tracing.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.collector) -}}
+  {{- fail "networkPolicy.collector is empty, and proxy.tracing.enabled: no span may leave" -}}
+{{- end -}}
+{{- range $index, $route := $proxy.routes -}}
+  {{- if and (hasKey $route "authz") (hasKey $route "rule") -}}
+    {{- fail (printf "proxy.routes[%d] has both authz and rule: a route that is not judged has no rule" $index) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "authz.checkServer" -}}
+{{- $server := .Values.server -}}
+{{- $plaintext := dig "insecure" "plaintext" false (.Values.authz.config | default dict) -}}
+{{- if .Values.authz.existingConfigMap -}}
+  {{- fail "authz.existingConfigMap cannot be used in mode server: the chart writes server.listen and server.tls" -}}
+{{- end -}}
+{{- if not (or $server.tls.existingSecret $server.loopback $plaintext) -}}
+  {{- fail "server.tls.existingSecret is not set: the Secret with tls.crt, tls.key and the ca.crt of the clients; or server.loopback behind a mesh, or authz.config.insecure.plaintext" -}}
+{{- end -}}
+{{- $host := ternary "127.0.0.1" "0.0.0.0" $server.loopback -}}
+{{- $service := printf "%s.%s.svc" (include "authz-sidecar.fullname" .) .Release.Namespace -}}
+{{- $tls := dict -}}
+{{- if $server.tls.existingSecret -}}
+  {{- $tls = dict "cert_file" "/etc/authz-tls/tls.crt" "key_file" "/etc/authz-tls/tls.key" "client_ca_file" "/etc/authz-tls/ca.crt" -}}
+{{- end -}}
+{{- $_ := set .Values.authz "tcp" (dict "host" $host "port" $server.port "service" $service "tls" $tls) -}}
+{{- $_ := set .Values.authz "nativeSidecar" false -}}
+{{- if and $server.tls.existingSecret (not .Values.serverMounted) -}}
+  {{- $volume := dict "name" "authz-tls" "secret" (dict "secretName" $server.tls.existingSecret "defaultMode" 0440) -}}
+  {{- $_ := set .Values.authz "extraVolumes" (append .Values.authz.extraVolumes $volume) -}}
+  {{- $mount := dict "name" "authz-tls" "mountPath" "/etc/authz-tls" "readOnly" true -}}
+  {{- $_ := set .Values.authz "extraVolumeMounts" (append .Values.authz.extraVolumeMounts $mount) -}}
+  {{- $_ := set .Values "serverMounted" true -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "authz.selectorLabels" -}}
+app.kubernetes.io/name: authz
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: {{ .Values.mode }}
+{{- end -}}
+
+{{- define "authz.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "authz-sidecar.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- end -}}
+
+{{- define "authz.upstreamPort" -}}
+{{- .Values.proxy.upstream.targetPort | default .Values.proxy.upstream.port | int -}}
+{{- end -}}
+
+{{/* Ports that the URLs of the issuers name, as a JSON list; none where all keys come from files. */}}
+{{- define "authz.issuerPorts" -}}
+{{- $ports := .Values.networkPolicy.issuerPorts -}}
+{{- if not $ports -}}
+  {{- range $name, $issuer := (.Values.authz.config | default dict).issuers -}}
+    {{- if not (or $issuer.jwks $issuer.jwks_file) -}}
+      {{- range tuple $issuer.issuer $issuer.discovery_url $issuer.jwks_uri -}}
+        {{- if . -}}
+          {{- $url := urlParse . -}}
+          {{- $given := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+          {{- $ports = append $ports ($given | default (ternary 80 443 (eq $url.scheme "http")) | int) -}}
+        {{- end -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+  {{- if .Values.authz.existingConfigMap -}}{{- $ports = list 443 -}}{{- end -}}
+{{- end -}}
+{{- $ports | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
+{{/* One line for each option that loosens something. */}}
+{{- define "authz.loosened" -}}
+{{- $config := .Values.authz.config | default dict -}}
+{{- range $key, $value := $config.insecure }}{{ if $value }}
+- authz.config.insecure.{{ $key }}
+{{- end }}{{ end -}}
+{{- range $name, $issuer := $config.issuers }}{{ range $key, $value := $issuer.insecure }}{{ if $value }}
+- authz.config.issuers.{{ $name }}.insecure.{{ $key }}
+{{- end }}{{ end }}{{ end -}}
+{{- range $config.rules }}{{ if .shadow }}
+- the rule {{ .name | default "without a name" }} is in shadow: what it would deny is reported, and passes
+{{- end }}{{ end -}}
+{{- if dig "responses" "expose_reason" false $config }}
+- authz.config.responses.expose_reason: clients learn why they were denied
+{{- end }}
+{{- if eq (dig "responses" "unavailable" "deny" $config) "error" }}
+- authz.config.responses.unavailable is error: Envoy's failure_mode_allow decides while keys are unavailable
+{{- end }}
+{{- if .Values.authz.envoy.failureModeAllow }}
+- authz.envoy.failureModeAllow: while no sidecar answers, every request passes
+{{- end }}
+{{- if ne .Values.authz.envoy.underscores "REJECT_REQUEST" }}
+- authz.envoy.underscores is {{ .Values.authz.envoy.underscores }}: is x_name taken for x-name by your upstream?
+{{- end }}
+{{- if not .Values.authz.envoy.rateLimit.address.enabled }}
+- authz.envoy.rateLimit.address.enabled is false: nothing slows guessing down
+{{- end }}
+{{- if ne .Values.mode "config-only" }}
+{{- if not .Values.networkPolicy.enabled }}
+- networkPolicy.enabled is false: the pods reach everything, and everybody reaches them
+{{- else if and (eq .Values.mode "proxy") (not .Values.networkPolicy.upstream) }}
+- networkPolicy.upstream is false: whoever reaches the upstream around Envoy skips authorization
+{{- end }}
+{{- end }}
+{{- if eq .Values.mode "proxy" }}
+{{- range .Values.proxy.routes }}{{ if and (hasKey . "authz") (not .authz) }}
+- proxy.routes: {{ .prefix }} is open to everybody, and never judged
+{{- end }}{{ end }}
+{{- if not .Values.proxy.tls.existingSecret }}
+- proxy.tls.existingSecret is empty: tokens cross the network in plain text, unless a mesh or gateway encrypts
+{{- end }}
+{{- end }}
+{{- end -}}

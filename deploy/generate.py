@@ -1,0 +1,122 @@
+"""Write what follows from something else, or with `--check` say what is out of date.
+
+1. `definitions` of the library chart's values.schema.json, from `authz schema`.
+2. The tables of values in the charts' READMEs, from the comments of their values.yaml.
+3. deploy/build.lock, the tools that build the wheel, from requirements.lock.
+4. The plain Envoy bootstrap and the kustomize component's Envoy pieces, from the charts (needs Helm, at .tools/helm).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from authz.config.schema import json_schema
+
+DEPLOY: Final = Path(__file__).resolve().parent
+CHARTS: Final = DEPLOY / "charts"
+SIDECAR: Final = CHARTS / "authz-sidecar"
+BEGIN: Final = "<!-- values: made by deploy/generate.py -->\n"
+END: Final = "<!-- end of values -->\n"
+HELM: Final = DEPLOY.parent / ".tools/helm/helm4"
+BUILD_TOOLS: Final = ("hatchling", "packaging", "pathspec", "pluggy", "trove-classifiers")
+
+_KEY: Final = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z]+):(?: (?P<value>.*))?$")
+
+
+def schema() -> str:
+    """Return the library chart's schema of values, with the sidecar's own schema in it."""
+    written: dict[str, Any] = json.loads((SIDECAR / "values.schema.json").read_text(encoding="utf-8"))
+    config = json_schema()
+    config.pop("$schema")
+    definitions = config.pop("definitions")
+    return json.dumps({**written, "definitions": {"Config": config, **definitions}}, indent=2) + "\n"
+
+
+def readme(chart: Path) -> str:
+    """Return the chart's README with its table of values made anew."""
+    text = (chart / "README.md").read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    rows = "".join(f"| `{key}` | {what} | {default} |\n" for key, what, default in describe(chart / "values.yaml"))
+    return f"{before}{BEGIN}| value | what | default |\n|---|---|---|\n{rows}{END}{after}"
+
+
+def describe(values: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield key, description and default of every documented value. Raises ValueError for one without description."""
+    path: list[str] = []
+    what = ""
+    for line in values.read_text(encoding="utf-8").splitlines():
+        if line.lstrip().startswith("# -- "):
+            what = line.lstrip().removeprefix("# -- ")
+        match = _KEY.match(line)
+        if match is None:
+            continue
+        depth = len(match["indent"]) // 2
+        path = [*path[:depth], match["key"]]
+        value = match["value"]
+        if what:
+            yield ".".join(path), what, f"`{value}`" if value and value != '""' else ""
+        elif value:
+            raise ValueError(f"{values}: {'.'.join(path)} has no description")
+        what = ""
+
+
+def build_lock() -> str:
+    """Return the pins and hashes of the build tools, as requirements.lock has them."""
+    text = (DEPLOY.parent / "requirements.lock").read_text(encoding="utf-8")
+    pins = re.findall(r"^(([a-z0-9-]+)==.*(?:\n    .*)*)", text, flags=re.MULTILINE)
+    chosen = [pin for pin, name in pins if name in BUILD_TOOLS]
+    return (
+        "# What builds the wheel: a part of requirements.lock, made by deploy/generate.py\n" + "\n".join(chosen) + "\n"
+    )
+
+
+def envoy() -> str:
+    """Return the commented bootstrap that the application chart renders for its example."""
+    with tempfile.TemporaryDirectory() as folder:
+        charts = Path(shutil.copytree(CHARTS, Path(folder) / "charts"))
+        helm(charts, "dependency", "build", "--skip-refresh", str(charts / "authz"))
+        values = DEPLOY / "envoy/values.yaml"
+        rendered = helm(
+            charts, "template", "orders", str(charts / "authz"), "-f", str(values), "-s", "templates/config.yaml"
+        )
+    block = rendered.partition("  envoy.yaml: |\n")[2]
+    lines = [line.removeprefix("    ") for line in block.splitlines()]
+    head = "# Made by deploy/generate.py from the chart authz and deploy/envoy/values.yaml.\n"
+    return head + "\n".join(lines).rstrip() + "\n"
+
+
+def helm(folder: Path, *arguments: str) -> str:
+    """Run Helm in *folder*, and return what it prints."""
+    return subprocess.run([HELM, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def files() -> Iterator[tuple[Path, str]]:
+    """Yield each file that is made, and what it should hold."""
+    yield SIDECAR / "values.schema.json", schema()
+    for chart in (SIDECAR, CHARTS / "authz"):
+        yield chart / "README.md", readme(chart)
+    yield DEPLOY / "build.lock", build_lock()
+    if HELM.exists():
+        yield DEPLOY / "envoy/envoy.yaml", envoy()
+
+
+def main() -> None:
+    """Write all files, or with `--check` exit 1 where one is out of date."""
+    stale = [(path, text) for path, text in files() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if "--check" in sys.argv[1:]:
+        sys.exit("\n".join(f"{path} is out of date: run deploy/generate.py" for path, _ in stale) or 0)
+    for path, text in stale:
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Attacks that cannot be listed: properties over generated input."""

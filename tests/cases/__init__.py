@@ -1,0 +1,1 @@
+"""Decision tables: requests that the core must survive, as data, each named by what it proves."""

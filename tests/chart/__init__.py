@@ -1,0 +1,3 @@
+"""The charts, the image and the snippets of deploy/, proved by the tools that users will have."""
+
+from __future__ import annotations

@@ -1,0 +1,164 @@
+"""What the chart renders, run: its ConfigMaps as files, its containers as processes, with an issuer and an upstream."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from authz.demo.client import Answer, send
+from authz.demo.envoy import binary
+from authz.demo.loopback import Header
+from authz.demo.process import Process
+from authz.demo.sidecar import free_address
+from authz.demo.upstream import echo_server, headers_seen
+from tests.chart.helm import Charts, Document, container, only
+from tests.fakes.idp import FakeIdp
+from tests.fakes.waiting import wait_until
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that runs; `front` and `telemetry` are URLs of Envoy, `admin` one of the sidecar."""
+
+    idp: FakeIdp
+    sidecar: Process
+    envoy: Process
+    front: str
+    telemetry: str
+    admin: str
+
+    def ask(
+        self,
+        path: str,
+        *,
+        client: str,
+        token: str | None = None,
+        headers: Sequence[Header] = (),
+    ) -> Answer:
+        """Send one request, as the trusted proxy in front of Envoy would for a client at this address."""
+        bearer = [] if token is None else [("Authorization", f"Bearer {token}")]
+        return send(f"{self.front}{path}", headers=[("X-Forwarded-For", client), *headers, *bearer])
+
+    def access_log(self, **wanted: object) -> dict[str, Any]:
+        """The line of Envoy's access log that has these fields, once it is written."""
+        found: list[dict[str, Any]] = []
+
+        def written() -> bool:
+            lines = self.envoy.log.read_text(encoding="utf-8").splitlines()
+            parsed = [json.loads(line) for line in lines if line.startswith("{")]
+            found[:] = [line for line in parsed if wanted.items() <= line.items()]
+            return bool(found)
+
+        wait_until(written)
+        return found[-1]
+
+    def decisions(self) -> float:
+        """How many decisions the sidecar has made."""
+        lines = send(f"{self.admin}/metrics").body.decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("authz_decisions_total{"))
+
+
+def seen(answer: Answer) -> dict[str, str]:
+    """The header lines that the upstream saw, by name."""
+    lines = headers_seen(answer)
+    assert lines is not None, answer
+    assert len({name for name, _ in lines}) == len(lines)
+    return dict(lines)
+
+
+@contextmanager
+def set_stage(charts: Charts, folder: Path, changes: Mapping[str, Any]) -> Iterator[Stage]:
+    """Render mode proxy with *changes* to its values, start what it renders, and stop it."""
+    ports = {name: int(free_address().rpartition(":")[2]) for name in ("front", "telemetry", "admin", "envoy")}
+    with FakeIdp() as idp, echo_server() as upstream:
+        values = merge(
+            {
+                "authz": {
+                    "adminPort": ports["admin"],
+                    "socket": {"directory": str(folder)},
+                    "envoy": {"trustedHops": 1},
+                    "config": {
+                        "server": {"drain": "200ms"},
+                        "issuers": {
+                            "corporate": {"issuer": idp.issuer, "audiences": ["api"], "insecure": {"http": True}}
+                        },
+                    },
+                },
+                "proxy": {
+                    "port": ports["front"],
+                    "telemetryPort": ports["telemetry"],
+                    "concurrency": 1,
+                    "upstream": {"host": "127.0.0.1", "port": upstream.port},
+                },
+            },
+            changes,
+        )
+        documents = charts.with_values("proxy", values)
+        sidecar, envoy = start(documents, folder, envoy_admin=ports["envoy"])
+        try:
+            yield Stage(
+                idp,
+                sidecar,
+                envoy,
+                front=f"http://127.0.0.1:{ports['front']}",
+                telemetry=f"http://127.0.0.1:{ports['telemetry']}",
+                admin=f"http://127.0.0.1:{ports['admin']}",
+            )
+        finally:
+            envoy.stop()
+            sidecar.stop()
+
+
+def start(documents: list[Document], folder: Path, *, envoy_admin: int) -> tuple[Process, Process]:
+    """Start the two containers in the order of the pod, each after its startup probe, and wait until both are ready."""
+    spec = only(documents, "Deployment")["spec"]["template"]["spec"]
+    # The mounts of the pod, as folders here; the admin port is fixed inside of a pod, and may be taken here.
+    config, bootstrap = folder / "etc-authz", folder / "etc-envoy"
+    write(only(documents, "ConfigMap", name="orders-authz"), config)
+    write(only(documents, "ConfigMap", name="orders-authz-envoy"), bootstrap)
+    text = (bootstrap / "envoy.yaml").read_text().replace("port_value: 9901", f"port_value: {envoy_admin}")
+    (bootstrap / "envoy.yaml").write_text(text)
+    sidecar = container(spec, "authz")
+    arguments = [argument.replace("/etc/authz", str(config)) for argument in sidecar["args"]]
+    authz = Process("the sidecar", [sys.executable, "-m", "authz", *arguments], log=folder / "authz.log", mend="")
+    authz.start()
+    authz.wait_until(lambda: passes(sidecar, "startupProbe"))
+    proxy = container(spec, "envoy")
+    arguments = [argument.replace("/etc/envoy", str(bootstrap)) for argument in proxy["args"]]
+    envoy = Process("Envoy", [str(binary()), *arguments], log=folder / "envoy.log", mend="")
+    envoy.start()
+    envoy.wait_until(lambda: passes(proxy, "startupProbe"))
+    authz.wait_until(lambda: passes(sidecar, "readinessProbe"))
+    envoy.wait_until(lambda: passes(proxy, "readinessProbe"))
+    return authz, envoy
+
+
+def write(config_map: Document, folder: Path) -> None:
+    """Write a ConfigMap as the kubelet mounts it."""
+    folder.mkdir()
+    for name, text in config_map["data"].items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def passes(one: Document, probe: str) -> bool:
+    """Whether a probe of a container passes now."""
+    asked = one[probe]["httpGet"]
+    (port,) = (port["containerPort"] for port in one["ports"] if port["name"] == asked["port"])
+    try:
+        return send(f"http://127.0.0.1:{port}{asked['path']}", timeout=1.0).status == 200
+    except OSError:
+        return False
+
+
+def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with changes over them, key by key."""
+    merged = dict(values)
+    for key, change in changes.items():
+        old = merged.get(key)
+        merged[key] = merge(old, change) if isinstance(old, Mapping) and isinstance(change, Mapping) else change
+    return merged

@@ -1,0 +1,132 @@
+"""What the charts render for Envoy and for the sidecar, judged by Envoy and by the sidecar."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+import yaml
+
+from authz.demo.envoy import binary
+from tests.chart.helm import DEPLOY, Charts, Document, only
+
+pytestmark = pytest.mark.needs("helm", "envoy")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Certificates under the names that a Secret gives them."""
+    ca = trustme.CA()
+    server = ca.issue_cert("orders")
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    server.private_key_pem.write_to_path(str(tmp_path / "tls.key"))
+    server.cert_chain_pems[0].write_to_path(str(tmp_path / "tls.crt"))
+    return tmp_path
+
+
+def judge(bootstrap: str, folder: Path) -> str:
+    """What Envoy says of a bootstrap; its mounts are this folder."""
+    for mount in ("/etc/envoy-upstream-tls", "/etc/envoy-authz-tls", "/etc/envoy-tls", "/etc/envoy"):
+        bootstrap = bootstrap.replace(mount, str(folder))
+    (folder / "envoy.yaml").write_text(bootstrap, encoding="utf-8")
+    argv = [str(binary()), "--mode", "validate", "--log-level", "warning", "--config-path", str(folder / "envoy.yaml")]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def data(documents: list[Document], key: str) -> list[str]:
+    """The texts under a key of any ConfigMap."""
+    maps = [document["data"] for document in documents if document["kind"] == "ConfigMap"]
+    return [found[key] for found in maps if key in found]
+
+
+def test_envoy_takes_every_bootstrap(charts: Charts, files: Path) -> None:
+    """`envoy --mode validate` takes what mode proxy and the consumer's chart render, and finds nothing deprecated."""
+    judged = 0
+    for chart, values in charts.cases:
+        documents = charts.case(chart, values)
+        for secret in data(documents, "tls.yaml"):
+            (files / "tls.yaml").write_text(secret.replace("/etc/envoy-tls", str(files)), encoding="utf-8")
+        for bootstrap in data(documents, "envoy.yaml"):
+            judged += 1
+            assert "deprecated" not in judge(bootstrap, files).lower()
+    assert judged == 4
+
+
+@pytest.mark.parametrize("name", ["server", "server-mesh", "config-only"])
+def test_envoy_takes_the_pieces(charts: Charts, files: Path, name: str) -> None:
+    """Put together as their names say, the pieces for an Envoy elsewhere are a valid bootstrap."""
+    documents = charts.case(charts.app, charts.app / f"ci/{name}-values.yaml")
+    pieces = {key.removesuffix(".yaml"): yaml.safe_load(text) for key, text in only_pieces(documents).items()}
+    router: dict[str, Any] = {
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+    }
+    kind = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    route = {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
+    manager = {
+        "@type": kind,
+        "stat_prefix": "front",
+        **pieces["connection_manager"],
+        "access_log": pieces["access_log"],
+        "http_filters": [*pieces["http_filters"], router],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+    }
+    network_filter = {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+    listener = {
+        "name": "front",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "filter_chains": [{"filters": [network_filter]}],
+    }
+    judge(yaml.safe_dump({"static_resources": {"listeners": [listener], "clusters": pieces["cluster"]}}), files)
+
+
+def only_pieces(documents: list[Document]) -> dict[str, str]:
+    """The ConfigMap of the pieces."""
+    pieces: dict[str, str] = only(documents, "ConfigMap", name="orders-authz-envoy")["data"]
+    return pieces
+
+
+def test_one_endpoint_for_each_worker(charts: Charts) -> None:
+    """The cluster lists what the configuration makes: one socket, or the pods' port behind one name."""
+    for name, address in (
+        ("config-only", {"pipe": {"path": "/run/authz/authz.sock"}}),
+        ("server", {"socket_address": {"address": "orders-authz.shop.svc", "port_value": 9191}}),
+    ):
+        documents = charts.case(charts.app, charts.app / f"ci/{name}-values.yaml")
+        (cluster,) = yaml.safe_load(only_pieces(documents)["cluster.yaml"])
+        (endpoints,) = cluster["load_assignment"]["endpoints"]
+        assert [one["endpoint"]["address"] for one in endpoints["lb_endpoints"]] == [address]
+
+
+def test_sidecar_may_write_its_headers_and_no_others(charts: Charts) -> None:
+    """The mutation rules name the identity headers in both spellings, and the sources of tokens that are withheld."""
+    documents = charts.case(charts.app, charts.app / "ci/proxy-full-values.yaml")
+    (text,) = data(documents, "envoy.yaml")
+    assert 'regex: "^(?:x[-_]auth[-_]subject|x[-_]auth[-_]issuer|authorization|cookie)$"' in text
+    assert "disallow_all: true" in text
+    assert "failure_mode_allow: false" in text
+
+
+def test_sidecar_takes_every_configuration(charts: Charts, tmp_path: Path) -> None:
+    """`authz check-config` takes every ConfigMap that is rendered, numbers and octal text included."""
+    judged = 0
+    for chart, values in charts.cases:
+        for config in data(charts.case(chart, values), "authz.yaml"):
+            judged += 1
+            file = tmp_path / f"{judged}.yaml"
+            file.write_text(config, encoding="utf-8")
+            argv = [sys.executable, "-m", "authz", "check-config", str(file)]
+            done = subprocess.run(argv, check=False, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+    assert judged == 6
+
+
+def test_envoy_takes_the_plain_bootstrap(files: Path) -> None:
+    """The bootstrap that stands in deploy/envoy, for those who use no chart, is valid as it is."""
+    judge((DEPLOY / "envoy/envoy.yaml").read_text(encoding="utf-8"), files)

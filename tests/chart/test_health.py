@@ -1,0 +1,107 @@
+"""`authz health`, the command of probes and of `helm test`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+SERVICE = "envoy.service.auth.v3.Authorization"
+
+
+def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `authz health`."""
+    argv = [sys.executable, "-m", "authz", "health", *arguments]
+    return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30)
+
+
+@contextmanager
+def server(
+    address: str, credentials: grpc.ServerCredentials | None = None
+) -> Iterator[tuple[health.HealthServicer, int]]:
+    """A gRPC server that knows its health, and its port."""
+    servicer = health.HealthServicer()
+    served = grpc.server(futures.ThreadPoolExecutor(2))
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, served)
+    bind = served.add_insecure_port if credentials is None else lambda where: served.add_secure_port(where, credentials)
+    port = bind(address)
+    served.start()
+    try:
+        yield servicer, port
+    finally:
+        served.stop(None).wait()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose path is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="authz-") as made:
+        yield Path(made)
+
+
+def test_exit_code_tells_serving_from_not_serving_from_unreachable(folder: Path) -> None:
+    """0, 1 and 2 over a Unix socket; the text says which."""
+    address = f"unix:{folder / 'authz.sock'}"
+    with server(address) as (servicer, _):
+        servicer.set(SERVICE, HealthCheckResponse.SERVING)
+        done = ask(address)
+        assert (done.returncode, done.stdout) == (0, f"{address}: serving\n")
+        servicer.set(SERVICE, HealthCheckResponse.NOT_SERVING)
+        done = ask(address)
+        assert (done.returncode, done.stderr) == (1, f"{address}: not serving\n")
+    assert ask(address).returncode == 2
+
+
+def test_wait_ends_when_it_serves(folder: Path) -> None:
+    """With `--wait`, a server that comes up meanwhile is found; without, it is not waited for."""
+    address = f"unix:{folder / 'authz.sock'}"
+    argv = [sys.executable, "-m", "authz", "health", address, "--wait", "20"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as waiting, server(address) as (servicer, _):
+        servicer.set(SERVICE, HealthCheckResponse.SERVING)
+        assert waiting.wait(25) == 0
+    assert ask(address).returncode == 2
+
+
+def test_mutual_tls(folder: Path) -> None:
+    """With a certificate the server answers; without one, or under another name, it is unreachable."""
+    ca = trustme.CA()
+    mine, its = ca.issue_cert("client"), ca.issue_cert("authz.shop.svc")
+    credentials = grpc.ssl_server_credentials(
+        [(its.private_key_pem.bytes(), its.cert_chain_pems[0].bytes())], ca.cert_pem.bytes(), require_client_auth=True
+    )
+    ca.cert_pem.write_to_path(str(folder / "ca.crt"))
+    mine.private_key_pem.write_to_path(str(folder / "tls.key"))
+    mine.cert_chain_pems[0].write_to_path(str(folder / "tls.crt"))
+    trust = ("--ca-file", str(folder / "ca.crt"))
+    pair = ("--cert-file", str(folder / "tls.crt"), "--key-file", str(folder / "tls.key"))
+    with server("127.0.0.1:0", credentials) as (servicer, port):
+        servicer.set(SERVICE, HealthCheckResponse.SERVING)
+        address = f"127.0.0.1:{port}"
+        assert ask(address, *trust, *pair, "--server-name", "authz.shop.svc").returncode == 0
+        assert ask(address, *trust, "--server-name", "authz.shop.svc").returncode == 2
+        assert ask(address, *trust, *pair).returncode == 2
+        assert ask(address).returncode == 2
+
+
+def test_half_a_pair_is_a_mistake(folder: Path) -> None:
+    """A certificate without its key is told apart from a server that is down."""
+    (folder / "x").touch()
+    done = ask("127.0.0.1:1", "--cert-file", str(folder / "x"))
+    assert "--cert-file and --key-file go together" in done.stderr
+
+
+def test_it_starts_without_what_only_the_server_needs() -> None:
+    """The command itself loads neither the server nor its crypto."""
+    code = "import sys, authz.cli.health; sys.exit(bool({'authz.app', 'cryptography', 'grpc'} & set(sys.modules)))"
+    imported = "import sys; sys.modules['authz.cli'] = type(sys)('authz.cli'); sys.modules['authz.cli'].__path__ = ['authz/cli'];"
+    assert subprocess.run([sys.executable, "-c", imported + code], check=False).returncode == 0

@@ -1,0 +1,113 @@
+"""What is wrong in the values is refused, and the message names the field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.chart.helm import HELMS, Charts
+
+pytestmark = pytest.mark.needs("helm")
+
+Changes = dict[str, Any]
+
+
+def deep(path: str, value: object) -> Changes:
+    """A value at a path of keys, `a.b.c`."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    assert isinstance(value, dict)
+    return value
+
+
+ISSUER: Final = "authz.config.issuers.corporate"
+RULE: Final = {"name": "files", "match": {"paths": ["/files/{name}"]}}
+
+# By the schema: a typo, or a value of the wrong kind. What the message must say, in the words of either Helm.
+SCHEMA: Final = [
+    ("proxy", deep(f"{ISSUER}.audience", ["x"]), ["corporate", "audience"]),
+    ("proxy", deep(f"{ISSUER}.algorithms", "RS256"), ["corporate", "algorithms"]),
+    ("proxy", deep(f"{ISSUER}.leeway", "30"), ["corporate", "leeway"]),
+    ("proxy", deep(f"{ISSUER}.fetch.cool_down", "30s"), ["corporate", "fetch", "cool_down"]),
+    ("proxy", deep("authz.config.issuer", {}), ["config", "issuer"]),
+    ("proxy", deep("authz.config.rules", []), ["config", "rules"]),
+    ("proxy", deep("authz.config.rules", [{**RULE, "allow": "everybody"}]), ["config", "rules", "0", "allow"]),
+    ("proxy", deep("authz.config.version", 2), ["config", "version"]),
+    ("proxy", deep("authz.image.registy", "x"), ["image", "registy"]),
+    ("proxy", deep("authz.image.digest", "sha256:12"), ["image", "digest"]),
+    ("proxy", deep("authz.envoy.failureModeAllow", "false"), ["envoy", "failureModeAllow"]),
+    ("proxy", deep("authz.envoy.rateLimit.address.burst", 0), ["rateLimit", "address", "burst"]),
+    ("proxy", deep("authz.otel", {"PATH": "/"}), ["otel", "PATH"]),
+    ("proxy", deep("authz.tcp", {"host": "0.0.0.0"}), ["tcp"]),
+    ("proxy", deep("mode", "sidecar"), ["mode"]),
+    ("proxy", deep("proxy.upstream.hosts", "x"), ["proxy", "upstream", "hosts"]),
+    ("proxy", deep("proxy.routes", [{"prefix": "/x", "authz": "false"}]), ["routes", "0", "authz"]),
+    ("server", deep("server.port", 80), ["server", "port"]),
+    ("server", deep("replica", 3), ["replica"]),
+]
+
+# By the templates: what is missing, or contradicts.
+TEMPLATES: Final = [
+    ("proxy", deep("authz.image.repository", ""), "authz.image.repository is not set"),
+    ("proxy", deep("authz.existingConfigMap", "x"), "authz.config and authz.existingConfigMap are both set"),
+    ("existing-config", deep("authz.existingConfigMap", ""), "authz.config is not set"),
+    ("proxy", deep("authz.config.server.listen", "unix:/x"), "authz.config.server.listen must not be set"),
+    ("proxy", deep("authz.config.admin.listen", "0.0.0.0:1"), "authz.config.admin must not be set"),
+    ("proxy", deep("authz.config.server.workers", 2), "authz.config.server.workers must be 1"),
+    ("proxy", deep(f"{ISSUER}.jwks_file", "/keys/jwks.json"), f"{ISSUER}.jwks_file is /keys/jwks.json, and nothing"),
+    ("proxy", deep(f"{ISSUER}.fetch.ca_file", "/ca.crt"), f"{ISSUER}.fetch.ca_file is /ca.crt, and nothing"),
+    ("proxy", deep(f"{ISSUER}.fetch.max_wait", "500ms"), f"must be more than {ISSUER}.fetch.max_wait, 500ms"),
+    ("proxy", deep("authz.config.rules", [{**RULE, "accept": ["encoded_slash"]}]), "authz.envoy.escapedSlashes"),
+    ("proxy", deep("authz.config.rules", [{**RULE, "accept": ["double_slash"]}]), "authz.envoy.mergeSlashes"),
+    ("proxy", deep("authz.extraVolumeMounts", [{"name": "x", "mountPath": "/etc/authz/x"}]), "lies in /etc/authz"),
+    ("proxy", deep("proxy.upstream.host", ""), "proxy.upstream.host is not set"),
+    ("proxy", deep("proxy.upstream.podLabels", None), "proxy.upstream.podLabels is not set"),
+    ("proxy", deep("proxy.upstream.tls.enabled", True), "proxy.upstream.tls.caSecret is not set"),
+    ("proxy", deep("proxy.tracing.enabled", True), "proxy.tracing.host is not set"),
+    ("proxy", deep("proxy.tracing", {"enabled": True, "host": "c"}), "networkPolicy.collector is empty"),
+    ("proxy", deep("proxy.routes", [{"prefix": "/", "authz": False, "rule": "x"}]), "proxy.routes[0] has both"),
+    ("server", deep("server.tls.existingSecret", ""), "server.tls.existingSecret is not set"),
+]
+
+
+def refusal(charts: Charts, helm: str, verb: Sequence[str], base: str, changes: Changes) -> str:
+    """What Helm says when it refuses the values."""
+    extra = charts.folder / "refused.yaml"
+    extra.write_text(yaml.safe_dump(changes), encoding="utf-8")
+    done = charts.run(helm, *verb, charts.app, "--values", charts.app / f"ci/{base}-values.yaml", "--values", extra)
+    assert done.returncode != 0, done.stdout
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize(("base", "changes", "named"), SCHEMA, ids=lambda value: str(value)[:60])
+def test_schema_names_the_field(charts: Charts, helm: str, base: str, changes: Changes, named: list[str]) -> None:
+    """A typo fails `helm lint`, and the message has every step of the way to it."""
+    said = refusal(charts, helm, ("lint",), base, changes)
+    assert all(step in said for step in named), said
+
+
+@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize(("base", "changes", "named"), TEMPLATES, ids=lambda value: str(value)[:60])
+def test_template_names_the_field(charts: Charts, helm: str, base: str, changes: Changes, named: str) -> None:
+    """What is missing or contradicts fails `helm template`, in a sentence that says what to do."""
+    assert named in refusal(charts, helm, ("template", "orders"), base, changes)
+
+
+@pytest.mark.parametrize("helm", HELMS)
+def test_library_without_its_alias_says_so(charts: Charts, helm: str) -> None:
+    """A chart that forgot `alias: authz` is told what to write, and where."""
+    chart = charts.folder / "examples/forgetful"
+    for part in ("templates", "charts"):
+        (chart / part).mkdir(parents=True, exist_ok=True)
+    (chart / "Chart.yaml").write_text(
+        "apiVersion: v2\nname: forgetful\nversion: 0.1.0\ndependencies:\n"
+        "  - {name: authz-sidecar, version: 0.1.0, repository: file://../../charts/authz-sidecar}\n"
+    )
+    (chart / "templates/all.yaml").write_text('{{ include "authz-sidecar.manifests" . }}\n')
+    charts.say("helm4", "dependency", "build", "--skip-refresh", chart)
+    done = charts.run(helm, "template", "x", chart)
+    assert "give the dependency authz-sidecar the line `alias: authz`" in done.stderr

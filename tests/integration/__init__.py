@@ -1,0 +1,1 @@
+"""Several parts together: the real process, and faults injected below a real Envoy."""

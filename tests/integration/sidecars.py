@@ -1,0 +1,124 @@
+"""The sidecar as a process, its configuration, and callers that speak to it as Envoy does."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from authz.demo.client import send
+from authz.demo.process import Process, tail
+from authz.demo.sidecar import Sidecar, free_address
+from tests.fakes.idp import FakeIdp
+from tests.fakes.waiting import wait_until
+from tests.unit.envoy.asking import told, write_check
+from tests.unit.envoy.serving import SECONDS, health_of, method
+from tests.world import ask
+
+_CONFIG: Final = """version: 1
+server:
+  listen: {listen}
+  drain: {drain}
+{server}
+admin:
+  listen: {admin}
+issuers:
+{issuers}
+rules:
+  - name: public
+    match: {{paths: ["/public/**"]}}
+    allow: public
+  - name: items
+    match: {{paths: ["/items/**"]}}
+telemetry:
+  decisions: all
+"""
+_ISSUER: Final = """  {name}:
+    issuer: {issuer}
+    audiences: [api]
+    algorithms: [ES256]
+    required: {required}
+    fetch: {{{fetch}}}
+    insecure: {{http: true}}
+"""
+
+
+def issuer(name: str, idp: FakeIdp, *, required: bool = True, fetch: str = "max_wait: 100ms") -> str:
+    """Write the section of one issuer."""
+    return _ISSUER.format(name=name, issuer=idp.issuer, required=str(required).lower(), fetch=fetch)
+
+
+def config(*issuers: str, listen: str, admin: str, drain: str = "4s", server: str = "") -> str:
+    """Write a configuration."""
+    lines = f"  {server}" if server else ""
+    return _CONFIG.format(listen=listen, admin=admin, drain=drain, server=lines, issuers="".join(issuers))
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A sidecar that was started, and a channel to it."""
+
+    sidecar: Sidecar
+    socket: Path
+    channel: grpc.Channel
+
+    @property
+    def process(self) -> Process:
+        return self.sidecar.process
+
+    def check(self, token: str | None = None, path: str = "/items/1", *, timeout: float = SECONDS) -> str:
+        """Make one Check; return its reason."""
+        return str(told(method(self.channel)(write_check(ask(token, path=path)), timeout=timeout)))
+
+    def health(self) -> str | None:
+        """What the health service says; None where nobody answers."""
+        try:
+            return health_of(self.channel)
+        except grpc.RpcError:
+            return None
+
+    def admin(self, path: str) -> tuple[int, bytes]:
+        """Ask the admin listener."""
+        answer = send(f"{self.sidecar.admin_url}{path}")
+        return answer.status, answer.body
+
+    def await_ready(self) -> None:
+        """Wait until the sidecar serves."""
+        wait_until(lambda: self.health() == "SERVING")
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process."""
+        child = self.process._child
+        assert child is not None
+        child.send_signal(number)
+
+    def await_end(self, *, seconds: float = 15.0) -> int:
+        """Wait until the process has ended; return its status."""
+        wait_until(lambda: self.process.status is not None, seconds=seconds)
+        status = self.process.status
+        assert status is not None
+        return status
+
+
+@contextmanager
+def running(folder: Path, *issuers: str, drain: str = "4s", server: str = "") -> Iterator[Running]:
+    """Start a sidecar on a Unix socket, and end it whatever happens; its log is shown where a test fails."""
+    admin, path = free_address(), folder / "authz.sock"
+    text = config(*issuers, listen=f"unix:{path}", admin=admin, drain=drain, server=server)
+    sidecar = Sidecar(text, admin=admin, folder=folder)
+    sidecar.process.start()
+    try:
+        options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
+        with grpc.insecure_channel(f"unix:{path}", options) as channel:
+            sidecar.process.wait_until(path.exists)
+            yield Running(sidecar, path, channel)
+    except BaseException:
+        print("\n".join(tail(sidecar.process.log, lines=40)))  # noqa: T201 - shown with the failure
+        raise
+    finally:
+        sidecar.process.kill()

@@ -1,0 +1,1 @@
+"""Long times and many replicas, in seconds: the real engine, under a clock that goes when it is told to."""

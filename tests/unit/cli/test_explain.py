@@ -1,0 +1,201 @@
+"""Proves `authz explain`: the steps of one judgement, by the code that judges."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from authz.cli import main
+from tests.fakes.idp import FakeIdp
+from tests.world import A_RSA, A, T, jwks, mint
+
+CONFIG = """version: 1
+issuers:
+  a: {issuer: "ISSUER", audiences: [api], leeway: 0s, insecure: {http: true}}
+rules:
+  - {name: health, match: {paths: [/healthz]}, allow: public}
+  - {name: write, match: {paths: ["/orders/{id}"], methods: [POST]}, require: {scopes: [w], when: claims.sub == 'bob'}}
+  - {name: read, match: {paths: ["/orders/**"]}}
+  - {name: off, match: {paths: [/off]}, allow: nobody}
+  - {name: routed, match: {paths: [/routed], context: {k: v}}, allow: public}
+  - {name: trial, match: {paths: [/trial]}, require: {scopes: [w]}, shadow: true}
+identity: {headers: {x-user: sub}}
+resource: {identifier: https://api.test}
+"""
+
+Explain = Callable[..., Result]
+
+
+@pytest.fixture
+def explain(tmp_path: Path) -> Explain:
+    """Run `authz explain` with a key set file, in which issuer a's key is."""
+
+    def run(*arguments: str, token: str | None = None, issuer: str = A, at: float = T, keys: bool = True) -> Result:
+        config, key_file, token_file = tmp_path / "authz.yaml", tmp_path / "jwks.json", tmp_path / "token"
+        config.write_text(CONFIG.replace("ISSUER", issuer), encoding="utf-8")
+        key_file.write_text(jwks(A_RSA), encoding="utf-8")
+        options = ["explain", "--config", str(config), "--host", "api.test", "--at", str(at)]
+        if keys:
+            options += ["--jwks", str(key_file)]
+        if token is not None:
+            token_file.write_text(token + "\n", encoding="utf-8")
+            options += ["--token-file", str(token_file)]
+        return CliRunner().invoke(main, [*options, *arguments])
+
+    return run
+
+
+def steps(result: Result) -> list[tuple[int, str]]:
+    """Return number and end of each step, from the table."""
+    rows = [line.split() for line in result.stdout.splitlines() if line[:2].strip().isdigit()]
+    return [(int(row[0]), "not reached" if row[2:4] == ["not", "reached"] else row[2]) for row in rows]
+
+
+def test_a_good_request_passes_every_step(explain: Explain) -> None:
+    """Thirteen steps, each with what it looked at; the token itself is not shown."""
+    token = mint(scope="r w")
+    result = explain("--method", "POST", "--path", "/orders/7?q=1", token=token)
+
+    assert result.exit_code == 0, result.output
+    assert steps(result) == [(number, "ok") for number in range(1, 14)]
+    assert result.stdout.splitlines()[-1] == "allow authenticated"
+    for shown in (
+        "POST api.test /orders/7\n",
+        "write, allow authenticated, id=7",
+        "one, in header authorization",
+        "alg RS256, kid a-rsa",
+        f"iss {A}, configured as a",
+        "exp in 300 s",
+        "scopes w; when claims.sub == 'bob'; scopes granted: r w",
+        "set: x-user;",
+    ):
+        assert shown in result.stdout
+    assert not any(part in result.output for part in token.split("."))
+
+
+ENDS = {
+    "malformed": (["--host", "a b"], None, 1, "deny request_malformed, HTTP 400"),
+    "no rule": (["--path", "/nowhere"], None, 2, "deny policy_denied, HTTP 403: no rule matches"),
+    "ambiguous": (["--path", "/orders//7"], None, 2, "deny path_ambiguous, HTTP 400"),
+    "nobody": (["--path", "/off"], None, 3, "deny policy_denied, HTTP 403"),
+    "no token": (["--path", "/orders/7"], None, 3, "deny token_missing, HTTP 401"),
+    "no JWS": (["--path", "/orders/7"], "bad", 4, "deny token_malformed, HTTP 401"),
+    "no JSON": (["--path", "/orders/7"], mint(payload=b"x"), 5, "deny claims_malformed, HTTP 401"),
+    "unknown issuer": (["--path", "/orders/7"], mint(iss="x"), 5, "deny issuer_unknown, HTTP 401"),
+    "algorithm": (["--path", "/orders/7"], mint(header={"alg": "HS256"}), 6, "deny alg_not_allowed, HTTP 401"),
+    "unknown key": (["--path", "/orders/7"], mint(header={"kid": "x"}), 8, "deny key_not_found, HTTP 401"),
+    "signature": (["--path", "/orders/7"], mint()[:-8] + "AAAAAAAA", 9, "deny signature_invalid, HTTP 401"),
+    "expired": (["--path", "/orders/7"], mint(exp=T), 10, "deny token_expired, HTTP 401: expired 0 s ago"),
+    "bound": (["--path", "/orders/7"], mint(cnf={"jkt": "x"}), 11, "deny token_bound, HTTP 401"),
+    "scope": (
+        ["--path", "/orders/7", "--method", "POST"],
+        mint(scope="r"),
+        12,
+        "deny insufficient_scope, HTTP 403: scope lacks w",
+    ),
+    "unsafe": (["--path", "/orders/7"], mint(sub="a\nb"), 13, "deny header_unsafe, HTTP 403"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "token", "at_step", "verdict"), ENDS.values(), ids=ENDS)
+def test_a_denial_ends_at_its_step(
+    explain: Explain, arguments: list[str], token: str | None, at_step: int, verdict: str
+) -> None:
+    """Steps before it passed, it denied, those behind it were not reached; the exit code tells."""
+    result = explain(*arguments, token=token)
+
+    ends = ["ok"] * (at_step - 1) + ["deny"] + ["not reached"] * (13 - at_step)
+    assert [end for _, end in steps(result)] == ends, result.output
+    assert result.stdout.splitlines()[-1].startswith(verdict)
+    assert result.exit_code == 1
+
+
+def test_a_public_rule_ends_it_early(explain: Explain) -> None:
+    """No token is looked for."""
+    result = explain("--path", "/healthz", token=mint())
+    assert (result.exit_code, steps(result)[2]) == (0, (3, "allow"))
+    assert "not looked for" in result.stdout
+
+
+def test_a_shadow_says_what_it_would_deny(explain: Explain) -> None:
+    """What passes in a shadow passes, and the step that would deny says so."""
+    result = explain("--path", "/trial", token=mint())
+    assert (result.exit_code, steps(result)[11]) == (0, (12, "would_deny"))
+    assert result.stdout.splitlines()[-1] == "would_deny insufficient_scope: scope lacks w"
+
+
+def test_the_metadata_document(explain: Explain) -> None:
+    """What the sidecar answers itself meets no rule."""
+    result = explain("--path", "/.well-known/oauth-protected-resource")
+    assert (result.exit_code, steps(result)[1]) == (0, (2, "allow"))
+    assert "answered by the sidecar itself (RFC 9728)" in result.stdout
+
+
+def test_headers_and_context(explain: Explain) -> None:
+    """Headers and context_extensions come as Envoy would send them; a header twice is joined."""
+    bearer = f"Authorization: Bearer {mint()}"
+    assert explain("--path", "/orders/7", "--header", bearer).exit_code == 0
+    twice = explain("--path", "/orders/7", "--header", bearer, "--header", bearer)
+    assert "deny token_multiple" in twice.stdout
+    assert explain("--path", "/routed").exit_code == 1
+    assert explain("--path", "/routed", "--context", "k=v").exit_code == 0
+
+
+def test_json(explain: Explain) -> None:
+    """The same as data, for programs."""
+    result = explain("--path", "/orders/7", "--json", token=mint())
+    document = json.loads(result.stdout)
+    assert (document["decision"], document["reason"], document["rule"]) == ("allow", "authenticated", "read")
+    assert [step["number"] for step in document["steps"]] == list(range(1, 14))
+
+
+@pytest.mark.parametrize("at", ["2027-01-15T08:05:00Z", "2027-01-15T09:05:00+01:00", str(T + 300)])
+def test_another_time(explain: Explain, at: str) -> None:
+    """A token is judged at the time that is given, in any of its forms."""
+    result = explain("--path", "/orders/7", "--at", at, token=mint())
+    assert result.stdout.splitlines()[-1].startswith("deny token_expired, HTTP 401: expired 0 s ago")
+
+
+@pytest.mark.parametrize("at", ["soon", "2027-01-15T08:05:00"])
+def test_no_time(explain: Explain, at: str) -> None:
+    """A time that cannot be read, or means another one elsewhere, is refused."""
+    assert explain("--at", at).exit_code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--header", "x"], ["--context", "=v"]])
+def test_no_pair(explain: Explain, arguments: list[str]) -> None:
+    """A header without a value, and a value without a name, are refused."""
+    assert explain(*arguments).exit_code == 2
+
+
+def test_keys_come_from_the_issuer(explain: Explain) -> None:
+    """Without --jwks the issuer's own keys are fetched, by discovery; where they cannot be, the log says why."""
+    with FakeIdp(algorithm="RS256") as idp:
+        token = idp.mint(aud="api", sub="bob")
+        issuer = idp.issuer
+        found = explain("--path", "/orders/7", token=token, issuer=issuer, keys=False, at=time.time())
+    assert found.exit_code == 0, found.output
+    gone = explain("--path", "/orders/7", token=token, issuer=issuer, keys=False, at=time.time())
+    assert "deny keys_unavailable, HTTP 503" in gone.stdout
+    assert steps(gone)[6] == (7, "deny")
+
+
+def test_a_key_set_that_is_none(explain: Explain, tmp_path: Path) -> None:
+    """A file without keys is an error of whoever asks."""
+    broken = tmp_path / "broken.json"
+    broken.write_text("{}", encoding="utf-8")
+    result = explain("--path", "/orders/7", "--jwks", str(broken), token=mint())
+    assert result.exit_code == 2
+    assert str(broken) in result.stderr
+
+
+def test_a_broken_configuration(tmp_path: Path) -> None:
+    """A configuration with errors explains nothing."""
+    file = tmp_path / "authz.yaml"
+    file.write_text("version: 1", encoding="utf-8")
+    assert CliRunner().invoke(main, ["explain", "--config", str(file)]).exit_code == 2

@@ -1,0 +1,43 @@
+"""Proves authz.config.watch: a file that was replaced is noticed once, however it was replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from authz.config.watch import FileWatch
+
+
+def test_new_content_is_noticed_once(tmp_path: Path) -> None:
+    """A file of another size is another file; after one look it is the known one."""
+    file = tmp_path / "authz.yaml"
+    file.write_text("one")
+    watch = FileWatch(file)
+    assert not watch.changed()
+    file.write_text("other")
+    assert watch.changed()
+    assert not watch.changed()
+
+
+def test_swapped_folder_is_noticed(tmp_path: Path) -> None:
+    """Kubernetes swaps a link to a folder: the path stays, the file behind it is new."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "authz.yaml").write_text("same")
+    data = tmp_path / "..data"
+    data.symlink_to("old")
+    watch = FileWatch(data / "authz.yaml")
+    swapped = tmp_path / "..tmp"
+    swapped.symlink_to("new")
+    swapped.rename(data)
+    assert watch.changed()
+
+
+def test_file_that_is_gone_changes_nothing(tmp_path: Path) -> None:
+    """Between removal and replacement the last one counts."""
+    file = tmp_path / "authz.yaml"
+    file.write_text("one")
+    watch = FileWatch(file)
+    file.unlink()
+    assert not watch.changed()
+    file.write_text("again")
+    assert watch.changed()

@@ -1,0 +1,1 @@
+"""The core, each module by its own file."""

@@ -1,0 +1,45 @@
+"""Proves authz.core.base64url."""
+
+from __future__ import annotations
+
+import pytest
+
+from authz.core import base64url
+
+PAIRS = {
+    b"": b"",
+    b"f": b"Zg",
+    b"fo": b"Zm8",
+    b"foo": b"Zm9v",
+    b"foob": b"Zm9vYg",
+    b"\xfb\xff\xfe": b"-__-",  # the two characters that tell base64url from base64
+}
+REFUSED = {
+    "padded": b"Zg==",
+    "half-padded": b"Zg=",
+    "padding-alone": b"==",
+    "plain-base64-alphabet": b"+//+",
+    "unused-bits-set": b"Zh",
+    "unused-bits-set-in-two-octets": b"Zm9",
+    "one-character": b"Z",
+    "length-of-one-more-than-a-multiple": b"Zm9vY",
+    "foreign-characters": b"Zm!!!!9v",
+    "space-inside": b"Zm 9v",
+    "newline-at-the-end": b"Zm9v\n",
+    "nul": b"Zm9v\0",
+    "not-ascii": "Zm9ü".encode(),
+}
+
+
+@pytest.mark.parametrize(("raw", "text"), PAIRS.items(), ids=repr)
+def test_both_ways(raw: bytes, text: bytes) -> None:
+    """Bytes are written without padding, and read back (RFC 4648 section 10, without its padding)."""
+    assert base64url.encode(raw) == text
+    assert base64url.decode(text) == raw
+
+
+@pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED)
+def test_only_the_canonical_form_is_read(text: bytes) -> None:
+    """Whatever a forgiving decoder would take for the same bytes is refused."""
+    with pytest.raises(ValueError, match="base64url"):
+        base64url.decode(text)

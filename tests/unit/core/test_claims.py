@@ -1,0 +1,358 @@
+"""Proves authz.core.claims."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from authz.core import base64url
+from authz.core.claims import (
+    ClaimPath,
+    ClaimRules,
+    Claims,
+    certificate_thumbprint,
+    check,
+    check_binding,
+    check_type,
+    normalize_type,
+    read_issuer,
+)
+from authz.core.keys import SignedPayload
+from authz.core.reasons import Reason, Rejected
+from authz.core.token import parse_token
+from tests.world import ABSENT, A, B, T, issuer_a, mint, unsigned
+
+KEYS = issuer_a().keys
+
+
+def signed(claims: Mapping[str, object]) -> SignedPayload:
+    """Sign good claims with changes, and verify them."""
+    assert KEYS is not None
+    return KEYS.verify(parse_token(mint(claims=claims)), ["RS256"])
+
+
+def outcome(claims: Mapping[str, object], now: float = T, rules: Mapping[str, object] | None = None) -> Reason | None:
+    """Check good claims with changes under rules with changes, and return why they were refused, or None."""
+    settings: dict[str, Any] = {"issuer": A, "audiences": frozenset({"api"}), "leeway": 0, **(rules or {})}
+    try:
+        check(signed(claims), ClaimRules(**settings), now)
+    except Rejected as rejected:
+        return rejected.reason
+    return None
+
+
+def claims_of(**members: object) -> Claims:
+    """Check good claims with changes that are no trouble."""
+    return check(signed(members), ClaimRules(issuer=A, audiences=frozenset({"api"})), T)
+
+
+NO_TEXTS: list[object] = [1, True, None, [], {}]
+NO_DATES: list[object] = [True, False, None, [], {}, -1, -0.5, "1795446515", str(T + 300)]
+NO_EXPIRY = {"no_expiry": True, "required": ()}
+BAD, LATE, EARLY, OTHERS = (
+    Reason.CLAIMS_MALFORMED,
+    Reason.TOKEN_EXPIRED,
+    Reason.TOKEN_NOT_YET_VALID,
+    Reason.AUDIENCE_MISMATCH,
+)
+OUTCOMES: dict[str, tuple[Mapping[str, object], Mapping[str, object], Reason | None]] = {
+    "good": ({}, {}, None),
+    "issuer-of-another-key": ({"iss": B}, {}, Reason.ISSUER_UNKNOWN),
+    "issuer-with-a-slash": ({"iss": A + "/"}, {}, Reason.ISSUER_UNKNOWN),
+    # form
+    **{f"{name}-{value!r}": ({name: value}, {}, BAD) for name in ("sub", "jti") for value in NO_TEXTS},
+    **{f"{name}-{value!r}": ({name: value}, {}, BAD) for name in ("exp", "nbf", "iat") for value in NO_DATES},
+    "sub-missing": ({"sub": ABSENT}, {}, BAD),
+    "sub-empty": ({"sub": ""}, {}, BAD),
+    "sub-missing-where-nobody-asks": ({"sub": ABSENT}, {"required": ("exp",)}, None),
+    "required-null": ({"tenant": None}, {"required": ("tenant",)}, BAD),
+    "required-missing": ({}, {"required": ("tenant",)}, BAD),
+    "required-false-is-there": ({"tenant": False}, {"required": ("tenant",)}, None),
+    "exp-missing": ({"exp": ABSENT}, {}, BAD),
+    "exp-missing-though-not-listed": ({"exp": ABSENT}, {"required": ()}, BAD),
+    "exp-missing-where-that-is-allowed": ({"exp": ABSENT}, NO_EXPIRY, None),
+    "exp-counts-also-where-it-may-be-missing": ({"exp": T}, NO_EXPIRY, LATE),
+    "logout-token": ({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}, {}, BAD),
+    "other-events": ({"events": {"https://example.com/other": {}}}, {}, None),
+    "events-of-another-type": ({"events": "x"}, {}, None),
+    # lifetime
+    "nbf-after-exp": ({"nbf": T + 400}, {}, BAD),
+    "nbf-after-exp-both-past": ({"exp": T - 10, "nbf": T - 5}, {}, BAD),
+    "nbf-at-exp": ({"exp": T + 1, "nbf": T + 1}, {"leeway": 5}, None),
+    "lifetime-too-long": ({}, {"max_lifetime": 299.0}, BAD),
+    "lifetime-of-the-longest": ({}, {"max_lifetime": 300.0}, None),
+    "lifetime-without-iat": ({"iat": ABSENT}, {"max_lifetime": 300.0}, BAD),
+    "lifetime-without-exp": ({"exp": ABSENT}, {"max_lifetime": 300.0, **NO_EXPIRY}, BAD),
+    # time
+    "exp-a-second-ago": ({"exp": T - 1}, {}, LATE),
+    "exp-now": ({"exp": T}, {}, LATE),
+    "exp-in-a-second": ({"exp": T + 1}, {}, None),
+    "exp-with-a-fraction": ({"exp": T + 300.5}, {}, None),
+    "exp-zero": ({"exp": 0, "iat": 0}, {}, LATE),
+    "exp-as-far-as-numbers-go": ({"exp": 1e308}, {}, None),
+    "exp-a-leeway-ago": ({"exp": T - 60}, {"leeway": 60}, LATE),
+    "exp-just-within-the-leeway": ({"exp": T - 59}, {"leeway": 60}, None),
+    "nbf-in-a-second": ({"nbf": T + 1}, {}, EARLY),
+    "nbf-now": ({"nbf": T}, {}, None),
+    "nbf-zero": ({"nbf": 0}, {}, None),
+    "nbf-a-leeway-ahead": ({"nbf": T + 60}, {"leeway": 60}, None),
+    "nbf-beyond-the-leeway": ({"nbf": T + 61}, {"leeway": 60}, EARLY),
+    "iat-in-an-hour": ({"iat": T + 3600, "exp": T + 7200}, {}, EARLY),
+    "iat-zero": ({"iat": 0}, {}, None),
+    "iat-missing": ({"iat": ABSENT}, {}, None),
+    "expired-before-not-yet-valid": ({"exp": T - 1, "iat": T + 1}, {}, LATE),
+    # audience
+    "aud-text": ({"aud": "api"}, {}, None),
+    "aud-list": ({"aud": ["x", "api"]}, {}, None),
+    "aud-of-another": ({"aud": "apix"}, {}, OTHERS),
+    "aud-of-a-prefix": ({"aud": "ap"}, {}, OTHERS),
+    "aud-in-other-case": ({"aud": "API"}, {}, OTHERS),
+    "aud-missing": ({"aud": ABSENT}, {}, OTHERS),
+    "aud-empty-list": ({"aud": []}, {}, OTHERS),
+    "aud-empty-text": ({"aud": ""}, {}, OTHERS),
+    "aud-number": ({"aud": 1}, {}, BAD),
+    "aud-object": ({"aud": {"api": 1}}, {}, BAD),
+    "aud-mixed-list": ({"aud": ["api", 1]}, {}, BAD),
+    "aud-null": ({"aud": None}, {}, BAD),
+    "aud-after-time": ({"aud": "x", "exp": T - 1}, {}, LATE),
+    "aud-form-before-time": ({"aud": 1, "exp": T - 1}, {}, BAD),
+    "no-audience-configured": ({}, {"audiences": frozenset()}, OTHERS),
+    "any-audience": ({"aud": "x"}, {"any_audience": True}, None),
+    "any-audience-of-the-wrong-form": ({"aud": 1}, {"any_audience": True}, BAD),
+    "audience-claim": ({"aud": ABSENT, "client_id": "api"}, {"audience_claim": "client_id"}, None),
+    "audience-claim-missing": ({"client_id": ABSENT}, {"audience_claim": "client_id"}, OTHERS),
+    "audience-claim-of-the-wrong-form": ({"client_id": 1}, {"audience_claim": "client_id"}, BAD),
+    "aud-of-the-wrong-form-beside-the-audience-claim": (
+        {"aud": 1, "client_id": "api"},
+        {"audience_claim": "client_id"},
+        BAD,
+    ),
+}
+
+
+@pytest.mark.parametrize(("claims", "rules", "expected"), OUTCOMES.values(), ids=OUTCOMES)
+def test_outcome(claims: Mapping[str, object], rules: Mapping[str, object], expected: Reason | None) -> None:
+    """Form, lifetime, time and audience are judged in this order, each to the second."""
+    assert outcome(claims, T, rules) == expected
+
+
+def test_time_is_an_argument() -> None:
+    """The same token is early, good and late, by the instant that it is judged at."""
+    claims = {"nbf": T, "iat": T - 10, "exp": T + 10}
+    assert [outcome(claims, now) for now in (T - 0.001, T, T + 9.999, T + 10)] == [EARLY, None, None, LATE]
+
+
+@pytest.mark.parametrize("issuer", [["https://a.test"], {}, 1, None, "", True, ABSENT], ids=str)
+def test_issuer_that_is_no_text(issuer: object) -> None:
+    """An issuer is a text that is not empty."""
+    with pytest.raises(Rejected) as caught:
+        read_issuer(parse_token(mint(iss=issuer)))
+    assert caught.value.reason is BAD
+
+
+def test_issuer_is_read_as_it_is() -> None:
+    """The issuer is returned byte for byte."""
+    assert read_issuer(parse_token(mint(iss="HTTPS://A.test/?#"))) == "HTTPS://A.test/?#"
+
+
+@pytest.mark.parametrize(
+    ("typ", "normal"),
+    [
+        (None, "jwt"),
+        ("JWT", "jwt"),
+        ("at+jwt", "at+jwt"),
+        ("AT+JWT", "at+jwt"),
+        ("application/at+jwt", "at+jwt"),
+        ("Application/AT+JWT", "at+jwt"),
+        ("text/at+jwt", "text/at+jwt"),
+        ("application/x/at+jwt", "application/x/at+jwt"),
+        ("application/application/jwt", "application/application/jwt"),
+        ("", ""),
+        (" jwt", " jwt"),
+    ],
+)
+def test_type(typ: str | None, normal: str) -> None:
+    """The prefix application/ may be left out, once, and case does not count (RFC 7515 section 4.1.9)."""
+    assert normalize_type(typ) == normal
+    token = parse_token(unsigned({"alg": "x"} | ({} if typ is None else {"typ": typ})))
+    check_type(token, frozenset({normal}))
+    with pytest.raises(Rejected) as caught:
+        check_type(token, frozenset({"other"}))
+    assert caught.value.reason is Reason.TYP_NOT_ALLOWED
+
+
+PATHS: dict[str, tuple[str, ...]] = {
+    "sub": ("sub",),
+    "realm_access.roles": ("realm_access", "roles"),
+    "a.b.c": ("a", "b", "c"),
+    '["https://example.com/tenant"]': ("https://example.com/tenant",),
+    '["https://example.com/tenant"].id': ("https://example.com/tenant", "id"),
+    'a["b.c"]["d"]': ("a", "b.c", "d"),
+    r'["\"\\"]': ('"\\',),
+    "urn:a-b/c": ("urn:a-b/c",),
+}
+NO_PATHS = [
+    "",
+    ".",
+    "a.",
+    ".a",
+    "a..b",
+    "a b",
+    'a.["b"]',
+    '["a"]b',
+    '[""]',
+    "[a]",
+    '["a"',
+    'a"',
+    r'["\q"]',
+    r'["\u00e9"]',
+    "https://a/b",
+]
+
+
+@pytest.mark.parametrize(("text", "names"), PATHS.items(), ids=PATHS)
+def test_claim_path(text: str, names: tuple[str, ...]) -> None:
+    """A path is names with dots between, or names in brackets and quotes."""
+    assert ClaimPath.parse(text).names == names
+
+
+@pytest.mark.parametrize("text", NO_PATHS)
+def test_no_claim_path(text: str) -> None:
+    """What can be read in two ways, or in none, is no path."""
+    with pytest.raises(ValueError, match=r"claim path|Invalid"):
+        ClaimPath.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("a", {"b": {"c": 1}}), ("a.b.c", 1), ("a.x", None), ("a.b.c.d", None), ("x", None), ("n", None), ("l.0", None)],
+)
+def test_find_by_path(path: str, value: object) -> None:
+    """A path leads through objects only; what is absent or null is None."""
+    assert ClaimPath.parse(path).find({"a": {"b": {"c": 1}}, "n": None, "l": ["x"]}) == value
+
+
+def test_alias_goes_before_the_path() -> None:
+    """An issuer's own name for a claim is looked up where that issuer keeps it."""
+    rules = ClaimRules(issuer=A, audiences=frozenset({"api"}), aliases={"roles": ClaimPath.parse("realm.roles")})
+    claims = check(signed({"realm": {"roles": ["r"]}, "roles": "of the top"}), rules, T)
+    assert claims.find("roles", ClaimPath(("roles",))) == ["r"]
+    assert claims.find("sub", ClaimPath(("sub",))) == "bob"
+
+
+@pytest.mark.parametrize(
+    ("members", "scopes"),
+    [
+        ({"scope": "a b"}, {"a", "b"}),
+        ({"scope": " a  b "}, {"a", "b"}),
+        ({"scope": "a\tb"}, {"a\tb"}),
+        ({"scope": ["a", "b c"]}, {"a", "b c"}),
+        ({"scp": "a b"}, {"a", "b"}),
+        ({"scp": ["a", "b"]}, {"a", "b"}),
+        ({"scope": "a", "scp": ["b"]}, {"a"}),
+        ({"scope": None, "scp": ["b"]}, set()),
+        ({"scope": ["a", 1]}, set()),
+        ({"scope": {"a": 1}}, set()),
+        ({"scope": ""}, set()),
+        ({}, set()),
+    ],
+    ids=str,
+)
+def test_scopes(members: Mapping[str, object], scopes: set[str]) -> None:
+    """Scopes are words between spaces, or a list of texts; of anything else nothing is granted."""
+    assert claims_of(**members).scopes == scopes
+
+
+def test_subject() -> None:
+    """The subject is the sub claim, or None where a token may do without."""
+    assert claims_of().subject == "bob"
+    lax = ClaimRules(issuer=A, audiences=frozenset({"api"}), required=("exp",))
+    assert check(signed({"sub": ABSENT}), lax, T).subject is None
+
+
+def test_claims_carry_payload_and_audience() -> None:
+    """What was signed, and for whom, goes along with the claims; none of it has a repr."""
+    claims = claims_of(aud=["api", "x"])
+    assert claims.audience == {"api", "x"}
+    assert b'"sub":"bob"' in claims.payload
+    assert "bob" not in repr(claims)
+
+
+# Binding
+
+DER = bytes(range(200))
+PEM = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
+
+
+def pem(der: bytes) -> str:
+    """Write a certificate as Envoy sends it: URL-encoded PEM."""
+    body = base64url.encode(der).decode().replace("-", "+").replace("_", "/")
+    body += "=" * (-len(body) % 4)
+    return quote(PEM.format("\n".join(body[i : i + 64] for i in range(0, len(body), 64))), safe="")
+
+
+THUMBPRINT = base64url.encode(hashlib.sha256(DER).digest()).decode()
+UNREADABLE = {
+    "empty": "",
+    "no-pem": "certificate",
+    "not-base64": quote(PEM.format("A")),
+    "not-ascii": quote(PEM.format("\u2003")),
+    "cut-short": pem(DER)[:-30],
+    "surrogate": "\ud800" + PEM.format("A"),
+}
+
+
+def bound(confirmation: object, certificate: str) -> Reason | None:
+    """Check the binding of a token with that cnf against a peer with that certificate."""
+    try:
+        check_binding(claims_of(cnf=confirmation), certificate)
+    except Rejected as rejected:
+        return rejected.reason
+    return None
+
+
+def test_thumbprint_of_a_certificate() -> None:
+    """The thumbprint is that of the first certificate of a chain, as Envoy encodes it."""
+    assert certificate_thumbprint(pem(DER)) == THUMBPRINT
+    assert certificate_thumbprint(pem(DER) + pem(b"another")) == THUMBPRINT
+
+
+@pytest.mark.parametrize("certificate", UNREADABLE.values(), ids=UNREADABLE)
+def test_certificate_that_cannot_be_read(certificate: str) -> None:
+    """An unreadable certificate has no thumbprint, and proves nothing: not even one that is null."""
+    assert certificate_thumbprint(certificate) is None
+    for claimed in (THUMBPRINT, "", None):
+        assert bound({"x5t#S256": claimed}, certificate) is Reason.TOKEN_BOUND
+
+
+@pytest.mark.parametrize(
+    ("confirmation", "certificate", "expected"),
+    [
+        (ABSENT, "", None),
+        ({"x5t#S256": THUMBPRINT}, pem(DER), None),
+        ({"x5t#S256": THUMBPRINT}, pem(b"another"), Reason.TOKEN_BOUND),
+        ({"x5t#S256": THUMBPRINT + "="}, pem(DER), Reason.TOKEN_BOUND),
+        ({"x5t#S256": [THUMBPRINT]}, pem(DER), Reason.TOKEN_BOUND),
+        ({"x5t#S256": THUMBPRINT, "jkt": "x"}, pem(DER), Reason.TOKEN_BOUND),
+        ({"jkt": THUMBPRINT}, pem(DER), Reason.TOKEN_BOUND),
+        ({"jwk": {}}, pem(DER), Reason.TOKEN_BOUND),
+        ({}, pem(DER), Reason.TOKEN_BOUND),
+        (None, pem(DER), BAD),
+        ([], pem(DER), BAD),
+        (THUMBPRINT, pem(DER), BAD),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_binding(confirmation: object, certificate: str, expected: Reason | None) -> None:
+    """A bound token needs its certificate; a proof that is not checked here is never taken as given."""
+    assert bound(confirmation, certificate) == expected
+
+
+def test_members_with_other_case_do_not_count() -> None:
+    """ISS, Exp and AUD are other claims than iss, exp and aud."""
+    assert outcome({"ISS": B, "Exp": 0, "AUD": "x"}) is None
+    assert outcome({"exp": ABSENT, "EXP": T + 300}) is BAD

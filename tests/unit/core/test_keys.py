@@ -1,0 +1,480 @@
+"""Proves authz.core.keys."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from jwcrypto.jwk import JWK
+
+from authz.core import base64url
+from authz.core.algorithms import ALGORITHMS
+from authz.core.keys import MAX_DOCUMENT_BYTES, MAX_KEYS, Key, KeySet, check_algorithm, check_signature
+from authz.core.reasons import Reason, Rejected
+from authz.core.token import MAX_KID_CHARS, UnverifiedToken, parse_token
+from authz.demo.signing import SigningKey
+from tests.world import A_EC, A_RSA, ABSENT, B_EC, changed, jwks, key_set, mint, signer, unsigned
+
+SECRET = {"kty": "oct", "kid": "secret", "k": base64url.encode(bytes(range(64))).decode()}
+HMAC = {name: {**SECRET, "alg": name} for name in ("HS256", "HS384", "HS512")}
+
+
+def reason(keys: KeySet, token: str, *algorithms: str) -> Reason | None:
+    """Verify *token*, and return why it was refused, or None."""
+    try:
+        keys.verify(parse_token(token), algorithms or ALGORITHMS)
+    except Rejected as rejected:
+        return rejected.reason
+    return None
+
+
+def kids(keys: KeySet) -> list[str | None]:
+    """Return the ids of the usable keys."""
+    return [key.kid for key in keys.keys]
+
+
+def why(keys: KeySet, kid: str | None) -> str:
+    """Return why the key of that id was set aside."""
+    return dict(keys.rejected)[kid]
+
+
+# Reading a set
+
+
+@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - set(HMAC)))
+def test_every_asymmetric_algorithm_verifies(name: str) -> None:
+    """A token signed by another library's key of each algorithm verifies, and gives back what was signed."""
+    key = signer(name, "k")
+    signed = key_set(key).verify(parse_token(mint(key, sub="ann")), [name])
+    assert json.loads(signed.payload) == signed.members
+    assert (signed.members["sub"], signed.key.kid, signed.remembered) == ("ann", "k", False)
+
+
+@pytest.mark.parametrize("name", HMAC)
+def test_every_symmetric_algorithm_verifies(name: str) -> None:
+    """A token under a secret of a local file verifies."""
+    key = SigningKey("secret", name, JWK(**HMAC[name]))
+    assert reason(key_set(HMAC[name], local=True), mint(key), name) is None
+
+
+DOCUMENTS: dict[str, str | bytes] = {
+    "empty": b"",
+    "not-json": b"<html>",
+    "cut-short": jwks(A_RSA)[:-1],
+    "array": b"[]",
+    "no-keys": b"{}",
+    "keys-null": b'{"keys":null}',
+    "keys-object": b'{"keys":{}}',
+    "keys-twice": b'{"keys":[],"keys":[]}',
+    "nan": b'{"keys":[{"kty":"RSA","x":NaN}]}',
+    "too-deep": b'{"keys":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "duplicate-member-in-a-key": b'{"keys":[{"kty":"RSA","kty":"EC"}]}',
+    "too-many-keys": jwks(*[{"kid": str(number)} for number in range(MAX_KEYS + 1)]),
+    "ten-thousand-keys": jwks(*[A_EC] * 10_000),
+    "five-megabytes": b'{"keys":[]' + b" " * 5_000_000 + b"}",
+    "one-byte-too-many": b'{"keys":[]' + b" " * (MAX_DOCUMENT_BYTES - 10) + b"}",
+    "kid-of-64-kib": jwks(A_RSA, {"kid": "k" * 65_536}),
+    "kid-one-too-long": jwks(A_RSA, {"kid": "k" * (MAX_KID_CHARS + 1)}),
+    "surrogate": '{"keys":[]}\ud800',
+}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_unusable_document(document: str | bytes) -> None:
+    """A document that is no key set, or beyond a bound, fails as a whole: the last good one shall stay."""
+    with pytest.raises(ValueError):  # noqa: PT011 - several texts
+        KeySet.from_json(document)
+
+
+def test_document_may_be_text_or_bytes() -> None:
+    """Both forms of one document give equal sets; an empty one is a set."""
+    assert KeySet.from_json(jwks(A_RSA)) == KeySet.from_json(jwks(A_RSA).encode())
+    assert KeySet.from_json('{"keys":[]}').keys == ()
+    assert KeySet.from_json(b'{"keys":[]' + b" " * (MAX_DOCUMENT_BYTES - 11) + b"}").keys == ()
+
+
+def test_bounds_are_the_callers() -> None:
+    """As many keys and bytes as are allowed are allowed."""
+    document = jwks(A_RSA, A_EC)
+    assert KeySet.from_json(document, max_keys=2, max_bytes=len(document)).rejected == []
+    with pytest.raises(ValueError, match="2 keys, at most 1"):
+        KeySet.from_json(document, max_keys=1)
+    with pytest.raises(ValueError, match="bytes, at most"):
+        KeySet.from_json(document, max_bytes=len(document) - 1)
+
+
+ODD_ENTRIES: dict[str, object] = {
+    "text": "string",
+    "null": None,
+    "list": [1],
+    "number": 7,
+    "empty": {},
+    "kid-number": changed(B_EC.public(), {"kid": 5}),
+    "kid-null": changed(B_EC.public(), {"kid": None}),
+    "without-y": changed(B_EC.public(), {"y": ABSENT}),
+    "n-junk": {"kty": "RSA", "n": "####", "e": "AQAB"},
+    "n-number": {"kty": "RSA", "n": 12345, "e": "AQAB"},
+    "off-curve": changed(B_EC.public(), {"y": B_EC.public()["x"]}),
+    "unknown-type": {"kty": "XYZ", "x": "AA"},
+    "unknown-akp": {"kty": "AKP", "alg": "ML-DSA-999", "pub": "AA"},
+    "unknown-alg": changed(B_EC.public(), {"alg": "ES999"}),
+    "unknown-curve": changed(B_EC.public(), {"crv": "P-999"}),
+    "private": changed(B_EC.public(), {"d": "AA"}),
+    "symmetric": SECRET,
+}
+
+
+@pytest.mark.parametrize("entry", ODD_ENTRIES.values(), ids=ODD_ENTRIES)
+def test_one_unfit_key_spoils_no_other(entry: object) -> None:
+    """An unfit entry is set aside and counted; its neighbours on both sides serve."""
+    keys = key_set(A_RSA, entry, A_EC)
+    assert kids(keys) == ["a-rsa", "a-ec"]
+    assert len(keys.rejected) == 1
+    assert reason(keys, mint()) is None
+    assert reason(keys, mint(A_EC)) is None
+
+
+def test_off_curve_is_found_when_the_set_is_read() -> None:
+    """A point that lies on no curve is found out at once, not by the first token."""
+    off = changed(A_EC.public(), {"y": A_EC.public()["x"]})
+    assert why(key_set(off), "a-ec") == "the key's numbers make no key"
+
+
+def test_identical_duplicates_count_once() -> None:
+    """The same key twice is one key; the same key under two ids is two."""
+    assert kids(key_set(A_RSA, A_RSA)) == ["a-rsa"]
+    assert kids(key_set(A_RSA, changed(A_RSA.public(), {"kid": "other"}))) == ["a-rsa", "other"]
+
+
+def test_thumbprint_and_size() -> None:
+    """A key is known by its RFC 7638 thumbprint, its size and what its JWK says."""
+    (key,) = key_set(A_RSA).keys
+    assert key == Key("a-rsa", A_RSA.jwk.thumbprint(), "RSA", None, "RS256", 2048, A_RSA.jwk)
+
+
+# Certificates beside a key
+
+
+def certificate(key: SigningKey) -> bytes:
+    """Make a self-signed certificate of *key*, in DER."""
+    private: Any = key.jwk.get_op_key("sign")  # its stubs allow for a secret
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a.test")])
+    day = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
+    builder = x509.CertificateBuilder(name, name, private.public_key(), 1, day, day + dt.timedelta(days=1))
+    return builder.sign(private, hashes.SHA256() if key.algorithm[0] in "RE" else None).public_bytes(Encoding.DER)
+
+
+def with_chain(*chain: object) -> KeySet:
+    """Read a set of A's two keys, the first of them with an x5c."""
+    return key_set(changed(A_RSA.public(), {"x5c": list(chain)}), A_EC)
+
+
+def encoded(der: bytes) -> str:
+    """Write a certificate as x5c does: in plain base64 (RFC 7517 section 4.7)."""
+    return base64.b64encode(der).decode()
+
+
+@pytest.mark.parametrize("name", ["RS256", "ES256", "ES512"])
+def test_certificate_of_the_same_key(name: str) -> None:
+    """A certificate that holds the key changes nothing."""
+    key = signer(name, "k")
+    assert kids(key_set(changed(key.public(), {"x5c": [encoded(certificate(key))]}))) == ["k"]
+
+
+def test_certificate_of_another_key() -> None:
+    """A key whose certificate holds another one is at odds with itself."""
+    keys = with_chain(encoded(certificate(A_EC)))
+    assert (kids(keys), why(keys, "a-rsa")) == (["a-ec"], "x5c holds another key")
+
+
+GOOD_DER = certificate(A_RSA)
+RSA_ENCRYPTION = bytes.fromhex("06092a864886f70d010101")
+CHAINS: dict[str, list[object]] = {
+    "empty": [],
+    "number": [1],
+    "object": [{}],
+    "not-base64": ["####"],
+    "base64url": [encoded(GOOD_DER).replace("+", "-").replace("/", "_") + "-"],
+    "unicode": ["ü"],
+    "no-certificate": ["AAAA"],
+    "cut-short": [encoded(GOOD_DER[:-1])],
+    "pem": ["-----BEGIN CERTIFICATE-----\n" + encoded(GOOD_DER)],
+    # Neither of what the library raises for these two is a ValueError.
+    "key-of-an-unknown-type": [encoded(GOOD_DER.replace(RSA_ENCRYPTION, RSA_ENCRYPTION[:-1] + b"\x63", 1))],
+    "version-that-does-not-exist": [encoded(GOOD_DER.replace(b"\xa0\3\2\1\2", b"\xa0\3\2\1\5", 1))],
+}
+
+
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
+def test_unreadable_certificate(chain: list[object]) -> None:
+    """A certificate that cannot be read takes its own key with it, and no other."""
+    keys = with_chain(*chain)
+    assert kids(keys) == ["a-ec"]
+    assert why(keys, "a-rsa").startswith("x5c ")
+
+
+def test_chain_that_is_no_list() -> None:
+    """x5c is a list or nothing."""
+    assert (
+        why(key_set(changed(A_RSA.public(), {"x5c": encoded(GOOD_DER)})), "a-rsa")
+        == "x5c is not a list of certificates"
+    )
+
+
+def test_certificate_beside_a_secret() -> None:
+    """A symmetric key has nothing that a certificate could hold."""
+    keys = key_set({**SECRET, "x5c": [encoded(GOOD_DER)]}, A_RSA, local=True)
+    assert kids(keys) == ["a-rsa"]
+
+
+# Choosing a key
+
+PLAIN_RSA = changed(A_RSA.public(), {"alg": ABSENT})
+PLAIN_EC = changed(A_EC.public(), {"alg": ABSENT})
+PLAIN_ED = changed(signer("Ed25519", "ed").public(), {"alg": ABSENT})
+NO_KID = {"kid": ABSENT}
+
+
+def with_kid(key: SigningKey, kid: str) -> dict[str, object]:
+    """Publish *key* under another id."""
+    return changed(key.public(), {"kid": kid})
+
+
+CHOICES: dict[str, tuple[KeySet, str, tuple[str, ...], Reason | None]] = {
+    "kid": (key_set(A_RSA, A_EC), mint(), (), None),
+    "kid-unknown": (key_set(A_RSA), mint(A_EC), (), Reason.KEY_NOT_FOUND),
+    "kid-unknown-of-an-empty-set": (key_set(), mint(), (), Reason.KEY_NOT_FOUND),
+    "kid-in-other-case": (key_set(A_RSA), mint(header={"kid": "A-RSA"}), (), Reason.KEY_NOT_FOUND),
+    "kid-of-a-key-of-another-type": (key_set(A_RSA, A_EC), mint(header={"kid": "a-ec"}), (), Reason.KEY_UNUSABLE),
+    "kid-of-a-key-of-another-alg": (key_set(A_RSA), mint(header={"alg": "RS512"}), (), Reason.KEY_UNUSABLE),
+    "kid-of-an-unfit-key": (key_set(changed(A_RSA.public(), {"use": "enc"})), mint(), (), Reason.KEY_UNUSABLE),
+    "kid-twice-once-unfit": (key_set(A_RSA, changed(A_RSA.public(), {"use": "enc"})), mint(), (), None),
+    "kid-twice-of-two-types": (key_set(A_RSA, with_kid(A_EC, "a-rsa")), mint(), (), None),
+    "kid-twice-of-one-type": (
+        key_set(A_RSA, with_kid(signer("RS256", "r"), "a-rsa")),
+        mint(),
+        (),
+        Reason.KEY_AMBIGUOUS,
+    ),
+    "no-kid-one-key": (key_set(A_RSA), mint(header=NO_KID), (), None),
+    "no-kid-one-key-of-the-alg": (key_set(A_RSA, A_EC), mint(header=NO_KID), (), None),
+    "no-kid-and-the-key-has-none": (key_set(changed(A_RSA.public(), NO_KID)), mint(header=NO_KID), (), None),
+    "kid-but-the-key-has-none": (key_set(changed(A_RSA.public(), NO_KID)), mint(), (), Reason.KEY_NOT_FOUND),
+    "no-kid-two-keys": (key_set(A_RSA, signer("RS256", "r")), mint(header=NO_KID), (), Reason.KEY_AMBIGUOUS),
+    "no-kid-one-key-under-two-ids": (
+        key_set(A_RSA, with_kid(A_RSA, "again")),
+        mint(header=NO_KID),
+        (),
+        Reason.KEY_AMBIGUOUS,
+    ),
+    "no-kid-no-key": (key_set(A_EC), mint(header=NO_KID), (), Reason.KEY_NOT_FOUND),
+    "no-kid-unfit-key": (key_set(A_EC, {"kty": "RSA"}), mint(header=NO_KID), (), Reason.KEY_UNUSABLE),
+    "no-kid-one-unfit": (key_set(A_RSA, {"kty": "RSA"}), mint(header=NO_KID), (), None),
+    "rsa-without-alg-serves-rs256": (key_set(PLAIN_RSA), mint(), ("RS256", "PS256"), None),
+    "rsa-without-alg-serves-the-only-one": (
+        key_set(changed(signer("PS512", "p").public(), {"alg": ABSENT})),
+        mint(signer("PS512", "p")),
+        ("PS512", "ES256"),
+        None,
+    ),
+    "rsa-without-alg-serves-no-other": (
+        key_set(PLAIN_RSA),
+        mint(header={"alg": "PS256"}),
+        ("RS256", "PS256"),
+        Reason.KEY_UNUSABLE,
+    ),
+    "ec-without-alg": (key_set(PLAIN_EC), mint(A_EC), (), None),
+    "ec-without-alg-of-another-curve": (
+        key_set(PLAIN_EC),
+        mint(A_EC, header={"alg": "ES384"}),
+        (),
+        Reason.KEY_UNUSABLE,
+    ),
+    "eddsa-key-is-no-ed25519-key": (
+        key_set(signer("EdDSA", "o")),
+        mint(signer("EdDSA", "o"), header={"alg": "Ed25519"}),
+        (),
+        Reason.KEY_UNUSABLE,
+    ),
+    "hmac-by-the-public-key": (key_set(A_RSA), mint(header={"alg": "HS256"}), (), Reason.KEY_UNUSABLE),
+    "alg-not-allowed-though-the-key-has-it": (key_set(A_RSA), mint(), ("ES256",), Reason.ALG_NOT_ALLOWED),
+    "alg-in-lower-case": (key_set(A_RSA), mint(header={"alg": "rs256"}), (), Reason.ALG_NOT_ALLOWED),
+    "alg-none": (key_set(A_RSA), mint(header={"alg": "none"}), ("none",), Reason.ALG_NOT_ALLOWED),
+    "alg-that-nobody-knows": (
+        key_set(PLAIN_RSA),
+        mint(header={"alg": "XS1"}),
+        ("XS1", "RS256"),
+        Reason.ALG_NOT_ALLOWED,
+    ),
+    "algorithms-with-an-unknown-one": (key_set(PLAIN_RSA), mint(), ("XS1", "RS256"), None),
+    "no-algorithms": (key_set(A_RSA), mint(), ("",), Reason.ALG_NOT_ALLOWED),
+}
+
+
+@pytest.mark.parametrize(("keys", "token", "algorithms", "expected"), CHOICES.values(), ids=CHOICES)
+def test_choice(keys: KeySet, token: str, algorithms: tuple[str, ...], expected: Reason | None) -> None:
+    """Exactly one key may be meant; none is tried in turn."""
+    assert reason(keys, token, *algorithms) == expected
+
+
+@pytest.mark.parametrize(("alg", "serves"), [("EdDSA", True), ("Ed25519", True), ("Ed448", False), ("ES256", False)])
+def test_edwards_key_without_alg_serves_both_of_its_names(alg: str, serves: bool) -> None:  # noqa: FBT001
+    """RFC 9864 gave EdDSA over Ed25519 a second name; a key that names neither serves both."""
+    (key,) = key_set(PLAIN_ED).keys
+    assert key.serves(alg, frozenset(ALGORITHMS)) is serves
+
+
+def test_secret_without_alg_serves_hs256_or_the_only_one() -> None:
+    """A secret that names no algorithm serves the issuer's only one, else HS256, and none that it is too short for."""
+    (long,) = key_set(SECRET, local=True).keys
+    (short,) = key_set({**SECRET, "k": base64url.encode(bytes(range(32))).decode()}, local=True).keys
+    several, only = frozenset({"HS256", "HS512"}), frozenset({"HS512"})
+    assert long.serves("HS256", several)
+    assert not long.serves("HS512", several)
+    assert long.serves("HS512", only)
+    assert not short.serves("HS512", only)
+    assert short.serves("HS256", several)
+
+
+# Blocking
+
+
+@pytest.mark.parametrize("name", ["a-rsa", A_RSA.jwk.thumbprint()], ids=["by-kid", "by-thumbprint"])
+def test_blocked_key(name: str) -> None:
+    """A blocked key is in the set and cannot serve, with a token's kid and without; its neighbours serve on."""
+    keys = key_set(A_RSA, A_EC).block([name, "nobody"])
+    assert reason(keys, mint()) is Reason.KEY_UNUSABLE
+    assert reason(keys, mint(header=NO_KID)) is Reason.KEY_UNUSABLE
+    assert reason(keys, mint(A_EC)) is None
+    assert keys.rejected == [("a-rsa", "blocked by configuration")]
+
+
+def test_blocked_thumbprint_hits_every_id() -> None:
+    """A key that comes back under another id is blocked all the same."""
+    keys = key_set(A_RSA, with_kid(A_RSA, "again")).block([A_RSA.jwk.thumbprint()])
+    assert (keys.keys, len(keys.rejected)) == ((), 2)
+
+
+def test_nothing_to_block() -> None:
+    """Where no key is named the set is the same."""
+    keys = key_set(A_RSA)
+    assert keys.block(["a-ec"]) is keys
+
+
+def test_what_was_set_aside_stays_so() -> None:
+    """Blocking one key forgets no other that was set aside before."""
+    keys = key_set(A_RSA, {"kid": "odd"}).block(["a-rsa"])
+    assert reason(keys, mint(header={"kid": "odd"})) is Reason.KEY_UNUSABLE
+
+
+# The arithmetic
+
+
+def forged(token: str, signature: bytes) -> str:
+    """Put another signature under *token*."""
+    return f"{token.rpartition('.')[0]}.{base64url.encode(signature).decode()}"
+
+
+def halves(r: int, s: int) -> bytes:
+    """Write an ES256 signature."""
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+ES256_TOKEN = mint(A_EC)
+ORDER = ALGORITHMS["ES256"].order or 0
+GENUINE = parse_token(ES256_TOKEN).signature
+R, S = int.from_bytes(GENUINE[:32], "big"), int.from_bytes(GENUINE[32:], "big")
+FORGERIES: dict[str, str] = {
+    "one-bit": forged(ES256_TOKEN, halves(R, S ^ 1)),
+    "zeros": forged(ES256_TOKEN, halves(0, 0)),  # CVE-2022-21449
+    "r-zero": forged(ES256_TOKEN, halves(0, S)),
+    "s-zero": forged(ES256_TOKEN, halves(R, 0)),
+    "r-is-the-order": forged(ES256_TOKEN, halves(ORDER, S)),
+    "s-is-the-order": forged(ES256_TOKEN, halves(R, ORDER)),
+    "both-the-order": forged(ES256_TOKEN, halves(ORDER, ORDER)),
+    "all-ones": forged(ES256_TOKEN, b"\xff" * 64),
+    "one-octet-short": forged(ES256_TOKEN, GENUINE[:-1]),
+    "one-octet-long": forged(ES256_TOKEN, GENUINE + b"\0"),
+    "halves-each-padded": forged(ES256_TOKEN, b"\0" + GENUINE[:32] + b"\0" + GENUINE[32:]),
+    "der": forged(ES256_TOKEN, bytes.fromhex("3006020101020101")),
+    "another-key": forged(ES256_TOKEN, parse_token(mint(B_EC)).signature),
+    "another-payload": ".".join(
+        [ES256_TOKEN.split(".")[0], mint(A_EC, sub="eve").split(".")[1], ES256_TOKEN.split(".")[2]]
+    ),
+    "rsa-zeros": forged(mint(), bytes(256)),
+    "rsa-ones": forged(mint(), b"\xff" * 256),
+    "rsa-short": forged(mint(), parse_token(mint()).signature[:-1]),
+    "rsa-leading-zero": forged(mint(), b"\0" + parse_token(mint()).signature),
+    "rsa-of-another-key": forged(mint(), parse_token(mint(signer("RS256", "r"))).signature),
+    "rsa-of-another-hash": mint(SigningKey("a-rsa", "RS512", A_RSA.jwk), header={"alg": "RS256"}),
+    "rsa-of-another-padding": mint(SigningKey("a-rsa", "PS256", A_RSA.jwk), header={"alg": "RS256"}),
+}
+
+
+@pytest.mark.parametrize("token", FORGERIES.values(), ids=FORGERIES)
+def test_forgery(token: str) -> None:
+    """A signature of the wrong length, out of range or simply wrong is refused, and nothing else is raised."""
+    assert reason(key_set(A_RSA, A_EC), token) is Reason.SIGNATURE_INVALID
+
+
+@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - set(HMAC)))
+def test_every_algorithm_refuses_another_payload(name: str) -> None:
+    """Under every algorithm the signature of one payload does not serve for another."""
+    key = signer(name, "k")
+    mine, theirs = mint(key, sub="ann").split("."), mint(key, sub="eve").split(".")
+    assert reason(key_set(key), ".".join([mine[0], theirs[1], mine[2]])) is Reason.SIGNATURE_INVALID
+
+
+@pytest.mark.parametrize("name", HMAC)
+def test_hmac_refuses_what_is_wrong(name: str) -> None:
+    """A MAC of the right length that is wrong, and one of the wrong length, are refused."""
+    keys = key_set(HMAC[name], local=True)
+    octets = ALGORITHMS[name].signature_bytes or 0
+    for signature in (bytes(octets), bytes(octets - 1), bytes(octets + 1)):
+        assert reason(keys, unsigned({"alg": name, "kid": "secret"}, signature), name) is Reason.SIGNATURE_INVALID
+
+
+def test_arithmetic_says_that_nothing_was_remembered() -> None:
+    """The arithmetic itself always computes."""
+    (key,) = key_set(A_RSA).keys
+    assert check_signature(key, parse_token(mint())) is False
+
+
+def test_arithmetic_is_the_callers() -> None:
+    """A caller that remembers is asked with the chosen key, after the algorithm was judged, and its answer goes on."""
+    asked: list[tuple[str | None, str]] = []
+
+    def remember(key: Key, token: UnverifiedToken) -> bool:
+        asked.append((key.kid, token.alg))
+        return True
+
+    keys = key_set(A_RSA, A_EC)
+    assert keys.verify(parse_token(mint()), ["RS256"], arithmetic=remember).remembered
+    with pytest.raises(Rejected):
+        keys.verify(parse_token(mint()), ["ES256"], arithmetic=remember)
+    with pytest.raises(Rejected):
+        keys.block(["a-rsa"]).verify(parse_token(mint()), ["RS256"], arithmetic=remember)
+    assert asked == [("a-rsa", "RS256")]
+
+
+def test_algorithm_is_compared_character_by_character() -> None:
+    """No other spelling of an allowed algorithm is that algorithm."""
+    for alg in ("rs256", "RS256 ", "RS2５6", "RS25"):
+        with pytest.raises(Rejected) as caught:
+            check_algorithm(parse_token(unsigned({"alg": alg})), frozenset({"RS256", alg}))
+        assert caught.value.reason is Reason.ALG_NOT_ALLOWED
+
+
+def test_secrets_have_no_repr() -> None:
+    """What a log would show of keys and payloads has neither secret nor claim in it."""
+    keys = key_set(HMAC["HS256"], local=True)
+    signed = key_set(A_RSA).verify(parse_token(mint()), ["RS256"])
+    assert HMAC["HS256"]["k"] not in repr(keys)
+    assert "bob" not in repr(signed)

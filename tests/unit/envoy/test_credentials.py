@@ -1,0 +1,80 @@
+"""Proves authz.envoy.credentials: certificates are taken from their files as these are replaced, by real handshakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+
+from authz.envoy.credentials import TlsFiles, make_credentials
+from tests.unit.envoy.asking import told, write_check
+from tests.unit.envoy.serving import SECONDS, code_of, make_server, method
+
+
+class Site:
+    """A server on TLS, the files it follows, and who may call it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = TlsFiles(folder / "tls.crt", folder / "tls.key", folder / "ca.crt")
+        self.authority, self.clients = trustme.CA(), trustme.CA()
+        self.envoy = self.clients.issue_cert("envoy")
+        self.write(self.authority)
+        self.clients.cert_pem.write_to_path(folder / "ca.crt")
+        self.server = make_server()
+        self.port = self.server.listen_tcp("127.0.0.1:0", credentials=make_credentials(self.files))
+        self.server.start()
+
+    def write(self, authority: trustme.CA) -> None:
+        issued = authority.issue_cert("localhost")
+        issued.cert_chain_pems[0].write_to_path(self.files.certificate)
+        issued.private_key_pem.write_to_path(self.files.key)
+
+    def call(self, trusted: trustme.CA, client: trustme.LeafCert | None = None) -> str | grpc.StatusCode:
+        """Check over a new connection; the reason, or the code of a call that failed."""
+        key, chain = (client.private_key_pem.bytes(), client.cert_chain_pems[0].bytes()) if client else (None, None)
+        credentials = grpc.ssl_channel_credentials(trusted.cert_pem.bytes(), key, chain)
+        with grpc.secure_channel(f"localhost:{self.port}", credentials) as channel:
+            try:
+                return str(told(method(channel)(write_check(), timeout=SECONDS)))
+            except grpc.RpcError as error:
+                return code_of(error)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A server that follows its files."""
+    opened = Site(tmp_path)
+    yield opened
+    opened.server.stop(grace=0)
+
+
+def test_client_needs_a_certificate(site: Site) -> None:
+    """With a client CA, whoever has no certificate of it is not even answered."""
+    assert site.call(site.authority, site.envoy) == "token_missing"
+    assert site.call(site.authority) is grpc.StatusCode.UNAVAILABLE
+    assert site.call(site.authority, site.authority.issue_cert("envoy")) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_new_certificate_is_taken_up(site: Site) -> None:
+    """The next handshake uses what stands in the files then."""
+    renewed = trustme.CA()
+    site.write(renewed)
+    assert site.call(renewed, site.envoy) == "token_missing"
+    assert site.call(site.authority, site.envoy) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_broken_files_change_nothing(site: Site) -> None:
+    """A key that is none, and then no key at all: the last good pair serves on."""
+    site.files.key.write_text("not a key")
+    assert site.call(site.authority, site.envoy) == "token_missing"
+    site.files.key.unlink()
+    assert site.call(site.authority, site.envoy) == "token_missing"
+
+
+def test_missing_files_are_an_error_at_the_start(tmp_path: Path) -> None:
+    """Nothing serves without its certificate."""
+    with pytest.raises(FileNotFoundError):
+        make_credentials(TlsFiles(tmp_path / "none.crt", tmp_path / "none.key"))

@@ -1,0 +1,1 @@
+"""Proofs of the feeds, without sockets: time goes when a test lets it go."""

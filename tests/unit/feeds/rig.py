@@ -1,0 +1,156 @@
+"""One feed under a fake clock, with an issuer that answers as told and counts what it is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry
+
+from authz.core.keys import KeySet
+from authz.demo.signing import SigningKey
+from authz.feeds.cache import KeyCache
+from authz.feeds.failure import RefreshError
+from authz.feeds.fetch import Answer
+from authz.feeds.jwks import KeyFeed, Runtime, Schedule
+from authz.feeds.sources import DiscoverySource, DiscoveryTimes, KeySource, Reader, UrlSource
+from authz.telemetry.keys import KeyMetrics, Refresh
+from tests.fakes.clock import FakeClock
+
+ISSUER = "https://a.test"
+DISCOVERY = f"{ISSUER}/.well-known/openid-configuration"
+JWKS = f"{ISSUER}/keys"
+
+K1, K2, K3 = (SigningKey.create("ES256", kid=f"k{number}") for number in (1, 2, 3))
+
+Behaviour = Callable[[Mapping[str, str]], Answer]
+
+
+def document(*keys: SigningKey | object) -> bytes:
+    """Write a JWK Set; whatever is no SigningKey stands there as it is."""
+    return json.dumps({"keys": [key.public() if isinstance(key, SigningKey) else key for key in keys]}).encode()
+
+
+def answer(body: bytes, **headers: str) -> Behaviour:
+    """Answer 200 with *body*; in names of headers `_` stands for a hyphen."""
+    spelled = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda _: Answer(200, spelled, body)
+
+
+def publish(*keys: SigningKey | object, **headers: str) -> Behaviour:
+    """Answer with a JWK Set."""
+    return answer(document(*keys), **headers)
+
+
+def discover(uri: str = JWKS, issuer: str = ISSUER) -> Behaviour:
+    """Answer with a discovery document."""
+    return answer(json.dumps({"issuer": issuer, "jwks_uri": uri}).encode())
+
+
+def fail(result: Refresh = Refresh.STATUS, *, wait: float | None = None) -> Behaviour:
+    """Fail as a fetch does."""
+
+    def behave(_: Mapping[str, str]) -> Answer:
+        raise RefreshError(result, "no", wait=wait)
+
+    return behave
+
+
+@dataclass
+class Site:
+    """What stands at which URL; `asked` has every request with its time and headers."""
+
+    clock: FakeClock
+    at: dict[str, Behaviour] = field(default_factory=dict)
+    asked: list[tuple[float, str, Mapping[str, str]]] = field(default_factory=list)
+
+    def get(self, url: str, headers: Mapping[str, str]) -> Answer:
+        self.asked.append((self.clock.monotonic(), url, dict(headers)))
+        return self.at.get(url, fail(Refresh.UNREACHABLE))(headers)
+
+    def times(self, url: str = JWKS) -> list[float]:
+        """When *url* was asked for."""
+        return [at for at, asked, _ in self.asked if asked == url]
+
+
+class Rig:
+    """A feed, its issuer, and what it publishes.
+
+    `hold` keeps flights in the air until `land()`; without `threads` none can start.
+    """
+
+    def __init__(
+        self,
+        *,
+        schedule: Schedule | None = None,
+        discovery: bool = False,
+        blocked: tuple[str, ...] = (),
+        cache: Callable[[FakeClock], KeyCache] | None = None,
+        clock: FakeClock | None = None,
+        jitter: Callable[[], float] = lambda: 0.5,
+    ) -> None:
+        self.clock = clock or FakeClock()
+        self.site = Site(self.clock, {DISCOVERY: discover(), JWKS: publish(K1)})
+        self.published: list[KeySet | None] = []
+        self.registry = CollectorRegistry()
+        self.hold = False
+        self.threads = True
+        self._air: list[Callable[[], None]] = []
+        schedule = schedule or Schedule()
+        reader = Reader(blocked=blocked)
+        times = DiscoveryTimes(
+            every=schedule.max_interval, search_every=schedule.min_interval, trust_for=schedule.max_stale
+        )
+        source: KeySource = (
+            DiscoverySource(
+                self.site.get, DISCOVERY, reader, issuer=ISSUER, times=times, monotonic=self.clock.monotonic
+            )
+            if discovery
+            else UrlSource(self.site.get, JWKS, reader)
+        )
+        self.feed = KeyFeed(
+            "a",
+            source,
+            schedule=schedule,
+            publish=self.published.append,
+            runtime=Runtime(monotonic=self.clock.monotonic, now=self.clock.time, jitter=jitter, fly=self._fly),
+            metrics=KeyMetrics(self.registry).of("a"),
+            cache=cache(self.clock) if cache is not None else None,
+        )
+
+    def _fly(self, refresh: Callable[[], None]) -> None:
+        if not self.threads:
+            raise RuntimeError("can't start new thread")
+        if self.hold:
+            self._air.append(refresh)
+        else:
+            refresh()
+
+    def land(self) -> None:
+        """Let the flights end that are in the air."""
+        air, self._air = self._air, []
+        for refresh in air:
+            refresh()
+
+    def run(self, seconds: float = 0.0) -> None:
+        """Let time go by, with every step at the moment it is due."""
+        end = self.clock.monotonic() + seconds
+        while (due := self.feed.due()) <= end:
+            self.clock.advance(max(0.0, due - self.clock.monotonic()))
+            self.feed.step()
+        self.clock.advance(end - self.clock.monotonic())
+
+    @property
+    def kids(self) -> set[str | None] | None:
+        """The key ids that are served; None where there are no keys to serve."""
+        current = self.published[-1] if self.published else None
+        return None if current is None else {key.kid for key in current.keys}
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """One number of the feed's."""
+        return self.registry.get_sample_value(name, {"issuer": "a", **labels})
+
+    def refreshes(self, result: Refresh) -> float | None:
+        """How many refreshes ended so."""
+        return self.metric("authz_keys_refresh_total", result=result.value)

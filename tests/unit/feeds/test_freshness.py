@@ -1,0 +1,58 @@
+"""Proves how the words of an answer are read (RFC 9111, RFC 9110)."""
+
+from __future__ import annotations
+
+import pytest
+
+from authz.feeds.freshness import fresh_for, retry_after
+
+NOON = "Sat, 01 Jan 2028 12:00:00 GMT"
+LATER = "Sat, 01 Jan 2028 12:10:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"cache-control": "public"}, None),
+        ({"cache-control": "max-age=300"}, 300),
+        ({"cache-control": 'Public, MAX-AGE = "300"'}, 300),
+        ({"cache-control": "max-age=300", "age": "100"}, 200),
+        ({"cache-control": "max-age=300", "age": "400"}, 0),
+        ({"cache-control": "max-age=300", "age": "soon"}, 300),
+        ({"cache-control": "s-maxage=300"}, 300),
+        ({"cache-control": "s-maxage=10, max-age=300"}, 300),
+        ({"cache-control": "max-age=300, no-cache"}, 0),
+        ({"cache-control": "no-store"}, 0),
+        ({"cache-control": "max-age=-1"}, 0),
+        ({"cache-control": "max-age=x"}, 0),
+        ({"cache-control": "max-age=99999999999999"}, 99_999_999_999_999),
+        ({"cache-control": "max-age=1", "expires": LATER, "date": NOON}, 1),
+        ({"expires": LATER, "date": NOON}, 600),
+        ({"expires": LATER, "date": NOON, "age": "60"}, 540),
+        ({"expires": NOON, "date": LATER}, 0),
+        ({"expires": "0", "date": NOON}, 0),
+        ({"expires": LATER}, 0),
+        ({"expires": "Sat, 01 Jan 99999 12:00:00 GMT", "date": NOON}, 0),
+    ],
+)
+def test_fresh_for(headers: dict[str, str], seconds: float | None) -> None:
+    """Each word, and what it counts against the others."""
+    assert fresh_for(headers) == seconds
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "120"}, 120),
+        ({"retry-after": LATER, "date": NOON}, 600),
+        ({"retry-after": LATER}, 1_830_341_400 - 1_830_341_000),
+        ({"retry-after": NOON, "date": LATER}, 0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-5"}, None),
+    ],
+)
+def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    """Seconds, or an instant by the server's own clock, by ours only where it does not tell."""
+    assert retry_after(headers, now=1_830_341_000) == seconds

@@ -1,0 +1,153 @@
+"""Proves authz.feeds.issuers: what a new configuration keeps, and what it must not keep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from authz.config.build import build_snapshot
+from authz.config.load import parse
+from authz.core.authorize import authorize
+from authz.core.decision import Decision
+from authz.core.keys import Key, check_signature
+from authz.core.reasons import Reason
+from authz.core.token import UnverifiedToken
+from authz.demo.signing import SigningKey
+from authz.feeds.issuers import IssuerFeeds
+from authz.feeds.jwks import Runtime
+from authz.feeds.scheduler import Scheduler
+from authz.feeds.store import Store
+from authz.feeds.usage import Usage
+from authz.telemetry.keys import KeyMetrics
+from tests.fakes.clock import FakeClock
+from tests.world import A_EC, A_RSA, B_EC, A, B, ask, mint
+
+CONFIG = """
+version: 1
+issuers:
+  a: {{issuer: "{a}", audiences: [api], leeway: 0s, jwks_file: "{folder}/a.json"{more}}}
+  {other}
+rules: [{{name: items, match: {{paths: ["/**"]}}}}]
+"""
+
+
+class House:
+    """All feeds of one sidecar, on key files in *folder*, stepped by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = FakeClock()
+        self.publish("a", A_RSA, A_EC)
+        self.publish("b", B_EC)
+        config = parse(self.text(), file="authz.yaml")
+        self.store = Store(build_snapshot(config, verify=verify))
+        self.scheduler = Scheduler(monotonic=self.clock.monotonic)
+        self.feeds = IssuerFeeds(
+            store=self.store,
+            scheduler=self.scheduler,
+            runtime=Runtime(
+                monotonic=self.clock.monotonic, now=self.clock.time, jitter=lambda: 0.5, fly=lambda refresh: refresh()
+            ),
+            usage=Usage(self.clock.time),
+            metrics=KeyMetrics(CollectorRegistry()),
+        )
+        self.feeds.follow(config, self.store.current())
+        self.step()
+
+    def text(self, more: str = "", other: str = "") -> str:
+        return CONFIG.format(a=A, folder=self.folder, more=more, other=other)
+
+    def publish(self, name: str, *keys: SigningKey) -> None:
+        (self.folder / f"{name}.json").write_text(json.dumps({"keys": [key.public() for key in keys]}))
+
+    def follow(self, more: str = "", other: str = "") -> None:
+        config = parse(self.text(more, other), file="authz.yaml")
+        self.feeds.follow(config, build_snapshot(config, verify=verify))
+
+    def step(self) -> None:
+        for feed in self.scheduler.feeds.values():
+            feed.step()
+
+    def decide(self, token: str) -> Decision:
+        return authorize(ask(token), self.store.current(), self.clock.time())
+
+
+def verify(_issuer: str, key: Key, token: UnverifiedToken) -> bool:
+    """Remember nothing."""
+    return check_signature(key, token)
+
+
+OTHER = 'b: {{issuer: "{b}", audiences: [api], jwks_file: "{folder}/b.json"}}'
+
+
+def test_keys_stay_where_only_judgement_changed(tmp_path: Path) -> None:
+    """A new leeway needs no new keys: the feed runs on, and no request is refused for want of keys."""
+    house = House(tmp_path)
+    feed = house.scheduler.feeds["a"]
+    house.follow(more=", max_lifetime: 1h")
+    assert house.scheduler.feeds["a"] is feed
+    assert house.decide(mint()).reason is Reason.AUTHENTICATED
+
+
+def test_blocked_key_is_out_with_the_new_configuration(tmp_path: Path) -> None:
+    """From the swap on, before any refresh; the other key of the issuer serves on."""
+    house = House(tmp_path)
+    house.follow(more=f", blocked_keys: [{A_RSA.kid}]")
+    assert house.decide(mint()).reason is Reason.KEY_UNUSABLE
+    assert house.decide(mint(A_EC)).reason is Reason.AUTHENTICATED
+
+
+def test_key_that_is_unblocked_serves_again_at_once(tmp_path: Path) -> None:
+    """The document is kept as it was published."""
+    house = House(tmp_path)
+    house.follow(more=f", blocked_keys: [{A_RSA.kid}]")
+    house.follow()
+    assert house.decide(mint()).reason is Reason.AUTHENTICATED
+
+
+def test_keys_from_elsewhere_are_not_kept(tmp_path: Path) -> None:
+    """Keys that another file vouched for are gone until the new one is read."""
+    house = House(tmp_path)
+    text = house.text().replace("/a.json", "/b.json")
+    config = parse(text, file="authz.yaml")
+    house.feeds.follow(config, build_snapshot(config, verify=verify))
+    assert house.decide(mint()).reason is Reason.KEYS_UNAVAILABLE
+    house.step()
+    assert house.decide(mint()).reason is Reason.KEY_NOT_FOUND
+
+
+def test_retired_feed_publishes_nothing(tmp_path: Path) -> None:
+    """A refresh that was under way at the reload cannot bring back what the new configuration blocks."""
+    house = House(tmp_path)
+    old = house.scheduler.feeds["a"]
+    house.follow(more=f", blocked_keys: [{A_RSA.kid}]")
+    house.publish("a", A_RSA)
+    house.clock.advance(60)
+    old.step()
+    assert house.decide(mint()).reason is Reason.KEY_UNUSABLE
+
+
+def test_issuer_that_is_new_or_gone(tmp_path: Path) -> None:
+    """A new issuer is fed from its first step on, one that is gone is not trusted, and the other is not touched."""
+    house = House(tmp_path)
+    house.follow(other=OTHER.format(b=B, folder=tmp_path))
+    token = mint(B_EC, iss=B)
+    assert house.decide(token).reason is Reason.KEYS_UNAVAILABLE
+    house.step()
+    assert house.decide(token).reason is Reason.AUTHENTICATED
+    assert house.decide(mint()).reason is Reason.AUTHENTICATED
+    house.follow()
+    assert house.decide(token).reason is Reason.ISSUER_UNKNOWN
+    assert house.decide(mint()).reason is Reason.AUTHENTICATED
+
+
+def test_readiness_names_required_issuers_without_keys(tmp_path: Path) -> None:
+    """An issuer that is not required is never waited for."""
+    house = House(tmp_path)
+    assert house.feeds.waiting_for() == []
+    house.follow(other=OTHER.format(b=B, folder=tmp_path))
+    assert house.feeds.waiting_for() == ["b"]
+    house.follow(other=OTHER.format(b=B, folder=tmp_path).replace("audiences", "required: false, audiences"))
+    assert house.feeds.waiting_for() == []

@@ -1,0 +1,431 @@
+"""Proves the engine under a fake clock: when it refreshes, what it keeps, when it gives up."""
+
+from __future__ import annotations
+
+import json
+import logging
+from itertools import pairwise
+
+import pytest
+
+from authz.feeds.fetch import Answer
+from authz.feeds.jwks import Schedule
+from authz.telemetry.keys import Refresh
+from tests.unit.feeds.rig import JWKS, K1, K2, K3, Rig, answer, document, fail, publish
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+def test_first_keys_are_fetched_at_once() -> None:
+    """A cold feed is due immediately, publishes what it gets, and has had keys from then on."""
+    rig = Rig()
+    assert not rig.feed.has_had_keys.is_set()
+    rig.run()
+    assert rig.kids == {"k1"}
+    assert rig.feed.has_had_keys.is_set()
+    assert rig.metric("authz_keys_count") == 1
+    assert rig.metric("authz_keys_last_success_timestamp_seconds") == rig.clock.time()
+
+
+def test_cold_start_without_issuer_serves_nothing() -> None:
+    """E01: while the issuer is down there are no keys, built-in or other; the first good answer brings them."""
+    rig = Rig()
+    rig.site.at[JWKS] = fail(Refresh.UNREACHABLE)
+    rig.run(HOUR)
+    assert rig.published == []
+    assert not rig.feed.has_had_keys.is_set()
+    rig.site.at[JWKS] = publish(K1)
+    rig.run(60)
+    assert rig.kids == {"k1"}
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "earliest", "latest"),
+    [
+        ("max-age=600", 450, 570),
+        ("max-age=1", 60, 75),
+        ("no-cache", 60, 75),
+        ("max-age=999999999999", 2700, 3420),
+        ("", 450, 570),
+    ],
+)
+@pytest.mark.parametrize("jitter", [0.0, 1.0])
+def test_refresh_comes_before_expiry(cache_control: str, earliest: float, latest: float, jitter: float) -> None:
+    """The next fetch lies between 75 and 95 % of the clamped lifetime, and never below the shortest interval."""
+    rig = Rig(jitter=lambda: jitter)
+    rig.site.at[JWKS] = publish(K1, cache_control=cache_control) if cache_control else publish(K1)
+    rig.run(HOUR)
+    first, second, *_ = rig.site.times()
+    assert second - first == pytest.approx(latest if jitter else earliest)
+
+
+def test_longest_interval_is_never_exceeded() -> None:
+    """Jitter does not reach beyond the longest interval, also where it equals the shortest."""
+    schedule = Schedule(interval=60, min_interval=60, max_interval=60)
+    assert schedule.pause_after_success(None, 1.0) == 60
+
+
+def test_not_modified_renews() -> None:
+    """A 304 to our ETag counts as a success: keys serve on beyond `max_stale` without a new document."""
+    rig = Rig()
+
+    def behave(headers: object) -> Answer:
+        assert isinstance(headers, dict)
+        if headers.get("if-none-match") == '"1"':
+            return Answer(304, {}, b"")
+        return Answer(200, {"etag": '"1"'}, document(K1))
+
+    rig.site.at[JWKS] = behave
+    rig.run(2 * DAY)
+    assert [keys and len(keys.keys) for keys in rig.published] == [1]
+    assert rig.refreshes(Refresh.UPDATED) == 1
+    assert (rig.refreshes(Refresh.NOT_MODIFIED) or 0) > 100
+
+
+def test_keys_withdrawn_for_age_come_back_with_a_304() -> None:
+    """After `max_stale` and an outage, "not modified" is enough to serve the keys again."""
+    rig = Rig()
+    rig.site.at[JWKS] = publish(K1, etag='"1"')
+    rig.run()
+    rig.site.at[JWKS] = fail()
+    rig.run(DAY + 60)
+    assert rig.kids is None
+    rig.site.at[JWKS] = lambda headers: Answer(304, {}, b"")
+    rig.run(120)
+    assert rig.kids == {"k1"}
+
+
+def test_outage_keys_serve_until_max_stale_exactly() -> None:
+    """E20: last good keys go at the very second of `max_stale`, and come back without a restart."""
+    rig = Rig()
+    rig.run()
+    rig.site.at[JWKS] = fail(Refresh.UNREACHABLE)
+    rig.run(DAY - 0.001)
+    assert rig.kids == {"k1"}
+    rig.run(0.001)
+    assert rig.kids is None
+    assert rig.metric("authz_keys_count") == 0
+    rig.site.at[JWKS] = publish(K1)
+    rig.run(60)
+    assert rig.kids == {"k1"}
+    assert rig.metric("authz_keys_count") == 1
+
+
+def test_storm_of_errors_is_met_with_backoff() -> None:
+    """E09: ten minutes of 500 cost at most 1 + 2 + 4 + ... + 60 + 60 seconds apart, halved by jitter at most."""
+    rig = Rig(jitter=lambda: 0.0)
+    rig.run()
+    rig.site.at[JWKS] = fail()
+    rig.run(HOUR)
+    storm = [at for at in rig.site.times()[1:] if at - rig.site.times()[1] <= 600]
+    gaps = [later - earlier for earlier, later in pairwise(storm)]
+    assert gaps[:7] == pytest.approx([0.5, 1, 2, 4, 8, 16, 30])
+    assert gaps[7:] == pytest.approx([30] * len(gaps[7:]))
+    assert rig.kids == {"k1"}
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(120, 120), (HOUR, HOUR), (7 * DAY, HOUR)])
+def test_retry_after_is_honoured(asked: float, kept: float) -> None:
+    """E09: an issuer that asks to be left alone is, for the longest interval at most, by unknown key ids too."""
+    rig = Rig()
+    rig.run()
+    rig.site.at[JWKS] = fail(wait=asked)
+    rig.run(570)
+    failed = rig.site.times()[-1]
+    while rig.clock.monotonic() < failed + kept - 1:
+        rig.run(1)
+        rig.feed.find_unknown_key()
+    assert rig.site.times()[-1] == failed
+    rig.site.at[JWKS] = publish(K1)
+    rig.run(2)
+    assert rig.site.times()[-1] == pytest.approx(failed + kept)
+
+
+def test_retry_after_never_costs_the_keys() -> None:
+    """The wish to be left alone ends where the keys would be withdrawn."""
+    rig = Rig(schedule=Schedule(max_stale=900))
+    rig.run()
+    rig.site.at[JWKS] = fail(wait=HOUR)
+    rig.run(580)
+    rig.site.at[JWKS] = publish(K1)
+    rig.run(330)
+    assert rig.site.times()[-1] <= rig.site.times()[0] + 900
+    assert rig.kids == {"k1"}
+
+
+BAD_DOCUMENTS = {
+    "html": b"<!doctype html>",
+    "truncated": document(K2)[:-3],
+    "empty object": b"{}",
+    "keys is an object": b'{"keys": {}}',
+    "keys is null": b'{"keys": null}',
+    "no keys": b'{"keys": []}',
+    "NaN": b'{"keys": [], "x": NaN}',
+    "deep": b'{"keys": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "duplicate keys": b'{"keys": [], ' + document(K2)[1:],
+    "empty": b"",
+    "not UTF-8": b'{"keys": ["\xff"]}',
+    "10,000 keys": json.dumps({"keys": [K2.public()] * 10_000}).encode(),
+    "5 MB": document(K2) + b" " * 5_000_000,
+    "long kid": document({**K2.public(), "kid": "k" * 65_536}),
+    "all rejected": document({**K2.public(), "crv": "P-257"}),
+    "all private": document(json.loads(K2.jwk.export_private())),
+}
+
+
+@pytest.mark.parametrize("body", BAD_DOCUMENTS.values(), ids=BAD_DOCUMENTS)
+def test_bad_document_never_replaces_good_keys(body: bytes) -> None:
+    """E10, C15: refused and counted, and the last good keys serve on."""
+    rig = Rig()
+    rig.run()
+    rig.site.at[JWKS] = answer(body)
+    rig.run(570)
+    assert rig.kids == {"k1"}
+    assert (rig.refreshes(Refresh.JWKS_REJECTED) or 0) >= 1
+    assert len(rig.published) == 1
+
+
+def test_removed_key_goes_with_the_next_set() -> None:
+    """E12: a key that is not in the next accepted set is not served from then on."""
+    rig = Rig()
+    rig.site.at[JWKS] = publish(K1, K2)
+    rig.run()
+    rig.site.at[JWKS] = publish(K2)
+    rig.run(570)
+    assert rig.kids == {"k2"}
+
+
+def test_same_kid_with_new_material_replaces() -> None:
+    """A key id that returns with another key means the other key."""
+    rig = Rig()
+    rig.run()
+    rig.site.at[JWKS] = publish({**K2.public(), "kid": "k1"})
+    rig.run(570)
+    keys = rig.published[-1]
+    assert keys is not None
+    assert [(key.kid, key.thumbprint) for key in keys.keys] == [("k1", K2.jwk.thumbprint())]
+
+
+def test_unknown_key_is_fetched_at_once() -> None:
+    """E13: the first unknown key id starts a refresh; whoever asks meanwhile shares its flight."""
+    rig = Rig()
+    rig.run()
+    rig.site.at[JWKS] = publish(K1, K2)
+    rig.hold = True
+    flights = {rig.feed.find_unknown_key() for _ in range(1000)}
+    (flight,) = flights
+    assert flight is not None
+    assert not flight.wait(0)
+    rig.land()
+    assert flight.wait(0)
+    assert rig.kids == {"k1", "k2"}
+    assert len(rig.site.times()) == 2
+
+
+def test_a_flight_that_just_ended_is_shared_too() -> None:
+    """Whoever decided on the snapshot before the flight ended looks again, and is not told that the key is unknown."""
+    rig = Rig()
+    rig.run()
+    first = rig.feed.find_unknown_key()
+    rig.run(0.5)
+    assert rig.feed.find_unknown_key() is first
+    rig.run(1.0)
+    assert rig.feed.find_unknown_key() is None
+
+
+def test_flood_of_unknown_keys_costs_one_fetch_a_cooldown() -> None:
+    """E14: an hour of 100 unknown key ids a second costs 120 fetches and the scheduled ones; good keys stay."""
+    rig = Rig()
+    rig.run()
+    for _ in range(36_000):
+        rig.feed.find_unknown_key()
+        rig.run(0.1)
+    times = rig.site.times()
+    assert len(times) <= 1 + HOUR / 30 + 10
+    assert rig.kids == {"k1"}
+    assert len(rig.published) == 1
+    assert rig.metric("authz_keys_unknown_kid_total") == 36_000
+
+
+def test_unknown_keys_do_not_hasten_a_failing_issuer() -> None:
+    """While refreshes fail, no two attempts lie closer than the back-off or the cool-down."""
+    rig = Rig(jitter=lambda: 1.0)
+    rig.run()
+    rig.site.at[JWKS] = fail()
+    rig.feed.find_unknown_key()
+    rig.run(600)
+    for _ in range(6_000):
+        rig.feed.find_unknown_key()
+        rig.run(0.1)
+    late = [at for at in rig.site.times() if at > rig.clock.monotonic() - 600]
+    assert min(later - earlier for earlier, later in pairwise(late)) >= 30 - 0.2
+
+
+def test_cooldown_counts_attempts() -> None:
+    """A refresh that failed uses the budget up as well."""
+    rig = Rig()
+    rig.run(1)
+    rig.site.at[JWKS] = fail()
+    assert rig.feed.find_unknown_key() is not None
+    rig.site.at[JWKS] = publish(K1, K2)
+    asked = len(rig.site.times())
+    rig.run(0.4)
+    rig.feed.find_unknown_key()
+    assert len(rig.site.times()) == asked
+
+
+def test_flapping_sets_are_followed_and_counted() -> None:
+    """E17: decisions follow the latest accepted set, never a union; the return of an old set is counted."""
+    rig = Rig()
+    for turn in range(6):
+        rig.site.at[JWKS] = publish(K1 if turn % 2 == 0 else K2)
+        rig.run(600)
+        assert rig.kids == {"k1" if turn % 2 == 0 else "k2"}
+    assert rig.metric("authz_keys_jwks_flap_total") == 4
+    assert rig.feed.history.flaps == 4
+
+
+def test_honest_rotation_is_no_flap() -> None:
+    """Sets that move on are no flap."""
+    rig = Rig()
+    for keys in ((K1,), (K1, K2), (K2,), (K2, K3), (K3,)):
+        rig.site.at[JWKS] = publish(*keys)
+        rig.run(600)
+    assert rig.metric("authz_keys_jwks_flap_total") == 0
+
+
+@pytest.mark.parametrize("jump", [HOUR, -2 * HOUR, 25 * HOUR])
+def test_wall_clock_jumps_are_not_noticed(jump: float) -> None:
+    """E19: a jump causes no refresh, ends no cool-down and withdraws nothing."""
+    rig = Rig()
+    rig.run()
+    rig.feed.find_unknown_key()
+    fetches = len(rig.site.times())
+    rig.clock.jump(jump)
+    rig.run(20)
+    rig.feed.find_unknown_key()
+    assert len(rig.site.times()) == fetches
+    assert rig.kids == {"k1"}
+    rig.site.at[JWKS] = fail()
+    rig.run(DAY - 21)
+    assert rig.kids == {"k1"}
+    rig.run(2)
+    assert rig.kids is None
+
+
+def test_withdrawal_does_not_wait_for_a_hanging_refresh() -> None:
+    """Keys go at `max_stale` also while a refresh is in the air; if it succeeds, they are back."""
+    rig = Rig(schedule=Schedule(max_stale=520))
+    rig.run()
+    rig.hold = True
+    rig.run(519)
+    assert rig.feed.state().refreshing
+    assert rig.kids == {"k1"}
+    rig.run(1)
+    assert rig.kids is None
+    rig.land()
+    assert rig.kids == {"k1"}
+
+
+def test_retired_feed_publishes_nothing() -> None:
+    """After a reload a refresh of the old configuration, still in the air, changes nothing."""
+    rig = Rig()
+    rig.run()
+    rig.site.at[JWKS] = publish(K2)
+    rig.hold = True
+    rig.feed.find_unknown_key()
+    rig.feed.retire()
+    rig.land()
+    assert rig.kids == {"k1"}
+    assert rig.feed.due() == float("inf")
+    assert rig.feed.find_unknown_key() is not None  # the flight that just ended
+    rig.clock.advance(60)
+    assert rig.feed.find_unknown_key() is None
+
+
+def test_every_flight_ends() -> None:
+    """Where no thread can be had, whoever waits is released, and the next attempt comes after a back-off."""
+    rig = Rig()
+    rig.run()
+    rig.threads = False
+    flight = rig.feed.find_unknown_key()
+    assert flight is not None
+    assert flight.wait(0)
+    assert rig.refreshes(Refresh.INTERNAL_ERROR) == 1
+    rig.threads = True
+    rig.site.at[JWKS] = publish(K2)
+    rig.run(1)
+    assert rig.kids == {"k2"}
+
+
+def test_a_source_that_breaks_does_not_end_the_feed() -> None:
+    """A bug in a source is a failed refresh like any other."""
+    rig = Rig()
+
+    def broken(_: object) -> Answer:
+        raise ZeroDivisionError
+
+    rig.site.at[JWKS] = broken
+    rig.run()
+    assert rig.refreshes(Refresh.INTERNAL_ERROR) == 1
+    rig.site.at[JWKS] = publish(K1)
+    rig.run(1)
+    assert rig.kids == {"k1"}
+
+
+def test_blocked_keys_are_set_aside() -> None:
+    """What the operator blocked is never served, whatever the issuer publishes; the other keys are."""
+    rig = Rig(blocked=("k1", K3.jwk.thumbprint()))
+    rig.site.at[JWKS] = publish(K1, K2, K3)
+    rig.run()
+    assert rig.kids == {"k2"}
+    assert rig.metric("authz_keys_rejected_count") == 2
+
+
+def test_private_keys_raise_an_alarm(caplog: pytest.LogCaptureFixture) -> None:
+    """C11: a published private key is set aside, counted and shouted about; the others serve."""
+    rig = Rig()
+    private = {**json.loads(K2.jwk.export_private()), "kid": "leaked"}
+    symmetric = {"kty": "oct", "k": "A" * 43, "kid": "shared"}
+    rig.site.at[JWKS] = publish(K1, private, symmetric)
+    with caplog.at_level(logging.INFO):
+        rig.run()
+    assert rig.kids == {"k1"}
+    assert rig.metric("authz_keys_secrets_published") == 2
+    assert any(record.levelno == logging.ERROR and "publishes secrets" in record.message for record in caplog.records)
+
+
+def test_log_tells_what_happened_and_repeats_nothing_raw(caplog: pytest.LogCaptureFixture) -> None:
+    """Appeared, vanished, set aside, failed with cause; key ids of the issuer's making are escaped and cut."""
+    rig = Rig()
+    evil = "\x1b[2J\nlevel=info msg=forged " + "k" * 900
+    rig.site.at[JWKS] = publish({**K1.public(), "kid": evil}, {**K2.public(), "kid": evil, "use": "enc"})
+    with caplog.at_level(logging.INFO):
+        rig.run()
+        rig.site.at[JWKS] = publish(K3)
+        rig.run(570)
+        rig.site.at[JWKS] = fail(Refresh.TIMEOUT)
+        rig.run(600)
+    text = [record.getMessage() for record in caplog.records]
+    for wanted in ("key appeared at a: kid", "key set aside at a: kid", "key vanished at a: kid", "(timeout)"):
+        assert any(wanted in line for line in text)
+    assert all(line.isprintable() and len(line) < 400 for line in text)
+
+
+def test_state_tells_everything() -> None:
+    """What `authz keys` shows is what happened."""
+    rig = Rig(jitter=lambda: 0.0)
+    rig.run()
+    wall = rig.clock.time()
+    rig.site.at[JWKS] = fail(Refresh.TLS)
+    rig.run(450)
+    rig.feed.find_unknown_key()
+    state = rig.feed.state()
+    assert (state.serving, state.refreshing, state.unknown_kids) == (True, False, 1)
+    assert state.last_success == wall
+    assert state.age == pytest.approx(450)
+    assert state.stale_in == pytest.approx(DAY - 450)
+    assert state.last_failure is not None
+    assert state.last_failure.result is Refresh.TLS
+    assert state.next_refresh_in == pytest.approx(0.5)

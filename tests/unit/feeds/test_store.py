@@ -1,0 +1,25 @@
+"""Proves that keys are swapped in whole, and only for issuers that are trusted."""
+
+from __future__ import annotations
+
+from authz.feeds.store import Store
+from tests.world import A, A_RSA, B, WORLD, key_set
+
+
+def test_keys_are_swapped() -> None:
+    """A new snapshot has the new keys; the one in use is not touched; nobody else's keys change."""
+    store = Store(WORLD)
+    keys = key_set(A_RSA)
+    store.set_keys(A, keys)
+    assert store.current().issuers[A].keys is keys
+    assert WORLD.issuers[A].keys is not keys
+    assert store.current().issuers[B] is WORLD.issuers[B]
+    store.set_keys(A, None)
+    assert store.current().issuers[A].keys is None
+
+
+def test_keys_of_strangers_are_dropped() -> None:
+    """An issuer that a reload removed does not come back through a late flight."""
+    store = Store(WORLD)
+    store.set_keys("https://gone.test", key_set(A_RSA))
+    assert store.current() is WORLD

@@ -1,0 +1,146 @@
+"""Proves where a feed may go, and where credentials may."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from urllib.parse import urlsplit
+
+import pytest
+
+from authz.feeds.trust import Trust, Untrusted
+
+TRUST = Trust(
+    written=frozenset({("https", "login.test", 443), ("https", "fd00::1", 8443)}),
+    listed=frozenset({"cdn.test"}),
+    networks=(ip_network("10.1.0.0/16"),),
+)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://login.test/keys",
+        "https://LOGIN.test:8443/keys?a=b",
+        "https://cdn.test",
+        "https://[fd00::1]:8443/keys",
+    ],
+)
+def test_good_urls(url: str) -> None:
+    """Hosts written or listed, at any port."""
+    assert TRUST.check_url(url).hostname
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://login.test/keys",
+        "ftp://login.test/keys",
+        "file:///etc/passwd",
+        "data:,{}",
+        "https:///keys",
+        "https://login.test@evil.test/",
+        "https://evil.test\\@login.test/",
+        "https://user:pass@login.test/",
+        "https://login.test/#x",
+        "https://login.test./",
+        "https://login.test.evil.test/",
+        "https://evil.test",
+        "https://login.test/\nkeys",
+        "https://log\tin.test/",
+        "https://login.test/ü",
+        "https://login.test/a b",
+        "https://[login.test/",
+        "https://login.test:99999/",
+        "https://login.test/" + "x" * 3000,
+        "",
+    ],
+)
+def test_bad_urls(url: str) -> None:
+    """Everything else is refused, and repeated in no way that could forge a log line."""
+    with pytest.raises(Untrusted) as refused:
+        TRUST.check_url(url)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 600
+
+
+def test_http_only_where_allowed() -> None:
+    """Plain http is the operator's choice, for this issuer."""
+    assert Trust(written=TRUST.written, http=True).check_url("http://login.test/").scheme == "http"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "192.168.1.1", "::1", "fd00::1", "93.184.216.34"])
+def test_written_hosts_may_be_private(address: str) -> None:
+    """In-cluster providers have private addresses."""
+    TRUST.check_address("login.test", address)
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1", "10.1.2.3", "::ffff:10.1.2.3"])
+def test_listed_hosts_may_be_public_or_in_the_networks(address: str) -> None:
+    """Beyond that there is nothing for a host that a document names."""
+    TRUST.check_address("cdn.test", address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.2.0.1",
+        "192.168.1.1",
+        "100.100.100.200",
+        "0.0.0.0",
+        "::",
+        "::1",
+        "fd00::2",
+        "::ffff:127.0.0.1",
+        "::127.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b:1::7f00:1",
+        "2002:7f00:1::",
+        "255.255.255.255",
+        "240.0.0.1",
+    ],
+)
+def test_listed_hosts_may_not_be_private(address: str) -> None:
+    """Also not in the disguises that IPv6 has for IPv4."""
+    with pytest.raises(Untrusted):
+        TRUST.check_address("cdn.test", address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "::169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::a9fe:a9fe",
+        "2002:a9fe:a9fe::",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fd00:ec2::254",
+        "224.0.0.1",
+        "ff02::1",
+        "0.0.0.0",
+    ],
+)
+@pytest.mark.parametrize("host", ["login.test", "cdn.test"])
+def test_link_local_is_never_connected_to(host: str, address: str) -> None:
+    """Where clouds keep credentials, nobody goes; whatever the networks say."""
+    trust = Trust(written=TRUST.written, listed=TRUST.listed, networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
+    with pytest.raises(Untrusted, match="never"):
+        trust.check_address(host, address)
+
+
+@pytest.mark.parametrize(
+    ("url", "may"),
+    [
+        ("https://login.test/keys", True),
+        ("https://login.test:443/keys", True),
+        ("https://login.test:8443/keys", False),
+        ("http://login.test/keys", False),
+        ("https://cdn.test/keys", False),
+    ],
+)
+def test_credentials_go_to_written_origins(url: str, *, may: bool) -> None:
+    """Scheme, host and port must be those of a configured URL."""
+    assert TRUST.may_have_credentials(urlsplit(url)) is may

@@ -1,0 +1,1 @@
+"""What the outside may know of a decision."""

@@ -1,0 +1,70 @@
+"""Proves authz.telemetry.logs: JSON lines for machines, text for people, one line for each record."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tests.unit.telemetry.capturing import logging_to, parsed
+
+log = logging.getLogger("authz.test")
+
+
+def test_json_lines_can_be_parsed() -> None:
+    """Each record is one JSON object with time, level, logger, message and its extra fields."""
+    with logging_to("json") as stream:
+        log.info("said %s", "a\nb", extra={"kid": '"x"', "rule": None})
+        log.warning("again")
+    first, second = parsed(stream)
+    assert first.pop("time")
+    assert first == {"level": "INFO", "logger": "authz.test", "message": "said a\nb", "kid": '"x"', "rule": None}
+    assert (second["level"], second["message"]) == ("WARNING", "again")
+
+
+def test_an_exception_is_one_json_line() -> None:
+    """A traceback does not break the line."""
+    with logging_to("json") as stream:
+        try:
+            raise ValueError("why\nnot")
+        except ValueError:
+            log.exception("broke")
+    (line,) = parsed(stream)
+    assert "why\nnot" in line["exc_info"]
+
+
+def test_text_lines_are_for_people() -> None:
+    """Level, message and the fields that have a value."""
+    with logging_to("text") as stream:
+        log.info("said", extra={"kid": "k1", "rule": None, "duration_us": 7})
+    (line,) = stream.getvalue().splitlines()
+    assert line.endswith(" INFO    said kid=k1 duration_us=7")
+
+
+def test_no_value_of_a_text_line_forges_a_field() -> None:
+    """A value with spaces is told apart from the next field."""
+    with logging_to("text") as stream:
+        log.info("said", extra={"path": "/a decision=allow\nand=so", "kid": '"', "decision": "deny"})
+    (line,) = stream.getvalue().splitlines()
+    assert line.endswith(r' said path="/a decision=allow\nand=so" kid="\"" decision=deny')
+
+
+@pytest.mark.parametrize(("level", "lines"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
+def test_the_level_is_for_our_own_lines(level: str, lines: int) -> None:
+    """Below it nothing is written; libraries speak from warning on."""
+    with logging_to("json", level=level) as stream:
+        for method in (log.debug, log.info, log.warning, log.error):
+            method("x")
+        logging.getLogger("grpc").info("y")
+        assert len(parsed(stream)) == lines
+        logging.getLogger("grpc").warning("z")
+        assert len(parsed(stream)) == lines + 1
+
+
+def test_setting_up_again_replaces() -> None:
+    """A second set-up does not write each line twice."""
+    with logging_to("json") as outer:
+        with logging_to("json") as inner:
+            log.info("once")
+        assert parsed(outer) == []
+        assert len(parsed(inner)) == 1

@@ -1,0 +1,131 @@
+"""Proves authz.admin: what probes and scrapers are told, and what nobody is told."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.parser import text_string_to_metric_families
+
+from authz.admin import AdminServer
+from authz.demo.client import Answer, send
+
+
+def make_admin(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    waiting_for: Callable[[], list[str]] = list,
+    registry: CollectorRegistry | None = None,
+    keys: Callable[[], Mapping[str, object]] = lambda: {"issuers": []},
+) -> AdminServer:
+    """Bind an admin server."""
+    return AdminServer(host, port, waiting_for=waiting_for, registry=registry or CollectorRegistry(), keys=keys)
+
+
+@contextmanager
+def answering(admin: AdminServer, host: str = "127.0.0.1") -> Iterator[Callable[[str], Answer]]:
+    """Start *admin*, and give a way to ask it; then stop it."""
+    admin.start()
+    try:
+        yield lambda path: send(f"http://{host}:{admin.port}{path}")
+    finally:
+        admin.stop()
+
+
+@pytest.fixture(scope="module")
+def usual() -> Iterator[Callable[..., Answer]]:
+    """A way to ask one admin server for all tests that leave it as it was."""
+    admin = make_admin()
+    with answering(admin):
+        yield lambda path, **how: send(f"http://127.0.0.1:{admin.port}{path}", **how)
+
+
+def test_it_is_alive_whatever_it_waits_for() -> None:
+    """Liveness never depends on an issuer: a restart would not mend it."""
+    with answering(make_admin(waiting_for=lambda: ["keys of a"])) as ask:
+        assert (ask("/livez").status, ask("/livez").body) == (200, b"alive\n")
+
+
+def test_it_is_ready_when_it_waits_for_nothing() -> None:
+    """Readiness names what is missing, and follows it."""
+    missing = ["keys of a", "keys of b"]
+    with answering(make_admin(waiting_for=lambda: missing)) as ask:
+        assert (ask("/readyz").status, ask("/readyz").body) == (503, b"waiting for keys of a, keys of b\n")
+        missing.clear()
+        assert (ask("/readyz").status, ask("/readyz").body) == (200, b"ready\n")
+        assert ask("/readyz?verbose=1").status == 200
+
+
+def test_metrics_are_in_prometheus_text() -> None:
+    """A scraper can parse them, and they are those of the registry alone."""
+    registry = CollectorRegistry()
+    Counter("seen", "What was seen.", registry=registry).inc(3)
+    with answering(make_admin(registry=registry)) as ask:
+        answer = ask("/metrics")
+    assert (answer.status, answer.header("content-type")) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    families = {family.name: family for family in text_string_to_metric_families(answer.body.decode())}
+    assert [sample.value for sample in families["seen"].samples if sample.name == "seen_total"] == [3.0]
+    assert families.keys() <= {"seen", "seen_created"}
+
+
+def test_keys_are_told_to_this_host() -> None:
+    """The document that `authz keys` prints."""
+    with answering(make_admin(keys=lambda: {"issuers": [1]})) as ask:
+        assert json.loads(ask("/keys").body) == {"issuers": [1]}
+
+
+@pytest.mark.parametrize("path", ["/", "/readyz/", "/metrics/x", "/READYZ", "/debug", "/%6civez", "/..%2fkeys"])
+def test_there_is_nothing_else(usual: Callable[..., Answer], path: str) -> None:
+    """404 with the list of what there is."""
+    assert usual(path).status == 404
+    assert b"/livez /readyz /metrics" in usual(path).body
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+def test_nothing_can_be_changed(usual: Callable[..., Answer], method: str) -> None:
+    """Only GET is answered."""
+    assert usual("/readyz", method=method).status == 501
+
+
+def test_it_does_not_say_what_runs_it(usual: Callable[..., Answer]) -> None:
+    """No version of Python in the Server header."""
+    assert (usual("/livez").header("server") or "").strip() == "authz"
+
+
+def test_a_caller_that_says_nothing_holds_up_nobody() -> None:
+    """Each connection has a thread of its own."""
+    with answering(admin := make_admin()) as ask, socket.create_connection(("127.0.0.1", admin.port)) as silent:
+        silent.sendall(b"GET /live")
+        assert ask("/livez").status == 200
+
+
+def test_what_breaks_ends_one_request() -> None:
+    """An error behind one path leaves the others alone."""
+
+    def broken() -> dict[str, object]:
+        raise BrokenPipeError
+
+    with answering(make_admin(keys=broken)) as ask:
+        with pytest.raises(OSError, match="without response"):
+            ask("/keys")
+        assert ask("/livez").status == 200
+
+
+def test_it_listens_on_ipv6() -> None:
+    """[::1]:9192 is an address that the configuration allows."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this host has no IPv6")
+    with answering(make_admin("::1"), "[::1]") as ask:
+        assert ask("/livez").status == 200
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    """The message names the address, for there are two listeners in one process."""
+    first = make_admin()
+    with answering(first), pytest.raises(OSError, match=rf"cannot listen on 127\.0\.0\.1:{first.port}: .*in use"):
+        make_admin(port=first.port)

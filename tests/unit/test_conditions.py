@@ -1,0 +1,221 @@
+"""Proves authz.conditions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Final
+
+import pytest
+
+from authz.conditions import (
+    MAX_CHARS,
+    MAX_VALUES,
+    ConditionError,
+    EvaluationError,
+    NumberOutOfRangeError,
+    TooManyValuesError,
+    compile_condition,
+)
+from authz.core.claims import Claims
+from authz.core.request import Request
+from tests.tools import ROOT
+from tests.unit.config.sample import problems, small
+
+REQUEST = Request(
+    method="GET",
+    host="API.test.:8443",
+    path="/users/%62ob/?q=/other",
+    scheme="https",
+    headers={"x-tenant": "acme"},
+    context={"tier": "gold"},
+    source_address="192.0.2.1",
+)
+CLAIMS = {
+    "sub": "bob",
+    "n": 5,
+    "f": 1.5,
+    "yes": True,
+    "nothing": None,
+    "groups": ["staff", "admin"],
+    "deep": {"er": {"x": 1}},
+    "https://example.com/t": "acme",
+}
+
+
+def holds(text: str, claims: Mapping[str, object] = CLAIMS, request: Request = REQUEST) -> bool:
+    """Compile and evaluate *text*."""
+    return compile_condition(text).holds(request, {"id": "bob"}, Claims(claims, b"", frozenset(), {}))
+
+
+TRUE = (
+    "claims.sub == params.id",
+    "claims['sub'] == params['id']",
+    "claims['https://example.com/t'] == request.headers['x-tenant']",
+    "claims.n == 5 && claims.n == 5.0 && claims.n > 4.5",
+    "claims.f > 1",
+    "claims.yes",
+    "claims.nothing == null",
+    "claims.deep.er.x == 1",
+    "'admin' in claims.groups",
+    "claims.groups.exists(g, g == 'admin')",
+    "claims.groups.filter(g, g != 'x').all(g, g.size() == 5)",
+    "!has(claims.missing)",
+    "claims.sub.matches('^b.b$')",
+    "claims.sub.matches(r'^\\w+$') // matches(x) is only said here",
+    "'.matches(' != claims.sub",
+    "request.method == 'GET' && request.host == 'api.test' && request.path == '/users/bob/'",
+    "request.scheme == 'https' && context.tier == 'gold' && source.address == '192.0.2.1'",
+    "request.path.startsWith('/users/')\n&& claims.n < 10",
+)
+
+
+@pytest.mark.parametrize("text", TRUE)
+def test_holds(text: str) -> None:
+    """Claims, request, parameters, context and source are there, in the form that rules read them."""
+    assert holds(text + " && true" if text == "claims.yes" else text) is True
+
+
+def test_does_not_hold() -> None:
+    """No is no."""
+    assert holds("claims.sub == 'eve'") is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "claims.missing == 1",
+        "claims.sub + 1 == 2",
+        "claims.sub > 1",
+        "request.headers['x-missing'] == ''",
+        "params.other == 'x'",
+        "claims.n / 0 == 1",
+        "claims.sub && true",
+    ],
+)
+def test_an_error_is_raised(text: str) -> None:
+    """What has no answer is an error, never a no that `!` could turn into a yes."""
+    with pytest.raises(EvaluationError):
+        holds(text)
+    with pytest.raises(EvaluationError):
+        holds(f"!({text})")
+
+
+def test_no_claim_is_quoted() -> None:
+    """What goes wrong is told without what the claims say."""
+    with pytest.raises(EvaluationError) as caught:
+        holds("timestamp(claims.sub) == timestamp('2026-01-01T00:00:00Z')", {"sub": "confidential"})
+    assert "confidential" not in str(caught.value)
+
+
+REFUSED = {
+    "claims.sub ==": "column 14: Syntax error: mismatched input '<EOF>'",
+    "clams.sub == 'a'": "column 6: undeclared reference to 'clams.sub'",
+    "request.pathh == '/'": "column 8: undeclared reference to 'request.pathh'",
+    "request.method == 1": "column 16: found no matching overload for '_==_' applied to '(string, int)'",
+    "true\n && params.id > 1": "line 2, column 15: found no matching overload for '_>_' applied to '(string, int)'",
+    "claims.sub": "is not true or false; compare it with something, such as claims.admin == true",
+    "1 + 1": "is not true or false; compare it with something, such as claims.admin == true",
+    "claims.a.matches(claims.b)": "matches takes a regular expression that is written out: claims.sub.matches('^a')",
+    "matches(claims.a, 'b')": "matches takes a regular expression that is written out: claims.sub.matches('^a')",
+    "claims.a.matches('a' + 'b')": "matches takes a regular expression that is written out: claims.sub.matches('^a')",
+    "claims.a.matches('(')": "'(' is not a regular expression of RE2",
+    "claims.a.all(x, claims.b.all(y, x == y))": "a macro in a macro could take long; `in` looks through a list too",
+    "[].map(x, (claims.b).filter(y, true)) == []": "a macro in a macro could take long; `in` looks through a list too",
+    "(" * 100 + "true" + ")" * 100: "is nested too deeply",
+    "true" + " " * MAX_CHARS: f"is longer than {MAX_CHARS} characters",
+    "true\0": "has control characters",
+    "'\ud800' == ''": "has control characters",
+}
+
+
+@pytest.mark.parametrize(("text", "why"), REFUSED.items(), ids=range(len(REFUSED)))
+def test_refused(text: str, why: str) -> None:
+    """What cannot be an answer, or could take long, is found when it is compiled, and where."""
+    with pytest.raises(ConditionError) as caught:
+        compile_condition(text)
+    assert str(caught.value) == why
+
+
+def test_macros_side_by_side() -> None:
+    """Only a macro within a macro is refused."""
+    assert holds("claims.groups.exists(a, (a == 'x')) || claims.groups.exists(b, b == 'admin')") is True
+
+
+def test_entries_are_bounded() -> None:
+    """Lists and maps of a request have so many entries together, wherever they stand."""
+    room = MAX_VALUES - len(REQUEST.headers) - len(REQUEST.context) - 1  # one parameter
+    within = {"deep": {"list": [1] * (room - 2)}}
+    assert holds("claims.deep.list.all(x, x == 1)", within) is True
+    with pytest.raises(TooManyValuesError):
+        holds("true", {**within, "more": 1})
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**70])
+def test_numbers_are_never_rounded(number: int) -> None:
+    """A whole number that CEL cannot hold is an error, for rounded it would equal another."""
+    with pytest.raises(NumberOutOfRangeError):
+        holds("claims.n > 0", {"n": [{"m": number}]})
+    assert holds("claims.n == 9223372036854775807", {"n": 2**63 - 1}) is True
+
+
+def test_the_runtime_bounds_the_steps() -> None:
+    """Macros take at most 10,000 steps together, and then the evaluation ends in an error."""
+    walk = "claims.l.all(x, x == 1)"
+    claims = {"l": [1] * (MAX_VALUES - 10)}
+    assert holds(" && ".join([walk] * 10), claims) is True
+    with pytest.raises(EvaluationError):
+        holds(" && ".join([walk] * 20), claims)
+
+
+def test_threads_share_a_condition() -> None:
+    """Four threads that evaluate one condition at once never see each other's claims."""
+    condition = compile_condition("claims.sub == params.id && claims.groups.exists(g, g == claims.sub)")
+    wrong: list[tuple[int, int]] = []
+
+    def work(number: int) -> None:
+        for turn in range(2000):
+            sub = f"user-{number}-{turn}"
+            expected = turn % 2 == 0
+            params = {"id": sub if expected else f"user-{number + 1}-{turn}"}
+            claims = Claims({"sub": sub, "groups": ["x", sub]}, b"", frozenset(), {})
+            if condition.holds(REQUEST, params, claims) is not expected:
+                wrong.append((number, turn))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_mistake_is_reported_at_its_line() -> None:
+    """A condition that cannot be compiled is a problem of the configuration, with line, path and column."""
+    (problem,) = problems(small(rule="require: {when: clams.sub == 'a'}"))
+    assert problem.endswith("rules[0].require.when: column 6: undeclared reference to 'clams.sub'")
+    assert problem.startswith("9:")
+
+
+WITHOUT: Final = """
+import sys
+sys.modules["cel_expr_python"] = None  # as if it were not installed
+from tests.unit.config.sample import problems, small
+print(*problems(small()), *problems(small(rule="require: {when: claims.sub == 'a'}")))
+"""
+
+
+def test_without_the_extra() -> None:
+    """Where the runtime is not installed a condition is a problem that says how to install it; all else loads."""
+    said = subprocess.run([sys.executable, "-c", WITHOUT], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    mend = '(pip install "authz-sidecar[cel]")'
+    assert said == f"9: rules[0].require.when: needs the CEL runtime, which is not installed {mend}\n"
+
+
+def test_nothing_is_imported_before_there_is_a_condition() -> None:
+    """The runtime costs nothing where it is not used."""
+    program = "import sys, authz.app; print('cel_expr_python' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert said == "False\n"

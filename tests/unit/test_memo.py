@@ -1,0 +1,177 @@
+"""Proves authz.memo: what is remembered is arithmetic that succeeded, under one key of one issuer, and nothing else."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from authz.core.claims import ClaimRules
+from authz.core.issuer import Issuer
+from authz.core.keys import Key, KeySet
+from authz.core.reasons import Reason, Rejected
+from authz.core.snapshot import Snapshot
+from authz.core.token import UnverifiedToken, parse_token
+from authz.memo import SignatureMemo
+from tests.world import A_EC, A_RSA, A, B, T, decide, issuer_a, key_set, mint, rule, signer, world
+
+
+def key_of(keys: KeySet, kid: str) -> Key:
+    """Return the key with this id."""
+    return next(key for key in keys.keys if key.kid == kid)
+
+
+RSA = key_of(key_set(A_RSA), "a-rsa")
+
+
+def token(subject: str = "bob") -> UnverifiedToken:
+    """A well signed token."""
+    return parse_token(mint(sub=subject))
+
+
+def forged(genuine: UnverifiedToken) -> UnverifiedToken:
+    """The same token with one bit of its signature changed."""
+    return replace(genuine, signature=genuine.signature[:-1] + bytes([genuine.signature[-1] ^ 1]))
+
+
+def rejects(memo: SignatureMemo, token: UnverifiedToken, *, issuer: str = "a", key: Key = RSA) -> bool:
+    """Tell whether the signature is refused."""
+    try:
+        memo.verify(issuer, key, token)
+    except Rejected as rejected:
+        assert rejected.reason is Reason.SIGNATURE_INVALID  # noqa: PT017 - it need not raise
+        return True
+    return False
+
+
+# The arithmetic.
+
+
+def test_a_signature_is_remembered() -> None:
+    """The first look is a miss, each further one a hit, also when the token was parsed anew."""
+    memo = SignatureMemo()
+    text = mint()
+    assert [memo.verify("a", RSA, parse_token(text)) for _ in range(3)] == [False, True, True]
+
+
+def test_a_wrong_signature_is_never_remembered() -> None:
+    """Failure is computed every time, before and after the genuine token was seen."""
+    memo = SignatureMemo()
+    genuine = token()
+    assert all(rejects(memo, forged(genuine)) for _ in range(3))
+    assert memo.verify("a", RSA, genuine) is False
+    assert all(rejects(memo, forged(genuine)) for _ in range(3))
+    assert memo.verify("a", RSA, genuine) is True
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"signing_input": b"e30.e30"},
+        {"signature": b"\x01" * 256},
+        {"signature": b""},
+        {"alg": "RS384"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_part_of_what_was_signed_counts(change: dict[str, bytes]) -> None:
+    """Another input, signature or algorithm finds no entry of the genuine token."""
+    memo = SignatureMemo()
+    genuine = token()
+    memo.verify("a", RSA, genuine)
+    assert rejects(memo, replace(genuine, **change))  # type: ignore[arg-type]
+
+
+def test_another_key_or_issuer_is_a_miss() -> None:
+    """An entry holds under one key of one issuer: the same token elsewhere is computed, and refused where wrong."""
+    memo = SignatureMemo()
+    genuine = token()
+    memo.verify("a", RSA, genuine)
+    other = key_of(key_set(signer("RS256", "a-rsa")), "a-rsa")  # the same kid, another key
+
+    assert rejects(memo, genuine, key=other)
+    assert memo.verify("b", RSA, genuine) is False
+    assert memo.verify("b", RSA, genuine) is True
+
+
+def test_the_same_key_found_again_is_a_hit() -> None:
+    """A refresh that brings the same key does not cost the memory."""
+    memo = SignatureMemo()
+    memo.verify("a", RSA, token_once := token())
+    assert memo.verify("a", key_of(key_set(A_EC, A_RSA), "a-rsa"), token_once) is True
+
+
+def test_it_is_bounded() -> None:
+    """The least recently used entry goes first."""
+    memo = SignatureMemo(max_entries=2)
+    one, two, three = (token(subject) for subject in ("1", "2", "3"))
+    assert [memo.verify("a", RSA, each) for each in (one, two, one, three)] == [False, False, True, False]
+    assert [memo.verify("a", RSA, each) for each in (one, three, two)] == [True, True, False]
+
+
+def test_threads_may_share_it() -> None:
+    """Eight threads over a memory that is too small: every genuine token passes, every forged one does not."""
+    memo = SignatureMemo(max_entries=3)
+    genuine = [token(str(number)) for number in range(6)]
+    wrong = [forged(each) for each in genuine]
+
+    def work(start: int) -> list[bool]:
+        order = [(start + step) % 6 for step in range(120)]
+        return [rejects(memo, genuine[at]) or not rejects(memo, wrong[at]) for at in order]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert not any(failed for failures in pool.map(work, range(8)) for failed in failures)
+
+
+# The judgement.
+
+
+@pytest.fixture
+def remembering() -> Snapshot:
+    """The world with a memory, which has seen the good token of these tests."""
+    snapshot = world(verify=SignatureMemo().verify)
+    for remembered in (False, True):
+        decision = decide(TOKEN, snapshot=snapshot)
+        assert (decision.reason, decision.findings.remembered) == (Reason.AUTHENTICATED, remembered)
+    return snapshot
+
+
+TOKEN = mint(scope="items:read", groups=[])
+
+
+def test_a_remembered_token_expires(remembering: Snapshot) -> None:
+    """Time is judged anew."""
+    decision = decide(TOKEN, snapshot=remembering, now=T + 300)
+    assert (decision.reason, decision.findings.remembered) == (Reason.TOKEN_EXPIRED, True)
+
+
+BLOCKED = key_set(A_RSA, A_EC)
+STRICTER = rule("items", "/items/**", scopes=("items:write",))
+CHANGES = {
+    "blocked by kid": (world(a=issuer_a(keys=BLOCKED.block(["a-rsa"]))), Reason.KEY_UNUSABLE),
+    "blocked by thumbprint": (world(a=issuer_a(keys=BLOCKED.block([RSA.thumbprint]))), Reason.KEY_UNUSABLE),
+    "key vanished": (world(a=issuer_a(keys=key_set(A_EC))), Reason.KEY_NOT_FOUND),
+    "no keys": (world(a=issuer_a(keys=None)), Reason.KEYS_UNAVAILABLE),
+    "algorithm withdrawn": (world(a=issuer_a(algorithms=["ES256"])), Reason.ALG_NOT_ALLOWED),
+    "other audience": (world(a=issuer_a(audiences=frozenset({"other"}))), Reason.AUDIENCE_MISMATCH),
+    "other type": (world(a=issuer_a(token_types=frozenset({"jwt"}))), Reason.TYP_NOT_ALLOWED),
+    "issuer removed": (world(issuers={}), Reason.ISSUER_UNKNOWN),
+    "stricter rule": (world(STRICTER), Reason.INSUFFICIENT_SCOPE),
+}
+
+
+@pytest.mark.parametrize(("after", "reason"), CHANGES.values(), ids=CHANGES)
+def test_a_remembered_token_is_judged_anew(remembering: Snapshot, after: Snapshot, reason: Reason) -> None:
+    """Keys, blocked keys, audience, type, issuers and rules are judged as of now, whatever is remembered."""
+    assert decide(TOKEN, snapshot=replace(after, verify=remembering.verify)).reason is reason
+
+
+def test_one_issuer_cannot_use_what_another_one_proved(remembering: Snapshot) -> None:
+    """Two issuers that publish the same key: a token of one is remembered for that one alone."""
+    rules = ClaimRules(issuer=B, audiences=frozenset({"api"}), leeway=0)
+    both = world(issuers={A: issuer_a(), B: Issuer("b", frozenset({"RS256"}), rules, key_set(A_RSA))})
+    both = replace(both, verify=remembering.verify)
+    theirs = mint(iss=B)
+    assert decide(theirs, snapshot=both).findings.remembered is False
+    assert decide(theirs, snapshot=both).findings.remembered is True
