@@ -16,6 +16,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from authz.telemetry.redaction import printable
+
 log = logging.getLogger(__name__)
 
 _IDLE_SECONDS: Final = 10
@@ -67,7 +69,7 @@ class AdminServer:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
-                log.debug("%s", format % args)
+                log.debug("%s", printable(format % args))
 
         try:
             self._server: Final = _Server(host, port, Handler)
@@ -90,6 +92,8 @@ class AdminServer:
 
 
 class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
     def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = AF_INET6 if ":" in host else AF_INET
         super().__init__((host, port), handler)

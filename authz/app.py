@@ -40,7 +40,6 @@ from authz.telemetry.report import Judged, Metrics, reporter
 
 log = logging.getLogger(__name__)
 
-_SIGNAL_POLL: Final = 0.5  # seconds; a signal does not always end a wait without a timeout, and SIGTERM was lost
 _READY_POLL: Final = 0.05  # seconds between two looks at what readiness waits for
 _LAME_DUCK: Final = 1.0  # seconds of answering on after health says NOT_SERVING, for Envoy's health check to see it
 _WATCH_POLL: Final = 1.0  # seconds between two looks at the configuration file
@@ -50,7 +49,7 @@ class App:
     """One process of the sidecar, on the configuration in *file*."""
 
     def __init__(self, file: Path, config: Config) -> None:
-        """Build everything, bind nothing."""
+        """Build everything; only the admin port is bound. Raises OSError where it cannot be."""
         self._file: Final = file
         self._watch: Final = FileWatch(file)
         self._config = config
@@ -82,35 +81,38 @@ class App:
         self._server: Final = AuthorizationServer(
             checker, threads=config.server.threads, max_concurrent=config.server.max_concurrent
         )
-        self._follow(config, self._store.current())
-
-    def run(self) -> None:
-        """Serve until `stop` is called, then drain. Raises OSError where an address cannot be bound."""
-        admin_address = parse_tcp_address(self._config.admin.listen)
-        admin = AdminServer(
-            admin_address.host,
-            admin_address.port,
+        admin = parse_tcp_address(config.admin.listen)
+        self._admin: Final = AdminServer(
+            admin.host,
+            admin.port,
             waiting_for=self._waiting_for,
             registry=self._metrics.registry,
             keys=lambda: describe_keys(self._store.current(), self._scheduler.feeds, self._usage),
         )
+        self._follow(config, self._store.current())
+
+    def start(self) -> None:
+        """Bind and serve; become ready when the keys are there. Raises OSError where an address cannot be bound."""
         where = self._listen()
         self._scheduler.start()
         self._server.start()
-        admin.start()
-        Thread(target=self._watch_config, name="reload", daemon=True).start()
-        log.info("authz %s serves on %s, admin on port %d", __version__, where, admin.port)
-        self._become_ready()
-        while not self._stopping.wait(_SIGNAL_POLL):
-            pass
-        self._drain()
-        self._scheduler.stop()
-        admin.stop()
-        log.info("stopped")
+        self._admin.start()
+        for name, work in (("reload", self._watch_config), ("ready", self._become_ready)):
+            Thread(target=work, name=name, daemon=True).start()
+        log.info("authz %s serves on %s, admin on port %d", __version__, where, self._admin.port)
 
-    def stop(self) -> None:
-        """Begin to drain."""
+    def drain(self) -> None:
+        """Turn new calls away, answer on while Envoy notices, let those in flight finish, and stop."""
         self._stopping.set()
+        self._server.show_ready(ready=False)
+        drain = self._config.server.drain.total_seconds()
+        lame_duck = min(_LAME_DUCK, drain / 2)
+        log.info("draining for at most %g s", drain)
+        time.sleep(lame_duck)
+        self._server.stop(grace=drain - lame_duck)
+        self._scheduler.stop()
+        self._admin.stop()
+        log.info("stopped")
 
     def reload(self) -> None:
         """Read the configuration anew, soon and on a thread of its own."""
@@ -184,15 +186,6 @@ class App:
             self._was_ready = True
             self._server.show_ready(ready=True)
             log.info("ready")
-
-    def _drain(self) -> None:
-        """Turn new calls away first, answer on while Envoy notices, then let those in flight finish."""
-        self._server.show_ready(ready=False)
-        drain = self._config.server.drain.total_seconds()
-        lame_duck = min(_LAME_DUCK, drain / 2)
-        log.info("draining for at most %g s", drain)
-        time.sleep(lame_duck)
-        self._server.stop(grace=drain - lame_duck)
 
 
 def _make_credentials(tls: Tls) -> grpc.ServerCredentials:

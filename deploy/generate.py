@@ -3,7 +3,7 @@
 1. `definitions` of the library chart's values.schema.json, from `authz schema`.
 2. The tables of values in the charts' READMEs, from the comments of their values.yaml.
 3. deploy/build.lock, the tools that build the wheel, from requirements.lock.
-4. The plain Envoy bootstrap and the kustomize component's Envoy pieces, from the charts (needs Helm, at .tools/helm).
+4. The plain Envoy bootstrap, and that of the kustomize example, from the chart (needs `make .tools/helm`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIDECAR: Final = CHARTS / "authz-sidecar"
 BEGIN: Final = "<!-- values: made by deploy/generate.py -->\n"
 END: Final = "<!-- end of values -->\n"
 HELM: Final = DEPLOY.parent / ".tools/helm/helm4"
-BUILD_TOOLS: Final = ("hatchling", "packaging", "pathspec", "pluggy", "trove-classifiers")
+BUILD_TOOLS: Final = ("hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers")
 
 _KEY: Final = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z]+):(?: (?P<value>.*))?$")
 
@@ -96,7 +96,8 @@ def envoy() -> str:
 
 def helm(folder: Path, *arguments: str) -> str:
     """Run Helm in *folder*, and return what it prints."""
-    return subprocess.run([HELM, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+    argv = [HELM, *arguments]
+    return subprocess.run(argv, cwd=folder, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own words
 
 
 def files() -> Iterator[tuple[Path, str]]:
@@ -106,7 +107,9 @@ def files() -> Iterator[tuple[Path, str]]:
         yield chart / "README.md", readme(chart)
     yield DEPLOY / "build.lock", build_lock()
     if HELM.exists():
-        yield DEPLOY / "envoy/envoy.yaml", envoy()
+        bootstrap = envoy()
+        yield DEPLOY / "envoy/envoy.yaml", bootstrap
+        yield DEPLOY / "kustomize/example/envoy.yaml", bootstrap  # kustomize reads nothing outside of its folder
 
 
 def main() -> None:

@@ -13,13 +13,13 @@ from authz.config.warnings import warnings
 @click.command("check-config")
 @click.argument("file", type=FILE)
 def check_config(file: Path) -> None:
-    r"""Report everything that is wrong with FILE, and what its author should know.
+    """Report everything that is wrong with FILE, and what its author should know.
 
     \b
     Exit codes: 0 fine, perhaps with warnings; 2 errors
     Example:
       authz check-config authz.yaml
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     document, config = read_or_exit(file)
     for warning in map(document.locate, warnings(config)):
         click.echo(f"{file}:{warning.line}: warning: {warning}", err=True)

@@ -40,13 +40,13 @@ def explain(  # noqa: PLR0913 - one for each option
     jwks: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Judge one request as the sidecar would, and show each step of the judgement.
+    """Judge one request as the sidecar would, and show each step of the judgement.
 
     \b
     Exit codes: 0 allowed; 1 denied; 2 errors in the configuration
     Example:
       authz explain --config authz.yaml --method GET --host api.example.com --path /orders/7 --token-file token.txt
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     from authz.cli.explanation import InputError, Question, answer
 
     config = load_or_exit(file)

@@ -123,7 +123,7 @@ def answer(question: Question, config: Config) -> Explanation:
         keys = _read_keys(question.jwks, section) if question.jwks is not None else _fetch_keys(name, section)
         issuer = snapshot.issuers[section.issuer]
         snapshot = replace(snapshot, issuers={**snapshot.issuers, section.issuer: replace(issuer, keys=keys)})
-    passed: dict[Step, Any] = {}
+    passed: dict[int, Any] = {}
     decision = authorize(request, snapshot, question.at, watch=passed.__setitem__)
     return Explanation(decision, tuple(_tell(passed, decision, request, snapshot, question.at)))
 
@@ -171,7 +171,9 @@ def _fetch_keys(name: str, section: IssuerSection) -> KeySet | None:
     return fetched[-1] if fetched else None
 
 
-def _tell(passed: dict[Step, Any], decision: Decision, request: Request, snapshot: Snapshot, now: float) -> list[Line]:
+def _tell(
+    passed: Mapping[int, Any], decision: Decision, request: Request, snapshot: Snapshot, now: float
+) -> list[Line]:
     """Say of each step what it looked at, as far as it came; the first that was not passed is where it ended."""
     scene = _Scene(passed, decision, request, snapshot, now)
     lines = []
@@ -189,7 +191,7 @@ def _tell(passed: dict[Step, Any], decision: Decision, request: Request, snapsho
 class _Scene:
     """What is known when the judgement is over: the values of the steps that were passed, and what went in."""
 
-    passed: Mapping[Step, Any]
+    passed: Mapping[int, Any]
     decision: Decision
     request: Request
     snapshot: Snapshot

@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import Final
+from threading import Thread
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from authz.cli.files import FILE, load_or_exit
-from authz.config.warnings import warnings
+
+if TYPE_CHECKING:
+    from authz.app import App
 
 _CANNOT_START: Final = 3  # exit code
+_END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+_SIGNALS: Final = _END | {signal.SIGHUP}
+_POLL: Final = 0.1  # seconds between two looks at whether the drain has ended
 
 
 @click.command()
 @click.option("--config", "file", type=FILE, required=True, help="The configuration file.")
 def serve(file: Path) -> None:
-    r"""Serve Envoy's checks until SIGTERM; a second SIGTERM ends at once. SIGHUP, or a new file, reloads.
+    r"""Serve Envoy's checks until SIGTERM.
+
+    A second SIGTERM ends at once. SIGHUP, or a new file in place of the old, reloads the configuration.
 
     \b
     Exit codes: 0 drained; 2 errors in the configuration; 3 an address cannot be bound
     Example:
       authz serve --config authz.yaml
     """
+    # Blocked before any thread starts, for all of them, and waited for below: a handler would run only when the main
+    # thread does, and a signal that the system gives to another thread does not wake it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     from authz.app import App
     from authz.telemetry.logs import set_up_logging
 
     config = load_or_exit(file)
     set_up_logging(level=config.telemetry.log_level, log_format=config.telemetry.log_format)
-    for warning in warnings(config):
-        click.echo(f"{file}: warning: {warning}", err=True)
-    app = App(file, config)
-
-    def stop(signum: int, _frame: FrameType | None) -> None:
-        signal.signal(signum, signal.SIG_DFL)  # the second signal is not caught any more
-        app.stop()
-
-    signal.signal(signal.SIGHUP, lambda _signum, _frame: app.reload())
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
     try:
-        app.run()
+        app = App(file, config)
+        app.start()
     except OSError as error:
         click.echo(f"authz cannot start: {error}", err=True)
         sys.exit(_CANNOT_START)
+    while signal.sigwait(_SIGNALS) == signal.SIGHUP:
+        app.reload()
+    _drain(app)
+
+
+def _drain(app: App) -> None:
+    """Drain, or end at once by the next signal."""
+    drain = Thread(target=app.drain, name="drain", daemon=True)
+    drain.start()
+    while drain.is_alive():
+        if (again := signal.sigtimedwait(_END, _POLL)) is not None:
+            signal.signal(again.si_signo, signal.SIG_DFL)
+            os.kill(os.getpid(), again.si_signo)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

@@ -23,6 +23,7 @@ metadata document, to everybody: no rule can hide it, and it hides no path but i
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 from authz.core import policy
 from authz.core.claims import Claims, check, check_binding, check_type, read_issuer
@@ -34,7 +35,7 @@ from authz.core.origin import require_same_origin
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, parse_target
 from authz.core.snapshot import Snapshot
-from authz.core.steps import Step, Watch, unwatched
+from authz.core.steps import Watch, unwatched
 from authz.core.token import UnverifiedToken, find_token, parse_token
 from authz.core.withhold import withhold_tokens
 
@@ -48,12 +49,12 @@ def authorize(request: Request, snapshot: Snapshot, now: float, *, watch: Watch 
     try:
         target = parse_target(request)  # 1
         snapshot.identity.refuse_nominations(request)
-        watch(Step.REQUEST, target)
+        watch(1, target)
         resource = snapshot.responses.resource
         if resource is not None and resource.is_asked_for(target):
             return Allow(reason=Reason.PUBLIC, findings=findings, document=resource.document)
         rule, params = snapshot.policy.select(target, request.context)  # 2
-        watch(Step.RULE, (rule, params))
+        watch(2, (rule, params))
     except Rejected as rejected:
         if snapshot.shadow_all and rejected.reason is Reason.POLICY_DENIED:
             return _pass_in_shadow(rejected, request, snapshot, findings)
@@ -70,13 +71,13 @@ def authorize(request: Request, snapshot: Snapshot, now: float, *, watch: Watch 
             return _allow(Reason.ANONYMOUS, request, snapshot, findings)
         if found is None:
             raise Rejected(Reason.TOKEN_MISSING, "no token in any of the configured places")
-        watch(Step.TOKEN, found)
+        watch(3, found)
         issuer, claims = _authenticate(found.text, request, snapshot, findings, now, watch)  # 4 to 11
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
-        watch(Step.REQUIREMENTS, rule.requirements)
+        watch(12, rule.requirements)
         headers = snapshot.identity.introduce(claims)  # 13
-        watch(Step.HEADERS, headers)
+        watch(13, headers)
     except Rejected as rejected:
         if rule.shadow or snapshot.shadow_all:
             return _pass_in_shadow(rejected, request, snapshot, findings, claims)
@@ -90,32 +91,34 @@ def _authenticate(
     """Find out whose token *text* is, and what it proves. Raises Rejected."""
     token = parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
     findings.alg, findings.kid = token.alg, token.kid
-    watch(Step.FORM, token)
+    watch(4, token)
     issuer = snapshot.issuers.get(read_issuer(token))  # 5
     if issuer is None:
         raise Rejected(Reason.ISSUER_UNKNOWN, "iss is none of the configured issuers")
     findings.issuer = issuer.name
-    watch(Step.ISSUER, issuer)
+    watch(5, issuer)
     check_algorithm(token, issuer.algorithms)  # 6
     check_type(token, issuer.rules.token_types)
-    watch(Step.ALGORITHM, token)
+    watch(6, token)
     if issuer.keys is None:  # 7
         raise Rejected(Reason.KEYS_UNAVAILABLE, "no keys of this issuer, or none that are fresh enough")
-    watch(Step.KEYS, issuer.keys)
-
-    def verify(key: Key, token: UnverifiedToken) -> bool:
-        watch(Step.KEY, key)
-        return snapshot.verify(issuer.name, key, token)
-
-    signed = issuer.keys.verify(token, issuer.algorithms, arithmetic=verify)  # 8, 9
+    watch(7, issuer.keys)
+    arithmetic = partial(_verify, snapshot, issuer.name, watch)
+    signed = issuer.keys.verify(token, issuer.algorithms, arithmetic=arithmetic)  # 8, 9
     findings.remembered = signed.remembered
-    watch(Step.SIGNATURE, signed)
+    watch(9, signed)
     claims = check(signed, issuer.rules, now)  # 10
     findings.subject = claims.subject
-    watch(Step.CLAIMS, claims)
+    watch(10, claims)
     check_binding(claims, request.certificate)  # 11
-    watch(Step.BINDING, claims)
+    watch(11, claims)
     return issuer, claims
+
+
+def _verify(snapshot: Snapshot, issuer: str, watch: Watch, key: Key, token: UnverifiedToken) -> bool:
+    """Tell which key was meant before its arithmetic is done, or remembered."""
+    watch(8, key)
+    return snapshot.verify(issuer, key, token)
 
 
 def _allow(

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class Step(IntEnum):
-    """What `authorize` does, in its order."""
+    """What `authorize` does, in its order and by its numbers."""
 
     REQUEST = 1
     RULE = 2
@@ -24,12 +24,12 @@ class Step(IntEnum):
     HEADERS = 13
 
 
-Watch = Callable[[Step, object], None]
-"""Is told each step that was passed, and what came of it: a value of the core, secrets included.
+Watch = Callable[[int, object], None]
+"""Is told the number of each step that was passed, and what came of it: a value of the core, secrets included.
 
 A decision whose last passed step is n < 13 ended at n + 1, unless it is an allow.
 """
 
 
-def unwatched(_step: Step, _came_of_it: object) -> None:
+def unwatched(_step: int, _came_of_it: object) -> None:
     """Watch nothing."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from threading import BoundedSemaphore
 from typing import Final, Protocol
 
@@ -71,44 +72,48 @@ class Checker:
         """Answer the CheckRequest *data*, which came at *received* with *time_left* seconds to its deadline."""
         request: Request | None = None
         try:
+            deadline = None if time_left is None else self._elapsed() + time_left
             snapshot = self._snapshot()
             try:
                 request = decode_request(data)
             except Rejected as rejected:
-                return self._answer(deny(rejected, Findings()), None, snapshot, received)
+                return self._answer(deny(rejected, Findings()), None, snapshot.responses, received)
             now = self._now()
             decision = authorize(request, snapshot, now)
             if decision.reason is Reason.KEY_NOT_FOUND and decision.findings.issuer is not None:
                 decision, snapshot = self._look_again(
-                    decision, decision.findings.issuer, request, snapshot, now, time_left
+                    decision, decision.findings.issuer, request, snapshot, now, deadline
                 )
-            return self._answer(decision, request, snapshot, received)
+            return self._answer(decision, request, snapshot.responses, received)
         except BaseException as error:  # noqa: BLE001 - whatever escapes here may become an allow in Envoy
-            return self._fail(error, request)
+            return self._fail(error, request, received)
 
-    def refuse(self, reason: Reason, *, received: float) -> bytes:
-        """Answer a call without looking at it."""
+    def refuse(self, data: bytes, reason: Reason, *, received: float) -> bytes:
+        """Answer the CheckRequest *data* without judging it; it is read for a gRPC caller to be answered as one."""
+        request: Request | None = None
         try:
-            return self._answer(Deny(reason), None, self._snapshot(), received)
+            with suppress(Rejected):
+                request = decode_request(data)
+            return self._answer(Deny(reason), request, self._snapshot().responses, received)
         except BaseException as error:  # noqa: BLE001 - as above
-            return self._fail(error, None)
+            return self._fail(error, request, received)
 
     def _look_again(
-        self, decision: Decision, issuer: str, request: Request, snapshot: Snapshot, now: float, time_left: float | None
+        self, decision: Decision, issuer: str, request: Request, snapshot: Snapshot, now: float, deadline: float | None
     ) -> tuple[Decision, Snapshot]:
         """Wait for a refresh that could bring the missing key, and decide by what it brought."""
         flight = self._feeds.find_unknown_key(issuer)
         if flight is None:
             return decision, snapshot
-        ended = self._wait(flight, self._feeds.max_wait(issuer), time_left)
+        ended = self._wait(flight, self._feeds.max_wait(issuer), deadline)
         if ended:
             fresh = self._snapshot()
             return authorize(request, fresh, now), fresh
         return (await_keys(decision) if isinstance(decision, Deny) else decision), snapshot
 
-    def _wait(self, flight: Flight, max_wait: float, time_left: float | None) -> bool:
-        if time_left is not None:
-            max_wait = min(max_wait, time_left - DEADLINE_RESERVE)
+    def _wait(self, flight: Flight, max_wait: float, deadline: float | None) -> bool:
+        if deadline is not None:
+            max_wait = min(max_wait, deadline - self._elapsed() - DEADLINE_RESERVE)
         if max_wait <= 0 or self._waiters is None or not self._waiters.acquire(blocking=False):
             return flight.wait(0)
         try:
@@ -116,18 +121,16 @@ class Checker:
         finally:
             self._waiters.release()
 
-    def _answer(self, decision: Decision, request: Request | None, snapshot: Snapshot, received: float) -> bytes:
+    def _answer(self, decision: Decision, request: Request | None, responses: Responses, received: float) -> bytes:
         decision_id = self._new_id()
-        answer = encode_decision(decision, request, snapshot.responses, decision_id)
+        answer = encode_decision(decision, request, responses, decision_id)
         self._report(Judged(decision, decision_id, request, self._elapsed() - received))
         return answer
 
-    def _fail(self, error: BaseException, request: Request | None) -> bytes:
+    def _fail(self, error: BaseException, request: Request | None, received: float) -> bytes:
         try:
             log.error("check failed", exc_info=error)
-            decision_id = self._new_id()
-            self._report(Judged(Deny(Reason.INTERNAL_ERROR), decision_id, request, 0.0))
-            return encode_decision(Deny(Reason.INTERNAL_ERROR), request, Responses(), decision_id)
+            return self._answer(Deny(Reason.INTERNAL_ERROR), request, Responses(), received)
         except BaseException:  # noqa: BLE001 - the report itself fails
             return LAST_RESORT
 

@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. Only raw bytes cross the handler, so that no byte of a caller can end a call with a gRPC error.
-2. Above `max_concurrent` a call is refused at once, as a decision, by a thread of its own.
+2. Above `max_concurrent` a call is refused at once, as a decision; that, and health, have a thread of their own.
 3. A call that nobody waits for any more is not judged.
 4. An address in use is never shared or stolen.
 5. On TCP, where others than Envoy may call, a call that sends no message is ended.
@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -30,15 +30,18 @@ from authz.envoy.reaper import Reaper
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 METHOD: Final = f"/{SERVICE}/Check"
+HEALTH_METHOD: Final = "/grpc.health.v1.Health/Check"
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
-MAX_METADATA_BYTES: Final = 128 * 1024  # Envoy passes a client's tracestate on: its size must never end a call
+# Envoy passes a client's tracestate on, whose size must never end a call: as much as Envoy can be told to accept
+# (max_request_headers_kb is at most 8192). Between grpcio's two limits calls fail by chance: they are one.
+MAX_METADATA_BYTES: Final = 8 * 1024 * 1024 + 65_536
 MAX_STREAMS: Final = 1024  # a connection
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", 2 * MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
     ("grpc.so_reuseport", 0),  # a second server on one port must fail, not share it
     ("grpc.http2.max_ping_strikes", 0),  # Envoy's keep-alive pings never close the channel
@@ -77,24 +80,37 @@ class _CountingPool(ThreadPoolExecutor):
 class _CheckHandler(grpc.GenericRpcHandler):
     """Looks calls up: Check, or nothing."""
 
-    def __init__(self, checker: Checker, pool: _CountingPool, max_concurrent: int) -> None:
+    def __init__(
+        self, checker: Checker, pool: _CountingPool, max_concurrent: int, health_servicer: health.HealthServicer
+    ) -> None:
         self._checker = checker
+        self._health = health_servicer
         self._pool = pool
         self._max_concurrent = max_concurrent
-        self._refusing = ThreadPoolExecutor(1, thread_name_prefix="refuse")
+        self._aside_pool = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self.reaper: Reaper | None = None
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        if handler_call_details.method == HEALTH_METHOD:
+            return grpc.unary_unary_rpc_method_handler(
+                self._aside(self._health.Check),
+                request_deserializer=health_pb2.HealthCheckRequest.FromString,
+                response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+            )
         if handler_call_details.method != METHOD:
             return None
         received = time.monotonic()
         if self._pool.held >= self._max_concurrent:
-            refuse = partial(self._refuse, received)
-            refuse.experimental_thread_pool = self._refusing  # type: ignore[attr-defined]  # grpcio looks for it
-            return grpc.unary_unary_rpc_method_handler(refuse)
+            return grpc.unary_unary_rpc_method_handler(self._aside(partial(self._refuse, received)))
         if self.reaper is not None:
             return grpc.stream_unary_rpc_method_handler(partial(self._check_first, received, self.reaper))
         return grpc.unary_unary_rpc_method_handler(partial(self._check, received))
+
+    def _aside(self, behaviour: Callable[..., T]) -> Callable[..., T]:
+        """Have *behaviour* run on a thread of its own, which judging never holds up."""
+        bound = partial(behaviour)
+        bound.experimental_thread_pool = self._aside_pool  # type: ignore[attr-defined]  # grpcio looks for it
+        return bound
 
     def _check_first(
         self, received: float, reaper: Reaper, messages: Iterator[bytes], context: grpc.ServicerContext
@@ -109,8 +125,8 @@ class _CheckHandler(grpc.GenericRpcHandler):
             return LAST_RESORT
         return self._checker.check(data, received=received, time_left=time_left)
 
-    def _refuse(self, received: float, _data: bytes, _context: grpc.ServicerContext) -> bytes:
-        return self._checker.refuse(Reason.OVERLOADED, received=received)
+    def _refuse(self, received: float, data: bytes, _context: grpc.ServicerContext) -> bytes:
+        return self._checker.refuse(data, Reason.OVERLOADED, received=received)
 
 
 class AuthorizationServer:
@@ -118,8 +134,8 @@ class AuthorizationServer:
 
     def __init__(self, checker: Checker, *, threads: int, max_concurrent: int) -> None:
         pool = _CountingPool(threads)
-        self._handler: Final = _CheckHandler(checker, pool, max_concurrent)
         self._health: Final = health.HealthServicer()
+        self._handler: Final = _CheckHandler(checker, pool, max_concurrent, self._health)
         self._server: Final = grpc.server(pool, handlers=[self._handler], options=_OPTIONS)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.show_ready(ready=False)

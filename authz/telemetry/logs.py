@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import time
 from typing import Final, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
@@ -17,15 +18,16 @@ def set_up_logging(*, level: str, log_format: str, stream: TextIO = sys.stderr) 
     """Write the project's log lines of *level* and above to *stream*, as `json` or `text`."""
     handler = logging.StreamHandler(stream)
     if log_format == "json":
-        handler.setFormatter(
-            JsonFormatter(
-                "{asctime}{levelname}{name}{message}",
-                style="{",
-                rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
-            )
+        formatter: logging.Formatter = JsonFormatter(
+            "{asctime}{levelname}{name}{message}",
+            style="{",
+            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
         )
     else:
-        handler.setFormatter(_TextFormatter("%(asctime)s %(levelname)-7s %(message)s"))
+        formatter = _TextFormatter("%(asctime)s %(levelname)-7s %(message)s")
+    formatter.converter = time.gmtime  # RFC 3339, in UTC
+    formatter.default_time_format, formatter.default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # libraries

@@ -14,7 +14,7 @@ from tests.tools import ROOT, TOOLS
 
 @pytest.mark.needs("helm")
 def test_dockerfile_is_clean() -> None:
-    """hadolint has nothing to say."""
+    """Hadolint has nothing to say."""
     done = subprocess.run([TOOLS / "helm/hadolint", image.DOCKERFILE], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 

@@ -63,7 +63,7 @@ def test_plain_container_stays_until_envoy_is_done(charts: Charts) -> None:
 
 
 def test_only_an_issuer_that_asks_gets_a_token(charts: Charts) -> None:
-    """A service-account token is projected where `bearer_token_file` names it, for one audience, with the cluster's CA."""
+    """A service-account token is projected where `bearer_token_file` names it, with the cluster's CA beside it."""
 
     def tokens(name: str) -> list[Any]:
         spec = only(charts.case(charts.app, charts.app / f"ci/{name}-values.yaml"), "Deployment")
@@ -84,7 +84,7 @@ def test_otel_variables_reach_the_sidecar(charts: Charts) -> None:
 
 
 def test_pods_reach_their_issuers_and_nothing_else(charts: Charts) -> None:
-    """Egress is DNS, the issuers on the ports that their URLs name, the upstream, and the collector where there is one."""
+    """Egress is DNS, the issuers on the ports that their URLs name, the upstream, and the collector if any."""
     plain = only(charts.case(charts.app, charts.app / "ci/proxy-values.yaml"), "NetworkPolicy", name="orders-authz")
     dns, issuers, upstream = plain["spec"]["egress"]
     assert {port["port"] for port in dns["ports"]} == {53}

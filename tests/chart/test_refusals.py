@@ -15,7 +15,7 @@ pytestmark = pytest.mark.needs("helm")
 Changes = dict[str, Any]
 
 
-def deep(path: str, value: object) -> Changes:
+def deep(path: str, value: object, /) -> Changes:
     """A value at a path of keys, `a.b.c`."""
     for key in reversed(path.split(".")):
         value = {key: value}
@@ -41,7 +41,7 @@ SCHEMA: Final = [
     ("proxy", deep("authz.envoy.failureModeAllow", "false"), ["envoy", "failureModeAllow"]),
     ("proxy", deep("authz.envoy.rateLimit.address.burst", 0), ["rateLimit", "address", "burst"]),
     ("proxy", deep("authz.otel", {"PATH": "/"}), ["otel", "PATH"]),
-    ("proxy", deep("authz.tcp", {"host": "0.0.0.0"}), ["tcp"]),
+    ("proxy", deep("authz.tcp", {"port": 9191}), ["tcp"]),
     ("proxy", deep("mode", "sidecar"), ["mode"]),
     ("proxy", deep("proxy.upstream.hosts", "x"), ["proxy", "upstream", "hosts"]),
     ("proxy", deep("proxy.routes", [{"prefix": "/x", "authz": "false"}]), ["routes", "0", "authz"]),
@@ -65,8 +65,8 @@ TEMPLATES: Final = [
     ("proxy", deep("authz.extraVolumeMounts", [{"name": "x", "mountPath": "/etc/authz/x"}]), "lies in /etc/authz"),
     ("proxy", deep("proxy.upstream.host", ""), "proxy.upstream.host is not set"),
     ("proxy", deep("proxy.upstream.podLabels", None), "proxy.upstream.podLabels is not set"),
-    ("proxy", deep("proxy.upstream.tls.enabled", True), "proxy.upstream.tls.caSecret is not set"),
-    ("proxy", deep("proxy.tracing.enabled", True), "proxy.tracing.host is not set"),
+    ("proxy", deep("proxy.upstream.tls", {"enabled": True}), "proxy.upstream.tls.caSecret is not set"),
+    ("proxy", deep("proxy.tracing", {"enabled": True}), "proxy.tracing.host is not set"),
     ("proxy", deep("proxy.tracing", {"enabled": True, "host": "c"}), "networkPolicy.collector is empty"),
     ("proxy", deep("proxy.routes", [{"prefix": "/", "authz": False, "rule": "x"}]), "proxy.routes[0] has both"),
     ("server", deep("server.tls.existingSecret", ""), "server.tls.existingSecret is not set"),

@@ -83,7 +83,7 @@ def test_fault_leaves_the_last_good_keys(fault: str) -> None:
 def test_discovery_cannot_lead_astray(uri: str, *, warm: bool) -> None:
     """E05: the refresh is refused; at first start there are no keys, later the last good ones stay."""
     with FakeIdp() as idp:
-        evil = {"issuer": idp.issuer, "jwks_uri": uri}
+        evil: dict[str, object] = {"issuer": idp.issuer, "jwks_uri": uri}
         if not warm:
             idp.discovery = evil
         with Station(issuer(idp, fetch="max_interval: 1s, min_interval: 1ms, interval: 1s")).settle() as sidecar:

@@ -21,7 +21,7 @@ Order = Callable[..., Any]
 
 @pytest.fixture
 def order() -> Iterator[Order]:
-    """Give the provider an order, such as order("rotate", "k2")."""
+    """Give the provider orders, such as `rotate k2`."""
     index = Path(path("oauth2-mock-server")).resolve().with_name("index.mjs")
     command = [path("node"), str(Path(__file__).with_name("oauth2_mock.mjs")), str(index)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as provider:

@@ -1,4 +1,4 @@
-"""Proves, from the record of a year, that the promises about keys are kept: who is denied, what is accepted, the cost."""
+"""Proves from the record of a year that the promises about keys are kept: who is denied, what passes, the cost."""
 
 from __future__ import annotations
 
@@ -49,23 +49,26 @@ def test_year_is_the_same_again() -> None:
 
 
 def test_no_good_token_is_denied_outside_the_promised_windows(record: Record) -> None:
-    """A token by the current key is refused only
+    """A token by the current key is refused in two windows only.
 
-    1. within a cool-down after its key was first published and used at once, more if the issuer was down meanwhile;
-    2. when the issuer has been down for `max_stale`, until one retry after it is back.
+    1. Within a cool-down after its key was first published and used at once, more if the issuer was down meanwhile;
+    2. When the issuer has been down for `max_stale`, until one retry after it is back.
     """
     for decision in record.decisions:
         if decision.outcome == "allow" or decision.at > record.removed_at.get(decision.kid, float("inf")):
             continue
         if decision.outcome == "unavailable":
             assert any(
-                start + DAY - REMOVAL <= decision.at <= end + RETRY for start, end in record.outages if end - start > DAY
+                start + DAY - REMOVAL <= decision.at <= end + RETRY
+                for start, end in record.outages
+                if end - start > DAY
             ), decision
         else:
             published = record.published_at[decision.kid]
             unannounced = record.used_at.get(decision.kid) == published
             disturbed = record.down(published, decision.at)
-            assert (unannounced or disturbed) and decision.at <= _heard_by(record, published) + PICK_UP + RETRY, decision
+            assert unannounced or disturbed, decision
+            assert decision.at <= _heard_by(record, published) + PICK_UP + RETRY, decision
 
 
 def _heard_by(record: Record, published: float) -> float:

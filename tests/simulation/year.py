@@ -215,4 +215,4 @@ class Year:
         now = self.clock.monotonic()
         self.record.floods.append((now, now + 10 * MINUTE))
         for number in range(1200):
-            self._at(now + number * 0.5, lambda: self._decide("random"))  # type: ignore[arg-type, return-value]
+            self._at(now + number * 0.5, lambda: self._decide("random"))  # type: ignore[arg-type]

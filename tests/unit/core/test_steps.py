@@ -37,7 +37,7 @@ ENDS: dict[str, tuple[int, Reason, str | None, dict[str, Any]]] = {
 @pytest.mark.parametrize(("last", "reason", "token", "request_"), ENDS.values(), ids=ENDS)
 def test_told_in_order(last: int, reason: Reason, token: str | None, request_: dict[str, Any]) -> None:
     """The steps are told from the first to the last that was passed, and watching changes no decision."""
-    told: list[Step] = []
+    told: list[int] = []
 
     decision = authorize(ask(token, **request_), WORLD, T, watch=lambda step, _: told.append(step))
 

@@ -144,9 +144,10 @@ def test_size_comes_first() -> None:
         parse_token("a" * (MAX_TOKEN_BYTES + 1))
 
 
-def test_longest_kid() -> None:
-    """A kid of the largest size is taken."""
-    assert parse_token(unsigned({"alg": "x", "kid": "k" * MAX_KID_CHARS})).kid == "k" * MAX_KID_CHARS
+@pytest.mark.parametrize("length", [1, MAX_KID_CHARS])
+def test_shortest_and_longest_kid(length: int) -> None:
+    """A kid of one character is taken, and one of the largest size."""
+    assert parse_token(unsigned({"alg": "x", "kid": "k" * length})).kid == "k" * length
 
 
 def test_repr_keeps_the_secret() -> None:

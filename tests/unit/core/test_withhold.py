@@ -54,6 +54,13 @@ def test_token_in_the_second_of_two_cookie_headers() -> None:
     assert withheld != Withheld()
 
 
+@pytest.mark.xfail(reason="a header with two schemes is listed twice")
+def test_header_is_named_once() -> None:
+    """A header that may hold tokens of two schemes is removed once."""
+    sources = (BEARER, HeaderSource("authorization", "Token"))
+    assert withhold_tokens(ask(), sources) == Withheld(remove=("authorization",))
+
+
 def test_other_cookies_keep_their_quotes() -> None:
     """What is left of a cookie header is what was there."""
     withheld = withhold_tokens(ask(headers={"cookie": 'a="1"; t=x'}), (COOKIE,))

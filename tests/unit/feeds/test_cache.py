@@ -21,9 +21,7 @@ DAY = 86_400.0
 
 def in_folder(folder: Path, binding: str = "b1") -> Callable[[FakeClock], KeyCache]:
     """Make the cache of one issuer."""
-    return lambda clock: KeyCache(
-        folder, "a", binding=lambda: binding, max_age=DAY, max_bytes=262_144, now=clock.time
-    )
+    return lambda clock: KeyCache(folder, "a", binding=lambda: binding, max_age=DAY, max_bytes=262_144, now=clock.time)
 
 
 def restarted(before: Rig, cache: Callable[[FakeClock], KeyCache], *, down: float = 10.0) -> Rig:
@@ -86,6 +84,12 @@ def change(file: Path, **members: Any) -> None:  # noqa: ANN401 - JSON
     file.write_text(json.dumps({**content, **members}))
 
 
+def make_instead(file: Path, make: Callable[[Path], None]) -> None:
+    """Move the file away, and make something else in its place."""
+    file.rename(file.with_name("moved"))
+    make(file)
+
+
 SPOILED: dict[str, Callable[[Path], object]] = {
     "of the future": lambda file: change(file, fetched_at=FakeClock().time() + 3600),
     "too old": lambda file: change(file, fetched_at=FakeClock().time() - DAY),
@@ -100,9 +104,9 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "not JSON": lambda file: file.write_bytes(b"\xff\x00"),
     "huge": lambda file: file.write_bytes(file.read_bytes() + b" " * 3_000_000),
     "readable by others": lambda file: file.chmod(0o644),
-    "a folder": lambda file: (file.unlink(), file.mkdir()),
-    "a pipe": lambda file: (file.unlink(), os.mkfifo(file, 0o600)),
-    "a link": lambda file: (file.rename(file.with_name("b")), file.symlink_to(file.with_name("b"))),
+    "a folder": lambda file: make_instead(file, Path.mkdir),
+    "a pipe": lambda file: make_instead(file, os.mkfifo),
+    "a link": lambda file: make_instead(file, lambda path: path.symlink_to(path.with_name("moved"))),
 }
 
 

@@ -39,9 +39,7 @@ def make(scheduler: Scheduler, name: str, source: Source, published: list[KeySet
     """Make a feed that publishes into a list."""
     runtime = Runtime(monotonic=time.monotonic, now=time.time, jitter=lambda: 0.5, fly=scheduler.fly)
     metrics = KeyMetrics(CollectorRegistry()).of(name)
-    return KeyFeed(
-        name, source, schedule=Schedule(**times), publish=published.append, runtime=runtime, metrics=metrics
-    )
+    return KeyFeed(name, source, schedule=Schedule(**times), publish=published.append, runtime=runtime, metrics=metrics)
 
 
 def test_a_hanging_feed_holds_up_no_other() -> None:

@@ -29,7 +29,9 @@ def test_discovery_leads_to_the_keys() -> None:
     assert len(rig.site.times(DISCOVERY)) == 2
 
 
-@pytest.mark.parametrize("issuer", ["https://A.test", "https://a.test/", "https://b.test", "", None, ["https://a.test"]])
+@pytest.mark.parametrize(
+    "issuer", ["https://A.test", "https://a.test/", "https://b.test", "", None, ["https://a.test"]]
+)
 def test_document_of_another_issuer_is_refused(issuer: object) -> None:
     """E07: case, a trailing slash, another host: the document is refused, the last good keys stay."""
     rig = Rig(discovery=True)

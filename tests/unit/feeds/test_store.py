@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from authz.feeds.store import Store
-from tests.world import A, A_RSA, B, WORLD, key_set
+from tests.world import A_RSA, WORLD, A, B, key_set
 
 
 def test_keys_are_swapped() -> None:

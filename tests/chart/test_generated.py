@@ -1,0 +1,105 @@
+"""What follows from something else is made anew and compared; so is what is said twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from authz import __version__
+from authz.config.schema import json_schema
+from authz.core.reasons import Reason
+from authz.telemetry.report import Metrics
+from tests.chart.helm import DEPLOY
+from tests.tools import ROOT
+
+CHARTS = DEPLOY / "charts"
+LIBRARY = CHARTS / "authz-sidecar"
+
+
+@pytest.mark.needs("helm")
+def test_nothing_is_out_of_date() -> None:
+    """Schema, tables of values, build.lock and the plain bootstrap are as deploy/generate.py makes them."""
+    argv = [sys.executable, str(DEPLOY / "generate.py"), "--check"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_schema_of_the_configuration_is_the_sidecar_s_own() -> None:
+    """Below `authz.config` the chart's schema is what `authz schema` prints: same keys, same words, same bounds."""
+    argv = [sys.executable, "-m", "authz", "schema"]
+    printed = json.loads(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+    schema = json.loads((LIBRARY / "values.schema.json").read_text())
+    assert schema["properties"]["config"] == {"$ref": "#/definitions/Config"}
+    definitions = dict(schema["definitions"])
+    own = {**definitions.pop("Config"), "definitions": definitions}
+    assert {"$schema": schema["$schema"], **own} == printed == json_schema()
+
+
+@pytest.mark.parametrize("chart", ["authz", "authz-sidecar"])
+def test_schema_of_the_values_is_strict(chart: str) -> None:
+    """Every mapping with named keys refuses others, and every value of values.yaml is known to the schema."""
+    schema = json.loads((CHARTS / chart / "values.schema.json").read_text())
+    values = yaml.safe_load((CHARTS / chart / "values.yaml").read_text())
+
+    def compare(value: object, known: dict[str, Any], path: str) -> None:
+        if "properties" not in known:
+            return
+        assert known["additionalProperties"] is False, path
+        assert isinstance(value, dict), path
+        assert value.keys() <= known["properties"].keys(), path
+        for key, child in value.items():
+            compare(child, known["properties"][key], f"{path}.{key}")
+
+    compare(values, schema, chart)
+    unset = {"global", "config"}
+    assert schema["properties"].keys() - values.keys() <= unset
+
+
+def test_every_version_is_the_same() -> None:
+    """The charts, what they depend on and the sidecar itself carry one version."""
+    for chart in ("authz", "authz-sidecar"):
+        about = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())
+        assert (about["version"], about["appVersion"]) == (__version__, __version__)
+    for chart in (CHARTS / "authz", DEPLOY / "examples/own-chart"):
+        (dependency,) = yaml.safe_load((chart / "Chart.yaml").read_text())["dependencies"]
+        assert (dependency["alias"], dependency["version"]) == ("authz", __version__)
+
+
+def test_monitoring_asks_for_what_there_is() -> None:
+    """Alerts and dashboard name metrics, labels and reasons that the sidecar has."""
+    registry = Metrics(insecure_options=0, label_rules=True).registry
+    known = {sample for family in registry.collect() for sample in names_of(family.name, family.type)}
+    asked = (LIBRARY / "files/alerts.yaml").read_text() + (LIBRARY / "files/dashboard.json").read_text()
+    metrics = set(re.findall(r"\bauthz_[a-z_]+", asked))
+    assert len(metrics) > 3
+    assert metrics <= known
+    assert set(re.findall(r'reason="(\w+)"', asked)) <= {reason.value for reason in Reason}
+
+
+def names_of(family: str, kind: str) -> set[str]:
+    """The names under which a family of metrics is scraped."""
+    endings = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"], "info": ["_info"], "gauge": [""]}
+    return {f"{family}{ending}" for ending in endings[kind]}
+
+
+def test_alerts_say_what_to_do() -> None:
+    """Every alert has a severity, a summary, and a description of what to look at."""
+    for alert in yaml.safe_load((LIBRARY / "files/alerts.yaml").read_text())["alerts"]:
+        assert alert.keys() == {"alert", "expr", "for", "labels", "annotations"}
+        assert alert["labels"]["severity"] in {"critical", "warning"}
+        assert alert["annotations"].keys() == {"summary", "description"}
+
+
+def test_files_of_values_say_what_they_show() -> None:
+    """Each file in ci/ and each manifest begins with a comment."""
+    for file in [*CHARTS.glob("*/ci/*.yaml"), *Path(DEPLOY / "istio").glob("*.yaml")]:
+        assert file.read_text().startswith("# ") or file.name == "policy.yaml", file

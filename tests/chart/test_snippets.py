@@ -1,0 +1,156 @@
+"""The pages of deploy/: the kustomize component built by kubectl, files compared, blocks read."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from authz.config.load import parse
+from tests.chart.helm import DEPLOY, Charts, Document, container, only
+from tests.tools import TOOLS
+
+EXAMPLE = DEPLOY / "kustomize/example"
+
+
+def kustomize(folder: Path) -> list[Document]:
+    """What `kubectl kustomize` makes of a folder."""
+    argv = [str(TOOLS / "helm/kubectl"), "kustomize", str(folder)]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+@pytest.fixture(scope="module")
+def sidecar(charts: Charts) -> Document:
+    """The container that the library chart renders: what all other ways must be like."""
+    pod = only(charts.case(charts.consumer, None), "Deployment")["spec"]["template"]["spec"]
+    return container(pod, "authz")
+
+
+@pytest.mark.needs("helm")
+def test_component_puts_the_chart_s_container_into_a_deployment(sidecar: Document) -> None:
+    """The overlay's pod has the very container of the chart, its volumes and the pod's group; the rest stays."""
+    documents = kustomize(EXAMPLE)
+    pod = only(documents, "Deployment")["spec"]["template"]["spec"]
+    assert container(pod, "authz") == sidecar
+    assert pod["securityContext"]["fsGroup"] == 65532
+    assert pod["automountServiceAccountToken"] is False
+    assert [one["name"] for one in pod["containers"]] == ["envoy", "orders"]
+    names = {document["metadata"]["name"] for document in documents if document["kind"] == "ConfigMap"}
+    mounted = {volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume}
+    assert mounted == names
+    socket = {"name": "authz-socket", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
+    assert socket in pod["volumes"]
+
+
+@pytest.mark.needs("helm")
+def test_component_leaves_other_deployments_alone(tmp_path: Path) -> None:
+    """A Deployment without the label is not touched."""
+    text = (EXAMPLE / "deployment.yaml").read_text().replace("labels: {authz-sidecar: enabled}", "labels: {a: b}")
+    (tmp_path / "overlay").mkdir()
+    (tmp_path / "overlay/deployment.yaml").write_text(text)
+    (tmp_path / "component").symlink_to(DEPLOY / "kustomize/component")
+    (tmp_path / "overlay/kustomization.yaml").write_text("resources: [deployment.yaml]\ncomponents: [../component]\n")
+    (deployment,) = kustomize(tmp_path / "overlay")
+    assert "initContainers" not in deployment["spec"]["template"]["spec"]
+
+
+@pytest.mark.needs("helm")
+@pytest.mark.parametrize("version", ["1.29", "1.33", "1.37"])
+def test_kubernetes_takes_what_the_overlay_makes(tmp_path: Path, version: str) -> None:
+    """kubernetes-validate has nothing to say, strictly."""
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump_all(kustomize(EXAMPLE)))
+    argv = [sys.executable, "-m", "kubernetes_validate", "--strict", "-k", version, str(tmp_path / "all.yaml")]
+    done = subprocess.run(argv, env={"PYTHONPATH": str(TOOLS / "helm")}, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert f"passed for resource deployment/orders against version {version}" in done.stdout
+
+
+def test_configuration_of_the_overlay_is_good() -> None:
+    """The sidecar takes the example's configuration, and finds nothing to warn of."""
+    file = EXAMPLE / "authz.yaml"
+    argv = [sys.executable, "-m", "authz", "check-config", str(file)]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.needs("helm")
+def test_envoy_gateway_s_sidecar_is_the_chart_s(sidecar: Document) -> None:
+    """The container that an EnvoyProxy adds is the chart's, with its volumes and the socket's mount for Envoy."""
+    documents = manifests(DEPLOY / "envoy-gateway/sidecar.yaml")
+    made = only(documents, "EnvoyProxy")["spec"]["provider"]["kubernetes"]["envoyDeployment"]
+    (added,) = made["initContainers"]
+    assert added == sidecar
+    assert {volume["name"] for volume in made["pod"]["volumes"]} == {one["name"] for one in sidecar["volumeMounts"]}
+    assert made["container"]["volumeMounts"] == [{"name": "authz-socket", "mountPath": "/run/authz"}]
+    (endpoint,) = only(documents, "Backend")["spec"]["endpoints"]
+    assert endpoint["unix"]["path"] == "/run/authz/authz.sock"
+
+
+def test_envoy_gateway_and_istio_fail_closed_and_refer_to_what_is_there() -> None:
+    """Policies name the objects of the files beside them, and no failure opens anything."""
+    gateway = manifests(DEPLOY / "envoy-gateway/sidecar.yaml") + manifests(DEPLOY / "envoy-gateway/policy.yaml")
+    auth = only(gateway, "SecurityPolicy")["spec"]["extAuth"]
+    assert auth["failOpen"] is False
+    assert auth["grpc"]["backendRefs"][0]["name"] == only(gateway, "Backend")["metadata"]["name"]
+    for policy in ("SecurityPolicy", "ClientTrafficPolicy"):
+        (target,) = only(gateway, policy)["spec"]["targetRefs"]
+        assert target["name"] == only(gateway, "Gateway")["metadata"]["name"]
+    beside = manifests(DEPLOY / "istio/beside.yaml")
+    (mesh,) = manifests(DEPLOY / "istio/mesh.yaml")
+    (provider,) = mesh["meshConfig"]["extensionProviders"]
+    assert provider["envoyExtAuthzGrpc"]["failOpen"] is False
+    assert only(beside, "AuthorizationPolicy")["spec"]["provider"] == {"name": provider["name"]}
+    entry = only(beside, "ServiceEntry")["spec"]
+    assert entry["hosts"] == [provider["envoyExtAuthzGrpc"]["service"]]
+    assert entry["ports"][0]["number"] == provider["envoyExtAuthzGrpc"]["port"]
+    assert entry["endpoints"] == [{"address": "unix:///run/authz/authz.sock"}]
+
+
+def manifests(file: Path) -> list[Document]:
+    """The documents of a file."""
+    return [document for document in yaml.safe_load_all(file.read_text(encoding="utf-8")) if document]
+
+
+def blocks(language: str) -> list[tuple[Path, str]]:
+    """The fenced blocks of a language in the pages."""
+    fence = re.compile(rf"^( *)```{language}\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+    return [
+        (page, match[2]) for page in sorted(DEPLOY.rglob("*.md")) for match in fence.finditer(page.read_text("utf-8"))
+    ]
+
+
+def test_blocks_of_yaml_are_yaml() -> None:
+    """Every block that says it is YAML is, and what looks like a configuration is taken by the sidecar."""
+    configurations = 0
+    for page, text in blocks("yaml"):
+        data: Any = yaml.safe_load(text)
+        config = data.get("authz", {}).get("config") if isinstance(data, dict) else None
+        if config:
+            configurations += 1
+            parse(yaml.safe_dump(config), file=str(page))
+    assert configurations
+
+
+@pytest.mark.needs("helm")
+def test_the_values_on_the_first_page_render(charts: Charts, tmp_path: Path) -> None:
+    """What a reader pastes in the first ten minutes, and into kind, is taken by the chart."""
+    found = [text for page, text in blocks("yaml") if page == DEPLOY / "README.md"]
+    assert len(found) == 2
+    for text in found:
+        (tmp_path / "values.yaml").write_text(text)
+        documents = charts.render(charts.app, "--values", tmp_path / "values.yaml")
+        assert only(documents, "Deployment")["spec"]["replicas"] == 2
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of a page leads to a file."""
+    for page in DEPLOY.rglob("*.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page}: {target}"
