@@ -6,6 +6,7 @@
 4. The plain Envoy bootstrap, and that of the kustomize example, from the chart (needs `make .tools/helm`).
 """
 
+# ruff: noqa: INP001 - a program, and no part of a package
 from __future__ import annotations
 
 import json

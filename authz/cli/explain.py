@@ -45,7 +45,7 @@ def explain(  # noqa: PLR0913 - one for each option
     \b
     Exit codes: 0 allowed; 1 denied; 2 errors in the configuration
     Example:
-      authz explain --config authz.yaml --method GET --host api.example.com --path /orders/7 --token-file token.txt
+      authz explain --config authz.yaml --path /orders/7 --token-file t.txt
     """  # noqa: D301 - click's mark for lines that stay as they are
     from authz.cli.explanation import InputError, Question, answer
 

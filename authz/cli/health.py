@@ -45,13 +45,13 @@ def health(  # one parameter for each option
     server_name: str | None,
     wait: float,
 ) -> None:
-    r"""Ask the sidecar at ADDRESS, unix:/path or host:port, whether it serves.
+    """Ask the sidecar at ADDRESS, unix:/path or host:port, whether it serves.
 
     \b
-    Exit codes: 0 it serves; 1 it does not, or not yet, or no more; 2 it cannot be reached
+    Exit codes: 0 it serves; 1 it does not; 2 it cannot be reached
     Example:
       authz health unix:/run/authz/authz.sock --wait 10
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     if (cert_file is None) != (key_file is None) or (ca_file is None and (cert_file or server_name)):
         raise click.UsageError("--cert-file and --key-file go together, and with --ca-file; so does --server-name")
     channel = _open(address, ca_file, cert_file, key_file, server_name)

@@ -18,13 +18,13 @@ _MAX_BYTES: Final = 64 * 1024 * 1024
 @click.option("--admin", default="http://127.0.0.1:9192", show_default=True, help="The sidecar's admin listener.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
 def keys(*, admin: str, as_json: bool) -> None:
-    r"""Show the keys of every issuer, as a running sidecar on this host has them.
+    """Show the keys of every issuer, as a running sidecar on this host has them.
 
     \b
     Exit codes: 0 fine; 1 no sidecar answers
     Example:
       authz keys --admin http://127.0.0.1:9192
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     try:
         document = _fetch(admin)
     except (OSError, ValueError) as error:

@@ -25,15 +25,15 @@ _POLL: Final = 0.1  # seconds between two looks at whether the drain has ended
 @click.command()
 @click.option("--config", "file", type=FILE, required=True, help="The configuration file.")
 def serve(file: Path) -> None:
-    r"""Serve Envoy's checks until SIGTERM.
+    """Serve Envoy's checks until SIGTERM.
 
     A second SIGTERM ends at once. SIGHUP, or a new file in place of the old, reloads the configuration.
 
     \b
-    Exit codes: 0 drained; 2 errors in the configuration; 3 an address cannot be bound
+    Exit codes: 0 drained; 2 bad configuration; 3 an address cannot be bound
     Example:
       authz serve --config authz.yaml
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     # Blocked before any thread starts, for all of them, and waited for below: a handler would run only when the main
     # thread does, and a signal that the system gives to another thread does not wake it.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)

@@ -120,13 +120,19 @@ class _CheckHandler(grpc.GenericRpcHandler):
         return self._check(received, data, context)
 
     def _check(self, received: float, data: bytes, context: grpc.ServicerContext) -> bytes:
-        time_left: float | None = context.time_remaining()  # None without a deadline, whatever the stubs say
-        if not context.is_active() or (time_left is not None and time_left <= 0):
+        try:
+            time_left: float | None = context.time_remaining()  # None without a deadline, whatever the stubs say
+            if not context.is_active() or (time_left is not None and time_left <= 0):
+                return LAST_RESORT
+            return self._checker.check(data, received=received, time_left=time_left)
+        except BaseException:  # noqa: BLE001 - the last fence: what grpcio gets to see becomes a gRPC error
             return LAST_RESORT
-        return self._checker.check(data, received=received, time_left=time_left)
 
     def _refuse(self, received: float, data: bytes, _context: grpc.ServicerContext) -> bytes:
-        return self._checker.refuse(data, Reason.OVERLOADED, received=received)
+        try:
+            return self._checker.refuse(data, Reason.OVERLOADED, received=received)
+        except BaseException:  # noqa: BLE001 - as above
+            return LAST_RESORT
 
 
 class AuthorizationServer:

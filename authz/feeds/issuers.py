@@ -80,7 +80,10 @@ class IssuerFeeds:
     def _succeeds(self, feed: KeyFeed, section: IssuerSection) -> bool:
         """Hand the keys of the feed that ran before to *feed*, where what made them trustworthy is the same."""
         running, before = self._scheduler.feeds.get(feed.name), self._sections.get(feed.name)
-        if running is None or before is None or bind(section) != bind(before):
+        if running is None or before is None:
+            return False
+        if bind(section) != bind(before):
+            running.retire()  # now: what is in flight there must not reach the new snapshot
             return False
         return feed.succeed_to(running)
 

@@ -69,8 +69,8 @@ def test_every_version_is_the_same() -> None:
     for chart in ("authz", "authz-sidecar"):
         about = yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())
         assert (about["version"], about["appVersion"]) == (__version__, __version__)
-    for chart in (CHARTS / "authz", DEPLOY / "examples/own-chart"):
-        (dependency,) = yaml.safe_load((chart / "Chart.yaml").read_text())["dependencies"]
+    for folder in (CHARTS / "authz", DEPLOY / "examples/own-chart"):
+        (dependency,) = yaml.safe_load((folder / "Chart.yaml").read_text())["dependencies"]
         assert (dependency["alias"], dependency["version"]) == ("authz", __version__)
 
 

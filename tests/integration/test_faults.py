@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from authz.core.reasons import Reason
 from authz.core.snapshot import Responses
 from authz.demo.bootstrap import Proxy
 from authz.demo.client import send
@@ -46,8 +47,8 @@ class Sabotaged(Checker):
     def check(self, data: bytes, *, received: float, time_left: float | None) -> bytes:
         return self.current.check(data, received=received, time_left=time_left)
 
-    def refuse(self, reason: object, *, received: float) -> bytes:
-        return self.current.refuse(reason, received=received)  # type: ignore[arg-type]
+    def refuse(self, data: bytes, reason: Reason, *, received: float) -> bytes:
+        return self.current.refuse(data, reason, received=received)
 
 
 @dataclass(frozen=True, slots=True)

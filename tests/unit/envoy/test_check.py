@@ -60,7 +60,8 @@ def test_a_call_can_be_refused_unseen() -> None:
     """Overload is a denial like any other: reported, by the current snapshot, with Retry-After."""
     reports: list[Judged] = []
     snapshot = world(responses=Responses(expose_reason=True))
-    answer = make_checker(report=reports.append, snapshot=lambda: snapshot).refuse(Reason.OVERLOADED, received=0.0)
+    checker = make_checker(report=reports.append, snapshot=lambda: snapshot)
+    answer = checker.refuse(write_check(), Reason.OVERLOADED, received=0.0)
 
     assert (told(answer), headers_of(read(answer))["retry-after"]) == ("overloaded", "1")
     assert '"overloaded"' in read(answer).denied_response.body
