@@ -28,7 +28,14 @@ from authz.demo.signing import SigningKey
 T: Final = 1_800_000_000  # the instant of every decision, in seconds since the epoch
 A: Final = "https://a.test"
 B: Final = "https://b.test"
-ABSENT: Final = object()  # as the value of a claim or header member: leave it out
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent()  # as the value of a claim or header member: leave it out
 
 A_RSA: Final = SigningKey.create("RS256", kid="a-rsa")
 A_EC: Final = SigningKey.create("ES256", kid="a-ec")

@@ -36,7 +36,14 @@ def serve(file: Path) -> None:
     """  # noqa: D301 - click's mark for lines that stay as they are
     # Blocked before any thread starts, for all of them, and waited for below: a handler would run only when the main
     # thread does, and a signal that the system gives to another thread does not wake it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        _serve(file)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(file: Path) -> None:
     from authz.app import App
     from authz.telemetry.logs import set_up_logging
 

@@ -29,7 +29,7 @@ def withhold_tokens(request: Request, sources: tuple[Source, ...]) -> Withheld:
         remove.append("cookie")
     return Withheld(
         (("cookie", rewritten),) if rewritten else (),
-        tuple(remove),
+        tuple(dict.fromkeys(remove)),
         tuple(source.parameter for source in sources if isinstance(source, QuerySource)),
     )
 

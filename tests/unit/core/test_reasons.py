@@ -40,7 +40,11 @@ MEANINGS: dict[tuple[int, int, int, str | None, int | None], set[str]] = {
 }
 
 
-@pytest.mark.parametrize(("meaning", "words"), MEANINGS.items(), ids=lambda part: str(part)[:40])
+@pytest.mark.parametrize(
+    ("meaning", "words"),
+    MEANINGS.items(),
+    ids=lambda part: str(sorted(part) if isinstance(part, set | frozenset) else part)[:40],
+)
 def test_meaning(meaning: tuple[object, ...], words: set[str]) -> None:
     """Status, gRPC codes, challenge and Retry-After of each reason are those of the table."""
     for word in words:
