@@ -14,6 +14,7 @@ from authz.config.rules import Match
 from authz.config.walk import find
 from authz.core.policy import PathTemplate
 from authz.core.resource import METHODS
+from authz.core.snapshot import Unavailable
 
 _RISKS: Final = {
     "insecure.shadow_all": "every request is allowed, whatever its judgement",
@@ -25,12 +26,17 @@ _RISKS: Final = {
     "issuers.*.insecure.no_expiry": "a token without exp is good for ever",
     "responses.expose_reason": "clients learn why they were denied, which helps an attacker too",
 }
+_FAILS_OPEN: Final = (
+    "while keys are unavailable, an Envoy with failure_mode_allow passes requests on as they came, "
+    "identity headers that a client sent included"
+)
 
 
 def warnings(config: Config) -> list[Problem]:
     """Return a warning for each option in use that loosens a check, and for settings that work against each other."""
     return [
         *_risks(config),
+        *_fails_open(config),
         *_unusable_keys(config),
         *_stale_before_refresh(config),
         *_shadowed_by_metadata(config),
@@ -51,6 +57,12 @@ def _unusable_keys(config: Config) -> Iterator[Problem]:
         for kid, why in keys.rejected if keys else ():
             message = f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
             yield Problem(path=("issuers", name, "jwks"), message=message)
+
+
+def _fails_open(config: Config) -> Iterator[Problem]:
+    if config.responses.unavailable is Unavailable.ERROR:
+        hint = "remove those headers in Envoy before the filter"
+        yield Problem(path=("responses", "unavailable"), message=_FAILS_OPEN, hint=hint)
 
 
 def _stale_before_refresh(config: Config) -> Iterator[Problem]:

@@ -40,6 +40,13 @@ def test_exposed_reasons() -> None:
     assert warning.path == ("responses", "expose_reason")
 
 
+def test_errors_in_place_of_denials() -> None:
+    """What Envoy lets pass by itself has the identity headers that the client sent."""
+    [warning] = warnings(configure(more="responses: {unavailable: error}\n"))
+    assert warning.path == ("responses", "unavailable")
+    assert "identity headers" in warning.message
+
+
 def test_keys_that_are_not_used() -> None:
     """A key in the file that cannot be used is named, with the reason."""
     [warning] = warnings(configure(issuer="jwks: {keys: [{kty: new, kid: key-1}]}"))
