@@ -1,7 +1,7 @@
 # What is needed: Python 3.11 or newer, make, git. Everything else is made on demand, below .venv and .tools.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format proto lock clean
+.PHONY: help run test lint format proto lock deploy clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The interpreter itself, for an activated .venv is about to be removed.
@@ -16,7 +16,7 @@ run: .venv/ready  ## start the demo: identity provider, sidecar, Envoy, upstream
 	$(BIN)/authz demo $(ARGS)
 
 test: .venv/ready .tools/xds-protos .tools/helm  ## prove everything (ARGS="-k token" for a part)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 lint: .venv/ready  ## ruff, mypy and the floors of the house
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
@@ -30,6 +30,9 @@ proto: .venv/ready  ## generate authz/envoy/ext_authz_pb2 from protos/
 lock: .venv/ready  ## lock the newest releases that pyproject.toml allows
 	$(LOCK) --all-extras --group dev pyproject.toml --output-file requirements.lock
 	$(LOCK) --extra cel --constraint requirements.lock pyproject.toml --output-file deploy/requirements.lock
+
+deploy: .venv/ready .tools/helm  ## make the generated files of deploy/ (schemas, tables of values, Envoy's bootstrap)
+	$(BIN)/python deploy/generate.py
 
 clean:  ## remove everything that was made
 	rm -rf .venv .tools .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

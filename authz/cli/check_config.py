@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from authz.cli.files import FILE, read_or_exit
-from authz.config.warnings import warnings
 
 
 @click.command("check-config")
@@ -20,6 +19,8 @@ def check_config(file: Path) -> None:
     Example:
       authz check-config authz.yaml
     """  # noqa: D301 - click's mark for lines that stay as they are
+    from authz.config.warnings import warnings
+
     document, config = read_or_exit(file)
     for warning in map(document.locate, warnings(config)):
         click.echo(f"{file}:{warning.line}: warning: {warning}", err=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from authz.config.document import Document
-from authz.config.load import read, validate
-from authz.config.model import Config
-from authz.config.problems import ConfigError
+if TYPE_CHECKING:  # half of the time that `authz health` would take
+    from authz.config.document import Document
+    from authz.config.model import Config
 
 BAD_CONFIG: Final = 2  # exit code
 
@@ -25,6 +24,9 @@ def load_or_exit(file: Path) -> Config:
 
 def read_or_exit(file: Path) -> tuple[Document, Config]:
     """Load *file* and keep its text's lines, or print everything that is wrong with it and exit."""
+    from authz.config.load import read, validate
+    from authz.config.problems import ConfigError
+
     try:
         document = read(file)
         return document, validate(document)

@@ -30,7 +30,7 @@ def serve(file: Path) -> None:
     A second SIGTERM ends at once. SIGHUP, or a new file in place of the old, reloads the configuration.
 
     \b
-    Exit codes: 0 drained; 2 bad configuration; 3 an address cannot be bound
+    Exit codes: 0 drained; 2 bad configuration; 3 cannot start
     Example:
       authz serve --config authz.yaml
     """  # noqa: D301 - click's mark for lines that stay as they are
@@ -46,13 +46,14 @@ def serve(file: Path) -> None:
 def _serve(file: Path) -> None:
     from authz.app import App
     from authz.telemetry.logs import set_up_logging
+    from authz.telemetry.traces import TracingError
 
     config = load_or_exit(file)
     set_up_logging(level=config.telemetry.log_level, log_format=config.telemetry.log_format)
     try:
         app = App(file, config)
         app.start()
-    except OSError as error:
+    except (OSError, TracingError) as error:
         click.echo(f"authz cannot start: {error}", err=True)
         sys.exit(_CANNOT_START)
     while signal.sigwait(_SIGNALS) == signal.SIGHUP:

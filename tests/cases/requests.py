@@ -147,7 +147,7 @@ CASES: Final = [
             "backslashes-F10": "/public\\..\\admin",
             "encoded-backslashes-F10": "/public%5c..%5cadmin",
             "dots-with-a-parameter-F10": "/public/..;/admin",
-            "dots-with-a-longer-parameter-F10": "/public/..;jsessionid=1/admin",
+            "dots-with-a-longer-parameter-F10": "/public/..;v=1/admin",
             "dots-with-an-encoded-parameter-F10": "/public/..%3B/admin",
             "dots-with-a-space-F10": "/public/..%20/admin",
             "parameter-F10": "/public;x/admin",

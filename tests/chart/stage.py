@@ -23,8 +23,13 @@ from tests.fakes.waiting import wait_until
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Everything that runs; `front` and `telemetry` are URLs of Envoy, `admin` one of the sidecar."""
+    """Everything that runs, what it was rendered from, and the folder that stands for /etc/authz.
 
+    `front` and `telemetry` are URLs of Envoy, `admin` is one of the sidecar.
+    """
+
+    documents: list[Document]
+    config: Path
     idp: FakeIdp
     sidecar: Process
     envoy: Process
@@ -102,6 +107,8 @@ def set_stage(charts: Charts, folder: Path, changes: Mapping[str, Any]) -> Itera
         sidecar, envoy = start(documents, folder, envoy_admin=ports["envoy"])
         try:
             yield Stage(
+                documents,
+                folder / "etc-authz",
                 idp,
                 sidecar,
                 envoy,
@@ -120,9 +127,9 @@ def start(documents: list[Document], folder: Path, *, envoy_admin: int) -> tuple
     # The mounts of the pod, as folders here; the admin port is fixed inside of a pod, and may be taken here.
     config, bootstrap = folder / "etc-authz", folder / "etc-envoy"
     write(only(documents, "ConfigMap", name="orders-authz"), config)
-    write(only(documents, "ConfigMap", name="orders-authz-envoy"), bootstrap)
-    text = (bootstrap / "envoy.yaml").read_text().replace("port_value: 9901", f"port_value: {envoy_admin}")
-    (bootstrap / "envoy.yaml").write_text(text)
+    envoys = only(documents, "ConfigMap", name="orders-authz-envoy")
+    envoys["data"]["envoy.yaml"] = envoys["data"]["envoy.yaml"].replace("value: 9901", f"value: {envoy_admin}")
+    write(envoys, bootstrap)
     sidecar = container(spec, "authz")
     arguments = [argument.replace("/etc/authz", str(config)) for argument in sidecar["args"]]
     authz = Process("the sidecar", [sys.executable, "-m", "authz", *arguments], log=folder / "authz.log", mend="")
@@ -139,10 +146,16 @@ def start(documents: list[Document], folder: Path, *, envoy_admin: int) -> tuple
 
 
 def write(config_map: Document, folder: Path) -> None:
-    """Write a ConfigMap as the kubelet mounts it."""
-    folder.mkdir()
+    """Write a ConfigMap as the kubelet mounts it: a folder that one link is turned to, over and over."""
+    folder.mkdir(exist_ok=True)
+    version = folder / f"..version_{len(list(folder.glob('..version_*')))}"
+    version.mkdir()
     for name, text in config_map["data"].items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (version / name).write_text(text, encoding="utf-8")
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"..data/{name}")
+    (folder / "..data_tmp").symlink_to(version.name)
+    (folder / "..data_tmp").replace(folder / "..data")
 
 
 def passes(one: Document, probe: str) -> bool:

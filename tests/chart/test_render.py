@@ -82,8 +82,8 @@ def test_sleep_before_the_end_only_where_kubernetes_knows_it(charts: Charts) -> 
         assert ('"preStop": {"sleep"' in text) is expected
 
 
-def test_a_change_of_the_configuration_restarts_the_pods(charts: Charts) -> None:
-    """The checksum changes with the configuration, and is not there where nobody wants it."""
+def test_only_what_cannot_be_reloaded_restarts_the_pods(charts: Charts) -> None:
+    """The checksum changes with `server`, and with a rule only where every change shall restart the pods."""
     rule = {"name": "other", "match": {"paths": ["/other"]}, "allow": "authenticated"}
 
     def annotations(**authz: object) -> dict[str, str]:
@@ -91,10 +91,11 @@ def test_a_change_of_the_configuration_restarts_the_pods(charts: Charts) -> None
         found: dict[str, str] = deployment["spec"]["template"]["metadata"]["annotations"]
         return found
 
-    key = "authz-sidecar/config-checksum"
-    assert annotations()[key] == annotations()[key]
-    assert annotations()[key] != annotations(config={"rules": [rule]})[key]
-    assert key not in annotations(restartOnConfigChange=False)
+    assert annotations() == annotations(config={"rules": [rule]})
+    assert annotations() != annotations(config={"server": {"threads": 8}})
+    always = {"restartOnConfigChange": True}
+    assert annotations(**always) != annotations(**always, config={"rules": [rule]})
+    assert annotations() != annotations(config={"identity": {"headers": {"x-auth-subject": "sub"}}})  # Envoy's
 
 
 def test_notes_say_where_to_send_traffic_and_what_was_loosened(charts: Charts) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Final
 import pytest
 
 from authz.demo.client import send
-from tests.chart.helm import Charts
-from tests.chart.stage import Stage, seen, set_stage
+from tests.chart.helm import Charts, only
+from tests.chart.stage import Stage, merge, seen, set_stage, write
 from tests.fakes.waiting import wait_until
 
 # One Envoy for this file: what it counts, each test counts for addresses and subjects of its own.
@@ -139,21 +139,24 @@ def test_flood_of_one_subject_ends_after_the_sidecar(stage: Stage) -> None:
 
 def test_only_readiness_and_metrics_of_envoy_are_open(stage: Stage) -> None:
     """The listener for probes and scrapers passes nothing else of the admin interface."""
-    assert send(f"{stage.telemetry}/ready").body == b"LIVE\n"
+    assert send(f"{stage.telemetry}/live").body == b"LIVE\n"
+    assert send(f"{stage.telemetry}/ready").status == 200
     metrics = send(f"{stage.telemetry}/stats/prometheus").body
     assert b"envoy_cluster_ext_authz" in metrics
     for path, method in (("/config_dump", "GET"), ("/quitquitquit", "POST"), ("/ready", "POST"), ("/", "GET")):
         assert send(f"{stage.telemetry}{path}", method=method).status == 404
 
 
-def test_without_its_sidecar_envoy_lets_nobody_pass(charts: Charts, tmp_path: Path) -> None:
-    """Fail closed: with the sidecar gone a good token gets 503, and a route that asks nobody still works."""
+def test_without_its_sidecar_envoy_lets_nobody_pass(charts: Charts) -> None:
+    """Fail closed: with the sidecar gone a good token gets 503, the pod is not ready, and it is not restarted."""
     with tempfile.TemporaryDirectory(prefix="authz-") as folder, set_stage(charts, Path(folder), CHANGES) as made:
         token = made.idp.mint()
         assert made.ask("/orders/7", client="203.0.113.1", token=token).status == 200
         made.sidecar.kill()
         assert made.ask("/orders/7", client="203.0.113.1", token=token).status == 503
         assert made.ask("/static/x", client="203.0.113.1").status == 200
+        wait_until(lambda: send(f"{made.telemetry}/ready").status == 503)
+        assert send(f"{made.telemetry}/live").status == 200
 
 
 def test_sidecar_that_drains_is_asked_no_more(charts: Charts) -> None:
@@ -163,3 +166,15 @@ def test_sidecar_that_drains_is_asked_no_more(charts: Charts) -> None:
         assert made.sidecar.status == 0
         unhealthy = b'envoy_cluster_membership_healthy{envoy_cluster_name="authz"} 0'
         wait_until(lambda: unhealthy in send(f"{made.telemetry}/stats/prometheus").body)
+
+
+def test_change_of_the_config_map_is_taken_up(charts: Charts) -> None:
+    """The kubelet turns the link of the mounted folder, and the sidecar judges by the new rules, without a restart."""
+    patient = merge(CHANGES, {"authz": {"envoy": {"rateLimit": {"address": {"enabled": False}}}}})
+    with tempfile.TemporaryDirectory(prefix="authz-") as folder, set_stage(charts, Path(folder), patient) as made:
+        assert made.ask("/orders/7", client="203.0.113.1").status == 401
+        changed = only(made.documents, "ConfigMap", name="orders-authz")
+        changed["data"]["authz.yaml"] = changed["data"]["authz.yaml"].replace("allow: authenticated", "allow: public")
+        write(changed, made.config)
+        wait_until(lambda: made.ask("/orders/7", client="203.0.113.2").status == 200)
+        assert made.sidecar.running

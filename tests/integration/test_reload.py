@@ -26,9 +26,8 @@ BROKEN: dict[str, Callable[[str], str]] = {
 @pytest.fixture
 def idp() -> Iterator[FakeIdp]:
     """An identity provider."""
-    provider = FakeIdp()
-    yield provider
-    provider.stop()
+    with FakeIdp() as provider:
+        yield provider
 
 
 @pytest.fixture

@@ -196,6 +196,7 @@ rate_limited_as_resource_exhausted: true
     - timeout: 1s
       interval: 1s
       no_traffic_interval: 1s
+      unhealthy_interval: 0.25s
       unhealthy_threshold: 2
       healthy_threshold: 1
       grpc_health_check: {service_name: envoy.service.auth.v3.Authorization}

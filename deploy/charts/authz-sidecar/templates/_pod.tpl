@@ -10,9 +10,14 @@ The parts of a pod. Include each at its place:
   volumes                              authz-sidecar.volumes
 */}}
 
+{{/* The sidecar takes up a change of its configuration by itself, save for the addresses that it listens on. */}}
 {{- define "authz-sidecar.podAnnotations" -}}
-{{- if and .Values.authz.restartOnConfigChange .Values.authz.config -}}
-authz-sidecar/config-checksum: {{ include "authz-sidecar.config" . | sha256sum }}
+{{- if .Values.authz.config -}}
+{{- $config := include "authz-sidecar.config" . -}}
+{{- if not .Values.authz.restartOnConfigChange -}}
+  {{- $config = pick (fromYaml $config) "server" "admin" | toYaml -}}
+{{- end -}}
+authz-sidecar/config-checksum: {{ sha256sum $config }}
 {{- end -}}
 {{- end -}}
 

@@ -91,6 +91,15 @@ static_resources:
                 "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
                 stat_prefix: telemetry
                 http_filters:
+                  # Ready is who can have requests judged: a pod whose sidecar does not serve gets none.
+                  - name: envoy.filters.http.health_check
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck
+                      pass_through_mode: false
+                      headers:
+                        - {name: ":path", string_match: {exact: /ready}}
+                        - {name: ":method", string_match: {exact: GET}}
+                      cluster_min_healthy_percentages: { {{- .Values.authz.envoy.clusterName }}: {value: 1}}
                   - name: envoy.filters.http.router
                     typed_config:
                       "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
@@ -99,8 +108,8 @@ static_resources:
                     - name: telemetry
                       domains: ["*"]
                       routes:
-                        - match: {path: /ready, headers: [{name: ":method", string_match: {exact: GET}}]}
-                          route: {cluster: admin}
+                        - match: {path: /live, headers: [{name: ":method", string_match: {exact: GET}}]}
+                          route: {cluster: admin, prefix_rewrite: /ready}
                         - match: {path: /stats/prometheus, headers: [{name: ":method", string_match: {exact: GET}}]}
                           route: {cluster: admin}
   clusters:

@@ -22,14 +22,15 @@
     - name: envoy-admin
       containerPort: {{ int $proxy.telemetryPort }}
   startupProbe:
-    httpGet: {path: /ready, port: envoy-admin}
+    httpGet: {path: /live, port: envoy-admin}
     periodSeconds: 1
     failureThreshold: 30
+  # Ready only while the sidecar serves; alive whatever the sidecar does.
   readinessProbe:
     httpGet: {path: /ready, port: envoy-admin}
     periodSeconds: 5
   livenessProbe:
-    httpGet: {path: /ready, port: envoy-admin}
+    httpGet: {path: /live, port: envoy-admin}
     periodSeconds: 10
     failureThreshold: 6
   {{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}
