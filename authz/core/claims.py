@@ -26,6 +26,7 @@ from authz.core.token import UnverifiedToken
 
 _LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 _MEDIA_PREFIX: Final = "application/"
+MAX_CERTIFICATE_CHARS: Final = 16_384  # URL-encoded PEM
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +222,7 @@ def check_binding(claims: Claims, certificate: str) -> None:
 
 def certificate_thumbprint(certificate: str) -> str | None:
     """Return the base64url SHA-256 of the first certificate in URL-encoded PEM; None where unreadable."""
-    match = _PEM.search(unquote(certificate))
+    match = _PEM.search(unquote(certificate)) if len(certificate) <= MAX_CERTIFICATE_CHARS else None
     try:
         return base64url.encode(hashlib.sha256(a2b_base64(match[1])).digest()).decode() if match else None
     except ValueError:  # binascii.Error is one

@@ -26,6 +26,7 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
 
 MAX_SEPARATORS: Final = 5  # `-` and `_` in a name: 32 spellings
+MAX_CONNECTION_CHARS: Final = 1024
 MAX_HEADERS_BYTES: Final = 8192  # names and values of all injected headers together
 
 _SAFE: Final = frozenset(map(chr, range(0x20, 0x7F)))
@@ -118,6 +119,8 @@ class Identity:
         Raises Rejected(REQUEST_MALFORMED).
         """
         nominated = request.headers.get("connection")
+        if nominated is not None and len(nominated) > MAX_CONNECTION_CHARS:
+            raise Rejected(Reason.REQUEST_MALFORMED, f"connection of more than {MAX_CONNECTION_CHARS} characters")
         if nominated is not None and not self._names.isdisjoint(
             option.strip(" \t").lower() for option in nominated.split(",")
         ):

@@ -23,12 +23,13 @@ from jwcrypto.jwk import JWK
 
 from authz.core.algorithms import ALGORITHMS
 from authz.core.reasons import Reason, Rejected
-from authz.core.strictjson import parse_object
+from authz.core.strictjson import MAX_CONTAINERS, parse_object
 from authz.core.token import MAX_KID_CHARS, UnverifiedToken
 from authz.core.vetting import Unfit, Vetted, vet
 
 MAX_KEYS: Final = 64
 MAX_DOCUMENT_BYTES: Final = 262_144
+_CONTAINERS_OF_A_KEY: Final = 8  # itself, key_ops, x5c, and what else a provider may add
 _RSA_DEFAULT: Final = "RS256"
 _HMAC_DEFAULT: Final = "HS256"
 
@@ -176,7 +177,7 @@ class KeySet:
         data = document.encode() if isinstance(document, str) else document
         if len(data) > max_bytes:
             raise ValueError(f"{len(data)} bytes, at most {max_bytes}")
-        members = parse_object(data)
+        members = parse_object(data, max_containers=max(MAX_CONTAINERS, _CONTAINERS_OF_A_KEY * max_keys))
         entries = members.get("keys")
         if not isinstance(entries, list):
             raise ValueError("the document has no array `keys`")  # noqa: TRY004 - bad data

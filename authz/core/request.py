@@ -21,6 +21,7 @@ from authz.core.reasons import Reason, Rejected
 
 MAX_HEADERS: Final = 1000
 MAX_PATH_CHARS: Final = 16_384  # query included
+MAX_PATH_MARKS: Final = 1024  # slashes and escapes in a path
 MAX_HOST_CHARS: Final = 255
 
 
@@ -83,7 +84,13 @@ def parse_target(request: Request) -> Target:
     if not _METHOD.fullmatch(request.method):
         raise Rejected(Reason.REQUEST_MALFORMED, "method is not a token")
     host = canonical_host(request.host)
-    return Target(request.method, host, parse_path(request.path.partition("?")[0]))
+    path = request.path.partition("?")[0]
+    if sum(map(path.count, _MARKS)) > MAX_PATH_MARKS:
+        raise Rejected(Reason.REQUEST_MALFORMED, f"path has more than {MAX_PATH_MARKS} slashes and escapes")
+    return Target(request.method, host, parse_path(path))
+
+
+_MARKS: Final = "/%"
 
 
 _METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # RFC 9110 section 9.1
@@ -122,11 +129,10 @@ def refuse_spellings(path: Path, *, accepted: frozenset[Spelling]) -> None:
 
 
 _PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)*/?")
-# pchar of RFC 3986 section 3.3, the slash, the semicolon that a rule may accept, and five characters that browsers and
+# pchar of RFC 3986 section 3.3, the slash, the semicolon that a rule may accept, and six characters that browsers and
 # curl send as they are and every server takes as data.
 _ALLOWED: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@/;%\[\]{}|^-]*")
-_RAW_DATA: Final = re.compile(r"[\[\]{}|^]")
-_ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})?")
+_ESCAPE: Final = re.compile(r"%(?:[0-9A-Fa-f]{2})?")
 _DOUBLE_ESCAPE: Final = re.compile(r"%25[0-9A-Fa-f]{2}")
 # Some servers drop `;…` before they resolve dots, or spaces: `/..;/admin`, `/..%20/admin`.
 _DOT_SEGMENT: Final = re.compile(r"(?:%20)*\.{1,2}(?:%20)*(?:(?:;|%3B).*)?")
@@ -146,7 +152,9 @@ def parse_path(raw: str) -> Path:
     if not _ALLOWED.fullmatch(raw):
         # Among these: backslash, fragment, control characters, spaces, bytes outside ASCII.
         raise _ambiguous("path has a character that must be percent-encoded")
-    text = _RAW_DATA.sub(lambda match: f"%{ord(match[0]):02X}", _ESCAPE.sub(_normalize_escape, raw))
+    text = raw
+    for escape in set(_ESCAPE.findall(text)):  # each % begins one: none is ever found across two of them
+        text = text.replace(escape, _normalize_escape(escape))
     if _DOUBLE_ESCAPE.search(text):
         raise _ambiguous("path is percent-encoded twice")
     spellings = set()
@@ -168,15 +176,15 @@ def parse_path(raw: str) -> Path:
     return Path(text, segments, frozenset(spellings))
 
 
-def _normalize_escape(match: re.Match[str]) -> str:
-    if match[1] is None:
+def _normalize_escape(escape: str) -> str:
+    if escape == "%":
         raise _ambiguous("path has an incomplete percent-encoding")
-    char = chr(int(match[1], 16))
+    char = chr(int(escape[1:], 16))
     if char in _UNRESERVED:
         return char
     if char == "\\" or char < " " or char == "\x7f":
         raise _ambiguous("path has an encoded backslash or control character")
-    return f"%{match[1].upper()}"
+    return escape.upper()
 
 
 def _ambiguous(detail: str) -> Rejected:

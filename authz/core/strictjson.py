@@ -12,42 +12,49 @@ import re
 from typing import Final, NoReturn
 
 MAX_DEPTH: Final = 32  # nested arrays and objects
-MAX_NUMBER_CHARS: Final = 64
+MAX_CONTAINERS: Final = 1024  # arrays and objects in one text, where nothing else is said
+MAX_NUMBER_CHARS: Final = 40
 
 # Possessive, and content with a missing end quote: one pass over any input, where backtracking would make it quadratic.
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_LONG_DIGITS: Final = re.compile(rb"[0-9]{%d}" % MAX_NUMBER_CHARS)
 
 
-def parse_json(data: bytes) -> object:
-    """Parse *data*, a whole JSON text. Raises ValueError."""
+def parse_json(data: bytes, *, max_containers: int = MAX_CONTAINERS) -> object:
+    """Parse *data*, a whole JSON text of at most *max_containers* arrays and objects. Raises ValueError."""
     text = data.decode("utf-8")  # UnicodeDecodeError is a ValueError
-    _check_depth(data)
-    value = _DECODER.decode(text)
+    _check_shape(data, max_containers)
+    # Numbers are looked at one by one only where a long one, or a string of digits, stands in the text.
+    value = (_CAREFUL if _LONG_DIGITS.search(data) else _DECODER).decode(text)
     if b"\\u" in data:
         # An escaped lone surrogate ("\ud800") has no UTF-8 form; whoever passes it on would fail later, elsewhere.
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
 
 
-def parse_object(data: bytes) -> dict[str, object]:
+def parse_object(data: bytes, *, max_containers: int = MAX_CONTAINERS) -> dict[str, object]:
     """Parse *data*, a JSON text that must be an object. Raises ValueError."""
-    value = parse_json(data)
+    value = parse_json(data, max_containers=max_containers)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - bad data, not a caller's wrong type
     return value
 
 
-def _check_depth(data: bytes) -> None:
-    """Refuse deep nesting before the recursive parser meets it."""
+def _check_shape(data: bytes, max_containers: int) -> None:
+    """Refuse deep nesting before the recursive parser meets it, and crowds before it builds them."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return
+    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+    if len(brackets) > 2 * max_containers:
+        raise ValueError(f"{len(brackets) // 2} arrays and objects, at most {max_containers}")
     depth = 0
-    for char in _STRING.sub(b"", data):
+    for char in brackets:
         if char in b"[{":
             depth += 1
             if depth > MAX_DEPTH:
                 raise ValueError(f"nested deeper than {MAX_DEPTH}")
-        elif char in b"]}":
+        else:
             depth -= 1
 
 
@@ -77,6 +84,7 @@ def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
 
 
-_DECODER: Final = json.JSONDecoder(
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)
+_CAREFUL: Final = json.JSONDecoder(
     object_pairs_hook=_unique, parse_int=_integer, parse_float=_finite, parse_constant=_no_constant
 )

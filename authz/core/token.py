@@ -22,6 +22,9 @@ from authz.core.strictjson import parse_object
 
 MAX_TOKEN_BYTES: Final = 16_384
 MAX_KID_CHARS: Final = 1024
+MAX_CREDENTIALS: Final = 64  # parts between commas in one header
+MAX_COOKIES: Final = 512
+MAX_PARAMETERS: Final = 1024  # of a query
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,10 @@ def _tokens(request: Request, source: Source) -> list[str]:
         case CookieSource(name):
             return [value for cookie, value in cookies(request) if cookie == name and value]
         case QuerySource(name):
-            pairs = (pair.partition("=") for pair in request.path.partition("?")[2].split("&"))
+            query = request.path.partition("?")[2]
+            if query.count("&") >= MAX_PARAMETERS:
+                raise _malformed(f"query with more than {MAX_PARAMETERS} parameters")
+            pairs = (pair.partition("=") for pair in query.split("&"))
             return [value for parameter, _, value in pairs if parameter == name and value]
         case _:
             assert_never(source)
@@ -157,8 +163,10 @@ _SCHEME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*")
 
 
 def _header_tokens(value: str | None, scheme: str) -> list[str]:
-    if value is None:
+    if not value:
         return []
+    if value.count(",") >= MAX_CREDENTIALS:
+        raise _malformed(f"more than {MAX_CREDENTIALS} parts in one header")
     if not scheme:
         return value.split(",")
     credentials = _NEXT_CREDENTIALS.split(value) if "," in value else [value]
@@ -183,8 +191,13 @@ def _after_scheme(credentials: str, scheme: str) -> str:
 
 
 def cookies(request: Request) -> list[tuple[str, str]]:
-    """Return the request's cookies as name and value, in order (RFC 6265 section 4.2.1)."""
+    """Return the request's cookies as name and value, in order (RFC 6265 section 4.2.1).
+
+    Raises Rejected(TOKEN_MALFORMED) where there are more than MAX_COOKIES.
+    """
     header = request.headers.get("cookie", "")
+    if header.count(";") >= MAX_COOKIES:
+        raise _malformed(f"more than {MAX_COOKIES} cookies")
     pairs = (pair.strip(" \t").partition("=") for pair in header.split(";"))
     return [(name, value.removeprefix('"').removesuffix('"')) for name, equals, value in pairs if equals]
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from authz.core.request import Request
-from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, has_scheme
+from authz.core.token import (
+    MAX_COOKIES,
+    MAX_CREDENTIALS,
+    CookieSource,
+    HeaderSource,
+    QuerySource,
+    Source,
+    has_scheme,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,8 @@ def withhold_tokens(request: Request, sources: tuple[Source, ...]) -> Withheld:
 def _without_cookies(request: Request, names: set[str]) -> str | None:
     """Return what is left of the cookie header, as it was written; None where nothing is to be taken out."""
     header = request.headers.get("cookie", "")
+    if header.count(";") + header.count(",") >= MAX_COOKIES:
+        return ""  # no browser sends so many: rather none of them than a token
     pairs = [pair.strip(" \t") for pair in header.split(";")]
     kept = [_without(pair, names) for pair in pairs]
     return None if header and kept == pairs else "; ".join(filter(None, kept))
@@ -50,6 +60,6 @@ def _without(pair: str, names: set[str]) -> str:
 
 def _may_hold(request: Request, source: HeaderSource) -> bool:
     value = request.headers.get(source.header)
-    return (
-        value is None or not source.scheme or any(has_scheme(part.lstrip(), source.scheme) for part in value.split(","))
-    )
+    if value is None or not source.scheme or value.count(",") >= MAX_CREDENTIALS:
+        return True
+    return any(has_scheme(part.lstrip(), source.scheme) for part in value.split(","))

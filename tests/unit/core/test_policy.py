@@ -8,8 +8,19 @@ from typing import Any
 
 import pytest
 
-from authz.core.claims import Claims, check
-from authz.core.policy import HostPattern, Params, PathTemplate, Policy, Requirements, Rule, require
+from authz.core.claims import ClaimPath, Claims, check
+from authz.core.policy import (
+    Allow,
+    ClaimRequirement,
+    HostPattern,
+    Match,
+    Params,
+    PathTemplate,
+    Policy,
+    Requirements,
+    Rule,
+    require,
+)
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, Spelling, parse_target
 from authz.core.token import parse_token
@@ -420,6 +431,15 @@ def test_condition_sees_what_it_needs() -> None:
     assert seen == ["/items/1", {"id": "1"}, "bob"]
 
 
-def test_nothing_is_asked_by_default() -> None:
-    """A rule without requirements asks for a good token, and nothing more."""
-    assert rule("r", "/**").requirements == Requirements()
+def test_defaults() -> None:
+    """A rule without a word asks for a good token and nothing more, with case, in earnest, and accepts no odd path."""
+    bare = Rule(name="r", match=Match(paths=()))
+    assert (bare.allow, bare.requirements, bare.accept, bare.shadow) == (
+        Allow.AUTHENTICATED,
+        Requirements(),
+        frozenset(),
+        False,
+    )
+    assert (bare.match.hosts, bare.match.methods, bare.match.context) == ((), frozenset(), {})
+    assert bare.match.case_insensitive is False
+    assert ClaimRequirement("sub", ClaimPath(("sub",)), ("a", "b")).every is False

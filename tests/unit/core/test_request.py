@@ -39,7 +39,7 @@ CANONICAL = {
     "/%25zz": "/%25zz",
     "/%3Bx": "/%3Bx",
     "/a%3fb": "/a%3Fb",
-    "/[a]|{b}^": "/%5Ba%5D%7C%7Bb%7D%5E",
+    "/[a]|{b}^": "/[a]|{b}^",
 }
 AMBIGUOUS = {
     "empty": "",

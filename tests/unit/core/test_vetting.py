@@ -40,6 +40,12 @@ ODD_2048 = 2**2047 + 1  # of the right length, and divisible by three
 SMALL_PRIMORIAL = math.prod(p for p in range(3, 168, 2) if all(p % d for d in range(3, p, 2)))
 ROCA_2048 = 65537 + SMALL_PRIMORIAL * 2 ** (2047 - SMALL_PRIMORIAL.bit_length() + 1)
 
+
+def rough(bits: int) -> int:
+    """Find the first number of that many bits whose prime factors are all larger than 1000."""
+    return next(n for n in range(2 ** (bits - 1) + 1, 2**bits, 2) if all(n % d for d in range(3, 1000, 2)))
+
+
 UNFIT: dict[str, tuple[Jwk, str]] = {
     "no-kty": (changed(RSA, {"kty": ABSENT}), "kty is missing"),
     "kty-number": (changed(RSA, {"kty": 1}), "kty is missing"),
@@ -79,7 +85,8 @@ UNFIT: dict[str, tuple[Jwk, str]] = {
     "rsa-1024": (changed(RSA, {"n": number(2**1023 + 1)}), "1024 bits"),
     "rsa-one-bit-short": (changed(RSA, {"n": number(2**MIN_RSA_BITS // 2 - 1)}), "2047 bits"),
     "rsa-one-bit-long": (changed(RSA, {"n": number(2**MAX_RSA_BITS + 1)}), "8193 bits"),
-    "rsa-n-even": (changed(RSA, {"n": number(2**2047 + 2)}), "small factor"),
+    "rsa-n-even": (changed(RSA, {"n": number(2 * rough(2047))}), "small factor"),
+    "rsa-n-even-and-divisible-by-three": (changed(RSA, {"n": number(6 * rough(2046))}), "small factor"),
     "rsa-n-divisible-by-three": (changed(RSA, {"n": number(ODD_2048)}), "small factor"),
     "rsa-n-divisible-by-167": (changed(RSA, {"n": number(167 * (2**2047 // 167 | 1) + 167 * 2)}), "small factor"),
     "rsa-roca": (changed(RSA, {"n": number(ROCA_2048)}), "ROCA"),
@@ -165,6 +172,7 @@ def test_fit(name: str) -> None:
         ("ES256K", 256),
         ("Ed25519", 256),
         ("Ed448", 456),
+        ("ML-DSA-44", 1312 * 8),
     ],
 )
 def test_bits(name: str, bits: int) -> None:
@@ -179,7 +187,9 @@ def test_only_what_the_arithmetic_needs_goes_on() -> None:
 
 
 def test_bounds_of_rsa() -> None:
-    """Exponents 3 and 2^32-1 are the smallest and the largest."""
+    """The smallest and the largest exponent and modulus may be used."""
+    for bits in (MIN_RSA_BITS, MAX_RSA_BITS):
+        assert vet(changed(RSA, {"n": number(rough(bits))}), local=False).bits == bits
     for e in (3, MAX_RSA_EXPONENT):
         assert vet(changed(RSA, {"e": number(e)}), local=False).bits == 2048
 
@@ -188,6 +198,7 @@ def test_secret() -> None:
     """A symmetric key from a local file is usable, with its algorithm or without."""
     assert vet(dict(OCT), local=True).bits == 256
     assert vet(changed(OCT, {"alg": ABSENT}), local=True).alg is None
+    assert vet(changed(OCT, {"k": text(b"abcdefgh" * 4)}), local=True).bits == 256
 
 
 BAD_SECRETS: dict[str, tuple[Jwk, str]] = {

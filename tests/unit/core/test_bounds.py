@@ -1,0 +1,113 @@
+"""Proves the bounds of the core that keep any request within ten times the cost of a normal one.
+
+Each is tried at the last value that is let in and at the first that is not. `python -m tests.bench.cost` measures them.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+
+from authz.core.claims import MAX_CERTIFICATE_CHARS, certificate_thumbprint
+from authz.core.identity import MAX_CONNECTION_CHARS, Identity
+from authz.core.reasons import Reason, Rejected
+from authz.core.request import MAX_PATH_MARKS, parse_target
+from authz.core.strictjson import MAX_CONTAINERS, MAX_NUMBER_CHARS, parse_json
+from authz.core.token import (
+    MAX_COOKIES,
+    MAX_CREDENTIALS,
+    MAX_PARAMETERS,
+    CookieSource,
+    HeaderSource,
+    QuerySource,
+    find_token,
+)
+from authz.core.withhold import withhold_tokens
+from tests.world import ask, decide, header, world
+
+BEARER = HeaderSource("authorization", "Bearer")
+
+
+@pytest.mark.parametrize("mark", ["/a", "%20"])
+def test_marks_in_a_path(mark: str) -> None:
+    """Slashes and escapes count together; a query does not."""
+    most = MAX_PATH_MARKS - 1
+    assert parse_target(ask(path="/" + "a".join([mark] * most) + "?" + "/" * 2000)).path.text
+    with pytest.raises(Rejected, match="slashes and escapes") as rejected:
+        parse_target(ask(path="/" + "a".join([mark] * (most + 1))))
+    assert rejected.value.reason is Reason.REQUEST_MALFORMED
+
+
+@pytest.mark.parametrize("source", [BEARER, HeaderSource("authorization")], ids=["scheme", "bare"])
+def test_credentials_in_a_header(source: HeaderSource) -> None:
+    """A header with too many commas is not taken apart."""
+    with pytest.raises(Rejected) as rejected:
+        find_token(ask(headers={"authorization": "," * MAX_CREDENTIALS}), (source,))
+    assert rejected.value.reason is Reason.TOKEN_MALFORMED
+    few = ask(headers={"authorization": "Bearer a" + ",Bearer a" * (MAX_CREDENTIALS - 1)})
+    with pytest.raises(Rejected) as rejected:
+        find_token(few, (source,))
+    assert rejected.value.reason is Reason.TOKEN_MULTIPLE
+
+
+def test_cookies_in_a_request() -> None:
+    """Among as many cookies as are read, the token is found."""
+    crowd = "; ".join(["a=1"] * (MAX_COOKIES - 1) + ["t=x"])
+    found = find_token(ask(headers={"cookie": crowd}), (CookieSource("t"),))
+    assert found is not None
+    with pytest.raises(Rejected) as rejected:
+        find_token(ask(headers={"cookie": crowd + ";"}), (CookieSource("t"),))
+    assert rejected.value.reason is Reason.TOKEN_MALFORMED
+
+
+def test_parameters_in_a_query() -> None:
+    """Among as many parameters as are read, the token is found."""
+    crowd = "/items?" + "&".join(["a=1"] * (MAX_PARAMETERS - 1) + ["t=x"])
+    assert find_token(ask(path=crowd), (QuerySource("t"),)) is not None
+    with pytest.raises(Rejected) as rejected:
+        find_token(ask(path=crowd + "&"), (QuerySource("t"),))
+    assert rejected.value.reason is Reason.TOKEN_MALFORMED
+
+
+@pytest.mark.parametrize("separator", [";", ","])
+def test_too_many_cookies_are_withheld_whole(separator: str) -> None:
+    """On a public path nothing is denied for them, and no token among them goes on."""
+    crowd = separator.join(["a=1"] * MAX_COOKIES + ["t=x"])
+    assert withhold_tokens(ask(headers={"cookie": crowd}), (CookieSource("t"),)).remove == ("cookie",)
+
+
+def test_header_of_too_many_credentials_is_withheld() -> None:
+    """What is not taken apart may hold a token."""
+    assert withhold_tokens(ask(headers={"authorization": "Basic x" + "," * MAX_CREDENTIALS}), (BEARER,)).remove
+
+
+def test_arrays_and_objects_in_a_text() -> None:
+    """Brackets inside strings do not count."""
+    assert parse_json(b"[" + b"{}," * (MAX_CONTAINERS - 2) + b"{}]")
+    assert parse_json(b'["' + b"{[" * MAX_CONTAINERS + b'"]')
+    with pytest.raises(ValueError, match="at most"):
+        parse_json(b"[" + b"{}," * (MAX_CONTAINERS - 1) + b"{}]")
+
+
+def test_digits_of_a_number() -> None:
+    """A long number is refused wherever it stands; a long string of digits is a string."""
+    digits = "1" * MAX_NUMBER_CHARS
+    assert parse_json(f'{{"a":{digits},"b":"{digits * 3}"}}'.encode()) == {"a": int(digits), "b": digits * 3}
+    with pytest.raises(ValueError, match="too long"):
+        parse_json(f'{{"a":1,"b":{digits}1}}'.encode())
+
+
+def test_certificate_of_a_peer() -> None:
+    """A certificate beyond the bound is none, and proves nothing."""
+    pem = quote("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    assert certificate_thumbprint(pem.ljust(MAX_CERTIFICATE_CHARS)) is not None
+    assert certificate_thumbprint(pem.ljust(MAX_CERTIFICATE_CHARS + 1)) is None
+
+
+def test_connection_of_a_client() -> None:
+    """A list of hop-by-hop headers that nobody needs is not read."""
+    snapshot = world(identity=Identity((header("x-user-id", "sub"),)))
+    most = "a," * (MAX_CONNECTION_CHARS // 2)
+    assert decide(headers={"connection": most}, snapshot=snapshot).reason is not Reason.REQUEST_MALFORMED
+    assert decide(headers={"connection": most + "a"}, snapshot=snapshot).reason is Reason.REQUEST_MALFORMED

@@ -1,0 +1,354 @@
+"""Proves what the operator is told: each refusal names its cause, exactly and without anything of the token's."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+import pytest
+
+from authz.core.claims import ClaimPath
+from authz.core.identity import Identity, spellings
+from authz.core.keys import KeySet
+from authz.core.policy import Allow, HostPattern, PathTemplate, Policy
+from authz.core.reasons import Reason, Rejected
+from authz.core.request import Request, canonical_host, parse_path
+from authz.core.snapshot import TokenRules
+from authz.core.strictjson import parse_json, parse_object
+from authz.core.token import CookieSource, parse_token
+from tests.unit.core.test_vetting import EC, ED, ED448, OCT, PQ, ROCA_2048, RSA, number
+from tests.world import (
+    A_EC,
+    A_RSA,
+    ABSENT,
+    T,
+    ask,
+    changed,
+    claim,
+    decide,
+    header,
+    issuer_a,
+    jwks,
+    key_set,
+    mint,
+    rule,
+    signer,
+    unsigned,
+    world,
+)
+
+HEAD: Final = {"alg": "ES256", "kid": "a-ec"}
+BOUNDED: Final = world(a=issuer_a(max_lifetime=60))
+COOKIES: Final = world(token=TokenRules(sources=(CookieSource("t"),)))
+NOBODY: Final = world(rule("nobody", "/**", allow=Allow.NOBODY))
+
+
+class _Broken:
+    """A condition that fails, or does not hold."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    def holds(self, request: Request, params: object, claims: object) -> bool:
+        if self._error is not None:
+            raise self._error
+        return False
+
+
+def ruled(**wanted: Any) -> Any:  # noqa: ANN401 - requirements are of several types
+    """Ask for something in the only rule."""
+    return world(rule("r", "/**", **wanted))
+
+
+DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "no-path": ({"path": ""}, "no path"),
+    "long-path": ({"path": "/" * 16_385}, "path longer than 16384 characters"),
+    "headers": ({"headers": {"": "x"}}, "more than 1000 headers, or one without a name"),
+    "method": ({"method": "G T"}, "method is not a token"),
+    "host": ({"host": "a@b"}, "host is not a host name or address"),
+    "connection": ({"headers": {"connection": "x-user-id"}}, "connection names an identity header"),
+    "spellings": ({"path": "/a;b//c"}, "path has double_slash, semicolon"),
+    "no-rule": ({"path": "/elsewhere"}, "no rule matches"),
+    "nobody": ({"snapshot": NOBODY}, "the rule allows nobody"),
+    "no-token": ({}, "no token in any of the configured places"),
+    "two-headers": ({"headers": {"authorization": "Bearer a, Bearer b"}}, "2 credentials in one header"),
+    "two-cookies": ({"headers": {"cookie": "t=a; t=b"}, "snapshot": COOKIES}, "2 tokens in one request"),
+    "no-text": ({"headers": {"authorization": "Bearer "}}, "no token after Bearer"),
+    "too-large": ({"token": "x" * 16_385}, "token of 16385 characters, at most 16384"),
+    "own-limit": (
+        {"token": mint(), "snapshot": world(token=TokenRules(max_bytes=9))},
+        f"token of {len(mint())} characters, at most 9",
+    ),
+    "issuer": ({"token": mint(iss="https://c.test")}, "iss is none of the configured issuers"),
+    "no-issuer": ({"token": mint(iss=ABSENT)}, "iss is missing or not a string"),
+    "payload": ({"token": unsigned(HEAD, payload=b"[]")}, "payload: not a JSON object"),
+    "payload-utf-8": ({"token": unsigned(HEAD, payload=b"\xff")}, "payload: not UTF-8"),
+    "alg": ({"token": mint(header={"alg": "RS512"})}, "alg is not allowed for this issuer"),
+    "typ": ({"token": mint(header={"typ": "x"})}, "typ is not one of at+jwt, jwt"),
+    "no-keys": (
+        {"token": mint(), "snapshot": world(a=issuer_a(keys=None))},
+        "no keys of this issuer, or none that are fresh enough",
+    ),
+    "expired": ({"token": mint(exp=T - 5)}, "expired 5 s ago, leeway 0 s"),
+    "nbf": ({"token": mint(nbf=T + 9)}, "nbf is 9 s ahead"),
+    "iat": ({"token": mint(iat=T + 9)}, "iat is 9 s ahead"),
+    "sub": ({"token": mint(sub=1)}, "sub is not a string"),
+    "no-sub": ({"token": mint(sub=ABSENT)}, "sub is missing"),
+    "no-exp": ({"token": mint(exp=ABSENT)}, "exp is missing"),
+    "exp": ({"token": mint(exp="1")}, "exp is not a NumericDate"),
+    "order": ({"token": mint(nbf=T + 301)}, "nbf is after exp"),
+    "lifetime": ({"token": mint(), "snapshot": BOUNDED}, "lifetime of 300 s, at most 60 s"),
+    "no-iat": ({"token": mint(iat=ABSENT), "snapshot": BOUNDED}, "a bounded lifetime needs iat and exp"),
+    "logout": (
+        {"token": mint(events={"http://schemas.openid.net/event/backchannel-logout": {}})},
+        "a logout token (OpenID Connect Back-Channel Logout section 2.4)",
+    ),
+    "aud": ({"token": mint(aud=1)}, "aud is not a string or a list of strings"),
+    "other-aud": ({"token": mint(aud="x")}, "aud has none of the issuer's audiences"),
+    "cnf": ({"token": mint(cnf=1)}, "cnf is not an object"),
+    "cnf-jkt": ({"token": mint(cnf={"jkt": "x"})}, "cnf asks for a proof that is not checked here"),
+    "cnf-other": ({"token": mint(cnf={"x5t#S256": "x"})}, "the peer's certificate is not the one of cnf"),
+    "acr": ({"token": mint(), "snapshot": ruled(acr=("mfa",))}, "acr is not what the rule asks"),
+    "amr": ({"token": mint(), "snapshot": ruled(amr=("otp",))}, "amr is not what the rule asks"),
+    "max-age": ({"token": mint(), "snapshot": ruled(max_age=9)}, "auth_time is not what the rule asks"),
+    "scopes": ({"token": mint(scope="b"), "snapshot": ruled(scopes=("a", "b", "c"))}, "scope lacks a c"),
+    "any-scope": ({"token": mint(), "snapshot": ruled(any_scope=("a", "b"))}, "scope lacks one of a b"),
+    "rule-issuer": (
+        {"token": mint(), "snapshot": ruled(issuers=frozenset({"b"}))},
+        "issuer a is not among the rule's",
+    ),
+    "claim": (
+        {"token": mint(), "snapshot": ruled(claims=(claim("sub", "x"),))},
+        "claim sub has not what the rule asks",
+    ),
+    "condition": ({"token": mint(), "snapshot": ruled(condition=_Broken())}, "the rule's condition does not hold"),
+    "condition-fails": (
+        {"token": mint(), "snapshot": ruled(condition=_Broken(KeyError("x")))},
+        "the rule's condition failed: KeyError",
+    ),
+    "rule-audience": (
+        {"token": mint(), "snapshot": ruled(audiences=frozenset({"x"}))},
+        "the audience has none of the rule's audiences",
+    ),
+    "origin": (
+        {"headers": {"cookie": f"t={mint()}"}, "snapshot": COOKIES, "method": "POST"},
+        "a token in a cookie came without proof of the same origin",
+    ),
+    "unsafe": (
+        {"token": mint(sub="\n")},
+        "x-user-id: the value has characters that a header cannot carry",
+    ),
+    "element": (
+        {"token": mint(groups=["a,b"])},
+        "x-user-groups: an element is empty or contains what joins the list",
+    ),
+    "no-form": (
+        {"token": mint(c=[1]), "snapshot": world(identity=Identity((header("x-c", "c"),)))},
+        "x-c: the claim is a list or an object, and no form is configured for it",
+    ),
+    "headers-size": ({"token": mint(sub="x" * 9_000)}, "identity headers of 9033 octets, at most 8192"),
+}
+
+
+@pytest.mark.parametrize(("asked", "detail"), DENIALS.values(), ids=DENIALS)
+def test_denial(asked: dict[str, Any], detail: str) -> None:
+    """A denied request is recorded with its cause."""
+    assert decide(**asked).detail == detail
+
+
+FORMS: Final[dict[str, tuple[str, str]]] = {
+    "not-ascii": ("é.a.b", "token is not ASCII"),
+    "segments": ("a.b", "token is not three segments"),
+    "alphabet": ("!!!.AAAA.AAAA", "not canonical base64url"),
+    "length": ("A.AAAA.AAAA", "not base64url"),
+    "detached": (unsigned(HEAD, payload=b""), "content is detached"),
+    "header": (unsigned(b"[]"), "header: not a JSON object"),
+    "header-utf-8": (unsigned(b"\xff"), "header: not UTF-8"),
+    "alg": (unsigned({}), "header: alg is not a string, or is empty"),
+    "kid": (unsigned({**HEAD, "kid": 1}), "header: kid is not a string of 1 to 1024 characters"),
+    "typ": (unsigned({**HEAD, "typ": 1}), "header: typ is not a string"),
+    "crit": (unsigned({**HEAD, "crit": []}), "no header extension is supported"),
+}
+
+
+@pytest.mark.parametrize(("token", "detail"), FORMS.values(), ids=FORMS)
+def test_form(token: str, detail: str) -> None:
+    """A token in bad form is refused with what is bad about it."""
+    with pytest.raises(Rejected) as caught:
+        parse_token(token)
+    assert caught.value.detail == detail
+
+
+OTHER: Final = signer("ES256", "other")
+CHOICES: Final[dict[str, tuple[KeySet, str, str]]] = {
+    "ambiguous": (key_set(A_EC, OTHER), mint(A_EC, header={"kid": ABSENT}), "2 keys could be meant"),
+    "none-usable": (
+        key_set(A_RSA, None),
+        mint(A_EC, header={"kid": ABSENT}),
+        "no key id, and no usable key of this alg",
+    ),
+    "none": (key_set(A_RSA), mint(A_EC, header={"kid": ABSENT}), "no key id, and no key of this alg"),
+    "other-alg": (key_set(A_EC), mint(header={"kid": "a-ec"}), "the key with this id is not for this alg"),
+    "set-aside": (
+        key_set(changed(A_EC.public(), {"use": "enc"})),
+        mint(A_EC),
+        "the key with this id was set aside: use is not sig",
+    ),
+    "blocked": (
+        key_set(A_EC).block(["a-ec"]),
+        mint(A_EC),
+        "the key with this id was set aside: blocked by configuration",
+    ),
+    "absent": (key_set(A_RSA), mint(A_EC), "no key with this id"),
+    "short": (key_set(A_EC), unsigned(HEAD, b"x"), "signature of 1 octets, not 64"),
+    "zero": (key_set(A_EC), unsigned(HEAD, bytes(64)), "r or s out of range"),
+    "wrong": (key_set(A_EC), unsigned(HEAD, b"x" * 64), "signature does not verify"),
+}
+
+
+@pytest.mark.parametrize(("keys", "token", "detail"), CHOICES.values(), ids=CHOICES)
+def test_choice(keys: KeySet, token: str, detail: str) -> None:
+    """A token without its key, or without a signature, is refused with what was missing."""
+    with pytest.raises(Rejected) as caught:
+        keys.verify(parse_token(token), ["RS256", "ES256"])
+    assert caught.value.detail == detail
+
+
+ENTRIES: Final[dict[str, tuple[object, str]]] = {
+    "not-an-object": (1, "not a JSON object"),
+    "kid": (changed(RSA, {"kid": 1}), "kid is not a string"),
+    "no-kty": ({}, "kty is missing or not a string"),
+    "use": (changed(RSA, {"use": "enc"}), "use is not sig"),
+    "key-ops": (changed(RSA, {"key_ops": []}), "key_ops has no verify"),
+    "alg": (changed(RSA, {"alg": "x"}), "alg is not a supported signature algorithm"),
+    "private": (changed(RSA, {"d": "AQ"}), "private key material was published"),
+    "oct": ({"kty": "oct"}, "symmetric key in a published set"),
+    "kty": ({"kty": "x"}, "kty is unknown"),
+    "alg-of-another": (changed(EC, {"alg": "RS256"}), "alg RS256 does not fit the key"),
+    "bits": (changed(RSA, {"n": "AQ"}), "RSA modulus of 1 bits, not 2048 to 8192"),
+    "exponent": (changed(RSA, {"e": "AQ"}), "RSA exponent is even, too small or too large"),
+    "factor": (changed(RSA, {"n": number(2**2047 + 1)}), "RSA modulus has a small factor"),
+    "even": (changed(RSA, {"n": number(2**2047)}), "RSA modulus has a small factor"),
+    "roca": (changed(RSA, {"n": number(ROCA_2048)}), "RSA modulus has the ROCA fingerprint (CVE-2017-15361)"),
+    "curve": (changed(EC, {"crv": "x"}), "crv is not a supported signature curve"),
+    "ed25519": (changed(ED, {"x": "A" * 43}), "Ed25519 point of small order"),
+    "ed448": (changed(ED448, {"x": "A" * 76}), "Ed448 point of small order"),
+    "akp": (changed(PQ, {"alg": ABSENT}), "AKP key without a supported alg"),
+    "missing": (changed(EC, {"x": ABSENT}), "x is missing or not a string"),
+    "padded": (changed(EC, {"x": "AA=="}), "x is not base64url"),
+    "length": (changed(EC, {"x": "AAAA"}), "x has 3 octets, not 32"),
+    "leading-zero": (changed(RSA, {"n": "AAAA"}), "n is empty or has a leading zero octet"),
+    "off-curve": (changed(EC, {"y": EC["x"]}), "the key's numbers make no key"),
+    "x5c": (changed(EC, {"x5c": "x"}), "x5c is not a list of certificates"),
+    "x5c-junk": (changed(EC, {"x5c": ["AAAA"]}), "x5c holds no readable certificate"),
+}
+
+
+@pytest.mark.parametrize(("entry", "why"), ENTRIES.values(), ids=ENTRIES)
+def test_entry(entry: object, why: str) -> None:
+    """A key that is set aside is listed with what is wrong with it."""
+    (rejected,) = key_set(entry).rejected
+    assert rejected[1] == why
+
+
+@pytest.mark.parametrize(
+    ("k", "why"),
+    [
+        ("AAAA", "secret of 3 octets, at least 32"),
+        ("A" * 43, "secret repeats itself"),
+        ("hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg", "secret is publicly known"),  # RFC 7520 section 3.5
+    ],
+)
+def test_secret(k: str, why: str) -> None:
+    """A weak secret is set aside for what makes it weak, without a letter of it."""
+    assert key_set(changed(OCT, {"k": k}), local=True).rejected == [(None, why)]
+
+
+ERRORS: Final[dict[str, tuple[Any, str]]] = {
+    "keys-object": (lambda: KeySet.from_json("{}"), "the document has no array `keys`"),
+    "keys-many": (lambda: KeySet.from_json(jwks(1, 2), max_keys=1), "2 keys, at most 1"),
+    "keys-large": (lambda: KeySet.from_json("{}", max_bytes=1), "2 bytes, at most 1"),
+    "kid-long": (
+        lambda: KeySet.from_json(json.dumps({"keys": [{"kid": "k" * 1025}]})),
+        "a key id of 1025 characters, at most 1024",
+    ),
+    "policy": (lambda: Policy([]), "a policy without rules"),
+    "template": (lambda: PathTemplate.parse("x"), "a path begins with /"),
+    "template-query": (
+        lambda: PathTemplate.parse("/a?b"),
+        "a path has no query, fragment, backslash, semicolon or percent-encoding; write it decoded",
+    ),
+    "template-empty": (lambda: PathTemplate.parse("/a//b"), "a path has no empty segments"),
+    "template-dots": (lambda: PathTemplate.parse("/a/.."), "a path has no dot segments"),
+    "template-star": (
+        lambda: PathTemplate.parse("/a*"),
+        '"a*" is no segment: write {name} for a whole segment, and ** at the end only',
+    ),
+    "template-twice": (lambda: PathTemplate.parse("/{a}/{a}"), "a parameter is named twice"),
+    "host": (
+        lambda: HostPattern.parse("a:1"),
+        "a host is a name or an address without port, such as api.example.com or *.example.com",
+    ),
+    "claim-path": (
+        lambda: ClaimPath.parse("a[b]"),
+        'claim path cannot be read at "[b]"; write a name with dots as ["a.b"]',
+    ),
+    "claim-path-empty": (lambda: ClaimPath.parse(""), "claim path is empty"),
+    "separators": (lambda: spellings("a-b-c-d-e-f-g"), "a-b-c-d-e-f-g has 6 separators, at most 5"),
+    "json-depth": (lambda: parse_json(b"[" * 33), "nested deeper than 32"),
+    "json-duplicate": (lambda: parse_json(b'{"a":1,"a":1}'), "duplicate member"),
+    "json-long": (lambda: parse_json(b"1" * 65), "number too long"),
+    "json-long-fraction": (lambda: parse_json(b"1." + b"1" * 63), "number too long"),
+    "json-range": (lambda: parse_json(b"1e400"), "number out of range"),
+    "json-constant": (lambda: parse_json(b"NaN"), "NaN is not JSON"),
+    "json-object": (lambda: parse_object(b"1"), "not a JSON object"),
+}
+
+
+@pytest.mark.parametrize(("call", "text"), ERRORS.values(), ids=ERRORS)
+def test_error(call: Any, text: str) -> None:  # noqa: ANN401 - a column of the table
+    """What an operator wrote, or an issuer published, is refused with what is wrong with it."""
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        call()
+
+
+PATHS: Final = {
+    "a": "path does not begin with a slash",
+    "/\\": "path has a character that must be percent-encoded",
+    "/%2541": "path is percent-encoded twice",
+    "/a/../b": "path has a dot segment",
+    "/a%2F..%2Fb": "path has a dot segment",
+    "/%C0%AF": "path is not UTF-8 when decoded",
+    "/%4": "path has an incomplete percent-encoding",
+    "/%5C": "path has an encoded backslash or control character",
+}
+
+
+@pytest.mark.parametrize(("path", "detail"), PATHS.items())
+def test_path(path: str, detail: str) -> None:
+    """A path with two readings is refused with the place where they part."""
+    with pytest.raises(Rejected) as caught:
+        parse_path(path)
+    assert (caught.value.reason, caught.value.detail) == (Reason.PATH_AMBIGUOUS, detail)
+
+
+def test_host() -> None:
+    """A host that is none is refused as such, wherever it stands."""
+    with pytest.raises(Rejected) as caught:
+        canonical_host("a,b")
+    assert caught.value.detail == "host is not a host name or address"
+
+
+def test_nothing_of_the_token_is_told() -> None:
+    """No detail repeats what only the client wrote."""
+    secret = "s3cr3t"
+    for asked in (
+        {"token": secret},
+        {"token": unsigned({"alg": secret, "kid": secret})},
+        {"token": unsigned({**HEAD, "kid": secret, "typ": secret})},
+        {"token": mint(A_EC, iss=secret)},
+        {"token": mint(A_EC, aud=secret, sub=secret)},
+    ):
+        assert secret not in decide(**asked).detail  # type: ignore[arg-type]
+    assert ask(secret).headers["authorization"].endswith(secret)

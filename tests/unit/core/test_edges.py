@@ -1,0 +1,264 @@
+"""Proves what only a small change to the core would break: found by making such changes, and seeing no test fail."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from dataclasses import replace
+from urllib.parse import quote
+
+import pytest
+
+from authz.core import base64url
+from authz.core.authorize import authorize
+from authz.core.claims import ClaimPath, Claims, certificate_thumbprint
+from authz.core.decision import Allow, Deny, await_keys
+from authz.core.identity import CopiedClaim, HeaderChanges, Identity
+from authz.core.issuer import Issuer
+from authz.core.keys import Key, KeySet, SignedPayload
+from authz.core.policy import Allow as Whom
+from authz.core.policy import Params, Requirements, Rule
+from authz.core.reasons import Reason
+from authz.core.request import Request, Target
+from authz.core.snapshot import TokenRules
+from authz.core.token import CookieSource, FoundToken, HeaderSource, UnverifiedToken, find_token
+from authz.core.withhold import withhold_tokens
+from tests.unit.core.test_keys import certificate
+from tests.unit.core.test_vetting import OCT, PQ, RSA, number, rough
+from tests.world import A_EC, A_RSA, T, ask, changed, claim, decide, header, issuer_a, jwks, key_set, mint, rule, world
+
+COOKIES = world(token=TokenRules(sources=(CookieSource("t"),), forward=False))
+
+
+def test_watch_is_told_what_came_of_each_step() -> None:
+    """Each step hands over its own result, by its number and in order."""
+    seen: list[tuple[int, object]] = []
+    authorize(ask(mint()), world(), T, watch=lambda step, made: seen.append((step, made)))
+    kinds = [(step, type(made)) for step, made in seen]
+    assert kinds == [
+        (1, Target),
+        (2, tuple),
+        (3, FoundToken),
+        (4, UnverifiedToken),
+        (5, Issuer),
+        (6, UnverifiedToken),
+        (7, KeySet),
+        (8, Key),
+        (9, SignedPayload),
+        (10, Claims),
+        (11, Claims),
+        (12, Requirements),
+        (13, HeaderChanges),
+    ]
+    matched = seen[1][1]
+    assert isinstance(matched, tuple)
+    assert isinstance(matched[0], Rule)
+    assert matched[1] == {}
+
+
+def test_context_reaches_the_rules() -> None:
+    """What the operator says of a route chooses the rule."""
+    snapshot = world(rule("shop", "/**", context={"shop": "1"}, allow=Whom.PUBLIC))
+    assert decide(snapshot=snapshot, context={"shop": "1"}).reason is Reason.PUBLIC
+    assert decide(snapshot=snapshot, context={"shop": "2"}).reason is Reason.POLICY_DENIED
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "found"),
+    [("/public/1", None, "public"), ("/mixed/1", None, "mixed"), ("/items/1", mint(), "items")],
+)
+def test_findings_go_with_every_allow(path: str, token: str | None, found: str) -> None:
+    """An allow says by which rule."""
+    decision = decide(token, path=path)
+    assert isinstance(decision, Allow)
+    assert (decision.findings.rule, decision.detail, decision.would_deny) == (found, "", False)
+
+
+def test_shadow_knows_whom_it_lets_pass() -> None:
+    """Where only the rule refused, the shadow still tells who calls, keeps the token back and copies the claims."""
+    snapshot = replace(
+        world(rule("r", "/**", shadow=True, scopes=("x",))),
+        token=COOKIES.token,
+        identity=Identity((header("x-user-id", "sub"),), copied=(CopiedClaim("sub", ClaimPath(("sub",))),)),
+    )
+    decision = decide(snapshot=snapshot, headers={"cookie": f"a=1; t={mint()}"})
+    assert isinstance(decision, Allow)
+    assert decision.would_deny
+    assert decision.findings.rule == "r"
+    assert decision.claims == {"sub": "bob"}
+    assert dict(decision.set_headers) == {"x-user-id": "bob", "cookie": "a=1"}
+
+
+def test_shadow_over_all_keeps_tokens_back_where_no_rule_matches() -> None:
+    """Also a request that no rule knows goes on without its token, and is on record."""
+    snapshot = replace(world(rule("r", "/r"), shadow_all=True), token=COOKIES.token)
+    decision = decide(snapshot=snapshot, headers={"cookie": "a=1; t=x"})
+    assert isinstance(decision, Allow)
+    assert dict(decision.set_headers) == {"cookie": "a=1"}
+    assert decision.findings.rule is None
+
+
+class _Recorder:
+    """A condition that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Request, Params]] = []
+
+    def holds(self, request: Request, params: Params, claims: Claims) -> bool:
+        self.asked.append((request, params))
+        return True
+
+
+def test_condition_sees_the_request_and_its_parameters() -> None:
+    """A condition is asked about this request, and the values in its path."""
+    condition = _Recorder()
+    assert decide(mint(), snapshot=world(rule("r", "/items/{id}", condition=condition))).reason is Reason.AUTHENTICATED
+    ((request, params),) = condition.asked
+    assert (request.path, params) == ("/items/1", {"id": "1"})
+
+
+@pytest.mark.parametrize(("auth_time", "reason"), [(T - 60, Reason.AUTHENTICATED), (T - 61, Reason.STEP_UP_REQUIRED)])
+def test_age_is_counted_from_now(auth_time: int, reason: Reason) -> None:
+    """The instant of the decision reaches the rule."""
+    assert decide(mint(auth_time=auth_time), snapshot=world(rule("r", "/**", max_age=60))).reason is reason
+
+
+def test_certificate_of_the_peer_reaches_the_binding() -> None:
+    """A token that is bound to the peer's certificate is good in its hands only (RFC 8705 section 3.1)."""
+    pem = f"-----BEGIN CERTIFICATE-----\n{b64encode(certificate(A_EC)).decode()}\n-----END CERTIFICATE-----\n"
+    token = mint(cnf={"x5t#S256": certificate_thumbprint(quote(pem))})
+    assert decide(token, certificate=quote(pem)).reason is Reason.AUTHENTICATED
+    assert decide(token).reason is Reason.TOKEN_BOUND
+
+
+def test_missing_keys_are_nobodys_fault() -> None:
+    """An issuer without keys is a reason to try again, not to give up."""
+    assert decide(mint(), snapshot=world(a=issuer_a(keys=None))).reason is Reason.KEYS_UNAVAILABLE
+
+
+def test_alias_of_the_issuer_counts_in_rules_and_metadata() -> None:
+    """A name means what the issuer's configuration says, not the claim of that name."""
+    a = issuer_a(aliases={"roles": ClaimPath(("groups",))})
+    snapshot = replace(
+        world(rule("r", "/**", claims=(claim("roles", "admin"),)), a=a),
+        identity=Identity(copied=(CopiedClaim("roles", ClaimPath(("roles",))),)),
+    )
+    decision = decide(mint(roles=["nobody"]), snapshot=snapshot)
+    assert isinstance(decision, Allow)
+    assert decision.claims == {"roles": ["admin", "staff"]}
+
+
+def test_challenge_names_only_the_scopes_that_are_missing() -> None:
+    """Where the alternatives are what fails, the scopes that are there are not asked for again."""
+    decision = decide(mint(scope="a"), snapshot=world(rule("r", "/**", scopes=("a",), any_scope=("b", "c"))))
+    assert isinstance(decision, Deny)
+    assert decision.scopes == ("b", "c")
+
+
+def test_rule_that_minds_case_stays_so_behind_one_that_does_not() -> None:
+    """Two rules of both kinds on one host are not mixed up."""
+    snapshot = world(
+        rule("fold", "/Fold", case_insensitive=True, allow=Whom.PUBLIC), rule("exact", "/Exact", allow=Whom.PUBLIC)
+    )
+    outcomes = {path: decide(snapshot=snapshot, path=path).reason for path in ("/fOLD", "/Exact", "/exact", "/EXACT")}
+    assert outcomes == {
+        "/fOLD": Reason.PUBLIC,
+        "/Exact": Reason.PUBLIC,
+        "/exact": Reason.POLICY_DENIED,
+        "/EXACT": Reason.POLICY_DENIED,
+    }
+
+
+def test_rule_may_match_in_two_ways() -> None:
+    """A path that two templates of one rule fit is matched once."""
+    assert decide(snapshot=world(rule("r", "/{x}", "/a", "/**", allow=Whom.PUBLIC)), path="/a").reason is Reason.PUBLIC
+
+
+@pytest.mark.parametrize("connection", ["close,x-user-id", "\tx-user-id ", "close, X-User-Id"])
+def test_nomination_in_a_list(connection: str) -> None:
+    """An identity header is found among the options of `connection`, however they are separated."""
+    assert decide(mint(), headers={"connection": connection}).reason is Reason.REQUEST_MALFORMED
+
+
+def test_name_with_other_spaces_is_another_name() -> None:
+    """Only space and tab are optional white space (RFC 9110 section 5.6.3)."""
+    assert decide(mint(), headers={"connection": "\xa0x-user-id"}).reason is Reason.AUTHENTICATED
+    assert find_token(Request(headers={"cookie": "\xa0t=x; X t=y"}), (CookieSource("t"),)) is None
+    assert find_token(Request(), (CookieSource("t"),)) is None
+
+
+@pytest.mark.parametrize(
+    ("cookie", "left"),
+    [
+        ("a=1,t=2,b=3", "a=1,b=3"),
+        ("a=1; t=x=y", "a=1"),
+        ("a=1,\tt=2", "a=1"),
+        ("a=1; \xa0t=2; t=3", "a=1; \xa0t=2"),
+        ("Xa=1X; t=2", "Xa=1X"),
+        ("a=1;  b=2", None),
+    ],
+)
+def test_cookies_that_are_left(cookie: str, left: str | None) -> None:
+    """The token's cookie goes, wherever it stands; the others stay letter by letter."""
+    changes = withhold_tokens(Request(headers={"cookie": cookie}), (CookieSource("t"),))
+    assert dict(changes.set).get("cookie") == left
+
+
+def test_credentials_behind_others_are_kept_back() -> None:
+    """A header that holds a token of ours behind a comma is removed."""
+    source = HeaderSource("authorization", "Bearer")
+    assert withhold_tokens(Request(headers={"authorization": "Basic x,Bearer y"}), (source,)).remove == (
+        "authorization",
+    )
+    assert withhold_tokens(Request(headers={"authorization": "Basic x,y"}), (source,)).remove == ()
+
+
+def test_symmetric_key_needs_a_word_of_the_operator() -> None:
+    """Unless a set is said to be local, no secret in it is a key."""
+    document = json.dumps({"keys": [OCT]})
+    assert KeySet.from_json(document).keys == ()
+    (key,) = KeySet.from_json(document, local=True).keys
+    assert (key.alg, key.bits) == ("HS256", 256)
+
+
+def test_two_keys_of_one_name_are_both_known() -> None:
+    """The second key of a name does not hide the first: which is meant is ambiguous (RFC 7517 section 4.5)."""
+    twin = changed(A_RSA.public(), {"n": number(rough(2048))})
+    assert decide(mint(), snapshot=world(a=issuer_a(keys=key_set(A_RSA, twin)))).reason is Reason.KEY_AMBIGUOUS
+    other = changed(A_EC.public(), {"kid": "a-rsa"})
+    assert decide(mint(), snapshot=world(a=issuer_a(keys=key_set(A_RSA, other)))).reason is Reason.AUTHENTICATED
+
+
+def test_bounds_belong_to_what_they_bound() -> None:
+    """The longest key id and the longest modulus are still allowed."""
+    assert len(key_set(changed(RSA, {"kid": "k" * 1024})).keys) == 1
+    (key,) = key_set(changed(RSA, {"n": number(rough(8192))})).keys
+    assert key.bits == 8192
+
+
+def test_size_of_a_post_quantum_key() -> None:
+    """Its size is that of its public part."""
+    (key,) = key_set(PQ).keys
+    assert key.bits == 8 * 1312
+
+
+def test_secret_of_eight_octets_many_times_over() -> None:
+    """Eight different octets are the fewest that are not called a repetition."""
+    k = base64url.encode(bytes(range(8)) * 4).decode()
+    assert len(key_set(changed(OCT, {"k": k}), local=True).keys) == 1
+
+
+def test_certificate_is_base64_and_nothing_else() -> None:
+    """Characters outside the alphabet are not skipped (RFC 7517 section 4.7)."""
+    chain = b64encode(certificate(A_RSA)).decode()
+    assert len(KeySet.from_json(jwks(changed(A_RSA.public(), {"x5c": [chain]}))).keys) == 1
+    assert KeySet.from_json(jwks(changed(A_RSA.public(), {"x5c": ["!" + chain]}))).keys == ()
+
+
+def test_waiting_for_a_key_says_why() -> None:
+    """While a refresh is under way the record says so."""
+    waiting = await_keys(Deny(Reason.KEY_NOT_FOUND))
+    assert (waiting.reason, waiting.detail) == (
+        Reason.KEYS_UNAVAILABLE,
+        "the key may be new: a refresh is under way",
+    )
