@@ -129,10 +129,17 @@ def check_type(token: UnverifiedToken, allowed: frozenset[str]) -> None:
 
 
 def read_issuer(token: UnverifiedToken) -> str:
-    """Return the `iss` that *token* claims, to know whose keys could prove it. Raises Rejected(CLAIMS_MALFORMED)."""
-    issuer = token.members.get("iss")
+    """Return the `iss` that *token* claims, to know whose keys could prove it.
+
+    A logout token is refused here, before its type is looked at: whatever that says, it is no access token.
+
+    Raises Rejected(CLAIMS_MALFORMED).
+    """
+    issuer, events = token.members.get("iss"), token.members.get("events")
     if not isinstance(issuer, str) or not issuer:
         raise _malformed("iss is missing or not a string")
+    if isinstance(events, dict) and _LOGOUT_EVENT in events:
+        raise _malformed("a logout token (OpenID Connect Back-Channel Logout section 2.4)")
     return issuer
 
 
@@ -161,9 +168,6 @@ def _check_form(members: Mapping[str, object], rules: ClaimRules) -> None:
     for name in rules.required:
         if members.get(name) in (None, ""):
             raise _malformed(f"{name} is missing")
-    events = members.get("events")
-    if isinstance(events, dict) and _LOGOUT_EVENT in events:
-        raise _malformed("a logout token (OpenID Connect Back-Channel Logout section 2.4)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,7 +220,7 @@ CASES: Final = [
             "logout-token-among-other-events": mint(events=LOGOUT | {"x": {}}),
         },
     ),
-    case("logout-token-by-its-own-typ-D18", Reason.TYP_NOT_ALLOWED, mint(header={"typ": "logout+jwt"}, events=LOGOUT)),
+    case("logout-token-by-its-own-typ-D18", Reason.CLAIMS_MALFORMED, mint(header={"typ": "logout+jwt"}, events=LOGOUT)),
     *cases(
         "as-payload-D19",
         BAD,
