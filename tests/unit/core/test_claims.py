@@ -142,7 +142,7 @@ def test_outcome(claims: Mapping[str, object], rules: Mapping[str, object], expe
 @pytest.mark.parametrize("typ", ["JWT", "at+jwt", "logout+jwt", ABSENT], ids=str)
 def test_logout_token_is_refused_before_its_type(typ: object) -> None:
     """A token that ends a session opens nothing, whatever it calls itself."""
-    events = {"http://schemas.openid.net/event/backchannel-logout": {}}
+    events: dict[str, object] = {"http://schemas.openid.net/event/backchannel-logout": {}}
     with pytest.raises(Rejected, match="a logout token") as rejected:
         read_issuer(parse_token(mint(header={"typ": typ}, events=events)))
     assert rejected.value.reason is Reason.CLAIMS_MALFORMED
