@@ -15,8 +15,14 @@ help:  ## list what can be made
 run: .venv/ready  ## start the demo: identity provider, sidecar, Envoy, upstream (ARGS=--once to try it and leave)
 	$(BIN)/authz demo $(ARGS)
 
-test: .venv/ready .tools/xds-protos .tools/helm  ## prove everything (ARGS="-k token" for a part)
+test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel  ## prove everything (ARGS="-k token" for a part)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+
+fuzz: .venv/ready  ## fuzz what strangers write, without end (ARGS="token" for one target)
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+mutants: .venv/ready  ## change the core piece by piece, in a copy, and see whether a test fails for each
+	copy=$$(mktemp -d) && cp -r authz tests pyproject.toml README.md "$$copy" && cd "$$copy" && $(CURDIR)/$(BIN)/mutmut run $(ARGS) && $(CURDIR)/$(BIN)/mutmut results
 
 lint: .venv/ready  ## ruff, mypy and the floors of the house
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
@@ -51,6 +57,11 @@ clean:  ## remove everything that was made
 
 # Envoy's own definition of its protocol, to compare ours with. It must not share an environment with OpenTelemetry.
 .tools/xds-protos: tests/unit/envoy/official.lock .venv/locked
+	rm -rf $@ && $(BIN)/pip install --quiet --no-deps --require-hashes --requirement $< --target $@
+	touch $@
+
+# A collector, to prove traces with.
+.tools/rotel: tests/integration/collector.lock .venv/locked
 	rm -rf $@ && $(BIN)/pip install --quiet --no-deps --require-hashes --requirement $< --target $@
 	touch $@
 

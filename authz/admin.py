@@ -13,8 +13,8 @@ from socketserver import TCPServer
 from threading import Thread
 from typing import Final
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 
 from authz.telemetry.redaction import printable
 
@@ -53,7 +53,9 @@ class AdminServer:
                         else:
                             self._answer(HTTPStatus.OK, b"ready\n")
                     case "/metrics":
-                        self._answer(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
+                        # OpenMetrics for those who ask for it: it alone carries exemplars.
+                        encode, kind = choose_encoder(self.headers.get("accept", ""))
+                        self._answer(HTTPStatus.OK, encode(registry), kind)
                     case "/keys" if is_loopback(self.client_address[0]):
                         self._answer(HTTPStatus.OK, json.dumps(keys(), indent=2).encode() + b"\n", "application/json")
                     case "/keys":

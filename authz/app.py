@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import random
 import secrets
@@ -19,7 +20,7 @@ from authz.admin import AdminServer
 from authz.config.address import UnixAddress, parse_address, parse_tcp_address
 from authz.config.build import build_snapshot
 from authz.config.load import load
-from authz.config.model import Config, Tls
+from authz.config.model import Config, Decisions, Tls
 from authz.config.problems import ConfigError
 from authz.config.warnings import warnings
 from authz.config.watch import FileWatch
@@ -34,9 +35,13 @@ from authz.feeds.scheduler import Scheduler
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.memo import SignatureMemo
-from authz.telemetry.keys import KeyMetrics
+from authz.telemetry.decisions import PERIOD, DecisionLog
+from authz.telemetry.judged import Judged
+from authz.telemetry.keys import KeyMetrics, Refresh
 from authz.telemetry.logs import set_up_logging
-from authz.telemetry.report import Judged, Metrics, reporter
+from authz.telemetry.metrics import Metrics
+from authz.telemetry.report import Reporting, reporter
+from authz.telemetry.traces import start_spans
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +54,7 @@ class App:
     """One process of the sidecar, on the configuration in *file*."""
 
     def __init__(self, file: Path, config: Config) -> None:
-        """Build everything; only the admin port is bound. Raises OSError where it cannot be."""
+        """Build everything; only the admin port is bound. Raises OSError where it cannot be, and TracingError."""
         self._file: Final = file
         self._watch: Final = FileWatch(file)
         self._config = config
@@ -58,6 +63,7 @@ class App:
         self._was_ready = False
         self._metrics: Final = Metrics(insecure_options=0, label_rules=False)
         self._report: Callable[[Judged], None]
+        self._decisions: Final = DecisionLog(self._metrics, monotonic=time.monotonic)
         self._usage: Final = Usage(time.time)
         self._verify: Final = self._usage.watch(SignatureMemo().verify)
         self._store: Final = Store(build_snapshot(config, verify=self._verify))
@@ -65,7 +71,13 @@ class App:
         self._feeds: Final = IssuerFeeds(
             store=self._store,
             scheduler=self._scheduler,
-            runtime=Runtime(monotonic=time.monotonic, now=time.time, jitter=random.random, fly=self._scheduler.fly),
+            runtime=Runtime(
+                monotonic=time.monotonic,
+                now=time.time,
+                jitter=random.random,
+                fly=self._scheduler.fly,
+                tell=self._tell_refresh,
+            ),
             usage=self._usage,
             metrics=KeyMetrics(self._metrics.registry),
         )
@@ -79,8 +91,12 @@ class App:
             max_waiters=config.server.threads - 1,
         )
         self._server: Final = AuthorizationServer(
-            checker, threads=config.server.threads, max_concurrent=config.server.max_concurrent
+            checker,
+            threads=config.server.threads,
+            max_concurrent=config.server.max_concurrent,
+            given_up=self._metrics.count_cancelled,
         )
+        self._metrics.watch_in_flight(self._server.in_flight)
         admin = parse_tcp_address(config.admin.listen)
         self._admin: Final = AdminServer(
             admin.host,
@@ -88,6 +104,9 @@ class App:
             waiting_for=self._waiting_for,
             registry=self._metrics.registry,
             keys=lambda: describe_keys(self._store.current(), self._scheduler.feeds, self._usage),
+        )
+        self._spans: Final = start_spans(
+            config.telemetry.traces.exporter, keys_age=self._keys_age, dropped=self._metrics.count_dropped_spans
         )
         self._follow(config, self._store.current())
 
@@ -97,8 +116,8 @@ class App:
         self._scheduler.start()
         self._server.start()
         self._admin.start()
-        for name, work in (("reload", self._watch_config), ("ready", self._become_ready)):
-            Thread(target=work, name=name, daemon=True).start()
+        for work in (self._watch_config, self._become_ready, self._summarise):
+            Thread(target=work, name=work.__name__.strip("_"), daemon=True).start()
         log.info("authz %s serves on %s, admin on port %d", __version__, where, self._admin.port)
 
     def drain(self) -> None:
@@ -111,6 +130,9 @@ class App:
         time.sleep(lame_duck)
         self._server.stop(grace=drain - lame_duck)
         self._scheduler.stop()
+        self._decisions.summarise(name_clients=self._names_clients())
+        if self._spans is not None:
+            self._spans.stop()
         self._admin.stop()
         log.info("stopped")
 
@@ -121,15 +143,39 @@ class App:
     def _tell(self, judged: Judged) -> None:
         self._report(judged)
 
+    def _tell_refresh(self, issuer: str, result: Refresh, seconds: float) -> None:
+        section = self._config.issuers.get(issuer)
+        if self._spans is not None and section is not None and section.jwks_file is None:  # a file is read every second
+            self._spans.write_refresh(issuer, result, seconds)
+
+    def _keys_age(self, issuer: str) -> float | None:
+        feed = self._scheduler.feeds.get(issuer)
+        return feed.state().age if feed is not None else None
+
+    def _names_clients(self) -> bool:
+        telemetry = self._config.telemetry
+        return telemetry.log_client and telemetry.decisions is not Decisions.NONE
+
+    def _summarise(self) -> None:
+        while not self._stopping.wait(PERIOD):
+            self._decisions.summarise(name_clients=self._names_clients())
+
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
         """Judge and report by *config*, of which *snapshot* was built, from the next request on."""
         telemetry = config.telemetry
         self._feeds.follow(config, snapshot)
         self._config = config
-        self._report = reporter(self._metrics, decisions=telemetry.decisions, log_client=telemetry.log_client)
+        reporting = Reporting(
+            decisions=telemetry.decisions,
+            log_client=telemetry.log_client,
+            sample_ratio=telemetry.traces.sample_ratio,
+            trust_client=config.insecure.trust_client_traceparent,
+        )
+        self._report = reporter(self._metrics, self._decisions, reporting, spans=self._spans, random=random.random)
         self._metrics.follow(
             insecure_options=sum("insecure" in warning.path for warning in warnings(config)),
             label_rules=len(config.rules) <= telemetry.max_rule_labels,
+            digest=hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16],
         )
 
     def _watch_config(self) -> None:
@@ -144,6 +190,8 @@ class App:
         try:
             config = load(self._file)
             fixed = [name for name in ("server", "admin") if getattr(config, name) != getattr(self._config, name)]
+            if config.telemetry.traces.exporter is not self._config.telemetry.traces.exporter:
+                fixed.append("telemetry.traces.exporter")
             self._follow(config, build_snapshot(config, verify=self._verify))
         except ConfigError as error:
             self._metrics.count_reload(accepted=False)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from authz.config.model import Config, Exporter
+from authz.config.model import Config
 from authz.config.problems import Problem
 from authz.config.walk import find
 
 UNSUPPORTED: Final[Mapping[str, object]] = {
     "server.workers": 1,
-    "telemetry.traces.exporter": Exporter.NONE,
-    "telemetry.traces.sample_ratio": 1.0,
 }
 
 

@@ -52,7 +52,8 @@ def authorize(request: Request, snapshot: Snapshot, now: float, *, watch: Watch 
         watch(1, target)
         resource = snapshot.responses.resource
         if resource is not None and resource.is_asked_for(target):
-            return Allow(reason=Reason.PUBLIC, findings=findings, document=resource.document)
+            removed = snapshot.identity.nobody.remove  # for whoever would take it for a request that goes on
+            return Allow(reason=Reason.PUBLIC, findings=findings, remove_headers=removed, document=resource.document)
         rule, params = snapshot.policy.select(target, request.context)  # 2
         watch(2, (rule, params))
     except Rejected as rejected:
@@ -105,7 +106,7 @@ def _authenticate(
     watch(7, issuer.keys)
     arithmetic = partial(_verify, snapshot, issuer.name, watch)
     signed = issuer.keys.verify(token, issuer.algorithms, arithmetic=arithmetic)  # 8, 9
-    findings.remembered = signed.remembered
+    findings.remembered, findings.expires = signed.remembered, signed.members.get("exp")
     watch(9, signed)
     claims = check(signed, issuer.rules, now)  # 10
     findings.subject = claims.subject

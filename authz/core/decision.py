@@ -12,8 +12,9 @@ from authz.core.reasons import Reason, Rejected
 class Findings:
     """What the pipeline learned on its way, in the order it learned it; None is what it never reached.
 
-    *rule* and *issuer* are configured names. *alg*, *kid* and *subject* come from a token: *subject* only from a
-    verified one, the others are anybody's text until *remembered* (whether the signature was, or False) is set.
+    *rule* and *issuer* are configured names. *alg*, *kid*, *expires* and *subject* come from a token: the last two only
+    from a verified one, the others are anybody's text until *remembered* (whether the signature was, or False) is set.
+    *expires* is `exp` as it stands there: a number where the claims had the right form.
     """
 
     rule: str | None = None
@@ -21,6 +22,7 @@ class Findings:
     alg: str | None = None
     kid: str | None = None
     remembered: bool | None = None
+    expires: object = None
     subject: str | None = None
 
 

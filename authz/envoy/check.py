@@ -22,7 +22,7 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
 from authz.core.snapshot import Responses, Snapshot
 from authz.envoy.codec import decode_request, encode_decision
-from authz.telemetry.report import Judged
+from authz.telemetry.judged import Judged, Metadata
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,11 @@ class Checker:
         self._new_id: Final = new_id
         self._waiters: Final = BoundedSemaphore(max_waiters) if max_waiters else None
 
-    def check(self, data: bytes, *, received: float, time_left: float | None) -> bytes:
-        """Answer the CheckRequest *data*, which came at *received* with *time_left* seconds to its deadline."""
+    def check(self, data: bytes, *, received: float, time_left: float | None, metadata: Metadata = ()) -> bytes:
+        """Answer the CheckRequest *data*, which came at *received* with *time_left* seconds to its deadline.
+
+        *metadata* of the call is for those who report it.
+        """
         request: Request | None = None
         try:
             deadline = None if time_left is None else self._elapsed() + time_left
@@ -77,26 +80,26 @@ class Checker:
             try:
                 request = decode_request(data)
             except Rejected as rejected:
-                return self._answer(deny(rejected, Findings()), None, snapshot.responses, received)
+                return self._answer(deny(rejected, Findings()), None, snapshot.responses, received, metadata)
             now = self._now()
             decision = authorize(request, snapshot, now)
             if decision.reason is Reason.KEY_NOT_FOUND and decision.findings.issuer is not None:
                 decision, snapshot = self._look_again(
                     decision, decision.findings.issuer, request, snapshot, now, deadline
                 )
-            return self._answer(decision, request, snapshot.responses, received)
+            return self._answer(decision, request, snapshot.responses, received, metadata)
         except BaseException as error:  # noqa: BLE001 - whatever escapes here may become an allow in Envoy
-            return self._fail(error, request, received)
+            return self._fail(error, request, received, metadata)
 
-    def refuse(self, data: bytes, reason: Reason, *, received: float) -> bytes:
+    def refuse(self, data: bytes, reason: Reason, *, received: float, metadata: Metadata = ()) -> bytes:
         """Answer the CheckRequest *data* without judging it; it is read for a gRPC caller to be answered as one."""
         request: Request | None = None
         try:
             with suppress(Rejected):
                 request = decode_request(data)
-            return self._answer(Deny(reason), request, self._snapshot().responses, received)
+            return self._answer(Deny(reason), request, self._snapshot().responses, received, metadata)
         except BaseException as error:  # noqa: BLE001 - as above
-            return self._fail(error, request, received)
+            return self._fail(error, request, received, metadata)
 
     def _look_again(
         self, decision: Decision, issuer: str, request: Request, snapshot: Snapshot, now: float, deadline: float | None
@@ -121,16 +124,18 @@ class Checker:
         finally:
             self._waiters.release()
 
-    def _answer(self, decision: Decision, request: Request | None, responses: Responses, received: float) -> bytes:
+    def _answer(
+        self, decision: Decision, request: Request | None, responses: Responses, received: float, metadata: Metadata
+    ) -> bytes:
         decision_id = self._new_id()
         answer = encode_decision(decision, request, responses, decision_id)
-        self._report(Judged(decision, decision_id, request, self._elapsed() - received))
+        self._report(Judged(decision, decision_id, request, self._elapsed() - received, metadata))
         return answer
 
-    def _fail(self, error: BaseException, request: Request | None, received: float) -> bytes:
+    def _fail(self, error: BaseException, request: Request | None, received: float, metadata: Metadata) -> bytes:
         try:
             log.error("check failed", exc_info=error)
-            return self._answer(Deny(Reason.INTERNAL_ERROR), request, Responses(), received)
+            return self._answer(Deny(Reason.INTERNAL_ERROR), request, Responses(), received, metadata)
         except BaseException:  # noqa: BLE001 - the report itself fails
             return LAST_RESORT
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 from typing import Any, Final, ParamSpec, TypeVar
 
 import grpc
@@ -53,10 +53,15 @@ T = TypeVar("T")
 
 
 class _CountingPool(ThreadPoolExecutor):
-    """A pool that knows how many calls it holds, those in its queue included."""
+    """A pool that knows how many calls it holds, those in its queue included.
 
-    def __init__(self, max_workers: int) -> None:
+    *given_up* is told of each that ends without `note_judged`: grpcio drops a call that nobody waits for any more.
+    """
+
+    def __init__(self, max_workers: int, given_up: Callable[[], None]) -> None:
         super().__init__(max_workers, thread_name_prefix="check")
+        self._given_up = given_up
+        self._call = local()
         self._lock = Lock()
         self._held = 0
 
@@ -69,10 +74,17 @@ class _CountingPool(ThreadPoolExecutor):
             self._held += 1
         return super().submit(self._run, fn, *args, **kwargs)
 
+    def note_judged(self) -> None:
+        """Note that the call on this thread is judged."""
+        self._call.judged = True
+
     def _run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        self._call.judged = False
         try:
             return fn(*args, **kwargs)
         finally:
+            if not self._call.judged:
+                self._given_up()
             with self._lock:
                 self._held -= 1
 
@@ -124,27 +136,36 @@ class _CheckHandler(grpc.GenericRpcHandler):
             time_left: float | None = context.time_remaining()  # None without a deadline, whatever the stubs say
             if not context.is_active() or (time_left is not None and time_left <= 0):
                 return LAST_RESORT
-            return self._checker.check(data, received=received, time_left=time_left)
+            self._pool.note_judged()
+            metadata = context.invocation_metadata()
+            return self._checker.check(data, received=received, time_left=time_left, metadata=metadata)
         except BaseException:  # noqa: BLE001 - the last fence: what grpcio gets to see becomes a gRPC error
             return LAST_RESORT
 
-    def _refuse(self, received: float, data: bytes, _context: grpc.ServicerContext) -> bytes:
+    def _refuse(self, received: float, data: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            return self._checker.refuse(data, Reason.OVERLOADED, received=received)
+            metadata = context.invocation_metadata()
+            return self._checker.refuse(data, Reason.OVERLOADED, received=received, metadata=metadata)
         except BaseException:  # noqa: BLE001 - as above
             return LAST_RESORT
 
 
 class AuthorizationServer:
-    """Serves Check and health on one address."""
+    """Serves Check and health on one address; *given_up* is told of each call that is not judged any more."""
 
-    def __init__(self, checker: Checker, *, threads: int, max_concurrent: int) -> None:
-        pool = _CountingPool(threads)
+    def __init__(
+        self, checker: Checker, *, threads: int, max_concurrent: int, given_up: Callable[[], None] = lambda: None
+    ) -> None:
+        self._pool: Final = _CountingPool(threads, given_up)
         self._health: Final = health.HealthServicer()
-        self._handler: Final = _CheckHandler(checker, pool, max_concurrent, self._health)
-        self._server: Final = grpc.server(pool, handlers=[self._handler], options=_OPTIONS)
+        self._handler: Final = _CheckHandler(checker, self._pool, max_concurrent, self._health)
+        self._server: Final = grpc.server(self._pool, handlers=[self._handler], options=_OPTIONS)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.show_ready(ready=False)
+
+    def in_flight(self) -> int:
+        """Return how many calls are judged, or wait for it."""
+        return self._pool.held
 
     def listen_unix(self, path: Path, *, mode: int) -> None:
         """Bind the socket *path* with permissions *mode*; a stale socket is replaced, a live one is not.

@@ -60,12 +60,16 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """What a feed needs of the world: two clocks, numbers from 0 to 1, and threads for refreshes to run on."""
+    """What a feed needs of the world: two clocks, numbers from 0 to 1, and threads for refreshes to run on.
+
+    *tell* gets the name, the result and the seconds of each refresh, once it has ended.
+    """
 
     monotonic: Callable[[], float]
     now: Callable[[], float]
     jitter: Callable[[], float]
     fly: Callable[[Callable[[], None]], None]
+    tell: Callable[[str, Refresh, float], None] = lambda _name, _result, _seconds: None
 
 
 class Flight:
@@ -262,15 +266,20 @@ class KeyFeed:
     def _refresh(self, flight: Flight, *, searching: bool) -> None:
         """Load once, and let the outcome be known before anybody who waits looks again."""
         began, began_wall = self._runtime.monotonic(), self._runtime.now()
+        result = Refresh.INTERNAL_ERROR
         try:
-            self._succeed(self.source.load(searching=searching), began, began_wall)
+            loaded = self.source.load(searching=searching)
+            self._succeed(loaded, began, began_wall)
+            result = Refresh.NOT_MODIFIED if loaded.keys is None else Refresh.UPDATED
         except RefreshError as error:
+            result = error.result
             self._fail(error)
         except Exception:  # a source that breaks must not end the feed
             log.exception("refresh of %s broke", self.name)
             self._fail(RefreshError(Refresh.INTERNAL_ERROR, "the refresh itself broke; see the log"))
         finally:
             self._land(flight)
+        self._runtime.tell(self.name, result, self._runtime.monotonic() - began)
 
     def _land(self, flight: Flight) -> None:
         with self._lock:

@@ -1,14 +1,23 @@
-"""Every name that operators build on, once: metrics and fields of log lines."""
+"""Every name that operators build on, once: metrics, spans and their attributes."""
 
 from __future__ import annotations
 
 from typing import Final
 
+# Metrics, less the endings that their kind gives them: _total of counters, _info of infos.
 DECISIONS_TOTAL: Final = "authz_decisions"
 CHECK_DURATION_SECONDS: Final = "authz_check_duration_seconds"
+CHECKS_IN_FLIGHT: Final = "authz_checks_in_flight"
+CHECKS_CANCELLED_TOTAL: Final = "authz_checks_cancelled"
+MEMO_REQUESTS_TOTAL: Final = "authz_memo_requests"
+CLIENT_FAILURES_MAX: Final = "authz_client_failures_max"
+LINES_SUMMARISED_TOTAL: Final = "authz_log_lines_summarised"
+SPANS_DROPPED_TOTAL: Final = "authz_spans_dropped"
 BUILD_INFO: Final = "authz_build"
-INSECURE_OPTIONS: Final = "authz_insecure_options"
+CONFIG_INFO: Final = "authz_config"
 CONFIG_RELOADS_TOTAL: Final = "authz_config_reloads"
+CONFIG_RELOAD_SUCCESSFUL: Final = "authz_config_last_reload_successful"
+INSECURE_OPTIONS: Final = "authz_insecure_options"
 KEYS_REFRESH_TOTAL: Final = "authz_keys_refresh"
 KEYS_LAST_SUCCESS_TIMESTAMP_SECONDS: Final = "authz_keys_last_success_timestamp_seconds"
 KEYS_COUNT: Final = "authz_keys_count"
@@ -21,3 +30,25 @@ KEYS_FLAP_TOTAL: Final = "authz_keys_jwks_flap"
 DURATION_BUCKETS: Final = (
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0,
 )  # fmt: skip
+
+# Spans. What is not `authz.*` is as the semantic conventions of OpenTelemetry have it (rpc, http, error).
+CHECK_SPAN: Final = "envoy.service.auth.v3.Authorization/Check"
+REFRESH_SPAN: Final = "authz.keys.refresh"
+
+RPC_SYSTEM_NAME: Final = "rpc.system.name"
+RPC_METHOD: Final = "rpc.method"
+RPC_RESPONSE_STATUS_CODE: Final = "rpc.response.status_code"
+HTTP_REQUEST_METHOD: Final = "http.request.method"
+HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+ERROR_TYPE: Final = "error.type"
+DECISION: Final = "authz.decision"
+REASON: Final = "authz.reason"
+DECISION_ID: Final = "authz.decision_id"
+RULE: Final = "authz.rule"
+ISSUER: Final = "authz.issuer"
+TOKEN_ALG: Final = "authz.token.alg"
+TOKEN_KID: Final = "authz.token.kid"
+TOKEN_EXPIRED_FOR_S: Final = "authz.token.expired_for_s"
+KEYS_AGE_S: Final = "authz.keys.age_s"
+KEYS_REFRESH_RESULT: Final = "authz.keys.refresh.result"
+MEMO: Final = "authz.memo"

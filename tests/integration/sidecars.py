@@ -106,10 +106,11 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, *issuers: str, drain: str = "4s", server: str = "") -> Iterator[Running]:
+def running(folder: Path, *issuers: str, drain: str = "4s", server: str = "", telemetry: str = "") -> Iterator[Running]:
     """Start a sidecar on a Unix socket, and end it whatever happens; its log is shown where a test fails."""
     admin, path = free_address(), folder / "authz.sock"
     text = config(*issuers, listen=f"unix:{path}", admin=admin, drain=drain, server=server)
+    text += f"  {telemetry}\n" if telemetry else ""
     sidecar = Sidecar(text, admin=admin, folder=folder)
     sidecar.process.start()
     try:

@@ -25,6 +25,7 @@ from authz.demo.sidecar import free_address
 from authz.demo.upstream import echo_server
 from authz.envoy.check import Checker
 from authz.envoy.service import AuthorizationServer
+from authz.telemetry.judged import Metadata
 from tests.e2e.stage import Reply
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.asking import AFTER, NEW, UNKNOWN, FakeFeeds, HeldFlight, make_checker, told
@@ -44,10 +45,10 @@ class Sabotaged(Checker):
     def __init__(self) -> None:
         self.current = make_checker()
 
-    def check(self, data: bytes, *, received: float, time_left: float | None) -> bytes:
+    def check(self, data: bytes, *, received: float, time_left: float | None, metadata: Metadata = ()) -> bytes:
         return self.current.check(data, received=received, time_left=time_left)
 
-    def refuse(self, data: bytes, reason: Reason, *, received: float) -> bytes:
+    def refuse(self, data: bytes, reason: Reason, *, received: float, metadata: Metadata = ()) -> bytes:
         return self.current.refuse(data, reason, received=received)
 
 

@@ -73,6 +73,21 @@ def test_metrics_are_in_prometheus_text() -> None:
     assert families.keys() <= {"seen", "seen_created"}
 
 
+def test_metrics_are_openmetrics_for_those_who_ask() -> None:
+    """That form alone carries exemplars: Prometheus asks for it, others get the one that all can read."""
+    registry = CollectorRegistry()
+    Counter("seen", "What was seen.", registry=registry).inc(1, {"trace_id": "t1"})
+    with answering(make_admin(registry=registry)) as ask:
+        assert b"t1" not in ask("/metrics").body
+    admin = make_admin(registry=registry)
+    with answering(admin):
+        headers = [("Accept", "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2")]
+        answer = send(f"http://127.0.0.1:{admin.port}/metrics", headers=headers)
+    assert (answer.header("content-type") or "").startswith("application/openmetrics-text; version=1.0.0")
+    assert b'# {trace_id="t1"}' in answer.body
+    assert answer.body.endswith(b"# EOF\n")
+
+
 def test_keys_are_told_to_this_host() -> None:
     """The document that `authz keys` prints."""
     with answering(make_admin(keys=lambda: {"issuers": [1]})) as ask:

@@ -15,8 +15,6 @@ PLACED = {
     "issuers.*.cache_dir": small(issuer="cache_dir: /var/cache/authz"),
     "rules.*.require.when": small(rule="require: {when: claims.sub == params.id}"),
     "resource": small(more="resource: {identifier: 'https://api.example.com'}\n"),
-    "telemetry.traces.exporter": small(more="telemetry: {traces: {exporter: otlp}}\n"),
-    "telemetry.traces.sample_ratio": small(more="telemetry: {traces: {sample_ratio: 0.5}}\n"),
 }
 
 

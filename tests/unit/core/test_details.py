@@ -14,6 +14,7 @@ from authz.core.keys import KeySet
 from authz.core.policy import Allow, HostPattern, PathTemplate, Policy
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, canonical_host, parse_path
+from authz.core.resource import ProtectedResource
 from authz.core.snapshot import TokenRules
 from authz.core.strictjson import parse_json, parse_object
 from authz.core.token import CookieSource, parse_token
@@ -68,6 +69,8 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "method": ({"method": "G T"}, "method is not a token"),
     "host": ({"host": "a@b"}, "host is not a host name or address"),
     "connection": ({"headers": {"connection": "x-user-id"}}, "connection names an identity header"),
+    "long-connection": ({"headers": {"connection": "x" * 1_025}}, "connection of more than 1024 characters"),
+    "many-cookies": ({"headers": {"cookie": ";" * 512}, "snapshot": COOKIES}, "more than 512 cookies"),
     "spellings": ({"path": "/a;b//c"}, "path has double_slash, semicolon"),
     "no-rule": ({"path": "/elsewhere"}, "no rule matches"),
     "nobody": ({"snapshot": NOBODY}, "the rule allows nobody"),
@@ -296,6 +299,10 @@ ERRORS: Final[dict[str, tuple[Any, str]]] = {
     ),
     "claim-path-empty": (lambda: ClaimPath.parse(""), "claim path is empty"),
     "separators": (lambda: spellings("a-b-c-d-e-f-g"), "a-b-c-d-e-f-g has 6 separators, at most 5"),
+    "resource": (
+        lambda: ProtectedResource.describe("https://a.test/b;c", authorization_servers=(), scopes=(), methods=()),
+        "servers read its path in more than one way",
+    ),
     "json-depth": (lambda: parse_json(b"[" * 33), "nested deeper than 32"),
     "json-duplicate": (lambda: parse_json(b'{"a":1,"a":1}'), "duplicate member"),
     "json-long": (lambda: parse_json(b"1" * 65), "number too long"),

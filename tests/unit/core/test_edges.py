@@ -20,7 +20,8 @@ from authz.core.policy import Allow as Whom
 from authz.core.policy import Params, Requirements, Rule
 from authz.core.reasons import Reason
 from authz.core.request import Request, Target
-from authz.core.snapshot import TokenRules
+from authz.core.resource import ProtectedResource
+from authz.core.snapshot import Responses, TokenRules
 from authz.core.token import CookieSource, FoundToken, HeaderSource, UnverifiedToken, find_token
 from authz.core.withhold import withhold_tokens
 from tests.unit.core.test_keys import certificate
@@ -195,6 +196,7 @@ def test_name_with_other_spaces_is_another_name() -> None:
         ("a=1,\tt=2", "a=1"),
         ("a=1; \xa0t=2; t=3", "a=1; \xa0t=2"),
         ("Xa=1X; t=2", "Xa=1X"),
+        ("t=2; Xt=1", "Xt=1"),
         ("a=1;  b=2", None),
     ],
 )
@@ -262,3 +264,33 @@ def test_waiting_for_a_key_says_why() -> None:
         Reason.KEYS_UNAVAILABLE,
         "the key may be new: a refresh is under way",
     )
+
+
+def test_wildcard_reaches_every_depth() -> None:
+    """A wildcard is met by names that are two and more labels longer."""
+    snapshot = world(rule("r", "/**", hosts=["*.api.test"], allow=Whom.PUBLIC))
+    hosts = ("x.api.test", "x.y.api.test", "x.y.z.api.test", "api.test", "xapi.test")
+    assert [decide(snapshot=snapshot, host=host).reason is Reason.PUBLIC for host in hosts] == [True] * 3 + [False] * 2
+
+
+def test_empty_cookie_is_no_token_and_goes_all_the_same() -> None:
+    """Who comes without a token under `allow: optional` is anonymous, and what is left of a cookie is kept back."""
+    decision = decide(snapshot=COOKIES, path="/mixed/1", headers={"cookie": "a=1; t="})
+    assert isinstance(decision, Allow)
+    assert decision.reason is Reason.ANONYMOUS
+    assert dict(decision.set_headers) == {"cookie": "a=1"}
+
+
+def test_expiry_is_on_record() -> None:
+    """Whoever reports a decision learns when the token will have expired."""
+    assert decide(mint()).findings.expires == T + 300
+
+
+def test_document_leaves_no_identity_header() -> None:
+    """The sidecar's own document is an allow like any other: nobody's headers stay."""
+    resource = ProtectedResource.describe("https://api.test", authorization_servers=(), scopes=(), methods=())
+    snapshot = replace(world(), responses=Responses(resource=resource))
+    decision = decide(snapshot=snapshot, path="/.well-known/oauth-protected-resource")
+    assert isinstance(decision, Allow)
+    assert decision.document
+    assert set(decision.remove_headers) == set(snapshot.identity.nobody.remove) != set()

@@ -94,6 +94,7 @@ class Rig:
         self.site = Site(self.clock, {DISCOVERY: discover(), JWKS: publish(K1)})
         self.published: list[KeySet | None] = []
         self.registry = CollectorRegistry()
+        self.told: list[tuple[str, Refresh, float]] = []
         self.hold = False
         self.threads = True
         self._air: list[Callable[[], None]] = []
@@ -114,7 +115,13 @@ class Rig:
             source,
             schedule=schedule,
             publish=self.published.append,
-            runtime=Runtime(monotonic=self.clock.monotonic, now=self.clock.time, jitter=jitter, fly=self._fly),
+            runtime=Runtime(
+                monotonic=self.clock.monotonic,
+                now=self.clock.time,
+                jitter=jitter,
+                fly=self._fly,
+                tell=lambda *told: self.told.append(told),
+            ),
             metrics=KeyMetrics(self.registry).of("a"),
             cache=cache(self.clock) if cache is not None else None,
         )

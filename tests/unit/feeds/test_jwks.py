@@ -429,3 +429,20 @@ def test_state_tells_everything() -> None:
     assert state.last_failure is not None
     assert state.last_failure.result is Refresh.TLS
     assert state.next_refresh_in == pytest.approx(0.5)
+
+
+def test_each_refresh_is_told_once_with_its_result() -> None:
+    """Whoever traces learns the issuer, what came of it and how long it took, good or bad."""
+    rig = Rig()
+
+    def be_slow(headers: object) -> Answer:
+        rig.clock.advance(1.5)
+        return Answer(200, {}, document(K1))
+
+    rig.site.at[JWKS] = be_slow
+    rig.run(10.0)
+    rig.site.at[JWKS] = fail(Refresh.TIMEOUT)
+    rig.run(HOUR)
+    assert rig.told[0] == ("a", Refresh.UPDATED, 1.5)
+    assert {told[:2] for told in rig.told[1:]} == {("a", Refresh.TIMEOUT)}
+    assert len(rig.told) == 1 + (rig.refreshes(Refresh.TIMEOUT) or 0)

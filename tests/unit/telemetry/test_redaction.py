@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.telemetry.redaction import MAX_CHARS, printable
+from tests.world import mint
 
 
 @given(st.text(alphabet=st.characters(), max_size=300))
@@ -34,3 +35,27 @@ def test_long_text_is_cut() -> None:
     """A line does not grow with what a client sends, and says that something is missing."""
     assert printable("x" * 100_000) == "x" * MAX_CHARS + "..."
     assert len(printable("\U0001f600" * 100_000) or "") <= 10 * MAX_CHARS + 3
+
+
+def test_a_token_is_replaced_wherever_it_stands() -> None:
+    """In a path, behind a prefix, cut off by the bound, with white space in its header: nothing of it is left."""
+    token = mint()
+    assert printable(f"/items/{token}/x") == "/items/[token]..."
+    assert printable(f"/items/{token[:60]}/x") == "/items/[token]/x"
+    assert printable(f"access_token={token}") == "access_token=[token]..."
+    assert printable("x/" * 90 + token) == "x/" * 90 + "[token]..."
+    for header in (b'{ "alg": "RS256"}', b'{\n"alg":"RS256"}', b'{\r\n"alg":"none"}', b'{\t"alg":"none"}'):
+        assert printable(mint(header=header)) == "[token]..."
+
+
+def test_words_that_are_no_tokens_stay() -> None:
+    """Hosts, ids and file names that look a little like one."""
+    for text in (
+        "eyeglasses-and-more.shop.example.com",
+        "newest-of-all-the-long-names.internal",
+        "eyJ",
+        "/eyJustShort/x",
+        "4bf92f3577b34da6a3ce929d0e0e4736",
+        "/static/app.3f9d8a7c6b5e4d3c2b1a.min.js",
+    ):
+        assert printable(text) == text

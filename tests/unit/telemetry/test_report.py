@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,10 @@ from authz.core.decision import Allow, Decision, Deny, Findings
 from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
-from authz.telemetry.report import Judged, Metrics, reporter
+from authz.telemetry.decisions import DecisionLog
+from authz.telemetry.judged import Judged
+from authz.telemetry.metrics import Metrics
+from authz.telemetry.report import Reporting, reporter
 from tests.unit.envoy.asking import make_checker, write_check
 from tests.unit.telemetry import hostile
 from tests.unit.telemetry.capturing import logging_to, parsed
@@ -24,6 +28,15 @@ SHADOW = world(rule("shadow", "/items/**", shadow=True))
 def metrics(*, label_rules: bool = True) -> Metrics:
     """Make fresh numbers."""
     return Metrics(insecure_options=0, label_rules=label_rules)
+
+
+def make_reporter(
+    numbers: Metrics | None = None, *, decisions: str = "all", log_client: bool = True
+) -> Callable[[Judged], None]:
+    """Make what reports decisions, without traces."""
+    numbers = numbers or metrics()
+    reporting = Reporting(decisions=decisions, log_client=log_client)
+    return reporter(numbers, DecisionLog(numbers, monotonic=lambda: 0.0), reporting)
 
 
 def series(registry: CollectorRegistry) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
@@ -43,8 +56,7 @@ def judge(request: Request, *, report: Any, snapshot: Snapshot = WORLD) -> None:
 def report_of(decision: Decision, request: Request | None = None, **how: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - of reporter
     """Report one decision, and return the log lines."""
     with logging_to("json") as stream:
-        options: dict[str, Any] = {"decisions": "all", "log_client": True, **how}
-        reporter(metrics(), **options)(Judged(decision, "id1", request, 0.0015))
+        make_reporter(**how)(Judged(decision, "id1", request, 0.0015))
     return parsed(stream)
 
 
@@ -169,7 +181,7 @@ def test_the_operator_says_which_decisions_are_logged(decisions: str, logged: li
     """All, those that are or would be denied, or none; all are counted."""
     numbers = metrics()
     with logging_to("json") as stream:
-        report = reporter(numbers, decisions=decisions, log_client=True)
+        report = make_reporter(numbers, decisions=decisions)
         for decision in (ALLOW, WOULD_DENY, DENY):
             report(Judged(decision, "id", None, 0.0))
     outcomes = ["allow", "would_deny", "deny"][-len(logged) :] if logged else []
@@ -183,7 +195,7 @@ def test_hostile_requests_make_one_short_line_each(log_format: str) -> None:
     corpus = list(hostile.requests())
     with logging_to(log_format) as stream:
         for request in corpus:
-            judge(request, report=reporter(metrics(), decisions="all", log_client=True))
+            judge(request, report=make_reporter())
     lines = stream.getvalue().removesuffix("\n").split("\n")
     assert len(lines) == len(corpus)
     for line in lines:
@@ -199,7 +211,7 @@ def test_no_token_is_in_any_line(log_format: str) -> None:
     """Neither payload nor signature of any token, good or bad, is logged, at debug level and where it stands twice."""
     with logging_to(log_format, level="debug") as stream:
         for request in hostile.requests():
-            judge(request, report=reporter(metrics(), decisions="all", log_client=True))
+            judge(request, report=make_reporter())
     text = stream.getvalue()
     segments = {segment for token in hostile.tokens() for segment in token.split(".") if len(segment) > 16}
     assert len(segments) > 20
@@ -216,7 +228,7 @@ def test_what_broke_is_logged_without_the_token() -> None:
     with logging_to("json") as stream:
         judge(
             ask(token),
-            report=reporter(metrics(), decisions="all", log_client=True),
+            report=make_reporter(),
             snapshot=replace(WORLD, verify=fail),
         )
     error, decision = parsed(stream)

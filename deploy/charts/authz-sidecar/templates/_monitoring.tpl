@@ -39,7 +39,7 @@ spec:
   groups:
     - name: {{ include "authz-sidecar.fullname" . }}
       rules:
-        {{- range (.Subcharts.authz.Files.Get "files/alerts.yaml" | fromYaml).alerts }}
+        {{- range (first (.Subcharts.authz.Files.Get "files/alerts.yaml" | fromYaml).groups).rules }}
         - alert: {{ .alert }}
           expr: {{ .expr | trim | quote }}
           for: {{ .for }}

@@ -1,0 +1,122 @@
+"""The numbers of one process. No request makes a new series: labels are configured names and closed words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import Info
+
+from authz import __version__
+from authz.core.decision import outcome
+from authz.core.reasons import Reason
+from authz.telemetry import names
+from authz.telemetry.judged import Judged, Position
+
+_Labels = tuple[str, str, str, str]
+
+
+class Metrics:
+    """The numbers of one process, in a registry of their own."""
+
+    def __init__(self, *, insecure_options: int, label_rules: bool) -> None:
+        self.registry: Final = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=self.registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(name, text, registry=self.registry)
+
+        self._decisions: Final = counter(names.DECISIONS_TOTAL, "Decisions.", "decision", "reason", "issuer", "rule")
+        self._children: Final[dict[_Labels, Counter]] = {
+            labels: self._decisions.labels(*labels) for labels in _ALARMING
+        }
+        self._duration: Final = Histogram(
+            names.CHECK_DURATION_SECONDS,
+            "Time from the look-up of a call to its answer.",
+            buckets=names.DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self._in_flight: Final = gauge(names.CHECKS_IN_FLIGHT, "Calls that are judged or wait for it.")
+        self._cancelled: Final = counter(
+            names.CHECKS_CANCELLED_TOTAL, "Calls that Envoy gave up before they were judged."
+        )
+        memo = counter(names.MEMO_REQUESTS_TOTAL, "Signatures, by whether they were remembered to be good.", "result")
+        self._hits: Final = memo.labels("hit")
+        self._misses: Final = memo.labels("miss")
+        self._client_failures: Final = gauge(
+            names.CLIENT_FAILURES_MAX, "Denials of the client address that had most of them in the last minute."
+        )
+        self._summarised: Final = counter(
+            names.LINES_SUMMARISED_TOTAL, "Decisions that a flood kept from a log line of their own."
+        )
+        self._spans_dropped: Final = counter(names.SPANS_DROPPED_TOTAL, "Spans that no collector got.")
+        Info(names.BUILD_INFO, "The running version.", registry=self.registry).info({"version": __version__})
+        self._config: Final = Info(names.CONFIG_INFO, "The configuration in use.", registry=self.registry)
+        self._insecure: Final = gauge(names.INSECURE_OPTIONS, "Insecure options in use.")
+        reloads = counter(names.CONFIG_RELOADS_TOTAL, "Reloads of the configuration.", "result")
+        self._reloads: Final = {accepted: reloads.labels(word) for accepted, word in _RELOADS.items()}
+        self._reloaded: Final = gauge(
+            names.CONFIG_RELOAD_SUCCESSFUL, "Whether the configuration in use is the one in the file."
+        )
+        self._reloaded.set(1)
+        self.follow(insecure_options=insecure_options, label_rules=label_rules)
+
+    def follow(self, *, insecure_options: int, label_rules: bool, digest: str = "") -> None:
+        """Show what the configuration of this moment says, and its *digest*."""
+        self._label_rules = label_rules
+        self._insecure.set(insecure_options)
+        self._config.info({"digest": digest})
+
+    def watch_in_flight(self, count: Callable[[], int]) -> None:
+        """Ask *count* at each scrape how many calls are in flight."""
+        self._in_flight.set_function(count)
+
+    def count_reload(self, *, accepted: bool) -> None:
+        """Count a configuration that was taken up, or refused."""
+        self._reloads[accepted].inc()
+        self._reloaded.set(accepted)
+
+    def count_cancelled(self) -> None:
+        """Count a call that nobody waits for any more."""
+        self._cancelled.inc()
+
+    def count_dropped_spans(self, number: int) -> None:
+        """Count spans that are lost."""
+        self._spans_dropped.inc(number)
+
+    def count_summarised(self, number: int) -> None:
+        """Count decisions that have no log line of their own."""
+        self._summarised.inc(number)
+
+    def show_client_failures(self, number: int) -> None:
+        """Show how often the busiest client address failed."""
+        self._client_failures.set(number)
+
+    def count(self, judged: Judged, position: Position | None = None) -> None:
+        """Count one decision; its *position* in a trace, where it has a span, is the exemplar."""
+        decision = judged.decision
+        findings = decision.findings
+        rule = (findings.rule or "") if self._label_rules else ""
+        labels = (outcome(decision), decision.reason.value, findings.issuer or "", rule)
+        child = self._children.get(labels)
+        if child is None:
+            child = self._children[labels] = self._decisions.labels(*labels)
+        exemplar = None
+        if position is not None and position.span_id is not None:
+            exemplar = {"trace_id": position.trace_id, "span_id": position.span_id}
+        child.inc(1, exemplar)
+        self._duration.observe(judged.seconds, exemplar)
+        if findings.remembered:
+            self._hits.inc()
+        elif findings.remembered is False or decision.reason is Reason.SIGNATURE_INVALID:
+            self._misses.inc()
+
+
+# There from the start: the increase of a series that begins with 1 is 0, and the alarm would not ring.
+_ALARMING: Final = [
+    ("deny", reason.value, "", "") for reason in (Reason.INTERNAL_ERROR, Reason.OVERLOADED, Reason.REQUEST_MALFORMED)
+]
+_RELOADS: Final = {True: "accepted", False: "rejected"}

@@ -1,0 +1,50 @@
+"""The trace that a call belongs to, as W3C Trace Context puts it into `traceparent`.
+
+Only `traceparent` is read. `tracestate`, which may be empty and is the client's own text where Envoy copies it, is
+neither read nor written: nothing is called on, so nobody misses it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+_HEADER: Final = "traceparent"
+_MAX_CHARS: Final = 8192
+# version-trace-parent-flags; what a later version may add follows a further dash. Not all zeros, not version ff.
+_FORM: Final = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_SAMPLED: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TraceParent:
+    """The caller's span: ids in lower-case hex, and whether the caller keeps it."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+
+
+def parse_traceparent(text: str) -> TraceParent | None:
+    """Read the value of a traceparent header; None where it is not one (W3C Trace Context, section 3.2)."""
+    match = _FORM.fullmatch(text) if len(text) <= _MAX_CHARS else None
+    if match is None:
+        return None
+    version, trace_id, span_id, flags, more = match.groups()
+    if version == "00" and more is not None:
+        return None
+    return TraceParent(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
+
+
+def find_parent(metadata: Iterable[tuple[str, str | bytes]], client: Mapping[str, str]) -> TraceParent | None:
+    """Return the span of the caller, Envoy, by the call's *metadata*; else that of the *client*'s headers.
+
+    Whoever trusts no client gives no headers of it. Two of them are none (W3C Trace Context, section 3.2).
+    """
+    found = [value for key, value in metadata if key == _HEADER]
+    if not found:
+        return parse_traceparent(client.get(_HEADER, ""))
+    value = found[0]
+    return parse_traceparent(value) if len(found) == 1 and isinstance(value, str) else None

@@ -1,0 +1,88 @@
+"""Proves what the gRPC server tells those who report: the call's metadata, its load, and calls that were given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from authz.envoy.check import Checker
+from authz.envoy.service import AuthorizationServer
+from authz.telemetry.judged import Judged
+from tests.fakes.waiting import wait_until
+from tests.unit.envoy.asking import UNKNOWN, FakeFeeds, HeldFlight, make_checker, told, write_check
+from tests.unit.envoy.serving import SECONDS, method, short_folder
+
+PARENT = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+
+
+class Desk:
+    """What was reported."""
+
+    def __init__(self) -> None:
+        self.reports: list[Judged] = []
+        self.given_up = 0
+
+    def give_up(self) -> None:
+        self.given_up += 1
+
+    @contextmanager
+    def serve(
+        self, checker: Checker, *, max_concurrent: int = 64
+    ) -> Iterator[tuple[AuthorizationServer, grpc.UnaryUnaryMultiCallable[bytes, bytes]]]:
+        """Serve with one thread; give the server, and the method as a caller has it."""
+        with short_folder() as folder:
+            server = AuthorizationServer(checker, threads=1, max_concurrent=max_concurrent, given_up=self.give_up)
+            server.listen_unix(folder / "s", mode=0o600)
+            server.start()
+            try:
+                with grpc.insecure_channel(f"unix:{folder}/s") as channel:
+                    yield server, method(channel)
+            finally:
+                server.stop(grace=0)
+
+
+@pytest.mark.parametrize("state", ["", "x" * 20_000])
+def test_metadata_comes_with_the_report(state: str) -> None:
+    """The caller's span is in it, whatever else a client had Envoy send."""
+    desk = Desk()
+    with desk.serve(make_checker(report=desk.reports.append)) as (_, check):
+        check(write_check(), metadata=(PARENT, ("tracestate", state)), timeout=SECONDS)
+    (judged,) = desk.reports
+    assert dict(judged.metadata)["traceparent"] == PARENT[1]
+
+
+def test_a_refused_call_has_its_metadata_too() -> None:
+    """Overload is when traces are looked at most."""
+    desk, flight = Desk(), HeldFlight()
+    checker = make_checker(feeds=FakeFeeds(flight), report=desk.reports.append)
+    with desk.serve(checker, max_concurrent=1) as (_, check):
+        held = check.future(UNKNOWN, timeout=SECONDS)
+        assert flight.waiting.wait(SECONDS)
+        assert told(check(write_check(), metadata=(PARENT,), timeout=SECONDS)) == "overloaded"
+        flight.landed.set()
+        held.result()
+    assert dict(desk.reports[0].metadata)["traceparent"] == PARENT[1]
+
+
+def test_load_and_calls_that_were_given_up_are_told() -> None:
+    """Those that are judged or wait for it are in flight; one that its caller left is counted, and not judged."""
+    desk, flight = Desk(), HeldFlight()
+    checker = make_checker(feeds=FakeFeeds(flight), report=desk.reports.append)
+    with desk.serve(checker, max_concurrent=2) as (server, check):
+        assert server.in_flight() == 0
+        held = check.future(UNKNOWN, timeout=SECONDS)
+        assert flight.waiting.wait(SECONDS)
+        left = check.future(write_check(), timeout=SECONDS)
+        wait_until(lambda: server.in_flight() == 2)
+        left.cancel()
+        # What is sent later on the same connection is answered later: the server knows of the end by then.
+        for _ in range(5):
+            assert told(check(write_check(), timeout=SECONDS)) == "overloaded"
+        flight.landed.set()
+        held.result()
+        wait_until(lambda: server.in_flight() == 0)
+    assert desk.given_up == 1
+    assert len(desk.reports) == 6
