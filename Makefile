@@ -1,7 +1,7 @@
 # What is needed: Python 3.11 or newer, make, git. Everything else is made on demand, below .venv and .tools.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format proto lock deploy clean
+.PHONY: help run test fuzz mutants lint format proto lock deploy clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The interpreter itself, for an activated .venv is about to be removed.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _CANNOT_START: Final = 3  # exit code
 _END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _SIGNALS: Final = _END | {signal.SIGHUP}
+_STDERR: Final = 2  # file descriptor
+_LAST_WORDS: Final = 1.0  # seconds for the last log lines
 _POLL: Final = 0.1  # seconds between two looks at whether the drain has ended
 
 
@@ -45,11 +47,13 @@ def serve(file: Path) -> None:
 
 def _serve(file: Path) -> None:
     from authz.app import App
+    from authz.telemetry.background import BackgroundStream
     from authz.telemetry.logs import set_up_logging
     from authz.telemetry.traces import TracingError
 
     config = load_or_exit(file)
-    set_up_logging(level=config.telemetry.log_level, log_format=config.telemetry.log_format)
+    stream = BackgroundStream(_STDERR)
+    set_up_logging(level=config.telemetry.log_level, log_format=config.telemetry.log_format, stream=stream)
     try:
         app = App(file, config)
         app.start()
@@ -59,6 +63,7 @@ def _serve(file: Path) -> None:
     while signal.sigwait(_SIGNALS) == signal.SIGHUP:
         app.reload()
     _drain(app)
+    stream.drain(seconds=_LAST_WORDS)
 
 
 def _drain(app: App) -> None:

@@ -20,7 +20,7 @@ from typing import Final
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
 from authz.config.rules import Match, Require, Rule
-from authz.core.policy import Allow, HostPattern, PathTemplate
+from authz.core.policy import Allow, HostPattern, PathTemplate, fold_case
 
 MAX_NEIGHBOURS: Final = 100
 _RANK: Final = {Allow.PUBLIC: 0, Allow.OPTIONAL: 1, Allow.AUTHENTICATED: 2, Allow.NOBODY: 3}
@@ -110,7 +110,7 @@ class _Index:
                     if segment is None:
                         node.parameter = node = node.parameter or _Node()
                     else:
-                        node = node.literals.setdefault(segment.casefold(), _Node())
+                        node = node.literals.setdefault(fold_case(segment), _Node())
                 (node.rests if path.rest else node.ends).setdefault(host, []).append(_Cover(entry, host, path))
 
     def above(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
@@ -133,7 +133,7 @@ class _Index:
             yield from (node.rests[wide] for node in level for wide in hosts if wide in node.rests)
             below = [node.parameter for node in level if node.parameter is not None]
             if segment is not None:
-                below += [node.literals[key] for node in level if (key := segment.casefold()) in node.literals]
+                below += [node.literals[key] for node in level if (key := fold_case(segment)) in node.literals]
             level = below
         for node in level:
             yield from (node.rests[wide] for wide in hosts if wide in node.rests)

@@ -24,6 +24,7 @@ _RISKS: Final = {
     "issuers.*.insecure.http": "whoever controls the network to this issuer controls its keys",
     "issuers.*.insecure.any_audience": "tokens for any other service open this one",
     "issuers.*.insecure.no_expiry": "a token without exp is good for ever",
+    "rules.*.shadow": "the rule only reports: what it would deny passes",
     "responses.expose_reason": "clients learn why they were denied, which helps an attacker too",
 }
 _FAILS_OPEN: Final = (

@@ -1,4 +1,7 @@
-"""Tell when a file was replaced, also by the folder swap of a mounted ConfigMap."""
+"""Tell when a file was replaced, also by the folder swap of a mounted ConfigMap.
+
+A file that is being written in place is half of one for a while: half a configuration may ask for less than the whole.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,17 @@ from typing import Final
 
 
 class FileWatch:
-    """Remembers what a file looked like."""
+    """Remembers what a file looked like. A change counts when two looks agree."""
 
     def __init__(self, path: Path) -> None:
         self._path: Final = path
-        self._seen = self._look()
+        self._seen = self._last = self._look()
 
     def changed(self) -> bool:
         """Tell whether the file is another than at the last look. While it is gone, nothing has changed."""
-        now = self._look()
-        if now is None or now == self._seen:
+        before, self._last = self._last, self._look()
+        now = self._last
+        if now is None or now == self._seen or now != before:
             return False
         self._seen = now
         return True

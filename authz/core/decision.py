@@ -48,7 +48,10 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Refuse the request. *detail* is for the operator; the other fields say what would have sufficed."""
+    """Refuse the request. *detail* is for the operator; the next three fields say what would have sufficed.
+
+    *may_change* marks a refusal that a refresh under way, which anybody's token can cause, may turn into another.
+    """
 
     reason: Reason
     findings: Findings = field(default_factory=Findings)
@@ -56,6 +59,7 @@ class Deny:
     scopes: tuple[str, ...] = ()
     acr_values: tuple[str, ...] = ()
     max_age: int | None = None
+    may_change: bool = False
 
 
 Decision = Allow | Deny
@@ -68,7 +72,12 @@ def deny(rejected: Rejected, findings: Findings) -> Deny:
 
 def await_keys(denial: Deny) -> Deny:
     """Turn "no such key" into "try again" while a refresh that could bring the key is under way."""
-    return replace(denial, reason=Reason.KEYS_UNAVAILABLE, detail="the key may be new: a refresh is under way")
+    return replace(
+        denial,
+        reason=Reason.KEYS_UNAVAILABLE,
+        detail="the key may be new: a refresh is under way",
+        may_change=True,
+    )
 
 
 def outcome(decision: Decision) -> str:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from string import ascii_lowercase, ascii_uppercase
 from typing import Final, Protocol
 
 from authz.core.claims import ClaimPath, Claims
@@ -236,6 +237,14 @@ def _holds(condition: Condition, request: Request, params: Params, claims: Claim
         raise Rejected(Reason.POLICY_DENIED, f"the rule's condition failed: {type(error).__name__}") from error
 
 
+def fold_case(segment: str) -> str:
+    """Return *segment* with ASCII letters in lower case: other letters fold in more ways than servers agree on."""
+    return segment.translate(_LOWER)
+
+
+_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
+
+
 class _Node:
     """One segment deep in the index: what may follow, and which rules end here."""
 
@@ -328,7 +337,7 @@ class _Tree:
                     node.parameter = node.parameter or _Node()
                     node = node.parameter
                 else:
-                    node = node.literals.setdefault(segment.casefold() if fold else segment, _Node())
+                    node = node.literals.setdefault(fold_case(segment) if fold else segment, _Node())
             (node.rests if template.rest else node.ends).append((position, rule, template))
 
     def find(self, segments: tuple[str, ...]) -> list[_Entry]:
@@ -336,7 +345,7 @@ class _Tree:
         found: list[_Entry] = []
         _collect(self._root, segments, found)
         if self._folded is not None:
-            _collect(self._folded, tuple(segment.casefold() for segment in segments), found)
+            _collect(self._folded, tuple(map(fold_case, segments)), found)
         found.sort(key=_position)
         return found
 

@@ -160,7 +160,7 @@ def parse_path(raw: str) -> Path:
     spellings = set()
     if "%2F" in text:
         spellings.add(Spelling.ENCODED_SLASH)
-    if ";" in text:
+    if ";" in text or "%3B" in text:  # some servers decode before they look for `;`
         spellings.add(Spelling.SEMICOLON)
     if "//" in text:
         spellings.add(Spelling.DOUBLE_SLASH)

@@ -24,7 +24,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from authz.core.challenge import write_challenge
 from authz.core.decision import Allow, Decision, Deny, outcome
 from authz.core.reasons import ANSWERS, Reason, Rejected
-from authz.core.request import Request
+from authz.core.request import MAX_HEADERS, Request
 from authz.core.snapshot import BodyFormat, Responses, Unavailable
 from authz.envoy import ext_authz_pb2 as wire
 
@@ -59,6 +59,8 @@ def decode_request(data: bytes) -> Request:
 
 def _read_headers(http: wire.AttributeContext.HttpRequest) -> dict[str, str]:
     """Return the headers by lower-case name, from the map and, with `encode_raw_headers`, from the list."""
+    if len(http.header_map.headers) > MAX_HEADERS:
+        raise Rejected(Reason.REQUEST_MALFORMED, f"more than {MAX_HEADERS} headers")
     headers = dict(http.headers)
     for entry in http.header_map.headers:
         name = entry.key.lower()
@@ -123,13 +125,22 @@ def _encode_deny(denial: Deny, request: Request | None, responses: Responses, de
         body = _problem(denial, responses, decision_id)
     refusal = wire.DeniedHttpResponse(status=wire.HttpStatus(code=answer.http), headers=_options(headers), body=body)
     metadata = _metadata(denial, decision_id)
-    if denial.reason is Reason.KEYS_UNAVAILABLE and responses.unavailable is Unavailable.ERROR:
+    if _fails_open(denial, responses):
         status = wire.Status(code=_UNAVAILABLE)
         message = wire.CheckResponse(status=status, error_response=refusal, dynamic_metadata=metadata)
     else:
         status = wire.Status(code=answer.code)
         message = wire.CheckResponse(status=status, denied_response=refusal, dynamic_metadata=metadata)
     return message.SerializeToString()
+
+
+def _fails_open(denial: Deny, responses: Responses) -> bool:
+    """Tell whether the operator lets Envoy decide: only while an issuer has no keys at all.
+
+    An unknown key id makes its issuer refresh; were that moment an error too, anybody could choose it.
+    """
+    unavailable = denial.reason is Reason.KEYS_UNAVAILABLE and not denial.may_change
+    return unavailable and responses.unavailable is Unavailable.ERROR
 
 
 def _options(headers: Iterable[tuple[str, str]]) -> list[wire.HeaderValueOption]:

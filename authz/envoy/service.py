@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. Only raw bytes cross the handler, so that no byte of a caller can end a call with a gRPC error.
-2. Above `max_concurrent` a call is refused at once, as a decision; that, and health, have a thread of their own.
+2. Above `max_concurrent` a call is refused at once, as a decision; that, and health, have threads of their own.
 3. A call that nobody waits for any more is not judged.
 4. An address in use is never shared or stolen.
 5. On TCP, where others than Envoy may call, a call that sends no message is ended.
@@ -22,7 +22,7 @@ from threading import Lock, local
 from typing import Any, Final, ParamSpec, TypeVar
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 
 from authz.core.reasons import Reason
 from authz.envoy.check import LAST_RESORT, Checker
@@ -31,6 +31,7 @@ from authz.envoy.reaper import Reaper
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 METHOD: Final = f"/{SERVICE}/Check"
 HEALTH_METHOD: Final = "/grpc.health.v1.Health/Check"
+_ASIDE_THREADS: Final = 2
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 # Envoy passes a client's tracestate on, whose size must never end a call: as much as Envoy can be told to accept
@@ -48,6 +49,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
+Answer = Callable[[bytes, grpc.ServicerContext], bytes]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -99,37 +101,47 @@ class _CheckHandler(grpc.GenericRpcHandler):
         self._health = health_servicer
         self._pool = pool
         self._max_concurrent = max_concurrent
-        self._aside_pool = ThreadPoolExecutor(1, thread_name_prefix="aside")
+        self._aside_pool = ThreadPoolExecutor(_ASIDE_THREADS, thread_name_prefix="aside")
         self.reaper: Reaper | None = None
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        if handler_call_details.method == HEALTH_METHOD:
-            return grpc.unary_unary_rpc_method_handler(
-                self._aside(self._health.Check),
-                request_deserializer=health_pb2.HealthCheckRequest.FromString,
-                response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
-            )
-        if handler_call_details.method != METHOD:
-            return None
         received = time.monotonic()
-        if self._pool.held >= self._max_concurrent:
-            return grpc.unary_unary_rpc_method_handler(self._aside(partial(self._refuse, received)))
-        if self.reaper is not None:
-            return grpc.stream_unary_rpc_method_handler(partial(self._check_first, received, self.reaper))
-        return grpc.unary_unary_rpc_method_handler(partial(self._check, received))
+        if handler_call_details.method == METHOD:
+            if self._pool.held < self._max_concurrent:
+                return self._handle(partial(self._check, received), received)
+            return self._handle(partial(self._refuse, received), received, aside=True)
+        if handler_call_details.method == HEALTH_METHOD:
+            return self._handle(self._tell_health, received, aside=True)
+        return None
 
-    def _aside(self, behaviour: Callable[..., T]) -> Callable[..., T]:
-        """Have *behaviour* run on a thread of its own, which judging never holds up."""
-        bound = partial(behaviour)
-        bound.experimental_thread_pool = self._aside_pool  # type: ignore[attr-defined]  # grpcio looks for it
-        return bound
+    def _handle(self, answer: Answer, received: float, *, aside: bool = False) -> grpc.RpcMethodHandler[Any, Any]:
+        """Have *answer* answer a call; *aside* on threads of their own, which judging never holds up.
 
-    def _check_first(
-        self, received: float, reaper: Reaper, messages: Iterator[bytes], context: grpc.ServicerContext
+        Where there is a reaper the message is read by us: grpcio would wait for it without an end.
+        """
+        behaviour = (
+            partial(answer) if self.reaper is None else partial(self._answer_first, answer, received, self.reaper)
+        )
+        if aside:
+            behaviour.experimental_thread_pool = self._aside_pool  # type: ignore[attr-defined]  # grpcio looks for it
+        if self.reaper is None:
+            return grpc.unary_unary_rpc_method_handler(behaviour)
+        return grpc.stream_unary_rpc_method_handler(behaviour)
+
+    def _answer_first(
+        self,
+        answer: Answer,
+        received: float,
+        reaper: Reaper,
+        messages: Iterator[bytes],
+        context: grpc.ServicerContext,
     ) -> bytes:
-        """Check the first message of a call; the generated handler would wait for it without an end."""
-        data = reaper.await_message(context, received, partial(next, messages, b""))
-        return self._check(received, data, context)
+        """Answer the first message of a call."""
+        return answer(reaper.await_message(context, received, partial(next, messages, b"")), context)
+
+    def _tell_health(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        request = health_pb2.HealthCheckRequest.FromString(data)
+        return bytes(self._health.Check(request, context).SerializeToString())
 
     def _check(self, received: float, data: bytes, context: grpc.ServicerContext) -> bytes:
         try:
@@ -160,7 +172,6 @@ class AuthorizationServer:
         self._health: Final = health.HealthServicer()
         self._handler: Final = _CheckHandler(checker, self._pool, max_concurrent, self._health)
         self._server: Final = grpc.server(self._pool, handlers=[self._handler], options=_OPTIONS)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.show_ready(ready=False)
 
     def in_flight(self) -> int:

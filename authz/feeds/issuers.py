@@ -38,20 +38,24 @@ class IssuerFeeds:
 
     def follow(self, config: Config, snapshot: Snapshot) -> None:
         """Judge by *snapshot*, which was built of *config*, from now on, and feed its issuers."""
-        feeds: list[KeyFeed] = []
-        strangers: list[KeyFeed] = []
-        for name, section in config.issuers.items():
-            running = self._keep(name, section)
-            feed = running or self._make(name, section)
-            if feed is not None:
-                feeds.append(feed)
-                if feed is not running and not self._succeeds(feed, section):
-                    strangers.append(feed)
-        self._store.adopt(snapshot, keep_keys_of={feed.name for feed in feeds} - {feed.name for feed in strangers})
-        for feed in strangers:
-            feed.restore()
+        running = self._scheduler.feeds
+        feeds = {name: self._keep(name, section) for name, section in config.issuers.items()}
+        kept = [feed for feed in feeds.values() if feed is not None]
+        for old in running.values():
+            if old not in kept:
+                old.retire()  # before the swap: what is still in flight there must not reach the new snapshot
+        made = {name: self._make(name, config.issuers[name]) for name, feed in feeds.items() if feed is None}
+        keys = {name: self._inherit(feed, config.issuers[name]) for name, feed in made.items() if feed is not None}
+        self._store.adopt(
+            snapshot,
+            kept={config.issuers[feed.name].issuer for feed in kept},
+            keys={config.issuers[name].issuer: inherited for name, inherited in keys.items() if inherited is not None},
+        )
+        for name, feed in made.items():
+            if feed is not None and keys[name] is None:
+                feed.restore()
         self._sections = dict(config.issuers)
-        self._scheduler.replace(feeds)
+        self._scheduler.replace([*kept, *(feed for feed in made.values() if feed is not None)])
 
     def waiting_for(self) -> list[str]:
         """Name the required issuers that have never had keys."""
@@ -77,15 +81,13 @@ class IssuerFeeds:
             metrics=self._metrics.of(name),
         )
 
-    def _succeeds(self, feed: KeyFeed, section: IssuerSection) -> bool:
-        """Hand the keys of the feed that ran before to *feed*, where what made them trustworthy is the same."""
-        running, before = self._scheduler.feeds.get(feed.name), self._sections.get(feed.name)
-        if running is None or before is None:
-            return False
-        if bind(section) != bind(before):
-            running.retire()  # now: what is in flight there must not reach the new snapshot
-            return False
-        return feed.succeed_to(running)
+    def _inherit(self, feed: KeyFeed, section: IssuerSection) -> KeySet | None:
+        """Hand *feed* the keys that its issuer has, under any name, where what made them trustworthy is the same."""
+        for name, before in self._sections.items():
+            predecessor = self._scheduler.feeds.get(name)
+            if before.issuer == section.issuer and predecessor is not None and bind(section) == bind(before):
+                return feed.succeed_to(predecessor)
+        return None
 
     def _publisher(self, name: str, issuer: str) -> Callable[[KeySet | None], None]:
         def publish(keys: KeySet | None) -> None:

@@ -164,20 +164,23 @@ class KeyFeed:
             return
         self._accept(Loaded(keys, cached.document), self._runtime.monotonic() - cached.age, cached.fetched_at)
 
-    def succeed_to(self, previous: KeyFeed) -> bool:
-        """Retire *previous* and serve on what it served, as this source reads it; False where that is nothing."""
+    def succeed_to(self, previous: KeyFeed) -> KeySet | None:
+        """Take over what *previous*, which is retired, served; return it as this source reads it, None if nothing.
+
+        It is not published: it goes into the snapshot that this feed was made for.
+        """
         with previous._lock:
-            previous._retired = True
             document, fetched, fetched_wall = previous._document, previous._good_since, previous._last_success
             serving = previous._good_until is not None
         if not serving or fetched is None or fetched_wall is None:
-            return False
+            return None
         try:
             keys = self.source.read(document)
         except RefreshError as error:
             log.warning("keys of %s not kept: %s", self.name, error)
-            return False
-        return self._accept(Loaded(keys, document), fetched, fetched_wall)
+            return None
+        self._accept(Loaded(keys, document), fetched, fetched_wall, publish=False)
+        return keys
 
     def retire(self) -> None:
         """Publish nothing any more."""
@@ -298,7 +301,7 @@ class KeyFeed:
             if self._cache is not None:
                 self._cache.save(self._document, began_wall)
 
-    def _accept(self, loaded: Loaded, fetched: float, fetched_wall: float) -> bool:
+    def _accept(self, loaded: Loaded, fetched: float, fetched_wall: float, *, publish: bool = True) -> bool:
         """Serve what was *fetched* then, by both clocks; False where nobody wants it any more."""
         with self._lock:
             if self._retired:
@@ -312,7 +315,7 @@ class KeyFeed:
             self._good_since = fetched
             self._good_until = fetched + self.schedule.max_stale
             self._last_success = fetched_wall
-            if changed:
+            if changed and publish:
                 self._publish(keys)
         self.has_had_keys.set()
         self._metrics.show_success(fetched_wall)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from threading import Lock
 
@@ -21,12 +21,12 @@ class Store:
         """Return the snapshot of this moment."""
         return self._current
 
-    def adopt(self, snapshot: Snapshot, *, keep_keys_of: Collection[str]) -> None:
-        """Swap in *snapshot*; the issuers named in *keep_keys_of* bring the keys that they have now."""
+    def adopt(self, snapshot: Snapshot, *, kept: Collection[str], keys: Mapping[str, KeySet]) -> None:
+        """Swap in *snapshot*: issuers whose `iss` is *kept* with the keys that they have, others with *keys*."""
         with self._writing:
             known = self._current.issuers
             issuers = {
-                iss: replace(issuer, keys=known[iss].keys) if issuer.name in keep_keys_of and iss in known else issuer
+                iss: replace(issuer, keys=known[iss].keys if iss in kept else keys.get(iss, issuer.keys))
                 for iss, issuer in snapshot.issuers.items()
             }
             self._current = replace(snapshot, issuers=issuers)

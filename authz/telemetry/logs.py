@@ -11,12 +11,17 @@ from typing import Final, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
+from authz.telemetry.background import BackgroundStream
+
+Stream = TextIO | BackgroundStream
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def set_up_logging(*, level: str, log_format: str, stream: TextIO = sys.stderr) -> None:
-    """Write the project's log lines of *level* and above to *stream*, as `json` or `text`."""
-    handler = logging.StreamHandler(stream)
+def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None) -> None:
+    """Write the project's log lines of *level* and above as `json` or `text`, to *stream* or where they went before."""
+    root = logging.getLogger()
+    before = next((handler.stream for handler in root.handlers if isinstance(handler, _Handler)), sys.stderr)
+    handler = _Handler(before if stream is None else stream)
     if log_format == "json":
         formatter: logging.Formatter = JsonFormatter(
             "{asctime}{levelname}{name}{message}",
@@ -28,10 +33,13 @@ def set_up_logging(*, level: str, log_format: str, stream: TextIO = sys.stderr) 
     formatter.converter = time.gmtime  # RFC 3339, in UTC
     formatter.default_time_format, formatter.default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
     handler.setFormatter(formatter)
-    root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # libraries
     logging.getLogger("authz").setLevel(_LEVELS[level])
+
+
+class _Handler(logging.StreamHandler[Stream]):
+    """Ours, as told from one that a library or a test set up."""
 
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

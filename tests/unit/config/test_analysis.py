@@ -103,9 +103,8 @@ FALLS = {
 def test_falls_through(name: str, ways: str, below: str) -> None:
     """A rule below that takes what misses this one by little, and asks less, is reported with the ways to it."""
     write = WRITE.replace("match: {", "match: {hosts: [h.test], ") if "hosts: [h.test]" in below else WRITE
-    assert analyse(write, below) == [
-        f"rules[0]: weaker-fallthrough: with {ways}, {name} below decides, which asks less"
-    ]
+    found = [warning for warning in analyse(write, below) if "shadow: " not in warning]
+    assert found == [f"rules[0]: weaker-fallthrough: with {ways}, {name} below decides, which asks less"]
 
 
 STANDS = {

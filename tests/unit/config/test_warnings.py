@@ -40,6 +40,12 @@ def test_exposed_reasons() -> None:
     assert warning.path == ("responses", "expose_reason")
 
 
+def test_rules_in_shadow() -> None:
+    """A rule that only reports opens what it stands before."""
+    [warning] = warnings(configure(rule="shadow: true"))
+    assert warning.path == ("rules", 0, "shadow")
+
+
 def test_errors_in_place_of_denials() -> None:
     """What Envoy lets pass by itself has the identity headers that the client sent."""
     [warning] = warnings(configure(more="responses: {unavailable: error}\n"))

@@ -294,3 +294,9 @@ def test_document_leaves_no_identity_header() -> None:
     assert isinstance(decision, Allow)
     assert decision.document
     assert set(decision.remove_headers) == set(snapshot.identity.nobody.remove) != set()
+
+
+def test_large_set_may_have_many_arrays() -> None:
+    """What bounds the containers of a token does not bound a set that may have more keys."""
+    entries = [changed(RSA, {"kid": str(n), "key_ops": ["verify"]}) for n in range(600)]
+    assert len(KeySet.from_json(jwks(*entries), max_keys=600, max_bytes=2**20).keys) == 600

@@ -37,7 +37,6 @@ CANONICAL = {
     "/%21": "/%21",  # a reserved character and its escape are two things
     "/50%25": "/50%25",
     "/%25zz": "/%25zz",
-    "/%3Bx": "/%3Bx",
     "/a%3fb": "/a%3Fb",
     "/[a]|{b}^": "/[a]|{b}^",
 }
@@ -66,6 +65,7 @@ AMBIGUOUS = {
     "encoded-slash": "/a%2Fb",
     "encoded-slash-in-lower-case": "/a%2fb",
     "semicolon": "/a;b=c",
+    "semicolon that is encoded": "/a%3bb=c",
     "double-slash": "//admin",
     "double-slash-inside": "/public//../admin",
     "double-slash-at-the-end": "/admin//",

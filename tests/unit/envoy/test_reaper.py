@@ -9,10 +9,10 @@ import grpc
 import pytest
 
 from authz.envoy.reaper import MAX_WAIT, MIN_WAIT, Reaper
-from authz.envoy.service import METHOD
+from authz.envoy.service import HEALTH_METHOD, METHOD
 from tests.fakes.clock import FakeClock
 from tests.unit.envoy.asking import told, write_check
-from tests.unit.envoy.serving import SECONDS, code_of, make_server, method
+from tests.unit.envoy.serving import SECONDS, code_of, health_of, make_server, method
 
 
 class Call:
@@ -58,8 +58,9 @@ def test_call_that_stood_in_the_queue_gets_a_moment() -> None:
     assert reaper.await_message(call, received, read) == b"message"
 
 
-def test_half_calls_on_tcp_do_not_stop_the_others() -> None:
-    """More calls without a message than there are threads, and a good one is still answered."""
+@pytest.mark.parametrize("name", [METHOD, HEALTH_METHOD])
+def test_half_calls_on_tcp_do_not_stop_the_others(name: str) -> None:
+    """More calls without a message than there are threads, and a good one is still answered, and health too."""
     server = make_server()
     port = server.listen_tcp("127.0.0.1:0", credentials=None)
     server.start()
@@ -70,10 +71,11 @@ def test_half_calls_on_tcp_do_not_stop_the_others() -> None:
         yield from ()
 
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call: grpc.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(METHOD)
+        call: grpc.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(name)
         half = [call.future(no_message()) for _ in range(16)]
         try:
             assert told(method(channel)(write_check(), timeout=SECONDS)) == "token_missing"
+            assert health_of(channel) == "NOT_SERVING"
             for ended in half:
                 with pytest.raises(grpc.RpcError) as error:
                     ended.result(timeout=SECONDS)

@@ -309,3 +309,19 @@ def test_calls_in_flight_finish_at_the_end(folder: Path) -> None:
         flight.landed.set()
         assert told(held.result()) == "key_not_found"
         stopped.result(SECONDS)
+
+
+def test_health_is_answered_while_every_thread_judges() -> None:
+    """A busy sidecar is not a dead one: health has threads of its own."""
+    flight = HeldFlight()
+    with (
+        serving(make_checker(feeds=FakeFeeds(flight), max_waiters=2), threads=2) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        held = [method(channel).future(UNKNOWN, timeout=SECONDS) for _ in range(2)]
+        try:
+            wait_until(lambda: len(flight.waits) == 2)
+            assert health_of(channel) == "NOT_SERVING"
+        finally:
+            flight.landed.set()
+        assert {told(call.result()) for call in held} == {"key_not_found"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -11,12 +12,13 @@ from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.core.authorize import authorize
 from authz.core.decision import Decision
-from authz.core.keys import Key, check_signature
+from authz.core.keys import Key, KeySet, check_signature
 from authz.core.reasons import Reason
+from authz.core.snapshot import Snapshot
 from authz.core.token import UnverifiedToken
 from authz.demo.signing import SigningKey
 from authz.feeds.issuers import IssuerFeeds
-from authz.feeds.jwks import Runtime
+from authz.feeds.jwks import Flight, Runtime
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
@@ -141,6 +143,43 @@ def test_issuer_that_is_new_or_gone(tmp_path: Path) -> None:
     house.follow()
     assert house.decide(token).reason is Reason.ISSUER_UNKNOWN
     assert house.decide(mint()).reason is Reason.AUTHENTICATED
+
+
+def test_issuer_under_a_new_name_keeps_its_keys(tmp_path: Path) -> None:
+    """The name is a label; the keys belong to the issuer."""
+    house = House(tmp_path)
+    config = parse(house.text().replace("  a: {", "  renamed: {"), file="authz.yaml")
+    house.feeds.follow(config, build_snapshot(config, verify=verify))
+    assert house.decide(mint()).reason is Reason.AUTHENTICATED
+
+
+def test_flight_of_a_feed_that_is_gone_reaches_no_new_snapshot(tmp_path: Path) -> None:
+    """Under a new name, with a key blocked, what the old feed still had in flight must not bring the key back."""
+    house = House(tmp_path)
+    old = house.scheduler.feeds["a"]
+    text = house.text(more=f", blocked_keys: [{A_RSA.kid}]").replace("  a: {", "  renamed: {")
+    config = parse(text, file="authz.yaml")
+    house.feeds.follow(config, build_snapshot(config, verify=verify))
+    house.publish("a", A_RSA, A_EC)
+    house.clock.advance(60)
+    old._refresh(Flight(), searching=False)
+    assert house.decide(mint()).reason is Reason.KEY_UNUSABLE
+
+
+def test_keys_that_are_kept_are_not_shown_to_the_old_snapshot(tmp_path: Path) -> None:
+    """No decision mixes two configurations: the key that the new one unblocks is blocked until the swap."""
+    house = House(tmp_path)
+    house.follow(more=f", blocked_keys: [{A_RSA.kid}]")
+    seen = []
+    adopt = house.store.adopt
+
+    def watch(snapshot: Snapshot, *, kept: Collection[str], keys: Mapping[str, KeySet]) -> None:
+        seen.append(house.decide(mint()).reason)
+        adopt(snapshot, kept=kept, keys=keys)
+
+    house.store.adopt = watch  # type: ignore[method-assign]
+    house.follow()
+    assert (seen, house.decide(mint()).reason) == ([Reason.KEY_UNUSABLE], Reason.AUTHENTICATED)
 
 
 def test_readiness_names_required_issuers_without_keys(tmp_path: Path) -> None:

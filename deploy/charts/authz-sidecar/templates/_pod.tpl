@@ -68,6 +68,13 @@ imagePullPolicy: {{ $values.image.pullPolicy }}
 args: [serve, --config, /etc/authz/authz.yaml]
 {{- if or $values.otel $values.extraEnv }}
 env:
+  {{- if $values.otel }}
+  # For OTEL_RESOURCE_ATTRIBUTES to refer to.
+  - name: POD_NAME
+    valueFrom: {fieldRef: {fieldPath: metadata.name}}
+  - name: POD_NAMESPACE
+    valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+  {{- end }}
   {{- range $name, $value := $values.otel }}
   - name: {{ $name }}
     value: {{ $value | toString | quote }}
