@@ -169,7 +169,7 @@ def parse_path(raw: str) -> Path:
             raise _ambiguous("path has a dot segment")
     inner = text[1:].removesuffix("/")
     try:
-        segments = tuple(unquote(segment, errors="strict") for segment in inner.split("/")) if text != "/" else ()
+        segments = tuple(unquote(segment, errors="strict") for segment in inner.split("/"))
     except UnicodeDecodeError:
         # Overlong forms such as %C0%AE are a dot or a slash to a careless decoder.
         raise _ambiguous("path is not UTF-8 when decoded") from None

@@ -118,6 +118,8 @@ def _vet_okp(jwk: dict[str, object], alg: str | None) -> Vetted:
         raise Unfit("Ed25519 point of small order")
     if crv == "Ed448" and int.from_bytes(x[:56], "little") in _ED448_SMALL_ORDER:
         raise Unfit("Ed448 point of small order")
+    if _y(x) >= _FIELD[crv]:
+        raise Unfit(f"{crv} point is not in canonical form")  # RFC 8032 sections 5.1.3 and 5.2.3
     return Vetted("OKP", crv, alg, 256 if crv == "Ed25519" else 456, _material(jwk, "crv", "x"))
 
 
@@ -180,10 +182,18 @@ def _unfit(member: str, why: str) -> NoReturn:
     raise Unfit(f"{member} {why}")
 
 
+_FIELD: Final = {"Ed25519": 2**255 - 19, "Ed448": 2**448 - 2**224 - 1}
+
+
+def _y(point: bytes) -> int:
+    """Return the coordinate that an encoded Edwards point holds beside the sign, its highest bit."""
+    return int.from_bytes(point, "little") & ~(1 << (8 * len(point) - 1))
+
+
 def _has_small_order(point: bytes) -> bool:
     """Tell whether an encoded Ed25519 point has order 1, 2, 4 or 8: anybody can sign for such a key."""
-    p = 2**255 - 19
-    y = (int.from_bytes(point, "little") & (2**255 - 1)) % p
+    p = _FIELD["Ed25519"]
+    y = _y(point) % p
     return y in {0, 1, p - 1, _ORDER_8, p - _ORDER_8}
 
 

@@ -255,3 +255,12 @@ def test_reason_tells_nothing_of_the_key() -> None:
             vet(dict(jwk), local=local)
         values = [value for value in jwk.values() if isinstance(value, str) and len(value) > 12]
         assert not [value for value in values if value in str(caught.value)]
+
+
+@pytest.mark.parametrize(("crv", "length", "field"), [("Ed25519", 32, 2**255 - 19), ("Ed448", 57, 2**448 - 2**224 - 1)])
+def test_edwards_point_beyond_its_field(crv: str, length: int, field: int) -> None:
+    """A coordinate that is not below the prime is a second spelling of another one (RFC 8032 sections 5.1.3, 5.2.3)."""
+    for y in (field + 2, field + 3):
+        x = base64url.encode(y.to_bytes(length, "little")).decode()
+        with pytest.raises(Unfit, match="not in canonical form"):
+            vet({"kty": "OKP", "crv": crv, "x": x}, local=False)
