@@ -58,7 +58,7 @@ def test_what_is_broken_changes_nothing(sidecar: Running, idp: FakeIdp, defect: 
     good = sidecar.sidecar.config_file.read_text()
     rewrite(sidecar, BROKEN[defect](good))
     wait_until(lambda: reloads(sidecar, "rejected") >= 1)
-    assert "configuration not reloaded" in sidecar.process.log.read_text()
+    wait_until(lambda: "configuration not reloaded" in sidecar.process.log.read_text())
     assert sidecar.check(idp.mint(aud="api")) == "authenticated"
     assert sidecar.check(path="/public/x") == "public"
     assert reloads(sidecar, "accepted") == 0

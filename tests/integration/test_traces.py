@@ -48,10 +48,16 @@ class Stage:
             self.ask()
         return self.collector.await_trace(trace_id, number)
 
-    def lines(self) -> list[dict[str, object]]:
-        """The decision log."""
-        lines = map(json.loads, self.sidecar.process.log.read_text().splitlines())
-        return [line for line in lines if line["logger"] == "authz.decisions"]
+    def line(self, name: str, value: object) -> dict[str, object]:
+        """Wait for the one line of the decision log with this value: lines are written on a thread of their own."""
+        wait_until(lambda: self._lines(name, value) != [])
+        (line,) = self._lines(name, value)
+        return line
+
+    def _lines(self, name: str, value: object) -> list[dict[str, object]]:
+        whole = self.sidecar.process.log.read_text().rpartition("\n")[0]
+        lines = map(json.loads, whole.splitlines())
+        return [line for line in lines if line["logger"] == "authz.decisions" and line.get(name) == value]
 
 
 @contextmanager
@@ -123,7 +129,7 @@ def test_a_denial_is_found_by_what_the_client_was_told(stage: Stage) -> None:
     (span,) = stage.collector.await_spans(authz__decision_id=decision_id)
     assert (span.attributes["authz.decision"], span.attributes["authz.reason"]) == ("deny", "token_malformed")
     assert (span.attributes["http.response.status_code"], span.status) == ("401", "UNSET")
-    (line,) = [line for line in stage.lines() if line["decision_id"] == decision_id]
+    line = stage.line("decision_id", decision_id)
     assert (line["reason"], line["trace_id"], line["span_id"]) == ("token_malformed", span.trace_id, span.span_id)
 
 
@@ -135,7 +141,7 @@ def test_the_sampled_bit_is_obeyed(stage: Stage) -> None:
     spans = stage.await_trace(TRACE[::-1], 3)
     assert by_kind(spans, "authz", "SERVER").attributes["authz.reason"] == "token_missing"
     assert not [span for span in stage.collector.spans() if span.trace_id == TRACE]
-    (line,) = [line for line in stage.lines() if line.get("trace_id") == TRACE]
+    line = stage.line("trace_id", TRACE)
     assert "span_id" not in line
 
 
