@@ -163,19 +163,22 @@ class App:
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
         """Judge and report by *config*, of which *snapshot* was built, from the next request on."""
         telemetry = config.telemetry
-        self._feeds.follow(config, snapshot)
-        self._config = config
+        insecure_options = sum("insecure" in warning.path for warning in warnings(config))
+        digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]
         reporting = Reporting(
             decisions=telemetry.decisions,
             log_client=telemetry.log_client,
             sample_ratio=telemetry.traces.sample_ratio,
             trust_client=config.insecure.trust_client_traceparent,
         )
-        self._report = reporter(self._metrics, self._decisions, reporting, spans=self._spans, random=random.random)
+        report = reporter(self._metrics, self._decisions, reporting, spans=self._spans, random=random.random)
+        # Everything is made by here: what fails before changes nothing.
+        self._feeds.follow(config, snapshot)
+        self._config, self._report = config, report
         self._metrics.follow(
-            insecure_options=sum("insecure" in warning.path for warning in warnings(config)),
+            insecure_options=insecure_options,
             label_rules=len(config.rules) <= telemetry.max_rule_labels,
-            digest=hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16],
+            digest=digest,
         )
 
     def _watch_config(self) -> None:

@@ -41,10 +41,11 @@ class IssuerFeeds:
         running = self._scheduler.feeds
         feeds = {name: self._keep(name, section) for name, section in config.issuers.items()}
         kept = [feed for feed in feeds.values() if feed is not None]
+        # All of it is made before any of it counts: where this fails, what runs is untouched.
+        made = {name: self._make(name, config.issuers[name]) for name, feed in feeds.items() if feed is None}
         for old in running.values():
             if old not in kept:
                 old.retire()  # before the swap: what is still in flight there must not reach the new snapshot
-        made = {name: self._make(name, config.issuers[name]) for name, feed in feeds.items() if feed is None}
         keys = {name: self._inherit(feed, config.issuers[name]) for name, feed in made.items() if feed is not None}
         self._store.adopt(
             snapshot,

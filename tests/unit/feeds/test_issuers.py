@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from authz.config.build import build_snapshot
@@ -22,7 +23,7 @@ from authz.feeds.jwks import Flight, Runtime
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
-from authz.telemetry.keys import KeyMetrics
+from authz.telemetry.keys import IssuerKeyMetrics, KeyMetrics
 from tests.fakes.clock import FakeClock
 from tests.world import A_EC, A_RSA, B_EC, A, B, ask, mint
 
@@ -35,12 +36,24 @@ rules: [{{name: items, match: {{paths: ["/**"]}}}}]
 """
 
 
+class BreakableMetrics(KeyMetrics):
+    """Metrics that can be made to fail."""
+
+    broken = False
+
+    def of(self, issuer: str) -> IssuerKeyMetrics:
+        if self.broken:
+            raise RuntimeError("no numbers")
+        return super().of(issuer)
+
+
 class House:
     """All feeds of one sidecar, on key files in *folder*, stepped by hand."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.clock = FakeClock()
+        self.metrics = BreakableMetrics(CollectorRegistry())
         self.publish("a", A_RSA, A_EC)
         self.publish("b", B_EC)
         config = parse(self.text(), file="authz.yaml")
@@ -53,7 +66,7 @@ class House:
                 monotonic=self.clock.monotonic, now=self.clock.time, jitter=lambda: 0.5, fly=lambda refresh: refresh()
             ),
             usage=Usage(self.clock.time),
-            metrics=KeyMetrics(CollectorRegistry()),
+            metrics=self.metrics,
         )
         self.feeds.follow(config, self.store.current())
         self.step()
@@ -180,6 +193,19 @@ def test_keys_that_are_kept_are_not_shown_to_the_old_snapshot(tmp_path: Path) ->
     house.store.adopt = watch  # type: ignore[method-assign]
     house.follow()
     assert (seen, house.decide(mint()).reason) == ([Reason.KEY_UNUSABLE], Reason.AUTHENTICATED)
+
+
+def test_change_that_fails_halfway_changes_nothing(tmp_path: Path) -> None:
+    """The feeds that run are not retired for others that could not be made: their keys stay fresh."""
+    house = House(tmp_path)
+    house.metrics.broken = True
+    with pytest.raises(RuntimeError):
+        house.follow(more=f", blocked_keys: [{A_RSA.kid}]")
+    house.publish("a", A_EC)
+    house.clock.advance(60)
+    house.step()
+    assert house.decide(mint()).reason is Reason.KEY_NOT_FOUND
+    assert house.decide(mint(A_EC)).reason is Reason.AUTHENTICATED
 
 
 def test_readiness_names_required_issuers_without_keys(tmp_path: Path) -> None:
