@@ -36,10 +36,8 @@ class SignatureMemo:
 
         Raises Rejected(SIGNATURE_INVALID).
         """
-        digest = sha256(token.signing_input)
-        digest.update(b".")
-        digest.update(token.signature)
-        entry = (issuer, key.thumbprint, token.alg, digest.digest())
+        digest = sha256(b"%b.%b" % (token.signing_input, token.signature)).digest()
+        entry = (issuer, key.thumbprint, token.alg, digest)
         with self._lock:
             if self._seen.get(entry):
                 return True

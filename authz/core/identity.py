@@ -17,6 +17,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, assert_never
 from urllib.parse import quote
 
@@ -29,8 +30,8 @@ MAX_SEPARATORS: Final = 5  # `-` and `_` in a name: 32 spellings
 MAX_CONNECTION_CHARS: Final = 1024
 MAX_HEADERS_BYTES: Final = 8192  # names and values of all injected headers together
 
-_SAFE: Final = frozenset(map(chr, range(0x20, 0x7F)))
-_UNESCAPED: Final = "".join(sorted(_SAFE - {"%"}))
+_UNESCAPED: Final = "".join(char for char in map(chr, range(0x20, 0x7F)) if char != "%")
+_REMOVALS_KEPT: Final = 256  # one for each set of headers that a token can fill
 
 
 class UnsafeValues(StrEnum):
@@ -137,7 +138,7 @@ class Identity:
                 size += len(rule.header) + len(value)
         if size > MAX_HEADERS_BYTES:
             raise Rejected(Reason.HEADER_UNSAFE, f"identity headers of {size} octets, at most {MAX_HEADERS_BYTES}")
-        return HeaderChanges(tuple(written.items()), tuple(name for name in self._spellings if name not in written))
+        return HeaderChanges(tuple(written.items()), _all_but(tuple(written), self._spellings))
 
     def copy(self, claims: Claims) -> dict[str, object]:
         """Return the claims that Envoy's dynamic metadata carries, absent ones left out."""
@@ -183,7 +184,8 @@ class Identity:
             head = len(text) - len(text.lstrip(" "))
             encoded = _encode(inner, escaped)
             return "%20" * head + encoded + "%20" * (len(text) - head - len(inner))
-        if not _SAFE.issuperset(text) or text != text.strip(" "):
+        # Printable ASCII is 0x20 to 0x7E.
+        if not (text.isascii() and text.isprintable()) or text[:1] == " " or text[-1:] == " ":
             raise _unsafe(header, "the value has characters that a header cannot carry")
         return text
 
@@ -201,6 +203,11 @@ def spellings(name: str) -> tuple[str, ...]:
         raise ValueError(f"{name} has {len(parts) - 1} separators, at most {MAX_SEPARATORS}")
     marks = itertools.product("-_", repeat=len(parts) - 1)
     return tuple("".join(itertools.chain(*zip(parts, (*choice, ""), strict=True))) for choice in marks)
+
+
+@lru_cache(maxsize=_REMOVALS_KEPT)
+def _all_but(written: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in written)
 
 
 def _scalar(value: object, header: str) -> str:

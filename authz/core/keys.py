@@ -14,6 +14,7 @@ from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Protocol, cast
 
 from cryptography import x509
@@ -25,7 +26,7 @@ from authz.core.algorithms import ALGORITHMS
 from authz.core.reasons import Reason, Rejected
 from authz.core.strictjson import MAX_CONTAINERS, parse_object
 from authz.core.token import MAX_KID_CHARS, UnverifiedToken
-from authz.core.vetting import Unfit, Vetted, vet
+from authz.core.vetting import Foreign, Unfit, Vetted, vet
 
 MAX_KEYS: Final = 64
 MAX_DOCUMENT_BYTES: Final = 262_144
@@ -50,17 +51,29 @@ class Key:
         """Tell whether this is a key for *alg*, at an issuer that may use *algorithms*."""
         if self.alg is not None:
             return self.alg == alg
-        wanted = ALGORITHMS[alg]
-        if (wanted.kty, wanted.crv) != (self.kty, self.crv):
-            return False
-        if self.kty == "RSA":
-            return alg == _only(algorithms, "RSA", _RSA_DEFAULT)
-        if self.kty == "oct":
-            # RFC 7518 section 3.2: a secret at least as long as the hash.
-            return alg == _only(algorithms, "oct", _HMAC_DEFAULT) and self.bits >= 8 * (wanted.min_secret_bytes or 0)
-        return True
+        # RFC 7518 section 3.2: a secret at least as long as the hash.
+        long_enough = self.bits >= 8 * (ALGORITHMS[alg].min_secret_bytes or 0)
+        return long_enough and _leaves_open(self.kty, self.crv, alg, algorithms)
 
 
+def _leaves_open(kty: str | None, crv: str | None, alg: str, algorithms: frozenset[str]) -> bool:
+    """Tell whether a key of this type and curve that names no algorithm is for *alg*, at such an issuer."""
+    wanted = ALGORITHMS[alg]
+    if (wanted.kty, wanted.crv) != (kty, crv):
+        return False
+    if kty == "RSA":
+        return alg == _only(algorithms, "RSA", _RSA_DEFAULT)
+    if kty == "oct":
+        return alg == _only(algorithms, "oct", _HMAC_DEFAULT)
+    return True
+
+
+@lru_cache
+def _implemented(algorithms: frozenset[str]) -> frozenset[str]:
+    return algorithms.intersection(ALGORITHMS)
+
+
+@lru_cache
 def _only(algorithms: frozenset[str], kty: str, default: str) -> str:
     """Return the issuer's only algorithm for *kty*, or *default* where it has several."""
     of_type = [alg for alg in algorithms if ALGORITHMS[alg].kty == kty]
@@ -69,10 +82,22 @@ def _only(algorithms: frozenset[str], kty: str, default: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RejectedKey:
-    """A key of a document that may not be used, and why."""
+    """A key of a document that may not be used, and why.
+
+    What it says it is for counts on: *kty*, *crv* and *alg*, all None for a key that is not for signatures.
+    *thumbprint* is None where it was never fit for use.
+    """
 
     kid: str | None
     why: str
+    kty: str | None = None
+    crv: str | None = None
+    alg: str | None = None
+    thumbprint: str | None = None
+
+    def could_mean(self, alg: str, algorithms: frozenset[str]) -> bool:
+        """Tell whether this would be a key for *alg*, were it fit for use."""
+        return self.alg == alg if self.alg is not None else _leaves_open(self.kty, self.crv, alg, algorithms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +214,17 @@ class KeySet:
             kid = _read_kid(entry)
             try:
                 key = _import_key(entry, kid, local=local)
+            except Foreign as foreign:
+                set_aside.append(RejectedKey(kid, str(foreign)))
             except Unfit as unfit:
-                set_aside.append(RejectedKey(kid, str(unfit)))
+                said = (_read_text(entry, member) for member in ("kty", "crv", "alg"))
+                set_aside.append(RejectedKey(kid, str(unfit), *said))
             else:
                 usable[key.kid, key.thumbprint, key.alg] = key  # identical duplicates count once
-        return cls(tuple(usable.values()), tuple(set_aside))
+        # So does a copy without `alg` beside one with it: one key, one algorithm, and the set names it.
+        named = {(kid, thumbprint) for kid, thumbprint, alg in usable if alg is not None}
+        keys = (key for key in usable.values() if key.alg is not None or (key.kid, key.thumbprint) not in named)
+        return cls(tuple(keys), tuple(set_aside))
 
     def block(self, names: Iterable[str]) -> KeySet:
         """Return this set without the keys whose key id or thumbprint is among *names*."""
@@ -203,8 +234,16 @@ class KeySet:
             return self
         return KeySet(
             tuple(key for key in self.keys if key not in hit),
-            self.set_aside + tuple(RejectedKey(key.kid, "blocked by configuration") for key in hit),
+            self.set_aside
+            + tuple(
+                RejectedKey(key.kid, "blocked by configuration", key.kty, key.crv, key.alg, key.thumbprint) for key in hit
+            ),
         )
+
+    def find_unmatched(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return those of *names*, by which this set was blocked, that are no key id or thumbprint of its keys."""
+        found = {key.kid for key in self.set_aside} | {key.thumbprint for key in self.set_aside}
+        return tuple(name for name in names if name not in found)
 
     def select(self, token: UnverifiedToken, algorithms: frozenset[str]) -> Key:
         """Choose the one key that *token* can mean.
@@ -218,8 +257,8 @@ class KeySet:
         if serving:
             raise Rejected(Reason.KEY_AMBIGUOUS, f"{len(serving)} keys could be meant")
         if token.kid is None:
-            if self.set_aside:
-                raise Rejected(Reason.KEY_UNUSABLE, "no key id, and no usable key of this alg")
+            if any(key.could_mean(token.alg, algorithms) for key in self.set_aside):
+                raise Rejected(Reason.KEY_UNUSABLE, "no key id, and the key of this alg was set aside")
             raise Rejected(Reason.KEY_NOT_FOUND, "no key id, and no key of this alg")
         if named:
             raise Rejected(Reason.KEY_UNUSABLE, "the key with this id is not for this alg")
@@ -241,28 +280,31 @@ class KeySet:
 
         Raises Rejected: ALG_NOT_ALLOWED, KEY_NOT_FOUND, KEY_UNUSABLE, KEY_AMBIGUOUS, SIGNATURE_INVALID.
         """
-        allowed = frozenset(algorithms) & ALGORITHMS.keys()
+        allowed = _implemented(frozenset(algorithms))
         check_algorithm(token, allowed)
         key = self.select(token, allowed)
         return SignedPayload(token, key, remembered=arithmetic(key, token))
 
 
 def _read_kid(entry: object) -> str | None:
-    kid = entry.get("kid") if isinstance(entry, dict) else None
-    if not isinstance(kid, str):
-        return None
-    if len(kid) > MAX_KID_CHARS:
+    kid = _read_text(entry, "kid")
+    if kid is not None and len(kid) > MAX_KID_CHARS:
         raise ValueError(f"a key id of {len(kid)} characters, at most {MAX_KID_CHARS}")
     return kid
+
+
+def _read_text(entry: object, member: str) -> str | None:
+    value = entry.get(member) if isinstance(entry, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def _import_key(entry: object, kid: str | None, *, local: bool) -> Key:
     """Vet and import one entry of a set. Raises Unfit."""
     if not isinstance(entry, dict):
         raise Unfit("not a JSON object")
+    vetted = vet(entry, local=local)
     if "kid" in entry and kid is None:
         raise Unfit("kid is not a string")
-    vetted = vet(entry, local=local)
     try:
         jwk = JWK(**vetted.material)
         jwk.get_op_key("verify")  # builds the key now: a point off its curve must not wait for the first token

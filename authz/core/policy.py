@@ -78,6 +78,8 @@ class PathTemplate:
 
     def bind(self, segments: tuple[str, ...]) -> Params:
         """Return the parameters of a path that this template matched."""
+        if not self.params:
+            return {}
         values = (value for value, template in zip(segments, self.segments, strict=False) if template is None)
         return dict(zip(self.params, values, strict=True))
 
@@ -314,7 +316,7 @@ def _speaks(rule: Rule, method: str, context: Mapping[str, str]) -> bool:
     match = rule.match
     if match.methods and method not in match.methods:
         return False
-    return all(context.get(name) == value for name, value in match.context.items())
+    return not match.context or all(context.get(name) == value for name, value in match.context.items())
 
 
 class _Tree:
@@ -346,7 +348,8 @@ class _Tree:
         _collect(self._root, segments, found)
         if self._folded is not None:
             _collect(self._folded, tuple(map(fold_case, segments)), found)
-        found.sort(key=_position)
+        if len(found) > 1:
+            found.sort(key=_position)
         return found
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import lru_cache
 from typing import Final, assert_never
 
 from authz.core import base64url
@@ -25,9 +25,11 @@ MAX_KID_CHARS: Final = 1024
 MAX_CREDENTIALS: Final = 64  # parts between commas in one header
 MAX_COOKIES: Final = 512
 MAX_PARAMETERS: Final = 1024  # of a query
+_HEADERS_KEPT: Final = 1024  # readings of headers, of at most a few hundred bytes each
+_MAX_HEADER_KEPT: Final = 512  # octets of a header in base64url
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class UnverifiedToken:
     """A token in good form that nobody has vouched for. Only `KeySet.verify` turns it into something to believe."""
 
@@ -37,18 +39,23 @@ class UnverifiedToken:
     signing_input: bytes
     payload: bytes
     signature: bytes
+    _members: dict[str, object] | None = field(default=None, init=False, compare=False)
 
     def __repr__(self) -> str:
         """Show the header only: the rest of a token is a secret."""
         return f"UnverifiedToken(alg={self.alg!r}, kid={self.kid!r}, typ={self.typ!r})"
 
-    @cached_property
+    @property
     def members(self) -> dict[str, object]:
         """The payload as a JSON object, read strictly and once. Raises Rejected(CLAIMS_MALFORMED)."""
+        if self._members is not None:
+            return self._members
         try:
-            return parse_object(self.payload)
+            members = parse_object(self.payload)
         except ValueError as error:
             raise Rejected(Reason.CLAIMS_MALFORMED, f"payload: {_why(error)}") from None
+        object.__setattr__(self, "_members", members)
+        return members
 
 
 def parse_token(text: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> UnverifiedToken:
@@ -65,18 +72,21 @@ def parse_token(text: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> UnverifiedTok
     segments = data.split(b".", 3)
     if len(segments) != 3 or not segments[0] or not segments[2]:
         raise _malformed("token is not three segments")
+    header = segments[0]
     try:
-        header, payload, signature = map(base64url.decode, segments)
+        payload, signature = base64url.decode(segments[1]), base64url.decode(segments[2])
+        # An issuer's tokens share their header, word for word.
+        alg, kid, typ = (_recall_header if len(header) <= _MAX_HEADER_KEPT else _read_header)(header)
     except ValueError as error:
         raise _malformed(str(error)) from None
-    alg, kid, typ = _parse_header(header)
     if not payload:
         raise _malformed("content is detached")
     return UnverifiedToken(alg, kid, typ, data[: -len(segments[2]) - 1], payload, signature)
 
 
-def _parse_header(header: bytes) -> tuple[str, str | None, str | None]:
-    """Read `alg`, `kid` and `typ`. Raises Rejected: HEADER_INVALID, CRIT_UNSUPPORTED."""
+def _read_header(segment: bytes) -> tuple[str, str | None, str | None]:
+    """Read `alg`, `kid` and `typ`. Raises ValueError, and Rejected: HEADER_INVALID, CRIT_UNSUPPORTED."""
+    header = base64url.decode(segment)
     try:
         members = parse_object(header)
     except ValueError as error:
@@ -93,6 +103,7 @@ def _parse_header(header: bytes) -> tuple[str, str | None, str | None]:
     return alg, kid if isinstance(kid, str) else None, typ if isinstance(typ, str) else None
 
 
+_recall_header: Final = lru_cache(maxsize=_HEADERS_KEPT)(_read_header)
 _ABSENT: Final = object()
 
 
@@ -134,7 +145,9 @@ def find_token(request: Request, sources: tuple[Source, ...]) -> FoundToken | No
 
     Raises Rejected: TOKEN_MULTIPLE, TOKEN_MALFORMED (a scheme with something else than a token behind it).
     """
-    found = [FoundToken(text, source) for source in sources for text in _tokens(request, source)]
+    found: list[FoundToken] = []
+    for source in sources:
+        found += [FoundToken(text, source) for text in _tokens(request, source)]
     if len(found) > 1:
         raise Rejected(Reason.TOKEN_MULTIPLE, f"{len(found)} tokens in one request")
     return found[0] if found else None
@@ -142,16 +155,16 @@ def find_token(request: Request, sources: tuple[Source, ...]) -> FoundToken | No
 
 def _tokens(request: Request, source: Source) -> list[str]:
     match source:
-        case HeaderSource(header, scheme):
-            return _header_tokens(request.headers.get(header), scheme)
-        case CookieSource(name):
-            return [value for cookie, value in cookies(request) if cookie == name and value]
-        case QuerySource(name):
+        case HeaderSource():
+            return _header_tokens(request.headers.get(source.header), source.scheme)
+        case CookieSource():
+            return [value for cookie, value in cookies(request) if cookie == source.cookie and value]
+        case QuerySource():
             query = request.path.partition("?")[2]
             if query.count("&") >= MAX_PARAMETERS:
                 raise _malformed(f"query with more than {MAX_PARAMETERS} parameters")
             pairs = (pair.partition("=") for pair in query.split("&"))
-            return [value for parameter, _, value in pairs if parameter == name and value]
+            return [value for parameter, _, value in pairs if parameter == source.parameter and value]
         case _:
             assert_never(source)
 
@@ -165,11 +178,12 @@ _SCHEME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*")
 def _header_tokens(value: str | None, scheme: str) -> list[str]:
     if not value:
         return []
-    if value.count(",") >= MAX_CREDENTIALS:
+    commas = value.count(",")
+    if commas >= MAX_CREDENTIALS:
         raise _malformed(f"more than {MAX_CREDENTIALS} parts in one header")
     if not scheme:
         return value.split(",")
-    credentials = _NEXT_CREDENTIALS.split(value) if "," in value else [value]
+    credentials = _NEXT_CREDENTIALS.split(value) if commas else [value]
     ours = [text for text in credentials if has_scheme(text, scheme)]
     if ours and len(credentials) > 1:
         raise Rejected(Reason.TOKEN_MULTIPLE, f"{len(credentials)} credentials in one header")

@@ -35,6 +35,10 @@ class Unfit(Exception):
     """Raised where a JWK may not be used; its text says why, without any of the key's material."""
 
 
+class Foreign(Unfit):
+    """Raised where a JWK is meant for something else than to verify signatures: no token can mean it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Vetted:
     """A JWK that may be used: what it says of itself, and the *material* that the arithmetic needs."""
@@ -47,11 +51,11 @@ class Vetted:
 
 
 def vet(jwk: dict[str, object], *, local: bool) -> Vetted:
-    """Look at one JWK. Raises Unfit."""
+    """Look at one JWK. Raises Unfit, and Foreign before anything else."""
+    _check_purpose(jwk)
     kty = jwk.get("kty")
     if not isinstance(kty, str):
         raise Unfit("kty is missing or not a string")
-    _check_purpose(jwk)
     alg = jwk.get("alg")
     if not (isinstance(alg, str) and alg in ALGORITHMS):
         if "alg" in jwk:
@@ -82,10 +86,10 @@ def vet(jwk: dict[str, object], *, local: bool) -> Vetted:
 def _check_purpose(jwk: dict[str, object]) -> None:
     """RFC 7517 sections 4.2 and 4.3: where given, `use` is sig and `key_ops` has verify."""
     if jwk.get("use", "sig") != "sig":
-        raise Unfit("use is not sig")
+        raise Foreign("use is not sig")
     operations = jwk.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
-        raise Unfit("key_ops has no verify")
+        raise Foreign("key_ops has no verify")
 
 
 def _vet_rsa(jwk: dict[str, object], alg: str | None) -> Vetted:

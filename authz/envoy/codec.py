@@ -8,17 +8,19 @@ Rules of this file:
    operator chose that for unavailable keys.
 4. For gRPC callers Envoy turns a denial into trailers: short plain text, and a `grpc-status` that fits.
 5. A document that is answered in the upstream's place goes as a denial with HTTP status 200: Envoy knows no other way.
+6. A message is written in parts, and those that many answers share are kept: put together, the bytes of two messages
+   are the bytes of both merged (Protocol Buffers, "Encoding": last one wins, and embedded messages merge).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from google.protobuf.message import DecodeError
-from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from authz.core.challenge import write_challenge
@@ -28,8 +30,13 @@ from authz.core.request import MAX_HEADERS, Request
 from authz.core.snapshot import BodyFormat, Responses, Unavailable
 from authz.envoy import ext_authz_pb2 as wire
 
-_OVERWRITE: Final = wire.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-_NO_APPEND: Final = BoolValue(value=False)
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+_OVERWRITE: Final = wire.HeaderValueOption(
+    append=BoolValue(value=False), append_action=wire.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+).SerializeToString()
+_MAX_PARTS: Final = 4096  # written parts that are kept, of about 200 bytes
 _UNAVAILABLE: Final = 14  # google.rpc.Code; with OK an error_response would allow
 
 
@@ -59,9 +66,11 @@ def decode_request(data: bytes) -> Request:
 
 def _read_headers(http: wire.AttributeContext.HttpRequest) -> dict[str, str]:
     """Return the headers by lower-case name, from the map and, with `encode_raw_headers`, from the list."""
+    headers = dict(http.headers)
+    if not http.HasField("header_map"):
+        return headers
     if len(http.header_map.headers) > MAX_HEADERS:
         raise Rejected(Reason.REQUEST_MALFORMED, f"more than {MAX_HEADERS} headers")
-    headers = dict(http.headers)
     for entry in http.header_map.headers:
         name = entry.key.lower()
         value = entry.value or entry.raw_value.decode("utf-8", "replace")
@@ -78,29 +87,51 @@ def encode_decision(decision: Decision, request: Request | None, responses: Resp
         return _encode_deny(decision, request, responses, decision_id)
     if decision.document is not None:
         return _encode_document(decision.document, decision, decision_id)
-    message = wire.CheckResponse(
+    message = wire.CheckResponse()
+    answer = message.ok_response
+    _add(answer.headers, decision.set_headers)
+    answer.query_parameters_to_remove.extend(decision.drop_query)
+    return _let_pass(decision.remove_headers) + _finish(message, decision, decision_id)
+
+
+@lru_cache(maxsize=_MAX_PARTS)
+def _let_pass(remove: tuple[str, ...]) -> bytes:
+    """Write the part of a permission that is the same for many requests."""
+    return wire.CheckResponse(
         status=wire.Status(code=ANSWERS[Reason.AUTHENTICATED].code),
-        ok_response=wire.OkHttpResponse(
-            headers=_options(decision.set_headers),
-            headers_to_remove=decision.remove_headers,
-            query_parameters_to_remove=decision.drop_query,
-        ),
-        dynamic_metadata=_metadata(decision, decision_id),
-    )
+        ok_response=wire.OkHttpResponse(headers_to_remove=remove),
+    ).SerializeToString()
+
+
+def _finish(message: wire.CheckResponse, decision: Decision, decision_id: str) -> bytes:
+    """Write *message* with the dynamic metadata; claims lie below `claims`, where they can forge nothing."""
+    findings = decision.findings
+    fields = message.dynamic_metadata.fields
+    fields["decision_id"].string_value = decision_id
+    if findings.subject is not None:
+        fields["subject"].string_value = findings.subject
+    if isinstance(decision, Allow) and decision.claims:
+        fields["claims"].struct_value.update(cast("dict[str, Any]", decision.claims))
+    return _tell(outcome(decision), decision.reason, findings.rule, findings.issuer) + message.SerializeToString()
+
+
+@lru_cache(maxsize=_MAX_PARTS)
+def _tell(decided: str, reason: Reason, rule: str | None, issuer: str | None) -> bytes:
+    """Write the part of the metadata that is the same for many requests: all of it configured names."""
+    told = {"decision": decided, "reason": reason.value, "rule": rule, "issuer": issuer}
+    message = wire.CheckResponse()
+    message.dynamic_metadata.update({name: text for name, text in told.items() if text is not None})
     return message.SerializeToString()
 
 
 def _encode_document(document: str, decision: Allow, decision_id: str) -> bytes:
-    headers = [("content-type", "application/json"), ("cache-control", "max-age=300")]
-    answer = wire.DeniedHttpResponse(
-        status=wire.HttpStatus(code=HTTPStatus.OK), headers=_options(headers), body=document
-    )
     message = wire.CheckResponse(
         status=wire.Status(code=ANSWERS[Reason.POLICY_DENIED].code),  # with OK the request would go upstream
-        denied_response=answer,
-        dynamic_metadata=_metadata(decision, decision_id),
+        denied_response=wire.DeniedHttpResponse(status=wire.HttpStatus(code=HTTPStatus.OK), body=document),
     )
-    return message.SerializeToString()
+    headers = (("content-type", "application/json"), ("cache-control", "max-age=300"))
+    _add(message.denied_response.headers, headers)
+    return _finish(message, decision, decision_id)
 
 
 def _encode_deny(denial: Deny, request: Request | None, responses: Responses, decision_id: str) -> bytes:
@@ -123,15 +154,13 @@ def _encode_deny(denial: Deny, request: Request | None, responses: Responses, de
     else:
         headers.append(("content-type", "application/problem+json"))
         body = _problem(denial, responses, decision_id)
-    refusal = wire.DeniedHttpResponse(status=wire.HttpStatus(code=answer.http), headers=_options(headers), body=body)
-    metadata = _metadata(denial, decision_id)
+    refusal = wire.DeniedHttpResponse(status=wire.HttpStatus(code=answer.http), body=body)
+    _add(refusal.headers, headers)
     if _fails_open(denial, responses):
-        status = wire.Status(code=_UNAVAILABLE)
-        message = wire.CheckResponse(status=status, error_response=refusal, dynamic_metadata=metadata)
+        message = wire.CheckResponse(status=wire.Status(code=_UNAVAILABLE), error_response=refusal)
     else:
-        status = wire.Status(code=answer.code)
-        message = wire.CheckResponse(status=status, denied_response=refusal, dynamic_metadata=metadata)
-    return message.SerializeToString()
+        message = wire.CheckResponse(status=wire.Status(code=answer.code), denied_response=refusal)
+    return _finish(message, denial, decision_id)
 
 
 def _fails_open(denial: Deny, responses: Responses) -> bool:
@@ -143,13 +172,14 @@ def _fails_open(denial: Deny, responses: Responses) -> bool:
     return unavailable and responses.unavailable is Unavailable.ERROR
 
 
-def _options(headers: Iterable[tuple[str, str]]) -> list[wire.HeaderValueOption]:
-    return [
-        wire.HeaderValueOption(
-            header=wire.HeaderValue(key=name, value=value), append=_NO_APPEND, append_action=_OVERWRITE
-        )
-        for name, value in headers
-    ]
+def _add(options: RepeatedCompositeFieldContainer[wire.HeaderValueOption], headers: Iterable[tuple[str, str]]) -> None:
+    """Add *headers* to *options*, each to overwrite what is there."""
+    for name, value in headers:
+        option = options.add()
+        option.MergeFromString(_OVERWRITE)
+        header = option.header
+        header.key = name
+        header.value = value
 
 
 def _title(denial: Deny) -> tuple[int, str]:
@@ -169,21 +199,3 @@ def _problem(denial: Deny, responses: Responses, decision_id: str) -> str:
 def _text(denial: Deny, responses: Responses, decision_id: str) -> str:
     reason = f" ({denial.reason.value})" if responses.expose_reason else ""
     return f"{_title(denial)[1]}{reason}, decision {decision_id}"
-
-
-def _metadata(decision: Decision, decision_id: str) -> Struct:
-    """Write the dynamic metadata; claims lie below `claims`, where they can forge nothing."""
-    findings = decision.findings
-    told: dict[str, Any] = {
-        "decision": outcome(decision),
-        "decision_id": decision_id,
-        "reason": decision.reason.value,
-        "rule": findings.rule,
-        "issuer": findings.issuer,
-        "subject": findings.subject,
-    }
-    metadata = Struct()
-    if isinstance(decision, Allow) and decision.claims:
-        told["claims"] = dict(decision.claims)
-    metadata.update({name: value for name, value in told.items() if value is not None})
-    return metadata

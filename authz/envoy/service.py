@@ -15,11 +15,10 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from threading import Lock, local
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2
@@ -27,6 +26,7 @@ from grpc_health.v1 import health, health_pb2
 from authz.core.reasons import Reason
 from authz.envoy.check import LAST_RESORT, Checker
 from authz.envoy.reaper import Reaper
+from authz.envoy.threads import CallThreads
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 METHOD: Final = f"/{SERVICE}/Check"
@@ -50,107 +50,77 @@ _OPTIONS: Final = (
 )
 
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class _CountingPool(ThreadPoolExecutor):
-    """A pool that knows how many calls it holds, those in its queue included.
-
-    *given_up* is told of each that ends without `note_judged`: grpcio drops a call that nobody waits for any more.
-    """
-
-    def __init__(self, max_workers: int, given_up: Callable[[], None]) -> None:
-        super().__init__(max_workers, thread_name_prefix="check")
-        self._given_up = given_up
-        self._call = local()
-        self._lock = Lock()
-        self._held = 0
-
-    @property
-    def held(self) -> int:
-        return self._held
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        with self._lock:
-            self._held += 1
-        return super().submit(self._run, fn, *args, **kwargs)
-
-    def note_judged(self) -> None:
-        """Note that the call on this thread is judged."""
-        self._call.judged = True
-
-    def _run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        self._call.judged = False
-        try:
-            return fn(*args, **kwargs)
-        finally:
-            if not self._call.judged:
-                self._given_up()
-            with self._lock:
-                self._held -= 1
 
 
 class _CheckHandler(grpc.GenericRpcHandler):
-    """Looks calls up: Check, or nothing."""
+    """Looks calls up: Check, health, or nothing."""
 
     def __init__(
-        self, checker: Checker, pool: _CountingPool, max_concurrent: int, health_servicer: health.HealthServicer
+        self, checker: Checker, threads: CallThreads, max_concurrent: int, health_servicer: health.HealthServicer
     ) -> None:
         self._checker = checker
         self._health = health_servicer
-        self._pool = pool
+        self._threads = threads
         self._max_concurrent = max_concurrent
-        self._aside_pool = ThreadPoolExecutor(_ASIDE_THREADS, thread_name_prefix="aside")
-        self.reaper: Reaper | None = None
+        self._aside = ThreadPoolExecutor(_ASIDE_THREADS, thread_name_prefix="aside")
+        self._reaper: Reaper | None = None
+        self._judge: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(self._check)
+
+    def reap_half_calls(self, reaper: Reaper) -> None:
+        """Read the message of each call ourselves: grpcio would wait for it without an end."""
+        self._reaper = reaper
+        self._judge = grpc.stream_unary_rpc_method_handler(self._check_first)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        received = time.monotonic()
         if handler_call_details.method == METHOD:
-            if self._pool.held < self._max_concurrent:
-                return self._handle(partial(self._check, received), received)
-            return self._handle(partial(self._refuse, received), received, aside=True)
+            if self._threads.held < self._max_concurrent:
+                return self._judge
+            return self._handle_aside(partial(self._refuse, time.monotonic()))
         if handler_call_details.method == HEALTH_METHOD:
-            return self._handle(self._tell_health, received, aside=True)
+            return self._handle_aside(self._tell_health)
         return None
 
-    def _handle(self, answer: Answer, received: float, *, aside: bool = False) -> grpc.RpcMethodHandler[Any, Any]:
-        """Have *answer* answer a call; *aside* on threads of their own, which judging never holds up.
-
-        Where there is a reaper the message is read by us: grpcio would wait for it without an end.
-        """
+    def _handle_aside(self, answer: Answer) -> grpc.RpcMethodHandler[Any, Any]:
+        """Have *answer* answer a call on threads of their own, which judging never holds up."""
         behaviour = (
-            partial(answer) if self.reaper is None else partial(self._answer_first, answer, received, self.reaper)
+            partial(answer)
+            if self._reaper is None
+            else partial(self._answer_first, answer, self._reaper, time.monotonic())
         )
-        if aside:
-            behaviour.experimental_thread_pool = self._aside_pool  # type: ignore[attr-defined]  # grpcio looks for it
-        if self.reaper is None:
+        behaviour.experimental_thread_pool = self._aside  # type: ignore[attr-defined]  # grpcio looks for it
+        if self._reaper is None:
             return grpc.unary_unary_rpc_method_handler(behaviour)
         return grpc.stream_unary_rpc_method_handler(behaviour)
 
     def _answer_first(
         self,
         answer: Answer,
-        received: float,
         reaper: Reaper,
+        received: float,
         messages: Iterator[bytes],
         context: grpc.ServicerContext,
     ) -> bytes:
         """Answer the first message of a call."""
         return answer(reaper.await_message(context, received, partial(next, messages, b"")), context)
 
+    def _check_first(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        reaper = self._reaper
+        assert reaper is not None  # noqa: S101 - set together with this handler
+        return self._answer_first(self._check, reaper, self._threads.received, messages, context)
+
     def _tell_health(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         request = health_pb2.HealthCheckRequest.FromString(data)
         return bytes(self._health.Check(request, context).SerializeToString())
 
-    def _check(self, received: float, data: bytes, context: grpc.ServicerContext) -> bytes:
+    def _check(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         try:
             time_left: float | None = context.time_remaining()  # None without a deadline, whatever the stubs say
             if not context.is_active() or (time_left is not None and time_left <= 0):
                 return LAST_RESORT
-            self._pool.note_judged()
-            metadata = context.invocation_metadata()
-            return self._checker.check(data, received=received, time_left=time_left, metadata=metadata)
+            self._threads.begin()
+            return self._checker.check(
+                data, received=self._threads.received, time_left=time_left, metadata=context.invocation_metadata()
+            )
         except BaseException:  # noqa: BLE001 - the last fence: what grpcio gets to see becomes a gRPC error
             return LAST_RESORT
 
@@ -168,15 +138,19 @@ class AuthorizationServer:
     def __init__(
         self, checker: Checker, *, threads: int, max_concurrent: int, given_up: Callable[[], None] = lambda: None
     ) -> None:
-        self._pool: Final = _CountingPool(threads, given_up)
+        self._threads: Final = CallThreads(threads, given_up)
         self._health: Final = health.HealthServicer()
-        self._handler: Final = _CheckHandler(checker, self._pool, max_concurrent, self._health)
-        self._server: Final = grpc.server(self._pool, handlers=[self._handler], options=_OPTIONS)
+        self._handler: Final = _CheckHandler(checker, self._threads, max_concurrent, self._health)
+        self._server: Final = grpc.server(
+            self._threads,  # type: ignore[arg-type]  # any Executor will do
+            handlers=[self._handler],
+            options=_OPTIONS,
+        )
         self.show_ready(ready=False)
 
     def in_flight(self) -> int:
         """Return how many calls are judged, or wait for it."""
-        return self._pool.held
+        return self._threads.held
 
     def listen_unix(self, path: Path, *, mode: int) -> None:
         """Bind the socket *path* with permissions *mode*; a stale socket is replaced, a live one is not.
@@ -194,8 +168,9 @@ class AuthorizationServer:
 
     def listen_tcp(self, address: str, *, credentials: grpc.ServerCredentials | None) -> int:
         """Bind `host:port`, with TLS where there are *credentials*; return the port. Raises OSError."""
-        self._handler.reaper = Reaper(monotonic=time.monotonic)
-        self._handler.reaper.start()
+        reaper = Reaper(monotonic=time.monotonic)
+        reaper.start()
+        self._handler.reap_half_calls(reaper)
         try:
             if credentials is None:
                 return int(self._server.add_insecure_port(address))
@@ -216,6 +191,7 @@ class AuthorizationServer:
     def stop(self, *, grace: float) -> None:
         """Take no new calls and let those in flight finish, at most *grace* seconds."""
         self._server.stop(grace).wait()
+        self._threads.shutdown()
 
 
 def _clear_stale(path: Path) -> None:

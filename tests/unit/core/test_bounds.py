@@ -6,6 +6,7 @@ Each is tried at the last value that is let in and at the first that is not. `py
 from __future__ import annotations
 
 from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 
@@ -13,18 +14,20 @@ from authz.core.claims import MAX_CERTIFICATE_CHARS, certificate_thumbprint
 from authz.core.identity import MAX_CONNECTION_CHARS, Identity
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import MAX_PATH_MARKS, parse_target
-from authz.core.strictjson import MAX_CONTAINERS, MAX_NUMBER_CHARS, parse_json
+from authz.core.strictjson import COMMAS_PER_CONTAINER, MAX_CONTAINERS, MAX_NUMBER_CHARS, parse_json
 from authz.core.token import (
     MAX_COOKIES,
     MAX_CREDENTIALS,
     MAX_PARAMETERS,
+    MAX_TOKEN_BYTES,
     CookieSource,
     HeaderSource,
     QuerySource,
     find_token,
+    parse_token,
 )
 from authz.core.withhold import withhold_tokens
-from tests.world import ask, decide, header, world
+from tests.world import ask, decide, header, mint, world
 
 BEARER = HeaderSource("authorization", "Bearer")
 
@@ -88,6 +91,33 @@ def test_arrays_and_objects_in_a_text() -> None:
     assert parse_json(b'["' + b"{[" * MAX_CONTAINERS + b'"]')
     with pytest.raises(ValueError, match="at most"):
         parse_json(b"[" + b"{}," * (MAX_CONTAINERS - 1) + b"{}]")
+
+
+@pytest.mark.parametrize("part", [b"0.1,", b"1,", b'"",'], ids=["fractions", "numbers", "strings"])
+def test_commas_in_a_text(part: bytes) -> None:
+    """Values are counted by their commas before any is read; whoever may have more containers may have more of them."""
+    most = COMMAS_PER_CONTAINER * MAX_CONTAINERS
+    assert parse_json(b"[" + part * most + b"0]")
+    with pytest.raises(ValueError, match=f"{most + 1} commas, at most {most}"):
+        parse_json(b"[" + part * (most + 1) + b"0]")
+    assert parse_json(b"[" + part * (most + 1) + b"0]", max_containers=MAX_CONTAINERS + 1)
+
+
+def test_commas_in_a_string() -> None:
+    """They count too: to tell them apart would cost more than to read them."""
+    most = COMMAS_PER_CONTAINER * MAX_CONTAINERS
+    assert parse_json(b'"' + b"," * most + b'"')
+    with pytest.raises(ValueError, match="commas, at most"):
+        parse_json(b'"' + b"," * (most + 1) + b'"')
+
+
+def test_groups_of_a_large_token() -> None:
+    """The largest list of groups that a token has room for, with ids as providers write them, is far from the bound."""
+    groups = [str(UUID(int=number)) for number in range(290)]
+    signed = mint(memberships=groups)
+    assert MAX_TOKEN_BYTES - 1024 < len(signed) <= MAX_TOKEN_BYTES
+    assert decide(signed).reason is Reason.AUTHENTICATED
+    assert parse_token(signed).payload.count(b",") < COMMAS_PER_CONTAINER * MAX_CONTAINERS / 5
 
 
 def test_digits_of_a_number() -> None:

@@ -187,9 +187,9 @@ OTHER: Final = signer("ES256", "other")
 CHOICES: Final[dict[str, tuple[KeySet, str, str]]] = {
     "ambiguous": (key_set(A_EC, OTHER), mint(A_EC, header={"kid": ABSENT}), "2 keys could be meant"),
     "none-usable": (
-        key_set(A_RSA, None),
+        key_set(A_RSA, changed(A_EC.public(), {"x": "AA"})),
         mint(A_EC, header={"kid": ABSENT}),
-        "no key id, and no usable key of this alg",
+        "no key id, and the key of this alg was set aside",
     ),
     "none": (key_set(A_RSA), mint(A_EC, header={"kid": ABSENT}), "no key id, and no key of this alg"),
     "other-alg": (key_set(A_EC), mint(header={"kid": "a-ec"}), "the key with this id is not for this alg"),

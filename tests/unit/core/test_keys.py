@@ -22,6 +22,7 @@ from authz.core.token import MAX_KID_CHARS, UnverifiedToken, parse_token
 from authz.demo.signing import SigningKey
 from tests.world import A_EC, A_RSA, ABSENT, B_EC, changed, jwks, key_set, mint, signer, unsigned
 
+PLAIN_RSA = changed(A_RSA.public(), {"alg": ABSENT})
 SECRET = {"kty": "oct", "kid": "secret", "k": base64url.encode(bytes(range(64))).decode()}
 HMAC = {name: {**SECRET, "alg": name} for name in ("HS256", "HS384", "HS512")}
 
@@ -155,6 +156,14 @@ def test_identical_duplicates_count_once() -> None:
     assert kids(key_set(A_RSA, changed(A_RSA.public(), {"kid": "other"}))) == ["a-rsa", "other"]
 
 
+def test_copies_with_and_without_alg_count_once() -> None:
+    """The copy that names its algorithm stands; where two are named, each does."""
+    pss = changed(A_RSA.public(), {"alg": "PS256"})
+    assert [key.alg for key in key_set(PLAIN_RSA, A_RSA, PLAIN_RSA).keys] == ["RS256"]
+    assert [key.alg for key in key_set(A_RSA, PLAIN_RSA, pss).keys] == ["RS256", "PS256"]
+    assert [key.alg for key in key_set(PLAIN_RSA, PLAIN_RSA).keys] == [None]
+
+
 def test_thumbprint_and_size() -> None:
     """A key is known by its RFC 7638 thumbprint, its size and what its JWK says."""
     (key,) = key_set(A_RSA).keys
@@ -245,10 +254,10 @@ def test_certificate_beside_a_secret() -> None:
 
 # Choosing a key
 
-PLAIN_RSA = changed(A_RSA.public(), {"alg": ABSENT})
 PLAIN_EC = changed(A_EC.public(), {"alg": ABSENT})
 PLAIN_ED = changed(signer("Ed25519", "ed").public(), {"alg": ABSENT})
 NO_KID = {"kid": ABSENT}
+NAMELESS = mint(header=NO_KID)
 
 
 def with_kid(key: SigningKey, kid: str) -> dict[str, object]:
@@ -286,6 +295,90 @@ CHOICES: dict[str, tuple[KeySet, str, tuple[str, ...], Reason | None]] = {
     "no-kid-no-key": (key_set(A_EC), mint(header=NO_KID), (), Reason.KEY_NOT_FOUND),
     "no-kid-unfit-key": (key_set(A_EC, {"kty": "RSA"}), mint(header=NO_KID), (), Reason.KEY_UNUSABLE),
     "no-kid-one-unfit": (key_set(A_RSA, {"kty": "RSA"}), mint(header=NO_KID), (), None),
+    "no-kid-unfit-key-of-the-alg": (key_set(changed(A_RSA.public(), {"e": "AQ"})), NAMELESS, (), Reason.KEY_UNUSABLE),
+    "no-kid-unfit-key-of-another-alg": (
+        key_set(A_EC, changed(A_RSA.public(), {"e": "AQ", "alg": "PS256"})),
+        NAMELESS,
+        (),
+        Reason.KEY_NOT_FOUND,
+    ),
+    "no-kid-unfit-key-that-leaves-the-alg-open": (
+        key_set(changed(PLAIN_RSA, {"e": "AQ"})),
+        NAMELESS,
+        (),
+        Reason.KEY_UNUSABLE,
+    ),
+    "no-kid-unfit-key-that-would-serve-another-alg": (
+        key_set(changed(PLAIN_RSA, {"e": "AQ"})),
+        NAMELESS,
+        ("RS256", "PS256", "ES256"),
+        Reason.KEY_UNUSABLE,
+    ),
+    "no-kid-unfit-key-that-would-not-serve-the-alg": (
+        key_set(changed(PLAIN_RSA, {"e": "AQ"})),
+        mint(header={**NO_KID, "alg": "PS256"}),
+        ("RS256", "PS256"),
+        Reason.KEY_NOT_FOUND,
+    ),
+    "no-kid-unfit-key-of-the-curve": (
+        key_set(changed(PLAIN_EC, {"y": ABSENT})),
+        mint(A_EC, header=NO_KID),
+        (),
+        Reason.KEY_UNUSABLE,
+    ),
+    "no-kid-unfit-key-of-another-curve": (
+        key_set(changed(PLAIN_EC, {"crv": "P-999"})),
+        mint(A_EC, header=NO_KID),
+        (),
+        Reason.KEY_NOT_FOUND,
+    ),
+    "no-kid-key-for-encryption": (  # a set of Keycloak's always has one
+        key_set(A_EC, changed(A_RSA.public(), {"use": "enc", "alg": "RSA-OAEP"})),
+        NAMELESS,
+        (),
+        Reason.KEY_NOT_FOUND,
+    ),
+    "no-kid-key-for-encryption-that-names-this-alg": (
+        key_set(changed(A_RSA.public(), {"use": "enc"})),
+        NAMELESS,
+        (),
+        Reason.KEY_NOT_FOUND,
+    ),
+    "no-kid-key-for-encryption-by-its-alg-alone": (
+        key_set(changed(A_RSA.public(), {"alg": "RSA-OAEP"})),
+        NAMELESS,
+        (),
+        Reason.KEY_NOT_FOUND,
+    ),
+    "no-kid-key-for-wrapping": (
+        key_set(changed(PLAIN_RSA, {"key_ops": ["wrapKey"]})),
+        NAMELESS,
+        (),
+        Reason.KEY_NOT_FOUND,
+    ),
+    "no-kid-key-without-type": (key_set(changed(PLAIN_RSA, {"kty": ABSENT})), NAMELESS, (), Reason.KEY_NOT_FOUND),
+    "no-kid-and-no-key-at-all": (key_set("string", None, [1]), NAMELESS, (), Reason.KEY_NOT_FOUND),
+    "no-kid-published-private-key": (
+        key_set(json.loads(A_RSA.jwk.export_private())),
+        NAMELESS,
+        (),
+        Reason.KEY_UNUSABLE,
+    ),
+    "twice-with-alg-and-without": (key_set(A_RSA, PLAIN_RSA), mint(), (), None),
+    "twice-without-alg-and-with": (key_set(PLAIN_RSA, A_RSA), mint(), (), None),
+    "twice-with-alg-and-without-by-no-kid": (key_set(A_RSA, PLAIN_RSA), NAMELESS, (), None),
+    "twice-and-the-one-without-alg-opens-no-other": (
+        key_set(A_RSA, PLAIN_RSA),
+        mint(header={"alg": "PS256"}),
+        ("PS256",),
+        Reason.KEY_UNUSABLE,
+    ),
+    "twice-with-alg-and-without-under-two-ids": (
+        key_set(A_RSA, changed(PLAIN_RSA, {"kid": "again"})),
+        NAMELESS,
+        (),
+        Reason.KEY_AMBIGUOUS,
+    ),
     "rsa-without-alg-serves-rs256": (key_set(PLAIN_RSA), mint(), ("RS256", "PS256"), None),
     "rsa-without-alg-serves-the-only-one": (
         key_set(changed(signer("PS512", "p").public(), {"alg": ABSENT})),
@@ -375,6 +468,21 @@ def test_nothing_to_block() -> None:
     """Where no key is named the set is the same."""
     keys = key_set(A_RSA)
     assert keys.block(["a-ec"]) is keys
+
+
+def test_blocked_key_of_another_alg_may_be_replaced() -> None:
+    """A token without a key id means none of the blocked keys that are not for its algorithm."""
+    keys = key_set(A_RSA, A_EC).block(["a-ec"])
+    assert reason(keys, mint(header={**NO_KID, "alg": "PS256"})) is Reason.KEY_NOT_FOUND
+    assert reason(keys, mint(A_EC, header=NO_KID)) is Reason.KEY_UNUSABLE
+
+
+def test_names_that_block_nothing() -> None:
+    """A name is matched by a key id, also of an unfit key, or by the thumbprint of a key that it blocked."""
+    names = ("a-rsa", A_EC.jwk.thumbprint(), "odd", "ahead")
+    keys = key_set(A_RSA, A_EC, {"kid": "odd"}, B_EC)
+    assert keys.block(names).find_unmatched(names) == ("ahead",)
+    assert keys.block(()).find_unmatched(()) == ()
 
 
 def test_what_was_set_aside_stays_so() -> None:
