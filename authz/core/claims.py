@@ -23,6 +23,7 @@ from authz.core import base64url
 from authz.core.keys import SignedPayload
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import UnverifiedToken
+from authz.core.value import value
 
 _LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 _MEDIA_PREFIX: Final = "application/"
@@ -85,7 +86,7 @@ class ClaimRules:
     no_expiry: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Claims:
     """Claims that may be believed: signed, in time, and for us."""
 
@@ -170,7 +171,7 @@ def _check_form(members: Mapping[str, object], rules: ClaimRules) -> None:
             raise _malformed(f"{name} is missing")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Times:
     """The NumericDates of a token, None where absent."""
 
@@ -247,10 +248,13 @@ def _numeric_date(members: Mapping[str, object], name: str) -> float | None:
 
 def _read_audience(members: Mapping[str, object], claim: str) -> frozenset[str]:
     """Read the audience; absent is an empty one. `aud` is checked for form also where another claim counts."""
-    for name in {"aud", claim} & members.keys():
-        if _strings(members[name]) is None:
+    audience: tuple[str, ...] = ()
+    for name in ("aud",) if claim == "aud" else ("aud", claim):
+        found = _strings(members[name]) if name in members else ()
+        if found is None:
             raise _malformed(f"{name} is not a string or a list of strings")
-    return frozenset(_strings(members.get(claim)) or ())
+        audience = found
+    return frozenset(audience)
 
 
 def _strings(value: object) -> tuple[str, ...] | None:

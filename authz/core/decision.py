@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from authz.core.reasons import Reason, Rejected
+from authz.core.value import named_value, value
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Findings:
     subject: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Allow:
     """Let the request pass, with headers overwritten and removed; no name is in both.
 
@@ -46,7 +47,7 @@ class Allow:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deny:
     """Refuse the request. *detail* is for the operator; the next three fields say what would have sufficed.
 

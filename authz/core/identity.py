@@ -25,6 +25,7 @@ from authz.core import base64url
 from authz.core.claims import ClaimPath, Claims
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
+from authz.core.value import value
 
 MAX_SEPARATORS: Final = 5  # `-` and `_` in a name: 32 spellings
 MAX_CONNECTION_CHARS: Final = 1024
@@ -79,7 +80,7 @@ class ConstantHeader:
 HeaderRule = ClaimHeader | PayloadHeader | ConstantHeader
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HeaderChanges:
     """Headers to set, overwriting, and names to remove. No name is in both."""
 

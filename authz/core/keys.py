@@ -26,6 +26,7 @@ from authz.core.algorithms import ALGORITHMS
 from authz.core.reasons import Reason, Rejected
 from authz.core.strictjson import MAX_CONTAINERS, parse_object
 from authz.core.token import MAX_KID_CHARS, UnverifiedToken
+from authz.core.value import value
 from authz.core.vetting import Foreign, Unfit, Vetted, vet
 
 MAX_KEYS: Final = 64
@@ -85,7 +86,6 @@ class RejectedKey:
     """A key of a document that may not be used, and why.
 
     What it says it is for counts on: *kty*, *crv* and *alg*, all None for a key that is not for signatures.
-    *thumbprint* is None where it was never fit for use.
     """
 
     kid: str | None
@@ -93,14 +93,13 @@ class RejectedKey:
     kty: str | None = None
     crv: str | None = None
     alg: str | None = None
-    thumbprint: str | None = None
 
     def could_mean(self, alg: str, algorithms: frozenset[str]) -> bool:
         """Tell whether this would be a key for *alg*, were it fit for use."""
         return self.alg == alg if self.alg is not None else _leaves_open(self.kty, self.crv, alg, algorithms)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SignedPayload:
     """A payload whose signature verified. Only `KeySet.verify` makes one.
 
@@ -166,10 +165,11 @@ def _bad_signature(detail: str) -> Rejected:
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """An immutable set of keys: the usable ones and those set aside."""
+    """An immutable set of keys: the usable ones and those set aside. *unmatched* are names that should block a key."""
 
     keys: tuple[Key, ...]
     set_aside: tuple[RejectedKey, ...] = ()
+    unmatched: tuple[str, ...] = ()
     _by_kid: Mapping[str, tuple[Key, ...]] = field(init=False, repr=False, compare=False)
     _unusable_kids: frozenset[str] = field(init=False, repr=False, compare=False)
 
@@ -228,22 +228,17 @@ class KeySet:
 
     def block(self, names: Iterable[str]) -> KeySet:
         """Return this set without the keys whose key id or thumbprint is among *names*."""
-        blocked = frozenset(names)
-        hit = [key for key in self.keys if key.kid in blocked or key.thumbprint in blocked]
-        if not hit:
+        blocked = tuple(names)
+        if not blocked:
             return self
+        hit = [key for key in self.keys if key.kid in blocked or key.thumbprint in blocked]
+        known = {key.kid for key in self.keys} | {key.thumbprint for key in self.keys} | self._unusable_kids
+        why = "blocked by configuration"
         return KeySet(
             tuple(key for key in self.keys if key not in hit),
-            self.set_aside
-            + tuple(
-                RejectedKey(key.kid, "blocked by configuration", key.kty, key.crv, key.alg, key.thumbprint) for key in hit
-            ),
+            self.set_aside + tuple(RejectedKey(key.kid, why, key.kty, key.crv, key.alg) for key in hit),
+            tuple(name for name in blocked if name not in known),
         )
-
-    def find_unmatched(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return those of *names*, by which this set was blocked, that are no key id or thumbprint of its keys."""
-        found = {key.kid for key in self.set_aside} | {key.thumbprint for key in self.set_aside}
-        return tuple(name for name in names if name not in found)
 
     def select(self, token: UnverifiedToken, algorithms: frozenset[str]) -> Key:
         """Choose the one key that *token* can mean.

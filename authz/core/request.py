@@ -12,20 +12,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
 from authz.core.reasons import Reason, Rejected
+from authz.core.value import named_value, value
 
 MAX_HEADERS: Final = 1000
 MAX_PATH_CHARS: Final = 16_384  # query included
 MAX_PATH_MARKS: Final = 1024  # slashes and escapes in a path
 MAX_HOST_CHARS: Final = 255
+_HOSTS_KEPT: Final = 256  # readings of a host
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Request:
     """One HTTP request, as untrusted text from `CheckRequest.attributes`.
 
@@ -52,7 +55,7 @@ class Spelling(StrEnum):
     DOUBLE_SLASH = "double_slash"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Path:
     """A canonical path, its percent-decoded *segments* (a trailing slash adds none), and its odd *spellings*."""
 
@@ -61,7 +64,7 @@ class Path:
     spellings: frozenset[Spelling]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Target:
     """What a request asks for, in the form that rules are matched against."""
 
@@ -85,12 +88,9 @@ def parse_target(request: Request) -> Target:
         raise Rejected(Reason.REQUEST_MALFORMED, "method is not a token")
     host = canonical_host(request.host)
     path = request.path.partition("?")[0]
-    if sum(map(path.count, _MARKS)) > MAX_PATH_MARKS:
+    if path.count("/") + path.count("%") > MAX_PATH_MARKS:
         raise Rejected(Reason.REQUEST_MALFORMED, f"path has more than {MAX_PATH_MARKS} slashes and escapes")
     return Target(request.method, host, parse_path(path))
-
-
-_MARKS: Final = "/%"
 
 
 _METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # RFC 9110 section 9.1
@@ -98,6 +98,7 @@ _METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # RFC 9110 sec
 _HOST: Final = re.compile(r"([a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\])\.?(?::[0-9]{1,5})?")
 
 
+@lru_cache(maxsize=_HOSTS_KEPT)
 def canonical_host(raw: str) -> str:
     """Return *raw* (`:authority`) in lower case, without port and final dot.
 

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 
 MAX_DEPTH: Final = 32  # nested arrays and objects
 MAX_CONTAINERS: Final = 1024  # arrays and objects in one text, where nothing else is said
-COMMAS_PER_CONTAINER: Final = 2  # so many times as many commas, those in strings too: 2,048 are one in six octets of a token
+COMMAS_PER_CONTAINER: Final = 2  # so many times as many commas; 2,048 are every sixth octet of the largest token
 MAX_NUMBER_CHARS: Final = 40
 
 # Possessive, and content with a missing end quote: one pass over any input, where backtracking would make it quadratic.
@@ -29,7 +29,13 @@ def parse_json(data: bytes, *, max_containers: int = MAX_CONTAINERS) -> object:
     _check_shape(data, max_containers)
     # Numbers are looked at one by one only where a long one, or a string of digits, stands in the text. An expression
     # that looks for forty digits takes ten times as long as this.
-    value = (_CAREFUL if _LONG_DIGITS in data.translate(_DIGITS_AS_ZEROS) else _DECODER).decode(text)
+    decoder = _CAREFUL if _LONG_DIGITS in data.translate(_DIGITS_AS_ZEROS) else _DECODER
+    if text[:1] == "{" and text[-1:] == "}":  # no space to look for at either end
+        value, end = decoder.raw_decode(text)
+        if end != len(text):
+            raise ValueError("more than one value")
+    else:
+        value = decoder.decode(text)
     if b"\\u" in data:
         # An escaped lone surrogate ("\ud800") has no UTF-8 form; whoever passes it on would fail later, elsewhere.
         json.dumps(value, ensure_ascii=False).encode("utf-8")

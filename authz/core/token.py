@@ -19,6 +19,7 @@ from authz.core import base64url
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
 from authz.core.strictjson import parse_object
+from authz.core.value import value
 
 MAX_TOKEN_BYTES: Final = 16_384
 MAX_KID_CHARS: Final = 1024
@@ -29,7 +30,7 @@ _HEADERS_KEPT: Final = 1024  # readings of headers, of at most a few hundred byt
 _MAX_HEADER_KEPT: Final = 512  # octets of a header in base64url
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UnverifiedToken:
     """A token in good form that nobody has vouched for. Only `KeySet.verify` turns it into something to believe."""
 
@@ -132,7 +133,7 @@ class QuerySource:
 Source = HeaderSource | CookieSource | QuerySource
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FoundToken:
     """The text of a token, and where it stood."""
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from authz.core.decision import Decision
 from authz.core.request import Request
+from authz.core.value import value
 
 Metadata = Sequence[tuple[str, str | bytes]]
 """The metadata of a gRPC call, names in lower case."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Judged:
     """A decision, the request (None where unreadable), and the *seconds* from the call's look-up to its answer.
 
