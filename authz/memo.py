@@ -3,9 +3,10 @@
 Rules of this file:
 1. Only success is remembered, and only the arithmetic: time, audience, blocked keys and rules are judged on every
    request.
-2. An entry names issuer, key thumbprint, algorithm and the SHA-256 of what was signed and how: a key that vanished is
-   never selected, so its entries are never asked for.
-3. Bounded, least recently used first; tokens themselves are never kept.
+2. An entry names issuer, key thumbprint, algorithm and the SHA-256 of what was signed and how. A key that vanished or
+   was blocked is never selected, so its entries are never asked for; they are dropped all the same.
+3. Bounded, least recently used first. Tokens themselves are never kept, so that an entry has one size, whatever was
+   signed: the bound on entries is one on bytes.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from typing import Final
 from cachetools import LRUCache
 
 from authz.core.keys import Key, check_signature
+from authz.core.snapshot import Snapshot
 from authz.core.token import UnverifiedToken
 
 MAX_ENTRIES: Final = 10_000
+ENTRY_BYTES: Final = 512  # at most, with its place in the order of use: all of them take 5 MB
 
 _Entry = tuple[str, str, str, bytes]
 
@@ -45,3 +48,20 @@ class SignatureMemo:
         with self._lock:
             self._seen[entry] = True
         return False
+
+    def forget_vanished(self, snapshot: Snapshot) -> None:
+        """Drop what was remembered of keys that *snapshot* does not have.
+
+        A request that began with an earlier one may still add an entry, which is in nobody's way.
+        """
+        serving = {
+            (issuer.name, key.thumbprint)
+            for issuer in snapshot.issuers.values()
+            if issuer.keys is not None
+            for key in issuer.keys.keys
+        }
+        with self._lock:
+            vanished = [entry for entry in self._seen if entry[:2] not in serving]
+        for entry in vanished:
+            with self._lock:  # anew for each: a request never waits for all of them
+                self._seen.pop(entry, None)

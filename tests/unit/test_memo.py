@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from authz.core.keys import Key, KeySet
 from authz.core.reasons import Reason, Rejected
 from authz.core.snapshot import Snapshot
 from authz.core.token import UnverifiedToken, parse_token
-from authz.memo import SignatureMemo
+from authz.memo import ENTRY_BYTES, SignatureMemo
 from tests.world import A_EC, A_RSA, A, B, T, decide, issuer_a, key_set, mint, rule, signer, world
 
 
@@ -108,6 +109,33 @@ def test_it_is_bounded() -> None:
     one, two, three = (token(subject) for subject in ("1", "2", "3"))
     assert [memo.verify("a", RSA, each) for each in (one, two, one, three)] == [False, False, True, False]
     assert [memo.verify("a", RSA, each) for each in (one, three, two)] == [True, True, False]
+
+
+def test_a_key_that_is_gone_takes_its_entries_along() -> None:
+    """What was remembered under keys that vanished or were blocked is dropped, and nothing else."""
+    memo = SignatureMemo()
+    kept, gone = token("kept"), parse_token(mint(A_EC))
+    memo.verify("a", RSA, kept)
+    memo.verify("a", key_of(key_set(A_EC), "a-ec"), gone)
+    memo.forget_vanished(world(a=issuer_a(keys=key_set(A_RSA, A_EC).block(["a-ec"]))))
+    assert memo.verify("a", RSA, kept) is True
+    assert memo.verify("a", key_of(key_set(A_EC), "a-ec"), gone) is False
+    memo.forget_vanished(world(a=issuer_a(keys=None)))
+    assert memo.verify("a", RSA, kept) is False
+
+
+def test_an_entry_has_one_size_whatever_was_signed() -> None:
+    """A memory full of large tokens takes no more than its bound on bytes."""
+    tokens = [parse_token(mint(sub=str(number), large="x" * 2000)) for number in range(300)]
+    memo = SignatureMemo()
+    tracemalloc.start()
+    try:
+        for each in tokens:
+            memo.verify("a", RSA, each)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < ENTRY_BYTES * len(tokens)
 
 
 def test_threads_may_share_it() -> None:
