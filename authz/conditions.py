@@ -71,7 +71,7 @@ class Condition:
                     "request.host": target.host,
                     "request.path": target.path.text,
                     "request.scheme": request.scheme,
-                    "request.headers": request.headers,
+                    "request.headers": dict(request.headers),
                     "params": params,
                     "context": request.context,
                     "source.address": request.source_address,

@@ -143,20 +143,23 @@ class Identity:
 
     def copy(self, claims: Claims) -> dict[str, object]:
         """Return the claims that Envoy's dynamic metadata carries, absent ones left out."""
-        found = ((copied.name, claims.find(copied.name, copied.path)) for copied in self._copied)
-        return {name: value for name, value in found if value is not None}
+        return {
+            copied.name: value
+            for copied in self._copied
+            if (value := claims.find(copied.name, copied.path)) is not None
+        }
 
     def _write(self, rule: HeaderRule, claims: Claims) -> str:
         match rule:
+            case ClaimHeader():
+                value = claims.find(rule.name, rule.path)
+                return "" if value is None else self._write_claim(rule, value)
             case ConstantHeader():
                 return rule.value
             case PayloadHeader(format=Format.BASE64URL):
                 return base64url.encode(claims.payload).decode()
             case PayloadHeader():
                 return self._safe(_json(claims.members), rule.header)
-            case ClaimHeader():
-                value = claims.find(rule.name, rule.path)
-                return "" if value is None else self._write_claim(rule, value)
             case _:
                 assert_never(rule)
 

@@ -18,6 +18,10 @@ MAX_NUMBER_CHARS: Final = 40
 
 # Possessive, and content with a missing end quote: one pass over any input, where backtracking would make it quadratic.
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+# What has no lone surrogate among its escapes: other text, a pair, any other escape.
+_PAIRED: Final = re.compile(
+    rb"(?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F]).)*+", re.DOTALL
+)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _DIGITS_AS_ZEROS: Final = bytes(0x30 if byte in b"0123456789" else 0x20 for byte in range(256))
 _LONG_DIGITS: Final = b"0" * MAX_NUMBER_CHARS
@@ -36,9 +40,9 @@ def parse_json(data: bytes, *, max_containers: int = MAX_CONTAINERS) -> object:
             raise ValueError("more than one value")
     else:
         value = decoder.decode(text)
-    if b"\\u" in data:
+    if b"\\u" in data and not _PAIRED.fullmatch(data):
         # An escaped lone surrogate ("\ud800") has no UTF-8 form; whoever passes it on would fail later, elsewhere.
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        raise ValueError("lone surrogate")
     return value
 
 

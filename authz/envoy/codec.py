@@ -15,7 +15,7 @@ Rules of this file:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -64,11 +64,14 @@ def decode_request(data: bytes) -> Request:
     )
 
 
-def _read_headers(http: wire.AttributeContext.HttpRequest) -> dict[str, str]:
-    """Return the headers by lower-case name, from the map and, with `encode_raw_headers`, from the list."""
-    headers = dict(http.headers)
+def _read_headers(http: wire.AttributeContext.HttpRequest) -> Mapping[str, str]:
+    """Return the headers by lower-case name, from the map and, with `encode_raw_headers`, from the list.
+
+    The message's own map is not copied: of the headers of a request few are ever looked at.
+    """
     if not http.HasField("header_map"):
-        return headers
+        return http.headers
+    headers = dict(http.headers)
     if len(http.header_map.headers) > MAX_HEADERS:
         raise Rejected(Reason.REQUEST_MALFORMED, f"more than {MAX_HEADERS} headers")
     for entry in http.header_map.headers:
@@ -111,7 +114,12 @@ def _finish(message: wire.CheckResponse, decision: Decision, decision_id: str) -
     if findings.subject is not None:
         fields["subject"].string_value = findings.subject
     if isinstance(decision, Allow) and decision.claims:
-        fields["claims"].struct_value.update(cast("dict[str, Any]", decision.claims))
+        told = fields["claims"].struct_value
+        for name, value in decision.claims.items():
+            if isinstance(value, str):
+                told.fields[name].string_value = value  # as the next line does, in half the time
+            else:
+                told[name] = cast("Any", value)
     return _tell(outcome(decision), decision.reason, findings.rule, findings.issuer) + message.SerializeToString()
 
 
