@@ -35,6 +35,7 @@ from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
 _CHUNK: Final = 16_384
+_ACCEPT: Final = "application/json, application/jwk-set+json"  # Kubernetes serves keys as the latter alone (RFC 7517)
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 
 
@@ -107,9 +108,9 @@ class Fetcher:
             raise RefreshError(Refresh.UNREACHABLE, _told(url, error)) from error
 
     def _headers(self, parts: SplitResult, headers: Mapping[str, str]) -> dict[str, str]:
-        sent = {"host": parts.netloc, "accept": "application/json", "user-agent": "authz-sidecar", **headers}
+        sent = {"host": parts.netloc, "accept": _ACCEPT, "user-agent": "authz-sidecar", **headers}
         if self._bearer_token_file is not None and self._dialer.trust.may_have_credentials(parts):
-            sent["authorization"] = f"Bearer {_read_token(self._bearer_token_file)}"
+            sent["authorization"] = f"Bearer {read_token(self._bearer_token_file)}"
         return sent
 
     def _read(self, line: Line, response: HTTPResponse, url: str) -> Answer:
@@ -134,7 +135,7 @@ def _told(url: str, error: Exception) -> str:
     return f"{printable(url)}: {printable(str(error)) or type(error).__name__}"
 
 
-def _read_token(file: str) -> str:
+def read_token(file: str) -> str:
     """Read a bearer token. Raises RefreshError, which never repeats what the file holds."""
     try:
         token = Path(file).read_text(encoding="ascii").strip()

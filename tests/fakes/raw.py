@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -77,8 +77,11 @@ def be_silent(connection: socket.socket, over: threading.Event) -> None:
     over.wait()
 
 
-def forward(*, status: bytes = b"200 OK") -> Talk:
-    """Be a proxy: answer CONNECT with *status*, then pass bytes to the named port of this host, or a plain request."""
+def forward(*, status: bytes = b"200 OK", ports: Mapping[str, int] | None = None) -> Talk:
+    """Be a proxy: answer CONNECT with *status*, then pass bytes to the named port of this host, or a plain request.
+
+    *ports* says for a target, host and port, which port it is here.
+    """
 
     def talk(connection: socket.socket, over: threading.Event) -> None:
         head = b""
@@ -94,7 +97,8 @@ def forward(*, status: bytes = b"200 OK") -> Talk:
         connection.sendall(b"HTTP/1.1 " + status + b"\r\nVia: 1.1 proxy\r\n\r\n")
         if not status.startswith(b"2"):
             return
-        with socket.create_connection(("127.0.0.1", int(target.rpartition(b":")[2]))) as far:
+        port = (ports or {}).get(target.decode("ascii"), int(target.rpartition(b":")[2]))
+        with socket.create_connection(("127.0.0.1", port)) as far:
             threading.Thread(target=_pump, args=(far, connection), daemon=True).start()
             _pump(connection, far)
 

@@ -1,0 +1,195 @@
+"""The sidecar's judgement without its network: the configuration as it is, and keys that nobody else has.
+
+Rules of this file:
+1. Nothing is judged here. A request goes through the server's own code as bytes, and the answer is read from bytes.
+2. The configuration is loaded as the server loads it. Of each issuer the keys alone are replaced.
+3. Nothing is fetched, and time stands still.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+from authz.config.build import build_snapshot
+from authz.config.issuer import Issuer as IssuerSection
+from authz.config.load import load, parse
+from authz.config.model import Config
+from authz.core.claims import certificate_thumbprint
+from authz.core.keys import KeySet, check_signature
+from authz.core.snapshot import Snapshot
+from authz.core.token import CookieSource, HeaderSource, QuerySource
+from authz.demo.signing import SigningKey
+from authz.envoy import ext_authz_pb2 as wire
+from authz.envoy.check import Checker
+from authz.telemetry.judged import Judged
+from authz.testing.verdict import Verdict
+
+AT: Final = 1_800_000_000.0  # seconds since the epoch: 15 January 2027, 08:00 UTC
+LIFETIME: Final = 300.0  # seconds that a minted token lives, unless its issuer's may live for less
+
+_URL: Final = re.compile(r"(?P<scheme>https?)://(?P<host>[^/?]+)(?P<path>.*)", re.DOTALL)
+_INSTANTS: Final = frozenset({"iat", "nbf", "auth_time"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """Judges requests by a configuration. *keys* sign for its issuers, by their names; *at* is the time of day.
+
+    `dataclasses.replace(gateway, at=...)` is the same at another time.
+    """
+
+    config: Config
+    keys: Mapping[str, SigningKey] = field(repr=False)
+    snapshot: Snapshot = field(repr=False)
+    at: float = AT
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, at: float = AT) -> Self:
+        """Judge by the configuration file at *path*. Raises ConfigError with all of its problems."""
+        return cls.from_config(load(path), at=at)
+
+    @classmethod
+    def from_text(cls, text: str, *, at: float = AT) -> Self:
+        """Judge by the YAML *text*. Raises ConfigError with all of its problems."""
+        return cls.from_config(parse(text, file="text"), at=at)
+
+    @classmethod
+    def from_config(cls, config: Config, *, at: float = AT) -> Self:
+        """Judge by a configuration that was loaded, with a throwaway key in place of each issuer's own ones."""
+        keys = {name: SigningKey.create(_algorithm(section)) for name, section in config.issuers.items()}
+        snapshot = build_snapshot(config, verify=lambda _issuer, key, token: check_signature(key, token))
+        issuers = {
+            iss: replace(issuer, keys=KeySet.from_json(_publish(keys[issuer.name]), local=True))
+            for iss, issuer in snapshot.issuers.items()
+        }
+        return cls(config=config, keys=keys, snapshot=replace(snapshot, issuers=issuers), at=at)
+
+    def mint(
+        self,
+        issuer: str,
+        claims: Mapping[str, object] | None = None,
+        /,
+        *,
+        header: Mapping[str, object] | None = None,
+        key: SigningKey | None = None,
+        certificate: str | None = None,
+        **others: object,
+    ) -> str:
+        """Sign a token of the issuer configured as *issuer*: good unless the changes make it bad.
+
+        *claims* and *others* change its claims, *header* its JOSE header; None leaves one out. The header may say what
+        it likes: *key*, or the issuer's own, makes the signature by its own algorithm. A *certificate*, in PEM, is the
+        one that the token is bound to (RFC 8705). Raises KeyError for an issuer that is not configured.
+        """
+        section, signer = self.config.issuers[issuer], key or self.keys[issuer]
+        bound = {} if certificate is None else {"cnf": {"x5t#S256": certificate_thumbprint(certificate)}}
+        usual_header = {**signer.header(), "typ": section.token_types[0]}
+        return signer.sign(
+            _change({**_good_claims(section, self.at), **bound}, {**(claims or {}), **others}),
+            header=_change(usual_header, header or {}),
+        )
+
+    def decide(
+        self,
+        method: str,
+        url: str,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        context: Mapping[str, str] | None = None,
+        certificate: str = "",
+        at: float | None = None,
+    ) -> Verdict:
+        """Judge a request for *url*, whose path is taken as it is spelled.
+
+        A *token* goes where the configuration looks first. *context* are the context_extensions of the route in Envoy,
+        *certificate* is the client's, in PEM. *at* is another time than the gateway's. Raises ValueError for a *url*
+        that is not http.
+        """
+        sent = {name.lower(): value for name, value in (headers or {}).items()}
+        check = wire.CheckRequest()
+        http = check.attributes.request.http
+        http.method = method
+        http.scheme, http.host, http.path = _split(url)
+        if token is not None:
+            self._place(token, sent, http)
+        http.headers.update(sent)
+        check.attributes.context_extensions.update(context or {})
+        check.attributes.source.certificate = quote(certificate)  # as Envoy writes it
+        judged: list[Judged] = []
+        checker = Checker(
+            snapshot=lambda: self.snapshot,
+            feeds=_NoFeeds(),
+            report=judged.append,
+            now=lambda: self.at if at is None else at,
+            elapsed=lambda: 0.0,
+            new_id=lambda: "0000000000000000",
+            max_waiters=0,
+        )
+        answer = checker.check(check.SerializeToString(), received=0.0, time_left=None)
+        return Verdict.read(answer, judged[0].decision, sent=sent, identity=self.config.identity.headers)
+
+    def _place(self, token: str, sent: dict[str, str], http: wire.AttributeContext.HttpRequest) -> None:
+        """Put *token* where the first source of the configuration looks."""
+        match self.snapshot.token.sources[0]:
+            case HeaderSource(header, scheme):
+                sent[header] = f"{scheme} {token}".lstrip()
+            case CookieSource(cookie):
+                sent["cookie"] = "; ".join([*filter(None, [sent.get("cookie")]), f"{cookie}={token}"])
+            case QuerySource(parameter):
+                http.path += f"{'&' if '?' in http.path else '?'}{parameter}={token}"
+
+
+class _NoFeeds:
+    """Nothing is ever fetched: a key that is not here does not exist."""
+
+    def find_unknown_key(self, issuer: str) -> None:
+        """Start nothing."""
+
+    def max_wait(self, issuer: str) -> float:  # noqa: ARG002 - nobody waits
+        """Wait for nothing."""
+        return 0.0
+
+
+def _algorithm(section: IssuerSection) -> str:
+    """Choose what the throwaway key of an issuer signs by: ES256 where it may, since an RSA key takes long to make."""
+    return "ES256" if "ES256" in section.algorithms else section.algorithms[0]
+
+
+def _publish(key: SigningKey) -> str:
+    symmetric: dict[str, Any] = json.loads(key.jwk.export()) if key.algorithm.startswith("HS") else {}
+    return json.dumps({"keys": [{**symmetric, "kid": key.kid, "alg": key.algorithm} if symmetric else key.public()]})
+
+
+def _good_claims(section: IssuerSection, at: float) -> dict[str, object]:
+    """Write what the configuration asks of every token of this issuer."""
+    lifetime = section.max_lifetime.total_seconds() if section.max_lifetime is not None else LIFETIME
+    claims: dict[str, object] = {
+        "iss": section.issuer,
+        "sub": "alice",
+        section.audience_claim: section.audiences[0] if section.audiences else "anybody",
+        "iat": int(at),
+        "exp": int(at + min(lifetime, LIFETIME)),
+    }
+    for name in section.required_claims:
+        claims.setdefault(name, int(at) if name in _INSTANTS else name)
+    return claims
+
+
+def _change(members: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in {**members, **changes}.items() if value is not None}
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """Return scheme, host and path of *url*; nothing of the path is put in order. Raises ValueError."""
+    match = _URL.fullmatch(url)
+    if match is None:
+        raise ValueError(f"{url!r} is not an http or https URL")
+    path = match["path"]
+    return match["scheme"], match["host"], path if path.startswith("/") else f"/{path}"

@@ -1,0 +1,75 @@
+"""What became of one request: read from the very bytes that Envoy would get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from google.protobuf.json_format import MessageToDict
+
+from authz.core.decision import Allow, Decision
+from authz.core.reasons import Reason
+from authz.envoy import ext_authz_pb2 as wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A decision as client, upstream and operator see it.
+
+    *reason*, *detail*, *rule*, *issuer* and *subject* are for the operator; *would_deny* marks what a shadow only
+    reports. *headers* are identity headers as the upstream gets them, *request_headers* all of them: both are empty
+    where it is not reached. *status*, *challenge* and *body* are what the client gets from the sidecar itself: None
+    where the request goes on. *metadata* is what Envoy's other filters and its access log can read.
+    """
+
+    allowed: bool
+    reason: Reason
+    detail: str
+    would_deny: bool
+    rule: str | None
+    issuer: str | None
+    subject: str | None
+    headers: Mapping[str, str]
+    request_headers: Mapping[str, str] = field(repr=False)
+    status: int | None
+    challenge: str | None
+    body: str | None
+    metadata: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, answer: bytes, decision: Decision, *, sent: Mapping[str, str], identity: Iterable[str]) -> Self:
+        """Read the CheckResponse *answer* for *decision*; *identity* names the headers that tell who is calling."""
+        response = wire.CheckResponse.FromString(answer)
+        passed = _apply(response.ok_response, sent) if response.HasField("ok_response") else {}
+        telling = set(map(_spell, identity))
+        reply = response.denied_response
+        if response.HasField("error_response"):
+            reply = response.error_response
+        told = {option.header.key: option.header.value for option in reply.headers}
+        return cls(
+            allowed=isinstance(decision, Allow),
+            reason=decision.reason,
+            detail=decision.detail,
+            would_deny=isinstance(decision, Allow) and decision.would_deny,
+            rule=decision.findings.rule,
+            issuer=decision.findings.issuer,
+            subject=decision.findings.subject,
+            headers={name: value for name, value in passed.items() if _spell(name) in telling},
+            request_headers=passed,
+            status=None if response.HasField("ok_response") else reply.status.code,
+            challenge=told.get("www-authenticate"),
+            body=None if response.HasField("ok_response") else reply.body,
+            metadata=MessageToDict(response.dynamic_metadata),
+        )
+
+
+def _spell(name: str) -> str:
+    """Read `_` as `-`, as CGI and its heirs do: an upstream takes one for the other."""
+    return name.replace("_", "-")
+
+
+def _apply(ok: wire.OkHttpResponse, sent: Mapping[str, str]) -> dict[str, str]:
+    """Change the headers of a request as Envoy does: it sets first and removes last."""
+    changed = {**sent, **{option.header.key: option.header.value for option in ok.headers}}
+    return {name: value for name, value in changed.items() if name not in ok.headers_to_remove}

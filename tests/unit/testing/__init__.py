@@ -1,0 +1,3 @@
+"""The tests of authz.testing."""
+
+from __future__ import annotations
