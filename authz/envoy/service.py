@@ -38,12 +38,20 @@ MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 # (max_request_headers_kb is at most 8192). Between grpcio's two limits calls fail by chance: they are one.
 MAX_METADATA_BYTES: Final = 8 * 1024 * 1024 + 65_536
 MAX_STREAMS: Final = 1024  # a connection
+MAX_CONNECTIONS: Final = 1024
+# Calls that came faster than they are looked up. grpcio cancels them at random from 1,000 on, and all from 3,000 on: an
+# error for each, which `failure_mode_allow` would turn into an allow. What else is bounded bounds these.
+MAX_PENDING: Final = MAX_STREAMS * MAX_CONNECTIONS
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
+    ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+    ("grpc.server.max_pending_requests", MAX_PENDING),
+    ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
+    ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.so_reuseport", 0),  # a second server on one port must fail, not share it
     ("grpc.http2.max_ping_strikes", 0),  # Envoy's keep-alive pings never close the channel
     ("grpc.keepalive_permit_without_calls", 1),

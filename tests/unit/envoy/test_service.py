@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
 import pytest
 
 from authz.core.reasons import Reason
-from authz.envoy.service import METHOD, SERVICE
+from authz.envoy.service import MAX_STREAMS, METHOD, SERVICE
 from authz.telemetry.report import Judged
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.asking import UNKNOWN, Current, FakeFeeds, HeldFlight, make_checker, read, told, write_check
@@ -210,6 +211,24 @@ def test_many_refusals_do_not_hold_up_one_another() -> None:
         assert {told(call.result()) for call in refused} == {"overloaded"}
         flight.landed.set()
         assert told(held.result()) == "key_not_found"
+
+
+def test_a_burst_of_calls_ends_none_with_an_error(folder: Path) -> None:
+    """Calls that come faster than they are looked up wait: grpcio used to cancel some of them beyond a thousand."""
+    server = make_server()
+    server.listen_unix(folder / "authz.sock", mode=0o600)
+    server.start()
+    own = [("grpc.use_local_subchannel_pool", 1)]  # a connection for each channel
+    with ExitStack() as opened:
+        opened.callback(server.stop, grace=0)
+        channels = [
+            opened.enter_context(grpc.insecure_channel(f"unix:{folder}/authz.sock", options=own)) for _ in range(4)
+        ]
+        checks = [method(channel) for channel in channels]
+        assert {told(check(GOOD, timeout=SECONDS)) for check in checks} == {"authenticated"}
+        with server._server._state.lock:  # type: ignore[attr-defined]  # noqa: SLF001 - no call is looked up
+            calls = [check.future(GOOD, timeout=SECONDS) for _ in range(MAX_STREAMS) for check in checks]
+        assert {told(call.result()) for call in calls} <= {"authenticated", "overloaded"}
 
 
 @pytest.mark.parametrize("how", ["cancelled", "expired"])
