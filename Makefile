@@ -1,7 +1,7 @@
 # What is needed: Python 3.11 or newer, make, git. Everything else is made on demand, below .venv and .tools.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test fuzz mutants lint format proto lock deploy clean
+.PHONY: help run test bench fuzz mutants lint format proto lock deploy clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The interpreter itself, for an activated .venv is about to be removed.
@@ -17,6 +17,9 @@ run: .venv/ready  ## start the demo: identity provider, sidecar, Envoy, upstream
 
 test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel  ## prove everything (ARGS="-k token" for a part)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+
+bench: .venv/ready .tools/rotel  ## measure speed, memory and growth, in ten minutes (ARGS=--short in two)
+	$(BIN)/python -m tests.bench $(ARGS)
 
 fuzz: .venv/ready  ## fuzz what strangers write, without end (ARGS="token" for one target)
 	$(BIN)/python -m tests.fuzz $(ARGS)
@@ -37,7 +40,7 @@ lock: .venv/ready  ## lock the newest releases that pyproject.toml allows
 	$(LOCK) --all-extras --group dev pyproject.toml --output-file requirements.lock
 	$(LOCK) --extra cel --constraint requirements.lock pyproject.toml --output-file deploy/requirements.lock
 
-deploy: .venv/ready .tools/helm  ## make the generated files of deploy/ (schemas, tables of values, Envoy's bootstrap)
+deploy: .venv/ready .tools/helm  ## make what follows from something else: schemas, references, tables, Envoy's bootstrap
 	$(BIN)/python deploy/generate.py
 
 clean:  ## remove everything that was made

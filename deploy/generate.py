@@ -4,6 +4,8 @@
 2. The tables of values in the charts' READMEs, from the comments of their values.yaml.
 3. deploy/build.lock, the tools that build the wheel, from requirements.lock.
 4. The plain Envoy bootstrap, and that of the kustomize example, from the chart (needs `make .tools/helm`).
+5. The keys and the sample in authz/config/REFERENCE.md, from the model and tests/data/config.yaml.
+6. The table of authz/core/REASONS.md, from authz/core/reasons.py.
 """
 
 # ruff: noqa: INP001 - a program, and no part of a package
@@ -19,14 +21,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from authz.config.reference import write_reference
 from authz.config.schema import json_schema
+from authz.core.reasons import ANSWERS, Reason
 
 DEPLOY: Final = Path(__file__).resolve().parent
+ROOT: Final = DEPLOY.parent
 CHARTS: Final = DEPLOY / "charts"
 SIDECAR: Final = CHARTS / "authz-sidecar"
-BEGIN: Final = "<!-- values: made by deploy/generate.py -->\n"
-END: Final = "<!-- end of values -->\n"
-HELM: Final = DEPLOY.parent / ".tools/helm/helm4"
+REFERENCE: Final = ROOT / "authz/config/REFERENCE.md"
+REASONS: Final = ROOT / "authz/core/REASONS.md"
+HELM: Final = ROOT / ".tools/helm/helm4"
 BUILD_TOOLS: Final = ("hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers")
 
 _KEY: Final = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z]+):(?: (?P<value>.*))?$")
@@ -43,11 +48,45 @@ def schema() -> str:
 
 def readme(chart: Path) -> str:
     """Return the chart's README with its table of values made anew."""
-    text = (chart / "README.md").read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
     rows = "".join(f"| `{key}` | {what} | {default} |\n" for key, what, default in describe(chart / "values.yaml"))
-    return f"{before}{BEGIN}| value | what | default |\n|---|---|---|\n{rows}{END}{after}"
+    table = f"| value | what | default |\n|---|---|---|\n{rows}"
+    return renew((chart / "README.md").read_text(encoding="utf-8"), "values", table)
+
+
+def reference() -> str:
+    """Return the reference of the configuration with its keys and its sample made anew."""
+    sample = (ROOT / "tests/data/config.yaml").read_text(encoding="utf-8")
+    text = renew(REFERENCE.read_text(encoding="utf-8"), "keys", write_reference(sample))
+    return renew(text, "sample", f"```yaml\n{sample}```\n")
+
+
+def reasons() -> str:
+    """Return the catalogue of reasons with its table made anew: what each means on the wire."""
+    rows = ["| reason | HTTP | Envoy's code | grpc-status | challenge |", "|---|--:|--:|--:|---|"]
+    for reason in Reason:
+        answer = ANSWERS[reason]
+        http = f"{answer.http}, Retry-After {answer.retry_after}" if answer.retry_after else str(answer.http)
+        told = f'`error="{answer.error}"`' if answer.error else "`Bearer`, without `error`"
+        allowed = answer.code == 0
+        cells = (
+            f"[{reason}](#{reason})",
+            "allow" if allowed else http,
+            str(answer.code),
+            "" if allowed else str(answer.grpc),
+            told if answer.challenge else "",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return renew(REASONS.read_text(encoding="utf-8"), "table", "\n".join([*rows, ""]))
+
+
+def renew(page: str, name: str, text: str) -> str:
+    """Put *text* between the two marks of that name. Raises ValueError for a page without them."""
+    begin, end = f"<!-- {name}: made by deploy/generate.py -->\n", f"<!-- end of {name} -->\n"
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"no marks for {name}")
+    return f"{before}{begin}{text}{end}{after}"
 
 
 def describe(values: Path) -> Iterator[tuple[str, str, str]]:
@@ -72,7 +111,7 @@ def describe(values: Path) -> Iterator[tuple[str, str, str]]:
 
 def build_lock() -> str:
     """Return the pins and hashes of the build tools, as requirements.lock has them."""
-    text = (DEPLOY.parent / "requirements.lock").read_text(encoding="utf-8")
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     pins = re.findall(r"^(([a-z0-9-]+)==.*(?:\n    .*)*)", text, flags=re.MULTILINE)
     chosen = [pin for pin, name in pins if name in BUILD_TOOLS]
     return (
@@ -97,7 +136,7 @@ def envoy() -> str:
 
 def helm(folder: Path, *arguments: str) -> str:
     """Run Helm in *folder*, and return what it prints."""
-    argv = [HELM, *arguments]
+    argv = [str(HELM), *arguments]
     return subprocess.run(argv, cwd=folder, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own words
 
 
@@ -107,6 +146,8 @@ def files() -> Iterator[tuple[Path, str]]:
     for chart in (SIDECAR, CHARTS / "authz"):
         yield chart / "README.md", readme(chart)
     yield DEPLOY / "build.lock", build_lock()
+    yield REFERENCE, reference()
+    yield REASONS, reasons()
     if HELM.exists():
         bootstrap = envoy()
         yield DEPLOY / "envoy/envoy.yaml", bootstrap

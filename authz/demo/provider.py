@@ -81,6 +81,9 @@ class Provider:
                 return json_response({"keys": [key.public() for key in self._keys]}, headers=(cache,))
             case "GET" | "POST", "/token":
                 return self._token(request)
+            case "POST", "/rotate":  # for whoever rehearses a rotation
+                self.rotate()
+                return json_response({"kids": self.kids})
             case _:
                 return json_response({"error": "not_found"}, status=404)
 

@@ -18,6 +18,7 @@ from authz.config.schema import json_schema
 from authz.core.reasons import Reason
 from authz.telemetry.keys import KeyMetrics
 from authz.telemetry.metrics import Metrics
+from authz.workers import Workers
 from tests.chart.helm import DEPLOY
 from tests.tools import ROOT
 
@@ -79,6 +80,7 @@ def test_monitoring_asks_for_what_there_is() -> None:
     """Alerts and dashboard name metrics, labels and reasons that the sidecar has."""
     registry = Metrics(insecure_options=0, label_rules=True).registry
     KeyMetrics(registry)
+    registry.register(Workers([], restarts=[]))
     known = {sample for family in registry.collect() for sample in names_of(family.name, family.type)}
     asked = (LIBRARY / "files/alerts.yaml").read_text() + (LIBRARY / "files/dashboard.json").read_text()
     metrics = set(re.findall(r"\bauthz_[a-z_]+", asked))

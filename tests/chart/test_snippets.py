@@ -1,18 +1,16 @@
-"""The pages of deploy/: the kustomize component built by kubectl, files compared, blocks read."""
+"""The files of deploy/: the kustomize component built by kubectl, containers compared, the first page rendered."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from authz.config.load import parse
 from tests.chart.helm import DEPLOY, Charts, Document, container, only
+from tests.documents.pages import blocks
 from tests.tools import TOOLS
 
 EXAMPLE = DEPLOY / "kustomize/example"
@@ -118,39 +116,12 @@ def manifests(file: Path) -> list[Document]:
     return [document for document in yaml.safe_load_all(file.read_text(encoding="utf-8")) if document]
 
 
-def blocks(language: str) -> list[tuple[Path, str]]:
-    """The fenced blocks of a language in the pages."""
-    fence = re.compile(rf"^( *)```{language}\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-    return [
-        (page, match[2]) for page in sorted(DEPLOY.rglob("*.md")) for match in fence.finditer(page.read_text("utf-8"))
-    ]
-
-
-def test_blocks_of_yaml_are_yaml() -> None:
-    """Every block that says it is YAML is, and what looks like a configuration is taken by the sidecar."""
-    configurations = 0
-    for page, text in blocks("yaml"):
-        data: Any = yaml.safe_load(text)
-        config = data.get("authz", {}).get("config") if isinstance(data, dict) else None
-        if config:
-            configurations += 1
-            parse(yaml.safe_dump(config), file=str(page))
-    assert configurations
-
-
 @pytest.mark.needs("helm")
 def test_the_values_on_the_first_page_render(charts: Charts, tmp_path: Path) -> None:
     """What a reader pastes in the first ten minutes, and into kind, is taken by the chart."""
-    found = [text for page, text in blocks("yaml") if page == DEPLOY / "README.md"]
+    found = blocks("yaml", page=DEPLOY / "README.md")
     assert len(found) == 2
-    for text in found:
-        (tmp_path / "values.yaml").write_text(text)
+    for block in found:
+        (tmp_path / "values.yaml").write_text(block.text)
         documents = charts.render(charts.app, "--values", tmp_path / "values.yaml")
         assert only(documents, "Deployment")["spec"]["replicas"] == 2
-
-
-def test_links_lead_somewhere() -> None:
-    """Every relative link of a page leads to a file."""
-    for page in DEPLOY.rglob("*.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page}: {target}"

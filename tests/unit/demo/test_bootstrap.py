@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from authz.demo.bootstrap import Proxy, Tls, bootstrap, ext_authz_filter
+from authz.demo.bootstrap import Proxy, Tls, bootstrap
 from authz.demo.envoy import validate
 from authz.demo.process import PartFailed
 
@@ -54,15 +54,6 @@ def test_what_envoy_refuses_is_explained(tmp_path: Path) -> None:
     assert "Envoy refuses its bootstrap" in str(failure.value)
     assert "Invalid duration" in str(failure.value)
     assert str(tmp_path / "envoy-validate.log") in str(failure.value)
-
-
-def test_an_envoy_fails_closed_unless_told_otherwise() -> None:
-    """Without a sidecar nobody passes, and the client sees 503."""
-    settings = ext_authz_filter(PLAIN)["typed_config"]
-
-    assert isinstance(settings, dict)
-    assert settings["failure_mode_allow"] is False
-    assert settings["status_on_error"] == {"code": "ServiceUnavailable"}
 
 
 def test_the_more_specific_route_comes_first() -> None:

@@ -124,6 +124,17 @@ def test_a_key_is_gone_after_two_rotations(provider: Provider) -> None:
     assert first not in published
 
 
+def test_a_rotation_can_be_asked_for(provider: Provider) -> None:
+    """POST to /rotate publishes a new key, names what is published now, and a GET changes nothing."""
+    [first] = provider.kids
+    assert ask(provider, "/rotate").status == 404
+    answer = send(f"{provider.issuer}/rotate", method="POST")
+
+    assert answer.json() == {"kids": provider.kids}
+    assert len(provider.kids) == 2
+    assert first in provider.kids
+
+
 def test_keys_rotate_by_themselves_while_it_runs() -> None:
     """A running provider signs with a new key every so often, and stops to do so when it is stopped."""
     with Provider(audience="api", algorithms=("ES256",), rotate_every=0.02) as provider:

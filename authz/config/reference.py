@@ -1,0 +1,195 @@
+"""The reference of the configuration file, in Markdown: every key, from the model and from its bounds.
+
+An example is what a sample file says for the key, where it stands or in a comment that could be put in its place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from authz.config.checks.bounds import BOUNDS
+from authz.config.document import parse_document
+from authz.config.model import FIXED
+from authz.config.problems import ConfigError
+from authz.config.schema import json_schema
+
+Schema = Mapping[str, Any]
+
+_TYPES: Final = {"string": "text", "boolean": "true or false", "integer": "whole number", "number": "number"}
+_COMMENTED_LINE: Final = re.compile(r"^(?P<indent> +)# (?P<entry>(?:- )?[a-z_-]+: .*)$", re.MULTILINE)
+_COMMENTED_BLOCK: Final = re.compile(r"^# [a-z]+:.*\n(?:#   .*\n?)+", re.MULTILINE)
+_NEXT_START: Final = "Takes effect at the next start."
+_HEAD: Final = "| key | type | default | what it says | example |\n|---|---|---|---|---|"
+_NAMED: Final = frozenset({("issuers",), ("identity", "headers")})
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """A mapping with named keys; *path* has a `*` for each name that its author chooses, and each item of a list."""
+
+    path: tuple[str, ...]
+    schema: Schema
+
+    @property
+    def title(self) -> str:
+        """The path as its author would write it."""
+        return ".".join(_name(self.path, place) for place in range(len(self.path))).replace(".[]", "[]")
+
+
+def write_reference(sample: str) -> str:
+    """Return the reference as Markdown, with examples from *sample*, a configuration file with commented variants."""
+    schema = json_schema()
+    examples = _find_examples(sample)
+    parts = []
+    for section in _sections(_Section((), schema), schema):
+        if section.path:
+            parts.append(f"## {section.title}\n")
+            parts.append(f"{section.schema['description']}{_restart(section.path, ' ')}\n")
+        rows = [_row(section, key, schema, examples) for key in section.schema["properties"]]
+        parts.append("\n".join([_HEAD, *rows, ""]))
+    return "\n".join(parts)
+
+
+def key_paths() -> Iterator[str]:
+    """Yield the path of every key of the model, such as `issuers.*.fetch.timeout`."""
+    schema = json_schema()
+    for section in _sections(_Section((), schema), schema):
+        yield from (".".join((*section.path, key)) for key in section.schema["properties"])
+
+
+def _sections(section: _Section, schema: Schema) -> Iterator[_Section]:
+    """Yield *section* and all below it, in the order of the model."""
+    yield section
+    for key, node in section.schema["properties"].items():
+        path = (*section.path, key)
+        for steps, child in (((), node), (("*",), node.get("items")), (("*",), node.get("additionalProperties"))):
+            target = _resolve(child, schema) if isinstance(child, dict) else {}
+            if "properties" in target:
+                yield from _sections(_Section((*path, *steps), target), schema)
+
+
+def _row(section: _Section, key: str, schema: Schema, examples: Mapping[tuple[str, ...], object]) -> str:
+    node = section.schema["properties"][key]
+    target = _resolve(node, schema)
+    path = (*section.path, key)
+    what = node.get("description") or target["description"]
+    kind = _kind(path, node, schema)
+    if (bounds := BOUNDS.get(".".join(path))) is not None:
+        kind += f", {bounds[0]} to {bounds[1]}"
+    default = "**required**" if key in section.schema.get("required", ()) else _code(node.get("default"))
+    example = "" if "](#" in kind else f"`{key}: {_flow(_example(node, examples.get(path)))}`"
+    restart = "" if section.path and _restart(section.path) else _restart(path, " ")
+    return f"| {' | '.join(_cell(text) for text in (f'`{key}`', kind, default, what + restart, example))} |"
+
+
+def _example(node: Schema, shown: object) -> object:
+    """Choose what to show: the model's own example, what a switch is for, or what the sample has."""
+    if "examples" in node:
+        return node["examples"][0]
+    return not node["default"] if node.get("type") == "boolean" else shown
+
+
+def _kind(path: tuple[str, ...], node: Schema, schema: Schema) -> str:
+    """Say what stands at *path*, in words; sections are links."""
+    target = _resolve(node, schema)
+    if "properties" in target:
+        link = f"[mapping](#{_anchor(_Section(path, target).title)})"
+        return f"text, or {link}" if "string" in target["type"] else link
+    if "enum" in target:
+        return " · ".join(f"`{word}`" for word in target["enum"])
+    if "items" in target:
+        return f"list of {_kind((*path, '*'), target['items'], schema)}"
+    if target.get("type") == "object":
+        below = target.get("additionalProperties")
+        return f"mapping of names to {_kind((*path, '*'), below, schema)}" if isinstance(below, dict) else "mapping"
+    if isinstance(target["type"], list):
+        return ", ".join(_TYPES[name] for name in target["type"])
+    if "const" in target:
+        return f"`{target['const']}`"
+    if "pattern" in target:
+        return "duration" if "ms" in target["pattern"] else "size"
+    within = f", {target['minimum']} to {target['maximum']}" if "minimum" in target else ""
+    return _TYPES[target["type"]] + within
+
+
+def _resolve(node: Schema, schema: Schema) -> Schema:
+    if "$ref" not in node:
+        return node
+    definition: Schema = schema["definitions"][node["$ref"].rpartition("/")[2]]
+    return definition
+
+
+def _restart(path: tuple[str, ...], before: str = "") -> str:
+    """Say so where a change waits for the next start: FIXED names the key, or what it stands below."""
+    above = {".".join(path[:length]) for length in range(1, len(path) + 1)}
+    return before + _NEXT_START if above & set(FIXED) else ""
+
+
+def _find_examples(sample: str) -> dict[tuple[str, ...], object]:
+    """Find a value for each key: the first that *sample* or one of its variants has, other than nothing or False."""
+    found: dict[tuple[str, ...], object] = {}
+    for text in (sample, *_variants(sample)):
+        try:
+            data = parse_document(text, file="sample").data
+        except ConfigError:
+            continue  # a comment that is prose
+        for path, value in _walk(data, ()):
+            if not found.get(path):
+                found[path] = value
+    return found
+
+
+def _variants(sample: str) -> Iterator[str]:
+    """Yield *sample* with each of its commented lines and blocks put in place, one at a time."""
+    for line in _COMMENTED_LINE.finditer(sample):
+        yield sample[: line.start()] + line["indent"] + line["entry"] + sample[line.end() :]
+    for block in _COMMENTED_BLOCK.finditer(sample):
+        text = re.sub("^# ?", "", block[0], flags=re.MULTILINE)
+        yield sample[: block.start()] + text + sample[block.end() :]
+
+
+def _walk(data: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
+    """Yield the path of all that stands in *data*; a name that its author chose, and a place in a list, is a `*`."""
+    if isinstance(data, dict):
+        children = [("*" if path in _NAMED else key, child) for key, child in data.items()]
+    else:
+        children = [("*", child) for child in data] if isinstance(data, list) else []
+    for step, child in children:
+        yield (*path, step), child
+        yield from _walk(child, (*path, step))
+
+
+def _name(path: tuple[str, ...], place: int) -> str:
+    if path[place] != "*":
+        return path[place]
+    return "NAME" if path[:place] in _NAMED else "[]"
+
+
+def _anchor(title: str) -> str:
+    """The anchor that Markdown gives to a title."""
+    return re.sub(r"[^a-z0-9_-]", "", title.lower())
+
+
+def _code(value: object) -> str:
+    return "" if value in (None, "") else f"`{_flow(value)}`"
+
+
+def _flow(value: object) -> str:
+    """Write a value on one line, as it may stand in the file."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_flow(key)}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if not isinstance(value, str):
+        return json.dumps(value)
+    return yaml.safe_dump(value, width=1000, default_flow_style=True).removesuffix("...\n").strip()
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,136 @@
+"""Proves authz/config/REFERENCE.md: every key of the model, and nothing that the sidecar does not do."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from typing import Final
+
+import pytest
+
+from authz.config.checks.bounds import BOUNDS
+from authz.config.load import parse
+from authz.config.model import FIXED, Config
+from authz.config.reference import key_paths, write_reference
+from authz.config.walk import find
+from tests.fakes.idp import FakeIdp
+from tests.fakes.waiting import wait_until
+from tests.integration.sidecars import issuer, running
+from tests.tools import ROOT
+from tests.unit.config.sample import SAMPLE
+from tests.unit.envoy.serving import short_folder
+
+PAGE: Final = (ROOT / "authz/config/REFERENCE.md").read_text(encoding="utf-8")
+ROWS: Final = re.findall(r"^## (\S+)$|^\| `(\w+)` \| (.+) \| (.*) \| (.+) \| (.*) \|$", PAGE, re.MULTILINE)
+
+
+def rows() -> dict[str, tuple[str, ...]]:
+    """The cells of each key, by its path."""
+    found, section = {}, ""
+    for title, key, *cells in ROWS:
+        section = re.sub(r"\bNAME\b", "*", title.replace("[]", ".*")) if title else section
+        if key:
+            found[f"{section}.{key}".lstrip(".")] = tuple(cells)
+    return found
+
+
+def test_generated_parts_are_of_today() -> None:
+    """deploy/generate.py has nothing to write."""
+    argv = [sys.executable, str(ROOT / "deploy/generate.py"), "--check"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_key_has_its_row() -> None:
+    """The rows are the keys of the model, each with a type and a sentence."""
+    assert sorted(rows()) == sorted(key_paths())
+    for path, (kind, _, what, _) in rows().items():
+        assert kind, path
+        assert re.fullmatch(r"\S.*\.", what), path
+
+
+def test_every_bound_is_shown() -> None:
+    """What checks/bounds.py says stands in the row."""
+    for path, (least, most) in BOUNDS.items():
+        assert f"{least} to {most}" in rows()[path][0]
+
+
+def test_every_example_is_taken() -> None:
+    """An example is valid where it stands: each is put into a file that has all that it needs beside it."""
+    shown = 0
+    for path, (_, _, _, example) in rows().items():
+        if not example:
+            continue
+        shown += 1
+        section = path.rpartition(".")[0]
+        if section in _AROUND:
+            parse(_AROUND[section].replace("HERE", example.strip("`").replace("\\|", "|")), file=path)
+    assert shown > 80
+
+
+_ISSUER: Final = "{issuer: https://login.example.com/, audiences: [a], %s}"
+_RULES: Final = "rules: [{match: {paths: [/a]}}]"
+_MINIMAL: Final = f"version: 1\nissuers: {{corporate: {_ISSUER % 'leeway: 1s'}}}\n{_RULES}\n"
+_WITH_RULE: Final = f"version: 1\nissuers: {{corporate: {_ISSUER % 'leeway: 1s'}}}\nrules: [%s]\n"
+_AROUND: Final = {  # keys that cannot stand alone, or that stand here already, are proved by the sample
+    "issuers.*.fetch": f"version: 1\nissuers: {{c: {_ISSUER % 'fetch: {HERE}'}}}\n{_RULES}\n",
+    "issuers.*.jwks": f"version: 1\nissuers: {{c: {_ISSUER % 'jwks: {HERE}'}}}\n{_RULES}\n",
+    "issuers.*.insecure": f"version: 1\nissuers: {{c: {_ISSUER % 'insecure: {HERE}'}}}\n{_RULES}\n",
+    "token": _MINIMAL + "token: {HERE}\n",
+    "responses": _MINIMAL + "responses: {HERE}\n",
+    "telemetry": _MINIMAL + "telemetry: {HERE}\n",
+    "telemetry.traces": _MINIMAL + "telemetry: {traces: {HERE}}\n",
+    "insecure": _MINIMAL + "insecure: {HERE}\n",
+    "server": _MINIMAL + "server: {HERE}\n",
+    "admin": _MINIMAL + "admin: {HERE}\n",
+    "rules.*.match": _WITH_RULE % "{match: {HERE}}",
+    "rules.*.require": _WITH_RULE % "{match: {paths: ['/a/{id}']}, require: {HERE}}",
+}
+
+
+def test_generator_shows_what_is_in_the_sample() -> None:
+    """Another sample gives other examples: they are read from it, comments included."""
+    sample = SAMPLE.read_text(encoding="utf-8")
+    assert "`max_lifetime: 24h`" in write_reference(sample)
+    assert "`max_lifetime: 7h`" in write_reference(sample.replace("max_lifetime: 24h", "max_lifetime: 7h"))
+
+
+CHANGES: Final = {
+    "server.drain": ("drain: 4s", "drain: 3s"),
+    "admin": ("listen: 127.0.0.1:", "listen: localhost:"),
+    "telemetry.traces.exporter": ("telemetry:\n", "telemetry:\n  traces: {exporter: console}\n"),
+    "issuers.*.required": ("required: true", "required: false"),
+    "rules": ("allow: public", "allow: nobody"),
+    "telemetry.decisions": ("decisions: all", "decisions: none"),
+}
+
+
+def test_fixed_keys_are_keys() -> None:
+    """Each name in FIXED is a key of the model, and each change below is of a key on one side or the other."""
+    config = parse(_MINIMAL, file="authz.yaml")
+    assert all(list(find(config, name)) for name in FIXED)
+    assert {name.partition(".")[0] for name in FIXED} <= Config.model_fields.keys()
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_what_waits_for_the_next_start(path: str) -> None:
+    """A running sidecar that takes up a change of a marked key says that it waits; of another key it does not."""
+    marked = any(path == name or path.startswith(f"{name}.") for name in FIXED)
+    with FakeIdp() as idp, short_folder() as folder, running(folder, issuer("a", idp)) as sidecar:
+        sidecar.await_ready()
+        file = sidecar.sidecar.config_file
+        before = file.read_text()
+        file.write_text(before.replace(*CHANGES[path], 1))
+        assert file.read_text() != before
+        sidecar.send_signal(signal.SIGHUP)
+        wait_until(lambda: "configuration reloaded" in sidecar.process.log.read_text())
+        if marked:
+            wait_until(lambda: "take effect at the next start" in sidecar.process.log.read_text())
+        else:
+            sidecar.send_signal(signal.SIGHUP)
+            wait_until(lambda: sidecar.process.log.read_text().count("configuration reloaded") > 1)
+            assert "take effect at the next start" not in sidecar.process.log.read_text()

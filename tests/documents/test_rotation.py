@@ -1,0 +1,45 @@
+"""Proves the rehearsal of a rotation in authz/feeds/README.md: its commands, against the demo that they are for."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from authz.demo.scene import play
+from tests.documents.pages import blocks
+from tests.documents.reader import run
+from tests.documents.test_commands import ROTATION
+from tests.tools import ROOT
+from tests.unit.envoy.serving import short_folder
+
+PAGE: Final = ROOT / "authz/feeds/README.md"
+
+
+def place(text: str, **addresses: str) -> str:
+    """Write the addresses that the demo printed where the page has examples."""
+    for name, address in addresses.items():
+        text, found = re.subn(rf"^{name}=\S+", f"{name}={address}", text, flags=re.MULTILINE)
+        assert found == 1
+    return text
+
+
+@pytest.mark.needs("bash", "curl")
+def test_rehearsal(tmp_path: Path) -> None:
+    """Every request has the status that its comment promises, and the keys come and go as it says."""
+    (block,) = (block for block in blocks("sh", page=PAGE) if block.text.startswith(ROTATION))
+    with short_folder() as folder, play(folder, rotate_every=None, pause=time.sleep) as scene:
+        issuer, admin = scene.provider.issuer, scene.sidecar.admin_url
+        script = place(block.text, admin=admin, issuer=issuer, envoy=scene.envoy.url)
+        script = script.replace("authz keys --admin", "authz keys --json --admin")
+        said = run(script, tmp_path)
+    promised = re.findall(r"^curl -si .*# (\d{3})\b", block.text, re.MULTILINE)
+    assert re.findall(r"^HTTP/1\.1 (\d{3})", said, re.MULTILINE) == promised == ["200", "200", "200", "200", "401"]
+    first, both, last = (set(re.findall(r'"kid": "([^"]+)"', keys)) for keys in said.split('{\n  "issuers"')[1:])
+    assert (len(first), len(both), len(last)) == (1, 2, 2)
+    assert first < both
+    assert not first & last
+    assert "key_not_found" in said
