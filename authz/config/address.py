@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -68,6 +69,20 @@ def parse_tcp_address(text: str) -> TcpAddress:
     if address is None and not is_host_name(host):
         raise ValueError("the host must be a name or an IP address")
     return TcpAddress(bare, port)
+
+
+def worker_addresses(listen: str, workers: int) -> tuple[str, ...]:
+    """Name the address of each worker: authz-0.sock, authz-1.sock ... or ports N, N+1 ...; of one, *listen* itself.
+
+    *listen* is an address that `parse_address` takes; port 0 is any free one, for each.
+    """
+    if workers == 1:
+        return (listen,)
+    if listen.startswith("unix:"):
+        path = PurePosixPath(listen.removeprefix("unix:"))
+        return tuple(f"unix:{path.with_name(f'{path.stem}-{number}{path.suffix}')}" for number in range(workers))
+    host, _, port = listen.rpartition(":")
+    return tuple(f"{host}:{int(port) + number if int(port) else 0}" for number in range(workers))
 
 
 def is_host_name(text: str) -> bool:

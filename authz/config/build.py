@@ -49,13 +49,18 @@ def build_snapshot(config: model.Config, *, verify: Callable[[str, Key, Unverifi
     )
 
 
-def inline_keys(issuer: IssuerSection) -> KeySet | None:
-    """Return the keys that are written in the file, without the blocked ones; None where they come from elsewhere."""
+def read_inline_keys(issuer: IssuerSection) -> KeySet | None:
+    """Return the keys that are written in the file; None where they come from elsewhere. Raises ValueError."""
     if issuer.jwks is None:
         return None
     document = json.dumps({"keys": [dict(key) for key in issuer.jwks.keys]})
-    keys = KeySet.from_json(document, max_keys=issuer.fetch.max_keys, max_bytes=issuer.fetch.max_bytes)
-    return keys.block(issuer.blocked_keys)
+    return KeySet.from_json(document, max_keys=issuer.fetch.max_keys, max_bytes=issuer.fetch.max_bytes)
+
+
+def inline_keys(issuer: IssuerSection) -> KeySet | None:
+    """Return the keys that are written in the file, without the blocked ones. Raises ValueError."""
+    keys = read_inline_keys(issuer)
+    return keys.block(issuer.blocked_keys) if keys is not None else None
 
 
 def build_resource(config: model.Config) -> ProtectedResource | None:

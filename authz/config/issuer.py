@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Annotated, Final
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from authz.config.section import Duration, Items, Section, Size
+
+# RFC 8037 appendix A.2, with a key id.
+_EXAMPLE_KEY: Final = {
+    "kty": "OKP",
+    "crv": "Ed25519",
+    "kid": "2026-01",
+    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+}
 
 
 class Fetch(Section):
@@ -31,9 +40,9 @@ class Fetch(Section):
     """Largest answer that is read."""
     max_keys: int = 64
     """Largest number of keys in one key set."""
-    allowed_hosts: Items[str] = ()
-    """Hosts that a discovery document may name in its jwks_uri, besides the hosts written in this file."""
-    allowed_networks: Items[str] = ()
+    allowed_hosts: Annotated[Items[str], Field(examples=[["keys.example.com"]])] = ()
+    """Hosts, or host:port for one port only, that discovery may name in jwks_uri beside those written in this file."""
+    allowed_networks: Annotated[Items[str], Field(examples=[["10.20.0.0/16"]])] = ()
     """Private networks (CIDR) in which hosts learned from discovery may have their addresses."""
     proxy: str | None = None
     """URL of the HTTP proxy that fetches go through."""
@@ -49,7 +58,7 @@ class InlineKeys(Section):
     # RFC 7517 section 5: members of a key set that are not understood are ignored.
     model_config = ConfigDict(extra="ignore")
 
-    keys: Items[Mapping[str, object]]
+    keys: Annotated[Items[Mapping[str, object]], Field(examples=[[_EXAMPLE_KEY]])]
     """The keys."""
 
 
@@ -103,9 +112,9 @@ class Issuer(Section):
     """Tolerance for clocks that differ, for exp, nbf and iat."""
     max_lifetime: Duration | None = None
     """Longest time from iat to exp; when set, iat is required."""
-    claims: Mapping[str, str] = {}
+    claims: Annotated[Mapping[str, str], Field(examples=[{"roles": "realm_access.roles"}])] = {}
     """Names that rules and headers may use in place of this issuer's own claim paths."""
-    blocked_keys: Items[str] = ()
+    blocked_keys: Annotated[Items[str], Field(examples=[["2026-01-leaked"]])] = ()
     """Key ids or RFC 7638 thumbprints that are refused, whatever the issuer publishes."""
     required: bool = True
     """Readiness waits for this issuer's first keys."""

@@ -1,14 +1,13 @@
 """From the file to the validated configuration, or to everything that is wrong with it.
 
 Steps: 1 read the YAML · 2 refuse keys without a value · 3 fit the data to the model · 4 check what needs more than one
-key · 5 refuse what is not supported yet. Steps 4 and 5 run also after step 3 failed, on the parts that are sound.
+key. Step 4 runs also after step 3 failed, on the parts that are sound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,7 +17,6 @@ from authz.config.document import MAX_DOCUMENT_BYTES, Document, parse_document
 from authz.config.mend import Mended, mend
 from authz.config.model import Config
 from authz.config.problems import ConfigError, KeyPath, Problem
-from authz.config.support import check_support
 from authz.config.translate import translate
 
 
@@ -71,7 +69,7 @@ def _check_sound_parts(mended: Mended, document: Document, unread: frozenset[Key
     opaque = unread | mended.replaced
     if ("issuers",) in mended.replaced:
         opaque |= {("rules",)}  # which refer to them
-    for problem in chain(check(mended.config), check_support(mended.config)):
+    for problem in check(mended.config):
         if not _lies_in(problem.path, opaque):
             yield replace(problem, line=document.line_of(mended.written(problem.path)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -16,6 +16,9 @@ from authz.config.rules import Rule
 from authz.config.section import Duration, Items, Section, Size, Word
 from authz.core.identity import Format, UnsafeValues
 from authz.core.snapshot import BodyFormat, Unavailable
+
+FIXED: Final = ("server", "admin", "telemetry.traces.exporter")
+"""What a running sidecar keeps until its next start; it takes up a change of all else as it runs."""
 
 
 class Exporter(StrEnum):
@@ -67,11 +70,11 @@ class Server(Section):
     listen: str = "unix:/run/authz/authz.sock"
     """Address: unix:/path, or host:port."""
     socket_mode: str = "0660"
-    """Permissions of the Unix socket, in octal, as text."""
+    """Permissions of the Unix socket, in octal, as text; its user and group are those of the process."""
     tls: Tls | None = None
     """TLS for a TCP listener."""
     workers: int = 1
-    """Processes, each with a socket (authz-0.sock, authz-1.sock ...) or port (N, N+1 ...) of its own."""
+    """Processes, each with its own socket (authz-0.sock, authz-1.sock ...) or port (N, N+1 ...) and key fetches."""
     threads: int = 4
     """Threads that judge requests, in each process."""
     max_concurrent: int = 256

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import PlainValidator, WithJsonSchema
+from pydantic import Field, PlainValidator, WithJsonSchema
 
 from authz.config.section import Duration, Items, Section, Word
 from authz.core.policy import Allow
@@ -52,7 +52,7 @@ class Require(Section):
     """Audiences of which the token must name one."""
     scopes: Items[str] | None = None
     """Scopes of which the token must have all."""
-    any_scope: Items[str] | None = None
+    any_scope: Annotated[Items[str] | None, Field(examples=[["orders:read", "orders:write"]])] = None
     """Scopes of which the token must have one."""
     claims: Mapping[str, Items[ClaimValue]] | None = None
     """Claim paths, or names from the issuer's claims; each must have one of the values, of the same type."""

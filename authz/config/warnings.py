@@ -7,6 +7,7 @@ from typing import Final
 
 from authz.config.analysis import analyse
 from authz.config.build import build_resource, inline_keys
+from authz.config.idle import explain_idle
 from authz.config.model import Config
 from authz.config.problems import Problem, quote
 from authz.config.quantity import format_duration
@@ -27,6 +28,11 @@ _RISKS: Final = {
     "rules.*.shadow": "the rule only reports: what it would deny passes",
     "responses.expose_reason": "clients learn why they were denied, which helps an attacker too",
 }
+# Envoy counts after it took our headers over, its own eight or so included (`max_headers_count`, by default 100); names
+# to remove do not count. A browser behind two proxies sends some forty.
+_ENVOYS_HEADERS: Final = 100
+_ENVOYS_OWN_HEADERS: Final = 8
+MAX_QUIET_HEADERS: Final = 40
 _FAILS_OPEN: Final = (
     "while keys are unavailable, an Envoy with failure_mode_allow passes requests on as they came, "
     "identity headers that a client sent included"
@@ -39,6 +45,8 @@ def warnings(config: Config) -> list[Problem]:
         *_risks(config),
         *_fails_open(config),
         *_unusable_keys(config),
+        *_blocks_nothing(config),
+        *_crowded_headers(config),
         *_stale_before_refresh(config),
         *_shadowed_by_metadata(config),
         *analyse(config),
@@ -55,9 +63,36 @@ def _risks(config: Config) -> Iterator[Problem]:
 def _unusable_keys(config: Config) -> Iterator[Problem]:
     for name, issuer in config.issuers.items():
         keys = inline_keys(issuer)
-        for kid, why in keys.rejected if keys else ():
+        if keys is None:
+            continue
+        path, algorithms = ("issuers", name, "jwks"), frozenset(issuer.algorithms)
+        idle = [(key.kid, why) for key in keys.keys if (why := explain_idle(key, algorithms)) is not None]
+        for kid, why in (*keys.rejected, *idle):
             message = f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
-            yield Problem(path=("issuers", name, "jwks"), message=message)
+            yield Problem(path=path, message=message)
+        if not keys.keys and not keys.rejected:
+            yield Problem(path=path, message="holds no key: every token of this issuer is refused")
+
+
+def _blocks_nothing(config: Config) -> Iterator[Problem]:
+    """A name may be blocked ahead of its key; it may also be misspelt."""
+    for name, issuer in config.issuers.items():
+        keys = inline_keys(issuer)
+        for blocked in keys.unmatched if keys is not None else ():
+            path = ("issuers", name, "blocked_keys", issuer.blocked_keys.index(blocked))
+            yield Problem(path=path, message=f"{quote(blocked)} is no kid or thumbprint of a key in jwks")
+
+
+def _crowded_headers(config: Config) -> Iterator[Problem]:
+    """What Envoy cannot hold with our headers it answers with 500, whoever sent it."""
+    count = len(config.identity.headers)
+    if count > MAX_QUIET_HEADERS:
+        left = _ENVOYS_HEADERS - _ENVOYS_OWN_HEADERS - count
+        message = (
+            f"beside {count} of ours a client has room for {left} headers, by Envoy's default of {_ENVOYS_HEADERS}"
+        )
+        hint = "beyond them Envoy answers 500; raise common_http_protocol_options.max_headers_count there"
+        yield Problem(path=("identity", "headers"), message=message, hint=hint)
 
 
 def _fails_open(config: Config) -> Iterator[Problem]:

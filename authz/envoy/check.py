@@ -83,10 +83,8 @@ class Checker:
                 return self._answer(deny(rejected, Findings()), None, snapshot.responses, received, metadata)
             now = self._now()
             decision = authorize(request, snapshot, now)
-            if decision.reason is Reason.KEY_NOT_FOUND and decision.findings.issuer is not None:
-                decision, snapshot = self._look_again(
-                    decision, decision.findings.issuer, request, snapshot, now, deadline
-                )
+            if decision.reason is Reason.KEY_NOT_FOUND:
+                decision, snapshot = self._look_again(decision, request, snapshot, now, deadline)
             return self._answer(decision, request, snapshot.responses, received, metadata)
         except BaseException as error:  # noqa: BLE001 - whatever escapes here may become an allow in Envoy
             return self._fail(error, request, received, metadata)
@@ -102,17 +100,24 @@ class Checker:
             return self._fail(error, request, received, metadata)
 
     def _look_again(
-        self, decision: Decision, issuer: str, request: Request, snapshot: Snapshot, now: float, deadline: float | None
+        self, decision: Decision, request: Request, snapshot: Snapshot, now: float, deadline: float | None
     ) -> tuple[Decision, Snapshot]:
-        """Wait for a refresh that could bring the missing key, and decide by what it brought."""
-        flight = self._feeds.find_unknown_key(issuer)
-        if flight is None:
+        """Decide by a newer snapshot, where there is one; else wait for a refresh that could bring the missing key."""
+        decision, snapshot = self._decide_anew(decision, request, snapshot, now)
+        issuer = decision.findings.issuer
+        if decision.reason is not Reason.KEY_NOT_FOUND or issuer is None:
             return decision, snapshot
-        ended = self._wait(flight, self._feeds.max_wait(issuer), deadline)
-        if ended:
-            fresh = self._snapshot()
-            return authorize(request, fresh, now), fresh
-        return (await_keys(decision) if isinstance(decision, Deny) else decision), snapshot
+        flight = self._feeds.find_unknown_key(issuer)
+        if flight is not None and not self._wait(flight, self._feeds.max_wait(issuer), deadline):
+            return (await_keys(decision) if isinstance(decision, Deny) else decision), snapshot
+        # Also without a flight: one may have ended after the look above.
+        return self._decide_anew(decision, request, snapshot, now)
+
+    def _decide_anew(
+        self, decision: Decision, request: Request, snapshot: Snapshot, now: float
+    ) -> tuple[Decision, Snapshot]:
+        fresh = self._snapshot()
+        return (decision, snapshot) if fresh is snapshot else (authorize(request, fresh, now), fresh)
 
     def _wait(self, flight: Flight, max_wait: float, deadline: float | None) -> bool:
         if deadline is not None:

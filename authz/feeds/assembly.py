@@ -48,12 +48,19 @@ def make_feed(
     )
 
 
+def make_reader(section: IssuerSection) -> Reader:
+    """Return the reader of the key sets of one issuer."""
+    return Reader(
+        max_bytes=section.fetch.max_bytes,
+        max_keys=section.fetch.max_keys,
+        local=section.jwks_file is not None,
+        blocked=tuple(section.blocked_keys),
+    )
+
+
 def _make_source(section: IssuerSection, runtime: Runtime, resolve: Resolve) -> KeySource:
     fetch = section.fetch
-    local = section.jwks_file is not None
-    reader = Reader(
-        max_bytes=fetch.max_bytes, max_keys=fetch.max_keys, local=local, blocked=tuple(section.blocked_keys)
-    )
+    reader = make_reader(section)
     if section.jwks_file is not None:
         return FileSource(Path(section.jwks_file), reader)
     fetcher = Fetcher(

@@ -103,7 +103,7 @@ class KeyCache:
             data = file.read(self._max_bytes + 1)
         if len(data) > self._max_bytes:
             raise ValueError("is too large")
-        content = parse_object(data)
+        content = parse_object(data, max_containers=self._max_bytes)  # the document in it is bounded when it is read
         if content.get("format") != _FORMAT or content.get("binding") != self._binding():
             raise ValueError("is of another configuration: issuer, URLs, hosts, networks, CA or insecure flags")
         document, fetched_at = content.get("document"), content.get("fetched_at")

@@ -23,7 +23,7 @@ from typing import Final
 from urllib.parse import SplitResult
 
 from authz.feeds.failure import RefreshError
-from authz.feeds.trust import Trust, read_origin
+from authz.feeds.trust import Trust, read_origin, write_authority
 from authz.telemetry.keys import Refresh
 
 MAX_PROXY_ANSWER_BYTES: Final = 16_384
@@ -89,8 +89,9 @@ class TlsTrust:
             stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             if self._made is None or self._made[0] != stamp:
                 self._made = (stamp, _make_context(self._ca_file))
-        except OSError as error:  # also ssl.SSLError, for a file that holds no certificate
-            raise RefreshError(Refresh.MISCONFIGURED, f"fetch.ca_file {self._ca_file}: {error.strerror}") from None
+        except OSError as error:
+            why = "holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+            raise RefreshError(Refresh.MISCONFIGURED, f"fetch.ca_file {self._ca_file}: {why}") from None
         return self._made[1]
 
 
@@ -176,7 +177,7 @@ class Dialer:
 
 def _open_tunnel(connection: socket.socket, host: str, port: int) -> None:
     """Ask a proxy to connect us to *host* (RFC 9110 section 9.3.6). Raises OSError."""
-    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    authority = write_authority(host, port)
     connection.sendall(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode("ascii"))
     answer = b""
     # The server beyond speaks only when spoken to: no byte of it can come with the proxy's answer.

@@ -48,6 +48,8 @@ class History:
                 log.info("key %s at %s: kid %s (%s, %s)", word, self._name, kid, key.kty, thumbprint)
         if before is None or before.set_aside != keys.set_aside:
             self._tell_set_aside(keys)
+        for blocked in keys.unmatched:
+            log.info("blocked key %s of %s is no kid or thumbprint that it publishes", printable(blocked), self._name)
         self._watch_for_flaps(frozenset(new))
 
     def _tell_set_aside(self, keys: KeySet) -> None:

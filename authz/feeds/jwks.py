@@ -29,7 +29,6 @@ from authz.telemetry.keys import IssuerKeyMetrics, Refresh
 log = logging.getLogger(__name__)
 
 _FIRST_RETRY: Final = 1.0  # seconds; doubled after each further failure
-_JUST_NOW: Final = 1.0  # seconds; longer than a request takes from its snapshot to its question for an unknown key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +136,6 @@ class KeyFeed:
         self._lock: Final = Lock()
         self._retired = False
         self._flight: Flight | None = None
-        self._landed: Flight | None = None
-        self._landed_at = 0.0
         self._keys: KeySet | None = None  # the last good ones, also when they are too old to serve
         self._document = b""
         self._good_since: float | None = None  # when they were last fetched or confirmed
@@ -215,7 +212,7 @@ class KeyFeed:
     def find_unknown_key(self) -> Flight | None:
         """Ask for a refresh that could bring an unknown key; None where none is under way and the budget allows none.
 
-        A flight that ended just now is returned too: it may have brought the key since the caller looked.
+        One may have ended since the caller looked: whoever gets None looks at the snapshot once more.
         """
         now = self._runtime.monotonic()
         self._metrics.count_unknown_kid()
@@ -224,7 +221,7 @@ class KeyFeed:
             if self._flight is not None:
                 return self._flight
             if self._retired or not self._may_ask(now):
-                return self._landed if now - self._landed_at < _JUST_NOW else None
+                return None
             self._asked_at = now
             flight = self._take_off(now)
         self._launch(flight, searching=True)
@@ -281,13 +278,12 @@ class KeyFeed:
             log.exception("refresh of %s broke", self.name)
             self._fail(RefreshError(Refresh.INTERNAL_ERROR, "the refresh itself broke; see the log"))
         finally:
-            self._land(flight)
+            self._land(flight)  # after the new keys are in the snapshot
         self._runtime.tell(self.name, result, self._runtime.monotonic() - began)
 
     def _land(self, flight: Flight) -> None:
         with self._lock:
             self._flight = None
-            self._landed, self._landed_at = flight, self._runtime.monotonic()
         flight.end()
 
     def _succeed(self, loaded: Loaded, began: float, began_wall: float) -> None:
@@ -336,7 +332,9 @@ class KeyFeed:
             self._last_failure = Failure(self._runtime.now(), error.result, str(error))
             kept = self._good_until is not None
         self._metrics.count_refresh(error.result)
-        log.warning(
+        log.log(
+            # A file of ours that cannot be read: nobody but the operator can mend it.
+            logging.ERROR if error.result is Refresh.MISCONFIGURED else logging.WARNING,
             "refresh of %s failed (%s), next in %.1f s, %s: %s",
             self.name,
             error.result.value,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from authz.config.idle import explain_idle
 from authz.core.keys import Key
 from authz.core.snapshot import Snapshot
 from authz.feeds.history import show_thumbprint
@@ -28,12 +29,14 @@ def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: Usage
                 "keys": [
                     {
                         **_describe_key(key),
+                        "not_serving": explain_idle(key, issuer.algorithms),
                         "first_seen": _instant(feed.history.first_seen(key) if feed is not None else None),
                         "last_used": _instant(usage.last_used(issuer.name, key)),
                     }
                     for key in (keys.keys if keys is not None else ())
                 ],
                 "rejected": [{"kid": kid, "why": why} for kid, why in (keys.rejected if keys is not None else ())],
+                "blocked_unmatched": list(keys.unmatched if keys is not None else ()),
             }
         )
     return {"issuers": described}

@@ -3,7 +3,8 @@
 Rules of this file:
 1. https only, unless the operator allowed http for this issuer.
 2. Hosts written in the configuration may have private addresses. A host that only a document names must be listed, and
-   its addresses be public or within the listed networks.
+   its addresses be public or within the listed networks. So must another port of a written host: other services of one
+   machine are none of the issuer's.
 3. Link-local addresses, where clouds keep credentials, are never connected to.
 4. Addresses are judged after resolution, and the judged address is the one that is connected to.
 5. Credentials go to the origins of the issuer's own configured URLs, and nowhere else.
@@ -32,7 +33,10 @@ class Untrusted(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """What one issuer's feed may connect to. *written* are the origins of the issuer's own configured URLs."""
+    """What one issuer's feed may connect to. *written* are the origins of the issuer's own configured URLs.
+
+    *listed* are hosts in lower case, with a port or, for any port, without.
+    """
 
     written: frozenset[Origin]
     listed: frozenset[str] = frozenset()
@@ -54,10 +58,14 @@ class Trust:
             raise Untrusted(f"{shown} is too long, or has characters that no URL has")
         if not host or "@" in parts.netloc or parts.fragment:
             raise Untrusted(f"{shown} has no host, or has user information or a fragment")
-        if not self._is_written(host) and host not in self.listed:
+        _, _, port = read_origin(parts)
+        authority = write_authority(host, port)
+        if self.listed.isdisjoint((host, authority)) and not any((host, port) == origin[1:] for origin in self.written):
+            usual = port == _PORTS[parts.scheme] and not self._is_written(host)
+            what, entry = ("host", host) if usual else ("host and port", f'"{authority}"')
             raise Untrusted(
-                f"host {printable(host)} is not allowed; "
-                f"if it is the issuer's, add it: fetch.allowed_hosts: [{printable(host)}]"
+                f"{what} {printable(entry)} is not allowed; "
+                f"if it is the issuer's, add it: fetch.allowed_hosts: [{printable(entry)}]"
             )
         return parts
 
@@ -81,6 +89,11 @@ class Trust:
 def read_origin(parts: SplitResult) -> Origin:
     """Return scheme, host and port of a URL (RFC 6454 section 4)."""
     return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+
+
+def write_authority(host: str, port: int) -> str:
+    """Write a host and its port (RFC 3986 section 3.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _unwrap(ip: Address) -> Address:

@@ -98,6 +98,10 @@ def tokens() -> Iterator[Line]:
         "JSON: long fractions": payload(b'{"a":[', b"1." + b"1" * 55 + b"e-300,", b"0]}"),
         "JSON: small numbers": payload(b'{"a":[', b"1,", b"0]}"),
         "JSON: small fractions": payload(b'{"a":[', b".1,".replace(b".", b"0."), b"0]}"),
+        "JSON: as many fractions as may be": payload(b'{"a":[' + b"0.1," * 2_000 + b'0],"b":"', b"\\u0041", b'"}'),
+        "JSON: members behind brackets": unsigned(
+            HEADER, b"AAA", b'{"a":[' + b"[]," * 33 + b"0]," + members(12_090)[1:]
+        ),
         "JSON: spaces": payload(b'{"a":', b" ", b"0}"),
         "JSON: not UTF-8 at the end": payload(b'{"a":"', b"a", b'\xff"}'),
         "JSON: Unicode": payload(b'{"a":"', "漢".encode(), b'"}'),

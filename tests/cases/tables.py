@@ -27,6 +27,7 @@ import yaml
 
 from authz.config.build import build_snapshot
 from authz.config.load import parse
+from authz.config.model import Config
 from authz.core.authorize import authorize
 from authz.core.decision import Allow, Decision, Deny, outcome
 from authz.core.keys import check_signature
@@ -48,15 +49,15 @@ class Case:
     snapshot: Snapshot
     row: Mapping[str, Any]
 
-    def decide(self) -> Decision:
-        """Judge the request of this row."""
+    def request(self) -> Request:
+        """Make the request of this row."""
         assert self.row.keys() <= _KNOWN, f"unknown: {self.row.keys() - _KNOWN}"
         method, _, path = self.row["ask"].partition(" ")
         headers = {str(name): str(value) for name, value in self.row.get("headers", {}).items()}
         if "token" in self.row:
             issuer, key = _SIGNERS[self.row.get("issuer", "a")]
             headers["authorization"] = f"Bearer {mint(key, **{'iss': issuer, **self.row['token']})}"
-        request = Request(
+        return Request(
             method=method,
             host=self.row.get("host", "api.test"),
             path=path,
@@ -65,7 +66,10 @@ class Case:
             context=self.row.get("context", {}),
             source_address=self.row.get("address", "192.0.2.1"),
         )
-        return authorize(request, self.snapshot, T)
+
+    def decide(self) -> Decision:
+        """Judge the request of this row."""
+        return authorize(self.request(), self.snapshot, T)
 
     def check(self) -> None:
         """Judge, and compare all that the row names."""
@@ -87,6 +91,11 @@ class Case:
 
 
 def snapshot_of(config: Mapping[str, Any]) -> Snapshot:
+    """Build *config* with the issuers of the world in it."""
+    return build_snapshot(config_of(config), verify=lambda _issuer, key, token: check_signature(key, token))
+
+
+def config_of(config: Mapping[str, Any]) -> Config:
     """Load *config* with the issuers of the world in it, as from a file."""
     issuers = {
         name: {
@@ -101,7 +110,7 @@ def snapshot_of(config: Mapping[str, Any]) -> Snapshot:
     own = written.pop("issuers", {})
     merged = {name: {**issuers.get(name, {}), **own.get(name, {})} for name in issuers | own.keys()}
     document = json.dumps({"version": 1, "issuers": merged, **written})
-    return build_snapshot(parse(document, file="table"), verify=lambda _issuer, key, token: check_signature(key, token))
+    return parse(document, file="table")
 
 
 def read_table(table: Mapping[str, Any]) -> Iterator[tuple[str, Case]]:

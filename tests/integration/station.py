@@ -97,9 +97,9 @@ class Station:
         feed = self.feeds[name]
         with feed._lock:
             feed._refresh_at = time.monotonic()
-            before = feed._landed
+            feed._tried_at = float("-inf")
         self.scheduler.replace(self.feeds.values())  # wakes the scheduler up
-        wait_until(lambda: feed._landed is not before)
+        wait_until(lambda: feed._tried_at > float("-inf") and not feed.state().refreshing)
 
     def refreshes(self, name: str, result: str) -> float:
         """How many refreshes of an issuer ended so."""

@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from authz.demo.loopback import json_response
+from authz.demo.signing import SigningKey
 from authz.feeds.report import describe_keys
 from tests.fakes.idp import DISCOVERY, JWKS, FakeIdp, fail, flood, html, redirect, say
 from tests.fakes.tls import server_context
@@ -108,6 +109,22 @@ def test_refusal_says_what_to_add() -> None:
             assert "fetch.allowed_hosts: [keys.test]" in failure.text
 
 
+def test_other_port_of_the_issuer_needs_its_line() -> None:
+    """A jwks_uri at another service of the issuer's own host is refused until its port is listed."""
+    with FakeIdp() as idp, FakeIdp() as neighbour:
+        authority = neighbour.url.removeprefix("http://")
+        idp.discovery["jwks_uri"] = f"{neighbour.url}{JWKS}"
+        token = neighbour.mint(iss=idp.issuer)
+        with Station(issuer(idp)).settle() as sidecar:
+            assert sidecar.ask(token) == "keys_unavailable"
+            failure = sidecar.feeds["a"].state().last_failure
+            assert failure is not None
+            assert f'fetch.allowed_hosts: ["{authority}"]' in failure.text
+            assert neighbour.seen == []
+        with Station(issuer(idp, fetch=f'allowed_hosts: ["{authority}"]')).settle() as sidecar:
+            assert sidecar.ask(token) == "authenticated"
+
+
 def test_removed_key_is_refused_where_its_signature_was_remembered() -> None:
     """E12: a token that was allowed twice, and so came from the memo, is refused after the next refresh."""
     with FakeIdp() as idp, Station(issuer(idp)).settle() as sidecar:
@@ -117,6 +134,17 @@ def test_removed_key_is_refused_where_its_signature_was_remembered() -> None:
         idp.withdraw(old)
         sidecar.refresh("a")
         assert sidecar.ask(token) == "key_not_found"
+
+
+def test_token_without_key_id_brings_its_new_key() -> None:
+    """With a key for encryption in the set, as Keycloak has: a new algorithm is picked up at the first token."""
+    with FakeIdp(algorithm="RS256") as idp:
+        idp.published.append({**SigningKey.create("RS256", kid="enc").public(), "use": "enc", "alg": "RSA-OAEP"})
+        with Station(issuer(idp, fetch="max_wait: 5s")).settle() as sidecar:
+            old = idp.mint(header={"alg": "RS256"})
+            idp.rotate("ES256")
+            assert sidecar.ask(idp.mint(header={"alg": "ES256"})) == "authenticated"
+            assert sidecar.ask(old) == "authenticated"
 
 
 def test_thousand_tokens_with_a_new_key_cost_one_fetch() -> None:

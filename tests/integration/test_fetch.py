@@ -7,6 +7,7 @@ import socket
 import threading
 import tracemalloc
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -190,9 +191,8 @@ def test_token_goes_to_the_written_origins_only(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("first\n")
     with FakeIdp() as idp, FakeIdp() as other:
-        fetcher = make_fetcher(
-            url_of(idp), http=True, bearer_token_file=token, listed=frozenset({"cdn.test"}), networks=["127.0.0.0/8"]
-        )
+        listed = frozenset({"cdn.test", urlsplit(url_of(other)).netloc})
+        fetcher = make_fetcher(url_of(idp), http=True, bearer_token_file=token, listed=listed, networks=["127.0.0.0/8"])
         fetcher.get(url_of(idp), {})
         token.write_text("second")
         fetcher.get(url_of(idp), {})

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from authz.config.address import check_url, is_host
-from authz.config.build import inline_keys
+from authz.config.address import check_url, is_host, parse_tcp_address
+from authz.config.build import read_inline_keys
 from authz.config.issuer import Issuer
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote, suggest
@@ -98,15 +98,26 @@ def _check_key_source(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     for source in sources[1:]:
         message = f"the keys come from {sources[0]} already"
         yield Problem(path=(*path, source), message=message, hint=f"keep one of {' and '.join(sources)}")
+    yield from _check_inline_keys(issuer, (*path, "jwks"))
+
+
+def _check_inline_keys(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    secret = 0
     for index, key in enumerate(issuer.jwks.keys if issuer.jwks else ()):
         # A key that is written here lies in a repository, a ConfigMap and a chart's values.
         if not _PRIVATE_MEMBERS.isdisjoint(key) or key.get("kty") == "oct":
+            secret += 1
             hint = "keep the public members only, or put a symmetric key into a jwks_file"
-            yield Problem(path=(*path, "jwks", "keys", index), message="holds private key material", hint=hint)
+            yield Problem(path=(*path, "keys", index), message="holds private key material", hint=hint)
     try:
-        inline_keys(issuer)
+        keys = read_inline_keys(issuer)
     except ValueError as error:
-        yield Problem(path=(*path, "jwks"), message=str(error))
+        yield Problem(path=path, message=str(error))
+        return
+    # An empty list says what it does; keys that are blocked were good ones, and may be again.
+    if keys is not None and not keys.keys and len(keys.set_aside) > secret:
+        whys = "; ".join(sorted({why for _, why in keys.rejected}))
+        yield Problem(path=path, message=f"holds no key that can be used: {whys}")
 
 
 def _check_urls(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
@@ -140,8 +151,8 @@ def _check_one_url(url: str, path: KeyPath, *, http: bool, query: bool = True) -
 def _check_fetch(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     fetch, path = issuer.fetch, (*path, "fetch")
     for index, host in enumerate(fetch.allowed_hosts):
-        if not is_host(host):
-            message = f"{quote(host)} is not a host name without scheme, port and path"
+        if not is_host(host) and not _is_host_and_port(host):
+            message = f"{quote(host)} is neither a host nor host:port, without scheme and path"
             yield Problem(path=(*path, "allowed_hosts", index), message=message)
     for index, text in enumerate(fetch.allowed_networks):
         place = (*path, "allowed_networks", index)
@@ -160,3 +171,10 @@ def _check_fetch(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
                 raise ValueError("must begin with http://; TLS to the issuer goes through it untouched")
         except ValueError as error:
             yield Problem(path=(*path, "proxy"), message=str(error))
+
+
+def _is_host_and_port(text: str) -> bool:
+    try:
+        return parse_tcp_address(text).port > 0
+    except ValueError:
+        return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from authz.config.address import Address, TcpAddress, UnixAddress, check_url, parse_address
+from authz.config.address import Address, TcpAddress, UnixAddress, check_url, parse_address, worker_addresses
 
 
 @pytest.mark.parametrize(
@@ -130,3 +130,21 @@ def test_http_and_query_where_allowed() -> None:
     check_url("http://login.example.com/", http=True)
     with pytest.raises(ValueError, match="query"):
         check_url("https://login.example.com/?a=1", query=False)
+
+
+@pytest.mark.parametrize(
+    ("listen", "workers", "addresses"),
+    [
+        ("unix:/run/authz/authz.sock", 1, ["unix:/run/authz/authz.sock"]),
+        ("unix:/run/authz/authz.sock", 2, ["unix:/run/authz/authz-0.sock", "unix:/run/authz/authz-1.sock"]),
+        ("unix:/run/a.b/authz", 2, ["unix:/run/a.b/authz-0", "unix:/run/a.b/authz-1"]),
+        ("unix:/a.b.sock", 2, ["unix:/a.b-0.sock", "unix:/a.b-1.sock"]),
+        ("127.0.0.1:9191", 3, ["127.0.0.1:9191", "127.0.0.1:9192", "127.0.0.1:9193"]),
+        ("[::1]:9191", 2, ["[::1]:9191", "[::1]:9192"]),
+        ("localhost:0", 2, ["localhost:0", "localhost:0"]),
+    ],
+)
+def test_addresses_of_workers(listen: str, workers: int, addresses: list[str]) -> None:
+    """One worker has the address that is written; of several each has one of its own, which can be listened on."""
+    assert list(worker_addresses(listen, workers)) == addresses
+    assert all(map(parse_address, addresses))

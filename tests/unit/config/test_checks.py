@@ -13,6 +13,8 @@ from authz.config.checks.tokens import check_resource
 from authz.config.model import Resource
 from tests.unit.config.sample import configure, problems, small
 
+ED25519 = "{kty: OKP, crv: Ed25519, kid: ours, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}"
+
 
 @pytest.mark.parametrize(
     "issuer",
@@ -24,6 +26,7 @@ from tests.unit.config.sample import configure, problems, small
         "algorithms: [RS256, HS256]\n    jwks_file: /etc/authz/jwks.json",
         "jwks: {keys: [{kty: OKP, crv: Ed25519, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}], note: ours}",
         "fetch: {allowed_hosts: [keys.example.com, 10.0.0.1], allowed_networks: [10.0.0.0/8, 'fd00::/8']}",
+        "fetch: {allowed_hosts: ['keys.example.com:8443', '[::1]:443', '::1']}",
         "fetch: {min_interval: 10m, interval: 10m, max_interval: 10m}",
         "claims: {roles: realm_access.roles, tenant: '[\"https://example.com/tenant\"]'}",
         "leeway: 0s",
@@ -40,6 +43,32 @@ def test_issuer_may_be_any_text(source: str) -> None:
     """Where the keys come from elsewhere, iss is compared and never fetched (RFC 7519 section 4.1.1)."""
     text = small(issuer=source).replace("https://login.example.com/", "accounts.example.com")
     assert problems(text) == []
+
+
+def test_inline_keys_that_can_never_serve() -> None:
+    """Keys of which none is usable are an error, with the reasons; an empty list, or all of them blocked, is none."""
+    junk = "{kty: new, kid: a}, {kty: RSA, n: AQAB, e: AQAB, kid: b}"
+    [problem] = problems(small(issuer=f"jwks: {{keys: [{junk}]}}"))
+    why = "RSA modulus of 17 bits, not 2048 to 8192; kty is unknown"
+    assert problem == f"6: issuers.corporate.jwks: holds no key that can be used: {why}"
+    assert problems(small(issuer=f"jwks: {{keys: [{junk}, {ED25519}]}}")) == []
+    assert problems(small(issuer=f"jwks: {{keys: [{ED25519}]}}\n    blocked_keys: [ours]")) == []
+    assert problems(small(issuer="jwks: {keys: []}")) == []
+
+
+def test_secrets_in_the_file_are_told_once() -> None:
+    """What is reported key by key is not said again of them all; what is wrong beside it is."""
+    secret = "{kty: oct, k: AQAB}"
+    [problem] = problems(small(issuer=f"jwks: {{keys: [{secret}]}}"))
+    assert problem.startswith("6: issuers.corporate.jwks.keys[0]: holds private key material")
+    assert len(problems(small(issuer=f"jwks: {{keys: [{secret}, {{kty: new}}]}}"))) == 2
+
+
+@pytest.mark.parametrize("host", ["keys.test:0", "keys.test:", "keys.test:x", "https://keys.test", "a b"])
+def test_hosts_that_cannot_be_allowed(host: str) -> None:
+    """A host has a port or none, and nothing else."""
+    [problem] = problems(small(issuer=f"fetch: {{allowed_hosts: ['{host}']}}"))
+    assert problem.endswith("is neither a host nor host:port, without scheme and path")
 
 
 @pytest.mark.parametrize("source", ["jwks: {keys: []}", "jwks_file: /keys.json"])

@@ -15,7 +15,6 @@ import pytest
 from authz.config.document import MAX_DOCUMENT_BYTES, Document, parse_document
 from authz.config.load import load, parse, validate
 from authz.config.problems import ConfigError, KeyPath, Problem
-from authz.config.support import UNSUPPORTED
 from authz.core.algorithms import ALGORITHMS
 from authz.core.identity import Format
 from authz.core.policy import Allow
@@ -72,18 +71,6 @@ def _put(match: re.Match[str], text: str) -> str:
     return TEXT[: match.start()] + text + TEXT[match.end() :]
 
 
-def not_supported(text: str) -> bool:
-    """Whether *text* is refused for nothing but what the table of unsupported features names."""
-    with pytest.raises(ConfigError) as refused:
-        parse(text, file="authz.yaml")
-    patterns = [
-        ".".join("*" if isinstance(step, int) or step == "corporate" else step for step in problem.path)
-        for problem in refused.value.problems
-    ]
-    messages = {problem.message for problem in refused.value.problems}
-    return messages == {"not supported yet"} and set(patterns) <= set(UNSUPPORTED)
-
-
 def test_sample_loads() -> None:
     """The sample loads as it stands, and its values are what it says."""
     config = load(SAMPLE)
@@ -111,9 +98,9 @@ def test_sample_says_the_defaults() -> None:
 
 @pytest.mark.parametrize("text", list(alternatives()))
 def test_alternatives(text: str) -> None:
-    """Each commented alternative loads in its place, or is understood and refused as not supported yet."""
+    """Each commented alternative loads in its place."""
     assert text != TEXT
-    assert problems(text) == [] or not_supported(text)
+    assert problems(text) == []
 
 
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))

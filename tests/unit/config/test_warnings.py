@@ -7,10 +7,11 @@ import pytest
 from authz.config.issuer import InsecureIssuer
 from authz.config.load import load, read
 from authz.config.model import Insecure
-from authz.config.warnings import warnings
+from authz.config.warnings import MAX_QUIET_HEADERS, warnings
 from tests.unit.config.sample import SAMPLE, configure
 
 VALUES = {"query_token": "access_token"}
+KEY = "{kty: OKP, crv: Ed25519, kid: ours, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}"
 
 
 def test_sample_has_no_warnings() -> None:
@@ -55,11 +56,48 @@ def test_errors_in_place_of_denials() -> None:
 
 def test_keys_that_are_not_used() -> None:
     """A key in the file that cannot be used is named, with the reason."""
-    [warning] = warnings(configure(issuer="jwks: {keys: [{kty: new, kid: key-1}]}"))
+    [warning] = warnings(configure(issuer=f"jwks: {{keys: [{KEY}, {{kty: new, kid: key-1}}]}}"))
     assert str(warning).startswith("issuers.corporate.jwks: the key 'key-1' is not used: ")
 
 
-@pytest.mark.parametrize(("source", "count"), [("", 1), ("jwks_file: /keys.json", 0), ("jwks: {keys: []}", 0)])
+def test_keys_that_no_token_can_mean() -> None:
+    """A good key in the file for which the issuer has no algorithm is named, with the reason."""
+    [warning] = warnings(configure(issuer=f"jwks: {{keys: [{KEY}]}}\n    algorithms: [RS256]"))
+    assert str(warning) == (
+        "issuers.corporate.jwks: the key 'ours' is not used: "
+        "none of the issuer's algorithms is for a key of type OKP Ed25519"
+    )
+
+
+def test_no_keys() -> None:
+    """An empty list in the file is told: it refuses everybody."""
+    [warning] = warnings(configure(issuer="jwks: {keys: []}"))
+    assert str(warning) == "issuers.corporate.jwks: holds no key: every token of this issuer is refused"
+
+
+def test_names_that_block_no_key() -> None:
+    """A blocked name that no key in the file has is told; of fetched keys nothing is known yet."""
+    [warning] = warnings(
+        configure(issuer=f"jwks: {{keys: [{KEY}, {KEY.replace('ours', 'x')}]}}\n    blocked_keys: [x, y]")
+    )[1:]
+    assert warning.path == ("issuers", "corporate", "blocked_keys", 1)
+    assert warning.message == "'y' is no kid or thumbprint of a key in jwks"
+    assert warnings(configure(issuer="blocked_keys: [y]")) == []
+
+
+@pytest.mark.parametrize(("more", "count"), [(0, 0), (1, 1)])
+def test_headers_that_leave_a_client_too_few(more: int, count: int) -> None:
+    """Envoy answers 500 where a client's headers and ours are more than it holds: many of ours are told."""
+    headers = ", ".join(f"x-{number}: sub" for number in range(MAX_QUIET_HEADERS + more))
+    issuer = "claims: {}"
+    found = warnings(configure(issuer=issuer, more=f"identity: {{headers: {{{headers}}}}}\n"))
+    told = [warning for warning in found if warning.path == ("identity", "headers")]
+    assert [warning.message for warning in told] == [
+        "beside 41 of ours a client has room for 51 headers, by Envoy's default of 100"
+    ] * count
+
+
+@pytest.mark.parametrize(("source", "count"), [("", 1), ("jwks_file: /keys.json", 0), (f"jwks: {{keys: [{KEY}]}}", 0)])
 def test_keys_that_go_stale_before_they_are_refreshed(source: str, count: int) -> None:
     """Fetched keys that are dropped before their refresh deny everybody for a while."""
     found = warnings(configure(issuer=f"fetch: {{max_stale: 5m}}\n    {source}"))

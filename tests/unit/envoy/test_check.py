@@ -91,7 +91,45 @@ def test_a_new_key_is_waited_for() -> None:
     feeds = FakeFeeds(flight)
 
     assert told(check(snapshot=current, feeds=feeds)) == "authenticated"
-    assert (feeds.asked, flight.waits, current.taken) == (["a"], [0.1], 2)
+    assert (feeds.asked, flight.waits) == (["a"], [0.1])
+
+
+def test_a_key_that_came_meanwhile_is_not_asked_for() -> None:
+    """A refresh that ended while the request was judged brought the key: no other one is needed."""
+    current, feeds = Current(), FakeFeeds(None)
+
+    def swap() -> float:
+        current.swap()
+        return float(T)
+
+    assert told(check(snapshot=current, feeds=feeds, now=swap)) == "authenticated"
+    assert feeds.asked == []
+
+
+def test_a_key_that_came_with_the_question_is_found() -> None:
+    """A refresh that ended just before the feed was asked leaves no flight to wait for, but the key."""
+    current = Current()
+
+    class Landing(FakeFeeds):
+        def find_unknown_key(self, issuer: str) -> None:
+            super().find_unknown_key(issuer)
+            current.swap()
+
+    assert told(check(snapshot=current, feeds=Landing(None))) == "authenticated"
+
+
+def test_a_swap_that_brought_another_issuers_keys_ends_no_search() -> None:
+    """A newer snapshot without the key is not the end: the feed is asked all the same."""
+    current = Current()
+    flight = FakeFlight(land=current.swap)
+
+    def swap() -> float:
+        current.swap(replace(WORLD))
+        return float(T)
+
+    feeds = FakeFeeds(flight)
+    assert told(check(snapshot=current, feeds=feeds, now=swap)) == "authenticated"
+    assert feeds.asked == ["a"]
 
 
 def test_the_second_decision_is_the_last() -> None:

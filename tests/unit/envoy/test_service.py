@@ -226,7 +226,7 @@ def test_a_burst_of_calls_ends_none_with_an_error(folder: Path) -> None:
         ]
         checks = [method(channel) for channel in channels]
         assert {told(check(GOOD, timeout=SECONDS)) for check in checks} == {"authenticated"}
-        with server._server._state.lock:  # type: ignore[attr-defined]  # noqa: SLF001 - no call is looked up
+        with server._server._state.lock:  # type: ignore[attr-defined]
             calls = [check.future(GOOD, timeout=SECONDS) for _ in range(MAX_STREAMS) for check in checks]
         assert {told(call.result()) for call in calls} <= {"authenticated", "overloaded"}
 

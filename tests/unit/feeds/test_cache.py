@@ -47,6 +47,16 @@ def test_keys_survive_a_restart(tmp_path: Path) -> None:
     assert after.kids == {"k2"}
 
 
+def test_large_set_survives_a_restart(tmp_path: Path) -> None:
+    """What a set may hold, the file that keeps it may hold too: commas inside the document are none of the file's."""
+    cache = in_folder(tmp_path)(FakeClock())
+    document = b"{" + b",".join(b'"%d":1' % number for number in range(3000)) + b"}"
+    cache.save(document, FakeClock().time())
+    cached = cache.load()
+    assert cached is not None
+    assert cached.document == document
+
+
 def test_age_counts_from_the_fetch(tmp_path: Path) -> None:
     """A restart does not renew the keys: they go at `max_stale` after they were fetched."""
     before = Rig(cache=in_folder(tmp_path))

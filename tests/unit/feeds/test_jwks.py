@@ -223,17 +223,6 @@ def test_unknown_key_is_fetched_at_once() -> None:
     assert len(rig.site.times()) == 2
 
 
-def test_a_flight_that_just_ended_is_shared_too() -> None:
-    """Whoever decided on the snapshot before the flight ended looks again, and is not told that the key is unknown."""
-    rig = Rig()
-    rig.run()
-    first = rig.feed.find_unknown_key()
-    rig.run(0.5)
-    assert rig.feed.find_unknown_key() is first
-    rig.run(1.0)
-    assert rig.feed.find_unknown_key() is None
-
-
 def test_flood_of_unknown_keys_costs_one_fetch_a_cooldown() -> None:
     """E14: an hour of 100 unknown key ids a second costs 120 fetches and the scheduled ones; good keys stay."""
     rig = Rig()
@@ -339,7 +328,6 @@ def test_retired_feed_publishes_nothing() -> None:
     rig.land()
     assert rig.kids == {"k1"}
     assert rig.feed.due() == float("inf")
-    assert rig.feed.find_unknown_key() is not None  # the flight that just ended
     rig.clock.advance(60)
     assert rig.feed.find_unknown_key() is None
 
@@ -381,6 +369,34 @@ def test_blocked_keys_are_set_aside() -> None:
     rig.run()
     assert rig.kids == {"k2"}
     assert rig.metric("authz_keys_rejected_count") == 2
+
+
+def test_blocked_name_without_a_key_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One may block ahead, or mistype: a line at level info for each change of the set, and the name escaped."""
+    rig = Rig(blocked=("k1", "ah\nead"))
+    rig.site.at[JWKS] = publish(K1, K2)
+    with caplog.at_level(logging.INFO):
+        rig.run(3 * HOUR)
+        rig.site.at[JWKS] = publish(K1, K2, K3)
+        rig.run(3 * HOUR)
+        rig.site.at[JWKS] = publish(K1, K2, {**K3.public(), "kid": "ah\nead"})
+        rig.run(HOUR)
+    told = [record for record in caplog.records if "blocked key" in record.message]
+    assert [(record.levelname, record.message) for record in told] == [
+        ("INFO", "blocked key ah\\x0aead of a is no kid or thumbprint that it publishes")
+    ] * 2
+
+
+@pytest.mark.parametrize(("result", "level"), [(Refresh.MISCONFIGURED, "ERROR"), (Refresh.TLS, "WARNING")])
+def test_what_only_the_operator_can_mend_is_an_error(
+    result: Refresh, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file of ours that cannot be read is no weather at the issuer's, and is logged as what it is."""
+    rig = Rig()
+    rig.site.at[JWKS] = fail(result)
+    with caplog.at_level(logging.INFO):
+        rig.run()
+    assert [record.levelname for record in caplog.records] == [level]
 
 
 def test_private_keys_raise_an_alarm(caplog: pytest.LogCaptureFixture) -> None:

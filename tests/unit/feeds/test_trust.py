@@ -11,7 +11,7 @@ from authz.feeds.trust import Trust, Untrusted
 
 TRUST = Trust(
     written=frozenset({("https", "login.test", 443), ("https", "fd00::1", 8443)}),
-    listed=frozenset({"cdn.test"}),
+    listed=frozenset({"cdn.test", "login.test:9443", "one.test:8443", "[fd00::2]:8443"}),
     networks=(ip_network("10.1.0.0/16"),),
 )
 
@@ -20,13 +20,17 @@ TRUST = Trust(
     "url",
     [
         "https://login.test/keys",
-        "https://LOGIN.test:8443/keys?a=b",
+        "https://LOGIN.test:443/keys?a=b",
+        "https://login.test:9443/keys",
         "https://cdn.test",
+        "https://cdn.test:8443/",
+        "https://one.test:8443/",
         "https://[fd00::1]:8443/keys",
+        "https://[fd00::2]:8443/keys",
     ],
 )
 def test_good_urls(url: str) -> None:
-    """Hosts written or listed, at any port."""
+    """Hosts written, at the port written with them; hosts listed, at any port or at the one listed."""
     assert TRUST.check_url(url).hostname
 
 
@@ -43,6 +47,12 @@ def test_good_urls(url: str) -> None:
         "https://user:pass@login.test/",
         "https://login.test/#x",
         "https://login.test./",
+        "https://login.test:8443/keys",
+        "https://login.test:9192/metrics",
+        "https://one.test/",
+        "https://one.test:9443/",
+        "https://[fd00::1]/keys",
+        "https://[fd00::2]/keys",
         "https://login.test.evil.test/",
         "https://evil.test",
         "https://login.test/\nkeys",
@@ -64,8 +74,29 @@ def test_bad_urls(url: str) -> None:
 
 
 def test_http_only_where_allowed() -> None:
-    """Plain http is the operator's choice, for this issuer."""
-    assert Trust(written=TRUST.written, http=True).check_url("http://login.test/").scheme == "http"
+    """Plain http is the operator's choice, for this issuer; its port is another, and has to be named."""
+    assert Trust(written=TRUST.written, http=True).check_url("http://login.test:443/").scheme == "http"
+    assert Trust(written=frozenset({("http", "login.test", 80)}), http=True).check_url("http://login.test/")
+    with pytest.raises(Untrusted):
+        Trust(written=TRUST.written, http=True).check_url("http://login.test/")
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("https://evil.test/", "host evil.test is not allowed; .*: [evil.test]"),
+        ("https://evil.test:8443/", 'host and port "evil.test:8443" is not allowed; .*: ["evil.test:8443"]'),
+        ("https://login.test:8443/", 'host and port "login.test:8443" is not allowed; .*: ["login.test:8443"]'),
+        ("https://[fd00::1]/", 'host and port "[fd00::1]:443" is not allowed; .*: ["[fd00::1]:443"]'),
+    ],
+)
+def test_refusal_prints_the_line_to_add(url: str, line: str) -> None:
+    """It allows what was refused and no more: a port is named where it is not the usual one of another host."""
+    said, _, added = line.partition(".*")
+    with pytest.raises(Untrusted) as refused:
+        TRUST.check_url(url)
+    assert str(refused.value).startswith(said)
+    assert str(refused.value).endswith(added)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "192.168.1.1", "::1", "fd00::1", "93.184.216.34"])

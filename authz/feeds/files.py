@@ -1,0 +1,106 @@
+"""The files that issuers name, tried by the code that will read them.
+
+Rules of this file:
+1. A file that is not there is a warning: where a configuration is written and checked, secrets are seldom mounted.
+2. One that is there and cannot serve is an error, with the words of the refresh that would fail.
+3. Neither keeps a sidecar from starting or from reloading: a secret may be mounted later, and one issuer's trouble is
+   none of another's. Its refreshes fail as `misconfigured`, in the log at level error, until the file is mended.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from authz.config.idle import explain_idle
+from authz.config.issuer import Issuer as IssuerSection
+from authz.config.model import Config
+from authz.config.problems import KeyPath, Problem, quote
+from authz.feeds.assembly import make_reader
+from authz.feeds.connect import TlsTrust
+from authz.feeds.failure import RefreshError
+from authz.feeds.fetch import read_token
+from authz.feeds.sources import FileSource
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A *file* that the value at *path* names; *read* raises RefreshError where it cannot serve."""
+
+    path: KeyPath
+    file: str
+    read: Callable[[], object]
+
+    def is_missing(self) -> bool:
+        try:
+            Path(self.file).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False  # reading it will tell
+        return False
+
+    def find_fault(self) -> str | None:
+        try:
+            if not stat.S_ISREG(Path(self.file).stat().st_mode):
+                return f"{self.file}: is not a file"  # a pipe would be waited for
+            self.read()
+        except RefreshError as error:
+            return str(error).removeprefix(f"fetch.{self.path[-1]} ")
+        except OSError as error:
+            return f"{self.file}: {error.strerror}"
+        return None
+
+
+def check_files(config: Config) -> Iterator[Problem]:
+    """Report files that are there and cannot serve."""
+    for named in _files(config):
+        if not named.is_missing() and (fault := named.find_fault()) is not None:
+            yield Problem(path=named.path, message=fault)
+
+
+def warn_of_files(config: Config) -> Iterator[Problem]:
+    """Report files that are not there, and keys in a key file that no token can mean."""
+    for named in _files(config):
+        if named.is_missing():
+            hint = "until it is, the keys of this issuer cannot be refreshed"
+            yield Problem(path=named.path, message=f"{named.file} is not here, and was not checked", hint=hint)
+    for name, issuer in config.issuers.items():
+        if issuer.jwks_file is not None:
+            for message in _doubt_keys(issuer.jwks_file, issuer):
+                yield Problem(path=("issuers", name, "jwks_file"), message=message)
+
+
+def _files(config: Config) -> Iterator[_File]:
+    for name, issuer in config.issuers.items():
+        fetch, path = issuer.fetch, ("issuers", name)
+        if issuer.jwks_file is not None:
+            yield _File((*path, "jwks_file"), issuer.jwks_file, _source(issuer.jwks_file, issuer).load)
+        elif issuer.jwks is None:
+            if fetch.ca_file is not None:
+                yield _File((*path, "fetch", "ca_file"), fetch.ca_file, TlsTrust(fetch.ca_file).context)
+            if fetch.bearer_token_file is not None:
+                read = partial(read_token, fetch.bearer_token_file)
+                yield _File((*path, "fetch", "bearer_token_file"), fetch.bearer_token_file, read)
+
+
+def _source(file: str, issuer: IssuerSection) -> FileSource:
+    return FileSource(Path(file), make_reader(issuer))
+
+
+def _doubt_keys(file: str, issuer: IssuerSection) -> Iterator[str]:
+    try:
+        keys = _source(file, issuer).load().keys
+    except RefreshError:
+        return  # an error, or missing
+    if keys is None:
+        return
+    algorithms = frozenset(issuer.algorithms)
+    idle = [(key.kid, why) for key in keys.keys if (why := explain_idle(key, algorithms)) is not None]
+    for kid, why in (*keys.rejected, *idle):
+        yield f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
+    for blocked in keys.unmatched:
+        yield f"{quote(blocked)} in blocked_keys is no kid or thumbprint of a key in it"

@@ -1,0 +1,148 @@
+"""Proves that a file which is there and cannot serve is an error of the configuration, and a missing one a warning."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import trustme
+from click.testing import CliRunner
+
+from authz.cli import main
+from authz.feeds.files import check_files, warn_of_files
+from tests.unit.config.sample import configure, small
+from tests.unit.feeds.rig import K1, K2, document
+from tests.world import A_RSA, ABSENT, changed
+
+
+def faults(issuer: str) -> list[str]:
+    """Check the files of an issuer."""
+    return [str(problem) for problem in check_files(configure(issuer=issuer))]
+
+
+def doubts(issuer: str) -> list[str]:
+    """Return what the author of such an issuer should know of its files."""
+    return [str(problem) for problem in warn_of_files(configure(issuer=issuer))]
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Path:
+    """The certificate of an authority."""
+    file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    return file
+
+
+def test_good_files(tmp_path: Path, ca: Path) -> None:
+    """What the feeds could use is no problem."""
+    token, keys = tmp_path / "token", tmp_path / "keys.json"
+    token.write_text("a.b.c\n")
+    keys.write_bytes(document(K1))
+    for issuer in (f"fetch: {{ca_file: {ca}, bearer_token_file: {token}}}", f"jwks_file: {keys}"):
+        assert (faults(issuer), doubts(issuer)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "why"),
+    [
+        ("ca_file", b"", "holds no certificate in PEM"),
+        ("ca_file", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no certificate in PEM"),
+        ("bearer_token_file", b"two words", "does not hold one token"),
+        ("bearer_token_file", b"", "does not hold one token"),
+    ],
+)
+def test_files_that_cannot_serve(key: str, content: bytes, why: str, tmp_path: Path) -> None:
+    """The error names the key, the file and what is wrong, and nothing that it holds."""
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    assert faults(f"fetch: {{{key}: {file}}}") == [f"issuers.corporate.fetch.{key}: {file}: {why}"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(b"{}", "the document has no array `keys`"), (b'{"keys":[{}]}', "no usable key: kty is missing or not a string")],
+)
+def test_key_file_that_cannot_serve(content: bytes, why: str, tmp_path: Path) -> None:
+    """A key file is judged as the feed judges it."""
+    file = tmp_path / "keys.json"
+    file.write_bytes(content)
+    assert faults(f"jwks_file: {file}") == [f"issuers.corporate.jwks_file: {file}: {why}"]
+    assert doubts(f"jwks_file: {file}") == []
+
+
+@pytest.mark.parametrize("key", ["ca_file", "bearer_token_file"])
+def test_what_is_no_file(key: str, tmp_path: Path) -> None:
+    """A folder, and a pipe that nobody writes to, are told at once."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        assert faults(f"fetch: {{{key}: {path}}}") == [f"issuers.corporate.fetch.{key}: {path}: is not a file"]
+
+
+def test_file_in_a_folder_that_is_a_loop(tmp_path: Path) -> None:
+    """What cannot be looked at is there, and an error."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    [fault] = faults(f"fetch: {{ca_file: {tmp_path}/loop}}")
+    assert fault.endswith("loop: Too many levels of symbolic links")
+
+
+@pytest.mark.parametrize(
+    ("issuer", "key"),
+    [
+        ("fetch: {{ca_file: {file}}}", "fetch.ca_file"),
+        ("fetch: {{bearer_token_file: {file}}}", "fetch.bearer_token_file"),
+        ("jwks_file: {file}", "jwks_file"),
+    ],
+)
+@pytest.mark.parametrize("name", ["nowhere", "ca.pem/below-a-file"])
+def test_missing_file_is_a_warning(issuer: str, key: str, name: str, tmp_path: Path, ca: Path) -> None:
+    """A configuration is checked where its secrets are not."""
+    file = tmp_path / name
+    written = issuer.format(file=file)
+    assert faults(written) == []
+    [doubt] = doubts(written)
+    assert doubt.startswith(f"issuers.corporate.{key}: {file} is not here, and was not checked")
+
+
+def test_files_that_are_not_read_are_not_checked() -> None:
+    """Where the keys stand in the configuration nothing is fetched."""
+    issuer = "jwks: {keys: []}\n    fetch: {ca_file: /nowhere, bearer_token_file: /nowhere}"
+    assert (faults(issuer), doubts(issuer)) == ([], [])
+
+
+def test_keys_of_a_key_file_that_serve_nothing(tmp_path: Path) -> None:
+    """Set aside, without an algorithm that can be meant, or blocked by a name that no key has."""
+    file = tmp_path / "keys.json"
+    plain = changed(A_RSA.public(), {"alg": ABSENT})
+    file.write_bytes(document(K1, {**K2.public(), "use": "enc"}, plain))
+    found = doubts(f"jwks_file: {file}\n    algorithms: [ES256, RS512, PS256]\n    blocked_keys: [ahead]")
+    idle = "it names no alg, and PS256, RS512 could be meant: allow one of them, or have the issuer name it"
+    assert [doubt.removeprefix("issuers.corporate.jwks_file: ") for doubt in found] == [
+        "the key 'k2' is not used: use is not sig",
+        f"the key 'a-rsa' is not used: {idle}",
+        "'ahead' in blocked_keys is no kid or thumbprint of a key in it",
+    ]
+
+
+def test_check_config_tells_the_line(tmp_path: Path) -> None:
+    """`authz check-config` ends with 2 for a file that cannot serve, and with 0 for one that is not there."""
+    config, file = tmp_path / "authz.yaml", tmp_path / "ca.pem"
+    config.write_text(small(issuer=f"fetch: {{ca_file: {file}}}"))
+    missing = CliRunner().invoke(main, ["check-config", str(config)])
+    assert missing.exit_code == 0
+    assert f"{config}:6: warning: issuers.corporate.fetch.ca_file: {file} is not here" in missing.stderr
+    file.write_text("junk")
+    broken = CliRunner().invoke(main, ["check-config", str(config)])
+    assert (broken.exit_code, broken.stderr) == (
+        2,
+        f"{config}:6: issuers.corporate.fetch.ca_file: {file}: holds no certificate in PEM\n",
+    )
+
+
+def test_secret_that_is_set_aside_is_not_repeated(tmp_path: Path) -> None:
+    """A key file may hold secrets; no message does."""
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": [{"kty": "oct", "kid": "s", "k": "c2VjcmV0"}]}))
+    [fault] = faults(f"jwks_file: {file}")
+    assert "c2VjcmV0" not in fault
