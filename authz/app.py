@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-import secrets
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Final
@@ -17,7 +15,7 @@ import grpc
 
 from authz import __version__
 from authz.admin import AdminServer
-from authz.config.address import UnixAddress, parse_address, parse_tcp_address
+from authz.config.address import Address, UnixAddress, parse_address, parse_tcp_address
 from authz.config.build import build_snapshot
 from authz.config.load import load
 from authz.config.model import Config, Decisions, Tls
@@ -53,9 +51,15 @@ _WATCH_POLL: Final = 1.0  # seconds between two looks at the configuration file
 class App:
     """One process of the sidecar, on the configuration in *file*."""
 
-    def __init__(self, file: Path, config: Config) -> None:
-        """Build everything; only the admin port is bound. Raises OSError where it cannot be, and TracingError."""
+    def __init__(
+        self, file: Path, config: Config, *, listen: Address | None = None, admin: Address | None = None
+    ) -> None:
+        """Build everything; only the admin address is bound. Raises OSError where it cannot be, and TracingError.
+
+        *listen* and *admin* are a worker's own addresses, in place of the configured ones.
+        """
         self._file: Final = file
+        self._address: Final = listen or parse_address(config.server.listen)
         self._watch: Final = FileWatch(file)
         self._config = config
         self._stopping: Final = Event()
@@ -65,8 +69,9 @@ class App:
         self._report: Callable[[Judged], None]
         self._decisions: Final = DecisionLog(self._metrics, monotonic=time.monotonic)
         self._usage: Final = Usage(time.time)
-        self._verify: Final = self._usage.watch(SignatureMemo().verify)
-        self._store: Final = Store(build_snapshot(config, verify=self._verify))
+        memo = SignatureMemo()
+        self._verify: Final = self._usage.watch(memo.verify)
+        self._store: Final = Store(build_snapshot(config, verify=self._verify), changed=memo.forget_vanished)
         self._scheduler: Final = Scheduler(monotonic=time.monotonic)
         self._feeds: Final = IssuerFeeds(
             store=self._store,
@@ -87,7 +92,7 @@ class App:
             report=self._tell,
             now=time.time,
             elapsed=time.monotonic,
-            new_id=partial(secrets.token_hex, 8),
+            new_id=lambda: f"{random.getrandbits(64):016x}",
             max_waiters=config.server.threads - 1,
         )
         self._server: Final = AuthorizationServer(
@@ -97,10 +102,8 @@ class App:
             given_up=self._metrics.count_cancelled,
         )
         self._metrics.watch_in_flight(self._server.in_flight)
-        admin = parse_tcp_address(config.admin.listen)
         self._admin: Final = AdminServer(
-            admin.host,
-            admin.port,
+            admin or parse_tcp_address(config.admin.listen),
             waiting_for=self._waiting_for,
             registry=self._metrics.registry,
             keys=lambda: describe_keys(self._store.current(), self._scheduler.feeds, self._usage),
@@ -118,7 +121,7 @@ class App:
         self._admin.start()
         for work in (self._watch_config, self._become_ready, self._summarise):
             Thread(target=work, name=work.__name__.strip("_"), daemon=True).start()
-        log.info("authz %s serves on %s, admin on port %d", __version__, where, self._admin.port)
+        log.info("authz %s serves on %s, admin on %s", __version__, where, self._admin.address)
 
     def drain(self) -> None:
         """Turn new calls away, answer on while Envoy notices, let those in flight finish, and stop."""
@@ -212,14 +215,14 @@ class App:
                 log.warning("changes of %s take effect at the next start", " and ".join(fixed))
 
     def _listen(self) -> str:
-        server = self._config.server
-        address = parse_address(server.listen)
+        server, address = self._config.server, self._address
         if isinstance(address, UnixAddress):
             self._server.listen_unix(Path(address.path), mode=int(server.socket_mode, 8))
-            return server.listen
+            return f"unix:{address.path}"
         credentials = _make_credentials(server.tls) if server.tls is not None else None
-        port = self._server.listen_tcp(server.listen, credentials=credentials)
-        return f"{address.host}:{port}"
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        port = self._server.listen_tcp(f"{host}:{address.port}", credentials=credentials)
+        return f"{host}:{port}"
 
     def _waiting_for(self) -> list[str]:
         """Name what readiness waits for. Once ready, an issuer's trouble never makes the pod unready."""

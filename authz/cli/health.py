@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -47,6 +48,8 @@ def health(  # one parameter for each option
 ) -> None:
     """Ask the sidecar at ADDRESS, unix:/path or host:port, whether it serves.
 
+    Where several workers have numbered sockets beside that path, all must serve.
+
     \b
     Exit codes: 0 it serves; 1 it does not; 2 it cannot be reached
     Example:
@@ -54,15 +57,30 @@ def health(  # one parameter for each option
     """  # noqa: D301 - click's mark for lines that stay as they are
     if (cert_file is None) != (key_file is None) or (ca_file is None and (cert_file or server_name)):
         raise click.UsageError("--cert-file and --key-file go together, and with --ca-file; so does --server-name")
-    channel = _open(address, ca_file, cert_file, key_file, server_name)
     deadline = time.monotonic() + wait
-    with channel:
-        found, why = _ask(channel)
+    with ExitStack() as open_:
+        channels: dict[str, grpc.Channel] = {}
+
+        def ask_all() -> tuple[_Health, str]:
+            sockets = _find_sockets(address)
+            for new in set(sockets) - channels.keys():
+                channels[new] = open_.enter_context(_open(new, ca_file, cert_file, key_file, server_name))
+            return max(_ask(one, channels[one]) for one in sockets)
+
+        found, said = ask_all()
         while found is not _Health.SERVING and time.monotonic() < deadline:
             time.sleep(_POLL)
-            found, why = _ask(channel)
-    click.echo(f"{address}: {why}", err=found is not _Health.SERVING)
+            found, said = ask_all()
+    click.echo(said, err=found is not _Health.SERVING)
     sys.exit(found)
+
+
+def _find_sockets(address: str) -> list[str]:
+    """Find authz-0.sock, authz-1.sock ... where there is no authz.sock."""
+    path = Path(address.removeprefix("unix:"))
+    if path.exists() or not address.startswith("unix:"):
+        return [address]
+    return [f"unix:{found}" for found in path.parent.glob(f"{path.stem}-[0-9]*{path.suffix}")] or [address]
 
 
 def _open(
@@ -85,7 +103,7 @@ def _open(
     return grpc.secure_channel(address, credentials, options)
 
 
-def _ask(channel: grpc.Channel) -> tuple[_Health, str]:
+def _ask(address: str, channel: grpc.Channel) -> tuple[_Health, str]:
     import grpc
     from grpc_health.v1 import health_pb2
 
@@ -97,7 +115,7 @@ def _ask(channel: grpc.Channel) -> tuple[_Health, str]:
     try:
         status = int(check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=_TIMEOUT).status)
     except grpc.RpcError as error:
-        return _Health.UNREACHABLE, str(error.details())
+        return _Health.UNREACHABLE, f"{address}: {error.details()}"
     if status == _SERVING:
-        return _Health.SERVING, "serving"
-    return _Health.NOT_SERVING, "not serving"
+        return _Health.SERVING, f"{address}: serving"
+    return _Health.NOT_SERVING, f"{address}: not serving"

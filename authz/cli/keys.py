@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import click
 
-_UNREACHABLE: Final = 1  # exit code
+from authz.cli.files import FOUND
+from authz.cli.screen import console, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _TIMEOUT_SECONDS: Final = 5.0
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
@@ -21,15 +26,16 @@ def keys(*, admin: str, as_json: bool) -> None:
     """Show the keys of every issuer, as a running sidecar on this host has them.
 
     \b
-    Exit codes: 0 fine; 1 no sidecar answers
-    Example:
-      authz keys --admin http://127.0.0.1:9192
+    Exit codes: 0 fine; 1 no sidecar answers; 2 bad arguments
+    Examples:
+      authz keys
+      authz keys --admin http://127.0.0.1:9292 --json
     """  # noqa: D301 - click's mark for lines that stay as they are
     try:
         document = _fetch(admin)
     except (OSError, ValueError) as error:
-        click.echo(f"no keys from {admin}: {error}", err=True)
-        sys.exit(_UNREACHABLE)
+        click.echo(f"no keys from {admin}: {error} (is --admin the sidecar's admin.listen, on this host?)", err=True)
+        sys.exit(FOUND)
     if as_json:
         click.echo(json.dumps(document, indent=2))
     else:
@@ -61,22 +67,23 @@ def _fetch(admin: str) -> dict[str, Any]:
 
 
 def _print_tables(document: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    screen = console()
     for issuer in document["issuers"]:
-        _print_issuer(issuer, console)
+        _print_issuer(issuer, screen)
+    for number in document.get("silent_workers", []):
+        screen.print(f"worker {number} does not answer")
 
 
-def _print_issuer(issuer: dict[str, Any], console: Any) -> None:  # noqa: ANN401 - rich, imported above
+def _print_issuer(issuer: dict[str, Any], screen: Console) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     def say(text: str) -> None:
-        console.print(Text(text), soft_wrap=True)
+        screen.print(Text(text), soft_wrap=True)
 
-    say(f"{issuer['issuer']}: {issuer['iss']}")
+    worker = f" (worker {issuer['worker']})" if "worker" in issuer else ""
+    say(f"{issuer['issuer']}: {issuer['iss']}{worker}")
     say(f"  source        {issuer['source']}")
     say(f"  state         {_state(issuer)}")
     if issuer["next_refresh_seconds"] is not None:
@@ -89,10 +96,14 @@ def _print_issuer(issuer: dict[str, Any], console: Any) -> None:  # noqa: ANN401
     for key in issuer["keys"]:
         kind = f"{key['kty']} {key['crv'] or key['size']}"
         cells = (key["kid"], key["thumbprint"], kind, key["use"], key["alg"], key["first_seen"], key["last_used"])
-        table.add_row(*(Text(_printable(cell), overflow="fold") for cell in cells))
-    console.print(table)
+        table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
+    screen.print(table)
     for kid, why in ((key["kid"], key["why"]) for key in issuer["rejected"]):
-        say(f"  set aside     {_printable(kid)}: {_printable(why)}")
+        say(f"  set aside     {printable(kid)}: {printable(why)}")
+    for kid, why in ((key["kid"], key["not_serving"]) for key in issuer["keys"] if key["not_serving"]):
+        say(f"  serves none   {printable(kid)}: {printable(why)}")
+    for name in issuer["blocked_unmatched"]:
+        say(f"  blocks none   {printable(name)}: no key has this kid or thumbprint")
 
 
 def _state(issuer: dict[str, Any]) -> str:
@@ -108,10 +119,3 @@ def _span(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _printable(text: str | None) -> str:
-    """An issuer chooses its key ids: none may speak to the terminal."""
-    from authz.telemetry.redaction import printable
-
-    return printable(text) or "-"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Final
@@ -15,63 +16,123 @@ from authz.cli.files import FILE, load_or_exit
 
 if TYPE_CHECKING:
     from authz.app import App
+    from authz.config.model import Config
 
 _CANNOT_START: Final = 3  # exit code
 _END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _SIGNALS: Final = _END | {signal.SIGHUP}
-_STDERR: Final = 2  # file descriptor
+_STDIN: Final = 0  # file descriptors
+_STDERR: Final = 2
 _LAST_WORDS: Final = 1.0  # seconds for the last log lines
 _POLL: Final = 0.1  # seconds between two looks at whether the drain has ended
 
 
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One of several processes: its own addresses, in place of the configured ones."""
+
+    listen: str
+    admin_socket: str
+
+
 @click.command()
 @click.option("--config", "file", type=FILE, required=True, help="The configuration file.")
-def serve(file: Path) -> None:
+@click.option("--worker", "number", type=int, hidden=True)  # which one, for who reads a list of processes
+@click.option("--listen", default="", hidden=True)
+@click.option("--admin-socket", default="", hidden=True)
+def serve(*, file: Path, number: int | None, listen: str, admin_socket: str) -> None:
     """Serve Envoy's checks until SIGTERM.
 
     A second SIGTERM ends at once. SIGHUP, or a new file in place of the old, reloads the configuration.
 
     \b
-    Exit codes: 0 drained; 2 bad configuration; 3 cannot start
+    Exit codes: 0 drained; 1 a worker did not drain; 2 bad configuration;
+    3 cannot start
     Example:
       authz serve --config authz.yaml
     """  # noqa: D301 - click's mark for lines that stay as they are
     # Blocked before any thread starts, for all of them, and waited for below: a handler would run only when the main
     # thread does, and a signal that the system gives to another thread does not wake it.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS | {signal.SIGCHLD})
     try:
-        _serve(file)
+        _serve(file, None if number is None else Worker(listen, admin_socket))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(file: Path) -> None:
-    from authz.app import App
+def _serve(file: Path, worker: Worker | None) -> None:
     from authz.telemetry.background import BackgroundStream
     from authz.telemetry.logs import set_up_logging
-    from authz.telemetry.traces import TracingError
 
     config = load_or_exit(file)
     stream = BackgroundStream(_STDERR)
     set_up_logging(level=config.telemetry.log_level, log_format=config.telemetry.log_format, stream=stream)
+    supervised = worker is None and config.server.workers > 1
+    status = _supervise(file, config) if supervised else _run(file, config, worker)
+    if status < 0:
+        _end_by(-status)
+    stream.drain(seconds=_LAST_WORDS)
+    sys.exit(status)
+
+
+def _supervise(file: Path, config: Config) -> int:
+    from authz.supervisor import supervise
+
+    def next_signal(seconds: float) -> int | None:
+        found = signal.sigtimedwait(_SIGNALS | {signal.SIGCHLD}, seconds)
+        return None if found is None or found.si_signo == signal.SIGCHLD else found.si_signo
+
     try:
-        app = App(file, config)
+        return supervise(file, config, next_signal)
+    except OSError as error:
+        return _explain(error)
+
+
+def _run(file: Path, config: Config, worker: Worker | None) -> int:
+    """Be the one process, or *worker*; return the exit status, -N where a second signal N ended it."""
+    from authz.app import App
+    from authz.config.address import UnixAddress, parse_address
+    from authz.telemetry.traces import TracingError
+
+    if worker is not None:
+        Thread(target=_end_with_supervisor, name="lifeline", daemon=True).start()
+    try:
+        if worker is None:
+            app = App(file, config)
+        else:
+            app = App(file, config, listen=parse_address(worker.listen), admin=UnixAddress(worker.admin_socket))
         app.start()
     except (OSError, TracingError) as error:
-        click.echo(f"authz cannot start: {error}", err=True)
-        sys.exit(_CANNOT_START)
+        return _explain(error)
     while signal.sigwait(_SIGNALS) == signal.SIGHUP:
         app.reload()
-    _drain(app)
-    stream.drain(seconds=_LAST_WORDS)
+    return _drain(app)
 
 
-def _drain(app: App) -> None:
-    """Drain, or end at once by the next signal."""
+def _drain(app: App) -> int:
+    """Drain, or not where the next signal to end comes; return the exit status."""
     drain = Thread(target=app.drain, name="drain", daemon=True)
     drain.start()
     while drain.is_alive():
         if (again := signal.sigtimedwait(_END, _POLL)) is not None:
-            signal.signal(again.si_signo, signal.SIG_DFL)
-            os.kill(os.getpid(), again.si_signo)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            return -again.si_signo
+    return 0
+
+
+def _end_by(number: int) -> None:
+    """End at once, as if we had never waited for signals."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+def _end_with_supervisor() -> None:
+    """Drain when the supervisor is gone: its end of our stdin is closed then."""
+    while os.read(_STDIN, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _explain(error: Exception) -> int:
+    click.echo(f"authz cannot start: {error}", err=True)
+    return _CANNOT_START

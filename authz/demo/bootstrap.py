@@ -1,7 +1,7 @@
-"""Envoy's bootstrap: a listener whose every request is judged by the sidecar before it reaches the upstream.
+"""Envoy's bootstrap for the demo and for tests: the pieces that `authz envoy-config` prints, in front of an upstream.
 
-What is safe is written out even where it is Envoy's default: fail closed, one spelling of each path, and nothing taken
-from the client that only the operator may say.
+It is laxer than those in two things, so that the sidecar itself can be seen to do what Envoy would do before it: odd
+spellings of paths are not refused, and identity headers of clients are not removed early.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from authz.envoy_config import pieces
+from authz.envoy_config.pieces import EXT_AUTHZ, MANAGER, V3, Fit, assignment, http_options, router, socket_address
+
 LOOPBACK = "127.0.0.1"
-_V3 = "type.googleapis.com/envoy.extensions"
-_METADATA = "envoy.filters.http.ext_authz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Proxy:
     route_context: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     tls: Tls | None = None
     trace_collector: str | None = None
+    max_headers: int = 1000  # more than the sidecar takes
     max_request_headers_kb: int = 60
     websockets: bool = False
 
@@ -57,67 +59,48 @@ def write_bootstrap(proxy: Proxy, path: Path) -> Path:
 
 def bootstrap(proxy: Proxy) -> dict[str, object]:
     """The whole of `envoy.config.bootstrap.v3.Bootstrap`."""
-    clusters = [
-        _cluster("upstream", (proxy.upstream,), http={"explicit_http_config": {"http_protocol_options": {}}}),
-        _cluster("authz", proxy.sidecars, http={"explicit_http_config": {"http2_protocol_options": {}}}),
-    ]
+    clusters = [pieces.upstream_cluster("upstream", (proxy.upstream,)), pieces.cluster(_fit(proxy))]
     if proxy.trace_collector is not None:
-        http2: dict[str, object] = {"explicit_http_config": {"http2_protocol_options": {}}}
-        clusters.append(_cluster("traces", (proxy.trace_collector,), http=http2))
+        clusters.append(_collector(proxy.trace_collector))
     return {
-        "admin": {"address": _address(proxy.admin)},
+        "admin": {"address": socket_address(proxy.admin)},
         "static_resources": {"listeners": [_listener(proxy)], "clusters": clusters},
     }
 
 
-def ext_authz_filter(proxy: Proxy) -> dict[str, object]:
-    """The HTTP filter that asks the sidecar (`envoy.extensions.filters.http.ext_authz.v3.ExtAuthz`)."""
-    return {
-        "name": _METADATA,
-        "typed_config": {
-            "@type": f"{_V3}.filters.http.ext_authz.v3.ExtAuthz",
-            "transport_api_version": "V3",
-            "grpc_service": {
-                "envoy_grpc": {"cluster_name": "authz"},
-                "timeout": f"{proxy.timeout_ms / 1000}s",
-            },
-            # Fail closed: while no sidecar answers, nobody passes.
-            "failure_mode_allow": proxy.failure_mode_allow,
-            "status_on_error": {"code": "ServiceUnavailable"},
-            # An answer with a header that HTTP does not allow is an error, not a request to the upstream.
-            "validate_mutations": True,
-            # Tokens that are bound to a client certificate (RFC 8705) can be judged only where the sidecar sees it.
-            "include_peer_certificate": True,
-            "encode_raw_headers": proxy.encode_raw_headers,
-            "metadata_context_namespaces": list(proxy.metadata_namespaces),
-        },
-    }
+def _fit(proxy: Proxy) -> Fit:
+    return Fit(
+        endpoints=proxy.sidecars,
+        timeout_ms=proxy.timeout_ms,
+        failure_mode_allow=proxy.failure_mode_allow,
+        peer_certificate=True,
+        raw_headers=proxy.encode_raw_headers,
+        metadata_namespaces=proxy.metadata_namespaces,
+        normalize_path=proxy.normalize_path,
+        merge_slashes=False,
+        escaped_slashes="KEEP_UNCHANGED",
+        underscores="ALLOW",
+        max_headers=proxy.max_headers,
+        max_headers_kb=proxy.max_request_headers_kb,
+        health_checks=False,  # tests stop the sidecar and start it, and ask at once
+    )
 
 
 def _listener(proxy: Proxy) -> dict[str, object]:
     chain: dict[str, object] = {"filters": [_connection_manager(proxy)]}
     if proxy.tls is not None:
         chain["transport_socket"] = _downstream_tls(proxy.tls)
-    return {"name": "front", "address": _address(proxy.listen), "filter_chains": [chain]}
+    return {"name": "front", "address": socket_address(proxy.listen), "filter_chains": [chain]}
 
 
 def _connection_manager(proxy: Proxy) -> dict[str, object]:
     settings: dict[str, object] = {
-        "@type": f"{_V3}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{V3}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "front",
         "codec_type": "AUTO",
-        # Dot segments are resolved before the sidecar judges, and the upstream gets that same path. Spellings that two
-        # readers could take for different paths (%2F, //) stay as they came: the sidecar refuses them.
-        "normalize_path": proxy.normalize_path,
-        "merge_slashes": False,
-        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
-        "use_remote_address": True,
-        "max_request_headers_kb": proxy.max_request_headers_kb,
+        **pieces.connection_manager(_fit(proxy)),
         "upgrade_configs": [{"upgrade_type": "websocket"}] if proxy.websockets else [],
-        "http_filters": [
-            ext_authz_filter(proxy),
-            {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{_V3}.filters.http.router.v3.Router"}},
-        ],
+        "http_filters": [pieces.ext_authz_filter(_fit(proxy)), router()],
         "route_config": {
             "name": "front",
             "virtual_hosts": [{"name": "front", "domains": ["*"], "routes": _routes(proxy)}],
@@ -136,7 +119,7 @@ def _connection_manager(proxy: Proxy) -> dict[str, object]:
                 },
             },
         }
-    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": settings}
+    return {"name": MANAGER, "typed_config": settings}
 
 
 def _routes(proxy: Proxy) -> list[dict[str, object]]:
@@ -145,8 +128,8 @@ def _routes(proxy: Proxy) -> list[dict[str, object]]:
         {
             **_route(prefix),
             "typed_per_filter_config": {
-                _METADATA: {
-                    "@type": f"{_V3}.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+                EXT_AUTHZ: {
+                    "@type": f"{V3}.filters.http.ext_authz.v3.ExtAuthzPerRoute",
                     "check_settings": {"context_extensions": dict(context)},
                 },
             },
@@ -161,7 +144,7 @@ def _route(prefix: str) -> dict[str, object]:
 
 
 def _verdict(key: str) -> dict[str, object]:
-    header = {"key": f"x-authz-{key.replace('_', '-')}", "value": f"%DYNAMIC_METADATA({_METADATA}:{key})%"}
+    header = {"key": f"x-authz-{key.replace('_', '-')}", "value": f"%DYNAMIC_METADATA({EXT_AUTHZ}:{key})%"}
     return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
@@ -173,33 +156,18 @@ def _downstream_tls(tls: Tls) -> dict[str, object]:
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
-            "@type": f"{_V3}.transport_sockets.tls.v3.DownstreamTlsContext",
+            "@type": f"{V3}.transport_sockets.tls.v3.DownstreamTlsContext",
             "common_tls_context": common,
             "require_client_certificate": tls.client_ca_file is not None,
         },
     }
 
 
-def _cluster(name: str, addresses: tuple[str, ...], *, http: Mapping[str, object]) -> dict[str, object]:
-    endpoints = [{"endpoint": {"address": _address(address)}} for address in addresses]
+def _collector(address: str) -> dict[str, object]:
     return {
-        "name": name,
-        "type": "STATIC",
+        "name": "traces",
+        "type": pieces.cluster_type((address,)),
         "connect_timeout": "0.25s",
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": f"{_V3}.upstreams.http.v3.HttpProtocolOptions",
-                # Shorter than what the embedded servers grant, so that no request meets a connection as it closes.
-                "common_http_protocol_options": {"idle_timeout": "30s"},
-                **http,
-            },
-        },
+        "load_assignment": assignment("traces", (address,)),
+        "typed_extension_protocol_options": http_options({"http2_protocol_options": {}}, idle_timeout="30s"),
     }
-
-
-def _address(address: str) -> dict[str, object]:
-    if address.startswith("unix:"):
-        return {"pipe": {"path": address.removeprefix("unix:")}}
-    host, _, port = address.rpartition(":")
-    return {"socket_address": {"address": host, "port_value": int(port)}}

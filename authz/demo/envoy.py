@@ -16,14 +16,17 @@ _VALIDATE_SECONDS = 30.0
 
 
 class Envoy:
-    """One Envoy, its bootstrap and its log in `folder`; `url` is known once it is ready."""
+    """One Envoy, its log and what it writes in `folder`; `url` is known once it is ready.
 
-    def __init__(self, proxy: Proxy, folder: Path) -> None:
-        self._proxy = proxy
-        self._scheme = "http" if proxy.tls is None else "https"
+    It is the one that `proxy` describes, or that of a bootstrap file whose first listener speaks plain HTTP.
+    """
+
+    def __init__(self, proxy: Proxy | Path, folder: Path) -> None:
+        file = proxy if isinstance(proxy, Path) else write_bootstrap(proxy, folder / "envoy.json")
+        self._scheme = "http" if isinstance(proxy, Path) or proxy.tls is None else "https"
         self._admin_file = folder / "envoy-admin.txt"
         argv = [
-            *(str(binary()), "--config-path", str(write_bootstrap(proxy, folder / "envoy.json"))),
+            *(str(binary()), "--config-path", str(file)),
             *("--admin-address-path", str(self._admin_file)),
             # One worker, and no shared memory: several may run side by side.
             *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"),
@@ -59,9 +62,10 @@ class Envoy:
         return True
 
 
-def validate(proxy: Proxy, folder: Path) -> None:
-    """Let Envoy itself judge the bootstrap of this proxy. Raises PartFailed with what it says."""
-    argv = [str(binary()), "--mode", "validate", "--config-path", str(write_bootstrap(proxy, folder / "envoy.json"))]
+def validate(proxy: Proxy | Path, folder: Path) -> None:
+    """Let Envoy itself judge the bootstrap of this proxy, or a file. Raises PartFailed with what it says."""
+    file = proxy if isinstance(proxy, Path) else write_bootstrap(proxy, folder / "envoy.json")
+    argv = [str(binary()), "--mode", "validate", "--config-path", str(file)]
     log = folder / "envoy-validate.log"
     with log.open("wb") as output:
         ended = subprocess.run(argv, stdout=output, stderr=subprocess.STDOUT, check=False, timeout=_VALIDATE_SECONDS)

@@ -25,6 +25,8 @@ KEYS_REJECTED_COUNT: Final = "authz_keys_rejected_count"
 KEYS_SECRETS_PUBLISHED: Final = "authz_keys_secrets_published"
 KEYS_UNKNOWN_KID_TOTAL: Final = "authz_keys_unknown_kid"
 KEYS_FLAP_TOTAL: Final = "authz_keys_jwks_flap"
+WORKER_UP: Final = "authz_worker_up"
+WORKER_RESTARTS_TOTAL: Final = "authz_worker_restarts"
 
 # Seconds; the lower ones are where a healthy sidecar answers, the upper ones where Envoy's timeout lies (200 ms).
 DURATION_BUCKETS: Final = (

@@ -11,6 +11,8 @@ import pytest
 import trustme
 import yaml
 
+from authz.config.address import worker_addresses
+from authz.config.load import parse
 from authz.demo.envoy import binary
 from tests.chart.helm import DEPLOY, Charts, Document, only
 
@@ -92,16 +94,36 @@ def only_pieces(documents: list[Document]) -> dict[str, str]:
     return pieces
 
 
-def test_one_endpoint_for_each_worker(charts: Charts) -> None:
-    """The cluster lists what the configuration makes: one socket, or the pods' port behind one name."""
-    for name, address in (
-        ("config-only", {"pipe": {"path": "/run/authz/authz.sock"}}),
-        ("server", {"socket_address": {"address": "orders-authz.shop.svc", "port_value": 9191}}),
-    ):
-        documents = charts.case(charts.app, charts.app / f"ci/{name}-values.yaml")
+@pytest.mark.parametrize(
+    ("workers", "sockets", "ports"),
+    [(1, ["authz.sock"], [9191]), (3, ["authz-0.sock", "authz-1.sock", "authz-2.sock"], [9191, 9192, 9193])],
+)
+def test_one_endpoint_for_each_worker(charts: Charts, workers: int, sockets: list[str], ports: list[int]) -> None:
+    """The cluster lists what the configuration makes: a socket for each, or the pods' ports behind one name."""
+    pipes = [{"pipe": {"path": f"/run/authz/{name}"}} for name in sockets]
+    named = [{"socket_address": {"address": "orders-authz.shop.svc", "port_value": port}} for port in ports]
+    changes = {"authz": {"adminPort": 9199, "config": {"server": {"workers": workers}}}}
+    for name, addresses in (("config-only", pipes), ("server", named)):
+        documents = charts.with_values(name, changes)
         (cluster,) = yaml.safe_load(only_pieces(documents)["cluster.yaml"])
         (endpoints,) = cluster["load_assignment"]["endpoints"]
-        assert [one["endpoint"]["address"] for one in endpoints["lb_endpoints"]] == [address]
+        assert [one["endpoint"]["address"] for one in endpoints["lb_endpoints"]] == addresses
+        (config,) = data(documents, "authz.yaml")
+        listen = parse(config, file="authz.yaml").server.listen
+        bound = [
+            address.rpartition("/" if name == "config-only" else ":")[2]
+            for address in worker_addresses(listen, workers)
+        ]
+        assert bound == (sockets if name == "config-only" else [str(port) for port in ports])
+
+
+def test_breaker_opens_above_what_all_workers_refuse(charts: Charts) -> None:
+    """The sidecar's own refusal has a reason, and so comes first, however many workers there are."""
+    for changes, most in (({}, 1024), ({"workers": 3}, 3072), ({"workers": 2, "max_concurrent": 1000}, 8000)):
+        documents = charts.with_values("config-only", {"authz": {"config": {"server": changes}}})
+        (cluster,) = yaml.safe_load(only_pieces(documents)["cluster.yaml"])
+        (threshold,) = cluster["circuit_breakers"]["thresholds"]
+        assert threshold == {"max_requests": most, "max_pending_requests": most}
 
 
 def test_sidecar_may_write_its_headers_and_no_others(charts: Charts) -> None:

@@ -130,3 +130,23 @@ def test_a_server_is_found_pod_by_pod(charts: Charts) -> None:
     }
     assert only(documents, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"] == "orders-authz"
     assert only(documents, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+def test_every_worker_is_reached_and_none_but_them_needs_a_folder(charts: Charts) -> None:
+    """A port of each in pod, Service and policy; a folder in memory for what a supervisor and its workers say."""
+    one, three = (
+        charts.with_values("server", {"authz": {"adminPort": 9199, "config": {"server": {"workers": workers}}}})
+        for workers in (1, 3)
+    )
+    folder = {"name": "authz-tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
+    for documents, ports in ((one, [9191]), (three, [9191, 9192, 9193])):
+        pod = only(documents, "Deployment")["spec"]["template"]["spec"]
+        sidecar = container(pod, "authz")
+        bound = {port["name"]: port["containerPort"] for port in sidecar["ports"] if port["name"] != "authz-admin"}
+        assert list(bound.values()) == ports
+        served = only(documents, "Service")["spec"]["ports"]
+        assert [(port["port"], bound[port["targetPort"]]) for port in served] == [(port, port) for port in ports]
+        policy = only(documents, "NetworkPolicy", name="orders-authz")["spec"]
+        assert [port["port"] for port in policy["ingress"][0]["ports"]] == ports
+        mounted = {"name": "authz-tmp", "mountPath": "/tmp"} in sidecar["volumeMounts"]  # noqa: S108 - in the pod
+        assert (folder in pod["volumes"], mounted) == (len(ports) > 1, len(ports) > 1)

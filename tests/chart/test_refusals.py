@@ -56,7 +56,6 @@ TEMPLATES: Final = [
     ("existing-config", deep("authz.existingConfigMap", ""), "authz.config is not set"),
     ("proxy", deep("authz.config.server.listen", "unix:/x"), "authz.config.server.listen must not be set"),
     ("proxy", deep("authz.config.admin.listen", "0.0.0.0:1"), "authz.config.admin must not be set"),
-    ("proxy", deep("authz.config.server.workers", 2), "authz.config.server.workers must be 1"),
     ("proxy", deep(f"{ISSUER}.jwks_file", "/keys/jwks.json"), f"{ISSUER}.jwks_file is /keys/jwks.json, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.ca_file", "/ca.crt"), f"{ISSUER}.fetch.ca_file is /ca.crt, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.max_wait", "500ms"), f"must be more than {ISSUER}.fetch.max_wait, 500ms"),
@@ -70,6 +69,11 @@ TEMPLATES: Final = [
     ("proxy", deep("proxy.tracing", {"enabled": True, "host": "c"}), "networkPolicy.collector is empty"),
     ("proxy", deep("proxy.routes", [{"prefix": "/", "authz": False, "rule": "x"}]), "proxy.routes[0] has both"),
     ("server", deep("server.tls.existingSecret", ""), "server.tls.existingSecret is not set"),
+    (
+        "server",
+        deep("authz.config.server.workers", 2),
+        "authz.adminPort 9192 is one of the server's ports, 9191 to 9192",
+    ),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,3 +179,20 @@ def test_change_of_the_config_map_is_taken_up(charts: Charts) -> None:
         write(changed, made.config)
         wait_until(lambda: made.ask("/orders/7", client="203.0.113.2").status == 200)
         assert made.sidecar.running
+
+
+def test_workers_share_the_requests(charts: Charts) -> None:
+    """With two workers the same chart serves: Envoy asks both of the sockets that it was given."""
+    changes = merge(CHANGES, {"authz": {"config": {"server": {"workers": 2}}}})
+    with tempfile.TemporaryDirectory(prefix="authz-") as folder, set_stage(charts, Path(folder), changes) as made:
+        token = made.idp.mint()
+        statuses = [
+            made.ask("/orders/7", client=f"203.0.113.{n}", token=made.idp.mint(sub=str(n))).status for n in range(40)
+        ]
+        assert statuses == [200] * 40
+        assert made.ask("/orders/7", client="198.51.100.1", token=token + "x").status == 401
+        metrics = send(f"{made.admin}/metrics").body.decode()
+        for number in range(2):
+            assert re.search(
+                rf'^authz_decisions_total{{.*reason="authenticated",.*worker="{number}"}} [1-9]', metrics, re.MULTILINE
+            )

@@ -68,7 +68,7 @@ class Front:
     @property
     def errors(self) -> int:
         """How often Envoy took an answer for an error, which may fail open."""
-        return self.stat("http.front.ext_authz.error")
+        return self.stat("http.front.ext_authz.authz.error")
 
     def stat(self, name: str) -> int:
         """Read one of Envoy's numbers."""

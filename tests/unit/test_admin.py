@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPException
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from authz.admin import AdminServer
+from authz.admin import MAX_CONNECTIONS, MAX_SECONDS, AdminServer, is_here
+from authz.config.address import TcpAddress, UnixAddress
 from authz.demo.client import Answer, send
+from authz.workers import ask
+from tests.fakes.clock import FakeClock
+from tests.fakes.waiting import wait_until
+from tests.unit.envoy.serving import short_folder
 
 
 def make_admin(
@@ -22,9 +28,16 @@ def make_admin(
     waiting_for: Callable[[], list[str]] = list,
     registry: CollectorRegistry | None = None,
     keys: Callable[[], Mapping[str, object]] = lambda: {"issuers": []},
+    clock: FakeClock | None = None,
 ) -> AdminServer:
     """Bind an admin server."""
-    return AdminServer(host, port, waiting_for=waiting_for, registry=registry or CollectorRegistry(), keys=keys)
+    return AdminServer(
+        TcpAddress(host, port),
+        waiting_for=waiting_for,
+        registry=registry or CollectorRegistry(),
+        keys=keys,
+        monotonic=(clock or FakeClock()).monotonic,
+    )
 
 
 @contextmanager
@@ -144,3 +157,73 @@ def test_a_port_that_is_taken_is_named() -> None:
     first = make_admin()
     with answering(first), pytest.raises(OSError, match=rf"cannot listen on 127\.0\.0\.1:{first.port}: .*in use"):
         make_admin(port=first.port)
+
+
+def connect(admin: AdminServer) -> socket.socket:
+    """Open a connection that says nothing yet."""
+    return socket.create_connection(("127.0.0.1", admin.port), timeout=10)
+
+
+def test_connections_are_bounded_in_number() -> None:
+    """One too many is closed unread; once another has ended there is room again."""
+    with ExitStack() as open_, answering(admin := make_admin()) as ask_it:
+        silent = [open_.enter_context(connect(admin)) for _ in range(MAX_CONNECTIONS)]
+        with connect(admin) as further:
+            assert further.recv(1) == b""
+        silent[0].close()
+        wait_until(lambda: answers(ask_it))
+
+
+def test_connections_are_bounded_in_time() -> None:
+    """Who sends a byte now and then is cut off all the same, and holds no place that a probe needs."""
+    clock = FakeClock()
+    with ExitStack() as open_, answering(admin := make_admin(clock=clock)) as ask_it:
+        slow = [open_.enter_context(connect(admin)) for _ in range(MAX_CONNECTIONS)]
+        for connection in slow:
+            connection.sendall(b"GET /livez")
+        assert not answers(ask_it)
+        clock.advance(MAX_SECONDS)
+        assert [connection.recv(1) for connection in slow] == [b""] * MAX_CONNECTIONS
+        wait_until(lambda: answers(ask_it))
+
+
+def answers(ask_it: Callable[[str], Answer]) -> bool:
+    """Whether there is room for a probe."""
+    try:
+        return ask_it("/livez").status == 200
+    except (OSError, HTTPException):
+        return False
+
+
+def test_it_listens_on_a_socket_whose_callers_are_here() -> None:
+    """A worker is asked over its own socket, also for keys; what a killed one left behind is replaced."""
+    with short_folder() as folder:
+        path = folder / "0.sock"
+        with socket.socket(socket.AF_UNIX) as left_behind:
+            left_behind.bind(str(path))
+        admin = AdminServer(UnixAddress(str(path)), waiting_for=list, registry=CollectorRegistry(), keys=dict)
+        assert admin.address == str(path)
+        admin.start()
+        assert ask([path], "/keys", seconds=10)[0].status == 200
+        admin.stop()
+        assert not path.exists()
+
+
+def test_a_socket_that_cannot_be_is_named() -> None:
+    """The message names the path, whatever is wrong with it."""
+    for path in ("/nowhere/0.sock", f"/tmp/{'a' * 120}"):  # noqa: S108 - nothing is made there
+        with pytest.raises(OSError, match=f"cannot listen on {path}: "):
+            AdminServer(UnixAddress(path), waiting_for=list, registry=CollectorRegistry(), keys=dict)
+
+
+def test_what_was_never_started_can_be_stopped() -> None:
+    """A start that fails later gives the port back."""
+    admin = make_admin()
+    admin.stop()
+    make_admin(port=admin.port).stop()
+
+
+@pytest.mark.parametrize(("peer", "here"), [("", True), (("127.0.0.1", 1), True), (("10.0.0.1", 1), False)])
+def test_who_is_here(peer: object, *, here: bool) -> None:
+    """Loopback, and whoever can open a socket in a folder of ours."""
+    assert is_here(peer) is here

@@ -11,18 +11,22 @@ from prometheus_client import CollectorRegistry
 
 from authz.admin import AdminServer, is_loopback
 from authz.cli import main
+from authz.config.address import TcpAddress
 from authz.core.keys import KeySet
+from authz.demo.signing import SigningKey
 from authz.feeds.report import describe_keys
 from authz.feeds.usage import Usage
 from tests.unit.feeds.rig import K1, document
 from tests.world import A, world
 
 EVIL = "\x1b[2J[bold]\nkid"
+IDLE = SigningKey.create("ES384").public()
 
 
 def described() -> Mapping[str, object]:
     """Describe a set with a key id that would like to clear the screen."""
-    keys = KeySet.from_json(document({**K1.public(), "kid": EVIL}, {"kty": "x", "kid": EVIL + "2"}))
+    published = document({**K1.public(), "kid": EVIL}, {"kty": "x", "kid": EVIL + "2"}, {**IDLE, "kid": EVIL + "3"})
+    keys = KeySet.from_json(published).block([EVIL + "4"])
     snapshot = world()
     issuer = snapshot.issuers[A]
     return describe_keys(
@@ -33,7 +37,7 @@ def described() -> Mapping[str, object]:
 @pytest.fixture
 def admin() -> Iterator[str]:
     """The URL of an admin listener."""
-    server = AdminServer("127.0.0.1", 0, waiting_for=list, registry=CollectorRegistry(), keys=described)
+    server = AdminServer(TcpAddress("127.0.0.1", 0), waiting_for=list, registry=CollectorRegistry(), keys=described)
     server.start()
     yield f"http://127.0.0.1:{server.port}"
     server.stop()
@@ -46,6 +50,8 @@ def test_table(admin: str) -> None:
     assert f"a: {A}" in done.output
     assert "configuration" in done.output
     assert "set aside" in done.output
+    assert "its alg ES384 is not among the issuer's algorithms" in done.output
+    assert "no key has this kid or thumbprint" in done.output
     assert "\x1b" not in done.output
     assert "\\x1b[2J[bold]" in done.output.replace("\n", "")
 

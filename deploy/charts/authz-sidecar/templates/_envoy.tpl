@@ -190,7 +190,9 @@ rate_limited_as_resource_exhausted: true
           connection_keepalive: {interval: 30s, timeout: 5s}
   # Above what the sidecar itself refuses (server.max_concurrent), so that its decision, with a reason, comes first.
   circuit_breakers:
-    thresholds: [{max_requests: 1024, max_pending_requests: 1024}]
+    {{- $concurrent := dig "server" "max_concurrent" 256 (.Values.authz.config | default dict) | int }}
+    {{- $most := max 1024 (mul 4 $concurrent (include "authz-sidecar.workers" .)) }}
+    thresholds: [{max_requests: {{ $most }}, max_pending_requests: {{ $most }}}]
   # A sidecar that has no keys yet, or that drains, says so: it is asked no more.
   health_checks:
     - timeout: 1s

@@ -85,8 +85,10 @@ env:
 {{- end }}
 ports:
   {{- if $values.tcp }}
-  - name: grpc
-    containerPort: {{ int $values.tcp.port }}
+  {{- range until (include "authz-sidecar.workers" . | int) }}
+  - name: {{ ternary (printf "grpc-%d" .) "grpc" (gt . 0) }}
+    containerPort: {{ add $values.tcp.port . }}
+  {{- end }}
   {{- end }}
   - name: authz-admin
     containerPort: {{ int $values.adminPort }}
@@ -117,6 +119,11 @@ volumeMounts:
   - name: authz-socket
     mountPath: {{ $values.socket.directory }}
   {{- end }}
+  {{- if gt (include "authz-sidecar.workers" . | int) 1 }}
+  # Through sockets in a folder of its own there, the supervisor asks its workers.
+  - name: authz-tmp
+    mountPath: /tmp
+  {{- end }}
   {{- if include "authz-sidecar.tokenFiles" . | fromJsonArray }}
   - name: authz-tokens
     mountPath: /var/run/secrets/tokens
@@ -141,6 +148,12 @@ volumeMounts:
   emptyDir:
     medium: Memory
     sizeLimit: {{ .Values.authz.socket.sizeLimit }}
+{{- end }}
+{{- if gt (include "authz-sidecar.workers" . | int) 1 }}
+- name: authz-tmp
+  emptyDir:
+    medium: Memory
+    sizeLimit: 1Mi
 {{- end }}
 {{- $tokens := include "authz-sidecar.tokenFiles" . | fromJsonArray }}
 {{- if $tokens }}

@@ -28,8 +28,11 @@ the dependency must carry `alias: authz`.
   {{- if hasKey . "admin" -}}
     {{- fail "authz.config.admin must not be set: the chart sets it; the port is authz.adminPort" -}}
   {{- end -}}
-  {{- if gt (int ($server.workers | default 1)) 1 -}}
-    {{- fail "authz.config.server.workers must be 1: more are not supported yet; scale by replicas" -}}
+  {{- if $values.tcp -}}
+    {{- $last := add $values.tcp.port (include "authz-sidecar.workers" $) -1 -}}
+    {{- if and (le (int $values.tcp.port) (int $values.adminPort)) (le (int $values.adminPort) (int $last)) -}}
+      {{- fail (printf "authz.adminPort %d is one of the server's ports, %d to %d: one for each of authz.config.server.workers" (int $values.adminPort) (int $values.tcp.port) $last) -}}
+    {{- end -}}
   {{- end -}}
   {{- include "authz-sidecar.checkFiles" $ -}}
   {{- include "authz-sidecar.checkEnvoy" $ -}}
@@ -132,10 +135,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default .version }}{{ end -}}
 {{- end -}}
 
+{{/* How many processes the configuration asks for. */}}
+{{- define "authz-sidecar.workers" -}}
+{{- dig "server" "workers" 1 (.Values.authz.config | default dict) | int -}}
+{{- end -}}
+
 {{/* Where Envoy finds the sidecar, as a JSON list of `unix:/path` or `host:port`: one endpoint for each worker. */}}
 {{- define "authz-sidecar.endpoints" -}}
 {{- $values := .Values.authz -}}
-{{- $workers := int (dig "server" "workers" 1 ($values.config | default dict)) -}}
+{{- $workers := include "authz-sidecar.workers" . | int -}}
 {{- $endpoints := list -}}
 {{- range until $workers -}}
   {{- if $values.tcp -}}

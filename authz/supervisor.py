@@ -1,0 +1,250 @@
+"""More than one worker: start them, watch them, start again what ends, and end with them.
+
+Rules of this file:
+1. A worker is started by exec, in a process group of its own: what a terminal tells the group, it hears from us once.
+2. A worker that cannot start at the start ends everything, with its error. One that ends later is started again, after
+   a pause that grows while it does not stay up.
+3. Signals are passed on. By the second one to end, everything ends at once.
+4. A worker ends when we do: its stdin is a pipe that we hold open and never write to.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from prometheus_client import CollectorRegistry
+
+from authz import __version__
+from authz.admin import AdminServer
+from authz.config.address import parse_tcp_address, worker_addresses
+from authz.config.model import Config
+from authz.workers import Workers
+
+log = logging.getLogger(__name__)
+
+END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+# Exit codes of `authz serve`. Those of a worker that could not start come with an explanation of its own.
+DRAINED: Final = 0
+NOT_DRAINED: Final = 1
+CANNOT_START: Final = 3
+EXPLAINED: Final = frozenset({2, CANNOT_START})
+
+FIRST_PAUSE: Final = 0.1  # seconds until the first new start
+MAX_PAUSE: Final = 30.0  # seconds
+STEADY: Final = 60.0  # seconds after which a worker counts as healthy, and its next pause is the first again
+OVERTIME: Final = 5.0  # seconds that a worker gets beyond its drain, for its last spans and lines
+
+_START_POLL: Final = 0.05  # seconds between two looks at whether all workers listen
+_LOOK: Final = 1.0  # seconds between two looks at all, where no signal comes
+
+# Waits at most so many seconds for a signal to us; SIGCHLD, or none, is None.
+NextSignal = Callable[[float], int | None]
+
+
+class Child(Protocol):
+    """A process that was started."""
+
+    def poll(self) -> int | None:
+        """Return its exit status, negative for a signal; None while it runs."""
+
+    def send(self, number: int) -> None:
+        """Send it a signal; nothing where it has ended."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    number: int
+    child: Child
+    started_at: float
+    due_at: float | None = None  # when to start it again
+    pause: float = FIRST_PAUSE  # before that, the next time
+
+
+class Supervisor:
+    """Keeps *count* workers running; *start* starts the one of a number."""
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        start: Callable[[int], Child],
+        drain: float,
+        monotonic: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        """*drain* is what a worker may take to end, in seconds; *jitter* yields numbers from 0 to 1."""
+        self.restarts: Final = [0] * count
+        self._start: Final = start
+        self._time_to_end: Final = drain + OVERTIME
+        self._monotonic: Final = monotonic
+        self._jitter: Final = jitter
+        self._workers: list[_Worker] = []
+
+    def run(
+        self, next_signal: NextSignal, *, listening: Callable[[], Collection[int]], started: Callable[[], None]
+    ) -> int:
+        """Start and watch until the end, and return the exit status: -N where a second signal N ended everything.
+
+        *listening* tells which workers listen; once all do, *started* is called. Raises OSError where nothing can be
+        started.
+        """
+        self._workers += [
+            _Worker(number, self._start(number), self._monotonic()) for number in range(len(self.restarts))
+        ]
+        starting = True
+        while (number := next_signal(_START_POLL if starting else self._time_left())) not in END:
+            if number is not None:
+                self._send(number)
+            if not starting:
+                self._mend()
+            elif (failed := self._find_ended()) is not None:
+                return self._give_up(failed, next_signal)
+            elif len(listening()) == len(self._workers):
+                starting = False
+                started()
+        return self._drain(number, next_signal)
+
+    def _find_ended(self) -> _Worker | None:
+        return next((worker for worker in self._workers if worker.child.poll() is not None), None)
+
+    def _time_left(self) -> float:
+        """Until the next worker is due, or it is time to look at them all."""
+        now = self._monotonic()
+        due = [max(worker.due_at - now, 0) for worker in self._workers if worker.due_at is not None]
+        return min(_LOOK, *due) if due else _LOOK
+
+    def _mend(self) -> None:
+        """Note which workers have ended, and start those whose pause is over."""
+        now = self._monotonic()
+        for worker in self._workers:
+            if worker.due_at is None:
+                if (status := worker.child.poll()) is not None:
+                    self._postpone(worker, f"ended with status {status}", now)
+            elif worker.due_at <= now:
+                self._start_again(worker, now)
+
+    def _start_again(self, worker: _Worker, now: float) -> None:
+        self.restarts[worker.number] += 1
+        worker.started_at, worker.due_at = now, None
+        try:
+            worker.child = self._start(worker.number)
+        except OSError as error:
+            self._postpone(worker, f"cannot be started: {error}", now)
+
+    def _postpone(self, worker: _Worker, what: str, now: float) -> None:
+        if now - worker.started_at >= STEADY:
+            worker.pause = FIRST_PAUSE
+        pause = worker.pause * (1 - self._jitter() / 2)
+        worker.due_at, worker.pause = now + pause, min(worker.pause * 2, MAX_PAUSE)
+        log.error("worker %d %s; it is started again in %.1f s", worker.number, what, pause)
+
+    def _give_up(self, failed: _Worker, next_signal: NextSignal) -> int:
+        """End what was started; a worker that cannot start has said why."""
+        status = failed.child.poll()
+        log.error("worker %d ended with status %s while it started", failed.number, status)
+        ended_by = self._drain(signal.SIGTERM, next_signal)
+        if ended_by < 0:
+            return ended_by
+        return status if status in EXPLAINED else CANNOT_START
+
+    def _drain(self, number: int, next_signal: NextSignal) -> int:
+        """Pass the signal on, and wait until all have ended; by force where one does not, or the next signal comes."""
+        deadline = self._monotonic() + self._time_to_end
+        running = [worker for worker in self._workers if worker.child.poll() is None]
+        self._send(number)
+        while any(worker.child.poll() is None for worker in running):
+            left = deadline - self._monotonic()
+            again = next_signal(min(left, _LOOK)) if left > 0 else None
+            if again in END or left <= 0:
+                self._send(signal.SIGKILL)
+                return -again if again is not None else NOT_DRAINED
+        ended_well = all(worker.child.poll() in {0, -number} for worker in running)
+        return DRAINED if ended_well else NOT_DRAINED
+
+    def _send(self, number: int) -> None:
+        for worker in self._workers:
+            worker.child.send(number)
+
+
+class Process:
+    """One process of ours, started by exec in a process group of its own."""
+
+    def __init__(self, argv: list[str], *, stdin: int) -> None:
+        """Start *argv*, which reads from the descriptor *stdin*. Raises OSError."""
+        self._pid: Final = os.posix_spawn(
+            argv[0],
+            argv,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0)],
+            setpgroup=0,
+            # What we block it does not, or it could not be ended while it starts. Only a reload waits until then, where
+            # it would end it.
+            setsigmask=[signal.SIGHUP],
+        )
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        """Return its exit status, negative for a signal; None while it runs."""
+        if self._status is None:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            self._status = os.waitstatus_to_exitcode(status) if pid else None
+        return self._status
+
+    def send(self, number: int) -> None:
+        """Send it a signal; nothing where it has ended."""
+        if self.poll() is None:
+            os.kill(self._pid, number)
+
+
+def supervise(file: Path, config: Config, next_signal: NextSignal) -> int:
+    """Run the workers that *config*, read from *file*, asks for; return the exit status, as `Supervisor.run` does.
+
+    Raises OSError where the admin address cannot be bound, or nothing can be started.
+    """
+    addresses = worker_addresses(config.server.listen, config.server.workers)
+    with ExitStack() as parts:
+        folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
+        sockets = [folder / f"{number}.sock" for number in range(len(addresses))]
+        lifeline = os.pipe()
+        for end in lifeline:
+            parts.callback(os.close, end)
+
+        def start(number: int) -> Process:
+            argv = [sys.executable, "-m", "authz", "serve", "--config", str(file), "--worker", str(number)]
+            argv += ["--listen", addresses[number], "--admin-socket", str(sockets[number])]
+            return Process(argv, stdin=lifeline[0])
+
+        supervisor = Supervisor(
+            len(addresses),
+            start=start,
+            drain=config.server.drain.total_seconds(),
+            monotonic=time.monotonic,
+            jitter=random.random,
+        )
+        workers = Workers(sockets, restarts=supervisor.restarts)
+        registry = CollectorRegistry()
+        registry.register(workers)
+        admin = AdminServer(
+            parse_tcp_address(config.admin.listen),
+            waiting_for=workers.waiting_for,
+            registry=registry,
+            keys=workers.describe_keys,
+        )
+        parts.callback(admin.stop)
+
+        def open_door() -> None:
+            admin.start()
+            log.info("authz %s runs %d workers, admin on %s", __version__, len(addresses), admin.address)
+
+        return supervisor.run(next_signal, listening=workers.listening, started=open_door)

@@ -1,0 +1,141 @@
+"""A supervisor with its workers as processes, and callers that speak to each worker as Envoy does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from authz.demo.client import Answer, send
+from authz.demo.process import Process, tail
+from authz.demo.sidecar import Sidecar, free_address
+from tests.fakes.waiting import wait_until
+from tests.integration.sidecars import config
+from tests.unit.envoy.asking import told, write_check
+from tests.unit.envoy.serving import SECONDS, health_of, method
+from tests.world import ask
+
+FAST = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """A supervisor with two workers, and a channel to each."""
+
+    sidecar: Sidecar
+    addresses: tuple[str, str]
+    channels: tuple[grpc.Channel, grpc.Channel]
+
+    @property
+    def process(self) -> Process:
+        return self.sidecar.process
+
+    @property
+    def pid(self) -> int:
+        child = self.process._child
+        assert child is not None
+        return child.pid
+
+    @property
+    def sockets(self) -> list[Path]:
+        """The sockets that Envoy calls."""
+        return [Path(address.removeprefix("unix:")) for address in self.addresses]
+
+    def worker(self, number: int) -> int:
+        """The pid of a worker; 0 while it has none."""
+        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+            words = command_of(int(pid))
+            if words[words.index("--worker") + 1 :][:1] == [str(number)]:
+                return int(pid)
+        return 0
+
+    def check(self, number: int, token: str | None = None, target: str = "/items/1") -> str:
+        """Make one Check of a worker; return its reason."""
+        return str(told(method(self.channels[number])(write_check(ask(token, path=target)), timeout=SECONDS)))
+
+    def serves(self, number: int) -> bool:
+        """Whether a worker's health says so."""
+        try:
+            return health_of(self.channels[number]) == "SERVING"
+        except grpc.RpcError:
+            return False
+
+    def admin(self, target: str, *, accept: str = "*/*") -> Answer:
+        """Ask the supervisor."""
+        return send(f"{self.sidecar.admin_url}{target}", headers=[("accept", accept)])
+
+    def readiness(self) -> str:
+        """What `/readyz` says; nothing where nobody answers."""
+        try:
+            return self.admin("/readyz").body.decode()
+        except OSError:
+            return ""
+
+    def await_ready(self) -> None:
+        """Wait until all workers serve."""
+        wait_until(lambda: self.readiness() == "ready\n" and self.serves(0) and self.serves(1), seconds=30)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """One number of the merged ones."""
+        for family in text_string_to_metric_families(self.admin("/metrics").body.decode()):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return float(sample.value)
+        return None
+
+    def decisions(self, number: int) -> float:
+        """How many requests a worker let pass."""
+        labels = {"reason": "authenticated", "worker": str(number)}
+        return self.value("authz_decisions_total", **labels) or 0.0
+
+    def await_end(self) -> int | None:
+        """Wait until the supervisor has ended; return its status."""
+        wait_until(lambda: self.process.status is not None, seconds=30)
+        return self.process.status
+
+
+def command_of(pid: int) -> list[str]:
+    """The command line of a process; of one that has ended, nothing that is asked for here."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        if "--worker" in words:
+            return words
+    return ["--worker"]
+
+
+@contextmanager
+def crew(folder: Path, *issuers: str, listen: str | None = None, more: str = "") -> Iterator[Crew]:
+    """Start a supervisor with two workers, and end all three whatever happens; the log is shown where a test fails."""
+    admin = free_address()
+    listen = listen or f"unix:{folder}/authz.sock"
+    text = config(*issuers, listen=listen, admin=admin, server="workers: 2") + more
+    sidecar = Sidecar(text, admin=admin, folder=folder)
+    if listen.startswith("unix:"):
+        addresses = (f"unix:{folder}/authz-0.sock", f"unix:{folder}/authz-1.sock")
+    else:
+        host, _, port = listen.rpartition(":")
+        addresses = (listen, f"{host}:{int(port) + 1}")
+    sidecar.process.start()
+    workers: list[int] = []
+    with ExitStack() as parts:
+        first, second = (parts.enter_context(grpc.insecure_channel(address, FAST)) for address in addresses)
+        started = Crew(sidecar, addresses, (first, second))
+        try:
+            started.await_ready()
+            workers = [started.worker(0), started.worker(1)]
+            yield started
+        except BaseException:
+            print("\n".join(tail(sidecar.process.log, lines=60)))  # noqa: T201 - shown with the failure
+            raise
+        finally:
+            sidecar.process.kill()
+            wait_until(lambda: not any(map(running, workers)))
+
+
+def running(pid: int) -> bool:
+    """Whether a worker runs."""
+    return command_of(pid) != ["--worker"]

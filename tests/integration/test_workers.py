@@ -1,0 +1,360 @@
+"""Proves several workers as real processes: behind Envoy, killed, stopped, reloaded, drained, and left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_classic
+
+from authz.demo.bootstrap import Proxy
+from authz.demo.client import send
+from authz.demo.envoy import Envoy
+from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.upstream import echo_server
+from tests.fakes.idp import FakeIdp
+from tests.fakes.waiting import wait_until
+from tests.integration.crew import Crew, command_of, crew, running
+from tests.integration.sidecars import config, issuer
+from tests.tools import ROOT, path
+from tests.unit.envoy.serving import short_folder
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short name."""
+    with short_folder() as made:
+        yield made
+
+
+@pytest.fixture
+def idp() -> Iterator[FakeIdp]:
+    """An issuer."""
+    with FakeIdp() as provider:
+        yield provider
+
+
+@pytest.fixture
+def two(folder: Path, idp: FakeIdp) -> Iterator[Crew]:
+    """Two workers that serve."""
+    with crew(folder, issuer("a", idp)) as started:
+        yield started
+
+
+# Behind Envoy.
+
+
+@contextmanager
+def envoy_before(two: Crew, folder: Path) -> Iterator[Envoy]:
+    """A real Envoy that asks both workers."""
+    with echo_server() as upstream:
+        envoy = Envoy(Proxy(upstream=f"127.0.0.1:{upstream.port}", sidecars=two.addresses, timeout_ms=2000), folder)
+        try:
+            envoy.start()
+            yield envoy
+        finally:
+            envoy.stop()
+
+
+def get(envoy: Envoy, token: str) -> int:
+    """Send one request; return the status of its answer."""
+    return send(f"{envoy.url}/items/1", headers=[("Authorization", f"Bearer {token}")]).status
+
+
+@pytest.mark.needs("envoy")
+def test_envoy_asks_both(two: Crew, folder: Path, idp: FakeIdp) -> None:
+    """Requests are spread over the workers, and each is judged by one of them."""
+    token = idp.mint()
+    with envoy_before(two, folder) as envoy:
+        assert [get(envoy, token) for _ in range(40)] == [200] * 40
+        assert get(envoy, token + "x") == 401
+    made = [two.decisions(0), two.decisions(1)]
+    assert all(made)
+    assert sum(made) == 40
+
+
+@pytest.mark.needs("envoy")
+def test_a_killed_worker_comes_back_under_requests(two: Crew, folder: Path, idp: FakeIdp) -> None:
+    """Readiness dips and names it, its restart is counted, nobody passes who should not, and then all is as before."""
+    token, ended = idp.mint(), Event()
+    killed = two.worker(1)
+
+    def call(envoy: Envoy) -> set[tuple[int, int]]:
+        statuses = set()
+        while not ended.is_set():
+            statuses.add((get(envoy, token), get(envoy, token + "x")))
+        return statuses
+
+    with envoy_before(two, folder) as envoy, ThreadPoolExecutor(2) as pool:
+        callers = [pool.submit(call, envoy) for _ in range(2)]
+        try:
+            wait_until(lambda: two.decisions(0) > 0 and two.decisions(1) > 0)
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda: "worker 1" in two.readiness())
+            assert two.admin("/readyz").status in {200, 503}
+            two.await_ready()
+            wait_until(lambda: two.decisions(1) > 0)
+        finally:
+            ended.set()
+        seen = {pair for caller in callers for pair in caller.result()}
+        assert {good for good, _ in seen} <= {200, 503}
+        assert {bad for _, bad in seen} <= {401, 503}
+        assert [get(envoy, token) for _ in range(10)] == [200] * 10
+    assert two.worker(1) not in {0, killed}
+    assert two.value("authz_worker_restarts_total", worker="1") == 1
+    assert two.value("authz_worker_restarts_total", worker="0") == 0
+    assert "worker 1 ended with status -9" in two.process.log.read_text()
+
+
+# What the supervisor tells.
+
+
+@pytest.mark.needs("promtool")
+@pytest.mark.parametrize(
+    ("accept", "parse"),
+    [("text/plain", parse_classic), ("application/openmetrics-text; version=1.0.0", parse_openmetrics)],
+)
+def test_numbers_of_all_are_one_exposition(two: Crew, idp: FakeIdp, accept: str, parse: Any) -> None:  # noqa: ANN401
+    """Both parsers and Prometheus's own tool take it; every sample names its worker, and both have the same."""
+    for number in range(2):
+        assert two.check(number, idp.mint()) == "authenticated"
+    text = two.admin("/metrics", accept=accept).body.decode()
+    families: list[Metric] = list(parse(text))
+    of = [
+        {sample.name for family in families for sample in family.samples if sample.labels["worker"] == number}
+        for number in "01"
+    ]
+    assert of[0] == of[1] >= {"authz_decisions_total", "authz_keys_count", "authz_worker_up", "authz_build_info"}
+    if accept == "text/plain":
+        done = subprocess.run([path("promtool"), "check", "metrics"], input=text, check=False, **_TEXT)
+        assert "parse error" not in done.stdout + done.stderr
+        assert done.returncode in {0, 3}, done.stdout + done.stderr  # 3: it would rather have other names
+
+
+_TEXT: dict[str, Any] = {"capture_output": True, "text": True}
+
+
+def test_keys_of_all_are_one_document(two: Crew, idp: FakeIdp) -> None:
+    """`authz keys` reads it as it reads that of one process, and says of which worker each part is."""
+    document = two.admin("/keys").json()
+    assert [(entry["issuer"], entry["worker"]) for entry in document["issuers"]] == [("a", 0), ("a", 1)]
+    assert {key["kid"] for entry in document["issuers"] for key in entry["keys"]} == {idp.key.kid}
+    assert document["silent_workers"] == []
+    argv = [sys.executable, "-m", "authz", "keys", "--admin", two.sidecar.admin_url]
+    printed = subprocess.run(argv, cwd=ROOT, check=True, **_TEXT).stdout
+    assert f"a: {idp.issuer} (worker 0)" in printed
+    assert f"a: {idp.issuer} (worker 1)" in printed
+    assert json.loads(subprocess.run([*argv, "--json"], cwd=ROOT, check=True, **_TEXT).stdout).keys() == document.keys()
+
+
+def test_a_worker_that_hangs_holds_up_nobody(two: Crew, idp: FakeIdp) -> None:
+    """Its numbers and keys are missing and its name is told; the rest is answered, and the other worker serves."""
+    hangs = two.worker(0)
+    os.kill(hangs, signal.SIGSTOP)
+    try:
+        assert two.admin("/readyz").body == b"waiting for worker 0\n"
+        assert two.admin("/livez").status == 200
+        assert (two.value("authz_worker_up", worker="0"), two.value("authz_worker_up", worker="1")) == (0, 1)
+        assert two.value("authz_build_info", worker="0") is None
+        assert two.admin("/keys").json()["silent_workers"] == [0]
+        assert two.check(1, idp.mint()) == "authenticated"
+    finally:
+        os.kill(hangs, signal.SIGCONT)
+    wait_until(lambda: two.readiness() == "ready\n")
+    assert two.worker(0) == hangs
+
+
+def test_sockets_are_for_owner_and_group_and_those_of_the_admin_for_us_alone(two: Crew) -> None:
+    """Whoever can connect can ask: not everybody."""
+    assert [stat.S_IMODE(made.stat().st_mode) for made in two.sockets] == [0o660, 0o660]
+    assert stat.S_IMODE(private_folder(two).stat().st_mode) == 0o700
+
+
+def private_folder(two: Crew) -> Path:
+    """Where the admin sockets of the workers are."""
+    words = command_of(two.worker(0))
+    return Path(words[words.index("--admin-socket") + 1]).parent
+
+
+def test_health_asks_all_by_the_configured_address(two: Crew, folder: Path) -> None:
+    """The address of the file stands for all of its workers: one that does not serve is told."""
+    argv = [sys.executable, "-m", "authz", "health", f"unix:{folder}/authz.sock"]
+    done = subprocess.run(argv, cwd=ROOT, check=False, **_TEXT)
+    assert (done.returncode, done.stderr) == (0, "")
+    os.kill(two.worker(1), signal.SIGSTOP)
+    done = subprocess.run(argv, cwd=ROOT, check=False, **_TEXT)
+    os.kill(two.worker(1), signal.SIGCONT)
+    assert done.returncode == 2
+    assert "authz-1.sock" in done.stderr
+
+
+# Reload.
+
+
+def test_a_reload_reaches_both(two: Crew) -> None:
+    """SIGHUP is passed on; what is broken changes nothing in either."""
+    file = two.sidecar.config_file
+    good = file.read_text()
+    file.write_text(good.replace("allow: public", "allow: nobody"))
+    os.kill(two.pid, signal.SIGHUP)
+    wait_until(lambda: public(two) == ["policy_denied"] * 2)
+    file.write_text(good + "surprise: true\n")
+    os.kill(two.pid, signal.SIGHUP)
+    rejected = "authz_config_last_reload_successful"
+    wait_until(lambda: [two.value(rejected, worker=number) for number in "01"] == [0, 0])
+    assert public(two) == ["policy_denied"] * 2
+
+
+def public(two: Crew) -> list[str]:
+    """What each worker says of a path that was public."""
+    return [two.check(number, target="/public/x") for number in range(2)]
+
+
+def test_a_worker_comes_back_to_its_own_address(two: Crew, folder: Path, idp: FakeIdp) -> None:
+    """Where to listen takes effect at the next start of all: Envoy knows the old sockets."""
+    file = two.sidecar.config_file
+    file.write_text(file.read_text().replace("authz.sock", "other.sock").replace("workers: 2", "workers: 1"))
+    killed = two.worker(1)
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: two.worker(1) not in {0, killed})
+    two.await_ready()
+    assert two.check(1, idp.mint()) == "authenticated"
+    assert not list(folder.glob("other*"))
+
+
+# The end.
+
+
+def test_sigterm_drains_both(two: Crew) -> None:
+    """Exit 0, and nothing is left: no process, no socket, no folder."""
+    workers, private = [two.worker(0), two.worker(1)], private_folder(two)
+    os.kill(two.pid, signal.SIGTERM)
+    wait_until(lambda: "the end of the drain" in two.readiness())
+    assert two.await_end() == 0
+    assert not any(map(running, workers))
+    assert not any(made.exists() for made in two.sockets)
+    assert not private.exists()
+
+
+def test_a_second_signal_ends_everything_at_once(two: Crew) -> None:
+    """Also a worker that hears nothing any more."""
+    workers, private = [two.worker(0), two.worker(1)], private_folder(two)
+    os.kill(workers[0], signal.SIGSTOP)
+    os.kill(two.pid, signal.SIGTERM)
+    wait_until(lambda: not two.serves(1))
+    assert two.process.running
+    os.kill(two.pid, signal.SIGTERM)
+    assert two.await_end() == -signal.SIGTERM
+    wait_until(lambda: not any(map(running, workers)))
+    assert not private.exists()
+
+
+def test_workers_end_when_their_supervisor_is_gone(two: Crew) -> None:
+    """Nobody would start or stop them any more: they drain, and free their sockets for the next."""
+    workers = [two.worker(0), two.worker(1)]
+    two.process.kill()
+    wait_until(lambda: not any(map(running, workers)))
+    assert not any(made.exists() for made in two.sockets)
+
+
+# The start.
+
+
+def start(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    """Run `authz serve` with a configuration by which it cannot start."""
+    (folder / "authz.yaml").write_text(text)
+    argv = [sys.executable, "-m", "authz", "serve", "--config", str(folder / "authz.yaml")]
+    return subprocess.run(argv, cwd=ROOT, check=False, timeout=60, **_TEXT)
+
+
+def free_pair() -> int:
+    """A port that is free, as the next one is."""
+    while True:
+        port = int(free_address().rpartition(":")[2])
+        with suppress(OSError, OverflowError), socket.create_server(("127.0.0.1", port + 1)):
+            return port
+
+
+def test_a_port_of_one_worker_that_is_taken_is_explained(folder: Path, idp: FakeIdp) -> None:
+    """Exit 3 with the address, and the other worker does not go on alone."""
+    port = free_pair()
+    with socket.create_server(("127.0.0.1", port + 1)):
+        listen = f"127.0.0.1:{port}"
+        done = start(folder, config(issuer("a", idp), listen=listen, admin=free_address(), server="workers: 2"))
+    assert done.returncode == 3
+    assert "authz cannot start: " in done.stderr
+    assert f"cannot listen on 127.0.0.1:{port + 1}" in done.stderr
+    assert "Traceback" not in done.stderr
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+def test_an_admin_port_that_is_taken_is_explained(folder: Path, idp: FakeIdp) -> None:
+    """Exit 3 with the address, before any worker is started."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        admin = f"127.0.0.1:{taken.getsockname()[1]}"
+        text = config(issuer("a", idp), listen=f"unix:{folder}/authz.sock", admin=admin, server="workers: 2")
+        done = start(folder, text)
+    assert (done.returncode, done.stderr.count("authz cannot start: ")) == (3, 1)
+    assert admin in done.stderr
+    assert not list(folder.glob("*.sock"))
+
+
+def test_a_bad_configuration_is_explained_once(folder: Path, idp: FakeIdp) -> None:
+    """Exit 2, as for one process."""
+    text = config(issuer("a", idp), listen=f"unix:{folder}/s", admin=free_address(), server="workers: 2")
+    done = start(folder, text.replace("rules:", "rulez:"))
+    assert (done.returncode, done.stderr.count("did you mean `rules`?")) == (2, 1)
+
+
+def test_tcp_workers_listen_on_one_port_after_the_other(folder: Path, idp: FakeIdp) -> None:
+    """N and N+1."""
+    with crew(folder, issuer("a", idp), listen=f"127.0.0.1:{free_pair()}") as two:
+        assert [two.check(number, idp.mint()) for number in range(2)] == ["authenticated"] * 2
+
+
+def test_workers_may_share_one_cache_of_keys(folder: Path, idp: FakeIdp) -> None:
+    """Both write it and both read it: after a restart without the issuer, both serve."""
+    section = issuer("a", idp) + f"    cache_dir: {folder}/cache\n"
+    with crew(folder, section) as two:
+        os.kill(two.pid, signal.SIGTERM)
+        assert two.await_end() == 0
+    token = idp.mint()
+    idp.stop()
+    with crew(folder, section) as two:
+        assert [two.check(number, token) for number in range(2)] == ["authenticated"] * 2
+    assert [made.name for made in (folder / "cache").iterdir()] == ["a.json"]
+
+
+def test_one_worker_is_one_process(folder: Path, idp: FakeIdp) -> None:
+    """No supervisor, no number in the name of the socket, no label."""
+    admin = free_address()
+    sidecar = Sidecar(
+        config(issuer("a", idp), listen=f"unix:{folder}/authz.sock", admin=admin, server="workers: 1"),
+        admin=admin,
+        folder=folder,
+    )
+    try:
+        sidecar.start()
+        child = sidecar.process._child
+        assert child is not None
+        assert Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text() == ""
+        assert (folder / "authz.sock").is_socket()
+        assert b"worker" not in send(f"http://{admin}/metrics").body
+        assert b"worker" not in send(f"http://{admin}/keys").body
+    finally:
+        sidecar.process.kill()
