@@ -18,8 +18,9 @@ from authz.admin import AdminServer
 from authz.config.address import Address, UnixAddress, parse_address, parse_tcp_address
 from authz.config.build import build_snapshot
 from authz.config.load import load
-from authz.config.model import Config, Decisions, Tls
+from authz.config.model import FIXED, Config, Decisions, Tls
 from authz.config.problems import ConfigError
+from authz.config.walk import find
 from authz.config.warnings import warnings
 from authz.config.watch import FileWatch
 from authz.core.snapshot import Snapshot
@@ -122,6 +123,7 @@ class App:
         for work in (self._watch_config, self._become_ready, self._summarise):
             Thread(target=work, name=work.__name__.strip("_"), daemon=True).start()
         log.info("authz %s serves on %s, admin on %s", __version__, where, self._admin.address)
+        _warn(self._config)
 
     def drain(self) -> None:
         """Turn new calls away, answer on while Envoy notices, let those in flight finish, and stop."""
@@ -195,9 +197,7 @@ class App:
         """Take up what the file says now, whole, or nothing of it."""
         try:
             config = load(self._file)
-            fixed = [name for name in ("server", "admin") if getattr(config, name) != getattr(self._config, name)]
-            if config.telemetry.traces.exporter is not self._config.telemetry.traces.exporter:
-                fixed.append("telemetry.traces.exporter")
+            fixed = [name for name in FIXED if list(find(config, name)) != list(find(self._config, name))]
             self._follow(config, build_snapshot(config, verify=self._verify))
         except ConfigError as error:
             self._metrics.count_reload(accepted=False)
@@ -209,8 +209,7 @@ class App:
             self._metrics.count_reload(accepted=True)
             set_up_logging(level=config.telemetry.log_level, log_format=config.telemetry.log_format)
             log.info("configuration reloaded")
-            for warning in warnings(config):
-                log.warning("%s", warning)
+            _warn(config)
             if fixed:
                 log.warning("changes of %s take effect at the next start", " and ".join(fixed))
 
@@ -240,6 +239,11 @@ class App:
             self._was_ready = True
             self._server.show_ready(ready=True)
             log.info("ready")
+
+
+def _warn(config: Config) -> None:
+    for warning in warnings(config):
+        log.warning("%s", warning)
 
 
 def _make_credentials(tls: Tls) -> grpc.ServerCredentials:

@@ -7,6 +7,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 from threading import Thread
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ _END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _SIGNALS: Final = _END | {signal.SIGHUP}
 _STDIN: Final = 0  # file descriptors
 _STDERR: Final = 2
+_DESCRIPTORS: Final = 4096  # a thousand connections of Envoys, those of the admin port and to issuers, files
 _LAST_WORDS: Final = 1.0  # seconds for the last log lines
 _POLL: Final = 0.1  # seconds between two looks at whether the drain has ended
 
@@ -65,6 +67,7 @@ def _serve(file: Path, worker: Worker | None) -> None:
     from authz.telemetry.logs import set_up_logging
 
     config = load_or_exit(file)
+    _raise_descriptor_limit()
     stream = BackgroundStream(_STDERR)
     set_up_logging(level=config.telemetry.log_level, log_format=config.telemetry.log_format, stream=stream)
     supervised = worker is None and config.server.workers > 1
@@ -73,6 +76,13 @@ def _serve(file: Path, worker: Worker | None) -> None:
         _end_by(-status)
     stream.drain(seconds=_LAST_WORDS)
     sys.exit(status)
+
+
+def _raise_descriptor_limit() -> None:
+    """Make room for every connection that the server accepts, where the system gives a process fewer by default."""
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    if soft != RLIM_INFINITY and soft < _DESCRIPTORS:
+        setrlimit(RLIMIT_NOFILE, (_DESCRIPTORS if hard == RLIM_INFINITY else min(hard, _DESCRIPTORS), hard))
 
 
 def _supervise(file: Path, config: Config) -> int:

@@ -123,9 +123,17 @@ def test_logs_are_json_lines_without_tokens(sidecar: Running, idp: FakeIdp) -> N
     sidecar.send_signal(signal.SIGTERM)
     assert sidecar.await_end() == 0
     text = sidecar.process.log.read_text()
-    lines = [line for line in text.splitlines() if ": warning: " not in line]  # these come before logging is set up
+    lines = text.splitlines()
     assert {json.loads(line)["logger"] for line in lines} >= {"authz.app", "authz.decisions"}
     assert not [segment for segment in token.split(".") if segment in text]
+
+
+def test_it_warns_at_its_start(sidecar: Running) -> None:
+    """What loosens a check is said in a line of its own, before anybody asks for it."""
+    wait_until(lambda: "whoever controls the network to this issuer" in sidecar.process.log.read_text())
+    warning = next(line for line in sidecar.process.log.read_text().splitlines() if "controls the network" in line)
+    assert json.loads(warning)["level"] == "WARNING"
+    assert "issuers.a.insecure.http" in json.loads(warning)["message"]
 
 
 # The end.
