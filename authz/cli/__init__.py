@@ -6,7 +6,9 @@ import click
 
 from authz import __version__
 from authz.cli.check_config import check_config
+from authz.cli.completion import completion
 from authz.cli.demo import demo
+from authz.cli.envoy_config import envoy_config
 from authz.cli.explain import explain
 from authz.cli.health import health
 from authz.cli.keys import keys
@@ -17,8 +19,20 @@ from authz.cli.serve import serve
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="authz", message="%(prog)s %(version)s")
 def main() -> None:
-    """Judge the bearer token of every request that Envoy asks about."""
+    """Judge the bearer token of every request that Envoy asks about.
+
+    \b
+    Exit codes, of every command:
+      0  as it should be
+      1  it ran, and the answer is no: denied, not ready, something found
+      2  bad arguments or files that cannot be used (health: not reached)
+      3  serve: cannot start
+    Begin with:
+      authz demo
+      authz check-config authz.yaml
+      authz explain --config authz.yaml --path /orders --token-file t.txt
+    """  # noqa: D301 - click's mark for lines that stay as they are
 
 
-for command in (serve, check_config, explain, schema, health, demo, keys):
+for command in (serve, check_config, explain, envoy_config, keys, health, schema, demo, completion):
     main.add_command(command)

@@ -2,26 +2,112 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from authz.cli.files import FILE, read_or_exit
+from authz.cli.files import BAD_CONFIG, FILE, FOUND, read_or_exit
+from authz.cli.screen import progress, say
+
+if TYPE_CHECKING:
+    from authz.config.document import Document
+    from authz.config.model import Config
+    from authz.config.problems import Problem
 
 
 @click.command("check-config")
 @click.argument("file", type=FILE)
-def check_config(file: Path) -> None:
+@click.option("--fetch", is_flag=True, help="Also ask each issuer for its keys, and show what it gave.")
+@click.option("--diff", "old_file", type=FILE, metavar="OLD", help="Also tell what FILE opens or closes against OLD.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of lines.")
+def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: bool) -> None:
     """Report everything that is wrong with FILE, and what its author should know.
 
+    --diff marks each difference by what it does to requests: opens, closes, both;
+    changes (something else), same (nothing), unknown (the files do not tell).
+
     \b
-    Exit codes: 0 fine, perhaps with warnings; 2 errors
-    Example:
+    Exit codes: 0 fine, perhaps with warnings
+                1 an issuer gave no key that can be used (--fetch),
+                  or something opens, or may open (--diff)
+                2 errors in FILE, or in OLD
+    Examples:
       authz check-config authz.yaml
+      authz check-config --fetch authz.yaml
+      authz check-config --diff deployed.yaml authz.yaml
     """  # noqa: D301 - click's mark for lines that stay as they are
     from authz.config.warnings import warnings
+    from authz.feeds.files import warn_of_files
 
-    document, config = read_or_exit(file)
-    for warning in map(document.locate, warnings(config)):
-        click.echo(f"{file}:{warning.line}: warning: {warning}", err=True)
-    click.echo(f"{file}: ok, issuers: {len(config.issuers)}, rules: {len(config.rules)}")
+    document, config = _try_or_exit(file, as_json=as_json)
+    warned = [document.locate(warning) for warning in (*warnings(config), *warn_of_files(config))]
+    told: dict[str, Any] = {
+        "file": str(file),
+        "ok": True,
+        "issuers": len(config.issuers),
+        "rules": len(config.rules),
+        "errors": [],
+        "warnings": [_describe(warning) for warning in warned],
+    }
+    found = False
+    lines: list[tuple[str, str | None]] = []
+    if old_file is not None:
+        from authz.cli.changes import LOUD
+        from authz.cli.comparison import compare
+
+        changes = compare(read_or_exit(old_file)[1], config)
+        told["changes"] = [change.document() for change in changes]
+        lines += [(str(change), _COLOURS.get(change.effect)) for change in changes] or [("nothing differs", None)]
+        found |= any(change.effect in LOUD for change in changes)
+    if fetch:
+        from authz.cli.fetching import fetch_all
+
+        with progress(f"asking {len(config.issuers)} issuers"):
+            fetched = fetch_all(config)
+        told["fetched"] = [each.document() for each in fetched]
+        lines += [(line, None if each.usable else "red") for each in fetched for line in each.lines()]
+        found |= not all(each.usable for each in fetched)
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+    else:
+        for warning in warned:
+            say(f"{file}:{warning.line}: warning: {warning}", "yellow", err=True)
+        for line, colour in lines:
+            say(line, colour)
+        say(f"{file}: ok, issuers: {len(config.issuers)}, rules: {len(config.rules)}")
+    sys.exit(FOUND if found else 0)
+
+
+def _try_or_exit(file: Path, *, as_json: bool) -> tuple[Document, Config]:
+    """Load *file*, and try the files that it names where they are; or print everything that is wrong and exit."""
+    from authz.config.load import read, validate
+    from authz.config.problems import ConfigError
+    from authz.feeds.files import check_files
+
+    try:
+        document = read(file)
+        config = validate(document)
+        if broken := [document.locate(problem) for problem in check_files(config)]:
+            raise ConfigError(document.file, broken)
+    except ConfigError as error:
+        told = {"file": str(file), "ok": False, "errors": [_describe(problem) for problem in error.problems]}
+        click.echo(json.dumps(told, indent=2) if as_json else str(error), err=not as_json)
+        sys.exit(BAD_CONFIG)
+    return document, config
+
+
+def _describe(problem: Problem) -> dict[str, Any]:
+    from authz.config.problems import render_path
+
+    return {
+        "line": problem.line,
+        "path": render_path(problem.path),
+        "message": problem.message,
+        "hint": problem.hint,
+    }
+
+
+_COLOURS = {"opens": "red", "both": "red", "unknown": "yellow", "closes": "green"}

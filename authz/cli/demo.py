@@ -11,7 +11,18 @@ import click
 @click.option("--once", is_flag=True, help="Send the requests, print a table, exit 0 only if all went as they should.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print JSON in place of the table.")
 def demo(*, once: bool, as_json: bool) -> None:
-    """Run an identity provider, an upstream, a real Envoy and the sidecar, and show how they work together."""
+    """Run an identity provider, an upstream, a real Envoy and the sidecar, and show how they work together.
+
+    \b
+    Exit codes: 0 stopped by Ctrl-C, or all requests went as they should
+                1 something did not start, or went otherwise
+                2 bad arguments
+    Examples:
+      authz demo
+      authz demo --once --json
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    if as_json and not once:
+        raise click.UsageError("--json goes with --once")
     from authz.demo.run import run
 
     sys.exit(run(once=once, as_json=as_json))

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import click
 
-from authz.cli.files import BAD_CONFIG, FILE, load_or_exit
-
-_DENIED = 1  # exit code
+from authz.cli.files import BAD_CONFIG, CONFIG, FILE, FOUND, load_or_exit, read_bytes_or_exit
+from authz.cli.screen import progress, say
 
 
 @click.command()
-@click.option("--config", "file", type=FILE, required=True, help="The configuration file.")
+@CONFIG
 @click.option("--method", default="GET", show_default=True, help="The request's method.")
 @click.option("--host", default="localhost", show_default=True, help="Its host.")
 @click.option("--path", default="/", show_default=True, help="Its path, with the query.")
+@click.option("--scheme", type=click.Choice(["http", "https"]), default="https", show_default=True, help="Its scheme.")
+@click.option("--address", default="", help="The client's address.")
+@click.option("--certificate", type=FILE, help="The client's certificate, PEM; for tokens that are bound to one.")
 @click.option("--token-file", type=FILE, help="A file with the token, which goes where the first source looks.")
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header; may be given again.")
 @click.option("--context", "context", multiple=True, metavar="NAME=VALUE", help="A context_extension of the route.")
@@ -33,6 +35,9 @@ def explain(  # noqa: PLR0913 - one for each option
     method: str,
     host: str,
     path: str,
+    scheme: str,
+    address: str,
+    certificate: Path | None,
     token_file: Path | None,
     headers: tuple[str, ...],
     context: tuple[str, ...],
@@ -43,9 +48,11 @@ def explain(  # noqa: PLR0913 - one for each option
     """Judge one request as the sidecar would, and show each step of the judgement.
 
     \b
-    Exit codes: 0 allowed; 1 denied; 2 errors in the configuration
-    Example:
+    Exit codes: 0 allowed; 1 denied; 2 bad arguments, or errors in the files
+    Examples:
       authz explain --config authz.yaml --path /orders/7 --token-file t.txt
+      authz explain --config authz.yaml --method POST --path /orders \\
+        --token-file t.txt --jwks keys.json --at 2026-01-31T12:00:00Z
     """  # noqa: D301 - click's mark for lines that stay as they are
     from authz.cli.explanation import InputError, Question, answer
 
@@ -54,26 +61,41 @@ def explain(  # noqa: PLR0913 - one for each option
         method=method,
         host=host,
         path=path,
-        headers=_pairs(headers, ":"),
-        context=dict(_pairs(context, "=")),
-        token=token_file.read_text(encoding="utf-8", errors="replace").strip() if token_file is not None else None,
+        headers=_pairs("--header", headers, ":"),
+        context=dict(_pairs("--context", context, "=")),
+        scheme=scheme,
+        address=address,
+        certificate=_text(certificate) or "",
+        token=_text(token_file),
         at=time.time() if at is None else _instant(at),
-        jwks=jwks.read_bytes() if jwks is not None else None,
+        jwks=read_bytes_or_exit(jwks) if jwks is not None else None,
     )
     try:
-        explained = answer(question, config)
+        with progress("judging"):
+            explained = answer(question, config)
     except InputError as error:
-        click.echo(f"{jwks}: {error}", err=True)
+        say(f"{jwks}: {error}; give a JSON Web Key Set, such as the issuer's jwks_uri answers", err=True)
         sys.exit(BAD_CONFIG)
-    click.echo(json.dumps(explained.document(), indent=2) if as_json else explained.table())
-    sys.exit(0 if explained.allowed else _DENIED)
+    if as_json:
+        click.echo(json.dumps(explained.document(), indent=2))
+    else:
+        *steps, verdict = explained.table().splitlines()
+        click.echo("\n".join(steps))
+        say(verdict, "green" if explained.allowed else "red")
+    sys.exit(0 if explained.allowed else FOUND)
 
 
-def _pairs(texts: Iterable[str], mark: str) -> list[tuple[str, str]]:
+def _text(file: Path | None) -> str | None:
+    return read_bytes_or_exit(file).decode("utf-8", "replace").strip() if file is not None else None
+
+
+def _pairs(option: str, texts: Iterable[str], mark: str) -> list[tuple[str, str]]:
     pairs = [text.partition(mark) for text in texts]
     for name, found, _ in pairs:
         if not found or not name.strip():
-            raise click.BadParameter(f"{name!r} has no {mark!r} between name and value")
+            raise click.BadParameter(
+                f"{name!r} has no {mark!r} between name and value: write NAME{mark}VALUE", param_hint=option
+            )
     return [(name.strip(), value.strip()) for name, _, value in pairs]
 
 
@@ -85,7 +107,9 @@ def _instant(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no time") from None
+        raise click.BadParameter(
+            f"{text!r} is no time: write seconds since 1970, or such as 2026-01-31T12:00:00Z"
+        ) from None
     if moment.tzinfo is None:
         raise click.BadParameter(f"{text!r} has no time zone; end it in Z for UTC")
     return moment.timestamp()

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from urllib.parse import quote
 
 from prometheus_client import CollectorRegistry
 
+from authz.cli.wording import describe_key, describe_requirements, enumerate_words
 from authz.config.build import build_snapshot
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
@@ -22,8 +24,8 @@ from authz.core.claims import Claims
 from authz.core.decision import Allow, Decision, outcome
 from authz.core.identity import HeaderChanges
 from authz.core.issuer import Issuer
-from authz.core.keys import Key, KeySet, check_signature
-from authz.core.policy import Params, Requirements, Rule
+from authz.core.keys import KeySet, check_signature
+from authz.core.policy import Params, Rule
 from authz.core.reasons import ANSWERS, Reason, Rejected
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
@@ -41,12 +43,18 @@ class InputError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One request to be judged *at* an instant, seconds since the epoch, by the *jwks* or by the issuer's own keys."""
+    """One request to be judged *at* an instant, seconds since the epoch, by the *jwks* or by the issuer's own keys.
+
+    *address* is the client's, *certificate* its own, as PEM.
+    """
 
     method: str
     host: str
     path: str
     at: float
+    scheme: str = "https"
+    address: str = ""
+    certificate: str = field(default="", repr=False)
     headers: list[tuple[str, str]] = field(default_factory=list)
     context: Mapping[str, str] = field(default_factory=dict)
     token: str | None = field(default=None, repr=False)
@@ -123,9 +131,14 @@ def answer(question: Question, config: Config) -> Explanation:
         keys = _read_keys(question.jwks, section) if question.jwks is not None else _fetch_keys(name, section)
         issuer = snapshot.issuers[section.issuer]
         snapshot = replace(snapshot, issuers={**snapshot.issuers, section.issuer: replace(issuer, keys=keys)})
+    return explain(request, snapshot, question.at)
+
+
+def explain(request: Request, snapshot: Snapshot, now: float) -> Explanation:
+    """Judge *request* by *snapshot* at *now*, and tell each step."""
     passed: dict[int, Any] = {}
-    decision = authorize(request, snapshot, question.at, watch=passed.__setitem__)
-    return Explanation(decision, tuple(_tell(passed, decision, request, snapshot, question.at)))
+    decision = authorize(request, snapshot, now, watch=passed.__setitem__)
+    return Explanation(decision, tuple(_tell(passed, decision, request, snapshot, now)))
 
 
 def _ask(question: Question, snapshot: Snapshot) -> Request:
@@ -144,7 +157,14 @@ def _ask(question: Question, snapshot: Snapshot) -> Request:
         key = name.lower()
         headers[key] = f"{headers[key]}{'; ' if key == 'cookie' else ','}{value}" if key in headers else value
     return Request(
-        method=question.method, host=question.host, path=path, scheme="https", headers=headers, context=question.context
+        method=question.method,
+        host=question.host,
+        path=path,
+        scheme=question.scheme,
+        headers=headers,
+        context=question.context,
+        source_address=question.address,
+        certificate=quote(question.certificate, safe=""),
     )
 
 
@@ -251,7 +271,8 @@ def _look_at_issuer(scene: _Scene) -> str:
 
 def _look_at_algorithm(scene: _Scene) -> str:
     rules = scene.issuer.rules
-    return f"alg {scene.token.alg} of {_list(scene.issuer.algorithms)}; typ of {_list(rules.token_types)}"
+    allowed = enumerate_words(scene.issuer.algorithms)
+    return f"alg {scene.token.alg} of {allowed}; typ of {enumerate_words(rules.token_types)}"
 
 
 def _look_at_keys(scene: _Scene) -> str:
@@ -261,13 +282,13 @@ def _look_at_keys(scene: _Scene) -> str:
 
 def _look_at_key(scene: _Scene) -> str:
     if (key := scene.passed.get(Step.KEY)) is not None:
-        return _describe_key(key)
+        return describe_key(key)
     kids = [key.kid or "without kid" for key in scene.passed[Step.KEYS].keys]
-    return f"kid {scene.token.kid or 'absent'} for {scene.token.alg}, among {_list(kids[:8])}"
+    return f"kid {scene.token.kid or 'absent'} for {scene.token.alg}, among {enumerate_words(kids[:8])}"
 
 
 def _look_at_signature(scene: _Scene) -> str:
-    return f"by {_describe_key(scene.passed[Step.KEY])}"
+    return f"by {describe_key(scene.passed[Step.KEY])}"
 
 
 def _look_at_claims(scene: _Scene) -> str:
@@ -277,7 +298,9 @@ def _look_at_claims(scene: _Scene) -> str:
         for name in ("exp", "nbf", "iat")
         if isinstance(value := scene.token.members.get(name), int | float)
     )
-    audience = f"{rules.audience_claim} {_member(scene, rules.audience_claim)} for one of {_list(rules.audiences)}"
+    audience = (
+        f"{rules.audience_claim} {_member(scene, rules.audience_claim)} for one of {enumerate_words(rules.audiences)}"
+    )
     return "; ".join([f"sub {_member(scene, 'sub')}", *times, f"leeway {rules.leeway:g} s", audience])
 
 
@@ -288,14 +311,14 @@ def _look_at_binding(scene: _Scene) -> str:
 def _look_at_requirements(scene: _Scene) -> str:
     claims: Claims = scene.passed[Step.CLAIMS]
     scopes = f"; scopes granted: {' '.join(sorted(claims.scopes)) or 'none'}"
-    return f"{_describe(scene.rule.requirements)}{scopes}"
+    return f"{describe_requirements(scene.rule.requirements)}{scopes}"
 
 
 def _look_at_headers(scene: _Scene) -> str:
     changes: HeaderChanges | None = scene.passed.get(Step.HEADERS)
     if changes is None:
         return "values of the identity headers"
-    return f"set: {_list([name for name, _ in changes.set]) or 'none'}; removed: {len(changes.remove)} names"
+    return f"set: {enumerate_words([name for name, _ in changes.set]) or 'none'}; removed: {len(changes.remove)} names"
 
 
 _LOOKS: Final[Mapping[Step, Callable[[_Scene], str]]] = {
@@ -324,34 +347,6 @@ def _member(scene: _Scene, name: str) -> str:
     return "absent" if value is None else str(value)
 
 
-def _describe(wanted: Requirements) -> str:
-    asked = [
-        f"{name} {_list(map(str, values))}"
-        for name, values in (
-            ("issuers", sorted(wanted.issuers)),
-            ("audiences", sorted(wanted.audiences)),
-            ("scopes", wanted.scopes),
-            ("any scope of", wanted.any_scope),
-            ("acr", wanted.acr),
-            ("amr", wanted.amr),
-        )
-        if values
-    ]
-    asked += [
-        f"claim {claim.name} {'all' if claim.every else 'one'} of {_list(map(str, claim.values))}"
-        for claim in wanted.claims
-    ]
-    if wanted.max_age is not None:
-        asked.append(f"authenticated within {wanted.max_age:g} s")
-    if wanted.condition is not None:
-        asked.append(f"when {getattr(wanted.condition, 'text', 'a condition holds')}")
-    return "; ".join(asked) or "nothing more is asked"
-
-
-def _describe_key(key: Key) -> str:
-    return f"kid {key.kid or 'absent'}, {key.kty} of {key.bits} bits, thumbprint {key.thumbprint}"
-
-
 def _place(source: Source) -> str:
     match source:
         case HeaderSource(header):
@@ -360,10 +355,6 @@ def _place(source: Source) -> str:
             return f"cookie {cookie}"
         case QuerySource(parameter):
             return f"query parameter {parameter}"
-
-
-def _list(texts: Iterable[str]) -> str:
-    return ", ".join(sorted(texts) if isinstance(texts, frozenset) else texts)
 
 
 def _safe(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The configuration file as commands take it."""
+"""What commands have in common: the files that they take, and the exit codes that they end with."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ if TYPE_CHECKING:  # half of the time that `authz health` would take
     from authz.config.document import Document
     from authz.config.model import Config
 
-BAD_CONFIG: Final = 2  # exit code
+# Exit codes, the same for every command; 0 is success.
+FOUND: Final = 1  # it ran, and the answer is no: denied, not ready, not reached, something found
+BAD_CONFIG: Final = 2  # wrong arguments (click's own number), or files that cannot be used
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+CONFIG: Final = click.option("--config", "file", type=FILE, required=True, help="The configuration file.")
 
 
 def load_or_exit(file: Path) -> Config:
@@ -32,4 +35,28 @@ def read_or_exit(file: Path) -> tuple[Document, Config]:
         return document, validate(document)
     except ConfigError as error:
         click.echo(str(error), err=True)
+        sys.exit(BAD_CONFIG)
+
+
+def parse_or_exit(file: Path) -> Document:
+    """Read *file*, YAML or JSON of any content, or print why that cannot be done and exit."""
+    from authz.config.load import read
+    from authz.config.problems import ConfigError
+
+    try:
+        document = read(file)
+        if document.problems:
+            raise ConfigError(str(file), document.problems)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(BAD_CONFIG)
+    return document
+
+
+def read_bytes_or_exit(file: Path) -> bytes:
+    """Read *file*, which may be gone or locked since its name was given."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        click.echo(f"{file}: cannot be read: {error.strerror}", err=True)
         sys.exit(BAD_CONFIG)

@@ -19,6 +19,7 @@ _SERVICE: Final = "envoy.service.auth.v3.Authorization"
 _SERVING: Final = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
 _TIMEOUT: Final = 1.0  # seconds, of one question
 _POLL: Final = 0.1  # seconds between two questions under --wait
+_MEND: Final = "does `authz serve` run, with this server.listen? may this user open its socket?"
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -51,12 +52,15 @@ def health(  # one parameter for each option
     Where several workers have numbered sockets beside that path, all must serve.
 
     \b
-    Exit codes: 0 it serves; 1 it does not; 2 it cannot be reached
-    Example:
+    Exit codes: 0 it serves; 1 it does not; 2 not reached, or bad arguments
+    Examples:
+      authz health
       authz health unix:/run/authz/authz.sock --wait 10
     """  # noqa: D301 - click's mark for lines that stay as they are
     if (cert_file is None) != (key_file is None) or (ca_file is None and (cert_file or server_name)):
         raise click.UsageError("--cert-file and --key-file go together, and with --ca-file; so does --server-name")
+    if ":" not in address:
+        raise click.BadParameter(f"{address!r}: write unix:/path or host:port, as server.listen has it")
     deadline = time.monotonic() + wait
     with ExitStack() as open_:
         channels: dict[str, grpc.Channel] = {}
@@ -96,11 +100,22 @@ def _open(
     if server_name is not None:
         options.append(("grpc.ssl_target_name_override", server_name))
     credentials = grpc.ssl_channel_credentials(
-        ca_file.read_bytes(),
-        key_file.read_bytes() if key_file is not None else None,
-        cert_file.read_bytes() if cert_file is not None else None,
+        _read_pem(ca_file),
+        _read_pem(key_file) if key_file is not None else None,
+        _read_pem(cert_file) if cert_file is not None else None,
     )
     return grpc.secure_channel(address, credentials, options)
+
+
+def _read_pem(file: Path) -> bytes:
+    """Read a file that must be PEM: what it is not, grpc would tell as a server that is down."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"{file}: cannot be read: {error.strerror}") from None
+    if b"-----BEGIN " not in content:
+        raise click.UsageError(f"{file}: holds no PEM: no line begins with -----BEGIN")
+    return content
 
 
 def _ask(address: str, channel: grpc.Channel) -> tuple[_Health, str]:
@@ -115,7 +130,7 @@ def _ask(address: str, channel: grpc.Channel) -> tuple[_Health, str]:
     try:
         status = int(check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=_TIMEOUT).status)
     except grpc.RpcError as error:
-        return _Health.UNREACHABLE, f"{address}: {error.details()}"
+        return _Health.UNREACHABLE, f"{address}: not reached: {error.details()} ({_MEND})"
     if status == _SERVING:
         return _Health.SERVING, f"{address}: serving"
     return _Health.NOT_SERVING, f"{address}: not serving"

@@ -46,10 +46,7 @@ def _fetch(admin: str) -> dict[str, Any]:
     """Ask the admin listener. Raises OSError, ValueError."""
     from http.client import HTTPConnection, HTTPException
 
-    parts = urlsplit(admin)
-    if parts.scheme != "http" or not parts.hostname:
-        raise ValueError("--admin takes a URL such as http://127.0.0.1:9192")
-    connection = HTTPConnection(parts.hostname, parts.port or 80, timeout=_TIMEOUT_SECONDS)
+    connection = HTTPConnection(*_parse_address(admin), timeout=_TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/keys")
         response = connection.getresponse()
@@ -64,6 +61,17 @@ def _fetch(admin: str) -> dict[str, Any]:
     if not isinstance(document, dict) or not isinstance(document.get("issuers"), list):
         raise ValueError("not an admin listener: no list of issuers")  # noqa: TRY004 - bad data
     return document
+
+
+def _parse_address(admin: str) -> tuple[str, int]:
+    parts = urlsplit(admin)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if parts.scheme != "http" or not host:
+        raise click.BadParameter(f"{admin!r}: write a URL such as http://127.0.0.1:9192", param_hint="--admin")
+    return host, port or 80
 
 
 def _print_tables(document: dict[str, Any]) -> None:

@@ -9,7 +9,15 @@ import click
 
 @click.command()
 def schema() -> None:
-    """Print the JSON Schema (draft-07) of the configuration file."""
+    """Print the JSON Schema (draft-07) of the configuration file.
+
+    \b
+    Exit codes: 0 always
+    Example:
+      authz schema > authz.schema.json
+    For editors, at the head of the file:
+      # yaml-language-server: $schema=authz.schema.json
+    """  # noqa: D301 - click's mark for lines that stay as they are
     from authz.config.schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))

@@ -77,7 +77,7 @@ def _check_sound_parts(mended: Mended, document: Document, unread: frozenset[Key
 def _without_value(data: object, path: KeyPath = ()) -> Iterator[Problem]:
     """Find keys without a value: what stood below them was commented out, or is indented too little."""
     if data is None:
-        hint = "give it a value, or leave out the key" if path else ""
+        hint = "give it a value, or leave out the key" if path else "begin with version: 1, issuers and rules"
         yield Problem(path=path, message="is empty", hint=hint)
     children = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for step, child in children:

@@ -63,11 +63,14 @@ def test_json(admin: str) -> None:
     assert "\x1b" not in done.output
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "https://127.0.0.1", "nonsense"])
-def test_no_sidecar(url: str) -> None:
-    """Where none answers, the exit code says so."""
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [("http://127.0.0.1:1", 1), ("https://127.0.0.1", 2), ("nonsense", 2), ("http://127.0.0.1:99999", 2)],
+)
+def test_no_sidecar(url: str, code: int) -> None:
+    """Where none answers, the exit code says so, and tells it from what is no address."""
     done = CliRunner().invoke(main, ["keys", "--admin", url])
-    assert done.exit_code == 1
+    assert done.exit_code == code
     assert url in done.output
 
 

@@ -197,8 +197,8 @@ def test_file_without_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "1: is empty"),
-        ("# nothing\n", "1: is empty"),
+        ("", "1: is empty (begin with version: 1, issuers and rules)"),
+        ("# nothing\n", "1: is empty (begin with version: 1, issuers and rules)"),
         ("text", "1: must be a mapping, not text"),
         ("5", "1: must be a mapping, not the number 5"),
     ],

@@ -1,0 +1,24 @@
+"""Compare two configurations, as they are built for serving."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from authz.cli.changes import Change, Effect
+from authz.cli.changes_rules import compare_rules
+from authz.cli.changes_settings import compare_settings
+from authz.config.build import build_snapshot
+from authz.config.model import Config
+from authz.core.keys import check_signature
+
+_ORDER: Final = tuple(Effect)
+
+
+def compare(old: Config, new: Config) -> list[Change]:
+    """Return what is otherwise in *new*: what opens first, and what makes no difference last."""
+    before, after = (
+        build_snapshot(config, verify=lambda _issuer, key, token: check_signature(key, token)).policy
+        for config in (old, new)
+    )
+    changes = [*compare_rules(before, after), *compare_settings(old, new)]
+    return sorted(changes, key=lambda change: (_ORDER.index(change.effect), change.about))

@@ -1,0 +1,116 @@
+"""`authz envoy-config`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from authz.cli.files import CONFIG, FILE, FOUND, load_or_exit, parse_or_exit
+from authz.cli.screen import say
+
+if TYPE_CHECKING:
+    from authz.config.model import Config
+
+
+def _complete_names(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
+    from authz.envoy_config.review import KINDS
+
+    return [name for name in KINDS if name.startswith(begun)]
+
+
+@click.command("envoy-config")
+@CONFIG
+@click.option("--bootstrap", is_flag=True, help="Print a whole bootstrap, in place of pieces to paste.")
+@click.option("--listen", default="0.0.0.0:8080", show_default=True, help="With --bootstrap: where Envoy listens.")
+@click.option("--upstream", default="127.0.0.1:3000", show_default=True, help="With --bootstrap: your service.")
+@click.option("--admin", default="127.0.0.1:9901", show_default=True, help="With --bootstrap: Envoy's admin port.")
+@click.option("--sidecar", metavar="HOST", help="Where Envoy reaches the sidecar, if not at server.listen's host.")
+@click.option("--trusted-hops", type=click.IntRange(0, 100), default=0, help="Proxies in front that tell the client.")
+@click.option("--client-certificates", is_flag=True, help="The listener asks clients for certificates (RFC 8705).")
+@click.option("--check", "envoy_file", type=FILE, help="Look through this Envoy configuration, YAML or JSON, instead.")
+@click.option(
+    "--accept",
+    "accepted",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=_complete_names,
+    help="With --check: a finding that is meant so; may be given again.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of YAML or lines.")
+def envoy_config(  # noqa: PLR0913 - one for each option
+    *,
+    file: Path,
+    bootstrap: bool,
+    listen: str,
+    upstream: str,
+    admin: str,
+    sidecar: str | None,
+    trusted_hops: int,
+    client_certificates: bool,
+    envoy_file: Path | None,
+    accepted: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Print the Envoy configuration that fits, or check one that is there.
+
+    With --check it names what in that file would let a request by unjudged, or an
+    identity header that a client made up. Notes are for you to look at.
+
+    \b
+    Exit codes: 0 fine; 1 --check found something; 2 bad arguments or files
+    Examples:
+      authz envoy-config --config authz.yaml
+      authz envoy-config --config authz.yaml --bootstrap > envoy.yaml
+      authz envoy-config --config authz.yaml --check envoy.yaml
+      authz envoy-config --config authz.yaml --check envoy.yaml \\
+        --accept route-not-judged
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    config = load_or_exit(file)
+    if envoy_file is not None:
+        sys.exit(_check(envoy_file, config, accepted, as_json=as_json))
+    if accepted:
+        raise click.UsageError("--accept goes with --check")
+    from authz.config.address import is_host
+    from authz.envoy_config import bootstrap as texts
+    from authz.envoy_config.fitting import fit, remarks
+
+    _check_addresses(listen, upstream, admin)
+    if sidecar is not None and not is_host(sidecar):
+        raise click.BadParameter(f"{sidecar!r}: write a host name or an IP address", param_hint="--sidecar")
+    fitted = fit(config, host=sidecar, trusted_hops=trusted_hops, peer_certificate=client_certificates)
+    data = texts.bootstrap(fitted, listen=listen, upstream=upstream, admin=admin) if bootstrap else texts.pieces(fitted)
+    click.echo(json.dumps(data, indent=2) if as_json else texts.write(data, remarks(config)).rstrip("\n"))
+
+
+def _check_addresses(*addresses: str) -> None:
+    from authz.config.address import parse_tcp_address
+
+    for address in addresses:
+        try:
+            parse_tcp_address(address)
+        except ValueError as error:
+            raise click.BadParameter(f"{address!r}: {error}") from None
+
+
+def _check(envoy_file: Path, config: Config, accepted: tuple[str, ...], *, as_json: bool) -> int:
+    """Print what was found, and return the exit code."""
+    from authz.config.problems import suggest
+    from authz.envoy_config.review import KINDS, Level, review
+
+    for name in accepted:
+        if name not in KINDS:
+            hint = suggest(name, KINDS)
+            raise click.BadParameter(f"no finding is named {name!r}{f'; {hint}' if hint else ''}")
+    found = [finding for finding in review(parse_or_exit(envoy_file), config) if finding.name not in accepted]
+    findings = sum(finding.kind.level is Level.FINDING for finding in found)
+    if as_json:
+        click.echo(json.dumps({"file": str(envoy_file), "findings": [each.document() for each in found]}, indent=2))
+    else:
+        for finding in found:
+            say(f"{envoy_file}:{finding.line}: {finding}", "red" if finding.kind.level is Level.FINDING else "yellow")
+        say(f"{envoy_file}: {f'findings: {findings}' if findings else 'ok'}, notes: {len(found) - findings}")
+    return FOUND if findings else 0

@@ -1,0 +1,49 @@
+"""Rules and keys in words, as people read them on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from authz.core.keys import Key
+from authz.core.policy import Requirements, Rule
+
+
+def describe_rule(rule: Rule) -> str:
+    """Say whom a rule lets through, and what it asks."""
+    shadow = ", in shadow" if rule.shadow else ""
+    asked = list(_asked(rule.requirements))
+    return f"{rule.allow}{shadow}" + (f" with {'; '.join(asked)}" if asked else "")
+
+
+def describe_requirements(wanted: Requirements) -> str:
+    """Say what a rule asks."""
+    return "; ".join(_asked(wanted)) or "nothing more is asked"
+
+
+def describe_key(key: Key) -> str:
+    """Say which key it is: its id, kind and thumbprint."""
+    return f"kid {key.kid or 'absent'}, {key.kty} of {key.bits} bits, thumbprint {key.thumbprint}"
+
+
+def enumerate_words(words: Iterable[str]) -> str:
+    """Write words with commas; those of a set in order."""
+    return ", ".join(sorted(words) if isinstance(words, frozenset) else words)
+
+
+def _asked(wanted: Requirements) -> Iterable[str]:
+    for name, values in (
+        ("issuers", sorted(wanted.issuers)),
+        ("audiences", sorted(wanted.audiences)),
+        ("scopes", wanted.scopes),
+        ("any scope of", wanted.any_scope),
+        ("acr", wanted.acr),
+        ("amr", wanted.amr),
+    ):
+        if values:
+            yield f"{name} {enumerate_words(values)}"
+    for claim in wanted.claims:
+        yield f"claim {claim.name} {'all' if claim.every else 'one'} of {enumerate_words(map(str, claim.values))}"
+    if wanted.max_age is not None:
+        yield f"authenticated within {wanted.max_age:g} s"
+    if wanted.condition is not None:
+        yield f"when {getattr(wanted.condition, 'text', 'a condition holds')}"

@@ -1,0 +1,152 @@
+"""An Envoy that starts with what `authz envoy-config --bootstrap` prints, in front of the real sidecar."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+import pytest
+from click.testing import CliRunner
+
+from authz.cli import main
+from authz.demo.client import send
+from authz.demo.envoy import Envoy
+from authz.demo.loopback import Header
+from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.upstream import echo_server
+from tests.e2e.stage import Reply
+from tests.fakes.idp import FakeIdp
+
+CONFIG = Template("""version: 1
+server: {listen: "unix:$socket", drain: 200ms, workers: $workers}
+admin: {listen: "$admin"}
+issuers:
+  idp: {issuer: "$issuer", audiences: [api], leeway: 0s, insecure: {http: true}}
+token:
+  sources: [{header: authorization}, {cookie: session}]
+  forward: false
+rules:
+  - {name: public, match: {paths: ["/public/**"]}, allow: public}
+  - {name: items, match: {paths: ["/items/**"]}}
+identity:
+  headers: {x-auth-subject: sub}
+responses: {expose_reason: true}
+resource: {identifier: "https://api.test/v1", scopes: [read]}
+insecure: {query_token: access_token}
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """An Envoy, its sidecar and an issuer."""
+
+    idp: FakeIdp
+    envoy: Envoy
+    sidecar: Sidecar
+
+    def ask(self, path: str, *headers: Header, token: str | None = None, method: str = "GET") -> Reply:
+        """Send one request to Envoy."""
+        bearer = [] if token is None else [("Authorization", f"Bearer {token}")]
+        return Reply(send(f"{self.envoy.url}{path}", method=method, headers=[*headers, *bearer]))
+
+    def mint(self) -> str:
+        """A good token."""
+        return self.idp.mint(aud="api", sub="bob")
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+def front(request: pytest.FixtureRequest) -> Iterator[Front]:
+    """Everything, started with what the command printed."""
+    with ExitStack() as running:
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
+        idp, upstream = running.enter_context(FakeIdp()), running.enter_context(echo_server())
+        admin = free_address()
+        config = CONFIG.substitute(socket=folder / "a.sock", admin=admin, issuer=idp.issuer, workers=request.param)
+        sidecar = Sidecar(config, admin=admin, folder=folder)
+        arguments = ["--bootstrap", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        arguments += ["--upstream", f"127.0.0.1:{upstream.port}"]
+        printed = CliRunner().invoke(main, ["envoy-config", "--config", str(sidecar.config_file), *arguments])
+        assert printed.exit_code == 0, printed.output
+        (folder / "envoy.yaml").write_text(printed.stdout, encoding="utf-8")
+        envoy = Envoy(folder / "envoy.yaml", folder)
+        running.callback(sidecar.stop)
+        sidecar.start()
+        running.callback(envoy.stop)
+        envoy.start()
+        yield Front(idp, envoy, sidecar)
+
+
+def test_a_token_opens_and_its_absence_does_not(front: Front) -> None:
+    """With a token the upstream learns the subject and not the token; without one, nobody gets there."""
+    allowed = front.ask("/items/1", token=front.mint())
+    assert allowed.identity == (("x-auth-subject", "bob"),)
+    assert allowed.seen is not None
+    assert "authorization" not in dict(allowed.seen)
+    refused = front.ask("/items/1")
+    assert (refused.status, refused.refused, refused.seen) == (401, "token_missing", None)
+    assert refused.challenge is not None
+    assert refused.challenge["resource_metadata"].endswith("/.well-known/oauth-protected-resource/v1")
+
+
+def test_a_cookie_opens_and_goes_no_further(front: Front) -> None:
+    """The mutation rules let the sidecar take the token out of the cookies, and leave the others."""
+    reply = front.ask("/items/1", ("Cookie", f"a=1; session={front.mint()}; b=2"))
+    assert reply.seen is not None
+    assert dict(reply.seen)["cookie"] == "a=1; b=2"
+    foreign = front.ask(
+        "/items/1", ("Cookie", f"session={front.mint()}"), ("Origin", "https://evil.test"), method="POST"
+    )
+    assert (foreign.status, foreign.seen) == (403, None)
+
+
+def test_a_token_in_the_query_goes_no_further(front: Front) -> None:
+    """The mutation rules are about headers: the parameter is taken out all the same."""
+    reply = front.ask(f"/items/1?a=1&access_token={front.mint()}")
+    assert reply.seen is not None
+    assert reply.answer.json()["target"] == "/items/1?a=1"
+
+
+@pytest.mark.parametrize("path", ["/public/1", "/items/1"])
+def test_no_client_writes_an_identity(front: Front, path: str) -> None:
+    """What a client sends under the name is gone, and with underscores the request is refused."""
+    token = front.mint() if path == "/items/1" else None
+    reply = front.ask(path, ("x-auth-subject", "root"), token=token)
+    assert reply.identity == ((("x-auth-subject", "bob"),) if token else ())
+    assert front.ask(path, ("x_auth_subject", "root"), token=token).status == 400
+
+
+@pytest.mark.parametrize("path", ["/public/%2e%2e/items/1", "/public/../items/1", "/public//../../items/1"])
+def test_no_way_around_by_dots(front: Front, path: str) -> None:
+    """Envoy resolves the path before the sidecar judges it."""
+    assert (reply := front.ask(path)).seen is None
+    assert reply.refused == "token_missing"
+
+
+@pytest.mark.parametrize("path", ["/public/..%2fitems/1", "/public/%5c..%5citems"])
+def test_escaped_slashes_are_refused(front: Front, path: str) -> None:
+    """Envoy answers itself, before anybody is asked."""
+    assert front.ask(path).status == 400
+
+
+def test_the_metadata_of_the_resource(front: Front) -> None:
+    """The sidecar answers through Envoy, and the upstream is not asked."""
+    reply = front.ask("/.well-known/oauth-protected-resource/v1")
+    assert (reply.status, reply.seen) == (200, None)
+    assert reply.answer.json()["resource"] == "https://api.test/v1"
+
+
+def test_every_worker_is_asked(front: Front) -> None:
+    """Envoy holds each socket of the sidecar for healthy."""
+    hosts = send(f"{front.envoy.admin_url}/clusters?format=json").json()["cluster_statuses"]
+    (authz,) = (cluster for cluster in hosts if cluster["name"] == "authz")
+    assert all(host["health_status"] == {"eds_health_status": "HEALTHY"} for host in authz["host_statuses"])
+
+
+def test_nobody_passes_without_the_sidecar(front: Front) -> None:
+    """The last word: with the sidecar gone every request ends in 503, public ones included."""
+    front.sidecar.stop()
+    assert [front.ask(path, token=front.mint()).status for path in ("/public/1", "/items/1")] == [503, 503]
