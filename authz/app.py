@@ -249,4 +249,7 @@ def _warn(config: Config) -> None:
 def _make_credentials(tls: Tls) -> grpc.ServerCredentials:
     """Return credentials that follow the files of *tls*. Raises OSError."""
     client_ca = Path(tls.client_ca_file) if tls.client_ca_file is not None else None
-    return make_credentials(TlsFiles(Path(tls.cert_file), Path(tls.key_file), client_ca))
+    try:
+        return make_credentials(TlsFiles(Path(tls.cert_file), Path(tls.key_file), client_ca))
+    except OSError as error:
+        raise OSError(f"server.tls: {error}") from error

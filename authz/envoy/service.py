@@ -179,6 +179,7 @@ class AuthorizationServer:
         reaper = Reaper(monotonic=time.monotonic)
         reaper.start()
         self._handler.reap_half_calls(reaper)
+        _try_to_bind(address)
         try:
             if credentials is None:
                 return int(self._server.add_insecure_port(address))
@@ -200,6 +201,16 @@ class AuthorizationServer:
         """Take no new calls and let those in flight finish, at most *grace* seconds."""
         self._server.stop(grace).wait()
         self._threads.shutdown()
+
+
+def _try_to_bind(address: str) -> None:
+    """Bind `host:port` for a moment, to learn what the system has against it: gRPC does not tell. Raises OSError."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        socket.create_server((host.strip("[]"), int(port)), family=family).close()
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
 
 
 def _clear_stale(path: Path) -> None:

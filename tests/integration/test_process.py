@@ -276,7 +276,8 @@ def test_a_file_that_is_missing_is_explained(folder: Path, idp: FakeIdp) -> None
     """Exit 3, and the line names the file."""
     tls = "tls: {cert_file: /nowhere/tls.crt, key_file: /nowhere/tls.key}"
     done = serve(folder, config(issuer("a", idp), listen=free_address(), admin=free_address(), server=tls))
-    assert "/nowhere/tls." in cannot_start(done)
+    assert "server.tls: " in cannot_start(done)
+    assert "/nowhere/tls.crt" in cannot_start(done)
 
 
 def test_a_certificate_that_is_none_is_explained(folder: Path, idp: FakeIdp) -> None:
@@ -284,7 +285,7 @@ def test_a_certificate_that_is_none_is_explained(folder: Path, idp: FakeIdp) -> 
     (folder / "junk").write_text("junk")
     tls = f"tls: {{cert_file: {folder}/junk, key_file: {folder}/junk}}"
     done = serve(folder, config(issuer("a", idp), listen=free_address(), admin=free_address(), server=tls))
-    assert "127.0.0.1" in cannot_start(done)
+    assert f"server.tls: {folder}/junk and {folder}/junk are no certificate in PEM" in cannot_start(done)
 
 
 def test_mutual_tls_is_what_the_file_says(folder: Path, idp: FakeIdp) -> None:

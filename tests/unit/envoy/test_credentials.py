@@ -8,6 +8,8 @@ from pathlib import Path
 import grpc
 import pytest
 import trustme
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from authz.envoy.credentials import TlsFiles, make_credentials
 from tests.unit.envoy.asking import told, write_check
@@ -78,3 +80,21 @@ def test_missing_files_are_an_error_at_the_start(tmp_path: Path) -> None:
     """Nothing serves without its certificate."""
     with pytest.raises(FileNotFoundError):
         make_credentials(TlsFiles(tmp_path / "none.crt", tmp_path / "none.key"))
+
+
+def test_files_that_hold_something_else_are_an_error_at_the_start(site: Site) -> None:
+    """Another's key, an encrypted one, and authorities that are none: gRPC would refuse every handshake in silence."""
+    files = site.files
+    assert files.client_ca is not None
+    trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(files.key)
+    with pytest.raises(OSError, match="no certificate in PEM with its key"):
+        make_credentials(files)
+    key = generate_private_key(SECP256R1())
+    secret = BestAvailableEncryption(b"secret")
+    files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret))
+    with pytest.raises(OSError, match="no certificate in PEM with its key"):
+        make_credentials(files)
+    site.write(site.authority)
+    files.client_ca.write_text("junk")
+    with pytest.raises(OSError, match=r"ca\.crt holds no certificates in PEM"):
+        make_credentials(files)

@@ -90,11 +90,19 @@ def test_a_port_that_is_taken_is_named() -> None:
     first, second = make_server(), make_server()
     port = first.listen_tcp("127.0.0.1:0", credentials=None)
     try:
-        with pytest.raises(OSError, match=rf"cannot listen on 127\.0\.0\.1:{port}: is the port taken\?"):
+        with pytest.raises(OSError, match=rf"cannot listen on 127\.0\.0\.1:{port}: .*in use"):
             second.listen_tcp(f"127.0.0.1:{port}", credentials=None)
     finally:
         first.stop(grace=0)
         second.stop(grace=0)
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    """What the system has against an address is said, and is not taken for a port in use."""
+    server = make_server()
+    with pytest.raises(OSError, match=r"cannot listen on 192\.0\.2\.1:9191: .*assign"):  # RFC 5737: nobody's
+        server.listen_tcp("192.0.2.1:9191", credentials=None)
+    server.stop(grace=0)
 
 
 # TLS.
