@@ -1,7 +1,7 @@
 # What is needed: Python 3.11 or newer, make, git. Everything else is made on demand, below .venv and .tools.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test bench fuzz mutants lint format proto lock deploy clean
+.PHONY: help run test bench endurance fuzz mutants lint format proto lock deploy clean
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The interpreter itself, for an activated .venv is about to be removed.
@@ -20,6 +20,9 @@ test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel  ## prove everythin
 
 bench: .venv/ready .tools/rotel  ## measure speed, memory and growth, in ten minutes (ARGS=--short in two)
 	$(BIN)/python -m tests.bench $(ARGS)
+
+endurance: .venv/ready  ## reload, restart, soak, attack and overload real processes, in ten minutes (ARGS=--long in two hours)
+	$(BIN)/python -m tests.endurance $(ARGS)
 
 fuzz: .venv/ready  ## fuzz what strangers write, without end (ARGS="token" for one target)
 	$(BIN)/python -m tests.fuzz $(ARGS)

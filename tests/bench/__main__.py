@@ -1,0 +1,157 @@
+"""Measure the sidecar behind a real Envoy, beside Envoy alone and beside the least that could answer it.
+
+`make bench` measures all in at most ten minutes, ARGS=--short in about two; README.md in this folder says how.
+"""
+
+# ruff: noqa: T201 - a program that prints
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Final
+
+from authz.demo.process import PartFailed
+from tests.bench.growth import REMEMBERED, measure_memory, measure_ready
+from tests.bench.load import MissingToolError, SpoiltError, check_tools
+from tests.bench.machine import Place, describe, place, usable_cores
+from tests.bench.report import Report, render, render_comparison
+from tests.bench.rounds import Driver, measure
+from tests.bench.series import Row
+from tests.bench.setups import BASE, MEMORY, NAMES, READY, SETUPS, Setup
+from tests.bench.stands import Stand, Stands, collecting
+from tests.bench.tokens import Mint
+
+DISTINCT: Final = 20_000  # tokens, twice what the sidecar remembers: cycling through them, none is ever found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How thoroughly to measure: *rounds* of loads of so many *seconds* each, *checks* to see memory grow in."""
+
+    rounds: int
+    seconds: float
+    checks: int
+    check_seconds: float
+    starts: int
+
+
+LONG: Final = Plan(rounds=5, seconds=0.7, checks=1_000_000, check_seconds=210, starts=5)
+SHORT: Final = Plan(rounds=2, seconds=0.5, checks=100_000, check_seconds=12, starts=3)
+
+
+class Bench:
+    """A run on this machine; the stands that others are compared with stay up to its end."""
+
+    def __init__(self, plan: Plan, folder: Path, parts: ExitStack, cores: list[int]) -> None:
+        """Raises MissingToolError where there are too few cores."""
+        at = place(cores, workers=1)
+        if at is None:
+            raise MissingToolError("two cores are needed: one for the server, one for Envoy and the load")
+        self.place: Final[Place] = at
+        self._plan = plan
+        self._folder = folder
+        self._parts = parts
+        self._cores = cores
+        self._mint = Mint(folder)
+        self._stands = Stands(folder, self._mint.keys)
+        self._lasting: dict[Setup, Stand] = {}
+
+    def measure(self, name: str) -> Row:
+        """Measure one row."""
+        try:
+            if name == MEMORY:
+                return self._measure_memory()
+            if name == READY:
+                return self._measure_ready()
+            return self._measure_setup(name, SETUPS[name])
+        except (PartFailed, SpoiltError, OSError, HTTPException) as error:
+            return Row(name=name, failed=str(error).partition("\n")[0])
+
+    def _measure_setup(self, name: str, setup: Setup) -> Row:
+        at = place(self._cores, workers=setup.workers)
+        if at is None:
+            return Row(name=name, missing=f"needs {setup.workers + 1} cores, here are {len(self._cores)}")
+        if why := self._stands.why_not(setup):
+            return Row(name=name, missing=why)
+        pool = self._mint.pool(setup.algorithm, DISTINCT if setup.fresh else 1)
+        references = {"ratio": Driver(self._open_lasting(SETUPS["bare"]), pool)}
+        if setup.beside_base:
+            references["to_base"] = Driver(self._open_lasting(BASE), pool)
+        with ExitStack() as parts:
+            lasts = setup in {BASE, SETUPS["bare"]}
+            stand = self._open_lasting(setup) if lasts else parts.enter_context(self._stands.open(setup, at))
+            subject = Driver(stand, pool)
+            return measure(name, subject, references, rounds=self._plan.rounds, seconds=self._plan.seconds)
+
+    def _measure_memory(self) -> Row:
+        with self._stands.open(BASE, self.place) as stand:
+            driver = Driver(stand, self._mint.pool(BASE.algorithm, REMEMBERED))
+            return measure_memory(driver, checks=self._plan.checks, seconds=self._plan.check_seconds)
+
+    def _measure_ready(self) -> Row:
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            sidecar, _ = self._stands.make_sidecar(BASE, Path(folder))
+            return measure_ready(sidecar, self.place, starts=self._plan.starts)
+
+    def _open_lasting(self, setup: Setup) -> Stand:
+        if setup not in self._lasting:
+            stand = self._lasting[setup] = self._parts.enter_context(self._stands.open(setup, self.place))
+            Driver(stand, self._mint.pool(setup.algorithm, 1)).load(seconds=1)  # to warm it up
+        return self._lasting[setup]
+
+
+def run(plan: Plan, names: Collection[str]) -> Report:
+    """Measure these rows, telling on stderr how far it is. Raises MissingToolError."""
+    check_tools()
+    cores = usable_cores()
+    with ExitStack() as parts:
+        folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        bench = Bench(plan, folder, parts, cores)
+        collector = parts.enter_context(collecting(folder, bench.place.load))
+        machine = describe() | {"placed": str(bench.place), "spans go to": collector, "rounds": str(plan.rounds)}
+        return Report(machine=machine, rows=list(_measure_all(bench, names)))
+
+
+def _measure_all(bench: Bench, names: Collection[str]) -> Iterator[Row]:
+    began = time.monotonic()
+    for name in names:
+        print(f"{time.monotonic() - began:4.0f} s  {name}", file=sys.stderr, flush=True)
+        yield bench.measure(name)
+    print(f"{time.monotonic() - began:4.0f} s  done", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Measure, or compare two runs. The status tells whether each row could be measured, not whether it is fast."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="fewer rounds, and fewer checks for memory")
+    parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=f"of {' '.join(NAMES)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--compare", type=Path, nargs=2, metavar=("BEFORE", "AFTER"), help="compare such files")
+    asked = parser.parse_args()
+    if asked.compare:
+        try:
+            before, after = (Report.from_json(path.read_text(encoding="utf-8")) for path in asked.compare)
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+        print(render_comparison(before, after))
+        return 0
+    try:
+        report = run(SHORT if asked.short else LONG, asked.only or NAMES)
+    except MissingToolError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if asked.json:
+        asked.json.write_text(report.to_json(), encoding="utf-8")
+    print(render(report))
+    return 1 if any(row.failed for row in report.rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""What takes its own time: memory after many checks, and the way from exec to ready."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from authz.demo.sidecar import Sidecar
+from tests.bench.accounting import rss_mb
+from tests.bench.machine import Place, on_cores
+from tests.bench.rounds import Driver, changes, check_samples
+from tests.bench.series import Row
+from tests.bench.setups import MEMORY, READY
+
+REMEMBERED: Final = 10_000  # tokens, as many as the memo holds
+_SLICE_SECONDS: Final = 4
+_POLL_SECONDS: Final = 0.002
+
+
+def measure_memory(driver: Driver, *, checks: int, seconds: float) -> Row:
+    """Load a sidecar with as many tokens as it remembers until it has made so many checks, or time is up.
+
+    Raises SpoiltError.
+    """
+    samples: list[tuple[int, float]] = []
+    done, deadline = 0, time.monotonic() + seconds
+    while done < REMEMBERED:
+        done += driver.load(seconds=_SLICE_SECONDS).checks
+    before = driver.stand.samples()
+    while done < checks and time.monotonic() < deadline:
+        done += driver.load(seconds=_SLICE_SECONDS).checks
+        samples.append((done, rss_mb(driver.stand.judges)))
+    check_samples(changes(before, driver.stand.samples()), fresh=False)
+    note = f"after {done:,} checks with {REMEMBERED:,} tokens"
+    if done < checks:
+        note += f", not the {checks:,} that were meant: time was up"
+    return Row(
+        name=MEMORY,
+        series={
+            "rss_mb": [samples[-1][1]],
+            "growth_mb": [growth(samples)],
+            "rss_mb_over_time": [rss for _, rss in samples],
+        },
+        notes=(note,),
+    )
+
+
+def growth(samples: Sequence[tuple[int, float]]) -> float:
+    """From half of the checks to the last: how much memory was added. *samples* are checks so far, and memory."""
+    half = samples[-1][0] / 2
+    return samples[-1][1] - next(rss for done, rss in samples if done >= half)
+
+
+def measure_ready(sidecar: Sidecar, place: Place, *, starts: int) -> Row:
+    """Start a sidecar so many times, and take the time from exec to its readiness. Raises PartFailed."""
+    times = [_time_start(sidecar, place) for _ in range(starts)]
+    return Row(name=READY, series={"ready_s": times}, notes=("from exec to /readyz, with a key file",))
+
+
+def _time_start(sidecar: Sidecar, place: Place) -> float:
+    began = time.monotonic()
+    try:
+        with on_cores(place.server):
+            sidecar.process.start()
+        with on_cores(place.load):
+            sidecar.process.wait_until(sidecar._ready, pause=lambda _: time.sleep(_POLL_SECONDS))
+        return time.monotonic() - began
+    finally:
+        sidecar.stop()

@@ -1,0 +1,102 @@
+"""What is measured, by name, and what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+
+class Kind(StrEnum):
+    """Who judges the requests that Envoy gets."""
+
+    NOBODY = "nobody"
+    ENVOY = "Envoy's own filter jwt_authn"
+    ENVOY_CACHED = "Envoy's own filter jwt_authn, with its token cache"
+    BARE = "a bare grpcio server that allows everything"
+    SIDECAR = "this sidecar"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """One arrangement. *fresh* means that no token was seen before; *sampled* is the share of calls with a span."""
+
+    kind: Kind = Kind.SIDECAR
+    algorithm: str = "RS256"
+    fresh: bool = False
+    rules: int = 10
+    issuers: int = 1
+    sampled: float | None = None
+    workers: int = 1
+    tcp: bool = False
+
+    @property
+    def beside_base(self) -> bool:
+        """Whether it is the base but for one thing that has nothing to do with the token."""
+        base = Setup(algorithm=self.algorithm, fresh=self.fresh)
+        return self.kind is Kind.SIDECAR and self != base
+
+
+BASE: Final = Setup()
+SETUPS: Final[Mapping[str, Setup]] = {
+    "envoy": Setup(kind=Kind.NOBODY),
+    "jwt_authn": Setup(kind=Kind.ENVOY),
+    "jwt_authn-cache": Setup(kind=Kind.ENVOY_CACHED),
+    "bare": Setup(kind=Kind.BARE),
+    "base": BASE,
+    "ES256": replace(BASE, algorithm="ES256"),
+    "EdDSA": replace(BASE, algorithm="EdDSA"),
+    "ML-DSA-65": replace(BASE, algorithm="ML-DSA-65"),
+    "RS256-new": replace(BASE, fresh=True),
+    "ES256-new": replace(BASE, algorithm="ES256", fresh=True),
+    "EdDSA-new": replace(BASE, algorithm="EdDSA", fresh=True),
+    "ML-DSA-65-new": replace(BASE, algorithm="ML-DSA-65", fresh=True),
+    "rules-10000": replace(BASE, rules=10_000),
+    "issuers-200": replace(BASE, issuers=200),
+    "tracing-1%": replace(BASE, sampled=0.01),
+    "tracing-100%": replace(BASE, sampled=1.0),
+    "workers-2": replace(BASE, workers=2),
+    "tcp": replace(BASE, tcp=True),
+}
+MEMORY: Final = "memory"
+READY: Final = "ready"
+NAMES: Final = (*SETUPS, MEMORY, READY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A bound on the median of one *metric*: from below or from above. *aim* is what would be better still."""
+
+    metric: str
+    at_least: float | None = None
+    below: float | None = None
+    aim: float | None = None
+
+    def __str__(self) -> str:
+        bound = f">= {self.at_least:g}" if self.at_least is not None else f"< {self.below:g}"
+        return f"{self.metric} {bound}"
+
+    def is_met(self, value: float) -> bool:
+        """Tell whether *value* is within the bound."""
+        return (self.at_least is None or value >= self.at_least) and (self.below is None or value < self.below)
+
+    def judge(self, value: float) -> str:
+        """Say in words what *value* means for the target."""
+        verdict = "met" if self.is_met(value) else "MISSED"
+        if self.aim is not None:
+            verdict += f", aim {self.aim:g} {'met' if value >= self.aim else 'missed'}"
+        return f"{self} {verdict}"
+
+
+_LATENCY: Final = (Target(metric="added_p50_ms", below=0.15), Target(metric="added_p99_ms", below=1.0))
+TARGETS: Final[Mapping[str, Sequence[Target]]] = {
+    "base": (Target(metric="ratio", at_least=0.5, aim=0.65), *_LATENCY),
+    "RS256-new": (Target(metric="ratio", at_least=0.3, aim=0.4), *_LATENCY),
+    "rules-10000": (Target(metric="to_base", at_least=0.9),),
+    "issuers-200": (Target(metric="to_base", at_least=0.9),),
+    "tracing-1%": (Target(metric="to_base", at_least=0.95),),
+    "workers-2": (Target(metric="to_base", at_least=1.8),),
+    MEMORY: (Target(metric="rss_mb", below=110), Target(metric="growth_mb", below=1)),
+    READY: (Target(metric="ready_s", below=1.0),),
+}

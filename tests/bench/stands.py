@@ -1,0 +1,193 @@
+"""Stands: an Envoy and the server that judges for it, running, each on the cores that are meant for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from authz.config.load import parse
+from authz.config.problems import ConfigError
+from authz.demo.client import send
+from authz.demo.envoy import Envoy
+from authz.demo.process import Process
+from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.signing import SigningKey
+from tests.bench.accounting import family
+from tests.bench.envoys import make_envoy
+from tests.bench.machine import Place, on_cores
+from tests.bench.setups import Kind, Setup
+from tests.bench.tokens import AUDIENCE, ISSUER
+from tests.tools import find
+
+_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_CLOSED: Final = "a closed port (`make .tools/rotel` brings a collector)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """One arrangement that runs. *judges* are the processes that judge: Envoy itself where it does so."""
+
+    setup: Setup
+    place: Place
+    envoy: Envoy
+    judges: tuple[int, ...]
+    sidecar: Sidecar | None = None
+
+    @property
+    def envoy_pid(self) -> int:
+        return pid_of(self.envoy.process)
+
+    @property
+    def judging_cores(self) -> frozenset[int]:
+        return self.place.envoy if self.judges == (self.envoy_pid,) else self.place.server
+
+    def samples(self) -> dict[str, float]:
+        """Ask the sidecar for its counters, of all of its workers: `name:word` to number."""
+        return {} if self.sidecar is None else read_samples(send(f"{self.sidecar.admin_url}/metrics").body.decode())
+
+
+def read_samples(text: str) -> dict[str, float]:
+    """Add up the metrics that tell what became of signatures, decisions and spans."""
+    sums: dict[str, float] = {}
+    for metric in text_string_to_metric_families(text):
+        for sample in metric.samples:
+            word = sample.labels.get("result") or sample.labels.get("decision")
+            name = f"{sample.name}:{word}" if word else sample.name
+            sums[name] = sums.get(name, 0.0) + sample.value
+    return sums
+
+
+def pid_of(process: Process) -> int:
+    """The process id of a process that was started."""
+    assert process._child is not None
+    return process._child.pid
+
+
+class Stands:
+    """Builds stands, each in a folder of its own; *keys* sign the tokens."""
+
+    def __init__(self, folder: Path, keys: Mapping[str, SigningKey]) -> None:
+        self._folder = folder
+        self._keys = keys
+
+    def why_not(self, setup: Setup) -> str:
+        """Say why the libraries or the sidecar cannot do what this setup asks for; nothing where they can."""
+        if setup.algorithm not in self._keys:
+            return f"the installed cryptography cannot do {setup.algorithm}"
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            text = self._write(setup, Path(folder), listen="unix:/run/authz.sock", admin="127.0.0.1:9192")
+            try:
+                parse(text, file="authz.yaml")
+            except ConfigError as error:
+                return f"this version refuses it: {error.problems[0]}"
+        return ""
+
+    @contextmanager
+    def open(self, setup: Setup, place: Place) -> Iterator[Stand]:
+        """Start a stand, and stop it whatever happens. Raises PartFailed."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as name, ExitStack() as parts:
+            folder = Path(name)
+            sidecar: Sidecar | None = None
+            addresses: tuple[str, ...] = ()
+            server: Process | None = None
+            if setup.kind is Kind.SIDECAR:
+                sidecar, addresses = self.make_sidecar(setup, folder)
+                server = sidecar.process
+                parts.callback(sidecar.stop)
+                with on_cores(place.server):
+                    sidecar.start()
+            elif setup.kind is Kind.BARE:
+                addresses = (f"unix:{folder}/bare.sock",)
+                server = start_bare(addresses[0], folder, place.server)
+                parts.callback(server.stop)
+            jwks = json.dumps({"keys": [self._keys[setup.algorithm].public()]})
+            envoy = make_envoy(setup.kind, folder, sidecars=addresses, jwks=jwks)
+            parts.callback(envoy.stop)
+            with on_cores(place.envoy):
+                envoy.start()
+            judge = envoy.process if server is None else server
+            yield Stand(setup=setup, place=place, envoy=envoy, judges=family(pid_of(judge)), sidecar=sidecar)
+
+    def make_sidecar(self, setup: Setup, folder: Path) -> tuple[Sidecar, tuple[str, ...]]:
+        """Prepare a sidecar, and name the addresses on which Envoy finds it."""
+        admin = free_address()
+        listen = free_address() if setup.tcp else f"unix:{folder}/authz.sock"
+        sidecar = Sidecar(self._write(setup, folder, listen=listen, admin=admin), admin=admin, folder=folder)
+        if setup.workers == 1:
+            return sidecar, (listen,)
+        return sidecar, tuple(f"unix:{folder}/authz-{number}.sock" for number in range(setup.workers))
+
+    def _write(self, setup: Setup, folder: Path, *, listen: str, admin: str) -> str:
+        """Write a configuration, whose last issuer and last rule are the ones that are asked for, and the key files."""
+        jwks = json.dumps({"keys": [key.public() for key in self._keys.values()]})
+        issuers = {}
+        for number in reversed(range(setup.issuers)):
+            file = folder / f"jwks-{number}.json"
+            file.write_text(jwks, encoding="ascii")
+            url = ISSUER if number == 0 else f"https://other-{number}.bench.test"
+            issuers[f"idp-{number}"] = {
+                "issuer": url,
+                "audiences": [AUDIENCE],
+                "algorithms": sorted(self._keys),
+                "jwks_file": str(file),
+            }
+        document = {
+            "version": 1,
+            "server": {"listen": listen, "workers": setup.workers, "drain": "200ms"},
+            "admin": {"listen": admin},
+            "issuers": issuers,
+            "rules": [
+                *({"match": {"paths": [f"/other-{n}/{{id}}/**"]}} for n in range(setup.rules - 1)),
+                {"name": "orders", "match": {"paths": ["/orders/**"]}, "require": {"scopes": ["orders:read"]}},
+            ],
+            "identity": {"headers": {"x-auth-subject": "sub", "x-auth-scopes": "scope"}},
+        }
+        if setup.sampled is not None:
+            document["telemetry"] = {"traces": {"exporter": "otlp", "sample_ratio": setup.sampled}}
+        return json.dumps(document, indent=1)
+
+
+def start_bare(address: str, folder: Path, cores: Collection[int]) -> Process:
+    """Start the bare server."""
+    path = Path(address.removeprefix("unix:"))
+    argv = [sys.executable, "-m", "tests.bench.bare", address]
+    server = Process("the bare server", argv, log=folder / "bare.log", mend="read its log")
+    with on_cores(cores):
+        server.start()
+    server.wait_until(path.exists)
+    return server
+
+
+@contextmanager
+def collecting(folder: Path, cores: Collection[int]) -> Iterator[str]:
+    """Start a collector, to which all sidecars will send their spans, and say what it is.
+
+    Without the tool nobody listens there.
+    """
+    address = free_address()
+    os.environ[_ENDPOINT] = f"http://{address}"
+    tool = find("rotel")
+    if tool is None:
+        yield _CLOSED
+        return
+    argv = [
+        *(f"{tool}/rotel/rotel-agent", "start", "--exporter", "blackhole"),
+        *("--otlp-grpc-endpoint", address, "--otlp-http-endpoint", free_address()),
+        *("--log-file", str(folder / "rotel.log"), "--pid-file", str(folder / "rotel.pid")),
+    ]
+    collector = Process("the collector", argv, log=folder / "collector.log", mend="read its log")
+    with on_cores(cores):
+        collector.start()
+    try:
+        yield "rotel, beside the load generator"
+    finally:
+        collector.kill()

@@ -1,0 +1,44 @@
+"""Proves that targets are judged as they are written, and are of rows and metrics that exist."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench.series import MORE_IS_BETTER
+from tests.bench.setups import NAMES, SETUPS, TARGETS, Target
+
+RATIO = Target(metric="ratio", at_least=0.5, aim=0.65)
+TIME = Target(metric="ready_s", below=1.0)
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "words"),
+    [
+        (RATIO, 0.49, "ratio >= 0.5 MISSED, aim 0.65 missed"),
+        (RATIO, 0.5, "ratio >= 0.5 met, aim 0.65 missed"),
+        (RATIO, 0.65, "ratio >= 0.5 met, aim 0.65 met"),
+        (TIME, 0.99, "ready_s < 1 met"),
+        (TIME, 1.0, "ready_s < 1 MISSED"),
+    ],
+)
+def test_judgement(target: Target, value: float, words: str) -> None:
+    """A bound from below includes itself, one from above does not, and an aim is told apart from the target."""
+    assert target.judge(value) == words
+
+
+def test_targets_are_of_something() -> None:
+    """No target asks for a row or a metric that nobody measures."""
+    assert TARGETS.keys() <= set(NAMES)
+    assert {target.metric for targets in TARGETS.values() for target in targets} <= MORE_IS_BETTER.keys()
+
+
+def test_what_is_compared_with_the_base() -> None:
+    """Rows that differ from the base in nothing of the token are measured beside it, and no other."""
+    assert {name for name, setup in SETUPS.items() if setup.beside_base} == {
+        "rules-10000",
+        "issuers-200",
+        "tracing-1%",
+        "tracing-100%",
+        "workers-2",
+        "tcp",
+    }

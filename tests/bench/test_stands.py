@@ -1,0 +1,79 @@
+"""Proves that what the bench starts is what it says: configurations that are accepted, and Envoys with one judge."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authz.config.load import parse
+from authz.demo.bootstrap import Proxy
+from tests.bench.envoys import write
+from tests.bench.setups import BASE, SETUPS, Kind, Setup
+from tests.bench.stands import Stands, read_samples
+from tests.bench.tokens import ALGORITHMS, create_key, mint, write_claims
+
+KEYS = {name: key for name in ("ES256", "EdDSA") if (key := create_key(name)) is not None}
+
+
+@pytest.mark.parametrize("setup", [one for one in SETUPS.values() if one.kind is Kind.SIDECAR and one.rules == 10])
+def test_configurations_are_accepted(setup: Setup, tmp_path: Path) -> None:
+    """The sidecar takes what is written for each row, with as many issuers, workers and spans as the row says."""
+    sidecar, addresses = Stands(tmp_path, KEYS).make_sidecar(setup, tmp_path)
+    config = parse(sidecar.config_file.read_text(), file="authz.yaml")
+    assert len(addresses) == config.server.workers == setup.workers
+    assert (len(config.issuers), len(config.rules)) == (setup.issuers, setup.rules)
+    assert config.telemetry.traces.sample_ratio == (1.0 if setup.sampled is None else setup.sampled)
+    assert config.server.listen.startswith("unix:") is not setup.tcp
+
+
+def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
+    """A row that the libraries or the sidecar cannot do has a reason; one that they can has none."""
+    stands = Stands(tmp_path, KEYS)
+    assert stands.why_not(replace(BASE, algorithm="ES256")) == ""
+    assert stands.why_not(replace(BASE, algorithm="ML-DSA-65")) == "the installed cryptography cannot do ML-DSA-65"
+    assert "server.workers" in stands.why_not(replace(BASE, algorithm="ES256", workers=-1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "filters"),
+    [
+        (Kind.NOBODY, ["envoy.filters.http.router"]),
+        (Kind.ENVOY, ["envoy.filters.http.jwt_authn", "envoy.filters.http.router"]),
+        (Kind.ENVOY_CACHED, ["envoy.filters.http.jwt_authn", "envoy.filters.http.router"]),
+        (Kind.SIDECAR, ["envoy.filters.http.ext_authz", "envoy.filters.http.router"]),
+    ],
+)
+def test_envoys_differ_in_their_judge(kind: Kind, filters: list[str]) -> None:
+    """Each kind has its judge before the router, and Envoy itself answers what is let through."""
+    whole: Any = write(Proxy(upstream="127.0.0.1:9", sidecars=("unix:/s",)), kind, jwks="{}")
+    manager = whole["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    assert [one["name"] for one in manager["http_filters"]] == filters
+    assert manager["route_config"]["virtual_hosts"][0]["routes"] == [
+        {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
+    ]
+    assert ("jwt_cache_config" in json.dumps(whole)) is (kind is Kind.ENVOY_CACHED)
+
+
+def test_samples_of_workers_are_added_up() -> None:
+    """What several workers counted counts once for each."""
+    text = "".join(
+        f'# TYPE authz_memo_requests counter\nauthz_memo_requests_total{{result="hit",worker="{number}"}} {number}\n'
+        for number in (1, 2)
+    )
+    assert read_samples(text)["authz_memo_requests_total:hit"] == 3
+
+
+@pytest.mark.parametrize("algorithm", sorted(set(ALGORITHMS) - {"RS256"}))
+def test_tokens_are_distinct_and_of_one_length(algorithm: str) -> None:
+    """A pool can be cut into tokens by counting bytes, and holds none twice."""
+    key = create_key(algorithm)
+    if key is None:
+        pytest.skip(f"the installed cryptography cannot do {algorithm}")
+    lines = mint(algorithm, key.jwk.export(), 1_700_000_000, range(99_999, 100_002)).splitlines()
+    assert len(set(lines)) == 3
+    assert len(set(map(len, lines))) == 1
+    assert write_claims(1, 0) != write_claims(2, 0)

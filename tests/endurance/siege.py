@@ -1,0 +1,105 @@
+"""Attacks below HTTP: connections that come and go, requests and calls that are never finished."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection as Pipe
+from typing import Final
+from urllib.parse import urlsplit
+
+from authz.envoy.service import METHOD
+
+_FRAME_HEADERS: Final = 0x1  # RFC 9113 section 6.2
+_END_HEADERS: Final = 0x4
+_SETTINGS: Final = bytes.fromhex("000000040000000000")  # an empty frame
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
+HALF_REQUEST: Final = b"GET /items/1 HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer "
+_CALL: Final = {
+    ":method": "POST",
+    ":scheme": "http",
+    ":path": METHOD,
+    ":authority": "authz",
+    "content-type": "application/grpc",
+    "te": "trailers",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Siege:
+    """Open *rate* connections a second to *address*, say *words* on each, and keep at most *held* of them open."""
+
+    address: str
+    words: bytes
+    rate: float
+    held: int = 0
+    cores: frozenset[int] = frozenset()
+
+
+def half_calls(number: int) -> bytes:
+    """Write the beginning of so many calls on one connection: headers, and no message ever."""
+    # Each field is literal, not indexed and not compressed (RFC 7541 section 6.2.2).
+    block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in _CALL.items())
+    return PREFACE + b"".join(_frame(block, stream=2 * place + 1) for place in range(number))
+
+
+def _text(text: str) -> bytes:
+    return bytes([len(text)]) + text.encode()
+
+
+def _frame(block: bytes, *, stream: int) -> bytes:
+    kind = bytes([_FRAME_HEADERS, _END_HEADERS])
+    return len(block).to_bytes(3, "big") + kind + stream.to_bytes(4, "big") + block
+
+
+@contextmanager
+def besieging(siege: Siege) -> Iterator[None]:
+    """Keep a siege up."""
+    spawn = multiprocessing.get_context("spawn")
+    near, far = spawn.Pipe()
+    process = spawn.Process(target=_run, args=(siege, far), daemon=True)
+    process.start()
+    try:
+        near.recv()  # it has begun
+        yield
+    finally:
+        process.kill()
+        process.join()
+        process.close()
+        near.close()
+        far.close()
+
+
+def _run(siege: Siege, pipe: Pipe) -> None:
+    if siege.cores:
+        os.sched_setaffinity(0, siege.cores)
+    kept: deque[socket.socket] = deque()
+    began, number = time.monotonic(), 0
+    pipe.send(None)  # ready
+    while True:
+        number += 1
+        time.sleep(max(began + number / siege.rate - time.monotonic(), 0.0))
+        with suppress(OSError):  # whoever is besieged may hang up
+            kept.append(_open(siege))
+        while len(kept) > siege.held:
+            kept.popleft().close()
+
+
+def _open(siege: Siege) -> socket.socket:
+    place = urlsplit(siege.address)
+    if place.scheme == "unix":
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.connect(siege.address.removeprefix("unix:"))
+    else:
+        host, _, port = (place.netloc or siege.address).rpartition(":")
+        connection = socket.create_connection((host, int(port)), timeout=5)
+    connection.setblocking(False)  # noqa: FBT003 - as the library has it
+    with suppress(BlockingIOError):
+        connection.send(siege.words)
+    return connection
