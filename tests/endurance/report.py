@@ -94,7 +94,7 @@ def note_strangers() -> Iterator[list[str]]:
 
 
 def _computed() -> dict[int, float]:
-    """CPU seconds so far of each process that is not of our session."""
+    """CPU seconds so far of each process that was not started with us."""
     ours, found = os.getsid(0), {}
     for place in Path("/proc").iterdir():
         if place.name.isdigit():

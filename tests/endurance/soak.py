@@ -20,7 +20,9 @@ BATCH: Final = 1_000  # tokens of each
 RATE: Final = 800.0  # requests a second
 _PASSED: Final = "200|calm|calm|alice||"
 _REFUSED: Final = '401||||Bearer realm="calm", error="invalid_token"|'
-_LEARNING: Final = "503|||||keys_unavailable"  # while a key that nobody has seen is fetched
+# While a key that nobody has seen is fetched. Keys come before signatures and claims: whatever names it is told this.
+_LEARNING: Final = "503|||||keys_unavailable"
+_NAMING: Final = ("good", "expired", "audience", "forged")
 MAX_LEARNING: Final = 10  # of these a rotation: more than wait for one fetch while it takes some milliseconds
 _LAW: Final = {
     "good": _PASSED,
@@ -64,6 +66,7 @@ def run(scale: Scale) -> Result:
                 rotations, reloads = keep_changing(stage, pool, load, config, scale)
                 tally = load.end()
             after, fetches = stage.sidecar.use(), idp.count(JWKS)
+    learning = sum(tally.answers[kind, _LEARNING] for kind in _NAMING)
     result.rows.append(
         {
             "minutes": minutes,
@@ -71,7 +74,7 @@ def run(scale: Scale) -> Result:
             "tokens": BATCHES * BATCH + rotations * BATCH,
             "rotations": rotations,
             "fetches": fetches,
-            "503 while fetched": tally.answers["good", _LEARNING],
+            "503 while fetched": learning,
             "reloads": reloads,
             "p50 ms": tally.quantile(0.5),
             "p99 ms": tally.quantile(0.99),
@@ -81,7 +84,6 @@ def run(scale: Scale) -> Result:
     )
     wrong = odd_answers(tally)
     result.promise("each request is answered, and answered right", found=wrong or "all", held=not wrong)
-    learning = tally.answers["good", _LEARNING]
     result.promise(
         f"a key that nobody has seen costs at most {MAX_LEARNING} times 503 while it is fetched",
         found=f"{learning} in {rotations} rotations",
@@ -160,6 +162,6 @@ def odd_answers(tally: Tally) -> str:
     odd = [
         (kind, answer, number)
         for (kind, answer), number in tally.answers.items()
-        if answer != _LAW.get(kind) and (kind, answer) != ("good", _LEARNING)
+        if answer != _LAW.get(kind) and not (answer == _LEARNING and kind in _NAMING)
     ]
     return "; ".join(f"{number} x {kind}: {answer}" for kind, answer, number in odd[:6])
