@@ -45,7 +45,9 @@ from authz.telemetry.traces import start_spans
 log = logging.getLogger(__name__)
 
 _READY_POLL: Final = 0.05  # seconds between two looks at what readiness waits for
-_LAME_DUCK: Final = 1.0  # seconds of answering on after health says NOT_SERVING, for Envoy's health check to see it
+# Seconds of answering on after health says NOT_SERVING: Envoy looks once a second, and its workers learn of what it saw
+# up to a second later (`update_merge_window`). With 1.0, one restart in two lost requests.
+_LAME_DUCK: Final = 3.0
 _WATCH_POLL: Final = 1.0  # seconds between two looks at the configuration file
 
 

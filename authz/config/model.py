@@ -166,7 +166,7 @@ class Responses(Section):
     realm: str = "api"
     """The realm of challenges."""
     body: Word[BodyFormat] = BodyFormat.PROBLEM_JSON
-    """The form of the body (RFC 9457); gRPC callers always get short plain text."""
+    """The form of the body (RFC 9457); gRPC callers get plain text, but for `overloaded`, which is told unread."""
     expose_reason: bool = False
     """Tell the client the reason of a denial."""
     unavailable: Word[Unavailable] = Unavailable.DENY

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from threading import BoundedSemaphore
 from typing import Final, Protocol
 
@@ -89,15 +88,12 @@ class Checker:
         except BaseException as error:  # noqa: BLE001 - whatever escapes here may become an allow in Envoy
             return self._fail(error, request, received, metadata)
 
-    def refuse(self, data: bytes, reason: Reason, *, received: float, metadata: Metadata = ()) -> bytes:
-        """Answer the CheckRequest *data* without judging it; it is read for a gRPC caller to be answered as one."""
-        request: Request | None = None
+    def refuse(self, reason: Reason, *, received: float, metadata: Metadata = ()) -> bytes:
+        """Answer a CheckRequest that was neither judged nor read."""
         try:
-            with suppress(Rejected):
-                request = decode_request(data)
-            return self._answer(Deny(reason), request, self._snapshot().responses, received, metadata)
+            return self._answer(Deny(reason), None, self._snapshot().responses, received, metadata)
         except BaseException as error:  # noqa: BLE001 - as above
-            return self._fail(error, request, received, metadata)
+            return self._fail(error, None, received, metadata)
 
     def _look_again(
         self, decision: Decision, request: Request, snapshot: Snapshot, now: float, deadline: float | None

@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. Only raw bytes cross the handler, so that no byte of a caller can end a call with a gRPC error.
-2. Above `max_concurrent` a call is refused at once, as a decision; that, and health, have threads of their own.
+2. Above `max_concurrent` a call is refused at once, unread, as a decision; that, and health, have threads of their own.
 3. A call that nobody waits for any more is not judged.
 4. An address in use is never shared or stolen.
 5. On TCP, where others than Envoy may call, a call that sends no message is ended.
@@ -15,7 +15,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -26,12 +25,13 @@ from grpc_health.v1 import health, health_pb2
 from authz.core.reasons import Reason
 from authz.envoy.check import LAST_RESORT, Checker
 from authz.envoy.reaper import Reaper
-from authz.envoy.threads import CallThreads
+from authz.envoy.threads import CallThreads, Lane
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 METHOD: Final = f"/{SERVICE}/Check"
 HEALTH_METHOD: Final = "/grpc.health.v1.Health/Check"
-_ASIDE_THREADS: Final = 2
+# A refusal waits for nothing. One health call may wait for its message, on TCP until it is reaped.
+_BESIDE: Final = {Lane.REFUSED: 1, Lane.HEALTH: 2}
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 # Envoy passes a client's tracestate on, whose size must never end a call: as much as Envoy can be told to accept
@@ -57,7 +57,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
-Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+Behaviour = Callable[[Any, grpc.ServicerContext], bytes]
 
 
 class _CheckHandler(grpc.GenericRpcHandler):
@@ -67,60 +67,39 @@ class _CheckHandler(grpc.GenericRpcHandler):
         self, checker: Checker, threads: CallThreads, max_concurrent: int, health_servicer: health.HealthServicer
     ) -> None:
         self._checker = checker
-        self._health = health_servicer
+        self._health_servicer = health_servicer
         self._threads = threads
         self._max_concurrent = max_concurrent
-        self._aside = ThreadPoolExecutor(_ASIDE_THREADS, thread_name_prefix="aside")
-        self._reaper: Reaper | None = None
-        self._judge: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(self._check)
+        self._check = _handle(self._judge)
+        self._health = _handle(self._tell_health)
+        # Of a stream the first message is not waited for: that is half of what a bare call costs.
+        self._overloaded: grpc.RpcMethodHandler[Any, Any] = grpc.stream_unary_rpc_method_handler(self._refuse)
 
     def reap_half_calls(self, reaper: Reaper) -> None:
         """Read the message of each call ourselves: grpcio would wait for it without an end."""
-        self._reaper = reaper
-        self._judge = grpc.stream_unary_rpc_method_handler(self._check_first)
+
+        def read_first(behaviour: Behaviour) -> Behaviour:
+            def answer(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+                first = partial(next, messages, b"")
+                return behaviour(reaper.await_message(context, self._threads.received, first), context)
+
+            return answer
+
+        self._check = grpc.stream_unary_rpc_method_handler(read_first(self._judge))
+        self._health = grpc.stream_unary_rpc_method_handler(read_first(self._tell_health))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         if handler_call_details.method == METHOD:
             if self._threads.held < self._max_concurrent:
-                return self._judge
-            return self._handle_aside(partial(self._refuse, time.monotonic()))
+                return self._check
+            self._threads.choose(Lane.REFUSED)
+            return self._overloaded
         if handler_call_details.method == HEALTH_METHOD:
-            return self._handle_aside(self._tell_health)
+            self._threads.choose(Lane.HEALTH)
+            return self._health
         return None
 
-    def _handle_aside(self, answer: Answer) -> grpc.RpcMethodHandler[Any, Any]:
-        """Have *answer* answer a call on threads of their own, which judging never holds up."""
-        behaviour = (
-            partial(answer)
-            if self._reaper is None
-            else partial(self._answer_first, answer, self._reaper, time.monotonic())
-        )
-        behaviour.experimental_thread_pool = self._aside  # type: ignore[attr-defined]  # grpcio looks for it
-        if self._reaper is None:
-            return grpc.unary_unary_rpc_method_handler(behaviour)
-        return grpc.stream_unary_rpc_method_handler(behaviour)
-
-    def _answer_first(
-        self,
-        answer: Answer,
-        reaper: Reaper,
-        received: float,
-        messages: Iterator[bytes],
-        context: grpc.ServicerContext,
-    ) -> bytes:
-        """Answer the first message of a call."""
-        return answer(reaper.await_message(context, received, partial(next, messages, b"")), context)
-
-    def _check_first(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        reaper = self._reaper
-        assert reaper is not None  # noqa: S101 - set together with this handler
-        return self._answer_first(self._check, reaper, self._threads.received, messages, context)
-
-    def _tell_health(self, data: bytes, context: grpc.ServicerContext) -> bytes:
-        request = health_pb2.HealthCheckRequest.FromString(data)
-        return bytes(self._health.Check(request, context).SerializeToString())
-
-    def _check(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+    def _judge(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         try:
             time_left: float | None = context.time_remaining()  # None without a deadline, whatever the stubs say
             if not context.is_active() or (time_left is not None and time_left <= 0):
@@ -132,12 +111,20 @@ class _CheckHandler(grpc.GenericRpcHandler):
         except BaseException:  # noqa: BLE001 - the last fence: what grpcio gets to see becomes a gRPC error
             return LAST_RESORT
 
-    def _refuse(self, received: float, data: bytes, context: grpc.ServicerContext) -> bytes:
+    def _refuse(self, _messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         try:
             metadata = context.invocation_metadata()
-            return self._checker.refuse(data, Reason.OVERLOADED, received=received, metadata=metadata)
+            return self._checker.refuse(Reason.OVERLOADED, received=self._threads.received, metadata=metadata)
         except BaseException:  # noqa: BLE001 - as above
             return LAST_RESORT
+
+    def _tell_health(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        request = health_pb2.HealthCheckRequest.FromString(data)
+        return bytes(self._health_servicer.Check(request, context).SerializeToString())
+
+
+def _handle(behaviour: Behaviour) -> grpc.RpcMethodHandler[Any, Any]:
+    return grpc.unary_unary_rpc_method_handler(behaviour)
 
 
 class AuthorizationServer:
@@ -146,7 +133,7 @@ class AuthorizationServer:
     def __init__(
         self, checker: Checker, *, threads: int, max_concurrent: int, given_up: Callable[[], None] = lambda: None
     ) -> None:
-        self._threads: Final = CallThreads(threads, given_up)
+        self._threads: Final = CallThreads({Lane.JUDGED: threads, **_BESIDE}, given_up)
         self._health: Final = health.HealthServicer()
         self._handler: Final = _CheckHandler(checker, self._threads, max_concurrent, self._health)
         self._server: Final = grpc.server(

@@ -48,8 +48,8 @@ class Sabotaged(Checker):
     def check(self, data: bytes, *, received: float, time_left: float | None, metadata: Metadata = ()) -> bytes:
         return self.current.check(data, received=received, time_left=time_left)
 
-    def refuse(self, data: bytes, reason: Reason, *, received: float, metadata: Metadata = ()) -> bytes:
-        return self.current.refuse(data, reason, received=received)
+    def refuse(self, reason: Reason, *, received: float, metadata: Metadata = ()) -> bytes:
+        return self.current.refuse(reason, received=received)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-from authz.envoy.threads import CallThreads
+from authz.envoy.threads import CallThreads, Lane
 from tests.fakes.waiting import wait_until
 
 
@@ -17,7 +17,9 @@ class Office:
     def __init__(self, number: int) -> None:
         self.given_up = 0
         self.now = 100.0
-        self.threads = CallThreads(number, self._note, monotonic=lambda: self.now)
+        self.threads = CallThreads(
+            {Lane.JUDGED: number, Lane.REFUSED: 1, Lane.HEALTH: 1}, self._note, monotonic=lambda: self.now
+        )
 
     def _note(self) -> None:
         self.given_up += 1
@@ -105,3 +107,32 @@ def test_keyword_arguments_are_refused(office: Office) -> None:
     """Grpcio passes none; one that was dropped in silence would be a bug to search for."""
     with pytest.raises(TypeError, match="keyword"):
         office.threads.submit(lambda **_: None, answer=42)
+
+
+def test_lanes_do_not_wait_for_one_another(office: Office) -> None:
+    """With every judging thread held, a refusal and a health call are answered; the choice is for one call only."""
+    released = Event()
+    for _ in range(3):
+        office.threads.submit(released.wait)
+    for lane in (Lane.REFUSED, Lane.HEALTH):
+        answered = Event()
+        office.threads.choose(lane)
+        office.threads.submit(answered.set)
+        wait_until(answered.is_set)
+    assert office.threads.held == 3
+    last = Event()
+    office.threads.submit(last.set)
+    assert office.threads.held == 4
+    released.set()
+    wait_until(last.is_set)
+    wait_until(office.is_idle)
+
+
+def test_only_judged_calls_are_given_up(office: Office) -> None:
+    """A refusal or a health call does not begin, and nobody gave it up."""
+    for lane in (Lane.REFUSED, Lane.HEALTH):
+        answered = Event()
+        office.threads.choose(lane)
+        office.threads.submit(answered.set)
+        wait_until(answered.is_set)
+    assert (office.threads.held, office.given_up) == (0, 0)
