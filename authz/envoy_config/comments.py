@@ -50,8 +50,8 @@ COMMENTS: Final[Mapping[str, str]] = {
     ),
     "connection_keepalive": "Notices a peer that is gone without a word.",
     "circuit_breakers": (
-        "Above what the sidecar itself refuses (server.max_concurrent), so that its decision, with a reason, comes "
-        "first."
+        "At what the sidecar takes (server.max_concurrent of each worker). What is too much Envoy turns away at no "
+        "cost; the sidecar pays half of a judgement for a refusal, and far above its capacity would do little else."
     ),
     "health_checks": "A sidecar that has no keys yet, or that drains, says so: it is asked no more.",
     "transport_socket": "The files are Envoy's own: its client certificate, and the authority of the sidecar's.",

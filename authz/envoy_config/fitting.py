@@ -18,10 +18,8 @@ from authz.core.request import Spelling
 from authz.envoy_config.pieces import ClusterTls, Fit, any_spelling, literal
 
 MIN_TIMEOUT_MS: Final = 500
-MIN_REQUESTS: Final = 1024
 TLS_FOLDER: Final = "/etc/envoy-authz-tls"
 _ANSWER_MS: Final = 400  # what an answer may take beyond the wait for a key
-_REQUESTS_EACH: Final = 4  # requests under way for each that the sidecar would take
 _OTHER_HEADERS_KB: Final = 44  # besides the token
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to be recognised
 
@@ -55,7 +53,7 @@ def fit(
         else "REJECT_REQUEST",
         trusted_hops=trusted_hops,
         max_headers_kb=-(-config.token.max_bytes // 1024) + _OTHER_HEADERS_KB,
-        max_requests=max(MIN_REQUESTS, most_concurrent(config) * _REQUESTS_EACH),
+        max_requests=most_concurrent(config),
         tls=_tls(config, host, tls_folder),
     )
 

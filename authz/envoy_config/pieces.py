@@ -55,7 +55,7 @@ class Fit:
     trusted_hops: int = 0
     max_headers: int = 100
     max_headers_kb: int = 60
-    max_requests: int = 1024
+    max_requests: int = 256
     health_checks: bool = True
     tls: ClusterTls | None = None
 

@@ -183,6 +183,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         "path_with_escaped_slashes_action: REJECT_REQUEST",
         review_settings.escaped_slashes,
     ),
+    "escaped-slashes-refused": Kind(
+        Level.NOTE,
+        "%2F does not reach the sidecar, though a rule accepts encoded_slash",
+        "path_with_escaped_slashes_action: KEEP_UNCHANGED",
+        review_settings.escaped_slashes_refused,
+    ),
     "underscores": Kind(
         Level.FINDING,
         "a client can send x_auth_subject, which some servers take for x-auth-subject",
@@ -296,9 +302,15 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "breaker-low": Kind(
         Level.FINDING,
-        "Envoy stops asking, without a reason, before the sidecar would refuse (server.max_concurrent)",
-        "raise it above",
+        "Envoy turns requests away while the sidecar has room for them (server.max_concurrent of each worker)",
+        "raise it to that",
         review_cluster.breaker_low,
+    ),
+    "breaker-high": Kind(
+        Level.NOTE,
+        "Envoy asks while the sidecar can only refuse, at half of what a judgement costs it",
+        "lower it to server.max_concurrent of each worker",
+        review_cluster.breaker_high,
     ),
     "in-plaintext": Kind(
         Level.FINDING,

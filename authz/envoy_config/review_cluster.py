@@ -45,7 +45,21 @@ def endpoints_missing(scene: Scene) -> Iterator[Spot]:
 
 
 def breaker_low(scene: Scene) -> Iterator[Spot]:
-    """Envoy refuses to ask, without a reason, while the sidecar would still answer."""
+    """Envoy turns requests away while the sidecar has room for them."""
+    for spot, limit in _limits(scene):
+        if limit < scene.needs.concurrent:
+            yield Spot(spot, f"{limit:.0f}; the sidecar takes {scene.needs.concurrent}")
+
+
+def breaker_high(scene: Scene) -> Iterator[Spot]:
+    """Envoy asks while the sidecar can only refuse."""
+    for spot, limit in _limits(scene):
+        if limit > scene.needs.concurrent:
+            yield Spot(spot, f"{limit:.0f}; the sidecar takes {scene.needs.concurrent}")
+
+
+def _limits(scene: Scene) -> Iterator[tuple[Node, float]]:
+    """Yield each limit on the requests that may be under way, where it stands or would stand."""
     for cluster in _asked(scene):
         thresholds = [
             each
@@ -54,9 +68,7 @@ def breaker_low(scene: Scene) -> Iterator[Spot]:
         ]
         first = thresholds[0] if thresholds else cluster.get("circuit_breakers")
         for key in ("max_requests", "max_pending_requests"):
-            limit = first.get(key).number(_DEFAULT_REQUESTS)
-            if limit <= scene.needs.concurrent:
-                yield Spot(first.get(key), f"{limit:.0f}; the sidecar takes {scene.needs.concurrent}")
+            yield first.get(key), first.get(key).number(_DEFAULT_REQUESTS)
 
 
 def in_plaintext(scene: Scene) -> Iterator[Spot]:

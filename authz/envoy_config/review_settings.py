@@ -41,6 +41,10 @@ escaped_slashes = _settings(
     "path_with_escaped_slashes_action",
     lambda node, scene: node.text in _SEPARATE and Spelling.ENCODED_SLASH not in scene.needs.spellings,
 )
+escaped_slashes_refused = _settings(
+    "path_with_escaped_slashes_action",
+    lambda node, scene: node.text == "REJECT_REQUEST" and Spelling.ENCODED_SLASH in scene.needs.spellings,
+)
 underscores = _settings(
     "common_http_protocol_options.headers_with_underscores_action",
     lambda node, scene: (

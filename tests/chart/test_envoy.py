@@ -117,9 +117,9 @@ def test_one_endpoint_for_each_worker(charts: Charts, workers: int, sockets: lis
         assert bound == (sockets if name == "config-only" else [str(port) for port in ports])
 
 
-def test_breaker_opens_above_what_all_workers_refuse(charts: Charts) -> None:
-    """The sidecar's own refusal has a reason, and so comes first, however many workers there are."""
-    for changes, most in (({}, 1024), ({"workers": 3}, 3072), ({"workers": 2, "max_concurrent": 1000}, 8000)):
+def test_breaker_opens_at_what_all_workers_take(charts: Charts) -> None:
+    """Envoy turns away what the sidecar would have to refuse, however many workers there are."""
+    for changes, most in (({}, 256), ({"workers": 3}, 768), ({"workers": 2, "max_concurrent": 1000}, 2000)):
         documents = charts.with_values("config-only", {"authz": {"config": {"server": changes}}})
         (cluster,) = yaml.safe_load(only_pieces(documents)["cluster.yaml"])
         (threshold,) = cluster["circuit_breakers"]["thresholds"]

@@ -197,6 +197,9 @@ CASES: Final[dict[str, Spoilt]] = {
     "slashes merged though accepted": spoilt("slashes-merged", config="odd paths")(
         set_in("manager", merge_slashes=True)
     ),
+    "escapes refused though accepted": spoilt("escaped-slashes-refused", config="odd paths")(
+        set_in("manager", path_with_escaped_slashes_action="REJECT_REQUEST")
+    ),
     "escapes as they come": spoilt("escaped-slashes")(
         set_in("manager", path_with_escaped_slashes_action="KEEP_UNCHANGED")
     ),
@@ -287,8 +290,11 @@ CASES: Final[dict[str, Spoilt]] = {
     "another port": spoilt("endpoints-missing", word="9192", config="loopback", workers=2)(
         lambda envoy: envoy.cluster["load_assignment"]["endpoints"][0]["lb_endpoints"].pop()
     ),
-    "a low breaker": spoilt("breaker-low", word="256", config="unix")(
-        lambda envoy: envoy.cluster["circuit_breakers"]["thresholds"][0].update(max_requests=256)
+    "a low breaker": spoilt("breaker-low", word="255", config="unix")(
+        lambda envoy: envoy.cluster["circuit_breakers"]["thresholds"][0].update(max_requests=255)
+    ),
+    "a high breaker": spoilt("breaker-high", word="257", config="unix")(
+        lambda envoy: envoy.cluster["circuit_breakers"]["thresholds"][0].update(max_requests=257)
     ),
     "the default breaker": spoilt("breaker-low", "breaker-low", config="busy")(
         set_in("cluster", circuit_breakers={"thresholds": [{"priority": "HIGH", "max_requests": 90_000}]})

@@ -188,10 +188,11 @@ rate_limited_as_resource_exhausted: true
         http2_protocol_options:
           # Notices a peer that is gone without a word.
           connection_keepalive: {interval: 30s, timeout: 5s}
-  # Above what the sidecar itself refuses (server.max_concurrent), so that its decision, with a reason, comes first.
+  # At what the sidecar takes (server.max_concurrent of each worker). What is too much Envoy turns away at no cost; the
+  # sidecar pays half of a judgement for a refusal, and far above its capacity would do little else.
   circuit_breakers:
     {{- $concurrent := dig "server" "max_concurrent" 256 (.Values.authz.config | default dict) | int }}
-    {{- $most := max 1024 (mul 4 $concurrent (include "authz-sidecar.workers" .)) }}
+    {{- $most := mul $concurrent (include "authz-sidecar.workers" .) }}
     thresholds: [{max_requests: {{ $most }}, max_pending_requests: {{ $most }}}]
   # A sidecar that has no keys yet, or that drains, says so: it is asked no more.
   health_checks:
