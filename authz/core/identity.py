@@ -32,7 +32,7 @@ MAX_CONNECTION_CHARS: Final = 1024
 MAX_HEADERS_BYTES: Final = 8192  # names and values of all injected headers together
 
 _UNESCAPED: Final = "".join(char for char in map(chr, range(0x20, 0x7F)) if char != "%")
-_REMOVALS_KEPT: Final = 256  # one for each set of headers that a token can fill
+_REMOVALS_KEPT: Final = 64  # one for each set of headers that a token can fill
 
 
 class UnsafeValues(StrEnum):

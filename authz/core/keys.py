@@ -27,7 +27,7 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.strictjson import MAX_CONTAINERS, parse_object
 from authz.core.token import MAX_KID_CHARS, UnverifiedToken
 from authz.core.value import value
-from authz.core.vetting import Foreign, Unfit, Vetted, vet
+from authz.core.vetting import EXPOSED, Foreign, Unfit, Vetted, public_part, publishes_private_part, vet
 
 MAX_KEYS: Final = 64
 MAX_DOCUMENT_BYTES: Final = 262_144
@@ -221,6 +221,11 @@ class KeySet:
                 set_aside.append(RejectedKey(kid, str(unfit), *said))
             else:
                 usable[key.kid, key.thumbprint, key.alg] = key  # identical duplicates count once
+        exposed = {thumbprint for entry in entries if (thumbprint := _exposed(entry)) is not None}
+        for key in [key for key in usable.values() if key.thumbprint in exposed]:
+            # Its public copy stands elsewhere in the set; anybody can sign by it.
+            del usable[key.kid, key.thumbprint, key.alg]
+            set_aside.append(RejectedKey(key.kid, EXPOSED, key.kty, key.crv, key.alg))
         # So does a copy without `alg` beside one with it: one key, one algorithm, and the set names it.
         named = {(kid, thumbprint) for kid, thumbprint, alg in usable if alg is not None}
         keys = (key for key in usable.values() if key.alg is not None or (key.kid, key.thumbprint) not in named)
@@ -231,7 +236,9 @@ class KeySet:
         blocked = tuple(names)
         if not blocked:
             return self
-        hit = [key for key in self.keys if key.kid in blocked or key.thumbprint in blocked]
+        named = {key.thumbprint for key in self.keys if key.kid in blocked}
+        # The same key under another id is as lost as this one: whoever holds it chooses the id.
+        hit = [key for key in self.keys if key.thumbprint in named or key.thumbprint in blocked]
         known = {key.kid for key in self.keys} | {key.thumbprint for key in self.keys} | self._unusable_kids
         why = "blocked by configuration"
         return KeySet(
@@ -279,6 +286,16 @@ class KeySet:
         check_algorithm(token, allowed)
         key = self.select(token, allowed)
         return SignedPayload(token, key, remembered=arithmetic(key, token))
+
+
+def _exposed(entry: object) -> str | None:
+    """Return the thumbprint of a key whose private part *entry* publishes, or None."""
+    if not isinstance(entry, dict) or not publishes_private_part(entry):
+        return None
+    try:
+        return _import_key(public_part(entry), None, local=False).thumbprint
+    except Unfit:
+        return None
 
 
 def _read_kid(entry: object) -> str | None:

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 
 MAX_DEPTH: Final = 32  # nested arrays and objects
 MAX_CONTAINERS: Final = 1024  # arrays and objects in one text, where nothing else is said
-COMMAS_PER_CONTAINER: Final = 2  # so many times as many commas; 2,048 are every sixth octet of the largest token
+COMMAS_PER_CONTAINER: Final = 4  # so many times as many commas; 4,096 are every third octet of the largest token
 MAX_NUMBER_CHARS: Final = 40
 
 # Possessive, and content with a missing end quote: one pass over any input, where backtracking would make it quadratic.

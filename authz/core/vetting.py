@@ -23,6 +23,8 @@ MAX_RSA_EXPONENT: Final = 2**32 - 1  # a longer one makes every verification slo
 MIN_SECRET_BYTES: Final = 32
 
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
+_PUBLIC: Final = frozenset({"kty", "n", "e", "crv", "x", "y", "pub"})
+EXPOSED: Final = "private key material was published"
 _COORDINATE_BYTES: Final = {"P-256": 32, "P-384": 48, "P-521": 66, "secp256k1": 32}
 _OKP_BYTES: Final = {"Ed25519": 32, "Ed448": 57}
 _ML_DSA_BYTES: Final = {"ML-DSA-44": 1312, "ML-DSA-65": 1952, "ML-DSA-87": 2592}  # FIPS 204 table 2
@@ -61,8 +63,8 @@ def vet(jwk: dict[str, object], *, local: bool) -> Vetted:
         if "alg" in jwk:
             raise Unfit("alg is not a supported signature algorithm")
         alg = None
-    if kty != "oct" and not _PRIVATE.isdisjoint(jwk):
-        raise Unfit("private key material was published")
+    if publishes_private_part(jwk):
+        raise Unfit(EXPOSED)
     match kty:
         case "RSA":
             vetted = _vet_rsa(jwk, alg)
@@ -81,6 +83,17 @@ def vet(jwk: dict[str, object], *, local: bool) -> Vetted:
     if alg is not None and (ALGORITHMS[alg].kty, ALGORITHMS[alg].crv) != (vetted.kty, vetted.crv):
         raise Unfit(f"alg {alg} does not fit the key")
     return vetted
+
+
+def publishes_private_part(jwk: dict[str, object]) -> bool:
+    """Tell whether *jwk* holds what its owner alone should have; of a symmetric key that is all of it."""
+    return jwk.get("kty") != "oct" and not _PRIVATE.isdisjoint(jwk)
+
+
+def public_part(jwk: dict[str, object]) -> dict[str, object]:
+    """Return what makes the public key that belongs to *jwk*, and nothing of what it is for."""
+    names = _PUBLIC | {"alg"} if jwk.get("kty") == "AKP" else _PUBLIC  # RFC 9964 section 3: there alg is part of it
+    return {name: value for name, value in jwk.items() if name in names}
 
 
 def _check_purpose(jwk: dict[str, object]) -> None:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 _OVERWRITE: Final = wire.HeaderValueOption(
     append=BoolValue(value=False), append_action=wire.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 ).SerializeToString()
-_MAX_PARTS: Final = 4096  # written parts that are kept, of about 200 bytes
+_MAX_TOLD: Final = 4096  # written parts that are kept: of about 200 bytes,
+_MAX_REMOVALS: Final = 64  # and of up to 64 KB, where each of 64 headers has 32 spellings
 _UNAVAILABLE: Final = 14  # google.rpc.Code; with OK an error_response would allow
 
 
@@ -97,7 +98,7 @@ def encode_decision(decision: Decision, request: Request | None, responses: Resp
     return _let_pass(decision.remove_headers) + _finish(message, decision, decision_id)
 
 
-@lru_cache(maxsize=_MAX_PARTS)
+@lru_cache(maxsize=_MAX_REMOVALS)
 def _let_pass(remove: tuple[str, ...]) -> bytes:
     """Write the part of a permission that is the same for many requests."""
     return wire.CheckResponse(
@@ -123,7 +124,7 @@ def _finish(message: wire.CheckResponse, decision: Decision, decision_id: str) -
     return _tell(outcome(decision), decision.reason, findings.rule, findings.issuer) + message.SerializeToString()
 
 
-@lru_cache(maxsize=_MAX_PARTS)
+@lru_cache(maxsize=_MAX_TOLD)
 def _tell(decided: str, reason: Reason, rule: str | None, issuer: str | None) -> bytes:
     """Write the part of the metadata that is the same for many requests: all of it configured names."""
     told = {"decision": decided, "reason": reason.value, "rule": rule, "issuer": issuer}

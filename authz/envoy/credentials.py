@@ -41,10 +41,9 @@ class _Follower:
         self._seen: tuple[tuple[int, int, int], ...] = ()
 
     def read(self) -> grpc.ServerCertificateConfiguration:
-        seen = self._look()
+        self._seen = self._look()  # also of what cannot be used: it is read, and told of, once
         _refuse_unusable(*self._files)
         certificate, key, *client_ca = (file.read_bytes() for file in self._files)
-        self._seen = seen
         return grpc.ssl_server_certificate_configuration([(key, certificate)], *client_ca)
 
     def read_again(self) -> grpc.ServerCertificateConfiguration | None:

@@ -11,7 +11,8 @@ from typing import Final, Protocol
 
 MAX_WAIT: Final = 0.250  # seconds from the look-up of a call to its whole message
 MIN_WAIT: Final = 0.030  # seconds that a call gets where it stood in the queue for longer than that
-_EVERY: Final = 0.010  # seconds between two looks
+CROWDED_WAIT: Final = 0.010  # seconds that it gets while others stand in the queue
+_EVERY: Final = 0.005  # seconds between two looks
 
 
 class Cancellable(Protocol):
@@ -24,9 +25,11 @@ class Cancellable(Protocol):
 class Reaper:
     """Cancels calls whose message does not come in time."""
 
-    def __init__(self, *, monotonic: Callable[[], float]) -> None:
+    def __init__(self, *, monotonic: Callable[[], float], crowded: Callable[[], bool] = lambda: False) -> None:
+        """*crowded* tells whether whole calls wait for those that are awaited here."""
         self._monotonic: Final = monotonic
-        self._waiting: Final[dict[int, tuple[float, Cancellable]]] = {}
+        self._crowded: Final = crowded
+        self._waiting: Final[dict[int, tuple[float, float, Cancellable]]] = {}
         self._lock: Final = Lock()
         self._stopped: Final = Event()
 
@@ -43,10 +46,9 @@ class Reaper:
 
         Raises what *read* raises for a cancelled call.
         """
-        call = id(context)
-        overdue_at = max(received + MAX_WAIT, self._monotonic() + MIN_WAIT)
+        call, now = id(context), self._monotonic()
         with self._lock:
-            self._waiting[call] = (overdue_at, context)
+            self._waiting[call] = (now + CROWDED_WAIT, max(received + MAX_WAIT, now + MIN_WAIT), context)
         try:
             return read()
         finally:
@@ -55,9 +57,11 @@ class Reaper:
 
     def reap(self) -> int:
         """Cancel the calls that are overdue, and return how many."""
-        now = self._monotonic()
+        now, crowded = self._monotonic(), self._crowded()
         with self._lock:
-            overdue = [context for overdue_at, context in self._waiting.values() if overdue_at <= now]
+            overdue = [
+                context for soon, late, context in self._waiting.values() if late <= now or (crowded and soon <= now)
+            ]
         for context in overdue:
             context.cancel()
         return len(overdue)

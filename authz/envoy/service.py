@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import grpc
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health_pb2
 
 from authz.core.reasons import Reason
 from authz.envoy.check import LAST_RESORT, Checker
@@ -30,8 +30,7 @@ from authz.envoy.threads import CallThreads, Lane
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 METHOD: Final = f"/{SERVICE}/Check"
 HEALTH_METHOD: Final = "/grpc.health.v1.Health/Check"
-# A refusal waits for nothing. One health call may wait for its message, on TCP until it is reaped.
-_BESIDE: Final = {Lane.REFUSED: 1, Lane.HEALTH: 2}
+_BESIDE: Final = {Lane.REFUSED: 1, Lane.HEALTH: 1}  # neither waits for anything
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 # Envoy passes a client's tracestate on, whose size must never end a call: as much as Envoy can be told to accept
@@ -51,44 +50,39 @@ _OPTIONS: Final = (
     ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
     ("grpc.server.max_pending_requests", MAX_PENDING),
     ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
-    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.server_handshake_timeout_ms", 3_000),
     ("grpc.so_reuseport", 0),  # a second server on one port must fail, not share it
     ("grpc.http2.max_ping_strikes", 0),  # Envoy's keep-alive pings never close the channel
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
-Behaviour = Callable[[Any, grpc.ServicerContext], bytes]
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class _CheckHandler(grpc.GenericRpcHandler):
     """Looks calls up: Check, health, or nothing."""
 
-    def __init__(
-        self, checker: Checker, threads: CallThreads, max_concurrent: int, health_servicer: health.HealthServicer
-    ) -> None:
+    def __init__(self, checker: Checker, threads: CallThreads, max_concurrent: int) -> None:
+        self.serving = False
         self._checker = checker
-        self._health_servicer = health_servicer
         self._threads = threads
         self._max_concurrent = max_concurrent
-        self._check = _handle(self._judge)
-        self._health = _handle(self._tell_health)
-        # Of a stream the first message is not waited for: that is half of what a bare call costs.
-        self._overloaded: grpc.RpcMethodHandler[Any, Any] = grpc.stream_unary_rpc_method_handler(self._refuse)
+        self._check: _Handler = grpc.unary_unary_rpc_method_handler(self._judge)
+        # The message of a stream is not waited for: that is half of what a bare call costs, and half a call holds
+        # nobody up.
+        self._overloaded: _Handler = grpc.stream_unary_rpc_method_handler(self._refuse)
+        self._health: _Handler = grpc.stream_unary_rpc_method_handler(self._tell_health)
 
     def reap_half_calls(self, reaper: Reaper) -> None:
-        """Read the message of each call ourselves: grpcio would wait for it without an end."""
+        """Read the message of each Check ourselves: grpcio would wait for it without an end."""
 
-        def read_first(behaviour: Behaviour) -> Behaviour:
-            def answer(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-                first = partial(next, messages, b"")
-                return behaviour(reaper.await_message(context, self._threads.received, first), context)
+        def judge_first(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+            first = partial(next, messages, b"")
+            return self._judge(reaper.await_message(context, self._threads.received, first), context)
 
-            return answer
+        self._check = grpc.stream_unary_rpc_method_handler(judge_first)
 
-        self._check = grpc.stream_unary_rpc_method_handler(read_first(self._judge))
-        self._health = grpc.stream_unary_rpc_method_handler(read_first(self._tell_health))
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
         if handler_call_details.method == METHOD:
             if self._threads.held < self._max_concurrent:
                 return self._check
@@ -118,30 +112,38 @@ class _CheckHandler(grpc.GenericRpcHandler):
         except BaseException:  # noqa: BLE001 - as above
             return LAST_RESORT
 
-    def _tell_health(self, data: bytes, context: grpc.ServicerContext) -> bytes:
-        request = health_pb2.HealthCheckRequest.FromString(data)
-        return bytes(self._health_servicer.Check(request, context).SerializeToString())
+    def _tell_health(self, _messages: Iterator[bytes], _context: grpc.ServicerContext) -> bytes:
+        """Say the same of every service by name: there is one."""
+        return _SERVING if self.serving else _NOT_SERVING
 
 
-def _handle(behaviour: Behaviour) -> grpc.RpcMethodHandler[Any, Any]:
-    return grpc.unary_unary_rpc_method_handler(behaviour)
+_SERVING: Final = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING).SerializeToString()
+_NOT_SERVING: Final = health_pb2.HealthCheckResponse(
+    status=health_pb2.HealthCheckResponse.NOT_SERVING
+).SerializeToString()
 
 
 class AuthorizationServer:
     """Serves Check and health on one address; *given_up* is told of each call that is not judged any more."""
 
     def __init__(
-        self, checker: Checker, *, threads: int, max_concurrent: int, given_up: Callable[[], None] = lambda: None
+        self,
+        checker: Checker,
+        *,
+        threads: int,
+        max_concurrent: int,
+        max_idle: float | None = None,
+        given_up: Callable[[], None] = lambda: None,
     ) -> None:
+        """*max_idle* is how long a connection may have no calls, in seconds; without it, as long as it likes."""
+        parked = () if max_idle is None else (("grpc.max_connection_idle_ms", round(max_idle * 1000)),)
         self._threads: Final = CallThreads({Lane.JUDGED: threads, **_BESIDE}, given_up)
-        self._health: Final = health.HealthServicer()
-        self._handler: Final = _CheckHandler(checker, self._threads, max_concurrent, self._health)
+        self._handler: Final = _CheckHandler(checker, self._threads, max_concurrent)
         self._server: Final = grpc.server(
             self._threads,  # type: ignore[arg-type]  # any Executor will do
             handlers=[self._handler],
-            options=_OPTIONS,
+            options=_OPTIONS + parked,
         )
-        self.show_ready(ready=False)
 
     def in_flight(self) -> int:
         """Return how many calls are judged, or wait for it."""
@@ -163,7 +165,7 @@ class AuthorizationServer:
 
     def listen_tcp(self, address: str, *, credentials: grpc.ServerCredentials | None) -> int:
         """Bind `host:port`, with TLS where there are *credentials*; return the port. Raises OSError."""
-        reaper = Reaper(monotonic=time.monotonic)
+        reaper = Reaper(monotonic=time.monotonic, crowded=self._threads.are_crowded)
         reaper.start()
         self._handler.reap_half_calls(reaper)
         _try_to_bind(address)
@@ -180,9 +182,7 @@ class AuthorizationServer:
 
     def show_ready(self, *, ready: bool) -> None:
         """Tell health clients whether to send Checks."""
-        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        self._health.set("", status)
-        self._health.set(SERVICE, status)
+        self._handler.serving = ready
 
     def stop(self, *, grace: float) -> None:
         """Take no new calls and let those in flight finish, at most *grace* seconds."""
@@ -193,11 +193,21 @@ class AuthorizationServer:
 def _try_to_bind(address: str) -> None:
     """Bind `host:port` for a moment, to learn what the system has against it: gRPC does not tell. Raises OSError."""
     host, _, port = address.rpartition(":")
-    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    failures: list[OSError] = []
     try:
-        socket.create_server((host.strip("[]"), int(port)), family=family).close()
-    except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, where in found:
+            with socket.socket(family, kind, protocol) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    trial.bind(where)
+                except OSError as error:
+                    failures.append(error)
+                else:
+                    return
+    except OSError as error:  # the name, or the family
+        failures.append(error)
+    raise OSError(failures[0].errno, f"cannot listen on {address}: {failures[0].strerror}") from failures[0]
 
 
 def _clear_stale(path: Path) -> None:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from enum import Enum, auto
 from queue import SimpleQueue
 from threading import Thread, local
@@ -61,6 +62,10 @@ class CallThreads(Executor):
     def held(self) -> int:
         """How many calls wait to be judged, or are."""
         return self._taken - sum(self._ended)
+
+    def are_crowded(self) -> bool:
+        """Tell whether calls wait for a thread to judge them."""
+        return self.held > len(self._ended)
 
     def choose(self, lane: Lane) -> None:
         """Let the next call that is submitted go to *lane*: grpcio submits each right after it looked it up."""
@@ -115,7 +120,8 @@ class CallThreads(Executor):
         try:
             act(*args)
         except BaseException:  # one call's trouble must not cost a thread
-            log.exception("a call ended badly")
+            with suppress(BaseException):  # nor must telling of it
+                log.exception("a call ended badly")
 
 
 _NOTHING_TO_WAIT_FOR: Final[Future[None]] = Future()

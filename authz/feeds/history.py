@@ -7,6 +7,7 @@ from collections import deque
 from typing import Final
 
 from authz.core.keys import Key, KeySet
+from authz.core.vetting import EXPOSED
 from authz.telemetry.keys import IssuerKeyMetrics
 from authz.telemetry.redaction import printable
 
@@ -15,7 +16,7 @@ log = logging.getLogger(__name__)
 REMEMBERED_SETS: Final = 8
 
 # The core's words for keys that are no secret any more.
-_EXPOSED: Final = frozenset({"private key material was published", "symmetric key in a published set"})
+_EXPOSED: Final = frozenset({EXPOSED, "symmetric key in a published set"})
 
 
 class History:

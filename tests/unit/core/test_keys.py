@@ -19,6 +19,7 @@ from authz.core.algorithms import ALGORITHMS
 from authz.core.keys import MAX_DOCUMENT_BYTES, MAX_KEYS, Key, KeySet, check_algorithm, check_signature
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import MAX_KID_CHARS, UnverifiedToken, parse_token
+from authz.core.vetting import EXPOSED
 from authz.demo.signing import SigningKey
 from tests.world import A_EC, A_RSA, ABSENT, B_EC, changed, jwks, key_set, mint, signer, unsigned
 
@@ -456,6 +457,40 @@ def test_blocked_thumbprint_hits_every_id() -> None:
     """A key that comes back under another id is blocked all the same."""
     keys = key_set(A_RSA, with_kid(A_RSA, "again")).block([A_RSA.jwk.thumbprint()])
     assert (keys.keys, len(keys.rejected)) == ((), 2)
+
+
+def test_blocked_key_id_hits_the_key_under_every_id() -> None:
+    """A lost key that is published under another id too is lost under that one: its thief chooses the id."""
+    keys = key_set(A_RSA, with_kid(A_RSA, "again"), A_EC).block(["a-rsa"])
+    assert kids(keys) == ["a-ec"]
+    assert reason(keys, mint(header={"kid": "again"})) is Reason.KEY_UNUSABLE
+
+
+PUBLISHED = {
+    "rsa": (A_RSA, {}),
+    "rsa-for-encryption": (A_RSA, {"use": "enc", "alg": "RSA-OAEP"}),
+    "ec": (A_EC, {"kid": ABSENT}),
+    "okp": (signer("EdDSA", "a-ed"), {"key_ops": ["sign"]}),
+    "akp": (signer("ML-DSA-44", "a-ml"), {"kid": "a-ml"}),
+}
+
+
+@pytest.mark.parametrize(("key", "changes"), PUBLISHED.values(), ids=PUBLISHED)
+def test_the_public_copy_of_a_published_private_key_verifies_nothing(
+    key: SigningKey, changes: dict[str, object]
+) -> None:
+    """C11: anybody can sign by it, whatever its private copy says it is for."""
+    private = changed({**json.loads(key.jwk.export_private()), "kid": "private", "alg": key.algorithm}, changes)
+    keys = key_set(key, private, B_EC)
+    assert kids(keys) == ["b-ec"]
+    assert why(keys, key.kid) == EXPOSED
+    assert reason(keys, mint(key)) is Reason.KEY_UNUSABLE
+
+
+def test_a_published_private_key_that_makes_no_public_one_exposes_none() -> None:
+    """Nothing can be compared with it."""
+    keys = key_set(A_EC, changed(A_EC.public(), {"kid": "odd", "x": "AA", "d": "AA"}))
+    assert kids(keys) == ["a-ec"]
 
 
 def test_nothing_to_block() -> None:

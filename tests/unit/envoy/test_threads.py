@@ -128,6 +128,16 @@ def test_lanes_do_not_wait_for_one_another(office: Office) -> None:
     wait_until(office.is_idle)
 
 
+def test_a_crowd_is_more_calls_than_threads(office: Office) -> None:
+    """As many as there are threads is no crowd: nobody waits."""
+    released = Event()
+    for crowded in (False, False, True):
+        office.threads.submit(released.wait)
+        assert office.threads.are_crowded() is crowded
+    released.set()
+    wait_until(office.is_idle)
+
+
 def test_only_judged_calls_are_given_up(office: Office) -> None:
     """A refusal or a health call does not begin, and nobody gave it up."""
     for lane in (Lane.REFUSED, Lane.HEALTH):
