@@ -93,9 +93,12 @@ def _authenticate(
     token = parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
     findings.alg, findings.kid = token.alg, token.kid
     watch(4, token)
-    issuer = snapshot.issuers.get(read_issuer(token))  # 5
+    findings.claimed_issuer = iss = read_issuer(token)  # 5
+    issuer = snapshot.issuers.get(iss)
     if issuer is None:
-        raise Rejected(Reason.ISSUER_UNKNOWN, "iss is none of the configured issuers")
+        near = iss.removesuffix("/") in snapshot.issuers or f"{iss}/" in snapshot.issuers
+        but = ", but for a final slash" if near else ""
+        raise Rejected(Reason.ISSUER_UNKNOWN, f"iss is none of the configured issuers{but}")
     findings.issuer = issuer.name
     watch(5, issuer)
     check_algorithm(token, issuer.algorithms)  # 6
@@ -107,6 +110,7 @@ def _authenticate(
     arithmetic = partial(_verify, snapshot, issuer.name, watch)
     signed = issuer.keys.verify(token, issuer.algorithms, arithmetic=arithmetic)  # 8, 9
     findings.remembered, findings.expires = signed.remembered, signed.members.get("exp")
+    findings.audience = signed.members.get(issuer.rules.audience_claim)
     watch(9, signed)
     claims = check(signed, issuer.rules, now)  # 10
     findings.subject = claims.subject

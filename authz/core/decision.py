@@ -13,17 +13,19 @@ from authz.core.value import named_value, value
 class Findings:
     """What the pipeline learned on its way, in the order it learned it; None is what it never reached.
 
-    *rule* and *issuer* are configured names. *alg*, *kid*, *expires* and *subject* come from a token: the last two only
-    from a verified one, the others are anybody's text until *remembered* (whether the signature was, or False) is set.
-    *expires* is `exp` as it stands there: a number where the claims had the right form.
+    *rule* and *issuer* are configured names. The others come from a token: *expires*, *audience* and *subject* only from
+    a verified one, *alg*, *kid* and *claimed_issuer* are anybody's text until *remembered* (whether the signature was, or
+    False) is set. *expires* and *audience* are claims as they stand there, of any type.
     """
 
     rule: str | None = None
     issuer: str | None = None
     alg: str | None = None
     kid: str | None = None
+    claimed_issuer: str | None = None
     remembered: bool | None = None
     expires: object = None
+    audience: object = None
     subject: str | None = None
 
 

@@ -155,11 +155,14 @@ class AuthorizationServer:
         Raises OSError.
         """
         _clear_stale(path)
+        if not path.parent.is_dir():
+            what = f"there is no folder {path.parent}: make it, or set server.listen"
+            raise OSError(errno.ENOENT, f"cannot listen on {path}: {what}")
         umask = os.umask(0o777 & ~mode)
         try:
             self._server.add_insecure_port(f"unix:{path}")
         except RuntimeError as error:
-            raise OSError(errno.EADDRNOTAVAIL, f"cannot listen on {path}: is its folder there and writable?") from error
+            raise OSError(errno.EACCES, f"cannot listen on {path}: is its folder writable?") from error
         finally:
             os.umask(umask)
 

@@ -9,6 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_network
@@ -16,7 +17,7 @@ from threading import Lock
 from typing import Final
 
 from authz.core.decision import Deny, outcome
-from authz.core.reasons import ANSWERS
+from authz.core.reasons import ANSWERS, Reason
 from authz.telemetry.judged import Judged, Position
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.redaction import printable
@@ -71,6 +72,10 @@ class DecisionLog:
             fields["trace_id"] = position.trace_id
             if position.span_id is not None:
                 fields["span_id"] = position.span_id
+        if decision.reason is Reason.ISSUER_UNKNOWN:
+            fields["claimed_issuer"] = printable(findings.claimed_issuer)
+        if decision.reason is Reason.AUDIENCE_MISMATCH:
+            fields["audience"] = printable(json.dumps(findings.audience))
         if request is not None:
             fields |= {
                 "request_id": printable(request.headers.get("x-request-id")),

@@ -23,6 +23,7 @@ from tests.world import (
     A_EC,
     A_RSA,
     ABSENT,
+    A,
     T,
     ask,
     changed,
@@ -84,6 +85,14 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
         f"token of {len(mint())} characters, at most 9",
     ),
     "issuer": ({"token": mint(iss="https://c.test")}, "iss is none of the configured issuers"),
+    "issuer-but-slash": (
+        {"token": mint(iss=f"{A}/")},
+        "iss is none of the configured issuers, but for a final slash",
+    ),
+    "issuer-with-slash": (
+        {"token": mint(), "snapshot": world(issuers={f"{A}/": issuer_a()})},
+        "iss is none of the configured issuers, but for a final slash",
+    ),
     "no-issuer": ({"token": mint(iss=ABSENT)}, "iss is missing or not a string"),
     "payload": ({"token": unsigned(HEAD, payload=b"[]")}, "payload: not a JSON object"),
     "payload-utf-8": ({"token": unsigned(HEAD, payload=b"\xff")}, "payload: not UTF-8"),

@@ -96,6 +96,18 @@ def test_a_line_names_its_trace() -> None:
     assert ids == [{"trace_id": "t", "span_id": "s"}, {"trace_id": "t"}, {}]
 
 
+def test_what_a_token_says_is_told_where_it_is_the_cause() -> None:
+    """Whoever reads the line has no token: its issuer or audience is in it, cut and printable."""
+    desk = Desk()
+    said = Findings(claimed_issuer="https://other.test\n", audience=["billing", {"odd": 1}])
+    (unknown,) = desk.write(Deny(Reason.ISSUER_UNKNOWN, said), 1)
+    (mismatch,) = desk.write(Deny(Reason.AUDIENCE_MISMATCH, said), 1)
+    (other,) = desk.write(Deny(Reason.TOKEN_EXPIRED, said), 1)
+    assert unknown["claimed_issuer"] == "https://other.test\\x0a"
+    assert mismatch["audience"] == '["billing", {"odd": 1}]'
+    assert not {"claimed_issuer", "audience"} & other.keys()
+
+
 def test_who_fails_most_is_named() -> None:
     """Each client with many failures in a minute has a line; the busiest one's number is a metric without its name."""
     desk = Desk()
