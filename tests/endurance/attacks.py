@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -24,6 +24,7 @@ from tests.fakes.idp import JWKS, FakeIdp
 
 VALID_RATE: Final = 400.0  # requests a second of those who mean well
 SHARE: Final = 0.5  # of the capacity, for attacks of one request each
+TOGETHER: Final = 0.5  # of each attack's own rate where all come at once, lest their sum be above the capacity
 MAX_RATIO: Final = 2.0  # of the 99th percentiles
 COOLDOWN: Final = 2.0  # seconds between two refreshes for unknown key ids
 VARIANTS: Final = 500  # different requests of each attack
@@ -123,10 +124,11 @@ class Run:
             runs[name] = partial(self._measure_besieged, [siege])
         mixed = Attack(
             [question for attack in attacks.values() if not attack.churn for question in attack.questions[:10]],
-            share=sum(attack.share for attack in attacks.values() if not attack.churn) / len(attacks),
+            share=TOGETHER * sum(attack.share for attack in attacks.values() if not attack.churn) / len(attacks),
         )
-        churning = attacks["churn at Envoy"]
-        runs["all together"] = partial(self._measure_besieged, list(self._sieges().values()), mixed, churning)
+        churning = replace(attacks["churn at Envoy"], share=TOGETHER * attacks["churn at Envoy"].share)
+        sieges = [replace(siege, rate=TOGETHER * siege.rate) for siege in self._sieges().values()]
+        runs["all together"] = partial(self._measure_besieged, sieges, mixed, churning)
         runs["an issuer that hangs"] = self._measure_hanging_issuer
         return runs
 
