@@ -1,7 +1,7 @@
 """The admin port: plain HTTP for probes and scrapers, apart from the port that Envoy calls.
 
-A connection is one request. How many there are at a time, and how long each lives, is bounded: a peer that opens many,
-or sends a byte now and then, holds up no probe for long.
+A connection is one request. How many there are at a time, and how long each lives, is bounded, and the oldest makes
+room for the newest: a peer that opens many, again and again, or sends a byte now and then, holds up no probe.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from authz.telemetry.redaction import printable
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS: Final = 64  # at a time; further ones are closed unread
+MAX_CONNECTIONS: Final = 64  # at a time; for a further one the oldest is ended
+MAX_THREADS: Final = 128  # with those that were ended and compute an answer yet; further connections are closed unread
 MAX_SECONDS: Final = 10.0  # from the start of a connection to its end
 
 
@@ -123,7 +124,8 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: Address, handler: type[BaseHTTPRequestHandler], monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._since: dict[Any, float] = {}  # the connections that are open
+        self._since: dict[Any, float] = {}  # the connections that were not ended, the oldest first
+        self._threaded: set[Any] = set()  # the connections that have a thread
         match address:
             case UnixAddress(path):
                 self.address_family = AF_UNIX
@@ -137,14 +139,19 @@ class _Server(ThreadingHTTPServer):
         TCPServer.server_bind(self)  # HTTPServer's also asks DNS for the name of this host, which may take long
 
     def verify_request(self, *_: object) -> bool:
-        return len(self._since) < MAX_CONNECTIONS
+        return len(self._threaded) < MAX_THREADS
 
     def process_request(self, request: socket | tuple[bytes, socket], client_address: object) -> None:
+        # Turning the newcomer away instead would let whoever opens anew as often as he is closed keep every probe out.
+        for oldest in list(self._since)[: 1 - MAX_CONNECTIONS]:
+            self._end(oldest)
         self._since[request] = self._monotonic()
+        self._threaded.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: socket | tuple[bytes, socket]) -> None:
         self._since.pop(request, None)
+        self._threaded.discard(request)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
@@ -152,8 +159,12 @@ class _Server(ThreadingHTTPServer):
         overdue_since = self._monotonic() - MAX_SECONDS
         for request, since in list(self._since.items()):
             if since <= overdue_since:
-                with suppress(OSError):
-                    request.shutdown(SHUT_RDWR)  # wakes up the thread that reads or writes
+                self._end(request)
+
+    def _end(self, request: Any) -> None:  # noqa: ANN401 - a socket, which the stubs also take for a datagram
+        self._since.pop(request, None)
+        with suppress(OSError):
+            request.shutdown(SHUT_RDWR)  # wakes up the thread that reads or writes
 
     def handle_error(self, *_: object) -> None:
         gone = isinstance(sys.exception(), OSError)  # the peer's business, or the end of its time

@@ -27,6 +27,7 @@ from authz.core.snapshot import Snapshot
 from authz.envoy.check import Checker
 from authz.envoy.credentials import TlsFiles, make_credentials
 from authz.envoy.service import AuthorizationServer
+from authz.envoy_config.needs import needs_of
 from authz.feeds.issuers import IssuerFeeds
 from authz.feeds.jwks import Runtime
 from authz.feeds.report import describe_keys
@@ -48,7 +49,13 @@ _READY_POLL: Final = 0.05  # seconds between two looks at what readiness waits f
 # Seconds of answering on after health says NOT_SERVING: Envoy looks once a second, and its workers learn of what it saw
 # up to a second later (`update_merge_window`). With 1.0, one restart in two lost requests.
 _LAME_DUCK: Final = 3.0
+_MAX_IDLE: Final = 300.0  # seconds; on TCP strangers may park connections, of which there is room for so many
 _WATCH_POLL: Final = 1.0  # seconds between two looks at the configuration file
+_UNHEARD: Final = (
+    "new headers %s: until Envoy is told of them it answers 500 to every request that is allowed. "
+    "`authz envoy-config --config %s` prints what it needs, with --check it names what an envoy.yaml lacks; "
+    "reload Envoy, and the next time do so before"
+)
 
 
 class App:
@@ -62,6 +69,7 @@ class App:
         *listen* and *admin* are a worker's own addresses, in place of the configured ones.
         """
         self._file: Final = file
+        self._started_with: Final = config
         self._address: Final = listen or parse_address(config.server.listen)
         self._watch: Final = FileWatch(file)
         self._config = config
@@ -89,19 +97,23 @@ class App:
             usage=self._usage,
             metrics=KeyMetrics(self._metrics.registry),
         )
+        # The system's own source costs every call a wait for the interpreter. Clients see these numbers: they are of a
+        # generator that nothing else is drawn from.
+        ids = random.Random()  # noqa: S311 - to tell decisions apart, not to keep a secret
         checker = Checker(
             snapshot=self._store.current,
             feeds=self._scheduler,
             report=self._tell,
             now=time.time,
             elapsed=time.monotonic,
-            new_id=lambda: f"{random.getrandbits(64):016x}",
+            new_id=lambda: f"{ids.getrandbits(64):016x}",
             max_waiters=config.server.threads - 1,
         )
         self._server: Final = AuthorizationServer(
             checker,
             threads=config.server.threads,
             max_concurrent=config.server.max_concurrent,
+            max_idle=None if isinstance(self._address, UnixAddress) else _MAX_IDLE,
             given_up=self._metrics.count_cancelled,
         )
         self._metrics.watch_in_flight(self._server.in_flight)
@@ -131,7 +143,7 @@ class App:
         """Turn new calls away, answer on while Envoy notices, let those in flight finish, and stop."""
         self._stopping.set()
         self._server.show_ready(ready=False)
-        drain = self._config.server.drain.total_seconds()
+        drain = self._started_with.server.drain.total_seconds()
         lame_duck = min(_LAME_DUCK, drain / 2)
         log.info("draining for at most %g s", drain)
         time.sleep(lame_duck)
@@ -192,14 +204,20 @@ class App:
         while not self._stopping.is_set():
             asked = self._reload.wait(_WATCH_POLL)
             self._reload.clear()
-            if self._watch.changed() or asked:
+            if asked:
+                self._watch.skip()
+            if asked or self._watch.changed():
                 self._reload_now()
+            elif self._watch.gone():
+                self._metrics.count_reload(accepted=False)
+                log.error("configuration file %s is gone, the last one stays", self._file)
 
     def _reload_now(self) -> None:
         """Take up what the file says now, whole, or nothing of it."""
         try:
             config = load(self._file)
-            fixed = [name for name in FIXED if list(find(config, name)) != list(find(self._config, name))]
+            fixed = [name for name in FIXED if list(find(config, name)) != list(find(self._started_with, name))]
+            unheard = sorted(set(needs_of(config).written).difference(needs_of(self._config).written))
             self._follow(config, build_snapshot(config, verify=self._verify))
         except ConfigError as error:
             self._metrics.count_reload(accepted=False)
@@ -214,6 +232,8 @@ class App:
             _warn(config)
             if fixed:
                 log.warning("changes of %s take effect at the next start", " and ".join(fixed))
+            if unheard:
+                log.warning(_UNHEARD, ", ".join(unheard), self._file)
 
     def _listen(self) -> str:
         server, address = self._config.server, self._address

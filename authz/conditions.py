@@ -6,20 +6,21 @@ Rules of this file:
 3. Its cost is bounded, whatever a client sends. The runtime stops after 10,000 steps of macros, and one step can walk a
    whole list: so macros are not nested (measured: 600 ms with, 21 ms without), lists and maps have at most MAX_VALUES
    entries together, and a regular expression (RE2, linear in its text) is written out, never taken from the request.
-4. Whatever goes wrong in an evaluation is raised, and whoever asked denies.
+4. Whatever goes wrong in an evaluation is raised, and whoever asked denies. What is told of it stands in the expression
+   or in this file: the runtime's own words can quote a claim.
 5. This is the only file that knows the CEL runtime, an optional extra that is imported when a condition is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
 from authz.core.claims import Claims
-from authz.core.policy import Params
+from authz.core.policy import NoAnswerError, Params
 from authz.core.request import Request, parse_target
 
 MAX_CHARS: Final = 2048  # of an expression
@@ -37,15 +38,15 @@ class NotInstalledError(ConditionError):
     """Raised where the CEL runtime is missing."""
 
 
-class TooManyValuesError(ValueError):
+class TooManyValuesError(NoAnswerError):
     """Raised where a request has more entries in lists and maps than an evaluation may read."""
 
 
-class NumberOutOfRangeError(ValueError):
+class NumberOutOfRangeError(NoAnswerError):
     """Raised for a whole number beyond 64 bits, which CEL does not have. To round it would make two numbers equal."""
 
 
-class EvaluationError(ValueError):
+class EvaluationError(NoAnswerError):
     """Raised where an evaluation has no answer: a claim that is absent, types that do not go together."""
 
 
@@ -59,7 +60,7 @@ class Condition:
     def holds(self, request: Request, params: Params, claims: Claims) -> bool:
         """Evaluate the expression.
 
-        Raises ValueError: TooManyValuesError, NumberOutOfRangeError, EvaluationError.
+        Raises NoAnswerError: TooManyValuesError, NumberOutOfRangeError, EvaluationError.
         """
         target = parse_target(request)
         _check_values((claims.members, request.headers, request.context, params))
@@ -80,8 +81,8 @@ class Condition:
             value = result.value()
         except RuntimeError as error:  # what the runtime raises where a bound of its own is met
             raise EvaluationError("a bound of the runtime was met") from error
-        if not isinstance(value, bool):  # an error is a value too; its text can quote claims
-            raise EvaluationError("the expression has no answer for this request")
+        if not isinstance(value, bool):  # an error is a value too
+            raise EvaluationError(_say_why(str(value), self.text))
         return value
 
 
@@ -154,6 +155,52 @@ _TOKEN: Final = re.compile(
     rf"//[^\n]*|\.\s*matches\s*\(\s*(?P<pattern>{_STRING})\s*\)|(?P<computed>\bmatches\s*\()|{_STRING}"
     r"|(?P<macro>\.\s*(?:all|exists|exists_one|existsOne|map|filter)\s*\()|(?P<open>\()|(?P<close>\))"
 )
+
+
+_MISSING_KEY: Final = re.compile(r'NOT_FOUND: Key not found in map : "(?P<key>.*)"')
+_NO_FUNCTION: Final = re.compile(r"UNKNOWN: No matching overloads found : (?P<call>[^'\"]{1,60})")
+_FAULTS: Final = {
+    "divide by zero": "a division by zero",
+    "modulus by zero": "a division by zero",
+    "OUT_OF_RANGE": "a number out of range",
+    "conver": "a value that cannot be converted",
+    "SELECT to non-message": "a member of what has none",
+    "Index error": "no such index",
+}
+
+
+def _say_why(error: str, text: str) -> str:
+    """Put what the runtime says of an evaluation of *text* into words that hold nothing of what a client sent."""
+    if match := _MISSING_KEY.fullmatch(error):
+        written = re.search(rf"\b{re.escape(match['key'])}\b", text) if match["key"] else None
+        return f"no such key: {match['key']}" if written else "no such key"
+    if match := _NO_FUNCTION.fullmatch(error):
+        return f"no function for these types: {match['call']}"
+    known = (words for part, words in _FAULTS.items() if part in error)
+    return next(known, "the expression has no answer for this request")
+
+
+_PARAM: Final = re.compile(
+    rf"//[^\n]*|{_STRING}|\bparams\s*(?:\.\s*(?P<member>\w+)|\[\s*[rR]?(?P<quote>['\"])(?P<key>\w*)(?P=quote)\s*\])"
+    r"|\.\s*\w+|\w+"  # a member of something else, another name
+)
+_PARAM_OF_A_MACRO: Final = re.compile(r"\(\s*params\s*,")
+
+
+def find_params(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the parameters of the path that *text* names, as `params.id` or `params['id']`, and where each stands."""
+    if _PARAM_OF_A_MACRO.search(text):
+        return  # `params` is something else there
+    for match in _PARAM.finditer(text):
+        name = match["member"] or match["key"]
+        if name:
+            yield name, _place(text, match.start())
+
+
+def _place(text: str, at: int) -> str:
+    line = text.count("\n", 0, at) + 1
+    column = at - text.rfind("\n", 0, at)
+    return f"{f'line {line}, ' if line > 1 else ''}column {column}"
 
 
 def _check_cost(text: str) -> list[str]:

@@ -3,9 +3,11 @@
 Rules of this file:
 1. A worker is started by exec, in a process group of its own: what a terminal tells the group, it hears from us once.
 2. A worker that cannot start at the start ends everything, with its error. One that ends later is started again, after
-   a pause that grows while it does not stay up.
-3. Signals are passed on. By the second one to end, everything ends at once.
-4. A worker ends when we do: its stdin is a pipe that we hold open and never write to.
+   a pause that grows while it does not stay up. One that hangs is ended.
+3. A worker that is started again is as the others are: it has our code, and our `server` section, whatever lies in the
+   working directory or stands in the file by then.
+4. Signals are passed on. By the second one to end, everything ends at once.
+5. A worker ends when we do: its stdin is a pipe that we hold open and never write to.
 """
 
 from __future__ import annotations
@@ -15,20 +17,22 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
 
+import authz
 from authz import __version__
 from authz.admin import AdminServer
 from authz.config.address import parse_tcp_address, worker_addresses
 from authz.config.model import Config
+from authz.leftovers import clear_sockets, private_folder
 from authz.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -44,9 +48,22 @@ FIRST_PAUSE: Final = 0.1  # seconds until the first new start
 MAX_PAUSE: Final = 30.0  # seconds
 STEADY: Final = 60.0  # seconds after which a worker counts as healthy, and its next pause is the first again
 OVERTIME: Final = 5.0  # seconds that a worker gets beyond its drain, for its last spans and lines
+ASK_PERIOD: Final = 5.0  # seconds between two questions whether all workers are alive
+MAX_UNANSWERED: Final = 6  # in a row; counted, for time also goes by while the system has suspended us all
 
 _START_POLL: Final = 0.05  # seconds between two looks at whether all workers listen
 _LOOK: Final = 1.0  # seconds between two looks at all, where no signal comes
+
+# What the interpreter was told that environment variables, which a worker has too, do not tell it.
+_FLAGS: Final = {
+    "isolated": "-I",
+    "ignore_environment": "-E",
+    "no_user_site": "-s",
+    "no_site": "-S",
+    "dont_write_bytecode": "-B",
+    "optimize": "-O",
+}
+_RUN_FROM: Final = "import sys; sys.path.insert(0, {!r}); from authz.cli import main; main()"
 
 # Waits at most so many seconds for a signal to us; SIGCHLD, or none, is None.
 NextSignal = Callable[[float], int | None]
@@ -69,6 +86,7 @@ class _Worker:
     started_at: float
     due_at: float | None = None  # when to start it again
     pause: float = FIRST_PAUSE  # before that, the next time
+    unanswered: int | None = 0  # questions in a row; None while it starts again
 
 
 class Supervisor:
@@ -90,6 +108,7 @@ class Supervisor:
         self._monotonic: Final = monotonic
         self._jitter: Final = jitter
         self._workers: list[_Worker] = []
+        self._asked_at: float = 0
 
     def run(
         self, next_signal: NextSignal, *, listening: Callable[[], Collection[int]], started: Callable[[], None]
@@ -108,6 +127,7 @@ class Supervisor:
                 self._send(number)
             if not starting:
                 self._mend()
+                self._end_hung(listening)
             elif (failed := self._find_ended()) is not None:
                 return self._give_up(failed, next_signal)
             elif len(listening()) == len(self._workers):
@@ -134,6 +154,21 @@ class Supervisor:
             elif worker.due_at <= now:
                 self._start_again(worker, now)
 
+    def _end_hung(self, listening: Callable[[], Collection[int]]) -> None:
+        """Ask all, now and then, and end by force who has not answered for long; it is mended as any that ends."""
+        now = self._monotonic()
+        if now < self._asked_at + ASK_PERIOD:
+            return
+        self._asked_at, alive = now, listening()
+        for worker in self._workers:
+            if worker.number in alive:
+                worker.unanswered = 0
+            elif worker.unanswered is not None:
+                worker.unanswered += 1
+                if worker.unanswered == MAX_UNANSWERED:
+                    log.error("worker %d does not answer any more; it is ended", worker.number)
+                    worker.child.send(signal.SIGKILL)
+
     def _start_again(self, worker: _Worker, now: float) -> None:
         self.restarts[worker.number] += 1
         worker.started_at, worker.due_at = now, None
@@ -143,6 +178,7 @@ class Supervisor:
             self._postpone(worker, f"cannot be started: {error}", now)
 
     def _postpone(self, worker: _Worker, what: str, now: float) -> None:
+        worker.unanswered = None
         if now - worker.started_at >= STEADY:
             worker.pause = FIRST_PAUSE
         pause = worker.pause * (1 - self._jitter() / 2)
@@ -207,6 +243,18 @@ class Process:
             os.kill(self._pid, number)
 
 
+def interpreter() -> list[str]:
+    """Name the command that runs our own code, as this process does and never another's from the working directory."""
+    flags = [flag for name, flag in _FLAGS.items() for _ in range(getattr(sys.flags, name))]
+    path = sys.path if sys.flags.safe_path else sys.path[1:]  # without what -P leaves out
+    found = PathFinder.find_spec(authz.__name__, path)
+    command = [sys.executable, *flags, "-P"]
+    if found is not None and found.origin == authz.__file__:
+        return [*command, "-m", authz.__name__]
+    # We came from the working directory ourselves, as in a checkout.
+    return [*command, "-c", _RUN_FROM.format(str(Path(authz.__file__).parent.parent))]
+
+
 def supervise(file: Path, config: Config, next_signal: NextSignal) -> int:
     """Run the workers that *config*, read from *file*, asks for; return the exit status, as `Supervisor.run` does.
 
@@ -214,15 +262,17 @@ def supervise(file: Path, config: Config, next_signal: NextSignal) -> int:
     """
     addresses = worker_addresses(config.server.listen, config.server.workers)
     with ExitStack() as parts:
-        folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
+        folder = parts.enter_context(private_folder(config.server.listen))
         sockets = [folder / f"{number}.sock" for number in range(len(addresses))]
         lifeline = os.pipe()
         for end in lifeline:
             parts.callback(os.close, end)
 
+        command, section = interpreter(), config.server.model_dump_json()
+
         def start(number: int) -> Process:
-            argv = [sys.executable, "-m", "authz", "serve", "--config", str(file), "--worker", str(number)]
-            argv += ["--listen", addresses[number], "--admin-socket", str(sockets[number])]
+            argv = [*command, "serve", "--config", str(file), "--worker", str(number), "--listen", addresses[number]]
+            argv += ["--admin-socket", str(sockets[number]), "--server", section]
             return Process(argv, stdin=lifeline[0])
 
         supervisor = Supervisor(
@@ -242,6 +292,7 @@ def supervise(file: Path, config: Config, next_signal: NextSignal) -> int:
             keys=workers.describe_keys,
         )
         parts.callback(admin.stop)
+        clear_sockets(config.server.listen, config.server.workers)
 
         def open_door() -> None:
             admin.start()

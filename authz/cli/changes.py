@@ -11,10 +11,12 @@ from typing import Any, Final
 class Effect(StrEnum):
     """What a change does to requests.
 
-    *BOTH* lets some through that were refused, and refuses others; *CHANGES* lets the same ones through, and does
-    something else otherwise; of *UNKNOWN* the files do not tell.
+    *BREAKS* needs another Envoy than the old file, or requests fail; *BOTH* lets some through that were refused, and
+    refuses others; *CHANGES* lets the same ones through, and does something else otherwise; of *UNKNOWN* the files do
+    not tell.
     """
 
+    BREAKS = "breaks"
     OPENS = "opens"
     BOTH = "both"
     UNKNOWN = "unknown"
@@ -23,24 +25,25 @@ class Effect(StrEnum):
     SAME = "same"
 
 
-LOUD: Final = frozenset({Effect.OPENS, Effect.BOTH, Effect.UNKNOWN})
+LOUD: Final = frozenset({Effect.BREAKS, Effect.OPENS, Effect.BOTH, Effect.UNKNOWN})
 """What somebody should look at before it is deployed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line: its effect, what it is about, and what was and is."""
+    """Its effect, what it is about, and what was and is; *also* are requests of which the same is true."""
 
     effect: Effect
     about: str
     text: str
+    also: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.effect:7}  {self.about}: {self.text}"
+        return "\n".join([f"{self.effect:7}  {self.about}: {self.text}", *(f"{'':7}  {each}" for each in self.also)])
 
     def document(self) -> dict[str, Any]:
         """Write the same as data."""
-        return {"effect": self.effect.value, "about": self.about, "text": self.text}
+        return {"effect": self.effect.value, "about": self.about, "text": self.text, "also": list(self.also)}
 
 
 def combine(effects: Iterable[Effect]) -> Effect:

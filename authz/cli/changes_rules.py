@@ -45,7 +45,7 @@ _RANK: Final = {Allow.NOBODY: 0, Allow.AUTHENTICATED: 1, Allow.OPTIONAL: 2, Allo
 def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS) -> Iterator[Change]:
     """Yield a change for each pair of rules between which requests have changed hands, and for each rule that tells."""
     gone, come = _differing(old.rules, new.rules)
-    told: dict[tuple[str, str], tuple[_Asked, int]] = {}
+    told: dict[tuple[str, str], list[_Asked]] = {}
     complete = True
     for tried, asked in enumerate(_requests(gone, new.rules, come, old.rules)):
         if tried >= max_requests:
@@ -53,15 +53,13 @@ def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS)
             break
         before, after = _select(old, asked), _select(new, asked)
         if judge(before, after) is not Effect.SAME:
-            pair = (_name(before), _name(after))
-            first, count = told.get(pair, (asked, 0))
-            told[pair] = (first, count + 1)
+            told.setdefault((_name(before), _name(after)), []).append(asked)
     mentioned: set[str] = set()
-    for asked, count in told.values():
-        before, after = _select(old, asked), _select(new, asked)
+    for first, *others in told.values():
+        before, after = _select(old, first), _select(new, first)
         mentioned |= {rule.name for rule in (before, after) if rule is not None}
-        more = f" (and {count - 1} more such)" if count > 1 else ""
-        yield Change(judge(before, after), f"{asked}{more}", f"{_tell(before)} -> {_tell(after)}")
+        also = tuple(map(str, others))
+        yield Change(judge(before, after), str(first), f"{_tell(before)} -> {_tell(after)}", also)
     if not complete:
         text = f"more than {max_requests} kinds of requests lie between the changed rules, and not all were tried"
         yield Change(Effect.UNKNOWN, "rules", text)

@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 @click.command("check-config")
 @click.argument("file", type=FILE)
 @click.option("--fetch", is_flag=True, help="Also ask each issuer for its keys, and show what it gave.")
-@click.option("--diff", "old_file", type=FILE, metavar="OLD", help="Also tell what FILE opens or closes against OLD.")
+@click.option("--diff", "old_file", type=FILE, metavar="OLD", help="Also tell what FILE opens, closes and breaks.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of lines.")
 def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: bool) -> None:
     """Report everything that is wrong with FILE, and what its author should know.
 
     --diff marks each difference by what it does to requests: opens, closes, both;
-    changes (something else), same (nothing), unknown (the files do not tell).
+    changes (something else), same (nothing), unknown (the files do not tell); breaks
+    (requests fail at an Envoy that fits OLD: it says what to do first).
 
     \b
     Exit codes: 0 fine, perhaps with warnings
                 1 an issuer gave no key that can be used (--fetch),
-                  or something opens, or may open (--diff)
+                  or something opens, may open or breaks (--diff)
                 2 errors in FILE, or in OLD
     Examples:
       authz check-config authz.yaml
@@ -52,7 +53,7 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: boo
         "errors": [],
         "warnings": [_describe(warning) for warning in warned],
     }
-    found = False
+    found: list[str] = []
     lines: list[tuple[str, str | None]] = []
     if old_file is not None:
         from authz.cli.changes import LOUD
@@ -61,7 +62,8 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: boo
         changes = compare(read_or_exit(old_file)[1], config)
         told["changes"] = [change.document() for change in changes]
         lines += [(str(change), _COLOURS.get(change.effect)) for change in changes] or [("nothing differs", None)]
-        found |= any(change.effect in LOUD for change in changes)
+        if loud := sum(change.effect in LOUD for change in changes):
+            found.append(f"to look at before it is deployed: {loud}")
     if fetch:
         from authz.cli.fetching import fetch_all
 
@@ -69,7 +71,8 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: boo
             fetched = fetch_all(config)
         told["fetched"] = [each.document() for each in fetched]
         lines += [(line, None if each.usable else "red") for each in fetched for line in each.lines()]
-        found |= not all(each.usable for each in fetched)
+        if failed := sum(not each.usable for each in fetched):
+            found.append(f"{failed} of {len(fetched)} issuers gave no usable keys")
     if as_json:
         click.echo(json.dumps(told, indent=2))
     else:
@@ -77,7 +80,8 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: boo
             say(f"{file}:{warning.line}: warning: {warning}", "yellow", err=True)
         for line, colour in lines:
             say(line, colour)
-        say(f"{file}: ok, issuers: {len(config.issuers)}, rules: {len(config.rules)}")
+        counts = f"ok, issuers: {len(config.issuers)}, rules: {len(config.rules)}"
+        say(f"{file}: {'; '.join(['valid', *found]) if found else counts}")
     sys.exit(FOUND if found else 0)
 
 
@@ -110,4 +114,4 @@ def _describe(problem: Problem) -> dict[str, Any]:
     }
 
 
-_COLOURS = {"opens": "red", "both": "red", "unknown": "yellow", "closes": "green"}
+_COLOURS = {"breaks": "red", "opens": "red", "both": "red", "unknown": "yellow", "closes": "green"}

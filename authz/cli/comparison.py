@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from authz.cli.changes import Change, Effect
+from authz.cli.changes_envoy import compare_envoys
 from authz.cli.changes_rules import compare_rules
 from authz.cli.changes_settings import compare_settings
 from authz.config.build import build_snapshot
@@ -15,10 +16,10 @@ _ORDER: Final = tuple(Effect)
 
 
 def compare(old: Config, new: Config) -> list[Change]:
-    """Return what is otherwise in *new*: what opens first, and what makes no difference last."""
+    """Return what is otherwise in *new*: what breaks and what opens first, and what makes no difference last."""
     before, after = (
         build_snapshot(config, verify=lambda _issuer, key, token: check_signature(key, token)).policy
         for config in (old, new)
     )
-    changes = [*compare_rules(before, after), *compare_settings(old, new)]
+    changes = [*compare_rules(before, after), *compare_settings(old, new), *compare_envoys(old, new)]
     return sorted(changes, key=lambda change: (_ORDER.index(change.effect), change.about))

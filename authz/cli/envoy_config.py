@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ def envoy_config(  # noqa: PLR0913 - one for each option
     from authz.envoy_config import bootstrap as texts
     from authz.envoy_config.fitting import fit, remarks
 
-    _check_addresses(listen, upstream, admin)
+    _check_addresses({"--listen": listen, "--upstream": upstream, "--admin": admin})
     if sidecar is not None and not is_host(sidecar):
         raise click.BadParameter(f"{sidecar!r}: write a host name or an IP address", param_hint="--sidecar")
     fitted = fit(config, host=sidecar, trusted_hops=trusted_hops, peer_certificate=client_certificates)
@@ -86,14 +87,14 @@ def envoy_config(  # noqa: PLR0913 - one for each option
     click.echo(json.dumps(data, indent=2) if as_json else texts.write(data, remarks(config)).rstrip("\n"))
 
 
-def _check_addresses(*addresses: str) -> None:
+def _check_addresses(addresses: Mapping[str, str]) -> None:
     from authz.config.address import parse_tcp_address
 
-    for address in addresses:
+    for option, address in addresses.items():
         try:
             parse_tcp_address(address)
         except ValueError as error:
-            raise click.BadParameter(f"{address!r}: {error}") from None
+            raise click.BadParameter(f"{address!r}: {error}", param_hint=option) from None
 
 
 def _check(envoy_file: Path, config: Config, accepted: tuple[str, ...], *, as_json: bool) -> int:
@@ -104,7 +105,9 @@ def _check(envoy_file: Path, config: Config, accepted: tuple[str, ...], *, as_js
     for name in accepted:
         if name not in KINDS:
             hint = suggest(name, KINDS)
-            raise click.BadParameter(f"no finding is named {name!r}{f'; {hint}' if hint else ''}")
+            raise click.BadParameter(
+                f"no finding is named {name!r}{f'; {hint}' if hint else ''}", param_hint="--accept"
+            )
     found = [finding for finding in review(parse_or_exit(envoy_file), config) if finding.name not in accepted]
     findings = sum(finding.kind.level is Level.FINDING for finding in found)
     if as_json:

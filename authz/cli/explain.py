@@ -7,12 +7,16 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
 from authz.cli.files import BAD_CONFIG, CONFIG, FILE, FOUND, load_or_exit, read_bytes_or_exit
 from authz.cli.screen import progress, say
+
+_FILE_OR_STDIN = click.Path(exists=True, dir_okay=False, allow_dash=True)
 
 
 @click.command()
@@ -23,7 +27,7 @@ from authz.cli.screen import progress, say
 @click.option("--scheme", type=click.Choice(["http", "https"]), default="https", show_default=True, help="Its scheme.")
 @click.option("--address", default="", help="The client's address.")
 @click.option("--certificate", type=FILE, help="The client's certificate, PEM; for tokens that are bound to one.")
-@click.option("--token-file", type=FILE, help="A file with the token, which goes where the first source looks.")
+@click.option("--token-file", type=_FILE_OR_STDIN, help="A file with the token, or - for stdin.")
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header; may be given again.")
 @click.option("--context", "context", multiple=True, metavar="NAME=VALUE", help="A context_extension of the route.")
 @click.option("--at", "at", metavar="TIME", help="When: seconds since 1970, or such as 2026-01-31T12:00:00Z; else now.")
@@ -38,7 +42,7 @@ def explain(  # noqa: PLR0913 - one for each option
     scheme: str,
     address: str,
     certificate: Path | None,
-    token_file: Path | None,
+    token_file: str | None,
     headers: tuple[str, ...],
     context: tuple[str, ...],
     at: str | None,
@@ -51,6 +55,7 @@ def explain(  # noqa: PLR0913 - one for each option
     Exit codes: 0 allowed; 1 denied; 2 bad arguments, or errors in the files
     Examples:
       authz explain --config authz.yaml --path /orders/7 --token-file t.txt
+      authz explain --config authz.yaml --token-file - < t.txt
       authz explain --config authz.yaml --method POST --path /orders \\
         --token-file t.txt --jwks keys.json --at 2026-01-31T12:00:00Z
     """  # noqa: D301 - click's mark for lines that stay as they are
@@ -64,9 +69,9 @@ def explain(  # noqa: PLR0913 - one for each option
         headers=_pairs("--header", headers, ":"),
         context=dict(_pairs("--context", context, "=")),
         scheme=scheme,
-        address=address,
-        certificate=_text(certificate) or "",
-        token=_text(token_file),
+        address=_address(address),
+        certificate=_certificate(certificate),
+        token=_token(token_file),
         at=time.time() if at is None else _instant(at),
         jwks=read_bytes_or_exit(jwks) if jwks is not None else None,
     )
@@ -89,6 +94,30 @@ def _text(file: Path | None) -> str | None:
     return read_bytes_or_exit(file).decode("utf-8", "replace").strip() if file is not None else None
 
 
+def _token(file: str | None) -> str | None:
+    if file == "-":
+        return sys.stdin.buffer.read().decode("utf-8", "replace").strip()
+    return None if file is None else _text(Path(file))
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text)) if text else ""
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no IP address: write one without port", param_hint="--address") from None
+
+
+def _certificate(file: Path | None) -> str:
+    """Read what the core would read of it: what it cannot, it judges as no certificate at all."""
+    from authz.core.claims import certificate_thumbprint
+
+    text = _text(file) or ""
+    if file is not None and certificate_thumbprint(quote(text, safe="")) is None:
+        message = f"{file}: holds no certificate as PEM: no -----BEGIN CERTIFICATE----- that can be read"
+        raise click.BadParameter(message, param_hint="--certificate")
+    return text
+
+
 def _pairs(option: str, texts: Iterable[str], mark: str) -> list[tuple[str, str]]:
     pairs = [text.partition(mark) for text in texts]
     for name, found, _ in pairs:
@@ -108,8 +137,8 @@ def _instant(text: str) -> float:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise click.BadParameter(
-            f"{text!r} is no time: write seconds since 1970, or such as 2026-01-31T12:00:00Z"
+            f"{text!r} is no time: write seconds since 1970, or such as 2026-01-31T12:00:00Z", param_hint="--at"
         ) from None
     if moment.tzinfo is None:
-        raise click.BadParameter(f"{text!r} has no time zone; end it in Z for UTC")
+        raise click.BadParameter(f"{text!r} has no time zone; end it in Z for UTC", param_hint="--at")
     return moment.timestamp()

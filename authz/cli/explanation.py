@@ -5,15 +5,13 @@ The token is never told: of its payload only iss, sub, aud, times and scopes; of
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import quote
 
-from prometheus_client import CollectorRegistry
-
+from authz.cli.fetching import fetch_one
+from authz.cli.remarks import tell_near_misses, tell_what_envoy_does
 from authz.cli.wording import describe_key, describe_requirements, enumerate_words
 from authz.config.build import build_snapshot
 from authz.config.issuer import Issuer as IssuerSection
@@ -31,9 +29,6 @@ from authz.core.request import Request
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, UnverifiedToken
-from authz.feeds.assembly import make_feed
-from authz.feeds.jwks import Runtime
-from authz.telemetry.keys import KeyMetrics
 from authz.telemetry.redaction import printable
 
 
@@ -72,10 +67,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A decision and the steps that led to it."""
+    """A decision, the steps that led to it, and *remarks* for whoever wonders why."""
 
     decision: Decision
     lines: tuple[Line, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> bool:
@@ -90,13 +86,13 @@ class Explanation:
         return f"{outcome(self.decision)} {self.decision.reason}{status}{detail}"
 
     def table(self) -> str:
-        """Write the steps in columns, and the verdict below."""
+        """Write the steps in columns, the remarks below, and the verdict last."""
         width = max(len(line.step.name) for line in self.lines)
         rows = [
             f"{line.step:2} {line.step.name.lower():{width}}  {line.ended:12}  {line.looked_at}".rstrip()
             for line in self.lines
         ]
-        return "\n".join([*rows, "", self.verdict])
+        return "\n".join([*rows, "", *self.remarks, self.verdict])
 
     def document(self) -> dict[str, Any]:
         """Write the same as data."""
@@ -117,6 +113,7 @@ class Explanation:
                 }
                 for line in self.lines
             ],
+            "remarks": list(self.remarks),
         }
 
 
@@ -125,20 +122,33 @@ def answer(question: Question, config: Config) -> Explanation:
     snapshot = build_snapshot(config, verify=lambda _issuer, key, token: check_signature(key, token))
     request = _ask(question, snapshot)
     decision = authorize(request, snapshot, question.at)
-    name = decision.findings.issuer
+    name, remarks = decision.findings.issuer, list(tell_what_envoy_does(question.path, config))
     if name is not None and (question.jwks is not None or decision.reason is Reason.KEYS_UNAVAILABLE):
         section = config.issuers[name]
-        keys = _read_keys(question.jwks, section) if question.jwks is not None else _fetch_keys(name, section)
+        if question.jwks is not None:
+            keys: KeySet | None = _read_keys(question.jwks, section)
+        else:
+            fetched = fetch_one(name, section)
+            keys = fetched.keys
+            if keys is None:
+                why = f"{fetched.result}: {_safe(fetched.detail)}"
+                remarks.append(
+                    f"note: {name} gave no keys here ({why}); a running sidecar may still have some: authz keys"
+                )
         issuer = snapshot.issuers[section.issuer]
         snapshot = replace(snapshot, issuers={**snapshot.issuers, section.issuer: replace(issuer, keys=keys)})
-    return explain(request, snapshot, question.at)
+    explained = explain(request, snapshot, question.at)
+    return replace(explained, remarks=(*explained.remarks, *remarks))
 
 
 def explain(request: Request, snapshot: Snapshot, now: float) -> Explanation:
     """Judge *request* by *snapshot* at *now*, and tell each step."""
     passed: dict[int, Any] = {}
     decision = authorize(request, snapshot, now, watch=passed.__setitem__)
-    return Explanation(decision, tuple(_tell(passed, decision, request, snapshot, now)))
+    near: tuple[str, ...] = ()
+    if decision.reason is Reason.POLICY_DENIED and Step.RULE not in passed:
+        near = tuple(map(_safe, tell_near_misses(snapshot.policy.rules, passed[Step.REQUEST], request)))
+    return Explanation(decision, tuple(_tell(passed, decision, request, snapshot, now)), near)
 
 
 def _ask(question: Question, snapshot: Snapshot) -> Request:
@@ -174,21 +184,6 @@ def _read_keys(document: bytes, section: IssuerSection) -> KeySet:
     except ValueError as error:
         raise InputError(str(error)) from None
     return keys.block(section.blocked_keys)
-
-
-def _fetch_keys(name: str, section: IssuerSection) -> KeySet | None:
-    """Refresh the keys of one issuer once, as the sidecar does; what goes wrong is logged."""
-    fetched: list[KeySet | None] = []
-    feed = make_feed(
-        name,
-        section.model_copy(update={"cache_dir": None}),
-        publish=fetched.append,
-        runtime=Runtime(monotonic=time.monotonic, now=time.time, jitter=random.random, fly=lambda refresh: refresh()),
-        metrics=KeyMetrics(CollectorRegistry()).of(name),
-    )
-    if feed is not None:
-        feed.step()
-    return fetched[-1] if fetched else None
 
 
 def _tell(

@@ -19,6 +19,7 @@ _SERVICE: Final = "envoy.service.auth.v3.Authorization"
 _SERVING: Final = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
 _TIMEOUT: Final = 1.0  # seconds, of one question
 _POLL: Final = 0.1  # seconds between two questions under --wait
+_WHY: Final = "why: `authz keys`, or GET /readyz at admin.listen"
 _MEND: Final = "does `authz serve` run, with this server.listen? may this user open its socket?"
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -31,16 +32,22 @@ class _Health(IntEnum):
     UNREACHABLE = 2
 
 
+class _Seconds(click.FloatRange):
+    name = "number of seconds"  # what a mistake is told not to be
+
+
 @click.command()
-@click.argument("address", default=_DEFAULT)
+@click.argument("address", required=False, metavar="[ADDRESS]")
+@click.option("--config", "file", type=_FILE, help="The sidecar's configuration, in place of ADDRESS.")
 @click.option("--ca-file", type=_FILE, help="Speak TLS, and trust the authorities in this PEM file.")
 @click.option("--cert-file", type=_FILE, help="With --key-file: the client certificate to show, PEM.")
 @click.option("--key-file", type=_FILE, help="The private key of --cert-file, PEM.")
 @click.option("--server-name", help="The name that the server's certificate must have, in place of ADDRESS's.")
-@click.option("--wait", type=click.FloatRange(min=0), default=0.0, help="Ask for so many seconds until it serves.")
+@click.option("--wait", type=_Seconds(min=0), default=0.0, metavar="SECONDS", help="Ask for so long until it serves.")
 def health(  # one parameter for each option
     *,
-    address: str,
+    address: str | None,
+    file: Path | None,
     ca_file: Path | None,
     cert_file: Path | None,
     key_file: Path | None,
@@ -49,27 +56,32 @@ def health(  # one parameter for each option
 ) -> None:
     """Ask the sidecar at ADDRESS, unix:/path or host:port, whether it serves.
 
-    Where several workers have numbered sockets beside that path, all must serve.
+    Without ADDRESS and --config: at unix:/run/authz/authz.sock. Of several workers all
+    must serve: those of --config, or those with numbered sockets beside ADDRESS.
 
     \b
     Exit codes: 0 it serves; 1 it does not; 2 not reached, or bad arguments
     Examples:
       authz health
+      authz health --config authz.yaml
       authz health unix:/run/authz/authz.sock --wait 10
     """  # noqa: D301 - click's mark for lines that stay as they are
     if (cert_file is None) != (key_file is None) or (ca_file is None and (cert_file or server_name)):
         raise click.UsageError("--cert-file and --key-file go together, and with --ca-file; so does --server-name")
-    if ":" not in address:
+    if file is not None and address is not None:
+        raise click.UsageError("ADDRESS and --config both say where to ask: give one")
+    if address is not None and ":" not in address:
         raise click.BadParameter(f"{address!r}: write unix:/path or host:port, as server.listen has it")
+    configured = None if file is None else _find_workers(file, tls=ca_file is not None)
     deadline = time.monotonic() + wait
     with ExitStack() as open_:
         channels: dict[str, grpc.Channel] = {}
 
         def ask_all() -> tuple[_Health, str]:
-            sockets = _find_sockets(address)
-            for new in set(sockets) - channels.keys():
+            workers = configured or _find_sockets(address or _DEFAULT)
+            for new in set(workers) - channels.keys():
                 channels[new] = open_.enter_context(_open(new, ca_file, cert_file, key_file, server_name))
-            return max(_ask(one, channels[one]) for one in sockets)
+            return _sum_up([_ask(one, channels[one]) for one in workers])
 
         found, said = ask_all()
         while found is not _Health.SERVING and time.monotonic() < deadline:
@@ -79,12 +91,35 @@ def health(  # one parameter for each option
     sys.exit(found)
 
 
+def _find_workers(file: Path, *, tls: bool) -> list[str]:
+    """Return the addresses of the workers of a configuration, as this host reaches them."""
+    from authz.cli.files import load_or_exit
+    from authz.envoy_config.fitting import endpoints
+
+    config = load_or_exit(file)
+    found = list(endpoints(config))
+    if any(address.endswith(":0") for address in found):
+        raise click.UsageError(f"{file}: server.listen is any free port: give ADDRESS, as the log of serve says")
+    if config.server.tls is not None and not tls and not found[0].startswith("unix:"):
+        raise click.UsageError(f"{file}: server.tls is set: give --ca-file, and the pair of files that it may ask for")
+    return found
+
+
 def _find_sockets(address: str) -> list[str]:
     """Find authz-0.sock, authz-1.sock ... where there is no authz.sock."""
     path = Path(address.removeprefix("unix:"))
     if path.exists() or not address.startswith("unix:"):
         return [address]
-    return [f"unix:{found}" for found in path.parent.glob(f"{path.stem}-[0-9]*{path.suffix}")] or [address]
+    return sorted(f"unix:{found}" for found in path.parent.glob(f"{path.stem}-[0-9]*{path.suffix}")) or [address]
+
+
+def _sum_up(answers: list[tuple[_Health, str]]) -> tuple[_Health, str]:
+    """Return the worst of the workers' answers; where there are several, how many serve and what the others say."""
+    if len(answers) == 1:
+        return answers[0]
+    bad = [said for found, said in answers if found is not _Health.SERVING]
+    counted = f"{len(answers) - len(bad)} of {len(answers)} workers serve"
+    return max(found for found, _ in answers), "\n".join([*bad, counted])
 
 
 def _open(
@@ -133,4 +168,4 @@ def _ask(address: str, channel: grpc.Channel) -> tuple[_Health, str]:
         return _Health.UNREACHABLE, f"{address}: not reached: {error.details()} ({_MEND})"
     if status == _SERVING:
         return _Health.SERVING, f"{address}: serving"
-    return _Health.NOT_SERVING, f"{address}: not serving"
+    return _Health.NOT_SERVING, f"{address}: not serving ({_WHY})"

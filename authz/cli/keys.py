@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import click
 
-from authz.cli.files import FOUND
+from authz.cli.files import FILE, FOUND, load_or_exit
 from authz.cli.screen import console, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_DEFAULT: Final = "http://127.0.0.1:9192"
+_HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where this host finds who listens everywhere
 _TIMEOUT_SECONDS: Final = 5.0
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
 
 @click.command()
-@click.option("--admin", default="http://127.0.0.1:9192", show_default=True, help="The sidecar's admin listener.")
+@click.option("--config", "file", type=FILE, help="The sidecar's configuration: ask at its admin.listen.")
+@click.option("--admin", help=f"The sidecar's admin listener, in place of --config.  [default: {_DEFAULT}]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
-def keys(*, admin: str, as_json: bool) -> None:
+def keys(*, file: Path | None, admin: str | None, as_json: bool) -> None:
     """Show the keys of every issuer, as a running sidecar on this host has them.
 
     \b
     Exit codes: 0 fine; 1 no sidecar answers; 2 bad arguments
     Examples:
       authz keys
+      authz keys --config authz.yaml
       authz keys --admin http://127.0.0.1:9292 --json
     """  # noqa: D301 - click's mark for lines that stay as they are
+    if file is not None and admin is not None:
+        raise click.UsageError("--admin and --config both say where to ask: give one")
+    admin = admin or (_DEFAULT if file is None else _find_admin(file))
     try:
         document = _fetch(admin)
     except (OSError, ValueError) as error:
@@ -40,6 +50,17 @@ def keys(*, admin: str, as_json: bool) -> None:
         click.echo(json.dumps(document, indent=2))
     else:
         _print_tables(document)
+
+
+def _find_admin(file: Path) -> str:
+    """Return the URL of the admin listener of a configuration, as this host reaches it."""
+    from authz.config.address import parse_tcp_address
+
+    address = parse_tcp_address(load_or_exit(file).admin.listen)
+    if not address.port:
+        raise click.UsageError(f"{file}: admin.listen is any free port: give --admin, with what the log of serve says")
+    host = _HERE.get(address.host, address.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{address.port}"
 
 
 def _fetch(admin: str) -> dict[str, Any]:
@@ -100,11 +121,18 @@ def _print_issuer(issuer: dict[str, Any], screen: Console) -> None:
         say(f"  unknown kids  {issuer['unknown_kids']}, flaps {issuer['flaps']}")
     if error := issuer["last_error"]:
         say(f"  last error    {error['at']} {error['result']}: {error['text']}")
-    table = Table("kid", "thumbprint", "key", "use", "alg", "first seen", "last used", box=box.SIMPLE, pad_edge=False)
+    named_otherwise = any(key["thumbprint"] != key["kid"] for key in issuer["keys"])
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for name in ("kid", *(["thumbprint"] if named_otherwise else [])):
+        table.add_column(name, overflow="fold")
+    for name in ("key", "alg", "first seen", "last used"):
+        table.add_column(name, no_wrap=True)
     for key in issuer["keys"]:
+        thumbprint = "the kid" if key["kid"] and key["kid"] == key["thumbprint"] else key["thumbprint"]
         kind = f"{key['kty']} {key['crv'] or key['size']}"
-        cells = (key["kid"], key["thumbprint"], kind, key["use"], key["alg"], key["first_seen"], key["last_used"])
-        table.add_row(*(Text(printable(cell), overflow="fold") for cell in cells))
+        times = (_ago(key["first_seen"]), _ago(key["last_used"]))
+        cells = (key["kid"], *([thumbprint] if named_otherwise else []), kind, key["alg"], *times)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     screen.print(table)
     for kid, why in ((key["kid"], key["why"]) for key in issuer["rejected"]):
         say(f"  set aside     {printable(kid)}: {printable(why)}")
@@ -123,7 +151,17 @@ def _state(issuer: dict[str, Any]) -> str:
     return f"serving, {age}, good for another {_span(issuer['stale_in_seconds'])}"
 
 
+def _ago(instant: str | None) -> str:
+    """Say how long ago an instant was, by this host's clock, which is the sidecar's too."""
+    if instant is None:
+        return "-"
+    seconds = time.time() - datetime.fromisoformat(instant).timestamp()
+    return f"{_span(seconds)} ago" if seconds >= 1 else "now"
+
+
 def _span(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_NOT_WRAPPED: Final = 100_000  # characters
 
 
 def say(text: str, colour: str | None = None, *, err: bool = False) -> None:
@@ -34,10 +36,10 @@ def progress(text: str) -> AbstractContextManager[object]:
 
 
 def console() -> Console:
-    """Return what writes tables to stdout; colours nothing of its own accord."""
+    """Return what writes tables to stdout, wrapped for a terminal alone; colours nothing of its own accord."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _NOT_WRAPPED)
 
 
 def printable(text: str | None) -> str:

@@ -31,18 +31,21 @@ _POLL: Final = 0.1  # seconds between two looks at whether the drain has ended
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One of several processes: its own addresses, in place of the configured ones."""
+    """One of several processes: its own addresses, in place of the configured ones, and its supervisor's `server`."""
 
+    number: int
     listen: str
     admin_socket: str
+    server: str  # JSON
 
 
 @click.command()
 @click.option("--config", "file", type=FILE, required=True, help="The configuration file.")
-@click.option("--worker", "number", type=int, hidden=True)  # which one, for who reads a list of processes
+@click.option("--worker", "number", type=int, hidden=True)  # also for who reads a list of processes
 @click.option("--listen", default="", hidden=True)
 @click.option("--admin-socket", default="", hidden=True)
-def serve(*, file: Path, number: int | None, listen: str, admin_socket: str) -> None:
+@click.option("--server", default="", hidden=True)
+def serve(*, file: Path, number: int | None, listen: str, admin_socket: str, server: str) -> None:
     """Serve Envoy's checks until SIGTERM.
 
     A second SIGTERM ends at once. SIGHUP, or a new file in place of the old, reloads the configuration.
@@ -57,19 +60,22 @@ def serve(*, file: Path, number: int | None, listen: str, admin_socket: str) -> 
     # thread does, and a signal that the system gives to another thread does not wake it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS | {signal.SIGCHLD})
     try:
-        _serve(file, None if number is None else Worker(listen, admin_socket))
+        _serve(file, None if number is None else Worker(number, listen, admin_socket, server))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(file: Path, worker: Worker | None) -> None:
+    # Before gRPC is there: its core writes what strangers send to stderr, newlines and all, beside our log.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from authz.telemetry.background import BackgroundStream
     from authz.telemetry.logs import set_up_logging
 
     config = load_or_exit(file)
     _raise_descriptor_limit()
     stream = BackgroundStream(_STDERR)
-    set_up_logging(level=config.telemetry.log_level, log_format=config.telemetry.log_format, stream=stream)
+    telemetry, number = config.telemetry, worker.number if worker is not None else None
+    set_up_logging(level=telemetry.log_level, log_format=telemetry.log_format, stream=stream, worker=number)
     supervised = worker is None and config.server.workers > 1
     status = _supervise(file, config) if supervised else _run(file, config, worker)
     if status < 0:
@@ -102,6 +108,8 @@ def _run(file: Path, config: Config, worker: Worker | None) -> int:
     """Be the one process, or *worker*; return the exit status, -N where a second signal N ended it."""
     from authz.app import App
     from authz.config.address import UnixAddress, parse_address
+    from authz.config.model import Server
+    from authz.leftovers import clear_sockets
     from authz.telemetry.traces import TracingError
 
     if worker is not None:
@@ -109,7 +117,10 @@ def _run(file: Path, config: Config, worker: Worker | None) -> int:
     try:
         if worker is None:
             app = App(file, config)
+            clear_sockets(config.server.listen, workers=1)
         else:
+            # Not what the file says by now: it would mix with the address, say a port for the network with no TLS.
+            config = config.model_copy(update={"server": Server.model_validate_json(worker.server)})
             app = App(file, config, listen=parse_address(worker.listen), admin=UnixAddress(worker.admin_socket))
         app.start()
     except (OSError, TracingError) as error:

@@ -1,11 +1,12 @@
-"""What rules do to each other: which can never match, and where a request falls through to one that asks less.
+"""What rules do to each other: which can never match, and where a request goes to another one that asks less.
 
 Rules of this file:
 1. A warning names a request that the author hardly meant. What a rule says in so many words, such as other methods on
    the same path, is none.
 2. A rule covers another where it speaks for every host and path of it.
 3. Rules are found by walking the paths of others, so that ten thousand take seconds; of those on one path of one host,
-   the MAX_NEIGHBOURS nearest are compared.
+   the MAX_NEIGHBOURS nearest are compared, and of the hosts on one path that a rule for several takes in, MAX_HOSTS.
+4. An exception stands above what it is an exception to. The mistake is the rule below that is the more specific one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
 from operator import attrgetter
 from typing import Final
 
@@ -23,7 +24,9 @@ from authz.config.rules import Match, Require, Rule
 from authz.core.policy import Allow, HostPattern, PathTemplate, fold_case
 
 MAX_NEIGHBOURS: Final = 100
+MAX_HOSTS: Final = 200
 _RANK: Final = {Allow.PUBLIC: 0, Allow.OPTIONAL: 1, Allow.AUTHENTICATED: 2, Allow.NOBODY: 3}
+_CASE: Final = "another letter case"
 _PREFLIGHT: Final = frozenset({"OPTIONS"})  # browsers send it without a token
 
 
@@ -36,7 +39,9 @@ def analyse(config: Config) -> Iterator[Problem]:
         if dead is not None:
             yield dead
             continue
-        yield from _find_public(entry, index)
+        public = list(_find_public(entry, index))
+        yield from public
+        yield from _find_weaker_above(entry, index, but_public=bool(public))
         yield from _find_fallthrough(entry, index)
     yield from _find_lonely_subjects(config)
 
@@ -125,20 +130,37 @@ class _Index:
         near = (cover for rules in found for cover in rules[:MAX_NEIGHBOURS])
         return sorted((cover for cover in near if _covers(cover, entry, path)), key=_place)
 
-    def _rules_at(self, host: HostPattern | None, path: PathTemplate) -> Iterator[list[_Cover]]:
-        """Yield the rules of each node that covers *path*, letter case aside, for each host that covers *host*."""
-        hosts = _wider(host)
+    def taking(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
+        """Return the rules above *entry* that speak for some host of *host* and some spelling of *path*."""
+        found = (
+            rules[: bisect_left(rules, entry.place, key=_place)] for rules in self._rules_at(host, path, part=True)
+        )
+        near = (cover for rules in found for cover in rules[:MAX_NEIGHBOURS])
+        return sorted((cover for cover in near if entry.folds or _covers(cover, entry, path)), key=_place)
+
+    def _rules_at(self, host: HostPattern | None, path: PathTemplate, *, part: bool = False) -> Iterator[list[_Cover]]:
+        """Yield the rules of each node that covers *path*, letter case aside, for each host that covers *host*.
+
+        With *part*, also for hosts that *host* covers.
+        """
+        wider = _wider(host)
+        for by_host in self._nodes_at(path):
+            yield from (by_host[wide] for wide in wider if wide in by_host)
+            if part and (host is None or host.wildcard):
+                yield from (rules for name, rules in islice(by_host.items(), MAX_HOSTS) if _lies_below(name, host))
+
+    def _nodes_at(self, path: PathTemplate) -> Iterator[dict[HostPattern | None, list[_Cover]]]:
         level = [self._root]
         for segment in path.segments:
-            yield from (node.rests[wide] for node in level for wide in hosts if wide in node.rests)
+            yield from (node.rests for node in level)
             below = [node.parameter for node in level if node.parameter is not None]
             if segment is not None:
                 below += [node.literals[key] for node in level if (key := fold_case(segment)) in node.literals]
             level = below
         for node in level:
-            yield from (node.rests[wide] for wide in hosts if wide in node.rests)
+            yield node.rests
             if not path.rest:
-                yield from (node.ends[wide] for wide in hosts if wide in node.ends)
+                yield node.ends
 
 
 _place: Final = attrgetter("place")
@@ -151,6 +173,15 @@ def _wider(host: HostPattern | None) -> list[HostPattern | None]:
     labels = host.name.split(".")
     parents = (".".join(labels[at:]) for at in range(0 if host.wildcard else 1, len(labels)))
     return [None, *([] if host.wildcard else [host]), *(HostPattern(name, wildcard=True) for name in parents)]
+
+
+def _lies_below(host: HostPattern | None, above: HostPattern | None) -> bool:
+    """Tell whether *above* covers *host*, and more."""
+    return host is not None and (above is None or host.name.endswith(f".{above.name}"))
+
+
+def _write(host: HostPattern | None) -> str:
+    return "" if host is None else f"*.{host.name}" if host.wildcard else host.name
 
 
 def _covers(cover: _Cover, entry: _Entry, path: PathTemplate) -> bool:
@@ -188,7 +219,7 @@ def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
     for host, path in product(entry.hosts, entry.paths):
         for cover in index.above(entry, host, path):
             by = cover.entry
-            methods = by.methods & entry.methods if by.methods and entry.methods else by.methods or entry.methods
+            methods = _common_methods(by, entry)
             if (
                 by.rule.allow is Allow.PUBLIC
                 and by.context <= entry.context
@@ -200,6 +231,60 @@ def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
                 message = f"public-by-accident: {what} on {path.text} is public by {by.name} above"
                 yield Problem(path=entry.path, message=message, hint="put this rule above it")
                 return
+
+
+def _common_methods(by: _Entry, entry: _Entry) -> frozenset[str]:
+    """Return the methods of both; where both are for all methods, none."""
+    return by.methods & entry.methods if by.methods and entry.methods else by.methods or entry.methods
+
+
+def _find_weaker_above(entry: _Entry, index: _Index, *, but_public: bool) -> Iterator[Problem]:
+    """No rule above may take part of what this one is there for, and ask less. *but_public*: those are told already."""
+    for host, path in product(entry.hosts, entry.paths):
+        wider = _wider(host)
+        decided: frozenset[str] = frozenset()  # methods that a rule above takes whole
+        for cover in index.taking(entry, host, path):
+            by = cover.entry
+            methods = _common_methods(by, entry) - decided
+            if not methods and (by.methods or entry.methods):
+                continue
+            if _differ(by.context, entry.context):
+                continue
+            told = but_public and by.rule.allow is Allow.PUBLIC
+            if not told and not _asks_no_less(by.rule, entry.rule) and _oversteps(cover, entry, host, path, methods):
+                what = " and ".join(sorted(methods)) or ("other methods" if decided else "")
+                where = path.text if cover.host in wider else f"{_write(cover.host)}{path.text}"
+                which = f"{what} on {where}" if what else where
+                message = f"weaker-above: for {which}, {by.name} above decides, which asks less"
+                left = ", or name the methods that are left to it" if by.methods and not entry.methods else ""
+                yield Problem(path=entry.path, message=message, hint=f"put this rule above it{left}")
+                return
+            if cover.host in wider and by.context <= entry.context and _covers(cover, entry, path):
+                if not by.methods:
+                    break
+                decided |= methods
+
+
+def _oversteps(
+    cover: _Cover, entry: _Entry, host: HostPattern | None, path: PathTemplate, methods: frozenset[str]
+) -> bool:
+    """Tell whether *cover*, which takes *methods* of *host* and *path* of *entry*, is no exception to it."""
+    by = cover.entry
+    if methods and methods <= _PREFLIGHT:
+        return False
+    deeper = (len(cover.path.segments), cover.path.rest) != (len(path.segments), path.rest) or any(
+        wide is None and own is not None for wide, own in zip(cover.path.segments, path.segments, strict=True)
+    )
+    if cover.host not in _wider(host) or not by.context <= entry.context:
+        # A rule for a whole host, or for all of a route, says in so many words what holds there.
+        return deeper and any(cover.path.segments)
+    fewer_methods = bool(entry.methods) and not (by.methods and by.methods <= entry.methods)
+    return deeper or cover.host != host or by.context < entry.context or fewer_methods
+
+
+def _differ(one: frozenset[tuple[str, str]], other: frozenset[tuple[str, str]]) -> bool:
+    """Tell whether no request has the context of both: another value for the same name."""
+    return len(dict(one | other)) < len(one | other)
 
 
 def _find_fallthrough(entry: _Entry, index: _Index) -> Iterator[Problem]:
@@ -218,7 +303,9 @@ def _find_fallthrough(entry: _Entry, index: _Index) -> Iterator[Problem]:
         elif ways - guarded:
             missed = " or ".join(sorted(ways - guarded))
             message = f"weaker-fallthrough: with {missed}, {below.name} below decides, which asks less"
-            yield Problem(path=entry.path, message=message)
+            fold = "set match.case_insensitive: true" if _CASE in ways - guarded else ""
+            guard = "a rule between them with allow: nobody stops the rest" if ways - guarded - {_CASE} else ""
+            yield Problem(path=entry.path, message=message, hint="; ".join(filter(None, (fold, guard))))
             return
 
 
@@ -227,7 +314,7 @@ def _ways(entry: _Entry, scope: tuple[HostPattern | None, PathTemplate], cover: 
     below = cover.entry
     if below.methods and entry.methods and below.methods.isdisjoint(entry.methods):
         return set()  # it says in so many words that other methods are another matter
-    if len(dict(below.context | entry.context)) < len(below.context | entry.context):
+    if _differ(below.context, entry.context):
         return set()  # and so does another value for the same name
     host, path = scope
     ways = set()
@@ -242,7 +329,7 @@ def _ways(entry: _Entry, scope: tuple[HostPattern | None, PathTemplate], cover: 
     kept = cover.path.segments if not below.folds else ()
     loose = [own for place, own in enumerate(path.segments) if own and not (place < len(kept) and kept[place] == own)]
     if not entry.folds and any(own.lower() != own.upper() for own in loose):
-        ways.add("another letter case")
+        ways.add(_CASE)
     return ways
 
 

@@ -89,7 +89,7 @@ class Issuer(Section):
     jwks: InlineKeys | None = None
     """Public keys written in this file; nothing is fetched."""
     jwks_file: str | None = None
-    """File with the key set, watched for changes; the only place where symmetric keys are accepted."""
+    """File with the key set, watched; relative to the working directory. Symmetric keys are accepted only here."""
     algorithms: Items[str] = (
         "RS256",
         "RS384",

@@ -66,11 +66,10 @@ def validate(document: Document) -> Config:
 def _check_sound_parts(mended: Mended, document: Document, unread: frozenset[KeyPath]) -> Iterator[Problem]:
     if mended.config is None:
         return
-    opaque = unread | mended.replaced
-    if ("issuers",) in mended.replaced:
-        opaque |= {("rules",)}  # which refer to them
+    # Rules refer to issuers.
+    opaque = unread | {("rules",)} if ("issuers",) in mended.replaced else unread
     for problem in check(mended.config):
-        if not _lies_in(problem.path, opaque):
+        if mended.is_judged(problem.path) and not _lies_in(problem.path, opaque):
             yield replace(problem, line=document.line_of(mended.written(problem.path)))
 
 

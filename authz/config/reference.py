@@ -25,8 +25,26 @@ _TYPES: Final = {"string": "text", "boolean": "true or false", "integer": "whole
 _COMMENTED_LINE: Final = re.compile(r"^(?P<indent> +)# (?P<entry>(?:- )?[a-z_-]+: .*)$", re.MULTILINE)
 _COMMENTED_BLOCK: Final = re.compile(r"^# [a-z]+:.*\n(?:#   .*\n?)+", re.MULTILINE)
 _NEXT_START: Final = "Takes effect at the next start."
+_ENVOY_TOO: Final = "[Envoy must be told too](#what-envoy-must-be-told)."
 _HEAD: Final = "| key | type | default | what it says | example |\n|---|---|---|---|---|"
 _NAMED: Final = frozenset({("issuers",), ("identity", "headers")})
+
+
+TOLD_TO_ENVOY: Final = frozenset(
+    {
+        "server.listen",
+        "server.tls",
+        "server.workers",
+        "server.max_concurrent",
+        "issuers.*.fetch.max_wait",
+        "token.sources",
+        "token.max_bytes",
+        "token.forward",
+        "rules.*.accept",
+        "identity.headers",
+    }
+)
+"""What authz.envoy_config.fitting reads: a change of these, or below them, may need another Envoy configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +103,8 @@ def _row(section: _Section, key: str, schema: Schema, examples: Mapping[tuple[st
     default = "**required**" if key in section.schema.get("required", ()) else _code(node.get("default"))
     example = "" if "](#" in kind else f"`{key}: {_flow(_example(node, examples.get(path)))}`"
     restart = "" if section.path and _restart(section.path) else _restart(path, " ")
-    return f"| {' | '.join(_cell(text) for text in (f'`{key}`', kind, default, what + restart, example))} |"
+    told = f" {_ENVOY_TOO}" if ".".join(path) in TOLD_TO_ENVOY else ""
+    return f"| {' | '.join(_cell(text) for text in (f'`{key}`', kind, default, what + restart + told, example))} |"
 
 
 def _example(node: Schema, shown: object) -> object:

@@ -118,11 +118,15 @@ class Match:
     case_insensitive: bool = False
 
 
+class NoAnswerError(ValueError):
+    """Raised by a condition that has no answer; its text says why, and nothing of what was sent."""
+
+
 class Condition(Protocol):
     """An expression over the request and its claims, compiled and checked beforehand."""
 
     def holds(self, request: Request, params: Params, claims: Claims) -> bool:
-        """Evaluate the expression; whatever it raises is a denial."""
+        """Evaluate the expression; whatever it raises is a denial, and the text of a NoAnswerError its detail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +240,8 @@ def _holds(condition: Condition, request: Request, params: Params, claims: Claim
     try:
         return condition.holds(request, params, claims) is True
     except Exception as error:  # an expression may fail in as many ways as it can be written; each is a no
-        raise Rejected(Reason.POLICY_DENIED, f"the rule's condition failed: {type(error).__name__}") from error
+        why = str(error) if isinstance(error, NoAnswerError) else type(error).__name__
+        raise Rejected(Reason.POLICY_DENIED, f"the rule's condition failed: {why}") from error
 
 
 def fold_case(segment: str) -> str:

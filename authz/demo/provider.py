@@ -1,5 +1,7 @@
 """An identity provider over real HTTP: discovery, JWKS, a token endpoint, and keys that rotate while it runs.
 
+They rotate by themselves until somebody rotates them by hand: whoever rehearses a rotation wants no other meanwhile.
+
 It gives a token to whoever asks, for any subject and scope. It listens on loopback only, and must never be more than a
 stand-in for a real one.
 """
@@ -43,7 +45,8 @@ class Provider:
         self._keys: tuple[SigningKey, ...] = ()
         self.rotate()
         self._server = LoopbackServer(self.answer)
-        self._stopped = threading.Event()
+        self._stopped = threading.Event()  # rotating by itself
+        self._rotating = threading.Lock()
         self._rotation = threading.Thread(target=self._keep_rotating, daemon=True)
         self.issuer = self._server.url
 
@@ -81,8 +84,10 @@ class Provider:
                 return json_response({"keys": [key.public() for key in self._keys]}, headers=(cache,))
             case "GET" | "POST", "/token":
                 return self._token(request)
-            case "POST", "/rotate":  # for whoever rehearses a rotation
-                self.rotate()
+            case "POST", "/rotate":
+                with self._rotating:
+                    self._stopped.set()
+                    self.rotate()
                 return json_response({"kids": self.kids})
             case _:
                 return json_response({"error": "not_found"}, status=404)
@@ -124,7 +129,9 @@ class Provider:
 
     def _keep_rotating(self) -> None:
         while not self._stopped.wait(self._rotate_every):
-            self.rotate()
+            with self._rotating:
+                if not self._stopped.is_set():
+                    self.rotate()
 
     def __enter__(self) -> Self:
         self._server.start()

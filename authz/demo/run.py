@@ -20,6 +20,9 @@ from authz.demo.signals import Stopped, StopSignals
 
 ROTATE_EVERY_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.5
+_DIFFERS = """\
+  Yours will differ in two things. This Envoy takes headers with a _, so that you see the sidecar remove X_Auth_Subject;
+  one from `authz envoy-config` answers 400 to them. And clients here learn the reason of a denial (expose_reason)."""
 
 
 def run(*, once: bool = False, as_json: bool = False, rotate_every: float = ROTATE_EVERY_SECONDS) -> int:
@@ -87,11 +90,12 @@ def _introduce(scene: Scene, *, rotate_every: float) -> None:
         Text(f"""
   Envoy              {front}  (admin {scene.envoy.admin_url})
   sidecar            unix:{scene.socket}  (metrics {scene.sidecar.admin_url}/metrics)
-  identity provider  {issuer}  (signs with a new key every {rotate_every:g} s)
+  identity provider  {issuer}  (signs with a new key every {rotate_every:g} s, until you POST {issuer}/rotate)
   upstream           {scene.upstream_url}  (answers with what it got)
   logs               {scene.folder}
 """),
         Text("Paste these in another terminal, as often as you like:", "bold"),
+        Text(_DIFFERS, "dim"),
     ]
     for visit in TOUR:
         lines += [Text(f"\n# {visit.title}: {visit.expected}", "dim"), Text(visit.curl(front=front, issuer=issuer))]

@@ -62,7 +62,7 @@ def _make_source(section: IssuerSection, runtime: Runtime, resolve: Resolve) -> 
     fetch = section.fetch
     reader = make_reader(section)
     if section.jwks_file is not None:
-        return FileSource(Path(section.jwks_file), reader)
+        return FileSource(Path(section.jwks_file).absolute(), reader)
     fetcher = Fetcher(
         Dialer(
             trust=_make_trust(section), tls=TlsTrust(fetch.ca_file), proxy=_make_proxy(fetch.proxy), resolve=resolve

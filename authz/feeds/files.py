@@ -4,7 +4,8 @@ Rules of this file:
 1. A file that is not there is a warning: where a configuration is written and checked, secrets are seldom mounted.
 2. One that is there and cannot serve is an error, with the words of the refresh that would fail.
 3. Neither keeps a sidecar from starting or from reloading: a secret may be mounted later, and one issuer's trouble is
-   none of another's. Its refreshes fail as `misconfigured`, in the log at level error, until the file is mended.
+   none of another's. Its refreshes fail, each with a line in the log, until the file is mended.
+4. A relative name is looked for where the process runs; messages name the place that was looked at.
 """
 
 from __future__ import annotations
@@ -78,13 +79,19 @@ def _files(config: Config) -> Iterator[_File]:
     for name, issuer in config.issuers.items():
         fetch, path = issuer.fetch, ("issuers", name)
         if issuer.jwks_file is not None:
-            yield _File((*path, "jwks_file"), issuer.jwks_file, _source(issuer.jwks_file, issuer).load)
+            file = _place(issuer.jwks_file)
+            yield _File((*path, "jwks_file"), file, _source(file, issuer).load)
         elif issuer.jwks is None:
             if fetch.ca_file is not None:
-                yield _File((*path, "fetch", "ca_file"), fetch.ca_file, TlsTrust(fetch.ca_file).context)
+                file = _place(fetch.ca_file)
+                yield _File((*path, "fetch", "ca_file"), file, TlsTrust(file).context)
             if fetch.bearer_token_file is not None:
-                read = partial(read_token, fetch.bearer_token_file)
-                yield _File((*path, "fetch", "bearer_token_file"), fetch.bearer_token_file, read)
+                file = _place(fetch.bearer_token_file)
+                yield _File((*path, "fetch", "bearer_token_file"), file, partial(read_token, file))
+
+
+def _place(file: str) -> str:
+    return str(Path(file).absolute())
 
 
 def _source(file: str, issuer: IssuerSection) -> FileSource:

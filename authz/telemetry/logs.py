@@ -17,11 +17,17 @@ Stream = TextIO | BackgroundStream
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None) -> None:
-    """Write the project's log lines of *level* and above as `json` or `text`, to *stream* or where they went before."""
+def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None, worker: int | None = None) -> None:
+    """Write the project's log lines of *level* and above as `json` or `text`, to *stream* or where they went before.
+
+    Each has the number of the *worker*, if there is one; it is kept where *stream* is.
+    """
     root = logging.getLogger()
-    before = next((handler.stream for handler in root.handlers if isinstance(handler, _Handler)), sys.stderr)
-    handler = _Handler(before if stream is None else stream)
+    before = next((handler for handler in root.handlers if isinstance(handler, _Handler)), None)
+    if stream is None and before is not None:
+        handler = _Handler(before.stream, before.worker)
+    else:
+        handler = _Handler(sys.stderr if stream is None else stream, worker)
     if log_format == "json":
         formatter: logging.Formatter = JsonFormatter(
             "{asctime}{levelname}{name}{message}",
@@ -40,6 +46,15 @@ def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None)
 
 class _Handler(logging.StreamHandler[Stream]):
     """Ours, as told from one that a library or a test set up."""
+
+    def __init__(self, stream: Stream, worker: int | None) -> None:
+        super().__init__(stream)
+        self.worker: Final = worker
+
+    def format(self, record: logging.LogRecord) -> str:
+        if self.worker is not None:
+            record.worker = self.worker
+        return super().format(record)
 
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

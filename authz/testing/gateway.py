@@ -87,7 +87,9 @@ class Gateway:
         it likes: *key*, or the issuer's own, makes the signature by its own algorithm. A *certificate*, in PEM, is the
         one that the token is bound to (RFC 8705). Raises KeyError for an issuer that is not configured.
         """
-        section, signer = self.config.issuers[issuer], key or self.keys[issuer]
+        if (section := self.config.issuers.get(issuer)) is None:
+            raise KeyError(f"no issuer is configured as {issuer!r}, but {', '.join(map(repr, self.config.issuers))}")
+        signer = key or self.keys[issuer]
         bound = {} if certificate is None else {"cnf": {"x5t#S256": certificate_thumbprint(certificate)}}
         usual_header = {**signer.header(), "typ": section.token_types[0]}
         return signer.sign(

@@ -19,6 +19,11 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from tests.tools import ROOT
 
 SERVICE = "envoy.service.auth.v3.Authorization"
+CONFIG = """version: 1
+server: {server}
+issuers: {{a: {{issuer: "https://a.test", audiences: [api]}}}}
+rules: [{{name: all}}]
+"""
 
 
 def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -60,8 +65,46 @@ def test_exit_code_tells_serving_from_not_serving_from_unreachable(folder: Path)
         assert (done.returncode, done.stdout) == (0, f"{address}: serving\n")
         servicer.set(SERVICE, HealthCheckResponse.NOT_SERVING)
         done = ask(address)
-        assert (done.returncode, done.stderr) == (1, f"{address}: not serving\n")
+        assert (done.returncode, done.stderr.partition(" (")[0]) == (1, f"{address}: not serving")
+        assert "(why: `authz keys`, or GET /readyz at admin.listen)" in done.stderr
     assert ask(address).returncode == 2
+
+
+@pytest.mark.parametrize("by", ["address", "configuration"])
+def test_all_workers_must_serve(folder: Path, by: str) -> None:
+    """Numbered sockets beside the address, or those of the configuration, are counted; who does not serve is told."""
+    first, second = (f"unix:{folder}/authz-{number}.sock" for number in range(2))
+    file = folder / "authz.yaml"
+    file.write_text(CONFIG.format(server=f"{{listen: unix:{folder}/authz.sock, workers: 2}}"), encoding="utf-8")
+    asked = ("--config", str(file)) if by == "configuration" else (f"unix:{folder}/authz.sock",)
+    with server(first) as (one, _), server(second) as (other, _):
+        one.set(SERVICE, HealthCheckResponse.SERVING)
+        other.set(SERVICE, HealthCheckResponse.SERVING)
+        assert ask(*asked).stdout == "2 of 2 workers serve\n"
+        other.set(SERVICE, HealthCheckResponse.NOT_SERVING)
+        done = ask(*asked)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"{second}: not serving (")
+        assert done.stderr.endswith("\n1 of 2 workers serve\n")
+
+
+def test_a_configuration_says_where(folder: Path) -> None:
+    """A port is asked on this host, whatever the address to listen at; what only TLS or the log tells is asked for."""
+    file = folder / "authz.yaml"
+
+    def ask_configured(server_section: str) -> subprocess.CompletedProcess[str]:
+        file.write_text(CONFIG.format(server=server_section), encoding="utf-8")
+        return ask("--config", str(file))
+
+    with server("127.0.0.1:0") as (servicer, port):
+        servicer.set(SERVICE, HealthCheckResponse.SERVING)
+        done = ask_configured(f'{{listen: "127.0.0.1:{port}"}}')
+        assert (done.returncode, done.stdout) == (0, f"127.0.0.1:{port}: serving\n")
+        everywhere = ask_configured(f'{{listen: "0.0.0.0:{port}"}}\ninsecure: {{plaintext: true}}')
+        assert (everywhere.returncode, everywhere.stdout) == (0, f"127.0.0.1:{port}: serving\n")
+    assert "give ADDRESS" in ask_configured('{listen: "127.0.0.1:0"}').stderr
+    assert "give --ca-file" in ask_configured('{listen: "127.0.0.1:9", tls: {cert_file: a, key_file: b}}').stderr
+    assert "give one" in ask("--config", str(file), "unix:/x").stderr
 
 
 def test_wait_ends_when_it_serves(folder: Path) -> None:

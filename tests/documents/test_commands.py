@@ -1,7 +1,7 @@
 """Proves every command in the pages: each is run as it stands, or is listed with the reason why it is not.
 
-Written differently here than on the page: /run/authz lies in the reader's folder, `authz serve` runs in the background
-until the block has ended, and Envoy judges its configuration in place of serving by it.
+Written differently here than on the page: /run/authz is the reader's folder, and needs no root; `authz serve` runs in
+the background until the block has ended, and Envoy judges its configuration in place of serving by it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def write_script(block: Block, folder: Path) -> str:
     for line in logical_lines(block):
         if reason_not_to_run(line) is not None:
             continue
-        command = line.replace("/run/authz/", f"{folder}/")
+        command = line.removeprefix("sudo ").replace("/run/authz", str(folder))
         command = command.replace("envoy --config-path", "envoy --mode validate --config-path")
         if command.startswith("authz serve"):
             lines += [f"{command.partition('#')[0].rstrip('& ')} &", "trap 'kill %1; wait' EXIT"]
@@ -101,6 +101,21 @@ def test_python_does_what_the_page_says(block: Block) -> None:
         environment = {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(argv, cwd=folder, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_keys_of_ones_own_let_somebody_in() -> None:
+    """The README's sample, with its commented line in place, takes the token that the README's program signs."""
+    page = ROOT / "README.md"
+    (program,) = blocks("python", page=page)
+    with folder_of(page) as folder:
+        config = folder / "authz.yaml"
+        written, lines = re.subn(r"# (jwks_file: .*) # to try it out", r"\1 #", config.read_text(encoding="utf-8"))
+        assert lines == 1
+        config.write_text(written, encoding="utf-8")
+        argv = [sys.executable, "-c", program.text]
+        subprocess.run(argv, cwd=folder, env={"PYTHONPATH": str(ROOT)}, check=True)
+        asked = "--path /orders/7 --token-file token.txt"
+        assert "allow authenticated" in run(f"authz explain --config authz.yaml {asked}", folder)
 
 
 def within_sentences(start: str) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
@@ -14,8 +15,9 @@ import pytest
 from authz.config.checks.bounds import BOUNDS
 from authz.config.load import parse
 from authz.config.model import FIXED, Config
-from authz.config.reference import key_paths, write_reference
+from authz.config.reference import TOLD_TO_ENVOY, key_paths, write_reference
 from authz.config.walk import find
+from authz.envoy_config.fitting import fit
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import wait_until
 from tests.integration.sidecars import issuer, running
@@ -61,15 +63,16 @@ def test_every_bound_is_shown() -> None:
 
 def test_every_example_is_taken() -> None:
     """An example is valid where it stands: each is put into a file that has all that it needs beside it."""
-    shown = 0
+    assert sum(bool(example) for _, _, _, example in rows().values()) > 80
+    assert all(parse(text, file=path) for path, text in examples())
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    """Each example that can be put into a file, with its path."""
     for path, (_, _, _, example) in rows().items():
-        if not example:
-            continue
-        shown += 1
         section = path.rpartition(".")[0]
-        if section in _AROUND:
-            parse(_AROUND[section].replace("HERE", example.strip("`").replace("\\|", "|")), file=path)
-    assert shown > 80
+        if example and section in _AROUND:
+            yield path, _AROUND[section].replace("HERE", example.strip("`").replace("\\|", "|"))
 
 
 _ISSUER: Final = "{issuer: https://login.example.com/, audiences: [a], %s}"
@@ -90,6 +93,35 @@ _AROUND: Final = {  # keys that cannot stand alone, or that stand here already, 
     "rules.*.match": _WITH_RULE % "{match: {HERE}}",
     "rules.*.require": _WITH_RULE % "{match: {paths: ['/a/{id}']}, require: {HERE}}",
 }
+
+
+_TOLD: Final = {  # for each key of which Envoy must be told, a change of it
+    "server.listen": "server: {listen: 'unix:/run/other.sock'}\n",
+    "server.tls": "server: {listen: '127.0.0.1:1', tls: {cert_file: a, key_file: b}}\n",
+    "server.workers": "server: {workers: 2}\n",
+    "server.max_concurrent": "server: {max_concurrent: 9}\n",
+    "issuers.*.fetch.max_wait": _AROUND["issuers.*.fetch"].replace("HERE", "max_wait: 3s"),
+    "token.sources": "token: {sources: [{header: x_token}]}\n",
+    "token.max_bytes": "token: {max_bytes: 17KiB}\n",
+    "token.forward": "token: {forward: false}\n",
+    "rules.*.accept": _WITH_RULE % "{match: {paths: [/a]}, accept: [encoded_slash]}",
+    "identity.headers": "identity: {headers: {x-auth-subject: sub}}\n",
+}
+
+
+@pytest.mark.parametrize("path", _TOLD)
+def test_what_envoy_must_be_told(path: str) -> None:
+    """A change of a marked key is one of what is printed for Envoy."""
+    text = _TOLD[path] if _TOLD[path].startswith("version") else _MINIMAL + _TOLD[path]
+    assert fit(parse(text, file=path)) != fit(parse(_MINIMAL, file="minimal"))
+
+
+def test_envoy_is_told_of_nothing_else() -> None:
+    """The marks are on those keys, and no example of another key changes what is printed for Envoy."""
+    marked = {path for path, (_, _, what, _) in rows().items() if "Envoy must be told" in what}
+    assert marked == TOLD_TO_ENVOY == _TOLD.keys()
+    before = fit(parse(_MINIMAL, file="minimal"))
+    assert all(fit(parse(text, file=path)) == before for path, text in examples() if path not in marked)
 
 
 def test_generator_shows_what_is_in_the_sample() -> None:

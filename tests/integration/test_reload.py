@@ -82,6 +82,71 @@ def test_new_file_is_found_without_a_signal(sidecar: Running) -> None:
     wait_until(lambda: sidecar.check(path="/public/x") == "policy_denied")
 
 
+def lines(sidecar: Running, part: str) -> list[str]:
+    """The lines of the log with *part* in them."""
+    return [line for line in sidecar.process.log.read_text().splitlines() if part in line]
+
+
+def is_current(sidecar: Running) -> bool:
+    """Whether the gauge says that what runs is what the file says."""
+    return b"authz_config_last_reload_successful 1.0" in sidecar.admin("/metrics")[1]
+
+
+def test_a_signal_for_a_changed_file_is_one_reload(sidecar: Running) -> None:
+    """Whoever writes the file and sends a signal has it read once: the watch does not find the same change again."""
+    file = sidecar.sidecar.config_file
+    rewrite(sidecar, file.read_text() + "# changed\n")
+    wait_until(lambda: reloads(sidecar, "accepted") == 1)
+    file.write_text(file.read_text().replace("allow: public", "allow: nobody"))
+    wait_until(lambda: sidecar.check(path="/public/x") == "policy_denied")
+    assert len(lines(sidecar, "configuration reloaded")) == 2
+
+
+def test_a_file_that_is_gone_is_told_once(sidecar: Running) -> None:
+    """Seconds later the log says so and the gauge is 0; when the same file is back, both say that all is well."""
+    file = sidecar.sidecar.config_file
+    away = file.with_suffix(".away")
+    file.rename(away)
+    wait_until(lambda: not is_current(sidecar))
+    assert sidecar.check(path="/public/x") == "public"
+    away.rename(file)
+    wait_until(lambda: is_current(sidecar))
+    (told,) = lines(sidecar, "is gone")
+    assert f"configuration file {file} is gone, the last one stays" in told
+    assert (reloads(sidecar, "rejected"), reloads(sidecar, "accepted")) == (1, 1)
+
+
+def test_what_waits_for_the_next_start_is_told_against_what_runs(sidecar: Running) -> None:
+    """A fixed setting that changes is told; one that changes back is as it runs, and is not."""
+    good = sidecar.sidecar.config_file.read_text()
+    rewrite(sidecar, good.replace("drain: 4s", "drain: 5s"))
+    wait_until(lambda: len(lines(sidecar, "changes of server take effect at the next start")) == 1)
+    rewrite(sidecar, good)
+    wait_until(lambda: len(lines(sidecar, "configuration reloaded")) == 2)
+    rewrite(sidecar, good.replace("drain: 4s", "drain: 6s"))
+    wait_until(lambda: len(lines(sidecar, "configuration reloaded")) == 3)
+    wait_until(lambda: len(lines(sidecar, "changes of server")) >= 2)
+    assert len(lines(sidecar, "changes of server")) == 2
+
+
+def test_headers_that_envoy_does_not_know_are_told(sidecar: Running) -> None:
+    """An identity header that is new, or a token header to take out, is one that Envoy must be told of first."""
+    file = sidecar.sidecar.config_file
+    good = file.read_text()
+    more = good + "identity: {headers: {x-user: sub, x-issuer: iss}}\n"
+    rewrite(sidecar, more)
+    wait_until(lambda: len(lines(sidecar, "new headers ")) == 1)
+    (told,) = lines(sidecar, "new headers ")
+    assert "new headers x-issuer, x-user: until Envoy is told of them it answers 500" in told
+    assert f"`authz envoy-config --config {file}`" in told
+    assert '"level": "WARNING"' in told
+    rewrite(sidecar, more.replace(", x-issuer: iss", ""))
+    wait_until(lambda: len(lines(sidecar, "configuration reloaded")) == 2)
+    rewrite(sidecar, more.replace(", x-issuer: iss", "") + "token: {forward: false}\n")
+    wait_until(lambda: len(lines(sidecar, "new headers ")) == 2)
+    assert "new headers authorization:" in lines(sidecar, "new headers ")[1]
+
+
 def test_signals_for_reload_do_not_end_the_process(sidecar: Running) -> None:
     """A burst of them is one reload or a few, and the sidecar serves on."""
     for _ in range(20):

@@ -217,6 +217,9 @@ def test_a_reload_reaches_both(two: Crew) -> None:
     rejected = "authz_config_last_reload_successful"
     wait_until(lambda: [two.value(rejected, worker=number) for number in "01"] == [0, 0])
     assert public(two) == ["policy_denied"] * 2
+    told = [json.loads(line) for line in two.process.log.read_text().splitlines() if "configuration " in line]
+    for part in ("configuration reloaded", "configuration not reloaded"):  # also after the logging was set up anew
+        assert sorted(line["worker"] for line in told if line["message"].startswith(part)) == [0, 1]
 
 
 def public(two: Crew) -> list[str]:

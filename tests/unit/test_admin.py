@@ -7,12 +7,13 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPException
+from threading import Event, Semaphore
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from authz.admin import MAX_CONNECTIONS, MAX_SECONDS, AdminServer, is_here
+from authz.admin import MAX_CONNECTIONS, MAX_SECONDS, MAX_THREADS, AdminServer, is_here
 from authz.config.address import TcpAddress, UnixAddress
 from authz.demo.client import Answer, send
 from authz.workers import ask
@@ -165,26 +166,54 @@ def connect(admin: AdminServer) -> socket.socket:
 
 
 def test_connections_are_bounded_in_number() -> None:
-    """One too many is closed unread; once another has ended there is room again."""
+    """For one too many the oldest is ended, and no other."""
     with ExitStack() as open_, answering(admin := make_admin()) as ask_it:
-        silent = [open_.enter_context(connect(admin)) for _ in range(MAX_CONNECTIONS)]
-        with connect(admin) as further:
-            assert further.recv(1) == b""
-        silent[0].close()
+        oldest, *others = [open_.enter_context(connect(admin)) for _ in range(MAX_CONNECTIONS)]
+        assert ask_it("/livez").status == 200
+        assert oldest.recv(1) == b""
+        for connection in others:
+            connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+            assert connection.recv(1) == b"H"
+
+
+def test_silent_connections_that_are_opened_anew_keep_no_probe_out() -> None:
+    """An attacker who fills every place, and fills it again, is who makes room."""
+    with ExitStack() as open_, answering(admin := make_admin()) as ask_it:
+        for _ in range(5):
+            for _ in range(MAX_CONNECTIONS):
+                open_.enter_context(connect(admin))
+            assert answers(ask_it)
+
+
+def test_threads_are_bounded_in_number() -> None:
+    """Who was ended may compute an answer still: there is an end to how many do."""
+    computing, done = Semaphore(0), Event()
+
+    def compute() -> dict[str, object]:
+        computing.release()
+        done.wait()
+        return {}
+
+    with ExitStack() as open_, answering(admin := make_admin(keys=compute)) as ask_it:
+        for _ in range(MAX_THREADS):
+            open_.enter_context(connect(admin)).sendall(b"GET /keys HTTP/1.0\r\n\r\n")
+            assert computing.acquire(timeout=10)
+        assert not answers(ask_it)
+        done.set()
         wait_until(lambda: answers(ask_it))
 
 
 def test_connections_are_bounded_in_time() -> None:
-    """Who sends a byte now and then is cut off all the same, and holds no place that a probe needs."""
+    """Who sends a byte now and then is cut off all the same."""
     clock = FakeClock()
     with ExitStack() as open_, answering(admin := make_admin(clock=clock)) as ask_it:
-        slow = [open_.enter_context(connect(admin)) for _ in range(MAX_CONNECTIONS)]
+        slow = [open_.enter_context(connect(admin)) for _ in range(MAX_CONNECTIONS - 1)]
         for connection in slow:
             connection.sendall(b"GET /livez")
-        assert not answers(ask_it)
+        assert answers(ask_it)
         clock.advance(MAX_SECONDS)
-        assert [connection.recv(1) for connection in slow] == [b""] * MAX_CONNECTIONS
-        wait_until(lambda: answers(ask_it))
+        assert [connection.recv(1) for connection in slow] == [b""] * len(slow)
+        assert answers(ask_it)
 
 
 def answers(ask_it: Callable[[str], Answer]) -> bool:

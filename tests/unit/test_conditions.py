@@ -18,8 +18,10 @@ from authz.conditions import (
     NumberOutOfRangeError,
     TooManyValuesError,
     compile_condition,
+    find_params,
 )
 from authz.core.claims import Claims
+from authz.core.policy import NoAnswerError
 from authz.core.request import Request
 from tests.tools import ROOT
 from tests.unit.config.sample import problems, small
@@ -108,6 +110,71 @@ def test_no_claim_is_quoted() -> None:
     with pytest.raises(EvaluationError) as caught:
         holds("timestamp(claims.sub) == timestamp('2026-01-01T00:00:00Z')", {"sub": "confidential"})
     assert "confidential" not in str(caught.value)
+
+
+SAID = {
+    "params.idd == 'x'": "no such key: idd",
+    "claims['a.b'] == 1": "no such key: a.b",
+    "request.headers['x-missing'] == ''": "no such key: x-missing",
+    "claims[claims.sub] == 1": "no such key",
+    "claims.n / 0 == 1": "a division by zero",
+    "claims.n % 0 == 1": "a division by zero",
+    "claims.n * 9223372036854775807 > 0": "a number out of range",
+    "claims.sub + 1 == 2": "no function for these types: _+_(string, int64)",
+    "claims.sub && true": "no function for these types: _&&_",
+    "claims.groups[claims.n] == ''": "no such index",
+    "claims.sub.x == 1": "a member of what has none",
+    "int(claims.sub) == 1": "a value that cannot be converted",
+    "bool(claims.sub)": "a value that cannot be converted",
+    "timestamp(claims.sub) == timestamp(0)": "a value that cannot be converted",
+    "claims.deep[claims.groups] == 1": "the expression has no answer for this request",
+}
+
+
+@pytest.mark.parametrize(("text", "why"), SAID.items())
+def test_what_failed_is_said(text: str, why: str) -> None:
+    """A key is named where the expression names it, and no claim is: neither its value nor a key of its choice."""
+    with pytest.raises(NoAnswerError) as caught:
+        holds(text)
+    assert str(caught.value) == why
+
+
+NAMED = {
+    "claims.sub == params.id": [("id", "column 15")],
+    "'x' in claims &&\n params['id'] == r'params.x' // params.y": [("id", "line 2, column 2")],
+    'params . a == "b" && has(params.b) && params[ "c" ] != claims.sub': [
+        ("a", "column 1"),
+        ("b", "column 26"),
+        ("c", "column 39"),
+    ],
+    "claims.params.x == myparams.y && 'id' in params && \"params.z\" == params[claims.sub]": [],
+    "claims.groups.exists(params, params.x == 1)": [],
+}
+
+
+@pytest.mark.parametrize(("text", "named"), NAMED.items(), ids=range(len(NAMED)))
+def test_parameters_that_are_named(text: str, named: list[tuple[str, str]]) -> None:
+    """What the expression reads of the path is found with its place, and nothing that only looks like it."""
+    assert list(find_params(text)) == named
+
+
+def test_a_parameter_that_no_path_has_is_refused() -> None:
+    """It would fail on every request; one of any of the paths is known."""
+    rule = "match: {paths: ['/a/{id}', '/b/{other}']}\n    require:\n      when: %s"
+
+    def refused(when: str) -> list[str]:
+        text = small(rule=rule % when).replace("    match: {paths: [/orders]}\n", "")
+        return [problem.partition(": ")[2] for problem in problems(text)]
+
+    assert refused("params.idd == claims.sub") == [
+        "rules[0].require.when: column 1: no path of this rule has a parameter 'idd' (did you mean `id`?)"
+    ]
+    assert refused("claims.sub == params['x']") == [
+        "rules[0].require.when: column 15: no path of this rule has a parameter 'x'"
+    ]
+    assert refused("params.id == claims.sub || params.other == claims.sub") == []
+    (problem,) = problems(small(rule="require: {when: params.id == claims.sub}"))
+    assert problem.endswith("no path of this rule has a parameter 'id'")
 
 
 REFUSED = {

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
 
 import pytest
 from click.testing import CliRunner
@@ -53,7 +57,8 @@ def test_table(admin: str) -> None:
     assert "its alg ES384 is not among the issuer's algorithms" in done.output
     assert "no key has this kid or thumbprint" in done.output
     assert "\x1b" not in done.output
-    assert "\\x1b[2J[bold]" in done.output.replace("\n", "")
+    (row,) = [line for line in done.output.splitlines() if line.strip().startswith("\\x1b[2J[bold]\\x0akid ")]
+    assert str(K1.public()["crv"]) in row
 
 
 def test_json(admin: str) -> None:
@@ -61,6 +66,83 @@ def test_json(admin: str) -> None:
     done = CliRunner().invoke(main, ["keys", "--admin", admin, "--json"])
     assert json.loads(done.output) == described()
     assert "\x1b" not in done.output
+
+
+NAMED: Final = SigningKey.create("ES256")
+NAMED_BY_ITSELF: Final = {**NAMED.public(), "kid": NAMED.jwk.thumbprint()}
+
+
+def shown(*published: object, seen: timedelta | None = None) -> list[list[str]]:
+    """Return the table that is printed for these keys: the words of its head, and those of each key."""
+    keys = KeySet.from_json(document(*published))
+    issuer = world().issuers[A]
+    of = describe_keys(world(a=type(issuer)(issuer.name, issuer.algorithms, issuer.rules, keys)), {}, Usage(lambda: 0))
+    told = json.loads(json.dumps(of))
+    for key in told["issuers"][0]["keys"]:
+        key["first_seen"] = None if seen is None else (datetime.now(UTC) - seen).isoformat(timespec="seconds")
+    server = AdminServer(TcpAddress("127.0.0.1", 0), waiting_for=list, registry=CollectorRegistry(), keys=lambda: told)
+    server.start()
+    try:
+        done = CliRunner().invoke(main, ["keys", "--admin", f"http://127.0.0.1:{server.port}"])
+    finally:
+        server.stop()
+    lines = [re.split(r"\s{2,}", line.strip()) for line in done.output.splitlines()]
+    head = next(place for place, line in enumerate(lines) if line[0] == "kid")
+    return [lines[head], *lines[head + 2 : head + 2 + len(keys.keys)]]
+
+
+def test_a_thumbprint_that_is_the_kid_is_not_repeated() -> None:
+    """Where every key is named by its thumbprint there is no second column; where one is, it says so."""
+    kid = NAMED_BY_ITSELF["kid"]
+    assert shown(NAMED_BY_ITSELF) == [
+        ["kid", "key", "alg", "first seen", "last used"],
+        [kid, "EC P-256", "ES256", "-", "-"],
+    ]
+    head, first, second = shown(NAMED_BY_ITSELF, K1)
+    assert head[:2] == ["kid", "thumbprint"]
+    assert (first[:2], second[:2]) == ([kid, "the kid"], ["k1", K1.jwk.thumbprint()])
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        (timedelta(seconds=0), "now"),
+        (timedelta(minutes=3, seconds=2), "3 min ago"),
+        (timedelta(hours=5, minutes=1), "5.0 h ago"),
+        (timedelta(days=9, minutes=1), "9 d ago"),
+        (timedelta(hours=-1), "now"),
+    ],
+)
+def test_times_are_short(seen: timedelta, told: str) -> None:
+    """How long ago something was, and not when: it fits into a column."""
+    assert shown(NAMED_BY_ITSELF, seen=seen)[1][3] == told
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - who listens everywhere is found here
+def test_a_configuration_says_where(admin: str, host: str, tmp_path: Path) -> None:
+    """The admin listener of the configuration is asked, on this host."""
+    done = CliRunner().invoke(main, ["keys", "--config", configure(tmp_path, f"{host}:{admin.rpartition(':')[2]}")])
+    assert done.exit_code == 0, done.output
+    assert f"a: {A}" in done.output
+
+
+def test_a_configuration_that_does_not_say_where(tmp_path: Path) -> None:
+    """A port that the system chooses stands in no file."""
+    done = CliRunner().invoke(main, ["keys", "--config", configure(tmp_path, "127.0.0.1:0")])
+    assert (done.exit_code, "give --admin" in done.output) == (2, True)
+
+
+def configure(folder: Path, listen: str) -> str:
+    """Write a configuration whose admin port listens there."""
+    file = folder / "authz.yaml"
+    file.write_text(
+        "version: 1\n"
+        f'admin: {{listen: "{listen}"}}\n'
+        "issuers: {a: {issuer: 'https://a.test', audiences: [api]}}\n"
+        "rules: [{name: all}]\n",
+        encoding="utf-8",
+    )
+    return str(file)
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from authz.supervisor import FIRST_PAUSE, MAX_PAUSE, OVERTIME, STEADY, Process, Supervisor
+from authz.supervisor import (
+    ASK_PERIOD,
+    FIRST_PAUSE,
+    MAX_PAUSE,
+    MAX_UNANSWERED,
+    OVERTIME,
+    STEADY,
+    Process,
+    Supervisor,
+)
 from tests.fakes.clock import FakeClock
 from tests.fakes.waiting import wait_until
+from tests.tools import ROOT
 
 DRAIN = 10.0
+TICK = 1e-6  # seconds that go by at least: a float may be too coarse for the rest of a pause
 TERM, INT, HUP, KILL = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL
 
 Step = float | Callable[[], object]
@@ -96,10 +110,11 @@ class Rig:
             if callable(step):
                 step()
             while left > seconds:
-                self.clock.advance(seconds)
-                left -= seconds
+                waited = max(seconds, TICK)
+                self.clock.advance(waited)
+                left -= waited
                 seconds = yield None
-            self.clock.advance(left)
+            self.clock.advance(max(left, 0.0))
             seconds = yield None
         while True:
             self.clock.advance(seconds)
@@ -207,6 +222,59 @@ def test_a_new_start_that_the_system_refuses_is_tried_again() -> None:
     assert rig.told(0) == [TERM]
 
 
+# Workers that hang.
+
+
+def test_a_worker_that_hangs_is_ended_and_started_again() -> None:
+    """It has not answered for about half a minute; the other one is left alone, and nobody ends what starts again."""
+    rig = Rig()
+    told: list[list[int]] = []
+
+    def look() -> None:
+        told.append(rig.children[1][0].told.copy())
+
+    long = ASK_PERIOD * MAX_UNANSWERED
+    hangs: list[Step] = [10.0, lambda: rig.listening.remove(1), long - 2 * ASK_PERIOD, look, 3 * ASK_PERIOD, look]
+    assert rig.run(*hangs, 100.0) == 0
+    assert told == [[], [KILL]]
+    assert [len(children) for children in rig.children] == [1, 2]
+    assert rig.supervisor.restarts == [0, 1]
+    assert [rig.told(0), rig.told(1)] == [[TERM], [TERM]]
+
+
+def test_a_worker_that_is_slow_is_left_alone() -> None:
+    """It answers now and then."""
+    rig = Rig()
+    nearly = ASK_PERIOD * (MAX_UNANSWERED - 2)
+    slow: list[Step] = [lambda: rig.listening.remove(1), nearly, lambda: rig.listening.add(1), 2 * ASK_PERIOD]
+    assert rig.run(*slow * 4) == 0
+    assert rig.told(1) == [TERM]
+
+
+def test_a_worker_that_starts_again_may_take_its_time() -> None:
+    """Where the processor is slow, or its memory is read back, an end would only begin it anew."""
+    rig = Rig()
+    assert rig.run(lambda: rig.listening.remove(1), rig.crash(), 1000.0, lambda: rig.listening.add(1), 100.0) == 0
+    assert len(rig.children[1]) == 2
+    assert rig.told(1) == [TERM]
+
+
+def test_a_worker_that_started_again_is_ended_when_it_hangs() -> None:
+    """Once it has answered."""
+    rig = Rig()
+    hangs: list[Step] = [rig.crash(), 10.0, lambda: rig.listening.remove(1), ASK_PERIOD * (MAX_UNANSWERED + 1)]
+    assert rig.run(*hangs, 1.0) == 0
+    assert len(rig.children[1]) == 3
+
+
+def test_time_in_which_all_were_suspended_is_held_against_nobody() -> None:
+    """A container that was frozen for an hour goes on: one question may come too soon."""
+    rig = Rig()
+    frozen: list[Step] = [10.0, rig.listening.clear, lambda: rig.clock.advance(3600), 1.0]
+    assert rig.run(*frozen, lambda: rig.listening.update({0, 1}), 100.0) == 0
+    assert [rig.told(0), rig.told(1)] == [[TERM], [TERM]]
+
+
 # Signals, and the end.
 
 
@@ -303,3 +371,59 @@ def test_a_program_that_is_not_there_is_an_error(pipe: tuple[int, int]) -> None:
     """No half-started child is left."""
     with pytest.raises(FileNotFoundError):
         Process(["/nowhere/python"], stdin=pipe[0])
+
+
+# What a process runs.
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A working directory that holds what has the name of a part of ours."""
+    (tmp_path / "yaml.py").write_text("raise SystemExit('this is not ours')\n")
+    (tmp_path / "authz").mkdir()
+    (tmp_path / "authz" / "__init__.py").write_text("raise SystemExit('nor is this')\n")
+    return tmp_path
+
+
+def tell_interpreter(*flags: str, folder: Path, **environment: str) -> list[str]:
+    """Return the command of a worker of a supervisor that is run like that, from *folder*."""
+    program = "import json; from authz.supervisor import interpreter; print(json.dumps(interpreter()))"
+    done = run([sys.executable, *flags, "-c", program], folder, **environment)
+    command: list[str] = json.loads(done)
+    return command
+
+
+def run(argv: list[str], folder: Path, **environment: str) -> str:
+    """Run a command in a folder; return what it prints."""
+    env = os.environ | environment
+    done = subprocess.run(argv, cwd=folder, env=env, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_worker_runs_nothing_from_the_working_directory(elsewhere: Path) -> None:
+    """`python -m` alone would look there first: whoever can write there could run code in the workers."""
+    command = tell_interpreter("-P", folder=elsewhere, PYTHONPATH=str(ROOT))
+    assert command[-3:] == ["-P", "-m", "authz"]
+    assert "definitions" in run([*command, "schema"], elsewhere, PYTHONPATH=str(ROOT))
+
+
+def test_a_worker_of_a_checkout_runs_that_checkout(elsewhere: Path) -> None:
+    """The working directory is where we came from, as the command line of a developer has it: it is named."""
+    command = tell_interpreter(folder=ROOT, PYTHONPATH="")
+    assert "definitions" in run([*command, "schema"], elsewhere, PYTHONPATH="")
+
+
+def test_a_worker_runs_our_code_and_no_other_that_is_installed(elsewhere: Path) -> None:
+    """Of two, it has the one that its supervisor runs."""
+    (elsewhere / "yaml.py").unlink()
+    command = tell_interpreter(folder=ROOT, PYTHONPATH=str(elsewhere))
+    assert "definitions" in run([*command, "schema"], elsewhere, PYTHONPATH=str(elsewhere))
+
+
+def test_a_worker_has_the_flags_of_its_supervisor() -> None:
+    """What keeps the environment and a user's own packages out of the one keeps them out of the other."""
+    assert not {"-E", "-I", "-O"} & set(tell_interpreter(folder=ROOT))
+    command = tell_interpreter("-E", "-s", "-OO", folder=ROOT)
+    assert {"-E", "-s"} < set(command)
+    assert command.count("-O") == 2

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from authz.conditions import INSTALL, ConditionError, NotInstalledError, compile_condition
+from authz.conditions import INSTALL, ConditionError, NotInstalledError, compile_condition, find_params
 from authz.config.checks.tokens import TOKEN, check_scopes
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote, suggest
@@ -38,6 +38,7 @@ def check_rules(config: Config) -> Iterator[Problem]:
             yield from _check_match(rule.match, (*path, "match"))
         if rule.require is not None:
             yield from _check_require(rule.require, (*path, "require"), config, aliases)
+            yield from _check_params(rule, (*path, "require", "when"))
 
 
 def claim_names(config: Config) -> frozenset[str]:
@@ -125,6 +126,19 @@ def _check_condition(text: str, path: KeyPath) -> Iterator[Problem]:
         yield Problem(path=path, message="needs the CEL runtime, which is not installed", hint=INSTALL)
     except ConditionError as error:
         yield Problem(path=path, message=str(error))
+
+
+def _check_params(rule: Rule, path: KeyPath) -> Iterator[Problem]:
+    """Report a parameter that the condition reads, and no path of the rule has: each evaluation would fail."""
+    try:
+        templates = [PathTemplate.parse(text) for text in (rule.match.paths if rule.match else None) or ()]
+    except ValueError:
+        return  # reported where it stands
+    known = {name for template in templates for name in template.params}
+    for name, where in find_params(rule.require.when or "") if rule.require else ():
+        if name not in known:
+            message = f"{where}: no path of this rule has a parameter {quote(name)}"
+            yield Problem(path=path, message=message, hint=suggest(name, known))
 
 
 def _check_not_empty(section: Section, path: KeyPath, hint: str) -> Iterator[Problem]:

@@ -78,7 +78,7 @@ def test_fetching_shows_what_failed(path: str, answer: object, expected: str, id
     assert result.exit_code == 1
     assert f"failed        {expected}, after " in result.stdout
     assert f"to do         {ADVICE[Refresh(expected)]}" in result.stdout
-    assert ": ok, issuers: 1" in result.stdout
+    assert result.stdout.endswith(": valid; 1 of 1 issuers gave no usable keys\n")
 
 
 def test_nobody_there(idp: FakeIdp, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_every_failure_has_advice() -> None:
 
 
 def test_the_exit_codes_of_a_difference(tmp_path: Path) -> None:
-    """1 where something opens or nobody can tell, 0 where it closes or only changes, 2 where OLD has errors."""
+    """1 where something opens, breaks or nobody can tell, 0 where it closes or only changes, 2 for errors in OLD."""
     old = tmp_path / "old.yaml"
     old.write_text(CONFIG.replace("ISSUER", "https://a.test").replace("MORE", ""), encoding="utf-8")
 
@@ -141,6 +141,7 @@ def test_the_exit_codes_of_a_difference(tmp_path: Path) -> None:
     assert exit_code() == 0
     assert exit_code(rest="token: {max_bytes: 64KiB}\n") == 1
     assert exit_code(rest="token: {max_bytes: 8KiB}\n") == 0
+    assert exit_code(rest="identity: {headers: {x-user: sub}}\n") == 1
     assert exit_code(rest="responses: {realm: x}\n") == 0
     assert exit_code(more=", audience_claim: azp") == 1
     old.write_text("version: 1", encoding="utf-8")
@@ -153,10 +154,11 @@ def test_a_difference_is_told(tmp_path: Path) -> None:
     old.write_text(CONFIG.replace("ISSUER", "https://a.test").replace("MORE", ""), encoding="utf-8")
     arguments = ("https://a.test", "--diff", str(old))
     assert run(tmp_path, *arguments).stdout.startswith("nothing differs\n")
-    result = run(tmp_path, *arguments, rest="token: {max_bytes: 64KiB}\n")
-    assert result.stdout.splitlines()[0] == "opens    token.max_bytes: 16KiB -> 64KiB"
-    told = json.loads(run(tmp_path, *arguments, "--json", rest="token: {max_bytes: 64KiB}\n").stdout)
-    assert told["changes"] == [{"effect": "opens", "about": "token.max_bytes", "text": "16KiB -> 64KiB"}]
+    result = run(tmp_path, *arguments, rest="token: {max_bytes: 32KiB}\n")
+    assert result.stdout.splitlines()[0] == "opens    token.max_bytes: 16KiB -> 32KiB"
+    assert result.stdout.endswith(": valid; to look at before it is deployed: 1\n")
+    told = json.loads(run(tmp_path, *arguments, "--json", rest="token: {max_bytes: 32KiB}\n").stdout)
+    assert told["changes"] == [{"effect": "opens", "about": "token.max_bytes", "text": "16KiB -> 32KiB", "also": []}]
 
 
 def test_errors_as_data(tmp_path: Path) -> None:

@@ -35,9 +35,17 @@ Explain = Callable[..., Result]
 def explain(tmp_path: Path) -> Explain:
     """Run `authz explain` with a key set file, in which issuer a's key is."""
 
-    def run(*arguments: str, token: str | None = None, issuer: str = A, at: float = T, keys: bool = True) -> Result:
+    def run(
+        *arguments: str,
+        token: str | None = None,
+        issuer: str = A,
+        at: float = T,
+        keys: bool = True,
+        stdin: str | None = None,
+        config_text: str = CONFIG,
+    ) -> Result:
         config, key_file, token_file = tmp_path / "authz.yaml", tmp_path / "jwks.json", tmp_path / "token"
-        config.write_text(CONFIG.replace("ISSUER", issuer), encoding="utf-8")
+        config.write_text(config_text.replace("ISSUER", issuer), encoding="utf-8")
         key_file.write_text(jwks(A_RSA), encoding="utf-8")
         options = ["explain", "--config", str(config), "--host", "api.test", "--at", str(at)]
         if keys:
@@ -45,7 +53,7 @@ def explain(tmp_path: Path) -> Explain:
         if token is not None:
             token_file.write_text(token + "\n", encoding="utf-8")
             options += ["--token-file", str(token_file)]
-        return CliRunner().invoke(main, [*options, *arguments])
+        return CliRunner().invoke(main, [*options, *arguments], input=stdin)
 
     return run
 
@@ -174,7 +182,7 @@ def test_no_pair(explain: Explain, arguments: list[str]) -> None:
 
 
 def test_keys_come_from_the_issuer(explain: Explain) -> None:
-    """Without --jwks the issuer's own keys are fetched, by discovery; where they cannot be, the log says why."""
+    """Without --jwks the issuer's own keys are fetched, by discovery; where they cannot be, it says why."""
     with FakeIdp(algorithm="RS256") as idp:
         token = idp.mint(aud="api", sub="bob")
         issuer = idp.issuer
@@ -183,6 +191,81 @@ def test_keys_come_from_the_issuer(explain: Explain) -> None:
     gone = explain("--path", "/orders/7", token=token, issuer=issuer, keys=False, at=time.time())
     assert "deny keys_unavailable, HTTP 503" in gone.stdout
     assert steps(gone)[6] == (7, "deny")
+    assert "note: a gave no keys here (unreachable: " in gone.stdout
+    assert "a running sidecar may still have some: authz keys\n" in gone.stdout
+    assert gone.stderr == ""
+
+
+def test_a_token_on_stdin(explain: Explain) -> None:
+    """`--token-file -` reads it where another command writes it."""
+    result = explain("--path", "/orders/7", "--token-file", "-", stdin=f"{mint()}\n")
+    assert result.exit_code == 0, result.output
+
+
+NEAR = {
+    "a method": (["--path", "/hosted", "--host", "h.test"], ["near: rule hosted: method is POST, PUT"]),
+    "a method's case": (
+        ["--path", "/hosted", "--host", "h.test", "--method", "post"],
+        ["near: rule hosted: method is POST, PUT"],
+    ),
+    "a host": (["--path", "/hosted", "--method", "POST"], ["near: rule hosted: host is h.test, *.h.test"]),
+    "both": (["--path", "/hosted"], ["near: rule hosted: method is POST, PUT; host is h.test, *.h.test"]),
+    "a context": (["--path", "/routed"], ["near: rule routed: context is k=v"]),
+    "a letter case": (["--path", "/OFF"], ["near: rule off: letter case is another"]),
+    "nothing": (
+        ["--path", "/nowhere"],
+        ["near: no rule is for this path, whatever the method, host, context and letter case"],
+    ),
+    "a rule": (["--path", "/orders/7"], []),
+    "a rule that allows nobody": (["--path", "/off"], []),
+}
+HOSTED = "  - {name: hosted, match: {paths: [/hosted], methods: [POST, PUT], hosts: [h.test, '*.h.test']}}\n"
+
+
+@pytest.mark.parametrize(("arguments", "remarks"), NEAR.values(), ids=NEAR)
+def test_near_misses(explain: Explain, arguments: list[str], remarks: list[str]) -> None:
+    """Where no rule matches, those for the path say what else they ask; elsewhere nothing is said."""
+    text = CONFIG.replace("identity:", f"{HOSTED}identity:")
+    assert json.loads(explain(*arguments, "--json", config_text=text).stdout)["remarks"] == remarks
+    assert [line for line in explain(*arguments, config_text=text).stdout.splitlines() if "near:" in line] == remarks
+
+
+def test_many_near_misses(explain: Explain) -> None:
+    """Five are told, and how many more there are."""
+    many = "".join(f"  - {{name: r{place}, match: {{paths: [/many], hosts: [h{place}.test]}}}}\n" for place in range(7))
+    remarks = explain(
+        "--path", "/many", config_text=CONFIG.replace("identity:", f"{many}identity:")
+    ).stdout.splitlines()
+    assert [line.partition(":")[2].strip() for line in remarks if line.startswith("near:")][-2:] == [
+        "rule r4: host is h4.test",
+        "2 more rules",
+    ]
+
+
+PATHS = {
+    "/orders//7?a=%2F": "makes // one /",
+    "/orders/%2e%2E/7": "resolves dot segments",
+    "/orders/..": "resolves dot segments",
+    "/orders/a%2fb": "answers 400 to %2F and %5C",
+    "/orders//./a%5Cb": "makes // one /, resolves dot segments, answers 400 to %2F and %5C",
+    "/orders/7?next=//x/../%2F": None,
+    "/orders/..7/.b": None,
+}
+
+
+@pytest.mark.parametrize(("path", "done"), PATHS.items(), ids=PATHS)
+def test_what_envoy_does_to_a_path(explain: Explain, path: str, done: str | None) -> None:
+    """A path that the sidecar would never get as it is here, with Envoy in front, says so."""
+    notes = [line for line in explain("--path", path).stdout.splitlines() if line.startswith("note: ")]
+    assert notes == (
+        [f"note: judged as the sidecar gets it; Envoy, as `authz envoy-config` prints it, first {done}"] if done else []
+    )
+
+
+def test_what_envoy_leaves_alone(explain: Explain) -> None:
+    """Spellings that some rule accepts come as they are."""
+    accepting = CONFIG.replace('["/orders/**"]}', '["/orders/**"]}, accept: [double_slash, encoded_slash]')
+    assert "note:" not in explain("--path", "/orders//a%2Fb", config_text=accepting).stdout
 
 
 def test_a_key_set_that_is_none(explain: Explain, tmp_path: Path) -> None:

@@ -104,7 +104,10 @@ def test_falls_through(name: str, ways: str, below: str) -> None:
     """A rule below that takes what misses this one by little, and asks less, is reported with the ways to it."""
     write = WRITE.replace("match: {", "match: {hosts: [h.test], ") if "hosts: [h.test]" in below else WRITE
     found = [warning for warning in analyse(write, below) if "shadow: " not in warning]
-    assert found == [f"rules[0]: weaker-fallthrough: with {ways}, {name} below decides, which asks less"]
+    fold = "set match.case_insensitive: true" if "letter case" in ways else ""
+    guard = "a rule between them with allow: nobody stops the rest" if ways != "another letter case" else ""
+    mend = "; ".join(filter(None, (fold, guard)))
+    assert found == [f"rules[0]: weaker-fallthrough: with {ways}, {name} below decides, which asks less ({mend})"]
 
 
 STANDS = {
@@ -161,6 +164,125 @@ def test_asks_less(strict: str, loose: str) -> None:
     rules = ("in | match: {paths: [/a], methods: [PUT]}, require: {%s}", "any | match: {paths: [/a]}, require: {%s}")
     assert len(analyse(rules[0] % strict, rules[1] % loose, issuers=SECOND)) == 1
     assert analyse(rules[0] % strict, rules[1] % strict, issuers=SECOND) == []
+
+
+def rule(name: str, scope: str, **match: str) -> str:
+    """Write a rule that asks for *scope*."""
+    pairs = ", ".join(f"{key}: {value}" for key, value in match.items())
+    return f"{name} | match: {{{pairs}}}, require: {{scopes: [{scope}]}}"
+
+
+def low(**match: str) -> str:
+    """Write the rule above."""
+    return rule("low", "r", **{"paths": "['/p/**']", **match})
+
+
+def high(**match: str) -> str:
+    """Write the rule below that asks for something else."""
+    return rule("high", "s", **{"paths": "['/p/{id}/secret']", **match})
+
+
+GET = {"methods": "[GET]"}
+NAME_THEM = ", or name the methods that are left to it"
+ABOVE = {
+    "fewer methods, wider path": (low(**GET), high(), "GET on /p/{id}/secret", NAME_THEM),
+    "methods of both": (
+        low(methods="[GET, POST]"),
+        high(methods="[POST, PUT]", paths="['/p/**']"),
+        "POST on /p/**",
+        "",
+    ),
+    "one of two paths": (low(), high(paths="[/p/secret, /q]"), "/p/secret", ""),
+    "the tree and its root": (low(**GET), high(paths="[/p]"), "GET on /p", NAME_THEM),
+    "a parameter and a name": (low(paths="['/p/{x}']", **GET), high(paths="[/p/me]"), "GET on /p/me", NAME_THEM),
+    "a wider host": (low(**GET), high(paths="['/p/**']", hosts="[h.test]"), "GET on /p/**", NAME_THEM),
+    "a wildcard": (
+        low(hosts="['*.x.test']", **GET),
+        high(hosts="['*.a.x.test']"),
+        "GET on /p/{id}/secret",
+        NAME_THEM,
+    ),
+    "a host that the rule below forgot": (low(hosts="[h.test]"), high(), "h.test/p/{id}/secret", ""),
+    "a host below its wildcard": (
+        low(hosts="['*.a.test']"),
+        high(hosts="['*.test']"),
+        "*.a.test/p/{id}/secret",
+        "",
+    ),
+    "a context": (low(**GET), high(paths="['/p/**']", context="{k: v}"), "GET on /p/**", NAME_THEM),
+    "a context that the rule below forgot": (low(context="{k: v}"), high(), "/p/{id}/secret", ""),
+    "its own letter case": (low(), high(case_insensitive="true"), "/p/{id}/secret", ""),
+    "every letter case": (
+        low(paths="['/P/**']", case_insensitive="true", **GET),
+        high(),
+        "GET on /p/{id}/secret",
+        NAME_THEM,
+    ),
+    "no requirement": (
+        "low | match: {paths: ['/**'], methods: [GET, HEAD]}",
+        high(),
+        "GET and HEAD on /p/{id}/secret",
+        NAME_THEM,
+    ),
+    "one parameter, public": (
+        "low | match: {paths: ['/f/{name}'], methods: [GET]}, allow: public",
+        high(paths="[/f/secret]"),
+        "GET on /f/secret",
+        NAME_THEM,
+    ),
+    "nobody below": (low(**GET), "high | match: {paths: ['/p/x']}, allow: nobody", "GET on /p/x", NAME_THEM),
+}
+
+
+@pytest.mark.parametrize(("above", "below", "which", "more"), ABOVE.values(), ids=ABOVE)
+def test_a_weaker_rule_above(above: str, below: str, which: str, more: str) -> None:
+    """A rule above that takes part of a more specific one, and asks less, is reported with what it takes."""
+    found = f"weaker-above: for {which}, 'low' above decides, which asks less"
+    told = [warning for warning in analyse(above, below) if "weaker-above" in warning]
+    assert told == [f"rules[1]: {found} (put this rule above it{more})"]
+
+
+EXCEPTIONS = {
+    "a path of its own": (low(paths="[/p/a]"), high(paths="['/p/**']", case_insensitive="true")),
+    "a method of its own": (low(**GET), high(paths="['/p/**']")),
+    "a method of its own, of those that both name": (low(**GET), high(paths="['/p/**']", methods="[GET, PUT]")),
+    "a host of its own": (low(hosts="[h.test]"), high(paths="['/p/**']")),
+    "a whole host": (low(hosts="[h.test]", paths="['/**']"), high()),
+    "a context of its own": (low(context="{k: v}"), high(paths="['/p/**']")),
+    "a whole route": (low(context="{k: v}", paths="['/{x}/**']"), high()),
+    "other methods": (low(**GET), high(methods="[POST]")),
+    "another host": (low(hosts="[h.test]"), high(hosts="[i.test, '*.test.h']")),
+    "the domain itself": (low(hosts="[x.test]"), high(hosts="['*.x.test']")),
+    "another context": (low(context="{k: v}"), high(context="{k: w}")),
+    "another letter case": (low(paths="['/P/**']"), high()),
+    "a preflight": (low(methods="[OPTIONS]"), high()),
+    "asks more": (low(**GET).replace("[r]", "[r, s]"), high()),
+    "nobody": ("low | match: {paths: ['/p/**'], methods: [GET]}, allow: nobody", high()),
+}
+
+
+@pytest.mark.parametrize("rules", EXCEPTIONS.values(), ids=EXCEPTIONS)
+def test_an_exception_above(rules: tuple[str, str]) -> None:
+    """A rule that is narrower, about something else, or no weaker stands rightly above."""
+    assert [warning for warning in analyse(*rules) if "weaker-above" in warning] == []
+
+
+def test_a_guard_above_a_weaker_rule() -> None:
+    """What a rule higher up decides already is not the weaker one's; what it leaves is."""
+    guard = rule("guard", "s", paths="['/p/{id}/secret']", methods="[GET]", case_insensitive="true")
+    told = [warning for warning in analyse(guard, low(**GET), high()) if "weaker-above" in warning]
+    assert told == []
+    (told_of_rest,) = (
+        warning for warning in analyse(guard, low(), high(paths="['/p/{id}/secret', /q]")) if "-above" in warning
+    )
+    assert "for other methods on /p/{id}/secret, 'low'" in told_of_rest
+    half = rule("half", "s", paths="['/p/{id}/secret']", methods="[GET]", hosts="[h.test]")
+    assert any("weaker-above: for GET on" in warning for warning in analyse(half, low(**GET), high()))
+
+
+def test_the_other_way_round_is_right() -> None:
+    """Putting the rule above the weaker one, as the hint says, leaves nothing of it."""
+    assert not any("above" in warning for warning in analyse(high(), low(**GET)))
 
 
 EVERYTHING = "every request that no rule above matches is public (name the hosts or the paths that are)"

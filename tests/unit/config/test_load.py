@@ -225,6 +225,50 @@ def test_sound_parts_are_checked_beside_broken_ones() -> None:
     ]
 
 
+def test_what_stands_beside_a_broken_value_is_checked() -> None:
+    """In one issuer or rule too: a wrong value hides only its own key, and what is judged by that."""
+    text = small(
+        issuer="leeway: 1\n    algorithms: [ES265]\n    fetch: {timeout: 0ms}\n    claims: {'a b': x}",
+        rule="shadow: 5\n    require: {scopes: ['a b'], when: clams.sub == 'a'}",
+    ).replace("paths: [/orders]", "paths: [orders, /a/**/b], hosts: ['https://x.y']")
+    assert [problem.split(": ")[1] for problem in problems(text)] == [
+        "issuers.corporate.leeway",
+        "issuers.corporate.algorithms[0]",
+        "issuers.corporate.fetch.timeout",
+        "issuers.corporate.claims['a b']",
+        "rules[0].match.hosts[0]",
+        "rules[0].match.paths[0]",
+        "rules[0].match.paths[1]",
+        "rules[0].shadow",
+        "rules[0].require.scopes[0]",
+        "rules[0].require.when",
+    ]
+
+
+HOLED = {
+    "jwks_file: 5\n    algorithms: [HS256]": (
+        "6: issuers.corporate.jwks_file: must be text, not the number 5 (put it in quotes)"
+    ),
+    "insecure: {http: 5}\n    jwks_uri: http://x.test/": (
+        "6: issuers.corporate.insecure.http: must be true or false, not the number 5"
+    ),
+    "issuer: 5": "6: issuers.corporate.issuer: duplicate key, first on line 4",
+    "fetch: {interval: 5}": (
+        "6: issuers.corporate.fetch.interval: must be a duration such as 250ms, 30s, 5m or 1h, not '5'"
+    ),
+}
+
+
+@pytest.mark.parametrize(("issuer", "said"), HOLED.items())
+def test_no_problem_is_made_of_what_is_missing(issuer: str, said: str) -> None:
+    """What depends on a value that could not be read is not judged without it."""
+    assert problems(small(issuer=issuer)) == [said]
+    rule = "  - {match: {paths: 5}, require: {when: params.id == claims.sub}}\n"
+    assert problems(small(issuer=issuer) + rule)[1:] == [
+        f"{10 + issuer.count(chr(10))}: rules[1].match.paths: must be a list, not the number 5"
+    ]
+
+
 def test_misspelt_keys_are_read_as_they_were_meant() -> None:
     """What stands under a misspelt or misplaced key is checked as if it stood under the right one."""
     text = small(issuer="algoritms: [none]", rule="requires: {issuers: [corporat]}\n    methods: [get]")

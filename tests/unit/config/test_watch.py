@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from authz.config.watch import FileWatch
+from authz.config.watch import GONE, FileWatch
 
 
 def test_new_content_is_noticed_once(tmp_path: Path) -> None:
@@ -39,6 +39,44 @@ def test_file_that_is_gone_changes_nothing(tmp_path: Path) -> None:
     file.unlink()
     assert not watch.changed()
     file.write_text("again")
+    assert [watch.changed() for _ in range(2)] == [False, True]
+
+
+def test_file_that_stays_away_is_gone_once(tmp_path: Path) -> None:
+    """After some looks at nothing it counts as gone; what comes back then is new, even if it was only moved away."""
+    file, away = tmp_path / "authz.yaml", tmp_path / "away"
+    file.write_text("one")
+    watch = FileWatch(file)
+    for _ in range(2):
+        file.rename(away)
+        looks = [(watch.changed(), watch.gone()) for _ in range(GONE + 3)]
+        assert looks == [(False, look == GONE) for look in range(1, GONE + 4)]
+        away.rename(file)
+        assert [(watch.changed(), watch.gone()) for _ in range(3)] == [(False, False), (True, False), (False, False)]
+
+
+def test_file_that_is_away_for_a_moment_is_not_gone(tmp_path: Path) -> None:
+    """Looks at nothing count in a row."""
+    file, away = tmp_path / "authz.yaml", tmp_path / "away"
+    file.write_text("one")
+    watch = FileWatch(file)
+    for _ in range(2):
+        file.rename(away)
+        assert [(watch.changed(), watch.gone()) for _ in range(GONE - 1)] == [(False, False)] * (GONE - 1)
+        away.rename(file)
+        assert [(watch.changed(), watch.gone()) for _ in range(2)] == [(False, False)] * 2
+
+
+def test_what_is_read_anyway_is_not_told_again(tmp_path: Path) -> None:
+    """A change that somebody else asked to read is seen; the next one is told."""
+    file = tmp_path / "authz.yaml"
+    file.write_text("one")
+    watch = FileWatch(file)
+    file.write_text("other")
+    assert not watch.changed()
+    watch.skip()
+    assert [watch.changed() for _ in range(3)] == [False] * 3
+    file.write_text("a third")
     assert [watch.changed() for _ in range(2)] == [False, True]
 
 

@@ -11,7 +11,7 @@ import pytest
 from authz.core.claims import ClaimPath
 from authz.core.identity import Identity, spellings
 from authz.core.keys import KeySet
-from authz.core.policy import Allow, HostPattern, PathTemplate, Policy
+from authz.core.policy import Allow, HostPattern, NoAnswerError, PathTemplate, Policy
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, canonical_host, parse_path
 from authz.core.resource import ProtectedResource
@@ -138,6 +138,10 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "condition-fails": (
         {"token": mint(), "snapshot": ruled(condition=_Broken(KeyError("x")))},
         "the rule's condition failed: KeyError",
+    ),
+    "condition-without-answer": (
+        {"token": mint(), "snapshot": ruled(condition=_Broken(NoAnswerError("no such key: x")))},
+        "the rule's condition failed: no such key: x",
     ),
     "rule-audience": (
         {"token": mint(), "snapshot": ruled(audiences=frozenset({"x"}))},

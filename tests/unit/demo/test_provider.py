@@ -135,6 +135,15 @@ def test_a_rotation_can_be_asked_for(provider: Provider) -> None:
     assert first in provider.kids
 
 
+def test_whoever_rotates_by_hand_rotates_alone() -> None:
+    """A provider that rotated by itself no more does so once it was asked to."""
+    with Provider(audience="api", algorithms=("ES256",), rotate_every=0.005) as provider:
+        published = send(f"{provider.issuer}/rotate", method="POST").json()["kids"]
+
+        for _ in range(100):
+            assert [key["kid"] for key in ask(provider, "/jwks").json()["keys"]] == published
+
+
 def test_keys_rotate_by_themselves_while_it_runs() -> None:
     """A running provider signs with a new key every so often, and stops to do so when it is stopped."""
     with Provider(audience="api", algorithms=("ES256",), rotate_every=0.02) as provider:

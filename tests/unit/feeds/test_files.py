@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,25 @@ def test_missing_file_is_a_warning(issuer: str, key: str, name: str, tmp_path: P
     assert faults(written) == []
     [doubt] = doubts(written)
     assert doubt.startswith(f"issuers.corporate.{key}: {file} is not here, and was not checked")
+
+
+@pytest.mark.parametrize(
+    ("issuer", "key"),
+    [
+        ("fetch: {ca_file: a/file}", "fetch.ca_file"),
+        ("fetch: {bearer_token_file: a/file}", "fetch.bearer_token_file"),
+        ("jwks_file: a/file", "jwks_file"),
+    ],
+)
+def test_relative_names_are_told_whole(issuer: str, key: str, tmp_path: Path) -> None:
+    """A name is one of the working directory, wherever the configuration lies; the message says where that was."""
+    with chdir(tmp_path):
+        [doubt] = doubts(issuer)
+        (tmp_path / "a" / "file").mkdir(parents=True)
+        [fault] = faults(issuer)
+    file = tmp_path / "a" / "file"
+    assert doubt.startswith(f"issuers.corporate.{key}: {file} is not here")
+    assert fault == f"issuers.corporate.{key}: {file}: is not a file"
 
 
 def test_files_that_are_not_read_are_not_checked() -> None:

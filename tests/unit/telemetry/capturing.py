@@ -13,12 +13,12 @@ from authz.telemetry.logs import set_up_logging
 
 
 @contextmanager
-def logging_to(log_format: str = "json", *, level: str = "debug") -> Iterator[io.StringIO]:
+def logging_to(log_format: str = "json", *, level: str = "debug", worker: int | None = None) -> Iterator[io.StringIO]:
     """Set up logging as the sidecar does, into a text; afterwards it is as before."""
     root, ours = logging.getLogger(), logging.getLogger("authz")
     before = root.handlers[:], root.level, ours.level
     stream = io.StringIO()
-    set_up_logging(level=level, log_format=log_format, stream=stream)
+    set_up_logging(level=level, log_format=log_format, stream=stream, worker=worker)
     try:
         yield stream
     finally:

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from authz.telemetry.logs import set_up_logging
 from tests.unit.telemetry.capturing import logging_to, parsed
 
 log = logging.getLogger("authz.test")
@@ -59,6 +60,20 @@ def test_the_level_is_for_our_own_lines(level: str, lines: int) -> None:
         assert len(parsed(stream)) == lines
         logging.getLogger("grpc").warning("z")
         assert len(parsed(stream)) == lines + 1
+
+
+@pytest.mark.parametrize(("log_format", "shown"), [("json", '"worker": 1}'), ("text", " worker=1")])
+def test_a_worker_signs_its_lines(log_format: str, shown: str) -> None:
+    """Each line of one of several processes has its number, a library's and those after a reload too."""
+    with logging_to(log_format, worker=1) as stream:
+        log.info("one", extra={"kid": "k"})
+        set_up_logging(level="info", log_format=log_format)
+        log.info("two")
+        logging.getLogger("grpc").warning("three")
+    assert [line.endswith(shown) for line in stream.getvalue().splitlines()] == [True] * 3
+    with logging_to(log_format) as stream:
+        log.info("one")
+    assert "worker" not in stream.getvalue()
 
 
 def test_setting_up_again_replaces() -> None:

@@ -129,6 +129,12 @@ identity: {headers: {x-tenant: tenant, x-header: header, x-sub: sub}}"""
     assert gateway.decide("GET", URL, token=token).headers == {"x-tenant": "acme", "x-header": "h", "x-sub": "carol"}
 
 
+def test_an_issuer_that_is_not_configured() -> None:
+    """A name that is misspelt is told with those that there are."""
+    with pytest.raises(KeyError, match="no issuer is configured as 'corporat', but 'corporate', 'partner'"):
+        GATEWAY.mint("corporat")
+
+
 def test_issuers_have_keys_of_their_own() -> None:
     """A token of one issuer, signed by another's key, is no token of either."""
     token = GATEWAY.mint("corporate", key=GATEWAY.keys["partner"])

@@ -1,0 +1,110 @@
+"""Sockets and folders in the file system that end with us, or that a killed process left behind.
+
+Rules of this file:
+1. Only what nobody holds is removed: a socket that refuses callers, a folder whose lock is free.
+2. What cannot be removed prevents no start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from authz.config.address import MAX_SOCKET_PATH_BYTES, worker_addresses
+
+_LONGEST_NAME: Final = "/63.sock"  # of what a private folder holds: there are at most 64 workers
+
+
+def clear_sockets(listen: str, workers: int) -> None:
+    """Remove the stale sockets of more or fewer *workers* on *listen*, which `authz health` would ask for ever.
+
+    Our own are left alone, so that none who crashes is missed.
+    """
+    path = _socket_of(listen)
+    if path is None:
+        return
+    ours = {_socket_of(address) for address in worker_addresses(listen, workers)}
+    theirs = re.compile(rf"{re.escape(path.stem)}(-[0-9]+)?{re.escape(path.suffix)}")
+    for found in _list_folder(path.parent):
+        if theirs.fullmatch(found.name) and found not in ours:
+            with suppress(OSError):
+                _remove_if_stale(found)
+
+
+@contextmanager
+def private_folder(listen: str) -> Iterator[Path]:
+    """Make a folder for us alone, beside the socket *listen*, or else where temporary files are; remove it at the end.
+
+    What supervisors that were killed left beside the socket goes too. Raises OSError where neither place is writable.
+    """
+    path = _socket_of(listen)
+    if path is not None:
+        _clear_folders(path)
+    made = _make_folder(path)
+    with ExitStack() as parts:
+        parts.callback(shutil.rmtree, made, ignore_errors=True)
+        with suppress(OSError):  # where there are no locks, nothing is cleared either
+            parts.enter_context(_hold(made))
+        yield made
+
+
+def _socket_of(listen: str) -> Path | None:
+    return Path(listen.removeprefix("unix:")) if listen.startswith("unix:") else None
+
+
+def _list_folder(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _remove_if_stale(path: Path) -> None:
+    """Remove a socket that nobody listens on; who is merely slow to answer does listen. Raises OSError."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            if path.is_socket():  # a plain file refuses just so
+                path.unlink()
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}."
+
+
+def _clear_folders(path: Path) -> None:
+    for found in _list_folder(path.parent):
+        if found.name.startswith(_prefix(path)):
+            with suppress(OSError), _hold(found):
+                shutil.rmtree(found)
+
+
+def _make_folder(path: Path | None) -> Path:
+    if path is not None:
+        with suppress(OSError):
+            made = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
+            if len(os.fsencode(made)) + len(_LONGEST_NAME) <= MAX_SOCKET_PATH_BYTES:
+                return made
+            made.rmdir()
+    return Path(tempfile.mkdtemp(prefix="authz-"))
+
+
+@contextmanager
+def _hold(folder: Path) -> Iterator[None]:
+    """Hold the lock of *folder*, which ends with us, however we end. Raises OSError where another holds it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
