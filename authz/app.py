@@ -204,9 +204,7 @@ class App:
         while not self._stopping.is_set():
             asked = self._reload.wait(_WATCH_POLL)
             self._reload.clear()
-            if asked:
-                self._watch.skip()
-            if asked or self._watch.changed():
+            if self._watch.changed(asked=asked):
                 self._reload_now()
             elif self._watch.gone():
                 self._metrics.count_reload(accepted=False)

@@ -19,14 +19,17 @@ class FileWatch:
         self._seen = self._last = self._look()
         self._missed = 0
 
-    def changed(self) -> bool:
-        """Tell whether the file is another than at the last look. While it is gone, nothing has changed."""
+    def changed(self, *, asked: bool = False) -> bool:
+        """Tell whether the file is another than at the last look. While it is gone, nothing has changed.
+
+        Whoever was *asked* to read it does so anyway: what it is now counts as told.
+        """
         before, self._last = self._last, self._look()
         now = self._last
         self._missed = self._missed + 1 if now is None else 0
         if self.gone():
             self._seen = None  # what comes back is another one, even if it was only moved away
-        if now is None or now == self._seen or now != before:
+        if not asked and (now is None or now == self._seen or now != before):
             return False
         self._seen = now
         return True
@@ -34,10 +37,6 @@ class FileWatch:
     def gone(self) -> bool:
         """Tell whether the last look was the one by which the file counts as gone."""
         return self._missed == GONE
-
-    def skip(self) -> None:
-        """Take the file as it is now for seen; for whoever is about to read it anyway."""
-        self._seen = self._last = self._look()
 
     def _look(self) -> tuple[int, int, int] | None:
         try:

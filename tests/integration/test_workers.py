@@ -11,12 +11,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import grpc
 import pytest
+import trustme
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
@@ -28,10 +30,11 @@ from authz.demo.sidecar import Sidecar, free_address
 from authz.demo.upstream import echo_server
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import wait_until
-from tests.integration.crew import Crew, command_of, crew, running
+from tests.integration.crew import FAST, Crew, command_of, crew, running
 from tests.integration.sidecars import config, issuer
 from tests.tools import ROOT, path
-from tests.unit.envoy.serving import short_folder
+from tests.unit.envoy.asking import write_check
+from tests.unit.envoy.serving import SECONDS, method, short_folder
 
 
 @pytest.fixture
@@ -184,6 +187,11 @@ def test_sockets_are_for_owner_and_group_and_those_of_the_admin_for_us_alone(two
     assert stat.S_IMODE(private_folder(two).stat().st_mode) == 0o700
 
 
+def test_admin_sockets_are_where_the_others_are(two: Crew, folder: Path) -> None:
+    """That folder alone can be written where the root is read-only: a pod of ours has no /tmp."""
+    assert private_folder(two).parent == folder
+
+
 def private_folder(two: Crew) -> Path:
     """Where the admin sockets of the workers are."""
     words = command_of(two.worker(0))
@@ -239,6 +247,36 @@ def test_a_worker_comes_back_to_its_own_address(two: Crew, folder: Path, idp: Fa
     assert not list(folder.glob("other*"))
 
 
+def test_a_worker_comes_back_with_the_tls_of_the_others(folder: Path, idp: FakeIdp) -> None:
+    """The file says another address and no TLS by then: with the old address, that would be plaintext on a port."""
+    ca = trustme.CA()
+    leaf = ca.issue_cert("127.0.0.1")
+    leaf.private_key_pem.write_to_path(str(folder / "key"))
+    leaf.cert_chain_pems[0].write_to_path(str(folder / "cert"))
+    port, admin = free_pair(), free_address()
+    tls = f"{{cert_file: {folder}/cert, key_file: {folder}/key}}"
+    text = config(issuer("a", idp), listen=f"127.0.0.1:{port}", admin=admin, server=f"workers: 2\n  tls: {tls}")
+    sidecar = Sidecar(text, admin=admin, folder=folder)
+    addresses = (f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}")
+    credentials = grpc.ssl_channel_credentials(ca.cert_pem.bytes())
+    with ExitStack() as parts:
+        first, second = (parts.enter_context(grpc.secure_channel(one, credentials, FAST)) for one in addresses)
+        plaintext = parts.enter_context(grpc.insecure_channel(addresses[1]))
+        parts.callback(sidecar.process.kill)
+        sidecar.start()
+        two = Crew(sidecar, addresses, (first, second))
+        sidecar.config_file.write_text(
+            config(issuer("a", idp), listen=f"unix:{folder}/authz.sock", admin=admin, server="workers: 2")
+        )
+        killed = two.worker(1)
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: two.worker(1) not in {0, killed})
+        two.await_ready()
+        assert two.check(1, idp.mint()) == "authenticated"
+        with pytest.raises(grpc.RpcError):
+            method(plaintext)(write_check(), timeout=SECONDS)
+
+
 # The end.
 
 
@@ -274,7 +312,44 @@ def test_workers_end_when_their_supervisor_is_gone(two: Crew) -> None:
     assert not any(made.exists() for made in two.sockets)
 
 
+def test_what_others_left_behind_makes_nobody_unhealthy(folder: Path, idp: FakeIdp) -> None:
+    """Killed as one process, then as two with their supervisor, as the system does when memory runs out."""
+    asked = [sys.executable, "-m", "authz", "health", f"unix:{folder}/authz.sock"]
+    with single(folder, idp):
+        pass
+    with crew(folder, issuer("a", idp)) as two:
+        assert subprocess.run(asked, cwd=ROOT, check=False).returncode == 0
+        private, pids = private_folder(two), [two.pid, two.worker(0), two.worker(1)]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        two.await_end()
+        assert private.exists()
+        assert all(made.exists() for made in two.sockets)
+    with single(folder, idp):
+        assert subprocess.run(asked, cwd=ROOT, check=False).returncode == 0
+        assert not any(made.exists() for made in two.sockets)
+    with crew(folder, issuer("a", idp)):
+        assert not private.exists()
+
+
 # The start.
+
+
+def test_workers_run_nothing_from_the_working_directory(folder: Path, idp: FakeIdp) -> None:
+    """`python -m` would take a yaml.py from there: whoever can write there could run code in the workers."""
+    (folder / "yaml.py").write_text("raise SystemExit('this is not ours')\n")
+    admin = free_address()
+    text = config(issuer("a", idp), listen=f"unix:{folder}/authz.sock", admin=admin, server="workers: 2")
+    sidecar = Sidecar(text, admin=admin, folder=folder)
+    argv = [sys.executable, "-P", "-m", "authz", "serve", "--config", str(sidecar.config_file)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(argv, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as child:
+        try:
+            wait_until(sidecar._ready)
+            assert child.poll() is None
+        finally:
+            child.terminate()
+    assert child.returncode == 0
 
 
 def start(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
@@ -343,21 +418,25 @@ def test_workers_may_share_one_cache_of_keys(folder: Path, idp: FakeIdp) -> None
     assert [made.name for made in (folder / "cache").iterdir()] == ["a.json"]
 
 
-def test_one_worker_is_one_process(folder: Path, idp: FakeIdp) -> None:
-    """No supervisor, no number in the name of the socket, no label."""
+@contextmanager
+def single(folder: Path, idp: FakeIdp) -> Iterator[Sidecar]:
+    """One process that serves; at the end it is killed."""
     admin = free_address()
-    sidecar = Sidecar(
-        config(issuer("a", idp), listen=f"unix:{folder}/authz.sock", admin=admin, server="workers: 1"),
-        admin=admin,
-        folder=folder,
-    )
+    text = config(issuer("a", idp), listen=f"unix:{folder}/authz.sock", admin=admin, server="workers: 1")
+    sidecar = Sidecar(text, admin=admin, folder=folder)
     try:
         sidecar.start()
+        yield sidecar
+    finally:
+        sidecar.process.kill()
+
+
+def test_one_worker_is_one_process(folder: Path, idp: FakeIdp) -> None:
+    """No supervisor, no number in the name of the socket, no label."""
+    with single(folder, idp) as sidecar:
         child = sidecar.process._child
         assert child is not None
         assert Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text() == ""
         assert (folder / "authz.sock").is_socket()
-        assert b"worker" not in send(f"http://{admin}/metrics").body
-        assert b"worker" not in send(f"http://{admin}/keys").body
-    finally:
-        sidecar.process.kill()
+        assert b"worker" not in send(f"{sidecar.admin_url}/metrics").body
+        assert b"worker" not in send(f"{sidecar.admin_url}/keys").body

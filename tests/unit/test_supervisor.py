@@ -28,10 +28,9 @@ from tests.fakes.waiting import wait_until
 from tests.tools import ROOT
 
 DRAIN = 10.0
-TICK = 1e-6  # seconds that go by at least: a float may be too coarse for the rest of a pause
 TERM, INT, HUP, KILL = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL
 
-Step = float | Callable[[], object]
+Step = float | signal.Signals | Callable[[], object]
 
 
 class FakeChild:
@@ -96,7 +95,8 @@ class Rig:
         return self.supervisor.run(self._play(steps), listening=lambda: self.listening, started=self._open)
 
     def _play(self, steps: tuple[Step, ...]) -> Callable[[float], int | None]:
-        script = self._script([0.0, *steps, *([] if {TERM, INT} & set(steps) else [TERM])])
+        signals = {step for step in steps if isinstance(step, signal.Signals)}  # 15.0 is equal to SIGTERM
+        script = self._script([0.0, *steps, *([] if {TERM, INT} & signals else [TERM])])
         next(script)
         return script.send
 
@@ -110,11 +110,10 @@ class Rig:
             if callable(step):
                 step()
             while left > seconds:
-                waited = max(seconds, TICK)
-                self.clock.advance(waited)
-                left -= waited
+                self.clock.advance(seconds)
+                left -= seconds
                 seconds = yield None
-            self.clock.advance(max(left, 0.0))
+            self.clock.advance(left)
             seconds = yield None
         while True:
             self.clock.advance(seconds)

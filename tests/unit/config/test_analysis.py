@@ -278,6 +278,10 @@ def test_a_guard_above_a_weaker_rule() -> None:
     assert "for other methods on /p/{id}/secret, 'low'" in told_of_rest
     half = rule("half", "s", paths="['/p/{id}/secret']", methods="[GET]", hosts="[h.test]")
     assert any("weaker-above: for GET on" in warning for warning in analyse(half, low(**GET), high()))
+    exact, fold = rule("exact", "s", paths="['/p/{id}/secret']", **GET), {"case_insensitive": "true"}
+    assert any("weaker-above" in warning for warning in analyse(exact, low(**GET, **fold), high(**fold)))
+    whole = rule("whole", "s", paths="['/p/{id}/secret']", **fold)
+    assert not any("-above" in warning for warning in analyse(whole, low(), high(paths="['/p/{id}/secret', /q]")))
 
 
 def test_the_other_way_round_is_right() -> None:

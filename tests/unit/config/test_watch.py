@@ -68,14 +68,18 @@ def test_file_that_is_away_for_a_moment_is_not_gone(tmp_path: Path) -> None:
 
 
 def test_what_is_read_anyway_is_not_told_again(tmp_path: Path) -> None:
-    """A change that somebody else asked to read is seen; the next one is told."""
+    """A change that is read because a signal asked for it is not found again; the next one is."""
     file = tmp_path / "authz.yaml"
     file.write_text("one")
     watch = FileWatch(file)
     file.write_text("other")
-    assert not watch.changed()
-    watch.skip()
+    assert watch.changed(asked=True)
     assert [watch.changed() for _ in range(3)] == [False] * 3
+    assert watch.changed(asked=True)
+    file.write_text("a third")
+    assert [watch.changed() for _ in range(2)] == [False, True]
+    file.unlink()
+    assert watch.changed(asked=True)
     file.write_text("a third")
     assert [watch.changed() for _ in range(2)] == [False, True]
 
