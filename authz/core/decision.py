@@ -13,9 +13,9 @@ from authz.core.value import named_value, value
 class Findings:
     """What the pipeline learned on its way, in the order it learned it; None is what it never reached.
 
-    *rule* and *issuer* are configured names. The others come from a token: *expires*, *audience* and *subject* only from
-    a verified one, *alg*, *kid* and *claimed_issuer* are anybody's text until *remembered* (whether the signature was, or
-    False) is set. *expires* and *audience* are claims as they stand there, of any type.
+    *rule* and *issuer* are configured names. The others come from a token: *expires*, *audience* and *subject* only
+    from a verified one; *alg*, *kid* and *claimed_issuer* are anybody's text until *remembered* (whether the signature
+    was, or False) is set. *expires* and *audience* are claims as they stand there, of any type.
     """
 
     rule: str | None = None
