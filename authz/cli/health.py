@@ -108,7 +108,11 @@ def _find_workers(file: Path, *, tls: bool) -> list[str]:
 def _find_sockets(address: str) -> list[str]:
     """Find authz-0.sock, authz-1.sock ... where there is no authz.sock."""
     path = Path(address.removeprefix("unix:"))
-    if path.exists() or not address.startswith("unix:"):
+    try:
+        alone = path.exists() or not address.startswith("unix:")
+    except OSError:  # a folder that is not for us; to connect says so
+        alone = True
+    if alone:
         return [address]
     return sorted(f"unix:{found}" for found in path.parent.glob(f"{path.stem}-[0-9]*{path.suffix}")) or [address]
 

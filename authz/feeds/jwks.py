@@ -7,7 +7,6 @@ Rules of this file:
    not while the issuer asked to be left alone.
 3. One flight at a time; whoever asks meanwhile shares it, and may leave while it goes on. Every flight ends.
 4. Nothing replaces good keys but good keys. They serve for `max_stale` after the last success, then they are withdrawn.
-   While there are none, attempts follow each other more closely.
 5. Ages and cool-downs are on the monotonic clock: the wall clock may jump. It dates what people and the cache read.
 6. A feed that is retired publishes nothing any more, whatever is still in flight.
 """
@@ -30,7 +29,6 @@ from authz.telemetry.keys import IssuerKeyMetrics, Refresh
 log = logging.getLogger(__name__)
 
 _FIRST_RETRY: Final = 1.0  # seconds; doubled after each further failure
-_KEYLESS_RETRY: Final = 5.0  # seconds at most while there are no keys: until they come every token is refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +52,9 @@ class Schedule:
         ahead = lifetime * (0.75 + 0.2 * jitter)
         return min(max(ahead, self.min_interval * (1.0 + 0.25 * jitter)), self.max_interval)
 
-    def pause_after_failure(self, failures: int, jitter: float, *, keyless: bool = False) -> float:
-        """Return the seconds to the next attempt after so many *failures* in a row before this one.
-
-        *keyless* says that there are no keys to serve meanwhile.
-        """
-        last = min(self.last_retry, _KEYLESS_RETRY) if keyless else self.last_retry
-        return float(min(_FIRST_RETRY * 2.0 ** min(failures, 16), last) * (0.5 + 0.5 * jitter))
+    def pause_after_failure(self, failures: int, jitter: float) -> float:
+        """Return the seconds to the next attempt after so many *failures* in a row before this one."""
+        return float(min(_FIRST_RETRY * 2.0 ** min(failures, 16), self.last_retry) * (0.5 + 0.5 * jitter))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,11 +319,9 @@ class KeyFeed:
         return True
 
     def _fail(self, error: RefreshError) -> None:
-        jitter = self._runtime.jitter()
+        pause = self.schedule.pause_after_failure(self._failures, self._runtime.jitter())
         with self._lock:
             now = self._runtime.monotonic()
-            keyless = self._good_until is None
-            pause = self.schedule.pause_after_failure(self._failures, jitter, keyless=keyless)
             # Retry-After is honoured, but not beyond the point where the keys would be withdrawn.
             left = self._good_until - now if self._good_until is not None else float("inf")
             wait = min(error.wait or 0.0, self.schedule.max_interval, max(left, 0.0))
@@ -338,6 +330,7 @@ class KeyFeed:
             self._refresh_at = now + pause
             self._leave_alone_until = now + wait
             self._last_failure = Failure(self._runtime.now(), error.result, str(error))
+            kept = self._good_until is not None
         self._metrics.count_refresh(error.result)
         log.log(
             # A file of ours that cannot be read: nobody but the operator can mend it.
@@ -346,6 +339,6 @@ class KeyFeed:
             self.name,
             error.result.value,
             pause,
-            "there are no keys" if keyless else "last good keys serve on",
+            "last good keys serve on" if kept else "there are no keys",
             error,
         )

@@ -46,25 +46,19 @@ def steady_state(
     )
 
 
-def after_outage(
-    schedule: Schedule, *, replicas: int = REPLICAS, lasts: float = HOUR, keyless: bool = False
-) -> tuple[Load, Load]:
-    """Return the load of attempts during an outage of so many seconds, and in the minute after it.
-
-    *keyless* replicas started within it, and have nothing to serve.
-    """
+def after_outage(schedule: Schedule, *, replicas: int = REPLICAS, lasts: float = HOUR) -> tuple[Load, Load]:
+    """Return the load of attempts during an outage of so many seconds, and in the minute after it."""
     draw = random.Random(SEED)  # noqa: S311 - as above
     seconds: Counter[int] = Counter()
     for _ in range(replicas):
         at, failures = draw.uniform(0.0, schedule.interval), 0
         while at < lasts:
             seconds[int(at)] += 1
-            at += schedule.pause_after_failure(failures, draw.random(), keyless=keyless)
+            at += schedule.pause_after_failure(failures, draw.random())
             failures += 1
         seconds[int(at)] += 1
-    name = "outage, no keys yet" if keyless else "outage"
-    return _load(f"{name}: its last half hour", seconds, lasts / 2, lasts), _load(
-        f"{name}: the minute after", seconds, lasts, lasts + schedule.last_retry
+    return _load("outage: its last half hour", seconds, lasts / 2, lasts), _load(
+        "outage: the minute after", seconds, lasts, lasts + schedule.last_retry
     )
 
 
@@ -87,7 +81,6 @@ def measure(schedule: Schedule | None = None) -> Iterator[Load]:
     yield from steady_state(schedule, started_within=60.0)
     yield from steady_state(schedule, jitter=False)
     yield from after_outage(schedule)
-    yield from after_outage(schedule, keyless=True)
     yield unannounced_rotation(schedule)
     yield unannounced_rotation(schedule, spread=30.0)
 

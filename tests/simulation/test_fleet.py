@@ -23,14 +23,6 @@ def test_an_issuer_that_comes_back_is_not_trampled() -> None:
     assert max(during.peak, after.peak) < REPLICAS / SCHEDULE.last_retry * 3
 
 
-def test_replicas_without_keys_do_not_storm() -> None:
-    """Those that started within an outage try every few seconds, each at its own moment, and soon have their keys."""
-    during, after = after_outage(SCHEDULE, keyless=True)
-    assert during.peak < REPLICAS / 2.5
-    assert after.mean * SCHEDULE.last_retry == REPLICAS
-    assert after.peak < REPLICAS / 2.5
-
-
 def test_a_new_key_costs_one_fetch_a_replica() -> None:
     """An unannounced rotation: every replica asks once in the cool-down, no more."""
     assert unannounced_rotation(SCHEDULE).mean * SCHEDULE.cooldown <= REPLICAS + 1

@@ -125,42 +125,6 @@ def test_storm_of_errors_is_met_with_backoff() -> None:
     assert rig.kids == {"k1"}
 
 
-@pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
-def test_first_keys_are_there_soon_after_an_outage(jitter: float) -> None:
-    """While there are no keys at all an issuer is tried every 5 seconds at most, spread by jitter; then as ever."""
-    rig = Rig(jitter=lambda: jitter)
-    rig.site.at[JWKS] = fail(Refresh.UNREACHABLE)
-    rig.run(600)
-    gaps = [later - earlier for earlier, later in pairwise(rig.site.times())]
-    share = 0.5 + jitter / 2
-    assert gaps == pytest.approx([share, 2 * share, 4 * share, *[5 * share] * (len(gaps) - 3)])
-    rig.site.at[JWKS] = publish(K1)
-    rig.run(5)
-    assert rig.kids == {"k1"}
-    rig.site.at[JWKS] = fail(Refresh.UNREACHABLE)
-    rig.run(HOUR)
-    late = [later - earlier for earlier, later in pairwise(rig.site.times()[-5:])]
-    assert late == pytest.approx([60 * share] * 4)
-
-
-def test_an_issuer_that_wants_peace_has_it_without_keys_too() -> None:
-    """Retry-After counts before the wish for first keys."""
-    rig = Rig()
-    rig.site.at[JWKS] = fail(wait=120)
-    rig.run(119)
-    assert len(rig.site.times()) == 1
-
-
-def test_keys_withdrawn_for_age_are_looked_for_more_often() -> None:
-    """Keys that are too old are no keys: from the next attempt on the issuer is tried every few seconds."""
-    rig = Rig(jitter=lambda: 1.0)
-    rig.run()
-    rig.site.at[JWKS] = fail()
-    rig.run(DAY + 120)
-    late = [later - earlier for earlier, later in pairwise(rig.site.times()[-5:])]
-    assert late == pytest.approx([5] * 4)
-
-
 @pytest.mark.parametrize(("asked", "kept"), [(120, 120), (HOUR, HOUR), (7 * DAY, HOUR)])
 def test_retry_after_is_honoured(asked: float, kept: float) -> None:
     """E09: an issuer that asks to be left alone is, for the longest interval at most, by unknown key ids too."""
