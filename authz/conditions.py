@@ -27,7 +27,7 @@ MAX_CHARS: Final = 2048  # of an expression
 MAX_VALUES: Final = 1000  # entries of all lists and maps that one evaluation can read
 _INT64: Final = range(-(2**63), 2**63)
 
-INSTALL: Final = 'pip install "authz-sidecar[cel]"'
+INSTALL: Final = 'pip install ".[cel]"'
 
 
 class ConditionError(ValueError):

@@ -277,7 +277,7 @@ print(*problems(small()), *problems(small(rule="require: {when: claims.sub == 'a
 def test_without_the_extra() -> None:
     """Where the runtime is not installed a condition is a problem that says how to install it; all else loads."""
     said = subprocess.run([sys.executable, "-c", WITHOUT], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    mend = '(pip install "authz-sidecar[cel]")'
+    mend = '(pip install ".[cel]")'
     assert said == f"9: rules[0].require.when: needs the CEL runtime, which is not installed {mend}\n"
 
 
