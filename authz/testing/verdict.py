@@ -17,10 +17,11 @@ from authz.envoy import ext_authz_pb2 as wire
 class Verdict:
     """A decision as client, upstream and operator see it.
 
-    *reason*, *detail*, *rule*, *issuer* and *subject* are for the operator; *would_deny* marks what a shadow only
-    reports. *headers* are identity headers as the upstream gets them, *request_headers* all of them: both are empty
-    where it is not reached. *status*, *challenge* and *body* are what the client gets from the sidecar itself: None
-    where the request goes on. *metadata* is what Envoy's other filters and its access log can read.
+    *allowed* tells whether the request goes on to the upstream. *reason*, *detail*, *rule*, *issuer* and *subject* are for
+    the operator; *would_deny* marks what a shadow only reports. *headers* are identity headers as the upstream gets them,
+    *request_headers* all of them: both are empty where it is not reached. *status*, *challenge* and *body* are what the
+    client gets from the sidecar itself: None where the request goes on. *metadata* is what Envoy's other filters and its
+    access log can read.
     """
 
     allowed: bool
@@ -48,7 +49,7 @@ class Verdict:
             reply = response.error_response
         told = {option.header.key: option.header.value for option in reply.headers}
         return cls(
-            allowed=isinstance(decision, Allow),
+            allowed=response.HasField("ok_response"),
             reason=decision.reason,
             detail=decision.detail,
             would_deny=isinstance(decision, Allow) and decision.would_deny,

@@ -189,7 +189,7 @@ def test_what_the_sidecar_answers_itself_has_a_status() -> None:
     """The resource metadata (RFC 9728) is for the client: nothing goes on."""
     verdict = GATEWAY.decide("GET", "https://api.example.com/.well-known/oauth-protected-resource")
 
-    assert (verdict.allowed, verdict.status, verdict.request_headers) == (True, 200, {})
+    assert (verdict.allowed, verdict.status, verdict.request_headers) == (False, 200, {})
     assert verdict.body is not None
     assert "https://login.example.com/" in verdict.body
 
