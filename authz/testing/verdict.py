@@ -17,11 +17,11 @@ from authz.envoy import ext_authz_pb2 as wire
 class Verdict:
     """A decision as client, upstream and operator see it.
 
-    *allowed* tells whether the request goes on to the upstream. *reason*, *detail*, *rule*, *issuer* and *subject* are for
-    the operator; *would_deny* marks what a shadow only reports. *headers* are identity headers as the upstream gets them,
-    *request_headers* all of them: both are empty where it is not reached. *status*, *challenge* and *body* are what the
-    client gets from the sidecar itself: None where the request goes on. *metadata* is what Envoy's other filters and its
-    access log can read.
+    *allowed* tells whether the request goes on to the upstream. *reason*, *detail*, *rule*, *issuer* and *subject*
+    are for the operator; *would_deny* marks what a shadow only reports. *headers* are identity headers as the
+    upstream gets them, *request_headers* all of them: both are empty where it is not reached. *status*, *challenge*
+    and *body* are what the client gets from the sidecar itself: None where the request goes on. *metadata* is what
+    Envoy's other filters and its access log can read.
     """
 
     allowed: bool
