@@ -20,6 +20,7 @@ from authz.demo.sidecar import Sidecar, free_address
 from authz.demo.upstream import echo_server
 from tests.e2e.stage import Reply
 from tests.fakes.idp import FakeIdp
+from tests.fakes.waiting import wait_until
 
 CONFIG = Template("""version: 1
 server: {listen: "unix:$socket", drain: 200ms, workers: $workers}
@@ -77,7 +78,9 @@ def front(request: pytest.FixtureRequest) -> Iterator[Front]:
         sidecar.start()
         running.callback(envoy.stop)
         envoy.start()
-        yield Front(idp, envoy, sidecar)
+        started = Front(idp, envoy, sidecar)
+        wait_until(lambda: started.ask("/items/1").status != 503)  # until Envoy has seen the sidecar's health
+        yield started
 
 
 def test_a_token_opens_and_its_absence_does_not(front: Front) -> None:
