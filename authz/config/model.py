@@ -76,7 +76,7 @@ class Server(Section):
     workers: int = 1
     """Processes, each with its own socket (authz-0.sock, authz-1.sock ...) or port (N, N+1 ...) and key fetches."""
     threads: int = 4
-    """Threads that judge requests, in each process."""
+    """Threads in each process: one judges, the others wait where a request needs a key that is being fetched."""
     max_concurrent: int = 256
     """Requests in flight above which further ones are answered 503 at once."""
     drain: Duration = timedelta(seconds=10)

@@ -5,15 +5,17 @@ Rules of this file:
    told.
 2. A decision is made from one snapshot at one instant, and encoded by the same snapshot.
 3. Only an unknown key id ever waits: once, at most `max_wait`, never into the last 50 ms before the caller gives up,
-   and never on the last thread.
+   and never on the thread that judges.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from threading import BoundedSemaphore
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias, cast
 
 from authz.core.authorize import authorize
 from authz.core.decision import Decision, Deny, Findings, await_keys, deny
@@ -24,6 +26,8 @@ from authz.envoy.codec import decode_request, encode_decision
 from authz.telemetry.judged import Judged, Metadata
 
 log = logging.getLogger(__name__)
+
+Later: TypeAlias = Callable[[], bytes]
 
 DEADLINE_RESERVE: Final = 0.050  # seconds before the caller's deadline that are kept for the answer
 
@@ -43,6 +47,22 @@ class KeyFeeds(Protocol):
 
     def max_wait(self, issuer: str) -> float:
         """Return the seconds that a request may wait for a refresh of *issuer*."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A request whose key is missing, and what was decided so far."""
+
+    request: Request
+    now: float
+    received: float
+    metadata: Metadata
+    decision: Decision
+    snapshot: Snapshot
+
+
+def _await_keys(case: _Case) -> _Case:
+    return replace(case, decision=await_keys(case.decision)) if isinstance(case.decision, Deny) else case
 
 
 class Checker:
@@ -67,10 +87,11 @@ class Checker:
         self._new_id: Final = new_id
         self._waiters: Final = BoundedSemaphore(max_waiters) if max_waiters else None
 
-    def check(self, data: bytes, *, received: float, time_left: float | None, metadata: Metadata = ()) -> bytes:
+    def check(self, data: bytes, *, received: float, time_left: float | None, metadata: Metadata = ()) -> bytes | Later:
         """Answer the CheckRequest *data*, which came at *received* with *time_left* seconds to its deadline.
 
-        *metadata* of the call is for those who report it.
+        *metadata* of the call is for those who report it. Where an answer may be had by waiting, return what waits for
+        it: to be called once, on a thread that may wait.
         """
         request: Request | None = None
         try:
@@ -83,7 +104,8 @@ class Checker:
             now = self._now()
             decision = authorize(request, snapshot, now)
             if decision.reason is Reason.KEY_NOT_FOUND:
-                decision, snapshot = self._look_again(decision, request, snapshot, now, deadline)
+                case = _Case(request, now, received, metadata, decision, snapshot)
+                return self._look_again(case, deadline)
             return self._answer(decision, request, snapshot.responses, received, metadata)
         except BaseException as error:  # noqa: BLE001 - whatever escapes here may become an allow in Envoy
             return self._fail(error, request, received, metadata)
@@ -95,35 +117,41 @@ class Checker:
         except BaseException as error:  # noqa: BLE001 - as above
             return self._fail(error, None, received, metadata)
 
-    def _look_again(
-        self, decision: Decision, request: Request, snapshot: Snapshot, now: float, deadline: float | None
-    ) -> tuple[Decision, Snapshot]:
+    def _look_again(self, case: _Case, deadline: float | None) -> bytes | Later:
         """Decide by a newer snapshot, where there is one; else wait for a refresh that could bring the missing key."""
-        decision, snapshot = self._decide_anew(decision, request, snapshot, now)
-        issuer = decision.findings.issuer
-        if decision.reason is not Reason.KEY_NOT_FOUND or issuer is None:
-            return decision, snapshot
+        case = self._decide_anew(case)
+        issuer = case.decision.findings.issuer
+        if case.decision.reason is not Reason.KEY_NOT_FOUND or issuer is None:
+            return self._close(case)
         flight = self._feeds.find_unknown_key(issuer)
-        if flight is not None and not self._wait(flight, self._feeds.max_wait(issuer), deadline):
-            return (await_keys(decision) if isinstance(decision, Deny) else decision), snapshot
-        # Also without a flight: one may have ended after the look above.
-        return self._decide_anew(decision, request, snapshot, now)
-
-    def _decide_anew(
-        self, decision: Decision, request: Request, snapshot: Snapshot, now: float
-    ) -> tuple[Decision, Snapshot]:
-        fresh = self._snapshot()
-        return (decision, snapshot) if fresh is snapshot else (authorize(request, fresh, now), fresh)
-
-    def _wait(self, flight: Flight, max_wait: float, deadline: float | None) -> bool:
+        if flight is None:  # one may have ended after the look above
+            return self._close(self._decide_anew(case))
+        patience = self._feeds.max_wait(issuer)
         if deadline is not None:
-            max_wait = min(max_wait, deadline - self._elapsed() - DEADLINE_RESERVE)
-        if max_wait <= 0 or self._waiters is None or not self._waiters.acquire(blocking=False):
-            return flight.wait(0)
+            patience = min(patience, deadline - self._elapsed() - DEADLINE_RESERVE)
+        if patience > 0 and self._waiters is not None and self._waiters.acquire(blocking=False):
+            return partial(self._wait, case, flight, patience)
+        return self._close(self._decide_anew(case) if flight.wait(0) else _await_keys(case))
+
+    def _wait(self, case: _Case, flight: Flight, patience: float) -> bytes:
+        """Answer when *flight* has ended, or after *patience* seconds, on a thread that may wait."""
         try:
-            return flight.wait(max_wait)
-        finally:
-            self._waiters.release()
+            try:
+                ended = flight.wait(patience)
+            finally:
+                cast("BoundedSemaphore", self._waiters).release()
+            return self._close(self._decide_anew(case) if ended else _await_keys(case))
+        except BaseException as error:  # noqa: BLE001 - as above
+            return self._fail(error, case.request, case.received, case.metadata)
+
+    def _decide_anew(self, case: _Case) -> _Case:
+        fresh = self._snapshot()
+        if fresh is case.snapshot:
+            return case
+        return replace(case, decision=authorize(case.request, fresh, case.now), snapshot=fresh)
+
+    def _close(self, case: _Case) -> bytes:
+        return self._answer(case.decision, case.request, case.snapshot.responses, case.received, case.metadata)
 
     def _answer(
         self, decision: Decision, request: Request | None, responses: Responses, received: float, metadata: Metadata

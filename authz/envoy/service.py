@@ -1,11 +1,10 @@
 """The gRPC server that Envoy calls: one method, a health service, bounds on everything that a caller chooses.
 
 Rules of this file:
-1. Only raw bytes cross the handler, so that no byte of a caller can end a call with a gRPC error.
-2. Above `max_concurrent` a call is refused at once, unread, as a decision; that, and health, have threads of their own.
+1. Only raw bytes come in, so that no byte of a caller can end a call with a gRPC error.
+2. Above `max_concurrent` a call is refused at once, unread, as a decision. Health is answered unread too.
 3. A call that nobody waits for any more is not judged.
 4. An address in use is never shared or stolen.
-5. On TCP, where others than Envoy may call, a call that sends no message is ended.
 """
 
 from __future__ import annotations
@@ -14,23 +13,22 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import grpc
 from grpc_health.v1 import health_pb2
 
 from authz.core.reasons import Reason
-from authz.envoy.check import LAST_RESORT, Checker
-from authz.envoy.reaper import Reaper
-from authz.envoy.threads import CallThreads, Lane
+from authz.envoy.check import LAST_RESORT, Checker, Later
+from authz.envoy.loop import Call, CallLoop
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 METHOD: Final = f"/{SERVICE}/Check"
 HEALTH_METHOD: Final = "/grpc.health.v1.Health/Check"
-_BESIDE: Final = {Lane.REFUSED: 1, Lane.HEALTH: 1}  # neither waits for anything
+_CHECK: Final = METHOD.encode()
+_HEALTH: Final = HEALTH_METHOD.encode()
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 # Envoy passes a client's tracestate on, whose size must never end a call: as much as Envoy can be told to accept
@@ -56,65 +54,32 @@ _OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
-_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
+class _Authorization:
+    """Answers Check and health."""
 
-class _CheckHandler(grpc.GenericRpcHandler):
-    """Looks calls up: Check, health, or nothing."""
+    methods: Final = frozenset((_CHECK, _HEALTH))
+    last_resort: Final = LAST_RESORT
 
-    def __init__(self, checker: Checker, threads: CallThreads, max_concurrent: int) -> None:
+    def __init__(self, checker: Checker, *, max_concurrent: int, given_up: Callable[[], None]) -> None:
         self.serving = False
-        self._checker = checker
-        self._threads = threads
-        self._max_concurrent = max_concurrent
-        self._check: _Handler = grpc.unary_unary_rpc_method_handler(self._judge)
-        # The message of a stream is not waited for: that is half of what a bare call costs, and half a call holds
-        # nobody up.
-        self._overloaded: _Handler = grpc.stream_unary_rpc_method_handler(self._refuse)
-        self._health: _Handler = grpc.stream_unary_rpc_method_handler(self._tell_health)
+        self._checker: Final = checker
+        self._max_concurrent: Final = max_concurrent
+        self._given_up: Final = given_up
 
-    def reap_half_calls(self, reaper: Reaper) -> None:
-        """Read the message of each Check ourselves: grpcio would wait for it without an end."""
+    def meet(self, call: Call, held: int) -> bytes | None:
+        if call.method == _HEALTH:  # of every service by name the same: there is one
+            return _SERVING if self.serving else _NOT_SERVING
+        if held < self._max_concurrent:
+            return None
+        return self._checker.refuse(Reason.OVERLOADED, received=call.received, metadata=call.metadata)
 
-        def judge_first(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-            first = partial(next, messages, b"")
-            return self._judge(reaper.await_message(context, self._threads.received, first), context)
-
-        self._check = grpc.stream_unary_rpc_method_handler(judge_first)
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
-        if handler_call_details.method == METHOD:
-            if self._threads.held < self._max_concurrent:
-                return self._check
-            self._threads.choose(Lane.REFUSED)
-            return self._overloaded
-        if handler_call_details.method == HEALTH_METHOD:
-            self._threads.choose(Lane.HEALTH)
-            return self._health
-        return None
-
-    def _judge(self, data: bytes, context: grpc.ServicerContext) -> bytes:
-        try:
-            time_left: float | None = context.time_remaining()  # None without a deadline, whatever the stubs say
-            if not context.is_active() or (time_left is not None and time_left <= 0):
-                return LAST_RESORT
-            self._threads.begin()
-            return self._checker.check(
-                data, received=self._threads.received, time_left=time_left, metadata=context.invocation_metadata()
-            )
-        except BaseException:  # noqa: BLE001 - the last fence: what grpcio gets to see becomes a gRPC error
-            return LAST_RESORT
-
-    def _refuse(self, _messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        try:
-            metadata = context.invocation_metadata()
-            return self._checker.refuse(Reason.OVERLOADED, received=self._threads.received, metadata=metadata)
-        except BaseException:  # noqa: BLE001 - as above
-            return LAST_RESORT
-
-    def _tell_health(self, _messages: Iterator[bytes], _context: grpc.ServicerContext) -> bytes:
-        """Say the same of every service by name: there is one."""
-        return _SERVING if self.serving else _NOT_SERVING
+    def judge(self, call: Call) -> bytes | Later | None:
+        time_left = call.deadline - time.time()
+        if call.gone or time_left <= 0:
+            self._given_up()
+            return None if call.gone else LAST_RESORT
+        return self._checker.check(call.message, received=call.received, time_left=time_left, metadata=call.metadata)
 
 
 _SERVING: Final = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING).SerializeToString()
@@ -135,19 +100,17 @@ class AuthorizationServer:
         max_idle: float | None = None,
         given_up: Callable[[], None] = lambda: None,
     ) -> None:
-        """*max_idle* is how long a connection may have no calls, in seconds; without it, as long as it likes."""
+        """One of the *threads* judges, the others wait for keys.
+
+        *max_idle* is how long a connection may have no calls, in seconds; without it, as long as it likes.
+        """
         parked = () if max_idle is None else (("grpc.max_connection_idle_ms", round(max_idle * 1000)),)
-        self._threads: Final = CallThreads({Lane.JUDGED: threads, **_BESIDE}, given_up)
-        self._handler: Final = _CheckHandler(checker, self._threads, max_concurrent)
-        self._server: Final = grpc.server(
-            self._threads,  # type: ignore[arg-type]  # any Executor will do
-            handlers=[self._handler],
-            options=_OPTIONS + parked,
-        )
+        self._service: Final = _Authorization(checker, max_concurrent=max_concurrent, given_up=given_up)
+        self._loop: Final = CallLoop(self._service, _OPTIONS + parked, waiters=threads - 1)
 
     def in_flight(self) -> int:
         """Return how many calls are judged, or wait for it."""
-        return self._threads.held
+        return self._loop.held
 
     def listen_unix(self, path: Path, *, mode: int) -> None:
         """Bind the socket *path* with permissions *mode*; a stale socket is replaced, a live one is not.
@@ -160,7 +123,7 @@ class AuthorizationServer:
             raise OSError(errno.ENOENT, f"cannot listen on {path}: {what}")
         umask = os.umask(0o777 & ~mode)
         try:
-            self._server.add_insecure_port(f"unix:{path}")
+            self._loop.bind(f"unix:{path}")
         except RuntimeError as error:
             raise OSError(errno.EACCES, f"cannot listen on {path}: is its folder writable?") from error
         finally:
@@ -168,29 +131,23 @@ class AuthorizationServer:
 
     def listen_tcp(self, address: str, *, credentials: grpc.ServerCredentials | None) -> int:
         """Bind `host:port`, with TLS where there are *credentials*; return the port. Raises OSError."""
-        reaper = Reaper(monotonic=time.monotonic, crowded=self._threads.are_crowded)
-        reaper.start()
-        self._handler.reap_half_calls(reaper)
         _try_to_bind(address)
         try:
-            if credentials is None:
-                return int(self._server.add_insecure_port(address))
-            return int(self._server.add_secure_port(address, credentials))
+            return self._loop.bind(address, credentials)
         except RuntimeError as error:
             raise OSError(errno.EADDRINUSE, f"cannot listen on {address}: is the port taken?") from error
 
     def start(self) -> None:
         """Begin to answer."""
-        self._server.start()
+        self._loop.start()
 
     def show_ready(self, *, ready: bool) -> None:
         """Tell health clients whether to send Checks."""
-        self._handler.serving = ready
+        self._service.serving = ready
 
     def stop(self, *, grace: float) -> None:
         """Take no new calls and let those in flight finish, at most *grace* seconds."""
-        self._server.stop(grace).wait()
-        self._threads.shutdown()
+        self._loop.stop(grace=grace)
 
 
 def _try_to_bind(address: str) -> None:

@@ -135,6 +135,7 @@ class Gateway:
             max_waiters=0,
         )
         answer = checker.check(check.SerializeToString(), received=0.0, time_left=None)
+        answer = answer if isinstance(answer, bytes) else answer()
         return Verdict.read(answer, judged[0].decision, sent=sent, identity=self.config.identity.headers)
 
     def _place(self, token: str, sent: dict[str, str], http: wire.AttributeContext.HttpRequest) -> None:

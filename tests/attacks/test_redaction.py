@@ -25,7 +25,7 @@ from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting, reporter
 from authz.telemetry.spans import Spans
 from tests.cases.test_decisions import CASES
-from tests.unit.envoy.asking import make_checker, read, write_check
+from tests.unit.envoy.asking import answered, make_checker, read, write_check
 from tests.unit.telemetry import hostile
 from tests.unit.telemetry.capturing import logging_to
 from tests.world import WORLD, T, ask, mint
@@ -110,7 +110,7 @@ def outputs(request: pytest.FixtureRequest) -> Outputs:
         for asked, snapshot, now in corpus():
             open_one = replace(snapshot, responses=Responses(expose_reason=True))
             checker = make_checker(snapshot=lambda it=open_one: it, now=lambda it=now: it, report=report)
-            answer = read(checker.check(write_check(asked), received=0.0, time_left=None, metadata=_PARENT))
+            answer = read(answered(checker, write_check(asked), metadata=_PARENT))
             told.answers.append(f"{answer.denied_response}{answer.error_response}{answer.dynamic_metadata}")
         decisions.summarise(name_clients=True)
     spans.stop()

@@ -18,8 +18,9 @@ from authz.core import base64url
 from authz.demo.signing import SigningKey
 from tests.endurance.client import Plan, Question, Tally, get, run_for
 from tests.endurance.report import Figure, Result
-from tests.endurance.siege import HALF_REQUEST, PREFACE, Siege, besieging, half_calls
+from tests.endurance.siege import HALF_REQUEST, Siege, besieging, half_calls
 from tests.endurance.stage import CLIENT_CORES, TOLD, Stage, set_stage, write_config
+from tests.fakes.http2 import PREFACE
 from tests.fakes.idp import JWKS, FakeIdp
 
 VALID_RATE: Final = 400.0  # requests a second of those who mean well

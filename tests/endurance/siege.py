@@ -15,20 +15,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from authz.envoy.service import METHOD
+from tests.fakes.http2 import PREFACE, begin_call
 
-_FRAME_HEADERS: Final = 0x1  # RFC 9113 section 6.2
-_END_HEADERS: Final = 0x4
-_SETTINGS: Final = bytes.fromhex("000000040000000000")  # an empty frame
-PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
 HALF_REQUEST: Final = b"GET /items/1 HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer "
-_CALL: Final = {
-    ":method": "POST",
-    ":scheme": "http",
-    ":path": METHOD,
-    ":authority": "authz",
-    "content-type": "application/grpc",
-    "te": "trailers",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +33,7 @@ class Siege:
 
 def half_calls(number: int) -> bytes:
     """Write the beginning of so many calls on one connection: headers, and no message ever."""
-    # Each field is literal, not indexed and not compressed (RFC 7541 section 6.2.2).
-    block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in _CALL.items())
-    return PREFACE + b"".join(_frame(block, stream=2 * place + 1) for place in range(number))
-
-
-def _text(text: str) -> bytes:
-    return bytes([len(text)]) + text.encode()
-
-
-def _frame(block: bytes, *, stream: int) -> bytes:
-    kind = bytes([_FRAME_HEADERS, _END_HEADERS])
-    return len(block).to_bytes(3, "big") + kind + stream.to_bytes(4, "big") + block
+    return PREFACE + b"".join(begin_call(METHOD, stream=2 * place + 1) for place in range(number))
 
 
 @contextmanager

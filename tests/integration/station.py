@@ -90,6 +90,7 @@ class Station:
         http.method, http.path, http.host = "GET", "/orders", "api.test"
         http.headers["authorization"] = f"Bearer {token}"
         answer = self.checker.check(request.SerializeToString(), received=time.monotonic(), time_left=time_left)
+        answer = answer if isinstance(answer, bytes) else answer()
         return wire.CheckResponse.FromString(answer).dynamic_metadata.fields["reason"].string_value
 
     def refresh(self, name: str) -> None:

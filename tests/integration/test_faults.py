@@ -23,7 +23,7 @@ from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header
 from authz.demo.sidecar import free_address
 from authz.demo.upstream import echo_server
-from authz.envoy.check import Checker
+from authz.envoy.check import Checker, Later
 from authz.envoy.service import AuthorizationServer
 from authz.telemetry.judged import Metadata
 from tests.e2e.stage import Reply
@@ -45,7 +45,7 @@ class Sabotaged(Checker):
     def __init__(self) -> None:
         self.current = make_checker()
 
-    def check(self, data: bytes, *, received: float, time_left: float | None, metadata: Metadata = ()) -> bytes:
+    def check(self, data: bytes, *, received: float, time_left: float | None, metadata: Metadata = ()) -> bytes | Later:
         return self.current.check(data, received=received, time_left=time_left)
 
     def refuse(self, reason: Reason, *, received: float, metadata: Metadata = ()) -> bytes:
@@ -82,7 +82,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Front]:
     with ExitStack() as parts:
         folder = parts.enter_context(short_folder())
         checker, socket = Sabotaged(), folder / "authz.sock"
-        server = AuthorizationServer(checker, threads=2, max_concurrent=MAX_CONCURRENT)
+        server = AuthorizationServer(checker, threads=1 + MAX_CONCURRENT, max_concurrent=MAX_CONCURRENT)
         server.listen_unix(socket, mode=0o600)
         server.start()
         parts.callback(server.stop, grace=0)

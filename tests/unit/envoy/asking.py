@@ -13,6 +13,7 @@ from authz.core.snapshot import Snapshot
 from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.check import Checker, Flight
+from authz.telemetry.judged import Metadata
 from tests.world import A_RSA, WORLD, T, ask, issuer_a, key_set, mint, world
 
 ID = "5ca1ab1e"  # of every decision
@@ -144,7 +145,13 @@ def make_checker(**parts: Any) -> Checker:
 
 def check(data: bytes = UNKNOWN, *, time_left: float | None = None, **parts: Any) -> bytes:
     """Let a Checker with these *parts* answer *data*."""
-    return make_checker(**parts).check(data, received=0.0, time_left=time_left)
+    return answered(make_checker(**parts), data, time_left=time_left)
+
+
+def answered(checker: Checker, data: bytes, *, time_left: float | None = None, metadata: Metadata = ()) -> bytes:
+    """Return what *checker* answers, at once or after waiting."""
+    answer = checker.check(data, received=0.0, time_left=time_left, metadata=metadata)
+    return answer if isinstance(answer, bytes) else answer()
 
 
 def raiser(error: BaseException) -> Callable[..., Any]:

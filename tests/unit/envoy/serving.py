@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -31,10 +31,12 @@ def make_server(checker: Checker | None = None) -> AuthorizationServer:
 
 
 @contextmanager
-def serving(checker: Checker, *, threads: int = 2, max_concurrent: int = 64) -> Iterator[str]:
+def serving(
+    checker: Checker, *, threads: int = 2, max_concurrent: int = 64, given_up: Callable[[], None] = lambda: None
+) -> Iterator[str]:
     """Serve *checker* on a Unix socket; give its address."""
     with short_folder() as folder:
-        server = AuthorizationServer(checker, threads=threads, max_concurrent=max_concurrent)
+        server = AuthorizationServer(checker, threads=threads, max_concurrent=max_concurrent, given_up=given_up)
         server.listen_unix(folder / "authz.sock", mode=0o600)
         server.start()
         try:

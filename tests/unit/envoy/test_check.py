@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from threading import Thread
 
 import pytest
 
@@ -21,7 +20,7 @@ from tests.unit.envoy.asking import (
     Current,
     FakeFeeds,
     FakeFlight,
-    HeldFlight,
+    answered,
     check,
     headers_of,
     make_checker,
@@ -41,6 +40,7 @@ def test_a_decision_is_answered_and_reported() -> None:
     checker = make_checker(report=reports.append, elapsed=lambda: 12.5)
     answer = checker.check(write_check(ask(mint())), received=12.0, time_left=None)
 
+    assert isinstance(answer, bytes)
     assert (told(answer), told(answer, "decision_id")) == ("authenticated", ID)
     (judged,) = reports
     assert isinstance(judged.decision, Allow)
@@ -185,28 +185,38 @@ def test_a_wait_is_bounded(max_wait: float, time_left: float | None, waited: flo
 def test_nobody_waits_where_there_is_one_thread() -> None:
     """The only thread is never given to waiting."""
     flight = FakeFlight(ends=False)
-    assert told(check(feeds=FakeFeeds(flight), max_waiters=0)) == "keys_unavailable"
+    answer = make_checker(feeds=FakeFeeds(flight), max_waiters=0).check(UNKNOWN, received=0.0, time_left=None)
+    assert isinstance(answer, bytes)
+    assert told(answer) == "keys_unavailable"
     assert flight.waits == [0]
+
+
+def test_who_waits_does_so_where_the_caller_likes() -> None:
+    """The question comes back at once with what waits for the answer: the flight is not waited for before."""
+    current = Current()
+    flight = FakeFlight(land=current.swap)
+    later = make_checker(snapshot=current, feeds=FakeFeeds(flight)).check(UNKNOWN, received=0.0, time_left=None)
+    assert not isinstance(later, bytes)
+    assert flight.waits == []
+    assert told(later()) == "authenticated"
 
 
 def test_no_more_wait_than_may() -> None:
     """With the waiters' places taken, the next one is told to try again at once; a place that is left is free again."""
     current = Current()
-    flight = HeldFlight(current.swap)
+    flight = FakeFlight(land=current.swap)
     checker = make_checker(snapshot=current, feeds=FakeFeeds(flight), max_waiters=1)
-    answers: list[bytes] = []
-    waiter = Thread(target=lambda: answers.append(checker.check(UNKNOWN, received=0.0, time_left=None)))
-    waiter.start()
-    assert flight.waiting.wait(30)
+    waiting = checker.check(UNKNOWN, received=0.0, time_left=None)
+    assert not isinstance(waiting, bytes)
 
-    assert told(checker.check(UNKNOWN, received=0.0, time_left=None)) == "keys_unavailable"
+    turned_away = checker.check(UNKNOWN, received=0.0, time_left=None)
+    assert isinstance(turned_away, bytes)
+    assert told(turned_away) == "keys_unavailable"
 
-    flight.landed.set()
-    waiter.join(30)
+    assert told(waiting()) == "authenticated"
     current.swap(WORLD)
-    assert told(answers[0]) == "authenticated"
-    assert told(checker.check(UNKNOWN, received=0.0, time_left=None)) == "authenticated"
-    assert flight.waits == [0.1, 0, 0.1]
+    assert told(answered(checker, UNKNOWN)) == "authenticated"
+    assert flight.waits == [0, 0.1, 0.1]
 
 
 def test_a_wait_that_breaks_gives_its_place_back() -> None:
@@ -221,7 +231,7 @@ def test_a_wait_that_breaks_gives_its_place_back() -> None:
 
     checker = make_checker(feeds=FakeFeeds(Breaking()), max_waiters=1)
     for _ in range(3):
-        assert_internal_error(checker.check(UNKNOWN, received=0.0, time_left=None))
+        assert_internal_error(answered(checker, UNKNOWN))
     assert Breaking.waits == [0.1] * 3
 
 
