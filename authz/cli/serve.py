@@ -25,6 +25,13 @@ _SIGNALS: Final = _END | {signal.SIGHUP}
 _STDIN: Final = 0  # file descriptors
 _STDERR: Final = 2
 _DESCRIPTORS: Final = 4096  # a thousand connections of Envoys, those of the admin port and to issuers, files
+GRPC_SETTINGS: Final = {
+    # Its core writes what strangers send to stderr, newlines and all, beside our log.
+    "GRPC_VERBOSITY": "NONE",
+    # Its core reads connections on three threads of its own, and hands what it read to ours: a third of what a check
+    # costs. Without them our thread reads while it polls.
+    "GRPC_EXPERIMENTS": "-event_engine_listener",
+}
 # Seconds that another thread may keep the interpreter while the one that judges wants it. By default 5 ms: with every
 # check traced, one in a hundred waited that long.
 _TURN: Final = 0.0005
@@ -69,11 +76,8 @@ def serve(*, file: Path, number: int | None, listen: str, admin_socket: str, ser
 
 
 def _serve(file: Path, worker: Worker | None) -> None:
-    # Before gRPC is there: its core writes what strangers send to stderr, newlines and all, beside our log.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # Its core reads connections on three threads of its own by default, and hands what it read to ours: a third of what
-    # a check costs. Without them our thread reads as it polls.
-    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+    for name, value in GRPC_SETTINGS.items():  # before gRPC is there
+        os.environ.setdefault(name, value)
     from authz.telemetry.background import BackgroundStream
     from authz.telemetry.logs import set_up_logging
 

@@ -1,12 +1,10 @@
 """The least that can answer Envoy: a grpcio server that allows whatever it is asked. What all else is compared with.
 
-Run `python -m tests.bench.bare ADDRESS`. It takes raw bytes, with the sidecar's own options and as many threads. What
-the sidecar tells gRPC's core makes it faster too: it has that as well.
+Run `python -m tests.bench.bare ADDRESS`. It takes raw bytes, with the sidecar's own options and as many threads.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +28,6 @@ class _AllowAll(grpc.GenericRpcHandler):
 
 def main() -> None:
     """Serve until SIGTERM."""
-    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")  # as `authz serve` does
     server = grpc.server(ThreadPoolExecutor(Server().threads), handlers=[_AllowAll()], options=_OPTIONS)
     server.add_insecure_port(sys.argv[1])
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))

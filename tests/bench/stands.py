@@ -14,6 +14,7 @@ from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from authz.cli.serve import GRPC_SETTINGS
 from authz.config.load import parse
 from authz.config.problems import ConfigError
 from authz.demo.client import send
@@ -157,9 +158,10 @@ class Stands:
 
 
 def start_bare(address: str, folder: Path, cores: Collection[int]) -> Process:
-    """Start the bare server."""
+    """Start the bare server, with what the sidecar tells gRPC's core: it makes both faster."""
     path = Path(address.removeprefix("unix:"))
-    argv = [sys.executable, "-m", "tests.bench.bare", address]
+    told = [f"{name}={value}" for name, value in GRPC_SETTINGS.items()]
+    argv = ["env", *told, sys.executable, "-m", "tests.bench.bare", address]
     server = Process("the bare server", argv, log=folder / "bare.log", mend="read its log")
     with on_cores(cores):
         server.start()
