@@ -6,7 +6,10 @@ import os
 
 import pytest
 
+from authz.cli.serve import GRPC_SETTINGS
 from tests import tools
+
+os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_SETTINGS["GRPC_EXPERIMENTS"])  # before any test imports gRPC
 
 
 def pytest_configure(config: pytest.Config) -> None:

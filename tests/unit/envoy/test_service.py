@@ -16,7 +16,18 @@ from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
 from authz.envoy.service import MAX_STREAMS, METHOD, SERVICE
 from authz.telemetry.report import Judged
-from tests.fakes.http2 import ACK, GOAWAY, PING, PREFACE, frame, read_frames
+from tests.fakes.http2 import (
+    ACK,
+    DATA,
+    GOAWAY,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    begin_call,
+    frame,
+    read_frames,
+    send_message,
+)
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.asking import UNKNOWN, Current, FakeFeeds, HeldFlight, make_checker, read, told, write_check
 from tests.unit.envoy.serving import SECONDS, code_of, health_of, make_server, method, serving, short_folder
@@ -235,34 +246,58 @@ def test_a_burst_of_calls_ends_none_with_an_error() -> None:
         assert {told(call.result()) for call in (first, *calls)} == {"authenticated", "overloaded"}
 
 
-@pytest.mark.parametrize("how", ["cancelled", "expired"])
-def test_a_call_that_nobody_waits_for_is_not_judged(how: str) -> None:
-    """Calls that were given up while they stood in the queue do no work, and no allow is counted."""
-    snapshot = HeldSnapshot()
-    reports: list[Judged] = []
-    given_up: list[None] = []
-    checker = make_checker(snapshot=snapshot, report=reports.append)
+class Backlog:
+    """Checks by a checker that stands still at its first snapshot, until *released*; *reports*, and calls given up."""
+
+    def __init__(self) -> None:
+        self._snapshot = HeldSnapshot()
+        self.reached, self.released = self._snapshot.reached, self._snapshot.released
+        self.reasons: list[Reason] = []
+        self.given_up = 0
+        self.checker = make_checker(snapshot=self._snapshot, report=self._note)
+
+    def give_up(self) -> None:
+        self.given_up += 1
+
+    def _note(self, judged: Judged) -> None:
+        self.reasons.append(judged.decision.reason)
+
+
+def test_a_call_whose_time_is_up_is_not_judged() -> None:
+    """It stood in the queue for longer than its caller waits: it does no work, and no allow is counted."""
+    backlog = Backlog()
     with (
-        serving(checker, given_up=lambda: given_up.append(None)) as address,
+        serving(backlog.checker, given_up=backlog.give_up) as address,
         grpc.insecure_channel(address) as channel,
     ):
-        check = method(channel)
-        first = check.future(write_check(), timeout=SECONDS)
-        assert snapshot.reached.wait(SECONDS)
-        left = check.future(GOOD, timeout=SECONDS if how == "cancelled" else 0.2)
-        if how == "cancelled":
-            left.cancel()
-        wait_until(left.done)
-        snapshot.released.set()
+        first = method(channel).future(write_check(), timeout=SECONDS)
+        assert backlog.reached.wait(SECONDS)
+        late = method(channel).future(GOOD, timeout=0.2)
+        wait_until(late.done)
+        backlog.released.set()
         assert told(first.result()) == "token_missing"
-        # What was sent later on the same connection is answered later: the server has met the call by now.
-        assert told(check(write_check(), timeout=SECONDS)) == "token_missing"
-        assert [judged.decision.reason for judged in reports] == [Reason.TOKEN_MISSING] * 2
-    assert len(given_up) <= 1  # where its end came before it was looked up, nobody hears of it
-    assert code_of(left.exception() if how == "expired" else left) in {  # type: ignore[arg-type]
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-    }
+        assert told(method(channel)(write_check(), timeout=SECONDS)) == "token_missing"
+        assert (backlog.reasons, backlog.given_up) == ([Reason.TOKEN_MISSING] * 2, 1)
+        assert code_of(late.exception()) is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[arg-type]
+
+
+def test_a_call_that_was_reset_is_not_judged() -> None:
+    """Its caller left while it stood in the queue: it does no work, and no allow is counted."""
+    backlog = Backlog()
+    with serving(backlog.checker, given_up=backlog.give_up) as address, socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(SECONDS)
+        connection.connect(address.removeprefix("unix:"))
+        answers = (each.stream for each in read_frames(connection) if each.kind == DATA)
+        connection.sendall(PREFACE + _check(1, write_check()))
+        assert backlog.reached.wait(SECONDS)
+        connection.sendall(_check(3, GOOD) + frame(RST_STREAM, bytes(4), stream=3) + _check(5, write_check()))
+        backlog.released.set()
+        assert [next(answers), next(answers)] == [1, 5]
+        assert (backlog.reasons, backlog.given_up) == ([Reason.TOKEN_MISSING] * 2, 1)
+
+
+def _check(stream: int, message: bytes) -> bytes:
+    return begin_call(METHOD, stream=stream) + send_message(message, stream=stream)
 
 
 def test_pings_do_not_close_the_channel(folder: Path) -> None:
