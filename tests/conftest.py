@@ -5,11 +5,25 @@ from __future__ import annotations
 import os
 
 import pytest
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it is compiled
 
-from authz.cli.serve import GRPC_SETTINGS
+from authz.cli.serve import READ_WHILE_POLLING
 from tests import tools
 
-os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_SETTINGS["GRPC_EXPERIMENTS"])  # before any test imports gRPC
+
+def _read_while_polling() -> None:
+    """Let servers in this process be as on a Unix socket; those that tests start decide for themselves."""
+    before = {name: os.environ.get(name) for name in READ_WHILE_POLLING}
+    os.environ.update(READ_WHILE_POLLING)
+    cygrpc.Server((), False)  # noqa: FBT003 - gRPC's core reads its settings once
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+
+
+_read_while_polling()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -25,13 +25,12 @@ _SIGNALS: Final = _END | {signal.SIGHUP}
 _STDIN: Final = 0  # file descriptors
 _STDERR: Final = 2
 _DESCRIPTORS: Final = 4096  # a thousand connections of Envoys, those of the admin port and to issuers, files
-GRPC_SETTINGS: Final = {
-    # Its core writes what strangers send to stderr, newlines and all, beside our log.
-    "GRPC_VERBOSITY": "NONE",
-    # Its core reads connections on three threads of its own, and hands what it read to ours: a third of what a check
-    # costs. Without them our thread reads while it polls.
-    "GRPC_EXPERIMENTS": "-event_engine_listener",
-}
+# Of gRPC's core: it writes what strangers send to stderr, newlines and all, beside our log.
+_QUIET: Final = {"GRPC_VERBOSITY": "NONE"}
+# It reads connections on three threads of its own, and hands what it read to ours: a third of what a check costs.
+# Without them our thread reads while it polls; and does nothing else where somebody sends frames without end (a flood
+# of pings on two connections did that). So they go only where Envoy alone can connect.
+READ_WHILE_POLLING: Final = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 # Seconds that another thread may keep the interpreter while the one that judges wants it. By default 5 ms: with every
 # check traced, one in a hundred waited that long.
 _TURN: Final = 0.0005
@@ -76,12 +75,11 @@ def serve(*, file: Path, number: int | None, listen: str, admin_socket: str, ser
 
 
 def _serve(file: Path, worker: Worker | None) -> None:
-    for name, value in GRPC_SETTINGS.items():  # before gRPC is there
-        os.environ.setdefault(name, value)
     from authz.telemetry.background import BackgroundStream
     from authz.telemetry.logs import set_up_logging
 
     config = load_or_exit(file)
+    _set_up_grpc(config.server.listen if worker is None else worker.listen)
     _raise_descriptor_limit()
     sys.setswitchinterval(_TURN)
     stream = BackgroundStream(_STDERR)
@@ -93,6 +91,15 @@ def _serve(file: Path, worker: Worker | None) -> None:
         _end_by(-status)
     stream.drain(seconds=_LAST_WORDS)
     sys.exit(status)
+
+
+def _set_up_grpc(listen: str) -> None:
+    """Tell gRPC's core, before it is there, what it cannot be told later."""
+    from authz.config.address import UnixAddress, parse_address
+
+    among_friends = isinstance(parse_address(listen), UnixAddress)
+    for name, value in {**_QUIET, **(READ_WHILE_POLLING if among_friends else {})}.items():
+        os.environ.setdefault(name, value)
 
 
 def _raise_descriptor_limit() -> None:

@@ -7,8 +7,9 @@ which is not promised to stay: pyproject.toml bounds the versions of grpcio.
 Rules of this file:
 1. What has come is met before the next call is judged: a queue that nobody sees cannot be refused.
 2. Nothing here waits but `poll`. What has to wait is handed to a thread of its own.
-3. Every call is answered or ended; no exception ends the loop.
-4. Only this thread changes what is counted.
+3. Every call is answered, but where its caller has gone or the answer cannot be written; no exception ends the loop.
+4. Whatever callers can pile up has a bound: calls unread, calls held, answers unsent.
+5. Each number has one writer: this thread, or one that waits.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from threading import Event, Thread
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it is compiled
@@ -32,10 +33,16 @@ from authz.telemetry.judged import Metadata
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+# Calls that gRPC's core may hand over before it is asked again. One that comes while it has not been asked is never
+# answered where the server is stopped just then.
+_AHEAD: Final = 16
 # Events between two judgements. A refusal makes two: a flood of them leaves a good part of the time to judge.
 _MOST_EVENTS: Final = 32
 _MOST_UNREAD: Final = 1024  # calls whose message has not come
-_LOOK: Final = 0.25  # seconds between two looks at them
+_MOST_UNSENT: Final = 4096  # answers that their callers do not read
+_LOOK: Final = 0.25  # seconds between two looks at calls whose message has not come
 _PATIENCE: Final = 2  # looks that find a call without its message, and leave it
 _NOTHING_MORE: Final = 0.0  # a deadline long past: what has come, or nothing
 _ENDING: Final = 1.0  # seconds for cancelled calls to end
@@ -45,22 +52,24 @@ _NO_FLAGS: Final = 0
 class Call:
     """One call, from where it is met to its end."""
 
-    __slots__ = ("_core", "deadline", "gone", "looks", "message", "metadata", "method", "received")
+    __slots__ = ("_core", "counted", "deadline", "gone", "looks", "message", "metadata", "method", "received")
 
-    def __init__(self, event: Any, received: float) -> None:  # noqa: ANN401 - cygrpc has no types
+    def __init__(self, event: Any, received: float, now: float) -> None:  # noqa: ANN401 - cygrpc has no types
+        """*received* and `deadline` are on the monotonic clock; *now* is Unix time, as the caller's deadline is."""
         self._core: Final = event.call
         self.method: Final[bytes] = event.call_details.method
-        self.deadline: Final[float] = event.call_details.deadline  # Unix time; far off where the caller named none
+        self.deadline: Final[float] = received + (event.call_details.deadline - now)  # far off where there is none
         self.metadata: Final[Metadata] = event.invocation_metadata
-        self.received: Final = received  # on the monotonic clock
+        self.received: Final = received
         self.message = b""
+        self.counted = False  # among those held
         self.gone = False  # whether its caller waits no more
         self.looks = 0
 
     def read(self, read: Callable[[Any], None], ended: Callable[[Any], None]) -> None:
         """Have *read* told of the message, and *ended* of the end."""
-        self._core.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), ended)
-        self._core.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), read)
+        self._start((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), ended)
+        self._start((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), read)
 
     def answer(self, answer: bytes, sent: Callable[[Any], None], *, unread: bool = False) -> None:
         """Send *answer* and end well. Whatever this raises, the call is ended."""
@@ -72,7 +81,7 @@ class Call:
                 cygrpc.SendStatusFromServerOperation(None, cygrpc.StatusCode.ok, b"", _NO_FLAGS),
                 *to_the_end,
             )
-            self._core.start_server_batch(operations, sent)
+            self._start(operations, sent)
         except BaseException:
             self.cancel()  # or its caller waits to the end of its time
             raise
@@ -84,15 +93,19 @@ class Call:
             cygrpc.SendStatusFromServerOperation(None, cygrpc.StatusCode.unimplemented, b"no such method", _NO_FLAGS),
             cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),
         )
-        self._core.start_server_batch(operations, sent)
+        self._start(operations, sent)
 
     def cancel(self) -> None:
         """End it with CANCELLED."""
         self._core.cancel()
 
+    def _start(self, operations: tuple[Any, ...], done: Callable[[Any], None]) -> None:
+        if error := self._core.start_server_batch(operations, done):
+            raise RuntimeError(f"gRPC's core says no: grpc_call_error {error}")
+
 
 class Service(Protocol):
-    """What answers calls. It never waits."""
+    """What answers calls. None of it waits."""
 
     @property
     def methods(self) -> AbstractSet[bytes]:
@@ -105,8 +118,14 @@ class Service(Protocol):
     def meet(self, call: Call, held: int) -> bytes | None:
         """Answer *call* without its message, with *held* others before it; or return None to have it judged."""
 
-    def judge(self, call: Call) -> bytes | Later | None:
-        """Answer *call*, which is read; or return what waits and then answers; or None where its caller has gone."""
+    def judge(self, call: Call) -> bytes | Later:
+        """Answer *call*, which is read; or return what waits and then answers."""
+
+    def refuse(self, call: Call) -> bytes:
+        """Answer *call*, for which there is no room."""
+
+    def give_up(self, call: Call) -> None:
+        """Note that nobody waits for *call* any more, which was not judged."""
 
 
 class CallLoop:
@@ -123,23 +142,24 @@ class CallLoop:
         """*options* are gRPC's channel arguments; *waiters* is how many calls may wait at one time."""
         self._service: Final = service
         self._monotonic: Final = monotonic
-        self._waiters: Final = waiters
+        self._waited: Final = [0] * waiters  # calls that each of them has answered
         self._waiting: Final[SimpleQueue[tuple[Call, Later] | None]] = SimpleQueue()
         self._queue: Final = cygrpc.CompletionQueue()
         self._server: Final = cygrpc.Server(tuple(options), False)  # noqa: FBT003 - no xDS
         self._server.register_completion_queue(self._queue)
         self._unread: Final[dict[Call, None]] = {}
         self._read: Final[deque[Call]] = deque()
-        self._held = 0
+        self._unsent: Final[dict[Call, None]] = {}
+        self._queued = self._handed = 0
         self._looked = monotonic()
-        self._asked = False
+        self._asked = 0
         self._started = self._stopping = self._shut = False
         self._ended: Final = Event()
 
     @property
     def held(self) -> int:
-        """How many calls are read and not answered."""
-        return self._held
+        """How many calls are read and not answered, of callers who wait."""
+        return self._queued + self._handed - sum(self._waited)
 
     def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen on *address*; return its port. Raises RuntimeError."""
@@ -154,24 +174,24 @@ class CallLoop:
         self._started = True
         self._server.start()
         Thread(target=self._run, name="calls", daemon=True).start()
-        for index in range(self._waiters):
-            Thread(target=self._wait, name=f"waiter-{index}", daemon=True).start()
+        for index in range(len(self._waited)):
+            Thread(target=self._wait, args=(index,), name=f"waiter-{index}", daemon=True).start()
 
     def stop(self, *, grace: float) -> None:
         """Take no new calls, and let those in flight end, at most *grace* seconds; then cancel them."""
         if not self._started:
             return
-        self._stopping = True
         self._server.shutdown(self._queue, self._note_shutdown)
+        self._stopping = True
         if not self._ended.wait(grace):
             self._server.cancel_all_calls()
         if self._ended.wait(_ENDING):  # not before: it was still in use
             self._server.destroy()
-        for _ in range(self._waiters):
+        for _ in self._waited:
             self._waiting.put(None)
 
     def _run(self) -> None:
-        while not (self._shut and not self._held):
+        while not (self._shut and not self.held):
             try:
                 self._turn()
             except BaseException:  # one call's trouble must not cost the loop
@@ -181,96 +201,128 @@ class CallLoop:
 
     def _turn(self) -> None:
         """Meet what has come, and judge one call; where there is none, wait for one."""
-        if not self._asked:
-            self._ask()
+        self._ask()
         if not self._read:
-            self._take(time.time() + _LOOK if self._unread else None)
+            self._take(time.time() + _LOOK if self._unread or self._shut else None)
             return
         for _ in range(_MOST_EVENTS):
             if not self._take(_NOTHING_MORE):
                 break
-        self._judge(self._read.popleft())
+        while self._read:
+            call = self._read.popleft()
+            if not call.gone:
+                self._judge(call)
+                return
+            self._service.give_up(call)
 
     def _ask(self) -> None:
-        """Have gRPC's core hand over the next call."""
-        if not self._stopping:
-            with suppress(ValueError):  # it was stopped a moment ago
+        """Have gRPC's core hand over the next calls."""
+        with suppress(ValueError):  # it was stopped a moment ago
+            while self._asked < _AHEAD and not self._stopping:
                 self._server.request_call(self._queue, self._queue, self._meet)
-                self._asked = True
+                self._asked += 1
 
     def _take(self, until: float | None) -> bool:
         """Handle the next event, and tell whether one came by *until*, in Unix time."""
-        event = self._queue.poll(until)
+        try:
+            event = self._poll(until)
+        except BaseException:
+            self._asked -= 1  # it may have been a call
+            raise
         if event.tag is None:
             self._look_at_unread()
             return False
         event.tag(event)
         return True
 
+    def _poll(self, until: float | None) -> Any:  # noqa: ANN401 - as above
+        return self._queue.poll(until)
+
     def _meet(self, event: Any) -> None:  # noqa: ANN401 - as above
-        self._asked = False
+        self._asked -= 1
         if not event.success:  # there is no call: the server shuts down
             return
         self._ask()
-        call = Call(event, self._monotonic())
+        call = Call(event, self._monotonic(), time.time())
         if call.method not in self._service.methods:
             call.reject(_ignore)
-        elif (answer := self._met(call)) is not None:
-            call.answer(answer, _ignore, unread=True)
+        elif (answer := self._fence(self._service.meet, call, self.held)) is not None:
+            self._send(call, answer, unread=True)
         else:
             self._unread[call] = None
-            call.read(partial(self._note_message, call), partial(_note_end, call))
+            call.read(partial(self._note_message, call), partial(self._note_end, call))
             if len(self._unread) > _MOST_UNREAD:
-                self._forget(next(iter(self._unread)))
-
-    def _met(self, call: Call) -> bytes | None:
-        try:
-            return self._service.meet(call, self._held)
-        except BaseException:  # noqa: BLE001 - the last fence: what is not answered is an error to Envoy
-            return self._service.last_resort
+                self._turn_away(next(iter(self._unread)))
 
     def _note_message(self, call: Call, event: Any) -> None:  # noqa: ANN401 - as above
-        self._unread.pop(call, None)
+        if call not in self._unread:  # it was turned away
+            return
+        del self._unread[call]
+        if call.gone:
+            self._service.give_up(call)
+            return
         call.message = event.batch_operations[0].message() or b""
-        if (answer := self._met(call)) is not None:  # many were met at one time, and read later
-            call.answer(answer, _ignore)
+        if (answer := self._fence(self._service.meet, call, self.held)) is not None:
+            self._send(call, answer)  # many were met at one time, and read later
         else:
-            self._held += 1
+            call.counted = True
+            self._queued += 1
             self._read.append(call)
 
-    def _judge(self, call: Call) -> None:
-        try:
-            answer = self._service.judge(call)
-            if answer is not None and not isinstance(answer, bytes):
-                self._waiting.put((call, answer))
-                return
-        except BaseException:  # noqa: BLE001 - the last fence, as above
-            answer = self._service.last_resort
-        self._held -= 1
-        if answer is not None:
-            call.answer(answer, _ignore)
+    def _note_end(self, call: Call, event: Any) -> None:  # noqa: ANN401 - as above
+        call.gone = event.batch_operations[0].cancelled()
+        if call.gone and call.counted:
+            self._release(call)
 
-    def _wait(self) -> None:
+    def _release(self, call: Call) -> None:
+        call.counted = False
+        self._queued -= 1
+
+    def _judge(self, call: Call) -> None:
+        answer = self._fence(self._service.judge, call)
+        self._release(call)
+        if isinstance(answer, bytes):
+            self._send(call, answer)
+        else:
+            self._handed += 1
+            self._unsent[call] = None
+            self._waiting.put((call, answer))
+
+    def _wait(self, index: int) -> None:
         """Wait for what answers later, on a thread that has nothing else to do."""
         while (waiting := self._waiting.get()) is not None:
             call, later = waiting
             try:
-                answer = later()
-            except BaseException:  # noqa: BLE001 - the last fence, as above
-                answer = self._service.last_resort
-            try:
-                call.answer(answer, self._note_late)
+                call.answer(self._fence(later), partial(self._note_sent, call))
             except BaseException:  # one call's trouble must not cost a thread
-                log.exception("a call ended badly")
+                with suppress(BaseException):
+                    log.exception("a call ended badly")
+            finally:
+                self._waited[index] += 1
 
-    def _note_late(self, _event: Any) -> None:  # noqa: ANN401 - as above
-        self._held -= 1
+    def _fence(self, answer: Callable[..., T], *args: object) -> T | bytes:
+        """Return what *answer* returns, or the last resort: a call without an answer is an error to Envoy."""
+        try:
+            return answer(*args)
+        except BaseException:  # noqa: BLE001 - it is the last fence
+            return self._service.last_resort
+
+    def _send(self, call: Call, answer: bytes, *, unread: bool = False) -> None:
+        call.answer(answer, partial(self._note_sent, call), unread=unread)
+        self._unsent[call] = None
+        if len(self._unsent) > _MOST_UNSENT:
+            oldest = next(iter(self._unsent))
+            del self._unsent[oldest]
+            oldest.cancel()
+
+    def _note_sent(self, call: Call, _event: Any) -> None:  # noqa: ANN401 - as above
+        self._unsent.pop(call, None)
 
     def _note_shutdown(self, _event: Any) -> None:  # noqa: ANN401 - as above
         self._shut = True
 
     def _look_at_unread(self) -> None:
-        """End calls whose message does not come.
+        """Turn calls away whose message does not come.
 
         It is called when no event was there, and patience is counted in looks: after a pause of the whole process,
         messages that came meanwhile are read before any call has been looked at twice.
@@ -282,17 +334,13 @@ class CallLoop:
         for call in self._unread:
             call.looks += 1
         for call in [call for call in self._unread if call.looks > _PATIENCE]:
-            self._forget(call)
+            self._turn_away(call)
 
-    def _forget(self, call: Call) -> None:
+    def _turn_away(self, call: Call) -> None:
+        """Answer *call* unread, and not by cancelling it: that would be an error, and its message may be on its way."""
         del self._unread[call]
-        call.gone = True
-        call.cancel()
-
-
-def _note_end(call: Call, event: Any) -> None:  # noqa: ANN401 - as above
-    call.gone = event.batch_operations[0].cancelled()
+        self._send(call, self._fence(self._service.refuse, call))
 
 
 def _ignore(_event: Any) -> None:  # noqa: ANN401 - as above
-    """There is nothing to do after an answer was sent."""
+    """There is nothing to do after a call was rejected."""

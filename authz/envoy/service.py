@@ -70,16 +70,20 @@ class _Authorization:
     def meet(self, call: Call, held: int) -> bytes | None:
         if call.method == _HEALTH:  # of every service by name the same: there is one
             return _SERVING if self.serving else _NOT_SERVING
-        if held < self._max_concurrent:
-            return None
+        return self.refuse(call) if held >= self._max_concurrent else None
+
+    def judge(self, call: Call) -> bytes | Later:
+        time_left = call.deadline - time.monotonic()
+        if time_left <= 0:
+            self.give_up(call)
+            return LAST_RESORT
+        return self._checker.check(call.message, received=call.received, time_left=time_left, metadata=call.metadata)
+
+    def refuse(self, call: Call) -> bytes:
         return self._checker.refuse(Reason.OVERLOADED, received=call.received, metadata=call.metadata)
 
-    def judge(self, call: Call) -> bytes | Later | None:
-        time_left = call.deadline - time.time()
-        if call.gone or time_left <= 0:
-            self._given_up()
-            return None if call.gone else LAST_RESORT
-        return self._checker.check(call.message, received=call.received, time_left=time_left, metadata=call.metadata)
+    def give_up(self, call: Call) -> None:  # noqa: ARG002 - they are counted, not told apart
+        self._given_up()
 
 
 _SERVING: Final = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING).SerializeToString()

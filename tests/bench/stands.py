@@ -14,7 +14,7 @@ from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from authz.cli.serve import GRPC_SETTINGS
+from authz.cli.serve import READ_WHILE_POLLING
 from authz.config.load import parse
 from authz.config.problems import ConfigError
 from authz.demo.client import send
@@ -160,7 +160,7 @@ class Stands:
 def start_bare(address: str, folder: Path, cores: Collection[int]) -> Process:
     """Start the bare server, with what the sidecar tells gRPC's core: it makes both faster."""
     path = Path(address.removeprefix("unix:"))
-    told = [f"{name}={value}" for name, value in GRPC_SETTINGS.items()]
+    told = [f"{name}={value}" for name, value in READ_WHILE_POLLING.items()]
     argv = ["env", *told, sys.executable, "-m", "tests.bench.bare", address]
     server = Process("the bare server", argv, log=folder / "bare.log", mend="read its log")
     with on_cores(cores):

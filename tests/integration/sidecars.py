@@ -106,17 +106,24 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, *issuers: str, drain: str = "4s", server: str = "", telemetry: str = "") -> Iterator[Running]:
-    """Start a sidecar on a Unix socket, and end it whatever happens; its log is shown where a test fails."""
+def running(
+    folder: Path, *issuers: str, listen: str = "", drain: str = "4s", server: str = "", telemetry: str = ""
+) -> Iterator[Running]:
+    """Start a sidecar, and end it whatever happens; its log is shown where a test fails.
+
+    It listens on a Unix socket, or at *listen*, `host:port`.
+    """
     admin, path = free_address(), folder / "authz.sock"
-    text = config(*issuers, listen=f"unix:{path}", admin=admin, drain=drain, server=server)
+    target = listen or f"unix:{path}"
+    text = config(*issuers, listen=target, admin=admin, drain=drain, server=server)
     text += f"  {telemetry}\n" if telemetry else ""
     sidecar = Sidecar(text, admin=admin, folder=folder)
     sidecar.process.start()
     try:
         options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
-        with grpc.insecure_channel(f"unix:{path}", options) as channel:
-            sidecar.process.wait_until(path.exists)
+        with grpc.insecure_channel(target, options) as channel:
+            if not listen:
+                sidecar.process.wait_until(path.exists)
             yield Running(sidecar, path, channel)
     except BaseException:
         print("\n".join(tail(sidecar.process.log, lines=40)))  # noqa: T201 - shown with the failure

@@ -10,8 +10,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import grpc
 import pytest
@@ -19,6 +20,7 @@ import trustme
 
 from authz.demo.sidecar import free_address
 from authz.demo.signing import SigningKey
+from tests.fakes.http2 import PING, PREFACE, SETTINGS, frame
 from tests.fakes.idp import JWKS, FakeIdp
 from tests.fakes.waiting import wait_until
 from tests.integration.sidecars import Running, config, issuer, running
@@ -163,6 +165,46 @@ def test_sigterm_under_load_fails_no_check(sidecar: Running, idp: FakeIdp) -> No
 
     assert sidecar.await_end(seconds=6.0) == 0
     assert not sidecar.socket.exists()
+
+
+@contextmanager
+def flooding(address: str, frames: bytes) -> Iterator[None]:
+    """Send *frames* again and again on one connection, and read what comes back."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
+        connection.sendall(PREFACE)
+
+        def send_on() -> None:
+            with suppress(OSError):
+                while True:
+                    connection.sendall(frames)
+
+        def read_on() -> None:
+            with suppress(OSError):
+                while connection.recv(1 << 20):
+                    pass
+
+        threads = [Thread(target=work, daemon=True) for work in (send_on, read_on)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            connection.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join(SECONDS)
+
+
+@pytest.mark.parametrize("kind", [PING, SETTINGS], ids=["pings", "settings"])
+def test_frames_without_end_on_tcp_stop_nobody(folder: Path, idp: FakeIdp, kind: int) -> None:
+    """They need no call and no permission; checks and health are answered all the while."""
+    address, frames = free_address(), frame(kind, bytes(8) if kind == PING else b"") * 4000
+    with running(folder, issuer("a", idp), listen=address) as sidecar:
+        sidecar.await_ready()
+        with flooding(address, frames), flooding(address, frames):
+            for _ in range(20):
+                assert sidecar.check() == "token_missing"
+                assert sidecar.health() == "SERVING"
 
 
 def hold_a_call(sidecar: Running, idp: FakeIdp) -> grpc.Future[bytes]:

@@ -22,6 +22,13 @@ def test_key_that_may_come() -> None:
     assert "refresh" in waiting.detail
 
 
+def test_only_a_refresh_may_change_a_denial() -> None:
+    """A denial counts as final unless a refresh is under way that could turn it into another."""
+    denial = deny(Rejected(Reason.KEY_NOT_FOUND, "no key with this id"), FINDINGS)
+    assert denial.may_change is False
+    assert await_keys(denial).may_change is True
+
+
 def test_claims_have_no_repr() -> None:
     """What a log would show of a decision has no claims in it."""
     assert "bob" not in repr(Allow(reason=Reason.AUTHENTICATED, findings=FINDINGS, claims={"sub": "bob"}))

@@ -15,7 +15,7 @@ from authz.core.claims import ClaimPath, Claims, certificate_thumbprint
 from authz.core.decision import Allow, Deny, await_keys
 from authz.core.identity import CopiedClaim, HeaderChanges, Identity
 from authz.core.issuer import Issuer
-from authz.core.keys import Key, KeySet, SignedPayload
+from authz.core.keys import Key, KeySet, RejectedKey, SignedPayload
 from authz.core.policy import Allow as Whom
 from authz.core.policy import Params, Requirements, Rule
 from authz.core.reasons import Reason
@@ -23,10 +23,27 @@ from authz.core.request import Request, Target
 from authz.core.resource import ProtectedResource
 from authz.core.snapshot import Responses, TokenRules
 from authz.core.token import CookieSource, FoundToken, HeaderSource, UnverifiedToken, find_token
+from authz.core.vetting import EXPOSED
 from authz.core.withhold import withhold_tokens
 from tests.unit.core.test_keys import certificate
 from tests.unit.core.test_vetting import OCT, PQ, RSA, number, rough
-from tests.world import A_EC, A_RSA, T, ask, changed, claim, decide, header, issuer_a, jwks, key_set, mint, rule, world
+from tests.world import (
+    A_EC,
+    A_RSA,
+    ABSENT,
+    T,
+    ask,
+    changed,
+    claim,
+    decide,
+    header,
+    issuer_a,
+    jwks,
+    key_set,
+    mint,
+    rule,
+    world,
+)
 
 COOKIES = world(token=TokenRules(sources=(CookieSource("t"),), forward=False))
 
@@ -170,6 +187,12 @@ def test_rule_that_minds_case_stays_so_behind_one_that_does_not() -> None:
     }
 
 
+def test_rules_that_ignore_case_stand_side_by_side() -> None:
+    """A second rule that ignores case takes nothing from the first."""
+    snapshot = world(rule("one", "/One", case_insensitive=True), rule("two", "/Two", case_insensitive=True))
+    assert [decide(snapshot=snapshot, path=path).findings.rule for path in ("/oNE", "/tWO")] == ["one", "two"]
+
+
 def test_rule_may_match_in_two_ways() -> None:
     """A path that two templates of one rule fit is matched once."""
     assert decide(snapshot=world(rule("r", "/{x}", "/a", "/**", allow=Whom.PUBLIC)), path="/a").reason is Reason.PUBLIC
@@ -231,6 +254,23 @@ def test_two_keys_of_one_name_are_both_known() -> None:
     assert decide(mint(), snapshot=world(a=issuer_a(keys=key_set(A_RSA, other)))).reason is Reason.AUTHENTICATED
 
 
+def test_key_that_is_set_aside_says_what_it_is_for() -> None:
+    """Unfit, exposed or blocked, it is known by type, curve and algorithm: a token without a key id may mean it."""
+    private = {**json.loads(A_EC.jwk.export_private()), "kid": "private"}
+    for keys, why in (
+        (key_set(changed(A_EC.public(), {"y": ABSENT})), "y is missing or not a string"),
+        (key_set(A_EC, private), EXPOSED),
+        (key_set(A_EC).block(["a-ec"]), "blocked by configuration"),
+    ):
+        assert RejectedKey("a-ec", why, "EC", "P-256", "ES256") in keys.set_aside
+
+
+def test_key_for_something_else_is_known_by_its_id_alone() -> None:
+    """A key for encryption can be named by a token, and is never meant by one without a key id."""
+    keys = key_set(changed(A_EC.public(), {"use": "enc"}))
+    assert keys.set_aside == (RejectedKey("a-ec", "use is not sig"),)
+
+
 def test_bounds_belong_to_what_they_bound() -> None:
     """The longest key id and the longest modulus are still allowed."""
     assert len(key_set(changed(RSA, {"kid": "k" * 1024})).keys) == 1
@@ -284,6 +324,13 @@ def test_empty_cookie_is_no_token_and_goes_all_the_same() -> None:
 def test_expiry_is_on_record() -> None:
     """Whoever reports a decision learns when the token will have expired."""
     assert decide(mint()).findings.expires == T + 300
+
+
+def test_audience_is_on_record() -> None:
+    """Whoever reports a decision learns whom the token is for, by the claim that the issuer says it in."""
+    assert decide(mint(aud="other")).findings.audience == "other"
+    snapshot = world(a=issuer_a(audience_claim="client_id"))
+    assert decide(mint(client_id=["other"]), snapshot=snapshot).findings.audience == ["other"]
 
 
 def test_document_leaves_no_identity_header() -> None:

@@ -150,6 +150,14 @@ def test_shortest_and_longest_kid(length: int) -> None:
     assert parse_token(unsigned({"alg": "x", "kid": "k" * length})).kid == "k" * length
 
 
+def test_header_that_is_too_long_to_keep() -> None:
+    """A header that is read anew for each token gives what it says, and None for what it does not."""
+    long = {"alg": "x", "rest": "x" * 512}
+    full, bare = parse_token(unsigned({**long, "kid": "k", "typ": "t"})), parse_token(unsigned(long))
+    assert (full.alg, full.kid, full.typ) == ("x", "k", "t")
+    assert (bare.alg, bare.kid, bare.typ) == ("x", None, None)
+
+
 def test_repr_keeps_the_secret() -> None:
     """What a log or a traceback would show of a token is its header alone."""
     shown = repr(parse_token(GOOD))

@@ -151,6 +151,14 @@ def test_small_order_of_ed448(y: int, sign: int) -> None:
         vet(changed(ED448, {"x": text(y.to_bytes(56, "little") + bytes([sign]))}), local=False)
 
 
+@pytest.mark.parametrize("sign", [0, 128])
+def test_small_order_of_ed448_in_a_second_spelling(sign: int) -> None:
+    """The prime stands for zero, so for a point of order four: it is refused as the first that is not canonical."""
+    prime = 2**448 - 2**224 - 1
+    with pytest.raises(Unfit, match="Ed448 point is not in canonical form"):
+        vet(changed(ED448, {"x": text(prime.to_bytes(56, "little") + bytes([sign]))}), local=False)
+
+
 @pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"HS256", "HS384", "HS512"}))
 def test_fit(name: str) -> None:
     """A fresh public key of every asymmetric algorithm may be used, with its algorithm or without."""

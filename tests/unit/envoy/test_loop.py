@@ -13,13 +13,17 @@ import grpc
 import pytest
 
 from authz.envoy.check import Later
-from authz.envoy.loop import _LOOK, _MOST_UNREAD, _PATIENCE, Call, CallLoop
+from authz.envoy.loop import _LOOK, _MOST_UNREAD, _MOST_UNSENT, _PATIENCE, Call, CallLoop
 from tests.fakes.clock import FakeClock
-from tests.fakes.http2 import DATA, PREFACE, RST_STREAM, begin_call, read_frames, send_message
+from tests.fakes.http2 import DATA, PREFACE, RST_STREAM, SETTINGS, begin_call, frame, read_frames, send_message
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.serving import SECONDS, code_of, method
 
 ASK: Final = "/test/Ask"
+MANY_PENDING: Final = [  # or gRPC would end calls by itself where many come at one time
+    ("grpc.server.max_pending_requests", 1_000_000),
+    ("grpc.server.max_pending_requests_hard_limit", 1_000_000),
+]
 TROUBLES: Final = [ValueError("trouble"), SystemExit(), KeyboardInterrupt(), MemoryError()]
 
 
@@ -31,23 +35,32 @@ class Desk:
 
     def __init__(self) -> None:
         self.meeting: Callable[[Call, int], bytes | None] = lambda _call, _held: None
-        self.judging: Callable[[Call], bytes | Later | None] = lambda call: b"re: " + call.message
+        self.judging: Callable[[Call], bytes | Later] = lambda call: b"re: " + call.message
         self.judged: list[bytes] = []
+        self.given_up = 0
         self.threads: set[str] = set()
 
     def meet(self, call: Call, held: int) -> bytes | None:
         return self.meeting(call, held)
 
-    def judge(self, call: Call) -> bytes | Later | None:
+    def refuse(self, call: Call) -> bytes:
+        return b"no room"
+
+    def give_up(self, call: Call) -> None:
+        self.given_up += 1
+
+    def judge(self, call: Call) -> bytes | Later:
         self.judged.append(call.message)
         self.threads.add(current_thread().name)
         return self.judging(call)
 
 
 @contextmanager
-def serving(desk: Desk, *, clock: FakeClock | None = None) -> Iterator[tuple[CallLoop, grpc.Channel, int]]:
+def serving(
+    desk: Desk, *, clock: FakeClock | None = None, kind: type[CallLoop] = CallLoop
+) -> Iterator[tuple[CallLoop, grpc.Channel, int]]:
     """Serve *desk* on a port, with one waiter."""
-    loop = CallLoop(desk, (), waiters=1, **({"monotonic": clock.monotonic} if clock is not None else {}))
+    loop = kind(desk, MANY_PENDING, waiters=1, **({"monotonic": clock.monotonic} if clock is not None else {}))
     port = loop.bind("127.0.0.1:0")
     loop.start()
     try:
@@ -64,6 +77,7 @@ class Caller:
         self._connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
         self._connection.sendall(PREFACE)
         self.frames: Final = read_frames(self._connection)
+        self._answered: Final[set[int]] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -71,14 +85,17 @@ class Caller:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
+    def say(self, *frames: bytes) -> None:
+        """Send *frames* as they are."""
+        self._connection.sendall(b"".join(frames))
+
     def begin(self, *streams: int) -> None:
         """Begin a call on each stream."""
         self._connection.sendall(b"".join(begin_call(ASK, stream=stream) for stream in streams))
 
     def call(self, *streams: int) -> None:
         """Make a whole call on each stream."""
-        calls = (begin_call(ASK, stream=each) + send_message(b"%d" % each, stream=each) for each in streams)
-        self._connection.sendall(b"".join(calls))
+        self.say(*map(whole_call, streams))
 
     def end(self, stream: int) -> None:
         """Send the message of a call that was begun."""
@@ -88,12 +105,18 @@ class Caller:
         """Return so many answers, by stream; b"" where the call was reset."""
         answers: dict[int, bytes] = {}
         while len(answers) < number:
-            frame = next(self.frames)
-            if frame.kind == DATA:
-                answers[frame.stream] = frame.payload[5:]
-            elif frame.kind == RST_STREAM and frame.stream not in answers:
-                answers[frame.stream] = b""
+            came = next(self.frames)
+            if came.kind == DATA:
+                answers[came.stream] = came.payload[5:]
+            elif came.kind == RST_STREAM and came.stream not in self._answered:
+                answers[came.stream] = b""
+            self._answered.update(answers)
         return answers
+
+
+def whole_call(stream: int) -> bytes:
+    """Write a call whose message is the number of its stream."""
+    return begin_call(ASK, stream=stream) + send_message(b"%d" % stream, stream=stream)
 
 
 def end_of(call: grpc.Future[bytes]) -> grpc.StatusCode:
@@ -155,8 +178,9 @@ def test_what_came_is_met_before_the_next_one_is_judged() -> None:
         caller.call(*range(3, 19, 2))
         released.set()
         answers = caller.receive(9)
-    assert answers == dict.fromkeys((1, 3, 5, 7), b"judged") | dict.fromkeys(range(9, 19, 2), b"refused")
-    assert desk.judged == [b"1", b"3", b"5", b"7"]
+    assert answers[1] == b"judged"
+    assert sorted(answers.values()) == [b"judged"] * 4 + [b"refused"] * 5
+    assert len(desk.judged) == 4
 
 
 def test_a_call_may_end_without_a_message() -> None:
@@ -203,24 +227,84 @@ def test_whatever_is_raised_is_answered(stage: str, error: BaseException) -> Non
         wait_until(lambda: loop.held == 0)
 
 
-def test_an_answer_that_cannot_be_sent_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Its call is ended, and no other one."""
+@pytest.mark.parametrize("stage", ["meet", "wait"])
+def test_an_answer_that_cannot_be_sent_is_logged(stage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Its call is ended and holds no place, and no other one is disturbed."""
     desk = Desk()
     no_bytes: Any = "no bytes"
-    desk.meeting = lambda _call, _held: no_bytes
-    with serving(desk) as (_, channel, _), caplog.at_level(logging.ERROR, "authz"):
+    if stage == "meet":
+        desk.meeting = lambda _call, _held: no_bytes
+    else:
+        desk.judging = lambda _call: lambda: no_bytes
+    with serving(desk) as (loop, channel, _), caplog.at_level(logging.ERROR, "authz"):
         call = method(channel, ASK).future(b"x", timeout=SECONDS)
         assert end_of(call) is grpc.StatusCode.CANCELLED
-        desk.meeting = Desk().meeting
+        desk.meeting, desk.judging = Desk().meeting, Desk().judging
         assert method(channel, ASK)(b"x", timeout=SECONDS) == b"re: x"
+        wait_until(lambda: loop.held == 0)
     assert [record.message for record in caplog.records] == ["a call ended badly"]
+
+
+class Faulty(CallLoop):
+    """A loop that once loses the event of a call."""
+
+    trouble: BaseException | None = MemoryError()
+
+    def _poll(self, until: float | None) -> Any:  # noqa: ANN401 - as cygrpc has it
+        event = super()._poll(until)
+        if hasattr(event, "call_details") and self.trouble is not None:
+            trouble, self.trouble = self.trouble, None
+            raise trouble
+        return event
+
+
+def test_a_call_that_is_lost_is_the_only_one() -> None:
+    """Whatever becomes of one, the next is asked for."""
+    with serving(Desk(), kind=Faulty) as (_, channel, _):
+        assert end_of(method(channel, ASK).future(b"x", timeout=0.5)) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert method(channel, ASK)(b"y", timeout=SECONDS) == b"re: y"
+
+
+# What callers can pile up.
+
+
+def test_calls_that_were_reset_hold_no_place() -> None:
+    """Those whose callers went before they were judged are not among the held, and nobody is refused for them."""
+    desk = Desk()
+    reached, released = Event(), Event()
+
+    def stand_still(call: Call) -> bytes:
+        reached.set()
+        assert released.wait(SECONDS)
+        return b"judged"
+
+    desk.judging = stand_still
+    desk.meeting = lambda _call, held: b"refused" if held >= 3 else None
+    with serving(desk) as (_, _, port), Caller(port) as caller:
+        caller.call(1)
+        assert reached.wait(SECONDS)
+        reset = (whole_call(stream) + frame(RST_STREAM, bytes(4), stream=stream) for stream in range(3, 43, 2))
+        caller.say(*reset, whole_call(43))  # in one piece: all of it is read before any of it is met
+        released.set()
+        assert caller.receive(2) == {1: b"judged", 43: b"judged"}
+        assert (desk.judged, desk.given_up) == ([b"1", b"43"], 20)
+
+
+def test_answers_that_nobody_reads_are_bounded() -> None:
+    """Beyond so many the oldest is ended: a caller whose window is closed keeps no more of them."""
+    no_window = frame(SETTINGS, b"\x00\x04" + bytes(4))  # SETTINGS_INITIAL_WINDOW_SIZE of 0
+    with serving(Desk()) as (_, channel, port), Caller(port) as caller:
+        caller.say(no_window)
+        caller.call(*range(1, 2 * (_MOST_UNSENT + 10), 2))
+        assert set(caller.receive(10).values()) == {b""}
+        assert method(channel, ASK)(b"whole", timeout=SECONDS) == b"re: whole"
 
 
 # Half calls.
 
 
-def test_half_a_call_is_ended() -> None:
-    """It is seen without its message three times, and ended; whole ones are answered all the while."""
+def test_half_a_call_is_turned_away() -> None:
+    """It is seen without its message three times, and answered; whole ones are answered all the while."""
     desk, clock = Desk(), FakeClock()
     with serving(desk, clock=clock) as (_, channel, port), Caller(port) as caller:
         caller.begin(1, 3, 5)
@@ -234,8 +318,9 @@ def test_half_a_call_is_ended() -> None:
             return not reading.is_alive()
 
         wait_until(time_passes)
-        assert ended == dict.fromkeys((1, 3, 5), b"")
+        assert ended == dict.fromkeys((1, 3, 5), b"no room")
         assert method(channel, ASK)(b"whole", timeout=SECONDS) == b"re: whole"
+        assert desk.judged == [b"whole"] * 2
 
 
 def test_a_pause_of_the_process_ends_no_call() -> None:
@@ -251,16 +336,18 @@ def test_a_pause_of_the_process_ends_no_call() -> None:
 
 
 def test_half_calls_have_little_room() -> None:
-    """Beyond so many the oldest is ended at once: time alone does not bound them."""
+    """Beyond so many the oldest is turned away at once, by an answer: an error to Envoy might let it pass."""
     desk, clock = Desk(), FakeClock()
     with serving(desk, clock=clock) as (_, channel, port), Caller(port) as caller:
         streams = range(1, 2 * (_MOST_UNREAD + 10), 2)
         caller.begin(*streams)
-        assert caller.receive(10) == dict.fromkeys(streams[:10], b"")
+        turned_away = caller.receive(10)
         assert method(channel, ASK)(b"whole", timeout=SECONDS) == b"re: whole"
-        assert caller.receive(1) == {streams[10]: b""}
-        caller.end(streams[-1])
-        assert caller.receive(1) == {streams[-1]: b"re: %d" % streams[-1]}
+        turned_away |= caller.receive(1)
+        assert set(turned_away.values()) == {b"no room"}
+        left = max(set(streams) - set(turned_away))
+        caller.end(left)
+        assert caller.receive(1) == {left: b"re: %d" % left}
 
 
 # The end.
