@@ -62,6 +62,13 @@ def test_the_level_is_for_our_own_lines(level: str, lines: int) -> None:
         assert len(parsed(stream)) == lines + 1
 
 
+def test_what_clients_wrote_is_not_told_by_grpc() -> None:
+    """Its inner layer would write metadata that is no UTF-8, a traceback for each call."""
+    with logging_to("json") as stream:
+        logging.getLogger("grpc._cython.cygrpc").error("Invalid encoding on %r", b"\xff")
+    assert stream.getvalue() == ""
+
+
 @pytest.mark.parametrize(("log_format", "shown"), [("json", '"worker": 1}'), ("text", " worker=1")])
 def test_a_worker_signs_its_lines(log_format: str, shown: str) -> None:
     """Each line of one of several processes has its number, a library's and those after a reload too."""
