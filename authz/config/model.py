@@ -68,7 +68,7 @@ class Server(Section):
     """The gRPC server that Envoy calls."""
 
     listen: str = "unix:/run/authz/authz.sock"
-    """Address: unix:/path, or host:port."""
+    """Address: unix:/path, which costs least, or host:port."""
     socket_mode: str = "0660"
     """Permissions of the Unix socket, in octal, as text; its user and group are those of the process."""
     tls: Tls | None = None

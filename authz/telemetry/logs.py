@@ -41,9 +41,7 @@ def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None,
     handler.setFormatter(formatter)
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # libraries
-    logging.getLogger("grpc._cython").setLevel(
-        logging.CRITICAL
-    )  # it tells of metadata that clients chose, with a traceback
+    logging.getLogger("grpc._cython").setLevel(logging.CRITICAL)  # it tells of metadata that clients chose
     logging.getLogger("authz").setLevel(_LEVELS[level])
 
 
