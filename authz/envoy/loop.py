@@ -41,7 +41,7 @@ _AHEAD: Final = 16
 # Events between two judgements. A refusal makes two: a flood of them leaves a good part of the time to judge.
 _MOST_EVENTS: Final = 32
 _MOST_UNREAD: Final = 1024  # calls whose message has not come
-_MOST_UNSENT: Final = 4096  # answers that their callers do not read
+_MOST_UNSENT: Final = 2048  # answers that their callers do not read
 _LOOK: Final = 0.25  # seconds between two looks at calls whose message has not come
 _PATIENCE: Final = 2  # looks that find a call without its message, and leave it
 _NOTHING_MORE: Final = 0.0  # a deadline long past: what has come, or nothing
@@ -52,19 +52,24 @@ _NO_FLAGS: Final = 0
 class Call:
     """One call, from where it is met to its end."""
 
-    __slots__ = ("_core", "counted", "deadline", "gone", "looks", "message", "metadata", "method", "received")
+    __slots__ = ("_core", "counted", "deadline", "gone", "looks", "message", "metadata", "method", "received", "sent")
 
     def __init__(self, event: Any, received: float, now: float) -> None:  # noqa: ANN401 - cygrpc has no types
         """*received* and `deadline` are on the monotonic clock; *now* is Unix time, as the caller's deadline is."""
         self._core: Final = event.call
         self.method: Final[bytes] = event.call_details.method
         self.deadline: Final[float] = received + (event.call_details.deadline - now)  # far off where there is none
-        self.metadata: Final[Metadata] = event.invocation_metadata
+        self.metadata: Metadata = event.invocation_metadata
         self.received: Final = received
         self.message = b""
         self.counted = False  # among those held
         self.gone = False  # whether its caller waits no more
+        self.sent = False  # whether its caller has the answer, or will never have it
         self.looks = 0
+
+    def forget_question(self) -> None:
+        """Keep nothing that its caller chose, who may never read the answer."""
+        self.message, self.metadata = b"", ()
 
     def read(self, read: Callable[[Any], None], ended: Callable[[Any], None]) -> None:
         """Have *read* told of the message, and *ended* of the end."""
@@ -150,10 +155,11 @@ class CallLoop:
         self._unread: Final[dict[Call, None]] = {}
         self._read: Final[deque[Call]] = deque()
         self._unsent: Final[dict[Call, None]] = {}
+        self._late: Final[deque[Call]] = deque()  # those that waited and are answered
         self._queued = self._handed = 0
         self._looked = monotonic()
         self._asked = 0
-        self._started = self._stopping = self._shut = False
+        self._started = self._stopping = self._closed = self._shut = False
         self._ended: Final = Event()
 
     @property
@@ -181,9 +187,9 @@ class CallLoop:
         """Take no new calls, and let those in flight end, at most *grace* seconds; then cancel them."""
         if not self._started:
             return
-        self._server.shutdown(self._queue, self._note_shutdown)
         self._stopping = True
         if not self._ended.wait(grace):
+            self._close()
             self._server.cancel_all_calls()
         if self._ended.wait(_ENDING):  # not before: it was still in use
             self._server.destroy()
@@ -202,8 +208,12 @@ class CallLoop:
     def _turn(self) -> None:
         """Meet what has come, and judge one call; where there is none, wait for one."""
         self._ask()
+        while self._late:
+            self._await_reader(self._late.popleft())
         if not self._read:
-            self._take(time.time() + _LOOK if self._unread or self._shut else None)
+            came = self._take(_NOTHING_MORE if self._stopping and not self._closed else time.time() + _LOOK)
+            if self._stopping and not came:
+                self._close()  # not before: what has come by then is answered
             return
         for _ in range(_MOST_EVENTS):
             if not self._take(_NOTHING_MORE):
@@ -215,14 +225,19 @@ class CallLoop:
                 return
             self._service.give_up(call)
 
+    def _close(self) -> None:
+        """Let no new calls in."""
+        self._closed = True
+        self._server.shutdown(self._queue, self._note_shutdown)
+
     def _ask(self) -> None:
         """Have gRPC's core hand over the next calls."""
-        with suppress(ValueError):  # it was stopped a moment ago
-            while self._asked < _AHEAD and not self._stopping:
+        with suppress(ValueError):  # it was closed a moment ago
+            while self._asked < _AHEAD and not self._closed:
                 self._server.request_call(self._queue, self._queue, self._meet)
                 self._asked += 1
 
-    def _take(self, until: float | None) -> bool:
+    def _take(self, until: float) -> bool:
         """Handle the next event, and tell whether one came by *until*, in Unix time."""
         try:
             event = self._poll(until)
@@ -235,7 +250,7 @@ class CallLoop:
         event.tag(event)
         return True
 
-    def _poll(self, until: float | None) -> Any:  # noqa: ANN401 - as above
+    def _poll(self, until: float) -> Any:  # noqa: ANN401 - as above
         return self._queue.poll(until)
 
     def _meet(self, event: Any) -> None:  # noqa: ANN401 - as above
@@ -245,7 +260,8 @@ class CallLoop:
         self._ask()
         call = Call(event, self._monotonic(), time.time())
         if call.method not in self._service.methods:
-            call.reject(_ignore)
+            call.reject(partial(self._note_sent, call))
+            self._await_reader(call)
         elif (answer := self._fence(self._service.meet, call, self.held)) is not None:
             self._send(call, answer, unread=True)
         else:
@@ -285,7 +301,6 @@ class CallLoop:
             self._send(call, answer)
         else:
             self._handed += 1
-            self._unsent[call] = None
             self._waiting.put((call, answer))
 
     def _wait(self, index: int) -> None:
@@ -294,6 +309,7 @@ class CallLoop:
             call, later = waiting
             try:
                 call.answer(self._fence(later), partial(self._note_sent, call))
+                self._late.append(call)
             except BaseException:  # one call's trouble must not cost a thread
                 with suppress(BaseException):
                     log.exception("a call ended badly")
@@ -309,13 +325,20 @@ class CallLoop:
 
     def _send(self, call: Call, answer: bytes, *, unread: bool = False) -> None:
         call.answer(answer, partial(self._note_sent, call), unread=unread)
-        self._unsent[call] = None
+        self._await_reader(call)
+
+    def _await_reader(self, call: Call) -> None:
+        """Wait for the caller of an answered *call* to read, but not for too many of them."""
+        call.forget_question()
+        if not call.sent:
+            self._unsent[call] = None
         if len(self._unsent) > _MOST_UNSENT:
             oldest = next(iter(self._unsent))
             del self._unsent[oldest]
             oldest.cancel()
 
     def _note_sent(self, call: Call, _event: Any) -> None:  # noqa: ANN401 - as above
+        call.sent = True
         self._unsent.pop(call, None)
 
     def _note_shutdown(self, _event: Any) -> None:  # noqa: ANN401 - as above
@@ -340,7 +363,3 @@ class CallLoop:
         """Answer *call* unread, and not by cancelling it: that would be an error, and its message may be on its way."""
         del self._unread[call]
         self._send(call, self._fence(self._service.refuse, call))
-
-
-def _ignore(_event: Any) -> None:  # noqa: ANN401 - as above
-    """There is nothing to do after a call was rejected."""

@@ -24,6 +24,7 @@ MANY_PENDING: Final = [  # or gRPC would end calls by itself where many come at 
     ("grpc.server.max_pending_requests", 1_000_000),
     ("grpc.server.max_pending_requests_hard_limit", 1_000_000),
 ]
+NO_WINDOW: Final = frame(SETTINGS, b"\x00\x04" + bytes(4))  # SETTINGS_INITIAL_WINDOW_SIZE of 0
 TROUBLES: Final = [ValueError("trouble"), SystemExit(), KeyboardInterrupt(), MemoryError()]
 
 
@@ -250,7 +251,7 @@ class Faulty(CallLoop):
 
     trouble: BaseException | None = MemoryError()
 
-    def _poll(self, until: float | None) -> Any:  # noqa: ANN401 - as cygrpc has it
+    def _poll(self, until: float) -> Any:  # noqa: ANN401 - as cygrpc has it
         event = super()._poll(until)
         if hasattr(event, "call_details") and self.trouble is not None:
             trouble, self.trouble = self.trouble, None
@@ -292,12 +293,49 @@ def test_calls_that_were_reset_hold_no_place() -> None:
 
 def test_answers_that_nobody_reads_are_bounded() -> None:
     """Beyond so many the oldest is ended: a caller whose window is closed keeps no more of them."""
-    no_window = frame(SETTINGS, b"\x00\x04" + bytes(4))  # SETTINGS_INITIAL_WINDOW_SIZE of 0
     with serving(Desk()) as (_, channel, port), Caller(port) as caller:
-        caller.say(no_window)
+        caller.say(NO_WINDOW)
         caller.call(*range(1, 2 * (_MOST_UNSENT + 10), 2))
         assert set(caller.receive(10).values()) == {b""}
         assert method(channel, ASK)(b"whole", timeout=SECONDS) == b"re: whole"
+
+
+def test_who_waits_is_not_ended_for_those_who_do_not_read() -> None:
+    """An answer that is not made yet is no answer that nobody reads, however many of those there are."""
+    desk, landed = Desk(), Event()
+    waiting = Event()
+
+    def later() -> bytes:
+        waiting.set()
+        assert landed.wait(SECONDS)
+        return b"later"
+
+    desk.judging = lambda call: later if call.message == b"wait" else b"at once"
+    with serving(desk) as (loop, channel, port), Caller(port) as caller:
+        waits = method(channel, ASK).future(b"wait", timeout=SECONDS)
+        assert waiting.wait(SECONDS)
+        caller.say(NO_WINDOW)
+        caller.call(*range(1, 2 * (_MOST_UNSENT + 10), 2))
+        assert set(caller.receive(10).values()) == {b""}
+        landed.set()
+        assert waits.result() == b"later"
+        wait_until(lambda: loop.held == 0)
+
+
+def test_of_an_answered_call_nothing_is_kept() -> None:
+    """Who does not read an answer does not make us keep a question of megabytes."""
+    desk = Desk()
+    calls: list[Call] = []
+
+    def judge(call: Call) -> bytes | Later:
+        calls.append(call)
+        return b"at once" if len(calls) == 1 else lambda: b"later"
+
+    desk.judging = judge
+    with serving(desk) as (_, channel, _):
+        assert method(channel, ASK)(b"x" * 1000, timeout=SECONDS, metadata=(("k", "v" * 1000),)) == b"at once"
+        assert method(channel, ASK)(b"x" * 1000, timeout=SECONDS, metadata=(("k", "v" * 1000),)) == b"later"
+        wait_until(lambda: [(call.message, call.metadata) for call in calls] == [(b"", ())] * 2)
 
 
 # Half calls.
@@ -358,6 +396,30 @@ def test_a_loop_that_never_began_ends() -> None:
     loop = CallLoop(Desk(), (), waiters=1)
     loop.bind("127.0.0.1:0")
     loop.stop(grace=1)
+
+
+def test_what_came_before_the_stop_is_answered() -> None:
+    """However many calls stand in the queue, those too that gRPC has not handed over yet."""
+    desk = Desk()
+    reached, released = Event(), Event()
+
+    def stand_still(_call: Call) -> bytes:
+        reached.set()
+        assert released.wait(SECONDS)
+        return b"judged"
+
+    desk.judging = stand_still
+    with serving(desk) as (loop, _, port):
+        with Caller(port) as caller:
+            caller.call(1)
+            assert reached.wait(SECONDS)
+            caller.call(*range(3, 203, 2))
+            stopping = Thread(target=lambda: loop.stop(grace=SECONDS))
+            stopping.start()
+            released.set()
+            assert set(caller.receive(101).values()) == {b"judged"}
+        stopping.join(SECONDS)
+        assert not stopping.is_alive()
 
 
 def test_calls_that_do_not_end_are_cancelled() -> None:
