@@ -45,6 +45,9 @@ _MOST_UNSENT: Final = 2048  # answers that their callers do not read
 _LOOK: Final = 0.25  # seconds between two looks at calls whose message has not come
 _PATIENCE: Final = 2  # looks that find a call without its message, and leave it
 _NOTHING_MORE: Final = 0.0  # a deadline long past: what has come, or nothing
+# At the stop what has come is answered first: until nothing came for so many seconds, or for so long in all.
+_SILENCE: Final = 0.05
+_LAST_CALLS: Final = 0.25
 _ENDING: Final = 1.0  # seconds for cancelled calls to end
 _NO_FLAGS: Final = 0
 
@@ -159,7 +162,8 @@ class CallLoop:
         self._queued = self._handed = 0
         self._looked = monotonic()
         self._asked = 0
-        self._started = self._stopping = self._closed = self._shut = False
+        self._started = self._closed = self._shut = False
+        self._stop_by: float | None = None
         self._ended: Final = Event()
 
     @property
@@ -187,7 +191,7 @@ class CallLoop:
         """Take no new calls, and let those in flight end, at most *grace* seconds; then cancel them."""
         if not self._started:
             return
-        self._stopping = True
+        self._stop_by = self._monotonic() + min(grace, _LAST_CALLS)
         if not self._ended.wait(grace):
             self._close()
             self._server.cancel_all_calls()
@@ -208,12 +212,15 @@ class CallLoop:
     def _turn(self) -> None:
         """Meet what has come, and judge one call; where there is none, wait for one."""
         self._ask()
+        if self._stop_by is not None and not self._closed and self._monotonic() >= self._stop_by:
+            self._close()
         while self._late:
             self._await_reader(self._late.popleft())
         if not self._read:
-            came = self._take(_NOTHING_MORE if self._stopping and not self._closed else time.time() + _LOOK)
-            if self._stopping and not came:
-                self._close()  # not before: what has come by then is answered
+            stopping = self._stop_by is not None and not self._closed
+            came = self._take(time.time() + (_SILENCE if stopping else _LOOK))
+            if stopping and not came:
+                self._close()  # what came before is answered
             return
         for _ in range(_MOST_EVENTS):
             if not self._take(_NOTHING_MORE):

@@ -84,6 +84,7 @@ class Caller:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
     def say(self, *frames: bytes) -> None:
