@@ -12,6 +12,7 @@ PAIRS = {
     b"fo": b"Zm8",
     b"foo": b"Zm9v",
     b"foob": b"Zm9vYg",
+    b"foW": b"Zm9X",
     b"\xfb\xff\xfe": b"-__-",  # the two characters that tell base64url from base64
 }
 REFUSED = {
@@ -31,7 +32,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("raw", "text"), PAIRS.items(), ids=repr)
+@pytest.mark.parametrize(("raw", "text"), PAIRS.items())
 def test_both_ways(raw: bytes, text: bytes) -> None:
     """Bytes are written without padding, and read back (RFC 4648 section 10, without its padding)."""
     assert base64url.encode(raw) == text

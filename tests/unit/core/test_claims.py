@@ -240,7 +240,7 @@ NO_PATHS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "names"), PATHS.items(), ids=PATHS)
+@pytest.mark.parametrize(("text", "names"), PATHS.items())
 def test_claim_path(text: str, names: tuple[str, ...]) -> None:
     """A path is names with dots between, or names in brackets and quotes."""
     assert ClaimPath.parse(text).names == names
@@ -270,24 +270,23 @@ def test_alias_goes_before_the_path() -> None:
     assert claims.find("sub", ClaimPath(("sub",))) == "bob"
 
 
-@pytest.mark.parametrize(
-    ("members", "scopes"),
-    [
-        ({"scope": "a b"}, {"a", "b"}),
-        ({"scope": " a  b "}, {"a", "b"}),
-        ({"scope": "a\tb"}, {"a\tb"}),
-        ({"scope": ["a", "b c"]}, {"a", "b c"}),
-        ({"scp": "a b"}, {"a", "b"}),
-        ({"scp": ["a", "b"]}, {"a", "b"}),
-        ({"scope": "a", "scp": ["b"]}, {"a"}),
-        ({"scope": None, "scp": ["b"]}, set()),
-        ({"scope": ["a", 1]}, set()),
-        ({"scope": {"a": 1}}, set()),
-        ({"scope": ""}, set()),
-        ({}, set()),
-    ],
-    ids=lambda value: str(sorted(value) if isinstance(value, set | frozenset) else value),
-)
+SCOPES: dict[str, tuple[Mapping[str, object], set[str]]] = {
+    "text": ({"scope": "a b"}, {"a", "b"}),
+    "more-spaces": ({"scope": " a  b "}, {"a", "b"}),
+    "tab": ({"scope": "a\tb"}, {"a\tb"}),
+    "list": ({"scope": ["a", "b c"]}, {"a", "b c"}),
+    "scp": ({"scp": "a b"}, {"a", "b"}),
+    "scp-list": ({"scp": ["a", "b"]}, {"a", "b"}),
+    "scope-before-scp": ({"scope": "a", "scp": ["b"]}, {"a"}),
+    "null-before-scp": ({"scope": None, "scp": ["b"]}, set()),
+    "list-with-a-number": ({"scope": ["a", 1]}, set()),
+    "object": ({"scope": {"a": 1}}, set()),
+    "empty": ({"scope": ""}, set()),
+    "none": ({}, set()),
+}
+
+
+@pytest.mark.parametrize(("members", "scopes"), SCOPES.values(), ids=SCOPES)
 def test_scopes(members: Mapping[str, object], scopes: set[str]) -> None:
     """Scopes are words between spaces, or a list of texts; of anything else nothing is granted."""
     assert claims_of(**members).scopes == scopes

@@ -17,7 +17,7 @@ from authz.core.request import Request, canonical_host, parse_path
 from authz.core.resource import ProtectedResource
 from authz.core.snapshot import TokenRules
 from authz.core.strictjson import parse_json, parse_object
-from authz.core.token import CookieSource, parse_token
+from authz.core.token import CookieSource, QuerySource, parse_token
 from tests.unit.core.test_vetting import EC, ED, ED448, OCT, PQ, ROCA_2048, RSA, number
 from tests.world import (
     A_EC,
@@ -43,6 +43,7 @@ from tests.world import (
 HEAD: Final = {"alg": "ES256", "kid": "a-ec"}
 BOUNDED: Final = world(a=issuer_a(max_lifetime=60))
 COOKIES: Final = world(token=TokenRules(sources=(CookieSource("t"),)))
+QUERY: Final = world(token=TokenRules(sources=(QuerySource("t"),)))
 NOBODY: Final = world(rule("nobody", "/**", allow=Allow.NOBODY))
 
 
@@ -78,6 +79,8 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "no-token": ({}, "no token in any of the configured places"),
     "two-headers": ({"headers": {"authorization": "Bearer a, Bearer b"}}, "2 credentials in one header"),
     "two-cookies": ({"headers": {"cookie": "t=a; t=b"}, "snapshot": COOKIES}, "2 tokens in one request"),
+    "many-credentials": ({"headers": {"authorization": "," * 64}}, "more than 64 parts in one header"),
+    "many-parameters": ({"path": "/items/1?" + "&" * 1024, "snapshot": QUERY}, "query with more than 1024 parameters"),
     "no-text": ({"headers": {"authorization": "Bearer "}}, "no token after Bearer"),
     "too-large": ({"token": "x" * 16_385}, "token of 16385 characters, at most 16384"),
     "own-limit": (
@@ -94,6 +97,10 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
         "iss is none of the configured issuers, but for a final slash",
     ),
     "no-issuer": ({"token": mint(iss=ABSENT)}, "iss is missing or not a string"),
+    "issuer-of-another-key": (
+        {"token": mint(), "snapshot": world(a=issuer_a(issuer="https://c.test"))},
+        "iss is not the issuer whose key signed",
+    ),
     "payload": ({"token": unsigned(HEAD, payload=b"[]")}, "payload: not a JSON object"),
     "payload-utf-8": ({"token": unsigned(HEAD, payload=b"\xff")}, "payload: not UTF-8"),
     "alg": ({"token": mint(header={"alg": "RS512"})}, "alg is not allowed for this issuer"),
@@ -108,6 +115,10 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "sub": ({"token": mint(sub=1)}, "sub is not a string"),
     "no-sub": ({"token": mint(sub=ABSENT)}, "sub is missing"),
     "no-exp": ({"token": mint(exp=ABSENT)}, "exp is missing"),
+    "no-end": (
+        {"token": mint(exp=ABSENT), "snapshot": world(a=issuer_a(required=()))},
+        "exp is missing",
+    ),
     "exp": ({"token": mint(exp="1")}, "exp is not a NumericDate"),
     "order": ({"token": mint(nbf=T + 301)}, "nbf is after exp"),
     "lifetime": ({"token": mint(), "snapshot": BOUNDED}, "lifetime of 300 s, at most 60 s"),
@@ -158,6 +169,14 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "element": (
         {"token": mint(groups=["a,b"])},
         "x-user-groups: an element is empty or contains what joins the list",
+    ),
+    "unsafe-element": (
+        {"token": mint(groups=["\n"])},
+        "x-user-groups: the value has characters that a header cannot carry",
+    ),
+    "element-without-form": (
+        {"token": mint(groups=[["a"]])},
+        "x-user-groups: the claim is a list or an object, and no form is configured for it",
     ),
     "no-form": (
         {"token": mint(c=[1]), "snapshot": world(identity=Identity((header("x-c", "c"),)))},
@@ -317,12 +336,18 @@ ERRORS: Final[dict[str, tuple[Any, str]]] = {
         "servers read its path in more than one way",
     ),
     "json-depth": (lambda: parse_json(b"[" * 33), "nested deeper than 32"),
+    "json-crowd": (
+        lambda: parse_json(b"[" + b"[]," * 39 + b"[]]", max_containers=32),
+        "41 arrays and objects, at most 32",
+    ),
     "json-duplicate": (lambda: parse_json(b'{"a":1,"a":1}'), "duplicate member"),
     "json-long": (lambda: parse_json(b"1" * 65), "number too long"),
     "json-long-fraction": (lambda: parse_json(b"1." + b"1" * 63), "number too long"),
     "json-range": (lambda: parse_json(b"1e400"), "number out of range"),
     "json-constant": (lambda: parse_json(b"NaN"), "NaN is not JSON"),
     "json-object": (lambda: parse_object(b"1"), "not a JSON object"),
+    "json-two": (lambda: parse_json(b'{"a":1}{"b":2}'), "more than one value"),
+    "json-surrogate": (lambda: parse_json(rb'"\ud800"'), "lone surrogate"),
 }
 
 

@@ -166,6 +166,16 @@ def test_alias_of_the_issuer_counts_in_rules_and_metadata() -> None:
     assert decision.claims == {"roles": ["admin", "staff"]}
 
 
+def test_alias_of_the_issuer_counts_in_headers() -> None:
+    """A header is written from the claim that its name means for the issuer."""
+    snapshot = replace(
+        world(a=issuer_a(aliases={"user": ClaimPath(("login",))})), identity=Identity((header("x-user-id", "user"),))
+    )
+    decision = decide(mint(user="nobody", login="ann"), snapshot=snapshot)
+    assert isinstance(decision, Allow)
+    assert decision.set_headers == (("x-user-id", "ann"),)
+
+
 def test_challenge_names_only_the_scopes_that_are_missing() -> None:
     """Where the alternatives are what fails, the scopes that are there are not asked for again."""
     decision = decide(mint(scope="a"), snapshot=world(rule("r", "/**", scopes=("a",), any_scope=("b", "c"))))

@@ -86,6 +86,7 @@ UNSAFE: dict[str, tuple[HeaderRule, object]] = {
     "emoji": (TEXT, "😀"),
     "leading-space": (TEXT, " a"),
     "trailing-space": (TEXT, "a "),
+    "trailing-space-of-a-word": (TEXT, "ab "),
     "space-alone": (TEXT, " "),
     "list-without-a-form": (TEXT, ["a"]),
     "object-without-a-form": (TEXT, {"a": 1}),
@@ -119,6 +120,8 @@ ENCODED = {
     "delete": "\x7f",
     "leading-space": "  a",
     "trailing-space": "a  ",
+    "tabs-at-the-ends": "\ta\t",
+    "capitals-at-the-ends": "XaX",
     "spaces-alone": "   ",
     "space-inside": "a b",
     "all-of-latin-1": "".join(map(chr, range(256))),
@@ -139,6 +142,11 @@ def test_encoded(value: str) -> None:
     assert unquote(written) == value
 
 
+def test_encoding_leaves_what_is_visible() -> None:
+    """Of what a header can carry only the percent sign is encoded."""
+    assert write(TEXT, 'a, "b"; c=/d~ 5%', encode=True) == 'a, "b"; c=/d~ 5%25'
+
+
 @pytest.mark.parametrize(
     ("join", "elements"),
     [
@@ -153,7 +161,6 @@ def test_encoded(value: str) -> None:
         ("-", ["a-b"]),
         (",,", ["a,", ",b"]),
     ],
-    ids=str,
 )
 def test_encoded_list(join: str, elements: list[str]) -> None:
     """An encoded list survives trimming, and splits into the elements that it was made of."""

@@ -75,3 +75,8 @@ def test_rejected_carries_what_would_have_sufficed() -> None:
     assert (plain.scopes, plain.acr_values, plain.max_age) == ((), (), None)
     full = Rejected(Reason.STEP_UP_REQUIRED, "why", scopes=("a",), acr_values=("b",), max_age=5)
     assert (full.scopes, full.acr_values, full.max_age) == (("a",), ("b",), 5)
+
+
+def test_rejected_shows_reason_and_detail() -> None:
+    """A rejection that ends up in a traceback says there what it was."""
+    assert repr(Rejected(Reason.POLICY_DENIED, "why")) == f"Rejected({Reason.POLICY_DENIED!r}, 'why')"

@@ -12,6 +12,8 @@ DEEPEST = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
 READ = {
     "object": b' {"a": [1, -2.5, 1e3, true, false, null], "b": {"a": "x"}}\n',
     "no-brackets": b"17",
+    "space-behind": b'{"a":1} ',
+    "space-before": b' {"a":1}',
     "escapes": rb'"\u0041\n\"\\\/"',
     "surrogate-pair": rb'"\ud83d\ude00"',
     "surrogate-pair-in-capitals": rb'"\uD83D\uDE00"',
@@ -62,6 +64,7 @@ REFUSED = {
     "too-deep-in-objects": b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1),
     "too-deep-after-strings": b'["]]]]","\\"]]]]",' + DEEPEST + b"]",
     "too-deep-after-others": b"[" + b"[],{}," * 20 + DEEPEST + b"]",
+    "too-deep-behind-others-inside": b"[" * 20 + b"[]," + b"[" * 20 + b"]" * 40,
     "thousands-deep": b"[" * 5000,
     "too-deep-and-never-closed": b'"a":"' + b"[" * (MAX_DEPTH + 1),
     "control-character-in-a-string": b'"a\nb"',

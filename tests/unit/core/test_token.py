@@ -178,6 +178,7 @@ FOUND: dict[str, tuple[Source, dict[str, str], list[str]]] = {
     "scheme-in-any-case": (BEARER, {"authorization": "bEaReR t"}, ["t"]),
     "several-spaces": (BEARER, {"authorization": "Bearer   t"}, ["t"]),
     "rest-belongs-to-the-token": (BEARER, {"authorization": "Bearer t extra"}, ["t extra"]),
+    "token-of-one-capital": (BEARER, {"authorization": "Bearer X"}, ["X"]),
     "comma-that-starts-no-credentials": (BEARER, {"authorization": "Bearer t,u"}, ["t,u"]),
     "no-header": (BEARER, {}, []),
     "empty-header": (BEARER, {"authorization": ""}, []),
@@ -204,6 +205,8 @@ QUERIES = {
     "alone": ("/p?access_token=t", ["t"]),
     "among-others": ("/p?a=1&access_token=t&b=2", ["t"]),
     "second-question-mark": ("/p?a?&access_token=t", ["t"]),
+    "question-mark-behind": ("/p?access_token=t&a=?", ["t"]),
+    "equals-signs-behind": ("/p?access_token=t==", ["t=="]),
     "empty": ("/p?access_token=", []),
     "of-another-name": ("/p?xaccess_token=t", []),
     "in-the-path": ("/access_token=t", []),
@@ -225,7 +228,7 @@ def test_find_in_query(path: str, texts: list[str]) -> None:
     assert found == (FoundToken(texts[0], QUERY) if texts else None)
 
 
-@pytest.mark.parametrize("rest", ["", " ", "   ", "\tt", "\u00a0t", ":t", "=t", ",t"], ids=ascii)
+@pytest.mark.parametrize("rest", ["", " ", "   ", "\tt", "\u00a0t", ":t", "=t", ",t"])
 def test_scheme_without_token(rest: str) -> None:
     """Our scheme with something else than spaces and a token behind it is malformed, not missing."""
     with pytest.raises(Rejected) as caught:
