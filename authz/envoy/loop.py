@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
+from math import inf
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any, Final, Protocol, TypeVar
@@ -163,7 +164,7 @@ class CallLoop:
         self._looked = monotonic()
         self._asked = 0
         self._started = self._closed = self._shut = False
-        self._stop_by: float | None = None
+        self._stop_by = inf  # on the monotonic clock
         self._ended: Final = Event()
 
     @property
@@ -212,19 +213,29 @@ class CallLoop:
     def _turn(self) -> None:
         """Meet what has come, and judge one call; where there is none, wait for one."""
         self._ask()
-        if self._stop_by is not None and not self._closed and self._monotonic() >= self._stop_by:
-            self._close()
         while self._late:
             self._await_reader(self._late.popleft())
-        if not self._read:
-            stopping = self._stop_by is not None and not self._closed
-            came = self._take(time.time() + (_SILENCE if stopping else _LOOK))
-            if stopping and not came:
-                self._close()  # what came before is answered
-            return
+        if self._is_stopping and self._monotonic() >= self._stop_by:
+            self._close()
+        if self._read:
+            self._meet_many()
+            self._judge_next()
+        elif not self._is_stopping:
+            self._take(time.time() + _LOOK)
+        elif not self._take(time.time() + _SILENCE):
+            self._close()
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._stop_by < inf and not self._closed
+
+    def _meet_many(self) -> None:
         for _ in range(_MOST_EVENTS):
             if not self._take(_NOTHING_MORE):
-                break
+                return
+
+    def _judge_next(self) -> None:
+        """Judge the call that came first, of those whose callers still wait."""
         while self._read:
             call = self._read.popleft()
             if not call.gone:
