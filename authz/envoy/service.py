@@ -21,8 +21,9 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from authz.core.reasons import Reason
+from authz.envoy.call import Call
 from authz.envoy.check import LAST_RESORT, Checker, Later
-from authz.envoy.loop import Call, CallLoop
+from authz.envoy.loop import CallLoop
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 METHOD: Final = f"/{SERVICE}/Check"

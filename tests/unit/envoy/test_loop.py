@@ -12,8 +12,9 @@ from typing import Any, Final, Self
 import grpc
 import pytest
 
+from authz.envoy.call import Call
 from authz.envoy.check import Later
-from authz.envoy.loop import _LOOK, _MOST_UNREAD, _MOST_UNSENT, _PATIENCE, Call, CallLoop
+from authz.envoy.loop import _LOOK, _MOST_UNREAD, _MOST_UNSENT, _PATIENCE, CallLoop
 from tests.fakes.clock import FakeClock
 from tests.fakes.http2 import DATA, PREFACE, RST_STREAM, SETTINGS, begin_call, frame, read_frames, send_message
 from tests.fakes.waiting import wait_until
