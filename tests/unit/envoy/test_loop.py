@@ -14,7 +14,7 @@ import pytest
 
 from authz.envoy.call import Call
 from authz.envoy.check import Later
-from authz.envoy.loop import _LOOK, _MOST_UNREAD, _MOST_UNSENT, _PATIENCE, CallLoop
+from authz.envoy.loop import _AHEAD, _LOOK, _MOST_UNREAD, _MOST_UNSENT, _PATIENCE, CallLoop
 from tests.fakes.clock import FakeClock
 from tests.fakes.http2 import DATA, PREFACE, RST_STREAM, SETTINGS, begin_call, frame, read_frames, send_message
 from tests.fakes.waiting import wait_until
@@ -41,6 +41,18 @@ class Desk:
         self.judged: list[bytes] = []
         self.given_up = 0
         self.threads: set[str] = set()
+
+    def stand_still(self) -> tuple[Event, Event]:
+        """Judge nothing until the second event; the first one tells that there is a call to judge."""
+        reached, released = Event(), Event()
+
+        def judge(_call: Call) -> bytes:
+            reached.set()
+            assert released.wait(SECONDS)
+            return b"judged"
+
+        self.judging = judge
+        return reached, released
 
     def meet(self, call: Call, held: int) -> bytes | None:
         return self.meeting(call, held)
@@ -166,14 +178,7 @@ def test_what_waits_holds_nobody_up() -> None:
 def test_what_came_is_met_before_the_next_one_is_judged() -> None:
     """While one is judged others come: of them so many as may be held are judged, and all others refused, unjudged."""
     desk = Desk()
-    reached, released = Event(), Event()
-
-    def stand_still(call: Call) -> bytes:
-        reached.set()
-        assert released.wait(SECONDS)
-        return b"judged"
-
-    desk.judging = stand_still
+    reached, released = desk.stand_still()
     desk.meeting = lambda _call, held: b"refused" if held >= 3 else None
     with serving(desk) as (_, _, port), Caller(port) as caller:
         caller.call(1)
@@ -249,22 +254,23 @@ def test_an_answer_that_cannot_be_sent_is_logged(stage: str, caplog: pytest.LogC
 
 
 class Faulty(CallLoop):
-    """A loop that once loses the event of a call."""
+    """A loop that loses the events of its first calls: more than gRPC may hand over before it is asked again."""
 
-    trouble: BaseException | None = MemoryError()
+    lost = 0
 
     def _poll(self, until: float) -> Any:  # noqa: ANN401 - as cygrpc has it
         event = super()._poll(until)
-        if hasattr(event, "call_details") and self.trouble is not None:
-            trouble, self.trouble = self.trouble, None
-            raise trouble
+        if hasattr(event, "call_details") and self.lost <= _AHEAD:
+            self.lost += 1
+            raise MemoryError
         return event
 
 
-def test_a_call_that_is_lost_is_the_only_one() -> None:
-    """Whatever becomes of one, the next is asked for."""
+def test_calls_that_are_lost_are_the_only_ones() -> None:
+    """Whatever becomes of them, the next is asked for."""
     with serving(Desk(), kind=Faulty) as (_, channel, _):
-        assert end_of(method(channel, ASK).future(b"x", timeout=0.5)) is grpc.StatusCode.DEADLINE_EXCEEDED
+        lost = [method(channel, ASK).future(b"x", timeout=1.0) for _ in range(_AHEAD + 1)]
+        assert {end_of(call) for call in lost} == {grpc.StatusCode.DEADLINE_EXCEEDED}
         assert method(channel, ASK)(b"y", timeout=SECONDS) == b"re: y"
 
 
@@ -274,14 +280,7 @@ def test_a_call_that_is_lost_is_the_only_one() -> None:
 def test_calls_that_were_reset_hold_no_place() -> None:
     """Those whose callers went before they were judged are not among the held, and nobody is refused for them."""
     desk = Desk()
-    reached, released = Event(), Event()
-
-    def stand_still(call: Call) -> bytes:
-        reached.set()
-        assert released.wait(SECONDS)
-        return b"judged"
-
-    desk.judging = stand_still
+    reached, released = desk.stand_still()
     desk.meeting = lambda _call, held: b"refused" if held >= 3 else None
     with serving(desk) as (_, _, port), Caller(port) as caller:
         caller.call(1)
@@ -403,14 +402,7 @@ def test_a_loop_that_never_began_ends() -> None:
 def test_what_came_before_the_stop_is_answered() -> None:
     """However many calls stand in the queue, those too that gRPC has not handed over yet."""
     desk = Desk()
-    reached, released = Event(), Event()
-
-    def stand_still(_call: Call) -> bytes:
-        reached.set()
-        assert released.wait(SECONDS)
-        return b"judged"
-
-    desk.judging = stand_still
+    reached, released = desk.stand_still()
     with serving(desk) as (loop, _, port):
         with Caller(port) as caller:
             caller.call(1)
