@@ -172,6 +172,8 @@ def test_what_waits_holds_nobody_up() -> None:
         landed.set()
         assert waits.result() == b"later"
         wait_until(lambda: loop.held == 0)
+        assert method(channel, ASK)(b"go", timeout=SECONDS) == b"at once"
+        wait_until(lambda: not loop._unsent)
     assert threads == ["waiter-0"]
 
 
@@ -292,6 +294,32 @@ def test_calls_that_were_reset_hold_no_place() -> None:
         assert (desk.judged, desk.given_up) == ([b"1", b"43"], 20)
 
 
+def test_calls_that_are_reset_in_the_queue_give_their_places_back() -> None:
+    """They were read and held, and their callers go: as many others are held in their stead."""
+    desk = Desk()
+    first, second = Event(), Event()
+
+    def stand_still_twice(_call: Call) -> bytes:
+        for number, released in enumerate((first, second), 1):
+            assert len(desk.judged) != number or released.wait(SECONDS)
+        return b"judged"
+
+    desk.judging = stand_still_twice
+    desk.meeting = lambda _call, held: b"refused" if held >= 3 else None
+    with serving(desk) as (_, _, port), Caller(port) as caller:
+        caller.call(1)
+        wait_until(lambda: len(desk.judged) == 1)
+        caller.call(3, 5, 7)
+        first.set()
+        wait_until(lambda: len(desk.judged) == 2)
+        left = sorted({3, 5, 7} - {int(desk.judged[1])})
+        caller.say(*(frame(RST_STREAM, bytes(4), stream=each) for each in left), *map(whole_call, (9, 11, 13)))
+        second.set()
+        answers = caller.receive(5)
+    assert answers == dict.fromkeys((1, int(desk.judged[1]), 9, 11, 13), b"judged")
+    assert desk.given_up == 2
+
+
 def test_answers_that_nobody_reads_are_bounded() -> None:
     """Beyond so many the oldest is ended: a caller whose window is closed keeps no more of them."""
     with serving(Desk()) as (_, channel, port), Caller(port) as caller:
@@ -367,6 +395,8 @@ def test_a_pause_of_the_process_ends_no_call() -> None:
     desk, clock = Desk(), FakeClock()
     with serving(desk, clock=clock) as (_, channel, port), Caller(port) as caller:
         caller.begin(1)
+        for _ in range(10):  # polls that find nothing more are no looks
+            assert method(channel, ASK)(b"whole", timeout=SECONDS) == b"re: whole"
         for _ in range(_PATIENCE):
             clock.advance(3600)
             assert method(channel, ASK)(b"whole", timeout=SECONDS) == b"re: whole"
