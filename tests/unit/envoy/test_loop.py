@@ -463,3 +463,12 @@ def test_calls_that_do_not_end_are_cancelled() -> None:
         loop.stop(grace=0)
         assert end_of(call) in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
         never.set()
+
+
+def test_an_address_in_use_is_an_error() -> None:
+    """Two loops never share a port."""
+    alone = [("grpc.so_reuseport", 0)]
+    first = CallLoop(Desk(), alone, waiters=0)
+    port = first.bind("127.0.0.1:0")
+    with pytest.raises(RuntimeError, match=rf"127\.0\.0\.1:{port}"):
+        CallLoop(Desk(), alone, waiters=0).bind(f"127.0.0.1:{port}")

@@ -94,6 +94,17 @@ def test_a_call_without_a_deadline_waits_as_long_as_any(deadline: float | None) 
     assert flight.waits == [0.1]
 
 
+def test_a_call_with_a_deadline_waits_no_longer() -> None:
+    """Whatever max_wait is, the answer comes before the caller gives up."""
+    flight = HeldFlight()
+    flight.landed.set()
+    checker = make_checker(feeds=FakeFeeds(flight, max_wait=3600.0))
+    with serving(checker) as address, grpc.insecure_channel(address) as channel:
+        assert told(method(channel)(UNKNOWN, timeout=SECONDS)) == "key_not_found"
+    (waited,) = flight.waits
+    assert 0 < waited < 1.1 * SECONDS  # gRPC rounds it up on its way
+
+
 @pytest.mark.parametrize(
     "name",
     [
