@@ -54,7 +54,7 @@ clean:  ## remove everything that was made
 .venv/locked: requirements.lock
 	@test -n "$(PYTHON)" || { echo "authz needs Python 3.11 or newer; python3 is $$(python3 --version 2>/dev/null || echo missing)" >&2; exit 1; }
 	rm -rf .venv && $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --require-hashes --only-binary=:all: --requirement requirements.lock
 	touch $@
 
 .venv/ready: pyproject.toml .venv/locked
