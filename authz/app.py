@@ -82,7 +82,7 @@ class App:
         self._usage: Final = Usage(time.time)
         memo = SignatureMemo()
         self._verify: Final = self._usage.watch(memo.verify)
-        self._store: Final = Store(build_snapshot(config, verify=self._verify), changed=memo.forget_vanished)
+        self._store: Final = Store(build_snapshot(config, verify_signature=self._verify), changed=memo.forget_vanished)
         self._scheduler: Final = Scheduler(monotonic=time.monotonic)
         self._feeds: Final = IssuerFeeds(
             store=self._store,
@@ -216,7 +216,7 @@ class App:
             config = load(self._file)
             fixed = [name for name in FIXED if list(find(config, name)) != list(find(self._started_with, name))]
             unheard = sorted(set(needs_of(config).written).difference(needs_of(self._config).written))
-            self._follow(config, build_snapshot(config, verify=self._verify))
+            self._follow(config, build_snapshot(config, verify_signature=self._verify))
         except ConfigError as error:
             self._metrics.count_reload(accepted=False)
             log.error("configuration not reloaded, the last one stays: %s", error)  # noqa: TRY400 - it says it all

@@ -17,7 +17,7 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from authz.core.keys import Key, check_signature
+from authz.core.keys import Key, Verified, verify_signature
 from authz.core.snapshot import Snapshot
 from authz.core.token import UnverifiedToken
 
@@ -34,8 +34,8 @@ class SignatureMemo:
         self._seen: Final[LRUCache[_Entry, bool]] = LRUCache(max_entries)
         self._lock: Final = Lock()
 
-    def verify(self, issuer: str, key: Key, token: UnverifiedToken) -> bool:
-        """Verify *token* under *key* of the configured *issuer*; tell whether it was remembered.
+    def verify(self, issuer: str, key: Key, token: UnverifiedToken) -> Verified:
+        """Verify *token* under *key* of the configured *issuer*, or find that it was.
 
         Raises Rejected(SIGNATURE_INVALID).
         """
@@ -43,11 +43,11 @@ class SignatureMemo:
         entry = (issuer, key.thumbprint, token.alg, digest)
         with self._lock:
             if self._seen.get(entry):
-                return True
-        check_signature(key, token)
+                return Verified.CACHED
+        verify_signature(key, token)
         with self._lock:
             self._seen[entry] = True
-        return False
+        return Verified.COMPUTED
 
     def forget_vanished(self, snapshot: Snapshot) -> None:
         """Drop what was remembered of keys that *snapshot* does not have.

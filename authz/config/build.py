@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -16,14 +16,14 @@ from authz.config.rules import Rule as RuleSection
 from authz.core.claims import ClaimPath, ClaimRules, normalize_type
 from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, HeaderRule, Identity, PayloadHeader
 from authz.core.issuer import Issuer
-from authz.core.keys import Key, KeySet
+from authz.core.keys import KeySet, VerifySignature, compute
 from authz.core.policy import ClaimRequirement, HostPattern, Match, PathTemplate, Policy, Requirements, Rule
 from authz.core.resource import ProtectedResource
 from authz.core.snapshot import Responses, Snapshot, TokenRules
-from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, UnverifiedToken
+from authz.core.token import CookieSource, HeaderSource, QuerySource, Source
 
 
-def build_snapshot(config: model.Config, *, verify: Callable[[str, Key, UnverifiedToken], bool]) -> Snapshot:
+def build_snapshot(config: model.Config, *, verify_signature: VerifySignature = compute) -> Snapshot:
     """Return the first snapshot of *config*: only keys that are written in the file are in it."""
     aliases = {name for issuer in config.issuers.values() for name in issuer.claims}
     return Snapshot(
@@ -45,7 +45,7 @@ def build_snapshot(config: model.Config, *, verify: Callable[[str, Key, Unverifi
             resource=build_resource(config),
         ),
         shadow_all=config.insecure.shadow_all,
-        verify=verify,
+        verify_signature=verify_signature,
     )
 
 

@@ -23,14 +23,14 @@ metadata document, to everybody: no rule can hide it, and it hides no path but i
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 
 from authz.core import policy
 from authz.core.claims import Claims, check, check_binding, check_type, read_issuer
 from authz.core.decision import Allow, Decision, Findings, deny
 from authz.core.identity import HeaderChanges
 from authz.core.issuer import Issuer
-from authz.core.keys import Key, check_algorithm
+from authz.core.keys import Key, KeySet, Verified, check_algorithm, verify
+from authz.core.needs import KEY, NO_FACTS, Facts, Need
 from authz.core.origin import require_same_origin
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, parse_target
@@ -40,10 +40,13 @@ from authz.core.token import UnverifiedToken, find_token, parse_token
 from authz.core.withhold import withhold_tokens
 
 
-def authorize(request: Request, snapshot: Snapshot, now: float, *, watch: Watch = unwatched) -> Decision:
+def authorize(
+    request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_FACTS, *, watch: Watch = unwatched
+) -> Decision:
     """Decide about *request* by *snapshot* at *now*, seconds since the epoch. Total: no input raises.
 
-    *watch* is told each step that was passed; `authz explain` shows them.
+    *facts* answer what an earlier decision named as its `findings.needs`. *watch* is told each step that was passed;
+    `authz explain` shows them.
     """
     findings = Findings()
     try:
@@ -73,7 +76,7 @@ def authorize(request: Request, snapshot: Snapshot, now: float, *, watch: Watch 
         if found is None:
             raise Rejected(Reason.TOKEN_MISSING, "no token in any of the configured places")
         watch(3, found)
-        issuer, claims = _authenticate(found.text, request, snapshot, findings, now, watch)  # 4 to 11
+        issuer, claims = _authenticate(found.text, request, snapshot, findings, now, facts, watch)  # 4 to 11
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
         watch(12, rule.requirements)
@@ -87,7 +90,7 @@ def authorize(request: Request, snapshot: Snapshot, now: float, *, watch: Watch 
 
 
 def _authenticate(
-    text: str, request: Request, snapshot: Snapshot, findings: Findings, now: float, watch: Watch
+    text: str, request: Request, snapshot: Snapshot, findings: Findings, now: float, facts: Facts, watch: Watch
 ) -> tuple[Issuer, Claims]:
     """Find out whose token *text* is, and what it proves. Raises Rejected."""
     token = parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
@@ -107,9 +110,10 @@ def _authenticate(
     if issuer.keys is None:  # 7
         raise Rejected(Reason.KEYS_UNAVAILABLE, "no keys of this issuer, or none that are fresh enough")
     watch(7, issuer.keys)
-    arithmetic = partial(_verify, snapshot, issuer.name, watch)
-    signed = issuer.keys.verify(token, issuer.algorithms, arithmetic=arithmetic)  # 8, 9
-    findings.remembered, findings.expires = signed.remembered, signed.members.get("exp")
+    key = _select_key(token, issuer, issuer.keys, findings, facts)  # 8
+    watch(8, key)
+    signed = verify(token, key, issuer=issuer.name, by=snapshot.verify_signature)  # 9
+    findings.signature_cached, findings.expires = signed.verified is Verified.CACHED, signed.members.get("exp")
     findings.audience = signed.members.get(issuer.rules.audience_claim)
     watch(9, signed)
     claims = check(signed, issuer.rules, now)  # 10
@@ -120,10 +124,18 @@ def _authenticate(
     return issuer, claims
 
 
-def _verify(snapshot: Snapshot, issuer: str, watch: Watch, key: Key, token: UnverifiedToken) -> bool:
-    """Tell which key was meant before its arithmetic is done, or remembered."""
-    watch(8, key)
-    return snapshot.verify(issuer, key, token)
+def _select_key(token: UnverifiedToken, issuer: Issuer, keys: KeySet, findings: Findings, facts: Facts) -> Key:
+    """Choose the key that *token* means; one that is unknown may have been published since, until that was looked up.
+
+    Raises Rejected.
+    """
+    try:
+        return keys.select(token, issuer.algorithms)
+    except Rejected as rejected:
+        need = Need(KEY, issuer.name, token.kid)
+        if rejected.reason is Reason.KEY_NOT_FOUND and need not in facts:
+            findings.needs = (need,)
+        raise
 
 
 def _allow(

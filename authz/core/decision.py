@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from authz.core.needs import Need
 from authz.core.reasons import Reason, Rejected
 from authz.core.value import named_value, value
 
@@ -14,8 +15,9 @@ class Findings:
     """What the pipeline learned on its way, in the order it learned it; None is what it never reached.
 
     *rule* and *issuer* are configured names. The others come from a token: *expires*, *audience* and *subject* only
-    from a verified one; *alg*, *kid* and *claimed_issuer* are anybody's text until *remembered* (whether the signature
-    was, or False) is set. *expires* and *audience* are claims as they stand there, of any type.
+    from a verified one; *alg*, *kid* and *claimed_issuer* are anybody's text until *signature_cached* (True or False)
+    is set. *expires* and *audience* are claims as they stand there, of any type. *needs* are the facts that the
+    decision lacks.
     """
 
     rule: str | None = None
@@ -23,10 +25,11 @@ class Findings:
     alg: str | None = None
     kid: str | None = None
     claimed_issuer: str | None = None
-    remembered: bool | None = None
+    signature_cached: bool | None = None
     expires: object = None
     audience: object = None
     subject: str | None = None
+    needs: tuple[Need, ...] = ()
 
 
 @named_value
@@ -53,7 +56,7 @@ class Allow:
 class Deny:
     """Refuse the request. *detail* is for the operator; the next three fields say what would have sufficed.
 
-    *may_change* marks a refusal that a refresh under way, which anybody's token can cause, may turn into another.
+    *retryable* marks a refusal that stands only until a fact comes for which anybody's token can ask.
     """
 
     reason: Reason
@@ -62,7 +65,7 @@ class Deny:
     scopes: tuple[str, ...] = ()
     acr_values: tuple[str, ...] = ()
     max_age: int | None = None
-    may_change: bool = False
+    retryable: bool = False
 
 
 Decision = Allow | Deny
@@ -73,14 +76,14 @@ def deny(rejected: Rejected, findings: Findings) -> Deny:
     return Deny(rejected.reason, findings, rejected.detail, rejected.scopes, rejected.acr_values, rejected.max_age)
 
 
-def await_keys(denial: Deny) -> Deny:
-    """Turn "no such key" into "try again" while a refresh that could bring the key is under way."""
-    return replace(
-        denial,
-        reason=Reason.KEYS_UNAVAILABLE,
-        detail="the key may be new: a refresh is under way",
-        may_change=True,
-    )
+def as_unanswered(decision: Decision) -> Decision:
+    """Turn a denial that lacks a fact into "try again"; what a shadow lets pass stays as it is."""
+    needs = decision.findings.needs
+    if not needs or isinstance(decision, Allow):
+        return decision
+    lacking = ", ".join(f"{need.kind} of {need.of}" for need in needs)
+    detail = f"{decision.detail}; not answered in time: {lacking}"
+    return replace(decision, reason=needs[0].unanswered, detail=detail, retryable=True)
 
 
 def outcome(decision: Decision) -> str:

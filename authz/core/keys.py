@@ -14,6 +14,7 @@ from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import lru_cache
 from typing import Final, Protocol, cast
 
@@ -70,14 +71,9 @@ def _leaves_open(kty: str | None, crv: str | None, alg: str, algorithms: frozens
 
 
 @lru_cache
-def _implemented(algorithms: frozenset[str]) -> frozenset[str]:
-    return algorithms.intersection(ALGORITHMS)
-
-
-@lru_cache
 def _only(algorithms: frozenset[str], kty: str, default: str) -> str:
     """Return the issuer's only algorithm for *kty*, or *default* where it has several."""
-    of_type = [alg for alg in algorithms if ALGORITHMS[alg].kty == kty]
+    of_type = [alg for alg in algorithms if alg in ALGORITHMS and ALGORITHMS[alg].kty == kty]
     return of_type[0] if len(of_type) == 1 else default
 
 
@@ -99,16 +95,23 @@ class RejectedKey:
         return self.alg == alg if self.alg is not None else _leaves_open(self.kty, self.crv, alg, algorithms)
 
 
+class Verified(Enum):
+    """How a signature was found to be right. There is no other outcome: a wrong one raises."""
+
+    COMPUTED = "computed"
+    CACHED = "cached"
+
+
 @value
 class SignedPayload:
-    """A payload whose signature verified. Only `KeySet.verify` makes one.
+    """A payload whose signature verified. Only `verify` makes one.
 
-    *remembered* tells that the arithmetic was done before.
+    *verified* tells whether the arithmetic was done now or before.
     """
 
     token: UnverifiedToken = field(repr=False)
     key: Key
-    remembered: bool
+    verified: Verified
 
     @property
     def payload(self) -> bytes:
@@ -127,11 +130,8 @@ def check_algorithm(token: UnverifiedToken, algorithms: frozenset[str]) -> None:
         raise Rejected(Reason.ALG_NOT_ALLOWED, "alg is not allowed for this issuer")
 
 
-def check_signature(key: Key, token: UnverifiedToken) -> bool:
-    """Do the arithmetic. Returns False: nothing was remembered.
-
-    Raises Rejected(SIGNATURE_INVALID).
-    """
+def verify_signature(key: Key, token: UnverifiedToken) -> None:
+    """Do the arithmetic. Raises Rejected(SIGNATURE_INVALID)."""
     algorithm = ALGORITHMS[token.alg]
     signature = token.signature
     expected = (key.bits + 7) // 8 if algorithm.signature_bytes is None else algorithm.signature_bytes
@@ -147,7 +147,21 @@ def check_signature(key: Key, token: UnverifiedToken) -> bool:
         _ARITHMETIC[token.alg].verify(key._jwk, token.signing_input, signature)  # noqa: SLF001 - same file
     except Exception as error:  # foreign exceptions of every kind stop here, and nothing but success passes
         raise _bad_signature("signature does not verify") from error
-    return False
+
+
+def compute(_issuer: str, key: Key, token: UnverifiedToken) -> Verified:
+    """Verify the signature without a cache. Raises Rejected(SIGNATURE_INVALID)."""
+    verify_signature(key, token)
+    return Verified.COMPUTED
+
+
+VerifySignature = Callable[[str, Key, UnverifiedToken], Verified]
+"""Verifies a signature under a key of the issuer configured by that name. Raises Rejected(SIGNATURE_INVALID)."""
+
+
+def verify(token: UnverifiedToken, key: Key, *, issuer: str = "", by: VerifySignature = compute) -> SignedPayload:
+    """Verify *token* under *key*, which `KeySet.select` chose at *issuer*. Raises Rejected(SIGNATURE_INVALID)."""
+    return SignedPayload(token, key, by(issuer, key, token))
 
 
 class _Arithmetic(Protocol):
@@ -269,23 +283,14 @@ class KeySet:
             raise Rejected(Reason.KEY_UNUSABLE, f"the key with this id was set aside: {why}")
         raise Rejected(Reason.KEY_NOT_FOUND, "no key with this id")
 
-    def verify(
-        self,
-        token: UnverifiedToken,
-        algorithms: Iterable[str],
-        *,
-        arithmetic: Callable[[Key, UnverifiedToken], bool] = check_signature,
-    ) -> SignedPayload:
+    def verify(self, token: UnverifiedToken, algorithms: Iterable[str]) -> SignedPayload:
         """Verify *token* under the one key that it can mean, at an issuer that may use *algorithms*.
-
-        *arithmetic* raises where the signature is wrong, and tells whether it remembered instead of computing.
 
         Raises Rejected: ALG_NOT_ALLOWED, KEY_NOT_FOUND, KEY_UNUSABLE, KEY_AMBIGUOUS, SIGNATURE_INVALID.
         """
-        allowed = _implemented(frozenset(algorithms))
+        allowed = frozenset(algorithms)
         check_algorithm(token, allowed)
-        key = self.select(token, allowed)
-        return SignedPayload(token, key, remembered=arithmetic(key, token))
+        return verify(token, self.select(token, allowed))
 
 
 def _exposed(entry: object) -> str | None:

@@ -5,16 +5,16 @@ Feeds and reloads prepare the next snapshot and swap one reference; a request ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from authz.core.identity import Identity
 from authz.core.issuer import Issuer
-from authz.core.keys import Key, check_signature
+from authz.core.keys import VerifySignature, compute
 from authz.core.policy import Policy
 from authz.core.resource import ProtectedResource
-from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, Source, UnverifiedToken
+from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Responses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What is known at one moment. *issuers* are by their `iss`; *verify* does or remembers the arithmetic."""
+    """What is known at one moment. *issuers* are by their `iss`; *verify_signature* computes or looks up."""
 
     issuers: Mapping[str, Issuer]
     policy: Policy
@@ -61,4 +61,4 @@ class Snapshot:
     token: TokenRules = field(default_factory=TokenRules)
     responses: Responses = field(default_factory=Responses)
     shadow_all: bool = False
-    verify: Callable[[str, Key, UnverifiedToken], bool] = lambda _issuer, key, token: check_signature(key, token)
+    verify_signature: VerifySignature = compute

@@ -1,97 +1,94 @@
-"""One Check, from bytes to bytes: decide, where a key is missing refresh, decide again.
+"""One Check, from bytes to bytes: decide; gather what the decision lacks; decide again.
 
 Rules of this file:
 1. Every call ends in an answer. Whatever is raised on the way is a denial with internal_error, and nothing of it is
    told.
 2. A decision is made from one snapshot at one instant, and encoded by the same snapshot.
-3. Only an unknown key id ever waits: once, at most `max_wait`, never into the last 50 ms before the caller gives up,
-   and never on the thread that judges.
+3. Nothing here waits. A check that lacks facts goes to the gatherer, for at most as long as their lanes say, and never
+   into the last 50 ms before the caller gives up.
+4. Facts are gathered in at most two rounds. What is then still open is answered "try again".
+5. No kind of need is known by name: a kind that has no lane is final as it was decided.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from threading import BoundedSemaphore
-from typing import Final, Protocol, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias
 
 from authz.core.authorize import authorize
-from authz.core.decision import Decision, Deny, Findings, await_keys, deny
+from authz.core.decision import Decision, Deny, Findings, as_unanswered, deny
+from authz.core.needs import Facts, Need
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
 from authz.core.snapshot import Responses, Snapshot
 from authz.envoy.codec import decode_request, encode_decision
+from authz.envoy.gathering import Gatherer
 from authz.telemetry.judged import Judged, Metadata
 
 log = logging.getLogger(__name__)
 
-Later: TypeAlias = Callable[[], bytes]
+Respond: TypeAlias = Callable[[bytes], None]
+Deferred: TypeAlias = Callable[[Respond], None]
+"""Starts to gather; the answer goes to what it is given, once, soon or later, on another thread."""
 
 DEADLINE_RESERVE: Final = 0.050  # seconds before the caller's deadline that are kept for the answer
+MAX_ROUNDS: Final = 2  # of gathering
 
 
-class Flight(Protocol):
-    """A refresh under way."""
+class Decide(Protocol):
+    """How a request is decided: `authz.core.authorize.authorize`."""
 
-    def wait(self, timeout: float) -> bool:
-        """Wait at most *timeout* seconds; tell whether the refresh has ended."""
-
-
-class KeyFeeds(Protocol):
-    """Whoever keeps the key sets fresh."""
-
-    def find_unknown_key(self, issuer: str) -> Flight | None:
-        """Ask for a refresh of the configured *issuer*; None where its budget allows none and none is under way."""
-
-    def max_wait(self, issuer: str) -> float:
-        """Return the seconds that a request may wait for a refresh of *issuer*."""
+    def __call__(self, request: Request, snapshot: Snapshot, now: float, facts: Facts, /) -> Decision:
+        """Decide about *request* by *snapshot* at *now*, given *facts*."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """A request whose key is missing, and what was decided so far."""
+@dataclass(slots=True)
+class _Pending:
+    """A check that lacks facts: what it is about, what was learned, and what was decided last, by which snapshot."""
 
     request: Request
     now: float
     received: float
+    deadline: float | None
     metadata: Metadata
     decision: Decision
     snapshot: Snapshot
-
-
-def _await_keys(case: _Case) -> _Case:
-    return replace(case, decision=await_keys(case.decision)) if isinstance(case.decision, Deny) else case
+    facts: dict[Need, object] = field(default_factory=dict)
+    rounds: int = 0
 
 
 class Checker:
-    """Answers Checks by the current snapshot."""
+    """Answers Checks by the current snapshot, and by facts from the *gatherer*."""
 
     def __init__(
         self,
         *,
         snapshot: Callable[[], Snapshot],
-        feeds: KeyFeeds,
+        gatherer: Gatherer,
         report: Callable[[Judged], None],
         now: Callable[[], float],
         elapsed: Callable[[], float],
         new_id: Callable[[], str],
-        max_waiters: int,
+        decide: Decide = authorize,
     ) -> None:
         self._snapshot: Final = snapshot
-        self._feeds: Final = feeds
+        self._gatherer: Final = gatherer
         self._report: Final = report
         self._now: Final = now
         self._elapsed: Final = elapsed
         self._new_id: Final = new_id
-        self._waiters: Final = BoundedSemaphore(max_waiters) if max_waiters else None
+        self._decide: Final = decide
 
-    def check(self, data: bytes, *, received: float, time_left: float | None, metadata: Metadata = ()) -> bytes | Later:
+    def check(
+        self, data: bytes, *, received: float, time_left: float | None, metadata: Metadata = ()
+    ) -> bytes | Deferred:
         """Answer the CheckRequest *data*, which came at *received* with *time_left* seconds to its deadline.
 
-        *metadata* of the call is for those who report it. Where an answer may be had by waiting, return what waits for
-        it: to be called once, on a thread that may wait.
+        *metadata* of the call is for those who report it. Where facts are missing that can be gathered, return what
+        begins to gather them.
         """
         request: Request | None = None
         try:
@@ -102,10 +99,9 @@ class Checker:
             except Rejected as rejected:
                 return self._answer(deny(rejected, Findings()), None, snapshot.responses, received, metadata)
             now = self._now()
-            decision = authorize(request, snapshot, now)
-            if decision.reason is Reason.KEY_NOT_FOUND:
-                case = _Case(request, now, received, metadata, decision, snapshot)
-                return self._look_again(case, deadline)
+            decision = self._decide(request, snapshot, now, {})
+            if decision.findings.needs:
+                return self._advance(_Pending(request, now, received, deadline, metadata, decision, snapshot))
             return self._answer(decision, request, snapshot.responses, received, metadata)
         except BaseException as error:  # noqa: BLE001 - whatever escapes here may become an allow in Envoy
             return self._fail(error, request, received, metadata)
@@ -117,41 +113,69 @@ class Checker:
         except BaseException as error:  # noqa: BLE001 - as above
             return self._fail(error, None, received, metadata)
 
-    def _look_again(self, case: _Case, deadline: float | None) -> bytes | Later:
-        """Decide by a newer snapshot, where there is one; else wait for a refresh that could bring the missing key."""
-        case = self._decide_anew(case)
-        issuer = case.decision.findings.issuer
-        if case.decision.reason is not Reason.KEY_NOT_FOUND or issuer is None:
-            return self._close(case)
-        flight = self._feeds.find_unknown_key(issuer)
-        if flight is None:  # one may have ended after the look above
-            return self._close(self._decide_anew(case))
-        patience = self._feeds.max_wait(issuer)
-        if deadline is not None:
-            patience = min(patience, deadline - self._elapsed() - DEADLINE_RESERVE)
-        if patience > 0 and self._waiters is not None and self._waiters.acquire(blocking=False):
-            return partial(self._wait, case, flight, patience)
-        return self._close(self._decide_anew(case) if flight.wait(0) else _await_keys(case))
+    def _advance(self, pending: _Pending) -> bytes | Deferred:
+        """Answer by what is known now, or return what gathers what is missing."""
+        if self._snapshot() is not pending.snapshot:  # the newer one may have it
+            self._redecide(pending)
+        needs = pending.decision.findings.needs
+        lanes = self._gatherer.lanes
+        if not needs or any(need.kind not in lanes for need in needs):  # the latter are final: nobody can be asked
+            return self._respond(pending)
+        if pending.rounds == MAX_ROUNDS:
+            return self._respond_unanswered(pending)
+        missing = []
+        for need in needs:
+            if (fact := lanes[need.kind].find(need)) is not None:
+                pending.facts[need] = fact
+            else:
+                missing.append(need)
+        if missing and (seconds := self._wait_budget(missing, pending)) > 0:
+            return partial(self._gather, pending, missing, seconds)
+        return self._decide_again(pending, missing)
 
-    def _wait(self, case: _Case, flight: Flight, patience: float) -> bytes:
-        """Answer when *flight* has ended, or after *patience* seconds, on a thread that may wait."""
+    def _wait_budget(self, missing: Sequence[Need], pending: _Pending) -> float:
+        seconds = max(self._gatherer.lanes[need.kind].max_wait(need) for need in missing)
+        if pending.deadline is not None:
+            seconds = min(seconds, pending.deadline - self._elapsed() - DEADLINE_RESERVE)
+        return seconds
+
+    def _gather(self, pending: _Pending, missing: Sequence[Need], seconds: float, respond: Respond) -> None:
         try:
-            try:
-                ended = flight.wait(patience)
-            finally:
-                cast("BoundedSemaphore", self._waiters).release()
-            return self._close(self._decide_anew(case) if ended else _await_keys(case))
+            self._gatherer.gather(missing, seconds, partial(self._resume, pending, missing, respond))
         except BaseException as error:  # noqa: BLE001 - as above
-            return self._fail(error, case.request, case.received, case.metadata)
+            respond(self._fail(error, pending.request, pending.received, pending.metadata))
 
-    def _decide_anew(self, case: _Case) -> _Case:
-        fresh = self._snapshot()
-        if fresh is case.snapshot:
-            return case
-        return replace(case, decision=authorize(case.request, fresh, case.now), snapshot=fresh)
+    def _resume(self, pending: _Pending, missing: Sequence[Need], respond: Respond, facts: Facts) -> None:
+        """Go on, on the gathering thread, with the *facts* that came of those that were *missing*."""
+        try:
+            pending.facts.update(facts)
+            answer = self._decide_again(pending, missing)
+        except BaseException as error:  # noqa: BLE001 - as above
+            answer = self._fail(error, pending.request, pending.received, pending.metadata)
+        if isinstance(answer, bytes):
+            respond(answer)
+        else:
+            answer(respond)
 
-    def _close(self, case: _Case) -> bytes:
-        return self._answer(case.decision, case.request, case.snapshot.responses, case.received, case.metadata)
+    def _decide_again(self, pending: _Pending, asked: Sequence[Need]) -> bytes | Deferred:
+        """Decide by all that is known by now; what was *asked* and is still needed is not asked again."""
+        pending.rounds += 1
+        self._redecide(pending)
+        if any(need in asked for need in pending.decision.findings.needs):
+            return self._respond_unanswered(pending)
+        return self._advance(pending)
+
+    def _redecide(self, pending: _Pending) -> None:
+        pending.snapshot = self._snapshot()
+        pending.decision = self._decide(pending.request, pending.snapshot, pending.now, pending.facts)
+
+    def _respond_unanswered(self, pending: _Pending) -> bytes:
+        pending.decision = as_unanswered(pending.decision)
+        return self._respond(pending)
+
+    def _respond(self, pending: _Pending) -> bytes:
+        responses = pending.snapshot.responses
+        return self._answer(pending.decision, pending.request, responses, pending.received, pending.metadata)
 
     def _answer(
         self, decision: Decision, request: Request | None, responses: Responses, received: float, metadata: Metadata

@@ -177,7 +177,7 @@ def _fails_open(denial: Deny, responses: Responses) -> bool:
 
     An unknown key id makes its issuer refresh; were that moment an error too, anybody could choose it.
     """
-    unavailable = denial.reason is Reason.KEYS_UNAVAILABLE and not denial.may_change
+    unavailable = denial.reason is Reason.KEYS_UNAVAILABLE and not denial.retryable
     return unavailable and responses.unavailable is Unavailable.ERROR
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from authz.core.keys import Key
+from authz.core.keys import Key, Verified, VerifySignature
 from authz.core.token import UnverifiedToken
-
-Verify = Callable[[str, Key, UnverifiedToken], bool]
 
 
 class Usage:
@@ -21,14 +19,14 @@ class Usage:
         self._now: Final = now
         self._last: Final[dict[tuple[str, str], float]] = {}
 
-    def watch(self, verify: Verify) -> Verify:
+    def watch(self, verify: VerifySignature) -> VerifySignature:
         """Return *verify* with a note of each success."""
         now, last = self._now, self._last
 
-        def verify_and_note(issuer: str, key: Key, token: UnverifiedToken) -> bool:
-            remembered = verify(issuer, key, token)
+        def verify_and_note(issuer: str, key: Key, token: UnverifiedToken) -> Verified:
+            verified = verify(issuer, key, token)
             last[issuer, key.thumbprint] = now()
-            return remembered
+            return verified
 
         return verify_and_note
 

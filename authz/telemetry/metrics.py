@@ -109,9 +109,9 @@ class Metrics:
             exemplar = {"trace_id": position.trace_id, "span_id": position.span_id}
         child.inc(1, exemplar)
         self._duration.observe(judged.seconds, exemplar)
-        if findings.remembered:
+        if findings.signature_cached:
             self._hits.inc()
-        elif findings.remembered is False or decision.reason is Reason.SIGNATURE_INVALID:
+        elif findings.signature_cached is False or decision.reason is Reason.SIGNATURE_INVALID:
             self._misses.inc()
 
 

@@ -145,8 +145,8 @@ class Spans:
             told[names.HTTP_RESPONSE_STATUS_CODE] = ANSWERS[reason].http
         if findings.issuer is not None:
             told[names.KEYS_AGE_S] = self._keys_age(findings.issuer)
-        if findings.remembered is not None:
-            told[names.MEMO] = "hit" if findings.remembered else "miss"
+        if findings.signature_cached is not None:
+            told[names.MEMO] = "hit" if findings.signature_cached else "miss"
         if reason is Reason.TOKEN_EXPIRED and isinstance(findings.expires, int | float):
             told[names.TOKEN_EXPIRED_FOR_S] = round(now - findings.expires)
         if reason is Reason.INTERNAL_ERROR:

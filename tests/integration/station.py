@@ -36,7 +36,7 @@ class Station:
         self.registry = CollectorRegistry()
         self._settles = False
         self.usage = Usage(time.time)
-        self.store = Store(build_snapshot(config, verify=self.usage.watch(SignatureMemo().verify)))
+        self.store = Store(build_snapshot(config, verify_signature=self.usage.watch(SignatureMemo().verify)))
         self.scheduler = Scheduler(monotonic=time.monotonic)
         runtime = Runtime(monotonic=time.monotonic, now=time.time, jitter=random.random, fly=self.scheduler.fly)
         metrics = KeyMetrics(self.registry)

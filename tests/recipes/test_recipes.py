@@ -208,7 +208,7 @@ def test_every_requirement_keeps_somebody_out(recipe: Recipe, gateway: Callable[
     refused = [case for case in recipe.cases if case.reason is not Reason.AUTHENTICATED]
     idle = []
     for missing, config in weaken(whole.config):
-        policy = build_snapshot(config, verify=whole.snapshot.verify).policy
+        policy = build_snapshot(config, verify_signature=whole.snapshot.verify_signature).policy
         weaker = replace(whole, snapshot=replace(whole.snapshot, policy=policy))
         if not any(weaker.decide(*ask(case), token=str(case.token)).allowed for case in refused):
             idle.append(missing)

@@ -10,12 +10,14 @@ import pytest
 
 from authz.core.claims import ClaimRules
 from authz.core.issuer import Issuer
-from authz.core.keys import Key, KeySet
+from authz.core.keys import Key, KeySet, Verified
 from authz.core.reasons import Reason, Rejected
 from authz.core.snapshot import Snapshot
 from authz.core.token import UnverifiedToken, parse_token
 from authz.memo import ENTRY_BYTES, SignatureMemo
 from tests.world import A_EC, A_RSA, A, B, T, decide, issuer_a, key_set, mint, rule, signer, world
+
+COMPUTED, CACHED = Verified.COMPUTED, Verified.CACHED
 
 
 def key_of(keys: KeySet, kid: str) -> Key:
@@ -53,7 +55,7 @@ def test_a_signature_is_remembered() -> None:
     """The first look is a miss, each further one a hit, also when the token was parsed anew."""
     memo = SignatureMemo()
     text = mint()
-    assert [memo.verify("a", RSA, parse_token(text)) for _ in range(3)] == [False, True, True]
+    assert [memo.verify("a", RSA, parse_token(text)) for _ in range(3)] == [COMPUTED, CACHED, CACHED]
 
 
 def test_a_wrong_signature_is_never_remembered() -> None:
@@ -61,9 +63,9 @@ def test_a_wrong_signature_is_never_remembered() -> None:
     memo = SignatureMemo()
     genuine = token()
     assert all(rejects(memo, forged(genuine)) for _ in range(3))
-    assert memo.verify("a", RSA, genuine) is False
+    assert memo.verify("a", RSA, genuine) is COMPUTED
     assert all(rejects(memo, forged(genuine)) for _ in range(3))
-    assert memo.verify("a", RSA, genuine) is True
+    assert memo.verify("a", RSA, genuine) is CACHED
 
 
 @pytest.mark.parametrize(
@@ -92,23 +94,23 @@ def test_another_key_or_issuer_is_a_miss() -> None:
     other = key_of(key_set(signer("RS256", "a-rsa")), "a-rsa")  # the same kid, another key
 
     assert rejects(memo, genuine, key=other)
-    assert memo.verify("b", RSA, genuine) is False
-    assert memo.verify("b", RSA, genuine) is True
+    assert memo.verify("b", RSA, genuine) is COMPUTED
+    assert memo.verify("b", RSA, genuine) is CACHED
 
 
 def test_the_same_key_found_again_is_a_hit() -> None:
     """A refresh that brings the same key does not cost the memory."""
     memo = SignatureMemo()
     memo.verify("a", RSA, token_once := token())
-    assert memo.verify("a", key_of(key_set(A_EC, A_RSA), "a-rsa"), token_once) is True
+    assert memo.verify("a", key_of(key_set(A_EC, A_RSA), "a-rsa"), token_once) is CACHED
 
 
 def test_it_is_bounded() -> None:
     """The least recently used entry goes first."""
     memo = SignatureMemo(max_entries=2)
     one, two, three = (token(subject) for subject in ("1", "2", "3"))
-    assert [memo.verify("a", RSA, each) for each in (one, two, one, three)] == [False, False, True, False]
-    assert [memo.verify("a", RSA, each) for each in (one, three, two)] == [True, True, False]
+    assert [memo.verify("a", RSA, each) for each in (one, two, one, three)] == [COMPUTED, COMPUTED, CACHED, COMPUTED]
+    assert [memo.verify("a", RSA, each) for each in (one, three, two)] == [CACHED, CACHED, COMPUTED]
 
 
 def test_a_key_that_is_gone_takes_its_entries_along() -> None:
@@ -118,10 +120,10 @@ def test_a_key_that_is_gone_takes_its_entries_along() -> None:
     memo.verify("a", RSA, kept)
     memo.verify("a", key_of(key_set(A_EC), "a-ec"), gone)
     memo.forget_vanished(world(a=issuer_a(keys=key_set(A_RSA, A_EC).block(["a-ec"]))))
-    assert memo.verify("a", RSA, kept) is True
-    assert memo.verify("a", key_of(key_set(A_EC), "a-ec"), gone) is False
+    assert memo.verify("a", RSA, kept) is CACHED
+    assert memo.verify("a", key_of(key_set(A_EC), "a-ec"), gone) is COMPUTED
     memo.forget_vanished(world(a=issuer_a(keys=None)))
-    assert memo.verify("a", RSA, kept) is False
+    assert memo.verify("a", RSA, kept) is COMPUTED
 
 
 def test_an_entry_has_one_size_whatever_was_signed() -> None:
@@ -158,10 +160,10 @@ def test_threads_may_share_it() -> None:
 @pytest.fixture
 def remembering() -> Snapshot:
     """The world with a memory, which has seen the good token of these tests."""
-    snapshot = world(verify=SignatureMemo().verify)
+    snapshot = world(verify_signature=SignatureMemo().verify)
     for remembered in (False, True):
         decision = decide(TOKEN, snapshot=snapshot)
-        assert (decision.reason, decision.findings.remembered) == (Reason.AUTHENTICATED, remembered)
+        assert (decision.reason, decision.findings.signature_cached) == (Reason.AUTHENTICATED, remembered)
     return snapshot
 
 
@@ -171,7 +173,7 @@ TOKEN = mint(scope="items:read", groups=[])
 def test_a_remembered_token_expires(remembering: Snapshot) -> None:
     """Time is judged anew."""
     decision = decide(TOKEN, snapshot=remembering, now=T + 300)
-    assert (decision.reason, decision.findings.remembered) == (Reason.TOKEN_EXPIRED, True)
+    assert (decision.reason, decision.findings.signature_cached) == (Reason.TOKEN_EXPIRED, True)
 
 
 BLOCKED = key_set(A_RSA, A_EC)
@@ -192,14 +194,14 @@ CHANGES = {
 @pytest.mark.parametrize(("after", "reason"), CHANGES.values(), ids=CHANGES)
 def test_a_remembered_token_is_judged_anew(remembering: Snapshot, after: Snapshot, reason: Reason) -> None:
     """Keys, blocked keys, audience, type, issuers and rules are judged as of now, whatever is remembered."""
-    assert decide(TOKEN, snapshot=replace(after, verify=remembering.verify)).reason is reason
+    assert decide(TOKEN, snapshot=replace(after, verify_signature=remembering.verify_signature)).reason is reason
 
 
 def test_one_issuer_cannot_use_what_another_one_proved(remembering: Snapshot) -> None:
     """Two issuers that publish the same key: a token of one is remembered for that one alone."""
     rules = ClaimRules(issuer=B, audiences=frozenset({"api"}), leeway=0)
     both = world(issuers={A: issuer_a(), B: Issuer("b", frozenset({"RS256"}), rules, key_set(A_RSA))})
-    both = replace(both, verify=remembering.verify)
+    both = replace(both, verify_signature=remembering.verify_signature)
     theirs = mint(iss=B)
-    assert decide(theirs, snapshot=both).findings.remembered is False
-    assert decide(theirs, snapshot=both).findings.remembered is True
+    assert decide(theirs, snapshot=both).findings.signature_cached is False
+    assert decide(theirs, snapshot=both).findings.signature_cached is True

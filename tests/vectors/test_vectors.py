@@ -11,7 +11,7 @@ from jwcrypto.jwk import JWK
 from jwt import PyJWK, PyJWS
 
 from authz.core import base64url
-from authz.core.keys import Key, KeySet, check_signature
+from authz.core.keys import Key, KeySet, verify_signature
 from authz.core.reasons import Rejected
 from authz.core.token import parse_token
 
@@ -43,7 +43,7 @@ def test_token(entry: dict[str, Any]) -> None:
     token = parse_token(entry["token"])
     if entry["key"]["kty"] == "oct":
         secret = base64url.decode(entry["key"]["k"].encode())
-        check_signature(Key(None, "", "oct", None, token.alg, 8 * len(secret), JWK(**entry["key"])), token)
+        verify_signature(Key(None, "", "oct", None, token.alg, 8 * len(secret), JWK(**entry["key"])), token)
     else:
         assert read(entry["key"]).verify(token, [token.alg]).payload == token.payload
 
@@ -56,7 +56,7 @@ def test_other_payload_under_the_same_signature(entry: dict[str, Any]) -> None:
     bits = 8 * len(base64url.decode(entry["key"].get("n", entry["key"].get("k", "")).encode()))
     key = Key(None, "", entry["key"]["kty"], entry["key"].get("crv"), token.alg, bits, JWK(**entry["key"]))
     with pytest.raises(Rejected, match="signature"):
-        check_signature(key, token)
+        verify_signature(key, token)
 
 
 @pytest.mark.parametrize("entry", [e for e in entries("tokens") if e.values[0].get("key", {}).get("kty") == "oct"])

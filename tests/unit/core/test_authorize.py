@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from authz.core.authorize import authorize
 from authz.core.claims import ClaimPath
 from authz.core.decision import Allow, Decision, Deny
 from authz.core.identity import CopiedClaim, Identity, spellings
-from authz.core.keys import Key
+from authz.core.keys import Key, Verified
+from authz.core.needs import KEY, Need
 from authz.core.policy import Allow as Admit
 from authz.core.reasons import Reason, Rejected
 from authz.core.resource import WELL_KNOWN, ProtectedResource
@@ -151,7 +153,7 @@ def test_findings_of_an_allow() -> None:
     """Who reports an allow knows the rule, the issuer, the key and the subject."""
     found = decide(GOOD).findings
     assert (found.rule, found.issuer, found.alg, found.kid) == ("items", "a", "RS256", "a-rsa")
-    assert (found.remembered, found.subject) == (False, "bob")
+    assert (found.signature_cached, found.subject) == (False, "bob")
 
 
 def test_findings_end_where_the_pipeline_ended() -> None:
@@ -159,9 +161,9 @@ def test_findings_end_where_the_pipeline_ended() -> None:
     assert decide(path="/nowhere").findings.rule is None
     assert decide().findings.rule == "items"
     forged = decide(mint(FORGED)).findings
-    assert (forged.kid, forged.remembered, forged.subject) == ("a-rsa", None, None)
+    assert (forged.kid, forged.signature_cached, forged.subject) == ("a-rsa", None, None)
     expired = decide(mint(exp=T)).findings
-    assert (expired.remembered, expired.subject) == (False, None)
+    assert (expired.signature_cached, expired.subject) == (False, None)
     assert decide(mint(cnf={})).findings.subject == "bob"
 
 
@@ -169,12 +171,12 @@ def test_memory_is_asked_for_arithmetic_only() -> None:
     """Whatever remembers signatures is told issuer, key and token; time and rules are judged anew."""
     asked: list[tuple[str, str | None, str]] = []
 
-    def remember(issuer: str, key: Key, token: UnverifiedToken) -> bool:
+    def remember(issuer: str, key: Key, token: UnverifiedToken) -> Verified:
         asked.append((issuer, key.kid, token.alg))
-        return True
+        return Verified.CACHED
 
-    snapshot = world(verify=remember)
-    assert decide(mint(FORGED), snapshot=snapshot).findings.remembered is True
+    snapshot = world(verify_signature=remember)
+    assert decide(mint(FORGED), snapshot=snapshot).findings.signature_cached is True
     assert decide(mint(exp=T), snapshot=snapshot).reason is Reason.TOKEN_EXPIRED
     assert asked == [("a", "a-rsa", "RS256")] * 2
 
@@ -358,10 +360,10 @@ def test_groups_are_judged_and_missing_ones_removed() -> None:
 def test_rejections_of_the_memory_are_denials() -> None:
     """A remembered refusal counts like a computed one."""
 
-    def refuse(issuer: str, key: Key, token: UnverifiedToken) -> bool:
+    def refuse(issuer: str, key: Key, token: UnverifiedToken) -> Verified:
         raise Rejected(Reason.SIGNATURE_INVALID, f"{issuer} {key.kid} {token.kid}")
 
-    assert decide(GOOD, snapshot=world(verify=refuse)).reason is Reason.SIGNATURE_INVALID
+    assert decide(GOOD, snapshot=world(verify_signature=refuse)).reason is Reason.SIGNATURE_INVALID
 
 
 def test_world_is_what_the_cases_assume() -> None:
@@ -370,3 +372,36 @@ def test_world_is_what_the_cases_assume() -> None:
     assert [each.name for each in WORLD.policy.rules] == ["public", "mixed", "admin", "items"]
     assert ask(GOOD).headers == {"authorization": f"Bearer {GOOD}"}
     assert header("x", "sub").path == ClaimPath(("sub",))
+
+
+UNKNOWN = signer("RS256", "never-seen")
+
+
+def test_an_unknown_key_is_a_need() -> None:
+    """The decision names what could change it: the key, of the issuer by its configured name."""
+    denied = decide(mint(UNKNOWN))
+    assert (denied.reason, denied.findings.needs) == (Reason.KEY_NOT_FOUND, (Need(KEY, "a", "never-seen"),))
+    without_id = decide(mint(header={"kid": ABSENT}), snapshot=world(a=issuer_a(keys=key_set(A_EC))))
+    assert (without_id.reason, without_id.findings.needs) == (Reason.KEY_NOT_FOUND, (Need(KEY, "a", None),))
+
+
+def test_a_key_that_was_looked_for_is_no_need() -> None:
+    """With the fact that it was looked for, the same decision is final; another key's fact answers nothing."""
+    need = Need(KEY, "a", "never-seen")
+    final = authorize(ask(mint(UNKNOWN)), WORLD, T, {need: "looked for"})
+    other = authorize(ask(mint(UNKNOWN)), WORLD, T, {Need(KEY, "b", "never-seen"): "looked for"})
+    assert (final.reason, final.findings.needs) == (Reason.KEY_NOT_FOUND, ())
+    assert other.findings.needs == (need,)
+
+
+def test_a_shadow_names_its_needs_too() -> None:
+    """What a shadow lets pass says as well what it lacks: the report of it should be right."""
+    shadowed = decide(mint(UNKNOWN), snapshot=world(rule("r", "/items/**", shadow=True)))
+    assert isinstance(shadowed, Allow)
+    assert shadowed.findings.needs == (Need(KEY, "a", "never-seen"),)
+
+
+@pytest.mark.parametrize("token", [mint(), mint(exp=T - 1), mint(FORGED), mint(iss="https://nobody.test"), "x"])
+def test_nothing_else_is_a_need(token: str) -> None:
+    """Whatever else is wrong with a token, no fact from elsewhere would change it."""
+    assert decide(token).findings.needs == ()

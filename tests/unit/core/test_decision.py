@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from authz.core.decision import Allow, Deny, Findings, await_keys, deny, outcome
+from authz.core.decision import Allow, Deny, Findings, as_unanswered, deny, outcome
+from authz.core.needs import KEY, Need
 from authz.core.reasons import Reason, Rejected
 
 FINDINGS = Findings(rule="r", issuer="a")
@@ -15,18 +16,31 @@ def test_denial_carries_all_that_the_rejection_knew() -> None:
     assert deny(rejected, FINDINGS) == expected
 
 
-def test_key_that_may_come() -> None:
-    """While a refresh is under way an unknown key is no refusal yet, and what was found stays known."""
-    waiting = await_keys(deny(Rejected(Reason.KEY_NOT_FOUND, "no key with this id"), FINDINGS))
-    assert (waiting.reason, waiting.findings) == (Reason.KEYS_UNAVAILABLE, FINDINGS)
-    assert "refresh" in waiting.detail
+def test_a_denial_that_lacks_a_fact_says_try_again() -> None:
+    """While a fact is not there a denial is none yet; what was found stays known, and the detail says what lacks."""
+    lacking = Findings(rule="r", issuer="a", needs=(Need(KEY, "a", "k2"),))
+    denial = deny(Rejected(Reason.KEY_NOT_FOUND, "no key with this id"), lacking)
+    waiting = as_unanswered(denial)
+    assert isinstance(waiting, Deny)
+    assert (denial.retryable, waiting.retryable) == (False, True)
+    assert (waiting.reason, waiting.findings) == (Reason.KEYS_UNAVAILABLE, lacking)
+    assert waiting.detail == "no key with this id; not answered in time: key of a"
 
 
-def test_only_a_refresh_may_change_a_denial() -> None:
-    """A denial counts as final unless a refresh is under way that could turn it into another."""
-    denial = deny(Rejected(Reason.KEY_NOT_FOUND, "no key with this id"), FINDINGS)
-    assert denial.may_change is False
-    assert await_keys(denial).may_change is True
+def test_each_need_says_what_its_absence_means() -> None:
+    """The reason is the need's own, so that whoever waits knows no kind by name."""
+    needs = (Need("weather", "almanac", None, unanswered=Reason.OVERLOADED), Need(KEY, "a", "k2"))
+    waiting = as_unanswered(Deny(Reason.POLICY_DENIED, Findings(needs=needs), "it may rain"))
+    assert waiting.reason is Reason.OVERLOADED
+    assert waiting.detail == "it may rain; not answered in time: weather of almanac, key of a"
+
+
+def test_what_lacks_nothing_is_final() -> None:
+    """A denial without needs, and what a shadow lets pass, stay as they are."""
+    denial = deny(Rejected(Reason.TOKEN_EXPIRED, "exp"), FINDINGS)
+    shadowed = Allow(reason=Reason.KEY_NOT_FOUND, findings=Findings(needs=(Need(KEY, "a", "k"),)), would_deny=True)
+    assert as_unanswered(denial) is denial
+    assert as_unanswered(shadowed) is shadowed
 
 
 def test_claims_have_no_repr() -> None:

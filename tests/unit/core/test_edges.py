@@ -12,7 +12,7 @@ import pytest
 from authz.core import base64url
 from authz.core.authorize import authorize
 from authz.core.claims import ClaimPath, Claims, certificate_thumbprint
-from authz.core.decision import Allow, Deny, await_keys
+from authz.core.decision import Allow, Deny
 from authz.core.identity import CopiedClaim, HeaderChanges, Identity
 from authz.core.issuer import Issuer
 from authz.core.keys import Key, KeySet, RejectedKey, SignedPayload
@@ -305,15 +305,6 @@ def test_certificate_is_base64_and_nothing_else() -> None:
     chain = b64encode(certificate(A_RSA)).decode()
     assert len(KeySet.from_json(jwks(changed(A_RSA.public(), {"x5c": [chain]}))).keys) == 1
     assert KeySet.from_json(jwks(changed(A_RSA.public(), {"x5c": ["!" + chain]}))).keys == ()
-
-
-def test_waiting_for_a_key_says_why() -> None:
-    """While a refresh is under way the record says so."""
-    waiting = await_keys(Deny(Reason.KEY_NOT_FOUND))
-    assert (waiting.reason, waiting.detail) == (
-        Reason.KEYS_UNAVAILABLE,
-        "the key may be new: a refresh is under way",
-    )
 
 
 def test_wildcard_reaches_every_depth() -> None:

@@ -16,7 +16,17 @@ from jwcrypto.jwk import JWK
 
 from authz.core import base64url
 from authz.core.algorithms import ALGORITHMS
-from authz.core.keys import MAX_DOCUMENT_BYTES, MAX_KEYS, Key, KeySet, check_algorithm, check_signature
+from authz.core.keys import (
+    MAX_DOCUMENT_BYTES,
+    MAX_KEYS,
+    Key,
+    KeySet,
+    Verified,
+    check_algorithm,
+    compute,
+    verify,
+    verify_signature,
+)
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import MAX_KID_CHARS, UnverifiedToken, parse_token
 from authz.core.vetting import EXPOSED
@@ -56,7 +66,7 @@ def test_every_asymmetric_algorithm_verifies(name: str) -> None:
     key = signer(name, "k")
     signed = key_set(key).verify(parse_token(mint(key, sub="ann")), [name])
     assert json.loads(signed.payload) == signed.members
-    assert (signed.members["sub"], signed.key.kid, signed.remembered) == ("ann", "k", False)
+    assert (signed.members["sub"], signed.key.kid, signed.verified) == ("ann", "k", Verified.COMPUTED)
 
 
 @pytest.mark.parametrize("name", HMAC)
@@ -591,27 +601,26 @@ def test_hmac_refuses_what_is_wrong(name: str) -> None:
         assert reason(keys, unsigned({"alg": name, "kid": "secret"}, signature), name) is Reason.SIGNATURE_INVALID
 
 
-def test_arithmetic_says_that_nothing_was_remembered() -> None:
-    """The arithmetic itself always computes."""
+def test_a_signature_is_computed_by_default() -> None:
+    """Without a cache every signature is computed, and a wrong one raises: there is nothing to forget to look at."""
     (key,) = key_set(A_RSA).keys
-    assert check_signature(key, parse_token(mint())) is False
+    assert compute("a", key, parse_token(mint())) is Verified.COMPUTED
+    with pytest.raises(Rejected) as caught:
+        verify_signature(key, parse_token(mint(signer("RS256", "a-rsa"))))
+    assert caught.value.reason is Reason.SIGNATURE_INVALID
 
 
-def test_arithmetic_is_the_callers() -> None:
-    """A caller that remembers is asked with the chosen key, after the algorithm was judged, and its answer goes on."""
-    asked: list[tuple[str | None, str]] = []
+def test_a_cache_takes_the_place_of_the_arithmetic() -> None:
+    """It is asked with issuer, key and token, and what it says of the signature goes on."""
+    asked: list[tuple[str, str | None, str]] = []
 
-    def remember(key: Key, token: UnverifiedToken) -> bool:
-        asked.append((key.kid, token.alg))
-        return True
+    def look_up(issuer: str, key: Key, token: UnverifiedToken) -> Verified:
+        asked.append((issuer, key.kid, token.alg))
+        return Verified.CACHED
 
-    keys = key_set(A_RSA, A_EC)
-    assert keys.verify(parse_token(mint()), ["RS256"], arithmetic=remember).remembered
-    with pytest.raises(Rejected):
-        keys.verify(parse_token(mint()), ["ES256"], arithmetic=remember)
-    with pytest.raises(Rejected):
-        keys.block(["a-rsa"]).verify(parse_token(mint()), ["RS256"], arithmetic=remember)
-    assert asked == [("a-rsa", "RS256")]
+    (key,) = key_set(A_RSA).keys
+    assert verify(parse_token(mint()), key, issuer="a", by=look_up).verified is Verified.CACHED
+    assert asked == [("a", "a-rsa", "RS256")]
 
 
 def test_algorithm_is_compared_character_by_character() -> None:

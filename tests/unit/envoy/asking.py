@@ -3,16 +3,17 @@
 # ruff: noqa: ANN401 - parts of a Checker are of several types
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from threading import Event
 from typing import Any
 
+from authz.core.needs import Need
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
 from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
-from authz.envoy.check import Checker, Flight
+from authz.envoy.check import Checker
+from authz.envoy.gathering import Gatherer, Lane, Resume
 from authz.telemetry.judged import Metadata
 from tests.world import A_RSA, WORLD, T, ask, issuer_a, key_set, mint, world
 
@@ -64,42 +65,64 @@ def headers_of(message: wire.CheckResponse) -> dict[str, str]:
     return dict(named)
 
 
+SEARCHED = "searched"  # the fact that a key was looked for
+
+
 @dataclass
-class FakeFlight:
-    """A refresh that ends when somebody waits for it at all, or never; *land* is what its end brings about."""
+class FakeLane:
+    """Answers needs for keys: from what is *known* at hand, or with *fact* when asked, or *silent*ly never.
 
-    ends: bool = True
+    *land* is what comes with an answer, as keys come with a snapshot.
+    """
+
+    known: object | None = None
+    fact: object | None = SEARCHED
+    silent: bool = False
     land: Callable[[], None] = lambda: None
-    waits: list[float] = field(default_factory=list)
+    wait: float = 0.1
+    max_waiting: int = 8
+    found: list[Need] = field(default_factory=list)
+    asked: list[Need] = field(default_factory=list)
 
-    def wait(self, timeout: float) -> bool:
-        self.waits.append(timeout)
-        if self.ends and timeout > 0:
+    def find(self, need: Need) -> object | None:
+        self.found.append(need)
+        return self.known
+
+    def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
+        self.asked.append(need)
+        if not self.silent:
             self.land()
-        return self.ends and timeout > 0
+            done(self.fact)
+
+    def max_wait(self, need: Need) -> float:
+        return self.wait
 
 
-class HeldFlight:
-    """A refresh that lasts until *landed* is set; *waiting* is set once somebody waits."""
+class StillGatherer(Gatherer):
+    """A gatherer without its thread, whose time passes when it is told to; *waits* has the seconds of each wait."""
 
-    def __init__(self, land: Callable[[], None] = lambda: None) -> None:
-        self.landed = Event()
-        self.waiting = Event()
-        self._land = land
+    def __init__(self, **lanes: Lane) -> None:
+        super().__init__(lanes, monotonic=lambda: self.instant)
+        self.instant = 0.0
         self.waits: list[float] = []
 
-    def wait(self, timeout: float) -> bool:
-        self.waits.append(timeout)
-        if timeout <= 0:
-            return False
-        self.waiting.set()
-        assert self.landed.wait(30)
-        self._land()
-        return True
+    def gather(self, needs: Iterable[Need], seconds: float, resume: Resume) -> None:
+        self.waits.append(seconds)
+        super().gather(needs, seconds, resume)
+
+    def work(self, *, until: Callable[[], bool]) -> None:
+        """Handle what there is; where that is not enough *until* all is done, let the longest wait pass."""
+        for _ in range(20):
+            if until():
+                return
+            self.step(0)
+        self.instant += 1000.0
+        self.step(0)
+        assert until()
 
 
 class Current:
-    """The current snapshot, which a flight may swap; *taken* counts how often it was asked for."""
+    """The current snapshot, which an answer may swap; *taken* counts how often it was asked for."""
 
     def __init__(self, snapshot: Snapshot = WORLD) -> None:
         self.snapshot = snapshot
@@ -113,45 +136,44 @@ class Current:
         self.snapshot = snapshot
 
 
-class FakeFeeds:
-    """Feeds with one *flight* to share, or none; *asked* has the issuers that were asked for."""
-
-    def __init__(self, flight: Flight | None = None, *, max_wait: float = 0.1) -> None:
-        self._flight = flight
-        self._max_wait = max_wait
-        self.asked: list[str] = []
-
-    def find_unknown_key(self, issuer: str) -> Flight | None:
-        self.asked.append(issuer)
-        return self._flight
-
-    def max_wait(self, issuer: str) -> float:
-        return self._max_wait
-
-
 def make_checker(**parts: Any) -> Checker:
     """Build a Checker of the world of tests, at the instant T, with some *parts* replaced."""
     usual: dict[str, Any] = {
         "snapshot": lambda: WORLD,
-        "feeds": FakeFeeds(),
+        "gatherer": StillGatherer(key=FakeLane()),
         "report": lambda judged: None,
         "now": lambda: float(T),
         "elapsed": lambda: 0.0,
         "new_id": lambda: ID,
-        "max_waiters": 1,
     }
     return Checker(**{**usual, **parts})
 
 
-def check(data: bytes = UNKNOWN, *, time_left: float | None = None, **parts: Any) -> bytes:
-    """Let a Checker with these *parts* answer *data*."""
-    return answered(make_checker(**parts), data, time_left=time_left)
+def check(data: bytes = UNKNOWN, *, time_left: float | None = None, lane: Lane | None = None, **parts: Any) -> bytes:
+    """Let a Checker with these *parts* answer *data*; *lane* answers needs for keys."""
+    if lane is not None:
+        parts["gatherer"] = StillGatherer(key=lane)
+    parts.setdefault("gatherer", StillGatherer(key=FakeLane()))
+    return answered(make_checker(**parts), data, time_left=time_left, gatherer=parts["gatherer"])
 
 
-def answered(checker: Checker, data: bytes, *, time_left: float | None = None, metadata: Metadata = ()) -> bytes:
-    """Return what *checker* answers, at once or after waiting."""
+def answered(
+    checker: Checker,
+    data: bytes,
+    *,
+    gatherer: StillGatherer,
+    time_left: float | None = None,
+    metadata: Metadata = (),
+) -> bytes:
+    """Return what *checker* answers, at once or when *gatherer* has gathered."""
     answer = checker.check(data, received=0.0, time_left=time_left, metadata=metadata)
-    return answer if isinstance(answer, bytes) else answer()
+    if isinstance(answer, bytes):
+        return answer
+    answers: list[bytes] = []
+    answer(answers.append)
+    gatherer.work(until=lambda: bool(answers))
+    (only,) = answers
+    return only
 
 
 def raiser(error: BaseException) -> Callable[..., Any]:

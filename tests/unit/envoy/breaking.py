@@ -9,12 +9,11 @@ from typing import Any, cast
 
 from authz.core.claims import Claims
 from authz.core.identity import Identity
-from authz.core.keys import Key
+from authz.core.keys import VerifySignature
 from authz.core.policy import Policy, Rule
 from authz.core.request import Request, Target
 from authz.core.snapshot import Snapshot
-from authz.core.token import UnverifiedToken
-from tests.unit.envoy.asking import AFTER, FakeFeeds, FakeFlight, raiser, read, told
+from tests.unit.envoy.asking import AFTER, FakeLane, StillGatherer, raiser, read, told
 from tests.world import WORLD, world
 
 SECRET = "the text of an exception"
@@ -76,22 +75,23 @@ class BrokenCondition:
         raise self.error
 
 
-@dataclass(frozen=True)
-class BrokenFlight:
-    """A refresh that nobody can wait for."""
-
-    error: BaseException
-
-    def wait(self, timeout: float) -> bool:
-        raise self.error
-
-
-class BrokenFeeds(FakeFeeds):
-    """Feeds that break at one of their methods."""
+class BrokenLane(FakeLane):
+    """A lane that breaks at one of its methods."""
 
     def __init__(self, error: BaseException, *, at: str) -> None:
-        super().__init__(FakeFlight())
+        super().__init__()
         setattr(self, at, raiser(error))
+
+
+class BrokenGatherer(StillGatherer):
+    """What should gather and does not."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(key=FakeLane())
+        self._error = error
+
+    def gather(self, needs: object, seconds: object, resume: object) -> None:
+        raise self._error
 
 
 def second(error: BaseException) -> Callable[[], Snapshot]:
@@ -107,9 +107,9 @@ def second(error: BaseException) -> Callable[[], Snapshot]:
     return snapshot
 
 
-def broken_verify(error: BaseException) -> Callable[[str, Key, UnverifiedToken], bool]:
+def broken_verify(error: BaseException) -> VerifySignature:
     """Return a signature check that raises."""
-    return cast("Callable[[str, Key, UnverifiedToken], bool]", raiser(error))
+    return cast("VerifySignature", raiser(error))
 
 
 def fixed(snapshot: Snapshot) -> dict[str, Any]:
@@ -123,12 +123,12 @@ STAGES: dict[str, Callable[[BaseException], dict[str, Any]]] = {
     "now": lambda error: {"now": raiser(error)},
     "policy": lambda error: fixed(world(policy=BrokenPolicy(error))),
     "issuers": lambda error: fixed(world(issuers=Broken(error))),
-    "signature": lambda error: fixed(replace(AFTER, verify=broken_verify(error))),
+    "signature": lambda error: fixed(replace(AFTER, verify_signature=broken_verify(error))),
     "identity": lambda error: fixed(replace(AFTER, identity=cast("Identity", Broken(error)))),
-    "feeds": lambda error: {"feeds": BrokenFeeds(error, at="find_unknown_key")},
-    "max_wait": lambda error: {"feeds": BrokenFeeds(error, at="max_wait")},
-    "flight": lambda error: {"feeds": FakeFeeds(BrokenFlight(error))},
-    "fresh snapshot": lambda error: {"feeds": FakeFeeds(FakeFlight()), "snapshot": second(error)},
+    "a look at hand": lambda error: {"lane": BrokenLane(error, at="find")},
+    "max_wait": lambda error: {"lane": BrokenLane(error, at="max_wait")},
+    "gatherer": lambda error: {"gatherer": BrokenGatherer(error)},
+    "fresh snapshot": lambda error: {"snapshot": second(error)},
     "new_id": lambda error: {"new_id": raiser(error)},
     "encoding": lambda error: fixed(world(responses=Broken(error))),
     "elapsed": lambda error: {"elapsed": raiser(error)},

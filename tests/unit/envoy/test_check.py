@@ -1,26 +1,28 @@
-"""Proves authz.envoy.check: decide; where a key is missing refresh, within bounds; decide again."""
+"""Proves authz.envoy.check: decide; gather what is missing, within bounds; decide again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
-from authz.core.decision import Allow, Deny
+from authz.core.decision import Allow, Decision, Deny, Findings
+from authz.core.needs import KEY, Facts, Need
 from authz.core.policy import Policy
 from authz.core.reasons import Reason
-from authz.core.snapshot import Responses
-from authz.envoy.check import DEADLINE_RESERVE
+from authz.core.request import Request
+from authz.core.snapshot import Responses, Snapshot
+from authz.envoy.check import DEADLINE_RESERVE, MAX_ROUNDS
 from authz.telemetry.report import Judged
 from tests.unit.envoy.asking import (
     AFTER,
     ID,
+    SEARCHED,
     UNKNOWN,
     Current,
-    FakeFeeds,
-    FakeFlight,
-    answered,
+    FakeLane,
+    StillGatherer,
     check,
     headers_of,
     make_checker,
@@ -28,8 +30,9 @@ from tests.unit.envoy.asking import (
     told,
     write_check,
 )
-from tests.unit.envoy.breaking import assert_internal_error
 from tests.world import WORLD, T, ask, mint, rule, world
+
+NEED = Need(KEY, "a", "new")
 
 # Decide.
 
@@ -81,62 +84,63 @@ def test_an_answer_is_written_by_the_snapshot_that_judged() -> None:
     assert current.taken == 1
 
 
-# Decide, refresh, decide.
+# Decide, gather, decide.
 
 
 def test_a_new_key_is_waited_for() -> None:
-    """The key was published a moment ago: one refresh is asked for, and the request passes."""
+    """The key was published a moment ago: its issuer is asked once, and the request passes."""
     current = Current()
-    flight = FakeFlight(land=current.swap)
-    feeds = FakeFeeds(flight)
+    lane = FakeLane(land=current.swap)
+    gatherer = StillGatherer(key=lane)
 
-    assert told(check(snapshot=current, feeds=feeds)) == "authenticated"
-    assert (feeds.asked, flight.waits) == (["a"], [0.1])
+    assert told(check(snapshot=current, gatherer=gatherer)) == "authenticated"
+    assert (lane.asked, gatherer.waits) == ([NEED], [0.1])
 
 
 def test_a_key_that_came_meanwhile_is_not_asked_for() -> None:
     """A refresh that ended while the request was judged brought the key: no other one is needed."""
-    current, feeds = Current(), FakeFeeds(None)
+    current, lane = Current(), FakeLane()
 
     def swap() -> float:
         current.swap()
         return float(T)
 
-    assert told(check(snapshot=current, feeds=feeds, now=swap)) == "authenticated"
-    assert feeds.asked == []
+    assert told(check(snapshot=current, lane=lane, now=swap)) == "authenticated"
+    assert (lane.found, lane.asked) == ([], [])
 
 
-def test_a_key_that_came_with_the_question_is_found() -> None:
-    """A refresh that ended just before the feed was asked leaves no flight to wait for, but the key."""
+def test_a_key_that_came_with_the_look_is_found() -> None:
+    """A refresh that ended just before the lane was looked at leaves nothing to ask for, but the key."""
     current = Current()
 
-    class Landing(FakeFeeds):
-        def find_unknown_key(self, issuer: str) -> None:
-            super().find_unknown_key(issuer)
+    class Landing(FakeLane):
+        def find(self, need: Need) -> object | None:
             current.swap()
+            return super().find(need)
 
-    assert told(check(snapshot=current, feeds=Landing(None))) == "authenticated"
+    lane = Landing(known=SEARCHED)
+    assert told(check(snapshot=current, lane=lane)) == "authenticated"
+    assert lane.asked == []
 
 
 def test_a_swap_that_brought_another_issuers_keys_ends_no_search() -> None:
-    """A newer snapshot without the key is not the end: the feed is asked all the same."""
+    """A newer snapshot without the key is not the end: the lane is asked all the same."""
     current = Current()
-    flight = FakeFlight(land=current.swap)
+    lane = FakeLane(land=current.swap)
 
     def swap() -> float:
         current.swap(replace(WORLD))
         return float(T)
 
-    feeds = FakeFeeds(flight)
-    assert told(check(snapshot=current, feeds=feeds, now=swap)) == "authenticated"
-    assert feeds.asked == ["a"]
+    assert told(check(snapshot=current, lane=lane, now=swap)) == "authenticated"
+    assert lane.asked == [NEED]
 
 
 def test_the_second_decision_is_the_last() -> None:
-    """A refresh that does not bring the key ends the matter: 401, and no second refresh."""
-    feeds = FakeFeeds(FakeFlight())
-    assert told(check(feeds=feeds)) == "key_not_found"
-    assert feeds.asked == ["a"]
+    """An answer that does not bring the key ends the matter: 401, and nobody is asked again."""
+    lane = FakeLane()
+    assert told(check(lane=lane)) == "key_not_found"
+    assert lane.asked == [NEED]
 
 
 def test_the_second_decision_is_by_the_new_snapshot_at_the_same_instant() -> None:
@@ -144,112 +148,163 @@ def test_the_second_decision_is_by_the_new_snapshot_at_the_same_instant() -> Non
     current = Current()
     times: Iterator[float] = iter([float(T), T + 1e9])
     stricter = replace(AFTER, policy=Policy([rule("other", "/elsewhere")]))
-    flights = FakeFlight(land=current.swap), FakeFlight(land=lambda: current.swap(stricter))
+    lanes = FakeLane(land=current.swap), FakeLane(land=lambda: current.swap(stricter))
 
-    assert told(check(snapshot=current, feeds=FakeFeeds(flights[0]), now=lambda: next(times))) == "authenticated"
+    assert told(check(snapshot=current, lane=lanes[0], now=lambda: next(times))) == "authenticated"
     current.swap(WORLD)
-    assert told(check(snapshot=current, feeds=FakeFeeds(flights[1]))) == "policy_denied"
+    assert told(check(snapshot=current, lane=lanes[1])) == "policy_denied"
 
 
-def test_while_the_refresh_is_in_flight_the_client_shall_try_again() -> None:
+def test_whose_time_is_up_is_told_to_try_again() -> None:
     """503 with Retry-After, not 401: the key may be on its way."""
-    answer = read(check(feeds=FakeFeeds(FakeFlight(ends=False))))
+    answer = read(check(lane=FakeLane(silent=True)))
     assert (told(answer), answer.denied_response.status.code) == ("keys_unavailable", 503)
     assert headers_of(answer)["retry-after"] == "1"
 
 
-def test_without_a_flight_the_key_is_unknown() -> None:
-    """The budget allows no refresh and none is under way: 401."""
-    answer = read(check(feeds=FakeFeeds(None)))
-    assert (told(answer), answer.denied_response.status.code) == ("key_not_found", 401)
+def test_a_key_that_came_without_an_answer_is_found_after_the_wait() -> None:
+    """After any wait the snapshot counts, whatever was or was not answered: a slow announcement refuses nobody."""
+    current = Current()
+
+    class Slow(FakeLane):
+        def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
+            current.swap()
+
+    assert told(check(snapshot=current, lane=Slow())) == "authenticated"
+
+
+def test_an_answer_that_brings_nothing_is_try_again() -> None:
+    """A question that found no room or no budget stays unanswered, and a client may ask again."""
+    answer = check(lane=FakeLane(fact=None))
+    assert told(answer) == "keys_unavailable"
+
+
+def test_what_is_known_to_be_useless_is_not_asked() -> None:
+    """The lane knows at once that the key cannot come now: 401, without leaving the thread that judges."""
+    gatherer = StillGatherer(key=FakeLane(known=SEARCHED))
+    answer = make_checker(gatherer=gatherer).check(UNKNOWN, received=0.0, time_left=None)
+    assert isinstance(answer, bytes)
+    assert (told(answer), read(answer).denied_response.status.code) == ("key_not_found", 401)
+
+
+def test_without_a_lane_the_decision_is_final() -> None:
+    """Where nobody can be asked, as in a test of one's own rules, an unknown key is an unknown key."""
+    assert told(check(gatherer=StillGatherer())) == "key_not_found"
 
 
 @pytest.mark.parametrize(
-    ("max_wait", "time_left", "waited"),
+    ("max_wait", "time_left", "waits"),
     [
-        (0.1, None, 0.1),
-        (0.1, 10.0, 0.1),
-        (0.3, 0.2, 0.2 - DEADLINE_RESERVE),
-        (0.1, 0.050, 0),
-        (0.1, 0.0, 0),
-        (0.0, 9, 0),
+        (0.1, None, [0.1]),
+        (0.1, 10.0, [0.1]),
+        (0.3, 0.2, [0.2 - DEADLINE_RESERVE]),
+        (0.1, 0.050, []),
+        (0.1, 0.0, []),
+        (0.0, 9, []),
     ],
 )
-def test_a_wait_is_bounded(max_wait: float, time_left: float | None, waited: float) -> None:
+def test_a_wait_is_bounded(max_wait: float, time_left: float | None, waits: list[float]) -> None:
     """At most max_wait, and never into the last 50 ms before Envoy gives up."""
-    flight = FakeFlight(ends=False)
-    assert told(check(feeds=FakeFeeds(flight, max_wait=max_wait), time_left=time_left)) == "keys_unavailable"
-    assert flight.waits == [pytest.approx(waited)]
+    gatherer = StillGatherer(key=FakeLane(silent=True, wait=max_wait))
+    assert told(check(gatherer=gatherer, time_left=time_left)) == "keys_unavailable"
+    assert gatherer.waits == [pytest.approx(seconds) for seconds in waits]
 
 
-def test_nobody_waits_where_there_is_one_thread() -> None:
-    """The only thread is never given to waiting."""
-    flight = FakeFlight(ends=False)
-    answer = make_checker(feeds=FakeFeeds(flight), max_waiters=0).check(UNKNOWN, received=0.0, time_left=None)
-    assert isinstance(answer, bytes)
-    assert told(answer) == "keys_unavailable"
-    assert flight.waits == [0]
-
-
-def test_who_waits_does_so_where_the_caller_likes() -> None:
-    """The question comes back at once with what waits for the answer: the flight is not waited for before."""
+def test_the_judging_thread_does_not_wait() -> None:
+    """The question comes back at once with what begins to gather: no lane is asked before."""
     current = Current()
-    flight = FakeFlight(land=current.swap)
-    later = make_checker(snapshot=current, feeds=FakeFeeds(flight)).check(UNKNOWN, received=0.0, time_left=None)
-    assert not isinstance(later, bytes)
-    assert flight.waits == []
-    assert told(later()) == "authenticated"
+    lane = FakeLane(land=current.swap)
+    gatherer = StillGatherer(key=lane)
+    deferred = make_checker(snapshot=current, gatherer=gatherer).check(UNKNOWN, received=0.0, time_left=None)
+    assert not isinstance(deferred, bytes)
+    answers: list[bytes] = []
+    deferred(answers.append)
+    assert (lane.asked, answers) == ([], [])
+    gatherer.work(until=lambda: bool(answers))
+    assert [told(answer) for answer in answers] == ["authenticated"]
 
 
-def test_no_more_wait_than_may() -> None:
-    """With the waiters' places taken, the next one is told to try again at once; a place that is left is free again."""
-    current = Current()
-    flight = FakeFlight(land=current.swap)
-    checker = make_checker(snapshot=current, feeds=FakeFeeds(flight), max_waiters=1)
-    waiting = checker.check(UNKNOWN, received=0.0, time_left=None)
-    assert not isinstance(waiting, bytes)
-
-    turned_away = checker.check(UNKNOWN, received=0.0, time_left=None)
-    assert isinstance(turned_away, bytes)
-    assert told(turned_away) == "keys_unavailable"
-
-    assert told(waiting()) == "authenticated"
-    current.swap(WORLD)
-    assert told(answered(checker, UNKNOWN)) == "authenticated"
-    assert flight.waits == [0, 0.1, 0.1]
-
-
-def test_a_wait_that_breaks_gives_its_place_back() -> None:
-    """Errors do not use up the waiters' places."""
-
-    class Breaking:
-        waits: list[float] = []  # noqa: RUF012 - of this class alone
-
-        def wait(self, timeout: float) -> bool:
-            self.waits.append(timeout)
-            raise MemoryError
-
-    checker = make_checker(feeds=FakeFeeds(Breaking()), max_waiters=1)
-    for _ in range(3):
-        assert_internal_error(answered(checker, UNKNOWN))
-    assert Breaking.waits == [0.1] * 3
-
-
-@pytest.mark.parametrize("ends", [True, False])
-def test_a_shadow_waits_too_and_lets_pass(ends: bool) -> None:  # noqa: FBT001 - a parameter of the test
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_shadow_waits_too_and_lets_pass(silent: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """A rule in shadow reports what the refreshed keys would make of the token, or what it saw before."""
     current = Current(world(rule("shadow", "/items/**", shadow=True)))
     after = replace(current.snapshot, issuers=AFTER.issuers)
-    answer = check(snapshot=current, feeds=FakeFeeds(FakeFlight(ends, land=lambda: current.swap(after))))
+    answer = check(snapshot=current, lane=FakeLane(silent=silent, land=lambda: current.swap(after)))
     assert read(answer).status.code == 0
     assert (told(answer), told(answer, "decision")) == (
-        ("authenticated", "allow") if ends else ("key_not_found", "would_deny")
+        ("key_not_found", "would_deny") if silent else ("authenticated", "allow")
     )
 
 
 @pytest.mark.parametrize("token", [None, "a.b.c", mint(iss="https://nobody.test"), mint(exp=T - 1)])
-def test_only_an_unknown_key_asks_the_feeds(token: str | None) -> None:
+def test_only_an_unknown_key_asks_for_one(token: str | None) -> None:
     """Whatever else is wrong with a token, nobody is asked for keys."""
-    feeds = FakeFeeds(FakeFlight())
-    check(write_check(ask(token)), feeds=feeds)
-    assert feeds.asked == []
+    lane = FakeLane()
+    check(write_check(ask(token)), lane=lane)
+    assert (lane.found, lane.asked) == ([], [])
+
+
+# Any kind of need: here one that the product does not have, decided about by a rule of the tests.
+
+WEATHER, TIDE = Need("weather", "almanac", "today", unanswered=Reason.OVERLOADED), Need("tide", "harbour", None)
+
+
+def decide_by_weather(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
+    """Allow on a sunny day, and on others at low tide; the tide is nobody's concern before the weather is known."""
+    if (weather := facts.get(WEATHER)) is None:
+        return Deny(Reason.POLICY_DENIED, Findings(needs=(WEATHER,)), "the weather is unknown")
+    if weather == "sun":
+        return Allow(reason=Reason.PUBLIC, findings=Findings())
+    if (tide := facts.get(TIDE)) is None:
+        return Deny(Reason.POLICY_DENIED, Findings(needs=(TIDE,)), "the tide is unknown")
+    return Allow(reason=Reason.PUBLIC, findings=Findings()) if tide == "low" else Deny(Reason.POLICY_DENIED)
+
+
+def test_a_fact_at_hand_costs_no_wait() -> None:
+    """What a lane has kept is found on the judging thread: the answer comes at once."""
+    checker = make_checker(decide=decide_by_weather, gatherer=StillGatherer(weather=FakeLane(known="sun")))
+    answer = checker.check(write_check(), received=0.0, time_left=None)
+    assert isinstance(answer, bytes)
+    assert told(answer) == "public"
+
+
+def test_one_fact_may_call_for_another() -> None:
+    """Two rounds: the weather was bad, so the tide was asked for."""
+    weather, tide = FakeLane(fact="rain"), FakeLane(fact="low", wait=0.3)
+    gatherer = StillGatherer(weather=weather, tide=tide)
+    assert told(check(decide=decide_by_weather, gatherer=gatherer)) == "public"
+    assert (weather.asked, tide.asked, gatherer.waits) == ([WEATHER], [TIDE], [0.1, 0.3])
+
+
+def test_a_kind_says_itself_what_its_silence_means() -> None:
+    """The checker knows no kind: the need names the reason for which a check is refused meanwhile."""
+    gatherer = StillGatherer(weather=FakeLane(silent=True))
+    assert told(check(decide=decide_by_weather, gatherer=gatherer)) == "overloaded"
+
+
+@pytest.mark.parametrize("at_hand", [True, False])
+def test_there_are_two_rounds_and_no_third(at_hand: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """A decision that always lacks something more ends with "try again", also where each fact is at hand."""
+
+    def never_content(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
+        return Deny(Reason.POLICY_DENIED, Findings(needs=(Need("weather", "almanac", str(len(facts))),)))
+
+    lane = FakeLane(known="rain" if at_hand else None, fact="rain")
+    assert told(check(decide=never_content, gatherer=StillGatherer(weather=lane))) == "keys_unavailable"
+    assert len(lane.found) == MAX_ROUNDS == 2
+
+
+def test_needs_of_one_round_are_asked_together() -> None:
+    """Two facts that are both missing cost one wait, of the longer of both."""
+
+    def both(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
+        missing = tuple(need for need in (WEATHER, TIDE) if need not in facts)
+        return (
+            Deny(Reason.POLICY_DENIED, Findings(needs=missing))
+            if missing
+            else Allow(reason=Reason.PUBLIC, findings=Findings())
+        )
+
+    gatherer = StillGatherer(weather=FakeLane(fact="sun"), tide=FakeLane(fact="low", wait=0.3))
+    assert told(check(decide=both, gatherer=gatherer)) == "public"
+    assert gatherer.waits == [0.3]

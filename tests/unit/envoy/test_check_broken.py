@@ -80,7 +80,7 @@ def test_what_cannot_be_written_is_a_denial(identity: Identity) -> None:
 @pytest.mark.parametrize("snapshot", [world(shadow_all=True), world(rule("s", "/items/**", shadow=True))])
 def test_no_shadow_covers_an_internal_error(snapshot: Snapshot) -> None:
     """A shadow lets refusals pass, and never errors."""
-    broken = replace(snapshot, verify=broken_verify(MemoryError()))
+    broken = replace(snapshot, verify_signature=broken_verify(MemoryError()))
     assert_internal_error(check(write_check(ask(mint())), **fixed(broken)))
 
 

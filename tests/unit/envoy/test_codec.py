@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from authz.core.authorize import authorize
 from authz.core.claims import ClaimPath
-from authz.core.decision import Allow, Deny, Findings, await_keys
+from authz.core.decision import Allow, Deny, Findings, as_unanswered
+from authz.core.needs import KEY, Need
 from authz.core.identity import CopiedClaim, Identity
 from authz.core.reasons import ANSWERS, Reason, Rejected
 from authz.core.request import Request
@@ -427,7 +428,7 @@ def test_no_claims_are_told_of_a_denial() -> None:
 
 def test_a_refresh_that_a_token_caused_is_never_an_error() -> None:
     """An unknown key id makes its issuer refresh: were that an error to Envoy, any forged token could open the door."""
-    waiting = await_keys(Deny(Reason.KEY_NOT_FOUND))
+    waiting = as_unanswered(Deny(Reason.KEY_NOT_FOUND, Findings(needs=(Need(KEY, "a", "k"),))))
     message = read(encode_decision(waiting, ask(), Responses(unavailable=Unavailable.ERROR), ID))
     assert waiting.reason is Reason.KEYS_UNAVAILABLE
     assert (message.status.code, message.WhichOneof("http_response")) == (7, "denied_response")

@@ -13,7 +13,7 @@ from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.core.authorize import authorize
 from authz.core.decision import Decision
-from authz.core.keys import Key, KeySet, check_signature
+from authz.core.keys import KeySet
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
 from authz.core.token import UnverifiedToken
@@ -57,7 +57,7 @@ class House:
         self.publish("a", A_RSA, A_EC)
         self.publish("b", B_EC)
         config = parse(self.text(), file="authz.yaml")
-        self.store = Store(build_snapshot(config, verify=verify))
+        self.store = Store(build_snapshot(config))
         self.scheduler = Scheduler(monotonic=self.clock.monotonic)
         self.feeds = IssuerFeeds(
             store=self.store,
@@ -79,7 +79,7 @@ class House:
 
     def follow(self, more: str = "", other: str = "") -> None:
         config = parse(self.text(more, other), file="authz.yaml")
-        self.feeds.follow(config, build_snapshot(config, verify=verify))
+        self.feeds.follow(config, build_snapshot(config))
 
     def step(self) -> None:
         for feed in self.scheduler.feeds.values():
@@ -87,11 +87,6 @@ class House:
 
     def decide(self, token: str) -> Decision:
         return authorize(ask(token), self.store.current(), self.clock.time())
-
-
-def verify(_issuer: str, key: Key, token: UnverifiedToken) -> bool:
-    """Remember nothing."""
-    return check_signature(key, token)
 
 
 OTHER = 'b: {{issuer: "{b}", audiences: [api], jwks_file: "{folder}/b.json"}}'
@@ -127,7 +122,7 @@ def test_keys_from_elsewhere_are_not_kept(tmp_path: Path) -> None:
     house = House(tmp_path)
     text = house.text().replace("/a.json", "/b.json")
     config = parse(text, file="authz.yaml")
-    house.feeds.follow(config, build_snapshot(config, verify=verify))
+    house.feeds.follow(config, build_snapshot(config))
     assert house.decide(mint()).reason is Reason.KEYS_UNAVAILABLE
     house.step()
     assert house.decide(mint()).reason is Reason.KEY_NOT_FOUND
@@ -162,7 +157,7 @@ def test_issuer_under_a_new_name_keeps_its_keys(tmp_path: Path) -> None:
     """The name is a label; the keys belong to the issuer."""
     house = House(tmp_path)
     config = parse(house.text().replace("  a: {", "  renamed: {"), file="authz.yaml")
-    house.feeds.follow(config, build_snapshot(config, verify=verify))
+    house.feeds.follow(config, build_snapshot(config))
     assert house.decide(mint()).reason is Reason.AUTHENTICATED
 
 
@@ -172,7 +167,7 @@ def test_flight_of_a_feed_that_is_gone_reaches_no_new_snapshot(tmp_path: Path) -
     old = house.scheduler.feeds["a"]
     text = house.text(more=f", blocked_keys: [{A_RSA.kid}]").replace("  a: {", "  renamed: {")
     config = parse(text, file="authz.yaml")
-    house.feeds.follow(config, build_snapshot(config, verify=verify))
+    house.feeds.follow(config, build_snapshot(config))
     house.publish("a", A_RSA, A_EC)
     house.clock.advance(60)
     old._refresh(Flight(), searching=False)

@@ -29,9 +29,9 @@ def text(numbers: Metrics) -> list[str]:
 @pytest.mark.parametrize(
     ("decision", "hits", "misses"),
     [
-        (Allow(reason=Reason.AUTHENTICATED, findings=Findings(remembered=True)), 1, 0),
-        (Allow(reason=Reason.AUTHENTICATED, findings=Findings(remembered=False)), 0, 1),
-        (Deny(Reason.TOKEN_EXPIRED, Findings(remembered=True)), 1, 0),
+        (Allow(reason=Reason.AUTHENTICATED, findings=Findings(signature_cached=True)), 1, 0),
+        (Allow(reason=Reason.AUTHENTICATED, findings=Findings(signature_cached=False)), 0, 1),
+        (Deny(Reason.TOKEN_EXPIRED, Findings(signature_cached=True)), 1, 0),
         (Deny(Reason.SIGNATURE_INVALID), 0, 1),
         (Deny(Reason.KEY_NOT_FOUND), 0, 0),
         (Allow(reason=Reason.PUBLIC, findings=Findings()), 0, 0),

@@ -229,7 +229,7 @@ def test_what_broke_is_logged_without_the_token() -> None:
         judge(
             ask(token),
             report=make_reporter(),
-            snapshot=replace(WORLD, verify=fail),
+            snapshot=replace(WORLD, verify_signature=fail),
         )
     error, decision = parsed(stream)
     assert "MemoryError" in error["exc_info"]

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from authz.core.keys import Verified
 from authz.core.decision import Decision, Deny, Findings
 from authz.core.reasons import Reason
 from authz.telemetry.decisions import DecisionLog
@@ -137,7 +138,7 @@ def test_an_internal_error_is_an_error() -> None:
 
 def test_a_remembered_signature_shows() -> None:
     """Hit where the arithmetic was saved."""
-    good = world(verify=lambda _issuer, _key, _token: True)
+    good = world(verify_signature=lambda _issuer, _key, _token: Verified.CACHED)
     assert attributes(decide(mint(), snapshot=good))["authz.memo"] == "hit"
 
 

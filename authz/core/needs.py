@@ -1,0 +1,36 @@
+"""What a decision lacks: facts that somebody else knows. The core names them and never fetches them.
+
+`authorize` names its needs in the findings of its decision. Whoever can wait gathers the facts, and asks again with
+them. A decision that still has a need is final only where nobody can answer that kind, or time is up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from authz.core.reasons import Reason
+
+KEY: Final = "key"  # the kind of a need for a key that its issuer may have published since
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One fact that is missing.
+
+    *kind* says who can answer it, *of* whom it is asked, by configured name, and *asked* what: for a key its id, or
+    None where the token names none. While it is unanswered, a denial is refused for the reason *unanswered* instead.
+    """
+
+    kind: str
+    of: str
+    asked: str | None = field(repr=False)  # may be anything that a token says
+    unanswered: Reason = field(default=Reason.KEYS_UNAVAILABLE, compare=False)
+
+
+Facts = Mapping[Need, object]
+"""What was learned, by need. For a key it is only that it was looked for: the key itself comes with a snapshot."""
+
+NO_FACTS: Final[Facts] = MappingProxyType({})
