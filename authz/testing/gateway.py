@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 from urllib.parse import quote
 
 from authz.config.build import build_snapshot
@@ -27,6 +27,7 @@ from authz.core.token import CookieSource, HeaderSource, QuerySource
 from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.check import Checker
+from authz.envoy.gathering import Gatherer
 from authz.telemetry.judged import Judged
 from authz.testing.verdict import Verdict
 
@@ -127,15 +128,14 @@ class Gateway:
         judged: list[Judged] = []
         checker = Checker(
             snapshot=lambda: self.snapshot,
-            feeds=_NoFeeds(),
+            gatherer=Gatherer({}, monotonic=lambda: 0.0),  # nobody is asked: a key that is not here does not exist
             report=judged.append,
             now=lambda: self.at if at is None else at,
             elapsed=lambda: 0.0,
             new_id=lambda: "0000000000000000",
-            max_waiters=0,
         )
-        answer = checker.check(check.SerializeToString(), received=0.0, time_left=None)
-        answer = answer if isinstance(answer, bytes) else answer()
+        # At once: with nobody to ask there is nothing to wait for.
+        answer = cast("bytes", checker.check(check.SerializeToString(), received=0.0, time_left=None))
         return Verdict.read(answer, judged[0].decision, sent=sent, identity=self.config.identity.headers)
 
     def _place(self, token: str, sent: dict[str, str], http: wire.AttributeContext.HttpRequest) -> None:
@@ -147,17 +147,6 @@ class Gateway:
                 sent["cookie"] = "; ".join([*filter(None, [sent.get("cookie")]), f"{cookie}={token}"])
             case QuerySource(parameter):
                 http.path += f"{'&' if '?' in http.path else '?'}{parameter}={token}"
-
-
-class _NoFeeds:
-    """Nothing is ever fetched: a key that is not here does not exist."""
-
-    def find_unknown_key(self, issuer: str) -> None:
-        """Start nothing."""
-
-    def max_wait(self, issuer: str) -> float:  # noqa: ARG002 - nobody waits
-        """Wait for nothing."""
-        return 0.0
 
 
 def _algorithm(section: IssuerSection) -> str:

@@ -25,7 +25,7 @@ from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting, reporter
 from authz.telemetry.spans import Spans
 from tests.cases.test_decisions import CASES
-from tests.unit.envoy.asking import answered, make_checker, read, write_check
+from tests.unit.envoy.asking import check, read, write_check
 from tests.unit.telemetry import hostile
 from tests.unit.telemetry.capturing import logging_to
 from tests.world import WORLD, T, ask, mint
@@ -109,8 +109,8 @@ def outputs(request: pytest.FixtureRequest) -> Outputs:
     with logging_to(request.param, level="debug") as stream:
         for asked, snapshot, now in corpus():
             open_one = replace(snapshot, responses=Responses(expose_reason=True))
-            checker = make_checker(snapshot=lambda it=open_one: it, now=lambda it=now: it, report=report)
-            answer = read(answered(checker, write_check(asked), metadata=_PARENT))
+            parts = {"snapshot": lambda it=open_one: it, "now": lambda it=now: it, "report": report}
+            answer = read(check(write_check(asked), metadata=_PARENT, **parts))
             told.answers.append(f"{answer.denied_response}{answer.error_response}{answer.dynamic_metadata}")
         decisions.summarise(name_clients=True)
     spans.stop()

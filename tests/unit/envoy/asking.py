@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from authz.core.needs import Need
@@ -136,11 +137,17 @@ class Current:
         self.snapshot = snapshot
 
 
-def make_checker(**parts: Any) -> Checker:
-    """Build a Checker of the world of tests, at the instant T, with some *parts* replaced."""
+def make_checker(*, lane: Lane | None = None, **parts: Any) -> Checker:
+    """Build a Checker of the world of tests, at the instant T, with some *parts* replaced.
+
+    *lane* answers needs for keys, on a thread that runs as long as the test does.
+    """
+    if lane is not None:
+        parts["gatherer"] = Gatherer({"key": lane}, monotonic=monotonic)
+        parts["gatherer"].start()
     usual: dict[str, Any] = {
         "snapshot": lambda: WORLD,
-        "gatherer": StillGatherer(key=FakeLane()),
+        "gatherer": Gatherer({}, monotonic=monotonic),
         "report": lambda judged: None,
         "now": lambda: float(T),
         "elapsed": lambda: 0.0,
@@ -149,24 +156,20 @@ def make_checker(**parts: Any) -> Checker:
     return Checker(**{**usual, **parts})
 
 
-def check(data: bytes = UNKNOWN, *, time_left: float | None = None, lane: Lane | None = None, **parts: Any) -> bytes:
-    """Let a Checker with these *parts* answer *data*; *lane* answers needs for keys."""
-    if lane is not None:
-        parts["gatherer"] = StillGatherer(key=lane)
-    parts.setdefault("gatherer", StillGatherer(key=FakeLane()))
-    return answered(make_checker(**parts), data, time_left=time_left, gatherer=parts["gatherer"])
-
-
-def answered(
-    checker: Checker,
-    data: bytes,
+def check(
+    data: bytes = UNKNOWN,
     *,
-    gatherer: StillGatherer,
     time_left: float | None = None,
     metadata: Metadata = (),
+    lane: Lane | None = None,
+    **parts: Any,
 ) -> bytes:
-    """Return what *checker* answers, at once or when *gatherer* has gathered."""
-    answer = checker.check(data, received=0.0, time_left=time_left, metadata=metadata)
+    """Return what a Checker with these *parts* answers to *data*, at once or when it was gathered.
+
+    *lane* answers needs for keys.
+    """
+    gatherer: StillGatherer = parts.setdefault("gatherer", StillGatherer(key=lane or FakeLane()))
+    answer = make_checker(**parts).check(data, received=0.0, time_left=time_left, metadata=metadata)
     if isinstance(answer, bytes):
         return answer
     answers: list[bytes] = []
