@@ -24,7 +24,8 @@ from authz.demo.loopback import Header
 from authz.demo.sidecar import free_address
 from authz.demo.upstream import echo_server
 from authz.envoy.check import Checker, Later
-from authz.envoy.service import AuthorizationServer
+from authz.envoy.server import AuthorizationServer
+from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.telemetry.judged import Metadata
 from tests.e2e.stage import Reply
 from tests.fakes.waiting import wait_until
@@ -82,7 +83,9 @@ def running(request: pytest.FixtureRequest) -> Iterator[Front]:
     with ExitStack() as parts:
         folder = parts.enter_context(short_folder())
         checker, socket = Sabotaged(), folder / "authz.sock"
-        server = AuthorizationServer(checker, threads=1 + MAX_CONCURRENT, max_concurrent=MAX_CONCURRENT)
+        server = AuthorizationServer(
+            checker, transport=CygrpcTransport, threads=1 + MAX_CONCURRENT, max_concurrent=MAX_CONCURRENT
+        )
         server.listen_unix(socket, mode=0o600)
         server.start()
         parts.callback(server.stop, grace=0)
