@@ -88,7 +88,7 @@ class Server(Section):
     max_concurrent: int = 256
     """Requests in flight above which further ones are answered 503 at once."""
     transport: Word[TransportName] = TransportName.AUTO
-    """What carries calls: cygrpc, which costs a third; pool, on grpcio's public API; auto: cygrpc if a test at start passes."""
+    """What carries calls: cygrpc, which is cheaper, pool, or auto: cygrpc if a self-test at start passes."""
     drain: Duration = timedelta(seconds=10)
     """Longest time that requests in flight have to finish at shutdown."""
 

@@ -76,9 +76,7 @@ class AuthorizationService:
         if time_left <= 0:
             self.on_abandoned(call)
             return LAST_RESORT
-        answer = self._checker.check(
-            call.message, received=call.received, time_left=time_left, metadata=call.metadata
-        )
+        answer = self._checker.check(call.message, received=call.received, time_left=time_left, metadata=call.metadata)
         return answer if isinstance(answer, bytes) else self._wait_elsewhere(answer)
 
     def reject(self, call: Call) -> bytes:

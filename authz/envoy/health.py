@@ -11,12 +11,7 @@ from grpc_health.v1 import health_pb2
 
 HEALTH_METHOD: Final = "/grpc.health.v1.Health/Check"
 
-_Status = health_pb2.HealthCheckResponse.ServingStatus
-
-
-def _encode(status: _Status.ValueType) -> bytes:
-    return health_pb2.HealthCheckResponse(status=status).SerializeToString()
-
-
-SERVING: Final = _encode(health_pb2.HealthCheckResponse.SERVING)
-NOT_SERVING: Final = _encode(health_pb2.HealthCheckResponse.NOT_SERVING)
+SERVING: Final = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING).SerializeToString()
+NOT_SERVING: Final = health_pb2.HealthCheckResponse(
+    status=health_pb2.HealthCheckResponse.NOT_SERVING
+).SerializeToString()

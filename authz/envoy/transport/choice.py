@@ -69,7 +69,7 @@ class Choice:
 
 def load_cygrpc() -> TransportFactory:
     """Import the transport on the private layer. Raises ImportError or AttributeError if that is not what it was."""
-    from authz.envoy.transport.cygrpc import CygrpcTransport
+    from authz.envoy.transport.cygrpc import CygrpcTransport  # noqa: PLC0415 - it may fail
 
     return CygrpcTransport
 
@@ -85,9 +85,7 @@ def choose_transport(wanted: TransportName, load: Callable[[], TransportFactory]
         if wanted == TransportName.CYGRPC:
             message = f"server.transport: cygrpc does not work with grpcio {grpc.__version__}: {error}"
             raise TransportError(message) from error
-        log.warning(
-            "transport cygrpc does not work with grpcio %s, pool is used instead: %s", grpc.__version__, error
-        )
+        log.warning("transport cygrpc does not work with grpcio %s, pool is used instead: %s", grpc.__version__, error)
         return Choice(PoolTransport.name, PoolTransport)
     return Choice("cygrpc", preferred)
 
@@ -142,6 +140,6 @@ def _call_all(address: str) -> None:
             try:
                 answer = method(b"hello", timeout=_SECONDS, metadata=(("authz", "there"),))
             except grpc.RpcError as error:
-                answer = error.code()  # type: ignore[attr-defined]
+                answer = error.code()
             if answer != expected:
                 raise RuntimeError(f"a call to {name} gave {answer!r}, not {expected!r}")

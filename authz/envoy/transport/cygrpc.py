@@ -1,7 +1,8 @@
 """The transport on `grpc._cython.cygrpc`: one thread accepts calls, has them handled, and sends their answers.
 
-grpcio's own server hands each call to a pool and back. Under one interpreter lock that gains nothing and is most of what
-a call costs: of 70 us of CPU time 20 are left here. The layer below it is private, so `choice` tests its effect at start.
+grpcio's own server hands each call to a pool and back. Under one interpreter lock that gains nothing and is most of
+what a call costs: of 70 us of CPU time 20 are left here. The layer below it is private: `choice` tests its effect at
+start.
 
 Rules of this file:
 1. Calls that have arrived are admitted before the next one is handled: a queue that nobody sees cannot be refused.
@@ -12,7 +13,8 @@ Rules of this file:
    `_awaited`, `_deferred` and `_answered_elsewhere`.
 6. A stop answers what arrived before it. gRPC's core cancels every call that it has not handed over when the server is
    shut down, and every one that comes after, and it cannot announce the end (GOAWAY) without shutting down. So the loop
-   accepts calls until the kernel holds nothing unread for this server, at most until the grace is nearly over.
+   accepts calls until the core has read all that the kernel held at the stop and has handed over what it read, at most
+   until the grace is nearly over.
 """
 
 from __future__ import annotations
@@ -47,9 +49,10 @@ _MAX_UNSENT: Final = 2048  # answers that their callers do not read
 _SWEEP_INTERVAL: Final = 0.25  # seconds between two looks at calls whose message has not come
 _MAX_SWEEPS: Final = 2  # that may find a call without its message before it is rejected
 _POLL_NOW: Final = 0.0  # a deadline in the past: return what is there, or nothing
-_DRAIN_QUIET: Final = 0.025  # seconds of a poll that finds nothing
-# Such polls in a row that end the drain: after a pause of the whole process the first one proves nothing.
+# The core may parse on threads of its own. When all is read, it has so many times so many seconds to hand over what it
+# read; after a pause of the whole process the first of these times proves nothing.
 _DRAIN_POLLS: Final = 2
+_DRAIN_QUIET: Final = 0.025
 _ANSWER_RESERVE: Final = 1.0  # seconds at the end of the grace, at most a quarter of it, for calls already accepted
 _CANCEL_GRACE: Final = 1.0  # seconds for cancelled calls to end
 
@@ -84,7 +87,8 @@ class CygrpcTransport:
         self._pending_accepts = 0  # calls that gRPC's core may hand over
         self._swept = monotonic()
         self._started = self._closed = self._shut_down = False
-        self._quiet_polls = 0
+        self._drain_polls = 0  # since all was read
+        self._poll_until = 0.0  # in Unix time
         self._drain_until = inf  # on the monotonic clock
         self._ended: Final = Event()
 
@@ -136,7 +140,6 @@ class CygrpcTransport:
         if self._is_draining and self._monotonic() >= self._drain_until:
             self._close()
         if self._read:
-            self._quiet_polls = 0
             self._take_many()
             self._handle_next()
         elif self._is_draining:
@@ -149,12 +152,13 @@ class CygrpcTransport:
         return self._drain_until < inf and not self._closed
 
     def _drain(self) -> None:
-        """Close as soon as all that arrived has been handed over."""
-        if self._take(time.time() + _DRAIN_QUIET) or self._arrivals.are_unread():
-            self._quiet_polls = 0
+        """Close as soon as all that had arrived at the stop was handed over; later calls do not delay it."""
+        if self._take(self._poll_until):
             return
-        self._quiet_polls += 1
-        if self._quiet_polls >= _DRAIN_POLLS:
+        self._poll_until = time.time() + _DRAIN_QUIET
+        if self._arrivals.were_read():
+            self._drain_polls += 1
+        if self._drain_polls > _DRAIN_POLLS:
             self._close()
 
     def _take_many(self) -> None:
@@ -224,8 +228,8 @@ class CygrpcTransport:
             self._service.on_abandoned(call)
             return
         call.message = event.batch_operations[0].message() or b""
-        # Asked again, because unread calls hold no place: a thousand half calls would otherwise have refused all others,
-        # or, completed in one moment, would have made a queue without a bound.
+        # Asked again, because unread calls hold no place. If they did, half calls would have all others rejected; if
+        # they were admitted once and for all, many half calls completed at one time would exceed the bound.
         if (answer := self._guarded(self._service.admit, call, self.in_flight)) is not None:
             self._send(call, answer)
         else:

@@ -1,19 +1,19 @@
 """The transport on grpcio's public API: `grpc.server`, a generic handler of raw bytes, and a pool of threads.
 
-It is the fallback for a grpcio whose private layer is not what `cygrpc` needs. It keeps the same contract, with these
-differences, each by what the public API lacks:
+It is the fallback for a grpcio whose private layer is not what `cygrpc` needs. Its contract is the same, with these
+differences:
 
-| promise | here | because the public API |
-|---|---|---|
-| calls in flight are bounded by `max_concurrent` | and by the threads, 256: further calls are rejected unread | returns an answer only from the thread that the call was given |
-| half a call holds no place | it holds a thread and a place until it is ended | has no timeout for reading a message |
-| half a call is answered | it is cancelled, after as many sweeps | cannot answer a call whose thread waits for its message |
-| a call without a message is handled as an empty one | the same | |
-| calls above the bound, and health, are answered unread | the same, on a thread of their own | |
-| a deferred answer takes no thread | it takes the call's thread | as in the first line |
+| promise of `cygrpc`                       | here                                    | for want of, in the public API |
+|-------------------------------------------|-----------------------------------------|--------------------------------|
+| `max_concurrent` calls may be in flight   | and at most 256: then rejected unread   | answers without a thread       |
+| a deferred answer takes no thread         | it takes the one of its call            | the same                       |
+| half a call holds no place                | it holds one until it is ended          | a look at what has come        |
+| half a call is answered when it is ended  | it is cancelled                         | a read with a timeout          |
+| admission precedes the next evaluation    | they take turns                         | a queue of events              |
 
-Half calls are not something that a client of Envoy can send: Envoy sends headers and message together. A message above
-`grpc.max_receive_message_length` ends with RESOURCE_EXHAUSTED in every transport: gRPC's core does that by itself.
+Half calls are nothing that a client of Envoy can choose: Envoy sends headers and message together. Health, and calls
+above the bound, are answered unread by both. A message above `grpc.max_receive_message_length` ends with
+RESOURCE_EXHAUSTED in both: gRPC's core does that.
 
 Rules of this file:
 1. The service is called under one lock, so that it is as if there were one judging thread.
@@ -47,8 +47,10 @@ _MAX_THREADS: Final = 256  # each with one call, from its message to its answer
 _MAX_UNSENT: Final = 2048  # answers that their callers do not read
 _SWEEP_INTERVAL: Final = 0.25  # seconds between two looks at calls whose message has not come
 _MAX_SWEEPS: Final = 2  # that may find a call without its message before it is cancelled
-_DRAIN_QUIET: Final = 0.025  # seconds between two looks at whether all that arrived was answered
-_DRAIN_LOOKS: Final = 2  # in a row: after a pause of the whole process the first one proves nothing
+_DRAIN_QUIET: Final = 0.025  # seconds between two looks at whether all that arrived was accepted
+_DRAIN_LOOKS: Final = (
+    4  # in a row that find no call more: after a pause of the whole process the first one proves nothing
+)
 _ANSWER_RESERVE: Final = 1.0  # seconds at the end of the grace, at most a quarter of it, for calls already accepted
 _CANCEL_GRACE: Final = 1.0  # seconds for cancelled calls to end
 
@@ -129,6 +131,7 @@ class PoolTransport(grpc.GenericRpcHandler):
         self._unread: Final[dict[_Call, grpc.ServicerContext]] = {}  # their threads wait for their messages
         self._unsent: Final[dict[_Call, grpc.ServicerContext]] = {}  # answered, and not read by their callers
         self._accepted = 0
+        self._is_accepting = False  # on grpcio's own thread
         self._started = False
         self._drain_until = inf  # on the monotonic clock
         self._stopping: Final = Event()
@@ -168,10 +171,10 @@ class PoolTransport(grpc.GenericRpcHandler):
         self._lanes.shutdown(wait=False)
 
     def _drain(self) -> None:
-        """Wait until all that arrived is answered. As in `cygrpc`, the core cancels what it has not handed over."""
+        """Wait until all that arrived is accepted. As in `cygrpc`, the core cancels what it has not handed over."""
         looks, accepted = 0, -1
         while looks < _DRAIN_LOOKS and self._monotonic() < self._drain_until:
-            quiet = accepted == self._accepted and not self._occupied and not self._arrivals.are_unread()
+            quiet = accepted == self._accepted and not self._is_accepting and self._arrivals.were_read()
             looks, accepted = looks + 1 if quiet else 0, self._accepted
             self._stopping.wait(_DRAIN_QUIET)
 
@@ -191,10 +194,12 @@ class PoolTransport(grpc.GenericRpcHandler):
         return grpc.stream_unary_rpc_method_handler(partial(self._behave, call, answer))
 
     def _admit(self, call: _Call) -> bytes | None:
+        self._is_accepting = True
         with self._judging:
             answer = self._guarded(self._service.admit, call, self.in_flight)
             if answer is None and len(self._occupied) >= _MAX_THREADS:
                 answer = self._guarded(self._service.reject, call)
+        self._is_accepting = False
         return None if answer is None else self._bytes(answer)
 
     def _behave(
@@ -221,8 +226,7 @@ class PoolTransport(grpc.GenericRpcHandler):
         with suppress(Exception):  # there is no message, or no caller
             call.message = next(messages)
         self._unread.pop(call, None)
-        seconds_left = context.time_remaining()
-        call.deadline = inf if seconds_left is None else self._monotonic() + seconds_left
+        call.deadline = self._monotonic() + context.time_remaining()
         with self._judging:
             if call.ended or not context.is_active():
                 self._service.on_abandoned(call)

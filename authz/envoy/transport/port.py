@@ -43,7 +43,7 @@ class Call(Protocol):
 class Deferred(Protocol):
     """An answer that comes later."""
 
-    def __call__(self, respond: Respond) -> None:
+    def __call__(self, respond: Respond, /) -> None:
         """Begin to make the answer, and return at once; later call *respond* with it, once, on any thread.
 
         It is called once, on the judging thread. If it raises, the fallback response is sent.

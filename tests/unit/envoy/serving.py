@@ -11,8 +11,8 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health_pb2
 
-from authz.envoy.check import Checker
 from authz.envoy.admission import METHOD
+from authz.envoy.check import Checker
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import TransportFactory
 from authz.envoy.transport.cygrpc import CygrpcTransport
@@ -30,9 +30,7 @@ def short_folder() -> Iterator[Path]:
 
 def make_server(checker: Checker | None = None) -> AuthorizationServer:
     """Build a server that listens nowhere yet."""
-    return AuthorizationServer(
-        checker or make_checker(), transport=CygrpcTransport, threads=2, max_concurrent=64
-    )
+    return AuthorizationServer(checker or make_checker(), transport=CygrpcTransport, threads=2, max_concurrent=64)
 
 
 @contextmanager

@@ -295,7 +295,10 @@ def test_a_call_whose_time_is_up_is_not_judged() -> None:
 def test_a_call_that_was_reset_is_not_judged() -> None:
     """Its caller left while it stood in the queue: it does no work, and no allow is counted."""
     backlog = Backlog()
-    with serving(backlog.checker, on_abandoned=backlog.note_abandoned) as address, socket.socket(socket.AF_UNIX) as connection:
+    with (
+        serving(backlog.checker, on_abandoned=backlog.note_abandoned) as address,
+        socket.socket(socket.AF_UNIX) as connection,
+    ):
         connection.settimeout(SECONDS)
         connection.connect(address.removeprefix("unix:"))
         answers = (each.stream for each in read_frames(connection) if each.kind == DATA)

@@ -1,4 +1,4 @@
-"""A service whose parts are in the test's hands, served by either transport, and callers that write frames themselves."""
+"""A service whose parts are in the test's hands, served by any transport, and callers that write frames."""
 
 from __future__ import annotations
 

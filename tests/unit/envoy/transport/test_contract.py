@@ -111,7 +111,9 @@ def test_what_came_with_a_call_is_there(kind: Kind) -> None:
     seen: list[tuple[Any, float, float]] = []
 
     def handle(call: Call) -> bytes:
-        seen.append((dict(call.metadata).get("parent"), call.deadline - call.received, time.monotonic() - call.received))
+        seen.append(
+            (dict(call.metadata).get("parent"), call.deadline - call.received, time.monotonic() - call.received)
+        )
         return b""
 
     service.handling = handle
@@ -126,7 +128,7 @@ def test_what_came_with_a_call_is_there(kind: Kind) -> None:
 
 
 def test_a_big_message_is_handled_and_one_above_the_limit_leaves_no_mark(kind: Kind) -> None:
-    """gRPC's core itself ends the call of the latter, with RESOURCE_EXHAUSTED: no transport can answer it."""
+    """The core of gRPC ends the call of the latter by itself: no transport can answer it."""
     service = StubService()
     service.handling = lambda call: b"%d" % len(call.message)
     with serving(service, kind) as (transport, channel, _):
@@ -153,14 +155,14 @@ def test_whatever_is_raised_is_answered(kind: Kind, stage: str, error: BaseExcep
     def defer(_respond: Respond) -> None:
         raise error
 
+    def handle(_call: Call) -> bytes | Deferred:
+        if stage == "handle":
+            raise error
+        return defer
+
     with serving(service, kind) as (transport, channel, _):
-        match stage:
-            case "admit":
-                service.admitting = fail
-            case "handle":
-                service.handling = fail
-            case _:
-                service.handling = lambda _call: defer
+        service.admitting = fail if stage == "admit" else service.admitting
+        service.handling = handle
         assert [method(channel, ASK)(b"x", timeout=SECONDS) for _ in range(3)] == [b"fallback"] * 3
         service.admitting, service.handling = StubService().admitting, StubService().handling
         assert method(channel, ASK)(b"x", timeout=SECONDS) == b"re: x"
@@ -215,7 +217,6 @@ def test_a_burst_never_exceeds_the_bound(kind: Kind) -> None:
     """However many calls come at one time, no more are admitted than there is room for, and each is answered."""
     service, waiting = StubService(), Waiting()
     service.bound(5)
-    service.handling = lambda _call: waiting
     reached, released = Event(), Event()
 
     def stand(call: Call) -> bytes | Deferred:
@@ -335,14 +336,15 @@ def test_what_came_before_the_stop_is_answered(kind: Kind) -> None:
     """However many calls stand in the queue, those too that gRPC has not handed over yet."""
     service = StubService()
     reached, released = service.hold()
-    with serving(service, kind) as (transport, _, port), Caller(port) as caller:
-        caller.call(1)
-        assert reached.wait(SECONDS)
-        caller.call(*range(3, 203, 2))
-        stopping = Thread(target=lambda: transport.stop(grace=SECONDS))
-        stopping.start()
-        released.set()
-        assert set(caller.receive(101).values()) == {b"handled"}
+    with serving(service, kind) as (transport, _, port):
+        with Caller(port) as caller:
+            caller.call(1)
+            assert reached.wait(SECONDS)
+            caller.call(*range(3, 203, 2))
+            stopping = Thread(target=lambda: transport.stop(grace=SECONDS))
+            stopping.start()
+            released.set()
+            assert set(caller.receive(101).values()) == {b"handled"}
         stopping.join(SECONDS)
         assert not stopping.is_alive()
 
@@ -359,16 +361,17 @@ def test_a_call_slower_than_any_quiet_period_costs_no_other(kind: Kind) -> None:
         return answer
 
     service.handling = handle_slowly
-    with serving(service, kind, monotonic=clock.monotonic) as (transport, _, port), Caller(port) as caller:
-        caller.call(1)
-        assert reached.wait(SECONDS)
-        caller.call(*range(3, 203, 2))
-        stopping = Thread(target=lambda: transport.stop(grace=SECONDS))
-        stopping.start()
-        wait_until(lambda: is_stopping(transport))
-        clock.advance(SECONDS / 4)  # of the first call
-        released.set()
-        assert set(caller.receive(101).values()) == {b"handled"}
+    with serving(service, kind, monotonic=clock.monotonic) as (transport, _, port):
+        with Caller(port) as caller:
+            caller.call(1)
+            assert reached.wait(SECONDS)
+            caller.call(*range(3, 203, 2))
+            stopping = Thread(target=lambda: transport.stop(grace=SECONDS))
+            stopping.start()
+            wait_until(lambda: is_stopping(transport))
+            clock.advance(SECONDS / 4)  # of the first call
+            released.set()
+            assert set(caller.receive(101).values()) == {b"handled"}
         stopping.join(SECONDS)
         assert not stopping.is_alive()
 
@@ -386,9 +389,9 @@ class FakeArrivals(Arrivals):
         self.unread = unread
         self.looks = 0
 
-    def are_unread(self) -> bool:
+    def were_read(self) -> bool:
         self.looks += 1
-        return self.unread
+        return not self.unread
 
 
 def test_the_stop_waits_for_what_is_not_read_yet(kind: Kind) -> None:
