@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import grpc
 import pytest
@@ -26,6 +27,7 @@ from authz.demo.sidecar import free_address
 from authz.demo.upstream import echo_server
 from authz.envoy.check import Checker, Later
 from authz.envoy.server import AuthorizationServer
+from authz.envoy.transport.choice import TransportFactory
 from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.envoy.transport.pool import PoolTransport
 from authz.telemetry.judged import Metadata
@@ -79,7 +81,7 @@ class Front:
         return int(body.rpartition(" ")[2])
 
 
-FRONTS = {
+FRONTS: Final[dict[str, tuple[TransportFactory, bool]]] = {
     "failing closed": (CygrpcTransport, False),
     "failing open": (CygrpcTransport, True),
     "failing open, on grpcio's public API": (PoolTransport, True),
