@@ -26,7 +26,8 @@ from authz.config.watch import FileWatch
 from authz.core.snapshot import Snapshot
 from authz.envoy.check import Checker
 from authz.envoy.credentials import TlsFiles, make_credentials
-from authz.envoy.service import AuthorizationServer
+from authz.envoy.server import AuthorizationServer
+from authz.envoy.transport.choice import choose_transport
 from authz.envoy_config.needs import needs_of
 from authz.feeds.issuers import IssuerFeeds
 from authz.feeds.jwks import Runtime
@@ -109,12 +110,15 @@ class App:
             new_id=lambda: f"{ids.getrandbits(64):016x}",
             max_waiters=config.server.threads - 1,
         )
+        transport = choose_transport(config.server.transport)
+        self._metrics.show_transport(transport.name)
         self._server: Final = AuthorizationServer(
             checker,
+            transport=transport.make,
             threads=config.server.threads,
             max_concurrent=config.server.max_concurrent,
             max_idle=None if isinstance(self._address, UnixAddress) else _MAX_IDLE,
-            given_up=self._metrics.count_cancelled,
+            on_abandoned=self._metrics.count_cancelled,
         )
         self._metrics.watch_in_flight(self._server.in_flight)
         self._admin: Final = AdminServer(

@@ -77,6 +77,7 @@ JUDGES: Final[Mapping[str, Judge]] = {
     "server.workers": _changes,
     "server.threads": _changes,
     "server.max_concurrent": _changes,
+    "server.transport": _changes,
     "server.drain": _changes,
     "admin.listen": _changes,
     "issuers.*.issuer": _changes,

@@ -53,6 +53,14 @@ class LogFormat(StrEnum):
     TEXT = "text"
 
 
+class TransportName(StrEnum):
+    """What carries gRPC calls."""
+
+    AUTO = "auto"
+    CYGRPC = "cygrpc"
+    POOL = "pool"
+
+
 class Tls(Section):
     """TLS for a TCP listener."""
 
@@ -79,6 +87,8 @@ class Server(Section):
     """Threads in each process: one judges, the others wait where a request needs a key that is being fetched."""
     max_concurrent: int = 256
     """Requests in flight above which further ones are answered 503 at once."""
+    transport: Word[TransportName] = TransportName.AUTO
+    """What carries calls: cygrpc, which is cheaper, pool, or auto: cygrpc if a self-test at start passes."""
     drain: Duration = timedelta(seconds=10)
     """Longest time that requests in flight have to finish at shutdown."""
 

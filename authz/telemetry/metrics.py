@@ -54,6 +54,7 @@ class Metrics:
         )
         self._spans_dropped: Final = counter(names.SPANS_DROPPED_TOTAL, "Spans that no collector got.")
         Info(names.BUILD_INFO, "The running version.", registry=self.registry).info({"version": __version__})
+        self._transport: Final = Info(names.TRANSPORT_INFO, "What carries gRPC calls.", registry=self.registry)
         self._config: Final = Info(names.CONFIG_INFO, "The configuration in use.", registry=self.registry)
         self._insecure: Final = gauge(names.INSECURE_OPTIONS, "Insecure options in use.")
         reloads = counter(names.CONFIG_RELOADS_TOTAL, "Reloads of the configuration.", "result")
@@ -69,6 +70,10 @@ class Metrics:
         self._label_rules = label_rules
         self._insecure.set(insecure_options)
         self._config.info({"digest": digest})
+
+    def show_transport(self, name: str) -> None:
+        """Show what carries gRPC calls."""
+        self._transport.info({"transport": name})
 
     def watch_in_flight(self, count: Callable[[], int]) -> None:
         """Ask *count* at each scrape how many calls are in flight."""

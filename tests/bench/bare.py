@@ -14,7 +14,7 @@ import grpc
 
 from authz.config.model import Server
 from authz.envoy import ext_authz_pb2 as wire
-from authz.envoy.service import _OPTIONS, METHOD
+from authz.envoy.admission import METHOD, OPTIONS
 
 ALLOW: Final = wire.CheckResponse(status=wire.Status(code=0)).SerializeToString()
 
@@ -28,7 +28,7 @@ class _AllowAll(grpc.GenericRpcHandler):
 
 def main() -> None:
     """Serve until SIGTERM."""
-    server = grpc.server(ThreadPoolExecutor(Server().threads), handlers=[_AllowAll()], options=_OPTIONS)
+    server = grpc.server(ThreadPoolExecutor(Server().threads), handlers=[_AllowAll()], options=OPTIONS)
     server.add_insecure_port(sys.argv[1])
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     server.start()

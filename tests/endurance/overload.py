@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from authz.envoy.service import METHOD
+from authz.envoy.admission import METHOD
 from tests.endurance.client import Plan, get, loading, run_for
 from tests.endurance.report import Figure, Result
 from tests.endurance.stage import CLIENT_CORES, TOLD, Stage, on, set_stage, write_config

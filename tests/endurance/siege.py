@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Final
 from urllib.parse import urlsplit
 
-from authz.envoy.service import METHOD
+from authz.envoy.admission import METHOD
 from tests.fakes.http2 import PREFACE, begin_call
 
 HALF_REQUEST: Final = b"GET /items/1 HTTP/1.1\r\nhost: api.test\r\nauthorization: Bearer "

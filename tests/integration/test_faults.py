@@ -1,6 +1,7 @@
 """Faults below a real Envoy: whatever breaks in the sidecar, and whatever a client sends to break it, nobody passes.
 
-Each story is told twice: to an Envoy that lets nobody pass on errors, and to one that was told to let everybody pass.
+Each story is told three times: to an Envoy that lets nobody pass on errors, and to two that were told to let everybody
+pass, one for each transport.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import grpc
 import pytest
@@ -24,7 +26,10 @@ from authz.demo.loopback import Header
 from authz.demo.sidecar import free_address
 from authz.demo.upstream import echo_server
 from authz.envoy.check import Checker, Later
-from authz.envoy.service import AuthorizationServer
+from authz.envoy.server import AuthorizationServer
+from authz.envoy.transport.choice import TransportFactory
+from authz.envoy.transport.cygrpc import CygrpcTransport
+from authz.envoy.transport.pool import PoolTransport
 from authz.telemetry.judged import Metadata
 from tests.e2e.stage import Reply
 from tests.fakes.waiting import wait_until
@@ -76,13 +81,23 @@ class Front:
         return int(body.rpartition(" ")[2])
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["failing closed", "failing open"])
+FRONTS: Final[dict[str, tuple[TransportFactory, bool]]] = {
+    "failing closed": (CygrpcTransport, False),
+    "failing open": (CygrpcTransport, True),
+    "failing open, on grpcio's public API": (PoolTransport, True),
+}
+
+
+@pytest.fixture(scope="module", params=FRONTS.values(), ids=FRONTS)
 def running(request: pytest.FixtureRequest) -> Iterator[Front]:
     """A sidecar in this process, and an Envoy that traces, and pings the sidecar ten times a second."""
     with ExitStack() as parts:
         folder = parts.enter_context(short_folder())
         checker, socket = Sabotaged(), folder / "authz.sock"
-        server = AuthorizationServer(checker, threads=1 + MAX_CONCURRENT, max_concurrent=MAX_CONCURRENT)
+        transport, failure_mode_allow = request.param
+        server = AuthorizationServer(
+            checker, transport=transport, threads=1 + MAX_CONCURRENT, max_concurrent=MAX_CONCURRENT
+        )
         server.listen_unix(socket, mode=0o600)
         server.start()
         parts.callback(server.stop, grace=0)
@@ -90,7 +105,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Front]:
         proxy = Proxy(
             upstream=f"127.0.0.1:{upstream.port}",
             sidecars=(f"unix:{socket}",),
-            failure_mode_allow=request.param,
+            failure_mode_allow=failure_mode_allow,
             timeout_ms=5000,
             trace_collector=free_address(),
             max_request_headers_kb=96,

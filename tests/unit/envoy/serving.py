@@ -11,8 +11,11 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health_pb2
 
+from authz.envoy.admission import METHOD
 from authz.envoy.check import Checker
-from authz.envoy.service import METHOD, AuthorizationServer
+from authz.envoy.server import AuthorizationServer
+from authz.envoy.transport.choice import TransportFactory
+from authz.envoy.transport.cygrpc import CygrpcTransport
 from tests.unit.envoy.asking import make_checker
 
 SECONDS: Final = 20.0  # of patience with one call
@@ -27,16 +30,27 @@ def short_folder() -> Iterator[Path]:
 
 def make_server(checker: Checker | None = None) -> AuthorizationServer:
     """Build a server that listens nowhere yet."""
-    return AuthorizationServer(checker or make_checker(), threads=2, max_concurrent=64)
+    return AuthorizationServer(checker or make_checker(), transport=CygrpcTransport, threads=2, max_concurrent=64)
 
 
 @contextmanager
 def serving(
-    checker: Checker, *, threads: int = 2, max_concurrent: int = 64, given_up: Callable[[], None] = lambda: None
+    checker: Checker,
+    *,
+    transport: TransportFactory = CygrpcTransport,
+    threads: int = 2,
+    max_concurrent: int = 64,
+    on_abandoned: Callable[[], None] = lambda: None,
 ) -> Iterator[str]:
     """Serve *checker* on a Unix socket; give its address."""
     with short_folder() as folder:
-        server = AuthorizationServer(checker, threads=threads, max_concurrent=max_concurrent, given_up=given_up)
+        server = AuthorizationServer(
+            checker,
+            transport=transport,
+            threads=threads,
+            max_concurrent=max_concurrent,
+            on_abandoned=on_abandoned,
+        )
         server.listen_unix(folder / "authz.sock", mode=0o600)
         server.start()
         try:

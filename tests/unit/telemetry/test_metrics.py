@@ -87,6 +87,13 @@ def test_the_state_of_the_configuration_shows() -> None:
     assert value(numbers, "authz_config_reloads_total", result="rejected") == 1
 
 
+def test_the_transport_shows() -> None:
+    """An operator sees that the fallback carries the calls."""
+    numbers = metrics()
+    numbers.show_transport("pool")
+    assert value(numbers, "authz_transport_info", transport="pool") == 1
+
+
 def test_what_happens_to_calls_is_counted() -> None:
     """In flight as the server says at the moment of the scrape; given up; spans and lines that are missing."""
     numbers = metrics()

@@ -1,4 +1,4 @@
-"""Proves authz.envoy.service over real sockets: what is answered, what is bounded, and how it ends."""
+"""Proves authz.envoy.server over real sockets: what is answered, what is bounded, and how it ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
-from authz.envoy.service import MAX_STREAMS, METHOD, SERVICE
+from authz.envoy.admission import MAX_STREAMS, METHOD, SERVICE
 from authz.telemetry.report import Judged
 from tests.fakes.http2 import (
     ACK,
@@ -258,17 +258,17 @@ def test_a_burst_of_calls_ends_none_with_an_error() -> None:
 
 
 class Backlog:
-    """Checks by a checker that stands still at its first snapshot, until *released*; *reports*, and calls given up."""
+    """Checks by a checker that stands still at its first snapshot, until *released*; *reports*, and calls abandoned."""
 
     def __init__(self) -> None:
         self._snapshot = HeldSnapshot()
         self.reached, self.released = self._snapshot.reached, self._snapshot.released
         self.reasons: list[Reason] = []
-        self.given_up = 0
+        self.abandoned = 0
         self.checker = make_checker(snapshot=self._snapshot, report=self._note)
 
-    def give_up(self) -> None:
-        self.given_up += 1
+    def note_abandoned(self) -> None:
+        self.abandoned += 1
 
     def _note(self, judged: Judged) -> None:
         self.reasons.append(judged.decision.reason)
@@ -278,7 +278,7 @@ def test_a_call_whose_time_is_up_is_not_judged() -> None:
     """It stood in the queue for longer than its caller waits: it does no work, and no allow is counted."""
     backlog = Backlog()
     with (
-        serving(backlog.checker, given_up=backlog.give_up) as address,
+        serving(backlog.checker, on_abandoned=backlog.note_abandoned) as address,
         grpc.insecure_channel(address) as channel,
     ):
         first = method(channel).future(write_check(), timeout=SECONDS)
@@ -288,14 +288,17 @@ def test_a_call_whose_time_is_up_is_not_judged() -> None:
         backlog.released.set()
         assert told(first.result()) == "token_missing"
         assert told(method(channel)(write_check(), timeout=SECONDS)) == "token_missing"
-        assert (backlog.reasons, backlog.given_up) == ([Reason.TOKEN_MISSING] * 2, 1)
+        assert (backlog.reasons, backlog.abandoned) == ([Reason.TOKEN_MISSING] * 2, 1)
         assert code_of(late.exception()) is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[arg-type]
 
 
 def test_a_call_that_was_reset_is_not_judged() -> None:
     """Its caller left while it stood in the queue: it does no work, and no allow is counted."""
     backlog = Backlog()
-    with serving(backlog.checker, given_up=backlog.give_up) as address, socket.socket(socket.AF_UNIX) as connection:
+    with (
+        serving(backlog.checker, on_abandoned=backlog.note_abandoned) as address,
+        socket.socket(socket.AF_UNIX) as connection,
+    ):
         connection.settimeout(SECONDS)
         connection.connect(address.removeprefix("unix:"))
         answers = (each.stream for each in read_frames(connection) if each.kind == DATA)
@@ -304,7 +307,7 @@ def test_a_call_that_was_reset_is_not_judged() -> None:
         connection.sendall(_check(3, GOOD) + frame(RST_STREAM, bytes(4), stream=3) + _check(5, write_check()))
         backlog.released.set()
         assert [next(answers), next(answers)] == [1, 5]
-        assert (backlog.reasons, backlog.given_up) == ([Reason.TOKEN_MISSING] * 2, 1)
+        assert (backlog.reasons, backlog.abandoned) == ([Reason.TOKEN_MISSING] * 2, 1)
 
 
 def _check(stream: int, message: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Proves what the gRPC server tells those who report: the call's metadata, its load, and calls that were given up."""
+"""Proves what the gRPC server tells those who report: the call's metadata, its load, and calls that were abandoned."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import grpc
 import pytest
 
 from authz.envoy.check import Checker
-from authz.envoy.service import AuthorizationServer
+from authz.envoy.server import AuthorizationServer
+from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.telemetry.judged import Judged
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.asking import UNKNOWN, FakeFeeds, HeldFlight, make_checker, told, write_check
@@ -24,10 +25,10 @@ class Desk:
 
     def __init__(self) -> None:
         self.reports: list[Judged] = []
-        self.given_up = 0
+        self.abandoned = 0
 
-    def give_up(self) -> None:
-        self.given_up += 1
+    def note_abandoned(self) -> None:
+        self.abandoned += 1
 
     @contextmanager
     def serve(
@@ -35,7 +36,13 @@ class Desk:
     ) -> Iterator[tuple[AuthorizationServer, grpc.UnaryUnaryMultiCallable[bytes, bytes]]]:
         """Serve with two threads; give the server, and the method as a caller has it."""
         with short_folder() as folder:
-            server = AuthorizationServer(checker, threads=2, max_concurrent=max_concurrent, given_up=self.give_up)
+            server = AuthorizationServer(
+                checker,
+                transport=CygrpcTransport,
+                threads=2,
+                max_concurrent=max_concurrent,
+                on_abandoned=self.note_abandoned,
+            )
             server.listen_unix(folder / "s", mode=0o600)
             server.start()
             try:
@@ -68,7 +75,7 @@ def test_a_refused_call_has_its_metadata_too() -> None:
     assert dict(desk.reports[0].metadata)["traceparent"] == PARENT[1]
 
 
-def test_load_and_calls_that_were_given_up_are_told() -> None:
+def test_load_and_calls_that_were_abandoned_are_told() -> None:
     """Those that wait are in flight; one that its caller left before it was judged is counted, and not judged."""
     desk, flight = Desk(), HeldFlight()
     reached, released = Event(), Event()
@@ -96,5 +103,5 @@ def test_load_and_calls_that_were_given_up_are_told() -> None:
         flight.landed.set()
         held.result()
         wait_until(lambda: server.in_flight() == 0)
-    assert desk.given_up == 1
+    assert desk.abandoned == 1
     assert len(desk.reports) == 3

@@ -1,4 +1,4 @@
-"""Proves authz.envoy.service at its border: an address is nobody else's, and only who is vouched for is answered."""
+"""Proves authz.envoy.server at its border: an address is nobody else's, and only who is vouched for is answered."""
 
 from __future__ import annotations
 

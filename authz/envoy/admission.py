@@ -1,0 +1,103 @@
+"""The service behind the transport: which calls are admitted, and the limits of what a caller chooses.
+
+Rules of this file:
+1. Above `max_concurrent` a call is rejected at once, unread, as a decision. Health is answered unread too.
+2. A call whose caller no longer waits is not evaluated.
+3. Only raw bytes come in, so that no byte of a caller can end a call with a gRPC error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from authz.core.reasons import Reason
+from authz.envoy.check import LAST_RESORT, Checker, Later
+from authz.envoy.health import HEALTH_METHOD, NOT_SERVING, SERVING
+from authz.envoy.transport.port import Call, Deferred, Respond
+
+SERVICE: Final = "envoy.service.auth.v3.Authorization"
+METHOD: Final = f"/{SERVICE}/Check"
+_CHECK: Final = METHOD.encode()
+_HEALTH: Final = HEALTH_METHOD.encode()
+
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+# Envoy passes a client's tracestate on, whose size must never end a call: as much as Envoy can be told to accept
+# (max_request_headers_kb is at most 8192). Between grpcio's two limits calls fail by chance: they are one.
+MAX_METADATA_BYTES: Final = 8 * 1024 * 1024 + 65_536
+MAX_STREAMS: Final = 1024  # a connection
+MAX_CONNECTIONS: Final = 1024
+# Calls that came faster than they are looked up. grpcio cancels them at random from 1,000 on, and all from 3,000 on: an
+# error for each, which `failure_mode_allow` would turn into an allow. What else is bounded bounds these.
+MAX_PENDING: Final = MAX_STREAMS * MAX_CONNECTIONS
+
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.max_concurrent_streams", MAX_STREAMS),
+    ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+    ("grpc.server.max_pending_requests", MAX_PENDING),
+    ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING),
+    ("grpc.server_handshake_timeout_ms", 3_000),
+    ("grpc.so_reuseport", 0),  # a second server on one port must fail, not share it
+    ("grpc.http2.max_ping_strikes", 0),  # Envoy's keep-alive pings never close the channel
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class AuthorizationService:
+    """Answers Check and health."""
+
+    methods: Final = frozenset((_CHECK, _HEALTH))
+    fallback_response: Final = LAST_RESORT
+
+    def __init__(
+        self, checker: Checker, *, threads: int, max_concurrent: int, on_abandoned: Callable[[], None]
+    ) -> None:
+        """At most *max_concurrent* calls are in flight, of which *threads* - 1 wait for keys at one time."""
+        self.serving = False
+        self._checker: Final = checker
+        self._max_concurrent: Final = max_concurrent
+        self._on_abandoned: Final = on_abandoned
+        self._waiters: Final = ThreadPoolExecutor(max(1, threads - 1), "waiter")
+
+    def admit(self, call: Call, in_flight: int) -> bytes | None:
+        """Answer health, and Checks above the bound."""
+        if call.method == _HEALTH:
+            return SERVING if self.serving else NOT_SERVING
+        return self.reject(call) if in_flight >= self._max_concurrent else None
+
+    def handle(self, call: Call) -> bytes | Deferred:
+        """Answer a Check."""
+        time_left = call.deadline - time.monotonic()
+        if time_left <= 0:
+            self.on_abandoned(call)
+            return LAST_RESORT
+        answer = self._checker.check(call.message, received=call.received, time_left=time_left, metadata=call.metadata)
+        return answer if isinstance(answer, bytes) else self._wait_elsewhere(answer)
+
+    def reject(self, call: Call) -> bytes:
+        """Answer a Check for which there is no room."""
+        return self._checker.refuse(Reason.OVERLOADED, received=call.received, metadata=call.metadata)
+
+    def on_abandoned(self, call: Call) -> None:  # noqa: ARG002 - they are counted, not told apart
+        """Count *call*."""
+        self._on_abandoned()
+
+    def _wait_elsewhere(self, later: Later) -> Deferred:
+        """Have a thread wait for *later*, which answers itself if it fails."""
+
+        def wait(respond: Respond) -> None:
+            try:
+                answer = later()
+            except BaseException:  # noqa: BLE001 - a call without an answer is an error to Envoy
+                answer = LAST_RESORT
+            respond(answer)
+
+        def defer(respond: Respond) -> None:
+            self._waiters.submit(wait, respond)
+
+        return defer

@@ -1,0 +1,121 @@
+"""The gRPC server that Envoy calls: the addresses that it is bound to, its start and its stop.
+
+An address in use is never shared or stolen.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from authz.envoy.admission import OPTIONS, AuthorizationService
+from authz.envoy.check import Checker
+from authz.envoy.transport.choice import Transport, TransportFactory
+
+
+class AuthorizationServer:
+    """Serves Check and health on one address."""
+
+    def __init__(
+        self,
+        checker: Checker,
+        *,
+        transport: TransportFactory,
+        threads: int,
+        max_concurrent: int,
+        max_idle: float | None = None,
+        on_abandoned: Callable[[], None] = lambda: None,
+    ) -> None:
+        """One of the *threads* evaluates checks, the others wait for keys.
+
+        *max_idle* is how long a connection may have no calls, in seconds; without it there is no limit. *on_abandoned*
+        is called for each call whose caller left before it was evaluated.
+        """
+        idle = () if max_idle is None else (("grpc.max_connection_idle_ms", round(max_idle * 1000)),)
+        self._service: Final = AuthorizationService(
+            checker, threads=threads, max_concurrent=max_concurrent, on_abandoned=on_abandoned
+        )
+        self._transport: Final[Transport] = transport(self._service, OPTIONS + idle)
+
+    def in_flight(self) -> int:
+        """Return how many calls are evaluated or queued."""
+        return self._transport.in_flight
+
+    def listen_unix(self, path: Path, *, mode: int) -> None:
+        """Bind the socket *path* with permissions *mode*; a stale socket is replaced, a live one is not.
+
+        Raises OSError.
+        """
+        _clear_stale(path)
+        if not path.parent.is_dir():
+            what = f"there is no folder {path.parent}: make it, or set server.listen"
+            raise OSError(errno.ENOENT, f"cannot listen on {path}: {what}")
+        umask = os.umask(0o777 & ~mode)
+        try:
+            self._transport.bind(f"unix:{path}")
+        except RuntimeError as error:
+            raise OSError(errno.EACCES, f"cannot listen on {path}: is its folder writable?") from error
+        finally:
+            os.umask(umask)
+
+    def listen_tcp(self, address: str, *, credentials: grpc.ServerCredentials | None) -> int:
+        """Bind `host:port`, with TLS where there are *credentials*; return the port. Raises OSError."""
+        _try_to_bind(address)
+        try:
+            return self._transport.bind(address, credentials)
+        except RuntimeError as error:
+            raise OSError(errno.EADDRINUSE, f"cannot listen on {address}: is the port taken?") from error
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._transport.start()
+
+    def show_ready(self, *, ready: bool) -> None:
+        """Tell health clients whether to send Checks."""
+        self._service.serving = ready
+
+    def stop(self, *, grace: float) -> None:
+        """Answer what has arrived, take no more, and let calls in flight end, for at most *grace* seconds."""
+        self._transport.stop(grace=grace)
+
+
+def _try_to_bind(address: str) -> None:
+    """Bind `host:port` for a moment, to learn what the system has against it: gRPC does not tell. Raises OSError."""
+    host, _, port = address.rpartition(":")
+    failures: list[OSError] = []
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, where in found:
+            with socket.socket(family, kind, protocol) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    trial.bind(where)
+                except OSError as error:
+                    failures.append(error)
+                else:
+                    return
+    except OSError as error:  # the name, or the family
+        failures.append(error)
+    raise OSError(failures[0].errno, f"cannot listen on {address}: {failures[0].strerror}") from failures[0]
+
+
+def _clear_stale(path: Path) -> None:
+    """Remove a socket that nobody listens on. Raises OSError where somebody does, or where it is no socket."""
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise OSError(errno.EEXIST, f"{path} exists and is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+        else:
+            raise OSError(errno.EADDRINUSE, f"another process serves {path}")

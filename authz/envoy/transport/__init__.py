@@ -1,0 +1,1 @@
+"""The transport under the service: a port, and two ways to fill it."""

@@ -1,0 +1,282 @@
+"""The transport on grpcio's public API: `grpc.server`, a generic handler of raw bytes, and a pool of threads.
+
+It is the fallback for a grpcio whose private layer is not what `cygrpc` needs. Its contract is the same, with these
+differences:
+
+| promise of `cygrpc`                       | here                                    | for want of, in the public API |
+|-------------------------------------------|-----------------------------------------|--------------------------------|
+| `max_concurrent` calls may be in flight   | and at most 256: then rejected unread   | answers without a thread       |
+| a deferred answer takes no thread         | it takes the one of its call            | the same                       |
+| half a call holds no place                | it holds one until it is ended          | a look at what has come        |
+| half a call is answered when it is ended  | it is cancelled                         | a read with a timeout          |
+| admission precedes the next evaluation    | they take turns                         | a queue of events              |
+
+Half calls are nothing that a client of Envoy can choose: Envoy sends headers and message together. Health, and calls
+above the bound, are answered unread by both. A message above `grpc.max_receive_message_length` ends with
+RESOURCE_EXHAUSTED in both: gRPC's core does that.
+
+Rules of this file:
+1. The service is called under one lock, so that it is as if there were one judging thread.
+2. A call is counted from its admission to its answer, or until its caller leaves.
+3. A behavior never raises: grpcio would make an RPC error of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from math import inf
+from threading import Event, Lock, Thread
+from typing import Any, Final, TypeVar
+
+import grpc
+
+from authz.envoy.transport.arrivals import Arrivals
+from authz.envoy.transport.port import Deferred, Service
+from authz.telemetry.judged import Metadata
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_MAX_THREADS: Final = 256  # each with one call, from its message to its answer
+_MAX_UNSENT: Final = 2048  # answers that their callers do not read
+_SWEEP_INTERVAL: Final = 0.25  # seconds between two looks at calls whose message has not come
+_MAX_SWEEPS: Final = 2  # that may find a call without its message before it is cancelled
+_DRAIN_QUIET: Final = 0.025  # seconds between two looks at whether all that arrived was accepted
+_DRAIN_LOOKS: Final = (
+    4  # in a row that find no call more: after a pause of the whole process the first one proves nothing
+)
+_ANSWER_RESERVE: Final = 1.0  # seconds at the end of the grace, at most a quarter of it, for calls already accepted
+_CANCEL_GRACE: Final = 1.0  # seconds for cancelled calls to end
+
+
+class _Call:
+    """One call, from its admission to its end."""
+
+    __slots__ = ("deadline", "done", "ended", "message", "metadata", "method", "received", "responses", "sweeps")
+
+    def __init__(self, method: bytes, metadata: Metadata, received: float) -> None:
+        self.method: Final = method
+        self.metadata = metadata
+        self.received: Final = received
+        self.deadline = received
+        self.message = b""
+        self.ended = False  # the RPC is over
+        self.responses: Final[list[bytes]] = []  # of a deferred answer; the first one counts
+        self.done: Final = Event()  # there is a response, or the RPC is over
+        self.sweeps = 0  # that found it without its message
+
+    def respond(self, answer: bytes) -> None:
+        """Hand over a deferred answer, on any thread."""
+        self.responses.append(answer)
+        self.done.set()
+
+    def release_request(self) -> None:
+        """Keep nothing that the caller chose: it may never read the answer."""
+        self.message, self.metadata = b"", ()
+
+
+class _Lanes(Executor):
+    """Threads that handle calls, and one for calls that are answered unread; the handler names the next call's."""
+
+    def __init__(self) -> None:
+        self.unread = False
+        self._workers: Final = ThreadPoolExecutor(_MAX_THREADS, "pool")
+        self._unread: Final = ThreadPoolExecutor(1, "unread")
+
+    def start(self) -> None:
+        """Have one thread of each kind, whatever the system grants later. Raises RuntimeError."""
+        for lane in (self._workers, self._unread):
+            lane.submit(int).result()
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:  # noqa: ANN401 - as Executor has it
+        try:
+            return (self._unread if self.unread else self._workers).submit(fn, *args, **kwargs)
+        except RuntimeError:  # no further thread can be started; the call waits for one of those that there are
+            return Future()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as above
+        for lane in (self._workers, self._unread):
+            lane.shutdown(wait, cancel_futures=cancel_futures)
+
+
+class PoolTransport(grpc.GenericRpcHandler):
+    """Serves one Service on the addresses that were bound, from its start to its stop."""
+
+    name: Final = "pool"
+
+    def __init__(
+        self,
+        service: Service,
+        options: Iterable[tuple[str, int]],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        arrivals: Arrivals | None = None,
+    ) -> None:
+        """*options* are gRPC's channel arguments; *arrivals* tells what was not read yet."""
+        self._service: Final = service
+        self._monotonic: Final = monotonic
+        self._arrivals: Final = Arrivals() if arrivals is None else arrivals
+        self._lanes: Final = _Lanes()
+        self._server: Final = grpc.server(self._lanes, handlers=(self,), options=tuple(options))  # type: ignore[arg-type]
+        self._judging: Final = Lock()
+        self._tracking: Final = Lock()
+        self._in_flight: Final[dict[_Call, None]] = {}
+        self._occupied: Final[dict[_Call, None]] = {}  # each has a thread, or waits for one
+        self._unread: Final[dict[_Call, grpc.ServicerContext]] = {}  # their threads wait for their messages
+        self._unsent: Final[dict[_Call, grpc.ServicerContext]] = {}  # answered, and not read by their callers
+        self._accepted = 0
+        self._is_accepting = False  # on grpcio's own thread
+        self._started = False
+        self._drain_until = inf  # on the monotonic clock
+        self._stopping: Final = Event()
+
+    @property
+    def in_flight(self) -> int:
+        """The number of admitted calls that are not answered, and whose callers wait."""
+        return len(self._in_flight)
+
+    def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Listen on *address*; return its port. Raises RuntimeError."""
+        if credentials is None:
+            port = self._server.add_insecure_port(address)
+        else:
+            port = self._server.add_secure_port(address, credentials)
+        if not port:
+            raise RuntimeError(f"cannot listen on {address}")
+        self._arrivals.add(address, port)
+        return port
+
+    def start(self) -> None:
+        """Begin to accept calls."""
+        self._started = True
+        self._lanes.start()
+        self._server.start()
+        Thread(target=self._sweep, name="sweeper", daemon=True).start()
+
+    def stop(self, *, grace: float) -> None:
+        """Answer what has arrived, accept no more, and let calls in flight end; cancel them after *grace* seconds."""
+        if self._started:
+            end = self._monotonic() + grace
+            end = self._monotonic() + grace
+            self._drain_until = end - min(_ANSWER_RESERVE, grace / 4)
+            self._drain()
+            self._server.stop(max(0.0, end - self._monotonic())).wait(grace + _CANCEL_GRACE)
+        self._stopping.set()
+        self._lanes.shutdown(wait=False)
+
+    def _drain(self) -> None:
+        """Wait until all that arrived is accepted. As in `cygrpc`, the core cancels what it has not handed over."""
+        looks, accepted = 0, -1
+        while looks < _DRAIN_LOOKS and self._monotonic() < self._drain_until:
+            quiet = accepted == self._accepted and not self._is_accepting and self._arrivals.were_read()
+            looks, accepted = looks + 1 if quiet else 0, self._accepted
+            self._stopping.wait(_DRAIN_QUIET)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Admit a call, on grpcio's own thread; return what runs on the thread that `_Lanes` gives it."""
+        self._accepted += 1
+        method = handler_call_details.method.encode()
+        if method not in self._service.methods:
+            return None
+        call = _Call(method, tuple(handler_call_details.invocation_metadata), self._monotonic())
+        answer = self._admit(call)
+        self._lanes.unread = answer is not None
+        self._occupied[call] = None
+        if answer is None:
+            self._in_flight[call] = None
+        # A handler of streams reads no message before it is asked to.
+        return grpc.stream_unary_rpc_method_handler(partial(self._behave, call, answer))
+
+    def _admit(self, call: _Call) -> bytes | None:
+        self._is_accepting = True
+        with self._judging:
+            answer = self._guarded(self._service.admit, call, self.in_flight)
+            if answer is None and len(self._occupied) >= _MAX_THREADS:
+                answer = self._guarded(self._service.reject, call)
+        self._is_accepting = False
+        return None if answer is None else self._bytes(answer)
+
+    def _behave(
+        self, call: _Call, answer: bytes | None, messages: Iterator[bytes], context: grpc.ServicerContext
+    ) -> bytes:
+        """Return the answer of *call*, which is *answer* if that is known already."""
+        try:
+            if not context.add_callback(partial(self._note_end, call)):
+                call.ended = True
+            if answer is None:
+                answer = self._read_and_answer(call, messages, context)
+            call.release_request()
+            self._track_unsent(call, context)
+        except BaseException:  # grpcio would make an RPC error of it
+            with suppress(BaseException):
+                log.exception("a call ended badly")
+        finally:
+            self._in_flight.pop(call, None)
+            self._occupied.pop(call, None)
+        return self._service.fallback_response if answer is None else answer
+
+    def _read_and_answer(self, call: _Call, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        self._unread[call] = context
+        with suppress(Exception):  # there is no message, or no caller
+            call.message = next(messages)
+        self._unread.pop(call, None)
+        call.deadline = self._monotonic() + context.time_remaining()
+        with self._judging:
+            if call.ended or not context.is_active():
+                self._service.on_abandoned(call)
+                return self._service.fallback_response
+            answer = self._guarded(self._service.handle, call)
+            if not isinstance(answer, bytes):
+                self._defer(call, answer)
+        if isinstance(answer, bytes):
+            return answer
+        call.done.wait()
+        return self._bytes(call.responses[0] if call.responses else None)
+
+    def _defer(self, call: _Call, deferred: Deferred) -> None:
+        try:
+            deferred(call.respond)
+        except BaseException:  # noqa: BLE001 - as in _guarded
+            call.respond(self._service.fallback_response)
+
+    def _note_end(self, call: _Call) -> None:
+        call.ended = True
+        call.done.set()
+        self._in_flight.pop(call, None)
+        with self._tracking:
+            self._unsent.pop(call, None)
+
+    def _track_unsent(self, call: _Call, context: grpc.ServicerContext) -> None:
+        """Keep an answered *call* until its caller has read the answer, but not too many of them."""
+        with self._tracking:
+            if not call.ended:
+                self._unsent[call] = context
+            oldest = next(iter(self._unsent)) if len(self._unsent) > _MAX_UNSENT else None
+            found = None if oldest is None else self._unsent.pop(oldest)
+        if found is not None:
+            found.cancel()
+
+    def _guarded(self, answer: Callable[..., T], *args: object) -> T | bytes:
+        """Return what *answer* returns, or the fallback response: a call without an answer is an error to Envoy."""
+        try:
+            return answer(*args)
+        except BaseException:  # noqa: BLE001 - nothing may escape
+            return self._service.fallback_response
+
+    def _bytes(self, answer: object) -> bytes:
+        return answer if isinstance(answer, bytes) else self._service.fallback_response
+
+    def _sweep(self) -> None:
+        """Cancel calls whose message does not come, until the stop."""
+        while not self._stopping.wait(_SWEEP_INTERVAL):
+            for call, context in self._unread.copy().items():
+                call.sweeps += 1
+                if call.sweeps > _MAX_SWEEPS:
+                    call.ended = True  # or its thread would take the end for that of an empty message
+                    context.cancel()

@@ -1,0 +1,1 @@
+"""Contract tests of the transports, and tests of each one."""

@@ -1,0 +1,68 @@
+"""Proves authz.envoy.transport.pool where it differs from the contract's best: what threads bound, and half calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from authz.envoy.transport.pool import _MAX_THREADS, PoolTransport, _Lanes
+from tests.fakes.waiting import wait_until
+from tests.unit.envoy.serving import SECONDS, method
+from tests.unit.envoy.transport.stub import ASK, Caller, StubService, Waiting, serving
+
+
+def test_calls_beyond_the_threads_are_rejected_by_an_answer() -> None:
+    """However many the service would admit: each call has a thread from its message to its answer."""
+    service, waiting = StubService(), Waiting()
+    service.handling = lambda _call: waiting
+    with serving(service, PoolTransport) as (transport, _, port), Caller(port) as caller:
+        caller.call(*range(1, 2 * _MAX_THREADS, 2))
+        wait_until(lambda: len(waiting.responds) == _MAX_THREADS)
+        caller.call(2 * _MAX_THREADS + 1)
+        assert caller.receive(1) == {2 * _MAX_THREADS + 1: b"no room"}
+        assert transport.in_flight == _MAX_THREADS
+        waiting.answer(b"later")
+        assert set(caller.receive(_MAX_THREADS).values()) == {b"later"}
+
+
+def test_half_calls_take_every_thread_only_until_they_are_swept() -> None:
+    """Meanwhile others are rejected by an answer, never by an error; then they are served again."""
+    service = StubService()
+    with serving(service, PoolTransport) as (transport, channel, port), Caller(port) as caller:
+        caller.begin(*range(1, 2 * _MAX_THREADS, 2))
+        wait_until(lambda: transport.in_flight == _MAX_THREADS)
+        assert method(channel, ASK)(b"whole", timeout=SECONDS) in {b"no room", b"re: whole"}
+        assert set(caller.receive(_MAX_THREADS).values()) == {b""}
+        wait_until(lambda: transport.in_flight == 0)
+        assert method(channel, ASK)(b"whole", timeout=SECONDS) == b"re: whole"
+    assert set(service.handled) == {b"whole"}
+
+
+def test_a_deferred_call_whose_caller_left_gives_its_thread_back() -> None:
+    """A service that never answers holds nothing beyond the call's end."""
+    service, waiting = StubService(), Waiting()
+    service.handling = lambda _call: waiting
+    with serving(service, PoolTransport) as (transport, channel, _):
+        call = method(channel, ASK).future(b"x", timeout=SECONDS)
+        wait_until(lambda: bool(waiting.responds))
+        call.cancel()
+        wait_until(lambda: transport.in_flight == 0)
+        wait_until(lambda: not transport._occupied)  # type: ignore[attr-defined]
+
+
+def test_a_call_waits_for_a_thread_that_the_system_does_not_grant() -> None:
+    """At the limit of processes the call is done by a thread that is there already, and is no error."""
+    lanes = _Lanes()
+    lanes.start()
+    real: Callable[..., Future[Any]] = lanes._workers.submit
+    done: list[int] = []
+
+    def submit(fn: Callable[..., object], /, *args: object, **kwargs: object) -> Future[Any]:
+        real(fn, *args, **kwargs)
+        raise RuntimeError("can't start new thread")
+
+    lanes._workers.submit = submit  # type: ignore[method-assign]
+    lanes.submit(done.append, 1)
+    wait_until(lambda: done == [1])
+    lanes.shutdown()
