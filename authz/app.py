@@ -24,7 +24,7 @@ from authz.config.walk import find
 from authz.config.warnings import warnings
 from authz.config.watch import FileWatch
 from authz.core.snapshot import Snapshot
-from authz.envoy.check import Checker
+from authz.envoy.checker import Checker
 from authz.envoy.credentials import TlsFiles, make_credentials
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import choose_transport

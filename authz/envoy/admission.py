@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from authz.core.reasons import Reason
-from authz.envoy.check import LAST_RESORT, Checker, Later
+from authz.envoy.checker import LAST_RESORT, Checker
 from authz.envoy.health import HEALTH_METHOD, NOT_SERVING, SERVING
-from authz.envoy.transport.port import Call, Deferred, Respond
+from authz.envoy.transport.port import Call, Deferred
 
 SERVICE: Final = "envoy.service.auth.v3.Authorization"
 METHOD: Final = f"/{SERVICE}/Check"
@@ -54,15 +53,12 @@ class AuthorizationService:
     methods: Final = frozenset((_CHECK, _HEALTH))
     fallback_response: Final = LAST_RESORT
 
-    def __init__(
-        self, checker: Checker, *, threads: int, max_concurrent: int, on_abandoned: Callable[[], None]
-    ) -> None:
-        """At most *max_concurrent* calls are in flight, of which *threads* - 1 wait for keys at one time."""
+    def __init__(self, checker: Checker, *, max_concurrent: int, on_abandoned: Callable[[], None]) -> None:
+        """At most *max_concurrent* calls are in flight."""
         self.serving = False
         self._checker: Final = checker
         self._max_concurrent: Final = max_concurrent
         self._on_abandoned: Final = on_abandoned
-        self._waiters: Final = ThreadPoolExecutor(max(1, threads - 1), "waiter")
 
     def admit(self, call: Call, in_flight: int) -> bytes | None:
         """Answer health, and Checks above the bound."""
@@ -76,28 +72,12 @@ class AuthorizationService:
         if time_left <= 0:
             self.on_abandoned(call)
             return LAST_RESORT
-        answer = self._checker.check(call.message, received=call.received, time_left=time_left, metadata=call.metadata)
-        return answer if isinstance(answer, bytes) else self._wait_elsewhere(answer)
+        return self._checker.check(call.message, received=call.received, time_left=time_left, metadata=call.metadata)
 
     def reject(self, call: Call) -> bytes:
         """Answer a Check for which there is no room."""
-        return self._checker.refuse(Reason.OVERLOADED, received=call.received, metadata=call.metadata)
+        return self._checker.reject(Reason.OVERLOADED, received=call.received, metadata=call.metadata)
 
     def on_abandoned(self, call: Call) -> None:  # noqa: ARG002 - they are counted, not told apart
         """Count *call*."""
         self._on_abandoned()
-
-    def _wait_elsewhere(self, later: Later) -> Deferred:
-        """Have a thread wait for *later*, which answers itself if it fails."""
-
-        def wait(respond: Respond) -> None:
-            try:
-                answer = later()
-            except BaseException:  # noqa: BLE001 - a call without an answer is an error to Envoy
-                answer = LAST_RESORT
-            respond(answer)
-
-        def defer(respond: Respond) -> None:
-            self._waiters.submit(wait, respond)
-
-        return defer

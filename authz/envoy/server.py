@@ -15,7 +15,7 @@ from typing import Final
 import grpc
 
 from authz.envoy.admission import OPTIONS, AuthorizationService
-from authz.envoy.check import Checker
+from authz.envoy.checker import Checker
 from authz.envoy.transport.choice import Transport, TransportFactory
 
 

@@ -26,7 +26,7 @@ from authz.core.snapshot import Snapshot
 from authz.core.token import CookieSource, HeaderSource, QuerySource
 from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
-from authz.envoy.check import Checker
+from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
 from authz.telemetry.judged import Judged
 from authz.testing.verdict import Verdict

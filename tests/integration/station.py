@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.envoy import ext_authz_pb2 as wire
-from authz.envoy.check import Checker
+from authz.envoy.checker import Checker
 from authz.feeds.assembly import make_feed
 from authz.feeds.jwks import Runtime
 from authz.feeds.report import describe_keys

@@ -25,7 +25,7 @@ from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header
 from authz.demo.sidecar import free_address
 from authz.demo.upstream import echo_server
-from authz.envoy.check import Checker, Later
+from authz.envoy.checker import Checker, Later
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import TransportFactory
 from authz.envoy.transport.cygrpc import CygrpcTransport

@@ -13,7 +13,7 @@ from authz.core.request import Request
 from authz.core.snapshot import Snapshot
 from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
-from authz.envoy.check import Checker
+from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane, Resume
 from authz.telemetry.judged import Metadata
 from tests.world import A_RSA, WORLD, T, ask, issuer_a, key_set, mint, world

@@ -12,7 +12,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from authz.envoy.admission import METHOD
-from authz.envoy.check import Checker
+from authz.envoy.checker import Checker
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import TransportFactory
 from authz.envoy.transport.cygrpc import CygrpcTransport

@@ -9,7 +9,7 @@ from threading import Event
 import grpc
 import pytest
 
-from authz.envoy.check import Checker
+from authz.envoy.checker import Checker
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.telemetry.judged import Judged

@@ -1,4 +1,4 @@
-"""Proves authz.envoy.check under faults: whatever is raised, wherever, the answer is a denial that tells nothing."""
+"""Proves authz.envoy.checker under faults: whatever is raised, wherever, the answer is a denial that tells nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from authz.core.claims import ClaimPath
 from authz.core.identity import ConstantHeader, CopiedClaim, Identity
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
-from authz.envoy.check import LAST_RESORT
+from authz.envoy.checker import LAST_RESORT
 from authz.telemetry.report import Judged
 from tests.unit.envoy.asking import ID, check, headers_of, make_checker, raiser, read, told, write_check
 from tests.unit.envoy.breaking import (
@@ -120,7 +120,7 @@ def broken_log(error: BaseException) -> Iterator[None]:
         def emit(self, record: logging.LogRecord) -> None:
             raise error
 
-    logger, handler = logging.getLogger("authz.envoy.check"), Handler()
+    logger, handler = logging.getLogger("authz.envoy.checker"), Handler()
     logger.addHandler(handler)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Proves authz.envoy.check: decide; gather what is missing, within bounds; decide again."""
+"""Proves authz.envoy.checker: decide; gather what is missing, within bounds; decide again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from authz.core.policy import Policy
 from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Responses, Snapshot
-from authz.envoy.check import DEADLINE_RESERVE, MAX_ROUNDS
+from authz.envoy.checker import DEADLINE_RESERVE, MAX_ROUNDS
 from authz.telemetry.report import Judged
 from tests.unit.envoy.asking import (
     AFTER,

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 from authz.core.authorize import authorize
 from authz.core.decision import Decision, Deny, Findings, as_unanswered, deny
@@ -26,13 +26,10 @@ from authz.core.request import Request
 from authz.core.snapshot import Responses, Snapshot
 from authz.envoy.codec import decode_request, encode_decision
 from authz.envoy.gathering import Gatherer
+from authz.envoy.transport.port import Deferred, Respond
 from authz.telemetry.judged import Judged, Metadata
 
 log = logging.getLogger(__name__)
-
-Respond: TypeAlias = Callable[[bytes], None]
-Deferred: TypeAlias = Callable[[Respond], None]
-"""Starts to gather; the answer goes to what it is given, once, soon or later, on another thread."""
 
 DEADLINE_RESERVE: Final = 0.050  # seconds before the caller's deadline that are kept for the answer
 MAX_ROUNDS: Final = 2  # of gathering
@@ -106,7 +103,7 @@ class Checker:
         except BaseException as error:  # noqa: BLE001 - whatever escapes here may become an allow in Envoy
             return self._fail(error, request, received, metadata)
 
-    def refuse(self, reason: Reason, *, received: float, metadata: Metadata = ()) -> bytes:
+    def reject(self, reason: Reason, *, received: float, metadata: Metadata = ()) -> bytes:
         """Answer a CheckRequest that was neither judged nor read."""
         try:
             return self._answer(Deny(reason), None, self._snapshot().responses, received, metadata)
