@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from authz.feeds.connect import Dialer, Proxy, Resolve, TlsTrust
+from authz.feeds.http.connect import Dialer, Proxy, Resolve, TlsTrust
 from authz.feeds.failure import RefreshError
-from authz.feeds.fetch import Fetcher
-from authz.feeds.trust import Trust, read_origin
+from authz.feeds.http.fetch import Fetcher
+from authz.feeds.http.trust import Trust, read_origin
 from authz.telemetry.keys import Refresh
 
 HERE = "127.0.0.1"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from authz.demo.loopback import RawResponse, Response
-from authz.feeds.fetch import Fetcher
+from authz.feeds.http.fetch import Fetcher
 from authz.telemetry.keys import Refresh
 from tests.fakes.idp import JWKS, FakeIdp, fail, flood, redirect
 from tests.fakes.raw import RawServer, be_silent, drip, say

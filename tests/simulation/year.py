@@ -16,7 +16,7 @@ from itertools import count
 
 from authz.demo.signing import SigningKey
 from authz.feeds.failure import RefreshError
-from authz.feeds.fetch import Answer
+from authz.feeds.http.fetch import Answer
 from authz.feeds.jwks import Schedule
 from authz.telemetry.keys import Refresh
 from tests.fakes.clock import FakeClock

@@ -12,7 +12,7 @@ from authz.core.keys import KeySet
 from authz.demo.signing import SigningKey
 from authz.feeds.cache import KeyCache
 from authz.feeds.failure import RefreshError
-from authz.feeds.fetch import Answer
+from authz.feeds.http.fetch import Answer
 from authz.feeds.jwks import KeyFeed, Runtime, Schedule
 from authz.feeds.sources import DiscoverySource, DiscoveryTimes, KeySource, Reader, UrlSource
 from authz.telemetry.keys import KeyMetrics, Refresh

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from authz.feeds.cache import KeyCache
-from authz.feeds.fetch import Answer
+from authz.feeds.http.fetch import Answer
 from authz.telemetry.keys import Refresh
 from tests.fakes.clock import FakeClock
 from tests.unit.feeds.rig import JWKS, K1, K2, Rig, fail, publish

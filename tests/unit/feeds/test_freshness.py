@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from authz.feeds.freshness import fresh_for, retry_after
+from authz.feeds.http.freshness import fresh_for, retry_after
 
 NOON = "Sat, 01 Jan 2028 12:00:00 GMT"
 LATER = "Sat, 01 Jan 2028 12:10:00 GMT"

@@ -10,7 +10,7 @@ import pytest
 
 from authz.demo.signing import SigningKey
 from authz.feeds.failure import RefreshError
-from authz.feeds.fetch import Answer
+from authz.feeds.http.fetch import Answer
 from authz.feeds.sources import FileSource, Reader, UrlSource
 from authz.telemetry.keys import Refresh
 from tests.unit.feeds.rig import DISCOVERY, JWKS, K1, K2, Rig, answer, discover, document, fail, publish

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from authz.feeds.trust import Trust, Untrusted
+from authz.feeds.http.trust import Trust, Untrusted
 
 TRUST = Trust(
     written=frozenset({("https", "login.test", 443), ("https", "fd00::1", 8443)}),

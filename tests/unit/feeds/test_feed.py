@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from authz.feeds.fetch import Answer
+from authz.feeds.http.fetch import Answer
 from authz.feeds.jwks import Schedule
 from authz.telemetry.keys import Refresh
 from tests.unit.feeds.rig import JWKS, K1, K2, K3, Rig, answer, document, fail, publish
