@@ -76,8 +76,7 @@ class Status(Generic[T_co]):
 class Feed(Generic[T]):
     """Keeps the document of *name* fresh. *publish* swaps in each new value, or None if the last is too old to serve.
 
-    *publish* is called under the feed's lock: it must swap a reference and do nothing else. *kind* names the document
-    in the log.
+    *publish* is called under the feed's lock: it must swap a reference and do nothing else.
     """
 
     def __init__(
@@ -90,7 +89,6 @@ class Feed(Generic[T]):
         env: FeedEnv,
         observer: Observer[T],
         cache: Cache | None = None,
-        kind: str = "keys",
     ) -> None:
         self.name: Final = name
         self.source: Final = source
@@ -99,7 +97,6 @@ class Feed(Generic[T]):
         self._env: Final = env
         self._observer: Final = observer
         self._cache: Final = cache
-        self._kind: Final = kind
         self._lock: Final = Lock()
         self._view: View[T] = View(RefreshState(refresh_at=env.monotonic()))
         self._asking: list[Callable[[], None]] = []  # to be called when the refresh under way has ended
@@ -134,7 +131,7 @@ class Feed(Generic[T]):
         try:
             value = self.source.read(cached.document)
         except RefreshError as error:
-            log.warning("cached %s of %s ignored: %s", self._kind, self.name, error)
+            self._report(self._observer.on_unreadable, "cached", error)
             return
         with self._lock:
             state = refresh.adopt(self._view.state, self.schedule, fetched=self._env.monotonic() - cached.age)
@@ -152,7 +149,7 @@ class Feed(Generic[T]):
         try:
             value = self.source.read(view.copy.document)
         except RefreshError as error:
-            log.warning("%s of %s not kept: %s", self._kind, self.name, error)
+            self._report(self._observer.on_unreadable, "last good", error)
             return None
         with self._lock:
             state = refresh.adopt(self._view.state, self.schedule, fetched=view.state.good_since)
@@ -190,9 +187,9 @@ class Feed(Generic[T]):
         return state.running or refresh.may_ask(state, self.schedule, self._env.monotonic())
 
     def ask(self, done: Callable[[], None]) -> None:
-        """Call *done* once, when the refresh under way, or one that begins for it, has ended; at once if none may begin.
+        """Join the refresh under way, or begin one; call *done* once it has ended, or at once if none may begin.
 
-        It is called on any thread. Never raises, never waits.
+        *done* is called once, on any thread. Never raises, never waits.
         """
         with self._lock:
             state, now = self._view.state, self._env.monotonic()
@@ -291,7 +288,7 @@ class Feed(Generic[T]):
         try:
             report(*what)
         except Exception:
-            log.exception("a report of %s of %s broke", self._kind, self.name)
+            log.exception("a report on the refreshes of %s broke", self.name)
 
 
 def _make_copy(loaded: Loaded[T], last: Copy[T] | None, fetched_at: float) -> Copy[T]:

@@ -66,6 +66,10 @@ class History:
         """Count a success."""
         self._metrics.count_refresh(result)
 
+    def on_unreadable(self, which: str, error: RefreshError) -> None:
+        """Say that kept keys are ignored."""
+        log.warning("%s keys of %s ignored: %s", which, self._name, error)
+
     def on_withdrawn(self, max_stale: float) -> None:
         """Say that there are no keys any more."""
         self._metrics.show_keys(usable=0, rejected=0, exposed=0)

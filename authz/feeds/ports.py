@@ -46,6 +46,9 @@ class Observer(Protocol[T_contra]):
     def on_accepted(self, value: T_contra, fetched_at: float) -> None:
         """*value*, fetched or confirmed at so many seconds since the epoch, serves from now on."""
 
+    def on_unreadable(self, which: str, error: RefreshError) -> None:
+        """A document that was kept, the "cached" or the "last good" one, cannot be read, and is ignored."""
+
     def on_withdrawn(self, max_stale: float) -> None:
         """Nothing serves any more: no refresh succeeded for *max_stale* seconds."""
 

@@ -56,7 +56,7 @@ def flood_fetches_a_minute() -> float:
     rig = Rig()
     rig.run()
     for _ in range(360_000):
-        rig.feed.find_unknown_key()
+        rig.ask()
         rig.run(0.01)
     return (len(rig.site.times()) - 1) / 60
 
