@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -27,6 +28,7 @@ from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
+from authz.telemetry.judged import Judged
 from authz.telemetry.keys import KeyMetrics
 from tests.fakes.waiting import wait_until
 from tests.integration.fetching import resolve_here
@@ -40,6 +42,7 @@ class Station:
         self.config = parse(text, file="authz.yaml")
         self.registry = CollectorRegistry()
         self._settles = False
+        self.report: Callable[[Judged], None] = lambda judged: None
         self.usage = Usage(time.time)
         self.signatures = SignatureCache()
         verify = self.usage.record_use(self.signatures.verify)
@@ -63,7 +66,7 @@ class Station:
         self.checker = Checker(
             snapshot=self.store.current,
             feeds=Flights(KeyLane(self.issuers.feeds)),
-            report=lambda judged: None,
+            report=lambda judged: self.report(judged),
             now=time.time,
             elapsed=time.monotonic,
             new_id=partial(secrets.token_hex, 8),
