@@ -66,7 +66,7 @@ class Station:
         self.checker = Checker(
             snapshot=self.store.current,
             feeds=Flights(KeyLane(self.issuers.feeds)),
-            report=lambda judged: self.report(judged),
+            report=self._report,
             now=time.time,
             elapsed=time.monotonic,
             new_id=partial(secrets.token_hex, 8),
@@ -87,6 +87,9 @@ class Station:
         """When it starts, wait until every feed has had an answer, good or bad."""
         self._settles = True
         return self
+
+    def _report(self, judged: Judged) -> None:
+        self.report(judged)
 
     def feed(self, name: str) -> Feed[KeySet]:
         """The feed of an issuer."""

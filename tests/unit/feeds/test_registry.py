@@ -232,7 +232,7 @@ def test_readiness_names_required_issuers_without_keys(tmp_path: Path) -> None:
 
 
 def test_whoever_remembers_by_keys_learns_of_those_that_are_gone(tmp_path: Path) -> None:
-    """They get the snapshot in use after a rotation, a withdrawal and a reload, and nothing after a refresh without news."""
+    """They get the snapshot in use after a rotation, a withdrawal and a reload; without news they get nothing."""
     house = House(tmp_path)
     house.evictions.clear()
     house.usage.record_use(verify)("a", house.keys()[0], parse_token(mint()))
