@@ -46,6 +46,15 @@ def test_document_comes_with_its_headers() -> None:
         assert "authorization" not in sent
 
 
+def test_two_lines_of_cache_control_are_one_list() -> None:
+    """What a proxy before the issuer adds does not hide what the issuer said (RFC 9110 section 5.3)."""
+    with FakeIdp() as idp:
+        lines = (("Cache-Control", "max-age=60"), ("Age", "10"), ("cache-control", "public"), ("Age", "50"))
+        idp.answers[JWKS] = lambda _: Response(200, lines, b"{}")
+        headers = plain(idp).get(url_of(idp), {}).headers
+        assert (headers["cache-control"], headers["age"]) == ("max-age=60, public", "10")
+
+
 def test_not_modified_is_an_answer() -> None:
     """304 is good news, without a body."""
     with FakeIdp() as idp:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -95,6 +96,7 @@ class Rig:
         clock: FakeClock | None = None,
         jitter: Callable[[], float] = lambda: 0.5,
         observer: Callable[[History], Observer[KeySet]] | None = None,
+        **env: Any,  # noqa: ANN401 - parts of a FeedEnv
     ) -> None:
         self.clock = clock or FakeClock()
         self.site = Site(self.clock, {DISCOVERY: discover(), JWKS: publish(K1)})
@@ -123,12 +125,15 @@ class Rig:
             source,
             schedule=schedule,
             publish=self.published.append,
-            env=FeedEnv(
-                monotonic=self.clock.monotonic,
-                now=self.clock.time,
-                jitter=jitter,
-                spawn=self._spawn,
-                on_refresh=lambda *told: self.told.append(told),
+            env=replace(
+                FeedEnv(
+                    monotonic=self.clock.monotonic,
+                    now=self.clock.time,
+                    jitter=jitter,
+                    spawn=self._spawn,
+                    on_refresh=lambda *told: self.told.append(told),
+                ),
+                **env,
             ),
             observer=observer(self.history) if observer is not None else self.history,
             cache=cache(self.clock) if cache is not None else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import pytest
 
@@ -150,6 +151,36 @@ def test_threads_may_share_it() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert not any(failed for failures in pool.map(work, range(8)) for failed in failures)
+
+
+def test_requests_go_on_while_keys_are_evicted() -> None:
+    """Beside four threads that verify: each genuine token passes, and nothing is left of a key that is gone."""
+    cache = SignatureCache(max_entries=50)
+    kept, gone = [token(str(number)) for number in range(10)], [parse_token(mint(A_EC, sub=str(n))) for n in range(10)]
+    ec = key_of(key_set(A_EC), "a-ec")
+    snapshot = world(a=issuer_a(keys=key_set(A_RSA)))
+    done = Event()
+
+    def evict() -> int:
+        rounds = 0
+        while not done.is_set():
+            cache.evict_removed_keys(snapshot)
+            rounds += 1
+        return rounds
+
+    def work(start: int) -> list[bool]:
+        return [
+            rejects(cache, kept[(start + step) % 10]) or rejects(cache, gone[(start + step) % 10], key=ec)
+            for step in range(200)
+        ]
+
+    with ThreadPoolExecutor(5) as pool:
+        evicting = pool.submit(evict)
+        assert not any(failed for failures in pool.map(work, range(4)) for failed in failures)
+        done.set()
+        assert evicting.result() > 0
+    cache.evict_removed_keys(snapshot)
+    assert cache.verify("a", ec, gone[0]) is False
 
 
 # The judgement.
