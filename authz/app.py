@@ -23,19 +23,22 @@ from authz.config.problems import ConfigError
 from authz.config.walk import find
 from authz.config.warnings import warnings
 from authz.config.watch import FileWatch
+from authz.core.needs import KEY
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import Checker
 from authz.envoy.credentials import TlsFiles, make_credentials
+from authz.envoy.gathering import Gatherer
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import choose_transport
 from authz.envoy_config.needs import needs_of
-from authz.feeds.issuers import IssuerFeeds
-from authz.feeds.jwks import Runtime
+from authz.feeds.key_lane import KeyLane
+from authz.feeds.ports import FeedEnv
+from authz.feeds.registry import Registry
 from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
+from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
-from authz.memo import SignatureMemo
 from authz.telemetry.decisions import PERIOD, DecisionLog
 from authz.telemetry.judged import Judged
 from authz.telemetry.keys import KeyMetrics, Refresh
@@ -51,6 +54,7 @@ _READY_POLL: Final = 0.05  # seconds between two looks at what readiness waits f
 # up to a second later (`update_merge_window`). With 1.0, one restart in two lost requests.
 _LAME_DUCK: Final = 3.0
 _MAX_IDLE: Final = 300.0  # seconds; on TCP strangers may park connections, of which there is room for so many
+_LANE_SHARE: Final = 4  # of the calls in flight, a quarter may wait for one kind of fact
 _WATCH_POLL: Final = 1.0  # seconds between two looks at the configuration file
 _UNHEARD: Final = (
     "new headers %s: until Envoy is told of them it answers 500 to every request that is allowed. "
@@ -81,41 +85,42 @@ class App:
         self._report: Callable[[Judged], None]
         self._decisions: Final = DecisionLog(self._metrics, monotonic=time.monotonic)
         self._usage: Final = Usage(time.time)
-        memo = SignatureMemo()
-        self._verify: Final = self._usage.watch(memo.verify)
-        self._store: Final = Store(build_snapshot(config, verify_signature=self._verify), changed=memo.forget_vanished)
+        signatures = SignatureCache()
+        self._verify: Final = self._usage.record_use(signatures.verify)
+        self._store: Final = Store(build_snapshot(config, verify_signature=self._verify))
         self._scheduler: Final = Scheduler(monotonic=time.monotonic)
-        self._feeds: Final = IssuerFeeds(
+        self._feeds: Final = Registry(
             store=self._store,
-            scheduler=self._scheduler,
-            runtime=Runtime(
+            env=FeedEnv(
                 monotonic=time.monotonic,
                 now=time.time,
                 jitter=random.random,
-                fly=self._scheduler.fly,
-                tell=self._tell_refresh,
+                spawn=self._scheduler.spawn,
+                wake=self._scheduler.wake,
+                on_refresh=self._trace_refresh,
             ),
             usage=self._usage,
             metrics=KeyMetrics(self._metrics.registry),
+            evict=signatures.evict_removed_keys,
         )
         # The system's own source costs every call a wait for the interpreter. Clients see these numbers: they are of a
         # generator that nothing else is drawn from.
         ids = random.Random()  # noqa: S311 - to tell decisions apart, not to keep a secret
+        lanes = {KEY: KeyLane(self._feeds.feeds, max_waiting=max(1, config.server.max_concurrent // _LANE_SHARE))}
+        self._gatherer: Final = Gatherer(lanes, monotonic=time.monotonic)
         checker = Checker(
             snapshot=self._store.current,
-            feeds=self._scheduler,
+            gatherer=self._gatherer,
             report=self._tell,
             now=time.time,
             elapsed=time.monotonic,
             new_id=lambda: f"{ids.getrandbits(64):016x}",
-            max_waiters=config.server.threads - 1,
         )
         transport = choose_transport(config.server.transport)
         self._metrics.show_transport(transport.name)
         self._server: Final = AuthorizationServer(
             checker,
             transport=transport.make,
-            threads=config.server.threads,
             max_concurrent=config.server.max_concurrent,
             max_idle=None if isinstance(self._address, UnixAddress) else _MAX_IDLE,
             on_abandoned=self._metrics.count_cancelled,
@@ -125,17 +130,18 @@ class App:
             admin or parse_tcp_address(config.admin.listen),
             waiting_for=self._waiting_for,
             registry=self._metrics.registry,
-            keys=lambda: describe_keys(self._store.current(), self._scheduler.feeds, self._usage),
+            keys=lambda: describe_keys(self._store.current(), self._feeds.feeds(), self._usage),
         )
         self._spans: Final = start_spans(
-            config.telemetry.traces.exporter, keys_age=self._keys_age, dropped=self._metrics.count_dropped_spans
+            config.telemetry.traces.exporter, keys_age=self._feeds.keys_age, dropped=self._metrics.count_dropped_spans
         )
         self._follow(config, self._store.current())
 
     def start(self) -> None:
         """Bind and serve; become ready when the keys are there. Raises OSError where an address cannot be bound."""
         where = self._listen()
-        self._scheduler.start()
+        self._scheduler.start(self._feeds.steppable)
+        self._gatherer.start()
         self._server.start()
         self._admin.start()
         for work in (self._watch_config, self._become_ready, self._summarise):
@@ -152,6 +158,7 @@ class App:
         log.info("draining for at most %g s", drain)
         time.sleep(lame_duck)
         self._server.stop(grace=drain - lame_duck)
+        self._gatherer.stop()
         self._scheduler.stop()
         self._decisions.summarise(name_clients=self._names_clients())
         if self._spans is not None:
@@ -166,14 +173,10 @@ class App:
     def _tell(self, judged: Judged) -> None:
         self._report(judged)
 
-    def _tell_refresh(self, issuer: str, result: Refresh, seconds: float) -> None:
+    def _trace_refresh(self, issuer: str, result: Refresh, seconds: float) -> None:
         section = self._config.issuers.get(issuer)
         if self._spans is not None and section is not None and section.jwks_file is None:  # a file is read every second
             self._spans.write_refresh(issuer, result, seconds)
-
-    def _keys_age(self, issuer: str) -> float | None:
-        feed = self._scheduler.feeds.get(issuer)
-        return feed.state().age if feed is not None else None
 
     def _names_clients(self) -> bool:
         telemetry = self._config.telemetry

@@ -8,19 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry
-
 from authz.cli.wording import describe_key
 from authz.config.build import inline_keys
 from authz.config.idle import explain_idle
 from authz.config.issuer import Issuer
 from authz.config.model import Config
 from authz.core.keys import Key, KeySet
-from authz.feeds.assembly import make_feed
+from authz.feeds.assembly import make_source
 from authz.feeds.failure import RefreshError
 from authz.feeds.history import show_thumbprint
-from authz.feeds.jwks import Runtime
-from authz.telemetry.keys import KeyMetrics, Refresh
+from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
 MAX_AT_ONCE: Final = 8
@@ -135,14 +132,7 @@ def fetch_all(config: Config) -> list[Fetched]:
 
 def fetch_one(name: str, section: Issuer) -> Fetched:
     """Ask one issuer once."""
-    feed = make_feed(
-        name,
-        section.model_copy(update={"cache_dir": None}),
-        publish=lambda _keys: None,
-        runtime=Runtime(monotonic=time.monotonic, now=time.time, jitter=lambda: 0.0, fly=lambda refresh: refresh()),
-        metrics=KeyMetrics(CollectorRegistry()).of(name),
-    )
-    if feed is None:
+    if section.jwks is not None:
         keys, where = inline_keys(section), "this configuration (jwks)"
         return Fetched(
             issuer=name,
@@ -152,18 +142,19 @@ def fetch_one(name: str, section: Issuer) -> Fetched:
             result=Refresh.UPDATED,
             keys=keys,
         )
+    source = make_source(section, now=time.time, monotonic=time.monotonic)
     began = time.monotonic()
     try:
-        loaded = feed.source.load(searching=False)
+        loaded = source.load(on_demand=False)
     except RefreshError as error:
         result, keys, detail, fresh_for = error.result, None, str(error), None
     else:
-        result, keys, detail, fresh_for = Refresh.UPDATED, loaded.keys, "", loaded.fresh_for
+        result, keys, detail, fresh_for = Refresh.UPDATED, loaded.value, "", loaded.fresh_for
     return Fetched(
         issuer=name,
         iss=section.issuer,
         algorithms=frozenset(section.algorithms),
-        where=feed.source.where,
+        where=source.where,
         result=result,
         keys=keys,
         detail=detail,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
@@ -91,17 +92,15 @@ class Gatherer:
 
     def step(self, timeout: float | None) -> bool:
         """Handle what comes within *timeout* seconds, and resume whose time is up; False once it was stopped."""
-        try:
+        with suppress(Empty):
             message = self._inbox.get(timeout=timeout)
-        except Empty:
-            message = ()
-        if message is None:
-            self._expire(before=inf)
-            return False
-        if isinstance(message, _Waiting):
-            self._begin(message)
-        elif message:
-            self._note(*message)
+            if message is None:
+                self._expire(before=inf)
+                return False
+            if isinstance(message, _Waiting):
+                self._begin(message)
+            else:
+                self._note(*message)
         self._expire(before=self._monotonic())
         return True
 

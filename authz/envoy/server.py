@@ -27,20 +27,17 @@ class AuthorizationServer:
         checker: Checker,
         *,
         transport: TransportFactory,
-        threads: int,
         max_concurrent: int,
         max_idle: float | None = None,
         on_abandoned: Callable[[], None] = lambda: None,
     ) -> None:
-        """One of the *threads* evaluates checks, the others wait for keys.
+        """At most *max_concurrent* calls are in flight.
 
         *max_idle* is how long a connection may have no calls, in seconds; without it there is no limit. *on_abandoned*
         is called for each call whose caller left before it was evaluated.
         """
         idle = () if max_idle is None else (("grpc.max_connection_idle_ms", round(max_idle * 1000)),)
-        self._service: Final = AuthorizationService(
-            checker, threads=threads, max_concurrent=max_concurrent, on_abandoned=on_abandoned
-        )
+        self._service: Final = AuthorizationService(checker, max_concurrent=max_concurrent, on_abandoned=on_abandoned)
         self._transport: Final[Transport] = transport(self._service, OPTIONS + idle)
 
     def in_flight(self) -> int:

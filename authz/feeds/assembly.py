@@ -13,12 +13,16 @@ from urllib.parse import urlsplit
 from authz.config.issuer import Issuer as IssuerSection
 from authz.core.keys import KeySet
 from authz.feeds.cache import KeyCache
-from authz.feeds.connect import Dialer, Proxy, Resolve, TlsTrust, resolve
 from authz.feeds.discovery import discovery_url
-from authz.feeds.fetch import Fetcher
-from authz.feeds.jwks import KeyFeed, Runtime, Schedule
+from authz.feeds.feed import Feed
+from authz.feeds.history import History
+from authz.feeds.http.connect import Dialer, Proxy, Resolve, TlsTrust, resolve
+from authz.feeds.http.fetch import Fetcher
+from authz.feeds.http.trust import Trust, read_origin
+from authz.feeds.key_lane import KeyFeed
+from authz.feeds.ports import FeedEnv
+from authz.feeds.refresh import Schedule
 from authz.feeds.sources import DiscoverySource, DiscoveryTimes, FileSource, KeySource, Reader, UrlSource
-from authz.feeds.trust import Trust, read_origin
 from authz.telemetry.keys import IssuerKeyMetrics
 
 FILE_INTERVAL: Final = 1.0  # seconds between two looks at a key file
@@ -30,22 +34,25 @@ def make_feed(
     section: IssuerSection,
     *,
     publish: Callable[[KeySet | None], None],
-    runtime: Runtime,
+    env: FeedEnv,
     metrics: IssuerKeyMetrics,
+    tidy: Callable[[KeySet | None], None] = lambda _: None,
     resolve: Resolve = resolve,
 ) -> KeyFeed | None:
     """Return the feed of the issuer configured as *name*; None where its keys are written in the file itself."""
     if section.jwks is not None:
         return None
-    return KeyFeed(
+    history = History(name, metrics, tidy=tidy)
+    feed = Feed(
         name,
-        _make_source(section, runtime, resolve),
+        make_source(section, now=env.now, monotonic=env.monotonic, resolve=resolve),
         schedule=_make_schedule(section),
         publish=publish,
-        runtime=runtime,
-        metrics=metrics,
-        cache=_make_cache(name, section, runtime),
+        env=env,
+        observer=history,
+        cache=_make_cache(name, section, env.now),
     )
+    return KeyFeed(feed, history)
 
 
 def make_reader(section: IssuerSection) -> Reader:
@@ -58,7 +65,10 @@ def make_reader(section: IssuerSection) -> Reader:
     )
 
 
-def _make_source(section: IssuerSection, runtime: Runtime, resolve: Resolve) -> KeySource:
+def make_source(
+    section: IssuerSection, *, now: Callable[[], float], monotonic: Callable[[], float], resolve: Resolve = resolve
+) -> KeySource:
+    """Return where the keys of one issuer come from; they are not written in the configuration itself."""
     fetch = section.fetch
     reader = make_reader(section)
     if section.jwks_file is not None:
@@ -70,7 +80,7 @@ def _make_source(section: IssuerSection, runtime: Runtime, resolve: Resolve) -> 
         timeout=fetch.timeout.total_seconds(),
         max_bytes=fetch.max_bytes,
         bearer_token_file=fetch.bearer_token_file,
-        now=runtime.now,
+        now=now,
     )
     if section.jwks_uri is not None:
         return UrlSource(fetcher.get, section.jwks_uri, reader)
@@ -84,7 +94,7 @@ def _make_source(section: IssuerSection, runtime: Runtime, resolve: Resolve) -> 
             search_every=fetch.min_interval.total_seconds(),
             trust_for=fetch.max_stale.total_seconds(),
         ),
-        monotonic=runtime.monotonic,
+        monotonic=monotonic,
     )
 
 
@@ -92,8 +102,8 @@ def _make_trust(section: IssuerSection) -> Trust:
     urls = (section.jwks_uri,) if section.jwks_uri else (section.discovery_url, section.issuer)
     origins = (read_origin(urlsplit(url)) for url in urls if url)
     return Trust(
-        written=frozenset(origin for origin in origins if origin[1]),
-        listed=frozenset(host.lower() for host in section.fetch.allowed_hosts),
+        configured_origins=frozenset(origin for origin in origins if origin[1]),
+        allowed_hosts=frozenset(host.lower() for host in section.fetch.allowed_hosts),
         networks=tuple(ip_network(network) for network in section.fetch.allowed_networks),
         http=section.insecure.http,
     )
@@ -125,21 +135,21 @@ def _make_schedule(section: IssuerSection) -> Schedule:
     )
 
 
-def _make_cache(name: str, section: IssuerSection, runtime: Runtime) -> KeyCache | None:
+def _make_cache(name: str, section: IssuerSection, now: Callable[[], float]) -> KeyCache | None:
     """Return the cache of keys that are fetched; a local file needs none."""
     if section.cache_dir is None or section.jwks_file is not None:
         return None
     return KeyCache(
         Path(section.cache_dir),
         name,
-        binding=lambda: bind(section),
+        fingerprint=lambda: trust_fingerprint(section),
         max_age=section.fetch.max_stale.total_seconds(),
         max_bytes=section.fetch.max_bytes,
-        now=runtime.now,
+        now=now,
     )
 
 
-def bind(section: IssuerSection) -> str:
+def trust_fingerprint(section: IssuerSection) -> str:
     """Return a digest of all that made fetched keys trustworthy, the content of the CA file included."""
     fetch = section.fetch
     try:

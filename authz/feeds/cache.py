@@ -3,7 +3,7 @@
 Rules of this file:
 1. A file is written whole or not at all, and readable by its owner only.
 2. It counts only for the same issuer, URLs, allowed hosts and networks, CA and insecure flags: all of these are in its
-   binding.
+   fingerprint.
 3. Its age is counted from the fetch, by the wall clock, the only one that survives a restart. A time in the future is
    refused, as one too far in the past is.
 4. Whatever is wrong with it, the feed goes on without it.
@@ -49,7 +49,7 @@ class KeyCache:
         folder: Path,
         name: str,
         *,
-        binding: Callable[[], str],
+        fingerprint: Callable[[], str],
         max_age: float,
         max_bytes: int,
         now: Callable[[], float],
@@ -57,7 +57,7 @@ class KeyCache:
         self._folder: Final = folder
         self._name: Final = name
         self._path: Final = folder / f"{name}.json"
-        self._binding: Final = binding
+        self._fingerprint: Final = fingerprint
         self._max_age: Final = max_age
         self._max_bytes: Final = max_bytes * _MAX_ESCAPE + _MAX_OVERHEAD_BYTES
         self._now: Final = now
@@ -79,7 +79,7 @@ class KeyCache:
         """Keep *document*. A failure is logged once, and again after a success."""
         content = {
             "format": _FORMAT,
-            "binding": self._binding(),
+            "binding": self._fingerprint(),
             "fetched_at": fetched_at,
             "document": document.decode("utf-8", "strict"),
         }
@@ -104,7 +104,7 @@ class KeyCache:
         if len(data) > self._max_bytes:
             raise ValueError("is too large")
         content = parse_object(data, max_containers=self._max_bytes)  # the document in it is bounded when it is read
-        if content.get("format") != _FORMAT or content.get("binding") != self._binding():
+        if content.get("format") != _FORMAT or content.get("binding") != self._fingerprint():
             raise ValueError("is of another configuration: issuer, URLs, hosts, networks, CA or insecure flags")
         document, fetched_at = content.get("document"), content.get("fetched_at")
         if not isinstance(document, str) or not isinstance(fetched_at, int | float) or isinstance(fetched_at, bool):

@@ -6,7 +6,7 @@ from authz.telemetry.keys import Refresh
 
 
 class RefreshError(Exception):
-    """Raised where no usable key set came. *result* is a word for metrics, the text is for the operator.
+    """Raised if no usable document came. *result* is a word for metrics, the text is for the operator.
 
     *wait* is how many seconds the issuer asked to be left alone.
     """

@@ -21,9 +21,9 @@ from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
 from authz.feeds.assembly import make_reader
-from authz.feeds.connect import TlsTrust
 from authz.feeds.failure import RefreshError
-from authz.feeds.fetch import read_token
+from authz.feeds.http.connect import TlsTrust
+from authz.feeds.http.fetch import read_token
 from authz.feeds.sources import FileSource
 
 
@@ -100,7 +100,7 @@ def _source(file: str, issuer: IssuerSection) -> FileSource:
 
 def _doubt_keys(file: str, issuer: IssuerSection) -> Iterator[str]:
     try:
-        keys = _source(file, issuer).load().keys
+        keys = _source(file, issuer).load().value
     except RefreshError:
         return  # an error, or missing
     if keys is None:

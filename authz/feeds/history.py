@@ -1,14 +1,16 @@
-"""What happened to one issuer's keys: which appeared, vanished or were set aside, and whether sets come and go."""
+"""What happened to one issuer's keys, for the log and for metrics: keys that come and go, refreshes that fail."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from authz.core.keys import Key, KeySet
 from authz.core.vetting import EXPOSED
-from authz.telemetry.keys import IssuerKeyMetrics
+from authz.feeds.failure import RefreshError
+from authz.telemetry.keys import IssuerKeyMetrics, Refresh, Tally
 from authz.telemetry.redaction import printable
 
 log = logging.getLogger(__name__)
@@ -20,22 +22,75 @@ _EXPOSED: Final = frozenset({EXPOSED, "symmetric key in a published set"})
 
 
 class History:
-    """Remembers when each key of the issuer configured as *name* was first seen, and the sets before this one."""
+    """Observes the feed of the issuer configured as *name*: an `authz.feeds.feed.Observer` of key sets.
 
-    def __init__(self, name: str, metrics: IssuerKeyMetrics) -> None:
+    It remembers when each key was first seen, and the sets before this one. *tidy* gets each set that differs from the
+    one before, None if there is none to serve, to drop what was kept for keys that are gone.
+    """
+
+    def __init__(
+        self, name: str, metrics: IssuerKeyMetrics, *, tidy: Callable[[KeySet | None], None] = lambda _: None
+    ) -> None:
         self._name: Final = name
         self._metrics: Final = metrics
+        self._tidy: Final = tidy
         self._before: KeySet | None = None
         self._first_seen: dict[str, float] = {}
         self._sets: Final[deque[frozenset[tuple[str | None, str]]]] = deque(maxlen=REMEMBERED_SETS)
         self.flaps = 0
+        self._unknown_kids: Final = Tally()
+
+    @property
+    def unknown_kids(self) -> int:
+        """How many tokens named a key that was not in the set."""
+        return self._unknown_kids.total
+
+    def count_unknown_kid(self) -> None:
+        """Count a token whose key is not in the set. Takes no lock: it is called while a request is evaluated."""
+        self._unknown_kids.add()
+        self._metrics.count_unknown_kid()
 
     def first_seen(self, key: Key) -> float | None:
         """Return when a key of the current set was first seen, in seconds since the epoch."""
         return self._first_seen.get(key.thumbprint)
 
-    def note(self, keys: KeySet, at: float) -> None:
-        """Take note of the set that is good *at* this wall-clock time, and tell what changed."""
+    def on_accepted(self, value: KeySet, fetched_at: float) -> None:
+        """Take note of the set that is good at this wall-clock time, and tell what changed."""
+        self._metrics.show_success(fetched_at)
+        changed = value != self._before
+        self._note(value, fetched_at)
+        if changed:
+            self._tidy(value)
+
+    def on_refreshed(self, result: Refresh) -> None:
+        """Count a success."""
+        self._metrics.count_refresh(result)
+
+    def on_unreadable(self, which: str, error: RefreshError) -> None:
+        """Say that kept keys are ignored."""
+        log.warning("%s keys of %s ignored: %s", which, self._name, error)
+
+    def on_withdrawn(self, max_stale: float) -> None:
+        """Say that there are no keys any more."""
+        self._metrics.show_keys(usable=0, rejected=0, exposed=0)
+        log.error("keys of %s withdrawn: no refresh succeeded for %g s", self._name, max_stale)
+        self._tidy(None)
+
+    def on_failed(self, error: RefreshError, *, pause: float, serving: bool) -> None:
+        """Count a failure, and say what it means."""
+        self._metrics.count_refresh(error.result)
+        log.log(
+            # A file of ours that cannot be read: only the operator can fix it.
+            logging.ERROR if error.result is Refresh.MISCONFIGURED else logging.WARNING,
+            "refresh of %s failed (%s), next in %.1f s, %s: %s",
+            self._name,
+            error.result.value,
+            pause,
+            "last good keys serve on" if serving else "there are no keys",
+            error,
+        )
+
+    def _note(self, keys: KeySet, at: float) -> None:
         before, self._before = self._before, keys
         self._metrics.show_keys(usable=len(keys.keys), rejected=len(keys.set_aside), exposed=count_exposed(keys))
         if keys == before:

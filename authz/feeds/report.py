@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from authz.config.idle import explain_idle
-from authz.core.keys import Key
+from authz.core.keys import Key, KeySet
 from authz.core.snapshot import Snapshot
-from authz.feeds.history import show_thumbprint
-from authz.feeds.jwks import FeedState, KeyFeed
+from authz.feeds.feed import Status
+from authz.feeds.history import History, show_thumbprint
+from authz.feeds.key_lane import KeyFeed
 from authz.feeds.usage import Usage
 
 
@@ -17,20 +18,20 @@ def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: Usage
     """Describe the keys of each issuer of *snapshot*: those of its feed, or those written in the configuration."""
     described = []
     for iss, issuer in snapshot.issuers.items():
-        feed = feeds.get(issuer.name)
-        state = feed.state() if feed is not None else None
-        keys = state.keys if state is not None else issuer.keys
+        known = feeds.get(issuer.name)
+        status = known.feed.status() if known is not None else None
+        keys = status.value if status is not None else issuer.keys
         described.append(
             {
                 "issuer": issuer.name,
                 "iss": iss,
-                "source": feed.source.where if feed is not None else "configuration",
-                **(_describe_state(state, feed.history.flaps) if state is not None and feed is not None else _STATIC),
+                "source": known.feed.source.where if known is not None else "configuration",
+                **(_describe_status(status, known.history) if status is not None and known is not None else _STATIC),
                 "keys": [
                     {
                         **_describe_key(key),
                         "not_serving": explain_idle(key, issuer.algorithms),
-                        "first_seen": _instant(feed.history.first_seen(key) if feed is not None else None),
+                        "first_seen": _instant(known.history.first_seen(key) if known is not None else None),
                         "last_used": _instant(usage.last_used(issuer.name, key)),
                     }
                     for key in (keys.keys if keys is not None else ())
@@ -54,20 +55,20 @@ def _describe_key(key: Key) -> dict[str, object]:
     }
 
 
-def _describe_state(state: FeedState, flaps: int) -> dict[str, object]:
-    failure = state.last_failure
+def _describe_status(status: Status[KeySet], history: History) -> dict[str, object]:
+    failure = status.last_failure
     return {
-        "serving": state.serving,
-        "refreshing": state.refreshing,
-        "last_success": _instant(state.last_success),
-        "age_seconds": _round(state.age),
-        "stale_in_seconds": _round(state.stale_in),
-        "next_refresh_seconds": _round(state.next_refresh_in),
+        "serving": status.serving,
+        "refreshing": status.refreshing,
+        "last_success": _instant(status.last_success),
+        "age_seconds": _round(status.age),
+        "stale_in_seconds": _round(status.stale_in),
+        "next_refresh_seconds": _round(status.next_refresh_in),
         "last_error": None
         if failure is None
         else {"at": _instant(failure.at), "result": failure.result.value, "text": failure.text},
-        "unknown_kids": state.unknown_kids,
-        "flaps": flaps,
+        "unknown_kids": history.unknown_kids,
+        "flaps": history.flaps,
     }
 
 

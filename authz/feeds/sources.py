@@ -6,43 +6,21 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 
 from authz.core.keys import KeySet
 from authz.feeds.discovery import read_jwks_uri
 from authz.feeds.failure import RefreshError
-from authz.feeds.fetch import Answer, Fetch
-from authz.feeds.freshness import fresh_for
+from authz.feeds.http.fetch import Answer, Fetch
+from authz.feeds.http.freshness import fresh_for
+from authz.feeds.ports import Loaded, Source
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
 MAX_VALIDATOR_CHARS: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a source has now: keys and the *document* they stand in, or None for those it gave last.
-
-    *fresh_for* is in seconds, None if unsaid.
-    """
-
-    keys: KeySet | None
-    document: bytes = b""
-    fresh_for: float | None = None
-
-
-class KeySource(Protocol):
-    """Gives the current key set of one issuer."""
-
-    @property
-    def where(self) -> str:
-        """Where the set comes from, for the operator."""
-
-    def read(self, document: bytes) -> KeySet:
-        """Read a document as if it came from here. Raises RefreshError."""
-
-    def load(self, *, searching: bool) -> Loaded:
-        """Look for the current set; *searching* for a key that the last one had not. Raises RefreshError."""
+KeySource: TypeAlias = Source[KeySet]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +64,7 @@ class UrlSource:
         """Read a document as if it came from here. Raises RefreshError."""
         return self._reader.read(document, self._url)
 
-    def load(self, *, searching: bool = False) -> Loaded:  # noqa: ARG002 - there is nowhere else to look
+    def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:  # noqa: ARG002 - there is nowhere else to look
         """Fetch the set if it changed. Raises RefreshError."""
         answer = self._fetch(self._url, self._validators)
         if answer.status == 304:
@@ -110,8 +88,8 @@ class DiscoveryTimes:
 class DiscoverySource:
     """A key set that the issuer's discovery document leads to.
 
-    1. The document is asked again every *every* seconds, after keys could not be fetched, and where keys are searched
-       for that the known URL does not have; in the last case at most every *search_every* seconds.
+    1. The document is asked again every *every* seconds, after keys could not be fetched, and on demand if the known
+       URL has no news; in the last case at most every *search_every* seconds.
     2. A document that says something unacceptable stops the refresh. One that does not come leaves the URL that last
        gave keys in use, for at most *trust_for* seconds.
     """
@@ -135,7 +113,7 @@ class DiscoverySource:
         self._keys: UrlSource | None = None  # at the URL that last gave keys
         self._last: KeySet | None = None
         self._asked_at = 0.0
-        self._doubted = False
+        self._suspect = False
 
     @property
     def where(self) -> str:
@@ -146,36 +124,36 @@ class DiscoverySource:
         """Read a document as if it came from here. Raises RefreshError."""
         return self._reader.read(document, self._discovery_url)
 
-    def load(self, *, searching: bool = False) -> Loaded:
+    def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:
         """Fetch the set if it changed, from where discovery says. Raises RefreshError."""
         age = self._monotonic() - self._asked_at
-        if self._keys is None or self._doubted or age >= self._times.every:
+        if self._keys is None or self._suspect or age >= self._times.every:
             return self._load_from(*self._locate())
         before = self._last
         loaded = self._load_from(self._keys, None)
-        if not searching or age < self._times.search_every or loaded.keys not in (None, before):
+        if not on_demand or age < self._times.search_every or loaded.value not in (None, before):
             return loaded
-        source, said_at = self._locate()
+        source, discovered_at = self._locate()
         if source is not self._keys:
-            return self._load_from(source, said_at)
-        self._settle(said_at)
+            return self._load_from(source, discovered_at)
+        self._mark_fresh(discovered_at)
         return loaded
 
-    def _load_from(self, source: UrlSource, said_at: float | None) -> Loaded:
-        """Load from a *source* that the document named at *said_at*, None where it was not asked or did not come."""
+    def _load_from(self, source: UrlSource, discovered_at: float | None) -> Loaded[KeySet]:
+        """Load from a *source* that the document named at *discovered_at*; None: it was not asked, or did not come."""
         try:
             loaded = source.load()
         except RefreshError:
-            self._doubted = True
+            self._suspect = True
             raise
         self._keys = source
-        self._last = loaded.keys if loaded.keys is not None else self._last
-        self._settle(said_at)
+        self._last = loaded.value if loaded.value is not None else self._last
+        self._mark_fresh(discovered_at)
         return loaded
 
-    def _settle(self, said_at: float | None) -> None:
-        if said_at is not None:
-            self._asked_at, self._doubted = said_at, False
+    def _mark_fresh(self, discovered_at: float | None) -> None:
+        if discovered_at is not None:
+            self._asked_at, self._suspect = discovered_at, False
 
     def _locate(self) -> tuple[UrlSource, float | None]:
         """Ask the document where the keys are. Raises RefreshError."""
@@ -183,11 +161,11 @@ class DiscoverySource:
         try:
             answer = self._fetch(self._discovery_url, {})
         except RefreshError:
-            self._doubted = True
+            self._suspect = True
             if self._keys is None or now - self._asked_at >= self._times.trust_for:
                 raise
             return self._keys, None
-        self._doubted = True  # until what it says has given keys
+        self._suspect = True  # until what it says has given keys
         if answer.status == 304:
             raise _unasked(self._discovery_url)
         try:
@@ -217,7 +195,7 @@ class FileSource:
         """Read a document as if it came from here. Raises RefreshError."""
         return self._reader.read(document, self.where)
 
-    def load(self, *, searching: bool = False) -> Loaded:  # noqa: ARG002 - there is nowhere else to look
+    def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:  # noqa: ARG002 - there is nowhere else to look
         """Read the file if it changed. Raises RefreshError."""
         try:
             found = self._path.stat()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from threading import Lock
-from typing import Final
 
 from authz.core.keys import KeySet
 from authz.core.snapshot import Snapshot
@@ -14,10 +13,9 @@ from authz.core.snapshot import Snapshot
 class Store:
     """The one reference that changes. Readers take it without a lock; writers prepare the next and swap."""
 
-    def __init__(self, snapshot: Snapshot, *, changed: Callable[[Snapshot], None] = lambda _: None) -> None:
-        """Begin with *snapshot*; *changed* is told of each that takes its place."""
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Begin with *snapshot*."""
         self._current = snapshot
-        self._changed: Final = changed
         self._writing = Lock()
 
     def current(self) -> Snapshot:
@@ -32,7 +30,7 @@ class Store:
                 iss: replace(issuer, keys=known[iss].keys if iss in kept else keys.get(iss, issuer.keys))
                 for iss, issuer in snapshot.issuers.items()
             }
-            self._swap(replace(snapshot, issuers=issuers))
+            self._current = replace(snapshot, issuers=issuers)
 
     def set_keys(self, issuer: str, keys: KeySet | None) -> None:
         """Swap in a snapshot in which the issuer with that `iss` has *keys*, or None where it has none to serve.
@@ -43,8 +41,4 @@ class Store:
             known = self._current.issuers.get(issuer)
             if known is not None:
                 issuers = {**self._current.issuers, issuer: replace(known, keys=keys)}
-                self._swap(replace(self._current, issuers=issuers))
-
-    def _swap(self, snapshot: Snapshot) -> None:
-        self._current = snapshot
-        self._changed(snapshot)
+                self._current = replace(self._current, issuers=issuers)

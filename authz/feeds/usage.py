@@ -12,23 +12,23 @@ from authz.core.token import UnverifiedToken
 class Usage:
     """Times of last use, in seconds since the epoch, by configured issuer and thumbprint.
 
-    A note costs one look at the clock and one store into a dict, which needs no lock.
+    A record costs one look at the clock and one store into a dict, which needs no lock.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now: Final = now
         self._last: Final[dict[tuple[str, str], float]] = {}
 
-    def watch(self, verify: VerifySignature) -> VerifySignature:
-        """Return *verify* with a note of each success."""
+    def record_use(self, verify: VerifySignature) -> VerifySignature:
+        """Return *verify* with each success recorded."""
         now, last = self._now, self._last
 
-        def verify_and_note(issuer: str, key: Key, token: UnverifiedToken) -> Verified:
+        def verify_and_record(issuer: str, key: Key, token: UnverifiedToken) -> Verified:
             verified = verify(issuer, key, token)
             last[issuer, key.thumbprint] = now()
             return verified
 
-        return verify_and_note
+        return verify_and_record
 
     def last_used(self, issuer: str, key: Key) -> float | None:
         """Return when *key* of *issuer* last verified a signature."""

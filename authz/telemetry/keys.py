@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
+from threading import get_ident
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from authz.telemetry import names
 
@@ -28,6 +32,42 @@ class Refresh(StrEnum):
     UNTRUSTED = "untrusted"
 
 
+class Tally:
+    """A count that takes no lock: each thread has a number of its own, which no other thread writes."""
+
+    def __init__(self) -> None:
+        self._by_thread: Final[dict[int, int]] = {}  # bounded: the system gives the identities of ended threads anew
+
+    def add(self) -> None:
+        """Count one."""
+        me = get_ident()
+        self._by_thread[me] = self._by_thread.get(me, 0) + 1
+
+    @property
+    def total(self) -> int:
+        """How many were counted on all threads."""
+        return sum(list(self._by_thread.values()))
+
+
+class _Tallies(Collector):
+    """A counter for each issuer, read at each scrape. prometheus_client's own counters take a lock."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name: Final = name
+        self._text: Final = text
+        self._tallies: Final[dict[str, Tally]] = {}
+
+    def of(self, issuer: str) -> Tally:
+        """Return the tally of *issuer*, which is there from the start and stays over a reload."""
+        return self._tallies.setdefault(issuer, Tally())
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(self._name, self._text, labels=("issuer",))
+        for issuer, tally in list(self._tallies.items()):
+            family.add_metric((issuer,), tally.total)
+        yield family
+
+
 class KeyMetrics:
     """The numbers of every issuer's keys. Labels are configured names and closed words."""
 
@@ -47,7 +87,10 @@ class KeyMetrics:
         self.exposed: Final = gauge(
             names.KEYS_SECRETS_PUBLISHED, "Published keys with private or symmetric material: alarm above 0."
         )
-        self.unknown_kids: Final = counter(names.KEYS_UNKNOWN_KID_TOTAL, "Tokens with a key id that is not in the set.")
+        self.unknown_kids: Final = _Tallies(
+            names.KEYS_UNKNOWN_KID_TOTAL, "Tokens with a key id that is not in the set."
+        )
+        registry.register(self.unknown_kids)
         self.flaps: Final = counter(names.KEYS_FLAP_TOTAL, "Sets that were replaced and came back.")
 
     def of(self, issuer: str) -> IssuerKeyMetrics:
@@ -64,7 +107,7 @@ class IssuerKeyMetrics:
         self._usable: Final = metrics.usable.labels(issuer)
         self._rejected: Final = metrics.rejected.labels(issuer)
         self._exposed: Final = metrics.exposed.labels(issuer)
-        self._unknown_kids: Final = metrics.unknown_kids.labels(issuer)
+        self._unknown_kids: Final = metrics.unknown_kids.of(issuer)
         self._flaps: Final = metrics.flaps.labels(issuer)
 
     def count_refresh(self, result: Refresh) -> None:
@@ -72,8 +115,8 @@ class IssuerKeyMetrics:
         self._refreshes[result].inc()
 
     def count_unknown_kid(self) -> None:
-        """Count a token whose key id is not in the set."""
-        self._unknown_kids.inc()
+        """Count a token whose key id is not in the set. Takes no lock."""
+        self._unknown_kids.add()
 
     def count_flap(self) -> None:
         """Count a set that was replaced and came back."""

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import pytest
 from opentelemetry.sdk.resources import Resource
@@ -89,6 +90,11 @@ def segments() -> set[str]:
     return found
 
 
+def _same(value: Any) -> Any:  # noqa: ANN401 - of any type
+    """Return *value*."""
+    return value
+
+
 @pytest.fixture(scope="module", params=["json", "text"])
 def outputs(request: pytest.FixtureRequest) -> Outputs:
     """What is told when the corpus is judged, with everything on."""
@@ -109,7 +115,7 @@ def outputs(request: pytest.FixtureRequest) -> Outputs:
     with logging_to(request.param, level="debug") as stream:
         for asked, snapshot, now in corpus():
             open_one = replace(snapshot, responses=Responses(expose_reason=True))
-            parts = {"snapshot": lambda it=open_one: it, "now": lambda it=now: it, "report": report}
+            parts: dict[str, Any] = {"snapshot": partial(_same, open_one), "now": partial(_same, now), "report": report}
             answer = read(check(write_check(asked), metadata=_PARENT, **parts))
             told.answers.append(f"{answer.denied_response}{answer.error_response}{answer.dynamic_metadata}")
         decisions.summarise(name_clients=True)

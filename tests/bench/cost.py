@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from authz.core.keys import Verified
 from authz.core import base64url
 from authz.core.authorize import authorize
+from authz.core.keys import Verified
 from authz.core.request import MAX_HEADERS, MAX_PATH_CHARS, Request
 from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import MAX_TOKEN_BYTES, CookieSource, HeaderSource, QuerySource

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from authz.feeds.connect import Dialer, Proxy, Resolve, TlsTrust
 from authz.feeds.failure import RefreshError
-from authz.feeds.fetch import Fetcher
-from authz.feeds.trust import Trust, read_origin
+from authz.feeds.http.connect import Dialer, Proxy, Resolve, TlsTrust
+from authz.feeds.http.fetch import Fetcher
+from authz.feeds.http.trust import Trust, read_origin
 from authz.telemetry.keys import Refresh
 
 HERE = "127.0.0.1"
@@ -40,7 +40,7 @@ def make_fetcher(
     trust["networks"] = tuple(map(ip_network, trust.get("networks", ())))
     written = frozenset(read_origin(urlsplit(url)) for url in urls)
     dialer = Dialer(
-        trust=Trust(written=written, **trust),
+        trust=Trust(configured_origins=written, **trust),
         tls=TlsTrust(str(ca_file) if ca_file else None),
         proxy=proxy,
         resolve=resolve,

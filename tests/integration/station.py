@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 import secrets
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
@@ -13,75 +16,94 @@ from prometheus_client import CollectorRegistry
 
 from authz.config.build import build_snapshot
 from authz.config.load import parse
+from authz.core.keys import KeySet
+from authz.core.needs import KEY
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
-from authz.feeds.assembly import make_feed
-from authz.feeds.jwks import Runtime
+from authz.envoy.gathering import Gatherer
+from authz.feeds.feed import Feed
+from authz.feeds.key_lane import KeyLane
+from authz.feeds.ports import FeedEnv
+from authz.feeds.registry import Registry
 from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
+from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
-from authz.memo import SignatureMemo
+from authz.telemetry.judged import Judged
 from authz.telemetry.keys import KeyMetrics
 from tests.fakes.waiting import wait_until
 from tests.integration.fetching import resolve_here
+
+HANG = 300.0  # seconds after which a test that hangs is stopped
 
 
 class Station:
     """Runs the issuers of a configuration; `issuers` is YAML below that key, indented by two."""
 
-    def __init__(self, issuers: str, *, waiters: int = 3) -> None:
+    def __init__(self, issuers: str, *, waiters: int = 64) -> None:
         text = f"version: 1\nissuers:\n{issuers}rules:\n  - match: {{paths: [/**]}}\n    allow: authenticated\n"
-        config = parse(text, file="authz.yaml")
+        self.config = parse(text, file="authz.yaml")
         self.registry = CollectorRegistry()
         self._settles = False
+        self.report: Callable[[Judged], None] = lambda judged: None
         self.usage = Usage(time.time)
-        self.store = Store(build_snapshot(config, verify_signature=self.usage.watch(SignatureMemo().verify)))
+        self.signatures = SignatureCache()
+        verify = self.usage.record_use(self.signatures.verify)
+        self.store = Store(build_snapshot(self.config, verify_signature=verify))
         self.scheduler = Scheduler(monotonic=time.monotonic)
-        runtime = Runtime(monotonic=time.monotonic, now=time.time, jitter=random.random, fly=self.scheduler.fly)
-        metrics = KeyMetrics(self.registry)
-        feeds = [
-            make_feed(
-                name,
-                section,
-                publish=partial(self.store.set_keys, section.issuer),
-                runtime=runtime,
-                metrics=metrics.of(name),
-                resolve=resolve_here,
-            )
-            for name, section in config.issuers.items()
-        ]
-        self.feeds = {feed.name: feed for feed in feeds if feed is not None}
+        self.key_metrics = KeyMetrics(self.registry)
+        self.issuers = Registry(
+            store=self.store,
+            env=FeedEnv(
+                monotonic=time.monotonic,
+                now=time.time,
+                jitter=random.random,
+                spawn=self.scheduler.spawn,
+                wake=self.scheduler.wake,
+            ),
+            usage=self.usage,
+            metrics=self.key_metrics,
+            evict=self.signatures.evict_removed_keys,
+            resolve=resolve_here,
+        )
+        self.gatherer = Gatherer({KEY: KeyLane(self.issuers.feeds, max_waiting=waiters)}, monotonic=time.monotonic)
         self.checker = Checker(
             snapshot=self.store.current,
-            feeds=self.scheduler,
-            report=lambda judged: None,
+            gatherer=self.gatherer,
+            report=self._report,
             now=time.time,
             elapsed=time.monotonic,
             new_id=partial(secrets.token_hex, 8),
-            max_waiters=waiters,
         )
 
     def __enter__(self) -> Self:
-        for feed in self.feeds.values():
-            feed.restore()
-        self.scheduler.replace(self.feeds.values())
-        self.scheduler.start()
+        self.issuers.follow(self.config, self.store.current())
+        self.scheduler.start(self.issuers.steppable)
+        self.gatherer.start()
         if self._settles:
-            wait_until(lambda: all(map(self._has_landed, self.feeds)))
+            wait_until(lambda: all(map(self._has_answered, self.issuers.feeds())))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.scheduler.stop()
+        self.gatherer.stop()
 
     def settle(self) -> Self:
         """When it starts, wait until every feed has had an answer, good or bad."""
         self._settles = True
         return self
 
-    def _has_landed(self, name: str) -> bool:
-        state = self.feeds[name].state()
-        return not state.refreshing and (state.serving or state.last_failure is not None)
+    def _report(self, judged: Judged) -> None:
+        self.report(judged)
+
+    def feed(self, name: str) -> Feed[KeySet]:
+        """The feed of an issuer."""
+        return self.issuers.feeds()[name].feed
+
+    def _has_answered(self, name: str) -> bool:
+        status = self.feed(name).status()
+        return not status.refreshing and (status.serving or status.last_failure is not None)
 
     def ask(self, token: str, *, time_left: float = 5.0) -> str:
         """Send one Check and return the reason of its answer."""
@@ -90,17 +112,20 @@ class Station:
         http.method, http.path, http.host = "GET", "/orders", "api.test"
         http.headers["authorization"] = f"Bearer {token}"
         answer = self.checker.check(request.SerializeToString(), received=time.monotonic(), time_left=time_left)
-        answer = answer if isinstance(answer, bytes) else answer()
+        if not isinstance(answer, bytes):
+            answers = SimpleQueue[bytes]()
+            answer(answers.put)
+            answer = answers.get(timeout=HANG)
         return wire.CheckResponse.FromString(answer).dynamic_metadata.fields["reason"].string_value
 
     def refresh(self, name: str) -> None:
         """Refresh now, as if it were due, and wait for the end."""
-        feed = self.feeds[name]
+        feed = self.feed(name)
         with feed._lock:
-            feed._refresh_at = time.monotonic()
-            feed._tried_at = float("-inf")
-        self.scheduler.replace(self.feeds.values())  # wakes the scheduler up
-        wait_until(lambda: feed._tried_at > float("-inf") and not feed.state().refreshing)
+            state = replace(feed.view.state, refresh_at=time.monotonic(), began_at=float("-inf"))
+            feed._view = replace(feed.view, state=state)
+        self.scheduler.wake()
+        wait_until(lambda: feed.view.state.began_at > float("-inf") and not feed.view.state.running)
 
     def refreshes(self, name: str, result: str) -> float:
         """How many refreshes of an issuer ended so."""
@@ -108,4 +133,4 @@ class Station:
 
     def describe(self) -> dict[str, object]:
         """What `/keys` would answer."""
-        return describe_keys(self.store.current(), self.scheduler.feeds, self.usage)
+        return describe_keys(self.store.current(), self.issuers.feeds(), self.usage)

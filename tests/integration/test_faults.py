@@ -25,15 +25,16 @@ from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header
 from authz.demo.sidecar import free_address
 from authz.demo.upstream import echo_server
-from authz.envoy.checker import Checker, Later
+from authz.envoy.checker import Checker
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import TransportFactory
 from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.envoy.transport.pool import PoolTransport
+from authz.envoy.transport.port import Deferred
 from authz.telemetry.judged import Metadata
 from tests.e2e.stage import Reply
 from tests.fakes.waiting import wait_until
-from tests.unit.envoy.asking import AFTER, NEW, UNKNOWN, FakeFeeds, HeldFlight, make_checker, told
+from tests.unit.envoy.asking import AFTER, NEW, UNKNOWN, FakeLane, HeldLane, make_checker, told
 from tests.unit.envoy.breaking import ERRORS, SECRET, STAGES
 from tests.unit.envoy.serving import SECONDS, method, short_folder
 from tests.world import mint, world
@@ -50,11 +51,13 @@ class Sabotaged(Checker):
     def __init__(self) -> None:
         self.current = make_checker()
 
-    def check(self, data: bytes, *, received: float, time_left: float | None, metadata: Metadata = ()) -> bytes | Later:
+    def check(
+        self, data: bytes, *, received: float, time_left: float | None, metadata: Metadata = ()
+    ) -> bytes | Deferred:
         return self.current.check(data, received=received, time_left=time_left)
 
-    def refuse(self, reason: Reason, *, received: float, metadata: Metadata = ()) -> bytes:
-        return self.current.refuse(reason, received=received)
+    def reject(self, reason: Reason, *, received: float, metadata: Metadata = ()) -> bytes:
+        return self.current.reject(reason, received=received)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +91,14 @@ FRONTS: Final[dict[str, tuple[TransportFactory, bool]]] = {
 }
 
 
-@pytest.fixture(scope="module", params=FRONTS.values(), ids=FRONTS)
+@pytest.fixture(scope="module", params=FRONTS.values(), ids=list(FRONTS))
 def running(request: pytest.FixtureRequest) -> Iterator[Front]:
     """A sidecar in this process, and an Envoy that traces, and pings the sidecar ten times a second."""
     with ExitStack() as parts:
         folder = parts.enter_context(short_folder())
         checker, socket = Sabotaged(), folder / "authz.sock"
         transport, failure_mode_allow = request.param
-        server = AuthorizationServer(
-            checker, transport=transport, threads=1 + MAX_CONCURRENT, max_concurrent=MAX_CONCURRENT
-        )
+        server = AuthorizationServer(checker, transport=transport, max_concurrent=MAX_CONCURRENT)
         server.listen_unix(socket, mode=0o600)
         server.start()
         parts.callback(server.stop, grace=0)
@@ -157,24 +158,22 @@ def test_a_fault_at_any_stage_lets_nobody_pass(front: Front, stage: str) -> None
 
 def test_missing_keys_are_an_error_only_where_the_operator_said_so(front: Front) -> None:
     """`responses.unavailable: deny` refuses under both kinds of Envoy."""
-    front.checker.current = make_checker(feeds=FakeFeeds(HeldFlight(), max_wait=0.0))
+    front.checker.current = make_checker(lane=FakeLane(silent=True, wait=0.0))
     reply = front.ask()
     assert (reply.status, reply.seen, reply.answer.header("retry-after")) == (503, None, "1")
 
 
 def test_overload_lets_nobody_pass(front: Front) -> None:
-    """While every thread is held, and the queue is full, each further request is refused at once."""
-    flight = HeldFlight()
-    front.checker.current = make_checker(
-        snapshot=lambda: world(responses=Responses(expose_reason=True)), feeds=FakeFeeds(flight), max_waiters=2
-    )
+    """While as many calls are held as may be, each further request is refused at once."""
+    lane = HeldLane()
+    front.checker.current = make_checker(snapshot=lambda: world(responses=Responses(expose_reason=True)), lane=lane)
     with grpc.insecure_channel(f"unix:{front.socket}") as channel:
         held = [method(channel).future(UNKNOWN, timeout=SECONDS) for _ in range(MAX_CONCURRENT)]
         try:
-            wait_until(lambda: len(flight.waits) == MAX_CONCURRENT)
+            wait_until(lambda: len(lane.found) == MAX_CONCURRENT)
             replies = [front.ask(mint()) for _ in range(20)]
         finally:
-            flight.landed.set()
+            lane.release()
         assert {(reply.status, reply.seen, reply.refused) for reply in replies} == {(503, None, "overloaded")}
         assert {told(call.result()) for call in held} == {"key_not_found"}
     front.checker.current = make_checker()

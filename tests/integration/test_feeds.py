@@ -13,7 +13,6 @@ import trustme
 
 from authz.demo.loopback import json_response
 from authz.demo.signing import SigningKey
-from authz.feeds.report import describe_keys
 from tests.fakes.idp import DISCOVERY, JWKS, FakeIdp, fail, flood, html, redirect, say
 from tests.fakes.tls import server_context
 from tests.fakes.waiting import wait_until
@@ -35,8 +34,8 @@ def test_one_issuer_down_is_not_the_others_trouble() -> None:
         with Station(issuer(down, "a") + issuer(up, "b")).settle() as sidecar:
             assert sidecar.ask(down.mint()) == "keys_unavailable"
             assert sidecar.ask(up.mint()) == "authenticated"
-            assert not sidecar.feeds["a"].has_had_keys.is_set()
-            assert sidecar.feeds["b"].has_had_keys.is_set()
+            assert sidecar.feed("a").view.copy is None
+            assert sidecar.feed("b").view.copy is not None
             down.start()
             wait_until(lambda: sidecar.ask(down.mint()) == "authenticated")
 
@@ -90,11 +89,11 @@ def test_discovery_cannot_lead_astray(uri: str, *, warm: bool) -> None:
         with Station(issuer(idp, fetch="max_interval: 1s, min_interval: 1ms, interval: 1s")).settle() as sidecar:
             if warm:
                 idp.answers[DISCOVERY] = lambda _: json_response(evil)
-                sidecar.feeds["a"].source._doubted = True  # type: ignore[attr-defined]  # as after max_interval
+                sidecar.feed("a").source._suspect = True  # type: ignore[attr-defined]  # as after max_interval
                 sidecar.refresh("a")
             assert sidecar.refreshes("a", "untrusted") >= 1
             assert sidecar.ask(idp.mint()) == ("authenticated" if warm else "keys_unavailable")
-            failure = sidecar.feeds["a"].state().last_failure
+            failure = sidecar.feed("a").status().last_failure
             assert failure is not None
             assert len(failure.text) < 700
 
@@ -104,7 +103,7 @@ def test_refusal_says_what_to_add() -> None:
     with FakeIdp() as idp:
         idp.discovery["jwks_uri"] = "http://keys.test/keys"
         with Station(issuer(idp)).settle() as sidecar:
-            failure = sidecar.feeds["a"].state().last_failure
+            failure = sidecar.feed("a").status().last_failure
             assert failure is not None
             assert "fetch.allowed_hosts: [keys.test]" in failure.text
 
@@ -117,7 +116,7 @@ def test_other_port_of_the_issuer_needs_its_line() -> None:
         token = neighbour.mint(iss=idp.issuer)
         with Station(issuer(idp)).settle() as sidecar:
             assert sidecar.ask(token) == "keys_unavailable"
-            failure = sidecar.feeds["a"].state().last_failure
+            failure = sidecar.feed("a").status().last_failure
             assert failure is not None
             assert f'fetch.allowed_hosts: ["{authority}"]' in failure.text
             assert neighbour.seen == []
@@ -126,7 +125,7 @@ def test_other_port_of_the_issuer_needs_its_line() -> None:
 
 
 def test_removed_key_is_refused_where_its_signature_was_remembered() -> None:
-    """E12: a token that was allowed twice, and so came from the memo, is refused after the next refresh."""
+    """E12: a token that was allowed twice, and so came from the cache, is refused after the next refresh."""
     with FakeIdp() as idp, Station(issuer(idp)).settle() as sidecar:
         token, old = idp.mint(), idp.key.kid
         assert [sidecar.ask(token) for _ in range(2)] == ["authenticated"] * 2
@@ -239,7 +238,7 @@ def test_keys_are_described() -> None:
             sidecar.ask(idp.mint(header={**idp.key.header(), "kid": "unknown"}))
             idp.answers[JWKS] = fail(500)
             sidecar.refresh("a")
-            described = describe_keys(sidecar.store.current(), sidecar.scheduler.feeds, sidecar.usage)
+            described = sidecar.describe()
             document = json.loads(json.dumps(described))
             fetched, written = document["issuers"]
             (key,) = fetched["keys"]

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from authz.demo.loopback import RawResponse, Response
-from authz.feeds.fetch import Fetcher
+from authz.feeds.http.fetch import Fetcher
 from authz.telemetry.keys import Refresh
 from tests.fakes.idp import JWKS, FakeIdp, fail, flood, redirect
 from tests.fakes.raw import RawServer, be_silent, drip, say
@@ -46,6 +46,15 @@ def test_document_comes_with_its_headers() -> None:
         assert "authorization" not in sent
 
 
+def test_two_lines_of_cache_control_are_one_list() -> None:
+    """What a proxy before the issuer adds does not hide what the issuer said (RFC 9110 section 5.3)."""
+    with FakeIdp() as idp:
+        lines = (("Cache-Control", "max-age=60"), ("Age", "10"), ("cache-control", "public"), ("Age", "50"))
+        idp.answers[JWKS] = lambda _: Response(200, lines, b"{}")
+        headers = plain(idp).get(url_of(idp), {}).headers
+        assert (headers["cache-control"], headers["age"]) == ("max-age=60, public", "10")
+
+
 def test_not_modified_is_an_answer() -> None:
     """304 is good news, without a body."""
     with FakeIdp() as idp:
@@ -60,7 +69,7 @@ def test_silence_ends_at_the_deadline(scheme: str) -> None:
         url = f"{scheme}://idp.test:{server.port}/"
         fetcher = make_fetcher(url, http=True, timeout=SHORT)
         assert result(fetcher, url) is Refresh.TIMEOUT
-        wait_until(lambda: fetcher._left_behind is None or not fetcher._left_behind.is_alive())
+        wait_until(lambda: fetcher._abandoned_thread is None or not fetcher._abandoned_thread.is_alive())
 
 
 DRIPS = {
@@ -80,10 +89,10 @@ def test_drip_ends_at_the_deadline(what: str) -> None:
         url = f"{'https' if what == 'handshake' else 'http'}://idp.test:{server.port}/"
         fetcher = make_fetcher(url, http=True, timeout=SHORT)
         assert result(fetcher, url) in {Refresh.TIMEOUT, Refresh.TLS}
-        wait_until(lambda: fetcher._left_behind is None or not fetcher._left_behind.is_alive())
+        wait_until(lambda: fetcher._abandoned_thread is None or not fetcher._abandoned_thread.is_alive())
 
 
-def test_name_resolution_that_hangs_is_left_behind_once() -> None:
+def test_name_resolution_that_hangs_is_abandoned_thread_once() -> None:
     """The deadline holds for the resolver; while its thread hangs no other is started, and when it ends all is well."""
     answer = threading.Event()
 
@@ -95,9 +104,9 @@ def test_name_resolution_that_hangs_is_left_behind_once() -> None:
         fetcher = make_fetcher(url_of(idp), http=True, timeout=SHORT, resolve=hang)
         assert result(fetcher, url_of(idp)) is Refresh.TIMEOUT
         assert "still hangs" in str(refuse(fetcher, url_of(idp)))
-        assert [thread for thread in threading.enumerate() if thread.name == "fetch"] == [fetcher._left_behind]
+        assert [thread for thread in threading.enumerate() if thread.name == "fetch"] == [fetcher._abandoned_thread]
         answer.set()
-        wait_until(lambda: fetcher._left_behind is not None and not fetcher._left_behind.is_alive())
+        wait_until(lambda: fetcher._abandoned_thread is not None and not fetcher._abandoned_thread.is_alive())
         assert idp.seen == []  # what was given up is not done later
         assert fetcher.get(url_of(idp), {}).status == 200
 
@@ -192,7 +201,9 @@ def test_token_goes_to_the_written_origins_only(tmp_path: Path) -> None:
     token.write_text("first\n")
     with FakeIdp() as idp, FakeIdp() as other:
         listed = frozenset({"cdn.test", urlsplit(url_of(other)).netloc})
-        fetcher = make_fetcher(url_of(idp), http=True, bearer_token_file=token, listed=listed, networks=["127.0.0.0/8"])
+        fetcher = make_fetcher(
+            url_of(idp), http=True, bearer_token_file=token, allowed_hosts=listed, networks=["127.0.0.0/8"]
+        )
         fetcher.get(url_of(idp), {})
         token.write_text("second")
         fetcher.get(url_of(idp), {})
@@ -230,7 +241,7 @@ def test_addresses_are_judged_at_each_connection(later: str) -> None:
     with FakeIdp() as idp:
         url = url_of(idp, host="cdn.test")
         fetcher = make_fetcher(
-            NAMED, http=True, listed=frozenset({"cdn.test"}), networks=[HERE], resolve=lambda *_: answers.pop(0)
+            NAMED, http=True, allowed_hosts=frozenset({"cdn.test"}), networks=[HERE], resolve=lambda *_: answers.pop(0)
         )
         assert fetcher.get(url, {}).status == 200
         assert result(fetcher, url) is Refresh.UNTRUSTED

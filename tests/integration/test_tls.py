@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from authz.feeds.connect import Proxy
+from authz.feeds.http.connect import Proxy
 from authz.telemetry.keys import Refresh
 from tests.fakes.idp import JWKS, FakeIdp
 from tests.fakes.raw import RawServer, forward, say

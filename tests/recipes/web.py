@@ -20,7 +20,8 @@ from authz.config.load import load
 from authz.core.keys import KeySet
 from authz.demo.loopback import Answer, Request, Response, json_response
 from authz.feeds.assembly import make_feed
-from authz.feeds.jwks import FeedState, KeyFeed, Runtime
+from authz.feeds.feed import Status
+from authz.feeds.ports import FeedEnv
 from authz.telemetry.keys import KeyMetrics
 from authz.testing import Gateway
 from tests.fakes.idp import FakeIdp, fail
@@ -40,7 +41,7 @@ class Web:
     fetch: Mapping[str, object]
     bearer_token_file: Path
 
-    def feed(self, name: str, section: IssuerSection, **fetch: object) -> tuple[KeySet | None, FeedState]:
+    def feed(self, name: str, section: IssuerSection, **fetch: object) -> tuple[KeySet | None, Status[KeySet]]:
         """Refresh the keys of one issuer once, as the sidecar does; *fetch* changes that part of its section.
 
         Of the section only the way to the hosts is changed, never what is asked of them.
@@ -49,16 +50,16 @@ class Web:
         if section.fetch.bearer_token_file is not None:
             changes["bearer_token_file"] = str(self.bearer_token_file)
         published: list[KeySet | None] = []
-        feed: KeyFeed | None = make_feed(
+        known = make_feed(
             name,
             section.model_copy(update={"fetch": section.fetch.model_copy(update=changes)}),
             publish=published.append,
-            runtime=Runtime(monotonic=time.monotonic, now=time.time, jitter=random.random, fly=_at_once),
+            env=FeedEnv(monotonic=time.monotonic, now=time.time, jitter=random.random, spawn=_at_once),
             metrics=KeyMetrics(CollectorRegistry()).of(name),
         )
-        assert feed is not None
-        feed.step()
-        return (published[-1] if published else None), feed.state()
+        assert known is not None
+        known.feed.step()
+        return (published[-1] if published else None), known.feed.status()
 
     def gateway(self, recipe: Recipe) -> Gateway:
         """Judge by the recipe's own file, and by the keys that its provider publishes."""

@@ -7,10 +7,9 @@ import random
 import statistics
 import time
 
-from authz.telemetry.keys import Refresh
 from tests.fakes.idp import FakeIdp
 from tests.integration.station import Station
-from tests.unit.feeds.rig import JWKS, K1, K2, Rig, fail, publish
+from tests.simulation.replica import Answer, Replica
 
 SEED = 1
 ROUNDS = 200
@@ -34,43 +33,32 @@ def pick_up_milliseconds() -> list[float]:
 
 
 def removal_minutes(max_age: int | None) -> list[float]:
-    """Time from a key's removal, at any moment, to the snapshot without it."""
+    """Time from a key's removal, at any moment, to the end of the first refresh that does not bring it any more."""
     draw = random.Random(SEED)  # noqa: S311 - to be repeated
     took = []
-    headers = {} if max_age is None else {"cache_control": f"max-age={max_age}"}
     for _ in range(ROUNDS):
-        rig = Rig(jitter=draw.random)
-        rig.site.at[JWKS] = publish(K1, K2, **headers)
-        rig.run(draw.uniform(3600, 7200))
-        rig.site.at[JWKS] = publish(K2, **headers)
-        removed = rig.clock.monotonic()
-        while "k1" in (rig.kids or ()):
-            rig.clock.advance(max(0.0, rig.feed.due() - rig.clock.monotonic()))
-            rig.feed.step()
-        took.append((rig.clock.monotonic() - removed) / 60)
+        replica = Replica(lambda _: Answer(fresh_for=max_age), jitter=draw.random)
+        replica.run(removed := draw.uniform(3600, 7200))
+        took.append((replica.next_event() - removed) / 60)
     return sorted(took)
 
 
 def flood_fetches_a_minute() -> float:
     """Fetches in an hour of 100 random key ids a second, over 60."""
-    rig = Rig()
-    rig.run()
-    for _ in range(360_000):
-        rig.feed.find_unknown_key()
-        rig.run(0.01)
-    return (len(rig.site.times()) - 1) / 60
+    replica = Replica(lambda _: Answer())
+    for number in range(360_000):
+        replica.run(number / 100)
+        replica.ask()
+    return (len(replica.attempts) - 1) / 60
 
 
 def minutes_without_issuer() -> float:
     """Time from the last good fetch to the first 503 while the issuer is down."""
-    rig = Rig()
-    rig.run()
-    began = rig.clock.monotonic()
-    rig.site.at[JWKS] = fail(Refresh.UNREACHABLE)
-    while rig.kids is not None:
-        rig.clock.advance(max(0.0, rig.feed.due() - rig.clock.monotonic()))
-        rig.feed.step()
-    return (rig.clock.monotonic() - began) / 60
+    replica = Replica(lambda now: Answer(good=now == 0.0))
+    replica.run(0.0)
+    while replica.state.serving:
+        replica.step(replica.next_event())
+    return replica.now / 60
 
 
 def lines() -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from authz.feeds.jwks import Schedule
+from authz.feeds.refresh import Schedule
 
 REPLICAS: Final = 10_000
 HOURS: Final = 4

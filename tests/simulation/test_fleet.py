@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authz.feeds.jwks import Schedule
+from authz.feeds.refresh import Schedule
 from tests.simulation.fleet import REPLICAS, after_outage, steady_state, table, unannounced_rotation
 
 SCHEDULE = Schedule()

@@ -16,8 +16,8 @@ from itertools import count
 
 from authz.demo.signing import SigningKey
 from authz.feeds.failure import RefreshError
-from authz.feeds.fetch import Answer
-from authz.feeds.jwks import Schedule
+from authz.feeds.http.fetch import Answer
+from authz.feeds.refresh import Schedule
 from authz.telemetry.keys import Refresh
 from tests.fakes.clock import FakeClock
 from tests.unit.feeds.rig import JWKS, Rig, document
@@ -105,7 +105,7 @@ class Year:
             self.rig.run(at - self.clock.monotonic())
             happen()
         self.record.fetches = self.rig.site.times()
-        self.record.flaps_seen = self.rig.feed.history.flaps
+        self.record.flaps_seen = self.rig.history.flaps
         return self.record
 
     def _at(self, at: float, happen: Callable[[], None]) -> None:
@@ -205,7 +205,7 @@ class Year:
             return "unavailable"
         if kid not in self.rig.kids:
             self.record.unknown_kids += 1
-            self.rig.feed.find_unknown_key()
+            self.rig.ask()
         if self.rig.kids is None:
             return "unavailable"
         return "allow" if kid in self.rig.kids else "not_found"

@@ -3,8 +3,9 @@
 # ruff: noqa: ANN401 - parts of a Checker are of several types
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from threading import Event, Lock
 from time import monotonic
 from typing import Any
 
@@ -19,6 +20,7 @@ from authz.telemetry.judged import Metadata
 from tests.world import A_RSA, WORLD, T, ask, issuer_a, key_set, mint, world
 
 ID = "5ca1ab1e"  # of every decision
+HANG = 300.0  # seconds after which a test that hangs is stopped
 
 
 def write_check(request: Request | None = None) -> bytes:
@@ -99,17 +101,50 @@ class FakeLane:
         return self.wait
 
 
-class StillGatherer(Gatherer):
-    """A gatherer without its thread, whose time passes when it is told to; *waits* has the seconds of each wait."""
+class HeldLane(FakeLane):
+    """Answers when it is *release*d; *waiting* is set once a check waits."""
 
-    def __init__(self, **lanes: Lane) -> None:
-        super().__init__(lanes, monotonic=lambda: self.instant)
-        self.instant = 0.0
+    def __init__(self, land: Callable[[], None] = lambda: None) -> None:
+        super().__init__(silent=True, wait=HANG, land=land, max_waiting=64)
+        self.waiting = Event()
+        self._open: list[Callable[[object | None], None]] = []
+        self._lock = Lock()
+
+    def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
+        with self._lock:
+            held = self.silent
+            if held:
+                self._open.append(done)
+        super().ask(need, done)
+        self.waiting.set()
+
+    def release(self) -> None:
+        """Answer whatever was asked, and from now on at once."""
+        with self._lock:
+            self.silent = False
+        self.land()
+        for done in self._open:
+            done(self.fact)
+
+
+class RecordingGatherer(Gatherer):
+    """A gatherer that notes how many seconds each check may wait, in *waits*."""
+
+    def __init__(self, lanes: Mapping[str, Lane], *, monotonic: Callable[[], float] = monotonic) -> None:
+        super().__init__(lanes, monotonic=monotonic)
         self.waits: list[float] = []
 
     def gather(self, needs: Iterable[Need], seconds: float, resume: Resume) -> None:
         self.waits.append(seconds)
         super().gather(needs, seconds, resume)
+
+
+class StillGatherer(RecordingGatherer):
+    """A gatherer without its thread, whose time passes when it is told to."""
+
+    def __init__(self, **lanes: Lane) -> None:
+        super().__init__(lanes, monotonic=lambda: self.instant)
+        self.instant = 0.0
 
     def work(self, *, until: Callable[[], bool]) -> None:
         """Handle what there is; where that is not enough *until* all is done, let the longest wait pass."""

@@ -30,7 +30,7 @@ def short_folder() -> Iterator[Path]:
 
 def make_server(checker: Checker | None = None) -> AuthorizationServer:
     """Build a server that listens nowhere yet."""
-    return AuthorizationServer(checker or make_checker(), transport=CygrpcTransport, threads=2, max_concurrent=64)
+    return AuthorizationServer(checker or make_checker(), transport=CygrpcTransport, max_concurrent=64)
 
 
 @contextmanager
@@ -38,7 +38,6 @@ def serving(
     checker: Checker,
     *,
     transport: TransportFactory = CygrpcTransport,
-    threads: int = 2,
     max_concurrent: int = 64,
     on_abandoned: Callable[[], None] = lambda: None,
 ) -> Iterator[str]:
@@ -47,7 +46,6 @@ def serving(
         server = AuthorizationServer(
             checker,
             transport=transport,
-            threads=threads,
             max_concurrent=max_concurrent,
             on_abandoned=on_abandoned,
         )

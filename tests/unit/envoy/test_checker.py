@@ -64,7 +64,7 @@ def test_a_call_can_be_refused_unseen() -> None:
     reports: list[Judged] = []
     snapshot = world(responses=Responses(expose_reason=True))
     checker = make_checker(report=reports.append, snapshot=lambda: snapshot)
-    answer = checker.refuse(Reason.OVERLOADED, received=0.0)
+    answer = checker.reject(Reason.OVERLOADED, received=0.0)
 
     assert (told(answer), headers_of(read(answer))["retry-after"]) == ("overloaded", "1")
     assert '"overloaded"' in read(answer).denied_response.body

@@ -41,7 +41,7 @@ def test_whatever_is_raised_wherever_is_a_denial(stage: str, error: BaseExceptio
 def test_an_unseen_refusal_that_breaks_is_a_denial(stage: str, error: BaseException) -> None:
     """The answer to overload holds under the same faults."""
     checker = make_checker(**STAGES[stage](error))
-    assert_internal_error(checker.refuse(Reason.OVERLOADED, received=0.0))
+    assert_internal_error(checker.reject(Reason.OVERLOADED, received=0.0))
 
 
 @pytest.mark.parametrize("data", [None, 7, "text", [b""]], ids=repr)

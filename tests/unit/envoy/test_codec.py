@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from authz.core.authorize import authorize
 from authz.core.claims import ClaimPath
 from authz.core.decision import Allow, Deny, Findings, as_unanswered
-from authz.core.needs import KEY, Need
 from authz.core.identity import CopiedClaim, Identity
+from authz.core.needs import KEY, Need
 from authz.core.reasons import ANSWERS, Reason, Rejected
 from authz.core.request import Request
 from authz.core.snapshot import BodyFormat, Responses, Unavailable

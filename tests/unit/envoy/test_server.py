@@ -29,7 +29,18 @@ from tests.fakes.http2 import (
     send_message,
 )
 from tests.fakes.waiting import wait_until
-from tests.unit.envoy.asking import UNKNOWN, Current, FakeFeeds, HeldFlight, make_checker, read, told, write_check
+from tests.unit.envoy.asking import (
+    HANG,
+    UNKNOWN,
+    Current,
+    FakeLane,
+    HeldLane,
+    RecordingGatherer,
+    make_checker,
+    read,
+    told,
+    write_check,
+)
 from tests.unit.envoy.serving import SECONDS, code_of, health_of, make_server, method, serving, short_folder
 from tests.world import ask, mint
 
@@ -87,21 +98,20 @@ def test_a_call_may_come_with_and_without_a_deadline(channel: grpc.Channel, dead
 @pytest.mark.parametrize("deadline", [None, 3600.0])
 def test_a_call_without_a_deadline_waits_as_long_as_any(deadline: float | None) -> None:
     """The wait for a new key is bounded by max_wait where no deadline is near."""
-    flight = HeldFlight()
-    flight.landed.set()
-    with serving(make_checker(feeds=FakeFeeds(flight))) as address, grpc.insecure_channel(address) as channel:
+    gatherer = RecordingGatherer({"key": FakeLane()})
+    gatherer.start()
+    with serving(make_checker(gatherer=gatherer)) as address, grpc.insecure_channel(address) as channel:
         assert told(method(channel)(UNKNOWN, timeout=deadline)) == "key_not_found"
-    assert flight.waits == [0.1]
+    assert gatherer.waits == [0.1]
 
 
 def test_a_call_with_a_deadline_waits_no_longer() -> None:
     """Whatever max_wait is, the answer comes before the caller gives up."""
-    flight = HeldFlight()
-    flight.landed.set()
-    checker = make_checker(feeds=FakeFeeds(flight, max_wait=3600.0))
-    with serving(checker) as address, grpc.insecure_channel(address) as channel:
+    gatherer = RecordingGatherer({"key": FakeLane(wait=3600.0)})
+    gatherer.start()
+    with serving(make_checker(gatherer=gatherer)) as address, grpc.insecure_channel(address) as channel:
         assert told(method(channel)(UNKNOWN, timeout=SECONDS)) == "key_not_found"
-    (waited,) = flight.waits
+    (waited,) = gatherer.waits
     assert 0 < waited < 1.1 * SECONDS  # gRPC rounds it up on its way
 
 
@@ -199,17 +209,17 @@ def test_metadata_that_a_client_chose_ends_no_call(
 
 def test_calls_above_max_concurrent_are_refused_at_once() -> None:
     """With as many calls held as may be, the next one is told 503 by a decision, not by a gRPC error."""
-    flight = HeldFlight()
+    lane = HeldLane()
     reports: list[Judged] = []
-    checker = make_checker(feeds=FakeFeeds(flight), max_waiters=2, report=reports.append)
-    with serving(checker, threads=3, max_concurrent=2) as address, grpc.insecure_channel(address) as channel:
+    checker = make_checker(lane=lane, report=reports.append)
+    with serving(checker, max_concurrent=2) as address, grpc.insecure_channel(address) as channel:
         check = method(channel)
         held = [check.future(UNKNOWN, timeout=SECONDS) for _ in range(2)]
-        wait_until(lambda: len(flight.waits) == 2)
+        wait_until(lambda: len(lane.found) == 2)
         message = read(check(GOOD, timeout=SECONDS))
         assert (told(message), message.status.code, message.denied_response.status.code) == ("overloaded", 7, 503)
 
-        flight.landed.set()
+        lane.release()
         assert [told(call.result()) for call in held] == ["key_not_found"] * 2
         wait_until(lambda: bool(told(check(GOOD, timeout=SECONDS)) == "authenticated"))
     assert Reason.OVERLOADED in {judged.decision.reason for judged in reports}
@@ -217,17 +227,17 @@ def test_calls_above_max_concurrent_are_refused_at_once() -> None:
 
 def test_many_refusals_do_not_hold_up_one_another() -> None:
     """Hundreds of calls above the bound are each answered while another one waits."""
-    flight = HeldFlight()
+    lane = HeldLane()
     with (
-        serving(make_checker(feeds=FakeFeeds(flight)), max_concurrent=1) as address,
+        serving(make_checker(lane=lane), max_concurrent=1) as address,
         grpc.insecure_channel(address) as channel,
     ):
         check = method(channel)
         held = check.future(UNKNOWN, timeout=SECONDS)
-        assert flight.waiting.wait(SECONDS)
+        assert lane.waiting.wait(HANG)
         refused = [check.future(GOOD, timeout=SECONDS) for _ in range(500)]
         assert {told(call.result()) for call in refused} == {"overloaded"}
-        flight.landed.set()
+        lane.release()
         assert told(held.result()) == "key_not_found"
 
 
@@ -338,13 +348,13 @@ def test_pings_do_not_close_the_channel(folder: Path) -> None:
 
 def test_calls_in_flight_finish_at_the_end(folder: Path) -> None:
     """Stopping lets what is being judged be answered, and takes no more."""
-    flight = HeldFlight()
-    server = make_server(make_checker(feeds=FakeFeeds(flight)))
+    lane = HeldLane()
+    server = make_server(make_checker(lane=lane))
     server.listen_unix(folder / "s", mode=0o600)
     server.start()
     with grpc.insecure_channel(f"unix:{folder}/s") as channel, ThreadPoolExecutor(1) as pool:
         held = method(channel).future(UNKNOWN, timeout=SECONDS)
-        assert flight.waiting.wait(SECONDS)
+        assert lane.waiting.wait(HANG)
         stopped = pool.submit(lambda: server.stop(grace=SECONDS))
 
         def refused() -> bool:
@@ -357,24 +367,23 @@ def test_calls_in_flight_finish_at_the_end(folder: Path) -> None:
 
         wait_until(refused)
         assert not stopped.done()
-        flight.landed.set()
+        lane.release()
         assert told(held.result()) == "key_not_found"
         stopped.result(SECONDS)
 
 
 def test_health_is_answered_while_others_wait() -> None:
-    """A busy sidecar is not a dead one: with every waiter taken, health is answered, and so are Checks."""
-    flight = HeldFlight()
+    """A busy sidecar is not a dead one: while checks wait for a key, health is answered, and so are other Checks."""
+    lane = HeldLane()
     with (
-        serving(make_checker(feeds=FakeFeeds(flight), max_waiters=2), threads=3) as address,
+        serving(make_checker(lane=lane)) as address,
         grpc.insecure_channel(address) as channel,
     ):
         held = [method(channel).future(UNKNOWN, timeout=SECONDS) for _ in range(2)]
         try:
-            wait_until(lambda: len(flight.waits) == 2)
+            wait_until(lambda: len(lane.found) == 2)
             assert health_of(channel) == "NOT_SERVING"
             assert told(method(channel)(GOOD, timeout=SECONDS)) == "authenticated"
-            assert told(method(channel)(UNKNOWN, timeout=SECONDS)) == "keys_unavailable"
         finally:
-            flight.landed.set()
+            lane.release()
         assert {told(call.result()) for call in held} == {"key_not_found"}

@@ -14,7 +14,7 @@ from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.telemetry.judged import Judged
 from tests.fakes.waiting import wait_until
-from tests.unit.envoy.asking import UNKNOWN, FakeFeeds, HeldFlight, make_checker, told, write_check
+from tests.unit.envoy.asking import HANG, UNKNOWN, HeldLane, make_checker, told, write_check
 from tests.unit.envoy.serving import SECONDS, method, short_folder
 
 PARENT = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
@@ -34,12 +34,11 @@ class Desk:
     def serve(
         self, checker: Checker, *, max_concurrent: int = 64
     ) -> Iterator[tuple[AuthorizationServer, grpc.UnaryUnaryMultiCallable[bytes, bytes]]]:
-        """Serve with two threads; give the server, and the method as a caller has it."""
+        """Serve; give the server, and the method as a caller has it."""
         with short_folder() as folder:
             server = AuthorizationServer(
                 checker,
                 transport=CygrpcTransport,
-                threads=2,
                 max_concurrent=max_concurrent,
                 on_abandoned=self.note_abandoned,
             )
@@ -64,20 +63,20 @@ def test_metadata_comes_with_the_report(state: str) -> None:
 
 def test_a_refused_call_has_its_metadata_too() -> None:
     """Overload is when traces are looked at most."""
-    desk, flight = Desk(), HeldFlight()
-    checker = make_checker(feeds=FakeFeeds(flight), report=desk.reports.append)
+    desk, lane = Desk(), HeldLane()
+    checker = make_checker(lane=lane, report=desk.reports.append)
     with desk.serve(checker, max_concurrent=1) as (_, check):
         held = check.future(UNKNOWN, timeout=SECONDS)
-        assert flight.waiting.wait(SECONDS)
+        assert lane.waiting.wait(HANG)
         assert told(check(write_check(), metadata=(PARENT,), timeout=SECONDS)) == "overloaded"
-        flight.landed.set()
+        lane.release()
         held.result()
     assert dict(desk.reports[0].metadata)["traceparent"] == PARENT[1]
 
 
 def test_load_and_calls_that_were_abandoned_are_told() -> None:
     """Those that wait are in flight; one that its caller left before it was judged is counted, and not judged."""
-    desk, flight = Desk(), HeldFlight()
+    desk, lane = Desk(), HeldLane()
     reached, released = Event(), Event()
 
     def stand_still(judged: Judged) -> None:
@@ -85,11 +84,11 @@ def test_load_and_calls_that_were_abandoned_are_told() -> None:
         reached.set()
         assert released.wait(SECONDS)
 
-    checker = make_checker(feeds=FakeFeeds(flight), report=stand_still)
+    checker = make_checker(lane=lane, report=stand_still)
     with desk.serve(checker) as (server, check):
         assert server.in_flight() == 0
         held = check.future(UNKNOWN, timeout=SECONDS)
-        assert flight.waiting.wait(SECONDS)
+        assert lane.waiting.wait(HANG)
         assert server.in_flight() == 1
         first = check.future(write_check(), timeout=SECONDS)
         assert reached.wait(SECONDS)
@@ -100,7 +99,7 @@ def test_load_and_calls_that_were_abandoned_are_told() -> None:
         released.set()
         first.result()
         check(write_check(), timeout=SECONDS)
-        flight.landed.set()
+        lane.release()
         held.result()
         wait_until(lambda: server.in_flight() == 0)
     assert desk.abandoned == 1

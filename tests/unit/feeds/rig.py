@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from threading import Event
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from authz.core.keys import KeySet
+from authz.core.needs import KEY, Need
 from authz.demo.signing import SigningKey
-from authz.feeds.cache import KeyCache
 from authz.feeds.failure import RefreshError
-from authz.feeds.fetch import Answer
-from authz.feeds.jwks import KeyFeed, Runtime, Schedule
+from authz.feeds.feed import Feed
+from authz.feeds.history import History
+from authz.feeds.http.fetch import Answer
+from authz.feeds.key_lane import KeyFeed, KeyLane
+from authz.feeds.ports import Cache, FeedEnv, Observer
+from authz.feeds.refresh import Schedule
 from authz.feeds.sources import DiscoverySource, DiscoveryTimes, KeySource, Reader, UrlSource
 from authz.telemetry.keys import KeyMetrics, Refresh
 from tests.fakes.clock import FakeClock
@@ -77,7 +83,7 @@ class Site:
 class Rig:
     """A feed, its issuer, and what it publishes.
 
-    `hold` keeps flights in the air until `land()`; without `threads` none can start.
+    `hold` keeps refreshes under way until `finish()`; without `threads` none can start.
     """
 
     def __init__(
@@ -86,9 +92,11 @@ class Rig:
         schedule: Schedule | None = None,
         discovery: bool = False,
         blocked: tuple[str, ...] = (),
-        cache: Callable[[FakeClock], KeyCache] | None = None,
+        cache: Callable[[FakeClock], Cache] | None = None,
         clock: FakeClock | None = None,
         jitter: Callable[[], float] = lambda: 0.5,
+        observer: Callable[[History], Observer[KeySet]] | None = None,
+        **env: Any,  # noqa: ANN401 - parts of a FeedEnv
     ) -> None:
         self.clock = clock or FakeClock()
         self.site = Site(self.clock, {DISCOVERY: discover(), JWKS: publish(K1)})
@@ -97,7 +105,7 @@ class Rig:
         self.told: list[tuple[str, Refresh, float]] = []
         self.hold = False
         self.threads = True
-        self._air: list[Callable[[], None]] = []
+        self._under_way: list[Callable[[], None]] = []
         schedule = schedule or Schedule()
         reader = Reader(blocked=blocked)
         times = DiscoveryTimes(
@@ -110,35 +118,50 @@ class Rig:
             if discovery
             else UrlSource(self.site.get, JWKS, reader)
         )
-        self.feed = KeyFeed(
+        metrics = KeyMetrics(self.registry).of("a")
+        self.history = History("a", metrics)
+        self.feed = Feed(
             "a",
             source,
             schedule=schedule,
             publish=self.published.append,
-            runtime=Runtime(
-                monotonic=self.clock.monotonic,
-                now=self.clock.time,
-                jitter=jitter,
-                fly=self._fly,
-                tell=lambda *told: self.told.append(told),
+            env=replace(
+                FeedEnv(
+                    monotonic=self.clock.monotonic,
+                    now=self.clock.time,
+                    jitter=jitter,
+                    spawn=self._spawn,
+                    on_refresh=lambda *told: self.told.append(told),
+                ),
+                **env,
             ),
-            metrics=KeyMetrics(self.registry).of("a"),
+            observer=observer(self.history) if observer is not None else self.history,
             cache=cache(self.clock) if cache is not None else None,
         )
+        self.lane = KeyLane(lambda: {"a": KeyFeed(self.feed, self.history)}, max_waiting=8)
 
-    def _fly(self, refresh: Callable[[], None]) -> None:
+    def _spawn(self, refresh: Callable[[], None]) -> None:
         if not self.threads:
             raise RuntimeError("can't start new thread")
         if self.hold:
-            self._air.append(refresh)
+            self._under_way.append(refresh)
         else:
             refresh()
 
-    def land(self) -> None:
-        """Let the flights end that are in the air."""
-        air, self._air = self._air, []
-        for refresh in air:
+    def finish(self) -> None:
+        """Let the refreshes end that are under way."""
+        under_way, self._under_way = self._under_way, []
+        for refresh in under_way:
             refresh()
+
+    def ask(self) -> Event | None:
+        """Ask for an unknown key, as a request does; return what is set when the answer has come, None if none will."""
+        need = Need(KEY, "a", "unknown")
+        if self.lane.find(need) is not None:
+            return None
+        answered = Event()
+        self.lane.ask(need, lambda _answer: answered.set())
+        return answered
 
     def run(self, seconds: float = 0.0) -> None:
         """Let time go by, with every step at the moment it is due."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from authz.feeds.cache import KeyCache
-from authz.feeds.fetch import Answer
+from authz.feeds.http.fetch import Answer
 from authz.telemetry.keys import Refresh
 from tests.fakes.clock import FakeClock
 from tests.unit.feeds.rig import JWKS, K1, K2, Rig, fail, publish
@@ -19,9 +19,11 @@ from tests.unit.feeds.rig import JWKS, K1, K2, Rig, fail, publish
 DAY = 86_400.0
 
 
-def in_folder(folder: Path, binding: str = "b1") -> Callable[[FakeClock], KeyCache]:
+def in_folder(folder: Path, fingerprint: str = "b1") -> Callable[[FakeClock], KeyCache]:
     """Make the cache of one issuer."""
-    return lambda clock: KeyCache(folder, "a", binding=lambda: binding, max_age=DAY, max_bytes=262_144, now=clock.time)
+    return lambda clock: KeyCache(
+        folder, "a", fingerprint=lambda: fingerprint, max_age=DAY, max_bytes=262_144, now=clock.time
+    )
 
 
 def restarted(before: Rig, cache: Callable[[FakeClock], KeyCache], *, down: float = 10.0) -> Rig:
@@ -39,7 +41,7 @@ def test_keys_survive_a_restart(tmp_path: Path) -> None:
     fetched = before.clock.time()
     after = restarted(before, in_folder(tmp_path))
     assert after.kids == {"k1"}
-    assert after.feed.has_had_keys.is_set()
+    assert after.feed.view.copy is not None
     assert after.feed.due() == after.clock.monotonic()
     assert after.metric("authz_keys_last_success_timestamp_seconds") == fetched
     after.site.at[JWKS] = publish(K2)

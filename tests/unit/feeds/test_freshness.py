@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from authz.feeds.freshness import fresh_for, retry_after
+from authz.feeds.http.freshness import fresh_for, read_headers, retry_after
 
 NOON = "Sat, 01 Jan 2028 12:00:00 GMT"
 LATER = "Sat, 01 Jan 2028 12:10:00 GMT"
@@ -27,6 +27,9 @@ LATER = "Sat, 01 Jan 2028 12:10:00 GMT"
         ({"cache-control": "max-age=-1"}, 0),
         ({"cache-control": "max-age=x"}, 0),
         ({"cache-control": "max-age=99999999999999"}, 99_999_999_999_999),
+        ({"cache-control": "max-age=60, max-age=3600"}, 60),
+        ({"cache-control": 'private="max-age=1, x", max-age=60'}, 60),
+        ({"cache-control": "max-age=300", "age": "100, 200"}, 200),
         ({"cache-control": "max-age=1", "expires": LATER, "date": NOON}, 1),
         ({"expires": LATER, "date": NOON}, 600),
         ({"expires": LATER, "date": NOON, "age": "60"}, 540),
@@ -56,3 +59,25 @@ def test_fresh_for(headers: dict[str, str], seconds: float | None) -> None:
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     """Seconds, or an instant by the server's own clock, by ours only where it does not tell."""
     assert retry_after(headers, now=1_830_341_000) == seconds
+
+
+@pytest.mark.parametrize(
+    ("lines", "seconds"),
+    [
+        ([("Cache-Control", "max-age=300"), ("cache-control", "public")], 300),
+        ([("Cache-Control", "no-store"), ("Cache-Control", "max-age=300")], 0),
+        ([("Cache-Control", "max-age=300"), ("Cache-Control", "must-revalidate"), ("Age", "100")], 200),
+        ([("Cache-Control", "max-age=60"), ("Cache-Control", "max-age=3600")], 60),
+        ([("Cache-Control", "max-age=300"), ("Age", "100"), ("Age", "0")], 200),
+        ([("Expires", LATER), ("Expires", "0"), ("Date", NOON), ("Date", LATER)], 600),
+    ],
+)
+def test_lines_of_a_list_are_one_list(lines: list[tuple[str, str]], seconds: float) -> None:
+    """Two Cache-Control lines are one list (RFC 9110 section 5.3); of other headers the first line counts."""
+    assert fresh_for(read_headers(lines)) == seconds
+
+
+def test_first_wish_to_be_left_alone_counts() -> None:
+    """Retry-After is no list: of two lines the first counts, and its date keeps its comma."""
+    lines = [("Retry-After", LATER), ("Retry-After", "5"), ("Date", NOON)]
+    assert retry_after(read_headers(lines), now=0.0) == 600

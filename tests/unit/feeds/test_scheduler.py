@@ -1,4 +1,4 @@
-"""Proves that every feed gets its turn, on real threads, and that a replaced one gets none."""
+"""Proves that every feed gets its turn, on real threads, and that a closed one publishes nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from threading import Event
 from prometheus_client import CollectorRegistry
 
 from authz.core.keys import KeySet
-from authz.feeds.jwks import KeyFeed, Runtime, Schedule
+from authz.core.needs import KEY, Need
+from authz.feeds.feed import Feed
+from authz.feeds.history import History
+from authz.feeds.key_lane import KEY_SEARCHED, KeyFeed, KeyLane
+from authz.feeds.ports import FeedEnv, Loaded
+from authz.feeds.refresh import Schedule
 from authz.feeds.scheduler import Scheduler
-from authz.feeds.sources import Loaded, Reader
+from authz.feeds.sources import Reader
 from authz.telemetry.keys import KeyMetrics
 from tests.fakes.waiting import wait_until
 from tests.unit.feeds.rig import K1, document
@@ -28,18 +33,31 @@ class Source:
     def read(self, document: bytes) -> KeySet:
         return Reader().read(document, self.where)
 
-    def load(self, *, searching: bool) -> Loaded:
+    def load(self, *, on_demand: bool) -> Loaded[KeySet]:
         self.loads += 1
         if self._go_on is not None:
             self._go_on.wait()
         return Loaded(self.read(document(K1)), document(K1))
 
 
-def make(scheduler: Scheduler, name: str, source: Source, published: list[KeySet | None], **times: float) -> KeyFeed:
+def make(
+    scheduler: Scheduler, name: str, source: Source, published: list[KeySet | None], **times: float
+) -> Feed[KeySet]:
     """Make a feed that publishes into a list."""
-    runtime = Runtime(monotonic=time.monotonic, now=time.time, jitter=lambda: 0.5, fly=scheduler.fly)
-    metrics = KeyMetrics(CollectorRegistry()).of(name)
-    return KeyFeed(name, source, schedule=Schedule(**times), publish=published.append, runtime=runtime, metrics=metrics)
+    return Feed(
+        name,
+        source,
+        schedule=Schedule(**times),
+        publish=published.append,
+        env=FeedEnv(
+            monotonic=time.monotonic,
+            now=time.time,
+            jitter=lambda: 0.5,
+            spawn=scheduler.spawn,
+            wake=scheduler.wake,
+        ),
+        observer=History(name, KeyMetrics(CollectorRegistry()).of(name)),
+    )
 
 
 def test_a_hanging_feed_holds_up_no_other() -> None:
@@ -47,8 +65,8 @@ def test_a_hanging_feed_holds_up_no_other() -> None:
     scheduler, go_on, published = Scheduler(monotonic=time.monotonic), Event(), list[KeySet | None]()
     hanging, lively = Source(go_on=go_on), Source()
     often = {"interval": 0.01, "min_interval": 0.01, "max_interval": 0.01}
-    scheduler.replace([make(scheduler, "a", hanging, published), make(scheduler, "b", lively, [], **often)])
-    scheduler.start()
+    feeds = [make(scheduler, "a", hanging, published), make(scheduler, "b", lively, [], **often)]
+    scheduler.start(lambda: feeds)
     wait_until(lambda: lively.loads >= 5)
     assert (hanging.loads, published) == (1, [])
     go_on.set()
@@ -56,20 +74,50 @@ def test_a_hanging_feed_holds_up_no_other() -> None:
     scheduler.stop()
 
 
-def test_replaced_feeds_fall_silent() -> None:
-    """A reload replaces a feed whose refresh is still in the air: what it brings is not published."""
+def test_closed_feeds_fall_silent() -> None:
+    """A reload replaces a feed whose refresh is still under way: what it brings is not published."""
     scheduler, go_on, published = Scheduler(monotonic=time.monotonic), Event(), list[KeySet | None]()
     old, new = Source(go_on=go_on), Source()
     feed = make(scheduler, "a", old, published)
-    scheduler.replace([feed])
-    scheduler.start()
+    feeds = [feed]
+    scheduler.start(lambda: list(feeds))
     wait_until(lambda: old.loads == 1)
     after: list[KeySet | None] = []
-    scheduler.replace([make(scheduler, "a", new, after)])
+    feed.close()
+    feeds[:] = [make(scheduler, "a", new, after)]
+    scheduler.wake()
+    wait_until(lambda: len(after) == 1)
     go_on.set()
-    wait_until(lambda: len(after) == 1 and not feed.state().refreshing)
+    wait_until(lambda: not feed.status().refreshing)
     assert published == []
-    assert scheduler.find_unknown_key("nobody") is None
-    assert scheduler.max_wait("nobody") == 0.0
-    assert scheduler.max_wait("a") == 0.1
     scheduler.stop()
+
+
+def test_a_feed_that_breaks_holds_up_no_other() -> None:
+    """What one feed's step raises is logged, and the next one gets its turn."""
+    scheduler, source = Scheduler(monotonic=time.monotonic), Source()
+
+    class Broken:
+        name = "broken"
+
+        def due(self) -> float:
+            return 0.0
+
+        def step(self) -> None:
+            raise ZeroDivisionError
+
+    feed = make(scheduler, "a", source, [])
+    scheduler.start(lambda: [Broken(), feed])
+    wait_until(lambda: feed.status().serving)
+    scheduler.stop()
+
+
+def test_need_of_an_issuer_without_a_feed_is_answered() -> None:
+    """Keys that are written in the configuration are searched as soon as they are read: nobody waits."""
+    feed = make(Scheduler(monotonic=time.monotonic), "a", Source(), [])
+    lane = KeyLane(lambda: {"a": KeyFeed(feed, History("a", KeyMetrics(CollectorRegistry()).of("a")))}, max_waiting=8)
+    known, stranger = Need(KEY, "a", None), Need(KEY, "nobody", None)
+    answers: list[object] = []
+    lane.ask(stranger, answers.append)
+    assert (lane.find(stranger), answers, lane.max_wait(stranger)) == (KEY_SEARCHED, [KEY_SEARCHED], 0.0)
+    assert lane.max_wait(known) == 0.1

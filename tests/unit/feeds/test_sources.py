@@ -10,7 +10,7 @@ import pytest
 
 from authz.demo.signing import SigningKey
 from authz.feeds.failure import RefreshError
-from authz.feeds.fetch import Answer
+from authz.feeds.http.fetch import Answer
 from authz.feeds.sources import FileSource, Reader, UrlSource
 from authz.telemetry.keys import Refresh
 from tests.unit.feeds.rig import DISCOVERY, JWKS, K1, K2, Rig, answer, discover, document, fail, publish
@@ -50,7 +50,7 @@ def test_a_moved_key_set_is_found_by_an_unknown_key() -> None:
     rig.run(90)
     rig.site.at[DISCOVERY] = discover(MOVED)
     rig.site.at[MOVED] = publish(K2)
-    rig.feed.find_unknown_key()
+    rig.ask()
     assert rig.kids == {"k2"}
 
 
@@ -59,7 +59,7 @@ def test_unknown_keys_ask_discovery_once_an_interval() -> None:
     rig = Rig(discovery=True)
     rig.run()
     for _ in range(6_000):
-        rig.feed.find_unknown_key()
+        rig.ask()
         rig.run(0.1)
     assert len(rig.site.times(DISCOVERY)) <= 11
     assert len(rig.site.times(JWKS)) <= 22
@@ -151,24 +151,24 @@ def test_file_is_read_when_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.write_bytes(document(K1))
     source = FileSource(path, Reader(local=True))
-    assert source.load(searching=False).keys is not None
-    assert source.load(searching=False).keys is None
+    assert source.load(on_demand=False).value is not None
+    assert source.load(on_demand=False).value is None
     (tmp_path / "next").write_bytes(document(K2))
     os.replace(tmp_path / "next", path)  # noqa: PTH105 - as kubelet does
-    keys = source.load(searching=False).keys
+    keys = source.load(on_demand=False).value
     assert keys is not None
     assert [key.kid for key in keys.keys] == ["k2"]
     path.write_bytes(b"{")
     with pytest.raises(RefreshError) as refused:
-        source.load(searching=False)
+        source.load(on_demand=False)
     assert refused.value.result is Refresh.JWKS_REJECTED
     path.unlink()
     with pytest.raises(RefreshError) as gone:
-        source.load(searching=False)
+        source.load(on_demand=False)
     assert gone.value.result is Refresh.UNREACHABLE
     path.mkdir()
     with pytest.raises(RefreshError, match="is not a file"):
-        source.load(searching=False)
+        source.load(on_demand=False)
 
 
 def test_file_is_bounded_and_may_hold_secrets(tmp_path: Path) -> None:
@@ -176,10 +176,10 @@ def test_file_is_bounded_and_may_hold_secrets(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     secret = json.loads(SigningKey.create("HS256").jwk.export_symmetric())
     path.write_bytes(document(secret))
-    assert FileSource(path, Reader(local=True)).load(searching=False).keys is not None
+    assert FileSource(path, Reader(local=True)).load(on_demand=False).value is not None
     with pytest.raises(RefreshError):
-        FileSource(path, Reader()).load(searching=False)
+        FileSource(path, Reader()).load(on_demand=False)
     path.write_bytes(document(secret) + b" " * 2000)
     with pytest.raises(RefreshError) as large:
-        FileSource(path, Reader(local=True, max_bytes=2000)).load(searching=False)
+        FileSource(path, Reader(local=True, max_bytes=2000)).load(on_demand=False)
     assert large.value.result is Refresh.TOO_LARGE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from authz.core.snapshot import Snapshot
 from authz.feeds.store import Store
 from tests.world import A_RSA, WORLD, A, B, key_set
 
@@ -19,19 +18,8 @@ def test_keys_are_swapped() -> None:
     assert store.current().issuers[A].keys is None
 
 
-def test_each_new_snapshot_is_told() -> None:
-    """Whoever keeps something by the keys of a snapshot learns of the next one, once it is the one in use."""
-    told: list[Snapshot] = []
-    store = Store(WORLD, changed=told.append)
-    store.set_keys(A, None)
-    first = store.current()
-    store.set_keys("https://gone.test", key_set(A_RSA))  # changes nothing
-    store.adopt(WORLD, kept=(), keys={})
-    assert [each is expected for each, expected in zip(told, (first, store.current()), strict=True)] == [True, True]
-
-
 def test_keys_of_strangers_are_dropped() -> None:
-    """An issuer that a reload removed does not come back through a late flight."""
+    """An issuer that a reload removed does not come back through a late refresh."""
     store = Store(WORLD)
     store.set_keys("https://gone.test", key_set(A_RSA))
     assert store.current() is WORLD

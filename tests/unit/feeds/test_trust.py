@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from authz.feeds.trust import Trust, Untrusted
+from authz.feeds.http.trust import Trust, Untrusted
 
 TRUST = Trust(
-    written=frozenset({("https", "login.test", 443), ("https", "fd00::1", 8443)}),
-    listed=frozenset({"cdn.test", "login.test:9443", "one.test:8443", "[fd00::2]:8443"}),
+    configured_origins=frozenset({("https", "login.test", 443), ("https", "fd00::1", 8443)}),
+    allowed_hosts=frozenset({"cdn.test", "login.test:9443", "one.test:8443", "[fd00::2]:8443"}),
     networks=(ip_network("10.1.0.0/16"),),
 )
 
@@ -75,10 +75,13 @@ def test_bad_urls(url: str) -> None:
 
 def test_http_only_where_allowed() -> None:
     """Plain http is the operator's choice, for this issuer; its port is another, and has to be named."""
-    assert Trust(written=TRUST.written, http=True).check_url("http://login.test:443/").scheme == "http"
-    assert Trust(written=frozenset({("http", "login.test", 80)}), http=True).check_url("http://login.test/")
+    assert (
+        Trust(configured_origins=TRUST.configured_origins, http=True).check_url("http://login.test:443/").scheme
+        == "http"
+    )
+    assert Trust(configured_origins=frozenset({("http", "login.test", 80)}), http=True).check_url("http://login.test/")
     with pytest.raises(Untrusted):
-        Trust(written=TRUST.written, http=True).check_url("http://login.test/")
+        Trust(configured_origins=TRUST.configured_origins, http=True).check_url("http://login.test/")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +160,11 @@ def test_listed_hosts_may_not_be_private(address: str) -> None:
 @pytest.mark.parametrize("host", ["login.test", "cdn.test"])
 def test_link_local_is_never_connected_to(host: str, address: str) -> None:
     """Where clouds keep credentials, nobody goes; whatever the networks say."""
-    trust = Trust(written=TRUST.written, listed=TRUST.listed, networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
+    trust = Trust(
+        configured_origins=TRUST.configured_origins,
+        allowed_hosts=TRUST.allowed_hosts,
+        networks=(ip_network("0.0.0.0/0"), ip_network("::/0")),
+    )
     with pytest.raises(Untrusted, match="never"):
         trust.check_address(host, address)
 

@@ -15,7 +15,7 @@ def test_last_use() -> None:
     """A verified signature is noted; a forged one is not; a key that is gone leaves nothing behind."""
     keys = KeySet.from_json(document(K1, K2))
     usage = Usage(lambda: 42.0)
-    verify = usage.watch(compute)
+    verify = usage.record_use(compute)
     verify("a", keys.keys[0], parse_token(K1.sign({"sub": "alice"})))
     with pytest.raises(Rejected):
         verify("a", keys.keys[1], parse_token(K1.sign({"sub": "alice"})))

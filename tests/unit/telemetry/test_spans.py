@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from authz.core.keys import Verified
 from authz.core.decision import Decision, Deny, Findings
+from authz.core.keys import Verified
 from authz.core.reasons import Reason
 from authz.telemetry.decisions import DecisionLog
 from authz.telemetry.judged import Judged, Metadata, Position

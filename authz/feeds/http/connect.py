@@ -4,7 +4,7 @@ Rules of this file:
 1. The address that was judged is the one that is connected to: nothing is resolved twice.
 2. TLS 1.2 or newer, the certificate verified for the host of the URL, also behind a proxy. Nothing is ever tried again
    without TLS.
-3. Every step can be cut from another thread, and then no other step begins.
+3. Every step can be cancelled from another thread, and then no other step begins.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Final
 from urllib.parse import SplitResult
 
 from authz.feeds.failure import RefreshError
-from authz.feeds.trust import Trust, read_origin, write_authority
+from authz.feeds.http.trust import Trust, read_origin, write_authority
 from authz.telemetry.keys import Refresh
 
 MAX_PROXY_ANSWER_BYTES: Final = 16_384
@@ -37,40 +37,40 @@ def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-class Line:
-    """A grip on the connection of one exchange, by which another thread can cut it, whatever it waits for."""
+class CancellableSocket:
+    """The connection of one exchange, which another thread can cancel, whatever it waits for."""
 
     def __init__(self) -> None:
         self._lock: Final = Lock()
-        self._grip: socket.socket | None = None
-        self.is_cut = False
+        self._socket: socket.socket | None = None
+        self.is_cancelled = False
 
-    def grip(self, connection: socket.socket) -> None:
-        """Hold on to *connection*, in place of an earlier one. Raises TimeoutError where the line is cut already."""
+    def attach(self, connection: socket.socket) -> None:
+        """Watch over *connection*, in place of an earlier one. Raises TimeoutError if it is cancelled already."""
         with self._lock:
-            self._let_go()
-            if self.is_cut:
+            self._detach()
+            if self.is_cancelled:
                 raise TimeoutError("time is up")
-            # A descriptor of its own: TLS takes the other one over, and whoever closes that may do so meanwhile.
-            self._grip = connection.dup()
+            # A descriptor of its own: TLS takes the other one over, and may close it meanwhile.
+            self._socket = connection.dup()
 
-    def cut(self) -> None:
+    def cancel(self) -> None:
         """End whatever goes on, and let nothing else begin."""
         with self._lock:
-            self.is_cut = True
-            if self._grip is not None:
+            self.is_cancelled = True
+            if self._socket is not None:
                 with suppress(OSError):
-                    self._grip.shutdown(socket.SHUT_RDWR)
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
-        """Let go."""
+        """Watch over nothing any more."""
         with self._lock:
-            self._let_go()
+            self._detach()
 
-    def _let_go(self) -> None:
-        if self._grip is not None:
-            self._grip.close()
-            self._grip = None
+    def _detach(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
 
 class TlsTrust:
@@ -116,7 +116,7 @@ class Proxy:
     @property
     def trust(self) -> Trust:
         """What addresses the proxy itself may have."""
-        return Trust(written=frozenset({("http", self.host, self.port)}))
+        return Trust(configured_origins=frozenset({("http", self.host, self.port)}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ class Dialer:
     proxy: Proxy | None = None
     resolve: Resolve = resolve
 
-    def dial(self, parts: SplitResult, line: Line, *, deadline: float) -> socket.socket:
+    def dial(self, parts: SplitResult, cancellable: CancellableSocket, *, deadline: float) -> socket.socket:
         """Connect to the server of a URL, to the first address that answers before the monotonic *deadline*.
 
         Raises OSError, Untrusted, RefreshError.
@@ -144,9 +144,9 @@ class Dialer:
         for left in range(len(addresses), 0, -1):
             share = max(0.001, (deadline - time.monotonic()) / left)
             try:
-                return self._reach(addresses[-left], near_port, line, share, tunnel=(context, host, port))
+                return self._reach(addresses[-left], near_port, cancellable, share, tunnel=(context, host, port))
             except OSError:
-                if left == 1 or line.is_cut:
+                if left == 1 or cancellable.is_cancelled:
                     raise
         raise OSError(f"{near_host} has no address")
 
@@ -154,7 +154,7 @@ class Dialer:
         self,
         address: str,
         port: int,
-        line: Line,
+        cancellable: CancellableSocket,
         timeout: float,
         *,
         tunnel: tuple[ssl.SSLContext | None, str, int],
@@ -162,7 +162,7 @@ class Dialer:
         context, host, far_port = tunnel
         plain = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         try:
-            line.grip(plain)
+            cancellable.attach(plain)
             plain.settimeout(timeout)
             plain.connect((address, port))
             if context is None:

@@ -1,10 +1,11 @@
-"""Proves authz.memo: what is remembered is arithmetic that succeeded, under one key of one issuer, and nothing else."""
+"""Proves what is cached: arithmetic that succeeded, under one key of one issuer, and nothing else."""
 
 from __future__ import annotations
 
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import pytest
 
@@ -14,7 +15,7 @@ from authz.core.keys import Key, KeySet, Verified
 from authz.core.reasons import Reason, Rejected
 from authz.core.snapshot import Snapshot
 from authz.core.token import UnverifiedToken, parse_token
-from authz.memo import ENTRY_BYTES, SignatureMemo
+from authz.feeds.signature_cache import ENTRY_BYTES, SignatureCache
 from tests.world import A_EC, A_RSA, A, B, T, decide, issuer_a, key_set, mint, rule, signer, world
 
 COMPUTED, CACHED = Verified.COMPUTED, Verified.CACHED
@@ -38,10 +39,10 @@ def forged(genuine: UnverifiedToken) -> UnverifiedToken:
     return replace(genuine, signature=genuine.signature[:-1] + bytes([genuine.signature[-1] ^ 1]))
 
 
-def rejects(memo: SignatureMemo, token: UnverifiedToken, *, issuer: str = "a", key: Key = RSA) -> bool:
+def rejects(cache: SignatureCache, token: UnverifiedToken, *, issuer: str = "a", key: Key = RSA) -> bool:
     """Tell whether the signature is refused."""
     try:
-        memo.verify(issuer, key, token)
+        cache.verify(issuer, key, token)
     except Rejected as rejected:
         assert rejected.reason is Reason.SIGNATURE_INVALID  # noqa: PT017 - it need not raise
         return True
@@ -53,19 +54,19 @@ def rejects(memo: SignatureMemo, token: UnverifiedToken, *, issuer: str = "a", k
 
 def test_a_signature_is_remembered() -> None:
     """The first look is a miss, each further one a hit, also when the token was parsed anew."""
-    memo = SignatureMemo()
+    cache = SignatureCache()
     text = mint()
-    assert [memo.verify("a", RSA, parse_token(text)) for _ in range(3)] == [COMPUTED, CACHED, CACHED]
+    assert [cache.verify("a", RSA, parse_token(text)) for _ in range(3)] == [COMPUTED, CACHED, CACHED]
 
 
 def test_a_wrong_signature_is_never_remembered() -> None:
     """Failure is computed every time, before and after the genuine token was seen."""
-    memo = SignatureMemo()
+    cache = SignatureCache()
     genuine = token()
-    assert all(rejects(memo, forged(genuine)) for _ in range(3))
-    assert memo.verify("a", RSA, genuine) is COMPUTED
-    assert all(rejects(memo, forged(genuine)) for _ in range(3))
-    assert memo.verify("a", RSA, genuine) is CACHED
+    assert all(rejects(cache, forged(genuine)) for _ in range(3))
+    assert cache.verify("a", RSA, genuine) is COMPUTED
+    assert all(rejects(cache, forged(genuine)) for _ in range(3))
+    assert cache.verify("a", RSA, genuine) is CACHED
 
 
 @pytest.mark.parametrize(
@@ -80,60 +81,60 @@ def test_a_wrong_signature_is_never_remembered() -> None:
 )
 def test_every_part_of_what_was_signed_counts(change: dict[str, bytes]) -> None:
     """Another input, signature or algorithm finds no entry of the genuine token."""
-    memo = SignatureMemo()
+    cache = SignatureCache()
     genuine = token()
-    memo.verify("a", RSA, genuine)
-    assert rejects(memo, replace(genuine, **change))  # type: ignore[arg-type]
+    cache.verify("a", RSA, genuine)
+    assert rejects(cache, replace(genuine, **change))  # type: ignore[arg-type]
 
 
 def test_another_key_or_issuer_is_a_miss() -> None:
     """An entry holds under one key of one issuer: the same token elsewhere is computed, and refused where wrong."""
-    memo = SignatureMemo()
+    cache = SignatureCache()
     genuine = token()
-    memo.verify("a", RSA, genuine)
+    cache.verify("a", RSA, genuine)
     other = key_of(key_set(signer("RS256", "a-rsa")), "a-rsa")  # the same kid, another key
 
-    assert rejects(memo, genuine, key=other)
-    assert memo.verify("b", RSA, genuine) is COMPUTED
-    assert memo.verify("b", RSA, genuine) is CACHED
+    assert rejects(cache, genuine, key=other)
+    assert cache.verify("b", RSA, genuine) is COMPUTED
+    assert cache.verify("b", RSA, genuine) is CACHED
 
 
 def test_the_same_key_found_again_is_a_hit() -> None:
     """A refresh that brings the same key does not cost the memory."""
-    memo = SignatureMemo()
-    memo.verify("a", RSA, token_once := token())
-    assert memo.verify("a", key_of(key_set(A_EC, A_RSA), "a-rsa"), token_once) is CACHED
+    cache = SignatureCache()
+    cache.verify("a", RSA, token_once := token())
+    assert cache.verify("a", key_of(key_set(A_EC, A_RSA), "a-rsa"), token_once) is CACHED
 
 
 def test_it_is_bounded() -> None:
     """The least recently used entry goes first."""
-    memo = SignatureMemo(max_entries=2)
+    cache = SignatureCache(max_entries=2)
     one, two, three = (token(subject) for subject in ("1", "2", "3"))
-    assert [memo.verify("a", RSA, each) for each in (one, two, one, three)] == [COMPUTED, COMPUTED, CACHED, COMPUTED]
-    assert [memo.verify("a", RSA, each) for each in (one, three, two)] == [CACHED, CACHED, COMPUTED]
+    assert [cache.verify("a", RSA, each) for each in (one, two, one, three)] == [COMPUTED, COMPUTED, CACHED, COMPUTED]
+    assert [cache.verify("a", RSA, each) for each in (one, three, two)] == [CACHED, CACHED, COMPUTED]
 
 
 def test_a_key_that_is_gone_takes_its_entries_along() -> None:
     """What was remembered under keys that vanished or were blocked is dropped, and nothing else."""
-    memo = SignatureMemo()
+    cache = SignatureCache()
     kept, gone = token("kept"), parse_token(mint(A_EC))
-    memo.verify("a", RSA, kept)
-    memo.verify("a", key_of(key_set(A_EC), "a-ec"), gone)
-    memo.forget_vanished(world(a=issuer_a(keys=key_set(A_RSA, A_EC).block(["a-ec"]))))
-    assert memo.verify("a", RSA, kept) is CACHED
-    assert memo.verify("a", key_of(key_set(A_EC), "a-ec"), gone) is COMPUTED
-    memo.forget_vanished(world(a=issuer_a(keys=None)))
-    assert memo.verify("a", RSA, kept) is COMPUTED
+    cache.verify("a", RSA, kept)
+    cache.verify("a", key_of(key_set(A_EC), "a-ec"), gone)
+    cache.evict_removed_keys(world(a=issuer_a(keys=key_set(A_RSA, A_EC).block(["a-ec"]))))
+    assert cache.verify("a", RSA, kept) is CACHED
+    assert cache.verify("a", key_of(key_set(A_EC), "a-ec"), gone) is COMPUTED
+    cache.evict_removed_keys(world(a=issuer_a(keys=None)))
+    assert cache.verify("a", RSA, kept) is COMPUTED
 
 
 def test_an_entry_has_one_size_whatever_was_signed() -> None:
     """A memory full of large tokens takes no more than its bound on bytes."""
     tokens = [parse_token(mint(sub=str(number), large="x" * 2000)) for number in range(300)]
-    memo = SignatureMemo()
+    cache = SignatureCache()
     tracemalloc.start()
     try:
         for each in tokens:
-            memo.verify("a", RSA, each)
+            cache.verify("a", RSA, each)
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -142,16 +143,46 @@ def test_an_entry_has_one_size_whatever_was_signed() -> None:
 
 def test_threads_may_share_it() -> None:
     """Eight threads over a memory that is too small: every genuine token passes, every forged one does not."""
-    memo = SignatureMemo(max_entries=3)
+    cache = SignatureCache(max_entries=3)
     genuine = [token(str(number)) for number in range(6)]
     wrong = [forged(each) for each in genuine]
 
     def work(start: int) -> list[bool]:
         order = [(start + step) % 6 for step in range(120)]
-        return [rejects(memo, genuine[at]) or not rejects(memo, wrong[at]) for at in order]
+        return [rejects(cache, genuine[at]) or not rejects(cache, wrong[at]) for at in order]
 
     with ThreadPoolExecutor(8) as pool:
         assert not any(failed for failures in pool.map(work, range(8)) for failed in failures)
+
+
+def test_requests_go_on_while_keys_are_evicted() -> None:
+    """Beside four threads that verify: each genuine token passes, and nothing is left of a key that is gone."""
+    cache = SignatureCache(max_entries=50)
+    kept, gone = [token(str(number)) for number in range(10)], [parse_token(mint(A_EC, sub=str(n))) for n in range(10)]
+    ec = key_of(key_set(A_EC), "a-ec")
+    snapshot = world(a=issuer_a(keys=key_set(A_RSA)))
+    done = Event()
+
+    def evict() -> int:
+        rounds = 0
+        while not done.is_set():
+            cache.evict_removed_keys(snapshot)
+            rounds += 1
+        return rounds
+
+    def work(start: int) -> list[bool]:
+        return [
+            rejects(cache, kept[(start + step) % 10]) or rejects(cache, gone[(start + step) % 10], key=ec)
+            for step in range(200)
+        ]
+
+    with ThreadPoolExecutor(5) as pool:
+        evicting = pool.submit(evict)
+        assert not any(failed for failures in pool.map(work, range(4)) for failed in failures)
+        done.set()
+        assert evicting.result() > 0
+    cache.evict_removed_keys(snapshot)
+    assert cache.verify("a", ec, gone[0]) is COMPUTED
 
 
 # The judgement.
@@ -160,7 +191,7 @@ def test_threads_may_share_it() -> None:
 @pytest.fixture
 def remembering() -> Snapshot:
     """The world with a memory, which has seen the good token of these tests."""
-    snapshot = world(verify_signature=SignatureMemo().verify)
+    snapshot = world(verify_signature=SignatureCache().verify)
     for remembered in (False, True):
         decision = decide(TOKEN, snapshot=snapshot)
         assert (decision.reason, decision.findings.signature_cached) == (Reason.AUTHENTICATED, remembered)

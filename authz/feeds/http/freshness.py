@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+_LISTS: Final = frozenset({"cache-control"})  # of the headers that are read here
 _DIRECTIVE: Final = re.compile(r'([a-z-]+)(?:\s*=\s*(?:"([^"]*)"|([^\s,;]+)))?', re.IGNORECASE)
 _SECONDS: Final = re.compile(r"[0-9]{1,20}")
+
+
+def read_headers(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the headers of an answer, names in lower case, from its *lines*: name and value of each, in their order.
+
+    Lines of a list are one list (RFC 9110 section 5.3). Of any other header the first line counts, as RFC 9111 wants it
+    of `Age` (section 5.1) and `Expires` (section 4.2.1).
+    """
+    headers: dict[str, str] = {}
+    for name, value in lines:
+        name = name.lower()  # noqa: PLW2901 - the one spelling that is used
+        if name not in headers:
+            headers[name] = value
+        elif name in _LISTS:
+            headers[name] = f"{headers[name]}, {value}"
+    return headers
 
 
 def fresh_for(headers: Mapping[str, str]) -> float | None:
     """Return the seconds for which an answer is still fresh on arrival, or None where it says nothing.
 
     `no-store` and `no-cache` mean 0. `max-age` counts before `s-maxage` (this is no shared cache), both before
-    `Expires`.
+    `Expires`. Of a directive that is repeated the first counts (section 4.2.1).
     """
-    directives = {
-        match[1].lower(): match[2] or match[3] or "" for match in _DIRECTIVE.finditer(headers.get("cache-control", ""))
-    }
+    directives: dict[str, str] = {}
+    for match in _DIRECTIVE.finditer(headers.get("cache-control", "")):
+        directives.setdefault(match[1].lower(), match[2] or match[3] or "")
     if "no-store" in directives or "no-cache" in directives:
         return 0.0
-    age = _seconds(headers.get("age")) or 0.0
+    age = _seconds(headers.get("age", "").partition(",")[0]) or 0.0  # of several the first (section 5.1)
     for name in ("max-age", "s-maxage"):
         if name in directives:
             # RFC 9111 section 4.2.1: an unreadable lifetime is no lifetime.

@@ -7,15 +7,18 @@ Rules of this file:
    was blocked is never selected, so its entries are never asked for; they are dropped all the same.
 3. Bounded, least recently used first. Tokens themselves are never kept, so that an entry has one size, whatever was
    signed: the bound on entries is one on bytes.
+4. No lock: threads that evaluate and the one that evicts share an `OrderedDict`, of which every step used here (a move
+   to the end, a store, a removal, a copy) is one step of the interpreter, for keys are compared in C. Between two steps
+   an entry may vanish, which costs its arithmetic once more; none can appear that did not verify. `cachetools` needs a
+   lock, and an eviction of all entries would hold up requests.
 """
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
 from hashlib import sha256
-from threading import Lock
 from typing import Final
-
-from cachetools import LRUCache
 
 from authz.core.keys import Key, Verified, verify_signature
 from authz.core.snapshot import Snapshot
@@ -23,16 +26,17 @@ from authz.core.token import UnverifiedToken
 
 MAX_ENTRIES: Final = 10_000
 ENTRY_BYTES: Final = 512  # at most, with its place in the order of use: all of them take 5 MB
+_STEP: Final = 64  # entries that an eviction looks at before it lets requests go first
 
-_Entry = tuple[str, str, str, bytes]
+_Entry = tuple[str, str, str, bytes]  # configured issuer, thumbprint, algorithm, digest
 
 
-class SignatureMemo:
+class SignatureCache:
     """The arithmetic of signatures, with a memory. Its `verify` is a snapshot's."""
 
     def __init__(self, *, max_entries: int = MAX_ENTRIES) -> None:
-        self._seen: Final[LRUCache[_Entry, bool]] = LRUCache(max_entries)
-        self._lock: Final = Lock()
+        self._max_entries: Final = max_entries
+        self._verified: Final[OrderedDict[_Entry, None]] = OrderedDict()  # the least recently used first
 
     def verify(self, issuer: str, key: Key, token: UnverifiedToken) -> Verified:
         """Verify *token* under *key* of the configured *issuer*, or find that it was.
@@ -41,16 +45,22 @@ class SignatureMemo:
         """
         digest = sha256(b"%b.%b" % (token.signing_input, token.signature)).digest()
         entry = (issuer, key.thumbprint, token.alg, digest)
-        with self._lock:
-            if self._seen.get(entry):
-                return Verified.CACHED
-        verify_signature(key, token)
-        with self._lock:
-            self._seen[entry] = True
+        try:
+            self._verified.move_to_end(entry)
+        except KeyError:
+            verify_signature(key, token)
+        else:
+            return Verified.CACHED
+        self._verified[entry] = None
+        while len(self._verified) > self._max_entries:
+            try:
+                self._verified.popitem(last=False)
+            except KeyError:  # others removed what was too much
+                break
         return Verified.COMPUTED
 
-    def forget_vanished(self, snapshot: Snapshot) -> None:
-        """Drop what was remembered of keys that *snapshot* does not have.
+    def evict_removed_keys(self, snapshot: Snapshot) -> None:
+        """Drop what was remembered of keys that *snapshot* does not have, on a thread that requests need not wait for.
 
         A request that began with an earlier one may still add an entry, which is in nobody's way.
         """
@@ -60,8 +70,8 @@ class SignatureMemo:
             if issuer.keys is not None
             for key in issuer.keys.keys
         }
-        with self._lock:
-            vanished = [entry for entry in self._seen if entry[:2] not in serving]
-        for entry in vanished:
-            with self._lock:  # anew for each: a request never waits for all of them
-                self._seen.pop(entry, None)
+        for number, entry in enumerate(list(self._verified)):
+            if entry[:2] not in serving:
+                self._verified.pop(entry, None)
+            if number % _STEP == _STEP - 1:
+                time.sleep(0)

@@ -1,4 +1,4 @@
-"""Proves the engine under a fake clock: when it refreshes, what it keeps, when it gives up."""
+"""Proves a feed of keys under a fake clock: when it refreshes, what it keeps, when it gives up."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from authz.feeds.fetch import Answer
-from authz.feeds.jwks import Schedule
+from authz.feeds.http.fetch import Answer
+from authz.feeds.refresh import Schedule
 from authz.telemetry.keys import Refresh
 from tests.unit.feeds.rig import JWKS, K1, K2, K3, Rig, answer, document, fail, publish
 
@@ -20,10 +20,10 @@ DAY = 24 * HOUR
 def test_first_keys_are_fetched_at_once() -> None:
     """A cold feed is due immediately, publishes what it gets, and has had keys from then on."""
     rig = Rig()
-    assert not rig.feed.has_had_keys.is_set()
+    assert rig.feed.view.copy is None
     rig.run()
     assert rig.kids == {"k1"}
-    assert rig.feed.has_had_keys.is_set()
+    assert rig.feed.view.copy is not None
     assert rig.metric("authz_keys_count") == 1
     assert rig.metric("authz_keys_last_success_timestamp_seconds") == rig.clock.time()
 
@@ -34,7 +34,7 @@ def test_cold_start_without_issuer_serves_nothing() -> None:
     rig.site.at[JWKS] = fail(Refresh.UNREACHABLE)
     rig.run(HOUR)
     assert rig.published == []
-    assert not rig.feed.has_had_keys.is_set()
+    assert rig.feed.view.copy is None
     rig.site.at[JWKS] = publish(K1)
     rig.run(60)
     assert rig.kids == {"k1"}
@@ -135,7 +135,7 @@ def test_retry_after_is_honoured(asked: float, kept: float) -> None:
     failed = rig.site.times()[-1]
     while rig.clock.monotonic() < failed + kept - 1:
         rig.run(1)
-        rig.feed.find_unknown_key()
+        rig.ask()
     assert rig.site.times()[-1] == failed
     rig.site.at[JWKS] = publish(K1)
     rig.run(2)
@@ -208,17 +208,15 @@ def test_same_kid_with_new_material_replaces() -> None:
 
 
 def test_unknown_key_is_fetched_at_once() -> None:
-    """E13: the first unknown key id starts a refresh; whoever asks meanwhile shares its flight."""
+    """E13: the first unknown key id starts a refresh; those who ask meanwhile share it, and each is answered."""
     rig = Rig()
     rig.run()
     rig.site.at[JWKS] = publish(K1, K2)
     rig.hold = True
-    flights = {rig.feed.find_unknown_key() for _ in range(1000)}
-    (flight,) = flights
-    assert flight is not None
-    assert not flight.wait(0)
-    rig.land()
-    assert flight.wait(0)
+    answers = [rig.ask() for _ in range(1000)]
+    assert [answer.is_set() for answer in answers if answer is not None] == [False] * 1000
+    rig.finish()
+    assert [answer.is_set() for answer in answers if answer is not None] == [True] * 1000
     assert rig.kids == {"k1", "k2"}
     assert len(rig.site.times()) == 2
 
@@ -228,7 +226,7 @@ def test_flood_of_unknown_keys_costs_one_fetch_a_cooldown() -> None:
     rig = Rig()
     rig.run()
     for _ in range(36_000):
-        rig.feed.find_unknown_key()
+        rig.ask()
         rig.run(0.1)
     times = rig.site.times()
     assert len(times) <= 1 + HOUR / 30 + 10
@@ -242,10 +240,10 @@ def test_unknown_keys_do_not_hasten_a_failing_issuer() -> None:
     rig = Rig(jitter=lambda: 1.0)
     rig.run()
     rig.site.at[JWKS] = fail()
-    rig.feed.find_unknown_key()
+    rig.ask()
     rig.run(600)
     for _ in range(6_000):
-        rig.feed.find_unknown_key()
+        rig.ask()
         rig.run(0.1)
     late = [at for at in rig.site.times() if at > rig.clock.monotonic() - 600]
     assert min(later - earlier for earlier, later in pairwise(late)) >= 30 - 0.2
@@ -256,11 +254,11 @@ def test_cooldown_counts_attempts() -> None:
     rig = Rig()
     rig.run(1)
     rig.site.at[JWKS] = fail()
-    assert rig.feed.find_unknown_key() is not None
+    assert rig.ask() is not None
     rig.site.at[JWKS] = publish(K1, K2)
     asked = len(rig.site.times())
     rig.run(0.4)
-    rig.feed.find_unknown_key()
+    rig.ask()
     assert len(rig.site.times()) == asked
 
 
@@ -272,7 +270,7 @@ def test_flapping_sets_are_followed_and_counted() -> None:
         rig.run(600)
         assert rig.kids == {"k1" if turn % 2 == 0 else "k2"}
     assert rig.metric("authz_keys_jwks_flap_total") == 4
-    assert rig.feed.history.flaps == 4
+    assert rig.history.flaps == 4
 
 
 def test_honest_rotation_is_no_flap() -> None:
@@ -289,11 +287,11 @@ def test_wall_clock_jumps_are_not_noticed(jump: float) -> None:
     """E19: a jump causes no refresh, ends no cool-down and withdraws nothing."""
     rig = Rig()
     rig.run()
-    rig.feed.find_unknown_key()
+    rig.ask()
     fetches = len(rig.site.times())
     rig.clock.jump(jump)
     rig.run(20)
-    rig.feed.find_unknown_key()
+    rig.ask()
     assert len(rig.site.times()) == fetches
     assert rig.kids == {"k1"}
     rig.site.at[JWKS] = fail()
@@ -309,37 +307,37 @@ def test_withdrawal_does_not_wait_for_a_hanging_refresh() -> None:
     rig.run()
     rig.hold = True
     rig.run(519)
-    assert rig.feed.state().refreshing
+    assert rig.feed.status().refreshing
     assert rig.kids == {"k1"}
     rig.run(1)
     assert rig.kids is None
-    rig.land()
+    rig.finish()
     assert rig.kids == {"k1"}
 
 
-def test_retired_feed_publishes_nothing() -> None:
+def test_closed_feed_publishes_nothing() -> None:
     """After a reload a refresh of the old configuration, still in the air, changes nothing."""
     rig = Rig()
     rig.run()
     rig.site.at[JWKS] = publish(K2)
     rig.hold = True
-    rig.feed.find_unknown_key()
-    rig.feed.retire()
-    rig.land()
+    rig.ask()
+    rig.feed.close()
+    rig.finish()
     assert rig.kids == {"k1"}
     assert rig.feed.due() == float("inf")
     rig.clock.advance(60)
-    assert rig.feed.find_unknown_key() is None
+    assert rig.ask() is None
 
 
-def test_every_flight_ends() -> None:
+def test_every_refresh_ends() -> None:
     """Where no thread can be had, whoever waits is released, and the next attempt comes after a back-off."""
     rig = Rig()
     rig.run()
     rig.threads = False
-    flight = rig.feed.find_unknown_key()
-    assert flight is not None
-    assert flight.wait(0)
+    answer = rig.ask()
+    assert answer is not None
+    assert answer.is_set()
     assert rig.refreshes(Refresh.INTERNAL_ERROR) == 1
     rig.threads = True
     rig.site.at[JWKS] = publish(K2)
@@ -429,22 +427,22 @@ def test_log_tells_what_happened_and_repeats_nothing_raw(caplog: pytest.LogCaptu
     assert all(line.isprintable() and len(line) < 400 for line in text)
 
 
-def test_state_tells_everything() -> None:
+def test_status_tells_everything() -> None:
     """What `authz keys` shows is what happened."""
     rig = Rig(jitter=lambda: 0.0)
     rig.run()
     wall = rig.clock.time()
     rig.site.at[JWKS] = fail(Refresh.TLS)
     rig.run(450)
-    rig.feed.find_unknown_key()
-    state = rig.feed.state()
-    assert (state.serving, state.refreshing, state.unknown_kids) == (True, False, 1)
-    assert state.last_success == wall
-    assert state.age == pytest.approx(450)
-    assert state.stale_in == pytest.approx(DAY - 450)
-    assert state.last_failure is not None
-    assert state.last_failure.result is Refresh.TLS
-    assert state.next_refresh_in == pytest.approx(0.5)
+    rig.ask()
+    status = rig.feed.status()
+    assert (status.serving, status.refreshing, rig.history.unknown_kids) == (True, False, 1)
+    assert status.last_success == wall
+    assert status.age == pytest.approx(450)
+    assert status.stale_in == pytest.approx(DAY - 450)
+    assert status.last_failure is not None
+    assert status.last_failure.result is Refresh.TLS
+    assert status.next_refresh_in == pytest.approx(0.5)
 
 
 def test_each_refresh_is_told_once_with_its_result() -> None:

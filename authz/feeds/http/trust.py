@@ -33,13 +33,13 @@ class Untrusted(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """What one issuer's feed may connect to. *written* are the origins of the issuer's own configured URLs.
+    """What one issuer's feed may connect to. *configured_origins* are those of the issuer's own configured URLs.
 
-    *listed* are hosts in lower case, with a port or, for any port, without.
+    *allowed_hosts* are in lower case, with a port or, for any port, without.
     """
 
-    written: frozenset[Origin]
-    listed: frozenset[str] = frozenset()
+    configured_origins: frozenset[Origin]
+    allowed_hosts: frozenset[str] = frozenset()
     networks: tuple[Network, ...] = ()
     http: bool = False
 
@@ -60,8 +60,10 @@ class Trust:
             raise Untrusted(f"{shown} has no host, or has user information or a fragment")
         _, _, port = read_origin(parts)
         authority = write_authority(host, port)
-        if self.listed.isdisjoint((host, authority)) and not any((host, port) == origin[1:] for origin in self.written):
-            usual = port == _PORTS[parts.scheme] and not self._is_written(host)
+        if self.allowed_hosts.isdisjoint((host, authority)) and not any(
+            (host, port) == origin[1:] for origin in self.configured_origins
+        ):
+            usual = port == _PORTS[parts.scheme] and not self._is_configured(host)
             what, entry = ("host", host) if usual else ("host and port", f'"{authority}"')
             raise Untrusted(
                 f"{what} {printable(entry)} is not allowed; "
@@ -74,16 +76,16 @@ class Trust:
         ip = _unwrap(ip_address(address.partition("%")[0]))
         if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _NEVER:
             raise Untrusted(f"{host} resolves to {ip}, which is never connected to")
-        if self._is_written(host) or ip.is_global or any(ip in network for network in self.networks):
+        if self._is_configured(host) or ip.is_global or any(ip in network for network in self.networks):
             return
         raise Untrusted(f"{host} resolves to {ip}, which is not public; to allow it: fetch.allowed_networks: [{ip}]")
 
     def may_have_credentials(self, parts: SplitResult) -> bool:
         """Tell whether credentials may go to the origin of *parts*: a document alone never decides that."""
-        return read_origin(parts) in self.written
+        return read_origin(parts) in self.configured_origins
 
-    def _is_written(self, host: str) -> bool:
-        return any(host == written for _, written, _ in self.written)
+    def _is_configured(self, host: str) -> bool:
+        return any(host == configured for _, configured, _ in self.configured_origins)
 
 
 def read_origin(parts: SplitResult) -> Origin:

@@ -2,8 +2,8 @@
 
 Rules of this file:
 1. The deadline is for the whole exchange: name resolution, handshake, headers and body. The exchange runs on a thread
-   of its own, which is abandoned with its connection cut when time is up. Only name resolution cannot be cut: at most
-   one thread of a fetcher is left behind in it, and until it ends nothing else is tried.
+   of its own, which is abandoned with its connection cut when time is up. Only name resolution cannot be cancelled: at
+   most one thread of a fetcher is abandoned in it, and until it ends nothing else is tried.
 2. The cap is on decoded bytes, counted while they come.
 3. Anything but 200 and 304 is a failure; redirects above all.
 4. What a server says of itself is escaped and cut before it is repeated; the bearer token is never repeated.
@@ -27,10 +27,10 @@ from urllib3 import HTTPResponse
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from authz.feeds.connect import Dialer, Line
 from authz.feeds.failure import RefreshError
-from authz.feeds.freshness import retry_after
-from authz.feeds.trust import Untrusted, read_origin
+from authz.feeds.http.connect import CancellableSocket, Dialer
+from authz.feeds.http.freshness import read_headers, retry_after
+from authz.feeds.http.trust import Untrusted, read_origin
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
@@ -41,7 +41,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A document, or with status 304 the word that it has not changed. Header names are lower case."""
+    """A document, or with status 304 the word that it has not changed. *headers* are as `read_headers` reads them."""
 
     status: int
     headers: Mapping[str, str]
@@ -68,34 +68,34 @@ class Fetcher:
         self._max_bytes: Final = max_bytes
         self._bearer_token_file: Final = bearer_token_file
         self._now: Final = now
-        self._left_behind: Thread | None = None
+        self._abandoned_thread: Thread | None = None
 
     def get(self, url: str, headers: Mapping[str, str]) -> Answer:
         """Fetch *url* within the timeout. Raises RefreshError."""
-        if self._left_behind is not None and self._left_behind.is_alive():
+        if self._abandoned_thread is not None and self._abandoned_thread.is_alive():
             raise RefreshError(Refresh.TIMEOUT, f"{printable(url)}: name resolution for an earlier fetch still hangs")
-        exchange = _Exchange(lambda line: self._exchange(line, url, headers))
+        exchange = _Exchange(lambda cancellable: self._exchange(cancellable, url, headers))
         thread = Thread(target=exchange.run, name="fetch", daemon=True)
         thread.start()
         if not exchange.ended.wait(self._timeout):
-            self._left_behind = thread
-            exchange.line.cut()
+            self._abandoned_thread = thread
+            exchange.cancellable.cancel()
             raise RefreshError(Refresh.TIMEOUT, f"{printable(url)}: no whole answer within {self._timeout:g} s")
         return exchange.result()
 
-    def _exchange(self, line: Line, url: str, headers: Mapping[str, str]) -> Answer:
+    def _exchange(self, cancellable: CancellableSocket, url: str, headers: Mapping[str, str]) -> Answer:
         deadline = time.monotonic() + self._timeout
         try:
             parts = self._dialer.trust.check_url(url)
             connection = HTTPConnection(str(parts.hostname), read_origin(parts)[2], timeout=self._timeout)
-            connection.sock = self._dialer.dial(parts, line, deadline=deadline)
+            connection.sock = self._dialer.dial(parts, cancellable, deadline=deadline)
             try:
                 target = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
                 if parts.scheme == "http" and self._dialer.proxy is not None:
                     target = f"http://{parts.netloc}{target}"  # RFC 9112 section 3.2.2
                 connection.request("GET", target, headers=self._headers(parts, headers), preload_content=False)
                 with closing(connection.getresponse()) as response:
-                    return self._read(line, response, url)
+                    return self._read(cancellable, response, url)
             finally:
                 connection.close()
         except Untrusted as error:
@@ -113,8 +113,8 @@ class Fetcher:
             sent["authorization"] = f"Bearer {read_token(self._bearer_token_file)}"
         return sent
 
-    def _read(self, line: Line, response: HTTPResponse, url: str) -> Answer:
-        headers = {name.lower(): value for name, value in response.headers.items()}
+    def _read(self, cancellable: CancellableSocket, response: HTTPResponse, url: str) -> Answer:
+        headers = read_headers(response.headers.items())
         shown = printable(url)
         if 300 <= response.status < 400 and response.status != 304:
             raise RefreshError(
@@ -124,7 +124,7 @@ class Fetcher:
             wait = retry_after(headers, self._now()) if response.status in {429, 503} else None
             raise RefreshError(Refresh.STATUS, f"{shown}: HTTP status {response.status}", wait=wait)
         body = bytearray()
-        while not line.is_cut and (chunk := response.read(_CHUNK, decode_content=True)):
+        while not cancellable.is_cancelled and (chunk := response.read(_CHUNK, decode_content=True)):
             body += chunk
             if len(body) > self._max_bytes:
                 raise RefreshError(Refresh.TOO_LARGE, f"{shown}: more than {self._max_bytes} bytes (fetch.max_bytes)")
@@ -151,20 +151,20 @@ def read_token(file: str) -> str:
 class _Exchange:
     """One exchange on a thread of its own."""
 
-    def __init__(self, work: Callable[[Line], Answer]) -> None:
+    def __init__(self, work: Callable[[CancellableSocket], Answer]) -> None:
         self.ended: Final = Event()
-        self.line: Final = Line()
+        self.cancellable: Final = CancellableSocket()
         self._work = work
         self._answer: Answer | None = None
         self._error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            self._answer = self._work(self.line)
+            self._answer = self._work(self.cancellable)
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
             self._error = error
         finally:
-            self.line.release()
+            self.cancellable.release()
             self.ended.set()
 
     def result(self) -> Answer:

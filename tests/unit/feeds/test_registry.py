@@ -1,9 +1,9 @@
-"""Proves authz.feeds.issuers: what a new configuration keeps, and what it must not keep."""
+"""Proves authz.feeds.registry: what a new configuration keeps, and what it must not keep."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,14 +13,13 @@ from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.core.authorize import authorize
 from authz.core.decision import Decision
-from authz.core.keys import KeySet
+from authz.core.keys import Key, KeySet, compute
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
-from authz.core.token import UnverifiedToken
+from authz.core.token import parse_token
 from authz.demo.signing import SigningKey
-from authz.feeds.issuers import IssuerFeeds
-from authz.feeds.jwks import Flight, Runtime
-from authz.feeds.scheduler import Scheduler
+from authz.feeds.ports import FeedEnv
+from authz.feeds.registry import Registry
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.telemetry.keys import IssuerKeyMetrics, KeyMetrics
@@ -58,18 +57,25 @@ class House:
         self.publish("b", B_EC)
         config = parse(self.text(), file="authz.yaml")
         self.store = Store(build_snapshot(config))
-        self.scheduler = Scheduler(monotonic=self.clock.monotonic)
-        self.feeds = IssuerFeeds(
+        self.usage = Usage(self.clock.time)
+        self.evictions: list[Snapshot] = []
+        self.hold = False
+        self.under_way: list[Callable[[], None]] = []
+        self.registry = Registry(
             store=self.store,
-            scheduler=self.scheduler,
-            runtime=Runtime(
-                monotonic=self.clock.monotonic, now=self.clock.time, jitter=lambda: 0.5, fly=lambda refresh: refresh()
-            ),
-            usage=Usage(self.clock.time),
+            env=FeedEnv(monotonic=self.clock.monotonic, now=self.clock.time, jitter=lambda: 0.5, spawn=self._spawn),
+            usage=self.usage,
             metrics=self.metrics,
+            evict=self.evictions.append,
         )
-        self.feeds.follow(config, self.store.current())
+        self.registry.follow(config, self.store.current())
         self.step()
+
+    def _spawn(self, refresh: Callable[[], None]) -> None:
+        if self.hold:
+            self.under_way.append(refresh)
+        else:
+            refresh()
 
     def text(self, more: str = "", other: str = "") -> str:
         return CONFIG.format(a=A, folder=self.folder, more=more, other=other)
@@ -79,11 +85,16 @@ class House:
 
     def follow(self, more: str = "", other: str = "") -> None:
         config = parse(self.text(more, other), file="authz.yaml")
-        self.feeds.follow(config, build_snapshot(config))
+        self.registry.follow(config, build_snapshot(config))
 
     def step(self) -> None:
-        for feed in self.scheduler.feeds.values():
+        for feed in self.registry.steppable():
             feed.step()
+
+    def keys(self) -> tuple[Key, ...]:
+        keys = self.store.current().issuers[A].keys
+        assert keys is not None
+        return tuple(keys.keys)
 
     def decide(self, token: str) -> Decision:
         return authorize(ask(token), self.store.current(), self.clock.time())
@@ -95,9 +106,9 @@ OTHER = 'b: {{issuer: "{b}", audiences: [api], jwks_file: "{folder}/b.json"}}'
 def test_keys_stay_where_only_judgement_changed(tmp_path: Path) -> None:
     """A new leeway needs no new keys: the feed runs on, and no request is refused for want of keys."""
     house = House(tmp_path)
-    feed = house.scheduler.feeds["a"]
+    feed = house.registry.feeds()["a"].feed
     house.follow(more=", max_lifetime: 1h")
-    assert house.scheduler.feeds["a"] is feed
+    assert house.registry.feeds()["a"].feed is feed
     assert house.decide(mint()).reason is Reason.AUTHENTICATED
 
 
@@ -122,16 +133,16 @@ def test_keys_from_elsewhere_are_not_kept(tmp_path: Path) -> None:
     house = House(tmp_path)
     text = house.text().replace("/a.json", "/b.json")
     config = parse(text, file="authz.yaml")
-    house.feeds.follow(config, build_snapshot(config))
+    house.registry.follow(config, build_snapshot(config))
     assert house.decide(mint()).reason is Reason.KEYS_UNAVAILABLE
     house.step()
     assert house.decide(mint()).reason is Reason.KEY_NOT_FOUND
 
 
-def test_retired_feed_publishes_nothing(tmp_path: Path) -> None:
+def test_closed_feed_publishes_nothing(tmp_path: Path) -> None:
     """A refresh that was under way at the reload cannot bring back what the new configuration blocks."""
     house = House(tmp_path)
-    old = house.scheduler.feeds["a"]
+    old = house.registry.feeds()["a"].feed
     house.follow(more=f", blocked_keys: [{A_RSA.kid}]")
     house.publish("a", A_RSA)
     house.clock.advance(60)
@@ -157,20 +168,22 @@ def test_issuer_under_a_new_name_keeps_its_keys(tmp_path: Path) -> None:
     """The name is a label; the keys belong to the issuer."""
     house = House(tmp_path)
     config = parse(house.text().replace("  a: {", "  renamed: {"), file="authz.yaml")
-    house.feeds.follow(config, build_snapshot(config))
+    house.registry.follow(config, build_snapshot(config))
     assert house.decide(mint()).reason is Reason.AUTHENTICATED
 
 
-def test_flight_of_a_feed_that_is_gone_reaches_no_new_snapshot(tmp_path: Path) -> None:
-    """Under a new name, with a key blocked, what the old feed still had in flight must not bring the key back."""
+def test_refresh_of_a_feed_that_is_gone_reaches_no_new_snapshot(tmp_path: Path) -> None:
+    """Under a new name, with a key blocked, what the old feed still had under way must not bring the key back."""
     house = House(tmp_path)
-    old = house.scheduler.feeds["a"]
+    house.hold = True
+    house.clock.advance(60)
+    house.step()
+    (refresh,) = house.under_way
     text = house.text(more=f", blocked_keys: [{A_RSA.kid}]").replace("  a: {", "  renamed: {")
     config = parse(text, file="authz.yaml")
-    house.feeds.follow(config, build_snapshot(config))
-    house.publish("a", A_RSA, A_EC)
-    house.clock.advance(60)
-    old._refresh(Flight(), searching=False)
+    house.registry.follow(config, build_snapshot(config))
+    house.publish("a", A_RSA)
+    refresh()
     assert house.decide(mint()).reason is Reason.KEY_UNUSABLE
 
 
@@ -191,7 +204,7 @@ def test_keys_that_are_kept_are_not_shown_to_the_old_snapshot(tmp_path: Path) ->
 
 
 def test_change_that_fails_halfway_changes_nothing(tmp_path: Path) -> None:
-    """The feeds that run are not retired for others that could not be made: their keys stay fresh."""
+    """The feeds that run are not closed for others that could not be made: their keys stay fresh."""
     house = House(tmp_path)
     house.metrics.broken = True
     with pytest.raises(RuntimeError):
@@ -206,8 +219,38 @@ def test_change_that_fails_halfway_changes_nothing(tmp_path: Path) -> None:
 def test_readiness_names_required_issuers_without_keys(tmp_path: Path) -> None:
     """An issuer that is not required is never waited for."""
     house = House(tmp_path)
-    assert house.feeds.waiting_for() == []
+    assert house.registry.waiting_for() == []
     house.follow(other=OTHER.format(b=B, folder=tmp_path))
-    assert house.feeds.waiting_for() == ["b"]
+    assert house.registry.waiting_for() == ["b"]
     house.follow(other=OTHER.format(b=B, folder=tmp_path).replace("audiences", "required: false, audiences"))
-    assert house.feeds.waiting_for() == []
+    assert house.registry.waiting_for() == []
+
+
+def test_whoever_remembers_by_keys_learns_of_those_that_are_gone(tmp_path: Path) -> None:
+    """They get the snapshot in use after a rotation, a withdrawal and a reload; without news they get nothing."""
+    house = House(tmp_path)
+    house.evictions.clear()
+    house.usage.record_use(compute)("a", house.keys()[0], parse_token(mint()))
+    used = house.keys()[0]
+    house.clock.advance(60)
+    house.step()
+    assert (house.evictions, house.usage.last_used("a", used)) == ([], house.clock.time() - 60)
+    house.publish("a", A_EC)
+    house.clock.advance(60)
+    house.step()
+    assert house.evictions == [house.store.current()]
+    assert house.usage.last_used("a", used) is None
+    (tmp_path / "a.json").unlink()
+    house.clock.advance(90_000)
+    house.step()
+    assert house.evictions[1:] == [house.store.current()]
+    house.follow()
+    assert house.evictions[2:] == [house.store.current()]
+
+
+def test_age_of_keys(tmp_path: Path) -> None:
+    """It is known from the first keys on, for issuers that have a feed."""
+    house = House(tmp_path)
+    house.follow(other=OTHER.format(b=B, folder=tmp_path))
+    house.clock.advance(0.5)
+    assert [house.registry.keys_age(name) for name in ("a", "b", "nobody")] == [0.5, None, None]

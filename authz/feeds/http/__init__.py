@@ -1,0 +1,1 @@
+"""One bounded GET: whom to trust, how to connect, how to read the answer."""
