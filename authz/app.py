@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from typing import Final
 
 import grpc
@@ -22,7 +22,6 @@ from authz.config.model import FIXED, Config, Decisions, Tls
 from authz.config.problems import ConfigError
 from authz.config.walk import find
 from authz.config.warnings import warnings
-from authz.config.watch import FileWatch
 from authz.core.snapshot import Snapshot
 from authz.envoy.check import Checker
 from authz.envoy.credentials import TlsFiles, make_credentials
@@ -34,7 +33,10 @@ from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
+from authz.files.watch import FileWatch
 from authz.memo import SignatureMemo
+from authz.runtime.readiness import Readiness
+from authz.runtime.reload import ReloadLoop
 from authz.telemetry.decisions import PERIOD, DecisionLog
 from authz.telemetry.judged import Judged
 from authz.telemetry.keys import KeyMetrics, Refresh
@@ -45,12 +47,10 @@ from authz.telemetry.traces import start_spans
 
 log = logging.getLogger(__name__)
 
-_READY_POLL: Final = 0.05  # seconds between two looks at what readiness waits for
 # Seconds of answering on after health says NOT_SERVING: Envoy looks once a second, and its workers learn of what it saw
 # up to a second later (`update_merge_window`). With 1.0, one restart in two lost requests.
 _LAME_DUCK: Final = 3.0
 _MAX_IDLE: Final = 300.0  # seconds; on TCP strangers may park connections, of which there is room for so many
-_WATCH_POLL: Final = 1.0  # seconds between two looks at the configuration file
 _UNHEARD: Final = (
     "new headers %s: until Envoy is told of them it answers 500 to every request that is allowed. "
     "`authz envoy-config --config %s` prints what it needs, with --check it names what an envoy.yaml lacks; "
@@ -62,20 +62,23 @@ class App:
     """One process of the sidecar, on the configuration in *file*."""
 
     def __init__(
-        self, file: Path, config: Config, *, listen: Address | None = None, admin: Address | None = None
+        self,
+        file: Path,
+        config: Config,
+        *,
+        watch: FileWatch,
+        listen: Address | None = None,
+        admin: Address | None = None,
     ) -> None:
-        """Build everything; only the admin address is bound. Raises OSError where it cannot be, and TracingError.
+        """Build everything; only the admin address is bound. Raises OSError if it cannot be, and TracingError.
 
-        *listen* and *admin* are a worker's own addresses, in place of the configured ones.
+        *watch* looks at *file*, and began before *config* was read from it. *listen* and *admin* are a worker's own
+        addresses, in place of the configured ones.
         """
         self._file: Final = file
         self._started_with: Final = config
         self._address: Final = listen or parse_address(config.server.listen)
-        self._watch: Final = FileWatch(file)
         self._config = config
-        self._stopping: Final = Event()
-        self._reload: Final = Event()
-        self._was_ready = False
         self._metrics: Final = Metrics(insecure_options=0, label_rules=False)
         self._report: Callable[[Judged], None]
         self._decisions: Final = DecisionLog(self._metrics, monotonic=time.monotonic)
@@ -117,9 +120,13 @@ class App:
             given_up=self._metrics.count_cancelled,
         )
         self._metrics.watch_in_flight(self._server.in_flight)
+        self._readiness: Final = Readiness(missing=self._missing_keys, show=self._show_ready)
+        self._reload: Final = ReloadLoop(
+            watch, take_up=self._reload_now, gone=self._tell_gone, stopping=self._readiness.draining
+        )
         self._admin: Final = AdminServer(
             admin or parse_tcp_address(config.admin.listen),
-            waiting_for=self._waiting_for,
+            waiting_for=self._readiness.waiting_for,
             registry=self._metrics.registry,
             keys=lambda: describe_keys(self._store.current(), self._scheduler.feeds, self._usage),
         )
@@ -129,22 +136,25 @@ class App:
         self._follow(config, self._store.current())
 
     def start(self) -> None:
-        """Bind and serve; become ready when the keys are there. Raises OSError where an address cannot be bound."""
+        """Bind and serve, but do not say so yet. Raises OSError if an address cannot be bound."""
         where = self._listen()
         self._scheduler.start()
         self._server.start()
         self._admin.start()
-        for work in (self._watch_config, self._become_ready, self._summarise):
-            Thread(target=work, name=work.__name__.strip("_"), daemon=True).start()
+        Thread(target=self._reload.run, name="reload", daemon=True).start()
+        Thread(target=self._summarise, name="summarise", daemon=True).start()
         log.info("authz %s serves on %s, admin on %s", __version__, where, self._admin.address)
         _warn(self._config)
 
+    def become_ready(self) -> None:
+        """Say that we serve, as soon as the keys of every required issuer are there, on a thread of its own."""
+        Thread(target=self._become_ready, name="become-ready", daemon=True).start()
+
     def drain(self) -> None:
         """Turn new calls away, answer on while Envoy notices, let those in flight finish, and stop."""
-        self._stopping.set()
-        self._server.show_ready(ready=False)
+        was_ready = self._readiness.drain()
         drain = self._started_with.server.drain.total_seconds()
-        lame_duck = min(_LAME_DUCK, drain / 2)
+        lame_duck = min(_LAME_DUCK, drain / 2) if was_ready else 0.0  # there is no change to notice
         log.info("draining for at most %g s", drain)
         time.sleep(lame_duck)
         self._server.stop(grace=drain - lame_duck)
@@ -157,7 +167,7 @@ class App:
 
     def reload(self) -> None:
         """Read the configuration anew, soon and on a thread of its own."""
-        self._reload.set()
+        self._reload.request()
 
     def _tell(self, judged: Judged) -> None:
         self._report(judged)
@@ -176,7 +186,7 @@ class App:
         return telemetry.log_client and telemetry.decisions is not Decisions.NONE
 
     def _summarise(self) -> None:
-        while not self._stopping.wait(PERIOD):
+        while not self._readiness.draining.wait(PERIOD):
             self._decisions.summarise(name_clients=self._names_clients())
 
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
@@ -200,15 +210,9 @@ class App:
             digest=digest,
         )
 
-    def _watch_config(self) -> None:
-        while not self._stopping.is_set():
-            asked = self._reload.wait(_WATCH_POLL)
-            self._reload.clear()
-            if self._watch.changed(asked=asked):
-                self._reload_now()
-            elif self._watch.gone():
-                self._metrics.count_reload(accepted=False)
-                log.error("configuration file %s is gone, the last one stays", self._file)
+    def _tell_gone(self) -> None:
+        self._metrics.count_reload(accepted=False)
+        log.error("configuration file %s is gone, the last one stays", self._file)
 
     def _reload_now(self) -> None:
         """Take up what the file says now, whole, or nothing of it."""
@@ -243,21 +247,14 @@ class App:
         port = self._server.listen_tcp(f"{host}:{address.port}", credentials=credentials)
         return f"{host}:{port}"
 
-    def _waiting_for(self) -> list[str]:
-        """Name what readiness waits for. Once ready, an issuer's trouble never makes the pod unready."""
-        if self._stopping.is_set():
-            return ["the end of the drain"]
-        if self._was_ready:
-            return []
+    def _missing_keys(self) -> list[str]:
         return [f"keys of {name}" for name in self._feeds.waiting_for()]
 
+    def _show_ready(self, ready: bool) -> None:  # noqa: FBT001 - a callback
+        self._server.show_ready(ready=ready)
+
     def _become_ready(self) -> None:
-        """Wait for the first keys of every required issuer, or for the end."""
-        while self._waiting_for() and not self._stopping.wait(_READY_POLL):
-            pass
-        if not self._stopping.is_set():
-            self._was_ready = True
-            self._server.show_ready(ready=True)
+        if self._readiness.await_ready():
             log.info("ready")
 
 

@@ -4,8 +4,8 @@ Rules of this file:
 1. A worker is started by exec, in a process group of its own: what a terminal tells the group, it hears from us once.
 2. A worker that cannot start at the start ends everything, with its error. One that ends later is started again, after
    a pause that grows while it does not stay up. One that hangs is ended.
-3. A worker that is started again is as the others are: it has our code, and our `server` section, whatever lies in the
-   working directory or stands in the file by then.
+3. A worker that is started again is as the others are: it has our code, our `server` section and the last good
+   configuration, whatever lies in the working directory or stands in the file by then.
 4. Signals are passed on. By the second one to end, everything ends at once.
 5. A worker ends when we do: its stdin is a pipe that we hold open and never write to.
 """
@@ -18,11 +18,12 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
+from threading import Event, Thread
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
@@ -32,12 +33,15 @@ from authz import __version__
 from authz.admin import AdminServer
 from authz.config.address import parse_tcp_address, worker_addresses
 from authz.config.model import Config
+from authz.files.watch import FileWatch
 from authz.leftovers import clear_sockets, private_folder
-from authz.workers import Workers
+from authz.runtime.handover import Handover, LastGood, Source
+from authz.runtime.reload import ReloadLoop
+from authz.runtime.signals import END, RELOAD
+from authz.workers import LivenessProbe, Workers
 
 log = logging.getLogger(__name__)
 
-END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 # Exit codes of `authz serve`. Those of a worker that could not start come with an explanation of its own.
 DRAINED: Final = 0
 NOT_DRAINED: Final = 1
@@ -49,7 +53,7 @@ MAX_PAUSE: Final = 30.0  # seconds
 STEADY: Final = 60.0  # seconds after which a worker counts as healthy, and its next pause is the first again
 OVERTIME: Final = 5.0  # seconds that a worker gets beyond its drain, for its last spans and lines
 ASK_PERIOD: Final = 5.0  # seconds between two questions whether all workers are alive
-MAX_UNANSWERED: Final = 6  # in a row; counted, for time also goes by while the system has suspended us all
+MAX_UNANSWERED: Final = 6  # looks in a row; counted, for time also goes by while the system has suspended us all
 
 _START_POLL: Final = 0.05  # seconds between two looks at whether all workers listen
 _LOOK: Final = 1.0  # seconds between two looks at all, where no signal comes
@@ -63,7 +67,8 @@ _FLAGS: Final = {
     "dont_write_bytecode": "-B",
     "optimize": "-O",
 }
-_RUN_FROM: Final = "import sys; sys.path.insert(0, {!r}); from authz.cli import main; main()"
+_RUN_FROM: Final = "import sys; sys.path.insert(0, {!r}); from authz.__main__ import main; main()"
+_HANDOVER: Final = 3  # file descriptor, of a worker
 
 # Waits at most so many seconds for a signal to us; SIGCHLD, or none, is None.
 NextSignal = Callable[[float], int | None]
@@ -111,26 +116,26 @@ class Supervisor:
         self._asked_at: float = 0
 
     def run(
-        self, next_signal: NextSignal, *, listening: Callable[[], Collection[int]], started: Callable[[], None]
+        self, next_signal: NextSignal, *, answered: Callable[[], Collection[int]], started: Callable[[], None]
     ) -> int:
-        """Start and watch until the end, and return the exit status: -N where a second signal N ended everything.
+        """Start and watch until the end, and return the exit status: -N if a second signal N ended everything.
 
-        *listening* tells which workers listen; once all do, *started* is called. Raises OSError where nothing can be
-        started.
+        *answered* asks all workers whether they are alive, and returns those that answered since it was last called;
+        once all have, *started* is called. Raises OSError if nothing can be started.
         """
         self._workers += [
             _Worker(number, self._start(number), self._monotonic()) for number in range(len(self.restarts))
         ]
-        starting = True
+        starting, heard = True, set[int]()
         while (number := next_signal(_START_POLL if starting else self._time_left())) not in END:
             if number is not None:
                 self._send(number)
             if not starting:
                 self._mend()
-                self._end_hung(listening)
+                self._end_hung(answered)
             elif (failed := self._find_ended()) is not None:
                 return self._give_up(failed, next_signal)
-            elif len(listening()) == len(self._workers):
+            elif len(heard := heard.union(answered())) == len(self._workers):
                 starting = False
                 started()
         return self._drain(number, next_signal)
@@ -154,12 +159,12 @@ class Supervisor:
             elif worker.due_at <= now:
                 self._start_again(worker, now)
 
-    def _end_hung(self, listening: Callable[[], Collection[int]]) -> None:
-        """Ask all, now and then, and end by force who has not answered for long; it is mended as any that ends."""
+    def _end_hung(self, answered: Callable[[], Collection[int]]) -> None:
+        """Ask all, now and then, and kill a worker that has not answered for long; it is restarted like any other."""
         now = self._monotonic()
         if now < self._asked_at + ASK_PERIOD:
             return
-        self._asked_at, alive = now, listening()
+        self._asked_at, alive = now, answered()
         for worker in self._workers:
             if worker.number in alive:
                 worker.unanswered = 0
@@ -216,13 +221,13 @@ class Supervisor:
 class Process:
     """One process of ours, started by exec in a process group of its own."""
 
-    def __init__(self, argv: list[str], *, stdin: int) -> None:
-        """Start *argv*, which reads from the descriptor *stdin*. Raises OSError."""
+    def __init__(self, argv: list[str], *, descriptors: Mapping[int, int]) -> None:
+        """Start *argv*; it has our *descriptors*, each under the number that is given for it. Raises OSError."""
         self._pid: Final = os.posix_spawn(
             argv[0],
             argv,
             os.environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0)],
+            file_actions=[(os.POSIX_SPAWN_DUP2, ours, number) for number, ours in descriptors.items()],
             setpgroup=0,
             # What we block it does not, or it could not be ended while it starts. Only a reload waits until then, where
             # it would end it.
@@ -255,10 +260,11 @@ def interpreter() -> list[str]:
     return [*command, "-c", _RUN_FROM.format(str(Path(authz.__file__).parent.parent))]
 
 
-def supervise(file: Path, config: Config, next_signal: NextSignal) -> int:
-    """Run the workers that *config*, read from *file*, asks for; return the exit status, as `Supervisor.run` does.
+def supervise(file: Path, config: Config, source: Source, watch: FileWatch, next_signal: NextSignal) -> int:
+    """Run the workers that *config* asks for; return the exit status, as `Supervisor.run` does.
 
-    Raises OSError where the admin address cannot be bound, or nothing can be started.
+    *config* is what *source*, the content of *file*, says. Raises OSError if the admin address cannot be bound, or
+    nothing can be started.
     """
     addresses = worker_addresses(config.server.listen, config.server.workers)
     with ExitStack() as parts:
@@ -268,12 +274,26 @@ def supervise(file: Path, config: Config, next_signal: NextSignal) -> int:
         for end in lifeline:
             parts.callback(os.close, end)
 
-        command, section = interpreter(), config.server.model_dump_json()
+        probe = LivenessProbe(sockets)
+        parts.callback(probe.close)
+        command, last_good = interpreter(), LastGood(file, watch, source)
+        reload = ReloadLoop(watch, take_up=last_good.update, gone=lambda: None, stopping=Event())
 
         def start(number: int) -> Process:
             argv = [*command, "serve", "--config", str(file), "--worker", str(number), "--listen", addresses[number]]
-            argv += ["--admin-socket", str(sockets[number]), "--server", section]
-            return Process(argv, stdin=lifeline[0])
+            argv += ["--admin-socket", str(sockets[number]), "--handover", str(_HANDOVER)]
+            probe.forget(number)
+            handover = Handover(last_good.source, config.server).to_descriptor()
+            try:
+                return Process(argv, descriptors={0: lifeline[0], _HANDOVER: handover})
+            finally:
+                os.close(handover)
+
+        def next_signal_noted(seconds: float) -> int | None:
+            number = next_signal(seconds)
+            if number == RELOAD:
+                reload.request()
+            return number
 
         supervisor = Supervisor(
             len(addresses),
@@ -298,4 +318,5 @@ def supervise(file: Path, config: Config, next_signal: NextSignal) -> int:
             admin.start()
             log.info("authz %s runs %d workers, admin on %s", __version__, len(addresses), admin.address)
 
-        return supervisor.run(next_signal, listening=workers.listening, started=open_door)
+        Thread(target=reload.run, name="reload", daemon=True).start()
+        return supervisor.run(next_signal_noted, answered=probe.answered, started=open_door)

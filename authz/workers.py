@@ -49,10 +49,6 @@ class Workers(Collector):
         self._sockets: Final = sockets
         self._restarts: Final = restarts
 
-    def listening(self) -> frozenset[int]:
-        """Find the numbers of those that listen."""
-        return frozenset(ask(self._sockets, "/livez", seconds=READY_SECONDS))
-
     def waiting_for(self) -> list[str]:
         """Name what readiness still waits for, worker by worker."""
         answers = ask(self._sockets, "/readyz", seconds=READY_SECONDS)
@@ -105,22 +101,53 @@ def merge(expositions: Mapping[int, str]) -> Iterable[Metric]:
     return families.values()
 
 
+class LivenessProbe:
+    """Asks each worker whether it is alive, and leaves the question open until it is answered. Never waits.
+
+    A worker that gets little of a busy processor answers late; one that hangs does not answer at all.
+    """
+
+    def __init__(self, sockets: Sequence[Path]) -> None:
+        self._sockets: Final = sockets
+        self._open: Final[dict[int, _Pending]] = {}
+
+    def answered(self) -> frozenset[int]:
+        """Return the numbers of those that have answered since the last look, and ask those again."""
+        found = frozenset(number for number, pending in list(self._open.items()) if self._has_answered(number, pending))
+        for number, path in enumerate(self._sockets):
+            if number not in self._open and (connection := _ask_one(path, "/livez")) is not None:
+                self._open[number] = _Pending(number, connection)
+        return found
+
+    def forget(self, number: int) -> None:
+        """Drop what was asked of a worker that has ended: its answer says nothing about the next one."""
+        if (pending := self._open.pop(number, None)) is not None:
+            pending.connection.close()
+
+    def close(self) -> None:
+        """Ask nothing any more."""
+        for number in list(self._open):
+            self.forget(number)
+
+    def _has_answered(self, number: int, pending: _Pending) -> bool:
+        while not (ended := pending.read()):
+            if ended is None:
+                return False
+        self.forget(number)
+        return any(answer.status == HTTPStatus.OK for _, answer in pending.parse())
+
+
 def ask(
     sockets: Sequence[Path], target: str, *, seconds: float, accept: str = "*/*", max_bytes: int = MAX_BYTES
 ) -> dict[int, Answer]:
     """GET *target* of the server on each socket, and return the whole answers that came within *seconds*."""
     deadline = time.monotonic() + seconds
-    request = f"GET {target} HTTP/1.0\r\naccept: {accept}\r\n\r\n".encode()
     answers: dict[int, Answer] = {}
     with ExitStack() as connections, DefaultSelector() as selector:
         for number, path in enumerate(sockets):
-            connection = connections.enter_context(socket.socket(socket.AF_UNIX))
-            connection.settimeout(0)
-            try:
-                connection.connect(str(path))
-                connection.send(request)
-            except OSError:  # nobody listens, or does not accept any more
+            if (connection := _ask_one(path, target, accept)) is None:
                 continue
+            connections.enter_context(connection)
             selector.register(connection, EVENT_READ, _Pending(number, connection))
         while selector.get_map() and (left := deadline - time.monotonic()) > 0:
             for key, _ in selector.select(left):
@@ -131,6 +158,19 @@ def ask(
     return answers
 
 
+def _ask_one(path: Path, target: str, accept: str = "*/*") -> socket.socket | None:
+    """GET *target* of the server on a socket, without waiting; None if nothing listens, or accepts any more."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(0)
+    try:
+        connection.connect(str(path))
+        connection.send(f"GET {target} HTTP/1.0\r\naccept: {accept}\r\n\r\n".encode())
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
 @dataclass(slots=True)
 class _Pending:
     """An answer on its way."""
@@ -139,10 +179,12 @@ class _Pending:
     connection: socket.socket
     data: bytearray = field(default_factory=bytearray)
 
-    def read(self) -> bool:
-        """Read what is there; tell whether there will be no more."""
+    def read(self) -> bool | None:
+        """Read what is there. True: there will be no more; False: there may be more; None: nothing is there yet."""
         try:
             chunk = self.connection.recv(_CHUNK)
+        except BlockingIOError:
+            return None
         except OSError:
             return True
         self.data += chunk

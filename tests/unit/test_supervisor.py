@@ -92,7 +92,7 @@ class Rig:
 
         A signal comes at once, a number of seconds goes by, and what is called is what happens to a child.
         """
-        return self.supervisor.run(self._play(steps), listening=lambda: self.listening, started=self._open)
+        return self.supervisor.run(self._play(steps), answered=lambda: self.listening, started=self._open)
 
     def _play(self, steps: tuple[Step, ...]) -> Callable[[float], int | None]:
         signals = {step for step in steps if isinstance(step, signal.Signals)}  # 15.0 is equal to SIGTERM
@@ -143,6 +143,14 @@ def test_the_door_opens_once_all_listen() -> None:
     assert rig.run(1.0, look, lambda: rig.listening.add(1), 1.0, look, 100.0, look) == 0
     assert doors == [0, 1, 1]
     assert [len(children) for children in rig.children] == [1, 1, 1]
+
+
+def test_workers_that_answer_one_after_the_other_have_all_started() -> None:
+    """On a busy processor no look may find the answers of all at once."""
+    rig = Rig(2)
+    rig.listening = {0}
+    assert rig.run(1.0, rig.listening.clear, 1.0, lambda: rig.listening.add(1), 1.0) == 0
+    assert rig.opened == 1
 
 
 @pytest.mark.parametrize(("status", "code"), [(2, 2), (3, 3), (1, 3), (0, 3), (-signal.SIGSEGV, 3)])
@@ -348,7 +356,7 @@ def test_a_process_starts_with_what_it_needs(pipe: tuple[int, int]) -> None:
     )
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [TERM, INT, HUP, signal.SIGCHLD])
     try:
-        process = Process([sys.executable, "-c", program], stdin=pipe[0])
+        process = Process([sys.executable, "-c", program], descriptors={0: pipe[0]})
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert process.poll() is None
@@ -360,7 +368,7 @@ def test_a_process_starts_with_what_it_needs(pipe: tuple[int, int]) -> None:
 
 def test_a_process_is_ended_by_a_signal(pipe: tuple[int, int]) -> None:
     """The status is that of the signal."""
-    process = Process([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=pipe[0])
+    process = Process([sys.executable, "-c", "import sys; sys.stdin.read()"], descriptors={0: pipe[0]})
     process.send(TERM)
     wait_until(lambda: process.poll() is not None)
     assert process.poll() == -TERM
@@ -369,7 +377,7 @@ def test_a_process_is_ended_by_a_signal(pipe: tuple[int, int]) -> None:
 def test_a_program_that_is_not_there_is_an_error(pipe: tuple[int, int]) -> None:
     """No half-started child is left."""
     with pytest.raises(FileNotFoundError):
-        Process(["/nowhere/python"], stdin=pipe[0])
+        Process(["/nowhere/python"], descriptors={0: pipe[0]})
 
 
 # What a process runs.
