@@ -17,9 +17,9 @@ from authz.cli.files import BAD_CONFIG
 from authz.runtime.signals import END, RELOAD, SIGNALS, StartGuard, end_by
 
 if TYPE_CHECKING:
-    from authz.app import App
     from authz.config.model import Config
     from authz.files.watch import FileWatch
+    from authz.runtime.app import App
     from authz.runtime.handover import Source
 
 _CANNOT_START: Final = 3  # exit code
@@ -35,8 +35,8 @@ _QUIET: Final = {"GRPC_VERBOSITY": "NONE"}
 READ_WHILE_POLLING: Final = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 # Seconds that another thread may keep the interpreter while the one that judges wants it. By default 5 ms: with every
 # check traced, one in a hundred waited that long.
-_TURN: Final = 0.0005
-_LAST_WORDS: Final = 1.0  # seconds for the last log lines
+_SWITCH_INTERVAL: Final = 0.0005
+_LOG_FLUSH: Final = 1.0  # seconds for the last log lines
 _POLL: Final = 0.1  # seconds between two looks at whether the drain has ended
 
 
@@ -96,7 +96,7 @@ def _serve(file: Path, worker: Worker | None, guard: StartGuard) -> None:
     config = loaded.config
     _set_up_grpc(config.server.listen if worker is None else worker.listen)
     _raise_descriptor_limit()
-    sys.setswitchinterval(_TURN)
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     stream = BackgroundStream(_STDERR)
     telemetry, number = config.telemetry, worker.number if worker is not None else None
     set_up_logging(level=telemetry.log_level, log_format=telemetry.log_format, stream=stream, worker=number)
@@ -104,7 +104,7 @@ def _serve(file: Path, worker: Worker | None, guard: StartGuard) -> None:
     status = _supervise(loaded, guard) if supervised else _run(loaded, worker, guard)
     if status < 0:
         end_by(-status)
-    stream.drain(seconds=_LAST_WORDS)
+    stream.drain(seconds=_LOG_FLUSH)
     sys.exit(status)
 
 
@@ -131,8 +131,8 @@ def _set_up_grpc(listen: str) -> None:
     """Tell gRPC's core, before it is there, what it cannot be told later."""
     from authz.config.address import UnixAddress, parse_address
 
-    among_friends = isinstance(parse_address(listen), UnixAddress)
-    for name, value in {**_QUIET, **(READ_WHILE_POLLING if among_friends else {})}.items():
+    peers_are_trusted = isinstance(parse_address(listen), UnixAddress)
+    for name, value in {**_QUIET, **(READ_WHILE_POLLING if peers_are_trusted else {})}.items():
         os.environ.setdefault(name, value)
 
 
@@ -144,7 +144,7 @@ def _raise_descriptor_limit() -> None:
 
 
 def _supervise(loaded: _Loaded, guard: StartGuard) -> int:
-    from authz.supervisor import supervise
+    from authz.runtime.multiprocess import supervise
 
     def next_signal(seconds: float) -> int | None:
         found = signal.sigtimedwait(SIGNALS, seconds)
@@ -159,9 +159,9 @@ def _supervise(loaded: _Loaded, guard: StartGuard) -> int:
 
 def _run(loaded: _Loaded, worker: Worker | None, guard: StartGuard) -> int:
     """Be the one process, or *worker*; return the exit status, -N if a second signal N ended it."""
-    from authz.app import App
     from authz.config.address import UnixAddress, parse_address
-    from authz.leftovers import clear_sockets
+    from authz.runtime.app import App
+    from authz.runtime.stale_sockets import clear_sockets
     from authz.telemetry.traces import TracingError
 
     if worker is not None:

@@ -1,4 +1,4 @@
-"""Proves authz.workers: what several workers say as one, and that none of them holds up the others."""
+"""Proves authz.runtime.workers: what several workers say as one, and that none of them holds up the others."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 from prometheus_client.registry import Collector
 
-from authz.admin import AdminServer
+from authz.admin.routes import make_routes
+from authz.admin.server import AdminServer
 from authz.config.address import UnixAddress
+from authz.runtime.worker_sockets import Answer, LivenessProbe, ask
+from authz.runtime.workers import Workers, merge
 from authz.telemetry.keys import KeyMetrics
 from authz.telemetry.metrics import Metrics
-from authz.workers import Answer, LivenessProbe, Workers, ask, merge
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.serving import short_folder
 
@@ -38,7 +40,8 @@ def listening(
 ) -> Iterator[Path]:
     """Serve the admin socket of a worker."""
     admin = AdminServer(
-        UnixAddress(str(path)), waiting_for=waiting_for, registry=registry or CollectorRegistry(), keys=keys
+        UnixAddress(str(path)),
+        make_routes(waiting_for=waiting_for, registry=registry or CollectorRegistry(), keys=keys),
     )
     admin.start()
     try:
