@@ -1,7 +1,24 @@
-"""`python -m authz`."""
+"""The program `authz`, and `python -m authz`."""
 
 from __future__ import annotations
 
-from authz.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line.
+
+    `authz serve` heeds signals before anything else is imported: on a busy node the imports take seconds.
+    """
+    guard = None
+    if sys.argv[1:2] == ["serve"]:
+        from authz.runtime.signals import StartGuard
+
+        guard = StartGuard()
+    from authz.cli import main as run
+
+    run(obj=guard)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from authz.cli.files import FILE, load_or_exit
+from authz.cli.files import BAD_CONFIG
+from authz.runtime.signals import END, RELOAD, SIGNALS, StartGuard, end_by
 
 if TYPE_CHECKING:
-    from authz.app import App
     from authz.config.model import Config
+    from authz.files.watch import FileWatch
+    from authz.runtime.app import App
+    from authz.runtime.handover import Source
 
 _CANNOT_START: Final = 3  # exit code
-_END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
-_SIGNALS: Final = _END | {signal.SIGHUP}
+_FILE: Final = click.Path(dir_okay=False, path_type=Path)  # a worker may start while the file is gone
 _STDIN: Final = 0  # file descriptors
 _STDERR: Final = 2
 _DESCRIPTORS: Final = 4096  # a thousand connections of Envoys, those of the admin port and to issuers, files
@@ -33,31 +35,45 @@ _QUIET: Final = {"GRPC_VERBOSITY": "NONE"}
 READ_WHILE_POLLING: Final = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 # Seconds that another thread may keep the interpreter while the one that judges wants it. By default 5 ms: with every
 # check traced, one in a hundred waited that long.
-_TURN: Final = 0.0005
-_LAST_WORDS: Final = 1.0  # seconds for the last log lines
+_SWITCH_INTERVAL: Final = 0.0005
+_LOG_FLUSH: Final = 1.0  # seconds for the last log lines
 _POLL: Final = 0.1  # seconds between two looks at whether the drain has ended
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One of several processes: its own addresses, in place of the configured ones, and its supervisor's `server`."""
+    """One of several processes: its own addresses, in place of the configured ones, and what its supervisor gave it."""
 
     number: int
     listen: str
     admin_socket: str
-    server: str  # JSON
+    handover: int  # a file descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """The *config* that *source* says, and the *watch* that was begun before the file was read."""
+
+    file: Path
+    watch: FileWatch
+    source: Source
+    config: Config
 
 
 @click.command()
-@click.option("--config", "file", type=FILE, required=True, help="The configuration file.")
-@click.option("--worker", "number", type=int, hidden=True)  # also for who reads a list of processes
+@click.option("--config", "file", type=_FILE, required=True, help="The configuration file.")
+@click.option("--worker", "number", type=int, hidden=True)  # also for a person who reads a list of processes
 @click.option("--listen", default="", hidden=True)
 @click.option("--admin-socket", default="", hidden=True)
-@click.option("--server", default="", hidden=True)
-def serve(*, file: Path, number: int | None, listen: str, admin_socket: str, server: str) -> None:
+@click.option("--handover", type=int, default=-1, hidden=True)
+@click.pass_obj
+def serve(
+    guard: StartGuard | None, *, file: Path, number: int | None, listen: str, admin_socket: str, handover: int
+) -> None:
     """Serve Envoy's checks until SIGTERM.
 
-    A second SIGTERM ends at once. SIGHUP, or a new file in place of the old, reloads the configuration.
+    A second SIGTERM ends at once, and so does one that comes while it starts.
+    SIGHUP, or a new file in place of the old, reloads the configuration.
 
     \b
     Exit codes: 0 drained; 1 a worker did not drain; 2 bad configuration;
@@ -65,40 +81,58 @@ def serve(*, file: Path, number: int | None, listen: str, admin_socket: str, ser
     Example:
       authz serve --config authz.yaml
     """  # noqa: D301 - click's mark for lines that stay as they are
-    # Blocked before any thread starts, for all of them, and waited for below: a handler would run only when the main
-    # thread does, and a signal that the system gives to another thread does not wake it.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS | {signal.SIGCHLD})
+    guard = guard or StartGuard()
     try:
-        _serve(file, None if number is None else Worker(number, listen, admin_socket, server))
+        _serve(file, None if number is None else Worker(number, listen, admin_socket, handover), guard)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        guard.close()
 
 
-def _serve(file: Path, worker: Worker | None) -> None:
+def _serve(file: Path, worker: Worker | None, guard: StartGuard) -> None:
     from authz.telemetry.background import BackgroundStream
     from authz.telemetry.logs import set_up_logging
 
-    config = load_or_exit(file)
+    loaded = _load_or_exit(file, worker)
+    config = loaded.config
     _set_up_grpc(config.server.listen if worker is None else worker.listen)
     _raise_descriptor_limit()
-    sys.setswitchinterval(_TURN)
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     stream = BackgroundStream(_STDERR)
     telemetry, number = config.telemetry, worker.number if worker is not None else None
     set_up_logging(level=telemetry.log_level, log_format=telemetry.log_format, stream=stream, worker=number)
     supervised = worker is None and config.server.workers > 1
-    status = _supervise(file, config) if supervised else _run(file, config, worker)
+    status = _supervise(loaded, guard) if supervised else _run(loaded, worker, guard)
     if status < 0:
-        _end_by(-status)
-    stream.drain(seconds=_LAST_WORDS)
+        end_by(-status)
+    stream.drain(seconds=_LOG_FLUSH)
     sys.exit(status)
+
+
+def _load_or_exit(file: Path, worker: Worker | None) -> _Loaded:
+    """Load what *file* says, or what the supervisor gave *worker*; print what is wrong with it and exit."""
+    from authz.config.load import parse
+    from authz.config.problems import ConfigError
+    from authz.files.watch import FileWatch
+    from authz.runtime.handover import Handover, Source
+
+    try:
+        if worker is not None:
+            given = Handover.from_descriptor(worker.handover)
+            return _Loaded(file, FileWatch(file, known=given.source.stamp), given.source, given.config(file))
+        watch = FileWatch(file)  # before the file is read: what is in its place from here on is a change
+        source = Source.read(file, watch)
+        return _Loaded(file, watch, source, parse(source.text, file=str(file)))
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(BAD_CONFIG)
 
 
 def _set_up_grpc(listen: str) -> None:
     """Tell gRPC's core, before it is there, what it cannot be told later."""
     from authz.config.address import UnixAddress, parse_address
 
-    among_friends = isinstance(parse_address(listen), UnixAddress)
-    for name, value in {**_QUIET, **(READ_WHILE_POLLING if among_friends else {})}.items():
+    peers_are_trusted = isinstance(parse_address(listen), UnixAddress)
+    for name, value in {**_QUIET, **(READ_WHILE_POLLING if peers_are_trusted else {})}.items():
         os.environ.setdefault(name, value)
 
 
@@ -109,60 +143,55 @@ def _raise_descriptor_limit() -> None:
         setrlimit(RLIMIT_NOFILE, (_DESCRIPTORS if hard == RLIM_INFINITY else min(hard, _DESCRIPTORS), hard))
 
 
-def _supervise(file: Path, config: Config) -> int:
-    from authz.supervisor import supervise
+def _supervise(loaded: _Loaded, guard: StartGuard) -> int:
+    from authz.runtime.multiprocess import supervise
 
     def next_signal(seconds: float) -> int | None:
-        found = signal.sigtimedwait(_SIGNALS | {signal.SIGCHLD}, seconds)
+        found = signal.sigtimedwait(SIGNALS, seconds)
         return None if found is None or found.si_signo == signal.SIGCHLD else found.si_signo
 
+    guard.release()
     try:
-        return supervise(file, config, next_signal)
+        return supervise(loaded.file, loaded.config, loaded.source, loaded.watch, next_signal)
     except OSError as error:
         return _explain(error)
 
 
-def _run(file: Path, config: Config, worker: Worker | None) -> int:
-    """Be the one process, or *worker*; return the exit status, -N where a second signal N ended it."""
-    from authz.app import App
+def _run(loaded: _Loaded, worker: Worker | None, guard: StartGuard) -> int:
+    """Be the one process, or *worker*; return the exit status, -N if a second signal N ended it."""
     from authz.config.address import UnixAddress, parse_address
-    from authz.config.model import Server
-    from authz.leftovers import clear_sockets
+    from authz.runtime.app import App
+    from authz.runtime.stale_sockets import clear_sockets
     from authz.telemetry.traces import TracingError
 
     if worker is not None:
         Thread(target=_end_with_supervisor, name="lifeline", daemon=True).start()
     try:
         if worker is None:
-            app = App(file, config)
-            clear_sockets(config.server.listen, workers=1)
+            app = App(loaded.file, loaded.config, watch=loaded.watch)
+            clear_sockets(loaded.config.server.listen, workers=1)
         else:
-            # Not what the file says by now: it would mix with the address, say a port for the network with no TLS.
-            config = config.model_copy(update={"server": Server.model_validate_json(worker.server)})
-            app = App(file, config, listen=parse_address(worker.listen), admin=UnixAddress(worker.admin_socket))
+            listen, admin = parse_address(worker.listen), UnixAddress(worker.admin_socket)
+            app = App(loaded.file, loaded.config, watch=loaded.watch, listen=listen, admin=admin)
+        guard.release()  # what is bound from here on is given back in order
         app.start()
     except (OSError, TracingError) as error:
         return _explain(error)
-    while signal.sigwait(_SIGNALS) == signal.SIGHUP:
-        app.reload()
+    if signal.sigtimedwait(END, 0) is None:  # else it came while the addresses were bound: nobody relies on us yet
+        app.become_ready()
+        while signal.sigwait(END | {RELOAD}) == RELOAD:
+            app.reload()
     return _drain(app)
 
 
 def _drain(app: App) -> int:
-    """Drain, or not where the next signal to end comes; return the exit status."""
+    """Drain; return the exit status, -N if the next signal N to end came first."""
     drain = Thread(target=app.drain, name="drain", daemon=True)
     drain.start()
     while drain.is_alive():
-        if (again := signal.sigtimedwait(_END, _POLL)) is not None:
+        if (again := signal.sigtimedwait(END, _POLL)) is not None:
             return -again.si_signo
     return 0
-
-
-def _end_by(number: int) -> None:
-    """End at once, as if we had never waited for signals."""
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def _end_with_supervisor() -> None:

@@ -32,6 +32,11 @@ def parse(text: str, *, file: str) -> Config:
 
 def read(path: str | Path) -> Document:
     """Read the YAML document at *path*. Raises ConfigError when it cannot be read, or is not YAML."""
+    return parse_document(read_text(path), file=str(path))
+
+
+def read_text(path: str | Path) -> str:
+    """Read the text of the file at *path*. Raises ConfigError when it cannot be read, or is not UTF-8."""
     file = str(path)
     try:
         with Path(path).open("rb") as stream:
@@ -39,7 +44,7 @@ def read(path: str | Path) -> Document:
     except OSError as error:
         raise ConfigError(file, [Problem(path=(), message=f"cannot be read: {error.strerror}")]) from error
     try:
-        return parse_document(content.decode("utf-8-sig"), file=file)
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(file, [Problem(path=(), message="is not UTF-8", line=line)]) from error

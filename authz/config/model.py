@@ -17,7 +17,7 @@ from authz.config.section import Duration, Items, Section, Size, Word
 from authz.core.identity import Format, UnsafeValues
 from authz.core.snapshot import BodyFormat, Unavailable
 
-FIXED: Final = ("server", "admin", "telemetry.traces.exporter")
+RESTART_REQUIRED: Final = ("server", "admin", "telemetry.traces.exporter")
 """What a running sidecar keeps until its next start; it takes up a change of all else as it runs."""
 
 

@@ -10,7 +10,11 @@ from typing import Final
 
 import grpc
 
+from authz.files.stamp import FileStamp
+
 log = logging.getLogger(__name__)
+
+_MAX_READS: Final = 5  # if the files are replaced while they are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +42,32 @@ def make_credentials(files: TlsFiles) -> grpc.ServerCredentials:
 class _Follower:
     def __init__(self, files: TlsFiles) -> None:
         self._files: Final = [file for file in (files.certificate, files.key, files.client_ca) if file is not None]
-        self._seen: tuple[tuple[int, int, int], ...] = ()
+        self._seen: list[FileStamp | None] = []
 
     def read(self) -> grpc.ServerCertificateConfiguration:
-        self._seen = self._look()  # also of what cannot be used: it is read, and told of, once
-        _refuse_unusable(*self._files)
-        certificate, key, *client_ca = (file.read_bytes() for file in self._files)
-        return grpc.ssl_server_certificate_configuration([(key, certificate)], *client_ca)
+        """Read the files, all as they are at one moment. Raises OSError."""
+        for _ in range(_MAX_READS):
+            self._seen = self._look()  # before the content is read; unusable files are reported once, too
+            certificate, key, *client_ca = (file.read_bytes() for file in self._files)
+            _refuse_unusable(*self._files)
+            if self._look() == self._seen:
+                return grpc.ssl_server_certificate_configuration([(key, certificate)], *client_ca)
+        raise OSError(f"{', '.join(map(str, self._files))}: replaced again and again while they were read")
 
     def read_again(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return what changed since the last handshake, or None. Files that cannot be used change nothing."""
+        """Return what changed since the last handshake, or None. Unusable files change nothing."""
+        if self._look() == self._seen:
+            return None
         try:
-            if self._look() == self._seen:
-                return None
             configuration = self.read()
         except OSError as error:
             log.error("TLS files cannot be used, the last ones serve on: %s", error)  # noqa: TRY400 - no traceback
             return None
-        log.info("TLS files were read anew")
+        log.info("TLS files were read again")
         return configuration
 
-    def _look(self) -> tuple[tuple[int, int, int], ...]:
-        stats = [file.stat() for file in self._files]  # an OSError that names the file
-        return tuple((stat.st_mtime_ns, stat.st_ino, stat.st_size) for stat in stats)
+    def _look(self) -> list[FileStamp | None]:
+        return [FileStamp.of_any(file) for file in self._files]
 
 
 def _refuse_unusable(certificate: Path, key: Path, *client_ca: Path) -> None:

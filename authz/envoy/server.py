@@ -17,6 +17,7 @@ import grpc
 from authz.envoy.admission import OPTIONS, AuthorizationService
 from authz.envoy.checker import Checker
 from authz.envoy.transport.choice import Transport, TransportFactory
+from authz.files.sockets import remove_stale_socket
 
 
 class AuthorizationServer:
@@ -49,7 +50,7 @@ class AuthorizationServer:
 
         Raises OSError.
         """
-        _clear_stale(path)
+        remove_stale_socket(path)
         if not path.parent.is_dir():
             what = f"there is no folder {path.parent}: make it, or set server.listen"
             raise OSError(errno.ENOENT, f"cannot listen on {path}: {what}")
@@ -100,19 +101,3 @@ def _try_to_bind(address: str) -> None:
     except OSError as error:  # the name, or the family
         failures.append(error)
     raise OSError(failures[0].errno, f"cannot listen on {address}: {failures[0].strerror}") from failures[0]
-
-
-def _clear_stale(path: Path) -> None:
-    """Remove a socket that nobody listens on. Raises OSError where somebody does, or where it is no socket."""
-    if not path.exists():
-        return
-    if not path.is_socket():
-        raise OSError(errno.EEXIST, f"{path} exists and is not a socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
-        else:
-            raise OSError(errno.EADDRINUSE, f"another process serves {path}")

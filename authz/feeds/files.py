@@ -10,7 +10,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from authz.feeds.failure import RefreshError
 from authz.feeds.http.connect import TlsTrust
 from authz.feeds.http.fetch import read_token
 from authz.feeds.sources import FileSource
+from authz.files.stamp import FileStamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class _File:
 
     def find_fault(self) -> str | None:
         try:
-            if not stat.S_ISREG(Path(self.file).stat().st_mode):
+            if not FileStamp.of(self.file).is_regular:
                 return f"{self.file}: is not a file"  # a pipe would be waited for
             self.read()
         except RefreshError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from authz.feeds.failure import RefreshError
 from authz.feeds.http.fetch import Answer, Fetch
 from authz.feeds.http.freshness import fresh_for
 from authz.feeds.ports import Loaded, Source
+from authz.files.stamp import FileStamp
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
@@ -184,7 +184,7 @@ class FileSource:
     def __init__(self, path: Path, reader: Reader) -> None:
         self._path: Final = path
         self._reader: Final = reader
-        self._seen: tuple[int, ...] | None = None
+        self._seen: FileStamp | None = None
 
     @property
     def where(self) -> str:
@@ -198,11 +198,10 @@ class FileSource:
     def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:  # noqa: ARG002 - there is nowhere else to look
         """Read the file if it changed. Raises RefreshError."""
         try:
-            found = self._path.stat()
-            seen = (found.st_mtime_ns, found.st_ino, found.st_size)
-            if seen == self._seen:
+            stamp = FileStamp.of(self._path)  # before the content is read
+            if stamp == self._seen:
                 return Loaded(None)
-            if not stat.S_ISREG(found.st_mode):
+            if not stamp.is_regular:
                 raise RefreshError(Refresh.MISCONFIGURED, f"{self._path}: is not a file")
             with self._path.open("rb") as file:
                 document = file.read(self._reader.max_bytes + 1)
@@ -212,7 +211,7 @@ class FileSource:
             text = f"{self._path}: more than {self._reader.max_bytes} bytes (fetch.max_bytes)"
             raise RefreshError(Refresh.TOO_LARGE, text)
         keys = self.read(document)
-        self._seen = seen
+        self._seen = stamp
         return Loaded(keys, document)
 
 

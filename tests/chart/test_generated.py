@@ -16,9 +16,9 @@ import yaml
 from authz import __version__
 from authz.config.schema import json_schema
 from authz.core.reasons import Reason
+from authz.runtime.workers import Workers
 from authz.telemetry.keys import KeyMetrics
 from authz.telemetry.metrics import Metrics
-from authz.workers import Workers
 from tests.chart.helm import DEPLOY
 from tests.tools import ROOT
 

@@ -107,7 +107,13 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path, *issuers: str, listen: str = "", drain: str = "4s", server: str = "", telemetry: str = ""
+    folder: Path,
+    *issuers: str,
+    listen: str = "",
+    drain: str = "4s",
+    server: str = "",
+    telemetry: str = "",
+    awaits_socket: bool = True,
 ) -> Iterator[Running]:
     """Start a sidecar, and end it whatever happens; its log is shown where a test fails.
 
@@ -122,7 +128,7 @@ def running(
     try:
         options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
         with grpc.insecure_channel(target, options) as channel:
-            if not listen:
+            if awaits_socket and not listen:
                 sidecar.process.wait_until(path.exists)
             yield Running(sidecar, path, channel)
     except BaseException:

@@ -126,7 +126,7 @@ def test_logs_are_json_lines_without_tokens(sidecar: Running, idp: FakeIdp) -> N
     assert sidecar.await_end() == 0
     text = sidecar.process.log.read_text()
     lines = text.splitlines()
-    assert {json.loads(line)["logger"] for line in lines} >= {"authz.app", "authz.decisions"}
+    assert {json.loads(line)["logger"] for line in lines} >= {"authz.runtime.app", "authz.decisions"}
     assert not [segment for segment in token.split(".") if segment in text]
 
 

@@ -137,7 +137,7 @@ def test_headers_that_envoy_does_not_know_are_told(sidecar: Running) -> None:
     rewrite(sidecar, more)
     wait_until(lambda: len(lines(sidecar, "new headers ")) == 1)
     (told,) = lines(sidecar, "new headers ")
-    assert "new headers x-issuer, x-user: until Envoy is told of them it answers 500" in told
+    assert "new headers x-issuer, x-user: until Envoy's configuration has them, Envoy answers 500" in told
     assert f"`authz envoy-config --config {file}`" in told
     assert '"level": "WARNING"' in told
     rewrite(sidecar, more.replace(", x-issuer: iss", ""))

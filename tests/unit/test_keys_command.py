@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 
-from authz.admin import AdminServer, is_loopback
+from authz.admin.routes import is_loopback, make_routes
+from authz.admin.server import AdminServer
 from authz.cli import main
 from authz.config.address import TcpAddress
 from authz.core.keys import KeySet
@@ -38,10 +39,16 @@ def described() -> Mapping[str, object]:
     )
 
 
+def make_admin(keys: Callable[[], Mapping[str, object]]) -> AdminServer:
+    """Bind an admin listener that describes these keys."""
+    routes = make_routes(waiting_for=list, registry=CollectorRegistry(), keys=keys)
+    return AdminServer(TcpAddress("127.0.0.1", 0), routes)
+
+
 @pytest.fixture
 def admin() -> Iterator[str]:
     """The URL of an admin listener."""
-    server = AdminServer(TcpAddress("127.0.0.1", 0), waiting_for=list, registry=CollectorRegistry(), keys=described)
+    server = make_admin(described)
     server.start()
     yield f"http://127.0.0.1:{server.port}"
     server.stop()
@@ -80,7 +87,7 @@ def shown(*published: object, seen: timedelta | None = None) -> list[list[str]]:
     told = json.loads(json.dumps(of))
     for key in told["issuers"][0]["keys"]:
         key["first_seen"] = None if seen is None else (datetime.now(UTC) - seen).isoformat(timespec="seconds")
-    server = AdminServer(TcpAddress("127.0.0.1", 0), waiting_for=list, registry=CollectorRegistry(), keys=lambda: told)
+    server = make_admin(lambda: told)
     server.start()
     try:
         done = CliRunner().invoke(main, ["keys", "--admin", f"http://127.0.0.1:{server.port}"])

@@ -17,13 +17,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from threading import Lock
 from typing import Final
 from urllib.parse import SplitResult
 
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.trust import Trust, read_origin, write_authority
+from authz.files.stamp import FileStamp
 from authz.telemetry.keys import Refresh
 
 MAX_PROXY_ANSWER_BYTES: Final = 16_384
@@ -78,15 +78,14 @@ class TlsTrust:
 
     def __init__(self, ca_file: str | None) -> None:
         self._ca_file: Final = ca_file
-        self._made: tuple[tuple[int, ...], ssl.SSLContext] | None = None
+        self._made: tuple[FileStamp, ssl.SSLContext] | None = None
 
     def context(self) -> ssl.SSLContext:
         """Return what to shake hands by. Raises RefreshError."""
         if self._ca_file is None:
             return _system_context()
         try:
-            stat = Path(self._ca_file).stat()
-            stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+            stamp = FileStamp.of(self._ca_file)  # before the content is read
             if self._made is None or self._made[0] != stamp:
                 self._made = (stamp, _make_context(self._ca_file))
         except OSError as error:

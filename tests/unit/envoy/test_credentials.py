@@ -76,6 +76,28 @@ def test_broken_files_change_nothing(site: Site) -> None:
     assert site.call(site.authority, site.envoy) == "token_missing"
 
 
+def test_what_is_unusable_is_reported_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """A stranger's handshakes fill no log: the files are looked at again only when they are others."""
+    site.files.key.unlink()
+    for _ in range(3):
+        assert site.call(site.authority, site.envoy) == "token_missing"
+    assert [record.message for record in caplog.records if "TLS files cannot be used" in record.message] == [
+        f"TLS files cannot be used, the last ones serve on: [Errno 2] No such file or directory: '{site.files.key}'"
+    ]
+
+
+def test_files_that_differ_only_in_permission_are_read_again(
+    site: Site, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """A key that is written first and made readable afterwards is taken up, with the same content and times."""
+    caplog.set_level("INFO")
+    (tmp_path / "tls.key").chmod(0o640)
+    assert site.call(site.authority, site.envoy) == "token_missing"
+    assert [record.message for record in caplog.records if "TLS files" in record.message] == [
+        "TLS files were read again"
+    ]
+
+
 def test_missing_files_are_an_error_at_the_start(tmp_path: Path) -> None:
     """Nothing serves without its certificate."""
     with pytest.raises(FileNotFoundError):

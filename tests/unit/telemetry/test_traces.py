@@ -84,7 +84,7 @@ def test_nothing_is_imported_without_an_exporter() -> None:
     """The SDK takes its time to import: who traces nothing does not wait for it."""
     code = """
 import sys
-import authz.app
+import authz.runtime.app
 from authz.config.model import Exporter
 from authz.telemetry.traces import start_spans
 start_spans(Exporter.NONE, keys_age=lambda _: None, dropped=lambda _: None)

@@ -84,7 +84,7 @@ def test_the_fallback_needs_no_name_of_the_private_layer() -> None:
     script = """
 import sys
 sys.modules["authz.envoy.transport.cygrpc_call"] = None  # its import fails, as if a name were gone
-import authz.app
+import authz.runtime.app
 from authz.config.model import TransportName
 from authz.envoy.transport.choice import choose_transport
 print(choose_transport(TransportName.AUTO).name)

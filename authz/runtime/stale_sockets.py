@@ -1,7 +1,7 @@
-"""Sockets and folders in the file system that end with us, or that a killed process left behind.
+"""Sockets and folders that belong to the running processes, and those that killed processes left behind.
 
 Rules of this file:
-1. Only what nobody holds is removed: a socket that refuses callers, a folder whose lock is free.
+1. Only what no process holds is removed: a socket that refuses connections, a folder whose lock is free.
 2. What cannot be removed prevents no start.
 """
 
@@ -11,7 +11,6 @@ import fcntl
 import os
 import re
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,14 +18,15 @@ from pathlib import Path
 from typing import Final
 
 from authz.config.address import MAX_SOCKET_PATH_BYTES, worker_addresses
+from authz.files.sockets import remove_stale_socket
 
 _LONGEST_NAME: Final = "/63.sock"  # of what a private folder holds: there are at most 64 workers
 
 
 def clear_sockets(listen: str, workers: int) -> None:
-    """Remove the stale sockets of more or fewer *workers* on *listen*, which `authz health` would ask for ever.
+    """Remove stale sockets of an earlier number of workers on *listen*, which `authz health` would ask forever.
 
-    Our own are left alone, so that none who crashes is missed.
+    Those of the present *workers* stay, so that the socket of a crashed worker is still asked.
     """
     path = _socket_of(listen)
     if path is None:
@@ -36,14 +36,14 @@ def clear_sockets(listen: str, workers: int) -> None:
     for found in _list_folder(path.parent):
         if theirs.fullmatch(found.name) and found not in ours:
             with suppress(OSError):
-                _remove_if_stale(found)
+                remove_stale_socket(found)
 
 
 @contextmanager
 def private_folder(listen: str) -> Iterator[Path]:
-    """Make a folder for us alone, beside the socket *listen*, or else where temporary files are; remove it at the end.
+    """Make a private folder beside the socket *listen*, or else among temporary files; remove it at the end.
 
-    What supervisors that were killed left beside the socket goes too. Raises OSError where neither place is writable.
+    Folders that killed supervisors left beside the socket are removed too. Raises OSError if neither place is writable.
     """
     path = _socket_of(listen)
     if path is not None:
@@ -51,7 +51,7 @@ def private_folder(listen: str) -> Iterator[Path]:
     made = _make_folder(path)
     with ExitStack() as parts:
         parts.callback(shutil.rmtree, made, ignore_errors=True)
-        with suppress(OSError):  # where there are no locks, nothing is cleared either
+        with suppress(OSError):  # a file system without locks: nothing is cleared either
             parts.enter_context(_hold(made))
         yield made
 
@@ -65,17 +65,6 @@ def _list_folder(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError:
         return []
-
-
-def _remove_if_stale(path: Path) -> None:
-    """Remove a socket that nobody listens on; who is merely slow to answer does listen. Raises OSError."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            if path.is_socket():  # a plain file refuses just so
-                path.unlink()
 
 
 def _prefix(path: Path) -> str:
@@ -101,7 +90,7 @@ def _make_folder(path: Path | None) -> Path:
 
 @contextmanager
 def _hold(folder: Path) -> Iterator[None]:
-    """Hold the lock of *folder*, which ends with us, however we end. Raises OSError where another holds it."""
+    """Hold the lock of *folder*; it ends with this process, however that ends. Raises OSError if another holds it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,10 +1,11 @@
-"""Proves authz.config.watch: a file that was replaced is noticed once, however it was replaced."""
+"""Proves authz.files.watch: a file that was replaced is noticed once, however it was replaced."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from authz.config.watch import GONE, FileWatch
+from authz.files.stamp import FileStamp
+from authz.files.watch import GONE, FileWatch
 
 
 def test_new_content_is_noticed_once(tmp_path: Path) -> None:
@@ -94,3 +95,26 @@ def test_file_that_is_still_being_written_is_not_taken(tmp_path: Path) -> None:
         assert not watch.changed()
     file.write_text("one and two")
     assert [watch.changed() for _ in range(2)] == [False, True]
+
+
+def test_what_was_replaced_since_a_known_stamp_is_a_change(tmp_path: Path) -> None:
+    """The stamp was taken before the content was read: a later file is found, however late the watch begins."""
+    file = tmp_path / "authz.yaml"
+    file.write_text("one")
+    known = FileStamp.of(file)
+    assert not FileWatch(file, known=known).changed()
+    file.write_text("other")
+    watch = FileWatch(file, known=known)
+    assert watch.stamp == known
+    assert [watch.changed() for _ in range(3)] == [False, True, False]
+    assert watch.stamp == FileStamp.of(file)
+
+
+def test_permission_that_comes_late_is_a_change(tmp_path: Path) -> None:
+    """A file that could not be read is read again once it can be: its content and its times are the same."""
+    file = tmp_path / "authz.yaml"
+    file.write_text("one")
+    file.chmod(0o000)
+    watch = FileWatch(file)
+    file.chmod(0o644)
+    assert [watch.changed() for _ in range(3)] == [False, True, False]

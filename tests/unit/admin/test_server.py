@@ -13,13 +13,16 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from authz.admin import MAX_CONNECTIONS, MAX_SECONDS, MAX_THREADS, AdminServer, is_here
+from authz.admin.routes import is_here, make_routes
+from authz.admin.server import MAX_CONNECTIONS, MAX_SECONDS, MAX_THREADS, AdminServer
 from authz.config.address import TcpAddress, UnixAddress
 from authz.demo.client import Answer, send
-from authz.workers import ask
+from authz.runtime.worker_sockets import ask
 from tests.fakes.clock import FakeClock
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.serving import short_folder
+
+ROUTES = make_routes(waiting_for=list, registry=CollectorRegistry(), keys=dict)
 
 
 def make_admin(
@@ -34,9 +37,7 @@ def make_admin(
     """Bind an admin server."""
     return AdminServer(
         TcpAddress(host, port),
-        waiting_for=waiting_for,
-        registry=registry or CollectorRegistry(),
-        keys=keys,
+        make_routes(waiting_for=waiting_for, registry=registry or CollectorRegistry(), keys=keys),
         monotonic=(clock or FakeClock()).monotonic,
     )
 
@@ -230,7 +231,7 @@ def test_it_listens_on_a_socket_whose_callers_are_here() -> None:
         path = folder / "0.sock"
         with socket.socket(socket.AF_UNIX) as left_behind:
             left_behind.bind(str(path))
-        admin = AdminServer(UnixAddress(str(path)), waiting_for=list, registry=CollectorRegistry(), keys=dict)
+        admin = AdminServer(UnixAddress(str(path)), ROUTES)
         assert admin.address == str(path)
         admin.start()
         assert ask([path], "/keys", seconds=10)[0].status == 200
@@ -242,7 +243,7 @@ def test_a_socket_that_cannot_be_is_named() -> None:
     """The message names the path, whatever is wrong with it."""
     for path in ("/nowhere/0.sock", f"/tmp/{'a' * 120}"):  # noqa: S108 - nothing is made there
         with pytest.raises(OSError, match=f"cannot listen on {path}: "):
-            AdminServer(UnixAddress(path), waiting_for=list, registry=CollectorRegistry(), keys=dict)
+            AdminServer(UnixAddress(path), ROUTES)
 
 
 def test_what_was_never_started_can_be_stopped() -> None:

@@ -1,4 +1,4 @@
-"""Proves authz.leftovers: what a killed process left is removed, and what anybody holds is not."""
+"""Proves authz.runtime.stale_sockets: what a killed process left is removed, and what anybody holds is not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from authz.config.address import MAX_SOCKET_PATH_BYTES
-from authz.leftovers import clear_sockets, private_folder
+from authz.runtime.stale_sockets import clear_sockets, private_folder
 from tests.unit.envoy.serving import short_folder
 
 

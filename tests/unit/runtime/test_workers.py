@@ -1,4 +1,4 @@
-"""Proves authz.workers: what several workers say as one, and that none of them holds up the others."""
+"""Proves authz.runtime.workers: what several workers say as one, and that none of them holds up the others."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 from prometheus_client.registry import Collector
 
-from authz.admin import AdminServer
+from authz.admin.routes import make_routes
+from authz.admin.server import AdminServer
 from authz.config.address import UnixAddress
+from authz.runtime.worker_sockets import Answer, LivenessProbe, ask
+from authz.runtime.workers import Workers, merge
 from authz.telemetry.keys import KeyMetrics
 from authz.telemetry.metrics import Metrics
-from authz.workers import Answer, Workers, ask, merge
+from tests.fakes.waiting import wait_until
 from tests.unit.envoy.serving import short_folder
 
 SECONDS = 20.0  # of patience with what must answer
@@ -37,7 +40,8 @@ def listening(
 ) -> Iterator[Path]:
     """Serve the admin socket of a worker."""
     admin = AdminServer(
-        UnixAddress(str(path)), waiting_for=waiting_for, registry=registry or CollectorRegistry(), keys=keys
+        UnixAddress(str(path)),
+        make_routes(waiting_for=waiting_for, registry=registry or CollectorRegistry(), keys=keys),
     )
     admin.start()
     try:
@@ -92,7 +96,6 @@ def test_workers_are_ready_when_all_are(folder: Path) -> None:
         second = parts.enter_context(listening(folder / "1", waiting_for=lambda: missing))
         workers = Workers([first, second, folder / "2"], restarts=[0, 0, 0])
         assert workers.waiting_for() == ["worker 1 (keys of a, keys of b)", "worker 2"]
-        assert workers.listening() == {0, 1}
         missing.clear()
         parts.enter_context(listening(folder / "2"))
         assert workers.waiting_for() == []
@@ -223,3 +226,78 @@ def test_an_answer_without_end_is_left() -> None:
     with short_folder() as folder, saying(folder / "0", endless) as path:
         assert ask([path], "/metrics", seconds=SECONDS, max_bytes=100_000) == {}
         assert len(ask([path], "/metrics", seconds=SECONDS)[0].body) == 999_999
+
+
+# Whether they are alive.
+
+
+@pytest.fixture
+def probe(folder: Path) -> Iterator[LivenessProbe]:
+    """A probe of two workers."""
+    made = LivenessProbe([folder / "0", folder / "1"])
+    yield made
+    made.close()
+
+
+def test_who_answers_is_alive_and_is_asked_again(folder: Path, probe: LivenessProbe) -> None:
+    """Each look reports what came since the one before; a worker that comes later is found later."""
+    assert probe.answered() == set()
+    with listening(folder / "1"):
+        for _ in range(3):
+            wait_until(lambda: probe.answered() == {1})
+        with listening(folder / "0"):
+            wait_until(lambda: 0 in probe.answered())
+            wait_until(lambda: 1 in probe.answered())
+    wait_until(lambda: probe.answered() == set())
+
+
+def test_a_late_answer_counts(folder: Path, probe: LivenessProbe) -> None:
+    """On a busy processor an answer takes its time: the question stays open, however often it is looked for."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / "0"))
+        server.listen()
+        for _ in range(100):
+            assert probe.answered() == set()
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(1000).startswith(b"GET /livez ")
+            connection.sendall(b"HTTP/1.0 200 OK\r\n")
+            assert probe.answered() == set()
+            connection.sendall(b"content-length: 1\r\n\r\nx")
+        assert probe.answered() == {0}
+        server.settimeout(0)
+        server.accept()[0].close()  # one more question, and no third
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_half_an_answer_is_no_sign_of_life(folder: Path, probe: LivenessProbe) -> None:
+    """A worker that ends while it speaks is asked again."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / "0"))
+        server.listen()
+        for said in (
+            b"",
+            b"HTTP/1.0 200 OK\r\ncontent-length: 9\r\n\r\n",
+            b"HTTP/1.0 500 X\r\ncontent-length: 0\r\n\r\n",
+        ):
+            assert probe.answered() == set()
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(said)
+    assert probe.answered() == set()
+
+
+def test_the_answer_of_a_worker_that_has_ended_is_not_its_successors(folder: Path, probe: LivenessProbe) -> None:
+    """It would count as started, and be killed if its start takes long."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / "0"))
+        server.listen()
+        assert probe.answered() == set()
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n")
+    probe.forget(0)
+    assert probe.answered() == set()

@@ -1,4 +1,4 @@
-"""Proves authz.supervisor: who is started, when again, what is passed on, and how it all ends."""
+"""Proves authz.runtime.supervisor: who is started, when again, what is passed on, and how it all ends."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from authz.supervisor import (
-    ASK_PERIOD,
+from authz.runtime.process import Process
+from authz.runtime.supervisor import (
+    EXIT_GRACE,
     FIRST_PAUSE,
     MAX_PAUSE,
     MAX_UNANSWERED,
-    OVERTIME,
-    STEADY,
-    Process,
+    PROBE_INTERVAL,
+    STABLE_AFTER,
     Supervisor,
 )
 from tests.fakes.clock import FakeClock
@@ -92,7 +92,7 @@ class Rig:
 
         A signal comes at once, a number of seconds goes by, and what is called is what happens to a child.
         """
-        return self.supervisor.run(self._play(steps), listening=lambda: self.listening, started=self._open)
+        return self.supervisor.run(self._play(steps), answered=lambda: self.listening, started=self._open)
 
     def _play(self, steps: tuple[Step, ...]) -> Callable[[float], int | None]:
         signals = {step for step in steps if isinstance(step, signal.Signals)}  # 15.0 is equal to SIGTERM
@@ -143,6 +143,14 @@ def test_the_door_opens_once_all_listen() -> None:
     assert rig.run(1.0, look, lambda: rig.listening.add(1), 1.0, look, 100.0, look) == 0
     assert doors == [0, 1, 1]
     assert [len(children) for children in rig.children] == [1, 1, 1]
+
+
+def test_workers_that_answer_one_after_the_other_have_all_started() -> None:
+    """On a busy processor no look may find the answers of all at once."""
+    rig = Rig(2)
+    rig.listening = {0}
+    assert rig.run(1.0, rig.listening.clear, 1.0, lambda: rig.listening.add(1), 1.0) == 0
+    assert rig.opened == 1
 
 
 @pytest.mark.parametrize(("status", "code"), [(2, 2), (3, 3), (1, 3), (0, 3), (-signal.SIGSEGV, 3)])
@@ -204,7 +212,7 @@ def test_a_worker_that_stayed_up_is_started_again_at_once() -> None:
     """The pause is the first one again after a while."""
     rig = Rig()
     steps: list[Step] = [step for _ in range(6) for step in (rig.crash(), 10.0)]
-    assert rig.run(*steps, STEADY, rig.crash(), FIRST_PAUSE) == 0
+    assert rig.run(*steps, STABLE_AFTER, rig.crash(), FIRST_PAUSE) == 0
     assert len(rig.children[1]) == 8
 
 
@@ -232,8 +240,15 @@ def test_a_worker_that_hangs_is_ended_and_started_again() -> None:
     def look() -> None:
         told.append(rig.children[1][0].told.copy())
 
-    long = ASK_PERIOD * MAX_UNANSWERED
-    hangs: list[Step] = [10.0, lambda: rig.listening.remove(1), long - 2 * ASK_PERIOD, look, 3 * ASK_PERIOD, look]
+    long = PROBE_INTERVAL * MAX_UNANSWERED
+    hangs: list[Step] = [
+        10.0,
+        lambda: rig.listening.remove(1),
+        long - 2 * PROBE_INTERVAL,
+        look,
+        3 * PROBE_INTERVAL,
+        look,
+    ]
     assert rig.run(*hangs, 100.0) == 0
     assert told == [[], [KILL]]
     assert [len(children) for children in rig.children] == [1, 2]
@@ -244,8 +259,8 @@ def test_a_worker_that_hangs_is_ended_and_started_again() -> None:
 def test_a_worker_that_is_slow_is_left_alone() -> None:
     """It answers now and then."""
     rig = Rig()
-    nearly = ASK_PERIOD * (MAX_UNANSWERED - 2)
-    slow: list[Step] = [lambda: rig.listening.remove(1), nearly, lambda: rig.listening.add(1), 2 * ASK_PERIOD]
+    nearly = PROBE_INTERVAL * (MAX_UNANSWERED - 2)
+    slow: list[Step] = [lambda: rig.listening.remove(1), nearly, lambda: rig.listening.add(1), 2 * PROBE_INTERVAL]
     assert rig.run(*slow * 4) == 0
     assert rig.told(1) == [TERM]
 
@@ -261,7 +276,7 @@ def test_a_worker_that_starts_again_may_take_its_time() -> None:
 def test_a_worker_that_started_again_is_ended_when_it_hangs() -> None:
     """Once it has answered."""
     rig = Rig()
-    hangs: list[Step] = [rig.crash(), 10.0, lambda: rig.listening.remove(1), ASK_PERIOD * (MAX_UNANSWERED + 1)]
+    hangs: list[Step] = [rig.crash(), 10.0, lambda: rig.listening.remove(1), PROBE_INTERVAL * (MAX_UNANSWERED + 1)]
     assert rig.run(*hangs, 1.0) == 0
     assert len(rig.children[1]) == 3
 
@@ -305,7 +320,7 @@ def test_who_does_not_drain_is_ended_by_force() -> None:
     start = rig.clock.monotonic()
     assert rig.run(1.0, TERM) == 1
     assert [rig.told(0), rig.told(1)] == [[TERM, KILL], [TERM, KILL]]
-    assert rig.clock.monotonic() == pytest.approx(start + 1.0 + DRAIN + OVERTIME)
+    assert rig.clock.monotonic() == pytest.approx(start + 1.0 + DRAIN + EXIT_GRACE)
 
 
 @pytest.mark.parametrize("number", [TERM, INT])
@@ -348,7 +363,7 @@ def test_a_process_starts_with_what_it_needs(pipe: tuple[int, int]) -> None:
     )
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [TERM, INT, HUP, signal.SIGCHLD])
     try:
-        process = Process([sys.executable, "-c", program], stdin=pipe[0])
+        process = Process([sys.executable, "-c", program], descriptors={0: pipe[0]})
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert process.poll() is None
@@ -360,7 +375,7 @@ def test_a_process_starts_with_what_it_needs(pipe: tuple[int, int]) -> None:
 
 def test_a_process_is_ended_by_a_signal(pipe: tuple[int, int]) -> None:
     """The status is that of the signal."""
-    process = Process([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=pipe[0])
+    process = Process([sys.executable, "-c", "import sys; sys.stdin.read()"], descriptors={0: pipe[0]})
     process.send(TERM)
     wait_until(lambda: process.poll() is not None)
     assert process.poll() == -TERM
@@ -369,7 +384,7 @@ def test_a_process_is_ended_by_a_signal(pipe: tuple[int, int]) -> None:
 def test_a_program_that_is_not_there_is_an_error(pipe: tuple[int, int]) -> None:
     """No half-started child is left."""
     with pytest.raises(FileNotFoundError):
-        Process(["/nowhere/python"], stdin=pipe[0])
+        Process(["/nowhere/python"], descriptors={0: pipe[0]})
 
 
 # What a process runs.
@@ -386,7 +401,7 @@ def elsewhere(tmp_path: Path) -> Path:
 
 def tell_interpreter(*flags: str, folder: Path, **environment: str) -> list[str]:
     """Return the command of a worker of a supervisor that is run like that, from *folder*."""
-    program = "import json; from authz.supervisor import interpreter; print(json.dumps(interpreter()))"
+    program = "import json; from authz.runtime.process import interpreter; print(json.dumps(interpreter()))"
     done = run([sys.executable, *flags, "-c", program], folder, **environment)
     command: list[str] = json.loads(done)
     return command

@@ -1,0 +1,56 @@
+"""A file's stamp: what tells one state of a file from the next without reading it.
+
+Rule of this file: take the stamp before the content is read. A file that is replaced in between then has another stamp
+at the next look, and is read again. A stamp that is taken after the read would belong to content that nobody read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileStamp:
+    """One state of a file; equal stamps mean that nothing has changed.
+
+    Mode, owner and group are part of it: a file that could not be read is tried again after `chmod` or `chown`.
+    """
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    mode: int
+    owner: int
+    group: int
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the stamp of the file that *path* leads to; links are followed. Raises OSError."""
+        found = Path(path).stat()
+        return cls(
+            device=found.st_dev,
+            inode=found.st_ino,
+            size=found.st_size,
+            modified_ns=found.st_mtime_ns,
+            mode=found.st_mode,
+            owner=found.st_uid,
+            group=found.st_gid,
+        )
+
+    @classmethod
+    def of_any(cls, path: str | os.PathLike[str]) -> Self | None:
+        """Return the stamp, or None if there is no file that can be looked at."""
+        try:
+            return cls.of(path)
+        except OSError:
+            return None
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether it is a regular file: not a pipe, which a reader would wait for, nor a folder."""
+        return stat.S_ISREG(self.mode)

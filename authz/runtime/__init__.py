@@ -1,0 +1,1 @@
+"""The process around the parts: how it starts, reloads, becomes ready, drains and ends, alone or as several workers."""

@@ -1,0 +1,130 @@
+"""The configuration in force: taken up whole, or not at all, and reported by what it says."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from authz.config.load import load
+from authz.config.model import RESTART_REQUIRED, Config, Decisions
+from authz.config.problems import ConfigError
+from authz.config.walk import find
+from authz.config.warnings import warnings
+from authz.core.snapshot import Snapshot
+from authz.envoy_config.needs import needs_of
+from authz.feeds.registry import Registry
+from authz.telemetry.judged import Judged
+from authz.telemetry.logs import set_up_logging
+from authz.telemetry.metrics import Metrics
+from authz.telemetry.report import Reporting
+
+log = logging.getLogger(__name__)
+
+_ENVOY_MUST_RELOAD: Final = (
+    "new headers %s: until Envoy's configuration has them, Envoy answers 500 to every request that is allowed. "
+    "`authz envoy-config --config %s` prints what it needs, with --check it names what an envoy.yaml lacks; "
+    "reload Envoy, and next time do so first"
+)
+
+
+class ActiveConfig:
+    """Makes feeds, metrics and decision reports follow the configuration that was read last, if it was good."""
+
+    def __init__(
+        self,
+        file: Path,
+        config: Config,
+        snapshot: Snapshot,
+        *,
+        build: Callable[[Config], Snapshot],
+        feeds: Registry,
+        metrics: Metrics,
+        make_report: Callable[[Reporting], Callable[[Judged], None]],
+    ) -> None:
+        """Begin with *config*, of which *snapshot* was built; *build* makes those of later configurations.
+
+        *make_report* returns what reports each decision in the way that a configuration asks for.
+        """
+        self._file: Final = file
+        self._started_with: Final = config
+        self._build: Final = build
+        self._feeds: Final = feeds
+        self._metrics: Final = metrics
+        self._make_report: Final = make_report
+        self._config = config
+        self._report: Callable[[Judged], None]
+        self._adopt(config, snapshot)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._config
+
+    @property
+    def names_clients(self) -> bool:
+        """Whether log lines may name clients."""
+        telemetry = self._config.telemetry
+        return telemetry.log_client and telemetry.decisions is not Decisions.NONE
+
+    def report(self, judged: Judged) -> None:
+        """Report one decision."""
+        self._report(judged)
+
+    def reload(self) -> None:
+        """Read the file, and take up what it says, whole, or nothing of it."""
+        try:
+            config = load(self._file)
+            restart = [
+                name for name in RESTART_REQUIRED if list(find(config, name)) != list(find(self._started_with, name))
+            ]
+            new_headers = sorted(set(needs_of(config).written).difference(needs_of(self._config).written))
+            self._adopt(config, self._build(config))
+        except ConfigError as error:
+            self._metrics.count_reload(accepted=False)
+            log.error("configuration not reloaded, the last one stays: %s", error)  # noqa: TRY400 - it says it all
+        except Exception:  # a reload that breaks must not end the watch
+            self._metrics.count_reload(accepted=False)
+            log.exception("configuration not reloaded, the last one stays")
+        else:
+            self._metrics.count_reload(accepted=True)
+            set_up_logging(level=config.telemetry.log_level, log_format=config.telemetry.log_format)
+            log.info("configuration reloaded")
+            self.warn()
+            if restart:
+                log.warning("changes of %s take effect at the next start", " and ".join(restart))
+            if new_headers:
+                log.warning(_ENVOY_MUST_RELOAD, ", ".join(new_headers), self._file)
+
+    def report_gone(self) -> None:
+        """Report that the file is not there any more."""
+        self._metrics.count_reload(accepted=False)
+        log.error("configuration file %s is gone, the last one stays", self._file)
+
+    def warn(self) -> None:
+        """Log what the author of the configuration should know."""
+        for warning in warnings(self._config):
+            log.warning("%s", warning)
+
+    def _adopt(self, config: Config, snapshot: Snapshot) -> None:
+        """Decide and report by *config*, of which *snapshot* was built, from the next request on."""
+        telemetry = config.telemetry
+        insecure_options = sum("insecure" in warning.path for warning in warnings(config))
+        digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]
+        reporting = Reporting(
+            decisions=telemetry.decisions,
+            log_client=telemetry.log_client,
+            sample_ratio=telemetry.traces.sample_ratio,
+            trust_client=config.insecure.trust_client_traceparent,
+        )
+        report = self._make_report(reporting)
+        # All that may fail is done by here: a failure changes nothing.
+        self._feeds.follow(config, snapshot)
+        self._config, self._report = config, report
+        self._metrics.follow(
+            insecure_options=insecure_options,
+            label_rules=len(config.rules) <= telemetry.max_rule_labels,
+            digest=digest,
+        )

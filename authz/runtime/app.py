@@ -1,0 +1,166 @@
+"""The composition root of one process: build the parts, start them, and stop them in order."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Final
+
+from authz import __version__
+from authz.admin.routes import make_routes
+from authz.admin.server import AdminServer
+from authz.config.address import Address, parse_address, parse_tcp_address
+from authz.config.build import build_snapshot
+from authz.config.model import Config
+from authz.feeds.report import describe_keys
+from authz.feeds.scheduler import Scheduler
+from authz.feeds.signature_cache import SignatureCache
+from authz.feeds.store import Store
+from authz.feeds.usage import Usage
+from authz.files.watch import FileWatch
+from authz.runtime.active_config import ActiveConfig
+from authz.runtime.listening import listen as bind
+from authz.runtime.parts import make_feeds, make_gatherer, make_server
+from authz.runtime.readiness import Readiness
+from authz.runtime.reload import ReloadLoop
+from authz.telemetry.decisions import PERIOD, DecisionLog
+from authz.telemetry.keys import Refresh
+from authz.telemetry.metrics import Metrics
+from authz.telemetry.report import reporter
+from authz.telemetry.traces import start_spans
+
+log = logging.getLogger(__name__)
+
+# Seconds of answering after health says NOT_SERVING: Envoy asks once a second, and its workers learn of the answer up
+# to a second later (`update_merge_window`). With 1.0, one restart in two lost requests.
+_LAME_DUCK: Final = 3.0
+
+
+class App:
+    """One process of the sidecar, on the configuration in *file*."""
+
+    def __init__(
+        self,
+        file: Path,
+        config: Config,
+        *,
+        watch: FileWatch,
+        listen: Address | None = None,
+        admin: Address | None = None,
+    ) -> None:
+        """Build everything; only the admin address is bound. Raises OSError if it cannot be, and TracingError.
+
+        *watch* looks at *file*, and began before *config* was read from it. *listen* and *admin* are a worker's own
+        addresses, in place of the configured ones.
+        """
+        self._server_section: Final = config.server
+        self._address: Final = listen or parse_address(config.server.listen)
+        metrics = Metrics(insecure_options=0, label_rules=False)
+        self._decisions: Final = DecisionLog(metrics, monotonic=time.monotonic)
+        usage, signatures = Usage(time.time), SignatureCache()
+        build = partial(build_snapshot, verify_signature=usage.record_use(signatures.verify))
+        store = Store(build(config))
+        self._scheduler: Final = Scheduler(monotonic=time.monotonic)
+        self._feeds: Final = make_feeds(
+            store=store,
+            scheduler=self._scheduler,
+            usage=usage,
+            metrics=metrics,
+            evict=signatures.evict_removed_keys,
+            on_refresh=self._report_refresh,
+        )
+        self._gatherer: Final = make_gatherer(config.server, self._feeds)
+        self._readiness: Final = Readiness(missing=self._missing_keys, show=self._show_ready)
+        routes = make_routes(
+            waiting_for=self._readiness.waiting_for,
+            registry=metrics.registry,
+            keys=lambda: describe_keys(store.current(), self._feeds.feeds(), usage),
+        )
+        self._admin: Final = AdminServer(admin or parse_tcp_address(config.admin.listen), routes)
+        self._spans: Final = start_spans(
+            config.telemetry.traces.exporter, keys_age=self._feeds.keys_age, dropped=metrics.count_dropped_spans
+        )
+        self._active: Final = ActiveConfig(
+            file,
+            config,
+            store.current(),
+            build=build,
+            feeds=self._feeds,
+            metrics=metrics,
+            make_report=lambda reporting: reporter(
+                metrics, self._decisions, reporting, spans=self._spans, random=random.random
+            ),
+        )
+        self._reload: Final = ReloadLoop(
+            watch,
+            take_up=self._active.reload,
+            gone=self._active.report_gone,
+            stopping=self._readiness.draining,
+        )
+        self._server: Final = make_server(
+            config.server,
+            self._address,
+            store=store,
+            gatherer=self._gatherer,
+            metrics=metrics,
+            report=self._active.report,
+        )
+
+    def start(self) -> None:
+        """Bind and serve, but do not say so yet. Raises OSError if an address cannot be bound."""
+        where = bind(self._server, self._address, self._server_section)
+        self._scheduler.start(self._feeds.steppable)
+        self._gatherer.start()
+        self._server.start()
+        self._admin.start()
+        Thread(target=self._reload.run, name="reload", daemon=True).start()
+        Thread(target=self._summarise, name="summarise", daemon=True).start()
+        log.info("authz %s serves on %s, admin on %s", __version__, where, self._admin.address)
+        self._active.warn()
+
+    def become_ready(self) -> None:
+        """Say that we serve, as soon as the keys of every required issuer are there, on a thread of its own."""
+        Thread(target=self._become_ready, name="become-ready", daemon=True).start()
+
+    def reload(self) -> None:
+        """Read the configuration again, soon and on a thread of its own."""
+        self._reload.request()
+
+    def drain(self) -> None:
+        """Say that we do not serve, answer until Envoy has noticed, let calls in flight finish, and stop."""
+        was_ready = self._readiness.drain()
+        drain = self._server_section.drain.total_seconds()
+        lame_duck = min(_LAME_DUCK, drain / 2) if was_ready else 0.0  # otherwise there is nothing new to notice
+        log.info("draining for at most %g s", drain)
+        time.sleep(lame_duck)
+        self._server.stop(grace=drain - lame_duck)
+        self._gatherer.stop()
+        self._scheduler.stop()
+        self._decisions.summarise(name_clients=self._active.names_clients)
+        if self._spans is not None:
+            self._spans.stop()
+        self._admin.stop()
+        log.info("stopped")
+
+    def _report_refresh(self, issuer: str, result: Refresh, seconds: float) -> None:
+        section = self._active.config.issuers.get(issuer)
+        if self._spans is not None and section is not None and section.jwks_file is None:  # a file is read every second
+            self._spans.write_refresh(issuer, result, seconds)
+
+    def _summarise(self) -> None:
+        while not self._readiness.draining.wait(PERIOD):
+            self._decisions.summarise(name_clients=self._active.names_clients)
+
+    def _missing_keys(self) -> list[str]:
+        return [f"keys of {name}" for name in self._feeds.waiting_for()]
+
+    def _show_ready(self, ready: bool) -> None:  # noqa: FBT001 - a callback
+        self._server.show_ready(ready=ready)
+
+    def _become_ready(self) -> None:
+        if self._readiness.await_ready():
+            log.info("ready")

@@ -1,0 +1,101 @@
+"""What a supervisor hands to a worker: its own `server` section, and the last good configuration.
+
+A worker that is started again must not depend on what the file says by then: it may be broken, or gone, while the other
+workers serve on with what was good. It starts with that too, and its own watch then finds that the file is another.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from authz.config.load import parse, read_text
+from authz.config.model import Config, Server
+from authz.config.problems import ConfigError
+from authz.files.stamp import FileStamp
+from authz.files.watch import FileWatch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The text of a configuration file, and the stamp that the file had before it was read."""
+
+    text: str
+    stamp: FileStamp | None
+
+    @classmethod
+    def read(cls, file: Path, watch: FileWatch) -> Self:
+        """Read *file*, which *watch* has looked at before. Raises ConfigError."""
+        stamp = watch.stamp
+        return cls(read_text(file), stamp)
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """The *source* to start with, and the `server` section that the supervisor started with."""
+
+    source: Source
+    server: Server
+
+    def config(self, file: Path) -> Config:
+        """Return the configuration of a worker; *file* is its name in messages. Raises ConfigError.
+
+        The `server` section is the supervisor's, whatever the text says: it would mix with the worker's address, and
+        could open a port for the network without TLS.
+        """
+        return parse(self.source.text, file=str(file)).model_copy(update={"server": self.server})
+
+    def to_descriptor(self) -> int:
+        """Write it into memory, and return the descriptor of it, at its start. Raises OSError."""
+        stamp = self.source.stamp
+        content = {
+            "server": self.server.model_dump(mode="json"),
+            "stamp": None if stamp is None else asdict(stamp),
+            "text": self.source.text,
+        }
+        descriptor = os.memfd_create("handover")
+        try:
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(json.dumps(content).encode())
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    @classmethod
+    def from_descriptor(cls, descriptor: int) -> Self:
+        """Read what `to_descriptor` wrote, and close the descriptor."""
+        with open(descriptor, "rb") as file:
+            content = json.loads(file.read())
+        stamp = None if content["stamp"] is None else FileStamp(**content["stamp"])
+        return cls(Source(content["text"], stamp), Server.model_validate(content["server"]))
+
+
+class LastGood:
+    """The last configuration in a file that could be used; what workers make of the file is the same."""
+
+    def __init__(self, file: Path, watch: FileWatch, source: Source) -> None:
+        """*source* is known to be good."""
+        self._file: Final = file
+        self._watch: Final = watch
+        self.source = source
+
+    def update(self) -> None:
+        """Take up what the file says now, if it is good. What is wrong with it the workers log."""
+        try:
+            source = Source.read(self._file, self._watch)
+            parse(source.text, file=str(self._file))
+        except ConfigError:
+            return
+        except Exception:  # a file that breaks the reader must not end the watch
+            log.exception("configuration not read, the last one stays")
+            return
+        self.source = source
+        log.info("a worker that is started again will begin with the new configuration")

@@ -1,0 +1,32 @@
+"""Bind the server that Envoy calls: a Unix socket, or a port with or without TLS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+
+from authz.config.address import Address, UnixAddress
+from authz.config.model import Server, Tls
+from authz.envoy.credentials import TlsFiles, make_credentials
+from authz.envoy.server import AuthorizationServer
+
+
+def listen(server: AuthorizationServer, address: Address, section: Server) -> str:
+    """Bind *server* to *address*, as its section of the configuration says; return what was bound. Raises OSError."""
+    if isinstance(address, UnixAddress):
+        server.listen_unix(Path(address.path), mode=int(section.socket_mode, 8))
+        return f"unix:{address.path}"
+    credentials = _make_credentials(section.tls) if section.tls is not None else None
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    port = server.listen_tcp(f"{host}:{address.port}", credentials=credentials)
+    return f"{host}:{port}"
+
+
+def _make_credentials(tls: Tls) -> grpc.ServerCredentials:
+    """Return credentials that follow the files of *tls*. Raises OSError."""
+    client_ca = Path(tls.client_ca_file) if tls.client_ca_file is not None else None
+    try:
+        return make_credentials(TlsFiles(Path(tls.cert_file), Path(tls.key_file), client_ca))
+    except OSError as error:
+        raise OSError(f"server.tls: {error}") from error

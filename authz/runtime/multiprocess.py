@@ -1,0 +1,121 @@
+"""The composition root of several workers: what supervises them, and what speaks for all of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from authz import __version__
+from authz.admin.routes import make_routes
+from authz.admin.server import AdminServer
+from authz.config.address import Address, parse_tcp_address, worker_addresses
+from authz.config.model import Config, Server
+from authz.files.watch import FileWatch
+from authz.runtime.handover import Handover, LastGood, Source
+from authz.runtime.process import Process, interpreter
+from authz.runtime.reload import ReloadLoop
+from authz.runtime.signals import RELOAD
+from authz.runtime.stale_sockets import clear_sockets, private_folder
+from authz.runtime.supervisor import NextSignal, Supervisor
+from authz.runtime.worker_sockets import LivenessProbe
+from authz.runtime.workers import Workers
+
+log = logging.getLogger(__name__)
+
+_HANDOVER: Final = 3  # file descriptor, of a worker
+
+
+def supervise(file: Path, config: Config, source: Source, watch: FileWatch, next_signal: NextSignal) -> int:
+    """Run the workers that *config* asks for; return the exit status, as `Supervisor.run` does.
+
+    *config* is what *source*, the content of *file*, says. Raises OSError if the admin address cannot be bound, or no
+    process can be started.
+    """
+    addresses = worker_addresses(config.server.listen, config.server.workers)
+    last_good = LastGood(file, watch, source)
+    reload = ReloadLoop(watch, take_up=last_good.update, gone=lambda: None, stopping=Event())
+
+    def note_reload(seconds: float) -> int | None:
+        number = next_signal(seconds)
+        if number == RELOAD:
+            reload.request()
+        return number
+
+    with ExitStack() as parts:
+        folder = parts.enter_context(private_folder(config.server.listen))
+        sockets = [folder / f"{number}.sock" for number in range(len(addresses))]
+        lifeline = os.pipe()
+        for end in lifeline:
+            parts.callback(os.close, end)
+        probe = LivenessProbe(sockets)
+        parts.callback(probe.close)
+        launcher = _Launcher(
+            file=file,
+            server=config.server,
+            addresses=addresses,
+            sockets=sockets,
+            lifeline=lifeline[0],
+            last_good=last_good,
+            forget=probe.forget,
+        )
+        supervisor = Supervisor(
+            len(addresses),
+            start=launcher.start,
+            drain=config.server.drain.total_seconds(),
+            monotonic=time.monotonic,
+            jitter=random.random,
+        )
+        admin = _make_admin(parse_tcp_address(config.admin.listen), Workers(sockets, restarts=supervisor.restarts))
+        parts.callback(admin.stop)
+        clear_sockets(config.server.listen, config.server.workers)
+
+        def start_admin() -> None:
+            admin.start()
+            log.info("authz %s runs %d workers, admin on %s", __version__, len(addresses), admin.address)
+
+        Thread(target=reload.run, name="reload", daemon=True).start()
+        return supervisor.run(note_reload, answered=probe.answered, started=start_admin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Launcher:
+    """Starts the worker with a given number: with our code, our `server` section and the last good configuration."""
+
+    file: Path
+    server: Server
+    addresses: Sequence[str]
+    sockets: Sequence[Path]
+    lifeline: int  # the end of a pipe that workers read
+    last_good: LastGood
+    forget: Callable[[int], None]  # called with the number before the worker is started
+    command: Sequence[str] = field(default_factory=interpreter)
+
+    def start(self, number: int) -> Process:
+        """Start it. Raises OSError."""
+        argv = [*self.command, "serve", "--config", str(self.file), "--worker", str(number)]
+        argv += ["--listen", self.addresses[number], "--admin-socket", str(self.sockets[number])]
+        argv += ["--handover", str(_HANDOVER)]
+        self.forget(number)
+        handover = Handover(self.last_good.source, self.server).to_descriptor()
+        try:
+            return Process(argv, descriptors={0: self.lifeline, _HANDOVER: handover})
+        finally:
+            os.close(handover)
+
+
+def _make_admin(address: Address, workers: Workers) -> AdminServer:
+    registry = CollectorRegistry()
+    registry.register(workers)
+    return AdminServer(
+        address, make_routes(waiting_for=workers.waiting_for, registry=registry, keys=workers.describe_keys)
+    )

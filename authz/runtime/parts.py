@@ -1,0 +1,99 @@
+"""The parts of one process that need others to be built: how they are wired, and nothing else."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Final
+
+from authz.config.address import Address, UnixAddress
+from authz.config.model import Server
+from authz.core.needs import KEY
+from authz.core.snapshot import Snapshot
+from authz.envoy.checker import Checker
+from authz.envoy.gathering import Gatherer
+from authz.envoy.server import AuthorizationServer
+from authz.envoy.transport.choice import choose_transport
+from authz.feeds.key_lane import KeyLane
+from authz.feeds.ports import FeedEnv
+from authz.feeds.registry import Registry
+from authz.feeds.scheduler import Scheduler
+from authz.feeds.store import Store
+from authz.feeds.usage import Usage
+from authz.telemetry.judged import Judged
+from authz.telemetry.keys import KeyMetrics, Refresh
+from authz.telemetry.metrics import Metrics
+
+_LANE_SHARE: Final = 4  # of the calls in flight, a quarter may wait for one kind of fact
+_MAX_IDLE: Final = 300.0  # seconds; on TCP any peer may leave connections idle, and their number is bounded
+
+
+def make_feeds(
+    *,
+    store: Store,
+    scheduler: Scheduler,
+    usage: Usage,
+    metrics: Metrics,
+    evict: Callable[[Snapshot], None],
+    on_refresh: Callable[[str, Refresh, float], None],
+) -> Registry:
+    """Return the feeds of all issuers.
+
+    *evict* is called with the snapshot after keys changed, *on_refresh* with the issuer, the result and the seconds
+    that a refresh took.
+    """
+    return Registry(
+        store=store,
+        env=FeedEnv(
+            monotonic=time.monotonic,
+            now=time.time,
+            jitter=random.random,
+            spawn=scheduler.spawn,
+            wake=scheduler.wake,
+            on_refresh=on_refresh,
+        ),
+        usage=usage,
+        metrics=KeyMetrics(metrics.registry),
+        evict=evict,
+    )
+
+
+def make_gatherer(server: Server, feeds: Registry) -> Gatherer:
+    """Return what gathers facts for checks: a lane for each kind of need."""
+    max_waiting = max(1, server.max_concurrent // _LANE_SHARE)
+    return Gatherer({KEY: KeyLane(feeds.feeds, max_waiting=max_waiting)}, monotonic=time.monotonic)
+
+
+def make_server(
+    server: Server,
+    address: Address,
+    *,
+    store: Store,
+    gatherer: Gatherer,
+    metrics: Metrics,
+    report: Callable[[Judged], None],
+) -> AuthorizationServer:
+    """Return the server that Envoy calls, not bound yet; *report* is called with every decision."""
+    # Reading the system's own generator costs each call a wait for the interpreter. Clients see these numbers: nothing
+    # else is drawn from this generator.
+    ids = random.Random()  # noqa: S311 - to tell decisions apart, not to keep a secret
+    checker = Checker(
+        snapshot=store.current,
+        gatherer=gatherer,
+        report=report,
+        now=time.time,
+        elapsed=time.monotonic,
+        new_id=lambda: f"{ids.getrandbits(64):016x}",
+    )
+    transport = choose_transport(server.transport)
+    metrics.show_transport(transport.name)
+    made = AuthorizationServer(
+        checker,
+        transport=transport.make,
+        max_concurrent=server.max_concurrent,
+        max_idle=None if isinstance(address, UnixAddress) else _MAX_IDLE,
+        on_abandoned=metrics.count_cancelled,
+    )
+    metrics.watch_in_flight(made.in_flight)
+    return made

@@ -1,0 +1,66 @@
+"""A process of our own code, started by exec as this one was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Final
+
+import authz
+
+# Flags of this interpreter that environment variables, which a worker inherits, do not repeat.
+_FLAGS: Final = {
+    "isolated": "-I",
+    "ignore_environment": "-E",
+    "no_user_site": "-s",
+    "no_site": "-S",
+    "dont_write_bytecode": "-B",
+    "optimize": "-O",
+}
+_RUN_FROM: Final = "import sys; sys.path.insert(0, {!r}); from authz.__main__ import main; main()"
+
+
+class Process:
+    """One process of ours, started by exec in a process group of its own."""
+
+    def __init__(self, argv: list[str], *, descriptors: Mapping[int, int]) -> None:
+        """Start *argv*; it has our *descriptors*, each under the number that is given for it. Raises OSError."""
+        self._pid: Final = os.posix_spawn(
+            argv[0],
+            argv,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, ours, number) for number, ours in descriptors.items()],
+            setpgroup=0,
+            # It does not inherit what we block: it must be possible to end it while it starts. Only SIGHUP stays
+            # blocked: it would end a process that does not handle it yet.
+            setsigmask=[signal.SIGHUP],
+        )
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        """Return its exit status, negative for a signal; None while it runs."""
+        if self._status is None:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            self._status = os.waitstatus_to_exitcode(status) if pid else None
+        return self._status
+
+    def send(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self._pid, number)
+
+
+def interpreter() -> list[str]:
+    """Return the command that runs the code that this process runs, and never other code in the working directory."""
+    flags = [flag for name, flag in _FLAGS.items() for _ in range(getattr(sys.flags, name))]
+    path = sys.path if sys.flags.safe_path else sys.path[1:]  # without what -P leaves out
+    found = PathFinder.find_spec(authz.__name__, path)
+    command = [sys.executable, *flags, "-P"]
+    if found is not None and found.origin == authz.__file__:
+        return [*command, "-m", authz.__name__]
+    # This process runs from the working directory, as in a checkout.
+    return [*command, "-c", _RUN_FROM.format(str(Path(authz.__file__).parent.parent))]

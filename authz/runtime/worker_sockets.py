@@ -1,0 +1,129 @@
+"""HTTP requests over the admin sockets of workers: of all at the same time, bounded in time and size.
+
+A worker that does not answer completely, or in time, is left out, and delays no other.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from selectors import EVENT_READ, DefaultSelector
+from typing import Final
+
+MAX_BYTES: Final = 64 * 1024 * 1024  # of one answer
+MAX_LIVENESS_BYTES: Final = 4096  # of one answer of a probe
+
+_CHUNK: Final = 65_536  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer of one worker."""
+
+    status: int
+    body: bytes
+
+
+class LivenessProbe:
+    """Asks each worker whether it is alive, and keeps the request open until it is answered. Never waits.
+
+    A worker that gets little time on a busy processor answers late; one that hangs does not answer at all.
+    """
+
+    def __init__(self, sockets: Sequence[Path]) -> None:
+        self._sockets: Final = sockets
+        self._open: Final[dict[int, _Pending]] = {}
+
+    def answered(self) -> frozenset[int]:
+        """Return the workers that have answered since the last look, and ask them again."""
+        found = frozenset(number for number, pending in list(self._open.items()) if self._has_answered(number, pending))
+        for number, path in enumerate(self._sockets):
+            if number not in self._open and (connection := _ask_one(path, "/livez")) is not None:
+                self._open[number] = _Pending(number, connection)
+        return found
+
+    def forget(self, number: int) -> None:
+        """Drop the request to a worker that has ended: its answer says nothing about the next process."""
+        if (pending := self._open.pop(number, None)) is not None:
+            pending.connection.close()
+
+    def close(self) -> None:
+        """Drop all requests."""
+        for number in list(self._open):
+            self.forget(number)
+
+    def _has_answered(self, number: int, pending: _Pending) -> bool:
+        while not (ended := pending.read()):
+            if ended is None:
+                return False
+            if len(pending.data) > MAX_LIVENESS_BYTES:
+                self.forget(number)
+                return False
+        self.forget(number)
+        return any(answer.status == HTTPStatus.OK for _, answer in pending.parse())
+
+
+def ask(
+    sockets: Sequence[Path], target: str, *, seconds: float, accept: str = "*/*", max_bytes: int = MAX_BYTES
+) -> dict[int, Answer]:
+    """GET *target* of the server on each socket, and return the complete answers that came within *seconds*."""
+    deadline = time.monotonic() + seconds
+    answers: dict[int, Answer] = {}
+    with ExitStack() as connections, DefaultSelector() as selector:
+        for number, path in enumerate(sockets):
+            if (connection := _ask_one(path, target, accept)) is None:
+                continue
+            connections.enter_context(connection)
+            selector.register(connection, EVENT_READ, _Pending(number, connection))
+        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                pending: _Pending = key.data
+                if pending.read() or len(pending.data) > max_bytes:
+                    selector.unregister(pending.connection)
+                    answers.update(pending.parse())
+    return answers
+
+
+def _ask_one(path: Path, target: str, accept: str = "*/*") -> socket.socket | None:
+    """Send a request for *target* to the server on a socket, without waiting; None if no server accepts it."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(0)
+    try:
+        connection.connect(str(path))
+        connection.send(f"GET {target} HTTP/1.0\r\naccept: {accept}\r\n\r\n".encode())
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+@dataclass(slots=True)
+class _Pending:
+    """An answer on its way."""
+
+    number: int
+    connection: socket.socket
+    data: bytearray = field(default_factory=bytearray)
+
+    def read(self) -> bool | None:
+        """Read once. True: the answer has ended; False: something was read; None: there is nothing to read yet."""
+        try:
+            chunk = self.connection.recv(_CHUNK)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return True
+        self.data += chunk
+        return not chunk
+
+    def parse(self) -> Iterator[tuple[int, Answer]]:
+        """Yield the answer, if it is complete."""
+        head, _, body = bytes(self.data).partition(b"\r\n\r\n")
+        status, *headers = head.decode("latin-1").split("\r\n")
+        if f"content-length: {len(body)}" in headers:
+            yield self.number, Answer(int(status.split(" ")[1]), body)

@@ -1,0 +1,87 @@
+"""What several workers report as one: probes, metrics and keys.
+
+Rules of this file:
+1. A worker that does not answer completely, and in time, is left out and named as missing.
+2. Ready means that all of them are ready.
+3. Nothing is added up: every number and every key set keeps the number of its worker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from authz.runtime.worker_sockets import ask
+from authz.telemetry import names
+
+READY_SECONDS: Final = 0.75  # for the answers to one probe; the kubelet gives a probe one second
+SECONDS: Final = 2.0  # for metrics and keys
+
+_OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"  # the only format that has exemplars
+
+
+class Workers(Collector):
+    """The admin sockets of all workers, by number, as one server; *restarts* counts the restarts of each."""
+
+    def __init__(self, sockets: Sequence[Path], *, restarts: Sequence[int]) -> None:
+        self._sockets: Final = sockets
+        self._restarts: Final = restarts
+
+    def waiting_for(self) -> list[str]:
+        """Name what readiness still waits for, worker by worker."""
+        answers = ask(self._sockets, "/readyz", seconds=READY_SECONDS)
+        missing = []
+        for number in range(len(self._sockets)):
+            answer = answers.get(number)
+            if answer is None:
+                missing.append(f"worker {number}")
+            elif answer.status != HTTPStatus.OK:
+                said = answer.body.decode("utf-8", "replace").strip().removeprefix("waiting for ")
+                missing.append(f"worker {number} ({said})")
+        return missing
+
+    def describe_keys(self) -> dict[str, object]:
+        """Describe each issuer's keys as each worker has them, by issuer, and list the workers that do not answer."""
+        answers = ask(self._sockets, "/keys", seconds=SECONDS)
+        described = [
+            (position, number, {**issuer, "worker": number})
+            for number, answer in sorted(answers.items())
+            for position, issuer in enumerate(json.loads(answer.body)["issuers"])
+        ]
+        described.sort(key=lambda found: found[:2])
+        silent = [number for number in range(len(self._sockets)) if number not in answers]
+        return {"issuers": [issuer for _, _, issuer in described], "silent_workers": silent}
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metrics of all workers, each with the label `worker`, and those about the workers themselves."""
+        answers = ask(self._sockets, "/metrics", seconds=SECONDS, accept=_OPENMETRICS)
+        up = GaugeMetricFamily(names.WORKER_UP, "Whether this worker answered.", labels=["worker"])
+        restarts = CounterMetricFamily(
+            names.WORKER_RESTARTS_TOTAL, "New starts of a worker that ended.", labels=["worker"]
+        )
+        for number, count in enumerate(self._restarts):
+            up.add_metric([str(number)], number in answers)
+            restarts.add_metric([str(number)], count)
+        yield up
+        yield restarts
+        yield from merge({number: answer.body.decode() for number, answer in answers.items()})
+
+
+def merge(expositions: Mapping[int, str]) -> Iterable[Metric]:
+    """Merge OpenMetrics texts: one family of each name, each sample with the number of its worker."""
+    families: dict[str, Metric] = {}
+    for number, text in sorted(expositions.items()):
+        for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]  # it has none
+            merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            merged.samples += [
+                sample._replace(labels={**sample.labels, "worker": str(number)}) for sample in family.samples
+            ]
+    return families.values()

@@ -1,0 +1,1 @@
+"""Proofs of how the process starts, reloads, becomes ready and ends."""
