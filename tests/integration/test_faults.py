@@ -91,7 +91,7 @@ FRONTS: Final[dict[str, tuple[TransportFactory, bool]]] = {
 }
 
 
-@pytest.fixture(scope="module", params=FRONTS.values(), ids=list(FRONTS))
+@pytest.fixture(scope="module", params=list(FRONTS.values()), ids=list(FRONTS))
 def running(request: pytest.FixtureRequest) -> Iterator[Front]:
     """A sidecar in this process, and an Envoy that traces, and pings the sidecar ten times a second."""
     with ExitStack() as parts:

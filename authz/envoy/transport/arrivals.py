@@ -38,7 +38,7 @@ class Arrivals:
     def were_read(self) -> bool:
         """Return whether all that had arrived at the first call was accepted and read; False if it cannot be known.
 
-        Each socket counts until it was once found with nothing unread, so that what arrives later delays nothing.
+        Each socket counts until it was once found with nothing unread: what a connection brings later delays nothing.
         """
         try:
             descriptors = [int(found.name) for found in _DESCRIPTORS.iterdir()]

@@ -10,6 +10,7 @@ differences:
 | half a call holds no place                | it holds one until it is ended          | a look at what has come        |
 | half a call is answered when it is ended  | it is cancelled                         | a read with a timeout          |
 | admission precedes the next evaluation    | they take turns                         | a queue of events              |
+| later calls do not delay the stop         | it waits for 100 ms without a call      | the same                       |
 
 Half calls are nothing that a client of Envoy can choose: Envoy sends headers and message together. Health, and calls
 above the bound, are answered unread by both. A message above `grpc.max_receive_message_length` ends with
@@ -171,10 +172,15 @@ class PoolTransport(grpc.GenericRpcHandler):
         self._lanes.shutdown(wait=False)
 
     def _drain(self) -> None:
-        """Wait until all that arrived is accepted. As in `cygrpc`, the core cancels what it has not handed over."""
+        """Wait until all that arrived is answered. As in `cygrpc`, the core cancels what it has not handed over.
+
+        What the core has read and not handed over does not show. It hands over as long as grpcio's thread gets to run, so
+        no call may be in progress, which could keep it from the interpreter, and none may have come for some looks.
+        """
         looks, accepted = 0, -1
         while looks < _DRAIN_LOOKS and self._monotonic() < self._drain_until:
-            quiet = accepted == self._accepted and not self._is_accepting and self._arrivals.were_read()
+            is_idle = not self._occupied and not self._is_accepting and accepted == self._accepted
+            quiet = self._arrivals.were_read() and is_idle
             looks, accepted = looks + 1 if quiet else 0, self._accepted
             self._stopping.wait(_DRAIN_QUIET)
 

@@ -255,6 +255,22 @@ def test_calls_that_were_reset_hold_no_place(kind: Kind) -> None:
         assert service.handled == [b"1", b"43"]
 
 
+def test_a_call_whose_time_is_up_is_not_handled(kind: Kind) -> None:
+    """It was admitted, and its caller left before its turn came: it does no work, and is noted."""
+    service = StubService()
+    reached, released = service.hold()
+    with serving(service, kind) as (transport, channel, _):
+        first = method(channel, ASK).future(b"first", timeout=SECONDS)
+        assert reached.wait(SECONDS)
+        late = method(channel, ASK).future(b"late", timeout=0.2)
+        assert end_of(late) is grpc.StatusCode.DEADLINE_EXCEEDED
+        released.set()
+        assert first.result() == b"handled"
+        wait_until(lambda: service.abandoned == 1)
+        wait_until(lambda: transport.in_flight == 0)
+        assert service.handled == [b"first"]
+
+
 def test_answers_that_are_not_read_are_bounded(kind: Kind) -> None:
     """Beyond the bound the oldest call is ended: a caller whose window is closed keeps no more of them."""
     with serving(StubService(), kind) as (_, channel, port), Caller(port) as caller:
