@@ -40,10 +40,15 @@ class Source:
         return Loaded(self.read(document(K1)), document(K1))
 
 
+def break_down(*_: object) -> None:
+    """Report as a collector does that is broken."""
+    raise ZeroDivisionError
+
+
 def make(
     scheduler: Scheduler, name: str, source: Source, published: list[KeySet | None], **times: float
 ) -> Feed[KeySet]:
-    """Make a feed that publishes into a list."""
+    """Make a feed that publishes into a list, and whose span breaks."""
     return Feed(
         name,
         source,
@@ -55,6 +60,7 @@ def make(
             jitter=lambda: 0.5,
             spawn=scheduler.spawn,
             wake=scheduler.wake,
+            on_refresh=break_down,
         ),
         observer=History(name, KeyMetrics(CollectorRegistry()).of(name)),
     )
@@ -71,6 +77,27 @@ def test_a_hanging_feed_holds_up_no_other() -> None:
     assert (hanging.loads, published) == (1, [])
     go_on.set()
     wait_until(lambda: len(published) == 1)
+    scheduler.stop()
+
+
+def test_a_report_that_breaks_does_not_stop_the_schedule() -> None:
+    """Refreshes that outlast the scheduler's look, each followed by a broken report: the next one comes in time."""
+    scheduler = Scheduler(monotonic=time.monotonic)
+    rounds = [Event() for _ in range(4)]
+
+    class Slow(Source):
+        def load(self, *, on_demand: bool) -> Loaded[KeySet]:
+            self._go_on = rounds[min(self.loads, 3)]
+            return super().load(on_demand=on_demand)
+
+    source = Slow()
+    feeds = [make(scheduler, "a", source, [], interval=0.01, min_interval=0.01, max_interval=0.01)]
+    scheduler.start(lambda: feeds)
+    for number, go_on in enumerate(rounds[:3]):
+        wait_until(lambda number=number: source.loads > number)  # type: ignore[misc]
+        go_on.set()
+    wait_until(lambda: source.loads > 3)
+    rounds[3].set()
     scheduler.stop()
 
 
