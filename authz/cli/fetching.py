@@ -21,7 +21,7 @@ from authz.feeds.failure import RefreshError
 from authz.feeds.history import show_thumbprint
 from authz.feeds.jwks import Runtime
 from authz.telemetry.keys import KeyMetrics, Refresh
-from authz.telemetry.redaction import printable
+from authz.telemetry.redaction import escaped, printable
 
 MAX_AT_ONCE: Final = 8
 
@@ -89,12 +89,12 @@ class Fetched:
             said = "does not say how long" if self.fresh_for is None else f"good for {self.fresh_for:.0f} s"
             yield f"  answered      in {self.seconds:.2f} s, {said}"
             for key, why in self._judged():
-                said = f"alg {printable(key.alg) or 'any of its kind'}" if why is None else why
-                yield f"  {'usable     ' if why is None else 'serves none'}   {printable(describe_key(key))}, {said}"
+                said = f"alg {escaped(key.alg) or 'any of its kind'}" if why is None else why
+                yield f"  {'usable     ' if why is None else 'serves none'}   {escaped(describe_key(key))}, {said}"
             for kid, why in self.keys.rejected:
-                yield f"  set aside     kid {printable(kid) or 'absent'}: {printable(why)}"
+                yield f"  set aside     kid {escaped(kid) or 'absent'}: {escaped(why)}"
             for name in self.keys.unmatched:
-                yield f"  blocks none   {printable(name)}: no key has this kid or thumbprint"
+                yield f"  blocks none   {escaped(name)}: no key has this kid or thumbprint"
         if self.advice:
             yield f"  to do         {self.advice}"
 

@@ -44,6 +44,6 @@ def console() -> Console:
 
 def printable(text: str | None) -> str:
     """An issuer chooses its key ids, and a server its words: none may speak to the terminal."""
-    from authz.telemetry.redaction import printable as escaped
+    from authz.telemetry.redaction import escaped
 
     return escaped(text) or "-"

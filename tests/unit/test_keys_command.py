@@ -172,3 +172,11 @@ def test_no_sidecar(url: str, code: int) -> None:
 def test_only_this_host_is_answered(address: str, *, loopback: bool) -> None:
     """`/keys` is for loopback peers."""
     assert is_loopback(address) is loopback
+
+
+def test_a_key_is_named_as_it_is_blocked() -> None:
+    """A key id and a thumbprint that look like a token are shown to the letter: they are copied into blocked_keys."""
+    like_a_token = "FDY-5ZOeyJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ"
+    head, cells = shown({**K1.public(), "kid": like_a_token})
+    assert cells[0] == like_a_token
+    assert cells[head.index("thumbprint")] == K1.jwk.thumbprint()

@@ -31,3 +31,16 @@ def test_idle_keys_and_idle_blocks(tmp_path: Path) -> None:
     assert fetched["ok"]
     assert [key["not_serving"] for key in fetched["keys"]] == [None, None]
     assert fetched["blocked_unmatched"] == ["ahead"]
+
+
+def test_a_key_is_named_as_it_is_blocked(tmp_path: Path) -> None:
+    """Key ids that look like a token are shown unchanged: usable ones, rejected ones, and those that block nothing."""
+    like = "eyJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ"
+    keys, config = tmp_path / "keys.json", tmp_path / "authz.yaml"
+    published = ({**K1.public(), "kid": f"{like}1"}, {"kty": "x", "kid": f"{like}2"})
+    keys.write_bytes(document(*published))
+    config.write_text(small(issuer=f"jwks_file: {keys}\n    algorithms: [ES256]\n    blocked_keys: [{like}3]"))
+    done = CliRunner().invoke(main, ["check-config", "--fetch", str(config)])
+    assert done.exit_code == 0, done.output
+    for number in (1, 2, 3):
+        assert f"{like}{number}" in done.stdout
