@@ -136,9 +136,10 @@ class Route:
 
 @dataclass(frozen=True)
 class Manager:
-    """One HttpConnectionManager at *node*."""
+    """One HttpConnectionManager at *node*, with its routes (*route_config*) where the file has them."""
 
     node: Node
+    route_config: Node
     filters: tuple[Filter, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -159,7 +160,7 @@ class Manager:
     @cached_property
     def routes(self) -> tuple[Route, ...]:
         """Every route that is written here."""
-        config = self.node.get("route_config")
+        config = self.route_config
         return tuple(
             found
             for host in config.get("virtual_hosts").each()
@@ -170,7 +171,7 @@ class Manager:
     @cached_property
     def clusters(self) -> frozenset[str] | None:
         """The clusters that judged requests lead to; None where that is not written."""
-        if not self.node.get("route_config").there and self.node.get("rds").there:
+        if not self.route_config.there and self.node.get("rds").there:
             return None
         named = [route.clusters for route in self.routes]
         return None if None in named else frozenset().union(*(each for each in named if each is not None))
@@ -178,17 +179,30 @@ class Manager:
 
 def find_managers(root: Node) -> tuple[Manager, ...]:
     """Return every connection manager: of a bootstrap, a listener, or the pieces that `envoy-config` prints."""
+    discovered = {node.get("name").text: node for node in root.walk() if node.kind == "RouteConfiguration"}
+
+    def find_routes(manager: Node) -> Node:
+        written = manager.get("route_config")
+        return written if written.there else discovered.get(manager.get("rds.route_config_name").text, written)
+
     return tuple(
-        Manager(node)
+        Manager(node, find_routes(node))
         for node in root.walk()
         if node.kind == "HttpConnectionManager" or node.path[-1:] == ("http_connection_manager",)
     )
 
 
+def find_bootstraps(root: Node) -> tuple[Node, ...]:
+    """Return the file itself, and what bootstraps a dump of Envoy's admin interface has in it (`/config_dump`)."""
+    return (root, *(node.get("bootstrap") for node in root.walk() if node.kind == "BootstrapConfigDump"))
+
+
 def find_clusters(root: Node) -> dict[str, Node]:
-    """Return every cluster by its name."""
-    lists = (root.get("static_resources.clusters"), root.get("clusters"))
-    return {cluster.get("name").text: cluster for each in lists for cluster in each.each()}
+    """Return every cluster by its name: of a bootstrap, of discovery (CDS), or of a dump of Envoy's admin interface."""
+    lists = (root.get("clusters"), *(each.get("static_resources.clusters") for each in find_bootstraps(root)))
+    named = [cluster for each in lists for cluster in each.each()]
+    typed = (node for node in root.walk() if node.kind == "Cluster")
+    return {cluster.get("name").text: cluster for cluster in (*typed, *named)}
 
 
 def matches(matcher: Node, text: str) -> bool:

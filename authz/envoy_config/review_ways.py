@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from authz.config.address import TcpAddress
-from authz.envoy_config.reading import Manager, Node, matches
+from authz.envoy_config.reading import Manager, Node, find_bootstraps, matches
 from authz.envoy_config.scene import Scene, Spot, enabled_always
 
 _CACHES = frozenset({"CacheConfig", "CacheV2Config"})
@@ -107,9 +107,10 @@ def cached(scene: Scene) -> Iterator[Spot]:
 
 def admin_exposed(scene: Scene) -> Iterator[Spot]:
     """The admin interface can read secrets and change runtime values."""
-    address = scene.root.get("admin.address.socket_address.address")
-    if address.there and address.text not in _SAFE_ADMIN and not TcpAddress(address.text, 0).loopback:
-        yield Spot(address, address.text)
+    for root in find_bootstraps(scene.root):
+        address = root.get("admin.address.socket_address.address")
+        if address.there and address.text not in _SAFE_ADMIN and not TcpAddress(address.text, 0).loopback:
+            yield Spot(address, address.text)
 
 
 def identity_kept(scene: Scene) -> Iterator[Spot]:
@@ -133,6 +134,8 @@ def identity_kept(scene: Scene) -> Iterator[Spot]:
 def routes_unseen(scene: Scene) -> Iterator[Spot]:
     """Routes that come from elsewhere cannot be looked at."""
     for manager in scene.managers:
+        if manager.route_config.there and not manager.node.get("route_config").there:  # elsewhere in this file
+            continue
         for source in ("rds", "scoped_routes"):
             if (node := manager.node.get(source)).there:
                 yield Spot(node)

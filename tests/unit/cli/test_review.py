@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
+from typing import Any
 
 import pytest
 import yaml
@@ -64,6 +66,63 @@ def test_a_listener_on_its_own_is_reviewed_too() -> None:
     config = sample("unix")
     listener = good(config)["static_resources"]["listeners"][0]
     assert [finding.name for finding in look({"resources": [listener]}, config)] == ["cluster-unseen"]
+
+
+def dumped(data: Any) -> dict[str, Any]:  # noqa: ANN401 - a bootstrap
+    """What Envoy's `/config_dump` says when all of *data* came by discovery (`envoy.admin.v3.ConfigDump`)."""
+    admin = "type.googleapis.com/envoy.admin.v3"
+    static = data["static_resources"]
+    listeners, clusters = deepcopy(static["listeners"]), deepcopy(static["clusters"])
+    routes = []
+    for number, listener in enumerate(listeners):
+        manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+        route_config = {"@type": ROUTES, "name": f"routes-{number}", **manager.pop("route_config")}
+        manager["rds"] = {"route_config_name": route_config["name"]}
+        routes.append({"route_config": route_config})
+    active = [{"name": each.get("name", ""), "active_state": {"listener": each}} for each in listeners]
+    return {
+        "configs": [
+            {"@type": f"{admin}.BootstrapConfigDump", "bootstrap": {"admin": data["admin"]}},
+            {
+                "@type": f"{admin}.ClustersConfigDump",
+                "dynamic_active_clusters": [{"cluster": {"@type": CLUSTER, **each}} for each in clusters],
+            },
+            {"@type": f"{admin}.ListenersConfigDump", "dynamic_listeners": active},
+            {"@type": f"{admin}.RoutesConfigDump", "dynamic_route_configs": routes},
+        ]
+    }
+
+
+CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+
+
+def test_clusters_and_routes_of_a_dump_are_seen() -> None:
+    """What Envoy's admin interface prints has clusters, routes and the bootstrap in places of their own."""
+    config = sample("unix")
+    assert look(dumped(good(config)), config) == []
+
+
+def test_a_dump_hides_nothing() -> None:
+    """Of each way to spoil a file, what is found in the file is found in a dump of it."""
+    for name, case in CASES.items():
+        config = sample(case.config, workers=case.workers)
+        data = good(config)
+        case.spoil(Envoy(data))
+        try:
+            dump = dumped(data)
+        except (KeyError, TypeError):  # no route_config to move, or nothing to dump
+            continue
+        found = {finding.name for finding in look(dump, config)}
+        assert found >= set(case.names) - {"routes-unseen", "cluster-unseen"}, name
+
+
+def test_clusters_that_come_by_discovery_are_seen() -> None:
+    """A file of resources has each with its type."""
+    config = sample("unix")
+    static = good(config)["static_resources"]
+    clusters = [{"@type": CLUSTER, **each} for each in static["clusters"]]
+    assert look({"resources": [static["listeners"][0], *clusters]}, config) == []
 
 
 def test_the_file_of_the_deploy_folder() -> None:
