@@ -17,17 +17,16 @@ from authz import __version__
 from authz.admin import AdminServer
 from authz.config.address import Address, UnixAddress, parse_address, parse_tcp_address
 from authz.config.build import build_snapshot
+from authz.config.diagnostics.warnings import warnings
 from authz.config.load import load
 from authz.config.model import FIXED, Config, Decisions, Tls
 from authz.config.problems import ConfigError
-from authz.config.walk import find
-from authz.config.warnings import warnings
+from authz.config.select import find
 from authz.config.watch import FileWatch
 from authz.core.snapshot import Snapshot
 from authz.envoy.check import Checker
 from authz.envoy.credentials import TlsFiles, make_credentials
 from authz.envoy.service import AuthorizationServer
-from authz.envoy_config.needs import needs_of
 from authz.feeds.issuers import IssuerFeeds
 from authz.feeds.jwks import Runtime
 from authz.feeds.report import describe_keys
@@ -42,6 +41,7 @@ from authz.telemetry.logs import set_up_logging
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting, reporter
 from authz.telemetry.traces import start_spans
+from authz.tooling.envoy_config.requirements import needs_of
 
 log = logging.getLogger(__name__)
 

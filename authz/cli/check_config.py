@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from authz.cli.files import BAD_CONFIG, FILE, FOUND, read_or_exit
-from authz.cli.screen import progress, say
+from authz.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from authz.config.document import Document
@@ -40,7 +40,7 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: boo
       authz check-config --fetch authz.yaml
       authz check-config --diff deployed.yaml authz.yaml
     """  # noqa: D301 - click's mark for lines that stay as they are
-    from authz.config.warnings import warnings
+    from authz.config.diagnostics.warnings import warnings
     from authz.feeds.files import warn_of_files
 
     document, config = _try_or_exit(file, as_json=as_json)
@@ -56,8 +56,8 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: boo
     found: list[str] = []
     lines: list[tuple[str, str | None]] = []
     if old_file is not None:
-        from authz.cli.changes import LOUD
-        from authz.cli.comparison import compare
+        from authz.tooling.compare.comparison import compare
+        from authz.tooling.compare.effects import LOUD
 
         changes = compare(read_or_exit(old_file)[1], config)
         told["changes"] = [change.document() for change in changes]
@@ -65,7 +65,7 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: boo
         if loud := sum(change.effect in LOUD for change in changes):
             found.append(f"to look at before it is deployed: {loud}")
     if fetch:
-        from authz.cli.fetching import fetch_all
+        from authz.tooling.probe import fetch_all
 
         with progress(f"asking {len(config.issuers)} issuers"):
             fetched = fetch_all(config)

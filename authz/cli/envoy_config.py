@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from authz.cli.files import CONFIG, FILE, FOUND, load_or_exit, parse_or_exit
-from authz.cli.screen import say
+from authz.cli.terminal import say
 
 if TYPE_CHECKING:
     from authz.config.model import Config
 
 
 def _complete_names(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
-    from authz.envoy_config.review import KINDS
+    from authz.tooling.envoy_config.review import KINDS
 
     return [name for name in KINDS if name.startswith(begun)]
 
@@ -76,8 +76,8 @@ def envoy_config(  # noqa: PLR0913 - one for each option
     if accepted:
         raise click.UsageError("--accept goes with --check")
     from authz.config.address import is_host
-    from authz.envoy_config import bootstrap as texts
-    from authz.envoy_config.fitting import fit, remarks
+    from authz.tooling.envoy_config import bootstrap as texts
+    from authz.tooling.envoy_config.derive import fit, remarks
 
     _check_addresses({"--listen": listen, "--upstream": upstream, "--admin": admin})
     if sidecar is not None and not is_host(sidecar):
@@ -100,7 +100,7 @@ def _check_addresses(addresses: Mapping[str, str]) -> None:
 def _check(envoy_file: Path, config: Config, accepted: tuple[str, ...], *, as_json: bool) -> int:
     """Print what was found, and return the exit code."""
     from authz.config.problems import suggest
-    from authz.envoy_config.review import KINDS, Level, review
+    from authz.tooling.envoy_config.review import KINDS, Level, review
 
     for name in accepted:
         if name not in KINDS:

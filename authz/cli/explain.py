@@ -14,7 +14,7 @@ from urllib.parse import quote
 import click
 
 from authz.cli.files import BAD_CONFIG, CONFIG, FILE, FOUND, load_or_exit, read_bytes_or_exit
-from authz.cli.screen import progress, say
+from authz.cli.terminal import progress, say
 
 _FILE_OR_STDIN = click.Path(exists=True, dir_okay=False, allow_dash=True)
 
@@ -59,7 +59,7 @@ def explain(  # noqa: PLR0913 - one for each option
       authz explain --config authz.yaml --method POST --path /orders \\
         --token-file t.txt --jwks keys.json --at 2026-01-31T12:00:00Z
     """  # noqa: D301 - click's mark for lines that stay as they are
-    from authz.cli.explanation import InputError, Question, answer
+    from authz.tooling.explain.explanation import InputError, Question, answer
 
     config = load_or_exit(file)
     question = Question(

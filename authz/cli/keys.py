@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from authz.cli.files import FILE, FOUND, load_or_exit
-from authz.cli.screen import console, printable
+from authz.cli.terminal import console, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,11 +13,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from authz.config.checks import check
+from authz.config.diagnostics.messages import translate
+from authz.config.diagnostics.recover import Mended, mend
 from authz.config.document import MAX_DOCUMENT_BYTES, Document, parse_document
-from authz.config.mend import Mended, mend
 from authz.config.model import Config
 from authz.config.problems import ConfigError, KeyPath, Problem
-from authz.config.translate import translate
 
 
 def load(path: str | Path) -> Config:

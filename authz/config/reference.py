@@ -44,7 +44,7 @@ TOLD_TO_ENVOY: Final = frozenset(
         "identity.headers",
     }
 )
-"""What authz.envoy_config.fitting reads: a change of these, or below them, may need another Envoy configuration."""
+"""What `authz envoy-config` reads: a change of these, or below them, may need another Envoy configuration."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from authz.config.idle import explain_idle
+from authz.config.diagnostics.unused_keys import explain_idle
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from authz.config.idle import explain_idle
+from authz.config.diagnostics.unused_keys import explain_idle
 from authz.core.keys import Key
 from authz.core.snapshot import Snapshot
 from authz.feeds.history import show_thumbprint

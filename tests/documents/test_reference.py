@@ -16,8 +16,8 @@ from authz.config.checks.bounds import BOUNDS
 from authz.config.load import parse
 from authz.config.model import FIXED, Config
 from authz.config.reference import TOLD_TO_ENVOY, key_paths, write_reference
-from authz.config.walk import find
-from authz.envoy_config.fitting import fit
+from authz.config.select import find
+from authz.tooling.envoy_config.derive import fit
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import wait_until
 from tests.integration.sidecars import issuer, running

@@ -9,7 +9,7 @@ from typing import Final
 from authz.config.model import Config
 from authz.config.problems import Problem
 from authz.config.quantity import format_duration, parse_duration, parse_size
-from authz.config.walk import find
+from authz.config.select import find
 
 # Bounds are written as they would be in the file.
 BOUNDS: Final[Mapping[str, tuple[str, str]]] = {

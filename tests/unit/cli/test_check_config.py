@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from authz.cli import main
-from authz.cli.fetching import ADVICE, fetch_one
 from authz.config.load import parse
 from authz.telemetry.keys import Refresh
+from authz.tooling.probe import ADVICE, fetch_one
 from tests.fakes.idp import DISCOVERY, JWKS, FakeIdp, fail, flood, html, redirect, say
 from tests.world import A_RSA, jwks
 

@@ -17,14 +17,14 @@ from authz.cli import main
 from authz.config.document import parse_document
 from authz.config.load import parse
 from authz.demo.envoy import validate
-from authz.envoy_config.bootstrap import bootstrap, pieces, write
-from authz.envoy_config.comments import COMMENTS
-from authz.envoy_config.fitting import endpoints, fit, remarks
-from authz.envoy_config.pieces import Fit
-from authz.envoy_config.review import review
-from authz.envoy_config.yaml_text import write_yaml
+from authz.tooling.envoy_config.bootstrap import bootstrap, pieces, write
+from authz.tooling.envoy_config.comments import COMMENTS
+from authz.tooling.envoy_config.derive import endpoints, fit, remarks
+from authz.tooling.envoy_config.fragments import Fit
+from authz.tooling.envoy_config.review import review
+from authz.tooling.envoy_config.yaml_text import write_yaml
 from tests.tools import ROOT
-from tests.unit.cli.envoy_samples import BASE, SAMPLES, sample
+from tests.unit.tooling.envoy_samples import BASE, SAMPLES, sample
 
 WORKERS = [("unix", 3), ("mutual TLS", 2)]
 CASES = [*((name, 1) for name in SAMPLES), *WORKERS]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from authz.config.diagnostics.warnings import MAX_QUIET_HEADERS, warnings
 from authz.config.issuer import InsecureIssuer
 from authz.config.load import load, read
 from authz.config.model import Insecure
-from authz.config.warnings import MAX_QUIET_HEADERS, warnings
 from tests.unit.config.sample import SAMPLE, configure
 
 VALUES = {"query_token": "access_token"}

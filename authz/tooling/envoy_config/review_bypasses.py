@@ -1,0 +1,172 @@
+"""Ways by which a request reaches an upstream and is not judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from authz.config.address import TcpAddress
+from authz.tooling.envoy_config.context import Scene, Spot, enabled_always
+from authz.tooling.envoy_config.reading import Manager, Node, find_bootstraps, matches
+
+_CACHES = frozenset({"CacheConfig", "CacheV2Config"})
+_SAFE_ADMIN = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def not_judged(scene: Scene) -> Iterator[Spot]:
+    """A connection manager that asks nobody and leads where judged requests go, or where that is not known."""
+    for manager in scene.managers:
+        if manager.asking is None and _leads_to_guarded(manager, scene):
+            yield Spot(manager.node.get("http_filters"))
+
+
+def other_listener(scene: Scene) -> Iterator[Spot]:
+    """One that asks nobody, and leads elsewhere."""
+    for manager in scene.managers:
+        if manager.asking is None and not _leads_to_guarded(manager, scene):
+            to = ", ".join(sorted(manager.clusters or ())) or "no cluster"
+            yield Spot(manager.node.get("http_filters"), f"it leads to {to}")
+
+
+def nothing_found(scene: Scene) -> Iterator[Spot]:
+    """No connection manager at all: nothing could be looked at."""
+    if not scene.managers:
+        yield Spot(scene.root)
+
+
+def tcp_around(scene: Scene) -> Iterator[Spot]:
+    """A TCP proxy to a cluster that judged requests go to."""
+    for node in scene.root.walk():
+        if node.kind == "TcpProxy":
+            to = node.get("cluster")
+            if to.text in (scene.guarded or ()):
+                yield Spot(to, to.text)
+
+
+def after_router(scene: Scene) -> Iterator[Spot]:
+    """The router ends the chain: what stands behind it never runs."""
+    for manager, asking in scene.fronts:
+        if any(each.kind == "Router" for each in manager.filters[: manager.filters.index(asking)]):
+            yield Spot(asking.node)
+
+
+def upgrade_not_judged(scene: Scene) -> Iterator[Spot]:
+    """Upgrades may have a chain of filters of their own."""
+    for manager, _ in scene.fronts:
+        for upgrade in manager.node.get("upgrade_configs").each():
+            own = list(upgrade.get("filters").each())
+            if own and not any("ext_authz" in each.get("name").text or _asks(each) for each in own):
+                yield Spot(upgrade.get("filters"), upgrade.get("upgrade_type").text)
+
+
+def switched_off(scene: Scene) -> Iterator[Spot]:
+    """The filter is off unless a route switches it on."""
+    for _, asking in scene.fronts:
+        if (off := asking.node.get("disabled")).is_true:
+            yield Spot(off)
+
+
+def conditional(scene: Scene) -> Iterator[Spot]:
+    """A matcher around the filter decides whether it runs."""
+    for _, asking in scene.fronts:
+        if asking.conditional:
+            yield Spot(asking.node.get("typed_config"))
+
+
+def sampled(scene: Scene) -> Iterator[Spot]:
+    """Only a share of the requests is judged, or those with some metadata."""
+    for _, asking in scene.fronts:
+        if not enabled_always(asking.config):
+            share = asking.config.get("filter_enabled")
+            yield Spot(share if share.there else asking.config.get("filter_enabled_metadata"))
+
+
+def fails_open(scene: Scene) -> Iterator[Spot]:
+    """While no sidecar answers, everybody passes."""
+    for _, asking in scene.fronts:
+        if (allow := asking.config.get("failure_mode_allow")).is_true:
+            yield Spot(allow)
+
+
+def route_not_judged(scene: Scene) -> Iterator[Spot]:
+    """Routes on which the filter is off; a place that switches it off for several is told once."""
+    for manager, asking in scene.fronts:
+        told: dict[object, Spot] = {}
+        for route in manager.routes:
+            if (off := route.switched_off(asking.name)) is not None:
+                told.setdefault(off.path, Spot(off.get("disabled") if off.get("disabled").there else off))
+        yield from told.values()
+
+
+def cached(scene: Scene) -> Iterator[Spot]:
+    """A cache in front of the filter answers with what was meant for somebody else."""
+    for manager, asking in scene.fronts:
+        for each in manager.filters[: manager.filters.index(asking)]:
+            if each.kind in _CACHES:
+                yield Spot(each.node, each.name)
+
+
+def admin_exposed(scene: Scene) -> Iterator[Spot]:
+    """The admin interface can read secrets and change runtime values."""
+    for root in find_bootstraps(scene.root):
+        address = root.get("admin.address.socket_address.address")
+        if address.there and address.text not in _SAFE_ADMIN and not TcpAddress(address.text, 0).loopback:
+            yield Spot(address, address.text)
+
+
+def identity_kept(scene: Scene) -> Iterator[Spot]:
+    """What a client sends under the names of identity headers reaches the upstream where a request is not judged."""
+    for manager in scene.managers:
+        if manager.asking is None and not _leads_to_guarded(manager, scene):
+            continue
+        left = scene.needs.identity - _removed_early(manager.node, scene.needs.identity)
+        for route in manager.routes:
+            off = manager.asking is not None and route.switched_off(manager.asking.name) is not None
+            if not (off or scene.lets_by(manager)):
+                continue
+            removed = {
+                name.text.lower() for level in route.levels for name in level.get("request_headers_to_remove").each()
+            }
+            kept = _reaching(manager.node, left) - removed
+            if kept:
+                yield Spot(route.node, _name_some(kept))
+
+
+def routes_unseen(scene: Scene) -> Iterator[Spot]:
+    """Routes that come from elsewhere cannot be looked at."""
+    for manager in scene.managers:
+        if manager.route_config.there and not manager.node.get("route_config").there:  # elsewhere in this file
+            continue
+        for source in ("rds", "scoped_routes"):
+            if (node := manager.node.get(source)).there:
+                yield Spot(node)
+
+
+def _leads_to_guarded(manager: Manager, scene: Scene) -> bool:
+    guarded = scene.guarded
+    if not scene.fronts or guarded is None or manager.clusters is None:
+        return True
+    return bool(manager.clusters & guarded)
+
+
+def _removed_early(manager: Node, names: frozenset[str]) -> set[str]:
+    removed: set[str] = set()
+    for extension in manager.get("early_header_mutation_extensions").each():
+        for mutation in extension.get("typed_config.mutations").each():
+            matcher = mutation.get("remove_on_match.key_matcher")
+            removed |= {name for name in names if name == mutation.get("remove").text.lower() or matches(matcher, name)}
+    return removed
+
+
+def _reaching(manager: Node, names: set[str] | frozenset[str]) -> set[str]:
+    """Leave out the names that Envoy lets no client send."""
+    action = manager.get("common_http_protocol_options.headers_with_underscores_action").text
+    return {name for name in names if "_" not in name or action not in {"REJECT_REQUEST", "DROP_HEADER"}}
+
+
+def _name_some(names: set[str]) -> str:
+    shown = sorted(names, key=lambda name: ("_" in name, name))
+    return ", ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
+
+
+def _asks(each: Node) -> bool:
+    return each.get("typed_config").kind == "ExtAuthz"

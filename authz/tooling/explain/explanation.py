@@ -1,0 +1,356 @@
+"""One judgement, told step by step. The pipeline itself decides and is watched: nothing is decided here.
+
+The token is never told: of its payload only iss, sub, aud, times and scopes; of identity headers only the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from urllib.parse import quote
+
+from authz.config.build import build_snapshot
+from authz.config.issuer import Issuer as IssuerSection
+from authz.config.model import Config
+from authz.core import policy
+from authz.core.authorize import authorize
+from authz.core.claims import Claims
+from authz.core.decision import Allow, Decision, outcome
+from authz.core.identity import HeaderChanges
+from authz.core.issuer import Issuer
+from authz.core.keys import KeySet, check_signature
+from authz.core.policy import Params, Rule
+from authz.core.reasons import ANSWERS, Reason, Rejected
+from authz.core.request import Request
+from authz.core.snapshot import Snapshot
+from authz.core.steps import Step
+from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, UnverifiedToken
+from authz.telemetry.redaction import printable
+from authz.tooling.describe import describe_key, describe_requirements, enumerate_words
+from authz.tooling.explain.notes import tell_near_misses, tell_what_envoy_does
+from authz.tooling.probe import fetch_one
+
+
+class InputError(ValueError):
+    """Raised where the given key set cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One request to be judged *at* an instant, seconds since the epoch, by the *jwks* or by the issuer's own keys.
+
+    *address* is the client's, *certificate* its own, as PEM.
+    """
+
+    method: str
+    host: str
+    path: str
+    at: float
+    scheme: str = "https"
+    address: str = ""
+    certificate: str = field(default="", repr=False)
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    context: Mapping[str, str] = field(default_factory=dict)
+    token: str | None = field(default=None, repr=False)
+    jwks: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One step: what it looked at, and how it ended."""
+
+    step: Step
+    looked_at: str
+    ended: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision, the steps that led to it, and *remarks* for whoever wonders why."""
+
+    decision: Decision
+    lines: tuple[Line, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the request passes, also where a shadow lets it."""
+        return isinstance(self.decision, Allow)
+
+    @property
+    def verdict(self) -> str:
+        """The decision in one line."""
+        status = f", HTTP {ANSWERS[self.decision.reason].http}" if not self.allowed else ""
+        detail = f": {_safe(self.decision.detail)}" if self.decision.detail else ""
+        return f"{outcome(self.decision)} {self.decision.reason}{status}{detail}"
+
+    def table(self) -> str:
+        """Write the steps in columns, the remarks below, and the verdict last."""
+        width = max(len(line.step.name) for line in self.lines)
+        rows = [
+            f"{line.step:2} {line.step.name.lower():{width}}  {line.ended:12}  {line.looked_at}".rstrip()
+            for line in self.lines
+        ]
+        return "\n".join([*rows, "", *self.remarks, self.verdict])
+
+    def document(self) -> dict[str, Any]:
+        """Write the same as data."""
+        findings = self.decision.findings
+        return {
+            "decision": outcome(self.decision),
+            "reason": self.decision.reason.value,
+            "detail": self.decision.detail,
+            "rule": findings.rule,
+            "issuer": findings.issuer,
+            "subject": findings.subject,
+            "steps": [
+                {
+                    "number": int(line.step),
+                    "step": line.step.name.lower(),
+                    "looked_at": line.looked_at,
+                    "ended": line.ended,
+                }
+                for line in self.lines
+            ],
+            "remarks": list(self.remarks),
+        }
+
+
+def answer(question: Question, config: Config) -> Explanation:
+    """Judge *question* by *config*; keys that the judgement lacks are fetched. Raises InputError."""
+    snapshot = build_snapshot(config, verify=lambda _issuer, key, token: check_signature(key, token))
+    request = _ask(question, snapshot)
+    decision = authorize(request, snapshot, question.at)
+    name, remarks = decision.findings.issuer, list(tell_what_envoy_does(question.path, config))
+    if name is not None and (question.jwks is not None or decision.reason is Reason.KEYS_UNAVAILABLE):
+        section = config.issuers[name]
+        if question.jwks is not None:
+            keys: KeySet | None = _read_keys(question.jwks, section)
+        else:
+            fetched = fetch_one(name, section)
+            keys = fetched.keys
+            if keys is None:
+                why = f"{fetched.result}: {_safe(fetched.detail)}"
+                remarks.append(
+                    f"note: {name} gave no keys here ({why}); a running sidecar may still have some: authz keys"
+                )
+        issuer = snapshot.issuers[section.issuer]
+        snapshot = replace(snapshot, issuers={**snapshot.issuers, section.issuer: replace(issuer, keys=keys)})
+    explained = explain(request, snapshot, question.at)
+    return replace(explained, remarks=(*explained.remarks, *remarks))
+
+
+def explain(request: Request, snapshot: Snapshot, now: float) -> Explanation:
+    """Judge *request* by *snapshot* at *now*, and tell each step."""
+    passed: dict[int, Any] = {}
+    decision = authorize(request, snapshot, now, watch=passed.__setitem__)
+    near: tuple[str, ...] = ()
+    if decision.reason is Reason.POLICY_DENIED and Step.RULE not in passed:
+        near = tuple(map(_safe, tell_near_misses(snapshot.policy.rules, passed[Step.REQUEST], request)))
+    return Explanation(decision, tuple(_tell(passed, decision, request, snapshot, now)), near)
+
+
+def _ask(question: Question, snapshot: Snapshot) -> Request:
+    headers: dict[str, str] = {}
+    path = question.path
+    given = list(question.headers)
+    if question.token is not None:
+        match snapshot.token.sources[0]:
+            case HeaderSource(header, scheme):
+                given.append((header, f"{scheme} {question.token}".lstrip()))
+            case CookieSource(cookie):
+                given.append(("cookie", f"{cookie}={question.token}"))
+            case QuerySource(parameter):
+                path += f"{'&' if '?' in path else '?'}{parameter}={question.token}"
+    for name, value in given:
+        key = name.lower()
+        headers[key] = f"{headers[key]}{'; ' if key == 'cookie' else ','}{value}" if key in headers else value
+    return Request(
+        method=question.method,
+        host=question.host,
+        path=path,
+        scheme=question.scheme,
+        headers=headers,
+        context=question.context,
+        source_address=question.address,
+        certificate=quote(question.certificate, safe=""),
+    )
+
+
+def _read_keys(document: bytes, section: IssuerSection) -> KeySet:
+    try:
+        keys = KeySet.from_json(document, local=section.jwks_file is not None, max_keys=section.fetch.max_keys)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return keys.block(section.blocked_keys)
+
+
+def _tell(
+    passed: Mapping[int, Any], decision: Decision, request: Request, snapshot: Snapshot, now: float
+) -> list[Line]:
+    """Say of each step what it looked at, as far as it came; the first that was not passed is where it ended."""
+    scene = _Scene(passed, decision, request, snapshot, now)
+    lines = []
+    for step in Step:
+        if step in passed:
+            lines.append(Line(step, _safe(_LOOKS[step](scene)), "ok"))
+        elif lines and lines[-1].ended != "ok":
+            lines.append(Line(step, "", "not reached"))
+        else:
+            lines.append(Line(step, _safe(_LOOKS[step](scene)), outcome(decision)))
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What is known when the judgement is over: the values of the steps that were passed, and what went in."""
+
+    passed: Mapping[int, Any]
+    decision: Decision
+    request: Request
+    snapshot: Snapshot
+    now: float
+
+    @property
+    def rule(self) -> Rule:
+        rule: Rule = self.passed[Step.RULE][0]
+        return rule
+
+    @property
+    def token(self) -> UnverifiedToken:
+        token: UnverifiedToken = self.passed[Step.FORM]
+        return token
+
+    @property
+    def issuer(self) -> Issuer:
+        issuer: Issuer = self.passed[Step.ISSUER]
+        return issuer
+
+
+def _look_at_request(scene: _Scene) -> str:
+    if (target := scene.passed.get(Step.REQUEST)) is not None:
+        return f"{target.method} {target.host} {target.path.text}"
+    request = scene.request
+    return f"{request.method} {request.host} {request.path.partition('?')[0]}"
+
+
+def _look_at_rule(scene: _Scene) -> str:
+    if Step.RULE not in scene.passed:
+        document = isinstance(scene.decision, Allow) and scene.decision.document is not None
+        return "answered by the sidecar itself (RFC 9728)" if document else f"{len(scene.snapshot.policy.rules)} rules"
+    rule = scene.rule
+    params: Params = scene.passed[Step.RULE][1]
+    bound = "".join(f", {name}={value}" for name, value in params.items())
+    return f"{rule.name}, allow {rule.allow}{', in shadow' if rule.shadow else ''}{bound}"
+
+
+def _look_at_token(scene: _Scene) -> str:
+    if (found := scene.passed.get(Step.TOKEN)) is not None:
+        return f"one, in {_place(found.source)}"
+    if scene.rule.allow in {policy.Allow.PUBLIC, policy.Allow.NOBODY}:
+        return "not looked for"
+    return f"looked for in {', '.join(map(_place, scene.snapshot.token.sources))}"
+
+
+def _look_at_form(scene: _Scene) -> str:
+    if Step.FORM not in scene.passed:
+        return f"a text of {len(scene.passed[Step.TOKEN].text)} characters"
+    return f"alg {scene.token.alg}, kid {scene.token.kid or 'absent'}, typ {scene.token.typ or 'absent'}"
+
+
+def _look_at_issuer(scene: _Scene) -> str:
+    known = f", configured as {scene.issuer.name}" if Step.ISSUER in scene.passed else ""
+    return f"iss {_member(scene, 'iss')}{known}"
+
+
+def _look_at_algorithm(scene: _Scene) -> str:
+    rules = scene.issuer.rules
+    allowed = enumerate_words(scene.issuer.algorithms)
+    return f"alg {scene.token.alg} of {allowed}; typ of {enumerate_words(rules.token_types)}"
+
+
+def _look_at_keys(scene: _Scene) -> str:
+    keys = scene.issuer.keys
+    return f"{len(keys.keys)} usable, {len(keys.rejected)} set aside" if keys is not None else "none"
+
+
+def _look_at_key(scene: _Scene) -> str:
+    if (key := scene.passed.get(Step.KEY)) is not None:
+        return describe_key(key)
+    kids = [key.kid or "without kid" for key in scene.passed[Step.KEYS].keys]
+    return f"kid {scene.token.kid or 'absent'} for {scene.token.alg}, among {enumerate_words(kids[:8])}"
+
+
+def _look_at_signature(scene: _Scene) -> str:
+    return f"by {describe_key(scene.passed[Step.KEY])}"
+
+
+def _look_at_claims(scene: _Scene) -> str:
+    rules = scene.issuer.rules
+    times = (
+        f"{name} in {value - scene.now:.0f} s"
+        for name in ("exp", "nbf", "iat")
+        if isinstance(value := scene.token.members.get(name), int | float)
+    )
+    audience = (
+        f"{rules.audience_claim} {_member(scene, rules.audience_claim)} for one of {enumerate_words(rules.audiences)}"
+    )
+    return "; ".join([f"sub {_member(scene, 'sub')}", *times, f"leeway {rules.leeway:g} s", audience])
+
+
+def _look_at_binding(scene: _Scene) -> str:
+    return "cnf and the peer's certificate" if "cnf" in scene.token.members else "no cnf"
+
+
+def _look_at_requirements(scene: _Scene) -> str:
+    claims: Claims = scene.passed[Step.CLAIMS]
+    scopes = f"; scopes granted: {' '.join(sorted(claims.scopes)) or 'none'}"
+    return f"{describe_requirements(scene.rule.requirements)}{scopes}"
+
+
+def _look_at_headers(scene: _Scene) -> str:
+    changes: HeaderChanges | None = scene.passed.get(Step.HEADERS)
+    if changes is None:
+        return "values of the identity headers"
+    return f"set: {enumerate_words([name for name, _ in changes.set]) or 'none'}; removed: {len(changes.remove)} names"
+
+
+_LOOKS: Final[Mapping[Step, Callable[[_Scene], str]]] = {
+    Step.REQUEST: _look_at_request,
+    Step.RULE: _look_at_rule,
+    Step.TOKEN: _look_at_token,
+    Step.FORM: _look_at_form,
+    Step.ISSUER: _look_at_issuer,
+    Step.ALGORITHM: _look_at_algorithm,
+    Step.KEYS: _look_at_keys,
+    Step.KEY: _look_at_key,
+    Step.SIGNATURE: _look_at_signature,
+    Step.CLAIMS: _look_at_claims,
+    Step.BINDING: _look_at_binding,
+    Step.REQUIREMENTS: _look_at_requirements,
+    Step.HEADERS: _look_at_headers,
+}
+
+
+def _member(scene: _Scene, name: str) -> str:
+    """Show one member of the payload, which nobody may have vouched for yet."""
+    try:
+        value = scene.token.members.get(name)
+    except Rejected:
+        return "unreadable"
+    return "absent" if value is None else str(value)
+
+
+def _place(source: Source) -> str:
+    match source:
+        case HeaderSource(header):
+            return f"header {header}"
+        case CookieSource(cookie):
+            return f"cookie {cookie}"
+        case QuerySource(parameter):
+            return f"query parameter {parameter}"
+
+
+def _safe(text: str) -> str:
+    return printable(text) or ""
