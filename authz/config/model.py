@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Final
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
@@ -246,6 +247,11 @@ class Config(Section):
     """Traces, metrics and logs."""
     insecure: Insecure = Insecure()
     """Options that weaken the whole sidecar."""
+
+    @cached_property
+    def claim_aliases(self) -> frozenset[str]:
+        """The names that any issuer gives to a claim path of its own."""
+        return frozenset(name for issuer in self.issuers.values() for name in issuer.claims)
 
     @field_validator("rules", mode="before")
     @classmethod

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
+from authz.conditions import Condition, compile_condition
 from authz.config.section import Duration, Items, Section, Word
-from authz.core.policy import Allow
+from authz.core.policy import Allow, HostPattern, PathTemplate
 from authz.core.request import Spelling
 
 
@@ -42,6 +44,16 @@ class Match(Section):
     context: Mapping[str, str] | None = None
     """Values that Envoy's operator set for the route (context_extensions)."""
 
+    @cached_property
+    def templates(self) -> tuple[PathTemplate, ...]:
+        """The paths, parsed once; every path if none is given. Raises ValueError."""
+        return tuple(map(PathTemplate.parse, self.paths or ("/**",)))
+
+    @cached_property
+    def host_patterns(self) -> tuple[HostPattern, ...]:
+        """The hosts, parsed once. Raises ValueError."""
+        return tuple(map(HostPattern.parse, self.hosts or ()))
+
 
 class Require(Section):
     """What a token must say: all that is given here must hold."""
@@ -66,6 +78,11 @@ class Require(Section):
     """Longest time since the user authenticated (auth_time)."""
     when: str | None = None
     """A condition in CEL over claims, request, params, context and source; an error denies."""
+
+    @cached_property
+    def condition(self) -> Condition | None:
+        """The condition, compiled once. Raises ConditionError."""
+        return compile_condition(self.when) if self.when is not None else None
 
 
 class Rule(Section):

@@ -1,9 +1,8 @@
 """What rules do to each other: which can never match, and where a request goes to another one that asks less.
 
 Rules of this file:
-1. A warning names a request that the author hardly meant. What a rule says in so many words, such as other methods on
-   the same path, is none.
-2. A rule covers another where it speaks for every host and path of it.
+1. A warning names a likely mistake. What a rule says explicitly, such as other methods on the same path, is none.
+2. A rule covers another if it matches every host and path of it.
 3. Rules are found by walking the paths of others, so that ten thousand take seconds; of those on one path of one host,
    the MAX_NEIGHBOURS nearest are compared, and of the hosts on one path that a rule for several takes in, MAX_HOSTS.
 4. An exception stands above what it is an exception to. The mistake is the rule below that is the more specific one.
@@ -12,27 +11,27 @@ Rules of this file:
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice, product
 from operator import attrgetter
 from typing import Final
 
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
-from authz.config.rules import Match, Require, Rule
-from authz.core.policy import Allow, HostPattern, PathTemplate, fold_case
+from authz.core.path_index import PathIndex
+from authz.core.policy import Allow, HostPattern, PathTemplate, Rule
+from authz.core.strictness import Strictness, compare_rules
 
 MAX_NEIGHBOURS: Final = 100
 MAX_HOSTS: Final = 200
-_RANK: Final = {Allow.PUBLIC: 0, Allow.OPTIONAL: 1, Allow.AUTHENTICATED: 2, Allow.NOBODY: 3}
 _CASE: Final = "another letter case"
 _PREFLIGHT: Final = frozenset({"OPTIONS"})  # browsers send it without a token
 
 
-def analyse(config: Config) -> Iterator[Problem]:
-    """Report rules that can never match, those that let through what another was to refuse, and a lonely `sub`."""
-    entries = [_Entry.read(place, rule) for place, rule in enumerate(config.rules)]
+def find_overlaps(rules: Sequence[Rule]) -> Iterator[Problem]:
+    """Report rules that can never match, and those that let through what another was to refuse."""
+    entries = [_Entry.read(place, rule) for place, rule in enumerate(rules)]
     index = _Index(entries)
     for entry in entries:
         dead = _find_dead(entry, index)
@@ -43,7 +42,6 @@ def analyse(config: Config) -> Iterator[Problem]:
         yield from public
         yield from _find_weaker_above(entry, index, but_public=bool(public))
         yield from _find_fallthrough(entry, index)
-    yield from _find_lonely_subjects(config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +50,24 @@ class _Entry:
 
     place: int
     rule: Rule
-    paths: tuple[PathTemplate, ...]
     hosts: tuple[HostPattern | None, ...]
-    methods: frozenset[str]
     context: frozenset[tuple[str, str]]
-    folds: bool
 
     @classmethod
     def read(cls, place: int, rule: Rule) -> _Entry:
-        match = rule.match or Match()
-        return cls(
-            place,
-            rule,
-            tuple(map(PathTemplate.parse, match.paths or ("/**",))),
-            tuple(map(HostPattern.parse, match.hosts)) if match.hosts else (None,),
-            frozenset(match.methods or ()),
-            frozenset((match.context or {}).items()),
-            match.case_insensitive,
-        )
+        return cls(place, rule, rule.match.hosts or (None,), frozenset(rule.match.context.items()))
+
+    @property
+    def paths(self) -> tuple[PathTemplate, ...]:
+        return self.rule.match.paths
+
+    @property
+    def methods(self) -> frozenset[str]:
+        return self.rule.match.methods
+
+    @property
+    def folds(self) -> bool:
+        return self.rule.match.case_insensitive
 
     @property
     def name(self) -> str:
@@ -82,7 +80,7 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Cover:
-    """A rule, and the host and path of it that speak for all of a host and path of another."""
+    """A rule, and the host and path of it that match all of a host and path of another."""
 
     entry: _Entry
     host: HostPattern | None
@@ -93,45 +91,33 @@ class _Cover:
         return self.entry.place
 
 
-@dataclass(slots=True)
-class _Node:
-    """One segment deep in the index, in one letter case; rules by host."""
-
-    literals: dict[str, _Node] = field(default_factory=dict)
-    parameter: _Node | None = None
-    ends: dict[HostPattern | None, list[_Cover]] = field(default_factory=dict)
-    rests: dict[HostPattern | None, list[_Cover]] = field(default_factory=dict)
+_ByHost = dict[HostPattern | None, list[_Cover]]
 
 
 class _Index:
-    """All rules by path and host."""
+    """All rules by path, letter case aside, and by host."""
 
     def __init__(self, entries: list[_Entry]) -> None:
-        self._root: Final = _Node()
+        self._paths: Final[PathIndex[_ByHost]] = PathIndex(dict)
         for entry in entries:
             for host, path in product(entry.hosts, entry.paths):
-                node = self._root
-                for segment in path.segments:
-                    if segment is None:
-                        node.parameter = node = node.parameter or _Node()
-                    else:
-                        node = node.literals.setdefault(fold_case(segment), _Node())
-                (node.rests if path.rest else node.ends).setdefault(host, []).append(_Cover(entry, host, path))
+                by_host = self._paths.bucket(path.fold(), prefix=path.rest)
+                by_host.setdefault(host, []).append(_Cover(entry, host, path))
 
     def above(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
-        """Return the rules above *entry* that speak for *host* and *path* of it, the first first."""
+        """Return the rules above *entry* that match *host* and *path* of it, the first first."""
         found = (rules[: bisect_left(rules, entry.place, key=_place)] for rules in self._rules_at(host, path))
         near = (cover for rules in found for cover in rules[:MAX_NEIGHBOURS])
         return sorted((cover for cover in near if _covers(cover, entry, path)), key=_place)
 
     def below(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
-        """Return the rules below *entry* that speak for *host* and *path* of it, the first first."""
+        """Return the rules below *entry* that match *host* and *path* of it, the first first."""
         found = (rules[bisect_left(rules, entry.place + 1, key=_place) :] for rules in self._rules_at(host, path))
         near = (cover for rules in found for cover in rules[:MAX_NEIGHBOURS])
         return sorted((cover for cover in near if _covers(cover, entry, path)), key=_place)
 
-    def taking(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
-        """Return the rules above *entry* that speak for some host of *host* and some spelling of *path*."""
+    def overlapping(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
+        """Return the rules above *entry* that match some host of *host* and some spelling of *path*."""
         found = (
             rules[: bisect_left(rules, entry.place, key=_place)] for rules in self._rules_at(host, path, part=True)
         )
@@ -144,23 +130,10 @@ class _Index:
         With *part*, also for hosts that *host* covers.
         """
         wider = _wider(host)
-        for by_host in self._nodes_at(path):
+        for by_host in self._paths.covering(path.fold(), prefix=path.rest):
             yield from (by_host[wide] for wide in wider if wide in by_host)
             if part and (host is None or host.wildcard):
                 yield from (rules for name, rules in islice(by_host.items(), MAX_HOSTS) if _lies_below(name, host))
-
-    def _nodes_at(self, path: PathTemplate) -> Iterator[dict[HostPattern | None, list[_Cover]]]:
-        level = [self._root]
-        for segment in path.segments:
-            yield from (node.rests for node in level)
-            below = [node.parameter for node in level if node.parameter is not None]
-            if segment is not None:
-                below += [node.literals[key] for node in level if (key := fold_case(segment)) in node.literals]
-            level = below
-        for node in level:
-            yield node.rests
-            if not path.rest:
-                yield node.ends
 
 
 _place: Final = attrgetter("place")
@@ -185,7 +158,7 @@ def _write(host: HostPattern | None) -> str:
 
 
 def _covers(cover: _Cover, entry: _Entry, path: PathTemplate) -> bool:
-    """Tell whether *cover*, which the index found, speaks for *path* of *entry* in the letter case that counts."""
+    """Tell whether *cover*, which the index found, matches all of *path* of *entry* in the letter case that counts."""
     if cover.entry.folds:
         return True
     pairs = [(wide, own) for wide, own in zip(cover.path.segments, path.segments, strict=False) if wide is not None]
@@ -193,7 +166,7 @@ def _covers(cover: _Cover, entry: _Entry, path: PathTemplate) -> bool:
 
 
 def _find_dead(entry: _Entry, index: _Index) -> Problem | None:
-    """A rule can never match where others above speak for each host, path and method of it."""
+    """A rule can never match where others above match each host, path and method of it."""
     above: dict[int, _Entry] = {}
     for host, path in product(entry.hosts, entry.paths):
         covers = [cover.entry for cover in index.above(entry, host, path) if cover.entry.context <= entry.context]
@@ -205,7 +178,7 @@ def _find_dead(entry: _Entry, index: _Index) -> Problem | None:
     names = ", ".join(above[place].name for place in sorted(above))
     public = entry.rule.allow is not Allow.PUBLIC and any(by.rule.allow is Allow.PUBLIC for by in above.values())
     hint = "and what it protects is public" if public else ""
-    return Problem(path=entry.path, message=f"can never match: {names} above speaks for all of it", hint=hint)
+    return Problem(path=entry.path, message=f"can never match: it is shadowed by {names} above", hint=hint)
 
 
 def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
@@ -243,7 +216,7 @@ def _find_weaker_above(entry: _Entry, index: _Index, *, but_public: bool) -> Ite
     for host, path in product(entry.hosts, entry.paths):
         wider = _wider(host)
         decided: frozenset[str] = frozenset()  # methods that a rule above takes whole
-        for cover in index.taking(entry, host, path):
+        for cover in index.overlapping(entry, host, path):
             by = cover.entry
             methods = _common_methods(by, entry) - decided
             if not methods and (by.methods or entry.methods):
@@ -251,7 +224,7 @@ def _find_weaker_above(entry: _Entry, index: _Index, *, but_public: bool) -> Ite
             if _differ(by.context, entry.context):
                 continue
             told = but_public and by.rule.allow is Allow.PUBLIC
-            if not told and not _asks_no_less(by.rule, entry.rule) and _oversteps(cover, entry, host, path, methods):
+            if not told and not _asks_no_less(by.rule, entry.rule) and _steals_from(cover, entry, host, path, methods):
                 what = " and ".join(sorted(methods)) or ("other methods" if decided else "")
                 where = path.text if cover.host in wider else f"{_write(cover.host)}{path.text}"
                 which = f"{what} on {where}" if what else where
@@ -265,7 +238,7 @@ def _find_weaker_above(entry: _Entry, index: _Index, *, but_public: bool) -> Ite
                 decided |= methods
 
 
-def _oversteps(
+def _steals_from(
     cover: _Cover, entry: _Entry, host: HostPattern | None, path: PathTemplate, methods: frozenset[str]
 ) -> bool:
     """Tell whether *cover*, which takes *methods* of *host* and *path* of *entry*, is no exception to it."""
@@ -334,32 +307,11 @@ def _ways(entry: _Entry, scope: tuple[HostPattern | None, PathTemplate], cover: 
 
 
 def _asks_no_less(rule: Rule, than: Rule) -> bool:
-    """Tell whether whoever *rule* lets through, *than* would let through as well."""
-    if _RANK[than.allow] == 0 or rule.allow is Allow.NOBODY:
-        return True
-    if rule.shadow or _RANK[rule.allow] < _RANK[than.allow]:
-        return False
-    own, other = rule.require or Require(), than.require or Require()
-    return (
-        set(other.scopes or ()) <= set(own.scopes or ())
-        and _narrows(own.any_scope, other.any_scope)
-        and _narrows(own.issuers, other.issuers)
-        and _narrows(own.audiences, other.audiences)
-        and _narrows(own.acr, other.acr)
-        and _narrows(own.amr, other.amr)
-        and (other.max_age is None or (own.max_age is not None and own.max_age <= other.max_age))
-        and all(_narrows((own.claims or {}).get(name), values) for name, values in (other.claims or {}).items())
-        and all(set(values) <= set((own.all_of or {}).get(name, ())) for name, values in (other.all_of or {}).items())
-        and other.when in {None, own.when}
-    )
+    """Tell whether every caller that *rule* lets through would be let through by *than* once that is no shadow."""
+    return compare_rules(replace(than, shadow=False), rule) in {Strictness.SAME, Strictness.NARROWS}
 
 
-def _narrows(own: tuple[object, ...] | None, other: tuple[object, ...] | None) -> bool:
-    """Tell whether one of *own* is always one of *other*; None asks nothing."""
-    return other is None or (own is not None and set(own) <= set(other))
-
-
-def _find_lonely_subjects(config: Config) -> Iterator[Problem]:
+def find_ambiguous_subjects(config: Config) -> Iterator[Problem]:
     """`sub` is unique within one issuer only: two of them may give the same one to two people."""
     if len(config.issuers) < 2:
         return

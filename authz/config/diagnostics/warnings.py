@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from authz.config.build import build_resource, inline_keys
-from authz.config.diagnostics.overlaps import analyse
+from authz.config.build import build_resource, build_rules, inline_keys
+from authz.config.diagnostics.overlaps import find_ambiguous_subjects, find_overlaps
 from authz.config.diagnostics.unused_keys import explain_idle
 from authz.config.model import Config
 from authz.config.problems import Problem, quote
 from authz.config.quantity import format_duration
 from authz.config.rules import Match
 from authz.config.select import find
-from authz.core.policy import PathTemplate
 from authz.core.resource import METHODS
 from authz.core.snapshot import Unavailable
 
@@ -49,7 +48,8 @@ def warnings(config: Config) -> list[Problem]:
         *_crowded_headers(config),
         *_stale_before_refresh(config),
         *_shadowed_by_metadata(config),
-        *analyse(config),
+        *find_overlaps(build_rules(config)),
+        *find_ambiguous_subjects(config),
     ]
 
 
@@ -116,8 +116,7 @@ def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:
         return
     for place, rule in enumerate(config.rules):
         match = rule.match or Match()
-        for index, path in enumerate(match.paths or ()):
-            named = PathTemplate.parse(path).segments in resource.paths
-            if named and (not match.methods or METHODS.intersection(match.methods)):
+        for index, path in enumerate(match.templates if match.paths else ()):
+            if path.segments in resource.paths and (not match.methods or METHODS.intersection(match.methods)):
                 message = "the sidecar itself answers GET and HEAD here, before any rule (resource)"
                 yield Problem(path=("rules", place, "match", "paths", index), message=message)

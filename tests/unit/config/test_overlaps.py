@@ -57,7 +57,7 @@ ALIVE = {
 @pytest.mark.parametrize("rules", DEAD.values(), ids=DEAD)
 def test_never_matches(rules: tuple[str, ...]) -> None:
     """A rule for which another above speaks in every case is reported."""
-    assert analyse(*rules) == ["rules[1]: can never match: 'one' above speaks for all of it"]
+    assert analyse(*rules) == ["rules[1]: can never match: it is shadowed by 'one' above"]
 
 
 @pytest.mark.parametrize("rules", ALIVE.values(), ids=ALIVE)
@@ -72,7 +72,7 @@ def test_never_matches_several_together() -> None:
         "read | match: {paths: ['/**'], hosts: [h.test], methods: [GET]}, allow: public",
         "write | match: {paths: [/a], methods: [POST]}",
         "both | match: {paths: [/a], hosts: [h.test], methods: [GET, POST]}",
-    ) == ["rules[2]: can never match: 'read', 'write' above speaks for all of it (and what it protects is public)"]
+    ) == ["rules[2]: can never match: it is shadowed by 'read', 'write' above (and what it protects is public)"]
 
 
 FALLS = {
@@ -377,5 +377,5 @@ def test_ten_thousand_rules() -> None:
     last = RULE.substitute(n=7).replace("r7", "last")
     config = parse(f"{HEAD}rules:\n{many}{last}", file="f")
     assert [str(warning) for warning in warnings(config)] == [
-        "rules[10000]: can never match: 'r7' above speaks for all of it"
+        "rules[10000]: can never match: it is shadowed by 'r7' above"
     ]
