@@ -17,9 +17,9 @@ from authz import __version__
 from authz.admin import AdminServer
 from authz.config.address import Address, UnixAddress, parse_address, parse_tcp_address
 from authz.config.build import build_snapshot
-from authz.config.diagnostics.warnings import warnings
+from authz.config.diagnostics.warnings import count_insecure, warnings
 from authz.config.load import load
-from authz.config.model import FIXED, Config, Decisions, Tls
+from authz.config.model import RESTART_REQUIRED, Config, Decisions, Tls
 from authz.config.problems import ConfigError
 from authz.config.select import find
 from authz.config.watch import FileWatch
@@ -182,7 +182,7 @@ class App:
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
         """Judge and report by *config*, of which *snapshot* was built, from the next request on."""
         telemetry = config.telemetry
-        insecure_options = sum("insecure" in warning.path for warning in warnings(config))
+        insecure_options = count_insecure(config)
         digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]
         reporting = Reporting(
             decisions=telemetry.decisions,
@@ -214,7 +214,9 @@ class App:
         """Take up what the file says now, whole, or nothing of it."""
         try:
             config = load(self._file)
-            fixed = [name for name in FIXED if list(find(config, name)) != list(find(self._started_with, name))]
+            fixed = [
+                name for name in RESTART_REQUIRED if list(find(config, name)) != list(find(self._started_with, name))
+            ]
             unheard = sorted(set(needs_of(config).written).difference(needs_of(self._config).written))
             self._follow(config, build_snapshot(config, verify=self._verify))
         except ConfigError as error:

@@ -15,7 +15,7 @@ import yaml
 
 from authz.config.checks.bounds import BOUNDS
 from authz.config.document import parse_document
-from authz.config.model import FIXED
+from authz.config.model import RESTART_REQUIRED, SETTINGS
 from authz.config.problems import ConfigError
 from authz.config.schema import json_schema
 
@@ -29,21 +29,7 @@ _ENVOY_TOO: Final = "[Envoy must be told too](#what-envoy-must-be-told)."
 _HEAD: Final = "| key | type | default | what it says | example |\n|---|---|---|---|---|"
 _NAMED: Final = frozenset({("issuers",), ("identity", "headers")})
 
-
-TOLD_TO_ENVOY: Final = frozenset(
-    {
-        "server.listen",
-        "server.tls",
-        "server.workers",
-        "server.max_concurrent",
-        "issuers.*.fetch.max_wait",
-        "token.sources",
-        "token.max_bytes",
-        "token.forward",
-        "rules.*.accept",
-        "identity.headers",
-    }
-)
+TOLD_TO_ENVOY: Final = frozenset(path for path, setting in SETTINGS.items() if setting.envoy)
 """What `authz envoy-config` reads: a change of these, or below them, may need another Envoy configuration."""
 
 
@@ -145,9 +131,9 @@ def _resolve(node: Schema, schema: Schema) -> Schema:
 
 
 def _restart(path: tuple[str, ...], before: str = "") -> str:
-    """Say so where a change waits for the next start: FIXED names the key, or what it stands below."""
+    """Say so where a change waits for the next start: RESTART_REQUIRED names the key, or what it stands below."""
     above = {".".join(path[:length]) for length in range(1, len(path) + 1)}
-    return before + _NEXT_START if above & set(FIXED) else ""
+    return before + _NEXT_START if above & set(RESTART_REQUIRED) else ""
 
 
 def _find_examples(sample: str) -> dict[tuple[str, ...], object]:

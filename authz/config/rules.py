@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, PlainValidator, WithJsonSchema
 
 from authz.conditions import Condition, compile_condition
-from authz.config.section import Duration, Items, Section, Word
+from authz.config.section import Duration, Items, Section, Setting, Word
 from authz.core.policy import Allow, HostPattern, PathTemplate
 from authz.core.request import Spelling
 
@@ -74,7 +74,7 @@ class Require(Section):
     """Authentication context classes of which the token must have one (RFC 9470)."""
     amr: Items[str] | None = None
     """Authentication methods of which the token must name one (RFC 8176)."""
-    max_age: Duration | None = None
+    max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
     """Longest time since the user authenticated (auth_time)."""
     when: str | None = None
     """A condition in CEL over claims, request, params, context and source; an error denies."""
@@ -94,9 +94,9 @@ class Rule(Section):
     """Which requests the rule is for; every request where it is absent."""
     allow: Word[Allow] = Allow.AUTHENTICATED
     """Whom the rule lets through; with optional, the requirements bind whoever brings a token."""
-    accept: Items[Word[Spelling]] | None = None
+    accept: Annotated[Items[Word[Spelling]] | None, Setting(envoy=True)] = None
     """Path spellings, otherwise refused as ambiguous, that are taken as data of one segment."""
     require: Require | None = None
     """What the token must say."""
-    shadow: bool = False
+    shadow: Annotated[bool, Setting(risk="the rule only reports: what it would deny passes")] = False
     """Report what this rule would deny, and let it pass."""

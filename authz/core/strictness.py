@@ -36,7 +36,7 @@ def admitted(rule: Rule | None) -> int:
 
 
 def compare_rules(old: Rule | None, new: Rule | None) -> Strictness:
-    """Compare the callers that two rules let through, the requests they are for aside; None is no rule, which denies."""
+    """Compare the callers that two rules let through, whatever requests they are for; None is no rule, which denies."""
     before, after = admitted(old), admitted(new)
     found = [at_most(before, after)]
     if old is not None and new is not None and before and after and EVERYBODY not in {before, after}:

@@ -14,7 +14,7 @@ import pytest
 
 from authz.config.checks.bounds import BOUNDS
 from authz.config.load import parse
-from authz.config.model import FIXED, Config
+from authz.config.model import RESTART_REQUIRED, Config
 from authz.config.reference import TOLD_TO_ENVOY, key_paths, write_reference
 from authz.config.select import find
 from authz.tooling.envoy_config.derive import fit
@@ -142,16 +142,16 @@ CHANGES: Final = {
 
 
 def test_fixed_keys_are_keys() -> None:
-    """Each name in FIXED is a key of the model, and each change below is of a key on one side or the other."""
+    """Each name in RESTART_REQUIRED is a key of the model, and each change below is of a key on either side."""
     config = parse(_MINIMAL, file="authz.yaml")
-    assert all(list(find(config, name)) for name in FIXED)
-    assert {name.partition(".")[0] for name in FIXED} <= Config.model_fields.keys()
+    assert all(list(find(config, name)) for name in RESTART_REQUIRED)
+    assert {name.partition(".")[0] for name in RESTART_REQUIRED} <= Config.model_fields.keys()
 
 
 @pytest.mark.parametrize("path", CHANGES)
 def test_what_waits_for_the_next_start(path: str) -> None:
     """A running sidecar that takes up a change of a marked key says that it waits; of another key it does not."""
-    marked = any(path == name or path.startswith(f"{name}.") for name in FIXED)
+    marked = any(path == name or path.startswith(f"{name}.") for name in RESTART_REQUIRED)
     with FakeIdp() as idp, short_folder() as folder, running(folder, issuer("a", idp)) as sidecar:
         sidecar.await_ready()
         file = sidecar.sidecar.config_file

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, get_args, get_origin
+from typing import Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, nearest, quote, render_path, suggest
-from authz.config.section import Section
+from authz.config.section import Section, has_entries, section_in
 
 Words = Callable[[ErrorDetails], tuple[str, str]]
 """From what pydantic found to a message and a hint."""
@@ -42,22 +42,12 @@ def known_keys(path: KeyPath) -> tuple[str, ...]:
 def _section_at(path: KeyPath) -> type[Section] | None:
     here: object = Config
     for step in path:
-        section = _section_in(here)
+        section = section_in(here)
         if section is None:
             return None
         # In a map or list, the step is the name or index of an entry.
-        here = section if _has_entries(here) else section.model_fields[str(step)].annotation
-    return None if _has_entries(here) else _section_in(here)
-
-
-def _has_entries(annotation: object) -> bool:
-    return get_origin(annotation) in {tuple, Mapping}
-
-
-def _section_in(annotation: object) -> type[Section] | None:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return next(filter(None, map(_section_in, get_args(annotation))), None)
+        here = section if has_entries(here) else section.model_fields[str(step)].annotation
+    return None if has_entries(here) else section_in(here)
 
 
 def _missing(_: ErrorDetails) -> tuple[str, str]:

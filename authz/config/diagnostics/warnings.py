@@ -8,7 +8,7 @@ from typing import Final
 from authz.config.build import build_resource, build_rules, inline_keys
 from authz.config.diagnostics.overlaps import find_ambiguous_subjects, find_overlaps
 from authz.config.diagnostics.unused_keys import explain_idle
-from authz.config.model import Config
+from authz.config.model import SETTINGS, Config
 from authz.config.problems import Problem, quote
 from authz.config.quantity import format_duration
 from authz.config.rules import Match
@@ -16,17 +16,7 @@ from authz.config.select import find
 from authz.core.resource import METHODS
 from authz.core.snapshot import Unavailable
 
-_RISKS: Final = {
-    "insecure.shadow_all": "every request is allowed, whatever its judgement",
-    "insecure.plaintext": "callers on the network need no certificate, and what they send can be read",
-    "insecure.query_token": "tokens in a query end up in logs and histories (RFC 6750 section 5.3)",
-    "insecure.trust_client_traceparent": "clients choose the trace ids, and what is sampled",
-    "issuers.*.insecure.http": "whoever controls the network to this issuer controls its keys",
-    "issuers.*.insecure.any_audience": "tokens for any other service open this one",
-    "issuers.*.insecure.no_expiry": "a token without exp is good for ever",
-    "rules.*.shadow": "the rule only reports: what it would deny passes",
-    "responses.expose_reason": "clients learn why they were denied, which helps an attacker too",
-}
+_RISKS: Final = {path: setting.risk for path, setting in SETTINGS.items() if setting.risk}
 # Envoy counts after it took our headers over, its own eight or so included (`max_headers_count`, by default 100); names
 # to remove do not count. A browser behind two proxies sends some forty.
 _ENVOYS_HEADERS: Final = 100
@@ -51,6 +41,11 @@ def warnings(config: Config) -> list[Problem]:
         *find_overlaps(build_rules(config)),
         *find_ambiguous_subjects(config),
     ]
+
+
+def count_insecure(config: Config) -> int:
+    """Count the options below `insecure` that are in use."""
+    return sum("insecure" in risk.path for risk in _risks(config))
 
 
 def _risks(config: Config) -> Iterator[Problem]:

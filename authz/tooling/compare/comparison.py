@@ -16,7 +16,7 @@ _ORDER: Final = tuple(Effect)
 
 
 def compare(old: Config, new: Config) -> list[Change]:
-    """Return what is otherwise in *new*: what breaks and what opens first, and what makes no difference last."""
+    """Return what is otherwise in *new*: what breaks and what widens first, and what makes no difference last."""
     before, after = (
         build_snapshot(config, verify=lambda _issuer, key, token: check_signature(key, token)).policy
         for config in (old, new)

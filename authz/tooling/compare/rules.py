@@ -1,13 +1,14 @@
 """Which requests two lists of rules decide otherwise.
 
 Rules of this file:
-1. Nobody compares texts: requests are made up, and both policies select their rule, by the code that serves.
+1. Texts are not compared: requests are made up, and both policies select their rule, by the code that serves.
 2. Where a rule stands in both lists in the same order, it decides against the others as before. So a request that is
    decided otherwise meets at least one rule that is new, gone, changed or moved.
 3. Of all requests that two rules match, the plainest is tried: segments, hosts and methods that no rule names. What
    matches it matches all the others, so if neither rule decides it, neither decides any of them; each method that both
    name, and each depth below a `/**`, is tried for itself.
-4. Two rules are compared part by part. Where that does not tell, as with two conditions, the effect is unknown.
+4. Two rules are compared part by part (core/strictness.py). If that does not tell, as with two conditions, the effect
+   is unknown.
 """
 
 from __future__ import annotations
@@ -18,20 +19,12 @@ from difflib import SequenceMatcher
 from itertools import product
 from typing import Final
 
-from authz.core.policy import (
-    Allow,
-    ClaimRequirement,
-    HostPattern,
-    Match,
-    PathTemplate,
-    Policy,
-    Requirements,
-    Rule,
-    fold_case,
-)
+from authz.core.policy import Allow, HostPattern, Match, PathTemplate, Policy, Rule, fold_case
 from authz.core.reasons import Rejected
 from authz.core.request import Path, Target
-from authz.tooling.compare.effects import Change, Effect, all_of, any_listed, at_most, combine, one_of
+from authz.core.strictness import Strictness, accepted, admitted, combine
+from authz.core.strictness import compare_rules as compare_strictness
+from authz.tooling.compare.effects import Change, Effect
 from authz.tooling.describe import describe_rule
 
 MAX_REQUESTS: Final = 300_000  # that are made up for one comparison
@@ -39,7 +32,6 @@ MAX_REQUESTS: Final = 300_000  # that are made up for one comparison
 _ANY: Final = "{any}"  # no literal of a rule holds a brace
 _ANY_HOST: Final = "any-host"
 _ANY_METHOD: Final = "any method"
-_RANK: Final = {Allow.NOBODY: 0, Allow.AUTHENTICATED: 1, Allow.OPTIONAL: 2, Allow.PUBLIC: 3}
 
 
 def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS) -> Iterator[Change]:
@@ -69,15 +61,12 @@ def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS)
 
 def judge(old: Rule | None, new: Rule | None) -> Effect:
     """Say what it does to a request that *new* decides it in place of *old*; None is no rule, which denies."""
-    before, after = _rank(old), _rank(new)
-    effects = [Effect.SAME if before == after else Effect.OPENS if after > before else Effect.CLOSES]
-    if old is not None and new is not None and before and after:
-        effects.append(any_listed(old.accept, new.accept))
-        if 3 not in {before, after}:
-            effects.append(_judge_requirements(old.requirements, new.requirements))
-        elif before == after and (old.allow is Allow.PUBLIC) != (new.allow is Allow.PUBLIC):
-            effects.append(Effect.CHANGES)  # everybody passes as before, and upstreams are told of the caller, or not
-    return combine(effects)
+    found = compare_strictness(old, new)
+    if old is not None and new is not None and admitted(old) and admitted(new):
+        found = combine([found, accepted(old.accept, new.accept)])
+        if found is Strictness.SAME and (old.allow is Allow.PUBLIC) != (new.allow is Allow.PUBLIC):
+            return Effect.CHANGES  # every caller passes as before, and upstreams are told of the caller, or not
+    return Effect(found.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +102,14 @@ def _requests(gone: list[Rule], new: tuple[Rule, ...], come: list[Rule], old: tu
     seen: set[tuple[object, ...]] = set()
     for rule, others in ((rule, others) for rules, others in ((gone, new), (come, old)) for rule in rules):
         for other in (_EVERYTHING, *others):
-            for asked in _meet(rule, other, depth, literals):
+            for asked in _intersect(rule, other, depth, literals):
                 key = (asked.method, asked.host, asked.segments, frozenset(asked.context.items()))
                 if key not in seen:
                     seen.add(key)
                     yield asked
 
 
-def _meet(rule: Rule, other: Rule, depth: int, literals: set[str]) -> Iterator[_Asked]:
+def _intersect(rule: Rule, other: Rule, depth: int, literals: set[str]) -> Iterator[_Asked]:
     """Make up the plainest requests that both rules match."""
     context = {**rule.match.context, **other.match.context}
     if any(context[name] != value for name, value in rule.match.context.items()):
@@ -130,18 +119,18 @@ def _meet(rule: Rule, other: Rule, depth: int, literals: set[str]) -> Iterator[_
     hosts = {
         host
         for own, its in product(rule.match.hosts or (None,), other.match.hosts or (None,))
-        if (host := _meet_hosts(own, its)) is not None
+        if (host := _intersect_hosts(own, its)) is not None
     }
     paths = {
         segments
         for own, its in product(rule.match.paths, other.match.paths)
-        for segments in _meet_paths((rule, own), (other, its), depth, literals)
+        for segments in _intersect_paths((rule, own), (other, its), depth, literals)
     }
     for host, segments, method in product(sorted(hosts), sorted(paths), sorted(methods)):
         yield _Asked(method, host, segments, context)
 
 
-def _meet_hosts(one: HostPattern | None, other: HostPattern | None) -> str | None:
+def _intersect_hosts(one: HostPattern | None, other: HostPattern | None) -> str | None:
     """Return the plainest host that both patterns match; None where there is none."""
     if one is None or other is None:
         narrow = one or other
@@ -156,7 +145,7 @@ def _meet_hosts(one: HostPattern | None, other: HostPattern | None) -> str | Non
     return narrow.name if narrow.name == wide.name else None
 
 
-def _meet_paths(
+def _intersect_paths(
     one: tuple[Rule, PathTemplate], other: tuple[Rule, PathTemplate], depth: int, literals: set[str]
 ) -> Iterator[tuple[str, ...]]:
     (rule, own), (its_rule, its) = one, other
@@ -168,12 +157,14 @@ def _meet_paths(
             mine = own.segments[place] if place < len(own.segments) else None
             theirs = its.segments[place] if place < len(its.segments) else None
             choices.append(
-                _meet_segments((mine, rule.match.case_insensitive), (theirs, its_rule.match.case_insensitive), literals)
+                _intersect_segments(
+                    (mine, rule.match.case_insensitive), (theirs, its_rule.match.case_insensitive), literals
+                )
             )
         yield from product(*choices)
 
 
-def _meet_segments(one: tuple[str | None, bool], other: tuple[str | None, bool], literals: set[str]) -> list[str]:
+def _intersect_segments(one: tuple[str | None, bool], other: tuple[str | None, bool], literals: set[str]) -> list[str]:
     """Return the plainest segments for two of rules, each with whether it ignores case; none where there is none."""
     (mine, folds), (theirs, its_folds) = one, other
     if mine is None and theirs is None:
@@ -207,52 +198,6 @@ def _select(policy: Policy, asked: _Asked) -> Rule | None:
         return policy.select(Target(asked.method, asked.host, path), asked.context)[0]
     except Rejected:
         return None
-
-
-def _rank(rule: Rule | None) -> int:
-    """How many a rule lets through, before its requirements: nobody, whoever has a token, or none, or everybody."""
-    if rule is None:
-        return 0
-    return 3 if rule.shadow else _RANK[rule.allow]
-
-
-def _judge_requirements(old: Requirements, new: Requirements) -> Effect:
-    return combine(
-        [
-            one_of(old.issuers, new.issuers),
-            one_of(old.audiences, new.audiences),
-            all_of(old.scopes, new.scopes),
-            one_of(old.any_scope, new.any_scope),
-            one_of(old.acr, new.acr),
-            one_of(old.amr, new.amr),
-            at_most(old.max_age, new.max_age),
-            *_judge_claims(old.claims, new.claims),
-            _judge_conditions(getattr(old.condition, "text", None), getattr(new.condition, "text", None)),
-        ]
-    )
-
-
-def _judge_claims(old: tuple[ClaimRequirement, ...], new: tuple[ClaimRequirement, ...]) -> Iterator[Effect]:
-    before, after = ({(claim.name, claim.path, claim.every): claim for claim in claims} for claims in (old, new))
-    for key in before | after:
-        left, right = (_typed(claims[key]) if key in claims else frozenset() for claims in (before, after))
-        yield all_of(left, right) if key[2] else one_of(left, right)
-
-
-def _typed(claim: ClaimRequirement) -> frozenset[tuple[str, object]]:
-    """Pair values with their JSON types: Python holds True == 1 == 1.0."""
-    return frozenset(
-        ("boolean" if isinstance(value, bool) else "text" if isinstance(value, str) else "number", value)
-        for value in claim.values
-    )
-
-
-def _judge_conditions(old: str | None, new: str | None) -> Effect:
-    if old == new:
-        return Effect.SAME
-    if new is None or old is None:
-        return Effect.OPENS if new is None else Effect.CLOSES
-    return Effect.UNKNOWN
 
 
 def _without_effect(gone: list[Rule], come: list[Rule], mentioned: set[str]) -> Iterator[Change]:

@@ -155,10 +155,10 @@ def test_a_difference_is_told(tmp_path: Path) -> None:
     arguments = ("https://a.test", "--diff", str(old))
     assert run(tmp_path, *arguments).stdout.startswith("nothing differs\n")
     result = run(tmp_path, *arguments, rest="token: {max_bytes: 32KiB}\n")
-    assert result.stdout.splitlines()[0] == "opens    token.max_bytes: 16KiB -> 32KiB"
+    assert result.stdout.splitlines()[0] == "widens   token.max_bytes: 16KiB -> 32KiB"
     assert result.stdout.endswith(": valid; to look at before it is deployed: 1\n")
     told = json.loads(run(tmp_path, *arguments, "--json", rest="token: {max_bytes: 32KiB}\n").stdout)
-    assert told["changes"] == [{"effect": "opens", "about": "token.max_bytes", "text": "16KiB -> 32KiB", "also": []}]
+    assert told["changes"] == [{"effect": "widens", "about": "token.max_bytes", "text": "16KiB -> 32KiB", "also": []}]
 
 
 def test_errors_as_data(tmp_path: Path) -> None:

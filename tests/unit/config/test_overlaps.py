@@ -84,6 +84,11 @@ FALLS = {
         "any | match: {paths: ['/{x}'], hosts: [h.test]}, allow: public",
     ),
     "to a shadow": ("'any'", "another method", "any | match: {paths: [/orders]}, require: {scopes: [w]}, shadow: true"),
+    "to a shadow that would allow nobody": (
+        "'any'",
+        "another method",
+        "any | match: {paths: [/orders]}, allow: nobody, shadow: true",
+    ),
     "to another scope": ("'any'", "another method", "any | match: {paths: [/orders]}, require: {scopes: [r]}"),
     "letter case": ("'any'", "another letter case", "any | match: {paths: ['/**'], methods: [POST]}"),
     "letter case that it does not mind": (

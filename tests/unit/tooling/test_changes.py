@@ -14,14 +14,15 @@ from pydantic import BaseModel
 
 from authz.config.issuer import Issuer
 from authz.config.load import parse
-from authz.config.model import Config, Resource, Tls
+from authz.config.model import SETTINGS, Config, Resource, Tls
+from authz.config.section import Access
 from authz.core.policy import Allow, Policy, Rule
 from authz.core.reasons import Rejected
 from authz.core.request import Path, Target
 from authz.tooling.compare.comparison import compare
 from authz.tooling.compare.effects import Change, Effect
 from authz.tooling.compare.rules import compare_rules, judge
-from authz.tooling.compare.settings import JUDGES
+from authz.tooling.compare.settings import EFFECT_OF
 from tests.world import A_RSA, B_EC, jwks, rule
 
 BASE: Final = """version: 1
@@ -58,20 +59,20 @@ RULE_CHANGES: Final = {
     "a rule that is new": (
         rules(READ),
         rules(READ, WIDE),
-        [("opens", "any method any host /orders")],
+        [("widens", "any method any host /orders")],
     ),
     "a rule that is gone": (
         rules(READ, WIDE),
         rules(READ),
-        [("closes", "any method any host /orders")],
+        [("narrows", "any method any host /orders")],
     ),
     "a rule that is covered": (rules(WIDE), rules(WIDE, READ), [("same", "rule read")]),
     "a public rule above": (
         rules(READ),
         rules(PUBLIC, READ),
-        [("opens", "GET any host /orders"), ("opens", "any method any host /orders")],
+        [("widens", "GET any host /orders"), ("widens", "any method any host /orders")],
     ),
-    "the order": (rules(READ, WIDE), rules(WIDE, READ), [("both", "GET any host /orders")]),
+    "the order": (rules(READ, WIDE), rules(WIDE, READ), [("mixed", "GET any host /orders")]),
     "an order that tells nothing": (
         rules(READ, READ.replace("read", "other").replace("/orders", "/x")),
         rules(READ.replace("read", "other").replace("/orders", "/x"), READ),
@@ -80,22 +81,22 @@ RULE_CHANGES: Final = {
     "an accepted spelling": (
         rules(READ),
         rules(READ.replace("methods: [GET]}", "methods: [GET]}, accept: [encoded_slash]")),
-        [("opens", "GET any host /orders")],
+        [("widens", "GET any host /orders")],
     ),
     "letter case": (
         rules(READ),
         rules(READ.replace("methods", "case_insensitive: true, methods")),
-        [("opens", "GET any host /ORDERS")],
+        [("widens", "GET any host /ORDERS")],
     ),
     "a host": (
         rules(READ),
         rules(READ.replace("paths", "hosts: ['*.a.test'], paths")),
-        [("closes", "GET any host /orders")],
+        [("narrows", "GET any host /orders")],
     ),
     "a context": (
         rules(READ),
         rules(READ.replace("paths", "context: {k: v}, paths")),
-        [("closes", "GET any host /orders")],
+        [("narrows", "GET any host /orders")],
     ),
 }
 
@@ -111,7 +112,7 @@ def test_every_request_of_a_pair_is_told() -> None:
     """A reviewer sees all that opens: the requests that two rules have changed between them stand one below another."""
     (change,) = differ(rules(READ), rules(READ, WIDE))
     first, *others = str(change).splitlines()
-    assert first.startswith("opens    any method any host /orders: no rule, denied -> rule wide")
+    assert first.startswith("widens   any method any host /orders: no rule, denied -> rule wide")
     assert others == ["         any method any host /orders/{any}"]
     assert change.document()["also"] == ["any method any host /orders/{any}"]
 
@@ -122,39 +123,39 @@ FREE: Final = rule("r", "/x")
 @pytest.mark.parametrize(
     ("old", "new", "effect"),
     [
-        (None, rule("n", "/x"), Effect.OPENS),
+        (None, rule("n", "/x"), Effect.WIDENS),
         (None, rule("n", "/x", allow=Allow.NOBODY), Effect.SAME),
-        (None, rule("n", "/x", allow=Allow.NOBODY, shadow=True), Effect.OPENS),
-        (FREE, rule("n", "/x", allow=Allow.OPTIONAL), Effect.OPENS),
-        (FREE, rule("n", "/x", allow=Allow.PUBLIC), Effect.OPENS),
-        (FREE, rule("n", "/x", shadow=True), Effect.OPENS),
+        (None, rule("n", "/x", allow=Allow.NOBODY, shadow=True), Effect.WIDENS),
+        (FREE, rule("n", "/x", allow=Allow.OPTIONAL), Effect.WIDENS),
+        (FREE, rule("n", "/x", allow=Allow.PUBLIC), Effect.WIDENS),
+        (FREE, rule("n", "/x", shadow=True), Effect.WIDENS),
         (rule("n", "/x", allow=Allow.PUBLIC), rule("n", "/x", shadow=True), Effect.CHANGES),
-        (FREE, rule("n", "/x", scopes=("a",)), Effect.CLOSES),
-        (rule("n", "/x", scopes=("a", "b")), rule("n", "/x", scopes=("b",)), Effect.OPENS),
-        (rule("n", "/x", scopes=("a",)), rule("n", "/x", scopes=("b",)), Effect.BOTH),
-        (rule("n", "/x", any_scope=("a",)), rule("n", "/x", any_scope=("a", "b")), Effect.OPENS),
-        (rule("n", "/x", acr=("a",)), FREE, Effect.OPENS),
-        (rule("n", "/x", max_age=60.0), rule("n", "/x", max_age=30.0), Effect.CLOSES),
-        (FREE, rule("n", "/x", max_age=30.0), Effect.CLOSES),
-        (rule("n", "/x", scopes=("a",)), rule("n", "/x", allow=Allow.OPTIONAL, scopes=("a", "b")), Effect.BOTH),
-        (rule("n", "/x", issuers=frozenset({"a"})), rule("n", "/x", issuers=frozenset({"a", "b"})), Effect.OPENS),
+        (FREE, rule("n", "/x", scopes=("a",)), Effect.NARROWS),
+        (rule("n", "/x", scopes=("a", "b")), rule("n", "/x", scopes=("b",)), Effect.WIDENS),
+        (rule("n", "/x", scopes=("a",)), rule("n", "/x", scopes=("b",)), Effect.MIXED),
+        (rule("n", "/x", any_scope=("a",)), rule("n", "/x", any_scope=("a", "b")), Effect.WIDENS),
+        (rule("n", "/x", acr=("a",)), FREE, Effect.WIDENS),
+        (rule("n", "/x", max_age=60.0), rule("n", "/x", max_age=30.0), Effect.NARROWS),
+        (FREE, rule("n", "/x", max_age=30.0), Effect.NARROWS),
+        (rule("n", "/x", scopes=("a",)), rule("n", "/x", allow=Allow.OPTIONAL, scopes=("a", "b")), Effect.MIXED),
+        (rule("n", "/x", issuers=frozenset({"a"})), rule("n", "/x", issuers=frozenset({"a", "b"})), Effect.WIDENS),
     ],
 )
 def test_two_rules(old: Rule | None, new: Rule, effect: Effect) -> None:
     """Whoever is let through by one and not by the other decides; and the other way round it is the opposite."""
     assert judge(old, new) is effect
-    turned = {Effect.OPENS: Effect.CLOSES, Effect.CLOSES: Effect.OPENS}
+    turned = {Effect.WIDENS: Effect.NARROWS, Effect.NARROWS: Effect.WIDENS}
     assert judge(new, old) is turned.get(effect, effect)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "effect"),
     [
-        ("claims: {l: [1]}", "claims: {l: [true]}", Effect.BOTH),
-        ("claims: {l: [1]}", "claims: {l: [1, 2]}", Effect.OPENS),
-        ("claims: {l: [1], m: [2]}", "claims: {l: [1]}", Effect.OPENS),
-        ("all_of: {l: [1]}", "all_of: {l: [1, 2]}", Effect.CLOSES),
-        ("all_of: {l: [1]}", "claims: {l: [1]}", Effect.BOTH),
+        ("claims: {l: [1]}", "claims: {l: [true]}", Effect.MIXED),
+        ("claims: {l: [1]}", "claims: {l: [1, 2]}", Effect.WIDENS),
+        ("claims: {l: [1], m: [2]}", "claims: {l: [1]}", Effect.WIDENS),
+        ("all_of: {l: [1]}", "all_of: {l: [1, 2]}", Effect.NARROWS),
+        ("all_of: {l: [1]}", "claims: {l: [1]}", Effect.MIXED),
     ],
 )
 def test_claims(old: str, new: str, effect: Effect) -> None:
@@ -172,8 +173,8 @@ def test_conditions() -> None:
     )
     assert [differ(*pair)[0].effect for pair in ((one, other), (one, none), (none, one))] == [
         Effect.UNKNOWN,
-        Effect.OPENS,
-        Effect.CLOSES,
+        Effect.WIDENS,
+        Effect.NARROWS,
     ]
 
 
@@ -244,49 +245,49 @@ def test_so_many_rules_that_not_all_is_tried() -> None:
     """Above the bound it says that it does not know."""
     old = Policy([rule(f"r{place}", f"/{place}/**") for place in range(9)])
     new = Policy([rule(f"r{place}", f"/{place}/**", scopes=("s",)) for place in range(9)])
-    assert {change.effect for change in compare_rules(old, new)} == {Effect.CLOSES}
+    assert {change.effect for change in compare_rules(old, new)} == {Effect.NARROWS}
     last = list(compare_rules(old, new, max_requests=5))[-1]
     assert (last.effect, last.about) == (Effect.UNKNOWN, "rules")
 
 
-SETTINGS: Final = {
-    "an issuer": ("issuers:\n", 'issuers:\n  b: {issuer: "https://b.test", audiences: [api]}\n', "opens", "issuers.b"),
+CHANGED: Final = {
+    "an issuer": ("issuers:\n", 'issuers:\n  b: {issuer: "https://b.test", audiences: [api]}\n', "widens", "issuers.b"),
     "an issuer's name": ("  a: {", "  z: {", "changes", "issuers.z"),
-    "an audience": ("[api]", "[api, other]", "opens", "issuers.a.audiences"),
-    "an algorithm": ("audiences", "algorithms: [RS256], audiences", "closes", "issuers.a.algorithms"),
-    "an ID token": ("audiences", "token_types: [at+jwt], audiences", "closes", "issuers.a.token_types"),
-    "a claim less": ("audiences", "required_claims: [exp], audiences", "opens", "issuers.a.required_claims"),
-    "leeway": ("audiences", "leeway: 5m, audiences", "opens", "issuers.a.leeway"),
-    "a lifetime": ("audiences", "max_lifetime: 1h, audiences", "closes", "issuers.a.max_lifetime"),
-    "a key that is blocked": ("audiences", "blocked_keys: [k], audiences", "closes", "issuers.a.blocked_keys"),
+    "an audience": ("[api]", "[api, other]", "widens", "issuers.a.audiences"),
+    "an algorithm": ("audiences", "algorithms: [RS256], audiences", "narrows", "issuers.a.algorithms"),
+    "an ID token": ("audiences", "token_types: [at+jwt], audiences", "narrows", "issuers.a.token_types"),
+    "a claim less": ("audiences", "required_claims: [exp], audiences", "widens", "issuers.a.required_claims"),
+    "leeway": ("audiences", "leeway: 5m, audiences", "widens", "issuers.a.leeway"),
+    "a lifetime": ("audiences", "max_lifetime: 1h, audiences", "narrows", "issuers.a.max_lifetime"),
+    "a key that is blocked": ("audiences", "blocked_keys: [k], audiences", "narrows", "issuers.a.blocked_keys"),
     "another source": ("audiences", 'jwks_uri: "https://a.test/k", audiences', "unknown", "issuers.a.jwks_uri"),
-    "a host": ("audiences", "fetch: {allowed_hosts: [k.test]}, audiences", "opens", "issuers.a.fetch.allowed_hosts"),
-    "staleness": ("audiences", "fetch: {max_stale: 48h}, audiences", "opens", "issuers.a.fetch.max_stale"),
-    "plain HTTP": ("audiences", "insecure: {http: true}, audiences", "opens", "issuers.a.insecure.http"),
+    "a host": ("audiences", "fetch: {allowed_hosts: [k.test]}, audiences", "widens", "issuers.a.fetch.allowed_hosts"),
+    "staleness": ("audiences", "fetch: {max_stale: 48h}, audiences", "widens", "issuers.a.fetch.max_stale"),
+    "plain HTTP": ("audiences", "insecure: {http: true}, audiences", "widens", "issuers.a.insecure.http"),
     "another claim": ("audiences", "audience_claim: azp, audiences", "unknown", "issuers.a.audience_claim"),
     "a cookie": (
         "rules:",
         "token: {sources: [{header: authorization}, {cookie: c}]}\nrules:",
-        "opens",
+        "widens",
         "token.sources",
     ),
-    "longer tokens": ("rules:", "token: {max_bytes: 32KiB}\nrules:", "opens", "token.max_bytes"),
-    "a header": ("rules:", "identity: {headers: {x-user: sub}}\nrules:", "closes", "identity.headers"),
-    "unsafe values": ("rules:", "identity: {unsafe_values: encode}\nrules:", "opens", "identity.unsafe_values"),
-    "failing open": ("rules:", "responses: {unavailable: error}\nrules:", "opens", "responses.unavailable"),
-    "a document": ("rules:", 'resource: {identifier: "https://a.test"}\nrules:', "opens", "resource"),
-    "shadow": ("rules:", "insecure: {shadow_all: true}\nrules:", "opens", "insecure.shadow_all"),
+    "longer tokens": ("rules:", "token: {max_bytes: 32KiB}\nrules:", "widens", "token.max_bytes"),
+    "a header": ("rules:", "identity: {headers: {x-user: sub}}\nrules:", "narrows", "identity.headers"),
+    "unsafe values": ("rules:", "identity: {unsafe_values: encode}\nrules:", "widens", "identity.unsafe_values"),
+    "failing open": ("rules:", "responses: {unavailable: error}\nrules:", "widens", "responses.unavailable"),
+    "a document": ("rules:", 'resource: {identifier: "https://a.test"}\nrules:', "widens", "resource"),
+    "shadow": ("rules:", "insecure: {shadow_all: true}\nrules:", "widens", "insecure.shadow_all"),
     "a log level": ("rules:", "telemetry: {log_level: debug}\nrules:", "changes", "telemetry.log_level"),
 }
 
 
-@pytest.mark.parametrize(("before", "after", "effect", "about"), SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize(("before", "after", "effect", "about"), CHANGED.values(), ids=CHANGED)
 def test_settings(before: str, after: str, effect: str, about: str) -> None:
     """What one setting does, there and back."""
     (there,) = unbroken(differ(BASE, BASE.replace(before, after, 1)))
     (back,) = unbroken(differ(BASE.replace(before, after, 1), BASE))
     assert (there.effect.value, there.about) == (effect, about)
-    assert back.effect.value == {"opens": "closes", "closes": "opens"}.get(effect, effect)
+    assert back.effect.value == {"widens": "narrows", "narrows": "widens"}.get(effect, effect)
 
 
 def test_an_identity_header_that_is_gone_opens() -> None:
@@ -296,7 +297,7 @@ def test_an_identity_header_that_is_gone_opens() -> None:
         for headers in ("x-user: sub, x-org: org", "x-user: sub", "x-user: email")
     )
     (gone,) = differ(two, one)
-    assert gone.effect is Effect.OPENS
+    assert gone.effect is Effect.WIDENS
     assert "no longer x-org; what a client sends under a name that is gone reaches the upstream" in str(gone)
     assert [change.effect for change in differ(one, other)] == [Effect.CHANGES]
 
@@ -307,8 +308,8 @@ def test_keys_that_are_written_in_the_file() -> None:
         BASE.replace("audiences", f"jwks: {jwks(*keys)}, audiences")
         for keys in ((A_RSA,), (A_RSA, B_EC), (B_EC, A_RSA))
     )
-    assert [change.effect for change in differ(one, both)] == [Effect.OPENS]
-    assert [change.effect for change in differ(both, one)] == [Effect.CLOSES]
+    assert [change.effect for change in differ(one, both)] == [Effect.WIDENS]
+    assert [change.effect for change in differ(both, one)] == [Effect.NARROWS]
     assert {change.effect for change in differ(both, turned)} <= {Effect.SAME}
 
 
@@ -327,6 +328,7 @@ def leaves(section: type[BaseModel], way: str = "") -> Iterator[str]:
             yield f"{way}{name}"
 
 
-def test_every_key_has_a_judge() -> None:
-    """Whoever adds a key to the model says what a change of it does."""
-    assert set(leaves(Config)) == set(JUDGES)
+def test_every_key_says_what_a_change_of_it_does() -> None:
+    """Each key of the model, rules aside, has an Access, and each Access is compared."""
+    assert set(leaves(Config)) == {path for path, setting in SETTINGS.items() if setting.access is not None}
+    assert set(EFFECT_OF) == set(Access) == {setting.access for setting in SETTINGS.values()} - {None}
