@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from enum import StrEnum
 from functools import lru_cache
@@ -46,6 +46,18 @@ class Request:
     context: Mapping[str, str] = field(default_factory=dict)
     source_address: str = ""
     certificate: str = field(default="", repr=False)
+
+
+def join_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the values of *fields* by lower-case name; those of one name are one list, in their order.
+
+    RFC 9110 section 5.3; cookies alone are joined by a semicolon (RFC 9113 section 8.2.3).
+    """
+    headers: dict[str, str] = {}
+    for name, text in fields:
+        key = name.lower()
+        headers[key] = f"{headers[key]}{'; ' if key == 'cookie' else ','}{text}" if key in headers else text
+    return headers
 
 
 class Spelling(StrEnum):

@@ -22,10 +22,10 @@ from authz.core.issuer import Issuer
 from authz.core.keys import KeySet, check_signature
 from authz.core.policy import Params, Rule
 from authz.core.reasons import ANSWERS, Reason, Rejected
-from authz.core.request import Request
+from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
-from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, UnverifiedToken
+from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, UnverifiedToken, place_token
 from authz.telemetry.redaction import printable
 from authz.tooling.describe import describe_key, describe_requirements, enumerate_words
 from authz.tooling.explain.notes import tell_near_misses, tell_what_envoy_does
@@ -152,30 +152,19 @@ def explain(request: Request, snapshot: Snapshot, now: float) -> Explanation:
 
 
 def _ask(question: Question, snapshot: Snapshot) -> Request:
-    headers: dict[str, str] = {}
-    path = question.path
-    given = list(question.headers)
-    if question.token is not None:
-        match snapshot.token.sources[0]:
-            case HeaderSource(header, scheme):
-                given.append((header, f"{scheme} {question.token}".lstrip()))
-            case CookieSource(cookie):
-                given.append(("cookie", f"{cookie}={question.token}"))
-            case QuerySource(parameter):
-                path += f"{'&' if '?' in path else '?'}{parameter}={question.token}"
-    for name, value in given:
-        key = name.lower()
-        headers[key] = f"{headers[key]}{'; ' if key == 'cookie' else ','}{value}" if key in headers else value
-    return Request(
+    request = Request(
         method=question.method,
         host=question.host,
-        path=path,
+        path=question.path,
         scheme=question.scheme,
-        headers=headers,
+        headers=join_headers(question.headers),
         context=question.context,
         source_address=question.address,
         certificate=quote(question.certificate, safe=""),
     )
+    if question.token is None:
+        return request
+    return place_token(question.token, snapshot.token.sources[0], request)
 
 
 def _read_keys(document: bytes, section: IssuerSection) -> KeySet:

@@ -14,6 +14,7 @@ from authz.core.request import (
     Spelling,
     canonical_host,
     canonical_path,
+    join_headers,
     parse_path,
     parse_target,
     refuse_spellings,
@@ -254,3 +255,10 @@ def test_bounds_are_inclusive() -> None:
     longest = "/" + "a" * (MAX_PATH_CHARS - 1) + "?" + "?" * MAX_QUERY_CHARS  # a query does not count as a path
     parse_target(ask(path=longest, headers={f"x-{number}": "" for number in range(MAX_HEADERS)}))
     assert canonical_host("a." * 127 + "a") == "a." * 127 + "a"
+
+
+def test_fields_of_one_name_are_one_list() -> None:
+    """RFC 9110 section 5.3: in their order, joined by commas, whatever the letter case; cookies by semicolons."""
+    fields = [("X-A", "1"), ("cookie", "a=1"), ("x-a", "2"), ("Cookie", "b=2"), ("x-b", "")]
+    assert join_headers(fields) == {"x-a": "1,2", "cookie": "a=1; b=2", "x-b": ""}
+    assert join_headers([]) == {}
