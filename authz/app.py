@@ -21,7 +21,7 @@ from authz.config.diagnostics.warnings import count_insecure, warnings
 from authz.config.load import load
 from authz.config.model import RESTART_REQUIRED, Config, Decisions, Tls
 from authz.config.problems import ConfigError
-from authz.config.select import find
+from authz.config.select import select
 from authz.config.watch import FileWatch
 from authz.core.snapshot import Snapshot
 from authz.envoy.check import Checker
@@ -41,7 +41,7 @@ from authz.telemetry.logs import set_up_logging
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting, reporter
 from authz.telemetry.traces import start_spans
-from authz.tooling.envoy_config.requirements import needs_of
+from authz.tooling.envoy_config.requirements import requirements_of
 
 log = logging.getLogger(__name__)
 
@@ -215,9 +215,11 @@ class App:
         try:
             config = load(self._file)
             fixed = [
-                name for name in RESTART_REQUIRED if list(find(config, name)) != list(find(self._started_with, name))
+                name
+                for name in RESTART_REQUIRED
+                if list(select(config, name)) != list(select(self._started_with, name))
             ]
-            unheard = sorted(set(needs_of(config).written).difference(needs_of(self._config).written))
+            unheard = sorted(set(requirements_of(config).written).difference(requirements_of(self._config).written))
             self._follow(config, build_snapshot(config, verify=self._verify))
         except ConfigError as error:
             self._metrics.count_reload(accepted=False)

@@ -25,7 +25,7 @@ def _complete_names(_context: click.Context, _option: click.Parameter, begun: st
 
 @click.command("envoy-config")
 @CONFIG
-@click.option("--bootstrap", is_flag=True, help="Print a whole bootstrap, in place of pieces to paste.")
+@click.option("--bootstrap", is_flag=True, help="Print a whole bootstrap, in place of fragments to paste.")
 @click.option("--listen", default="0.0.0.0:8080", show_default=True, help="With --bootstrap: where Envoy listens.")
 @click.option("--upstream", default="127.0.0.1:3000", show_default=True, help="With --bootstrap: your service.")
 @click.option("--admin", default="127.0.0.1:9901", show_default=True, help="With --bootstrap: Envoy's admin port.")
@@ -77,14 +77,18 @@ def envoy_config(  # noqa: PLR0913 - one for each option
         raise click.UsageError("--accept goes with --check")
     from authz.config.address import is_host
     from authz.tooling.envoy_config import bootstrap as texts
-    from authz.tooling.envoy_config.derive import fit, remarks
+    from authz.tooling.envoy_config.derive import derive, notes
 
     _check_addresses({"--listen": listen, "--upstream": upstream, "--admin": admin})
     if sidecar is not None and not is_host(sidecar):
         raise click.BadParameter(f"{sidecar!r}: write a host name or an IP address", param_hint="--sidecar")
-    fitted = fit(config, host=sidecar, trusted_hops=trusted_hops, peer_certificate=client_certificates)
-    data = texts.bootstrap(fitted, listen=listen, upstream=upstream, admin=admin) if bootstrap else texts.pieces(fitted)
-    click.echo(json.dumps(data, indent=2) if as_json else texts.write(data, remarks(config)).rstrip("\n"))
+    settings = derive(config, host=sidecar, trusted_hops=trusted_hops, peer_certificate=client_certificates)
+    data = (
+        texts.bootstrap(settings, listen=listen, upstream=upstream, admin=admin)
+        if bootstrap
+        else texts.fragments(settings)
+    )
+    click.echo(json.dumps(data, indent=2) if as_json else texts.write(data, notes(config)).rstrip("\n"))
 
 
 def _check_addresses(addresses: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ from authz.config.problems import KeyPath
 from authz.config.section import Section
 
 
-def find(section: Section, pattern: str) -> Iterator[tuple[KeyPath, object]]:
+def select(section: Section, pattern: str) -> Iterator[tuple[KeyPath, object]]:
     """Yield path and value of all that *pattern* names: keys between dots, `*` for every entry of a map or list."""
     found: list[tuple[KeyPath, object]] = [((), section)]
     for step in pattern.split("."):

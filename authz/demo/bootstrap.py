@@ -1,4 +1,4 @@
-"""Envoy's bootstrap for the demo and for tests: the pieces that `authz envoy-config` prints, in front of an upstream.
+"""Envoy's bootstrap for the demo and for tests: the fragments of `authz envoy-config`, in front of an upstream.
 
 It is laxer than those in two things, so that the sidecar itself can be seen to do what Envoy would do before it: odd
 spellings of paths are not refused, and identity headers of clients are not removed early.
@@ -16,7 +16,7 @@ from authz.tooling.envoy_config.fragments import (
     EXT_AUTHZ,
     MANAGER,
     V3,
-    Fit,
+    EnvoySettings,
     assignment,
     http_options,
     router,
@@ -77,8 +77,8 @@ def bootstrap(proxy: Proxy) -> dict[str, object]:
     }
 
 
-def _fit(proxy: Proxy) -> Fit:
-    return Fit(
+def _fit(proxy: Proxy) -> EnvoySettings:
+    return EnvoySettings(
         endpoints=proxy.sidecars,
         timeout_ms=proxy.timeout_ms,
         failure_mode_allow=proxy.failure_mode_allow,

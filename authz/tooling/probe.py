@@ -11,7 +11,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from authz.config.build import inline_keys
-from authz.config.diagnostics.unused_keys import explain_idle
+from authz.config.diagnostics.unused_keys import why_unused
 from authz.config.issuer import Issuer
 from authz.config.model import Config
 from authz.core.keys import Key, KeySet
@@ -70,7 +70,7 @@ class Fetched:
     def _judged(self) -> list[tuple[Key, str | None]]:
         """Return each key that is fit for use, with the reason why no token of this issuer can mean it, if so."""
         keys = self.keys.keys if self.keys is not None else ()
-        return [(key, explain_idle(key, self.algorithms)) for key in keys]
+        return [(key, why_unused(key, self.algorithms)) for key in keys]
 
     @property
     def advice(self) -> str:

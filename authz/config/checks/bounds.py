@@ -9,7 +9,7 @@ from typing import Final
 from authz.config.model import SETTINGS, Config
 from authz.config.problems import Problem
 from authz.config.quantity import format_duration, parse_duration, parse_size
-from authz.config.select import find
+from authz.config.select import select
 
 BOUNDS: Final = {path: setting.bounds for path, setting in SETTINGS.items() if setting.bounds is not None}
 
@@ -17,7 +17,7 @@ BOUNDS: Final = {path: setting.bounds for path, setting in SETTINGS.items() if s
 def check_bounds(config: Config) -> Iterator[Problem]:
     """Report what lies outside its bounds."""
     for pattern, (least, most) in BOUNDS.items():
-        for path, value in find(config, pattern):
+        for path, value in select(config, pattern):
             if not isinstance(value, int | timedelta):
                 continue  # an optional value that is not given
             if _excess(value, least) < 0:

@@ -17,7 +17,7 @@ Words = Callable[[ErrorDetails], tuple[str, str]]
 """From what pydantic found to a message and a hint."""
 
 
-def translate(error: ValidationError) -> Iterator[Problem]:
+def pydantic_errors(error: ValidationError) -> Iterator[Problem]:
     """Yield a problem for each mistake. A required key that is only misspelt is one mistake, not two."""
     details = error.errors(include_url=False)
     meant = set(misspelt_keys(details).values())

@@ -24,24 +24,24 @@ _ENTRIES: Final = {("issuers",): _ISSUER, ("rules",): _RULE}
 _ENTRY: Final = 2  # keys that lead to one issuer or rule
 # What is deeper than a key of an entry and yet judged by another one: a symmetric algorithm needs a file, and a
 # condition the parameters of a path.
-_LEANS: Final[Mapping[KeyPath, str]] = {("algorithms",): "jwks_file", ("require", "when"): "match"}
+_DEPENDS_ON: Final[Mapping[KeyPath, str]] = {("algorithms",): "jwks_file", ("require", "when"): "match"}
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class Recovered:
     """A *config* of what is sound in the data, or None where nothing is.
 
-    *replaced* are the places that hold something else than the data does. *holed* are issuers and rules with such a
+    *replaced* are the places that hold something else than the data does. *partial* are issuers and rules with such a
     place: what their keys mean together is not known. *moved* are the places of misspelt keys, each with the path that
     the file has for it.
     """
 
     config: Config | None
     replaced: frozenset[KeyPath] = frozenset()
-    holed: frozenset[KeyPath] = frozenset()
+    partial: frozenset[KeyPath] = frozenset()
     moved: Mapping[KeyPath, KeyPath] = field(default_factory=dict)
 
-    def is_judged(self, path: KeyPath) -> bool:
+    def is_checked(self, path: KeyPath) -> bool:
         """Tell whether a problem at *path* is one of the file's own.
 
         In an issuer or rule with a hole only what lies deeper than its own keys is: such as one of several algorithms,
@@ -50,10 +50,10 @@ class Mended:
         if any(path[:length] in self.replaced for length in range(len(path) + 1)):
             return False
         entry, within = path[:_ENTRY], path[_ENTRY:]
-        if entry not in self.holed:
+        if entry not in self.partial:
             return True
-        leans = {(*entry, on) for what, on in _LEANS.items() if within[: len(what)] == what}
-        return len(within) > 1 and leans.isdisjoint(self.replaced)
+        needed = {(*entry, on) for what, on in _DEPENDS_ON.items() if within[: len(what)] == what}
+        return len(within) > 1 and needed.isdisjoint(self.replaced)
 
     def written(self, path: KeyPath) -> KeyPath:
         """Return where the value at *path* stands in the file."""
@@ -63,33 +63,33 @@ class Mended:
         return path
 
 
-def mend(data: object, error: ValidationError) -> Mended:
+def recover(data: object, error: ValidationError) -> Recovered:
     """Put right what *error* found in *data*.
 
     Misspelt keys are read as they were meant. A wrong value takes its key of the issuer or rule, or its whole setting,
     with it: a check that saw half of one would find what is not there. Stand-ins keep the names and places of entries
     that are none.
     """
-    mended = deepcopy(data)
+    recovered = deepcopy(data)
     replaced: set[KeyPath] = set()
-    holed: set[KeyPath] = set()
+    partial: set[KeyPath] = set()
     moved: dict[KeyPath, KeyPath] = {}
     for _ in range(_MAX_ROUNDS):
         details = error.errors(include_url=False)
         misspelt = misspelt_keys(details)
-        moved |= dict(_move(mended, misspelt))
+        moved |= dict(_move(recovered, misspelt))
         for path in (detail["loc"] for detail in details):
             if path not in misspelt and path not in misspelt.values():
                 place = path[: _ENTRY + 1] if path[:1] in _ENTRIES else path[:_ENTRY]
                 replaced.add(place)
                 if len(place) > _ENTRY:
-                    holed.add(place[:_ENTRY])
-                _replace(mended, place)
+                    partial.add(place[:_ENTRY])
+                _replace(recovered, place)
         try:
-            return Mended(Config.model_validate(mended), frozenset(replaced), frozenset(holed), moved)
+            return Recovered(Config.model_validate(recovered), frozenset(replaced), frozenset(partial), moved)
         except ValidationError as remaining:
             error = remaining
-    return Mended(None, frozenset(replaced), frozenset(holed), moved)
+    return Recovered(None, frozenset(replaced), frozenset(partial), moved)
 
 
 def _move(data: Any, misspelt: Mapping[KeyPath, KeyPath]) -> Iterator[tuple[KeyPath, KeyPath]]:  # noqa: ANN401 - plain data

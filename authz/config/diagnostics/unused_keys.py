@@ -6,7 +6,7 @@ from authz.core.algorithms import ALGORITHMS
 from authz.core.keys import Key
 
 
-def explain_idle(key: Key, algorithms: frozenset[str]) -> str | None:
+def why_unused(key: Key, algorithms: frozenset[str]) -> str | None:
     """Return why *key* serves no token of an issuer that may use *algorithms*; None where it serves some."""
     if any(key.serves(alg, algorithms) for alg in algorithms):
         return None

@@ -7,12 +7,12 @@ from typing import Final
 
 from authz.config.build import build_resource, build_rules, inline_keys
 from authz.config.diagnostics.overlaps import find_ambiguous_subjects, find_overlaps
-from authz.config.diagnostics.unused_keys import explain_idle
+from authz.config.diagnostics.unused_keys import why_unused
 from authz.config.model import SETTINGS, Config
 from authz.config.problems import Problem, quote
 from authz.config.quantity import format_duration
 from authz.config.rules import Match
-from authz.config.select import find
+from authz.config.select import select
 from authz.core.resource import METHODS
 from authz.core.snapshot import Unavailable
 
@@ -50,7 +50,7 @@ def count_insecure(config: Config) -> int:
 
 def _risks(config: Config) -> Iterator[Problem]:
     for pattern, risk in _RISKS.items():
-        for path, value in find(config, pattern):
+        for path, value in select(config, pattern):
             if value:
                 yield Problem(path=path, message=risk)
 
@@ -61,7 +61,7 @@ def _unusable_keys(config: Config) -> Iterator[Problem]:
         if keys is None:
             continue
         path, algorithms = ("issuers", name, "jwks"), frozenset(issuer.algorithms)
-        idle = [(key.kid, why) for key in keys.keys if (why := explain_idle(key, algorithms)) is not None]
+        idle = [(key.kid, why) for key in keys.keys if (why := why_unused(key, algorithms)) is not None]
         for kid, why in (*keys.rejected, *idle):
             message = f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
             yield Problem(path=path, message=message)

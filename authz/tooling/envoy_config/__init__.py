@@ -1,1 +1,1 @@
-"""What Envoy must be told: pieces of its configuration that fit ours, and what in somebody's own lets requests by."""
+"""The Envoy configuration that fits ours, and what in a given one lets requests bypass the sidecar."""

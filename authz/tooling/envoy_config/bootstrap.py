@@ -1,4 +1,4 @@
-"""Whole texts: the pieces in one file to paste from, or a bootstrap that an Envoy starts with."""
+"""Whole texts: the fragments in one file to paste from, or a bootstrap that an Envoy starts with."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from authz.tooling.envoy_config.comments import COMMENTS
 from authz.tooling.envoy_config.fragments import (
     MANAGER,
     V3,
-    Fit,
-    Piece,
+    EnvoySettings,
+    Fragment,
     access_log,
     cluster,
     connection_manager,
@@ -23,27 +23,27 @@ from authz.tooling.envoy_config.yaml_text import comment, write_yaml
 ADMIN = "127.0.0.1:9901"
 
 
-def pieces(fit: Fit) -> Piece:
+def fragments(settings: EnvoySettings) -> Fragment:
     """The settings, the filter and the cluster, each under the key where it belongs."""
     return {
         "http_connection_manager": {
-            **connection_manager(fit),
+            **connection_manager(settings),
             "access_log": [access_log()],
-            "http_filters": [ext_authz_filter(fit)],
+            "http_filters": [ext_authz_filter(settings)],
         },
-        "clusters": [cluster(fit)],
+        "clusters": [cluster(settings)],
     }
 
 
-def bootstrap(fit: Fit, *, listen: str, upstream: str, admin: str = ADMIN) -> Piece:
+def bootstrap(settings: EnvoySettings, *, listen: str, upstream: str, admin: str = ADMIN) -> Fragment:
     """The whole of `envoy.config.bootstrap.v3.Bootstrap`: every request to *listen* is judged, then sent *upstream*."""
     manager = {
         "@type": f"{V3}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "front",
         "codec_type": "AUTO",
-        **connection_manager(fit),
+        **connection_manager(settings),
         "access_log": [access_log()],
-        "http_filters": [ext_authz_filter(fit), router()],
+        "http_filters": [ext_authz_filter(settings), router()],
         "route_config": {
             "name": "front",
             "virtual_hosts": [
@@ -73,13 +73,13 @@ def bootstrap(fit: Fit, *, listen: str, upstream: str, admin: str = ADMIN) -> Pi
         "admin": {"address": socket_address(admin)},
         "static_resources": {
             "listeners": [listener],
-            "clusters": [cluster(fit), upstream_cluster("upstream", (upstream,))],
+            "clusters": [cluster(settings), upstream_cluster("upstream", (upstream,))],
         },
         "overload_manager": {"resource_monitors": [monitor]},
     }
 
 
-def write(data: Piece, remarks: Iterable[str]) -> str:
+def write(data: Fragment, remarks: Iterable[str]) -> str:
     """Write *data* as YAML: what is to be known of the whole at its head, and of each setting beside it."""
     head = "".join(f"{line}\n" for remark in remarks for line in comment(remark))
     return f"{head}\n{write_yaml(data, COMMENTS)}"

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from authz.tooling.envoy_config.reading import Filter, Manager, Node, find_clusters, find_managers
-from authz.tooling.envoy_config.requirements import Needs
+from authz.tooling.envoy_config.requirements import EnvoyRequirements
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Location:
     """A place, and what is particular about it there."""
 
     node: Node
@@ -18,28 +18,28 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class Context:
     """Everything that a look may need."""
 
     root: Node
-    needs: Needs
+    requirements: EnvoyRequirements
     managers: tuple[Manager, ...]
     clusters: Mapping[str, Node]
 
     @classmethod
-    def of(cls, root: Node, needs: Needs) -> Scene:
+    def of(cls, root: Node, requirements: EnvoyRequirements) -> Context:
         """Take *root* apart."""
-        return cls(root=root, needs=needs, managers=find_managers(root), clusters=find_clusters(root))
+        return cls(root=root, requirements=requirements, managers=find_managers(root), clusters=find_clusters(root))
 
     @property
-    def fronts(self) -> tuple[tuple[Manager, Filter], ...]:
+    def protected_managers(self) -> tuple[tuple[Manager, Filter], ...]:
         """The connection managers whose requests are judged, each with the filter that asks."""
         return tuple((manager, manager.asking) for manager in self.managers if manager.asking is not None)
 
     @property
-    def guarded(self) -> frozenset[str] | None:
+    def protected_clusters(self) -> frozenset[str] | None:
         """The clusters that only judged requests should reach; None where that is not written."""
-        named = [manager.clusters for manager, _ in self.fronts]
+        named = [manager.clusters for manager, _ in self.protected_managers]
         return None if None in named else frozenset().union(*(each for each in named if each is not None))
 
     def lets_by(self, manager: Manager) -> bool:

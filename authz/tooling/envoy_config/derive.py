@@ -15,7 +15,7 @@ from typing import Final
 from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_addresses
 from authz.config.model import Config
 from authz.core.request import Spelling
-from authz.tooling.envoy_config.fragments import ClusterTls, Fit, any_spelling, literal
+from authz.tooling.envoy_config.fragments import ClusterTls, EnvoySettings, any_spelling, literal
 
 MIN_TIMEOUT_MS: Final = 500
 TLS_FOLDER: Final = "/etc/envoy-authz-tls"
@@ -24,7 +24,7 @@ _OTHER_HEADERS_KB: Final = 44  # besides the token
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to be recognised
 
 
-def fit(
+def derive(
     config: Config,
     *,
     host: str | None = None,
@@ -32,14 +32,14 @@ def fit(
     trusted_hops: int = 0,
     peer_certificate: bool = False,
     tls_folder: str = TLS_FOLDER,
-) -> Fit:
+) -> EnvoySettings:
     """Return what an Envoy in front of the sidecar of *config* must be told.
 
     *host* is where Envoy reaches it, if not at `server.listen`; *tls_folder* holds Envoy's own tls.crt, tls.key, and
     the ca.crt of the sidecar's certificate.
     """
     accepted = accepted_spellings(config)
-    return Fit(
+    return EnvoySettings(
         endpoints=endpoints(config, host=host),
         cluster=cluster,
         timeout_ms=max(MIN_TIMEOUT_MS, max_wait_ms(config) + _ANSWER_MS),
@@ -84,8 +84,8 @@ def accepted_spellings(config: Config) -> frozenset[Spelling]:
     return frozenset(spelling for rule in config.rules for spelling in rule.accept or ())
 
 
-def remarks(config: Config) -> Iterator[str]:
-    """Yield what else an operator must know who puts the pieces into an Envoy of their own."""
+def notes(config: Config) -> Iterator[str]:
+    """Yield what else an operator must know who puts the fragments into an Envoy of their own."""
     yield "No allowed_headers and no with_request_body: the sidecar must see what the upstream sees, and needs no body."
     if any(source.cookie is not None for source in config.token.sources):
         yield (

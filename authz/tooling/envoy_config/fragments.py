@@ -1,6 +1,6 @@
-"""The pieces of an Envoy configuration, as plain data: the one maker of what the demo runs and `envoy-config` prints.
+"""The fragments of an Envoy configuration, as plain data: what the demo runs and what `envoy-config` prints.
 
-What is safe is written out even where it is Envoy's default. Each piece takes a Fit; `fit` reads one from the
+What is safe is written out even where it is Envoy's default. Each takes an EnvoySettings; `derive` reads one from the
 configuration of the sidecar. Why each setting is there is said in authz.tooling.envoy_config.comments.
 """
 
@@ -17,7 +17,7 @@ EXT_AUTHZ: Final = "envoy.filters.http.ext_authz"
 MANAGER: Final = "envoy.filters.network.http_connection_manager"
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
-Piece = dict[str, object]
+Fragment = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class ClusterTls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class EnvoySettings:
     """What may differ between one Envoy in front of the sidecar and another.
 
     *endpoints* are `unix:/path` or `host:port`, one for each worker. *removed* are identity headers that are taken out
@@ -60,30 +60,30 @@ class Fit:
     tls: ClusterTls | None = None
 
 
-def connection_manager(fit: Fit) -> Piece:
+def connection_manager(envoy: EnvoySettings) -> Fragment:
     """Keys of the HttpConnectionManager (`envoy.extensions.filters.network.http_connection_manager.v3`)."""
-    settings: Piece = {
-        "normalize_path": fit.normalize_path,
-        "merge_slashes": fit.merge_slashes,
-        "path_with_escaped_slashes_action": fit.escaped_slashes,
+    settings: Fragment = {
+        "normalize_path": envoy.normalize_path,
+        "merge_slashes": envoy.merge_slashes,
+        "path_with_escaped_slashes_action": envoy.escaped_slashes,
         "use_remote_address": True,
-        "xff_num_trusted_hops": fit.trusted_hops,
+        "xff_num_trusted_hops": envoy.trusted_hops,
         "common_http_protocol_options": {
-            "headers_with_underscores_action": fit.underscores,
+            "headers_with_underscores_action": envoy.underscores,
             "idle_timeout": "3600s",
-            "max_headers_count": fit.max_headers,
+            "max_headers_count": envoy.max_headers,
         },
         "http2_protocol_options": {
             "max_concurrent_streams": 100,
             "initial_stream_window_size": 65_536,
             "initial_connection_window_size": 1_048_576,
         },
-        "max_request_headers_kb": fit.max_headers_kb,
+        "max_request_headers_kb": envoy.max_headers_kb,
         "request_headers_timeout": "10s",
         "stream_idle_timeout": "300s",
     }
-    if fit.removed:
-        matchers = [{"key_matcher": {"safe_regex": {"regex": any_spelling(name)}}} for name in fit.removed]
+    if envoy.removed:
+        matchers = [{"key_matcher": {"safe_regex": {"regex": any_spelling(name)}}} for name in envoy.removed]
         settings["early_header_mutation_extensions"] = [
             {
                 "name": "envoy.http.early_header_mutation.header_mutation",
@@ -97,7 +97,7 @@ def connection_manager(fit: Fit) -> Piece:
     return settings
 
 
-def access_log() -> Piece:
+def access_log() -> Fragment:
     """An entry of the connection manager's access_log: who asked for what, and what was decided."""
     decision = {key: f"%DYNAMIC_METADATA({EXT_AUTHZ}:{key})%" for key in _TOLD}
     return {
@@ -109,52 +109,52 @@ def access_log() -> Piece:
     }
 
 
-def ext_authz_filter(fit: Fit) -> Piece:
+def ext_authz_filter(envoy: EnvoySettings) -> Fragment:
     """The entry of http_filters that asks the sidecar (`envoy.extensions.filters.http.ext_authz.v3.ExtAuthz`)."""
-    settings: Piece = {
+    settings: Fragment = {
         "@type": f"{V3}.filters.http.ext_authz.v3.ExtAuthz",
         "transport_api_version": "V3",
         "grpc_service": {
-            "envoy_grpc": {"cluster_name": fit.cluster},
-            "timeout": seconds(fit.timeout_ms),
+            "envoy_grpc": {"cluster_name": envoy.cluster},
+            "timeout": seconds(envoy.timeout_ms),
         },
-        "failure_mode_allow": fit.failure_mode_allow,
+        "failure_mode_allow": envoy.failure_mode_allow,
         "status_on_error": {"code": "ServiceUnavailable"},
         "validate_mutations": True,
     }
-    if fit.mutable is not None:
-        allowed = {"allow_expression": {"regex": f"^(?:{'|'.join(fit.mutable)})$"}} if fit.mutable else {}
+    if envoy.mutable is not None:
+        allowed = {"allow_expression": {"regex": f"^(?:{'|'.join(envoy.mutable)})$"}} if envoy.mutable else {}
         settings["decoder_header_mutation_rules"] = {"disallow_all": True, **allowed, "disallow_is_error": True}
-    settings["include_peer_certificate"] = fit.peer_certificate
-    if fit.raw_headers:
+    settings["include_peer_certificate"] = envoy.peer_certificate
+    if envoy.raw_headers:
         settings["encode_raw_headers"] = True
-    if fit.metadata_namespaces:
-        settings["metadata_context_namespaces"] = list(fit.metadata_namespaces)
+    if envoy.metadata_namespaces:
+        settings["metadata_context_namespaces"] = list(envoy.metadata_namespaces)
     return {"name": EXT_AUTHZ, "typed_config": {**settings, "stat_prefix": "authz"}}
 
 
-def router() -> Piece:
+def router() -> Fragment:
     """The entry of http_filters that must be the last."""
     return {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{V3}.filters.http.router.v3.Router"}}
 
 
-def cluster(fit: Fit) -> Piece:
+def cluster(envoy: EnvoySettings) -> Fragment:
     """The entry of static_resources.clusters that the filter asks: every worker of the sidecar."""
-    settings: Piece = {
-        "name": fit.cluster,
-        "type": cluster_type(fit.endpoints),
+    settings: Fragment = {
+        "name": envoy.cluster,
+        "type": cluster_type(envoy.endpoints),
         "connect_timeout": "0.25s",
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "load_assignment": assignment(fit.cluster, fit.endpoints),
+        "load_assignment": assignment(envoy.cluster, envoy.endpoints),
         "typed_extension_protocol_options": http_options(
             {"http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}}
         ),
         "circuit_breakers": {
-            "thresholds": [{"max_requests": fit.max_requests, "max_pending_requests": fit.max_requests}]
+            "thresholds": [{"max_requests": envoy.max_requests, "max_pending_requests": envoy.max_requests}]
         },
     }
-    if fit.health_checks:
+    if envoy.health_checks:
         settings["health_checks"] = [
             {
                 "timeout": "1s",
@@ -166,12 +166,12 @@ def cluster(fit: Fit) -> Piece:
                 "grpc_health_check": {"service_name": "envoy.service.auth.v3.Authorization"},
             }
         ]
-    if fit.tls is not None:
-        settings["transport_socket"] = _cluster_tls(fit.tls)
+    if envoy.tls is not None:
+        settings["transport_socket"] = _cluster_tls(envoy.tls)
     return settings
 
 
-def upstream_cluster(name: str, addresses: tuple[str, ...]) -> Piece:
+def upstream_cluster(name: str, addresses: tuple[str, ...]) -> Fragment:
     """A cluster that speaks HTTP/1.1 to a service at *addresses*, `host:port`."""
     return {
         "name": name,
@@ -182,20 +182,20 @@ def upstream_cluster(name: str, addresses: tuple[str, ...]) -> Piece:
     }
 
 
-def http_options(protocol: Mapping[str, object], *, idle_timeout: str | None = None) -> Piece:
+def http_options(protocol: Mapping[str, object], *, idle_timeout: str | None = None) -> Fragment:
     """The typed_extension_protocol_options of a cluster that speaks *protocol*."""
     common = {"common_http_protocol_options": {"idle_timeout": idle_timeout}} if idle_timeout is not None else {}
     kind = {"@type": f"{V3}.upstreams.http.v3.HttpProtocolOptions"}
     return {HTTP_OPTIONS: {**kind, **common, "explicit_http_config": dict(protocol)}}
 
 
-def assignment(name: str, addresses: tuple[str, ...]) -> Piece:
+def assignment(name: str, addresses: tuple[str, ...]) -> Fragment:
     """The load_assignment of a cluster: each address an endpoint, balanced request by request."""
     endpoints = [{"endpoint": {"address": socket_address(address)}} for address in addresses]
     return {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}
 
 
-def socket_address(address: str) -> Piece:
+def socket_address(address: str) -> Fragment:
     """Write `unix:/path` or `host:port` as Envoy does (`envoy.config.core.v3.Address`)."""
     if address.startswith("unix:"):
         return {"pipe": {"path": address.removeprefix("unix:")}}
@@ -233,9 +233,9 @@ def seconds(milliseconds: int) -> str:
     return f"{milliseconds / 1000:g}s"
 
 
-def _cluster_tls(tls: ClusterTls) -> Piece:
+def _cluster_tls(tls: ClusterTls) -> Fragment:
     kind = "IP_ADDRESS" if is_ip(tls.server_name) else "DNS"
-    common: Piece = {}
+    common: Fragment = {}
     if tls.cert_file is not None and tls.key_file is not None:
         files = {"certificate_chain": {"filename": tls.cert_file}, "private_key": {"filename": tls.key_file}}
         common["tls_certificates"] = [files]

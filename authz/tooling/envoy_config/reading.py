@@ -178,7 +178,7 @@ class Manager:
 
 
 def find_managers(root: Node) -> tuple[Manager, ...]:
-    """Return every connection manager: of a bootstrap, a listener, or the pieces that `envoy-config` prints."""
+    """Return every connection manager: of a bootstrap, a listener, or the fragments that `envoy-config` prints."""
     discovered = {node.get("name").text: node for node in root.walk() if node.kind == "RouteConfiguration"}
 
     def find_routes(manager: Node) -> Node:

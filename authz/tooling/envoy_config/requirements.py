@@ -16,7 +16,7 @@ _READ_IN_CONDITION = re.compile(r"""request\.headers\[\s*["']([^"']+)["']\s*\]""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class EnvoyRequirements:
     """*identity* are its headers in every spelling, *read* those that it must see, *written* those that it may write.
 
     *wait_ms* is what an answer may take, *concurrent* what all workers judge at a time, *header_kb* the longest token.
@@ -33,7 +33,7 @@ class Needs:
     tls: bool
 
 
-def needs_of(config: Config) -> Needs:
+def requirements_of(config: Config) -> EnvoyRequirements:
     """Read the needs of *config*."""
     identity = frozenset(name for header in config.identity.headers for name in spellings(header))
     sources = config.token.sources
@@ -41,7 +41,7 @@ def needs_of(config: Config) -> Needs:
     conditions = [rule.require.when for rule in config.rules if rule.require is not None and rule.require.when]
     own = [source.header for source in sources if source.header is not None]
     written = [] if config.token.forward else [*own, *(["cookie"] if cookies else [])]
-    return Needs(
+    return EnvoyRequirements(
         identity=identity,
         read=tuple(
             dict.fromkeys(

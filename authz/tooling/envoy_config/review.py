@@ -1,6 +1,6 @@
 """Look through somebody's Envoy configuration for what lets a request, or an identity header, by.
 
-What is looked for is the table KINDS: a name, what it means, how to mend it, and the function that finds the places. It
+What is looked for is the table KINDS: a name, what it means, how to fix it, and the function that finds the places. It
 looks at what is written, and says where something comes from elsewhere; it does not simulate Envoy.
 """
 
@@ -16,9 +16,9 @@ from authz.config.model import Config
 from authz.config.problems import render_path
 from authz.telemetry.redaction import printable
 from authz.tooling.envoy_config import review_bypasses, review_cluster, review_filter, review_settings
-from authz.tooling.envoy_config.context import Scene, Spot
+from authz.tooling.envoy_config.context import Context, Location
 from authz.tooling.envoy_config.reading import Node
-from authz.tooling.envoy_config.requirements import needs_of
+from authz.tooling.envoy_config.requirements import requirements_of
 
 
 class Level(StrEnum):
@@ -34,8 +34,8 @@ class Kind:
 
     level: Level
     what: str
-    mend: str
-    look: Callable[[Scene], Iterator[Spot]]
+    fix: str
+    check: Callable[[Context], Iterator[Location]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Finding:
     def __str__(self) -> str:
         detail = f": {self.detail}" if self.detail else ""
         where = f"{self.path}: " if self.path else ""
-        return f"{self.kind.level}: {self.name}: {where}{self.kind.what}{detail} ({self.kind.mend})"
+        return f"{self.kind.level}: {self.name}: {where}{self.kind.what}{detail} ({self.kind.fix})"
 
     def document(self) -> dict[str, Any]:
         """Write the same as data."""
@@ -66,31 +66,31 @@ class Finding:
             "path": self.path,
             "what": self.kind.what,
             "detail": self.detail,
-            "mend": self.kind.mend,
+            "fix": self.kind.fix,
         }
 
 
 def review(document: Document, config: Config) -> list[Finding]:
     """Return what was found in *document*, an Envoy configuration in front of the sidecar of *config*, by line."""
-    scene = Scene.of(Node(document.data), needs_of(config))
+    context = Context.of(Node(document.data), requirements_of(config))
     found = [
         Finding(
             name=name,
-            path=render_path(spot.node.path),
-            line=document.line_of(spot.node.path),
-            detail=printable(spot.detail) or "",
+            path=render_path(location.node.path),
+            line=document.line_of(location.node.path),
+            detail=printable(location.detail) or "",
         )
         for name, kind in KINDS.items()
-        for spot in kind.look(scene)
+        for location in kind.check(context)
     ]
     return sorted(found, key=lambda finding: (finding.line, finding.name))
 
 
-_UNJUDGED: Final = "give it the filter of `authz envoy-config`, before the router"
+_NOT_CHECKED: Final = "give it the filter of `authz envoy-config`, before the router"
 _EVERY_REQUEST: Final = "leave it out: a rule can make a path public"
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "not-judged": Kind(Level.FINDING, "requests reach the upstream unjudged", _UNJUDGED, review_bypasses.not_judged),
+    "not-judged": Kind(Level.FINDING, "requests reach the upstream unjudged", _NOT_CHECKED, review_bypasses.not_judged),
     "other-listener": Kind(
         Level.NOTE,
         "requests are not judged here",

@@ -5,147 +5,147 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from authz.config.address import TcpAddress
-from authz.tooling.envoy_config.context import Scene, Spot, enabled_always
+from authz.tooling.envoy_config.context import Context, Location, enabled_always
 from authz.tooling.envoy_config.reading import Manager, Node, find_bootstraps, matches
 
 _CACHES = frozenset({"CacheConfig", "CacheV2Config"})
 _SAFE_ADMIN = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def not_judged(scene: Scene) -> Iterator[Spot]:
+def not_judged(context: Context) -> Iterator[Location]:
     """A connection manager that asks nobody and leads where judged requests go, or where that is not known."""
-    for manager in scene.managers:
-        if manager.asking is None and _leads_to_guarded(manager, scene):
-            yield Spot(manager.node.get("http_filters"))
+    for manager in context.managers:
+        if manager.asking is None and _leads_to_protected(manager, context):
+            yield Location(manager.node.get("http_filters"))
 
 
-def other_listener(scene: Scene) -> Iterator[Spot]:
+def other_listener(context: Context) -> Iterator[Location]:
     """One that asks nobody, and leads elsewhere."""
-    for manager in scene.managers:
-        if manager.asking is None and not _leads_to_guarded(manager, scene):
+    for manager in context.managers:
+        if manager.asking is None and not _leads_to_protected(manager, context):
             to = ", ".join(sorted(manager.clusters or ())) or "no cluster"
-            yield Spot(manager.node.get("http_filters"), f"it leads to {to}")
+            yield Location(manager.node.get("http_filters"), f"it leads to {to}")
 
 
-def nothing_found(scene: Scene) -> Iterator[Spot]:
+def nothing_found(context: Context) -> Iterator[Location]:
     """No connection manager at all: nothing could be looked at."""
-    if not scene.managers:
-        yield Spot(scene.root)
+    if not context.managers:
+        yield Location(context.root)
 
 
-def tcp_around(scene: Scene) -> Iterator[Spot]:
+def tcp_around(context: Context) -> Iterator[Location]:
     """A TCP proxy to a cluster that judged requests go to."""
-    for node in scene.root.walk():
+    for node in context.root.walk():
         if node.kind == "TcpProxy":
             to = node.get("cluster")
-            if to.text in (scene.guarded or ()):
-                yield Spot(to, to.text)
+            if to.text in (context.protected_clusters or ()):
+                yield Location(to, to.text)
 
 
-def after_router(scene: Scene) -> Iterator[Spot]:
+def after_router(context: Context) -> Iterator[Location]:
     """The router ends the chain: what stands behind it never runs."""
-    for manager, asking in scene.fronts:
+    for manager, asking in context.protected_managers:
         if any(each.kind == "Router" for each in manager.filters[: manager.filters.index(asking)]):
-            yield Spot(asking.node)
+            yield Location(asking.node)
 
 
-def upgrade_not_judged(scene: Scene) -> Iterator[Spot]:
+def upgrade_not_judged(context: Context) -> Iterator[Location]:
     """Upgrades may have a chain of filters of their own."""
-    for manager, _ in scene.fronts:
+    for manager, _ in context.protected_managers:
         for upgrade in manager.node.get("upgrade_configs").each():
             own = list(upgrade.get("filters").each())
             if own and not any("ext_authz" in each.get("name").text or _asks(each) for each in own):
-                yield Spot(upgrade.get("filters"), upgrade.get("upgrade_type").text)
+                yield Location(upgrade.get("filters"), upgrade.get("upgrade_type").text)
 
 
-def switched_off(scene: Scene) -> Iterator[Spot]:
+def switched_off(context: Context) -> Iterator[Location]:
     """The filter is off unless a route switches it on."""
-    for _, asking in scene.fronts:
+    for _, asking in context.protected_managers:
         if (off := asking.node.get("disabled")).is_true:
-            yield Spot(off)
+            yield Location(off)
 
 
-def conditional(scene: Scene) -> Iterator[Spot]:
+def conditional(context: Context) -> Iterator[Location]:
     """A matcher around the filter decides whether it runs."""
-    for _, asking in scene.fronts:
+    for _, asking in context.protected_managers:
         if asking.conditional:
-            yield Spot(asking.node.get("typed_config"))
+            yield Location(asking.node.get("typed_config"))
 
 
-def sampled(scene: Scene) -> Iterator[Spot]:
+def sampled(context: Context) -> Iterator[Location]:
     """Only a share of the requests is judged, or those with some metadata."""
-    for _, asking in scene.fronts:
+    for _, asking in context.protected_managers:
         if not enabled_always(asking.config):
             share = asking.config.get("filter_enabled")
-            yield Spot(share if share.there else asking.config.get("filter_enabled_metadata"))
+            yield Location(share if share.there else asking.config.get("filter_enabled_metadata"))
 
 
-def fails_open(scene: Scene) -> Iterator[Spot]:
+def fails_open(context: Context) -> Iterator[Location]:
     """While no sidecar answers, everybody passes."""
-    for _, asking in scene.fronts:
+    for _, asking in context.protected_managers:
         if (allow := asking.config.get("failure_mode_allow")).is_true:
-            yield Spot(allow)
+            yield Location(allow)
 
 
-def route_not_judged(scene: Scene) -> Iterator[Spot]:
+def route_not_judged(context: Context) -> Iterator[Location]:
     """Routes on which the filter is off; a place that switches it off for several is told once."""
-    for manager, asking in scene.fronts:
-        told: dict[object, Spot] = {}
+    for manager, asking in context.protected_managers:
+        told: dict[object, Location] = {}
         for route in manager.routes:
             if (off := route.switched_off(asking.name)) is not None:
-                told.setdefault(off.path, Spot(off.get("disabled") if off.get("disabled").there else off))
+                told.setdefault(off.path, Location(off.get("disabled") if off.get("disabled").there else off))
         yield from told.values()
 
 
-def cached(scene: Scene) -> Iterator[Spot]:
+def cached(context: Context) -> Iterator[Location]:
     """A cache in front of the filter answers with what was meant for somebody else."""
-    for manager, asking in scene.fronts:
+    for manager, asking in context.protected_managers:
         for each in manager.filters[: manager.filters.index(asking)]:
             if each.kind in _CACHES:
-                yield Spot(each.node, each.name)
+                yield Location(each.node, each.name)
 
 
-def admin_exposed(scene: Scene) -> Iterator[Spot]:
+def admin_exposed(context: Context) -> Iterator[Location]:
     """The admin interface can read secrets and change runtime values."""
-    for root in find_bootstraps(scene.root):
+    for root in find_bootstraps(context.root):
         address = root.get("admin.address.socket_address.address")
         if address.there and address.text not in _SAFE_ADMIN and not TcpAddress(address.text, 0).loopback:
-            yield Spot(address, address.text)
+            yield Location(address, address.text)
 
 
-def identity_kept(scene: Scene) -> Iterator[Spot]:
+def identity_kept(context: Context) -> Iterator[Location]:
     """What a client sends under the names of identity headers reaches the upstream where a request is not judged."""
-    for manager in scene.managers:
-        if manager.asking is None and not _leads_to_guarded(manager, scene):
+    for manager in context.managers:
+        if manager.asking is None and not _leads_to_protected(manager, context):
             continue
-        left = scene.needs.identity - _removed_early(manager.node, scene.needs.identity)
+        left = context.requirements.identity - _removed_early(manager.node, context.requirements.identity)
         for route in manager.routes:
             off = manager.asking is not None and route.switched_off(manager.asking.name) is not None
-            if not (off or scene.lets_by(manager)):
+            if not (off or context.lets_by(manager)):
                 continue
             removed = {
                 name.text.lower() for level in route.levels for name in level.get("request_headers_to_remove").each()
             }
             kept = _reaching(manager.node, left) - removed
             if kept:
-                yield Spot(route.node, _name_some(kept))
+                yield Location(route.node, _name_some(kept))
 
 
-def routes_unseen(scene: Scene) -> Iterator[Spot]:
+def routes_unseen(context: Context) -> Iterator[Location]:
     """Routes that come from elsewhere cannot be looked at."""
-    for manager in scene.managers:
+    for manager in context.managers:
         if manager.route_config.there and not manager.node.get("route_config").there:  # elsewhere in this file
             continue
         for source in ("rds", "scoped_routes"):
             if (node := manager.node.get(source)).there:
-                yield Spot(node)
+                yield Location(node)
 
 
-def _leads_to_guarded(manager: Manager, scene: Scene) -> bool:
-    guarded = scene.guarded
-    if not scene.fronts or guarded is None or manager.clusters is None:
+def _leads_to_protected(manager: Manager, context: Context) -> bool:
+    protected_clusters = context.protected_clusters
+    if not context.protected_managers or protected_clusters is None or manager.clusters is None:
         return True
-    return bool(manager.clusters & guarded)
+    return bool(manager.clusters & protected_clusters)
 
 
 def _removed_early(manager: Node, names: frozenset[str]) -> set[str]:

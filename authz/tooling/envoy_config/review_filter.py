@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from http import HTTPStatus
 
-from authz.tooling.envoy_config.context import Scene, Spot
+from authz.tooling.envoy_config.context import Context, Location
 from authz.tooling.envoy_config.reading import Node, fits, matches
 
 DEFAULT_TIMEOUT_SECONDS = 0.2
@@ -13,71 +13,71 @@ MAX_BODY_BYTES = 2 * 1024 * 1024  # half of what the sidecar takes as one messag
 _ROUTING = frozenset({"host", ":authority", ":scheme", ":method"})
 
 
-def error_status(scene: Scene) -> Iterator[Spot]:
+def error_status(context: Context) -> Iterator[Location]:
     """An error that is told as success."""
-    for _, asking in scene.fronts:
+    for _, asking in context.protected_managers:
         code = asking.config.get("status_on_error.code")
         if code.there and _http_status(code) < HTTPStatus.BAD_REQUEST:
-            yield Spot(code, str(code.value))
+            yield Location(code, str(code.value))
 
 
-def over_http(scene: Scene) -> Iterator[Spot]:
+def over_http(context: Context) -> Iterator[Location]:
     """The sidecar speaks gRPC only."""
-    for _, asking in scene.fronts:
+    for _, asking in context.protected_managers:
         if (service := asking.config.get("http_service")).there:
-            yield Spot(service)
+            yield Location(service)
 
 
-def timeout_short(scene: Scene) -> Iterator[Spot]:
+def timeout_short(context: Context) -> Iterator[Location]:
     """Envoy gives up while the sidecar may still wait for a key."""
-    for _, asking in scene.fronts:
+    for _, asking in context.protected_managers:
         timeout = asking.config.get("grpc_service.timeout")
         seconds = timeout.seconds(DEFAULT_TIMEOUT_SECONDS)
-        if 0 < seconds * 1000 < scene.needs.wait_ms:
+        if 0 < seconds * 1000 < context.requirements.wait_ms:
             said = "" if timeout.there else ", Envoy's default"
-            yield Spot(timeout, f"{seconds:g}s{said}; the sidecar may take {scene.needs.wait_ms} ms")
+            yield Location(timeout, f"{seconds:g}s{said}; the sidecar may take {context.requirements.wait_ms} ms")
 
 
-def body_sent(scene: Scene) -> Iterator[Spot]:
+def body_sent(context: Context) -> Iterator[Location]:
     """Bodies are held back until they are whole, and nobody reads them."""
-    for _, asking in scene.fronts:
+    for _, asking in context.protected_managers:
         body = asking.config.get("with_request_body")
         if body.there and body.get("max_request_bytes").number(0) <= MAX_BODY_BYTES:
-            yield Spot(body)
+            yield Location(body)
 
 
-def body_too_long(scene: Scene) -> Iterator[Spot]:
+def body_too_long(context: Context) -> Iterator[Location]:
     """A message that the sidecar cannot take is an error, and not a decision."""
-    for _, asking in scene.fronts:
+    for _, asking in context.protected_managers:
         limit = asking.config.get("with_request_body.max_request_bytes")
         if limit.number(0) > MAX_BODY_BYTES:
-            yield Spot(limit, f"{limit.number(0):.0f}; at most {MAX_BODY_BYTES}")
+            yield Location(limit, f"{limit.number(0):.0f}; at most {MAX_BODY_BYTES}")
 
 
-def headers_hidden(scene: Scene) -> Iterator[Spot]:
+def headers_hidden(context: Context) -> Iterator[Location]:
     """Headers that the sidecar reads, and is not shown."""
-    for _, asking in scene.fronts:
+    for _, asking in context.protected_managers:
         allowed, hidden = asking.config.get("allowed_headers"), asking.config.get("disallowed_headers")
-        unseen = [name for name in scene.needs.read if allowed.there and not _any_matches(allowed, name)]
+        unseen = [name for name in context.requirements.read if allowed.there and not _any_matches(allowed, name)]
         if unseen:
-            yield Spot(allowed, ", ".join(unseen))
-        taken = [name for name in scene.needs.read if _any_matches(hidden, name)]
+            yield Location(allowed, ", ".join(unseen))
+        taken = [name for name in context.requirements.read if _any_matches(hidden, name)]
         if taken:
-            yield Spot(hidden, ", ".join(taken))
+            yield Location(hidden, ", ".join(taken))
 
 
-def mutations_refused(scene: Scene) -> Iterator[Spot]:
+def mutations_refused(context: Context) -> Iterator[Location]:
     """Headers that the sidecar sets or removes, and Envoy leaves as the client sent them."""
-    for _, asking in scene.fronts:
+    for _, asking in context.protected_managers:
         rules = asking.config.get("decoder_header_mutation_rules")
-        refused = [name for name in scene.needs.written if rules.there and not _may_be_written(rules, name)]
+        refused = [name for name in context.requirements.written if rules.there and not _may_be_written(rules, name)]
         if refused:
-            yield Spot(rules, ", ".join(refused))
+            yield Location(rules, ", ".join(refused))
 
 
-def elsewhere(scene: Scene) -> Iterator[Spot]:
+def elsewhere(context: Context) -> Iterator[Location]:
     """A route that asks another service."""
-    for manager, asking in scene.fronts:
+    for manager, asking in context.protected_managers:
         told = set()
         for route in manager.routes:
             for settings in route.settings(asking.name):
@@ -85,7 +85,7 @@ def elsewhere(scene: Scene) -> Iterator[Spot]:
                     service = settings.get(way)
                     if service.there and service.path not in told:
                         told.add(service.path)
-                        yield Spot(service)
+                        yield Location(service)
 
 
 def _http_status(code: Node) -> int:

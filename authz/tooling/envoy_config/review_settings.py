@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 
 from authz.core.request import Spelling
-from authz.tooling.envoy_config.context import Scene, Spot
+from authz.tooling.envoy_config.context import Context, Location
 from authz.tooling.envoy_config.reading import Filter, Node
 
 _ROUTING = frozenset({":path", ":authority", ":method", "host"})
@@ -18,51 +18,52 @@ _DEFAULT_HEADERS_KB = 60
 _WRITTEN_BY_LUA = re.compile(r"""[:.](?:add|replace)\(\s*["']([^"']+)["']""")
 
 
-def _settings(way: str, is_wrong: Callable[[Node, Scene], bool]) -> Callable[[Scene], Iterator[Spot]]:
+def _settings(way: str, is_wrong: Callable[[Node, Context], bool]) -> Callable[[Context], Iterator[Location]]:
     """Make a look at one setting of every connection manager whose requests are judged."""
 
-    def look(scene: Scene) -> Iterator[Spot]:
-        for manager, _ in scene.fronts:
+    def look(context: Context) -> Iterator[Location]:
+        for manager, _ in context.protected_managers:
             node = manager.node.get(way)
-            if is_wrong(node, scene):
-                yield Spot(node, "" if node.there else "it is not set")
+            if is_wrong(node, context):
+                yield Location(node, "" if node.there else "it is not set")
 
     return look
 
 
 path_not_normalized = _settings("normalize_path", lambda node, _: not node.is_true)
 slashes_not_merged = _settings(
-    "merge_slashes", lambda node, scene: not node.is_true and Spelling.DOUBLE_SLASH not in scene.needs.spellings
+    "merge_slashes",
+    lambda node, context: not node.is_true and Spelling.DOUBLE_SLASH not in context.requirements.spellings,
 )
 slashes_merged = _settings(
-    "merge_slashes", lambda node, scene: node.is_true and Spelling.DOUBLE_SLASH in scene.needs.spellings
+    "merge_slashes", lambda node, context: node.is_true and Spelling.DOUBLE_SLASH in context.requirements.spellings
 )
 escaped_slashes = _settings(
     "path_with_escaped_slashes_action",
-    lambda node, scene: node.text in _SEPARATE and Spelling.ENCODED_SLASH not in scene.needs.spellings,
+    lambda node, context: node.text in _SEPARATE and Spelling.ENCODED_SLASH not in context.requirements.spellings,
 )
 escaped_slashes_refused = _settings(
     "path_with_escaped_slashes_action",
-    lambda node, scene: node.text == "REJECT_REQUEST" and Spelling.ENCODED_SLASH in scene.needs.spellings,
+    lambda node, context: node.text == "REJECT_REQUEST" and Spelling.ENCODED_SLASH in context.requirements.spellings,
 )
 underscores = _settings(
     "common_http_protocol_options.headers_with_underscores_action",
-    lambda node, scene: (
+    lambda node, context: (
         node.text not in _UNDERSCORES
-        and bool(scene.needs.identity)
-        and not any("_" in name for name in scene.needs.read)
+        and bool(context.requirements.identity)
+        and not any("_" in name for name in context.requirements.read)
     ),
 )
 client_address = _settings("use_remote_address", lambda node, _: not node.is_true)
 request_id = _settings("preserve_external_request_id", lambda node, _: node.is_true)
 headers_too_short = _settings(
-    "max_request_headers_kb", lambda node, scene: node.number(_DEFAULT_HEADERS_KB) <= scene.needs.header_kb
+    "max_request_headers_kb", lambda node, context: node.number(_DEFAULT_HEADERS_KB) <= context.requirements.header_kb
 )
 
 
-def internal_trust(scene: Scene) -> Iterator[Spot]:
+def internal_trust(context: Context) -> Iterator[Location]:
     """Public addresses that are taken for our own may say what only Envoy may say (`x-envoy-*`)."""
-    for manager, _ in scene.fronts:
+    for manager, _ in context.protected_managers:
         for cidr in manager.node.get("internal_address_config.cidr_ranges").each():
             prefix = cidr.get("address_prefix")
             try:
@@ -70,53 +71,55 @@ def internal_trust(scene: Scene) -> Iterator[Spot]:
             except ValueError:
                 continue  # Envoy itself refuses it
             if not network.is_private:
-                yield Spot(cidr, str(network))
+                yield Location(cidr, str(network))
 
 
-def written_behind(scene: Scene) -> Iterator[Spot]:
+def written_behind(context: Context) -> Iterator[Location]:
     """A filter behind ours that writes what was judged, or what the sidecar said."""
-    for manager, _ in scene.fronts:
+    for manager, _ in context.protected_managers:
         for each in manager.behind:
             for node, name in _names_written(each):
-                if name in scene.needs.identity | _ROUTING:
-                    yield Spot(node, f"{each.name} writes {name}")
+                if name in context.requirements.identity | _ROUTING:
+                    yield Location(node, f"{each.name} writes {name}")
             for route in manager.routes:
                 for settings in route.settings(each.name):
                     for node, name in _mutations(settings.get("mutations.request_mutations")):
-                        if name in scene.needs.identity | _ROUTING:
-                            yield Spot(node, f"{each.name} writes {name}")
+                        if name in context.requirements.identity | _ROUTING:
+                            yield Location(node, f"{each.name} writes {name}")
 
 
-def may_write_behind(scene: Scene) -> Iterator[Spot]:
+def may_write_behind(context: Context) -> Iterator[Location]:
     """A program behind ours, which nobody can read here."""
-    for manager, _ in scene.fronts:
+    for manager, _ in context.protected_managers:
         for each in manager.behind:
-            if each.kind in _CODE and not any(name in scene.needs.identity for _, name in _names_written(each)):
-                yield Spot(each.node, each.name)
+            if each.kind in _CODE and not any(
+                name in context.requirements.identity for _, name in _names_written(each)
+            ):
+                yield Location(each.node, each.name)
 
 
-def routes_write(scene: Scene) -> Iterator[Spot]:
+def routes_write(context: Context) -> Iterator[Location]:
     """A route that writes an identity header overwrites what the sidecar said."""
-    for manager, _ in scene.fronts:
+    for manager, _ in context.protected_managers:
         told = set()
         for route in manager.routes:
             for level in route.levels:
                 for added in level.get("request_headers_to_add").each():
                     name = added.get("header.key")
-                    if name.text.lower() in scene.needs.identity and name.path not in told:
+                    if name.text.lower() in context.requirements.identity and name.path not in told:
                         told.add(name.path)
-                        yield Spot(name, name.text)
+                        yield Location(name, name.text)
 
 
-def route_cache(scene: Scene) -> Iterator[Spot]:
+def route_cache(context: Context) -> Iterator[Location]:
     """A route that is chosen by an identity header is chosen by what the client sent, unless it is chosen anew."""
-    for manager, asking in scene.fronts:
+    for manager, asking in context.protected_managers:
         if asking.config.get("clear_route_cache").is_true:
             continue
         for route in manager.routes:
             for matcher in route.match.get("headers").each():
-                if matcher.get("name").text.lower() in scene.needs.identity:
-                    yield Spot(matcher, matcher.get("name").text)
+                if matcher.get("name").text.lower() in context.requirements.identity:
+                    yield Location(matcher, matcher.get("name").text)
 
 
 def _names_written(each: Filter) -> Iterator[tuple[Node, str]]:

@@ -28,7 +28,7 @@ from authz.core.steps import Step
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, UnverifiedToken, place_token
 from authz.telemetry.redaction import printable
 from authz.tooling.describe import describe_key, describe_requirements, enumerate_words
-from authz.tooling.explain.notes import tell_near_misses, tell_what_envoy_does
+from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
 from authz.tooling.probe import fetch_one
 
 
@@ -67,11 +67,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A decision, the steps that led to it, and *remarks* for whoever wonders why."""
+    """A decision, the steps that led to it, and *notes* for whoever wonders why."""
 
     decision: Decision
     lines: tuple[Line, ...]
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> bool:
@@ -86,13 +86,13 @@ class Explanation:
         return f"{outcome(self.decision)} {self.decision.reason}{status}{detail}"
 
     def table(self) -> str:
-        """Write the steps in columns, the remarks below, and the verdict last."""
+        """Write the steps in columns, the notes below, and the verdict last."""
         width = max(len(line.step.name) for line in self.lines)
         rows = [
             f"{line.step:2} {line.step.name.lower():{width}}  {line.ended:12}  {line.looked_at}".rstrip()
             for line in self.lines
         ]
-        return "\n".join([*rows, "", *self.remarks, self.verdict])
+        return "\n".join([*rows, "", *self.notes, self.verdict])
 
     def document(self) -> dict[str, Any]:
         """Write the same as data."""
@@ -113,7 +113,7 @@ class Explanation:
                 }
                 for line in self.lines
             ],
-            "remarks": list(self.remarks),
+            "notes": list(self.notes),
         }
 
 
@@ -122,7 +122,7 @@ def answer(question: Question, config: Config) -> Explanation:
     snapshot = build_snapshot(config, verify=lambda _issuer, key, token: check_signature(key, token))
     request = _ask(question, snapshot)
     decision = authorize(request, snapshot, question.at)
-    name, remarks = decision.findings.issuer, list(tell_what_envoy_does(question.path, config))
+    name, notes = decision.findings.issuer, list(describe_envoys_part(question.path, config))
     if name is not None and (question.jwks is not None or decision.reason is Reason.KEYS_UNAVAILABLE):
         section = config.issuers[name]
         if question.jwks is not None:
@@ -132,13 +132,13 @@ def answer(question: Question, config: Config) -> Explanation:
             keys = fetched.keys
             if keys is None:
                 why = f"{fetched.result}: {_safe(fetched.detail)}"
-                remarks.append(
+                notes.append(
                     f"note: {name} gave no keys here ({why}); a running sidecar may still have some: authz keys"
                 )
         issuer = snapshot.issuers[section.issuer]
         snapshot = replace(snapshot, issuers={**snapshot.issuers, section.issuer: replace(issuer, keys=keys)})
     explained = explain(request, snapshot, question.at)
-    return replace(explained, remarks=(*explained.remarks, *remarks))
+    return replace(explained, notes=(*explained.notes, *notes))
 
 
 def explain(request: Request, snapshot: Snapshot, now: float) -> Explanation:
@@ -147,7 +147,7 @@ def explain(request: Request, snapshot: Snapshot, now: float) -> Explanation:
     decision = authorize(request, snapshot, now, watch=passed.__setitem__)
     near: tuple[str, ...] = ()
     if decision.reason is Reason.POLICY_DENIED and Step.RULE not in passed:
-        near = tuple(map(_safe, tell_near_misses(snapshot.policy.rules, passed[Step.REQUEST], request)))
+        near = tuple(map(_safe, describe_near_misses(snapshot.policy.rules, passed[Step.REQUEST], request)))
     return Explanation(decision, tuple(_tell(passed, decision, request, snapshot, now)), near)
 
 
@@ -179,20 +179,20 @@ def _tell(
     passed: Mapping[int, Any], decision: Decision, request: Request, snapshot: Snapshot, now: float
 ) -> list[Line]:
     """Say of each step what it looked at, as far as it came; the first that was not passed is where it ended."""
-    scene = _Scene(passed, decision, request, snapshot, now)
+    context = _Context(passed, decision, request, snapshot, now)
     lines = []
     for step in Step:
         if step in passed:
-            lines.append(Line(step, _safe(_LOOKS[step](scene)), "ok"))
+            lines.append(Line(step, _safe(_DESCRIBERS[step](context)), "ok"))
         elif lines and lines[-1].ended != "ok":
             lines.append(Line(step, "", "not reached"))
         else:
-            lines.append(Line(step, _safe(_LOOKS[step](scene)), outcome(decision)))
+            lines.append(Line(step, _safe(_DESCRIBERS[step](context)), outcome(decision)))
     return lines
 
 
 @dataclass(frozen=True, slots=True)
-class _Scene:
+class _Context:
     """What is known when the judgement is over: the values of the steps that were passed, and what went in."""
 
     passed: Mapping[int, Any]
@@ -217,115 +217,117 @@ class _Scene:
         return issuer
 
 
-def _look_at_request(scene: _Scene) -> str:
-    if (target := scene.passed.get(Step.REQUEST)) is not None:
+def _describe_request(context: _Context) -> str:
+    if (target := context.passed.get(Step.REQUEST)) is not None:
         return f"{target.method} {target.host} {target.path.text}"
-    request = scene.request
+    request = context.request
     return f"{request.method} {request.host} {request.path.partition('?')[0]}"
 
 
-def _look_at_rule(scene: _Scene) -> str:
-    if Step.RULE not in scene.passed:
-        document = isinstance(scene.decision, Allow) and scene.decision.document is not None
-        return "answered by the sidecar itself (RFC 9728)" if document else f"{len(scene.snapshot.policy.rules)} rules"
-    rule = scene.rule
-    params: Params = scene.passed[Step.RULE][1]
+def _describe_rule(context: _Context) -> str:
+    if Step.RULE not in context.passed:
+        document = isinstance(context.decision, Allow) and context.decision.document is not None
+        return (
+            "answered by the sidecar itself (RFC 9728)" if document else f"{len(context.snapshot.policy.rules)} rules"
+        )
+    rule = context.rule
+    params: Params = context.passed[Step.RULE][1]
     bound = "".join(f", {name}={value}" for name, value in params.items())
     return f"{rule.name}, allow {rule.allow}{', in shadow' if rule.shadow else ''}{bound}"
 
 
-def _look_at_token(scene: _Scene) -> str:
-    if (found := scene.passed.get(Step.TOKEN)) is not None:
+def _describe_token(context: _Context) -> str:
+    if (found := context.passed.get(Step.TOKEN)) is not None:
         return f"one, in {_place(found.source)}"
-    if scene.rule.allow in {policy.Allow.PUBLIC, policy.Allow.NOBODY}:
+    if context.rule.allow in {policy.Allow.PUBLIC, policy.Allow.NOBODY}:
         return "not looked for"
-    return f"looked for in {', '.join(map(_place, scene.snapshot.token.sources))}"
+    return f"looked for in {', '.join(map(_place, context.snapshot.token.sources))}"
 
 
-def _look_at_form(scene: _Scene) -> str:
-    if Step.FORM not in scene.passed:
-        return f"a text of {len(scene.passed[Step.TOKEN].text)} characters"
-    return f"alg {scene.token.alg}, kid {scene.token.kid or 'absent'}, typ {scene.token.typ or 'absent'}"
+def _describe_form(context: _Context) -> str:
+    if Step.FORM not in context.passed:
+        return f"a text of {len(context.passed[Step.TOKEN].text)} characters"
+    return f"alg {context.token.alg}, kid {context.token.kid or 'absent'}, typ {context.token.typ or 'absent'}"
 
 
-def _look_at_issuer(scene: _Scene) -> str:
-    known = f", configured as {scene.issuer.name}" if Step.ISSUER in scene.passed else ""
-    return f"iss {_member(scene, 'iss')}{known}"
+def _describe_issuer(context: _Context) -> str:
+    known = f", configured as {context.issuer.name}" if Step.ISSUER in context.passed else ""
+    return f"iss {_member(context, 'iss')}{known}"
 
 
-def _look_at_algorithm(scene: _Scene) -> str:
-    rules = scene.issuer.rules
-    allowed = enumerate_words(scene.issuer.algorithms)
-    return f"alg {scene.token.alg} of {allowed}; typ of {enumerate_words(rules.token_types)}"
+def _describe_algorithm(context: _Context) -> str:
+    rules = context.issuer.rules
+    allowed = enumerate_words(context.issuer.algorithms)
+    return f"alg {context.token.alg} of {allowed}; typ of {enumerate_words(rules.token_types)}"
 
 
-def _look_at_keys(scene: _Scene) -> str:
-    keys = scene.issuer.keys
+def _describe_keys(context: _Context) -> str:
+    keys = context.issuer.keys
     return f"{len(keys.keys)} usable, {len(keys.rejected)} set aside" if keys is not None else "none"
 
 
-def _look_at_key(scene: _Scene) -> str:
-    if (key := scene.passed.get(Step.KEY)) is not None:
+def _describe_key(context: _Context) -> str:
+    if (key := context.passed.get(Step.KEY)) is not None:
         return describe_key(key)
-    kids = [key.kid or "without kid" for key in scene.passed[Step.KEYS].keys]
-    return f"kid {scene.token.kid or 'absent'} for {scene.token.alg}, among {enumerate_words(kids[:8])}"
+    kids = [key.kid or "without kid" for key in context.passed[Step.KEYS].keys]
+    return f"kid {context.token.kid or 'absent'} for {context.token.alg}, among {enumerate_words(kids[:8])}"
 
 
-def _look_at_signature(scene: _Scene) -> str:
-    return f"by {describe_key(scene.passed[Step.KEY])}"
+def _describe_signature(context: _Context) -> str:
+    return f"by {describe_key(context.passed[Step.KEY])}"
 
 
-def _look_at_claims(scene: _Scene) -> str:
-    rules = scene.issuer.rules
+def _describe_claims(context: _Context) -> str:
+    rules = context.issuer.rules
     times = (
-        f"{name} in {value - scene.now:.0f} s"
+        f"{name} in {value - context.now:.0f} s"
         for name in ("exp", "nbf", "iat")
-        if isinstance(value := scene.token.members.get(name), int | float)
+        if isinstance(value := context.token.members.get(name), int | float)
     )
     audience = (
-        f"{rules.audience_claim} {_member(scene, rules.audience_claim)} for one of {enumerate_words(rules.audiences)}"
+        f"{rules.audience_claim} {_member(context, rules.audience_claim)} for one of {enumerate_words(rules.audiences)}"
     )
-    return "; ".join([f"sub {_member(scene, 'sub')}", *times, f"leeway {rules.leeway:g} s", audience])
+    return "; ".join([f"sub {_member(context, 'sub')}", *times, f"leeway {rules.leeway:g} s", audience])
 
 
-def _look_at_binding(scene: _Scene) -> str:
-    return "cnf and the peer's certificate" if "cnf" in scene.token.members else "no cnf"
+def _describe_binding(context: _Context) -> str:
+    return "cnf and the peer's certificate" if "cnf" in context.token.members else "no cnf"
 
 
-def _look_at_requirements(scene: _Scene) -> str:
-    claims: Claims = scene.passed[Step.CLAIMS]
+def _describe_requirements(context: _Context) -> str:
+    claims: Claims = context.passed[Step.CLAIMS]
     scopes = f"; scopes granted: {' '.join(sorted(claims.scopes)) or 'none'}"
-    return f"{describe_requirements(scene.rule.requirements)}{scopes}"
+    return f"{describe_requirements(context.rule.requirements)}{scopes}"
 
 
-def _look_at_headers(scene: _Scene) -> str:
-    changes: HeaderChanges | None = scene.passed.get(Step.HEADERS)
+def _describe_headers(context: _Context) -> str:
+    changes: HeaderChanges | None = context.passed.get(Step.HEADERS)
     if changes is None:
         return "values of the identity headers"
     return f"set: {enumerate_words([name for name, _ in changes.set]) or 'none'}; removed: {len(changes.remove)} names"
 
 
-_LOOKS: Final[Mapping[Step, Callable[[_Scene], str]]] = {
-    Step.REQUEST: _look_at_request,
-    Step.RULE: _look_at_rule,
-    Step.TOKEN: _look_at_token,
-    Step.FORM: _look_at_form,
-    Step.ISSUER: _look_at_issuer,
-    Step.ALGORITHM: _look_at_algorithm,
-    Step.KEYS: _look_at_keys,
-    Step.KEY: _look_at_key,
-    Step.SIGNATURE: _look_at_signature,
-    Step.CLAIMS: _look_at_claims,
-    Step.BINDING: _look_at_binding,
-    Step.REQUIREMENTS: _look_at_requirements,
-    Step.HEADERS: _look_at_headers,
+_DESCRIBERS: Final[Mapping[Step, Callable[[_Context], str]]] = {
+    Step.REQUEST: _describe_request,
+    Step.RULE: _describe_rule,
+    Step.TOKEN: _describe_token,
+    Step.FORM: _describe_form,
+    Step.ISSUER: _describe_issuer,
+    Step.ALGORITHM: _describe_algorithm,
+    Step.KEYS: _describe_keys,
+    Step.KEY: _describe_key,
+    Step.SIGNATURE: _describe_signature,
+    Step.CLAIMS: _describe_claims,
+    Step.BINDING: _describe_binding,
+    Step.REQUIREMENTS: _describe_requirements,
+    Step.HEADERS: _describe_headers,
 }
 
 
-def _member(scene: _Scene, name: str) -> str:
+def _member(context: _Context, name: str) -> str:
     """Show one member of the payload, which nobody may have vouched for yet."""
     try:
-        value = scene.token.members.get(name)
+        value = context.token.members.get(name)
     except Rejected:
         return "unreadable"
     return "absent" if value is None else str(value)

@@ -12,7 +12,7 @@ from authz.core.policy import Match, Policy, Rule
 from authz.core.reasons import Rejected
 from authz.core.request import Request, Target
 from authz.tooling.describe import enumerate_words
-from authz.tooling.envoy_config.derive import fit
+from authz.tooling.envoy_config.derive import derive
 
 MAX_NEAR: Final = 5  # rules that are told
 
@@ -20,7 +20,7 @@ _ESCAPED_SLASH: Final = re.compile("%2f|%5c", re.IGNORECASE)
 _DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 
 
-def tell_near_misses(rules: tuple[Rule, ...], target: Target, request: Request) -> Iterator[str]:
+def describe_near_misses(rules: tuple[Rule, ...], target: Target, request: Request) -> Iterator[str]:
     """Yield the rules for the path of a request that none matches, letter case aside, each with what else it asks."""
     near = [(rule, missed) for rule in rules if (missed := _missed(rule, target, request))]
     for rule, missed in near[:MAX_NEAR]:
@@ -31,15 +31,15 @@ def tell_near_misses(rules: tuple[Rule, ...], target: Target, request: Request) 
         yield "near: no rule is for this path, whatever the method, host, context and letter case"
 
 
-def tell_what_envoy_does(path: str, config: Config) -> Iterator[str]:
+def describe_envoys_part(path: str, config: Config) -> Iterator[str]:
     """Yield what Envoy makes of a *path* before the sidecar gets it, where it was printed for *config*."""
-    path, fitted = path.partition("?")[0], fit(config)
+    path, settings = path.partition("?")[0], derive(config)
     done = []
-    if "//" in path and fitted.merge_slashes:
+    if "//" in path and settings.merge_slashes:
         done.append("makes // one /")
     if _DOT_SEGMENT.search(path):
         done.append("resolves dot segments")
-    if _ESCAPED_SLASH.search(path) and fitted.escaped_slashes == "REJECT_REQUEST":
+    if _ESCAPED_SLASH.search(path) and settings.escaped_slashes == "REJECT_REQUEST":
         done.append("answers 400 to %2F and %5C")
     if done:
         yield f"note: judged as the sidecar gets it; Envoy, as `authz envoy-config` prints it, first {', '.join(done)}"

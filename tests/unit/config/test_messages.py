@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from authz.config.diagnostics.messages import known_keys, translate
+from authz.config.diagnostics.messages import known_keys, pydantic_errors
 from authz.config.problems import KeyPath
 
 
@@ -40,7 +40,7 @@ def test_no_known_keys(path: KeyPath) -> None:
 def test_unforeseen_finding() -> None:
     """What has no words of ours is said in pydantic's, in the same manner."""
     error = ValidationError.from_exception_data("Config", [{"type": "date_type", "loc": ("version",), "input": 1}])
-    assert [str(problem) for problem in translate(error)] == ["version: input should be a valid date"]
+    assert [str(problem) for problem in pydantic_errors(error)] == ["version: input should be a valid date"]
 
 
 def test_a_misspelt_required_key_is_one_mistake() -> None:
@@ -53,7 +53,7 @@ def test_a_misspelt_required_key_is_one_mistake() -> None:
             {"type": "extra_forbidden", "loc": ("rule",), "input": []},
         ],
     )
-    assert [str(problem) for problem in translate(error)] == [
+    assert [str(problem) for problem in pydantic_errors(error)] == [
         "version: is required",
         "rule: unknown key (did you mean `rules`?)",
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from authz.config.diagnostics.unused_keys import explain_idle
+from authz.config.diagnostics.unused_keys import why_unused
 from authz.core import base64url
 from tests.world import A_EC, A_RSA, ABSENT, changed, key_set, signer
 
@@ -38,4 +38,4 @@ OPEN = "could be meant: allow one of them, or have the issuer name it"
 def test_idle_keys(key: object, algorithms: str, why: str | None) -> None:
     """The reason says what to change; a key that serves one algorithm is not idle."""
     (read,) = key_set(key, local=True).keys
-    assert explain_idle(read, frozenset(algorithms.split())) == why
+    assert why_unused(read, frozenset(algorithms.split())) == why

@@ -11,9 +11,9 @@ from authz.config.document import parse_document
 from authz.config.load import parse
 from authz.tooling.compare.comparison import compare
 from authz.tooling.compare.effects import NEEDS_REVIEW, Effect
-from authz.tooling.compare.envoy import JUDGES, compare_envoys
+from authz.tooling.compare.envoy import BREAKAGES, compare_envoys
 from authz.tooling.envoy_config.bootstrap import bootstrap, write
-from authz.tooling.envoy_config.derive import fit
+from authz.tooling.envoy_config.derive import derive
 from authz.tooling.envoy_config.review import Level, review
 from tests.unit.tooling.envoy_samples import BASE, COOKIE, SAMPLES, TLS, sample
 
@@ -36,8 +36,8 @@ PORT: Final = LOOPBACK.replace("9191", "9291")
 TWO_PORTS: Final = BASE + 'server: {listen: "127.0.0.1:9291", workers: 2}\n'
 
 BROKEN: Final = {
-    "a header": (BASE, HEADER, "identity.headers", "lets nobody write x-auth-issuer, and answers 500"),
-    "tokens that are taken out": (BASE, BASE + COOKIE, "token.forward", "nobody write authorization, cookie, and"),
+    "a header": (BASE, HEADER, "identity.headers", "lets no service write x-auth-issuer, and answers 500"),
+    "tokens that are taken out": (BASE, BASE + COOKIE, "token.forward", "no service write authorization, cookie, and"),
     "a long wait": (BASE, SAMPLES["patient"], "fetch.max_wait", "gives up after 500 ms"),
     "two slashes": (
         BASE,
@@ -102,7 +102,7 @@ def test_what_breaks(old: str, new: str, about: str, text: str) -> None:
     ((told_about, told),) = breaking(old, new)
     assert told_about == about
     assert text in told
-    assert any(remedy in told for remedy in ("first reload Envoy", "first give Envoy", "when the sidecar starts anew"))
+    assert any(remedy in told for remedy in ("first reload Envoy", "first give Envoy", "when the sidecar restarts"))
     changes = compare(parse(old, file="old.yaml"), parse(new, file="new.yaml"))
     assert changes[0].effect is Effect.BREAKS
     assert Effect.BREAKS in NEEDS_REVIEW
@@ -116,18 +116,18 @@ def test_what_does_not_break(old: str, new: str) -> None:
 
 def test_every_setting_that_may_differ_has_a_judge() -> None:
     """Whoever lets another setting of Envoy follow the configuration says what breaks until Envoy is told."""
-    fitted = [fit(sample(name, workers=workers)) for name, workers in MANY] + [fit(parse(UNDERSCORE, file="x"))]
+    fitted = [derive(sample(name, workers=workers)) for name, workers in MANY] + [derive(parse(UNDERSCORE, file="x"))]
     differing = {
         field.name for field in fields(fitted[0]) if len({repr(getattr(each, field.name)) for each in fitted}) > 1
     }
-    assert differing == set(JUDGES)
+    assert differing == set(BREAKAGES)
 
 
 @pytest.mark.parametrize(("name", "workers"), MANY)
 def test_what_a_check_of_envoy_finds_is_told(name: str, workers: int) -> None:
     """The Envoy that was printed for one file, checked against the others: whatever is found there is told here."""
     old = sample(name, workers=workers)
-    text = write(bootstrap(fit(old), listen="127.0.0.1:8080", upstream="localhost:80", admin="127.0.0.1:9901"), ())
+    text = write(bootstrap(derive(old), listen="127.0.0.1:8080", upstream="localhost:80", admin="127.0.0.1:9901"), ())
     envoy = parse_document(text, file="envoy.yaml")
     for new in (sample(other, workers=number) for other, number in MANY):
         found = {each.name for each in review(envoy, new) if each.kind.level is Level.FINDING}

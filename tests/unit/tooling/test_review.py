@@ -14,8 +14,8 @@ from authz.config.load import parse
 from authz.config.model import Config
 from authz.tooling.envoy_config.review import KINDS, Finding, Level, review
 from tests.tools import ROOT
+from tests.unit.tooling.envoy_broken import CASES, HARMLESS, Envoy, Spoilt, good
 from tests.unit.tooling.envoy_samples import sample
-from tests.unit.tooling.envoy_spoilt import CASES, HARMLESS, Envoy, Spoilt, good
 
 
 def look(data: object, config: Config) -> list[Finding]:
@@ -43,10 +43,10 @@ def test_everything_that_is_looked_for_is_proved() -> None:
 
 
 def test_every_kind_says_what_to_do() -> None:
-    """What it means and how to mend it, in lines that need no more."""
+    """What it means and how to fix it, in lines that need no more."""
     for name, kind in KINDS.items():
         assert kind.what, name
-        assert kind.mend, name
+        assert kind.fix, name
         assert not kind.what.endswith("."), name
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from authz.config.model import Config
 from authz.tooling.envoy_config.bootstrap import bootstrap
-from authz.tooling.envoy_config.derive import fit
+from authz.tooling.envoy_config.derive import derive
 from authz.tooling.envoy_config.fragments import V3, connection_manager, router
 from tests.unit.tooling.envoy_samples import sample
 
@@ -19,7 +19,7 @@ PER_ROUTE: Final = f"{V3}.filters.http.ext_authz.v3.ExtAuthzPerRoute"
 
 def good(config: Config) -> Data:
     """The bootstrap that fits."""
-    return bootstrap(fit(config), listen="0.0.0.0:8080", upstream="127.0.0.1:3000")
+    return bootstrap(derive(config), listen="0.0.0.0:8080", upstream="127.0.0.1:3000")
 
 
 class Envoy:
@@ -49,7 +49,7 @@ class Envoy:
         route = {"match": {"prefix": "/"}, "route": {"cluster": to}}
         manager = {
             "@type": self.manager["@type"],
-            **connection_manager(fit(sample("unix"))),
+            **connection_manager(derive(sample("unix"))),
             "http_filters": [router()],
             "route_config": {"virtual_hosts": [{"routes": [route]}]},
             **changes,
