@@ -27,8 +27,8 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: boo
     """Report everything that is wrong with FILE, and what its author should know.
 
     --diff marks each difference by its effect on requests: widens (more are allowed),
-    narrows (fewer), mixed; changes (something else), same (nothing), unknown (the files
-    do not tell); breaks (requests fail at an Envoy that fits OLD: it says what to do
+    narrows (fewer), mixed; changes (something else), same (nothing), unknown (not
+    decidable from the files); breaks (requests fail at an Envoy that fits OLD: it says what to do
     first).
 
     \b

@@ -30,7 +30,9 @@ def _complete_names(_context: click.Context, _option: click.Parameter, begun: st
 @click.option("--upstream", default="127.0.0.1:3000", show_default=True, help="With --bootstrap: your service.")
 @click.option("--admin", default="127.0.0.1:9901", show_default=True, help="With --bootstrap: Envoy's admin port.")
 @click.option("--sidecar", metavar="HOST", help="Where Envoy reaches the sidecar, if not at server.listen's host.")
-@click.option("--trusted-hops", type=click.IntRange(0, 100), default=0, help="Proxies in front that tell the client.")
+@click.option(
+    "--trusted-hops", type=click.IntRange(0, 100), default=0, help="Proxies in front of Envoy that set x-forwarded-for."
+)
 @click.option("--client-certificates", is_flag=True, help="The listener asks clients for certificates (RFC 8705).")
 @click.option("--check", "envoy_file", type=FILE, help="Look through this Envoy configuration, YAML or JSON, instead.")
 @click.option(

@@ -1,4 +1,4 @@
-"""What a terminal gets to see: colour only there, and only where nobody refuses it (NO_COLOR); progress on stderr."""
+"""What a terminal shows: colour only there, and only without NO_COLOR; progress on stderr."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def say(text: str, colour: str | None = None, *, err: bool = False) -> None:
 
 
 def has_colours(*, err: bool = False) -> bool:
-    """Tell whether stdout, or stderr, is a terminal that may be coloured (no-color.org)."""
+    """Return whether stdout, or stderr, is a terminal that may be coloured (no-color.org)."""
     stream = sys.stderr if err else sys.stdout
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 

@@ -1,4 +1,4 @@
-"""From the validated configuration to the values that the core judges by. What `load` let through cannot fail here."""
+"""From the validated configuration to the values that the core decides by. What `load` let through cannot fail here."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Fetch(Section):
     ca_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """PEM file of the certificate authorities that are trusted for this issuer, in place of the system's."""
     bearer_token_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """File with a bearer token that is sent with every fetch; read anew each time."""
+    """File with a bearer token that is sent with every fetch; read each time."""
 
 
 class InlineKeys(Section):
@@ -71,12 +71,12 @@ class InsecureIssuer(Section):
     """Options that weaken the checks of one issuer; each warns at start and shows in a metric."""
 
     http: Annotated[
-        bool, Setting(Access.LOOSENED, risk="whoever controls the network to this issuer controls its keys")
+        bool, Setting(Access.LOOSENED, risk="anyone who controls the network to this issuer controls its keys")
     ] = False
-    """Allow plain HTTP for the issuer's URLs: whoever controls the network controls the keys."""
+    """Allow plain HTTP for the issuer's URLs: anyone who controls the network controls the keys."""
     any_audience: Annotated[bool, Setting(Access.LOOSENED, risk="tokens for any other service open this one")] = False
     """Accept tokens that were issued for other services."""
-    no_expiry: Annotated[bool, Setting(Access.LOOSENED, risk="a token without exp is good for ever")] = False
+    no_expiry: Annotated[bool, Setting(Access.LOOSENED, risk="a token without exp never expires")] = False
     """Accept tokens that have no exp."""
 
 

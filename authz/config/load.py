@@ -46,7 +46,7 @@ def read(path: str | Path) -> Document:
 
 
 def validate(document: Document) -> Config:
-    """Judge a document that was read. Raises ConfigError with all of its problems."""
+    """Validate a document that was read. Raises ConfigError with all of its problems."""
     without_value = [problem for problem in _without_value(document.data) if problem.path not in document.unread]
     unread = document.unread | {problem.path for problem in without_value}
     problems = [*document.problems, *without_value]

@@ -76,7 +76,7 @@ class Server(Section):
     workers: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "64"), envoy=True)] = 1
     """Processes, each with its own socket (authz-0.sock, authz-1.sock ...) or port (N, N+1 ...) and key fetches."""
     threads: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "256"))] = 4
-    """Threads in each process: one judges, the others wait where a request needs a key that is being fetched."""
+    """Threads in each process: one decides, the others wait if a request needs a key that is being fetched."""
     max_concurrent: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "100000"), envoy=True)] = 256
     """Requests in flight above which further ones are answered 503 at once."""
     drain: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10m"))] = timedelta(seconds=10)
@@ -152,7 +152,7 @@ class HeaderValue(Section):
 
 
 class Identity(Section):
-    """What the upstream and Envoy are told about the caller."""
+    """What the upstream and Envoy learn about the caller."""
 
     headers: Annotated[
         Mapping[str, HeaderValue],
@@ -168,12 +168,12 @@ class Identity(Section):
 
 
 class Responses(Section):
-    """What a denied client is told."""
+    """What a denied client gets."""
 
     realm: Annotated[str, Setting(Access.UNAFFECTED)] = "api"
     """The realm of challenges."""
     body: Annotated[Word[BodyFormat], Setting(Access.UNAFFECTED)] = BodyFormat.PROBLEM_JSON
-    """The form of the body (RFC 9457); gRPC callers get plain text, but for `overloaded`, which is told unread."""
+    """The form of the body (RFC 9457); gRPC callers get plain text, except for `overloaded`, sent before parsing."""
     expose_reason: Annotated[
         bool, Setting(Access.UNAFFECTED, risk="clients learn why they were denied, which helps an attacker too")
     ] = False
@@ -225,10 +225,10 @@ class Telemetry(Section):
 class Insecure(Section):
     """Options that weaken the whole sidecar; each warns at start and shows in a metric."""
 
-    shadow_all: Annotated[bool, Setting(Access.LOOSENED, risk="every request is allowed, whatever its judgement")] = (
+    shadow_all: Annotated[bool, Setting(Access.LOOSENED, risk="every request is allowed, whatever the decision")] = (
         False
     )
-    """Judge and report every request, and allow them all."""
+    """Evaluate and report every request, and allow them all."""
     plaintext: Annotated[
         bool,
         Setting(Access.LOOSENED, risk="callers on the network need no certificate, and what they send can be read"),
@@ -261,9 +261,9 @@ class Config(Section):
     rules: Annotated[Items[Rule], Field(json_schema_extra={"minItems": 1})]
     """Rules in order: the first match decides; no match denies."""
     identity: Identity = Identity()
-    """What the upstream and Envoy are told about the caller."""
+    """What the upstream and Envoy learn about the caller."""
     responses: Responses = Responses()
-    """What a denied client is told."""
+    """What a denied client gets."""
     resource: Annotated[Resource | None, Setting(Access.DOCUMENT)] = None
     """The protected resource metadata that the sidecar itself answers (RFC 9728)."""
     telemetry: Telemetry = Telemetry()

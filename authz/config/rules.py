@@ -93,7 +93,7 @@ class Rule(Section):
     match: Match | None = None
     """Which requests the rule is for; every request where it is absent."""
     allow: Word[Allow] = Allow.AUTHENTICATED
-    """Whom the rule lets through; with optional, the requirements bind whoever brings a token."""
+    """Whom the rule lets through; with optional, the requirements apply if there is a token."""
     accept: Annotated[Items[Word[Spelling]] | None, Setting(envoy=True)] = None
     """Path spellings, otherwise refused as ambiguous, that are taken as data of one segment."""
     require: Require | None = None

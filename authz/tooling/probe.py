@@ -76,7 +76,7 @@ class Fetched:
     def advice(self) -> str:
         """What to do."""
         if self.keys is not None and not self.usable:
-            return "no key serves: no token can be verified"
+            return "no key is usable: no token can be verified"
         return ADVICE[self.result]
 
     def lines(self) -> Iterator[str]:
@@ -86,15 +86,15 @@ class Fetched:
         if self.keys is None:
             yield f"  failed        {self.result}, after {self.seconds:.2f} s: {self.detail}"
         else:
-            said = "does not say how long" if self.fresh_for is None else f"good for {self.fresh_for:.0f} s"
+            said = "without Cache-Control or Expires" if self.fresh_for is None else f"good for {self.fresh_for:.0f} s"
             yield f"  answered      in {self.seconds:.2f} s, {said}"
             for key, why in self._judged():
                 said = f"alg {escaped(key.alg) or 'any of its kind'}" if why is None else why
-                yield f"  {'usable     ' if why is None else 'serves none'}   {escaped(describe_key(key))}, {said}"
+                yield f"  {'usable  ' if why is None else 'unusable'}      {escaped(describe_key(key))}, {said}"
             for kid, why in self.keys.rejected:
-                yield f"  set aside     kid {escaped(kid) or 'absent'}: {escaped(why)}"
+                yield f"  rejected      kid {escaped(kid) or 'absent'}: {escaped(why)}"
             for name in self.keys.unmatched:
-                yield f"  blocks none   {escaped(name)}: no key has this kid or thumbprint"
+                yield f"  unmatched     {escaped(name)}: a blocked key that is not in the set"
         if self.advice:
             yield f"  to do         {self.advice}"
 

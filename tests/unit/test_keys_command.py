@@ -53,9 +53,9 @@ def test_table(admin: str) -> None:
     assert done.exit_code == 0, done.output
     assert f"a: {A}" in done.output
     assert "configuration" in done.output
-    assert "set aside" in done.output
+    assert "rejected  " in done.output
     assert "its alg ES384 is not among the issuer's algorithms" in done.output
-    assert "no key has this kid or thumbprint" in done.output
+    assert "a blocked key that is not in the set" in done.output
     assert "\x1b" not in done.output
     (row,) = [line for line in done.output.splitlines() if line.strip().startswith("\\x1b[2J[bold]\\x0akid ")]
     assert str(K1.public()["crv"]) in row

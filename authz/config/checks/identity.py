@@ -1,4 +1,4 @@
-"""Which headers tell the upstream who is calling."""
+"""Which headers identify the caller to the upstream."""
 
 from __future__ import annotations
 

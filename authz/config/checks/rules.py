@@ -89,7 +89,7 @@ def _upper(text: str) -> str:
 
 
 def _check_require(require: Require, path: KeyPath, config: Config, aliases: frozenset[str]) -> Iterator[Problem]:
-    yield from _check_not_empty(require, path, "an empty list of requirements is met by nobody")
+    yield from _check_not_empty(require, path, "an empty list of requirements is never met")
     for index, name in enumerate(require.issuers or ()):
         if name not in config.issuers:
             message = f"no issuer is named {quote(name)}"

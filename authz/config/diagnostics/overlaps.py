@@ -212,7 +212,7 @@ def _common_methods(by: _Entry, entry: _Entry) -> frozenset[str]:
 
 
 def _find_weaker_above(entry: _Entry, index: _Index, *, but_public: bool) -> Iterator[Problem]:
-    """No rule above may take part of what this one is there for, and ask less. *but_public*: those are told already."""
+    """No rule above may take part of what this one is for, and ask less. *but_public*: those are reported already."""
     for host, path in product(entry.hosts, entry.paths):
         wider = _wider(host)
         decided: frozenset[str] = frozenset()  # methods that a rule above takes whole

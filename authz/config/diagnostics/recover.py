@@ -1,6 +1,6 @@
 """Makes a broken configuration whole, so that its sound parts can be checked in the same run.
 
-What comes out is looked at by checks and thrown away; it never judges a request.
+What comes out is looked at by checks and thrown away; it never decides a request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _RULE: Final = {"allow": "nobody"}
 _REQUIRED: Final = {"version": 1, "issuers": {"stand-in": _ISSUER}, "rules": [_RULE]}
 _ENTRIES: Final = {("issuers",): _ISSUER, ("rules",): _RULE}
 _ENTRY: Final = 2  # keys that lead to one issuer or rule
-# What is deeper than a key of an entry and yet judged by another one: a symmetric algorithm needs a file, and a
+# What is deeper than a key of an entry and yet depends on another one: a symmetric algorithm needs a file, and a
 # condition the parameters of a path.
 _DEPENDS_ON: Final[Mapping[KeyPath, str]] = {("algorithms",): "jwks_file", ("require", "when"): "match"}
 
@@ -42,7 +42,7 @@ class Recovered:
     moved: Mapping[KeyPath, KeyPath] = field(default_factory=dict)
 
     def is_checked(self, path: KeyPath) -> bool:
-        """Tell whether a problem at *path* is one of the file's own.
+        """Return whether a problem at *path* is one of the file's own.
 
         In an issuer or rule with a hole only what lies deeper than its own keys is: such as one of several algorithms,
         which is right or wrong whatever stands beside the list.
@@ -95,7 +95,7 @@ def recover(data: object, error: ValidationError) -> Recovered:
 def _move(data: Any, misspelt: Mapping[KeyPath, KeyPath]) -> Iterator[tuple[KeyPath, KeyPath]]:  # noqa: ANN401 - plain data
     """Move the values of misspelt keys to where they were meant to be; yield the new and the old path of each.
 
-    A value is only taken out where nobody knows what was meant, or where something stands there already.
+    A value is only removed if it is unknown what was meant, or if the place is taken.
     """
     for path, meant in misspelt.items():
         place = data

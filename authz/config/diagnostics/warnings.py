@@ -75,11 +75,11 @@ def _blocks_nothing(config: Config) -> Iterator[Problem]:
         keys = inline_keys(issuer)
         for blocked in keys.unmatched if keys is not None else ():
             path = ("issuers", name, "blocked_keys", issuer.blocked_keys.index(blocked))
-            yield Problem(path=path, message=f"{quote(blocked)} is no kid or thumbprint of a key in jwks")
+            yield Problem(path=path, message=f"{quote(blocked)} is not the kid or thumbprint of a key in jwks")
 
 
 def _crowded_headers(config: Config) -> Iterator[Problem]:
-    """What Envoy cannot hold with our headers it answers with 500, whoever sent it."""
+    """Envoy answers 500 to requests whose headers, with ours, exceed its limit."""
     count = len(config.identity.headers)
     if count > MAX_QUIET_HEADERS:
         left = _ENVOYS_HEADERS - _ENVOYS_OWN_HEADERS - count

@@ -1,4 +1,4 @@
-"""What a new configuration lets through or refuses, told from what was built of the old one and of the new."""
+"""What a new configuration lets through or refuses, compared by what is built from the old one and the new one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Effect(StrEnum):
 
     *BREAKS* needs another Envoy than the old file, or requests fail; *WIDENS* lets more through, *NARROWS* less,
     *MIXED* some that were refused, and refuses others; *CHANGES* lets the same ones through, and does something else
-    otherwise; of *UNKNOWN* the files do not tell. The words of `authz.core.strictness` are among these.
+    otherwise; *UNKNOWN* cannot be decided from the files. The words of `authz.core.strictness` are among these.
     """
 
     BREAKS = "breaks"
@@ -25,7 +25,7 @@ class Effect(StrEnum):
 
 
 NEEDS_REVIEW: Final = frozenset({Effect.BREAKS, Effect.WIDENS, Effect.MIXED, Effect.UNKNOWN})
-"""What somebody should look at before it is deployed."""
+"""What needs a review before it is deployed."""
 
 
 @dataclass(frozen=True, slots=True)

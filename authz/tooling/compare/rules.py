@@ -7,8 +7,8 @@ Rules of this file:
 3. Of all requests that two rules match, the plainest is tried: segments, hosts and methods that no rule names. What
    matches it matches all the others, so if neither rule decides it, neither decides any of them; each method that both
    name, and each depth below a `/**`, is tried for itself.
-4. Two rules are compared part by part (core/strictness.py). If that does not tell, as with two conditions, the effect
-   is unknown.
+4. Two rules are compared part by part (core/strictness.py). If that cannot be decided, as with two conditions, the
+   effect is unknown.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ANY_METHOD: Final = "any method"
 
 
 def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS) -> Iterator[Change]:
-    """Yield a change for each pair of rules between which requests have changed hands, and for each rule that tells."""
+    """Yield a change for each pair of rules between which requests moved, and for each other rule that differs."""
     gone, come = _differing(old.rules, new.rules)
     told: dict[tuple[str, str], list[_Asked]] = {}
     complete = True
@@ -65,7 +65,7 @@ def judge(old: Rule | None, new: Rule | None) -> Effect:
     if old is not None and new is not None and admitted(old) and admitted(new):
         found = combine([found, accepted(old.accept, new.accept)])
         if found is Strictness.SAME and (old.allow is Allow.PUBLIC) != (new.allow is Allow.PUBLIC):
-            return Effect.CHANGES  # every caller passes as before, and upstreams are told of the caller, or not
+            return Effect.CHANGES  # every caller passes as before, and only what upstreams learn of the caller differs
     return Effect(found.value)
 
 

@@ -36,7 +36,7 @@ def fragments(settings: EnvoySettings) -> Fragment:
 
 
 def bootstrap(settings: EnvoySettings, *, listen: str, upstream: str, admin: str = ADMIN) -> Fragment:
-    """The whole of `envoy.config.bootstrap.v3.Bootstrap`: every request to *listen* is judged, then sent *upstream*."""
+    """A whole `envoy.config.bootstrap.v3.Bootstrap`: every request to *listen* is checked, then sent *upstream*."""
     manager = {
         "@type": f"{V3}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "front",

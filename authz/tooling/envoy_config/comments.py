@@ -10,10 +10,10 @@ COMMENTS: Final[Mapping[str, str]] = {
     "http_connection_manager.http_filters": "In front of your other filters, the last of which is the router.",
     "clusters": "In static_resources.clusters.",
     "static_resources.clusters": "",
-    "admin": "For this host only: whoever reaches it can read everything, and change what Envoy does.",
+    "admin": "For this host only: anyone who reaches it can read everything, and change what Envoy does.",
     "per_connection_buffer_limit_bytes": "Bounds what a slow reader can hold in memory.",
     "normalize_path": (
-        "One spelling of each path, before anything reads it: the sidecar judges what the upstream will see."
+        "One spelling of each path, before anything reads it: the sidecar decides on what the upstream will see."
     ),
     "use_remote_address": (
         "The client's address is that of the connection, or what so many trusted proxies in front of us said; and what "
@@ -28,18 +28,18 @@ COMMENTS: Final[Mapping[str, str]] = {
     ),
     "preserve_external_request_id": "A request id of the client's own would let it write into others' traces.",
     "json_format.path": "Without its query, where tokens may stand.",
-    "json_format.decision": "Why: what the client was told as decision_id, and what only the operator learns.",
+    "json_format.decision": "Why: the decision_id that the client got, and what only the operator learns.",
     "grpc_service.timeout": (
         "Above fetch.max_wait, which a request may wait for a key that is new. No retry_policy: a question that was "
         "not answered in time would only add to the load."
     ),
-    "failure_mode_allow": "Fail closed: while no sidecar answers, nobody passes.",
+    "failure_mode_allow": "Fail closed: while no sidecar answers, no request passes.",
     "validate_mutations": "An answer that HTTP does not allow is an error, and goes nowhere.",
     "decoder_header_mutation_rules": (
         "The sidecar may write these headers and no others: no mistake of its own reaches the route or the host."
     ),
     "include_peer_certificate": (
-        "Tokens that are bound to a client certificate (RFC 8705) can be judged only where the sidecar sees it; needed "
+        "Tokens that are bound to a client certificate (RFC 8705) can be verified only if the sidecar sees it; needed "
         "where the listener asks clients for one."
     ),
     "encode_raw_headers": "Bytes beyond UTF-8 are shown as they came.",
@@ -51,7 +51,7 @@ COMMENTS: Final[Mapping[str, str]] = {
     "connection_keepalive": "Notices a peer that is gone without a word.",
     "circuit_breakers": (
         "At what the sidecar takes (server.max_concurrent of each worker). What is too much Envoy turns away at no "
-        "cost; the sidecar pays half of a judgement for a refusal, and far above its capacity would do little else."
+        "cost; a refusal costs the sidecar half of a decision, and far above its capacity would do little else."
     ),
     "health_checks": "A sidecar that has no keys yet, or that drains, says so: it is asked no more.",
     "transport_socket": "The files are Envoy's own: its client certificate, and the authority of the sidecar's.",

@@ -33,17 +33,17 @@ class Context:
 
     @property
     def protected_managers(self) -> tuple[tuple[Manager, Filter], ...]:
-        """The connection managers whose requests are judged, each with the filter that asks."""
+        """The connection managers with the filter, each with that filter."""
         return tuple((manager, manager.asking) for manager in self.managers if manager.asking is not None)
 
     @property
     def protected_clusters(self) -> frozenset[str] | None:
-        """The clusters that only judged requests should reach; None where that is not written."""
+        """The clusters that only checked requests should reach; None where that is not written."""
         named = [manager.clusters for manager, _ in self.protected_managers]
         return None if None in named else frozenset().union(*(each for each in named if each is not None))
 
     def lets_by(self, manager: Manager) -> bool:
-        """Tell whether requests may pass all of *manager* without having been judged."""
+        """Tell whether requests may pass all of *manager* without a check."""
         asking = manager.asking
         if asking is None or asking.node.get("disabled").is_true or asking.conditional:
             return True

@@ -33,7 +33,7 @@ def derive(
     peer_certificate: bool = False,
     tls_folder: str = TLS_FOLDER,
 ) -> EnvoySettings:
-    """Return what an Envoy in front of the sidecar of *config* must be told.
+    """Return the settings of an Envoy in front of the sidecar of *config*.
 
     *host* is where Envoy reaches it, if not at `server.listen`; *tls_folder* holds Envoy's own tls.crt, tls.key, and
     the ca.crt of the sidecar's certificate.
@@ -75,7 +75,7 @@ def max_wait_ms(config: Config) -> int:
 
 
 def most_concurrent(config: Config) -> int:
-    """Return how many requests all workers together judge at a time before they refuse."""
+    """Return how many requests all workers together process at a time before they refuse."""
     return config.server.max_concurrent * config.server.workers
 
 

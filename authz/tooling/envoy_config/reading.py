@@ -1,4 +1,4 @@
-"""Somebody's Envoy configuration, YAML or JSON, as it is read for review: by key, in either of protobuf's spellings."""
+"""A given Envoy configuration, YAML or JSON, as it is read for review: by key, in either of protobuf's spellings."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class Manager:
 
     @cached_property
     def behind(self) -> tuple[Filter, ...]:
-        """The filters that a request meets after it was judged, the router aside."""
+        """The filters that a request passes after the check, the router aside."""
         asking = self.asking
         place = self.filters.index(asking) if asking is not None else len(self.filters)
         return tuple(each for each in self.filters[place + 1 :] if each.kind != "Router")
@@ -170,7 +170,7 @@ class Manager:
 
     @cached_property
     def clusters(self) -> frozenset[str] | None:
-        """The clusters that judged requests lead to; None where that is not written."""
+        """The clusters that requests are routed to; None where that is not written."""
         if not self.route_config.there and self.node.get("rds").there:
             return None
         named = [route.clusters for route in self.routes]

@@ -19,7 +19,7 @@ _READ_IN_CONDITION = re.compile(r"""request\.headers\[\s*["']([^"']+)["']\s*\]""
 class EnvoyRequirements:
     """*identity* are its headers in every spelling, *read* those that it must see, *written* those that it may write.
 
-    *wait_ms* is what an answer may take, *concurrent* what all workers judge at a time, *header_kb* the longest token.
+    *wait_ms* is what an answer may take, *concurrent* what all workers take at a time, *header_kb* the longest token.
     """
 
     identity: frozenset[str]

@@ -1,4 +1,4 @@
-"""Look through somebody's Envoy configuration for what lets a request, or an identity header, by.
+"""Review a given Envoy configuration for what lets a request, or an identity header, bypass the sidecar.
 
 What is looked for is the table KINDS: a name, what it means, how to fix it, and the function that finds the places. It
 looks at what is written, and says where something comes from elsewhere; it does not simulate Envoy.
@@ -22,7 +22,7 @@ from authz.tooling.envoy_config.requirements import requirements_of
 
 
 class Level(StrEnum):
-    """A finding lets something by, or breaks what should pass; a note is for somebody to look at."""
+    """A finding lets something bypass the sidecar, or breaks what should pass; a note needs a look."""
 
     FINDING = "finding"
     NOTE = "note"
@@ -90,10 +90,12 @@ _NOT_CHECKED: Final = "give it the filter of `authz envoy-config`, before the ro
 _EVERY_REQUEST: Final = "leave it out: a rule can make a path public"
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "not-judged": Kind(Level.FINDING, "requests reach the upstream unjudged", _NOT_CHECKED, review_bypasses.not_judged),
+    "not-judged": Kind(
+        Level.FINDING, "requests reach the upstream without a decision", _NOT_CHECKED, review_bypasses.not_judged
+    ),
     "other-listener": Kind(
         Level.NOTE,
-        "requests are not judged here",
+        "requests are not checked here",
         "see that nothing that needs a token lies behind it",
         review_bypasses.other_listener,
     ),
@@ -105,7 +107,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "tcp-around": Kind(
         Level.FINDING,
-        "a TCP proxy leads to an upstream of judged requests, around the filter",
+        "a TCP proxy leads to a protected upstream, around the filter",
         "remove it, or let it lead elsewhere",
         review_bypasses.tcp_around,
     ),
@@ -114,7 +116,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "upgrade-not-judged": Kind(
         Level.FINDING,
-        "upgraded requests have filters of their own, and are not judged",
+        "upgraded requests have filters of their own, and are not checked",
         "leave out `filters`, or put the filter there too",
         review_bypasses.upgrade_not_judged,
     ),
@@ -123,11 +125,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "filter-conditional": Kind(
         Level.FINDING,
-        "a matcher decides whether requests are judged",
+        "a matcher decides whether requests are checked",
         "put the filter there without it; rules can tell requests apart",
         review_bypasses.conditional,
     ),
-    "filter-sampled": Kind(Level.FINDING, "only some requests are judged", _EVERY_REQUEST, review_bypasses.sampled),
+    "filter-sampled": Kind(Level.FINDING, "only some requests are checked", _EVERY_REQUEST, review_bypasses.sampled),
     "fails-open": Kind(
         Level.FINDING,
         "while no sidecar answers, every request passes as the client sent it",
@@ -136,22 +138,22 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "route-not-judged": Kind(
         Level.FINDING,
-        "requests on this route are not judged",
+        "requests on this route are not checked",
         "leave it out and write a public rule, or accept it by name",
         review_bypasses.route_not_judged,
     ),
     "cached": Kind(
-        Level.FINDING, "a cache answers before anybody is judged", "put it behind the filter", review_bypasses.cached
+        Level.FINDING, "a cache answers before requests are checked", "put it behind the filter", review_bypasses.cached
     ),
     "admin-exposed": Kind(
         Level.FINDING,
-        "whoever reaches the admin interface can change what Envoy does",
+        "anyone who reaches the admin interface can change what Envoy does",
         "bind it to 127.0.0.1",
         review_bypasses.admin_exposed,
     ),
     "identity-kept": Kind(
         Level.FINDING,
-        "requests that are not judged keep the identity headers that a client made up",
+        "requests that are not checked keep the identity headers that a client made up",
         "early_header_mutation_extensions as `authz envoy-config` prints them, or request_headers_to_remove",
         review_bypasses.identity_kept,
     ),
@@ -163,7 +165,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "path-not-normalized": Kind(
         Level.FINDING,
-        "dot segments stay: what is judged is not what servers make of it",
+        "dot segments stay: the sidecar decides on another path than the one that servers use",
         "normalize_path: true",
         review_settings.path_not_normalized,
     ),
@@ -223,7 +225,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "written-behind": Kind(
         Level.FINDING,
-        "a filter behind ours writes what was judged or what the sidecar said",
+        "a filter behind ours writes what the decision was made on, or what the sidecar said",
         "put it in front of ours",
         review_settings.written_behind,
     ),
@@ -292,7 +294,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "over-http1": Kind(
         Level.FINDING,
-        "the cluster speaks HTTP/1.1, and gRPC needs HTTP/2: no question is answered",
+        "the cluster speaks HTTP/1.1, and gRPC needs HTTP/2: no check is answered",
         "explicit_http_config: {http2_protocol_options: {}}",
         review_cluster.over_http1,
     ),
@@ -310,7 +312,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "breaker-high": Kind(
         Level.NOTE,
-        "Envoy asks while the sidecar can only refuse, at half of what a judgement costs it",
+        "Envoy asks while the sidecar can only refuse, at half the cost of a decision",
         "lower it to server.max_concurrent of each worker",
         review_cluster.breaker_high,
     ),
@@ -322,7 +324,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "not-verified": Kind(
         Level.FINDING,
-        "somebody else could answer in the sidecar's place",
+        "another service could answer in place of the sidecar",
         "trusted_ca and match_typed_subject_alt_names",
         review_cluster.not_verified,
     ),

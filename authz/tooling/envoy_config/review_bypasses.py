@@ -1,4 +1,4 @@
-"""Ways by which a request reaches an upstream and is not judged."""
+"""Ways by which a request reaches an upstream without a decision of the sidecar."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _SAFE_ADMIN = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def not_judged(context: Context) -> Iterator[Location]:
-    """A connection manager that asks nobody and leads where judged requests go, or where that is not known."""
+    """A connection manager without the filter that routes to protected clusters, or to unknown ones."""
     for manager in context.managers:
         if manager.asking is None and _leads_to_protected(manager, context):
             yield Location(manager.node.get("http_filters"))
 
 
 def other_listener(context: Context) -> Iterator[Location]:
-    """One that asks nobody, and leads elsewhere."""
+    """One without the filter that routes elsewhere."""
     for manager in context.managers:
         if manager.asking is None and not _leads_to_protected(manager, context):
             to = ", ".join(sorted(manager.clusters or ())) or "no cluster"
@@ -34,7 +34,7 @@ def nothing_found(context: Context) -> Iterator[Location]:
 
 
 def tcp_around(context: Context) -> Iterator[Location]:
-    """A TCP proxy to a cluster that judged requests go to."""
+    """A TCP proxy to a protected cluster."""
     for node in context.root.walk():
         if node.kind == "TcpProxy":
             to = node.get("cluster")
@@ -73,7 +73,7 @@ def conditional(context: Context) -> Iterator[Location]:
 
 
 def sampled(context: Context) -> Iterator[Location]:
-    """Only a share of the requests is judged, or those with some metadata."""
+    """The filter runs for a share of the requests, or for those with some metadata."""
     for _, asking in context.protected_managers:
         if not enabled_always(asking.config):
             share = asking.config.get("filter_enabled")
@@ -88,7 +88,7 @@ def fails_open(context: Context) -> Iterator[Location]:
 
 
 def route_not_judged(context: Context) -> Iterator[Location]:
-    """Routes on which the filter is off; a place that switches it off for several is told once."""
+    """Routes on which the filter is off; a place that switches it off for several is listed once."""
     for manager, asking in context.protected_managers:
         told: dict[object, Location] = {}
         for route in manager.routes:
@@ -98,7 +98,7 @@ def route_not_judged(context: Context) -> Iterator[Location]:
 
 
 def cached(context: Context) -> Iterator[Location]:
-    """A cache in front of the filter answers with what was meant for somebody else."""
+    """A cache in front of the filter answers with what was meant for another client."""
     for manager, asking in context.protected_managers:
         for each in manager.filters[: manager.filters.index(asking)]:
             if each.kind in _CACHES:
@@ -114,7 +114,7 @@ def admin_exposed(context: Context) -> Iterator[Location]:
 
 
 def identity_kept(context: Context) -> Iterator[Location]:
-    """What a client sends under the names of identity headers reaches the upstream where a request is not judged."""
+    """What a client sends under the names of identity headers reaches the upstream if the filter does not run."""
     for manager in context.managers:
         if manager.asking is None and not _leads_to_protected(manager, context):
             continue

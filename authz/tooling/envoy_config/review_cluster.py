@@ -78,7 +78,7 @@ def in_plaintext(context: Context) -> Iterator[Location]:
 
 
 def not_verified(context: Context) -> Iterator[Location]:
-    """Whoever sits on the way could answer in the sidecar's place."""
+    """Another service could answer in place of the sidecar."""
     for cluster in _asked(context):
         tls = cluster.get("transport_socket.typed_config.common_tls_context")
         dynamic = (tls.get("validation_context_sds_secret_config"), tls.get("combined_validation_context"))

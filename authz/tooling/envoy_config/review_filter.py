@@ -14,7 +14,7 @@ _ROUTING = frozenset({"host", ":authority", ":scheme", ":method"})
 
 
 def error_status(context: Context) -> Iterator[Location]:
-    """An error that is told as success."""
+    """An error that is reported as success."""
     for _, asking in context.protected_managers:
         code = asking.config.get("status_on_error.code")
         if code.there and _http_status(code) < HTTPStatus.BAD_REQUEST:
@@ -39,7 +39,7 @@ def timeout_short(context: Context) -> Iterator[Location]:
 
 
 def body_sent(context: Context) -> Iterator[Location]:
-    """Bodies are held back until they are whole, and nobody reads them."""
+    """Bodies are buffered until they are complete, and are not read."""
     for _, asking in context.protected_managers:
         body = asking.config.get("with_request_body")
         if body.there and body.get("max_request_bytes").number(0) <= MAX_BODY_BYTES:
@@ -99,7 +99,7 @@ def _any_matches(matchers: Node, name: str) -> bool:
 
 
 def _may_be_written(rules: Node, name: str) -> bool:
-    """Judge as `envoy.config.common.mutation_rules.v3.HeaderMutationRules` says."""
+    """Evaluate as `envoy.config.common.mutation_rules.v3.HeaderMutationRules` says."""
     refused, allowed = rules.get("disallow_expression.regex"), rules.get("allow_expression.regex")
     if refused.there and fits(refused, name):
         return False

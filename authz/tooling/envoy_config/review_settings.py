@@ -1,4 +1,4 @@
-"""Settings of a connection manager, and of the filters beside ours, that change what is judged or what is told."""
+"""Settings of a connection manager, and of the filters beside ours, that change what the sidecar sees or says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WRITTEN_BY_LUA = re.compile(r"""[:.](?:add|replace)\(\s*["']([^"']+)["']""")
 
 
 def _settings(way: str, is_wrong: Callable[[Node, Context], bool]) -> Callable[[Context], Iterator[Location]]:
-    """Make a look at one setting of every connection manager whose requests are judged."""
+    """Make a look at one setting of every protected connection manager."""
 
     def look(context: Context) -> Iterator[Location]:
         for manager, _ in context.protected_managers:
@@ -75,7 +75,7 @@ def internal_trust(context: Context) -> Iterator[Location]:
 
 
 def written_behind(context: Context) -> Iterator[Location]:
-    """A filter behind ours that writes what was judged, or what the sidecar said."""
+    """A filter behind ours that writes what the decision was made on, or what the sidecar said."""
     for manager, _ in context.protected_managers:
         for each in manager.behind:
             for node, name in _names_written(each):
@@ -89,7 +89,7 @@ def written_behind(context: Context) -> Iterator[Location]:
 
 
 def may_write_behind(context: Context) -> Iterator[Location]:
-    """A program behind ours, which nobody can read here."""
+    """A program behind ours, which cannot be read here."""
     for manager, _ in context.protected_managers:
         for each in manager.behind:
             if each.kind in _CODE and not any(
@@ -112,7 +112,7 @@ def routes_write(context: Context) -> Iterator[Location]:
 
 
 def route_cache(context: Context) -> Iterator[Location]:
-    """A route that is chosen by an identity header is chosen by what the client sent, unless it is chosen anew."""
+    """A route that is chosen by an identity header is chosen by what the client sent, unless it is chosen again."""
     for manager, asking in context.protected_managers:
         if asking.config.get("clear_route_cache").is_true:
             continue
@@ -123,7 +123,7 @@ def route_cache(context: Context) -> Iterator[Location]:
 
 
 def _names_written(each: Filter) -> Iterator[tuple[Node, str]]:
-    """Yield the names of request headers that a filter writes, as far as its settings tell."""
+    """Yield the names of request headers that a filter writes, as far as its settings show."""
     match each.kind:
         case "HeaderMutation":
             yield from _mutations(each.config.get("mutations.request_mutations"))

@@ -1,6 +1,6 @@
-"""One judgement, told step by step. The pipeline itself decides and is watched: nothing is decided here.
+"""One decision, explained step by step. The pipeline itself decides and is observed: nothing is decided here.
 
-The token is never told: of its payload only iss, sub, aud, times and scopes; of identity headers only the names.
+The token is never shown: of its payload only iss, sub, aud, times and scopes; of identity headers only the names.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class InputError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One request to be judged *at* an instant, seconds since the epoch, by the *jwks* or by the issuer's own keys.
+    """One request to decide *at* an instant, seconds since the epoch, by the *jwks* or by the issuer's own keys.
 
     *address* is the client's, *certificate* its own, as PEM.
     """
@@ -67,7 +67,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A decision, the steps that led to it, and *notes* for whoever wonders why."""
+    """A decision, the steps that led to it, and *notes* that help to understand it."""
 
     decision: Decision
     lines: tuple[Line, ...]
@@ -118,7 +118,7 @@ class Explanation:
 
 
 def answer(question: Question, config: Config) -> Explanation:
-    """Judge *question* by *config*; keys that the judgement lacks are fetched. Raises InputError."""
+    """Decide *question* by *config*; keys that the decision needs are fetched. Raises InputError."""
     snapshot = build_snapshot(config, verify=lambda _issuer, key, token: check_signature(key, token))
     request = _ask(question, snapshot)
     decision = authorize(request, snapshot, question.at)
@@ -142,7 +142,7 @@ def answer(question: Question, config: Config) -> Explanation:
 
 
 def explain(request: Request, snapshot: Snapshot, now: float) -> Explanation:
-    """Judge *request* by *snapshot* at *now*, and tell each step."""
+    """Decide *request* by *snapshot* at *now*, and describe each step."""
     passed: dict[int, Any] = {}
     decision = authorize(request, snapshot, now, watch=passed.__setitem__)
     near: tuple[str, ...] = ()
@@ -193,7 +193,7 @@ def _tell(
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """What is known when the judgement is over: the values of the steps that were passed, and what went in."""
+    """What is known after the decision: the values of the steps that were passed, and what went in."""
 
     passed: Mapping[int, Any]
     decision: Decision
@@ -263,7 +263,7 @@ def _describe_algorithm(context: _Context) -> str:
 
 def _describe_keys(context: _Context) -> str:
     keys = context.issuer.keys
-    return f"{len(keys.keys)} usable, {len(keys.rejected)} set aside" if keys is not None else "none"
+    return f"{len(keys.keys)} usable, {len(keys.rejected)} rejected" if keys is not None else "none"
 
 
 def _describe_key(context: _Context) -> str:
@@ -325,7 +325,7 @@ _DESCRIBERS: Final[Mapping[Step, Callable[[_Context], str]]] = {
 
 
 def _member(context: _Context, name: str) -> str:
-    """Show one member of the payload, which nobody may have vouched for yet."""
+    """Show one member of the payload, which may not be verified yet."""
     try:
         value = context.token.members.get(name)
     except Rejected:

@@ -14,7 +14,7 @@ from authz.core.request import Request, Target
 from authz.tooling.describe import enumerate_words
 from authz.tooling.envoy_config.derive import derive
 
-MAX_NEAR: Final = 5  # rules that are told
+MAX_NEAR: Final = 5  # rules that are listed
 
 _ESCAPED_SLASH: Final = re.compile("%2f|%5c", re.IGNORECASE)
 _DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
@@ -42,7 +42,7 @@ def describe_envoys_part(path: str, config: Config) -> Iterator[str]:
     if _ESCAPED_SLASH.search(path) and settings.escaped_slashes == "REJECT_REQUEST":
         done.append("answers 400 to %2F and %5C")
     if done:
-        yield f"note: judged as the sidecar gets it; Envoy, as `authz envoy-config` prints it, first {', '.join(done)}"
+        yield f"note: decided for the path as given; Envoy, as `authz envoy-config` prints it, first {', '.join(done)}"
 
 
 def _missed(rule: Rule, target: Target, request: Request) -> list[str]:

@@ -49,7 +49,7 @@ def test_fetching_shows_what_came(idp: FakeIdp, tmp_path: Path) -> None:
     assert f"source        {idp.issuer}{DISCOVERY} -> {idp.url}{JWKS}\n" in result.stdout
     assert "good for 300 s" in result.stdout
     assert f"usable        kid {idp.key.kid}, RSA of 2048 bits" in result.stdout
-    assert "set aside     kid \\x1b[2Jbad: " in result.stdout
+    assert "rejected      kid \\x1b[2Jbad: " in result.stdout
     assert "\x1b" not in result.output
     told = json.loads(run(tmp_path, idp.issuer, "--fetch", "--json").stdout)
     (fetched,) = told["fetched"]
@@ -100,7 +100,7 @@ def test_every_key_is_blocked(idp: FakeIdp, tmp_path: Path) -> None:
     """An issuer that answers, and whose keys are all set aside, verifies nothing."""
     result = run(tmp_path, idp.issuer, "--fetch", more=f", blocked_keys: [{idp.key.kid}]")
     assert result.exit_code == 1
-    assert "no key serves" in result.stdout
+    assert "no key is usable" in result.stdout
 
 
 def test_keys_that_are_not_fetched(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def test_what_envoy_does_to_a_path(explain: Explain, path: str, done: str | None
     """A path that the sidecar would never get as it is here, with Envoy in front, says so."""
     notes = [line for line in explain("--path", path).stdout.splitlines() if line.startswith("note: ")]
     assert notes == (
-        [f"note: judged as the sidecar gets it; Envoy, as `authz envoy-config` prints it, first {done}"] if done else []
+        [f"note: decided for the path as given; Envoy, as `authz envoy-config` prints it, first {done}"] if done else []
     )
 
 

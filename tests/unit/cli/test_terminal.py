@@ -125,7 +125,7 @@ def test_every_command_shows_how_it_is_called() -> None:
         ("keys --admin localhost", "'localhost'", "write a URL such as http://127.0.0.1:9192"),
         ("keys --admin http://127.0.0.1:1", "no keys from http://127.0.0.1:1", "admin.listen"),
         (f"explain --config {SAMPLE} --header x", "--header: 'x'", "write NAME:VALUE"),
-        (f"explain --config {SAMPLE} --at soon", "--at: 'soon' is no time", "2026-01-31T12:00:00Z"),
+        (f"explain --config {SAMPLE} --at soon", "--at: 'soon' is not a time", "2026-01-31T12:00:00Z"),
         (
             f"explain --config {SAMPLE} --at 2026-01-31T12:00:00",
             "--at: '2026-01-31T12:00:00' has no time",

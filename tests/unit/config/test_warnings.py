@@ -81,7 +81,7 @@ def test_names_that_block_no_key() -> None:
         configure(issuer=f"jwks: {{keys: [{KEY}, {KEY.replace('ours', 'x')}]}}\n    blocked_keys: [x, y]")
     )[2:]  # the key, and the other that holds the same numbers, are blocked
     assert warning.path == ("issuers", "corporate", "blocked_keys", 1)
-    assert warning.message == "'y' is no kid or thumbprint of a key in jwks"
+    assert warning.message == "'y' is not the kid or thumbprint of a key in jwks"
     assert warnings(configure(issuer="blocked_keys: [y]")) == []
 
 

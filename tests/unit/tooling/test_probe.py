@@ -21,9 +21,9 @@ def test_idle_keys_and_idle_blocks(tmp_path: Path) -> None:
     config.write_text(small(issuer=issuer))
     done = CliRunner().invoke(main, ["check-config", "--fetch", str(config)])
     assert done.exit_code == 1
-    assert "  serves none   " in done.stdout
+    assert "  unusable      " in done.stdout
     assert "it names no alg, and PS256, RS512 could be meant" in done.stdout
-    assert "  blocks none   ahead: no key has this kid or thumbprint" in done.stdout
+    assert "  unmatched     ahead: a blocked key that is not in the set" in done.stdout
     keys.write_bytes(document(K1, changed(A_RSA.public(), {"alg": ABSENT})))
     config.write_text(small(issuer=issuer.replace("RS512", "ES256")))
     told = json.loads(CliRunner().invoke(main, ["check-config", "--fetch", "--json", str(config)]).stdout)
