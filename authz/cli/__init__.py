@@ -19,11 +19,11 @@ from authz.cli.serve import serve
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="authz", message="%(prog)s %(version)s")
 def main() -> None:
-    """Judge the bearer token of every request that Envoy asks about.
+    """Authorize the requests that Envoy asks about, by their bearer tokens.
 
     \b
     Exit codes, of every command:
-      0  as it should be
+      0  success
       1  it ran, and the answer is no: denied, not ready, something found
       2  bad arguments or files that cannot be used (health: not reached)
       3  serve: cannot start

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from authz.cli.files import BAD_CONFIG, FILE, FOUND, read_or_exit
-from authz.cli.screen import progress, say
+from authz.cli.terminal import progress, say
 
 if TYPE_CHECKING:
     from authz.config.document import Document
@@ -21,26 +21,27 @@ if TYPE_CHECKING:
 @click.command("check-config")
 @click.argument("file", type=FILE)
 @click.option("--fetch", is_flag=True, help="Also ask each issuer for its keys, and show what it gave.")
-@click.option("--diff", "old_file", type=FILE, metavar="OLD", help="Also tell what FILE opens, closes and breaks.")
+@click.option("--diff", "old_file", type=FILE, metavar="OLD", help="Also show what differs from OLD, and its effect.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of lines.")
 def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: bool) -> None:
     """Report everything that is wrong with FILE, and what its author should know.
 
-    --diff marks each difference by what it does to requests: opens, closes, both;
-    changes (something else), same (nothing), unknown (the files do not tell); breaks
-    (requests fail at an Envoy that fits OLD: it says what to do first).
+    --diff marks each difference by its effect on requests: widens (more are allowed),
+    narrows (fewer), mixed; changes (something else), same (nothing), unknown (not
+    decidable from the files); breaks (requests fail at an Envoy that fits OLD: it says what to do
+    first).
 
     \b
     Exit codes: 0 fine, perhaps with warnings
                 1 an issuer gave no key that can be used (--fetch),
-                  or something opens, may open or breaks (--diff)
+                  or a difference widens, is mixed, unknown or breaks (--diff)
                 2 errors in FILE, or in OLD
     Examples:
       authz check-config authz.yaml
       authz check-config --fetch authz.yaml
       authz check-config --diff deployed.yaml authz.yaml
     """  # noqa: D301 - click's mark for lines that stay as they are
-    from authz.config.warnings import warnings
+    from authz.config.diagnostics.warnings import warnings
     from authz.feeds.files import warn_of_files
 
     document, config = _try_or_exit(file, as_json=as_json)
@@ -56,16 +57,16 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: boo
     found: list[str] = []
     lines: list[tuple[str, str | None]] = []
     if old_file is not None:
-        from authz.cli.changes import LOUD
-        from authz.cli.comparison import compare
+        from authz.tooling.compare.comparison import compare
+        from authz.tooling.compare.effects import NEEDS_REVIEW
 
         changes = compare(read_or_exit(old_file)[1], config)
         told["changes"] = [change.document() for change in changes]
         lines += [(str(change), _COLOURS.get(change.effect)) for change in changes] or [("nothing differs", None)]
-        if loud := sum(change.effect in LOUD for change in changes):
+        if loud := sum(change.effect in NEEDS_REVIEW for change in changes):
             found.append(f"to look at before it is deployed: {loud}")
     if fetch:
-        from authz.cli.fetching import fetch_all
+        from authz.tooling.probe import fetch_all
 
         with progress(f"asking {len(config.issuers)} issuers"):
             fetched = fetch_all(config)
@@ -114,4 +115,4 @@ def _describe(problem: Problem) -> dict[str, Any]:
     }
 
 
-_COLOURS = {"breaks": "red", "opens": "red", "both": "red", "unknown": "yellow", "closes": "green"}
+_COLOURS = {"breaks": "red", "widens": "red", "mixed": "red", "unknown": "yellow", "narrows": "green"}

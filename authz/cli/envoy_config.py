@@ -11,26 +11,28 @@ from typing import TYPE_CHECKING
 import click
 
 from authz.cli.files import CONFIG, FILE, FOUND, load_or_exit, parse_or_exit
-from authz.cli.screen import say
+from authz.cli.terminal import say
 
 if TYPE_CHECKING:
     from authz.config.model import Config
 
 
 def _complete_names(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
-    from authz.envoy_config.review import KINDS
+    from authz.tooling.envoy_config.review import KINDS
 
     return [name for name in KINDS if name.startswith(begun)]
 
 
 @click.command("envoy-config")
 @CONFIG
-@click.option("--bootstrap", is_flag=True, help="Print a whole bootstrap, in place of pieces to paste.")
+@click.option("--bootstrap", is_flag=True, help="Print a whole bootstrap, in place of fragments to paste.")
 @click.option("--listen", default="0.0.0.0:8080", show_default=True, help="With --bootstrap: where Envoy listens.")
 @click.option("--upstream", default="127.0.0.1:3000", show_default=True, help="With --bootstrap: your service.")
 @click.option("--admin", default="127.0.0.1:9901", show_default=True, help="With --bootstrap: Envoy's admin port.")
 @click.option("--sidecar", metavar="HOST", help="Where Envoy reaches the sidecar, if not at server.listen's host.")
-@click.option("--trusted-hops", type=click.IntRange(0, 100), default=0, help="Proxies in front that tell the client.")
+@click.option(
+    "--trusted-hops", type=click.IntRange(0, 100), default=0, help="Proxies in front of Envoy that set x-forwarded-for."
+)
 @click.option("--client-certificates", is_flag=True, help="The listener asks clients for certificates (RFC 8705).")
 @click.option("--check", "envoy_file", type=FILE, help="Look through this Envoy configuration, YAML or JSON, instead.")
 @click.option(
@@ -76,15 +78,19 @@ def envoy_config(  # noqa: PLR0913 - one for each option
     if accepted:
         raise click.UsageError("--accept goes with --check")
     from authz.config.address import is_host
-    from authz.envoy_config import bootstrap as texts
-    from authz.envoy_config.fitting import fit, remarks
+    from authz.tooling.envoy_config import bootstrap as texts
+    from authz.tooling.envoy_config.derive import derive, notes
 
     _check_addresses({"--listen": listen, "--upstream": upstream, "--admin": admin})
     if sidecar is not None and not is_host(sidecar):
         raise click.BadParameter(f"{sidecar!r}: write a host name or an IP address", param_hint="--sidecar")
-    fitted = fit(config, host=sidecar, trusted_hops=trusted_hops, peer_certificate=client_certificates)
-    data = texts.bootstrap(fitted, listen=listen, upstream=upstream, admin=admin) if bootstrap else texts.pieces(fitted)
-    click.echo(json.dumps(data, indent=2) if as_json else texts.write(data, remarks(config)).rstrip("\n"))
+    settings = derive(config, host=sidecar, trusted_hops=trusted_hops, peer_certificate=client_certificates)
+    data = (
+        texts.bootstrap(settings, listen=listen, upstream=upstream, admin=admin)
+        if bootstrap
+        else texts.fragments(settings)
+    )
+    click.echo(json.dumps(data, indent=2) if as_json else texts.write(data, notes(config)).rstrip("\n"))
 
 
 def _check_addresses(addresses: Mapping[str, str]) -> None:
@@ -100,7 +106,7 @@ def _check_addresses(addresses: Mapping[str, str]) -> None:
 def _check(envoy_file: Path, config: Config, accepted: tuple[str, ...], *, as_json: bool) -> int:
     """Print what was found, and return the exit code."""
     from authz.config.problems import suggest
-    from authz.envoy_config.review import KINDS, Level, review
+    from authz.tooling.envoy_config.review import KINDS, Level, review
 
     for name in accepted:
         if name not in KINDS:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import click
 
 from authz.cli.files import BAD_CONFIG, CONFIG, FILE, FOUND, load_or_exit, read_bytes_or_exit
-from authz.cli.screen import progress, say
+from authz.cli.terminal import progress, say
 
 _FILE_OR_STDIN = click.Path(exists=True, dir_okay=False, allow_dash=True)
 
@@ -31,7 +31,7 @@ _FILE_OR_STDIN = click.Path(exists=True, dir_okay=False, allow_dash=True)
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header; may be given again.")
 @click.option("--context", "context", multiple=True, metavar="NAME=VALUE", help="A context_extension of the route.")
 @click.option("--at", "at", metavar="TIME", help="When: seconds since 1970, or such as 2026-01-31T12:00:00Z; else now.")
-@click.option("--jwks", type=FILE, help="A key set to judge the token by; else the issuer's is fetched.")
+@click.option("--jwks", type=FILE, help="A key set to verify the token with; otherwise the issuer's is fetched.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of the table.")
 def explain(  # noqa: PLR0913 - one for each option
     *,
@@ -49,7 +49,7 @@ def explain(  # noqa: PLR0913 - one for each option
     jwks: Path | None,
     as_json: bool,
 ) -> None:
-    """Judge one request as the sidecar would, and show each step of the judgement.
+    """Decide one request as the sidecar would, and show each step.
 
     \b
     Exit codes: 0 allowed; 1 denied; 2 bad arguments, or errors in the files
@@ -59,7 +59,7 @@ def explain(  # noqa: PLR0913 - one for each option
       authz explain --config authz.yaml --method POST --path /orders \\
         --token-file t.txt --jwks keys.json --at 2026-01-31T12:00:00Z
     """  # noqa: D301 - click's mark for lines that stay as they are
-    from authz.cli.explanation import InputError, Question, answer
+    from authz.tooling.explain.explanation import InputError, Question, answer
 
     config = load_or_exit(file)
     question = Question(
@@ -76,7 +76,7 @@ def explain(  # noqa: PLR0913 - one for each option
         jwks=read_bytes_or_exit(jwks) if jwks is not None else None,
     )
     try:
-        with progress("judging"):
+        with progress("deciding"):
             explained = answer(question, config)
     except InputError as error:
         say(f"{jwks}: {error}; give a JSON Web Key Set, such as the issuer's jwks_uri answers", err=True)
@@ -104,7 +104,9 @@ def _address(text: str) -> str:
     try:
         return str(ip_address(text)) if text else ""
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no IP address: write one without port", param_hint="--address") from None
+        raise click.BadParameter(
+            f"{text!r} is not an IP address: write one without port", param_hint="--address"
+        ) from None
 
 
 def _certificate(file: Path | None) -> str:
@@ -137,7 +139,7 @@ def _instant(text: str) -> float:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise click.BadParameter(
-            f"{text!r} is no time: write seconds since 1970, or such as 2026-01-31T12:00:00Z", param_hint="--at"
+            f"{text!r} is not a time: write seconds since 1970, or such as 2026-01-31T12:00:00Z", param_hint="--at"
         ) from None
     if moment.tzinfo is None:
         raise click.BadParameter(f"{text!r} has no time zone; end it in Z for UTC", param_hint="--at")

@@ -94,7 +94,7 @@ def health(  # one parameter for each option
 def _find_workers(file: Path, *, tls: bool) -> list[str]:
     """Return the addresses of the workers of a configuration, as this host reaches them."""
     from authz.cli.files import load_or_exit
-    from authz.envoy_config.fitting import endpoints
+    from authz.tooling.envoy_config.derive import endpoints
 
     config = load_or_exit(file)
     found = list(endpoints(config))

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from authz.cli.files import FILE, FOUND, load_or_exit
-from authz.cli.screen import console, printable
+from authz.cli.terminal import console, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -135,11 +135,11 @@ def _print_issuer(issuer: dict[str, Any], screen: Console) -> None:
         table.add_row(*(Text(printable(cell)) for cell in cells))
     screen.print(table)
     for kid, why in ((key["kid"], key["why"]) for key in issuer["rejected"]):
-        say(f"  set aside     {printable(kid)}: {printable(why)}")
+        say(f"  rejected      {printable(kid)}: {printable(why)}")
     for kid, why in ((key["kid"], key["not_serving"]) for key in issuer["keys"] if key["not_serving"]):
-        say(f"  serves none   {printable(kid)}: {printable(why)}")
+        say(f"  unusable      {printable(kid)}: {printable(why)}")
     for name in issuer["blocked_unmatched"]:
-        say(f"  blocks none   {printable(name)}: no key has this kid or thumbprint")
+        say(f"  unmatched     {printable(name)}: a blocked key that is not in the set")
 
 
 def _state(issuer: dict[str, Any]) -> str:

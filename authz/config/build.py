@@ -1,4 +1,4 @@
-"""From the validated configuration to the values that the core judges by. What `load` let through cannot fail here."""
+"""From the validated configuration to the values that the core decides by. What `load` let through cannot fail here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Final
 
-from authz.conditions import compile_condition
 from authz.config import model
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.rules import ClaimValue, Require
@@ -17,7 +16,7 @@ from authz.core.claims import ClaimPath, ClaimRules, normalize_type
 from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, HeaderRule, Identity, PayloadHeader
 from authz.core.issuer import Issuer
 from authz.core.keys import KeySet, VerifySignature, compute
-from authz.core.policy import ClaimRequirement, HostPattern, Match, PathTemplate, Policy, Requirements, Rule
+from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
 from authz.core.resource import ProtectedResource
 from authz.core.snapshot import Responses, Snapshot, TokenRules
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source
@@ -25,10 +24,10 @@ from authz.core.token import CookieSource, HeaderSource, QuerySource, Source
 
 def build_snapshot(config: model.Config, *, verify_signature: VerifySignature = compute) -> Snapshot:
     """Return the first snapshot of *config*: only keys that are written in the file are in it."""
-    aliases = {name for issuer in config.issuers.values() for name in issuer.claims}
+    aliases = config.claim_aliases
     return Snapshot(
         issuers={issuer.issuer: _build_issuer(name, issuer) for name, issuer in config.issuers.items()},
-        policy=Policy(_build_rule(rule, aliases) for rule in config.rules),
+        policy=Policy(build_rules(config)),
         identity=Identity(
             tuple(_build_header(name, value, aliases) for name, value in config.identity.headers.items()),
             copied=tuple(CopiedClaim(name, _path(name, aliases)) for name in config.identity.metadata),
@@ -47,6 +46,11 @@ def build_snapshot(config: model.Config, *, verify_signature: VerifySignature = 
         shadow_all=config.insecure.shadow_all,
         verify_signature=verify_signature,
     )
+
+
+def build_rules(config: model.Config) -> list[Rule]:
+    """Return the rules in their order."""
+    return [_build_rule(rule, config.claim_aliases) for rule in config.rules]
 
 
 def read_inline_keys(issuer: IssuerSection) -> KeySet | None:
@@ -110,13 +114,13 @@ def _build_sources(config: model.Config) -> Iterator[Source]:
         yield QuerySource(config.insecure.query_token)
 
 
-def _build_rule(section: RuleSection, aliases: set[str]) -> Rule:
+def _build_rule(section: RuleSection, aliases: frozenset[str]) -> Rule:
     match = section.match or _EVERY_REQUEST
     return Rule(
         name=section.name,
         match=Match(
-            paths=tuple(map(PathTemplate.parse, match.paths or ("/**",))),
-            hosts=tuple(map(HostPattern.parse, match.hosts or ())),
+            paths=match.templates,
+            hosts=match.host_patterns,
             methods=frozenset(match.methods or ()),
             context=dict(match.context or {}),
             case_insensitive=match.case_insensitive,
@@ -128,7 +132,7 @@ def _build_rule(section: RuleSection, aliases: set[str]) -> Rule:
     )
 
 
-def _build_requirements(section: Require, aliases: set[str]) -> Requirements:
+def _build_requirements(section: Require, aliases: frozenset[str]) -> Requirements:
     return Requirements(
         issuers=frozenset(section.issuers or ()),
         audiences=frozenset(section.audiences or ()),
@@ -141,18 +145,18 @@ def _build_requirements(section: Require, aliases: set[str]) -> Requirements:
         acr=section.acr or (),
         amr=section.amr or (),
         max_age=_seconds(section.max_age),
-        condition=compile_condition(section.when) if section.when is not None else None,
+        condition=section.condition,
     )
 
 
 def _build_claims(
-    wanted: Mapping[str, tuple[ClaimValue, ...]], aliases: set[str], *, every: bool
+    wanted: Mapping[str, tuple[ClaimValue, ...]], aliases: frozenset[str], *, every: bool
 ) -> Iterator[ClaimRequirement]:
     for name, values in wanted.items():
         yield ClaimRequirement(name, _path(name, aliases), values, every)
 
 
-def _build_header(header: str, section: model.HeaderValue, aliases: set[str]) -> HeaderRule:
+def _build_header(header: str, section: model.HeaderValue, aliases: frozenset[str]) -> HeaderRule:
     if section.value is not None:
         return ConstantHeader(header=header, value=section.value)
     if section.payload is not None:
@@ -161,7 +165,7 @@ def _build_header(header: str, section: model.HeaderValue, aliases: set[str]) ->
     return ClaimHeader(header=header, name=claim, path=_path(claim, aliases), format=section.format, join=section.join)
 
 
-def _path(name: str, aliases: set[str]) -> ClaimPath:
+def _path(name: str, aliases: frozenset[str]) -> ClaimPath:
     """Read a claim path; a name that is an issuer's alias is, at issuers without that alias, a claim of that name."""
     return ClaimPath((name,)) if name in aliases else ClaimPath.parse(name)
 

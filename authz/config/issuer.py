@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
-from authz.config.section import Duration, Items, Section, Size
+from authz.config.section import Access, Duration, Items, Section, Setting, Size
 
 # RFC 8037 appendix A.2, with a key id.
 _EXAMPLE_KEY: Final = {
@@ -22,34 +22,39 @@ _EXAMPLE_KEY: Final = {
 class Fetch(Section):
     """How one issuer's keys are fetched and kept fresh."""
 
-    timeout: Duration = timedelta(seconds=5)
+    timeout: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "1m"))] = timedelta(seconds=5)
     """Bound of one whole exchange, name resolution and headers included."""
-    interval: Duration = timedelta(minutes=10)
+    interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(minutes=10)
     """Time between refreshes where the answer has neither Cache-Control nor Expires."""
-    min_interval: Duration = timedelta(minutes=1)
+    min_interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(minutes=1)
     """Shortest time between refreshes, whatever the answer says."""
-    max_interval: Duration = timedelta(hours=1)
+    max_interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(hours=1)
     """Longest time between refreshes, whatever the answer says."""
-    cooldown: Duration = timedelta(seconds=30)
+    cooldown: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "1h"))] = timedelta(seconds=30)
     """Shortest time between refreshes that unknown key ids ask for."""
-    max_wait: Duration = timedelta(milliseconds=100)
+    max_wait: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10s"), envoy=True)] = timedelta(
+        milliseconds=100
+    )
     """Longest time that a request waits for a refresh that an unknown key id asked for."""
-    max_stale: Duration = timedelta(hours=24)
+    max_stale: Annotated[
+        Duration,
+        Setting(Access.LIMIT, bounds=("1ms", "8760h"), meaning="withdrawn keys serve so long while the issuer is down"),
+    ] = timedelta(hours=24)
     """Longest time that the last good keys serve while the issuer cannot be reached."""
-    max_bytes: Size = 256 * 1024
+    max_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "16MiB"))] = 256 * 1024
     """Largest answer that is read."""
-    max_keys: int = 64
+    max_keys: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "1000"))] = 64
     """Largest number of keys in one key set."""
-    allowed_hosts: Annotated[Items[str], Field(examples=[["keys.example.com"]])] = ()
+    allowed_hosts: Annotated[Items[str], Field(examples=[["keys.example.com"]]), Setting(Access.LISTED)] = ()
     """Hosts, or host:port for one port only, that discovery may name in jwks_uri beside those written in this file."""
-    allowed_networks: Annotated[Items[str], Field(examples=[["10.20.0.0/16"]])] = ()
+    allowed_networks: Annotated[Items[str], Field(examples=[["10.20.0.0/16"]]), Setting(Access.LISTED)] = ()
     """Private networks (CIDR) in which hosts learned from discovery may have their addresses."""
-    proxy: str | None = None
+    proxy: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """URL of the HTTP proxy that fetches go through."""
-    ca_file: str | None = None
+    ca_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """PEM file of the certificate authorities that are trusted for this issuer, in place of the system's."""
-    bearer_token_file: str | None = None
-    """File with a bearer token that is sent with every fetch; read anew each time."""
+    bearer_token_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
+    """File with a bearer token that is sent with every fetch; read each time."""
 
 
 class InlineKeys(Section):
@@ -65,32 +70,34 @@ class InlineKeys(Section):
 class InsecureIssuer(Section):
     """Options that weaken the checks of one issuer; each warns at start and shows in a metric."""
 
-    http: bool = False
-    """Allow plain HTTP for the issuer's URLs: whoever controls the network controls the keys."""
-    any_audience: bool = False
+    http: Annotated[
+        bool, Setting(Access.LOOSENED, risk="anyone who controls the network to this issuer controls its keys")
+    ] = False
+    """Allow plain HTTP for the issuer's URLs: anyone who controls the network controls the keys."""
+    any_audience: Annotated[bool, Setting(Access.LOOSENED, risk="tokens for any other service open this one")] = False
     """Accept tokens that were issued for other services."""
-    no_expiry: bool = False
+    no_expiry: Annotated[bool, Setting(Access.LOOSENED, risk="a token without exp never expires")] = False
     """Accept tokens that have no exp."""
 
 
 class Issuer(Section):
     """One trusted issuer, known in rules, metrics and logs by the name of its entry."""
 
-    issuer: str
+    issuer: Annotated[str, Setting(Access.UNAFFECTED)]
     """The value of iss, compared byte for byte; discovery starts below it unless another source of keys is given."""
-    audiences: Items[str] = ()
+    audiences: Annotated[Items[str], Setting(Access.LISTED)] = ()
     """Audiences of which a token must name at least one; required unless insecure.any_audience."""
-    audience_claim: str = "aud"
+    audience_claim: Annotated[str, Setting(Access.UNKNOWN, meaning="another claim says whom a token is for")] = "aud"
     """The claim that holds the audience, for providers whose access tokens have no aud."""
-    discovery_url: str | None = None
+    discovery_url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """URL of the OpenID Connect discovery document, where it does not lie below the issuer."""
-    jwks_uri: str | None = None
+    jwks_uri: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """URL of the key set; no discovery takes place."""
-    jwks: InlineKeys | None = None
+    jwks: Annotated[InlineKeys | None, Setting(Access.KEYS)] = None
     """Public keys written in this file; nothing is fetched."""
-    jwks_file: str | None = None
+    jwks_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """File with the key set, watched; relative to the working directory. Symmetric keys are accepted only here."""
-    algorithms: Items[str] = (
+    algorithms: Annotated[Items[str], Setting(Access.LISTED)] = (
         "RS256",
         "RS384",
         "RS512",
@@ -104,23 +111,27 @@ class Issuer(Section):
         "Ed25519",
     )
     """Signature algorithms that tokens may use; on request HS256, HS384, HS512, ES256K, Ed448, ML-DSA-44, -65, -87."""
-    token_types: Items[str] = ("JWT", "at+jwt")
+    token_types: Annotated[Items[str], Setting(Access.TYPES)] = ("JWT", "at+jwt")
     """Accepted values of typ, case-insensitive, without application/; an absent typ counts as JWT."""
-    required_claims: Items[str] = ("exp", "sub")
+    required_claims: Annotated[Items[str], Setting(Access.REQUIRED)] = ("exp", "sub")
     """Claims that every token must have."""
-    leeway: Duration = timedelta(seconds=30)
+    leeway: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "1h"))] = timedelta(seconds=30)
     """Tolerance for clocks that differ, for exp, nbf and iat."""
-    max_lifetime: Duration | None = None
+    max_lifetime: Annotated[Duration | None, Setting(Access.LIMIT, bounds=("1s", "87600h"))] = None
     """Longest time from iat to exp; when set, iat is required."""
-    claims: Annotated[Mapping[str, str], Field(examples=[{"roles": "realm_access.roles"}])] = {}
+    claims: Annotated[
+        Mapping[str, str],
+        Field(examples=[{"roles": "realm_access.roles"}]),
+        Setting(Access.UNKNOWN, meaning="names of rules and headers stand for other claims"),
+    ] = {}
     """Names that rules and headers may use in place of this issuer's own claim paths."""
-    blocked_keys: Annotated[Items[str], Field(examples=[["2026-01-leaked"]])] = ()
+    blocked_keys: Annotated[Items[str], Field(examples=[["2026-01-leaked"]]), Setting(Access.REQUIRED)] = ()
     """Key ids or RFC 7638 thumbprints that are refused, whatever the issuer publishes."""
-    required: bool = True
+    required: Annotated[bool, Setting(Access.UNAFFECTED)] = True
     """Readiness waits for this issuer's first keys."""
     fetch: Fetch = Fetch()
     """How its keys are fetched and kept fresh."""
-    cache_dir: str | None = None
+    cache_dir: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Directory in which the last good keys survive a restart."""
     insecure: InsecureIssuer = InsecureIssuer()
     """Options that weaken the checks of this issuer."""

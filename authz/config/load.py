@@ -13,11 +13,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from authz.config.checks import check
+from authz.config.diagnostics.messages import pydantic_errors
+from authz.config.diagnostics.recover import Recovered, recover
 from authz.config.document import MAX_DOCUMENT_BYTES, Document, parse_document
-from authz.config.mend import Mended, mend
 from authz.config.model import Config
 from authz.config.problems import ConfigError, KeyPath, Problem
-from authz.config.translate import translate
 
 
 def load(path: str | Path) -> Config:
@@ -51,31 +51,31 @@ def read_text(path: str | Path) -> str:
 
 
 def validate(document: Document) -> Config:
-    """Judge a document that was read. Raises ConfigError with all of its problems."""
+    """Validate a document that was read. Raises ConfigError with all of its problems."""
     without_value = [problem for problem in _without_value(document.data) if problem.path not in document.unread]
     unread = document.unread | {problem.path for problem in without_value}
     problems = [*document.problems, *without_value]
     config: Config | None = None
     try:
         config = Config.model_validate(document.data)
-        mended = Mended(config)
+        recovered = Recovered(config)
     except ValidationError as error:
-        problems += [problem for problem in translate(error) if not _lies_in(problem.path, unread)]
-        mended = mend(document.data, error)
-    problems += _check_sound_parts(mended, document, unread)
+        problems += [problem for problem in pydantic_errors(error) if not _lies_in(problem.path, unread)]
+        recovered = recover(document.data, error)
+    problems += _check_sound_parts(recovered, document, unread)
     if config is None or problems:
         raise ConfigError(document.file, map(document.locate, problems))
     return config
 
 
-def _check_sound_parts(mended: Mended, document: Document, unread: frozenset[KeyPath]) -> Iterator[Problem]:
-    if mended.config is None:
+def _check_sound_parts(recovered: Recovered, document: Document, unread: frozenset[KeyPath]) -> Iterator[Problem]:
+    if recovered.config is None:
         return
     # Rules refer to issuers.
-    opaque = unread | {("rules",)} if ("issuers",) in mended.replaced else unread
-    for problem in check(mended.config):
-        if mended.is_judged(problem.path) and not _lies_in(problem.path, opaque):
-            yield replace(problem, line=document.line_of(mended.written(problem.path)))
+    opaque = unread | {("rules",)} if ("issuers",) in recovered.replaced else unread
+    for problem in check(recovered.config):
+        if recovered.is_checked(problem.path) and not _lies_in(problem.path, opaque):
+            yield replace(problem, line=document.line_of(recovered.written(problem.path)))
 
 
 def _without_value(data: object, path: KeyPath = ()) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Final
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
@@ -13,12 +14,9 @@ from pydantic_core import CoreSchema
 
 from authz.config.issuer import Issuer
 from authz.config.rules import Rule
-from authz.config.section import Duration, Items, Section, Size, Word
+from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word, settings_of
 from authz.core.identity import Format, UnsafeValues
 from authz.core.snapshot import BodyFormat, Unavailable
-
-RESTART_REQUIRED: Final = ("server", "admin", "telemetry.traces.exporter")
-"""What a running sidecar keeps until its next start; it takes up a change of all else as it runs."""
 
 
 class Exporter(StrEnum):
@@ -64,39 +62,39 @@ class TransportName(StrEnum):
 class Tls(Section):
     """TLS for a TCP listener."""
 
-    cert_file: str
+    cert_file: Annotated[str, Setting(Access.UNAFFECTED)]
     """PEM file of the server's certificate chain."""
-    key_file: str
+    key_file: Annotated[str, Setting(Access.UNAFFECTED)]
     """PEM file of the server's private key."""
-    client_ca_file: str | None = None
+    client_ca_file: Annotated[
+        str | None, Setting(Access.UNKNOWN, meaning="whose certificates open the sidecar's door")
+    ] = None
     """PEM file of the authorities whose client certificates are required; beyond loopback it must be given."""
 
 
 class Server(Section):
     """The gRPC server that Envoy calls."""
 
-    listen: str = "unix:/run/authz/authz.sock"
+    listen: Annotated[str, Setting(Access.UNAFFECTED, envoy=True)] = "unix:/run/authz/authz.sock"
     """Address: unix:/path, which costs least, or host:port."""
-    socket_mode: str = "0660"
+    socket_mode: Annotated[str, Setting(Access.UNAFFECTED)] = "0660"
     """Permissions of the Unix socket, in octal, as text; its user and group are those of the process."""
-    tls: Tls | None = None
+    tls: Annotated[Tls | None, Setting(envoy=True)] = None
     """TLS for a TCP listener."""
-    workers: int = 1
+    workers: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "64"), envoy=True)] = 1
     """Processes, each with its own socket (authz-0.sock, authz-1.sock ...) or port (N, N+1 ...) and key fetches."""
-    threads: int = 4
-    """Threads in each process: one judges, the others wait where a request needs a key that is being fetched."""
-    max_concurrent: int = 256
+    max_concurrent: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "100000"), envoy=True)] = 256
     """Requests in flight above which further ones are answered 503 at once."""
-    transport: Word[TransportName] = TransportName.AUTO
+    transport: Annotated[Word[TransportName], Setting(Access.UNAFFECTED)] = TransportName.AUTO
     """What carries calls: cygrpc, which is cheaper, pool, or auto: cygrpc if a self-test at start passes."""
-    drain: Duration = timedelta(seconds=10)
+    drain: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10m"))] = timedelta(seconds=10)
     """Longest time that requests in flight have to finish at shutdown."""
 
 
 class Admin(Section):
     """The plain HTTP server for health and metrics."""
 
-    listen: str = "127.0.0.1:9192"
+    listen: Annotated[str, Setting(Access.UNAFFECTED)] = "127.0.0.1:9192"
     """Address: host:port."""
 
 
@@ -121,11 +119,13 @@ class TokenSource(Section):
 class Token(Section):
     """Where tokens are found."""
 
-    sources: Items[TokenSource] = (TokenSource(header="authorization", scheme="Bearer"),)
+    sources: Annotated[Items[TokenSource], Setting(Access.LISTED, envoy=True)] = (
+        TokenSource(header="authorization", scheme="Bearer"),
+    )
     """Places to look; a token in more than one of them is refused."""
-    max_bytes: Size = 16 * 1024
+    max_bytes: Annotated[Size, Setting(Access.LIMIT, bounds=("1KiB", "1MiB"), envoy=True)] = 16 * 1024
     """Largest token that is read."""
-    forward: bool = True
+    forward: Annotated[bool, Setting(Access.UNAFFECTED, envoy=True)] = True
     """Leave the token in the request that goes upstream."""
 
 
@@ -160,26 +160,38 @@ class HeaderValue(Section):
 
 
 class Identity(Section):
-    """What the upstream and Envoy are told about the caller."""
+    """What the upstream and Envoy learn about the caller."""
 
-    headers: Mapping[str, HeaderValue] = {}
+    headers: Annotated[
+        Mapping[str, HeaderValue],
+        Setting(
+            Access.HEADERS, meaning="what a client sends under a name that is gone reaches the upstream", envoy=True
+        ),
+    ] = {}
     """Request headers that are always overwritten or removed, in every `-` and `_` spelling."""
-    metadata: Items[str] = ("sub", "iss")
+    metadata: Annotated[Items[str], Setting(Access.UNAFFECTED)] = ("sub", "iss")
     """Claims that are copied to Envoy's dynamic metadata, below `claims`."""
-    unsafe_values: Word[UnsafeValues] = UnsafeValues.DENY
+    unsafe_values: Annotated[Word[UnsafeValues], Setting(Access.LOOSENED, loose="encode")] = UnsafeValues.DENY
     """What happens to values outside 0x20-0x7E or with a space at either end: denied, or percent-encoded."""
 
 
 class Responses(Section):
-    """What a denied client is told."""
+    """What a denied client gets."""
 
-    realm: str = "api"
+    realm: Annotated[str, Setting(Access.UNAFFECTED)] = "api"
     """The realm of challenges."""
-    body: Word[BodyFormat] = BodyFormat.PROBLEM_JSON
-    """The form of the body (RFC 9457); gRPC callers get plain text, but for `overloaded`, which is told unread."""
-    expose_reason: bool = False
+    body: Annotated[Word[BodyFormat], Setting(Access.UNAFFECTED)] = BodyFormat.PROBLEM_JSON
+    """The form of the body (RFC 9457); gRPC callers get plain text, except for `overloaded`, sent before parsing."""
+    expose_reason: Annotated[
+        bool, Setting(Access.UNAFFECTED, risk="clients learn why they were denied, which helps an attacker too")
+    ] = False
     """Tell the client the reason of a denial."""
-    unavailable: Word[Unavailable] = Unavailable.DENY
+    unavailable: Annotated[
+        Word[Unavailable],
+        Setting(
+            Access.LOOSENED, loose="error", meaning="while keys are unavailable, Envoy's failure_mode_allow decides"
+        ),
+    ] = Unavailable.DENY
     """While keys are unavailable: deny, or an error for Envoy's failure_mode_allow to decide."""
 
 
@@ -195,9 +207,9 @@ class Resource(Section):
 class Traces(Section):
     """Spans; endpoint and headers of the exporter are set by OTEL_* variables."""
 
-    exporter: Word[Exporter] = Exporter.NONE
+    exporter: Annotated[Word[Exporter], Setting(Access.UNAFFECTED, restart=True)] = Exporter.NONE
     """Where spans go."""
-    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    sample_ratio: Annotated[float, Field(ge=0, le=1), Setting(Access.UNAFFECTED)] = 1.0
     """Share, from 0 to 1, of the calls without a parent that are traced."""
 
 
@@ -206,39 +218,49 @@ class Telemetry(Section):
 
     traces: Traces = Traces()
     """Spans."""
-    decisions: Word[Decisions] = Decisions.DENIED
+    decisions: Annotated[Word[Decisions], Setting(Access.UNAFFECTED)] = Decisions.DENIED
     """Which decisions are logged."""
-    max_rule_labels: int = 200
+    max_rule_labels: Annotated[int, Setting(Access.UNAFFECTED, bounds=("0", "10000"))] = 200
     """Number of rules above which metrics drop the rule label."""
-    log_level: Word[LogLevel] = LogLevel.INFO
+    log_level: Annotated[Word[LogLevel], Setting(Access.UNAFFECTED)] = LogLevel.INFO
     """The least severe messages that are logged."""
-    log_format: Word[LogFormat] = LogFormat.JSON
+    log_format: Annotated[Word[LogFormat], Setting(Access.UNAFFECTED)] = LogFormat.JSON
     """The form of log lines."""
-    log_client: bool = True
+    log_client: Annotated[bool, Setting(Access.UNAFFECTED)] = True
     """Write the client's address and the subject in decision lines."""
 
 
 class Insecure(Section):
     """Options that weaken the whole sidecar; each warns at start and shows in a metric."""
 
-    shadow_all: bool = False
-    """Judge and report every request, and allow them all."""
-    plaintext: bool = False
+    shadow_all: Annotated[bool, Setting(Access.LOOSENED, risk="every request is allowed, whatever the decision")] = (
+        False
+    )
+    """Evaluate and report every request, and allow them all."""
+    plaintext: Annotated[
+        bool,
+        Setting(Access.LOOSENED, risk="callers on the network need no certificate, and what they send can be read"),
+    ] = False
     """Listen on TCP beyond loopback without client certificates."""
-    query_token: str | None = None
+    query_token: Annotated[
+        str | None,
+        Setting(Access.LOOSENED, risk="tokens in a query end up in logs and histories (RFC 6750 section 5.3)"),
+    ] = None
     """Name of a query parameter that may hold a token."""
-    trust_client_traceparent: bool = False
+    trust_client_traceparent: Annotated[
+        bool, Setting(Access.LOOSENED, risk="clients choose the trace ids, and what is sampled")
+    ] = False
     """Take the client's own traceparent header as the parent of spans."""
 
 
 class Config(Section):
     """The configuration file."""
 
-    version: Annotated[int, Field(json_schema_extra={"const": 1})]
+    version: Annotated[int, Field(json_schema_extra={"const": 1}), Setting(Access.UNAFFECTED)]
     """The version of this format."""
-    server: Server = Server()
+    server: Annotated[Server, Setting(restart=True)] = Server()
     """The gRPC server that Envoy calls."""
-    admin: Admin = Admin()
+    admin: Annotated[Admin, Setting(restart=True)] = Admin()
     """The plain HTTP server for health and metrics."""
     issuers: Annotated[Mapping[str, Issuer], Field(json_schema_extra={"minProperties": 1})]
     """Trusted issuers by name; the name is the label in metrics and logs."""
@@ -247,15 +269,20 @@ class Config(Section):
     rules: Annotated[Items[Rule], Field(json_schema_extra={"minItems": 1})]
     """Rules in order: the first match decides; no match denies."""
     identity: Identity = Identity()
-    """What the upstream and Envoy are told about the caller."""
+    """What the upstream and Envoy learn about the caller."""
     responses: Responses = Responses()
-    """What a denied client is told."""
-    resource: Resource | None = None
+    """What a denied client gets."""
+    resource: Annotated[Resource | None, Setting(Access.DOCUMENT)] = None
     """The protected resource metadata that the sidecar itself answers (RFC 9728)."""
     telemetry: Telemetry = Telemetry()
     """Traces, metrics and logs."""
     insecure: Insecure = Insecure()
     """Options that weaken the whole sidecar."""
+
+    @cached_property
+    def claim_aliases(self) -> frozenset[str]:
+        """The names that any issuer gives to a claim path of its own."""
+        return frozenset(name for issuer in self.issuers.values() for name in issuer.claims)
 
     @field_validator("rules", mode="before")
     @classmethod
@@ -265,3 +292,9 @@ class Config(Section):
         return [
             {"name": f"rule-{place}", **rule} if isinstance(rule, dict) else rule for place, rule in enumerate(rules, 1)
         ]
+
+
+SETTINGS: Final = dict(settings_of(Config))
+"""What is known of each key of the file beside its type, by its path."""
+RESTART_REQUIRED: Final = tuple(path for path, setting in SETTINGS.items() if setting.restart)
+"""What a running sidecar keeps until its next start; it takes up a change of all else as it runs."""

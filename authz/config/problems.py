@@ -16,7 +16,7 @@ _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing to mend: the *path* of the value, its *line* (from 1) once known, what is wrong, and a *hint*."""
+    """One thing to fix: the *path* of the value, its *line* (from 1) once known, what is wrong, and a *hint*."""
 
     path: KeyPath
     message: str
@@ -66,7 +66,7 @@ def quote(value: object) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """Return the choice that *word* is most likely a slip for, or None where none is near."""
+    """Return the choice that *word* is most likely a misspelling of, or None if none is near."""
     by_lower = {choice.lower(): choice for choice in choices}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
     return by_lower[near[0]] if near else None

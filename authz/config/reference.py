@@ -15,7 +15,7 @@ import yaml
 
 from authz.config.checks.bounds import BOUNDS
 from authz.config.document import parse_document
-from authz.config.model import RESTART_REQUIRED
+from authz.config.model import RESTART_REQUIRED, SETTINGS
 from authz.config.problems import ConfigError
 from authz.config.schema import json_schema
 
@@ -29,22 +29,8 @@ _ENVOY_TOO: Final = "[Envoy must be told too](#what-envoy-must-be-told)."
 _HEAD: Final = "| key | type | default | what it says | example |\n|---|---|---|---|---|"
 _NAMED: Final = frozenset({("issuers",), ("identity", "headers")})
 
-
-TOLD_TO_ENVOY: Final = frozenset(
-    {
-        "server.listen",
-        "server.tls",
-        "server.workers",
-        "server.max_concurrent",
-        "issuers.*.fetch.max_wait",
-        "token.sources",
-        "token.max_bytes",
-        "token.forward",
-        "rules.*.accept",
-        "identity.headers",
-    }
-)
-"""What authz.envoy_config.fitting reads: a change of these, or below them, may need another Envoy configuration."""
+TOLD_TO_ENVOY: Final = frozenset(path for path, setting in SETTINGS.items() if setting.envoy)
+"""What `authz envoy-config` reads: a change of these, or below them, may need another Envoy configuration."""
 
 
 @dataclass(frozen=True, slots=True)

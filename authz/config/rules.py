@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
-from authz.config.section import Duration, Items, Section, Word
-from authz.core.policy import Allow
+from authz.conditions import Condition, compile_condition
+from authz.config.section import Duration, Items, Section, Setting, Word
+from authz.core.policy import Allow, HostPattern, PathTemplate
 from authz.core.request import Spelling
 
 
@@ -42,6 +44,16 @@ class Match(Section):
     context: Mapping[str, str] | None = None
     """Values that Envoy's operator set for the route (context_extensions)."""
 
+    @cached_property
+    def templates(self) -> tuple[PathTemplate, ...]:
+        """The paths, parsed once; every path if none is given. Raises ValueError."""
+        return tuple(map(PathTemplate.parse, self.paths or ("/**",)))
+
+    @cached_property
+    def host_patterns(self) -> tuple[HostPattern, ...]:
+        """The hosts, parsed once. Raises ValueError."""
+        return tuple(map(HostPattern.parse, self.hosts or ()))
+
 
 class Require(Section):
     """What a token must say: all that is given here must hold."""
@@ -62,10 +74,15 @@ class Require(Section):
     """Authentication context classes of which the token must have one (RFC 9470)."""
     amr: Items[str] | None = None
     """Authentication methods of which the token must name one (RFC 8176)."""
-    max_age: Duration | None = None
+    max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
     """Longest time since the user authenticated (auth_time)."""
     when: str | None = None
     """A condition in CEL over claims, request, params, context and source; an error denies."""
+
+    @cached_property
+    def condition(self) -> Condition | None:
+        """The condition, compiled once. Raises ConditionError."""
+        return compile_condition(self.when) if self.when is not None else None
 
 
 class Rule(Section):
@@ -76,10 +93,10 @@ class Rule(Section):
     match: Match | None = None
     """Which requests the rule is for; every request where it is absent."""
     allow: Word[Allow] = Allow.AUTHENTICATED
-    """Whom the rule lets through; with optional, the requirements bind whoever brings a token."""
-    accept: Items[Word[Spelling]] | None = None
+    """Whom the rule lets through; with optional, the requirements apply if there is a token."""
+    accept: Annotated[Items[Word[Spelling]] | None, Setting(envoy=True)] = None
     """Path spellings, otherwise refused as ambiguous, that are taken as data of one segment."""
     require: Require | None = None
     """What the token must say."""
-    shadow: bool = False
+    shadow: Annotated[bool, Setting(risk="the rule only reports: what it would deny passes")] = False
     """Report what this rule would deny, and let it pass."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, TypeVar
+from enum import Enum, auto
+from typing import Annotated, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, Strict, WithJsonSchema
 
@@ -38,7 +41,62 @@ Size = Annotated[
 ]
 
 
+class Access(Enum):
+    """How a change of a key bears on which requests are let through."""
+
+    UNAFFECTED = auto()  # the same ones, though something else may change
+    UNKNOWN = auto()  # the file does not tell: keys from elsewhere, for one
+    LISTED = auto()  # each value of the list lets more through
+    REQUIRED = auto()  # each value of the list lets less through
+    LIMIT = auto()  # an upper bound of what is let through; none given is no bound
+    LOOSENED = auto()  # more are let through while it is set, or has the value `loose`
+    KEYS = auto()  # each signing key lets more through
+    TYPES = auto()  # each token type lets more through
+    HEADERS = auto()  # a header that is not listed any more reaches the upstream as the client sent it
+    DOCUMENT = auto()  # the sidecar itself answers every request for it
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of a key beside its type, as metadata of its field.
+
+    *access* is how a change of it bears on requests; rules have none, for they are compared as a whole. *loose* is the
+    value that loosens, if not every one but None and false does. *bounds* are the least and the greatest value, written
+    as in the file. *risk* is a warning while it is set, *meaning* what a change comes to that does not narrow. *envoy*
+    says that Envoy's configuration follows from it, *restart* that a change takes effect at the next start.
+    """
+
+    access: Access | None = None
+    loose: str | None = None
+    bounds: tuple[str, str] | None = None
+    risk: str = ""
+    meaning: str = ""
+    envoy: bool = False
+    restart: bool = False
+
+
 class Section(BaseModel):
     """A mapping with a closed set of keys. The docstring of each key describes it in the schema and the reference."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+def section_in(annotation: object) -> type[Section] | None:
+    """Return the section that an annotation is of, also as an entry of a list or map, or as an option."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(section_in, get_args(annotation))), None)
+
+
+def has_entries(annotation: object) -> bool:
+    """Tell whether an annotation is of a list or map."""
+    return get_origin(annotation) in {tuple, Mapping}
+
+
+def settings_of(section: type[Section], above: str = "") -> Iterator[tuple[str, Setting]]:
+    """Yield what is known of each key of *section* and below, by its path; `*` is an entry of a list or map."""
+    for name, field in section.model_fields.items():
+        path = f"{above}{name}"
+        yield from ((path, found) for found in field.metadata if isinstance(found, Setting))
+        if (inner := section_in(field.annotation)) is not None:
+            yield from settings_of(inner, f"{path}.*." if has_entries(field.annotation) else f"{path}.")

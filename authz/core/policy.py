@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from authz.core.claims import ClaimPath, Claims
 from authz.core.issuer import Issuer
+from authz.core.path_index import PathIndex
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, Spelling, Target, refuse_spellings
 
@@ -75,6 +76,10 @@ class PathTemplate:
         if len(set(params)) != len(params):
             raise ValueError("a parameter is named twice")
         return cls(text, tuple(segments), tuple(params), rest)
+
+    def fold(self) -> tuple[str | None, ...]:
+        """Return the segments as they are compared where letter case is ignored."""
+        return tuple(None if segment is None else fold_case(segment) for segment in self.segments)
 
     def bind(self, segments: tuple[str, ...]) -> Params:
         """Return the parameters of a path that this template matched."""
@@ -141,12 +146,12 @@ class ClaimRequirement:
     def is_met(self, claims: Claims) -> bool:
         """Compare with type: `1`, `"1"` and `true` are three values. Of a list claim, any element counts."""
         found = claims.find(self.name, self.path)
-        held = [_typed(item) for item in (found if isinstance(found, list) else [found])]
-        wanted = [_typed(value) for value in self.values]
+        held = [json_typed(item) for item in (found if isinstance(found, list) else [found])]
+        wanted = [json_typed(value) for value in self.values]
         return bool(wanted) and (all if self.every else any)(value in held for value in wanted)
 
 
-def _typed(value: object) -> tuple[str, object]:
+def json_typed(value: object) -> tuple[str, object]:
     """Pair a value with its JSON type: Python holds True == 1 == 1.0."""
     if isinstance(value, bool):
         return "boolean", value
@@ -252,18 +257,6 @@ def fold_case(segment: str) -> str:
 _LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
-class _Node:
-    """One segment deep in the index: what may follow, and which rules end here."""
-
-    __slots__ = ("ends", "literals", "parameter", "rests")
-
-    def __init__(self) -> None:
-        self.literals: dict[str, _Node] = {}
-        self.parameter: _Node | None = None
-        self.ends: list[_Entry] = []
-        self.rests: list[_Entry] = []
-
-
 _Entry = tuple[int, Rule, PathTemplate]
 
 
@@ -327,32 +320,29 @@ def _speaks(rule: Rule, method: str, context: Mapping[str, str]) -> bool:
 class _Tree:
     """The rules of one host pattern by path; those that ignore case stand apart."""
 
-    __slots__ = ("_folded", "_root")
+    __slots__ = ("_exact", "_folded")
 
     def __init__(self) -> None:
-        self._root = _Node()
-        self._folded: _Node | None = None
+        self._exact: Final[PathIndex[list[_Entry]]] = PathIndex(list)
+        self._folded: PathIndex[list[_Entry]] | None = None
 
     def add(self, position: int, rule: Rule) -> None:
         fold = rule.match.case_insensitive
         if fold and self._folded is None:
-            self._folded = _Node()
+            self._folded = PathIndex(list)
+        index = self._folded if fold and self._folded else self._exact
         for template in rule.match.paths:
-            node = self._folded if fold and self._folded else self._root
-            for segment in template.segments:
-                if segment is None:
-                    node.parameter = node.parameter or _Node()
-                    node = node.parameter
-                else:
-                    node = node.literals.setdefault(fold_case(segment) if fold else segment, _Node())
-            (node.rests if template.rest else node.ends).append((position, rule, template))
+            segments = template.fold() if fold else template.segments
+            index.bucket(segments, prefix=template.rest).append((position, rule, template))
 
     def find(self, segments: tuple[str, ...]) -> list[_Entry]:
         """Return every rule whose path matches, in the order of the file."""
         found: list[_Entry] = []
-        _collect(self._root, segments, found)
+        for rules in self._exact.covering(segments):
+            found += rules
         if self._folded is not None:
-            _collect(self._folded, tuple(map(fold_case, segments)), found)
+            for rules in self._folded.covering(map(fold_case, segments)):
+                found += rules
         if len(found) > 1:
             found.sort(key=_position)
         return found
@@ -360,22 +350,3 @@ class _Tree:
 
 def _position(entry: _Entry) -> int:
     return entry[0]
-
-
-def _collect(root: _Node, segments: tuple[str, ...], found: list[_Entry]) -> None:
-    """Walk all nodes that *segments* lead to; a path never visits more nodes than rules made."""
-    level = [root]
-    for segment in segments:
-        following: list[_Node] = []
-        for node in level:
-            found += node.rests
-            if (literal := node.literals.get(segment)) is not None:
-                following.append(literal)
-            if node.parameter is not None and segment:
-                following.append(node.parameter)
-        if not following:
-            return
-        level = following
-    for node in level:
-        found += node.rests
-        found += node.ends

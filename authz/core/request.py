@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from enum import StrEnum
 from functools import lru_cache
@@ -22,7 +22,8 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.value import named_value, value
 
 MAX_HEADERS: Final = 1000
-MAX_PATH_CHARS: Final = 16_384  # query included
+MAX_PATH_CHARS: Final = 16_384  # without the query
+MAX_QUERY_CHARS: Final = 65_536  # more than Envoy takes by default, 60 KiB for all headers of a request
 MAX_PATH_MARKS: Final = 1024  # slashes and escapes in a path
 MAX_HOST_CHARS: Final = 255
 _HOSTS_KEPT: Final = 256  # readings of a host
@@ -45,6 +46,18 @@ class Request:
     context: Mapping[str, str] = field(default_factory=dict)
     source_address: str = ""
     certificate: str = field(default="", repr=False)
+
+
+def join_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the values of *fields* by lower-case name; those of one name are one list, in their order.
+
+    RFC 9110 section 5.3; cookies alone are joined by a semicolon (RFC 9113 section 8.2.3).
+    """
+    headers: dict[str, str] = {}
+    for name, text in fields:
+        key = name.lower()
+        headers[key] = f"{headers[key]}{'; ' if key == 'cookie' else ','}{text}" if key in headers else text
+    return headers
 
 
 class Spelling(StrEnum):
@@ -80,14 +93,16 @@ def parse_target(request: Request) -> Target:
     """
     if not request.path:
         raise Rejected(Reason.REQUEST_MALFORMED, "no path")
-    if len(request.path) > MAX_PATH_CHARS:
+    path, _, query = request.path.partition("?")
+    if len(path) > MAX_PATH_CHARS:
         raise Rejected(Reason.REQUEST_MALFORMED, f"path longer than {MAX_PATH_CHARS} characters")
+    if len(query) > MAX_QUERY_CHARS:
+        raise Rejected(Reason.REQUEST_MALFORMED, f"query longer than {MAX_QUERY_CHARS} characters")
     if len(request.headers) > MAX_HEADERS or "" in request.headers:
         raise Rejected(Reason.REQUEST_MALFORMED, f"more than {MAX_HEADERS} headers, or one without a name")
     if not _METHOD.fullmatch(request.method):
         raise Rejected(Reason.REQUEST_MALFORMED, "method is not a token")
     host = canonical_host(request.host)
-    path = request.path.partition("?")[0]
     if path.count("/") + path.count("%") > MAX_PATH_MARKS:
         raise Rejected(Reason.REQUEST_MALFORMED, f"path has more than {MAX_PATH_MARKS} slashes and escapes")
     return Target(request.method, host, parse_path(path))

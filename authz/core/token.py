@@ -11,13 +11,13 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, assert_never
 
 from authz.core import base64url
 from authz.core.reasons import Reason, Rejected
-from authz.core.request import Request
+from authz.core.request import Request, join_headers
 from authz.core.strictjson import parse_object
 from authz.core.value import value
 
@@ -152,6 +152,20 @@ def find_token(request: Request, sources: tuple[Source, ...]) -> FoundToken | No
     if len(found) > 1:
         raise Rejected(Reason.TOKEN_MULTIPLE, f"{len(found)} tokens in one request")
     return found[0] if found else None
+
+
+def place_token(text: str, source: Source, request: Request) -> Request:
+    """Return *request* with a token where *source* looks for one, beside what is there."""
+    match source:
+        case HeaderSource(header, scheme):
+            field = (header, f"{scheme} {text}".lstrip())
+        case CookieSource(cookie):
+            field = ("cookie", f"{cookie}={text}")
+        case QuerySource(parameter):
+            return replace(request, path=f"{request.path}{'&' if '?' in request.path else '?'}{parameter}={text}")
+        case _:
+            assert_never(source)
+    return replace(request, headers=join_headers([*request.headers.items(), field]))
 
 
 def _tokens(request: Request, source: Source) -> list[str]:

@@ -1,4 +1,4 @@
-"""Envoy's bootstrap for the demo and for tests: the pieces that `authz envoy-config` prints, in front of an upstream.
+"""Envoy's bootstrap for the demo and for tests: the fragments of `authz envoy-config`, in front of an upstream.
 
 It is laxer than those in two things, so that the sidecar itself can be seen to do what Envoy would do before it: odd
 spellings of paths are not refused, and identity headers of clients are not removed early.
@@ -11,8 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from authz.envoy_config import pieces
-from authz.envoy_config.pieces import EXT_AUTHZ, MANAGER, V3, Fit, assignment, http_options, router, socket_address
+from authz.tooling.envoy_config import fragments
+from authz.tooling.envoy_config.fragments import (
+    EXT_AUTHZ,
+    MANAGER,
+    V3,
+    EnvoySettings,
+    assignment,
+    http_options,
+    router,
+    socket_address,
+)
 
 LOOPBACK = "127.0.0.1"
 
@@ -59,7 +68,7 @@ def write_bootstrap(proxy: Proxy, path: Path) -> Path:
 
 def bootstrap(proxy: Proxy) -> dict[str, object]:
     """The whole of `envoy.config.bootstrap.v3.Bootstrap`."""
-    clusters = [pieces.upstream_cluster("upstream", (proxy.upstream,)), pieces.cluster(_fit(proxy))]
+    clusters = [fragments.upstream_cluster("upstream", (proxy.upstream,)), fragments.cluster(_fit(proxy))]
     if proxy.trace_collector is not None:
         clusters.append(_collector(proxy.trace_collector))
     return {
@@ -68,8 +77,8 @@ def bootstrap(proxy: Proxy) -> dict[str, object]:
     }
 
 
-def _fit(proxy: Proxy) -> Fit:
-    return Fit(
+def _fit(proxy: Proxy) -> EnvoySettings:
+    return EnvoySettings(
         endpoints=proxy.sidecars,
         timeout_ms=proxy.timeout_ms,
         failure_mode_allow=proxy.failure_mode_allow,
@@ -98,9 +107,9 @@ def _connection_manager(proxy: Proxy) -> dict[str, object]:
         "@type": f"{V3}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "front",
         "codec_type": "AUTO",
-        **pieces.connection_manager(_fit(proxy)),
+        **fragments.connection_manager(_fit(proxy)),
         "upgrade_configs": [{"upgrade_type": "websocket"}] if proxy.websockets else [],
-        "http_filters": [pieces.ext_authz_filter(_fit(proxy)), router()],
+        "http_filters": [fragments.ext_authz_filter(_fit(proxy)), router()],
         "route_config": {
             "name": "front",
             "virtual_hosts": [{"name": "front", "domains": ["*"], "routes": _routes(proxy)}],
@@ -166,7 +175,7 @@ def _downstream_tls(tls: Tls) -> dict[str, object]:
 def _collector(address: str) -> dict[str, object]:
     return {
         "name": "traces",
-        "type": pieces.cluster_type((address,)),
+        "type": fragments.cluster_type((address,)),
         "connect_timeout": "0.25s",
         "load_assignment": assignment("traces", (address,)),
         "typed_extension_protocol_options": http_options({"http2_protocol_options": {}}, idle_timeout="30s"),

@@ -26,7 +26,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from authz.core.challenge import write_challenge
 from authz.core.decision import Allow, Decision, Deny, outcome
 from authz.core.reasons import ANSWERS, Reason, Rejected
-from authz.core.request import MAX_HEADERS, Request
+from authz.core.request import MAX_HEADERS, Request, join_headers
 from authz.core.snapshot import BodyFormat, Responses, Unavailable
 from authz.envoy import ext_authz_pb2 as wire
 
@@ -72,17 +72,10 @@ def _read_headers(http: wire.AttributeContext.HttpRequest) -> Mapping[str, str]:
     """
     if not http.HasField("header_map"):
         return http.headers
-    headers = dict(http.headers)
     if len(http.header_map.headers) > MAX_HEADERS:
         raise Rejected(Reason.REQUEST_MALFORMED, f"more than {MAX_HEADERS} headers")
-    for entry in http.header_map.headers:
-        name = entry.key.lower()
-        value = entry.value or entry.raw_value.decode("utf-8", "replace")
-        if name in headers:
-            # RFC 9110 section 5.3; cookies alone are joined by a semicolon (RFC 9113 section 8.2.3).
-            value = f"{headers[name]}{'; ' if name == 'cookie' else ','}{value}"
-        headers[name] = value
-    return headers
+    listed = ((each.key, each.value or each.raw_value.decode("utf-8", "replace")) for each in http.header_map.headers)
+    return join_headers([*http.headers.items(), *listed])
 
 
 def encode_decision(decision: Decision, request: Request | None, responses: Responses, decision_id: str) -> bytes:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from authz.config.idle import explain_idle
+from authz.config.diagnostics.unused_keys import why_unused
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
@@ -106,7 +106,7 @@ def _doubt_keys(file: str, issuer: IssuerSection) -> Iterator[str]:
     if keys is None:
         return
     algorithms = frozenset(issuer.algorithms)
-    idle = [(key.kid, why) for key in keys.keys if (why := explain_idle(key, algorithms)) is not None]
+    idle = [(key.kid, why) for key in keys.keys if (why := why_unused(key, algorithms)) is not None]
     for kid, why in (*keys.rejected, *idle):
         yield f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
     for blocked in keys.unmatched:

@@ -11,7 +11,7 @@ from authz.core.keys import Key, KeySet
 from authz.core.vetting import EXPOSED
 from authz.feeds.failure import RefreshError
 from authz.telemetry.keys import IssuerKeyMetrics, Refresh, Tally
-from authz.telemetry.redaction import printable
+from authz.telemetry.redaction import escaped
 
 log = logging.getLogger(__name__)
 
@@ -100,17 +100,17 @@ class History:
         for word, found in (("appeared", new.keys() - old.keys()), ("vanished", old.keys() - new.keys())):
             for name in found:
                 key = new.get(name) or old[name]
-                kid, thumbprint = printable(key.kid), show_thumbprint(key)
+                kid, thumbprint = escaped(key.kid), show_thumbprint(key)
                 log.info("key %s at %s: kid %s (%s, %s)", word, self._name, kid, key.kty, thumbprint)
         if before is None or before.set_aside != keys.set_aside:
             self._tell_set_aside(keys)
         for blocked in keys.unmatched:
-            log.info("blocked key %s of %s is no kid or thumbprint that it publishes", printable(blocked), self._name)
+            log.info("blocked key %s of %s is no kid or thumbprint that it publishes", escaped(blocked), self._name)
         self._watch_for_flaps(frozenset(new))
 
     def _tell_set_aside(self, keys: KeySet) -> None:
         for kid, why in keys.rejected:
-            log.warning("key set aside at %s: kid %s: %s", self._name, printable(kid), printable(why))
+            log.warning("key set aside at %s: kid %s: %s", self._name, escaped(kid), escaped(why))
         if exposed := count_exposed(keys):
             log.error("%s publishes secrets: %d of its keys; whoever reads them can sign tokens", self._name, exposed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from authz.config.idle import explain_idle
+from authz.config.diagnostics.unused_keys import why_unused
 from authz.core.keys import Key, KeySet
 from authz.core.snapshot import Snapshot
 from authz.feeds.feed import Status
@@ -30,7 +30,7 @@ def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: Usage
                 "keys": [
                     {
                         **_describe_key(key),
-                        "not_serving": explain_idle(key, issuer.algorithms),
+                        "not_serving": why_unused(key, issuer.algorithms),
                         "first_seen": _instant(known.history.first_seen(key) if known is not None else None),
                         "last_used": _instant(usage.last_used(issuer.name, key)),
                     }

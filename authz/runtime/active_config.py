@@ -8,18 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from authz.config.diagnostics.warnings import count_insecure, warnings
 from authz.config.load import load
 from authz.config.model import RESTART_REQUIRED, Config, Decisions
 from authz.config.problems import ConfigError
-from authz.config.walk import find
-from authz.config.warnings import warnings
+from authz.config.select import select
 from authz.core.snapshot import Snapshot
-from authz.envoy_config.needs import needs_of
 from authz.feeds.registry import Registry
 from authz.telemetry.judged import Judged
 from authz.telemetry.logs import set_up_logging
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting
+from authz.tooling.envoy_config.requirements import requirements_of
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +78,11 @@ class ActiveConfig:
         try:
             config = load(self._file)
             restart = [
-                name for name in RESTART_REQUIRED if list(find(config, name)) != list(find(self._started_with, name))
+                name
+                for name in RESTART_REQUIRED
+                if list(select(config, name)) != list(select(self._started_with, name))
             ]
-            new_headers = sorted(set(needs_of(config).written).difference(needs_of(self._config).written))
+            new_headers = sorted(set(requirements_of(config).written).difference(requirements_of(self._config).written))
             self._adopt(config, self._build(config))
         except ConfigError as error:
             self._metrics.count_reload(accepted=False)
@@ -111,7 +113,7 @@ class ActiveConfig:
     def _adopt(self, config: Config, snapshot: Snapshot) -> None:
         """Decide and report by *config*, of which *snapshot* was built, from the next request on."""
         telemetry = config.telemetry
-        insecure_options = sum("insecure" in warning.path for warning in warnings(config))
+        insecure_options = count_insecure(config)
         digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]
         reporting = Reporting(
             decisions=telemetry.decisions,

@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 import time
+from contextlib import suppress
 from typing import Final, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
@@ -25,7 +26,7 @@ def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None,
     root = logging.getLogger()
     before = next((handler for handler in root.handlers if isinstance(handler, _Handler)), None)
     if stream is None and before is not None:
-        handler = _Handler(before.stream, before.worker)
+        handler = _Handler(before.stream, before.worker, failed=before.failed)
     else:
         handler = _Handler(sys.stderr if stream is None else stream, worker)
     if log_format == "json":
@@ -45,12 +46,29 @@ def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None,
     logging.getLogger("authz").setLevel(_LEVELS[level])
 
 
-class _Handler(logging.StreamHandler[Stream]):
-    """Ours, as told from one that a library or a test set up."""
+def lost_lines() -> int:
+    """Return how many log lines of this process were lost: not formatted, dropped from a full queue, or not written."""
+    return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, _Handler))
 
-    def __init__(self, stream: Stream, worker: int | None) -> None:
+
+class _Handler(logging.StreamHandler[Stream]):
+    """Ours, as told from one that a library or a test set up. Of its lines *failed* could not be formatted or taken."""
+
+    def __init__(self, stream: Stream, worker: int | None, *, failed: int = 0) -> None:
         super().__init__(stream)
         self.worker: Final = worker
+        self.failed = failed
+
+    @property
+    def lost(self) -> int:
+        return self.failed + (self.stream.lost if isinstance(self.stream, BackgroundStream) else 0)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging names it
+        """Count the line. The standard way, a traceback on stderr, would block whoever logs while stderr is full."""
+        self.failed += 1  # under the handler's lock
+        if self.failed == 1:
+            with suppress(Exception):
+                self.stream.write(f"a log line of {record.name} was lost: {type(sys.exception()).__name__}\n")
 
     def format(self, record: logging.LogRecord) -> str:
         if self.worker is not None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics import Info
+from prometheus_client.registry import Collector
 
 from authz import __version__
 from authz.core.decision import outcome
 from authz.core.reasons import Reason
 from authz.telemetry import names
 from authz.telemetry.judged import Judged, Position
+from authz.telemetry.logs import lost_lines
+
+Part = Literal["span", "metrics", "log"]
+"""What a report consists of."""
 
 _Labels = tuple[str, str, str, str]
 
@@ -20,7 +26,8 @@ _Labels = tuple[str, str, str, str]
 class Metrics:
     """The numbers of one process, in a registry of their own."""
 
-    def __init__(self, *, insecure_options: int, label_rules: bool) -> None:
+    def __init__(self, *, insecure_options: int, label_rules: bool, lost_lines: Callable[[], int] = lost_lines) -> None:
+        """Set all to 0; *lost_lines* is asked at each scrape how many log lines were lost since the start."""
         self.registry: Final = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -53,6 +60,9 @@ class Metrics:
             names.LINES_SUMMARISED_TOTAL, "Decisions that a flood kept from a log line of their own."
         )
         self._spans_dropped: Final = counter(names.SPANS_DROPPED_TOTAL, "Spans that no collector got.")
+        failed = counter(names.REPORTS_FAILED_TOTAL, "Parts of the report of a decision that failed.", "part")
+        self._failed: Final = {part: failed.labels(part) for part in _PARTS}
+        self.registry.register(_LostLines(lost_lines))
         Info(names.BUILD_INFO, "The running version.", registry=self.registry).info({"version": __version__})
         self._transport: Final = Info(names.TRANSPORT_INFO, "What carries gRPC calls.", registry=self.registry)
         self._config: Final = Info(names.CONFIG_INFO, "The configuration in use.", registry=self.registry)
@@ -92,6 +102,10 @@ class Metrics:
         """Count spans that are lost."""
         self._spans_dropped.inc(number)
 
+    def count_failed_report(self, part: Part) -> None:
+        """Count a decision of which *part* could not be reported."""
+        self._failed[part].inc()
+
     def count_summarised(self, number: int) -> None:
         """Count decisions that have no log line of their own."""
         self._summarised.inc(number)
@@ -124,4 +138,17 @@ class Metrics:
 _ALARMING: Final = [
     ("deny", reason.value, "", "") for reason in (Reason.INTERNAL_ERROR, Reason.OVERLOADED, Reason.REQUEST_MALFORMED)
 ]
+
+
+class _LostLines(Collector):
+    """A counter that somebody else keeps."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count: Final = count
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(names.LINES_LOST_TOTAL, "Log lines that were lost.", value=self._count())
+
+
+_PARTS: Final[tuple[Part, ...]] = ("span", "metrics", "log")
 _RELOADS: Final = {True: "accepted", False: "rejected"}

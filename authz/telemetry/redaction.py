@@ -1,24 +1,64 @@
-"""Make text that a client chose fit for a log line."""
+"""Make text that somebody else chose fit for a log line.
+
+`printable` is for text of clients, who put tokens anywhere: tokens are replaced. `escaped` is for what is public, key
+ids and thumbprints: an operator copies it into a configuration, so it is shown unchanged.
+"""
 
 from __future__ import annotations
 
+import codecs
 import re
+from base64 import urlsafe_b64decode
 from typing import Final
 
 MAX_CHARS: Final = 200
 
-# How a JSON object begins in base64url, `{"` or `{` and white space, and all that follows it in a token.
-_TOKEN: Final = re.compile(r"e(?:y[A-DI-L]|w[k-r0-3])[A-Za-z0-9_-]{13,}(?:\.[A-Za-z0-9_-]*)*")
-
 
 def printable(text: str | None) -> str | None:
-    """Return *text* cut to MAX_CHARS, each character outside printable ASCII escaped, so that it forges no line.
-
-    What looks like a token is replaced: clients put them into paths, too.
-    """
+    """Return *text* as `escaped` does, with each token in it replaced."""
     if not text:
         return text
-    safe = _TOKEN.sub("[token]", text[:MAX_CHARS]).encode("ascii", "backslashreplace").decode("ascii")
-    if not safe.isprintable():
-        safe = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in safe)
-    return safe if len(text) <= MAX_CHARS else safe + "..."
+    return _escape(_replace_tokens(text[:MAX_CHARS])) + _ending(text)
+
+
+def escaped(text: str | None) -> str | None:
+    """Return *text* cut to MAX_CHARS, each character outside printable ASCII escaped, so that it forges no line."""
+    if not text:
+        return text
+    return _escape(text[:MAX_CHARS]) + _ending(text)
+
+
+def _ending(text: str) -> str:
+    return "..." if len(text) > MAX_CHARS else ""
+
+
+def _escape(text: str) -> str:
+    safe = text.encode("ascii", "backslashreplace").decode("ascii")
+    if safe.isprintable():
+        return safe
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in safe)
+
+
+# How a JSON object begins in base64url, `{"` or `{` and white space, and all that follows it in a token.
+_TOKEN: Final = re.compile(r"(e(?:y[A-DI-L]|w[k-r0-3])[A-Za-z0-9_-]{13})[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*)*")
+_NEVER_IN_JSON: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+def _replace_tokens(text: str) -> str:
+    kept, start = "", 0
+    while (found := _TOKEN.search(text, start)) is not None:
+        if _begins_json(found[1]):
+            kept, text, start = kept + text[: found.start()] + "[token]", text[found.end() :], 0
+        else:
+            start = found.start() + 1
+    return kept + text
+
+
+def _begins_json(encoded: str) -> bool:
+    """Tell whether 16 characters of base64url can begin JSON text (RFC 8259): those of a hash or random id cannot."""
+    try:
+        # Incremental, for the cut may split a character.
+        text = codecs.getincrementaldecoder("utf-8")().decode(urlsafe_b64decode(encoded))
+    except UnicodeDecodeError:
+        return False
+    return _NEVER_IN_JSON.search(text) is None

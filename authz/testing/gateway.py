@@ -22,8 +22,9 @@ from authz.config.load import load, parse
 from authz.config.model import Config
 from authz.core.claims import certificate_thumbprint
 from authz.core.keys import KeySet
+from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
-from authz.core.token import CookieSource, HeaderSource, QuerySource
+from authz.core.token import place_token
 from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
@@ -115,16 +116,18 @@ class Gateway:
         *certificate* is the client's, in PEM. *at* is another time than the gateway's. Raises ValueError for a *url*
         that is not http.
         """
-        sent = {name.lower(): value for name, value in (headers or {}).items()}
-        check = wire.CheckRequest()
-        http = check.attributes.request.http
-        http.method = method
-        http.scheme, http.host, http.path = _split(url)
+        scheme, host, path = _split(url)
+        request = Request(
+            method=method,
+            scheme=scheme,
+            host=host,
+            path=path,
+            headers=join_headers((headers or {}).items()),
+            context=context or {},
+            certificate=quote(certificate),  # as Envoy writes it
+        )
         if token is not None:
-            self._place(token, sent, http)
-        http.headers.update(sent)
-        check.attributes.context_extensions.update(context or {})
-        check.attributes.source.certificate = quote(certificate)  # as Envoy writes it
+            request = place_token(token, self.snapshot.token.sources[0], request)
         judged: list[Judged] = []
         checker = Checker(
             snapshot=lambda: self.snapshot,
@@ -135,18 +138,19 @@ class Gateway:
             new_id=lambda: "0000000000000000",
         )
         # At once: with nobody to ask there is nothing to wait for.
-        answer = cast("bytes", checker.check(check.SerializeToString(), received=0.0, time_left=None))
-        return Verdict.read(answer, judged[0].decision, sent=sent, identity=self.config.identity.headers)
+        answer = cast("bytes", checker.check(_encode(request), received=0.0, time_left=None))
+        return Verdict.read(answer, judged[0].decision, sent=request.headers, identity=self.config.identity.headers)
 
-    def _place(self, token: str, sent: dict[str, str], http: wire.AttributeContext.HttpRequest) -> None:
-        """Put *token* where the first source of the configuration looks."""
-        match self.snapshot.token.sources[0]:
-            case HeaderSource(header, scheme):
-                sent[header] = f"{scheme} {token}".lstrip()
-            case CookieSource(cookie):
-                sent["cookie"] = "; ".join([*filter(None, [sent.get("cookie")]), f"{cookie}={token}"])
-            case QuerySource(parameter):
-                http.path += f"{'&' if '?' in http.path else '?'}{parameter}={token}"
+
+def _encode(request: Request) -> bytes:
+    """Write *request* as Envoy does."""
+    check = wire.CheckRequest()
+    http = check.attributes.request.http
+    http.method, http.scheme, http.host, http.path = request.method, request.scheme, request.host, request.path
+    http.headers.update(request.headers)
+    check.attributes.context_extensions.update(request.context)
+    check.attributes.source.certificate = request.certificate
+    return check.SerializeToString()
 
 
 def _algorithm(section: IssuerSection) -> str:

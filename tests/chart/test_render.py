@@ -92,7 +92,7 @@ def test_only_what_cannot_be_reloaded_restarts_the_pods(charts: Charts) -> None:
         return found
 
     assert annotations() == annotations(config={"rules": [rule]})
-    assert annotations() != annotations(config={"server": {"threads": 8}})
+    assert annotations() != annotations(config={"server": {"max_concurrent": 8}})
     always = {"restartOnConfigChange": True}
     assert annotations(**always) != annotations(**always, config={"rules": [rule]})
     assert annotations() != annotations(config={"identity": {"headers": {"x-auth-subject": "sub"}}})  # Envoy's

@@ -16,8 +16,8 @@ from authz.config.checks.bounds import BOUNDS
 from authz.config.load import parse
 from authz.config.model import RESTART_REQUIRED, Config
 from authz.config.reference import TOLD_TO_ENVOY, key_paths, write_reference
-from authz.config.walk import find
-from authz.envoy_config.fitting import fit
+from authz.config.select import select
+from authz.tooling.envoy_config.derive import derive
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import wait_until
 from tests.integration.sidecars import issuer, running
@@ -113,15 +113,15 @@ _TOLD: Final = {  # for each key of which Envoy must be told, a change of it
 def test_what_envoy_must_be_told(path: str) -> None:
     """A change of a marked key is one of what is printed for Envoy."""
     text = _TOLD[path] if _TOLD[path].startswith("version") else _MINIMAL + _TOLD[path]
-    assert fit(parse(text, file=path)) != fit(parse(_MINIMAL, file="minimal"))
+    assert derive(parse(text, file=path)) != derive(parse(_MINIMAL, file="minimal"))
 
 
 def test_envoy_is_told_of_nothing_else() -> None:
     """The marks are on those keys, and no example of another key changes what is printed for Envoy."""
     marked = {path for path, (_, _, what, _) in rows().items() if "Envoy must be told" in what}
     assert marked == TOLD_TO_ENVOY == _TOLD.keys()
-    before = fit(parse(_MINIMAL, file="minimal"))
-    assert all(fit(parse(text, file=path)) == before for path, text in examples() if path not in marked)
+    before = derive(parse(_MINIMAL, file="minimal"))
+    assert all(derive(parse(text, file=path)) == before for path, text in examples() if path not in marked)
 
 
 def test_generator_shows_what_is_in_the_sample() -> None:
@@ -142,9 +142,9 @@ CHANGES: Final = {
 
 
 def test_fixed_keys_are_keys() -> None:
-    """Each name in RESTART_REQUIRED is a key of the model, and each change below is of a key on one of both sides."""
+    """Each name in RESTART_REQUIRED is a key of the model, and each change below is of a key on either side."""
     config = parse(_MINIMAL, file="authz.yaml")
-    assert all(list(find(config, name)) for name in RESTART_REQUIRED)
+    assert all(list(select(config, name)) for name in RESTART_REQUIRED)
     assert {name.partition(".")[0] for name in RESTART_REQUIRED} <= Config.model_fields.keys()
 
 

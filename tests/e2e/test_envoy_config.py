@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -153,3 +154,12 @@ def test_nobody_passes_without_the_sidecar(front: Front) -> None:
     """The last word: with the sidecar gone every request ends in 503, public ones included."""
     front.sidecar.stop()
     assert [front.ask(path, token=front.mint()).status for path in ("/public/1", "/items/1")] == [503, 503]
+
+
+def test_what_runs_is_reviewed(front: Front, tmp_path: Path) -> None:
+    """The admin interface's own `/config_dump` of what was printed is as good as the file: nothing is found in it."""
+    dump = tmp_path / "dump.json"
+    dump.write_bytes(send(f"{front.envoy.admin_url}/config_dump").body)
+    arguments = ["envoy-config", "--config", str(front.sidecar.config_file), "--check", str(dump), "--json"]
+    checked = CliRunner().invoke(main, arguments)
+    assert [finding["name"] for finding in json.loads(checked.stdout)["findings"]] == []

@@ -60,9 +60,9 @@ def test_table(admin: str) -> None:
     assert done.exit_code == 0, done.output
     assert f"a: {A}" in done.output
     assert "configuration" in done.output
-    assert "set aside" in done.output
+    assert "rejected  " in done.output
     assert "its alg ES384 is not among the issuer's algorithms" in done.output
-    assert "no key has this kid or thumbprint" in done.output
+    assert "a blocked key that is not in the set" in done.output
     assert "\x1b" not in done.output
     (row,) = [line for line in done.output.splitlines() if line.strip().startswith("\\x1b[2J[bold]\\x0akid ")]
     assert str(K1.public()["crv"]) in row
@@ -179,3 +179,11 @@ def test_no_sidecar(url: str, code: int) -> None:
 def test_only_this_host_is_answered(address: str, *, loopback: bool) -> None:
     """`/keys` is for loopback peers."""
     assert is_loopback(address) is loopback
+
+
+def test_a_key_is_named_as_it_is_blocked() -> None:
+    """A key id and a thumbprint that look like a token are shown to the letter: they are copied into blocked_keys."""
+    like_a_token = "FDY-5ZOeyJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ"
+    head, cells = shown({**K1.public(), "kid": like_a_token})
+    assert cells[0] == like_a_token
+    assert cells[head.index("thumbprint")] == K1.jwk.thumbprint()

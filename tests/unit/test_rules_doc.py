@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from authz.config.build import build_snapshot
+from authz.config.diagnostics.warnings import warnings
 from authz.config.load import parse
 from authz.config.model import Config
-from authz.config.warnings import warnings
 from authz.core.authorize import authorize
 from authz.core.decision import outcome
 from authz.core.request import Request

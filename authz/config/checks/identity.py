@@ -1,4 +1,4 @@
-"""Which headers tell the upstream who is calling."""
+"""Which headers identify the caller to the upstream."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from authz.config.checks.rules import check_claim, claim_names
+from authz.config.checks.rules import check_claim
 from authz.config.checks.tokens import HEADER_NAME, STRUCTURAL_HEADERS
 from authz.config.model import Config, HeaderValue
 from authz.config.problems import KeyPath, Problem
@@ -25,7 +25,7 @@ def check_headers(config: Config) -> Iterator[Problem]:
     headers = config.identity.headers
     if len(headers) > MAX_IDENTITY_HEADERS:
         yield Problem(path=path, message=f"holds {len(headers)} headers, at most {MAX_IDENTITY_HEADERS}")
-    aliases = claim_names(config)
+    aliases = config.claim_aliases
     read = {_fold(source.header) for source in config.token.sources if source.header}
     first: dict[str, str] = {}
     for name, value in headers.items():
@@ -81,7 +81,7 @@ def _check_value(value: HeaderValue, path: KeyPath, aliases: frozenset[str]) -> 
 
 def check_metadata(config: Config) -> Iterator[Problem]:
     """Report what cannot be copied to Envoy's dynamic metadata."""
-    aliases = claim_names(config)
+    aliases = config.claim_aliases
     for index, claim in enumerate(config.identity.metadata):
         yield from check_claim(claim, ("identity", "metadata", index), aliases)
 

@@ -57,7 +57,7 @@ def _check_tokens(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
             hint = f"write {typ[len('application/') :]}"
             yield Problem(path=(*path, "token_types", index), message="stands without application/", hint=hint)
     if "exp" not in issuer.required_claims and not issuer.insecure.no_expiry:
-        hint = "a token without it would be good for ever; to take one, set insecure.no_expiry"
+        hint = "a token without it would never expire; to take one, set insecure.no_expiry"
         yield Problem(path=(*path, "required_claims"), message="must contain exp", hint=hint)
     if not issuer.audience_claim:
         yield Problem(path=(*path, "audience_claim"), message="must not be empty")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from authz.conditions import INSTALL, ConditionError, NotInstalledError, compile_condition, find_params
+from authz.conditions import INSTALL, ConditionError, NotInstalledError, find_params
 from authz.config.checks.tokens import TOKEN, check_scopes
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote, suggest
@@ -23,7 +23,7 @@ def check_rules(config: Config) -> Iterator[Problem]:
     if not config.rules:
         yield Problem(path=("rules",), message="must not be empty", hint="without a rule every request is denied")
     first: dict[str, int] = {}
-    aliases = claim_names(config)
+    aliases = config.claim_aliases
     for index, rule in enumerate(config.rules):
         path: KeyPath = ("rules", index)
         if not _NAME.fullmatch(rule.name):
@@ -39,11 +39,6 @@ def check_rules(config: Config) -> Iterator[Problem]:
         if rule.require is not None:
             yield from _check_require(rule.require, (*path, "require"), config, aliases)
             yield from _check_params(rule, (*path, "require", "when"))
-
-
-def claim_names(config: Config) -> frozenset[str]:
-    """Return the names that any issuer gives to a claim path of its own."""
-    return frozenset(name for issuer in config.issuers.values() for name in issuer.claims)
 
 
 def check_claim(text: str, path: KeyPath, aliases: frozenset[str]) -> Iterator[Problem]:
@@ -69,26 +64,23 @@ def _check_allow(rule: Rule, path: KeyPath) -> Iterator[Problem]:
 
 def _check_match(match: Match, path: KeyPath) -> Iterator[Problem]:
     yield from _check_not_empty(match, path, 'to match every request write paths: ["/**"]')
-    parsers: tuple[tuple[str, Callable[[str], object]], ...] = (
-        ("hosts", HostPattern.parse),
-        ("paths", PathTemplate.parse),
-        ("methods", _parse_method),
-    )
-    for key, parse in parsers:
-        for index, text in enumerate(getattr(match, key) or ()):
-            try:
-                parse(text)
-            except ValueError as error:
-                yield Problem(
-                    path=(*path, key, index), message=str(error), hint=_upper(text) if key == "methods" else ""
-                )
+    try:
+        match.host_patterns, match.templates  # noqa: B018 - parsed here, and kept for the build
+    except ValueError:
+        yield from _check_each(match.hosts or (), HostPattern.parse, (*path, "hosts"))
+        yield from _check_each(match.paths or (), PathTemplate.parse, (*path, "paths"))
+    for index, text in enumerate(match.methods or ()):
+        # RFC 9110 section 9.1: methods are case-sensitive, and the standard ones are in upper case.
+        if not TOKEN.fullmatch(text) or text != text.upper():
+            yield Problem(path=(*path, "methods", index), message="must be a method in upper case", hint=_upper(text))
 
 
-def _parse_method(text: str) -> str:
-    # RFC 9110 section 9.1: methods are case-sensitive, and the standard ones are in upper case.
-    if not TOKEN.fullmatch(text) or text != text.upper():
-        raise ValueError("must be a method in upper case")
-    return text
+def _check_each(texts: tuple[str, ...], parse: Callable[[str], object], path: KeyPath) -> Iterator[Problem]:
+    for index, text in enumerate(texts):
+        try:
+            parse(text)
+        except ValueError as error:
+            yield Problem(path=(*path, index), message=str(error))
 
 
 def _upper(text: str) -> str:
@@ -97,7 +89,7 @@ def _upper(text: str) -> str:
 
 
 def _check_require(require: Require, path: KeyPath, config: Config, aliases: frozenset[str]) -> Iterator[Problem]:
-    yield from _check_not_empty(require, path, "an empty list of requirements is met by nobody")
+    yield from _check_not_empty(require, path, "an empty list of requirements is never met")
     for index, name in enumerate(require.issuers or ()):
         if name not in config.issuers:
             message = f"no issuer is named {quote(name)}"
@@ -116,12 +108,12 @@ def _check_require(require: Require, path: KeyPath, config: Config, aliases: fro
             if not values:
                 yield Problem(path=(*path, key, claim), message="must not be empty")
     if require.when:
-        yield from _check_condition(require.when, (*path, "when"))
+        yield from _check_condition(require, (*path, "when"))
 
 
-def _check_condition(text: str, path: KeyPath) -> Iterator[Problem]:
+def _check_condition(require: Require, path: KeyPath) -> Iterator[Problem]:
     try:
-        compile_condition(text)
+        require.condition  # noqa: B018 - compiled here, and kept for the build
     except NotInstalledError:
         yield Problem(path=path, message="needs the CEL runtime, which is not installed", hint=INSTALL)
     except ConditionError as error:
@@ -131,7 +123,7 @@ def _check_condition(text: str, path: KeyPath) -> Iterator[Problem]:
 def _check_params(rule: Rule, path: KeyPath) -> Iterator[Problem]:
     """Report a parameter that the condition reads, and no path of the rule has: each evaluation would fail."""
     try:
-        templates = [PathTemplate.parse(text) for text in (rule.match.paths if rule.match else None) or ()]
+        templates = (rule.match or Match()).templates
     except ValueError:
         return  # reported where it stands
     known = {name for template in templates for name in template.params}

@@ -1,4 +1,4 @@
-"""Where tokens are looked for, and what a denied client is told."""
+"""Where tokens are looked for, and what a denied client gets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 section
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 SCOPE: Final = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 section 3.3
 
-# What frames the message or routes it: nobody's token, and nobody's identity.
+# What frames or routes the message: neither a token nor an identity header.
 STRUCTURAL_HEADERS: Final = frozenset(
     {
         "connection",

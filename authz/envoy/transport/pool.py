@@ -174,7 +174,7 @@ class PoolTransport(grpc.GenericRpcHandler):
     def _drain(self) -> None:
         """Wait until all that arrived is answered. As in `cygrpc`, the core cancels what it has not handed over.
 
-        What the core has read and not handed over does not show. It hands over as long as grpcio's thread gets to run, so
+        What the core has read and not handed over does not show. It hands over as long as grpcio's thread runs, so
         no call may be in progress, which could keep it from the interpreter, and none may have come for some looks.
         """
         looks, accepted = 0, -1

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from authz.cli import main
-from authz.cli.fetching import ADVICE, fetch_one
 from authz.config.load import parse
 from authz.telemetry.keys import Refresh
+from authz.tooling.probe import ADVICE, fetch_one
 from tests.fakes.idp import DISCOVERY, JWKS, FakeIdp, fail, flood, html, redirect, say
 from tests.world import A_RSA, jwks
 
@@ -49,7 +49,7 @@ def test_fetching_shows_what_came(idp: FakeIdp, tmp_path: Path) -> None:
     assert f"source        {idp.issuer}{DISCOVERY} -> {idp.url}{JWKS}\n" in result.stdout
     assert "good for 300 s" in result.stdout
     assert f"usable        kid {idp.key.kid}, RSA of 2048 bits" in result.stdout
-    assert "set aside     kid \\x1b[2Jbad: " in result.stdout
+    assert "rejected      kid \\x1b[2Jbad: " in result.stdout
     assert "\x1b" not in result.output
     told = json.loads(run(tmp_path, idp.issuer, "--fetch", "--json").stdout)
     (fetched,) = told["fetched"]
@@ -100,7 +100,7 @@ def test_every_key_is_blocked(idp: FakeIdp, tmp_path: Path) -> None:
     """An issuer that answers, and whose keys are all set aside, verifies nothing."""
     result = run(tmp_path, idp.issuer, "--fetch", more=f", blocked_keys: [{idp.key.kid}]")
     assert result.exit_code == 1
-    assert "no key serves" in result.stdout
+    assert "no key is usable" in result.stdout
 
 
 def test_keys_that_are_not_fetched(tmp_path: Path) -> None:
@@ -155,10 +155,10 @@ def test_a_difference_is_told(tmp_path: Path) -> None:
     arguments = ("https://a.test", "--diff", str(old))
     assert run(tmp_path, *arguments).stdout.startswith("nothing differs\n")
     result = run(tmp_path, *arguments, rest="token: {max_bytes: 32KiB}\n")
-    assert result.stdout.splitlines()[0] == "opens    token.max_bytes: 16KiB -> 32KiB"
+    assert result.stdout.splitlines()[0] == "widens   token.max_bytes: 16KiB -> 32KiB"
     assert result.stdout.endswith(": valid; to look at before it is deployed: 1\n")
     told = json.loads(run(tmp_path, *arguments, "--json", rest="token: {max_bytes: 32KiB}\n").stdout)
-    assert told["changes"] == [{"effect": "opens", "about": "token.max_bytes", "text": "16KiB -> 32KiB", "also": []}]
+    assert told["changes"] == [{"effect": "widens", "about": "token.max_bytes", "text": "16KiB -> 32KiB", "also": []}]
 
 
 def test_errors_as_data(tmp_path: Path) -> None:

@@ -17,14 +17,14 @@ from authz.cli import main
 from authz.config.document import parse_document
 from authz.config.load import parse
 from authz.demo.envoy import validate
-from authz.envoy_config.bootstrap import bootstrap, pieces, write
-from authz.envoy_config.comments import COMMENTS
-from authz.envoy_config.fitting import endpoints, fit, remarks
-from authz.envoy_config.pieces import Fit
-from authz.envoy_config.review import review
-from authz.envoy_config.yaml_text import write_yaml
+from authz.tooling.envoy_config.bootstrap import bootstrap, fragments, write
+from authz.tooling.envoy_config.comments import COMMENTS
+from authz.tooling.envoy_config.derive import derive, endpoints, notes
+from authz.tooling.envoy_config.fragments import EnvoySettings
+from authz.tooling.envoy_config.review import review
+from authz.tooling.envoy_config.yaml_text import write_yaml
 from tests.tools import ROOT
-from tests.unit.cli.envoy_samples import BASE, SAMPLES, sample
+from tests.unit.tooling.envoy_samples import BASE, SAMPLES, sample
 
 WORKERS = [("unix", 3), ("mutual TLS", 2)]
 CASES = [*((name, 1) for name in SAMPLES), *WORKERS]
@@ -41,7 +41,7 @@ def tls_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def whole(fitted: Fit) -> dict[str, object]:
+def whole(fitted: EnvoySettings) -> dict[str, object]:
     """A bootstrap on ports that Envoy chooses."""
     return bootstrap(fitted, listen="127.0.0.1:0", upstream="localhost:3000", admin="127.0.0.1:0")
 
@@ -59,8 +59,8 @@ def test_envoy_takes_what_is_printed(name: str, workers: int, tls_folder: Path, 
     """The real Envoy validates the text of the bootstrap for every kind of configuration."""
     config = sample(name, workers=workers)
     file = tmp_path / "envoy.yaml"
-    fitted = fit(config, tls_folder=str(tls_folder), peer_certificate=True, trusted_hops=1)
-    file.write_text(write(whole(fitted), remarks(config)), encoding="utf-8")
+    fitted = derive(config, tls_folder=str(tls_folder), peer_certificate=True, trusted_hops=1)
+    file.write_text(write(whole(fitted), notes(config)), encoding="utf-8")
     validate(file, tmp_path)
     assert "deprecated" not in (tmp_path / "envoy-validate.log").read_text(encoding="utf-8").lower()
 
@@ -68,11 +68,11 @@ def test_envoy_takes_what_is_printed(name: str, workers: int, tls_folder: Path, 
 @pytest.mark.needs("envoy")
 def test_the_pieces_make_a_bootstrap(tmp_path: Path) -> None:
     """Pasted where their keys say, the pieces are what the bootstrap has, and Envoy takes the result."""
-    fitted = fit(sample("cookies"))
+    fitted = derive(sample("cookies"))
     pasted: Any = whole(fitted)
     listener = pasted["static_resources"]["listeners"][0]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
-    cut: Any = pieces(fitted)
+    cut: Any = fragments(fitted)
     own = cut["http_connection_manager"]
     assert {key: manager[key] for key in own if key != "http_filters"} == {
         key: value for key, value in own.items() if key != "http_filters"
@@ -88,8 +88,8 @@ def test_the_pieces_make_a_bootstrap(tmp_path: Path) -> None:
 def test_what_is_printed_is_clean(name: str, workers: int, *, whole_file: bool) -> None:
     """The review finds nothing in our own words, neither in the pieces nor in the bootstrap: not even a note."""
     config = sample(name, workers=workers)
-    fitted = fit(config)
-    text = write(whole(fitted) if whole_file else pieces(fitted), remarks(config))
+    fitted = derive(config)
+    text = write(whole(fitted) if whole_file else fragments(fitted), notes(config))
     assert review(parse_document(text, file="envoy.yaml"), config) == []
 
 
@@ -97,10 +97,10 @@ def test_the_charts_say_the_same() -> None:
     """The connection manager, filter, access log and cluster of the charts are those of this maker, value by value."""
     values = yaml.safe_load((ROOT / "deploy/envoy/values.yaml").read_text(encoding="utf-8"))
     config = parse(json.dumps(values["authz"]["config"]), file="values.yaml")
-    fitted = fit(config, peer_certificate=True)
+    fitted = derive(config, peer_certificate=True)
     charts = yaml.safe_load((ROOT / "deploy/envoy/envoy.yaml").read_text(encoding="utf-8"))["static_resources"]
     rendered = charts["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    made: Any = pieces(fitted)
+    made: Any = fragments(fitted)
     for key, value in made["http_connection_manager"].items():
         if key != "http_filters":
             assert rendered[key] == value, key
@@ -114,8 +114,8 @@ def test_every_setting_that_matters_is_explained() -> None:
     printed = "".join(
         write(data, [])
         for name, workers in CASES
-        for fitted in [replace(fit(sample(name, workers=workers)), raw_headers=True, metadata_namespaces=("x",))]
-        for data in (whole(fitted), pieces(fitted))
+        for fitted in [replace(derive(sample(name, workers=workers)), raw_headers=True, metadata_namespaces=("x",))]
+        for data in (whole(fitted), fragments(fitted))
     )
     words = re.sub(r"\n *# ", " ", printed)
     assert [way for way, text in COMMENTS.items() if text not in words] == []
@@ -124,8 +124,8 @@ def test_every_setting_that_matters_is_explained() -> None:
 @pytest.mark.parametrize(("name", "workers"), CASES)
 def test_comments_change_nothing(name: str, workers: int) -> None:
     """What is written reads back as what was meant, and its lines fit a screen, types of Envoy's aside."""
-    data = whole(fit(sample(name, workers=workers)))
-    text = write(data, remarks(sample(name)))
+    data = whole(derive(sample(name, workers=workers)))
+    text = write(data, notes(sample(name)))
     assert yaml.safe_load(text) == data
     assert [line for line in text.splitlines() if len(line) > 120 and "@type" not in line and "regex" not in line] == []
 
@@ -154,18 +154,18 @@ def test_every_worker_is_an_endpoint(name: str, workers: int, host: str | None, 
 
 def test_the_rest_fits_too() -> None:
     """Timeout, bounds and spellings follow the configuration; TLS is mutual where the sidecar asks for it."""
-    assert fit(sample("patient")).timeout_ms == 2400
-    assert fit(sample("busy")).max_requests == 5_000
-    assert fit(sample("long tokens")).max_headers_kb > 100
-    assert not fit(sample("odd paths")).merge_slashes
-    assert fit(sample("odd paths")).escaped_slashes == "KEEP_UNCHANGED"
-    assert fit(sample("cookies")).mutable == (
+    assert derive(sample("patient")).timeout_ms == 2400
+    assert derive(sample("busy")).max_requests == 5_000
+    assert derive(sample("long tokens")).max_headers_kb > 100
+    assert not derive(sample("odd paths")).merge_slashes
+    assert derive(sample("odd paths")).escaped_slashes == "KEEP_UNCHANGED"
+    assert derive(sample("cookies")).mutable == (
         r"x[-_]auth[-_]subject",
         r"x[-_]auth\.v1\+org",
         "authorization",
         "cookie",
     )
-    mutual, one_sided = fit(sample("mutual TLS"), host="authz").tls, fit(sample("TLS")).tls
+    mutual, one_sided = derive(sample("mutual TLS"), host="authz").tls, derive(sample("TLS")).tls
     assert mutual is not None
     assert one_sided is not None
     assert (mutual.server_name, mutual.cert_file) == ("authz", "/etc/envoy-authz-tls/tls.crt")

@@ -222,21 +222,19 @@ NEAR = {
 HOSTED = "  - {name: hosted, match: {paths: [/hosted], methods: [POST, PUT], hosts: [h.test, '*.h.test']}}\n"
 
 
-@pytest.mark.parametrize(("arguments", "remarks"), NEAR.values(), ids=NEAR)
-def test_near_misses(explain: Explain, arguments: list[str], remarks: list[str]) -> None:
+@pytest.mark.parametrize(("arguments", "notes"), NEAR.values(), ids=NEAR)
+def test_near_misses(explain: Explain, arguments: list[str], notes: list[str]) -> None:
     """Where no rule matches, those for the path say what else they ask; elsewhere nothing is said."""
     text = CONFIG.replace("identity:", f"{HOSTED}identity:")
-    assert json.loads(explain(*arguments, "--json", config_text=text).stdout)["remarks"] == remarks
-    assert [line for line in explain(*arguments, config_text=text).stdout.splitlines() if "near:" in line] == remarks
+    assert json.loads(explain(*arguments, "--json", config_text=text).stdout)["notes"] == notes
+    assert [line for line in explain(*arguments, config_text=text).stdout.splitlines() if "near:" in line] == notes
 
 
 def test_many_near_misses(explain: Explain) -> None:
     """Five are told, and how many more there are."""
     many = "".join(f"  - {{name: r{place}, match: {{paths: [/many], hosts: [h{place}.test]}}}}\n" for place in range(7))
-    remarks = explain(
-        "--path", "/many", config_text=CONFIG.replace("identity:", f"{many}identity:")
-    ).stdout.splitlines()
-    assert [line.partition(":")[2].strip() for line in remarks if line.startswith("near:")][-2:] == [
+    notes = explain("--path", "/many", config_text=CONFIG.replace("identity:", f"{many}identity:")).stdout.splitlines()
+    assert [line.partition(":")[2].strip() for line in notes if line.startswith("near:")][-2:] == [
         "rule r4: host is h4.test",
         "2 more rules",
     ]
@@ -258,7 +256,7 @@ def test_what_envoy_does_to_a_path(explain: Explain, path: str, done: str | None
     """A path that the sidecar would never get as it is here, with Envoy in front, says so."""
     notes = [line for line in explain("--path", path).stdout.splitlines() if line.startswith("note: ")]
     assert notes == (
-        [f"note: judged as the sidecar gets it; Envoy, as `authz envoy-config` prints it, first {done}"] if done else []
+        [f"note: decided for the path as given; Envoy, as `authz envoy-config` prints it, first {done}"] if done else []
     )
 
 

@@ -138,7 +138,7 @@ def test_longest_socket_path_of_workers() -> None:
     ],
 )
 def test_rules(rule: str) -> None:
-    """A rule may say this; with allow: optional the requirements bind whoever brings a token."""
+    """A rule may say this; with allow: optional the requirements apply if there is a token."""
     configure(rule=rule)
 
 

@@ -164,7 +164,7 @@ def test_values_keep_their_types() -> None:
 def test_configuration_is_frozen() -> None:
     """Nobody changes a configuration once it is loaded."""
     with pytest.raises(ValueError, match="frozen"):
-        configure().server.threads = 8  # type: ignore[misc]  # this is what must not work
+        configure().server.workers = 8  # type: ignore[misc]  # this is what must not work
 
 
 def test_file_that_is_not_there(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_sample_is_valid() -> None:
         (("servr",), {}),
         (("version",), 2),
         (("server", "listn"), "unix:/run/authz.sock"),
-        (("server", "threads"), "4"),
+        (("server", "workers"), "4"),
         (("server", "tls"), None),
         (("server", "tls"), {"cert_file": "/tls/tls.crt"}),
         (("server", "drain"), "10"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from authz.config.diagnostics.warnings import MAX_QUIET_HEADERS, warnings
 from authz.config.issuer import InsecureIssuer
 from authz.config.load import load, read
 from authz.config.model import Insecure
-from authz.config.warnings import MAX_QUIET_HEADERS, warnings
 from tests.unit.config.sample import SAMPLE, configure
 
 VALUES = {"query_token": "access_token"}
@@ -81,7 +81,7 @@ def test_names_that_block_no_key() -> None:
         configure(issuer=f"jwks: {{keys: [{KEY}, {KEY.replace('ours', 'x')}]}}\n    blocked_keys: [x, y]")
     )[2:]  # the key, and the other that holds the same numbers, are blocked
     assert warning.path == ("issuers", "corporate", "blocked_keys", 1)
-    assert warning.message == "'y' is no kid or thumbprint of a key in jwks"
+    assert warning.message == "'y' is not the kid or thumbprint of a key in jwks"
     assert warnings(configure(issuer="blocked_keys: [y]")) == []
 
 

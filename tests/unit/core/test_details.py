@@ -67,6 +67,7 @@ def ruled(**wanted: Any) -> Any:  # noqa: ANN401 - requirements are of several t
 DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "no-path": ({"path": ""}, "no path"),
     "long-path": ({"path": "/" * 16_385}, "path longer than 16384 characters"),
+    "long-query": ({"path": "/?" + "a" * 65_537}, "query longer than 65536 characters"),
     "headers": ({"headers": {"": "x"}}, "more than 1000 headers, or one without a name"),
     "method": ({"method": "G T"}, "method is not a token"),
     "host": ({"host": "a@b"}, "host is not a host name or address"),

@@ -8,11 +8,13 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.request import (
     MAX_HEADERS,
     MAX_PATH_CHARS,
+    MAX_QUERY_CHARS,
     Path,
     Request,
     Spelling,
     canonical_host,
     canonical_path,
+    join_headers,
     parse_path,
     parse_target,
     refuse_spellings,
@@ -138,7 +140,7 @@ MALFORMED = {
     "nothing": Request(),
     "no-path": ask(path=""),
     "path-too-long": ask(path="/" + "a" * MAX_PATH_CHARS),
-    "query-too-long": ask(path="/?" + "a" * MAX_PATH_CHARS),
+    "query-too-long": ask(path="/?" + "a" * (MAX_QUERY_CHARS + 1)),
     "too-many-headers": ask(headers={f"x-{number}": "" for number in range(MAX_HEADERS + 1)}),
     "header-without-name": ask(headers={"": "x"}),
     "no-method": ask(method=""),
@@ -250,7 +252,13 @@ def test_repr_keeps_the_secrets() -> None:
 
 def test_bounds_are_inclusive() -> None:
     """The largest request that is allowed is allowed."""
-    parse_target(
-        ask(path="/" + "a" * (MAX_PATH_CHARS - 1), headers={f"x-{number}": "" for number in range(MAX_HEADERS)})
-    )
+    longest = "/" + "a" * (MAX_PATH_CHARS - 1) + "?" + "?" * MAX_QUERY_CHARS  # a query does not count as a path
+    parse_target(ask(path=longest, headers={f"x-{number}": "" for number in range(MAX_HEADERS)}))
     assert canonical_host("a." * 127 + "a") == "a." * 127 + "a"
+
+
+def test_fields_of_one_name_are_one_list() -> None:
+    """RFC 9110 section 5.3: in their order, joined by commas, whatever the letter case; cookies by semicolons."""
+    fields = [("X-A", "1"), ("cookie", "a=1"), ("x-a", "2"), ("Cookie", "b=2"), ("x-b", "")]
+    assert join_headers(fields) == {"x-a": "1,2", "cookie": "a=1; b=2", "x-b": ""}
+    assert join_headers([]) == {}

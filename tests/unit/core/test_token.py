@@ -17,6 +17,7 @@ from authz.core.token import (
     find_token,
     has_scheme,
     parse_token,
+    place_token,
 )
 from tests.world import ask, mint, unsigned
 
@@ -281,3 +282,19 @@ def test_cookies() -> None:
 def test_scheme(credentials: str, scheme: str, has: bool) -> None:  # noqa: FBT001 - a column of the table
     """A scheme is the whole first word, in any case."""
     assert has_scheme(credentials, scheme) is has
+
+
+@pytest.mark.parametrize("source", [BEARER, BARE, COOKIE, QUERY], ids=str)
+def test_a_token_is_found_where_it_was_placed(source: Source) -> None:
+    """Placing is the inverse of finding, and leaves what is there: beside another token it makes two."""
+    request = ask(path="/items/1?a=b", headers={"cookie": "theme=dark", "accept": "text/html"})
+    placed = place_token(GOOD, source, request)
+    assert find_token(placed, (source,)) == FoundToken(GOOD, source)
+    assert (placed.path.startswith(request.path), placed.headers["accept"]) == (True, "text/html")
+    with pytest.raises(Rejected):
+        find_token(place_token(GOOD, source, placed), (source,))
+
+
+def test_the_first_parameter_begins_a_query() -> None:
+    """A path without a query gets one."""
+    assert place_token("x", QUERY, ask(path="/items/1")).path == "/items/1?access_token=x"

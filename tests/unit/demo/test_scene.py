@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from authz.config.diagnostics.warnings import warnings
 from authz.config.load import parse
-from authz.config.warnings import warnings
 from authz.demo.scene import AUDIENCE, configuration
 
 

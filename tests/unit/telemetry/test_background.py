@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -22,6 +24,14 @@ def pipe() -> Iterator[Pipe]:
         os.close(end)
 
 
+def read_now(pipe: Pipe) -> bytes:
+    """Read what is there by now, which may be nothing."""
+    os.set_blocking(pipe[0], False)
+    with suppress(BlockingIOError):
+        return os.read(pipe[0], 4096)
+    return b""
+
+
 def test_lines_arrive_in_their_order(pipe: Pipe) -> None:
     """What is written is what is read, beyond ASCII too."""
     stream = BackgroundStream(pipe[1])
@@ -31,8 +41,18 @@ def test_lines_arrive_in_their_order(pipe: Pipe) -> None:
     assert os.read(pipe[0], 1000).decode() == "one\nzwei é\n\\ud800\n"
 
 
-def test_full_pipe_stops_nobody(pipe: Pipe) -> None:
-    """A reader that stands still costs lines and not answers; once it reads on, it is told how many it missed."""
+def losses_told(seen: bytes) -> int:
+    """Return how many lines the reader was told to have missed."""
+    return sum(int(number) for number in re.findall(rb"^([0-9]+) log lines were dropped", seen, re.MULTILINE))
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_full_pipe_stops_nobody(pipe: Pipe, *, blocking: bool) -> None:
+    """A reader that stands still costs lines and not answers; once it reads on, it is told how many it missed.
+
+    So it is where a reader has set O_NONBLOCK, and each line that is lost is counted.
+    """
+    os.set_blocking(pipe[1], blocking)
     stream = BackgroundStream(pipe[1], max_lines=10)
     line = "x" * 4095 + "\n"
     for _ in range(100):
@@ -41,20 +61,38 @@ def test_full_pipe_stops_nobody(pipe: Pipe) -> None:
     seen = bytearray()
 
     def told() -> bool:
-        seen.extend(os.read(pipe[0], 65_536))
-        return b"log lines were dropped" in seen
+        seen.extend(read_now(pipe))
+        return losses_told(bytes(seen)) == stream.lost
 
-    wait_until(told)
-    dropped = int(seen.decode().rpartition("\n")[0].rpartition("\n")[2].split()[0])
-    assert seen.count(line.encode()) == 100 - dropped
-    assert dropped > 50
+    wait_until(told, seconds=120)
+    assert seen.count(line.encode()) == 100 - stream.lost
+    assert stream.lost > 50
+
+
+def test_a_pipe_that_does_not_block_loses_no_line(pipe: Pipe) -> None:
+    """If a reader has set O_NONBLOCK, a full pipe is waited for as any other: lines of several pages arrive whole."""
+    os.set_blocking(pipe[1], False)
+    stream = BackgroundStream(pipe[1])
+    lines = [f"{number} {'x' * 10_000}\n" for number in range(50)]
+    for line in lines:
+        stream.write(line)
+    seen = bytearray()
+
+    def all_seen() -> bool:
+        seen.extend(read_now(pipe))
+        return len(seen) >= sum(map(len, lines))
+
+    wait_until(all_seen, seconds=120)
+    assert seen.decode() == "".join(lines)
+    assert stream.lost == 0
 
 
 def test_closed_pipe_is_no_error() -> None:
-    """Where nobody can ever read, lines are gone, and nothing else is."""
+    """Where nobody can ever read, lines are gone, and counted, and nothing else is."""
     read, write = os.pipe()
     os.close(read)
     stream = BackgroundStream(write)
     stream.write("lost\n")
     assert stream.drain(seconds=15)
+    wait_until(lambda: stream.lost == 1)
     os.close(write)

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from authz.telemetry.logs import set_up_logging
+from authz.telemetry.logs import lost_lines, set_up_logging
 from tests.unit.telemetry.capturing import logging_to, parsed
 
 log = logging.getLogger("authz.test")
@@ -90,3 +90,25 @@ def test_setting_up_again_replaces() -> None:
             log.info("once")
         assert parsed(outer) == []
         assert len(parsed(inner)) == 1
+
+
+class _Stubborn:
+    def __str__(self) -> str:
+        raise TypeError("cannot be written")
+
+
+def test_a_line_that_cannot_be_written_is_counted(capfd: pytest.CaptureFixture[str]) -> None:
+    """It neither raises nor blocks whoever logs by a traceback on stderr; the count outlives a reload."""
+    before = lost_lines()
+    with logging_to("text") as stream:
+        for _ in range(3):
+            log.info("said %s", _Stubborn())
+        set_up_logging(level="debug", log_format="json")
+        log.info("said %s", _Stubborn())
+        log.info("good")
+        assert lost_lines() == 4
+    assert capfd.readouterr().err == ""
+    told, good = stream.getvalue().splitlines()
+    assert told == "a log line of authz.test was lost: TypeError"
+    assert "good" in good
+    assert lost_lines() == before

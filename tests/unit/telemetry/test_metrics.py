@@ -108,3 +108,14 @@ def test_what_happens_to_calls_is_counted() -> None:
     assert value(numbers, "authz_checks_cancelled_total") == 1
     assert value(numbers, "authz_spans_dropped_total") == 3
     assert value(numbers, "authz_log_lines_summarised_total") == 4
+
+
+def test_lost_log_lines_are_a_counter() -> None:
+    """Each scrape asks how many there are by now; it begins with 0, so that the first one rings."""
+    lost = [0]
+    numbers = Metrics(insecure_options=0, label_rules=True, lost_lines=lambda: lost[0])
+    assert value(numbers, "authz_log_lines_lost_total") == 0
+    lost[0] = 7
+    assert value(numbers, "authz_log_lines_lost_total") == 7
+    for part in ("span", "metrics", "log"):
+        assert value(numbers, "authz_reports_failed_total", part=part) == 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.telemetry.redaction import MAX_CHARS, printable
+from authz.telemetry.redaction import MAX_CHARS, escaped, printable
 from tests.world import mint
 
 
@@ -46,6 +49,32 @@ def test_a_token_is_replaced_wherever_it_stands() -> None:
     assert printable("x/" * 90 + token) == "x/" * 90 + "[token]..."
     for header in (b'{ "alg": "RS256"}', b'{\n"alg":"RS256"}', b'{\r\n"alg":"none"}', b'{\t"alg":"none"}'):
         assert printable(mint(header=header)) == "[token]..."
+
+
+def test_a_token_is_replaced_wherever_it_begins() -> None:
+    """What stands before a token in one run of characters does not hide it, be it the beginning of no token."""
+    token = mint()
+    for before in ("x", "token_", "FDY-5ZOeyB4-no-token-begins-here", "eyJ" * 5, "ewkewkewkewkewkewk"):
+        shown = printable(before + token) or ""
+        assert not [part for part in token.split(".") if part[:40] in shown], before
+        assert "[token]" in shown
+    accented = mint(header='{"é": "x", "alg": "RS256"}'.encode())
+    assert printable(f"/{accented}") == "/[token]..."
+
+
+def test_no_hash_is_taken_for_a_token() -> None:
+    """Key ids are often thumbprints (RFC 7638): of 5,000, some with the letters that begin a token, all are shown."""
+    thumbprints = [urlsafe_b64encode(sha256(str(n).encode()).digest()).rstrip(b"=").decode() for n in range(5_000)]
+    assert [thumbprint for thumbprint in thumbprints if printable(thumbprint) != thumbprint] == []
+
+
+def test_what_is_public_is_shown_to_the_letter() -> None:
+    """An issuer may name its key as it likes, be it like a token; only what would harm a terminal is escaped."""
+    token = mint()[:MAX_CHARS]
+    assert escaped(token) == token
+    assert escaped("a\nb") == "a\\x0ab"
+    assert escaped("x" * (MAX_CHARS + 1)) == "x" * MAX_CHARS + "..."
+    assert (escaped(None), escaped("")) == (None, "")
 
 
 def test_words_that_are_no_tokens_stay() -> None:

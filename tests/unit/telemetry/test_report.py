@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -15,10 +15,11 @@ from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
 from authz.telemetry.decisions import DecisionLog
-from authz.telemetry.judged import Judged
+from authz.telemetry.judged import Judged, Position
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting, reporter
-from tests.unit.envoy.asking import make_checker, write_check
+from authz.telemetry.traceparent import TraceParent
+from tests.unit.envoy.asking import make_checker, read, told, write_check
 from tests.unit.telemetry import hostile
 from tests.unit.telemetry.capturing import logging_to, parsed
 from tests.world import WORLD, ask, decide, mint, rule, world
@@ -236,3 +237,63 @@ def test_what_broke_is_logged_without_the_token() -> None:
     assert "MemoryError" in error["exc_info"]
     assert decision["reason"] == "internal_error"
     assert not [segment for segment in token.split(".") if segment in stream.getvalue()]
+
+
+# Reports that fail.
+
+
+class _BrokenSpans:
+    def write_check(self, judged: Judged, parent: TraceParent | None) -> Position | None:
+        raise MemoryError("no span")
+
+
+class _BrokenMetrics(Metrics):
+    def count(self, judged: Judged, position: Position | None = None) -> None:
+        raise ValueError("no number")
+
+
+class _BrokenLog(DecisionLog):
+    def write(self, judged: Judged, *, log_client: bool, position: Position | None = None) -> None:
+        raise OSError("no line")
+
+
+REPORTING = Reporting(decisions="all", log_client=True)
+
+
+@pytest.mark.parametrize("broken", ["span", "metrics", "log"])
+def test_a_report_that_fails_changes_no_decision(broken: str) -> None:
+    """An allow stays an allow and a denial keeps its reason; each failure is counted, the first one has a line."""
+    numbers = (_BrokenMetrics if broken == "metrics" else Metrics)(insecure_options=0, label_rules=True)
+    decision_log = (_BrokenLog if broken == "log" else DecisionLog)(numbers, monotonic=lambda: 0.0)
+    spans = _BrokenSpans() if broken == "span" else None
+    with logging_to("json") as stream:
+        checker = make_checker(report=reporter(numbers, decision_log, REPORTING, spans=spans))
+        allowed = [checker.check(write_check(ask(mint())), received=0.0, time_left=None) for _ in range(3)]
+        denied = checker.check(write_check(ask()), received=0.0, time_left=None)
+    assert [read(cast("bytes", answer)).status.code for answer in allowed] == [0, 0, 0]
+    assert told(cast("bytes", denied)) == "token_missing"
+    failed = numbers.registry.get_sample_value("authz_reports_failed_total", {"part": broken})
+    assert failed == 4
+    lines = parsed(stream)
+    assert [line["level"] for line in lines if "exc_info" in line] == ["ERROR"]
+    if broken != "log":  # the other parts are still reported
+        assert [line["decision"] for line in lines if "decision" in line] == ["allow"] * 3 + ["deny"]
+    if broken != "metrics":
+        assert numbers.registry.get_sample_value("authz_check_duration_seconds_count") == 4
+
+
+def test_a_report_of_which_everything_fails_raises_nothing() -> None:
+    """Not even where the failure itself can be neither counted nor logged."""
+
+    class Nothing(_BrokenMetrics):
+        def count_failed_report(self, part: object) -> None:
+            raise SystemError("no number of that either")
+
+    class NoClients(_BrokenLog):
+        def count_failure(self, judged: Judged) -> None:
+            raise KeyError("no client")
+
+    numbers = Nothing(insecure_options=0, label_rules=True)
+    report = reporter(numbers, NoClients(numbers, monotonic=lambda: 0.0), REPORTING, spans=_BrokenSpans())
+    with logging_to("json"):
+        report(Judged(DENY, "id", None, 0.0))

@@ -14,7 +14,7 @@ They need Envoy 1.37 or newer.
 
 {{- define "authz-sidecar.envoy.connectionManager" -}}
 {{- $envoy := .Values.authz.envoy -}}
-# One spelling of each path, before anything reads it: the sidecar judges what the upstream will see.
+# One spelling of each path, before anything reads it: the sidecar decides on what the upstream will see.
 normalize_path: true
 merge_slashes: {{ $envoy.mergeSlashes }}
 path_with_escaped_slashes_action: {{ $envoy.escapedSlashes }}
@@ -110,7 +110,7 @@ rate_limited_as_resource_exhausted: true
       # Above fetch.max_wait, which a request may wait for a key that is new. No retry_policy: a question that was not
       # answered in time would only add to the load.
       timeout: {{ divf $envoy.timeoutMilliseconds 1000 }}s
-    # Fail closed: while no sidecar answers, nobody passes.
+    # Fail closed: while no sidecar answers, no request passes.
     failure_mode_allow: {{ $envoy.failureModeAllow }}
     status_on_error: {code: ServiceUnavailable}
     # An answer that HTTP does not allow is an error, and goes nowhere.
@@ -151,7 +151,7 @@ rate_limited_as_resource_exhausted: true
         bytes_received: "%BYTES_RECEIVED%"
         bytes_sent: "%BYTES_SENT%"
         upstream: "%UPSTREAM_HOST%"
-        # Why: what the client was told as decision_id, and what only the operator learns.
+        # Why: the decision_id that the client got, and what only the operator learns.
         decision: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:decision)%"
         reason: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:reason)%"
         decision_id: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:decision_id)%"

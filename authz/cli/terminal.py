@@ -1,0 +1,49 @@
+"""What a terminal shows: colour only there, and only without NO_COLOR; progress on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_NOT_WRAPPED: Final = 100_000  # characters
+
+
+def say(text: str, colour: str | None = None, *, err: bool = False) -> None:
+    """Print one line, in *colour* on a terminal."""
+    click.echo(click.style(text, fg=colour) if colour and has_colours(err=err) else text, err=err, color=None)
+
+
+def has_colours(*, err: bool = False) -> bool:
+    """Return whether stdout, or stderr, is a terminal that may be coloured (no-color.org)."""
+    stream = sys.stderr if err else sys.stdout
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def progress(text: str) -> AbstractContextManager[object]:
+    """Show on stderr, where it is a terminal, that something takes its time."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(text)
+
+
+def console() -> Console:
+    """Return what writes tables to stdout, wrapped for a terminal alone; colours nothing of its own accord."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _NOT_WRAPPED)
+
+
+def printable(text: str | None) -> str:
+    """An issuer chooses its key ids, and a server its words: none may speak to the terminal."""
+    from authz.telemetry.redaction import escaped
+
+    return escaped(text) or "-"

@@ -1,0 +1,153 @@
+"""Puts what pydantic finds into the words of the configuration file: one plain message for one mistake."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from authz.config.model import Config
+from authz.config.problems import KeyPath, Problem, nearest, quote, render_path, suggest
+from authz.config.section import Section, has_entries, section_in
+
+Words = Callable[[ErrorDetails], tuple[str, str]]
+"""From what pydantic found to a message and a hint."""
+
+
+def pydantic_errors(error: ValidationError) -> Iterator[Problem]:
+    """Yield a problem for each mistake. A required key that is only misspelt is one mistake, not two."""
+    details = error.errors(include_url=False)
+    meant = set(misspelt_keys(details).values())
+    for detail in details:
+        if detail["type"] != "missing" or detail["loc"] not in meant:
+            message, hint = _words(detail["type"])(detail)
+            yield Problem(path=detail["loc"], message=message, hint=hint)
+
+
+def misspelt_keys(details: Sequence[ErrorDetails]) -> dict[KeyPath, KeyPath]:
+    """Return the path of each unknown key, and the path that was meant; the latter is empty where none is near."""
+    unknown = (detail["loc"] for detail in details if detail["type"] == "extra_forbidden")
+    return {path: _meant(path) for path in unknown}
+
+
+def known_keys(path: KeyPath) -> tuple[str, ...]:
+    """Return the keys that the section at *path* may have."""
+    section = _section_at(path)
+    return tuple(section.model_fields) if section else ()
+
+
+def _section_at(path: KeyPath) -> type[Section] | None:
+    here: object = Config
+    for step in path:
+        section = section_in(here)
+        if section is None:
+            return None
+        # In a map or list, the step is the name or index of an entry.
+        here = section if has_entries(here) else section.model_fields[str(step)].annotation
+    return None if has_entries(here) else section_in(here)
+
+
+def _missing(_: ErrorDetails) -> tuple[str, str]:
+    return "is required", ""
+
+
+def _unknown(detail: ErrorDetails) -> tuple[str, str]:
+    path = detail["loc"]
+    meant = _meant(path)[len(path) - 1 :]
+    return "unknown key", f"did you mean `{render_path(meant)}`?" if meant else ""
+
+
+def _meant(path: KeyPath) -> KeyPath:
+    """Return where an unknown key belongs: into a section beside it (`methods` into `match`), or a key like it."""
+    above, key = path[:-1], str(path[-1])
+    siblings = known_keys(above)
+    homes = [(*above, sibling, key) for sibling in siblings if key in known_keys((*above, sibling))]
+    near = nearest(key, siblings)
+    return homes[0] if homes else (*above, near) if near else ()
+
+
+def _choice(detail: ErrorDetails) -> tuple[str, str]:
+    choices = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+    value = detail["input"]
+    hint = suggest(value, choices) if isinstance(value, str) else ""
+    return f"must be {_list(choices)}, not {_show(value)}", hint
+
+
+def _list(choices: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(choices[:-1]), choices[-1]]))
+
+
+def _show(value: object) -> str:
+    return quote(value) if isinstance(value, str) else _kind(value)
+
+
+def _kind(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case dict():
+            return "a mapping"
+        case _:
+            return "empty"
+
+
+def _wanted(what: str, hint: Callable[[object], str] = lambda _: "") -> Words:
+    return lambda detail: (f"must be {what}, not {_kind(detail['input'])}", hint(detail["input"]))
+
+
+def _hint_for_text(value: object) -> str:
+    return "" if isinstance(value, list | dict) else "put it in quotes"
+
+
+def _hint_for_number(value: object) -> str:
+    return "leave out the quotes" if isinstance(value, str) and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value) else ""
+
+
+def _hint_for_bool(value: object) -> str:
+    words = {"yes": "true", "on": "true", "no": "false", "off": "false", "true": "true", "false": "false"}
+    word = words.get(value.lower()) if isinstance(value, str) else None
+    return f"write {word}" if word else ""
+
+
+def _hint_for_list(value: object) -> str:
+    return f"write [{value}]" if isinstance(value, str) and value.isprintable() and len(value) <= 60 else ""
+
+
+def _words(kind: str) -> Words:
+    return _WORDS.get(kind, _as_it_is)
+
+
+def _as_it_is(detail: ErrorDetails) -> tuple[str, str]:
+    message = detail["msg"]
+    return message[:1].lower() + message[1:], ""
+
+
+_LIST: Final = _wanted("a list", _hint_for_list)
+_MAPPING: Final = _wanted("a mapping")
+_NUMBER: Final = _wanted("a number", _hint_for_number)
+
+_WORDS: Final[Mapping[str, Words]] = {
+    "missing": _missing,
+    "extra_forbidden": _unknown,
+    "enum": _choice,
+    "string_type": _wanted("text", _hint_for_text),
+    "bool_type": _wanted("true or false", _hint_for_bool),
+    "int_type": _wanted("a whole number", _hint_for_number),
+    "float_type": _NUMBER,
+    "tuple_type": _LIST,
+    "dict_type": _MAPPING,
+    "mapping_type": _MAPPING,
+    "model_type": _MAPPING,
+    "greater_than_equal": lambda detail: (f"must be at least {detail['ctx']['ge']:g}", ""),
+    "less_than_equal": lambda detail: (f"must be at most {detail['ctx']['le']:g}", ""),
+    "value_error": lambda detail: (str(detail["ctx"]["error"]), ""),
+}

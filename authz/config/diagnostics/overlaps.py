@@ -1,0 +1,335 @@
+"""What rules do to each other: which can never match, and where a request goes to another one that asks less.
+
+Rules of this file:
+1. A warning names a likely mistake. What a rule says explicitly, such as other methods on the same path, is none.
+2. A rule covers another if it matches every host and path of it.
+3. Rules are found by walking the paths of others, so that ten thousand take seconds; of those on one path of one host,
+   the MAX_NEIGHBOURS nearest are compared, and of the hosts on one path that a rule for several takes in, MAX_HOSTS.
+4. An exception stands above what it is an exception to. The mistake is the rule below that is the more specific one.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, product
+from operator import attrgetter
+from typing import Final
+
+from authz.config.model import Config
+from authz.config.problems import KeyPath, Problem, quote
+from authz.core.path_index import PathIndex
+from authz.core.policy import Allow, HostPattern, PathTemplate, Rule
+from authz.core.strictness import Strictness, compare_rules
+
+MAX_NEIGHBOURS: Final = 100
+MAX_HOSTS: Final = 200
+_CASE: Final = "another letter case"
+_PREFLIGHT: Final = frozenset({"OPTIONS"})  # browsers send it without a token
+
+
+def find_overlaps(rules: Sequence[Rule]) -> Iterator[Problem]:
+    """Report rules that can never match, and those that let through what another was to refuse."""
+    entries = [_Entry.read(place, rule) for place, rule in enumerate(rules)]
+    index = _Index(entries)
+    for entry in entries:
+        dead = _find_dead(entry, index)
+        if dead is not None:
+            yield dead
+            continue
+        public = list(_find_public(entry, index))
+        yield from public
+        yield from _find_weaker_above(entry, index, but_public=bool(public))
+        yield from _find_fallthrough(entry, index)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One rule, in the forms that are compared. A host that is None is every host; no methods are all methods."""
+
+    place: int
+    rule: Rule
+    hosts: tuple[HostPattern | None, ...]
+    context: frozenset[tuple[str, str]]
+
+    @classmethod
+    def read(cls, place: int, rule: Rule) -> _Entry:
+        return cls(place, rule, rule.match.hosts or (None,), frozenset(rule.match.context.items()))
+
+    @property
+    def paths(self) -> tuple[PathTemplate, ...]:
+        return self.rule.match.paths
+
+    @property
+    def methods(self) -> frozenset[str]:
+        return self.rule.match.methods
+
+    @property
+    def folds(self) -> bool:
+        return self.rule.match.case_insensitive
+
+    @property
+    def name(self) -> str:
+        return quote(self.rule.name)
+
+    @property
+    def path(self) -> KeyPath:
+        return ("rules", self.place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cover:
+    """A rule, and the host and path of it that match all of a host and path of another."""
+
+    entry: _Entry
+    host: HostPattern | None
+    path: PathTemplate
+
+    @property
+    def place(self) -> int:
+        return self.entry.place
+
+
+_ByHost = dict[HostPattern | None, list[_Cover]]
+
+
+class _Index:
+    """All rules by path, letter case aside, and by host."""
+
+    def __init__(self, entries: list[_Entry]) -> None:
+        self._paths: Final[PathIndex[_ByHost]] = PathIndex(dict)
+        for entry in entries:
+            for host, path in product(entry.hosts, entry.paths):
+                by_host = self._paths.bucket(path.fold(), prefix=path.rest)
+                by_host.setdefault(host, []).append(_Cover(entry, host, path))
+
+    def above(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
+        """Return the rules above *entry* that match *host* and *path* of it, the first first."""
+        found = (rules[: bisect_left(rules, entry.place, key=_place)] for rules in self._rules_at(host, path))
+        near = (cover for rules in found for cover in rules[:MAX_NEIGHBOURS])
+        return sorted((cover for cover in near if _covers(cover, entry, path)), key=_place)
+
+    def below(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
+        """Return the rules below *entry* that match *host* and *path* of it, the first first."""
+        found = (rules[bisect_left(rules, entry.place + 1, key=_place) :] for rules in self._rules_at(host, path))
+        near = (cover for rules in found for cover in rules[:MAX_NEIGHBOURS])
+        return sorted((cover for cover in near if _covers(cover, entry, path)), key=_place)
+
+    def overlapping(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
+        """Return the rules above *entry* that match some host of *host* and some spelling of *path*."""
+        found = (
+            rules[: bisect_left(rules, entry.place, key=_place)] for rules in self._rules_at(host, path, part=True)
+        )
+        near = (cover for rules in found for cover in rules[:MAX_NEIGHBOURS])
+        return sorted((cover for cover in near if entry.folds or _covers(cover, entry, path)), key=_place)
+
+    def _rules_at(self, host: HostPattern | None, path: PathTemplate, *, part: bool = False) -> Iterator[list[_Cover]]:
+        """Yield the rules of each node that covers *path*, letter case aside, for each host that covers *host*.
+
+        With *part*, also for hosts that *host* covers.
+        """
+        wider = _wider(host)
+        for by_host in self._paths.covering(path.fold(), prefix=path.rest):
+            yield from (by_host[wide] for wide in wider if wide in by_host)
+            if part and (host is None or host.wildcard):
+                yield from (rules for name, rules in islice(by_host.items(), MAX_HOSTS) if _lies_below(name, host))
+
+
+_place: Final = attrgetter("place")
+
+
+def _wider(host: HostPattern | None) -> list[HostPattern | None]:
+    """Return every pattern that covers *host*."""
+    if host is None:
+        return [None]
+    labels = host.name.split(".")
+    parents = (".".join(labels[at:]) for at in range(0 if host.wildcard else 1, len(labels)))
+    return [None, *([] if host.wildcard else [host]), *(HostPattern(name, wildcard=True) for name in parents)]
+
+
+def _lies_below(host: HostPattern | None, above: HostPattern | None) -> bool:
+    """Tell whether *above* covers *host*, and more."""
+    return host is not None and (above is None or host.name.endswith(f".{above.name}"))
+
+
+def _write(host: HostPattern | None) -> str:
+    return "" if host is None else f"*.{host.name}" if host.wildcard else host.name
+
+
+def _covers(cover: _Cover, entry: _Entry, path: PathTemplate) -> bool:
+    """Tell whether *cover*, which the index found, matches all of *path* of *entry* in the letter case that counts."""
+    if cover.entry.folds:
+        return True
+    pairs = [(wide, own) for wide, own in zip(cover.path.segments, path.segments, strict=False) if wide is not None]
+    return all(wide == own and not (entry.folds and wide.lower() != wide.upper()) for wide, own in pairs)
+
+
+def _find_dead(entry: _Entry, index: _Index) -> Problem | None:
+    """A rule can never match where others above match each host, path and method of it."""
+    above: dict[int, _Entry] = {}
+    for host, path in product(entry.hosts, entry.paths):
+        covers = [cover.entry for cover in index.above(entry, host, path) if cover.entry.context <= entry.context]
+        for method in entry.methods or (None,):
+            by = next((cover for cover in covers if not cover.methods or method in cover.methods), None)
+            if by is None:
+                return None
+            above[by.place] = by
+    names = ", ".join(above[place].name for place in sorted(above))
+    public = entry.rule.allow is not Allow.PUBLIC and any(by.rule.allow is Allow.PUBLIC for by in above.values())
+    hint = "and what it protects is public" if public else ""
+    return Problem(path=entry.path, message=f"can never match: it is shadowed by {names} above", hint=hint)
+
+
+def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
+    """A rule is public by accident where it is as wide as can be, or opens what one below protects."""
+    if entry.rule.allow is Allow.PUBLIC:
+        everywhere = None in entry.hosts and not entry.context and not (entry.methods and entry.methods <= _PREFLIGHT)
+        if everywhere and any(path.rest and not any(path.segments) for path in entry.paths):
+            message = "public-by-accident: every request that no rule above matches is public"
+            yield Problem(path=entry.path, message=message, hint="name the hosts or the paths that are")
+        return
+    for host, path in product(entry.hosts, entry.paths):
+        for cover in index.above(entry, host, path):
+            by = cover.entry
+            methods = _common_methods(by, entry)
+            if (
+                by.rule.allow is Allow.PUBLIC
+                and by.context <= entry.context
+                and (methods or not (by.methods or entry.methods))
+                and not (methods and methods <= _PREFLIGHT)
+                and len(cover.path.segments) < len(path.segments)  # on the same path it says so in so many words
+            ):
+                what = " and ".join(sorted(methods)) or "all of it"
+                message = f"public-by-accident: {what} on {path.text} is public by {by.name} above"
+                yield Problem(path=entry.path, message=message, hint="put this rule above it")
+                return
+
+
+def _common_methods(by: _Entry, entry: _Entry) -> frozenset[str]:
+    """Return the methods of both; where both are for all methods, none."""
+    return by.methods & entry.methods if by.methods and entry.methods else by.methods or entry.methods
+
+
+def _find_weaker_above(entry: _Entry, index: _Index, *, but_public: bool) -> Iterator[Problem]:
+    """No rule above may take part of what this one is for, and ask less. *but_public*: those are reported already."""
+    for host, path in product(entry.hosts, entry.paths):
+        wider = _wider(host)
+        decided: frozenset[str] = frozenset()  # methods that a rule above takes whole
+        for cover in index.overlapping(entry, host, path):
+            by = cover.entry
+            methods = _common_methods(by, entry) - decided
+            if not methods and (by.methods or entry.methods):
+                continue
+            if _differ(by.context, entry.context):
+                continue
+            told = but_public and by.rule.allow is Allow.PUBLIC
+            if not told and not _asks_no_less(by.rule, entry.rule) and _steals_from(cover, entry, host, path, methods):
+                what = " and ".join(sorted(methods)) or ("other methods" if decided else "")
+                where = path.text if cover.host in wider else f"{_write(cover.host)}{path.text}"
+                which = f"{what} on {where}" if what else where
+                message = f"weaker-above: for {which}, {by.name} above decides, which asks less"
+                left = ", or name the methods that are left to it" if by.methods and not entry.methods else ""
+                yield Problem(path=entry.path, message=message, hint=f"put this rule above it{left}")
+                return
+            if cover.host in wider and by.context <= entry.context and _covers(cover, entry, path):
+                if not by.methods:
+                    break
+                decided |= methods
+
+
+def _steals_from(
+    cover: _Cover, entry: _Entry, host: HostPattern | None, path: PathTemplate, methods: frozenset[str]
+) -> bool:
+    """Tell whether *cover*, which takes *methods* of *host* and *path* of *entry*, is no exception to it."""
+    by = cover.entry
+    if methods and methods <= _PREFLIGHT:
+        return False
+    deeper = (len(cover.path.segments), cover.path.rest) != (len(path.segments), path.rest) or any(
+        wide is None and own is not None for wide, own in zip(cover.path.segments, path.segments, strict=True)
+    )
+    if cover.host not in _wider(host) or not by.context <= entry.context:
+        # A rule for a whole host, or for all of a route, says in so many words what holds there.
+        return deeper and any(cover.path.segments)
+    fewer_methods = bool(entry.methods) and not (by.methods and by.methods <= entry.methods)
+    return deeper or cover.host != host or by.context < entry.context or fewer_methods
+
+
+def _differ(one: frozenset[tuple[str, str]], other: frozenset[tuple[str, str]]) -> bool:
+    """Tell whether no request has the context of both: another value for the same name."""
+    return len(dict(one | other)) < len(one | other)
+
+
+def _find_fallthrough(entry: _Entry, index: _Index) -> Iterator[Problem]:
+    """A request that misses a rule by little must not be let through by one below that asks less."""
+    scopes = list(product(entry.hosts, entry.paths))
+    first, *others = [index.below(entry, host, path) for host, path in scopes]
+    elsewhere = [{cover.place for cover in covers} for covers in others]
+    guarded: set[str] = set()
+    for cover in first:
+        below = cover.entry
+        if not all(below.place in places for places in elsewhere):
+            continue
+        ways = _ways(entry, scopes[0], cover)
+        if _asks_no_less(below.rule, entry.rule):
+            guarded |= ways
+        elif ways - guarded:
+            missed = " or ".join(sorted(ways - guarded))
+            message = f"weaker-fallthrough: with {missed}, {below.name} below decides, which asks less"
+            fold = "set match.case_insensitive: true" if _CASE in ways - guarded else ""
+            guard = "a rule between them with allow: nobody stops the rest" if ways - guarded - {_CASE} else ""
+            yield Problem(path=entry.path, message=message, hint="; ".join(filter(None, (fold, guard))))
+            return
+
+
+def _ways(entry: _Entry, scope: tuple[HostPattern | None, PathTemplate], cover: _Cover) -> set[str]:
+    """Name the slips by which a request that is meant for *entry* meets the rule below instead."""
+    below = cover.entry
+    if below.methods and entry.methods and below.methods.isdisjoint(entry.methods):
+        return set()  # it says in so many words that other methods are another matter
+    if _differ(below.context, entry.context):
+        return set()  # and so does another value for the same name
+    host, path = scope
+    ways = set()
+    if entry.methods and not below.methods:
+        ways.add("another method")
+    if cover.host != host:
+        ways.add("another host")
+    if not entry.context <= below.context:
+        ways.add("another context")
+    if below.rule.accept:
+        ways.add("an accepted spelling of the path")
+    kept = cover.path.segments if not below.folds else ()
+    loose = [own for place, own in enumerate(path.segments) if own and not (place < len(kept) and kept[place] == own)]
+    if not entry.folds and any(own.lower() != own.upper() for own in loose):
+        ways.add(_CASE)
+    return ways
+
+
+def _asks_no_less(rule: Rule, than: Rule) -> bool:
+    """Tell whether every caller that *rule* lets through would be let through by *than* once that is no shadow."""
+    return compare_rules(replace(than, shadow=False), rule) in {Strictness.SAME, Strictness.NARROWS}
+
+
+def find_ambiguous_subjects(config: Config) -> Iterator[Problem]:
+    """`sub` is unique within one issuer only: two of them may give the same one to two people."""
+    if len(config.issuers) < 2:
+        return
+    message = "sub is unique within one issuer only, and there are several"
+    headers = config.identity.headers
+    if not any(header.claim == "iss" or header.payload is not None for header in headers.values()):
+        for name, header in headers.items():
+            if header.claim == "sub":
+                path: KeyPath = ("identity", "headers", name)
+                yield Problem(path=path, message=message, hint="send iss in a header beside it")
+    for place, rule in enumerate(config.rules):
+        require = rule.require
+        if require is None or len(require.issuers or ()) == 1:
+            continue
+        for key in ("claims", "all_of"):
+            if "sub" in (getattr(require, key) or ()):
+                path = ("rules", place, "require", key, "sub")
+                yield Problem(path=path, message=message, hint="name the one issuer that is meant under issuers")
+        if require.when and "claims.sub" in require.when and "claims.iss" not in require.when:
+            path = ("rules", place, "require", "when")
+            yield Problem(path=path, message=message, hint="name the issuer under issuers, or compare claims.iss too")

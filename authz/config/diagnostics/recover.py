@@ -1,0 +1,127 @@
+"""Makes a broken configuration whole, so that its sound parts can be checked in the same run.
+
+What comes out is looked at by checks and thrown away; it never decides a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from authz.config.diagnostics.messages import misspelt_keys
+from authz.config.model import Config
+from authz.config.problems import KeyPath
+
+_MAX_ROUNDS: Final = 3  # a key that was put right may hold a wrong value in turn
+_ISSUER: Final = {"issuer": "https://stand-in.invalid"}
+_RULE: Final = {"allow": "nobody"}
+_REQUIRED: Final = {"version": 1, "issuers": {"stand-in": _ISSUER}, "rules": [_RULE]}
+_ENTRIES: Final = {("issuers",): _ISSUER, ("rules",): _RULE}
+_ENTRY: Final = 2  # keys that lead to one issuer or rule
+# What is deeper than a key of an entry and yet depends on another one: a symmetric algorithm needs a file, and a
+# condition the parameters of a path.
+_DEPENDS_ON: Final[Mapping[KeyPath, str]] = {("algorithms",): "jwks_file", ("require", "when"): "match"}
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A *config* of what is sound in the data, or None where nothing is.
+
+    *replaced* are the places that hold something else than the data does. *partial* are issuers and rules with such a
+    place: what their keys mean together is not known. *moved* are the places of misspelt keys, each with the path that
+    the file has for it.
+    """
+
+    config: Config | None
+    replaced: frozenset[KeyPath] = frozenset()
+    partial: frozenset[KeyPath] = frozenset()
+    moved: Mapping[KeyPath, KeyPath] = field(default_factory=dict)
+
+    def is_checked(self, path: KeyPath) -> bool:
+        """Return whether a problem at *path* is one of the file's own.
+
+        In an issuer or rule with a hole only what lies deeper than its own keys is: such as one of several algorithms,
+        which is right or wrong whatever stands beside the list.
+        """
+        if any(path[:length] in self.replaced for length in range(len(path) + 1)):
+            return False
+        entry, within = path[:_ENTRY], path[_ENTRY:]
+        if entry not in self.partial:
+            return True
+        needed = {(*entry, on) for what, on in _DEPENDS_ON.items() if within[: len(what)] == what}
+        return len(within) > 1 and needed.isdisjoint(self.replaced)
+
+    def written(self, path: KeyPath) -> KeyPath:
+        """Return where the value at *path* stands in the file."""
+        for length in range(1, len(path) + 1):
+            if path[:length] in self.moved:
+                return (*self.moved[path[:length]], *path[length:])
+        return path
+
+
+def recover(data: object, error: ValidationError) -> Recovered:
+    """Put right what *error* found in *data*.
+
+    Misspelt keys are read as they were meant. A wrong value takes its key of the issuer or rule, or its whole setting,
+    with it: a check that saw half of one would find what is not there. Stand-ins keep the names and places of entries
+    that are none.
+    """
+    recovered = deepcopy(data)
+    replaced: set[KeyPath] = set()
+    partial: set[KeyPath] = set()
+    moved: dict[KeyPath, KeyPath] = {}
+    for _ in range(_MAX_ROUNDS):
+        details = error.errors(include_url=False)
+        misspelt = misspelt_keys(details)
+        moved |= dict(_move(recovered, misspelt))
+        for path in (detail["loc"] for detail in details):
+            if path not in misspelt and path not in misspelt.values():
+                place = path[: _ENTRY + 1] if path[:1] in _ENTRIES else path[:_ENTRY]
+                replaced.add(place)
+                if len(place) > _ENTRY:
+                    partial.add(place[:_ENTRY])
+                _replace(recovered, place)
+        try:
+            return Recovered(Config.model_validate(recovered), frozenset(replaced), frozenset(partial), moved)
+        except ValidationError as remaining:
+            error = remaining
+    return Recovered(None, frozenset(replaced), frozenset(partial), moved)
+
+
+def _move(data: Any, misspelt: Mapping[KeyPath, KeyPath]) -> Iterator[tuple[KeyPath, KeyPath]]:  # noqa: ANN401 - plain data
+    """Move the values of misspelt keys to where they were meant to be; yield the new and the old path of each.
+
+    A value is only removed if it is unknown what was meant, or if the place is taken.
+    """
+    for path, meant in misspelt.items():
+        place = data
+        for step in path[:-1]:
+            place = place[step]
+        value = place.pop(path[-1])
+        for step in meant[len(path) - 1 : -1]:
+            place = place.setdefault(step, {})
+        if meant and isinstance(place, dict) and meant[-1] not in place:
+            place[meant[-1]] = value
+            yield meant, path
+
+
+def _replace(data: Any, place: KeyPath) -> None:  # noqa: ANN401 - the same
+    match place:
+        case ("issuers" | "rules" as section, entry):
+            data[section][entry] = dict(_ENTRIES[section,])
+        case (section, entry, key):
+            data[section][entry].pop(key, None)
+            if key in _ISSUER:
+                data[section][entry][key] = _ISSUER[key]
+        case (section, key):
+            data[section].pop(key, None)
+        case (section,):
+            data.pop(section, None)
+            if section in _REQUIRED:
+                data[section] = _REQUIRED[section]
+        case _:
+            pass  # the file as a whole is no mapping: nothing can be kept

@@ -1,0 +1,117 @@
+"""What a configuration may say, and its operator should know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from authz.config.build import build_resource, build_rules, inline_keys
+from authz.config.diagnostics.overlaps import find_ambiguous_subjects, find_overlaps
+from authz.config.diagnostics.unused_keys import why_unused
+from authz.config.model import SETTINGS, Config
+from authz.config.problems import Problem, quote
+from authz.config.quantity import format_duration
+from authz.config.rules import Match
+from authz.config.select import select
+from authz.core.resource import METHODS
+from authz.core.snapshot import Unavailable
+
+_RISKS: Final = {path: setting.risk for path, setting in SETTINGS.items() if setting.risk}
+# Envoy counts after it took our headers over, its own eight or so included (`max_headers_count`, by default 100); names
+# to remove do not count. A browser behind two proxies sends some forty.
+_ENVOYS_HEADERS: Final = 100
+_ENVOYS_OWN_HEADERS: Final = 8
+MAX_QUIET_HEADERS: Final = 40
+_FAILS_OPEN: Final = (
+    "while keys are unavailable, an Envoy with failure_mode_allow passes requests on as they came, "
+    "identity headers that a client sent included"
+)
+
+
+def warnings(config: Config) -> list[Problem]:
+    """Return a warning for each option in use that loosens a check, and for settings that work against each other."""
+    return [
+        *_risks(config),
+        *_fails_open(config),
+        *_unusable_keys(config),
+        *_blocks_nothing(config),
+        *_crowded_headers(config),
+        *_stale_before_refresh(config),
+        *_shadowed_by_metadata(config),
+        *find_overlaps(build_rules(config)),
+        *find_ambiguous_subjects(config),
+    ]
+
+
+def count_insecure(config: Config) -> int:
+    """Count the options below `insecure` that are in use."""
+    return sum("insecure" in risk.path for risk in _risks(config))
+
+
+def _risks(config: Config) -> Iterator[Problem]:
+    for pattern, risk in _RISKS.items():
+        for path, value in select(config, pattern):
+            if value:
+                yield Problem(path=path, message=risk)
+
+
+def _unusable_keys(config: Config) -> Iterator[Problem]:
+    for name, issuer in config.issuers.items():
+        keys = inline_keys(issuer)
+        if keys is None:
+            continue
+        path, algorithms = ("issuers", name, "jwks"), frozenset(issuer.algorithms)
+        idle = [(key.kid, why) for key in keys.keys if (why := why_unused(key, algorithms)) is not None]
+        for kid, why in (*keys.rejected, *idle):
+            message = f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
+            yield Problem(path=path, message=message)
+        if not keys.keys and not keys.rejected:
+            yield Problem(path=path, message="holds no key: every token of this issuer is refused")
+
+
+def _blocks_nothing(config: Config) -> Iterator[Problem]:
+    """A name may be blocked ahead of its key; it may also be misspelt."""
+    for name, issuer in config.issuers.items():
+        keys = inline_keys(issuer)
+        for blocked in keys.unmatched if keys is not None else ():
+            path = ("issuers", name, "blocked_keys", issuer.blocked_keys.index(blocked))
+            yield Problem(path=path, message=f"{quote(blocked)} is not the kid or thumbprint of a key in jwks")
+
+
+def _crowded_headers(config: Config) -> Iterator[Problem]:
+    """Envoy answers 500 to requests whose headers, with ours, exceed its limit."""
+    count = len(config.identity.headers)
+    if count > MAX_QUIET_HEADERS:
+        left = _ENVOYS_HEADERS - _ENVOYS_OWN_HEADERS - count
+        message = (
+            f"beside {count} of ours a client has room for {left} headers, by Envoy's default of {_ENVOYS_HEADERS}"
+        )
+        hint = "beyond them Envoy answers 500; raise common_http_protocol_options.max_headers_count there"
+        yield Problem(path=("identity", "headers"), message=message, hint=hint)
+
+
+def _fails_open(config: Config) -> Iterator[Problem]:
+    if config.responses.unavailable is Unavailable.ERROR:
+        hint = "remove those headers in Envoy before the filter"
+        yield Problem(path=("responses", "unavailable"), message=_FAILS_OPEN, hint=hint)
+
+
+def _stale_before_refresh(config: Config) -> Iterator[Problem]:
+    for name, issuer in config.issuers.items():
+        fetch = issuer.fetch
+        if issuer.key_sources in {(), ("discovery_url",), ("jwks_uri",)} and fetch.max_stale < fetch.interval:
+            message = f"keys are dropped before they are refreshed after {format_duration(fetch.interval)}"
+            yield Problem(path=("issuers", name, "fetch", "max_stale"), message=message)
+
+
+def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:
+    """A rule that names the path of the metadata document is not asked about GET and HEAD."""
+    resource = build_resource(config)
+    if resource is None:
+        return
+    for place, rule in enumerate(config.rules):
+        match = rule.match or Match()
+        for index, path in enumerate(match.templates if match.paths else ()):
+            if path.segments in resource.paths and (not match.methods or METHODS.intersection(match.methods)):
+                message = "the sidecar itself answers GET and HEAD here, before any rule (resource)"
+                yield Problem(path=("rules", place, "match", "paths", index), message=message)

@@ -1,1 +1,0 @@
-"""What Envoy must be told: pieces of its configuration that fit ours, and what in somebody's own lets requests by."""

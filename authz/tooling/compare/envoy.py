@@ -1,0 +1,101 @@
+"""What breaks while Envoy is still as it was printed for the old file.
+
+Each setting that `derive` reads from the configuration has an entry in BREAKAGES: what becomes of requests until Envoy
+has its new value. What only becomes less than it could be, such as room for more requests, breaks nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from authz.config.model import Config
+from authz.tooling.compare.effects import Change, Effect
+from authz.tooling.envoy_config.derive import derive
+from authz.tooling.envoy_config.fragments import EnvoySettings
+from authz.tooling.envoy_config.requirements import EnvoyRequirements, requirements_of
+
+FindBreakage = Callable[[EnvoySettings, EnvoySettings, EnvoyRequirements], Iterator[tuple[str, str]]]
+"""Yields keys of the sidecar's file and what breaks there, by the old Envoy, the new, and what the new file asks."""
+
+_FIRST: Final = "first reload Envoy with what `authz envoy-config` prints for the new file"
+_BOTH: Final = "first give Envoy the old and the new endpoints: its health checks leave out those that do not answer"
+_TOGETHER: Final = "reload Envoy with what `authz envoy-config` prints for the new file when the sidecar restarts"
+
+
+def compare_envoys(old: Config, new: Config) -> Iterator[Change]:
+    """Yield what an Envoy that fits *old* makes of requests to the sidecar of *new*, and what to do first."""
+    before, after, requirements = derive(old), derive(new), requirements_of(new)
+    for find in BREAKAGES.values():
+        for about, text in find(before, after, requirements):
+            yield Change(Effect.BREAKS, about, text)
+
+
+def _nothing(_old: EnvoySettings, _new: EnvoySettings, _needs: EnvoyRequirements) -> Iterator[tuple[str, str]]:
+    return iter(())
+
+
+def _endpoints(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterator[tuple[str, str]]:
+    unasked = [address for address in new.endpoints if address not in old.endpoints]
+    if len(unasked) == len(new.endpoints):
+        yield "server.listen", f"Envoy asks at {', '.join(old.endpoints)}, and answers 503 to every request; {_BOTH}"
+    elif unasked:
+        yield "server.workers", f"Envoy never asks at {', '.join(unasked)}; {_BOTH}"
+
+
+def _timeout(old: EnvoySettings, _: EnvoySettings, requirements: EnvoyRequirements) -> Iterator[tuple[str, str]]:
+    if old.timeout_ms < requirements.wait_ms:
+        yield "fetch.max_wait", f"Envoy gives up after {old.timeout_ms} ms, and a key may take longer; {_FIRST}"
+
+
+def _mutable(old: EnvoySettings, _: EnvoySettings, requirements: EnvoyRequirements) -> Iterator[tuple[str, str]]:
+    known = re.compile("|".join(old.mutable or ()))
+    if refused := [name for name in requirements.written if not known.fullmatch(name)]:
+        about = "identity.headers" if requirements.identity.intersection(refused) else "token.forward"
+        what = f"Envoy lets no service write {', '.join(refused)}, and answers 500 to what the sidecar allows"
+        yield about, f"{what}; {_FIRST}"
+
+
+def _merge_slashes(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterator[tuple[str, str]]:
+    if old.merge_slashes and not new.merge_slashes:
+        yield "rules.accept", f"Envoy makes // one /, and no rule gets to see a double_slash; {_FIRST}"
+
+
+def _escaped_slashes(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterator[tuple[str, str]]:
+    if old.escaped_slashes != new.escaped_slashes == "KEEP_UNCHANGED":
+        yield "rules.accept", f"Envoy itself answers 400 to an encoded_slash; {_FIRST}"
+
+
+def _underscores(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterator[tuple[str, str]]:
+    if old.underscores != new.underscores == "ALLOW":
+        yield "token.sources", f"Envoy itself answers 400 to every request with a header that has a _; {_FIRST}"
+
+
+def _header_room(old: EnvoySettings, _: EnvoySettings, requirements: EnvoyRequirements) -> Iterator[tuple[str, str]]:
+    if old.max_headers_kb <= requirements.header_kb:
+        yield "token.max_bytes", f"Envoy itself answers 431 to headers beyond {old.max_headers_kb} KiB; {_FIRST}"
+
+
+def _tls(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterator[tuple[str, str]]:
+    fails = f"every request is answered 503; {_TOGETHER}"
+    if (old.tls is None) != (new.tls is None):
+        words = ("TLS", "plaintext") if new.tls is None else ("plaintext", "TLS")
+        yield "server.tls", f"Envoy speaks {words[0]} and the sidecar {words[1]}, so that {fails}"
+    elif old.tls is not None and new.tls is not None and old.tls.cert_file is None and new.tls.cert_file is not None:
+        yield "server.tls.client_ca_file", f"Envoy shows no certificate, so that {fails}"
+
+
+BREAKAGES: Final[Mapping[str, FindBreakage]] = {
+    "endpoints": _endpoints,
+    "timeout_ms": _timeout,
+    "removed": _nothing,  # they are also among those that are written
+    "mutable": _mutable,
+    "merge_slashes": _merge_slashes,
+    "escaped_slashes": _escaped_slashes,
+    "underscores": _underscores,
+    "max_headers_kb": _header_room,
+    "max_requests": _nothing,
+    "tls": _tls,
+}
+"""What breaks for each setting of Envoy that may differ from one file to another."""

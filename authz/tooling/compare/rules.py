@@ -1,0 +1,221 @@
+"""Which requests two lists of rules decide otherwise.
+
+Rules of this file:
+1. Texts are not compared: requests are made up, and both policies select their rule, by the code that serves.
+2. Where a rule stands in both lists in the same order, it decides against the others as before. So a request that is
+   decided otherwise meets at least one rule that is new, gone, changed or moved.
+3. Of all requests that two rules match, the plainest is tried: segments, hosts and methods that no rule names. What
+   matches it matches all the others, so if neither rule decides it, neither decides any of them; each method that both
+   name, and each depth below a `/**`, is tried for itself.
+4. Two rules are compared part by part (core/strictness.py). If that cannot be decided, as with two conditions, the
+   effect is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import product
+from typing import Final
+
+from authz.core.policy import Allow, HostPattern, Match, PathTemplate, Policy, Rule, fold_case
+from authz.core.reasons import Rejected
+from authz.core.request import Path, Target
+from authz.core.strictness import Strictness, accepted, admitted, combine
+from authz.core.strictness import compare_rules as compare_strictness
+from authz.tooling.compare.effects import Change, Effect
+from authz.tooling.describe import describe_rule
+
+MAX_REQUESTS: Final = 300_000  # that are made up for one comparison
+
+_ANY: Final = "{any}"  # no literal of a rule holds a brace
+_ANY_HOST: Final = "any-host"
+_ANY_METHOD: Final = "any method"
+
+
+def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS) -> Iterator[Change]:
+    """Yield a change for each pair of rules between which requests moved, and for each other rule that differs."""
+    gone, come = _differing(old.rules, new.rules)
+    told: dict[tuple[str, str], list[_Asked]] = {}
+    complete = True
+    for tried, asked in enumerate(_requests(gone, new.rules, come, old.rules)):
+        if tried >= max_requests:
+            complete = False
+            break
+        before, after = _select(old, asked), _select(new, asked)
+        if judge(before, after) is not Effect.SAME:
+            told.setdefault((_name(before), _name(after)), []).append(asked)
+    mentioned: set[str] = set()
+    for first, *others in told.values():
+        before, after = _select(old, first), _select(new, first)
+        mentioned |= {rule.name for rule in (before, after) if rule is not None}
+        also = tuple(map(str, others))
+        yield Change(judge(before, after), str(first), f"{_tell(before)} -> {_tell(after)}", also)
+    if not complete:
+        text = f"more than {max_requests} kinds of requests lie between the changed rules, and not all were tried"
+        yield Change(Effect.UNKNOWN, "rules", text)
+        return
+    yield from _without_effect(gone, come, mentioned)
+
+
+def judge(old: Rule | None, new: Rule | None) -> Effect:
+    """Say what it does to a request that *new* decides it in place of *old*; None is no rule, which denies."""
+    found = compare_strictness(old, new)
+    if old is not None and new is not None and admitted(old) and admitted(new):
+        found = combine([found, accepted(old.accept, new.accept)])
+        if found is Strictness.SAME and (old.allow is Allow.PUBLIC) != (new.allow is Allow.PUBLIC):
+            return Effect.CHANGES  # every caller passes as before, and only what upstreams learn of the caller differs
+    return Effect(found.value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A made-up request."""
+
+    method: str
+    host: str
+    segments: tuple[str, ...]
+    context: Mapping[str, str]
+
+    def __str__(self) -> str:
+        context = "".join(f", {name}={value}" for name, value in self.context.items())
+        host = "any host" if self.host == _ANY_HOST else self.host.replace(f"{_ANY_HOST}.", "*.")
+        return f"{self.method} {host} /{'/'.join(self.segments)}{context}"
+
+
+def _differing(old: tuple[Rule, ...], new: tuple[Rule, ...]) -> tuple[list[Rule], list[Rule]]:
+    """Return the rules that are not in both lists, as they are and in the same order."""
+    left, right = [repr(rule) for rule in old], [repr(rule) for rule in new]
+    gone: list[Rule] = []
+    come: list[Rule] = []
+    for kind, i1, i2, j1, j2 in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+        if kind != "equal":
+            gone += old[i1:i2]
+            come += new[j1:j2]
+    return gone, come
+
+
+def _requests(gone: list[Rule], new: tuple[Rule, ...], come: list[Rule], old: tuple[Rule, ...]) -> Iterator[_Asked]:
+    depth = 1 + max(len(path.segments) for rule in (*old, *new) for path in rule.match.paths)
+    literals = {part for rule in (*old, *new) for path in rule.match.paths for part in path.segments if part}
+    seen: set[tuple[object, ...]] = set()
+    for rule, others in ((rule, others) for rules, others in ((gone, new), (come, old)) for rule in rules):
+        for other in (_EVERYTHING, *others):
+            for asked in _intersect(rule, other, depth, literals):
+                key = (asked.method, asked.host, asked.segments, frozenset(asked.context.items()))
+                if key not in seen:
+                    seen.add(key)
+                    yield asked
+
+
+def _intersect(rule: Rule, other: Rule, depth: int, literals: set[str]) -> Iterator[_Asked]:
+    """Make up the plainest requests that both rules match."""
+    context = {**rule.match.context, **other.match.context}
+    if any(context[name] != value for name, value in rule.match.context.items()):
+        return
+    methods = rule.match.methods & other.match.methods if rule.match.methods and other.match.methods else None
+    methods = (rule.match.methods | other.match.methods or frozenset({_ANY_METHOD})) if methods is None else methods
+    hosts = {
+        host
+        for own, its in product(rule.match.hosts or (None,), other.match.hosts or (None,))
+        if (host := _intersect_hosts(own, its)) is not None
+    }
+    paths = {
+        segments
+        for own, its in product(rule.match.paths, other.match.paths)
+        for segments in _intersect_paths((rule, own), (other, its), depth, literals)
+    }
+    for host, segments, method in product(sorted(hosts), sorted(paths), sorted(methods)):
+        yield _Asked(method, host, segments, context)
+
+
+def _intersect_hosts(one: HostPattern | None, other: HostPattern | None) -> str | None:
+    """Return the plainest host that both patterns match; None where there is none."""
+    if one is None or other is None:
+        narrow = one or other
+        if narrow is None:
+            return _ANY_HOST
+        return f"{_ANY_HOST}.{narrow.name}" if narrow.wildcard else narrow.name
+    narrow, wide = sorted((one, other), key=lambda host: (not host.wildcard, len(host.name)), reverse=True)
+    if narrow.wildcard:
+        return f"{_ANY_HOST}.{narrow.name}" if f".{narrow.name}".endswith(f".{wide.name}") else None
+    if wide.wildcard:
+        return narrow.name if narrow.name.endswith(f".{wide.name}") else None
+    return narrow.name if narrow.name == wide.name else None
+
+
+def _intersect_paths(
+    one: tuple[Rule, PathTemplate], other: tuple[Rule, PathTemplate], depth: int, literals: set[str]
+) -> Iterator[tuple[str, ...]]:
+    (rule, own), (its_rule, its) = one, other
+    for length in range(max(len(own.segments), len(its.segments)), depth + 1):
+        if (length > len(own.segments) and not own.rest) or (length > len(its.segments) and not its.rest):
+            return
+        choices = []
+        for place in range(length):
+            mine = own.segments[place] if place < len(own.segments) else None
+            theirs = its.segments[place] if place < len(its.segments) else None
+            choices.append(
+                _intersect_segments(
+                    (mine, rule.match.case_insensitive), (theirs, its_rule.match.case_insensitive), literals
+                )
+            )
+        yield from product(*choices)
+
+
+def _intersect_segments(one: tuple[str | None, bool], other: tuple[str | None, bool], literals: set[str]) -> list[str]:
+    """Return the plainest segments for two of rules, each with whether it ignores case; none where there is none."""
+    (mine, folds), (theirs, its_folds) = one, other
+    if mine is None and theirs is None:
+        return [_ANY]
+    if mine is None or theirs is None:
+        text, loose = (theirs, its_folds) if mine is None else (mine, folds)
+        return _odd_cases(text or "", literals) if loose else [text or ""]
+    if folds or its_folds:
+        if fold_case(mine) != fold_case(theirs):
+            return []
+        if folds and its_folds:
+            return _odd_cases(mine, literals)
+        return [theirs if folds else mine]
+    return [mine] if mine == theirs else []
+
+
+def _odd_cases(text: str, literals: set[str]) -> list[str]:
+    """Write *text* in a letter case that no rule spells out; where all are spelled out, in each of them."""
+    letters = ((letter.swapcase(), letter) if letter.isascii() and letter.isalpha() else (letter,) for letter in text)
+    tried = []
+    for way in map("".join, product(*letters)):
+        tried.append(way)
+        if way not in literals:
+            return [way]
+    return tried
+
+
+def _select(policy: Policy, asked: _Asked) -> Rule | None:
+    path = Path("/" + "/".join(asked.segments), asked.segments, frozenset())
+    try:
+        return policy.select(Target(asked.method, asked.host, path), asked.context)[0]
+    except Rejected:
+        return None
+
+
+def _without_effect(gone: list[Rule], come: list[Rule], mentioned: set[str]) -> Iterator[Change]:
+    before, after = ({rule.name: rule for rule in rules} for rules in (gone, come))
+    for name in sorted((before.keys() | after.keys()) - mentioned):
+        what = "is new" if name not in before else "is gone" if name not in after else "was changed or moved"
+        yield Change(Effect.SAME, f"rule {name}", f"{what}, and no request is let through otherwise")
+
+
+def _tell(rule: Rule | None) -> str:
+    if rule is None:
+        return "no rule, denied"
+    accept = f", accepts {', '.join(sorted(rule.accept))}" if rule.accept else ""
+    return f"rule {rule.name}, {describe_rule(rule)}{accept}"
+
+
+def _name(rule: Rule | None) -> str:
+    return "" if rule is None else rule.name
+
+
+_EVERYTHING: Final = Rule(name="", match=Match(paths=(PathTemplate.parse("/**"),)))

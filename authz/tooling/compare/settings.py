@@ -1,0 +1,168 @@
+"""Which settings, rules aside, let through what was refused, or refuse what was let through.
+
+Each key of the model says how a change of it bears on requests (`Access`). Issuers are compared by their `iss`, because
+that is what tokens name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from authz.config.build import inline_keys
+from authz.config.issuer import Issuer
+from authz.config.model import SETTINGS, Config, HeaderValue
+from authz.config.problems import quote
+from authz.config.quantity import format_duration, format_size
+from authz.config.section import Access
+from authz.core.claims import normalize_type
+from authz.core.keys import KeySet
+from authz.core.strictness import Strictness, accepted, all_of, at_most
+from authz.tooling.compare.effects import Change, Effect
+
+_MAX_SHOWN: Final = 8
+
+
+def _differs(effect: Effect) -> Callable[[object, object], Effect]:
+    return lambda old, new: Effect.SAME if old == new else effect
+
+
+def _limit(old: float | timedelta | None, new: float | timedelta | None) -> Strictness:
+    """A size or duration that bounds what is accepted; None is no bound."""
+    return at_most(*(each.total_seconds() if isinstance(each, timedelta) else each for each in (old, new)))
+
+
+def _loosened(old: object, new: object) -> Effect:
+    return Effect.SAME if old == new else Effect.WIDENS if new else Effect.NARROWS
+
+
+def _types(old: tuple[str, ...], new: tuple[str, ...]) -> Strictness:
+    return accepted(map(normalize_type, old), map(normalize_type, new))
+
+
+def _keys(old: KeySet | None, new: KeySet | None) -> Strictness:
+    if old is None or new is None:
+        return Strictness.SAME if old == new else Strictness.UNKNOWN  # they come from elsewhere now
+    return accepted(*({key.thumbprint for key in keys.keys} for keys in (old, new)))
+
+
+def _document(old: object, new: object) -> Effect:
+    """The sidecar answers everybody there, before any rule."""
+    if old is None or new is None:
+        return Effect(at_most(old is not None, new is not None).value)
+    return Effect.SAME if old == new else Effect.CHANGES
+
+
+def _headers(old: Mapping[str, HeaderValue], new: Mapping[str, HeaderValue]) -> Effect:
+    names = Effect(all_of(old, new).value)
+    return Effect.CHANGES if names is Effect.SAME and old != new else names
+
+
+EFFECT_OF: Final[Mapping[Access, Callable[[Any, Any], Strictness | Effect]]] = {
+    Access.UNAFFECTED: _differs(Effect.CHANGES),
+    Access.UNKNOWN: _differs(Effect.UNKNOWN),
+    Access.LISTED: accepted,
+    Access.REQUIRED: all_of,
+    Access.LIMIT: _limit,
+    Access.LOOSENED: _loosened,
+    Access.KEYS: _keys,
+    Access.TYPES: _types,
+    Access.HEADERS: _headers,
+    Access.DOCUMENT: _document,
+}
+_COMPARED: Final = {path: setting for path, setting in SETTINGS.items() if setting.access is not None}
+
+
+def compare_settings(old: Config, new: Config) -> Iterator[Change]:
+    """Yield a change for each setting, rules aside, that is another."""
+    for pattern in _COMPARED:
+        if not pattern.startswith("issuers."):
+            yield from _compare(pattern, pattern, _value(old, pattern), _value(new, pattern))
+    before = {issuer.issuer: (name, issuer) for name, issuer in old.issuers.items()}
+    after = {issuer.issuer: (name, issuer) for name, issuer in new.issuers.items()}
+    for iss in before.keys() | after.keys():
+        yield from _compare_issuers(before.get(iss), after.get(iss))
+
+
+def _compare_issuers(old: tuple[str, Issuer] | None, new: tuple[str, Issuer] | None) -> Iterator[Change]:
+    if old is None or new is None:
+        (name, issuer), effect = (new, Effect.WIDENS) if old is None and new is not None else (old, Effect.NARROWS)  # type: ignore[misc]  # one of both is there
+        what = "tokens of this issuer are taken" if old is None else "no token of this issuer is taken any more"
+        yield Change(effect, f"issuers.{name}", f"{quote(issuer.issuer)}: {what}")
+        return
+    (was, before), (name, after) = old, new
+    if was != name:
+        yield Change(Effect.CHANGES, f"issuers.{name}", f"was named {was}: in metrics, logs and rules")
+    for pattern in _COMPARED:
+        if pattern.startswith("issuers.*."):
+            key = pattern.removeprefix("issuers.*.")
+            values = [_value(issuer, key) if key != "jwks" else inline_keys(issuer) for issuer in (before, after)]
+            yield from _compare(pattern, f"issuers.{name}.{key}", *values)
+
+
+def _compare(pattern: str, about: str, old: object, new: object) -> Iterator[Change]:
+    if old == new:
+        return
+    setting = SETTINGS[pattern]
+    values = (old, new) if setting.loose is None else (old == setting.loose, new == setting.loose)
+    effect = Effect(EFFECT_OF[setting.access or Access.UNKNOWN](*values).value)
+    meaning = setting.meaning or setting.risk
+    meaning = f"; {meaning}" if meaning and effect is not Effect.NARROWS else ""
+    if pattern.endswith(".max_bytes") and isinstance(old, int) and isinstance(new, int):
+        old, new = format_size(old), format_size(new)
+    yield Change(effect, about, f"{_tell_difference(old, new)}{meaning}")
+
+
+def _value(section: object, way: str) -> object:
+    """Follow the keys of *way*; what lies in a section that is not there is None."""
+    for key in way.split("."):
+        section = getattr(section, key, None)
+    return section
+
+
+def _tell_difference(old: object, new: object) -> str:
+    """Say what is new and what is gone of a list or mapping; of anything else, what it was and is."""
+    if isinstance(old, tuple) and isinstance(new, tuple):
+        parts = [
+            f"{word} {_tell_some(found)}"
+            for word, found in (("now", _less(new, old)), ("not", _less(old, new)))
+            if found
+        ]
+        return ", ".join(parts).replace("not ", "no longer ") or "in another order"
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        named = (
+            ("now", [name for name in new if name not in old]),
+            ("no longer", [name for name in old if name not in new]),
+            ("otherwise", [name for name in new if name in old and old[name] != new[name]]),
+        )
+        return ", ".join(f"{word} {_tell_some(names)}" for word, names in named if names) or "in another order"
+    return f"{_tell(old)} -> {_tell(new)}"
+
+
+def _less(these: tuple[object, ...], others: tuple[object, ...]) -> list[object]:
+    return [value for value in these if value not in others]
+
+
+def _tell_some(values: list[Any]) -> str:
+    more = f" and {len(values) - _MAX_SHOWN} more" if len(values) > _MAX_SHOWN else ""
+    return ", ".join(map(_tell, values[:_MAX_SHOWN])) + more
+
+
+def _tell(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return str(value).lower()
+        case timedelta():
+            return format_duration(value)
+        case KeySet():
+            return f"keys {', '.join(key.kid or key.thumbprint for key in value.keys) or 'none'}"
+        case str():
+            return quote(value)[1:-1]
+        case _ if hasattr(value, "model_dump"):
+            given = value.model_dump(exclude_defaults=True, mode="json")
+            return "{" + ", ".join(f"{key}: {quote(item)[1:-1]}" for key, item in given.items()) + "}"
+        case _:
+            return quote(value)[1:-1]

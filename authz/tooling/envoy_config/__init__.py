@@ -1,0 +1,1 @@
+"""The Envoy configuration that fits ours, and what in a given one lets requests bypass the sidecar."""

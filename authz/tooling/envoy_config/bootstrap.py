@@ -1,0 +1,85 @@
+"""Whole texts: the fragments in one file to paste from, or a bootstrap that an Envoy starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from authz.tooling.envoy_config.comments import COMMENTS
+from authz.tooling.envoy_config.fragments import (
+    MANAGER,
+    V3,
+    EnvoySettings,
+    Fragment,
+    access_log,
+    cluster,
+    connection_manager,
+    ext_authz_filter,
+    router,
+    socket_address,
+    upstream_cluster,
+)
+from authz.tooling.envoy_config.yaml_text import comment, write_yaml
+
+ADMIN = "127.0.0.1:9901"
+
+
+def fragments(settings: EnvoySettings) -> Fragment:
+    """The settings, the filter and the cluster, each under the key where it belongs."""
+    return {
+        "http_connection_manager": {
+            **connection_manager(settings),
+            "access_log": [access_log()],
+            "http_filters": [ext_authz_filter(settings)],
+        },
+        "clusters": [cluster(settings)],
+    }
+
+
+def bootstrap(settings: EnvoySettings, *, listen: str, upstream: str, admin: str = ADMIN) -> Fragment:
+    """A whole `envoy.config.bootstrap.v3.Bootstrap`: every request to *listen* is checked, then sent *upstream*."""
+    manager = {
+        "@type": f"{V3}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "front",
+        "codec_type": "AUTO",
+        **connection_manager(settings),
+        "access_log": [access_log()],
+        "http_filters": [ext_authz_filter(settings), router()],
+        "route_config": {
+            "name": "front",
+            "virtual_hosts": [
+                {
+                    "name": "front",
+                    "domains": ["*"],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "15s"}}],
+                }
+            ],
+        },
+    }
+    listener = {
+        "name": "front",
+        "address": socket_address(listen),
+        "per_connection_buffer_limit_bytes": 32_768,
+        "filter_chains": [{"filters": [{"name": MANAGER, "typed_config": manager}]}],
+    }
+    monitor = {
+        "name": "envoy.resource_monitors.global_downstream_max_connections",
+        "typed_config": {
+            "@type": f"{V3}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+            "max_active_downstream_connections": 10_000,
+        },
+    }
+    return {
+        "node": {"id": "front", "cluster": "front"},
+        "admin": {"address": socket_address(admin)},
+        "static_resources": {
+            "listeners": [listener],
+            "clusters": [cluster(settings), upstream_cluster("upstream", (upstream,))],
+        },
+        "overload_manager": {"resource_monitors": [monitor]},
+    }
+
+
+def write(data: Fragment, remarks: Iterable[str]) -> str:
+    """Write *data* as YAML: what is to be known of the whole at its head, and of each setting beside it."""
+    head = "".join(f"{line}\n" for remark in remarks for line in comment(remark))
+    return f"{head}\n{write_yaml(data, COMMENTS)}"

@@ -1,0 +1,59 @@
+"""Why each setting matters, by the keys that lead to it: what is printed above it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+COMMENTS: Final[Mapping[str, str]] = {
+    "http_connection_manager": "In the typed_config of your envoy.filters.network.http_connection_manager.",
+    "http_connection_manager.http_filters": "In front of your other filters, the last of which is the router.",
+    "clusters": "In static_resources.clusters.",
+    "static_resources.clusters": "",
+    "admin": "For this host only: anyone who reaches it can read everything, and change what Envoy does.",
+    "per_connection_buffer_limit_bytes": "Bounds what a slow reader can hold in memory.",
+    "normalize_path": (
+        "One spelling of each path, before anything reads it: the sidecar decides on what the upstream will see."
+    ),
+    "use_remote_address": (
+        "The client's address is that of the connection, or what so many trusted proxies in front of us said; and what "
+        "only Envoy may say in x-envoy-* is not believed of clients."
+    ),
+    "headers_with_underscores_action": "Some servers take x_auth_subject for x-auth-subject.",
+    "max_request_headers_kb": "Above token.max_bytes: what is longer, the sidecar refuses with a reason.",
+    "request_headers_timeout": "A client that sends its request byte by byte holds nothing for long.",
+    "early_header_mutation_extensions": (
+        "What only the sidecar may say is taken out of every request before any filter or route sees it, in every "
+        "spelling."
+    ),
+    "preserve_external_request_id": "A request id of the client's own would let it write into others' traces.",
+    "json_format.path": "Without its query, where tokens may stand.",
+    "json_format.decision": "Why: the decision_id that the client got, and what only the operator learns.",
+    "grpc_service.timeout": (
+        "Above fetch.max_wait, which a request may wait for a key that is new. No retry_policy: a question that was "
+        "not answered in time would only add to the load."
+    ),
+    "failure_mode_allow": "Fail closed: while no sidecar answers, no request passes.",
+    "validate_mutations": "An answer that HTTP does not allow is an error, and goes nowhere.",
+    "decoder_header_mutation_rules": (
+        "The sidecar may write these headers and no others: no mistake of its own reaches the route or the host."
+    ),
+    "include_peer_certificate": (
+        "Tokens that are bound to a client certificate (RFC 8705) can be verified only if the sidecar sees it; needed "
+        "where the listener asks clients for one."
+    ),
+    "encode_raw_headers": "Bytes beyond UTF-8 are shown as they came.",
+    "metadata_context_namespaces": "What other filters found out, for the sidecar to see.",
+    "lb_policy": "Request by request, to the endpoint with the least to do.",
+    "common_lb_config": (
+        "With no endpoint healthy, fail at once: asking one that does not serve only takes until the timeout."
+    ),
+    "connection_keepalive": "Notices a peer that is gone without a word.",
+    "circuit_breakers": (
+        "At what the sidecar takes (server.max_concurrent of each worker). What is too much Envoy turns away at no "
+        "cost; a refusal costs the sidecar half of a decision, and far above its capacity would do little else."
+    ),
+    "health_checks": "A sidecar that has no keys yet, or that drains, says so: it is asked no more.",
+    "transport_socket": "The files are Envoy's own: its client certificate, and the authority of the sidecar's.",
+    "overload_manager": "Sheds load before the kernel ends the process.",
+}

@@ -1,0 +1,126 @@
+"""From the sidecar's configuration to the Envoy that fits it.
+
+Rules of this file:
+1. Envoy waits longer than the sidecar may: its timeout is above every issuer's `fetch.max_wait`.
+2. Envoy lets more pass than the sidecar: a decision with a reason comes before an error without one.
+3. Envoy refuses what no rule accepts, and leaves alone the spellings of paths that one does.
+4. The sidecar may write the headers that it is configured to write, and no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_addresses
+from authz.config.model import Config
+from authz.core.request import Spelling
+from authz.tooling.envoy_config.fragments import ClusterTls, EnvoySettings, any_spelling, literal
+
+MIN_TIMEOUT_MS: Final = 500
+TLS_FOLDER: Final = "/etc/envoy-authz-tls"
+_ANSWER_MS: Final = 400  # what an answer may take beyond the wait for a key
+_OTHER_HEADERS_KB: Final = 44  # besides the token
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to be recognised
+
+
+def derive(
+    config: Config,
+    *,
+    host: str | None = None,
+    cluster: str = "authz",
+    trusted_hops: int = 0,
+    peer_certificate: bool = False,
+    tls_folder: str = TLS_FOLDER,
+) -> EnvoySettings:
+    """Return the settings of an Envoy in front of the sidecar of *config*.
+
+    *host* is where Envoy reaches it, if not at `server.listen`; *tls_folder* holds Envoy's own tls.crt, tls.key, and
+    the ca.crt of the sidecar's certificate.
+    """
+    accepted = accepted_spellings(config)
+    return EnvoySettings(
+        endpoints=endpoints(config, host=host),
+        cluster=cluster,
+        timeout_ms=max(MIN_TIMEOUT_MS, max_wait_ms(config) + _ANSWER_MS),
+        peer_certificate=peer_certificate,
+        removed=tuple(sorted(config.identity.headers)),
+        mutable=tuple(dict.fromkeys(_mutable(config))),
+        merge_slashes=Spelling.DOUBLE_SLASH not in accepted,
+        escaped_slashes="KEEP_UNCHANGED" if Spelling.ENCODED_SLASH in accepted else "REJECT_REQUEST",
+        underscores="ALLOW"
+        if any("_" in (source.header or "") for source in config.token.sources)
+        else "REJECT_REQUEST",
+        trusted_hops=trusted_hops,
+        max_headers_kb=-(-config.token.max_bytes // 1024) + _OTHER_HEADERS_KB,
+        max_requests=most_concurrent(config),
+        tls=_tls(config, host, tls_folder),
+    )
+
+
+def endpoints(config: Config, *, host: str | None = None) -> tuple[str, ...]:
+    """Return the address of each worker: `unix:/path` or `host:port`."""
+    addresses = worker_addresses(config.server.listen, config.server.workers)
+    listened = parse_address(config.server.listen)
+    if isinstance(listened, UnixAddress):
+        return addresses
+    near = _reached_at(listened, host)
+    shown = f"[{near}]" if ":" in near else near
+    return tuple(f"{shown}:{address.rpartition(':')[2]}" for address in addresses)
+
+
+def max_wait_ms(config: Config) -> int:
+    """Return what a request may wait for a key, at most, in milliseconds."""
+    return max(round(issuer.fetch.max_wait.total_seconds() * 1000) for issuer in config.issuers.values())
+
+
+def most_concurrent(config: Config) -> int:
+    """Return how many requests all workers together process at a time before they refuse."""
+    return config.server.max_concurrent * config.server.workers
+
+
+def accepted_spellings(config: Config) -> frozenset[Spelling]:
+    """Return the spellings of paths that some rule accepts."""
+    return frozenset(spelling for rule in config.rules for spelling in rule.accept or ())
+
+
+def notes(config: Config) -> Iterator[str]:
+    """Yield what else an operator must know who puts the fragments into an Envoy of their own."""
+    yield "No allowed_headers and no with_request_body: the sidecar must see what the upstream sees, and needs no body."
+    if any(source.cookie is not None for source in config.token.sources):
+        yield (
+            "Tokens come in cookies: the sidecar reads cookie, origin, sec-fetch-site and upgrade of every request, "
+            "and must see them as the client sent them."
+        )
+    if config.resource is not None:
+        yield (
+            "The sidecar itself answers below /.well-known/oauth-protected-resource (RFC 9728): these paths need a "
+            "route, for Envoy asks only about requests that have one."
+        )
+    if config.responses.unavailable == "error":
+        yield "responses.unavailable is error: with failure_mode_allow, requests would pass while keys are unavailable."
+
+
+def _mutable(config: Config) -> Iterator[str]:
+    for name in sorted(config.identity.headers):
+        yield any_spelling(name)
+    if not config.token.forward:
+        for source in config.token.sources:
+            yield literal(source.header) if source.header is not None else "cookie"
+
+
+def _tls(config: Config, host: str | None, folder: str) -> ClusterTls | None:
+    address, tls = parse_address(config.server.listen), config.server.tls
+    if tls is None or not isinstance(address, TcpAddress):
+        return None
+    mutual = tls.client_ca_file is not None
+    return ClusterTls(
+        server_name=_reached_at(address, host),
+        ca_file=f"{folder}/ca.crt",
+        cert_file=f"{folder}/tls.crt" if mutual else None,
+        key_file=f"{folder}/tls.key" if mutual else None,
+    )
+
+
+def _reached_at(address: TcpAddress, host: str | None) -> str:
+    return host or ("127.0.0.1" if address.host in _EVERYWHERE else address.host)

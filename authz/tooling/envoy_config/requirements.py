@@ -1,0 +1,63 @@
+"""What the configuration of the sidecar asks of the Envoy in front of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from authz.config.model import Config
+from authz.core.identity import spellings
+from authz.core.request import Spelling
+from authz.tooling.envoy_config.derive import accepted_spellings, endpoints, max_wait_ms, most_concurrent
+
+_ANSWER_MARGIN_MS = 50  # the sidecar never waits nearer to the end of a call than this
+_OF_COOKIES = ("cookie", "origin", "sec-fetch-site", "upgrade")
+_READ_IN_CONDITION = re.compile(r"""request\.headers\[\s*["']([^"']+)["']\s*\]""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvoyRequirements:
+    """*identity* are its headers in every spelling, *read* those that it must see, *written* those that it may write.
+
+    *wait_ms* is what an answer may take, *concurrent* what all workers take at a time, *header_kb* the longest token.
+    """
+
+    identity: frozenset[str]
+    read: tuple[str, ...]
+    written: tuple[str, ...]
+    endpoints: tuple[str, ...]
+    spellings: frozenset[Spelling]
+    wait_ms: int
+    concurrent: int
+    header_kb: int
+    tls: bool
+
+
+def requirements_of(config: Config) -> EnvoyRequirements:
+    """Read the needs of *config*."""
+    identity = frozenset(name for header in config.identity.headers for name in spellings(header))
+    sources = config.token.sources
+    cookies = any(source.cookie is not None for source in sources)
+    conditions = [rule.require.when for rule in config.rules if rule.require is not None and rule.require.when]
+    own = [source.header for source in sources if source.header is not None]
+    written = [] if config.token.forward else [*own, *(["cookie"] if cookies else [])]
+    return EnvoyRequirements(
+        identity=identity,
+        read=tuple(
+            dict.fromkeys(
+                [
+                    *own,
+                    *(_OF_COOKIES if cookies else ()),
+                    *(["connection"] if identity else []),
+                    *(name for text in conditions for name in _READ_IN_CONDITION.findall(text)),
+                ]
+            )
+        ),
+        written=(*sorted(config.identity.headers), *written),
+        endpoints=endpoints(config),
+        spellings=accepted_spellings(config),
+        wait_ms=max_wait_ms(config) + _ANSWER_MARGIN_MS,
+        concurrent=most_concurrent(config),
+        header_kb=-(-config.token.max_bytes // 1024),
+        tls=config.server.tls is not None,
+    )

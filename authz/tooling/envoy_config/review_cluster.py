@@ -1,0 +1,113 @@
+"""The cluster that the filter asks: whether it is the sidecar, all of it, and may ask as much as it must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from authz.tooling.envoy_config.context import Context, Location
+from authz.tooling.envoy_config.fragments import HTTP_OPTIONS
+from authz.tooling.envoy_config.reading import Node
+
+_DEFAULT_REQUESTS = 1024
+
+
+def cluster_unseen(context: Context) -> Iterator[Location]:
+    """The filter names a cluster that is not in this file, or speaks to the sidecar without one."""
+    for _, asking in context.protected_managers:
+        service = asking.config.get("grpc_service")
+        named = service.get("envoy_grpc.cluster_name")
+        if service.there and named.text not in context.clusters:
+            yield Location(named if named.there else service, named.text)
+
+
+def over_http1(context: Context) -> Iterator[Location]:
+    """GRPC needs HTTP/2."""
+    for cluster in _asked(context):
+        options = cluster.get("typed_extension_protocol_options").key(HTTP_OPTIONS)
+        ways = (
+            options.get("explicit_http_config.http2_protocol_options"),
+            options.get("auto_config"),
+            cluster.get("http2_protocol_options"),
+        )
+        if not any(way.there for way in ways):
+            yield Location(options)
+
+
+def endpoints_missing(context: Context) -> Iterator[Location]:
+    """Sockets of workers that are never asked. Of TCP addresses only the ports are compared: names have many forms."""
+    for cluster in _asked(context):
+        there = set(_addresses(cluster))
+        endpoints = context.requirements.endpoints
+        wanted = {each if each.startswith("unix:") else each.rpartition(":")[2] for each in endpoints}
+        if missing := sorted(wanted - there):
+            yield Location(cluster.get("load_assignment"), f"not among them: {', '.join(missing)}")
+
+
+def breaker_low(context: Context) -> Iterator[Location]:
+    """Envoy turns requests away while the sidecar has room for them."""
+    for location, limit in _limits(context):
+        if limit < context.requirements.concurrent:
+            yield Location(location, f"{limit:.0f}; the sidecar takes {context.requirements.concurrent}")
+
+
+def breaker_high(context: Context) -> Iterator[Location]:
+    """Envoy asks while the sidecar can only refuse."""
+    for location, limit in _limits(context):
+        if limit > context.requirements.concurrent:
+            yield Location(location, f"{limit:.0f}; the sidecar takes {context.requirements.concurrent}")
+
+
+def _limits(context: Context) -> Iterator[tuple[Node, float]]:
+    """Yield each limit on the requests that may be under way, where it stands or would stand."""
+    for cluster in _asked(context):
+        thresholds = [
+            each
+            for each in cluster.get("circuit_breakers.thresholds").each()
+            if each.get("priority").text in {"", "DEFAULT"}
+        ]
+        first = thresholds[0] if thresholds else cluster.get("circuit_breakers")
+        for key in ("max_requests", "max_pending_requests"):
+            yield first.get(key), first.get(key).number(_DEFAULT_REQUESTS)
+
+
+def in_plaintext(context: Context) -> Iterator[Location]:
+    """The sidecar speaks TLS, and the cluster does not."""
+    for cluster in _asked(context):
+        if context.requirements.tls and not cluster.get("transport_socket").there:
+            yield Location(cluster.get("transport_socket"))
+
+
+def not_verified(context: Context) -> Iterator[Location]:
+    """Another service could answer in place of the sidecar."""
+    for cluster in _asked(context):
+        tls = cluster.get("transport_socket.typed_config.common_tls_context")
+        dynamic = (tls.get("validation_context_sds_secret_config"), tls.get("combined_validation_context"))
+        if cluster.get("transport_socket").there and not any(each.there for each in dynamic):
+            validation = tls.get("validation_context")
+            if not validation.get("trusted_ca").there:
+                yield Location(validation.get("trusted_ca"))
+            elif not validation.get("match_typed_subject_alt_names").there:
+                yield Location(
+                    validation.get("match_typed_subject_alt_names"), "any certificate of that authority will do"
+                )
+
+
+def no_health_check(context: Context) -> Iterator[Location]:
+    """A sidecar without keys, or one that drains, is asked all the same."""
+    for cluster in _asked(context):
+        if not cluster.get("health_checks").there:
+            yield Location(cluster.get("health_checks"))
+
+
+def _asked(context: Context) -> Iterator[Node]:
+    names = {asking.config.get("grpc_service.envoy_grpc.cluster_name").text for _, asking in context.protected_managers}
+    yield from (cluster for name, cluster in context.clusters.items() if name in names)
+
+
+def _addresses(cluster: Node) -> Iterator[str]:
+    for locality in cluster.get("load_assignment.endpoints").each():
+        for endpoint in locality.get("lb_endpoints").each():
+            address = endpoint.get("endpoint.address")
+            if (pipe := address.get("pipe.path")).there:
+                yield f"unix:{pipe.text}"
+            yield str(address.get("socket_address.port_value").value)

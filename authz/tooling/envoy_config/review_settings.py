@@ -1,0 +1,146 @@
+"""Settings of a connection manager, and of the filters beside ours, that change what the sidecar sees or says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from ipaddress import ip_network
+
+from authz.core.request import Spelling
+from authz.tooling.envoy_config.context import Context, Location
+from authz.tooling.envoy_config.reading import Filter, Node
+
+_ROUTING = frozenset({":path", ":authority", ":method", "host"})
+_CODE = frozenset({"Lua", "ExternalProcessor", "Wasm", "Golang", "DynamicModuleFilter"})
+_SEPARATE = frozenset({"KEEP_UNCHANGED", "IMPLEMENTATION_SPECIFIC_DEFAULT", ""})
+_UNDERSCORES = frozenset({"REJECT_REQUEST", "DROP_HEADER"})
+_DEFAULT_HEADERS_KB = 60
+_WRITTEN_BY_LUA = re.compile(r"""[:.](?:add|replace)\(\s*["']([^"']+)["']""")
+
+
+def _settings(way: str, is_wrong: Callable[[Node, Context], bool]) -> Callable[[Context], Iterator[Location]]:
+    """Make a look at one setting of every protected connection manager."""
+
+    def look(context: Context) -> Iterator[Location]:
+        for manager, _ in context.protected_managers:
+            node = manager.node.get(way)
+            if is_wrong(node, context):
+                yield Location(node, "" if node.there else "it is not set")
+
+    return look
+
+
+path_not_normalized = _settings("normalize_path", lambda node, _: not node.is_true)
+slashes_not_merged = _settings(
+    "merge_slashes",
+    lambda node, context: not node.is_true and Spelling.DOUBLE_SLASH not in context.requirements.spellings,
+)
+slashes_merged = _settings(
+    "merge_slashes", lambda node, context: node.is_true and Spelling.DOUBLE_SLASH in context.requirements.spellings
+)
+escaped_slashes = _settings(
+    "path_with_escaped_slashes_action",
+    lambda node, context: node.text in _SEPARATE and Spelling.ENCODED_SLASH not in context.requirements.spellings,
+)
+escaped_slashes_refused = _settings(
+    "path_with_escaped_slashes_action",
+    lambda node, context: node.text == "REJECT_REQUEST" and Spelling.ENCODED_SLASH in context.requirements.spellings,
+)
+underscores = _settings(
+    "common_http_protocol_options.headers_with_underscores_action",
+    lambda node, context: (
+        node.text not in _UNDERSCORES
+        and bool(context.requirements.identity)
+        and not any("_" in name for name in context.requirements.read)
+    ),
+)
+client_address = _settings("use_remote_address", lambda node, _: not node.is_true)
+request_id = _settings("preserve_external_request_id", lambda node, _: node.is_true)
+headers_too_short = _settings(
+    "max_request_headers_kb", lambda node, context: node.number(_DEFAULT_HEADERS_KB) <= context.requirements.header_kb
+)
+
+
+def internal_trust(context: Context) -> Iterator[Location]:
+    """Public addresses that are taken for our own may say what only Envoy may say (`x-envoy-*`)."""
+    for manager, _ in context.protected_managers:
+        for cidr in manager.node.get("internal_address_config.cidr_ranges").each():
+            prefix = cidr.get("address_prefix")
+            try:
+                network = ip_network(f"{prefix.text}/{round(cidr.get('prefix_len').number(0))}", strict=False)
+            except ValueError:
+                continue  # Envoy itself refuses it
+            if not network.is_private:
+                yield Location(cidr, str(network))
+
+
+def written_behind(context: Context) -> Iterator[Location]:
+    """A filter behind ours that writes what the decision was made on, or what the sidecar said."""
+    for manager, _ in context.protected_managers:
+        for each in manager.behind:
+            for node, name in _names_written(each):
+                if name in context.requirements.identity | _ROUTING:
+                    yield Location(node, f"{each.name} writes {name}")
+            for route in manager.routes:
+                for settings in route.settings(each.name):
+                    for node, name in _mutations(settings.get("mutations.request_mutations")):
+                        if name in context.requirements.identity | _ROUTING:
+                            yield Location(node, f"{each.name} writes {name}")
+
+
+def may_write_behind(context: Context) -> Iterator[Location]:
+    """A program behind ours, which cannot be read here."""
+    for manager, _ in context.protected_managers:
+        for each in manager.behind:
+            if each.kind in _CODE and not any(
+                name in context.requirements.identity for _, name in _names_written(each)
+            ):
+                yield Location(each.node, each.name)
+
+
+def routes_write(context: Context) -> Iterator[Location]:
+    """A route that writes an identity header overwrites what the sidecar said."""
+    for manager, _ in context.protected_managers:
+        told = set()
+        for route in manager.routes:
+            for level in route.levels:
+                for added in level.get("request_headers_to_add").each():
+                    name = added.get("header.key")
+                    if name.text.lower() in context.requirements.identity and name.path not in told:
+                        told.add(name.path)
+                        yield Location(name, name.text)
+
+
+def route_cache(context: Context) -> Iterator[Location]:
+    """A route that is chosen by an identity header is chosen by what the client sent, unless it is chosen again."""
+    for manager, asking in context.protected_managers:
+        if asking.config.get("clear_route_cache").is_true:
+            continue
+        for route in manager.routes:
+            for matcher in route.match.get("headers").each():
+                if matcher.get("name").text.lower() in context.requirements.identity:
+                    yield Location(matcher, matcher.get("name").text)
+
+
+def _names_written(each: Filter) -> Iterator[tuple[Node, str]]:
+    """Yield the names of request headers that a filter writes, as far as its settings show."""
+    match each.kind:
+        case "HeaderMutation":
+            yield from _mutations(each.config.get("mutations.request_mutations"))
+        case "JwtAuthentication":
+            for provider in each.config.get("providers").each():
+                yield provider, provider.get("forward_payload_header").text.lower()
+                for claim in provider.get("claim_to_headers").each():
+                    yield claim, claim.get("header_name").text.lower()
+        case "Lua":
+            code = each.config.get("default_source_code.inline_string")
+            code = code if code.there else each.config.get("inline_code")
+            yield from ((code, name.lower()) for name in _WRITTEN_BY_LUA.findall(code.text))
+        case _:
+            return
+
+
+def _mutations(mutations: Node) -> Iterator[tuple[Node, str]]:
+    for mutation in mutations.each():
+        if (key := mutation.get("append.header.key")).there:
+            yield key, key.text.lower()

@@ -1,0 +1,3 @@
+"""Explain one decision, step by step."""
+
+from __future__ import annotations

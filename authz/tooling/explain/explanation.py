@@ -1,0 +1,347 @@
+"""One decision, explained step by step. The pipeline itself decides and is observed: nothing is decided here.
+
+The token is never shown: of its payload only iss, sub, aud, times and scopes; of identity headers only the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from urllib.parse import quote
+
+from authz.config.build import build_snapshot
+from authz.config.issuer import Issuer as IssuerSection
+from authz.config.model import Config
+from authz.core import policy
+from authz.core.authorize import authorize
+from authz.core.claims import Claims
+from authz.core.decision import Allow, Decision, outcome
+from authz.core.identity import HeaderChanges
+from authz.core.issuer import Issuer
+from authz.core.keys import KeySet
+from authz.core.policy import Params, Rule
+from authz.core.reasons import ANSWERS, Reason, Rejected
+from authz.core.request import Request, join_headers
+from authz.core.snapshot import Snapshot
+from authz.core.steps import Step
+from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, UnverifiedToken, place_token
+from authz.telemetry.redaction import printable
+from authz.tooling.describe import describe_key, describe_requirements, enumerate_words
+from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
+from authz.tooling.probe import fetch_one
+
+
+class InputError(ValueError):
+    """Raised where the given key set cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One request to decide *at* an instant, seconds since the epoch, by the *jwks* or by the issuer's own keys.
+
+    *address* is the client's, *certificate* its own, as PEM.
+    """
+
+    method: str
+    host: str
+    path: str
+    at: float
+    scheme: str = "https"
+    address: str = ""
+    certificate: str = field(default="", repr=False)
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    context: Mapping[str, str] = field(default_factory=dict)
+    token: str | None = field(default=None, repr=False)
+    jwks: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One step: what it looked at, and how it ended."""
+
+    step: Step
+    looked_at: str
+    ended: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A decision, the steps that led to it, and *notes* that help to understand it."""
+
+    decision: Decision
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the request passes, also where a shadow lets it."""
+        return isinstance(self.decision, Allow)
+
+    @property
+    def verdict(self) -> str:
+        """The decision in one line."""
+        status = f", HTTP {ANSWERS[self.decision.reason].http}" if not self.allowed else ""
+        detail = f": {_safe(self.decision.detail)}" if self.decision.detail else ""
+        return f"{outcome(self.decision)} {self.decision.reason}{status}{detail}"
+
+    def table(self) -> str:
+        """Write the steps in columns, the notes below, and the verdict last."""
+        width = max(len(line.step.name) for line in self.lines)
+        rows = [
+            f"{line.step:2} {line.step.name.lower():{width}}  {line.ended:12}  {line.looked_at}".rstrip()
+            for line in self.lines
+        ]
+        return "\n".join([*rows, "", *self.notes, self.verdict])
+
+    def document(self) -> dict[str, Any]:
+        """Write the same as data."""
+        findings = self.decision.findings
+        return {
+            "decision": outcome(self.decision),
+            "reason": self.decision.reason.value,
+            "detail": self.decision.detail,
+            "rule": findings.rule,
+            "issuer": findings.issuer,
+            "subject": findings.subject,
+            "steps": [
+                {
+                    "number": int(line.step),
+                    "step": line.step.name.lower(),
+                    "looked_at": line.looked_at,
+                    "ended": line.ended,
+                }
+                for line in self.lines
+            ],
+            "notes": list(self.notes),
+        }
+
+
+def answer(question: Question, config: Config) -> Explanation:
+    """Decide *question* by *config*; keys that the decision needs are fetched. Raises InputError."""
+    snapshot = build_snapshot(config)
+    request = _ask(question, snapshot)
+    decision = authorize(request, snapshot, question.at)
+    name, notes = decision.findings.issuer, list(describe_envoys_part(question.path, config))
+    if name is not None and (question.jwks is not None or decision.reason is Reason.KEYS_UNAVAILABLE):
+        section = config.issuers[name]
+        if question.jwks is not None:
+            keys: KeySet | None = _read_keys(question.jwks, section)
+        else:
+            fetched = fetch_one(name, section)
+            keys = fetched.keys
+            if keys is None:
+                why = f"{fetched.result}: {_safe(fetched.detail)}"
+                notes.append(
+                    f"note: {name} gave no keys here ({why}); a running sidecar may still have some: authz keys"
+                )
+        issuer = snapshot.issuers[section.issuer]
+        snapshot = replace(snapshot, issuers={**snapshot.issuers, section.issuer: replace(issuer, keys=keys)})
+    explained = explain(request, snapshot, question.at)
+    return replace(explained, notes=(*explained.notes, *notes))
+
+
+def explain(request: Request, snapshot: Snapshot, now: float) -> Explanation:
+    """Decide *request* by *snapshot* at *now*, and describe each step."""
+    passed: dict[int, Any] = {}
+    decision = authorize(request, snapshot, now, watch=passed.__setitem__)
+    near: tuple[str, ...] = ()
+    if decision.reason is Reason.POLICY_DENIED and Step.RULE not in passed:
+        near = tuple(map(_safe, describe_near_misses(snapshot.policy.rules, passed[Step.REQUEST], request)))
+    return Explanation(decision, tuple(_tell(passed, decision, request, snapshot, now)), near)
+
+
+def _ask(question: Question, snapshot: Snapshot) -> Request:
+    request = Request(
+        method=question.method,
+        host=question.host,
+        path=question.path,
+        scheme=question.scheme,
+        headers=join_headers(question.headers),
+        context=question.context,
+        source_address=question.address,
+        certificate=quote(question.certificate, safe=""),
+    )
+    if question.token is None:
+        return request
+    return place_token(question.token, snapshot.token.sources[0], request)
+
+
+def _read_keys(document: bytes, section: IssuerSection) -> KeySet:
+    try:
+        keys = KeySet.from_json(document, local=section.jwks_file is not None, max_keys=section.fetch.max_keys)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return keys.block(section.blocked_keys)
+
+
+def _tell(
+    passed: Mapping[int, Any], decision: Decision, request: Request, snapshot: Snapshot, now: float
+) -> list[Line]:
+    """Say of each step what it looked at, as far as it came; the first that was not passed is where it ended."""
+    context = _Context(passed, decision, request, snapshot, now)
+    lines = []
+    for step in Step:
+        if step in passed:
+            lines.append(Line(step, _safe(_DESCRIBERS[step](context)), "ok"))
+        elif lines and lines[-1].ended != "ok":
+            lines.append(Line(step, "", "not reached"))
+        else:
+            lines.append(Line(step, _safe(_DESCRIBERS[step](context)), outcome(decision)))
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What is known after the decision: the values of the steps that were passed, and what went in."""
+
+    passed: Mapping[int, Any]
+    decision: Decision
+    request: Request
+    snapshot: Snapshot
+    now: float
+
+    @property
+    def rule(self) -> Rule:
+        rule: Rule = self.passed[Step.RULE][0]
+        return rule
+
+    @property
+    def token(self) -> UnverifiedToken:
+        token: UnverifiedToken = self.passed[Step.FORM]
+        return token
+
+    @property
+    def issuer(self) -> Issuer:
+        issuer: Issuer = self.passed[Step.ISSUER]
+        return issuer
+
+
+def _describe_request(context: _Context) -> str:
+    if (target := context.passed.get(Step.REQUEST)) is not None:
+        return f"{target.method} {target.host} {target.path.text}"
+    request = context.request
+    return f"{request.method} {request.host} {request.path.partition('?')[0]}"
+
+
+def _describe_rule(context: _Context) -> str:
+    if Step.RULE not in context.passed:
+        document = isinstance(context.decision, Allow) and context.decision.document is not None
+        return (
+            "answered by the sidecar itself (RFC 9728)" if document else f"{len(context.snapshot.policy.rules)} rules"
+        )
+    rule = context.rule
+    params: Params = context.passed[Step.RULE][1]
+    bound = "".join(f", {name}={value}" for name, value in params.items())
+    return f"{rule.name}, allow {rule.allow}{', in shadow' if rule.shadow else ''}{bound}"
+
+
+def _describe_token(context: _Context) -> str:
+    if (found := context.passed.get(Step.TOKEN)) is not None:
+        return f"one, in {_place(found.source)}"
+    if context.rule.allow in {policy.Allow.PUBLIC, policy.Allow.NOBODY}:
+        return "not looked for"
+    return f"looked for in {', '.join(map(_place, context.snapshot.token.sources))}"
+
+
+def _describe_form(context: _Context) -> str:
+    if Step.FORM not in context.passed:
+        return f"a text of {len(context.passed[Step.TOKEN].text)} characters"
+    return f"alg {context.token.alg}, kid {context.token.kid or 'absent'}, typ {context.token.typ or 'absent'}"
+
+
+def _describe_issuer(context: _Context) -> str:
+    known = f", configured as {context.issuer.name}" if Step.ISSUER in context.passed else ""
+    return f"iss {_member(context, 'iss')}{known}"
+
+
+def _describe_algorithm(context: _Context) -> str:
+    rules = context.issuer.rules
+    allowed = enumerate_words(context.issuer.algorithms)
+    return f"alg {context.token.alg} of {allowed}; typ of {enumerate_words(rules.token_types)}"
+
+
+def _describe_keys(context: _Context) -> str:
+    keys = context.issuer.keys
+    return f"{len(keys.keys)} usable, {len(keys.rejected)} rejected" if keys is not None else "none"
+
+
+def _describe_key(context: _Context) -> str:
+    if (key := context.passed.get(Step.KEY)) is not None:
+        return describe_key(key)
+    kids = [key.kid or "without kid" for key in context.passed[Step.KEYS].keys]
+    return f"kid {context.token.kid or 'absent'} for {context.token.alg}, among {enumerate_words(kids[:8])}"
+
+
+def _describe_signature(context: _Context) -> str:
+    return f"by {describe_key(context.passed[Step.KEY])}"
+
+
+def _describe_claims(context: _Context) -> str:
+    rules = context.issuer.rules
+    times = (
+        f"{name} in {value - context.now:.0f} s"
+        for name in ("exp", "nbf", "iat")
+        if isinstance(value := context.token.members.get(name), int | float)
+    )
+    audience = (
+        f"{rules.audience_claim} {_member(context, rules.audience_claim)} for one of {enumerate_words(rules.audiences)}"
+    )
+    return "; ".join([f"sub {_member(context, 'sub')}", *times, f"leeway {rules.leeway:g} s", audience])
+
+
+def _describe_binding(context: _Context) -> str:
+    return "cnf and the peer's certificate" if "cnf" in context.token.members else "no cnf"
+
+
+def _describe_requirements(context: _Context) -> str:
+    claims: Claims = context.passed[Step.CLAIMS]
+    scopes = f"; scopes granted: {' '.join(sorted(claims.scopes)) or 'none'}"
+    return f"{describe_requirements(context.rule.requirements)}{scopes}"
+
+
+def _describe_headers(context: _Context) -> str:
+    changes: HeaderChanges | None = context.passed.get(Step.HEADERS)
+    if changes is None:
+        return "values of the identity headers"
+    return f"set: {enumerate_words([name for name, _ in changes.set]) or 'none'}; removed: {len(changes.remove)} names"
+
+
+_DESCRIBERS: Final[Mapping[Step, Callable[[_Context], str]]] = {
+    Step.REQUEST: _describe_request,
+    Step.RULE: _describe_rule,
+    Step.TOKEN: _describe_token,
+    Step.FORM: _describe_form,
+    Step.ISSUER: _describe_issuer,
+    Step.ALGORITHM: _describe_algorithm,
+    Step.KEYS: _describe_keys,
+    Step.KEY: _describe_key,
+    Step.SIGNATURE: _describe_signature,
+    Step.CLAIMS: _describe_claims,
+    Step.BINDING: _describe_binding,
+    Step.REQUIREMENTS: _describe_requirements,
+    Step.HEADERS: _describe_headers,
+}
+
+
+def _member(context: _Context, name: str) -> str:
+    """Show one member of the payload, which may not be verified yet."""
+    try:
+        value = context.token.members.get(name)
+    except Rejected:
+        return "unreadable"
+    return "absent" if value is None else str(value)
+
+
+def _place(source: Source) -> str:
+    match source:
+        case HeaderSource(header):
+            return f"header {header}"
+        case CookieSource(cookie):
+            return f"cookie {cookie}"
+        case QuerySource(parameter):
+            return f"query parameter {parameter}"
+
+
+def _safe(text: str) -> str:
+    return printable(text) or ""

@@ -1,0 +1,163 @@
+"""Try the issuers of a configuration once, by the code that serves: what each gives, or why it gives nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from authz.config.build import inline_keys
+from authz.config.diagnostics.unused_keys import why_unused
+from authz.config.issuer import Issuer
+from authz.config.model import Config
+from authz.core.keys import Key, KeySet
+from authz.feeds.assembly import make_source
+from authz.feeds.failure import RefreshError
+from authz.feeds.history import show_thumbprint
+from authz.telemetry.keys import Refresh
+from authz.telemetry.redaction import escaped, printable
+from authz.tooling.describe import describe_key
+
+MAX_AT_ONCE: Final = 8
+
+ADVICE: Final[Mapping[Refresh, str]] = {
+    Refresh.UPDATED: "",
+    Refresh.NOT_MODIFIED: "",
+    Refresh.DISCOVERY_REJECTED: (
+        "`issuer` must be what the document says, to the last slash; or name the key set itself by jwks_uri"
+    ),
+    Refresh.INTERNAL_ERROR: "this is a mistake of ours: please report it",
+    Refresh.JWKS_REJECTED: "look at what the URL answers: it must be a JSON Web Key Set with a key that can be used",
+    Refresh.MISCONFIGURED: "see that the file is there, readable for this user, and holds what it should",
+    Refresh.REDIRECT_REFUSED: "ask the URL with curl, and write down where it leads to",
+    Refresh.STATUS: "see that the URL is right, and whether the issuer wants a bearer_token_file",
+    Refresh.TIMEOUT: "see that this host reaches it (a proxy? a network policy?), or raise fetch.timeout",
+    Refresh.TLS: "see that its certificate is for this name, or name its authority in fetch.ca_file",
+    Refresh.TOO_LARGE: "see that the URL is right, or raise fetch.max_bytes",
+    Refresh.UNREACHABLE: "see that the name resolves here and the port is open, or set fetch.proxy",
+    Refresh.UNTRUSTED: "do as it says if the host is the issuer's",
+}
+"""What to do about each way in which a fetch fails."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What came of one issuer: *keys*, or the *result* and *detail* of the failure. Durations are in seconds.
+
+    *where* is the URL, or the discovery document's and the one that it names. *fresh_for* is what the answer says.
+    """
+
+    issuer: str
+    iss: str
+    algorithms: frozenset[str]
+    where: str
+    result: Refresh
+    keys: KeySet | None = None
+    detail: str = ""
+    fresh_for: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether a token could be verified now."""
+        return any(why is None for _, why in self._judged())
+
+    def _judged(self) -> list[tuple[Key, str | None]]:
+        """Return each key that is fit for use, with the reason why no token of this issuer can mean it, if so."""
+        keys = self.keys.keys if self.keys is not None else ()
+        return [(key, why_unused(key, self.algorithms)) for key in keys]
+
+    @property
+    def advice(self) -> str:
+        """What to do."""
+        if self.keys is not None and not self.usable:
+            return "no key is usable: no token can be verified"
+        return ADVICE[self.result]
+
+    def lines(self) -> Iterator[str]:
+        """Write it for people."""
+        yield f"{self.issuer}: {self.iss}"
+        yield f"  source        {printable(self.where)}"
+        if self.keys is None:
+            yield f"  failed        {self.result}, after {self.seconds:.2f} s: {self.detail}"
+        else:
+            said = "without Cache-Control or Expires" if self.fresh_for is None else f"good for {self.fresh_for:.0f} s"
+            yield f"  answered      in {self.seconds:.2f} s, {said}"
+            for key, why in self._judged():
+                said = f"alg {escaped(key.alg) or 'any of its kind'}" if why is None else why
+                yield f"  {'usable  ' if why is None else 'unusable'}      {escaped(describe_key(key))}, {said}"
+            for kid, why in self.keys.rejected:
+                yield f"  rejected      kid {escaped(kid) or 'absent'}: {escaped(why)}"
+            for name in self.keys.unmatched:
+                yield f"  unmatched     {escaped(name)}: a blocked key that is not in the set"
+        if self.advice:
+            yield f"  to do         {self.advice}"
+
+    def document(self) -> dict[str, Any]:
+        """Write it as data."""
+        rejected = self.keys.rejected if self.keys is not None else ()
+        return {
+            "issuer": self.issuer,
+            "iss": self.iss,
+            "source": self.where,
+            "ok": self.usable,
+            "result": self.result.value,
+            "detail": self.detail,
+            "advice": self.advice,
+            "seconds": round(self.seconds, 3),
+            "fresh_for_seconds": self.fresh_for,
+            "keys": [
+                {
+                    "kid": key.kid,
+                    "kty": key.kty,
+                    "bits": key.bits,
+                    "alg": key.alg,
+                    "thumbprint": show_thumbprint(key),
+                    "not_serving": why,
+                }
+                for key, why in self._judged()
+            ],
+            "rejected": [{"kid": kid, "why": why} for kid, why in rejected],
+            "blocked_unmatched": list(self.keys.unmatched if self.keys is not None else ()),
+        }
+
+
+def fetch_all(config: Config) -> list[Fetched]:
+    """Ask every issuer once, several at a time; nothing is cached, and nothing is asked again."""
+    with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
+        return list(pool.map(lambda entry: fetch_one(*entry), config.issuers.items()))
+
+
+def fetch_one(name: str, section: Issuer) -> Fetched:
+    """Ask one issuer once."""
+    if section.jwks is not None:
+        keys, where = inline_keys(section), "this configuration (jwks)"
+        return Fetched(
+            issuer=name,
+            iss=section.issuer,
+            algorithms=frozenset(section.algorithms),
+            where=where,
+            result=Refresh.UPDATED,
+            keys=keys,
+        )
+    source = make_source(section, now=time.time, monotonic=time.monotonic)
+    began = time.monotonic()
+    try:
+        loaded = source.load(on_demand=False)
+    except RefreshError as error:
+        result, keys, detail, fresh_for = error.result, None, str(error), None
+    else:
+        result, keys, detail, fresh_for = Refresh.UPDATED, loaded.value, "", loaded.fresh_for
+    return Fetched(
+        issuer=name,
+        iss=section.issuer,
+        algorithms=frozenset(section.algorithms),
+        where=source.where,
+        result=result,
+        keys=keys,
+        detail=detail,
+        fresh_for=fresh_for,
+        seconds=time.monotonic() - began,
+    )

@@ -1,0 +1,111 @@
+"""Proves authz.core.strictness: which of two rules lets more callers through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+
+from authz.core.policy import Allow, Rule
+from authz.core.strictness import Strictness, accepted, all_of, at_most, combine, compare_rules, one_of
+from tests.world import claim, rule
+
+SAME, WIDENS, NARROWS, MIXED, UNKNOWN = Strictness
+TURNED: Final = {WIDENS: NARROWS, NARROWS: WIDENS}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Stands for an expression; equal if its text is."""
+
+    text: str
+
+    def holds(self, request: object, params: object, claims: object) -> bool:
+        return True
+
+
+def asks(**wanted: Any) -> Rule:  # noqa: ANN401 - requirements are of several types
+    """A rule that asks for something."""
+    return rule("r", "/x", **wanted)
+
+
+RULES: Final[dict[str, tuple[Rule | None, Rule | None, Strictness]]] = {
+    "no rule at all": (None, None, SAME),
+    "a rule where there was none": (None, asks(), WIDENS),
+    "a rule that allows nobody": (None, asks(allow=Allow.NOBODY), SAME),
+    "one in shadow that allows nobody": (None, asks(allow=Allow.NOBODY, shadow=True), WIDENS),
+    "an optional token": (asks(), asks(allow=Allow.OPTIONAL), WIDENS),
+    "public": (asks(allow=Allow.OPTIONAL), asks(allow=Allow.PUBLIC), WIDENS),
+    "public, or in shadow": (asks(allow=Allow.PUBLIC), asks(scopes=("a",), shadow=True), SAME),
+    "what a public rule asks": (asks(allow=Allow.PUBLIC), asks(scopes=("a",)), NARROWS),
+    "a scope": (asks(), asks(scopes=("a",)), NARROWS),
+    "another scope": (asks(scopes=("a",)), asks(scopes=("b",)), MIXED),
+    "fewer scopes, but optional": (asks(scopes=("a",)), asks(scopes=("a", "b"), allow=Allow.OPTIONAL), MIXED),
+    "one more of which one is enough": (asks(any_scope=("a",)), asks(any_scope=("a", "b")), WIDENS),
+    "one issuer": (asks(), asks(issuers=frozenset({"a"})), NARROWS),
+    "another audience": (asks(audiences=frozenset("a")), asks(audiences=frozenset("b")), MIXED),
+    "no acr": (asks(acr=("a",)), asks(), WIDENS),
+    "an amr": (asks(amr=("a", "b")), asks(amr=("a",)), NARROWS),
+    "a shorter time": (asks(max_age=60.0), asks(max_age=30.0), NARROWS),
+    "a claim": (asks(), asks(claims=(claim("g", "a"),)), NARROWS),
+    "one more value of a claim": (asks(claims=(claim("g", "a"),)), asks(claims=(claim("g", "a", "b"),)), WIDENS),
+    "a value of another type": (asks(claims=(claim("g", 1),)), asks(claims=(claim("g", "1"),)), MIXED),
+    "another claim": (asks(claims=(claim("g", 1),)), asks(claims=(claim("h", 1),)), MIXED),
+    "one more value of all": (
+        asks(claims=(claim("g", 1, every=True),)),
+        asks(claims=(claim("g", 1, 2, every=True),)),
+        NARROWS,
+    ),
+    "a condition": (asks(), asks(condition=Condition("a")), NARROWS),
+    "the same condition": (asks(condition=Condition("a")), asks(condition=Condition("a")), SAME),
+    "another condition": (asks(condition=Condition("a")), asks(condition=Condition("b")), UNKNOWN),
+    "another condition, and a scope less": (
+        asks(condition=Condition("a"), scopes=("s",)),
+        asks(condition=Condition("b")),
+        UNKNOWN,
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "found"), RULES.values(), ids=RULES)
+def test_two_rules(old: Rule | None, new: Rule | None, found: Strictness) -> None:
+    """Who is let through by one and not by the other decides; and the other way round it is the opposite."""
+    assert compare_rules(old, new) is found
+    assert compare_rules(new, old) is TURNED.get(found, found)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "enough", "needed", "listed"),
+    [
+        ((), (), SAME, SAME, SAME),
+        ("a", (), WIDENS, WIDENS, NARROWS),
+        ("ab", "a", NARROWS, WIDENS, NARROWS),
+        ("ab", "bc", MIXED, MIXED, MIXED),
+        ("ab", "ba", SAME, SAME, SAME),
+    ],
+)
+def test_lists(one: str, other: str, enough: Strictness, needed: Strictness, listed: Strictness) -> None:
+    """One value is enough, each is needed, or each is accepted; none at all asks nothing, or accepts nothing."""
+    for compare, found in ((one_of, enough), (all_of, needed), (accepted, listed)):
+        assert compare(one, other) is found
+        assert compare(other, one) is TURNED.get(found, found)
+
+
+def test_bounds() -> None:
+    """No bound is the widest one."""
+    assert [at_most(None, None), at_most(1, 2), at_most(2, 1), at_most(1, None), at_most(None, 1)] == [
+        SAME,
+        WIDENS,
+        NARROWS,
+        WIDENS,
+        NARROWS,
+    ]
+
+
+def test_parts_make_a_whole() -> None:
+    """What nobody knows outweighs all; what widens here and narrows there is mixed."""
+    assert combine([]) is combine([SAME]) is SAME
+    assert combine([SAME, WIDENS, WIDENS]) is WIDENS
+    assert combine([WIDENS, NARROWS]) is combine([MIXED, WIDENS]) is MIXED
+    assert combine([UNKNOWN, WIDENS, NARROWS]) is UNKNOWN

@@ -1,0 +1,125 @@
+"""Proves that `authz explain` is the server's own judgement, told step by step, for all decision tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from authz.core.authorize import authorize
+from authz.core.decision import Decision, outcome
+from authz.core.reasons import ANSWERS, Reason
+from authz.core.request import Request
+from authz.core.snapshot import Snapshot
+from authz.core.steps import Step
+from authz.tooling.explain.explanation import Explanation, Question, answer, explain
+from tests.cases.tables import FOLDER, Case, config_of, read_table
+from tests.cases.test_decisions import CASES
+from tests.world import T
+
+# The order of judgement, as the pipeline promises it: where each reason belongs.
+STEPS: Final[Mapping[Reason, set[Step]]] = {
+    Reason.REQUEST_MALFORMED: {Step.REQUEST},
+    Reason.PATH_AMBIGUOUS: {Step.REQUEST, Step.RULE},
+    Reason.PUBLIC: {Step.RULE, Step.TOKEN},  # the sidecar's own document, or a rule that asks for no token
+    Reason.ANONYMOUS: {Step.TOKEN},
+    Reason.TOKEN_MISSING: {Step.TOKEN},
+    Reason.TOKEN_MULTIPLE: {Step.TOKEN},
+    Reason.TOKEN_MALFORMED: {Step.TOKEN, Step.FORM},
+    Reason.TOKEN_TOO_LARGE: {Step.FORM},
+    Reason.HEADER_INVALID: {Step.FORM},
+    Reason.CRIT_UNSUPPORTED: {Step.FORM},
+    Reason.ISSUER_UNKNOWN: {Step.ISSUER},
+    Reason.ALG_NOT_ALLOWED: {Step.ALGORITHM},
+    Reason.TYP_NOT_ALLOWED: {Step.ALGORITHM},
+    Reason.KEYS_UNAVAILABLE: {Step.KEYS},
+    Reason.KEY_NOT_FOUND: {Step.KEY},
+    Reason.KEY_AMBIGUOUS: {Step.KEY},
+    Reason.KEY_UNUSABLE: {Step.KEY},
+    Reason.SIGNATURE_INVALID: {Step.SIGNATURE},
+    Reason.CLAIMS_MALFORMED: {Step.ISSUER, Step.CLAIMS, Step.BINDING},
+    Reason.TOKEN_EXPIRED: {Step.CLAIMS},
+    Reason.TOKEN_NOT_YET_VALID: {Step.CLAIMS},
+    Reason.AUDIENCE_MISMATCH: {Step.CLAIMS, Step.REQUIREMENTS},
+    Reason.TOKEN_BOUND: {Step.BINDING},
+    Reason.STEP_UP_REQUIRED: {Step.REQUIREMENTS},
+    Reason.INSUFFICIENT_SCOPE: {Step.REQUIREMENTS},
+    Reason.POLICY_DENIED: {Step.RULE, Step.TOKEN, Step.REQUIREMENTS},
+    Reason.HEADER_UNSAFE: {Step.HEADERS},
+}
+NOT_OF_THE_PIPELINE: Final = {Reason.AUTHENTICATED, Reason.TOKEN_REVOKED, Reason.OVERLOADED, Reason.INTERNAL_ERROR}
+
+
+def rows() -> Iterator[tuple[str, Mapping[str, Any], Case]]:
+    """Yield every row that is written as YAML: its name, its table's configuration, and the case."""
+    for file in sorted(FOLDER.glob("policy-*.yaml")):
+        table = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if "conditions" in file.stem:
+            pytest.importorskip("cel_expr_python")
+        yield from ((f"{file.stem}: {name}", table["config"], case) for name, case in read_table(table))
+
+
+ROWS: Final = [pytest.param(config, case, id=name) for name, config, case in rows()]
+
+
+def check(explained: Explanation, decision: Decision) -> None:
+    """Compare what is told with what was decided: outcome, reason, and the step at which it ended."""
+    assert (outcome(explained.decision), explained.decision.reason) == (outcome(decision), decision.reason)
+    assert explained.decision == decision
+    assert [line.step for line in explained.lines] == list(Step)
+    ends = [line.ended for line in explained.lines]
+    passed = ends.count("ok")
+    if decision.reason is Reason.AUTHENTICATED:
+        assert passed == len(Step)
+        return
+    assert ends == ["ok"] * passed + [outcome(decision)] + ["not reached"] * (len(Step) - passed - 1)
+    assert Step(passed + 1) in STEPS[decision.reason]
+    if decision.reason is Reason.POLICY_DENIED:
+        at = {"no rule matches": Step.RULE, "the rule allows nobody": Step.TOKEN}
+        assert Step(passed + 1) is at.get(explained.decision.detail, Step.REQUIREMENTS)
+    assert (decision.findings.rule is None) is (passed < Step.RULE)
+    assert (decision.findings.issuer is None) is (passed < Step.ISSUER)
+    assert (decision.findings.subject is None) <= (passed < Step.CLAIMS)
+
+
+def told(request: Request, snapshot: Snapshot, now: float) -> None:
+    """Explain one request, and compare."""
+    check(explain(request, snapshot, now), authorize(request, snapshot, now))
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_explain_is_the_server_in_the_tables_of_the_core(case: Any) -> None:  # noqa: ANN401 - a row
+    """Tokens, keys, claims, requests: the same outcome, the same reason, the right step."""
+    told(case.request, case.snapshot, case.now)
+
+
+@pytest.mark.parametrize(("config", "case"), ROWS)
+def test_explain_is_the_server_in_the_tables_of_rules(config: Mapping[str, Any], case: Case) -> None:
+    """Rules, identity, cookies, conditions, shadows: the same, also where the command itself makes the request."""
+    told(case.request(), case.snapshot, T)
+
+    request = case.request()
+    question = Question(
+        method=request.method,
+        host=request.host,
+        path=request.path,
+        scheme=request.scheme,
+        address=request.source_address,
+        headers=list(request.headers.items()),
+        context=request.context,
+        at=T,
+    )
+    check(answer(question, config_of(config)), case.decide())
+
+
+def test_every_reason_has_its_step() -> None:
+    """A new reason must be given a place in the order."""
+    assert STEPS.keys() | NOT_OF_THE_PIPELINE == set(Reason) == set(ANSWERS)
+
+
+def test_nearly_every_reason_is_explained_by_some_row() -> None:
+    """The tables reach every reason that the pipeline can give, except those that need an empty feed."""
+    reached = {case.reason for case in CASES} | {Reason(case.row["then"].split()[1]) for _, _, case in rows()}
+    assert set(STEPS) <= reached
