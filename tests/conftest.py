@@ -6,6 +6,7 @@ import os
 
 import pytest
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it is compiled
+from hypothesis import HealthCheck, settings
 
 from authz.cli.serve import READ_WHILE_POLLING
 from tests import tools
@@ -24,6 +25,14 @@ def _read_while_polling() -> None:
 
 
 _read_while_polling()
+
+# Generated examples are the same in every run, so that a red run means a changed program; what `weekly` draws is new
+# each time, and a failure of it prints how to see it again. No example fails for taking long: that is the machine's.
+_DEFAULT = settings.get_profile("default")  # in CI, hypothesis has another one by now, which draws nothing new
+_PATIENT = settings(_DEFAULT, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("same", _PATIENT, derandomize=True)
+settings.register_profile("weekly", _PATIENT, max_examples=1_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "same")
 
 
 def pytest_configure(config: pytest.Config) -> None:
