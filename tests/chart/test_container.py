@@ -14,7 +14,7 @@ import pytest
 
 from tests.chart import image
 from tests.chart.helm import DEPLOY, Charts, container, only
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 
 pytestmark = [
     pytest.mark.needs("helm", "unshare", "nsenter", "setpriv", "chroot"),
@@ -102,7 +102,7 @@ def test_it_runs_confined_as_the_chart_says(built: Path, charts: Charts) -> None
             assert "Read-only file system" in said
     finally:
         sidecar.terminate()
-        sidecar.wait(20)
+        sidecar.wait(HANG_SECONDS)
     assert sidecar.returncode == 0, log.read_text()
 
 

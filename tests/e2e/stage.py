@@ -112,7 +112,7 @@ def set_stage(folder: Path, *, unavailable: str = "deny", **differences: Any) ->
         )
         sidecar = Sidecar(config, admin=admin, folder=folder)
         usual = {"upstream": f"127.0.0.1:{upstream.port}", "sidecars": (f"unix:{socket}",)}
-        envoy = Envoy(Proxy(**{**usual, "timeout_ms": 2000, **differences}), folder)
+        envoy = Envoy(Proxy(**{**usual, "timeout_ms": 60_000, **differences}), folder)
         try:
             sidecar.start()
             envoy.start()

@@ -77,7 +77,7 @@ class Crew:
 
     def await_ready(self) -> None:
         """Wait until all workers serve."""
-        wait_until(lambda: self.readiness() == "ready\n" and self.serves(0) and self.serves(1), seconds=30)
+        wait_until(lambda: self.readiness() == "ready\n" and self.serves(0) and self.serves(1))
 
     def value(self, name: str, **labels: str) -> float | None:
         """One number of the merged ones."""
@@ -94,7 +94,7 @@ class Crew:
 
     def await_end(self) -> int | None:
         """Wait until the supervisor has ended; return its status."""
-        wait_until(lambda: self.process.status is not None, seconds=30)
+        wait_until(lambda: self.process.status is not None)
         return self.process.status
 
 

@@ -23,7 +23,7 @@ from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.memo import SignatureMemo
 from authz.telemetry.keys import KeyMetrics
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.integration.fetching import resolve_here
 
 
@@ -83,7 +83,7 @@ class Station:
         state = self.feeds[name].state()
         return not state.refreshing and (state.serving or state.last_failure is not None)
 
-    def ask(self, token: str, *, time_left: float = 5.0) -> str:
+    def ask(self, token: str, *, time_left: float = HANG_SECONDS) -> str:
         """Send one Check and return the reason of its answer."""
         request = wire.CheckRequest()
         http = request.attributes.request.http

@@ -65,7 +65,7 @@ def two(folder: Path, idp: FakeIdp) -> Iterator[Crew]:
 def envoy_before(two: Crew, folder: Path) -> Iterator[Envoy]:
     """A real Envoy that asks both workers."""
     with echo_server() as upstream:
-        envoy = Envoy(Proxy(upstream=f"127.0.0.1:{upstream.port}", sidecars=two.addresses, timeout_ms=2000), folder)
+        envoy = Envoy(Proxy(upstream=f"127.0.0.1:{upstream.port}", sidecars=two.addresses, timeout_ms=60_000), folder)
         try:
             envoy.start()
             yield envoy
@@ -356,7 +356,7 @@ def start(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     """Run `authz serve` with a configuration by which it cannot start."""
     (folder / "authz.yaml").write_text(text)
     argv = [sys.executable, "-m", "authz", "serve", "--config", str(folder / "authz.yaml")]
-    return subprocess.run(argv, cwd=ROOT, check=False, timeout=60, **_TEXT)
+    return subprocess.run(argv, cwd=ROOT, check=False, timeout=SECONDS, **_TEXT)
 
 
 def free_pair() -> int:

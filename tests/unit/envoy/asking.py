@@ -14,6 +14,7 @@ from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.check import Checker, Flight
 from authz.telemetry.judged import Metadata
+from tests.fakes.waiting import HANG_SECONDS
 from tests.world import A_RSA, WORLD, T, ask, issuer_a, key_set, mint, world
 
 ID = "5ca1ab1e"  # of every decision
@@ -93,7 +94,7 @@ class HeldFlight:
         if timeout <= 0:
             return False
         self.waiting.set()
-        assert self.landed.wait(30)
+        assert self.landed.wait(HANG_SECONDS)
         self._land()
         return True
 

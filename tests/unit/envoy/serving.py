@@ -13,9 +13,10 @@ from grpc_health.v1 import health_pb2
 
 from authz.envoy.check import Checker
 from authz.envoy.service import METHOD, AuthorizationServer
+from tests.fakes.waiting import HANG_SECONDS
 from tests.unit.envoy.asking import make_checker
 
-SECONDS: Final = 20.0  # of patience with one call
+SECONDS: Final = HANG_SECONDS  # of patience with one call
 
 
 @contextmanager
