@@ -102,11 +102,12 @@ def test_keys_are_told_by_issuer_with_their_worker(folder: Path) -> None:
     """The shape is that of one process; each entry names its worker, and who did not answer is named too."""
     said = {"issuers": [{"issuer": "a", "keys": []}, {"issuer": "b", "keys": []}]}
     with listening(folder / "0", keys=lambda: said) as first, listening(folder / "2", keys=lambda: said) as third:
-        described = Workers([first, folder / "1", third], restarts=[0, 0, 0]).describe_keys()
-    assert described == {
-        "issuers": [{"issuer": name, "keys": [], "worker": number} for name in ("a", "b") for number in (0, 2)],
-        "silent_workers": [1],
-    }
+        workers = Workers([first, folder / "1", third], restarts=[0, 0, 0])
+        expected = {
+            "issuers": [{"issuer": name, "keys": [], "worker": number} for name in ("a", "b") for number in (0, 2)],
+            "silent_workers": [1],
+        }
+        wait_until(lambda: workers.describe_keys() == expected)
 
 
 def test_keys_that_a_worker_cannot_tell_leave_the_others(folder: Path) -> None:
@@ -116,22 +117,40 @@ def test_keys_that_a_worker_cannot_tell_leave_the_others(folder: Path) -> None:
         raise BrokenPipeError
 
     with listening(folder / "0", keys=broken) as first, listening(folder / "1") as second:
-        described = Workers([first, second], restarts=[0, 0]).describe_keys()
-    assert described == {"issuers": [], "silent_workers": [0]}
+        workers = Workers([first, second], restarts=[0, 0])
+        wait_until(lambda: workers.describe_keys() == {"issuers": [], "silent_workers": [0]})
 
 
-@pytest.fixture
-def scraped(folder: Path) -> Iterator[CollectorRegistry]:
+class Taken(Collector):
+    """What was collected once."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+@pytest.fixture(scope="module")
+def scraped() -> Iterator[CollectorRegistry]:
     """What is scraped of two workers with all numbers of a sidecar, and of a third that is gone."""
     with ExitStack() as parts:
+        folder = parts.enter_context(short_folder())
         sockets = [folder / str(number) for number in range(3)]
         for number, path in enumerate(sockets[:2]):
             metrics = Metrics(insecure_options=number, label_rules=True)
             metrics._decisions.labels("allow", "authenticated", "a", f'ru"le\n{number}').inc(7, {"trace_id": "t1"})
             KeyMetrics(metrics.registry).of("a").show_success(1e9 + number)
             parts.enter_context(listening(path, registry=metrics.registry))
+        workers, families = Workers(sockets, restarts=[0, 3, 1]), list[Metric]()
+
+        def all_answer() -> bool:
+            families[:] = workers.collect()
+            return [sample.value for sample in families[0].samples] == [1, 1, 0]
+
+        wait_until(all_answer)
         merged = CollectorRegistry()
-        merged.register(Workers(sockets, restarts=[0, 3, 1]))
+        merged.register(Taken(families))
         yield merged
 
 
