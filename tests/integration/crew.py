@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -45,12 +47,18 @@ class Crew:
         """The sockets that Envoy calls."""
         return [Path(address.removeprefix("unix:")) for address in self.addresses]
 
+    def workers(self) -> list[int]:
+        """The pids of all workers; none where the supervisor has ended."""
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return []
+
     def worker(self, number: int) -> int:
         """The pid of a worker; 0 while it has none."""
-        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
-            words = command_of(int(pid))
+        for pid in self.workers():
+            words = command_of(pid)
             if words[words.index("--worker") + 1 :][:1] == [str(number)]:
-                return int(pid)
+                return pid
         return 0
 
     def check(self, number: int, token: str | None = None, target: str = "/items/1") -> str:
@@ -92,6 +100,17 @@ class Crew:
         labels = {"reason": "authenticated", "worker": str(number)}
         return self.value("authz_decisions_total", **labels) or 0.0
 
+    def kill(self) -> None:
+        """End the supervisor and its workers at once, and wait until they are gone."""
+        if self.process.running:
+            os.kill(self.pid, signal.SIGSTOP)  # it starts no worker meanwhile
+        workers = self.workers()
+        self.process.kill()
+        for pid in workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(running, workers)))
+
     def await_end(self) -> int | None:
         """Wait until the supervisor has ended; return its status."""
         wait_until(lambda: self.process.status is not None)
@@ -120,20 +139,17 @@ def crew(folder: Path, *issuers: str, listen: str | None = None, more: str = "")
         host, _, port = listen.rpartition(":")
         addresses = (listen, f"{host}:{int(port) + 1}")
     sidecar.process.start()
-    workers: list[int] = []
     with ExitStack() as parts:
         first, second = (parts.enter_context(grpc.insecure_channel(address, FAST)) for address in addresses)
         started = Crew(sidecar, addresses, (first, second))
         try:
             started.await_ready()
-            workers = [started.worker(0), started.worker(1)]
             yield started
         except BaseException:
             print("\n".join(tail(sidecar.process.log, lines=60)))  # noqa: T201 - shown with the failure
             raise
         finally:
-            sidecar.process.kill()
-            wait_until(lambda: not any(map(running, workers)))
+            started.kill()
 
 
 def running(pid: int) -> bool:

@@ -9,9 +9,11 @@ import socket
 import stat
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -28,7 +30,7 @@ from authz.demo.client import send
 from authz.demo.envoy import Envoy
 from authz.demo.sidecar import Sidecar, free_address
 from authz.demo.upstream import echo_server
-from tests.fakes.idp import FakeIdp
+from tests.fakes.idp import JWKS, FakeIdp, fail
 from tests.fakes.waiting import wait_until
 from tests.integration.crew import FAST, Crew, command_of, crew, running
 from tests.integration.sidecars import config, issuer
@@ -58,6 +60,22 @@ def two(folder: Path, idp: FakeIdp) -> Iterator[Crew]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Shared]:
+    """Two workers, for all tests that leave them as they found them."""
+    with short_folder() as folder, FakeIdp() as provider, crew(folder, issuer("a", provider)) as started:
+        yield Shared(started, folder, provider)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Two workers that serve, their folder, and their issuer."""
+
+    two: Crew
+    folder: Path
+    idp: FakeIdp
+
+
 # Behind Envoy.
 
 
@@ -79,15 +97,23 @@ def get(envoy: Envoy, token: str) -> int:
 
 
 @pytest.mark.needs("envoy")
-def test_envoy_asks_both(two: Crew, folder: Path, idp: FakeIdp) -> None:
+def test_envoy_asks_both(shared: Shared) -> None:
     """Requests are spread over the workers, and each is judged by one of them."""
-    token = idp.mint()
-    with envoy_before(two, folder) as envoy:
+    two, token = shared.two, shared.idp.mint()
+    before = made_by(numbers_of(two, up={0: 1, 1: 1}))
+    with envoy_before(two, shared.folder) as envoy:
         assert [get(envoy, token) for _ in range(40)] == [200] * 40
         assert get(envoy, token + "x") == 401
-    made = [two.decisions(0), two.decisions(1)]
-    assert all(made)
-    assert sum(made) == 40
+    after = made_by(numbers_of(two, up={0: 1, 1: 1}))
+    assert all(after.values())
+    assert after.total() == before.total() + 40
+
+
+def made_by(numbers: str) -> Counter[str]:
+    """How many requests each worker let pass."""
+    samples = [sample for family in parse_classic(numbers) for sample in family.samples]
+    passed = [s for s in samples if (s.name, s.labels.get("reason")) == ("authz_decisions_total", "authenticated")]
+    return Counter({sample.labels["worker"]: int(sample.value) for sample in passed})
 
 
 @pytest.mark.needs("envoy")
@@ -106,9 +132,10 @@ def test_a_killed_worker_comes_back_under_requests(two: Crew, folder: Path, idp:
         callers = [pool.submit(call, envoy) for _ in range(2)]
         try:
             wait_until(lambda: two.decisions(0) > 0 and two.decisions(1) > 0)
+            idp.answers[JWKS] = fail(500)  # it has no keys for as long as its unreadiness is looked for
             os.kill(killed, signal.SIGKILL)
             wait_until(lambda: "worker 1" in two.readiness())
-            assert two.admin("/readyz").status in {200, 503}
+            del idp.answers[JWKS]
             two.await_ready()
             wait_until(lambda: two.decisions(1) > 0)
         finally:
@@ -131,11 +158,11 @@ def test_a_killed_worker_comes_back_under_requests(two: Crew, folder: Path, idp:
     ("accept", "parse"),
     [("text/plain", parse_classic), ("application/openmetrics-text; version=1.0.0", parse_openmetrics)],
 )
-def test_numbers_of_all_are_one_exposition(two: Crew, idp: FakeIdp, accept: str, parse: Any) -> None:  # noqa: ANN401
+def test_numbers_of_all_are_one_exposition(shared: Shared, accept: str, parse: Any) -> None:  # noqa: ANN401
     """Both parsers and Prometheus's own tool take it; every sample names its worker, and both have the same."""
     for number in range(2):
-        assert two.check(number, idp.mint()) == "authenticated"
-    text = two.admin("/metrics", accept=accept).body.decode()
+        assert shared.two.check(number, shared.idp.mint()) == "authenticated"
+    text = numbers_of(shared.two, accept=accept, up={0: 1, 1: 1})
     families: list[Metric] = list(parse(text))
     of = [
         {sample.name for family in families for sample in family.samples if sample.labels["worker"] == number}
@@ -151,12 +178,37 @@ def test_numbers_of_all_are_one_exposition(two: Crew, idp: FakeIdp, accept: str,
 _TEXT: dict[str, Any] = {"capture_output": True, "text": True}
 
 
-def test_keys_of_all_are_one_document(two: Crew, idp: FakeIdp) -> None:
+def numbers_of(two: Crew, *, up: dict[int, int], accept: str = "*/*") -> str:
+    """What `/metrics` says once just these workers are up: one that is too busy to answer in time looks gone."""
+    said: list[str] = []
+
+    def as_expected() -> bool:
+        said.append(two.admin("/metrics", accept=accept).body.decode())
+        lines = said[-1].splitlines()
+        return all(f'authz_worker_up{{worker="{number}"}} {is_up}.0' in lines for number, is_up in up.items())
+
+    wait_until(as_expected)
+    return said[-1]
+
+
+def keys_of(two: Crew, *, silent: list[int]) -> Any:  # noqa: ANN401 - a JSON document
+    """What `/keys` says once just these workers are silent."""
+    said: list[Any] = []
+
+    def as_expected() -> bool:
+        said.append(two.admin("/keys").json())
+        return bool(said[-1]["silent_workers"] == silent)
+
+    wait_until(as_expected)
+    return said[-1]
+
+
+def test_keys_of_all_are_one_document(shared: Shared) -> None:
     """`authz keys` reads it as it reads that of one process, and says of which worker each part is."""
-    document = two.admin("/keys").json()
+    two, idp = shared.two, shared.idp
+    document = keys_of(two, silent=[])
     assert [(entry["issuer"], entry["worker"]) for entry in document["issuers"]] == [("a", 0), ("a", 1)]
     assert {key["kid"] for entry in document["issuers"] for key in entry["keys"]} == {idp.key.kid}
-    assert document["silent_workers"] == []
     argv = [sys.executable, "-m", "authz", "keys", "--admin", two.sidecar.admin_url]
     printed = subprocess.run(argv, cwd=ROOT, check=True, **_TEXT).stdout
     assert f"a: {idp.issuer} (worker 0)" in printed
@@ -168,28 +220,34 @@ def test_a_worker_that_hangs_holds_up_nobody(two: Crew, idp: FakeIdp) -> None:
     """Its numbers and keys are missing and its name is told; the rest is answered, and the other worker serves."""
     hangs = two.worker(0)
     os.kill(hangs, signal.SIGSTOP)
-    try:
-        assert two.admin("/readyz").body == b"waiting for worker 0\n"
-        assert two.admin("/livez").status == 200
-        assert (two.value("authz_worker_up", worker="0"), two.value("authz_worker_up", worker="1")) == (0, 1)
-        assert two.value("authz_build_info", worker="0") is None
-        assert two.admin("/keys").json()["silent_workers"] == [0]
-        assert two.check(1, idp.mint()) == "authenticated"
-    finally:
-        os.kill(hangs, signal.SIGCONT)
-    wait_until(lambda: two.readiness() == "ready\n")
+    assert two.check(1, idp.mint()) == "authenticated"
+    assert two.admin("/livez").status == 200
+    wait_until(lambda: two.readiness() == "waiting for worker 0\n")
+    families = list(parse_classic(numbers_of(two, up={0: 0, 1: 1})))
+    assert {s.labels["worker"] for family in families for s in family.samples if s.name == "authz_build_info"} == {"1"}
+    assert {entry["worker"] for entry in keys_of(two, silent=[0])["issuers"]} == {1}
+
+
+def test_a_worker_that_hung_for_a_moment_serves_on(two: Crew) -> None:
+    """It is the same process, for nobody has ended it."""
+    hangs = two.worker(0)
+    os.kill(hangs, signal.SIGSTOP)
+    wait_until(lambda: "worker 0" in two.readiness())
+    os.kill(hangs, signal.SIGCONT)
+    two.await_ready()
     assert two.worker(0) == hangs
 
 
-def test_sockets_are_for_owner_and_group_and_those_of_the_admin_for_us_alone(two: Crew) -> None:
+def test_sockets_are_for_owner_and_group_and_those_of_the_admin_for_us_alone(shared: Shared) -> None:
     """Whoever can connect can ask: not everybody."""
+    two = shared.two
     assert [stat.S_IMODE(made.stat().st_mode) for made in two.sockets] == [0o660, 0o660]
     assert stat.S_IMODE(private_folder(two).stat().st_mode) == 0o700
 
 
-def test_admin_sockets_are_where_the_others_are(two: Crew, folder: Path) -> None:
+def test_admin_sockets_are_where_the_others_are(shared: Shared) -> None:
     """That folder alone can be written where the root is read-only: a pod of ours has no /tmp."""
-    assert private_folder(two).parent == folder
+    assert private_folder(shared.two).parent == shared.folder
 
 
 def private_folder(two: Crew) -> Path:
@@ -201,11 +259,10 @@ def private_folder(two: Crew) -> Path:
 def test_health_asks_all_by_the_configured_address(two: Crew, folder: Path) -> None:
     """The address of the file stands for all of its workers: one that does not serve is told."""
     argv = [sys.executable, "-m", "authz", "health", f"unix:{folder}/authz.sock"]
-    done = subprocess.run(argv, cwd=ROOT, check=False, **_TEXT)
+    done = subprocess.run([*argv, "--wait", str(SECONDS)], cwd=ROOT, check=False, **_TEXT)
     assert (done.returncode, done.stderr) == (0, "")
     os.kill(two.worker(1), signal.SIGSTOP)
     done = subprocess.run(argv, cwd=ROOT, check=False, **_TEXT)
-    os.kill(two.worker(1), signal.SIGCONT)
     assert done.returncode == 2
     assert "authz-1.sock" in done.stderr
 
@@ -262,9 +319,10 @@ def test_a_worker_comes_back_with_the_tls_of_the_others(folder: Path, idp: FakeI
     with ExitStack() as parts:
         first, second = (parts.enter_context(grpc.secure_channel(one, credentials, FAST)) for one in addresses)
         plaintext = parts.enter_context(grpc.insecure_channel(addresses[1]))
-        parts.callback(sidecar.process.kill)
-        sidecar.start()
+        sidecar.process.start()
         two = Crew(sidecar, addresses, (first, second))
+        parts.callback(two.kill)
+        two.await_ready()
         sidecar.config_file.write_text(
             config(issuer("a", idp), listen=f"unix:{folder}/authz.sock", admin=admin, server="workers: 2")
         )
@@ -314,7 +372,7 @@ def test_workers_end_when_their_supervisor_is_gone(two: Crew) -> None:
 
 def test_what_others_left_behind_makes_nobody_unhealthy(folder: Path, idp: FakeIdp) -> None:
     """Killed as one process, then as two with their supervisor, as the system does when memory runs out."""
-    asked = [sys.executable, "-m", "authz", "health", f"unix:{folder}/authz.sock"]
+    asked = [sys.executable, "-m", "authz", "health", f"unix:{folder}/authz.sock", "--wait", str(SECONDS)]
     with single(folder, idp):
         pass
     with crew(folder, issuer("a", idp)) as two:
@@ -338,14 +396,14 @@ def test_what_others_left_behind_makes_nobody_unhealthy(folder: Path, idp: FakeI
 def test_workers_run_nothing_from_the_working_directory(folder: Path, idp: FakeIdp) -> None:
     """`python -m` would take a yaml.py from there: whoever can write there could run code in the workers."""
     (folder / "yaml.py").write_text("raise SystemExit('this is not ours')\n")
-    admin = free_address()
-    text = config(issuer("a", idp), listen=f"unix:{folder}/authz.sock", admin=admin, server="workers: 2")
+    admin, listen = free_address(), f"unix:{folder}/authz.sock"
+    text = config(issuer("a", idp), listen=listen, admin=admin, drain="200ms", server="workers: 2")
     sidecar = Sidecar(text, admin=admin, folder=folder)
     argv = [sys.executable, "-P", "-m", "authz", "serve", "--config", str(sidecar.config_file)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(argv, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as child:
         try:
-            wait_until(sidecar._ready)
+            wait_until(lambda: sidecar._ready() or child.poll() is not None)
             assert child.poll() is None
         finally:
             child.terminate()
@@ -372,7 +430,8 @@ def test_a_port_of_one_worker_that_is_taken_is_explained(folder: Path, idp: Fake
     port = free_pair()
     with socket.create_server(("127.0.0.1", port + 1)):
         listen = f"127.0.0.1:{port}"
-        done = start(folder, config(issuer("a", idp), listen=listen, admin=free_address(), server="workers: 2"))
+        text = config(issuer("a", idp), listen=listen, admin=free_address(), drain="200ms", server="workers: 2")
+        done = start(folder, text)
     assert done.returncode == 3
     assert "authz cannot start: " in done.stderr
     assert f"cannot listen on 127.0.0.1:{port + 1}" in done.stderr

@@ -66,7 +66,7 @@ def saying(path: Path, data: bytes) -> Iterator[Path]:
             self.wfile.write(data)
 
     with UnixStreamServer(str(path), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield path
         server.shutdown()
 
