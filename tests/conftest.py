@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from authz.cli.serve import READ_WHILE_POLLING
 from tests import tools
+from tests.leaks import Leaks
 
 
 def _read_while_polling() -> None:
@@ -36,7 +37,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "same")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark `needs` known."""
+    """Make the mark `needs` known, and look for what tests leave behind."""
+    config.pluginmanager.register(Leaks())
     config.addinivalue_line("markers", "needs(*tools): skip where a tool is missing; fail where REQUIRE_ALL=1 is set")
 
 

@@ -104,8 +104,7 @@ def set_stage(charts: Charts, folder: Path, changes: Mapping[str, Any]) -> Itera
             changes,
         )
         documents = charts.with_values("proxy", values)
-        sidecar, envoy = start(documents, folder, envoy_admin=ports["envoy"])
-        try:
+        with started(documents, folder, envoy_admin=ports["envoy"]) as (sidecar, envoy):
             yield Stage(
                 documents,
                 folder / "etc-authz",
@@ -116,13 +115,14 @@ def set_stage(charts: Charts, folder: Path, changes: Mapping[str, Any]) -> Itera
                 telemetry=f"http://127.0.0.1:{ports['telemetry']}",
                 admin=f"http://127.0.0.1:{ports['admin']}",
             )
-        finally:
-            envoy.stop()
-            sidecar.stop()
 
 
-def start(documents: list[Document], folder: Path, *, envoy_admin: int) -> tuple[Process, Process]:
-    """Start the two containers in the order of the pod, each after its startup probe, and wait until both are ready."""
+@contextmanager
+def started(documents: list[Document], folder: Path, *, envoy_admin: int) -> Iterator[tuple[Process, Process]]:
+    """Start the two containers in the order of the pod, until both are ready; and stop them, even if they never are.
+
+    Each is started after the startup probe of the one before it.
+    """
     spec = only(documents, "Deployment")["spec"]["template"]["spec"]
     # The mounts of the pod, as folders here; the admin port is fixed inside of a pod, and may be taken here.
     config, bootstrap = folder / "etc-authz", folder / "etc-envoy"
@@ -133,16 +133,20 @@ def start(documents: list[Document], folder: Path, *, envoy_admin: int) -> tuple
     sidecar = container(spec, "authz")
     arguments = [argument.replace("/etc/authz", str(config)) for argument in sidecar["args"]]
     authz = Process("the sidecar", [sys.executable, "-m", "authz", *arguments], log=folder / "authz.log", mend="")
-    authz.start()
-    authz.wait_until(lambda: passes(sidecar, "startupProbe"))
     proxy = container(spec, "envoy")
     arguments = [argument.replace("/etc/envoy", str(bootstrap)) for argument in proxy["args"]]
     envoy = Process("Envoy", [str(binary()), *arguments], log=folder / "envoy.log", mend="")
-    envoy.start()
-    envoy.wait_until(lambda: passes(proxy, "startupProbe"))
-    authz.wait_until(lambda: passes(sidecar, "readinessProbe"))
-    envoy.wait_until(lambda: passes(proxy, "readinessProbe"))
-    return authz, envoy
+    try:
+        authz.start()
+        authz.wait_until(lambda: passes(sidecar, "startupProbe"))
+        envoy.start()
+        envoy.wait_until(lambda: passes(proxy, "startupProbe"))
+        authz.wait_until(lambda: passes(sidecar, "readinessProbe"))
+        envoy.wait_until(lambda: passes(proxy, "readinessProbe"))
+        yield authz, envoy
+    finally:
+        envoy.stop()
+        authz.stop()
 
 
 def write(config_map: Document, folder: Path) -> None:

@@ -217,6 +217,9 @@ def test_a_protocol_that_nobody_speaks_ends_the_start() -> None:
         text = config(issuer("a", idp), listen=f"unix:{folder}/authz.sock", admin=admin)
         sidecar = Sidecar(text + "  traces: {exporter: otlp}\n", admin=admin, folder=folder)
         sidecar.process.start()
-        wait_until(lambda: sidecar.process.status is not None)
+        try:
+            wait_until(lambda: sidecar.process.status is not None)
+        finally:
+            sidecar.process.kill()
         assert sidecar.process.status == 3
         assert "OTEL_EXPORTER_OTLP_PROTOCOL: 'carrier-pigeon' is not known" in sidecar.process.log.read_text()
