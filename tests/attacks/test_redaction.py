@@ -25,6 +25,7 @@ from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting, reporter
 from authz.telemetry.spans import Spans
 from tests.cases.test_decisions import CASES
+from tests.fakes.waiting import HANG_SECONDS
 from tests.unit.envoy.asking import answered, make_checker, read, write_check
 from tests.unit.telemetry import hostile
 from tests.unit.telemetry.capturing import logging_to
@@ -113,7 +114,7 @@ def outputs(request: pytest.FixtureRequest) -> Outputs:
             answer = read(answered(checker, write_check(asked), metadata=_PARENT))
             told.answers.append(f"{answer.denied_response}{answer.error_response}{answer.dynamic_metadata}")
         decisions.summarise(name_clients=True)
-    spans.stop()
+    spans.stop(seconds=HANG_SECONDS)
     told.log = stream.getvalue()
     told.spans = [span.to_json() for span in memory.get_finished_spans()]
     for accept in ("", "application/openmetrics-text"):

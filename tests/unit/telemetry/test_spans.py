@@ -52,7 +52,7 @@ class Desk:
 
     def written(self) -> list[ReadableSpan]:
         """Stop, and return what was exported."""
-        self.spans.stop()
+        self.spans.stop(seconds=HANG_SECONDS)
         return list(self.memory.get_finished_spans())
 
 

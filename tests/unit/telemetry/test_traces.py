@@ -105,7 +105,7 @@ from authz.telemetry.traces import start_spans
 spans = start_spans(Exporter.CONSOLE, keys_age=lambda _: None, dropped=lambda _: None)
 for _ in range(2):
     spans.write_check(Judged(Deny(Reason.TOKEN_MISSING), "id1", None, 0.0), None)
-spans.stop()
+spans.stop(seconds=300)
 """
     for environment, name in (({}, "authz"), ({"OTEL_SERVICE_NAME": "mine"}, "mine")):
         lines = run(code, OTEL_RESOURCE_ATTRIBUTES="k8s.pod.name=p1", **environment).splitlines()
