@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from authz.demo.bootstrap import Proxy
 from authz.demo.client import Answer, send
+from authz.demo.envoy import Envoy
 from authz.demo.process import Process, tail
 from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.upstream import echo_server
 from tests.fakes.waiting import wait_until
 from tests.integration.sidecars import config
 from tests.unit.envoy.asking import told, write_check
@@ -155,3 +159,51 @@ def crew(folder: Path, *issuers: str, listen: str | None = None, more: str = "")
 def running(pid: int) -> bool:
     """Whether a worker runs."""
     return command_of(pid) != ["--worker"]
+
+
+@contextmanager
+def envoy_before(two: Crew, folder: Path) -> Iterator[Envoy]:
+    """A real Envoy that asks both workers."""
+    with echo_server() as upstream:
+        envoy = Envoy(Proxy(upstream=f"127.0.0.1:{upstream.port}", sidecars=two.addresses, timeout_ms=60_000), folder)
+        try:
+            envoy.start()
+            yield envoy
+        finally:
+            envoy.stop()
+
+
+def get(envoy: Envoy, token: str) -> int:
+    """Send one request; return the status of its answer."""
+    return send(f"{envoy.url}/items/1", headers=[("Authorization", f"Bearer {token}")]).status
+
+
+def numbers_of(two: Crew, *, up: dict[int, int], accept: str = "*/*") -> str:
+    """What `/metrics` says once just these workers are up: one that is too busy to answer in time looks gone."""
+    said: list[str] = []
+
+    def as_expected() -> bool:
+        said.append(two.admin("/metrics", accept=accept).body.decode())
+        lines = said[-1].splitlines()
+        return all(f'authz_worker_up{{worker="{number}"}} {is_up}.0' in lines for number, is_up in up.items())
+
+    wait_until(as_expected)
+    return said[-1]
+
+
+def keys_of(two: Crew, *, silent: list[int]) -> Any:  # noqa: ANN401 - a JSON document
+    """What `/keys` says once just these workers are silent."""
+    said: list[Any] = []
+
+    def as_expected() -> bool:
+        said.append(two.admin("/keys").json())
+        return bool(said[-1]["silent_workers"] == silent)
+
+    wait_until(as_expected)
+    return said[-1]
+
+
+def private_folder(two: Crew) -> Path:
+    """Where the admin sockets of the workers are."""
+    words = command_of(two.worker(0))
+    return Path(words[words.index("--admin-socket") + 1]).parent

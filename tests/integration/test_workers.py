@@ -6,14 +6,11 @@ import json
 import os
 import signal
 import socket
-import stat
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -21,20 +18,15 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from prometheus_client import Metric
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
-from prometheus_client.parser import text_string_to_metric_families as parse_classic
 
-from authz.demo.bootstrap import Proxy
 from authz.demo.client import send
 from authz.demo.envoy import Envoy
 from authz.demo.sidecar import Sidecar, free_address
-from authz.demo.upstream import echo_server
 from tests.fakes.idp import JWKS, FakeIdp, fail
 from tests.fakes.waiting import wait_until
-from tests.integration.crew import FAST, Crew, command_of, crew, running
+from tests.integration.crew import FAST, Crew, crew, envoy_before, get, private_folder, running
 from tests.integration.sidecars import config, issuer
-from tests.tools import ROOT, path
+from tests.tools import ROOT
 from tests.unit.envoy.asking import write_check
 from tests.unit.envoy.serving import SECONDS, method, short_folder
 
@@ -60,60 +52,7 @@ def two(folder: Path, idp: FakeIdp) -> Iterator[Crew]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Shared]:
-    """Two workers, for all tests that leave them as they found them."""
-    with short_folder() as folder, FakeIdp() as provider, crew(folder, issuer("a", provider)) as started:
-        yield Shared(started, folder, provider)
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """Two workers that serve, their folder, and their issuer."""
-
-    two: Crew
-    folder: Path
-    idp: FakeIdp
-
-
 # Behind Envoy.
-
-
-@contextmanager
-def envoy_before(two: Crew, folder: Path) -> Iterator[Envoy]:
-    """A real Envoy that asks both workers."""
-    with echo_server() as upstream:
-        envoy = Envoy(Proxy(upstream=f"127.0.0.1:{upstream.port}", sidecars=two.addresses, timeout_ms=60_000), folder)
-        try:
-            envoy.start()
-            yield envoy
-        finally:
-            envoy.stop()
-
-
-def get(envoy: Envoy, token: str) -> int:
-    """Send one request; return the status of its answer."""
-    return send(f"{envoy.url}/items/1", headers=[("Authorization", f"Bearer {token}")]).status
-
-
-@pytest.mark.needs("envoy")
-def test_envoy_asks_both(shared: Shared) -> None:
-    """Requests are spread over the workers, and each is judged by one of them."""
-    two, token = shared.two, shared.idp.mint()
-    before = made_by(numbers_of(two, up={0: 1, 1: 1}))
-    with envoy_before(two, shared.folder) as envoy:
-        assert [get(envoy, token) for _ in range(40)] == [200] * 40
-        assert get(envoy, token + "x") == 401
-    after = made_by(numbers_of(two, up={0: 1, 1: 1}))
-    assert all(after.values())
-    assert after.total() == before.total() + 40
-
-
-def made_by(numbers: str) -> Counter[str]:
-    """How many requests each worker let pass."""
-    samples = [sample for family in parse_classic(numbers) for sample in family.samples]
-    passed = [s for s in samples if (s.name, s.labels.get("reason")) == ("authz_decisions_total", "authenticated")]
-    return Counter({sample.labels["worker"]: int(sample.value) for sample in passed})
 
 
 @pytest.mark.needs("envoy")
@@ -148,123 +87,6 @@ def test_a_killed_worker_comes_back_under_requests(two: Crew, folder: Path, idp:
     assert two.value("authz_worker_restarts_total", worker="1") == 1
     assert two.value("authz_worker_restarts_total", worker="0") == 0
     assert "worker 1 ended with status -9" in two.process.log.read_text()
-
-
-# What the supervisor tells.
-
-
-@pytest.mark.needs("promtool")
-@pytest.mark.parametrize(
-    ("accept", "parse"),
-    [("text/plain", parse_classic), ("application/openmetrics-text; version=1.0.0", parse_openmetrics)],
-)
-def test_numbers_of_all_are_one_exposition(shared: Shared, accept: str, parse: Any) -> None:  # noqa: ANN401
-    """Both parsers and Prometheus's own tool take it; every sample names its worker, and both have the same."""
-    for number in range(2):
-        assert shared.two.check(number, shared.idp.mint()) == "authenticated"
-    text = numbers_of(shared.two, accept=accept, up={0: 1, 1: 1})
-    families: list[Metric] = list(parse(text))
-    of = [
-        {sample.name for family in families for sample in family.samples if sample.labels["worker"] == number}
-        for number in "01"
-    ]
-    assert of[0] == of[1] >= {"authz_decisions_total", "authz_keys_count", "authz_worker_up", "authz_build_info"}
-    if accept == "text/plain":
-        done = subprocess.run([path("promtool"), "check", "metrics"], input=text, check=False, **_TEXT)
-        assert "parse error" not in done.stdout + done.stderr
-        assert done.returncode in {0, 3}, done.stdout + done.stderr  # 3: it would rather have other names
-
-
-_TEXT: dict[str, Any] = {"capture_output": True, "text": True}
-
-
-def numbers_of(two: Crew, *, up: dict[int, int], accept: str = "*/*") -> str:
-    """What `/metrics` says once just these workers are up: one that is too busy to answer in time looks gone."""
-    said: list[str] = []
-
-    def as_expected() -> bool:
-        said.append(two.admin("/metrics", accept=accept).body.decode())
-        lines = said[-1].splitlines()
-        return all(f'authz_worker_up{{worker="{number}"}} {is_up}.0' in lines for number, is_up in up.items())
-
-    wait_until(as_expected)
-    return said[-1]
-
-
-def keys_of(two: Crew, *, silent: list[int]) -> Any:  # noqa: ANN401 - a JSON document
-    """What `/keys` says once just these workers are silent."""
-    said: list[Any] = []
-
-    def as_expected() -> bool:
-        said.append(two.admin("/keys").json())
-        return bool(said[-1]["silent_workers"] == silent)
-
-    wait_until(as_expected)
-    return said[-1]
-
-
-def test_keys_of_all_are_one_document(shared: Shared) -> None:
-    """`authz keys` reads it as it reads that of one process, and says of which worker each part is."""
-    two, idp = shared.two, shared.idp
-    document = keys_of(two, silent=[])
-    assert [(entry["issuer"], entry["worker"]) for entry in document["issuers"]] == [("a", 0), ("a", 1)]
-    assert {key["kid"] for entry in document["issuers"] for key in entry["keys"]} == {idp.key.kid}
-    argv = [sys.executable, "-m", "authz", "keys", "--admin", two.sidecar.admin_url]
-    printed = subprocess.run(argv, cwd=ROOT, check=True, **_TEXT).stdout
-    assert f"a: {idp.issuer} (worker 0)" in printed
-    assert f"a: {idp.issuer} (worker 1)" in printed
-    assert json.loads(subprocess.run([*argv, "--json"], cwd=ROOT, check=True, **_TEXT).stdout).keys() == document.keys()
-
-
-def test_a_worker_that_hangs_holds_up_nobody(two: Crew, idp: FakeIdp) -> None:
-    """Its numbers and keys are missing and its name is told; the rest is answered, and the other worker serves."""
-    hangs = two.worker(0)
-    os.kill(hangs, signal.SIGSTOP)
-    assert two.check(1, idp.mint()) == "authenticated"
-    assert two.admin("/livez").status == 200
-    wait_until(lambda: two.readiness() == "waiting for worker 0\n")
-    families = list(parse_classic(numbers_of(two, up={0: 0, 1: 1})))
-    assert {s.labels["worker"] for family in families for s in family.samples if s.name == "authz_build_info"} == {"1"}
-    assert {entry["worker"] for entry in keys_of(two, silent=[0])["issuers"]} == {1}
-
-
-def test_a_worker_that_hung_for_a_moment_serves_on(two: Crew) -> None:
-    """It is the same process, for nobody has ended it."""
-    hangs = two.worker(0)
-    os.kill(hangs, signal.SIGSTOP)
-    wait_until(lambda: "worker 0" in two.readiness())
-    os.kill(hangs, signal.SIGCONT)
-    two.await_ready()
-    assert two.worker(0) == hangs
-
-
-def test_sockets_are_for_owner_and_group_and_those_of_the_admin_for_us_alone(shared: Shared) -> None:
-    """Whoever can connect can ask: not everybody."""
-    two = shared.two
-    assert [stat.S_IMODE(made.stat().st_mode) for made in two.sockets] == [0o660, 0o660]
-    assert stat.S_IMODE(private_folder(two).stat().st_mode) == 0o700
-
-
-def test_admin_sockets_are_where_the_others_are(shared: Shared) -> None:
-    """That folder alone can be written where the root is read-only: a pod of ours has no /tmp."""
-    assert private_folder(shared.two).parent == shared.folder
-
-
-def private_folder(two: Crew) -> Path:
-    """Where the admin sockets of the workers are."""
-    words = command_of(two.worker(0))
-    return Path(words[words.index("--admin-socket") + 1]).parent
-
-
-def test_health_asks_all_by_the_configured_address(two: Crew, folder: Path) -> None:
-    """The address of the file stands for all of its workers: one that does not serve is told."""
-    argv = [sys.executable, "-m", "authz", "health", f"unix:{folder}/authz.sock"]
-    done = subprocess.run([*argv, "--wait", str(SECONDS)], cwd=ROOT, check=False, **_TEXT)
-    assert (done.returncode, done.stderr) == (0, "")
-    os.kill(two.worker(1), signal.SIGSTOP)
-    done = subprocess.run(argv, cwd=ROOT, check=False, **_TEXT)
-    assert done.returncode == 2
-    assert "authz-1.sock" in done.stderr
 
 
 # Reload.
@@ -408,6 +230,9 @@ def test_workers_run_nothing_from_the_working_directory(folder: Path, idp: FakeI
         finally:
             child.terminate()
     assert child.returncode == 0
+
+
+_TEXT: dict[str, Any] = {"capture_output": True, "text": True}
 
 
 def start(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
