@@ -229,7 +229,6 @@ def test_workers_run_nothing_from_the_working_directory(folder: Path, idp: FakeI
             assert child.poll() is None
         finally:
             child.terminate()
-    assert child.returncode == 0
 
 
 _TEXT: dict[str, Any] = {"capture_output": True, "text": True}
