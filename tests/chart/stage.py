@@ -86,7 +86,7 @@ def set_stage(charts: Charts, folder: Path, changes: Mapping[str, Any]) -> Itera
                 "authz": {
                     "adminPort": ports["admin"],
                     "socket": {"directory": str(folder)},
-                    "envoy": {"trustedHops": 1},
+                    "envoy": {"trustedHops": 1, "timeoutMilliseconds": 60_000},
                     "config": {
                         "server": {"drain": "200ms"},
                         "issuers": {
@@ -128,7 +128,7 @@ def started(documents: list[Document], folder: Path, *, envoy_admin: int) -> Ite
     config, bootstrap = folder / "etc-authz", folder / "etc-envoy"
     write(only(documents, "ConfigMap", name="orders-authz"), config)
     envoys = only(documents, "ConfigMap", name="orders-authz-envoy")
-    envoys["data"]["envoy.yaml"] = envoys["data"]["envoy.yaml"].replace("value: 9901", f"value: {envoy_admin}")
+    envoys["data"]["envoy.yaml"] = patient(envoys["data"]["envoy.yaml"]).replace("value: 9901", f"value: {envoy_admin}")
     write(envoys, bootstrap)
     sidecar = container(spec, "authz")
     arguments = [argument.replace("/etc/authz", str(config)) for argument in sidecar["args"]]
@@ -147,6 +147,14 @@ def started(documents: list[Document], folder: Path, *, envoy_admin: int) -> Ite
     finally:
         envoy.stop()
         authz.stop()
+
+
+def patient(bootstrap: str) -> str:
+    """Let Envoy wait for the sidecar as long as this machine takes: what is tested are decisions, and not timeouts."""
+    for bound in ("connect_timeout: 0.25s", "- timeout: 1s"):
+        assert bound in bootstrap
+        bootstrap = bootstrap.replace(bound, bound.rpartition(" ")[0] + " 60s")
+    return bootstrap
 
 
 def write(config_map: Document, folder: Path) -> None:
