@@ -16,7 +16,7 @@ run: .venv/ready  ## start the demo: identity provider, sidecar, Envoy, upstream
 	$(BIN)/authz demo $(ARGS)
 
 test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel  ## prove everything (ARGS="-k token" for a part)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --durations=10 $(ARGS)
 
 bench: .venv/ready .tools/rotel  ## measure speed, memory and growth, in ten minutes (ARGS=--short in two)
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -6,9 +6,11 @@ import os
 
 import pytest
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it is compiled
+from hypothesis import HealthCheck, settings
 
 from authz.cli.serve import READ_WHILE_POLLING
 from tests import tools
+from tests.leaks import Leaks
 
 
 def _read_while_polling() -> None:
@@ -25,9 +27,18 @@ def _read_while_polling() -> None:
 
 _read_while_polling()
 
+# Generated examples are the same in every run, so that a red run means a changed program; what `weekly` draws is new
+# each time, and a failure of it prints how to see it again. No example fails for taking long: that is the machine's.
+_DEFAULT = settings.get_profile("default")  # in CI, hypothesis has another one by now, which draws nothing new
+_PATIENT = settings(_DEFAULT, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("same", _PATIENT, derandomize=True)
+settings.register_profile("weekly", _PATIENT, max_examples=1_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "same")
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark `needs` known."""
+    """Make the mark `needs` known, and look for what tests leave behind."""
+    config.pluginmanager.register(Leaks())
     config.addinivalue_line("markers", "needs(*tools): skip where a tool is missing; fail where REQUIRE_ALL=1 is set")
 
 

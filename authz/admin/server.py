@@ -65,6 +65,8 @@ class AdminServer:
     def stop(self) -> None:
         """Answer no more."""
         if self._thread.is_alive():
+            with suppress(OSError):  # not everywhere can a socket that listens be shut down
+                self._server.socket.shutdown(SHUT_RDWR)  # wakes the thread, which would look again in half a second
             self._server.shutdown()
         self._server.server_close()
         if self._socket_file is not None:

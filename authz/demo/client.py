@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from authz.demo.loopback import Header
 
-TIMEOUT_SECONDS = 10.0  # of each read
+TIMEOUT_SECONDS = 120.0  # of each read
 
 
 @dataclass(frozen=True, slots=True)

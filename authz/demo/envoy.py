@@ -12,7 +12,7 @@ from authz.demo.client import send
 from authz.demo.process import PartFailed, Pause, Process
 
 _MEND = "read the log; Envoy names the field of envoy.json that it refuses"
-_VALIDATE_SECONDS = 30.0
+_VALIDATE_SECONDS = 300.0
 
 
 class Envoy:

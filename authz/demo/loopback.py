@@ -89,6 +89,7 @@ class LoopbackServer:
     def stop(self) -> None:
         """Stop to accept, and close every connection."""
         if self._thread.is_alive():
+            _hang_up(self._server.socket)  # wakes up the thread
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()

@@ -50,7 +50,10 @@ def play(folder: Path, *, rotate_every: float | None, pause: Pause) -> Iterator[
         sidecar = Sidecar(configuration(issuer=provider.issuer, socket=socket, admin=admin), admin=admin, folder=folder)
         running.callback(sidecar.stop)
         sidecar.start(pause=pause)
-        envoy = Envoy(Proxy(upstream=f"127.0.0.1:{upstream.port}", sidecars=(f"unix:{socket}",)), folder)
+        sidecars = (f"unix:{socket}",)
+        # However slow this machine is: what is shown are decisions, not what Envoy makes of a late one.
+        proxy = Proxy(upstream=f"127.0.0.1:{upstream.port}", sidecars=sidecars, timeout_ms=60_000)
+        envoy = Envoy(proxy, folder)
         running.callback(envoy.stop)
         envoy.start(pause=pause)
         yield Scene(

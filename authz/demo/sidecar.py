@@ -35,7 +35,7 @@ class Sidecar:
 
     def _ready(self) -> bool:
         try:
-            return send(f"{self.admin_url}/readyz", timeout=1.0).status == 200
+            return send(f"{self.admin_url}/readyz").status == 200
         except (OSError, HTTPException):
             return False
 

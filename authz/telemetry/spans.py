@@ -114,11 +114,11 @@ class Spans:
             span.set_status(Status(StatusCode.ERROR))
         self._end(span, end)
 
-    def stop(self) -> None:
-        """Export what waits, for at most STOP_SECONDS; what is left then is lost."""
+    def stop(self, *, seconds: float = STOP_SECONDS) -> None:
+        """Export what waits, for at most so many seconds; what is left then is lost."""
         flush = Thread(target=self._provider.shutdown, name="spans", daemon=True)
         flush.start()
-        flush.join(STOP_SECONDS)
+        flush.join(seconds)
         self._gate.give_up()
 
     def _end(self, span: Span, at: int) -> Position:

@@ -26,6 +26,7 @@ from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting, reporter
 from authz.telemetry.spans import Spans
 from tests.cases.test_decisions import CASES
+from tests.fakes.waiting import HANG_SECONDS
 from tests.unit.envoy.asking import check, read, write_check
 from tests.unit.telemetry import hostile
 from tests.unit.telemetry.capturing import logging_to
@@ -119,7 +120,7 @@ def outputs(request: pytest.FixtureRequest) -> Outputs:
             answer = read(check(write_check(asked), metadata=_PARENT, **parts))
             told.answers.append(f"{answer.denied_response}{answer.error_response}{answer.dynamic_metadata}")
         decisions.summarise(name_clients=True)
-    spans.stop()
+    spans.stop(seconds=HANG_SECONDS)
     told.log = stream.getvalue()
     told.spans = [span.to_json() for span in memory.get_finished_spans()]
     for accept in ("", "application/openmetrics-text"):

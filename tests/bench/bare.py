@@ -1,6 +1,6 @@
 """The least that can answer Envoy: a grpcio server that allows whatever it is asked. What all else is compared with.
 
-Run `python -m tests.bench.bare ADDRESS`. It takes raw bytes, with the sidecar's own options, and the pool of four threads that served best.
+Run `python -m tests.bench.bare ADDRESS`. It takes raw bytes, with the sidecar's own options, on the pool of threads that serves best.
 """
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from authz.demo.client import send
+from authz.demo.client import Answer, send
 from tests.chart.helm import Charts, only
 from tests.chart.stage import Stage, merge, seen, set_stage, write
 from tests.fakes.waiting import wait_until
@@ -118,12 +118,20 @@ def test_route_names_its_rule_and_no_client_can(stage: Stage) -> None:
     assert stage.ask("/other", client="203.0.113.7", headers=[("authz.rule", "files")]).status == 403
 
 
+def ask_until_429(ask: Callable[[int], Answer]) -> list[int]:
+    """Ask until Envoy has had enough: on a slow machine its bucket fills a little meanwhile."""
+    statuses: list[int] = []
+    while 429 not in statuses and len(statuses) < 1_000:
+        statuses.append(ask(len(statuses)).status)
+    return statuses
+
+
 def test_flood_of_one_address_ends_before_the_sidecar(stage: Stage) -> None:
     """After its burst an address gets 429, whatever token it guesses, and the sidecar is not asked."""
     before = stage.decisions()
-    statuses = [stage.ask("/orders/7", client="203.0.113.8", token=f"guess{n}").status for n in range(40)]
+    statuses = ask_until_429(lambda n: stage.ask("/orders/7", client="203.0.113.8", token=f"guess{n}"))
     assert statuses[:20] == [401] * 20
-    assert 429 in statuses[20:]
+    assert statuses[-1] == 429
     assert stage.decisions() - before == statuses.count(401)
     assert "decision" not in stage.access_log(client="203.0.113.8", status=429)
     assert stage.ask("/orders/7", client="203.0.113.9").status == 401  # another address is not counted with it
@@ -132,9 +140,9 @@ def test_flood_of_one_address_ends_before_the_sidecar(stage: Stage) -> None:
 def test_flood_of_one_subject_ends_after_the_sidecar(stage: Stage) -> None:
     """One subject is held back wherever it calls from; another one passes."""
     greedy, modest = stage.idp.mint(sub="greedy"), stage.idp.mint(sub="modest")
-    statuses = [stage.ask("/orders/7", client=f"198.51.100.{n}", token=greedy).status for n in range(12)]
+    statuses = ask_until_429(lambda n: stage.ask("/orders/7", client=f"198.51.100.{n % 200}", token=greedy))
     assert statuses[:5] == [200] * 5
-    assert 429 in statuses[5:]
+    assert statuses[-1] == 429
     assert stage.ask("/orders/7", client="198.51.100.1", token=modest).status == 200
 
 

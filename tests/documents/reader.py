@@ -23,11 +23,11 @@ import yaml
 from authz.demo.envoy import binary
 from authz.demo.sidecar import free_address
 from tests.documents.pages import Block, blocks
+from tests.fakes.waiting import HANG_SECONDS
 from tests.tools import ROOT, TOOLS
 from tests.unit.envoy.serving import short_folder
 from tests.world import A_RSA, changed
 
-SECONDS: Final = 60.0
 _NAMED: Final = re.compile(r"# ([\w.-]+)\n")
 _LOGGED: Final = {
     "decision_id": "5ca1ab1e00c0ffee",
@@ -82,7 +82,7 @@ def run(script: str, folder: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=SECONDS,
+        timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, f"{script}\n{done.stdout}"
     return done.stdout

@@ -28,6 +28,7 @@ from authz.config.load import parse
 from authz.config.model import Config
 from authz.demo.envoy import binary
 from tests.documents.pages import PAGES, Block, blocks
+from tests.fakes.waiting import HANG_SECONDS
 from tests.tools import ROOT
 from tests.unit.config.sample import RULES, SMALL
 
@@ -99,7 +100,7 @@ def check_routes(block: Block, folder: Path) -> None:
     file = folder / "envoy.json"
     file.write_text(json.dumps(bootstrap), encoding="utf-8")
     argv = [str(binary()), "--mode", "validate", "--config-path", str(file)]
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr
 
 

@@ -93,10 +93,17 @@ class Stage:
 
 
 @contextmanager
-def set_stage(folder: Path, *, unavailable: str = "deny", **differences: Any) -> Iterator[Stage]:  # noqa: ANN401
+def set_stage(
+    folder: Path,
+    *,
+    unavailable: str = "deny",
+    max_wait: str = "10s",
+    **differences: Any,  # noqa: ANN401 - as Proxy takes them
+) -> Iterator[Stage]:
     """Start everything, and stop it in the end.
 
-    `unavailable` is the setting of the configuration; `differences` are fields of Proxy, for an Envoy unlike the usual.
+    `unavailable` and `max_wait` are settings of the configuration; `differences` are fields of Proxy, for an Envoy
+    unlike the usual.
     """
     socket, admin = folder / "authz.sock", free_address()
     with FakeIdp(algorithm="RS256") as alpha, FakeIdp() as beta, echo_server() as upstream:
@@ -109,10 +116,11 @@ def set_stage(folder: Path, *, unavailable: str = "deny", **differences: Any) ->
             socket=socket,
             admin=admin,
             unavailable=unavailable,
+            max_wait=max_wait,
         )
         sidecar = Sidecar(config, admin=admin, folder=folder)
         usual = {"upstream": f"127.0.0.1:{upstream.port}", "sidecars": (f"unix:{socket}",)}
-        envoy = Envoy(Proxy(**{**usual, "timeout_ms": 2000, **differences}), folder)
+        envoy = Envoy(Proxy(**{**usual, "timeout_ms": 60_000, **differences}), folder)
         try:
             sidecar.start()
             envoy.start()

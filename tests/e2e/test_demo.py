@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from authz.demo.client import send
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 
 DEMO = [sys.executable, "-m", "authz", "demo"]
 
@@ -38,17 +38,19 @@ def running_demo(output: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     with output.open("wb") as stream:
         demo = subprocess.Popen(DEMO, stdout=stream, stderr=subprocess.STDOUT)
     try:
-        wait_until(lambda: "Ctrl-C stops everything" in output.read_text() or demo.poll() is not None, seconds=60)
+        wait_until(lambda: "Ctrl-C stops everything" in output.read_text() or demo.poll() is not None)
         yield demo, output.read_text()
     finally:
         demo.terminate()
-        demo.wait(60)
+        demo.wait(HANG_SECONDS)
 
 
 def test_the_demo_plays_once_and_is_content() -> None:
     """Every request goes as it should, and the exit status says so."""
     wide = os.environ | {"COLUMNS": "120"}
-    ended = subprocess.run([*DEMO, "--once"], check=False, capture_output=True, text=True, timeout=120, env=wide)
+    ended = subprocess.run(
+        [*DEMO, "--once"], check=False, capture_output=True, text=True, timeout=HANG_SECONDS, env=wide
+    )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     for words in ("forged x-auth-subject", "token_expired", "audience_mismatch", "insufficient_scope", "token_missing"):
@@ -57,7 +59,9 @@ def test_the_demo_plays_once_and_is_content() -> None:
 
 def test_the_demo_speaks_json_to_programs() -> None:
     """`--json` gives the same outcomes as one document."""
-    ended = subprocess.run([*DEMO, "--once", "--json"], check=False, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(
+        [*DEMO, "--once", "--json"], check=False, capture_output=True, text=True, timeout=HANG_SECONDS
+    )
 
     outcomes = json.loads(ended.stdout)
     assert len(outcomes) == 8
@@ -77,7 +81,7 @@ def test_the_demo_stays_until_it_is_stopped_and_leaves_nothing(stop: signal.Sign
 
         demo.send_signal(stop)
 
-        assert demo.wait(60) == 0
+        assert demo.wait(HANG_SECONDS) == 0
     assert children_of(folder) == {}
     assert not Path(folder).exists()
 
@@ -91,7 +95,7 @@ def test_a_part_that_goes_away_ends_the_demo(tmp_path: Path) -> None:
 
         os.kill(sidecar, signal.SIGKILL)
 
-        assert demo.wait(60) == 1
+        assert demo.wait(HANG_SECONDS) == 1
     assert "the sidecar ended with status -9" in output.read_text()
     assert children_of(folder) == {}
     shutil.rmtree(folder)  # left for its logs
@@ -107,7 +111,7 @@ def test_a_part_that_does_not_start_takes_the_others_along(tmp_path: Path) -> No
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
         env={**os.environ, "TMPDIR": str(deep)},
     )
 

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from tests.e2e.stage import Stage
+from tests.fakes.waiting import HANG_SECONDS
 
 METHOD = "/orders.v1.Orders/Get"
 
@@ -34,7 +35,7 @@ def refusal(channel: grpc.Channel, method: str = METHOD, *, token: str | None = 
     metadata = () if token is None else (("authorization", f"Bearer {token}"),)
     call = channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)
     with pytest.raises(grpc.RpcError) as raised:
-        call(b"", metadata=metadata, timeout=10)
+        call(b"", metadata=metadata, timeout=HANG_SECONDS)
     error = raised.value
     assert isinstance(error, grpc.Call)
     trailers = {entry.key: str(entry.value) for entry in error.trailing_metadata() or ()}

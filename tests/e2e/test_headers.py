@@ -100,7 +100,7 @@ def set_front(*, forward: bool = True, unsafe: str = "deny", **differences: Any)
         names = {"socket": socket, "admin": admin, "issuer": idp.issuer, "unsafe": unsafe}
         config = CONFIG.substitute(names, forward="true" if forward else "false")
         sidecar = Sidecar(config, admin=admin, folder=Path(folder))
-        usual = {"upstream": f"127.0.0.1:{upstream.port}", "sidecars": (f"unix:{socket}",), "timeout_ms": 2000}
+        usual = {"upstream": f"127.0.0.1:{upstream.port}", "sidecars": (f"unix:{socket}",), "timeout_ms": 60_000}
         envoy = Envoy(Proxy(**{**usual, **differences}), Path(folder))
         stack.callback(sidecar.stop)
         stack.callback(envoy.stop)

@@ -63,7 +63,7 @@ def test_an_issuer_that_is_down_is_not_missed(own_stage: Callable[..., Stage]) -
 
 def test_an_issuer_that_hangs_delays_nobody_else(own_stage: Callable[..., Stage]) -> None:
     """While a refresh hangs, a token that needs it is told to come again; other tokens pass."""
-    stage = own_stage()
+    stage = own_stage(max_wait="1s")
     stage.alpha.answers[JWKS] = stage.alpha.hang
     known = stage.alpha.mint()
     stage.alpha.rotate()

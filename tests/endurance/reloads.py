@@ -15,12 +15,12 @@ from tests.endurance.report import Result
 from tests.endurance.stage import CLIENT_CORES, TOLD, Stage, await_answer, set_stage, write_config
 from tests.endurance.watching import watching
 from tests.fakes.idp import FakeIdp
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.integration.test_reload import BROKEN
 
 NAMES: Final = ("alpha", "beta")
 _OTHER: Final = {"alpha": "beta", "beta": "alpha"}
-_TAKEN_UP: Final = 30.0  # seconds of patience with one reload
+_TAKEN_UP: Final = HANG_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,12 @@ def mint(idp: FakeIdp, audience: object) -> str:
     return idp.mint(aud=audience, exp=int(time.time()) + 86_400)
 
 
-def run(scale: Scale) -> Result:
-    """Reload so often under load."""
+def run(scale: Scale, *, patient: bool = False) -> Result:
+    """Reload so often under load, behind an Envoy that may be *patient*."""
     result = Result(f"1 reloads: {scale.reloads:,} good ones under load, and broken ones between them")
     with FakeIdp() as idp:
         texts = configurations(idp)
-        with set_stage(idp, texts["alpha"]) as stage:
+        with set_stage(idp, texts["alpha"], patient=patient) as stage:
             plan = Plan(
                 url=stage.envoy.url,
                 questions=questions(idp),

@@ -13,10 +13,10 @@ from tests.endurance.client import Exchange, Plan, Tally, get, loading
 from tests.endurance.report import Figure, Result
 from tests.endurance.stage import CLIENT_CORES, TOLD, Replica, Stage, set_stage, write_config
 from tests.fakes.idp import FakeIdp
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 
 RATE: Final = 1_000.0  # requests a second
-_ENDED: Final = 15.0  # seconds of patience with a drain
+_ENDED: Final = HANG_SECONDS
 _RIGHT: Final = {
     "good": "200|calm|calm|alice||",
     "none": '401||||Bearer realm="calm"|token_missing',
@@ -61,10 +61,13 @@ def run(scale: Scale) -> Result:
 
 
 def restart_often(
-    replicas: int, times: int, *, rate: float, cluster: Mapping[str, Any] = {}
+    replicas: int, times: int, *, rate: float, cluster: Mapping[str, Any] = {}, patient: bool = False
 ) -> tuple[Tally, list[Restart], dict[str, int]]:
     """Restart each in turn, as a rollout does: the next one when Envoy asks the last one again."""
-    with FakeIdp() as idp, set_stage(idp, write_config(idp), replicas=replicas, cluster=cluster) as stage:
+    with (
+        FakeIdp() as idp,
+        set_stage(idp, write_config(idp), replicas=replicas, cluster=cluster, patient=patient) as stage,
+    ):
         token = idp.mint(exp=int(time.time()) + 86_400)
         questions = (
             get("/items/1", kind="good", token=token),

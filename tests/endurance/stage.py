@@ -28,7 +28,7 @@ from authz.demo.process import Process
 from authz.demo.sidecar import Sidecar, free_address
 from tests.chart.stage import merge, write
 from tests.fakes.idp import FakeIdp
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.tools import ROOT
 from tests.unit.envoy.serving import short_folder
 
@@ -183,17 +183,26 @@ class Stage:
 
 @contextmanager
 def set_stage(
-    idp: FakeIdp, config: str, *, replicas: int = 1, tcp: bool = False, cluster: Mapping[str, Any] = _AS_IT_IS
+    idp: FakeIdp,
+    config: str,
+    *,
+    replicas: int = 1,
+    tcp: bool = False,
+    cluster: Mapping[str, Any] = _AS_IT_IS,
+    patient: bool = False,
 ) -> Iterator[Stage]:
-    """Start sidecars with *config* and an Envoy before them; *cluster* has changes to what the snippet says of it."""
+    """Start sidecars with *config* and an Envoy before them; *cluster* has changes to what the snippet says of it.
+
+    A *patient* Envoy waits for a decision and for a connection however long they take: no figure, but a proof.
+    """
     with ExitStack() as parts:
         folder = parts.enter_context(short_folder())
         started = [Replica(folder / f"replica-{number}", config, tcp=tcp) for number in range(replicas)]
         for replica in started:
-            replica.start()
             parts.callback(replica.stop)
+            replica.start()
         envoy = Envoy(Proxy(upstream="127.0.0.1:1", sidecars=()), folder)
-        bootstrap = write_bootstrap([replica.endpoint for replica in started], cluster)
+        bootstrap = write_bootstrap([replica.endpoint for replica in started], cluster, patient=patient)
         (folder / "envoy.json").write_text(json.dumps(bootstrap))
         parts.callback(envoy.stop)
         with on(ENVOY_CORE):
@@ -203,7 +212,7 @@ def set_stage(
         yield stage
 
 
-def write_bootstrap(endpoints: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:
+def write_bootstrap(endpoints: Sequence[str], changes: Mapping[str, Any], *, patient: bool) -> dict[str, Any]:
     """Take the filter that asks and the cluster that is asked from the snippet; write the least around them."""
     snippet = yaml.safe_load(_SNIPPET.read_text(encoding="utf-8"))["static_resources"]
     (manager,) = snippet["listeners"][0]["filter_chains"][0]["filters"]
@@ -216,6 +225,8 @@ def write_bootstrap(endpoints: Sequence[str], changes: Mapping[str, Any]) -> dic
         {"lb_endpoints": [{"endpoint": {"address": _address(endpoint)}} for endpoint in endpoints]}
     ]
     cluster = merge(cluster, changes)
+    if patient:
+        asks["typed_config"]["grpc_service"]["timeout"] = cluster["connect_timeout"] = f"{HANG_SECONDS:g}s"
     listener = {
         "name": "front",
         "address": _address("127.0.0.1:0"),
@@ -284,7 +295,7 @@ def use_of(pid: int) -> Use:
     )
 
 
-def await_answer(stage: Stage, token: str, edge: str, *, seconds: float = 15.0) -> float:
+def await_answer(stage: Stage, token: str, edge: str, *, seconds: float = HANG_SECONDS) -> float:
     """Wait until Envoy's upstream would see *edge* as the identity header; return when (monotonic)."""
     wait_until(lambda: stage.ask(token=token).header("x-edge") == edge, seconds=seconds)
     return time.monotonic()

@@ -37,7 +37,7 @@ TURNS: Final = (Turn(0.0, 1.0, "alpha"), Turn(5.0, 6.0, "beta"), Turn(9.0, 10.0,
 @pytest.mark.xdist_group("endurance")
 def test_reloads_under_load_mix_nothing_and_fail_nothing() -> None:
     """Twenty good configurations and some broken ones, while requests are answered by one of the two each."""
-    result = reloads.run(reloads.Scale(20, broken=5, unsignalled=100))
+    result = reloads.run(reloads.Scale(20, broken=5, unsignalled=100), patient=True)
     assert [promise for promise in result.promises if not promise.held] == []
     assert result.rows[0]["decisions"]
     assert result.rows[0]["broken"] == 4
@@ -47,7 +47,7 @@ def test_reloads_under_load_mix_nothing_and_fail_nothing() -> None:
 @pytest.mark.xdist_group("endurance")
 def test_restarts_of_one_of_two_are_not_seen() -> None:
     """Each of two replicas is ended and started twice, and no client is told."""
-    tally, made, _ = restart_often(2, 4, rate=100, cluster=NOTICED)
+    tally, made, _ = restart_often(2, 4, rate=100, cluster=NOTICED, patient=True)
     assert [restart.status for restart in made] == [0, 0, 0, 0]
     assert [exchange for exchange in tally.exchanges if is_failure(exchange)] == []
     assert tally.exchanges

@@ -19,8 +19,8 @@ def frame(kind: int, payload: bytes = b"", *, flags: int = 0, stream: int = 0) -
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS)
 
 
-def begin_call(method: str, *, stream: int) -> bytes:
-    """Write the headers of a call, as a client with an odd *stream* of its own."""
+def begin_call(method: str, *, stream: int, timeout: str = "") -> bytes:
+    """Write the headers of a call, as a client with an odd *stream* of its own, with a deadline such as `200m`."""
     fields = {
         ":method": "POST",
         ":scheme": "http",
@@ -28,6 +28,7 @@ def begin_call(method: str, *, stream: int) -> bytes:
         ":authority": "authz",
         "content-type": "application/grpc",
         "te": "trailers",
+        **({"grpc-timeout": timeout} if timeout else {}),
     }
     # Each field is literal, not indexed and not compressed (RFC 7541 section 6.2.2).
     block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in fields.items())

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from authz.demo.bootstrap import Proxy
 from authz.demo.client import Answer, send
+from authz.demo.envoy import Envoy
 from authz.demo.process import Process, tail
 from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.upstream import echo_server
 from tests.fakes.waiting import wait_until
 from tests.integration.sidecars import config
 from tests.unit.envoy.asking import told, write_check
@@ -45,12 +51,18 @@ class Crew:
         """The sockets that Envoy calls."""
         return [Path(address.removeprefix("unix:")) for address in self.addresses]
 
+    def workers(self) -> list[int]:
+        """The pids of all workers; none where the supervisor has ended."""
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return []
+
     def worker(self, number: int) -> int:
         """The pid of a worker; 0 while it has none."""
-        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
-            words = command_of(int(pid))
+        for pid in self.workers():
+            words = command_of(pid)
             if words[words.index("--worker") + 1 :][:1] == [str(number)]:
-                return int(pid)
+                return pid
         return 0
 
     def check(self, number: int, token: str | None = None, target: str = "/items/1") -> str:
@@ -77,7 +89,7 @@ class Crew:
 
     def await_ready(self) -> None:
         """Wait until all workers serve."""
-        wait_until(lambda: self.readiness() == "ready\n" and self.serves(0) and self.serves(1), seconds=30)
+        wait_until(lambda: self.readiness() == "ready\n" and self.serves(0) and self.serves(1))
 
     def value(self, name: str, **labels: str) -> float | None:
         """One number of the merged ones."""
@@ -92,9 +104,20 @@ class Crew:
         labels = {"reason": "authenticated", "worker": str(number)}
         return self.value("authz_decisions_total", **labels) or 0.0
 
+    def kill(self) -> None:
+        """End the supervisor and its workers at once, and wait until they are gone."""
+        if self.process.running:
+            os.kill(self.pid, signal.SIGSTOP)  # it starts no worker meanwhile
+        workers = self.workers()
+        self.process.kill()
+        for pid in workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(running, workers)))
+
     def await_end(self) -> int | None:
         """Wait until the supervisor has ended; return its status."""
-        wait_until(lambda: self.process.status is not None, seconds=30)
+        wait_until(lambda: self.process.status is not None)
         return self.process.status
 
 
@@ -112,7 +135,8 @@ def crew(folder: Path, *issuers: str, listen: str | None = None, more: str = "")
     """Start a supervisor with two workers, and end all three whatever happens; the log is shown where a test fails."""
     admin = free_address()
     listen = listen or f"unix:{folder}/authz.sock"
-    text = config(*issuers, listen=listen, admin=admin, server="workers: 2") + more
+    # A worker that ends later than its drain allows is killed: no figure for a machine that is busy.
+    text = config(*issuers, listen=listen, admin=admin, drain="1m", server="workers: 2") + more
     sidecar = Sidecar(text, admin=admin, folder=folder)
     if listen.startswith("unix:"):
         addresses = (f"unix:{folder}/authz-0.sock", f"unix:{folder}/authz-1.sock")
@@ -120,22 +144,67 @@ def crew(folder: Path, *issuers: str, listen: str | None = None, more: str = "")
         host, _, port = listen.rpartition(":")
         addresses = (listen, f"{host}:{int(port) + 1}")
     sidecar.process.start()
-    workers: list[int] = []
     with ExitStack() as parts:
         first, second = (parts.enter_context(grpc.insecure_channel(address, FAST)) for address in addresses)
         started = Crew(sidecar, addresses, (first, second))
         try:
             started.await_ready()
-            workers = [started.worker(0), started.worker(1)]
             yield started
         except BaseException:
             print("\n".join(tail(sidecar.process.log, lines=60)))  # noqa: T201 - shown with the failure
             raise
         finally:
-            sidecar.process.kill()
-            wait_until(lambda: not any(map(running, workers)))
+            started.kill()
 
 
 def running(pid: int) -> bool:
     """Whether a worker runs."""
     return command_of(pid) != ["--worker"]
+
+
+@contextmanager
+def envoy_before(two: Crew, folder: Path) -> Iterator[Envoy]:
+    """A real Envoy that asks both workers."""
+    with echo_server() as upstream:
+        envoy = Envoy(Proxy(upstream=f"127.0.0.1:{upstream.port}", sidecars=two.addresses, timeout_ms=60_000), folder)
+        try:
+            envoy.start()
+            yield envoy
+        finally:
+            envoy.stop()
+
+
+def get(envoy: Envoy, token: str) -> int:
+    """Send one request; return the status of its answer."""
+    return send(f"{envoy.url}/items/1", headers=[("Authorization", f"Bearer {token}")]).status
+
+
+def numbers_of(two: Crew, *, up: dict[int, int], accept: str = "*/*") -> str:
+    """What `/metrics` says once just these workers are up: one that is too busy to answer in time looks gone."""
+    said: list[str] = []
+
+    def as_expected() -> bool:
+        said.append(two.admin("/metrics", accept=accept).body.decode())
+        lines = said[-1].splitlines()
+        return all(f'authz_worker_up{{worker="{number}"}} {is_up}.0' in lines for number, is_up in up.items())
+
+    wait_until(as_expected)
+    return said[-1]
+
+
+def keys_of(two: Crew, *, silent: list[int]) -> Any:  # noqa: ANN401 - a JSON document
+    """What `/keys` says once just these workers are silent."""
+    said: list[Any] = []
+
+    def as_expected() -> bool:
+        said.append(two.admin("/keys").json())
+        return bool(said[-1]["silent_workers"] == silent)
+
+    wait_until(as_expected)
+    return said[-1]
+
+
+def private_folder(two: Crew) -> Path:
+    """Where the admin sockets of the workers are."""
+    words = command_of(two.worker(0))
+    return Path(words[words.index("--admin-socket") + 1]).parent

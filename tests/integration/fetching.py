@@ -16,6 +16,7 @@ from authz.feeds.http.connect import Dialer, Proxy, Resolve, TlsTrust
 from authz.feeds.http.fetch import Fetcher
 from authz.feeds.http.trust import Trust, read_origin
 from authz.telemetry.keys import Refresh
+from tests.fakes.waiting import HANG_SECONDS
 
 HERE = "127.0.0.1"
 SHORT = 0.3  # seconds: what a fetch has that must run into its deadline
@@ -28,7 +29,7 @@ def resolve_here(host: str, port: int) -> list[str]:
 
 def make_fetcher(
     *urls: str,
-    timeout: float = 10.0,
+    timeout: float = HANG_SECONDS,
     max_bytes: int = 262_144,
     ca_file: Path | None = None,
     bearer_token_file: Path | None = None,

@@ -97,9 +97,9 @@ class Running:
         assert child is not None
         child.send_signal(number)
 
-    def await_end(self, *, seconds: float = 15.0) -> int:
+    def await_end(self) -> int:
         """Wait until the process has ended; return its status."""
-        wait_until(lambda: self.process.status is not None, seconds=seconds)
+        wait_until(lambda: self.process.status is not None)
         status = self.process.status
         assert status is not None
         return status

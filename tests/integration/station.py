@@ -32,7 +32,7 @@ from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.telemetry.judged import Judged
 from authz.telemetry.keys import KeyMetrics
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.integration.fetching import resolve_here
 
 HANG = 300.0  # seconds after which a test that hangs is stopped
@@ -105,7 +105,7 @@ class Station:
         status = self.feed(name).status()
         return not status.refreshing and (status.serving or status.last_failure is not None)
 
-    def ask(self, token: str, *, time_left: float = 5.0) -> str:
+    def ask(self, token: str, *, time_left: float = HANG_SECONDS) -> str:
         """Send one Check and return the reason of its answer."""
         request = wire.CheckRequest()
         http = request.attributes.request.http

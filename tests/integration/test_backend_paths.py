@@ -28,7 +28,7 @@ from authz.core.policy import Policy
 from authz.core.reasons import Reason
 from authz.core.request import Request, Spelling
 from authz.core.snapshot import Snapshot
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.tools import path as tool
 from tests.world import WORLD, T, claim, mint, rule
 
@@ -131,7 +131,7 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serve]
 
     def connect(name: str) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(10)
+        connection.settimeout(HANG_SECONDS)
         connection.connect(str(folder / f"{name}.sock"))
         return connection
 
@@ -140,7 +140,7 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serve]
         yield {name: partial(ask_raw, partial(connect, name)) for name in ("files", "raw", "routes")}
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(HANG_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder)))
     Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     address = ("127.0.0.1", server.server_address[1])
-    yield partial(ask_raw, partial(socket.create_connection, address, timeout=10))
+    yield partial(ask_raw, partial(socket.create_connection, address, timeout=HANG_SECONDS))
     server.shutdown()
     server.server_close()
 

@@ -107,7 +107,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Front]:
             upstream=f"127.0.0.1:{upstream.port}",
             sidecars=(f"unix:{socket}",),
             failure_mode_allow=failure_mode_allow,
-            timeout_ms=5000,
+            timeout_ms=60_000,
             trace_collector=free_address(),
             max_request_headers_kb=96,
         )
@@ -124,7 +124,7 @@ def let_ping(bootstrap: Path) -> None:
     (authz,) = (each for each in document["static_resources"]["clusters"] if each["name"] == "authz")
     (options,) = authz["typed_extension_protocol_options"].values()
     options["explicit_http_config"]["http2_protocol_options"] = {
-        "connection_keepalive": {"interval": "0.1s", "timeout": "5s"}
+        "connection_keepalive": {"interval": "0.1s", "timeout": "60s"}
     }
     bootstrap.write_text(json.dumps(document))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.integration.station import Station
 from tests.tools import path
 
@@ -35,12 +35,12 @@ def order() -> Iterator[Order]:
 
         yield give
         stdin.close()
-        provider.wait(10)
+        provider.wait(HANG_SECONDS)
 
 
 def station(issuer: str) -> Station:
     """A sidecar that trusts the provider, and may ask again at once."""
-    fetch = "{cooldown: 1ms, max_wait: 5s}"
+    fetch = "{cooldown: 1ms, max_wait: 10s}"
     return Station(f"  mock: {{issuer: '{issuer}', audiences: [api], insecure: {{http: true}}, fetch: {fetch}}}\n")
 
 

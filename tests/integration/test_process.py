@@ -100,7 +100,7 @@ def test_once_ready_an_issuers_trouble_makes_no_pod_unready(folder: Path, idp: F
 
 def test_a_new_key_is_fetched_while_the_request_waits(folder: Path, idp: FakeIdp) -> None:
     """A token by a key that was published a moment ago passes at once, through one fetch."""
-    with running(folder, issuer("a", idp, fetch="max_wait: 5s")) as sidecar:
+    with running(folder, issuer("a", idp, fetch="max_wait: 10s")) as sidecar:
         sidecar.await_ready()
         fetches = idp.count(JWKS)
         idp.rotate()
@@ -163,7 +163,7 @@ def test_sigterm_under_load_fails_no_check(sidecar: Running, idp: FakeIdp) -> No
             noticed.set()
         assert {reason for caller in callers for reason in caller.result()} == {"authenticated"}
 
-    assert sidecar.await_end(seconds=6.0) == 0
+    assert sidecar.await_end() == 0
     assert not sidecar.socket.exists()
 
 
@@ -212,7 +212,7 @@ def hold_a_call(sidecar: Running, idp: FakeIdp) -> grpc.Future[bytes]:
     idp.answers[JWKS] = idp.hang
     fetches = idp.count(JWKS)
     token = idp.mint(key=SigningKey.create("ES256"))
-    call = method(sidecar.channel).future(write_check(ask(token)), timeout=60)
+    call = method(sidecar.channel).future(write_check(ask(token)), timeout=SECONDS)
     wait_until(lambda: idp.count(JWKS) > fetches)
     return call
 
@@ -237,7 +237,7 @@ def test_a_second_signal_ends_at_once(folder: Path, idp: FakeIdp, number: signal
         wait_until(lambda: sidecar.admin("/readyz")[0] == 503)
         assert sidecar.process.running
         sidecar.send_signal(number)
-        assert sidecar.await_end(seconds=5.0) == -number
+        assert sidecar.await_end() == -number
         assert isinstance(call.exception(), grpc.RpcError)
 
 
@@ -248,7 +248,7 @@ def test_sigterm_before_it_is_ready_ends_it_too(folder: Path) -> None:
     with running(folder, issuer("a", gone)) as sidecar:
         wait_until(lambda: sidecar.health() == "NOT_SERVING")
         sidecar.send_signal(signal.SIGTERM)
-        assert sidecar.await_end(seconds=6.0) == 0
+        assert sidecar.await_end() == 0
 
 
 def test_a_killed_sidecar_leaves_nothing_in_the_way(folder: Path, idp: FakeIdp) -> None:
@@ -270,7 +270,7 @@ def serve(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     file = folder / "authz.yaml"
     file.write_text(text)
     command = [sys.executable, "-m", "authz", "serve", "--config", str(file)]
-    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=SECONDS)
 
 
 def cannot_start(done: subprocess.CompletedProcess[str]) -> str:

@@ -80,7 +80,7 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    """A sidecar that traces to nowhere, scraped ten times a second."""
+    """A sidecar that traces to nowhere, scraped twice a second."""
     with ExitStack() as parts:
         folder, idp = parts.enter_context(short_folder()), parts.enter_context(FakeIdp())
         patch = parts.enter_context(pytest.MonkeyPatch.context())
@@ -90,7 +90,7 @@ def stage() -> Iterator[Stage]:
         prometheus, address = start_prometheus(folder, target=sidecar.sidecar.admin_url.removeprefix("http://"))
         parts.callback(prometheus.kill)
         stage = Stage(sidecar, idp, f"http://{address}")
-        wait_until(lambda: answers(stage), seconds=30.0)
+        wait_until(lambda: answers(stage))
         token = idp.mint()
         for _ in range(5):
             assert sidecar.check(token) == "authenticated"
@@ -102,7 +102,7 @@ def stage() -> Iterator[Stage]:
 
 def start_prometheus(folder: Path, *, target: str) -> tuple[Process, str]:
     """Start a Prometheus that scrapes *target* and knows the alerts; return it and its address."""
-    scrape = {"job_name": "authz", "scrape_interval": "100ms", "scrape_timeout": "100ms"}
+    scrape = {"job_name": "authz", "scrape_interval": "500ms", "scrape_timeout": "500ms"}
     config = {
         "global": {"evaluation_interval": "200ms"},
         "rule_files": [str(OBSERVABILITY / "alerts.yaml")],
@@ -150,8 +150,8 @@ def test_every_alert_is_loaded_and_evaluated(stage: Stage) -> None:
 
     wait_until(lambda: all(rule["health"] == "ok" for rule in rules()))
     assert {rule["name"] for rule in rules()} == {rule["alert"] for rule in RULES}
-    critical = [rule for rule in rules() if rule["labels"]["severity"] == "critical"]
-    assert [rule["name"] for rule in critical if rule["state"] != "inactive"] == []
+    # One scrape that this machine was too busy for is soon made up for.
+    wait_until(lambda: all(rule["state"] == "inactive" for rule in rules() if rule["labels"]["severity"] == "critical"))
 
 
 @pytest.mark.needs("prometheus")

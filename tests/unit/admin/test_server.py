@@ -19,7 +19,7 @@ from authz.config.address import TcpAddress, UnixAddress
 from authz.demo.client import Answer, send
 from authz.runtime.worker_sockets import ask
 from tests.fakes.clock import FakeClock
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.unit.envoy.serving import short_folder
 
 ROUTES = make_routes(waiting_for=list, registry=CollectorRegistry(), keys=dict)
@@ -163,7 +163,7 @@ def test_a_port_that_is_taken_is_named() -> None:
 
 def connect(admin: AdminServer) -> socket.socket:
     """Open a connection that says nothing yet."""
-    return socket.create_connection(("127.0.0.1", admin.port), timeout=10)
+    return socket.create_connection(("127.0.0.1", admin.port), timeout=HANG_SECONDS)
 
 
 def test_connections_are_bounded_in_number() -> None:
@@ -198,7 +198,7 @@ def test_threads_are_bounded_in_number() -> None:
     with ExitStack() as open_, answering(admin := make_admin(keys=compute)) as ask_it:
         for _ in range(MAX_THREADS):
             open_.enter_context(connect(admin)).sendall(b"GET /keys HTTP/1.0\r\n\r\n")
-            assert computing.acquire(timeout=10)
+            assert computing.acquire(timeout=HANG_SECONDS)
         assert not answers(ask_it)
         done.set()
         wait_until(lambda: answers(ask_it))
@@ -234,7 +234,7 @@ def test_it_listens_on_a_socket_whose_callers_are_here() -> None:
         admin = AdminServer(UnixAddress(str(path)), ROUTES)
         assert admin.address == str(path)
         admin.start()
-        assert ask([path], "/keys", seconds=10)[0].status == 200
+        assert ask([path], "/keys", seconds=HANG_SECONDS)[0].status == 200
         admin.stop()
         assert not path.exists()
 

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from authz.cli import main
+from tests.fakes.waiting import HANG_SECONDS
 from tests.tools import ROOT
 from tests.world import A_RSA, jwks
 
@@ -40,7 +41,7 @@ def on_a_terminal(*arguments: str, **environment: str) -> bytes:
         pass
     finally:
         os.close(leader)
-        process.wait(30)
+        process.wait(HANG_SECONDS)
     return written
 
 

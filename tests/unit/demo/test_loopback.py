@@ -12,7 +12,7 @@ import trustme
 from authz.demo.client import send
 from authz.demo.loopback import LoopbackServer, RawResponse, Request, Response, json_response
 from tests.fakes.tls import server_context
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 
 
 def show(request: Request) -> Response:
@@ -56,7 +56,7 @@ def test_one_connection_serves_many_requests() -> None:
 def test_stopping_closes_connections_that_are_open() -> None:
     """A peer that keeps its connection alive is not served after the server stopped."""
     server = LoopbackServer(show).start()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=HANG_SECONDS) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert connection.recv(12) == b"HTTP/1.1 200"
 
@@ -96,7 +96,10 @@ def test_a_head_request_gets_no_body() -> None:
 def test_a_chunked_body_is_not_taken_for_the_next_request() -> None:
     """A body that we do not read costs the connection."""
     smuggled = b"GET /smuggled HTTP/1.1\r\n\r\n"
-    with LoopbackServer(show) as server, socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with (
+        LoopbackServer(show) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=HANG_SECONDS) as connection,
+    ):
         head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
         connection.sendall(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(smuggled), smuggled))
         received = b""

@@ -17,10 +17,11 @@ from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane, Resume
 from authz.telemetry.judged import Metadata
+from tests.fakes.waiting import HANG_SECONDS
 from tests.world import A_RSA, WORLD, T, ask, issuer_a, key_set, mint, world
 
 ID = "5ca1ab1e"  # of every decision
-HANG = 300.0  # seconds after which a test that hangs is stopped
+HANG = HANG_SECONDS
 
 
 def write_check(request: Request | None = None) -> bytes:

@@ -16,9 +16,10 @@ from authz.envoy.checker import Checker
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import TransportFactory
 from authz.envoy.transport.cygrpc import CygrpcTransport
+from tests.fakes.waiting import HANG_SECONDS
 from tests.unit.envoy.asking import make_checker
 
-SECONDS: Final = 120.0  # for one call: it only stops a hang
+SECONDS: Final = HANG_SECONDS  # for one call: it only stops a hang
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from threading import Event
 
@@ -20,6 +21,7 @@ from tests.fakes.http2 import (
     ACK,
     DATA,
     GOAWAY,
+    HEADERS,
     PING,
     PREFACE,
     RST_STREAM,
@@ -250,7 +252,7 @@ class HeldSnapshot(Current):
 
     def __call__(self) -> Snapshot:
         self.reached.set()
-        assert self.released.wait(30)
+        assert self.released.wait(SECONDS)
         return super().__call__()
 
 
@@ -289,17 +291,20 @@ def test_a_call_whose_time_is_up_is_not_judged() -> None:
     backlog = Backlog()
     with (
         serving(backlog.checker, on_abandoned=backlog.note_abandoned) as address,
-        grpc.insecure_channel(address) as channel,
+        socket.socket(socket.AF_UNIX) as connection,
     ):
-        first = method(channel).future(write_check(), timeout=SECONDS)
+        connection.settimeout(SECONDS)
+        connection.connect(address.removeprefix("unix:"))
+        frames = read_frames(connection)
+        connection.sendall(PREFACE + _check(1, write_check()))
         assert backlog.reached.wait(SECONDS)
-        late = method(channel).future(GOOD, timeout=0.2)
-        wait_until(late.done)
+        connection.sendall(begin_call(METHOD, stream=3, timeout="200m") + send_message(GOOD, stream=3))
+        ended = next(each for each in frames if each.stream == 3)
+        assert (ended.kind, b"grpc-status\x014" in ended.payload) == (HEADERS, True)  # DEADLINE_EXCEEDED
         backlog.released.set()
-        assert told(first.result()) == "token_missing"
-        assert told(method(channel)(write_check(), timeout=SECONDS)) == "token_missing"
+        connection.sendall(_check(5, write_check()))
+        assert [each.stream for each in islice((each for each in frames if each.kind == DATA), 2)] == [1, 5]
         assert (backlog.reasons, backlog.abandoned) == ([Reason.TOKEN_MISSING] * 2, 1)
-        assert code_of(late.exception()) is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[arg-type]
 
 
 def test_a_call_that_was_reset_is_not_judged() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 
 import grpc
 import pytest
 
+from authz.envoy.admission import METHOD
 from authz.envoy.checker import Checker
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.telemetry.judged import Judged
+from tests.fakes.http2 import HEADERS, PREFACE, begin_call, read_frames, send_message
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.asking import HANG, UNKNOWN, HeldLane, make_checker, told, write_check
 from tests.unit.envoy.serving import SECONDS, method, short_folder
@@ -26,6 +30,7 @@ class Desk:
     def __init__(self) -> None:
         self.reports: list[Judged] = []
         self.abandoned = 0
+        self.address = ""  # of its socket, while it serves
 
     def note_abandoned(self) -> None:
         self.abandoned += 1
@@ -42,10 +47,11 @@ class Desk:
                 max_concurrent=max_concurrent,
                 on_abandoned=self.note_abandoned,
             )
-            server.listen_unix(folder / "s", mode=0o600)
+            self.address = f"{folder}/s"
+            server.listen_unix(Path(self.address), mode=0o600)
             server.start()
             try:
-                with grpc.insecure_channel(f"unix:{folder}/s") as channel:
+                with grpc.insecure_channel(f"unix:{self.address}") as channel:
                     yield server, method(channel)
             finally:
                 server.stop(grace=0)
@@ -85,7 +91,7 @@ def test_load_and_calls_that_were_abandoned_are_told() -> None:
         assert released.wait(SECONDS)
 
     checker = make_checker(lane=lane, report=stand_still)
-    with desk.serve(checker) as (server, check):
+    with desk.serve(checker) as (server, check), socket.socket(socket.AF_UNIX) as caller:
         assert server.in_flight() == 0
         held = check.future(UNKNOWN, timeout=SECONDS)
         assert lane.waiting.wait(HANG)
@@ -94,8 +100,11 @@ def test_load_and_calls_that_were_abandoned_are_told() -> None:
         assert reached.wait(SECONDS)
         assert server.in_flight() == 2
 
-        left = check.future(write_check(), timeout=0.3)  # is met after its time
-        wait_until(left.done)
+        caller.settimeout(SECONDS)
+        caller.connect(desk.address)
+        late = begin_call(METHOD, stream=1, timeout="200m") + send_message(write_check(), stream=1)
+        caller.sendall(PREFACE + late)  # is met after its time
+        assert next(each for each in read_frames(caller) if each.stream == 1).kind == HEADERS  # which is over
         released.set()
         first.result()
         check(write_check(), timeout=SECONDS)

@@ -23,10 +23,10 @@ from authz.runtime.worker_sockets import Answer, LivenessProbe, ask
 from authz.runtime.workers import Workers, merge
 from authz.telemetry.keys import KeyMetrics
 from authz.telemetry.metrics import Metrics
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.unit.envoy.serving import short_folder
 
-SECONDS = 20.0  # of patience with what must answer
+SECONDS = HANG_SECONDS  # of patience with what must answer
 generate_openmetrics, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
 
 
@@ -69,7 +69,7 @@ def saying(path: Path, data: bytes) -> Iterator[Path]:
             self.wfile.write(data)
 
     with UnixStreamServer(str(path), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield path
         server.shutdown()
 
@@ -84,8 +84,7 @@ def folder() -> Iterator[Path]:
 def test_a_worker_that_does_not_answer_is_left_out(folder: Path) -> None:
     """One is gone, one is stuck: the third is heard."""
     with half_dead(folder / "1") as stuck, listening(folder / "2") as well:
-        answers = ask([folder / "gone", stuck, well], "/livez", seconds=0.2)
-    assert answers == {2: Answer(200, b"alive\n")}
+        wait_until(lambda: ask([folder / "gone", stuck, well], "/livez", seconds=0.2) == {2: Answer(200, b"alive\n")})
 
 
 def test_workers_are_ready_when_all_are(folder: Path) -> None:
@@ -95,21 +94,22 @@ def test_workers_are_ready_when_all_are(folder: Path) -> None:
         first = parts.enter_context(listening(folder / "0"))
         second = parts.enter_context(listening(folder / "1", waiting_for=lambda: missing))
         workers = Workers([first, second, folder / "2"], restarts=[0, 0, 0])
-        assert workers.waiting_for() == ["worker 1 (keys of a, keys of b)", "worker 2"]
+        wait_until(lambda: workers.waiting_for() == ["worker 1 (keys of a, keys of b)", "worker 2"])
         missing.clear()
         parts.enter_context(listening(folder / "2"))
-        assert workers.waiting_for() == []
+        wait_until(lambda: workers.waiting_for() == [])
 
 
 def test_keys_are_told_by_issuer_with_their_worker(folder: Path) -> None:
     """The shape is that of one process; each entry names its worker, and who did not answer is named too."""
     said = {"issuers": [{"issuer": "a", "keys": []}, {"issuer": "b", "keys": []}]}
     with listening(folder / "0", keys=lambda: said) as first, listening(folder / "2", keys=lambda: said) as third:
-        described = Workers([first, folder / "1", third], restarts=[0, 0, 0]).describe_keys()
-    assert described == {
-        "issuers": [{"issuer": name, "keys": [], "worker": number} for name in ("a", "b") for number in (0, 2)],
-        "silent_workers": [1],
-    }
+        workers = Workers([first, folder / "1", third], restarts=[0, 0, 0])
+        expected = {
+            "issuers": [{"issuer": name, "keys": [], "worker": number} for name in ("a", "b") for number in (0, 2)],
+            "silent_workers": [1],
+        }
+        wait_until(lambda: workers.describe_keys() == expected)
 
 
 def test_keys_that_a_worker_cannot_tell_leave_the_others(folder: Path) -> None:
@@ -119,22 +119,40 @@ def test_keys_that_a_worker_cannot_tell_leave_the_others(folder: Path) -> None:
         raise BrokenPipeError
 
     with listening(folder / "0", keys=broken) as first, listening(folder / "1") as second:
-        described = Workers([first, second], restarts=[0, 0]).describe_keys()
-    assert described == {"issuers": [], "silent_workers": [0]}
+        workers = Workers([first, second], restarts=[0, 0])
+        wait_until(lambda: workers.describe_keys() == {"issuers": [], "silent_workers": [0]})
 
 
-@pytest.fixture
-def scraped(folder: Path) -> Iterator[CollectorRegistry]:
+class Taken(Collector):
+    """What was collected once."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+@pytest.fixture(scope="module")
+def scraped() -> Iterator[CollectorRegistry]:
     """What is scraped of two workers with all numbers of a sidecar, and of a third that is gone."""
     with ExitStack() as parts:
+        folder = parts.enter_context(short_folder())
         sockets = [folder / str(number) for number in range(3)]
         for number, path in enumerate(sockets[:2]):
             metrics = Metrics(insecure_options=number, label_rules=True)
             metrics._decisions.labels("allow", "authenticated", "a", f'ru"le\n{number}').inc(7, {"trace_id": "t1"})
             KeyMetrics(metrics.registry).of("a").show_success(1e9 + number)
             parts.enter_context(listening(path, registry=metrics.registry))
+        workers, families = Workers(sockets, restarts=[0, 3, 1]), list[Metric]()
+
+        def all_answer() -> bool:
+            families[:] = workers.collect()
+            return [sample.value for sample in families[0].samples] == [1, 1, 0]
+
+        wait_until(all_answer)
         merged = CollectorRegistry()
-        merged.register(Workers(sockets, restarts=[0, 3, 1]))
+        merged.register(Taken(families))
         yield merged
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from authz.telemetry.background import BackgroundStream
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 
 Pipe = tuple[int, int]
 
@@ -37,7 +37,7 @@ def test_lines_arrive_in_their_order(pipe: Pipe) -> None:
     stream = BackgroundStream(pipe[1])
     for text in ("one\n", "zwei é\n", "\ud800\n"):
         stream.write(text)
-    assert stream.drain(seconds=15)
+    assert stream.drain(seconds=HANG_SECONDS)
     assert os.read(pipe[0], 1000).decode() == "one\nzwei é\n\\ud800\n"
 
 
@@ -93,6 +93,6 @@ def test_closed_pipe_is_no_error() -> None:
     os.close(read)
     stream = BackgroundStream(write)
     stream.write("lost\n")
-    assert stream.drain(seconds=15)
+    assert stream.drain(seconds=HANG_SECONDS)
     wait_until(lambda: stream.lost == 1)
     os.close(write)

@@ -23,7 +23,7 @@ from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting, reporter
 from authz.telemetry.spans import Spans
 from authz.telemetry.traceparent import TraceParent
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.unit.telemetry import hostile
 from tests.world import T, ask, decide, mint, rule, world
 
@@ -53,7 +53,7 @@ class Desk:
 
     def written(self) -> list[ReadableSpan]:
         """Stop, and return what was exported."""
-        self.spans.stop()
+        self.spans.stop(seconds=HANG_SECONDS)
         return list(self.memory.get_finished_spans())
 
 
@@ -294,7 +294,7 @@ def test_above_the_bound_spans_are_dropped_and_counted(stuck: Stuck) -> None:
     desk = Desk(stuck, max_waiting=50)
     for _ in range(50):
         assert desk.spans.write_check(judged(decide()), None) is not None
-    assert stuck.asked.wait(20)
+    assert stuck.asked.wait(HANG_SECONDS)
     for _ in range(1000):
         assert desk.spans.write_check(judged(decide()), None) is None
     assert desk.dropped == 1000

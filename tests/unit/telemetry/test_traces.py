@@ -12,6 +12,7 @@ from authz.config.model import Exporter
 from authz.telemetry.judged import Judged
 from authz.telemetry.spans import Spans
 from authz.telemetry.traces import TracingError, start_spans
+from tests.fakes.waiting import HANG_SECONDS
 from tests.world import ask, decide
 
 
@@ -59,7 +60,7 @@ def test_a_wrong_variable_is_named(environment: dict[str, str], message: str) ->
 def run(code: str, **environment: str) -> str:
     """Run code in a Python of its own; return what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True, timeout=HANG_SECONDS
     )
     return done.stdout
 
@@ -104,7 +105,7 @@ from authz.telemetry.traces import start_spans
 spans = start_spans(Exporter.CONSOLE, keys_age=lambda _: None, dropped=lambda _: None)
 for _ in range(2):
     spans.write_check(Judged(Deny(Reason.TOKEN_MISSING), "id1", None, 0.0), None)
-spans.stop()
+spans.stop(seconds=300)
 """
     for environment, name in (({}, "authz"), ({"OTEL_SERVICE_NAME": "mine"}, "mine")):
         lines = run(code, OTEL_RESOURCE_ATTRIBUTES="k8s.pod.name=p1", **environment).splitlines()

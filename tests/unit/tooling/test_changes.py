@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from random import Random
 from typing import Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -181,8 +182,10 @@ def test_conditions() -> None:
 HOSTS: Final = ("a.test", "*.a.test", "*.b.a.test", "b.a.test")
 TRIED_HOSTS: Final = ("a.test", "x.a.test", "b.a.test", "x.b.a.test", "other.test")
 PATHS: Final = ("/", "/a", "/a/{i}", "/a/**", "/{i}/b", "/**", "/A/b", "/a/b/{j}")
+# Each literal of PATHS in both cases, for a rule may ignore case, and one that no rule names; the third place has none.
+LETTERS: Final = ("a", "A", "b", "B", "x")
 TRIED_SEGMENTS: Final = tuple(
-    segments for depth in range(5) for segments in product(("a", "A", "b", "x"), repeat=depth) if len(segments) < 4
+    segments for places in ((), (LETTERS,), (LETTERS,) * 2, (LETTERS, LETTERS, ("x",))) for segments in product(*places)
 )
 METHODS: Final = ("GET", "PUT")
 ALLOWED: Final = (Allow.PUBLIC, Allow.AUTHENTICATED, Allow.NOBODY)
@@ -217,7 +220,12 @@ def decide(policy: Policy, target: Target, context: dict[str, str]) -> Rule | No
         return None
 
 
-@settings(deadline=None, max_examples=60)
+B_PUBLIC: Final = rule("", "/{i}/b", allow=Allow.PUBLIC)
+B_PUBLIC_IN_ANY_CASE: Final = rule("", "/{i}/b", allow=Allow.PUBLIC, case_insensitive=True)
+SHUFFLED: Final = Random(0)  # noqa: S311 - shuffles what is tried
+
+
+@example(old=[B_PUBLIC], new=[B_PUBLIC_IN_ANY_CASE], shuffle=SHUFFLED)  # opens /x/B, and nothing in small letters
 @given(
     old=st.lists(written_rules(), min_size=1, max_size=4),
     new=st.lists(written_rules(), min_size=0, max_size=2),
