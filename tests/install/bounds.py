@@ -40,8 +40,7 @@ def main() -> int:
     extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
     bounds = promised([*chain(project["project"]["dependencies"], *extras.values(), groups["build"], groups["test"])])
     found = unreached(bounds, {name: Version(version(name)) for name in bounds})
-    for line in found:
-        print(line, file=sys.stderr)
+    sys.stderr.writelines(f"{line}\n" for line in found)
     return bool(found)
 
 
