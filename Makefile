@@ -35,7 +35,7 @@ prerelease:  ## the same on the newest gRPC: pre-releases, and what pyproject.to
 newest lowest prerelease: .venv/ready .tools/xds-protos
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .tools/$@
 	$(RESOLVE) --group build
-	$(RESOLVE) --upgrade --no-build-isolation --group build --group test ".[cel,demo]"
+	$(RESOLVE) --upgrade --no-build-isolation-package authz-sidecar --group build --group test ".[cel,demo]"
 	$(CHECK_$@)
 	.tools/$@/bin/python -m pytest --numprocesses auto --dist loadfile --deselect tests/unit/test_house.py::test_lint tests/unit tests/e2e $(ARGS)
 
