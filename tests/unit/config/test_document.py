@@ -131,10 +131,11 @@ def test_duplicate_key_keeps_the_first_value() -> None:
         ("a: [1\nb: 2", "authz.yaml:2: not valid YAML:"),
         ("a: \x07", "authz.yaml: not valid YAML: holds characters that YAML does not allow"),
         ("a: \ud800", "authz.yaml: not valid YAML: holds characters that YAML does not allow"),
-        ("[" * 100_000, f"authz.yaml:1: is nested more than {MAX_DEPTH} levels deep"),
+        ("[" * (MAX_DEPTH + 1), f"authz.yaml:1: is nested more than {MAX_DEPTH} levels deep"),
+        ("[" * 100_000, "authz.yaml:1: "),  # PyYAML 6.0.4 has a bound of its own, and looks ahead
         ("a: x\n" * (MAX_DOCUMENT_BYTES // 5 + 1), f"authz.yaml: is larger than {MAX_DOCUMENT_BYTES} bytes"),
     ],
-    ids=["colon", "tab", "open", "control", "surrogate", "deep", "large"],
+    ids=["colon", "tab", "open", "control", "surrogate", "deep", "abyss", "large"],
 )
 def test_what_cannot_be_read(text: str, said: str) -> None:
     """A file that is no YAML, or out of bounds, is refused with one message and its line."""
