@@ -1,6 +1,6 @@
 """The least that can answer Envoy: a grpcio server that allows whatever it is asked. What all else is compared with.
 
-Run `python -m tests.bench.bare ADDRESS`. It takes raw bytes, with the sidecar's own options, on the pool of threads that serves best.
+Run `python -m tests.bench.bare ADDRESS`. It takes raw bytes, with the options of the sidecar and four threads.
 """
 
 from __future__ import annotations
