@@ -166,15 +166,16 @@ def _run(loaded: _Loaded, worker: Worker | None, guard: StartGuard) -> int:
 
     if worker is not None:
         Thread(target=_end_with_supervisor, name="lifeline", daemon=True).start()
+    listen = parse_address(loaded.config.server.listen if worker is None else worker.listen)
+    admin = None if worker is None else UnixAddress(worker.admin_socket)
     try:
+        app = App(loaded.file, loaded.config, watch=loaded.watch, listen=listen, admin=admin)
         if worker is None:
-            app = App(loaded.file, loaded.config, watch=loaded.watch)
             clear_sockets(loaded.config.server.listen, workers=1)
-        else:
-            listen, admin = parse_address(worker.listen), UnixAddress(worker.admin_socket)
-            app = App(loaded.file, loaded.config, watch=loaded.watch, listen=listen, admin=admin)
-        guard.release()  # what is bound from here on is given back in order
+        if isinstance(listen, UnixAddress):
+            guard.release()  # the socket file that is made now is removed by an orderly stop
         app.start()
+        guard.release()  # not before, on TCP: to resolve the name of a host may take long
     except (OSError, TracingError) as error:
         return _explain(error)
     if signal.sigtimedwait(END, 0) is None:  # else it came while the addresses were bound: nobody relies on us yet
