@@ -27,14 +27,14 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)  # a worker may start 
 _STDIN: Final = 0  # file descriptors
 _STDERR: Final = 2
 _DESCRIPTORS: Final = 4096  # a thousand connections of Envoys, those of the admin port and to issuers, files
-# Of gRPC's core: it writes what strangers send to stderr, newlines and all, beside our log.
+# gRPC's core writes untrusted input to stderr, newlines included, beside our log.
 _QUIET: Final = {"GRPC_VERBOSITY": "NONE"}
-# It reads connections on three threads of its own, and hands what it read to ours: a third of what a check costs.
-# Without them our thread reads while it polls; and does nothing else where somebody sends frames without end (a flood
-# of pings on two connections did that). So they go only where Envoy alone can connect.
+# gRPC's core reads connections on three threads of its own, and passes what it read to ours: a third of the cost of a
+# check. Without them our thread reads while it polls, and does nothing else if a peer sends frames without end (a flood
+# of pings on two connections did that). So they are switched off only if Envoy alone can connect.
 READ_WHILE_POLLING: Final = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
-# Seconds that another thread may keep the interpreter while the one that judges wants it. By default 5 ms: with every
-# check traced, one in a hundred waited that long.
+# Seconds that another thread may keep the interpreter while the thread that decides waits for it. The default is 5 ms:
+# with every check traced, one in a hundred waited that long.
 _SWITCH_INTERVAL: Final = 0.0005
 _LOG_FLUSH: Final = 1.0  # seconds for the last log lines
 _POLL: Final = 0.1  # seconds between two looks at whether the drain has ended
@@ -128,7 +128,7 @@ def _load_or_exit(file: Path, worker: Worker | None) -> _Loaded:
 
 
 def _set_up_grpc(listen: str) -> None:
-    """Tell gRPC's core, before it is there, what it cannot be told later."""
+    """Set what gRPC's core reads from the environment once, when it is imported."""
     from authz.config.address import UnixAddress, parse_address
 
     peers_are_trusted = isinstance(parse_address(listen), UnixAddress)
@@ -137,7 +137,7 @@ def _set_up_grpc(listen: str) -> None:
 
 
 def _raise_descriptor_limit() -> None:
-    """Make room for every connection that the server accepts, where the system gives a process fewer by default."""
+    """Make room for every connection that the server accepts, if the system gives a process fewer descriptors."""
     soft, hard = getrlimit(RLIMIT_NOFILE)
     if soft != RLIM_INFINITY and soft < _DESCRIPTORS:
         setrlimit(RLIMIT_NOFILE, (_DESCRIPTORS if hard == RLIM_INFINITY else min(hard, _DESCRIPTORS), hard))
@@ -166,15 +166,16 @@ def _run(loaded: _Loaded, worker: Worker | None, guard: StartGuard) -> int:
 
     if worker is not None:
         Thread(target=_end_with_supervisor, name="lifeline", daemon=True).start()
+    listen = parse_address(loaded.config.server.listen if worker is None else worker.listen)
+    admin = None if worker is None else UnixAddress(worker.admin_socket)
     try:
+        app = App(loaded.file, loaded.config, watch=loaded.watch, listen=listen, admin=admin)
         if worker is None:
-            app = App(loaded.file, loaded.config, watch=loaded.watch)
             clear_sockets(loaded.config.server.listen, workers=1)
-        else:
-            listen, admin = parse_address(worker.listen), UnixAddress(worker.admin_socket)
-            app = App(loaded.file, loaded.config, watch=loaded.watch, listen=listen, admin=admin)
-        guard.release()  # what is bound from here on is given back in order
+        if isinstance(listen, UnixAddress):
+            guard.release()  # the socket file that is made now is removed by an orderly stop
         app.start()
+        guard.release()  # not before, on TCP: to resolve the name of a host may take long
     except (OSError, TracingError) as error:
         return _explain(error)
     if signal.sigtimedwait(END, 0) is None:  # else it came while the addresses were bound: nobody relies on us yet

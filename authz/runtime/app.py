@@ -13,7 +13,7 @@ from typing import Final
 from authz import __version__
 from authz.admin.routes import make_routes
 from authz.admin.server import AdminServer
-from authz.config.address import Address, parse_address, parse_tcp_address
+from authz.config.address import Address, parse_tcp_address
 from authz.config.build import build_snapshot
 from authz.config.model import Config
 from authz.feeds.report import describe_keys
@@ -49,16 +49,16 @@ class App:
         config: Config,
         *,
         watch: FileWatch,
-        listen: Address | None = None,
+        listen: Address,
         admin: Address | None = None,
     ) -> None:
         """Build everything; only the admin address is bound. Raises OSError if it cannot be, and TracingError.
 
-        *watch* looks at *file*, and began before *config* was read from it. *listen* and *admin* are a worker's own
-        addresses, in place of the configured ones.
+        *watch* looks at *file*, and began before *config* was read from it. *listen* is the address that Envoy calls,
+        and *admin* is a worker's own address in place of the configured one.
         """
         self._server_section: Final = config.server
-        self._address: Final = listen or parse_address(config.server.listen)
+        self._address: Final = listen
         metrics = Metrics(insecure_options=0, label_rules=False)
         self._decisions: Final = DecisionLog(metrics, monotonic=time.monotonic)
         usage, signatures = Usage(time.time), SignatureCache()

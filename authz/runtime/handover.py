@@ -1,7 +1,7 @@
 """What a supervisor hands to a worker: its own `server` section, and the last good configuration.
 
-A worker that is started again must not depend on what the file says by then: it may be broken, or gone, while the other
-workers serve on with what was good. It starts with that too, and its own watch then finds that the file is another.
+A restarted worker must not depend on what the file says by then: it may be broken, or gone, while the other workers
+continue with what was good. It starts with that too, and its own watch then finds that the file is another one.
 """
 
 from __future__ import annotations
@@ -98,4 +98,4 @@ class LastGood:
             log.exception("configuration not read, the last one stays")
             return
         self.source = source
-        log.info("a worker that is started again will begin with the new configuration")
+        log.info("a restarted worker will begin with the new configuration")

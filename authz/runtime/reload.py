@@ -40,9 +40,7 @@ class ReloadLoop:
         """Look at the file until the end."""
         while not self._stopping.is_set():
             asked = self._requested.wait(WATCH_INTERVAL)
-            if (
-                asked
-            ):  # only a request that is answered below is cleared: one that came just now stays for the next look
+            if asked:  # a request that comes at the end of a wait stays for the next look
                 self._requested.clear()
             if self._watch.changed(asked=asked):
                 self._take_up()

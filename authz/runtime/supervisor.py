@@ -156,7 +156,7 @@ class Supervisor:
             worker.pause = FIRST_PAUSE
         pause = worker.pause * (1 - self._jitter() / 2)
         worker.due_at, worker.pause = now + pause, min(worker.pause * 2, MAX_PAUSE)
-        log.error("worker %d %s; it is started again in %.1f s", worker.number, what, pause)
+        log.error("worker %d %s; it is restarted in %.1f s", worker.number, what, pause)
 
     def _fail_start(self, failed: _Worker, next_signal: NextSignal) -> int:
         """Stop the workers that were started; a worker that cannot start has printed why."""

@@ -1,6 +1,6 @@
-"""Proves the start of the real process against signals and new files, at every stage of it, also as PID 1.
+"""Proves the start of the real process against signals and new files, also as PID 1.
 
-A stage is waited for by what the kernel shows of the process, and not by the clock.
+A start is held at a step by a pipe in place of a file, and not by the clock.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tests.tools import ROOT, path
 from tests.unit.envoy.serving import short_folder
 
 TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+HANGS = 300.0  # seconds after which a process that should have ended is said to hang
 
 
 @pytest.fixture
@@ -64,12 +65,44 @@ def has_loaded(pid: int, library: str) -> bool:
     return False
 
 
-# From the first line of the program to the last import of the parts; then all is built, and addresses are bound.
-STAGES: dict[str, Callable[[int], bool]] = {
-    "the first line": lambda pid: runs_python(pid) and blocks(pid, TERM),
-    "the configuration is read": lambda pid: has_loaded(pid, "pydantic_core"),
-    "gRPC is imported": lambda pid: has_loaded(pid, "cygrpc"),
+def hold_configuration(folder: Path) -> Path:
+    """Have the start wait for its configuration: whoever reads a pipe waits for its writer."""
+    file = folder / "authz.yaml"
+    os.mkfifo(file)
+    return file
+
+
+def hold_parts(folder: Path) -> Path:
+    """Have the start wait at its last step, when everything is imported: for the CA file that goes with cached keys."""
+    cached = folder / "cache" / "a.json"
+    cached.parent.mkdir()
+    cached.touch(mode=0o600)
+    cached.write_text('{"format": 1}')
+    os.mkfifo(folder / "ca.crt")
+    return folder / "ca.crt"
+
+
+HOLDS: dict[str, Callable[[Path], Path]] = {
+    "the configuration is read": hold_configuration,
+    "the parts are built": hold_parts,
 }
+
+
+@contextmanager
+def being_read(pipe: Path) -> Iterator[None]:
+    """Wait until a process has opened a pipe, and let it wait there for what the pipe says."""
+    writers: list[int] = []
+
+    def is_open() -> bool:
+        with suppress(OSError):
+            writers.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(writers)
+
+    wait_until(is_open)
+    try:
+        yield
+    finally:
+        os.close(writers[0])
 
 
 @contextmanager
@@ -78,7 +111,9 @@ def starting(
 ) -> Iterator[subprocess.Popen[str]]:
     """Begin to start a sidecar; the command *before* runs it."""
     file, socket = folder / "authz.yaml", folder / "authz.sock"
-    file.write_text(config(issuer("a", idp), listen=f"unix:{socket}", admin=free_address(), server=server, drain=drain))
+    if not file.exists():
+        section = issuer("a", idp, fetch=f"ca_file: {folder}/ca.crt") + f"    cache_dir: {folder}/cache\n"
+        file.write_text(config(section, listen=f"unix:{socket}", admin=free_address(), server=server, drain=drain))
     argv = [*before, sys.executable, "-m", "authz", "serve", "--config", str(file)]
     with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True, process_group=0) as child:
         try:
@@ -89,17 +124,27 @@ def starting(
 
 
 @pytest.mark.parametrize("number", [TERM, INT])
-@pytest.mark.parametrize("stage", STAGES)
+def test_a_signal_at_the_first_line_ends_it_at_once(folder: Path, idp: FakeIdp, number: signal.Signals) -> None:
+    """The imports may take seconds: it does not wait for them."""
+    hold_configuration(folder)
+    with starting(folder, idp) as child:
+        wait_until(lambda: blocks(child.pid, number))
+        child.send_signal(number)
+        assert child.wait(HANGS) == -number
+
+
+@pytest.mark.parametrize("number", [TERM, INT])
+@pytest.mark.parametrize("step", HOLDS)
 def test_a_signal_during_the_start_ends_it_at_once(
-    folder: Path, idp: FakeIdp, stage: str, number: signal.Signals
+    folder: Path, idp: FakeIdp, step: str, number: signal.Signals
 ) -> None:
     """By the signal itself, before anything is bound: it does not start first and drain afterwards."""
-    with starting(folder, idp) as child:
-        wait_until(lambda: STAGES[stage](child.pid))
+    pipe = HOLDS[step](folder)
+    with starting(folder, idp) as child, being_read(pipe):
         child.send_signal(number)
-        _, said = child.communicate()
+        _, said = child.communicate(timeout=HANGS)
         assert (child.returncode, "Traceback" in said) == (-number, False)
-        assert [left.name for left in folder.iterdir()] == ["authz.yaml"]
+        assert not (folder / "authz.sock").exists()
 
 
 # Linux kills PID 1 after all if its main thread blocks the signal and another thread does not.
@@ -122,14 +167,24 @@ def child_of(pid: int) -> int:
 
 
 @pytest.mark.needs("unshare")
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_signal_during_the_start_ends_it_at_once_as_pid_1(folder: Path, idp: FakeIdp, stage: str) -> None:
-    """The first process of a container is ended by no signal by default: by its exit status, then."""
+def test_a_signal_at_the_first_line_ends_pid_1_at_once(folder: Path, idp: FakeIdp) -> None:
+    """The first process of a container is ended by no signal by default, and this one must not be lost."""
+    hold_configuration(folder)
     with starting(folder, idp, *apart()) as child:
-        wait_until(lambda: STAGES[stage](child_of(child.pid)))
+        wait_until(lambda: runs_python(child_of(child.pid)) and blocks(child_of(child.pid), TERM))
         os.kill(child_of(child.pid), TERM)
-        assert child.wait() in ENDED_BY_TERM
-        assert [left.name for left in folder.iterdir()] == ["authz.yaml"]
+        assert child.wait(HANGS) in ENDED_BY_TERM
+
+
+@pytest.mark.needs("unshare")
+@pytest.mark.parametrize("step", HOLDS)
+def test_a_signal_during_the_start_ends_pid_1_at_once(folder: Path, idp: FakeIdp, step: str) -> None:
+    """By a signal or by an exit status that says which one it was."""
+    pipe = HOLDS[step](folder)
+    with starting(folder, idp, *apart()) as child, being_read(pipe):
+        os.kill(child_of(child.pid), TERM)
+        assert child.wait(HANGS) in ENDED_BY_TERM
+        assert not (folder / "authz.sock").exists()
 
 
 @pytest.mark.needs("unshare")
@@ -142,7 +197,7 @@ def test_a_second_signal_ends_pid_1_too(folder: Path, idp: FakeIdp) -> None:
         os.kill(pid, TERM)
         next(line for line in child.stderr if "draining" in line)
         os.kill(pid, TERM)
-        assert child.wait() in ENDED_BY_TERM
+        assert child.wait(HANGS) in ENDED_BY_TERM
 
 
 def test_a_signal_during_the_start_of_workers_ends_all(folder: Path, idp: FakeIdp) -> None:
@@ -151,7 +206,7 @@ def test_a_signal_during_the_start_of_workers_ends_all(folder: Path, idp: FakeId
         wait_until(lambda: bool(child_of(child.pid)))
         worker = child_of(child.pid)
         child.send_signal(TERM)
-        assert child.wait() == 0
+        assert child.wait(HANGS) == 0
         assert not Path(f"/proc/{worker}").exists()
         assert [left.name for left in folder.iterdir()] == ["authz.yaml"]
 

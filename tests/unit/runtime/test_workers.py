@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from authz.admin.routes import make_routes
 from authz.admin.server import AdminServer
 from authz.config.address import UnixAddress
-from authz.runtime.worker_sockets import Answer, LivenessProbe, ask
+from authz.runtime.worker_sockets import MAX_LIVENESS_BYTES, Answer, LivenessProbe, ask
 from authz.runtime.workers import Workers, merge
 from authz.telemetry.keys import KeyMetrics
 from authz.telemetry.metrics import Metrics
@@ -305,6 +305,22 @@ def test_half_an_answer_is_no_sign_of_life(folder: Path, probe: LivenessProbe) -
                 connection.recv(1000)
                 connection.sendall(said)
     assert probe.answered() == set()
+
+
+def test_an_answer_without_end_is_no_sign_of_life(folder: Path, probe: LivenessProbe) -> None:
+    """Whoever supervises does not read on for it: the worker is asked again."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(folder / "0"))
+        server.listen()
+        assert probe.answered() == set()
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 2 * MAX_LIVENESS_BYTES)
+            assert probe.answered() == set()
+            connection.settimeout(0)
+            with pytest.raises(ConnectionError):
+                connection.sendall(b"x")
+        server.accept()[0].close()
 
 
 def test_the_answer_of_a_worker_that_has_ended_is_not_its_successors(folder: Path, probe: LivenessProbe) -> None:
