@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from authz.feeds import refresh
@@ -138,12 +138,15 @@ def unknown_keys_are_fetched_at_once_within_the_budget(year: History) -> None:
 
 
 def backoff_is_bounded(year: History) -> None:
-    """After a failure the next attempt comes within the longest back-off, unless the issuer wants to be left alone."""
+    """After a failure the next attempt comes within the longest back-off, unless the issuer wants to be left alone.
+
+    The schedule waits half a second at least; an unknown key need not, for its cool-down counts from the beginning.
+    """
     for one, following in year.gaps():
         if not one.answer.good:
             longest = max(year.schedule.last_retry, min(one.answer.wait or 0.0, year.schedule.max_interval))
             assert following.began - one.ended <= longest + ROUNDING
-            assert following.began - one.ended >= 0.5 - ROUNDING
+            assert following.on_demand or following.began - one.ended >= 0.5 - ROUNDING
 
 
 def issuer_is_left_alone(year: History) -> None:
@@ -192,7 +195,13 @@ PROMISES = (
 )
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+# A year that breaks a promise is not made smaller: that would take hours.
+@settings(
+    deadline=None,
+    max_examples=12,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
 @given(schedule=SCHEDULES, spells=st.lists(SPELLS, min_size=1, max_size=12), seed=st.integers(0, 2**32))
 def test_a_year_keeps_every_promise(schedule: Schedule, spells: list[Spell], seed: int) -> None:
     """Whatever the issuer does and whoever asks."""
