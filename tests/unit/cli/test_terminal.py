@@ -117,8 +117,14 @@ def test_every_command_shows_how_it_is_called() -> None:
         assert f"authz {name}".strip() in text, name
 
 
+def test_every_module_is_one_command() -> None:
+    """What a command does is elsewhere: beside the commands there is only what they share."""
+    modules = {file.stem for file in (ROOT / "authz/cli").glob("*.py")} - {"__init__", "files", "terminal"}
+    assert {name.replace("_", "-") for name in modules} == set(main.commands)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "what", "mend"),
+    ("arguments", "what", "fix"),
     [
         ("health sidecar", "'sidecar'", "write unix:/path or host:port"),
         (f"health 127.0.0.1:1 --ca-file {SAMPLE}", f"{SAMPLE}: holds no PEM", "-----BEGIN"),
@@ -155,10 +161,10 @@ def test_every_command_shows_how_it_is_called() -> None:
         ("completion tcsh", "'tcsh'", "'bash', 'zsh', 'fish'"),
     ],
 )
-def test_a_failure_says_what_and_what_to_do(arguments: str, what: str, mend: str) -> None:
-    """One message, no traceback; the exit code tells mistakes of whoever asks from answers that are no."""
+def test_a_failure_says_what_and_what_to_do(arguments: str, what: str, fix: str) -> None:
+    """One message, no traceback; the exit code tells mistakes of the operator from negative answers."""
     result = CliRunner().invoke(main, arguments.split())
     assert isinstance(result.exception, SystemExit), result.output
     assert result.exit_code in {1, 2}
     assert what in result.output
-    assert mend in result.output
+    assert fix in result.output

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from authz.config.diagnostics.warnings import MAX_QUIET_HEADERS, warnings
+from authz.config.build import build_rules
+from authz.config.diagnostics.warnings import MAX_QUIET_HEADERS, count_insecure, warnings
 from authz.config.issuer import InsecureIssuer
 from authz.config.load import load, read
 from authz.config.model import Insecure
@@ -17,14 +18,17 @@ KEY = "{kty: OKP, crv: Ed25519, kid: ours, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrw
 def test_sample_has_no_warnings() -> None:
     """The sample loosens nothing."""
     assert warnings(load(SAMPLE)) == []
+    assert count_insecure(load(SAMPLE)) == 0
 
 
 @pytest.mark.parametrize("option", Insecure.model_fields)
 def test_insecure_options(option: str) -> None:
     """Every insecure option warns where it is in use, with the risk that is taken."""
-    [warning] = warnings(configure(more=f"insecure: {{{option}: {VALUES.get(option, 'true')}}}\n"))
+    config = configure(more=f"insecure: {{{option}: {VALUES.get(option, 'true')}}}\n")
+    [warning] = warnings(config)
     assert warning.path == ("insecure", option)
     assert warning.message
+    assert count_insecure(config) == 1
 
 
 @pytest.mark.parametrize("option", InsecureIssuer.model_fields)
@@ -115,3 +119,18 @@ def test_warnings_can_be_located() -> None:
     assert read(SAMPLE).locate(warnings(configure(more="responses: {expose_reason: true}\n"))[0]).line == 1 + text[
         : text.index("  expose_reason")
     ].count("\n")
+
+
+def test_what_is_parsed_is_parsed_once() -> None:
+    """Checks, warnings and the snapshot have the very same templates, host patterns and conditions."""
+    pytest.importorskip("cel_expr_python")
+    config = configure(rule="require: {when: claims.n == '1'}")
+    match, require = config.rules[-1].match, config.rules[-1].require
+    assert match is not None
+    assert require is not None
+    warnings(config)
+    first, second = (build_rules(config)[-1] for _ in range(2))
+    for built in (first, second):
+        assert built.match.paths is match.templates
+        assert built.match.hosts is match.host_patterns
+        assert built.requirements.condition is require.condition
