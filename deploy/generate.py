@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from authz.config.reference import write_reference
 from authz.config.schema import json_schema
-from authz.core.reasons import ANSWERS, Reason
+from authz.core.reasons import WIRE_STATUS, Reason
 
 DEPLOY: Final = Path(__file__).resolve().parent
 ROOT: Final = DEPLOY.parent
@@ -64,7 +64,7 @@ def reasons() -> str:
     """Return the catalogue of reasons with its table made anew: what each means on the wire."""
     rows = ["| reason | HTTP | Envoy's code | grpc-status | challenge |", "|---|--:|--:|--:|---|"]
     for reason in Reason:
-        answer = ANSWERS[reason]
+        answer = WIRE_STATUS[reason]
         http = f"{answer.http}, Retry-After {answer.retry_after}" if answer.retry_after else str(answer.http)
         told = f'`error="{answer.error}"`' if answer.error else "`Bearer`, without `error`"
         allowed = answer.code == 0

@@ -20,7 +20,7 @@ from authz.core.decision import Decision
 from authz.core.identity import ClaimHeader, Identity
 from authz.core.issuer import Issuer
 from authz.core.keys import KeySet
-from authz.core.policy import Allow, ClaimRequirement, HostPattern, Match, PathTemplate, Policy, Requirements, Rule
+from authz.core.policy import AccessMode, ClaimRequirement, HostPattern, Match, PathTemplate, Policy, Requirements, Rule
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
 from authz.demo.signing import SigningKey
@@ -113,7 +113,7 @@ def issuer_a(
 def rule(
     name: str,
     *paths: str,
-    allow: Allow = Allow.AUTHENTICATED,
+    allow: AccessMode = AccessMode.AUTHENTICATED,
     hosts: Iterable[str] = (),
     methods: Iterable[str] = (),
     context: Mapping[str, str] | None = None,
@@ -143,8 +143,8 @@ def header(name: str, path: str, **form: Any) -> ClaimHeader:
 
 
 RULES: Final = (
-    rule("public", "/public/**", allow=Allow.PUBLIC),
-    rule("mixed", "/mixed/**", allow=Allow.OPTIONAL),
+    rule("public", "/public/**", allow=AccessMode.PUBLIC),
+    rule("mixed", "/mixed/**", allow=AccessMode.OPTIONAL),
     rule("admin", "/admin/**", claims=(claim("groups", "admin"),)),
     rule("items", "/items/**"),
 )

@@ -11,8 +11,8 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 
 from authz.conditions import Condition, compile_condition
 from authz.config.section import Duration, Items, Section, Setting, Word
-from authz.core.policy import Allow, HostPattern, PathTemplate
-from authz.core.request import Spelling
+from authz.core.policy import AccessMode, HostPattern, PathTemplate
+from authz.core.request import AmbiguousEncoding
 
 
 def _parse_claim_value(value: object) -> str | int | float | bool:
@@ -92,9 +92,9 @@ class Rule(Section):
     """The rule's name in metrics and logs; `rule-` and its place in the list, from 1, where none is given."""
     match: Match | None = None
     """Which requests the rule is for; every request where it is absent."""
-    allow: Word[Allow] = Allow.AUTHENTICATED
+    allow: Word[AccessMode] = AccessMode.AUTHENTICATED
     """Whom the rule lets through; with optional, the requirements apply if there is a token."""
-    accept: Annotated[Items[Word[Spelling]] | None, Setting(envoy=True)] = None
+    accept: Annotated[Items[Word[AmbiguousEncoding]] | None, Setting(envoy=True)] = None
     """Path spellings, otherwise refused as ambiguous, that are taken as data of one segment."""
     require: Require | None = None
     """What the token must say."""

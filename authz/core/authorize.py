@@ -26,7 +26,7 @@ from contextlib import suppress
 
 from authz.core import policy
 from authz.core.claims import Claims, check, check_binding, check_type, read_issuer
-from authz.core.decision import Allow, Decision, Findings, deny
+from authz.core.decision import Allow, AuditTrail, Decision, deny
 from authz.core.identity import HeaderChanges
 from authz.core.issuer import Issuer
 from authz.core.keys import Key, KeySet, Verified, check_algorithm, verify
@@ -35,96 +35,96 @@ from authz.core.origin import require_same_origin
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, parse_target
 from authz.core.snapshot import Snapshot
-from authz.core.steps import Watch, unwatched
+from authz.core.steps import StepObserver, ignore_step
+from authz.core.strip_credentials import strip_credentials
 from authz.core.token import UnverifiedToken, find_token, parse_token
-from authz.core.withhold import withhold_tokens
 
 
 def authorize(
-    request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_FACTS, *, watch: Watch = unwatched
+    request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_FACTS, *, observe: StepObserver = ignore_step
 ) -> Decision:
     """Decide about *request* by *snapshot* at *now*, seconds since the epoch. Total: no input raises.
 
-    *facts* answer what an earlier decision named as its `findings.needs`. *watch* is told each step that was passed;
+    *facts* answer what an earlier decision named as its `trail.needs`. *observe* is told each step that was passed;
     `authz explain` shows them.
     """
-    findings = Findings()
+    trail = AuditTrail()
     try:
         target = parse_target(request)  # 1
-        snapshot.identity.refuse_nominations(request)
-        watch(1, target)
+        snapshot.identity.reject_connection_nominated_headers(request)
+        observe(1, target)
         resource = snapshot.responses.resource
         if resource is not None and resource.is_asked_for(target):
-            removed = snapshot.identity.nobody.remove  # for whoever would take it for a request that goes on
-            return Allow(reason=Reason.PUBLIC, findings=findings, remove_headers=removed, document=resource.document)
+            removed = snapshot.identity.strip_all.remove  # for whoever would take it for a request that goes on
+            return Allow(reason=Reason.PUBLIC, trail=trail, remove_headers=removed, document=resource.document)
         rule, params = snapshot.policy.select(target, request.context)  # 2
-        watch(2, (rule, params))
+        observe(2, (rule, params))
     except Rejected as rejected:
         if snapshot.shadow_all and rejected.reason is Reason.POLICY_DENIED:
-            return _pass_in_shadow(rejected, request, snapshot, findings)
-        return deny(rejected, findings)
-    findings.rule = rule.name
-    if rule.allow is policy.Allow.PUBLIC:
-        return _allow(Reason.PUBLIC, request, snapshot, findings)
+            return _pass_in_shadow(rejected, request, snapshot, trail)
+        return deny(rejected, trail)
+    trail.rule = rule.name
+    if rule.allow is policy.AccessMode.PUBLIC:
+        return _allow(Reason.PUBLIC, request, snapshot, trail)
     claims: Claims | None = None
     try:
-        if rule.allow is policy.Allow.NOBODY:
-            raise Rejected(Reason.POLICY_DENIED, "the rule allows nobody")
+        if rule.allow is policy.AccessMode.DENY:
+            raise Rejected(Reason.POLICY_DENIED, "the rule denies every request")
         found = find_token(request, snapshot.token.sources)  # 3
-        if found is None and rule.allow is policy.Allow.OPTIONAL:
-            return _allow(Reason.ANONYMOUS, request, snapshot, findings)
+        if found is None and rule.allow is policy.AccessMode.OPTIONAL:
+            return _allow(Reason.ANONYMOUS, request, snapshot, trail)
         if found is None:
             raise Rejected(Reason.TOKEN_MISSING, "no token in any of the configured places")
-        watch(3, found)
-        issuer, claims = _authenticate(found.text, request, snapshot, findings, now, facts, watch)  # 4 to 11
+        observe(3, found)
+        issuer, claims = _authenticate(found.text, request, snapshot, trail, now, facts, observe)  # 4 to 11
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
-        watch(12, rule.requirements)
-        headers = snapshot.identity.introduce(claims)  # 13
-        watch(13, headers)
+        observe(12, rule.requirements)
+        headers = snapshot.identity.headers_for(claims)  # 13
+        observe(13, headers)
     except Rejected as rejected:
         if rule.shadow or snapshot.shadow_all:
-            return _pass_in_shadow(rejected, request, snapshot, findings, claims)
-        return deny(rejected, findings)
-    return _allow(Reason.AUTHENTICATED, request, snapshot, findings, claims=claims, headers=headers)
+            return _pass_in_shadow(rejected, request, snapshot, trail, claims)
+        return deny(rejected, trail)
+    return _allow(Reason.AUTHENTICATED, request, snapshot, trail, claims=claims, headers=headers)
 
 
 def _authenticate(
-    text: str, request: Request, snapshot: Snapshot, findings: Findings, now: float, facts: Facts, watch: Watch
+    text: str, request: Request, snapshot: Snapshot, trail: AuditTrail, now: float, facts: Facts, observe: StepObserver
 ) -> tuple[Issuer, Claims]:
     """Find out whose token *text* is, and what it proves. Raises Rejected."""
     token = parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
-    findings.alg, findings.kid = token.alg, token.kid
-    watch(4, token)
-    findings.claimed_issuer = iss = read_issuer(token)  # 5
+    trail.alg, trail.kid = token.alg, token.kid
+    observe(4, token)
+    trail.claimed_issuer = iss = read_issuer(token)  # 5
     issuer = snapshot.issuers.get(iss)
     if issuer is None:
         near = iss.removesuffix("/") in snapshot.issuers or f"{iss}/" in snapshot.issuers
         but = ", but for a final slash" if near else ""
         raise Rejected(Reason.ISSUER_UNKNOWN, f"iss is none of the configured issuers{but}")
-    findings.issuer = issuer.name
-    watch(5, issuer)
+    trail.issuer = issuer.name
+    observe(5, issuer)
     check_algorithm(token, issuer.algorithms)  # 6
     check_type(token, issuer.rules.token_types)
-    watch(6, token)
+    observe(6, token)
     if issuer.keys is None:  # 7
         raise Rejected(Reason.KEYS_UNAVAILABLE, "no keys of this issuer, or none that are fresh enough")
-    watch(7, issuer.keys)
-    key = _select_key(token, issuer, issuer.keys, findings, facts)  # 8
-    watch(8, key)
+    observe(7, issuer.keys)
+    key = _select_key(token, issuer, issuer.keys, trail, facts)  # 8
+    observe(8, key)
     signed = verify(token, key, issuer=issuer.name, by=snapshot.verify_signature)  # 9
-    findings.signature_cached, findings.expires = signed.verified is Verified.CACHED, signed.members.get("exp")
-    findings.audience = signed.members.get(issuer.rules.audience_claim)
-    watch(9, signed)
+    trail.signature_cached, trail.expires = signed.verified is Verified.CACHED, signed.members.get("exp")
+    trail.audience = signed.members.get(issuer.rules.audience_claim)
+    observe(9, signed)
     claims = check(signed, issuer.rules, now)  # 10
-    findings.subject = claims.subject
-    watch(10, claims)
+    trail.subject = claims.subject
+    observe(10, claims)
     check_binding(claims, request.certificate)  # 11
-    watch(11, claims)
+    observe(11, claims)
     return issuer, claims
 
 
-def _select_key(token: UnverifiedToken, issuer: Issuer, keys: KeySet, findings: Findings, facts: Facts) -> Key:
+def _select_key(token: UnverifiedToken, issuer: Issuer, keys: KeySet, trail: AuditTrail, facts: Facts) -> Key:
     """Choose the key that *token* means; one that is unknown may have been published since, until that was looked up.
 
     Raises Rejected.
@@ -134,7 +134,7 @@ def _select_key(token: UnverifiedToken, issuer: Issuer, keys: KeySet, findings: 
     except Rejected as rejected:
         need = Need(KEY, issuer.name, token.kid)
         if rejected.reason is Reason.KEY_NOT_FOUND and need not in facts:
-            findings.needs = (need,)
+            trail.needs = (need,)
         raise
 
 
@@ -142,23 +142,23 @@ def _allow(
     reason: Reason,
     request: Request,
     snapshot: Snapshot,
-    findings: Findings,
+    trail: AuditTrail,
     *,
     claims: Claims | None = None,
     headers: HeaderChanges | None = None,
     shadowed: Rejected | None = None,
 ) -> Allow:
     """Let the request pass with the identity *headers*, or with all of them removed."""
-    changes = snapshot.identity.nobody if headers is None else headers
-    withheld = None
+    changes = snapshot.identity.strip_all if headers is None else headers
+    stripped = None
     if not snapshot.token.forward:
-        withheld = withhold_tokens(request, snapshot.token.sources)
+        stripped = strip_credentials(request, snapshot.token.sources)
     return Allow(
         reason=reason,
-        findings=findings,
-        set_headers=changes.set + (withheld.set if withheld else ()),
-        remove_headers=changes.remove + (withheld.remove if withheld else ()),
-        drop_query=withheld.drop_query if withheld else (),
+        trail=trail,
+        set_headers=changes.set + (stripped.set if stripped else ()),
+        remove_headers=changes.remove + (stripped.remove if stripped else ()),
+        drop_query=stripped.drop_query if stripped else (),
         claims=snapshot.identity.copy(claims) if claims else {},
         would_deny=shadowed is not None,
         detail=shadowed.detail if shadowed else "",
@@ -166,11 +166,11 @@ def _allow(
 
 
 def _pass_in_shadow(
-    rejected: Rejected, request: Request, snapshot: Snapshot, findings: Findings, claims: Claims | None = None
+    rejected: Rejected, request: Request, snapshot: Snapshot, trail: AuditTrail, claims: Claims | None = None
 ) -> Allow:
     """Let pass what *rejected* would have refused; who calls is told only where the token itself was good."""
     headers = None
     if claims is not None:
         with suppress(Rejected):
-            headers = snapshot.identity.introduce(claims)
-    return _allow(rejected.reason, request, snapshot, findings, claims=claims, headers=headers, shadowed=rejected)
+            headers = snapshot.identity.headers_for(claims)
+    return _allow(rejected.reason, request, snapshot, trail, claims=claims, headers=headers, shadowed=rejected)

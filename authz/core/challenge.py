@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from authz.core.decision import Deny
-from authz.core.reasons import ANSWERS
+from authz.core.reasons import WIRE_STATUS
 
 
 def write_challenge(denial: Deny, *, realm: str, resource_metadata: str | None = None) -> str | None:
     """Return the challenge for *denial*, or None where its reason has none. Nothing of the token is in it."""
-    answer = ANSWERS[denial.reason]
+    answer = WIRE_STATUS[denial.reason]
     if not answer.challenge:
         return None
     parameters: list[tuple[str, str]] = [("realm", realm)]

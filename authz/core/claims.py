@@ -22,8 +22,8 @@ from urllib.parse import unquote
 from authz.core import base64url
 from authz.core.keys import SignedPayload
 from authz.core.reasons import Reason, Rejected
+from authz.core.record import record
 from authz.core.token import UnverifiedToken
-from authz.core.value import value
 
 _LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 _MEDIA_PREFIX: Final = "application/"
@@ -86,7 +86,7 @@ class ClaimRules:
     no_expiry: bool = False
 
 
-@value
+@record
 class Claims:
     """Claims that may be believed: signed, in time, and for us."""
 
@@ -171,7 +171,7 @@ def _check_form(members: Mapping[str, object], rules: ClaimRules) -> None:
             raise _malformed(f"{name} is missing")
 
 
-@value
+@record
 class _Times:
     """The NumericDates of a token, None where absent."""
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from authz.core.needs import Need
 from authz.core.reasons import Reason, Rejected
-from authz.core.value import named_value, value
+from authz.core.record import kw_record, record
 
 
 @dataclass(slots=True)
-class Findings:
+class AuditTrail:
     """What the pipeline learned on its way, in the order it learned it; None is what it never reached.
 
     *rule* and *issuer* are configured names. The others come from a token: *expires*, *audience* and *subject* only
@@ -32,7 +32,7 @@ class Findings:
     needs: tuple[Need, ...] = ()
 
 
-@named_value
+@kw_record
 class Allow:
     """Let the request pass, with headers overwritten and removed; no name is in both.
 
@@ -42,7 +42,7 @@ class Allow:
     """
 
     reason: Reason
-    findings: Findings
+    trail: AuditTrail
     set_headers: tuple[tuple[str, str], ...] = ()
     remove_headers: tuple[str, ...] = ()
     drop_query: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Allow:
     detail: str = ""
 
 
-@value
+@record
 class Deny:
     """Refuse the request. *detail* is for the operator; the next three fields say what would have sufficed.
 
@@ -60,7 +60,7 @@ class Deny:
     """
 
     reason: Reason
-    findings: Findings = field(default_factory=Findings)
+    trail: AuditTrail = field(default_factory=AuditTrail)
     detail: str = ""
     scopes: tuple[str, ...] = ()
     acr_values: tuple[str, ...] = ()
@@ -71,14 +71,14 @@ class Deny:
 Decision = Allow | Deny
 
 
-def deny(rejected: Rejected, findings: Findings) -> Deny:
+def deny(rejected: Rejected, trail: AuditTrail) -> Deny:
     """Make the denial that *rejected* calls for; the only maker of denials in the pipeline."""
-    return Deny(rejected.reason, findings, rejected.detail, rejected.scopes, rejected.acr_values, rejected.max_age)
+    return Deny(rejected.reason, trail, rejected.detail, rejected.scopes, rejected.acr_values, rejected.max_age)
 
 
 def as_unanswered(decision: Decision) -> Decision:
     """Turn a denial that lacks a fact into "try again"; what a shadow lets pass stays as it is."""
-    needs = decision.findings.needs
+    needs = decision.trail.needs
     if not needs or isinstance(decision, Allow):
         return decision
     lacking = ", ".join(f"{need.kind} of {need.of}" for need in needs)

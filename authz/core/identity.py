@@ -24,8 +24,8 @@ from urllib.parse import quote
 from authz.core import base64url
 from authz.core.claims import ClaimPath, Claims
 from authz.core.reasons import Reason, Rejected
+from authz.core.record import record
 from authz.core.request import Request
-from authz.core.value import value
 
 MAX_SEPARATORS: Final = 5  # `-` and `_` in a name: 32 spellings
 MAX_CONNECTION_CHARS: Final = 1024
@@ -80,7 +80,7 @@ class ConstantHeader:
 HeaderRule = ClaimHeader | PayloadHeader | ConstantHeader
 
 
-@value
+@record
 class HeaderChanges:
     """Headers to set, overwriting, and names to remove. No name is in both."""
 
@@ -111,9 +111,9 @@ class Identity:
         self._encode: Final = unsafe_values is UnsafeValues.ENCODE
         self._spellings: Final = tuple(dict.fromkeys(name for rule in headers for name in spellings(rule.header)))
         self._names: Final = frozenset(self._spellings)
-        self.nobody: Final = HeaderChanges(remove=self._spellings)
+        self.strip_all: Final = HeaderChanges(remove=self._spellings)
 
-    def refuse_nominations(self, request: Request) -> None:
+    def reject_connection_nominated_headers(self, request: Request) -> None:
         """Refuse a request whose `connection` names an identity header (RFC 9110 section 7.6.1).
 
         Envoy passes `connection` on with a WebSocket handshake, and the next proxy drops what it names, ours included.
@@ -128,7 +128,7 @@ class Identity:
         ):
             raise Rejected(Reason.REQUEST_MALFORMED, "connection names an identity header")
 
-    def introduce(self, claims: Claims) -> HeaderChanges:
+    def headers_for(self, claims: Claims) -> HeaderChanges:
         """Write the headers for the bearer of *claims*. Raises Rejected(HEADER_UNSAFE)."""
         written: dict[str, str] = {}
         size = 0

@@ -24,11 +24,19 @@ from jwcrypto.jwa import JWA
 from jwcrypto.jwk import JWK
 
 from authz.core.algorithms import ALGORITHMS
+from authz.core.jwk_validation import (
+    LEAKED_PRIVATE_KEY,
+    InvalidJwk,
+    NotASigningKey,
+    ValidatedJwk,
+    public_part,
+    publishes_private_part,
+    validate_jwk,
+)
 from authz.core.reasons import Reason, Rejected
+from authz.core.record import record
 from authz.core.strictjson import MAX_CONTAINERS, parse_object
 from authz.core.token import MAX_KID_CHARS, UnverifiedToken
-from authz.core.value import value
-from authz.core.vetting import EXPOSED, Foreign, Unfit, Vetted, public_part, publishes_private_part, vet
 
 MAX_KEYS: Final = 64
 MAX_DOCUMENT_BYTES: Final = 262_144
@@ -49,29 +57,29 @@ class Key:
     bits: int
     _jwk: JWK = field(repr=False, compare=False)
 
-    def serves(self, alg: str, algorithms: frozenset[str]) -> bool:
+    def supports(self, alg: str, algorithms: frozenset[str]) -> bool:
         """Tell whether this is a key for *alg*, at an issuer that may use *algorithms*."""
         if self.alg is not None:
             return self.alg == alg
         # RFC 7518 section 3.2: a secret at least as long as the hash.
         long_enough = self.bits >= 8 * (ALGORITHMS[alg].min_secret_bytes or 0)
-        return long_enough and _leaves_open(self.kty, self.crv, alg, algorithms)
+        return long_enough and _allowed_without_alg(self.kty, self.crv, alg, algorithms)
 
 
-def _leaves_open(kty: str | None, crv: str | None, alg: str, algorithms: frozenset[str]) -> bool:
+def _allowed_without_alg(kty: str | None, crv: str | None, alg: str, algorithms: frozenset[str]) -> bool:
     """Tell whether a key of this type and curve that names no algorithm is for *alg*, at such an issuer."""
     wanted = ALGORITHMS[alg]
     if (wanted.kty, wanted.crv) != (kty, crv):
         return False
     if kty == "RSA":
-        return alg == _only(algorithms, "RSA", _RSA_DEFAULT)
+        return alg == _sole_alg(algorithms, "RSA", _RSA_DEFAULT)
     if kty == "oct":
-        return alg == _only(algorithms, "oct", _HMAC_DEFAULT)
+        return alg == _sole_alg(algorithms, "oct", _HMAC_DEFAULT)
     return True
 
 
 @lru_cache
-def _only(algorithms: frozenset[str], kty: str, default: str) -> str:
+def _sole_alg(algorithms: frozenset[str], kty: str, default: str) -> str:
     """Return the issuer's only algorithm for *kty*, or *default* where it has several."""
     of_type = [alg for alg in algorithms if alg in ALGORITHMS and ALGORITHMS[alg].kty == kty]
     return of_type[0] if len(of_type) == 1 else default
@@ -90,9 +98,9 @@ class RejectedKey:
     crv: str | None = None
     alg: str | None = None
 
-    def could_mean(self, alg: str, algorithms: frozenset[str]) -> bool:
+    def may_be_for(self, alg: str, algorithms: frozenset[str]) -> bool:
         """Tell whether this would be a key for *alg*, were it fit for use."""
-        return self.alg == alg if self.alg is not None else _leaves_open(self.kty, self.crv, alg, algorithms)
+        return self.alg == alg if self.alg is not None else _allowed_without_alg(self.kty, self.crv, alg, algorithms)
 
 
 class Verified(Enum):
@@ -102,7 +110,7 @@ class Verified(Enum):
     CACHED = "cached"
 
 
-@value
+@record
 class SignedPayload:
     """A payload whose signature verified. Only `verify` makes one.
 
@@ -182,7 +190,7 @@ class KeySet:
     """An immutable set of keys: the usable ones and those set aside. *unmatched* are names that should block a key."""
 
     keys: tuple[Key, ...]
-    set_aside: tuple[RejectedKey, ...] = ()
+    rejected_keys: tuple[RejectedKey, ...] = ()
     unmatched: tuple[str, ...] = ()
     _by_kid: Mapping[str, tuple[Key, ...]] = field(init=False, repr=False, compare=False)
     _unusable_kids: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -193,12 +201,14 @@ class KeySet:
             if key.kid is not None:
                 by_kid[key.kid] += (key,)
         object.__setattr__(self, "_by_kid", dict(by_kid))
-        object.__setattr__(self, "_unusable_kids", frozenset(key.kid for key in self.set_aside if key.kid is not None))
+        object.__setattr__(
+            self, "_unusable_kids", frozenset(key.kid for key in self.rejected_keys if key.kid is not None)
+        )
 
     @property
     def rejected(self) -> list[tuple[str | None, str]]:
         """The keys set aside, as pairs of key id (None where there is none) and reason."""
-        return [(key.kid, key.why) for key in self.set_aside]
+        return [(key.kid, key.why) for key in self.rejected_keys]
 
     @classmethod
     def from_json(
@@ -223,27 +233,27 @@ class KeySet:
         if len(entries) > max_keys:
             raise ValueError(f"{len(entries)} keys, at most {max_keys}")
         usable: dict[tuple[object, ...], Key] = {}
-        set_aside: list[RejectedKey] = []
+        rejected_keys: list[RejectedKey] = []
         for entry in entries:
             kid = _read_kid(entry)
             try:
                 key = _import_key(entry, kid, local=local)
-            except Foreign as foreign:
-                set_aside.append(RejectedKey(kid, str(foreign)))
-            except Unfit as unfit:
+            except NotASigningKey as not_signing:
+                rejected_keys.append(RejectedKey(kid, str(not_signing)))
+            except InvalidJwk as invalid:
                 said = (_read_text(entry, member) for member in ("kty", "crv", "alg"))
-                set_aside.append(RejectedKey(kid, str(unfit), *said))
+                rejected_keys.append(RejectedKey(kid, str(invalid), *said))
             else:
                 usable[key.kid, key.thumbprint, key.alg] = key  # identical duplicates count once
-        exposed = {thumbprint for entry in entries if (thumbprint := _exposed(entry)) is not None}
-        for key in [key for key in usable.values() if key.thumbprint in exposed]:
+        leaked = {thumbprint for entry in entries if (thumbprint := _leaked_thumbprint(entry)) is not None}
+        for key in [key for key in usable.values() if key.thumbprint in leaked]:
             # Its public copy stands elsewhere in the set; anybody can sign by it.
             del usable[key.kid, key.thumbprint, key.alg]
-            set_aside.append(RejectedKey(key.kid, EXPOSED, key.kty, key.crv, key.alg))
+            rejected_keys.append(RejectedKey(key.kid, LEAKED_PRIVATE_KEY, key.kty, key.crv, key.alg))
         # So does a copy without `alg` beside one with it: one key, one algorithm, and the set names it.
         named = {(kid, thumbprint) for kid, thumbprint, alg in usable if alg is not None}
         keys = (key for key in usable.values() if key.alg is not None or (key.kid, key.thumbprint) not in named)
-        return cls(tuple(keys), tuple(set_aside))
+        return cls(tuple(keys), tuple(rejected_keys))
 
     def block(self, names: Iterable[str]) -> KeySet:
         """Return this set without the keys whose key id or thumbprint is among *names*."""
@@ -257,7 +267,7 @@ class KeySet:
         why = "blocked by configuration"
         return KeySet(
             tuple(key for key in self.keys if key not in hit),
-            self.set_aside + tuple(RejectedKey(key.kid, why, key.kty, key.crv, key.alg) for key in hit),
+            self.rejected_keys + tuple(RejectedKey(key.kid, why, key.kty, key.crv, key.alg) for key in hit),
             tuple(name for name in blocked if name not in known),
         )
 
@@ -267,19 +277,19 @@ class KeySet:
         Raises Rejected: KEY_NOT_FOUND, KEY_UNUSABLE, KEY_AMBIGUOUS.
         """
         named = self.keys if token.kid is None else self._by_kid.get(token.kid, ())
-        serving = [key for key in named if key.serves(token.alg, algorithms)]
+        serving = [key for key in named if key.supports(token.alg, algorithms)]
         if len(serving) == 1:
             return serving[0]
         if serving:
             raise Rejected(Reason.KEY_AMBIGUOUS, f"{len(serving)} keys could be meant")
         if token.kid is None:
-            if any(key.could_mean(token.alg, algorithms) for key in self.set_aside):
+            if any(key.may_be_for(token.alg, algorithms) for key in self.rejected_keys):
                 raise Rejected(Reason.KEY_UNUSABLE, "no key id, and the key of this alg was set aside")
             raise Rejected(Reason.KEY_NOT_FOUND, "no key id, and no key of this alg")
         if named:
             raise Rejected(Reason.KEY_UNUSABLE, "the key with this id is not for this alg")
         if token.kid in self._unusable_kids:
-            why = next(key.why for key in self.set_aside if key.kid == token.kid)
+            why = next(key.why for key in self.rejected_keys if key.kid == token.kid)
             raise Rejected(Reason.KEY_UNUSABLE, f"the key with this id was set aside: {why}")
         raise Rejected(Reason.KEY_NOT_FOUND, "no key with this id")
 
@@ -293,13 +303,13 @@ class KeySet:
         return verify(token, self.select(token, allowed))
 
 
-def _exposed(entry: object) -> str | None:
+def _leaked_thumbprint(entry: object) -> str | None:
     """Return the thumbprint of a key whose private part *entry* publishes, or None."""
     if not isinstance(entry, dict) or not publishes_private_part(entry):
         return None
     try:
         return _import_key(public_part(entry), None, local=False).thumbprint
-    except Unfit:
+    except InvalidJwk:
         return None
 
 
@@ -316,35 +326,35 @@ def _read_text(entry: object, member: str) -> str | None:
 
 
 def _import_key(entry: object, kid: str | None, *, local: bool) -> Key:
-    """Vet and import one entry of a set. Raises Unfit."""
+    """Vet and import one entry of a set. Raises InvalidJwk."""
     if not isinstance(entry, dict):
-        raise Unfit("not a JSON object")
-    vetted = vet(entry, local=local)
+        raise InvalidJwk("not a JSON object")
+    validated = validate_jwk(entry, local=local)
     if "kid" in entry and kid is None:
-        raise Unfit("kid is not a string")
+        raise InvalidJwk("kid is not a string")
     try:
-        jwk = JWK(**vetted.material)
+        jwk = JWK(**validated.material)
         jwk.get_op_key("verify")  # builds the key now: a point off its curve must not wait for the first token
     except Exception as error:  # the library raises exceptions of many families for bad keys
-        raise Unfit("the key's numbers make no key") from error
+        raise InvalidJwk("the key's numbers make no key") from error
     if "x5c" in entry:
         _check_certificate(entry["x5c"], jwk)
-    return _key(kid, vetted, jwk)
+    return _key(kid, validated, jwk)
 
 
-def _key(kid: str | None, vetted: Vetted, jwk: JWK) -> Key:
-    return Key(kid, jwk.thumbprint(), vetted.kty, vetted.crv, vetted.alg, vetted.bits, jwk)
+def _key(kid: str | None, validated: ValidatedJwk, jwk: JWK) -> Key:
+    return Key(kid, jwk.thumbprint(), validated.kty, validated.crv, validated.alg, validated.bits, jwk)
 
 
 def _check_certificate(chain: object, jwk: JWK) -> None:
     """RFC 7517 section 4.7: the first certificate of `x5c` holds the same key. It is not a reason to trust it."""
     if not isinstance(chain, list) or not chain or not isinstance(chain[0], str):
-        raise Unfit("x5c is not a list of certificates")
+        raise InvalidJwk("x5c is not a list of certificates")
     try:
         certificate = x509.load_der_x509_certificate(b64decode(chain[0], validate=True))
         held = certificate.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         same = held == jwk.export_to_pem()  # a symmetric key has no such form
     except Exception as error:  # UnsupportedAlgorithm and InvalidVersion are no ValueErrors
-        raise Unfit("x5c holds no readable certificate") from error
+        raise InvalidJwk("x5c holds no readable certificate") from error
     if not same:
-        raise Unfit("x5c holds another key")
+        raise InvalidJwk("x5c holds another key")

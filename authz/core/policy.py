@@ -21,19 +21,19 @@ from authz.core.claims import ClaimPath, Claims
 from authz.core.issuer import Issuer
 from authz.core.path_index import PathIndex
 from authz.core.reasons import Reason, Rejected
-from authz.core.request import Request, Spelling, Target, refuse_spellings
+from authz.core.request import AmbiguousEncoding, Request, Target, reject_ambiguous
 
 Scalar = str | int | float | bool
 Params = dict[str, str]
 
 
-class Allow(StrEnum):
+class AccessMode(StrEnum):
     """Whom a rule lets in: everybody unseen, everybody with good or no credentials, the authenticated, or nobody."""
 
     PUBLIC = "public"
     OPTIONAL = "optional"
     AUTHENTICATED = "authenticated"
-    NOBODY = "nobody"
+    DENY = "deny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +181,9 @@ class Rule:
 
     name: str
     match: Match
-    allow: Allow = Allow.AUTHENTICATED
+    allow: AccessMode = AccessMode.AUTHENTICATED
     requirements: Requirements = field(default_factory=Requirements)
-    accept: frozenset[Spelling] = frozenset()
+    accept: frozenset[AmbiguousEncoding] = frozenset()
     shadow: bool = False
 
 
@@ -267,18 +267,19 @@ class Policy:
         self.rules: Final = tuple(rules)
         if not self.rules:
             raise ValueError("a policy without rules")
-        self._exact: dict[str, _Tree] = {}
-        self._below: dict[str, _Tree] = {}
-        self._anywhere: Final = _Tree()
+        self._exact_hosts: dict[str, _Tree] = {}
+        self._wildcard_hosts: dict[str, _Tree] = {}
+        self._any_host: Final = _Tree()
         for position, rule in enumerate(self.rules):
             for tree in self._trees_for(rule):
                 tree.add(position, rule)
 
     def _trees_for(self, rule: Rule) -> Iterable[_Tree]:
         if not rule.match.hosts:
-            return [self._anywhere]
+            return [self._any_host]
         return [
-            (self._below if host.wildcard else self._exact).setdefault(host.name, _Tree()) for host in rule.match.hosts
+            (self._wildcard_hosts if host.wildcard else self._exact_hosts).setdefault(host.name, _Tree())
+            for host in rule.match.hosts
         ]
 
     def select(self, target: Target, context: Mapping[str, str]) -> tuple[Rule, Params]:
@@ -290,27 +291,27 @@ class Policy:
         best: _Entry | None = None
         for tree in self._trees_of(target.host):
             for entry in tree.find(target.path.segments):
-                if (best is None or entry[0] < best[0]) and _speaks(entry[1], target.method, context):
+                if (best is None or entry[0] < best[0]) and _matches(entry[1], target.method, context):
                     best = entry
                     break
-        refuse_spellings(target.path, accepted=best[1].accept if best else frozenset())
+        reject_ambiguous(target.path, accepted=best[1].accept if best else frozenset())
         if best is None:
             raise Rejected(Reason.POLICY_DENIED, "no rule matches")
         return best[1], best[2].bind(target.path.segments)
 
     def _trees_of(self, host: str) -> Iterable[_Tree]:
-        if (exact := self._exact.get(host)) is not None:
+        if (exact := self._exact_hosts.get(host)) is not None:
             yield exact
-        if self._below:
+        if self._wildcard_hosts:
             _, _, parent = host.partition(".")
             while parent:
-                if (below := self._below.get(parent)) is not None:
+                if (below := self._wildcard_hosts.get(parent)) is not None:
                     yield below
                 _, _, parent = parent.partition(".")
-        yield self._anywhere
+        yield self._any_host
 
 
-def _speaks(rule: Rule, method: str, context: Mapping[str, str]) -> bool:
+def _matches(rule: Rule, method: str, context: Mapping[str, str]) -> bool:
     match = rule.match
     if match.methods and method not in match.methods:
         return False

@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. Every decision has exactly one `Reason`; it is the metric label, the log field and the span attribute.
-2. Every reason has exactly one `Answer`; a denial is never built from anything else.
+2. Every reason has exactly one `WireStatus`; a denial is never built from anything else.
 3. A client sees the answer, an operator sees the reason.
 """
 
@@ -76,7 +76,7 @@ class Rejected(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WireStatus:
     """What the wire says for a reason.
 
     *http* is the status for the client, *code* the `google.rpc.Code` that Envoy decides by, *grpc* the `grpc-status` of
@@ -98,19 +98,21 @@ _INTERNAL: Final = 13
 _UNAVAILABLE: Final = 14
 _UNAUTHENTICATED: Final = 16
 
-_ALLOW: Final = Answer(200, _OK)
-_INVALID_TOKEN: Final = Answer(401, _UNAUTHENTICATED, _UNAUTHENTICATED, challenge=True, error="invalid_token")
-_FORBIDDEN: Final = Answer(403, _PERMISSION_DENIED, _PERMISSION_DENIED)
-_BAD_REQUEST: Final = Answer(400, _PERMISSION_DENIED, _INVALID_ARGUMENT)
-_TRY_LATER: Final = Answer(503, _PERMISSION_DENIED, _UNAVAILABLE, retry_after=1)
+_ALLOW: Final = WireStatus(200, _OK)
+_INVALID_TOKEN: Final = WireStatus(401, _UNAUTHENTICATED, _UNAUTHENTICATED, challenge=True, error="invalid_token")
+_FORBIDDEN: Final = WireStatus(403, _PERMISSION_DENIED, _PERMISSION_DENIED)
+_BAD_REQUEST: Final = WireStatus(400, _PERMISSION_DENIED, _INVALID_ARGUMENT)
+_TRY_LATER: Final = WireStatus(503, _PERMISSION_DENIED, _UNAVAILABLE, retry_after=1)
 
-ANSWERS: Final[Mapping[Reason, Answer]] = {
+WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     Reason.AUTHENTICATED: _ALLOW,
     Reason.ANONYMOUS: _ALLOW,
     Reason.PUBLIC: _ALLOW,
     # RFC 6750 section 3.1: without any authentication information, no error code.
-    Reason.TOKEN_MISSING: Answer(401, _UNAUTHENTICATED, _UNAUTHENTICATED, challenge=True),
-    Reason.TOKEN_MULTIPLE: Answer(400, _PERMISSION_DENIED, _INVALID_ARGUMENT, challenge=True, error="invalid_request"),
+    Reason.TOKEN_MISSING: WireStatus(401, _UNAUTHENTICATED, _UNAUTHENTICATED, challenge=True),
+    Reason.TOKEN_MULTIPLE: WireStatus(
+        400, _PERMISSION_DENIED, _INVALID_ARGUMENT, challenge=True, error="invalid_request"
+    ),
     Reason.TOKEN_MALFORMED: _INVALID_TOKEN,
     Reason.TOKEN_TOO_LARGE: _INVALID_TOKEN,
     Reason.HEADER_INVALID: _INVALID_TOKEN,
@@ -128,10 +130,10 @@ ANSWERS: Final[Mapping[Reason, Answer]] = {
     Reason.AUDIENCE_MISMATCH: _INVALID_TOKEN,
     Reason.TOKEN_BOUND: _INVALID_TOKEN,
     Reason.TOKEN_REVOKED: _INVALID_TOKEN,
-    Reason.STEP_UP_REQUIRED: Answer(
+    Reason.STEP_UP_REQUIRED: WireStatus(
         401, _UNAUTHENTICATED, _UNAUTHENTICATED, challenge=True, error="insufficient_user_authentication"
     ),
-    Reason.INSUFFICIENT_SCOPE: Answer(
+    Reason.INSUFFICIENT_SCOPE: WireStatus(
         403, _PERMISSION_DENIED, _PERMISSION_DENIED, challenge=True, error="insufficient_scope"
     ),
     Reason.POLICY_DENIED: _FORBIDDEN,
@@ -140,5 +142,5 @@ ANSWERS: Final[Mapping[Reason, Answer]] = {
     Reason.PATH_AMBIGUOUS: _BAD_REQUEST,
     Reason.KEYS_UNAVAILABLE: _TRY_LATER,
     Reason.OVERLOADED: _TRY_LATER,
-    Reason.INTERNAL_ERROR: Answer(500, _PERMISSION_DENIED, _INTERNAL),
+    Reason.INTERNAL_ERROR: WireStatus(500, _PERMISSION_DENIED, _INTERNAL),
 }

@@ -4,7 +4,7 @@ Rules of this file:
 1. Only Envoy's own attributes count. Headers that claim another path, host or method are never looked at.
 2. A path has one canonical form (RFC 3986 section 6.2.2) or none: what servers are known to read differently is
    refused.
-3. Three spellings that some applications need (`%2F`, `;`, `//`) are recorded, and refused unless a rule accepts them;
+3. Three encodings that some applications need (`%2F`, `;`, `//`) are recorded, and refused unless a rule accepts them;
    then they are data inside one segment and never structure.
 """
 
@@ -19,7 +19,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from authz.core.reasons import Reason, Rejected
-from authz.core.value import named_value, value
+from authz.core.record import kw_record, record
 
 MAX_HEADERS: Final = 1000
 MAX_PATH_CHARS: Final = 16_384  # without the query
@@ -29,7 +29,7 @@ MAX_HOST_CHARS: Final = 255
 _HOSTS_KEPT: Final = 256  # readings of a host
 
 
-@named_value
+@kw_record
 class Request:
     """One HTTP request, as untrusted text from `CheckRequest.attributes`.
 
@@ -60,7 +60,7 @@ def join_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     return headers
 
 
-class Spelling(StrEnum):
+class AmbiguousEncoding(StrEnum):
     """A way to write a path that servers disagree on, and that a rule may accept as data."""
 
     ENCODED_SLASH = "encoded_slash"
@@ -68,16 +68,16 @@ class Spelling(StrEnum):
     DOUBLE_SLASH = "double_slash"
 
 
-@value
+@record
 class Path:
-    """A canonical path, its percent-decoded *segments* (a trailing slash adds none), and its odd *spellings*."""
+    """A canonical path, its percent-decoded *segments* (a trailing slash adds none), and its odd *encodings*."""
 
     text: str
     segments: tuple[str, ...]
-    spellings: frozenset[Spelling]
+    encodings: frozenset[AmbiguousEncoding]
 
 
-@value
+@record
 class Target:
     """What a request asks for, in the form that rules are matched against."""
 
@@ -133,13 +133,13 @@ def canonical_path(raw: str) -> str:
     Raises Rejected(PATH_AMBIGUOUS) where servers are known to read *raw* in more than one way.
     """
     path = parse_path(raw)
-    refuse_spellings(path, accepted=frozenset())
+    reject_ambiguous(path, accepted=frozenset())
     return path.text
 
 
-def refuse_spellings(path: Path, *, accepted: frozenset[Spelling]) -> None:
-    """Refuse a path with spellings beyond the *accepted* ones. Raises Rejected(PATH_AMBIGUOUS)."""
-    odd = path.spellings - accepted
+def reject_ambiguous(path: Path, *, accepted: frozenset[AmbiguousEncoding]) -> None:
+    """Refuse a path with encodings beyond the *accepted* ones. Raises Rejected(PATH_AMBIGUOUS)."""
+    odd = path.encodings - accepted
     if odd:
         raise Rejected(Reason.PATH_AMBIGUOUS, f"path has {', '.join(sorted(odd))}")
 
@@ -153,16 +153,16 @@ _DOUBLE_ESCAPE: Final = re.compile(r"%25[0-9A-Fa-f]{2}")
 # Some servers drop `;…` before they resolve dots, or spaces: `/..;/admin`, `/..%20/admin`.
 _DOT_SEGMENT: Final = re.compile(r"(?:%20)*\.{1,2}(?:%20)*(?:(?:;|%3B).*)?")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_NO_SPELLINGS: Final[frozenset[Spelling]] = frozenset()
+_NO_ENCODINGS: Final[frozenset[AmbiguousEncoding]] = frozenset()
 
 
 def parse_path(raw: str) -> Path:
-    """Read *raw*, a path without its query; spellings that a rule may accept are recorded, not refused.
+    """Read *raw*, a path without its query; encodings that a rule may accept are recorded, not refused.
 
     Raises Rejected(PATH_AMBIGUOUS).
     """
     if _PLAIN.fullmatch(raw) and raw:
-        return Path(raw, tuple(raw.strip("/").split("/")) if raw != "/" else (), _NO_SPELLINGS)
+        return Path(raw, tuple(raw.strip("/").split("/")) if raw != "/" else (), _NO_ENCODINGS)
     if not raw.startswith("/"):
         raise _ambiguous("path does not begin with a slash")
     if not _ALLOWED.fullmatch(raw):
@@ -173,13 +173,13 @@ def parse_path(raw: str) -> Path:
         text = text.replace(escape, _normalize_escape(escape))
     if _DOUBLE_ESCAPE.search(text):
         raise _ambiguous("path is percent-encoded twice")
-    spellings = set()
+    encodings = set()
     if "%2F" in text:
-        spellings.add(Spelling.ENCODED_SLASH)
+        encodings.add(AmbiguousEncoding.ENCODED_SLASH)
     if ";" in text or "%3B" in text:  # some servers decode before they look for `;`
-        spellings.add(Spelling.SEMICOLON)
+        encodings.add(AmbiguousEncoding.SEMICOLON)
     if "//" in text:
-        spellings.add(Spelling.DOUBLE_SLASH)
+        encodings.add(AmbiguousEncoding.DOUBLE_SLASH)
     for segment in text.replace("%2F", "/").split("/"):
         if _DOT_SEGMENT.fullmatch(segment):
             raise _ambiguous("path has a dot segment")
@@ -189,7 +189,7 @@ def parse_path(raw: str) -> Path:
     except UnicodeDecodeError:
         # Overlong forms such as %C0%AE are a dot or a slash to a careless decoder.
         raise _ambiguous("path is not UTF-8 when decoded") from None
-    return Path(text, segments, frozenset(spellings))
+    return Path(text, segments, frozenset(encodings))
 
 
 def _normalize_escape(escape: str) -> str:

@@ -52,7 +52,7 @@ class ProtectedResource:
             paths = [parse_path(text) for text in (WELL_KNOWN, path)]
         except Rejected as rejected:
             raise ValueError(rejected.detail) from None
-        if any(path.spellings for path in paths):
+        if any(path.encodings for path in paths):
             raise ValueError("servers read its path in more than one way")
         return cls(
             json.dumps({name: value for name, value in members.items() if value}),
@@ -62,4 +62,4 @@ class ProtectedResource:
 
     def is_asked_for(self, target: Target) -> bool:
         """Tell whether *target* asks for the document."""
-        return target.path.segments in self.paths and target.method in METHODS and not target.path.spellings
+        return target.path.segments in self.paths and target.method in METHODS and not target.path.encodings

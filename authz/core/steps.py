@@ -24,12 +24,12 @@ class Step(IntEnum):
     HEADERS = 13
 
 
-Watch = Callable[[int, object], None]
+StepObserver = Callable[[int, object], None]
 """Is told the number of each step that was passed, and what came of it: a value of the core, secrets included.
 
 A decision whose last passed step is n < 13 ended at n + 1, unless it is an allow.
 """
 
 
-def unwatched(_step: int, _came_of_it: object) -> None:
-    """Watch nothing."""
+def ignore_step(_step: int, _came_of_it: object) -> None:
+    """StepObserver nothing."""

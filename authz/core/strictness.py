@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final
 
-from authz.core.policy import Allow, ClaimRequirement, Condition, Requirements, Rule, json_typed
+from authz.core.policy import AccessMode, ClaimRequirement, Condition, Requirements, Rule, json_typed
 
 
 class Strictness(StrEnum):
@@ -24,8 +24,8 @@ class Strictness(StrEnum):
     UNKNOWN = "unknown"
 
 
-_ADMITTED: Final = {Allow.NOBODY: 0, Allow.AUTHENTICATED: 1, Allow.OPTIONAL: 2, Allow.PUBLIC: 3}
-EVERYBODY: Final = _ADMITTED[Allow.PUBLIC]
+_ADMITTED: Final = {AccessMode.DENY: 0, AccessMode.AUTHENTICATED: 1, AccessMode.OPTIONAL: 2, AccessMode.PUBLIC: 3}
+EVERYBODY: Final = _ADMITTED[AccessMode.PUBLIC]
 
 
 def admitted(rule: Rule | None) -> int:

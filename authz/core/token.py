@@ -17,9 +17,9 @@ from typing import Final, assert_never
 
 from authz.core import base64url
 from authz.core.reasons import Reason, Rejected
+from authz.core.record import record
 from authz.core.request import Request, join_headers
 from authz.core.strictjson import parse_object
-from authz.core.value import value
 
 MAX_TOKEN_BYTES: Final = 16_384
 MAX_KID_CHARS: Final = 1024
@@ -30,7 +30,7 @@ _HEADERS_KEPT: Final = 1024  # readings of headers, of at most a few hundred byt
 _MAX_HEADER_KEPT: Final = 512  # octets of a header in base64url
 
 
-@value
+@record
 class UnverifiedToken:
     """A token in good form that nobody has vouched for. Only `KeySet.verify` turns it into something to believe."""
 
@@ -133,7 +133,7 @@ class QuerySource:
 Source = HeaderSource | CookieSource | QuerySource
 
 
-@value
+@record
 class FoundToken:
     """The text of a token, and where it stood."""
 

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from authz.core.authorize import authorize
-from authz.core.decision import Decision, Deny, Findings, as_unanswered, deny
+from authz.core.decision import AuditTrail, Decision, Deny, as_unanswered, deny
 from authz.core.needs import Facts, Need
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
@@ -94,10 +94,10 @@ class Checker:
             try:
                 request = decode_request(data)
             except Rejected as rejected:
-                return self._answer(deny(rejected, Findings()), None, snapshot.responses, received, metadata)
+                return self._answer(deny(rejected, AuditTrail()), None, snapshot.responses, received, metadata)
             now = self._now()
             decision = self._decide(request, snapshot, now, {})
-            if decision.findings.needs:
+            if decision.trail.needs:
                 return self._advance(_Pending(request, now, received, deadline, metadata, decision, snapshot))
             return self._answer(decision, request, snapshot.responses, received, metadata)
         except BaseException as error:  # noqa: BLE001 - whatever escapes here may become an allow in Envoy
@@ -114,7 +114,7 @@ class Checker:
         """Answer by what is known now, or return what gathers what is missing."""
         if self._snapshot() is not pending.snapshot:  # the newer one may have it
             self._redecide(pending)
-        needs = pending.decision.findings.needs
+        needs = pending.decision.trail.needs
         lanes = self._gatherer.lanes
         if not needs or any(need.kind not in lanes for need in needs):  # the latter are final: nobody can be asked
             return self._respond(pending)
@@ -158,7 +158,7 @@ class Checker:
         """Decide by all that is known by now; what was *asked* and is still needed is not asked again."""
         pending.rounds += 1
         self._redecide(pending)
-        if any(need in asked for need in pending.decision.findings.needs):
+        if any(need in asked for need in pending.decision.trail.needs):
             return self._respond_unanswered(pending)
         return self._advance(pending)
 

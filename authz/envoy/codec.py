@@ -25,7 +25,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from authz.core.challenge import write_challenge
 from authz.core.decision import Allow, Decision, Deny, outcome
-from authz.core.reasons import ANSWERS, Reason, Rejected
+from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 from authz.core.request import MAX_HEADERS, Request, join_headers
 from authz.core.snapshot import BodyFormat, Responses, Unavailable
 from authz.envoy import ext_authz_pb2 as wire
@@ -95,18 +95,18 @@ def encode_decision(decision: Decision, request: Request | None, responses: Resp
 def _let_pass(remove: tuple[str, ...]) -> bytes:
     """Write the part of a permission that is the same for many requests."""
     return wire.CheckResponse(
-        status=wire.Status(code=ANSWERS[Reason.AUTHENTICATED].code),
+        status=wire.Status(code=WIRE_STATUS[Reason.AUTHENTICATED].code),
         ok_response=wire.OkHttpResponse(headers_to_remove=remove),
     ).SerializeToString()
 
 
 def _finish(message: wire.CheckResponse, decision: Decision, decision_id: str) -> bytes:
     """Write *message* with the dynamic metadata; claims lie below `claims`, where they can forge nothing."""
-    findings = decision.findings
+    trail = decision.trail
     fields = message.dynamic_metadata.fields
     fields["decision_id"].string_value = decision_id
-    if findings.subject is not None:
-        fields["subject"].string_value = findings.subject
+    if trail.subject is not None:
+        fields["subject"].string_value = trail.subject
     if isinstance(decision, Allow) and decision.claims:
         told = fields["claims"].struct_value
         for name, value in decision.claims.items():
@@ -114,7 +114,7 @@ def _finish(message: wire.CheckResponse, decision: Decision, decision_id: str) -
                 told.fields[name].string_value = value  # as the next line does, in half the time
             else:
                 told[name] = cast("Any", value)
-    return _tell(outcome(decision), decision.reason, findings.rule, findings.issuer) + message.SerializeToString()
+    return _tell(outcome(decision), decision.reason, trail.rule, trail.issuer) + message.SerializeToString()
 
 
 @lru_cache(maxsize=_MAX_TOLD)
@@ -128,7 +128,7 @@ def _tell(decided: str, reason: Reason, rule: str | None, issuer: str | None) ->
 
 def _encode_document(document: str, decision: Allow, decision_id: str) -> bytes:
     message = wire.CheckResponse(
-        status=wire.Status(code=ANSWERS[Reason.POLICY_DENIED].code),  # with OK the request would go upstream
+        status=wire.Status(code=WIRE_STATUS[Reason.POLICY_DENIED].code),  # with OK the request would go upstream
         denied_response=wire.DeniedHttpResponse(status=wire.HttpStatus(code=HTTPStatus.OK), body=document),
     )
     headers = (("content-type", "application/json"), ("cache-control", "max-age=300"))
@@ -137,8 +137,8 @@ def _encode_document(document: str, decision: Allow, decision_id: str) -> bytes:
 
 
 def _encode_deny(denial: Deny, request: Request | None, responses: Responses, decision_id: str) -> bytes:
-    answer = ANSWERS[denial.reason]
-    if answer.code == ANSWERS[Reason.AUTHENTICATED].code:
+    answer = WIRE_STATUS[denial.reason]
+    if answer.code == WIRE_STATUS[Reason.AUTHENTICATED].code:
         raise ValueError(f"{denial.reason.value} is no reason to deny")  # Envoy would let it pass
     headers = [("cache-control", "no-store")]
     metadata_url = responses.resource.url if responses.resource is not None else None
@@ -185,7 +185,7 @@ def _add(options: RepeatedCompositeFieldContainer[wire.HeaderValueOption], heade
 
 
 def _title(denial: Deny) -> tuple[int, str]:
-    status = HTTPStatus(ANSWERS[denial.reason].http)
+    status = HTTPStatus(WIRE_STATUS[denial.reason].http)
     return status.value, status.phrase
 
 

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from authz.core.jwk_validation import LEAKED_PRIVATE_KEY
 from authz.core.keys import Key, KeySet
-from authz.core.vetting import EXPOSED
 from authz.feeds.failure import RefreshError
 from authz.telemetry.keys import IssuerKeyMetrics, Refresh, Tally
 from authz.telemetry.redaction import escaped
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 REMEMBERED_SETS: Final = 8
 
 # The core's words for keys that are no secret any more.
-_EXPOSED: Final = frozenset({EXPOSED, "symmetric key in a published set"})
+_EXPOSED: Final = frozenset({LEAKED_PRIVATE_KEY, "symmetric key in a published set"})
 
 
 class History:
@@ -72,7 +72,7 @@ class History:
 
     def on_withdrawn(self, max_stale: float) -> None:
         """Say that there are no keys any more."""
-        self._metrics.show_keys(usable=0, rejected=0, exposed=0)
+        self._metrics.show_keys(usable=0, rejected=0, leaked=0)
         log.error("keys of %s withdrawn: no refresh succeeded for %g s", self._name, max_stale)
         self._tidy(None)
 
@@ -92,7 +92,7 @@ class History:
 
     def _note(self, keys: KeySet, at: float) -> None:
         before, self._before = self._before, keys
-        self._metrics.show_keys(usable=len(keys.keys), rejected=len(keys.set_aside), exposed=count_exposed(keys))
+        self._metrics.show_keys(usable=len(keys.keys), rejected=len(keys.rejected_keys), leaked=count_exposed(keys))
         if keys == before:
             return
         old, new = _by_name(before) if before else {}, _by_name(keys)
@@ -102,7 +102,7 @@ class History:
                 key = new.get(name) or old[name]
                 kid, thumbprint = escaped(key.kid), show_thumbprint(key)
                 log.info("key %s at %s: kid %s (%s, %s)", word, self._name, kid, key.kty, thumbprint)
-        if before is None or before.set_aside != keys.set_aside:
+        if before is None or before.rejected_keys != keys.rejected_keys:
             self._tell_set_aside(keys)
         for blocked in keys.unmatched:
             log.info("blocked key %s of %s is no kid or thumbprint that it publishes", escaped(blocked), self._name)
@@ -111,8 +111,8 @@ class History:
     def _tell_set_aside(self, keys: KeySet) -> None:
         for kid, why in keys.rejected:
             log.warning("key set aside at %s: kid %s: %s", self._name, escaped(kid), escaped(why))
-        if exposed := count_exposed(keys):
-            log.error("%s publishes secrets: %d of its keys; whoever reads them can sign tokens", self._name, exposed)
+        if leaked := count_exposed(keys):
+            log.error("%s publishes secrets: %d of its keys; whoever reads them can sign tokens", self._name, leaked)
 
     def _watch_for_flaps(self, current: frozenset[tuple[str | None, str]]) -> None:
         """A set that was replaced and is back: caches before the issuer disagree, or it was rolled back."""

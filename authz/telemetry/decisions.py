@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Final
 
 from authz.core.decision import Deny, outcome
-from authz.core.reasons import ANSWERS, Reason
+from authz.core.reasons import WIRE_STATUS, Reason
 from authz.telemetry.judged import Judged, Position
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.redaction import printable
@@ -48,12 +48,12 @@ class DecisionLog:
 
     def count_failure(self, judged: Judged) -> None:
         """Count a refusal, real or in shadow, that its client brought about, against its address."""
-        if judged.request is not None and ANSWERS[judged.decision.reason].http < 500:
+        if judged.request is not None and WIRE_STATUS[judged.decision.reason].http < 500:
             self._failures.count(_network(judged.request.source_address))
 
     def write(self, judged: Judged, *, log_client: bool, position: Position | None = None) -> None:
         """Write one line about a decision, or count it where there were too many like it."""
-        decision, request, findings = judged.decision, judged.request, judged.decision.findings
+        decision, request, trail = judged.decision, judged.request, judged.decision.trail
         kind = (outcome(decision), decision.reason.value)
         if (isinstance(decision, Deny) or decision.would_deny) and not self._has_room(kind):
             return
@@ -62,10 +62,10 @@ class DecisionLog:
             "reason": kind[1],
             "detail": decision.detail,
             "decision_id": judged.decision_id,
-            "rule": findings.rule,
-            "issuer": findings.issuer,
-            "alg": printable(findings.alg),
-            "kid": printable(findings.kid),
+            "rule": trail.rule,
+            "issuer": trail.issuer,
+            "alg": printable(trail.alg),
+            "kid": printable(trail.kid),
             "duration_us": round(judged.seconds * 1e6),
         }
         if position is not None:
@@ -73,9 +73,9 @@ class DecisionLog:
             if position.span_id is not None:
                 fields["span_id"] = position.span_id
         if decision.reason is Reason.ISSUER_UNKNOWN:
-            fields["claimed_issuer"] = printable(findings.claimed_issuer)
+            fields["claimed_issuer"] = printable(trail.claimed_issuer)
         if decision.reason is Reason.AUDIENCE_MISMATCH:
-            fields["audience"] = printable(json.dumps(findings.audience))
+            fields["audience"] = printable(json.dumps(trail.audience))
         if request is not None:
             fields |= {
                 "request_id": printable(request.headers.get("x-request-id")),
@@ -84,7 +84,7 @@ class DecisionLog:
                 "path": printable(request.path.partition("?")[0]),
             }
             if log_client:
-                fields |= {"client": printable(request.source_address), "subject": printable(findings.subject)}
+                fields |= {"client": printable(request.source_address), "subject": printable(trail.subject)}
         log.info("%s %s", *kind, extra=fields)
 
     def summarise(self, *, name_clients: bool) -> None:

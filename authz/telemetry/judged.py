@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from authz.core.decision import Decision
+from authz.core.record import record
 from authz.core.request import Request
-from authz.core.value import value
 
 Metadata = Sequence[tuple[str, str | bytes]]
 """The metadata of a gRPC call, names in lower case."""
 
 
-@value
+@record
 class Judged:
     """A decision, the request (None where unreadable), and the *seconds* from the call's look-up to its answer.
 

@@ -84,7 +84,7 @@ class KeyMetrics:
         )
         self.usable: Final = gauge(names.KEYS_COUNT, "Usable keys that are served.")
         self.rejected: Final = gauge(names.KEYS_REJECTED_COUNT, "Published keys that are set aside.")
-        self.exposed: Final = gauge(
+        self.leaked: Final = gauge(
             names.KEYS_SECRETS_PUBLISHED, "Published keys with private or symmetric material: alarm above 0."
         )
         self.unknown_kids: Final = _Tallies(
@@ -106,7 +106,7 @@ class IssuerKeyMetrics:
         self._last_success: Final = metrics.last_success.labels(issuer)
         self._usable: Final = metrics.usable.labels(issuer)
         self._rejected: Final = metrics.rejected.labels(issuer)
-        self._exposed: Final = metrics.exposed.labels(issuer)
+        self._exposed: Final = metrics.leaked.labels(issuer)
         self._unknown_kids: Final = metrics.unknown_kids.of(issuer)
         self._flaps: Final = metrics.flaps.labels(issuer)
 
@@ -126,8 +126,8 @@ class IssuerKeyMetrics:
         """Show when keys were last fetched or confirmed, in seconds since the epoch."""
         self._last_success.set(at)
 
-    def show_keys(self, *, usable: int, rejected: int, exposed: int) -> None:
-        """Show how many keys are served, set aside, and *exposed* as secrets that were published."""
+    def show_keys(self, *, usable: int, rejected: int, leaked: int) -> None:
+        """Show how many keys are served, set aside, and *leaked* as secrets that were published."""
         self._usable.set(usable)
         self._rejected.set(rejected)
-        self._exposed.set(exposed)
+        self._exposed.set(leaked)

@@ -117,9 +117,9 @@ class Metrics:
     def count(self, judged: Judged, position: Position | None = None) -> None:
         """Count one decision; its *position* in a trace, where it has a span, is the exemplar."""
         decision = judged.decision
-        findings = decision.findings
-        rule = (findings.rule or "") if self._label_rules else ""
-        labels = (outcome(decision), decision.reason.value, findings.issuer or "", rule)
+        trail = decision.trail
+        rule = (trail.rule or "") if self._label_rules else ""
+        labels = (outcome(decision), decision.reason.value, trail.issuer or "", rule)
         child = self._children.get(labels)
         if child is None:
             child = self._children[labels] = self._decisions.labels(*labels)
@@ -128,9 +128,9 @@ class Metrics:
             exemplar = {"trace_id": position.trace_id, "span_id": position.span_id}
         child.inc(1, exemplar)
         self._duration.observe(judged.seconds, exemplar)
-        if findings.signature_cached:
+        if trail.signature_cached:
             self._hits.inc()
-        elif findings.signature_cached is False or decision.reason is Reason.SIGNATURE_INVALID:
+        elif trail.signature_cached is False or decision.reason is Reason.SIGNATURE_INVALID:
             self._misses.inc()
 
 

@@ -34,7 +34,7 @@ from opentelemetry.trace import (
 
 from authz import __version__
 from authz.core.decision import Deny, outcome
-from authz.core.reasons import ANSWERS, Reason
+from authz.core.reasons import WIRE_STATUS, Reason
 from authz.telemetry import names
 from authz.telemetry.judged import Judged, Position
 from authz.telemetry.keys import Refresh
@@ -127,28 +127,28 @@ class Spans:
         return Position(format_trace_id(context.trace_id), format_span_id(context.span_id))
 
     def _describe(self, judged: Judged, now: float) -> dict[str, _Value]:
-        decision, request, findings = judged.decision, judged.request, judged.decision.findings
+        decision, request, trail = judged.decision, judged.request, judged.decision.trail
         reason = decision.reason
         told: dict[str, _Value | None] = {
             **_FIXED,
             names.DECISION: outcome(decision),
             names.REASON: reason.value,
             names.DECISION_ID: judged.decision_id,
-            names.RULE: findings.rule,
-            names.ISSUER: findings.issuer,
-            names.TOKEN_ALG: printable(findings.alg),
-            names.TOKEN_KID: printable(findings.kid),
+            names.RULE: trail.rule,
+            names.ISSUER: trail.issuer,
+            names.TOKEN_ALG: printable(trail.alg),
+            names.TOKEN_KID: printable(trail.kid),
         }
         if request is not None:
             told[names.HTTP_REQUEST_METHOD] = request.method if request.method in _METHODS else _OTHER
         if isinstance(decision, Deny):
-            told[names.HTTP_RESPONSE_STATUS_CODE] = ANSWERS[reason].http
-        if findings.issuer is not None:
-            told[names.KEYS_AGE_S] = self._keys_age(findings.issuer)
-        if findings.signature_cached is not None:
-            told[names.MEMO] = "hit" if findings.signature_cached else "miss"
-        if reason is Reason.TOKEN_EXPIRED and isinstance(findings.expires, int | float):
-            told[names.TOKEN_EXPIRED_FOR_S] = round(now - findings.expires)
+            told[names.HTTP_RESPONSE_STATUS_CODE] = WIRE_STATUS[reason].http
+        if trail.issuer is not None:
+            told[names.KEYS_AGE_S] = self._keys_age(trail.issuer)
+        if trail.signature_cached is not None:
+            told[names.MEMO] = "hit" if trail.signature_cached else "miss"
+        if reason is Reason.TOKEN_EXPIRED and isinstance(trail.expires, int | float):
+            told[names.TOKEN_EXPIRED_FOR_S] = round(now - trail.expires)
         if reason is Reason.INTERNAL_ERROR:
             told[names.ERROR_TYPE] = reason.value
         return {name: value for name, value in told.items() if value is not None}

@@ -19,7 +19,7 @@ from authz.core.decision import Allow, Deny
 from authz.core.identity import Identity, UnsafeValues
 from authz.core.keys import KeySet
 from authz.core.policy import Policy, Rule
-from authz.core.reasons import ANSWERS, Reason, Rejected
+from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 from authz.core.request import Request, parse_target
 from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.strictjson import parse_json
@@ -54,7 +54,7 @@ WORLDS: Final = st.sampled_from(
         world(rule("fold", "/Items/{id}", case_insensitive=True, hosts=["*.test"]), rule("rest", "/**", shadow=True)),
     ]
 )
-INVALID_TOKEN: Final = {reason for reason, answer in ANSWERS.items() if answer.error == "invalid_token"}
+INVALID_TOKEN: Final = {reason for reason, answer in WIRE_STATUS.items() if answer.error == "invalid_token"}
 
 
 # Totality
@@ -90,7 +90,7 @@ def test_every_signed_payload_is_decided(claims: dict[str, Any]) -> None:
     if isinstance(decision, Allow):
         assert dict(decision.set_headers)["x-user-id"] == claims.get("sub", "bob")
     else:
-        assert ANSWERS[decision.reason].http in {401, 403}
+        assert WIRE_STATUS[decision.reason].http in {401, 403}
 
 
 @bounded
@@ -209,7 +209,7 @@ def test_rule_below_changes_nothing_above(some: list[Rule], below: Rule, request
     """What one of the rules above decided stays decided when a rule is added below."""
     before = authorize(request, world(*some), T)
     after = authorize(request, world(*some, below), T)
-    assert after == before or before.findings.rule is None
+    assert after == before or before.trail.rule is None
 
 
 def matches(candidate: Rule, request: Request) -> bool:
@@ -355,14 +355,14 @@ def test_identity_survives_or_is_refused(subject: str) -> None:
     assert ISSUER_A.keys is not None
     claims = check(ISSUER_A.keys.verify(parse_token(mint(A_EC, sub=subject)), ["ES256"]), ISSUER_A.rules, T)
     rules = (header("x-user-id", "sub"),)
-    encoded = dict(Identity(rules, unsafe_values=UnsafeValues.ENCODE).introduce(claims).set)["x-user-id"]
+    encoded = dict(Identity(rules, unsafe_values=UnsafeValues.ENCODE).headers_for(claims).set)["x-user-id"]
     assert encoded.isascii()
     assert encoded.isprintable()
     assert encoded == encoded.strip()
     assert unquote(encoded) == subject
     safe = subject.isascii() and subject.isprintable() and subject == subject.strip(" ")
     try:
-        plain = dict(Identity(rules).introduce(claims).set)["x-user-id"]
+        plain = dict(Identity(rules).headers_for(claims).set)["x-user-id"]
     except Rejected:
         assert not safe
     else:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from authz.core.identity import Identity, UnsafeValues
-from authz.core.policy import Allow
+from authz.core.policy import AccessMode
 from authz.core.reasons import Reason
-from authz.core.request import MAX_HEADERS, Request, Spelling
+from authz.core.request import MAX_HEADERS, AmbiguousEncoding, Request
 from tests.cases.case import Case, case
 from tests.world import RULES, WORLD, T, header, mint, rule, world
 
@@ -26,9 +26,9 @@ FORGED: Final = {"x-user-id": "admin", "x_user_id": "admin", "x-user_id": "admin
 ENCODING: Final = world(identity=Identity((header("x-user-id", "sub"),), unsafe_values=UnsafeValues.ENCODE))
 JOINING: Final = world(identity=Identity((header("x-c", "c", join=","), header("x-t", "c2"))))
 HOST: Final = world(rule("api", "/**", hosts=["api.example.test"]))
-METHOD: Final = world(rule("read", "/items/**", methods=["GET"], allow=Allow.PUBLIC))
-SLASHES: Final = world(rule("files", "/files/{name}", accept=frozenset({Spelling.ENCODED_SLASH})), *RULES)
-CONTEXT: Final = world(rule("inside", "/**", context={"zone": "admin"}, allow=Allow.PUBLIC), *RULES)
+METHOD: Final = world(rule("read", "/items/**", methods=["GET"], allow=AccessMode.PUBLIC))
+SLASHES: Final = world(rule("files", "/files/{name}", accept=frozenset({AmbiguousEncoding.ENCODED_SLASH})), *RULES)
+CONTEXT: Final = world(rule("inside", "/**", context={"zone": "admin"}, allow=AccessMode.PUBLIC), *RULES)
 ELSEWHERE: Final = {
     "x-forwarded-uri": "/public",
     "x-original-url": "/public",

@@ -12,7 +12,7 @@ from authz.core.authorize import authorize
 from authz.core.decision import Allow
 from authz.core.identity import spellings
 from authz.core.keys import KeySet
-from authz.core.reasons import ANSWERS
+from authz.core.reasons import WIRE_STATUS
 from authz.core.request import MAX_HEADERS
 from tests.cases import claim_sets, key_sets, requests, rules, token_form, token_header
 from tests.cases.case import Case
@@ -27,7 +27,7 @@ def test_case(case: Case) -> None:
     """The request is decided as its row says, for that reason and for no other."""
     decision = authorize(case.request, case.snapshot, case.now)
     assert decision.reason is case.reason
-    assert isinstance(decision, Allow) is (ANSWERS[case.reason].code == 0)
+    assert isinstance(decision, Allow) is (WIRE_STATUS[case.reason].code == 0)
     if case.sees is not None:
         assert isinstance(decision, Allow)
         assert dict(decision.set_headers) == case.sees
@@ -43,7 +43,7 @@ def test_client_can_write_no_identity(case: Case) -> None:
     if isinstance(decision, Allow):
         names = [name for name, _ in decision.set_headers] + list(decision.remove_headers)
         assert len(names) == len(set(names))
-        assert set(case.snapshot.identity.nobody.remove) <= set(names)
+        assert set(case.snapshot.identity.strip_all.remove) <= set(names)
         assert "forged" not in dict(decision.set_headers).values()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from authz.core.authorize import authorize
 from authz.core.decision import Allow, Decision
-from authz.core.reasons import ANSWERS, Reason
+from authz.core.reasons import WIRE_STATUS, Reason
 from tests.cases.tables import read_tables
 from tests.cases.test_decisions import CASES
 from tests.tools import ROOT
@@ -31,7 +31,7 @@ def judge() -> dict[Reason, set[tuple[int, str]]]:
 
     for case in CASES:
         passed: dict[int, object] = {}
-        note(authorize(case.request, case.snapshot, case.now, watch=passed.__setitem__), passed)
+        note(authorize(case.request, case.snapshot, case.now, observe=passed.__setitem__), passed)
     for parameters in read_tables("policy-*.yaml"):
         decision = parameters.values[0].decide()
         if not isinstance(decision, Allow):
@@ -63,7 +63,7 @@ def test_every_reason_has_its_section() -> None:
 @pytest.mark.parametrize("reason", sorted(set(Reason) - NOT_JUDGED), ids=str)
 def test_every_refusal_is_explained(reason: Reason) -> None:
     """Each detail that any case of the decision tables has is in the section of its reason."""
-    if ANSWERS[reason].code == 0:
+    if WIRE_STATUS[reason].code == 0:
         assert reason not in SEEN
         return
     assert SEEN[reason], "no case of the decision tables ends so"

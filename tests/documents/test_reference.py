@@ -136,7 +136,7 @@ CHANGES: Final = {
     "admin": ("listen: 127.0.0.1:", "listen: localhost:"),
     "telemetry.traces.exporter": ("telemetry:\n", "telemetry:\n  traces: {exporter: console}\n"),
     "issuers.*.required": ("required: true", "required: false"),
-    "rules": ("allow: public", "allow: nobody"),
+    "rules": ("allow: public", "allow: deny"),
     "telemetry.decisions": ("decisions: all", "decisions: none"),
 }
 

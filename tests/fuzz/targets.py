@@ -19,8 +19,8 @@ from authz.core.keys import KeySet
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, canonical_path, parse_path
 from authz.core.strictjson import parse_json
+from authz.core.strip_credentials import strip_credentials
 from authz.core.token import CookieSource, HeaderSource, QuerySource, find_token, parse_token
-from authz.core.withhold import withhold_tokens
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.codec import decode_request, encode_decision
 from tests.world import T, decide, issuer_a, world
@@ -108,7 +108,7 @@ def request_token(data: bytes) -> None:
         assert rejected.reason in {Reason.TOKEN_MULTIPLE, Reason.TOKEN_MALFORMED}
     else:
         assert found is None or found.text in request.path or any(found.text in v for v in request.headers.values())
-    withheld = withhold_tokens(request, _SOURCES)
+    withheld = strip_credentials(request, _SOURCES)
     left = {**request.headers, **dict(withheld.set)}
     after = replace(request, path="/", headers={name: left[name] for name in left if name not in withheld.remove})
     with suppress(Rejected):  # a header of too many parts, none of them ours, goes on

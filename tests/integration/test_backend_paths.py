@@ -23,10 +23,9 @@ import pytest
 
 from authz.core.authorize import authorize
 from authz.core.decision import Allow, Decision
-from authz.core.policy import Allow as Who
-from authz.core.policy import Policy
+from authz.core.policy import AccessMode, Policy
 from authz.core.reasons import Reason
-from authz.core.request import Request, Spelling
+from authz.core.request import AmbiguousEncoding, Request
 from authz.core.snapshot import Snapshot
 from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.tools import path as tool
@@ -60,8 +59,8 @@ WEAK: Final = Snapshot(
     policy=Policy(
         [
             STRICT,
-            rule("public", "/public/**", allow=Who.PUBLIC),
-            rule("files", "/files/**", accept=frozenset(Spelling)),
+            rule("public", "/public/**", allow=AccessMode.PUBLIC),
+            rule("files", "/files/**", accept=frozenset(AmbiguousEncoding)),
         ]
     ),
 )

@@ -68,7 +68,7 @@ def test_new_rules_are_taken_up_and_keys_are_kept(sidecar: Running, idp: FakeIdp
     """A rule that was public is so no more; the issuer, which is down by now, is not asked again."""
     idp.stop()
     good = sidecar.sidecar.config_file.read_text()
-    rewrite(sidecar, good.replace("allow: public", "allow: nobody"))
+    rewrite(sidecar, good.replace("allow: public", "allow: deny"))
     wait_until(lambda: sidecar.check(path="/public/x") == "policy_denied")
     assert sidecar.check(idp.mint(aud="api")) == "authenticated"
     assert reloads(sidecar, "accepted") >= 1
@@ -78,7 +78,7 @@ def test_new_rules_are_taken_up_and_keys_are_kept(sidecar: Running, idp: FakeIdp
 def test_new_file_is_found_without_a_signal(sidecar: Running) -> None:
     """A mounted ConfigMap changes, and nobody sends a signal."""
     file = sidecar.sidecar.config_file
-    file.write_text(file.read_text().replace("allow: public", "allow: nobody"))
+    file.write_text(file.read_text().replace("allow: public", "allow: deny"))
     wait_until(lambda: sidecar.check(path="/public/x") == "policy_denied")
 
 
@@ -97,7 +97,7 @@ def test_a_signal_for_a_changed_file_is_one_reload(sidecar: Running) -> None:
     file = sidecar.sidecar.config_file
     rewrite(sidecar, file.read_text() + "# changed\n")
     wait_until(lambda: reloads(sidecar, "accepted") == 1)
-    file.write_text(file.read_text().replace("allow: public", "allow: nobody"))
+    file.write_text(file.read_text().replace("allow: public", "allow: deny"))
     wait_until(lambda: sidecar.check(path="/public/x") == "policy_denied")
     assert len(lines(sidecar, "configuration reloaded")) == 2
 

@@ -248,7 +248,7 @@ def test_a_file_that_is_replaced_during_the_start_is_taken_up(folder: Path, idp:
         wait_until(lambda: has_loaded(child.pid, "cygrpc"))
         file = sidecar.sidecar.config_file
         new = file.with_suffix(".new")
-        new.write_text(file.read_text().replace("allow: public", "allow: nobody"))
+        new.write_text(file.read_text().replace("allow: public", "allow: deny"))
         new.rename(file)
         sidecar.await_ready()
         wait_until(lambda: sidecar.check(path="/public/x") == "policy_denied")
@@ -269,7 +269,7 @@ def test_a_worker_comes_back_while_the_file_is_bad(
     """It has the last good configuration, which is not that of the start, and it says that the file is another one."""
     with crew(folder, issuer("a", idp)) as two:
         file = two.sidecar.config_file
-        good = file.read_text().replace("allow: public", "allow: nobody")
+        good = file.read_text().replace("allow: public", "allow: deny")
         file.write_text(good)
         os.kill(two.pid, HUP)
         wait_until(lambda: [two.check(number, target="/public/x") for number in (0, 1)] == ["policy_denied"] * 2)
@@ -285,6 +285,6 @@ def test_a_worker_comes_back_while_the_file_is_bad(
         assert two.check(1, idp.mint()) == "authenticated"
         wait_until(lambda: two.value(current, worker="1") == 0)
         assert two.value("authz_worker_restarts_total", worker="1") == 1
-        file.write_text(good.replace("allow: nobody", "allow: public"))
+        file.write_text(good.replace("allow: deny", "allow: public"))
         wait_until(lambda: [two.check(number, target="/public/x") for number in (0, 1)] == ["public"] * 2)
         wait_until(lambda: [two.value(current, worker=number) for number in "01"] == [1, 1])

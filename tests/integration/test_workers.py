@@ -96,7 +96,7 @@ def test_a_reload_reaches_both(two: Crew) -> None:
     """SIGHUP is passed on; what is broken changes nothing in either."""
     file = two.sidecar.config_file
     good = file.read_text()
-    file.write_text(good.replace("allow: public", "allow: nobody"))
+    file.write_text(good.replace("allow: public", "allow: deny"))
     os.kill(two.pid, signal.SIGHUP)
     wait_until(lambda: public(two) == ["policy_denied"] * 2)
     file.write_text(good + "surprise: true\n")

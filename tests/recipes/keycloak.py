@@ -56,7 +56,7 @@ RECIPE: Final = Recipe(
             ]
         },
     },
-    set_aside={"keycloak": ["keycloak-enc"]},
+    rejected_keys={"keycloak": ["keycloak-enc"]},
     cases=(
         passes("a user", _READ, _USER, **_WHO),
         passes("an editor", _WRITE, _USER, **_WHO),

@@ -81,14 +81,14 @@ def fails(proves: str, request: str, token: Token | str, reason: Reason, challen
 class Recipe:
     """A recipe, the JSON documents of its provider by their URLs, and its cases.
 
-    *set_aside* are the keys of these documents that must not be used, by their issuer's name. *accepts* is the media
+    *rejected_keys* are the keys of these documents that must not be used, by their issuer. *accepts* is the media
     type that whoever fetches must take. *absent* are settings with files that only a place like the recipe's has.
     """
 
     name: str
     serves: Callable[[], Mapping[str, object]]
     cases: tuple[Case, ...]
-    set_aside: Mapping[str, list[str | None]] = field(default_factory=dict)
+    rejected_keys: Mapping[str, list[str | None]] = field(default_factory=dict)
     accepts: str = "application/json"
     absent: tuple[str, ...] = ()
 

@@ -120,7 +120,7 @@ def test_unusable_keys_are_set_aside(recipe: Recipe, gateway: Callable[[str], Ga
         if issuer.keys is not None and issuer.keys.rejected
     }
 
-    assert aside == recipe.set_aside
+    assert aside == recipe.rejected_keys
 
 
 @pytest.mark.parametrize("web", ["google"], indirect=True)

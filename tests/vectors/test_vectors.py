@@ -77,7 +77,7 @@ def test_set(entry: dict[str, Any]) -> None:
     """Of the standards' key sets the public signature keys serve, and the others are set aside one by one."""
     keys = read(*entry["keys"])
     assert [key.kid for key in keys.keys] == entry["usable"]
-    assert [kid for kid, _ in keys.rejected] == entry["set_aside"]
+    assert [kid for kid, _ in keys.rejected] == entry["rejected_keys"]
 
 
 @pytest.mark.parametrize("entry", [e for e in entries("tokens") if e.values[0]["outcome"] == "verified"])

@@ -115,7 +115,7 @@ def _check_inline_keys(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
         yield Problem(path=path, message=str(error))
         return
     # An empty list says what it does; keys that are blocked were good ones, and may be again.
-    if keys is not None and not keys.keys and len(keys.set_aside) > secret:
+    if keys is not None and not keys.keys and len(keys.rejected_keys) > secret:
         whys = "; ".join(sorted({why for _, why in keys.rejected}))
         yield Problem(path=path, message=f"holds no key that can be used: {whys}")
 

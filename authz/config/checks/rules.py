@@ -13,7 +13,7 @@ from authz.config.problems import KeyPath, Problem, quote, suggest
 from authz.config.rules import Match, Require, Rule
 from authz.config.section import Section
 from authz.core.claims import ClaimPath
-from authz.core.policy import Allow, HostPattern, PathTemplate
+from authz.core.policy import AccessMode, HostPattern, PathTemplate
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,63}")
 
@@ -51,10 +51,10 @@ def check_claim(text: str, path: KeyPath, aliases: frozenset[str]) -> Iterator[P
 
 
 def _check_allow(rule: Rule, path: KeyPath) -> Iterator[Problem]:
-    if rule.allow in {Allow.PUBLIC, Allow.NOBODY} and rule.require is not None:
+    if rule.allow in {AccessMode.PUBLIC, AccessMode.DENY} and rule.require is not None:
         message = f"a rule that allows {rule.allow} looks at no token, so it cannot require anything"
         yield Problem(path=(*path, "require"), message=message)
-    if rule.accept is not None and rule.allow in {Allow.PUBLIC, Allow.NOBODY}:
+    if rule.accept is not None and rule.allow in {AccessMode.PUBLIC, AccessMode.DENY}:
         # A spelling that the upstream reads differently would walk out of the public part.
         message = f"ambiguous paths are never accepted with allow: {rule.allow}"
         yield Problem(path=(*path, "accept"), message=message)

@@ -20,7 +20,7 @@ from typing import Final
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
 from authz.core.path_index import PathIndex
-from authz.core.policy import Allow, HostPattern, PathTemplate, Rule
+from authz.core.policy import AccessMode, HostPattern, PathTemplate, Rule
 from authz.core.strictness import Strictness, compare_rules
 
 MAX_NEIGHBOURS: Final = 100
@@ -176,14 +176,16 @@ def _find_dead(entry: _Entry, index: _Index) -> Problem | None:
                 return None
             above[by.place] = by
     names = ", ".join(above[place].name for place in sorted(above))
-    public = entry.rule.allow is not Allow.PUBLIC and any(by.rule.allow is Allow.PUBLIC for by in above.values())
+    public = entry.rule.allow is not AccessMode.PUBLIC and any(
+        by.rule.allow is AccessMode.PUBLIC for by in above.values()
+    )
     hint = "and what it protects is public" if public else ""
     return Problem(path=entry.path, message=f"can never match: it is shadowed by {names} above", hint=hint)
 
 
 def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
     """A rule is public by accident where it is as wide as can be, or opens what one below protects."""
-    if entry.rule.allow is Allow.PUBLIC:
+    if entry.rule.allow is AccessMode.PUBLIC:
         everywhere = None in entry.hosts and not entry.context and not (entry.methods and entry.methods <= _PREFLIGHT)
         if everywhere and any(path.rest and not any(path.segments) for path in entry.paths):
             message = "public-by-accident: every request that no rule above matches is public"
@@ -194,7 +196,7 @@ def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
             by = cover.entry
             methods = _common_methods(by, entry)
             if (
-                by.rule.allow is Allow.PUBLIC
+                by.rule.allow is AccessMode.PUBLIC
                 and by.context <= entry.context
                 and (methods or not (by.methods or entry.methods))
                 and not (methods and methods <= _PREFLIGHT)
@@ -223,7 +225,7 @@ def _find_weaker_above(entry: _Entry, index: _Index, *, but_public: bool) -> Ite
                 continue
             if _differ(by.context, entry.context):
                 continue
-            told = but_public and by.rule.allow is Allow.PUBLIC
+            told = but_public and by.rule.allow is AccessMode.PUBLIC
             if not told and not _asks_no_less(by.rule, entry.rule) and _steals_from(cover, entry, host, path, methods):
                 what = " and ".join(sorted(methods)) or ("other methods" if decided else "")
                 where = path.text if cover.host in wider else f"{_write(cover.host)}{path.text}"
@@ -277,7 +279,7 @@ def _find_fallthrough(entry: _Entry, index: _Index) -> Iterator[Problem]:
             missed = " or ".join(sorted(ways - guarded))
             message = f"weaker-fallthrough: with {missed}, {below.name} below decides, which asks less"
             fold = "set match.case_insensitive: true" if _CASE in ways - guarded else ""
-            guard = "a rule between them with allow: nobody stops the rest" if ways - guarded - {_CASE} else ""
+            guard = "a rule between them with allow: deny stops the rest" if ways - guarded - {_CASE} else ""
             yield Problem(path=entry.path, message=message, hint="; ".join(filter(None, (fold, guard))))
             return
 

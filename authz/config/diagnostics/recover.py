@@ -18,7 +18,7 @@ from authz.config.problems import KeyPath
 
 _MAX_ROUNDS: Final = 3  # a key that was put right may hold a wrong value in turn
 _ISSUER: Final = {"issuer": "https://stand-in.invalid"}
-_RULE: Final = {"allow": "nobody"}
+_RULE: Final = {"allow": "deny"}
 _REQUIRED: Final = {"version": 1, "issuers": {"stand-in": _ISSUER}, "rules": [_RULE]}
 _ENTRIES: Final = {("issuers",): _ISSUER, ("rules",): _RULE}
 _ENTRY: Final = 2  # keys that lead to one issuer or rule

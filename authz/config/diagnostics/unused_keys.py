@@ -8,7 +8,7 @@ from authz.core.keys import Key
 
 def why_unused(key: Key, algorithms: frozenset[str]) -> str | None:
     """Return why *key* serves no token of an issuer that may use *algorithms*; None where it serves some."""
-    if any(key.serves(alg, algorithms) for alg in algorithms):
+    if any(key.supports(alg, algorithms) for alg in algorithms):
         return None
     if key.alg is not None:
         return f"its alg {key.alg} is not among the issuer's algorithms"

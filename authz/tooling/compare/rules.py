@@ -19,7 +19,7 @@ from difflib import SequenceMatcher
 from itertools import product
 from typing import Final
 
-from authz.core.policy import Allow, HostPattern, Match, PathTemplate, Policy, Rule, fold_case
+from authz.core.policy import AccessMode, HostPattern, Match, PathTemplate, Policy, Rule, fold_case
 from authz.core.reasons import Rejected
 from authz.core.request import Path, Target
 from authz.core.strictness import Strictness, accepted, admitted, combine
@@ -64,7 +64,7 @@ def judge(old: Rule | None, new: Rule | None) -> Effect:
     found = compare_strictness(old, new)
     if old is not None and new is not None and admitted(old) and admitted(new):
         found = combine([found, accepted(old.accept, new.accept)])
-        if found is Strictness.SAME and (old.allow is Allow.PUBLIC) != (new.allow is Allow.PUBLIC):
+        if found is Strictness.SAME and (old.allow is AccessMode.PUBLIC) != (new.allow is AccessMode.PUBLIC):
             return Effect.CHANGES  # every caller passes as before, and only what upstreams learn of the caller differs
     return Effect(found.value)
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_addresses
 from authz.config.model import Config
-from authz.core.request import Spelling
+from authz.core.request import AmbiguousEncoding
 from authz.tooling.envoy_config.fragments import ClusterTls, EnvoySettings, any_spelling, literal
 
 MIN_TIMEOUT_MS: Final = 500
@@ -38,7 +38,7 @@ def derive(
     *host* is where Envoy reaches it, if not at `server.listen`; *tls_folder* holds Envoy's own tls.crt, tls.key, and
     the ca.crt of the sidecar's certificate.
     """
-    accepted = accepted_spellings(config)
+    accepted = accepted_encodings(config)
     return EnvoySettings(
         endpoints=endpoints(config, host=host),
         cluster=cluster,
@@ -46,8 +46,8 @@ def derive(
         peer_certificate=peer_certificate,
         removed=tuple(sorted(config.identity.headers)),
         mutable=tuple(dict.fromkeys(_mutable(config))),
-        merge_slashes=Spelling.DOUBLE_SLASH not in accepted,
-        escaped_slashes="KEEP_UNCHANGED" if Spelling.ENCODED_SLASH in accepted else "REJECT_REQUEST",
+        merge_slashes=AmbiguousEncoding.DOUBLE_SLASH not in accepted,
+        escaped_slashes="KEEP_UNCHANGED" if AmbiguousEncoding.ENCODED_SLASH in accepted else "REJECT_REQUEST",
         underscores="ALLOW"
         if any("_" in (source.header or "") for source in config.token.sources)
         else "REJECT_REQUEST",
@@ -79,7 +79,7 @@ def most_concurrent(config: Config) -> int:
     return config.server.max_concurrent * config.server.workers
 
 
-def accepted_spellings(config: Config) -> frozenset[Spelling]:
+def accepted_encodings(config: Config) -> frozenset[AmbiguousEncoding]:
     """Return the spellings of paths that some rule accepts."""
     return frozenset(spelling for rule in config.rules for spelling in rule.accept or ())
 

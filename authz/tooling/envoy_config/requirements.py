@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from authz.config.model import Config
 from authz.core.identity import spellings
-from authz.core.request import Spelling
-from authz.tooling.envoy_config.derive import accepted_spellings, endpoints, max_wait_ms, most_concurrent
+from authz.core.request import AmbiguousEncoding
+from authz.tooling.envoy_config.derive import accepted_encodings, endpoints, max_wait_ms, most_concurrent
 
 _ANSWER_MARGIN_MS = 50  # the sidecar never waits nearer to the end of a call than this
 _OF_COOKIES = ("cookie", "origin", "sec-fetch-site", "upgrade")
@@ -26,7 +26,7 @@ class EnvoyRequirements:
     read: tuple[str, ...]
     written: tuple[str, ...]
     endpoints: tuple[str, ...]
-    spellings: frozenset[Spelling]
+    encodings: frozenset[AmbiguousEncoding]
     wait_ms: int
     concurrent: int
     header_kb: int
@@ -55,7 +55,7 @@ def requirements_of(config: Config) -> EnvoyRequirements:
         ),
         written=(*sorted(config.identity.headers), *written),
         endpoints=endpoints(config),
-        spellings=accepted_spellings(config),
+        encodings=accepted_encodings(config),
         wait_ms=max_wait_ms(config) + _ANSWER_MARGIN_MS,
         concurrent=most_concurrent(config),
         header_kb=-(-config.token.max_bytes // 1024),

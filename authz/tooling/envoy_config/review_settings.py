@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 
-from authz.core.request import Spelling
+from authz.core.request import AmbiguousEncoding
 from authz.tooling.envoy_config.context import Context, Location
 from authz.tooling.envoy_config.reading import Filter, Node
 
@@ -33,18 +33,23 @@ def _settings(way: str, is_wrong: Callable[[Node, Context], bool]) -> Callable[[
 path_not_normalized = _settings("normalize_path", lambda node, _: not node.is_true)
 slashes_not_merged = _settings(
     "merge_slashes",
-    lambda node, context: not node.is_true and Spelling.DOUBLE_SLASH not in context.requirements.spellings,
+    lambda node, context: not node.is_true and AmbiguousEncoding.DOUBLE_SLASH not in context.requirements.encodings,
 )
 slashes_merged = _settings(
-    "merge_slashes", lambda node, context: node.is_true and Spelling.DOUBLE_SLASH in context.requirements.spellings
+    "merge_slashes",
+    lambda node, context: node.is_true and AmbiguousEncoding.DOUBLE_SLASH in context.requirements.encodings,
 )
 escaped_slashes = _settings(
     "path_with_escaped_slashes_action",
-    lambda node, context: node.text in _SEPARATE and Spelling.ENCODED_SLASH not in context.requirements.spellings,
+    lambda node, context: (
+        node.text in _SEPARATE and AmbiguousEncoding.ENCODED_SLASH not in context.requirements.encodings
+    ),
 )
 escaped_slashes_refused = _settings(
     "path_with_escaped_slashes_action",
-    lambda node, context: node.text == "REJECT_REQUEST" and Spelling.ENCODED_SLASH in context.requirements.spellings,
+    lambda node, context: (
+        node.text == "REJECT_REQUEST" and AmbiguousEncoding.ENCODED_SLASH in context.requirements.encodings
+    ),
 )
 underscores = _settings(
     "common_http_protocol_options.headers_with_underscores_action",

@@ -21,7 +21,7 @@ from authz.core.identity import HeaderChanges
 from authz.core.issuer import Issuer
 from authz.core.keys import KeySet
 from authz.core.policy import Params, Rule
-from authz.core.reasons import ANSWERS, Reason, Rejected
+from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
@@ -81,7 +81,7 @@ class Explanation:
     @property
     def verdict(self) -> str:
         """The decision in one line."""
-        status = f", HTTP {ANSWERS[self.decision.reason].http}" if not self.allowed else ""
+        status = f", HTTP {WIRE_STATUS[self.decision.reason].http}" if not self.allowed else ""
         detail = f": {_safe(self.decision.detail)}" if self.decision.detail else ""
         return f"{outcome(self.decision)} {self.decision.reason}{status}{detail}"
 
@@ -96,14 +96,14 @@ class Explanation:
 
     def document(self) -> dict[str, Any]:
         """Write the same as data."""
-        findings = self.decision.findings
+        trail = self.decision.trail
         return {
             "decision": outcome(self.decision),
             "reason": self.decision.reason.value,
             "detail": self.decision.detail,
-            "rule": findings.rule,
-            "issuer": findings.issuer,
-            "subject": findings.subject,
+            "rule": trail.rule,
+            "issuer": trail.issuer,
+            "subject": trail.subject,
             "steps": [
                 {
                     "number": int(line.step),
@@ -122,7 +122,7 @@ def answer(question: Question, config: Config) -> Explanation:
     snapshot = build_snapshot(config)
     request = _ask(question, snapshot)
     decision = authorize(request, snapshot, question.at)
-    name, notes = decision.findings.issuer, list(describe_envoys_part(question.path, config))
+    name, notes = decision.trail.issuer, list(describe_envoys_part(question.path, config))
     if name is not None and (question.jwks is not None or decision.reason is Reason.KEYS_UNAVAILABLE):
         section = config.issuers[name]
         if question.jwks is not None:
@@ -144,7 +144,7 @@ def answer(question: Question, config: Config) -> Explanation:
 def explain(request: Request, snapshot: Snapshot, now: float) -> Explanation:
     """Decide *request* by *snapshot* at *now*, and describe each step."""
     passed: dict[int, Any] = {}
-    decision = authorize(request, snapshot, now, watch=passed.__setitem__)
+    decision = authorize(request, snapshot, now, observe=passed.__setitem__)
     near: tuple[str, ...] = ()
     if decision.reason is Reason.POLICY_DENIED and Step.RULE not in passed:
         near = tuple(map(_safe, describe_near_misses(snapshot.policy.rules, passed[Step.REQUEST], request)))
@@ -239,7 +239,7 @@ def _describe_rule(context: _Context) -> str:
 def _describe_token(context: _Context) -> str:
     if (found := context.passed.get(Step.TOKEN)) is not None:
         return f"one, in {_place(found.source)}"
-    if context.rule.allow in {policy.Allow.PUBLIC, policy.Allow.NOBODY}:
+    if context.rule.allow in {policy.AccessMode.PUBLIC, policy.AccessMode.DENY}:
         return "not looked for"
     return f"looked for in {', '.join(map(_place, context.snapshot.token.sources))}"
 

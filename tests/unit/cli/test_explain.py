@@ -21,7 +21,7 @@ rules:
   - {name: health, match: {paths: [/healthz]}, allow: public}
   - {name: write, match: {paths: ["/orders/{id}"], methods: [POST]}, require: {scopes: [w], when: claims.sub == 'bob'}}
   - {name: read, match: {paths: ["/orders/**"]}}
-  - {name: off, match: {paths: [/off]}, allow: nobody}
+  - {name: off, match: {paths: [/off]}, allow: deny}
   - {name: routed, match: {paths: [/routed], context: {k: v}}, allow: public}
   - {name: trial, match: {paths: [/trial]}, require: {scopes: [w]}, shadow: true}
 identity: {headers: {x-user: sub}}

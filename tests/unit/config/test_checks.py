@@ -131,7 +131,7 @@ def test_longest_socket_path_of_workers() -> None:
     [
         "allow: optional\n    require: {scopes: [a], max_age: 15m}",
         "allow: optional\n    accept: [semicolon]",
-        "allow: nobody",
+        "allow: deny",
         "require: {claims: {roles: [admin], 'a.b': [1], '[\"https://example.com/tenant\"]': [true]}}",
         "require: {acr: ['urn:mfa'], amr: [hwk], any_scope: [a, b], audiences: [x], issuers: [corporate]}",
         "shadow: true",

@@ -17,7 +17,7 @@ from authz.config.load import load, parse, validate
 from authz.config.problems import ConfigError, KeyPath, Problem
 from authz.core.algorithms import ALGORITHMS
 from authz.core.identity import Format
-from authz.core.policy import Allow
+from authz.core.policy import AccessMode
 from tests.unit.config.sample import DATA, SAMPLE, configure, problems, small
 
 TEXT: Final = SAMPLE.read_text()
@@ -35,7 +35,7 @@ IN_PASSING: Final = (
     ("forward: true", "forward: false"),
     ("allow: public", "allow: optional"),
     ("allow: public", "allow: authenticated"),
-    ("allow: public", "allow: nobody"),
+    ("allow: public", "allow: deny"),
     ("hosts: [api.example.com]             ", 'hosts: ["*.example.com"]'),
     ("scopes: [orders:write] ", "any_scope: [orders:write]"),
     ("x-auth-subject: sub", "x-auth-subject: {claim: org, format: base64url}"),
@@ -148,9 +148,13 @@ def test_schemes(source: str, scheme: str) -> None:
 
 def test_rules_without_name() -> None:
     """A rule without a name has one by its place."""
-    config = configure(more="  - match: {paths: [/a]}\n  - allow: nobody\n")
+    config = configure(more="  - match: {paths: [/a]}\n  - allow: deny\n")
     assert [rule.name for rule in config.rules] == ["orders", "rule-2", "rule-3"]
-    assert [rule.allow for rule in config.rules] == [Allow.AUTHENTICATED, Allow.AUTHENTICATED, Allow.NOBODY]
+    assert [rule.allow for rule in config.rules] == [
+        AccessMode.AUTHENTICATED,
+        AccessMode.AUTHENTICATED,
+        AccessMode.DENY,
+    ]
 
 
 def test_values_keep_their_types() -> None:

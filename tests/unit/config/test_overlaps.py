@@ -87,7 +87,7 @@ FALLS = {
     "to a shadow that would allow nobody": (
         "'any'",
         "another method",
-        "any | match: {paths: [/orders]}, allow: nobody, shadow: true",
+        "any | match: {paths: [/orders]}, allow: deny, shadow: true",
     ),
     "to another scope": ("'any'", "another method", "any | match: {paths: [/orders]}, require: {scopes: [r]}"),
     "letter case": ("'any'", "another letter case", "any | match: {paths: ['/**'], methods: [POST]}"),
@@ -110,7 +110,7 @@ def test_falls_through(name: str, ways: str, below: str) -> None:
     write = WRITE.replace("match: {", "match: {hosts: [h.test], ") if "hosts: [h.test]" in below else WRITE
     found = [warning for warning in analyse(write, below) if "shadow: " not in warning]
     fold = "set match.case_insensitive: true" if "letter case" in ways else ""
-    guard = "a rule between them with allow: nobody stops the rest" if ways != "another letter case" else ""
+    guard = "a rule between them with allow: deny stops the rest" if ways != "another letter case" else ""
     mend = "; ".join(filter(None, (fold, guard)))
     assert found == [f"rules[0]: weaker-fallthrough: with {ways}, {name} below decides, which asks less ({mend})"]
 
@@ -118,7 +118,7 @@ def test_falls_through(name: str, ways: str, below: str) -> None:
 STANDS = {
     "asks the same": "any | match: {paths: ['/**']}, require: {scopes: [w]}",
     "asks more": "any | match: {paths: ['/**']}, require: {scopes: [w, x], issuers: [a]}",
-    "nobody": "any | match: {paths: ['/**']}, allow: nobody",
+    "nobody": "any | match: {paths: ['/**']}, allow: deny",
     "other methods in so many words": "any | match: {paths: ['/**'], methods: [GET]}",
     "another path": "any | match: {paths: ['/other/**']}",
     "a part of it": "any | match: {paths: ['/orders/{id}']}",
@@ -135,9 +135,9 @@ def test_does_not_fall_through(below: str) -> None:
 
 def test_a_guard_between() -> None:
     """A rule between the two that stops what misses the first leaves nothing to report."""
-    guard = "guard | match: {paths: ['/orders/**'], case_insensitive: true}, allow: nobody"
+    guard = "guard | match: {paths: ['/orders/**'], case_insensitive: true}, allow: deny"
     assert analyse(WRITE, guard, "any | match: {paths: ['/**']}") == []
-    half = "guard | match: {paths: ['/orders/**']}, allow: nobody"
+    half = "guard | match: {paths: ['/orders/**']}, allow: deny"
     warning, _ = analyse(WRITE, half, "any | match: {paths: ['/**']}")
     assert "with another letter case, 'any'" in warning
 
@@ -235,7 +235,7 @@ ABOVE = {
         "GET on /f/secret",
         NAME_THEM,
     ),
-    "nobody below": (low(**GET), "high | match: {paths: ['/p/x']}, allow: nobody", "GET on /p/x", NAME_THEM),
+    "nobody below": (low(**GET), "high | match: {paths: ['/p/x']}, allow: deny", "GET on /p/x", NAME_THEM),
 }
 
 
@@ -262,7 +262,7 @@ EXCEPTIONS = {
     "another letter case": (low(paths="['/P/**']"), high()),
     "a preflight": (low(methods="[OPTIONS]"), high()),
     "asks more": (low(**GET).replace("[r]", "[r, s]"), high()),
-    "nobody": ("low | match: {paths: ['/p/**'], methods: [GET]}, allow: nobody", high()),
+    "nobody": ("low | match: {paths: ['/p/**'], methods: [GET]}, allow: deny", high()),
 }
 
 

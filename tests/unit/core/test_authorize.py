@@ -12,7 +12,7 @@ from authz.core.decision import Allow, Decision, Deny
 from authz.core.identity import CopiedClaim, Identity, spellings
 from authz.core.keys import Key, Verified
 from authz.core.needs import KEY, Need
-from authz.core.policy import Allow as Admit
+from authz.core.policy import AccessMode
 from authz.core.reasons import Reason, Rejected
 from authz.core.resource import WELL_KNOWN, ProtectedResource
 from authz.core.snapshot import Responses, Snapshot, TokenRules
@@ -85,10 +85,10 @@ def test_nominated_identity_is_malformed() -> None:
 
 def test_nobody_means_nobody() -> None:
     """A rule for nobody refuses the best token, before it looks at it."""
-    snapshot = world(rule("closed", "/**", allow=Admit.NOBODY))
+    snapshot = world(rule("closed", "/**", allow=AccessMode.DENY))
     for token in (None, GOOD, "garbage"):
         decision = decide(token, snapshot=snapshot)
-        assert (decision.reason, decision.findings.alg) == (Reason.POLICY_DENIED, None)
+        assert (decision.reason, decision.trail.alg) == (Reason.POLICY_DENIED, None)
 
 
 # The order of judgement: each request has the faults of all later steps too, and the first decides.
@@ -146,25 +146,25 @@ def test_same_kid_at_two_issuers() -> None:
     assert decide(mint(signer("ES256", "b-ec")), snapshot=snapshot).reason is Reason.AUTHENTICATED
 
 
-# Findings
+# AuditTrail
 
 
 def test_findings_of_an_allow() -> None:
     """Who reports an allow knows the rule, the issuer, the key and the subject."""
-    found = decide(GOOD).findings
+    found = decide(GOOD).trail
     assert (found.rule, found.issuer, found.alg, found.kid) == ("items", "a", "RS256", "a-rsa")
     assert (found.signature_cached, found.subject) == (False, "bob")
 
 
 def test_findings_end_where_the_pipeline_ended() -> None:
     """What was not reached is None, and an unverified subject is never told."""
-    assert decide(path="/nowhere").findings.rule is None
-    assert decide().findings.rule == "items"
-    forged = decide(mint(FORGED)).findings
+    assert decide(path="/nowhere").trail.rule is None
+    assert decide().trail.rule == "items"
+    forged = decide(mint(FORGED)).trail
     assert (forged.kid, forged.signature_cached, forged.subject) == ("a-rsa", None, None)
-    expired = decide(mint(exp=T)).findings
+    expired = decide(mint(exp=T)).trail
     assert (expired.signature_cached, expired.subject) == (False, None)
-    assert decide(mint(cnf={})).findings.subject == "bob"
+    assert decide(mint(cnf={})).trail.subject == "bob"
 
 
 def test_memory_is_asked_for_arithmetic_only() -> None:
@@ -176,7 +176,7 @@ def test_memory_is_asked_for_arithmetic_only() -> None:
         return Verified.CACHED
 
     snapshot = world(verify_signature=remember)
-    assert decide(mint(FORGED), snapshot=snapshot).findings.signature_cached is True
+    assert decide(mint(FORGED), snapshot=snapshot).trail.signature_cached is True
     assert decide(mint(exp=T), snapshot=snapshot).reason is Reason.TOKEN_EXPIRED
     assert asked == [("a", "a-rsa", "RS256")] * 2
 
@@ -296,7 +296,7 @@ def test_shadow_lets_its_own_requests_pass_only() -> None:
 def test_shadow_over_all_passes_what_no_rule_matches() -> None:
     """With everything in shadow a request without a rule passes, and so does one that a rule denies to everybody."""
     assert shadowed(SHADOWED_ALL, None, path="/nowhere").reason is Reason.POLICY_DENIED
-    closed = world(rule("closed", "/**", allow=Admit.NOBODY), shadow_all=True)
+    closed = world(rule("closed", "/**", allow=AccessMode.DENY), shadow_all=True)
     assert shadowed(closed, GOOD).reason is Reason.POLICY_DENIED
 
 
@@ -334,7 +334,7 @@ RESOURCE = ProtectedResource.describe(
 
 def test_document_is_answered_before_any_rule() -> None:
     """The metadata document is for everybody, also where a rule would close its path."""
-    closed = world(rule("closed", "/**", allow=Admit.NOBODY), responses=Responses(resource=RESOURCE))
+    closed = world(rule("closed", "/**", allow=AccessMode.DENY), responses=Responses(resource=RESOURCE))
     decision = decide(snapshot=closed, path=WELL_KNOWN)
     assert isinstance(decision, Allow)
     assert (decision.reason, decision.document) == (Reason.PUBLIC, RESOURCE.document)
@@ -380,9 +380,9 @@ UNKNOWN = signer("RS256", "never-seen")
 def test_an_unknown_key_is_a_need() -> None:
     """The decision names what could change it: the key, of the issuer by its configured name."""
     denied = decide(mint(UNKNOWN))
-    assert (denied.reason, denied.findings.needs) == (Reason.KEY_NOT_FOUND, (Need(KEY, "a", "never-seen"),))
+    assert (denied.reason, denied.trail.needs) == (Reason.KEY_NOT_FOUND, (Need(KEY, "a", "never-seen"),))
     without_id = decide(mint(header={"kid": ABSENT}), snapshot=world(a=issuer_a(keys=key_set(A_EC))))
-    assert (without_id.reason, without_id.findings.needs) == (Reason.KEY_NOT_FOUND, (Need(KEY, "a", None),))
+    assert (without_id.reason, without_id.trail.needs) == (Reason.KEY_NOT_FOUND, (Need(KEY, "a", None),))
 
 
 def test_a_key_that_was_looked_for_is_no_need() -> None:
@@ -390,18 +390,18 @@ def test_a_key_that_was_looked_for_is_no_need() -> None:
     need = Need(KEY, "a", "never-seen")
     final = authorize(ask(mint(UNKNOWN)), WORLD, T, {need: "looked for"})
     other = authorize(ask(mint(UNKNOWN)), WORLD, T, {Need(KEY, "b", "never-seen"): "looked for"})
-    assert (final.reason, final.findings.needs) == (Reason.KEY_NOT_FOUND, ())
-    assert other.findings.needs == (need,)
+    assert (final.reason, final.trail.needs) == (Reason.KEY_NOT_FOUND, ())
+    assert other.trail.needs == (need,)
 
 
 def test_a_shadow_names_its_needs_too() -> None:
     """What a shadow lets pass says as well what it lacks: the report of it should be right."""
     shadowed = decide(mint(UNKNOWN), snapshot=world(rule("r", "/items/**", shadow=True)))
     assert isinstance(shadowed, Allow)
-    assert shadowed.findings.needs == (Need(KEY, "a", "never-seen"),)
+    assert shadowed.trail.needs == (Need(KEY, "a", "never-seen"),)
 
 
 @pytest.mark.parametrize("token", [mint(), mint(exp=T - 1), mint(FORGED), mint(iss="https://nobody.test"), "x"])
 def test_nothing_else_is_a_need(token: str) -> None:
     """Whatever else is wrong with a token, no fact from elsewhere would change it."""
-    assert decide(token).findings.needs == ()
+    assert decide(token).trail.needs == ()

@@ -15,6 +15,7 @@ from authz.core.identity import MAX_CONNECTION_CHARS, Identity
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import MAX_PATH_MARKS, parse_target
 from authz.core.strictjson import COMMAS_PER_CONTAINER, MAX_CONTAINERS, MAX_NUMBER_CHARS, parse_json
+from authz.core.strip_credentials import strip_credentials
 from authz.core.token import (
     MAX_COOKIES,
     MAX_CREDENTIALS,
@@ -26,7 +27,6 @@ from authz.core.token import (
     find_token,
     parse_token,
 )
-from authz.core.withhold import withhold_tokens
 from tests.world import ask, decide, header, mint, world
 
 BEARER = HeaderSource("authorization", "Bearer")
@@ -77,12 +77,12 @@ def test_parameters_in_a_query() -> None:
 def test_too_many_cookies_are_withheld_whole(separator: str) -> None:
     """On a public path nothing is denied for them, and no token among them goes on."""
     crowd = separator.join(["a=1"] * MAX_COOKIES + ["t=x"])
-    assert withhold_tokens(ask(headers={"cookie": crowd}), (CookieSource("t"),)).remove == ("cookie",)
+    assert strip_credentials(ask(headers={"cookie": crowd}), (CookieSource("t"),)).remove == ("cookie",)
 
 
 def test_header_of_too_many_credentials_is_withheld() -> None:
     """What is not taken apart may hold a token."""
-    assert withhold_tokens(ask(headers={"authorization": "Basic x" + "," * MAX_CREDENTIALS}), (BEARER,)).remove
+    assert strip_credentials(ask(headers={"authorization": "Basic x" + "," * MAX_CREDENTIALS}), (BEARER,)).remove
 
 
 def test_arrays_and_objects_in_a_text() -> None:

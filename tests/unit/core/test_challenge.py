@@ -6,7 +6,7 @@ import pytest
 
 from authz.core.challenge import write_challenge
 from authz.core.decision import Deny
-from authz.core.reasons import ANSWERS, Reason
+from authz.core.reasons import WIRE_STATUS, Reason
 
 CHALLENGES: dict[str, tuple[Deny, str | None]] = {
     "no-token-no-error": (Deny(Reason.TOKEN_MISSING), 'Bearer realm="api"'),
@@ -36,7 +36,7 @@ def test_challenge(denial: Deny, challenge: str | None) -> None:
 def test_challenge_goes_with_its_status(reason: Reason) -> None:
     """Every 401 has a challenge (RFC 9110 section 15.5.2)."""
     has_one = write_challenge(Deny(reason), realm="api") is not None
-    assert has_one or ANSWERS[reason].http != 401
+    assert has_one or WIRE_STATUS[reason].http != 401
 
 
 def test_resource_metadata() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from authz.core.decision import Allow, Deny, Findings, as_unanswered, deny, outcome
+from authz.core.decision import Allow, AuditTrail, Deny, as_unanswered, deny, outcome
 from authz.core.needs import KEY, Need
 from authz.core.reasons import Reason, Rejected
 
-FINDINGS = Findings(rule="r", issuer="a")
+FINDINGS = AuditTrail(rule="r", issuer="a")
 
 
 def test_denial_carries_all_that_the_rejection_knew() -> None:
@@ -18,19 +18,19 @@ def test_denial_carries_all_that_the_rejection_knew() -> None:
 
 def test_a_denial_that_lacks_a_fact_says_try_again() -> None:
     """While a fact is not there a denial is none yet; what was found stays known, and the detail says what lacks."""
-    lacking = Findings(rule="r", issuer="a", needs=(Need(KEY, "a", "k2"),))
+    lacking = AuditTrail(rule="r", issuer="a", needs=(Need(KEY, "a", "k2"),))
     denial = deny(Rejected(Reason.KEY_NOT_FOUND, "no key with this id"), lacking)
     waiting = as_unanswered(denial)
     assert isinstance(waiting, Deny)
     assert (denial.retryable, waiting.retryable) == (False, True)
-    assert (waiting.reason, waiting.findings) == (Reason.KEYS_UNAVAILABLE, lacking)
+    assert (waiting.reason, waiting.trail) == (Reason.KEYS_UNAVAILABLE, lacking)
     assert waiting.detail == "no key with this id; not answered in time: key of a"
 
 
 def test_each_need_says_what_its_absence_means() -> None:
     """The reason is the need's own, so that whoever waits knows no kind by name."""
     needs = (Need("weather", "almanac", None, unanswered=Reason.OVERLOADED), Need(KEY, "a", "k2"))
-    waiting = as_unanswered(Deny(Reason.POLICY_DENIED, Findings(needs=needs), "it may rain"))
+    waiting = as_unanswered(Deny(Reason.POLICY_DENIED, AuditTrail(needs=needs), "it may rain"))
     assert waiting.reason is Reason.OVERLOADED
     assert waiting.detail == "it may rain; not answered in time: weather of almanac, key of a"
 
@@ -38,18 +38,18 @@ def test_each_need_says_what_its_absence_means() -> None:
 def test_what_lacks_nothing_is_final() -> None:
     """A denial without needs, and what a shadow lets pass, stay as they are."""
     denial = deny(Rejected(Reason.TOKEN_EXPIRED, "exp"), FINDINGS)
-    shadowed = Allow(reason=Reason.KEY_NOT_FOUND, findings=Findings(needs=(Need(KEY, "a", "k"),)), would_deny=True)
+    shadowed = Allow(reason=Reason.KEY_NOT_FOUND, trail=AuditTrail(needs=(Need(KEY, "a", "k"),)), would_deny=True)
     assert as_unanswered(denial) is denial
     assert as_unanswered(shadowed) is shadowed
 
 
 def test_claims_have_no_repr() -> None:
     """What a log would show of a decision has no claims in it."""
-    assert "bob" not in repr(Allow(reason=Reason.AUTHENTICATED, findings=FINDINGS, claims={"sub": "bob"}))
+    assert "bob" not in repr(Allow(reason=Reason.AUTHENTICATED, trail=FINDINGS, claims={"sub": "bob"}))
 
 
 def test_outcome_in_one_word() -> None:
     """A decision allows, denies, or would deny: there is no fourth."""
-    assert outcome(Allow(reason=Reason.PUBLIC, findings=FINDINGS)) == "allow"
-    assert outcome(Allow(reason=Reason.TOKEN_MISSING, findings=FINDINGS, would_deny=True)) == "would_deny"
+    assert outcome(Allow(reason=Reason.PUBLIC, trail=FINDINGS)) == "allow"
+    assert outcome(Allow(reason=Reason.TOKEN_MISSING, trail=FINDINGS, would_deny=True)) == "would_deny"
     assert outcome(Deny(Reason.TOKEN_MISSING)) == "deny"

@@ -11,14 +11,14 @@ import pytest
 from authz.core.claims import ClaimPath
 from authz.core.identity import Identity, spellings
 from authz.core.keys import KeySet
-from authz.core.policy import Allow, HostPattern, NoAnswerError, PathTemplate, Policy
+from authz.core.policy import AccessMode, HostPattern, NoAnswerError, PathTemplate, Policy
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, canonical_host, parse_path
 from authz.core.resource import ProtectedResource
 from authz.core.snapshot import TokenRules
 from authz.core.strictjson import parse_json, parse_object
 from authz.core.token import CookieSource, QuerySource, parse_token
-from tests.unit.core.test_vetting import EC, ED, ED448, OCT, PQ, ROCA_2048, RSA, number
+from tests.unit.core.test_jwk_validation import EC, ED, ED448, OCT, PQ, ROCA_2048, RSA, number
 from tests.world import (
     A_EC,
     A_RSA,
@@ -44,7 +44,7 @@ HEAD: Final = {"alg": "ES256", "kid": "a-ec"}
 BOUNDED: Final = world(a=issuer_a(max_lifetime=60))
 COOKIES: Final = world(token=TokenRules(sources=(CookieSource("t"),)))
 QUERY: Final = world(token=TokenRules(sources=(QuerySource("t"),)))
-NOBODY: Final = world(rule("nobody", "/**", allow=Allow.NOBODY))
+NOBODY: Final = world(rule("nobody", "/**", allow=AccessMode.DENY))
 
 
 class _Broken:
@@ -76,7 +76,7 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "many-cookies": ({"headers": {"cookie": ";" * 512}, "snapshot": COOKIES}, "more than 512 cookies"),
     "spellings": ({"path": "/a;b//c"}, "path has double_slash, semicolon"),
     "no-rule": ({"path": "/elsewhere"}, "no rule matches"),
-    "nobody": ({"snapshot": NOBODY}, "the rule allows nobody"),
+    "nobody": ({"snapshot": NOBODY}, "the rule denies every request"),
     "no-token": ({}, "no token in any of the configured places"),
     "two-headers": ({"headers": {"authorization": "Bearer a, Bearer b"}}, "2 credentials in one header"),
     "two-cookies": ({"headers": {"cookie": "t=a; t=b"}, "snapshot": COOKIES}, "2 tokens in one request"),

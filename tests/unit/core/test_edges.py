@@ -15,18 +15,17 @@ from authz.core.claims import ClaimPath, Claims, certificate_thumbprint
 from authz.core.decision import Allow, Deny
 from authz.core.identity import CopiedClaim, HeaderChanges, Identity
 from authz.core.issuer import Issuer
+from authz.core.jwk_validation import LEAKED_PRIVATE_KEY
 from authz.core.keys import Key, KeySet, RejectedKey, SignedPayload
-from authz.core.policy import Allow as Whom
-from authz.core.policy import Params, Requirements, Rule
+from authz.core.policy import AccessMode, Params, Requirements, Rule
 from authz.core.reasons import Reason
 from authz.core.request import Request, Target
 from authz.core.resource import ProtectedResource
 from authz.core.snapshot import Responses, TokenRules
+from authz.core.strip_credentials import strip_credentials
 from authz.core.token import CookieSource, FoundToken, HeaderSource, UnverifiedToken, find_token
-from authz.core.vetting import EXPOSED
-from authz.core.withhold import withhold_tokens
+from tests.unit.core.test_jwk_validation import OCT, PQ, RSA, number, rough
 from tests.unit.core.test_keys import certificate
-from tests.unit.core.test_vetting import OCT, PQ, RSA, number, rough
 from tests.world import (
     A_EC,
     A_RSA,
@@ -51,7 +50,7 @@ COOKIES = world(token=TokenRules(sources=(CookieSource("t"),), forward=False))
 def test_watch_is_told_what_came_of_each_step() -> None:
     """Each step hands over its own result, by its number and in order."""
     seen: list[tuple[int, object]] = []
-    authorize(ask(mint()), world(), T, watch=lambda step, made: seen.append((step, made)))
+    authorize(ask(mint()), world(), T, observe=lambda step, made: seen.append((step, made)))
     kinds = [(step, type(made)) for step, made in seen]
     assert kinds == [
         (1, Target),
@@ -76,7 +75,7 @@ def test_watch_is_told_what_came_of_each_step() -> None:
 
 def test_context_reaches_the_rules() -> None:
     """What the operator says of a route chooses the rule."""
-    snapshot = world(rule("shop", "/**", context={"shop": "1"}, allow=Whom.PUBLIC))
+    snapshot = world(rule("shop", "/**", context={"shop": "1"}, allow=AccessMode.PUBLIC))
     assert decide(snapshot=snapshot, context={"shop": "1"}).reason is Reason.PUBLIC
     assert decide(snapshot=snapshot, context={"shop": "2"}).reason is Reason.POLICY_DENIED
 
@@ -89,7 +88,7 @@ def test_findings_go_with_every_allow(path: str, token: str | None, found: str) 
     """An allow says by which rule."""
     decision = decide(token, path=path)
     assert isinstance(decision, Allow)
-    assert (decision.findings.rule, decision.detail, decision.would_deny) == (found, "", False)
+    assert (decision.trail.rule, decision.detail, decision.would_deny) == (found, "", False)
 
 
 def test_shadow_knows_whom_it_lets_pass() -> None:
@@ -102,7 +101,7 @@ def test_shadow_knows_whom_it_lets_pass() -> None:
     decision = decide(snapshot=snapshot, headers={"cookie": f"a=1; t={mint()}"})
     assert isinstance(decision, Allow)
     assert decision.would_deny
-    assert decision.findings.rule == "r"
+    assert decision.trail.rule == "r"
     assert decision.claims == {"sub": "bob"}
     assert dict(decision.set_headers) == {"x-user-id": "bob", "cookie": "a=1"}
 
@@ -113,7 +112,7 @@ def test_shadow_over_all_keeps_tokens_back_where_no_rule_matches() -> None:
     decision = decide(snapshot=snapshot, headers={"cookie": "a=1; t=x"})
     assert isinstance(decision, Allow)
     assert dict(decision.set_headers) == {"cookie": "a=1"}
-    assert decision.findings.rule is None
+    assert decision.trail.rule is None
 
 
 class _Recorder:
@@ -186,7 +185,8 @@ def test_challenge_names_only_the_scopes_that_are_missing() -> None:
 def test_rule_that_minds_case_stays_so_behind_one_that_does_not() -> None:
     """Two rules of both kinds on one host are not mixed up."""
     snapshot = world(
-        rule("fold", "/Fold", case_insensitive=True, allow=Whom.PUBLIC), rule("exact", "/Exact", allow=Whom.PUBLIC)
+        rule("fold", "/Fold", case_insensitive=True, allow=AccessMode.PUBLIC),
+        rule("exact", "/Exact", allow=AccessMode.PUBLIC),
     )
     outcomes = {path: decide(snapshot=snapshot, path=path).reason for path in ("/fOLD", "/Exact", "/exact", "/EXACT")}
     assert outcomes == {
@@ -200,12 +200,15 @@ def test_rule_that_minds_case_stays_so_behind_one_that_does_not() -> None:
 def test_rules_that_ignore_case_stand_side_by_side() -> None:
     """A second rule that ignores case takes nothing from the first."""
     snapshot = world(rule("one", "/One", case_insensitive=True), rule("two", "/Two", case_insensitive=True))
-    assert [decide(snapshot=snapshot, path=path).findings.rule for path in ("/oNE", "/tWO")] == ["one", "two"]
+    assert [decide(snapshot=snapshot, path=path).trail.rule for path in ("/oNE", "/tWO")] == ["one", "two"]
 
 
 def test_rule_may_match_in_two_ways() -> None:
     """A path that two templates of one rule fit is matched once."""
-    assert decide(snapshot=world(rule("r", "/{x}", "/a", "/**", allow=Whom.PUBLIC)), path="/a").reason is Reason.PUBLIC
+    assert (
+        decide(snapshot=world(rule("r", "/{x}", "/a", "/**", allow=AccessMode.PUBLIC)), path="/a").reason
+        is Reason.PUBLIC
+    )
 
 
 @pytest.mark.parametrize("connection", ["close,x-user-id", "\tx-user-id ", "close, X-User-Id"])
@@ -235,17 +238,17 @@ def test_name_with_other_spaces_is_another_name() -> None:
 )
 def test_cookies_that_are_left(cookie: str, left: str | None) -> None:
     """The token's cookie goes, wherever it stands; the others stay letter by letter."""
-    changes = withhold_tokens(Request(headers={"cookie": cookie}), (CookieSource("t"),))
+    changes = strip_credentials(Request(headers={"cookie": cookie}), (CookieSource("t"),))
     assert dict(changes.set).get("cookie") == left
 
 
 def test_credentials_behind_others_are_kept_back() -> None:
     """A header that holds a token of ours behind a comma is removed."""
     source = HeaderSource("authorization", "Bearer")
-    assert withhold_tokens(Request(headers={"authorization": "Basic x,Bearer y"}), (source,)).remove == (
+    assert strip_credentials(Request(headers={"authorization": "Basic x,Bearer y"}), (source,)).remove == (
         "authorization",
     )
-    assert withhold_tokens(Request(headers={"authorization": "Basic x,y"}), (source,)).remove == ()
+    assert strip_credentials(Request(headers={"authorization": "Basic x,y"}), (source,)).remove == ()
 
 
 def test_symmetric_key_needs_a_word_of_the_operator() -> None:
@@ -269,16 +272,16 @@ def test_key_that_is_set_aside_says_what_it_is_for() -> None:
     private = {**json.loads(A_EC.jwk.export_private()), "kid": "private"}
     for keys, why in (
         (key_set(changed(A_EC.public(), {"y": ABSENT})), "y is missing or not a string"),
-        (key_set(A_EC, private), EXPOSED),
+        (key_set(A_EC, private), LEAKED_PRIVATE_KEY),
         (key_set(A_EC).block(["a-ec"]), "blocked by configuration"),
     ):
-        assert RejectedKey("a-ec", why, "EC", "P-256", "ES256") in keys.set_aside
+        assert RejectedKey("a-ec", why, "EC", "P-256", "ES256") in keys.rejected_keys
 
 
 def test_key_for_something_else_is_known_by_its_id_alone() -> None:
     """A key for encryption can be named by a token, and is never meant by one without a key id."""
     keys = key_set(changed(A_EC.public(), {"use": "enc"}))
-    assert keys.set_aside == (RejectedKey("a-ec", "use is not sig"),)
+    assert keys.rejected_keys == (RejectedKey("a-ec", "use is not sig"),)
 
 
 def test_bounds_belong_to_what_they_bound() -> None:
@@ -309,7 +312,7 @@ def test_certificate_is_base64_and_nothing_else() -> None:
 
 def test_wildcard_reaches_every_depth() -> None:
     """A wildcard is met by names that are two and more labels longer."""
-    snapshot = world(rule("r", "/**", hosts=["*.api.test"], allow=Whom.PUBLIC))
+    snapshot = world(rule("r", "/**", hosts=["*.api.test"], allow=AccessMode.PUBLIC))
     hosts = ("x.api.test", "x.y.api.test", "x.y.z.api.test", "api.test", "xapi.test")
     assert [decide(snapshot=snapshot, host=host).reason is Reason.PUBLIC for host in hosts] == [True] * 3 + [False] * 2
 
@@ -324,14 +327,14 @@ def test_empty_cookie_is_no_token_and_goes_all_the_same() -> None:
 
 def test_expiry_is_on_record() -> None:
     """Whoever reports a decision learns when the token will have expired."""
-    assert decide(mint()).findings.expires == T + 300
+    assert decide(mint()).trail.expires == T + 300
 
 
 def test_audience_is_on_record() -> None:
     """Whoever reports a decision learns whom the token is for, by the claim that the issuer says it in."""
-    assert decide(mint(aud="other")).findings.audience == "other"
+    assert decide(mint(aud="other")).trail.audience == "other"
     snapshot = world(a=issuer_a(audience_claim="client_id"))
-    assert decide(mint(client_id=["other"]), snapshot=snapshot).findings.audience == ["other"]
+    assert decide(mint(client_id=["other"]), snapshot=snapshot).trail.audience == ["other"]
 
 
 def test_document_leaves_no_identity_header() -> None:
@@ -341,7 +344,7 @@ def test_document_leaves_no_identity_header() -> None:
     decision = decide(snapshot=snapshot, path="/.well-known/oauth-protected-resource")
     assert isinstance(decision, Allow)
     assert decision.document
-    assert set(decision.remove_headers) == set(snapshot.identity.nobody.remove) != set()
+    assert set(decision.remove_headers) == set(snapshot.identity.strip_all.remove) != set()
 
 
 def test_large_set_may_have_many_arrays() -> None:

@@ -40,7 +40,7 @@ def claims_of(members: Mapping[str, object] | None = None) -> Claims:
 def write(rule: HeaderRule, value: object = "bob", *, encode: bool = False) -> str | None:
     """Write one header from a claim `c` of that value; None where it is removed instead."""
     identity = Identity((rule,), unsafe_values=UnsafeValues.ENCODE if encode else UnsafeValues.DENY)
-    changes = identity.introduce(claims_of({"c": value}))
+    changes = identity.headers_for(claims_of({"c": value}))
     assert not {name for name, _ in changes.set} & set(changes.remove)
     return dict(changes.set).get("x-c")
 
@@ -198,7 +198,7 @@ def test_encoding_does_not_help(value: object) -> None:
 def test_missing_claim_removes_the_header() -> None:
     """Where there is nothing to say the header is removed: a client's own must not stand."""
     identity = Identity((header("x-c", "c"),))
-    assert identity.introduce(claims_of()) == HeaderChanges(remove=("x-c", "x_c"))
+    assert identity.headers_for(claims_of()) == HeaderChanges(remove=("x-c", "x_c"))
 
 
 def test_payload() -> None:
@@ -206,8 +206,8 @@ def test_payload() -> None:
     members = {"name": "Zoë"}
     plain, coded = PayloadHeader(header="x-c"), PayloadHeader(header="x-c", format=Format.JSON)
     claims = claims_of(members)
-    assert dict(Identity((plain,)).introduce(claims).set)["x-c"] == base64url.encode(claims.payload).decode()
-    written = dict(Identity((coded,)).introduce(claims).set)["x-c"]
+    assert dict(Identity((plain,)).headers_for(claims).set)["x-c"] == base64url.encode(claims.payload).decode()
+    written = dict(Identity((coded,)).headers_for(claims).set)["x-c"]
     assert json.loads(written) == claims.members
     assert written.isascii()
 
@@ -216,9 +216,9 @@ def test_size_of_all_headers_is_bounded() -> None:
     """Names and values of all headers count together, and the bound itself is allowed."""
     rules = (header("x-c", "c"), header("x-d", "c"))
     half = MAX_HEADERS_BYTES // 2 - len("x-c")
-    assert len(Identity(rules).introduce(claims_of({"c": "a" * half})).set) == 2
+    assert len(Identity(rules).headers_for(claims_of({"c": "a" * half})).set) == 2
     with pytest.raises(Rejected, match="8194 octets"):
-        Identity(rules).introduce(claims_of({"c": "a" * (half + 1)}))
+        Identity(rules).headers_for(claims_of({"c": "a" * (half + 1)}))
 
 
 # Hygiene
@@ -244,7 +244,7 @@ def test_every_name_is_set_or_removed(present: tuple[bool, bool]) -> None:
     """Each spelling of each header is overwritten or removed, never both, whatever the claims have to say."""
     identity = Identity(tuple(header(name, f"c{at}") for at, name in enumerate(NAMES)))
     members = {f"c{at}": "v" for at, there in enumerate(present) if there}
-    changes = identity.introduce(claims_of(members))
+    changes = identity.headers_for(claims_of(members))
     every = [spelling for name in NAMES for spelling in spellings(name)]
     names = [name for name, _ in changes.set] + list(changes.remove)
     assert sorted(names) == sorted(set(every))
@@ -268,20 +268,20 @@ def test_client_cannot_have_identity_dropped(connection: str | None, refused: bo
     request = ask(headers={} if connection is None else {"connection": connection})
     expected = pytest.raises(Rejected, match="connection names") if refused else nullcontext()
     with expected:
-        Identity((TEXT,)).refuse_nominations(request)
+        Identity((TEXT,)).reject_connection_nominated_headers(request)
 
 
 def test_two_headers_that_are_spellings_of_each_other() -> None:
     """Two configured headers that a CGI would confuse are each set to their own, and not removed."""
     identity = Identity((header("x-a", "sub"), ConstantHeader(header="x_a", value="edge")))
-    assert identity.introduce(claims_of()) == HeaderChanges((("x-a", "bob"), ("x_a", "edge")))
+    assert identity.headers_for(claims_of()) == HeaderChanges((("x-a", "bob"), ("x_a", "edge")))
 
 
 def test_nobody() -> None:
     """For nobody in particular all headers are removed, a constant one included."""
     identity = Identity((header("x-c", "c"), ConstantHeader(header="x-gateway", value="edge")))
-    assert identity.nobody == HeaderChanges(remove=("x-c", "x_c", "x-gateway", "x_gateway"))
-    assert Identity().nobody == HeaderChanges()
+    assert identity.strip_all == HeaderChanges(remove=("x-c", "x_c", "x-gateway", "x_gateway"))
+    assert Identity().strip_all == HeaderChanges()
 
 
 def test_copied_claims() -> None:

@@ -16,6 +16,7 @@ from jwcrypto.jwk import JWK
 
 from authz.core import base64url
 from authz.core.algorithms import ALGORITHMS
+from authz.core.jwk_validation import LEAKED_PRIVATE_KEY
 from authz.core.keys import (
     MAX_DOCUMENT_BYTES,
     MAX_KEYS,
@@ -29,7 +30,6 @@ from authz.core.keys import (
 )
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import MAX_KID_CHARS, UnverifiedToken, parse_token
-from authz.core.vetting import EXPOSED
 from authz.demo.signing import SigningKey
 from tests.world import A_EC, A_RSA, ABSENT, B_EC, changed, jwks, key_set, mint, signer, unsigned
 
@@ -435,7 +435,7 @@ def test_choice(keys: KeySet, token: str, algorithms: tuple[str, ...], expected:
 def test_edwards_key_without_alg_serves_both_of_its_names(alg: str, serves: bool) -> None:  # noqa: FBT001
     """RFC 9864 gave EdDSA over Ed25519 a second name; a key that names neither serves both."""
     (key,) = key_set(PLAIN_ED).keys
-    assert key.serves(alg, frozenset(ALGORITHMS)) is serves
+    assert key.supports(alg, frozenset(ALGORITHMS)) is serves
 
 
 def test_secret_without_alg_serves_hs256_or_the_only_one() -> None:
@@ -443,11 +443,11 @@ def test_secret_without_alg_serves_hs256_or_the_only_one() -> None:
     (long,) = key_set(SECRET, local=True).keys
     (short,) = key_set({**SECRET, "k": base64url.encode(bytes(range(32))).decode()}, local=True).keys
     several, only = frozenset({"HS256", "HS512"}), frozenset({"HS512"})
-    assert long.serves("HS256", several)
-    assert not long.serves("HS512", several)
-    assert long.serves("HS512", only)
-    assert not short.serves("HS512", only)
-    assert short.serves("HS256", several)
+    assert long.supports("HS256", several)
+    assert not long.supports("HS512", several)
+    assert long.supports("HS512", only)
+    assert not short.supports("HS512", only)
+    assert short.supports("HS256", several)
 
 
 # Blocking
@@ -493,7 +493,7 @@ def test_the_public_copy_of_a_published_private_key_verifies_nothing(
     private = changed({**json.loads(key.jwk.export_private()), "kid": "private", "alg": key.algorithm}, changes)
     keys = key_set(key, private, B_EC)
     assert kids(keys) == ["b-ec"]
-    assert why(keys, key.kid) == EXPOSED
+    assert why(keys, key.kid) == LEAKED_PRIVATE_KEY
     assert reason(keys, mint(key)) is Reason.KEY_UNUSABLE
 
 

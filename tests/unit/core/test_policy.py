@@ -10,7 +10,7 @@ import pytest
 
 from authz.core.claims import ClaimPath, Claims, check
 from authz.core.policy import (
-    Allow,
+    AccessMode,
     ClaimRequirement,
     HostPattern,
     Match,
@@ -22,7 +22,7 @@ from authz.core.policy import (
     require,
 )
 from authz.core.reasons import Reason, Rejected
-from authz.core.request import Request, Spelling, parse_target
+from authz.core.request import AmbiguousEncoding, Request, parse_target
 from authz.core.token import parse_token
 from tests.world import ISSUER_A, T, ask, claim, issuer_a, mint, rule
 
@@ -251,22 +251,22 @@ def test_parameters_are_decoded() -> None:
 @pytest.mark.parametrize(
     ("path", "spelling", "params"),
     [
-        ("/f/a%2Fb", Spelling.ENCODED_SLASH, {"id": "a/b"}),
-        ("/f/a;v=1", Spelling.SEMICOLON, {"id": "a;v=1"}),
+        ("/f/a%2Fb", AmbiguousEncoding.ENCODED_SLASH, {"id": "a/b"}),
+        ("/f/a;v=1", AmbiguousEncoding.SEMICOLON, {"id": "a;v=1"}),
     ],
 )
-def test_accepted_spelling_is_data(path: str, spelling: Spelling, params: Params) -> None:
+def test_accepted_spelling_is_data(path: str, spelling: AmbiguousEncoding, params: Params) -> None:
     """A rule that accepts a spelling sees it inside one segment; one that does not refuses it."""
     accepting = rule("r", "/f/{id}", accept=frozenset({spelling}))
     assert chosen([accepting], ask(path=path)) == ("r", params)
     assert chosen([rule("r", "/f/{id}")], ask(path=path)) is Reason.PATH_AMBIGUOUS
-    others = rule("r", "/f/{id}", accept=frozenset(Spelling) - {spelling})
+    others = rule("r", "/f/{id}", accept=frozenset(AmbiguousEncoding) - {spelling})
     assert chosen([others], ask(path=path)) is Reason.PATH_AMBIGUOUS
 
 
 def test_empty_segment_is_no_parameter() -> None:
     """Where double slashes are accepted, an empty segment fills no parameter, and a rest takes it."""
-    accept = frozenset({Spelling.DOUBLE_SLASH})
+    accept = frozenset({AmbiguousEncoding.DOUBLE_SLASH})
     assert chosen([rule("r", "/f/{id}", accept=accept)], ask(path="/f//")) is Reason.PATH_AMBIGUOUS
     assert chosen([rule("r", "/f/**", accept=accept)], ask(path="/f//x")) == ("r", {})
 
@@ -441,7 +441,7 @@ def test_defaults() -> None:
     """A rule without a word asks for a good token and nothing more, with case, in earnest, and accepts no odd path."""
     bare = Rule(name="r", match=Match(paths=()))
     assert (bare.allow, bare.requirements, bare.accept, bare.shadow) == (
-        Allow.AUTHENTICATED,
+        AccessMode.AUTHENTICATED,
         Requirements(),
         frozenset(),
         False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from authz.core.reasons import ANSWERS, Reason, Rejected
+from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 
 # http, code, grpc, error of the challenge ("" for a challenge without error, None for no challenge), Retry-After
 INVALID_TOKEN = (401, 16, 16, "invalid_token", None)
@@ -48,20 +48,20 @@ MEANINGS: dict[tuple[int, int, int, str | None, int | None], set[str]] = {
 def test_meaning(meaning: tuple[object, ...], words: set[str]) -> None:
     """Status, gRPC codes, challenge and Retry-After of each reason are those of the table."""
     for word in words:
-        answer = ANSWERS[Reason(word)]
+        answer = WIRE_STATUS[Reason(word)]
         error = (answer.error or "") if answer.challenge else None
         assert (answer.http, answer.code, answer.grpc, error, answer.retry_after) == meaning
 
 
 def test_every_reason_has_one_answer() -> None:
     """The vocabulary is closed: no reason is without an answer, and the table above knows them all."""
-    assert set(ANSWERS) == set(Reason)
+    assert set(WIRE_STATUS) == set(Reason)
     assert sorted(word for words in MEANINGS.values() for word in words) == sorted(Reason)
 
 
 def test_only_allows_are_ok() -> None:
     """Envoy lets pass what carries code 0: no refusal does (a default CheckResponse would)."""
-    assert {reason for reason, answer in ANSWERS.items() if answer.code == 0} == {
+    assert {reason for reason, answer in WIRE_STATUS.items() if answer.code == 0} == {
         Reason.AUTHENTICATED,
         Reason.ANONYMOUS,
         Reason.PUBLIC,

@@ -9,15 +9,15 @@ from authz.core.request import (
     MAX_HEADERS,
     MAX_PATH_CHARS,
     MAX_QUERY_CHARS,
+    AmbiguousEncoding,
     Path,
     Request,
-    Spelling,
     canonical_host,
     canonical_path,
     join_headers,
     parse_path,
     parse_target,
-    refuse_spellings,
+    reject_ambiguous,
 )
 from tests.world import ask
 
@@ -189,23 +189,23 @@ def test_segments_are_decoded_once(raw: str, segments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("raw", "segments", "spelling"),
     [
-        ("/a%2fb", ("a/b",), Spelling.ENCODED_SLASH),
-        ("/a%2F/", ("a/",), Spelling.ENCODED_SLASH),
-        ("/a;v=1/b", ("a;v=1", "b"), Spelling.SEMICOLON),
-        ("//", ("",), Spelling.DOUBLE_SLASH),
-        ("//a", ("", "a"), Spelling.DOUBLE_SLASH),
-        ("/a//", ("a", ""), Spelling.DOUBLE_SLASH),
-        ("/a//b", ("a", "", "b"), Spelling.DOUBLE_SLASH),
+        ("/a%2fb", ("a/b",), AmbiguousEncoding.ENCODED_SLASH),
+        ("/a%2F/", ("a/",), AmbiguousEncoding.ENCODED_SLASH),
+        ("/a;v=1/b", ("a;v=1", "b"), AmbiguousEncoding.SEMICOLON),
+        ("//", ("",), AmbiguousEncoding.DOUBLE_SLASH),
+        ("//a", ("", "a"), AmbiguousEncoding.DOUBLE_SLASH),
+        ("/a//", ("a", ""), AmbiguousEncoding.DOUBLE_SLASH),
+        ("/a//b", ("a", "", "b"), AmbiguousEncoding.DOUBLE_SLASH),
     ],
 )
-def test_spelling_is_data_of_a_segment(raw: str, segments: tuple[str, ...], spelling: Spelling) -> None:
+def test_spelling_is_data_of_a_segment(raw: str, segments: tuple[str, ...], spelling: AmbiguousEncoding) -> None:
     """A spelling that a rule may accept is recorded, and is never structure."""
     path = parse_path(raw)
-    assert (path.segments, path.spellings) == (segments, frozenset({spelling}))
-    refuse_spellings(path, accepted=frozenset({spelling}))
-    for accepted in (frozenset(), frozenset(Spelling) - {spelling}):
+    assert (path.segments, path.encodings) == (segments, frozenset({spelling}))
+    reject_ambiguous(path, accepted=frozenset({spelling}))
+    for accepted in (frozenset(), frozenset(AmbiguousEncoding) - {spelling}):
         with pytest.raises(Rejected, match=spelling) as caught:
-            refuse_spellings(path, accepted=accepted)
+            reject_ambiguous(path, accepted=accepted)
         assert caught.value.reason is Reason.PATH_AMBIGUOUS
 
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from authz.core.decision import Allow, Deny
-from authz.core.policy import Allow as Who
-from authz.core.policy import Policy
+from authz.core.policy import AccessMode, Policy
 from authz.core.reasons import Reason
 from authz.core.resource import WELL_KNOWN, ProtectedResource
 from authz.core.snapshot import Responses
@@ -76,7 +75,7 @@ def test_is_answered_to_everybody(method: str, path: str) -> None:
     for token in (None, "bad", mint()):
         decision = decide(token, snapshot=ANSWERING, method=method, path=path)
         assert isinstance(decision, Allow)
-        assert (decision.reason, decision.findings.rule, decision.would_deny) == (Reason.PUBLIC, None, False)
+        assert (decision.reason, decision.trail.rule, decision.would_deny) == (Reason.PUBLIC, None, False)
         assert decision.document == describe("https://api.test/v1").document
 
 
@@ -100,7 +99,7 @@ def test_the_rules_decide_about_all_else(method: str, path: str) -> None:
 
 def test_no_rule_hides_it() -> None:
     """It is answered before the rules, also before one for nobody; without it that rule decides."""
-    policy = Policy([rule("nobody", "/**", allow=Who.NOBODY)])
+    policy = Policy([rule("nobody", "/**", allow=AccessMode.DENY)])
     assert decide(snapshot=replace(ANSWERING, policy=policy), path=WELL_KNOWN).reason is Reason.PUBLIC
     assert decide(snapshot=replace(WORLD, policy=policy), path=WELL_KNOWN).reason is Reason.POLICY_DENIED
 

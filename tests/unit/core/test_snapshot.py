@@ -24,7 +24,7 @@ def test_defaults_are_strict() -> None:
     assert snapshot.responses == Responses(
         realm="api", body=BodyFormat.PROBLEM_JSON, expose_reason=False, unavailable=Unavailable.DENY, resource=None
     )
-    assert snapshot.identity.nobody == Identity().nobody
+    assert snapshot.identity.strip_all == Identity().strip_all
     assert snapshot.shadow_all is False
 
 

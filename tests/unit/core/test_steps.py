@@ -39,7 +39,7 @@ def test_told_in_order(last: int, reason: Reason, token: str | None, request_: d
     """The steps are told from the first to the last that was passed, and watching changes no decision."""
     told: list[int] = []
 
-    decision = authorize(ask(token, **request_), WORLD, T, watch=lambda step, _: told.append(step))
+    decision = authorize(ask(token, **request_), WORLD, T, observe=lambda step, _: told.append(step))
 
     assert decision == authorize(ask(token, **request_), WORLD, T)
     assert (decision.reason, told) == (reason, list(Step)[:last])

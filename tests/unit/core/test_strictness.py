@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from authz.core.policy import Allow, Rule
+from authz.core.policy import AccessMode, Rule
 from authz.core.strictness import Strictness, accepted, all_of, at_most, combine, compare_rules, one_of
 from tests.world import claim, rule
 
@@ -33,15 +33,15 @@ def asks(**wanted: Any) -> Rule:  # noqa: ANN401 - requirements are of several t
 RULES: Final[dict[str, tuple[Rule | None, Rule | None, Strictness]]] = {
     "no rule at all": (None, None, SAME),
     "a rule where there was none": (None, asks(), WIDENS),
-    "a rule that allows nobody": (None, asks(allow=Allow.NOBODY), SAME),
-    "one in shadow that allows nobody": (None, asks(allow=Allow.NOBODY, shadow=True), WIDENS),
-    "an optional token": (asks(), asks(allow=Allow.OPTIONAL), WIDENS),
-    "public": (asks(allow=Allow.OPTIONAL), asks(allow=Allow.PUBLIC), WIDENS),
-    "public, or in shadow": (asks(allow=Allow.PUBLIC), asks(scopes=("a",), shadow=True), SAME),
-    "what a public rule asks": (asks(allow=Allow.PUBLIC), asks(scopes=("a",)), NARROWS),
+    "a rule that allows nobody": (None, asks(allow=AccessMode.DENY), SAME),
+    "one in shadow that allows nobody": (None, asks(allow=AccessMode.DENY, shadow=True), WIDENS),
+    "an optional token": (asks(), asks(allow=AccessMode.OPTIONAL), WIDENS),
+    "public": (asks(allow=AccessMode.OPTIONAL), asks(allow=AccessMode.PUBLIC), WIDENS),
+    "public, or in shadow": (asks(allow=AccessMode.PUBLIC), asks(scopes=("a",), shadow=True), SAME),
+    "what a public rule asks": (asks(allow=AccessMode.PUBLIC), asks(scopes=("a",)), NARROWS),
     "a scope": (asks(), asks(scopes=("a",)), NARROWS),
     "another scope": (asks(scopes=("a",)), asks(scopes=("b",)), MIXED),
-    "fewer scopes, but optional": (asks(scopes=("a",)), asks(scopes=("a", "b"), allow=Allow.OPTIONAL), MIXED),
+    "fewer scopes, but optional": (asks(scopes=("a",)), asks(scopes=("a", "b"), allow=AccessMode.OPTIONAL), MIXED),
     "one more of which one is enough": (asks(any_scope=("a",)), asks(any_scope=("a", "b")), WIDENS),
     "one issuer": (asks(), asks(issuers=frozenset({"a"})), NARROWS),
     "another audience": (asks(audiences=frozenset("a")), asks(audiences=frozenset("b")), MIXED),

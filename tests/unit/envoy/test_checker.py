@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from authz.core.decision import Allow, Decision, Deny, Findings
+from authz.core.decision import Allow, AuditTrail, Decision, Deny
 from authz.core.needs import KEY, Facts, Need
 from authz.core.policy import Policy
 from authz.core.reasons import Reason
@@ -252,12 +252,12 @@ WEATHER, TIDE = Need("weather", "almanac", "today", unanswered=Reason.OVERLOADED
 def decide_by_weather(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
     """Allow on a sunny day, and on others at low tide; the tide is nobody's concern before the weather is known."""
     if (weather := facts.get(WEATHER)) is None:
-        return Deny(Reason.POLICY_DENIED, Findings(needs=(WEATHER,)), "the weather is unknown")
+        return Deny(Reason.POLICY_DENIED, AuditTrail(needs=(WEATHER,)), "the weather is unknown")
     if weather == "sun":
-        return Allow(reason=Reason.PUBLIC, findings=Findings())
+        return Allow(reason=Reason.PUBLIC, trail=AuditTrail())
     if (tide := facts.get(TIDE)) is None:
-        return Deny(Reason.POLICY_DENIED, Findings(needs=(TIDE,)), "the tide is unknown")
-    return Allow(reason=Reason.PUBLIC, findings=Findings()) if tide == "low" else Deny(Reason.POLICY_DENIED)
+        return Deny(Reason.POLICY_DENIED, AuditTrail(needs=(TIDE,)), "the tide is unknown")
+    return Allow(reason=Reason.PUBLIC, trail=AuditTrail()) if tide == "low" else Deny(Reason.POLICY_DENIED)
 
 
 def test_a_fact_at_hand_costs_no_wait() -> None:
@@ -287,7 +287,7 @@ def test_there_are_two_rounds_and_no_third(at_hand: bool) -> None:  # noqa: FBT0
     """A decision that always lacks something more ends with "try again", also where each fact is at hand."""
 
     def never_content(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
-        return Deny(Reason.POLICY_DENIED, Findings(needs=(Need("weather", "almanac", str(len(facts))),)))
+        return Deny(Reason.POLICY_DENIED, AuditTrail(needs=(Need("weather", "almanac", str(len(facts))),)))
 
     lane = FakeLane(known="rain" if at_hand else None, fact="rain")
     assert told(check(decide=never_content, gatherer=StillGatherer(weather=lane))) == "keys_unavailable"
@@ -300,9 +300,9 @@ def test_needs_of_one_round_are_asked_together() -> None:
     def both(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
         missing = tuple(need for need in (WEATHER, TIDE) if need not in facts)
         return (
-            Deny(Reason.POLICY_DENIED, Findings(needs=missing))
+            Deny(Reason.POLICY_DENIED, AuditTrail(needs=missing))
             if missing
-            else Allow(reason=Reason.PUBLIC, findings=Findings())
+            else Allow(reason=Reason.PUBLIC, trail=AuditTrail())
         )
 
     gatherer = StillGatherer(weather=FakeLane(fact="sun"), tide=FakeLane(fact="low", wait=0.3))

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from authz.core.authorize import authorize
 from authz.core.claims import ClaimPath
-from authz.core.decision import Allow, Deny, Findings, as_unanswered
+from authz.core.decision import Allow, AuditTrail, Deny, as_unanswered
 from authz.core.identity import CopiedClaim, Identity
 from authz.core.needs import KEY, Need
-from authz.core.reasons import ANSWERS, Reason, Rejected
+from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 from authz.core.request import Request
 from authz.core.snapshot import BodyFormat, Responses, Unavailable
 from authz.envoy import ext_authz_pb2 as wire
@@ -59,16 +59,16 @@ def refuse(
     reason: Reason,
     request: Request | None = ask(),  # noqa: B008 - immutable
     responses: Responses = Responses(),  # noqa: B008 - immutable
-    **findings: str,
+    **trail: str,
 ) -> wire.CheckResponse:
     """Encode a denial for *reason*, with details that are for the operator alone."""
-    denial = Deny(reason, Findings(**findings), detail="for the operator alone")  # type: ignore[arg-type]
+    denial = Deny(reason, AuditTrail(**trail), detail="for the operator alone")  # type: ignore[arg-type]
     return read(encode_decision(denial, request, responses, ID))
 
 
 def allow(**fields: object) -> wire.CheckResponse:
     """Encode an Allow with these *fields*."""
-    given = {"reason": Reason.AUTHENTICATED, "findings": Findings(), **fields}
+    given = {"reason": Reason.AUTHENTICATED, "trail": AuditTrail(), **fields}
     return read(encode_decision(Allow(**given), ask(), Responses(), ID))  # type: ignore[arg-type]
 
 
@@ -237,7 +237,7 @@ def test_a_shadow_lets_pass_whatever_it_would_say(reason: Reason) -> None:
 def test_no_denial_is_ok(reason: Reason, responses: Responses, request_: Request | None) -> None:
     """`status.code` alone decides: every reason has an answer, and none of them carries 0."""
     message = refuse(reason, request_, responses)
-    assert reason in ANSWERS
+    assert reason in WIRE_STATUS
     assert message.status.code in {7, 14, 16}
     assert not message.HasField("ok_response")
 
@@ -428,7 +428,7 @@ def test_no_claims_are_told_of_a_denial() -> None:
 
 def test_a_refresh_that_a_token_caused_is_never_an_error() -> None:
     """An unknown key id makes its issuer refresh: were that an error to Envoy, any forged token could open the door."""
-    waiting = as_unanswered(Deny(Reason.KEY_NOT_FOUND, Findings(needs=(Need(KEY, "a", "k"),))))
+    waiting = as_unanswered(Deny(Reason.KEY_NOT_FOUND, AuditTrail(needs=(Need(KEY, "a", "k"),))))
     message = read(encode_decision(waiting, ask(), Responses(unavailable=Unavailable.ERROR), ID))
     assert waiting.reason is Reason.KEYS_UNAVAILABLE
     assert (message.status.code, message.WhichOneof("http_response")) == (7, "denied_response")

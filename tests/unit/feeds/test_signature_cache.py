@@ -194,7 +194,7 @@ def remembering() -> Snapshot:
     snapshot = world(verify_signature=SignatureCache().verify)
     for remembered in (False, True):
         decision = decide(TOKEN, snapshot=snapshot)
-        assert (decision.reason, decision.findings.signature_cached) == (Reason.AUTHENTICATED, remembered)
+        assert (decision.reason, decision.trail.signature_cached) == (Reason.AUTHENTICATED, remembered)
     return snapshot
 
 
@@ -204,7 +204,7 @@ TOKEN = mint(scope="items:read", groups=[])
 def test_a_remembered_token_expires(remembering: Snapshot) -> None:
     """Time is judged anew."""
     decision = decide(TOKEN, snapshot=remembering, now=T + 300)
-    assert (decision.reason, decision.findings.signature_cached) == (Reason.TOKEN_EXPIRED, True)
+    assert (decision.reason, decision.trail.signature_cached) == (Reason.TOKEN_EXPIRED, True)
 
 
 BLOCKED = key_set(A_RSA, A_EC)
@@ -234,5 +234,5 @@ def test_one_issuer_cannot_use_what_another_one_proved(remembering: Snapshot) ->
     both = world(issuers={A: issuer_a(), B: Issuer("b", frozenset({"RS256"}), rules, key_set(A_RSA))})
     both = replace(both, verify_signature=remembering.verify_signature)
     theirs = mint(iss=B)
-    assert decide(theirs, snapshot=both).findings.signature_cached is False
-    assert decide(theirs, snapshot=both).findings.signature_cached is True
+    assert decide(theirs, snapshot=both).trail.signature_cached is False
+    assert decide(theirs, snapshot=both).trail.signature_cached is True

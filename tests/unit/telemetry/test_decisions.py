@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from authz.core.decision import Allow, Decision, Deny, Findings
+from authz.core.decision import Allow, AuditTrail, Decision, Deny
 from authz.core.reasons import Reason
 from authz.telemetry.decisions import MANY_FAILURES, MAX_TOLD, DecisionLog
 from authz.telemetry.judged import Judged, Position
@@ -14,8 +14,8 @@ from authz.telemetry.metrics import Metrics
 from tests.unit.telemetry.capturing import logging_to, parsed
 from tests.world import ask
 
-ALLOW = Allow(reason=Reason.AUTHENTICATED, findings=Findings())
-WOULD_DENY = Allow(reason=Reason.TOKEN_MISSING, findings=Findings(), would_deny=True)
+ALLOW = Allow(reason=Reason.AUTHENTICATED, trail=AuditTrail())
+WOULD_DENY = Allow(reason=Reason.TOKEN_MISSING, trail=AuditTrail(), would_deny=True)
 DENY = Deny(Reason.TOKEN_MISSING)
 
 
@@ -99,7 +99,7 @@ def test_a_line_names_its_trace() -> None:
 def test_what_a_token_says_is_told_where_it_is_the_cause() -> None:
     """Whoever reads the line has no token: its issuer or audience is in it, cut and printable."""
     desk = Desk()
-    said = Findings(claimed_issuer="https://other.test\n", audience=["billing", {"odd": 1}])
+    said = AuditTrail(claimed_issuer="https://other.test\n", audience=["billing", {"odd": 1}])
     (unknown,) = desk.write(Deny(Reason.ISSUER_UNKNOWN, said), 1)
     (mismatch,) = desk.write(Deny(Reason.AUDIENCE_MISMATCH, said), 1)
     (other,) = desk.write(Deny(Reason.TOKEN_EXPIRED, said), 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client.openmetrics.exposition import generate_latest
 
-from authz.core.decision import Allow, Decision, Deny, Findings
+from authz.core.decision import Allow, AuditTrail, Decision, Deny
 from authz.core.reasons import Reason
 from authz.telemetry.judged import Judged, Position
 from authz.telemetry.metrics import Metrics
@@ -29,12 +29,12 @@ def text(numbers: Metrics) -> list[str]:
 @pytest.mark.parametrize(
     ("decision", "hits", "misses"),
     [
-        (Allow(reason=Reason.AUTHENTICATED, findings=Findings(signature_cached=True)), 1, 0),
-        (Allow(reason=Reason.AUTHENTICATED, findings=Findings(signature_cached=False)), 0, 1),
-        (Deny(Reason.TOKEN_EXPIRED, Findings(signature_cached=True)), 1, 0),
+        (Allow(reason=Reason.AUTHENTICATED, trail=AuditTrail(signature_cached=True)), 1, 0),
+        (Allow(reason=Reason.AUTHENTICATED, trail=AuditTrail(signature_cached=False)), 0, 1),
+        (Deny(Reason.TOKEN_EXPIRED, AuditTrail(signature_cached=True)), 1, 0),
         (Deny(Reason.SIGNATURE_INVALID), 0, 1),
         (Deny(Reason.KEY_NOT_FOUND), 0, 0),
-        (Allow(reason=Reason.PUBLIC, findings=Findings()), 0, 0),
+        (Allow(reason=Reason.PUBLIC, trail=AuditTrail()), 0, 0),
     ],
 )
 def test_the_memory_is_counted_where_it_was_asked(decision: Decision, hits: int, misses: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from authz.core.decision import Allow, Decision, Deny, Findings
+from authz.core.decision import Allow, AuditTrail, Decision, Deny
 from authz.core.keys import Verified
 from authz.core.reasons import Reason
 from authz.core.request import Request
@@ -165,14 +165,14 @@ def test_client_and_subject_may_be_left_out() -> None:
     """log_client: false keeps persons out of the log, in allows and denials."""
     name = "bob@example.com"
     request = ask(mint(sub=name), source_address="192.0.2.1")
-    for decision in (decide(mint(sub=name)), Deny(Reason.POLICY_DENIED, Findings(subject=name))):
+    for decision in (decide(mint(sub=name)), Deny(Reason.POLICY_DENIED, AuditTrail(subject=name))):
         (line,) = report_of(decision, request, log_client=False)
         assert line.keys().isdisjoint({"client", "subject"})
         assert not {"192.0.2.1", name} & set(map(str, line.values()))
 
 
-ALLOW = Allow(reason=Reason.AUTHENTICATED, findings=Findings())
-WOULD_DENY = Allow(reason=Reason.TOKEN_MISSING, findings=Findings(), would_deny=True)
+ALLOW = Allow(reason=Reason.AUTHENTICATED, trail=AuditTrail())
+WOULD_DENY = Allow(reason=Reason.TOKEN_MISSING, trail=AuditTrail(), would_deny=True)
 DENY = Deny(Reason.TOKEN_MISSING)
 
 

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from authz.core.decision import Decision, Deny, Findings
+from authz.core.decision import AuditTrail, Decision, Deny
 from authz.core.keys import Verified
 from authz.core.reasons import Reason
 from authz.telemetry.decisions import DecisionLog
@@ -170,7 +170,7 @@ def test_hostile_text_is_printable_and_cut() -> None:
         desk.spans.write_check(Judged(Deny(Reason.ALG_NOT_ALLOWED), "id", request, 0.0), None)
     for text in hostile.TEXTS:
         desk.spans.write_check(
-            Judged(Deny(Reason.ALG_NOT_ALLOWED, Findings(alg=text, kid=text)), "id", None, 0.0), None
+            Judged(Deny(Reason.ALG_NOT_ALLOWED, AuditTrail(alg=text, kid=text)), "id", None, 0.0), None
         )
     written = desk.written()
     assert len(written) > 200

@@ -36,7 +36,7 @@ rules:
     allow: public
   - name: routed
     match: {paths: ["/orders/**"], context: {authz.rule: routed}}
-    allow: nobody
+    allow: deny
   - name: orders
     match: {paths: ["/orders/**"]}
     require: {issuers: [corporate], scopes: [orders:read]}

@@ -17,7 +17,7 @@ from authz.config.issuer import Issuer
 from authz.config.load import parse
 from authz.config.model import SETTINGS, Config, Resource, Tls
 from authz.config.section import Access
-from authz.core.policy import Allow, Policy, Rule
+from authz.core.policy import AccessMode, Policy, Rule
 from authz.core.reasons import Rejected
 from authz.core.request import Path, Target
 from authz.tooling.compare.comparison import compare
@@ -125,12 +125,12 @@ FREE: Final = rule("r", "/x")
     ("old", "new", "effect"),
     [
         (None, rule("n", "/x"), Effect.WIDENS),
-        (None, rule("n", "/x", allow=Allow.NOBODY), Effect.SAME),
-        (None, rule("n", "/x", allow=Allow.NOBODY, shadow=True), Effect.WIDENS),
-        (FREE, rule("n", "/x", allow=Allow.OPTIONAL), Effect.WIDENS),
-        (FREE, rule("n", "/x", allow=Allow.PUBLIC), Effect.WIDENS),
+        (None, rule("n", "/x", allow=AccessMode.DENY), Effect.SAME),
+        (None, rule("n", "/x", allow=AccessMode.DENY, shadow=True), Effect.WIDENS),
+        (FREE, rule("n", "/x", allow=AccessMode.OPTIONAL), Effect.WIDENS),
+        (FREE, rule("n", "/x", allow=AccessMode.PUBLIC), Effect.WIDENS),
         (FREE, rule("n", "/x", shadow=True), Effect.WIDENS),
-        (rule("n", "/x", allow=Allow.PUBLIC), rule("n", "/x", shadow=True), Effect.CHANGES),
+        (rule("n", "/x", allow=AccessMode.PUBLIC), rule("n", "/x", shadow=True), Effect.CHANGES),
         (FREE, rule("n", "/x", scopes=("a",)), Effect.NARROWS),
         (rule("n", "/x", scopes=("a", "b")), rule("n", "/x", scopes=("b",)), Effect.WIDENS),
         (rule("n", "/x", scopes=("a",)), rule("n", "/x", scopes=("b",)), Effect.MIXED),
@@ -138,7 +138,7 @@ FREE: Final = rule("r", "/x")
         (rule("n", "/x", acr=("a",)), FREE, Effect.WIDENS),
         (rule("n", "/x", max_age=60.0), rule("n", "/x", max_age=30.0), Effect.NARROWS),
         (FREE, rule("n", "/x", max_age=30.0), Effect.NARROWS),
-        (rule("n", "/x", scopes=("a",)), rule("n", "/x", allow=Allow.OPTIONAL, scopes=("a", "b")), Effect.MIXED),
+        (rule("n", "/x", scopes=("a",)), rule("n", "/x", allow=AccessMode.OPTIONAL, scopes=("a", "b")), Effect.MIXED),
         (rule("n", "/x", issuers=frozenset({"a"})), rule("n", "/x", issuers=frozenset({"a", "b"})), Effect.WIDENS),
     ],
 )
@@ -188,7 +188,7 @@ TRIED_SEGMENTS: Final = tuple(
     segments for places in ((), (LETTERS,), (LETTERS,) * 2, (LETTERS, LETTERS, ("x",))) for segments in product(*places)
 )
 METHODS: Final = ("GET", "PUT")
-ALLOWED: Final = (Allow.PUBLIC, Allow.AUTHENTICATED, Allow.NOBODY)
+ALLOWED: Final = (AccessMode.PUBLIC, AccessMode.AUTHENTICATED, AccessMode.DENY)
 
 
 @st.composite
@@ -220,8 +220,8 @@ def decide(policy: Policy, target: Target, context: dict[str, str]) -> Rule | No
         return None
 
 
-B_PUBLIC: Final = rule("", "/{i}/b", allow=Allow.PUBLIC)
-B_PUBLIC_IN_ANY_CASE: Final = rule("", "/{i}/b", allow=Allow.PUBLIC, case_insensitive=True)
+B_PUBLIC: Final = rule("", "/{i}/b", allow=AccessMode.PUBLIC)
+B_PUBLIC_IN_ANY_CASE: Final = rule("", "/{i}/b", allow=AccessMode.PUBLIC, case_insensitive=True)
 SHUFFLED: Final = Random(0)  # noqa: S311 - shuffles what is tried
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from authz.core.authorize import authorize
 from authz.core.decision import Decision, outcome
-from authz.core.reasons import ANSWERS, Reason
+from authz.core.reasons import WIRE_STATUS, Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
@@ -77,11 +77,11 @@ def check(explained: Explanation, decision: Decision) -> None:
     assert ends == ["ok"] * passed + [outcome(decision)] + ["not reached"] * (len(Step) - passed - 1)
     assert Step(passed + 1) in STEPS[decision.reason]
     if decision.reason is Reason.POLICY_DENIED:
-        at = {"no rule matches": Step.RULE, "the rule allows nobody": Step.TOKEN}
+        at = {"no rule matches": Step.RULE, "the rule denies every request": Step.TOKEN}
         assert Step(passed + 1) is at.get(explained.decision.detail, Step.REQUIREMENTS)
-    assert (decision.findings.rule is None) is (passed < Step.RULE)
-    assert (decision.findings.issuer is None) is (passed < Step.ISSUER)
-    assert (decision.findings.subject is None) <= (passed < Step.CLAIMS)
+    assert (decision.trail.rule is None) is (passed < Step.RULE)
+    assert (decision.trail.issuer is None) is (passed < Step.ISSUER)
+    assert (decision.trail.subject is None) <= (passed < Step.CLAIMS)
 
 
 def told(request: Request, snapshot: Snapshot, now: float) -> None:
@@ -116,7 +116,7 @@ def test_explain_is_the_server_in_the_tables_of_rules(config: Mapping[str, Any],
 
 def test_every_reason_has_its_step() -> None:
     """A new reason must be given a place in the order."""
-    assert STEPS.keys() | NOT_OF_THE_PIPELINE == set(Reason) == set(ANSWERS)
+    assert STEPS.keys() | NOT_OF_THE_PIPELINE == set(Reason) == set(WIRE_STATUS)
 
 
 def test_nearly_every_reason_is_explained_by_some_row() -> None:

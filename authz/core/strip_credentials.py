@@ -17,7 +17,7 @@ from authz.core.token import (
 
 
 @dataclass(frozen=True, slots=True)
-class Withheld:
+class StrippedCredentials:
     """Headers to overwrite, names to remove and query parameters to drop so that no token goes on."""
 
     set: tuple[tuple[str, str], ...] = ()
@@ -25,7 +25,7 @@ class Withheld:
     drop_query: tuple[str, ...] = ()
 
 
-def withhold_tokens(request: Request, sources: tuple[Source, ...]) -> Withheld:
+def strip_credentials(request: Request, sources: tuple[Source, ...]) -> StrippedCredentials:
     """Return what must change so that the upstream sees none of the tokens that *sources* could hold.
 
     A header that Envoy did not show us is removed all the same; one with credentials of another scheme stays.
@@ -35,7 +35,7 @@ def withhold_tokens(request: Request, sources: tuple[Source, ...]) -> Withheld:
     rewritten = _without_cookies(request, names) if names else None
     if rewritten == "":
         remove.append("cookie")
-    return Withheld(
+    return StrippedCredentials(
         (("cookie", rewritten),) if rewritten else (),
         tuple(dict.fromkeys(remove)),
         tuple(source.parameter for source in sources if isinstance(source, QuerySource)),

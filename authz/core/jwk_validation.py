@@ -24,7 +24,7 @@ MIN_SECRET_BYTES: Final = 32
 
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
 _PUBLIC: Final = frozenset({"kty", "n", "e", "crv", "x", "y", "pub"})
-EXPOSED: Final = "private key material was published"
+LEAKED_PRIVATE_KEY: Final = "private key material was published"
 _COORDINATE_BYTES: Final = {"P-256": 32, "P-384": 48, "P-521": 66, "secp256k1": 32}
 _OKP_BYTES: Final = {"Ed25519": 32, "Ed448": 57}
 _ML_DSA_BYTES: Final = {"ML-DSA-44": 1312, "ML-DSA-65": 1952, "ML-DSA-87": 2592}  # FIPS 204 table 2
@@ -33,16 +33,16 @@ _SMALL_PRIMES: Final = tuple(n for n in range(3, 168, 2) if all(n % d for d in r
 _ROCA: Final = {p: frozenset(pow(65537, i, p) for i in range(p)) for p in _SMALL_PRIMES}
 
 
-class Unfit(Exception):
+class InvalidJwk(Exception):
     """Raised where a JWK may not be used; its text says why, without any of the key's material."""
 
 
-class Foreign(Unfit):
+class NotASigningKey(InvalidJwk):
     """Raised where a JWK is meant for something else than to verify signatures: no token can mean it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Vetted:
+class ValidatedJwk:
     """A JWK that may be used: what it says of itself, and the *material* that the arithmetic needs."""
 
     kty: str
@@ -52,37 +52,37 @@ class Vetted:
     material: dict[str, str]
 
 
-def vet(jwk: dict[str, object], *, local: bool) -> Vetted:
-    """Look at one JWK. Raises Unfit, and Foreign before anything else."""
+def validate_jwk(jwk: dict[str, object], *, local: bool) -> ValidatedJwk:
+    """Look at one JWK. Raises InvalidJwk, and NotASigningKey before anything else."""
     _check_purpose(jwk)
     kty = jwk.get("kty")
     if not isinstance(kty, str):
-        raise Unfit("kty is missing or not a string")
+        raise InvalidJwk("kty is missing or not a string")
     alg = jwk.get("alg")
     if not (isinstance(alg, str) and alg in ALGORITHMS):
         if "alg" in jwk:
-            raise Unfit("alg is not a supported signature algorithm")
+            raise InvalidJwk("alg is not a supported signature algorithm")
         alg = None
     if publishes_private_part(jwk):
-        raise Unfit(EXPOSED)
+        raise InvalidJwk(LEAKED_PRIVATE_KEY)
     match kty:
         case "RSA":
-            vetted = _vet_rsa(jwk, alg)
+            validated = _validate_rsa(jwk, alg)
         case "EC":
-            vetted = _vet_ec(jwk, alg)
+            validated = _validate_ec(jwk, alg)
         case "OKP":
-            vetted = _vet_okp(jwk, alg)
+            validated = _validate_okp(jwk, alg)
         case "AKP":
-            vetted = _vet_akp(jwk, alg)
+            validated = _validate_akp(jwk, alg)
         case "oct" if local:
-            vetted = _vet_oct(jwk, alg)
+            validated = _validate_oct(jwk, alg)
         case "oct":
-            raise Unfit("symmetric key in a published set")
+            raise InvalidJwk("symmetric key in a published set")
         case _:
-            raise Unfit("kty is unknown")
-    if alg is not None and (ALGORITHMS[alg].kty, ALGORITHMS[alg].crv) != (vetted.kty, vetted.crv):
-        raise Unfit(f"alg {alg} does not fit the key")
-    return vetted
+            raise InvalidJwk("kty is unknown")
+    if alg is not None and (ALGORITHMS[alg].kty, ALGORITHMS[alg].crv) != (validated.kty, validated.crv):
+        raise InvalidJwk(f"alg {alg} does not fit the key")
+    return validated
 
 
 def publishes_private_part(jwk: dict[str, object]) -> bool:
@@ -99,95 +99,97 @@ def public_part(jwk: dict[str, object]) -> dict[str, object]:
 def _check_purpose(jwk: dict[str, object]) -> None:
     """RFC 7517 sections 4.2 and 4.3: where given, `use` is sig and `key_ops` has verify."""
     if jwk.get("use", "sig") != "sig":
-        raise Foreign("use is not sig")
+        raise NotASigningKey("use is not sig")
     operations = jwk.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
-        raise Foreign("key_ops has no verify")
+        raise NotASigningKey("key_ops has no verify")
 
 
-def _vet_rsa(jwk: dict[str, object], alg: str | None) -> Vetted:
+def _validate_rsa(jwk: dict[str, object], alg: str | None) -> ValidatedJwk:
     n, e = _number(jwk, "n"), _number(jwk, "e")
     bits = n.bit_length()
     if not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
-        raise Unfit(f"RSA modulus of {bits} bits, not {MIN_RSA_BITS} to {MAX_RSA_BITS}")
+        raise InvalidJwk(f"RSA modulus of {bits} bits, not {MIN_RSA_BITS} to {MAX_RSA_BITS}")
     if not (3 <= e <= MAX_RSA_EXPONENT and e % 2):
-        raise Unfit("RSA exponent is even, too small or too large")
+        raise InvalidJwk("RSA exponent is even, too small or too large")
     if n % 2 == 0 or not all(n % p for p in _SMALL_PRIMES):
-        raise Unfit("RSA modulus has a small factor")
+        raise InvalidJwk("RSA modulus has a small factor")
     if all(n % p in group for p, group in _ROCA.items()):
-        raise Unfit("RSA modulus has the ROCA fingerprint (CVE-2017-15361)")
-    return Vetted("RSA", None, alg, bits, _material(jwk, "n", "e"))
+        raise InvalidJwk("RSA modulus has the ROCA fingerprint (CVE-2017-15361)")
+    return ValidatedJwk("RSA", None, alg, bits, _material(jwk, "n", "e"))
 
 
-def _vet_ec(jwk: dict[str, object], alg: str | None) -> Vetted:
+def _validate_ec(jwk: dict[str, object], alg: str | None) -> ValidatedJwk:
     crv = _curve(jwk, _COORDINATE_BYTES)
     for name in ("x", "y"):
         _exactly(jwk, name, _COORDINATE_BYTES[crv])
-    return Vetted(
+    return ValidatedJwk(
         "EC", crv, alg, 8 * _COORDINATE_BYTES[crv] if crv != "P-521" else 521, _material(jwk, "crv", "x", "y")
     )
 
 
-def _vet_okp(jwk: dict[str, object], alg: str | None) -> Vetted:
+def _validate_okp(jwk: dict[str, object], alg: str | None) -> ValidatedJwk:
     crv = _curve(jwk, _OKP_BYTES)
     x = _exactly(jwk, "x", _OKP_BYTES[crv])
     if crv == "Ed25519" and _has_small_order(x):
-        raise Unfit("Ed25519 point of small order")
+        raise InvalidJwk("Ed25519 point of small order")
     if crv == "Ed448" and int.from_bytes(x[:56], "little") in _ED448_SMALL_ORDER:
-        raise Unfit("Ed448 point of small order")
+        raise InvalidJwk("Ed448 point of small order")
     if _y(x) >= _FIELD[crv]:
-        raise Unfit(f"{crv} point is not in canonical form")  # RFC 8032 sections 5.1.3 and 5.2.3
-    return Vetted("OKP", crv, alg, 256 if crv == "Ed25519" else 456, _material(jwk, "crv", "x"))
+        raise InvalidJwk(f"{crv} point is not in canonical form")  # RFC 8032 sections 5.1.3 and 5.2.3
+    return ValidatedJwk("OKP", crv, alg, 256 if crv == "Ed25519" else 456, _material(jwk, "crv", "x"))
 
 
-def _vet_akp(jwk: dict[str, object], alg: str | None) -> Vetted:
+def _validate_akp(jwk: dict[str, object], alg: str | None) -> ValidatedJwk:
     if alg is None or alg not in _ML_DSA_BYTES:
-        raise Unfit("AKP key without a supported alg")  # RFC 9964 section 3: alg is required
+        raise InvalidJwk("AKP key without a supported alg")  # RFC 9964 section 3: alg is required
     pub = _exactly(jwk, "pub", _ML_DSA_BYTES[alg])
-    return Vetted("AKP", None, alg, 8 * len(pub), _material(jwk, "alg", "pub"))
+    return ValidatedJwk("AKP", None, alg, 8 * len(pub), _material(jwk, "alg", "pub"))
 
 
-def _vet_oct(jwk: dict[str, object], alg: str | None) -> Vetted:
+def _validate_oct(jwk: dict[str, object], alg: str | None) -> ValidatedJwk:
     secret = _octets(jwk, "k")
     needed = ALGORITHMS[alg].min_secret_bytes if alg else None
     if len(secret) < (needed or MIN_SECRET_BYTES):
-        raise Unfit(f"secret of {len(secret)} octets, at least {needed or MIN_SECRET_BYTES}")  # RFC 7518 section 3.2
+        raise InvalidJwk(
+            f"secret of {len(secret)} octets, at least {needed or MIN_SECRET_BYTES}"
+        )  # RFC 7518 section 3.2
     if hashlib.sha256(secret).hexdigest() in KNOWN_SECRETS:
-        raise Unfit("secret is publicly known")
+        raise InvalidJwk("secret is publicly known")
     if len(set(secret)) < MIN_SECRET_BYTES // 4:
-        raise Unfit("secret repeats itself")
-    return Vetted("oct", None, alg, 8 * len(secret), _material(jwk, "k"))
+        raise InvalidJwk("secret repeats itself")
+    return ValidatedJwk("oct", None, alg, 8 * len(secret), _material(jwk, "k"))
 
 
 def _octets(jwk: dict[str, object], name: str) -> bytes:
     text = jwk.get(name)
     if not isinstance(text, str):
-        _unfit(name, "is missing or not a string")
+        _invalid(name, "is missing or not a string")
     try:
         return base64url.decode(text.encode("ascii"))
     except ValueError:  # UnicodeEncodeError is one
-        _unfit(name, "is not base64url")
+        _invalid(name, "is not base64url")
 
 
 def _number(jwk: dict[str, object], name: str) -> int:
     """Read a Base64urlUInt (RFC 7518 section 2): the minimum number of octets."""
     octets = _octets(jwk, name)
     if not octets or octets[0] == 0:
-        _unfit(name, "is empty or has a leading zero octet")
+        _invalid(name, "is empty or has a leading zero octet")
     return int.from_bytes(octets, "big")
 
 
 def _exactly(jwk: dict[str, object], name: str, length: int) -> bytes:
     octets = _octets(jwk, name)
     if len(octets) != length:
-        _unfit(name, f"has {len(octets)} octets, not {length}")
+        _invalid(name, f"has {len(octets)} octets, not {length}")
     return octets
 
 
 def _curve(jwk: dict[str, object], known: dict[str, int]) -> str:
     crv = jwk.get("crv")
     if not isinstance(crv, str) or crv not in known:
-        raise Unfit("crv is not a supported signature curve")
+        raise InvalidJwk("crv is not a supported signature curve")
     return crv
 
 
@@ -195,8 +197,8 @@ def _material(jwk: dict[str, object], *names: str) -> dict[str, str]:
     return {"kty": str(jwk["kty"])} | {name: str(jwk[name]) for name in names}
 
 
-def _unfit(member: str, why: str) -> NoReturn:
-    raise Unfit(f"{member} {why}")
+def _invalid(member: str, why: str) -> NoReturn:
+    raise InvalidJwk(f"{member} {why}")
 
 
 _FIELD: Final = {"Ed25519": 2**255 - 19, "Ed448": 2**448 - 2**224 - 1}

@@ -1,4 +1,4 @@
-"""Proves authz.core.vetting."""
+"""Proves authz.core.jwk_validation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import pytest
 
 from authz.core import base64url
 from authz.core.algorithms import ALGORITHMS
-from authz.core.vetting import KNOWN_SECRETS, MAX_RSA_BITS, MAX_RSA_EXPONENT, MIN_RSA_BITS, MIN_SECRET_BYTES, Unfit, vet
+from authz.core.jwk_validation import (
+    KNOWN_SECRETS,
+    MAX_RSA_BITS,
+    MAX_RSA_EXPONENT,
+    MIN_RSA_BITS,
+    MIN_SECRET_BYTES,
+    InvalidJwk,
+    validate_jwk,
+)
 from tests.world import A_RSA, ABSENT, changed, signer
 
 Jwk = Mapping[str, object]
@@ -117,8 +125,8 @@ UNFIT: dict[str, tuple[Jwk, str]] = {
 @pytest.mark.parametrize(("jwk", "why"), UNFIT.values(), ids=UNFIT)
 def test_unfit(jwk: dict[str, object], why: str) -> None:
     """A key that is weak, private, meant for something else or at odds with itself is not used."""
-    with pytest.raises(Unfit, match=why):
-        vet(jwk, local=False)
+    with pytest.raises(InvalidJwk, match=why):
+        validate_jwk(jwk, local=False)
 
 
 P25519 = 2**255 - 19
@@ -139,35 +147,35 @@ SMALL_25519 = {
 @pytest.mark.parametrize("sign", [0, 1])
 def test_small_order_of_ed25519(y: int, sign: int) -> None:
     """Anybody can sign for a point of small order, in each of its encodings."""
-    with pytest.raises(Unfit, match="Ed25519 point of small order"):
-        vet(changed(ED, {"x": text((y | sign << 255).to_bytes(32, "little"))}), local=False)
+    with pytest.raises(InvalidJwk, match="Ed25519 point of small order"):
+        validate_jwk(changed(ED, {"x": text((y | sign << 255).to_bytes(32, "little"))}), local=False)
 
 
 @pytest.mark.parametrize("y", [0, 1, 2**448 - 2**224 - 2])
 @pytest.mark.parametrize("sign", [0, 128])
 def test_small_order_of_ed448(y: int, sign: int) -> None:
     """The same holds for Ed448: the library verifies forged signatures under the points of order four."""
-    with pytest.raises(Unfit, match="Ed448 point of small order"):
-        vet(changed(ED448, {"x": text(y.to_bytes(56, "little") + bytes([sign]))}), local=False)
+    with pytest.raises(InvalidJwk, match="Ed448 point of small order"):
+        validate_jwk(changed(ED448, {"x": text(y.to_bytes(56, "little") + bytes([sign]))}), local=False)
 
 
 @pytest.mark.parametrize("sign", [0, 128])
 def test_small_order_of_ed448_in_a_second_spelling(sign: int) -> None:
     """The prime stands for zero, so for a point of order four: it is refused as the first that is not canonical."""
     prime = 2**448 - 2**224 - 1
-    with pytest.raises(Unfit, match="Ed448 point is not in canonical form"):
-        vet(changed(ED448, {"x": text(prime.to_bytes(56, "little") + bytes([sign]))}), local=False)
+    with pytest.raises(InvalidJwk, match="Ed448 point is not in canonical form"):
+        validate_jwk(changed(ED448, {"x": text(prime.to_bytes(56, "little") + bytes([sign]))}), local=False)
 
 
 @pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"HS256", "HS384", "HS512"}))
 def test_fit(name: str) -> None:
     """A fresh public key of every asymmetric algorithm may be used, with its algorithm or without."""
     jwk = signer(name, "k").public()
-    vetted = vet(jwk, local=False)
-    assert (vetted.kty, vetted.crv, vetted.alg) == (jwk["kty"], jwk.get("crv"), name)
-    assert vetted.material.items() <= {**jwk, "kty": vetted.kty}.items()
-    if vetted.kty != "AKP":
-        assert vet(changed(jwk, {"alg": ABSENT, "use": ABSENT}), local=False).alg is None
+    validated = validate_jwk(jwk, local=False)
+    assert (validated.kty, validated.crv, validated.alg) == (jwk["kty"], jwk.get("crv"), name)
+    assert validated.material.items() <= {**jwk, "kty": validated.kty}.items()
+    if validated.kty != "AKP":
+        assert validate_jwk(changed(jwk, {"alg": ABSENT, "use": ABSENT}), local=False).alg is None
 
 
 @pytest.mark.parametrize(
@@ -185,28 +193,28 @@ def test_fit(name: str) -> None:
 )
 def test_bits(name: str, bits: int) -> None:
     """The size of a key is that of its modulus, field or encoding."""
-    assert vet(signer(name, "k").public(), local=False).bits == bits
+    assert validate_jwk(signer(name, "k").public(), local=False).bits == bits
 
 
 def test_only_what_the_arithmetic_needs_goes_on() -> None:
     """Names, purposes and certificates of a JWK never reach the library."""
     jwk = changed(RSA, {"x5u": "https://evil.test", "key_ops": ["verify", "encrypt"], "ext": True})
-    assert vet(jwk, local=False).material == {"kty": "RSA", "n": RSA["n"], "e": RSA["e"]}
+    assert validate_jwk(jwk, local=False).material == {"kty": "RSA", "n": RSA["n"], "e": RSA["e"]}
 
 
 def test_bounds_of_rsa() -> None:
     """The smallest and the largest exponent and modulus may be used."""
     for bits in (MIN_RSA_BITS, MAX_RSA_BITS):
-        assert vet(changed(RSA, {"n": number(rough(bits))}), local=False).bits == bits
+        assert validate_jwk(changed(RSA, {"n": number(rough(bits))}), local=False).bits == bits
     for e in (3, MAX_RSA_EXPONENT):
-        assert vet(changed(RSA, {"e": number(e)}), local=False).bits == 2048
+        assert validate_jwk(changed(RSA, {"e": number(e)}), local=False).bits == 2048
 
 
 def test_secret() -> None:
     """A symmetric key from a local file is usable, with its algorithm or without."""
-    assert vet(dict(OCT), local=True).bits == 256
-    assert vet(changed(OCT, {"alg": ABSENT}), local=True).alg is None
-    assert vet(changed(OCT, {"k": text(b"abcdefgh" * 4)}), local=True).bits == 256
+    assert validate_jwk(dict(OCT), local=True).bits == 256
+    assert validate_jwk(changed(OCT, {"alg": ABSENT}), local=True).alg is None
+    assert validate_jwk(changed(OCT, {"k": text(b"abcdefgh" * 4)}), local=True).bits == 256
 
 
 BAD_SECRETS: dict[str, tuple[Jwk, str]] = {
@@ -226,8 +234,8 @@ BAD_SECRETS: dict[str, tuple[Jwk, str]] = {
 @pytest.mark.parametrize(("jwk", "why"), BAD_SECRETS.values(), ids=BAD_SECRETS)
 def test_bad_secret(jwk: dict[str, object], why: str) -> None:
     """A secret that could be guessed is refused even where symmetric keys are allowed."""
-    with pytest.raises(Unfit, match=why):
-        vet(jwk, local=True)
+    with pytest.raises(InvalidJwk, match=why):
+        validate_jwk(jwk, local=True)
 
 
 PUBLISHED = {
@@ -246,8 +254,8 @@ PUBLISHED = {
 def test_published_secret(secret: bytes) -> None:
     """A secret that stands in a document is no secret, however long it is."""
     assert len(secret) >= MIN_SECRET_BYTES
-    with pytest.raises(Unfit, match="publicly known"):
-        vet(changed(OCT, {"k": text(secret)}), local=True)
+    with pytest.raises(InvalidJwk, match="publicly known"):
+        validate_jwk(changed(OCT, {"k": text(secret)}), local=True)
 
 
 def test_known_secrets_are_digests() -> None:
@@ -259,8 +267,8 @@ def test_reason_tells_nothing_of_the_key() -> None:
     """Why a key is unfit may be logged: no member's value is in it."""
     bad = [(jwk, False) for jwk, _ in UNFIT.values()] + [(jwk, True) for jwk, _ in BAD_SECRETS.values()]
     for jwk, local in bad:
-        with pytest.raises(Unfit) as caught:
-            vet(dict(jwk), local=local)
+        with pytest.raises(InvalidJwk) as caught:
+            validate_jwk(dict(jwk), local=local)
         values = [value for value in jwk.values() if isinstance(value, str) and len(value) > 12]
         assert not [value for value in values if value in str(caught.value)]
 
@@ -270,5 +278,5 @@ def test_edwards_point_beyond_its_field(crv: str, length: int, field: int) -> No
     """A coordinate that is not below the prime is a second spelling of another one (RFC 8032 sections 5.1.3, 5.2.3)."""
     for y in (field + 2, field + 3):
         x = base64url.encode(y.to_bytes(length, "little")).decode()
-        with pytest.raises(Unfit, match="not in canonical form"):
-            vet({"kty": "OKP", "crv": crv, "x": x}, local=False)
+        with pytest.raises(InvalidJwk, match="not in canonical form"):
+            validate_jwk({"kty": "OKP", "crv": crv, "x": x}, local=False)

@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def value(cls: type[T]) -> type[T]:
+def record(cls: type[T]) -> type[T]:
     """Make *cls* a slotted dataclass whose fields are never assigned to."""
     return dataclass(slots=True)(cls)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
-def named_value(cls: type[T]) -> type[T]:
+def kw_record(cls: type[T]) -> type[T]:
     """Make *cls* a value whose fields are given by name only."""
     return dataclass(slots=True, kw_only=True)(cls)
