@@ -51,7 +51,7 @@ _MAX_SWEEPS: Final = 2  # that may find a call without its message before it is 
 _POLL_NOW: Final = 0.0  # a deadline in the past: return what is there, or nothing
 # The core may parse on threads of its own. When all is read, it has so many times so many seconds to hand over what it
 # read; after a pause of the whole process the first of these times proves nothing.
-_DRAIN_POLLS: Final = 2
+_DRAIN_POLLS: Final = 4
 _DRAIN_QUIET: Final = 0.025
 _ANSWER_RESERVE: Final = 1.0  # seconds at the end of the grace, at most a quarter of it, for calls already accepted
 _CANCEL_GRACE: Final = 1.0  # seconds for cancelled calls to end

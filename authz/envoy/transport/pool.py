@@ -10,7 +10,7 @@ differences:
 | half a call holds no place                | it holds one until it is ended          | a look at what has come        |
 | half a call is answered when it is ended  | it is cancelled                         | a read with a timeout          |
 | admission precedes the next evaluation    | they take turns                         | a queue of events              |
-| later calls do not delay the stop         | it waits for 100 ms without a call      | the same                       |
+| later calls do not delay the stop         | it waits for 500 ms without a call      | the same                       |
 
 Half calls are nothing that a client of Envoy can choose: Envoy sends headers and message together. Health, and calls
 above the bound, are answered unread by both. A message above `grpc.max_receive_message_length` ends with
@@ -49,9 +49,8 @@ _MAX_UNSENT: Final = 2048  # answers that their callers do not read
 _SWEEP_INTERVAL: Final = 0.25  # seconds between two looks at calls whose message has not come
 _MAX_SWEEPS: Final = 2  # that may find a call without its message before it is cancelled
 _DRAIN_QUIET: Final = 0.025  # seconds between two looks at whether all that arrived was accepted
-_DRAIN_LOOKS: Final = (
-    4  # in a row that find no call more: after a pause of the whole process the first one proves nothing
-)
+# In a row that find no call; after a pause of the whole process the first of them proves nothing.
+_DRAIN_LOOKS: Final = 20
 _ANSWER_RESERVE: Final = 1.0  # seconds at the end of the grace, at most a quarter of it, for calls already accepted
 _CANCEL_GRACE: Final = 1.0  # seconds for cancelled calls to end
 
@@ -174,8 +173,8 @@ class PoolTransport(grpc.GenericRpcHandler):
     def _drain(self) -> None:
         """Wait until all that arrived is answered. As in `cygrpc`, the core cancels what it has not handed over.
 
-        What the core has read and not handed over does not show. It hands over as long as grpcio's thread runs, so
-        no call may be in progress, which could keep it from the interpreter, and none may have come for some looks.
+        What the core has read and not handed over does not show. It is handed over as soon as grpcio's thread runs. So
+        no call may be in progress, which could keep that thread from running, and none may have come for some looks.
         """
         looks, accepted = 0, -1
         while looks < _DRAIN_LOOKS and self._monotonic() < self._drain_until:
