@@ -52,7 +52,7 @@ def check_claim(text: str, path: KeyPath, aliases: frozenset[str]) -> Iterator[P
 
 def _check_allow(rule: Rule, path: KeyPath) -> Iterator[Problem]:
     if rule.allow in {AccessMode.PUBLIC, AccessMode.DENY} and rule.require is not None:
-        message = f"a rule that allows {rule.allow} looks at no token, so it cannot require anything"
+        message = f"a rule with `allow: {rule.allow}` looks at no token, so it cannot require anything"
         yield Problem(path=(*path, "require"), message=message)
     if rule.accept is not None and rule.allow in {AccessMode.PUBLIC, AccessMode.DENY}:
         # A spelling that the upstream reads differently would walk out of the public part.
