@@ -1,7 +1,8 @@
 """From the sidecar's configuration to the Envoy that fits it.
 
 Rules of this file:
-1. Envoy waits longer than the sidecar may: its timeout is above every issuer's `fetch.max_wait`.
+1. Envoy waits longer than the sidecar may: its timeout is above the sum of the waits of all kinds of facts, for a check
+   may wait for each of them in turn.
 2. Envoy lets more pass than the sidecar: a decision with a reason comes before an error without one.
 3. Envoy refuses what no rule accepts, and leaves alone the spellings of paths that one does.
 4. The sidecar may write the headers that it is configured to write, and no others.
@@ -14,6 +15,7 @@ from typing import Final
 
 from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_addresses
 from authz.config.model import Config
+from authz.core.needs import KEY
 from authz.core.request import AmbiguousEncoding
 from authz.tooling.envoy_config.fragments import ClusterTls, EnvoySettings, any_spelling, literal
 
@@ -70,8 +72,13 @@ def endpoints(config: Config, *, host: str | None = None) -> tuple[str, ...]:
 
 
 def max_wait_ms(config: Config) -> int:
-    """Return what a request may wait for a key, at most, in milliseconds."""
-    return max(round(issuer.fetch.max_wait.total_seconds() * 1000) for issuer in config.issuers.values())
+    """Return how long a check may wait for facts, at most, in milliseconds: once for each kind."""
+    return round(1000 * sum(max_waits(config).values()))
+
+
+def max_waits(config: Config) -> dict[str, float]:
+    """Return the longest wait for each kind of fact, in seconds."""
+    return {KEY: max(issuer.fetch.max_wait.total_seconds() for issuer in config.issuers.values())}
 
 
 def most_concurrent(config: Config) -> int:

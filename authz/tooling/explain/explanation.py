@@ -20,6 +20,7 @@ from authz.core.decision import Allow, Decision, outcome
 from authz.core.identity import HeaderChanges
 from authz.core.issuer import Issuer
 from authz.core.keys import KeySet
+from authz.core.needs import NO_FACTS, Facts, Need
 from authz.core.policy import Params, Rule
 from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 from authz.core.request import Request, join_headers
@@ -66,12 +67,25 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredNeed:
+    """A fact that the decision lacked, and what answered it."""
+
+    need: Need
+    answer: str
+
+    def __str__(self) -> str:
+        asked = "" if self.need.asked is None else f" {_safe(self.need.asked)}"
+        return f"need: {self.need.kind}{asked} of {self.need.of}: {self.answer}"
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """A decision, the steps that led to it, and *notes* that help to understand it."""
+    """A decision, the steps that led to it, the *needs* that came up, and *notes* that help to understand it."""
 
     decision: Decision
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = ()
+    needs: tuple[AnsweredNeed, ...] = ()
 
     @property
     def allowed(self) -> bool:
@@ -92,7 +106,7 @@ class Explanation:
             f"{line.step:2} {line.step.name.lower():{width}}  {line.ended:12}  {line.looked_at}".rstrip()
             for line in self.lines
         ]
-        return "\n".join([*rows, "", *self.notes, self.verdict])
+        return "\n".join([*rows, "", *map(str, self.needs), *self.notes, self.verdict])
 
     def document(self) -> dict[str, Any]:
         """Write the same as data."""
@@ -113,6 +127,10 @@ class Explanation:
                 }
                 for line in self.lines
             ],
+            "needs": [
+                {"kind": each.need.kind, "of": each.need.of, "asked": each.need.asked, "answer": each.answer}
+                for each in self.needs
+            ],
             "notes": list(self.notes),
         }
 
@@ -123,13 +141,15 @@ def answer(question: Question, config: Config) -> Explanation:
     request = _ask(question, snapshot)
     decision = authorize(request, snapshot, question.at)
     name, notes = decision.trail.issuer, list(describe_envoys_part(question.path, config))
+    looked_at = "the keys in this configuration"
     if name is not None and (question.jwks is not None or decision.reason is Reason.KEYS_UNAVAILABLE):
         section = config.issuers[name]
         if question.jwks is not None:
             keys: KeySet | None = _read_keys(question.jwks, section)
+            looked_at = "the key set that was given"
         else:
             fetched = fetch_one(name, section)
-            keys = fetched.keys
+            keys, looked_at = fetched.keys, _safe(fetched.where)
             if keys is None:
                 why = f"{fetched.result}: {_safe(fetched.detail)}"
                 notes.append(
@@ -137,14 +157,16 @@ def answer(question: Question, config: Config) -> Explanation:
                 )
         issuer = snapshot.issuers[section.issuer]
         snapshot = replace(snapshot, issuers={**snapshot.issuers, section.issuer: replace(issuer, keys=keys)})
-    explained = explain(request, snapshot, question.at)
-    return replace(explained, notes=(*explained.notes, *notes))
+    needs = authorize(request, snapshot, question.at).trail.needs
+    explained = explain(request, snapshot, question.at, dict.fromkeys(needs, looked_at))
+    answered = tuple(AnsweredNeed(need, f"looked for in {looked_at}: not there") for need in needs)
+    return replace(explained, notes=(*explained.notes, *notes), needs=answered)
 
 
-def explain(request: Request, snapshot: Snapshot, now: float) -> Explanation:
-    """Decide *request* by *snapshot* at *now*, and describe each step."""
+def explain(request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_FACTS) -> Explanation:
+    """Decide *request* by *snapshot* and *facts* at *now*, and describe each step."""
     passed: dict[int, Any] = {}
-    decision = authorize(request, snapshot, now, observe=passed.__setitem__)
+    decision = authorize(request, snapshot, now, facts, observe=passed.__setitem__)
     near: tuple[str, ...] = ()
     if decision.reason is Reason.POLICY_DENIED and Step.RULE not in passed:
         near = tuple(map(_safe, describe_near_misses(snapshot.policy.rules, passed[Step.REQUEST], request)))
