@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Final
@@ -26,7 +27,11 @@ def build_snapshot(config: model.Config, *, verify_signature: VerifySignature = 
     """Return the first snapshot of *config*: only keys that are written in the file are in it."""
     aliases = config.claim_aliases
     return Snapshot(
-        issuers={issuer.issuer: _build_issuer(name, issuer) for name, issuer in config.issuers.items()},
+        issuers={
+            issuer.rules.issuer: issuer
+            for name, section in config.issuers.items()
+            for issuer in _build_issuers(name, section)
+        },
         policy=Policy(build_rules(config)),
         identity=Identity(
             tuple(_build_header(name, value, aliases) for name, value in config.identity.headers.items()),
@@ -77,30 +82,32 @@ def build_resource(config: model.Config) -> ProtectedResource | None:
         config.resource.identifier,
         # RFC 8414 section 2: an issuer that is no https URL has no metadata to find.
         authorization_servers=tuple(
-            issuer.issuer for issuer in config.issuers.values() if issuer.issuer.startswith("https://")
+            iss for issuer in config.issuers.values() for iss in issuer.accepted_issuers if iss.startswith("https://")
         ),
         scopes=config.resource.scopes,
         methods=(*(["header"] if by_header else []), *(["query"] if by_query else [])),
     )
 
 
-def _build_issuer(name: str, section: IssuerSection) -> Issuer:
-    return Issuer(
-        name,
-        frozenset(section.algorithms),
-        ClaimRules(
-            issuer=section.issuer,
-            audiences=frozenset(section.audiences),
-            audience_claim=section.audience_claim,
-            token_types=frozenset(map(normalize_type, section.token_types)),
-            required=section.required_claims,
-            leeway=section.leeway.total_seconds(),
-            max_lifetime=_seconds(section.max_lifetime),
-            aliases={alias: ClaimPath.parse(path) for alias, path in section.claims.items()},
-            any_audience=section.insecure.any_audience,
-            no_expiry=section.insecure.no_expiry,
-        ),
-        inline_keys(section),
+def _build_issuers(name: str, section: IssuerSection) -> Iterator[Issuer]:
+    """Yield an issuer for each `iss` that *section* accepts; they have one name and one set of keys."""
+    keys = inline_keys(section)
+    for iss in section.accepted_issuers:
+        yield Issuer(name, frozenset(section.algorithms), _build_claim_rules(iss, section), keys)
+
+
+def _build_claim_rules(iss: str, section: IssuerSection) -> ClaimRules:
+    return ClaimRules(
+        issuer=iss,
+        audiences=frozenset(section.audiences),
+        audience_claim=section.audience_claim,
+        token_types=frozenset(map(normalize_type, section.token_types)),
+        required=section.required_claims,
+        leeway=section.leeway.total_seconds(),
+        max_lifetime=_seconds(section.max_lifetime),
+        aliases={alias: ClaimPath.parse(path) for alias, path in section.claims.items()},
+        any_audience=section.insecure.any_audience,
+        no_expiry=section.insecure.no_expiry,
     )
 
 
@@ -146,7 +153,12 @@ def _build_requirements(section: Require, aliases: frozenset[str]) -> Requiremen
         amr=section.amr or (),
         max_age=_seconds(section.max_age),
         condition=section.condition,
+        condition_reads=(ClaimPath(("sub",)),) if _READS_SUBJECT.search(section.when or "") else (),
     )
+
+
+# Compared with a text, a number is another value: `claims.sub != "root"` would hold for it.
+_READS_SUBJECT: Final = re.compile(r"""\bclaims\s*(?:\.\s*sub\b|\[\s*r?["']sub["']\s*\])""")
 
 
 def _build_claims(

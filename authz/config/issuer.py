@@ -19,6 +19,9 @@ _EXAMPLE_KEY: Final = {
 }
 
 
+TENANT: Final = "{tenantid}"  # as the discovery document of Entra's common endpoint writes it
+
+
 class Fetch(Section):
     """How one issuer's keys are fetched and kept fresh."""
 
@@ -85,6 +88,10 @@ class Issuer(Section):
 
     issuer: Annotated[str, Setting(Access.UNAFFECTED)]
     """The value of iss, compared byte for byte; discovery starts below it unless another source of keys is given."""
+    tenants: Annotated[
+        Items[str], Field(examples=[["11111111-1111-4111-8111-111111111111"]]), Setting(Access.UNAFFECTED)
+    ] = ()  # each is compared as an issuer of its own
+    """Tenants that are accepted, for an issuer with {tenantid} in it: one iss each, one name and one source of keys."""
     audiences: Annotated[Items[str], Setting(Access.LISTED)] = ()
     """Audiences of which a token must name at least one; required unless insecure.any_audience."""
     audience_claim: Annotated[str, Setting(Access.UNKNOWN, meaning="another claim says whom a token is for")] = "aud"
@@ -135,6 +142,18 @@ class Issuer(Section):
     """Directory in which the last good keys survive a restart."""
     insecure: InsecureIssuer = InsecureIssuer()
     """Options that weaken the checks of this issuer."""
+
+    @property
+    def accepted_issuers(self) -> tuple[str, ...]:
+        """Every value of iss that this section accepts: one, or one for each of its tenants."""
+        if not self.tenants:
+            return (self.issuer,)
+        return tuple(self.issuer.replace(TENANT, tenant) for tenant in self.tenants)
+
+    @property
+    def discovery_base(self) -> str:
+        """Where discovery starts: for a template at the endpoint that Entra has for all tenants."""
+        return self.issuer.replace(TENANT, "common") if self.tenants else self.issuer
 
     @property
     def key_sources(self) -> tuple[str, ...]:

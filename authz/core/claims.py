@@ -1,8 +1,8 @@
 """What a signed payload says, checked against what its issuer may say, at one given instant.
 
 Rules of this file:
-1. Types are strict (RFC 7519 sections 2 and 4.1): a NumericDate is a finite number that is not negative, never a string
-   or a bool.
+1. Types are strict (RFC 7519 sections 2 and 4.1): a NumericDate is a finite number from 0 to MAX_NUMERIC_DATE, never a
+   string or a bool. A `sub` that is not a string is refused only if something needs it.
 2. Order: form, exp, nbf, iat, audience, and later the binding; the first failure is the reason.
 3. `exp` is the first instant at which a token is not valid (RFC 7519 section 4.1.4: "on or after").
 4. Only `check` makes `Claims`; policy and identity accept nothing else.
@@ -28,6 +28,7 @@ from authz.core.token import UnverifiedToken
 _LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 _MEDIA_PREFIX: Final = "application/"
 MAX_CERTIFICATE_CHARS: Final = 16_384  # URL-encoded PEM
+MAX_NUMERIC_DATE: Final = 100_000_000_000  # seconds, in the year 5138; the same number of milliseconds was in 1973
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,17 @@ class ClaimPath:
         if not names or "" in names:
             raise ValueError("claim path is empty")
         return cls(tuple(names))
+
+    def __str__(self) -> str:
+        """Write it so that `parse` reads it."""
+        written = ""
+        for name in self.names:
+            match = _STEP.fullmatch(name)
+            bare = match is not None and match["bare"] == name and "://" not in name
+            written += (
+                f"{'.' if written and bare else ''}{name if bare else f'[{json.dumps(name, ensure_ascii=False)}]'}"
+            )
+        return written
 
     def find(self, members: Mapping[str, object]) -> object:
         """Return the value at this path, or None where there is none. JSON null counts as none."""
@@ -103,15 +115,35 @@ class Claims:
 
     @property
     def scopes(self) -> frozenset[str]:
-        """What was granted: `scope` (RFC 8693 section 4.2, or a list as some providers write it), else `scp`."""
-        granted = self.members.get("scope", self.members.get("scp"))
+        """What was granted: `scope` (RFC 8693 section 4.2, or a list as some providers write it), else `scp`.
+
+        An absent, null or empty `scope` does not hide a `scp`; one of another type grants nothing, and does.
+        """
+        granted = self.members.get("scope")
+        if granted is None or granted == [] or (isinstance(granted, str) and not granted.strip(" ")):
+            granted = self.members.get("scp")
         if isinstance(granted, str):
             return frozenset(granted.split(" ")) - {""}
         return frozenset(_strings(granted) or ())
 
+    def locate(self, name: str, path: ClaimPath) -> ClaimPath:
+        """Return where *name* is for this issuer: at its alias of that name, else at *path*."""
+        return self.aliases.get(name, path)
+
     def find(self, name: str, path: ClaimPath) -> object:
         """Return what *name* means for this issuer: its alias of that name, else *path*. None where absent."""
-        return self.aliases.get(name, path).find(self.members)
+        return self.locate(name, path).find(self.members)
+
+    def check_subject(self, path: ClaimPath) -> None:
+        """Refuse a `sub` that is not a string (RFC 7519 section 4.1.2) if *path* leads to it.
+
+        Raises Rejected(CLAIMS_MALFORMED).
+        """
+        if path.names == _SUB and not isinstance(self.members.get("sub"), str | None):
+            raise _malformed("sub is not a string")
+
+
+_SUB: Final = ("sub",)
 
 
 def normalize_type(typ: str | None) -> str:
@@ -156,19 +188,23 @@ def check(signed: SignedPayload, rules: ClaimRules, now: float) -> Claims:
     _check_lifetime(times, rules)
     _check_time(times, rules.leeway, now)
     if not rules.any_audience and rules.audiences.isdisjoint(audience):
-        raise Rejected(Reason.AUDIENCE_MISMATCH, f"{rules.audience_claim} has none of the issuer's audiences")
+        absent = members.get(rules.audience_claim) is None
+        what = "is absent: it must name one of" if absent else "has none of"
+        raise Rejected(Reason.AUDIENCE_MISMATCH, f"{rules.audience_claim} {what} the issuer's audiences")
     return Claims(members, signed.payload, audience, rules.aliases)
 
 
 def _check_form(members: Mapping[str, object], rules: ClaimRules) -> None:
     if members.get("iss") != rules.issuer:
         raise Rejected(Reason.ISSUER_UNKNOWN, "iss is not the issuer whose key signed")
-    for name in ("sub", "jti"):
-        if name in members and not isinstance(members[name], str):
-            raise _malformed(f"{name} is not a string")
+    if "jti" in members and not isinstance(members["jti"], str):
+        raise _malformed("jti is not a string")
     for name in rules.required:
-        if members.get(name) in (None, ""):
+        required = members.get(name)
+        if required in (None, ""):
             raise _malformed(f"{name} is missing")
+        if name == "sub" and not isinstance(required, str):
+            raise _malformed("sub is not a string")
 
 
 @record
@@ -238,19 +274,33 @@ _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----EN
 
 
 def _numeric_date(members: Mapping[str, object], name: str) -> float | None:
-    value = members.get(name, _ABSENT)
-    if value is _ABSENT:
+    date = members.get(name, _ABSENT)
+    if date is _ABSENT:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    if isinstance(date, bool) or not isinstance(date, int | float) or date < 0:
         raise _malformed(f"{name} is not a NumericDate")
-    return value
+    check_unit(name, date)
+    return date
+
+
+def check_unit(name: str, date: float) -> None:
+    """Refuse a NumericDate that cannot be in seconds (RFC 7519 section 2): read so, it is thousands of years ahead.
+
+    Raises Rejected(CLAIMS_MALFORMED).
+    """
+    if date > MAX_NUMERIC_DATE:
+        raise _malformed(f"{name} is above 10^11: milliseconds? A NumericDate is in seconds")
 
 
 def _read_audience(members: Mapping[str, object], claim: str) -> frozenset[str]:
-    """Read the audience; absent is an empty one. `aud` is checked for form also where another claim counts."""
+    """Read the audience; absent is an empty one. `aud` is checked for form also if another claim counts.
+
+    A null `aud` is absent then: it does not hide the claim that counts.
+    """
     audience: tuple[str, ...] = ()
     for name in ("aud",) if claim == "aud" else ("aud", claim):
-        found = _strings(members[name]) if name in members else ()
+        absent = name not in members or (name != claim and members[name] is None)
+        found = () if absent else _strings(members[name])
         if found is None:
             raise _malformed(f"{name} is not a string or a list of strings")
         audience = found

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -129,7 +129,10 @@ class Identity:
             raise Rejected(Reason.REQUEST_MALFORMED, "connection names an identity header")
 
     def headers_for(self, claims: Claims) -> HeaderChanges:
-        """Write the headers for the bearer of *claims*. Raises Rejected(HEADER_UNSAFE)."""
+        """Write the headers for the bearer of *claims*. Raises Rejected: HEADER_UNSAFE, CLAIMS_MALFORMED."""
+        if claims.subject is None:
+            for path in self._read_paths(claims):
+                claims.check_subject(path)
         written: dict[str, str] = {}
         size = 0
         for rule in self._headers:
@@ -148,6 +151,14 @@ class Identity:
             for copied in self._copied
             if (value := claims.find(copied.name, copied.path)) is not None
         }
+
+    def _read_paths(self, claims: Claims) -> Iterator[ClaimPath]:
+        """Yield the places of all claims that are told, in a header or to Envoy."""
+        for rule in self._headers:
+            if isinstance(rule, ClaimHeader):
+                yield claims.locate(rule.name, rule.path)
+        for copied in self._copied:
+            yield claims.locate(copied.name, copied.path)
 
     def _write(self, rule: HeaderRule, claims: Claims) -> str:
         match rule:

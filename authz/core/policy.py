@@ -17,8 +17,9 @@ from enum import StrEnum
 from string import ascii_lowercase, ascii_uppercase
 from typing import Final, Protocol
 
-from authz.core.claims import ClaimPath, Claims
+from authz.core.claims import ClaimPath, Claims, check_unit
 from authz.core.issuer import Issuer
+from authz.core.mismatch import describe, explain_claim, explain_scopes
 from authz.core.path_index import PathIndex
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import AmbiguousEncoding, Request, Target, reject_ambiguous
@@ -162,7 +163,10 @@ def json_typed(value: object) -> tuple[str, object]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What a rule asks of whoever is authenticated: all of it. *max_age* is seconds since `auth_time`."""
+    """What a rule asks of whoever is authenticated: all of it. *max_age* is seconds since `auth_time`.
+
+    *condition_reads* are the claims of the *condition* whose form matters: a `sub` there must be a string.
+    """
 
     issuers: frozenset[str] = frozenset()
     audiences: frozenset[str] = frozenset()
@@ -173,6 +177,7 @@ class Requirements:
     amr: tuple[str, ...] = ()
     max_age: float | None = None
     condition: Condition | None = None
+    condition_reads: tuple[ClaimPath, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,14 +205,18 @@ def require(rule: Rule, claims: Claims, issuer: Issuer, request: Request, params
     if missing or alternatives:
         raise Rejected(
             Reason.INSUFFICIENT_SCOPE,
-            f"scope lacks {' '.join(missing) or 'one of ' + ' '.join(alternatives)}",
+            f"scope lacks {' '.join(missing) or 'one of ' + ' '.join(alternatives)}{explain_scopes(claims)}",
             scopes=(wanted.scopes if missing else ()) + alternatives,
         )
     if wanted.issuers and issuer.name not in wanted.issuers:
         raise Rejected(Reason.POLICY_DENIED, f"issuer {issuer.name} is not among the rule's")
     for requirement in wanted.claims:
+        claims.check_subject(claims.locate(requirement.name, requirement.path))
         if not requirement.is_met(claims):
-            raise Rejected(Reason.POLICY_DENIED, f"claim {requirement.name} has not what the rule asks")
+            why = explain_claim(claims, requirement.name, requirement.path, requirement.values, every=requirement.every)
+            raise Rejected(Reason.POLICY_DENIED, why)
+    for path in wanted.condition_reads:
+        claims.check_subject(path)
     if wanted.condition is not None and not _holds(wanted.condition, request, params, claims):
         raise Rejected(Reason.POLICY_DENIED, "the rule's condition does not hold")
     if wanted.audiences and wanted.audiences.isdisjoint(claims.audience):
@@ -216,29 +225,34 @@ def require(rule: Rule, claims: Claims, issuer: Issuer, request: Request, params
 
 def _require_step_up(wanted: Requirements, claims: Claims, leeway: float, now: float) -> None:
     """RFC 9470: how, and how long ago, the user was authenticated."""
-    members = claims.members
-    failed = None
-    if wanted.acr and members.get("acr") not in wanted.acr:
-        failed = "acr"
-    if wanted.amr:
-        methods = members.get("amr")
-        if not isinstance(methods, list) or not any(method in methods for method in wanted.amr):
-            failed = "amr"
+    acr, amr = claims.members.get("acr"), claims.members.get("amr")
+    failed = ""
+    if wanted.acr and acr not in wanted.acr:
+        failed = f"acr is {'not what the rule asks' if isinstance(acr, str) else describe(acr)}"
+    if wanted.amr and not (isinstance(amr, list) and any(method in amr for method in wanted.amr)):
+        failed = f"amr is {'not what the rule asks' if isinstance(amr, list) else describe(amr)}"
     if wanted.max_age is not None:
-        at = members.get("auth_time")
-        if (
-            isinstance(at, bool)
-            or not isinstance(at, int | float)
-            or not now - leeway - wanted.max_age <= at <= now + leeway
-        ):
-            failed = "auth_time"
+        failed = _explain_age(claims.members.get("auth_time"), wanted.max_age, leeway, now) or failed
     if failed:
         raise Rejected(
             Reason.STEP_UP_REQUIRED,
-            f"{failed} is not what the rule asks",
+            failed,
             acr_values=wanted.acr,
             max_age=None if wanted.max_age is None else int(wanted.max_age),
         )
+
+
+def _explain_age(at: object, max_age: float, leeway: float, now: float) -> str:
+    """Say what is wrong with `auth_time`, or nothing.
+
+    Raises Rejected(CLAIMS_MALFORMED) for milliseconds: another login would not help.
+    """
+    if isinstance(at, bool) or not isinstance(at, int | float):
+        return f"auth_time is {describe(at)}"
+    check_unit("auth_time", at)
+    if at > now + leeway:
+        return f"auth_time is {at - now:.0f} s ahead"
+    return "" if at >= now - leeway - max_age else f"auth_time is {now - at:.0f} s ago, at most {max_age:.0f} s"
 
 
 def _holds(condition: Condition, request: Request, params: Params, claims: Claims) -> bool:

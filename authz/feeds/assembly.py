@@ -86,7 +86,7 @@ def make_source(
         return UrlSource(fetcher.get, section.jwks_uri, reader)
     return DiscoverySource(
         fetcher.get,
-        section.discovery_url or discovery_url(section.issuer),
+        section.discovery_url or discovery_url(section.discovery_base),
         reader,
         issuer=section.issuer,
         times=DiscoveryTimes(

@@ -76,8 +76,13 @@ class Registry:
         keys = {name: self._inherit(new.feed, config.issuers[name]) for name, new in made.items()}
         self._store.adopt(
             snapshot,
-            kept={config.issuers[name].issuer for name in kept},
-            keys={config.issuers[name].issuer: inherited for name, inherited in keys.items() if inherited is not None},
+            kept={iss for name in kept for iss in config.issuers[name].accepted_issuers},
+            keys={
+                iss: inherited
+                for name, inherited in keys.items()
+                for iss in config.issuers[name].accepted_issuers
+                if inherited is not None
+            },
         )
         for name, new in made.items():
             if keys[name] is None:
@@ -112,7 +117,7 @@ class Registry:
         return make_feed(
             name,
             section,
-            publish=partial(self._store.set_keys, section.issuer),
+            publish=partial(self._store.set_keys, section.accepted_issuers),
             env=self._env,
             metrics=self._metrics.of(name),
             tidy=partial(self._tidy, name),

@@ -17,14 +17,14 @@ from authz.feeds.usage import Usage
 def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: Usage) -> dict[str, object]:
     """Describe the keys of each issuer of *snapshot*: those of its feed, or those written in the configuration."""
     described = []
-    for iss, issuer in snapshot.issuers.items():
+    for issuer in {issuer.name: issuer for issuer in snapshot.issuers.values()}.values():
         known = feeds.get(issuer.name)
         status = known.feed.status() if known is not None else None
         keys = status.value if status is not None else issuer.keys
         described.append(
             {
                 "issuer": issuer.name,
-                "iss": iss,
+                "iss": ", ".join(iss for iss, other in snapshot.issuers.items() if other.name == issuer.name),
                 "source": known.feed.source.where if known is not None else "configuration",
                 **(_describe_status(status, known.history) if status is not None and known is not None else _STATIC),
                 "keys": [

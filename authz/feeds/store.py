@@ -32,13 +32,13 @@ class Store:
             }
             self._current = replace(snapshot, issuers=issuers)
 
-    def set_keys(self, issuer: str, keys: KeySet | None) -> None:
-        """Swap in a snapshot in which the issuer with that `iss` has *keys*, or None where it has none to serve.
+    def set_keys(self, issuers: tuple[str, ...], keys: KeySet | None) -> None:
+        """Swap in a snapshot in which the issuers with these `iss` have *keys*, or None if they have none to serve.
 
         Keys of an issuer that is not trusted any more are dropped.
         """
         with self._writing:
-            known = self._current.issuers.get(issuer)
-            if known is not None:
-                issuers = {**self._current.issuers, issuer: replace(known, keys=keys)}
-                self._current = replace(self._current, issuers=issuers)
+            known = self._current.issuers
+            changed = {iss: replace(known[iss], keys=keys) for iss in issuers if iss in known}
+            if changed:
+                self._current = replace(self._current, issuers={**known, **changed})

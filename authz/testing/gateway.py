@@ -167,7 +167,7 @@ def _good_claims(section: IssuerSection, at: float) -> dict[str, object]:
     """Write what the configuration asks of every token of this issuer."""
     lifetime = section.max_lifetime.total_seconds() if section.max_lifetime is not None else LIFETIME
     claims: dict[str, object] = {
-        "iss": section.issuer,
+        "iss": section.accepted_issuers[0],
         "sub": "alice",
         section.audience_claim: section.audiences[0] if section.audiences else "anybody",
         "iat": int(at),

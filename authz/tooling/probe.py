@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from authz.config.build import inline_keys
+from authz.config.build import build_snapshot, inline_keys
 from authz.config.diagnostics.unused_keys import why_unused
 from authz.config.issuer import Issuer
 from authz.config.model import Config
@@ -19,6 +19,7 @@ from authz.feeds.history import show_thumbprint
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import escaped, printable
 from authz.tooling.describe import describe_key
+from authz.tooling.expected_claims import describe_expected_claims
 
 MAX_AT_ONCE: Final = 8
 
@@ -47,6 +48,7 @@ class Fetched:
     """What came of one issuer: *keys*, or the *result* and *detail* of the failure. Durations are in seconds.
 
     *where* is the URL, or the discovery document's and the one that it names. *fresh_for* is what the answer says.
+    *expected* are the claims that rules read from its tokens, in words: no token is at hand that could be looked at.
     """
 
     issuer: str
@@ -58,6 +60,7 @@ class Fetched:
     detail: str = ""
     fresh_for: float | None = None
     seconds: float = 0.0
+    expected: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -92,6 +95,10 @@ class Fetched:
                 yield f"  rejected      kid {escaped(kid) or 'absent'}: {escaped(why)}"
             for name in self.keys.unmatched:
                 yield f"  unmatched     {escaped(name)}: a blocked key that is not in the set"
+        for line in self.expected:
+            yield f"  claims        {escaped(line)}"
+        if self.expected:
+            yield "  to do         see that its tokens have them: authz explain --token-file TOKEN says what each is"
         if self.advice:
             yield f"  to do         {self.advice}"
 
@@ -106,6 +113,7 @@ class Fetched:
             "result": self.result.value,
             "detail": self.detail,
             "advice": self.advice,
+            "expected_claims": list(self.expected),
             "seconds": round(self.seconds, 3),
             "fresh_for_seconds": self.fresh_for,
             "keys": [
@@ -127,7 +135,13 @@ class Fetched:
 def fetch_all(config: Config) -> list[Fetched]:
     """Ask every issuer once, several at a time; nothing is cached, and nothing is asked again."""
     with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
-        return list(pool.map(lambda entry: fetch_one(*entry), config.issuers.items()))
+        fetched = list(pool.map(lambda entry: fetch_one(*entry), config.issuers.items()))
+    snapshot = build_snapshot(config)
+    issuers = {issuer.name: issuer for issuer in snapshot.issuers.values()}
+    return [
+        replace(each, expected=tuple(describe_expected_claims(issuers[each.issuer], snapshot.policy.rules)))
+        for each in fetched
+    ]
 
 
 def fetch_one(name: str, section: Issuer) -> Fetched:

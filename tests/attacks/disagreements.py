@@ -99,10 +99,11 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "types of times",
-        "a NumericDate is a number, not a string, a bool or null, and not before the epoch",
+        "a NumericDate is a number of seconds: no string, bool, null or milliseconds, and not before the epoch",
         "RFC 7519 sections 2, 4.1.4, 4.1.5 and 4.1.6",
         {
             "exp: a string of digits": "PyJWT",
+            "exp: in milliseconds or less": _OTHERS,
             "nbf: a string of digits": "PyJWT",
             "nbf: a bool": "PyJWT jwcrypto",
             "nbf: negative": _OTHERS,
@@ -131,7 +132,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "types of other claims",
-        "sub and jti are strings, aud is a string or a list of strings; an empty subject is nobody",
+        "jti is a string, and sub if it is needed; aud is a string or a list of strings; an empty subject is nobody",
         "RFC 7519 sections 4.1.2, 4.1.3 and 4.1.7",
         {
             "sub: empty": "PyJWT",

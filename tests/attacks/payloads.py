@@ -16,7 +16,8 @@ def _values(name: str, values: tuple[object, ...]) -> Change:
 PAYLOAD: Final[dict[str, Change]] = {
     "exp: absent or null": _values("exp", (ABSENT, None)),
     "exp: now or earlier": _values("exp", (T, T - 1, T - 0.5, 0, 1, 1e-300)),
-    "exp: later, whole": _values("exp", (T + 1, T + 300.0, 2**53, 1e12)),
+    "exp: later, whole": _values("exp", (T + 1, T + 300.0, 10**11)),
+    "exp: in milliseconds or less": _values("exp", ((T + 300) * 1000, 2**53, 1e12, 1e18)),
     "exp: later by less than a second": _values("exp", (T + 0.5, T + 0.001)),
     "exp: a fraction": _values("exp", (T + 300.5, T + 1.5)),
     "exp: a string of digits": _values("exp", (str(T + 300), f" {T + 300} ", f"{T:_}9")),

@@ -11,6 +11,7 @@ import pytest
 from authz.core.authorize import authorize
 from authz.core.decision import Allow, Decision
 from authz.core.reasons import WIRE_STATUS, Reason
+from tests.cases.causes import BY_CAUSE
 from tests.cases.tables import read_tables
 from tests.cases.test_decisions import CASES
 from tests.tools import ROOT
@@ -42,11 +43,16 @@ def judge() -> dict[Reason, set[tuple[int, str]]]:
 SEEN: Final = judge()
 
 
+def rows(reason: str) -> list[tuple[list[str], str]]:
+    """The rows of the section of a reason: the details that have one cause, as they are written, and the cause."""
+    found = re.findall(r"^\| (`.*?) \| (.+) \| (.+) \|$", SECTIONS[reason], re.MULTILINE)
+    assert all(cause and remedy for _, cause, remedy in found)
+    return [(re.findall(r"`([^`]+)`", cell), cause) for cell, cause, _ in found]
+
+
 def details(reason: str) -> list[str]:
     """The details that the section of a reason explains, as they stand there."""
-    rows = re.findall(r"^\| (`.*?) \| (.+) \| (.+) \|$", SECTIONS[reason], re.MULTILINE)
-    assert all(cause and remedy for _, cause, remedy in rows)
-    return [detail for cell, _, _ in rows for detail in re.findall(r"`([^`]+)`", cell)]
+    return [detail for written, _ in rows(reason) for detail in written]
 
 
 def explains(written: str, detail: str) -> bool:
@@ -69,6 +75,23 @@ def test_every_refusal_is_explained(reason: Reason) -> None:
     assert SEEN[reason], "no case of the decision tables ends so"
     for _, detail in SEEN[reason]:
         assert any(explains(written, detail) for written in details(reason)), detail
+
+
+@pytest.mark.parametrize("reason", sorted({reason for reason, _ in BY_CAUSE}), ids=str)
+def test_every_cause_is_tried(reason: Reason) -> None:
+    """Each cause that the page gives for a refusal by claims or rule has cases, with the detail that the page says."""
+    causes = dict(zip((cause for _, cause in rows(reason)), (written for written, _ in rows(reason)), strict=True))
+    tried = {cause: cases for (of, cause), cases in BY_CAUSE.items() if of is reason}
+    causes.pop("the same", None)  # as the row above it
+
+    assert sorted(causes) == sorted(tried)
+    for cause, cases in tried.items():
+        for case in cases:
+            detail = authorize(case.request, case.snapshot, case.now).detail
+            assert any(explains(written, detail) for written in causes[cause]), (cause, detail)
+        for written in causes[cause]:
+            told = [authorize(case.request, case.snapshot, case.now).detail for case in cases]
+            assert any(explains(written, detail) for detail in told), f"no case is told {written}"
 
 
 @pytest.mark.parametrize("reason", sorted(SEEN), ids=str)

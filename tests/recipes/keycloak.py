@@ -1,4 +1,4 @@
-"""Keycloak, with client roles."""
+"""Keycloak 26.7, with client roles and step-up."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _USER: Final = Token(
         "typ": "Bearer",
         "azp": "web",
         "sid": "4c0a3a8a",
-        "acr": "1",
+        "acr": "0",  # as after single sign-on
         "realm_access": {"roles": ["default-roles-example", "offline_access"]},
         "resource_access": {"orders-api": {"roles": ["reader", "editor"]}, "account": {"roles": ["view-profile"]}},
         "scope": "openid profile",
@@ -37,10 +37,19 @@ _USER: Final = Token(
 )
 _WHO: Final = {
     "subject": "f1c4f64e-2c0c-4cda-8c9f-9f3f8f3a2b0e",
-    "login": "alice",
     "client": "web",
     "roles": "reader,editor",
 }
+_ADMIN_USER: Final = _USER.but(acr="2", auth_time=T - 60, realm_access={"roles": ["orders-admin"]})
+_MACHINE: Final = _USER.but(  # client_credentials: an acr, and no auth_time
+    sub="5f0c9d86-9c0b-4d0e-a4d2-0a4c8a8f8f10",
+    azp="batch",
+    acr="1",
+    auth_time=ABSENT,
+    sid=ABSENT,
+    preferred_username="service-account-batch",
+)
+_STEP_UP: Final = 'error="insufficient_user_authentication", acr_values="2", max_age="900"'
 _ID_TOKEN: Final = _USER.but(
     typ="ID", aud="web", realm_access=ABSENT, resource_access=ABSENT, scope=ABSENT, at_hash="h", nonce="n"
 )
@@ -60,7 +69,70 @@ RECIPE: Final = Recipe(
     cases=(
         passes("a user", _READ, _USER, **_WHO),
         passes("an editor", _WRITE, _USER, **_WHO),
-        passes("an administrator", _ADMIN, _USER.but(realm_access={"roles": ["orders-admin"]}), **_WHO),
+        passes("an administrator", _ADMIN, _ADMIN_USER, **_WHO),
+        passes(
+            "a user whose name has an umlaut",
+            _READ,
+            _USER.but(preferred_username="jürgen", name="Jürgen Müller"),
+            **_WHO,
+        ),
+        passes(
+            "a user with roles that no header can carry as they are",
+            _READ,
+            _USER.but(resource_access={"orders-api": {"roles": ["reader", "sales, north", "prüfer"]}}),
+            **{**_WHO, "roles": "reader,sales%2C north,pr%C3%BCfer"},
+        ),
+        passes(
+            "a machine",
+            _READ,
+            _MACHINE,
+            **{**_WHO, "subject": "5f0c9d86-9c0b-4d0e-a4d2-0a4c8a8f8f10", "client": "batch"},
+        ),
+        fails(
+            "an administrator after single sign-on",
+            _ADMIN,
+            _ADMIN_USER.but(acr="0"),
+            Reason.STEP_UP_REQUIRED,
+            _STEP_UP,
+        ),
+        fails(
+            "an administrator who asked for a level that cannot be reached",
+            _ADMIN,
+            _ADMIN_USER.but(acr="1"),
+            Reason.STEP_UP_REQUIRED,
+            _STEP_UP,
+        ),
+        fails(
+            "an administrator of this morning",
+            _ADMIN,
+            _ADMIN_USER.but(auth_time=T - 14_400),
+            Reason.STEP_UP_REQUIRED,
+            _STEP_UP,
+        ),
+        fails(
+            "a machine that administers",
+            _ADMIN,
+            _MACHINE.but(acr="2", realm_access={"roles": ["orders-admin"]}),
+            Reason.STEP_UP_REQUIRED,
+        ),
+        fails(
+            "a token issued to the service's own client, to a user without a role",
+            _READ,
+            _USER.but(azp="orders-api", aud=ABSENT, resource_access=ABSENT),
+            Reason.AUDIENCE_MISMATCH,
+        ),
+        fails(
+            "a lightweight token, without what mappers write",
+            _READ,
+            _USER.but(aud=ABSENT, resource_access=ABSENT, realm_access=ABSENT, preferred_username=ABSENT),
+            Reason.AUDIENCE_MISMATCH,
+        ),
+        fails(
+            "a lightweight token with the audience alone",
+            _READ,
+            _USER.but(resource_access=ABSENT, realm_access=ABSENT, preferred_username=ABSENT),
+            Reason.POLICY_DENIED,
+        ),
         fails("a token for the account console alone", _READ, _USER.but(aud="account"), Reason.AUDIENCE_MISMATCH),
         fails("a token without aud", _READ, _USER.but(aud=ABSENT), Reason.AUDIENCE_MISMATCH),
         fails("an ID token", _READ, _ID_TOKEN, Reason.AUDIENCE_MISMATCH),
@@ -71,7 +143,7 @@ RECIPE: Final = Recipe(
         fails(
             "the same, of an administrator",
             _ADMIN,
-            _USER.but(typ="ID", realm_access={"roles": ["orders-admin"]}),
+            _ADMIN_USER.but(typ="ID"),
             Reason.POLICY_DENIED,
         ),
         fails("a user without roles", _READ, _USER.but(resource_access=ABSENT), Reason.POLICY_DENIED),
@@ -98,7 +170,7 @@ RECIPE: Final = Recipe(
         fails(
             "a client role by the name of a realm role",
             _ADMIN,
-            _USER.but(resource_access={"orders-api": {"roles": ["orders-admin"]}}),
+            _ADMIN_USER.but(realm_access=ABSENT, resource_access={"orders-api": {"roles": ["orders-admin"]}}),
             Reason.POLICY_DENIED,
         ),
         fails("a token without sub", _READ, _USER.but(sub=ABSENT), Reason.CLAIMS_MALFORMED),

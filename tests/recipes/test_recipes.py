@@ -15,22 +15,27 @@ from authz.cli import main
 from authz.config.build import build_snapshot
 from authz.config.load import load
 from authz.config.model import Config
-from authz.core.reasons import Reason
+from authz.core.reasons import Reason, Rejected
+from authz.core.token import parse_token
 from authz.telemetry.keys import Refresh
 from authz.testing import Gateway
 from tests.recipes import (
     auth0,
     cognito,
+    dex,
     entra,
+    entra_tenants,
     github_actions,
     google,
+    hydra,
     keycloak,
     kubernetes,
     okta,
     passkey,
     pingfederate,
+    spiffe,
 )
-from tests.recipes.recipe import FOLDER, Case, Recipe
+from tests.recipes.recipe import FOLDER, Case, Recipe, Token
 from tests.recipes.web import BEARER, Web, serve
 
 MODULES: Final = (
@@ -38,11 +43,15 @@ MODULES: Final = (
     okta,
     keycloak,
     entra,
+    entra_tenants,
     google,
     cognito,
     pingfederate,
+    hydra,
+    dex,
     github_actions,
     kubernetes,
+    spiffe,
     passkey,
 )
 RECIPES: Final = {module.RECIPE.name: module.RECIPE for module in MODULES}
@@ -160,6 +169,44 @@ def test_entra_has_no_issuer_for_all_tenants(web: Web, issuer: str) -> None:
     assert keys is None
     assert state.last_failure is not None
     assert state.last_failure.result is Refresh.DISCOVERY_REJECTED
+
+
+@pytest.mark.parametrize("web", ["entra-tenants"], indirect=True)
+def test_entra_tenants_have_one_source_of_keys(web: Web) -> None:
+    """The document of `common` speaks for the template alone, and its keys are fetched once for all tenants."""
+    section = load(entra_tenants.RECIPE.file).issuers["entra"]
+
+    keys, _ = web.feed("entra", section)
+    assert keys is not None
+    assert web.hosts["login.microsoftonline.com"].count("/common/discovery/v2.0/keys") == 1
+
+    for issuer, tenants in (
+        (section.accepted_issuers[0], ()),
+        ("https://{tenantid}.example.com/v2.0", section.tenants),
+    ):
+        url = "https://login.microsoftonline.com/common/v2.0/.well-known/openid-configuration"
+        other = section.model_copy(update={"issuer": issuer, "tenants": tenants, "discovery_url": url})
+        refused, state = web.feed("entra", other)
+        assert refused is None
+        assert state.last_failure is not None
+        assert state.last_failure.result is Refresh.DISCOVERY_REJECTED
+
+
+@pytest.mark.parametrize("web", ["spiffe"], indirect=True)
+def test_a_tainted_authority_is_out_when_its_id_is_blocked(web: Web) -> None:
+    """The provider goes on to publish it without a mark: the id in blocked_keys is what keeps its SVIDs out."""
+    section = load(spiffe.RECIPE.file).issuers["spire"]
+    svid = next(case.token for case in spiffe.RECIPE.cases if case.reason is Reason.AUTHENTICATED)
+    assert isinstance(svid, Token)
+    tainted = svid.kid
+
+    keys, _ = web.feed("spire", section.model_copy(update={"blocked_keys": (tainted,)}))
+
+    assert keys is not None
+    assert tainted not in [key.kid for key in keys.keys]
+    with pytest.raises(Rejected) as refused:
+        keys.verify(parse_token(str(svid)), section.algorithms)
+    assert refused.value.reason is Reason.KEY_UNUSABLE
 
 
 @pytest.mark.parametrize("web", ["kubernetes"], indirect=True)

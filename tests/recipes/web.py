@@ -68,7 +68,7 @@ class Web:
         for name, section in gateway.config.issuers.items():
             keys, state = self.feed(name, section)
             assert keys is not None, state.last_failure
-            issuers[section.issuer] = replace(issuers[section.issuer], keys=keys)
+            issuers |= {iss: replace(issuers[iss], keys=keys) for iss in section.accepted_issuers}
         return replace(gateway, snapshot=replace(gateway.snapshot, issuers=issuers))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -20,7 +21,9 @@ from authz.conditions import (
     compile_condition,
     find_params,
 )
-from authz.core.claims import Claims
+from authz.config.build import build_snapshot
+from authz.config.load import parse
+from authz.core.claims import ClaimPath, Claims
 from authz.core.policy import NoAnswerError
 from authz.core.request import Request
 from tests.tools import ROOT
@@ -72,6 +75,27 @@ TRUE = (
     "request.scheme == 'https' && context.tier == 'gold' && source.address == '192.0.2.1'",
     "request.path.startsWith('/users/')\n&& claims.n < 10",
 )
+
+
+@pytest.mark.parametrize(
+    ("when", "reads"),
+    [
+        ('claims.sub != "root"', True),
+        ('claims . sub.startsWith("a")', True),
+        ('claims["sub"] == "a"', True),
+        ("has(claims.sub)", True),
+        ("claims['sub'] == claims.act.sub", True),
+        ('claims.subject == "a"', False),
+        ('claims.act.sub == "a"', False),
+        ('params.sub == "a"', False),
+    ],
+)
+def test_conditions_over_the_subject_are_known(when: str, reads: bool) -> None:  # noqa: FBT001 - a column of the table
+    """Where a condition reads `sub`, a number there is refused before it is compared with texts."""
+    text = small(rule=f"require: {{when: {json.dumps(when)}}}").replace("[/orders]", "['/{sub}']")
+    (rule,) = build_snapshot(parse(text, file="authz.yaml")).policy.rules
+
+    assert rule.requirements.condition_reads == ((ClaimPath(("sub",)),) if reads else ())
 
 
 @pytest.mark.parametrize("text", TRUE)

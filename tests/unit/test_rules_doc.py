@@ -15,6 +15,7 @@ from authz.config.load import parse
 from authz.config.model import Config
 from authz.core.authorize import authorize
 from authz.core.decision import outcome
+from authz.core.reasons import WIRE_STATUS, Reason
 from authz.core.request import Request
 from tests.tools import ROOT
 from tests.world import A_RSA, B_EC, T, mint
@@ -68,6 +69,26 @@ def test_decision(body: str, request_: str, token: str, decision: str) -> None:
 def test_no_warning(body: str) -> None:
     """An example has nothing that check-config warns of."""
     assert warnings(configure(body)) == []
+
+
+def test_statuses_are_those_of_the_reasons() -> None:
+    """The table of 401 and 403 says for each of its reasons what the wire says, and every reason of a rule is in it."""
+    _, section = TEXT.split("### Which of 401 and 403 a client sees\n")
+    table = [row for row in rows(section.partition("\n`when`")[0]) if row[1].isdecimal()]
+    written = {
+        Reason(reason): (int(status), None if error == "none" else error)
+        for _, status, error, reasons in table
+        for reason in re.findall(r"\[(\w+)\]", reasons)
+    }
+
+    assert written == {reason: (WIRE_STATUS[reason].http, WIRE_STATUS[reason].error) for reason in written}
+    assert written.keys() >= {
+        Reason.STEP_UP_REQUIRED,
+        Reason.INSUFFICIENT_SCOPE,
+        Reason.POLICY_DENIED,
+        Reason.AUDIENCE_MISMATCH,
+        Reason.HEADER_UNSAFE,
+    }
 
 
 def test_five_examples() -> None:

@@ -14,6 +14,7 @@ from authz.config.checks.identity import check_headers, check_metadata
 from authz.config.checks.issuers import check_issuers
 from authz.config.checks.listeners import check_admin, check_ports, check_server, check_version
 from authz.config.checks.rules import check_rules
+from authz.config.checks.tenants import check_tenants
 from authz.config.checks.tokens import check_query_token, check_resource, check_responses, check_sources
 from authz.config.model import Config
 from authz.config.problems import Problem
@@ -26,6 +27,7 @@ CHECKS: Final = (
     check_admin,
     check_ports,
     check_issuers,
+    check_tenants,
     check_sources,
     check_query_token,
     check_rules,

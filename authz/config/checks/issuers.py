@@ -31,10 +31,12 @@ def check_issuers(config: Config) -> Iterator[Problem]:
         if not _NAME.fullmatch(name):
             message = "the name of an issuer has at most 64 letters, digits, dots, hyphens and underscores"
             yield Problem(path=path, message=message)
-        if issuer.issuer in first:
-            message = f"is the issuer of {quote(first[issuer.issuer])} already"
-            yield Problem(path=(*path, "issuer"), message=message)
-        first.setdefault(issuer.issuer, name)
+        for iss in dict.fromkeys(issuer.accepted_issuers):
+            if iss in first:
+                place, what = ("tenants", f"{iss} ") if issuer.tenants else ("issuer", "")
+                message = f"{what}is the issuer of {quote(first[iss])} already"
+                yield Problem(path=(*path, place), message=message)
+            first.setdefault(iss, name)
         for check_one in (
             _check_tokens,
             _check_claim_names,

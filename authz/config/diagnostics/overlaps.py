@@ -315,7 +315,8 @@ def _asks_no_less(rule: Rule, than: Rule) -> bool:
 
 def find_ambiguous_subjects(config: Config) -> Iterator[Problem]:
     """`sub` is unique within one issuer only: two of them may give the same one to two people."""
-    if len(config.issuers) < 2:
+    several = {name for name, issuer in config.issuers.items() if len(issuer.accepted_issuers) > 1}
+    if len(config.issuers) < 2 and not several:
         return
     message = "sub is unique within one issuer only, and there are several"
     headers = config.identity.headers
@@ -326,7 +327,8 @@ def find_ambiguous_subjects(config: Config) -> Iterator[Problem]:
                 yield Problem(path=path, message=message, hint="send iss in a header beside it")
     for place, rule in enumerate(config.rules):
         require = rule.require
-        if require is None or len(require.issuers or ()) == 1:
+        named = require.issuers or () if require is not None else ()
+        if require is None or (len(named) == 1 and several.isdisjoint(named)):
             continue
         for key in ("claims", "all_of"):
             if "sub" in (getattr(require, key) or ()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from itertools import chain
 from typing import Any, Final
 
 from authz.config.build import inline_keys
@@ -79,17 +80,20 @@ def compare_settings(old: Config, new: Config) -> Iterator[Change]:
     for pattern in _COMPARED:
         if not pattern.startswith("issuers."):
             yield from _compare(pattern, pattern, _value(old, pattern), _value(new, pattern))
-    before = {issuer.issuer: (name, issuer) for name, issuer in old.issuers.items()}
-    after = {issuer.issuer: (name, issuer) for name, issuer in new.issuers.items()}
-    for iss in before.keys() | after.keys():
-        yield from _compare_issuers(before.get(iss), after.get(iss))
+    before, after = _by_iss(old), _by_iss(new)
+    changes = (_compare_issuers(iss, before.get(iss), after.get(iss)) for iss in before.keys() | after.keys())
+    yield from dict.fromkeys(chain.from_iterable(changes))  # what changed for all tenants of an issuer, once
 
 
-def _compare_issuers(old: tuple[str, Issuer] | None, new: tuple[str, Issuer] | None) -> Iterator[Change]:
+def _by_iss(config: Config) -> dict[str, tuple[str, Issuer]]:
+    return {iss: (name, issuer) for name, issuer in config.issuers.items() for iss in issuer.accepted_issuers}
+
+
+def _compare_issuers(iss: str, old: tuple[str, Issuer] | None, new: tuple[str, Issuer] | None) -> Iterator[Change]:
     if old is None or new is None:
-        (name, issuer), effect = (new, Effect.WIDENS) if old is None and new is not None else (old, Effect.NARROWS)  # type: ignore[misc]  # one of both is there
+        (name, _), effect = (new, Effect.WIDENS) if old is None and new is not None else (old, Effect.NARROWS)  # type: ignore[misc]  # one of both is there
         what = "tokens of this issuer are taken" if old is None else "no token of this issuer is taken any more"
-        yield Change(effect, f"issuers.{name}", f"{quote(issuer.issuer)}: {what}")
+        yield Change(effect, f"issuers.{name}", f"{iss!r}: {what}")
         return
     (was, before), (name, after) = old, new
     if was != name:

@@ -30,6 +30,7 @@ from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, Un
 from authz.telemetry.redaction import printable
 from authz.tooling.describe import describe_key, describe_requirements, enumerate_words
 from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
+from authz.tooling.explain.remedies import find_remedies
 from authz.tooling.probe import fetch_one
 
 
@@ -155,8 +156,8 @@ def answer(question: Question, config: Config) -> Explanation:
                 notes.append(
                     f"note: {name} gave no keys here ({why}); a running sidecar may still have some: authz keys"
                 )
-        issuer = snapshot.issuers[section.issuer]
-        snapshot = replace(snapshot, issuers={**snapshot.issuers, section.issuer: replace(issuer, keys=keys)})
+        filled = {iss: replace(snapshot.issuers[iss], keys=keys) for iss in section.accepted_issuers}
+        snapshot = replace(snapshot, issuers={**snapshot.issuers, **filled})
     needs = authorize(request, snapshot, question.at).trail.needs
     explained = explain(request, snapshot, question.at, dict.fromkeys(needs, looked_at))
     answered = tuple(AnsweredNeed(need, f"looked for in {looked_at}: not there") for need in needs)
@@ -170,7 +171,8 @@ def explain(request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_
     near: tuple[str, ...] = ()
     if decision.reason is Reason.POLICY_DENIED and Step.RULE not in passed:
         near = tuple(map(_safe, describe_near_misses(snapshot.policy.rules, passed[Step.REQUEST], request)))
-    return Explanation(decision, tuple(_tell(passed, decision, request, snapshot, now)), near)
+    remedies = tuple(map(_safe, find_remedies(decision, passed, snapshot)))
+    return Explanation(decision, tuple(_tell(passed, decision, request, snapshot, now)), near + remedies)
 
 
 def _ask(question: Question, snapshot: Snapshot) -> Request:

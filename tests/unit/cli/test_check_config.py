@@ -59,6 +59,19 @@ def test_fetching_shows_what_came(idp: FakeIdp, tmp_path: Path) -> None:
     assert told["ok"] is True
 
 
+def test_fetching_says_what_rules_read_from_tokens(idp: FakeIdp, tmp_path: Path) -> None:
+    """No token is at hand: what its claims must be is told beforehand, and how to look at one."""
+    rule = '  - {name: more, match: {paths: ["/x"]}, require: {claims: {groups: [a]}}}\n'
+    plain = run(tmp_path, idp.issuer, "--fetch")
+    result = run(tmp_path, idp.issuer, "--fetch", rest=rule)
+    told = json.loads(run(tmp_path, idp.issuer, "--fetch", "--json", rest=rule).stdout)
+
+    assert "claims  " not in plain.stdout
+    assert "claims        groups: a text, or a list of texts; rule more\n" in result.stdout
+    assert "authz explain --token-file TOKEN" in result.stdout
+    assert told["fetched"][0]["expected_claims"] == ["groups: a text, or a list of texts; rule more"]
+
+
 FAILURES: Final = {
     "status": (JWKS, fail(503), "status"),
     "redirect": (JWKS, redirect("http://127.0.0.1/x"), "redirect_refused"),

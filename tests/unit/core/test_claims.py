@@ -69,6 +69,7 @@ OUTCOMES: dict[str, tuple[Mapping[str, object], Mapping[str, object], Reason | N
     "sub-missing": ({"sub": ABSENT}, {}, BAD),
     "sub-empty": ({"sub": ""}, {}, BAD),
     "sub-missing-where-nobody-asks": ({"sub": ABSENT}, {"required": ("exp",)}, None),
+    **{f"sub-{sub!r}-if-not-required": ({"sub": sub}, {"required": ("exp",)}, None) for sub in NO_TEXTS},
     "required-null": ({"tenant": None}, {"required": ("tenant",)}, BAD),
     "required-missing": ({}, {"required": ("tenant",)}, BAD),
     "required-false-is-there": ({"tenant": False}, {"required": ("tenant",)}, None),
@@ -92,7 +93,15 @@ OUTCOMES: dict[str, tuple[Mapping[str, object], Mapping[str, object], Reason | N
     "exp-in-a-second": ({"exp": T + 1}, {}, None),
     "exp-with-a-fraction": ({"exp": T + 300.5}, {}, None),
     "exp-zero": ({"exp": 0, "iat": 0}, {}, LATE),
-    "exp-as-far-as-numbers-go": ({"exp": 1e308}, {}, None),
+    "exp-as-far-as-numbers-go": ({"exp": 1e308}, {}, BAD),
+    "exp-of-the-year-5138": ({"exp": 10**11}, {}, None),
+    **{
+        f"{name}-in-{unit}": ({name: (T + 300) * factor}, {}, BAD)
+        for name in ("exp", "nbf", "iat")
+        for unit, factor in (("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))
+    },
+    "exp-in-milliseconds-long-ago": ({"exp": (T - 9) * 1000.0}, {}, BAD),
+    "iat-in-milliseconds-though-expired": ({"iat": T * 1000, "exp": T - 9}, {}, BAD),
     "exp-a-leeway-ago": ({"exp": T - 60}, {"leeway": 60}, LATE),
     "exp-just-within-the-leeway": ({"exp": T - 59}, {"leeway": 60}, None),
     "nbf-in-a-second": ({"nbf": T + 1}, {}, EARLY),
@@ -125,6 +134,12 @@ OUTCOMES: dict[str, tuple[Mapping[str, object], Mapping[str, object], Reason | N
     "audience-claim": ({"aud": ABSENT, "client_id": "api"}, {"audience_claim": "client_id"}, None),
     "audience-claim-missing": ({"client_id": ABSENT}, {"audience_claim": "client_id"}, OTHERS),
     "audience-claim-of-the-wrong-form": ({"client_id": 1}, {"audience_claim": "client_id"}, BAD),
+    "aud-null-beside-the-audience-claim": (
+        {"aud": None, "client_id": "api"},
+        {"audience_claim": "client_id"},
+        None,
+    ),
+    "audience-claim-null": ({"client_id": None}, {"audience_claim": "client_id"}, BAD),
     "aud-of-the-wrong-form-beside-the-audience-claim": (
         {"aud": 1, "client_id": "api"},
         {"audience_claim": "client_id"},
@@ -242,8 +257,15 @@ NO_PATHS = [
 
 @pytest.mark.parametrize(("text", "names"), PATHS.items())
 def test_claim_path(text: str, names: tuple[str, ...]) -> None:
-    """A path is names with dots between, or names in brackets and quotes."""
+    """A path is names with dots between, or names in brackets and quotes, and is written as it is read."""
     assert ClaimPath.parse(text).names == names
+    assert ClaimPath.parse(str(ClaimPath(names))).names == names
+
+
+def test_claim_path_that_needs_quotes() -> None:
+    """A path of any names can be written down: names that are more than a word stand in brackets and quotes."""
+    for names in (("a b",), ("a", "b", "ü", "x]"), ("http://x", "d")):
+        assert ClaimPath.parse(str(ClaimPath(names))).names == names
 
 
 @pytest.mark.parametrize("text", NO_PATHS)
@@ -278,7 +300,14 @@ SCOPES: dict[str, tuple[Mapping[str, object], set[str]]] = {
     "scp": ({"scp": "a b"}, {"a", "b"}),
     "scp-list": ({"scp": ["a", "b"]}, {"a", "b"}),
     "scope-before-scp": ({"scope": "a", "scp": ["b"]}, {"a"}),
-    "null-before-scp": ({"scope": None, "scp": ["b"]}, set()),
+    "null-before-scp": ({"scope": None, "scp": ["b"]}, {"b"}),
+    "empty-before-scp": ({"scope": "", "scp": "a b"}, {"a", "b"}),
+    "space-before-scp": ({"scope": " ", "scp": "a b"}, {"a", "b"}),
+    "empty-list-before-scp": ({"scope": [], "scp": ["b"]}, {"b"}),
+    "null-behind-scope": ({"scope": "a", "scp": None}, {"a"}),
+    "object-before-scp": ({"scope": {"a": 1}, "scp": ["b"]}, set()),
+    "number-before-scp": ({"scope": 0, "scp": ["b"]}, set()),
+    "false-before-scp": ({"scope": False, "scp": ["b"]}, set()),
     "list-with-a-number": ({"scope": ["a", 1]}, set()),
     "object": ({"scope": {"a": 1}}, set()),
     "empty": ({"scope": ""}, set()),

@@ -133,18 +133,21 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "cnf": ({"token": mint(cnf=1)}, "cnf is not an object"),
     "cnf-jkt": ({"token": mint(cnf={"jkt": "x"})}, "cnf asks for a proof that is not checked here"),
     "cnf-other": ({"token": mint(cnf={"x5t#S256": "x"})}, "the peer's certificate is not the one of cnf"),
-    "acr": ({"token": mint(), "snapshot": ruled(acr=("mfa",))}, "acr is not what the rule asks"),
-    "amr": ({"token": mint(), "snapshot": ruled(amr=("otp",))}, "amr is not what the rule asks"),
-    "max-age": ({"token": mint(), "snapshot": ruled(max_age=9)}, "auth_time is not what the rule asks"),
+    "acr": ({"token": mint(), "snapshot": ruled(acr=("mfa",))}, "acr is absent"),
+    "amr": ({"token": mint(), "snapshot": ruled(amr=("otp",))}, "amr is absent"),
+    "max-age": ({"token": mint(), "snapshot": ruled(max_age=9)}, "auth_time is absent"),
     "scopes": ({"token": mint(scope="b"), "snapshot": ruled(scopes=("a", "b", "c"))}, "scope lacks a c"),
-    "any-scope": ({"token": mint(), "snapshot": ruled(any_scope=("a", "b"))}, "scope lacks one of a b"),
+    "any-scope": (
+        {"token": mint(), "snapshot": ruled(any_scope=("a", "b"))},
+        "scope lacks one of a b",
+    ),
     "rule-issuer": (
         {"token": mint(), "snapshot": ruled(issuers=frozenset({"b"}))},
         "issuer a is not among the rule's",
     ),
     "claim": (
         {"token": mint(), "snapshot": ruled(claims=(claim("sub", "x"),))},
-        "claim sub has not what the rule asks",
+        "claims.sub is a text, and does not contain any required value",
     ),
     "condition": ({"token": mint(), "snapshot": ruled(condition=_Broken())}, "the rule's condition does not hold"),
     "condition-fails": (

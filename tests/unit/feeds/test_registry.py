@@ -172,6 +172,32 @@ def test_issuer_under_a_new_name_keeps_its_keys(tmp_path: Path) -> None:
     assert house.decide(mint()).reason is Reason.AUTHENTICATED
 
 
+def test_one_feed_serves_all_tenants_of_an_issuer(tmp_path: Path) -> None:
+    """What one refresh brings is there for each `iss` of the template, and a tenant that is added needs no new keys."""
+    house = House(tmp_path)
+    template = house.text().replace(f'issuer: "{A}"', 'issuer: "https://{tenantid}.test", tenants: [%s]')
+
+    def follow(tenants: str) -> None:
+        config = parse(template % tenants, file="authz.yaml")
+        house.registry.follow(config, build_snapshot(config))
+
+    def reasons() -> list[Reason]:
+        return [house.decide(mint(iss=f"https://{tenant}.test")).reason for tenant in ("x", "y", "z")]
+
+    good, late, none = Reason.AUTHENTICATED, Reason.KEYS_UNAVAILABLE, Reason.ISSUER_UNKNOWN
+    follow("x, y")
+    assert reasons() == [late, late, none]
+    house.step()
+    assert list(house.registry.feeds()) == ["a"]
+    assert reasons() == [good, good, none]
+    follow("y, z")
+    assert reasons() == [none, good, good]
+    house.publish("a", A_EC)
+    house.clock.advance(60)
+    house.step()
+    assert reasons() == [none, Reason.KEY_NOT_FOUND, Reason.KEY_NOT_FOUND]
+
+
 def test_refresh_of_a_feed_that_is_gone_reaches_no_new_snapshot(tmp_path: Path) -> None:
     """Under a new name, with a key blocked, what the old feed still had under way must not bring the key back."""
     house = House(tmp_path)

@@ -1,0 +1,81 @@
+"""Issuers with one `iss` for each tenant, and URLs that stand for many tenants and are in no token."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from authz.config.issuer import TENANT, Issuer
+from authz.config.model import Config
+from authz.config.problems import KeyPath, Problem, quote
+
+_PLACEHOLDER: Final = re.compile(r"\{[^{}]*\}")
+_ONE_SEGMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_GUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+# Microsoft Entra ID, and its national clouds.
+_ENTRA: Final = frozenset(
+    {
+        "login.microsoftonline.com",
+        "login.microsoftonline.us",
+        "login.partner.microsoftonline.cn",
+        "login.windows.net",
+        "sts.windows.net",
+    }
+)
+_FOR_MANY_TENANTS: Final = frozenset({"common", "organizations", "consumers"})
+_REMEDY: Final = (
+    f"write the id of your one tenant in its place, or keep {TENANT} there and list the ids of your tenants in tenants"
+)
+
+
+def check_tenants(config: Config) -> Iterator[Problem]:
+    """Report an `issuer` that is in no token, and tenants that cannot be."""
+    for name, issuer in config.issuers.items():
+        path = ("issuers", name)
+        yield from _check_template(issuer, path)
+        for key in ("discovery_url", "jwks_uri"):
+            if (placeholder := _PLACEHOLDER.search(getattr(issuer, key) or "")) is not None:
+                message = f"has the placeholder {placeholder[0]}, and is fetched as it stands here"
+                yield Problem(path=(*path, key), message=message, hint="write common, or one tenant's id, in its place")
+        for index, tenant in enumerate(issuer.tenants):
+            message = _check_tenant(tenant, issuer)
+            if not message and tenant in issuer.tenants[:index]:
+                message = "is listed twice"
+            if message:
+                yield Problem(path=(*path, "tenants", index), message=message)
+
+
+def _check_template(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    if issuer.tenants and issuer.issuer.count(TENANT) != 1:
+        message = f"take the place of {TENANT}, which issuer must have once"
+        yield Problem(path=(*path, "tenants"), message=message)
+        return
+    rest = issuer.issuer.replace(TENANT, "") if issuer.tenants else issuer.issuer
+    if (placeholder := _PLACEHOLDER.search(rest)) is not None:
+        message = f"has the placeholder {placeholder[0]}, and no token has it in iss"
+        yield Problem(path=(*path, "issuer"), message=message, hint=_REMEDY)
+    elif (segment := _segment_for_many(issuer.issuer)) is not None:
+        message = f"no token has {quote(segment)} in iss: it has the id of its tenant"
+        yield Problem(path=(*path, "issuer"), message=message, hint=_REMEDY.replace("keep", "write"))
+
+
+def _check_tenant(tenant: str, issuer: Issuer) -> str:
+    if not _ONE_SEGMENT.fullmatch(tenant):
+        return "has letters, digits and any of . _ - only"
+    if _is_entra(issuer.issuer) and not _GUID.fullmatch(tenant):
+        return "must be the tenant's id, in lower case: iss never has the tenant's domain name"
+    return ""
+
+
+def _segment_for_many(issuer: str) -> str | None:
+    segment = urlsplit(issuer).path.partition("/")[2].partition("/")[0] if _is_entra(issuer) else ""
+    return segment if segment in _FOR_MANY_TENANTS else None
+
+
+def _is_entra(issuer: str) -> bool:
+    try:
+        return urlsplit(issuer).hostname in _ENTRA
+    except ValueError:
+        return False

@@ -1,0 +1,45 @@
+"""Which claims the rules read from an issuer's tokens, and of what type they must be there."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+from authz.core.issuer import Issuer
+from authz.core.mismatch import name_type
+from authz.core.policy import ClaimRequirement, Requirements, Rule
+
+MAX_RULES: Final = 4  # that are named for one claim
+
+
+def describe_expected_claims(issuer: Issuer, rules: tuple[Rule, ...]) -> Iterator[str]:
+    """Yield a line for each claim that a rule asks of tokens of *issuer*: its place, its type, and the rules."""
+    asked: defaultdict[str, list[str]] = defaultdict(list)
+    for rule in rules:
+        if not rule.requirements.issuers or issuer.name in rule.requirements.issuers:
+            for line in dict.fromkeys(_describe(rule.requirements, issuer)):
+                asked[line].append(rule.name)
+    for line, names in asked.items():
+        more = f" and {len(names) - MAX_RULES} more" if len(names) > MAX_RULES else ""
+        yield f"{line}; rule {', '.join(names[:MAX_RULES])}{more}"
+
+
+def _describe(wanted: Requirements, issuer: Issuer) -> Iterator[str]:
+    if wanted.scopes or wanted.any_scope:
+        yield "scope, or else scp: a text of words, or a list of texts"
+    for requirement in wanted.claims:
+        yield _describe_claim(requirement, issuer)
+    if wanted.acr:
+        yield "acr: a text"
+    if wanted.amr:
+        yield "amr: a list of texts"
+    if wanted.max_age is not None:
+        yield "auth_time: a number of seconds since 1970"
+
+
+def _describe_claim(requirement: ClaimRequirement, issuer: Issuer) -> str:
+    path = issuer.rules.aliases.get(requirement.name, requirement.path)
+    types = sorted({name_type(value) for value in requirement.values})
+    one, several = " or ".join(types), " or ".join(f"{name}s" for name in types)
+    return f"{path}: a list of {several}" if requirement.every else f"{path}: a {one}, or a list of {several}"

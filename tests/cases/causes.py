@@ -1,0 +1,232 @@
+"""J: each cause that REASONS lists for a reason of the claims or of the rule, by the words of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from authz.core.claims import ClaimPath
+from authz.core.identity import CopiedClaim, Identity
+from authz.core.policy import AccessMode, NoAnswerError
+from authz.core.reasons import Reason
+from authz.core.request import Request
+from authz.core.snapshot import Snapshot, TokenRules
+from authz.core.token import CookieSource
+from tests.cases.case import Case, case
+from tests.cases.claim_sets import BOUND, LOGOUT, literal, pem, raw
+from tests.world import ABSENT, WORLD, A, T, claim, header, issuer_a, mint, rule, world
+
+BOUNDED: Final = world(a=issuer_a(max_lifetime=60))
+ANY_SUB: Final = issuer_a(required=("exp",))
+COOKIES: Final = world(token=TokenRules(sources=(CookieSource("t"),)))
+MFA: Final = ("mfa",)
+
+
+class _Says:
+    """A condition that does not hold, or has no answer."""
+
+    def __init__(self, error: str = "") -> None:
+        self._error = error
+
+    def holds(self, request: Request, params: object, claims: object) -> bool:
+        if self._error:
+            raise NoAnswerError(self._error)
+        return False
+
+
+def ruled(**wanted: Any) -> Snapshot:  # noqa: ANN401 - requirements are of several types
+    """Ask for something in the only rule."""
+    return world(rule("r", "/**", **wanted))
+
+
+def tells(*headers: Any, **others: Any) -> Snapshot:  # noqa: ANN401 - the same
+    """Tell the upstream something; `sub` is not required."""
+    return world(rule("r", "/**"), a=ANY_SUB, identity=Identity(headers, **others))
+
+
+EDITORS: Final = ruled(claims=(claim("groups", "editor"),))
+BOTH: Final = ruled(claims=(claim("groups", "editor", "auditor", every=True),))
+PEOPLE: Final = [{"id": 1, "name": "editor"}] * 3
+OVERAGE: Final = {
+    "groups": ABSENT,
+    "_claim_names": {"groups": "src1"},
+    "_claim_sources": {"src1": {"endpoint": "https://graph.test"}},
+}
+
+CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
+    Reason.CLAIMS_MALFORMED: {
+        "not one JSON object in UTF-8 with unique members and finite numbers": {
+            "a-list": (literal("[]"), None),
+            "not-utf-8": (mint(payload=b'{"iss":"\xff"}'), None),
+            "two-subjects": (raw(other='{"a":1,"a":2}'), None),
+            "infinite": (raw(exp="Infinity"), None),
+        },
+        "the token names no issuer, so there is no key to verify it with": {
+            "no-iss": (mint(iss=ABSENT), None),
+            "iss-a-number": (mint(iss=1), None),
+        },
+        "a claim that `required_claims` names is absent, null or empty": {
+            "sub-absent": (mint(sub=ABSENT), None),
+            "sub-null": (mint(sub=None), None),
+            "sub-empty": (mint(sub=""), None),
+            "tenant-absent": (mint(), world(a=issuer_a(required=("exp", "tenant")))),
+        },
+        "a number, say, and `required_claims`, a rule, a header or the metadata needs it": {
+            "sub-a-number-required": (mint(sub=17), None),
+            "sub-a-number-for-a-rule": (mint(sub=17), world(rule("r", "/**", claims=(claim("sub", 17),)), a=ANY_SUB)),
+            "sub-a-number-for-a-header": (mint(sub=17), tells(header("x-user", "sub"))),
+            "sub-a-number-for-the-metadata": (mint(sub=17), tells(copied=(CopiedClaim("sub", ClaimPath(("sub",))),))),
+            "sub-a-number-by-another-name": (
+                mint(sub=17),
+                world(
+                    rule("r", "/**"),
+                    a=issuer_a(required=("exp",), aliases={"user": ClaimPath(("sub",))}),
+                    identity=Identity((header("x-user", "user"),)),
+                ),
+            ),
+        },
+        "an identifier of another form": {"jti-a-number": (mint(jti=1), None)},
+        "a token that never expires": {"exp-absent": (mint(exp=ABSENT), world(a=issuer_a(required=())))},
+        "a time as text, as a bool, null, or negative": {
+            f"{name}-{kind}": (mint(claims={name: value}), None)
+            for name in ("exp", "nbf", "iat")
+            for kind, value in (("text", str(T)), ("bool", True), ("null", None), ("negative", -1))
+            if (name, value) != ("exp", None)  # which is missing
+        },
+        "a time in milliseconds, microseconds or nanoseconds: read as seconds, the token would be good for thousands of"
+        " years. `auth_time` is read only for a `max_age`": {
+            f"{name}-in-{unit}": (
+                mint(claims={name: (T - 5) * factor}),
+                ruled(max_age=60) if name == "auth_time" else None,
+            )
+            for name in ("exp", "nbf", "iat", "auth_time")
+            for unit, factor in (("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))
+        },
+        "an audience of another form": {"aud-a-number": (mint(aud=1), None)},
+        "the token is never good": {"nbf-after-exp": (mint(nbf=T + 400), None)},
+        "longer than `max_lifetime`": {"life": (mint(), BOUNDED)},
+        "`max_lifetime` is set, and there is no `iat`, or no `exp`": {
+            "no-iat": (mint(iat=ABSENT), BOUNDED),
+            "no-exp": (mint(exp=ABSENT), world(a=issuer_a(max_lifetime=60, no_expiry=True, required=()))),
+        },
+        "it was never meant as an access token": {"logout": (mint(events=LOGOUT), None)},
+        "a confirmation of another form than RFC 7800 gives it": {"cnf-a-text": (mint(cnf="x"), None)},
+    },
+    Reason.ISSUER_UNKNOWN: {
+        "another environment or tenant": {"other-issuer": (mint(iss="https://other.test"), None)},
+        "they are compared byte for byte": {"slash": (mint(iss=f"{A}/"), None)},
+    },
+    Reason.TOKEN_EXPIRED: {
+        "an old token; or a clock that is wrong: many tokens, expired for the same few seconds": {
+            "old": (mint(exp=T - 1), None)
+        },
+    },
+    Reason.TOKEN_NOT_YET_VALID: {
+        "the issuer's clock is ahead of ours": {
+            "nbf-ahead": (mint(nbf=T + 9), None),
+            "iat-ahead": (mint(iat=T + 9), None),
+        },
+    },
+    Reason.AUDIENCE_MISMATCH: {
+        "the client asked for a token of another API (`audience` in the log line says which)": {
+            "other-aud": (mint(aud="other"), None),
+            "empty-aud": (mint(aud=[]), None),
+        },
+        "the client asked for no audience; or the provider writes it elsewhere": {
+            "aud-absent": (mint(aud=ABSENT), None),
+            "client-id-absent": (mint(), world(a=issuer_a(audience_claim="client_id"))),
+        },
+        "the issuer's audience is right, the rule's is not": {"rule": (mint(), ruled(audiences=frozenset({"x"})))},
+    },
+    Reason.TOKEN_BOUND: {
+        "no client certificate, another one, or Envoy does not show it": {
+            "no-certificate": (mint(claims=BOUND), None),
+            "another": (mint(claims=BOUND), None, {"certificate": pem(b"another")}),
+        },
+        "a DPoP token (RFC 9449)": {"dpop": (mint(cnf={"jkt": "x"}), None)},
+    },
+    Reason.POLICY_DENIED: {
+        "method, host or path of no rule; `HEAD` is not `GET`": {"no-rule": (mint(), world(rule("r", "/elsewhere")))},
+        "`allow: deny`": {"nobody": (mint(), world(rule("r", "/**", allow=AccessMode.DENY)))},
+        "`require.issuers` lists others": {"issuer": (mint(), ruled(issuers=frozenset({"b"})))},
+        "the claim of `require.claims` or `require.all_of` is not in the token, or is null": {
+            "groups-absent": (mint(groups=ABSENT), EDITORS),
+            "groups-null": (mint(groups=None), BOTH),
+            "groups-below-a-text": (mint(realm="x"), ruled(claims=(claim("realm.groups", "editor"),))),
+        },
+        "group overage: the user is in more groups than the issuer writes into a token (Entra: 200)": {
+            "claim-names": (mint(claims=OVERAGE), EDITORS),
+            "hasgroups": (mint(groups=ABSENT, hasgroups=True), EDITORS),
+            "distributed": (mint(claims={"_claim_names": {"address": "src1"}}), ruled(claims=(claim("address", "x"),))),
+        },
+        "the claim is of another type than the rule's values: a list of objects, or a number for a text; "
+        '`1` is not `"1"`': {
+            "groups-of-objects": (mint(groups=PEOPLE), world(*EDITORS.policy.rules, identity=Identity())),
+            "number-for-text": (mint(level="1"), ruled(claims=(claim("level", 1),))),
+            "boolean-for-number": (mint(level=True), ruled(claims=(claim("level", 1),))),
+            "object-for-text": (mint(level={}), ruled(claims=(claim("level", "1"),))),
+        },
+        "`require.claims`: the user does not have it": {
+            "text": (mint(groups="reader"), EDITORS),
+            "list": (mint(groups=["reader", "guest"]), EDITORS),
+        },
+        "`require.all_of`: the user does not have all of it": {"half": (mint(groups=["editor"]), BOTH)},
+        "`require.when` says no": {"when": (mint(), ruled(condition=_Says()))},
+        "an error denies: a claim that is absent (no such key), or of another type (no function for these types)": {
+            "when-absent": (mint(), ruled(condition=_Says("no such key: x"))),
+        },
+        "an unsafe method, with a cookie, from another site": {
+            "cookie": (None, COOKIES, {"method": "POST", "headers": {"cookie": f"t={mint()}"}})
+        },
+    },
+    Reason.INSUFFICIENT_SCOPE: {
+        "the token was granted less than the rule asks, or nothing": {
+            "less": (mint(scope="a"), ruled(scopes=("a", "b"))),
+            "none": (mint(), ruled(scopes=("a",))),
+        },
+        "`scope` or `scp` is of a type that grants none, such as a list of objects, or is empty": {
+            "empty": (mint(scp=""), ruled(scopes=("a",))),
+            "objects": (mint(scope=[{"name": "a"}]), ruled(any_scope=("a", "b"))),
+        },
+    },
+    Reason.STEP_UP_REQUIRED: {
+        "a login without the second factor, say": {
+            "acr": (mint(acr="pwd"), ruled(acr=MFA)),
+            "amr": (mint(amr=["pwd"]), ruled(amr=MFA)),
+        },
+        "the claim is absent or of another type: `acr` is a text, `amr` a list": {
+            "acr-absent": (mint(), ruled(acr=MFA)),
+            "acr-a-list": (mint(acr=["mfa"]), ruled(acr=MFA)),
+            "amr-a-text": (mint(amr="mfa"), ruled(amr=MFA)),
+        },
+        "a login longer ago than `max_age`": {"old-login": (mint(auth_time=T - 61), ruled(max_age=60))},
+        "`auth_time` is absent (a token of a machine never has it), is no number, or is ahead of our clock": {
+            "auth-time-absent": (mint(), ruled(max_age=60)),
+            "auth-time-a-text": (mint(auth_time=str(T)), ruled(max_age=60)),
+            "auth-time-ahead": (mint(auth_time=T + 9), ruled(max_age=60)),
+        },
+    },
+    Reason.HEADER_UNSAFE: {
+        "a name with letters beyond ASCII, or an attack by line breaks": {
+            "umlaut": (mint(sub="Zoë"), None),
+            "line-break": (mint(sub="a\r\nx: y"), None),
+        },
+        "the header wants text": {"an-object": (mint(sub="a", groups={"a": 1}), None)},
+        "two lists would look alike": {
+            "a-comma": (mint(groups=["a,b"]), None),
+            "an-empty-one": (mint(groups=[""]), None),
+        },
+        "a large claim": {"large": (mint(sub="x" * 9_000), None)},
+    },
+}
+"""Rows for every cause, by name: a token, the world that it is judged in, and what else the request has."""
+
+BY_CAUSE: Final[Mapping[tuple[Reason, str], list[Case]]] = {
+    (reason, cause): [
+        case(f"{name}-for-{reason}-J01", reason, token, snapshot=snapshot or WORLD, **dict(*request))
+        for name, (token, snapshot, *request) in rows.items()
+    ]
+    for reason, causes in CAUSES.items()
+    for cause, rows in causes.items()
+}
+CASES: Final = [each for rows in BY_CAUSE.values() for each in rows]
