@@ -136,6 +136,8 @@ def _print_issuer(issuer: dict[str, Any], screen: Console) -> None:
     screen.print(table)
     for kid, why in ((key["kid"], key["why"]) for key in issuer["rejected"]):
         say(f"  rejected      {printable(kid)}: {printable(why)}")
+    for kid, note in ((key["kid"], note) for key in issuer["keys"] for note in key.get("notes", ())):
+        say(f"  note          {printable(kid)}: {printable(note)}")
     for kid, why in ((key["kid"], key["not_serving"]) for key in issuer["keys"] if key["not_serving"]):
         say(f"  unusable      {printable(kid)}: {printable(why)}")
     for name in issuer["blocked_unmatched"]:

@@ -63,7 +63,12 @@ def read_inline_keys(issuer: IssuerSection) -> KeySet | None:
     if issuer.jwks is None:
         return None
     document = json.dumps({"keys": [dict(key) for key in issuer.jwks.keys]})
-    return KeySet.from_json(document, max_keys=issuer.fetch.max_keys, max_bytes=issuer.fetch.max_bytes)
+    return KeySet.from_json(
+        document,
+        max_keys=issuer.fetch.max_keys,
+        max_bytes=issuer.fetch.max_bytes,
+        x5c_mismatch=issuer.insecure.x5c_mismatch,
+    )
 
 
 def inline_keys(issuer: IssuerSection) -> KeySet | None:
@@ -93,7 +98,9 @@ def _build_issuers(name: str, section: IssuerSection) -> Iterator[Issuer]:
     """Yield an issuer for each `iss` that *section* accepts; they have one name and one set of keys."""
     keys = inline_keys(section)
     for iss in section.accepted_issuers:
-        yield Issuer(name, frozenset(section.algorithms), _build_claim_rules(iss, section), keys)
+        yield Issuer(
+            name, frozenset(section.algorithms), _build_claim_rules(iss, section), keys, section.algorithms_written
+        )
 
 
 def _build_claim_rules(iss: str, section: IssuerSection) -> ClaimRules:

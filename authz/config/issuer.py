@@ -9,6 +9,8 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field
 
 from authz.config.section import Access, Duration, Items, Section, Setting, Size
+from authz.core.algorithms import DEFAULT_ALGORITHMS
+from authz.core.keys import MAX_KEYS
 
 # RFC 8037 appendix A.2, with a key id.
 _EXAMPLE_KEY: Final = {
@@ -46,8 +48,8 @@ class Fetch(Section):
     """Longest time that the last good keys serve while the issuer cannot be reached."""
     max_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "16MiB"))] = 256 * 1024
     """Largest answer that is read."""
-    max_keys: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "1000"))] = 64
-    """Largest number of keys in one key set."""
+    max_keys: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "10000"))] = MAX_KEYS
+    """Largest number of usable keys that are kept of one key set; those beyond are rejected."""
     allowed_hosts: Annotated[Items[str], Field(examples=[["keys.example.com"]]), Setting(Access.LISTED)] = ()
     """Hosts, or host:port for one port only, that discovery may name in jwks_uri beside those written in this file."""
     allowed_networks: Annotated[Items[str], Field(examples=[["10.20.0.0/16"]]), Setting(Access.LISTED)] = ()
@@ -81,6 +83,10 @@ class InsecureIssuer(Section):
     """Accept tokens that were issued for other services."""
     no_expiry: Annotated[bool, Setting(Access.LOOSENED, risk="a token without exp never expires")] = False
     """Accept tokens that have no exp."""
+    x5c_mismatch: Annotated[
+        bool, Setting(Access.LOOSENED, risk="a key serves although its certificate says that it is another's")
+    ] = False
+    """Use keys although the certificate beside them (x5c) holds another key."""
 
 
 class Issuer(Section):
@@ -104,19 +110,7 @@ class Issuer(Section):
     """Public keys written in this file; nothing is fetched."""
     jwks_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """File with the key set, watched; relative to the working directory. Symmetric keys are accepted only here."""
-    algorithms: Annotated[Items[str], Setting(Access.LISTED)] = (
-        "RS256",
-        "RS384",
-        "RS512",
-        "PS256",
-        "PS384",
-        "PS512",
-        "ES256",
-        "ES384",
-        "ES512",
-        "EdDSA",
-        "Ed25519",
-    )
+    algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
     """Signature algorithms that tokens may use; on request HS256, HS384, HS512, ES256K, Ed448, ML-DSA-44, -65, -87."""
     token_types: Annotated[Items[str], Setting(Access.TYPES)] = ("JWT", "at+jwt")
     """Accepted values of typ, case-insensitive, without application/; an absent typ counts as JWT."""
@@ -142,6 +136,11 @@ class Issuer(Section):
     """Directory in which the last good keys survive a restart."""
     insecure: InsecureIssuer = InsecureIssuer()
     """Options that weaken the checks of this issuer."""
+
+    @property
+    def algorithms_written(self) -> bool:
+        """Whether the file names the algorithms: the default list is nobody's choice."""
+        return "algorithms" in self.model_fields_set
 
     @property
     def accepted_issuers(self) -> tuple[str, ...]:

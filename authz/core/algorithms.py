@@ -53,3 +53,23 @@ ALGORITHMS: Final[Mapping[str, Algorithm]] = {
     "ML-DSA-65": Algorithm("AKP", signature_bytes=3309),
     "ML-DSA-87": Algorithm("AKP", signature_bytes=4627),
 }
+
+# What an issuer may use whose configuration names no algorithms.
+DEFAULT_ALGORITHMS: Final = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "Ed25519",
+)
+
+
+def fully_specified(alg: str, crv: str | None) -> str:
+    """Return the name of *alg* with a key on *crv*: RFC 8037's EdDSA is Ed448 with a key of that curve (RFC 9864)."""
+    return crv if alg == "EdDSA" and crv == "Ed448" else alg

@@ -9,8 +9,8 @@ The order of judgement; the first step that fails gives the reason:
  5 its issuer is configured
  6 its algorithm and type are allowed for that issuer
  7 the issuer's keys are at hand
- 8 exactly one usable key can be meant
- 9 the signature verifies
+ 8 usable keys can be meant: the one that is named, or at most four
+ 9 the signature verifies under one of them
 10 the claims: form, exp, nbf, iat, audience
 11 the binding to a key of the sender
 12 what the rule requires
@@ -29,7 +29,7 @@ from authz.core.claims import Claims, check, check_binding, check_type, read_iss
 from authz.core.decision import Allow, AuditTrail, Decision, deny
 from authz.core.identity import HeaderChanges
 from authz.core.issuer import Issuer
-from authz.core.keys import Key, KeySet, Verified, check_algorithm, verify
+from authz.core.keys import KeySet, SignedPayload, Verified, check_algorithm, verify
 from authz.core.needs import KEY, NO_FACTS, Facts, Need
 from authz.core.origin import require_same_origin
 from authz.core.reasons import Reason, Rejected
@@ -110,9 +110,14 @@ def _authenticate(
     if issuer.keys is None:  # 7
         raise Rejected(Reason.KEYS_UNAVAILABLE, "no keys of this issuer, or none that are fresh enough")
     observe(7, issuer.keys)
-    key = _select_key(token, issuer, issuer.keys, trail, facts)  # 8
-    observe(8, key)
-    signed = verify(token, key, issuer=issuer.name, by=snapshot.verify_signature)  # 9
+    try:
+        signed = _verify(token, issuer, issuer.keys, snapshot, observe)  # 8 and 9
+    except Rejected as rejected:
+        need = Need(KEY, issuer.name, token.kid)
+        # A key that is unknown may have been published since, until that was looked up.
+        if rejected.reason is Reason.KEY_NOT_FOUND and need not in facts:
+            trail.needs = (need,)
+        raise
     trail.signature_cached, trail.expires = signed.verified is Verified.CACHED, signed.members.get("exp")
     trail.audience = signed.members.get(issuer.rules.audience_claim)
     observe(9, signed)
@@ -124,18 +129,13 @@ def _authenticate(
     return issuer, claims
 
 
-def _select_key(token: UnverifiedToken, issuer: Issuer, keys: KeySet, trail: AuditTrail, facts: Facts) -> Key:
-    """Choose the key that *token* means; one that is unknown may have been published since, until that was looked up.
-
-    Raises Rejected.
-    """
-    try:
-        return keys.select(token, issuer.algorithms)
-    except Rejected as rejected:
-        need = Need(KEY, issuer.name, token.kid)
-        if rejected.reason is Reason.KEY_NOT_FOUND and need not in facts:
-            trail.needs = (need,)
-        raise
+def _verify(
+    token: UnverifiedToken, issuer: Issuer, keys: KeySet, snapshot: Snapshot, observe: StepObserver
+) -> SignedPayload:
+    """Verify *token* under the keys of *issuer* that it can mean. Raises Rejected."""
+    candidates = keys.select(token, issuer.algorithms, written=issuer.algorithms_written)  # 8
+    observe(8, candidates)
+    return verify(token, candidates, issuer=issuer.name, by=snapshot.verify_signature)  # 9
 
 
 def _allow(

@@ -10,9 +10,13 @@ from authz.core.keys import KeySet
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """The issuer configured as *name*. *keys* is None before the first good set, and past the last."""
+    """The issuer configured as *name*. *keys* is None before the first good set, and past the last.
+
+    *algorithms_written* tells that the operator chose *algorithms*: a key that names none serves each for its type.
+    """
 
     name: str
     algorithms: frozenset[str]
     rules: ClaimRules
     keys: KeySet | None = None
+    algorithms_written: bool = True

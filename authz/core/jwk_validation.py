@@ -1,21 +1,24 @@
-"""Whether a JWK may be used at all: each is looked at alone, and an unfit one never spoils its neighbours.
+"""Whether a JWK may be used at all: each is checked alone, and an invalid one never spoils its neighbours.
 
 Rules of this file:
+0. What is checked is the canonical form (`jwk_forms`): nothing here is generous.
 1. Public keys only; `oct` only from a local file (RFC 8725 section 3.1: a symmetric key in a public set is no secret).
 2. What a JWK says of itself (`kty`, `crv`, `alg`, `use`, `key_ops`) must agree, exactly (RFC 7517 section 4, RFC 7518
    section 6).
 3. Numbers are canonical and of the right length; weak ones are refused.
-4. Whatever is unknown is unfit, not guessed at.
+4. Whatever is unknown is invalid, not guessed at.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from authz.core import base64url
-from authz.core.algorithms import ALGORITHMS
+from authz.core.algorithms import ALGORITHMS, fully_specified
+from authz.core.jwk_forms import COORDINATE_BYTES
 
 MIN_RSA_BITS: Final = 2048
 MAX_RSA_BITS: Final = 8192
@@ -25,7 +28,16 @@ MIN_SECRET_BYTES: Final = 32
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
 _PUBLIC: Final = frozenset({"kty", "n", "e", "crv", "x", "y", "pub"})
 LEAKED_PRIVATE_KEY: Final = "private key material was published"
-_COORDINATE_BYTES: Final = {"P-256": 32, "P-384": 48, "P-521": 66, "secp256k1": 32}
+LEAKED_SECRET: Final = "symmetric key in a published set"
+# RFC 7518 section 4.1, RFC 8037 section 3.2: what encrypts is no mistake in a key set, and no signing key.
+_ENCRYPTION_ALGS: Final = frozenset(
+    {
+        *("RSA1_5", "RSA-OAEP", "RSA-OAEP-256", "RSA-OAEP-384", "RSA-OAEP-512", "dir"),
+        *("ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A192KW", "ECDH-ES+A256KW"),
+        *("A128KW", "A192KW", "A256KW", "A128GCMKW", "A192GCMKW", "A256GCMKW"),
+    }
+)
+_ENCRYPTION_CURVES: Final = frozenset({"X25519", "X448"})
 _OKP_BYTES: Final = {"Ed25519": 32, "Ed448": 57}
 _ML_DSA_BYTES: Final = {"ML-DSA-44": 1312, "ML-DSA-65": 1952, "ML-DSA-87": 2592}  # FIPS 204 table 2
 _SMALL_PRIMES: Final = tuple(n for n in range(3, 168, 2) if all(n % d for d in range(3, n, 2)))
@@ -34,11 +46,11 @@ _ROCA: Final = {p: frozenset(pow(65537, i, p) for i in range(p)) for p in _SMALL
 
 
 class InvalidJwk(Exception):
-    """Raised where a JWK may not be used; its text says why, without any of the key's material."""
+    """Raised if a JWK may not be used; its text says why, without any of the key's material."""
 
 
 class NotASigningKey(InvalidJwk):
-    """Raised where a JWK is meant for something else than to verify signatures: no token can mean it."""
+    """Raised if a JWK is meant for something else than to verify signatures: no token can mean it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,36 +65,43 @@ class ValidatedJwk:
 
 
 def validate_jwk(jwk: dict[str, object], *, local: bool) -> ValidatedJwk:
-    """Look at one JWK. Raises InvalidJwk, and NotASigningKey before anything else."""
+    """Check one JWK in its canonical form. Raises InvalidJwk, and NotASigningKey before anything else."""
     _check_purpose(jwk)
     kty = jwk.get("kty")
     if not isinstance(kty, str):
         raise InvalidJwk("kty is missing or not a string")
-    alg = jwk.get("alg")
-    if not (isinstance(alg, str) and alg in ALGORITHMS):
-        if "alg" in jwk:
-            raise InvalidJwk("alg is not a supported signature algorithm")
-        alg = None
+    alg = _read_alg(jwk)
     if publishes_private_part(jwk):
         raise InvalidJwk(LEAKED_PRIVATE_KEY)
     match kty:
         case "RSA":
-            validated = _validate_rsa(jwk, alg)
+            valid = _validate_rsa(jwk, alg)
         case "EC":
-            validated = _validate_ec(jwk, alg)
+            valid = _validate_ec(jwk, alg)
         case "OKP":
-            validated = _validate_okp(jwk, alg)
+            valid = _validate_okp(jwk, alg)
         case "AKP":
-            validated = _validate_akp(jwk, alg)
+            valid = _validate_akp(jwk, alg)
         case "oct" if local:
-            validated = _validate_oct(jwk, alg)
+            valid = _validate_oct(jwk, alg)
         case "oct":
-            raise InvalidJwk("symmetric key in a published set")
+            raise InvalidJwk(LEAKED_SECRET if "k" in jwk else "k is missing or not a string")
         case _:
             raise InvalidJwk("kty is unknown")
-    if alg is not None and (ALGORITHMS[alg].kty, ALGORITHMS[alg].crv) != (validated.kty, validated.crv):
-        raise InvalidJwk(f"alg {alg} does not fit the key")
-    return validated
+    if alg is not None:
+        wanted = ALGORITHMS[fully_specified(alg, valid.crv)]
+        if (wanted.kty, wanted.crv) != (valid.kty, valid.crv):
+            raise InvalidJwk(f"alg {alg} does not fit the key")
+    return valid
+
+
+def _read_alg(jwk: dict[str, object]) -> str | None:
+    alg = jwk.get("alg")
+    if isinstance(alg, str) and alg in ALGORITHMS:
+        return alg
+    if "alg" in jwk:
+        raise InvalidJwk("alg is not a supported signature algorithm")
+    return None
 
 
 def publishes_private_part(jwk: dict[str, object]) -> bool:
@@ -97,12 +116,17 @@ def public_part(jwk: dict[str, object]) -> dict[str, object]:
 
 
 def _check_purpose(jwk: dict[str, object]) -> None:
-    """RFC 7517 sections 4.2 and 4.3: where given, `use` is sig and `key_ops` has verify."""
+    """RFC 7517 sections 4.2 to 4.4: if given, `use` is sig, `key_ops` has verify, and `alg` does not encrypt."""
     if jwk.get("use", "sig") != "sig":
         raise NotASigningKey("use is not sig")
     operations = jwk.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
         raise NotASigningKey("key_ops has no verify")
+    alg, crv = jwk.get("alg"), jwk.get("crv")
+    if isinstance(alg, str) and alg in _ENCRYPTION_ALGS:
+        raise NotASigningKey(f"alg {alg} is for encryption")
+    if isinstance(crv, str) and crv in _ENCRYPTION_CURVES:
+        raise NotASigningKey(f"crv {crv} is for encryption")
 
 
 def _validate_rsa(jwk: dict[str, object], alg: str | None) -> ValidatedJwk:
@@ -120,12 +144,11 @@ def _validate_rsa(jwk: dict[str, object], alg: str | None) -> ValidatedJwk:
 
 
 def _validate_ec(jwk: dict[str, object], alg: str | None) -> ValidatedJwk:
-    crv = _curve(jwk, _COORDINATE_BYTES)
+    crv = _curve(jwk, COORDINATE_BYTES)
     for name in ("x", "y"):
-        _exactly(jwk, name, _COORDINATE_BYTES[crv])
-    return ValidatedJwk(
-        "EC", crv, alg, 8 * _COORDINATE_BYTES[crv] if crv != "P-521" else 521, _material(jwk, "crv", "x", "y")
-    )
+        _exactly(jwk, name, COORDINATE_BYTES[crv])
+    bits = 521 if crv == "P-521" else 8 * COORDINATE_BYTES[crv]
+    return ValidatedJwk("EC", crv, alg, bits, _material(jwk, "crv", "x", "y"))
 
 
 def _validate_okp(jwk: dict[str, object], alg: str | None) -> ValidatedJwk:
@@ -164,29 +187,29 @@ def _validate_oct(jwk: dict[str, object], alg: str | None) -> ValidatedJwk:
 def _octets(jwk: dict[str, object], name: str) -> bytes:
     text = jwk.get(name)
     if not isinstance(text, str):
-        _invalid(name, "is missing or not a string")
+        _unfit(name, "is missing or not a string")
     try:
         return base64url.decode(text.encode("ascii"))
     except ValueError:  # UnicodeEncodeError is one
-        _invalid(name, "is not base64url")
+        _unfit(name, "is not base64url")
 
 
 def _number(jwk: dict[str, object], name: str) -> int:
     """Read a Base64urlUInt (RFC 7518 section 2): the minimum number of octets."""
     octets = _octets(jwk, name)
     if not octets or octets[0] == 0:
-        _invalid(name, "is empty or has a leading zero octet")
+        _unfit(name, "is empty or has a leading zero octet")
     return int.from_bytes(octets, "big")
 
 
 def _exactly(jwk: dict[str, object], name: str, length: int) -> bytes:
     octets = _octets(jwk, name)
     if len(octets) != length:
-        _invalid(name, f"has {len(octets)} octets, not {length}")
+        _unfit(name, f"has {len(octets)} octets, not {length}")
     return octets
 
 
-def _curve(jwk: dict[str, object], known: dict[str, int]) -> str:
+def _curve(jwk: dict[str, object], known: Mapping[str, int]) -> str:
     crv = jwk.get("crv")
     if not isinstance(crv, str) or crv not in known:
         raise InvalidJwk("crv is not a supported signature curve")
@@ -197,7 +220,7 @@ def _material(jwk: dict[str, object], *names: str) -> dict[str, str]:
     return {"kty": str(jwk["kty"])} | {name: str(jwk[name]) for name in names}
 
 
-def _invalid(member: str, why: str) -> NoReturn:
+def _unfit(member: str, why: str) -> NoReturn:
     raise InvalidJwk(f"{member} {why}")
 
 

@@ -5,7 +5,8 @@ Rules of this file:
 2. Three segments of canonical base64url; JWE, JSON serialisation and detached content are refused by their shape.
 3. The header is one strict JSON object. `crit` and `b64` (RFC 7797) are refused whatever they say: no extension is
    supported.
-4. `jwk`, `jku`, `x5u` and `x5c` of a header are never looked at (RFC 8725 section 3.10).
+4. `jwk`, `jku`, `x5u` and `x5c` of a header are never looked at (RFC 8725 section 3.10). `x5t` and `x5t#S256` choose
+   among the keys of the issuer, and are ignored if they are no text.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class UnverifiedToken:
     signing_input: bytes
     payload: bytes
     signature: bytes
+    x5t: str | None = None
+    x5t_s256: str | None = None
     _members: dict[str, object] | None = field(default=None, init=False, compare=False)
 
     def __repr__(self) -> str:
@@ -77,16 +80,19 @@ def parse_token(text: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> UnverifiedTok
     try:
         payload, signature = base64url.decode(segments[1]), base64url.decode(segments[2])
         # An issuer's tokens share their header, word for word.
-        alg, kid, typ = (_recall_header if len(header) <= _MAX_HEADER_KEPT else _read_header)(header)
+        alg, kid, typ, x5t, x5t_s256 = (_recall_header if len(header) <= _MAX_HEADER_KEPT else _read_header)(header)
     except ValueError as error:
         raise _malformed(str(error)) from None
     if not payload:
         raise _malformed("content is detached")
-    return UnverifiedToken(alg, kid, typ, data[: -len(segments[2]) - 1], payload, signature)
+    return UnverifiedToken(alg, kid, typ, data[: -len(segments[2]) - 1], payload, signature, x5t, x5t_s256)
 
 
-def _read_header(segment: bytes) -> tuple[str, str | None, str | None]:
-    """Read `alg`, `kid` and `typ`. Raises ValueError, and Rejected: HEADER_INVALID, CRIT_UNSUPPORTED."""
+def _read_header(segment: bytes) -> tuple[str, str | None, str | None, str | None, str | None]:
+    """Read `alg`, `kid`, `typ`, `x5t` and `x5t#S256`; an empty `kid` is none.
+
+    Raises ValueError, and Rejected: HEADER_INVALID, CRIT_UNSUPPORTED.
+    """
     header = base64url.decode(segment)
     try:
         members = parse_object(header)
@@ -95,13 +101,18 @@ def _read_header(segment: bytes) -> tuple[str, str | None, str | None]:
     alg, kid, typ = members.get("alg"), members.get("kid", _ABSENT), members.get("typ", _ABSENT)
     if not isinstance(alg, str) or not alg:
         raise _header_invalid("alg is not a string, or is empty")
-    if kid is not _ABSENT and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID_CHARS):
-        raise _header_invalid(f"kid is not a string of 1 to {MAX_KID_CHARS} characters")
+    if kid is not _ABSENT and not (isinstance(kid, str) and len(kid) <= MAX_KID_CHARS):
+        raise _header_invalid(f"kid is not a string of at most {MAX_KID_CHARS} characters")
     if typ is not _ABSENT and not isinstance(typ, str):
         raise _header_invalid("typ is not a string")
     if "crit" in members or "b64" in members:
         raise Rejected(Reason.CRIT_UNSUPPORTED, "no header extension is supported")
-    return alg, kid if isinstance(kid, str) else None, typ if isinstance(typ, str) else None
+    x5t, x5t_s256 = members.get("x5t"), members.get("x5t#S256")
+    return alg, _text(kid) or None, _text(typ), _text(x5t), _text(x5t_s256)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 _recall_header: Final = lru_cache(maxsize=_HEADERS_KEPT)(_read_header)

@@ -61,6 +61,7 @@ def make_reader(section: IssuerSection) -> Reader:
         max_bytes=section.fetch.max_bytes,
         max_keys=section.fetch.max_keys,
         local=section.jwks_file is not None,
+        x5c_mismatch=section.insecure.x5c_mismatch,
         blocked=tuple(section.blocked_keys),
     )
 

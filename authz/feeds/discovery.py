@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from authz.core.strictjson import parse_object
+from authz.core.issuer_document import parse_document
+from authz.core.strictjson import MAX_CONTAINERS
 from authz.telemetry.redaction import printable
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
@@ -18,7 +19,7 @@ def read_jwks_uri(document: bytes, *, issuer: str) -> str:
 
     Raises ValueError.
     """
-    members = parse_object(document)
+    members = parse_document(document, max_containers=MAX_CONTAINERS)
     named = members.get("issuer")
     if named != issuer:
         raise ValueError(f"the discovery document is of issuer {printable(str(named))}, not {issuer}")

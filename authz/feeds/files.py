@@ -105,9 +105,9 @@ def _doubt_keys(file: str, issuer: IssuerSection) -> Iterator[str]:
         return  # an error, or missing
     if keys is None:
         return
-    algorithms = frozenset(issuer.algorithms)
-    idle = [(key.kid, why) for key in keys.keys if (why := why_unused(key, algorithms)) is not None]
-    for kid, why in (*keys.rejected, *idle):
+    algorithms, written = frozenset(issuer.algorithms), issuer.algorithms_written
+    idle = [(key.kid, why) for key in keys.keys if (why := why_unused(key, algorithms, written=written))]
+    for kid, why in (*keys.mistakes, *idle):
         yield f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
     for blocked in keys.unmatched:
         yield f"{quote(blocked)} in blocked_keys is no kid or thumbprint of a key in it"

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from authz.core.jwk_validation import LEAKED_PRIVATE_KEY
+from authz.core.jwk_validation import LEAKED_PRIVATE_KEY, LEAKED_SECRET
 from authz.core.keys import Key, KeySet
 from authz.feeds.failure import RefreshError
 from authz.telemetry.keys import IssuerKeyMetrics, Refresh, Tally
@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 REMEMBERED_SETS: Final = 8
 
 # The core's words for keys that are no secret any more.
-_EXPOSED: Final = frozenset({LEAKED_PRIVATE_KEY, "symmetric key in a published set"})
+_LEAKED: Final = frozenset({LEAKED_PRIVATE_KEY, LEAKED_SECRET})
+_MAX_NAMED: Final = 8  # keys in one line of the log
 
 
 class History:
@@ -92,7 +93,12 @@ class History:
 
     def _note(self, keys: KeySet, at: float) -> None:
         before, self._before = self._before, keys
-        self._metrics.show_keys(usable=len(keys.keys), rejected=len(keys.rejected_keys), leaked=count_exposed(keys))
+        self._metrics.show_keys(
+            usable=len(keys.keys),
+            rejected=len(keys.mistakes),
+            leaked=count_exposed(keys),
+            noted=sum(bool(key.notes) for key in keys.keys),
+        )
         if keys == before:
             return
         old, new = _by_name(before) if before else {}, _by_name(keys)
@@ -103,16 +109,31 @@ class History:
                 kid, thumbprint = escaped(key.kid), show_thumbprint(key)
                 log.info("key %s at %s: kid %s (%s, %s)", word, self._name, kid, key.kty, thumbprint)
         if before is None or before.rejected_keys != keys.rejected_keys:
-            self._tell_set_aside(keys)
+            self._report_rejected(keys)
+        if before is None or _notes(before) != _notes(keys):
+            self._report_notes(keys)
         for blocked in keys.unmatched:
             log.info("blocked key %s of %s is no kid or thumbprint that it publishes", escaped(blocked), self._name)
         self._watch_for_flaps(frozenset(new))
 
-    def _tell_set_aside(self, keys: KeySet) -> None:
-        for kid, why in keys.rejected:
-            log.warning("key set aside at %s: kid %s: %s", self._name, escaped(kid), escaped(why))
+    def _report_rejected(self, keys: KeySet) -> None:
+        groups: dict[tuple[str, bool], list[str | None]] = {}
+        for key in keys.rejected_keys:
+            groups.setdefault((key.why, key.other_purpose), []).append(key.kid)
+        for (why, other_purpose), kids in groups.items():
+            level = logging.INFO if other_purpose else logging.WARNING  # a key for encryption is no mistake
+            log.log(level, "key set aside at %s: kid %s: %s", self._name, _enumerate(kids), escaped(why))
         if leaked := count_exposed(keys):
             log.error("%s publishes secrets: %d of its keys; whoever reads them can sign tokens", self._name, leaked)
+
+    def _report_notes(self, keys: KeySet) -> None:
+        """Say what the issuer should be told: its keys serve, and other software may refuse them."""
+        groups: dict[str, list[str | None]] = {}
+        for key in keys.keys:
+            for note in key.notes:
+                groups.setdefault(note, []).append(key.kid)
+        for note, kids in groups.items():
+            log.info("key of %s read generously: kid %s: %s", self._name, _enumerate(kids), note)
 
     def _watch_for_flaps(self, current: frozenset[tuple[str | None, str]]) -> None:
         """A set that was replaced and is back: caches before the issuer disagree, or it was rolled back."""
@@ -130,10 +151,20 @@ def show_thumbprint(key: Key) -> str | None:
     return None if key.kty == "oct" else key.thumbprint
 
 
+def _enumerate(kids: list[str | None]) -> str:
+    """Write key ids for one line of the log."""
+    more = f" and {len(kids) - _MAX_NAMED} more" if len(kids) > _MAX_NAMED else ""
+    return ", ".join(str(escaped(kid)) for kid in kids[:_MAX_NAMED]) + more
+
+
+def _notes(keys: KeySet) -> frozenset[tuple[str | None, str, tuple[str, ...]]]:
+    return frozenset((key.kid, key.thumbprint, key.notes) for key in keys.keys if key.notes)
+
+
 def _by_name(keys: KeySet) -> dict[tuple[str | None, str], Key]:
     return {(key.kid, key.thumbprint): key for key in keys.keys}
 
 
 def count_exposed(keys: KeySet) -> int:
     """Return how many keys were published with what should be secret."""
-    return sum(why in _EXPOSED for _, why in keys.rejected)
+    return sum(why in _LEAKED for _, why in keys.rejected)

@@ -30,7 +30,7 @@ def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: Usage
                 "keys": [
                     {
                         **_describe_key(key),
-                        "not_serving": why_unused(key, issuer.algorithms),
+                        "not_serving": why_unused(key, issuer.algorithms, written=issuer.algorithms_written),
                         "first_seen": _instant(known.history.first_seen(key) if known is not None else None),
                         "last_used": _instant(usage.last_used(issuer.name, key)),
                     }
@@ -52,6 +52,7 @@ def _describe_key(key: Key) -> dict[str, object]:
         "alg": key.alg,
         "use": "sig",  # whatever else a key was published for, it was set aside
         "size": key.bits,
+        "notes": list(key.notes),
     }
 
 

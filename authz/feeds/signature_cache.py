@@ -20,7 +20,7 @@ from collections import OrderedDict
 from hashlib import sha256
 from typing import Final
 
-from authz.core.keys import Key, Verified, verify_signature
+from authz.core.keys import Key, Verified, compute
 from authz.core.snapshot import Snapshot
 from authz.core.token import UnverifiedToken
 
@@ -38,26 +38,28 @@ class SignatureCache:
         self._max_entries: Final = max_entries
         self._verified: Final[OrderedDict[_Entry, None]] = OrderedDict()  # the least recently used first
 
-    def verify(self, issuer: str, key: Key, token: UnverifiedToken) -> Verified:
-        """Verify *token* under *key* of the configured *issuer*, or find that it was.
+    def verify(self, issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:
+        """Find the one of *keys* of the configured *issuer* that signed *token*, or find that it was found before.
+
+        Every key is looked up before any is tried: a token that was seen costs no arithmetic, whichever key signed it.
 
         Raises Rejected(SIGNATURE_INVALID).
         """
         digest = sha256(b"%b.%b" % (token.signing_input, token.signature)).digest()
-        entry = (issuer, key.thumbprint, token.alg, digest)
-        try:
-            self._verified.move_to_end(entry)
-        except KeyError:
-            verify_signature(key, token)
-        else:
-            return Verified.CACHED
-        self._verified[entry] = None
+        for key in keys:
+            try:
+                self._verified.move_to_end((issuer, key.thumbprint, token.alg, digest))
+            except KeyError:
+                continue
+            return key, Verified.CACHED
+        key, verified = compute(issuer, keys, token)
+        self._verified[issuer, key.thumbprint, token.alg, digest] = None
         while len(self._verified) > self._max_entries:
             try:
                 self._verified.popitem(last=False)
             except KeyError:  # others removed what was too much
                 break
-        return Verified.COMPUTED
+        return key, verified
 
     def evict_removed_keys(self, snapshot: Snapshot) -> None:
         """Drop what was remembered of keys that *snapshot* does not have, on a thread that requests need not wait for.

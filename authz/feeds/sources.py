@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from authz.core.keys import KeySet
+from authz.core.keys import MAX_KEYS, KeySet
 from authz.feeds.discovery import read_jwks_uri
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.fetch import Answer, Fetch
@@ -28,14 +28,21 @@ class Reader:
     """Reads key sets by the rules of one issuer. *local* lets symmetric keys in; *blocked* ones are set aside."""
 
     max_bytes: int = 256 * 1024
-    max_keys: int = 64
+    max_keys: int = MAX_KEYS
     local: bool = False
+    x5c_mismatch: bool = False
     blocked: tuple[str, ...] = ()
 
     def read(self, document: bytes, where: str) -> KeySet:
         """Return the keys, of which at least one must be usable before blocking. Raises RefreshError."""
         try:
-            keys = KeySet.from_json(document, local=self.local, max_keys=self.max_keys, max_bytes=self.max_bytes)
+            keys = KeySet.from_json(
+                document,
+                local=self.local,
+                max_keys=self.max_keys,
+                max_bytes=self.max_bytes,
+                x5c_mismatch=self.x5c_mismatch,
+            )
         except ValueError as error:
             raise RefreshError(Refresh.JWKS_REJECTED, f"{printable(where)}: {printable(str(error))}") from None
         if not keys.keys:

@@ -23,10 +23,10 @@ class Usage:
         """Return *verify* with each success recorded."""
         now, last = self._now, self._last
 
-        def verify_and_record(issuer: str, key: Key, token: UnverifiedToken) -> Verified:
-            verified = verify(issuer, key, token)
+        def verify_and_record(issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:
+            key, verified = verify(issuer, keys, token)
             last[issuer, key.thumbprint] = now()
-            return verified
+            return key, verified
 
         return verify_and_record
 

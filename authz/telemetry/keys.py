@@ -83,9 +83,12 @@ class KeyMetrics:
             names.KEYS_LAST_SUCCESS_TIMESTAMP_SECONDS, "When a refresh last succeeded; 0 before the first."
         )
         self.usable: Final = gauge(names.KEYS_COUNT, "Usable keys that are served.")
-        self.rejected: Final = gauge(names.KEYS_REJECTED_COUNT, "Published keys that are set aside.")
+        self.rejected: Final = gauge(names.KEYS_REJECTED_COUNT, "Published signing keys that are rejected.")
         self.leaked: Final = gauge(
             names.KEYS_SECRETS_PUBLISHED, "Published keys with private or symmetric material: alarm above 0."
+        )
+        self.noted: Final = gauge(
+            names.KEYS_NOTED_COUNT, "Keys that are served although their form breaks the standard."
         )
         self.unknown_kids: Final = _Tallies(
             names.KEYS_UNKNOWN_KID_TOTAL, "Tokens with a key id that is not in the set."
@@ -107,6 +110,7 @@ class IssuerKeyMetrics:
         self._usable: Final = metrics.usable.labels(issuer)
         self._rejected: Final = metrics.rejected.labels(issuer)
         self._exposed: Final = metrics.leaked.labels(issuer)
+        self._noted: Final = metrics.noted.labels(issuer)
         self._unknown_kids: Final = metrics.unknown_kids.of(issuer)
         self._flaps: Final = metrics.flaps.labels(issuer)
 
@@ -126,8 +130,9 @@ class IssuerKeyMetrics:
         """Show when keys were last fetched or confirmed, in seconds since the epoch."""
         self._last_success.set(at)
 
-    def show_keys(self, *, usable: int, rejected: int, leaked: int) -> None:
-        """Show how many keys are served, set aside, and *leaked* as secrets that were published."""
+    def show_keys(self, *, usable: int, rejected: int, leaked: int, noted: int = 0) -> None:
+        """Show how many keys are served, rejected, *leaked* as published secrets, and *noted* for their form."""
         self._usable.set(usable)
         self._rejected.set(rejected)
         self._exposed.set(leaked)
+        self._noted.set(noted)

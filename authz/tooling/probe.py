@@ -54,6 +54,7 @@ class Fetched:
     issuer: str
     iss: str
     algorithms: frozenset[str]
+    algorithms_written: bool
     where: str
     result: Refresh
     keys: KeySet | None = None
@@ -70,7 +71,8 @@ class Fetched:
     def _judged(self) -> list[tuple[Key, str | None]]:
         """Return each key that is fit for use, with the reason why no token of this issuer can mean it, if so."""
         keys = self.keys.keys if self.keys is not None else ()
-        return [(key, why_unused(key, self.algorithms)) for key in keys]
+        written = self.algorithms_written
+        return [(key, why_unused(key, self.algorithms, written=written)) for key in keys]
 
     @property
     def advice(self) -> str:
@@ -91,6 +93,7 @@ class Fetched:
             for key, why in self._judged():
                 said = f"alg {escaped(key.alg) or 'any of its kind'}" if why is None else why
                 yield f"  {'usable  ' if why is None else 'unusable'}      {escaped(describe_key(key))}, {said}"
+                yield from (f"  note          kid {escaped(key.kid) or 'absent'}: {note}" for note in key.notes)
             for kid, why in self.keys.rejected:
                 yield f"  rejected      kid {escaped(kid) or 'absent'}: {escaped(why)}"
             for name in self.keys.unmatched:
@@ -124,6 +127,7 @@ class Fetched:
                     "alg": key.alg,
                     "thumbprint": show_thumbprint(key),
                     "not_serving": why,
+                    "notes": list(key.notes),
                 }
                 for key, why in self._judged()
             ],
@@ -152,6 +156,7 @@ def fetch_one(name: str, section: Issuer) -> Fetched:
             issuer=name,
             iss=section.issuer,
             algorithms=frozenset(section.algorithms),
+            algorithms_written=section.algorithms_written,
             where=where,
             result=Refresh.UPDATED,
             keys=keys,
@@ -168,6 +173,7 @@ def fetch_one(name: str, section: Issuer) -> Fetched:
         issuer=name,
         iss=section.issuer,
         algorithms=frozenset(section.algorithms),
+        algorithms_written=section.algorithms_written,
         where=source.where,
         result=result,
         keys=keys,

@@ -205,10 +205,17 @@ DISAGREEMENTS: Final = [
         },
     ),
     Disagreement(
-        "two keys of one name",
-        "which of them is meant is not for the order of a document to say",
-        "RFC 7517 section 4.5",
-        {"keys: another of the same name behind it": "PyJWT joserfc"},
+        "which key is meant",
+        "a token that names no key, or one that two have, is tried under at most four keys that fit its alg;"
+        " the order of a document says nothing",
+        "RFC 7515 section 4.1.4, RFC 7517 section 4.5",
+        {
+            "keys: another of the same name before it": "core",
+            "keys: another of the same name behind it": "core PyJWT joserfc",
+            "kid: absent, two keys could be meant": "core",
+            "kid: empty, two keys could be meant": "core",
+            "kid: empty, one can be meant": "core",
+        },
     ),
     Disagreement(
         "keys that are no secret, or none",
@@ -222,12 +229,11 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "spelling of keys",
-        "numbers have their shortest form, coordinates their full length, base64url no padding",
+        "only the issuer writes them: zero octets and padding have one meaning, and are noted",
         "RFC 7518 sections 2, 6.2.1.2 and 6.3.1.1",
         {
-            "keys: rsa: zero octets before n": _OTHERS,
-            "keys: rsa: padded base64": "PyJWT jwcrypto",
-            "keys: ec: a zero octet before x": "joserfc jwcrypto",
+            "keys: rsa: padded base64": "core PyJWT jwcrypto",
+            "keys: ec: a zero octet before x": "core joserfc jwcrypto",
         },
     ),
     Disagreement(

@@ -19,7 +19,7 @@ from authz.core.keys import Verified
 from authz.core.request import MAX_HEADERS, MAX_PATH_CHARS, Request
 from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import MAX_TOKEN_BYTES, CookieSource, HeaderSource, QuerySource
-from tests.world import A_EC, ABSENT, WORLD, T, ask, mint, rule, unsigned, world
+from tests.world import A_EC, ABSENT, WORLD, T, ask, changed, issuer_a, key_set, mint, rule, signer, unsigned, world
 
 MAX_HEADER_BYTES: Final = 61_440  # Envoy's default for all headers of a request
 HEADER: Final = b'{"alg":"RS256","kid":"a-rsa"}'
@@ -30,6 +30,7 @@ QUERY: Final = world(token=TokenRules(sources=(QuerySource("t"),)))
 WITHHELD: Final = replace(COOKIE, token=replace(COOKIE.token, forward=False))
 RULES: Final = [rule(f"r{n}", f"/{n}/{{id}}/**") for n in range(10_000)]
 MANY_RULES: Final = world(*RULES, rule("items", "/items/**"))
+FOUR: Final = world(a=issuer_a(keys=key_set(*(signer("RS256", f"r{number}") for number in range(4)))))
 Line = tuple[str, Request, Snapshot]
 
 
@@ -63,7 +64,11 @@ def normal() -> Iterator[Line]:
     """What an honest client sends."""
     yield "authenticated, RS256", ask(GOOD), WORLD
     yield "authenticated, ES256", ask(mint(A_EC)), WORLD
-    yield "authenticated, remembered", ask(GOOD), world(verify_signature=lambda _issuer, _key, _token: Verified.CACHED)
+    yield (
+        "authenticated, remembered",
+        ask(GOOD),
+        world(verify_signature=lambda _issuer, keys, _token: (keys[0], Verified.CACHED)),
+    )
     yield "authenticated, of 8 KiB", ask(mint(padding="x" * 5_500)), WORLD
     yield "authenticated, 10,000 rules", ask(GOOD), MANY_RULES
     yield "authenticated, 999 other headers", ask(GOOD, headers={f"x-{n}": "" for n in range(MAX_HEADERS - 1)}), WORLD
@@ -113,13 +118,20 @@ def tokens() -> Iterator[Line]:
         "long alg": unsigned({"alg": "R" * 11_000}),
         "unknown issuer": unsigned(HEADER, payload=b'{"iss":"https://c.test"}'),
         "unknown key": mint(header={"kid": "nobody"}),
+        "no kid, and four keys": mint(signer("RS256", "stranger"), header={"kid": ABSENT}),
+        "no kid, of 16 KiB, and four keys": mint(
+            signer("RS256", "stranger"), header={"kid": ABSENT}, padding="x" * 11_000
+        ),
+        "no kid, and 900 keys": unsigned({"alg": "PS256"}),
         "signed, and expired": mint(exp=T),
         "signed, without a member": mint(exp=ABSENT),
         "signed, 1,500 groups": mint(groups=[f"{n:x}" for n in range(1_500)]),
         "signed, header too large": mint(sub="x" * 9_000),
     }
+    many = [changed(A_EC.public(), {"kid": f"{number}", "alg": ABSENT}) for number in range(900)]
+    sets = {"four keys": FOUR, "900 keys": world(a=issuer_a(("PS256", "ES256"), key_set(*many)))}
     for label, token in shapes.items():
-        yield label, *bearer(token)
+        yield label, *bearer(token, sets.get(label.rpartition("and ")[2], WORLD))
 
 
 def headers() -> Iterator[Line]:

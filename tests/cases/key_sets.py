@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwcrypto.jwk import JWK
 
 from authz.core import base64url
+from authz.core.algorithms import DEFAULT_ALGORITHMS
+from authz.core.keys import KeySet
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
 from authz.demo.signing import SigningKey
 from tests.cases.case import Case, case
 from tests.cases.token_header import mac
-from tests.world import A_EC, A_RSA, ABSENT, changed, issuer_a, jwks, key_set, mint, signer, unsigned, world
+from tests.shapes.shape import certificate, standard
+from tests.world import A_EC, A_RSA, ABSENT, B_EC, changed, issuer_a, jwks, key_set, mint, signer, unsigned, world
 
 ALLOWED, UNUSABLE, NOT_FOUND = Reason.AUTHENTICATED, Reason.KEY_UNUSABLE, Reason.KEY_NOT_FOUND
 
@@ -21,6 +25,11 @@ ALLOWED, UNUSABLE, NOT_FOUND = Reason.AUTHENTICATED, Reason.KEY_UNUSABLE, Reason
 def published(*keys: object, algorithms: tuple[str, ...] = ("RS256", "ES256")) -> Snapshot:
     """Return the world with issuer A publishing *keys*."""
     return world(a=issuer_a(algorithms, key_set(*keys)))
+
+
+def by_default(*keys: object) -> Snapshot:
+    """Return the world with issuer A publishing *keys*, and no algorithms in the configuration."""
+    return world(a=replace(issuer_a(DEFAULT_ALGORITHMS, key_set(*keys)), algorithms_written=False))
 
 
 def number(value: int) -> str:
@@ -45,6 +54,7 @@ X: Final = base64url.decode(str(EC["x"]).encode())
 SHORT: Final[Any] = JWK.from_pyca(rsa.generate_private_key(65537, 1024))  # noqa: S505 - too weak, as it shall be
 WEAK: Final = SigningKey("weak", "RS256", SHORT)
 SECRET: Final = bytes(range(32))
+PSS_TOKEN: Final = mint(SigningKey("a-rsa", "PS256", A_RSA.jwk))
 OCT: Final = {"kty": "oct", "kid": "secret", "alg": "HS256", "k": base64url.encode(SECRET).decode()}
 WITH_HMAC: Final = ("RS256", "ES256", "HS256")
 # What OpenID's conformance suite adds to a set to see whether a client stumbles.
@@ -90,8 +100,14 @@ CASES: Final = [
     *spoilt("modulus-empty-C06", changed(RSA, {"n": ""}), mint()),
     *spoilt("point-off-the-curve-C09", changed(EC, {"y": EC["x"]}), EC_TOKEN),
     *spoilt("point-at-zero-C09", changed(EC, {"x": "A" * 43, "y": "A" * 43}), EC_TOKEN),
-    *spoilt("x-one-byte-short-C09", changed(EC, {"x": base64url.encode(X[1:]).decode()}), EC_TOKEN),
-    *spoilt("x-one-byte-long-C09", changed(EC, {"x": base64url.encode(b"\0" + X).decode()}), EC_TOKEN),
+    *spoilt("x-one-byte-short-C09", changed(EC, {"x": base64url.encode(X[:-1]).decode()}), EC_TOKEN),
+    *spoilt("x-one-byte-long-C09", changed(EC, {"x": base64url.encode(b"\1" + X).decode()}), EC_TOKEN),
+    case(
+        "x-with-a-zero-byte-more-C09",
+        ALLOWED,
+        EC_TOKEN,
+        snapshot=published(changed(EC, {"x": base64url.encode(b"\0" + X).decode()}), A_EC),
+    ),
     *spoilt("p-256-key-with-alg-es384-C09", changed(EC, {"alg": "ES384"}), EC_TOKEN),
     *spoilt("curve-for-another-purpose-C09", changed(EC, {"use": "enc"}), EC_TOKEN),
     case("es256-key-named-by-an-rs256-token-C09", UNUSABLE, mint(header={"kid": "a-ec"})),
@@ -131,12 +147,81 @@ CASES: Final = [
     case("no-kid-one-key-of-the-alg-C13", ALLOWED, mint(header={"kid": ABSENT}), snapshot=published(A_RSA, A_EC)),
     case(
         "no-kid-two-keys-C13",
+        ALLOWED,
+        mint(header={"kid": ABSENT}),
+        snapshot=published(signer("RS256", "r"), A_RSA),
+    ),
+    case(
+        "no-kid-two-keys-and-neither-signed-C13",
+        Reason.SIGNATURE_INVALID,
+        mint(signer("RS256", "s"), header={"kid": ABSENT}),
+        snapshot=published(signer("RS256", "r"), A_RSA),
+    ),
+    case(
+        "no-kid-five-keys-C13",
         Reason.KEY_AMBIGUOUS,
         mint(header={"kid": ABSENT}),
-        snapshot=published(A_RSA, signer("RS256", "r")),
+        snapshot=published(A_RSA, *(signer("RS256", kid) for kid in "rstu")),
     ),
-    case("same-kid-twice-C13", Reason.KEY_AMBIGUOUS, mint(), snapshot=published(A_RSA, signer("RS256", "a-rsa"))),
+    case("same-kid-twice-C13", ALLOWED, mint(), snapshot=published(signer("RS256", "a-rsa"), A_RSA)),
+    case(
+        "same-kid-twice-and-neither-signed-C13",
+        Reason.SIGNATURE_INVALID,
+        mint(signer("RS256", "s"), header={"kid": "a-rsa"}),
+        snapshot=published(signer("RS256", "a-rsa"), A_RSA),
+    ),
     case("same-key-twice-C13", ALLOWED, mint(), snapshot=published(A_RSA, A_RSA)),
+    case(
+        "kid-that-no-key-has-in-a-set-without-ids-C13",
+        ALLOWED,
+        mint(header={"kid": "new"}),
+        snapshot=published(changed(RSA, {"kid": ABSENT}), A_EC),
+    ),
+    case(
+        "kid-that-no-key-has-in-a-set-without-ids-and-none-signed-C13",
+        NOT_FOUND,
+        mint(signer("RS256", "s")),
+        snapshot=published(changed(RSA, {"kid": ABSENT}), A_EC),
+    ),
+    case(
+        "certificate-that-no-key-has-C13",
+        NOT_FOUND,
+        mint(signer("RS256", "s"), header={"kid": ABSENT, "x5t": "new"}),
+        snapshot=published(changed(RSA, {"x5t": "old"}), A_EC),
+    ),
+    case(
+        "certificate-chooses-among-many-keys-C13",
+        ALLOWED,
+        mint(header={"kid": ABSENT, "x5t": "mine"}),
+        snapshot=published(*(signer("RS256", kid) for kid in "rstu"), changed(RSA, {"x5t": "mine"})),
+    ),
+    case(
+        "certificate-chooses-the-wrong-key-C13",
+        Reason.SIGNATURE_INVALID,
+        mint(header={"kid": ABSENT, "x5t": "theirs"}),
+        snapshot=published(A_RSA, changed(signer("RS256", "r").public(), {"x5t": "theirs"})),
+    ),
+    case("key-without-alg-C14", ALLOWED, mint(), snapshot=by_default(changed(RSA, {"alg": ABSENT}))),
+    case("key-without-alg-for-another-C14", UNUSABLE, PSS_TOKEN, snapshot=by_default(changed(RSA, {"alg": ABSENT}))),
+    case(
+        "key-without-alg-for-what-is-written-C14",
+        ALLOWED,
+        PSS_TOKEN,
+        snapshot=published(changed(RSA, {"alg": ABSENT}), algorithms=("RS256", "PS256")),
+    ),
+    *spoilt("certificate-of-another-key-C11", changed(RSA, {"x5c": [standard(certificate(B_EC))]}), mint()),
+    case(
+        "key-beyond-those-that-are-kept-C15",
+        UNUSABLE,
+        mint(),
+        snapshot=world(a=issuer_a(keys=KeySet.from_json(jwks(A_EC, A_RSA), max_keys=1))),
+    ),
+    case(
+        "key-before-those-that-are-not-kept-C15",
+        ALLOWED,
+        mint(A_EC),
+        snapshot=world(a=issuer_a(keys=KeySet.from_json(jwks(A_EC, A_RSA), max_keys=1))),
+    ),
     case("no-keys-at-all", Reason.KEYS_UNAVAILABLE, mint(), snapshot=world(a=issuer_a(keys=None))),
     case("an-empty-set", NOT_FOUND, mint(), snapshot=published()),
 ]

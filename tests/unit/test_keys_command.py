@@ -30,7 +30,9 @@ IDLE = SigningKey.create("ES384").public()
 
 def described() -> Mapping[str, object]:
     """Describe a set with a key id that would like to clear the screen."""
-    published = document({**K1.public(), "kid": EVIL}, {"kty": "x", "kid": EVIL + "2"}, {**IDLE, "kid": EVIL + "3"})
+    published = document(
+        {**K1.public(), "kid": EVIL, "use": "SIG"}, {"kty": "x", "kid": EVIL + "2"}, {**IDLE, "kid": EVIL + "3"}
+    )
     keys = KeySet.from_json(published).block([EVIL + "4"])
     snapshot = world()
     issuer = snapshot.issuers[A]

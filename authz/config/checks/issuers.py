@@ -14,6 +14,7 @@ from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote, suggest
 from authz.core.algorithms import ALGORITHMS
 from authz.core.claims import ClaimPath
+from authz.core.jwk_forms import is_empty
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _ALIAS: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -107,7 +108,7 @@ def _check_inline_keys(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     secret = 0
     for index, key in enumerate(issuer.jwks.keys if issuer.jwks else ()):
         # A key that is written here lies in a repository, a ConfigMap and a chart's values.
-        if not _PRIVATE_MEMBERS.isdisjoint(key) or key.get("kty") == "oct":
+        if any(not is_empty(key.get(name)) for name in _PRIVATE_MEMBERS) or key.get("kty") == "oct":
             secret += 1
             hint = "keep the public members only, or put a symmetric key into a jwks_file"
             yield Problem(path=(*path, "keys", index), message="holds private key material", hint=hint)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from authz.core.algorithms import ALGORITHMS
-from authz.core.keys import Key
+from authz.core.key import Key, fits_type
 
 
-def why_unused(key: Key, algorithms: frozenset[str]) -> str | None:
-    """Return why *key* serves no token of an issuer that may use *algorithms*; None where it serves some."""
-    if any(key.supports(alg, algorithms) for alg in algorithms):
+def why_unused(key: Key, algorithms: frozenset[str], *, written: bool = True) -> str | None:
+    """Return why *key* serves no token of an issuer that may use *algorithms*; None if it serves some.
+
+    *written* tells that the operator chose them.
+    """
+    if any(key.supports(alg, algorithms, written=written) for alg in algorithms):
         return None
     if key.alg is not None:
         return f"its alg {key.alg} is not among the issuer's algorithms"
     kind = f"{key.kty} {key.crv}" if key.crv else key.kty
-    fitting = sorted(alg for alg in algorithms if (ALGORITHMS[alg].kty, ALGORITHMS[alg].crv) == (key.kty, key.crv))
+    fitting = sorted(alg for alg in algorithms if fits_type(key.kty, key.crv, alg, algorithms))
     if not fitting:
         return f"none of the issuer's algorithms is for a key of type {kind}"
-    if len(fitting) == 1:
-        return f"it is too short for {fitting[0]}, the issuer's only algorithm for a key of type {kind}"
-    return f"it names no alg, and {', '.join(fitting)} could be meant: allow one of them, or have the issuer name it"
+    return f"it is too short for {' or '.join(fitting)}, what the issuer may use with a key of type {kind}"

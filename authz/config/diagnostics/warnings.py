@@ -61,8 +61,9 @@ def _unusable_keys(config: Config) -> Iterator[Problem]:
         if keys is None:
             continue
         path, algorithms = ("issuers", name, "jwks"), frozenset(issuer.algorithms)
-        idle = [(key.kid, why) for key in keys.keys if (why := why_unused(key, algorithms)) is not None]
-        for kid, why in (*keys.rejected, *idle):
+        written = issuer.algorithms_written
+        idle = [(key.kid, why) for key in keys.keys if (why := why_unused(key, algorithms, written=written))]
+        for kid, why in (*keys.mistakes, *idle):
             message = f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
             yield Problem(path=path, message=message)
         if not keys.keys and not keys.rejected:

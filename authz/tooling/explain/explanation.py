@@ -19,7 +19,7 @@ from authz.core.claims import Claims
 from authz.core.decision import Allow, Decision, outcome
 from authz.core.identity import HeaderChanges
 from authz.core.issuer import Issuer
-from authz.core.keys import KeySet
+from authz.core.keys import Candidates, KeySet
 from authz.core.needs import NO_FACTS, Facts, Need
 from authz.core.policy import Params, Rule
 from authz.core.reasons import WIRE_STATUS, Reason, Rejected
@@ -193,7 +193,12 @@ def _ask(question: Question, snapshot: Snapshot) -> Request:
 
 def _read_keys(document: bytes, section: IssuerSection) -> KeySet:
     try:
-        keys = KeySet.from_json(document, local=section.jwks_file is not None, max_keys=section.fetch.max_keys)
+        keys = KeySet.from_json(
+            document,
+            local=section.jwks_file is not None,
+            max_keys=section.fetch.max_keys,
+            x5c_mismatch=section.insecure.x5c_mismatch,
+        )
     except ValueError as error:
         raise InputError(str(error)) from None
     return keys.block(section.blocked_keys)
@@ -291,14 +296,22 @@ def _describe_keys(context: _Context) -> str:
 
 
 def _describe_key(context: _Context) -> str:
-    if (key := context.passed.get(Step.KEY)) is not None:
-        return describe_key(key)
+    if (candidates := context.passed.get(Step.KEY)) is not None:
+        return _describe_candidates(candidates)
     kids = [key.kid or "without kid" for key in context.passed[Step.KEYS].keys]
     return f"kid {context.token.kid or 'absent'} for {context.token.alg}, among {enumerate_words(kids[:8])}"
 
 
 def _describe_signature(context: _Context) -> str:
-    return f"by {describe_key(context.passed[Step.KEY])}"
+    if (signed := context.passed.get(Step.SIGNATURE)) is not None:
+        return f"by {describe_key(signed.key)}"
+    return f"by {_describe_candidates(context.passed[Step.KEY])}"
+
+
+def _describe_candidates(candidates: Candidates) -> str:
+    return " or ".join(
+        "; ".join((describe_key(key), *(f"note: {note}" for note in key.notes))) for key in candidates.keys
+    )
 
 
 def _describe_claims(context: _Context) -> str:

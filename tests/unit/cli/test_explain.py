@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from authz.cli import main
+from authz.demo.signing import SigningKey
 from tests.fakes.idp import FakeIdp
-from tests.world import A_RSA, A, T, jwks, mint
+from tests.world import A_RSA, ABSENT, A, T, changed, jwks, mint, signer
 
 CONFIG = """version: 1
 issuers:
@@ -279,6 +280,31 @@ def test_what_envoy_leaves_alone(explain: Explain) -> None:
     """Spellings that some rule accepts come as they are."""
     accepting = CONFIG.replace('["/orders/**"]}', '["/orders/**"]}, accept: [double_slash, encoded_slash]')
     assert "note:" not in explain("--path", "/orders//a%2Fb", config_text=accepting).stdout
+
+
+def test_the_line_to_write_for_keys_without_alg(explain: Explain, tmp_path: Path) -> None:
+    """A key without alg serves RS256 until the operator says more, and the refusal says what to write; then it does."""
+    published = tmp_path / "published.json"
+    published.write_text(jwks(changed(A_RSA.public(), {"alg": ABSENT})), encoding="utf-8")
+    token = mint(SigningKey("a-rsa", "PS256", A_RSA.jwk))
+    refused = explain("--path", "/orders/7", "--jwks", str(published), token=token)
+    assert refused.stdout.splitlines()[-1].endswith("unless the configuration of this issuer says: algorithms: [PS256]")
+    mended = CONFIG.replace("audiences: [api],", "audiences: [api], algorithms: [PS256],")
+    allowed = explain("--path", "/orders/7", "--jwks", str(published), token=token, config_text=mended)
+    assert allowed.stdout.splitlines()[-1] == "allow authenticated"
+
+
+def test_keys_that_could_be_meant(explain: Explain, tmp_path: Path) -> None:
+    """Each key that is tried is shown with its notes, and then the one that signed."""
+    published = tmp_path / "published.json"
+    other = signer("RS256", "other")
+    published.write_text(jwks(other, changed(A_RSA.public(), {"use": "SIG"})), encoding="utf-8")
+    result = explain("--path", "/orders/7", "--jwks", str(published), token=mint(header={"kid": ABSENT}))
+    tried, signed = (line for line in result.stdout.splitlines() if "thumbprint" in line)
+    assert tried.index(other.jwk.thumbprint()) < tried.index(A_RSA.jwk.thumbprint())
+    assert tried.endswith("; note: use SIG read as sig")
+    assert other.jwk.thumbprint() not in signed
+    assert A_RSA.jwk.thumbprint() in signed
 
 
 def test_a_key_set_that_is_none(explain: Explain, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.world import A_EC, A_RSA, ABSENT, changed, key_set, signer
 PLAIN_RSA = changed(A_RSA.public(), {"alg": ABSENT})
 PLAIN_EC = changed(A_EC.public(), {"alg": ABSENT})
 PLAIN_SECRET = {"kty": "oct", "kid": "s", "k": base64url.encode(bytes(range(32))).decode()}
-OPEN = "could be meant: allow one of them, or have the issuer name it"
+KIND = "what the issuer may use with a key of type"
 
 
 @pytest.mark.parametrize(
@@ -21,18 +21,14 @@ OPEN = "could be meant: allow one of them, or have the issuer name it"
         (A_RSA, "PS256 ES256", "its alg RS256 is not among the issuer's algorithms"),
         (PLAIN_RSA, "RS256 PS256", None),
         (PLAIN_RSA, "PS512 ES256", None),
-        (PLAIN_RSA, "RS512 PS256 ES256", f"it names no alg, and PS256, RS512 {OPEN}"),
+        (PLAIN_RSA, "RS512 PS256 ES256", None),
         (PLAIN_RSA, "ES256", "none of the issuer's algorithms is for a key of type RSA"),
         (PLAIN_EC, "ES256 ES384", None),
         (PLAIN_EC, "ES384", "none of the issuer's algorithms is for a key of type EC P-256"),
         (signer("Ed25519", "k"), "EdDSA", "its alg Ed25519 is not among the issuer's algorithms"),
         (PLAIN_SECRET, "HS256 HS512", None),
-        (PLAIN_SECRET, "HS384 HS512", f"it names no alg, and HS384, HS512 {OPEN}"),
-        (
-            PLAIN_SECRET,
-            "HS512 RS256",
-            "it is too short for HS512, the issuer's only algorithm for a key of type oct",
-        ),
+        (PLAIN_SECRET, "HS384 HS512", f"it is too short for HS384 or HS512, {KIND} oct"),
+        (PLAIN_SECRET, "HS512 RS256", f"it is too short for HS512, {KIND} oct"),
     ],
 )
 def test_idle_keys(key: object, algorithms: str, why: str | None) -> None:

@@ -171,9 +171,10 @@ def test_memory_is_asked_for_arithmetic_only() -> None:
     """Whatever remembers signatures is told issuer, key and token; time and rules are judged anew."""
     asked: list[tuple[str, str | None, str]] = []
 
-    def remember(issuer: str, key: Key, token: UnverifiedToken) -> Verified:
+    def remember(issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:
+        (key,) = keys
         asked.append((issuer, key.kid, token.alg))
-        return Verified.CACHED
+        return key, Verified.CACHED
 
     snapshot = world(verify_signature=remember)
     assert decide(mint(FORGED), snapshot=snapshot).trail.signature_cached is True
@@ -360,8 +361,8 @@ def test_groups_are_judged_and_missing_ones_removed() -> None:
 def test_rejections_of_the_memory_are_denials() -> None:
     """A remembered refusal counts like a computed one."""
 
-    def refuse(issuer: str, key: Key, token: UnverifiedToken) -> Verified:
-        raise Rejected(Reason.SIGNATURE_INVALID, f"{issuer} {key.kid} {token.kid}")
+    def refuse(issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:
+        raise Rejected(Reason.SIGNATURE_INVALID, f"{issuer} {keys[0].kid} {token.kid}")
 
     assert decide(GOOD, snapshot=world(verify_signature=refuse)).reason is Reason.SIGNATURE_INVALID
 

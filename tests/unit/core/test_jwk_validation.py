@@ -54,7 +54,7 @@ def rough(bits: int) -> int:
     return next(n for n in range(2 ** (bits - 1) + 1, 2**bits, 2) if all(n % d for d in range(3, 1000, 2)))
 
 
-UNFIT: dict[str, tuple[Jwk, str]] = {
+INVALID: dict[str, tuple[Jwk, str]] = {
     "no-kty": (changed(RSA, {"kty": ABSENT}), "kty is missing"),
     "kty-number": (changed(RSA, {"kty": 1}), "kty is missing"),
     "kty-made-up": (changed(RSA, {"kty": "rsa"}), "kty is unknown"),
@@ -63,7 +63,7 @@ UNFIT: dict[str, tuple[Jwk, str]] = {
     "key-ops-sign": (changed(RSA, {"key_ops": ["sign"]}), "key_ops has no verify"),
     "key-ops-empty": (changed(RSA, {"key_ops": []}), "key_ops has no verify"),
     "key-ops-text": (changed(RSA, {"key_ops": "verify"}), "key_ops has no verify"),
-    "alg-of-encryption": (changed(RSA, {"alg": "RSA-OAEP"}), "alg is not a supported"),
+    "alg-of-encryption": (changed(RSA, {"alg": "RSA-OAEP"}), "alg RSA-OAEP is for encryption"),
     "alg-unknown": (changed(RSA, {"alg": "RS1"}), "alg is not a supported"),
     "alg-none": (changed(RSA, {"alg": "none"}), "alg is not a supported"),
     "alg-null": (changed(RSA, {"alg": None}), "alg is not a supported"),
@@ -72,7 +72,7 @@ UNFIT: dict[str, tuple[Jwk, str]] = {
     "alg-of-hmac-on-rsa": (changed(RSA, {"alg": "HS256"}), "alg HS256 does not fit"),
     "alg-of-another-curve": (changed(EC, {"alg": "ES384"}), "alg ES384 does not fit"),
     "alg-of-another-edwards-curve": (changed(ED, {"alg": "Ed448"}), "alg Ed448 does not fit"),
-    "eddsa-on-ed448": (changed(ED448, {"alg": "EdDSA"}), "alg EdDSA does not fit"),
+    "ed25519-on-ed448": (changed(ED448, {"alg": "Ed25519"}), "alg Ed25519 does not fit"),
     **{f"private-{name}": (changed(RSA, {name: "AQAB"}), "private key") for name in ("d", "p", "q", "dp", "dq", "qi")},
     "private-oth": (changed(RSA, {"oth": []}), "private key"),
     "private-ec": (changed(EC, {"d": text(bytes(32))}), "private key"),
@@ -81,6 +81,7 @@ UNFIT: dict[str, tuple[Jwk, str]] = {
     "secret-in-a-public-key": (changed(RSA, {"k": "AQAB"}), "private key"),
     "symmetric": (OCT, "symmetric key in a published set"),
     "symmetric-empty": ({"kty": "oct", "k": ""}, "symmetric key in a published set"),
+    "symmetric-without-a-secret": ({"kty": "oct"}, "k is missing"),
     "rsa-no-n": (changed(RSA, {"n": ABSENT}), "n is missing"),
     "rsa-n-number": (changed(RSA, {"n": 12345}), "n is missing or not a string"),
     "rsa-n-junk": (changed(RSA, {"n": "####"}), "n is not base64url"),
@@ -112,7 +113,8 @@ UNFIT: dict[str, tuple[Jwk, str]] = {
     "ec-crv-unknown": (changed(EC, {"crv": "P-257"}), "crv is not a supported"),
     "ec-crv-of-edwards": (changed(EC, {"crv": "Ed25519"}), "crv is not a supported"),
     "ec-crv-list": (changed(EC, {"crv": ["P-256"]}), "crv is not a supported"),
-    "okp-x25519-is-for-encryption": (changed(ED, {"crv": "X25519"}), "crv is not a supported"),
+    "okp-x25519-is-for-encryption": (changed(ED, {"crv": "X25519"}), "crv X25519 is for encryption"),
+    "okp-crv-unknown": (changed(ED, {"crv": "Ed41417"}), "crv is not a supported"),
     "okp-short": (changed(ED, {"x": text(bytes(31))}), "x has 31 octets"),
     "okp-long": (changed(ED448, {"x": text(bytes(58))}), "x has 58 octets"),
     "akp-no-alg": (changed(PQ, {"alg": ABSENT}), "AKP key without a supported alg"),
@@ -122,8 +124,8 @@ UNFIT: dict[str, tuple[Jwk, str]] = {
 }
 
 
-@pytest.mark.parametrize(("jwk", "why"), UNFIT.values(), ids=UNFIT)
-def test_unfit(jwk: dict[str, object], why: str) -> None:
+@pytest.mark.parametrize(("jwk", "why"), INVALID.values(), ids=INVALID)
+def test_invalid(jwk: dict[str, object], why: str) -> None:
     """A key that is weak, private, meant for something else or at odds with itself is not used."""
     with pytest.raises(InvalidJwk, match=why):
         validate_jwk(jwk, local=False)
@@ -265,7 +267,7 @@ def test_known_secrets_are_digests() -> None:
 
 def test_reason_tells_nothing_of_the_key() -> None:
     """Why a key is unfit may be logged: no member's value is in it."""
-    bad = [(jwk, False) for jwk, _ in UNFIT.values()] + [(jwk, True) for jwk, _ in BAD_SECRETS.values()]
+    bad = [(jwk, False) for jwk, _ in INVALID.values()] + [(jwk, True) for jwk, _ in BAD_SECRETS.values()]
     for jwk, local in bad:
         with pytest.raises(InvalidJwk) as caught:
             validate_jwk(dict(jwk), local=local)

@@ -15,11 +15,19 @@ from cryptography.x509.oid import NameOID
 from jwcrypto.jwk import JWK
 
 from authz.core import base64url
-from authz.core.algorithms import ALGORITHMS
+from authz.core.algorithms import ALGORITHMS, DEFAULT_ALGORITHMS
+from authz.core.certificate import (
+    X5C_FORM,
+    X5C_MISMATCH,
+    X5C_MISMATCH_ALLOWED,
+    X5C_UNREADABLE,
+    CertificateHashes,
+)
 from authz.core.jwk_validation import LEAKED_PRIVATE_KEY
 from authz.core.keys import (
     MAX_DOCUMENT_BYTES,
     MAX_KEYS,
+    Candidates,
     Key,
     KeySet,
     Verified,
@@ -88,7 +96,6 @@ DOCUMENTS: dict[str, str | bytes] = {
     "nan": b'{"keys":[{"kty":"RSA","x":NaN}]}',
     "too-deep": b'{"keys":' + b"[" * 5000 + b"]" * 5000 + b"}",
     "duplicate-member-in-a-key": b'{"keys":[{"kty":"RSA","kty":"EC"}]}',
-    "too-many-keys": jwks(*[{"kid": str(number)} for number in range(MAX_KEYS + 1)]),
     "ten-thousand-keys": jwks(*[A_EC] * 10_000),
     "five-megabytes": b'{"keys":[]' + b" " * 5_000_000 + b"}",
     "one-byte-too-many": b'{"keys":[]' + b" " * (MAX_DOCUMENT_BYTES - 10) + b"}",
@@ -115,13 +122,29 @@ def test_document_may_be_text_or_bytes() -> None:
 
 
 def test_bounds_are_the_callers() -> None:
-    """As many keys and bytes as are allowed are allowed."""
+    """As many bytes as are allowed are allowed."""
     document = jwks(A_RSA, A_EC)
     assert KeySet.from_json(document, max_keys=2, max_bytes=len(document)).rejected == []
-    with pytest.raises(ValueError, match="2 keys, at most 1"):
-        KeySet.from_json(document, max_keys=1)
     with pytest.raises(ValueError, match="bytes, at most"):
         KeySet.from_json(document, max_bytes=len(document) - 1)
+
+
+def test_of_too_many_keys_the_first_are_kept() -> None:
+    """The bound on keys refuses no set: what is beyond it is set aside by name, and named by its setting."""
+    unusable = {"kid": "odd", "kty": "RSA"}
+    keys = KeySet.from_json(jwks(unusable, A_RSA, A_RSA, A_EC, B_EC), max_keys=2)
+    assert kids(keys) == ["a-rsa", "a-ec"]
+    assert why(keys, "b-ec") == "beyond the first 2 usable keys (fetch.max_keys)"
+    assert reason(keys, mint(B_EC)) is Reason.KEY_UNUSABLE
+    assert reason(keys, mint(A_EC)) is None
+
+
+def test_a_set_may_have_as_many_keys_as_its_bytes_allow() -> None:
+    """65 keys are no matter, and no more are 1,000; the sixty-fifth serves."""
+    others = [changed(signer("Ed25519", "o").public(), {"kid": str(number)}) for number in range(MAX_KEYS - 1)]
+    keys = KeySet.from_json(jwks(*others, A_EC))
+    assert (len(keys.keys), keys.rejected) == (MAX_KEYS, [])
+    assert reason(keys, mint(A_EC)) is None
 
 
 ODD_ENTRIES: dict[str, object] = {
@@ -131,7 +154,6 @@ ODD_ENTRIES: dict[str, object] = {
     "number": 7,
     "empty": {},
     "kid-number": changed(B_EC.public(), {"kid": 5}),
-    "kid-null": changed(B_EC.public(), {"kid": None}),
     "without-y": changed(B_EC.public(), {"y": ABSENT}),
     "n-junk": {"kty": "RSA", "n": "####", "e": "AQAB"},
     "n-number": {"kty": "RSA", "n": 12345, "e": "AQAB"},
@@ -225,12 +247,11 @@ def test_certificate_of_another_key() -> None:
 GOOD_DER = certificate(A_RSA)
 RSA_ENCRYPTION = bytes.fromhex("06092a864886f70d010101")
 CHAINS: dict[str, list[object]] = {
-    "empty": [],
     "number": [1],
-    "object": [{}],
+    "object": [{"x": 1}],
     "not-base64": ["####"],
-    "base64url": [encoded(GOOD_DER).replace("+", "-").replace("/", "_") + "-"],
-    "line-breaks": [encoded(GOOD_DER[:60]) + "\n" + encoded(GOOD_DER[60:])],
+    "one-character-too-many": [encoded(GOOD_DER) + "-"],
+    "public-key": [encoded(A_RSA.jwk.export_to_pem())],
     "unicode": ["ü"],
     "no-certificate": ["AAAA"],
     "cut-short": [encoded(GOOD_DER[:-1])],
@@ -243,24 +264,55 @@ CHAINS: dict[str, list[object]] = {
 
 @pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
 def test_unreadable_certificate(chain: list[object]) -> None:
-    """A certificate that cannot be read takes its own key with it, and no other."""
+    """A certificate that cannot be read says nothing: its key serves, with a note."""
     keys = with_chain(*chain)
-    assert kids(keys) == ["a-ec"]
-    assert why(keys, "a-rsa").startswith("x5c ")
+    assert [key.notes for key in keys.keys] == [(X5C_UNREADABLE,), ()]
+    assert reason(keys, mint()) is None
 
 
-def test_chain_that_is_no_list() -> None:
-    """x5c is a list or nothing."""
-    assert (
-        why(key_set(changed(A_RSA.public(), {"x5c": encoded(GOOD_DER)})), "a-rsa")
-        == "x5c is not a list of certificates"
-    )
+FORMS_OF_CHAINS: dict[str, object] = {
+    "text": encoded(GOOD_DER),
+    "base64url": [base64url.encode(GOOD_DER).decode()],
+    "unpadded": [encoded(GOOD_DER).rstrip("=")] if encoded(GOOD_DER).endswith("=") else [encoded(GOOD_DER) + "\n"],
+    "line-breaks": [encoded(GOOD_DER[:60]) + "\n" + encoded(GOOD_DER[60:])],
+    "pem": ["-----BEGIN CERTIFICATE-----\n" + encoded(GOOD_DER) + "\n-----END CERTIFICATE-----\n"],
+    "pem-text": "-----BEGIN CERTIFICATE-----" + encoded(GOOD_DER) + "-----END CERTIFICATE-----",
+}
+
+
+@pytest.mark.parametrize("chain", FORMS_OF_CHAINS.values(), ids=FORMS_OF_CHAINS)
+def test_certificate_in_another_form(chain: object) -> None:
+    """A certificate may be written in PEM, over several lines or outside of a list: the same key in it is noted."""
+    (key,) = key_set(changed(A_RSA.public(), {"x5c": chain})).keys
+    assert key.notes == (X5C_FORM,)
+
+
+def test_certificate_of_another_key_in_another_form() -> None:
+    """However it is written, a certificate of another key speaks against this one."""
+    text = "-----BEGIN CERTIFICATE-----" + encoded(certificate(A_EC)) + "-----END CERTIFICATE-----"
+    assert key_set(changed(A_RSA.public(), {"x5c": [text]})).rejected == [("a-rsa", X5C_MISMATCH)]
+
+
+def test_certificate_of_another_key_where_the_operator_allows_it() -> None:
+    """insecure.x5c_mismatch lets the key serve, with a note; the certificate does not name it."""
+    der = certificate(A_EC)
+    jwk = changed(A_RSA.public(), {"x5c": [encoded(der)]})
+    (key,) = KeySet.from_json(jwks(jwk), x5c_mismatch=True).keys
+    assert (key.notes, key.certificates) == ((X5C_MISMATCH_ALLOWED,), CertificateHashes())
+
+
+def test_certificate_that_a_later_library_would_refuse() -> None:
+    """A serial number that is not positive makes the library warn today, which is an error here: the key serves."""
+    serial = b"\x02\x01\x01\x30"  # INTEGER 1, before the algorithm
+    der = GOOD_DER.replace(serial, b"\x02\x01\x00\x30", 1)
+    assert der != GOOD_DER
+    assert [key.notes for key in with_chain(encoded(der)).keys] == [(X5C_UNREADABLE,), ()]
 
 
 def test_certificate_beside_a_secret() -> None:
-    """A symmetric key has nothing that a certificate could hold."""
+    """A symmetric key has nothing that a certificate could hold: what it holds is another key."""
     keys = key_set({**SECRET, "x5c": [encoded(GOOD_DER)]}, A_RSA, local=True)
-    assert kids(keys) == ["a-rsa"]
+    assert (kids(keys), why(keys, "secret")) == (["a-rsa"], X5C_MISMATCH)
 
 
 # Choosing a key
@@ -269,6 +321,9 @@ PLAIN_EC = changed(A_EC.public(), {"alg": ABSENT})
 PLAIN_ED = changed(signer("Ed25519", "ed").public(), {"alg": ABSENT})
 NO_KID = {"kid": ABSENT}
 NAMELESS = mint(header=NO_KID)
+NAMELESS_RSA = changed(A_RSA.public(), NO_KID)
+NAMELESS_OTHER = changed(signer("RS256", "r").public(), NO_KID)
+THREE_RSA = [signer("RS256", kid) for kid in "rsu"]
 
 
 def with_kid(key: SigningKey, kid: str) -> dict[str, object]:
@@ -290,18 +345,80 @@ CHOICES: dict[str, tuple[KeySet, str, tuple[str, ...], Reason | None]] = {
         key_set(A_RSA, with_kid(signer("RS256", "r"), "a-rsa")),
         mint(),
         (),
-        Reason.KEY_AMBIGUOUS,
+        None,
+    ),
+    "kid-twice-and-the-other-signed": (
+        key_set(A_RSA, with_kid(signer("RS256", "r"), "a-rsa")),
+        mint(signer("RS256", "r"), header={"kid": "a-rsa"}),
+        (),
+        None,
+    ),
+    "kid-twice-and-none-signed": (
+        key_set(A_RSA, with_kid(signer("RS256", "r"), "a-rsa")),
+        mint(signer("RS256", "s"), header={"kid": "a-rsa"}),
+        (),
+        Reason.SIGNATURE_INVALID,
     ),
     "no-kid-one-key": (key_set(A_RSA), mint(header=NO_KID), (), None),
     "no-kid-one-key-of-the-alg": (key_set(A_RSA, A_EC), mint(header=NO_KID), (), None),
     "no-kid-and-the-key-has-none": (key_set(changed(A_RSA.public(), NO_KID)), mint(header=NO_KID), (), None),
-    "kid-but-the-key-has-none": (key_set(changed(A_RSA.public(), NO_KID)), mint(), (), Reason.KEY_NOT_FOUND),
-    "no-kid-two-keys": (key_set(A_RSA, signer("RS256", "r")), mint(header=NO_KID), (), Reason.KEY_AMBIGUOUS),
-    "no-kid-one-key-under-two-ids": (
-        key_set(A_RSA, with_kid(A_RSA, "again")),
+    "kid-but-the-key-has-none": (key_set(changed(A_RSA.public(), NO_KID)), mint(), (), None),
+    "kid-but-the-key-has-none-beside-one-of-another-type": (
+        key_set(changed(A_RSA.public(), NO_KID), A_EC),
+        mint(header={"kid": "x"}),
+        (),
+        None,
+    ),
+    "kid-but-neither-key-has-one": (key_set(NAMELESS_RSA, NAMELESS_OTHER), mint(header={"kid": "x"}), (), None),
+    "kid-but-neither-key-has-one-and-none-signed": (
+        key_set(NAMELESS_RSA, NAMELESS_OTHER),
+        mint(signer("RS256", "s")),
+        (),
+        Reason.KEY_NOT_FOUND,
+    ),
+    "kid-unknown-and-one-key-has-another": (
+        key_set(NAMELESS_RSA, signer("RS256", "r")),
+        mint(header={"kid": "x"}),
+        (),
+        Reason.KEY_NOT_FOUND,
+    ),
+    "kid-of-a-rejected-key-beside-one-without": (
+        key_set(NAMELESS_RSA, changed(A_RSA.public(), {"use": "enc"})),
+        mint(),
+        (),
+        Reason.KEY_UNUSABLE,
+    ),
+    "no-kid-two-keys": (key_set(A_RSA, signer("RS256", "r")), mint(header=NO_KID), (), None),
+    "no-kid-two-keys-and-the-second-signed": (
+        key_set(signer("RS256", "r"), A_RSA),
         mint(header=NO_KID),
         (),
-        Reason.KEY_AMBIGUOUS,
+        None,
+    ),
+    "no-kid-two-keys-and-none-signed": (
+        key_set(signer("RS256", "r"), signer("RS256", "s")),
+        mint(header=NO_KID),
+        (),
+        Reason.SIGNATURE_INVALID,
+    ),
+    "no-kid-four-keys": (key_set(*THREE_RSA, A_RSA), NAMELESS, (), None),
+    "no-kid-five-keys": (key_set(*THREE_RSA, A_RSA, signer("RS256", "t")), NAMELESS, (), Reason.KEY_AMBIGUOUS),
+    "no-kid-five-keys-of-two-types": (key_set(*THREE_RSA, A_RSA, A_EC), NAMELESS, (), None),
+    "no-kid-five-keys-of-which-one-twice": (
+        key_set(*THREE_RSA, A_RSA, with_kid(A_RSA, "again")),
+        NAMELESS,
+        (),
+        None,
+    ),
+    "no-kid-one-key-under-two-ids": (key_set(A_RSA, with_kid(A_RSA, "again")), mint(header=NO_KID), (), None),
+    "empty-kid": (key_set(A_RSA, A_EC), mint(header={"kid": ""}), (), None),
+    "empty-kid-of-a-key": (key_set(changed(A_RSA.public(), {"kid": ""}), A_EC), mint(header={"kid": ""}), (), None),
+    "null-kid-of-a-key": (key_set(changed(A_RSA.public(), {"kid": None}), A_EC), NAMELESS, (), None),
+    "kid-of-a-key-that-is-a-number": (
+        key_set(changed(A_RSA.public(), {"kid": 7})),
+        mint(header={"kid": "7"}),
+        (),
+        Reason.KEY_UNUSABLE,
     ),
     "no-kid-no-key": (key_set(A_EC), mint(header=NO_KID), (), Reason.KEY_NOT_FOUND),
     "no-kid-unfit-key": (key_set(A_EC, {"kty": "RSA"}), mint(header=NO_KID), (), Reason.KEY_UNUSABLE),
@@ -319,10 +436,16 @@ CHOICES: dict[str, tuple[KeySet, str, tuple[str, ...], Reason | None]] = {
         (),
         Reason.KEY_UNUSABLE,
     ),
-    "no-kid-unfit-key-that-would-not-serve-the-alg": (
+    "no-kid-unfit-key-that-would-serve-the-alg": (
         key_set(changed(PLAIN_RSA, {"e": "AQ"})),
         mint(header={**NO_KID, "alg": "PS256"}),
         ("RS256", "PS256"),
+        Reason.KEY_UNUSABLE,
+    ),
+    "no-kid-unfit-key-that-would-not-serve-the-alg": (
+        key_set(changed(PLAIN_RSA, {"e": "AQ"})),
+        mint(header={**NO_KID, "alg": "PS256"}),
+        DEFAULT_ALGORITHMS,
         Reason.KEY_NOT_FOUND,
     ),
     "no-kid-unfit-key-of-the-curve": (
@@ -382,9 +505,9 @@ CHOICES: dict[str, tuple[KeySet, str, tuple[str, ...], Reason | None]] = {
         key_set(A_RSA, changed(PLAIN_RSA, {"kid": "again"})),
         NAMELESS,
         (),
-        Reason.KEY_AMBIGUOUS,
+        None,
     ),
-    "rsa-without-alg-serves-rs256": (key_set(PLAIN_RSA), mint(), ("RS256", "PS256"), None),
+    "rsa-without-alg-serves-rs256": (key_set(PLAIN_RSA), mint(), DEFAULT_ALGORITHMS, None),
     "rsa-without-alg-serves-the-only-one": (
         key_set(changed(signer("PS512", "p").public(), {"alg": ABSENT})),
         mint(signer("PS512", "p")),
@@ -393,9 +516,21 @@ CHOICES: dict[str, tuple[KeySet, str, tuple[str, ...], Reason | None]] = {
     ),
     "rsa-without-alg-serves-no-other": (
         key_set(PLAIN_RSA),
-        mint(header={"alg": "PS256"}),
-        ("RS256", "PS256"),
+        mint(SigningKey("a-rsa", "PS256", A_RSA.jwk)),
+        DEFAULT_ALGORITHMS,
         Reason.KEY_UNUSABLE,
+    ),
+    "rsa-without-alg-serves-no-other-without-kid": (
+        key_set(PLAIN_RSA),
+        mint(SigningKey("a-rsa", "PS256", A_RSA.jwk), header=NO_KID),
+        DEFAULT_ALGORITHMS,
+        Reason.KEY_UNUSABLE,
+    ),
+    "rsa-without-alg-serves-each-that-is-written": (
+        key_set(PLAIN_RSA),
+        mint(SigningKey("a-rsa", "PS256", A_RSA.jwk)),
+        ("RS256", "PS256"),
+        None,
     ),
     "ec-without-alg": (key_set(PLAIN_EC), mint(A_EC), (), None),
     "ec-without-alg-of-another-curve": (
@@ -427,8 +562,19 @@ CHOICES: dict[str, tuple[KeySet, str, tuple[str, ...], Reason | None]] = {
 
 @pytest.mark.parametrize(("keys", "token", "algorithms", "expected"), CHOICES.values(), ids=CHOICES)
 def test_choice(keys: KeySet, token: str, algorithms: tuple[str, ...], expected: Reason | None) -> None:
-    """Exactly one key may be meant; none is tried in turn."""
+    """The key that is named is meant; if nothing names one, at most four that fit are tried."""
     assert reason(keys, token, *algorithms) == expected
+
+
+ED448_NAMES: dict[str, tuple[object, str, tuple[str, ...], Reason | None]] = {
+    "eddsa-as-eddsa": ("EdDSA", "EdDSA", ("EdDSA", "Ed448"), None),
+    "eddsa-as-ed448": ("EdDSA", "Ed448", ("EdDSA", "Ed448"), None),
+    "unnamed-as-eddsa": (ABSENT, "EdDSA", ("EdDSA", "Ed448"), None),
+    "unnamed-as-ed448": (ABSENT, "Ed448", ("Ed448",), None),
+    "ed448-as-eddsa": ("Ed448", "EdDSA", ("EdDSA", "Ed448"), Reason.KEY_UNUSABLE),
+    "ed448-not-allowed": ("EdDSA", "EdDSA", ("EdDSA",), Reason.KEY_UNUSABLE),
+    "eddsa-not-allowed": ("EdDSA", "EdDSA", ("Ed448",), Reason.ALG_NOT_ALLOWED),
+}
 
 
 @pytest.mark.parametrize(("alg", "serves"), [("EdDSA", True), ("Ed25519", True), ("Ed448", False), ("ES256", False)])
@@ -438,16 +584,25 @@ def test_edwards_key_without_alg_serves_both_of_its_names(alg: str, serves: bool
     assert key.supports(alg, frozenset(ALGORITHMS)) is serves
 
 
-def test_secret_without_alg_serves_hs256_or_the_only_one() -> None:
-    """A secret that names no algorithm serves the issuer's only one, else HS256, and none that it is too short for."""
+def test_secret_without_alg_serves_what_it_is_long_enough_for() -> None:
+    """A secret that names no algorithm serves each that the operator wrote down, and none that it is too short for."""
     (long,) = key_set(SECRET, local=True).keys
     (short,) = key_set({**SECRET, "k": base64url.encode(bytes(range(32))).decode()}, local=True).keys
     several, only = frozenset({"HS256", "HS512"}), frozenset({"HS512"})
     assert long.supports("HS256", several)
-    assert not long.supports("HS512", several)
+    assert long.supports("HS512", several)
     assert long.supports("HS512", only)
     assert not short.supports("HS512", only)
+    assert not short.supports("HS512", several)
     assert short.supports("HS256", several)
+
+
+@pytest.mark.parametrize(("said", "token_alg", "algorithms", "expected"), ED448_NAMES.values(), ids=ED448_NAMES)
+def test_the_names_of_ed448(said: object, token_alg: str, algorithms: tuple[str, ...], expected: Reason | None) -> None:
+    """RFC 8037 has one name for both curves: EdDSA on Ed448 serves if Ed448 is allowed, under each of its names."""
+    key = signer("Ed448", "k")
+    keys = key_set(changed(key.public(), {"alg": said}))
+    assert reason(keys, mint(key, header={"alg": token_alg}), *algorithms) is expected
 
 
 # Blocking
@@ -604,7 +759,7 @@ def test_hmac_refuses_what_is_wrong(name: str) -> None:
 def test_a_signature_is_computed_by_default() -> None:
     """Without a cache every signature is computed, and a wrong one raises: there is nothing to forget to look at."""
     (key,) = key_set(A_RSA).keys
-    assert compute("a", key, parse_token(mint())) is Verified.COMPUTED
+    assert compute("a", (key,), parse_token(mint())) == (key, Verified.COMPUTED)
     with pytest.raises(Rejected) as caught:
         verify_signature(key, parse_token(mint(signer("RS256", "a-rsa"))))
     assert caught.value.reason is Reason.SIGNATURE_INVALID
@@ -614,12 +769,12 @@ def test_a_cache_takes_the_place_of_the_arithmetic() -> None:
     """It is asked with issuer, key and token, and what it says of the signature goes on."""
     asked: list[tuple[str, str | None, str]] = []
 
-    def look_up(issuer: str, key: Key, token: UnverifiedToken) -> Verified:
-        asked.append((issuer, key.kid, token.alg))
-        return Verified.CACHED
+    def look_up(issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:
+        asked.extend((issuer, key.kid, token.alg) for key in keys)
+        return keys[0], Verified.CACHED
 
-    (key,) = key_set(A_RSA).keys
-    assert verify(parse_token(mint()), key, issuer="a", by=look_up).verified is Verified.CACHED
+    candidates = Candidates(key_set(A_RSA).keys)
+    assert verify(parse_token(mint()), candidates, issuer="a", by=look_up).verified is Verified.CACHED
     assert asked == [("a", "a-rsa", "RS256")]
 
 

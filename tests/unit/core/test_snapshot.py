@@ -33,9 +33,9 @@ def test_default_verify_computes() -> None:
     snapshot = Snapshot(issuers={}, policy=Policy(RULES))
     assert ISSUER_A.keys is not None
     (key,) = (key for key in ISSUER_A.keys.keys if key.kid == "a-rsa")
-    assert snapshot.verify_signature("a", key, parse_token(mint())) is Verified.COMPUTED
+    assert snapshot.verify_signature("a", (key,), parse_token(mint())) == (key, Verified.COMPUTED)
     with pytest.raises(Rejected) as caught:
-        snapshot.verify_signature("a", key, parse_token(mint(signer("RS256", "r"))))
+        snapshot.verify_signature("a", (key,), parse_token(mint(signer("RS256", "r"))))
     assert caught.value.reason is Reason.SIGNATURE_INVALID
 
 

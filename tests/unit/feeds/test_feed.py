@@ -397,6 +397,48 @@ def test_what_only_the_operator_can_mend_is_an_error(
     assert [record.levelname for record in caplog.records] == [level]
 
 
+def test_a_key_for_encryption_is_no_cause_for_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Keycloak publishes one by default: it is set aside, at level info, and counts as no mistake."""
+    rig = Rig()
+    rig.site.at[JWKS] = publish(K1, {**K2.public(), "use": "enc"})
+    with caplog.at_level(logging.DEBUG):
+        rig.run()
+    told = [(record.levelname, record.message) for record in caplog.records if "set aside" in record.message]
+    assert told == [("INFO", "key set aside at a: kid k2: use is not sig")]
+    assert rig.metric("authz_keys_rejected_count") == 0
+
+
+def test_notes_are_told_once_for_each_change_of_the_set(caplog: pytest.LogCaptureFixture) -> None:
+    """A key that is read generously serves, and is shown in log and metric, so that the issuer can be told."""
+    rig = Rig()
+    careless = [{**key.public(), "use": "SIG", "d": None} for key in (K1, K2)]
+    rig.site.at[JWKS] = publish(*careless)
+    with caplog.at_level(logging.INFO):
+        rig.run(3 * HOUR)
+        rig.site.at[JWKS] = publish(*careless, K3)
+        rig.run(3 * HOUR)
+        rig.site.at[JWKS] = publish(careless[0], K2, K3)
+        rig.run(HOUR)
+    assert rig.metric("authz_keys_noted_count") == 1
+    told = [(record.levelname, record.message) for record in caplog.records if "generously" in record.message]
+    assert told == [
+        ("INFO", "key of a read generously: kid k1, k2: null or empty, taken as absent: d"),
+        ("INFO", "key of a read generously: kid k1, k2: use SIG read as sig"),
+        ("INFO", "key of a read generously: kid k1: null or empty, taken as absent: d"),
+        ("INFO", "key of a read generously: kid k1: use SIG read as sig"),
+    ]
+
+
+def test_many_keys_make_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+    """What holds of many keys is told once, with the first of them."""
+    rig = Rig()
+    rig.site.at[JWKS] = publish(K1, *({"kid": f"x{number}", "kty": "new"} for number in range(30)))
+    with caplog.at_level(logging.INFO):
+        rig.run()
+    (told,) = (record.message for record in caplog.records if "set aside" in record.message)
+    assert told == "key set aside at a: kid x0, x1, x2, x3, x4, x5, x6, x7 and 22 more: kty is unknown"
+
+
 def test_private_keys_raise_an_alarm(caplog: pytest.LogCaptureFixture) -> None:
     """C11: a published private key is set aside, counted and shouted about; the others serve."""
     rig = Rig()

@@ -132,14 +132,17 @@ def test_files_that_are_not_read_are_not_checked() -> None:
 
 
 def test_keys_of_a_key_file_that_serve_nothing(tmp_path: Path) -> None:
-    """Set aside, without an algorithm that can be meant, or blocked by a name that no key has."""
+    """Set aside by mistake, of a type that is not asked for, or blocked by a name that no key has.
+
+    A key for encryption is no mistake.
+    """
     file = tmp_path / "keys.json"
     plain = changed(A_RSA.public(), {"alg": ABSENT})
-    file.write_bytes(document(K1, {**K2.public(), "use": "enc"}, plain))
-    found = doubts(f"jwks_file: {file}\n    algorithms: [ES256, RS512, PS256]\n    blocked_keys: [ahead]")
-    idle = "it names no alg, and PS256, RS512 could be meant: allow one of them, or have the issuer name it"
+    file.write_bytes(document(K1, {**K2.public(), "use": "enc"}, {**K2.public(), "y": "AA"}, plain))
+    found = doubts(f"jwks_file: {file}\n    algorithms: [ES256]\n    blocked_keys: [ahead]")
+    idle = "none of the issuer's algorithms is for a key of type RSA"
     assert [doubt.removeprefix("issuers.corporate.jwks_file: ") for doubt in found] == [
-        "the key 'k2' is not used: use is not sig",
+        "the key 'k2' is not used: the key's numbers make no key",
         f"the key 'a-rsa' is not used: {idle}",
         "'ahead' in blocked_keys is no kid or thumbprint of a key in it",
     ]

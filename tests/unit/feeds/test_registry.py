@@ -256,7 +256,7 @@ def test_whoever_remembers_by_keys_learns_of_those_that_are_gone(tmp_path: Path)
     """They get the snapshot in use after a rotation, a withdrawal and a reload; without news they get nothing."""
     house = House(tmp_path)
     house.evictions.clear()
-    house.usage.record_use(compute)("a", house.keys()[0], parse_token(mint()))
+    house.usage.record_use(compute)("a", (house.keys()[0],), parse_token(mint()))
     used = house.keys()[0]
     house.clock.advance(60)
     house.step()

@@ -39,10 +39,17 @@ def forged(genuine: UnverifiedToken) -> UnverifiedToken:
     return replace(genuine, signature=genuine.signature[:-1] + bytes([genuine.signature[-1] ^ 1]))
 
 
+def verify(cache: SignatureCache, issuer: str, key: Key, token: UnverifiedToken) -> Verified:
+    """Verify under one key, and return how."""
+    found, verified = cache.verify(issuer, (key,), token)
+    assert found is key
+    return verified
+
+
 def rejects(cache: SignatureCache, token: UnverifiedToken, *, issuer: str = "a", key: Key = RSA) -> bool:
     """Tell whether the signature is refused."""
     try:
-        cache.verify(issuer, key, token)
+        verify(cache, issuer, key, token)
     except Rejected as rejected:
         assert rejected.reason is Reason.SIGNATURE_INVALID  # noqa: PT017 - it need not raise
         return True
@@ -56,7 +63,7 @@ def test_a_signature_is_remembered() -> None:
     """The first look is a miss, each further one a hit, also when the token was parsed anew."""
     cache = SignatureCache()
     text = mint()
-    assert [cache.verify("a", RSA, parse_token(text)) for _ in range(3)] == [COMPUTED, CACHED, CACHED]
+    assert [verify(cache, "a", RSA, parse_token(text)) for _ in range(3)] == [COMPUTED, CACHED, CACHED]
 
 
 def test_a_wrong_signature_is_never_remembered() -> None:
@@ -64,9 +71,9 @@ def test_a_wrong_signature_is_never_remembered() -> None:
     cache = SignatureCache()
     genuine = token()
     assert all(rejects(cache, forged(genuine)) for _ in range(3))
-    assert cache.verify("a", RSA, genuine) is COMPUTED
+    assert verify(cache, "a", RSA, genuine) is COMPUTED
     assert all(rejects(cache, forged(genuine)) for _ in range(3))
-    assert cache.verify("a", RSA, genuine) is CACHED
+    assert verify(cache, "a", RSA, genuine) is CACHED
 
 
 @pytest.mark.parametrize(
@@ -83,7 +90,7 @@ def test_every_part_of_what_was_signed_counts(change: dict[str, bytes]) -> None:
     """Another input, signature or algorithm finds no entry of the genuine token."""
     cache = SignatureCache()
     genuine = token()
-    cache.verify("a", RSA, genuine)
+    verify(cache, "a", RSA, genuine)
     assert rejects(cache, replace(genuine, **change))  # type: ignore[arg-type]
 
 
@@ -91,40 +98,55 @@ def test_another_key_or_issuer_is_a_miss() -> None:
     """An entry holds under one key of one issuer: the same token elsewhere is computed, and refused where wrong."""
     cache = SignatureCache()
     genuine = token()
-    cache.verify("a", RSA, genuine)
+    verify(cache, "a", RSA, genuine)
     other = key_of(key_set(signer("RS256", "a-rsa")), "a-rsa")  # the same kid, another key
 
     assert rejects(cache, genuine, key=other)
-    assert cache.verify("b", RSA, genuine) is COMPUTED
-    assert cache.verify("b", RSA, genuine) is CACHED
+    assert verify(cache, "b", RSA, genuine) is COMPUTED
+    assert verify(cache, "b", RSA, genuine) is CACHED
 
 
 def test_the_same_key_found_again_is_a_hit() -> None:
     """A refresh that brings the same key does not cost the memory."""
     cache = SignatureCache()
-    cache.verify("a", RSA, token_once := token())
-    assert cache.verify("a", key_of(key_set(A_EC, A_RSA), "a-rsa"), token_once) is CACHED
+    verify(cache, "a", RSA, token_once := token())
+    assert verify(cache, "a", key_of(key_set(A_EC, A_RSA), "a-rsa"), token_once) is CACHED
+
+
+def test_of_several_keys_the_one_that_signed_is_remembered() -> None:
+    """A token that several keys could have signed costs no arithmetic again, whichever of them it was."""
+    others = key_set(signer("RS256", "1"), signer("RS256", "2")).keys
+    for keys in ((RSA, *others), (*others, RSA), (others[0], RSA, others[1])):
+        cache = SignatureCache()
+        genuine = token()
+        assert cache.verify("a", keys, genuine) == (RSA, COMPUTED)
+        assert cache.verify("a", keys, genuine) == (RSA, CACHED)
+        assert cache.verify("a", (RSA,), genuine) == (RSA, CACHED)
+        with pytest.raises(Rejected, match="under any of 3 keys"):
+            cache.verify("a", keys, forged(genuine))
+        with pytest.raises(Rejected):
+            cache.verify("a", others, genuine)
 
 
 def test_it_is_bounded() -> None:
     """The least recently used entry goes first."""
     cache = SignatureCache(max_entries=2)
     one, two, three = (token(subject) for subject in ("1", "2", "3"))
-    assert [cache.verify("a", RSA, each) for each in (one, two, one, three)] == [COMPUTED, COMPUTED, CACHED, COMPUTED]
-    assert [cache.verify("a", RSA, each) for each in (one, three, two)] == [CACHED, CACHED, COMPUTED]
+    assert [verify(cache, "a", RSA, each) for each in (one, two, one, three)] == [COMPUTED, COMPUTED, CACHED, COMPUTED]
+    assert [verify(cache, "a", RSA, each) for each in (one, three, two)] == [CACHED, CACHED, COMPUTED]
 
 
 def test_a_key_that_is_gone_takes_its_entries_along() -> None:
     """What was remembered under keys that vanished or were blocked is dropped, and nothing else."""
     cache = SignatureCache()
     kept, gone = token("kept"), parse_token(mint(A_EC))
-    cache.verify("a", RSA, kept)
-    cache.verify("a", key_of(key_set(A_EC), "a-ec"), gone)
+    verify(cache, "a", RSA, kept)
+    verify(cache, "a", key_of(key_set(A_EC), "a-ec"), gone)
     cache.evict_removed_keys(world(a=issuer_a(keys=key_set(A_RSA, A_EC).block(["a-ec"]))))
-    assert cache.verify("a", RSA, kept) is CACHED
-    assert cache.verify("a", key_of(key_set(A_EC), "a-ec"), gone) is COMPUTED
+    assert verify(cache, "a", RSA, kept) is CACHED
+    assert verify(cache, "a", key_of(key_set(A_EC), "a-ec"), gone) is COMPUTED
     cache.evict_removed_keys(world(a=issuer_a(keys=None)))
-    assert cache.verify("a", RSA, kept) is COMPUTED
+    assert verify(cache, "a", RSA, kept) is COMPUTED
 
 
 def test_an_entry_has_one_size_whatever_was_signed() -> None:
@@ -134,7 +156,7 @@ def test_an_entry_has_one_size_whatever_was_signed() -> None:
     tracemalloc.start()
     try:
         for each in tokens:
-            cache.verify("a", RSA, each)
+            verify(cache, "a", RSA, each)
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -182,7 +204,7 @@ def test_requests_go_on_while_keys_are_evicted() -> None:
         done.set()
         assert evicting.result() > 0
     cache.evict_removed_keys(snapshot)
-    assert cache.verify("a", ec, gone[0]) is COMPUTED
+    assert verify(cache, "a", ec, gone[0]) is COMPUTED
 
 
 # The judgement.

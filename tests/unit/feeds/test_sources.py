@@ -13,7 +13,7 @@ from authz.feeds.failure import RefreshError
 from authz.feeds.http.fetch import Answer
 from authz.feeds.sources import FileSource, Reader, UrlSource
 from authz.telemetry.keys import Refresh
-from tests.unit.feeds.rig import DISCOVERY, JWKS, K1, K2, Rig, answer, discover, document, fail, publish
+from tests.unit.feeds.rig import DISCOVERY, ISSUER, JWKS, K1, K2, Rig, answer, discover, document, fail, publish
 
 MOVED = "https://a.test/moved"
 HOUR = 3600.0
@@ -42,6 +42,26 @@ def test_document_of_another_issuer_is_refused(issuer: object) -> None:
     assert rig.kids == {"k1"}
     assert (rig.refreshes(Refresh.DISCOVERY_REJECTED) or 0) >= 1
     assert rig.site.times(MOVED) == []
+
+
+def test_byte_order_marks_are_skipped() -> None:
+    """Files that some tools save begin with one (RFC 8259 section 8.1): discovery and keys are read all the same."""
+    rig = Rig(discovery=True)
+    mark = b"\xef\xbb\xbf"
+    found = mark + json.dumps({"issuer": ISSUER, "jwks_uri": JWKS}).encode()
+    rig.site.at |= {DISCOVERY: answer(found), JWKS: answer(mark + document(K1))}
+    rig.run()
+    assert rig.kids == {"k1"}
+
+
+@pytest.mark.parametrize("url", [DISCOVERY, JWKS])
+def test_a_page_in_place_of_a_document_is_named(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A proxy's sign-in page is called HTML, with its size and its beginning, where the operator looks."""
+    rig = Rig(discovery=True)
+    rig.site.at[url] = answer(b"<!DOCTYPE html><title>Sign in</title>" + b" " * 1497)
+    rig.run()
+    said = f"{url}: the answer is HTML, 1,534 bytes, beginning with '<!DOCTYPE html><title>Sign in</title>'"
+    assert caplog.messages[-1].endswith(said)
 
 
 def test_a_moved_key_set_is_found_by_an_unknown_key() -> None:

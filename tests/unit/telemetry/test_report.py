@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from authz.core.decision import Allow, AuditTrail, Decision, Deny
-from authz.core.keys import Verified
+from authz.core.keys import Key, Verified
 from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
@@ -224,7 +224,7 @@ def test_what_broke_is_logged_without_the_token() -> None:
     """The traceback of an internal error has no token in it."""
     token = mint()
 
-    def fail(*_: object) -> Verified:
+    def fail(*_: object) -> tuple[Key, Verified]:
         raise MemoryError
 
     with logging_to("json") as stream:

@@ -35,7 +35,7 @@ STEPS: Final[Mapping[Reason, set[Step]]] = {
     Reason.ALG_NOT_ALLOWED: {Step.ALGORITHM},
     Reason.TYP_NOT_ALLOWED: {Step.ALGORITHM},
     Reason.KEYS_UNAVAILABLE: {Step.KEYS},
-    Reason.KEY_NOT_FOUND: {Step.KEY},
+    Reason.KEY_NOT_FOUND: {Step.KEY, Step.SIGNATURE},
     Reason.KEY_AMBIGUOUS: {Step.KEY},
     Reason.KEY_UNUSABLE: {Step.KEY},
     Reason.SIGNATURE_INVALID: {Step.SIGNATURE},

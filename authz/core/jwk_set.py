@@ -1,0 +1,135 @@
+"""Read a JWK Set (RFC 7517 section 5): the usable keys, and those that may not be used, each with its reason.
+
+Rules of this file:
+1. An invalid key is set aside with its reason; only an unusable document fails as a whole.
+2. What bounds a document is its bytes. Beyond *max_keys* the first usable keys are kept.
+3. A key whose private part the set publishes is lost, under every id.
+4. One key, one algorithm: a copy without `alg` beside one with it counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from authz.core.issuer_document import parse_document
+from authz.core.jwk_forms import canonical
+from authz.core.jwk_validation import (
+    LEAKED_PRIVATE_KEY,
+    InvalidJwk,
+    NotASigningKey,
+    public_part,
+    publishes_private_part,
+)
+from authz.core.key import Key, RejectedKey, import_key, thumbprint_of
+from authz.core.strictjson import MAX_CONTAINERS
+from authz.core.token import MAX_KID_CHARS
+
+MAX_KEYS: Final = 1_000
+MAX_DOCUMENT_BYTES: Final = 262_144
+_BYTES_PER_CONTAINER: Final = 32  # a key takes more than 100, and is one array or object, or a few
+
+_Usable = dict[tuple[str | None, str, str | None], Key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingRules:
+    """How a set is read: *local* lets symmetric keys in, *x5c_mismatch* keys whose certificate holds another."""
+
+    local: bool = False
+    max_keys: int = MAX_KEYS
+    max_bytes: int = MAX_DOCUMENT_BYTES
+    x5c_mismatch: bool = False
+
+
+def read_jwk_set(document: str | bytes, rules: ReadingRules) -> tuple[tuple[Key, ...], tuple[RejectedKey, ...]]:
+    """Return the usable keys of *document* and the rejected ones.
+
+    Raises ValueError if the document itself is unusable.
+    """
+    entries = [canonical(entry) if isinstance(entry, dict) else None for entry in _parse(document, rules)]
+    usable: _Usable = {}
+    rejected: list[RejectedKey] = []
+    for entry in entries:
+        if entry is None:
+            rejected.append(RejectedKey(None, "not a JSON object"))
+            continue
+        kid = _read_kid(entry.members)
+        try:
+            key = import_key(entry.members, local=rules.local, x5c_mismatch=rules.x5c_mismatch, notes=entry.notes)
+        except NotASigningKey as error:
+            rejected.append(RejectedKey(kid, str(error), other_purpose=True))
+        except InvalidJwk as error:
+            kty, crv, alg = (_read_text(entry.members, member) for member in ("kty", "crv", "alg"))
+            rejected.append(RejectedKey(kid, str(error), kty, crv, alg))
+        else:
+            name = (key.kid, key.thumbprint, key.alg)
+            if name not in usable and len(usable) >= rules.max_keys:
+                why = f"beyond the first {rules.max_keys} usable keys (fetch.max_keys)"
+                rejected.append(_reject(key, why))
+            else:
+                usable[name] = _merge(usable.get(name), key)
+    leaked = {thumbprint for entry in entries if entry and (thumbprint := _leaked(entry.members)) is not None}
+    for name, key in list(usable.items()):
+        if key.thumbprint in leaked:
+            # Its public copy stands elsewhere in the set; anybody can sign by it.
+            del usable[name]
+            rejected.append(_reject(key, LEAKED_PRIVATE_KEY))
+    return tuple(_drop_copies_without_alg(usable)), tuple(rejected)
+
+
+def _parse(document: str | bytes, rules: ReadingRules) -> list[object]:
+    data = document.encode() if isinstance(document, str) else document
+    if len(data) > rules.max_bytes:
+        raise ValueError(f"{len(data):,} bytes, at most {rules.max_bytes:,} (fetch.max_bytes)")
+    max_containers = max(MAX_CONTAINERS, rules.max_bytes // _BYTES_PER_CONTAINER)
+    members = parse_document(data, max_containers=max_containers, quote=not rules.local)
+    entries = members.get("keys")
+    if not isinstance(entries, list):
+        raise ValueError(f"the document has no array `keys`{_guess(members)}")  # noqa: TRY004 - bad data
+    return entries
+
+
+def _guess(members: Mapping[str, object]) -> str:
+    """Say what a JSON object is that is no key set."""
+    if "kty" in members:
+        return ': it is one JWK, and a set is {"keys": [...]}'
+    if "jwks_uri" in members:
+        return ": it is a discovery document, whose URL belongs into discovery_url"
+    return ""
+
+
+def _merge(before: Key | None, key: Key) -> Key:
+    """Identical duplicates count once; what they say beside the key is put together."""
+    if before is None:
+        return key
+    notes = (*before.notes, *(note for note in key.notes if note not in before.notes))
+    return replace(before, notes=notes, certificates=before.certificates | key.certificates)
+
+
+def _drop_copies_without_alg(usable: _Usable) -> Iterable[Key]:
+    named = {(kid, thumbprint) for kid, thumbprint, alg in usable if alg is not None}
+    return (key for key in usable.values() if key.alg is not None or (key.kid, key.thumbprint) not in named)
+
+
+def _reject(key: Key, why: str) -> RejectedKey:
+    return RejectedKey(key.kid, why, key.kty, key.crv, key.alg)
+
+
+def _leaked(members: dict[str, object]) -> str | None:
+    """Return the thumbprint of a key whose private part stands among *members*, or None."""
+    return thumbprint_of(public_part(members)) if publishes_private_part(members) else None
+
+
+def _read_kid(members: Mapping[str, object]) -> str | None:
+    given = members.get("kid")
+    kid = str(given) if type(given) is int else _read_text(members, "kid")  # a number makes no key, and names it
+    if kid is not None and len(kid) > MAX_KID_CHARS:
+        raise ValueError(f"a key id of {len(kid)} characters, at most {MAX_KID_CHARS}")
+    return kid
+
+
+def _read_text(members: Mapping[str, object], member: str) -> str | None:
+    value = members.get(member)
+    return value if isinstance(value, str) else None

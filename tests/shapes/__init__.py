@@ -1,0 +1,1 @@
+"""Key sets in the shapes that providers publish, read by our core and by Envoy's jwt_authn."""
