@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it is compiled
@@ -11,6 +12,12 @@ from hypothesis import HealthCheck, settings
 from authz.cli.serve import READ_WHILE_POLLING
 from tests import tools
 from tests.leaks import Leaks
+
+# A shell starts background jobs with some signals ignored, and their children ignore them too: a test
+# that interrupts a command would hang.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
 
 
 def _read_while_polling() -> None:

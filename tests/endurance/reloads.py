@@ -45,7 +45,7 @@ def configurations(idp: FakeIdp) -> dict[str, str]:
     """Write the two: they differ in audience, rules, identity header, and in what the open path is open to."""
     return {
         "alpha": write_config(idp, name="alpha", audience="alpha", open_to="public"),
-        "beta": write_config(idp, name="beta", audience="beta", open_to="nobody"),
+        "beta": write_config(idp, name="beta", audience="beta", open_to="deny"),
     }
 
 

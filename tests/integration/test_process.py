@@ -132,7 +132,7 @@ def test_logs_are_json_lines_without_tokens(sidecar: Running, idp: FakeIdp) -> N
 
 def test_it_warns_at_its_start(sidecar: Running) -> None:
     """What loosens a check is said in a line of its own, before anybody asks for it."""
-    wait_until(lambda: "whoever controls the network to this issuer" in sidecar.process.log.read_text())
+    wait_until(lambda: "anyone who controls the network to this issuer" in sidecar.process.log.read_text())
     warning = next(line for line in sidecar.process.log.read_text().splitlines() if "controls the network" in line)
     assert json.loads(warning)["level"] == "WARNING"
     assert "issuers.a.insecure.http" in json.loads(warning)["message"]

@@ -99,7 +99,8 @@ def test_a_signal_for_a_changed_file_is_one_reload(sidecar: Running) -> None:
     wait_until(lambda: reloads(sidecar, "accepted") == 1)
     file.write_text(file.read_text().replace("allow: public", "allow: deny"))
     wait_until(lambda: sidecar.check(path="/public/x") == "policy_denied")
-    assert len(lines(sidecar, "configuration reloaded")) == 2
+    wait_until(lambda: reloads(sidecar, "accepted") == 2)
+    wait_until(lambda: len(lines(sidecar, "configuration reloaded")) == 2)
 
 
 def test_a_file_that_is_gone_is_told_once(sidecar: Running) -> None:
