@@ -76,7 +76,7 @@ class Server(Section):
     """The gRPC server that Envoy calls."""
 
     listen: Annotated[str, Setting(Access.UNAFFECTED, envoy=True)] = "unix:/run/authz/authz.sock"
-    """Address: unix:/path, which costs least, or host:port."""
+    """Address: unix:/path, which costs least, unix:./path below the working directory, or host:port."""
     socket_mode: Annotated[str, Setting(Access.UNAFFECTED)] = "0660"
     """Permissions of the Unix socket, in octal, as text; its user and group are those of the process."""
     tls: Annotated[Tls | None, Setting(envoy=True)] = None
