@@ -1,7 +1,7 @@
 """Proves the first protected route of the README: its files and commands as they stand, with the real Envoy.
 
-Written differently here than on the page: the ports are free ones, and the first line does not make the environment, for
-this test runs in it.
+Written differently here than on the page: the ports are free ones, and the first line does not make the environment,
+for this test runs in it.
 """
 
 from __future__ import annotations
