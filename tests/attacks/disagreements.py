@@ -1,11 +1,13 @@
-"""Where our core and three libraries judge differently, why, and by which clause: `VERIFICATION.md` shows it."""
+"""Where our core and three libraries judge differently, why, and by which clause: README.md shows it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+PAGE: Final = Path(__file__).with_name("README.md")
 EVERYBODY: Final = frozenset({"core", "PyJWT", "joserfc", "jwcrypto"})
 _OTHERS: Final = "PyJWT joserfc jwcrypto"
 
@@ -273,3 +275,15 @@ def write_table() -> str:
         told = "<br>".join(f"**{who}**: {'; '.join(mutations)}" for who, mutations in by.items())
         lines.append(f"| {entry.name} | {entry.held} | {entry.source} | {told} |")
     return "\n".join(lines) + "\n"
+
+
+def renewed() -> str:
+    """The page with the table of today."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition("<!-- differences -->\n")
+    _, end, after = rest.partition("<!-- end of differences -->\n")
+    assert end
+    return f"{before}<!-- differences -->\n{write_table()}{end}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(), encoding="utf-8")
