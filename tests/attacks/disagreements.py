@@ -96,7 +96,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "JSON serialisation",
-        "a bearer token is a compact JWS; unprotected headers are nobody's word",
+        "a bearer token is a compact JWS; unprotected headers are not signed",
         "RFC 7519 section 1, RFC 6750 section 2.1",
         {"text: JSON serialisation, flattened": "jwcrypto"},
     ),
@@ -119,7 +119,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "fractions of a second",
-        "a NumericDate may have a fraction, and it counts; who cuts it off is early at one end and late at the other",
+        "a NumericDate may have a fraction, and it counts; cut off, it is early at one end and late at the other",
         "RFC 7519 section 2",
         {
             "exp: later by less than a second": "core joserfc jwcrypto",
@@ -135,7 +135,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "types of other claims",
-        "jti is a string, and sub if it is needed; aud is a string or a list of strings; an empty subject is nobody",
+        "jti is a string, and sub if it is needed; aud is a string or a list of strings; an empty subject identifies no one",
         "RFC 7519 sections 4.1.2, 4.1.3 and 4.1.7",
         {
             "sub: empty": "PyJWT",
@@ -146,7 +146,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "bound tokens",
-        "whoever stole it cannot prove possession: without the proof it is no bearer token",
+        "a thief cannot prove possession: without the proof it is not a bearer token",
         "RFC 7800 section 3.1, RFC 8705 section 3, RFC 9449 section 7.1",
         {"cnf: bound to a key": _OTHERS, "cnf: not an object": _OTHERS},
     ),
@@ -162,7 +162,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "extensions",
-        "no extension is supported: crit and b64 are refused whatever they say, also where they say nothing",
+        "no extension is supported: crit and b64 are refused whatever they contain, also if empty",
         "RFC 7515 section 4.1.11, RFC 7797 section 3",
         {
             "crit: empty": "joserfc jwcrypto",
@@ -222,7 +222,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "keys that are no secret, or none",
-        "a published private key and a short modulus sign for everybody",
+        "with a published private key or a short modulus anyone can sign",
         "RFC 7517 section 9.2, RFC 7518 section 3.3, NIST SP 800-131A",
         {
             "keys: rsa: private part published": "joserfc jwcrypto",
@@ -241,7 +241,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "a bad key beside a good one",
-        "each key stands for itself: what is unknown or broken is set aside, and the others serve",
+        "each key is checked alone: unknown or broken ones are rejected, the others stay in use",
         "RFC 7517 section 5",
         {
             "keys: something else than objects beside": "core PyJWT joserfc",
