@@ -22,7 +22,7 @@ from authz.config.schema import json_schema
 
 Schema = Mapping[str, Any]
 
-_TYPES: Final = {"string": "text", "boolean": "true or false", "integer": "whole number", "number": "number"}
+_TYPES: Final = {"string": "text", "boolean": "boolean", "integer": "integer", "number": "number"}
 _COMMENTED_LINE: Final = re.compile(r"^(?P<indent> +)# (?P<entry>(?:- )?[a-z_-]+: .*)$", re.MULTILINE)
 _COMMENTED_BLOCK: Final = re.compile(r"^# [a-z]+:.*\n(?:#   .*\n?)+", re.MULTILINE)
 _NEXT_START: Final = "Takes effect at the next start."
