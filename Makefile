@@ -7,7 +7,7 @@
 # PIP_TARGET must not change what is installed, or where.
 unexport $(filter-out %_URL %_INDEX %_LINKS %_HOST %_CERT %_PROXY %_PROVIDER %_TIMEOUT %_RETRIES %_DIR %_FILE,$(filter PIP_%,$(.VARIABLES)))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# The interpreter itself, for an activated .venv is about to be removed.
+# The interpreter itself: an activated .venv is about to be removed.
 PYTHON = $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell $(name) -c 'import sys; assert sys.version_info >= (3, 11); print(sys._base_executable)' 2>/dev/null)))
 BIN := .venv/bin
 # Installs exactly what a lock file says. Nothing is resolved: for `coverage[toml]` old pips look past the lock, at whatever
@@ -45,13 +45,13 @@ bench: .venv/ready .tools/rotel  ## measure speed, memory and growth, in ten min
 endurance: .venv/ready  ## reload, restart, soak, attack and overload real processes, in ten minutes (ARGS=--long in two hours)
 	$(BIN)/python -m tests.endurance $(ARGS)
 
-fuzz: .venv/ready  ## fuzz what strangers write, without end (ARGS="token" for one target)
+fuzz: .venv/ready  ## fuzz untrusted input, without end (ARGS="token" for one target)
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 mutants: .venv/ready  ## change the core piece by piece, in a copy, and see whether a test fails for each
 	copy=$$(mktemp -d) && cp -r authz tests pyproject.toml README.md "$$copy" && cd "$$copy" && $(CURDIR)/$(BIN)/mutmut run $(ARGS) && $(CURDIR)/$(BIN)/mutmut results
 
-lint: .venv/ready  ## ruff, mypy and the floors of the house
+lint: .venv/ready  ## ruff, mypy and the import layering
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports
 
 format: .venv/ready  ## let ruff put the code in order
@@ -65,14 +65,14 @@ lock: .venv/locked  ## lock the newest releases that pyproject.toml allows
 	$(LOCK) --extra cel --constraint requirements.lock pyproject.toml --output-file deploy/requirements.lock
 	echo pip | $(LOCK) - --output-file tests/install/newest.lock
 
-deploy: .venv/ready .tools/helm  ## make what follows from something else: schemas, references, tables, Envoy's bootstrap
+deploy: .venv/ready .tools/helm  ## regenerate derived files: schemas, references, tables, Envoy's bootstrap
 	$(BIN)/python deploy/generate.py
 
 clean:  ## remove everything that was made
 	rm -rf .venv .tools .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find authz tests -name __pycache__ -exec rm -rf {} +
 
-# The environment is made anew when the lock changes, and authz is installed in it anew when pyproject.toml does.
+# The environment is rebuilt when the lock changes, and authz is installed again when pyproject.toml changes.
 .venv/locked: requirements.lock
 	@test -n "$(PYTHON)" || { echo "authz needs Python 3.11 or newer; python3 is $$(python3 --version 2>/dev/null || echo missing)" >&2; exit 1; }
 	rm -rf .venv && $(PYTHON) -m venv .venv

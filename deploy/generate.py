@@ -4,7 +4,7 @@
 2. The tables of values in the charts' READMEs, from the comments of their values.yaml.
 3. deploy/build.lock, the tools that build the wheel, from requirements.lock.
 4. The plain Envoy bootstrap, and that of the kustomize example, from the chart (needs `make .tools/helm`).
-5. The keys and the sample in authz/config/REFERENCE.md, from the model and tests/data/config.yaml.
+5. The keys in authz/config/REFERENCE.md, from the model and the examples in tests/data/config.yaml.
 6. The table of authz/core/REASONS.md, from authz/core/reasons.py.
 """
 
@@ -47,21 +47,20 @@ def schema() -> str:
 
 
 def readme(chart: Path) -> str:
-    """Return the chart's README with its table of values made anew."""
+    """Return the chart's README with its table of values regenerated."""
     rows = "".join(f"| `{key}` | {what} | {default} |\n" for key, what, default in describe(chart / "values.yaml"))
     table = f"| value | what | default |\n|---|---|---|\n{rows}"
     return renew((chart / "README.md").read_text(encoding="utf-8"), "values", table)
 
 
 def reference() -> str:
-    """Return the reference of the configuration with its keys and its sample made anew."""
+    """Return the reference of the configuration with its keys regenerated."""
     sample = (ROOT / "tests/data/config.yaml").read_text(encoding="utf-8")
-    text = renew(REFERENCE.read_text(encoding="utf-8"), "keys", write_reference(sample))
-    return renew(text, "sample", f"```yaml\n{sample}```\n")
+    return renew(REFERENCE.read_text(encoding="utf-8"), "keys", write_reference(sample))
 
 
 def reasons() -> str:
-    """Return the catalogue of reasons with its table made anew: what each means on the wire."""
+    """Return the catalogue of reasons with its table regenerated: what each means on the wire."""
     rows = ["| reason | HTTP | Envoy's code | grpc-status | challenge |", "|---|--:|--:|--:|---|"]
     for reason in Reason:
         answer = WIRE_STATUS[reason]

@@ -18,7 +18,7 @@ _NOT_IN_A_URL: Final = re.compile(r"[^!-~]")
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress:
-    """A Unix socket at an absolute *path*."""
+    """A Unix socket at *path*: an absolute one, or one below the working directory that begins with `./`."""
 
     path: str
 
@@ -41,11 +41,11 @@ Address = UnixAddress | TcpAddress
 
 
 def parse_address(text: str) -> Address:
-    """Read `unix:/run/authz/authz.sock`, `127.0.0.1:9191` or `[::1]:9191`. Raises ValueError."""
+    """Read `unix:/run/authz/authz.sock`, `unix:./authz.sock`, `127.0.0.1:9191` or `[::1]:9191`. Raises ValueError."""
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
-        if not path.startswith("/") or path.endswith("/") or "\0" in path:
-            raise ValueError("a Unix socket needs an absolute path, such as unix:/run/authz/authz.sock")
+        if not path.startswith(("/", "./")) or path.endswith("/") or "\0" in path:
+            raise ValueError("a Unix socket needs a path such as unix:/run/authz/authz.sock, or unix:./authz.sock")
         if len(path.encode()) > MAX_SOCKET_PATH_BYTES:
             raise ValueError(f"the path of a Unix socket has at most {MAX_SOCKET_PATH_BYTES} bytes")
         return UnixAddress(path)
@@ -80,7 +80,8 @@ def worker_addresses(listen: str, workers: int) -> tuple[str, ...]:
         return (listen,)
     if listen.startswith("unix:"):
         path = PurePosixPath(listen.removeprefix("unix:"))
-        return tuple(f"unix:{path.with_name(f'{path.stem}-{number}{path.suffix}')}" for number in range(workers))
+        start = "unix:" if path.is_absolute() else "unix:./"
+        return tuple(f"{start}{path.with_name(f'{path.stem}-{number}{path.suffix}')}" for number in range(workers))
     host, _, port = listen.rpartition(":")
     return tuple(f"{host}:{int(port) + number if int(port) else 0}" for number in range(workers))
 

@@ -76,7 +76,7 @@ class Server(Section):
     """The gRPC server that Envoy calls."""
 
     listen: Annotated[str, Setting(Access.UNAFFECTED, envoy=True)] = "unix:/run/authz/authz.sock"
-    """Address: unix:/path, which costs least, or host:port."""
+    """Address: unix:/path, which costs least, unix:./path below the working directory, or host:port."""
     socket_mode: Annotated[str, Setting(Access.UNAFFECTED)] = "0660"
     """Permissions of the Unix socket, in octal, as text; its user and group are those of the process."""
     tls: Annotated[Tls | None, Setting(envoy=True)] = None
@@ -135,7 +135,7 @@ class HeaderValue(Section):
     claim: str | None = None
     """A claim path, or a name from the issuer's claims."""
     join: str | None = None
-    """What stands between the elements of a list claim; an element that contains it is unsafe."""
+    """Separator of the elements of a list claim; an element that contains it is unsafe."""
     format: Word[Format] = Format.TEXT
     """How the claim is written: text for a scalar, json or base64url for a claim of any type."""
     payload: Word[Format] | None = None
@@ -185,7 +185,7 @@ class Responses(Section):
     expose_reason: Annotated[
         bool, Setting(Access.UNAFFECTED, risk="clients learn why they were denied, which helps an attacker too")
     ] = False
-    """Tell the client the reason of a denial."""
+    """Include the reason of a denial in the answer."""
     unavailable: Annotated[
         Word[Unavailable],
         Setting(

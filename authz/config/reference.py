@@ -1,6 +1,7 @@
 """The reference of the configuration file, in Markdown: every key, from the model and from its bounds.
 
-An example is what a sample file says for the key, where it stands or in a comment that could be put in its place.
+An example, of a key without default, is what a sample file says for it, in place or in a comment that is a valid
+alternative.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from authz.config.schema import json_schema
 
 Schema = Mapping[str, Any]
 
-_TYPES: Final = {"string": "text", "boolean": "true or false", "integer": "whole number", "number": "number"}
+_TYPES: Final = {"string": "text", "boolean": "boolean", "integer": "integer", "number": "number"}
 _COMMENTED_LINE: Final = re.compile(r"^(?P<indent> +)# (?P<entry>(?:- )?[a-z_-]+: .*)$", re.MULTILINE)
 _COMMENTED_BLOCK: Final = re.compile(r"^# [a-z]+:.*\n(?:#   .*\n?)+", re.MULTILINE)
 _NEXT_START: Final = "Takes effect at the next start."
-_ENVOY_TOO: Final = "[Envoy must be told too](#what-envoy-must-be-told)."
-_HEAD: Final = "| key | type | default | what it says | example |\n|---|---|---|---|---|"
+_ENVOY_TOO: Final = "[Update Envoy too](#what-envoy-must-know)."
+_HEAD: Final = "| key | type | default or example | meaning |\n|---|---|---|---|"
 _NAMED: Final = frozenset({("issuers",), ("identity", "headers")})
 
 TOLD_TO_ENVOY: Final = frozenset(path for path, setting in SETTINGS.items() if setting.envoy)
@@ -54,7 +55,8 @@ def write_reference(sample: str) -> str:
     for section in _sections(_Section((), schema), schema):
         if section.path:
             parts.append(f"## {section.title}\n")
-            parts.append(f"{section.schema['description']}{_restart(section.path, ' ')}\n")
+            about = _describe(section, schema)
+            parts += [f"{about}\n"] if about else []
         rows = [_row(section, key, schema, examples) for key in section.schema["properties"]]
         parts.append("\n".join([_HEAD, *rows, ""]))
     return "\n".join(parts)
@@ -78,26 +80,43 @@ def _sections(section: _Section, schema: Schema) -> Iterator[_Section]:
                 yield from _sections(_Section((*path, *steps), target), schema)
 
 
+def _describe(section: _Section, schema: Schema) -> str:
+    """Say what a section is for, unless the row of its key says so already."""
+    *above, key = section.path
+    parents = (each for each in _sections(_Section((), schema), schema) if each.path == tuple(above))
+    rows = (node for each in parents for name, node in each.schema["properties"].items() if name == key)
+    description: str = section.schema["description"]
+    about = "" if description in {_meaning(node, schema) for node in rows} else description
+    return f"{about}{_restart(section.path, ' ')}".strip()
+
+
 def _row(section: _Section, key: str, schema: Schema, examples: Mapping[tuple[str, ...], object]) -> str:
     node = section.schema["properties"][key]
-    target = _resolve(node, schema)
     path = (*section.path, key)
-    what = node.get("description") or target["description"]
+    what = _meaning(node, schema)
     kind = _kind(path, node, schema)
     if (bounds := BOUNDS.get(".".join(path))) is not None:
         kind += f", {bounds[0]} to {bounds[1]}"
-    default = "**required**" if key in section.schema.get("required", ()) else _code(node.get("default"))
-    example = "" if "](#" in kind else f"`{key}: {_flow(_example(node, examples.get(path)))}`"
+    value = _value(node, kind, required=key in section.schema.get("required", ()), shown=examples.get(path))
     restart = "" if section.path and _restart(section.path) else _restart(path, " ")
     told = f" {_ENVOY_TOO}" if ".".join(path) in TOLD_TO_ENVOY else ""
-    return f"| {' | '.join(_cell(text) for text in (f'`{key}`', kind, default, what + restart + told, example))} |"
+    return f"| {' | '.join(_cell(text) for text in (f'`{key}`', kind, value, what + restart + told))} |"
 
 
-def _example(node: Schema, shown: object) -> object:
-    """Choose what to show: the model's own example, what a switch is for, or what the sample has."""
-    if "examples" in node:
-        return node["examples"][0]
-    return not node["default"] if node.get("type") == "boolean" else shown
+def _meaning(node: Schema, schema: Schema) -> str:
+    meaning: str = node.get("description") or _resolve(node, schema)["description"]
+    return meaning
+
+
+def _value(node: Schema, kind: str, *, required: bool, shown: object) -> str:
+    """Show the default of a key; for one without, an example: the model's own, or what the sample has."""
+    if node.get("default") not in (None, "", [], {}):
+        return _code(node["default"])
+    if "](#" in kind:
+        return "**required**" if required else ""
+    example = node["examples"][0] if "examples" in node else shown
+    parts = ("**required**" if required else "", f"e.g. {_code(example)}" if _code(example) else "")
+    return ", ".join(part for part in parts if part)
 
 
 def _kind(path: tuple[str, ...], node: Schema, schema: Schema) -> str:

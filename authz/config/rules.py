@@ -56,7 +56,7 @@ class Match(Section):
 
 
 class Require(Section):
-    """What a token must say: all that is given here must hold."""
+    """What a token must contain: all that is given here must hold."""
 
     issuers: Items[str] | None = None
     """Names of configured issuers, of which one must have issued the token."""
@@ -93,10 +93,10 @@ class Rule(Section):
     match: Match | None = None
     """Which requests the rule is for; every request where it is absent."""
     allow: Word[AccessMode] = AccessMode.AUTHENTICATED
-    """Whom the rule lets through; with optional, the requirements apply if there is a token."""
+    """Whom the rule admits; with optional, the requirements apply if there is a token."""
     accept: Annotated[Items[Word[AmbiguousEncoding]] | None, Setting(envoy=True)] = None
     """Path spellings, otherwise refused as ambiguous, that are taken as data of one segment."""
     require: Require | None = None
-    """What the token must say."""
+    """What the token must contain."""
     shadow: Annotated[bool, Setting(risk="the rule only reports: what it would deny passes")] = False
-    """Report what this rule would deny, and let it pass."""
+    """Report what this rule would deny, and allow it."""

@@ -1,11 +1,14 @@
-"""Where our core and three libraries judge differently, why, and by which clause: `VERIFICATION.md` shows it."""
+"""Where our core and three libraries judge differently, why, and by which clause: README.md shows it."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+PAGE: Final = Path(__file__).with_name("README.md")
 EVERYBODY: Final = frozenset({"core", "PyJWT", "joserfc", "jwcrypto"})
 _OTHERS: Final = "PyJWT joserfc jwcrypto"
 
@@ -93,7 +96,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "JSON serialisation",
-        "a bearer token is a compact JWS; unprotected headers are nobody's word",
+        "a bearer token is a compact JWS; unprotected headers are not signed",
         "RFC 7519 section 1, RFC 6750 section 2.1",
         {"text: JSON serialisation, flattened": "jwcrypto"},
     ),
@@ -116,7 +119,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "fractions of a second",
-        "a NumericDate may have a fraction, and it counts; who cuts it off is early at one end and late at the other",
+        "a NumericDate may have a fraction, and it counts; cut off, it is early at one end and late at the other",
         "RFC 7519 section 2",
         {
             "exp: later by less than a second": "core joserfc jwcrypto",
@@ -132,7 +135,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "types of other claims",
-        "jti is a string, and sub if it is needed; aud is a string or a list of strings; an empty subject is nobody",
+        "jti is a string, and sub if it is needed; aud is a string or a list of strings; an empty subject is no subject",
         "RFC 7519 sections 4.1.2, 4.1.3 and 4.1.7",
         {
             "sub: empty": "PyJWT",
@@ -143,7 +146,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "bound tokens",
-        "whoever stole it cannot prove possession: without the proof it is no bearer token",
+        "a thief cannot prove possession: without the proof it is not a bearer token",
         "RFC 7800 section 3.1, RFC 8705 section 3, RFC 9449 section 7.1",
         {"cnf: bound to a key": _OTHERS, "cnf: not an object": _OTHERS},
     ),
@@ -159,7 +162,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "extensions",
-        "no extension is supported: crit and b64 are refused whatever they say, also where they say nothing",
+        "no extension is supported: crit and b64 are refused whatever they contain, also if empty",
         "RFC 7515 section 4.1.11, RFC 7797 section 3",
         {
             "crit: empty": "joserfc jwcrypto",
@@ -219,7 +222,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "keys that are no secret, or none",
-        "a published private key and a short modulus sign for everybody",
+        "with a published private key or a short modulus anyone can sign",
         "RFC 7517 section 9.2, RFC 7518 section 3.3, NIST SP 800-131A",
         {
             "keys: rsa: private part published": "joserfc jwcrypto",
@@ -238,7 +241,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "a bad key beside a good one",
-        "each key stands for itself: what is unknown or broken is set aside, and the others serve",
+        "each key is checked alone: unknown or broken ones are rejected, the others stay in use",
         "RFC 7517 section 5",
         {
             "keys: something else than objects beside": "core PyJWT joserfc",
@@ -264,12 +267,22 @@ ALLOWED: Final = {
 
 
 def write_table() -> str:
-    """Write the table as the document shows it: one line for each class, who allows what below our own word for it."""
-    lines = ["| class | what we hold | source | allowed by |", "|---|---|---|---|"]
+    """Write the table as the page shows it: one line for each class, with the number of changes that each allows."""
+    lines = ["| class | what we hold | source | changes allowed by |", "|---|---|---|---|"]
     for entry in DISAGREEMENTS:
-        by: dict[str, list[str]] = {}
-        for mutation, who in entry.allowed.items():
-            by.setdefault(", ".join(who.split()), []).append(mutation)
-        told = "<br>".join(f"**{who}**: {'; '.join(mutations)}" for who, mutations in by.items())
-        lines.append(f"| {entry.name} | {entry.held} | {entry.source} | {told} |")
+        counts = Counter(name for who in entry.allowed.values() for name in who.split())
+        allowed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        lines.append(f"| {entry.name} | {entry.held} | {entry.source} | {allowed} of {len(entry.allowed)} |")
     return "\n".join(lines) + "\n"
+
+
+def renewed() -> str:
+    """The page with the table of today."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition("<!-- differences -->\n")
+    _, end, after = rest.partition("<!-- end of differences -->\n")
+    assert end
+    return f"{before}<!-- differences -->\n{write_table()}{end}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(), encoding="utf-8")

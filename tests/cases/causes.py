@@ -114,7 +114,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
     },
     Reason.ISSUER_UNKNOWN: {
         "another environment or tenant": {"other-issuer": (mint(iss="https://other.test"), None)},
-        "they are compared byte for byte": {"slash": (mint(iss=f"{A}/"), None)},
+        "compared byte for byte": {"slash": (mint(iss=f"{A}/"), None)},
     },
     Reason.TOKEN_EXPIRED: {
         "an old token; or a clock that is wrong: many tokens, expired for the same few seconds": {
@@ -212,7 +212,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "line-break": (mint(sub="a\r\nx: y"), None),
         },
         "the header wants text": {"an-object": (mint(sub="a", groups={"a": 1}), None)},
-        "two lists would look alike": {
+        "two lists would be written alike": {
             "a-comma": (mint(groups=["a,b"]), None),
             "an-empty-one": (mint(groups=[""]), None),
         },

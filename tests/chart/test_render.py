@@ -98,8 +98,8 @@ def test_only_what_cannot_be_reloaded_restarts_the_pods(charts: Charts) -> None:
     assert annotations() != annotations(config={"identity": {"headers": {"x-auth-subject": "sub"}}})  # Envoy's
 
 
-def test_notes_say_where_to_send_traffic_and_what_was_loosened(charts: Charts) -> None:
-    """NOTES.txt names the Service, the network policy and each loosened option, and no option that is not."""
+def test_notes_say_where_to_send_traffic_and_what_is_insecure(charts: Charts) -> None:
+    """NOTES.txt names the Service, the network policy and each insecure setting, and no other."""
     values = charts.app / "ci/proxy-values.yaml"
     loose = ("authz.envoy.failureModeAllow=true", "authz.config.issuers.corporate.insecure.http=true")
     plain = notes(charts, values)

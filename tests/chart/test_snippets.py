@@ -119,7 +119,7 @@ def manifests(file: Path) -> list[Document]:
 @pytest.mark.needs("helm")
 def test_the_values_on_the_first_page_render(charts: Charts, tmp_path: Path) -> None:
     """What a reader pastes in the first ten minutes, and into kind, is taken by the chart."""
-    found = blocks("yaml", page=DEPLOY / "README.md")
+    found = blocks("yaml", page=DEPLOY / "README.md") + blocks("yaml", page=Path(__file__).with_name("README.md"))
     assert len(found) == 2
     for block in found:
         (tmp_path / "values.yaml").write_text(block.text)

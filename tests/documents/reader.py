@@ -55,6 +55,7 @@ def bring_keys(folder: Path) -> None:
     file = folder / "authz.yaml"
     config: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     for issuer in config["issuers"].values():
+        issuer.pop("jwks_file", None)
         issuer["jwks"] = {"keys": [A_RSA.public()]}
     config["server"] = {"listen": f"unix:{folder}/authz.sock", "drain": "1s"}
     config["admin"] = {"listen": free_address()}

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from typing import Final
 
 import pytest
 
 from authz import __version__
+from tests.documents.comparison import envoy_fields, renewed
 from tests.documents.pages import links, relative
-from tests.tools import ROOT, path
+from tests.tools import ROOT
 
 CONTRIBUTING: Final = ROOT / ".github/CONTRIBUTING.md"
 COMPARISON: Final = ROOT / "deploy/COMPARISON.md"
@@ -52,42 +50,35 @@ def test_every_check_names_its_proof() -> None:
 
 
 def test_every_word_about_others_has_its_source() -> None:
-    """Each row about another project ends in a link to something of theirs."""
+    """Each row of a table with sources ends in a link to something of theirs."""
     text = COMPARISON.read_text(encoding="utf-8")
-    envoys, refused, *others, ours = tables(text)
     addresses = dict(re.findall(r"^\[([^\]]+)\]: (\S+)$", text, re.MULTILINE))
-    assert len(others) == 3
-    assert refused  # by tests/shapes, which compare
-    for row in (row for table in (envoys, *others) for row in table):
-        assert re.search(r"\]\[([^\]]+)\]", row[-1]), row
+    sourced = re.findall(r"^\|.*\| source \|\n\|[-|:]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    rows = "".join(sourced).splitlines()
+    assert len(rows) > 20
+    for row in rows:
+        assert re.search(r"\]\[([^\]]+)\] \|$", row), row
     assert all(address.startswith("https://") for address in addresses.values())
-    assert all("](" in row[-1] for row in ours)
 
 
-def test_readme_compares_with_those_who_have_a_section() -> None:
-    """The columns of the README's table are the projects that the longer page is about."""
+def test_readme_compares_with_those_whose_sources_are_given() -> None:
+    """The columns of the README's table are projects of the first and of the sourced table of COMPARISON."""
     head = re.search(r"^\| \| authz \|(.*)\|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert head
-    named = [re.sub(r"[\[\]`]", "", column).split("][")[0] for column in head[1].split("|")]
-    sections = re.findall(r"^## (.*)$", COMPARISON.read_text(encoding="utf-8"), re.MULTILINE)
-    words = [("jwt_authn", "jwt_authn"), ("Authorino", "Authorino"), ("OPA", "OPA"), ("heimdall", "heimdall")]
-    assert len(named) == len(words) == len(sections) - 1
-    for column, section, (short, long) in zip(named, sections, words, strict=False):
-        assert short in column
-        assert long in section
+    columns = head[1].split("|")
+    better, *others = tables(COMPARISON.read_text(encoding="utf-8"))
+    named = [row[0].strip("`") for row in better]
+    sourced = {row[0].strip("`") for row in others[-1] if row[0]}
+    assert len(named) == len(columns)
+    assert all(name in column for name, column in zip(named, columns, strict=True))
+    assert set(named) <= sourced
 
 
 @pytest.mark.needs("xds-protos")
-def test_envoy_s_filter_has_no_field_to_fetch_an_unknown_key() -> None:
-    """What is said of jwt_authn's RemoteJwks holds for Envoy's own definition; a new field is a new look."""
-    program = (
-        "from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2\n"
-        "print(*(field.name for field in config_pb2.RemoteJwks.DESCRIPTOR.fields))"
-    )
-    environment = os.environ | {"PYTHONPATH": path("xds-protos")}
-    argv = [sys.executable, "-c", program]
-    said = subprocess.run(argv, cwd="/", env=environment, check=True, capture_output=True, text=True).stdout
-    assert said.split() == ["http_uri", "cache_duration", "async_fetch", "retry_policy"]
+def test_what_can_be_configured_is_of_today() -> None:
+    """Envoy's own definition and our model have those fields; one more in RemoteJwks is a reason to look again."""
+    assert renewed() == COMPARISON.read_text(encoding="utf-8")
+    assert envoy_fields()["RemoteJwks"] == ["http_uri", "cache_duration", "async_fetch", "retry_policy"]
 
 
 def test_floors_are_those_of_the_linter() -> None:

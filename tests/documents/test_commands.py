@@ -39,8 +39,10 @@ NOT_RUN: Final[Mapping[str, str]] = {
     "make run": "is the demo, which tests/e2e/test_demo.py runs",
     "make test": "is what runs this",
 }
-ROTATION: Final = "admin="  # a block that begins so is run by test_rotation.py
-SHELL: Final = [block for block in blocks("sh") if not block.text.startswith(ROTATION)]
+# Blocks that begin so are run by test_rotation.py and test_first_route.py.
+ROTATION: Final = "admin="
+FIRST_ROUTE: Final = "make -C .. .venv/ready"
+SHELL: Final = [block for block in blocks("sh") if not block.text.startswith((ROTATION, FIRST_ROUTE))]
 
 
 def reason_not_to_run(line: str) -> str | None:
@@ -101,21 +103,6 @@ def test_python_does_what_the_page_says(block: Block) -> None:
         environment = {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(argv, cwd=folder, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_keys_of_ones_own_let_somebody_in() -> None:
-    """The README's sample, with its commented line in place, takes the token that the README's program signs."""
-    page = ROOT / "README.md"
-    (program,) = blocks("python", page=page)
-    with folder_of(page) as folder:
-        config = folder / "authz.yaml"
-        written, lines = re.subn(r"# (jwks_file: .*) # to try it out", r"\1 #", config.read_text(encoding="utf-8"))
-        assert lines == 1
-        config.write_text(written, encoding="utf-8")
-        argv = [sys.executable, "-c", program.text]
-        subprocess.run(argv, cwd=folder, env={"PYTHONPATH": str(ROOT)}, check=True)
-        asked = "--path /orders/7 --token-file token.txt"
-        assert "allow authenticated" in run(f"authz explain --config authz.yaml {asked}", folder)
 
 
 def within_sentences(start: str) -> Iterator[tuple[str, str]]:

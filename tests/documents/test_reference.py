@@ -26,7 +26,7 @@ from tests.unit.config.sample import SAMPLE
 from tests.unit.envoy.serving import short_folder
 
 PAGE: Final = (ROOT / "authz/config/REFERENCE.md").read_text(encoding="utf-8")
-ROWS: Final = re.findall(r"^## (\S+)$|^\| `(\w+)` \| (.+) \| (.*) \| (.+) \| (.*) \|$", PAGE, re.MULTILINE)
+ROWS: Final = re.findall(r"^## (\S+)$|^\| `(\w+)` \| (.+) \| (.*) \| (.+) \|$", PAGE, re.MULTILINE)
 
 
 def rows() -> dict[str, tuple[str, ...]]:
@@ -50,7 +50,7 @@ def test_generated_parts_are_of_today() -> None:
 def test_every_key_has_its_row() -> None:
     """The rows are the keys of the model, each with a type and a sentence."""
     assert sorted(rows()) == sorted(key_paths())
-    for path, (kind, _, what, _) in rows().items():
+    for path, (kind, _, what) in rows().items():
         assert kind, path
         assert re.fullmatch(r"\S.*\.", what), path
 
@@ -61,18 +61,19 @@ def test_every_bound_is_shown() -> None:
         assert f"{least} to {most}" in rows()[path][0]
 
 
-def test_every_example_is_taken() -> None:
-    """An example is valid where it stands: each is put into a file that has all that it needs beside it."""
-    assert sum(bool(example) for _, _, _, example in rows().values()) > 80
+def test_every_value_is_accepted() -> None:
+    """A default or an example is valid: each is put into a file that has all that it needs beside it."""
+    assert sum(bool(value) for _, value, _ in rows().values()) > 80
     assert all(parse(text, file=path) for path, text in examples())
 
 
 def examples() -> Iterator[tuple[str, str]]:
-    """Each example that can be put into a file, with its path."""
-    for path, (_, _, _, example) in rows().items():
-        section = path.rpartition(".")[0]
-        if example and section in _AROUND:
-            yield path, _AROUND[section].replace("HERE", example.strip("`").replace("\\|", "|"))
+    """Each shown value that can be put into a file, with its path; of a switch the other one than its default."""
+    for path, (_, value, _) in rows().items():
+        section, _, key = path.rpartition(".")
+        if (shown := re.search(r"`(.*)`", value)) and section in _AROUND:
+            example = {"true": "false", "false": "true"}.get(shown[1], shown[1]).replace("\\|", "|")
+            yield path, _AROUND[section].replace("HERE", f"{key}: {example}")
 
 
 _ISSUER: Final = "{issuer: https://login.example.com/, audiences: [a], %s}"
@@ -118,7 +119,7 @@ def test_what_envoy_must_be_told(path: str) -> None:
 
 def test_envoy_is_told_of_nothing_else() -> None:
     """The marks are on those keys, and no example of another key changes what is printed for Envoy."""
-    marked = {path for path, (_, _, what, _) in rows().items() if "Envoy must be told" in what}
+    marked = {path for path, (_, _, what) in rows().items() if "Update Envoy too" in what}
     assert marked == TOLD_TO_ENVOY == _TOLD.keys()
     before = derive(parse(_MINIMAL, file="minimal"))
     assert all(derive(parse(text, file=path)) == before for path, text in examples() if path not in marked)
@@ -127,8 +128,8 @@ def test_envoy_is_told_of_nothing_else() -> None:
 def test_generator_shows_what_is_in_the_sample() -> None:
     """Another sample gives other examples: they are read from it, comments included."""
     sample = SAMPLE.read_text(encoding="utf-8")
-    assert "`max_lifetime: 24h`" in write_reference(sample)
-    assert "`max_lifetime: 7h`" in write_reference(sample.replace("max_lifetime: 24h", "max_lifetime: 7h"))
+    assert "e.g. `24h`" in write_reference(sample)
+    assert "e.g. `7h`" in write_reference(sample.replace("max_lifetime: 24h", "max_lifetime: 7h"))
 
 
 CHANGES: Final = {

@@ -73,8 +73,8 @@ def test_no_warning(body: str) -> None:
 
 def test_statuses_are_those_of_the_reasons() -> None:
     """The table of 401 and 403 says for each of its reasons what the wire says, and every reason of a rule is in it."""
-    _, section = TEXT.split("### Which of 401 and 403 a client sees\n")
-    table = [row for row in rows(section.partition("\n`when`")[0]) if row[1].isdecimal()]
+    _, section = TEXT.split("### 401 or 403\n")
+    table = [row for row in rows(section.partition("\n### ")[0]) if row[1].isdecimal()]
     written = {
         Reason(reason): (int(status), None if error == "none" else error)
         for _, status, error, reasons in table

@@ -11,6 +11,7 @@ from authz.config.address import Address, TcpAddress, UnixAddress, check_url, pa
     ("text", "address"),
     [
         ("unix:/run/authz/authz.sock", UnixAddress("/run/authz/authz.sock")),
+        ("unix:./authz.sock", UnixAddress("./authz.sock")),
         ("unix:/" + "a" * 106, UnixAddress("/" + "a" * 106)),
         ("127.0.0.1:9191", TcpAddress("127.0.0.1", 9191)),
         ("0.0.0.0:0", TcpAddress("0.0.0.0", 0)),  # noqa: S104 - only read
@@ -31,6 +32,9 @@ def test_addresses(text: str, address: Address) -> None:
         "unix:",
         "unix:run/authz.sock",
         "unix:/run/",
+        "unix:./",
+        "unix:.",
+        "unix:../authz.sock",
         "unix:/run/a\0b",
         "unix:@abstract",
         "unix:/" + "ä" * 54,
@@ -137,6 +141,7 @@ def test_http_and_query_where_allowed() -> None:
     [
         ("unix:/run/authz/authz.sock", 1, ["unix:/run/authz/authz.sock"]),
         ("unix:/run/authz/authz.sock", 2, ["unix:/run/authz/authz-0.sock", "unix:/run/authz/authz-1.sock"]),
+        ("unix:./authz.sock", 2, ["unix:./authz-0.sock", "unix:./authz-1.sock"]),
         ("unix:/run/a.b/authz", 2, ["unix:/run/a.b/authz-0", "unix:/run/a.b/authz-1"]),
         ("unix:/a.b.sock", 2, ["unix:/a.b-0.sock", "unix:/a.b-1.sock"]),
         ("127.0.0.1:9191", 3, ["127.0.0.1:9191", "127.0.0.1:9192", "127.0.0.1:9193"]),

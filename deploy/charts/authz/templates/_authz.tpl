@@ -92,8 +92,8 @@ app.kubernetes.io/component: {{ .Values.mode }}
 {{- $ports | uniq | sortAlpha | toJson -}}
 {{- end -}}
 
-{{/* One line for each option that loosens something. */}}
-{{- define "authz.loosened" -}}
+{{/* One line for each insecure setting. */}}
+{{- define "authz.insecureSettings" -}}
 {{- $config := .Values.authz.config | default dict -}}
 {{- range $key, $value := $config.insecure }}{{ if $value }}
 - authz.config.insecure.{{ $key }}
@@ -117,13 +117,13 @@ app.kubernetes.io/component: {{ .Values.mode }}
 - authz.envoy.underscores is {{ .Values.authz.envoy.underscores }}: is x_name taken for x-name by your upstream?
 {{- end }}
 {{- if not .Values.authz.envoy.rateLimit.address.enabled }}
-- authz.envoy.rateLimit.address.enabled is false: nothing slows guessing down
+- authz.envoy.rateLimit.address.enabled is false: nothing limits guessing
 {{- end }}
 {{- if ne .Values.mode "config-only" }}
 {{- if not .Values.networkPolicy.enabled }}
 - networkPolicy.enabled is false: the pods reach everything, and everybody reaches them
 {{- else if and (eq .Values.mode "proxy") (not .Values.networkPolicy.upstream) }}
-- networkPolicy.upstream is false: whoever reaches the upstream around Envoy skips authorization
+- networkPolicy.upstream is false: clients that reach the upstream around Envoy skip authorization
 {{- end }}
 {{- end }}
 {{- if eq .Values.mode "proxy" }}
