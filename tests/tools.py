@@ -18,7 +18,7 @@ _COMMANDS: Final = (TOOLS / "bin", TOOLS / "node_modules/.bin", Path(sys.prefix)
 
 
 def find(tool: str) -> Path | None:
-    """Find a tool: a folder in .tools/, a command there, beside this Python or on PATH, or an npm package in .tools/."""
+    """Find a tool: a folder in .tools/, a command there, beside this Python or on PATH, or an npm package."""
     folder, package = TOOLS / tool, TOOLS / "node_modules" / tool
     if folder.is_dir():
         return folder

@@ -20,15 +20,26 @@ const SECONDS = 3600;
 let server;
 let provider;
 
-const listen = (port) => new Promise((resolve, reject) => {
+const bind = (port) => new Promise((resolve, reject) => {
   server = createServer((request, response) => provider.callback()(request, response));
-  server.once('error', reject).listen(port, '127.0.0.1', () => resolve(server.address().port));
+  server.once('error', reject).listen(port, '127.0.0.1', () => resolve(port));
 });
 
+// A port below those that the system gives to others, so that it is still free after an outage.
+async function bindAny() {
+  for (;;) {
+    try {
+      return await bind(10000 + Math.floor(Math.random() * 20000));
+    } catch (error) {
+      if (error.code !== 'EADDRINUSE') throw error;
+    }
+  }
+}
+
 const orders = {
-  // Serve these private JWKs and sign access tokens by `algorithm`; port 0 is any. `sub: false`: none for machines.
+  // Serve these private JWKs and sign access tokens by `algorithm`; port 0 is any that is free. `sub: false`: none for machines.
   async start({ keys, algorithm = 'RS256', port = 0, sub = true }) {
-    const issuer = `http://127.0.0.1:${await listen(port)}`;
+    const issuer = `http://127.0.0.1:${port ? await bind(port) : await bindAny()}`;
     const sign = { alg: algorithm };
     provider = new Provider(issuer, {
       jwks: { keys },

@@ -29,14 +29,17 @@ def private_jwk(key: SigningKey, *, alg: bool = True) -> dict[str, object]:
 
 
 class OidcProvider:
-    """The process; a context manager. It serves after `start`, and again at the same URL after `stop` and `start`."""
+    """The process; a context manager. It serves after `start`, and again at the same URL after `stop` and `start`.
 
-    def __init__(self) -> None:
+    *issuer* is that of another process which has ended; without it any free port will do.
+    """
+
+    def __init__(self, issuer: str = "") -> None:
         command = [path("node"), str(_DRIVER), path("oidc-provider")]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
-        self.issuer = ""
+        self.issuer = issuer
 
     def __enter__(self) -> Self:
         return self
@@ -55,13 +58,13 @@ class OidcProvider:
         print(json.dumps([name, order]), file=self._process.stdin, flush=True)
         return json.loads(self._process.stdout.readline())
 
-    def start(self, *keys: Mapping[str, object], port: int | None = None, **settings: object) -> str:
-        """Serve these private keys, and sign by the first that fits; return the issuer.
+    def start(self, *keys: Mapping[str, object], **settings: object) -> str:
+        """Serve these private keys as `issuer`, and sign by the first that fits; return the issuer.
 
-        *settings* are those of the driver; *port* is the one of the last start, if there was one.
+        *settings* are those of the driver.
         """
-        again = int(self.issuer.rpartition(":")[2]) if self.issuer else 0
-        self.issuer = self._order("start", keys=keys, port=again if port is None else port, **settings)
+        port = int(self.issuer.rpartition(":")[2]) if self.issuer else 0
+        self.issuer = self._order("start", keys=keys, port=port, **settings)
         return self.issuer
 
     def stop(self) -> None:

@@ -236,8 +236,7 @@ def test_crash_and_restart_while_serving() -> None:
             assert sidecar.ask(before) == "authenticated"
             assert sidecar.ask(forged) in NOT_THERE
 
-            with OidcProvider() as second:
-                second.issuer = issuer
+            with OidcProvider(issuer) as second:
                 second.start(private_jwk(key("k1")))
                 sidecar.refresh("certified")
                 assert [sidecar.ask(token) for token in (before, second.machine(API))] == ["authenticated"] * 2
