@@ -14,7 +14,7 @@ const CLIENT = {
   grant_types: ['client_credentials', 'refresh_token', 'authorization_code'],
   response_types: ['code'],
   redirect_uris: ['https://web.test/callback'],
-  scope: 'openid offline_access read write',
+  scope: 'openid offline_access orders:read orders:write',
 };
 const SECONDS = 3600;
 let server;
@@ -44,7 +44,7 @@ const orders = {
     provider = new Provider(issuer, {
       jwks: { keys },
       clients: [{ ...CLIENT, id_token_signed_response_alg: algorithm }],
-      scopes: ['openid', 'offline_access', 'read', 'write'],
+      scopes: ['openid', 'offline_access', 'orders:read', 'orders:write'],
       features: {
         clientCredentials: { enabled: true },
         devInteractions: { enabled: false },
@@ -53,7 +53,7 @@ const orders = {
           defaultResource: () => undefined,
           useGrantedResource: () => true,
           getResourceServerInfo: (_, resource) => ({
-            scope: 'read write', audience: resource, accessTokenTTL: SECONDS, accessTokenFormat: 'jwt', jwt: { sign },
+            scope: 'orders:read orders:write', audience: resource, accessTokenTTL: SECONDS, accessTokenFormat: 'jwt', jwt: { sign },
           }),
         },
       },
@@ -75,7 +75,7 @@ const orders = {
     const client = await provider.Client.find(CLIENT.client_id);
     const grant = new provider.Grant({ accountId: user, clientId: client.clientId });
     grant.addOIDCScope('openid offline_access');
-    grant.addResourceScope(resource, 'read write');
+    grant.addResourceScope(resource, 'orders:read orders:write');
     return new provider.RefreshToken({
       accountId: user,
       authTime: Math.floor(Date.now() / 1000),
@@ -83,7 +83,7 @@ const orders = {
       grantId: await grant.save(),
       gty: 'authorization_code',
       resource,
-      scope: 'openid offline_access read',
+      scope: 'openid offline_access orders:read',
     }).save();
   },
 

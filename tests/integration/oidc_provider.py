@@ -81,7 +81,7 @@ class OidcProvider:
         keys: list[dict[str, Any]] = send(self.metadata()["jwks_uri"]).json()["keys"]
         return keys
 
-    def machine(self, audience: str, scope: str = "read") -> str:
+    def machine(self, audience: str, scope: str = "orders:read") -> str:
         """Get an access token by client_credentials, for a resource (RFC 8707)."""
         return str(self._grant(grant_type="client_credentials", resource=audience, scope=scope)["access_token"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 
@@ -13,11 +14,13 @@ from authz.demo.signing import SigningKey
 from tests.fakes.waiting import wait_until
 from tests.integration.oidc_provider import OidcProvider, private_jwk
 from tests.integration.station import Station
+from tests.recipes.recipe import FOLDER
 
 pytestmark = pytest.mark.needs("node", "oidc-provider")
 
 API = "https://api.test/orders"
 OTHER = "https://api.test/billing"
+READ, WRITE = "GET api.example.com/orders/7", "POST api.example.com/orders/7"
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
 NOT_THERE = {"key_not_found", "keys_unavailable"}  # the second until it has been looked for
 
@@ -153,6 +156,15 @@ def test_rsa_key_without_alg(provider: OidcProvider, written: str, algorithm: st
         assert sidecar.ask(provider.machine(API)) == reason
 
 
+def test_ec_key_without_alg(provider: OidcProvider) -> None:
+    """An EC key has one algorithm only, which the provider writes beside it where its operator did not."""
+    issuer = provider.start(private_jwk(key("k1", "ES256"), alg=False), algorithm="ES256")
+    assert [jwk.get("alg") for jwk in provider.published()] == ["ES256"]
+
+    with station(issuer) as sidecar:
+        assert sidecar.ask(provider.machine(API)) == "authenticated"
+
+
 def test_okp_key_without_alg(provider: OidcProvider) -> None:
     """An Ed25519 key that names no algorithm serves both of its names, as the provider uses it."""
     bare = private_jwk(key("k1", "Ed25519"), alg=False)
@@ -165,6 +177,29 @@ def test_okp_key_without_alg(provider: OidcProvider) -> None:
         provider.stop()
         provider.start(bare, algorithm="Ed25519")
         assert sidecar.ask(provider.machine(API)) == "authenticated"
+
+
+def test_recipe(provider: OidcProvider) -> None:
+    """The recipe, with the issuer's real URL, lets each token do what its scope says, and no ID token in."""
+    api = "https://api.example.com/orders"
+    issuer = provider.start(private_jwk(key("k1"), alg=False))
+    reader, writer = provider.machine(api), provider.machine(api, "orders:read orders:write")
+    user, identity = provider.user(api)
+    trusted = f"    issuer: {issuer}\n    insecure: {{http: true}}\n"
+    recipe = (FOLDER / "oidc-provider.yaml").read_text(encoding="utf-8")
+    whole, changes = re.subn(r"^    issuer: .*\n", trusted, recipe, flags=re.MULTILINE)
+    assert changes == 1
+
+    with Station(whole=whole).settle() as sidecar:
+        seen = [[sidecar.ask(token, what) for what in (READ, WRITE)] for token in (reader, writer, user, identity)]
+        assert seen == [
+            ["authenticated", "insufficient_scope"],
+            ["authenticated", "authenticated"],
+            ["authenticated", "insufficient_scope"],
+            ["typ_not_allowed", "typ_not_allowed"],
+        ]
+        assert sidecar.identity(reader, READ) == {"x-auth-subject": "web", "x-auth-client": "web"}
+        assert sidecar.identity(user, READ) == {"x-auth-subject": "alice", "x-auth-client": "web"}
 
 
 def test_rotation_with_an_overlap(provider: OidcProvider) -> None:
