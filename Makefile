@@ -1,7 +1,7 @@
 # What is needed: Python 3.11 or newer, make, git. Everything else is made on demand, below .venv and .tools.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test newest lowest prerelease bench endurance fuzz mutants lint format proto lock deploy clean
+.PHONY: help run test peers newest lowest prerelease bench endurance fuzz mutants lint format proto lock deploy clean
 
 # Of pip's settings in the environment only those count that say where to download from, and how. A PIP_CONSTRAINT or
 # PIP_TARGET must not change what is installed, or where.
@@ -27,6 +27,9 @@ run: .venv/ready  ## start the demo: identity provider, sidecar, Envoy, upstream
 
 test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel .tools/pips  ## prove everything (ARGS="-k token" for a part)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --durations=10 $(ARGS)
+
+peers: .venv/ready .tools/peers/keycloak  ## prove the recipe of Keycloak against a real one; needs Maven and Java 17
+	PEERS=1 REQUIRE_ALL=1 $(BIN)/python -m pytest tests/peers $(ARGS)
 
 newest:  ## test without the lock: on the newest releases of everything
 lowest:  ## the same on the lowest releases that pyproject.toml promises
@@ -98,6 +101,15 @@ clean:  ## remove everything that was made
 .tools/rotel: tests/integration/collector.lock .venv/locked
 	rm -rf $@ && $(INSTALL) $< --target $@
 	touch $@
+
+# Keycloak as Maven has it: 170 MB, and a minute to start, so it is for `make peers` alone.
+.tools/peers/keycloak: tests/peers/keycloak.sha256 .venv/locked
+	rm -rf $(@D) && mkdir -p $(@D)
+	version=$$(sed -n 's/.*-dist-\(.*\)\.zip$$/\1/p' $<) && cp $< $(@D) && cd $(@D) && \
+	  mvn --batch-mode --quiet org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -DoutputDirectory=. \
+	    -Dartifact=org.keycloak:keycloak-quarkus-dist:$$version:zip && \
+	  sha256sum --check --quiet $(<F) && $(CURDIR)/$(BIN)/python -m zipfile --extract *.zip . && \
+	  mv keycloak-$$version $(@F) && rm *.zip && touch $(@F)
 
 # Helm, kubectl and other tools that prove deploy/.
 .tools/helm: tests/chart/tools.lock tests/chart/unpack.py .venv/locked

@@ -18,12 +18,14 @@ _COMMANDS: Final = (TOOLS / "bin", TOOLS / "node_modules/.bin", Path(sys.prefix)
 
 
 def find(tool: str) -> Path | None:
-    """Find a tool: a folder of that name in .tools/, or a command there, beside this Python, or on PATH."""
-    folder = TOOLS / tool
+    """Find a tool: a folder in .tools/, a command there, beside this Python or on PATH, or an npm package."""
+    folder, package = TOOLS / tool, TOOLS / "node_modules" / tool
     if folder.is_dir():
         return folder
     command = shutil.which(tool, path=os.pathsep.join([*map(str, _COMMANDS), os.environ.get("PATH", os.defpath)]))
-    return Path(command) if command else None
+    if command:
+        return Path(command)
+    return package if package.is_dir() else None
 
 
 def path(tool: str) -> str:

@@ -39,11 +39,11 @@ HANG = 300.0  # seconds after which a test that hangs is stopped
 
 
 class Station:
-    """Runs the issuers of a configuration; `issuers` is YAML below that key, indented by two."""
+    """Runs the issuers of a configuration; *issuers* is YAML below that key, indented by two, *whole* all of it."""
 
-    def __init__(self, issuers: str, *, waiters: int = 64) -> None:
+    def __init__(self, issuers: str = "", *, whole: str = "", waiters: int = 64) -> None:
         text = f"version: 1\nissuers:\n{issuers}rules:\n  - match: {{paths: [/**]}}\n    allow: authenticated\n"
-        self.config = parse(text, file="authz.yaml")
+        self.config = parse(whole or text, file="authz.yaml")
         self.registry = CollectorRegistry()
         self._settles = False
         self.report: Callable[[Judged], None] = lambda judged: None
@@ -105,18 +105,29 @@ class Station:
         status = self.feed(name).status()
         return not status.refreshing and (status.serving or status.last_failure is not None)
 
-    def ask(self, token: str, *, time_left: float = HANG_SECONDS) -> str:
-        """Send one Check and return the reason of its answer."""
+    def ask(self, token: str, what: str = "GET api.test/orders", *, time_left: float = HANG_SECONDS) -> str:
+        """Send one Check and return the reason of its answer; *what* is a method, a host and a path."""
+        answer = self._check(token, what, time_left)
+        return answer.dynamic_metadata.fields["reason"].string_value
+
+    def identity(self, token: str, what: str) -> dict[str, str]:
+        """Send one Check that is allowed, and return the identity headers for the upstream."""
+        options = self._check(token, what, HANG_SECONDS).ok_response.headers
+        return {option.header.key: option.header.value for option in options}
+
+    def _check(self, token: str, what: str, time_left: float) -> wire.CheckResponse:
         request = wire.CheckRequest()
         http = request.attributes.request.http
-        http.method, http.path, http.host = "GET", "/orders", "api.test"
+        http.method, _, url = what.partition(" ")
+        http.host, slash, path = url.partition("/")
+        http.path = slash + path
         http.headers["authorization"] = f"Bearer {token}"
         answer = self.checker.check(request.SerializeToString(), received=time.monotonic(), time_left=time_left)
         if not isinstance(answer, bytes):
             answers = SimpleQueue[bytes]()
             answer(answers.put)
             answer = answers.get(timeout=HANG)
-        return wire.CheckResponse.FromString(answer).dynamic_metadata.fields["reason"].string_value
+        return wire.CheckResponse.FromString(answer)
 
     def refresh(self, name: str) -> None:
         """Refresh now, as if it were due, and wait for the end."""

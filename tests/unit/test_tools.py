@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import tools
 
 NEEDY = '''
@@ -61,6 +63,12 @@ def test_missing_tool_fails_where_all_are_required(tmp_path: Path) -> None:
     said = run_needy(tmp_path, REQUIRE_ALL="1")
     assert "1 passed, 1 error" in said
     assert "test_needy.py::test_needy needs no-such-tool" in said
+
+
+@pytest.mark.needs("oidc-provider")
+def test_package_of_npm_is_found_without_a_command() -> None:
+    """A library has no command: it is found as the folder in which npm has put it."""
+    assert tools.find("oidc-provider") == tools.TOOLS / "node_modules/oidc-provider"
 
 
 def test_command_is_found_and_absence_told() -> None:

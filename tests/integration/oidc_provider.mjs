@@ -1,0 +1,101 @@
+// Runs npm's oidc-provider by orders on standard input: one JSON array a line, one line of JSON for each.
+// node oidc_provider.mjs <folder of the package>
+import { createServer } from 'node:http';
+import { createInterface } from 'node:readline';
+import { pathToFileURL } from 'node:url';
+
+console.info = console.error; // its notices must not stand between the answers
+console.warn = console.error;
+const { Provider } = await import(pathToFileURL(`${process.argv[2]}/lib/index.js`));
+
+const CLIENT = {
+  client_id: 'web',
+  client_secret: 'secret',
+  grant_types: ['client_credentials', 'refresh_token', 'authorization_code'],
+  response_types: ['code'],
+  redirect_uris: ['https://web.test/callback'],
+  scope: 'openid offline_access orders:read orders:write',
+};
+const SECONDS = 3600;
+let server;
+let provider;
+
+const bind = (port) => new Promise((resolve, reject) => {
+  server = createServer((request, response) => provider.callback()(request, response));
+  server.once('error', reject).listen(port, '127.0.0.1', () => resolve(port));
+});
+
+// A port below those that the system gives to others, so that it is still free after an outage.
+async function bindAny() {
+  for (;;) {
+    try {
+      return await bind(10000 + Math.floor(Math.random() * 20000));
+    } catch (error) {
+      if (error.code !== 'EADDRINUSE') throw error;
+    }
+  }
+}
+
+const orders = {
+  // Serve these private JWKs and sign access tokens by `algorithm`; port 0 is any that is free. `sub: false`: none for machines.
+  async start({ keys, algorithm = 'RS256', port = 0, sub = true }) {
+    const issuer = `http://127.0.0.1:${port ? await bind(port) : await bindAny()}`;
+    const sign = { alg: algorithm };
+    provider = new Provider(issuer, {
+      jwks: { keys },
+      clients: [{ ...CLIENT, id_token_signed_response_alg: algorithm }],
+      scopes: ['openid', 'offline_access', 'orders:read', 'orders:write'],
+      features: {
+        clientCredentials: { enabled: true },
+        devInteractions: { enabled: false },
+        resourceIndicators: {
+          enabled: true,
+          defaultResource: () => undefined,
+          useGrantedResource: () => true,
+          getResourceServerInfo: (_, resource) => ({
+            scope: 'orders:read orders:write', audience: resource, accessTokenTTL: SECONDS, accessTokenFormat: 'jwt', jwt: { sign },
+          }),
+        },
+      },
+      formats: {
+        customizers: {
+          jwt(_, token, jwt) {
+            if (!sub && token.kind === 'ClientCredentials') delete jwt.payload.sub;
+          },
+        },
+      },
+      findAccount: (_, accountId) => ({ accountId, claims: () => ({ sub: accountId }) }),
+      ttl: { IdToken: SECONDS, RefreshToken: SECONDS, Grant: SECONDS },
+    });
+    return issuer;
+  },
+
+  // What consent would have made: a refresh token of a user for a resource.
+  async consent({ user, resource }) {
+    const client = await provider.Client.find(CLIENT.client_id);
+    const grant = new provider.Grant({ accountId: user, clientId: client.clientId });
+    grant.addOIDCScope('openid offline_access');
+    grant.addResourceScope(resource, 'orders:read orders:write');
+    return new provider.RefreshToken({
+      accountId: user,
+      authTime: Math.floor(Date.now() / 1000),
+      client,
+      grantId: await grant.save(),
+      gty: 'authorization_code',
+      resource,
+      scope: 'openid offline_access orders:read',
+    }).save();
+  },
+
+  async stop() {
+    server.closeAllConnections();
+    await new Promise((resolve) => { server.close(resolve); });
+    return true;
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [name, order] = JSON.parse(line);
+  console.log(JSON.stringify(await orders[name](order)));
+}
+process.exit(0);
