@@ -30,7 +30,7 @@ from authz.core.decision import Allow, AuditTrail, Decision, deny
 from authz.core.identity import HeaderChanges
 from authz.core.issuer import Issuer
 from authz.core.keys import Key, KeySet, Verified, check_algorithm, verify
-from authz.core.needs import KEY, NO_FACTS, Facts, Need
+from authz.core.needs import CHANGED_KEY, KEY, NO_FACTS, Facts, KeySearched, Need
 from authz.core.origin import require_same_origin
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, parse_target
@@ -112,7 +112,11 @@ def _authenticate(
     observe(7, issuer.keys)
     key = _select_key(token, issuer, issuer.keys, trail, facts)  # 8
     observe(8, key)
-    signed = verify(token, key, issuer=issuer.name, by=snapshot.verify_signature)  # 9
+    try:
+        signed = verify(token, key, issuer=issuer.name, by=snapshot.verify_signature)  # 9
+    except Rejected:  # a forgery, or new material under an old key id
+        trail.doubts = (Need(CHANGED_KEY, issuer.name, token.kid),)
+        raise
     trail.signature_cached, trail.expires = signed.verified is Verified.CACHED, signed.members.get("exp")
     trail.audience = signed.members.get(issuer.rules.audience_claim)
     observe(9, signed)
@@ -132,9 +136,14 @@ def _select_key(token: UnverifiedToken, issuer: Issuer, keys: KeySet, trail: Aud
     try:
         return keys.select(token, issuer.algorithms)
     except Rejected as rejected:
+        if rejected.reason is not Reason.KEY_NOT_FOUND:
+            raise
         need = Need(KEY, issuer.name, token.kid)
-        if rejected.reason is Reason.KEY_NOT_FOUND and need not in facts:
+        searched = facts.get(need)
+        if searched is None:
             trail.needs = (need,)
+        elif isinstance(searched, KeySearched) and searched.note:
+            raise Rejected(rejected.reason, f"{rejected.detail}; {searched.note}") from None
         raise
 
 

@@ -45,7 +45,8 @@ def test_cold_start_without_issuer_serves_nothing() -> None:
     [
         ("max-age=600", 450, 570),
         ("max-age=1", 60, 75),
-        ("no-cache", 60, 75),
+        ("no-cache", 450, 570),
+        ("no-store, max-age=0, must-revalidate", 450, 570),
         ("max-age=999999999999", 2700, 3420),
         ("", 450, 570),
     ],
