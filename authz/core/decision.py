@@ -89,13 +89,14 @@ def as_unanswered(decision: Decision, unanswered: Mapping[Need, Unanswered] = _N
     needs = decision.trail.needs
     if not needs or isinstance(decision, Allow):
         return decision
-    lacking = "".join(f"; {_say_unanswered(need, unanswered.get(need))}" for need in needs)
-    return replace(decision, reason=needs[0].unanswered, detail=f"{decision.detail}{lacking}", retryable=True)
+    late = ", ".join(_name(need) for need in needs if need not in unanswered)
+    said = [f"{_name(need)}: {unanswered[need].why}" for need in needs if need in unanswered]
+    detail = "; ".join([decision.detail, *([f"not answered in time: {late}"] if late else []), *said])
+    return replace(decision, reason=needs[0].unanswered, detail=detail, retryable=True)
 
 
-def _say_unanswered(need: Need, unanswered: Unanswered | None) -> str:
-    fact = f"{need.kind} of {need.of}"
-    return f"not answered in time: {fact}" if unanswered is None else f"{fact} not known yet: {unanswered.why}"
+def _name(need: Need) -> str:
+    return f"{need.kind} of {need.of}"
 
 
 def outcome(decision: Decision) -> str:

@@ -103,7 +103,9 @@ class KeyMetrics:
             names.KEYS_UNKNOWN_KID_TOTAL, "Tokens with a key id that is not in the set."
         )
         self.unanswered: Final = _Tallies(
-            names.KEYS_UNANSWERED_TOTAL, "Tokens answered 503 because their key was not looked for, by the cause.", "why"
+            names.KEYS_UNANSWERED_TOTAL,
+            "Tokens answered 503 because their key could not be looked for.",
+            "why",
         )
         registry.register(self.unknown_kids)
         registry.register(self.unanswered)
