@@ -1,15 +1,18 @@
 """What the admin port answers: a table of paths.
 
-A new path is a function from the question to an answer, and a line in `make_routes`.
+A new path is a function from the question to an answer, and a line in `make_routes`. What changes something is a POST,
+and answers this host only.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from ipaddress import ip_address
+from typing import Final
+from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -17,10 +20,17 @@ from prometheus_client.exposition import choose_encoder
 
 @dataclass(frozen=True, slots=True)
 class AdminRequest:
-    """A GET request: the *peer* as a socket names it, and the `Accept` header, empty if there is none."""
+    """A request: the *peer* as a socket names it, and the `Accept` header, empty if there is none.
+
+    *method* is GET or POST, *query* what stands behind the path's question mark. *origin* is the `Origin` header, which
+    browsers send with what a page has them change; None without it.
+    """
 
     peer: object
     accept: str
+    method: str = "GET"
+    query: str = ""
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +46,17 @@ Route = Callable[[AdminRequest], AdminResponse]
 
 
 def make_routes(
-    *, waiting_for: Callable[[], list[str]], registry: CollectorRegistry, keys: Callable[[], Mapping[str, object]]
+    *,
+    waiting_for: Callable[[], list[str]],
+    registry: CollectorRegistry,
+    keys: Callable[[], Mapping[str, object]],
+    refresh: Callable[[str | None], Mapping[str, object] | None],
 ) -> Mapping[str, Route]:
-    """Return the routes by path; *waiting_for* names what readiness still waits for. Liveness depends on nothing."""
+    """Return the routes by path; *waiting_for* names what readiness still waits for. Liveness depends on nothing.
+
+    *refresh* begins to fetch the keys of the issuer with this configured name, or of all, and describes what it began;
+    None if it fetches none of that name.
+    """
 
     def livez(_: AdminRequest) -> AdminResponse:
         return AdminResponse(HTTPStatus.OK, b"alive\n")
@@ -59,15 +77,38 @@ def make_routes(
             return AdminResponse(HTTPStatus.FORBIDDEN, b"/keys answers this host only\n")
         return AdminResponse(HTTPStatus.OK, json.dumps(keys(), indent=2).encode() + b"\n", "application/json")
 
-    return {"/livez": livez, "/readyz": readyz, "/metrics": metrics, "/keys": keys_}
+    def refresh_(request: AdminRequest) -> AdminResponse:
+        if not is_here(request.peer) or request.origin is not None:
+            return AdminResponse(HTTPStatus.FORBIDDEN, _NOT_HERE)
+        name = next(iter(parse_qs(request.query).get("issuer", [])), None)
+        begun = refresh(name)
+        if begun is None:
+            return AdminResponse(HTTPStatus.NOT_FOUND, b"no keys are fetched for an issuer of this name\n")
+        return AdminResponse(HTTPStatus.ACCEPTED, json.dumps(begun).encode() + b"\n", "application/json")
+
+    return {
+        "/livez": livez,
+        "/readyz": readyz,
+        "/metrics": metrics,
+        "/keys": keys_,
+        f"{_POST} /keys/refresh": refresh_,
+    }
+
+
+_POST: Final = "POST"
+_NOT_HERE: Final = b"/keys/refresh answers this host only, and no page in a browser\n"
 
 
 def answer(routes: Mapping[str, Route], target: str, request: AdminRequest) -> AdminResponse:
     """Answer a request for *target*, a path with or without a query; 404 lists the paths that there are."""
-    route = routes.get(target.partition("?")[0])
-    if route is None:
-        return AdminResponse(HTTPStatus.NOT_FOUND, f"{' '.join(routes)}\n".encode())
-    return route(request)
+    path, _, query = target.partition("?")
+    posted = request.method == _POST
+    route = routes.get(f"{_POST} {path}" if posted else path)
+    if route is not None:
+        return route(replace(request, query=query))
+    if posted and path in routes:
+        return AdminResponse(HTTPStatus.METHOD_NOT_ALLOWED, b"nothing to change here\n")
+    return AdminResponse(HTTPStatus.NOT_FOUND, f"{' '.join(routes)}\n".encode())
 
 
 def is_here(peer: object) -> bool:

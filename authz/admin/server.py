@@ -30,7 +30,7 @@ MAX_SECONDS: Final = 10.0  # from the start of a connection to its end
 
 
 class AdminServer:
-    """Answers GET requests for the paths of a table."""
+    """Answers requests for the paths of a table."""
 
     def __init__(
         self, address: Address, routes: Mapping[str, Route], *, monotonic: Callable[[], float] = time.monotonic
@@ -79,7 +79,15 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        request = AdminRequest(self.client_address, self.headers.get("accept", ""))
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()  # the body, if there is one, stays unread: a connection is one request
+
+    def _answer(self) -> None:
+        request = AdminRequest(
+            self.client_address, self.headers.get("accept", ""), self.command, origin=self.headers.get("origin")
+        )
         response = answer(self.server.routes, self.path, request)
         self.send_response(response.status)
         self.send_header("content-type", response.media_type)

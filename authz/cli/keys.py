@@ -6,9 +6,10 @@ import json
 import sys
 import time
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import click
 
@@ -21,14 +22,18 @@ if TYPE_CHECKING:
 _DEFAULT: Final = "http://127.0.0.1:9192"
 _HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where this host finds who listens everywhere
 _TIMEOUT_SECONDS: Final = 5.0
+_ALL: Final = "all"
+_LOOKS: Final = 50  # at whether a refresh has ended
+_PAUSE_SECONDS: Final = 0.1  # between two of them
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
 
 @click.command()
 @click.option("--config", "file", type=FILE, help="The sidecar's configuration: ask at its admin.listen.")
 @click.option("--admin", help=f"The sidecar's admin listener, in place of --config.  [default: {_DEFAULT}]")
+@click.option("--refresh", "issuer", metavar="ISSUER", help="Have its keys fetched now; the configured name, or 'all'.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
-def keys(*, file: Path | None, admin: str | None, as_json: bool) -> None:
+def keys(*, file: Path | None, admin: str | None, issuer: str | None, as_json: bool) -> None:
     """Show the keys of every issuer, as a running sidecar on this host has them.
 
     \b
@@ -36,12 +41,15 @@ def keys(*, file: Path | None, admin: str | None, as_json: bool) -> None:
     Examples:
       authz keys
       authz keys --config authz.yaml
+      authz keys --refresh corporate
       authz keys --admin http://127.0.0.1:9292 --json
     """  # noqa: D301 - click's mark for lines that stay as they are
     if file is not None and admin is not None:
         raise click.UsageError("--admin and --config both say where to ask: give one")
     admin = admin or (_DEFAULT if file is None else _find_admin(file))
     try:
+        if issuer is not None:
+            _refresh(admin, None if issuer == _ALL else issuer)
         document = _fetch(admin)
     except (OSError, ValueError) as error:
         click.echo(f"no keys from {admin}: {error} (is --admin the sidecar's admin.listen, on this host?)", err=True)
@@ -63,25 +71,49 @@ def _find_admin(file: Path) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{address.port}"
 
 
+def _refresh(admin: str, issuer: str | None) -> None:
+    """Have keys fetched, and wait until that has ended, at most for so long as a fetch may take by default.
+
+    Raises OSError, ValueError.
+    """
+    status, body = _request(
+        admin, "POST", "/keys/refresh" + ("" if issuer is None else f"?{urlencode({'issuer': issuer})}")
+    )
+    if status == HTTPStatus.NOT_FOUND:
+        raise ValueError(f"nothing is fetched for an issuer {issuer!r}")
+    if status != HTTPStatus.ACCEPTED:
+        raise OSError(f"HTTP status {status}")
+    begun = set(json.loads(body)["issuers"])
+    for _ in range(_LOOKS):
+        if not any(found["refreshing"] for found in _fetch(admin)["issuers"] if found["issuer"] in begun):
+            return
+        time.sleep(_PAUSE_SECONDS)
+
+
 def _fetch(admin: str) -> dict[str, Any]:
     """Ask the admin listener. Raises OSError, ValueError."""
-    from http.client import HTTPConnection, HTTPException
-
-    connection = HTTPConnection(*_parse_address(admin), timeout=_TIMEOUT_SECONDS)
-    try:
-        connection.request("GET", "/keys")
-        response = connection.getresponse()
-        body = response.read(_MAX_BYTES)
-    except HTTPException as error:
-        raise OSError(f"not an admin listener: {type(error).__name__}") from error
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise OSError(f"HTTP status {response.status}")
+    status, body = _request(admin, "GET", "/keys")
+    if status != HTTPStatus.OK:
+        raise OSError(f"HTTP status {status}")
     document = json.loads(body)
     if not isinstance(document, dict) or not isinstance(document.get("issuers"), list):
         raise ValueError("not an admin listener: no list of issuers")  # noqa: TRY004 - bad data
     return document
+
+
+def _request(admin: str, method: str, target: str) -> tuple[int, bytes]:
+    """Send one request to the admin listener; return the status and the body. Raises OSError."""
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection(*_parse_address(admin), timeout=_TIMEOUT_SECONDS)
+    try:
+        connection.request(method, target)
+        response = connection.getresponse()
+        return response.status, response.read(_MAX_BYTES)
+    except HTTPException as error:
+        raise OSError(f"not an admin listener: {type(error).__name__}") from error
+    finally:
+        connection.close()
 
 
 def _parse_address(admin: str) -> tuple[str, int]:

@@ -30,16 +30,14 @@ class Fetch(Section):
     timeout: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "1m"))] = timedelta(seconds=5)
     """Bound of one whole exchange, name resolution and headers included."""
     interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(minutes=10)
-    """Time between refreshes where the answer has neither Cache-Control nor Expires."""
+    """Time between refreshes where the answer does not say for how long it is fresh; no-cache and no-store do not."""
     min_interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(minutes=1)
     """Shortest time between refreshes, whatever the answer says."""
     max_interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(hours=1)
     """Longest time between refreshes, whatever the answer says."""
-    cooldown: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "1h"))] = timedelta(seconds=30)
-    """Shortest time between refreshes that unknown key ids ask for."""
-    max_wait: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10s"), envoy=True)] = timedelta(
-        milliseconds=100
-    )
+    cooldown: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "1h"))] = timedelta(seconds=15)
+    """Time after which unknown key ids may ask for one more refresh; four may come at once."""
+    max_wait: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10s"), envoy=True)] = timedelta(seconds=1)
     """Longest time that a request waits for a refresh that an unknown key id asked for."""
     max_stale: Annotated[
         Duration,

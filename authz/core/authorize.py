@@ -30,7 +30,7 @@ from authz.core.decision import Allow, AuditTrail, Decision, deny
 from authz.core.identity import HeaderChanges
 from authz.core.issuer import Issuer
 from authz.core.keys import KeySet, SignedPayload, Verified, check_algorithm, verify
-from authz.core.needs import KEY, NO_FACTS, Facts, Need
+from authz.core.needs import CHANGED_KEY, KEY, NO_FACTS, Facts, KeySearched, Need
 from authz.core.origin import require_same_origin
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, parse_target
@@ -113,10 +113,10 @@ def _authenticate(
     try:
         signed = _verify(token, issuer, issuer.keys, snapshot, observe)  # 8 and 9
     except Rejected as rejected:
-        need = Need(KEY, issuer.name, token.kid)
-        # A key that is unknown may have been published since, until that was looked up.
-        if rejected.reason is Reason.KEY_NOT_FOUND and need not in facts:
-            trail.needs = (need,)
+        if rejected.reason is Reason.KEY_NOT_FOUND:
+            raise _may_be_new(rejected, Need(KEY, issuer.name, token.kid), trail, facts) from None
+        if rejected.reason is Reason.SIGNATURE_INVALID:  # a forgery, or new material under an old key id
+            trail.doubts = (Need(CHANGED_KEY, issuer.name, token.kid),)
         raise
     trail.signature_cached, trail.expires = signed.verified is Verified.CACHED, signed.members.get("exp")
     trail.audience = signed.members.get(issuer.rules.audience_claim)
@@ -136,6 +136,16 @@ def _verify(
     candidates = keys.select(token, issuer.algorithms, written=issuer.algorithms_written)  # 8
     observe(8, candidates)
     return verify(token, candidates, issuer=issuer.name, by=snapshot.verify_signature)  # 9
+
+
+def _may_be_new(rejected: Rejected, need: Need, trail: AuditTrail, facts: Facts) -> Rejected:
+    """Name the *need* for a key that is unknown, and may have been published since; or say what the search found."""
+    searched = facts.get(need)
+    if searched is None:
+        trail.needs = (need,)
+    elif isinstance(searched, KeySearched) and searched.note:
+        return Rejected(rejected.reason, f"{rejected.detail}; {searched.note}")
+    return rejected
 
 
 def _allow(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final
 
-from authz.core.needs import Need
+from authz.core.needs import Need, Unanswered
 from authz.core.reasons import Reason, Rejected
 from authz.core.record import kw_record, record
 
@@ -17,7 +19,7 @@ class AuditTrail:
     *rule* and *issuer* are configured names. The others come from a token: *expires*, *audience* and *subject* only
     from a verified one; *alg*, *kid* and *claimed_issuer* are anybody's text until *signature_cached* (True or False)
     is set. *expires* and *audience* are claims as they stand there, of any type. *needs* are the facts that the
-    decision lacks.
+    decision lacks; *doubts* are what it relied on and may be outdated: worth a look, but the decision stands.
     """
 
     rule: str | None = None
@@ -30,6 +32,7 @@ class AuditTrail:
     audience: object = None
     subject: str | None = None
     needs: tuple[Need, ...] = ()
+    doubts: tuple[Need, ...] = ()
 
 
 @kw_record
@@ -70,20 +73,30 @@ class Deny:
 
 Decision = Allow | Deny
 
+_NONE: Final[Mapping[Need, Unanswered]] = MappingProxyType({})
+
 
 def deny(rejected: Rejected, trail: AuditTrail) -> Deny:
     """Make the denial that *rejected* calls for; the only maker of denials in the pipeline."""
     return Deny(rejected.reason, trail, rejected.detail, rejected.scopes, rejected.acr_values, rejected.max_age)
 
 
-def as_unanswered(decision: Decision) -> Decision:
-    """Turn a denial that lacks a fact into "try again"; what a shadow lets pass stays as it is."""
+def as_unanswered(decision: Decision, unanswered: Mapping[Need, Unanswered] = _NONE) -> Decision:
+    """Turn a denial that lacks a fact into "try again"; what a shadow lets pass stays as it is.
+
+    *unanswered* says why nobody could be asked for a fact; the others did not come in time.
+    """
     needs = decision.trail.needs
     if not needs or isinstance(decision, Allow):
         return decision
-    lacking = ", ".join(f"{need.kind} of {need.of}" for need in needs)
-    detail = f"{decision.detail}; not answered in time: {lacking}"
+    late = ", ".join(_name(need) for need in needs if need not in unanswered)
+    said = [f"{_name(need)}: {unanswered[need].why}" for need in needs if need in unanswered]
+    detail = "; ".join([decision.detail, *([f"not answered in time: {late}"] if late else []), *said])
     return replace(decision, reason=needs[0].unanswered, detail=detail, retryable=True)
+
+
+def _name(need: Need) -> str:
+    return f"{need.kind} of {need.of}"
 
 
 def outcome(decision: Decision) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 from authz.core.reasons import Reason
 
 KEY: Final = "key"  # the kind of a need for a key that its issuer may have published since
+CHANGED_KEY: Final = "changed key"  # and for one that its issuer may have changed under its key id
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,21 @@ class Need:
     unanswered: Reason = field(default=Reason.KEYS_UNAVAILABLE, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class KeySearched:
+    """The answer to a need for a key: it was looked for. *note* is what the operator should know of the search."""
+
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """In place of a fact: nobody can find it out at the moment, for the reason *why*, so that waiting is in vain."""
+
+    why: str
+
+
 Facts = Mapping[Need, object]
-"""What was learned, by need. For a key it is only that it was looked for: the key itself comes with a snapshot."""
+"""What was learned, by need. For a key it is KeySearched: the key itself comes with a snapshot."""
 
 NO_FACTS: Final[Facts] = MappingProxyType({})

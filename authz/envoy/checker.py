@@ -6,8 +6,10 @@ Rules of this file:
 2. A decision is made from one snapshot at one instant, and encoded by the same snapshot.
 3. Nothing here waits. A check that lacks facts goes to the gatherer, for at most as long as their lanes say, and never
    into the last 50 ms before the caller gives up.
-4. Facts are gathered in at most two rounds. What is then still open is answered "try again".
+4. Facts are gathered in at most two rounds. What is then still open is answered "try again", and so is at once what a
+   lane says that nobody can find out now.
 5. No kind of need is known by name: a kind that has no lane is final as it was decided.
+6. What a decision doubts is looked up after it was answered, and changes the next one.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Final, Protocol
 
 from authz.core.authorize import authorize
 from authz.core.decision import AuditTrail, Decision, Deny, as_unanswered, deny
-from authz.core.needs import Facts, Need
+from authz.core.needs import Facts, Need, Unanswered
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
 from authz.core.snapshot import Responses, Snapshot
@@ -54,7 +56,15 @@ class _Pending:
     decision: Decision
     snapshot: Snapshot
     facts: dict[Need, object] = field(default_factory=dict)
+    unanswered: dict[Need, Unanswered] = field(default_factory=dict)
     rounds: int = 0
+
+    def note(self, need: Need, fact: object) -> None:
+        """Take note of what a lane says."""
+        if isinstance(fact, Unanswered):
+            self.unanswered[need] = fact
+        else:
+            self.facts[need] = fact
 
 
 class Checker:
@@ -123,9 +133,11 @@ class Checker:
         missing = []
         for need in needs:
             if (fact := lanes[need.kind].find(need)) is not None:
-                pending.facts[need] = fact
+                pending.note(need, fact)
             else:
                 missing.append(need)
+        if refused := [need for need in needs if need in pending.unanswered]:
+            return self._decide_again(pending, refused)
         if missing and (seconds := self._wait_budget(missing, pending)) > 0:
             return partial(self._gather, pending, missing, seconds)
         return self._decide_again(pending, missing)
@@ -145,7 +157,8 @@ class Checker:
     def _resume(self, pending: _Pending, missing: Sequence[Need], respond: Respond, facts: Facts) -> None:
         """Go on, on the gathering thread, with the *facts* that came of those that were *missing*."""
         try:
-            pending.facts.update(facts)
+            for need, fact in facts.items():
+                pending.note(need, fact)
             answer = self._decide_again(pending, missing)
         except BaseException as error:  # noqa: BLE001 - as above
             answer = self._fail(error, pending.request, pending.received, pending.metadata)
@@ -167,7 +180,7 @@ class Checker:
         pending.decision = self._decide(pending.request, pending.snapshot, pending.now, pending.facts)
 
     def _respond_unanswered(self, pending: _Pending) -> bytes:
-        pending.decision = as_unanswered(pending.decision)
+        pending.decision = as_unanswered(pending.decision, pending.unanswered)
         return self._respond(pending)
 
     def _respond(self, pending: _Pending) -> bytes:
@@ -180,7 +193,15 @@ class Checker:
         decision_id = self._new_id()
         answer = encode_decision(decision, request, responses, decision_id)
         self._report(Judged(decision, decision_id, request, self._elapsed() - received, metadata))
+        if decision.trail.doubts:
+            self._look_up(decision.trail.doubts)
         return answer
+
+    def _look_up(self, doubts: Sequence[Need]) -> None:
+        """Have those looked up that may be, and wait for none."""
+        lanes = self._gatherer.lanes
+        if wanted := [need for need in doubts if need.kind in lanes and lanes[need.kind].find(need) is None]:
+            self._gatherer.gather(wanted, 0.0, _ignore)
 
     def _fail(self, error: BaseException, request: Request | None, received: float, metadata: Metadata) -> bytes:
         try:
@@ -188,6 +209,10 @@ class Checker:
             return self._answer(Deny(Reason.INTERNAL_ERROR), request, Responses(), received, metadata)
         except BaseException:  # noqa: BLE001 - the report itself fails
             return LAST_RESORT
+
+
+def _ignore(_facts: Facts) -> None:
+    """Nobody waits."""
 
 
 # Made before anything can fail: the answer when even the report of a failure fails.

@@ -38,12 +38,15 @@ class Lane(Protocol):
         """How many checks may wait for this lane at one time; others go on without its facts."""
 
     def find(self, need: Need) -> object | None:
-        """Return the fact where it is at hand, or None where it must be asked for. Takes no lock."""
+        """Return the fact where it is at hand, or None where it must be asked for. Takes no lock.
+
+        An `Unanswered` says that asking is in vain for now: the check is answered "try again" at once.
+        """
 
     def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
-        """Find the fact out, and call *done* with it exactly once, from any thread; with None where it stays unknown.
+        """Find the fact out, and call *done* with it exactly once, from any thread.
 
-        It does not wait itself.
+        Where it stays unknown, *done* gets None, or an `Unanswered` that says why. It does not wait itself.
         """
 
     def max_wait(self, need: Need) -> float:

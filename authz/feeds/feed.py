@@ -23,7 +23,7 @@ from typing import Final, Generic, TypeVar
 from authz.feeds import refresh
 from authz.feeds.failure import RefreshError
 from authz.feeds.ports import Cache, FeedEnv, Loaded, Observer, Source
-from authz.feeds.refresh import RefreshState, Schedule
+from authz.feeds.refresh import RefreshState, Schedule, Search
 from authz.telemetry.keys import Refresh
 
 log = logging.getLogger(__name__)
@@ -174,17 +174,25 @@ class Feed(Generic[T]):
                 self._publish(None)
                 state = refresh.withdrawn(state)
             if begins := refresh.must_refresh(state, now):
-                state = refresh.begun(state, now, on_demand=False)
+                state = refresh.begun(state, self.schedule, now, on_demand=False)
             self._view = replace(self._view, state=state)
         if expired:
             self._report(self._observer.on_withdrawn, self.schedule.max_stale)
         if begins:
             self._start(on_demand=False)
 
-    def can_ask(self) -> bool:
-        """Tell whether `ask` would start or join a refresh now. Takes no lock."""
-        state = self._view.state
-        return state.running or refresh.may_ask(state, self.schedule, self._env.monotonic())
+    def monotonic(self) -> float:
+        """Return the instant by the clock that all instants of this feed are on."""
+        return self._env.monotonic()
+
+    def search(self, *, first_asked: float, patience: float) -> Search:
+        """Say what to do now about something that the document has not; see `refresh.search`. Takes no lock."""
+        now = self._env.monotonic()
+        return refresh.search(self._view.state, self.schedule, now, first_asked=first_asked, patience=patience)
+
+    def may_doubt(self) -> bool:
+        """Tell whether `ask` may be called because the document seems outdated; see `refresh.may_doubt`."""
+        return refresh.may_doubt(self._view.state, self.schedule, self._env.monotonic())
 
     def ask(self, done: Callable[[], None]) -> None:
         """Join the refresh under way, or begin one; call *done* once it has ended, or at once if none may begin.
@@ -194,13 +202,28 @@ class Feed(Generic[T]):
         with self._lock:
             state, now = self._view.state, self._env.monotonic()
             if begins := refresh.may_ask(state, self.schedule, now):
-                self._view = replace(self._view, state=refresh.begun(state, now, on_demand=True))
-            if joins := begins or state.running:
+                state = refresh.begun(state, self.schedule, now, on_demand=True)
+                self._view = replace(self._view, state=state)
+            if joins := state.running:
                 self._asking.append(done)
         if begins:
             self._start(on_demand=True)
         if not joins:
             self._report(done)
+
+    def refresh_now(self) -> bool:
+        """Begin a refresh whatever the schedule and the budget say; False if one is under way, or the feed is closed.
+
+        Only an operator may have this done.
+        """
+        with self._lock:
+            state = self._view.state
+            if begins := not (state.running or state.closed):
+                state = refresh.begun(state, self.schedule, self._env.monotonic(), on_demand=False)
+                self._view = replace(self._view, state=state)
+        if begins:
+            self._start(on_demand=True)
+        return begins
 
     def _start(self, *, on_demand: bool) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Final
 from authz.core.jwk_validation import LEAKED_PRIVATE_KEY, LEAKED_SECRET
 from authz.core.keys import Key, KeySet
 from authz.feeds.failure import RefreshError
-from authz.telemetry.keys import IssuerKeyMetrics, Refresh, Tally
+from authz.telemetry.keys import IssuerKeyMetrics, Refresh, Tally, WhyUnanswered
 from authz.telemetry.redaction import escaped
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class History:
         self._sets: Final[deque[frozenset[tuple[str | None, str]]]] = deque(maxlen=REMEMBERED_SETS)
         self.flaps = 0
         self._unknown_kids: Final = Tally()
+        self._published: frozenset[str | None] = frozenset()
 
     @property
     def unknown_kids(self) -> int:
@@ -50,6 +51,14 @@ class History:
         """Count a token whose key is not in the set. Takes no lock: it is called while a request is evaluated."""
         self._unknown_kids.add()
         self._metrics.count_unknown_kid()
+
+    def count_unanswered(self, why: WhyUnanswered) -> None:
+        """Count a token that is refused because its key cannot be looked for now. Takes no lock."""
+        self._metrics.count_unanswered(why)
+
+    def was_published(self, kid: str | None) -> bool:
+        """Tell whether a key with this id was in one of the last sets. Takes no lock."""
+        return kid in self._published
 
     def first_seen(self, key: Key) -> float | None:
         """Return when a key of the current set was first seen, in seconds since the epoch."""
@@ -144,6 +153,7 @@ class History:
             self._metrics.count_flap()
             log.warning("keys of %s flap: an earlier set is back; caches before the issuer may disagree", self._name)
         self._sets.append(current)
+        self._published = frozenset(kid for known in self._sets for kid, _ in known)
 
 
 def show_thumbprint(key: Key) -> str | None:

@@ -7,20 +7,30 @@ Rules of this file:
 1. A refresh is due before the document expires; what the answer says is clamped, and jitter keeps replicas from
    marching in step.
 2. One refresh at a time.
-3. A refresh on demand is allowed at most once a cool-down, which counts attempts and not successes; and not while the
-   source asked to be left alone.
+3. Refreshes on demand come from a bucket: MAX_AT_ONCE of them, and one more each cool-down. It counts attempts and not
+   successes. None begins while the source asked to be left alone, nor, while refreshes fail, within a cool-down of the
+   last one.
 4. A document serves for `max_stale` after the last success, counted from the moment at which that fetch began.
-5. Retry-After is honoured for `max_interval` at most, and never beyond the moment at which the document would be
-   withdrawn.
+5. Retry-After delays the schedule by `max_interval` at most, and never beyond the moment at which the document would be
+   withdrawn; refreshes on demand by MAX_QUIET; and both by MAX_QUIET_EMPTY while there is no document to serve.
+6. What is missing is not there only if a refresh that succeeded began less than a cool-down ago, and well after it was
+   first asked for: a source may publish late.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final
 
+from authz.facts.budget import Budget
+
 NEVER: Final = float("inf")
+MAX_AT_ONCE: Final = 4  # refreshes on demand
+MAX_QUIET: Final = 60.0  # seconds in which refreshes on demand honour Retry-After
+MAX_QUIET_EMPTY: Final = 30.0  # the same of all refreshes while there is nothing to serve
 _FIRST_RETRY: Final = 1.0  # seconds; doubled after each further failure
+_LOOKS: Final = 3  # looks in a cool-down, at most, for something that may be published late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +40,8 @@ class Schedule:
     interval: float = 600.0
     min_interval: float = 60.0
     max_interval: float = 3600.0
-    cooldown: float = 30.0
-    max_wait: float = 0.1
+    cooldown: float = 15.0
+    max_wait: float = 1.0
     max_stale: float = 86_400.0
     last_retry: float = 60.0
 
@@ -59,10 +69,10 @@ class RefreshState:
     closed: bool = False
     began_at: float = -NEVER
     """When the last refresh began, whoever wanted it."""
-    asked_at: float = -NEVER
-    """When the last refresh on demand began."""
+    budget: Budget | None = None
+    """What is left for refreshes on demand; None before the first."""
     quiet_until: float = -NEVER
-    """Until when the source asked to be left alone."""
+    """Until when nothing may be asked on demand, because the source asked to be left alone."""
     failures: int = 0
     """Refreshes that failed since the last success."""
     good_since: float | None = None
@@ -94,18 +104,65 @@ def must_withdraw(state: RefreshState, now: float) -> bool:
     return not state.closed and state.good_until is not None and now >= state.good_until
 
 
+class Search(StrEnum):
+    """What a search for something that the document has not comes to."""
+
+    NOW = "now"
+    """Join the refresh under way, or begin one."""
+    NOT_THERE = "not_there"
+    """It was looked for, and is not there."""
+    TOO_NEW = "too_new"
+    """It was looked for, but is first asked for since moments ago: a source that publishes late may bring it yet."""
+    NO_BUDGET = "no_budget"
+    """Nobody has looked for it yet, and no refresh may begin now."""
+    REFRESH_FAILED = "refresh_failed"
+    """Nobody could look for it, for the last refresh failed, and no other may begin now."""
+
+
 def may_ask(state: RefreshState, schedule: Schedule, now: float) -> bool:
     """Tell whether a refresh on demand may begin now."""
     if state.closed or state.running or now < state.quiet_until:
         return False
-    # While refreshes fail, those of the schedule count too: a source in trouble is asked once a cool-down at most.
-    last = max(state.asked_at, state.began_at) if state.failures else state.asked_at
-    return now - last >= schedule.cooldown
+    if state.failures and now - state.began_at < schedule.cooldown:
+        return False
+    return _spend(state, schedule, now) is not None
 
 
-def begun(state: RefreshState, now: float, *, on_demand: bool) -> RefreshState:
+def search(state: RefreshState, schedule: Schedule, now: float, *, first_asked: float, patience: float) -> Search:
+    """Say what to do about something that the document has not, and that was *first_asked* for then.
+
+    For *patience* seconds after that moment the source may still be about to publish it.
+    """
+    looked_at = -NEVER if state.good_since is None else state.good_since
+    given_up = looked_at >= first_asked + patience
+    if given_up and now - looked_at < schedule.cooldown:
+        return Search.NOT_THERE
+    if state.running:
+        return Search.NOW
+    if not given_up and looked_at >= first_asked and now - looked_at < schedule.cooldown / _LOOKS:
+        return Search.TOO_NEW
+    if may_ask(state, schedule, now):
+        return Search.NOW
+    return Search.REFRESH_FAILED if state.failures else Search.NO_BUDGET
+
+
+def may_doubt(state: RefreshState, schedule: Schedule, now: float) -> bool:
+    """Tell whether a refresh may begin now because something in the document seems to have changed.
+
+    It comes from the budget of refreshes on demand, and not within a cool-down of the last success.
+    """
+    recent = state.good_since is not None and now - state.good_since < schedule.cooldown
+    return not recent and may_ask(state, schedule, now)
+
+
+def begun(state: RefreshState, schedule: Schedule, now: float, *, on_demand: bool) -> RefreshState:
     """Begin a refresh: a scheduled one, or one on demand, which uses up its budget."""
-    return replace(state, running=True, began_at=now, asked_at=now if on_demand else state.asked_at)
+    budget = _spend(state, schedule, now) if on_demand else state.budget
+    return replace(state, running=True, began_at=now, budget=budget)
+
+
+def _spend(state: RefreshState, schedule: Schedule, now: float) -> Budget | None:
+    return (state.budget or Budget.full(MAX_AT_ONCE, schedule.cooldown, now)).spend(now)
 
 
 def succeeded(
@@ -119,9 +176,13 @@ def succeeded(
 
 def failed(state: RefreshState, schedule: Schedule, now: float, *, wait: float | None, jitter: float) -> RefreshState:
     """End a refresh that brought nothing; *wait* is how many seconds the source asked to be left alone."""
-    left = state.good_until - now if state.good_until is not None else NEVER
-    quiet = min(wait or 0.0, schedule.max_interval, max(left, 0.0))
-    pause = max(schedule.pause_after_failure(state.failures, jitter), quiet)
+    wait = wait or 0.0
+    if state.good_until is None:
+        delay = quiet = min(wait, MAX_QUIET_EMPTY)
+    else:
+        delay = min(wait, schedule.max_interval, max(state.good_until - now, 0.0))
+        quiet = min(delay, MAX_QUIET)
+    pause = max(schedule.pause_after_failure(state.failures, jitter), delay)
     return replace(state, running=False, failures=state.failures + 1, refresh_at=now + pause, quiet_until=now + quiet)
 
 

@@ -92,6 +92,18 @@ class Registry:
         self._env.wake()
         self._evict(self._store.current())
 
+    def refresh(self, name: str | None = None) -> list[str] | None:
+        """Refresh the keys of the issuer configured as *name*, or of all, whatever the schedule says: for an operator.
+
+        Return whose keys are being refreshed then, None if nothing is fetched for *name*.
+        """
+        feeds = self._feeds if name is None else {name: self._feeds.get(name)}
+        for known in feeds.values():
+            if known is None:
+                return None
+            known.feed.refresh_now()
+        return list(feeds)
+
     def waiting_for(self) -> list[str]:
         """Name the required issuers that have never had keys."""
         feeds = self._feeds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -79,6 +80,7 @@ class App:
             waiting_for=self._readiness.waiting_for,
             registry=metrics.registry,
             keys=lambda: describe_keys(store.current(), self._feeds.feeds(), usage),
+            refresh=self._refresh,
         )
         self._admin: Final = AdminServer(admin or parse_tcp_address(config.admin.listen), routes)
         self._spans: Final = start_spans(
@@ -127,8 +129,9 @@ class App:
         Thread(target=self._become_ready, name="become-ready", daemon=True).start()
 
     def reload(self) -> None:
-        """Read the configuration again, soon and on a thread of its own."""
+        """Read the configuration again, soon and on a thread of its own, and fetch all keys at once."""
         self._reload.request()
+        self._feeds.refresh()
 
     def drain(self) -> None:
         """Say that we do not serve, answer until Envoy has noticed, let calls in flight finish, and stop."""
@@ -145,6 +148,10 @@ class App:
             self._spans.stop()
         self._admin.stop()
         log.info("stopped")
+
+    def _refresh(self, name: str | None) -> Mapping[str, object] | None:
+        issuers = self._feeds.refresh(name)
+        return None if issuers is None else {"issuers": issuers}
 
     def _report_refresh(self, issuer: str, result: Refresh, seconds: float) -> None:
         section = self._active.config.issuers.get(issuer)

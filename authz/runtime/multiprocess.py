@@ -116,6 +116,10 @@ class _Launcher:
 def _make_admin(address: Address, workers: Workers) -> AdminServer:
     registry = CollectorRegistry()
     registry.register(workers)
-    return AdminServer(
-        address, make_routes(waiting_for=workers.waiting_for, registry=registry, keys=workers.describe_keys)
+    routes = make_routes(
+        waiting_for=workers.waiting_for,
+        registry=registry,
+        keys=workers.describe_keys,
+        refresh=workers.refresh_keys,
     )
+    return AdminServer(address, routes)

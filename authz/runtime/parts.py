@@ -9,13 +9,12 @@ from typing import Final
 
 from authz.config.address import Address, UnixAddress
 from authz.config.model import Server
-from authz.core.needs import KEY
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import choose_transport
-from authz.feeds.key_lane import KeyLane
+from authz.feeds.key_lane import make_key_lanes
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
 from authz.feeds.scheduler import Scheduler
@@ -62,7 +61,7 @@ def make_feeds(
 def make_gatherer(server: Server, feeds: Registry) -> Gatherer:
     """Return what gathers facts for checks: a lane for each kind of need."""
     max_waiting = max(1, server.max_concurrent // _LANE_SHARE)
-    return Gatherer({KEY: KeyLane(feeds.feeds, max_waiting=max_waiting)}, monotonic=time.monotonic)
+    return Gatherer(make_key_lanes(feeds.feeds, max_waiting=max_waiting), monotonic=time.monotonic)
 
 
 def make_server(

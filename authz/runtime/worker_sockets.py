@@ -69,14 +69,20 @@ class LivenessProbe:
 
 
 def ask(
-    sockets: Sequence[Path], target: str, *, seconds: float, accept: str = "*/*", max_bytes: int = MAX_BYTES
+    sockets: Sequence[Path],
+    target: str,
+    *,
+    seconds: float,
+    accept: str = "*/*",
+    method: str = "GET",
+    max_bytes: int = MAX_BYTES,
 ) -> dict[int, Answer]:
-    """GET *target* of the server on each socket, and return the complete answers that came within *seconds*."""
+    """Request *target* of the server on each socket, and return the complete answers that came within *seconds*."""
     deadline = time.monotonic() + seconds
     answers: dict[int, Answer] = {}
     with ExitStack() as connections, DefaultSelector() as selector:
         for number, path in enumerate(sockets):
-            if (connection := _ask_one(path, target, accept)) is None:
+            if (connection := _ask_one(path, target, accept, method)) is None:
                 continue
             connections.enter_context(connection)
             selector.register(connection, EVENT_READ, _Pending(number, connection))
@@ -89,13 +95,13 @@ def ask(
     return answers
 
 
-def _ask_one(path: Path, target: str, accept: str = "*/*") -> socket.socket | None:
+def _ask_one(path: Path, target: str, accept: str = "*/*", method: str = "GET") -> socket.socket | None:
     """Send a request for *target* to the server on a socket, without waiting; None if no server accepts it."""
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(0)
     try:
         connection.connect(str(path))
-        connection.send(f"GET {target} HTTP/1.0\r\naccept: {accept}\r\n\r\n".encode())
+        connection.send(f"{method} {target} HTTP/1.0\r\naccept: {accept}\r\n\r\n".encode())
     except OSError:
         connection.close()
         return None

@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlencode
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -59,6 +61,18 @@ class Workers(Collector):
         described.sort(key=lambda found: found[:2])
         silent = [number for number in range(len(self._sockets)) if number not in answers]
         return {"issuers": [issuer for _, _, issuer in described], "silent_workers": silent}
+
+    def refresh_keys(self, issuer: str | None) -> dict[str, object] | None:
+        """Have every worker fetch the keys of an issuer, or of all; list these, and the silent workers."""
+        query = "" if issuer is None else f"?{urlencode({'issuer': issuer})}"
+        answers = ask(self._sockets, f"/keys/refresh{query}", seconds=SECONDS, method="POST")
+        begun = [
+            json.loads(answer.body)["issuers"] for answer in answers.values() if answer.status == HTTPStatus.ACCEPTED
+        ]
+        if answers and not begun:
+            return None
+        silent = [number for number in range(len(self._sockets)) if number not in answers]
+        return {"issuers": list(dict.fromkeys(chain.from_iterable(begun))), "silent_workers": silent}
 
     def collect(self) -> Iterable[Metric]:
         """Yield the metrics of all workers, each with the label `worker`, and those about the workers themselves."""

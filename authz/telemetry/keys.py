@@ -32,6 +32,14 @@ class Refresh(StrEnum):
     UNTRUSTED = "untrusted"
 
 
+class WhyUnanswered(StrEnum):
+    """Why a token is answered "try again": its key is not in the set, and was not looked for."""
+
+    TOO_NEW = "too_new"
+    NO_BUDGET = "no_budget"
+    REFRESH_FAILED = "refresh_failed"
+
+
 class Tally:
     """A count that takes no lock: each thread has a number of its own, which no other thread writes."""
 
@@ -50,21 +58,25 @@ class Tally:
 
 
 class _Tallies(Collector):
-    """A counter for each issuer, read at each scrape. prometheus_client's own counters take a lock."""
+    """A counter for each issuer and the *labels* beside it, read at each scrape.
 
-    def __init__(self, name: str, text: str) -> None:
+    prometheus_client's own counters take a lock.
+    """
+
+    def __init__(self, name: str, text: str, *labels: str) -> None:
         self._name: Final = name
         self._text: Final = text
-        self._tallies: Final[dict[str, Tally]] = {}
+        self._labels: Final = ("issuer", *labels)
+        self._tallies: Final[dict[tuple[str, ...], Tally]] = {}
 
-    def of(self, issuer: str) -> Tally:
-        """Return the tally of *issuer*, which is there from the start and stays over a reload."""
-        return self._tallies.setdefault(issuer, Tally())
+    def of(self, *values: str) -> Tally:
+        """Return the tally of these *values* of the labels, which is there from the start and stays over a reload."""
+        return self._tallies.setdefault(values, Tally())
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        family = CounterMetricFamily(self._name, self._text, labels=("issuer",))
-        for issuer, tally in list(self._tallies.items()):
-            family.add_metric((issuer,), tally.total)
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
+        for values, tally in list(self._tallies.items()):
+            family.add_metric(values, tally.total)
         yield family
 
 
@@ -93,7 +105,13 @@ class KeyMetrics:
         self.unknown_kids: Final = _Tallies(
             names.KEYS_UNKNOWN_KID_TOTAL, "Tokens with a key id that is not in the set."
         )
+        self.unanswered: Final = _Tallies(
+            names.KEYS_UNANSWERED_TOTAL,
+            "Tokens answered 503 because their key could not be looked for.",
+            "why",
+        )
         registry.register(self.unknown_kids)
+        registry.register(self.unanswered)
         self.flaps: Final = counter(names.KEYS_FLAP_TOTAL, "Sets that were replaced and came back.")
 
     def of(self, issuer: str) -> IssuerKeyMetrics:
@@ -112,6 +130,7 @@ class IssuerKeyMetrics:
         self._exposed: Final = metrics.leaked.labels(issuer)
         self._noted: Final = metrics.noted.labels(issuer)
         self._unknown_kids: Final = metrics.unknown_kids.of(issuer)
+        self._unanswered: Final = {why: metrics.unanswered.of(issuer, why.value) for why in WhyUnanswered}
         self._flaps: Final = metrics.flaps.labels(issuer)
 
     def count_refresh(self, result: Refresh) -> None:
@@ -121,6 +140,10 @@ class IssuerKeyMetrics:
     def count_unknown_kid(self) -> None:
         """Count a token whose key id is not in the set. Takes no lock."""
         self._unknown_kids.add()
+
+    def count_unanswered(self, why: WhyUnanswered) -> None:
+        """Count a token that is answered "try again" because its key was not looked for. Takes no lock."""
+        self._unanswered[why].add()
 
     def count_flap(self) -> None:
         """Count a set that was replaced and came back."""

@@ -17,12 +17,11 @@ from prometheus_client import CollectorRegistry
 from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.core.keys import KeySet
-from authz.core.needs import KEY
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
 from authz.feeds.feed import Feed
-from authz.feeds.key_lane import KeyLane
+from authz.feeds.key_lane import make_key_lanes
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
 from authz.feeds.report import describe_keys
@@ -67,7 +66,7 @@ class Station:
             evict=self.signatures.evict_removed_keys,
             resolve=resolve_here,
         )
-        self.gatherer = Gatherer({KEY: KeyLane(self.issuers.feeds, max_waiting=waiters)}, monotonic=time.monotonic)
+        self.gatherer = Gatherer(make_key_lanes(self.issuers.feeds, max_waiting=waiters), monotonic=time.monotonic)
         self.checker = Checker(
             snapshot=self.store.current,
             gatherer=self.gatherer,

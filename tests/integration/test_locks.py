@@ -13,8 +13,9 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from authz.core.needs import KEY, Need
-from authz.feeds.key_lane import KEY_SEARCHED, KeyLane
+from authz.core.needs import KEY, Need, Unanswered
+from authz.demo.signing import SigningKey
+from authz.feeds.key_lane import KeyLane
 from authz.telemetry.judged import Judged
 from authz.telemetry.spans import Spans
 from tests.fakes.idp import FakeIdp
@@ -113,6 +114,7 @@ def test_checks_take_no_lock_of_the_keys(idp: FakeIdp, sidecar: Station) -> None
     sidecar.report = trace
     lane, unknown = KeyLane(sidecar.issuers.feeds, max_waiting=8), Need(KEY, "a", "unknown")
     cached, fresh = idp.mint(), idp.mint(sub="bob")
+    forged = idp.mint(key=SigningKey.create("ES256", kid=idp.key.kid))
     stray = idp.mint(header={**idp.key.header(), "kid": "unknown"})
     assert sidecar.ask(cached) == "authenticated"
     locks = locks_within(
@@ -123,14 +125,15 @@ def test_checks_take_no_lock_of_the_keys(idp: FakeIdp, sidecar: Station) -> None
         assert on_the_judging_thread(lambda: sidecar.ask(cached)) == "authenticated"
         assert on_the_judging_thread(lambda: sidecar.ask(fresh)) == "authenticated"
         assert on_the_judging_thread(lambda: lane.find(unknown)) is None
-    assert sidecar.ask(stray) == "key_not_found"
+    assert sidecar.ask(stray) == "keys_unavailable"
     with holding(locks):
-        assert on_the_judging_thread(lambda: sidecar.ask(stray)) == "key_not_found"
-        assert on_the_judging_thread(lambda: lane.find(unknown)) is KEY_SEARCHED
+        assert on_the_judging_thread(lambda: sidecar.ask(stray)) == "keys_unavailable"
+        assert isinstance(on_the_judging_thread(lambda: lane.find(unknown)), Unanswered)
+        assert on_the_judging_thread(lambda: sidecar.ask(forged)) == "signature_invalid"
         assert on_the_judging_thread(lambda: lane.max_wait(unknown)) == sidecar.feed("a").schedule.max_wait
     spans.stop()
     ages = [(span.attributes or {})["authz.keys.age_s"] for span in memory.get_finished_spans()]
-    assert len(ages) == 5
+    assert len(ages) == 6
     assert all(isinstance(age, float) for age in ages)
 
 

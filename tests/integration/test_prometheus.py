@@ -95,8 +95,8 @@ def stage() -> Iterator[Stage]:
         for _ in range(5):
             assert sidecar.check(token) == "authenticated"
         assert sidecar.check() == "token_missing"
-        assert sidecar.check(idp.mint(key=SigningKey.create("ES256"))) == "key_not_found"
-        wait_until(lambda: bool(stage.value('authz_decisions_total{reason="key_not_found"}')))
+        assert sidecar.check(idp.mint(key=SigningKey.create("ES256"))) == "keys_unavailable"
+        wait_until(lambda: bool(stage.value('authz_decisions_total{reason="keys_unavailable"}')))
         yield stage
 
 

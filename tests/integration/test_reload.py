@@ -148,6 +148,18 @@ def test_headers_that_envoy_does_not_know_are_told(sidecar: Running) -> None:
     assert "new headers authorization:" in lines(sidecar, "new headers ")[1]
 
 
+def test_the_signal_has_keys_fetched_at_once(sidecar: Running, idp: FakeIdp) -> None:
+    """An operator in an incident waits for no schedule: a removed key is out, though nobody named an unknown one."""
+    stolen = idp.mint()
+    assert sidecar.check(stolen) == "authenticated"
+    old = idp.key.kid
+    idp.rotate()
+    idp.withdraw(old)
+    sidecar.send_signal(signal.SIGHUP)
+    wait_until(lambda: sidecar.check(stolen) == "key_not_found")
+    assert sidecar.check(idp.mint()) == "authenticated"
+
+
 def test_signals_for_reload_do_not_end_the_process(sidecar: Running) -> None:
     """A burst of them is one reload or a few, and the sidecar serves on."""
     for _ in range(20):

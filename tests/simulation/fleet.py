@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.feeds.refresh import Schedule
+from tests.simulation.replica import Answer, Replica
 
 REPLICAS: Final = 10_000
 HOURS: Final = 4
@@ -66,7 +67,23 @@ def unannounced_rotation(schedule: Schedule, *, replicas: int = REPLICAS, spread
     """Return the load when every replica meets a token by a new key within *spread* seconds: one fetch for each."""
     draw = random.Random(SEED)  # noqa: S311 - as above
     seconds = Counter(int(draw.uniform(0.0, spread)) for _ in range(replicas))
-    return _load(f"a new key signs at once, met within {spread:g} s", seconds, 0, schedule.cooldown)
+    return _load(f"a new key signs at once, met within {spread:g} s", seconds, 0, max(spread, schedule.cooldown))
+
+
+def stray_key(schedule: Schedule, *, replicas: int = REPLICAS) -> Load:
+    """Return the load when every replica meets tokens by a key that is nowhere, once a second."""
+    draw = random.Random(SEED)  # noqa: S311 - as above
+    seconds: Counter[int] = Counter()
+    for _ in range(replicas):
+        first = draw.uniform(0.0, 60.0)
+        replica = Replica(lambda _: Answer(), schedule=schedule, jitter=draw.random)
+        for number in range(120):
+            replica.run(at := first + number)
+            replica.look_for(first_asked=first)
+            if at >= 120.0:
+                break
+        seconds.update(int(attempt.began) for attempt in replica.attempts if attempt.on_demand)
+    return _load("a key id that is nowhere, once a second", seconds, 60, 120)
 
 
 def _load(scenario: str, seconds: Counter[int], start: float, end: float) -> Load:
@@ -83,6 +100,7 @@ def measure(schedule: Schedule | None = None) -> Iterator[Load]:
     yield from after_outage(schedule)
     yield unannounced_rotation(schedule)
     yield unannounced_rotation(schedule, spread=30.0)
+    yield stray_key(schedule)
 
 
 def table() -> str:

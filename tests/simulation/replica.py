@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from authz.feeds import refresh
-from authz.feeds.refresh import NEVER, RefreshState, Schedule
+from authz.feeds.refresh import NEVER, RefreshState, Schedule, Search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +70,16 @@ class Replica:
         self._begin(on_demand=True)
         return True
 
+    def look_for(self, *, first_asked: float) -> Search:
+        """Look for something that was *first_asked* for then, as who asks does; say what came of it."""
+        patience = self.schedule.cooldown
+        found = refresh.search(self.state, self.schedule, self.now, first_asked=first_asked, patience=patience)
+        if found is Search.NOW and not self.state.running:
+            self._begin(on_demand=True)
+        return found
+
     def _begin(self, *, on_demand: bool) -> None:
-        self.state = refresh.begun(self.state, self.now, on_demand=on_demand)
+        self.state = refresh.begun(self.state, self.schedule, self.now, on_demand=on_demand)
         answer = self.answer(self.now)
         self.attempts.append(Attempt(self.now, on_demand, answer, self.now + answer.takes))
         if not answer.takes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from authz.feeds.refresh import Schedule
-from tests.simulation.fleet import REPLICAS, after_outage, steady_state, table, unannounced_rotation
+from authz.feeds.refresh import MAX_AT_ONCE, Schedule
+from tests.simulation.fleet import REPLICAS, after_outage, steady_state, stray_key, table, unannounced_rotation
 
 SCHEDULE = Schedule()
 
@@ -24,6 +24,13 @@ def test_an_issuer_that_comes_back_is_not_trampled() -> None:
 
 
 def test_a_new_key_costs_one_fetch_a_replica() -> None:
-    """An unannounced rotation: every replica asks once in the cool-down, no more."""
+    """An unannounced rotation: every replica asks once, no more."""
     assert unannounced_rotation(SCHEDULE).mean * SCHEDULE.cooldown <= REPLICAS + 1
     assert "requests/s" in table()
+
+
+def test_a_stray_key_costs_one_fetch_a_cooldown_of_each_replica() -> None:
+    """However often its tokens come."""
+    replicas = 200
+    strayed = stray_key(SCHEDULE, replicas=replicas)
+    assert strayed.mean <= replicas * (MAX_AT_ONCE / 60 + 1 / SCHEDULE.cooldown)

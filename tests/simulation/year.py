@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
+from authz.core.needs import KeySearched
 from authz.demo.signing import SigningKey
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.fetch import Answer
@@ -203,16 +204,17 @@ class Year:
         """Decide, refresh, decide; as the service does, with flights that take no time."""
         if self.rig.kids is None:
             return "unavailable"
-        if kid not in self.rig.kids:
-            self.record.unknown_kids += 1
-            self.rig.ask()
-        if self.rig.kids is None:
-            return "unavailable"
-        return "allow" if kid in self.rig.kids else "not_found"
+        if kid in self.rig.kids:
+            return "allow"
+        self.record.unknown_kids += 1
+        self.rig.ask(kid)
+        if kid in (self.rig.kids or ()):
+            return "allow"
+        return "not_found" if isinstance(self.rig.said, KeySearched) else "unavailable"
 
     def _flood(self) -> None:
         """Ten minutes of random key ids, twice a second."""
         now = self.clock.monotonic()
         self.record.floods.append((now, now + 10 * MINUTE))
         for number in range(1200):
-            self._at(now + number * 0.5, lambda: self._decide("random"))  # type: ignore[arg-type]
+            self._at(now + number * 0.5, lambda: self._decide(f"random-{next(self._numbers)}"))  # type: ignore[arg-type]

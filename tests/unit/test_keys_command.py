@@ -41,9 +41,12 @@ def described() -> Mapping[str, object]:
     )
 
 
-def make_admin(keys: Callable[[], Mapping[str, object]]) -> AdminServer:
+def make_admin(
+    keys: Callable[[], Mapping[str, object]],
+    refresh: Callable[[str | None], Mapping[str, object] | None] = lambda _: None,
+) -> AdminServer:
     """Bind an admin listener that describes these keys."""
-    routes = make_routes(waiting_for=list, registry=CollectorRegistry(), keys=keys)
+    routes = make_routes(waiting_for=list, registry=CollectorRegistry(), keys=keys, refresh=refresh)
     return AdminServer(TcpAddress("127.0.0.1", 0), routes)
 
 
@@ -68,6 +71,34 @@ def test_table(admin: str) -> None:
     assert "\x1b" not in done.output
     (row,) = [line for line in done.output.splitlines() if line.strip().startswith("\\x1b[2J[bold]\\x0akid ")]
     assert str(K1.public()["crv"]) in row
+
+
+def test_refresh() -> None:
+    """An operator in an incident has keys fetched, waits for the end of it, and sees what came of it."""
+    asked: list[str | None] = []
+    looks = [True, True, False]  # whether the refresh is under way; the last one stays
+
+    def refresh(name: str | None) -> Mapping[str, object] | None:
+        asked.append(name)
+        return None if name == "nobody" else {"issuers": ["a"]}
+
+    def keys() -> Mapping[str, object]:
+        told = json.loads(json.dumps(described()))
+        told["issuers"][0]["refreshing"] = looks.pop(0) if len(looks) > 1 else looks[0]
+        return dict(told)
+
+    server = make_admin(keys, refresh)
+    server.start()
+    try:
+        where = ["keys", "--admin", f"http://127.0.0.1:{server.port}", "--refresh"]
+        one, none, every = (CliRunner().invoke(main, [*where, name]) for name in ("a", "nobody", "all"))
+    finally:
+        server.stop()
+    assert (one.exit_code, every.exit_code, none.exit_code) == (0, 0, 1)
+    assert f"a: {A}" in one.output
+    assert looks == [False]
+    assert "nothing is fetched for an issuer 'nobody'" in none.output
+    assert asked == ["a", "nobody", None]
 
 
 def test_json(admin: str) -> None:

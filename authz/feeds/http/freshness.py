@@ -30,25 +30,30 @@ def read_headers(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def fresh_for(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds for which an answer is still fresh on arrival, or None where it says nothing.
+    """Return the seconds for which an answer is still fresh on arrival, or None where it does not say.
 
-    `no-store` and `no-cache` mean 0. `max-age` counts before `s-maxage` (this is no shared cache), both before
-    `Expires`. Of a directive that is repeated the first counts (section 4.2.1).
+    `no-store`, `no-cache`, a lifetime of 0 and an `Expires` that lies in the past ask caches not to serve an answer
+    without a look (RFC 9111 section 5.2.2.4); they do not say how often the document changes. `max-age` counts before
+    `s-maxage` (this is no shared cache), both before `Expires`. Of a directive that is repeated the first counts
+    (section 4.2.1).
     """
     directives: dict[str, str] = {}
     for match in _DIRECTIVE.finditer(headers.get("cache-control", "")):
         directives.setdefault(match[1].lower(), match[2] or match[3] or "")
-    if "no-store" in directives or "no-cache" in directives:
-        return 0.0
+    lifetime = None if "no-store" in directives or "no-cache" in directives else _lifetime(directives, headers)
+    if not lifetime or lifetime < 0.0:
+        return None
     age = _seconds(headers.get("age", "").partition(",")[0]) or 0.0  # of several the first (section 5.1)
+    return max(0.0, lifetime - age)
+
+
+def _lifetime(directives: Mapping[str, str], headers: Mapping[str, str]) -> float | None:
+    """Return the seconds from the making of an answer to its end; None where they cannot be read (section 4.2.1)."""
     for name in ("max-age", "s-maxage"):
         if name in directives:
-            # RFC 9111 section 4.2.1: an unreadable lifetime is no lifetime.
-            return max(0.0, (_seconds(directives[name]) or 0.0) - age)
-    if "expires" in headers:
-        expires, date = _instant(headers["expires"]), _instant(headers.get("date"))
-        return max(0.0, expires - date - age) if expires is not None and date is not None else 0.0
-    return None
+            return _seconds(directives[name])
+    expires, date = _instant(headers.get("expires")), _instant(headers.get("date"))
+    return expires - date if expires is not None and date is not None else None
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

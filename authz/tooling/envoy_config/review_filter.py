@@ -31,6 +31,8 @@ def over_http(context: Context) -> Iterator[Location]:
 def timeout_short(context: Context) -> Iterator[Location]:
     """Envoy gives up while the sidecar may still wait for a key."""
     for _, asking in context.protected_managers:
+        if asking.config.get("http_service").there:
+            continue  # which is found to be wrong itself
         timeout = asking.config.get("grpc_service.timeout")
         seconds = timeout.seconds(DEFAULT_TIMEOUT_SECONDS)
         if 0 < seconds * 1000 < context.requirements.wait_ms:

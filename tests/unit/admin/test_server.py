@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from authz.admin.routes import is_here, make_routes
+from authz.admin.routes import AdminRequest, answer, is_here, make_routes
 from authz.admin.server import MAX_CONNECTIONS, MAX_SECONDS, MAX_THREADS, AdminServer
 from authz.config.address import TcpAddress, UnixAddress
 from authz.demo.client import Answer, send
@@ -22,7 +22,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.unit.envoy.serving import short_folder
 
-ROUTES = make_routes(waiting_for=list, registry=CollectorRegistry(), keys=dict)
+ROUTES = make_routes(waiting_for=list, registry=CollectorRegistry(), keys=dict, refresh=lambda _: None)
 
 
 def make_admin(
@@ -32,12 +32,13 @@ def make_admin(
     waiting_for: Callable[[], list[str]] = list,
     registry: CollectorRegistry | None = None,
     keys: Callable[[], Mapping[str, object]] = lambda: {"issuers": []},
+    refresh: Callable[[str | None], Mapping[str, object] | None] = lambda _: None,
     clock: FakeClock | None = None,
 ) -> AdminServer:
     """Bind an admin server."""
     return AdminServer(
         TcpAddress(host, port),
-        make_routes(waiting_for=waiting_for, registry=registry or CollectorRegistry(), keys=keys),
+        make_routes(waiting_for=waiting_for, registry=registry or CollectorRegistry(), keys=keys, refresh=refresh),
         monotonic=(clock or FakeClock()).monotonic,
     )
 
@@ -116,10 +117,47 @@ def test_there_is_nothing_else(usual: Callable[..., Answer], path: str) -> None:
     assert b"/livez /readyz /metrics" in usual(path).body
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE"])
 def test_nothing_can_be_changed(usual: Callable[..., Answer], method: str) -> None:
-    """Only GET is answered."""
+    """Only GET is answered, and POST where it is meant."""
     assert usual("/readyz", method=method).status == 501
+    assert usual("/readyz", method="POST").status == 405
+    assert usual("/nowhere", method="POST").status == usual("/keys/refresh").status == 404
+
+
+def test_an_operator_has_keys_fetched() -> None:
+    """A POST with the configured name, or without one for all; what was begun is told, an unknown name is too."""
+    asked: list[str | None] = []
+
+    def refresh(name: str | None) -> Mapping[str, object] | None:
+        asked.append(name)
+        return None if name == "nobody" else {"issuers": [name or "all"]}
+
+    admin = make_admin(refresh=refresh)
+    with answering(admin):
+        url = f"http://127.0.0.1:{admin.port}/keys/refresh"
+        one, every, none = (send(f"{url}{query}", method="POST") for query in ("?issuer=a%20b", "", "?issuer=nobody"))
+    assert (one.status, json.loads(one.body)) == (202, {"issuers": ["a b"]})
+    assert (every.status, json.loads(every.body)) == (202, {"issuers": ["all"]})
+    assert none.status == 404
+    assert asked == ["a b", None, "nobody"]
+
+
+def test_no_page_in_a_browser_has_keys_fetched() -> None:
+    """Whoever forwards the port to their desk also lets their browser reach it, and with it any page."""
+    asked: list[str | None] = []
+
+    def refresh(name: str | None) -> Mapping[str, object]:
+        asked.append(name)
+        return {}
+
+    admin = make_admin(refresh=refresh)
+    with answering(admin):
+        url = f"http://127.0.0.1:{admin.port}/keys/refresh"
+        assert send(url, method="POST", headers=[("Origin", "https://evil.test")]).status == 403
+    request = AdminRequest(("192.0.2.1", 1), "", "POST")
+    assert answer(ROUTES, "/keys/refresh", request).status == 403
+    assert asked == []
 
 
 def test_it_does_not_say_what_runs_it(usual: Callable[..., Answer]) -> None:

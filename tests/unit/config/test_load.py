@@ -75,7 +75,7 @@ def test_sample_loads() -> None:
     """The sample loads as it stands, and its values are what it says."""
     config = load(SAMPLE)
     assert config.server.socket_mode == "0660"
-    assert config.issuers["corporate"].fetch.max_wait == timedelta(milliseconds=100)
+    assert config.issuers["corporate"].fetch.max_wait == timedelta(seconds=1)
     assert config.issuers["corporate"].fetch.max_bytes == 256 * 1024
     assert [rule.name for rule in config.rules] == ["health", "orders-write", "orders-read"]
     assert config.rules[1].require is not None

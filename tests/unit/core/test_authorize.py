@@ -11,7 +11,7 @@ from authz.core.claims import ClaimPath
 from authz.core.decision import Allow, Decision, Deny
 from authz.core.identity import CopiedClaim, Identity, spellings
 from authz.core.keys import Key, Verified
-from authz.core.needs import KEY, Need
+from authz.core.needs import CHANGED_KEY, KEY, KeySearched, Need
 from authz.core.policy import AccessMode
 from authz.core.reasons import Reason, Rejected
 from authz.core.resource import WELL_KNOWN, ProtectedResource
@@ -19,6 +19,7 @@ from authz.core.snapshot import Responses, Snapshot, TokenRules
 from authz.core.token import CookieSource, HeaderSource, QuerySource, UnverifiedToken
 from tests.world import (
     A_EC,
+    A_RSA,
     ABSENT,
     B_EC,
     WORLD,
@@ -393,6 +394,26 @@ def test_a_key_that_was_looked_for_is_no_need() -> None:
     other = authorize(ask(mint(UNKNOWN)), WORLD, T, {Need(KEY, "b", "never-seen"): "looked for"})
     assert (final.reason, final.trail.needs) == (Reason.KEY_NOT_FOUND, ())
     assert other.trail.needs == (need,)
+
+
+def test_what_the_operator_should_know_of_a_search_is_in_the_detail() -> None:
+    """That the last refresh failed belongs to the denial that rests on an older one; the rest is as without it."""
+    need = Need(KEY, "a", "never-seen")
+    plain = authorize(ask(mint(UNKNOWN)), WORLD, T, {need: KeySearched()})
+    noted = authorize(ask(mint(UNKNOWN)), WORLD, T, {need: KeySearched("the last refresh failed")})
+    assert isinstance(plain, Deny)
+    assert isinstance(noted, Deny)
+    assert (plain.detail, noted.detail) == ("no key with this id", "no key with this id; the last refresh failed")
+    assert (noted.reason, noted.trail.needs) == (plain.reason, ())
+
+
+def test_a_wrong_signature_is_a_doubt() -> None:
+    """The issuer may have changed the key under its id: the denial stands, and says what may be looked up."""
+    forged = decide(mint(signer("RS256", str(A_RSA.kid))))
+    assert (forged.reason, forged.trail.needs) == (Reason.SIGNATURE_INVALID, ())
+    assert forged.trail.doubts == (Need(CHANGED_KEY, "a", A_RSA.kid),)
+    assert decide(mint()).trail.doubts == ()
+    assert decide(mint(claims=EXPIRED)).trail.doubts == ()
 
 
 def test_a_shadow_names_its_needs_too() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from authz.core.decision import Allow, AuditTrail, Deny, as_unanswered, deny, outcome
-from authz.core.needs import KEY, Need
+from authz.core.needs import KEY, Need, Unanswered
 from authz.core.reasons import Reason, Rejected
 
 FINDINGS = AuditTrail(rule="r", issuer="a")
@@ -33,6 +33,17 @@ def test_each_need_says_what_its_absence_means() -> None:
     waiting = as_unanswered(Deny(Reason.POLICY_DENIED, AuditTrail(needs=needs), "it may rain"))
     assert waiting.reason is Reason.OVERLOADED
     assert waiting.detail == "it may rain; not answered in time: weather of almanac, key of a"
+
+
+def test_why_nobody_could_be_asked_is_said_to_the_operator() -> None:
+    """What cannot be known now is told from what did not come in time."""
+    tide, weather = Need("tide", "harbour", None), Need("weather", "almanac", None)
+    waiting = as_unanswered(
+        Deny(Reason.POLICY_DENIED, AuditTrail(needs=(tide, weather)), "it may rain"), {tide: Unanswered("it is night")}
+    )
+    assert waiting.detail == "it may rain; not answered in time: weather of almanac; tide of harbour: it is night"
+    nobody = as_unanswered(Deny(Reason.KEY_NOT_FOUND, AuditTrail(needs=(tide,)), "no key"), {tide: Unanswered("night")})
+    assert nobody.detail == "no key; tide of harbour: night"
 
 
 def test_what_lacks_nothing_is_final() -> None:

@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from authz.core.decision import Allow, AuditTrail, Decision, Deny
-from authz.core.needs import KEY, Facts, Need
+from authz.core.needs import CHANGED_KEY, KEY, Facts, Need, Unanswered
 from authz.core.policy import Policy
 from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Responses, Snapshot
+from authz.demo.signing import SigningKey
 from authz.envoy.checker import DEADLINE_RESERVE, MAX_ROUNDS
 from authz.telemetry.report import Judged
 from tests.unit.envoy.asking import (
@@ -30,7 +31,7 @@ from tests.unit.envoy.asking import (
     told,
     write_check,
 )
-from tests.world import WORLD, T, ask, mint, rule, world
+from tests.world import A_RSA, WORLD, T, ask, mint, rule, world
 
 NEED = Need(KEY, "a", "new")
 
@@ -177,6 +178,56 @@ def test_an_answer_that_brings_nothing_is_try_again() -> None:
     """A question that found no room or no budget stays unanswered, and a client may ask again."""
     answer = check(lane=FakeLane(fact=None))
     assert told(answer) == "keys_unavailable"
+
+
+@pytest.mark.parametrize(
+    "lane", [FakeLane(known=Unanswered("no budget")), FakeLane(fact=Unanswered("no budget"))], ids=["found", "asked"]
+)
+def test_what_nobody_can_find_out_now_is_try_again(lane: FakeLane) -> None:
+    """503 at once and with the cause, and 401 never: that nobody looked is no proof that there is no such key."""
+    seen: list[Judged] = []
+    gatherer = StillGatherer(key=lane)
+    answer = read(check(gatherer=gatherer, report=seen.append))
+    assert (told(answer), answer.denied_response.status.code) == ("keys_unavailable", 503)
+    assert headers_of(answer)["retry-after"] == "1"
+    assert seen[0].decision.detail == "no key with this id; key of a: no budget"
+    assert gatherer.instant == 0.0  # nobody waited
+
+
+def test_what_came_while_nobody_could_ask_counts() -> None:
+    """The lane has no budget, but the key has come since the decision: the newest snapshot decides."""
+    current = Current()
+
+    class Late(FakeLane):
+        def find(self, need: Need) -> object | None:
+            current.swap()
+            return Unanswered("no budget")
+
+    assert told(check(snapshot=current, lane=Late())) == "authenticated"
+
+
+DOUBT = Need(CHANGED_KEY, "a", A_RSA.kid)
+FORGED = write_check(ask(mint(SigningKey.create("RS256", kid=A_RSA.kid))))
+
+
+def test_a_wrong_signature_has_the_key_looked_up_afterwards() -> None:
+    """The issuer may have changed it under its id: the answer is 401 at once, and the look is nobody's to wait for."""
+    doubts = FakeLane(silent=True, wait=0.0)
+    gatherer = StillGatherer(**{CHANGED_KEY: doubts})
+    answer = make_checker(gatherer=gatherer).check(FORGED, received=0.0, time_left=None)
+    assert isinstance(answer, bytes)
+    assert (told(answer), read(answer).denied_response.status.code) == ("signature_invalid", 401)
+    gatherer.work(until=lambda: bool(doubts.asked))
+    assert (doubts.found, doubts.asked) == ([DOUBT], [DOUBT])
+
+
+def test_a_wrong_signature_has_nothing_looked_up_beyond_the_budget() -> None:
+    """Where the lane says that no look may be had, or nobody can look, the answer is all there is."""
+    doubts = FakeLane(known="no budget")
+    gatherer = StillGatherer(**{CHANGED_KEY: doubts})
+    assert told(check(FORGED, gatherer=gatherer)) == "signature_invalid"
+    assert (doubts.found, doubts.asked, gatherer.waits) == ([DOUBT], [], [])
+    assert told(check(FORGED, gatherer=StillGatherer())) == "signature_invalid"
 
 
 def test_what_is_known_to_be_useless_is_not_asked() -> None:

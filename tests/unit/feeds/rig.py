@@ -11,13 +11,13 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from authz.core.keys import KeySet
-from authz.core.needs import KEY, Need
+from authz.core.needs import CHANGED_KEY, KEY, Need
 from authz.demo.signing import SigningKey
 from authz.feeds.failure import RefreshError
 from authz.feeds.feed import Feed
 from authz.feeds.history import History
 from authz.feeds.http.fetch import Answer
-from authz.feeds.key_lane import KeyFeed, KeyLane
+from authz.feeds.key_lane import ChangedKeyLane, KeyFeed, KeyLane
 from authz.feeds.ports import Cache, FeedEnv, Observer
 from authz.feeds.refresh import Schedule
 from authz.feeds.sources import DiscoverySource, DiscoveryTimes, KeySource, Reader, UrlSource
@@ -138,7 +138,10 @@ class Rig:
             observer=observer(self.history) if observer is not None else self.history,
             cache=cache(self.clock) if cache is not None else None,
         )
-        self.lane = KeyLane(lambda: {"a": KeyFeed(self.feed, self.history)}, max_waiting=8)
+        self.said: object = None
+        known = {"a": KeyFeed(self.feed, self.history)}
+        self.lane = KeyLane(lambda: known, max_waiting=8)
+        self.doubts = ChangedKeyLane(lambda: known, max_waiting=8)
 
     def _spawn(self, refresh: Callable[[], None]) -> None:
         if not self.threads:
@@ -154,14 +157,31 @@ class Rig:
         for refresh in under_way:
             refresh()
 
-    def ask(self) -> Event | None:
-        """Ask for an unknown key, as a request does; return what is set when the answer has come, None if none will."""
-        need = Need(KEY, "a", "unknown")
-        if self.lane.find(need) is not None:
+    def ask(self, kid: str = "unknown") -> Event | None:
+        """Ask for an unknown key, as a request does; return what is set when the answer has come, None if none will.
+
+        *said* has what the lane answered last.
+        """
+        self.clock.advance(1e-6)  # a request comes after what was done before
+        need, answered = Need(KEY, "a", kid), Event()
+
+        def done(answer: object) -> None:
+            self.said = answer
+            answered.set()
+
+        if (found := self.lane.find(need)) is not None:
+            done(found)
             return None
-        answered = Event()
-        self.lane.ask(need, lambda _answer: answered.set())
+        self.lane.ask(need, done)
         return answered
+
+    def doubt(self) -> bool:
+        """Ask for a key that may have changed, as a wrong signature does; tell whether anybody was asked."""
+        need = Need(CHANGED_KEY, "a", "k1")
+        if self.doubts.find(need) is not None:
+            return False
+        self.doubts.ask(need, lambda _answer: None)
+        return True
 
     def run(self, seconds: float = 0.0) -> None:
         """Let time go by, with every step at the moment it is due."""

@@ -12,6 +12,7 @@ from authz.core.keys import KeySet
 from authz.feeds.cache import Cached
 from authz.feeds.failure import RefreshError
 from authz.feeds.history import History
+from authz.feeds.refresh import Search
 from authz.telemetry.keys import Refresh
 from tests.unit.feeds.rig import JWKS, K1, K2, K3, Rig, document, fail, publish
 
@@ -188,7 +189,9 @@ def test_a_published_set_is_there_when_the_refresh_is_seen_to_have_ended() -> No
     publish_keys = rig.feed._publish
 
     def watch(keys: KeySet | None) -> None:
-        seen.append(rig.feed.can_ask() and rig.feed.view.state.running)
+        now = rig.clock.monotonic()
+        found = rig.feed.search(first_asked=now, patience=0.0)
+        seen.append(found is Search.NOW and rig.feed.view.state.running)
         publish_keys(keys)
 
     rig.feed._publish = watch  # type: ignore[misc]

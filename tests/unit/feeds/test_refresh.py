@@ -15,8 +15,9 @@ from itertools import pairwise
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from authz.facts.budget import Budget
 from authz.feeds import refresh
-from authz.feeds.refresh import NEVER, RefreshState, Schedule
+from authz.feeds.refresh import MAX_AT_ONCE, MAX_QUIET, MAX_QUIET_EMPTY, NEVER, RefreshState, Schedule, Search
 from tests.simulation.replica import Answer, Attempt, Replica
 
 HOUR = 3600.0
@@ -109,29 +110,36 @@ def one_refresh_at_a_time(year: History) -> None:
     assert all(following.began >= one.ended for one, following in year.gaps())
 
 
-def unknown_keys_cost_one_fetch_a_cooldown(year: History) -> None:
-    """It counts attempts; while refreshes fail it counts those of the schedule too."""
-    on_demand = [attempt.began for attempt in year.attempts if attempt.on_demand]
-    assert all(later - earlier >= year.schedule.cooldown - ROUNDING for earlier, later in pairwise(on_demand))
+def unknown_keys_cost_a_bucket_of_fetches(year: History) -> None:
+    """In no time are there more than the bucket holds and gains meanwhile; attempts count, whatever came of them.
+
+    While refreshes fail, those of the schedule count too, and no two lie within a cool-down.
+    """
+    cooldown = year.schedule.cooldown
+    earned = NEVER  # the least, over all beginnings of such a time, of what was spent before it
+    for number, attempt in enumerate(attempt for attempt in year.attempts if attempt.on_demand):
+        earned = min(earned, number * cooldown - attempt.began)
+        assert number * cooldown - attempt.began - earned <= (MAX_AT_ONCE - 1) * cooldown + ROUNDING
     for one, following in year.gaps():
         if following.on_demand and not one.answer.good:
-            assert following.began - one.began >= year.schedule.cooldown - ROUNDING
+            assert following.began - one.began >= cooldown - ROUNDING
 
 
 def unknown_keys_are_fetched_at_once_within_the_budget(year: History) -> None:
-    """Who asks is turned away only while a refresh is under way, in a cool-down, or if the issuer wants to be left."""
+    """Who asks is turned away only while a refresh is under way, without budget, or if the issuer wants to be left."""
     begins = [attempt.began for attempt in year.attempts]
+    cooldown = year.schedule.cooldown
     for at, began in year.asks:
         last = bisect_right(begins, at) - 1
         tried = [attempt for attempt in year.attempts[max(0, last - 300) : last + 1] if attempt.began < at]
         attempt = tried[-1] if tried else None
+        spent = sum(one.on_demand and at - one.began <= MAX_AT_ONCE * cooldown + ROUNDING for one in tried)
         free = (
             attempt is not None
             and attempt.ended <= at
-            and at - max((one.began for one in tried if one.on_demand), default=-NEVER)
-            >= year.schedule.cooldown + ROUNDING
-            and (attempt.answer.good or at - attempt.began >= year.schedule.cooldown + ROUNDING)
-            and (attempt.answer.good or at - attempt.ended >= (attempt.answer.wait or 0.0) + ROUNDING)
+            and spent < MAX_AT_ONCE
+            and (attempt.answer.good or at - attempt.began >= cooldown + ROUNDING)
+            and (attempt.answer.good or at - attempt.ended >= min(attempt.answer.wait or 0.0, MAX_QUIET) + ROUNDING)
         )
         scheduled = bool(begins) and begins[last] == at and not year.attempts[last].on_demand
         assert began or not free or scheduled, (at, attempt)
@@ -150,14 +158,23 @@ def backoff_is_bounded(year: History) -> None:
 
 
 def issuer_is_left_alone(year: History) -> None:
-    """Retry-After counts for everybody, for the longest interval at most, and never until keys would be withdrawn."""
-    good_until = NEVER
+    """Retry-After delays the schedule for the longest interval at most, and never until keys would be withdrawn.
+
+    It delays the search for unknown keys for a minute at most, and everything for half a minute at most where there
+    are no keys.
+    """
+    good_until = -NEVER
     for one, following in year.gaps():
         if one.answer.good:
             good_until = one.began + year.schedule.max_stale
         elif one.answer.wait is not None:
-            left = good_until - one.ended if one.ended < good_until else 0.0 if good_until < NEVER else NEVER
-            kept = min(one.answer.wait, year.schedule.max_interval, left)
+            serving = one.ended < good_until
+            kept = min(one.answer.wait, year.schedule.max_interval, good_until - one.ended)
+            if not serving:
+                kept = min(one.answer.wait, MAX_QUIET_EMPTY)
+                assert following.began - one.ended <= max(kept, year.schedule.last_retry) + ROUNDING
+            elif following.on_demand:
+                kept = min(kept, MAX_QUIET)
             assert following.began - one.ended >= kept - ROUNDING
 
 
@@ -175,18 +192,17 @@ def keys_serve_for_max_stale_after_the_last_success(year: History) -> None:
 
 
 def a_start_without_issuer_is_asked_again_within_a_minute(year: History) -> None:
-    """Before the first success nothing waits longer than the longest back-off, Retry-After apart."""
+    """Before the first success nothing waits longer than the longest back-off, whatever Retry-After says."""
     assert year.attempts[0].began == 0.0
     first = next((number for number, one in enumerate(year.attempts) if one.answer.good), len(year.attempts))
     for one, following in pairwise(year.attempts[: first + 1]):
-        if one.answer.wait is None:
-            assert following.began - one.ended <= year.schedule.last_retry + ROUNDING
+        assert following.began - one.ended <= year.schedule.last_retry + ROUNDING
 
 
 PROMISES = (
     refreshes_come_before_expiry,
     one_refresh_at_a_time,
-    unknown_keys_cost_one_fetch_a_cooldown,
+    unknown_keys_cost_a_bucket_of_fetches,
     unknown_keys_are_fetched_at_once_within_the_budget,
     backoff_is_bounded,
     issuer_is_left_alone,
@@ -224,7 +240,7 @@ def test_a_new_feed_is_due_at_once_and_serves_nothing() -> None:
 
 def test_a_closed_feed_does_nothing_any_more() -> None:
     """Nothing is due, nothing is withdrawn and nobody may ask, also while a refresh goes on to its end."""
-    running = refresh.begun(refresh.adopt(STATE, SCHEDULE, fetched=0.0), 0.0, on_demand=False)
+    running = refresh.begun(refresh.adopt(STATE, SCHEDULE, fetched=0.0), SCHEDULE, 0.0, on_demand=False)
     for state in (STATE, running, refresh.ended(running)):
         closed = refresh.closed(state)
         assert refresh.due(closed) == NEVER
@@ -248,3 +264,101 @@ def test_backoff_grows_and_is_bounded(failures: int, jitter: float) -> None:
     pause = SCHEDULE.pause_after_failure(failures, jitter)
     longest = min(2.0 ** min(failures, 10), 60.0)
     assert longest / 2 <= pause <= longest
+
+
+# Searches for something that the document has not: a key id that a token names.
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    flood=st.sampled_from([0.1, 1.0, 5.0]),
+    before=st.floats(0.0, 120.0),
+    takes=st.sampled_from([0.02, 0.4]),
+    asks=st.floats(0.2, 3.0),
+)
+def test_a_new_key_is_found_within_a_cooldown_under_a_flood(
+    flood: float, before: float, takes: float, asks: float
+) -> None:
+    """Strangers name random key ids all the time; a key that signs as soon as it is published is never "not there"."""
+    published = 600.0 + before
+    replica = Replica(lambda _: Answer(takes=takes))
+    strangers = [(600.0 + number * flood, True) for number in range(int(300 / flood))]
+    requests = [(published + number * asks, False) for number in range(int(60 / asks))]
+    for at, strange in sorted(strangers + requests):
+        replica.run(at)
+        if strange:
+            replica.look_for(first_asked=at)
+        elif any(attempt.began >= published and attempt.ended <= at for attempt in replica.attempts):
+            assert at - published <= SCHEDULE.cooldown + takes + asks
+            return
+        else:
+            assert replica.look_for(first_asked=published) is not Search.NOT_THERE
+    raise AssertionError("never found")
+
+
+@settings(deadline=None, max_examples=100)
+@given(late=st.floats(0.0, 14.9), asks=st.floats(0.1, 1.0))
+def test_an_issuer_that_publishes_late_is_looked_at_again_soon(late: float, asks: float) -> None:
+    """A key that signs before it is published is found within a third of a cool-down, and never "not there"."""
+    replica = Replica(lambda _: Answer(takes=0.02))
+    replica.run(first := 700.0)
+    for number in range(300):
+        replica.run(at := first + number * asks)
+        if any(attempt.began >= first + late and attempt.ended <= at for attempt in replica.attempts):
+            assert at - (first + late) <= SCHEDULE.cooldown / 3 + 0.02 + 2 * asks
+            return
+        assert replica.look_for(first_asked=first) in {Search.NOW, Search.TOO_NEW}
+    raise AssertionError("never found")
+
+
+def test_what_is_not_there_is_said_so_after_a_cooldown() -> None:
+    """Four looks in the first cool-down, and then one a cool-down: between them it is known not to be there."""
+    replica = Replica(lambda _: Answer())
+    replica.run(first := 700.0)
+    said = []
+    for second in range(40):
+        replica.run(first + second)
+        said.append(replica.look_for(first_asked=first))
+    looked = [round(attempt.began - first) for attempt in replica.attempts if attempt.on_demand]
+    assert looked == [0, 5, 10, 15, 30]
+    assert set(said[:15]) == {Search.NOW, Search.TOO_NEW}
+    assert set(said[16:30]) == set(said[31:]) == {Search.NOT_THERE}
+
+
+def test_a_failed_refresh_is_no_look() -> None:
+    """While the issuer is down nobody knows whether the key is there: that is said, also where it was not before."""
+    replica = Replica(lambda now: Answer(good=now < 700.0))
+    replica.run(700.0)
+    said = set()
+    for second in range(700, 1400):
+        replica.run(float(second))
+        said.add(replica.look_for(first_asked=100.0))
+    assert said == {Search.NOW, Search.REFRESH_FAILED}
+
+
+def test_without_budget_an_unknown_key_is_not_said_to_be_missing() -> None:
+    """A spent bucket says nothing about a key that nobody has looked for."""
+    replica = Replica(lambda _: Answer())
+    replica.run(700.0)
+    said = []
+    for number in range(6):
+        replica.run(at := 700.0 + number)
+        said.append(replica.look_for(first_asked=at))
+    assert said == [Search.NOW] * MAX_AT_ONCE + [Search.NO_BUDGET] * 2
+
+
+def test_doubts_have_the_budget_of_unknown_keys() -> None:
+    """Forged signatures: one fetch a cool-down, none soon after a success, and none while the bucket is empty."""
+    replica = Replica(lambda _: Answer())
+    replica.run(700.0)
+    for number in range(60_000):
+        replica.run(700.0 + number / 1000)
+        if refresh.may_doubt(replica.state, SCHEDULE, replica.now):
+            replica.ask()
+    assert sum(attempt.on_demand for attempt in replica.attempts) <= 5
+    empty = Replica(lambda _: Answer())
+    empty.run(0.0)
+    fresh = replace(empty.state, good_since=-NEVER)
+    assert refresh.may_doubt(fresh, SCHEDULE, 0.0)
+    spent = replace(fresh, budget=Budget(MAX_AT_ONCE, SCHEDULE.cooldown, 0.0, 0.0))
+    assert not refresh.may_doubt(spent, SCHEDULE, 1.0)

@@ -280,3 +280,16 @@ def test_age_of_keys(tmp_path: Path) -> None:
     house.follow(other=OTHER.format(b=B, folder=tmp_path))
     house.clock.advance(0.5)
     assert [house.registry.keys_age(name) for name in ("a", "b", "nobody")] == [0.5, None, None]
+
+
+def test_an_operator_has_keys_fetched_at_once(tmp_path: Path) -> None:
+    """One issuer by its configured name, or all, whatever the schedule says; an unknown name is said to be one."""
+    house = House(tmp_path)
+    house.publish("a", A_EC)
+    assert house.decide(mint(A_EC)).reason is Reason.AUTHENTICATED
+    before = house.registry.feeds()["a"].feed.view.state.began_at
+    house.clock.advance(0.5)
+    assert house.registry.refresh("a") == ["a"]
+    assert house.registry.feeds()["a"].feed.view.state.began_at > before
+    assert house.registry.refresh() == ["a"]
+    assert house.registry.refresh("nobody") is None

@@ -147,4 +147,4 @@ def test_need_of_an_issuer_without_a_feed_is_answered() -> None:
     answers: list[object] = []
     lane.ask(stranger, answers.append)
     assert (lane.find(stranger), answers, lane.max_wait(stranger)) == (KEY_SEARCHED, [KEY_SEARCHED], 0.0)
-    assert lane.max_wait(known) == 0.1
+    assert lane.max_wait(known) == 1.0

@@ -37,11 +37,12 @@ def listening(
     waiting_for: Callable[[], list[str]] = list,
     registry: CollectorRegistry | None = None,
     keys: Callable[[], Mapping[str, object]] = lambda: {"issuers": []},
+    refresh: Callable[[str | None], Mapping[str, object] | None] = lambda _: None,
 ) -> Iterator[Path]:
     """Serve the admin socket of a worker."""
     admin = AdminServer(
         UnixAddress(str(path)),
-        make_routes(waiting_for=waiting_for, registry=registry or CollectorRegistry(), keys=keys),
+        make_routes(waiting_for=waiting_for, registry=registry or CollectorRegistry(), keys=keys, refresh=refresh),
     )
     admin.start()
     try:
@@ -335,3 +336,19 @@ def test_the_answer_of_a_worker_that_has_ended_is_not_its_successors(folder: Pat
             connection.sendall(b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n")
     probe.forget(0)
     assert probe.answered() == set()
+
+
+def test_a_refresh_is_every_workers(folder: Path) -> None:
+    """Each worker fetches for itself; one that does not answer is named, and an unknown issuer is no issuer of any."""
+    asked: list[str | None] = []
+
+    def refresh(name: str | None) -> Mapping[str, object] | None:
+        asked.append(name)
+        return {"issuers": ["a&b"]} if name != "nobody" else None
+
+    with listening(folder / "0.sock", refresh=refresh), listening(folder / "1.sock", refresh=refresh):
+        workers = Workers([folder / f"{number}.sock" for number in range(3)], restarts=[0, 0, 0])
+        assert workers.refresh_keys("a&b") == {"issuers": ["a&b"], "silent_workers": [2]}
+        assert workers.refresh_keys("nobody") is None
+        assert workers.refresh_keys(None) == {"issuers": ["a&b"], "silent_workers": [2]}
+    assert asked == ["a&b", "a&b", "nobody", "nobody", None, None]

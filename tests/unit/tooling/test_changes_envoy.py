@@ -38,7 +38,7 @@ TWO_PORTS: Final = BASE + 'server: {listen: "127.0.0.1:9291", workers: 2}\n'
 BROKEN: Final = {
     "a header": (BASE, HEADER, "identity.headers", "lets no service write x-auth-issuer, and answers 500"),
     "tokens that are taken out": (BASE, BASE + COOKIE, "token.forward", "no service write authorization, cookie, and"),
-    "a long wait": (BASE, SAMPLES["patient"], "fetch.max_wait", "gives up after 500 ms"),
+    "a long wait": (BASE, SAMPLES["patient"], "fetch.max_wait", "gives up after 1400 ms"),
     "two slashes": (
         BASE,
         BASE.replace('["/**"]}', '["/**"]}, accept: [double_slash]'),
@@ -83,7 +83,7 @@ QUIET: Final = {
     "a shorter wait": (SAMPLES["patient"], BASE),
     "a wait that Envoy waits for": (
         BASE,
-        BASE.replace("audiences: [api]", "audiences: [api], fetch: {max_wait: 400ms}"),
+        BASE.replace("audiences: [api]", "audiences: [api], fetch: {max_wait: 1300ms}"),
     ),
     "stricter paths": (SAMPLES["odd paths"], BASE),
     "no underscore": (UNDERSCORE, BASE),

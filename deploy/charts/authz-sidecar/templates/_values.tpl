@@ -81,7 +81,7 @@ the dependency must carry `alias: authz`.
   {{- end -}}
 {{- end -}}
 {{- range $name, $issuer := .Values.authz.config.issuers -}}
-  {{- $wait := dig "fetch" "max_wait" "100ms" $issuer -}}
+  {{- $wait := dig "fetch" "max_wait" "1s" $issuer -}}
   {{- if ge (int (include "authz-sidecar.milliseconds" $wait)) (int $envoy.timeoutMilliseconds) -}}
     {{- fail (printf "authz.envoy.timeoutMilliseconds is %d, which must be more than authz.config.issuers.%s.fetch.max_wait, %s" (int $envoy.timeoutMilliseconds) $name $wait) -}}
   {{- end -}}
