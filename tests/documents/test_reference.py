@@ -72,7 +72,16 @@ def examples() -> Iterator[tuple[str, str]]:
     for path, (_, _, _, example) in rows().items():
         section = path.rpartition(".")[0]
         if example and section in _AROUND:
-            yield path, _AROUND[section].replace("HERE", example.strip("`").replace("\\|", "|"))
+            written = ", ".join((example.strip("`").replace("\\|", "|"), *_BESIDE.get(path, ())))
+            yield path, _AROUND[section].replace("HERE", written)
+
+
+_BESIDE: Final = {
+    "issuers.*.fetch.proxy_credentials_file": ("proxy: http://proxy.internal:3128",),
+    "issuers.*.fetch.client_cert_file": ("client_key_file: /tls/client.key",),
+    "issuers.*.fetch.client_key_file": ("client_cert_file: /tls/client.crt",),
+}
+"""What a key of a section of _AROUND needs beside it."""
 
 
 _ISSUER: Final = "{issuer: https://login.example.com/, audiences: [a], %s}"
