@@ -51,11 +51,17 @@ class Fetch(Section):
     allowed_hosts: Annotated[Items[str], Field(examples=[["keys.example.com"]]), Setting(Access.LISTED)] = ()
     """Hosts, or host:port for one port only, that discovery may name in jwks_uri beside those written in this file."""
     allowed_networks: Annotated[Items[str], Field(examples=[["10.20.0.0/16"]]), Setting(Access.LISTED)] = ()
-    """Private networks (CIDR) in which hosts learned from discovery may have their addresses."""
+    """Private networks (CIDR) in which hosts learned from discovery may be, and link-local ones for every host."""
     proxy: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """URL of the HTTP proxy that fetches go through."""
+    proxy_credentials_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
+    """File with `user:password` for the proxy (Basic authentication); read each time."""
     ca_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """PEM file of the certificate authorities that are trusted for this issuer, in place of the system's."""
+    client_cert_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
+    """PEM file of the certificate, with its chain, that is shown to the issuer (mutual TLS)."""
+    client_key_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
+    """PEM file of its private key, without a password."""
     bearer_token_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """File with a bearer token that is sent with every fetch; read each time."""
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from authz.config.issuer import Fetch
 from authz.config.issuer import Issuer as IssuerSection
 from authz.core.keys import KeySet
 from authz.feeds.cache import KeyCache
 from authz.feeds.discovery import discovery_url
 from authz.feeds.feed import Feed
 from authz.feeds.history import History
-from authz.feeds.http.connect import Dialer, Proxy, Resolve, TlsTrust, resolve
+from authz.feeds.http.connect import Dialer, Proxy, Resolve, resolve
 from authz.feeds.http.fetch import Fetcher
-from authz.feeds.http.trust import Trust, read_origin
+from authz.feeds.http.tls import UNREADABLE, ClientCertificate, TlsTrust, digest_of
+from authz.feeds.http.trust import Network, Trust, read_origin
 from authz.feeds.key_lane import KeyFeed
 from authz.feeds.ports import FeedEnv
 from authz.feeds.refresh import Schedule
@@ -76,7 +79,10 @@ def make_source(
         return FileSource(Path(section.jwks_file).absolute(), reader)
     fetcher = Fetcher(
         Dialer(
-            trust=_make_trust(section), tls=TlsTrust(fetch.ca_file), proxy=_make_proxy(fetch.proxy), resolve=resolve
+            trust=_make_trust(section),
+            tls=TlsTrust(fetch.ca_file, _make_client_certificate(fetch)),
+            proxy=_make_proxy(fetch),
+            resolve=resolve,
         ),
         timeout=fetch.timeout.total_seconds(),
         max_bytes=fetch.max_bytes,
@@ -105,16 +111,26 @@ def _make_trust(section: IssuerSection) -> Trust:
     return Trust(
         configured_origins=frozenset(origin for origin in origins if origin[1]),
         allowed_hosts=frozenset(host.lower() for host in section.fetch.allowed_hosts),
-        networks=tuple(ip_network(network) for network in section.fetch.allowed_networks),
+        networks=_networks(section.fetch),
         http=section.insecure.http,
     )
 
 
-def _make_proxy(url: str | None) -> Proxy | None:
-    if url is None:
+def _networks(fetch: Fetch) -> tuple[Network, ...]:
+    return tuple(ip_network(network) for network in fetch.allowed_networks)
+
+
+def _make_proxy(fetch: Fetch) -> Proxy | None:
+    if fetch.proxy is None:
         return None
-    _, host, port = read_origin(urlsplit(url))
-    return Proxy(host, port)
+    _, host, port = read_origin(urlsplit(fetch.proxy))
+    return Proxy(host, port, networks=_networks(fetch), credentials_file=fetch.proxy_credentials_file)
+
+
+def _make_client_certificate(fetch: Fetch) -> ClientCertificate | None:
+    if fetch.client_cert_file is None or fetch.client_key_file is None:
+        return None
+    return ClientCertificate(fetch.client_cert_file, fetch.client_key_file)
 
 
 def _make_schedule(section: IssuerSection) -> Schedule:
@@ -143,20 +159,17 @@ def _make_cache(name: str, section: IssuerSection, now: Callable[[], float]) -> 
     return KeyCache(
         Path(section.cache_dir),
         name,
-        fingerprint=lambda: trust_fingerprint(section),
+        fingerprint=partial(trust_fingerprint, section),
+        authorities=partial(current_authorities, section),
         max_age=section.fetch.max_stale.total_seconds(),
         max_bytes=section.fetch.max_bytes,
         now=now,
     )
 
 
-def trust_fingerprint(section: IssuerSection) -> str:
-    """Return a digest of all that made fetched keys trustworthy, the content of the CA file included."""
+def trust_fingerprint(section: IssuerSection, authorities: str) -> str:
+    """Return a digest of all that made keys trustworthy which were fetched under *authorities*."""
     fetch = section.fetch
-    try:
-        ca = sha256(Path(fetch.ca_file).read_bytes()).hexdigest() if fetch.ca_file is not None else ""
-    except OSError:
-        ca = "unreadable"
     grounds = (
         section.issuer,
         section.discovery_url,
@@ -165,7 +178,20 @@ def trust_fingerprint(section: IssuerSection) -> str:
         sorted(fetch.allowed_hosts),
         sorted(fetch.allowed_networks),
         fetch.proxy,
-        ca,
+        authorities,
         section.insecure.model_dump(),
     )
     return sha256(json.dumps(grounds).encode()).hexdigest()
+
+
+def may_inherit(section: IssuerSection, before: IssuerSection, authorities: str) -> bool:
+    """Tell whether keys that were fetched for *before* under *authorities* are as trustworthy for *section*."""
+    current = current_authorities(section)
+    if current == UNREADABLE and section.fetch.ca_file == before.fetch.ca_file:
+        current = authorities  # no other one was named meanwhile: good keys are not given up for a file that is away
+    return trust_fingerprint(section, current) == trust_fingerprint(before, authorities)
+
+
+def current_authorities(section: IssuerSection) -> str:
+    """Return the digest of the authorities that are trusted for an issuer now."""
+    return digest_of(section.fetch.ca_file) if section.jwks_file is None else ""

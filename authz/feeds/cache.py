@@ -3,7 +3,7 @@
 Rules of this file:
 1. A file is written whole or not at all, and readable by its owner only.
 2. It counts only for the same issuer, URLs, allowed hosts and networks, CA and insecure flags: all of these are in its
-   fingerprint.
+   fingerprint, the CA as it was when the document was fetched.
 3. Its age is counted from the fetch, by the wall clock, the only one that survives a restart. A time in the future is
    refused, as one too far in the past is.
 4. Whatever is wrong with it, the feed goes on without it.
@@ -34,22 +34,28 @@ _MAX_ESCAPE: Final = 6  # JSON writes one byte as six at most (\u0000)
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """A *document*, fetched *age* seconds ago, at *fetched_at* seconds since the epoch."""
+    """A *document*, fetched *age* seconds ago, at *fetched_at* seconds since the epoch, under *authorities*."""
 
     document: bytes
     fetched_at: float
     age: float
+    authorities: str = ""
 
 
 class KeyCache:
-    """Keeps the document of the issuer configured as *name* in *folder*."""
+    """Keeps the document of the issuer configured as *name* in *folder*.
+
+    *authorities* gives the digest of those that are trusted now. *fingerprint* adds to such a digest all else that
+    makes fetched keys trustworthy.
+    """
 
     def __init__(
         self,
         folder: Path,
         name: str,
         *,
-        fingerprint: Callable[[], str],
+        fingerprint: Callable[[str], str],
+        authorities: Callable[[], str],
         max_age: float,
         max_bytes: int,
         now: Callable[[], float],
@@ -58,6 +64,7 @@ class KeyCache:
         self._name: Final = name
         self._path: Final = folder / f"{name}.json"
         self._fingerprint: Final = fingerprint
+        self._authorities: Final = authorities
         self._max_age: Final = max_age
         self._max_bytes: Final = max_bytes * _MAX_ESCAPE + _MAX_OVERHEAD_BYTES
         self._now: Final = now
@@ -75,11 +82,11 @@ class KeyCache:
         log.info("cached keys of %s found, fetched %.0f s ago", self._name, cached.age)
         return cached
 
-    def save(self, document: bytes, fetched_at: float) -> None:
+    def save(self, document: bytes, fetched_at: float, authorities: str) -> None:
         """Keep *document*. A failure is logged once, and again after a success."""
         content = {
             "format": _FORMAT,
-            "binding": self._fingerprint(),
+            "binding": self._fingerprint(authorities),
             "fetched_at": fetched_at,
             "document": document.decode("utf-8", "strict"),
         }
@@ -104,7 +111,8 @@ class KeyCache:
         if len(data) > self._max_bytes:
             raise ValueError("is too large")
         content = parse_object(data, max_containers=self._max_bytes)  # the document in it is bounded when it is read
-        if content.get("format") != _FORMAT or content.get("binding") != self._fingerprint():
+        authorities = self._authorities()
+        if content.get("format") != _FORMAT or content.get("binding") != self._fingerprint(authorities):
             raise ValueError("is of another configuration: issuer, URLs, hosts, networks, CA or insecure flags")
         document, fetched_at = content.get("document"), content.get("fetched_at")
         if not isinstance(document, str) or not isinstance(fetched_at, int | float) or isinstance(fetched_at, bool):
@@ -114,7 +122,7 @@ class KeyCache:
             raise ValueError(f"was fetched {-age:.0f} s in the future; one of the clocks was wrong")
         if age >= self._max_age:
             raise ValueError(f"was fetched {age:.0f} s ago, more than fetch.max_stale")
-        return Cached(document.encode(), fetched_at, age)
+        return Cached(document.encode(), fetched_at, age, authorities)
 
     def _replace(self, data: bytes) -> None:
         """Write a file of another name (0600, by mkstemp), then rename it. Raises OSError."""

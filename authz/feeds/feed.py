@@ -43,11 +43,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Copy(Generic[T_co]):
-    """The last good *value*, the document it was read from, and when that was *fetched_at*, since the epoch."""
+    """The last good *value*, the document it was read from, and when that was *fetched_at*, since the epoch.
+
+    *authorities* are those that vouched for it then: see Loaded.
+    """
 
     value: T_co
     document: bytes
     fetched_at: float
+    authorities: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ class Feed(Generic[T]):
             return
         with self._lock:
             state = refresh.adopt(self._view.state, self.schedule, fetched=self._env.monotonic() - cached.age)
-            self._accept(Copy(value, cached.document, cached.fetched_at), state)
+            self._accept(Copy(value, cached.document, cached.fetched_at, cached.authorities), state)
         self._report(self._observer.on_accepted, value, cached.fetched_at)
 
     def adopt_from(self, previous: Feed[T]) -> T | None:
@@ -303,7 +307,7 @@ class Feed(Generic[T]):
             try:
                 self._saved = copy = self._view.copy
                 if copy is not None:
-                    self._cache.save(copy.document, copy.fetched_at)
+                    self._cache.save(copy.document, copy.fetched_at, copy.authorities)
             finally:
                 self._saving.release()
 
@@ -317,7 +321,8 @@ class Feed(Generic[T]):
 def _make_copy(loaded: Loaded[T], last: Copy[T] | None, fetched_at: float) -> Copy[T]:
     """Return what was loaded, or *last*, confirmed, if there was nothing new. Raises RefreshError."""
     if loaded.value is not None:
-        return Copy(loaded.value, loaded.document, fetched_at)
+        return Copy(loaded.value, loaded.document, fetched_at, loaded.authorities)
     if last is None:
         raise RefreshError(Refresh.INTERNAL_ERROR, "the source has nothing new, and gave nothing before")
-    return replace(last, document=loaded.document or last.document, fetched_at=fetched_at)
+    document = loaded.document or last.document
+    return replace(last, document=document, fetched_at=fetched_at, authorities=loaded.authorities)

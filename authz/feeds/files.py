@@ -16,13 +16,14 @@ from functools import partial
 from pathlib import Path
 
 from authz.config.diagnostics.unused_keys import why_unused
+from authz.config.issuer import Fetch
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
 from authz.feeds.assembly import make_reader
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.connect import TlsTrust
-from authz.feeds.http.fetch import read_token
+from authz.feeds.http.credentials import read_proxy_credentials, read_token
+from authz.feeds.http.tls import ClientCertificate, TlsTrust
 from authz.feeds.sources import FileSource
 from authz.files.stamp import FileStamp
 
@@ -77,17 +78,32 @@ def warn_of_files(config: Config) -> Iterator[Problem]:
 
 def _files(config: Config) -> Iterator[_File]:
     for name, issuer in config.issuers.items():
-        fetch, path = issuer.fetch, ("issuers", name)
+        path = ("issuers", name)
         if issuer.jwks_file is not None:
             file = _place(issuer.jwks_file)
             yield _File((*path, "jwks_file"), file, _source(file, issuer).load)
         elif issuer.jwks is None:
-            if fetch.ca_file is not None:
-                file = _place(fetch.ca_file)
-                yield _File((*path, "fetch", "ca_file"), file, TlsTrust(file).context)
-            if fetch.bearer_token_file is not None:
-                file = _place(fetch.bearer_token_file)
-                yield _File((*path, "fetch", "bearer_token_file"), file, partial(read_token, file))
+            yield from _files_of(issuer.fetch, (*path, "fetch"))
+
+
+def _files_of(fetch: Fetch, path: KeyPath) -> Iterator[_File]:
+    read: dict[str, Callable[[str], object]] = {
+        "ca_file": lambda file: TlsTrust(file).verifier(),
+        "client_cert_file": lambda file: _read_client(file, fetch.client_key_file),
+        "client_key_file": lambda _: None,  # it is read with its certificate
+        "bearer_token_file": read_token,
+        "proxy_credentials_file": read_proxy_credentials,
+    }
+    for key, reader in read.items():
+        if (named := getattr(fetch, key)) is not None:
+            file = _place(named)
+            yield _File((*path, key), file, partial(reader, file))
+
+
+def _read_client(cert_file: str, key_file: str | None) -> None:
+    """Read a client certificate, if its key is there too. Raises RefreshError."""
+    if key_file is not None and (stamp := FileStamp.of_any(key_file)) is not None and stamp.is_regular:
+        TlsTrust(None, ClientCertificate(cert_file, _place(key_file))).verifier(show_certificate=True)
 
 
 def _place(file: str) -> str:

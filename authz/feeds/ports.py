@@ -18,12 +18,14 @@ T_contra = TypeVar("T_contra", contravariant=True)
 class Loaded(Generic[T_co]):
     """What a source has now: a value and the *document* it was read from, or None for what it gave last.
 
-    *fresh_for* is in seconds, None if unsaid.
+    *fresh_for* is in seconds, None if unsaid. *authorities* is the digest of those by which the document's server was
+    verified, empty for the system's and for a local file.
     """
 
     value: T_co | None
     document: bytes = b""
     fresh_for: float | None = None
+    authorities: str = ""
 
 
 class Source(Protocol[T_co]):
@@ -65,8 +67,8 @@ class Cache(Protocol):
     def load(self) -> Cached | None:
         """Return what is kept and may be used; None if there is nothing."""
 
-    def save(self, document: bytes, fetched_at: float) -> None:
-        """Keep *document*, fetched at so many seconds since the epoch. May be slow."""
+    def save(self, document: bytes, fetched_at: float, authorities: str) -> None:
+        """Keep *document*, fetched at so many seconds since the epoch under *authorities*. May be slow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.core.keys import KeySet
 from authz.core.snapshot import Snapshot
-from authz.feeds.assembly import make_feed, trust_fingerprint
+from authz.feeds.assembly import make_feed, may_inherit
 from authz.feeds.feed import Feed
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.key_lane import KeyFeed
@@ -140,11 +140,10 @@ class Registry:
         """Hand *feed* the keys that its issuer has, under any name, if what made them trustworthy is the same."""
         for name, before in self._sections.items():
             previous = self._feeds.get(name)
-            if (
-                before.issuer == section.issuer
-                and previous is not None
-                and trust_fingerprint(section) == trust_fingerprint(before)
-            ):
+            copy = previous.feed.view.copy if previous is not None else None
+            if previous is None or copy is None or before.issuer != section.issuer:
+                continue
+            if may_inherit(section, before, copy.authorities):
                 return feed.adopt_from(previous.feed)
         return None
 

@@ -61,6 +61,7 @@ class UrlSource:
         self._url: Final = url
         self._reader: Final = reader
         self._validators: Mapping[str, str] = {}
+        self._authorities = ""  # those that the document came under which the validators are of
 
     @property
     def where(self) -> str:
@@ -73,14 +74,19 @@ class UrlSource:
 
     def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:  # noqa: ARG002 - there is nowhere else to look
         """Fetch the set if it changed. Raises RefreshError."""
-        answer = self._fetch(self._url, self._validators)
+        validators = self._validators
+        answer = self._fetch(self._url, validators)
+        if answer.status == 304 and validators and answer.authorities != self._authorities:
+            # What came under other authorities may be forged, its validators too: a 304 confirms none of it.
+            validators = {}
+            answer = self._fetch(self._url, validators)
         if answer.status == 304:
-            if not self._validators:
+            if not validators:
                 raise _unasked(self._url)
-            return Loaded(None, fresh_for=fresh_for(answer.headers))
+            return Loaded(None, fresh_for=fresh_for(answer.headers), authorities=answer.authorities)
         keys = self.read(answer.body)
-        self._validators = _validators(answer)
-        return Loaded(keys, answer.body, fresh_for(answer.headers))
+        self._validators, self._authorities = _validators(answer), answer.authorities
+        return Loaded(keys, answer.body, fresh_for(answer.headers), answer.authorities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +105,7 @@ class DiscoverySource:
        URL has no news; in the last case at most every *search_every* seconds.
     2. A document that says something unacceptable stops the refresh. One that does not come leaves the URL that last
        gave keys in use, for at most *trust_for* seconds.
+    3. If keys came under other authorities than the document, the document is asked again with the next refresh.
     """
 
     def __init__(
@@ -121,6 +128,7 @@ class DiscoverySource:
         self._last: KeySet | None = None
         self._asked_at = 0.0
         self._suspect = False
+        self._authorities = ""  # those that the document came under
 
     @property
     def where(self) -> str:
@@ -156,6 +164,7 @@ class DiscoverySource:
         self._keys = source
         self._last = loaded.value if loaded.value is not None else self._last
         self._mark_fresh(discovered_at)
+        self._suspect = self._suspect or loaded.authorities != self._authorities
         return loaded
 
     def _mark_fresh(self, discovered_at: float | None) -> None:
@@ -173,6 +182,7 @@ class DiscoverySource:
                 raise
             return self._keys, None
         self._suspect = True  # until what it says has given keys
+        self._authorities = answer.authorities
         if answer.status == 304:
             raise _unasked(self._discovery_url)
         try:

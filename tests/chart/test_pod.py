@@ -83,6 +83,14 @@ def test_otel_variables_reach_the_sidecar(charts: Charts) -> None:
     assert "env" not in container(pod, "envoy")
 
 
+def test_issuer_that_is_an_http_identifier_opens_no_port(charts: Charts) -> None:
+    """AD FS: only what is fetched needs a way out."""
+    issuer = {"issuer": "http://fs.test/adfs/services/trust", "jwks_uri": "https://fs.test:8443/keys"}
+    changes = {"authz": {"config": {"issuers": {"corporate": issuer}}}}
+    policy = only(charts.with_values("proxy", changes), "NetworkPolicy", name="orders-authz")
+    assert [port["port"] for port in policy["spec"]["egress"][1]["ports"]] == [8443]
+
+
 def test_pods_reach_their_issuers_and_nothing_else(charts: Charts) -> None:
     """Egress is DNS, the issuers on the ports that their URLs name, the upstream, and the collector if any."""
     plain = only(charts.case(charts.app, charts.app / "ci/proxy-values.yaml"), "NetworkPolicy", name="orders-authz")

@@ -59,6 +59,8 @@ TEMPLATES: Final = [
     ("proxy", deep(f"{ISSUER}.jwks_file", "/keys/jwks.json"), f"{ISSUER}.jwks_file is /keys/jwks.json, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.ca_file", "/ca.crt"), f"{ISSUER}.fetch.ca_file is /ca.crt, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.max_wait", "1400ms"), f"must be more than {ISSUER}.fetch.max_wait, 1400ms"),
+    ("proxy", deep(f"{ISSUER}.fetch.client_key_file", "/k"), f"{ISSUER}.fetch.client_key_file is /k, and nothing"),
+    ("proxy", deep(f"{ISSUER}.fetch.proxy_credentials_file", "/p"), "fetch.proxy_credentials_file is /p, and nothing"),
     ("proxy", deep("authz.config.rules", [{**RULE, "accept": ["encoded_slash"]}]), "authz.envoy.escapedSlashes"),
     ("proxy", deep("authz.config.rules", [{**RULE, "accept": ["double_slash"]}]), "authz.envoy.mergeSlashes"),
     ("proxy", deep("authz.extraVolumeMounts", [{"name": "x", "mountPath": "/etc/authz/x"}]), "lies in /etc/authz"),

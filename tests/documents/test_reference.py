@@ -73,7 +73,16 @@ def examples() -> Iterator[tuple[str, str]]:
         section, _, key = path.rpartition(".")
         if (shown := re.search(r"`(.*)`", value)) and section in _AROUND:
             example = {"true": "false", "false": "true"}.get(shown[1], shown[1]).replace("\\|", "|")
-            yield path, _AROUND[section].replace("HERE", f"{key}: {example}")
+            written = ", ".join((f"{key}: {example}", *_BESIDE.get(path, ())))
+            yield path, _AROUND[section].replace("HERE", written)
+
+
+_BESIDE: Final = {
+    "issuers.*.fetch.proxy_credentials_file": ("proxy: http://proxy.internal:3128",),
+    "issuers.*.fetch.client_cert_file": ("client_key_file: /tls/client.key",),
+    "issuers.*.fetch.client_key_file": ("client_cert_file: /tls/client.crt",),
+}
+"""What a key of a section of _AROUND needs beside it."""
 
 
 _ISSUER: Final = "{issuer: https://login.example.com/, audiences: [a], %s}"

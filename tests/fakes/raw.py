@@ -15,11 +15,11 @@ Talk = Callable[[socket.socket, threading.Event], None]
 class RawServer:
     """Serves *talk* on a loopback port, a thread for each connection; `heard` has what each connection said first."""
 
-    def __init__(self, talk: Talk, *, family: socket.AddressFamily = socket.AF_INET) -> None:
+    def __init__(self, talk: Talk, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.heard: list[bytes] = []
         self._talk = talk
         self._over = threading.Event()
-        self._listener = socket.create_server(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0), family=family)
+        self._listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._open: list[socket.socket] = []
         self.port: int = self._listener.getsockname()[1]
 
@@ -97,7 +97,15 @@ def forward(*, status: bytes = b"200 OK", ports: Mapping[str, int] | None = None
         connection.sendall(b"HTTP/1.1 " + status + b"\r\nVia: 1.1 proxy\r\n\r\n")
         if not status.startswith(b"2"):
             return
-        port = (ports or {}).get(target.decode("ascii"), int(target.rpartition(b":")[2]))
+        pass_on((ports or {}).get(target.decode("ascii"), int(target.rpartition(b":")[2])))(connection, over)
+
+    return talk
+
+
+def pass_on(port: int) -> Talk:
+    """Pass bytes to and from a port of this host."""
+
+    def talk(connection: socket.socket, over: threading.Event) -> None:
         with socket.create_connection(("127.0.0.1", port)) as far:
             threading.Thread(target=_pump, args=(far, connection), daemon=True).start()
             _pump(connection, far)

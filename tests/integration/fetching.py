@@ -12,8 +12,9 @@ import pytest
 import trustme
 
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.connect import Dialer, Proxy, Resolve, TlsTrust
+from authz.feeds.http.connect import Dialer, Proxy, Resolve
 from authz.feeds.http.fetch import Fetcher
+from authz.feeds.http.tls import TlsTrust
 from authz.feeds.http.trust import Trust, read_origin
 from authz.telemetry.keys import Refresh
 from tests.fakes.waiting import HANG_SECONDS

@@ -203,6 +203,15 @@ def test_keys_over_tls(tmp_path: Path) -> None:
             assert sidecar.refreshes("a", "tls") >= 1
 
 
+def test_issuer_that_is_an_http_identifier(tmp_path: Path) -> None:
+    """AD FS: iss is compared and never fetched, the keys come by https, and nothing is loosened."""
+    ca, iss = trustme.CA(), "http://fs.test/adfs/services/trust"
+    with FakeIdp(tls=server_context(ca)) as idp:
+        source = f"jwks_uri: '{idp.url}{JWKS}', fetch: {{ca_file: {write_ca(ca, tmp_path)}}}"
+        with Station(f"  a: {{issuer: '{iss}', audiences: [api], {source}}}\n").settle() as sidecar:
+            assert sidecar.ask(idp.mint(iss=iss)) == "authenticated"
+
+
 def test_keys_survive_a_restart(tmp_path: Path) -> None:
     """With cache_dir a restart during an outage costs nothing; another CA, URL or flag makes the file worthless."""
     cache = f"cache_dir: {tmp_path}/cache"

@@ -134,6 +134,30 @@ def test_redirects_are_refused(status: int, tmp_path: Path) -> None:
         assert {request.path for request in idp.seen} == {JWKS}
 
 
+LOCATIONS = {
+    "https://login.test/new/keys": " to https://login.test/new/keys;",
+    "/moved?code=s3cret": " to http://idp.test:PORT/moved?...;",
+    "https://user:s3cret@login.test/keys#s3cret": " to https://login.test/keys;",
+    "https://login.test/\x1b[31m": " to https://login.test/\\x1b[31m;",
+    "https://login.test/" + "x" * 3000: "xxx...;",
+    "https://[login.test/": " to what is not a URL;",
+    "": "HTTP status 302; redirects",
+}
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_redirect_is_told_without_what_may_be_secret(location: str) -> None:
+    """The message says where the redirect led, so that it can be configured; user, query and fragment are left out."""
+    with FakeIdp() as idp:
+        idp.answers[JWKS] = redirect(location, status=302)
+        said = str(refuse(plain(idp), url_of(idp)))
+        assert LOCATIONS[location].replace("PORT", idp.url.rpartition(":")[2]) in said
+        assert said.endswith("redirects are not followed")
+        assert "s3cret" not in said
+        assert said.isprintable()
+        assert len(said) < 500
+
+
 @pytest.mark.parametrize("status", [201, 204, 206, 400, 401, 403, 404, 418, 500, 502, 504])
 def test_other_statuses_are_failures(status: int) -> None:
     """Only 200 and 304 bring keys, whatever the body."""
@@ -275,7 +299,7 @@ def test_ipv6_literal() -> None:
     """An IPv6 address in brackets is connected to as it stands."""
     if not socket.has_ipv6:
         pytest.skip("this Python has no IPv6")
-    with RawServer(say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), family=socket.AF_INET6) as server:
+    with RawServer(say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), host="::1") as server:
         url = f"http://[::1]:{server.port}/keys"
         assert make_fetcher(url, http=True, resolve=lambda host, _: [host]).get(url, {}).body == b"{}"
         assert f"host: [::1]:{server.port}".encode() in server.heard[0].lower()

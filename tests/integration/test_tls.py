@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -76,7 +78,7 @@ def test_new_ca_file_counts_without_a_restart(tmp_path: Path) -> None:
         os.replace(write_ca(CA, tmp_path, "next.pem"), file)  # noqa: PTH105 - as kubelet does
         assert fetcher.get(url_of(idp), {}).status == 200
         tls = fetcher._dialer.tls
-        assert tls.context() is tls.context()
+        assert tls.verifier() is tls.verifier()
 
 
 def test_ca_file_without_certificates_is_named(tmp_path: Path) -> None:
@@ -129,6 +131,65 @@ def test_plain_http_through_the_proxy() -> None:
         assert fetcher.get(url, {}).status == 200
 
 
+@pytest.fixture
+def credentials(tmp_path: Path) -> Path:
+    """A file with a user and a password for the proxy."""
+    file = tmp_path / "proxy"
+    file.write_text("authz:pass:w\u00f6rd\n", encoding="utf-8")
+    return file
+
+
+BASIC = b"proxy-authorization: Basic " + b64encode("authz:pass:w\u00f6rd".encode())
+
+
+def test_proxy_gets_its_credentials_and_the_issuer_does_not(credentials: Path, tmp_path: Path) -> None:
+    """RFC 7617, in UTF-8: with CONNECT, and read again each time; what goes through the tunnel has none of it."""
+    with FakeIdp(tls=server_context(CA, "idp.test")) as idp, RawServer(forward()) as server:
+        proxy = Proxy("proxy.test", server.port, credentials_file=str(credentials))
+        fetcher = make_fetcher(url_of(idp), ca_file=write_ca(CA, tmp_path), proxy=proxy, resolve=resolve_proxy)
+        assert fetcher.get(url_of(idp), {}).status == 200
+        credentials.write_text("authz:next")
+        assert fetcher.get(url_of(idp), {}).status == 200
+        first, second = server.heard
+        assert BASIC + b"\r\n" in first
+        assert b64encode(b"authz:next") in second
+        assert "proxy-authorization" not in {name.lower() for request in idp.seen for name, _ in request.headers}
+
+
+def test_proxy_gets_its_credentials_with_plain_http(credentials: Path) -> None:
+    """Where the operator allowed http there is no CONNECT: the request itself has them."""
+    with FakeIdp() as idp, RawServer(forward()) as server:
+        url = f"http://idp.test:{idp.url.rpartition(':')[2]}{JWKS}"
+        proxy = Proxy("proxy.test", server.port, credentials_file=str(credentials))
+        assert make_fetcher(url, http=True, proxy=proxy, resolve=resolve_proxy).get(url, {}).status == 200
+        assert BASIC + b"\r\n" in server.heard[0]
+
+
+def test_proxy_that_wants_credentials_is_told_of(credentials: Path) -> None:
+    """407 names the key that is missing or wrong, and repeats no credentials."""
+    with RawServer(forward(status=b"407 Proxy Authentication Required")) as server:
+        url = "https://idp.test/"
+        proxy = Proxy("proxy.test", server.port, credentials_file=str(credentials))
+        failed = refuse(make_fetcher(url, proxy=proxy, resolve=resolve_proxy), url)
+        assert "status 407; give user and password in fetch.proxy_credentials_file" in str(failed)
+        assert "pass:w" not in str(failed)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"password", b":password", b"user:pass\nword", b"user:\xff", b"us\rer:password"]
+)
+def test_broken_proxy_credentials_are_not_repeated(content: bytes, credentials: Path) -> None:
+    """A file that does not hold user:password is a failure that tells nothing of it, and nothing is sent."""
+    credentials.write_bytes(content)
+    with RawServer(forward()) as server:
+        url = "https://idp.test/"
+        proxy = Proxy("proxy.test", server.port, credentials_file=str(credentials))
+        failed = refuse(make_fetcher(url, proxy=proxy, resolve=resolve_proxy), url)
+        assert failed.result is Refresh.MISCONFIGURED
+        assert str(failed) == f"fetch.proxy_credentials_file {credentials}: does not hold user:password"
+        assert server.heard == []
+
+
 @pytest.mark.parametrize("answer", [b"403 Forbidden", b"407 Proxy Authentication Required", b"302 Found", b"x"])
 def test_proxy_that_refuses(answer: bytes) -> None:
     """What a proxy says instead of 200 is a failure, and no way to answer in the issuer's place."""
@@ -147,7 +208,16 @@ def test_proxy_that_floods() -> None:
 
 
 def test_proxy_is_never_link_local() -> None:
-    """The proxy's address is judged; a private one is fine, for it is written in the configuration."""
+    """The proxy's address is checked; a private one is fine, for it is written in the configuration."""
     url = "https://idp.test/"
     fetcher = make_fetcher(url, proxy=Proxy("proxy.test", 3128), resolve=lambda *_: ["169.254.169.254"])
     assert result(fetcher, url) is Refresh.UNTRUSTED
+
+
+def test_link_local_proxy_that_the_operator_wrote() -> None:
+    """A proxy on the host of a rootless container: its address is allowed as an issuer's would be."""
+    url = "https://idp.test/"
+    proxy = Proxy("proxy.test", 3128, networks=(ip_network("169.254.1.2"),))
+    proxy.trust.check_address("proxy.test", "169.254.1.2")
+    other = make_fetcher(url, proxy=proxy, resolve=lambda *_: ["169.254.1.3"])
+    assert result(other, url) is Refresh.UNTRUSTED

@@ -1,14 +1,18 @@
-"""Reach a server: resolve, judge the address, connect, pass the proxy, shake hands.
+"""Reach a server: resolve, check the addresses, connect, pass the proxy, complete TLS.
 
 Rules of this file:
-1. The address that was judged is the one that is connected to: nothing is resolved twice.
+1. The address that was checked is the one that is connected to: nothing is resolved twice.
 2. TLS 1.2 or newer, the certificate verified for the host of the URL, also behind a proxy. Nothing is ever tried again
    without TLS.
-3. Every step can be cancelled from another thread, and then no other step begins.
+3. Connecting ends by its deadline, and what follows can be cancelled from another thread; no other step begins then.
+4. A client certificate is shown to the origins of the issuer's configured URLs only, and the credentials of a proxy to
+   the proxy only.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import socket
 import ssl
@@ -16,17 +20,19 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from selectors import EVENT_READ, EVENT_WRITE
 from threading import Lock
 from typing import Final
 from urllib.parse import SplitResult
 
-from authz.feeds.failure import RefreshError
-from authz.feeds.http.trust import Trust, read_origin, write_authority
-from authz.files.stamp import FileStamp
-from authz.telemetry.keys import Refresh
+from authz.feeds.http.credentials import read_proxy_credentials
+from authz.feeds.http.race import PACE_SECONDS, Attempt, interleave, race
+from authz.feeds.http.tls import TlsTrust
+from authz.feeds.http.trust import Network, Trust, read_origin, write_authority
 
 MAX_PROXY_ANSWER_BYTES: Final = 16_384
+_REPORT_SECONDS: Final = 0.05  # of a fetch, that are left to say what was found if no address completed
+MAX_ADDRESSES: Final = 64  # of one name, that are tried
 
 Resolve = Callable[[str, int], list[str]]
 
@@ -52,7 +58,7 @@ class CancellableSocket:
             if self.is_cancelled:
                 raise TimeoutError("time is up")
             # A descriptor of its own: TLS takes the other one over, and may close it meanwhile.
-            self._socket = connection.dup()
+            self._socket = socket.fromfd(connection.fileno(), connection.family, connection.type)
 
     def cancel(self) -> None:
         """End whatever goes on, and let nothing else begin."""
@@ -73,117 +79,144 @@ class CancellableSocket:
             self._socket = None
 
 
-class TlsTrust:
-    """The authorities that servers are verified by: the system's, or those of a file, read anew when it changes."""
-
-    def __init__(self, ca_file: str | None) -> None:
-        self._ca_file: Final = ca_file
-        self._made: tuple[FileStamp, ssl.SSLContext] | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """Return what to shake hands by. Raises RefreshError."""
-        if self._ca_file is None:
-            return _system_context()
-        try:
-            stamp = FileStamp.of(self._ca_file)  # before the content is read
-            if self._made is None or self._made[0] != stamp:
-                self._made = (stamp, _make_context(self._ca_file))
-        except OSError as error:
-            why = "holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
-            raise RefreshError(Refresh.MISCONFIGURED, f"fetch.ca_file {self._ca_file}: {why}") from None
-        return self._made[1]
-
-
-@cache
-def _system_context() -> ssl.SSLContext:
-    return _make_context(None)
-
-
-def _make_context(ca_file: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy, written in the configuration; it resolves and reaches the hosts beyond it."""
+    """An HTTP proxy, written in the configuration; it resolves and reaches the hosts beyond it.
+
+    *networks* are link-local ones in which the proxy may be, *credentials_file* holds a user and password for it.
+    """
 
     host: str
     port: int
+    networks: tuple[Network, ...] = ()
+    credentials_file: str | None = None
 
     @property
     def trust(self) -> Trust:
         """What addresses the proxy itself may have."""
-        return Trust(configured_origins=frozenset({("http", self.host, self.port)}))
+        return Trust(configured_origins=frozenset({("http", self.host, self.port)}), networks=self.networks)
+
+    def headers(self) -> dict[str, str]:
+        """Return what requests to the proxy carry for it (RFC 9110 section 11.7.2). Raises RefreshError."""
+        if self.credentials_file is None:
+            return {}
+        return {"proxy-authorization": read_proxy_credentials(self.credentials_file)}
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A connection, and the digest of the authorities by which its server was verified, as `digest_of` makes it."""
+
+    socket: socket.socket
+    authorities: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialer:
-    """Connects for one issuer's fetches."""
+    """Connects for one issuer's fetches. *pace* is in seconds: see authz.feeds.http.race."""
 
     trust: Trust
-    tls: TlsTrust = field(default_factory=lambda: TlsTrust(None))
+    tls: TlsTrust = field(default_factory=TlsTrust)
     proxy: Proxy | None = None
     resolve: Resolve = resolve
+    pace: float = PACE_SECONDS
 
-    def dial(self, parts: SplitResult, cancellable: CancellableSocket, *, deadline: float) -> socket.socket:
-        """Connect to the server of a URL, to the first address that answers before the monotonic *deadline*.
+    def dial(self, parts: SplitResult, cancellable: CancellableSocket, *, deadline: float) -> Connected:
+        """Connect to the server of a URL, at the address that is ready first, before the monotonic *deadline*.
 
         Raises OSError, Untrusted, RefreshError.
         """
         scheme, host, port = read_origin(parts)
-        trust, near_host, near_port = self.trust, host, port
+        trust, near_host, near_port, tunnel = self.trust, host, port, b""
         if self.proxy is not None:
             trust, near_host, near_port = self.proxy.trust, self.proxy.host, self.proxy.port
-        context = self.tls.context() if scheme == "https" else None
+            tunnel = _write_connect(write_authority(host, port), self.proxy.headers())
+        if scheme == "https":
+            verifier = self.tls.verifier(show_certificate=self.trust.may_have_credentials(parts))
+            context, authorities = verifier.context, verifier.authorities
+        else:
+            context, authorities = None, self.tls.authorities()
         addresses = self.resolve(near_host, near_port)
         for address in addresses:
             trust.check_address(near_host, address)
-        for left in range(len(addresses), 0, -1):
-            share = max(0.001, (deadline - time.monotonic()) / left)
-            try:
-                return self._reach(addresses[-left], near_port, cancellable, share, tunnel=(context, host, port))
-            except OSError:
-                if left == 1 or cancellable.is_cancelled:
-                    raise
-        raise OSError(f"{near_host} has no address")
-
-    def _reach(
-        self,
-        address: str,
-        port: int,
-        cancellable: CancellableSocket,
-        timeout: float,
-        *,
-        tunnel: tuple[ssl.SSLContext | None, str, int],
-    ) -> socket.socket:
-        context, host, far_port = tunnel
-        plain = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        if not addresses:
+            raise OSError(f"{near_host} has no address")
+        left = deadline - time.monotonic()
+        connection = race(
+            [_attempt(address, near_port, tunnel, context, host) for address in interleave(addresses)[:MAX_ADDRESSES]],
+            deadline=deadline - min(_REPORT_SECONDS, left / 10),
+            pace=self.pace,
+        )
         try:
-            cancellable.attach(plain)
-            plain.settimeout(timeout)
-            plain.connect((address, port))
-            if context is None:
-                return plain
-            if self.proxy is not None:
-                _open_tunnel(plain, host, far_port)
-            return context.wrap_socket(plain, server_hostname=host)
+            cancellable.attach(connection)
+            connection.settimeout(max(0.001, deadline - time.monotonic()))
         except BaseException:
-            plain.close()
+            connection.close()
             raise
+        return Connected(connection, authorities)
 
 
-def _open_tunnel(connection: socket.socket, host: str, port: int) -> None:
-    """Ask a proxy to connect us to *host* (RFC 9110 section 9.3.6). Raises OSError."""
-    authority = write_authority(host, port)
-    connection.sendall(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode("ascii"))
+def _attempt(
+    address: str, port: int, tunnel: bytes, context: ssl.SSLContext | None, host: str
+) -> Attempt[socket.socket]:
+    """Connect to one *address*; for https, a *context*, also through the proxy there, and complete TLS."""
+    connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)  # noqa: FBT003 - its name says what it is
+        yield from _connect(connection, address, port)
+        if context is not None:
+            if tunnel:
+                yield from _open_tunnel(connection, tunnel)
+            connection = secured = context.wrap_socket(connection, server_hostname=host, do_handshake_on_connect=False)
+            yield from _shake_hands(secured)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(connection: socket.socket, address: str, port: int) -> Attempt[None]:
+    code = connection.connect_ex((address, port))
+    if code == errno.EINPROGRESS:
+        yield connection.fileno(), EVENT_WRITE
+        code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, f"{os.strerror(code)} ({address})")
+
+
+def _shake_hands(connection: ssl.SSLSocket) -> Attempt[None]:
+    while True:
+        try:
+            connection.do_handshake()
+        except ssl.SSLWantReadError:
+            yield connection.fileno(), EVENT_READ
+        except ssl.SSLWantWriteError:
+            yield connection.fileno(), EVENT_WRITE
+        else:
+            return
+
+
+def _write_connect(authority: str, headers: dict[str, str]) -> bytes:
+    """Write the request to a proxy that connects us to *authority* (RFC 9110 section 9.3.6)."""
+    lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}", *(f"{name}: {headers[name]}" for name in headers)]
+    return "\r\n".join((*lines, "", "")).encode("ascii")
+
+
+def _open_tunnel(connection: socket.socket, request: bytes) -> Attempt[None]:
+    """Ask a proxy to connect us. Raises OSError."""
+    while request:
+        yield connection.fileno(), EVENT_WRITE
+        request = request[connection.send(request) :]
     answer = b""
     # The server beyond speaks only when spoken to: no byte of it can come with the proxy's answer.
     while b"\r\n\r\n" not in answer:
+        yield connection.fileno(), EVENT_READ
         piece = connection.recv(4096)
         answer += piece
         if not piece or len(answer) > MAX_PROXY_ANSWER_BYTES:
             raise OSError("the proxy gave no answer that can be read")
-    if not (status := re.match(rb"HTTP/1\.[01] ([0-9]{3})", answer)) or not status[1].startswith(b"2"):
-        raise OSError(f"the proxy refused to connect to {authority}: status {status[1].decode() if status else '?'}")
+    status = re.match(rb"HTTP/1\.[01] ([0-9]{3})", answer)
+    if status is None or not status[1].startswith(b"2"):
+        code = status[1].decode() if status else "?"
+        hint = "; give user and password in fetch.proxy_credentials_file" if code == "407" else ""
+        raise OSError(f"the proxy refused to connect: status {code}{hint}")

@@ -6,22 +6,21 @@ Rules of this file:
    most one thread of a fetcher is abandoned in it, and until it ends nothing else is tried.
 2. The cap is on decoded bytes, counted while they come.
 3. Anything but 200 and 304 is a failure; redirects above all.
-4. What a server says of itself is escaped and cut before it is repeated; the bearer token is never repeated.
+4. What a server says of itself is escaped and cut before it is repeated. Credentials are never repeated, nor is the
+   query of a URL that a server leads to: it may hold some.
 """
 
 from __future__ import annotations
 
-import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
-from pathlib import Path
 from threading import Event, Thread
 from typing import Final
-from urllib.parse import SplitResult
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from urllib3 import HTTPResponse
 from urllib3.connection import HTTPConnection
@@ -29,6 +28,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.connect import CancellableSocket, Dialer
+from authz.feeds.http.credentials import read_token
 from authz.feeds.http.freshness import read_headers, retry_after
 from authz.feeds.http.trust import Untrusted, read_origin
 from authz.telemetry.keys import Refresh
@@ -36,16 +36,19 @@ from authz.telemetry.redaction import printable
 
 _CHUNK: Final = 16_384
 _ACCEPT: Final = "application/json, application/jwk-set+json"  # Kubernetes serves keys as the latter alone (RFC 7517)
-_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A document, or with status 304 the word that it has not changed. *headers* are as `read_headers` reads them."""
+    """A document, or with status 304 the word that it has not changed. *headers* are as `read_headers` reads them.
+
+    *authorities* is the digest of those that the server was verified by, as authz.feeds.http.tls makes it.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    authorities: str = ""
 
 
 Fetch = Callable[[str, Mapping[str, str]], Answer]
@@ -88,14 +91,15 @@ class Fetcher:
         try:
             parts = self._dialer.trust.check_url(url)
             connection = HTTPConnection(str(parts.hostname), read_origin(parts)[2], timeout=self._timeout)
-            connection.sock = self._dialer.dial(parts, cancellable, deadline=deadline)
+            dialed = self._dialer.dial(parts, cancellable, deadline=deadline)
+            connection.sock = dialed.socket
             try:
                 target = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
                 if parts.scheme == "http" and self._dialer.proxy is not None:
                     target = f"http://{parts.netloc}{target}"  # RFC 9112 section 3.2.2
                 connection.request("GET", target, headers=self._headers(parts, headers), preload_content=False)
                 with closing(connection.getresponse()) as response:
-                    return self._read(cancellable, response, url)
+                    return replace(self._read(cancellable, response, url), authorities=dialed.authorities)
             finally:
                 connection.close()
         except Untrusted as error:
@@ -111,15 +115,17 @@ class Fetcher:
         sent = {"host": parts.netloc, "accept": _ACCEPT, "user-agent": "authz-sidecar", **headers}
         if self._bearer_token_file is not None and self._dialer.trust.may_have_credentials(parts):
             sent["authorization"] = f"Bearer {read_token(self._bearer_token_file)}"
+        if parts.scheme == "http" and self._dialer.proxy is not None:
+            sent |= self._dialer.proxy.headers()  # for https they are in CONNECT, and the issuer does not get them
         return sent
 
     def _read(self, cancellable: CancellableSocket, response: HTTPResponse, url: str) -> Answer:
         headers = read_headers(response.headers.items())
         shown = printable(url)
         if 300 <= response.status < 400 and response.status != 304:
-            raise RefreshError(
-                Refresh.REDIRECT_REFUSED, f"{shown}: redirects are not followed; configure where it leads to"
-            )
+            leads = _show_redirect(url, headers.get("location"))
+            text = f"{shown}: HTTP status {response.status}{leads}; redirects are not followed"
+            raise RefreshError(Refresh.REDIRECT_REFUSED, text)
         if response.status not in {200, 304}:
             wait = retry_after(headers, self._now()) if response.status in {429, 503} else None
             raise RefreshError(Refresh.STATUS, f"{shown}: HTTP status {response.status}", wait=wait)
@@ -135,17 +141,16 @@ def _told(url: str, error: Exception) -> str:
     return f"{printable(url)}: {printable(str(error)) or type(error).__name__}"
 
 
-def read_token(file: str) -> str:
-    """Read a bearer token. Raises RefreshError, which never repeats what the file holds."""
+def _show_redirect(url: str, location: str | None) -> str:
+    """Say where an answer leads (RFC 9110 section 10.2.2), without what may be secret in a URL: user and query."""
+    if not location:
+        return ""
     try:
-        token = Path(file).read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise RefreshError(Refresh.MISCONFIGURED, f"fetch.bearer_token_file {file}: {error.strerror}") from None
+        parts = urlsplit(urljoin(url, location))
     except ValueError:
-        token = ""
-    if not _TOKEN.fullmatch(token):
-        raise RefreshError(Refresh.MISCONFIGURED, f"fetch.bearer_token_file {file}: does not hold one token")
-    return token
+        return " to what is not a URL"
+    host = parts.netloc.rpartition("@")[2]
+    return f" to {printable(f'{parts.scheme}://{host}{parts.path}')}{'?...' if parts.query else ''}"
 
 
 class _Exchange:

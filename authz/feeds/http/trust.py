@@ -5,8 +5,10 @@ Rules of this file:
 2. Hosts written in the configuration may have private addresses. A host that only a document names must be listed, and
    its addresses be public or within the listed networks. So must another port of a written host: other services of one
    machine are none of the issuer's.
-3. Link-local addresses, where clouds keep credentials, are never connected to.
-4. Addresses are judged after resolution, and the judged address is the one that is connected to.
+3. Link-local addresses are connected to only if the operator wrote the address, as the host of a URL, or a link-local
+   network that holds it: a wider one, such as 0.0.0.0/0, does not count. Where clouds hand out credentials, only that
+   very address counts, and no network.
+4. Addresses are checked after resolution, and the checked address is the one that is connected to.
 5. Credentials go to the origins of the issuer's own configured URLs, and nowhere else.
 """
 
@@ -72,13 +74,25 @@ class Trust:
         return parts
 
     def check_address(self, host: str, address: str) -> None:
-        """Judge an *address* that *host* resolved to. Raises Untrusted."""
+        """Check an *address* that *host* resolved to. Raises Untrusted."""
         ip = _unwrap(ip_address(address.partition("%")[0]))
-        if ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _NEVER:
+        holding = [network for network in self.networks if ip in network]
+        written = host == str(ip) and self._is_configured(host)
+        if ip.is_multicast or ip.is_unspecified:
             raise Untrusted(f"{host} resolves to {ip}, which is never connected to")
-        if self._is_configured(host) or ip.is_global or any(ip in network for network in self.networks):
+        if ip in _METADATA:
+            if not written and not any(network.num_addresses == 1 for network in holding):
+                raise Untrusted(f"{host} resolves to {ip}, where a cloud hands out credentials: never connected to")
             return
-        raise Untrusted(f"{host} resolves to {ip}, which is not public; to allow it: fetch.allowed_networks: [{ip}]")
+        if ip.is_link_local:
+            if written or any(network.is_link_local for network in holding):
+                return
+            kind = "link-local"
+        elif self._is_configured(host) or ip.is_global or holding:
+            return
+        else:
+            kind = "not public"
+        raise Untrusted(f"{host} resolves to {ip}, which is {kind}; to allow it: fetch.allowed_networks: [{ip}]")
 
     def may_have_credentials(self, parts: SplitResult) -> bool:
         """Tell whether credentials may go to the origin of *parts*: a document alone never decides that."""
@@ -112,4 +126,17 @@ def _unwrap(ip: Address) -> Address:
 
 # NAT64 (RFC 6052), local NAT64 (RFC 8215), and IPv4-compatible addresses (RFC 4291 section 2.5.5.1).
 _EMBEDDING: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("::/96"))
-_NEVER: Final = frozenset({IPv6Address("fd00:ec2::254")})  # metadata service of EC2; its IPv4 address is link-local
+# Metadata and credentials: of most clouds; of ECS and EKS; of EC2 and EKS, then of Google, by IPv6.
+_METADATA: Final = frozenset(
+    map(
+        ip_address,
+        (
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.170.23",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+        ),
+    )
+)

@@ -10,6 +10,8 @@ import yaml
 from authz.config.checks.bounds import BOUNDS
 from authz.config.checks.identity import MAX_IDENTITY_HEADERS
 from authz.config.checks.tokens import check_resource
+from authz.config.diagnostics.warnings import warnings
+from authz.config.load import parse
 from authz.config.model import Resource
 from tests.unit.config.sample import configure, problems, small
 
@@ -29,6 +31,9 @@ ED25519 = "{kty: OKP, crv: Ed25519, kid: ours, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapi
         "fetch: {allowed_hosts: ['keys.example.com:8443', '[::1]:443', '::1']}",
         "fetch: {min_interval: 10m, interval: 10m, max_interval: 10m}",
         "claims: {roles: realm_access.roles, tenant: '[\"https://example.com/tenant\"]'}",
+        "fetch: {allowed_networks: [169.254.1.2, 169.254.0.0/16]}",
+        "fetch: {proxy: 'http://proxy.internal', proxy_credentials_file: /proxy}",
+        "fetch: {client_cert_file: /tls.crt, client_key_file: /tls.key}",
         "leeway: 0s",
         "blocked_keys: [key-1]",
     ],
@@ -43,6 +48,16 @@ def test_issuer_may_be_any_text(source: str) -> None:
     """Where the keys come from elsewhere, iss is compared and never fetched (RFC 7519 section 4.1.1)."""
     text = small(issuer=source).replace("https://login.example.com/", "accounts.example.com")
     assert problems(text) == []
+
+
+@pytest.mark.parametrize("source", ["discovery_url: https://fs.test/adfs/d", "jwks_uri: https://fs.test/adfs/keys"])
+def test_issuer_may_be_an_http_identifier(source: str) -> None:
+    """AD FS has such ones: no loosening is asked for, and nothing is warned of, if what is fetched is https."""
+    text = small(issuer=source).replace("https://login.example.com/", "http://fs.test/adfs/services/trust")
+    assert problems(text) == []
+    assert warnings(parse(text, file="authz.yaml")) == []
+    [problem] = problems(text.replace("https://", "http://"))
+    assert problem.endswith("must begin with https:// (or set insecure.http)")
 
 
 def test_inline_keys_that_can_never_serve() -> None:

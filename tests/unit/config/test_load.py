@@ -24,6 +24,9 @@ TEXT: Final = SAMPLE.read_text()
 LINE: Final = re.compile(r"^(?P<indent> +)# (?P<entry>(?:- )?[a-z_-]+: .*)$", re.MULTILINE)
 BLOCK: Final = re.compile(r"^# (?P<head>[a-z]+:).*\n(?P<below>(?:#   .*\n?)+)", re.MULTILINE)
 
+# Commented keys that need one another are put in place together.
+TOGETHER: Final = (("proxy", "proxy_credentials_file"), ("client_cert_file", "client_key_file"))
+
 # Alternatives that a comment names in passing: what stands in the sample, and what may stand there.
 IN_PASSING: Final = (
     ("listen: unix:/run/authz/authz.sock", "listen: 127.0.0.1:9191"),
@@ -57,7 +60,10 @@ IN_PASSING: Final = (
 def alternatives() -> Iterator[object]:
     """Yield the sample with each of its commented alternatives put in place, one at a time."""
     for line in LINE.finditer(TEXT):
-        yield pytest.param(_put(line, line["indent"] + line["entry"] + "\n"), id=line["entry"].split("  ")[0])
+        key = line["entry"].partition(":")[0]
+        keys = next((keys for keys in TOGETHER if key in keys), None)
+        text = _put(line, line["indent"] + line["entry"] + "\n") if keys is None else _put_all(keys)
+        yield pytest.param(text, id=line["entry"].split("  ")[0])
     for block in BLOCK.finditer(TEXT):
         below = [line.removeprefix("#") for line in block["below"].splitlines()]
         yield pytest.param(_put(block, "\n".join([block["head"], *below])), id=block["head"])
@@ -69,6 +75,10 @@ def alternatives() -> Iterator[object]:
 
 def _put(match: re.Match[str], text: str) -> str:
     return TEXT[: match.start()] + text + TEXT[match.end() :]
+
+
+def _put_all(keys: tuple[str, ...]) -> str:
+    return re.sub(rf"^( +)# ((?:{'|'.join(keys)}): .*)$", r"\1\2", TEXT, flags=re.MULTILINE)
 
 
 def test_sample_loads() -> None:

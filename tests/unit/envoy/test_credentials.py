@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from authz.envoy.credentials import TlsFiles, make_credentials
+from tests.fakes.authority import UNUSUAL, Authority, Form
 from tests.unit.envoy.asking import told, write_check
 from tests.unit.envoy.serving import SECONDS, code_of, make_server, method
 
@@ -36,7 +37,11 @@ class Site:
 
     def call(self, trusted: trustme.CA, client: trustme.LeafCert | None = None) -> str | grpc.StatusCode:
         """Check over a new connection; the reason, or the code of a call that failed."""
-        key, chain = (client.private_key_pem.bytes(), client.cert_chain_pems[0].bytes()) if client else (None, None)
+        pair = (client.cert_chain_pems[0].bytes(), client.private_key_pem.bytes()) if client else (None, None)
+        return self.call_with(trusted, *pair)
+
+    def call_with(self, trusted: trustme.CA, chain: bytes | None, key: bytes | None) -> str | grpc.StatusCode:
+        """Check over a new connection, with a certificate in PEM."""
         credentials = grpc.ssl_channel_credentials(trusted.cert_pem.bytes(), key, chain)
         with grpc.secure_channel(f"localhost:{self.port}", credentials) as channel:
             try:
@@ -58,6 +63,24 @@ def test_client_needs_a_certificate(site: Site) -> None:
     assert site.call(site.authority, site.envoy) == "token_missing"
     assert site.call(site.authority) is grpc.StatusCode.UNAVAILABLE
     assert site.call(site.authority, site.authority.issue_cert("envoy")) is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("form", UNUSUAL.values(), ids=UNUSUAL)
+def test_authority_of_unusual_form(site: Site, form: Form) -> None:
+    """As towards issuers, its clients are verified by signature and time: gRPC's TLS does not ask for the form."""
+    clients = Authority(form)
+    clients.write(site.files.certificate.parent, "ca.crt")
+    assert site.call_with(site.authority, *clients.issue("envoy.test")) == "token_missing"
+    assert site.call_with(site.authority, *Authority(form).issue("envoy.test")) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_client_that_is_no_authority_admits_no_other(site: Site) -> None:
+    """A certificate of a client signs no further ones, below an authority of either form."""
+    for form in (Form(), UNUSUAL["all of it"]):
+        clients = Authority(form, name="clients")
+        client = Authority(Form(ca=False, key_usage=False), name="client", parent=clients)
+        clients.write(site.files.certificate.parent, "ca.crt")
+        assert site.call_with(site.authority, *client.issue("x.test", client)) is grpc.StatusCode.UNAVAILABLE
 
 
 def test_new_certificate_is_taken_up(site: Site) -> None:

@@ -39,7 +39,7 @@ class SlowDisk:
     def load(self) -> Cached | None:
         return None
 
-    def save(self, document: bytes, fetched_at: float) -> None:
+    def save(self, document: bytes, fetched_at: float, authorities: str) -> None:
         self.writing.set()
         assert self.go_on.wait(HANG)
         self.saved.append(document)
@@ -178,7 +178,7 @@ class SlowDiskOnce(SlowDisk):
         super().__init__()
         self._woken = woken
 
-    def save(self, document: bytes, fetched_at: float) -> None:
+    def save(self, document: bytes, fetched_at: float, authorities: str) -> None:
         assert self._woken
 
 

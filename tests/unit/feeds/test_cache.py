@@ -14,15 +14,23 @@ from authz.feeds.cache import KeyCache
 from authz.feeds.http.fetch import Answer
 from authz.telemetry.keys import Refresh
 from tests.fakes.clock import FakeClock
-from tests.unit.feeds.rig import JWKS, K1, K2, Rig, fail, publish
+from tests.unit.feeds.rig import JWKS, K1, K2, Rig, document, fail, publish
 
 DAY = 86_400.0
 
 
-def in_folder(folder: Path, fingerprint: str = "b1") -> Callable[[FakeClock], KeyCache]:
+def in_folder(
+    folder: Path, fingerprint: str = "b1", authorities: Callable[[], str] = lambda: ""
+) -> Callable[[FakeClock], KeyCache]:
     """Make the cache of one issuer."""
     return lambda clock: KeyCache(
-        folder, "a", fingerprint=lambda: fingerprint, max_age=DAY, max_bytes=262_144, now=clock.time
+        folder,
+        "a",
+        fingerprint=lambda authorities: f"{fingerprint}{authorities}",
+        authorities=authorities,
+        max_age=DAY,
+        max_bytes=262_144,
+        now=clock.time,
     )
 
 
@@ -53,7 +61,7 @@ def test_large_set_survives_a_restart(tmp_path: Path) -> None:
     """What a set may hold, the file that keeps it may hold too: commas inside the document are none of the file's."""
     cache = in_folder(tmp_path)(FakeClock())
     document = b"{" + b",".join(b'"%d":1' % number for number in range(3000)) + b"}"
-    cache.save(document, FakeClock().time())
+    cache.save(document, FakeClock().time(), "")
     cached = cache.load()
     assert cached is not None
     assert cached.document == document
@@ -88,6 +96,19 @@ def test_file_and_folder_are_the_owners_only(tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
     assert [path.name for path in folder.iterdir()] == ["a.json"]
     assert (folder / "a.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_file_belongs_to_the_authorities_of_the_fetch(tmp_path: Path) -> None:
+    """Where a CA file is replaced between fetch and save, the keys are still those of the old one, and no others'."""
+    before = Rig(cache=in_folder(tmp_path, authorities=lambda: "new"))
+    before.site.at[JWKS] = lambda _: Answer(200, {}, document(K1), "old")
+    before.run()
+    after = restarted(before, in_folder(tmp_path, authorities=lambda: "new"))
+    assert after.published == []
+    same = restarted(before, in_folder(tmp_path, authorities=lambda: "old"))
+    assert same.kids == {"k1"}
+    assert same.feed.view.copy is not None
+    assert same.feed.view.copy.authorities == "old"
 
 
 def change(file: Path, **members: Any) -> None:  # noqa: ANN401 - JSON

@@ -52,13 +52,37 @@ def test_good_files(tmp_path: Path, ca: Path) -> None:
         ("ca_file", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no certificate in PEM"),
         ("bearer_token_file", b"two words", "does not hold one token"),
         ("bearer_token_file", b"", "does not hold one token"),
+        ("proxy: 'http://p.test', proxy_credentials_file", b"password", "does not hold user:password"),
     ],
 )
 def test_files_that_cannot_serve(key: str, content: bytes, why: str, tmp_path: Path) -> None:
     """The error names the key, the file and what is wrong, and nothing that it holds."""
     file = tmp_path / "file"
     file.write_bytes(content)
-    assert faults(f"fetch: {{{key}: {file}}}") == [f"issuers.corporate.fetch.{key}: {file}: {why}"]
+    named = key.rpartition(" ")[2]
+    assert faults(f"fetch: {{{key}: {file}}}") == [f"issuers.corporate.fetch.{named}: {file}: {why}"]
+
+
+def test_client_certificate(tmp_path: Path) -> None:
+    """The pair is tried together, once both are there; each that is missing is a warning of its own."""
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    pair = f"fetch: {{client_cert_file: {cert}, client_key_file: {key}}}"
+    assert faults(pair) == []
+    assert [doubt.partition(": ")[0] for doubt in doubts(pair)] == [
+        "issuers.corporate.fetch.client_cert_file",
+        "issuers.corporate.fetch.client_key_file",
+    ]
+    issued = trustme.CA().issue_cert("authz@client.test")
+    issued.cert_chain_pems[0].write_to_path(str(cert))
+    assert faults(pair) == []
+    issued.private_key_pem.write_to_path(str(key))
+    assert (faults(pair), doubts(pair)) == ([], [])
+    trustme.CA().issue_cert("other@client.test").private_key_pem.write_to_path(str(key))
+    why = f"{cert}: is of another key than fetch.client_key_file {key}"
+    assert faults(pair) == [f"issuers.corporate.fetch.client_cert_file: {why}"]
+    key.unlink()
+    os.mkfifo(key)
+    assert faults(pair) == [f"issuers.corporate.fetch.client_key_file: {key}: is not a file"]
 
 
 @pytest.mark.parametrize(

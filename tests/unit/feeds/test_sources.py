@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,40 @@ def test_unasked_304_is_a_failure() -> None:
     source = UrlSource(lambda url, headers: Answer(304, {}, b""), JWKS, Reader())
     with pytest.raises(RefreshError, match="without a condition"):
         source.load()
+
+
+def test_304_under_other_authorities_confirms_nothing() -> None:
+    """What came under an authority that was since replaced may be forged, its ETag copied: the whole is asked again."""
+    rig = Rig()
+    rig.site.at[JWKS] = lambda _: Answer(200, {"etag": '"1"'}, document(K1), "old")
+    rig.run()
+
+    def genuine(headers: Mapping[str, str]) -> Answer:
+        return Answer(304, {}, b"", "new") if headers else Answer(200, {"etag": '"1"'}, document(K2), "new")
+
+    rig.site.at[JWKS] = genuine
+    rig.run(600)
+    assert [headers for _, _, headers in rig.site.asked] == [{}, {"if-none-match": '"1"'}, {}]
+    assert rig.kids == {"k2"}
+    rig.run(600)
+    assert rig.site.asked[-1][2] == {"if-none-match": '"1"'}
+    assert rig.feed.view.copy is not None
+    assert rig.feed.view.copy.authorities == "new"
+
+
+def test_discovery_is_asked_again_under_new_authorities() -> None:
+    """A document that came under the old ones does not say for an hour where the keys of the new ones are."""
+    rig = Rig(discovery=True)
+    rig.run()
+    assert len(rig.site.times(DISCOVERY)) == 1
+    rig.site.at[JWKS] = lambda _: Answer(200, {}, document(K1), "new")
+    rig.run(600)
+    assert len(rig.site.times(DISCOVERY)) == 1
+    rig.site.at[DISCOVERY] = lambda _: Answer(200, {}, json.dumps({"issuer": ISSUER, "jwks_uri": JWKS}).encode(), "new")
+    rig.run(600)
+    assert len(rig.site.times(DISCOVERY)) == 2
+    rig.run(1200)
+    assert len(rig.site.times(DISCOVERY)) == 2
 
 
 def test_larger_sets_are_read_where_allowed() -> None:

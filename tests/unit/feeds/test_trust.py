@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from authz.feeds.http.trust import Trust, Untrusted
+from authz.feeds.http.trust import Trust, Untrusted, read_origin
 
 TRUST = Trust(
     configured_origins=frozenset({("https", "login.test", 443), ("https", "fd00::1", 8443)}),
@@ -158,15 +158,67 @@ def test_listed_hosts_may_not_be_private(address: str) -> None:
     ],
 )
 @pytest.mark.parametrize("host", ["login.test", "cdn.test"])
-def test_link_local_is_never_connected_to(host: str, address: str) -> None:
-    """Where clouds keep credentials, nobody goes; whatever the networks say."""
+def test_link_local_is_in_no_wider_network(host: str, address: str) -> None:
+    """Where clouds keep credentials, and on the link beside them, no address is allowed by a network of all."""
     trust = Trust(
         configured_origins=TRUST.configured_origins,
         allowed_hosts=TRUST.allowed_hosts,
         networks=(ip_network("0.0.0.0/0"), ip_network("::/0")),
     )
-    with pytest.raises(Untrusted, match="never"):
+    with pytest.raises(Untrusted, match=r"never connected to|is link-local"):
         trust.check_address(host, address)
+
+
+def trust_of(*urls: str, networks: tuple[str, ...] = ()) -> Trust:
+    """What an issuer with these URLs and allowed networks may reach."""
+    return Trust(
+        configured_origins=frozenset(read_origin(urlsplit(url)) for url in urls),
+        allowed_hosts=frozenset({"cdn.test"}),
+        networks=tuple(map(ip_network, networks)),
+    )
+
+
+@pytest.mark.parametrize("network", ["169.254.1.2", "169.254.1.0/24", "169.254.0.0/16"])
+@pytest.mark.parametrize("host", ["host.containers.internal", "cdn.test"])
+def test_link_local_address_that_the_operator_wrote(host: str, network: str) -> None:
+    """Rootless Podman has its host at 169.254.1.2: the address is allowed by itself, or by a link-local network."""
+    trust = trust_of("https://host.containers.internal/", networks=(network,))
+    trust.check_address(host, "169.254.1.2")
+    trust.check_address(host, "::ffff:169.254.1.2")
+    with pytest.raises(Untrusted, match=r"169\.254\.169\.254, where a cloud hands out credentials"):
+        trust.check_address(host, "169.254.169.254")
+
+
+def test_link_local_refusal_prints_the_line_to_add() -> None:
+    """Of a host that is written by its name, too."""
+    with pytest.raises(Untrusted, match=r"to allow it: fetch\.allowed_networks: \[169\.254\.1\.2\]$"):
+        trust_of("https://podman.test/").check_address("podman.test", "169.254.1.2")
+
+
+def test_link_local_address_as_the_host_of_a_url() -> None:
+    """It is written there as exactly as can be; another name that resolves to it is not."""
+    trust = trust_of("https://169.254.1.2:8443/keys")
+    trust.check_address("169.254.1.2", "169.254.1.2")
+    for host in ("cdn.test", "169.254.1.2"):
+        with pytest.raises(Untrusted):
+            trust.check_address(host, "169.254.1.3")
+    with pytest.raises(Untrusted):
+        trust.check_address("cdn.test", "169.254.1.2")
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "169.254.170.2", "fd00:ec2::254", "fd20:ce::254"])
+def test_metadata_of_a_cloud_needs_its_very_address(address: str) -> None:
+    """Networks that hold it do not allow it, not even for a host that may be private."""
+    host = f"[{address}]" if ":" in address else address
+    for networks in (
+        (),
+        ("169.254.0.0/16", "fd00::/8"),
+        ("169.254.169.254/31", "169.254.170.2/31", "fd00:ec2::254/127"),
+    ):
+        with pytest.raises(Untrusted, match="never"):
+            trust_of("https://login.test/", networks=networks).check_address("login.test", address)
+    trust_of("https://login.test/", networks=(address,)).check_address("login.test", address)
+    trust_of(f"https://{host}/").check_address(address, address)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,10 @@ the dependency must carry `alias: authz`.
 {{- end -}}
 {{- range $name, $issuer := .Values.authz.config.issuers -}}
   {{- $fetch := $issuer.fetch | default dict -}}
-  {{- $files := dict "jwks_file" $issuer.jwks_file "fetch.ca_file" $fetch.ca_file "fetch.bearer_token_file" $fetch.bearer_token_file -}}
+  {{- $files := dict "jwks_file" $issuer.jwks_file -}}
+  {{- range list "ca_file" "client_cert_file" "client_key_file" "bearer_token_file" "proxy_credentials_file" -}}
+    {{- $_ := set $files (printf "fetch.%s" .) (get $fetch .) -}}
+  {{- end -}}
   {{- range $key, $file := $files -}}
     {{- if $file -}}
       {{- $found := false -}}

@@ -78,7 +78,12 @@ app.kubernetes.io/component: {{ .Values.mode }}
 {{- if not $ports -}}
   {{- range $name, $issuer := (.Values.authz.config | default dict).issuers -}}
     {{- if not (or $issuer.jwks $issuer.jwks_file) -}}
-      {{- range tuple $issuer.issuer $issuer.discovery_url $issuer.jwks_uri -}}
+      {{- $urls := list $issuer.discovery_url $issuer.jwks_uri -}}
+      {{- /* An http identifier, such as AD FS has, is not fetched where another source is given. */ -}}
+      {{- if not (and (hasPrefix "http://" $issuer.issuer) (or $issuer.discovery_url $issuer.jwks_uri)) -}}
+        {{- $urls = append $urls $issuer.issuer -}}
+      {{- end -}}
+      {{- range $urls -}}
         {{- if . -}}
           {{- $url := urlParse . -}}
           {{- $given := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
