@@ -70,7 +70,7 @@ def envoy_config(  # noqa: PLR0913 - one for each option
       authz envoy-config --config authz.yaml --bootstrap > envoy.yaml
       authz envoy-config --config authz.yaml --check envoy.yaml
       authz envoy-config --config authz.yaml --check envoy.yaml \\
-        --accept route-not-judged
+        --accept route-not-checked
     """  # noqa: D301 - click's mark for lines that stay as they are
     config = load_or_exit(file)
     if envoy_file is not None:

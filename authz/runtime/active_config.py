@@ -15,7 +15,7 @@ from authz.config.problems import ConfigError
 from authz.config.select import select
 from authz.core.snapshot import Snapshot
 from authz.feeds.registry import Registry
-from authz.telemetry.judged import Judged
+from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.logs import set_up_logging
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting
@@ -42,7 +42,7 @@ class ActiveConfig:
         build: Callable[[Config], Snapshot],
         feeds: Registry,
         metrics: Metrics,
-        make_report: Callable[[Reporting], Callable[[Judged], None]],
+        make_report: Callable[[Reporting], Callable[[CheckRecord], None]],
     ) -> None:
         """Begin with *config*, of which *snapshot* was built; *build* makes those of later configurations.
 
@@ -55,7 +55,7 @@ class ActiveConfig:
         self._metrics: Final = metrics
         self._make_report: Final = make_report
         self._config = config
-        self._report: Callable[[Judged], None]
+        self._report: Callable[[CheckRecord], None]
         self._adopt(config, snapshot)
 
     @property
@@ -69,9 +69,9 @@ class ActiveConfig:
         telemetry = self._config.telemetry
         return telemetry.log_client and telemetry.decisions is not Decisions.NONE
 
-    def report(self, judged: Judged) -> None:
+    def report(self, record: CheckRecord) -> None:
         """Report one decision."""
-        self._report(judged)
+        self._report(record)
 
     def reload(self) -> None:
         """Read the file, and take up what it says, whole, or nothing of it."""

@@ -21,7 +21,7 @@ from authz.feeds.registry import Registry
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
-from authz.telemetry.judged import Judged
+from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.keys import KeyMetrics, Refresh
 from authz.telemetry.metrics import Metrics
 
@@ -72,7 +72,7 @@ def make_server(
     store: Store,
     gatherer: Gatherer,
     metrics: Metrics,
-    report: Callable[[Judged], None],
+    report: Callable[[CheckRecord], None],
 ) -> AuthorizationServer:
     """Return the server that Envoy calls, not bound yet; *report* is called with every decision."""
     # Reading the system's own generator costs each call a wait for the interpreter. Clients see these numbers: nothing

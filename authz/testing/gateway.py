@@ -29,7 +29,7 @@ from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
-from authz.telemetry.judged import Judged
+from authz.telemetry.check_record import CheckRecord
 from authz.testing.verdict import Verdict
 
 AT: Final = 1_800_000_000.0  # seconds since the epoch: 15 January 2027, 08:00 UTC
@@ -128,18 +128,18 @@ class Gateway:
         )
         if token is not None:
             request = place_token(token, self.snapshot.token.sources[0], request)
-        judged: list[Judged] = []
+        records: list[CheckRecord] = []
         checker = Checker(
             snapshot=lambda: self.snapshot,
             gatherer=Gatherer({}, monotonic=lambda: 0.0),  # nobody is asked: a key that is not here does not exist
-            report=judged.append,
+            report=records.append,
             now=lambda: self.at if at is None else at,
             elapsed=lambda: 0.0,
             new_id=lambda: "0000000000000000",
         )
         # At once: with nobody to ask there is nothing to wait for.
         answer = cast("bytes", checker.check(_encode(request), received=0.0, time_left=None))
-        return Verdict.read(answer, judged[0].decision, sent=request.headers, identity=self.config.identity.headers)
+        return Verdict.read(answer, records[0].decision, sent=request.headers, identity=self.config.identity.headers)
 
 
 def _encode(request: Request) -> bytes:

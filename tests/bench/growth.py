@@ -13,7 +13,7 @@ from tests.bench.rounds import Driver, changes, check_samples
 from tests.bench.series import Row
 from tests.bench.setups import MEMORY, READY
 
-REMEMBERED: Final = 10_000  # tokens, as many as the memo holds
+REMEMBERED: Final = 10_000  # tokens, as many as the signature cache holds
 _SLICE_SECONDS: Final = 4
 _POLL_SECONDS: Final = 0.002
 

@@ -16,8 +16,8 @@ from tests.bench.setups import Kind
 from tests.bench.stands import Stand
 from tests.bench.tokens import Pool
 
-HIT: Final = "authz_memo_requests_total:hit"
-MISS: Final = "authz_memo_requests_total:miss"
+HIT: Final = "authz_signature_cache_requests_total:hit"
+MISS: Final = "authz_signature_cache_requests_total:miss"
 _DENIED: Final = "authz_decisions_total:deny"
 _DROPPED: Final = "authz_spans_dropped_total"
 _IDLE_SHARE: Final = 0.10  # of its cores that the judge leaves idle, above which it was not what bounded the rate

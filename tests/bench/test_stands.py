@@ -61,10 +61,11 @@ def test_envoys_differ_in_their_judge(kind: Kind, filters: list[str]) -> None:
 def test_samples_of_workers_are_added_up() -> None:
     """What several workers counted counts once for each."""
     text = "".join(
-        f'# TYPE authz_memo_requests counter\nauthz_memo_requests_total{{result="hit",worker="{number}"}} {number}\n'
+        "# TYPE authz_signature_cache_requests counter\n"
+        f'authz_signature_cache_requests_total{{result="hit",worker="{number}"}} {number}\n'
         for number in (1, 2)
     )
-    assert read_samples(text)["authz_memo_requests_total:hit"] == 3
+    assert read_samples(text)["authz_signature_cache_requests_total:hit"] == 3
 
 
 @pytest.mark.parametrize("algorithm", sorted(set(ALGORITHMS) - {"RS256"}))

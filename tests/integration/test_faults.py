@@ -31,7 +31,7 @@ from authz.envoy.transport.choice import TransportFactory
 from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.envoy.transport.pool import PoolTransport
 from authz.envoy.transport.port import Deferred
-from authz.telemetry.judged import Metadata
+from authz.telemetry.check_record import Metadata
 from tests.e2e.stage import Reply
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.asking import AFTER, NEW, UNKNOWN, FakeLane, HeldLane, make_checker, told

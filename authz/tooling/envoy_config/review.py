@@ -90,7 +90,7 @@ _NOT_CHECKED: Final = "give it the filter of `authz envoy-config`, before the ro
 _EVERY_REQUEST: Final = "leave it out: a rule can make a path public"
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "not-judged": Kind(
+    "not-checked": Kind(
         Level.FINDING, "requests reach the upstream without a decision", _NOT_CHECKED, review_bypasses.not_judged
     ),
     "other-listener": Kind(
@@ -114,7 +114,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "after-router": Kind(
         Level.FINDING, "the filter stands behind the router, and never runs", "move it up", review_bypasses.after_router
     ),
-    "upgrade-not-judged": Kind(
+    "upgrade-not-checked": Kind(
         Level.FINDING,
         "upgraded requests have filters of their own, and are not checked",
         "leave out `filters`, or put the filter there too",
@@ -136,7 +136,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "failure_mode_allow: false",
         review_bypasses.fails_open,
     ),
-    "route-not-judged": Kind(
+    "route-not-checked": Kind(
         Level.FINDING,
         "requests on this route are not checked",
         "leave it out and write a public rule, or accept it by name",

@@ -16,7 +16,7 @@ from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane, Resume
-from authz.telemetry.judged import Metadata
+from authz.telemetry.check_record import Metadata
 from tests.fakes.waiting import HANG_SECONDS
 from tests.world import A_RSA, WORLD, T, ask, issuer_a, key_set, mint, world
 
@@ -184,7 +184,7 @@ def make_checker(*, lane: Lane | None = None, **parts: Any) -> Checker:
     usual: dict[str, Any] = {
         "snapshot": lambda: WORLD,
         "gatherer": Gatherer({}, monotonic=monotonic),
-        "report": lambda judged: None,
+        "report": lambda record: None,
         "now": lambda: float(T),
         "elapsed": lambda: 0.0,
         "new_id": lambda: ID,

@@ -14,7 +14,7 @@ from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Responses, Snapshot
 from authz.envoy.checker import DEADLINE_RESERVE, MAX_ROUNDS
-from authz.telemetry.report import Judged
+from authz.telemetry.report import CheckRecord
 from tests.unit.envoy.asking import (
     AFTER,
     ID,
@@ -39,36 +39,36 @@ NEED = Need(KEY, "a", "new")
 
 def test_a_decision_is_answered_and_reported() -> None:
     """A good token is let pass; the report has the decision, its id, the request, and the seconds it took."""
-    reports: list[Judged] = []
+    reports: list[CheckRecord] = []
     checker = make_checker(report=reports.append, elapsed=lambda: 12.5)
     answer = checker.check(write_check(ask(mint())), received=12.0, time_left=None)
 
     assert isinstance(answer, bytes)
     assert (told(answer), told(answer, "decision_id")) == ("authenticated", ID)
-    (judged,) = reports
-    assert isinstance(judged.decision, Allow)
-    assert judged.request is not None
-    assert (judged.decision_id, judged.request.path, judged.seconds) == (ID, "/items/1", 0.5)
+    (record,) = reports
+    assert isinstance(record.decision, Allow)
+    assert record.request is not None
+    assert (record.decision_id, record.request.path, record.seconds) == (ID, "/items/1", 0.5)
 
 
 def test_an_unreadable_request_is_refused_and_reported() -> None:
     """Bytes that are no CheckRequest are a reported denial without a request."""
-    reports: list[Judged] = []
+    reports: list[CheckRecord] = []
     answer = check(b"\xff", report=reports.append)
     assert (told(answer), read(answer).denied_response.status.code) == ("request_malformed", 400)
-    assert [(judged.decision.reason, judged.request) for judged in reports] == [(Reason.REQUEST_MALFORMED, None)]
+    assert [(record.decision.reason, record.request) for record in reports] == [(Reason.REQUEST_MALFORMED, None)]
 
 
 def test_a_call_can_be_refused_unseen() -> None:
     """Overload is a denial like any other: reported, by the current snapshot, with Retry-After."""
-    reports: list[Judged] = []
+    reports: list[CheckRecord] = []
     snapshot = world(responses=Responses(expose_reason=True))
     checker = make_checker(report=reports.append, snapshot=lambda: snapshot)
     answer = checker.reject(Reason.OVERLOADED, received=0.0)
 
     assert (told(answer), headers_of(read(answer))["retry-after"]) == ("overloaded", "1")
     assert '"overloaded"' in read(answer).denied_response.body
-    assert [judged.decision for judged in reports] == [Deny(Reason.OVERLOADED)]
+    assert [record.decision for record in reports] == [Deny(Reason.OVERLOADED)]
 
 
 def test_an_answer_is_written_by_the_snapshot_that_judged() -> None:

@@ -15,7 +15,7 @@ from authz.envoy.admission import METHOD
 from authz.envoy.checker import Checker
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.cygrpc import CygrpcTransport
-from authz.telemetry.judged import Judged
+from authz.telemetry.check_record import CheckRecord
 from tests.fakes.http2 import HEADERS, PREFACE, begin_call, read_frames, send_message
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.asking import HANG, UNKNOWN, HeldLane, make_checker, told, write_check
@@ -28,7 +28,7 @@ class Desk:
     """What was reported."""
 
     def __init__(self) -> None:
-        self.reports: list[Judged] = []
+        self.reports: list[CheckRecord] = []
         self.abandoned = 0
         self.address = ""  # of its socket, while it serves
 
@@ -63,8 +63,8 @@ def test_metadata_comes_with_the_report(state: str) -> None:
     desk = Desk()
     with desk.serve(make_checker(report=desk.reports.append)) as (_, check):
         check(write_check(), metadata=(PARENT, ("tracestate", state)), timeout=SECONDS)
-    (judged,) = desk.reports
-    assert dict(judged.metadata)["traceparent"] == PARENT[1]
+    (record,) = desk.reports
+    assert dict(record.metadata)["traceparent"] == PARENT[1]
 
 
 def test_a_refused_call_has_its_metadata_too() -> None:
@@ -85,8 +85,8 @@ def test_load_and_calls_that_were_abandoned_are_told() -> None:
     desk, lane = Desk(), HeldLane()
     reached, released = Event(), Event()
 
-    def stand_still(judged: Judged) -> None:
-        desk.reports.append(judged)
+    def stand_still(record: CheckRecord) -> None:
+        desk.reports.append(record)
         reached.set()
         assert released.wait(SECONDS)
 

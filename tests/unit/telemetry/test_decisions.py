@@ -8,8 +8,8 @@ import pytest
 
 from authz.core.decision import Allow, AuditTrail, Decision, Deny
 from authz.core.reasons import Reason
-from authz.telemetry.decisions import MANY_FAILURES, MAX_TOLD, DecisionLog
-from authz.telemetry.judged import Judged, Position
+from authz.telemetry.check_record import CheckRecord, TraceContext
+from authz.telemetry.decisions import MANY_FAILURES, MAX_NAMED, DecisionLog
 from authz.telemetry.metrics import Metrics
 from tests.unit.telemetry.capturing import logging_to, parsed
 from tests.world import ask
@@ -27,17 +27,17 @@ class Desk:
         self.time = 0.0
         self.log = DecisionLog(self.metrics, monotonic=lambda: self.time, max_lines=max_lines)
 
-    def write(self, decision: Decision, times: int = 1, position: Position | None = None) -> list[dict[str, Any]]:
+    def write(self, decision: Decision, times: int = 1, trace: TraceContext | None = None) -> list[dict[str, Any]]:
         """Write a decision some times, and return the lines."""
         with logging_to() as stream:
             for _ in range(times):
-                self.log.write(Judged(decision, "id", None, 0.0), log_client=True, position=position)
+                self.log.write(CheckRecord(decision, "id", None, 0.0), log_client=True, trace=trace)
         return parsed(stream)
 
     def fail(self, address: str, times: int, reason: Reason = Reason.SIGNATURE_INVALID) -> None:
         """Let a client fail."""
         for _ in range(times):
-            self.log.count_failure(Judged(Deny(reason), "id", ask(source_address=address), 0.0))
+            self.log.count_failure(CheckRecord(Deny(reason), "id", ask(source_address=address), 0.0))
 
     def summarise(self, *, name_clients: bool = True) -> list[dict[str, Any]]:
         """Let a minute pass, and return what is told then."""
@@ -90,8 +90,8 @@ def test_a_line_names_its_trace() -> None:
     desk = Desk()
     ids = [
         {key: line[key] for key in line.keys() & {"trace_id", "span_id"}}
-        for position in (Position("t", "s"), Position("t"), None)
-        for line in desk.write(DENY, position=position)
+        for trace in (TraceContext("t", "s"), TraceContext("t"), None)
+        for line in desk.write(DENY, trace=trace)
     ]
     assert ids == [{"trace_id": "t", "span_id": "s"}, {"trace_id": "t"}, {}]
 
@@ -163,4 +163,4 @@ def test_the_summary_is_bounded() -> None:
     desk = Desk()
     for number in range(50):
         desk.fail(f"192.0.2.{number}", 100)
-    assert len(desk.summarise()) == MAX_TOLD
+    assert len(desk.summarise()) == MAX_NAMED

@@ -16,8 +16,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from authz.core.decision import AuditTrail, Decision, Deny
 from authz.core.keys import Verified
 from authz.core.reasons import Reason
+from authz.telemetry.check_record import CheckRecord, Metadata, TraceContext
 from authz.telemetry.decisions import DecisionLog
-from authz.telemetry.judged import Judged, Metadata, Position
 from authz.telemetry.keys import Refresh
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting, reporter
@@ -63,15 +63,15 @@ def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
 
 
-def judged(decision: Decision, **request: Any) -> Judged:  # noqa: ANN401 - of ask
+def record(decision: Decision, **request: Any) -> CheckRecord:  # noqa: ANN401 - of ask
     """Say how a request was judged within 2 ms."""
-    return Judged(decision, "id1", ask(**request), 0.002)
+    return CheckRecord(decision, "id1", ask(**request), 0.002)
 
 
 def attributes(decision: Decision, **request: Any) -> dict[str, object]:  # noqa: ANN401 - of ask
     """Return the attributes of the span of a decision."""
     desk = Desk()
-    desk.spans.write_check(judged(decision, **request), None)
+    desk.spans.write_check(record(decision, **request), None)
     (span,) = desk.written()
     return dict(span.attributes or {})
 
@@ -89,15 +89,20 @@ KEY = {"authz.issuer": "a", "authz.keys.age_s": 12.5, "authz.token.alg": "RS256"
 def test_a_span_tells_of_an_allow() -> None:
     """A SERVER span from the look-up of the call to its answer, child of the caller's, with all that was found."""
     desk = Desk()
-    position = desk.spans.write_check(judged(decide(mint())), TraceParent(TRACE, SPAN, sampled=True))
+    trace = desk.spans.write_check(record(decide(mint())), TraceParent(TRACE, SPAN, sampled=True))
     (span,) = desk.written()
     assert (span.name, span.kind) == ("envoy.service.auth.v3.Authorization/Check", SpanKind.SERVER)
     assert (span.start_time, span.end_time) == (T * 10**9 - 2_000_000, T * 10**9)
     assert span.status.status_code is StatusCode.UNSET
     assert span.parent is not None
     assert (span.parent.trace_id, span.parent.span_id, span.parent.is_remote) == (int(TRACE, 16), int(SPAN, 16), True)
-    assert position == Position(TRACE, f"{span.context.span_id:016x}")
-    found = {"authz.decision": "allow", "authz.reason": "authenticated", "authz.rule": "items", "authz.memo": "miss"}
+    assert trace == TraceContext(TRACE, f"{span.context.span_id:016x}")
+    found = {
+        "authz.decision": "allow",
+        "authz.reason": "authenticated",
+        "authz.rule": "items",
+        "authz.signature_cache": "miss",
+    }
     assert dict(span.attributes or {}) == RPC | KEY | found
 
 
@@ -129,7 +134,7 @@ def test_a_shadow_tells_what_it_would_have_done() -> None:
 def test_an_internal_error_is_an_error() -> None:
     """It alone sets the status of the span; a call that could not be read has a span too."""
     desk = Desk()
-    desk.spans.write_check(Judged(Deny(Reason.INTERNAL_ERROR), "id1", None, 0.0), None)
+    desk.spans.write_check(CheckRecord(Deny(Reason.INTERNAL_ERROR), "id1", None, 0.0), None)
     (span,) = desk.written()
     assert span.status.status_code is StatusCode.ERROR
     assert (span.attributes or {})["error.type"] == "internal_error"
@@ -167,10 +172,10 @@ def test_hostile_text_is_printable_and_cut() -> None:
     """A lone surrogate would lose a whole batch, a long text its bound."""
     desk = Desk(max_waiting=10_000)
     for request in hostile.requests():
-        desk.spans.write_check(Judged(Deny(Reason.ALG_NOT_ALLOWED), "id", request, 0.0), None)
+        desk.spans.write_check(CheckRecord(Deny(Reason.ALG_NOT_ALLOWED), "id", request, 0.0), None)
     for text in hostile.TEXTS:
         desk.spans.write_check(
-            Judged(Deny(Reason.ALG_NOT_ALLOWED, AuditTrail(alg=text, kid=text)), "id", None, 0.0), None
+            CheckRecord(Deny(Reason.ALG_NOT_ALLOWED, AuditTrail(alg=text, kid=text)), "id", None, 0.0), None
         )
     written = desk.written()
     assert len(written) > 200
@@ -190,9 +195,9 @@ class Recorder:
     def __init__(self) -> None:
         self.parents: list[TraceParent | None] = []
 
-    def write_check(self, judged: Judged, parent: TraceParent | None) -> Position | None:
+    def write_check(self, record: CheckRecord, parent: TraceParent | None) -> TraceContext | None:
         self.parents.append(parent)
-        return Position("t" * 32, "s" * 16)
+        return TraceContext("t" * 32, "s" * 16)
 
 
 def report(metadata: Metadata, *, ratio: float = 1.0, chance: float = 0.5, trust: bool = False, **request: Any) -> Any:  # noqa: ANN401
@@ -201,7 +206,7 @@ def report(metadata: Metadata, *, ratio: float = 1.0, chance: float = 0.5, trust
     reporting = Reporting(decisions="none", log_client=True, sample_ratio=ratio, trust_client=trust)
     log = DecisionLog(metrics, monotonic=lambda: 0.0)
     tell = reporter(metrics, log, reporting, spans=spans, random=lambda: chance)
-    tell(Judged(decide(mint()), "id", ask(**request), 0.0001, metadata))
+    tell(CheckRecord(decide(mint()), "id", ask(**request), 0.0001, metadata))
     return spans.parents
 
 
@@ -275,40 +280,40 @@ def test_what_is_not_exported_is_counted() -> None:
     """Every span of a batch that the collector did not take."""
     desk = Desk(Broken())
     for _ in range(25):
-        desk.spans.write_check(judged(decide()), None)
+        desk.spans.write_check(record(decide()), None)
     wait_until(lambda: desk.dropped == 25)
-    assert desk.spans.write_check(judged(decide()), None) is not None  # there is room again
+    assert desk.spans.write_check(record(decide()), None) is not None  # there is room again
 
 
 def test_an_exporter_that_raises_loses_its_batch_only() -> None:
     """The spans are counted, and those after them find room."""
     desk = Desk(Broken(RuntimeError("broken")), max_waiting=10)
     for _ in range(10):
-        desk.spans.write_check(judged(decide()), None)
+        desk.spans.write_check(record(decide()), None)
     wait_until(lambda: desk.dropped == 10)
-    assert desk.spans.write_check(judged(decide()), None) is not None
+    assert desk.spans.write_check(record(decide()), None) is not None
 
 
 def test_above_the_bound_spans_are_dropped_and_counted(stuck: Stuck) -> None:
     """A collector that hangs holds so many spans and no more; others are not made, and it all ends in time."""
     desk = Desk(stuck, max_waiting=50)
     for _ in range(50):
-        assert desk.spans.write_check(judged(decide()), None) is not None
+        assert desk.spans.write_check(record(decide()), None) is not None
     assert stuck.asked.wait(HANG_SECONDS)
     for _ in range(1000):
-        assert desk.spans.write_check(judged(decide()), None) is None
+        assert desk.spans.write_check(record(decide()), None) is None
     assert desk.dropped == 1000
 
     desk.spans.stop()
 
     assert desk.dropped == 1050
-    assert desk.spans.write_check(judged(decide()), None) is None
+    assert desk.spans.write_check(record(decide()), None) is None
 
 
 def test_what_waits_is_exported_at_the_end() -> None:
     """The last decisions before a stop are often those that are asked for."""
     desk = Desk()
     for _ in range(25):
-        desk.spans.write_check(judged(decide()), None)
+        desk.spans.write_check(record(decide()), None)
     assert len(desk.written()) == 25
     assert desk.dropped == 0

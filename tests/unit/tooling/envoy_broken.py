@@ -134,16 +134,16 @@ ROUTE_BY_SUBJECT: Final = {"prefix": "/", "headers": [{"name": "x-auth-subject",
 WIDE_OPEN: Final = {"numerator": 0, "denominator": "HUNDRED"}
 
 CASES: Final[dict[str, Spoilt]] = {
-    "no filter": spoilt("identity-kept", "not-judged")(
+    "no filter": spoilt("identity-kept", "not-checked")(
         lambda envoy: (envoy.filters.pop(0), envoy.manager.pop("early_header_mutation_extensions"))
     ),
-    "no filter, headers removed": spoilt("not-judged", word="http_filters")(lambda envoy: envoy.filters.pop(0)),
-    "a second listener around it": spoilt("not-judged", word="listeners[1]")(lambda envoy: envoy.second("upstream")),
+    "no filter, headers removed": spoilt("not-checked", word="http_filters")(lambda envoy: envoy.filters.pop(0)),
+    "a second listener around it": spoilt("not-checked", word="listeners[1]")(lambda envoy: envoy.second("upstream")),
     "a listener to elsewhere": spoilt("other-listener", word="it leads to admin")(lambda envoy: envoy.second("admin")),
-    "a listener with routes from elsewhere": spoilt("not-judged", "routes-unseen")(
+    "a listener with routes from elsewhere": spoilt("not-checked", "routes-unseen")(
         lambda envoy: envoy.second("", rds={"route_config_name": "x"}, route_config=None)
     ),
-    "a cluster that a header names": spoilt("not-judged")(
+    "a cluster that a header names": spoilt("not-checked")(
         lambda envoy: envoy.second(
             "", route_config={"virtual_hosts": [{"routes": [{"match": {}, "route": {"cluster_header": "x-to"}}]}]}
         )
@@ -153,7 +153,7 @@ CASES: Final[dict[str, Spoilt]] = {
     ),
     "nothing at all": spoilt("nothing-found")(lambda envoy: envoy.data.clear()),
     "behind the router": spoilt("after-router")(lambda envoy: envoy.filters.reverse()),
-    "upgrades of their own": spoilt("upgrade-not-judged", word="websocket")(
+    "upgrades of their own": spoilt("upgrade-not-checked", word="websocket")(
         set_in("manager", upgrade_configs=[{"upgrade_type": "websocket", "filters": [router()]}])
     ),
     "switched off": spoilt("filter-off")(lambda envoy: envoy.filters[0].update(disabled=True)),
@@ -169,21 +169,21 @@ CASES: Final[dict[str, Spoilt]] = {
     "fails open with headers": spoilt("fails-open", "identity-kept", word="x-auth-subject")(
         lambda envoy: (early(envoy, []), envoy.authz.update(failure_mode_allow=True))
     ),
-    "a route that is off": spoilt("route-not-judged", word="routes[0]")(lambda envoy: envoy.off(envoy.routes[0])),
-    "a host that is off": spoilt("route-not-judged", word="virtual_hosts[0].typed")(
+    "a route that is off": spoilt("route-not-checked", word="routes[0]")(lambda envoy: envoy.off(envoy.routes[0])),
+    "a host that is off": spoilt("route-not-checked", word="virtual_hosts[0].typed")(
         lambda envoy: envoy.off(envoy.hosts[0])
     ),
-    "all routes off": spoilt("route-not-judged", word="route_config.typed")(
+    "all routes off": spoilt("route-not-checked", word="route_config.typed")(
         lambda envoy: envoy.off(envoy.manager["route_config"])
     ),
-    "off by FilterConfig": spoilt("route-not-judged")(
+    "off by FilterConfig": spoilt("route-not-checked")(
         lambda envoy: envoy.off(envoy.routes[0], **{"@type": "x.v3.FilterConfig", "disabled": True})
     ),
-    "off inside FilterConfig": spoilt("route-not-judged")(
+    "off inside FilterConfig": spoilt("route-not-checked")(
         lambda envoy: envoy.off(envoy.routes[0], **{"@type": "x.v3.FilterConfig", "config": {"disabled": True}})
     ),
-    "off for a weighted cluster": spoilt("route-not-judged", word="weighted_clusters")(off_in_weighted),
-    "off and its headers kept": spoilt("identity-kept", "route-not-judged", word="x-auth-subject")(off_and_kept),
+    "off for a weighted cluster": spoilt("route-not-checked", word="weighted_clusters")(off_in_weighted),
+    "off and its headers kept": spoilt("identity-kept", "route-not-checked", word="x-auth-subject")(off_and_kept),
     "a cache in front": spoilt("cached")(
         lambda envoy: envoy.filters.insert(0, {"name": "c", "typed_config": {"@type": f"{V3}.cache.v3.CacheConfig"}})
     ),
@@ -323,7 +323,7 @@ HARMLESS: Final[dict[str, Spoilt]] = {
             envoy.authz.update(failure_mode_allow=True),
         )
     ),
-    "off and removed by the route": spoilt("route-not-judged")(off_and_removed_by_route),
+    "off and removed by the route": spoilt("route-not-checked")(off_and_removed_by_route),
     "off and on again": spoilt()(off_and_on_again),
     "escapes that a rule accepts": spoilt(config="odd paths")(lambda _: None),
     "routed anew": spoilt()(

@@ -131,7 +131,7 @@ def test_the_file_of_the_deploy_folder() -> None:
     config = parse(json.dumps(values["authz"]["config"]), file="values.yaml")
     text = (ROOT / "deploy/envoy/envoy.yaml").read_text(encoding="utf-8")
     found = review(parse_document(text, file="envoy.yaml"), config)
-    assert [finding.name for finding in found] == ["route-not-judged", "other-listener"]
+    assert [finding.name for finding in found] == ["route-not-checked", "other-listener"]
     assert [finding.kind.level for finding in found] == [Level.FINDING, Level.NOTE]
 
 
