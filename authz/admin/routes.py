@@ -1,6 +1,6 @@
-"""What the admin port answers: a table of paths.
+"""The routes of the admin port: a table of paths.
 
-A new path is a function from the question to an answer, and a line in `make_routes`.
+A new path is a function from a request to a response, and a line in `make_routes`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prometheus_client.exposition import choose_encoder
 
 @dataclass(frozen=True, slots=True)
 class AdminRequest:
-    """A GET request: the *peer* as a socket names it, and the `Accept` header, empty if there is none."""
+    """A GET request: the *peer* as `socket.accept` returns it, and the `Accept` header, empty if there is none."""
 
     peer: object
     accept: str
@@ -25,7 +25,7 @@ class AdminRequest:
 
 @dataclass(frozen=True, slots=True)
 class AdminResponse:
-    """An answer with its media type."""
+    """A response with its media type."""
 
     status: HTTPStatus
     body: bytes
@@ -38,7 +38,7 @@ Route = Callable[[AdminRequest], AdminResponse]
 def make_routes(
     *, waiting_for: Callable[[], list[str]], registry: CollectorRegistry, keys: Callable[[], Mapping[str, object]]
 ) -> Mapping[str, Route]:
-    """Return the routes by path; *waiting_for* names what readiness still waits for. Liveness depends on nothing."""
+    """Return the routes by path; *waiting_for* lists what readiness still waits for. Liveness depends on nothing."""
 
     def livez(_: AdminRequest) -> AdminResponse:
         return AdminResponse(HTTPStatus.OK, b"alive\n")
@@ -63,7 +63,7 @@ def make_routes(
 
 
 def answer(routes: Mapping[str, Route], target: str, request: AdminRequest) -> AdminResponse:
-    """Answer a request for *target*, a path with or without a query; 404 lists the paths that there are."""
+    """Answer a request for *target*, a path with or without a query; a 404 lists the known paths."""
     route = routes.get(target.partition("?")[0])
     if route is None:
         return AdminResponse(HTTPStatus.NOT_FOUND, f"{' '.join(routes)}\n".encode())
@@ -71,12 +71,12 @@ def answer(routes: Mapping[str, Route], target: str, request: AdminRequest) -> A
 
 
 def is_here(peer: object) -> bool:
-    """Return whether a *peer*, as a socket names it, is on this host: on loopback, or on a Unix socket (no name)."""
+    """Return whether a *peer* is on this host: on loopback, or on a Unix socket, where it has no address."""
     return not peer or (isinstance(peer, tuple) and is_loopback(str(peer[0])))
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether a peer's *address* is this host's own, also if IPv6 writes an IPv4 address."""
+    """Return whether an *address* is a loopback address, also if it is an IPv4 address mapped to IPv6."""
     ip = ip_address(address.partition("%")[0])
     mapped = getattr(ip, "ipv4_mapped", None)
     return (mapped or ip).is_loopback

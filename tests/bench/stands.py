@@ -162,7 +162,7 @@ def start_bare(address: str, folder: Path, cores: Collection[int]) -> Process:
     path = Path(address.removeprefix("unix:"))
     told = [f"{name}={value}" for name, value in READ_WHILE_POLLING.items()]
     argv = ["env", *told, sys.executable, "-m", "tests.bench.bare", address]
-    server = Process("the bare server", argv, log=folder / "bare.log", mend="read its log")
+    server = Process("the bare server", argv, log=folder / "bare.log", fix="read its log")
     with on_cores(cores):
         server.start()
     server.wait_until(path.exists)
@@ -186,7 +186,7 @@ def collecting(folder: Path, cores: Collection[int]) -> Iterator[str]:
         *("--otlp-grpc-endpoint", address, "--otlp-http-endpoint", free_address()),
         *("--log-file", str(folder / "rotel.log"), "--pid-file", str(folder / "rotel.pid")),
     ]
-    collector = Process("the collector", argv, log=folder / "collector.log", mend="read its log")
+    collector = Process("the collector", argv, log=folder / "collector.log", fix="read its log")
     with on_cores(cores):
         collector.start()
     try:

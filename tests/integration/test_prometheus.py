@@ -115,7 +115,7 @@ def start_prometheus(folder: Path, *, target: str) -> tuple[Process, str]:
         *("--storage.tsdb.path", str(folder / "tsdb"), "--web.listen-address", address),
         *("--enable-feature", "exemplar-storage"),
     ]
-    process = Process("Prometheus", argv, log=folder / "prometheus.log", mend="read its log")
+    process = Process("Prometheus", argv, log=folder / "prometheus.log", fix="read its log")
     process.start()
     return process, address
 
