@@ -1,4 +1,4 @@
-"""One trusted identity provider, as a snapshot knows it."""
+"""One trusted identity provider, as part of a snapshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys that are fit for use, and that no token of their issuer can mean."""
+"""Valid keys that no token of their issuer can use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why each setting matters, by the keys that lead to it: what is printed above it."""
+"""Why each setting matters, by its keys: the comment that is printed above it."""
 
 from __future__ import annotations
 

@@ -335,7 +335,7 @@ ERRORS: Final[dict[str, tuple[Any, str]]] = {
     "template-dots": (lambda: PathTemplate.parse("/a/.."), "a path has no dot segments"),
     "template-star": (
         lambda: PathTemplate.parse("/a*"),
-        '"a*" is no segment: write {name} for a whole segment, and ** at the end only',
+        '"a*": wildcards are only allowed as a whole segment {name}, or as a final /**',
     ),
     "template-twice": (lambda: PathTemplate.parse("/{a}/{a}"), "a parameter is named twice"),
     "host": (
