@@ -90,7 +90,7 @@ class Fetched:
         else:
             said = "without Cache-Control or Expires" if self.fresh_for is None else f"good for {self.fresh_for:.0f} s"
             yield f"  answered      in {self.seconds:.2f} s, {said}"
-            for key, why in self._judged():
+            for key, why in self._usability():
                 said = f"alg {escaped(key.alg) or 'any of its kind'}" if why is None else why
                 yield f"  {'usable  ' if why is None else 'unusable'}      {escaped(describe_key(key))}, {said}"
                 yield from (f"  note          kid {escaped(key.kid) or 'absent'}: {note}" for note in key.notes)

@@ -109,7 +109,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         socket = Path(folder) / "s"
         argv = [sys.executable, "-m", "tests.bench.facts", "--serve", str(socket)]
-        server = Process("the server", argv, log=Path(folder) / "log", mend="read its log")
+        server = Process("the server", argv, log=Path(folder) / "log", fix="read its log")
         server.start()
         try:
             server.wait_until(socket.exists)

@@ -175,4 +175,4 @@ def test_metrics_are_openmetrics_for_those_who_ask(stage: Stage) -> None:
     assert (answer.header("content-type") or "").startswith("application/openmetrics-text")
     parsed = text_string_to_metric_families(answer.body.decode())  # type: ignore[no-untyped-call]  # it has none
     families = {family.name for family in parsed}
-    assert {"authz_decisions", "authz_memo_requests", "authz_config", "authz_keys_refresh"} <= families
+    assert {"authz_decisions", "authz_signature_cache_requests", "authz_config", "authz_keys_refresh"} <= families

@@ -172,7 +172,7 @@ def explain(request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_
     if decision.reason is Reason.POLICY_DENIED and Step.RULE not in passed:
         near = tuple(map(_safe, describe_near_misses(snapshot.policy.rules, passed[Step.REQUEST], request)))
     remedies = tuple(map(_safe, find_remedies(decision, passed, snapshot)))
-    return Explanation(decision, tuple(_tell(passed, decision, request, snapshot, now)), near + remedies)
+    return Explanation(decision, tuple(_describe_steps(passed, decision, request, snapshot, now)), near + remedies)
 
 
 def _ask(question: Question, snapshot: Snapshot) -> Request:

@@ -64,7 +64,7 @@ def test_a_pasted_line_sends_what_the_demo_sends(step: DemoStep) -> None:
 NAMES = {"authorization", "x-auth-subject", "x_auth_subject"}
 
 
-def test_an_allow_with_the_right_identity_is_as_it_should() -> None:
+def test_an_allow_with_the_right_identity_passes() -> None:
     """Status, reason and identity headers together make it right."""
     scopes, subject = ("x-auth-scopes", "orders:read"), ("x-auth-subject", "alice")
 
@@ -92,7 +92,7 @@ def test_an_allow_with_another_identity_is_not(headers: list[tuple[str, str]]) -
     assert not outcome.passed
 
 
-def test_a_denial_for_the_wrong_reason_is_not_as_it_should() -> None:
+def test_a_denial_for_the_wrong_reason_does_not_pass() -> None:
     """The reason counts, not only the status."""
     step = TOUR[TITLES.index("expired")]
 

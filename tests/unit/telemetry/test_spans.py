@@ -144,7 +144,7 @@ def test_an_internal_error_is_an_error() -> None:
 def test_a_remembered_signature_shows() -> None:
     """Hit where the arithmetic was saved."""
     good = world(verify_signature=lambda _issuer, keys, _token: (keys[0], Verified.CACHED))
-    assert attributes(decide(mint(), snapshot=good))["authz.memo"] == "hit"
+    assert attributes(decide(mint(), snapshot=good))["authz.signature_cache"] == "hit"
 
 
 @pytest.mark.parametrize("method", ["BREW", "get", "x" * 100_000, "\ud800"])
