@@ -163,7 +163,7 @@ def json_typed(value: object) -> tuple[str, object]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What a rule asks of whoever is authenticated: all of it. *max_age* is seconds since `auth_time`.
+    """What a rule requires of an authenticated caller: all of it. *max_age* is in seconds since `auth_time`.
 
     *condition_reads* are the claims of the *condition* whose form matters: a `sub` there must be a string.
     """

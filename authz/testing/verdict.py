@@ -47,7 +47,7 @@ class Verdict:
         reply = response.denied_response
         if response.HasField("error_response"):
             reply = response.error_response
-        told = {option.header.key: option.header.value for option in reply.headers}
+        headers = {option.header.key: option.header.value for option in reply.headers}
         return cls(
             allowed=response.HasField("ok_response"),
             reason=decision.reason,
@@ -59,7 +59,7 @@ class Verdict:
             headers={name: value for name, value in passed.items() if _spell(name) in telling},
             request_headers=passed,
             status=None if response.HasField("ok_response") else reply.status.code,
-            challenge=told.get("www-authenticate"),
+            challenge=headers.get("www-authenticate"),
             body=None if response.HasField("ok_response") else reply.body,
             metadata=MessageToDict(response.dynamic_metadata),
         )

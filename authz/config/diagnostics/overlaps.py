@@ -225,9 +225,9 @@ def _find_weaker_above(entry: _Entry, index: _Index, *, but_public: bool) -> Ite
                 continue
             if _differ(by.context, entry.context):
                 continue
-            told = but_public and by.rule.allow is AccessMode.PUBLIC
+            reported = but_public and by.rule.allow is AccessMode.PUBLIC
             if (
-                not told
+                not reported
                 and not _requires_no_less(by.rule, entry.rule)
                 and _steals_from(cover, entry, host, path, methods)
             ):

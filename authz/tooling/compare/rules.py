@@ -37,7 +37,7 @@ _ANY_METHOD: Final = "any method"
 def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS) -> Iterator[Change]:
     """Yield a change for each pair of rules between which requests moved, and for each other rule that differs."""
     gone, come = _differing(old.rules, new.rules)
-    told: dict[tuple[str, str], list[_Asked]] = {}
+    moved: dict[tuple[str, str], list[_Asked]] = {}
     complete = True
     for tried, asked in enumerate(_requests(gone, new.rules, come, old.rules)):
         if tried >= max_requests:
@@ -45,9 +45,9 @@ def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS)
             break
         before, after = _select(old, asked), _select(new, asked)
         if effect_of(before, after) is not Effect.SAME:
-            told.setdefault((_name(before), _name(after)), []).append(asked)
+            moved.setdefault((_name(before), _name(after)), []).append(asked)
     mentioned: set[str] = set()
-    for first, *others in told.values():
+    for first, *others in moved.values():
         before, after = _select(old, first), _select(new, first)
         mentioned |= {rule.name for rule in (before, after) if rule is not None}
         also = tuple(map(str, others))

@@ -90,11 +90,11 @@ def fails_open(context: Context) -> Iterator[Location]:
 def route_not_checked(context: Context) -> Iterator[Location]:
     """Routes on which the filter is off; a place that switches it off for several is listed once."""
     for manager, asking in context.protected_managers:
-        told: dict[object, Location] = {}
+        found: dict[object, Location] = {}
         for route in manager.routes:
             if (off := route.switched_off(asking.name)) is not None:
-                told.setdefault(off.path, Location(off.get("disabled") if off.get("disabled").there else off))
-        yield from told.values()
+                found.setdefault(off.path, Location(off.get("disabled") if off.get("disabled").there else off))
+        yield from found.values()
 
 
 def cached(context: Context) -> Iterator[Location]:

@@ -78,13 +78,13 @@ def mutations_refused(context: Context) -> Iterator[Location]:
 def elsewhere(context: Context) -> Iterator[Location]:
     """A route that calls another service."""
     for manager, asking in context.protected_managers:
-        told = set()
+        seen = set()
         for route in manager.routes:
             for settings in route.settings(asking.name):
                 for way in ("check_settings.grpc_service", "check_settings.http_service"):
                     service = settings.get(way)
-                    if service.there and service.path not in told:
-                        told.add(service.path)
+                    if service.there and service.path not in seen:
+                        seen.add(service.path)
                         yield Location(service)
 
 

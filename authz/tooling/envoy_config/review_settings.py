@@ -106,13 +106,13 @@ def may_write_behind(context: Context) -> Iterator[Location]:
 def routes_write(context: Context) -> Iterator[Location]:
     """A route that writes an identity header overwrites the sidecar's."""
     for manager, _ in context.protected_managers:
-        told = set()
+        seen = set()
         for route in manager.routes:
             for level in route.levels:
                 for added in level.get("request_headers_to_add").each():
                     name = added.get("header.key")
-                    if name.text.lower() in context.requirements.identity and name.path not in told:
-                        told.add(name.path)
+                    if name.text.lower() in context.requirements.identity and name.path not in seen:
+                        seen.add(name.path)
                         yield Location(name, name.text)
 
 

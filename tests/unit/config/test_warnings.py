@@ -97,7 +97,7 @@ def test_headers_that_leave_a_client_too_few(more: int, count: int) -> None:
     found = warnings(configure(issuer=issuer, more=f"identity: {{headers: {{{headers}}}}}\n"))
     told = [warning for warning in found if warning.path == ("identity", "headers")]
     assert [warning.message for warning in told] == [
-        "beside 41 of ours a client may send 51 headers, by Envoy's default of 100"
+        "with 41 of ours a client may send 51 headers, by Envoy's default of 100"
     ] * count
 
 
