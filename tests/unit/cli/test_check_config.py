@@ -15,7 +15,7 @@ from authz.config.load import parse
 from authz.telemetry.keys import Refresh
 from authz.tooling.probe import ADVICE, fetch_one
 from tests.fakes.idp import DISCOVERY, JWKS, FakeIdp, fail, flood, html, redirect, say
-from tests.world import A_RSA, jwks
+from tests.fixtures import A_RSA, jwks
 
 CONFIG: Final = """version: 1
 issuers:

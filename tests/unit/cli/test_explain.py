@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from authz.cli import main
 from authz.demo.signing import SigningKey
 from tests.fakes.idp import FakeIdp
-from tests.world import A_RSA, ABSENT, A, T, changed, jwks, mint, signer
+from tests.fixtures import A_RSA, ABSENT, A, T, changed, jwks, mint, signer
 
 CONFIG = """version: 1
 issuers:

@@ -15,6 +15,7 @@ from authz.core.request import Request
 from authz.core.snapshot import Responses, Snapshot
 from authz.envoy.checker import DEADLINE_RESERVE, MAX_ROUNDS
 from authz.telemetry.report import CheckRecord
+from tests.fixtures import DEFAULT_SNAPSHOT, T, ask, make_snapshot, mint, rule
 from tests.unit.envoy.asking import (
     AFTER,
     ID,
@@ -30,7 +31,6 @@ from tests.unit.envoy.asking import (
     told,
     write_check,
 )
-from tests.world import WORLD, T, ask, mint, rule, world
 
 NEED = Need(KEY, "a", "new")
 
@@ -62,7 +62,7 @@ def test_an_unreadable_request_is_refused_and_reported() -> None:
 def test_a_call_can_be_refused_unseen() -> None:
     """Overload is a denial like any other: reported, by the current snapshot, with Retry-After."""
     reports: list[CheckRecord] = []
-    snapshot = world(responses=Responses(expose_reason=True))
+    snapshot = make_snapshot(responses=Responses(expose_reason=True))
     checker = make_checker(report=reports.append, snapshot=lambda: snapshot)
     answer = checker.reject(Reason.OVERLOADED, received=0.0)
 
@@ -73,10 +73,10 @@ def test_a_call_can_be_refused_unseen() -> None:
 
 def test_an_answer_is_written_by_the_snapshot_that_judged() -> None:
     """A swap in the middle of a call changes nothing of that call."""
-    current = Current(world(responses=Responses(realm="before")))
+    current = Current(make_snapshot(responses=Responses(realm="before")))
 
     def swap() -> float:
-        current.swap(world(responses=Responses(realm="after")))
+        current.swap(make_snapshot(responses=Responses(realm="after")))
         return float(T)
 
     answer = check(write_check(), snapshot=current, now=swap)
@@ -129,7 +129,7 @@ def test_a_swap_that_brought_another_issuers_keys_ends_no_search() -> None:
     lane = FakeLane(land=current.swap)
 
     def swap() -> float:
-        current.swap(replace(WORLD))
+        current.swap(replace(DEFAULT_SNAPSHOT))
         return float(T)
 
     assert told(check(snapshot=current, lane=lane, now=swap)) == "authenticated"
@@ -151,7 +151,7 @@ def test_the_second_decision_is_by_the_new_snapshot_at_the_same_instant() -> Non
     lanes = FakeLane(land=current.swap), FakeLane(land=lambda: current.swap(stricter))
 
     assert told(check(snapshot=current, lane=lanes[0], now=lambda: next(times))) == "authenticated"
-    current.swap(WORLD)
+    current.swap(DEFAULT_SNAPSHOT)
     assert told(check(snapshot=current, lane=lanes[1])) == "policy_denied"
 
 
@@ -227,7 +227,7 @@ def test_the_judging_thread_does_not_wait() -> None:
 @pytest.mark.parametrize("silent", [True, False])
 def test_a_shadow_waits_too_and_lets_pass(silent: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """A rule in shadow reports what the refreshed keys would make of the token, or what it saw before."""
-    current = Current(world(rule("shadow", "/items/**", shadow=True)))
+    current = Current(make_snapshot(rule("shadow", "/items/**", shadow=True)))
     after = replace(current.snapshot, issuers=AFTER.issuers)
     answer = check(snapshot=current, lane=FakeLane(silent=silent, land=lambda: current.swap(after)))
     assert read(answer).status.code == 0

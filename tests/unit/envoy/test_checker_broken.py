@@ -16,6 +16,7 @@ from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import FALLBACK_RESPONSE
 from authz.telemetry.report import CheckRecord
+from tests.fixtures import ask, make_snapshot, mint, rule
 from tests.unit.envoy.asking import ID, check, headers_of, make_checker, raiser, read, told, write_check
 from tests.unit.envoy.breaking import (
     ERRORS,
@@ -26,7 +27,6 @@ from tests.unit.envoy.breaking import (
     broken_verify,
     fixed,
 )
-from tests.world import ask, mint, rule, world
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -54,7 +54,7 @@ def test_data_that_is_no_bytes_is_a_denial(data: object) -> None:
 def test_a_condition_that_breaks_denies(error: BaseException) -> None:
     """A rule's expression that fails is the rule's no; what is no Exception is ours."""
     condition = BrokenCondition(error)
-    answer = check(write_check(ask(mint())), **fixed(world(rule("r", "/items/**", condition=condition))))
+    answer = check(write_check(ask(mint())), **fixed(make_snapshot(rule("r", "/items/**", condition=condition))))
     if isinstance(error, Exception):
         assert (told(answer), read(answer).status.code) == ("policy_denied", 7)
         assert SECRET.encode() not in answer
@@ -74,10 +74,12 @@ def test_a_condition_that_breaks_denies(error: BaseException) -> None:
 )
 def test_what_cannot_be_written_is_a_denial(identity: Identity) -> None:
     """A value that protobuf refuses never makes half an answer."""
-    assert_internal_error(check(write_check(ask(mint())), **fixed(world(identity=identity))))
+    assert_internal_error(check(write_check(ask(mint())), **fixed(make_snapshot(identity=identity))))
 
 
-@pytest.mark.parametrize("snapshot", [world(shadow_all=True), world(rule("s", "/items/**", shadow=True))])
+@pytest.mark.parametrize(
+    "snapshot", [make_snapshot(shadow_all=True), make_snapshot(rule("s", "/items/**", shadow=True))]
+)
 def test_no_shadow_covers_an_internal_error(snapshot: Snapshot) -> None:
     """A shadow lets refusals pass, and never errors."""
     broken = replace(snapshot, verify_signature=broken_verify(MemoryError()))

@@ -31,6 +31,7 @@ from tests.fakes.http2 import (
     send_message,
 )
 from tests.fakes.waiting import wait_until
+from tests.fixtures import ask, mint
 from tests.unit.envoy.asking import (
     HANG,
     UNKNOWN,
@@ -44,7 +45,6 @@ from tests.unit.envoy.asking import (
     write_check,
 )
 from tests.unit.envoy.serving import SECONDS, code_of, health_of, make_server, method, serving, short_folder
-from tests.world import ask, mint
 
 GOOD = write_check(ask(mint()))
 

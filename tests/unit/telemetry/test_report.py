@@ -19,12 +19,12 @@ from authz.telemetry.decisions import DecisionLog
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting, reporter
 from authz.telemetry.traceparent import TraceParent
+from tests.fixtures import DEFAULT_SNAPSHOT, ask, decide, make_snapshot, mint, rule
 from tests.unit.envoy.asking import make_checker, read, told, write_check
 from tests.unit.telemetry import hostile
 from tests.unit.telemetry.capturing import logging_to, parsed
-from tests.world import WORLD, ask, decide, mint, rule, world
 
-SHADOW = world(rule("shadow", "/items/**", shadow=True))
+SHADOW = make_snapshot(rule("shadow", "/items/**", shadow=True))
 
 
 def metrics(*, label_rules: bool = True) -> Metrics:
@@ -50,7 +50,7 @@ def series(registry: CollectorRegistry) -> set[tuple[str, tuple[tuple[str, str],
     }
 
 
-def judge(request: Request, *, report: Any, snapshot: Snapshot = WORLD) -> None:  # noqa: ANN401 - a part of a Checker
+def judge(request: Request, *, report: Any, snapshot: Snapshot = DEFAULT_SNAPSHOT) -> None:  # noqa: ANN401 - a part of a Checker
     """Let a real Check of *request* be reported."""
     make_checker(report=report, snapshot=lambda: snapshot).check(write_check(request), received=0.0, time_left=None)
 
@@ -231,7 +231,7 @@ def test_what_broke_is_logged_without_the_token() -> None:
         judge(
             ask(token),
             report=make_reporter(),
-            snapshot=replace(WORLD, verify_signature=fail),
+            snapshot=replace(DEFAULT_SNAPSHOT, verify_signature=fail),
         )
     error, decision = parsed(stream)
     assert "MemoryError" in error["exc_info"]

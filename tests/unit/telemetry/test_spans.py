@@ -24,15 +24,15 @@ from authz.telemetry.report import Reporting, reporter
 from authz.telemetry.spans import Spans
 from authz.telemetry.traceparent import TraceParent
 from tests.fakes.waiting import HANG_SECONDS, wait_until
+from tests.fixtures import T, ask, decide, make_snapshot, mint, rule
 from tests.unit.telemetry import hostile
-from tests.world import T, ask, decide, mint, rule, world
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED: Metadata = (("traceparent", f"00-{TRACE}-{SPAN}-01"), ("tracestate", ""))
 UNSAMPLED: Metadata = (("traceparent", f"00-{TRACE}-{SPAN}-00"),)
 
 
-class Desk:
+class Rig:
     """Spans that go to *exporter*, by default into memory; the clock stands at T."""
 
     def __init__(self, exporter: SpanExporter | None = None, *, max_waiting: int = 1000) -> None:
@@ -70,9 +70,9 @@ def record(decision: Decision, **request: Any) -> CheckRecord:  # noqa: ANN401 -
 
 def attributes(decision: Decision, **request: Any) -> dict[str, object]:  # noqa: ANN401 - of ask
     """Return the attributes of the span of a decision."""
-    desk = Desk()
-    desk.spans.write_check(record(decision, **request), None)
-    (span,) = desk.written()
+    rig = Rig()
+    rig.spans.write_check(record(decision, **request), None)
+    (span,) = rig.written()
     return dict(span.attributes or {})
 
 
@@ -88,9 +88,9 @@ KEY = {"authz.issuer": "a", "authz.keys.age_s": 12.5, "authz.token.alg": "RS256"
 
 def test_a_span_tells_of_an_allow() -> None:
     """A SERVER span from the look-up of the call to its answer, child of the caller's, with all that was found."""
-    desk = Desk()
-    trace = desk.spans.write_check(record(decide(mint())), TraceParent(TRACE, SPAN, sampled=True))
-    (span,) = desk.written()
+    rig = Rig()
+    trace = rig.spans.write_check(record(decide(mint())), TraceParent(TRACE, SPAN, sampled=True))
+    (span,) = rig.written()
     assert (span.name, span.kind) == ("envoy.service.auth.v3.Authorization/Check", SpanKind.SERVER)
     assert (span.start_time, span.end_time) == (T * 10**9 - 2_000_000, T * 10**9)
     assert span.status.status_code is StatusCode.UNSET
@@ -125,7 +125,7 @@ def test_an_expired_token_says_for_how_long(exp: float) -> None:
 
 def test_a_shadow_tells_what_it_would_have_done() -> None:
     """The request passes, hence without a status; decision and reason are the refusal's."""
-    found = attributes(decide(mint(exp=T - 90), snapshot=world(rule("shadow", "/items/**", shadow=True))))
+    found = attributes(decide(mint(exp=T - 90), snapshot=make_snapshot(rule("shadow", "/items/**", shadow=True))))
     assert (found["authz.decision"], found["authz.reason"]) == ("would_deny", "token_expired")
     assert found["authz.token.expired_for_s"] == 90
     assert "http.response.status_code" not in found
@@ -133,9 +133,9 @@ def test_a_shadow_tells_what_it_would_have_done() -> None:
 
 def test_an_internal_error_is_an_error() -> None:
     """It alone sets the status of the span; a call that could not be read has a span too."""
-    desk = Desk()
-    desk.spans.write_check(CheckRecord(Deny(Reason.INTERNAL_ERROR), "id1", None, 0.0), None)
-    (span,) = desk.written()
+    rig = Rig()
+    rig.spans.write_check(CheckRecord(Deny(Reason.INTERNAL_ERROR), "id1", None, 0.0), None)
+    (span,) = rig.written()
     assert span.status.status_code is StatusCode.ERROR
     assert (span.attributes or {})["error.type"] == "internal_error"
     assert span.parent is None
@@ -143,7 +143,7 @@ def test_an_internal_error_is_an_error() -> None:
 
 def test_a_remembered_signature_shows() -> None:
     """Hit where the arithmetic was saved."""
-    good = world(verify_signature=lambda _issuer, keys, _token: (keys[0], Verified.CACHED))
+    good = make_snapshot(verify_signature=lambda _issuer, keys, _token: (keys[0], Verified.CACHED))
     assert attributes(decide(mint(), snapshot=good))["authz.signature_cache"] == "hit"
 
 
@@ -158,9 +158,9 @@ def test_an_unknown_method_is_another(method: str) -> None:
 )
 def test_a_refresh_is_a_root(result: Refresh, status: StatusCode) -> None:
     """A CLIENT span of its own trace for each refresh, an error where it brought nothing."""
-    desk = Desk()
-    desk.spans.write_refresh("corporate", result, 0.25)
-    (span,) = desk.written()
+    rig = Rig()
+    rig.spans.write_refresh("corporate", result, 0.25)
+    (span,) = rig.written()
     assert (span.kind, span.parent, span.status.status_code) == (SpanKind.CLIENT, None, status)
     assert (span.end_time or 0) - (span.start_time or 0) == 250_000_000
     found = span.attributes or {}
@@ -170,14 +170,14 @@ def test_a_refresh_is_a_root(result: Refresh, status: StatusCode) -> None:
 
 def test_hostile_text_is_printable_and_cut() -> None:
     """A lone surrogate would lose a whole batch, a long text its bound."""
-    desk = Desk(max_waiting=10_000)
+    rig = Rig(max_waiting=10_000)
     for request in hostile.requests():
-        desk.spans.write_check(CheckRecord(Deny(Reason.ALG_NOT_ALLOWED), "id", request, 0.0), None)
+        rig.spans.write_check(CheckRecord(Deny(Reason.ALG_NOT_ALLOWED), "id", request, 0.0), None)
     for text in hostile.TEXTS:
-        desk.spans.write_check(
+        rig.spans.write_check(
             CheckRecord(Deny(Reason.ALG_NOT_ALLOWED, AuditTrail(alg=text, kid=text)), "id", None, 0.0), None
         )
-    written = desk.written()
+    written = rig.written()
     assert len(written) > 200
     for span in written:
         for value in (span.attributes or {}).values():
@@ -278,42 +278,42 @@ def stuck(request: pytest.FixtureRequest) -> Iterator[Stuck]:
 
 def test_what_is_not_exported_is_counted() -> None:
     """Every span of a batch that the collector did not take."""
-    desk = Desk(Broken())
+    rig = Rig(Broken())
     for _ in range(25):
-        desk.spans.write_check(record(decide()), None)
-    wait_until(lambda: desk.dropped == 25)
-    assert desk.spans.write_check(record(decide()), None) is not None  # there is room again
+        rig.spans.write_check(record(decide()), None)
+    wait_until(lambda: rig.dropped == 25)
+    assert rig.spans.write_check(record(decide()), None) is not None  # there is room again
 
 
 def test_an_exporter_that_raises_loses_its_batch_only() -> None:
     """The spans are counted, and those after them find room."""
-    desk = Desk(Broken(RuntimeError("broken")), max_waiting=10)
+    rig = Rig(Broken(RuntimeError("broken")), max_waiting=10)
     for _ in range(10):
-        desk.spans.write_check(record(decide()), None)
-    wait_until(lambda: desk.dropped == 10)
-    assert desk.spans.write_check(record(decide()), None) is not None
+        rig.spans.write_check(record(decide()), None)
+    wait_until(lambda: rig.dropped == 10)
+    assert rig.spans.write_check(record(decide()), None) is not None
 
 
 def test_above_the_bound_spans_are_dropped_and_counted(stuck: Stuck) -> None:
     """A collector that hangs holds so many spans and no more; others are not made, and it all ends in time."""
-    desk = Desk(stuck, max_waiting=50)
+    rig = Rig(stuck, max_waiting=50)
     for _ in range(50):
-        assert desk.spans.write_check(record(decide()), None) is not None
+        assert rig.spans.write_check(record(decide()), None) is not None
     assert stuck.asked.wait(HANG_SECONDS)
     for _ in range(1000):
-        assert desk.spans.write_check(record(decide()), None) is None
-    assert desk.dropped == 1000
+        assert rig.spans.write_check(record(decide()), None) is None
+    assert rig.dropped == 1000
 
-    desk.spans.stop()
+    rig.spans.stop()
 
-    assert desk.dropped == 1050
-    assert desk.spans.write_check(record(decide()), None) is None
+    assert rig.dropped == 1050
+    assert rig.spans.write_check(record(decide()), None) is None
 
 
 def test_what_waits_is_exported_at_the_end() -> None:
     """The last decisions before a stop are often those that are asked for."""
-    desk = Desk()
+    rig = Rig()
     for _ in range(25):
-        desk.spans.write_check(record(decide()), None)
-    assert len(desk.written()) == 25
-    assert desk.dropped == 0
+        rig.spans.write_check(record(decide()), None)
+    assert len(rig.written()) == 25
+    assert rig.dropped == 0

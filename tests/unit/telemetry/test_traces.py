@@ -13,7 +13,7 @@ from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.spans import Spans
 from authz.telemetry.traces import TracingError, start_spans
 from tests.fakes.waiting import HANG_SECONDS
-from tests.world import ask, decide
+from tests.fixtures import ask, decide
 
 
 def start(exporter: Exporter = Exporter.OTLP, **environment: str) -> Spans | None:

@@ -24,7 +24,7 @@ from authz.tooling.compare.comparison import compare
 from authz.tooling.compare.effects import Change, Effect
 from authz.tooling.compare.rules import compare_rules, effect_of
 from authz.tooling.compare.settings import EFFECT_OF
-from tests.world import A_RSA, B_EC, jwks, rule
+from tests.fixtures import A_RSA, B_EC, jwks, rule
 
 BASE: Final = """version: 1
 issuers:

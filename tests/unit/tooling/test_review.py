@@ -25,7 +25,7 @@ def look(data: object, config: Config) -> list[Finding]:
 
 @pytest.mark.parametrize("case", [*CASES.values(), *HARMLESS.values()], ids=[*CASES, *HARMLESS])
 def test_what_is_found(case: Spoilt) -> None:
-    """A good file that is spoilt in one way: just that is found, with the place; in YAML as in JSON."""
+    """A good file that is broken in one way: just that is found, with the place; in YAML as in JSON."""
     config = sample(case.config, workers=case.workers)
     data = good(config)
     case.spoil(Envoy(data))
