@@ -38,7 +38,7 @@ def half_calls(number: int) -> bytes:
 
 @contextmanager
 def flooding(flood: Flood) -> Iterator[None]:
-    """Keep a siege up."""
+    """Keep a flood up."""
     spawn = multiprocessing.get_context("spawn")
     near, far = spawn.Pipe()
     process = spawn.Process(target=_run, args=(flood, far), daemon=True)
@@ -63,7 +63,7 @@ def _run(flood: Flood, pipe: Pipe) -> None:
     while True:
         number += 1
         time.sleep(max(began + number / flood.rate - time.monotonic(), 0.0))
-        with suppress(OSError):  # whoever is besieged may hang up
+        with suppress(OSError):  # the peer may hang up
             kept.append(_open(flood))
         while len(kept) > flood.held:
             kept.popleft().close()
