@@ -1,4 +1,4 @@
-"""Authorization sidecar for Envoy: judges the bearer token of every request over ext_authz."""
+"""Authorization sidecar for Envoy: verifies the bearer token of every request over ext_authz."""
 
 from __future__ import annotations
 

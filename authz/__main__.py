@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line.
 
-    `authz serve` heeds signals before anything else is imported: on a busy node the imports take seconds.
+    `authz serve` handles signals before it imports anything else: on a busy node the imports take seconds.
     """
     guard = None
     if sys.argv[1:2] == ["serve"]:

@@ -2,13 +2,13 @@
 
 Rules of this file:
 1. An expression is compiled and type-checked when the configuration is loaded, and its result is a bool.
-2. What it reads is the request as the rules read it: one canonical path, the host without port.
+2. It reads the request as rules do: one canonical path, the host without port.
 3. Its cost is bounded, whatever a client sends. The runtime stops after 10,000 steps of macros, and one step can walk a
-   whole list: so macros are not nested (measured: 600 ms with, 21 ms without), lists and maps have at most MAX_VALUES
-   entries together, and a regular expression (RE2, linear in its text) is written out, never taken from the request.
-4. Whatever goes wrong in an evaluation is raised, and whoever asked denies. What is told of it stands in the expression
-   or in this file: the runtime's own words can quote a claim.
-5. This is the only file that knows the CEL runtime, an optional extra that is imported when a condition is.
+   whole list. So macros must not be nested (measured: 600 ms nested, 21 ms not), lists and maps have at most MAX_VALUES
+   entries together, and a regular expression (RE2, linear in its text) is a literal, never taken from the request.
+4. Every failure of an evaluation is raised, and the caller denies. Its message contains only text of the expression or
+   of this file: the runtime's own message can quote a claim.
+5. This is the only file that knows the CEL runtime, an optional extra that is imported with the first condition.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ INSTALL: Final = 'pip install ".[cel]"'
 
 
 class ConditionError(ValueError):
-    """Raised where an expression cannot be used; its text says where and why, in terms of the expression."""
+    """Raised if an expression cannot be used; the text says where and why."""
 
 
 class NotInstalledError(ConditionError):
-    """Raised where the CEL runtime is missing."""
+    """Raised if the CEL runtime is not installed."""
 
 
 class TooManyValuesError(NoAnswerError):
-    """Raised where a request has more entries in lists and maps than an evaluation may read."""
+    """Raised if a request has more entries in lists and maps than an evaluation may read."""
 
 
 class NumberOutOfRangeError(NoAnswerError):
-    """Raised for a whole number beyond 64 bits, which CEL does not have. To round it would make two numbers equal."""
+    """Raised for an integer beyond 64 bits, which CEL does not have. Rounding could make two numbers equal."""
 
 
 class EvaluationError(NoAnswerError):
-    """Raised where an evaluation has no answer: a claim that is absent, types that do not go together."""
+    """Raised if an evaluation has no result: a claim is absent, or types do not match."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A compiled expression. Threads may share it: an evaluation changes nothing in it."""
+    """A compiled expression. Threads may share it: an evaluation does not change it."""
 
     text: str
     _expression: Any = field(repr=False, compare=False)
@@ -79,10 +79,10 @@ class Condition:
                 }
             )
             value = result.value()
-        except RuntimeError as error:  # what the runtime raises where a bound of its own is met
-            raise EvaluationError("a bound of the runtime was met") from error
-        if not isinstance(value, bool):  # an error is a value too
-            raise EvaluationError(_say_why(str(value), self.text))
+        except RuntimeError as error:  # the runtime raises this if it reaches a bound of its own
+            raise EvaluationError("a bound of the runtime was reached") from error
+        if not isinstance(value, bool):  # errors are values too
+            raise EvaluationError(_describe_error(str(value), self.text))
         return value
 
 
@@ -137,7 +137,7 @@ _COMPILE_ERROR: Final = re.compile(r"ERROR: <input>:(?P<line>\d+):(?P<column>\d+
 
 
 def _explain(error: str) -> str:
-    """Put the compiler's first complaint into one line."""
+    """Return the compiler's first error as one line."""
     match = _COMPILE_ERROR.search(error)
     if match is None:
         return "is nested too deeply" if "recursion" in error else "cannot be compiled"
@@ -164,20 +164,20 @@ _FAULTS: Final = {
     "modulus by zero": "a division by zero",
     "OUT_OF_RANGE": "a number out of range",
     "conver": "a value that cannot be converted",
-    "SELECT to non-message": "a member of what has none",
+    "SELECT to non-message": "a member of a value that has no members",
     "Index error": "no such index",
 }
 
 
-def _say_why(error: str, text: str) -> str:
-    """Put what the runtime says of an evaluation of *text* into words that hold nothing of what a client sent."""
+def _describe_error(error: str, text: str) -> str:
+    """Describe an *error* of the runtime on evaluating *text*, without any text that a client sent."""
     if match := _MISSING_KEY.fullmatch(error):
         written = re.search(rf"\b{re.escape(match['key'])}\b", text) if match["key"] else None
         return f"no such key: {match['key']}" if written else "no such key"
     if match := _NO_FUNCTION.fullmatch(error):
         return f"no function for these types: {match['call']}"
     known = (words for part, words in _FAULTS.items() if part in error)
-    return next(known, "the expression has no answer for this request")
+    return next(known, "the expression has no result for this request")
 
 
 _PARAM: Final = re.compile(
@@ -188,9 +188,9 @@ _PARAM_OF_A_MACRO: Final = re.compile(r"\(\s*params\s*,")
 
 
 def find_params(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the parameters of the path that *text* names, as `params.id` or `params['id']`, and where each stands."""
+    """Yield each path parameter in *text*, written `params.id` or `params['id']`, and its position."""
     if _PARAM_OF_A_MACRO.search(text):
-        return  # `params` is something else there
+        return  # `params` has another meaning there
     for match in _PARAM.finditer(text):
         name = match["member"] or match["key"]
         if name:
@@ -206,7 +206,7 @@ def _place(text: str, at: int) -> str:
 def _check_cost(text: str) -> list[str]:
     """Return the regular expressions of *text*, as written.
 
-    Raises ConditionError for a computed one, and for a macro in a macro.
+    Raises ConditionError for a computed one, and for nested macros.
     """
     patterns = []
     depth, macro_at = 0, None
@@ -215,10 +215,10 @@ def _check_cost(text: str) -> list[str]:
             case "pattern":
                 patterns.append(token["pattern"])
             case "computed":
-                raise ConditionError("matches takes a regular expression that is written out: claims.sub.matches('^a')")
+                raise ConditionError("the argument of matches must be a literal: claims.sub.matches('^a')")
             case "macro":
                 if macro_at is not None:
-                    raise ConditionError("a macro in a macro could take long; `in` looks through a list too")
+                    raise ConditionError("macros must not be nested; `in` searches a list too")
                 macro_at, depth = depth, depth + 1
             case "open":
                 depth += 1
@@ -231,13 +231,13 @@ def _check_cost(text: str) -> list[str]:
 
 
 def _check_values(roots: tuple[Mapping[str, object], ...]) -> None:
-    """Refuse more entries than an evaluation may walk, and numbers that it cannot hold."""
+    """Raise an error for more entries than an evaluation may read, and for numbers that CEL does not have."""
     count = 0
     pending: list[object] = list(roots)
     while pending:
         value = pending.pop()
         if isinstance(value, int) and value not in _INT64:
-            raise NumberOutOfRangeError("a whole number beyond 64 bits")
+            raise NumberOutOfRangeError("an integer beyond 64 bits")
         if isinstance(value, Mapping | list):
             count += len(value)
             if count > MAX_VALUES:

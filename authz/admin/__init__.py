@@ -1,1 +1,1 @@
-"""The admin port: plain HTTP for probes, scrapers and operators, apart from the port that Envoy calls."""
+"""The admin port: plain HTTP for probes, scrapers and operators, separate from the port that Envoy calls."""

@@ -1,4 +1,4 @@
-"""What the admin port answers: a table of paths.
+"""The routes of the admin port: a table of paths.
 
 A new path is a function from the question to an answer, and a line in `make_routes`. What changes something is a POST,
 and answers this host only.
@@ -35,7 +35,7 @@ class AdminRequest:
 
 @dataclass(frozen=True, slots=True)
 class AdminResponse:
-    """An answer with its media type."""
+    """A response with its media type."""
 
     status: HTTPStatus
     body: bytes
@@ -112,12 +112,12 @@ def answer(routes: Mapping[str, Route], target: str, request: AdminRequest) -> A
 
 
 def is_here(peer: object) -> bool:
-    """Return whether a *peer*, as a socket names it, is on this host: on loopback, or on a Unix socket (no name)."""
+    """Return whether a *peer* is on this host: on loopback, or on a Unix socket, where it has no address."""
     return not peer or (isinstance(peer, tuple) and is_loopback(str(peer[0])))
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether a peer's *address* is this host's own, also if IPv6 writes an IPv4 address."""
+    """Return whether an *address* is a loopback address, also if it is an IPv4 address mapped to IPv6."""
     ip = ip_address(address.partition("%")[0])
     mapped = getattr(ip, "ipv4_mapped", None)
     return (mapped or ip).is_loopback

@@ -1,7 +1,7 @@
 """The HTTP server of the admin port.
 
-A connection is one request. The number of connections and the lifetime of each are bounded, and the oldest one is ended
-for the newest: a peer that opens many, again and again, or sends a byte now and then, blocks no probe.
+A connection is one request. The number of connections and the lifetime of each are bounded, and a new connection evicts
+the oldest: a peer that opens many connections, or sends one byte at a time, cannot block a probe.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from authz.telemetry.redaction import printable
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS: Final = 64  # at a time; a further one ends the oldest
+MAX_CONNECTIONS: Final = 64  # at one time; a further one evicts the oldest
 MAX_THREADS: Final = 128  # including ended connections whose answer is still computed; further ones are closed unread
 MAX_SECONDS: Final = 10.0  # from the start of a connection to its end
 
@@ -35,9 +35,9 @@ class AdminServer:
     def __init__(
         self, address: Address, routes: Mapping[str, Route], *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Bind *address*. Raises OSError, which names it.
+        """Bind *address*. Raises OSError, whose text names the address.
 
-        A Unix socket is replaced: its folder must be private to us, for any peer that reaches it may ask for keys.
+        A Unix socket is replaced: its folder must be private to us, because any peer that reaches it may read the keys.
         """
         where = address.path if isinstance(address, UnixAddress) else f"{address.host}:{address.port}"
         try:
@@ -63,10 +63,10 @@ class AdminServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer no more."""
+        """Stop to answer."""
         if self._thread.is_alive():
-            with suppress(OSError):  # not everywhere can a socket that listens be shut down
-                self._server.socket.shutdown(SHUT_RDWR)  # wakes the thread, which would look again in half a second
+            with suppress(OSError):  # not every system can shut down a listening socket
+                self._server.socket.shutdown(SHUT_RDWR)  # wakes the thread, which otherwise polls every half second
             self._server.shutdown()
         self._server.server_close()
         if self._socket_file is not None:
@@ -118,7 +118,7 @@ class _Server(ThreadingHTTPServer):
                 super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
-        TCPServer.server_bind(self)  # HTTPServer's also asks DNS for the name of this host, which may take long
+        TCPServer.server_bind(self)  # HTTPServer's also asks DNS for the name of this host, which may take a long time
 
     def verify_request(self, *_: object) -> bool:
         return len(self._threaded) < MAX_THREADS
@@ -149,5 +149,5 @@ class _Server(ThreadingHTTPServer):
             request.shutdown(SHUT_RDWR)  # wakes up the thread that reads or writes
 
     def handle_error(self, *_: object) -> None:
-        gone = isinstance(sys.exception(), OSError)  # the peer's business, or the end of its time
+        gone = isinstance(sys.exception(), OSError)  # the peer has left, or its time is over
         log.log(logging.DEBUG if gone else logging.ERROR, "admin request failed", exc_info=True)

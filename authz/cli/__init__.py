@@ -1,4 +1,4 @@
-"""The command line: each command is one verb, in a module of its own, and imports what it alone needs when it runs."""
+"""The command line: each command is one module, which imports what only this command needs when it runs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from authz.cli.serve import serve
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="authz", message="%(prog)s %(version)s")
 def main() -> None:
-    """Authorize the requests that Envoy asks about, by their bearer tokens.
+    """Authorize the requests of Envoy's clients by their bearer tokens.
 
     \b
-    Exit codes, of every command:
+    Exit codes of every command:
       0  success
-      1  it ran, and the answer is no: denied, not ready, something found
-      2  bad arguments or files that cannot be used (health: not reached)
+      1  it ran, and the answer is no: denied, not ready, problems found
+      2  bad arguments or unusable files (health: not reached)
       3  serve: cannot start
     Begin with:
       authz demo
       authz check-config authz.yaml
       authz explain --config authz.yaml --path /orders --token-file t.txt
-    """  # noqa: D301 - click's mark for lines that stay as they are
+    """  # noqa: D301 - click's mark against rewrapping
 
 
 for command in (serve, check_config, explain, envoy_config, keys, health, schema, demo, completion):

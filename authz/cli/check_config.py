@@ -20,33 +20,35 @@ if TYPE_CHECKING:
 
 @click.command("check-config")
 @click.argument("file", type=FILE)
-@click.option("--fetch", is_flag=True, help="Also ask each issuer for its keys, and show what it gave.")
-@click.option("--diff", "old_file", type=FILE, metavar="OLD", help="Also show what differs from OLD, and its effect.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of lines.")
+@click.option("--fetch", is_flag=True, help="Also fetch the keys of each issuer, and show the result.")
+@click.option(
+    "--diff", "old_file", type=FILE, metavar="OLD", help="Also show the differences from OLD, and their effects."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: bool) -> None:
-    """Report everything that is wrong with FILE, and what its author should know.
+    """Report all errors in FILE, and warnings for its author.
 
     --diff marks each difference by its effect on requests: widens (more are allowed),
     narrows (fewer), mixed; changes (something else), same (nothing), unknown (not
-    decidable from the files); breaks (requests fail at an Envoy that fits OLD: it says what to do
-    first).
+    decidable from the files); breaks (requests fail at an Envoy configured for OLD: it
+    says what to do first).
 
     \b
     Exit codes: 0 fine, perhaps with warnings
-                1 an issuer gave no key that can be used (--fetch),
+                1 an issuer has no usable key (--fetch),
                   or a difference widens, is mixed, unknown or breaks (--diff)
                 2 errors in FILE, or in OLD
     Examples:
       authz check-config authz.yaml
       authz check-config --fetch authz.yaml
       authz check-config --diff deployed.yaml authz.yaml
-    """  # noqa: D301 - click's mark for lines that stay as they are
+    """  # noqa: D301 - click's mark against rewrapping
     from authz.config.diagnostics.warnings import warnings
     from authz.feeds.files import warn_of_files
 
     document, config = _try_or_exit(file, as_json=as_json)
     warned = [document.locate(warning) for warning in (*warnings(config), *warn_of_files(config))]
-    told: dict[str, Any] = {
+    output: dict[str, Any] = {
         "file": str(file),
         "ok": True,
         "issuers": len(config.issuers),
@@ -61,21 +63,21 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: boo
         from authz.tooling.compare.effects import NEEDS_REVIEW
 
         changes = compare(read_or_exit(old_file)[1], config)
-        told["changes"] = [change.document() for change in changes]
-        lines += [(str(change), _COLOURS.get(change.effect)) for change in changes] or [("nothing differs", None)]
-        if loud := sum(change.effect in NEEDS_REVIEW for change in changes):
-            found.append(f"to look at before it is deployed: {loud}")
+        output["changes"] = [change.document() for change in changes]
+        lines += [(str(change), _COLOURS.get(change.effect)) for change in changes] or [("no differences", None)]
+        if review := sum(change.effect in NEEDS_REVIEW for change in changes):
+            found.append(f"to review before deployment: {review}")
     if fetch:
         from authz.tooling.probe import fetch_all
 
         with progress(f"asking {len(config.issuers)} issuers"):
             fetched = fetch_all(config)
-        told["fetched"] = [each.document() for each in fetched]
+        output["fetched"] = [each.document() for each in fetched]
         lines += [(line, None if each.usable else "red") for each in fetched for line in each.lines()]
         if failed := sum(not each.usable for each in fetched):
-            found.append(f"{failed} of {len(fetched)} issuers gave no usable keys")
+            found.append(f"{failed} of {len(fetched)} issuers have no usable keys")
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(output, indent=2))
     else:
         for warning in warned:
             say(f"{file}:{warning.line}: warning: {warning}", "yellow", err=True)
@@ -87,7 +89,7 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: boo
 
 
 def _try_or_exit(file: Path, *, as_json: bool) -> tuple[Document, Config]:
-    """Load *file*, and try the files that it names where they are; or print everything that is wrong and exit."""
+    """Load *file*, and try the existing files that it names; or print all errors and exit."""
     from authz.config.load import read, validate
     from authz.config.problems import ConfigError
     from authz.feeds.files import check_files
@@ -98,8 +100,8 @@ def _try_or_exit(file: Path, *, as_json: bool) -> tuple[Document, Config]:
         if broken := [document.locate(problem) for problem in check_files(config)]:
             raise ConfigError(document.file, broken)
     except ConfigError as error:
-        told = {"file": str(file), "ok": False, "errors": [_describe(problem) for problem in error.problems]}
-        click.echo(json.dumps(told, indent=2) if as_json else str(error), err=not as_json)
+        output = {"file": str(file), "ok": False, "errors": [_describe(problem) for problem in error.problems]}
+        click.echo(json.dumps(output, indent=2) if as_json else str(error), err=not as_json)
         sys.exit(BAD_CONFIG)
     return document, config
 

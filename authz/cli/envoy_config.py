@@ -25,7 +25,7 @@ def _complete_names(_context: click.Context, _option: click.Parameter, begun: st
 
 @click.command("envoy-config")
 @CONFIG
-@click.option("--bootstrap", is_flag=True, help="Print a whole bootstrap, in place of fragments to paste.")
+@click.option("--bootstrap", is_flag=True, help="Print a whole bootstrap instead of fragments to paste.")
 @click.option("--listen", default="0.0.0.0:8080", show_default=True, help="With --bootstrap: where Envoy listens.")
 @click.option("--upstream", default="127.0.0.1:3000", show_default=True, help="With --bootstrap: your service.")
 @click.option("--admin", default="127.0.0.1:9901", show_default=True, help="With --bootstrap: Envoy's admin port.")
@@ -34,16 +34,16 @@ def _complete_names(_context: click.Context, _option: click.Parameter, begun: st
     "--trusted-hops", type=click.IntRange(0, 100), default=0, help="Proxies in front of Envoy that set x-forwarded-for."
 )
 @click.option("--client-certificates", is_flag=True, help="The listener asks clients for certificates (RFC 8705).")
-@click.option("--check", "envoy_file", type=FILE, help="Look through this Envoy configuration, YAML or JSON, instead.")
+@click.option("--check", "envoy_file", type=FILE, help="Check this Envoy configuration, YAML or JSON, instead.")
 @click.option(
     "--accept",
     "accepted",
     multiple=True,
     metavar="NAME",
     shell_complete=_complete_names,
-    help="With --check: a finding that is meant so; may be given again.",
+    help="With --check: a finding that is intended; may be repeated.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of YAML or lines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of YAML or lines.")
 def envoy_config(  # noqa: PLR0913 - one for each option
     *,
     file: Path,
@@ -58,20 +58,20 @@ def envoy_config(  # noqa: PLR0913 - one for each option
     accepted: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Print the Envoy configuration that fits, or check one that is there.
+    """Print the Envoy configuration for a sidecar, or check an existing one.
 
-    With --check it names what in that file would let a request by unjudged, or an
-    identity header that a client made up. Notes are for you to look at.
+    --check reports what in that file would let a request bypass the sidecar, or let
+    a client forge an identity header. Notes are for you to review.
 
     \b
-    Exit codes: 0 fine; 1 --check found something; 2 bad arguments or files
+    Exit codes: 0 fine; 1 --check has findings; 2 bad arguments or files
     Examples:
       authz envoy-config --config authz.yaml
       authz envoy-config --config authz.yaml --bootstrap > envoy.yaml
       authz envoy-config --config authz.yaml --check envoy.yaml
       authz envoy-config --config authz.yaml --check envoy.yaml \\
-        --accept route-not-judged
-    """  # noqa: D301 - click's mark for lines that stay as they are
+        --accept route-not-checked
+    """  # noqa: D301 - click's mark against rewrapping
     config = load_or_exit(file)
     if envoy_file is not None:
         sys.exit(_check(envoy_file, config, accepted, as_json=as_json))

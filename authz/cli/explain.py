@@ -28,11 +28,13 @@ _FILE_OR_STDIN = click.Path(exists=True, dir_okay=False, allow_dash=True)
 @click.option("--address", default="", help="The client's address.")
 @click.option("--certificate", type=FILE, help="The client's certificate, PEM; for tokens that are bound to one.")
 @click.option("--token-file", type=_FILE_OR_STDIN, help="A file with the token, or - for stdin.")
-@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header; may be given again.")
+@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header; may be repeated.")
 @click.option("--context", "context", multiple=True, metavar="NAME=VALUE", help="A context_extension of the route.")
-@click.option("--at", "at", metavar="TIME", help="When: seconds since 1970, or such as 2026-01-31T12:00:00Z; else now.")
+@click.option(
+    "--at", "at", metavar="TIME", help="The time: seconds since 1970, or as 2026-01-31T12:00:00Z; default now."
+)
 @click.option("--jwks", type=FILE, help="A key set to verify the token with; otherwise the issuer's is fetched.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of the table.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def explain(  # noqa: PLR0913 - one for each option
     *,
     file: Path,
@@ -58,7 +60,7 @@ def explain(  # noqa: PLR0913 - one for each option
       authz explain --config authz.yaml --token-file - < t.txt
       authz explain --config authz.yaml --method POST --path /orders \\
         --token-file t.txt --jwks keys.json --at 2026-01-31T12:00:00Z
-    """  # noqa: D301 - click's mark for lines that stay as they are
+    """  # noqa: D301 - click's mark against rewrapping
     from authz.tooling.explain.explanation import InputError, Question, answer
 
     config = load_or_exit(file)
@@ -110,7 +112,7 @@ def _address(text: str) -> str:
 
 
 def _certificate(file: Path | None) -> str:
-    """Read what the core would read of it: what it cannot, it judges as no certificate at all."""
+    """Read the certificate as the core does, which treats an unreadable one as absent."""
     from authz.core.claims import certificate_thumbprint
 
     text = _text(file) or ""

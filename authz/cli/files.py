@@ -1,4 +1,4 @@
-"""What commands have in common: the files that they take, and the exit codes that they end with."""
+"""What commands have in common: their file arguments and their exit codes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-if TYPE_CHECKING:  # half of the time that `authz health` would take
+if TYPE_CHECKING:  # importing these would double the time of `authz health`
     from authz.config.document import Document
     from authz.config.model import Config
 
 # Exit codes, the same for every command; 0 is success.
-FOUND: Final = 1  # it ran, and the answer is no: denied, not ready, not reached, something found
+FOUND: Final = 1  # it ran, and the answer is no: denied, not ready, not reached, problems found
 BAD_CONFIG: Final = 2  # wrong arguments (click's own number), or files that cannot be used
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -21,12 +21,12 @@ CONFIG: Final = click.option("--config", "file", type=FILE, required=True, help=
 
 
 def load_or_exit(file: Path) -> Config:
-    """Load *file*, or print everything that is wrong with it and exit."""
+    """Load *file*, or print all of its errors and exit."""
     return read_or_exit(file)[1]
 
 
 def read_or_exit(file: Path) -> tuple[Document, Config]:
-    """Load *file* and keep its text's lines, or print everything that is wrong with it and exit."""
+    """Load *file* and keep the lines of its text, or print all of its errors and exit."""
     from authz.config.load import read, validate
     from authz.config.problems import ConfigError
 
@@ -39,7 +39,7 @@ def read_or_exit(file: Path) -> tuple[Document, Config]:
 
 
 def parse_or_exit(file: Path) -> Document:
-    """Read *file*, YAML or JSON of any content, or print why that cannot be done and exit."""
+    """Read *file*, YAML or JSON of any content, or print why it cannot be read and exit."""
     from authz.config.load import read
     from authz.config.problems import ConfigError
 
@@ -54,7 +54,7 @@ def parse_or_exit(file: Path) -> Document:
 
 
 def read_bytes_or_exit(file: Path) -> bytes:
-    """Read *file*, which may be gone or locked since its name was given."""
+    """Read *file*, or print why it cannot be read and exit."""
     try:
         return file.read_bytes()
     except OSError as error:

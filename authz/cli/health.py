@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 _DEFAULT: Final = "unix:/run/authz/authz.sock"
 _SERVICE: Final = "envoy.service.auth.v3.Authorization"
 _SERVING: Final = 1  # grpc.health.v1.HealthCheckResponse.ServingStatus
-_TIMEOUT: Final = 1.0  # seconds, of one question
-_POLL: Final = 0.1  # seconds between two questions under --wait
+_TIMEOUT: Final = 1.0  # seconds, for one call
+_POLL: Final = 0.1  # seconds between two calls with --wait
 _WHY: Final = "why: `authz keys`, or GET /readyz at admin.listen"
-_MEND: Final = "does `authz serve` run, with this server.listen? may this user open its socket?"
+_FIX: Final = "does `authz serve` run, with this server.listen? may this user open its socket?"
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class _Health(IntEnum):
-    """What the sidecar said; the value is the exit code."""
+    """The answer of the sidecar; the value is the exit code."""
 
     SERVING = 0
     NOT_SERVING = 1
@@ -33,17 +33,19 @@ class _Health(IntEnum):
 
 
 class _Seconds(click.FloatRange):
-    name = "number of seconds"  # what a mistake is told not to be
+    name = "number of seconds"  # used in error messages
 
 
 @click.command()
 @click.argument("address", required=False, metavar="[ADDRESS]")
-@click.option("--config", "file", type=_FILE, help="The sidecar's configuration, in place of ADDRESS.")
-@click.option("--ca-file", type=_FILE, help="Speak TLS, and trust the authorities in this PEM file.")
-@click.option("--cert-file", type=_FILE, help="With --key-file: the client certificate to show, PEM.")
+@click.option("--config", "file", type=_FILE, help="The sidecar's configuration, instead of ADDRESS.")
+@click.option("--ca-file", type=_FILE, help="Use TLS, and trust the authorities in this PEM file.")
+@click.option("--cert-file", type=_FILE, help="With --key-file: the client certificate, PEM.")
 @click.option("--key-file", type=_FILE, help="The private key of --cert-file, PEM.")
-@click.option("--server-name", help="The name that the server's certificate must have, in place of ADDRESS's.")
-@click.option("--wait", type=_Seconds(min=0), default=0.0, metavar="SECONDS", help="Ask for so long until it serves.")
+@click.option("--server-name", help="The name that the server's certificate must have, instead of ADDRESS's.")
+@click.option(
+    "--wait", type=_Seconds(min=0), default=0.0, metavar="SECONDS", help="Ask for at most SECONDS until it serves."
+)
 def health(  # one parameter for each option
     *,
     address: str | None,
@@ -56,8 +58,8 @@ def health(  # one parameter for each option
 ) -> None:
     """Ask the sidecar at ADDRESS, unix:/path or host:port, whether it serves.
 
-    Without ADDRESS and --config: at unix:/run/authz/authz.sock. Of several workers all
-    must serve: those of --config, or those with numbered sockets beside ADDRESS.
+    Without ADDRESS and --config: at unix:/run/authz/authz.sock. All workers must
+    serve: those of --config, or those with numbered sockets next to ADDRESS.
 
     \b
     Exit codes: 0 it serves; 1 it does not; 2 not reached, or bad arguments
@@ -65,7 +67,7 @@ def health(  # one parameter for each option
       authz health
       authz health --config authz.yaml
       authz health unix:/run/authz/authz.sock --wait 10
-    """  # noqa: D301 - click's mark for lines that stay as they are
+    """  # noqa: D301 - click's mark against rewrapping
     if (cert_file is None) != (key_file is None) or (ca_file is None and (cert_file or server_name)):
         raise click.UsageError("--cert-file and --key-file go together, and with --ca-file; so does --server-name")
     if file is not None and address is not None:
@@ -106,11 +108,11 @@ def _find_workers(file: Path, *, tls: bool) -> list[str]:
 
 
 def _find_sockets(address: str) -> list[str]:
-    """Find authz-0.sock, authz-1.sock ... where there is no authz.sock."""
+    """Find authz-0.sock, authz-1.sock ... if there is no authz.sock."""
     path = Path(address.removeprefix("unix:"))
     try:
         alone = path.exists() or not address.startswith("unix:")
-    except OSError:  # a folder that is not for us; to connect says so
+    except OSError:  # no permission for the folder; connecting reports it
         alone = True
     if alone:
         return [address]
@@ -118,7 +120,7 @@ def _find_sockets(address: str) -> list[str]:
 
 
 def _sum_up(answers: list[tuple[_Health, str]]) -> tuple[_Health, str]:
-    """Return the worst of the workers' answers; where there are several, how many serve and what the others say."""
+    """Return the worst of the workers' answers; for several workers also how many serve, and the other answers."""
     if len(answers) == 1:
         return answers[0]
     bad = [said for found, said in answers if found is not _Health.SERVING]
@@ -131,7 +133,7 @@ def _open(
 ) -> grpc.Channel:
     import grpc
 
-    # Under --wait the server may come up at any moment: ask anew at once, and not after grpc's back-off of seconds.
+    # With --wait the server may start at any moment: connect again at once, not after grpc's backoff of seconds.
     options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 100)]
     options.append(("grpc.initial_reconnect_backoff_ms", 100))
     if ca_file is None:
@@ -147,7 +149,7 @@ def _open(
 
 
 def _read_pem(file: Path) -> bytes:
-    """Read a file that must be PEM: what it is not, grpc would tell as a server that is down."""
+    """Read a file that must be PEM: if it is not, grpc would report that the server is down."""
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -169,7 +171,7 @@ def _ask(address: str, channel: grpc.Channel) -> tuple[_Health, str]:
     try:
         status = int(check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=_TIMEOUT).status)
     except grpc.RpcError as error:
-        return _Health.UNREACHABLE, f"{address}: not reached: {error.details()} ({_MEND})"
+        return _Health.UNREACHABLE, f"{address}: not reached: {error.details()} ({_FIX})"
     if status == _SERVING:
         return _Health.SERVING, f"{address}: serving"
     return _Health.NOT_SERVING, f"{address}: not serving ({_WHY})"

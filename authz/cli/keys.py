@@ -43,7 +43,7 @@ def keys(*, file: Path | None, admin: str | None, issuer: str | None, as_json: b
       authz keys --config authz.yaml
       authz keys --refresh corporate
       authz keys --admin http://127.0.0.1:9292 --json
-    """  # noqa: D301 - click's mark for lines that stay as they are
+    """  # noqa: D301 - click's mark against rewrapping
     if file is not None and admin is not None:
         raise click.UsageError("--admin and --config both say where to ask: give one")
     admin = admin or (_DEFAULT if file is None else _find_admin(file))
@@ -128,20 +128,20 @@ def _parse_address(admin: str) -> tuple[str, int]:
 
 
 def _print_tables(document: dict[str, Any]) -> None:
-    screen = console()
+    terminal = console()
     for issuer in document["issuers"]:
-        _print_issuer(issuer, screen)
+        _print_issuer(issuer, terminal)
     for number in document.get("silent_workers", []):
-        screen.print(f"worker {number} does not answer")
+        terminal.print(f"worker {number} does not answer")
 
 
-def _print_issuer(issuer: dict[str, Any], screen: Console) -> None:
+def _print_issuer(issuer: dict[str, Any], terminal: Console) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     def say(text: str) -> None:
-        screen.print(Text(text), soft_wrap=True)
+        terminal.print(Text(text), soft_wrap=True)
 
     worker = f" (worker {issuer['worker']})" if "worker" in issuer else ""
     say(f"{issuer['issuer']}: {issuer['iss']}{worker}")
@@ -149,7 +149,7 @@ def _print_issuer(issuer: dict[str, Any], screen: Console) -> None:
     say(f"  state         {_state(issuer)}")
     if issuer["next_refresh_seconds"] is not None:
         due = _span(issuer["next_refresh_seconds"])
-        say(f"  next refresh  {'under way' if issuer['refreshing'] else f'in {due}'}")
+        say(f"  next refresh  {'in progress' if issuer['refreshing'] else f'in {due}'}")
         say(f"  unknown kids  {issuer['unknown_kids']}, flaps {issuer['flaps']}")
     if error := issuer["last_error"]:
         say(f"  last error    {error['at']} {error['result']}: {error['text']}")
@@ -165,7 +165,7 @@ def _print_issuer(issuer: dict[str, Any], screen: Console) -> None:
         times = (_ago(key["first_seen"]), _ago(key["last_used"]))
         cells = (key["kid"], *([thumbprint] if named_otherwise else []), kind, key["alg"], *times)
         table.add_row(*(Text(printable(cell)) for cell in cells))
-    screen.print(table)
+    terminal.print(table)
     for kid, why in ((key["kid"], key["why"]) for key in issuer["rejected"]):
         say(f"  rejected      {printable(kid)}: {printable(why)}")
     for kid, note in ((key["kid"], note) for key in issuer["keys"] for note in key.get("notes", ())):
@@ -186,7 +186,7 @@ def _state(issuer: dict[str, Any]) -> str:
 
 
 def _ago(instant: str | None) -> str:
-    """Say how long ago an instant was, by this host's clock, which is the sidecar's too."""
+    """Format how long ago an instant was, by this host's clock, which is the sidecar's too."""
     if instant is None:
         return "-"
     seconds = time.time() - datetime.fromisoformat(instant).timestamp()

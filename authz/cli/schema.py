@@ -15,9 +15,9 @@ def schema() -> None:
     Exit codes: 0 always
     Example:
       authz schema > authz.schema.json
-    For editors, at the head of the file:
+    For editors, in the first line of the file:
       # yaml-language-server: $schema=authz.schema.json
-    """  # noqa: D301 - click's mark for lines that stay as they are
+    """  # noqa: D301 - click's mark against rewrapping
     from authz.config.schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))

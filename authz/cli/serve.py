@@ -27,22 +27,22 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)  # a worker may start 
 _STDIN: Final = 0  # file descriptors
 _STDERR: Final = 2
 _DESCRIPTORS: Final = 4096  # a thousand connections of Envoys, those of the admin port and to issuers, files
-# gRPC's core writes untrusted input to stderr, newlines included, beside our log.
+# gRPC's core writes untrusted input to stderr, newlines included, next to our log.
 _QUIET: Final = {"GRPC_VERBOSITY": "NONE"}
-# gRPC's core reads connections on three threads of its own, and passes what it read to ours: a third of the cost of a
+# gRPC's core reads connections on three threads of its own, and passes the data to ours: a third of the cost of a
 # check. Without them our thread reads while it polls, and does nothing else if a peer sends frames without end (a flood
-# of pings on two connections did that). So they are switched off only if Envoy alone can connect.
+# of pings on two connections did that). So they are switched off only if no one but Envoy can connect.
 READ_WHILE_POLLING: Final = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 # Seconds that another thread may keep the interpreter while the thread that decides waits for it. The default is 5 ms:
 # with every check traced, one in a hundred waited that long.
 _SWITCH_INTERVAL: Final = 0.0005
 _LOG_FLUSH: Final = 1.0  # seconds for the last log lines
-_POLL: Final = 0.1  # seconds between two looks at whether the drain has ended
+_POLL: Final = 0.1  # seconds between two checks whether the drain has ended
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One of several processes: its own addresses, in place of the configured ones, and what its supervisor gave it."""
+    """One of several processes: its own addresses, instead of the configured ones, and its supervisor's handover."""
 
     number: int
     listen: str
@@ -52,7 +52,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """The *config* that *source* says, and the *watch* that was begun before the file was read."""
+    """The *config* loaded from *source*, and the *watch* that began before the file was read."""
 
     file: Path
     watch: FileWatch
@@ -62,7 +62,7 @@ class _Loaded:
 
 @click.command()
 @click.option("--config", "file", type=_FILE, required=True, help="The configuration file.")
-@click.option("--worker", "number", type=int, hidden=True)  # also for a person who reads a list of processes
+@click.option("--worker", "number", type=int, hidden=True)  # also visible in a list of processes
 @click.option("--listen", default="", hidden=True)
 @click.option("--admin-socket", default="", hidden=True)
 @click.option("--handover", type=int, default=-1, hidden=True)
@@ -80,7 +80,7 @@ def serve(
     3 cannot start
     Example:
       authz serve --config authz.yaml
-    """  # noqa: D301 - click's mark for lines that stay as they are
+    """  # noqa: D301 - click's mark against rewrapping
     guard = guard or StartGuard()
     try:
         _serve(file, None if number is None else Worker(number, listen, admin_socket, handover), guard)
@@ -109,7 +109,7 @@ def _serve(file: Path, worker: Worker | None, guard: StartGuard) -> None:
 
 
 def _load_or_exit(file: Path, worker: Worker | None) -> _Loaded:
-    """Load what *file* says, or what the supervisor gave *worker*; print what is wrong with it and exit."""
+    """Load *file*, or what the supervisor passed to *worker*; or print all errors and exit."""
     from authz.config.load import parse
     from authz.config.problems import ConfigError
     from authz.files.watch import FileWatch
@@ -119,7 +119,7 @@ def _load_or_exit(file: Path, worker: Worker | None) -> _Loaded:
         if worker is not None:
             given = Handover.from_descriptor(worker.handover)
             return _Loaded(file, FileWatch(file, known=given.source.stamp), given.source, given.config(file))
-        watch = FileWatch(file)  # before the file is read: what is in its place from here on is a change
+        watch = FileWatch(file)  # before the file is read: any later replacement is a change
         source = Source.read(file, watch)
         return _Loaded(file, watch, source, parse(source.text, file=str(file)))
     except ConfigError as error:
@@ -128,7 +128,7 @@ def _load_or_exit(file: Path, worker: Worker | None) -> _Loaded:
 
 
 def _set_up_grpc(listen: str) -> None:
-    """Set what gRPC's core reads from the environment once, when it is imported."""
+    """Set the environment variables that gRPC's core reads once, at import."""
     from authz.config.address import UnixAddress, parse_address
 
     peers_are_trusted = isinstance(parse_address(listen), UnixAddress)
@@ -137,7 +137,7 @@ def _set_up_grpc(listen: str) -> None:
 
 
 def _raise_descriptor_limit() -> None:
-    """Make room for every connection that the server accepts, if the system gives a process fewer descriptors."""
+    """Raise the limit of open files, if it is too low for the connections that the server accepts."""
     soft, hard = getrlimit(RLIMIT_NOFILE)
     if soft != RLIM_INFINITY and soft < _DESCRIPTORS:
         setrlimit(RLIMIT_NOFILE, (_DESCRIPTORS if hard == RLIM_INFINITY else min(hard, _DESCRIPTORS), hard))
@@ -158,7 +158,7 @@ def _supervise(loaded: _Loaded, guard: StartGuard) -> int:
 
 
 def _run(loaded: _Loaded, worker: Worker | None, guard: StartGuard) -> int:
-    """Be the one process, or *worker*; return the exit status, -N if a second signal N ended it."""
+    """Run the only process, or *worker*; return the exit status, -N if a second signal N ended it."""
     from authz.config.address import UnixAddress, parse_address
     from authz.runtime.app import App
     from authz.runtime.stale_sockets import clear_sockets
@@ -175,10 +175,10 @@ def _run(loaded: _Loaded, worker: Worker | None, guard: StartGuard) -> int:
         if isinstance(listen, UnixAddress):
             guard.release()  # the socket file that is made now is removed by an orderly stop
         app.start()
-        guard.release()  # not before, on TCP: to resolve the name of a host may take long
+        guard.release()  # not earlier, on TCP: resolving a host name may take long
     except (OSError, TracingError) as error:
         return _explain(error)
-    if signal.sigtimedwait(END, 0) is None:  # else it came while the addresses were bound: nobody relies on us yet
+    if signal.sigtimedwait(END, 0) is None:  # otherwise it came during the bind: no client relies on us yet
         app.become_ready()
         while signal.sigwait(END | {RELOAD}) == RELOAD:
             app.reload()
@@ -186,7 +186,7 @@ def _run(loaded: _Loaded, worker: Worker | None, guard: StartGuard) -> int:
 
 
 def _drain(app: App) -> int:
-    """Drain; return the exit status, -N if the next signal N to end came first."""
+    """Drain; return the exit status, -N if another termination signal N came first."""
     drain = Thread(target=app.drain, name="drain", daemon=True)
     drain.start()
     while drain.is_alive():
@@ -196,7 +196,7 @@ def _drain(app: App) -> int:
 
 
 def _end_with_supervisor() -> None:
-    """Drain when the supervisor is gone: its end of our stdin is closed then."""
+    """Drain when the supervisor is gone: then its end of our stdin is closed."""
     while os.read(_STDIN, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What a terminal shows: colour only there, and only without NO_COLOR; progress on stderr."""
+"""Output to a terminal: colour only there, and only without NO_COLOR; progress on stderr."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def has_colours(*, err: bool = False) -> bool:
 
 
 def progress(text: str) -> AbstractContextManager[object]:
-    """Show on stderr, where it is a terminal, that something takes its time."""
+    """Show progress on stderr, if it is a terminal."""
     if not sys.stderr.isatty():
         return nullcontext()
     from rich.console import Console
@@ -36,14 +36,14 @@ def progress(text: str) -> AbstractContextManager[object]:
 
 
 def console() -> Console:
-    """Return what writes tables to stdout, wrapped for a terminal alone; colours nothing of its own accord."""
+    """Return a console that writes tables to stdout, wrapped only for a terminal, without automatic colours."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _NOT_WRAPPED)
 
 
 def printable(text: str | None) -> str:
-    """An issuer chooses its key ids, and a server its words: none may speak to the terminal."""
+    """Escape text that an issuer or a server chose, so that it cannot control the terminal."""
     from authz.telemetry.redaction import escaped
 
     return escaped(text) or "-"

@@ -1,4 +1,4 @@
-"""Where to listen and what to fetch from: addresses and URLs, read strictly."""
+"""Strict parsing of addresses to listen on and URLs to fetch from."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def parse_tcp_address(text: str) -> TcpAddress:
 
 
 def worker_addresses(listen: str, workers: int) -> tuple[str, ...]:
-    """Name the address of each worker: authz-0.sock, authz-1.sock ... or ports N, N+1 ...; of one, *listen* itself.
+    """Return the address of each worker: authz-0.sock, authz-1.sock ... or ports N, N+1 ...; for one, *listen* itself.
 
-    *listen* is an address that `parse_address` takes; port 0 is any free one, for each.
+    *listen* is an address that `parse_address` accepts; port 0 is any free port, for each worker.
     """
     if workers == 1:
         return (listen,)
@@ -87,12 +87,12 @@ def worker_addresses(listen: str, workers: int) -> tuple[str, ...]:
 
 
 def is_host_name(text: str) -> bool:
-    """Whether *text* is a host name (RFC 1123 section 2.1) and no IPv4 address written wrong."""
+    """Return whether *text* is a host name (RFC 1123 section 2.1) and not a malformed IPv4 address."""
     return _HOST_NAME.fullmatch(text) is not None and not re.fullmatch(r"[0-9]+", text.rpartition(".")[2])
 
 
 def is_host(text: str) -> bool:
-    """Whether *text* is a host name or an IP address, without a port."""
+    """Return whether *text* is a host name or an IP address, without a port."""
     return is_host_name(text) or _ip_address(text) is not None
 
 
@@ -114,12 +114,12 @@ def check_url(text: str, *, http: bool = False, query: bool = True) -> None:
     try:
         parts = urlsplit(text)
         has_user, host, port = "@" in parts.netloc, parts.hostname or "", parts.port
-    except ValueError:  # brackets or a port that cannot be read
+    except ValueError:  # malformed brackets or port
         has_user, host, port = False, "", None
     if has_user:
-        raise ValueError("must not hold a user or password")
+        raise ValueError("must not contain a user or password")
     if not is_host(host) or port == 0:
-        raise ValueError("must name a host, and a port where one is given")
+        raise ValueError("must have a host, and a valid port if there is one")
 
 
 def _ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

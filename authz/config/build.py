@@ -1,4 +1,4 @@
-"""From the validated configuration to the values that the core decides by. What `load` let through cannot fail here."""
+"""Build the core's values from a validated configuration. What `load` accepted cannot fail here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from authz.core.token import CookieSource, HeaderSource, QuerySource, Source
 
 
 def build_snapshot(config: model.Config, *, verify_signature: VerifySignature = compute) -> Snapshot:
-    """Return the first snapshot of *config*: only keys that are written in the file are in it."""
+    """Return the first snapshot of *config*, which contains only the keys in the file."""
     aliases = config.claim_aliases
     return Snapshot(
         issuers={
@@ -59,7 +59,7 @@ def build_rules(config: model.Config) -> list[Rule]:
 
 
 def read_inline_keys(issuer: IssuerSection) -> KeySet | None:
-    """Return the keys that are written in the file; None where they come from elsewhere. Raises ValueError."""
+    """Return the keys in the file, or None if they come from elsewhere. Raises ValueError."""
     if issuer.jwks is None:
         return None
     document = json.dumps({"keys": [dict(key) for key in issuer.jwks.keys]})
@@ -72,20 +72,20 @@ def read_inline_keys(issuer: IssuerSection) -> KeySet | None:
 
 
 def inline_keys(issuer: IssuerSection) -> KeySet | None:
-    """Return the keys that are written in the file, without the blocked ones. Raises ValueError."""
+    """Return the keys in the file, without the blocked ones. Raises ValueError."""
     keys = read_inline_keys(issuer)
     return keys.block(issuer.blocked_keys) if keys is not None else None
 
 
 def build_resource(config: model.Config) -> ProtectedResource | None:
-    """Return the metadata that the sidecar answers (RFC 9728). Raises ValueError for an identifier without one path."""
+    """Return the metadata that the sidecar serves (RFC 9728). Raises ValueError for an identifier without one path."""
     if config.resource is None:
         return None
     by_header = any(source.scheme.lower() == "bearer" for source in config.token.sources)
     by_query = config.insecure.query_token is not None
     return ProtectedResource.describe(
         config.resource.identifier,
-        # RFC 8414 section 2: an issuer that is no https URL has no metadata to find.
+        # RFC 8414 section 2: an issuer that is not an https URL has no metadata.
         authorization_servers=tuple(
             iss for issuer in config.issuers.values() for iss in issuer.accepted_issuers if iss.startswith("https://")
         ),
@@ -185,7 +185,7 @@ def _build_header(header: str, section: model.HeaderValue, aliases: frozenset[st
 
 
 def _path(name: str, aliases: frozenset[str]) -> ClaimPath:
-    """Read a claim path; a name that is an issuer's alias is, at issuers without that alias, a claim of that name."""
+    """Parse a claim path; an alias is, for issuers that do not define it, a claim of that name."""
     return ClaimPath((name,)) if name in aliases else ClaimPath.parse(name)
 
 

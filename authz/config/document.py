@@ -1,8 +1,8 @@
-"""YAML text to plain data, with the line of every key and item.
+"""Parse YAML text to plain data, with the line of every key and item.
 
 Rules:
 1. Only the types of the YAML 1.2 core schema (section 10.3): `NO`, `1:30` and `2024-01-01` are text, `0660` is 660.
-2. What is read is what is written: no anchors and aliases, no merge keys, no tags, no second document, no key twice.
+2. Data is what is visible in the text: no anchors, aliases, merge keys, tags, second documents or duplicate keys.
 3. Every key is text.
 4. Size and depth are bounded, so that no file can exhaust memory or the stack.
 """
@@ -48,10 +48,9 @@ _INF_OR_NAN: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The plain *data* of one file, and what was odd about its text.
+    """The plain *data* of one file, and the problems of its text.
 
-    *lines* counts from 1. *unread* are the paths of values that could not be read: what *data* holds there means
-    nothing.
+    *lines* counts from 1. *unread* are the paths of values that could not be read: *data* is meaningless there.
     """
 
     file: str
@@ -61,7 +60,7 @@ class Document:
     unread: frozenset[KeyPath]
 
     def line_of(self, path: KeyPath) -> int:
-        """Return the line of a value, or of the nearest mapping or list around a value that is not there."""
+        """Return the line of a value, or of the nearest mapping or list around a missing value."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
@@ -72,7 +71,7 @@ class Document:
 
 
 def parse_document(text: str, *, file: str) -> Document:
-    """Read the one YAML document in *text*. Raises ConfigError when the text is not YAML, or out of bounds."""
+    """Parse the one YAML document in *text*. Raises ConfigError if the text is not YAML, or exceeds a bound."""
     if len(text) > MAX_DOCUMENT_BYTES:
         raise ConfigError(file, [Problem(path=(), message=f"is larger than {MAX_DOCUMENT_BYTES} bytes")])
     reader = _Reader()
@@ -86,7 +85,7 @@ def parse_document(text: str, *, file: str) -> Document:
 
 
 class _OutOfBoundsError(Exception):
-    """Raised where reading must stop at once."""
+    """Raised if reading must stop at once."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -94,9 +93,9 @@ class _OutOfBoundsError(Exception):
 
 
 class _Reader:
-    """Turns parser events into data, from first to last, noting lines and problems on the way.
+    """Turns parser events into data, in order, and notes lines and problems.
 
-    It reads events and not PyYAML's nodes, for those are composed by recursion in C and expand aliases unseen.
+    It reads events and not PyYAML's nodes, because those are composed by recursion in C and expand aliases silently.
     """
 
     def __init__(self) -> None:
@@ -155,7 +154,7 @@ class _Reader:
         return entries
 
     def _key(self, event: Event, path: KeyPath) -> str | None:
-        """Return the text of a key, or None for what cannot be a key (rules 2 and 3)."""
+        """Return the text of a key, or None for an invalid key (rules 2 and 3)."""
         if not isinstance(event, ScalarEvent) or event.anchor is not None or event.tag is not None:
             self._report(
                 path, event, "a key must be plain text", "quote a value that begins with {, [, &, * or !", unread=True
@@ -194,7 +193,7 @@ def _core_type(text: str) -> object:
         return text
     for pattern, number in _NUMBERS:
         if pattern.fullmatch(text):
-            # Converting digits takes time that grows with the square of their number.
+            # Converting digits takes quadratic time.
             if len(text) > _MAX_NUMBER_CHARS:
                 raise ValueError(f"the number {quote(text)} has more than {_MAX_NUMBER_CHARS} characters")
             return number(text)
@@ -206,7 +205,7 @@ def _short(tag: str) -> str:
 
 
 def _skip(event: Event, events: Iterator[Event]) -> None:
-    """Read past the value that *event* begins."""
+    """Skip the value that *event* begins."""
     depth = 0
     while True:
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
@@ -225,4 +224,4 @@ def _syntax_problem(error: yaml.YAMLError | UnicodeError, text: str) -> Problem:
         written = text.splitlines()[line - 1 : line]
         hint = "indent with spaces, not with a tab" if written and written[0].lstrip(" ").startswith("\t") else ""
         return Problem(path=(), message=f"not valid YAML: {error.problem}", hint=hint, line=line)
-    return Problem(path=(), message="not valid YAML: holds characters that YAML does not allow")
+    return Problem(path=(), message="not valid YAML: contains characters that YAML does not allow")

@@ -143,7 +143,7 @@ class Issuer(Section):
 
     @property
     def algorithms_written(self) -> bool:
-        """Whether the file names the algorithms: the default list is nobody's choice."""
+        """Whether the file names the algorithms: the default list is not a choice of the operator."""
         return "algorithms" in self.model_fields_set
 
     @property

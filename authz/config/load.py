@@ -1,7 +1,7 @@
-"""From the file to the validated configuration, or to everything that is wrong with it.
+"""Load the file as a validated configuration, or report all of its problems.
 
-Steps: 1 read the YAML · 2 refuse keys without a value · 3 fit the data to the model · 4 check what needs more than one
-key. Step 4 runs also after step 3 failed, on the parts that are sound.
+Steps: 1 parse the YAML · 2 reject keys without a value · 3 validate the data against the model · 4 run the checks that
+need more than one key. Step 4 runs also if step 3 failed, on the valid parts.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def parse(text: str, *, file: str) -> Config:
 
 
 def read(path: str | Path) -> Document:
-    """Read the YAML document at *path*. Raises ConfigError when it cannot be read, or is not YAML."""
+    """Read the YAML document at *path*. Raises ConfigError if it cannot be read, or is not YAML."""
     return parse_document(read_text(path), file=str(path))
 
 
 def read_text(path: str | Path) -> str:
-    """Read the text of the file at *path*. Raises ConfigError when it cannot be read, or is not UTF-8."""
+    """Read the text of the file at *path*. Raises ConfigError if it cannot be read, or is not UTF-8."""
     file = str(path)
     try:
         with Path(path).open("rb") as stream:
@@ -51,7 +51,7 @@ def read_text(path: str | Path) -> str:
 
 
 def validate(document: Document) -> Config:
-    """Validate a document that was read. Raises ConfigError with all of its problems."""
+    """Validate a parsed document. Raises ConfigError with all of its problems."""
     without_value = [problem for problem in _without_value(document.data) if problem.path not in document.unread]
     unread = document.unread | {problem.path for problem in without_value}
     problems = [*document.problems, *without_value]
@@ -79,7 +79,7 @@ def _check_sound_parts(recovered: Recovered, document: Document, unread: frozens
 
 
 def _without_value(data: object, path: KeyPath = ()) -> Iterator[Problem]:
-    """Find keys without a value: what stood below them was commented out, or is indented too little."""
+    """Find keys without a value: the lines below were commented out, or are not indented enough."""
     if data is None:
         hint = "give it a value, or leave out the key" if path else "begin with version: 1, issuers and rules"
         yield Problem(path=path, message="is empty", hint=hint)

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration file, in the words its author will read."""
+"""Problems of a configuration file, as its author reads them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 KeyPath = tuple[str | int, ...]
-"""Where a value stands: the keys and list indices that lead to it from the top of the file."""
+"""The path of a value: the keys and list indices that lead to it from the top of the file."""
 
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -30,7 +30,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """Raised when a configuration cannot be used; holds all *problems* that were found in *file*, in its order."""
+    """Raised if a configuration is invalid; contains all *problems* that were found in *file*, in order."""
 
     def __init__(self, file: str, problems: Iterable[Problem]) -> None:
         self.file = file
@@ -46,7 +46,7 @@ class ConfigError(Exception):
 
 
 def render_path(path: KeyPath) -> str:
-    """Write a path the way its author would say it: `rules[1].match.paths[0]`; keys with other signs in quotes."""
+    """Format a path as `rules[1].match.paths[0]`; keys with other characters are quoted."""
     text = ""
     for step in path:
         if isinstance(step, int):
@@ -59,7 +59,7 @@ def render_path(path: KeyPath) -> str:
 
 
 def quote(value: object) -> str:
-    """Show a value from the file in a message: in quotes, control characters escaped, at most some 60 characters."""
+    """Format a value of the file for a message: quoted, control characters escaped, at most about 60 characters."""
     text = value if isinstance(value, str) else str(value)
     text = text if len(text) <= 60 else f"{text[:57]}..."
     return ascii(text) if text.isascii() else repr(text)

@@ -1,4 +1,4 @@
-"""Durations and sizes, each written as one whole number and its unit."""
+"""Durations and sizes, each an integer and its unit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def parse_size(text: object) -> int:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Write a duration in the largest unit that leaves a whole number: the inverse of `parse_duration`."""
+    """Format a duration in the largest unit that gives an integer: the inverse of `parse_duration`."""
     if not duration:
         return "0s"
     unit = next(unit for unit, length in _UNITS.items() if not duration % length)
@@ -47,6 +47,6 @@ def format_duration(duration: timedelta) -> str:
 
 
 def format_size(size: int) -> str:
-    """Write a number of bytes in the largest unit that leaves a whole number: the inverse of `parse_size`."""
+    """Format a number of bytes in the largest unit that gives an integer: the inverse of `parse_size`."""
     unit = "MiB" if size and not size % _BYTES["MiB"] else "KiB"
     return f"{size // _BYTES[unit]}{unit}"

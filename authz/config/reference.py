@@ -120,7 +120,7 @@ def _value(node: Schema, kind: str, *, required: bool, shown: object) -> str:
 
 
 def _kind(path: tuple[str, ...], node: Schema, schema: Schema) -> str:
-    """Say what stands at *path*, in words; sections are links."""
+    """Describe the type of the value at *path*; sections are links."""
     target = _resolve(node, schema)
     if "properties" in target:
         link = f"[mapping](#{_anchor(_Section(path, target).title)})"
@@ -150,7 +150,7 @@ def _resolve(node: Schema, schema: Schema) -> Schema:
 
 
 def _restart(path: tuple[str, ...], before: str = "") -> str:
-    """Say so where a change waits for the next start: RESTART_REQUIRED names the key, or what it stands below."""
+    """Return a sentence if a change of *path*, or of a section above, takes effect at the next start only."""
     above = {".".join(path[:length]) for length in range(1, len(path) + 1)}
     return before + _NEXT_START if above & set(RESTART_REQUIRED) else ""
 

@@ -42,28 +42,28 @@ Size = Annotated[
 
 
 class Access(Enum):
-    """How a change of a key bears on which requests are let through."""
+    """How a change of a key affects which requests are allowed."""
 
-    UNAFFECTED = auto()  # the same ones, though something else may change
-    UNKNOWN = auto()  # the file does not tell: keys from elsewhere, for one
-    LISTED = auto()  # each value of the list lets more through
-    REQUIRED = auto()  # each value of the list lets less through
-    LIMIT = auto()  # an upper bound of what is let through; none given is no bound
-    LOOSENED = auto()  # more are let through while it is set, or has the value `loose`
-    KEYS = auto()  # each signing key lets more through
-    TYPES = auto()  # each token type lets more through
-    HEADERS = auto()  # a header that is not listed any more reaches the upstream as the client sent it
+    UNAFFECTED = auto()  # the same ones, although something else may change
+    UNKNOWN = auto()  # not decidable from the file, such as keys from elsewhere
+    LISTED = auto()  # each value of the list allows more
+    REQUIRED = auto()  # each value of the list allows less
+    LIMIT = auto()  # an upper bound of what is allowed; without a value there is no bound
+    LOOSENED = auto()  # more are allowed while it is set, or has the value `loose`
+    KEYS = auto()  # each signing key allows more
+    TYPES = auto()  # each token type allows more
+    HEADERS = auto()  # a header that is no longer listed reaches the upstream as the client sent it
     DOCUMENT = auto()  # the sidecar itself answers every request for it
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is known of a key beside its type, as metadata of its field.
+    """The properties of a key other than its type, as metadata of its field.
 
-    *access* is how a change of it bears on requests; rules have none, for they are compared as a whole. *loose* is the
-    value that loosens, if not every one but None and false does. *bounds* are the least and the greatest value, written
-    as in the file. *risk* is a warning while it is set, *meaning* what a change comes to that does not narrow. *envoy*
-    says that Envoy's configuration follows from it, *restart* that a change takes effect at the next start.
+    *access* is how a change of it affects requests; rules have none, because they are compared as a whole. *loose* is
+    the insecure value, if not every value except None and false is. *bounds* are the minimum and the maximum, written
+    as in the file. *risk* is a warning while it is set, *meaning* describes a change that does not narrow. *envoy* says
+    that Envoy's configuration depends on it, *restart* that a change takes effect at the next start.
     """
 
     access: Access | None = None
@@ -82,19 +82,19 @@ class Section(BaseModel):
 
 
 def section_in(annotation: object) -> type[Section] | None:
-    """Return the section that an annotation is of, also as an entry of a list or map, or as an option."""
+    """Return the section type in an annotation, also as an entry of a list or map, or as an option."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     return next(filter(None, map(section_in, get_args(annotation))), None)
 
 
 def has_entries(annotation: object) -> bool:
-    """Tell whether an annotation is of a list or map."""
+    """Return whether an annotation is of a list or map."""
     return get_origin(annotation) in {tuple, Mapping}
 
 
 def settings_of(section: type[Section], above: str = "") -> Iterator[tuple[str, Setting]]:
-    """Yield what is known of each key of *section* and below, by its path; `*` is an entry of a list or map."""
+    """Yield the path and the setting of each key of *section* and below; `*` is an entry of a list or map."""
     for name, field in section.model_fields.items():
         path = f"{above}{name}"
         yield from ((path, found) for found in field.metadata if isinstance(found, Setting))

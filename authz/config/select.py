@@ -1,4 +1,4 @@
-"""Finds the values of a configuration by a pattern of their paths."""
+"""Select the values of a configuration by a pattern of their paths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from authz.config.section import Section
 
 
 def select(section: Section, pattern: str) -> Iterator[tuple[KeyPath, object]]:
-    """Yield path and value of all that *pattern* names: keys between dots, `*` for every entry of a map or list."""
+    """Yield path and value of each match of *pattern*: keys between dots, `*` for every entry of a map or list."""
     found: list[tuple[KeyPath, object]] = [((), section)]
     for step in pattern.split("."):
         found = [((*path, key), value) for path, parent in found for key, value in _children(parent, step)]

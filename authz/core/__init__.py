@@ -1,4 +1,4 @@
-"""Judgement: from a request, a snapshot and an instant to a decision.
+"""The decision: a pure function of a request, a snapshot and an instant.
 
-Nothing in this package does I/O, reads a clock, starts a thread or logs. What it needs to know is in its arguments.
+Nothing in this package does I/O, reads a clock, starts a thread or logs. All of its input is in its arguments.
 """

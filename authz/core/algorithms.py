@@ -13,10 +13,11 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """One algorithm: the key type it needs, the curve where there is one, and the octets of its signatures.
+    """One algorithm: its key type, its curve if it has one, and the length of its signatures in octets.
 
-    *signature_bytes* is None where the key decides (RSA: as long as the modulus). *order* is the order of the curve's
-    group for ECDSA, the bound of both halves of a signature. *min_secret_bytes* is RFC 7518 section 3.2's for HMAC.
+    *signature_bytes* is None if it depends on the key (RSA: the length of the modulus). *order* is the order of the
+    curve's group for ECDSA, the bound of both halves of a signature. *min_secret_bytes* is the minimum of RFC 7518
+    section 3.2 for HMAC.
     """
 
     kty: str

@@ -1,6 +1,6 @@
 """The pipeline: from a request to a decision, in one pure function.
 
-The order of judgement; the first step that fails gives the reason:
+The order of evaluation; the first step that fails gives the reason:
 
  1 the request is well formed: method, host, one canonical path
  2 the first rule that matches; a public one allows at once, none denies
@@ -16,8 +16,8 @@ The order of judgement; the first step that fails gives the reason:
 12 what the rule requires
 13 the identity headers can be written safely
 
-Steps 3 to 13 are the ones that a shadow reports without enforcing. Between 1 and 2 the sidecar answers for its own
-metadata document, to everybody: no rule can hide it, and it hides no path but its own.
+A shadow rule reports steps 3 to 13 without enforcing them. Between 1 and 2 the sidecar serves its own metadata document
+to any client: no rule can hide it, and it hides no path but its own.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from authz.core.token import UnverifiedToken, find_token, parse_token
 def authorize(
     request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_FACTS, *, observe: StepObserver = ignore_step
 ) -> Decision:
-    """Decide about *request* by *snapshot* at *now*, seconds since the epoch. Total: no input raises.
+    """Evaluate *request* against *snapshot* at *now*, seconds since the epoch. Total: no input raises.
 
-    *facts* answer what an earlier decision named as its `trail.needs`. *observe* is told each step that was passed;
+    *facts* answer the `trail.needs` of an earlier decision. *observe* is called for each step that was passed;
     `authz explain` shows them.
     """
     trail = AuditTrail()
@@ -55,7 +55,7 @@ def authorize(
         observe(1, target)
         resource = snapshot.responses.resource
         if resource is not None and resource.is_asked_for(target):
-            removed = snapshot.identity.strip_all.remove  # for whoever would take it for a request that goes on
+            removed = snapshot.identity.strip_all.remove  # in case an integration forwards the request
             return Allow(reason=Reason.PUBLIC, trail=trail, remove_headers=removed, document=resource.document)
         rule, params = snapshot.policy.select(target, request.context)  # 2
         observe(2, (rule, params))
@@ -92,7 +92,7 @@ def authorize(
 def _authenticate(
     text: str, request: Request, snapshot: Snapshot, trail: AuditTrail, now: float, facts: Facts, observe: StepObserver
 ) -> tuple[Issuer, Claims]:
-    """Find out whose token *text* is, and what it proves. Raises Rejected."""
+    """Verify the token *text*; return its issuer and claims. Raises Rejected."""
     token = parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
     trail.alg, trail.kid = token.alg, token.kid
     observe(4, token)
@@ -158,7 +158,7 @@ def _allow(
     headers: HeaderChanges | None = None,
     shadowed: Rejected | None = None,
 ) -> Allow:
-    """Let the request pass with the identity *headers*, or with all of them removed."""
+    """Allow the request with the identity *headers*, or with all of them removed."""
     changes = snapshot.identity.strip_all if headers is None else headers
     stripped = None
     if not snapshot.token.forward:
@@ -178,7 +178,7 @@ def _allow(
 def _pass_in_shadow(
     rejected: Rejected, request: Request, snapshot: Snapshot, trail: AuditTrail, claims: Claims | None = None
 ) -> Allow:
-    """Let pass what *rejected* would have refused; who calls is told only where the token itself was good."""
+    """Allow what *rejected* would have denied; identity headers are set only if the token itself was valid."""
     headers = None
     if claims is not None:
         with suppress(Rejected):

@@ -17,8 +17,8 @@ def encode(raw: bytes) -> bytes:
 def decode(text: bytes) -> bytes:
     """Decode *text*, accepting only what `encode` writes.
 
-    The decoder below forgives padding, foreign characters and unused bits; encoding again and comparing forgives none
-    of them, so that no two texts stand for the same bytes.
+    The decoder below accepts padding, foreign characters and unused bits. Encoding again and comparing rejects them, so
+    that no two texts stand for the same bytes.
 
     Raises ValueError.
     """

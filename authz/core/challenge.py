@@ -7,13 +7,13 @@ from authz.core.reasons import WIRE_STATUS
 
 
 def write_challenge(denial: Deny, *, realm: str, resource_metadata: str | None = None) -> str | None:
-    """Return the challenge for *denial*, or None where its reason has none. Nothing of the token is in it."""
-    answer = WIRE_STATUS[denial.reason]
-    if not answer.challenge:
+    """Return the challenge for *denial*, or None if its reason has none. It contains nothing of the token."""
+    status = WIRE_STATUS[denial.reason]
+    if not status.challenge:
         return None
     parameters: list[tuple[str, str]] = [("realm", realm)]
-    if answer.error:
-        parameters.append(("error", answer.error))
+    if status.error:
+        parameters.append(("error", status.error))
     if denial.scopes:
         parameters.append(("scope", " ".join(denial.scopes)))
     if denial.acr_values:

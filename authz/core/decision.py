@@ -1,4 +1,4 @@
-"""The answer to one request, with what those who report it need to know."""
+"""The decision about one request, with the information for its report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from authz.core.record import kw_record, record
 
 @dataclass(slots=True)
 class AuditTrail:
-    """What the pipeline learned on its way, in the order it learned it; None is what it never reached.
+    """What the pipeline learned, in order; None if that step was not reached.
 
     *rule* and *issuer* are configured names. The others come from a token: *expires*, *audience* and *subject* only
     from a verified one; *alg*, *kid* and *claimed_issuer* are anybody's text until *signature_cached* (True or False)
@@ -37,11 +37,11 @@ class AuditTrail:
 
 @kw_record
 class Allow:
-    """Let the request pass, with headers overwritten and removed; no name is in both.
+    """Allow the request, with headers overwritten and removed; no name is in both.
 
-    *would_deny* marks what a shadow only reports: then *reason* and *detail* are the refusal's. *claims* are for
-    Envoy's dynamic metadata, *drop_query* names parameters that the upstream shall not see. A *document*, in JSON, is
-    answered in the upstream's place, which is not asked.
+    *would_deny* marks a denial that a shadow rule only reports: then *reason* and *detail* are those of the denial.
+    *claims* are for Envoy's dynamic metadata, *drop_query* names parameters that the upstream must not see. A
+    *document*, in JSON, is served instead of a response of the upstream, which is not called.
     """
 
     reason: Reason
@@ -57,9 +57,9 @@ class Allow:
 
 @record
 class Deny:
-    """Refuse the request. *detail* is for the operator; the next three fields say what would have sufficed.
+    """Deny the request. *detail* is for the operator; the next three fields say what would have sufficed.
 
-    *retryable* marks a refusal that stands only until a fact comes for which anybody's token can ask.
+    *retryable* marks a denial that may change when a fact arrives, which any client's token can ask for.
     """
 
     reason: Reason
@@ -77,7 +77,7 @@ _NONE: Final[Mapping[Need, Unanswered]] = MappingProxyType({})
 
 
 def deny(rejected: Rejected, trail: AuditTrail) -> Deny:
-    """Make the denial that *rejected* calls for; the only maker of denials in the pipeline."""
+    """Return the denial for *rejected*. All denials of the pipeline are made here."""
     return Deny(rejected.reason, trail, rejected.detail, rejected.scopes, rejected.acr_values, rejected.max_age)
 
 

@@ -1,13 +1,13 @@
-"""Tell the upstream who is calling, in headers that nobody else can write.
+"""Identify the caller to the upstream, in headers that no client can forge.
 
 Rules of this file:
-1. Every header that we may set is set or removed on every allowed request, whoever calls.
-2. Servers that read `_` as `-` (CGI and its heirs) meet one name in several spellings: each is listed, always, because
-   Envoy may not show us what the client sent.
+1. Every header that we may set is set or removed on every allowed request, for every caller.
+2. Servers that treat `_` as `-` (CGI and its successors) accept one name in several spellings: each is listed, always,
+   because Envoy may not show us what the client sent.
 3. No name is both set and removed: Envoy sets first and removes last.
-4. A value is visible ASCII and spaces inside, or it is not sent; empty values remove the header, since Envoy cannot
-   blank one.
-5. A client cannot have them dropped on the way: a `connection` that names one is refused.
+4. A value is visible ASCII with spaces inside, or it is not sent. An empty value removes the header, because Envoy
+   cannot set an empty one.
+5. A client cannot have them dropped on the way: a `connection` that names one is rejected.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _REMOVALS_KEPT: Final = 64  # one for each set of headers that a token can fill
 
 
 class UnsafeValues(StrEnum):
-    """What becomes of a value that no header can carry as it is."""
+    """How to treat a value that a header cannot carry."""
 
     DENY = "deny"
     ENCODE = "encode"
 
 
 class Format(StrEnum):
-    """How a claim is written: a scalar as text, or anything as JSON, plain or in base64url."""
+    """The format of a claim in a header: a scalar as text, or any value as JSON, plain or in base64url."""
 
     TEXT = "text"
     JSON = "json"
@@ -52,7 +52,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimHeader:
-    """A header from the claim *name* at *path*; *join*, where given, stands between the elements of a list."""
+    """A header from the claim *name* at *path*; *join*, if given, separates the elements of a list."""
 
     header: str
     name: str
@@ -71,7 +71,7 @@ class PayloadHeader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConstantHeader:
-    """A header with a fixed value, sent for whoever is authenticated."""
+    """A header with a fixed value, sent for every authenticated caller."""
 
     header: str
     value: str
@@ -90,14 +90,14 @@ class HeaderChanges:
 
 @dataclass(frozen=True, slots=True)
 class CopiedClaim:
-    """A claim that goes into Envoy's dynamic metadata."""
+    """A claim that is copied into Envoy's dynamic metadata."""
 
     name: str
     path: ClaimPath
 
 
 class Identity:
-    """Which headers tell who is calling, and which claims are copied for Envoy."""
+    """The headers that identify the caller, and the claims that are copied for Envoy."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Identity:
     def reject_connection_nominated_headers(self, request: Request) -> None:
         """Refuse a request whose `connection` names an identity header (RFC 9110 section 7.6.1).
 
-        Envoy passes `connection` on with a WebSocket handshake, and the next proxy drops what it names, ours included.
+        Envoy forwards `connection` with a WebSocket handshake, and the next proxy drops the headers that it names.
 
         Raises Rejected(REQUEST_MALFORMED).
         """
@@ -145,7 +145,7 @@ class Identity:
         return HeaderChanges(tuple(written.items()), _all_but(tuple(written), self._spellings))
 
     def copy(self, claims: Claims) -> dict[str, object]:
-        """Return the claims that Envoy's dynamic metadata carries, absent ones left out."""
+        """Return the claims for Envoy's dynamic metadata, without absent ones."""
         return {
             copied.name: value
             for copied in self._copied
@@ -184,7 +184,7 @@ class Identity:
         return self._safe(_scalar(value, rule.header), rule.header)
 
     def _write_list(self, items: list[object], header: str, join: str) -> str:
-        """Write a list that can be split at *join* into the elements it was made of, and no others."""
+        """Join a list so that splitting at *join* gives exactly its elements."""
         texts = [self._safe(_scalar(item, header), header, escaped=join[0]) for item in items]
         written = join.join(texts)
         if not all(texts) or (texts and written.split(join) != texts):
@@ -192,7 +192,7 @@ class Identity:
         return written
 
     def _safe(self, text: str, header: str, *, escaped: str = "") -> str:
-        """Return *text* as a header can carry it; where values are encoded, so is the character *escaped*."""
+        """Return *text* as a header value; if values are encoded, so are the characters in *escaped*."""
         if self._encode:
             # A space at either end would be trimmed on the way (RFC 9110 section 5.5).
             inner = text.strip(" ")
@@ -206,13 +206,13 @@ class Identity:
 
 
 def _encode(text: str, escaped: str) -> str:
-    """Percent-encode what is unsafe, and *escaped*, which may be a character that urllib never encodes."""
+    """Percent-encode unsafe characters, and *escaped*, which may be a character that urllib never encodes."""
     encoded = quote(text, safe=_UNESCAPED)
     return encoded.replace(escaped, f"%{ord(escaped):02X}") if escaped else encoded
 
 
 def spellings(name: str) -> tuple[str, ...]:
-    """Return *name* and every other way to write it with `-` and `_`. Raises ValueError above MAX_SEPARATORS."""
+    """Return *name* in every spelling with `-` and `_`. Raises ValueError above MAX_SEPARATORS."""
     parts = name.replace("_", "-").split("-")
     if len(parts) - 1 > MAX_SEPARATORS:
         raise ValueError(f"{name} has {len(parts) - 1} separators, at most {MAX_SEPARATORS}")

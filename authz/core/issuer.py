@@ -1,4 +1,4 @@
-"""One trusted identity provider, as a snapshot knows it."""
+"""One trusted identity provider, as part of a snapshot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from authz.core.keys import KeySet
 class Issuer:
     """The issuer configured as *name*. *keys* is None before the first good set, and past the last.
 
-    *algorithms_written* tells that the operator chose *algorithms*: a key that names none serves each for its type.
+    *algorithms_written* says that the operator chose *algorithms*: then a key that names none serves each for its type.
     """
 
     name: str

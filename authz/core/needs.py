@@ -1,7 +1,7 @@
-"""What a decision lacks: facts that somebody else knows. The core names them and never fetches them.
+"""Facts that a decision lacks. The core names them as needs, and never fetches them.
 
-`authorize` names its needs in the findings of its decision. Whoever can wait gathers the facts, and asks again with
-them. A decision that still has a need is final only where nobody can answer that kind, or time is up.
+`authorize` names its needs in the audit trail of its decision. The caller gathers the facts, and calls it again with
+them. A decision that still has a need is final only if nothing can answer that kind of need, or time is up.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ CHANGED_KEY: Final = "changed key"  # and for one that its issuer may have chang
 class Need:
     """One fact that is missing.
 
-    *kind* says who can answer it, *of* whom it is asked, by configured name, and *asked* what: for a key its id, or
-    None where the token names none. While it is unanswered, a denial is refused for the reason *unanswered* instead.
+    *kind* selects the lane that can answer it, *of* is the configured name of the issuer or source, and *asked* is the
+    question: for a key its id, or None if the token names none. Without an answer in time, a denial has the reason
+    *unanswered* instead.
     """
 
     kind: str
     of: str
-    asked: str | None = field(repr=False)  # may be anything that a token says
+    asked: str | None = field(repr=False)  # untrusted text of a token
     unanswered: Reason = field(default=Reason.KEYS_UNAVAILABLE, compare=False)
 
 

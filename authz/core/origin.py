@@ -1,4 +1,4 @@
-"""Same-origin proof for tokens in cookies: a browser sends cookies with requests that other sites make it send."""
+"""Same-origin proof for tokens in cookies: a browser also sends cookies with requests that other sites cause."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def require_same_origin(request: Request, source: Source) -> None:
-    """Refuse an unsafe method with a cookie token that no header proves to come from the same origin.
+    """Reject an unsafe method with a token in a cookie, unless a header proves the same origin.
 
-    `Sec-Fetch-Site` (Fetch Metadata) and `Origin` (RFC 6454) must agree where both are there; with neither it is
-    refused. A WebSocket handshake is a GET, yet opens a channel that another site could drive: it counts as unsafe.
+    `Sec-Fetch-Site` (Fetch Metadata) and `Origin` (RFC 6454) must agree if both are present; without either the request
+    is rejected. A WebSocket handshake is a GET, but opens a channel that another site could use: it counts as unsafe.
 
     Raises Rejected(POLICY_DENIED).
     """
@@ -32,10 +32,10 @@ def require_same_origin(request: Request, source: Source) -> None:
 
 
 def _is_own(origin: str, request: Request) -> bool:
-    """Tell whether *origin* names the host and port that the request asks for.
+    """Return whether *origin* is the host and port of the request.
 
-    The scheme decides only the default port, and must be https where Envoy itself saw https: in front of a proxy that
-    ends TLS, Envoy sees http.
+    The scheme decides only the default port, and must be https if Envoy itself saw https: behind a proxy that
+    terminates TLS, Envoy sees http.
     """
     try:
         ours, theirs = urlsplit(f"//{request.host}"), urlsplit(origin)

@@ -1,4 +1,4 @@
-"""Path templates by their segments: which of them match a path, or match all that another template matches."""
+"""An index of path templates by segments: which match a path, or cover another template."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Bucket = TypeVar("Bucket")
 
 
 class _Node(Generic[Bucket]):
-    """One segment deep in the index: what may follow, and what belongs to the templates that end here."""
+    """One node of the index: the next segments, and the buckets of the templates that end here."""
 
     __slots__ = ("exact", "literals", "parameter", "prefix")
 
@@ -30,7 +30,7 @@ class PathIndex(Generic[Bucket]):
         self._root: Final[_Node[Bucket]] = _Node()
 
     def bucket(self, segments: Iterable[str | None], *, prefix: bool) -> Bucket:
-        """Return the bucket of one template, made when it is first asked for.
+        """Return the bucket of one template, created at the first call.
 
         A segment that is None is a parameter; *prefix* is for a template that ends in `/**`.
         """
@@ -51,7 +51,7 @@ class PathIndex(Generic[Bucket]):
     def covering(self, segments: Iterable[str | None], *, prefix: bool = False) -> list[Bucket]:
         """Return the buckets of all templates that match everything that the given template matches.
 
-        A path is the template that matches itself alone. No parameter matches an empty segment.
+        A path is the template that matches only itself. No parameter matches an empty segment.
         """
         found: list[Bucket] = []
         level = [self._root]

@@ -1,11 +1,11 @@
-"""Rules: which one a request meets, and what it asks of the claims.
+"""Rules: which one a request matches, and what it requires of the claims.
 
 Rules of this file:
 1. The first rule that matches decides; no match denies.
-2. Paths are compared segment by segment, percent-decoded, a trailing slash aside; hosts without port, case and final
+2. Paths are compared segment by segment, percent-decoded, without a trailing slash; hosts without port, case and final
    dot.
-3. All parts of a requirement must hold. An empty one cannot be built: nothing to ask is never asked by mistake.
-4. Order of a refusal: step-up, scopes, issuer, claims, condition, audience.
+3. All parts of a requirement must hold. An empty one cannot be built, so that none is empty by mistake.
+4. Order of denials: step-up, scopes, issuer, claims, condition, audience.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Params = dict[str, str]
 
 
 class AccessMode(StrEnum):
-    """Whom a rule lets in: everybody unseen, everybody with good or no credentials, the authenticated, or nobody."""
+    """Whom a rule allows: anyone, anyone without invalid credentials, authenticated callers, or no one."""
 
     PUBLIC = "public"
     OPTIONAL = "optional"
@@ -39,7 +39,7 @@ class AccessMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PathTemplate:
-    """Segments to compare with: a text, or None for one of the *params*; *rest* for a final `/**`."""
+    """Segments to compare: a text, or None for one of the *params*; *rest* for a final `/**`."""
 
     text: str
     segments: tuple[str | None, ...]
@@ -71,7 +71,7 @@ class PathTemplate:
                 segments.append(None)
                 params.append(match[1])
             elif any(mark in part for mark in "{}*"):
-                raise ValueError(f'"{part}" is no segment: write {{name}} for a whole segment, and ** at the end only')
+                raise ValueError(f'"{part}": wildcards are only allowed as a whole segment {{name}}, or as a final /**')
             else:
                 segments.append(part)
         if len(set(params)) != len(params):
@@ -79,7 +79,7 @@ class PathTemplate:
         return cls(text, tuple(segments), tuple(params), rest)
 
     def fold(self) -> tuple[str | None, ...]:
-        """Return the segments as they are compared where letter case is ignored."""
+        """Return the segments for a case-insensitive comparison."""
         return tuple(None if segment is None else fold_case(segment) for segment in self.segments)
 
     def bind(self, segments: tuple[str, ...]) -> Params:
@@ -115,7 +115,7 @@ _HOST_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """The conditions under which a rule speaks: all of them. An empty *hosts*, *methods* or *context* asks nothing."""
+    """The conditions under which a rule applies: all of them. Empty *hosts*, *methods* or *context* match anything."""
 
     paths: tuple[PathTemplate, ...]
     hosts: tuple[HostPattern, ...] = ()
@@ -125,14 +125,14 @@ class Match:
 
 
 class NoAnswerError(ValueError):
-    """Raised by a condition that has no answer; its text says why, and nothing of what was sent."""
+    """Raised by a condition that has no result; the text says why, without any text of the client."""
 
 
 class Condition(Protocol):
-    """An expression over the request and its claims, compiled and checked beforehand."""
+    """A compiled expression over the request and its claims."""
 
     def holds(self, request: Request, params: Params, claims: Claims) -> bool:
-        """Evaluate the expression; whatever it raises is a denial, and the text of a NoAnswerError its detail."""
+        """Evaluate the expression; any exception is a denial, with the text of a NoAnswerError as its detail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class ClaimRequirement:
 
 
 def json_typed(value: object) -> tuple[str, object]:
-    """Pair a value with its JSON type: Python holds True == 1 == 1.0."""
+    """Pair a value with its JSON type: in Python True == 1 == 1.0."""
     if isinstance(value, bool):
         return "boolean", value
     if isinstance(value, int | float):
@@ -163,7 +163,7 @@ def json_typed(value: object) -> tuple[str, object]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What a rule asks of whoever is authenticated: all of it. *max_age* is seconds since `auth_time`.
+    """What a rule requires of an authenticated caller: all of it. *max_age* is in seconds since `auth_time`.
 
     *condition_reads* are the claims of the *condition* whose form matters: a `sub` there must be a string.
     """
@@ -182,7 +182,7 @@ class Requirements:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One route rule. *shadow* reports what it would deny and lets it pass."""
+    """One route rule. With *shadow* it reports what it would deny, and allows it."""
 
     name: str
     match: Match
@@ -193,7 +193,7 @@ class Rule:
 
 
 def require(rule: Rule, claims: Claims, issuer: Issuer, request: Request, params: Params, now: float) -> None:
-    """Refuse *claims* of *issuer* that do not meet what *rule* asks at *now*.
+    """Reject *claims* of *issuer* that do not meet the requirements of *rule* at *now*.
 
     Raises Rejected: STEP_UP_REQUIRED, INSUFFICIENT_SCOPE, POLICY_DENIED, AUDIENCE_MISMATCH.
     """
@@ -258,7 +258,7 @@ def _explain_age(at: object, max_age: float, leeway: float, now: float) -> str:
 def _holds(condition: Condition, request: Request, params: Params, claims: Claims) -> bool:
     try:
         return condition.holds(request, params, claims) is True
-    except Exception as error:  # an expression may fail in as many ways as it can be written; each is a no
+    except Exception as error:  # an expression may fail in many ways; each is a denial
         why = str(error) if isinstance(error, NoAnswerError) else type(error).__name__
         raise Rejected(Reason.POLICY_DENIED, f"the rule's condition failed: {why}") from error
 
@@ -299,8 +299,7 @@ class Policy:
     def select(self, target: Target, context: Mapping[str, str]) -> tuple[Rule, Params]:
         """Return the first rule that matches, and the parameters of its path.
 
-        Raises Rejected: POLICY_DENIED where none does, PATH_AMBIGUOUS where the rule does not accept the path's
-        spelling.
+        Raises Rejected: POLICY_DENIED if none matches, PATH_AMBIGUOUS if the rule does not accept the path's encoding.
         """
         best: _Entry | None = None
         for tree in self._trees_of(target.host):
@@ -333,7 +332,7 @@ def _matches(rule: Rule, method: str, context: Mapping[str, str]) -> bool:
 
 
 class _Tree:
-    """The rules of one host pattern by path; those that ignore case stand apart."""
+    """The rules of one host pattern by path; case-insensitive ones are separate."""
 
     __slots__ = ("_exact", "_folded")
 

@@ -1,9 +1,9 @@
-"""The closed vocabulary of decisions, and what each of its words means on the wire.
+"""The fixed set of reasons for decisions, and the wire status of each.
 
 Rules of this file:
 1. Every decision has exactly one `Reason`; it is the metric label, the log field and the span attribute.
 2. Every reason has exactly one `WireStatus`; a denial is never built from anything else.
-3. A client sees the answer, an operator sees the reason.
+3. The client sees the status, the operator sees the reason.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ class Rejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class WireStatus:
-    """What the wire says for a reason.
+    """The response for a reason.
 
     *http* is the status for the client, *code* the `google.rpc.Code` that Envoy decides by, *grpc* the `grpc-status` of
-    a gRPC caller. *challenge* says whether a `WWW-Authenticate` goes along, *error* is its RFC 6750 or RFC 9470 code.
+    a gRPC caller. *challenge* says whether a `WWW-Authenticate` is added, *error* is its RFC 6750 or RFC 9470 code.
     """
 
     http: int

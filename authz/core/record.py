@@ -1,7 +1,7 @@
-"""Values that are made anew for every request.
+"""Dataclasses for values that are created for every request.
 
-A frozen dataclass writes each field through `object.__setattr__`: for the dozen values of one Check that is as much
-work as reading its token. Of these mypy alone keeps what is frozen elsewhere: to assign to a field is a type error.
+A frozen dataclass sets each field through `object.__setattr__`: for the dozen values of one Check that costs as much as
+parsing its token. These dataclasses are frozen for mypy only: assigning to a field is a type error.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The request as Envoy describes it, and the one reading of its path and host that is judged.
+"""The request as Envoy describes it, and the canonical path and host that are evaluated.
 
 Rules of this file:
-1. Only Envoy's own attributes count. Headers that claim another path, host or method are never looked at.
-2. A path has one canonical form (RFC 3986 section 6.2.2) or none: what servers are known to read differently is
-   refused.
-3. Three encodings that some applications need (`%2F`, `;`, `//`) are recorded, and refused unless a rule accepts them;
+1. Only Envoy's own attributes count. Headers that claim another path, host or method are never read.
+2. A path has one canonical form (RFC 3986 section 6.2.2) or none: paths that servers are known to read differently are
+   rejected.
+3. Three encodings that some applications need (`%2F`, `;`, `//`) are recorded, and rejected unless a rule accepts them;
    then they are data inside one segment and never structure.
 """
 
@@ -33,8 +33,9 @@ _HOSTS_KEPT: Final = 256  # readings of a host
 class Request:
     """One HTTP request, as untrusted text from `CheckRequest.attributes`.
 
-    *path* carries the query. Names in *headers* are lower case, repeated fields joined by a comma. *certificate* is the
-    peer's, URL-encoded PEM (`source.certificate`). *context* is set by Envoy's operator per route, never by a client.
+    *path* includes the query. Names in *headers* are lower case, repeated fields joined by a comma. *certificate* is
+    the peer's, URL-encoded PEM (`source.certificate`). *context* is set by Envoy's operator per route, never by a
+    client.
     """
 
     method: str = ""
@@ -61,7 +62,7 @@ def join_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 class AmbiguousEncoding(StrEnum):
-    """A way to write a path that servers disagree on, and that a rule may accept as data."""
+    """An encoding in paths that servers interpret differently, and that a rule may accept as data."""
 
     ENCODED_SLASH = "encoded_slash"
     SEMICOLON = "semicolon"
@@ -70,7 +71,7 @@ class AmbiguousEncoding(StrEnum):
 
 @record
 class Path:
-    """A canonical path, its percent-decoded *segments* (a trailing slash adds none), and its odd *encodings*."""
+    """A canonical path, its percent-decoded *segments* (a trailing slash adds none), and its ambiguous *encodings*."""
 
     text: str
     segments: tuple[str, ...]
@@ -117,7 +118,7 @@ _HOST: Final = re.compile(r"([a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.
 def canonical_host(raw: str) -> str:
     """Return *raw* (`:authority`) in lower case, without port and final dot.
 
-    Raises Rejected(REQUEST_MALFORMED) for user information, lists, empty labels and whatever else is no host.
+    Raises Rejected(REQUEST_MALFORMED) for user information, lists, empty labels and anything else that is not a host.
     """
     match = _HOST.fullmatch(raw.lower()) if raw.isascii() and len(raw) <= MAX_HOST_CHARS else None
     if match is None:
@@ -130,7 +131,7 @@ def canonical_path(raw: str) -> str:
 
     Two paths have the same form if and only if RFC 3986 section 6.2.2 calls them equivalent; the form is its own.
 
-    Raises Rejected(PATH_AMBIGUOUS) where servers are known to read *raw* in more than one way.
+    Raises Rejected(PATH_AMBIGUOUS) if servers are known to read *raw* in more than one way.
     """
     path = parse_path(raw)
     reject_ambiguous(path, accepted=frozenset())
@@ -138,7 +139,7 @@ def canonical_path(raw: str) -> str:
 
 
 def reject_ambiguous(path: Path, *, accepted: frozenset[AmbiguousEncoding]) -> None:
-    """Refuse a path with encodings beyond the *accepted* ones. Raises Rejected(PATH_AMBIGUOUS)."""
+    """Reject a path with encodings other than the *accepted* ones. Raises Rejected(PATH_AMBIGUOUS)."""
     odd = path.encodings - accepted
     if odd:
         raise Rejected(Reason.PATH_AMBIGUOUS, f"path has {', '.join(sorted(odd))}")
@@ -157,7 +158,7 @@ _NO_ENCODINGS: Final[frozenset[AmbiguousEncoding]] = frozenset()
 
 
 def parse_path(raw: str) -> Path:
-    """Read *raw*, a path without its query; encodings that a rule may accept are recorded, not refused.
+    """Parse *raw*, a path without its query; encodings that a rule may accept are recorded, not rejected.
 
     Raises Rejected(PATH_AMBIGUOUS).
     """

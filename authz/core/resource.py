@@ -1,7 +1,7 @@
-"""The protected resource metadata that the sidecar itself answers (RFC 9728).
+"""The protected resource metadata that the sidecar itself serves (RFC 9728).
 
-It tells anybody where to get a token. It is answered before a rule is asked, to every caller and under every host, at
-these two paths only and to GET and HEAD only: all else is left to the rules.
+It says where to get a token. It is served before any rule is evaluated, to every client and under every host, but only
+at these two paths and only for GET and HEAD: rules decide all other requests.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ProtectedResource:
     ) -> Self:
         """Describe the resource *identifier*, an https URL, by RFC 9728 section 2; empty members are left out.
 
-        Raises ValueError where the identifier's path has no canonical form.
+        Raises ValueError if the identifier's path has no canonical form.
         """
         members = {
             "resource": identifier,
@@ -61,5 +61,5 @@ class ProtectedResource:
         )
 
     def is_asked_for(self, target: Target) -> bool:
-        """Tell whether *target* asks for the document."""
+        """Return whether *target* is the document."""
         return target.path.segments in self.paths and target.method in METHODS and not target.path.encodings

@@ -1,6 +1,6 @@
 """Everything that a decision depends on, in one immutable value.
 
-Feeds and reloads prepare the next snapshot and swap one reference; a request holds the one it began with.
+Feeds and reloads prepare the next snapshot and swap one reference; a request keeps the one it began with.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRules:
-    """Where a token may stand, how large it may be, and whether the upstream gets to see it."""
+    """Where a token may be, how large it may be, and whether it is forwarded to the upstream."""
 
     sources: tuple[Source, ...] = (HeaderSource("authorization", "Bearer"),)
     max_bytes: int = MAX_TOKEN_BYTES
@@ -27,14 +27,14 @@ class TokenRules:
 
 
 class BodyFormat(StrEnum):
-    """How the body of a denial is written: RFC 9457, or one line of text."""
+    """The format of the body of a denial: RFC 9457, or one line of text."""
 
     PROBLEM_JSON = "problem+json"
     TEXT = "text"
 
 
 class Unavailable(StrEnum):
-    """What Envoy is told when keys are unavailable: a denial, or an error that `failure_mode_allow` decides about."""
+    """The answer to Envoy while keys are unavailable: a denial, or an error for `failure_mode_allow` to decide."""
 
     DENY = "deny"
     ERROR = "error"
@@ -42,7 +42,7 @@ class Unavailable(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Responses:
-    """How a denial is put to the client, and what the sidecar itself answers (*resource*, RFC 9728)."""
+    """How denials are sent to the client, and the document that the sidecar serves (*resource*, RFC 9728)."""
 
     realm: str = "api"
     body: BodyFormat = BodyFormat.PROBLEM_JSON
@@ -53,7 +53,7 @@ class Responses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What is known at one moment. *issuers* are by their `iss`; *verify_signature* computes or looks up."""
+    """The knowledge at one moment. *issuers* are by their `iss`; *verify_signature* computes or looks up."""
 
     issuers: Mapping[str, Issuer]
     policy: Policy

@@ -1,4 +1,4 @@
-"""The numbered steps of the pipeline, for whoever wants to watch it decide."""
+"""The numbered steps of the pipeline, for observers of a decision."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class Step(IntEnum):
-    """What `authorize` does, in its order and by its numbers."""
+    """The steps of `authorize`, in order and by number."""
 
     REQUEST = 1
     RULE = 2
@@ -25,11 +25,11 @@ class Step(IntEnum):
 
 
 StepObserver = Callable[[int, object], None]
-"""Is told the number of each step that was passed, and what came of it: a value of the core, secrets included.
+"""Called with the number of each step that was passed, and its result: a value of the core, secrets included.
 
 A decision whose last passed step is n < 13 ended at n + 1, unless it is an allow.
 """
 
 
 def ignore_step(_step: int, _came_of_it: object) -> None:
-    """StepObserver nothing."""
+    """Ignore the step."""

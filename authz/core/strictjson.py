@@ -1,7 +1,7 @@
-"""JSON with one reading only (RFC 8259, and I-JSON, RFC 7493, where parsers are known to differ).
+"""Unambiguous JSON (RFC 8259, and I-JSON, RFC 7493, where parsers are known to differ).
 
-Refused beside what the grammar refuses: bytes that are not UTF-8, a byte order mark, duplicate members, NaN and
-infinity (also as 1e400), lone surrogates, numbers, crowds and nesting beyond a bound.
+Rejected in addition to what the grammar rejects: bytes that are not UTF-8, a byte order mark, duplicate members, NaN
+and infinity (also as 1e400), lone surrogates, and too long numbers, too many values or too deep nesting.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import re
 from typing import Final, NoReturn
 
 MAX_DEPTH: Final = 32  # nested arrays and objects
-MAX_CONTAINERS: Final = 1024  # arrays and objects in one text, where nothing else is said
-COMMAS_PER_CONTAINER: Final = 4  # so many times as many commas; 4,096 are every third octet of the largest token
+MAX_CONTAINERS: Final = 1024  # arrays and objects in one text, by default
+COMMAS_PER_CONTAINER: Final = 4  # commas per array or object; 4,096 are every third octet of the largest token
 MAX_NUMBER_CHARS: Final = 40
 
 # Possessive, and content with a missing end quote: one pass over any input, where backtracking would make it quadratic.
@@ -41,7 +41,7 @@ def parse_json(data: bytes, *, max_containers: int = MAX_CONTAINERS) -> object:
     else:
         value = decoder.decode(text)
     if b"\\u" in data and not _PAIRED.fullmatch(data):
-        # An escaped lone surrogate ("\ud800") has no UTF-8 form; whoever passes it on would fail later, elsewhere.
+        # An escaped lone surrogate ("\ud800") has no UTF-8 form; encoding it would fail later, elsewhere.
         raise ValueError("lone surrogate")
     return value
 
@@ -55,7 +55,7 @@ def parse_object(data: bytes, *, max_containers: int = MAX_CONTAINERS) -> dict[s
 
 
 def _check_shape(data: bytes, max_containers: int) -> None:
-    """Refuse deep nesting before the recursive parser meets it, and crowds before it builds them."""
+    """Reject deep nesting and too many values before the recursive parser reads them."""
     max_commas = COMMAS_PER_CONTAINER * max_containers
     if data.count(b",") > max_commas:
         raise ValueError(f"{data.count(b',')} commas, at most {max_commas}")

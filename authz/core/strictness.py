@@ -1,7 +1,7 @@
-"""Which of two rules, or of two lists of values, lets more through.
+"""Which of two rules, or of two lists of values, allows more.
 
 Rules of this file:
-1. Parts are compared one by one. What each lets through is compared as a set, never by example.
+1. Parts are compared one by one. What each allows is compared as a set, never by example.
 2. A part that cannot be compared, such as two conditions, makes the whole unknown: never "no less strict".
 """
 
@@ -15,7 +15,7 @@ from authz.core.policy import AccessMode, ClaimRequirement, Condition, Requireme
 
 
 class Strictness(StrEnum):
-    """How a new value compares with an old one; *MIXED* lets through some that the old one refused, and vice versa."""
+    """How a new value compares with an old one; *MIXED* allows some that the old one denied, and vice versa."""
 
     SAME = "same"
     WIDENS = "widens"
@@ -29,14 +29,14 @@ EVERYBODY: Final = _ADMITTED[AccessMode.PUBLIC]
 
 
 def admitted(rule: Rule | None) -> int:
-    """Rank how many a rule lets through before its requirements; 0 for none, EVERYBODY for a public or shadow rule."""
+    """Rank how many a rule allows before its requirements; 0 for none, EVERYBODY for a public or shadow rule."""
     if rule is None:
         return 0
     return EVERYBODY if rule.shadow else _ADMITTED[rule.allow]
 
 
 def compare_rules(old: Rule | None, new: Rule | None) -> Strictness:
-    """Compare the callers that two rules let through, whatever requests they are for; None is no rule, which denies."""
+    """Compare the callers that two rules allow, whatever requests they are for; None is no rule, which denies."""
     before, after = admitted(old), admitted(new)
     found = [at_most(before, after)]
     if old is not None and new is not None and before and after and EVERYBODY not in {before, after}:
@@ -45,7 +45,7 @@ def compare_rules(old: Rule | None, new: Rule | None) -> Strictness:
 
 
 def combine(found: Iterable[Strictness]) -> Strictness:
-    """Return how a whole compares whose parts must all hold."""
+    """Combine the comparisons of parts that must all hold."""
     differences = set(found) - {Strictness.SAME}
     if Strictness.UNKNOWN in differences:
         return Strictness.UNKNOWN
@@ -55,7 +55,7 @@ def combine(found: Iterable[Strictness]) -> Strictness:
 
 
 def one_of(old: Iterable[object], new: Iterable[object]) -> Strictness:
-    """Compare values of which a caller needs one; none at all asks nothing."""
+    """Compare lists of alternatives, one of which a caller needs; an empty list requires nothing."""
     before, after = frozenset(old), frozenset(new)
     if not before or not after:
         return at_most(not before, not after)
@@ -63,7 +63,7 @@ def one_of(old: Iterable[object], new: Iterable[object]) -> Strictness:
 
 
 def all_of(old: Iterable[object], new: Iterable[object]) -> Strictness:
-    """Compare values of which a caller needs each."""
+    """Compare lists of values that a caller needs all of."""
     return accepted(new, old)
 
 

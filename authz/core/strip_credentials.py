@@ -1,4 +1,4 @@
-"""Keep the caller's token from the upstream, wherever it stood (`token.forward: false`)."""
+"""Remove the caller's token from the request to the upstream, wherever it was (`token.forward: false`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from authz.core.token import (
 
 @dataclass(frozen=True, slots=True)
 class StrippedCredentials:
-    """Headers to overwrite, names to remove and query parameters to drop so that no token goes on."""
+    """Headers to overwrite, names to remove and query parameters to drop, so that no token is forwarded."""
 
     set: tuple[tuple[str, str], ...] = ()
     remove: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ class StrippedCredentials:
 
 
 def strip_credentials(request: Request, sources: tuple[Source, ...]) -> StrippedCredentials:
-    """Return what must change so that the upstream sees none of the tokens that *sources* could hold.
+    """Return the changes by which the upstream sees no token from any of *sources*.
 
     A header that Envoy did not show us is removed all the same; one with credentials of another scheme stays.
     """
@@ -43,17 +43,17 @@ def strip_credentials(request: Request, sources: tuple[Source, ...]) -> Stripped
 
 
 def _without_cookies(request: Request, names: set[str]) -> str | None:
-    """Return what is left of the cookie header, as it was written; None where nothing is to be taken out."""
+    """Return the rest of the cookie header, as it was written; None if there is nothing to remove."""
     header = request.headers.get("cookie", "")
     if header.count(";") + header.count(",") >= MAX_COOKIES:
-        return ""  # no browser sends so many: rather none of them than a token
+        return ""  # no browser sends so many: remove them all rather than forward a token
     pairs = [pair.strip(" \t") for pair in header.split(";")]
     kept = [_without(pair, names) for pair in pairs]
     return None if header and kept == pairs else "; ".join(filter(None, kept))
 
 
 def _without(pair: str, names: set[str]) -> str:
-    """Take cookies of these names out of what stands between two semicolons; a comma is where Envoy joined headers."""
+    """Remove cookies of these names from the text between two semicolons, where Envoy may have joined with commas."""
     parts = pair.split(",")
     return ",".join(part for part in parts if part.partition("=")[0].strip(" \t") not in names)
 

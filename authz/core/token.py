@@ -1,9 +1,9 @@
-"""Find the one token of a request, and read it as a compact JWS (RFC 7515 section 7.1), without trusting a word of it.
+"""Find the one token of a request, and parse it as a compact JWS (RFC 7515 section 7.1), without trusting its content.
 
 Rules of this file:
 1. Size is checked before anything is decoded.
-2. Three segments of canonical base64url; JWE, JSON serialisation and detached content are refused by their shape.
-3. The header is one strict JSON object. `crit` and `b64` (RFC 7797) are refused whatever they say: no extension is
+2. Three segments of canonical base64url; JWE, JSON serialisation and detached content are rejected by their form.
+3. The header is one strict JSON object. `crit` and `b64` (RFC 7797) are rejected with any value: no extension is
    supported.
 4. `jwk`, `jku`, `x5u` and `x5c` of a header are never looked at (RFC 8725 section 3.10). `x5t` and `x5t#S256` choose
    among the keys of the issuer, and are ignored if they are no text.
@@ -33,7 +33,7 @@ _MAX_HEADER_KEPT: Final = 512  # octets of a header in base64url
 
 @record
 class UnverifiedToken:
-    """A token in good form that nobody has vouched for. Only `KeySet.verify` turns it into something to believe."""
+    """A well-formed token that is not verified. Only `KeySet.verify` makes its claims trustworthy."""
 
     alg: str
     kid: str | None
@@ -46,12 +46,12 @@ class UnverifiedToken:
     _members: dict[str, object] | None = field(default=None, init=False, compare=False)
 
     def __repr__(self) -> str:
-        """Show the header only: the rest of a token is a secret."""
+        """Return the header only: the rest of a token is secret."""
         return f"UnverifiedToken(alg={self.alg!r}, kid={self.kid!r}, typ={self.typ!r})"
 
     @property
     def members(self) -> dict[str, object]:
-        """The payload as a JSON object, read strictly and once. Raises Rejected(CLAIMS_MALFORMED)."""
+        """The payload as a JSON object, parsed strictly and once. Raises Rejected(CLAIMS_MALFORMED)."""
         if self._members is not None:
             return self._members
         try:
@@ -63,7 +63,7 @@ class UnverifiedToken:
 
 
 def parse_token(text: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> UnverifiedToken:
-    """Read *text* as a compact JWS of at most *max_bytes*.
+    """Parse *text* as a compact JWS of at most *max_bytes*.
 
     Raises Rejected: TOKEN_TOO_LARGE, TOKEN_MALFORMED, HEADER_INVALID, CRIT_UNSUPPORTED.
     """
@@ -121,7 +121,7 @@ _ABSENT: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class HeaderSource:
-    """A token in header *header* (lower case) after *scheme*, or as the whole value where there is no scheme."""
+    """A token in header *header* (lower case) after *scheme*, or as the whole value if there is no scheme."""
 
     header: str
     scheme: str = ""
@@ -129,7 +129,7 @@ class HeaderSource:
 
 @dataclass(frozen=True, slots=True)
 class CookieSource:
-    """A token in a cookie. Browsers send cookies unasked, so the policy asks for same-origin proof."""
+    """A token in a cookie. Browsers send cookies automatically, so the policy requires same-origin proof."""
 
     cookie: str
 
@@ -146,16 +146,16 @@ Source = HeaderSource | CookieSource | QuerySource
 
 @record
 class FoundToken:
-    """The text of a token, and where it stood."""
+    """The text of a token, and its source."""
 
     text: str = field(repr=False)
     source: Source
 
 
 def find_token(request: Request, sources: tuple[Source, ...]) -> FoundToken | None:
-    """Return the only token that *request* carries in any of *sources*, or None where there is none.
+    """Return the only token that *request* carries in any of *sources*, or None if there is none.
 
-    Raises Rejected: TOKEN_MULTIPLE, TOKEN_MALFORMED (a scheme with something else than a token behind it).
+    Raises Rejected: TOKEN_MULTIPLE, TOKEN_MALFORMED (a scheme that is not followed by a token).
     """
     found: list[FoundToken] = []
     for source in sources:
@@ -166,7 +166,7 @@ def find_token(request: Request, sources: tuple[Source, ...]) -> FoundToken | No
 
 
 def place_token(text: str, source: Source, request: Request) -> Request:
-    """Return *request* with a token where *source* looks for one, beside what is there."""
+    """Return *request* with a token added at *source*."""
     match source:
         case HeaderSource(header, scheme):
             field = (header, f"{scheme} {text}".lstrip())
@@ -195,8 +195,8 @@ def _tokens(request: Request, source: Source) -> list[str]:
             assert_never(source)
 
 
-# A list of credentials: Envoy joins repeated Authorization headers by a comma. Whatever follows a comma and looks like
-# a scheme with something behind it starts the next ones.
+# A list of credentials: Envoy joins repeated Authorization headers by a comma. Text after a comma that looks like a
+# scheme with something behind it starts the next credentials.
 _NEXT_CREDENTIALS: Final = re.compile(r",[ \t]*(?=[A-Za-z0-9!#$%&'*+.^_`|~-]+[ \t])")
 _SCHEME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*")
 
@@ -217,7 +217,7 @@ def _header_tokens(value: str | None, scheme: str) -> list[str]:
 
 
 def has_scheme(credentials: str, scheme: str) -> bool:
-    """Tell whether *credentials* begin with the name *scheme*, in any case (RFC 9110 section 11.1)."""
+    """Return whether *credentials* begin with the name *scheme*, in any case (RFC 9110 section 11.1)."""
     match = _SCHEME.match(credentials)
     return match is not None and match[0].lower() == scheme.lower()
 
@@ -233,7 +233,7 @@ def _after_scheme(credentials: str, scheme: str) -> str:
 def cookies(request: Request) -> list[tuple[str, str]]:
     """Return the request's cookies as name and value, in order (RFC 6265 section 4.2.1).
 
-    Raises Rejected(TOKEN_MALFORMED) where there are more than MAX_COOKIES.
+    Raises Rejected(TOKEN_MALFORMED) if there are more than MAX_COOKIES.
     """
     header = request.headers.get("cookie", "")
     if header.count(";") >= MAX_COOKIES:
@@ -251,5 +251,5 @@ def _header_invalid(detail: str) -> Rejected:
 
 
 def _why(error: ValueError) -> str:
-    """Say why a text was refused without repeating any of it: codec errors quote what they met."""
+    """Describe why a text was rejected, without repeating any of it: codec errors quote their input."""
     return "not UTF-8" if isinstance(error, UnicodeError) else str(error)

@@ -1,7 +1,7 @@
 """Envoy's bootstrap for the demo and for tests: the fragments of `authz envoy-config`, in front of an upstream.
 
-It is laxer than those in two things, so that the sidecar itself can be seen to do what Envoy would do before it: odd
-spellings of paths are not refused, and identity headers of clients are not removed early.
+It is laxer than those in two ways, so that the sidecar itself can be seen to do what Envoy would do before it:
+ambiguous path encodings are not rejected, and identity headers of clients are not removed early.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """What may differ between one Envoy and another. Addresses are `host:port`; port 0 lets Envoy choose.
+    """The settings of one Envoy. Addresses are `host:port`; port 0 lets Envoy choose.
 
-    `sidecars` are `unix:/path` or `host:port`, each an endpoint that Envoy balances over, request by request.
-    `route_context` gives the context_extensions of each path prefix. `timeout_ms` bounds one Check.
+    `sidecars` are `unix:/path` or `host:port`, the endpoints that Envoy balances requests over. `route_context` gives
+    the context_extensions of each path prefix. `timeout_ms` bounds one Check.
     """
 
     upstream: str
@@ -55,7 +55,7 @@ class Proxy:
     route_context: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     tls: Tls | None = None
     trace_collector: str | None = None
-    max_headers: int = 1000  # more than the sidecar takes
+    max_headers: int = 1000  # more than the sidecar accepts
     max_request_headers_kb: int = 60
     websockets: bool = False
 
@@ -67,7 +67,7 @@ def write_bootstrap(proxy: Proxy, path: Path) -> Path:
 
 
 def bootstrap(proxy: Proxy) -> dict[str, object]:
-    """The whole of `envoy.config.bootstrap.v3.Bootstrap`."""
+    """Return the complete `envoy.config.bootstrap.v3.Bootstrap`."""
     clusters = [fragments.upstream_cluster("upstream", (proxy.upstream,)), fragments.cluster(_fit(proxy))]
     if proxy.trace_collector is not None:
         clusters.append(_collector(proxy.trace_collector))
@@ -113,8 +113,8 @@ def _connection_manager(proxy: Proxy) -> dict[str, object]:
         "route_config": {
             "name": "front",
             "virtual_hosts": [{"name": "front", "domains": ["*"], "routes": _routes(proxy)}],
-            # The operator's view: the upstream's log can name the decision. Overwritten: no client can forge it.
-            "request_headers_to_add": [_verdict("reason"), _verdict("decision_id")],
+            # For the operator: the upstream's log can contain the decision id. Overwritten: no client can forge it.
+            "request_headers_to_add": [_metadata_header("reason"), _metadata_header("decision_id")],
         },
     }
     if proxy.trace_collector is not None:
@@ -152,7 +152,7 @@ def _route(prefix: str) -> dict[str, object]:
     return {"match": {"prefix": prefix}, "route": {"cluster": "upstream"}}
 
 
-def _verdict(key: str) -> dict[str, object]:
+def _metadata_header(key: str) -> dict[str, object]:
     header = {"key": f"x-authz-{key.replace('_', '-')}", "value": f"%DYNAMIC_METADATA({EXT_AUTHZ}:{key})%"}
     return {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 

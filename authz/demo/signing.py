@@ -1,4 +1,4 @@
-"""Signing keys and compact tokens of our own making, for the demo's identity provider and for tests."""
+"""Generate signing keys and compact tokens, for the demo's identity provider and for tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EDWARDS_CURVES = {"EdDSA": "Ed25519", "Ed25519": "Ed25519", "Ed448": "Ed448"}
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A private key, with the one algorithm that it signs by."""
+    """A private key and its only algorithm."""
 
     kid: str
     algorithm: str
@@ -25,25 +25,25 @@ class SigningKey:
 
     @classmethod
     def create(cls, algorithm: str, *, kid: str | None = None) -> Self:
-        """Make a fresh key that fits a JWS algorithm; without a kid it is named by its thumbprint (RFC 7638)."""
+        """Generate a key for a JWS algorithm; without a *kid* its thumbprint is used (RFC 7638)."""
         jwk = _generate(algorithm)
         return cls(kid=kid or jwk.thumbprint(), algorithm=algorithm, jwk=jwk)
 
     def public(self) -> dict[str, object]:
-        """The JWK to publish: the public members, kid, alg and use (RFC 7517). A symmetric key has no public part."""
+        """Return the public JWK with kid, alg and use (RFC 7517). A symmetric key has no public part."""
         members = json.loads(self.jwk.export_public())
         return {**members, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
 
     def header(self) -> dict[str, object]:
-        """The JOSE header that an honest provider would write for this key (RFC 9068 for `typ`)."""
+        """Return the JOSE header that a real provider would use for this key (RFC 9068 for `typ`)."""
         return {"alg": self.algorithm, "kid": self.kid, "typ": "at+jwt"}
 
     def sign(self, claims: Mapping[str, object], *, header: Mapping[str, object] | None = None) -> str:
-        """A compact JWS of these claims. The header may say what it likes; the signature is made by `algorithm`."""
+        """Return a compact JWS of these claims. The header may contain anything; `algorithm` makes the signature."""
         return self.sign_bytes(_encode(claims), header=_encode(self.header() if header is None else header))
 
     def sign_bytes(self, payload: bytes, *, header: bytes) -> str:
-        """A compact JWS over bytes as they stand, also where they are not JSON (RFC 7515 section 7.1)."""
+        """Return a compact JWS over these bytes, also if they are not JSON (RFC 7515 section 7.1)."""
         signing_input = f"{base64url_encode(header)}.{base64url_encode(payload)}"
         arithmetic: Any = JWA.signing_alg(self.algorithm)  # its stubs do not know `sign`
         signature = arithmetic.sign(self.jwk, signing_input.encode("ascii"))
@@ -51,13 +51,13 @@ class SigningKey:
 
 
 def read_kid(token: str) -> str:
-    """The key id that a token of ours names."""
+    """Return the key id in a token of this module."""
     header: dict[str, str] = json.loads(base64url_decode(token.partition(".")[0]))
     return header["kid"]
 
 
 def _generate(algorithm: str) -> JWK:
-    """A key of the type that the algorithm needs (RFC 7518, RFC 8037, RFC 8812, RFC 9864, and ML-DSA's AKP)."""
+    """Return a key of the type that the algorithm needs (RFC 7518, RFC 8037, RFC 8812, RFC 9864, and ML-DSA's AKP)."""
     generate: Any = JWK.generate  # its stubs do not know AKP
     key: JWK
     if algorithm.startswith(("RS", "PS")):

@@ -1,1 +1,1 @@
-"""The wire: Envoy's ext_authz protocol over gRPC, and nothing that judges."""
+"""Envoy's ext_authz protocol over gRPC. Nothing here makes a decision."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from authz.core.reasons import Reason
-from authz.envoy.checker import LAST_RESORT, Checker
+from authz.envoy.checker import FALLBACK_RESPONSE, Checker
 from authz.envoy.health import HEALTH_METHOD, NOT_SERVING, SERVING
 from authz.envoy.transport.port import Call, Deferred
 
@@ -23,13 +23,14 @@ _CHECK: Final = METHOD.encode()
 _HEALTH: Final = HEALTH_METHOD.encode()
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
-# Envoy passes a client's tracestate on, whose size must never end a call: as much as Envoy can be told to accept
-# (max_request_headers_kb is at most 8192). Between grpcio's two limits calls fail by chance: they are one.
+# Envoy forwards a client's tracestate, whose size must never end a call: the limit is the highest that Envoy can be
+# configured to accept (max_request_headers_kb is at most 8192). Between grpcio's two limits calls fail at random, so
+# both limits have the same value.
 MAX_METADATA_BYTES: Final = 8 * 1024 * 1024 + 65_536
-MAX_STREAMS: Final = 1024  # a connection
+MAX_STREAMS: Final = 1024  # per connection
 MAX_CONNECTIONS: Final = 1024
-# Calls that came faster than they are looked up. grpcio cancels them at random from 1,000 on, and all from 3,000 on: an
-# error for each, which `failure_mode_allow` would turn into an allow. What else is bounded bounds these.
+# Calls that came faster than they are accepted. By default grpcio cancels them at random from 1,000 on, and all from
+# 3,000 on: an error for each, which `failure_mode_allow` would turn into an allow. The other limits bound these calls.
 MAX_PENDING: Final = MAX_STREAMS * MAX_CONNECTIONS
 
 OPTIONS: Final = (
@@ -51,7 +52,7 @@ class AuthorizationService:
     """Answers Check and health."""
 
     methods: Final = frozenset((_CHECK, _HEALTH))
-    fallback_response: Final = LAST_RESORT
+    fallback_response: Final = FALLBACK_RESPONSE
 
     def __init__(self, checker: Checker, *, max_concurrent: int, on_abandoned: Callable[[], None]) -> None:
         """At most *max_concurrent* calls are in flight."""
@@ -71,13 +72,13 @@ class AuthorizationService:
         time_left = call.deadline - time.monotonic()
         if time_left <= 0:
             self.on_abandoned(call)
-            return LAST_RESORT
+            return FALLBACK_RESPONSE
         return self._checker.check(call.message, received=call.received, time_left=time_left, metadata=call.metadata)
 
     def reject(self, call: Call) -> bytes:
         """Answer a Check for which there is no room."""
         return self._checker.reject(Reason.OVERLOADED, received=call.received, metadata=call.metadata)
 
-    def on_abandoned(self, call: Call) -> None:  # noqa: ARG002 - they are counted, not told apart
+    def on_abandoned(self, call: Call) -> None:  # noqa: ARG002 - calls are only counted
         """Count *call*."""
         self._on_abandoned()

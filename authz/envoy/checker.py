@@ -1,14 +1,14 @@
 """One Check, from bytes to bytes: decide; gather what the decision lacks; decide again.
 
 Rules of this file:
-1. Every call ends in an answer. Whatever is raised on the way is a denial with internal_error, and nothing of it is
-   told.
+1. Every call ends in an answer. Any exception on the way becomes a denial with internal_error, and the caller learns
+   nothing about it.
 2. A decision is made from one snapshot at one instant, and encoded by the same snapshot.
-3. Nothing here waits. A check that lacks facts goes to the gatherer, for at most as long as their lanes say, and never
-   into the last 50 ms before the caller gives up.
+3. Nothing here waits. A check that lacks facts goes to the gatherer, for at most as long as their lanes allow, and
+   never into the last 50 ms before the caller's deadline.
 4. Facts are gathered in at most two rounds. What is then still open is answered "try again", and so is at once what a
    lane says that nobody can find out now.
-5. No kind of need is known by name: a kind that has no lane is final as it was decided.
+5. No kind of need is known by name. If a need has no lane, the decision is final.
 6. What a decision doubts is looked up after it was answered, and changes the next one.
 """
 
@@ -29,7 +29,7 @@ from authz.core.snapshot import Responses, Snapshot
 from authz.envoy.codec import decode_request, encode_decision
 from authz.envoy.gathering import Gatherer
 from authz.envoy.transport.port import Deferred, Respond
-from authz.telemetry.judged import Judged, Metadata
+from authz.telemetry.check_record import CheckRecord, Metadata
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +38,15 @@ MAX_ROUNDS: Final = 2  # of gathering
 
 
 class Decide(Protocol):
-    """How a request is decided: `authz.core.authorize.authorize`."""
+    """The function that decides: `authz.core.authorize.authorize`."""
 
     def __call__(self, request: Request, snapshot: Snapshot, now: float, facts: Facts, /) -> Decision:
-        """Decide about *request* by *snapshot* at *now*, given *facts*."""
+        """Evaluate *request* against *snapshot* at *now*, given *facts*."""
 
 
 @dataclass(slots=True)
 class _Pending:
-    """A check that lacks facts: what it is about, what was learned, and what was decided last, by which snapshot."""
+    """A check that lacks facts: its request, the facts so far, and the last decision with its snapshot."""
 
     request: Request
     now: float
@@ -75,7 +75,7 @@ class Checker:
         *,
         snapshot: Callable[[], Snapshot],
         gatherer: Gatherer,
-        report: Callable[[Judged], None],
+        report: Callable[[CheckRecord], None],
         now: Callable[[], float],
         elapsed: Callable[[], float],
         new_id: Callable[[], str],
@@ -94,8 +94,8 @@ class Checker:
     ) -> bytes | Deferred:
         """Answer the CheckRequest *data*, which came at *received* with *time_left* seconds to its deadline.
 
-        *metadata* of the call is for those who report it. Where facts are missing that can be gathered, return what
-        begins to gather them.
+        *metadata* of the call is for its report. If facts are missing that can be gathered, return a deferred answer,
+        which begins to gather them.
         """
         request: Request | None = None
         try:
@@ -110,23 +110,23 @@ class Checker:
             if decision.trail.needs:
                 return self._advance(_Pending(request, now, received, deadline, metadata, decision, snapshot))
             return self._answer(decision, request, snapshot.responses, received, metadata)
-        except BaseException as error:  # noqa: BLE001 - whatever escapes here may become an allow in Envoy
+        except BaseException as error:  # noqa: BLE001 - an exception that escapes may become an allow in Envoy
             return self._fail(error, request, received, metadata)
 
     def reject(self, reason: Reason, *, received: float, metadata: Metadata = ()) -> bytes:
-        """Answer a CheckRequest that was neither judged nor read."""
+        """Answer a CheckRequest that is neither read nor evaluated."""
         try:
             return self._answer(Deny(reason), None, self._snapshot().responses, received, metadata)
         except BaseException as error:  # noqa: BLE001 - as above
             return self._fail(error, None, received, metadata)
 
     def _advance(self, pending: _Pending) -> bytes | Deferred:
-        """Answer by what is known now, or return what gathers what is missing."""
-        if self._snapshot() is not pending.snapshot:  # the newer one may have it
+        """Answer if nothing is missing, or return a deferred answer that gathers the missing facts."""
+        if self._snapshot() is not pending.snapshot:  # the newer snapshot may have the fact
             self._redecide(pending)
         needs = pending.decision.trail.needs
         lanes = self._gatherer.lanes
-        if not needs or any(need.kind not in lanes for need in needs):  # the latter are final: nobody can be asked
+        if not needs or any(need.kind not in lanes for need in needs):  # without a lane the decision is final
             return self._respond(pending)
         if pending.rounds == MAX_ROUNDS:
             return self._respond_unanswered(pending)
@@ -155,7 +155,7 @@ class Checker:
             respond(self._fail(error, pending.request, pending.received, pending.metadata))
 
     def _resume(self, pending: _Pending, missing: Sequence[Need], respond: Respond, facts: Facts) -> None:
-        """Go on, on the gathering thread, with the *facts* that came of those that were *missing*."""
+        """Continue, on the gathering thread, with the *facts* that were found of the *missing* ones."""
         try:
             for need, fact in facts.items():
                 pending.note(need, fact)
@@ -168,7 +168,7 @@ class Checker:
             answer(respond)
 
     def _decide_again(self, pending: _Pending, asked: Sequence[Need]) -> bytes | Deferred:
-        """Decide by all that is known by now; what was *asked* and is still needed is not asked again."""
+        """Decide with all facts known by now; a need that was *asked* and is still open is not asked again."""
         pending.rounds += 1
         self._redecide(pending)
         if any(need in asked for need in pending.decision.trail.needs):
@@ -192,7 +192,7 @@ class Checker:
     ) -> bytes:
         decision_id = self._new_id()
         answer = encode_decision(decision, request, responses, decision_id)
-        self._report(Judged(decision, decision_id, request, self._elapsed() - received, metadata))
+        self._report(CheckRecord(decision, decision_id, request, self._elapsed() - received, metadata))
         if decision.trail.doubts:
             self._look_up(decision.trail.doubts)
         return answer
@@ -208,12 +208,12 @@ class Checker:
             log.error("check failed", exc_info=error)
             return self._answer(Deny(Reason.INTERNAL_ERROR), request, Responses(), received, metadata)
         except BaseException:  # noqa: BLE001 - the report itself fails
-            return LAST_RESORT
+            return FALLBACK_RESPONSE
 
 
 def _ignore(_facts: Facts) -> None:
     """Nobody waits."""
 
 
-# Made before anything can fail: the answer when even the report of a failure fails.
-LAST_RESORT: Final = encode_decision(Deny(Reason.INTERNAL_ERROR), None, Responses(), "")
+# Encoded at import, before anything can fail: the answer if even the report of a failure fails.
+FALLBACK_RESPONSE: Final = encode_decision(Deny(Reason.INTERNAL_ERROR), None, Responses(), "")

@@ -1,4 +1,4 @@
-"""Between Envoy's bytes and our values: CheckRequest to Request, Decision to CheckResponse.
+"""Decode Envoy's CheckRequest to a Request, and encode a Decision as a CheckResponse.
 
 Rules of this file:
 1. `status.code` alone decides in Envoy, and an empty CheckResponse allows: a denial is made by one function, which
@@ -6,10 +6,10 @@ Rules of this file:
 2. Every header to set says so in both ways, `append` and `append_action`: left unset, Envoy 1.37.0 appends.
 3. A denial never uses `error_response` or a gRPC error, which `failure_mode_allow` would turn into an allow, unless the
    operator chose that for unavailable keys.
-4. For gRPC callers Envoy turns a denial into trailers: short plain text, and a `grpc-status` that fits.
-5. A document that is answered in the upstream's place goes as a denial with HTTP status 200: Envoy knows no other way.
-6. A message is written in parts, and those that many answers share are kept: put together, the bytes of two messages
-   are the bytes of both merged (Protocol Buffers, "Encoding": last one wins, and embedded messages merge).
+4. For gRPC callers Envoy turns a denial into trailers: short plain text, and a matching `grpc-status`.
+5. A document that the sidecar serves itself is sent as a denial with HTTP status 200: Envoy has no other way.
+6. A message is encoded in parts, and parts that many answers share are cached: the concatenated bytes of two messages
+   decode to both merged (Protocol Buffers, "Encoding": last one wins, and embedded messages merge).
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 _OVERWRITE: Final = wire.HeaderValueOption(
     append=BoolValue(value=False), append_action=wire.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 ).SerializeToString()
-_MAX_TOLD: Final = 4096  # written parts that are kept: of about 200 bytes,
-_MAX_REMOVALS: Final = 64  # and of up to 64 KB, where each of 64 headers has 32 spellings
+_METADATA_CACHE: Final = 4096  # encoded parts that are cached, of about 200 bytes each
+_OK_PREFIX_CACHE: Final = 64  # of up to 64 KB each, if each of 64 headers has 32 spellings
 _UNAVAILABLE: Final = 14  # google.rpc.Code; with OK an error_response would allow
 
 
 def decode_request(data: bytes) -> Request:
-    """Read the bytes of a CheckRequest. What is missing stays empty, for the core to judge.
+    """Decode the bytes of a CheckRequest. Missing fields stay empty; the core decides what that means.
 
-    Raises Rejected(REQUEST_MALFORMED) where *data* is no such message.
+    Raises Rejected(REQUEST_MALFORMED) if *data* is not a CheckRequest.
     """
     try:
         attributes = wire.CheckRequest.FromString(data).attributes
@@ -68,7 +68,7 @@ def decode_request(data: bytes) -> Request:
 def _read_headers(http: wire.AttributeContext.HttpRequest) -> Mapping[str, str]:
     """Return the headers by lower-case name, from the map and, with `encode_raw_headers`, from the list.
 
-    The message's own map is not copied: of the headers of a request few are ever looked at.
+    The message's own map is not copied: only a few of a request's headers are ever read.
     """
     if not http.HasField("header_map"):
         return http.headers
@@ -79,7 +79,7 @@ def _read_headers(http: wire.AttributeContext.HttpRequest) -> Mapping[str, str]:
 
 
 def encode_decision(decision: Decision, request: Request | None, responses: Responses, decision_id: str) -> bytes:
-    """Write the CheckResponse for *decision*; *request* is None where it could not be read."""
+    """Encode the CheckResponse for *decision*; *request* is None if it could not be decoded."""
     if isinstance(decision, Deny):
         return _encode_deny(decision, request, responses, decision_id)
     if decision.document is not None:
@@ -88,41 +88,41 @@ def encode_decision(decision: Decision, request: Request | None, responses: Resp
     answer = message.ok_response
     _add(answer.headers, decision.set_headers)
     answer.query_parameters_to_remove.extend(decision.drop_query)
-    return _let_pass(decision.remove_headers) + _finish(message, decision, decision_id)
+    return _ok_prefix(decision.remove_headers) + _with_metadata(message, decision, decision_id)
 
 
-@lru_cache(maxsize=_MAX_REMOVALS)
-def _let_pass(remove: tuple[str, ...]) -> bytes:
-    """Write the part of a permission that is the same for many requests."""
+@lru_cache(maxsize=_OK_PREFIX_CACHE)
+def _ok_prefix(remove: tuple[str, ...]) -> bytes:
+    """Encode the part of an OkHttpResponse that is the same for many requests."""
     return wire.CheckResponse(
         status=wire.Status(code=WIRE_STATUS[Reason.AUTHENTICATED].code),
         ok_response=wire.OkHttpResponse(headers_to_remove=remove),
     ).SerializeToString()
 
 
-def _finish(message: wire.CheckResponse, decision: Decision, decision_id: str) -> bytes:
-    """Write *message* with the dynamic metadata; claims lie below `claims`, where they can forge nothing."""
+def _with_metadata(message: wire.CheckResponse, decision: Decision, decision_id: str) -> bytes:
+    """Encode *message* with the dynamic metadata; claims are below `claims`, where they can forge nothing."""
     trail = decision.trail
     fields = message.dynamic_metadata.fields
     fields["decision_id"].string_value = decision_id
     if trail.subject is not None:
         fields["subject"].string_value = trail.subject
     if isinstance(decision, Allow) and decision.claims:
-        told = fields["claims"].struct_value
+        claims = fields["claims"].struct_value
         for name, value in decision.claims.items():
             if isinstance(value, str):
-                told.fields[name].string_value = value  # as the next line does, in half the time
+                claims.fields[name].string_value = value  # as the next line does, in half the time
             else:
-                told[name] = cast("Any", value)
-    return _tell(outcome(decision), decision.reason, trail.rule, trail.issuer) + message.SerializeToString()
+                claims[name] = cast("Any", value)
+    return _static_metadata(outcome(decision), decision.reason, trail.rule, trail.issuer) + message.SerializeToString()
 
 
-@lru_cache(maxsize=_MAX_TOLD)
-def _tell(decided: str, reason: Reason, rule: str | None, issuer: str | None) -> bytes:
-    """Write the part of the metadata that is the same for many requests: all of it configured names."""
-    told = {"decision": decided, "reason": reason.value, "rule": rule, "issuer": issuer}
+@lru_cache(maxsize=_METADATA_CACHE)
+def _static_metadata(decided: str, reason: Reason, rule: str | None, issuer: str | None) -> bytes:
+    """Encode the part of the metadata that is the same for many requests: configured names only."""
+    values = {"decision": decided, "reason": reason.value, "rule": rule, "issuer": issuer}
     message = wire.CheckResponse()
-    message.dynamic_metadata.update({name: text for name, text in told.items() if text is not None})
+    message.dynamic_metadata.update({name: text for name, text in values.items() if text is not None})
     return message.SerializeToString()
 
 
@@ -133,22 +133,22 @@ def _encode_document(document: str, decision: Allow, decision_id: str) -> bytes:
     )
     headers = (("content-type", "application/json"), ("cache-control", "max-age=300"))
     _add(message.denied_response.headers, headers)
-    return _finish(message, decision, decision_id)
+    return _with_metadata(message, decision, decision_id)
 
 
 def _encode_deny(denial: Deny, request: Request | None, responses: Responses, decision_id: str) -> bytes:
-    answer = WIRE_STATUS[denial.reason]
-    if answer.code == WIRE_STATUS[Reason.AUTHENTICATED].code:
-        raise ValueError(f"{denial.reason.value} is no reason to deny")  # Envoy would let it pass
+    status = WIRE_STATUS[denial.reason]
+    if status.code == WIRE_STATUS[Reason.AUTHENTICATED].code:
+        raise ValueError(f"{denial.reason.value} is no reason to deny")  # Envoy would allow it
     headers = [("cache-control", "no-store")]
     metadata_url = responses.resource.url if responses.resource is not None else None
     challenge = write_challenge(denial, realm=responses.realm, resource_metadata=metadata_url)
     if challenge is not None:
         headers.append(("www-authenticate", challenge))
-    if answer.retry_after is not None:
-        headers.append(("retry-after", str(answer.retry_after)))
+    if status.retry_after is not None:
+        headers.append(("retry-after", str(status.retry_after)))
     if request is not None and request.headers.get("content-type", "").startswith("application/grpc"):
-        headers.append(("grpc-status", str(answer.grpc)))
+        headers.append(("grpc-status", str(status.grpc)))
         body = _text(denial, responses, decision_id)
     elif responses.body is BodyFormat.TEXT:
         headers.append(("content-type", "text/plain; charset=utf-8"))
@@ -156,26 +156,26 @@ def _encode_deny(denial: Deny, request: Request | None, responses: Responses, de
     else:
         headers.append(("content-type", "application/problem+json"))
         body = _problem(denial, responses, decision_id)
-    refusal = wire.DeniedHttpResponse(status=wire.HttpStatus(code=answer.http), body=body)
+    refusal = wire.DeniedHttpResponse(status=wire.HttpStatus(code=status.http), body=body)
     _add(refusal.headers, headers)
     if _fails_open(denial, responses):
         message = wire.CheckResponse(status=wire.Status(code=_UNAVAILABLE), error_response=refusal)
     else:
-        message = wire.CheckResponse(status=wire.Status(code=answer.code), denied_response=refusal)
-    return _finish(message, denial, decision_id)
+        message = wire.CheckResponse(status=wire.Status(code=status.code), denied_response=refusal)
+    return _with_metadata(message, denial, decision_id)
 
 
 def _fails_open(denial: Deny, responses: Responses) -> bool:
-    """Tell whether the operator lets Envoy decide: only while an issuer has no keys at all.
+    """Return whether the operator lets Envoy decide: only while an issuer has no keys at all.
 
-    An unknown key id makes its issuer refresh; were that moment an error too, anybody could choose it.
+    An unknown key id starts a refresh of its issuer. If that moment were an error too, any client could cause it.
     """
     unavailable = denial.reason is Reason.KEYS_UNAVAILABLE and not denial.retryable
     return unavailable and responses.unavailable is Unavailable.ERROR
 
 
 def _add(options: RepeatedCompositeFieldContainer[wire.HeaderValueOption], headers: Iterable[tuple[str, str]]) -> None:
-    """Add *headers* to *options*, each to overwrite what is there."""
+    """Add *headers* to *options*; each overwrites an existing header."""
     for name, value in headers:
         option = options.add()
         option.MergeFromString(_OVERWRITE)
@@ -190,7 +190,7 @@ def _title(denial: Deny) -> tuple[int, str]:
 
 
 def _problem(denial: Deny, responses: Responses, decision_id: str) -> str:
-    """RFC 9457; with type about:blank the title is the status's phrase."""
+    """Return problem details (RFC 9457); with type about:blank the title is the status's phrase."""
     status, title = _title(denial)
     problem = {"type": "about:blank", "title": title, "status": status, "decision_id": decision_id}
     if responses.expose_reason:

@@ -27,9 +27,9 @@ class TlsFiles:
 
 
 def make_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Return credentials that follow *files*: each handshake uses what stands there then.
+    """Return credentials that follow *files*: each handshake uses their content at that time.
 
-    Raises OSError where a file cannot be read, or holds nothing to serve with.
+    Raises OSError if a file cannot be read, or does not contain a usable certificate or key.
     """
     follower = _Follower(files)
     return grpc.dynamic_ssl_server_credentials(
@@ -45,25 +45,28 @@ class _Follower:
         self._seen: list[FileStamp | None] = []
 
     def read(self) -> grpc.ServerCertificateConfiguration:
-        """Read the files, all as they are at one moment. Raises OSError."""
+        """Read a consistent set of the files. Raises OSError."""
         for _ in range(_MAX_READS):
             self._seen = self._look()  # before the content is read; unusable files are reported once, too
             certificate, key, *client_ca = (file.read_bytes() for file in self._files)
             _refuse_unusable(*self._files)
             if self._look() == self._seen:
                 return grpc.ssl_server_certificate_configuration([(key, certificate)], *client_ca)
-        raise OSError(f"{', '.join(map(str, self._files))}: replaced again and again while they were read")
+        raise OSError(f"{', '.join(map(str, self._files))}: replaced repeatedly while they were read")
 
     def read_again(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return what changed since the last handshake, or None. Unusable files change nothing."""
+        """Return the new configuration if the files changed since the last handshake, else None.
+
+        Unusable files change nothing.
+        """
         if self._look() == self._seen:
             return None
         try:
             configuration = self.read()
         except OSError as error:
-            log.error("TLS files cannot be used, the last ones serve on: %s", error)  # noqa: TRY400 - no traceback
+            log.error("TLS files cannot be used, the last ones stay in use: %s", error)  # noqa: TRY400
             return None
-        log.info("TLS files were read again")
+        log.info("TLS files were reloaded")
         return configuration
 
     def _look(self) -> list[FileStamp | None]:
@@ -71,12 +74,12 @@ class _Follower:
 
 
 def _refuse_unusable(certificate: Path, key: Path, *client_ca: Path) -> None:
-    """Try the files before gRPC, which would say nothing and then refuse every handshake. Raises OSError."""
+    """Check the files before gRPC, which would report nothing and then refuse every handshake. Raises OSError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except ssl.SSLError as error:
-        raise OSError(f"{certificate} and {key} are no certificate in PEM with its key: {error}") from error
+        raise OSError(f"{certificate} and {key} are not a certificate in PEM with its key: {error}") from error
     for file in client_ca:
         try:
             context.load_verify_locations(file)
@@ -85,5 +88,5 @@ def _refuse_unusable(certificate: Path, key: Path, *client_ca: Path) -> None:
 
 
 def _no_password() -> str:
-    """Without this, a key that is encrypted would be asked for at the terminal."""
+    """Return no password. Without this, OpenSSL would ask for that of an encrypted key on the terminal."""
     return ""

@@ -1,10 +1,10 @@
 """Gather the facts that decisions lack, on one thread of its own, and resume each check with them.
 
 Rules of this file:
-1. The judging thread only puts a check into a queue: it takes no lock and does not wait.
-2. Equal needs are asked once: a check that comes while the answer is on its way shares it.
-3. Every check is resumed exactly once: with all of its facts, or with those that came within its time.
-4. No lane delays another: asking never waits, and each lane has a bound of its own on the checks that wait for it.
+1. The deciding thread only puts a check into a queue: it takes no lock and does not wait.
+2. Equal needs are asked once: a check that arrives while the answer is pending shares it.
+3. Every check is resumed exactly once: with all of its facts, or with those that arrived before its time was up.
+4. No lane delays another: asking never waits, and each lane limits the checks that wait for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from authz.core.needs import Facts, Need
 log = logging.getLogger(__name__)
 
 Resume = Callable[[Facts], None]
-"""Goes on with a check. It never raises and does not wait."""
+"""Continues a check. It never raises and does not wait."""
 
 
 class Lane(Protocol):
@@ -35,7 +35,7 @@ class Lane(Protocol):
 
     @property
     def max_waiting(self) -> int:
-        """How many checks may wait for this lane at one time; others go on without its facts."""
+        """How many checks may wait for this lane at one time; others continue without its facts."""
 
     def find(self, need: Need) -> object | None:
         """Return the fact where it is at hand, or None where it must be asked for. Takes no lock.
@@ -50,14 +50,14 @@ class Lane(Protocol):
         """
 
     def max_wait(self, need: Need) -> float:
-        """Return for how many seconds a check may wait for the fact."""
+        """Return how long a check may wait for the fact, in seconds."""
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
     """A check that waits for what is *missing*, until the monotonic instant *until*."""
 
-    missing: dict[Need, None]  # in the order in which they were named
+    missing: dict[Need, None]  # ordered as the decision named them
     until: float
     resume: Resume | None  # None once it was resumed
     kinds: frozenset[str] = frozenset()
@@ -71,7 +71,7 @@ class Gatherer:
         self.lanes: Final = lanes
         self._monotonic: Final = monotonic
         self._inbox: Final[SimpleQueue[_Waiting | tuple[Need, object | None] | None]] = SimpleQueue()
-        # All of these are the gathering thread's alone.
+        # Only the gathering thread uses these.
         self._asked: Final[dict[Need, dict[_Waiting, None]]] = {}
         self._deadlines: Final[list[tuple[float, int, _Waiting]]] = []  # a heap
         self._order: Final = count()
@@ -82,11 +82,11 @@ class Gatherer:
         Thread(target=self._run, name="gatherer", daemon=True).start()
 
     def stop(self) -> None:
-        """Resume every check with the facts that it has, and end."""
+        """Resume every check with the facts that it has, and stop."""
         self._inbox.put(None)
 
     def gather(self, needs: Iterable[Need], seconds: float, resume: Resume) -> None:
-        """Call *resume* on the gathering thread with the facts for *needs*, or after so many *seconds* with some."""
+        """Call *resume* on the gathering thread with the facts for *needs*, or after *seconds* with those found."""
         self._inbox.put(_Waiting(dict.fromkeys(needs), self._monotonic() + seconds, resume))
 
     def _run(self) -> None:
@@ -94,7 +94,7 @@ class Gatherer:
             pass
 
     def step(self, timeout: float | None) -> bool:
-        """Handle what comes within *timeout* seconds, and resume whose time is up; False once it was stopped."""
+        """Handle one event within *timeout* seconds, and resume overdue checks; return False after a stop."""
         with suppress(Empty):
             message = self._inbox.get(timeout=timeout)
             if message is None:
@@ -126,15 +126,15 @@ class Gatherer:
                 self._ask(need)
 
     def _ask(self, need: Need) -> None:
-        tell = partial(self._tell, need)
+        done = partial(self._deliver, need)
         try:
-            self.lanes[need.kind].ask(need, tell)
+            self.lanes[need.kind].ask(need, done)
         except Exception:
-            log.exception("the lane for needs of kind %s broke", need.kind)
-            tell(None)
+            log.exception("the lane for needs of kind %s failed", need.kind)
+            done(None)
 
-    def _tell(self, need: Need, fact: object | None) -> None:
-        """Hand a fact over, from any thread."""
+    def _deliver(self, need: Need, fact: object | None) -> None:
+        """Pass a fact to the gathering thread, from any thread."""
         self._inbox.put((need, fact))
 
     def _note(self, need: Need, fact: object | None) -> None:
@@ -146,11 +146,11 @@ class Gatherer:
                 self._resume(waiting)
 
     def _expire(self, *, before: float) -> None:
-        """Resume the checks whose time ends by the monotonic instant *before*."""
+        """Resume the checks whose deadline is at most *before*, on the monotonic clock."""
         while self._deadlines and self._deadlines[0][0] <= before:
             _, _, waiting = heappop(self._deadlines)
             for need in waiting.missing:
-                self._asked.get(need, {}).pop(waiting, None)  # the question stays: its answer may be on its way
+                self._asked.get(need, {}).pop(waiting, None)  # the need stays: its answer may be pending
             self._resume(waiting)
 
     def _resume(self, waiting: _Waiting) -> None:
@@ -159,5 +159,5 @@ class Gatherer:
             self._waiting_for.subtract(waiting.kinds)
             try:
                 resume(waiting.facts)
-            except BaseException:  # one check's trouble must not cost the others their answers
+            except BaseException:  # the failure of one check must not affect the others
                 log.exception("a check could not be resumed")

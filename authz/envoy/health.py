@@ -1,6 +1,6 @@
-"""The standard gRPC health service, of which Envoy asks `Check`: whether to send checks here.
+"""The standard gRPC health service (grpc.health.v1), whose `Check` Envoy calls before it sends checks here.
 
-It says the same of every service by name, for there is one (grpc.health.v1).
+The answer is the same for every service name: there is only one service.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The gRPC server that Envoy calls: the addresses that it is bound to, its start and its stop.
+"""The gRPC server that Envoy calls: its addresses, its start and its stop.
 
 An address in use is never shared or stolen.
 """
@@ -34,8 +34,8 @@ class AuthorizationServer:
     ) -> None:
         """At most *max_concurrent* calls are in flight.
 
-        *max_idle* is how long a connection may have no calls, in seconds; without it there is no limit. *on_abandoned*
-        is called for each call whose caller left before it was evaluated.
+        *max_idle* is how long a connection may have no calls, in seconds; None means no limit. *on_abandoned* is called
+        for each call whose caller left before it was evaluated.
         """
         idle = () if max_idle is None else (("grpc.max_connection_idle_ms", round(max_idle * 1000)),)
         self._service: Final = AuthorizationService(checker, max_concurrent=max_concurrent, on_abandoned=on_abandoned)
@@ -63,7 +63,7 @@ class AuthorizationServer:
             os.umask(umask)
 
     def listen_tcp(self, address: str, *, credentials: grpc.ServerCredentials | None) -> int:
-        """Bind `host:port`, with TLS where there are *credentials*; return the port. Raises OSError."""
+        """Bind `host:port`, with TLS if there are *credentials*; return the port. Raises OSError."""
         _try_to_bind(address)
         try:
             return self._transport.bind(address, credentials)
@@ -75,16 +75,16 @@ class AuthorizationServer:
         self._transport.start()
 
     def show_ready(self, *, ready: bool) -> None:
-        """Tell health clients whether to send Checks."""
+        """Set what the health service reports."""
         self._service.serving = ready
 
     def stop(self, *, grace: float) -> None:
-        """Answer what has arrived, take no more, and let calls in flight end, for at most *grace* seconds."""
+        """Answer the calls that have arrived, accept no more, and let calls in flight end within *grace* seconds."""
         self._transport.stop(grace=grace)
 
 
 def _try_to_bind(address: str) -> None:
-    """Bind `host:port` for a moment, to learn what the system has against it: gRPC does not tell. Raises OSError."""
+    """Bind `host:port` briefly, to get the system's error, which gRPC does not report. Raises OSError."""
     host, _, port = address.rpartition(":")
     failures: list[OSError] = []
     try:

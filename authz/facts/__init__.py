@@ -1,1 +1,1 @@
-"""Facts that others know: asked for on threads that may wait, and kept as long as they hold."""
+"""Facts from other systems: asked for on threads that may wait, and cached until they expire."""

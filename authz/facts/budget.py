@@ -1,6 +1,6 @@
-"""How often something may be tried: a bucket of attempts that fills again at a steady rate.
+"""How often something may be tried: a token bucket of attempts that refills at a steady rate.
 
-A bucket, rather than a pause after each attempt: one stranger who spends an attempt does not take the next one's too.
+A bucket, rather than a pause after each attempt: one client that uses an attempt does not block the next one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Self
 class Budget:
     """At most *burst* attempts at once, and one more every *refill* seconds. Attempts count, not successes.
 
-    *left* is how many there were at the instant *since*, in seconds of a monotonic clock.
+    *left* is the number of attempts at the instant *since*, in seconds on a monotonic clock.
     """
 
     burst: int
@@ -23,14 +23,14 @@ class Budget:
 
     @classmethod
     def full(cls, burst: int, refill: float, now: float) -> Self:
-        """Begin with all of the *burst*."""
+        """Return a full bucket."""
         return cls(burst, refill, float(burst), now)
 
     def available(self, now: float) -> float:
-        """Return how many attempts there are at *now*, fractions included."""
+        """Return the number of attempts at *now*, fractions included."""
         return min(float(self.burst), self.left + (now - self.since) / self.refill)
 
     def spend(self, now: float) -> Budget | None:
-        """Return what is left after one attempt at *now*; None if there is none to be had."""
+        """Return the budget after one attempt at *now*, or None if no attempt is available."""
         available = self.available(now)
         return Budget(self.burst, self.refill, available - 1.0, now) if available >= 1.0 else None

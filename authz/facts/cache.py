@@ -1,7 +1,7 @@
-"""Facts that were learned, each until it expires.
+"""A cache of facts, each until it expires.
 
-It is read on the judging thread, which takes no lock, and written on others. A FIFO cache allows that: unlike one that
-orders its entries by use, it changes nothing when it is read. Only writers exclude each other.
+It is read on the deciding thread, which takes no lock, and written on others. A FIFO cache allows that: unlike an LRU
+cache, it is not changed by reading. Only writers exclude each other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from authz.core.needs import Need
 
 
 class FactCache:
-    """At most *max_entries* facts, the oldest of which goes first. *monotonic* is a clock in seconds."""
+    """At most *max_entries* facts; the oldest is evicted first. *monotonic* is a clock in seconds."""
 
     def __init__(self, *, max_entries: int, monotonic: Callable[[], float]) -> None:
         self._monotonic: Final = monotonic
@@ -24,7 +24,7 @@ class FactCache:
         self._writing: Final = Lock()
 
     def get(self, need: Need) -> object | None:
-        """Return the fact that answers *need*, or None if there is none that has not expired."""
+        """Return the fact that answers *need*, or None if there is none or it has expired."""
         try:
             fact, expires = self._facts[need]
         except KeyError:
@@ -32,6 +32,6 @@ class FactCache:
         return fact if self._monotonic() < expires else None
 
     def put(self, need: Need, fact: object, *, seconds: float) -> None:
-        """Keep *fact* for so many *seconds*; 0 forgets what is known."""
+        """Keep *fact* for *seconds*; with 0 it expires at once."""
         with self._writing:
             self._facts[need] = (fact, self._monotonic() + seconds)

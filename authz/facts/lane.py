@@ -1,8 +1,8 @@
 """A lane: one kind of fact, asked for on a bounded number of threads that may wait.
 
 Rules of this file:
-1. One lane's threads, queue and budget are its own: however slow its source is, no other lane is slowed down.
-2. A question that finds no room or no budget stays unanswered; it never waits to be asked.
+1. Each lane has its own threads, queue and budget: a slow source slows down no other lane.
+2. If there is no room or no budget, a question stays unanswered; it never waits to be asked.
 3. Every question is answered exactly once, also if the source raises.
 """
 
@@ -26,7 +26,7 @@ Done = Callable[[object | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What a source found out. It answers the same need for *keep* seconds more; 0 is not kept."""
+    """An answer of a source. It answers equal needs for *keep* seconds; with 0 it is not cached."""
 
     value: object
     keep: float = 0.0
@@ -36,9 +36,9 @@ class Fact:
 class Bounds:
     """The bounds of a lane.
 
-    *max_asked* questions are with the source at one time, each on a thread; *max_waiting* checks wait at one time for
-    the lane, each at most *max_wait* seconds; the source is asked at most *burst* times at once, and once more every
-    *refill* seconds; *max_kept* facts are kept.
+    At most *max_asked* questions are with the source at one time, each on a thread. At most *max_waiting* checks wait
+    for the lane at one time, each for at most *max_wait* seconds. The source is asked at most *burst* times at once,
+    and once more every *refill* seconds. At most *max_kept* facts are cached.
     """
 
     max_asked: int
@@ -50,7 +50,7 @@ class Bounds:
 
 
 class SourceLane:
-    """Answers the needs of the kind *name* from *source*, which may wait; what it raises leaves a need unanswered."""
+    """Answers needs of the kind *name* from *source*, which may wait; if it raises, the need stays unanswered."""
 
     def __init__(
         self, name: str, source: Callable[[Need], Fact], *, bounds: Bounds, monotonic: Callable[[], float]
@@ -61,9 +61,9 @@ class SourceLane:
         self._monotonic: Final = monotonic
         self._kept: Final = FactCache(max_entries=bounds.max_kept, monotonic=monotonic)
         self._questions: Final[SimpleQueue[tuple[Need, Done] | None]] = SimpleQueue()
-        self._lock: Final = Lock()  # of the two below; never taken on the judging thread
+        self._lock: Final = Lock()  # guards the two below; never taken on the deciding thread
         self._budget: Budget = Budget.full(bounds.burst, bounds.refill, monotonic())
-        self._open = 0  # questions that are queued or with the source
+        self._open = 0  # questions in the queue or with the source
         self._threads = 0
 
     @property
@@ -72,28 +72,28 @@ class SourceLane:
         return self._bounds.max_waiting
 
     def max_wait(self, _need: Need) -> float:
-        """Return for how many seconds a check may wait for the fact."""
+        """Return how long a check may wait for the fact, in seconds."""
         return self._bounds.max_wait
 
     def find(self, need: Need) -> object | None:
-        """Return the fact where it is kept."""
+        """Return the fact if it is cached."""
         return self._kept.get(need)
 
     def ask(self, need: Need, done: Done) -> None:
-        """Ask the source; *done* gets the fact, or None where it stays unknown."""
+        """Ask the source; *done* is called with the fact, or with None if it stays unknown."""
         if self._admit():
             self._questions.put((need, done))
         else:
             done(None)
 
     def stop(self) -> None:
-        """End the threads, each after the question that it is at."""
+        """End the threads, each after its current question."""
         with self._lock:
             for _ in range(self._threads):
                 self._questions.put(None)
 
     def _admit(self) -> bool:
-        """Take a place and an attempt, and start a thread where all are busy."""
+        """Reserve a place and an attempt, and start a thread if all are busy."""
         with self._lock:
             budget = self._budget.spend(self._monotonic())
             if budget is None or self._open >= self._bounds.max_waiting:
@@ -113,7 +113,7 @@ class SourceLane:
                 fact = self._source(need)
                 self._kept.put(need, fact.value, seconds=fact.keep)
             except Exception:
-                log.exception("the source of facts %s broke", self._name)
+                log.exception("the source of facts %s failed", self._name)
             with self._lock:
                 self._open -= 1
             done(None if fact is None else fact.value)

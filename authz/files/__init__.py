@@ -1,1 +1,1 @@
-"""What lies in the file system while the sidecar runs: files that are replaced, sockets that are left behind."""
+"""The file system while the sidecar runs: files that are replaced, sockets that are left behind."""

@@ -11,9 +11,9 @@ _CONNECT_SECONDS: Final = 1.0
 
 
 def remove_stale_socket(path: Path) -> None:
-    """Remove a socket that no process listens on. A process that is merely slow to accept does listen.
+    """Remove a socket that no process listens on. A process that is slow to accept still listens.
 
-    Raises OSError if a process does, or may do so, and if *path* is something other than a socket.
+    Raises OSError if a process listens or may listen, and if *path* is not a socket.
     """
     if not path.exists():
         return

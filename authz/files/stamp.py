@@ -1,7 +1,7 @@
-"""A file's stamp: what tells one state of a file from the next without reading it.
+"""A file's stamp: it identifies one state of a file without reading it.
 
-Rule of this file: take the stamp before the content is read. A file that is replaced in between then has another stamp
-at the next look, and is read again. A stamp that is taken after the read would belong to content that nobody read.
+Rule of this file: take the stamp before the content is read. If the file is replaced in between, the next stamp
+differs, and the file is read again. A stamp that is taken after the read could belong to content that was never read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Self
 class FileStamp:
     """One state of a file; equal stamps mean that nothing has changed.
 
-    Mode, owner and group are part of it: a file that could not be read is tried again after `chmod` or `chown`.
+    It includes mode, owner and group: a file that could not be read is tried again after `chmod` or `chown`.
     """
 
     device: int
@@ -44,7 +44,7 @@ class FileStamp:
 
     @classmethod
     def of_any(cls, path: str | os.PathLike[str]) -> Self | None:
-        """Return the stamp, or None if there is no file that can be looked at."""
+        """Return the stamp, or None if the file is missing or cannot be examined."""
         try:
             return cls.of(path)
         except OSError:

@@ -1,1 +1,1 @@
-"""The process around the parts: how it starts, reloads, becomes ready, drains and ends, alone or as several workers."""
+"""The process: how it starts, becomes ready, reloads, drains and ends, alone or as several workers."""

@@ -1,4 +1,4 @@
-"""The configuration in force: taken up whole, or not at all, and reported by what it says."""
+"""The configuration in use: it is applied as a whole, or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from authz.config.problems import ConfigError
 from authz.config.select import select
 from authz.core.snapshot import Snapshot
 from authz.feeds.registry import Registry
-from authz.telemetry.judged import Judged
+from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.logs import set_up_logging
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting
@@ -31,7 +31,7 @@ _ENVOY_MUST_RELOAD: Final = (
 
 
 class ActiveConfig:
-    """Makes feeds, metrics and decision reports follow the configuration that was read last, if it was good."""
+    """Makes feeds, metrics and decision reports follow the last valid configuration."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class ActiveConfig:
         build: Callable[[Config], Snapshot],
         feeds: Registry,
         metrics: Metrics,
-        make_report: Callable[[Reporting], Callable[[Judged], None]],
+        make_report: Callable[[Reporting], Callable[[CheckRecord], None]],
     ) -> None:
-        """Begin with *config*, of which *snapshot* was built; *build* makes those of later configurations.
+        """Begin with *config* and the *snapshot* built from it; *build* builds those of later configurations.
 
-        *make_report* returns what reports each decision in the way that a configuration asks for.
+        *make_report* returns the function that reports each decision as a configuration asks for.
         """
         self._file: Final = file
         self._started_with: Final = config
@@ -55,12 +55,12 @@ class ActiveConfig:
         self._metrics: Final = metrics
         self._make_report: Final = make_report
         self._config = config
-        self._report: Callable[[Judged], None]
+        self._report: Callable[[CheckRecord], None]
         self._adopt(config, snapshot)
 
     @property
     def config(self) -> Config:
-        """The configuration in force."""
+        """The configuration in use."""
         return self._config
 
     @property
@@ -69,12 +69,12 @@ class ActiveConfig:
         telemetry = self._config.telemetry
         return telemetry.log_client and telemetry.decisions is not Decisions.NONE
 
-    def report(self, judged: Judged) -> None:
+    def report(self, record: CheckRecord) -> None:
         """Report one decision."""
-        self._report(judged)
+        self._report(record)
 
     def reload(self) -> None:
-        """Read the file, and take up what it says, whole, or nothing of it."""
+        """Read the file and apply it as a whole; if it is invalid, change nothing."""
         try:
             config = load(self._file)
             restart = [
@@ -86,8 +86,8 @@ class ActiveConfig:
             self._adopt(config, self._build(config))
         except ConfigError as error:
             self._metrics.count_reload(accepted=False)
-            log.error("configuration not reloaded, the last one stays: %s", error)  # noqa: TRY400 - it says it all
-        except Exception:  # a reload that breaks must not end the watch
+            log.error("configuration not reloaded, the last one stays: %s", error)  # noqa: TRY400 - no traceback
+        except Exception:  # a failed reload must not end the watch
             self._metrics.count_reload(accepted=False)
             log.exception("configuration not reloaded, the last one stays")
         else:
@@ -101,17 +101,17 @@ class ActiveConfig:
                 log.warning(_ENVOY_MUST_RELOAD, ", ".join(new_headers), self._file)
 
     def report_gone(self) -> None:
-        """Report that the file is not there any more."""
+        """Report that the file is gone."""
         self._metrics.count_reload(accepted=False)
         log.error("configuration file %s is gone, the last one stays", self._file)
 
     def warn(self) -> None:
-        """Log what the author of the configuration should know."""
+        """Log the warnings about the configuration."""
         for warning in warnings(self._config):
             log.warning("%s", warning)
 
     def _adopt(self, config: Config, snapshot: Snapshot) -> None:
-        """Decide and report by *config*, of which *snapshot* was built, from the next request on."""
+        """Use *config* and the *snapshot* built from it from the next request on."""
         telemetry = config.telemetry
         insecure_options = count_insecure(config)
         digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]
@@ -122,7 +122,7 @@ class ActiveConfig:
             trust_client=config.insecure.trust_client_traceparent,
         )
         report = self._make_report(reporting)
-        # All that may fail is done by here: a failure changes nothing.
+        # Everything that may fail is done before here: a failure changes nothing.
         self._feeds.follow(config, snapshot)
         self._config, self._report = config, report
         self._metrics.follow(

@@ -36,7 +36,7 @@ from authz.telemetry.traces import start_spans
 
 log = logging.getLogger(__name__)
 
-# Seconds of answering after health says NOT_SERVING: Envoy asks once a second, and its workers learn of the answer up
+# Seconds of answering after health reports NOT_SERVING: Envoy asks once a second, and its workers learn the answer up
 # to a second later (`update_merge_window`). With 1.0, one restart in two lost requests.
 _LAME_DUCK: Final = 3.0
 
@@ -55,8 +55,8 @@ class App:
     ) -> None:
         """Build everything; only the admin address is bound. Raises OSError if it cannot be, and TracingError.
 
-        *watch* looks at *file*, and began before *config* was read from it. *listen* is the address that Envoy calls,
-        and *admin* is a worker's own address in place of the configured one.
+        *watch* watches *file* since before *config* was read from it. *listen* is the address that Envoy calls, and
+        *admin* is a worker's own address in place of the configured one.
         """
         self._server_section: Final = config.server
         self._address: Final = listen
@@ -113,7 +113,7 @@ class App:
         )
 
     def start(self) -> None:
-        """Bind and serve, but do not say so yet. Raises OSError if an address cannot be bound."""
+        """Bind and serve, but do not report ready yet. Raises OSError if an address cannot be bound."""
         where = bind(self._server, self._address, self._server_section)
         self._scheduler.start(self._feeds.steppable)
         self._gatherer.start()
@@ -125,7 +125,7 @@ class App:
         self._active.warn()
 
     def become_ready(self) -> None:
-        """Say that we serve, as soon as the keys of every required issuer are there, on a thread of its own."""
+        """Report ready as soon as the keys of every required issuer are available, on a separate thread."""
         Thread(target=self._become_ready, name="become-ready", daemon=True).start()
 
     def reload(self) -> None:
@@ -134,10 +134,10 @@ class App:
         self._feeds.refresh()
 
     def drain(self) -> None:
-        """Say that we do not serve, answer until Envoy has noticed, let calls in flight finish, and stop."""
+        """Report not ready, answer until Envoy has noticed, let calls in flight finish, and stop."""
         was_ready = self._readiness.drain()
         drain = self._server_section.drain.total_seconds()
-        lame_duck = min(_LAME_DUCK, drain / 2) if was_ready else 0.0  # otherwise there is nothing new to notice
+        lame_duck = min(_LAME_DUCK, drain / 2) if was_ready else 0.0  # otherwise Envoy has nothing to notice
         log.info("draining for at most %g s", drain)
         time.sleep(lame_duck)
         self._server.stop(grace=drain - lame_duck)

@@ -1,7 +1,7 @@
-"""What a supervisor hands to a worker: its own `server` section, and the last good configuration.
+"""What a supervisor passes to a worker: its own `server` section, and the last good configuration.
 
-A restarted worker must not depend on what the file says by then: it may be broken, or gone, while the other workers
-continue with what was good. It starts with that too, and its own watch then finds that the file is another one.
+A restarted worker must not depend on the file as it is by then: it may be invalid, or gone, while the other workers
+continue with the last good configuration. The worker starts with that too, and its own watch then finds the difference.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The text of a configuration file, and the stamp that the file had before it was read."""
+    """The text of a configuration file, and the stamp of the file from before it was read."""
 
     text: str
     stamp: FileStamp | None
 
     @classmethod
     def read(cls, file: Path, watch: FileWatch) -> Self:
-        """Read *file*, which *watch* has looked at before. Raises ConfigError."""
+        """Read *file*, which *watch* has checked before. Raises ConfigError."""
         stamp = watch.stamp
         return cls(read_text(file), stamp)
 
@@ -46,13 +46,13 @@ class Handover:
     def config(self, file: Path) -> Config:
         """Return the configuration of a worker; *file* is its name in messages. Raises ConfigError.
 
-        The `server` section is the supervisor's, whatever the text says: it would mix with the worker's address, and
-        could open a port for the network without TLS.
+        The `server` section is the supervisor's, whatever the text says: another one would mix with the worker's
+        address, and could open a port to the network without TLS.
         """
         return parse(self.source.text, file=str(file)).model_copy(update={"server": self.server})
 
     def to_descriptor(self) -> int:
-        """Write it into memory, and return the descriptor of it, at its start. Raises OSError."""
+        """Write it to a memory file, and return the file's descriptor, at its start. Raises OSError."""
         stamp = self.source.stamp
         content = {
             "server": self.server.model_dump(mode="json"),
@@ -79,7 +79,7 @@ class Handover:
 
 
 class LastGood:
-    """The last configuration in a file that could be used; what workers make of the file is the same."""
+    """The last valid configuration of a file, by the same rules as in the workers."""
 
     def __init__(self, file: Path, watch: FileWatch, source: Source) -> None:
         """*source* is known to be good."""
@@ -88,13 +88,13 @@ class LastGood:
         self.source = source
 
     def update(self) -> None:
-        """Take up what the file says now, if it is good. What is wrong with it the workers log."""
+        """Replace it by the file's present content if that is valid. The workers log what is invalid."""
         try:
             source = Source.read(self._file, self._watch)
             parse(source.text, file=str(self._file))
         except ConfigError:
             return
-        except Exception:  # a file that breaks the reader must not end the watch
+        except Exception:  # a failure of the reader must not end the watch
             log.exception("configuration not read, the last one stays")
             return
         self.source = source

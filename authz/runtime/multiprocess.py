@@ -1,4 +1,4 @@
-"""The composition root of several workers: what supervises them, and what speaks for all of them."""
+"""The composition root of several workers: their supervisor, and the admin server for all of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _HANDOVER: Final = 3  # file descriptor, of a worker
 def supervise(file: Path, config: Config, source: Source, watch: FileWatch, next_signal: NextSignal) -> int:
     """Run the workers that *config* asks for; return the exit status, as `Supervisor.run` does.
 
-    *config* is what *source*, the content of *file*, says. Raises OSError if the admin address cannot be bound, or no
+    *config* was loaded from *source*, the content of *file*. Raises OSError if the admin address cannot be bound, or no
     process can be started.
     """
     addresses = worker_addresses(config.server.listen, config.server.workers)

@@ -1,4 +1,4 @@
-"""The parts of one process that need others to be built: how they are wired, and nothing else."""
+"""Build the parts of one process that depend on others. This file only wires them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from authz.feeds.registry import Registry
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
-from authz.telemetry.judged import Judged
+from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.keys import KeyMetrics, Refresh
 from authz.telemetry.metrics import Metrics
 
-_LANE_SHARE: Final = 4  # of the calls in flight, a quarter may wait for one kind of fact
-_MAX_IDLE: Final = 300.0  # seconds; on TCP any peer may leave connections idle, and their number is bounded
+_LANE_SHARE: Final = 4  # at most a quarter of the calls in flight may wait for one kind of fact
+_MAX_IDLE: Final = 300.0  # seconds; on TCP any peer may keep connections idle, and their number is bounded
 
 
 def make_feeds(
@@ -39,8 +39,8 @@ def make_feeds(
 ) -> Registry:
     """Return the feeds of all issuers.
 
-    *evict* is called with the snapshot after keys changed, *on_refresh* with the issuer, the result and the seconds
-    that a refresh took.
+    *evict* is called with the snapshot after keys changed, *on_refresh* with the issuer, the result and the duration of
+    each refresh, in seconds.
     """
     return Registry(
         store=store,
@@ -59,7 +59,7 @@ def make_feeds(
 
 
 def make_gatherer(server: Server, feeds: Registry) -> Gatherer:
-    """Return what gathers facts for checks: a lane for each kind of need."""
+    """Return the gatherer of facts for checks, with a lane for each kind of need."""
     max_waiting = max(1, server.max_concurrent // _LANE_SHARE)
     return Gatherer(make_key_lanes(feeds.feeds, max_waiting=max_waiting), monotonic=time.monotonic)
 
@@ -71,12 +71,12 @@ def make_server(
     store: Store,
     gatherer: Gatherer,
     metrics: Metrics,
-    report: Callable[[Judged], None],
+    report: Callable[[CheckRecord], None],
 ) -> AuthorizationServer:
     """Return the server that Envoy calls, not bound yet; *report* is called with every decision."""
-    # Reading the system's own generator costs each call a wait for the interpreter. Clients see these numbers: nothing
-    # else is drawn from this generator.
-    ids = random.Random()  # noqa: S311 - to tell decisions apart, not to keep a secret
+    # Reading the system's generator would make each call wait for the interpreter lock. Clients see these numbers:
+    # nothing else may be drawn from this generator.
+    ids = random.Random()  # noqa: S311 - identifiers of decisions, not secrets
     checker = Checker(
         snapshot=store.current,
         gatherer=gatherer,

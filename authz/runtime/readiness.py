@@ -1,4 +1,4 @@
-"""Whether the process says that it serves: starting, ready, draining, in this order and never back."""
+"""Readiness of the process: starting, ready, draining, in this order and never back."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections.abc import Callable
 from threading import Event, Lock
 from typing import Final
 
-_POLL: Final = 0.05  # seconds between two looks at what readiness waits for
+_POLL: Final = 0.05  # seconds between two checks of what readiness waits for
 
 
 class Readiness:
-    """Tells health clients and probes; an issuer's trouble never makes a process unready that was ready once."""
+    """Informs health clients and probes; a process that was ready never becomes unready because of an issuer."""
 
     def __init__(self, *, missing: Callable[[], list[str]], show: Callable[[bool], None]) -> None:
-        """*missing* names what the first readiness waits for; *show* tells health clients whether we serve."""
+        """*missing* lists what the first readiness waits for; *show* informs health clients whether we serve."""
         self._missing: Final = missing
         self._show: Final = show
-        self._changing: Final = Lock()  # what is shown last is what holds
+        self._changing: Final = Lock()  # the last value shown must be the current one
         self._ready = False
         self.draining: Final = Event()
 
     def waiting_for(self) -> list[str]:
-        """Name what readiness waits for; nothing once ready."""
+        """List what readiness waits for; empty once ready."""
         if self.draining.is_set():
             return ["the end of the drain"]
         return [] if self._ready else self._missing()
 
     def await_ready(self) -> bool:
-        """Wait until nothing is missing, or until the drain begins; return whether we are ready now."""
+        """Wait until nothing is missing, or until the drain begins; return whether the process is ready now."""
         while self._missing():
             if self.draining.wait(_POLL):
                 return False
@@ -39,7 +39,7 @@ class Readiness:
             return True
 
     def drain(self) -> bool:
-        """Say that we do not serve any more, and never again that we do; return whether we ever said so."""
+        """Report not ready from now on; return whether the process was ever ready."""
         with self._changing:
             self.draining.set()
             self._show(False)  # noqa: FBT003 - a callback

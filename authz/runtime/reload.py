@@ -8,13 +8,13 @@ from typing import Final
 
 from authz.files.watch import FileWatch
 
-WATCH_INTERVAL: Final = 1.0  # seconds between two looks at the file
+WATCH_INTERVAL: Final = 1.0  # seconds between two checks of the file
 
 
 class ReloadLoop:
     """Calls *take_up* for each new state of a file, and for each request, until *stopping* is set.
 
-    *gone* is called once when the file has been missing for some looks.
+    *gone* is called once when the file has been missing for several checks.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class ReloadLoop:
         self._requested: Final = requested if requested is not None else Event()
 
     def request(self) -> None:
-        """Have the file read again, soon, whether or not it changed."""
+        """Request that the file is read again soon, whether or not it changed."""
         self._requested.set()
 
     def run(self) -> None:
-        """Look at the file until the end."""
+        """Check the file until *stopping* is set."""
         while not self._stopping.is_set():
             asked = self._requested.wait(WATCH_INTERVAL)
-            if asked:  # a request that comes at the end of a wait stays for the next look
+            if asked:  # a request that comes at the end of a wait is kept for the next check
                 self._requested.clear()
             if self._watch.changed(asked=asked):
                 self._take_up()

@@ -1,12 +1,12 @@
 """Signals to end, from the first line of the program on.
 
 Rules of this file:
-1. All signals that we handle are blocked before any thread starts, so that they are blocked in every thread, and are
-   waited for. A Python handler would run only between two steps of the main thread.
+1. All signals that we handle are blocked before any thread starts, so that every thread blocks them, and are waited
+   for. A Python handler would run only between two steps of the main thread.
 2. While the process starts, a thread waits for them: the first one ends the process at once. Without it, a signal that
    comes to PID 1 of a container during the start is discarded by the kernel, or waits until the start is over.
-3. This module imports nothing that takes long. What comes before it runs, in the interpreter's own start, cannot be
-   helped.
+3. This module imports nothing that takes long. A signal before it runs, during the interpreter's own start, cannot be
+   handled.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _EXIT_BY_SIGNAL: Final = 128  # added to the number of the signal, as shells do
 
 
 class StartGuard:
-    """Ends the process at once by the first signal to end, from now until `release` is called."""
+    """Ends the process at the first termination signal, from now until `release` is called."""
 
     def __init__(self) -> None:
         """Block the signals. Only the main thread may call this."""
@@ -34,13 +34,13 @@ class StartGuard:
         self._thread.start()
 
     def release(self) -> None:
-        """Leave the signals to the caller, who waits for them from now on. They stay blocked."""
+        """Leave the signals to the caller, which waits for them from now on. They stay blocked."""
         if self._thread.is_alive() and self._thread.ident is not None:
             signal.pthread_kill(self._thread.ident, _RELEASE)
             self._thread.join()
 
     def close(self) -> None:
-        """Leave everything as it was before."""
+        """Restore everything as it was before."""
         self.release()
         signal.signal(signal.SIGINT, self._on_interrupt)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
@@ -54,7 +54,7 @@ class StartGuard:
 def end_by(number: int) -> NoReturn:
     """End at once by the signal *number*, as if it had never been blocked.
 
-    No signal ends PID 1 of a container by default: there the exit status says the same, as a shell would.
+    By default no signal ends PID 1 of a container: there the exit status is the one that a shell would report.
     """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)

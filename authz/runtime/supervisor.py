@@ -1,13 +1,13 @@
-"""Several workers: start them, watch them, restart those that end, and stop them all.
+"""Supervise several workers: start them, watch them, restart those that end, and stop them all.
 
 Rules of this file:
-1. A worker is started by exec, in a process group of its own: a signal from the terminal reaches it once, through us.
-2. A worker that ends while all of them start ends everything, with its error. One that ends later is restarted, after a
-   pause that grows while it does not stay up. One that hangs is killed.
+1. A worker is started by exec, in its own process group: a signal from the terminal reaches it once, through us.
+2. If a worker ends during the start, everything ends, with its error. A worker that ends later is restarted, after a
+   pause that grows while it does not stay up. A worker that hangs is killed.
 3. A restarted worker is like the others: it has our code, our `server` section and the last good configuration,
    whatever is in the working directory or in the file by then.
-4. Signals are passed on. The second one to end kills everything.
-5. A worker ends when we do: its stdin is a pipe that we hold open and never write to.
+4. Signals are forwarded. The second termination signal kills everything.
+5. A worker ends when the supervisor does: its stdin is a pipe that the supervisor holds open and never writes to.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ FIRST_PAUSE: Final = 0.1  # seconds until the first restart
 MAX_PAUSE: Final = 30.0  # seconds
 STABLE_AFTER: Final = 60.0  # seconds of uptime after which the next pause is the first again
 EXIT_GRACE: Final = 5.0  # seconds beyond its drain that a worker has to exit, for its last spans and log lines
-PROBE_INTERVAL: Final = 5.0  # seconds between two looks at whether all workers are alive
-MAX_UNANSWERED: Final = 6  # consecutive looks; a count, because time also passes while the whole container is suspended
+PROBE_INTERVAL: Final = 5.0  # seconds between two liveness probes of all workers
+MAX_UNANSWERED: Final = 6  # consecutive probes; a count, because time passes while the whole container is suspended
 
-_START_POLL: Final = 0.05  # seconds between two looks at whether all workers have started
-_MAX_WAIT: Final = 1.0  # seconds for a signal, before the workers are looked at again
+_START_POLL: Final = 0.05  # seconds between two checks whether all workers have started
+_MAX_WAIT: Final = 1.0  # seconds for a signal, before the workers are checked again
 
-# Waits up to the given seconds for a signal to us, and returns its number; None for SIGCHLD and for no signal.
+# Waits at most the given seconds for a signal to us, and returns its number; None for SIGCHLD and for no signal.
 NextSignal = Callable[[float], int | None]
 
 
@@ -59,7 +59,7 @@ class _Worker:
     started_at: float
     due_at: float | None = None  # when to restart it
     pause: float = FIRST_PAUSE  # seconds before the next restart
-    unanswered: int | None = 0  # consecutive looks; None while it restarts
+    unanswered: int | None = 0  # consecutive probes; None while it restarts
 
 
 class Supervisor:
@@ -74,7 +74,7 @@ class Supervisor:
         monotonic: Callable[[], float],
         jitter: Callable[[], float],
     ) -> None:
-        """*drain* is the seconds that a worker may take to drain; *jitter* yields numbers from 0 to 1."""
+        """*drain* is the time that a worker may take to drain, in seconds; *jitter* returns numbers from 0 to 1."""
         self.restarts: Final = [0] * count
         self._start: Final = start
         self._exit_timeout: Final = drain + EXIT_GRACE
@@ -86,10 +86,10 @@ class Supervisor:
     def run(
         self, next_signal: NextSignal, *, answered: Callable[[], Collection[int]], started: Callable[[], None]
     ) -> int:
-        """Start and watch until the end, and return the exit status: -N if a second signal N ended everything.
+        """Start and watch the workers until the end; return the exit status: -N if a second signal N ended everything.
 
-        *answered* asks all workers whether they are alive, and returns those that answered since it was last called;
-        once all have, *started* is called. Raises OSError if nothing can be started.
+        *answered* probes all workers, and returns those that answered since its last call; when all have answered once,
+        *started* is called. Raises OSError if nothing can be started.
         """
         self._workers += [
             _Worker(number, self._start(number), self._monotonic()) for number in range(len(self.restarts))
@@ -112,7 +112,7 @@ class Supervisor:
         return next((worker for worker in self._workers if worker.child.poll() is not None), None)
 
     def _time_to_next(self) -> float:
-        """Return the seconds until the next restart is due, or until all workers are looked at again."""
+        """Return the seconds until the next restart is due, or until the workers are checked again."""
         now = self._monotonic()
         due = [max(worker.due_at - now, 0) for worker in self._workers if worker.due_at is not None]
         return min(_MAX_WAIT, *due) if due else _MAX_WAIT
@@ -128,7 +128,7 @@ class Supervisor:
                 self._restart(worker, now)
 
     def _kill_hung(self, answered: Callable[[], Collection[int]]) -> None:
-        """Probe all workers, and kill one that has not answered for long; it is restarted like any other."""
+        """Probe all workers, and kill those that have not answered for too long; they are restarted like any other."""
         now = self._monotonic()
         if now < self._probed_at + PROBE_INTERVAL:
             return
@@ -139,7 +139,7 @@ class Supervisor:
             elif worker.unanswered is not None:
                 worker.unanswered += 1
                 if worker.unanswered == MAX_UNANSWERED:
-                    log.error("worker %d does not answer any more; it is killed", worker.number)
+                    log.error("worker %d no longer answers; it is killed", worker.number)
                     worker.child.send(signal.SIGKILL)
 
     def _restart(self, worker: _Worker, now: float) -> None:
@@ -159,7 +159,7 @@ class Supervisor:
         log.error("worker %d %s; it is restarted in %.1f s", worker.number, what, pause)
 
     def _fail_start(self, failed: _Worker, next_signal: NextSignal) -> int:
-        """Stop the workers that were started; a worker that cannot start has printed why."""
+        """Stop the workers that were started; the worker that cannot start has printed why."""
         status = failed.child.poll()
         log.error("worker %d ended with status %s while it started", failed.number, status)
         ended_by = self._drain(signal.SIGTERM, next_signal)
@@ -168,7 +168,7 @@ class Supervisor:
         return status if status in SELF_EXPLAINED else CANNOT_START
 
     def _drain(self, number: int, next_signal: NextSignal) -> int:
-        """Pass the signal on and wait until all have ended; kill them at the deadline, or at the next signal to end."""
+        """Forward the signal and wait for all to end; kill them at the deadline or the next termination signal."""
         deadline = self._monotonic() + self._exit_timeout
         running = [worker for worker in self._workers if worker.child.poll() is None]
         self._send(number)

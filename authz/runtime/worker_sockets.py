@@ -1,4 +1,4 @@
-"""HTTP requests over the admin sockets of workers: of all at the same time, bounded in time and size.
+"""HTTP requests over the admin sockets of workers: to all at the same time, bounded in time and size.
 
 A worker that does not answer completely, or in time, is left out, and delays no other.
 """
@@ -32,7 +32,7 @@ class Answer:
 class LivenessProbe:
     """Asks each worker whether it is alive, and keeps the request open until it is answered. Never waits.
 
-    A worker that gets little time on a busy processor answers late; one that hangs does not answer at all.
+    A worker that gets little CPU time answers late; one that hangs does not answer at all.
     """
 
     def __init__(self, sockets: Sequence[Path]) -> None:
@@ -40,7 +40,7 @@ class LivenessProbe:
         self._open: Final[dict[int, _Pending]] = {}
 
     def answered(self) -> frozenset[int]:
-        """Return the workers that have answered since the last look, and ask them again."""
+        """Return the workers that have answered since the last call, and ask them again."""
         found = frozenset(number for number, pending in list(self._open.items()) if self._has_answered(number, pending))
         for number, path in enumerate(self._sockets):
             if number not in self._open and (connection := _ask_one(path, "/livez")) is not None:
@@ -110,7 +110,7 @@ def _ask_one(path: Path, target: str, accept: str = "*/*", method: str = "GET") 
 
 @dataclass(slots=True)
 class _Pending:
-    """An answer on its way."""
+    """An answer that is being received."""
 
     number: int
     connection: socket.socket

@@ -1,9 +1,9 @@
-"""What several workers report as one: probes, metrics and keys.
+"""The admin answers of several workers as one: probes, metrics and keys.
 
 Rules of this file:
-1. A worker that does not answer completely, and in time, is left out and named as missing.
-2. Ready means that all of them are ready.
-3. Nothing is added up: every number and every key set keeps the number of its worker.
+1. A worker that does not answer completely, and in time, is left out and reported as missing.
+2. Ready means that all workers are ready.
+3. Nothing is summed: every sample and every key set has the number of its worker.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Workers(Collector):
         self._restarts: Final = restarts
 
     def waiting_for(self) -> list[str]:
-        """Name what readiness still waits for, worker by worker."""
+        """List what readiness still waits for, worker by worker."""
         answers = ask(self._sockets, "/readyz", seconds=READY_SECONDS)
         missing = []
         for number in range(len(self._sockets)):
@@ -46,12 +46,12 @@ class Workers(Collector):
             if answer is None:
                 missing.append(f"worker {number}")
             elif answer.status != HTTPStatus.OK:
-                said = answer.body.decode("utf-8", "replace").strip().removeprefix("waiting for ")
-                missing.append(f"worker {number} ({said})")
+                missing_there = answer.body.decode("utf-8", "replace").strip().removeprefix("waiting for ")
+                missing.append(f"worker {number} ({missing_there})")
         return missing
 
     def describe_keys(self) -> dict[str, object]:
-        """Describe each issuer's keys as each worker has them, by issuer, and list the workers that do not answer."""
+        """Describe the keys of each issuer in each worker, by issuer, and list the workers that do not answer."""
         answers = ask(self._sockets, "/keys", seconds=SECONDS)
         described = [
             (position, number, {**issuer, "worker": number})
@@ -79,7 +79,7 @@ class Workers(Collector):
         answers = ask(self._sockets, "/metrics", seconds=SECONDS, accept=_OPENMETRICS)
         up = GaugeMetricFamily(names.WORKER_UP, "Whether this worker answered.", labels=["worker"])
         restarts = CounterMetricFamily(
-            names.WORKER_RESTARTS_TOTAL, "New starts of a worker that ended.", labels=["worker"]
+            names.WORKER_RESTARTS_TOTAL, "Restarts of a worker that ended.", labels=["worker"]
         )
         for number, count in enumerate(self._restarts):
             up.add_metric([str(number)], number in answers)

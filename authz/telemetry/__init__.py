@@ -1,1 +1,1 @@
-"""What the outside may know of a decision: metrics, log lines, spans. Never a token, never a label from a request."""
+"""Telemetry: metrics, log lines and spans of decisions. Never a token, never a label value from a request."""

@@ -1,7 +1,7 @@
-"""Write log lines on a thread of their own: a reader of our logs who stops reading must not stop our judging.
+"""Write log lines on a separate thread: a log reader that stops reading must not stop the decisions.
 
-A full pipe blocks whoever writes to it, and every thread that logs waits for the one that writes. Here lines wait in a
-bounded queue; beyond it they are dropped. Every line that is lost is counted, and a line says how many were, once there
+A full pipe blocks its writer, and every thread that logs waits for the one that writes. Here lines wait in a bounded
+queue; further lines are dropped. Every lost line is counted, and a log line reports how many were lost as soon as there
 is room for it.
 """
 
@@ -14,7 +14,7 @@ from queue import Full, Queue
 from threading import Lock, Thread
 from typing import Final
 
-MAX_LINES: Final = 10_000  # that wait; some 5 MB
+MAX_LINES: Final = 10_000  # in the queue; about 5 MB
 _POLL: Final = 0.01  # seconds
 
 
@@ -25,16 +25,16 @@ class BackgroundStream:
         self._descriptor: Final = descriptor
         self._lines: Final[Queue[str]] = Queue(max_lines)
         self._lost = 0
-        self._lock: Final = Lock()  # only while a line that is lost is counted
+        self._lock: Final = Lock()  # held only while a lost line is counted
         Thread(target=self._write_all, name="log", daemon=True).start()
 
     @property
     def lost(self) -> int:
-        """The lines that were lost since the start: dropped, or not written."""
+        """The number of lines lost since the start: dropped, or not written."""
         return self._lost
 
     def write(self, text: str) -> int:
-        """Take a line, or drop it where too many wait. Never waits."""
+        """Queue a line, or drop it if the queue is full. Never waits."""
         try:
             self._lines.put_nowait(text)
         except Full:
@@ -42,28 +42,28 @@ class BackgroundStream:
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: lines are written as soon as they can be."""
+        """Do nothing: lines are written as soon as possible."""
 
     def drain(self, *, seconds: float) -> bool:
-        """Wait at most *seconds* until every line is written; tell whether that is so."""
+        """Wait at most *seconds* until every line is written; return whether it is."""
         deadline = time.monotonic() + seconds
         while self._lines.unfinished_tasks and time.monotonic() < deadline:
             time.sleep(_POLL)
         return not self._lines.unfinished_tasks
 
     def _write_all(self) -> None:
-        said = 0
+        reported = 0
         while True:
             if not self._write(self._lines.get()):
                 self._count_lost()
             self._lines.task_done()
-            unsaid = self._lost - said
+            unreported = self._lost - reported
             if (
-                unsaid
+                unreported
                 and self._lines.empty()
-                and self._write(f"{unsaid} log lines were dropped: what reads them did not keep up\n")
+                and self._write(f"{unreported} log lines were dropped: their reader did not keep up\n")
             ):
-                said += unsaid
+                reported += unreported
 
     def _write(self, text: str) -> bool:
         """Write all of *text*, however long that takes; False if it cannot be written (closed pipe, full disk)."""
@@ -72,7 +72,7 @@ class BackgroundStream:
             while data:
                 try:
                     data = data[os.write(self._descriptor, data) :]
-                except BlockingIOError:  # a reader, or the shell, may have set O_NONBLOCK for all that share the pipe
+                except BlockingIOError:  # a reader, or the shell, may have set O_NONBLOCK for all users of the pipe
                     room = select.poll()
                     room.register(self._descriptor, select.POLLOUT)
                     room.poll()

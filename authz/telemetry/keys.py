@@ -1,4 +1,4 @@
-"""What the outside may know of key sets: one set of numbers for each configured issuer."""
+"""Metrics of key sets: one set of series for each configured issuer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from authz.telemetry import names
 
 
 class Refresh(StrEnum):
-    """How a refresh ended. The first two are good."""
+    """The result of a refresh. The first two are successes."""
 
     UPDATED = "updated"
     NOT_MODIFIED = "not_modified"
@@ -41,10 +41,10 @@ class WhyUnanswered(StrEnum):
 
 
 class Tally:
-    """A count that takes no lock: each thread has a number of its own, which no other thread writes."""
+    """A counter that takes no lock: each thread has its own number, which no other thread writes."""
 
     def __init__(self) -> None:
-        self._by_thread: Final[dict[int, int]] = {}  # bounded: the system gives the identities of ended threads anew
+        self._by_thread: Final[dict[int, int]] = {}  # bounded: the system reuses the identities of ended threads
 
     def add(self) -> None:
         """Count one."""
@@ -53,7 +53,7 @@ class Tally:
 
     @property
     def total(self) -> int:
-        """How many were counted on all threads."""
+        """The count of all threads."""
         return sum(list(self._by_thread.values()))
 
 
@@ -81,7 +81,7 @@ class _Tallies(Collector):
 
 
 class KeyMetrics:
-    """The numbers of every issuer's keys. Labels are configured names and closed words."""
+    """The metrics of every issuer's keys. Label values are configured names and words from fixed sets."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def gauge(name: str, text: str) -> Gauge:
@@ -97,7 +97,7 @@ class KeyMetrics:
         self.usable: Final = gauge(names.KEYS_COUNT, "Usable keys that are served.")
         self.rejected: Final = gauge(names.KEYS_REJECTED_COUNT, "Published signing keys that are rejected.")
         self.leaked: Final = gauge(
-            names.KEYS_SECRETS_PUBLISHED, "Published keys with private or symmetric material: alarm above 0."
+            names.KEYS_SECRETS_PUBLISHED, "Published keys with private or symmetric material: alert above 0."
         )
         self.noted: Final = gauge(
             names.KEYS_NOTED_COUNT, "Keys that are served although their form breaks the standard."
@@ -115,12 +115,12 @@ class KeyMetrics:
         self.flaps: Final = counter(names.KEYS_FLAP_TOTAL, "Sets that were replaced and came back.")
 
     def of(self, issuer: str) -> IssuerKeyMetrics:
-        """Return the numbers of the issuer configured as *issuer*, each there from the start."""
+        """Return the metrics of the issuer configured as *issuer*; each exists from the start."""
         return IssuerKeyMetrics(self, issuer)
 
 
 class IssuerKeyMetrics:
-    """The numbers of one issuer's keys."""
+    """The metrics of one issuer's keys."""
 
     def __init__(self, metrics: KeyMetrics, issuer: str) -> None:
         self._refreshes: Final = {result: metrics.refreshes.labels(issuer, result.value) for result in Refresh}
@@ -146,11 +146,11 @@ class IssuerKeyMetrics:
         self._unanswered[why].add()
 
     def count_flap(self) -> None:
-        """Count a set that was replaced and came back."""
+        """Count a key set that was replaced and came back."""
         self._flaps.inc()
 
     def show_success(self, at: float) -> None:
-        """Show when keys were last fetched or confirmed, in seconds since the epoch."""
+        """Set when keys were last fetched or confirmed, in seconds since the epoch."""
         self._last_success.set(at)
 
     def show_keys(self, *, usable: int, rejected: int, leaked: int, noted: int = 0) -> None:

@@ -19,9 +19,9 @@ _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggi
 
 
 def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None, worker: int | None = None) -> None:
-    """Write the project's log lines of *level* and above as `json` or `text`, to *stream* or where they went before.
+    """Write the project's log lines of *level* and above as `json` or `text`, to *stream* or to the same as before.
 
-    Each has the number of the *worker*, if there is one; it is kept where *stream* is.
+    Each line has the number of the *worker*, if there is one; without a *stream* the number stays as it was.
     """
     root = logging.getLogger()
     before = next((handler for handler in root.handlers if isinstance(handler, _Handler)), None)
@@ -42,7 +42,7 @@ def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None,
     handler.setFormatter(formatter)
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # libraries
-    logging.getLogger("grpc._cython").setLevel(logging.CRITICAL)  # it tells of metadata that clients chose
+    logging.getLogger("grpc._cython").setLevel(logging.CRITICAL)  # it logs metadata that clients chose
     logging.getLogger("authz").setLevel(_LEVELS[level])
 
 
@@ -52,7 +52,7 @@ def lost_lines() -> int:
 
 
 class _Handler(logging.StreamHandler[Stream]):
-    """Ours, as told from one that a library or a test set up. Of its lines *failed* could not be formatted or taken."""
+    """Our handler, unlike one of a library or a test. *failed* lines could not be formatted or queued."""
 
     def __init__(self, stream: Stream, worker: int | None, *, failed: int = 0) -> None:
         super().__init__(stream)
@@ -64,7 +64,7 @@ class _Handler(logging.StreamHandler[Stream]):
         return self.failed + (self.stream.lost if isinstance(self.stream, BackgroundStream) else 0)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging names it
-        """Count the line. The standard way, a traceback on stderr, would block whoever logs while stderr is full."""
+        """Count the line. The default, a traceback on stderr, would block the logging thread while stderr is full."""
         self.failed += 1  # under the handler's lock
         if self.failed == 1:
             with suppress(Exception):
@@ -80,7 +80,7 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 
 class _TextFormatter(logging.Formatter):
-    """One line for people, with the extra fields behind it."""
+    """Formats one line for people: the message, then the extra fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         extra = " ".join(
@@ -92,7 +92,7 @@ class _TextFormatter(logging.Formatter):
 
 
 def _field(value: object) -> str:
-    """Write a value so that it cannot be read as further fields, or as a further line."""
+    """Quote a value so that it cannot be read as further fields, or as another line."""
     text = str(value)
     return text if _BARE.fullmatch(text) else json.dumps(text)
 

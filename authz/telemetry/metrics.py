@@ -1,4 +1,4 @@
-"""The numbers of one process. No request makes a new series: labels are configured names and closed words."""
+"""The metrics of one process. No request creates a series: label values are configured names and fixed words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from authz import __version__
 from authz.core.decision import outcome
 from authz.core.reasons import Reason
 from authz.telemetry import names
-from authz.telemetry.judged import Judged, Position
+from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.logs import lost_lines
 
 Part = Literal["span", "metrics", "log"]
@@ -24,10 +24,10 @@ _Labels = tuple[str, str, str, str]
 
 
 class Metrics:
-    """The numbers of one process, in a registry of their own."""
+    """The metrics of one process, in a registry of their own."""
 
     def __init__(self, *, insecure_options: int, label_rules: bool, lost_lines: Callable[[], int] = lost_lines) -> None:
-        """Set all to 0; *lost_lines* is asked at each scrape how many log lines were lost since the start."""
+        """Set all to 0; *lost_lines* is called at each scrape, and returns the log lines lost since the start."""
         self.registry: Final = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -42,29 +42,31 @@ class Metrics:
         }
         self._duration: Final = Histogram(
             names.CHECK_DURATION_SECONDS,
-            "Time from the look-up of a call to its answer.",
+            "Time from the acceptance of a call to its answer.",
             buckets=names.DURATION_BUCKETS,
             registry=self.registry,
         )
-        self._in_flight: Final = gauge(names.CHECKS_IN_FLIGHT, "Calls that are judged or wait for it.")
+        self._in_flight: Final = gauge(names.CHECKS_IN_FLIGHT, "Calls that are evaluated or queued.")
         self._cancelled: Final = counter(
-            names.CHECKS_CANCELLED_TOTAL, "Calls that Envoy gave up before they were judged."
+            names.CHECKS_CANCELLED_TOTAL, "Calls that Envoy abandoned before they were evaluated."
         )
-        memo = counter(names.MEMO_REQUESTS_TOTAL, "Signatures, by whether they were remembered to be good.", "result")
-        self._hits: Final = memo.labels("hit")
-        self._misses: Final = memo.labels("miss")
+        cache = counter(names.SIGNATURE_CACHE_REQUESTS_TOTAL, "Look-ups in the signature cache.", "result")
+        self._hits: Final = cache.labels("hit")
+        self._misses: Final = cache.labels("miss")
         self._client_failures: Final = gauge(
-            names.CLIENT_FAILURES_MAX, "Denials of the client address that had most of them in the last minute."
+            names.CLIENT_FAILURES_MAX, "Denials of the client address with the most denials in the last minute."
         )
         self._summarised: Final = counter(
-            names.LINES_SUMMARISED_TOTAL, "Decisions that a flood kept from a log line of their own."
+            names.LINES_SUMMARISED_TOTAL, "Decisions without a log line of their own, because of a flood."
         )
-        self._spans_dropped: Final = counter(names.SPANS_DROPPED_TOTAL, "Spans that no collector got.")
-        failed = counter(names.REPORTS_FAILED_TOTAL, "Parts of the report of a decision that failed.", "part")
+        self._spans_dropped: Final = counter(names.SPANS_DROPPED_TOTAL, "Spans that were not delivered to a collector.")
+        failed = counter(names.REPORTS_FAILED_TOTAL, "Reports of decisions that failed, by part.", "part")
         self._failed: Final = {part: failed.labels(part) for part in _PARTS}
         self.registry.register(_LostLines(lost_lines))
         Info(names.BUILD_INFO, "The running version.", registry=self.registry).info({"version": __version__})
-        self._transport: Final = Info(names.TRANSPORT_INFO, "What carries gRPC calls.", registry=self.registry)
+        self._transport: Final = Info(
+            names.TRANSPORT_INFO, "The transport that carries gRPC calls.", registry=self.registry
+        )
         self._config: Final = Info(names.CONFIG_INFO, "The configuration in use.", registry=self.registry)
         self._insecure: Final = gauge(names.INSECURE_OPTIONS, "Insecure options in use.")
         reloads = counter(names.CONFIG_RELOADS_TOTAL, "Reloads of the configuration.", "result")
@@ -76,34 +78,34 @@ class Metrics:
         self.follow(insecure_options=insecure_options, label_rules=label_rules)
 
     def follow(self, *, insecure_options: int, label_rules: bool, digest: str = "") -> None:
-        """Show what the configuration of this moment says, and its *digest*."""
+        """Follow the configuration in use, and show its *digest*."""
         self._label_rules = label_rules
         self._insecure.set(insecure_options)
         self._config.info({"digest": digest})
 
     def show_transport(self, name: str) -> None:
-        """Show what carries gRPC calls."""
+        """Show the transport that carries gRPC calls."""
         self._transport.info({"transport": name})
 
     def watch_in_flight(self, count: Callable[[], int]) -> None:
-        """Ask *count* at each scrape how many calls are in flight."""
+        """Call *count* at each scrape for the number of calls in flight."""
         self._in_flight.set_function(count)
 
     def count_reload(self, *, accepted: bool) -> None:
-        """Count a configuration that was taken up, or refused."""
+        """Count a configuration that was accepted or rejected."""
         self._reloads[accepted].inc()
         self._reloaded.set(accepted)
 
     def count_cancelled(self) -> None:
-        """Count a call that nobody waits for any more."""
+        """Count a call whose caller no longer waits."""
         self._cancelled.inc()
 
     def count_dropped_spans(self, number: int) -> None:
-        """Count spans that are lost."""
+        """Count lost spans."""
         self._spans_dropped.inc(number)
 
     def count_failed_report(self, part: Part) -> None:
-        """Count a decision of which *part* could not be reported."""
+        """Count a decision whose *part* of the report failed."""
         self._failed[part].inc()
 
     def count_summarised(self, number: int) -> None:
@@ -111,12 +113,12 @@ class Metrics:
         self._summarised.inc(number)
 
     def show_client_failures(self, number: int) -> None:
-        """Show how often the busiest client address failed."""
+        """Show the number of denials of the client address with the most."""
         self._client_failures.set(number)
 
-    def count(self, judged: Judged, position: Position | None = None) -> None:
-        """Count one decision; its *position* in a trace, where it has a span, is the exemplar."""
-        decision = judged.decision
+    def count(self, record: CheckRecord, trace: TraceContext | None = None) -> None:
+        """Count one decision; its *trace* is the exemplar, if a span was written."""
+        decision = record.decision
         trail = decision.trail
         rule = (trail.rule or "") if self._label_rules else ""
         labels = (outcome(decision), decision.reason.value, trail.issuer or "", rule)
@@ -124,24 +126,24 @@ class Metrics:
         if child is None:
             child = self._children[labels] = self._decisions.labels(*labels)
         exemplar = None
-        if position is not None and position.span_id is not None:
-            exemplar = {"trace_id": position.trace_id, "span_id": position.span_id}
+        if trace is not None and trace.span_id is not None:
+            exemplar = {"trace_id": trace.trace_id, "span_id": trace.span_id}
         child.inc(1, exemplar)
-        self._duration.observe(judged.seconds, exemplar)
+        self._duration.observe(record.seconds, exemplar)
         if trail.signature_cached:
             self._hits.inc()
         elif trail.signature_cached is False or decision.reason is Reason.SIGNATURE_INVALID:
             self._misses.inc()
 
 
-# There from the start: the increase of a series that begins with 1 is 0, and the alarm would not ring.
+# Series that exist from the start: the increase of a series that begins with 1 is 0, and the alert would not fire.
 _ALARMING: Final = [
     ("deny", reason.value, "", "") for reason in (Reason.INTERNAL_ERROR, Reason.OVERLOADED, Reason.REQUEST_MALFORMED)
 ]
 
 
 class _LostLines(Collector):
-    """A counter that somebody else keeps."""
+    """A counter whose value is kept elsewhere."""
 
     def __init__(self, count: Callable[[], int]) -> None:
         self._count: Final = count

@@ -1,15 +1,15 @@
-"""Every name that operators build on, once: metrics, spans and their attributes."""
+"""The names that operators depend on: metrics, spans and their attributes."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# Metrics, less the endings that their kind gives them: _total of counters, _info of infos.
+# Metrics, without the suffixes that their type adds: _total for counters, _info for infos.
 DECISIONS_TOTAL: Final = "authz_decisions"
 CHECK_DURATION_SECONDS: Final = "authz_check_duration_seconds"
 CHECKS_IN_FLIGHT: Final = "authz_checks_in_flight"
 CHECKS_CANCELLED_TOTAL: Final = "authz_checks_cancelled"
-MEMO_REQUESTS_TOTAL: Final = "authz_memo_requests"
+SIGNATURE_CACHE_REQUESTS_TOTAL: Final = "authz_signature_cache_requests"
 CLIENT_FAILURES_MAX: Final = "authz_client_failures_max"
 LINES_SUMMARISED_TOTAL: Final = "authz_log_lines_summarised"
 LINES_LOST_TOTAL: Final = "authz_log_lines_lost"
@@ -33,12 +33,12 @@ KEYS_FLAP_TOTAL: Final = "authz_keys_jwks_flap"
 WORKER_UP: Final = "authz_worker_up"
 WORKER_RESTARTS_TOTAL: Final = "authz_worker_restarts"
 
-# Seconds; the lower ones are where a healthy sidecar answers, the upper ones where Envoy's timeout lies (200 ms).
+# Seconds; a healthy sidecar answers in the lower ones, Envoy's timeout (200 ms) is among the upper ones.
 DURATION_BUCKETS: Final = (
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0,
 )  # fmt: skip
 
-# Spans. What is not `authz.*` is as the semantic conventions of OpenTelemetry have it (rpc, http, error).
+# Spans. Names outside `authz.*` are those of OpenTelemetry's semantic conventions (rpc, http, error).
 CHECK_SPAN: Final = "envoy.service.auth.v3.Authorization/Check"
 REFRESH_SPAN: Final = "authz.keys.refresh"
 
@@ -58,4 +58,4 @@ TOKEN_KID: Final = "authz.token.kid"
 TOKEN_EXPIRED_FOR_S: Final = "authz.token.expired_for_s"
 KEYS_AGE_S: Final = "authz.keys.age_s"
 KEYS_REFRESH_RESULT: Final = "authz.keys.refresh.result"
-MEMO: Final = "authz.memo"
+SIGNATURE_CACHE: Final = "authz.signature_cache"

@@ -1,4 +1,4 @@
-"""Make text that somebody else chose fit for a log line.
+"""Make text from outside fit for a log line.
 
 `printable` is for text of clients, who put tokens anywhere: tokens are replaced. `escaped` is for what is public, key
 ids and thumbprints: an operator copies it into a configuration, so it is shown unchanged.
@@ -15,14 +15,14 @@ MAX_CHARS: Final = 200
 
 
 def printable(text: str | None) -> str | None:
-    """Return *text* as `escaped` does, with each token in it replaced."""
+    """Return *text* escaped and truncated, with each token in it replaced."""
     if not text:
         return text
     return _escape(_replace_tokens(text[:MAX_CHARS])) + _ending(text)
 
 
 def escaped(text: str | None) -> str | None:
-    """Return *text* cut to MAX_CHARS, each character outside printable ASCII escaped, so that it forges no line."""
+    """Return *text* truncated to MAX_CHARS, with all but printable ASCII escaped, so that it can forge no line."""
     if not text:
         return text
     return _escape(text[:MAX_CHARS]) + _ending(text)
@@ -55,9 +55,9 @@ def _replace_tokens(text: str) -> str:
 
 
 def _begins_json(encoded: str) -> bool:
-    """Tell whether 16 characters of base64url can begin JSON text (RFC 8259): those of a hash or random id cannot."""
+    """Return whether 16 characters of base64url can begin JSON text (RFC 8259); a hash or a random id cannot."""
     try:
-        # Incremental, for the cut may split a character.
+        # Incremental, because the end may split a character.
         text = codecs.getincrementaldecoder("utf-8")().decode(urlsafe_b64decode(encoded))
     except UnicodeDecodeError:
         return False

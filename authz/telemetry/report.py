@@ -1,8 +1,8 @@
-"""Report each decision: a span, where its trace is kept; a count and a duration; a log line, where one is wanted.
+"""Report each decision: a span, if its trace is sampled; a count and a duration; a log line, if one is configured.
 
-A report never raises, because it comes after the decision: a decided allow must not become a 500 because a metric, a
-span or a log line cannot be written. Each part that fails is counted by its name, the others are still written, and the
-first failure of each part is logged with its traceback.
+A report never raises, because it comes after the decision: an allow must not become a 500 because a metric, a span or a
+log line cannot be written. Each part that fails is counted by its name, the others are still written, and the first
+failure of each part is logged with its traceback.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Final, ParamSpec, Protocol, TypeVar
 
 from authz.core.decision import Deny
+from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.decisions import DecisionLog
-from authz.telemetry.judged import Judged, Position
 from authz.telemetry.metrics import Metrics, Part
 from authz.telemetry.traceparent import TraceParent, find_parent
 
-__all__ = ["Judged", "Metrics", "Position", "Reporting", "SpanWriter", "reporter"]
+__all__ = ["CheckRecord", "Metrics", "Reporting", "SpanWriter", "TraceContext", "reporter"]
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +30,18 @@ _NOBODY: Final[Mapping[str, str]] = {}
 
 
 class SpanWriter(Protocol):
-    """Whoever exports spans."""
+    """Exports spans."""
 
-    def write_check(self, judged: Judged, parent: TraceParent | None) -> Position | None:
-        """Write the span of a call below *parent*, or as a root; None where there is no room for it."""
+    def write_check(self, record: CheckRecord, parent: TraceParent | None) -> TraceContext | None:
+        """Write the span of a call as a child of *parent*, or as a root; return None if there is no room for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reporting:
-    """What the operator wants to know: *decisions* are logged, all, denied or none.
+    """What the operator configured: *decisions* to be logged are all, denied or none.
 
-    Of the calls without a parent, a share of *sample_ratio* is traced. *trust_client* takes the parent from the
-    client's own traceparent where Envoy sends none.
+    Of the calls without a parent, the share *sample_ratio* is traced. With *trust_client*, the parent is taken from the
+    client's own traceparent if Envoy sends none.
     """
 
     decisions: str
@@ -57,10 +57,10 @@ def reporter(
     *,
     spans: SpanWriter | None = None,
     random: Callable[[], float] = lambda: 0.0,
-) -> Callable[[Judged], None]:
-    """Return what reports a decision, and never raises.
+) -> Callable[[CheckRecord], None]:
+    """Return the function that reports a decision. It never raises.
 
-    *random* gives numbers from 0 up to 1, to sample by; no *spans*, no tracing.
+    *random* returns numbers from 0 up to 1, for sampling. Without *spans* there is no tracing.
     """
     log_all = reporting.decisions == "all"
     log_denied = log_all or reporting.decisions == "denied"
@@ -79,30 +79,30 @@ def reporter(
                     log.exception("a decision was not reported (%s); further failures are only counted", part)
             return None
 
-    def find(judged: Judged) -> TraceParent | None:
-        request = judged.request
+    def find(record: CheckRecord) -> TraceParent | None:
+        request = record.request
         client = request.headers if reporting.trust_client and request is not None else _NOBODY
-        return find_parent(judged.metadata, client)
+        return find_parent(record.metadata, client)
 
-    def write_span(judged: Judged) -> Position | None:
-        """Write the span of a sampled call; return the place of any call in its trace."""
-        parent = find(judged)
+    def write_span(record: CheckRecord) -> TraceContext | None:
+        """Write the span of a sampled call; return the trace of any call that has one."""
+        parent = find(record)
         sampled = parent.sampled if parent is not None else random() < reporting.sample_ratio
-        position = spans.write_check(judged, parent) if spans is not None and sampled else None
-        if position is None and parent is not None:
-            return Position(parent.trace_id)
-        return position
+        trace = spans.write_check(record, parent) if spans is not None and sampled else None
+        if trace is None and parent is not None:
+            return TraceContext(parent.trace_id)
+        return trace
 
-    def report(judged: Judged) -> None:
-        decision = judged.decision
+    def report(record: CheckRecord) -> None:
+        decision = record.decision
         refused = isinstance(decision, Deny) or decision.would_deny
         logged = log_all or (log_denied and refused)
-        # Without spans and without a line nobody asks for the trace, and it is not looked for.
-        position = attempt("span", write_span, judged) if spans is not None or logged else None
-        attempt("metrics", metrics.count, judged, position)
+        # Without spans and without a log line the trace is not needed.
+        trace = attempt("span", write_span, record) if spans is not None or logged else None
+        attempt("metrics", metrics.count, record, trace)
         if refused:
-            attempt("metrics", decision_log.count_failure, judged)
+            attempt("metrics", decision_log.count_failure, record)
         if logged:
-            attempt("log", decision_log.write, judged, log_client=reporting.log_client, position=position)
+            attempt("log", decision_log.write, record, log_client=reporting.log_client, trace=trace)
 
     return report

@@ -1,11 +1,11 @@
-"""Spans, by the SDK of OpenTelemetry. Imported only where an exporter is on: the SDK takes 60 ms and more to import.
+"""Spans, by the OpenTelemetry SDK. Imported only if an exporter is on: the SDK takes 60 ms and more to import.
 
 Rules of this file:
-1. A span is written when what it tells of has ended, from one function; whether it is wanted was decided before.
-2. What waits for the exporter is counted here and bounded: above `max_waiting` a span is dropped before the SDK is
-   asked for anything. A slow or absent collector costs no request any time, and the process no memory.
-3. A span that is lost is counted, whether for want of room or of a collector.
-4. Text of a client is cut and made printable: one bad character would lose a whole batch.
+1. A span is written when its operation has ended, by one function; whether it is sampled was decided before.
+2. Spans that wait for the exporter are counted here and bounded: above `max_waiting` a span is dropped before the SDK
+   is called. A slow or absent collector costs requests no time, and the process no memory.
+3. A lost span is counted, whether there was no room or no collector.
+4. Text of a client is truncated and made printable: one bad character would lose a whole batch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from authz import __version__
 from authz.core.decision import Deny, outcome
 from authz.core.reasons import WIRE_STATUS, Reason
 from authz.telemetry import names
-from authz.telemetry.judged import Judged, Position
+from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 from authz.telemetry.traceparent import TraceParent
@@ -45,17 +45,17 @@ STOP_SECONDS: Final = 1.0
 
 _Value = str | int | float
 _METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
-_OTHER: Final = "_OTHER"  # what the conventions call a method that is none of these
+_OTHER: Final = "_OTHER"  # the conventions' word for any other method
 _GOOD: Final = frozenset({Refresh.UPDATED, Refresh.NOT_MODIFIED})
-_FIXED: Final = {
+_STATIC_ATTRIBUTES: Final = {
     names.RPC_SYSTEM_NAME: "grpc",
     names.RPC_METHOD: names.CHECK_SPAN,
-    names.RPC_RESPONSE_STATUS_CODE: "OK",  # every call is answered, be it by a denial
+    names.RPC_RESPONSE_STATUS_CODE: "OK",  # every call is answered: a denial is no RPC error
 }
 
 
 class Spans:
-    """Writes spans to an exporter. *dropped* is told how many were lost, *keys_age* the seconds of an issuer's keys."""
+    """Writes spans to an exporter. *dropped* receives the number of lost spans; *keys_age* returns seconds."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Spans:
         keys_age: Callable[[str], float | None],
         dropped: Callable[[int], None],
     ) -> None:
-        """Start to export, every *pause_millis*, by default what OTEL_BSP_SCHEDULE_DELAY says. Raises ValueError."""
+        """Start to export, every *pause_millis*, by default OTEL_BSP_SCHEDULE_DELAY. Raises ValueError."""
         self._now_ns: Final = now_ns
         self._keys_age: Final = keys_age
         self._gate: Final = _Gate(exporter, max_waiting=max_waiting, dropped=dropped)
@@ -78,10 +78,10 @@ class Spans:
         )
         self._tracer: Final = self._provider.get_tracer("authz", __version__)
 
-    def write_check(self, judged: Judged, parent: TraceParent | None) -> Position | None:
-        """Write the SERVER span of a call below *parent*, or as a root; None where there is no room for it."""
+    def write_check(self, record: CheckRecord, parent: TraceParent | None) -> TraceContext | None:
+        """Write the SERVER span of a call as a child of *parent*, or as a root; return None if there is no room."""
         end = self._now_ns()
-        attributes = self._describe(judged, end / 1e9)
+        attributes = self._describe(record, end / 1e9)
         if not self._gate.enter():
             return None
         span = self._tracer.start_span(
@@ -89,14 +89,14 @@ class Spans:
             context=_context(parent),
             kind=SpanKind.SERVER,
             attributes=attributes,
-            start_time=end - int(judged.seconds * 1e9),
+            start_time=end - int(record.seconds * 1e9),
         )
-        if judged.decision.reason is Reason.INTERNAL_ERROR:
+        if record.decision.reason is Reason.INTERNAL_ERROR:
             span.set_status(Status(StatusCode.ERROR))
         return self._end(span, end)
 
     def write_refresh(self, issuer: str, result: Refresh, seconds: float) -> None:
-        """Write the CLIENT span of a refresh that took so long, as a root of its own."""
+        """Write the CLIENT span of a refresh that took *seconds*, as a root span."""
         if not self._gate.enter():
             return
         end = self._now_ns()
@@ -115,47 +115,47 @@ class Spans:
         self._end(span, end)
 
     def stop(self, *, seconds: float = STOP_SECONDS) -> None:
-        """Export what waits, for at most so many seconds; what is left then is lost."""
+        """Export the waiting spans for at most *seconds*; the others are lost."""
         flush = Thread(target=self._provider.shutdown, name="spans", daemon=True)
         flush.start()
         flush.join(seconds)
-        self._gate.give_up()
+        self._gate.close()
 
-    def _end(self, span: Span, at: int) -> Position:
+    def _end(self, span: Span, at: int) -> TraceContext:
         context = span.get_span_context()
         span.end(at)
-        return Position(format_trace_id(context.trace_id), format_span_id(context.span_id))
+        return TraceContext(format_trace_id(context.trace_id), format_span_id(context.span_id))
 
-    def _describe(self, judged: Judged, now: float) -> dict[str, _Value]:
-        decision, request, trail = judged.decision, judged.request, judged.decision.trail
+    def _describe(self, record: CheckRecord, now: float) -> dict[str, _Value]:
+        decision, request, trail = record.decision, record.request, record.decision.trail
         reason = decision.reason
-        told: dict[str, _Value | None] = {
-            **_FIXED,
+        attributes: dict[str, _Value | None] = {
+            **_STATIC_ATTRIBUTES,
             names.DECISION: outcome(decision),
             names.REASON: reason.value,
-            names.DECISION_ID: judged.decision_id,
+            names.DECISION_ID: record.decision_id,
             names.RULE: trail.rule,
             names.ISSUER: trail.issuer,
             names.TOKEN_ALG: printable(trail.alg),
             names.TOKEN_KID: printable(trail.kid),
         }
         if request is not None:
-            told[names.HTTP_REQUEST_METHOD] = request.method if request.method in _METHODS else _OTHER
+            attributes[names.HTTP_REQUEST_METHOD] = request.method if request.method in _METHODS else _OTHER
         if isinstance(decision, Deny):
-            told[names.HTTP_RESPONSE_STATUS_CODE] = WIRE_STATUS[reason].http
+            attributes[names.HTTP_RESPONSE_STATUS_CODE] = WIRE_STATUS[reason].http
         if trail.issuer is not None:
-            told[names.KEYS_AGE_S] = self._keys_age(trail.issuer)
+            attributes[names.KEYS_AGE_S] = self._keys_age(trail.issuer)
         if trail.signature_cached is not None:
-            told[names.MEMO] = "hit" if trail.signature_cached else "miss"
+            attributes[names.SIGNATURE_CACHE] = "hit" if trail.signature_cached else "miss"
         if reason is Reason.TOKEN_EXPIRED and isinstance(trail.expires, int | float):
-            told[names.TOKEN_EXPIRED_FOR_S] = round(now - trail.expires)
+            attributes[names.TOKEN_EXPIRED_FOR_S] = round(now - trail.expires)
         if reason is Reason.INTERNAL_ERROR:
-            told[names.ERROR_TYPE] = reason.value
-        return {name: value for name, value in told.items() if value is not None}
+            attributes[names.ERROR_TYPE] = reason.value
+        return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _context(parent: TraceParent | None) -> Context:
-    """Return the context of a remote *parent*, or one for a root: never that of this thread."""
+    """Return the context of a remote *parent*, or one for a root span; never that of this thread."""
     if parent is None:
         return Context()
     span = SpanContext(
@@ -168,29 +168,29 @@ def _context(parent: TraceParent | None) -> Context:
 
 
 class _Gate(SpanExporter):
-    """Stands before the exporter and knows how many spans wait for it, in the processor's queue and in its hands."""
+    """Wraps the exporter and counts the spans that wait for it, in the processor's queue and in the exporter."""
 
     def __init__(self, exporter: SpanExporter, *, max_waiting: int, dropped: Callable[[int], None]) -> None:
         self._exporter: Final = exporter
         self._max_waiting: Final = max_waiting
         self._dropped: Final = dropped
         self._waiting = 0
-        self._given_up = False
+        self._closed = False
         self._lock: Final = Lock()
 
     def enter(self) -> bool:
-        """Take a place for one span; False, and the span counted as dropped, where there is none."""
+        """Reserve a place for one span. If there is none, count the span as dropped and return False."""
         with self._lock:
-            if self._waiting < self._max_waiting and not self._given_up:
+            if self._waiting < self._max_waiting and not self._closed:
                 self._waiting += 1
                 return True
         self._dropped(1)
         return False
 
-    def give_up(self) -> None:
-        """Count as dropped what still waits, and let nothing in any more."""
+    def close(self) -> None:
+        """Count the waiting spans as dropped, and admit no more."""
         with self._lock:
-            self._given_up = True
+            self._closed = True
             left = self._waiting
         self._exporter.shutdown()
         self._dropped(left)
@@ -202,7 +202,7 @@ class _Gate(SpanExporter):
         finally:
             with self._lock:
                 self._waiting -= len(spans)
-                counted = self._given_up
+                counted = self._closed
             if result is not SpanExportResult.SUCCESS and not counted:
                 self._dropped(len(spans))
         return result

@@ -1,7 +1,7 @@
-"""The trace that a call belongs to, as W3C Trace Context puts it into `traceparent`.
+"""The trace that a call belongs to, from the header `traceparent` of W3C Trace Context.
 
-Only `traceparent` is read. `tracestate`, which may be empty and is the client's own text where Envoy copies it, is
-neither read nor written: nothing is called on, so nobody misses it.
+Only `traceparent` is read. `tracestate` is neither read nor written: it may be empty, Envoy may copy it from the
+client, and the sidecar calls no further service that would need it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Final
 
 _HEADER: Final = "traceparent"
 _MAX_CHARS: Final = 8192
-# version-trace-parent-flags; what a later version may add follows a further dash. Not all zeros, not version ff.
+# version-trace-parent-flags; later versions may add more after a further dash. Not all zeros, not version ff.
 _FORM: Final = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class TraceParent:
-    """The caller's span: ids in lower-case hex, and whether the caller keeps it."""
+    """The caller's span: ids in lower-case hex, and whether the caller samples it."""
 
     trace_id: str
     span_id: str
@@ -28,7 +28,7 @@ class TraceParent:
 
 
 def parse_traceparent(text: str) -> TraceParent | None:
-    """Read the value of a traceparent header; None where it is not one (W3C Trace Context, section 3.2)."""
+    """Parse the value of a traceparent header; return None if it is invalid (W3C Trace Context, section 3.2)."""
     match = _FORM.fullmatch(text) if len(text) <= _MAX_CHARS else None
     if match is None:
         return None
@@ -39,9 +39,9 @@ def parse_traceparent(text: str) -> TraceParent | None:
 
 
 def find_parent(metadata: Iterable[tuple[str, str | bytes]], client: Mapping[str, str]) -> TraceParent | None:
-    """Return the span of the caller, Envoy, by the call's *metadata*; else that of the *client*'s headers.
+    """Return the span of the caller, Envoy, from the call's *metadata*; else that in the *client*'s headers.
 
-    Whoever trusts no client gives no headers of it. Two of them are none (W3C Trace Context, section 3.2).
+    If clients are not trusted, *client* is empty. Two headers count as none (W3C Trace Context, section 3.2).
     """
     found = [value for key, value in metadata if key == _HEADER]
     if not found:

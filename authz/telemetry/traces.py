@@ -1,6 +1,6 @@
-"""Where spans go, by the configuration and by the OTEL_* variables of the environment.
+"""Start the exporter of spans that the configuration and the OTEL_* environment variables ask for.
 
-Nothing of OpenTelemetry is imported unless an exporter is on.
+OpenTelemetry is not imported unless an exporter is on.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from authz.telemetry.spans import Spans
 
-MAX_WAITING: Final = 8192  # spans, unless OTEL_BSP_MAX_QUEUE_SIZE says otherwise; some 8 MiB
-_CONSOLE_PAUSE: Final = 100  # milliseconds; who tries things out does not want to wait
+MAX_WAITING: Final = 8192  # spans, unless OTEL_BSP_MAX_QUEUE_SIZE is set; about 8 MiB
+_CONSOLE_PAUSE: Final = 100  # milliseconds; a person waits for the output
 _PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL"
 _TRACES_PROTOCOL: Final = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 _GRPC: Final = "grpc"
@@ -29,7 +29,7 @@ _HTTP: Final = "http/protobuf"
 
 
 class TracingError(Exception):
-    """Raised when spans cannot be exported as the environment asks; says what to mend."""
+    """Raised if spans cannot be exported as the environment asks; the text says what to fix."""
 
 
 def start_spans(
@@ -39,7 +39,7 @@ def start_spans(
     dropped: Callable[[int], None],
     environment: Mapping[str, str] = os.environ,
 ) -> Spans | None:
-    """Begin to export spans, as *environment* says; None where the exporter is none. Raises TracingError.
+    """Begin to export spans, as *environment* says; return None if the exporter is `none`. Raises TracingError.
 
     The SDK reads its own variables from the process, whatever *environment* is.
     """
@@ -51,7 +51,7 @@ def start_spans(
 
     console = exporter is Exporter.CONSOLE
     ours = {"service.name": "authz", "service.version": __version__}
-    # Its warnings come with every attempt; its errors say the same once the attempts have ended.
+    # The SDK warns at every attempt; its error after the last attempt says the same.
     logging.getLogger("opentelemetry").setLevel(logging.ERROR)
     try:
         return Spans(
@@ -63,7 +63,7 @@ def start_spans(
             keys_age=keys_age,
             dropped=dropped,
         )
-    except ValueError as error:  # of a variable that the SDK reads
+    except ValueError as error:  # the value of a variable that the SDK reads
         raise TracingError(f"spans cannot be exported as the OTEL_* variables ask: {error}") from error
 
 
@@ -74,7 +74,7 @@ def _console() -> SpanExporter:
 
 
 def _otlp(environment: Mapping[str, str]) -> SpanExporter:
-    """Return the exporter for the protocol that the environment names, of traces or of all. Raises TracingError."""
+    """Return the exporter for the protocol that the environment names, of traces or in general. Raises TracingError."""
     name = _TRACES_PROTOCOL if environment.get(_TRACES_PROTOCOL) else _PROTOCOL
     protocol = environment.get(name) or _GRPC
     if protocol == _GRPC:
@@ -84,7 +84,9 @@ def _otlp(environment: Mapping[str, str]) -> SpanExporter:
     if protocol != _HTTP:
         raise TracingError(f"{name}: {protocol!r} is not known; use {_GRPC} or {_HTTP}")
     try:
-        exporters = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")  # no dependency of ours
+        exporters = import_module(
+            "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+        )  # not a dependency of this project
     except ImportError as error:
         package = "opentelemetry-exporter-otlp-proto-http"
         raise TracingError(f"{name}: {_HTTP} needs the Python package {package}, which is not installed") from error

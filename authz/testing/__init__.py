@@ -1,4 +1,4 @@
-"""Judge requests by a configuration of yours in a test, exactly as the sidecar would."""
+"""Evaluate requests against your configuration in a test, exactly as the sidecar does."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The sidecar's judgement without its network: the configuration as it is, and keys that nobody else has.
+"""The sidecar's decisions without its network: the configuration as it is, and throwaway keys.
 
 Rules of this file:
-1. Nothing is judged here. A request goes through the server's own code as bytes, and the answer is read from bytes.
-2. The configuration is loaded as the server loads it. Of each issuer the keys alone are replaced.
+1. Nothing is decided here. A request goes through the server's own code as bytes, and the answer is read from bytes.
+2. The configuration is loaded as the server loads it. Only the keys of each issuer are replaced.
 3. Nothing is fetched, and time stands still.
 """
 
@@ -29,7 +29,7 @@ from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
-from authz.telemetry.judged import Judged
+from authz.telemetry.check_record import CheckRecord
 from authz.testing.verdict import Verdict
 
 AT: Final = 1_800_000_000.0  # seconds since the epoch: 15 January 2027, 08:00 UTC
@@ -41,9 +41,9 @@ _INSTANTS: Final = frozenset({"iat", "nbf", "auth_time"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """Judges requests by a configuration. *keys* sign for its issuers, by their names; *at* is the time of day.
+    """Decides requests by a configuration. *keys* sign for its issuers, by name; *at* is the time, in Unix seconds.
 
-    `dataclasses.replace(gateway, at=...)` is the same at another time.
+    `dataclasses.replace(gateway, at=...)` is the same gateway at another time.
     """
 
     config: Config
@@ -53,17 +53,17 @@ class Gateway:
 
     @classmethod
     def from_file(cls, path: str | Path, *, at: float = AT) -> Self:
-        """Judge by the configuration file at *path*. Raises ConfigError with all of its problems."""
+        """Load the configuration file at *path*. Raises ConfigError with all of its problems."""
         return cls.from_config(load(path), at=at)
 
     @classmethod
     def from_text(cls, text: str, *, at: float = AT) -> Self:
-        """Judge by the YAML *text*. Raises ConfigError with all of its problems."""
+        """Load the YAML *text*. Raises ConfigError with all of its problems."""
         return cls.from_config(parse(text, file="text"), at=at)
 
     @classmethod
     def from_config(cls, config: Config, *, at: float = AT) -> Self:
-        """Judge by a configuration that was loaded, with a throwaway key in place of each issuer's own ones."""
+        """Use a loaded configuration, with a throwaway key in place of each issuer's keys."""
         keys = {name: SigningKey.create(_algorithm(section)) for name, section in config.issuers.items()}
         snapshot = build_snapshot(config)
         issuers = {
@@ -83,11 +83,11 @@ class Gateway:
         certificate: str | None = None,
         **others: object,
     ) -> str:
-        """Sign a token of the issuer configured as *issuer*: good unless the changes make it bad.
+        """Sign a token of the issuer configured as *issuer*: valid unless the changes make it invalid.
 
-        *claims* and *others* change its claims, *header* its JOSE header; None leaves one out. The header may say what
-        it likes: *key*, or the issuer's own, makes the signature by its own algorithm. A *certificate*, in PEM, is the
-        one that the token is bound to (RFC 8705). Raises KeyError for an issuer that is not configured.
+        *claims* and *others* change its claims, *header* its JOSE header; None removes a member. The header may contain
+        anything: *key*, or the issuer's own key, signs with its own algorithm. A *certificate*, in PEM, is the one that
+        the token is bound to (RFC 8705). Raises KeyError for an issuer that is not configured.
         """
         if (section := self.config.issuers.get(issuer)) is None:
             raise KeyError(f"no issuer is configured as {issuer!r}, but {', '.join(map(repr, self.config.issuers))}")
@@ -110,10 +110,10 @@ class Gateway:
         certificate: str = "",
         at: float | None = None,
     ) -> Verdict:
-        """Judge a request for *url*, whose path is taken as it is spelled.
+        """Decide a request for *url*, whose path is taken as it is spelled.
 
-        A *token* goes where the configuration looks first. *context* are the context_extensions of the route in Envoy,
-        *certificate* is the client's, in PEM. *at* is another time than the gateway's. Raises ValueError for a *url*
+        A *token* is put where the configuration looks first. *context* are the context_extensions of the route in
+        Envoy, *certificate* is the client's, in PEM. *at* replaces the gateway's time. Raises ValueError for a *url*
         that is not http.
         """
         scheme, host, path = _split(url)
@@ -128,22 +128,22 @@ class Gateway:
         )
         if token is not None:
             request = place_token(token, self.snapshot.token.sources[0], request)
-        judged: list[Judged] = []
+        records: list[CheckRecord] = []
         checker = Checker(
             snapshot=lambda: self.snapshot,
-            gatherer=Gatherer({}, monotonic=lambda: 0.0),  # nobody is asked: a key that is not here does not exist
-            report=judged.append,
+            gatherer=Gatherer({}, monotonic=lambda: 0.0),  # no source is asked: all keys are here
+            report=records.append,
             now=lambda: self.at if at is None else at,
             elapsed=lambda: 0.0,
             new_id=lambda: "0000000000000000",
         )
-        # At once: with nobody to ask there is nothing to wait for.
+        # At once: without lanes there is nothing to wait for.
         answer = cast("bytes", checker.check(_encode(request), received=0.0, time_left=None))
-        return Verdict.read(answer, judged[0].decision, sent=request.headers, identity=self.config.identity.headers)
+        return Verdict.read(answer, records[0].decision, sent=request.headers, identity=self.config.identity.headers)
 
 
 def _encode(request: Request) -> bytes:
-    """Write *request* as Envoy does."""
+    """Encode *request* as Envoy does."""
     check = wire.CheckRequest()
     http = check.attributes.request.http
     http.method, http.scheme, http.host, http.path = request.method, request.scheme, request.host, request.path
@@ -154,7 +154,7 @@ def _encode(request: Request) -> bytes:
 
 
 def _algorithm(section: IssuerSection) -> str:
-    """Choose what the throwaway key of an issuer signs by: ES256 where it may, since an RSA key takes long to make."""
+    """Choose the algorithm of an issuer's throwaway key: ES256 if allowed, because an RSA key takes long to make."""
     return "ES256" if "ES256" in section.algorithms else section.algorithms[0]
 
 
@@ -164,7 +164,7 @@ def _publish(key: SigningKey) -> str:
 
 
 def _good_claims(section: IssuerSection, at: float) -> dict[str, object]:
-    """Write what the configuration asks of every token of this issuer."""
+    """Return the claims that the configuration requires of every token of this issuer."""
     lifetime = section.max_lifetime.total_seconds() if section.max_lifetime is not None else LIFETIME
     claims: dict[str, object] = {
         "iss": section.accepted_issuers[0],
@@ -183,7 +183,7 @@ def _change(members: Mapping[str, object], changes: Mapping[str, object]) -> dic
 
 
 def _split(url: str) -> tuple[str, str, str]:
-    """Return scheme, host and path of *url*; nothing of the path is put in order. Raises ValueError."""
+    """Return scheme, host and path of *url*; the path is not normalised. Raises ValueError."""
     match = _URL.fullmatch(url)
     if match is None:
         raise ValueError(f"{url!r} is not an http or https URL")

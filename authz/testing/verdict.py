@@ -1,4 +1,4 @@
-"""What became of one request: read from the very bytes that Envoy would get."""
+"""The result of one request, read from the bytes that Envoy would receive."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from authz.envoy import ext_authz_pb2 as wire
 class Verdict:
     """A decision as client, upstream and operator see it.
 
-    *allowed* tells whether the request goes on to the upstream. *reason*, *detail*, *rule*, *issuer* and *subject*
-    are for the operator; *would_deny* marks what a shadow only reports. *headers* are identity headers as the
-    upstream gets them, *request_headers* all of them: both are empty where it is not reached. *status*, *challenge*
-    and *body* are what the client gets from the sidecar itself: None where the request goes on. *metadata* is what
-    Envoy's other filters and its access log can read.
+    *allowed* says whether the request is forwarded to the upstream. *reason*, *detail*, *rule*, *issuer* and *subject*
+    are for the operator; *would_deny* marks a denial that a shadow rule only reports. *headers* are the identity
+    headers that the upstream receives, *request_headers* all of its headers: both are empty if it is not reached.
+    *status*, *challenge* and *body* are the sidecar's own answer to the client: None if the request is forwarded.
+    *metadata* is what Envoy's other filters and its access log can read.
     """
 
     allowed: bool
@@ -40,14 +40,14 @@ class Verdict:
 
     @classmethod
     def read(cls, answer: bytes, decision: Decision, *, sent: Mapping[str, str], identity: Iterable[str]) -> Self:
-        """Read the CheckResponse *answer* for *decision*; *identity* names the headers that tell who is calling."""
+        """Read the CheckResponse *answer* for *decision*; *identity* are the names of the identity headers."""
         response = wire.CheckResponse.FromString(answer)
         passed = _apply(response.ok_response, sent) if response.HasField("ok_response") else {}
         telling = set(map(_spell, identity))
         reply = response.denied_response
         if response.HasField("error_response"):
             reply = response.error_response
-        told = {option.header.key: option.header.value for option in reply.headers}
+        headers = {option.header.key: option.header.value for option in reply.headers}
         return cls(
             allowed=response.HasField("ok_response"),
             reason=decision.reason,
@@ -59,18 +59,18 @@ class Verdict:
             headers={name: value for name, value in passed.items() if _spell(name) in telling},
             request_headers=passed,
             status=None if response.HasField("ok_response") else reply.status.code,
-            challenge=told.get("www-authenticate"),
+            challenge=headers.get("www-authenticate"),
             body=None if response.HasField("ok_response") else reply.body,
             metadata=MessageToDict(response.dynamic_metadata),
         )
 
 
 def _spell(name: str) -> str:
-    """Read `_` as `-`, as CGI and its heirs do: an upstream takes one for the other."""
+    """Replace `_` by `-`, as CGI and its successors do: an upstream may confuse them."""
     return name.replace("_", "-")
 
 
 def _apply(ok: wire.OkHttpResponse, sent: Mapping[str, str]) -> dict[str, str]:
-    """Change the headers of a request as Envoy does: it sets first and removes last."""
+    """Change the headers of a request as Envoy does: set first, remove last."""
     changed = {**sent, **{option.header.key: option.header.value for option in ok.headers}}
     return {name: value for name, value in changed.items() if name not in ok.headers_to_remove}

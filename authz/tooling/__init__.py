@@ -1,3 +1,3 @@
-"""What an operator asks beside the server: explain a decision, compare configurations, fit Envoy, probe issuers."""
+"""Tools beside the server: explain a decision, compare configurations, configure Envoy, probe issuers."""
 
 from __future__ import annotations

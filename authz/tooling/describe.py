@@ -1,4 +1,4 @@
-"""Rules and keys in words, as people read them on a terminal."""
+"""Describe rules and keys in words, for people."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from authz.core.policy import Requirements, Rule
 
 
 def describe_rule(rule: Rule) -> str:
-    """Say whom a rule lets through, and what it asks."""
+    """Describe whom a rule allows, and what it requires."""
     shadow = ", in shadow" if rule.shadow else ""
     asked = list(_asked(rule.requirements))
     return f"{rule.allow}{shadow}" + (f" with {'; '.join(asked)}" if asked else "")
 
 
 def describe_requirements(wanted: Requirements) -> str:
-    """Say what a rule asks."""
-    return "; ".join(_asked(wanted)) or "nothing more is asked"
+    """Describe what a rule requires."""
+    return "; ".join(_asked(wanted)) or "nothing more is required"
 
 
 def describe_key(key: Key) -> str:
-    """Say which key it is: its id, kind and thumbprint."""
+    """Describe a key: its id, kind and thumbprint."""
     return f"kid {key.kid or 'absent'}, {key.kty} of {key.bits} bits, thumbprint {key.thumbprint}"
 
 
 def enumerate_words(words: Iterable[str]) -> str:
-    """Write words with commas; those of a set in order."""
+    """Join words with commas; those of a set are sorted."""
     return ", ".join(sorted(words) if isinstance(words, frozenset) else words)
 
 

@@ -1,4 +1,4 @@
-"""Try the issuers of a configuration once, by the code that serves: what each gives, or why it gives nothing."""
+"""Fetch the keys of each issuer of a configuration once, by the code that serves, and report the result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ADVICE: Final[Mapping[Refresh, str]] = {
     Refresh.UPDATED: "",
     Refresh.NOT_MODIFIED: "",
     Refresh.DISCOVERY_REJECTED: (
-        "`issuer` must be what the document says, to the last slash; or name the key set itself by jwks_uri"
+        "`issuer` must equal that of the document, to the last slash; or set jwks_uri to the key set"
     ),
     Refresh.INTERNAL_ERROR: "this is a mistake of ours: please report it",
     Refresh.JWKS_REJECTED: "look at what the URL answers: it must be a JSON Web Key Set with a key that can be used",
@@ -40,12 +40,12 @@ ADVICE: Final[Mapping[Refresh, str]] = {
     Refresh.UNREACHABLE: "see that the name resolves here and the port is open, or set fetch.proxy",
     Refresh.UNTRUSTED: "do as it says if the host is the issuer's",
 }
-"""What to do about each way in which a fetch fails."""
+"""What to do about each kind of failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """What came of one issuer: *keys*, or the *result* and *detail* of the failure. Durations are in seconds.
+    """The result for one issuer: *keys*, or the *result* and *detail* of the failure. Durations are in seconds.
 
     *where* is the URL, or the discovery document's and the one that it names. *fresh_for* is what the answer says.
     *expected* are the claims that rules read from its tokens, in words: no token is at hand that could be looked at.
@@ -66,10 +66,10 @@ class Fetched:
     @property
     def usable(self) -> bool:
         """Whether a token could be verified now."""
-        return any(why is None for _, why in self._judged())
+        return any(why is None for _, why in self._usability())
 
-    def _judged(self) -> list[tuple[Key, str | None]]:
-        """Return each key that is fit for use, with the reason why no token of this issuer can mean it, if so."""
+    def _usability(self) -> list[tuple[Key, str | None]]:
+        """Return each valid key, with the reason why no token of this issuer can use it, or None."""
         keys = self.keys.keys if self.keys is not None else ()
         written = self.algorithms_written
         return [(key, why_unused(key, self.algorithms, written=written)) for key in keys]
@@ -82,7 +82,7 @@ class Fetched:
         return ADVICE[self.result]
 
     def lines(self) -> Iterator[str]:
-        """Write it for people."""
+        """Format it for people."""
         yield f"{self.issuer}: {self.iss}"
         yield f"  source        {printable(self.where)}"
         if self.keys is None:
@@ -90,7 +90,7 @@ class Fetched:
         else:
             said = "without Cache-Control or Expires" if self.fresh_for is None else f"good for {self.fresh_for:.0f} s"
             yield f"  answered      in {self.seconds:.2f} s, {said}"
-            for key, why in self._judged():
+            for key, why in self._usability():
                 said = f"alg {escaped(key.alg) or 'any of its kind'}" if why is None else why
                 yield f"  {'usable  ' if why is None else 'unusable'}      {escaped(describe_key(key))}, {said}"
                 yield from (f"  note          kid {escaped(key.kid) or 'absent'}: {note}" for note in key.notes)
@@ -106,7 +106,7 @@ class Fetched:
             yield f"  to do         {self.advice}"
 
     def document(self) -> dict[str, Any]:
-        """Write it as data."""
+        """Return it as JSON data."""
         rejected = self.keys.rejected if self.keys is not None else ()
         return {
             "issuer": self.issuer,
@@ -129,7 +129,7 @@ class Fetched:
                     "not_serving": why,
                     "notes": list(key.notes),
                 }
-                for key, why in self._judged()
+                for key, why in self._usability()
             ],
             "rejected": [{"kid": kid, "why": why} for kid, why in rejected],
             "blocked_unmatched": list(self.keys.unmatched if self.keys is not None else ()),
@@ -137,7 +137,7 @@ class Fetched:
 
 
 def fetch_all(config: Config) -> list[Fetched]:
-    """Ask every issuer once, several at a time; nothing is cached, and nothing is asked again."""
+    """Fetch from every issuer once, several at one time, without cache and without retries."""
     with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
         fetched = list(pool.map(lambda entry: fetch_one(*entry), config.issuers.items()))
     snapshot = build_snapshot(config)
@@ -149,7 +149,7 @@ def fetch_all(config: Config) -> list[Fetched]:
 
 
 def fetch_one(name: str, section: Issuer) -> Fetched:
-    """Ask one issuer once."""
+    """Fetch from one issuer once."""
     if section.jwks is not None:
         keys, where = inline_keys(section), "this configuration (jwks)"
         return Fetched(

@@ -135,7 +135,7 @@ DISAGREEMENTS: Final = [
     ),
     Disagreement(
         "types of other claims",
-        "jti is a string, and sub if it is needed; aud is a string or a list of strings; an empty subject is no subject",
+        "jti is a string, and sub if it is needed; aud is a string or a list of strings; an empty subject is none",
         "RFC 7519 sections 4.1.2, 4.1.3 and 4.1.7",
         {
             "sub: empty": "PyJWT",

@@ -12,7 +12,7 @@ from jwcrypto.jwa import JWA
 
 from authz.core import base64url
 from authz.demo.signing import SigningKey
-from tests.world import A_EC, A_RSA, CLAIMS, changed
+from tests.fixtures import A_EC, A_RSA, CLAIMS, changed
 
 Members = dict[str, Any]
 

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from authz.core.request import Request
-from tests.world import A, B, T
+from tests.fixtures import A, B, T
 
 # An attack gets twice the examples that the profile gives any other law.
 bounded: Final = settings(max_examples=2 * settings().max_examples)

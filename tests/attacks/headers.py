@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.attacks.draft import Change, Mutation, cut, insert, one_of, rewrite_header, set_header
-from tests.world import ABSENT, T, signer
+from tests.fixtures import ABSENT, T, signer
 
 _NO_STRINGS: Final[list[object]] = [None, 1, ["JWT"], {}]
 _ATTACKER: Final = signer("ES256", "attacker")

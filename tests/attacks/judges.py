@@ -19,7 +19,7 @@ from jwt import PyJWKSet, PyJWT, get_unverified_header
 
 from authz.core.decision import Allow
 from authz.core.keys import KeySet
-from tests.world import A, T, decide, issuer_a, world
+from tests.fixtures import A, T, decide, issuer_a, make_snapshot
 
 # HS256 among them: the list in which a public key gets taken for a secret.
 ALGORITHMS: Final = [
@@ -46,7 +46,7 @@ def core(token: str, keys: str) -> None:
 
 @lru_cache(maxsize=64)
 def _world(keys: str) -> Any:  # noqa: ANN401 - a Snapshot, which lru_cache forgets
-    return world(a=issuer_a(ALGORITHMS, KeySet.from_json(keys)))
+    return make_snapshot(a=issuer_a(ALGORITHMS, KeySet.from_json(keys)))
 
 
 class _StoppedPyJWT(PyJWT):

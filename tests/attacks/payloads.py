@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.attacks.draft import Change, Mutation, cut, insert, one_of, rewrite_payload, set_claims
-from tests.world import ABSENT, A, B, T
+from tests.fixtures import ABSENT, A, B, T
 
 
 def _values(name: str, values: tuple[object, ...]) -> Change:

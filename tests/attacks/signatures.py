@@ -17,7 +17,7 @@ from authz.core import base64url
 from authz.core.algorithms import ALGORITHMS
 from authz.demo.signing import SigningKey
 from tests.attacks.draft import EC_ORDERS, Change, Draft, Members, Mutation, one_of, set_header, sign
-from tests.world import ABSENT, signer
+from tests.fixtures import ABSENT, signer
 
 _EDWARDS: Final = frozenset({"EdDSA", "Ed25519"})
 _ELLIPTIC: Final = frozenset(EC_ORDERS)

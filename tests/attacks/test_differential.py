@@ -17,7 +17,7 @@ from tests.attacks import headers, payloads, signatures, texts
 from tests.attacks.disagreements import ALLOWED, DISAGREEMENTS, EVERYBODY, PAGE, renewed
 from tests.attacks.draft import Draft, Mutation
 from tests.attacks.judges import ALGORITHMS, allowers
-from tests.world import signer
+from tests.fixtures import signer
 
 # The libraries warn of old names and short keys; here they shall judge.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -27,31 +27,33 @@ from authz.core.token import CookieSource, HeaderSource, QuerySource, parse_toke
 from tests.attacks.generated import bounded, claim_changes, header_changes, json_values, paths, requests, scalars, texts
 from tests.cases.case import Case
 from tests.cases.test_decisions import CASES
-from tests.world import (
+from tests.fixtures import (
     A_EC,
     A_RSA,
+    DEFAULT_SNAPSHOT,
     ISSUER_A,
-    WORLD,
     T,
     ask,
     claim,
     decide,
     header,
     jwks,
+    make_snapshot,
     mint,
     rule,
     signer,
     unsigned,
-    world,
 )
 
 SOURCES: Final = (HeaderSource("authorization", "Bearer"), HeaderSource("x"), CookieSource("t"), QuerySource("t"))
 WORLDS: Final = st.sampled_from(
     [
-        WORLD,
-        world(token=TokenRules(sources=SOURCES, forward=False)),
-        world(shadow_all=True),
-        world(rule("fold", "/Items/{id}", case_insensitive=True, hosts=["*.test"]), rule("rest", "/**", shadow=True)),
+        DEFAULT_SNAPSHOT,
+        make_snapshot(token=TokenRules(sources=SOURCES, forward=False)),
+        make_snapshot(shadow_all=True),
+        make_snapshot(
+            rule("fold", "/Items/{id}", case_insensitive=True, hosts=["*.test"]), rule("rest", "/**", shadow=True)
+        ),
     ]
 )
 INVALID_TOKEN: Final = {reason for reason, answer in WIRE_STATUS.items() if answer.error == "invalid_token"}
@@ -160,14 +162,16 @@ token_claims: Final = st.fixed_dictionaries(
 def test_one_more_requirement_never_widens(claims: dict[str, Any], some: dict[str, Any], more: dict[str, Any]) -> None:
     """What a rule with more requirements allows, the rule with fewer allows."""
     token = mint(A_EC, claims=claims)
-    narrow, wide = (decide(token, snapshot=world(rule("r", "/**", **wanted))) for wanted in ({**more, **some}, some))
+    narrow, wide = (
+        decide(token, snapshot=make_snapshot(rule("r", "/**", **wanted))) for wanted in ({**more, **some}, some)
+    )
     assert not (isinstance(narrow, Allow) and isinstance(wide, Deny))
 
 
 DENIED: Final = [
     case
     for case in CASES
-    if case.snapshot.token.sources == WORLD.token.sources
+    if case.snapshot.token.sources == DEFAULT_SNAPSHOT.token.sources
     and isinstance(authorize(case.request, case.snapshot, case.now), Deny)
 ]
 
@@ -207,8 +211,8 @@ plain_requests: Final = st.builds(
 @given(st.lists(rules, min_size=1, max_size=5), rules, plain_requests)
 def test_rule_below_changes_nothing_above(some: list[Rule], below: Rule, request: Request) -> None:
     """What one of the rules above decided stays decided when a rule is added below."""
-    before = authorize(request, world(*some), T)
-    after = authorize(request, world(*some, below), T)
+    before = authorize(request, make_snapshot(*some), T)
+    after = authorize(request, make_snapshot(*some, below), T)
     assert after == before or before.trail.rule is None
 
 
@@ -379,7 +383,7 @@ def test_joined_list_is_never_another_list(items: list[Any], join: str) -> None:
     """A list in one header splits into its own elements, or the request is refused."""
     try:
         token = mint(A_EC, c=items)
-        snapshot = world(identity=Identity((header("x-c", "c", join=join),)))
+        snapshot = make_snapshot(identity=Identity((header("x-c", "c", join=join),)))
         decision = decide(token, snapshot=snapshot)
     except UnicodeEncodeError:
         return

@@ -27,10 +27,10 @@ from authz.telemetry.report import Reporting, reporter
 from authz.telemetry.spans import Spans
 from tests.cases.test_decisions import CASES
 from tests.fakes.waiting import HANG_SECONDS
+from tests.fixtures import DEFAULT_SNAPSHOT, T, ask, mint
 from tests.unit.envoy.asking import check, read, write_check
 from tests.unit.telemetry import hostile
 from tests.unit.telemetry.capturing import logging_to
-from tests.world import WORLD, T, ask, mint
 
 SHORTEST: Final = 16  # characters of a segment that could be anything
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]+")
@@ -72,7 +72,7 @@ def misplaced() -> Iterator[Request]:
 def corpus() -> Iterator[tuple[Request, Snapshot, float]]:
     """Yield every request of every table and attack, the snapshot and the instant to judge it at."""
     for request in (*hostile.requests(), *misplaced()):
-        yield request, WORLD, float(T)
+        yield request, DEFAULT_SNAPSHOT, float(T)
     for case in CASES:
         with suppress(UnicodeEncodeError):  # lone surrogates do not travel in protobuf
             write_check(case.request)

@@ -15,7 +15,7 @@ from tests.attacks.draft import (
     rewrite_text,
     set_claims,
 )
-from tests.world import A_EC, mint
+from tests.fixtures import A_EC, mint
 
 
 def _pad(raw: bytes) -> bytes:

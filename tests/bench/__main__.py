@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.demo.process import PartFailed
+from tests.bench.deployments import Deployment, Deployments, collecting
 from tests.bench.growth import REMEMBERED, measure_memory, measure_ready
 from tests.bench.load import MissingToolError, SpoiltError, check_tools
 from tests.bench.machine import Place, describe, place, usable_cores
@@ -25,7 +26,6 @@ from tests.bench.report import Report, render, render_comparison
 from tests.bench.rounds import Driver, measure
 from tests.bench.series import Row
 from tests.bench.setups import BASE, MEMORY, NAMES, READY, SETUPS, Setup
-from tests.bench.stands import Stand, Stands, collecting
 from tests.bench.tokens import Mint
 
 DISTINCT: Final = 20_000  # tokens, twice what the sidecar remembers: cycling through them, none is ever found
@@ -60,8 +60,8 @@ class Bench:
         self._parts = parts
         self._cores = cores
         self._mint = Mint(folder)
-        self._stands = Stands(folder, self._mint.keys)
-        self._lasting: dict[Setup, Stand] = {}
+        self._deployments = Deployments(folder, self._mint.keys)
+        self._lasting: dict[Setup, Deployment] = {}
 
     def measure(self, name: str) -> Row:
         """Measure one row."""
@@ -78,7 +78,7 @@ class Bench:
         at = place(self._cores, workers=setup.workers)
         if at is None:
             return Row(name=name, missing=f"needs {setup.workers + 1} cores, here are {len(self._cores)}")
-        if why := self._stands.why_not(setup):
+        if why := self._deployments.why_not(setup):
             return Row(name=name, missing=why)
         pool = self._mint.pool(setup.algorithm, DISTINCT if setup.fresh else 1)
         references = {"ratio": Driver(self._open_lasting(SETUPS["bare"]), pool)}
@@ -86,24 +86,24 @@ class Bench:
             references["to_base"] = Driver(self._open_lasting(BASE), pool)
         with ExitStack() as parts:
             lasts = setup in {BASE, SETUPS["bare"]}
-            stand = self._open_lasting(setup) if lasts else parts.enter_context(self._stands.open(setup, at))
-            subject = Driver(stand, pool)
+            deployment = self._open_lasting(setup) if lasts else parts.enter_context(self._deployments.open(setup, at))
+            subject = Driver(deployment, pool)
             return measure(name, subject, references, rounds=self._plan.rounds, seconds=self._plan.seconds)
 
     def _measure_memory(self) -> Row:
-        with self._stands.open(BASE, self.place) as stand:
-            driver = Driver(stand, self._mint.pool(BASE.algorithm, REMEMBERED))
+        with self._deployments.open(BASE, self.place) as deployment:
+            driver = Driver(deployment, self._mint.pool(BASE.algorithm, REMEMBERED))
             return measure_memory(driver, checks=self._plan.checks, seconds=self._plan.check_seconds)
 
     def _measure_ready(self) -> Row:
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            sidecar, _ = self._stands.make_sidecar(BASE, Path(folder))
+            sidecar, _ = self._deployments.make_sidecar(BASE, Path(folder))
             return measure_ready(sidecar, self.place, starts=self._plan.starts)
 
-    def _open_lasting(self, setup: Setup) -> Stand:
+    def _open_lasting(self, setup: Setup) -> Deployment:
         if setup not in self._lasting:
-            stand = self._lasting[setup] = self._parts.enter_context(self._stands.open(setup, self.place))
-            Driver(stand, self._mint.pool(setup.algorithm, 1)).load(seconds=1)  # to warm it up
+            deployment = self._lasting[setup] = self._parts.enter_context(self._deployments.open(setup, self.place))
+            Driver(deployment, self._mint.pool(setup.algorithm, 1)).load(seconds=1)  # to warm it up
         return self._lasting[setup]
 
 

@@ -19,18 +19,32 @@ from authz.core.keys import Verified
 from authz.core.request import MAX_HEADERS, MAX_PATH_CHARS, Request
 from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import MAX_TOKEN_BYTES, CookieSource, HeaderSource, QuerySource
-from tests.world import A_EC, ABSENT, WORLD, T, ask, changed, issuer_a, key_set, mint, rule, signer, unsigned, world
+from tests.fixtures import (
+    A_EC,
+    ABSENT,
+    DEFAULT_SNAPSHOT,
+    T,
+    ask,
+    changed,
+    issuer_a,
+    key_set,
+    make_snapshot,
+    mint,
+    rule,
+    signer,
+    unsigned,
+)
 
 MAX_HEADER_BYTES: Final = 61_440  # Envoy's default for all headers of a request
 HEADER: Final = b'{"alg":"RS256","kid":"a-rsa"}'
 GOOD: Final = mint()
-COOKIE: Final = world(token=TokenRules(sources=(HeaderSource("authorization", "Bearer"), CookieSource("t"))))
-BARE: Final = world(token=TokenRules(sources=(HeaderSource("x-token"),)))
-QUERY: Final = world(token=TokenRules(sources=(QuerySource("t"),)))
+COOKIE: Final = make_snapshot(token=TokenRules(sources=(HeaderSource("authorization", "Bearer"), CookieSource("t"))))
+BARE: Final = make_snapshot(token=TokenRules(sources=(HeaderSource("x-token"),)))
+QUERY: Final = make_snapshot(token=TokenRules(sources=(QuerySource("t"),)))
 WITHHELD: Final = replace(COOKIE, token=replace(COOKIE.token, forward=False))
 RULES: Final = [rule(f"r{n}", f"/{n}/{{id}}/**") for n in range(10_000)]
-MANY_RULES: Final = world(*RULES, rule("items", "/items/**"))
-FOUR: Final = world(a=issuer_a(keys=key_set(*(signer("RS256", f"r{number}") for number in range(4)))))
+MANY_RULES: Final = make_snapshot(*RULES, rule("items", "/items/**"))
+FOUR: Final = make_snapshot(a=issuer_a(keys=key_set(*(signer("RS256", f"r{number}") for number in range(4)))))
 Line = tuple[str, Request, Snapshot]
 
 
@@ -55,25 +69,29 @@ def members(size: int) -> bytes:
     return b"{" + b",".join(parts[:-1]) + b"}"
 
 
-def bearer(token: str, snapshot: Snapshot = WORLD) -> tuple[Request, Snapshot]:
+def bearer(token: str, snapshot: Snapshot = DEFAULT_SNAPSHOT) -> tuple[Request, Snapshot]:
     """Ask with a token."""
     return ask(token), snapshot
 
 
 def normal() -> Iterator[Line]:
     """What an honest client sends."""
-    yield "authenticated, RS256", ask(GOOD), WORLD
-    yield "authenticated, ES256", ask(mint(A_EC)), WORLD
+    yield "authenticated, RS256", ask(GOOD), DEFAULT_SNAPSHOT
+    yield "authenticated, ES256", ask(mint(A_EC)), DEFAULT_SNAPSHOT
     yield (
         "authenticated, remembered",
         ask(GOOD),
-        world(verify_signature=lambda _issuer, keys, _token: (keys[0], Verified.CACHED)),
+        make_snapshot(verify_signature=lambda _issuer, keys, _token: (keys[0], Verified.CACHED)),
     )
-    yield "authenticated, of 8 KiB", ask(mint(padding="x" * 5_500)), WORLD
+    yield "authenticated, of 8 KiB", ask(mint(padding="x" * 5_500)), DEFAULT_SNAPSHOT
     yield "authenticated, 10,000 rules", ask(GOOD), MANY_RULES
-    yield "authenticated, 999 other headers", ask(GOOD, headers={f"x-{n}": "" for n in range(MAX_HEADERS - 1)}), WORLD
-    yield "public", ask(path="/public/1"), WORLD
-    yield "no token", ask(), WORLD
+    yield (
+        "authenticated, 999 other headers",
+        ask(GOOD, headers={f"x-{n}": "" for n in range(MAX_HEADERS - 1)}),
+        DEFAULT_SNAPSHOT,
+    )
+    yield "public", ask(path="/public/1"), DEFAULT_SNAPSHOT
+    yield "no token", ask(), DEFAULT_SNAPSHOT
 
 
 def tokens() -> Iterator[Line]:
@@ -129,9 +147,9 @@ def tokens() -> Iterator[Line]:
         "signed, header too large": mint(sub="x" * 9_000),
     }
     many = [changed(A_EC.public(), {"kid": f"{number}", "alg": ABSENT}) for number in range(900)]
-    sets = {"four keys": FOUR, "900 keys": world(a=issuer_a(("PS256", "ES256"), key_set(*many)))}
+    sets = {"four keys": FOUR, "900 keys": make_snapshot(a=issuer_a(("PS256", "ES256"), key_set(*many)))}
     for label, token in shapes.items():
-        yield label, *bearer(token, sets.get(label.rpartition("and ")[2], WORLD))
+        yield label, *bearer(token, sets.get(label.rpartition("and ")[2], DEFAULT_SNAPSHOT))
 
 
 def headers() -> Iterator[Line]:
@@ -144,7 +162,7 @@ def headers() -> Iterator[Line]:
         "authorization of one long word": "a" * MAX_HEADER_BYTES,
         "authorization of spaces": "Bearer" + " " * MAX_HEADER_BYTES,
     }.items():
-        yield label, ask(headers={"authorization": value}), WORLD
+        yield label, ask(headers={"authorization": value}), DEFAULT_SNAPSHOT
     yield "whole header of commas", ask(headers={"x-token": "," * MAX_HEADER_BYTES}), BARE
     for label, value in {
         "cookies": "a=1;" * (MAX_HEADER_BYTES // 4),
@@ -153,14 +171,14 @@ def headers() -> Iterator[Line]:
     }.items():
         yield label, ask(headers={"cookie": value}), COOKIE
         yield f"{label}, withheld", ask(headers={"cookie": value}, path="/public/1"), WITHHELD
-    yield "connection of commas", ask(headers={"connection": "," * MAX_HEADER_BYTES}), WORLD
-    yield "too many headers", ask(headers={f"x-{n}": "" for n in range(MAX_HEADERS + 1)}), WORLD
-    yield "ten thousand headers", ask(headers={f"x-{n}": "" for n in range(10_000)}), WORLD
-    yield "certificate of junk", ask(mint(cnf={"x5t#S256": "x"}), certificate="%2D" * 20_000), WORLD
+    yield "connection of commas", ask(headers={"connection": "," * MAX_HEADER_BYTES}), DEFAULT_SNAPSHOT
+    yield "too many headers", ask(headers={f"x-{n}": "" for n in range(MAX_HEADERS + 1)}), DEFAULT_SNAPSHOT
+    yield "ten thousand headers", ask(headers={f"x-{n}": "" for n in range(10_000)}), DEFAULT_SNAPSHOT
+    yield "certificate of junk", ask(mint(cnf={"x5t#S256": "x"}), certificate="%2D" * 20_000), DEFAULT_SNAPSHOT
     yield (
         "certificate never ending",
         ask(mint(cnf={"x5t#S256": "x"}), certificate="-----BEGIN CERTIFICATE-----" * 2_000),
-        WORLD,
+        DEFAULT_SNAPSHOT,
     )
 
 
@@ -184,11 +202,11 @@ def paths() -> Iterator[Line]:
         "path of backslashes": "/" + "\\" * (room - 1),
         "path not UTF-8 at the end": "/" + "%20" * (room // 3 - 2) + "%FF",
     }.items():
-        yield label, ask(path="/public" + text), WORLD
+        yield label, ask(path="/public" + text), DEFAULT_SNAPSHOT
     yield "query of parameters", ask(path="/items?" + "a&" * 8_000), QUERY
     yield "query of tokens", ask(path="/items?" + "t=1&" * 4_000), QUERY
     yield "path of segments, 10,000 rules", ask(path="/1" * 8_000), MANY_RULES
-    yield "host of labels", ask(host="a." * 127 + "a"), WORLD
+    yield "host of labels", ask(host="a." * 127 + "a"), DEFAULT_SNAPSHOT
 
 
 def size_of(request: Request) -> int:
@@ -210,7 +228,7 @@ def measure(request: Request, snapshot: Snapshot, *, runs: int = 30) -> float:
 
 def main() -> None:
     """Print the table."""
-    unit = measure(ask(GOOD), WORLD, runs=1_000)
+    unit = measure(ask(GOOD), DEFAULT_SNAPSHOT, runs=1_000)
     print(f"{'normal check = 1':44}{'us':>8}{'times':>8}{'bytes':>8}  decision")
     for title, lines in {"honest": normal(), "tokens": tokens(), "headers": headers(), "paths": paths()}.items():
         print(title)

@@ -32,8 +32,8 @@ from authz.envoy.gathering import Gatherer
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.facts.lane import Bounds, Fact, SourceLane
+from tests.fixtures import DEFAULT_SNAPSHOT, T, ask, mint
 from tests.unit.envoy.asking import write_check
-from tests.world import WORLD, T, ask, mint
 
 SOURCE_SECONDS: Final = 0.020
 SECONDS: Final = 10
@@ -62,7 +62,7 @@ def serve(socket: str) -> None:
         {"weather": SourceLane("weather", look_up, bounds=BOUNDS, monotonic=time.monotonic)}, monotonic=time.monotonic
     )
     checker = Checker(
-        snapshot=lambda: WORLD,
+        snapshot=lambda: DEFAULT_SNAPSHOT,
         gatherer=gatherer,
         report=lambda _record: None,
         now=lambda: float(T),
@@ -109,7 +109,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         socket = Path(folder) / "s"
         argv = [sys.executable, "-m", "tests.bench.facts", "--serve", str(socket)]
-        server = Process("the server", argv, log=Path(folder) / "log", mend="read its log")
+        server = Process("the server", argv, log=Path(folder) / "log", fix="read its log")
         server.start()
         try:
             server.wait_until(socket.exists)

@@ -13,7 +13,7 @@ from tests.bench.rounds import Driver, changes, check_samples
 from tests.bench.series import Row
 from tests.bench.setups import MEMORY, READY
 
-REMEMBERED: Final = 10_000  # tokens, as many as the memo holds
+REMEMBERED: Final = 10_000  # tokens, as many as the signature cache holds
 _SLICE_SECONDS: Final = 4
 _POLL_SECONDS: Final = 0.002
 
@@ -27,11 +27,11 @@ def measure_memory(driver: Driver, *, checks: int, seconds: float) -> Row:
     done, deadline = 0, time.monotonic() + seconds
     while done < REMEMBERED:
         done += driver.load(seconds=_SLICE_SECONDS).checks
-    before = driver.stand.samples()
+    before = driver.deployment.samples()
     while done < checks and time.monotonic() < deadline:
         done += driver.load(seconds=_SLICE_SECONDS).checks
-        samples.append((done, rss_mb(driver.stand.judges)))
-    check_samples(changes(before, driver.stand.samples()), fresh=False)
+        samples.append((done, rss_mb(driver.deployment.judges)))
+    check_samples(changes(before, driver.deployment.samples()), fresh=False)
     note = f"after {done:,} checks with {REMEMBERED:,} tokens"
     if done < checks:
         note += f", not the {checks:,} that were meant: time was up"

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.bench.accounting import Usage, foreign_seconds, rss_mb
+from tests.bench.deployments import Deployment
 from tests.bench.envoys import count_answers
 from tests.bench.load import CONNECTIONS, OFFERED, Load, SpoiltError, drive
 from tests.bench.series import Row
 from tests.bench.setups import Kind
-from tests.bench.stands import Stand
 from tests.bench.tokens import Pool
 
-HIT: Final = "authz_memo_requests_total:hit"
-MISS: Final = "authz_memo_requests_total:miss"
+HIT: Final = "authz_signature_cache_requests_total:hit"
+MISS: Final = "authz_signature_cache_requests_total:miss"
 _DENIED: Final = "authz_decisions_total:deny"
 _DROPPED: Final = "authz_spans_dropped_total"
 _IDLE_SHARE: Final = 0.10  # of its cores that the judge leaves idle, above which it was not what bounded the rate
@@ -43,24 +43,31 @@ class Window:
 class Driver:
     """Loads one stand with the tokens of one pool, each time going on where it stopped."""
 
-    def __init__(self, stand: Stand, pool: Pool) -> None:
-        self.stand = stand
+    def __init__(self, deployment: Deployment, pool: Pool) -> None:
+        self.deployment = deployment
         self._pool = pool
         self._next = 0
 
     def load(self, *, seconds: float, fixed: bool = False) -> Window:
         """Load the stand once. Raises SpoiltError where a request was not answered 2xx."""
-        stand = self.stand
-        cores = stand.place.server | stand.place.envoy | stand.place.load
-        answered = count_answers(stand.envoy.admin_url)
+        deployment = self.deployment
+        cores = deployment.place.server | deployment.place.envoy | deployment.place.load
+        answered = count_answers(deployment.envoy.admin_url)
         others, began = foreign_seconds(cores), time.monotonic()
-        used, envoy = Usage.of(stand.judges), Usage.of([stand.envoy_pid])
+        used, envoy = Usage.of(deployment.judges), Usage.of([deployment.envoy_pid])
         load = drive(
-            stand.envoy.url, self._pool, first=self._next, seconds=seconds, fixed=fixed, cores=stand.place.load
+            deployment.envoy.url,
+            self._pool,
+            first=self._next,
+            seconds=seconds,
+            fixed=fixed,
+            cores=deployment.place.load,
         )
-        used, envoy = Usage.of(stand.judges) - used, Usage.of([stand.envoy_pid]) - envoy
+        used, envoy = Usage.of(deployment.judges) - used, Usage.of([deployment.envoy_pid]) - envoy
         took, others = time.monotonic() - began, foreign_seconds(cores) - others
-        checks, good = (now - then for now, then in zip(count_answers(stand.envoy.admin_url), answered, strict=True))
+        checks, good = (
+            now - then for now, then in zip(count_answers(deployment.envoy.admin_url), answered, strict=True)
+        )
         self._next += checks + CONNECTIONS
         if load.refused or load.broken or good != checks or not checks:
             raise SpoiltError(f"{good} of {checks} answers were 2xx; {load.refused} refused, {load.broken} broken")
@@ -69,7 +76,7 @@ class Driver:
             used=used,
             envoy=envoy,
             checks=checks,
-            busy=used.cpu / load.seconds / len(stand.judging_cores),
+            busy=used.cpu / load.seconds / len(deployment.judging_cores),
             others=max(0.0, others / took),
         )
 
@@ -82,7 +89,7 @@ def measure(name: str, subject: Driver, references: Mapping[str, Driver], *, rou
     """
     series: dict[str, list[float]] = defaultdict(list)
     subject.load(seconds=seconds)  # to warm it up
-    before = subject.stand.samples()
+    before = subject.deployment.samples()
     for _ in range(rounds):
         beside = {metric: driver.load(seconds=seconds) for metric, driver in references.items()}
         window = subject.load(seconds=seconds)
@@ -92,9 +99,9 @@ def measure(name: str, subject: Driver, references: Mapping[str, Driver], *, rou
         window = subject.load(seconds=seconds, fixed=True)
         for metric, value in _latencies(window, bare):
             series[metric].append(value)
-    changed = changes(before, subject.stand.samples())
-    check_samples(changed, fresh=subject.stand.setup.fresh)
-    series["rss_mb"].append(rss_mb(subject.stand.judges))
+    changed = changes(before, subject.deployment.samples())
+    check_samples(changed, fresh=subject.deployment.setup.fresh)
+    series["rss_mb"].append(rss_mb(subject.deployment.judges))
     return Row(name=name, series=dict(series), notes=tuple(_notes(subject, series, changed)))
 
 
@@ -138,7 +145,7 @@ def _notes(subject: Driver, series: Mapping[str, Sequence[float]], changed: Mapp
     spans = changed.get(_DROPPED, 0.0)
     if spans:
         yield f"{spans:.0f} spans dropped"
-    if subject.stand.setup.kind in {Kind.BARE, Kind.SIDECAR} and min(series["busy"]) < 1 - _IDLE_SHARE:
+    if subject.deployment.setup.kind in {Kind.BARE, Kind.SIDECAR} and min(series["busy"]) < 1 - _IDLE_SHARE:
         yield f"not saturated: it used only {min(series['busy']):.0%} of its cores"
     if min(series["offered_rps"]) < 0.9 * OFFERED:
         yield f"the fixed load fell to {min(series['offered_rps']):.0f} requests per second"

@@ -10,7 +10,7 @@ from typing import Any
 from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
-from tests.world import WORLD, T, ask
+from tests.fixtures import DEFAULT_SNAPSHOT, T, ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ def case(
     reason: Reason,
     token: str | None = None,
     *,
-    snapshot: Snapshot = WORLD,
+    snapshot: Snapshot = DEFAULT_SNAPSHOT,
     now: float = T,
     sees: Mapping[str, str] | None = None,
     **request: Any,

@@ -14,11 +14,11 @@ from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import CookieSource
 from tests.cases.case import Case, case
 from tests.cases.claim_sets import BOUND, LOGOUT, literal, pem, raw
-from tests.world import ABSENT, WORLD, A, T, claim, header, issuer_a, mint, rule, world
+from tests.fixtures import ABSENT, DEFAULT_SNAPSHOT, A, T, claim, header, issuer_a, make_snapshot, mint, rule
 
-BOUNDED: Final = world(a=issuer_a(max_lifetime=60))
+BOUNDED: Final = make_snapshot(a=issuer_a(max_lifetime=60))
 ANY_SUB: Final = issuer_a(required=("exp",))
-COOKIES: Final = world(token=TokenRules(sources=(CookieSource("t"),)))
+COOKIES: Final = make_snapshot(token=TokenRules(sources=(CookieSource("t"),)))
 MFA: Final = ("mfa",)
 
 
@@ -36,12 +36,12 @@ class _Says:
 
 def ruled(**wanted: Any) -> Snapshot:  # noqa: ANN401 - requirements are of several types
     """Ask for something in the only rule."""
-    return world(rule("r", "/**", **wanted))
+    return make_snapshot(rule("r", "/**", **wanted))
 
 
 def tells(*headers: Any, **others: Any) -> Snapshot:  # noqa: ANN401 - the same
     """Tell the upstream something; `sub` is not required."""
-    return world(rule("r", "/**"), a=ANY_SUB, identity=Identity(headers, **others))
+    return make_snapshot(rule("r", "/**"), a=ANY_SUB, identity=Identity(headers, **others))
 
 
 EDITORS: Final = ruled(claims=(claim("groups", "editor"),))
@@ -69,16 +69,19 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "sub-absent": (mint(sub=ABSENT), None),
             "sub-null": (mint(sub=None), None),
             "sub-empty": (mint(sub=""), None),
-            "tenant-absent": (mint(), world(a=issuer_a(required=("exp", "tenant")))),
+            "tenant-absent": (mint(), make_snapshot(a=issuer_a(required=("exp", "tenant")))),
         },
         "a number, say, and `required_claims`, a rule, a header or the metadata needs it": {
             "sub-a-number-required": (mint(sub=17), None),
-            "sub-a-number-for-a-rule": (mint(sub=17), world(rule("r", "/**", claims=(claim("sub", 17),)), a=ANY_SUB)),
+            "sub-a-number-for-a-rule": (
+                mint(sub=17),
+                make_snapshot(rule("r", "/**", claims=(claim("sub", 17),)), a=ANY_SUB),
+            ),
             "sub-a-number-for-a-header": (mint(sub=17), tells(header("x-user", "sub"))),
             "sub-a-number-for-the-metadata": (mint(sub=17), tells(copied=(CopiedClaim("sub", ClaimPath(("sub",))),))),
             "sub-a-number-by-another-name": (
                 mint(sub=17),
-                world(
+                make_snapshot(
                     rule("r", "/**"),
                     a=issuer_a(required=("exp",), aliases={"user": ClaimPath(("sub",))}),
                     identity=Identity((header("x-user", "user"),)),
@@ -86,7 +89,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             ),
         },
         "an identifier of another form": {"jti-a-number": (mint(jti=1), None)},
-        "a token that never expires": {"exp-absent": (mint(exp=ABSENT), world(a=issuer_a(required=())))},
+        "a token that never expires": {"exp-absent": (mint(exp=ABSENT), make_snapshot(a=issuer_a(required=())))},
         "a time as text, as a bool, null, or negative": {
             f"{name}-{kind}": (mint(claims={name: value}), None)
             for name in ("exp", "nbf", "iat")
@@ -107,7 +110,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         "longer than `max_lifetime`": {"life": (mint(), BOUNDED)},
         "`max_lifetime` is set, and there is no `iat`, or no `exp`": {
             "no-iat": (mint(iat=ABSENT), BOUNDED),
-            "no-exp": (mint(exp=ABSENT), world(a=issuer_a(max_lifetime=60, no_expiry=True, required=()))),
+            "no-exp": (mint(exp=ABSENT), make_snapshot(a=issuer_a(max_lifetime=60, no_expiry=True, required=()))),
         },
         "it was never meant as an access token": {"logout": (mint(events=LOGOUT), None)},
         "a confirmation of another form than RFC 7800 gives it": {"cnf-a-text": (mint(cnf="x"), None)},
@@ -134,7 +137,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         },
         "the client asked for no audience; or the provider writes it elsewhere": {
             "aud-absent": (mint(aud=ABSENT), None),
-            "client-id-absent": (mint(), world(a=issuer_a(audience_claim="client_id"))),
+            "client-id-absent": (mint(), make_snapshot(a=issuer_a(audience_claim="client_id"))),
         },
         "the issuer's audience is right, the rule's is not": {"rule": (mint(), ruled(audiences=frozenset({"x"})))},
     },
@@ -146,8 +149,10 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         "a DPoP token (RFC 9449)": {"dpop": (mint(cnf={"jkt": "x"}), None)},
     },
     Reason.POLICY_DENIED: {
-        "method, host or path of no rule; `HEAD` is not `GET`": {"no-rule": (mint(), world(rule("r", "/elsewhere")))},
-        "`allow: deny`": {"nobody": (mint(), world(rule("r", "/**", allow=AccessMode.DENY)))},
+        "method, host or path of no rule; `HEAD` is not `GET`": {
+            "no-rule": (mint(), make_snapshot(rule("r", "/elsewhere")))
+        },
+        "`allow: deny`": {"nobody": (mint(), make_snapshot(rule("r", "/**", allow=AccessMode.DENY)))},
         "`require.issuers` lists others": {"issuer": (mint(), ruled(issuers=frozenset({"b"})))},
         "the claim of `require.claims` or `require.all_of` is not in the token, or is null": {
             "groups-absent": (mint(groups=ABSENT), EDITORS),
@@ -161,7 +166,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         },
         "the claim is of another type than the rule's values: a list of objects, or a number for a text; "
         '`1` is not `"1"`': {
-            "groups-of-objects": (mint(groups=PEOPLE), world(*EDITORS.policy.rules, identity=Identity())),
+            "groups-of-objects": (mint(groups=PEOPLE), make_snapshot(*EDITORS.policy.rules, identity=Identity())),
             "number-for-text": (mint(level="1"), ruled(claims=(claim("level", 1),))),
             "boolean-for-number": (mint(level=True), ruled(claims=(claim("level", 1),))),
             "object-for-text": (mint(level={}), ruled(claims=(claim("level", "1"),))),
@@ -223,7 +228,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
 
 BY_CAUSE: Final[Mapping[tuple[Reason, str], list[Case]]] = {
     (reason, cause): [
-        case(f"{name}-for-{reason}-J01", reason, token, snapshot=snapshot or WORLD, **dict(*request))
+        case(f"{name}-for-{reason}-J01", reason, token, snapshot=snapshot or DEFAULT_SNAPSHOT, **dict(*request))
         for name, (token, snapshot, *request) in rows.items()
     ]
     for reason, causes in CAUSES.items()

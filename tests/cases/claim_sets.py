@@ -11,7 +11,7 @@ from urllib.parse import quote
 from authz.core import base64url
 from authz.core.reasons import Reason
 from tests.cases.case import case, cases
-from tests.world import A_RSA, ABSENT, CLAIMS, A, T, changed, issuer_a, mint, world
+from tests.fixtures import A_RSA, ABSENT, CLAIMS, A, T, changed, issuer_a, make_snapshot, mint
 
 BAD, LATE, EARLY, OTHERS, GOOD = (
     Reason.CLAIMS_MALFORMED,
@@ -20,9 +20,9 @@ BAD, LATE, EARLY, OTHERS, GOOD = (
     Reason.AUDIENCE_MISMATCH,
     Reason.AUTHENTICATED,
 )
-LENIENT: Final = world(a=issuer_a(leeway=60))
-BOUNDED: Final = world(a=issuer_a(max_lifetime=3600.0))
-ACCESS_ONLY: Final = world(a=issuer_a(token_types=frozenset({"at+jwt"})))
+LENIENT: Final = make_snapshot(a=issuer_a(leeway=60))
+BOUNDED: Final = make_snapshot(a=issuer_a(max_lifetime=3600.0))
+ACCESS_ONLY: Final = make_snapshot(a=issuer_a(token_types=frozenset({"at+jwt"})))
 LOGOUT: Final[dict[str, object]] = {"http://schemas.openid.net/event/backchannel-logout": {}}
 ID_TOKEN: Final = {"nonce": "n", "at_hash": "h", "aud": "api"}
 # Any octets serve as a certificate here: only their thumbprint counts.
@@ -197,7 +197,7 @@ CASES: Final = [
         },
     ),
     case("aud-missing-D17", OTHERS, mint(aud=ABSENT)),
-    case("no-audience-configured-D17", OTHERS, mint(), snapshot=world(a=issuer_a(audiences=frozenset()))),
+    case("no-audience-configured-D17", OTHERS, mint(), snapshot=make_snapshot(a=issuer_a(audiences=frozenset()))),
     case(
         "id-token-where-access-tokens-are-asked-D18",
         Reason.TYP_NOT_ALLOWED,

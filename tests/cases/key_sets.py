@@ -16,20 +16,33 @@ from authz.core.snapshot import Snapshot
 from authz.demo.signing import SigningKey
 from tests.cases.case import Case, case
 from tests.cases.token_header import mac
+from tests.fixtures import (
+    A_EC,
+    A_RSA,
+    ABSENT,
+    B_EC,
+    changed,
+    issuer_a,
+    jwks,
+    key_set,
+    make_snapshot,
+    mint,
+    signer,
+    unsigned,
+)
 from tests.shapes.shape import certificate, standard
-from tests.world import A_EC, A_RSA, ABSENT, B_EC, changed, issuer_a, jwks, key_set, mint, signer, unsigned, world
 
 ALLOWED, UNUSABLE, NOT_FOUND = Reason.AUTHENTICATED, Reason.KEY_UNUSABLE, Reason.KEY_NOT_FOUND
 
 
 def published(*keys: object, algorithms: tuple[str, ...] = ("RS256", "ES256")) -> Snapshot:
     """Return the world with issuer A publishing *keys*."""
-    return world(a=issuer_a(algorithms, key_set(*keys)))
+    return make_snapshot(a=issuer_a(algorithms, key_set(*keys)))
 
 
 def by_default(*keys: object) -> Snapshot:
     """Return the world with issuer A publishing *keys*, and no algorithms in the configuration."""
-    return world(a=replace(issuer_a(DEFAULT_ALGORITHMS, key_set(*keys)), algorithms_written=False))
+    return make_snapshot(a=replace(issuer_a(DEFAULT_ALGORITHMS, key_set(*keys)), algorithms_written=False))
 
 
 def number(value: int) -> str:
@@ -37,8 +50,8 @@ def number(value: int) -> str:
     return base64url.encode(value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big")).decode()
 
 
-def spoilt(name: str, jwk: object, token: str, reason: Reason = UNUSABLE) -> list[Case]:
-    """Write two rows: the token by the spoilt key is refused, and its neighbour in the same set serves."""
+def broken(name: str, jwk: object, token: str, reason: Reason = UNUSABLE) -> list[Case]:
+    """Write two rows: the token by the broken key is refused, and its neighbour in the same set serves."""
     snapshot = published(jwk, A_EC)
     return [
         case(name, reason, token, snapshot=snapshot),
@@ -84,38 +97,38 @@ CASES: Final = [
         for name, junk in JUNK.items()
     ],
     case("all-junk-at-once-C02", ALLOWED, mint(), snapshot=published(*JUNK.values(), A_RSA)),
-    *spoilt("key-of-1024-bits-C05", WEAK.public(), mint(WEAK)),
-    *spoilt(
+    *broken("key-of-1024-bits-C05", WEAK.public(), mint(WEAK)),
+    *broken(
         "key-of-512-bits-C05",
         changed(RSA, {"kid": "weak", "n": number(2**511 + 111)}),
         unsigned({"alg": "RS256", "kid": "weak", "typ": "at+jwt"}, bytes(64)),
     ),
-    *spoilt("exponent-one-C06", changed(RSA, {"e": number(1)}), mint()),
-    *spoilt("exponent-two-C06", changed(RSA, {"e": number(2)}), mint()),
-    *spoilt("exponent-even-C06", changed(RSA, {"e": number(65536)}), mint()),
-    *spoilt("exponent-above-the-modulus-C06", changed(RSA, {"e": number(N + 2)}), mint()),
-    *spoilt("modulus-even-C06", changed(RSA, {"n": number(N + 1)}), mint()),
-    *spoilt("modulus-zero-C06", changed(RSA, {"n": number(0)}), mint()),
-    *spoilt("modulus-one-C06", changed(RSA, {"n": number(1)}), mint()),
-    *spoilt("modulus-empty-C06", changed(RSA, {"n": ""}), mint()),
-    *spoilt("point-off-the-curve-C09", changed(EC, {"y": EC["x"]}), EC_TOKEN),
-    *spoilt("point-at-zero-C09", changed(EC, {"x": "A" * 43, "y": "A" * 43}), EC_TOKEN),
-    *spoilt("x-one-byte-short-C09", changed(EC, {"x": base64url.encode(X[:-1]).decode()}), EC_TOKEN),
-    *spoilt("x-one-byte-long-C09", changed(EC, {"x": base64url.encode(b"\1" + X).decode()}), EC_TOKEN),
+    *broken("exponent-one-C06", changed(RSA, {"e": number(1)}), mint()),
+    *broken("exponent-two-C06", changed(RSA, {"e": number(2)}), mint()),
+    *broken("exponent-even-C06", changed(RSA, {"e": number(65536)}), mint()),
+    *broken("exponent-above-the-modulus-C06", changed(RSA, {"e": number(N + 2)}), mint()),
+    *broken("modulus-even-C06", changed(RSA, {"n": number(N + 1)}), mint()),
+    *broken("modulus-zero-C06", changed(RSA, {"n": number(0)}), mint()),
+    *broken("modulus-one-C06", changed(RSA, {"n": number(1)}), mint()),
+    *broken("modulus-empty-C06", changed(RSA, {"n": ""}), mint()),
+    *broken("point-off-the-curve-C09", changed(EC, {"y": EC["x"]}), EC_TOKEN),
+    *broken("point-at-zero-C09", changed(EC, {"x": "A" * 43, "y": "A" * 43}), EC_TOKEN),
+    *broken("x-one-byte-short-C09", changed(EC, {"x": base64url.encode(X[:-1]).decode()}), EC_TOKEN),
+    *broken("x-one-byte-long-C09", changed(EC, {"x": base64url.encode(b"\1" + X).decode()}), EC_TOKEN),
     case(
         "x-with-a-zero-byte-more-C09",
         ALLOWED,
         EC_TOKEN,
         snapshot=published(changed(EC, {"x": base64url.encode(b"\0" + X).decode()}), A_EC),
     ),
-    *spoilt("p-256-key-with-alg-es384-C09", changed(EC, {"alg": "ES384"}), EC_TOKEN),
-    *spoilt("curve-for-another-purpose-C09", changed(EC, {"use": "enc"}), EC_TOKEN),
+    *broken("p-256-key-with-alg-es384-C09", changed(EC, {"alg": "ES384"}), EC_TOKEN),
+    *broken("curve-for-another-purpose-C09", changed(EC, {"use": "enc"}), EC_TOKEN),
     case("es256-key-named-by-an-rs256-token-C09", UNUSABLE, mint(header={"kid": "a-ec"})),
     case("rs256-key-named-by-an-es256-token-C09", UNUSABLE, mint(A_EC, header={"kid": "a-rsa"})),
     case("kid-that-is-in-no-set-C09", NOT_FOUND, mint(header={"kid": "nobody"})),
-    *spoilt("private-part-published-C11", changed(EC, {"d": base64url.encode(bytes(32)).decode()}), EC_TOKEN),
-    *spoilt("private-part-of-rsa-published-C11", changed(RSA, {"d": "AQAB"}), mint()),
-    *spoilt(
+    *broken("private-part-published-C11", changed(EC, {"d": base64url.encode(bytes(32)).decode()}), EC_TOKEN),
+    *broken("private-part-of-rsa-published-C11", changed(RSA, {"d": "AQAB"}), mint()),
+    *broken(
         "whole-private-key-published-C11", {**A_RSA.jwk.export(private_key=True, as_dict=True), "kid": "a-rsa"}, mint()
     ),
     case(
@@ -209,20 +222,20 @@ CASES: Final = [
         PSS_TOKEN,
         snapshot=published(changed(RSA, {"alg": ABSENT}), algorithms=("RS256", "PS256")),
     ),
-    *spoilt("certificate-of-another-key-C11", changed(RSA, {"x5c": [standard(certificate(B_EC))]}), mint()),
+    *broken("certificate-of-another-key-C11", changed(RSA, {"x5c": [standard(certificate(B_EC))]}), mint()),
     case(
         "key-beyond-those-that-are-kept-C15",
         UNUSABLE,
         mint(),
-        snapshot=world(a=issuer_a(keys=KeySet.from_json(jwks(A_EC, A_RSA), max_keys=1))),
+        snapshot=make_snapshot(a=issuer_a(keys=KeySet.from_json(jwks(A_EC, A_RSA), max_keys=1))),
     ),
     case(
         "key-before-those-that-are-not-kept-C15",
         ALLOWED,
         mint(A_EC),
-        snapshot=world(a=issuer_a(keys=KeySet.from_json(jwks(A_EC, A_RSA), max_keys=1))),
+        snapshot=make_snapshot(a=issuer_a(keys=KeySet.from_json(jwks(A_EC, A_RSA), max_keys=1))),
     ),
-    case("no-keys-at-all", Reason.KEYS_UNAVAILABLE, mint(), snapshot=world(a=issuer_a(keys=None))),
+    case("no-keys-at-all", Reason.KEYS_UNAVAILABLE, mint(), snapshot=make_snapshot(a=issuer_a(keys=None))),
     case("an-empty-set", NOT_FOUND, mint(), snapshot=published()),
 ]
 

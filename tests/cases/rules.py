@@ -9,7 +9,7 @@ from authz.core.reasons import Reason
 from authz.core.snapshot import TokenRules
 from authz.core.token import CookieSource
 from tests.cases.case import Case, case
-from tests.world import A_RSA, ABSENT, issuer_a, key_set, mint, rule, world
+from tests.fixtures import A_RSA, ABSENT, issuer_a, key_set, make_snapshot, mint, rule
 
 GOOD: Final = mint()
 ALLOWED, DENIED, SCOPE, AUDIENCE = (
@@ -19,19 +19,19 @@ ALLOWED, DENIED, SCOPE, AUDIENCE = (
     Reason.AUDIENCE_MISMATCH,
 )
 WRITE: Final = rule("write", "/orders", "/orders/{id}", methods=["POST", "PUT"], scopes=("orders:write",))
-GUARDED: Final = world(WRITE)
-FOLDED: Final = world(
+GUARDED: Final = make_snapshot(WRITE)
+FOLDED: Final = make_snapshot(
     rule("write", "/orders", methods=["POST"], scopes=("orders:write",), case_insensitive=True), rule("rest", "/**")
 )
-HOSTED: Final = world(rule("write", "/orders", hosts=["api.test"], scopes=("orders:write",)))
-TWO_AUDIENCES: Final = world(
+HOSTED: Final = make_snapshot(rule("write", "/orders", hosts=["api.test"], scopes=("orders:write",)))
+TWO_AUDIENCES: Final = make_snapshot(
     rule("orders", "/orders", audiences=frozenset({"orders"})),
     rule("rest", "/**"),
     a=issuer_a(audiences=frozenset({"orders", "billing"})),
 )
 KEYS: Final = key_set(A_RSA)
 THUMBPRINT: Final = A_RSA.jwk.thumbprint()
-COOKIE: Final = world(token=TokenRules(sources=(CookieSource("t"),)))
+COOKIE: Final = make_snapshot(token=TokenRules(sources=(CookieSource("t"),)))
 
 
 def by_cookie(name: str, reason: Reason, method: str = "POST", **headers: str) -> Case:
@@ -63,7 +63,7 @@ CASES: Final = [
             f"blocked-by-{name}{'-and-remembered' if verify else ''}-H04",
             Reason.KEY_UNUSABLE,
             token,
-            snapshot=world(a=issuer_a(keys=KEYS.block([blocked])), **verify),
+            snapshot=make_snapshot(a=issuer_a(keys=KEYS.block([blocked])), **verify),
         )
         for verify in ({}, {"verify_signature": lambda _issuer, _key, _token: Verified.CACHED})
         for name, blocked, token in (

@@ -1,6 +1,6 @@
 """Decision tables: a configuration, and what becomes of each request under it.
 
-A table is a YAML file with a `config` (rules, identity and whatever else; the issuers `a` and `b` of tests/world.py are
+A table is a YAML file with a `config` (rules, identity and so on; the issuers `a` and `b` of tests/fixtures.py are
 there already, with keys and without leeway) and `cases`, each named by what it proves:
 
     a scope opens what it names:
@@ -32,7 +32,7 @@ from authz.core.authorize import authorize
 from authz.core.decision import Allow, Decision, Deny, outcome
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
-from tests.world import A_RSA, B_EC, A, B, T, mint
+from tests.fixtures import A_RSA, B_EC, A, B, T, mint
 
 FOLDER: Final = Path(__file__).parent
 _SIGNERS: Final = {"a": (A, A_RSA), "b": (B, B_EC)}

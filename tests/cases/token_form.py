@@ -9,14 +9,14 @@ from authz.core.reasons import Reason
 from authz.core.snapshot import TokenRules
 from authz.core.token import MAX_TOKEN_BYTES, CookieSource, HeaderSource, QuerySource
 from tests.cases.case import Case, case, cases
-from tests.world import B_EC, B, T, mint, world
+from tests.fixtures import B_EC, B, T, make_snapshot, mint
 
 GOOD: Final = mint()
 ANOTHER: Final = mint(sub="eve")
 HEADER, PAYLOAD, SIGNATURE = GOOD.split(".")
 FLATTENED: Final = {"protected": HEADER, "payload": PAYLOAD, "signature": SIGNATURE}
 MALFORMED, MISSING, MULTIPLE = Reason.TOKEN_MALFORMED, Reason.TOKEN_MISSING, Reason.TOKEN_MULTIPLE
-EVERYWHERE: Final = world(
+EVERYWHERE: Final = make_snapshot(
     token=TokenRules(sources=(HeaderSource("authorization", "Bearer"), CookieSource("t"), QuerySource("t")))
 )
 

@@ -13,7 +13,7 @@ from jwcrypto.jwk import JWK
 from authz.core import base64url
 from authz.core.reasons import Reason
 from tests.cases.case import case, cases
-from tests.world import (
+from tests.fixtures import (
     A_EC,
     A_RSA,
     ABSENT,
@@ -21,10 +21,10 @@ from tests.world import (
     changed,
     issuer_a,
     key_set,
+    make_snapshot,
     mint,
     signer,
     unsigned,
-    world,
 )
 
 ATTACKER: Final = signer("RS256", "attacker")
@@ -34,9 +34,9 @@ MALFORMED, INVALID, ALG, CRIT = (
     Reason.ALG_NOT_ALLOWED,
     Reason.CRIT_UNSUPPORTED,
 )
-C: Final = world(a=issuer_a(["HS256", "RS256"]))
-NO_ALG: Final = world(a=issuer_a(keys=key_set(changed(A_RSA.public(), {"alg": ABSENT}))))
-ACCESS_ONLY: Final = world(a=issuer_a(token_types=frozenset({"at+jwt"})))
+C: Final = make_snapshot(a=issuer_a(["HS256", "RS256"]))
+NO_ALG: Final = make_snapshot(a=issuer_a(keys=key_set(changed(A_RSA.public(), {"alg": ABSENT}))))
+ACCESS_ONLY: Final = make_snapshot(a=issuer_a(token_types=frozenset({"at+jwt"})))
 
 
 def mac(secret: bytes, **header: object) -> str:

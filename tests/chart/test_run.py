@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 
 from authz.demo.client import Answer, send
+from tests.chart.harness import Stage, merge, seen, set_stage, write
 from tests.chart.helm import Charts, only
-from tests.chart.stage import Stage, merge, seen, set_stage, write
 from tests.fakes.waiting import wait_until
 
 # One Envoy for this file: what it counts, each test counts for addresses and subjects of its own.

@@ -24,9 +24,9 @@ from authz.demo.envoy import binary
 from authz.demo.sidecar import free_address
 from tests.documents.pages import Block, blocks
 from tests.fakes.waiting import HANG_SECONDS
+from tests.fixtures import A_RSA, changed
 from tests.tools import ROOT, TOOLS
 from tests.unit.envoy.serving import short_folder
-from tests.world import A_RSA, changed
 
 _NAMED: Final = re.compile(r"# ([\w.-]+)\n")
 _LOGGED: Final = {

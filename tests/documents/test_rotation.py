@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from authz.demo.scene import play
+from authz.demo.stack import run_stack
 from tests.documents.pages import blocks
 from tests.documents.reader import run
 from tests.documents.test_commands import ROTATION
@@ -33,9 +33,9 @@ def place(text: str, **addresses: str) -> str:
 def test_rehearsal(tmp_path: Path) -> None:
     """Every request has the status that its comment promises, and the keys come and go as it says."""
     (block,) = (block for block in blocks("sh", page=PAGE) if block.text.startswith(ROTATION))
-    with short_folder() as folder, play(folder, rotate_every=_WOULD_DISTURB, pause=time.sleep) as scene:
-        issuer, admin = scene.provider.issuer, scene.sidecar.admin_url
-        script = place(block.text, admin=admin, issuer=issuer, envoy=scene.envoy.url)
+    with short_folder() as folder, run_stack(folder, rotate_every=_WOULD_DISTURB, pause=time.sleep) as stack:
+        issuer, admin = stack.provider.issuer, stack.sidecar.admin_url
+        script = place(block.text, admin=admin, issuer=issuer, envoy=stack.envoy.url)
         script = script.replace("authz keys --admin", "authz keys --json --admin")
         said = run(script, tmp_path)
     promised = re.findall(r"^curl -si .*# (\d{3})\b", block.text, re.MULTILINE)

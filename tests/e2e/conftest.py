@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from authz.demo.process import tail
-from tests.e2e.stage import Stage, set_stage
+from tests.e2e.harness import Stage, set_stage
 
 _USED = pytest.StashKey[list[Stage]]()
 

@@ -10,7 +10,7 @@ import pytest
 
 from authz.demo.loopback import Header
 from authz.demo.signing import SigningKey
-from tests.e2e.stage import Stage
+from tests.e2e.harness import Stage
 
 STRANGER = SigningKey.create("RS256", kid="stranger")
 SECRET = SigningKey.create("HS256", kid="secret")

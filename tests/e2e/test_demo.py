@@ -65,7 +65,7 @@ def test_the_demo_speaks_json_to_programs() -> None:
 
     outcomes = json.loads(ended.stdout)
     assert len(outcomes) == 8
-    assert all(outcome["as_it_should"] for outcome in outcomes)
+    assert all(outcome["passed"] for outcome in outcomes)
     # The last token is by a key that appeared while the demo ran.
     assert outcomes[-1]["kid"] not in {outcome["kid"] for outcome in outcomes[:-1]}
 

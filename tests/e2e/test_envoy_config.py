@@ -19,7 +19,7 @@ from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header
 from authz.demo.sidecar import Sidecar, free_address
 from authz.demo.upstream import echo_server
-from tests.e2e.stage import Reply
+from tests.e2e.harness import Reply
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import wait_until
 

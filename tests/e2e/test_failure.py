@@ -13,7 +13,7 @@ import trustme
 
 from authz.demo.bootstrap import Tls
 from authz.demo.sidecar import free_address
-from tests.e2e.stage import Stage
+from tests.e2e.harness import Stage
 from tests.fakes.waiting import wait_until
 
 

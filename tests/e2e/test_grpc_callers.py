@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import grpc
 import pytest
 
-from tests.e2e.stage import Stage
+from tests.e2e.harness import Stage
 from tests.fakes.waiting import HANG_SECONDS
 
 METHOD = "/orders.v1.Orders/Get"

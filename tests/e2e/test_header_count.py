@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.e2e.stage import Stage
+from tests.e2e.harness import Stage
 
 
 def pad(count: int) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.e2e.stage import Stage
+from tests.e2e.harness import Stage
 from tests.fakes.idp import JWKS
 from tests.fakes.waiting import wait_until
 

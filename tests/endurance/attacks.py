@@ -17,9 +17,9 @@ from typing import Final
 from authz.core import base64url
 from authz.demo.signing import SigningKey
 from tests.endurance.client import Plan, Question, Tally, get, run_for
+from tests.endurance.flood import HALF_REQUEST, Flood, flooding, half_calls
+from tests.endurance.harness import CLIENT_CORES, TOLD, Stage, set_stage, write_config
 from tests.endurance.report import Figure, Result
-from tests.endurance.siege import HALF_REQUEST, Siege, besieging, half_calls
-from tests.endurance.stage import CLIENT_CORES, TOLD, Stage, set_stage, write_config
 from tests.fakes.http2 import PREFACE
 from tests.fakes.idp import JWKS, FakeIdp
 
@@ -121,15 +121,15 @@ class Run:
             name: partial(self._measure, attack) for name, attack in attacks.items()
         }
         runs["random key ids"] = partial(self._measure_fetches, attacks["random key ids"])
-        for name, siege in self._sieges().items():
-            runs[name] = partial(self._measure_besieged, [siege])
+        for name, flood in self._floods().items():
+            runs[name] = partial(self._measure_flooded, [flood])
         mixed = Attack(
             [question for attack in attacks.values() if not attack.churn for question in attack.questions[:10]],
             share=TOGETHER * sum(attack.share for attack in attacks.values() if not attack.churn) / len(attacks),
         )
         churning = replace(attacks["churn at Envoy"], share=TOGETHER * attacks["churn at Envoy"].share)
-        sieges = [replace(siege, rate=TOGETHER * siege.rate) for siege in self._sieges().values()]
-        runs["all together"] = partial(self._measure_besieged, sieges, mixed, churning)
+        floods = [replace(flood, rate=TOGETHER * flood.rate) for flood in self._floods().values()]
+        runs["all together"] = partial(self._measure_flooded, floods, mixed, churning)
         runs["an issuer that hangs"] = self._measure_hanging_issuer
         return runs
 
@@ -140,10 +140,10 @@ class Run:
         self._alone.append(self._measure())
         self._valid.append(self._measure(Attack(self._good)))
 
-    def _measure_besieged(self, sieges: Sequence[Siege], *attacks: Attack) -> Measured:
+    def _measure_flooded(self, floods: Sequence[Flood], *attacks: Attack) -> Measured:
         with ExitStack() as parts:
-            for siege in sieges:
-                parts.enter_context(besieging(siege))
+            for flood in floods:
+                parts.enter_context(flooding(flood))
             return self._measure(*attacks)
 
     def _measure_fetches(self, attack: Attack) -> Measured:
@@ -179,12 +179,12 @@ class Run:
         finally:
             del idp.answers[JWKS]
 
-    def _sieges(self) -> dict[str, Siege]:
+    def _floods(self) -> dict[str, Flood]:
         front, socket = self._stage.envoy.url, self._stage.sidecar.endpoint
         return {
-            "half requests to Envoy": Siege(address=front, words=HALF_REQUEST, rate=200, held=800, cores=CLIENT_CORES),
-            "churn at the socket": Siege(address=socket, words=PREFACE, rate=500, cores=CLIENT_CORES),
-            "idle connections at the socket": Siege(
+            "half requests to Envoy": Flood(address=front, words=HALF_REQUEST, rate=200, held=800, cores=CLIENT_CORES),
+            "churn at the socket": Flood(address=socket, words=PREFACE, rate=500, cores=CLIENT_CORES),
+            "idle connections at the socket": Flood(
                 address=socket, words=PREFACE, rate=200, held=800, cores=CLIENT_CORES
             ),
         }
@@ -319,8 +319,8 @@ def measure_half_calls(stage: Stage, result: Result, scale: Scale) -> None:
         record=True,
     )
     (before,) = run_for(scale.seconds, plan)
-    siege = Siege(address=stage.sidecar.endpoint, words=half_calls(16), rate=1, held=100, cores=CLIENT_CORES)
-    with besieging(siege):
+    flood = Flood(address=stage.sidecar.endpoint, words=half_calls(16), rate=1, held=100, cores=CLIENT_CORES)
+    with flooding(flood):
         (during,) = run_for(scale.seconds, plan)
     for name, tally in (("nothing, on TCP", before), ("half calls on TCP, 16 at a time", during)):
         result.rows.append({"beside": name, "p50 ms": tally.quantile(0.5), "p99 ms": tally.quantile(0.99)})

@@ -16,12 +16,12 @@ from typing import Final
 
 from authz.envoy.admission import METHOD
 from tests.endurance.client import Plan, get, loading, run_for
+from tests.endurance.harness import CLIENT_CORES, TOLD, Stage, on, set_stage, write_config
 from tests.endurance.report import Figure, Result
-from tests.endurance.stage import CLIENT_CORES, TOLD, Stage, on, set_stage, write_config
 from tests.fakes.idp import FakeIdp
+from tests.fixtures import ask
 from tests.tools import path
 from tests.unit.envoy.asking import write_check
-from tests.world import ask
 
 VALID_RATE: Final = 100.0
 CONNECTIONS: Final = 4

@@ -11,8 +11,8 @@ from itertools import cycle
 from typing import Final
 
 from tests.endurance.client import Exchange, Plan, Question, get, loading
+from tests.endurance.harness import CLIENT_CORES, TOLD, Stage, await_answer, set_stage, write_config
 from tests.endurance.report import Result
-from tests.endurance.stage import CLIENT_CORES, TOLD, Stage, await_answer, set_stage, write_config
 from tests.endurance.watching import watching
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import HANG_SECONDS, wait_until

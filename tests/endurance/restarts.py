@@ -10,8 +10,8 @@ from statistics import median
 from typing import Any, Final
 
 from tests.endurance.client import Exchange, Plan, Tally, get, loading
+from tests.endurance.harness import CLIENT_CORES, TOLD, Replica, Stage, set_stage, write_config
 from tests.endurance.report import Figure, Result
-from tests.endurance.stage import CLIENT_CORES, TOLD, Replica, Stage, set_stage, write_config
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import HANG_SECONDS, wait_until
 

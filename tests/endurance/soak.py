@@ -10,8 +10,8 @@ from typing import Final
 
 from authz.demo.signing import SigningKey
 from tests.endurance.client import Load, Plan, Question, Tally, get, loading
+from tests.endurance.harness import CLIENT_CORES, TOLD, Stage, set_stage, write_config
 from tests.endurance.report import Result
-from tests.endurance.stage import CLIENT_CORES, TOLD, Stage, set_stage, write_config
 from tests.endurance.watching import watching
 from tests.fakes.idp import JWKS, FakeIdp
 

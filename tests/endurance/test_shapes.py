@@ -9,10 +9,10 @@ import pytest
 
 from tests.endurance import reloads, restarts
 from tests.endurance.client import Exchange
+from tests.endurance.harness import Use
 from tests.endurance.reloads import LAW, Turn
 from tests.endurance.report import Result
 from tests.endurance.restarts import is_failure, restart_often
-from tests.endurance.stage import Use
 from tests.endurance.watching import MAX_GROWTH_KIB, Watch
 
 # So that Envoy asks a sidecar no more before its drain is over: looked at more often than the drain lasts, and what is

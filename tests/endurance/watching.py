@@ -9,8 +9,8 @@ from threading import Event, Thread
 from time import monotonic
 from typing import Final
 
+from tests.endurance.harness import Use
 from tests.endurance.report import Result
-from tests.endurance.stage import Use
 
 # Between the third quarter of a run and its last. Allocators breathe; what leaks, leaks on.
 MAX_GROWTH_KIB: Final = 2048

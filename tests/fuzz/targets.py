@@ -23,13 +23,13 @@ from authz.core.strip_credentials import strip_credentials
 from authz.core.token import CookieSource, HeaderSource, QuerySource, find_token, parse_token
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.codec import decode_request, encode_decision
-from tests.world import T, decide, issuer_a, world
+from tests.fixtures import T, decide, issuer_a, make_snapshot
 
 # A key whose private part is gone, and the one good token that it ever signed.
 SEED: Final = json.loads((Path(__file__).parent / "seed.json").read_text())
 GOOD: Final[str] = SEED["token"]
 KEYS: Final = KeySet.from_json(json.dumps(SEED["keys"]))
-SNAPSHOT: Final = world(a=issuer_a(["EdDSA"], KEYS))
+SNAPSHOT: Final = make_snapshot(a=issuer_a(["EdDSA"], KEYS))
 _SOURCES: Final = (
     HeaderSource("authorization", "Bearer"),
     HeaderSource("x-token"),

@@ -47,7 +47,7 @@ class Collector:
             *("--debug-log", "traces", "--debug-log-verbosity", "detailed"),
             *("--log-file", str(folder / "rotel.log"), "--pid-file", str(folder / "rotel.pid")),
         ]
-        self.process = Process("the collector", argv, log=folder / "collector.log", mend="read its log")
+        self.process = Process("the collector", argv, log=folder / "collector.log", fix="read its log")
 
     @property
     def url(self) -> str:

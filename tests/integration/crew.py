@@ -20,10 +20,10 @@ from authz.demo.process import Process, tail
 from authz.demo.sidecar import Sidecar, free_address
 from authz.demo.upstream import echo_server
 from tests.fakes.waiting import wait_until
+from tests.fixtures import ask
 from tests.integration.sidecars import config
 from tests.unit.envoy.asking import told, write_check
 from tests.unit.envoy.serving import SECONDS, health_of, method
-from tests.world import ask
 
 FAST = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
 

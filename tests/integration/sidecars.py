@@ -16,9 +16,9 @@ from authz.demo.process import Process, tail
 from authz.demo.sidecar import Sidecar, free_address
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import wait_until
+from tests.fixtures import ask
 from tests.unit.envoy.asking import told, write_check
 from tests.unit.envoy.serving import SECONDS, health_of, method
-from tests.world import ask
 
 _CONFIG: Final = """version: 1
 server:

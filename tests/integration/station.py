@@ -29,7 +29,7 @@ from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
-from authz.telemetry.judged import Judged
+from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.keys import KeyMetrics
 from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.integration.fetching import resolve_here
@@ -45,7 +45,7 @@ class Station:
         self.config = parse(whole or text, file="authz.yaml")
         self.registry = CollectorRegistry()
         self._settles = False
-        self.report: Callable[[Judged], None] = lambda judged: None
+        self.report: Callable[[CheckRecord], None] = lambda record: None
         self.usage = Usage(time.time)
         self.signatures = SignatureCache()
         verify = self.usage.record_use(self.signatures.verify)
@@ -93,8 +93,8 @@ class Station:
         self._settles = True
         return self
 
-    def _report(self, judged: Judged) -> None:
-        self.report(judged)
+    def _report(self, record: CheckRecord) -> None:
+        self.report(record)
 
     def feed(self, name: str) -> Feed[KeySet]:
         """The feed of an issuer."""

@@ -28,8 +28,8 @@ from authz.core.reasons import Reason
 from authz.core.request import AmbiguousEncoding, Request
 from authz.core.snapshot import Snapshot
 from tests.fakes.waiting import HANG_SECONDS, wait_until
+from tests.fixtures import DEFAULT_SNAPSHOT, T, claim, mint, rule
 from tests.tools import path as tool
-from tests.world import WORLD, T, claim, mint, rule
 
 SECRET: Final = "secret of the protected tree"
 DOTS: Final = (
@@ -55,7 +55,7 @@ def spellings() -> Iterator[str]:
 
 STRICT: Final = rule("admin", "/admin/**", claims=(claim("groups", "nobody-has-it"),))
 WEAK: Final = Snapshot(
-    issuers=WORLD.issuers,
+    issuers=DEFAULT_SNAPSHOT.issuers,
     policy=Policy(
         [
             STRICT,

@@ -31,13 +31,13 @@ from authz.envoy.transport.choice import TransportFactory
 from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.envoy.transport.pool import PoolTransport
 from authz.envoy.transport.port import Deferred
-from authz.telemetry.judged import Metadata
-from tests.e2e.stage import Reply
+from authz.telemetry.check_record import Metadata
+from tests.e2e.harness import Reply
 from tests.fakes.waiting import wait_until
+from tests.fixtures import make_snapshot, mint
 from tests.unit.envoy.asking import AFTER, NEW, UNKNOWN, FakeLane, HeldLane, make_checker, told
 from tests.unit.envoy.breaking import ERRORS, SECRET, STAGES
 from tests.unit.envoy.serving import SECONDS, method, short_folder
-from tests.world import mint, world
 
 pytestmark = [pytest.mark.needs("envoy"), pytest.mark.xdist_group("faults")]
 
@@ -166,7 +166,9 @@ def test_missing_keys_are_an_error_only_where_the_operator_said_so(front: Front)
 def test_overload_lets_nobody_pass(front: Front) -> None:
     """While as many calls are held as may be, each further request is refused at once."""
     lane = HeldLane()
-    front.checker.current = make_checker(snapshot=lambda: world(responses=Responses(expose_reason=True)), lane=lane)
+    front.checker.current = make_checker(
+        snapshot=lambda: make_snapshot(responses=Responses(expose_reason=True)), lane=lane
+    )
     with grpc.insecure_channel(f"unix:{front.socket}") as channel:
         held = [method(channel).future(UNKNOWN, timeout=SECONDS) for _ in range(MAX_CONCURRENT)]
         try:

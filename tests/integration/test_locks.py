@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from authz.core.needs import KEY, Need, Unanswered
 from authz.demo.signing import SigningKey
 from authz.feeds.key_lane import KeyLane
-from authz.telemetry.judged import Judged
+from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.spans import Spans
 from tests.fakes.idp import FakeIdp
 from tests.integration.station import Station
@@ -108,8 +108,8 @@ def test_checks_take_no_lock_of_the_keys(idp: FakeIdp, sidecar: Station) -> None
         dropped=lambda _: None,
     )
 
-    def trace(judged: Judged) -> None:
-        spans.write_check(judged, None)
+    def trace(record: CheckRecord) -> None:
+        spans.write_check(record, None)
 
     sidecar.report = trace
     lane, unknown = KeyLane(sidecar.issuers.feeds, max_waiting=8), Need(KEY, "a", "unknown")

@@ -23,11 +23,11 @@ from authz.demo.signing import SigningKey
 from tests.fakes.http2 import PING, PREFACE, SETTINGS, frame
 from tests.fakes.idp import JWKS, FakeIdp
 from tests.fakes.waiting import wait_until
+from tests.fixtures import ask
 from tests.integration.sidecars import Running, config, issuer, running
 from tests.tools import ROOT
 from tests.unit.envoy.asking import told, write_check
 from tests.unit.envoy.serving import SECONDS, method, short_folder
-from tests.world import ask
 
 
 @pytest.fixture

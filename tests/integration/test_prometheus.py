@@ -115,7 +115,7 @@ def start_prometheus(folder: Path, *, target: str) -> tuple[Process, str]:
         *("--storage.tsdb.path", str(folder / "tsdb"), "--web.listen-address", address),
         *("--enable-feature", "exemplar-storage"),
     ]
-    process = Process("Prometheus", argv, log=folder / "prometheus.log", mend="read its log")
+    process = Process("Prometheus", argv, log=folder / "prometheus.log", fix="read its log")
     process.start()
     return process, address
 
@@ -175,4 +175,4 @@ def test_metrics_are_openmetrics_for_those_who_ask(stage: Stage) -> None:
     assert (answer.header("content-type") or "").startswith("application/openmetrics-text")
     parsed = text_string_to_metric_families(answer.body.decode())  # type: ignore[no-untyped-call]  # it has none
     families = {family.name for family in parsed}
-    assert {"authz_decisions", "authz_memo_requests", "authz_config", "authz_keys_refresh"} <= families
+    assert {"authz_decisions", "authz_signature_cache_requests", "authz_config", "authz_keys_refresh"} <= families

@@ -126,7 +126,7 @@ def running_keycloak(folder: Path, realm: str) -> Iterator[Keycloak]:
     }
     start = f"{path('peers/keycloak')}/bin/kc.sh"
     command = [path("env"), *(f"{name}={value}" for name, value in settings.items()), path("bash"), start, "start-dev"]
-    process = Process("Keycloak", command, log=folder / "keycloak.log", mend="read its log")
+    process = Process("Keycloak", command, log=folder / "keycloak.log", fix="read its log")
     process.start()
     try:
         process.wait_until(lambda: _address(process.log) is not None, seconds=HANG_SECONDS * 2)

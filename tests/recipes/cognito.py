@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from authz.core.reasons import Reason
+from tests.fixtures import ABSENT, T
 from tests.recipes.recipe import Recipe, Token, discovery, fails, jwk, passes
-from tests.world import ABSENT, T
 
 _POOL: Final = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_EXAMPLE1"
 _JWKS: Final = f"{_POOL}/.well-known/jwks.json"

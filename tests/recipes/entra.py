@@ -8,8 +8,8 @@ from typing import Final
 
 from authz.core import base64url
 from authz.core.reasons import Reason
+from tests.fixtures import ABSENT, T
 from tests.recipes.recipe import Recipe, Token, certificate, discovery, fails, jwk, passes
-from tests.world import ABSENT, T
 
 _LOGIN: Final = "https://login.microsoftonline.com"
 _STS: Final = "https://sts.windows.net"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from authz.core.reasons import Reason
+from tests.fixtures import ABSENT
 from tests.recipes.entra import RECIPE as ENTRA
 from tests.recipes.recipe import Recipe, Token, certificate, discovery, fails, jwk, passes
-from tests.world import ABSENT
 
 _LOGIN: Final = "https://login.microsoftonline.com"
 _CONTOSO: Final = "11111111-1111-4111-8111-111111111111"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from authz.core.reasons import Reason
+from tests.fixtures import ABSENT, T
 from tests.recipes.recipe import Recipe, Token, certificate, discovery, fails, jwk, passes
-from tests.world import ABSENT, T
 
 _REALM: Final = "https://login.example.com/realms/example"
 _CERTS: Final = f"{_REALM}/protocol/openid-connect/certs"

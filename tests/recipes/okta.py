@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from authz.core.reasons import Reason
+from tests.fixtures import ABSENT, T
 from tests.recipes.recipe import Recipe, Token, discovery, fails, jwk, passes
-from tests.world import ABSENT, T
 
 _ORG: Final = "https://example.okta.com"
 _SERVER: Final = f"{_ORG}/oauth2/default"

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from authz.core.reasons import Reason
+from tests.fixtures import T, changed, signer
 from tests.tools import ROOT
-from tests.world import T, changed, signer
 
 FOLDER: Final = ROOT / "deploy/recipes"
 

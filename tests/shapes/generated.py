@@ -15,8 +15,8 @@ from authz.core import certificate as x5c
 from authz.core import jwk_forms
 from authz.core.algorithms import DEFAULT_ALGORITHMS
 from authz.demo.signing import SigningKey
+from tests.fixtures import ABSENT, changed, signer
 from tests.shapes.shape import Shape, certificate, jwk_set, octets, sign, standard, text
-from tests.world import ABSENT, changed, signer
 
 ALG_NO_TEXT: Final = "a key whose `alg` is no text"
 AMBIGUOUS: Final = "more than four keys that a token without `kid` can mean"
@@ -129,8 +129,8 @@ def encodings() -> Iterator[Shape]:
             yield _one(f"{name}-{form}", key, {member: written}, *notes, algorithms=ALL)
     for name, key in (("n", RSA), ("x", EC)):
         written = str(key.public()[name])
-        spoilt = written[:-1] + chr(ord(written[-1]) + 1)  # the last letter stands for two bits or four, and zeros
-        yield _one(f"{name}-unused-bits", key, {name: spoilt}, f"{jwk_forms.UNUSED_BITS}: {name}")
+        broken = written[:-1] + chr(ord(written[-1]) + 1)  # the last letter stands for two bits or four, and zeros
+        yield _one(f"{name}-unused-bits", key, {name: broken}, f"{jwk_forms.UNUSED_BITS}: {name}")
     secret = signer("HS256", "k")
     k = standard(octets(json.loads(secret.jwk.export()), "k"))
     yield Shape(

@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from authz.core import base64url
 from authz.demo.signing import SigningKey
-from tests.world import changed
+from tests.fixtures import changed
 
 ISSUER: Final = "https://issuer.test"
 NOW: Final = 1_900_000_000

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from authz.core.certificate import X5C_MISMATCH_ALLOWED
+from tests.fixtures import ABSENT, changed, signer
 from tests.shapes.generated import GENERATED, RSA
 from tests.shapes.judge import judge
 from tests.shapes.recorded import RECORDED
 from tests.shapes.shape import Shape, jwk_set, sign
-from tests.world import ABSENT, changed, signer
 
 SHAPES = {f"recorded-{shape.name}": shape for shape in RECORDED} | {shape.name: shape for shape in GENERATED}
 
@@ -37,8 +37,8 @@ def test_shape(shape: Shape) -> None:
 def test_another_signature_opens_none(shape: Shape) -> None:
     """However its set is written, no issuer's key signs for a stranger: one octet of the signature decides."""
     head, _, signature = shape.token.rpartition(".")
-    spoilt = ("B" if signature[40] == "A" else "A").join((signature[:40], signature[41:]))
-    assert not judge(replace(shape, token=f"{head}.{spoilt}")).allowed
+    broken = ("B" if signature[40] == "A" else "A").join((signature[:40], signature[41:]))
+    assert not judge(replace(shape, token=f"{head}.{broken}")).allowed
 
 
 @pytest.mark.parametrize("name", ["recorded-x5c-of-another-key", "x5c-another", "x5c-another-in-text"])

@@ -21,8 +21,8 @@ from authz.core.keys import KeySet
 from authz.demo.signing import SigningKey
 from authz.feeds.report import describe_keys
 from authz.feeds.usage import Usage
+from tests.fixtures import A, make_snapshot
 from tests.unit.feeds.rig import K1, document
-from tests.world import A, world
 
 EVIL = "\x1b[2J[bold]\nkid"
 IDLE = SigningKey.create("ES384").public()
@@ -34,10 +34,10 @@ def described() -> Mapping[str, object]:
         {**K1.public(), "kid": EVIL, "use": "SIG"}, {"kty": "x", "kid": EVIL + "2"}, {**IDLE, "kid": EVIL + "3"}
     )
     keys = KeySet.from_json(published).block([EVIL + "4"])
-    snapshot = world()
+    snapshot = make_snapshot()
     issuer = snapshot.issuers[A]
     return describe_keys(
-        world(a=type(issuer)(issuer.name, issuer.algorithms, issuer.rules, keys)), {}, Usage(lambda: 0)
+        make_snapshot(a=type(issuer)(issuer.name, issuer.algorithms, issuer.rules, keys)), {}, Usage(lambda: 0)
     )
 
 
@@ -115,8 +115,10 @@ NAMED_BY_ITSELF: Final = {**NAMED.public(), "kid": NAMED.jwk.thumbprint()}
 def shown(*published: object, seen: timedelta | None = None) -> list[list[str]]:
     """Return the table that is printed for these keys: the words of its head, and those of each key."""
     keys = KeySet.from_json(document(*published))
-    issuer = world().issuers[A]
-    of = describe_keys(world(a=type(issuer)(issuer.name, issuer.algorithms, issuer.rules, keys)), {}, Usage(lambda: 0))
+    issuer = make_snapshot().issuers[A]
+    of = describe_keys(
+        make_snapshot(a=type(issuer)(issuer.name, issuer.algorithms, issuer.rules, keys)), {}, Usage(lambda: 0)
+    )
     told = json.loads(json.dumps(of))
     for key in told["issuers"][0]["keys"]:
         key["first_seen"] = None if seen is None else (datetime.now(UTC) - seen).isoformat(timespec="seconds")

@@ -17,8 +17,8 @@ from authz.core.authorize import authorize
 from authz.core.decision import outcome
 from authz.core.reasons import WIRE_STATUS, Reason
 from authz.core.request import Request
+from tests.fixtures import A_RSA, B_EC, T, mint
 from tests.tools import ROOT
-from tests.world import A_RSA, B_EC, T, mint
 
 TEXT: Final = (ROOT / "authz/core/RULES.md").read_text(encoding="utf-8")
 EXAMPLES: Final = dict(re.findall(r"^## Example (\d: .*)\n((?:(?!^## ).*\n)*)", TEXT, flags=re.MULTILINE))

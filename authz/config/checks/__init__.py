@@ -1,7 +1,7 @@
-"""What a configuration must fulfil beyond the types of its values.
+"""Checks of a configuration beyond the types of its values.
 
-A check is a function from the whole configuration to the problems that it finds. Each looks at one matter only, and
-they run all, so that every problem is reported at once.
+A check is a function from the whole configuration to the problems that it finds. Each checks one matter only, and all
+of them run, so that every problem is reported at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every number, duration and size has a least and a greatest value."""
+"""Every number, duration and size has a minimum and a maximum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BOUNDS: Final = {path: setting.bounds for path, setting in SETTINGS.items() if s
 
 
 def check_bounds(config: Config) -> Iterator[Problem]:
-    """Report what lies outside its bounds."""
+    """Report values outside their bounds."""
     for pattern, (least, most) in BOUNDS.items():
         for path, value in select(config, pattern):
             if not isinstance(value, int | timedelta):
@@ -40,7 +40,7 @@ def check_intervals(config: Config) -> Iterator[Problem]:
 
 
 def _excess(value: int | timedelta, bound: str) -> float:
-    """By how much *value* exceeds *bound*."""
+    """Return by how much *value* exceeds *bound*."""
     if isinstance(value, timedelta):
         return (value - parse_duration(bound)).total_seconds()
     return value - (int(bound) if bound.isdigit() else parse_size(bound))

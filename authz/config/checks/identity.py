@@ -31,7 +31,7 @@ def check_headers(config: Config) -> Iterator[Problem]:
     for name, value in headers.items():
         message = _check_name(name, read)
         if not message and _fold(name) in first:
-            message = f"servers that read _ as - take it for {first[_fold(name)]}"
+            message = f"servers that treat _ as - confuse it with {first[_fold(name)]}"
         first.setdefault(_fold(name), name)
         if message:
             yield Problem(path=(*path, name), message=message)
@@ -80,7 +80,7 @@ def _check_value(value: HeaderValue, path: KeyPath, aliases: frozenset[str]) -> 
 
 
 def check_metadata(config: Config) -> Iterator[Problem]:
-    """Report what cannot be copied to Envoy's dynamic metadata."""
+    """Report claims that cannot be copied to Envoy's dynamic metadata."""
     aliases = config.claim_aliases
     for index, claim in enumerate(config.identity.metadata):
         yield from check_claim(claim, ("identity", "metadata", index), aliases)

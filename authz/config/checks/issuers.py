@@ -1,4 +1,4 @@
-"""Whom to trust, for what, and where the keys come from."""
+"""Checks of issuers: their tokens, their algorithms, and the sources of their keys."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"
 
 
 def check_issuers(config: Config) -> Iterator[Problem]:
-    """Report what is wrong with each issuer, and issuers that stand here twice."""
+    """Report problems of each issuer, and duplicate issuers."""
     if not config.issuers:
-        yield Problem(path=("issuers",), message="must not be empty", hint="without an issuer no token is ever good")
+        yield Problem(path=("issuers",), message="must not be empty", hint="without an issuer no token is valid")
     first: dict[str, str] = {}
     for name, issuer in config.issuers.items():
         path = ("issuers", name)
@@ -51,16 +51,16 @@ def check_issuers(config: Config) -> Iterator[Problem]:
 
 def _check_tokens(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     if not issuer.audiences and not issuer.insecure.any_audience:
-        hint = "a token for another service must not open this one; to take any, set insecure.any_audience"
+        hint = "a token for another service must not be accepted; to accept any, set insecure.any_audience"
         yield Problem(path=(*path, "audiences"), message="must name at least one audience", hint=hint)
     if not issuer.token_types:
         yield Problem(path=(*path, "token_types"), message="must not be empty")
     for index, typ in enumerate(issuer.token_types):
         if typ.lower().startswith("application/"):
             hint = f"write {typ[len('application/') :]}"
-            yield Problem(path=(*path, "token_types", index), message="stands without application/", hint=hint)
+            yield Problem(path=(*path, "token_types", index), message="must not begin with application/", hint=hint)
     if "exp" not in issuer.required_claims and not issuer.insecure.no_expiry:
-        hint = "a token without it would never expire; to take one, set insecure.no_expiry"
+        hint = "a token without it would never expire; to accept one, set insecure.no_expiry"
         yield Problem(path=(*path, "required_claims"), message="must contain exp", hint=hint)
     if not issuer.audience_claim:
         yield Problem(path=(*path, "audience_claim"), message="must not be empty")
@@ -87,7 +87,7 @@ def _check_algorithms(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     for index, algorithm in enumerate(issuer.algorithms):
         place = (*path, "algorithms", index)
         if algorithm.strip().lower() == "none":
-            yield Problem(path=place, message="none means tokens without a signature: anybody can write them")
+            yield Problem(path=place, message="none means tokens without a signature: anyone can forge them")
         elif algorithm not in ALGORITHMS:
             message = f"unknown algorithm {quote(algorithm)}"
             yield Problem(path=place, message=message, hint=suggest(algorithm, ALGORITHMS))
@@ -111,16 +111,16 @@ def _check_inline_keys(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
         if any(not is_empty(key.get(name)) for name in _PRIVATE_MEMBERS) or key.get("kty") == "oct":
             secret += 1
             hint = "keep the public members only, or put a symmetric key into a jwks_file"
-            yield Problem(path=(*path, "keys", index), message="holds private key material", hint=hint)
+            yield Problem(path=(*path, "keys", index), message="contains private key material", hint=hint)
     try:
         keys = read_inline_keys(issuer)
     except ValueError as error:
         yield Problem(path=path, message=str(error))
         return
-    # An empty list says what it does; keys that are blocked were good ones, and may be again.
+    # An empty list is explicit; blocked keys were valid, and may be again.
     if keys is not None and not keys.keys and len(keys.rejected_keys) > secret:
         whys = "; ".join(sorted({why for _, why in keys.rejected}))
-        yield Problem(path=path, message=f"holds no key that can be used: {whys}")
+        yield Problem(path=path, message=f"contains no usable key: {whys}")
 
 
 def _check_urls(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
@@ -168,7 +168,7 @@ def _check_fetch(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
         try:
             check_url(fetch.proxy, http=True, query=False)
             if not fetch.proxy.startswith("http://"):
-                raise ValueError("must begin with http://; TLS to the issuer goes through it untouched")
+                raise ValueError("must begin with http://; TLS to the issuer is tunnelled through it")
         except ValueError as error:
             yield Problem(path=(*path, "proxy"), message=str(error))
     elif fetch.proxy_credentials_file is not None:

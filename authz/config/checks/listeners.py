@@ -1,4 +1,4 @@
-"""Where the sidecar listens, and who can reach it there."""
+"""Checks of the addresses that the sidecar listens on, and of who can reach them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _OCTAL_MODE: Final = re.compile(r"0?[0-7]{3}")
 
 
 def check_version(config: Config) -> Iterator[Problem]:
-    """Report a file in another format than this one."""
+    """Report a file in an unknown format."""
     if config.version != 1:
         yield Problem(path=("version",), message="must be 1")
 
 
 def check_server(config: Config) -> Iterator[Problem]:
-    """Report an address that cannot be listened on, or that anybody could ask for decisions."""
+    """Report an address that cannot be listened on, or that is open to any caller."""
     server = config.server
     if not _OCTAL_MODE.fullmatch(server.socket_mode):
         yield Problem(path=("server", "socket_mode"), message='must be octal permissions, such as "0660"')
@@ -56,7 +56,7 @@ def check_admin(config: Config) -> Iterator[Problem]:
 
 
 def check_ports(config: Config) -> Iterator[Problem]:
-    """Report one port for two servers: the second would silently share it."""
+    """Report a port that two servers use: the second would silently share it."""
     try:
         admin, server = parse_tcp_address(config.admin.listen), parse_address(config.server.listen)
     except ValueError:

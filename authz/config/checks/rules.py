@@ -1,4 +1,4 @@
-"""Which requests the rules are for, and what they ask."""
+"""Checks of rules: what they match, and what they require."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,63}")
 
 
 def check_rules(config: Config) -> Iterator[Problem]:
-    """Report what is wrong with each rule, and names that two rules have."""
+    """Report problems of each rule, and duplicate names."""
     if not config.rules:
         yield Problem(path=("rules",), message="must not be empty", hint="without a rule every request is denied")
     first: dict[str, int] = {}
@@ -121,11 +121,11 @@ def _check_condition(require: Require, path: KeyPath) -> Iterator[Problem]:
 
 
 def _check_params(rule: Rule, path: KeyPath) -> Iterator[Problem]:
-    """Report a parameter that the condition reads, and no path of the rule has: each evaluation would fail."""
+    """Report a parameter that the condition reads but no path of the rule has: each evaluation would fail."""
     try:
         templates = (rule.match or Match()).templates
     except ValueError:
-        return  # reported where it stands
+        return  # reported at its place
     known = {name for template in templates for name in template.params}
     for name, where in find_params(rule.require.when or "") if rule.require else ():
         if name not in known:
@@ -134,9 +134,9 @@ def _check_params(rule: Rule, path: KeyPath) -> Iterator[Problem]:
 
 
 def _check_not_empty(section: Section, path: KeyPath, hint: str) -> Iterator[Problem]:
-    """Report a section, or a list or map in it, that is there and says nothing."""
+    """Report a section, or a list or map in it, that is present and empty."""
     if not section.model_fields_set:
         yield Problem(path=path, message="must not be empty", hint=hint)
     for key in section.model_fields_set:
         if getattr(section, key) in ((), {}, ""):
-            yield Problem(path=(*path, key), message="must not be empty", hint="leave it out, or say what it holds")
+            yield Problem(path=(*path, key), message="must not be empty", hint="leave it out, or give it a value")

@@ -1,4 +1,4 @@
-"""Where tokens are looked for, and what a denied client gets."""
+"""Checks of token sources, and of responses to denied clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 section
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 SCOPE: Final = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 section 3.3
 
-# What frames or routes the message: neither a token nor an identity header.
+# Headers that frame or route the message: they can contain neither a token nor an identity.
 STRUCTURAL_HEADERS: Final = frozenset(
     {
         "connection",
@@ -33,7 +33,7 @@ STRUCTURAL_HEADERS: Final = frozenset(
 
 
 def check_sources(config: Config) -> Iterator[Problem]:
-    """Report a place where no token can be, and places that are named twice."""
+    """Report sources that cannot contain a token, and duplicate sources."""
     path: KeyPath = ("token", "sources")
     sources = config.token.sources
     if not sources:
@@ -56,7 +56,7 @@ def _check_source(source: TokenSource) -> str:
     if not HEADER_NAME.fullmatch(source.header or ""):
         return "the name of the header must be in lower case, without spaces and colons"
     if source.header in STRUCTURAL_HEADERS or source.header == "cookie":
-        return f"the header {source.header} cannot hold a token"
+        return f"the header {source.header} cannot contain a token"
     if source.scheme and not TOKEN.fullmatch(source.scheme):
         return "the scheme must be one word"
     return ""
@@ -88,7 +88,7 @@ def check_resource(config: Config) -> Iterator[Problem]:
 
 
 def check_scopes(scopes: tuple[str, ...], path: KeyPath) -> Iterator[Problem]:
-    """Report what cannot be a scope: a space would make it two, a quote would end the challenge."""
+    """Report invalid scopes: a space would make two of one, a quote would end the challenge's parameter."""
     for index, scope in enumerate(scopes):
         if not SCOPE.fullmatch(scope):
             message = "must be visible ASCII without spaces, quotation marks and backslashes"

@@ -1,4 +1,4 @@
-"""Puts what pydantic finds into the words of the configuration file: one plain message for one mistake."""
+"""Translate pydantic's errors into the terms of the configuration file: one plain message for each mistake."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from authz.config.problems import KeyPath, Problem, nearest, quote, render_path,
 from authz.config.section import Section, has_entries, section_in
 
 Words = Callable[[ErrorDetails], tuple[str, str]]
-"""From what pydantic found to a message and a hint."""
+"""Returns a message and a hint for one of pydantic's errors."""
 
 
 def pydantic_errors(error: ValidationError) -> Iterator[Problem]:
@@ -28,7 +28,7 @@ def pydantic_errors(error: ValidationError) -> Iterator[Problem]:
 
 
 def misspelt_keys(details: Sequence[ErrorDetails]) -> dict[KeyPath, KeyPath]:
-    """Return the path of each unknown key, and the path that was meant; the latter is empty where none is near."""
+    """Return the path of each unknown key, and the path that was meant, which is empty if none is near."""
     unknown = (detail["loc"] for detail in details if detail["type"] == "extra_forbidden")
     return {path: _meant(path) for path in unknown}
 
@@ -61,7 +61,7 @@ def _unknown(detail: ErrorDetails) -> tuple[str, str]:
 
 
 def _meant(path: KeyPath) -> KeyPath:
-    """Return where an unknown key belongs: into a section beside it (`methods` into `match`), or a key like it."""
+    """Return where an unknown key belongs: into a section next to it (`methods` into `match`), or a similar key."""
     above, key = path[:-1], str(path[-1])
     siblings = known_keys(above)
     homes = [(*above, sibling, key) for sibling in siblings if key in known_keys((*above, sibling))]

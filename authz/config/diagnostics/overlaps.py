@@ -1,11 +1,11 @@
-"""What rules do to each other: which can never match, and where a request goes to another one that asks less.
+"""Overlaps of rules: rules that can never match, and requests that another rule decides, which requires less.
 
 Rules of this file:
-1. A warning names a likely mistake. What a rule says explicitly, such as other methods on the same path, is none.
-2. A rule covers another if it matches every host and path of it.
-3. Rules are found by walking the paths of others, so that ten thousand take seconds; of those on one path of one host,
-   the MAX_NEIGHBOURS nearest are compared, and of the hosts on one path that a rule for several takes in, MAX_HOSTS.
-4. An exception stands above what it is an exception to. The mistake is the rule below that is the more specific one.
+1. A warning names a likely mistake. What a rule says explicitly, such as other methods on the same path, is not one.
+2. A rule covers another if it matches all of its hosts and paths.
+3. Rules are found by walking the paths of others, so that ten thousand take seconds. Of those on one path of one host,
+   the MAX_NEIGHBOURS nearest are compared; of the hosts on one path that a wildcard covers, MAX_HOSTS.
+4. An exception is above the rule that it is an exception to. The mistake is a more specific rule below it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PREFLIGHT: Final = frozenset({"OPTIONS"})  # browsers send it without a token
 
 
 def find_overlaps(rules: Sequence[Rule]) -> Iterator[Problem]:
-    """Report rules that can never match, and those that let through what another was to refuse."""
+    """Report rules that can never match, and those that allow what another rule should deny."""
     entries = [_Entry.read(place, rule) for place, rule in enumerate(rules)]
     index = _Index(entries)
     for entry in entries:
@@ -46,7 +46,7 @@ def find_overlaps(rules: Sequence[Rule]) -> Iterator[Problem]:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One rule, in the forms that are compared. A host that is None is every host; no methods are all methods."""
+    """One rule, prepared for comparison. A host of None is any host; no methods are all methods."""
 
     place: int
     rule: Rule
@@ -80,7 +80,7 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Cover:
-    """A rule, and the host and path of it that match all of a host and path of another."""
+    """A rule, and its host and path that cover a host and path of another rule."""
 
     entry: _Entry
     host: HostPattern | None
@@ -95,7 +95,7 @@ _ByHost = dict[HostPattern | None, list[_Cover]]
 
 
 class _Index:
-    """All rules by path, letter case aside, and by host."""
+    """All rules by path, case-insensitive, and by host."""
 
     def __init__(self, entries: list[_Entry]) -> None:
         self._paths: Final[PathIndex[_ByHost]] = PathIndex(dict)
@@ -105,13 +105,13 @@ class _Index:
                 by_host.setdefault(host, []).append(_Cover(entry, host, path))
 
     def above(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
-        """Return the rules above *entry* that match *host* and *path* of it, the first first."""
+        """Return the rules above *entry* that match its *host* and *path*, in order."""
         found = (rules[: bisect_left(rules, entry.place, key=_place)] for rules in self._rules_at(host, path))
         near = (cover for rules in found for cover in rules[:MAX_NEIGHBOURS])
         return sorted((cover for cover in near if _covers(cover, entry, path)), key=_place)
 
     def below(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
-        """Return the rules below *entry* that match *host* and *path* of it, the first first."""
+        """Return the rules below *entry* that match its *host* and *path*, in order."""
         found = (rules[bisect_left(rules, entry.place + 1, key=_place) :] for rules in self._rules_at(host, path))
         near = (cover for rules in found for cover in rules[:MAX_NEIGHBOURS])
         return sorted((cover for cover in near if _covers(cover, entry, path)), key=_place)
@@ -125,7 +125,7 @@ class _Index:
         return sorted((cover for cover in near if entry.folds or _covers(cover, entry, path)), key=_place)
 
     def _rules_at(self, host: HostPattern | None, path: PathTemplate, *, part: bool = False) -> Iterator[list[_Cover]]:
-        """Yield the rules of each node that covers *path*, letter case aside, for each host that covers *host*.
+        """Yield the rules of each node that covers *path*, case-insensitive, for each host that covers *host*.
 
         With *part*, also for hosts that *host* covers.
         """
@@ -149,7 +149,7 @@ def _wider(host: HostPattern | None) -> list[HostPattern | None]:
 
 
 def _lies_below(host: HostPattern | None, above: HostPattern | None) -> bool:
-    """Tell whether *above* covers *host*, and more."""
+    """Return whether *above* covers *host*, and more."""
     return host is not None and (above is None or host.name.endswith(f".{above.name}"))
 
 
@@ -158,7 +158,7 @@ def _write(host: HostPattern | None) -> str:
 
 
 def _covers(cover: _Cover, entry: _Entry, path: PathTemplate) -> bool:
-    """Tell whether *cover*, which the index found, matches all of *path* of *entry* in the letter case that counts."""
+    """Return whether *cover*, found by the index, matches all of *path* of *entry*, with respect to letter case."""
     if cover.entry.folds:
         return True
     pairs = [(wide, own) for wide, own in zip(cover.path.segments, path.segments, strict=False) if wide is not None]
@@ -166,7 +166,7 @@ def _covers(cover: _Cover, entry: _Entry, path: PathTemplate) -> bool:
 
 
 def _find_dead(entry: _Entry, index: _Index) -> Problem | None:
-    """A rule can never match where others above match each host, path and method of it."""
+    """Find a rule that can never match, because rules above match all of its hosts, paths and methods."""
     above: dict[int, _Entry] = {}
     for host, path in product(entry.hosts, entry.paths):
         covers = [cover.entry for cover in index.above(entry, host, path) if cover.entry.context <= entry.context]
@@ -184,7 +184,7 @@ def _find_dead(entry: _Entry, index: _Index) -> Problem | None:
 
 
 def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
-    """A rule is public by accident where it is as wide as can be, or opens what one below protects."""
+    """Find a rule that is public by accident: it matches everything, or opens what a rule below protects."""
     if entry.rule.allow is AccessMode.PUBLIC:
         everywhere = None in entry.hosts and not entry.context and not (entry.methods and entry.methods <= _PREFLIGHT)
         if everywhere and any(path.rest and not any(path.segments) for path in entry.paths):
@@ -200,7 +200,7 @@ def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
                 and by.context <= entry.context
                 and (methods or not (by.methods or entry.methods))
                 and not (methods and methods <= _PREFLIGHT)
-                and len(cover.path.segments) < len(path.segments)  # on the same path it says so in so many words
+                and len(cover.path.segments) < len(path.segments)  # on the same path it is explicit
             ):
                 what = " and ".join(sorted(methods)) or "all of it"
                 message = f"public-by-accident: {what} on {path.text} is public by {by.name} above"
@@ -209,15 +209,15 @@ def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
 
 
 def _common_methods(by: _Entry, entry: _Entry) -> frozenset[str]:
-    """Return the methods of both; where both are for all methods, none."""
+    """Return the methods of both; empty if both are for all methods."""
     return by.methods & entry.methods if by.methods and entry.methods else by.methods or entry.methods
 
 
 def _find_weaker_above(entry: _Entry, index: _Index, *, but_public: bool) -> Iterator[Problem]:
-    """No rule above may take part of what this one is for, and ask less. *but_public*: those are reported already."""
+    """Find rules above that decide a part of this one's requests, and require less. *but_public*: skip public rules."""
     for host, path in product(entry.hosts, entry.paths):
         wider = _wider(host)
-        decided: frozenset[str] = frozenset()  # methods that a rule above takes whole
+        decided: frozenset[str] = frozenset()  # methods that a rule above decides completely
         for cover in index.overlapping(entry, host, path):
             by = cover.entry
             methods = _common_methods(by, entry) - decided
@@ -225,12 +225,16 @@ def _find_weaker_above(entry: _Entry, index: _Index, *, but_public: bool) -> Ite
                 continue
             if _differ(by.context, entry.context):
                 continue
-            told = but_public and by.rule.allow is AccessMode.PUBLIC
-            if not told and not _asks_no_less(by.rule, entry.rule) and _steals_from(cover, entry, host, path, methods):
+            reported = but_public and by.rule.allow is AccessMode.PUBLIC
+            if (
+                not reported
+                and not _requires_no_less(by.rule, entry.rule)
+                and _steals_from(cover, entry, host, path, methods)
+            ):
                 what = " and ".join(sorted(methods)) or ("other methods" if decided else "")
                 where = path.text if cover.host in wider else f"{_write(cover.host)}{path.text}"
                 which = f"{what} on {where}" if what else where
-                message = f"weaker-above: for {which}, {by.name} above decides, which asks less"
+                message = f"weaker-above: for {which}, {by.name} above decides, which requires less"
                 left = ", or name the methods that are left to it" if by.methods and not entry.methods else ""
                 yield Problem(path=entry.path, message=message, hint=f"put this rule above it{left}")
                 return
@@ -243,7 +247,7 @@ def _find_weaker_above(entry: _Entry, index: _Index, *, but_public: bool) -> Ite
 def _steals_from(
     cover: _Cover, entry: _Entry, host: HostPattern | None, path: PathTemplate, methods: frozenset[str]
 ) -> bool:
-    """Tell whether *cover*, which takes *methods* of *host* and *path* of *entry*, is no exception to it."""
+    """Return whether *cover*, which decides *methods* of *host* and *path* of *entry*, is not an exception to it."""
     by = cover.entry
     if methods and methods <= _PREFLIGHT:
         return False
@@ -251,19 +255,19 @@ def _steals_from(
         wide is None and own is not None for wide, own in zip(cover.path.segments, path.segments, strict=True)
     )
     if cover.host not in _wider(host) or not by.context <= entry.context:
-        # A rule for a whole host, or for all of a route, says in so many words what holds there.
+        # A rule for a whole host, or for a whole route, is explicit.
         return deeper and any(cover.path.segments)
     fewer_methods = bool(entry.methods) and not (by.methods and by.methods <= entry.methods)
     return deeper or cover.host != host or by.context < entry.context or fewer_methods
 
 
 def _differ(one: frozenset[tuple[str, str]], other: frozenset[tuple[str, str]]) -> bool:
-    """Tell whether no request has the context of both: another value for the same name."""
+    """Return whether no request can have the context of both: they differ in the value of one name."""
     return len(dict(one | other)) < len(one | other)
 
 
 def _find_fallthrough(entry: _Entry, index: _Index) -> Iterator[Problem]:
-    """A request that misses a rule by little must not be let through by one below that asks less."""
+    """Find rules below that decide requests which nearly match this one, and require less."""
     scopes = list(product(entry.hosts, entry.paths))
     first, *others = [index.below(entry, host, path) for host, path in scopes]
     elsewhere = [{cover.place for cover in covers} for covers in others]
@@ -273,11 +277,11 @@ def _find_fallthrough(entry: _Entry, index: _Index) -> Iterator[Problem]:
         if not all(below.place in places for places in elsewhere):
             continue
         ways = _ways(entry, scopes[0], cover)
-        if _asks_no_less(below.rule, entry.rule):
+        if _requires_no_less(below.rule, entry.rule):
             guarded |= ways
         elif ways - guarded:
             missed = " or ".join(sorted(ways - guarded))
-            message = f"weaker-fallthrough: with {missed}, {below.name} below decides, which asks less"
+            message = f"weaker-fallthrough: with {missed}, {below.name} below decides, which requires less"
             fold = "set match.case_insensitive: true" if _CASE in ways - guarded else ""
             guard = "a rule between them with allow: deny stops the rest" if ways - guarded - {_CASE} else ""
             yield Problem(path=entry.path, message=message, hint="; ".join(filter(None, (fold, guard))))
@@ -285,10 +289,10 @@ def _find_fallthrough(entry: _Entry, index: _Index) -> Iterator[Problem]:
 
 
 def _ways(entry: _Entry, scope: tuple[HostPattern | None, PathTemplate], cover: _Cover) -> set[str]:
-    """Name the slips by which a request that is meant for *entry* meets the rule below instead."""
+    """Return the differences by which a request that is meant for *entry* matches the rule below instead."""
     below = cover.entry
     if below.methods and entry.methods and below.methods.isdisjoint(entry.methods):
-        return set()  # it says in so many words that other methods are another matter
+        return set()  # it says explicitly that other methods differ
     if _differ(below.context, entry.context):
         return set()  # and so does another value for the same name
     host, path = scope
@@ -308,8 +312,8 @@ def _ways(entry: _Entry, scope: tuple[HostPattern | None, PathTemplate], cover: 
     return ways
 
 
-def _asks_no_less(rule: Rule, than: Rule) -> bool:
-    """Tell whether every caller that *rule* lets through would be let through by *than* once that is no shadow."""
+def _requires_no_less(rule: Rule, than: Rule) -> bool:
+    """Return whether every caller that *rule* allows would be allowed by *than* if that were not in shadow."""
     return compare_rules(replace(than, shadow=False), rule) in {Strictness.SAME, Strictness.NARROWS}
 
 
@@ -324,7 +328,7 @@ def find_ambiguous_subjects(config: Config) -> Iterator[Problem]:
         for name, header in headers.items():
             if header.claim == "sub":
                 path: KeyPath = ("identity", "headers", name)
-                yield Problem(path=path, message=message, hint="send iss in a header beside it")
+                yield Problem(path=path, message=message, hint="send iss in another header")
     for place, rule in enumerate(config.rules):
         require = rule.require
         named = require.issuers or () if require is not None else ()

@@ -1,6 +1,6 @@
-"""Makes a broken configuration whole, so that its sound parts can be checked in the same run.
+"""Complete an invalid configuration, so that its valid parts can be checked in the same run.
 
-What comes out is looked at by checks and thrown away; it never decides a request.
+The result is checked and thrown away; it never decides a request.
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ from authz.config.diagnostics.messages import misspelt_keys
 from authz.config.model import Config
 from authz.config.problems import KeyPath
 
-_MAX_ROUNDS: Final = 3  # a key that was put right may hold a wrong value in turn
+_MAX_ROUNDS: Final = 3  # a corrected key may have a wrong value in turn
 _ISSUER: Final = {"issuer": "https://stand-in.invalid"}
 _RULE: Final = {"allow": "deny"}
 _REQUIRED: Final = {"version": 1, "issuers": {"stand-in": _ISSUER}, "rules": [_RULE]}
 _ENTRIES: Final = {("issuers",): _ISSUER, ("rules",): _RULE}
 _ENTRY: Final = 2  # keys that lead to one issuer or rule
-# What is deeper than a key of an entry and yet depends on another one: a symmetric algorithm needs a file, and a
+# Values that are deeper than a key of an entry and depend on another key: a symmetric algorithm needs a file, and a
 # condition the parameters of a path.
 _DEPENDS_ON: Final[Mapping[KeyPath, str]] = {("algorithms",): "jwks_file", ("require", "when"): "match"}
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A *config* of what is sound in the data, or None where nothing is.
+    """A *config* of the valid parts of the data, or None if there are none.
 
-    *replaced* are the places that hold something else than the data does. *partial* are issuers and rules with such a
-    place: what their keys mean together is not known. *moved* are the places of misspelt keys, each with the path that
-    the file has for it.
+    *replaced* are the paths whose value differs from the data. *partial* are issuers and rules with such a path: what
+    their keys mean together is unknown. *moved* are the paths of misspelt keys, each with its path in the file.
     """
 
     config: Config | None
@@ -42,10 +41,10 @@ class Recovered:
     moved: Mapping[KeyPath, KeyPath] = field(default_factory=dict)
 
     def is_checked(self, path: KeyPath) -> bool:
-        """Return whether a problem at *path* is one of the file's own.
+        """Return whether a problem at *path* is a problem of the file.
 
-        In an issuer or rule with a hole only what lies deeper than its own keys is: such as one of several algorithms,
-        which is right or wrong whatever stands beside the list.
+        In a partial issuer or rule this is so only for values deeper than its keys, such as one of several algorithms,
+        which is valid or not regardless of the other keys.
         """
         if any(path[:length] in self.replaced for length in range(len(path) + 1)):
             return False
@@ -56,7 +55,7 @@ class Recovered:
         return len(within) > 1 and needed.isdisjoint(self.replaced)
 
     def written(self, path: KeyPath) -> KeyPath:
-        """Return where the value at *path* stands in the file."""
+        """Return the path in the file of the value at *path*."""
         for length in range(1, len(path) + 1):
             if path[:length] in self.moved:
                 return (*self.moved[path[:length]], *path[length:])
@@ -64,11 +63,10 @@ class Recovered:
 
 
 def recover(data: object, error: ValidationError) -> Recovered:
-    """Put right what *error* found in *data*.
+    """Correct the errors that *error* found in *data*.
 
-    Misspelt keys are read as they were meant. A wrong value takes its key of the issuer or rule, or its whole setting,
-    with it: a check that saw half of one would find what is not there. Stand-ins keep the names and places of entries
-    that are none.
+    Misspelt keys are read as they were meant. A wrong value removes its key of the issuer or rule, or its whole
+    setting: a check of a half would report false problems. Stand-ins keep the names and places of invalid entries.
     """
     recovered = deepcopy(data)
     replaced: set[KeyPath] = set()
@@ -124,4 +122,4 @@ def _replace(data: Any, place: KeyPath) -> None:  # noqa: ANN401 - the same
             if section in _REQUIRED:
                 data[section] = _REQUIRED[section]
         case _:
-            pass  # the file as a whole is no mapping: nothing can be kept
+            pass  # the whole file is not a mapping: nothing can be kept

@@ -1,4 +1,4 @@
-"""Keys that are fit for use, and that no token of their issuer can mean."""
+"""Valid keys that no token of their issuer can use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from authz.core.key import Key, fits_type
 def why_unused(key: Key, algorithms: frozenset[str], *, written: bool = True) -> str | None:
     """Return why *key* serves no token of an issuer that may use *algorithms*; None if it serves some.
 
-    *written* tells that the operator chose them.
+    *written* says whether the operator chose them.
     """
     if any(key.supports(alg, algorithms, written=written) for alg in algorithms):
         return None

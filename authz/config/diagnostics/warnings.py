@@ -1,4 +1,4 @@
-"""What a configuration may say, and its operator should know."""
+"""Warnings about a valid configuration."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from authz.core.resource import METHODS
 from authz.core.snapshot import Unavailable
 
 _RISKS: Final = {path: setting.risk for path, setting in SETTINGS.items() if setting.risk}
-# Envoy counts after it took our headers over, its own eight or so included (`max_headers_count`, by default 100); names
-# to remove do not count. A browser behind two proxies sends some forty.
+# Envoy counts after it has added our headers, including about eight of its own (`max_headers_count`, by default 100);
+# names to remove do not count. A browser behind two proxies sends about forty.
 _ENVOYS_HEADERS: Final = 100
 _ENVOYS_OWN_HEADERS: Final = 8
 MAX_QUIET_HEADERS: Final = 40
@@ -29,7 +29,7 @@ _FAILS_OPEN: Final = (
 
 
 def warnings(config: Config) -> list[Problem]:
-    """Return a warning for each option in use that loosens a check, and for settings that work against each other."""
+    """Return a warning for each insecure option in use, and for settings that contradict each other."""
     return [
         *_risks(config),
         *_fails_open(config),
@@ -67,11 +67,11 @@ def _unusable_keys(config: Config) -> Iterator[Problem]:
             message = f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
             yield Problem(path=path, message=message)
         if not keys.keys and not keys.rejected:
-            yield Problem(path=path, message="holds no key: every token of this issuer is refused")
+            yield Problem(path=path, message="contains no key: every token of this issuer is rejected")
 
 
 def _blocks_nothing(config: Config) -> Iterator[Problem]:
-    """A name may be blocked ahead of its key; it may also be misspelt."""
+    """Find blocked keys that are not in the set: a key may be blocked in advance, or its name is misspelt."""
     for name, issuer in config.issuers.items():
         keys = inline_keys(issuer)
         for blocked in keys.unmatched if keys is not None else ():
@@ -80,13 +80,11 @@ def _blocks_nothing(config: Config) -> Iterator[Problem]:
 
 
 def _crowded_headers(config: Config) -> Iterator[Problem]:
-    """Envoy answers 500 to requests whose headers, with ours, exceed its limit."""
+    """Find too many identity headers: Envoy answers 500 to requests whose headers, with ours, exceed its limit."""
     count = len(config.identity.headers)
     if count > MAX_QUIET_HEADERS:
         left = _ENVOYS_HEADERS - _ENVOYS_OWN_HEADERS - count
-        message = (
-            f"beside {count} of ours a client has room for {left} headers, by Envoy's default of {_ENVOYS_HEADERS}"
-        )
+        message = f"with {count} of ours a client may send {left} headers, by Envoy's default of {_ENVOYS_HEADERS}"
         hint = "beyond them Envoy answers 500; raise common_http_protocol_options.max_headers_count there"
         yield Problem(path=("identity", "headers"), message=message, hint=hint)
 
@@ -106,7 +104,7 @@ def _stale_before_refresh(config: Config) -> Iterator[Problem]:
 
 
 def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:
-    """A rule that names the path of the metadata document is not asked about GET and HEAD."""
+    """Find rules for the path of the metadata document: they do not decide GET and HEAD."""
     resource = build_resource(config)
     if resource is None:
         return

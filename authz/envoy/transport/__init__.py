@@ -1,1 +1,1 @@
-"""The transport under the service: a port, and two ways to fill it."""
+"""The transport below the service: a port and its two implementations."""

@@ -1,7 +1,7 @@
-"""Whether a server has read all that had arrived for it at one moment.
+"""Whether a server has read everything that had arrived for it at one moment.
 
-gRPC's core does not tell. The kernel does: the accepted connections and the listening sockets of a server are file
-descriptors of this process, with the server's own address.
+gRPC's core does not report this. The kernel does: the accepted connections and the listening sockets of a server are
+file descriptors of this process, with the server's own address.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Arrivals:
     def __init__(self) -> None:
         self._paths: Final[set[str | bytes]] = set()
         self._ports: Final[set[int]] = set()
-        self._read: Final[set[tuple[int, int]]] = set()  # sockets, by descriptor and inode, that had nothing unread
+        self._read: Final[set[tuple[int, int]]] = set()  # sockets without unread data, by descriptor and inode
 
     def add(self, address: str, port: int) -> None:
         """Include *address* as gRPC writes it: `unix:/path`, or a host and its *port*."""
@@ -36,19 +36,19 @@ class Arrivals:
             self._ports.add(port)
 
     def were_read(self) -> bool:
-        """Return whether all that had arrived at the first call was accepted and read; False if it cannot be known.
+        """Return whether everything that had arrived at the first call was read; False if it cannot be known.
 
-        Each socket counts until it was once found with nothing unread: what a connection brings later delays nothing.
+        Each socket counts until it was once found with nothing unread: later data of a connection delays nothing.
         """
         try:
             descriptors = [int(found.name) for found in _DESCRIPTORS.iterdir()]
         except OSError:
             return False
-        found = [self._was_read(descriptor) for descriptor in descriptors]  # of each, before the verdict
+        found = [self._was_read(descriptor) for descriptor in descriptors]  # check each of them before the result
         return all(found)
 
     def _was_read(self, descriptor: int) -> bool:
-        with suppress(OSError):  # it is closed, or no socket
+        with suppress(OSError):  # it is closed, or is not a socket
             borrowed = socket.socket(fileno=descriptor)
             try:
                 key = descriptor, os.fstat(descriptor).st_ino

@@ -1,7 +1,7 @@
-"""Which transport carries the calls: the one on gRPC's private layer if it works, or the one on the public API.
+"""Choose the transport: the one on gRPC's private layer if it works, else the one on the public API.
 
-The private layer is not promised to stay. Whether it is what it was is tested at start by its effect: real calls over a
-private socket. Names that are still there prove little.
+The private layer may change with any release of grpcio. It is tested at start by its effect: real calls over a private
+socket. That its names still exist proves little.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EXPECTED: Final = {
 
 
 class Transport(Protocol):
-    """What carries calls to a Service: it is bound, started and stopped, once."""
+    """Carries calls to a Service: it is bound, started and stopped once."""
 
     @property
     def name(self) -> str:
@@ -49,33 +49,33 @@ class Transport(Protocol):
         """Begin to accept calls."""
 
     def stop(self, *, grace: float) -> None:
-        """Answer what has arrived, accept no more, and let calls in flight end; cancel them after *grace* seconds."""
+        """Answer the calls that have arrived, accept no more, and cancel calls in flight after *grace* seconds."""
 
 
 TransportFactory = Callable[[Service, Iterable[tuple[str, int]]], Transport]
 
 
 class TransportError(OSError):
-    """The transport that the operator wants does not work with the installed grpcio."""
+    """Raised if the configured transport does not work with the installed grpcio."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A transport, by its name."""
+    """A transport and its name."""
 
     name: str
     make: TransportFactory
 
 
 def load_cygrpc() -> TransportFactory:
-    """Import the transport on the private layer. Raises ImportError or AttributeError if that is not what it was."""
+    """Import the transport on the private layer. Raises ImportError or AttributeError if that layer has changed."""
     from authz.envoy.transport.cygrpc import CygrpcTransport  # noqa: PLC0415 - it may fail
 
     return CygrpcTransport
 
 
 def choose_transport(wanted: TransportName, load: Callable[[], TransportFactory] = load_cygrpc) -> Choice:
-    """Return the transport for the word in `server.transport`. Raises TransportError if only the fallback works."""
+    """Return the transport that `server.transport` names. Raises TransportError if only the fallback works."""
     if wanted == TransportName.POOL:
         return Choice(PoolTransport.name, PoolTransport)
     try:
@@ -91,7 +91,7 @@ def choose_transport(wanted: TransportName, load: Callable[[], TransportFactory]
 
 
 class _Echo:
-    """Answers at once, later on another thread, or unread, by the method; *later* has one thread."""
+    """Answers at once, later on another thread, or unread, depending on the method; *later* has one thread."""
 
     methods: Final = frozenset(name.encode() for name in (_NOW, _LATER, _UNREAD))
     fallback_response: Final = b"fallback"
@@ -116,11 +116,11 @@ class _Echo:
         return self.fallback_response
 
     def on_abandoned(self, call: Call) -> None:
-        """Nobody leaves."""
+        """Do nothing: no caller of the self-test leaves."""
 
 
 def run_self_test(make: TransportFactory) -> None:
-    """Serve a few calls over loopback. Raises any exception if an answer is not the expected one."""
+    """Serve a few calls over a private socket. Raises any exception if an answer is not the expected one."""
     with ThreadPoolExecutor(1) as later:
         transport = make(_Echo(later), _OPTIONS)
         port = transport.bind("127.0.0.1:0")

@@ -1,20 +1,20 @@
 """The transport on `grpc._cython.cygrpc`: one thread accepts calls, has them handled, and sends their answers.
 
-grpcio's own server hands each call to a pool and back. Under one interpreter lock that gains nothing and is most of
-what a call costs: of 70 us of CPU time 20 are left here. The layer below it is private: `choice` tests its effect at
-start.
+grpcio's own server hands each call to a thread pool and back. Under one interpreter lock that gains nothing and is most
+of the cost of a call: here a call takes 20 us of CPU time instead of 70. The layer below is private: `choice` tests its
+effect at start.
 
 Rules of this file:
-1. Calls that have arrived are admitted before the next one is handled: a queue that nobody sees cannot be refused.
-2. Nothing here waits but `poll`. A deferred answer is sent by the thread that made it.
+1. Calls that have arrived are admitted before the next one is handled: calls in a hidden queue cannot be rejected.
+2. Only `poll` waits. A deferred answer is sent by the thread that made it.
 3. Every call is answered, unless its caller has left or the answer cannot be sent; no exception ends the loop.
-4. Everything that callers can pile up is bounded: unread calls, calls in flight, unsent answers.
-5. Each attribute is written by the loop's thread alone, except three that any thread may change in one atomic step:
+4. Everything that callers can accumulate is bounded: unread calls, calls in flight, unsent answers.
+5. Each attribute is written by the loop's thread only, except three that any thread may change in one atomic step:
    `_awaited`, `_deferred` and `_answered_elsewhere`.
-6. A stop answers what arrived before it. gRPC's core cancels every call that it has not handed over when the server is
-   shut down, and every one that comes after, and it cannot announce the end (GOAWAY) without shutting down. So the loop
-   accepts calls until the core has read all that the kernel held at the stop and has handed over what it read, at most
-   until the grace is nearly over.
+6. A stop answers the calls that arrived before it. When the server is shut down, gRPC's core cancels every call that it
+   has not handed over, and every later one, and it cannot announce the end (GOAWAY) without shutting down. So the loop
+   accepts calls until the core has read everything that the kernel held at the stop and has handed it over, at most
+   until the grace period is nearly over.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ _MAX_PENDING_ACCEPTS: Final = 16
 _MAX_EVENTS: Final = 32
 _MAX_UNREAD: Final = 1024  # calls whose message has not come
 _MAX_UNSENT: Final = 2048  # answers that their callers do not read
-_SWEEP_INTERVAL: Final = 0.25  # seconds between two looks at calls whose message has not come
+_SWEEP_INTERVAL: Final = 0.25  # seconds between two sweeps of calls whose message has not come
 _MAX_SWEEPS: Final = 2  # that may find a call without its message before it is rejected
 _POLL_NOW: Final = 0.0  # a deadline in the past: return what is there, or nothing
-# The core may parse on threads of its own. When all is read, it has so many times so many seconds to hand over what it
-# read; after a pause of the whole process the first of these times proves nothing.
+# The core may parse on threads of its own. When everything is read, it has this many polls of this many seconds to hand
+# it over; after a pause of the whole process the first of these polls proves nothing.
 _DRAIN_POLLS: Final = 4
 _DRAIN_QUIET: Final = 0.025
 _ANSWER_RESERVE: Final = 1.0  # seconds at the end of the grace, at most a quarter of it, for calls already accepted
@@ -70,7 +70,7 @@ class CygrpcTransport:
         monotonic: Callable[[], float] = time.monotonic,
         arrivals: Arrivals | None = None,
     ) -> None:
-        """*options* are gRPC's channel arguments; *arrivals* tells what was not read yet."""
+        """*options* are gRPC's channel arguments; *arrivals* knows whether all sockets were read."""
         self._service: Final = service
         self._monotonic: Final = monotonic
         self._arrivals: Final = Arrivals() if arrivals is None else arrivals
@@ -79,7 +79,7 @@ class CygrpcTransport:
         self._server.register_completion_queue(self._queue)
         self._unread: Final[dict[CoreCall, None]] = {}  # admitted, and their message has not come
         self._read: Final[deque[CoreCall]] = deque()  # to be handled
-        self._queued = 0  # of those, the ones whose callers wait
+        self._queued = 0  # the number of those whose callers wait
         self._awaited: Final[dict[CoreCall, None]] = {}  # deferred, without a response
         self._deferred: Final[dict[CoreCall, None]] = {}  # deferred, and the response is not sent
         self._answered_elsewhere: Final[deque[CoreCall]] = deque()  # to be tracked until they are sent
@@ -113,7 +113,7 @@ class CygrpcTransport:
         Thread(target=self._run, name="calls", daemon=True).start()
 
     def stop(self, *, grace: float) -> None:
-        """Answer what has arrived, accept no more, and let calls in flight end; cancel them after *grace* seconds."""
+        """Answer the calls that have arrived, accept no more, and cancel calls in flight after *grace* seconds."""
         if not self._started:
             return
         self._drain_until = self._monotonic() + grace - min(_ANSWER_RESERVE, grace / 4)
@@ -127,13 +127,13 @@ class CygrpcTransport:
         while not (self._shut_down and not self.in_flight):
             try:
                 self._turn()
-            except BaseException:  # one call's trouble must not cost the loop
+            except BaseException:  # the failure of one call must not end the loop
                 with suppress(BaseException):  # nor must logging it
-                    log.exception("a call ended badly")
+                    log.exception("a call failed")
         self._ended.set()
 
     def _turn(self) -> None:
-        """Admit what has come and handle one call; if there is none, wait for one."""
+        """Admit the calls that have come and handle one; if there is none, wait for one."""
         self._request_calls()
         while self._answered_elsewhere:
             self._track_unsent(self._answered_elsewhere.popleft())
@@ -152,7 +152,7 @@ class CygrpcTransport:
         return self._drain_until < inf and not self._closed
 
     def _drain(self) -> None:
-        """Close as soon as all that had arrived at the stop was handed over; later calls do not delay it."""
+        """Close when everything that had arrived at the stop was handed over; later calls do not delay it."""
         if self._take(self._poll_until):
             return
         self._poll_until = time.time() + _DRAIN_QUIET
@@ -228,8 +228,8 @@ class CygrpcTransport:
             self._service.on_abandoned(call)
             return
         call.message = event.batch_operations[0].message() or b""
-        # Asked again, because unread calls hold no place. If they did, half calls would have all others rejected; if
-        # they were admitted once and for all, many half calls completed at one time would exceed the bound.
+        # Ask again, because unread calls hold no place. If they did, half calls would have all others rejected. If the
+        # first admission were final, many half calls completed at one time would exceed the bound.
         if (answer := self._guarded(self._service.admit, call, self.in_flight)) is not None:
             self._send(call, answer)
         else:
@@ -270,9 +270,9 @@ class CygrpcTransport:
         try:
             call.answer(self._bytes(answer), partial(self._note_sent, call))
             self._answered_elsewhere.append(call)
-        except BaseException:  # the caller's thread has no part in it
+        except BaseException:  # not an error of the calling thread
             with suppress(BaseException):
-                log.exception("a call ended badly")
+                log.exception("a call failed")
         finally:
             del self._deferred[call]
 
@@ -310,7 +310,7 @@ class CygrpcTransport:
     def _sweep_stalled(self) -> None:
         """Reject calls whose message does not come.
 
-        It is called when no event was there, and sweeps are counted, not seconds: after a pause of the whole process,
+        It is called if there was no event, and it counts sweeps, not seconds: after a pause of the whole process,
         messages that came meanwhile are read before any call has been swept twice.
         """
         now = self._monotonic()

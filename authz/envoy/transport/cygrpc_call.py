@@ -1,4 +1,4 @@
-"""One call on gRPC's core: what its caller sent, and the four things that can be done with it."""
+"""One call on gRPC's core: what its caller sent, and its four operations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it is compiled
 
-from authz.telemetry.judged import Metadata
+from authz.telemetry.check_record import Metadata
 
 _NO_FLAGS: Final = 0
 
@@ -42,11 +42,11 @@ class CoreCall:
         self.sweeps = 0  # that found it without its message
 
     def release_request(self) -> None:
-        """Keep nothing that the caller chose: it may never read the answer."""
+        """Drop everything that the caller chose: it may never read the answer."""
         self.message, self.metadata = b"", ()
 
     def read(self, on_message: Callable[[Any], None], on_end: Callable[[Any], None]) -> None:
-        """Ask for the message, and for the end."""
+        """Request the message, and notice of the end."""
         self._start((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), on_end)
         self._start((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), on_message)
 
@@ -62,7 +62,7 @@ class CoreCall:
             )
             self._start(operations, on_sent)
         except BaseException:
-            self.cancel()  # or its caller waits until its deadline
+            self.cancel()  # otherwise its caller waits until its deadline
             raise
 
     def reject(self, on_sent: Callable[[Any], None]) -> None:

@@ -3,21 +3,21 @@
 It is the fallback for a grpcio whose private layer is not what `cygrpc` needs. Its contract is the same, with these
 differences:
 
-| promise of `cygrpc`                       | here                                    | for want of, in the public API |
+| promise of `cygrpc`                       | here                                    | missing in the public API      |
 |-------------------------------------------|-----------------------------------------|--------------------------------|
 | `max_concurrent` calls may be in flight   | and at most 256: then rejected unread   | answers without a thread       |
-| a deferred answer takes no thread         | it takes the one of its call            | the same                       |
-| half a call holds no place                | it holds one until it is ended          | a look at what has come        |
+| a deferred answer takes no thread         | it keeps the thread of its call         | the same                       |
+| half a call holds no place                | it holds one until it is ended          | a check for arrived messages   |
 | half a call is answered when it is ended  | it is cancelled                         | a read with a timeout          |
 | admission precedes the next evaluation    | they take turns                         | a queue of events              |
 | later calls do not delay the stop         | it waits for 500 ms without a call      | the same                       |
 
-Half calls are nothing that a client of Envoy can choose: Envoy sends headers and message together. Health, and calls
-above the bound, are answered unread by both. A message above `grpc.max_receive_message_length` ends with
-RESOURCE_EXHAUSTED in both: gRPC's core does that.
+A client of Envoy cannot cause half calls: Envoy sends headers and message together. Both transports answer health, and
+calls above the bound, unread. In both, a message above `grpc.max_receive_message_length` ends with RESOURCE_EXHAUSTED:
+gRPC's core does that.
 
 Rules of this file:
-1. The service is called under one lock, so that it is as if there were one judging thread.
+1. The service is called under one lock, as if there were one deciding thread.
 2. A call is counted from its admission to its answer, or until its caller leaves.
 3. A behavior never raises: grpcio would make an RPC error of it.
 """
@@ -38,7 +38,7 @@ import grpc
 
 from authz.envoy.transport.arrivals import Arrivals
 from authz.envoy.transport.port import Deferred, Service
-from authz.telemetry.judged import Metadata
+from authz.telemetry.check_record import Metadata
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +46,11 @@ T = TypeVar("T")
 
 _MAX_THREADS: Final = 256  # each with one call, from its message to its answer
 _MAX_UNSENT: Final = 2048  # answers that their callers do not read
-_SWEEP_INTERVAL: Final = 0.25  # seconds between two looks at calls whose message has not come
+_SWEEP_INTERVAL: Final = 0.25  # seconds between two sweeps of calls whose message has not come
 _MAX_SWEEPS: Final = 2  # that may find a call without its message before it is cancelled
-_DRAIN_QUIET: Final = 0.025  # seconds between two looks at whether all that arrived was accepted
-# In a row that find no call; after a pause of the whole process the first of them proves nothing.
-_DRAIN_LOOKS: Final = 20
+_DRAIN_QUIET: Final = 0.025  # seconds between two checks whether everything that arrived was accepted
+# Consecutive checks that find no call; after a pause of the whole process the first of them proves nothing.
+_DRAIN_CHECKS: Final = 20
 _ANSWER_RESERVE: Final = 1.0  # seconds at the end of the grace, at most a quarter of it, for calls already accepted
 _CANCEL_GRACE: Final = 1.0  # seconds for cancelled calls to end
 
@@ -77,7 +77,7 @@ class _Call:
         self.done.set()
 
     def release_request(self) -> None:
-        """Keep nothing that the caller chose: it may never read the answer."""
+        """Drop everything that the caller chose: it may never read the answer."""
         self.message, self.metadata = b"", ()
 
 
@@ -90,14 +90,14 @@ class _Lanes(Executor):
         self._unread: Final = ThreadPoolExecutor(1, "unread")
 
     def start(self) -> None:
-        """Have one thread of each kind, whatever the system grants later. Raises RuntimeError."""
+        """Start one thread of each kind, in case the system refuses more later. Raises RuntimeError."""
         for lane in (self._workers, self._unread):
             lane.submit(int).result()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:  # noqa: ANN401 - as Executor has it
         try:
             return (self._unread if self.unread else self._workers).submit(fn, *args, **kwargs)
-        except RuntimeError:  # no further thread can be started; the call waits for one of those that there are
+        except RuntimeError:  # no further thread can be started; the call waits for an existing one
             return Future()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as above
@@ -118,13 +118,13 @@ class PoolTransport(grpc.GenericRpcHandler):
         monotonic: Callable[[], float] = time.monotonic,
         arrivals: Arrivals | None = None,
     ) -> None:
-        """*options* are gRPC's channel arguments; *arrivals* tells what was not read yet."""
+        """*options* are gRPC's channel arguments; *arrivals* knows whether all sockets were read."""
         self._service: Final = service
         self._monotonic: Final = monotonic
         self._arrivals: Final = Arrivals() if arrivals is None else arrivals
         self._lanes: Final = _Lanes()
         self._server: Final = grpc.server(self._lanes, handlers=(self,), options=tuple(options))  # type: ignore[arg-type]
-        self._judging: Final = Lock()
+        self._service_lock: Final = Lock()
         self._tracking: Final = Lock()
         self._in_flight: Final[dict[_Call, None]] = {}
         self._occupied: Final[dict[_Call, None]] = {}  # each has a thread, or waits for one
@@ -160,7 +160,7 @@ class PoolTransport(grpc.GenericRpcHandler):
         Thread(target=self._sweep, name="sweeper", daemon=True).start()
 
     def stop(self, *, grace: float) -> None:
-        """Answer what has arrived, accept no more, and let calls in flight end; cancel them after *grace* seconds."""
+        """Answer the calls that have arrived, accept no more, and cancel calls in flight after *grace* seconds."""
         if self._started:
             end = self._monotonic() + grace
             end = self._monotonic() + grace
@@ -171,16 +171,17 @@ class PoolTransport(grpc.GenericRpcHandler):
         self._lanes.shutdown(wait=False)
 
     def _drain(self) -> None:
-        """Wait until all that arrived is answered. As in `cygrpc`, the core cancels what it has not handed over.
+        """Wait until all calls that arrived are answered. As in `cygrpc`, the core cancels what it has not handed over.
 
-        What the core has read and not handed over does not show. It is handed over as soon as grpcio's thread runs. So
-        no call may be in progress, which could keep that thread from running, and none may have come for some looks.
+        Calls that the core has read and not handed over cannot be observed. They are handed over as soon as grpcio's
+        thread runs. So no call may be in progress, which could keep that thread from running, and none may have come
+        for several checks.
         """
-        looks, accepted = 0, -1
-        while looks < _DRAIN_LOOKS and self._monotonic() < self._drain_until:
+        checks, accepted = 0, -1
+        while checks < _DRAIN_CHECKS and self._monotonic() < self._drain_until:
             is_idle = not self._occupied and not self._is_accepting and accepted == self._accepted
             quiet = self._arrivals.were_read() and is_idle
-            looks, accepted = looks + 1 if quiet else 0, self._accepted
+            checks, accepted = checks + 1 if quiet else 0, self._accepted
             self._stopping.wait(_DRAIN_QUIET)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
@@ -200,7 +201,7 @@ class PoolTransport(grpc.GenericRpcHandler):
 
     def _admit(self, call: _Call) -> bytes | None:
         self._is_accepting = True
-        with self._judging:
+        with self._service_lock:
             answer = self._guarded(self._service.admit, call, self.in_flight)
             if answer is None and len(self._occupied) >= _MAX_THREADS:
                 answer = self._guarded(self._service.reject, call)
@@ -220,7 +221,7 @@ class PoolTransport(grpc.GenericRpcHandler):
             self._track_unsent(call, context)
         except BaseException:  # grpcio would make an RPC error of it
             with suppress(BaseException):
-                log.exception("a call ended badly")
+                log.exception("a call failed")
         finally:
             self._in_flight.pop(call, None)
             self._occupied.pop(call, None)
@@ -228,11 +229,11 @@ class PoolTransport(grpc.GenericRpcHandler):
 
     def _read_and_answer(self, call: _Call, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         self._unread[call] = context
-        with suppress(Exception):  # there is no message, or no caller
+        with suppress(Exception):  # there is no message, or the caller has left
             call.message = next(messages)
         self._unread.pop(call, None)
         call.deadline = self._monotonic() + context.time_remaining()
-        with self._judging:
+        with self._service_lock:
             if call.ended or not context.is_active():
                 self._service.on_abandoned(call)
                 return self._service.fallback_response
@@ -283,5 +284,5 @@ class PoolTransport(grpc.GenericRpcHandler):
             for call, context in self._unread.copy().items():
                 call.sweeps += 1
                 if call.sweeps > _MAX_SWEEPS:
-                    call.ended = True  # or its thread would take the end for that of an empty message
+                    call.ended = True  # otherwise its thread would take the end for an empty message
                     context.cancel()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Protocol, TypeAlias
 
-from authz.telemetry.judged import Metadata
+from authz.telemetry.check_record import Metadata
 
 Respond: TypeAlias = Callable[[bytes], None]
 
@@ -44,14 +44,14 @@ class Deferred(Protocol):
     """An answer that comes later."""
 
     def __call__(self, respond: Respond, /) -> None:
-        """Begin to make the answer, and return at once; later call *respond* with it, once, on any thread.
+        """Begin to make the answer and return at once; later call *respond* with it, once, on any thread.
 
-        It is called once, on the judging thread. If it raises, the fallback response is sent.
+        It is called once, on the deciding thread. If it raises, the fallback response is sent.
         """
 
 
 class Service(Protocol):
-    """What answers calls. Its methods never wait, and a transport calls only one of them at a time."""
+    """Answers calls. Its methods never wait, and a transport calls only one of them at a time."""
 
     @property
     def methods(self) -> AbstractSet[bytes]:
@@ -65,7 +65,7 @@ class Service(Protocol):
         """Answer *call* before its message is read, or return None to have it read and handled.
 
         *in_flight* is the number of admitted calls that are not yet answered. A transport that does not count a call
-        until its message is there asks again then: many calls may have been admitted before the first was read.
+        until its message has come asks again then: many calls may have been admitted before the first was read.
         """
 
     def handle(self, call: Call) -> bytes | Deferred:

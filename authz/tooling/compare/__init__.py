@@ -1,3 +1,3 @@
-"""Compare two configurations: what the new one lets through, refuses and breaks."""
+"""Compare two configurations: what the new one allows, denies and breaks."""
 
 from __future__ import annotations

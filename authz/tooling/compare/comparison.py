@@ -15,7 +15,7 @@ _ORDER: Final = tuple(Effect)
 
 
 def compare(old: Config, new: Config) -> list[Change]:
-    """Return what is otherwise in *new*: what breaks and what widens first, and what makes no difference last."""
+    """Return what differs in *new*: what breaks and what widens first, and what has no effect last."""
     before, after = (build_snapshot(config).policy for config in (old, new))
     changes = [*compare_rules(before, after), *compare_settings(old, new), *compare_envoys(old, new)]
     return sorted(changes, key=lambda change: (_ORDER.index(change.effect), change.about))

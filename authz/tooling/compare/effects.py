@@ -1,4 +1,4 @@
-"""What a new configuration lets through or refuses, compared by what is built from the old one and the new one."""
+"""The effects of a new configuration on requests, compared by what is built from the old one and the new one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Final
 
 
 class Effect(StrEnum):
-    """What a change does to requests.
+    """The effect of a change on requests.
 
-    *BREAKS* needs another Envoy than the old file, or requests fail; *WIDENS* lets more through, *NARROWS* less,
-    *MIXED* some that were refused, and refuses others; *CHANGES* lets the same ones through, and does something else
-    otherwise; *UNKNOWN* cannot be decided from the files. The words of `authz.core.strictness` are among these.
+    *BREAKS*: requests fail until Envoy is reconfigured; *WIDENS*: more are allowed; *NARROWS*: fewer; *MIXED*: some are
+    now allowed, others now denied; *CHANGES*: the same are allowed, with another result; *UNKNOWN*: not decidable from
+    the files. The values of `authz.core.strictness` are among these.
     """
 
     BREAKS = "breaks"
@@ -25,12 +25,12 @@ class Effect(StrEnum):
 
 
 NEEDS_REVIEW: Final = frozenset({Effect.BREAKS, Effect.WIDENS, Effect.MIXED, Effect.UNKNOWN})
-"""What needs a review before it is deployed."""
+"""Effects that need a review before deployment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Its effect, what it is about, and what was and is; *also* are requests of which the same is true."""
+    """A change: its effect, its subject, and what was and is; *also* are requests with the same change."""
 
     effect: Effect
     about: str
@@ -41,5 +41,5 @@ class Change:
         return "\n".join([f"{self.effect:7}  {self.about}: {self.text}", *(f"{'':7}  {each}" for each in self.also)])
 
     def document(self) -> dict[str, Any]:
-        """Write the same as data."""
+        """Return the same as JSON data."""
         return {"effect": self.effect.value, "about": self.about, "text": self.text, "also": list(self.also)}

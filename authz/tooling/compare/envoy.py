@@ -1,7 +1,7 @@
-"""What breaks while Envoy is still as it was printed for the old file.
+"""What breaks while Envoy still has the configuration that was printed for the old file.
 
-Each setting that `derive` reads from the configuration has an entry in BREAKAGES: what becomes of requests until Envoy
-has its new value. What only becomes less than it could be, such as room for more requests, breaks nothing.
+Each setting that `derive` reads from the configuration has an entry in BREAKAGES: what happens to requests until Envoy
+has its new value. A setting that is merely no longer optimal, such as room for more requests, breaks nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from authz.tooling.envoy_config.fragments import EnvoySettings
 from authz.tooling.envoy_config.requirements import EnvoyRequirements, requirements_of
 
 FindBreakage = Callable[[EnvoySettings, EnvoySettings, EnvoyRequirements], Iterator[tuple[str, str]]]
-"""Yields keys of the sidecar's file and what breaks there, by the old Envoy, the new, and what the new file asks."""
+"""Yields keys of the sidecar's file and what breaks there, from the old and new settings and the new requirements."""
 
 _FIRST: Final = "first reload Envoy with what `authz envoy-config` prints for the new file"
 _BOTH: Final = "first give Envoy the old and the new endpoints: its health checks leave out those that do not answer"
@@ -25,7 +25,7 @@ _TOGETHER: Final = "reload Envoy with what `authz envoy-config` prints for the n
 
 
 def compare_envoys(old: Config, new: Config) -> Iterator[Change]:
-    """Yield what an Envoy that fits *old* makes of requests to the sidecar of *new*, and what to do first."""
+    """Yield what an Envoy configured for *old* does to requests with a sidecar of *new*, and what to do first."""
     before, after, requirements = derive(old), derive(new), requirements_of(new)
     for find in BREAKAGES.values():
         for about, text in find(before, after, requirements):
@@ -89,7 +89,7 @@ def _tls(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterat
 BREAKAGES: Final[Mapping[str, FindBreakage]] = {
     "endpoints": _endpoints,
     "timeout_ms": _timeout,
-    "removed": _nothing,  # they are also among those that are written
+    "removed": _nothing,  # these are also among the headers that are written
     "mutable": _mutable,
     "merge_slashes": _merge_slashes,
     "escaped_slashes": _escaped_slashes,

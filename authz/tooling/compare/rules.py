@@ -1,12 +1,12 @@
-"""Which requests two lists of rules decide otherwise.
+"""Which requests two lists of rules decide differently.
 
 Rules of this file:
-1. Texts are not compared: requests are made up, and both policies select their rule, by the code that serves.
-2. Where a rule stands in both lists in the same order, it decides against the others as before. So a request that is
-   decided otherwise meets at least one rule that is new, gone, changed or moved.
-3. Of all requests that two rules match, the plainest is tried: segments, hosts and methods that no rule names. What
-   matches it matches all the others, so if neither rule decides it, neither decides any of them; each method that both
-   name, and each depth below a `/**`, is tried for itself.
+1. Texts are not compared: requests are generated, and both policies select their rule, by the code that serves.
+2. If a rule is in both lists in the same order, its precedence over the others is unchanged. So a request that is
+   decided differently matches at least one rule that is new, removed, changed or moved.
+3. Of all requests that two rules match, the most general is tried: segments, hosts and methods that no rule names. A
+   rule that matches it matches all the others, so if neither rule decides it, neither decides any of them. Each method
+   that both name, and each depth below a `/**`, is tried separately.
 4. Two rules are compared part by part (core/strictness.py). If that cannot be decided, as with two conditions, the
    effect is unknown.
 """
@@ -27,9 +27,9 @@ from authz.core.strictness import compare_rules as compare_strictness
 from authz.tooling.compare.effects import Change, Effect
 from authz.tooling.describe import describe_rule
 
-MAX_REQUESTS: Final = 300_000  # that are made up for one comparison
+MAX_REQUESTS: Final = 300_000  # generated for one comparison
 
-_ANY: Final = "{any}"  # no literal of a rule holds a brace
+_ANY: Final = "{any}"  # no literal of a rule contains a brace
 _ANY_HOST: Final = "any-host"
 _ANY_METHOD: Final = "any method"
 
@@ -37,41 +37,41 @@ _ANY_METHOD: Final = "any method"
 def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS) -> Iterator[Change]:
     """Yield a change for each pair of rules between which requests moved, and for each other rule that differs."""
     gone, come = _differing(old.rules, new.rules)
-    told: dict[tuple[str, str], list[_Asked]] = {}
+    moved: dict[tuple[str, str], list[_Asked]] = {}
     complete = True
     for tried, asked in enumerate(_requests(gone, new.rules, come, old.rules)):
         if tried >= max_requests:
             complete = False
             break
         before, after = _select(old, asked), _select(new, asked)
-        if judge(before, after) is not Effect.SAME:
-            told.setdefault((_name(before), _name(after)), []).append(asked)
+        if effect_of(before, after) is not Effect.SAME:
+            moved.setdefault((_name(before), _name(after)), []).append(asked)
     mentioned: set[str] = set()
-    for first, *others in told.values():
+    for first, *others in moved.values():
         before, after = _select(old, first), _select(new, first)
         mentioned |= {rule.name for rule in (before, after) if rule is not None}
         also = tuple(map(str, others))
-        yield Change(judge(before, after), str(first), f"{_tell(before)} -> {_tell(after)}", also)
+        yield Change(effect_of(before, after), str(first), f"{_format(before)} -> {_format(after)}", also)
     if not complete:
-        text = f"more than {max_requests} kinds of requests lie between the changed rules, and not all were tried"
+        text = f"more than {max_requests} kinds of requests match the changed rules, and not all were tried"
         yield Change(Effect.UNKNOWN, "rules", text)
         return
     yield from _without_effect(gone, come, mentioned)
 
 
-def judge(old: Rule | None, new: Rule | None) -> Effect:
-    """Say what it does to a request that *new* decides it in place of *old*; None is no rule, which denies."""
+def effect_of(old: Rule | None, new: Rule | None) -> Effect:
+    """Return the effect on a request if *new* decides it instead of *old*; None is no rule, which denies."""
     found = compare_strictness(old, new)
     if old is not None and new is not None and admitted(old) and admitted(new):
         found = combine([found, accepted(old.accept, new.accept)])
         if found is Strictness.SAME and (old.allow is AccessMode.PUBLIC) != (new.allow is AccessMode.PUBLIC):
-            return Effect.CHANGES  # every caller passes as before, and only what upstreams learn of the caller differs
+            return Effect.CHANGES  # the same callers are allowed; only the identity that upstreams receive differs
     return Effect(found.value)
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A made-up request."""
+    """A generated request."""
 
     method: str
     host: str
@@ -85,7 +85,7 @@ class _Asked:
 
 
 def _differing(old: tuple[Rule, ...], new: tuple[Rule, ...]) -> tuple[list[Rule], list[Rule]]:
-    """Return the rules that are not in both lists, as they are and in the same order."""
+    """Return the rules that are not in both lists, unchanged and in the same order."""
     left, right = [repr(rule) for rule in old], [repr(rule) for rule in new]
     gone: list[Rule] = []
     come: list[Rule] = []
@@ -110,7 +110,7 @@ def _requests(gone: list[Rule], new: tuple[Rule, ...], come: list[Rule], old: tu
 
 
 def _intersect(rule: Rule, other: Rule, depth: int, literals: set[str]) -> Iterator[_Asked]:
-    """Make up the plainest requests that both rules match."""
+    """Generate the most general requests that both rules match."""
     context = {**rule.match.context, **other.match.context}
     if any(context[name] != value for name, value in rule.match.context.items()):
         return
@@ -131,7 +131,7 @@ def _intersect(rule: Rule, other: Rule, depth: int, literals: set[str]) -> Itera
 
 
 def _intersect_hosts(one: HostPattern | None, other: HostPattern | None) -> str | None:
-    """Return the plainest host that both patterns match; None where there is none."""
+    """Return the most general host that both patterns match, or None if there is none."""
     if one is None or other is None:
         narrow = one or other
         if narrow is None:
@@ -165,7 +165,7 @@ def _intersect_paths(
 
 
 def _intersect_segments(one: tuple[str | None, bool], other: tuple[str | None, bool], literals: set[str]) -> list[str]:
-    """Return the plainest segments for two of rules, each with whether it ignores case; none where there is none."""
+    """Return the most general segments that match both, each given with whether it ignores case; may be empty."""
     (mine, folds), (theirs, its_folds) = one, other
     if mine is None and theirs is None:
         return [_ANY]
@@ -182,7 +182,7 @@ def _intersect_segments(one: tuple[str | None, bool], other: tuple[str | None, b
 
 
 def _odd_cases(text: str, literals: set[str]) -> list[str]:
-    """Write *text* in a letter case that no rule spells out; where all are spelled out, in each of them."""
+    """Return *text* in a letter case that no rule names; if rules name all of them, in each of them."""
     letters = ((letter.swapcase(), letter) if letter.isascii() and letter.isalpha() else (letter,) for letter in text)
     tried = []
     for way in map("".join, product(*letters)):
@@ -204,10 +204,10 @@ def _without_effect(gone: list[Rule], come: list[Rule], mentioned: set[str]) -> 
     before, after = ({rule.name: rule for rule in rules} for rules in (gone, come))
     for name in sorted((before.keys() | after.keys()) - mentioned):
         what = "is new" if name not in before else "is gone" if name not in after else "was changed or moved"
-        yield Change(Effect.SAME, f"rule {name}", f"{what}, and no request is let through otherwise")
+        yield Change(Effect.SAME, f"rule {name}", f"{what}, with no effect on any request")
 
 
-def _tell(rule: Rule | None) -> str:
+def _format(rule: Rule | None) -> str:
     if rule is None:
         return "no rule, denied"
     accept = f", accepts {', '.join(sorted(rule.accept))}" if rule.accept else ""

@@ -1,7 +1,7 @@
-"""Which settings, rules aside, let through what was refused, or refuse what was let through.
+"""Which settings, other than rules, allow what was denied, or deny what was allowed.
 
-Each key of the model says how a change of it bears on requests (`Access`). Issuers are compared by their `iss`, because
-that is what tokens name.
+Each key of the model defines how a change of it affects requests (`Access`). Issuers are compared by their `iss`,
+because tokens name it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _differs(effect: Effect) -> Callable[[object, object], Effect]:
 
 
 def _limit(old: float | timedelta | None, new: float | timedelta | None) -> Strictness:
-    """A size or duration that bounds what is accepted; None is no bound."""
+    """Compare a size or duration that bounds what is accepted; None is no bound."""
     return at_most(*(each.total_seconds() if isinstance(each, timedelta) else each for each in (old, new)))
 
 
@@ -44,12 +44,12 @@ def _types(old: tuple[str, ...], new: tuple[str, ...]) -> Strictness:
 
 def _keys(old: KeySet | None, new: KeySet | None) -> Strictness:
     if old is None or new is None:
-        return Strictness.SAME if old == new else Strictness.UNKNOWN  # they come from elsewhere now
+        return Strictness.SAME if old == new else Strictness.UNKNOWN  # keys that are not in the file
     return accepted(*({key.thumbprint for key in keys.keys} for keys in (old, new)))
 
 
 def _document(old: object, new: object) -> Effect:
-    """The sidecar answers everybody there, before any rule."""
+    """Compare a document that the sidecar serves to any client, before any rule."""
     if old is None or new is None:
         return Effect(at_most(old is not None, new is not None).value)
     return Effect.SAME if old == new else Effect.CHANGES
@@ -76,7 +76,7 @@ _COMPARED: Final = {path: setting for path, setting in SETTINGS.items() if setti
 
 
 def compare_settings(old: Config, new: Config) -> Iterator[Change]:
-    """Yield a change for each setting, rules aside, that is another."""
+    """Yield a change for each setting, other than rules, that differs."""
     for pattern in _COMPARED:
         if not pattern.startswith("issuers."):
             yield from _compare(pattern, pattern, _value(old, pattern), _value(new, pattern))
@@ -115,21 +115,21 @@ def _compare(pattern: str, about: str, old: object, new: object) -> Iterator[Cha
     meaning = f"; {meaning}" if meaning and effect is not Effect.NARROWS else ""
     if pattern.endswith(".max_bytes") and isinstance(old, int) and isinstance(new, int):
         old, new = format_size(old), format_size(new)
-    yield Change(effect, about, f"{_tell_difference(old, new)}{meaning}")
+    yield Change(effect, about, f"{_format_difference(old, new)}{meaning}")
 
 
 def _value(section: object, way: str) -> object:
-    """Follow the keys of *way*; what lies in a section that is not there is None."""
+    """Follow the keys of *way*; a value in a missing section is None."""
     for key in way.split("."):
         section = getattr(section, key, None)
     return section
 
 
-def _tell_difference(old: object, new: object) -> str:
-    """Say what is new and what is gone of a list or mapping; of anything else, what it was and is."""
+def _format_difference(old: object, new: object) -> str:
+    """Describe what is new and what is gone in a list or mapping; for other values, the old and new value."""
     if isinstance(old, tuple) and isinstance(new, tuple):
         parts = [
-            f"{word} {_tell_some(found)}"
+            f"{word} {_format_some(found)}"
             for word, found in (("now", _less(new, old)), ("not", _less(old, new)))
             if found
         ]
@@ -140,20 +140,20 @@ def _tell_difference(old: object, new: object) -> str:
             ("no longer", [name for name in old if name not in new]),
             ("otherwise", [name for name in new if name in old and old[name] != new[name]]),
         )
-        return ", ".join(f"{word} {_tell_some(names)}" for word, names in named if names) or "in another order"
-    return f"{_tell(old)} -> {_tell(new)}"
+        return ", ".join(f"{word} {_format_some(names)}" for word, names in named if names) or "in another order"
+    return f"{_format(old)} -> {_format(new)}"
 
 
 def _less(these: tuple[object, ...], others: tuple[object, ...]) -> list[object]:
     return [value for value in these if value not in others]
 
 
-def _tell_some(values: list[Any]) -> str:
+def _format_some(values: list[Any]) -> str:
     more = f" and {len(values) - _MAX_SHOWN} more" if len(values) > _MAX_SHOWN else ""
-    return ", ".join(map(_tell, values[:_MAX_SHOWN])) + more
+    return ", ".join(map(_format, values[:_MAX_SHOWN])) + more
 
 
-def _tell(value: object) -> str:
+def _format(value: object) -> str:
     match value:
         case None:
             return "none"

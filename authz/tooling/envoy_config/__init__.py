@@ -1,1 +1,1 @@
-"""The Envoy configuration that fits ours, and what in a given one lets requests bypass the sidecar."""
+"""Generate the Envoy configuration for a sidecar, and check a given one for ways to bypass the sidecar."""

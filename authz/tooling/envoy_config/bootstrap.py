@@ -1,4 +1,4 @@
-"""Whole texts: the fragments in one file to paste from, or a bootstrap that an Envoy starts with."""
+"""Complete files: the fragments in one file to paste from, or a bootstrap to start Envoy with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ADMIN = "127.0.0.1:9901"
 
 
 def fragments(settings: EnvoySettings) -> Fragment:
-    """The settings, the filter and the cluster, each under the key where it belongs."""
+    """Return the settings, the filter and the cluster, each under its key in Envoy's configuration."""
     return {
         "http_connection_manager": {
             **connection_manager(settings),
@@ -36,7 +36,7 @@ def fragments(settings: EnvoySettings) -> Fragment:
 
 
 def bootstrap(settings: EnvoySettings, *, listen: str, upstream: str, admin: str = ADMIN) -> Fragment:
-    """A whole `envoy.config.bootstrap.v3.Bootstrap`: every request to *listen* is checked, then sent *upstream*."""
+    """Return an `envoy.config.bootstrap.v3.Bootstrap`: requests to *listen* are checked, then sent to *upstream*."""
     manager = {
         "@type": f"{V3}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "front",
@@ -79,7 +79,7 @@ def bootstrap(settings: EnvoySettings, *, listen: str, upstream: str, admin: str
     }
 
 
-def write(data: Fragment, remarks: Iterable[str]) -> str:
-    """Write *data* as YAML: what is to be known of the whole at its head, and of each setting beside it."""
-    head = "".join(f"{line}\n" for remark in remarks for line in comment(remark))
+def write(data: Fragment, notes: Iterable[str]) -> str:
+    """Write *data* as YAML, with *notes* at its head and a comment for each setting."""
+    head = "".join(f"{line}\n" for remark in notes for line in comment(remark))
     return f"{head}\n{write_yaml(data, COMMENTS)}"

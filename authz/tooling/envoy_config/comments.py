@@ -1,4 +1,4 @@
-"""Why each setting matters, by the keys that lead to it: what is printed above it."""
+"""Why each setting matters, by its keys: the comment that is printed above it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ COMMENTS: Final[Mapping[str, str]] = {
         "One spelling of each path, before anything reads it: the sidecar decides on what the upstream will see."
     ),
     "use_remote_address": (
-        "The client's address is that of the connection, or what so many trusted proxies in front of us said; and what "
-        "only Envoy may say in x-envoy-* is not believed of clients."
+        "The client's address is that of the connection, or the one that the trusted proxies in front of Envoy report; "
+        "x-envoy-* headers, which only Envoy may set, are not accepted from clients."
     ),
     "headers_with_underscores_action": "Some servers take x_auth_subject for x-auth-subject.",
     "max_request_headers_kb": "Above token.max_bytes: what is longer, the sidecar refuses with a reason.",

@@ -1,4 +1,4 @@
-"""What a review looks at: an Envoy configuration, taken apart once, and what the sidecar needs of it."""
+"""The input of a review: an Envoy configuration, parsed once, and the sidecar's requirements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from authz.tooling.envoy_config.requirements import EnvoyRequirements
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place, and what is particular about it there."""
+    """A place in the configuration, and a detail about it."""
 
     node: Node
     detail: str = ""
@@ -19,7 +19,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Everything that a look may need."""
+    """Everything that a check may need."""
 
     root: Node
     requirements: EnvoyRequirements
@@ -28,22 +28,22 @@ class Context:
 
     @classmethod
     def of(cls, root: Node, requirements: EnvoyRequirements) -> Context:
-        """Take *root* apart."""
+        """Parse *root*."""
         return cls(root=root, requirements=requirements, managers=find_managers(root), clusters=find_clusters(root))
 
     @property
     def protected_managers(self) -> tuple[tuple[Manager, Filter], ...]:
-        """The connection managers with the filter, each with that filter."""
+        """The connection managers with the filter, each with its filter."""
         return tuple((manager, manager.asking) for manager in self.managers if manager.asking is not None)
 
     @property
     def protected_clusters(self) -> frozenset[str] | None:
-        """The clusters that only checked requests should reach; None where that is not written."""
+        """The clusters that only checked requests should reach; None if the file does not say."""
         named = [manager.clusters for manager, _ in self.protected_managers]
         return None if None in named else frozenset().union(*(each for each in named if each is not None))
 
     def lets_by(self, manager: Manager) -> bool:
-        """Tell whether requests may pass all of *manager* without a check."""
+        """Return whether requests may pass *manager* without a check."""
         asking = manager.asking
         if asking is None or asking.node.get("disabled").is_true or asking.conditional:
             return True
@@ -52,7 +52,7 @@ class Context:
 
 
 def enabled_always(config: Node) -> bool:
-    """Tell whether the filter asks about every request (`filter_enabled`, `filter_enabled_metadata`)."""
+    """Return whether the filter checks every request (`filter_enabled`, `filter_enabled_metadata`)."""
     share = config.get("filter_enabled.default_value")
     of = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}.get(share.get("denominator").text, 100)
     asked = not config.get("filter_enabled").there or share.get("numerator").number(0) >= of

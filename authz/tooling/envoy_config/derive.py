@@ -1,10 +1,10 @@
-"""From the sidecar's configuration to the Envoy that fits it.
+"""Derive Envoy's settings from the sidecar's configuration.
 
 Rules of this file:
-1. Envoy waits longer than the sidecar may: its timeout is above the sum of the waits of all kinds of facts, for a check
-   may wait for each of them in turn.
-2. Envoy lets more pass than the sidecar: a decision with a reason comes before an error without one.
-3. Envoy refuses what no rule accepts, and leaves alone the spellings of paths that one does.
+1. Envoy waits longer than the sidecar may: its timeout is above the sum of the waits of all kinds of facts, because a
+   check may wait for each of them in turn.
+2. Envoy's limits are wider than the sidecar's: a decision with a reason is better than an error without one.
+3. Envoy rejects the path encodings that no rule accepts, and does not change those that a rule accepts.
 4. The sidecar may write the headers that it is configured to write, and no others.
 """
 
@@ -22,7 +22,7 @@ from authz.tooling.envoy_config.fragments import ClusterTls, EnvoySettings, any_
 MIN_TIMEOUT_MS: Final = 500
 TLS_FOLDER: Final = "/etc/envoy-authz-tls"
 _ANSWER_MS: Final = 400  # what an answer may take beyond the wait for a key
-_OTHER_HEADERS_KB: Final = 44  # besides the token
+_OTHER_HEADERS_KB: Final = 44  # in addition to the token
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to be recognised
 
 
@@ -37,8 +37,8 @@ def derive(
 ) -> EnvoySettings:
     """Return the settings of an Envoy in front of the sidecar of *config*.
 
-    *host* is where Envoy reaches it, if not at `server.listen`; *tls_folder* holds Envoy's own tls.crt, tls.key, and
-    the ca.crt of the sidecar's certificate.
+    *host* is where Envoy reaches it, if not at `server.listen`; *tls_folder* contains Envoy's own tls.crt and tls.key,
+    and the ca.crt of the sidecar's certificate.
     """
     accepted = accepted_encodings(config)
     return EnvoySettings(
@@ -82,17 +82,17 @@ def max_waits(config: Config) -> dict[str, float]:
 
 
 def most_concurrent(config: Config) -> int:
-    """Return how many requests all workers together process at a time before they refuse."""
+    """Return how many requests all workers together process at one time before they reject more."""
     return config.server.max_concurrent * config.server.workers
 
 
 def accepted_encodings(config: Config) -> frozenset[AmbiguousEncoding]:
-    """Return the spellings of paths that some rule accepts."""
+    """Return the ambiguous encodings of paths that some rule accepts."""
     return frozenset(spelling for rule in config.rules for spelling in rule.accept or ())
 
 
 def notes(config: Config) -> Iterator[str]:
-    """Yield what else an operator must know who puts the fragments into an Envoy of their own."""
+    """Yield what else an operator must know to use the fragments in an existing Envoy."""
     yield "No allowed_headers and no with_request_body: the sidecar must see what the upstream sees, and needs no body."
     if any(source.cookie is not None for source in config.token.sources):
         yield (

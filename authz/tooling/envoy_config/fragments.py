@@ -1,7 +1,7 @@
 """The fragments of an Envoy configuration, as plain data: what the demo runs and what `envoy-config` prints.
 
-What is safe is written out even where it is Envoy's default. Each takes an EnvoySettings; `derive` reads one from the
-configuration of the sidecar. Why each setting is there is said in authz.tooling.envoy_config.comments.
+Safe values are explicit even if they are Envoy's defaults. Each function takes an EnvoySettings; `derive` makes one
+from the configuration of the sidecar. authz.tooling.envoy_config.comments explains each setting.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Fragment = dict[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterTls:
-    """PEM files of Envoy's own for its calls to the sidecar, and the name that the sidecar's certificate must have."""
+    """Envoy's own PEM files for its calls to the sidecar, and the name that the sidecar's certificate must have."""
 
     server_name: str
     ca_file: str
@@ -32,11 +32,11 @@ class ClusterTls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvoySettings:
-    """What may differ between one Envoy in front of the sidecar and another.
+    """The settings of an Envoy in front of the sidecar.
 
-    *endpoints* are `unix:/path` or `host:port`, one for each worker. *removed* are identity headers that are taken out
-    of what clients send; *mutable* are expressions for all headers that the sidecar may write, None to ask for no such
-    rules. *max_requests* may be under way to all endpoints together.
+    *endpoints* are `unix:/path` or `host:port`, one for each worker. *removed* are identity headers that are removed
+    from clients' requests; *mutable* are expressions for all headers that the sidecar may write, None for no such
+    rules. *max_requests* may be in flight to all endpoints together.
     """
 
     endpoints: tuple[str, ...]
@@ -61,7 +61,7 @@ class EnvoySettings:
 
 
 def connection_manager(envoy: EnvoySettings) -> Fragment:
-    """Keys of the HttpConnectionManager (`envoy.extensions.filters.network.http_connection_manager.v3`)."""
+    """Return keys of the HttpConnectionManager (`envoy.extensions.filters.network.http_connection_manager.v3`)."""
     settings: Fragment = {
         "normalize_path": envoy.normalize_path,
         "merge_slashes": envoy.merge_slashes,
@@ -98,7 +98,7 @@ def connection_manager(envoy: EnvoySettings) -> Fragment:
 
 
 def access_log() -> Fragment:
-    """An entry of the connection manager's access_log: who asked for what, and what was decided."""
+    """Return an entry of the connection manager's access_log: the client, the request, and the decision."""
     decision = {key: f"%DYNAMIC_METADATA({EXT_AUTHZ}:{key})%" for key in _TOLD}
     return {
         "name": "envoy.access_loggers.stdout",
@@ -110,7 +110,7 @@ def access_log() -> Fragment:
 
 
 def ext_authz_filter(envoy: EnvoySettings) -> Fragment:
-    """The entry of http_filters that asks the sidecar (`envoy.extensions.filters.http.ext_authz.v3.ExtAuthz`)."""
+    """Return the filter that calls the sidecar (`envoy.extensions.filters.http.ext_authz.v3.ExtAuthz`)."""
     settings: Fragment = {
         "@type": f"{V3}.filters.http.ext_authz.v3.ExtAuthz",
         "transport_api_version": "V3",
@@ -134,12 +134,12 @@ def ext_authz_filter(envoy: EnvoySettings) -> Fragment:
 
 
 def router() -> Fragment:
-    """The entry of http_filters that must be the last."""
+    """Return the entry of http_filters that must be the last."""
     return {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{V3}.filters.http.router.v3.Router"}}
 
 
 def cluster(envoy: EnvoySettings) -> Fragment:
-    """The entry of static_resources.clusters that the filter asks: every worker of the sidecar."""
+    """Return the cluster that the filter calls: every worker of the sidecar."""
     settings: Fragment = {
         "name": envoy.cluster,
         "type": cluster_type(envoy.endpoints),
@@ -172,7 +172,7 @@ def cluster(envoy: EnvoySettings) -> Fragment:
 
 
 def upstream_cluster(name: str, addresses: tuple[str, ...]) -> Fragment:
-    """A cluster that speaks HTTP/1.1 to a service at *addresses*, `host:port`."""
+    """Return a cluster that speaks HTTP/1.1 to a service at *addresses*, `host:port`."""
     return {
         "name": name,
         "type": cluster_type(addresses),
@@ -183,14 +183,14 @@ def upstream_cluster(name: str, addresses: tuple[str, ...]) -> Fragment:
 
 
 def http_options(protocol: Mapping[str, object], *, idle_timeout: str | None = None) -> Fragment:
-    """The typed_extension_protocol_options of a cluster that speaks *protocol*."""
+    """Return the typed_extension_protocol_options of a cluster that speaks *protocol*."""
     common = {"common_http_protocol_options": {"idle_timeout": idle_timeout}} if idle_timeout is not None else {}
     kind = {"@type": f"{V3}.upstreams.http.v3.HttpProtocolOptions"}
     return {HTTP_OPTIONS: {**kind, **common, "explicit_http_config": dict(protocol)}}
 
 
 def assignment(name: str, addresses: tuple[str, ...]) -> Fragment:
-    """The load_assignment of a cluster: each address an endpoint, balanced request by request."""
+    """Return the load_assignment of a cluster: each address is an endpoint, balanced per request."""
     endpoints = [{"endpoint": {"address": socket_address(address)}} for address in addresses]
     return {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}
 
@@ -204,13 +204,13 @@ def socket_address(address: str) -> Fragment:
 
 
 def cluster_type(addresses: tuple[str, ...]) -> str:
-    """STRICT_DNS where a host must be resolved, else STATIC."""
+    """Return STRICT_DNS if a host must be resolved, else STATIC."""
     hosts = [address.rpartition(":")[0].strip("[]") for address in addresses if not address.startswith("unix:")]
     return "STATIC" if all(map(is_ip, hosts)) else "STRICT_DNS"
 
 
 def is_ip(host: str) -> bool:
-    """Whether *host* is an IP address rather than a name."""
+    """Return whether *host* is an IP address rather than a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -219,17 +219,17 @@ def is_ip(host: str) -> bool:
 
 
 def any_spelling(name: str) -> str:
-    """An expression (RE2) for every way to write a header's name with `-` and `_`: some servers hold them for one."""
+    """Return an RE2 expression for a header's name with each `-` or `_`: some servers do not distinguish them."""
     return re.sub("[-_]", "[-_]", literal(name))
 
 
 def literal(name: str) -> str:
-    """An expression (RE2) for a header's name as it is."""
+    """Return an RE2 expression for a header's exact name."""
     return re.sub(r"[.*+^$|]", r"\\\g<0>", name)
 
 
 def seconds(milliseconds: int) -> str:
-    """Write a duration as protobuf's JSON does."""
+    """Format a duration as in protobuf's JSON."""
     return f"{milliseconds / 1000:g}s"
 
 

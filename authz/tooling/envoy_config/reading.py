@@ -1,4 +1,4 @@
-"""A given Envoy configuration, YAML or JSON, as it is read for review: by key, in either of protobuf's spellings."""
+"""Read a given Envoy configuration, YAML or JSON, by key, in either of protobuf's spellings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from authz.config.problems import KeyPath
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A *value* and the *path* that leads to it; a value that is not there is None, at the path that it would have."""
+    """A *value* and its *path*; a missing value is None, at the path that it would have."""
 
     value: object
     path: KeyPath = ()
@@ -25,7 +25,7 @@ class Node:
         return node
 
     def key(self, key: str) -> Node:
-        """Return the value at one *key*, which may hold dots."""
+        """Return the value at one *key*, which may contain dots."""
         value = self.value if isinstance(self.value, dict) else {}
         camel = re.sub("_([a-z])", lambda match: match[1].upper(), key)
         name = camel if camel in value and key not in value else key
@@ -53,12 +53,12 @@ class Node:
 
     @property
     def text(self) -> str:
-        """The value as text; empty where it is none."""
+        """The value as text; empty if it is not text."""
         return self.value if isinstance(self.value, str) else ""
 
     @property
     def is_true(self) -> bool:
-        """Whether the value is true; a wrapper of protobuf's may stand around it."""
+        """Whether the value is true, or a protobuf wrapper of true."""
         return (self.value.get("value") if isinstance(self.value, dict) else self.value) is True
 
     @property
@@ -68,7 +68,7 @@ class Node:
         return "Golang" if "golang" in words else words[-1]
 
     def number(self, default: float) -> float:
-        """Return the value as a number; a wrapper of protobuf's may stand around it."""
+        """Return the value, or the value in a protobuf wrapper, as a number."""
         value = self.value.get("value") if isinstance(self.value, dict) else self.value
         return value if isinstance(value, int | float) and not isinstance(value, bool) else default
 
@@ -80,7 +80,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One entry of http_filters. *config* is its typed_config, taken out of a matcher around it (*conditional*)."""
+    """One entry of http_filters. *config* is its typed_config, without a matcher around it (*conditional*)."""
 
     node: Node
     name: str
@@ -101,13 +101,13 @@ class Filter:
 
     @property
     def asks(self) -> bool:
-        """Whether this is the filter that asks an external service."""
+        """Whether this is the ext_authz filter."""
         return self.kind == "ExtAuthz" or self.name == "envoy.filters.http.ext_authz"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A way to an upstream. *levels* may hold settings for it, the nearest first; *clusters* is None if not written."""
+    """A route to an upstream. *levels* may have settings for it, the nearest first; *clusters* is None if unknown."""
 
     node: Node
     levels: tuple[Node, ...]
@@ -115,18 +115,18 @@ class Route:
 
     @property
     def match(self) -> Node:
-        """Which requests take this way."""
+        """Which requests take this route."""
         return self.levels[-3].get("match")
 
     def settings(self, name: str) -> Iterator[Node]:
-        """Yield what the levels say for the filter *name*, the nearest first."""
+        """Yield the settings of the levels for the filter *name*, the nearest first."""
         for level in self.levels:
             found = level.get("typed_per_filter_config").key(name)
             if found.there:
                 yield found
 
     def switched_off(self, name: str) -> Node | None:
-        """Return what switches the filter *name* off here; None where it is on."""
+        """Return the setting that switches the filter *name* off here, or None if it is on."""
         nearest = next(self.settings(name), None)
         if nearest is None:
             return None
@@ -136,7 +136,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Manager:
-    """One HttpConnectionManager at *node*, with its routes (*route_config*) where the file has them."""
+    """One HttpConnectionManager at *node*, with its routes (*route_config*) if the file has them."""
 
     node: Node
     route_config: Node
@@ -147,19 +147,19 @@ class Manager:
 
     @cached_property
     def asking(self) -> Filter | None:
-        """The filter that asks the sidecar, if there is one."""
+        """The filter that calls the sidecar, if there is one."""
         return next((each for each in self.filters if each.asks), None)
 
     @cached_property
     def behind(self) -> tuple[Filter, ...]:
-        """The filters that a request passes after the check, the router aside."""
+        """The filters that a request passes after the check, without the router."""
         asking = self.asking
         place = self.filters.index(asking) if asking is not None else len(self.filters)
         return tuple(each for each in self.filters[place + 1 :] if each.kind != "Router")
 
     @cached_property
     def routes(self) -> tuple[Route, ...]:
-        """Every route that is written here."""
+        """All routes in the file."""
         config = self.route_config
         return tuple(
             found
@@ -170,7 +170,7 @@ class Manager:
 
     @cached_property
     def clusters(self) -> frozenset[str] | None:
-        """The clusters that requests are routed to; None where that is not written."""
+        """The clusters that requests are routed to; None if the file does not say."""
         if not self.route_config.there and self.node.get("rds").there:
             return None
         named = [route.clusters for route in self.routes]
@@ -193,7 +193,7 @@ def find_managers(root: Node) -> tuple[Manager, ...]:
 
 
 def find_bootstraps(root: Node) -> tuple[Node, ...]:
-    """Return the file itself, and what bootstraps a dump of Envoy's admin interface has in it (`/config_dump`)."""
+    """Return the file itself, and the bootstraps in a dump of Envoy's admin interface (`/config_dump`)."""
     return (root, *(node.get("bootstrap") for node in root.walk() if node.kind == "BootstrapConfigDump"))
 
 
@@ -206,7 +206,7 @@ def find_clusters(root: Node) -> dict[str, Node]:
 
 
 def matches(matcher: Node, text: str) -> bool:
-    """Tell whether a StringMatcher (`envoy.type.matcher.v3`) takes *text*, a header's name in lower case."""
+    """Return whether a StringMatcher (`envoy.type.matcher.v3`) matches *text*, a header's name in lower case."""
     if (pattern := matcher.get("safe_regex.regex")).there:
         return fits(pattern, text)
     fold = matcher.get("ignore_case").is_true
@@ -222,7 +222,7 @@ def matches(matcher: Node, text: str) -> bool:
 
 
 def fits(pattern: Node, text: str) -> bool:
-    """Tell whether a regular expression takes all of *text*; one that Python cannot read takes nothing."""
+    """Return whether a regular expression matches all of *text*; one that Python cannot compile matches nothing."""
     try:
         return re.fullmatch(pattern.text, text) is not None
     except re.error:
@@ -231,7 +231,7 @@ def fits(pattern: Node, text: str) -> bool:
 
 def _read_route(route: Node, levels: tuple[Node, ...]) -> Iterator[Route]:
     action = route.get("route")
-    if not action.there:  # a redirect or an answer of Envoy's own: nothing lies behind it
+    if not action.there:  # a redirect or a direct response of Envoy: there is no upstream
         return
     weighted = list(action.get("weighted_clusters.clusters").each())
     for cluster in weighted:

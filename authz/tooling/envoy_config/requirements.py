@@ -1,4 +1,4 @@
-"""What the configuration of the sidecar asks of the Envoy in front of it."""
+"""What the configuration of the sidecar requires of the Envoy in front of it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from authz.core.identity import spellings
 from authz.core.request import AmbiguousEncoding
 from authz.tooling.envoy_config.derive import accepted_encodings, endpoints, max_wait_ms, most_concurrent
 
-_ANSWER_MARGIN_MS = 50  # the sidecar never waits nearer to the end of a call than this
+_ANSWER_MARGIN_MS = 50  # the sidecar stops waiting this long before a call's deadline
 _OF_COOKIES = ("cookie", "origin", "sec-fetch-site", "upgrade")
 _READ_IN_CONDITION = re.compile(r"""request\.headers\[\s*["']([^"']+)["']\s*\]""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvoyRequirements:
-    """*identity* are its headers in every spelling, *read* those that it must see, *written* those that it may write.
+    """The requirements of a sidecar.
 
-    *wait_ms* is what an answer may take, *concurrent* what all workers take at a time, *header_kb* the longest token.
+    *identity* are the identity headers in every spelling, *read* the headers that it must receive, *written* those that
+    it may write. *wait_ms* is the longest time to an answer, *concurrent* the requests of all workers at one time,
+    *header_kb* the longest token.
     """
 
     identity: frozenset[str]
@@ -34,7 +36,7 @@ class EnvoyRequirements:
 
 
 def requirements_of(config: Config) -> EnvoyRequirements:
-    """Read the needs of *config*."""
+    """Return the requirements of *config*."""
     identity = frozenset(name for header in config.identity.headers for name in spellings(header))
     sources = config.token.sources
     cookies = any(source.cookie is not None for source in sources)

@@ -1,7 +1,7 @@
 """Review a given Envoy configuration for what lets a request, or an identity header, bypass the sidecar.
 
-What is looked for is the table KINDS: a name, what it means, how to fix it, and the function that finds the places. It
-looks at what is written, and says where something comes from elsewhere; it does not simulate Envoy.
+The table KINDS lists what is checked: a name, what it means, how to fix it, and the function that finds the places. The
+review reads the file, and reports parts that come from elsewhere; it does not simulate Envoy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from authz.tooling.envoy_config.requirements import requirements_of
 
 
 class Level(StrEnum):
-    """A finding lets something bypass the sidecar, or breaks what should pass; a note needs a look."""
+    """A finding lets something bypass the sidecar, or breaks valid requests; a note needs a review."""
 
     FINDING = "finding"
     NOTE = "note"
@@ -30,7 +30,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One thing to look for."""
+    """One kind of finding."""
 
     level: Level
     what: str
@@ -49,7 +49,7 @@ class Finding:
 
     @property
     def kind(self) -> Kind:
-        """What was looked for."""
+        """The kind of this finding."""
         return KINDS[self.name]
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Finding:
         return f"{self.kind.level}: {self.name}: {where}{self.kind.what}{detail} ({self.kind.fix})"
 
     def document(self) -> dict[str, Any]:
-        """Write the same as data."""
+        """Return the same as JSON data."""
         return {
             "name": self.name,
             "level": self.kind.level.value,
@@ -71,7 +71,7 @@ class Finding:
 
 
 def review(document: Document, config: Config) -> list[Finding]:
-    """Return what was found in *document*, an Envoy configuration in front of the sidecar of *config*, by line."""
+    """Return the findings in *document*, an Envoy configuration in front of the sidecar of *config*, by line."""
     context = Context.of(Node(document.data), requirements_of(config))
     found = [
         Finding(
@@ -90,13 +90,13 @@ _NOT_CHECKED: Final = "give it the filter of `authz envoy-config`, before the ro
 _EVERY_REQUEST: Final = "leave it out: a rule can make a path public"
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "not-judged": Kind(
-        Level.FINDING, "requests reach the upstream without a decision", _NOT_CHECKED, review_bypasses.not_judged
+    "not-checked": Kind(
+        Level.FINDING, "requests reach the upstream without a decision", _NOT_CHECKED, review_bypasses.not_checked
     ),
     "other-listener": Kind(
         Level.NOTE,
         "requests are not checked here",
-        "see that nothing that needs a token lies behind it",
+        "make sure that nothing behind it needs a token",
         review_bypasses.other_listener,
     ),
     "nothing-found": Kind(
@@ -112,13 +112,13 @@ KINDS: Final[Mapping[str, Kind]] = {
         review_bypasses.tcp_around,
     ),
     "after-router": Kind(
-        Level.FINDING, "the filter stands behind the router, and never runs", "move it up", review_bypasses.after_router
+        Level.FINDING, "the filter is behind the router, and never runs", "move it up", review_bypasses.after_router
     ),
-    "upgrade-not-judged": Kind(
+    "upgrade-not-checked": Kind(
         Level.FINDING,
         "upgraded requests have filters of their own, and are not checked",
         "leave out `filters`, or put the filter there too",
-        review_bypasses.upgrade_not_judged,
+        review_bypasses.upgrade_not_checked,
     ),
     "filter-off": Kind(
         Level.FINDING, "the filter is switched off", "leave `disabled` out", review_bypasses.switched_off
@@ -126,7 +126,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "filter-conditional": Kind(
         Level.FINDING,
         "a matcher decides whether requests are checked",
-        "put the filter there without it; rules can tell requests apart",
+        "configure the filter without it; rules can distinguish requests",
         review_bypasses.conditional,
     ),
     "filter-sampled": Kind(Level.FINDING, "only some requests are checked", _EVERY_REQUEST, review_bypasses.sampled),
@@ -136,11 +136,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "failure_mode_allow: false",
         review_bypasses.fails_open,
     ),
-    "route-not-judged": Kind(
+    "route-not-checked": Kind(
         Level.FINDING,
         "requests on this route are not checked",
         "leave it out and write a public rule, or accept it by name",
-        review_bypasses.route_not_judged,
+        review_bypasses.route_not_checked,
     ),
     "cached": Kind(
         Level.FINDING, "a cache answers before requests are checked", "put it behind the filter", review_bypasses.cached
@@ -153,25 +153,25 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "identity-kept": Kind(
         Level.FINDING,
-        "requests that are not checked keep the identity headers that a client made up",
+        "requests that are not checked keep identity headers forged by a client",
         "early_header_mutation_extensions as `authz envoy-config` prints them, or request_headers_to_remove",
         review_bypasses.identity_kept,
     ),
     "routes-unseen": Kind(
         Level.NOTE,
-        "the routes are not in this file, and were not looked at",
+        "the routes are not in this file, and were not checked",
         "check them too",
         review_bypasses.routes_unseen,
     ),
     "path-not-normalized": Kind(
         Level.FINDING,
-        "dot segments stay: the sidecar decides on another path than the one that servers use",
+        "dot segments stay: the sidecar decides on a different path than servers use",
         "normalize_path: true",
         review_settings.path_not_normalized,
     ),
     "slashes-not-merged": Kind(
         Level.FINDING,
-        "// stays, which the sidecar refuses and servers read in two ways",
+        "// stays, which is ambiguous to servers and which the sidecar rejects",
         "merge_slashes: true",
         review_settings.slashes_not_merged,
     ),
@@ -183,7 +183,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "escaped-slashes": Kind(
         Level.FINDING,
-        "%2F and %5C stay, which servers read in two ways",
+        "%2F and %5C stay, which are ambiguous to servers",
         "path_with_escaped_slashes_action: REJECT_REQUEST",
         review_settings.escaped_slashes,
     ),
@@ -201,13 +201,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "client-address": Kind(
         Level.FINDING,
-        "clients say their address, and what only Envoy may say (x-envoy-*)",
+        "clients can set their address, and headers that only Envoy may set (x-envoy-*)",
         "use_remote_address: true",
         review_settings.client_address,
     ),
     "internal-trust": Kind(
         Level.FINDING,
-        "public addresses are taken for internal, and may say what only Envoy may say (x-envoy-*)",
+        "public addresses count as internal, and may set headers that only Envoy may set (x-envoy-*)",
         "name private networks only",
         review_settings.internal_trust,
     ),
@@ -219,26 +219,26 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "headers-too-short": Kind(
         Level.FINDING,
-        "Envoy refuses requests with tokens that token.max_bytes allows",
+        "Envoy rejects requests with tokens that token.max_bytes allows",
         "raise it, or lower token.max_bytes",
         review_settings.headers_too_short,
     ),
     "written-behind": Kind(
         Level.FINDING,
-        "a filter behind ours writes what the decision was made on, or what the sidecar said",
-        "put it in front of ours",
+        "a filter after ext_authz writes what the decision was based on, or what the sidecar wrote",
+        "put it before ext_authz",
         review_settings.written_behind,
     ),
     "may-write-behind": Kind(
         Level.NOTE,
-        "a program behind ours may write identity headers, or change the path",
-        "read it, or put it in front of ours",
+        "a program after ext_authz may write identity headers, or change the path",
+        "review it, or put it before ext_authz",
         review_settings.may_write_behind,
     ),
     "routes-write": Kind(
         Level.FINDING,
-        "a route overwrites what the sidecar said of the caller",
-        "take another name",
+        "a route overwrites the identity that the sidecar wrote",
+        "use another name",
         review_settings.routes_write,
     ),
     "route-cache": Kind(
@@ -248,10 +248,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         review_settings.route_cache,
     ),
     "error-status": Kind(
-        Level.FINDING, "clients take an error for success", "code: ServiceUnavailable", review_filter.error_status
+        Level.FINDING, "clients receive an error as success", "code: ServiceUnavailable", review_filter.error_status
     ),
     "over-http": Kind(
-        Level.FINDING, "the sidecar speaks gRPC only", "grpc_service in place of http_service", review_filter.over_http
+        Level.FINDING, "the sidecar speaks gRPC only", "grpc_service instead of http_service", review_filter.over_http
     ),
     "timeout-short": Kind(
         Level.FINDING,
@@ -261,34 +261,34 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "body-sent": Kind(
         Level.NOTE,
-        "requests are held back until their bodies are there, and the sidecar reads none",
+        "requests are buffered until their bodies are complete, and the sidecar reads none",
         "leave with_request_body out",
         review_filter.body_sent,
     ),
     "body-too-long": Kind(
         Level.FINDING,
-        "bodies of this length end in an error in place of a decision",
+        "bodies of this length end in an error instead of a decision",
         "leave with_request_body out",
         review_filter.body_too_long,
     ),
     "headers-hidden": Kind(
         Level.FINDING,
-        "the sidecar is not shown headers that it reads",
+        "the sidecar does not receive headers that it reads",
         "leave allowed_headers and disallowed_headers out",
         review_filter.headers_hidden,
     ),
     "mutations-refused": Kind(
         Level.FINDING,
-        "Envoy refuses the sidecar these headers: the client's own stay, or requests fail",
+        "Envoy does not let the sidecar change these headers: the client's stay, or requests fail",
         "decoder_header_mutation_rules as `authz envoy-config` prints them",
         review_filter.mutations_refused,
     ),
     "asks-elsewhere": Kind(
-        Level.NOTE, "a route asks a service of its own", "see that it is a sidecar too", review_filter.elsewhere
+        Level.NOTE, "a route calls another service", "make sure that it is a sidecar too", review_filter.elsewhere
     ),
     "cluster-unseen": Kind(
         Level.NOTE,
-        "the cluster that the filter asks is not in this file, and was not looked at",
+        "the cluster of the filter is not in this file, and was not checked",
         "add the cluster of `authz envoy-config`",
         review_cluster.cluster_unseen,
     ),
@@ -301,18 +301,18 @@ KINDS: Final[Mapping[str, Kind]] = {
     "endpoints-missing": Kind(
         Level.FINDING,
         "the endpoints are not those of server.listen and server.workers",
-        "take those of `authz envoy-config`",
+        "use those of `authz envoy-config`",
         review_cluster.endpoints_missing,
     ),
     "breaker-low": Kind(
         Level.FINDING,
-        "Envoy turns requests away while the sidecar has room for them (server.max_concurrent of each worker)",
+        "Envoy rejects requests while the sidecar has room for them (server.max_concurrent of each worker)",
         "raise it to that",
         review_cluster.breaker_low,
     ),
     "breaker-high": Kind(
         Level.NOTE,
-        "Envoy asks while the sidecar can only refuse, at half the cost of a decision",
+        "Envoy sends checks that the sidecar can only reject, at half the cost of a decision",
         "lower it to server.max_concurrent of each worker",
         review_cluster.breaker_high,
     ),
@@ -324,13 +324,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "not-verified": Kind(
         Level.FINDING,
-        "another service could answer in place of the sidecar",
+        "another service could answer instead of the sidecar",
         "trusted_ca and match_typed_subject_alt_names",
         review_cluster.not_verified,
     ),
     "no-health-check": Kind(
         Level.NOTE,
-        "a sidecar without keys, or one that drains, is asked all the same",
+        "a sidecar without keys, or one that drains, still receives checks",
         "the health_checks of `authz envoy-config`",
         review_cluster.no_health_check,
     ),

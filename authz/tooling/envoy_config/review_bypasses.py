@@ -12,7 +12,7 @@ _CACHES = frozenset({"CacheConfig", "CacheV2Config"})
 _SAFE_ADMIN = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def not_judged(context: Context) -> Iterator[Location]:
+def not_checked(context: Context) -> Iterator[Location]:
     """A connection manager without the filter that routes to protected clusters, or to unknown ones."""
     for manager in context.managers:
         if manager.asking is None and _leads_to_protected(manager, context):
@@ -20,7 +20,7 @@ def not_judged(context: Context) -> Iterator[Location]:
 
 
 def other_listener(context: Context) -> Iterator[Location]:
-    """One without the filter that routes elsewhere."""
+    """A connection manager without the filter that routes elsewhere."""
     for manager in context.managers:
         if manager.asking is None and not _leads_to_protected(manager, context):
             to = ", ".join(sorted(manager.clusters or ())) or "no cluster"
@@ -28,7 +28,7 @@ def other_listener(context: Context) -> Iterator[Location]:
 
 
 def nothing_found(context: Context) -> Iterator[Location]:
-    """No connection manager at all: nothing could be looked at."""
+    """No connection manager at all: nothing could be checked."""
     if not context.managers:
         yield Location(context.root)
 
@@ -43,14 +43,14 @@ def tcp_around(context: Context) -> Iterator[Location]:
 
 
 def after_router(context: Context) -> Iterator[Location]:
-    """The router ends the chain: what stands behind it never runs."""
+    """The router ends the chain: filters behind it never run."""
     for manager, asking in context.protected_managers:
         if any(each.kind == "Router" for each in manager.filters[: manager.filters.index(asking)]):
             yield Location(asking.node)
 
 
-def upgrade_not_judged(context: Context) -> Iterator[Location]:
-    """Upgrades may have a chain of filters of their own."""
+def upgrade_not_checked(context: Context) -> Iterator[Location]:
+    """Upgrades may have their own filter chain."""
     for manager, _ in context.protected_managers:
         for upgrade in manager.node.get("upgrade_configs").each():
             own = list(upgrade.get("filters").each())
@@ -73,7 +73,7 @@ def conditional(context: Context) -> Iterator[Location]:
 
 
 def sampled(context: Context) -> Iterator[Location]:
-    """The filter runs for a share of the requests, or for those with some metadata."""
+    """The filter runs only for a share of the requests, or for those with some metadata."""
     for _, asking in context.protected_managers:
         if not enabled_always(asking.config):
             share = asking.config.get("filter_enabled")
@@ -81,24 +81,24 @@ def sampled(context: Context) -> Iterator[Location]:
 
 
 def fails_open(context: Context) -> Iterator[Location]:
-    """While no sidecar answers, everybody passes."""
+    """While no sidecar answers, every request passes."""
     for _, asking in context.protected_managers:
         if (allow := asking.config.get("failure_mode_allow")).is_true:
             yield Location(allow)
 
 
-def route_not_judged(context: Context) -> Iterator[Location]:
+def route_not_checked(context: Context) -> Iterator[Location]:
     """Routes on which the filter is off; a place that switches it off for several is listed once."""
     for manager, asking in context.protected_managers:
-        told: dict[object, Location] = {}
+        found: dict[object, Location] = {}
         for route in manager.routes:
             if (off := route.switched_off(asking.name)) is not None:
-                told.setdefault(off.path, Location(off.get("disabled") if off.get("disabled").there else off))
-        yield from told.values()
+                found.setdefault(off.path, Location(off.get("disabled") if off.get("disabled").there else off))
+        yield from found.values()
 
 
 def cached(context: Context) -> Iterator[Location]:
-    """A cache in front of the filter answers with what was meant for another client."""
+    """A cache before the filter may answer with a response for another client."""
     for manager, asking in context.protected_managers:
         for each in manager.filters[: manager.filters.index(asking)]:
             if each.kind in _CACHES:
@@ -114,7 +114,7 @@ def admin_exposed(context: Context) -> Iterator[Location]:
 
 
 def identity_kept(context: Context) -> Iterator[Location]:
-    """What a client sends under the names of identity headers reaches the upstream if the filter does not run."""
+    """If the filter does not run, identity headers that a client sent reach the upstream."""
     for manager in context.managers:
         if manager.asking is None and not _leads_to_protected(manager, context):
             continue
@@ -132,7 +132,7 @@ def identity_kept(context: Context) -> Iterator[Location]:
 
 
 def routes_unseen(context: Context) -> Iterator[Location]:
-    """Routes that come from elsewhere cannot be looked at."""
+    """Routes that come from elsewhere cannot be checked."""
     for manager in context.managers:
         if manager.route_config.there and not manager.node.get("route_config").there:  # elsewhere in this file
             continue
@@ -158,7 +158,7 @@ def _removed_early(manager: Node, names: frozenset[str]) -> set[str]:
 
 
 def _reaching(manager: Node, names: set[str] | frozenset[str]) -> set[str]:
-    """Leave out the names that Envoy lets no client send."""
+    """Return the names without those that Envoy does not accept from clients."""
     action = manager.get("common_http_protocol_options.headers_with_underscores_action").text
     return {name for name in names if "_" not in name or action not in {"REJECT_REQUEST", "DROP_HEADER"}}
 

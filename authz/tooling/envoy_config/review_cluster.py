@@ -1,4 +1,4 @@
-"""The cluster that the filter asks: whether it is the sidecar, all of it, and may ask as much as it must."""
+"""The cluster that the filter calls: whether it is the sidecar, with all workers and enough capacity."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def endpoints_missing(context: Context) -> Iterator[Location]:
 
 
 def breaker_low(context: Context) -> Iterator[Location]:
-    """Envoy turns requests away while the sidecar has room for them."""
+    """Envoy rejects requests while the sidecar has room for them."""
     for location, limit in _limits(context):
         if limit < context.requirements.concurrent:
-            yield Location(location, f"{limit:.0f}; the sidecar takes {context.requirements.concurrent}")
+            yield Location(location, f"{limit:.0f}; the sidecar accepts {context.requirements.concurrent}")
 
 
 def breaker_high(context: Context) -> Iterator[Location]:
-    """Envoy asks while the sidecar can only refuse."""
+    """Envoy sends checks that the sidecar can only reject."""
     for location, limit in _limits(context):
         if limit > context.requirements.concurrent:
-            yield Location(location, f"{limit:.0f}; the sidecar takes {context.requirements.concurrent}")
+            yield Location(location, f"{limit:.0f}; the sidecar accepts {context.requirements.concurrent}")
 
 
 def _limits(context: Context) -> Iterator[tuple[Node, float]]:
-    """Yield each limit on the requests that may be under way, where it stands or would stand."""
+    """Yield each limit on the requests in flight, at its place in the file even if it is missing."""
     for cluster in _asked(context):
         thresholds = [
             each
@@ -88,12 +88,12 @@ def not_verified(context: Context) -> Iterator[Location]:
                 yield Location(validation.get("trusted_ca"))
             elif not validation.get("match_typed_subject_alt_names").there:
                 yield Location(
-                    validation.get("match_typed_subject_alt_names"), "any certificate of that authority will do"
+                    validation.get("match_typed_subject_alt_names"), "any certificate of that authority is accepted"
                 )
 
 
 def no_health_check(context: Context) -> Iterator[Location]:
-    """A sidecar without keys, or one that drains, is asked all the same."""
+    """A sidecar without keys, or one that drains, still receives checks."""
     for cluster in _asked(context):
         if not cluster.get("health_checks").there:
             yield Location(cluster.get("health_checks"))

@@ -1,4 +1,4 @@
-"""Settings of the filter itself that hide something from the sidecar, or make less of its answer."""
+"""Settings of the filter itself that hide something from the sidecar, or weaken its answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from authz.tooling.envoy_config.context import Context, Location
 from authz.tooling.envoy_config.reading import Node, fits, matches
 
 DEFAULT_TIMEOUT_SECONDS = 0.2
-MAX_BODY_BYTES = 2 * 1024 * 1024  # half of what the sidecar takes as one message
+MAX_BODY_BYTES = 2 * 1024 * 1024  # half of the largest message that the sidecar accepts
 _ROUTING = frozenset({"host", ":authority", ":scheme", ":method"})
 
 
@@ -49,7 +49,7 @@ def body_sent(context: Context) -> Iterator[Location]:
 
 
 def body_too_long(context: Context) -> Iterator[Location]:
-    """A message that the sidecar cannot take is an error, and not a decision."""
+    """A message that is too long for the sidecar is an error, and not a decision."""
     for _, asking in context.protected_managers:
         limit = asking.config.get("with_request_body.max_request_bytes")
         if limit.number(0) > MAX_BODY_BYTES:
@@ -57,7 +57,7 @@ def body_too_long(context: Context) -> Iterator[Location]:
 
 
 def headers_hidden(context: Context) -> Iterator[Location]:
-    """Headers that the sidecar reads, and is not shown."""
+    """Headers that the sidecar reads, and does not receive."""
     for _, asking in context.protected_managers:
         allowed, hidden = asking.config.get("allowed_headers"), asking.config.get("disallowed_headers")
         unseen = [name for name in context.requirements.read if allowed.there and not _any_matches(allowed, name)]
@@ -78,20 +78,20 @@ def mutations_refused(context: Context) -> Iterator[Location]:
 
 
 def elsewhere(context: Context) -> Iterator[Location]:
-    """A route that asks another service."""
+    """A route that calls another service."""
     for manager, asking in context.protected_managers:
-        told = set()
+        seen = set()
         for route in manager.routes:
             for settings in route.settings(asking.name):
                 for way in ("check_settings.grpc_service", "check_settings.http_service"):
                     service = settings.get(way)
-                    if service.there and service.path not in told:
-                        told.add(service.path)
+                    if service.there and service.path not in seen:
+                        seen.add(service.path)
                         yield Location(service)
 
 
 def _http_status(code: Node) -> int:
-    """Read a status, written as a number or as Envoy's word for it, such as ServiceUnavailable."""
+    """Read a status, given as a number or as Envoy's name for it, such as ServiceUnavailable."""
     words = {status.phrase.replace(" ", "").replace("-", "").lower(): int(status) for status in HTTPStatus}
     return int(code.number(words.get(code.text.lower(), HTTPStatus.INTERNAL_SERVER_ERROR)))
 

@@ -1,4 +1,4 @@
-"""Settings of a connection manager, and of the filters beside ours, that change what the sidecar sees or says."""
+"""Settings of a connection manager, and of other filters, that change the sidecar's input or its answer."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _WRITTEN_BY_LUA = re.compile(r"""[:.](?:add|replace)\(\s*["']([^"']+)["']""")
 
 
 def _settings(way: str, is_wrong: Callable[[Node, Context], bool]) -> Callable[[Context], Iterator[Location]]:
-    """Make a look at one setting of every protected connection manager."""
+    """Make a check of one setting of every protected connection manager."""
 
-    def look(context: Context) -> Iterator[Location]:
+    def check(context: Context) -> Iterator[Location]:
         for manager, _ in context.protected_managers:
             node = manager.node.get(way)
             if is_wrong(node, context):
                 yield Location(node, "" if node.there else "it is not set")
 
-    return look
+    return check
 
 
 path_not_normalized = _settings("normalize_path", lambda node, _: not node.is_true)
@@ -67,7 +67,7 @@ headers_too_short = _settings(
 
 
 def internal_trust(context: Context) -> Iterator[Location]:
-    """Public addresses that are taken for our own may say what only Envoy may say (`x-envoy-*`)."""
+    """Public addresses that count as internal may set headers that only Envoy may set (`x-envoy-*`)."""
     for manager, _ in context.protected_managers:
         for cidr in manager.node.get("internal_address_config.cidr_ranges").each():
             prefix = cidr.get("address_prefix")
@@ -80,7 +80,7 @@ def internal_trust(context: Context) -> Iterator[Location]:
 
 
 def written_behind(context: Context) -> Iterator[Location]:
-    """A filter behind ours that writes what the decision was made on, or what the sidecar said."""
+    """A filter after ext_authz that writes what the decision was based on, or what the sidecar wrote."""
     for manager, _ in context.protected_managers:
         for each in manager.behind:
             for node, name in _names_written(each):
@@ -94,7 +94,7 @@ def written_behind(context: Context) -> Iterator[Location]:
 
 
 def may_write_behind(context: Context) -> Iterator[Location]:
-    """A program behind ours, which cannot be read here."""
+    """A program after ext_authz, which is not analysed."""
     for manager, _ in context.protected_managers:
         for each in manager.behind:
             if each.kind in _CODE and not any(
@@ -104,20 +104,20 @@ def may_write_behind(context: Context) -> Iterator[Location]:
 
 
 def routes_write(context: Context) -> Iterator[Location]:
-    """A route that writes an identity header overwrites what the sidecar said."""
+    """A route that writes an identity header overwrites the sidecar's."""
     for manager, _ in context.protected_managers:
-        told = set()
+        seen = set()
         for route in manager.routes:
             for level in route.levels:
                 for added in level.get("request_headers_to_add").each():
                     name = added.get("header.key")
-                    if name.text.lower() in context.requirements.identity and name.path not in told:
-                        told.add(name.path)
+                    if name.text.lower() in context.requirements.identity and name.path not in seen:
+                        seen.add(name.path)
                         yield Location(name, name.text)
 
 
 def route_cache(context: Context) -> Iterator[Location]:
-    """A route that is chosen by an identity header is chosen by what the client sent, unless it is chosen again."""
+    """A route that is chosen by an identity header is chosen by the client, unless it is chosen again."""
     for manager, asking in context.protected_managers:
         if asking.config.get("clear_route_cache").is_true:
             continue

@@ -1,4 +1,4 @@
-"""Plain data as YAML that a person reads: short values on one line, and a comment above each key that has one."""
+"""Write plain data as readable YAML: short values on one line, and a comment above each key that has one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 
 import yaml
 
-_FLOW_CHARS: Final = 76  # of a mapping or list that stands on one line
+_FLOW_CHARS: Final = 76  # of a mapping or list on one line
 _COMMENT_CHARS: Final = 118
 
 Keys = tuple[str, ...]
 
 
 def write_yaml(data: Mapping[str, object], comments: Mapping[str, str]) -> str:
-    """Write *data*; the keys of *comments* are ends of the way to a key, such as `grpc_service.timeout`."""
+    """Write *data*; the keys of *comments* are suffixes of the path to a key, such as `grpc_service.timeout`."""
     writer = _Writer({tuple(way.split(".")): text for way, text in comments.items()})
     return "".join(f"{line}\n" for line in writer.block(data, (), 0))
 
@@ -30,7 +30,7 @@ class _Writer:
         self._comments = comments
 
     def block(self, value: object, way: Keys, indent: int) -> Iterator[str]:
-        """Write a mapping or list in lines that will stand *indent* columns to the right."""
+        """Write a mapping or list in lines that will be indented by *indent* columns."""
         if isinstance(value, Mapping):
             for key, child in value.items():
                 yield from comment(self._about((*way, key)), indent=indent)
@@ -61,7 +61,7 @@ class _Writer:
         return isinstance(value, list) and any(self._has_comments(item, way) for item in value)
 
     def _about(self, way: Keys) -> str:
-        """The comment of the longest end of *way* that has one."""
+        """Return the comment of the longest suffix of *way* that has one."""
         ends = (way[start:] for start in range(len(way)))
         return next((self._comments[end] for end in ends if end in self._comments), "")
 

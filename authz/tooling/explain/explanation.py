@@ -1,6 +1,6 @@
-"""One decision, explained step by step. The pipeline itself decides and is observed: nothing is decided here.
+"""Explain one decision, step by step. The pipeline itself decides and is observed: nothing is decided here.
 
-The token is never shown: of its payload only iss, sub, aud, times and scopes; of identity headers only the names.
+The token is never shown. Of its payload only iss, sub, aud, times and scopes are shown; of identity headers the names.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from authz.tooling.probe import fetch_one
 
 
 class InputError(ValueError):
-    """Raised where the given key set cannot be read."""
+    """Raised if the given key set cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One step: what it looked at, and how it ended."""
+    """One step: its input, and how it ended."""
 
     step: Step
     looked_at: str
@@ -81,7 +81,7 @@ class AnsweredNeed:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A decision, the steps that led to it, the *needs* that came up, and *notes* that help to understand it."""
+    """A decision, its steps, the *needs* that came up, and *notes* that help to understand it."""
 
     decision: Decision
     lines: tuple[Line, ...]
@@ -90,7 +90,7 @@ class Explanation:
 
     @property
     def allowed(self) -> bool:
-        """Whether the request passes, also where a shadow lets it."""
+        """Whether the request passes, also if only because its rule is in shadow."""
         return isinstance(self.decision, Allow)
 
     @property
@@ -101,7 +101,7 @@ class Explanation:
         return f"{outcome(self.decision)} {self.decision.reason}{status}{detail}"
 
     def table(self) -> str:
-        """Write the steps in columns, the notes below, and the verdict last."""
+        """Format the steps in columns, then the notes, then the decision."""
         width = max(len(line.step.name) for line in self.lines)
         rows = [
             f"{line.step:2} {line.step.name.lower():{width}}  {line.ended:12}  {line.looked_at}".rstrip()
@@ -110,7 +110,7 @@ class Explanation:
         return "\n".join([*rows, "", *map(str, self.needs), *self.notes, self.verdict])
 
     def document(self) -> dict[str, Any]:
-        """Write the same as data."""
+        """Return the same as JSON data."""
         trail = self.decision.trail
         return {
             "decision": outcome(self.decision),
@@ -147,14 +147,14 @@ def answer(question: Question, config: Config) -> Explanation:
         section = config.issuers[name]
         if question.jwks is not None:
             keys: KeySet | None = _read_keys(question.jwks, section)
-            looked_at = "the key set that was given"
+            looked_at = "the given key set"
         else:
             fetched = fetch_one(name, section)
             keys, looked_at = fetched.keys, _safe(fetched.where)
             if keys is None:
                 why = f"{fetched.result}: {_safe(fetched.detail)}"
                 notes.append(
-                    f"note: {name} gave no keys here ({why}); a running sidecar may still have some: authz keys"
+                    f"note: no keys of {name} fetched here ({why}); a running sidecar may still have some: authz keys"
                 )
         filled = {iss: replace(snapshot.issuers[iss], keys=keys) for iss in section.accepted_issuers}
         snapshot = replace(snapshot, issuers={**snapshot.issuers, **filled})
@@ -172,7 +172,7 @@ def explain(request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_
     if decision.reason is Reason.POLICY_DENIED and Step.RULE not in passed:
         near = tuple(map(_safe, describe_near_misses(snapshot.policy.rules, passed[Step.REQUEST], request)))
     remedies = tuple(map(_safe, find_remedies(decision, passed, snapshot)))
-    return Explanation(decision, tuple(_tell(passed, decision, request, snapshot, now)), near + remedies)
+    return Explanation(decision, tuple(_describe_steps(passed, decision, request, snapshot, now)), near + remedies)
 
 
 def _ask(question: Question, snapshot: Snapshot) -> Request:
@@ -204,10 +204,10 @@ def _read_keys(document: bytes, section: IssuerSection) -> KeySet:
     return keys.block(section.blocked_keys)
 
 
-def _tell(
+def _describe_steps(
     passed: Mapping[int, Any], decision: Decision, request: Request, snapshot: Snapshot, now: float
 ) -> list[Line]:
-    """Say of each step what it looked at, as far as it came; the first that was not passed is where it ended."""
+    """Describe the input of each step that was reached; the first one that was not passed is where it ended."""
     context = _Context(passed, decision, request, snapshot, now)
     lines = []
     for step in Step:
@@ -222,7 +222,7 @@ def _tell(
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """What is known after the decision: the values of the steps that were passed, and what went in."""
+    """What is known after the decision: its input, and the values of the steps that were passed."""
 
     passed: Mapping[int, Any]
     decision: Decision
@@ -362,7 +362,7 @@ _DESCRIBERS: Final[Mapping[Step, Callable[[_Context], str]]] = {
 
 
 def _member(context: _Context, name: str) -> str:
-    """Show one member of the payload, which may not be verified yet."""
+    """Return one member of the payload, which may not be verified yet."""
     try:
         value = context.token.members.get(name)
     except Rejected:

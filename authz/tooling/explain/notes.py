@@ -1,4 +1,4 @@
-"""What `authz explain` says below its steps: which rules nearly matched, and where a running system differs from it."""
+"""The notes of `authz explain`: which rules nearly matched, and where a running system differs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 
 
 def describe_near_misses(rules: tuple[Rule, ...], target: Target, request: Request) -> Iterator[str]:
-    """Yield the rules for the path of a request that none matches, letter case aside, each with what else it asks."""
+    """Yield the rules for the request's path, in any letter case, each with its unmet conditions."""
     near = [(rule, missed) for rule in rules if (missed := _missed(rule, target, request))]
     for rule, missed in near[:MAX_NEAR]:
         yield f"near: rule {rule.name}: {'; '.join(missed)}"
@@ -32,7 +32,7 @@ def describe_near_misses(rules: tuple[Rule, ...], target: Target, request: Reque
 
 
 def describe_envoys_part(path: str, config: Config) -> Iterator[str]:
-    """Yield what Envoy makes of a *path* before the sidecar gets it, where it was printed for *config*."""
+    """Yield what an Envoy configured for *config* does to a *path* before the sidecar receives it."""
     path, settings = path.partition("?")[0], derive(config)
     done = []
     if "//" in path and settings.merge_slashes:
@@ -46,7 +46,7 @@ def describe_envoys_part(path: str, config: Config) -> Iterator[str]:
 
 
 def _missed(rule: Rule, target: Target, request: Request) -> list[str]:
-    """Say what of *rule*, which is for this path, the request has not; nothing where it is for another path."""
+    """Return the conditions of *rule* that the request does not meet; empty if the rule is for another path."""
     match = rule.match
     anything = Match(paths=match.paths, case_insensitive=True)
     if not _matches(rule, anything, target, request):
@@ -61,7 +61,7 @@ def _missed(rule: Rule, target: Target, request: Request) -> list[str]:
 
 
 def _matches(rule: Rule, match: Match, target: Target, request: Request) -> bool:
-    """Let the code that serves say whether *rule* would match with *match* in place of its own."""
+    """Return, by the code that serves, whether *rule* would match with *match* instead of its own."""
     try:
         Policy([replace(rule, match=match)]).select(target, request.context)
     except Rejected:

@@ -1,4 +1,4 @@
-"""What to do about a denial, as far as the token itself tells which issuer wrote it and what is missing there.
+"""What to do about a denial, as far as the token itself shows its issuer and what is missing.
 
 Rules of this file:
 1. Nothing of a token is repeated here but an `iss`, a `kid` and the name of a claim.

@@ -15,7 +15,7 @@ from authz.config.load import parse
 from authz.telemetry.keys import Refresh
 from authz.tooling.probe import ADVICE, fetch_one
 from tests.fakes.idp import DISCOVERY, JWKS, FakeIdp, fail, flood, html, redirect, say
-from tests.world import A_RSA, jwks
+from tests.fixtures import A_RSA, jwks
 
 CONFIG: Final = """version: 1
 issuers:
@@ -91,7 +91,7 @@ def test_fetching_shows_what_failed(path: str, answer: object, expected: str, id
     assert result.exit_code == 1
     assert f"failed        {expected}, after " in result.stdout
     assert f"to do         {ADVICE[Refresh(expected)]}" in result.stdout
-    assert result.stdout.endswith(": valid; 1 of 1 issuers gave no usable keys\n")
+    assert result.stdout.endswith(": valid; 1 of 1 issuers have no usable keys\n")
 
 
 def test_nobody_there(idp: FakeIdp, tmp_path: Path) -> None:
@@ -166,10 +166,10 @@ def test_a_difference_is_told(tmp_path: Path) -> None:
     old = tmp_path / "old.yaml"
     old.write_text(CONFIG.replace("ISSUER", "https://a.test").replace("MORE", ""), encoding="utf-8")
     arguments = ("https://a.test", "--diff", str(old))
-    assert run(tmp_path, *arguments).stdout.startswith("nothing differs\n")
+    assert run(tmp_path, *arguments).stdout.startswith("no differences\n")
     result = run(tmp_path, *arguments, rest="token: {max_bytes: 32KiB}\n")
     assert result.stdout.splitlines()[0] == "widens   token.max_bytes: 16KiB -> 32KiB"
-    assert result.stdout.endswith(": valid; to look at before it is deployed: 1\n")
+    assert result.stdout.endswith(": valid; to review before deployment: 1\n")
     told = json.loads(run(tmp_path, *arguments, "--json", rest="token: {max_bytes: 32KiB}\n").stdout)
     assert told["changes"] == [{"effect": "widens", "about": "token.max_bytes", "text": "16KiB -> 32KiB", "also": []}]
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from authz.cli import main
 from authz.demo.signing import SigningKey
 from tests.fakes.idp import FakeIdp
-from tests.world import A_RSA, ABSENT, A, T, changed, jwks, mint, signer
+from tests.fixtures import A_RSA, ABSENT, A, T, changed, jwks, mint, signer
 
 CONFIG = """version: 1
 issuers:
@@ -128,7 +128,7 @@ def test_a_need_is_shown_with_what_answered_it(explain: Explain) -> None:
     """A key that is unknown is a need: here the given set answers it, elsewhere the issuer, which is asked once."""
     token = mint(header={"kid": "new"})
     given = explain("--path", "/orders/7", token=token)
-    assert "need: key new of a: looked for in the key set that was given: not there\n" in given.stdout
+    assert "need: key new of a: looked for in the given key set: not there\n" in given.stdout
 
     with FakeIdp(algorithm="RS256") as idp:
         token = mint(header={"kid": "new"}, iss=idp.issuer)
@@ -207,7 +207,7 @@ def test_keys_come_from_the_issuer(explain: Explain) -> None:
     gone = explain("--path", "/orders/7", token=token, issuer=issuer, keys=False, at=time.time())
     assert "deny keys_unavailable, HTTP 503" in gone.stdout
     assert steps(gone)[6] == (7, "deny")
-    assert "note: a gave no keys here (unreachable: " in gone.stdout
+    assert "note: no keys of a fetched here (unreachable: " in gone.stdout
     assert "a running sidecar may still have some: authz keys\n" in gone.stdout
     assert gone.stderr == ""
 

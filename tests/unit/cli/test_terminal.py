@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from authz.cli import main
 from tests.fakes.waiting import HANG_SECONDS
+from tests.fixtures import A_RSA, jwks
 from tests.tools import ROOT
-from tests.world import A_RSA, jwks
 
 SAMPLE: Final = ROOT / "tests/data/config.yaml"
 ESCAPE: Final = b"\x1b["

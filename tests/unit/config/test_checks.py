@@ -65,7 +65,7 @@ def test_inline_keys_that_can_never_serve() -> None:
     junk = "{kty: new, kid: a}, {kty: RSA, n: AQAB, e: AQAB, kid: b}"
     [problem] = problems(small(issuer=f"jwks: {{keys: [{junk}]}}"))
     why = "RSA modulus of 17 bits, not 2048 to 8192; kty is unknown"
-    assert problem == f"6: issuers.corporate.jwks: holds no key that can be used: {why}"
+    assert problem == f"6: issuers.corporate.jwks: contains no usable key: {why}"
     assert problems(small(issuer=f"jwks: {{keys: [{junk}, {ED25519}]}}")) == []
     assert problems(small(issuer=f"jwks: {{keys: [{ED25519}]}}\n    blocked_keys: [ours]")) == []
     assert problems(small(issuer="jwks: {keys: []}")) == []
@@ -75,7 +75,7 @@ def test_secrets_in_the_file_are_told_once() -> None:
     """What is reported key by key is not said again of them all; what is wrong beside it is."""
     secret = "{kty: oct, k: AQAB}"
     [problem] = problems(small(issuer=f"jwks: {{keys: [{secret}]}}"))
-    assert problem.startswith("6: issuers.corporate.jwks.keys[0]: holds private key material")
+    assert problem.startswith("6: issuers.corporate.jwks.keys[0]: contains private key material")
     assert len(problems(small(issuer=f"jwks: {{keys: [{secret}, {{kty: new}}]}}"))) == 2
 
 
@@ -204,7 +204,7 @@ def test_resource(identifier: str, scopes: tuple[str, ...], said: list[str]) -> 
 def test_proxy_is_a_url() -> None:
     """A proxy is a URL, plain or not, without a password: secrets are read from files."""
     found = problems(small(issuer="fetch: {proxy: 'http://user:password@proxy.internal:3128'}"))
-    assert "6: issuers.corporate.fetch.proxy: must not hold a user or password" in found[:1]
+    assert "6: issuers.corporate.fetch.proxy: must not contain a user or password" in found[:1]
     found = problems(small(issuer="fetch: {proxy: 'http://proxy.internal:3128'}"))
     assert not [problem for problem in found if "not supported yet" not in problem]
 

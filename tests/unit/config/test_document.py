@@ -129,8 +129,8 @@ def test_duplicate_key_keeps_the_first_value() -> None:
         ("a: b: c", "authz.yaml:1: not valid YAML: mapping values are not allowed in this context"),
         ("a:\n\tb: 1", "authz.yaml:2: not valid YAML: found character that cannot start any token"),
         ("a: [1\nb: 2", "authz.yaml:2: not valid YAML:"),
-        ("a: \x07", "authz.yaml: not valid YAML: holds characters that YAML does not allow"),
-        ("a: \ud800", "authz.yaml: not valid YAML: holds characters that YAML does not allow"),
+        ("a: \x07", "authz.yaml: not valid YAML: contains characters that YAML does not allow"),
+        ("a: \ud800", "authz.yaml: not valid YAML: contains characters that YAML does not allow"),
         ("[" * (MAX_DEPTH + 1), f"authz.yaml:1: is nested more than {MAX_DEPTH} levels deep"),
         ("[" * 100_000, "authz.yaml:1: "),  # PyYAML 6.0.4 has a bound of its own, and looks ahead
         ("a: x\n" * (MAX_DOCUMENT_BYTES // 5 + 1), f"authz.yaml: is larger than {MAX_DOCUMENT_BYTES} bytes"),

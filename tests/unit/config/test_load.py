@@ -288,7 +288,7 @@ def test_misspelt_keys_are_read_as_they_were_meant() -> None:
     text = small(issuer="algoritms: [none]", rule="requires: {issuers: [corporat]}\n    methods: [get]")
     assert problems(text) == [
         "6: issuers.corporate.algoritms: unknown key (did you mean `algorithms`?)",
-        "6: issuers.corporate.algorithms[0]: none means tokens without a signature: anybody can write them",
+        "6: issuers.corporate.algorithms[0]: none means tokens without a signature: anyone can forge them",
         "10: rules[0].requires: unknown key (did you mean `require`?)",
         "10: rules[0].require.issuers[0]: no issuer is named 'corporat' (did you mean `corporate`?)",
         "11: rules[0].methods: unknown key (did you mean `match.methods`?)",

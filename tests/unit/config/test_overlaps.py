@@ -112,7 +112,7 @@ def test_falls_through(name: str, ways: str, below: str) -> None:
     fold = "set match.case_insensitive: true" if "letter case" in ways else ""
     guard = "a rule between them with allow: deny stops the rest" if ways != "another letter case" else ""
     mend = "; ".join(filter(None, (fold, guard)))
-    assert found == [f"rules[0]: weaker-fallthrough: with {ways}, {name} below decides, which asks less ({mend})"]
+    assert found == [f"rules[0]: weaker-fallthrough: with {ways}, {name} below decides, which requires less ({mend})"]
 
 
 STANDS = {
@@ -242,7 +242,7 @@ ABOVE = {
 @pytest.mark.parametrize(("above", "below", "which", "more"), ABOVE.values(), ids=ABOVE)
 def test_a_weaker_rule_above(above: str, below: str, which: str, more: str) -> None:
     """A rule above that takes part of a more specific one, and asks less, is reported with what it takes."""
-    found = f"weaker-above: for {which}, 'low' above decides, which asks less"
+    found = f"weaker-above: for {which}, 'low' above decides, which requires less"
     told = [warning for warning in analyse(above, below) if "weaker-above" in warning]
     assert told == [f"rules[1]: {found} (put this rule above it{more})"]
 

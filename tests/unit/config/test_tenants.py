@@ -21,7 +21,7 @@ from authz.testing import Gateway
 from authz.tooling.compare.comparison import compare
 from authz.tooling.compare.effects import Effect
 from authz.tooling.explain.explanation import Question, answer
-from tests.world import A_RSA, T, ask, jwks, key_set, mint
+from tests.fixtures import A_RSA, T, ask, jwks, key_set, mint
 
 ENTRA: Final = "https://login.microsoftonline.com"
 ONE: Final = "11111111-1111-4111-8111-111111111111"

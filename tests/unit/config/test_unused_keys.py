@@ -6,7 +6,7 @@ import pytest
 
 from authz.config.diagnostics.unused_keys import why_unused
 from authz.core import base64url
-from tests.world import A_EC, A_RSA, ABSENT, changed, key_set, signer
+from tests.fixtures import A_EC, A_RSA, ABSENT, changed, key_set, signer
 
 PLAIN_RSA = changed(A_RSA.public(), {"alg": ABSENT})
 PLAIN_EC = changed(A_EC.public(), {"alg": ABSENT})

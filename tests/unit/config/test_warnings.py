@@ -76,7 +76,7 @@ def test_keys_that_no_token_can_mean() -> None:
 def test_no_keys() -> None:
     """An empty list in the file is told: it refuses everybody."""
     [warning] = warnings(configure(issuer="jwks: {keys: []}"))
-    assert str(warning) == "issuers.corporate.jwks: holds no key: every token of this issuer is refused"
+    assert str(warning) == "issuers.corporate.jwks: contains no key: every token of this issuer is rejected"
 
 
 def test_names_that_block_no_key() -> None:
@@ -97,7 +97,7 @@ def test_headers_that_leave_a_client_too_few(more: int, count: int) -> None:
     found = warnings(configure(issuer=issuer, more=f"identity: {{headers: {{{headers}}}}}\n"))
     told = [warning for warning in found if warning.path == ("identity", "headers")]
     assert [warning.message for warning in told] == [
-        "beside 41 of ours a client has room for 51 headers, by Envoy's default of 100"
+        "with 41 of ours a client may send 51 headers, by Envoy's default of 100"
     ] * count
 
 

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from authz.core import base64url
 from authz.core.algorithms import ALGORITHMS
-from tests.world import signer
+from tests.fixtures import signer
 
 CURVES: dict[str, ec.EllipticCurve] = {
     "ES256": ec.SECP256R1(),

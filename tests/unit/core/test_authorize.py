@@ -17,12 +17,12 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.resource import WELL_KNOWN, ProtectedResource
 from authz.core.snapshot import Responses, Snapshot, TokenRules
 from authz.core.token import CookieSource, HeaderSource, QuerySource, UnverifiedToken
-from tests.world import (
+from tests.fixtures import (
     A_EC,
     A_RSA,
     ABSENT,
     B_EC,
-    WORLD,
+    DEFAULT_SNAPSHOT,
     B,
     T,
     ask,
@@ -31,10 +31,10 @@ from tests.world import (
     header,
     issuer_a,
     key_set,
+    make_snapshot,
     mint,
     rule,
     signer,
-    world,
 )
 
 GOOD = mint()
@@ -77,7 +77,7 @@ def test_optional_does_not_forgive() -> None:
 def test_nominated_identity_is_malformed() -> None:
     """A client that wants an identity header dropped on the way is refused before any rule, in shadow too."""
     headers = {"connection": "upgrade, x-user-id"}
-    for snapshot in (WORLD, world(shadow_all=True)):
+    for snapshot in (DEFAULT_SNAPSHOT, make_snapshot(shadow_all=True)):
         for path in ("/public", "/items/1"):
             decision = decide(GOOD, snapshot=snapshot, path=path, headers=headers)
             assert isinstance(decision, Deny)
@@ -86,7 +86,7 @@ def test_nominated_identity_is_malformed() -> None:
 
 def test_nobody_means_nobody() -> None:
     """A rule for nobody refuses the best token, before it looks at it."""
-    snapshot = world(rule("closed", "/**", allow=AccessMode.DENY))
+    snapshot = make_snapshot(rule("closed", "/**", allow=AccessMode.DENY))
     for token in (None, GOOD, "garbage"):
         decision = decide(token, snapshot=snapshot)
         assert (decision.reason, decision.trail.alg) == (Reason.POLICY_DENIED, None)
@@ -112,8 +112,14 @@ ORDER: list[tuple[Reason, Decision]] = [
     (Reason.CLAIMS_MALFORMED, decide(mint(header={"alg": "none"}, iss=1), path="/admin")),
     (Reason.ISSUER_UNKNOWN, decide(mint(header={"alg": "none"}, iss="x"), path="/admin")),
     (Reason.ALG_NOT_ALLOWED, decide(mint(header={"alg": "none", "typ": "x"}), path="/admin")),
-    (Reason.TYP_NOT_ALLOWED, decide(mint(header={"typ": "x"}), snapshot=world(a=issuer_a(keys=None)), path="/admin")),
-    (Reason.KEYS_UNAVAILABLE, decide(mint(header={"kid": "x"}), snapshot=world(a=issuer_a(keys=None)), path="/admin")),
+    (
+        Reason.TYP_NOT_ALLOWED,
+        decide(mint(header={"typ": "x"}), snapshot=make_snapshot(a=issuer_a(keys=None)), path="/admin"),
+    ),
+    (
+        Reason.KEYS_UNAVAILABLE,
+        decide(mint(header={"kid": "x"}), snapshot=make_snapshot(a=issuer_a(keys=None)), path="/admin"),
+    ),
     (Reason.KEY_NOT_FOUND, decide(mint(FORGED, header={"kid": "x"}, claims=EXPIRED), path="/admin")),
     (Reason.KEY_UNUSABLE, decide(mint(FORGED, header={"kid": "a-ec"}, claims=EXPIRED), path="/admin")),
     (Reason.SIGNATURE_INVALID, decide(mint(FORGED, claims=EXPIRED), path="/admin")),
@@ -142,7 +148,7 @@ def test_keys_of_one_issuer_never_serve_another() -> None:
 
 def test_same_kid_at_two_issuers() -> None:
     """A key id means the key of the issuer that is named, also where another issuer uses the same one."""
-    snapshot = world(a=issuer_a(keys=key_set(signer("ES256", "b-ec"))))
+    snapshot = make_snapshot(a=issuer_a(keys=key_set(signer("ES256", "b-ec"))))
     assert decide(mint(B_EC), snapshot=snapshot).reason is Reason.SIGNATURE_INVALID
     assert decide(mint(signer("ES256", "b-ec")), snapshot=snapshot).reason is Reason.AUTHENTICATED
 
@@ -177,7 +183,7 @@ def test_memory_is_asked_for_arithmetic_only() -> None:
         asked.append((issuer, key.kid, token.alg))
         return key, Verified.CACHED
 
-    snapshot = world(verify_signature=remember)
+    snapshot = make_snapshot(verify_signature=remember)
     assert decide(mint(FORGED), snapshot=snapshot).trail.signature_cached is True
     assert decide(mint(exp=T), snapshot=snapshot).reason is Reason.TOKEN_EXPIRED
     assert asked == [("a", "a-rsa", "RS256")] * 2
@@ -208,7 +214,7 @@ COOKIE = TokenRules(sources=(HeaderSource("authorization", "Bearer"), CookieSour
 )
 def test_cookie_needs_proof_of_origin(method: str, headers: dict[str, str], reason: Reason) -> None:
     """A token in a cookie is good for unsafe methods only with proof of the same origin; one in a header needs none."""
-    snapshot = world(token=COOKIE)
+    snapshot = make_snapshot(token=COOKIE)
     asked: dict[str, Any] = {"method": method, "scheme": "https", "headers": {"cookie": f"t={GOOD}", **headers}}
     assert decide(snapshot=snapshot, **asked).reason is reason
     assert decide(GOOD, snapshot=snapshot, method=method).reason is Reason.AUTHENTICATED
@@ -218,7 +224,7 @@ def test_cookie_needs_proof_of_origin(method: str, headers: dict[str, str], reas
 def test_token_is_withheld_on_every_way_through(path: str) -> None:
     """Where tokens are not to be forwarded, none goes on: not past a public rule either."""
     sources = (HeaderSource("authorization", "Bearer"), CookieSource("t"), QuerySource("q"))
-    snapshot = world(token=TokenRules(sources=sources, forward=False))
+    snapshot = make_snapshot(token=TokenRules(sources=sources, forward=False))
     decision = decide(snapshot=snapshot, path=path, headers={"cookie": f"a=1; t={GOOD}"})
     assert isinstance(decision, Allow)
     assert "authorization" in decision.remove_headers
@@ -239,7 +245,7 @@ def test_token_is_forwarded_by_default() -> None:
 def test_claims_are_copied_for_the_authenticated_only() -> None:
     """Envoy's metadata gets the claims of who was let in, and of nobody else."""
     copied = tuple(CopiedClaim(name, ClaimPath((name,))) for name in ("sub", "decision"))
-    snapshot = world(identity=Identity(copied=copied))
+    snapshot = make_snapshot(identity=Identity(copied=copied))
     allowed, public = decide(mint(decision="allow"), snapshot=snapshot), decide(path="/public", snapshot=snapshot)
     assert isinstance(allowed, Allow)
     assert isinstance(public, Allow)
@@ -257,8 +263,8 @@ def shadowed(snapshot: Snapshot, token: str | None, **request: Any) -> Allow:  #
     return decision
 
 
-SHADOWED_RULE = world(rule("s", "/items/**", shadow=True, claims=(claim("groups", "root"),)), rule("t", "/**"))
-SHADOWED_ALL = world(shadow_all=True)
+SHADOWED_RULE = make_snapshot(rule("s", "/items/**", shadow=True, claims=(claim("groups", "root"),)), rule("t", "/**"))
+SHADOWED_ALL = make_snapshot(shadow_all=True)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +290,7 @@ def test_shadow_reports_and_lets_pass(token: str | None, reason: Reason, introdu
 
 def test_shadow_introduces_nobody_whose_headers_are_unsafe() -> None:
     """A good token whose claims fit no header passes in shadow, with all identity removed."""
-    snapshot = world(rule("s", "/items/**", shadow=True))
+    snapshot = make_snapshot(rule("s", "/items/**", shadow=True))
     decision = shadowed(snapshot, mint(sub="\n"))
     assert (decision.reason, decision.set_headers) == (Reason.HEADER_UNSAFE, ())
     assert sorted(decision.remove_headers) == sorted(NO_IDENTITY)
@@ -298,7 +304,7 @@ def test_shadow_lets_its_own_requests_pass_only() -> None:
 def test_shadow_over_all_passes_what_no_rule_matches() -> None:
     """With everything in shadow a request without a rule passes, and so does one that a rule denies to everybody."""
     assert shadowed(SHADOWED_ALL, None, path="/nowhere").reason is Reason.POLICY_DENIED
-    closed = world(rule("closed", "/**", allow=AccessMode.DENY), shadow_all=True)
+    closed = make_snapshot(rule("closed", "/**", allow=AccessMode.DENY), shadow_all=True)
     assert shadowed(closed, GOOD).reason is Reason.POLICY_DENIED
 
 
@@ -336,7 +342,7 @@ RESOURCE = ProtectedResource.describe(
 
 def test_document_is_answered_before_any_rule() -> None:
     """The metadata document is for everybody, also where a rule would close its path."""
-    closed = world(rule("closed", "/**", allow=AccessMode.DENY), responses=Responses(resource=RESOURCE))
+    closed = make_snapshot(rule("closed", "/**", allow=AccessMode.DENY), responses=Responses(resource=RESOURCE))
     decision = decide(snapshot=closed, path=WELL_KNOWN)
     assert isinstance(decision, Allow)
     assert (decision.reason, decision.document) == (Reason.PUBLIC, RESOURCE.document)
@@ -346,7 +352,7 @@ def test_document_is_answered_before_any_rule() -> None:
 
 def test_no_other_decision_carries_a_document() -> None:
     """Only the document's own path is answered in the upstream's place."""
-    decision = decide(GOOD, snapshot=world(responses=Responses(resource=RESOURCE)))
+    decision = decide(GOOD, snapshot=make_snapshot(responses=Responses(resource=RESOURCE)))
     assert isinstance(decision, Allow)
     assert decision.document is None
 
@@ -365,13 +371,13 @@ def test_rejections_of_the_memory_are_denials() -> None:
     def refuse(issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:
         raise Rejected(Reason.SIGNATURE_INVALID, f"{issuer} {keys[0].kid} {token.kid}")
 
-    assert decide(GOOD, snapshot=world(verify_signature=refuse)).reason is Reason.SIGNATURE_INVALID
+    assert decide(GOOD, snapshot=make_snapshot(verify_signature=refuse)).reason is Reason.SIGNATURE_INVALID
 
 
 def test_world_is_what_the_cases_assume() -> None:
     """The fixture itself: two issuers, four rules, identity headers for subject and groups."""
-    assert [issuer.name for issuer in WORLD.issuers.values()] == ["a", "b"]
-    assert [each.name for each in WORLD.policy.rules] == ["public", "mixed", "admin", "items"]
+    assert [issuer.name for issuer in DEFAULT_SNAPSHOT.issuers.values()] == ["a", "b"]
+    assert [each.name for each in DEFAULT_SNAPSHOT.policy.rules] == ["public", "mixed", "admin", "items"]
     assert ask(GOOD).headers == {"authorization": f"Bearer {GOOD}"}
     assert header("x", "sub").path == ClaimPath(("sub",))
 
@@ -383,15 +389,15 @@ def test_an_unknown_key_is_a_need() -> None:
     """The decision names what could change it: the key, of the issuer by its configured name."""
     denied = decide(mint(UNKNOWN))
     assert (denied.reason, denied.trail.needs) == (Reason.KEY_NOT_FOUND, (Need(KEY, "a", "never-seen"),))
-    without_id = decide(mint(header={"kid": ABSENT}), snapshot=world(a=issuer_a(keys=key_set(A_EC))))
+    without_id = decide(mint(header={"kid": ABSENT}), snapshot=make_snapshot(a=issuer_a(keys=key_set(A_EC))))
     assert (without_id.reason, without_id.trail.needs) == (Reason.KEY_NOT_FOUND, (Need(KEY, "a", None),))
 
 
 def test_a_key_that_was_looked_for_is_no_need() -> None:
     """With the fact that it was looked for, the same decision is final; another key's fact answers nothing."""
     need = Need(KEY, "a", "never-seen")
-    final = authorize(ask(mint(UNKNOWN)), WORLD, T, {need: "looked for"})
-    other = authorize(ask(mint(UNKNOWN)), WORLD, T, {Need(KEY, "b", "never-seen"): "looked for"})
+    final = authorize(ask(mint(UNKNOWN)), DEFAULT_SNAPSHOT, T, {need: "looked for"})
+    other = authorize(ask(mint(UNKNOWN)), DEFAULT_SNAPSHOT, T, {Need(KEY, "b", "never-seen"): "looked for"})
     assert (final.reason, final.trail.needs) == (Reason.KEY_NOT_FOUND, ())
     assert other.trail.needs == (need,)
 
@@ -399,8 +405,8 @@ def test_a_key_that_was_looked_for_is_no_need() -> None:
 def test_what_the_operator_should_know_of_a_search_is_in_the_detail() -> None:
     """That the last refresh failed belongs to the denial that rests on an older one; the rest is as without it."""
     need = Need(KEY, "a", "never-seen")
-    plain = authorize(ask(mint(UNKNOWN)), WORLD, T, {need: KeySearched()})
-    noted = authorize(ask(mint(UNKNOWN)), WORLD, T, {need: KeySearched("the last refresh failed")})
+    plain = authorize(ask(mint(UNKNOWN)), DEFAULT_SNAPSHOT, T, {need: KeySearched()})
+    noted = authorize(ask(mint(UNKNOWN)), DEFAULT_SNAPSHOT, T, {need: KeySearched("the last refresh failed")})
     assert isinstance(plain, Deny)
     assert isinstance(noted, Deny)
     assert (plain.detail, noted.detail) == ("no key with this id", "no key with this id; the last refresh failed")
@@ -418,7 +424,7 @@ def test_a_wrong_signature_is_a_doubt() -> None:
 
 def test_a_shadow_names_its_needs_too() -> None:
     """What a shadow lets pass says as well what it lacks: the report of it should be right."""
-    shadowed = decide(mint(UNKNOWN), snapshot=world(rule("r", "/items/**", shadow=True)))
+    shadowed = decide(mint(UNKNOWN), snapshot=make_snapshot(rule("r", "/items/**", shadow=True)))
     assert isinstance(shadowed, Allow)
     assert shadowed.trail.needs == (Need(KEY, "a", "never-seen"),)
 

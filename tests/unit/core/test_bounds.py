@@ -27,7 +27,7 @@ from authz.core.token import (
     find_token,
     parse_token,
 )
-from tests.world import ask, decide, header, mint, world
+from tests.fixtures import ask, decide, header, make_snapshot, mint
 
 BEARER = HeaderSource("authorization", "Bearer")
 
@@ -137,7 +137,7 @@ def test_certificate_of_a_peer() -> None:
 
 def test_connection_of_a_client() -> None:
     """A list of hop-by-hop headers that nobody needs is not read."""
-    snapshot = world(identity=Identity((header("x-user-id", "sub"),)))
+    snapshot = make_snapshot(identity=Identity((header("x-user-id", "sub"),)))
     most = "a," * (MAX_CONNECTION_CHARS // 2)
     assert decide(headers={"connection": most}, snapshot=snapshot).reason is not Reason.REQUEST_MALFORMED
     assert decide(headers={"connection": most + "a"}, snapshot=snapshot).reason is Reason.REQUEST_MALFORMED

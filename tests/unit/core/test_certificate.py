@@ -18,8 +18,8 @@ from authz.core.certificate import (
 from authz.core.keys import KeySet
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import parse_token
+from tests.fixtures import A_EC, A_RSA, ABSENT, changed, jwks, key_set, mint, signer
 from tests.unit.core.test_keys import certificate
-from tests.world import A_EC, A_RSA, ABSENT, changed, jwks, key_set, mint, signer
 
 DER = certificate(A_RSA)
 PEM: bytes = A_RSA.jwk.export_to_pem()

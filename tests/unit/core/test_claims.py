@@ -24,7 +24,7 @@ from authz.core.claims import (
 from authz.core.keys import SignedPayload
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import parse_token
-from tests.world import ABSENT, A, B, T, issuer_a, mint, unsigned
+from tests.fixtures import ABSENT, A, B, T, issuer_a, mint, unsigned
 
 KEYS = issuer_a().keys
 

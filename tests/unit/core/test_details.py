@@ -18,8 +18,7 @@ from authz.core.resource import ProtectedResource
 from authz.core.snapshot import TokenRules
 from authz.core.strictjson import parse_json, parse_object
 from authz.core.token import CookieSource, QuerySource, parse_token
-from tests.unit.core.test_jwk_validation import EC, ED, ED448, OCT, PQ, ROCA_2048, RSA, number
-from tests.world import (
+from tests.fixtures import (
     A_EC,
     A_RSA,
     ABSENT,
@@ -32,18 +31,19 @@ from tests.world import (
     header,
     issuer_a,
     key_set,
+    make_snapshot,
     mint,
     rule,
     signer,
     unsigned,
-    world,
 )
+from tests.unit.core.test_jwk_validation import EC, ED, ED448, OCT, PQ, ROCA_2048, RSA, number
 
 HEAD: Final = {"alg": "ES256", "kid": "a-ec"}
-BOUNDED: Final = world(a=issuer_a(max_lifetime=60))
-COOKIES: Final = world(token=TokenRules(sources=(CookieSource("t"),)))
-QUERY: Final = world(token=TokenRules(sources=(QuerySource("t"),)))
-NOBODY: Final = world(rule("nobody", "/**", allow=AccessMode.DENY))
+BOUNDED: Final = make_snapshot(a=issuer_a(max_lifetime=60))
+COOKIES: Final = make_snapshot(token=TokenRules(sources=(CookieSource("t"),)))
+QUERY: Final = make_snapshot(token=TokenRules(sources=(QuerySource("t"),)))
+NOBODY: Final = make_snapshot(rule("nobody", "/**", allow=AccessMode.DENY))
 
 
 class _Broken:
@@ -60,7 +60,7 @@ class _Broken:
 
 def ruled(**wanted: Any) -> Any:  # noqa: ANN401 - requirements are of several types
     """Ask for something in the only rule."""
-    return world(rule("r", "/**", **wanted))
+    return make_snapshot(rule("r", "/**", **wanted))
 
 
 DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
@@ -84,7 +84,7 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "no-text": ({"headers": {"authorization": "Bearer "}}, "no token after Bearer"),
     "too-large": ({"token": "x" * 16_385}, "token of 16385 characters, at most 16384"),
     "own-limit": (
-        {"token": mint(), "snapshot": world(token=TokenRules(max_bytes=9))},
+        {"token": mint(), "snapshot": make_snapshot(token=TokenRules(max_bytes=9))},
         f"token of {len(mint())} characters, at most 9",
     ),
     "issuer": ({"token": mint(iss="https://c.test")}, "iss is none of the configured issuers"),
@@ -93,12 +93,12 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
         "iss is none of the configured issuers, but for a final slash",
     ),
     "issuer-with-slash": (
-        {"token": mint(), "snapshot": world(issuers={f"{A}/": issuer_a()})},
+        {"token": mint(), "snapshot": make_snapshot(issuers={f"{A}/": issuer_a()})},
         "iss is none of the configured issuers, but for a final slash",
     ),
     "no-issuer": ({"token": mint(iss=ABSENT)}, "iss is missing or not a string"),
     "issuer-of-another-key": (
-        {"token": mint(), "snapshot": world(a=issuer_a(issuer="https://c.test"))},
+        {"token": mint(), "snapshot": make_snapshot(a=issuer_a(issuer="https://c.test"))},
         "iss is not the issuer whose key signed",
     ),
     "payload": ({"token": unsigned(HEAD, payload=b"[]")}, "payload: not a JSON object"),
@@ -106,7 +106,7 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "alg": ({"token": mint(header={"alg": "RS512"})}, "alg is not allowed for this issuer"),
     "typ": ({"token": mint(header={"typ": "x"})}, "typ is not one of at+jwt, jwt"),
     "no-keys": (
-        {"token": mint(), "snapshot": world(a=issuer_a(keys=None))},
+        {"token": mint(), "snapshot": make_snapshot(a=issuer_a(keys=None))},
         "no keys of this issuer, or none that are fresh enough",
     ),
     "expired": ({"token": mint(exp=T - 5)}, "expired 5 s ago, leeway 0 s"),
@@ -116,7 +116,7 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "no-sub": ({"token": mint(sub=ABSENT)}, "sub is missing"),
     "no-exp": ({"token": mint(exp=ABSENT)}, "exp is missing"),
     "no-end": (
-        {"token": mint(exp=ABSENT), "snapshot": world(a=issuer_a(required=()))},
+        {"token": mint(exp=ABSENT), "snapshot": make_snapshot(a=issuer_a(required=()))},
         "exp is missing",
     ),
     "exp": ({"token": mint(exp="1")}, "exp is not a NumericDate"),
@@ -182,7 +182,7 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
         "x-user-groups: the claim is a list or an object, and no form is configured for it",
     ),
     "no-form": (
-        {"token": mint(c=[1]), "snapshot": world(identity=Identity((header("x-c", "c"),)))},
+        {"token": mint(c=[1]), "snapshot": make_snapshot(identity=Identity((header("x-c", "c"),)))},
         "x-c: the claim is a list or an object, and no form is configured for it",
     ),
     "headers-size": ({"token": mint(sub="x" * 9_000)}, "identity headers of 9033 octets, at most 8192"),
@@ -335,7 +335,7 @@ ERRORS: Final[dict[str, tuple[Any, str]]] = {
     "template-dots": (lambda: PathTemplate.parse("/a/.."), "a path has no dot segments"),
     "template-star": (
         lambda: PathTemplate.parse("/a*"),
-        '"a*" is no segment: write {name} for a whole segment, and ** at the end only',
+        '"a*": wildcards are only allowed as a whole segment {name}, or as a final /**',
     ),
     "template-twice": (lambda: PathTemplate.parse("/{a}/{a}"), "a parameter is named twice"),
     "host": (

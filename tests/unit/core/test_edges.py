@@ -25,9 +25,7 @@ from authz.core.resource import ProtectedResource
 from authz.core.snapshot import Responses, TokenRules
 from authz.core.strip_credentials import strip_credentials
 from authz.core.token import CookieSource, FoundToken, HeaderSource, UnverifiedToken, find_token
-from tests.unit.core.test_jwk_validation import OCT, PQ, RSA, number, rough
-from tests.unit.core.test_keys import certificate
-from tests.world import (
+from tests.fixtures import (
     A_EC,
     A_RSA,
     ABSENT,
@@ -40,18 +38,20 @@ from tests.world import (
     issuer_a,
     jwks,
     key_set,
+    make_snapshot,
     mint,
     rule,
-    world,
 )
+from tests.unit.core.test_jwk_validation import OCT, PQ, RSA, number, rough
+from tests.unit.core.test_keys import certificate
 
-COOKIES = world(token=TokenRules(sources=(CookieSource("t"),), forward=False))
+COOKIES = make_snapshot(token=TokenRules(sources=(CookieSource("t"),), forward=False))
 
 
 def test_watch_is_told_what_came_of_each_step() -> None:
     """Each step hands over its own result, by its number and in order."""
     seen: list[tuple[int, object]] = []
-    authorize(ask(mint()), world(), T, observe=lambda step, made: seen.append((step, made)))
+    authorize(ask(mint()), make_snapshot(), T, observe=lambda step, made: seen.append((step, made)))
     kinds = [(step, type(made)) for step, made in seen]
     assert kinds == [
         (1, Target),
@@ -76,7 +76,7 @@ def test_watch_is_told_what_came_of_each_step() -> None:
 
 def test_context_reaches_the_rules() -> None:
     """What the operator says of a route chooses the rule."""
-    snapshot = world(rule("shop", "/**", context={"shop": "1"}, allow=AccessMode.PUBLIC))
+    snapshot = make_snapshot(rule("shop", "/**", context={"shop": "1"}, allow=AccessMode.PUBLIC))
     assert decide(snapshot=snapshot, context={"shop": "1"}).reason is Reason.PUBLIC
     assert decide(snapshot=snapshot, context={"shop": "2"}).reason is Reason.POLICY_DENIED
 
@@ -95,7 +95,7 @@ def test_findings_go_with_every_allow(path: str, token: str | None, found: str) 
 def test_shadow_knows_whom_it_lets_pass() -> None:
     """Where only the rule refused, the shadow still tells who calls, keeps the token back and copies the claims."""
     snapshot = replace(
-        world(rule("r", "/**", shadow=True, scopes=("x",))),
+        make_snapshot(rule("r", "/**", shadow=True, scopes=("x",))),
         token=COOKIES.token,
         identity=Identity((header("x-user-id", "sub"),), copied=(CopiedClaim("sub", ClaimPath(("sub",))),)),
     )
@@ -109,7 +109,7 @@ def test_shadow_knows_whom_it_lets_pass() -> None:
 
 def test_shadow_over_all_keeps_tokens_back_where_no_rule_matches() -> None:
     """Also a request that no rule knows goes on without its token, and is on record."""
-    snapshot = replace(world(rule("r", "/r"), shadow_all=True), token=COOKIES.token)
+    snapshot = replace(make_snapshot(rule("r", "/r"), shadow_all=True), token=COOKIES.token)
     decision = decide(snapshot=snapshot, headers={"cookie": "a=1; t=x"})
     assert isinstance(decision, Allow)
     assert dict(decision.set_headers) == {"cookie": "a=1"}
@@ -130,7 +130,10 @@ class _Recorder:
 def test_condition_sees_the_request_and_its_parameters() -> None:
     """A condition is asked about this request, and the values in its path."""
     condition = _Recorder()
-    assert decide(mint(), snapshot=world(rule("r", "/items/{id}", condition=condition))).reason is Reason.AUTHENTICATED
+    assert (
+        decide(mint(), snapshot=make_snapshot(rule("r", "/items/{id}", condition=condition))).reason
+        is Reason.AUTHENTICATED
+    )
     ((request, params),) = condition.asked
     assert (request.path, params) == ("/items/1", {"id": "1"})
 
@@ -138,7 +141,7 @@ def test_condition_sees_the_request_and_its_parameters() -> None:
 @pytest.mark.parametrize(("auth_time", "reason"), [(T - 60, Reason.AUTHENTICATED), (T - 61, Reason.STEP_UP_REQUIRED)])
 def test_age_is_counted_from_now(auth_time: int, reason: Reason) -> None:
     """The instant of the decision reaches the rule."""
-    assert decide(mint(auth_time=auth_time), snapshot=world(rule("r", "/**", max_age=60))).reason is reason
+    assert decide(mint(auth_time=auth_time), snapshot=make_snapshot(rule("r", "/**", max_age=60))).reason is reason
 
 
 def test_certificate_of_the_peer_reaches_the_binding() -> None:
@@ -151,14 +154,14 @@ def test_certificate_of_the_peer_reaches_the_binding() -> None:
 
 def test_missing_keys_are_nobodys_fault() -> None:
     """An issuer without keys is a reason to try again, not to give up."""
-    assert decide(mint(), snapshot=world(a=issuer_a(keys=None))).reason is Reason.KEYS_UNAVAILABLE
+    assert decide(mint(), snapshot=make_snapshot(a=issuer_a(keys=None))).reason is Reason.KEYS_UNAVAILABLE
 
 
 def test_alias_of_the_issuer_counts_in_rules_and_metadata() -> None:
     """A name means what the issuer's configuration says, not the claim of that name."""
     a = issuer_a(aliases={"roles": ClaimPath(("groups",))})
     snapshot = replace(
-        world(rule("r", "/**", claims=(claim("roles", "admin"),)), a=a),
+        make_snapshot(rule("r", "/**", claims=(claim("roles", "admin"),)), a=a),
         identity=Identity(copied=(CopiedClaim("roles", ClaimPath(("roles",))),)),
     )
     decision = decide(mint(roles=["nobody"]), snapshot=snapshot)
@@ -169,7 +172,8 @@ def test_alias_of_the_issuer_counts_in_rules_and_metadata() -> None:
 def test_alias_of_the_issuer_counts_in_headers() -> None:
     """A header is written from the claim that its name means for the issuer."""
     snapshot = replace(
-        world(a=issuer_a(aliases={"user": ClaimPath(("login",))})), identity=Identity((header("x-user-id", "user"),))
+        make_snapshot(a=issuer_a(aliases={"user": ClaimPath(("login",))})),
+        identity=Identity((header("x-user-id", "user"),)),
     )
     decision = decide(mint(user="nobody", login="ann"), snapshot=snapshot)
     assert isinstance(decision, Allow)
@@ -178,14 +182,14 @@ def test_alias_of_the_issuer_counts_in_headers() -> None:
 
 def test_challenge_names_only_the_scopes_that_are_missing() -> None:
     """Where the alternatives are what fails, the scopes that are there are not asked for again."""
-    decision = decide(mint(scope="a"), snapshot=world(rule("r", "/**", scopes=("a",), any_scope=("b", "c"))))
+    decision = decide(mint(scope="a"), snapshot=make_snapshot(rule("r", "/**", scopes=("a",), any_scope=("b", "c"))))
     assert isinstance(decision, Deny)
     assert decision.scopes == ("b", "c")
 
 
 def test_rule_that_minds_case_stays_so_behind_one_that_does_not() -> None:
     """Two rules of both kinds on one host are not mixed up."""
-    snapshot = world(
+    snapshot = make_snapshot(
         rule("fold", "/Fold", case_insensitive=True, allow=AccessMode.PUBLIC),
         rule("exact", "/Exact", allow=AccessMode.PUBLIC),
     )
@@ -200,14 +204,14 @@ def test_rule_that_minds_case_stays_so_behind_one_that_does_not() -> None:
 
 def test_rules_that_ignore_case_stand_side_by_side() -> None:
     """A second rule that ignores case takes nothing from the first."""
-    snapshot = world(rule("one", "/One", case_insensitive=True), rule("two", "/Two", case_insensitive=True))
+    snapshot = make_snapshot(rule("one", "/One", case_insensitive=True), rule("two", "/Two", case_insensitive=True))
     assert [decide(snapshot=snapshot, path=path).trail.rule for path in ("/oNE", "/tWO")] == ["one", "two"]
 
 
 def test_rule_may_match_in_two_ways() -> None:
     """A path that two templates of one rule fit is matched once."""
     assert (
-        decide(snapshot=world(rule("r", "/{x}", "/a", "/**", allow=AccessMode.PUBLIC)), path="/a").reason
+        decide(snapshot=make_snapshot(rule("r", "/{x}", "/a", "/**", allow=AccessMode.PUBLIC)), path="/a").reason
         is Reason.PUBLIC
     )
 
@@ -264,9 +268,9 @@ def test_two_keys_of_one_name_are_both_known() -> None:
     """The second key of a name does not hide the first (RFC 7517 section 4.5): either may have signed."""
     twin = changed(A_RSA.public(), {"n": number(rough(2048))})
     for keys in (key_set(A_RSA, twin), key_set(twin, A_RSA)):
-        assert decide(mint(), snapshot=world(a=issuer_a(keys=keys))).reason is Reason.AUTHENTICATED
+        assert decide(mint(), snapshot=make_snapshot(a=issuer_a(keys=keys))).reason is Reason.AUTHENTICATED
     other = changed(A_EC.public(), {"kid": "a-rsa"})
-    assert decide(mint(), snapshot=world(a=issuer_a(keys=key_set(A_RSA, other)))).reason is Reason.AUTHENTICATED
+    assert decide(mint(), snapshot=make_snapshot(a=issuer_a(keys=key_set(A_RSA, other)))).reason is Reason.AUTHENTICATED
 
 
 def test_key_that_is_set_aside_says_what_it_is_for() -> None:
@@ -316,7 +320,7 @@ def test_certificate_is_base64_and_nothing_else() -> None:
 
 def test_wildcard_reaches_every_depth() -> None:
     """A wildcard is met by names that are two and more labels longer."""
-    snapshot = world(rule("r", "/**", hosts=["*.api.test"], allow=AccessMode.PUBLIC))
+    snapshot = make_snapshot(rule("r", "/**", hosts=["*.api.test"], allow=AccessMode.PUBLIC))
     hosts = ("x.api.test", "x.y.api.test", "x.y.z.api.test", "api.test", "xapi.test")
     assert [decide(snapshot=snapshot, host=host).reason is Reason.PUBLIC for host in hosts] == [True] * 3 + [False] * 2
 
@@ -337,14 +341,14 @@ def test_expiry_is_on_record() -> None:
 def test_audience_is_on_record() -> None:
     """Whoever reports a decision learns whom the token is for, by the claim that the issuer says it in."""
     assert decide(mint(aud="other")).trail.audience == "other"
-    snapshot = world(a=issuer_a(audience_claim="client_id"))
+    snapshot = make_snapshot(a=issuer_a(audience_claim="client_id"))
     assert decide(mint(client_id=["other"]), snapshot=snapshot).trail.audience == ["other"]
 
 
 def test_document_leaves_no_identity_header() -> None:
     """The sidecar's own document is an allow like any other: nobody's headers stay."""
     resource = ProtectedResource.describe("https://api.test", authorization_servers=(), scopes=(), methods=())
-    snapshot = replace(world(), responses=Responses(resource=resource))
+    snapshot = replace(make_snapshot(), responses=Responses(resource=resource))
     decision = decide(snapshot=snapshot, path="/.well-known/oauth-protected-resource")
     assert isinstance(decision, Allow)
     assert decision.document

@@ -28,7 +28,7 @@ from authz.core.identity import (
 )
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import parse_token
-from tests.world import ISSUER_A, T, ask, header, mint
+from tests.fixtures import ISSUER_A, T, ask, header, mint
 
 
 def claims_of(members: Mapping[str, object] | None = None) -> Claims:

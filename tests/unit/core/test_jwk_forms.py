@@ -30,7 +30,7 @@ from authz.core.keys import KeySet
 from authz.core.reasons import Rejected
 from authz.core.token import parse_token
 from authz.demo.signing import SigningKey
-from tests.world import A_EC, A_RSA, ABSENT, changed, jwks, mint, signer
+from tests.fixtures import A_EC, A_RSA, ABSENT, changed, jwks, mint, signer
 
 
 def text(raw: bytes) -> str:

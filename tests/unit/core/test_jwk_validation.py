@@ -19,7 +19,7 @@ from authz.core.jwk_validation import (
     InvalidJwk,
     validate_jwk,
 )
-from tests.world import A_RSA, ABSENT, changed, signer
+from tests.fixtures import A_RSA, ABSENT, changed, signer
 
 Jwk = Mapping[str, object]
 

@@ -39,7 +39,7 @@ from authz.core.keys import (
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import MAX_KID_CHARS, UnverifiedToken, parse_token
 from authz.demo.signing import SigningKey
-from tests.world import A_EC, A_RSA, ABSENT, B_EC, changed, jwks, key_set, mint, signer, unsigned
+from tests.fixtures import A_EC, A_RSA, ABSENT, B_EC, changed, jwks, key_set, mint, signer, unsigned
 
 PLAIN_RSA = changed(A_RSA.public(), {"alg": ABSENT})
 SECRET = {"kty": "oct", "kid": "secret", "k": base64url.encode(bytes(range(64))).decode()}

@@ -11,7 +11,7 @@ from authz.core.decision import Allow, Deny
 from authz.core.identity import CopiedClaim, Identity, PayloadHeader
 from authz.core.mismatch import describe
 from authz.core.reasons import Reason
-from tests.world import ABSENT, T, claim, decide, header, issuer_a, mint, rule, world
+from tests.fixtures import ABSENT, T, claim, decide, header, issuer_a, make_snapshot, mint, rule
 
 SHAPES: Final[dict[str, object]] = {
     "absent": None,
@@ -86,14 +86,18 @@ CLAIMS: Final[dict[str, tuple[dict[str, Any], Any, str]]] = {
 @pytest.mark.parametrize(("members", "claims", "detail"), CLAIMS.values(), ids=CLAIMS)
 def test_claim(members: dict[str, Any], claims: Any, detail: str) -> None:  # noqa: ANN401 - a column of the table
     """A rule that is not met says what the claim is, in words that tell its causes apart."""
-    decision = decide(mint(claims=members), snapshot=world(rule("r", "/**", claims=claims), identity=Identity()))
+    decision = decide(
+        mint(claims=members), snapshot=make_snapshot(rule("r", "/**", claims=claims), identity=Identity())
+    )
 
     assert (decision.reason, decision.detail) == (Reason.POLICY_DENIED, detail)
 
 
 def test_claim_by_the_issuers_own_name() -> None:
     """A name from the issuer's `claims` is told with the path that it stands for."""
-    snapshot = world(rule("r", "/**", claims=GROUPS), a=issuer_a(aliases={"groups": ClaimPath(("ext", "groups"))}))
+    snapshot = make_snapshot(
+        rule("r", "/**", claims=GROUPS), a=issuer_a(aliases={"groups": ClaimPath(("ext", "groups"))})
+    )
 
     assert decide(mint(ext={}), snapshot=snapshot).detail == "claims.groups (ext.groups) is absent"
 
@@ -109,7 +113,7 @@ SCOPES: Final[dict[str, tuple[dict[str, Any], str]]] = {
 @pytest.mark.parametrize(("members", "detail"), SCOPES.values(), ids=SCOPES)
 def test_scopes(members: dict[str, Any], detail: str) -> None:
     """If no scope at all was granted, the detail says what is in their place."""
-    assert decide(mint(claims=members), snapshot=world(rule("r", "/**", scopes=("a",)))).detail == detail
+    assert decide(mint(claims=members), snapshot=make_snapshot(rule("r", "/**", scopes=("a",)))).detail == detail
 
 
 STEP_UP: Final[dict[str, tuple[dict[str, Any], dict[str, Any], str]]] = {
@@ -136,7 +140,7 @@ STEP_UP: Final[dict[str, tuple[dict[str, Any], dict[str, Any], str]]] = {
 @pytest.mark.parametrize(("members", "wanted", "detail"), STEP_UP.values(), ids=STEP_UP)
 def test_step_up(members: dict[str, Any], wanted: dict[str, Any], detail: str) -> None:
     """A login that does not suffice is told by the claim that says so."""
-    decision = decide(mint(claims=members), snapshot=world(rule("r", "/**", **wanted)))
+    decision = decide(mint(claims=members), snapshot=make_snapshot(rule("r", "/**", **wanted)))
 
     assert (decision.reason, decision.detail) == (Reason.STEP_UP_REQUIRED, detail)
 
@@ -146,7 +150,7 @@ def test_auth_time_in_milliseconds(factor: int) -> None:
     """Another login does not help against a wrong unit: it is the issuer's mistake, and read only for a max_age."""
     token = mint(auth_time=T * factor)
 
-    asked = decide(token, snapshot=world(rule("r", "/**", max_age=60, acr=("2",))))
+    asked = decide(token, snapshot=make_snapshot(rule("r", "/**", max_age=60, acr=("2",))))
     assert (asked.reason, asked.detail) == (
         Reason.CLAIMS_MALFORMED,
         "auth_time is above 10^11: milliseconds? A NumericDate is in seconds",
@@ -183,7 +187,7 @@ NEEDS: Final[dict[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("need", NEEDS.values(), ids=NEEDS)
 def test_number_for_subject_if_it_is_needed(need: dict[str, Any]) -> None:
     """A `sub` that is a number is refused by what reads it: 1e2 and 100 are one number, and two subjects."""
-    denied = decide(NUMERIC, snapshot=world(**{"a": LAX, "identity": Identity(), **need}))
+    denied = decide(NUMERIC, snapshot=make_snapshot(**{"a": LAX, "identity": Identity(), **need}))
 
     assert isinstance(denied, Deny)
     assert (denied.reason, denied.detail) == (Reason.CLAIMS_MALFORMED, "sub is not a string")
@@ -191,7 +195,7 @@ def test_number_for_subject_if_it_is_needed(need: dict[str, Any]) -> None:
 
 def test_number_for_subject_in_a_rule() -> None:
     """A rule over `sub` is not met by a number either, not even by the same."""
-    snapshot = world(rule("r", "/**", claims=(claim("sub", 17),)), a=LAX, identity=Identity())
+    snapshot = make_snapshot(rule("r", "/**", claims=(claim("sub", 17),)), a=LAX, identity=Identity())
 
     assert decide(NUMERIC, snapshot=snapshot).detail == "sub is not a string"
 
@@ -206,7 +210,7 @@ class _NotRoot:
 def test_number_for_subject_in_a_condition() -> None:
     """A condition over `sub` is not evaluated for a number, which is no text, and so is not `root` either."""
     read, unread = (
-        world(rule("r", "/**", condition=_NotRoot(), condition_reads=reads), a=LAX, identity=Identity())
+        make_snapshot(rule("r", "/**", condition=_NotRoot(), condition_reads=reads), a=LAX, identity=Identity())
         for reads in ((SUB,), ())
     )
 
@@ -218,7 +222,7 @@ def test_number_for_subject_in_a_condition() -> None:
 @pytest.mark.parametrize("sub", [17, None, [], {}, True], ids=str)
 def test_subject_of_any_form_if_nothing_needs_it(sub: object) -> None:
     """Where no header, no rule and no required claim is about `sub`, it may be what it likes, and is nobody's name."""
-    snapshot = world(a=LAX, identity=Identity((header("x-user-groups", "groups", join=","),)))
+    snapshot = make_snapshot(a=LAX, identity=Identity((header("x-user-groups", "groups", join=","),)))
     allowed = decide(mint(sub=sub), snapshot=snapshot)
 
     assert isinstance(allowed, Allow)
@@ -228,14 +232,14 @@ def test_subject_of_any_form_if_nothing_needs_it(sub: object) -> None:
 @pytest.mark.parametrize("scope", [None, "", [], " "], ids=repr)
 def test_empty_scope_does_not_hide_scp(scope: object) -> None:
     """An issuer that writes both members, one of them empty, has granted what the other one says."""
-    scoped = world(rule("r", "/**", scopes=("orders:read",)))
+    scoped = make_snapshot(rule("r", "/**", scopes=("orders:read",)))
 
     assert isinstance(decide(mint(scope=scope, scp="orders:read"), snapshot=scoped), Allow)
 
 
 def test_null_audience_does_not_hide_the_claim_that_counts() -> None:
     """Where the audience is in another claim, a null `aud` beside it is absent."""
-    by_client = world(a=issuer_a(audience_claim="client_id"))
+    by_client = make_snapshot(a=issuer_a(audience_claim="client_id"))
 
     assert isinstance(decide(mint(aud=None, client_id="api"), snapshot=by_client), Allow)
     assert decide(mint(aud=None)).reason is Reason.CLAIMS_MALFORMED

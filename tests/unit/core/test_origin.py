@@ -7,7 +7,7 @@ import pytest
 from authz.core.origin import require_same_origin
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import CookieSource, HeaderSource, QuerySource
-from tests.world import ask
+from tests.fixtures import ask
 
 COOKIE = CookieSource("access_token")
 SAME = "https://api.test"

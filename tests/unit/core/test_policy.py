@@ -24,7 +24,7 @@ from authz.core.policy import (
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import AmbiguousEncoding, Request, parse_target
 from authz.core.token import parse_token
-from tests.world import ISSUER_A, T, ask, claim, issuer_a, mint, rule
+from tests.fixtures import ISSUER_A, T, ask, claim, issuer_a, mint, rule
 
 TEMPLATES: dict[str, tuple[tuple[str | None, ...], tuple[str, ...], bool]] = {
     "/": ((), (), False),

@@ -19,7 +19,7 @@ from authz.core.request import (
     parse_target,
     reject_ambiguous,
 )
-from tests.world import ask
+from tests.fixtures import ask
 
 CANONICAL = {
     "/": "/",

@@ -12,7 +12,7 @@ from authz.core.policy import AccessMode, Policy
 from authz.core.reasons import Reason
 from authz.core.resource import WELL_KNOWN, ProtectedResource
 from authz.core.snapshot import Responses
-from tests.world import WORLD, decide, mint, rule
+from tests.fixtures import DEFAULT_SNAPSHOT, decide, mint, rule
 
 
 def describe(identifier: str, **changes: tuple[str, ...]) -> ProtectedResource:
@@ -58,7 +58,7 @@ def test_identifier_without_one_path(path: str) -> None:
         describe(f"https://api.test{path}")
 
 
-ANSWERING = replace(WORLD, responses=Responses(resource=describe("https://api.test/v1")))
+ANSWERING = replace(DEFAULT_SNAPSHOT, responses=Responses(resource=describe("https://api.test/v1")))
 ASKED = (
     WELL_KNOWN,
     f"{WELL_KNOWN}/",
@@ -101,7 +101,7 @@ def test_no_rule_hides_it() -> None:
     """It is answered before the rules, also before one for nobody; without it that rule decides."""
     policy = Policy([rule("nobody", "/**", allow=AccessMode.DENY)])
     assert decide(snapshot=replace(ANSWERING, policy=policy), path=WELL_KNOWN).reason is Reason.PUBLIC
-    assert decide(snapshot=replace(WORLD, policy=policy), path=WELL_KNOWN).reason is Reason.POLICY_DENIED
+    assert decide(snapshot=replace(DEFAULT_SNAPSHOT, policy=policy), path=WELL_KNOWN).reason is Reason.POLICY_DENIED
 
 
 def test_a_malformed_request_is_not_answered() -> None:

@@ -12,7 +12,7 @@ from authz.core.policy import Policy
 from authz.core.reasons import Reason, Rejected
 from authz.core.snapshot import BodyFormat, Responses, Snapshot, TokenRules, Unavailable
 from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, parse_token
-from tests.world import ISSUER_A, RULES, A, mint, signer
+from tests.fixtures import ISSUER_A, RULES, A, mint, signer
 
 
 def test_defaults_are_strict() -> None:

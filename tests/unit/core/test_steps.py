@@ -9,7 +9,7 @@ import pytest
 from authz.core.authorize import authorize
 from authz.core.reasons import Reason
 from authz.core.steps import Step
-from tests.world import A_EC, WORLD, T, ask, mint, signer
+from tests.fixtures import A_EC, DEFAULT_SNAPSHOT, T, ask, mint, signer
 
 STRANGER = signer("RS256", "stranger")
 GOOD = mint()
@@ -39,7 +39,7 @@ def test_told_in_order(last: int, reason: Reason, token: str | None, request_: d
     """The steps are told from the first to the last that was passed, and watching changes no decision."""
     told: list[int] = []
 
-    decision = authorize(ask(token, **request_), WORLD, T, observe=lambda step, _: told.append(step))
+    decision = authorize(ask(token, **request_), DEFAULT_SNAPSHOT, T, observe=lambda step, _: told.append(step))
 
-    assert decision == authorize(ask(token, **request_), WORLD, T)
+    assert decision == authorize(ask(token, **request_), DEFAULT_SNAPSHOT, T)
     assert (decision.reason, told) == (reason, list(Step)[:last])

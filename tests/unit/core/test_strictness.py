@@ -9,7 +9,7 @@ import pytest
 
 from authz.core.policy import AccessMode, Rule
 from authz.core.strictness import Strictness, accepted, all_of, at_most, combine, compare_rules, one_of
-from tests.world import claim, rule
+from tests.fixtures import claim, rule
 
 SAME, WIDENS, NARROWS, MIXED, UNKNOWN = Strictness
 TURNED: Final = {WIDENS: NARROWS, NARROWS: WIDENS}

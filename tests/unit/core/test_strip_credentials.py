@@ -6,7 +6,7 @@ import pytest
 
 from authz.core.strip_credentials import StrippedCredentials, strip_credentials
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source
-from tests.world import ask
+from tests.fixtures import ask
 
 BEARER = HeaderSource("authorization", "Bearer")
 BARE = HeaderSource("x-token")

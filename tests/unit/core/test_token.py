@@ -19,7 +19,7 @@ from authz.core.token import (
     parse_token,
     place_token,
 )
-from tests.world import ask, mint, unsigned
+from tests.fixtures import ask, mint, unsigned
 
 BEARER = HeaderSource("authorization", "Bearer")
 BARE = HeaderSource("x-token")

@@ -51,7 +51,7 @@ def test_what_envoy_refuses_is_explained(tmp_path: Path) -> None:
     with pytest.raises(PartFailed) as failure:
         validate(replace(PLAIN, timeout_ms=-1), tmp_path)
 
-    assert "Envoy refuses its bootstrap" in str(failure.value)
+    assert "Envoy rejects its bootstrap" in str(failure.value)
     assert "Invalid duration" in str(failure.value)
     assert str(tmp_path / "envoy-validate.log") in str(failure.value)
 

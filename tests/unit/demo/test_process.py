@@ -21,11 +21,11 @@ while True: time.sleep(1)
 
 def python(code: str, folder: Path) -> Process:
     """A process that runs some Python."""
-    return Process("the part", [sys.executable, "-c", code], log=folder / "part.log", mend="think again")
+    return Process("the part", [sys.executable, "-c", code], log=folder / "part.log", fix="think again")
 
 
 def test_a_part_that_ends_is_explained(tmp_path: Path) -> None:
-    """The failure says what happened, where, how to mend it, and how the log ends."""
+    """The failure says what happened, where, how to fix it, and how the log ends."""
     process = python("print('no such file: x'); raise SystemExit(3)", tmp_path)
     process.start()
 

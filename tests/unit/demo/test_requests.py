@@ -10,10 +10,10 @@ import pytest
 
 from authz.demo.loopback import LoopbackServer, Request, Response, json_response
 from authz.demo.provider import Provider
-from authz.demo.requests import ALLOWED, TOUR, Visit, exit_status
+from authz.demo.requests import ALLOWED, TOUR, DemoStep, exit_status
 from authz.demo.upstream import echo_server
 
-TITLES = [visit.title for visit in TOUR]
+TITLES = [step.title for step in TOUR]
 
 
 def upstream_saw(*headers: tuple[str, str]) -> Response:
@@ -21,10 +21,10 @@ def upstream_saw(*headers: tuple[str, str]) -> Response:
     return json_response({"method": "GET", "target": "/orders/7", "headers": headers})
 
 
-def visit_with(response: Response, visit: Visit = ALLOWED) -> Any:  # noqa: ANN401 - see the fields
-    """The outcome of a visit to a front that always answers so."""
+def outcome_of(response: Response, step: DemoStep = ALLOWED) -> Any:  # noqa: ANN401 - see the fields
+    """The outcome of a step if the front always answers with this response."""
     with Provider(audience="orders-api") as provider, LoopbackServer(lambda _: response) as front:
-        return visit.send(front=front.url, issuer=provider.issuer)
+        return step.send(front=front.url, issuer=provider.issuer)
 
 
 def test_the_tour_tries_what_the_demo_promises() -> None:
@@ -41,8 +41,8 @@ def test_the_tour_tries_what_the_demo_promises() -> None:
 
 
 @pytest.mark.needs("curl")
-@pytest.mark.parametrize("visit", TOUR, ids=TITLES)
-def test_a_pasted_line_sends_what_the_demo_sends(visit: Visit) -> None:
+@pytest.mark.parametrize("step", TOUR, ids=TITLES)
+def test_a_pasted_line_sends_what_the_demo_sends(step: DemoStep) -> None:
     """The curl line, run by a shell, makes the same request as `--once` does, token aside."""
     seen: list[Request] = []
 
@@ -52,25 +52,25 @@ def test_a_pasted_line_sends_what_the_demo_sends(visit: Visit) -> None:
 
     with Provider(audience="orders-api") as provider, LoopbackServer(record) as front:
         subprocess.run(
-            ["/bin/sh", "-c", visit.curl(front=front.url, issuer=provider.issuer)], check=True, capture_output=True
+            ["/bin/sh", "-c", step.curl(front=front.url, issuer=provider.issuer)], check=True, capture_output=True
         )
-        visit.send(front=front.url, issuer=provider.issuer)
+        step.send(front=front.url, issuer=provider.issuer)
 
     pasted, sent = ([r.method, r.target, *sorted(n for n, _ in r.headers if n.lower() in NAMES)] for r in seen)
     assert pasted == sent
-    assert ("Authorization" in pasted) == (visit.token is not None)
+    assert ("Authorization" in pasted) == (step.token is not None)
 
 
 NAMES = {"authorization", "x-auth-subject", "x_auth_subject"}
 
 
-def test_an_allow_with_the_right_identity_is_as_it_should() -> None:
+def test_an_allow_with_the_right_identity_passes() -> None:
     """Status, reason and identity headers together make it right."""
     scopes, subject = ("x-auth-scopes", "orders:read"), ("x-auth-subject", "alice")
 
-    outcome = visit_with(upstream_saw(("x-authz-reason", "authenticated"), subject, scopes))
+    outcome = outcome_of(upstream_saw(("x-authz-reason", "authenticated"), subject, scopes))
 
-    assert outcome.as_it_should
+    assert outcome.passed
     assert outcome.view == "x-auth-scopes: orders:read\nx-auth-subject: alice"
 
 
@@ -86,27 +86,27 @@ def test_an_allow_with_the_right_identity_is_as_it_should() -> None:
 )
 def test_an_allow_with_another_identity_is_not(headers: list[tuple[str, str]]) -> None:
     """A forged, doubled, respelled or missing identity is seen, though the status is right."""
-    outcome = visit_with(upstream_saw(("x-authz-reason", "authenticated"), *headers))
+    outcome = outcome_of(upstream_saw(("x-authz-reason", "authenticated"), *headers))
 
     assert outcome.status == 200
-    assert not outcome.as_it_should
+    assert not outcome.passed
 
 
-def test_a_denial_for_the_wrong_reason_is_not_as_it_should() -> None:
+def test_a_denial_for_the_wrong_reason_does_not_pass() -> None:
     """The reason counts, not only the status."""
-    visit = TOUR[TITLES.index("expired")]
+    step = TOUR[TITLES.index("expired")]
 
-    right = visit_with(json_response({"reason": "token_expired"}, status=401), visit)
-    wrong = visit_with(json_response({"reason": "signature_invalid"}, status=401), visit)
+    right = outcome_of(json_response({"reason": "token_expired"}, status=401), step)
+    wrong = outcome_of(json_response({"reason": "signature_invalid"}, status=401), step)
 
-    assert (right.as_it_should, wrong.as_it_should) == (True, False)
+    assert (right.passed, wrong.passed) == (True, False)
 
 
 def test_success_needs_every_outcome_right() -> None:
     """One wrong outcome is a failure, and so is having tried nothing."""
-    visit = TOUR[TITLES.index("expired")]
-    right = visit_with(json_response({"reason": "token_expired"}, status=401), visit)
-    wrong = visit_with(json_response({"reason": "token_expired"}, status=403), visit)
+    step = TOUR[TITLES.index("expired")]
+    right = outcome_of(json_response({"reason": "token_expired"}, status=401), step)
+    wrong = outcome_of(json_response({"reason": "token_expired"}, status=403), step)
 
     assert exit_status([right, right]) == 0
     assert exit_status([right, wrong]) == 1
@@ -120,5 +120,5 @@ def test_an_unreachable_front_is_an_outcome_too() -> None:
 
     outcome = replace(ALLOWED, token=None).send(front=front, issuer="")
 
-    assert (outcome.status, outcome.as_it_should) == (0, False)
+    assert (outcome.status, outcome.passed) == (0, False)
     assert outcome.reason.startswith("ConnectionRefusedError")

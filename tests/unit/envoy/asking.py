@@ -16,9 +16,9 @@ from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane, Resume
-from authz.telemetry.judged import Metadata
+from authz.telemetry.check_record import Metadata
 from tests.fakes.waiting import HANG_SECONDS
-from tests.world import A_RSA, WORLD, T, ask, issuer_a, key_set, mint, world
+from tests.fixtures import A_RSA, DEFAULT_SNAPSHOT, T, ask, issuer_a, key_set, make_snapshot, mint
 
 ID = "5ca1ab1e"  # of every decision
 HANG = HANG_SECONDS
@@ -46,7 +46,7 @@ def write_check(request: Request | None = None) -> bytes:
 
 NEW = SigningKey.create("ES256", kid="new")
 UNKNOWN = write_check(ask(mint(NEW)))  # by a key that the world does not have yet
-AFTER = world(a=issuer_a(keys=key_set(A_RSA, NEW)))  # and has after a refresh
+AFTER = make_snapshot(a=issuer_a(keys=key_set(A_RSA, NEW)))  # and has after a refresh
 
 
 def read(answer: bytes) -> wire.CheckResponse:
@@ -161,7 +161,7 @@ class StillGatherer(RecordingGatherer):
 class Current:
     """The current snapshot, which an answer may swap; *taken* counts how often it was asked for."""
 
-    def __init__(self, snapshot: Snapshot = WORLD) -> None:
+    def __init__(self, snapshot: Snapshot = DEFAULT_SNAPSHOT) -> None:
         self.snapshot = snapshot
         self.taken = 0
 
@@ -182,9 +182,9 @@ def make_checker(*, lane: Lane | None = None, **parts: Any) -> Checker:
         parts["gatherer"] = Gatherer({"key": lane}, monotonic=monotonic)
         parts["gatherer"].start()
     usual: dict[str, Any] = {
-        "snapshot": lambda: WORLD,
+        "snapshot": lambda: DEFAULT_SNAPSHOT,
         "gatherer": Gatherer({}, monotonic=monotonic),
-        "report": lambda judged: None,
+        "report": lambda record: None,
         "now": lambda: float(T),
         "elapsed": lambda: 0.0,
         "new_id": lambda: ID,

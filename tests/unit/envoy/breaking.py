@@ -13,8 +13,8 @@ from authz.core.keys import VerifySignature
 from authz.core.policy import Policy, Rule
 from authz.core.request import Request, Target
 from authz.core.snapshot import Snapshot
+from tests.fixtures import DEFAULT_SNAPSHOT, make_snapshot
 from tests.unit.envoy.asking import AFTER, FakeLane, StillGatherer, raiser, read, told
-from tests.world import WORLD, world
 
 SECRET = "the text of an exception"
 
@@ -58,7 +58,7 @@ class BrokenPolicy(Policy):
     """Rules that break where they are read."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(WORLD.policy.rules)
+        super().__init__(DEFAULT_SNAPSHOT.policy.rules)
         self._error = error
 
     def select(self, target: Target, context: object) -> tuple[Rule, dict[str, str]]:
@@ -96,7 +96,7 @@ class BrokenGatherer(StillGatherer):
 
 def second(error: BaseException) -> Callable[[], Snapshot]:
     """Return what gives a snapshot once, and then raises."""
-    snapshots = iter([WORLD])
+    snapshots = iter([DEFAULT_SNAPSHOT])
 
     def snapshot() -> Snapshot:
         try:
@@ -121,8 +121,8 @@ def fixed(snapshot: Snapshot) -> dict[str, Any]:
 STAGES: dict[str, Callable[[BaseException], dict[str, Any]]] = {
     "snapshot": lambda error: {"snapshot": raiser(error)},
     "now": lambda error: {"now": raiser(error)},
-    "policy": lambda error: fixed(world(policy=BrokenPolicy(error))),
-    "issuers": lambda error: fixed(world(issuers=Broken(error))),
+    "policy": lambda error: fixed(make_snapshot(policy=BrokenPolicy(error))),
+    "issuers": lambda error: fixed(make_snapshot(issuers=Broken(error))),
     "signature": lambda error: fixed(replace(AFTER, verify_signature=broken_verify(error))),
     "identity": lambda error: fixed(replace(AFTER, identity=cast("Identity", Broken(error)))),
     "a look at hand": lambda error: {"lane": BrokenLane(error, at="find")},
@@ -130,7 +130,7 @@ STAGES: dict[str, Callable[[BaseException], dict[str, Any]]] = {
     "gatherer": lambda error: {"gatherer": BrokenGatherer(error)},
     "fresh snapshot": lambda error: {"snapshot": second(error)},
     "new_id": lambda error: {"new_id": raiser(error)},
-    "encoding": lambda error: fixed(world(responses=Broken(error))),
+    "encoding": lambda error: fixed(make_snapshot(responses=Broken(error))),
     "elapsed": lambda error: {"elapsed": raiser(error)},
     "report": lambda error: {"report": raiser(error)},
     "report of an allow": lambda error: {"report": raiser(error), **fixed(AFTER)},

@@ -15,7 +15,8 @@ from authz.core.request import Request
 from authz.core.snapshot import Responses, Snapshot
 from authz.demo.signing import SigningKey
 from authz.envoy.checker import DEADLINE_RESERVE, MAX_ROUNDS
-from authz.telemetry.report import Judged
+from authz.telemetry.report import CheckRecord
+from tests.fixtures import A_RSA, DEFAULT_SNAPSHOT, T, ask, make_snapshot, mint, rule
 from tests.unit.envoy.asking import (
     AFTER,
     ID,
@@ -31,7 +32,6 @@ from tests.unit.envoy.asking import (
     told,
     write_check,
 )
-from tests.world import A_RSA, WORLD, T, ask, mint, rule, world
 
 NEED = Need(KEY, "a", "new")
 
@@ -40,44 +40,44 @@ NEED = Need(KEY, "a", "new")
 
 def test_a_decision_is_answered_and_reported() -> None:
     """A good token is let pass; the report has the decision, its id, the request, and the seconds it took."""
-    reports: list[Judged] = []
+    reports: list[CheckRecord] = []
     checker = make_checker(report=reports.append, elapsed=lambda: 12.5)
     answer = checker.check(write_check(ask(mint())), received=12.0, time_left=None)
 
     assert isinstance(answer, bytes)
     assert (told(answer), told(answer, "decision_id")) == ("authenticated", ID)
-    (judged,) = reports
-    assert isinstance(judged.decision, Allow)
-    assert judged.request is not None
-    assert (judged.decision_id, judged.request.path, judged.seconds) == (ID, "/items/1", 0.5)
+    (record,) = reports
+    assert isinstance(record.decision, Allow)
+    assert record.request is not None
+    assert (record.decision_id, record.request.path, record.seconds) == (ID, "/items/1", 0.5)
 
 
 def test_an_unreadable_request_is_refused_and_reported() -> None:
     """Bytes that are no CheckRequest are a reported denial without a request."""
-    reports: list[Judged] = []
+    reports: list[CheckRecord] = []
     answer = check(b"\xff", report=reports.append)
     assert (told(answer), read(answer).denied_response.status.code) == ("request_malformed", 400)
-    assert [(judged.decision.reason, judged.request) for judged in reports] == [(Reason.REQUEST_MALFORMED, None)]
+    assert [(record.decision.reason, record.request) for record in reports] == [(Reason.REQUEST_MALFORMED, None)]
 
 
 def test_a_call_can_be_refused_unseen() -> None:
     """Overload is a denial like any other: reported, by the current snapshot, with Retry-After."""
-    reports: list[Judged] = []
-    snapshot = world(responses=Responses(expose_reason=True))
+    reports: list[CheckRecord] = []
+    snapshot = make_snapshot(responses=Responses(expose_reason=True))
     checker = make_checker(report=reports.append, snapshot=lambda: snapshot)
     answer = checker.reject(Reason.OVERLOADED, received=0.0)
 
     assert (told(answer), headers_of(read(answer))["retry-after"]) == ("overloaded", "1")
     assert '"overloaded"' in read(answer).denied_response.body
-    assert [judged.decision for judged in reports] == [Deny(Reason.OVERLOADED)]
+    assert [record.decision for record in reports] == [Deny(Reason.OVERLOADED)]
 
 
 def test_an_answer_is_written_by_the_snapshot_that_judged() -> None:
     """A swap in the middle of a call changes nothing of that call."""
-    current = Current(world(responses=Responses(realm="before")))
+    current = Current(make_snapshot(responses=Responses(realm="before")))
 
     def swap() -> float:
-        current.swap(world(responses=Responses(realm="after")))
+        current.swap(make_snapshot(responses=Responses(realm="after")))
         return float(T)
 
     answer = check(write_check(), snapshot=current, now=swap)
@@ -130,7 +130,7 @@ def test_a_swap_that_brought_another_issuers_keys_ends_no_search() -> None:
     lane = FakeLane(land=current.swap)
 
     def swap() -> float:
-        current.swap(replace(WORLD))
+        current.swap(replace(DEFAULT_SNAPSHOT))
         return float(T)
 
     assert told(check(snapshot=current, lane=lane, now=swap)) == "authenticated"
@@ -152,7 +152,7 @@ def test_the_second_decision_is_by_the_new_snapshot_at_the_same_instant() -> Non
     lanes = FakeLane(land=current.swap), FakeLane(land=lambda: current.swap(stricter))
 
     assert told(check(snapshot=current, lane=lanes[0], now=lambda: next(times))) == "authenticated"
-    current.swap(WORLD)
+    current.swap(DEFAULT_SNAPSHOT)
     assert told(check(snapshot=current, lane=lanes[1])) == "policy_denied"
 
 
@@ -185,7 +185,7 @@ def test_an_answer_that_brings_nothing_is_try_again() -> None:
 )
 def test_what_nobody_can_find_out_now_is_try_again(lane: FakeLane) -> None:
     """503 at once and with the cause, and 401 never: that nobody looked is no proof that there is no such key."""
-    seen: list[Judged] = []
+    seen: list[CheckRecord] = []
     gatherer = StillGatherer(key=lane)
     answer = read(check(gatherer=gatherer, report=seen.append))
     assert (told(answer), answer.denied_response.status.code) == ("keys_unavailable", 503)
@@ -278,7 +278,7 @@ def test_the_judging_thread_does_not_wait() -> None:
 @pytest.mark.parametrize("silent", [True, False])
 def test_a_shadow_waits_too_and_lets_pass(silent: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """A rule in shadow reports what the refreshed keys would make of the token, or what it saw before."""
-    current = Current(world(rule("shadow", "/items/**", shadow=True)))
+    current = Current(make_snapshot(rule("shadow", "/items/**", shadow=True)))
     after = replace(current.snapshot, issuers=AFTER.issuers)
     answer = check(snapshot=current, lane=FakeLane(silent=silent, land=lambda: current.swap(after)))
     assert read(answer).status.code == 0

@@ -14,8 +14,9 @@ from authz.core.claims import ClaimPath
 from authz.core.identity import ConstantHeader, CopiedClaim, Identity
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
-from authz.envoy.checker import LAST_RESORT
-from authz.telemetry.report import Judged
+from authz.envoy.checker import FALLBACK_RESPONSE
+from authz.telemetry.report import CheckRecord
+from tests.fixtures import ask, make_snapshot, mint, rule
 from tests.unit.envoy.asking import ID, check, headers_of, make_checker, raiser, read, told, write_check
 from tests.unit.envoy.breaking import (
     ERRORS,
@@ -26,7 +27,6 @@ from tests.unit.envoy.breaking import (
     broken_verify,
     fixed,
 )
-from tests.world import ask, mint, rule, world
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -54,7 +54,7 @@ def test_data_that_is_no_bytes_is_a_denial(data: object) -> None:
 def test_a_condition_that_breaks_denies(error: BaseException) -> None:
     """A rule's expression that fails is the rule's no; what is no Exception is ours."""
     condition = BrokenCondition(error)
-    answer = check(write_check(ask(mint())), **fixed(world(rule("r", "/items/**", condition=condition))))
+    answer = check(write_check(ask(mint())), **fixed(make_snapshot(rule("r", "/items/**", condition=condition))))
     if isinstance(error, Exception):
         assert (told(answer), read(answer).status.code) == ("policy_denied", 7)
         assert SECRET.encode() not in answer
@@ -74,10 +74,12 @@ def test_a_condition_that_breaks_denies(error: BaseException) -> None:
 )
 def test_what_cannot_be_written_is_a_denial(identity: Identity) -> None:
     """A value that protobuf refuses never makes half an answer."""
-    assert_internal_error(check(write_check(ask(mint())), **fixed(world(identity=identity))))
+    assert_internal_error(check(write_check(ask(mint())), **fixed(make_snapshot(identity=identity))))
 
 
-@pytest.mark.parametrize("snapshot", [world(shadow_all=True), world(rule("s", "/items/**", shadow=True))])
+@pytest.mark.parametrize(
+    "snapshot", [make_snapshot(shadow_all=True), make_snapshot(rule("s", "/items/**", shadow=True))]
+)
 def test_no_shadow_covers_an_internal_error(snapshot: Snapshot) -> None:
     """A shadow lets refusals pass, and never errors."""
     broken = replace(snapshot, verify_signature=broken_verify(MemoryError()))
@@ -94,19 +96,19 @@ def test_a_grpc_caller_learns_of_an_internal_error_in_its_own_way() -> None:
 
 def test_the_operator_sees_which_request_broke() -> None:
     """The report has the request, where it could be read."""
-    reports: list[Judged] = []
+    reports: list[CheckRecord] = []
     check(write_check(ask(path="/items/7")), report=reports.append, now=raiser(ValueError(SECRET)))
     check(b"", report=reports.append, snapshot=raiser(ValueError(SECRET)))
-    assert [judged.request and judged.request.path for judged in reports] == ["/items/7", None]
+    assert [record.request and record.request.path for record in reports] == ["/items/7", None]
 
 
 def test_an_internal_error_is_reported_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The operator sees it in the metrics under its name, and the exception in the log."""
-    reports: list[Judged] = []
+    reports: list[CheckRecord] = []
     with caplog.at_level(logging.ERROR, "authz"):
         check(report=reports.append, now=raiser(ValueError(SECRET)))
 
-    assert [judged.decision.reason for judged in reports] == [Reason.INTERNAL_ERROR]
+    assert [record.decision.reason for record in reports] == [Reason.INTERNAL_ERROR]
     (record,) = caplog.records
     assert record.exc_info is not None
     assert SECRET in str(record.exc_info[1])
@@ -133,10 +135,10 @@ def test_an_error_that_cannot_be_logged_is_a_denial(error: BaseException) -> Non
     """Where even the log of a failure fails, an answer that was made beforehand is left."""
     with broken_log(error):
         answer = check(now=raiser(ValueError(SECRET)))
-    assert answer == LAST_RESORT
+    assert answer == FALLBACK_RESPONSE
     assert_internal_error(answer)
 
 
 def test_the_last_resort_denies() -> None:
     """The answer of last resort is a denial by itself."""
-    assert_internal_error(LAST_RESORT)
+    assert_internal_error(FALLBACK_RESPONSE)

@@ -19,8 +19,8 @@ from authz.core.request import Request
 from authz.core.snapshot import BodyFormat, Responses, Unavailable
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.codec import decode_request, encode_decision
+from tests.fixtures import DEFAULT_SNAPSHOT, T, ask, decide, header, make_snapshot, mint, rule
 from tests.unit.envoy.asking import ID, headers_of, read, told, write_check
-from tests.world import WORLD, T, ask, decide, header, mint, rule, world
 
 ALLOWS = (Reason.AUTHENTICATED, Reason.ANONYMOUS, Reason.PUBLIC)
 REFUSALS = tuple(reason for reason in Reason if reason not in ALLOWS)
@@ -80,7 +80,7 @@ def test_an_empty_request_is_read_as_nothing_and_refused() -> None:
     request = decode_request(b"")
 
     assert request == Request()
-    assert authorize(request, WORLD, T).reason is Reason.REQUEST_MALFORMED
+    assert authorize(request, DEFAULT_SNAPSHOT, T).reason is Reason.REQUEST_MALFORMED
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_two_raw_credentials_are_two() -> None:
     """A second Authorization header in the list is judged like one that Envoy merged."""
     entries = header_list(*(("authorization", f"Bearer {mint()}".encode()) for _ in range(2)))
     request = http(method="GET", host="api.test", path="/items/1", header_map=entries)
-    assert authorize(request, WORLD, T).reason is Reason.TOKEN_MULTIPLE
+    assert authorize(request, DEFAULT_SNAPSHOT, T).reason is Reason.TOKEN_MULTIPLE
 
 
 def test_raw_bytes_that_are_no_text_are_replaced() -> None:
@@ -180,7 +180,7 @@ def test_raw_bytes_that_are_no_text_are_replaced() -> None:
 def test_a_header_without_a_name_reaches_the_core() -> None:
     """Nothing is tidied away on the way: a nameless header is for the core to refuse."""
     request = http(method="GET", host="api.test", path="/public", header_map=header_list(("", b"x")))
-    assert authorize(request, WORLD, T).reason is Reason.REQUEST_MALFORMED
+    assert authorize(request, DEFAULT_SNAPSHOT, T).reason is Reason.REQUEST_MALFORMED
 
 
 # Allows.
@@ -381,7 +381,7 @@ def copied(**claims: object) -> wire.CheckResponse:
     """Judge a good token with these *claims*, all of them copied to the metadata, and read the answer."""
     identity = Identity(copied=tuple(CopiedClaim(name, ClaimPath((name,))) for name in claims))
     request = ask(mint(claims=claims))
-    decision = authorize(request, world(identity=identity), T)
+    decision = authorize(request, make_snapshot(identity=identity), T)
     return read(encode_decision(decision, request, Responses(), ID))
 
 
@@ -420,7 +420,9 @@ def test_the_deepest_claim_can_still_be_read(shape: str) -> None:
 def test_no_claims_are_told_of_a_denial() -> None:
     """A refused request leaves no claims in the metadata, also where its token was good."""
     identity = Identity((header("x-user-id", "sub"),), copied=(CopiedClaim("sub", ClaimPath(("sub",))),))
-    denied = authorize(ask(mint(), path="/items"), world(rule("r", "/items", scopes=("s",)), identity=identity), T)
+    denied = authorize(
+        ask(mint(), path="/items"), make_snapshot(rule("r", "/items", scopes=("s",)), identity=identity), T
+    )
     message = read(encode_decision(denied, ask(), Responses(), ID))
     assert told(message) == "insufficient_scope"
     assert told(message, "claims") is None

@@ -105,7 +105,7 @@ def test_what_is_unusable_is_reported_once(site: Site, caplog: pytest.LogCapture
     for _ in range(3):
         assert site.call(site.authority, site.envoy) == "token_missing"
     assert [record.message for record in caplog.records if "TLS files cannot be used" in record.message] == [
-        f"TLS files cannot be used, the last ones serve on: [Errno 2] No such file or directory: '{site.files.key}'"
+        f"TLS files cannot be used, the last ones stay in use: [Errno 2] No such file or directory: '{site.files.key}'"
     ]
 
 
@@ -116,9 +116,7 @@ def test_files_that_differ_only_in_permission_are_read_again(
     caplog.set_level("INFO")
     (tmp_path / "tls.key").chmod(0o640)
     assert site.call(site.authority, site.envoy) == "token_missing"
-    assert [record.message for record in caplog.records if "TLS files" in record.message] == [
-        "TLS files were read again"
-    ]
+    assert [record.message for record in caplog.records if "TLS files" in record.message] == ["TLS files were reloaded"]
 
 
 def test_missing_files_are_an_error_at_the_start(tmp_path: Path) -> None:
@@ -132,12 +130,12 @@ def test_files_that_hold_something_else_are_an_error_at_the_start(site: Site) ->
     files = site.files
     assert files.client_ca is not None
     trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(files.key)
-    with pytest.raises(OSError, match="no certificate in PEM with its key"):
+    with pytest.raises(OSError, match="not a certificate in PEM with its key"):
         make_credentials(files)
     key = generate_private_key(SECP256R1())
     secret = BestAvailableEncryption(b"secret")
     files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret))
-    with pytest.raises(OSError, match="no certificate in PEM with its key"):
+    with pytest.raises(OSError, match="not a certificate in PEM with its key"):
         make_credentials(files)
     site.write(site.authority)
     files.client_ca.write_text("junk")

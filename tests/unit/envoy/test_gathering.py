@@ -131,7 +131,7 @@ def test_a_lane_that_breaks_leaves_the_need_unanswered(caplog: pytest.LogCapture
         broken, other = gather(gatherer, [SUN]), gather(gatherer, [TIDE])
         work(gatherer)
     assert (broken, other) == ([{}], [{TIDE: "low"}])
-    assert [record.message for record in caplog.records] == ["the lane for needs of kind weather broke"]
+    assert [record.message for record in caplog.records] == ["the lane for needs of kind weather failed"]
 
 
 def test_at_the_stop_everybody_is_resumed() -> None:

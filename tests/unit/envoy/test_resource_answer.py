@@ -12,15 +12,15 @@ from authz.core.resource import WELL_KNOWN
 from authz.core.snapshot import Responses, Snapshot
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.codec import encode_decision
+from tests.fixtures import DEFAULT_SNAPSHOT, ask, decide
 from tests.unit.config.sample import configure, problems, small
-from tests.world import WORLD, ask, decide
 
 RESOURCE = "resource: {identifier: https://api.test/v1, scopes: [r, w]}\n"
 
 
 def answering(more: str = RESOURCE) -> Snapshot:
     """Return the world with the metadata of a configuration in it."""
-    return replace(WORLD, responses=Responses(resource=build_resource(configure(more=more))))
+    return replace(DEFAULT_SNAPSHOT, responses=Responses(resource=build_resource(configure(more=more))))
 
 
 def encode(snapshot: Snapshot, path: str) -> wire.CheckResponse:
@@ -55,7 +55,7 @@ def test_it_is_told_as_public() -> None:
 def test_challenges_name_it() -> None:
     """Each challenge says where the document is; without one, none does."""
     url = f'resource_metadata="https://api.test{WELL_KNOWN}/v1"'
-    for snapshot, named in ((answering(), True), (WORLD, False)):
+    for snapshot, named in ((answering(), True), (DEFAULT_SNAPSHOT, False)):
         headers = encode(snapshot, "/items/1").denied_response.headers
         (challenge,) = [option.header.value for option in headers if option.header.key == "www-authenticate"]
         assert (url in challenge) is named

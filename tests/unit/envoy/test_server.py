@@ -16,7 +16,7 @@ import pytest
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
 from authz.envoy.admission import MAX_STREAMS, METHOD, SERVICE
-from authz.telemetry.report import Judged
+from authz.telemetry.report import CheckRecord
 from tests.fakes.http2 import (
     ACK,
     DATA,
@@ -31,6 +31,7 @@ from tests.fakes.http2 import (
     send_message,
 )
 from tests.fakes.waiting import wait_until
+from tests.fixtures import ask, mint
 from tests.unit.envoy.asking import (
     HANG,
     UNKNOWN,
@@ -44,7 +45,6 @@ from tests.unit.envoy.asking import (
     write_check,
 )
 from tests.unit.envoy.serving import SECONDS, code_of, health_of, make_server, method, serving, short_folder
-from tests.world import ask, mint
 
 GOOD = write_check(ask(mint()))
 
@@ -212,7 +212,7 @@ def test_metadata_that_a_client_chose_ends_no_call(
 def test_calls_above_max_concurrent_are_refused_at_once() -> None:
     """With as many calls held as may be, the next one is told 503 by a decision, not by a gRPC error."""
     lane = HeldLane()
-    reports: list[Judged] = []
+    reports: list[CheckRecord] = []
     checker = make_checker(lane=lane, report=reports.append)
     with serving(checker, max_concurrent=2) as address, grpc.insecure_channel(address) as channel:
         check = method(channel)
@@ -224,7 +224,7 @@ def test_calls_above_max_concurrent_are_refused_at_once() -> None:
         lane.release()
         assert [told(call.result()) for call in held] == ["key_not_found"] * 2
         wait_until(lambda: bool(told(check(GOOD, timeout=SECONDS)) == "authenticated"))
-    assert Reason.OVERLOADED in {judged.decision.reason for judged in reports}
+    assert Reason.OVERLOADED in {record.decision.reason for record in reports}
 
 
 def test_many_refusals_do_not_hold_up_one_another() -> None:
@@ -282,8 +282,8 @@ class Backlog:
     def note_abandoned(self) -> None:
         self.abandoned += 1
 
-    def _note(self, judged: Judged) -> None:
-        self.reasons.append(judged.decision.reason)
+    def _note(self, record: CheckRecord) -> None:
+        self.reasons.append(record.decision.reason)
 
 
 def test_a_call_whose_time_is_up_is_not_judged() -> None:

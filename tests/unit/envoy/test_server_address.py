@@ -12,9 +12,9 @@ import grpc
 import pytest
 import trustme
 
+from tests.fixtures import ask, mint
 from tests.unit.envoy.asking import told, write_check
 from tests.unit.envoy.serving import SECONDS, code_of, make_server, method, short_folder
-from tests.world import ask, mint
 
 GOOD = write_check(ask(mint()))
 

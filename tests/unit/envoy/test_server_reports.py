@@ -15,7 +15,7 @@ from authz.envoy.admission import METHOD
 from authz.envoy.checker import Checker
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.cygrpc import CygrpcTransport
-from authz.telemetry.judged import Judged
+from authz.telemetry.check_record import CheckRecord
 from tests.fakes.http2 import HEADERS, PREFACE, begin_call, read_frames, send_message
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.asking import HANG, UNKNOWN, HeldLane, make_checker, told, write_check
@@ -24,11 +24,11 @@ from tests.unit.envoy.serving import SECONDS, method, short_folder
 PARENT = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 
 
-class Desk:
+class StubService:
     """What was reported."""
 
     def __init__(self) -> None:
-        self.reports: list[Judged] = []
+        self.reports: list[CheckRecord] = []
         self.abandoned = 0
         self.address = ""  # of its socket, while it serves
 
@@ -60,38 +60,38 @@ class Desk:
 @pytest.mark.parametrize("state", ["", "x" * 20_000])
 def test_metadata_comes_with_the_report(state: str) -> None:
     """The caller's span is in it, whatever else a client had Envoy send."""
-    desk = Desk()
-    with desk.serve(make_checker(report=desk.reports.append)) as (_, check):
+    stub = StubService()
+    with stub.serve(make_checker(report=stub.reports.append)) as (_, check):
         check(write_check(), metadata=(PARENT, ("tracestate", state)), timeout=SECONDS)
-    (judged,) = desk.reports
-    assert dict(judged.metadata)["traceparent"] == PARENT[1]
+    (record,) = stub.reports
+    assert dict(record.metadata)["traceparent"] == PARENT[1]
 
 
 def test_a_refused_call_has_its_metadata_too() -> None:
     """Overload is when traces are looked at most."""
-    desk, lane = Desk(), HeldLane()
-    checker = make_checker(lane=lane, report=desk.reports.append)
-    with desk.serve(checker, max_concurrent=1) as (_, check):
+    stub, lane = StubService(), HeldLane()
+    checker = make_checker(lane=lane, report=stub.reports.append)
+    with stub.serve(checker, max_concurrent=1) as (_, check):
         held = check.future(UNKNOWN, timeout=SECONDS)
         assert lane.waiting.wait(HANG)
         assert told(check(write_check(), metadata=(PARENT,), timeout=SECONDS)) == "overloaded"
         lane.release()
         held.result()
-    assert dict(desk.reports[0].metadata)["traceparent"] == PARENT[1]
+    assert dict(stub.reports[0].metadata)["traceparent"] == PARENT[1]
 
 
 def test_load_and_calls_that_were_abandoned_are_told() -> None:
     """Those that wait are in flight; one that its caller left before it was judged is counted, and not judged."""
-    desk, lane = Desk(), HeldLane()
+    stub, lane = StubService(), HeldLane()
     reached, released = Event(), Event()
 
-    def stand_still(judged: Judged) -> None:
-        desk.reports.append(judged)
+    def stand_still(record: CheckRecord) -> None:
+        stub.reports.append(record)
         reached.set()
         assert released.wait(SECONDS)
 
     checker = make_checker(lane=lane, report=stand_still)
-    with desk.serve(checker) as (server, check), socket.socket(socket.AF_UNIX) as caller:
+    with stub.serve(checker) as (server, check), socket.socket(socket.AF_UNIX) as caller:
         assert server.in_flight() == 0
         held = check.future(UNKNOWN, timeout=SECONDS)
         assert lane.waiting.wait(HANG)
@@ -101,7 +101,7 @@ def test_load_and_calls_that_were_abandoned_are_told() -> None:
         assert server.in_flight() == 2
 
         caller.settimeout(SECONDS)
-        caller.connect(desk.address)
+        caller.connect(stub.address)
         late = begin_call(METHOD, stream=1, timeout="200m") + send_message(write_check(), stream=1)
         caller.sendall(PREFACE + late)  # is met after its time
         assert next(each for each in read_frames(caller) if each.stream == 1).kind == HEADERS  # which is over
@@ -111,5 +111,5 @@ def test_load_and_calls_that_were_abandoned_are_told() -> None:
         lane.release()
         held.result()
         wait_until(lambda: server.in_flight() == 0)
-    assert desk.abandoned == 1
-    assert len(desk.reports) == 3
+    assert stub.abandoned == 1
+    assert len(stub.reports) == 3

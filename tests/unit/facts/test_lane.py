@@ -110,7 +110,7 @@ def test_a_source_that_raises_leaves_the_need_unanswered(caplog: pytest.LogCaptu
         lane.ask(need("eclipse"), answers.put)
         lane.ask(need("today"), answers.put)
         assert [answers.get(timeout=HANG) for _ in range(2)] == [None, "today: sun"]
-    assert "the source of facts weather broke" in caplog.text
+    assert "the source of facts weather failed" in caplog.text
 
 
 def test_a_fact_is_at_hand_until_it_expires() -> None:

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 from authz.cli import main
 from authz.feeds.files import check_files, warn_of_files
+from tests.fixtures import A_RSA, ABSENT, changed
 from tests.unit.config.sample import configure, small
 from tests.unit.feeds.rig import K1, K2, document
-from tests.world import A_RSA, ABSENT, changed
 
 
 def faults(issuer: str) -> list[str]:

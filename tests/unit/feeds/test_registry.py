@@ -24,7 +24,7 @@ from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.telemetry.keys import IssuerKeyMetrics, KeyMetrics
 from tests.fakes.clock import FakeClock
-from tests.world import A_EC, A_RSA, B_EC, A, B, ask, mint
+from tests.fixtures import A_EC, A_RSA, B_EC, A, B, ask, mint
 
 CONFIG = """
 version: 1

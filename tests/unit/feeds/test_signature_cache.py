@@ -16,7 +16,7 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.snapshot import Snapshot
 from authz.core.token import UnverifiedToken, parse_token
 from authz.feeds.signature_cache import ENTRY_BYTES, SignatureCache
-from tests.world import A_EC, A_RSA, A, B, T, decide, issuer_a, key_set, mint, rule, signer, world
+from tests.fixtures import A_EC, A_RSA, A, B, T, decide, issuer_a, key_set, make_snapshot, mint, rule, signer
 
 COMPUTED, CACHED = Verified.COMPUTED, Verified.CACHED
 
@@ -142,10 +142,10 @@ def test_a_key_that_is_gone_takes_its_entries_along() -> None:
     kept, gone = token("kept"), parse_token(mint(A_EC))
     verify(cache, "a", RSA, kept)
     verify(cache, "a", key_of(key_set(A_EC), "a-ec"), gone)
-    cache.evict_removed_keys(world(a=issuer_a(keys=key_set(A_RSA, A_EC).block(["a-ec"]))))
+    cache.evict_removed_keys(make_snapshot(a=issuer_a(keys=key_set(A_RSA, A_EC).block(["a-ec"]))))
     assert verify(cache, "a", RSA, kept) is CACHED
     assert verify(cache, "a", key_of(key_set(A_EC), "a-ec"), gone) is COMPUTED
-    cache.evict_removed_keys(world(a=issuer_a(keys=None)))
+    cache.evict_removed_keys(make_snapshot(a=issuer_a(keys=None)))
     assert verify(cache, "a", RSA, kept) is COMPUTED
 
 
@@ -182,7 +182,7 @@ def test_requests_go_on_while_keys_are_evicted() -> None:
     cache = SignatureCache(max_entries=50)
     kept, gone = [token(str(number)) for number in range(10)], [parse_token(mint(A_EC, sub=str(n))) for n in range(10)]
     ec = key_of(key_set(A_EC), "a-ec")
-    snapshot = world(a=issuer_a(keys=key_set(A_RSA)))
+    snapshot = make_snapshot(a=issuer_a(keys=key_set(A_RSA)))
     done = Event()
 
     def evict() -> int:
@@ -213,7 +213,7 @@ def test_requests_go_on_while_keys_are_evicted() -> None:
 @pytest.fixture
 def remembering() -> Snapshot:
     """The world with a memory, which has seen the good token of these tests."""
-    snapshot = world(verify_signature=SignatureCache().verify)
+    snapshot = make_snapshot(verify_signature=SignatureCache().verify)
     for remembered in (False, True):
         decision = decide(TOKEN, snapshot=snapshot)
         assert (decision.reason, decision.trail.signature_cached) == (Reason.AUTHENTICATED, remembered)
@@ -232,15 +232,15 @@ def test_a_remembered_token_expires(remembering: Snapshot) -> None:
 BLOCKED = key_set(A_RSA, A_EC)
 STRICTER = rule("items", "/items/**", scopes=("items:write",))
 CHANGES = {
-    "blocked by kid": (world(a=issuer_a(keys=BLOCKED.block(["a-rsa"]))), Reason.KEY_UNUSABLE),
-    "blocked by thumbprint": (world(a=issuer_a(keys=BLOCKED.block([RSA.thumbprint]))), Reason.KEY_UNUSABLE),
-    "key vanished": (world(a=issuer_a(keys=key_set(A_EC))), Reason.KEY_NOT_FOUND),
-    "no keys": (world(a=issuer_a(keys=None)), Reason.KEYS_UNAVAILABLE),
-    "algorithm withdrawn": (world(a=issuer_a(algorithms=["ES256"])), Reason.ALG_NOT_ALLOWED),
-    "other audience": (world(a=issuer_a(audiences=frozenset({"other"}))), Reason.AUDIENCE_MISMATCH),
-    "other type": (world(a=issuer_a(token_types=frozenset({"jwt"}))), Reason.TYP_NOT_ALLOWED),
-    "issuer removed": (world(issuers={}), Reason.ISSUER_UNKNOWN),
-    "stricter rule": (world(STRICTER), Reason.INSUFFICIENT_SCOPE),
+    "blocked by kid": (make_snapshot(a=issuer_a(keys=BLOCKED.block(["a-rsa"]))), Reason.KEY_UNUSABLE),
+    "blocked by thumbprint": (make_snapshot(a=issuer_a(keys=BLOCKED.block([RSA.thumbprint]))), Reason.KEY_UNUSABLE),
+    "key vanished": (make_snapshot(a=issuer_a(keys=key_set(A_EC))), Reason.KEY_NOT_FOUND),
+    "no keys": (make_snapshot(a=issuer_a(keys=None)), Reason.KEYS_UNAVAILABLE),
+    "algorithm withdrawn": (make_snapshot(a=issuer_a(algorithms=["ES256"])), Reason.ALG_NOT_ALLOWED),
+    "other audience": (make_snapshot(a=issuer_a(audiences=frozenset({"other"}))), Reason.AUDIENCE_MISMATCH),
+    "other type": (make_snapshot(a=issuer_a(token_types=frozenset({"jwt"}))), Reason.TYP_NOT_ALLOWED),
+    "issuer removed": (make_snapshot(issuers={}), Reason.ISSUER_UNKNOWN),
+    "stricter rule": (make_snapshot(STRICTER), Reason.INSUFFICIENT_SCOPE),
 }
 
 
@@ -253,7 +253,7 @@ def test_a_remembered_token_is_judged_anew(remembering: Snapshot, after: Snapsho
 def test_one_issuer_cannot_use_what_another_one_proved(remembering: Snapshot) -> None:
     """Two issuers that publish the same key: a token of one is remembered for that one alone."""
     rules = ClaimRules(issuer=B, audiences=frozenset({"api"}), leeway=0)
-    both = world(issuers={A: issuer_a(), B: Issuer("b", frozenset({"RS256"}), rules, key_set(A_RSA))})
+    both = make_snapshot(issuers={A: issuer_a(), B: Issuer("b", frozenset({"RS256"}), rules, key_set(A_RSA))})
     both = replace(both, verify_signature=remembering.verify_signature)
     theirs = mint(iss=B)
     assert decide(theirs, snapshot=both).trail.signature_cached is False

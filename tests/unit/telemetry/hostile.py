@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.core.request import Request
-from tests.world import A_EC, B_EC, T, ask, mint, signer, unsigned
+from tests.fixtures import A_EC, B_EC, T, ask, mint, signer, unsigned
 
 FORGERY: Final = '\n{"decision": "allow"}\r\x1b[2J\x85\u2028\x00'
 TEXTS: Final = (FORGERY, "\x1b[31mred", "a\nlevel=info", "x" * 100_000, "\u202eevil", "漢" * 300, '"', "\\n", " a=b c")

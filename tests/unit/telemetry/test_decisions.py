@@ -8,18 +8,18 @@ import pytest
 
 from authz.core.decision import Allow, AuditTrail, Decision, Deny
 from authz.core.reasons import Reason
-from authz.telemetry.decisions import MANY_FAILURES, MAX_TOLD, DecisionLog
-from authz.telemetry.judged import Judged, Position
+from authz.telemetry.check_record import CheckRecord, TraceContext
+from authz.telemetry.decisions import MANY_FAILURES, MAX_NAMED, DecisionLog
 from authz.telemetry.metrics import Metrics
+from tests.fixtures import ask
 from tests.unit.telemetry.capturing import logging_to, parsed
-from tests.world import ask
 
 ALLOW = Allow(reason=Reason.AUTHENTICATED, trail=AuditTrail())
 WOULD_DENY = Allow(reason=Reason.TOKEN_MISSING, trail=AuditTrail(), would_deny=True)
 DENY = Deny(Reason.TOKEN_MISSING)
 
 
-class Desk:
+class Rig:
     """A decision log, its numbers and its clock."""
 
     def __init__(self, max_lines: int = 3) -> None:
@@ -27,17 +27,17 @@ class Desk:
         self.time = 0.0
         self.log = DecisionLog(self.metrics, monotonic=lambda: self.time, max_lines=max_lines)
 
-    def write(self, decision: Decision, times: int = 1, position: Position | None = None) -> list[dict[str, Any]]:
+    def write(self, decision: Decision, times: int = 1, trace: TraceContext | None = None) -> list[dict[str, Any]]:
         """Write a decision some times, and return the lines."""
         with logging_to() as stream:
             for _ in range(times):
-                self.log.write(Judged(decision, "id", None, 0.0), log_client=True, position=position)
+                self.log.write(CheckRecord(decision, "id", None, 0.0), log_client=True, trace=trace)
         return parsed(stream)
 
     def fail(self, address: str, times: int, reason: Reason = Reason.SIGNATURE_INVALID) -> None:
         """Let a client fail."""
         for _ in range(times):
-            self.log.count_failure(Judged(Deny(reason), "id", ask(source_address=address), 0.0))
+            self.log.count_failure(CheckRecord(Deny(reason), "id", ask(source_address=address), 0.0))
 
     def summarise(self, *, name_clients: bool = True) -> list[dict[str, Any]]:
         """Let a minute pass, and return what is told then."""
@@ -54,9 +54,9 @@ class Desk:
 @pytest.mark.parametrize(("decision", "outcome"), [(DENY, "deny"), (WOULD_DENY, "would_deny")])
 def test_a_flood_is_summarised_with_its_count(decision: Decision, outcome: str) -> None:
     """The first lines stand on their own, one line tells of all others, and no decision is lost between them."""
-    desk = Desk(max_lines=3)
-    assert len(desk.write(decision, 10)) == 3
-    assert desk.summarise() == [
+    rig = Rig(max_lines=3)
+    assert len(rig.write(decision, 10)) == 3
+    assert rig.summarise() == [
         {
             "level": "WARNING",
             "message": f"7 more: {outcome} token_missing",
@@ -66,43 +66,43 @@ def test_a_flood_is_summarised_with_its_count(decision: Decision, outcome: str) 
             "seconds": 60,
         }
     ]
-    assert desk.value("authz_log_lines_summarised_total") == 7
-    assert desk.summarise() == []
-    assert len(desk.write(decision, 10)) == 3
+    assert rig.value("authz_log_lines_summarised_total") == 7
+    assert rig.summarise() == []
+    assert len(rig.write(decision, 10)) == 3
 
 
 def test_a_flood_of_one_reason_leaves_room_for_others() -> None:
     """An attacker with bad tokens does not hide a denial of another kind."""
-    desk = Desk(max_lines=3)
-    desk.write(DENY, 100)
-    assert len(desk.write(Deny(Reason.POLICY_DENIED), 2)) == 2
+    rig = Rig(max_lines=3)
+    rig.write(DENY, 100)
+    assert len(rig.write(Deny(Reason.POLICY_DENIED), 2)) == 2
 
 
 def test_allows_are_never_summarised() -> None:
     """Who asks for all decisions has an audit log without gaps."""
-    desk = Desk(max_lines=3)
-    assert len(desk.write(ALLOW, 50)) == 50
-    assert desk.summarise() == []
+    rig = Rig(max_lines=3)
+    assert len(rig.write(ALLOW, 50)) == 50
+    assert rig.summarise() == []
 
 
 def test_a_line_names_its_trace() -> None:
     """Trace and span where there is a span; the trace alone where Envoy keeps none; neither without a trace."""
-    desk = Desk()
+    rig = Rig()
     ids = [
         {key: line[key] for key in line.keys() & {"trace_id", "span_id"}}
-        for position in (Position("t", "s"), Position("t"), None)
-        for line in desk.write(DENY, position=position)
+        for trace in (TraceContext("t", "s"), TraceContext("t"), None)
+        for line in rig.write(DENY, trace=trace)
     ]
     assert ids == [{"trace_id": "t", "span_id": "s"}, {"trace_id": "t"}, {}]
 
 
 def test_what_a_token_says_is_told_where_it_is_the_cause() -> None:
     """Whoever reads the line has no token: its issuer or audience is in it, cut and printable."""
-    desk = Desk()
+    rig = Rig()
     said = AuditTrail(claimed_issuer="https://other.test\n", audience=["billing", {"odd": 1}])
-    (unknown,) = desk.write(Deny(Reason.ISSUER_UNKNOWN, said), 1)
-    (mismatch,) = desk.write(Deny(Reason.AUDIENCE_MISMATCH, said), 1)
-    (other,) = desk.write(Deny(Reason.TOKEN_EXPIRED, said), 1)
+    (unknown,) = rig.write(Deny(Reason.ISSUER_UNKNOWN, said), 1)
+    (mismatch,) = rig.write(Deny(Reason.AUDIENCE_MISMATCH, said), 1)
+    (other,) = rig.write(Deny(Reason.TOKEN_EXPIRED, said), 1)
     assert unknown["claimed_issuer"] == "https://other.test\\x0a"
     assert mismatch["audience"] == '["billing", {"odd": 1}]'
     assert not {"claimed_issuer", "audience"} & other.keys()
@@ -110,57 +110,57 @@ def test_what_a_token_says_is_told_where_it_is_the_cause() -> None:
 
 def test_who_fails_most_is_named() -> None:
     """Each client with many failures in a minute has a line; the busiest one's number is a metric without its name."""
-    desk = Desk()
-    desk.fail("192.0.2.1", MANY_FAILURES + 5)
-    desk.fail("192.0.2.2", MANY_FAILURES)
-    desk.fail("192.0.2.3", MANY_FAILURES - 1)
-    lines = desk.summarise()
+    rig = Rig()
+    rig.fail("192.0.2.1", MANY_FAILURES + 5)
+    rig.fail("192.0.2.2", MANY_FAILURES)
+    rig.fail("192.0.2.3", MANY_FAILURES - 1)
+    lines = rig.summarise()
     assert [(line["client"], line["failures"], line["seconds"]) for line in lines] == [
         ("192.0.2.1", MANY_FAILURES + 5, 60),
         ("192.0.2.2", MANY_FAILURES, 60),
     ]
-    assert desk.value("authz_client_failures_max") == MANY_FAILURES + 5
-    assert desk.summarise() == []
-    assert desk.value("authz_client_failures_max") == 0
+    assert rig.value("authz_client_failures_max") == MANY_FAILURES + 5
+    assert rig.summarise() == []
+    assert rig.value("authz_client_failures_max") == 0
 
 
 def test_no_client_is_named_where_none_may_be() -> None:
     """With log_client: false there is the number, and no address."""
-    desk = Desk()
-    desk.fail("192.0.2.1", 100)
-    assert desk.summarise(name_clients=False) == []
-    assert desk.value("authz_client_failures_max") == 100
+    rig = Rig()
+    rig.fail("192.0.2.1", 100)
+    assert rig.summarise(name_clients=False) == []
+    assert rig.value("authz_client_failures_max") == 100
 
 
 def test_a_network_of_one_client_is_one_client() -> None:
     """Whoever has a /64 of IPv6 does not escape by changing addresses within it."""
-    desk = Desk()
+    rig = Rig()
     for number in range(100):
-        desk.fail(f"2001:db8:0:1::{number:x}", 1)
-    assert [line["client"] for line in desk.summarise()] == ["2001:db8:0:1::/64"]
+        rig.fail(f"2001:db8:0:1::{number:x}", 1)
+    assert [line["client"] for line in rig.summarise()] == ["2001:db8:0:1::/64"]
 
 
 def test_faults_of_ours_are_no_failures_of_clients() -> None:
     """Overload, missing keys and internal errors are counted against nobody."""
-    desk = Desk()
+    rig = Rig()
     for reason in (Reason.OVERLOADED, Reason.KEYS_UNAVAILABLE, Reason.INTERNAL_ERROR):
-        desk.fail("192.0.2.1", 100, reason)
-    assert desk.summarise() == []
+        rig.fail("192.0.2.1", 100, reason)
+    assert rig.summarise() == []
 
 
 @pytest.mark.parametrize("address", ["", "x" * 100_000, '\n{"a": 1}', "::\u2028", "fe80::1%\n", ":" * 1000])
 def test_an_odd_address_forges_nothing(address: str) -> None:
     """Envoy says who calls; even were it odd, a line stays one printable line of bounded length."""
-    desk = Desk()
-    desk.fail(address, 100)
-    (line,) = desk.summarise()
+    rig = Rig()
+    rig.fail(address, 100)
+    (line,) = rig.summarise()
     assert line["client"].isprintable()
     assert len(line["client"]) < 1000
 
 
 def test_the_summary_is_bounded() -> None:
     """However many fail, so many lines a minute tell of them."""
-    desk = Desk()
+    rig = Rig()
     for number in range(50):
-        desk.fail(f"192.0.2.{number}", 100)
-    assert len(desk.summarise()) == MAX_TOLD
+        rig.fail(f"192.0.2.{number}", 100)
+    assert len(rig.summarise()) == MAX_NAMED

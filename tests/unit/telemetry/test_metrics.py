@@ -7,7 +7,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 
 from authz.core.decision import Allow, AuditTrail, Decision, Deny
 from authz.core.reasons import Reason
-from authz.telemetry.judged import Judged, Position
+from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.metrics import Metrics
 
 
@@ -40,19 +40,19 @@ def text(numbers: Metrics) -> list[str]:
 def test_the_memory_is_counted_where_it_was_asked(decision: Decision, hits: int, misses: int) -> None:
     """A signature that does not verify was not remembered either; without a signature nothing is counted."""
     numbers = metrics()
-    numbers.count(Judged(decision, "id", None, 0.0))
-    assert value(numbers, "authz_memo_requests_total", result="hit") == hits
-    assert value(numbers, "authz_memo_requests_total", result="miss") == misses
+    numbers.count(CheckRecord(decision, "id", None, 0.0))
+    assert value(numbers, "authz_signature_cache_requests_total", result="hit") == hits
+    assert value(numbers, "authz_signature_cache_requests_total", result="miss") == misses
 
 
 def test_exemplars_are_for_calls_with_a_span() -> None:
     """A trace that nobody keeps leads nowhere; a kept one stands beside its duration and its denial."""
     numbers = metrics()
-    denial = Judged(Deny(Reason.TOKEN_MISSING), "id", None, 0.0004)
-    for position in (None, Position("a" * 32)):
-        numbers.count(denial, position)
+    denial = CheckRecord(Deny(Reason.TOKEN_MISSING), "id", None, 0.0004)
+    for trace in (None, TraceContext("a" * 32)):
+        numbers.count(denial, trace)
         assert not [line for line in text(numbers) if "trace_id" in line]
-    numbers.count(denial, Position("a" * 32, "b" * 16))
+    numbers.count(denial, TraceContext("a" * 32, "b" * 16))
     ids = (f'trace_id="{"a" * 32}"', f'span_id="{"b" * 16}"')
     marked = [line for line in text(numbers) if all(part in line.partition(" # ")[2] for part in ids)]
     assert {line.partition("{")[0] for line in marked} == {
@@ -67,7 +67,7 @@ def test_what_alarms_is_there_from_the_start() -> None:
     for reason in ("internal_error", "overloaded", "request_malformed"):
         labels = {"decision": "deny", "reason": reason, "issuer": "", "rule": ""}
         assert value(numbers, "authz_decisions_total", **labels) == 0
-        numbers.count(Judged(Deny(Reason(reason)), "id", None, 0.0))
+        numbers.count(CheckRecord(Deny(Reason(reason)), "id", None, 0.0))
         assert value(numbers, "authz_decisions_total", **labels) == 1
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.telemetry.redaction import MAX_CHARS, escaped, printable
-from tests.world import mint
+from tests.fixtures import mint
 
 
 @given(st.text(alphabet=st.characters(), max_size=300))

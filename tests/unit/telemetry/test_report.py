@@ -14,17 +14,17 @@ from authz.core.keys import Key, Verified
 from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
+from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.decisions import DecisionLog
-from authz.telemetry.judged import Judged, Position
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting, reporter
 from authz.telemetry.traceparent import TraceParent
+from tests.fixtures import DEFAULT_SNAPSHOT, ask, decide, make_snapshot, mint, rule
 from tests.unit.envoy.asking import make_checker, read, told, write_check
 from tests.unit.telemetry import hostile
 from tests.unit.telemetry.capturing import logging_to, parsed
-from tests.world import WORLD, ask, decide, mint, rule, world
 
-SHADOW = world(rule("shadow", "/items/**", shadow=True))
+SHADOW = make_snapshot(rule("shadow", "/items/**", shadow=True))
 
 
 def metrics(*, label_rules: bool = True) -> Metrics:
@@ -34,7 +34,7 @@ def metrics(*, label_rules: bool = True) -> Metrics:
 
 def make_reporter(
     numbers: Metrics | None = None, *, decisions: str = "all", log_client: bool = True
-) -> Callable[[Judged], None]:
+) -> Callable[[CheckRecord], None]:
     """Make what reports decisions, without traces."""
     numbers = numbers or metrics()
     reporting = Reporting(decisions=decisions, log_client=log_client)
@@ -50,7 +50,7 @@ def series(registry: CollectorRegistry) -> set[tuple[str, tuple[tuple[str, str],
     }
 
 
-def judge(request: Request, *, report: Any, snapshot: Snapshot = WORLD) -> None:  # noqa: ANN401 - a part of a Checker
+def judge(request: Request, *, report: Any, snapshot: Snapshot = DEFAULT_SNAPSHOT) -> None:  # noqa: ANN401 - a part of a Checker
     """Let a real Check of *request* be reported."""
     make_checker(report=report, snapshot=lambda: snapshot).check(write_check(request), received=0.0, time_left=None)
 
@@ -58,7 +58,7 @@ def judge(request: Request, *, report: Any, snapshot: Snapshot = WORLD) -> None:
 def report_of(decision: Decision, request: Request | None = None, **how: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - of reporter
     """Report one decision, and return the log lines."""
     with logging_to("json") as stream:
-        make_reporter(**how)(Judged(decision, "id1", request, 0.0015))
+        make_reporter(**how)(CheckRecord(decision, "id1", request, 0.0015))
     return parsed(stream)
 
 
@@ -185,7 +185,7 @@ def test_the_operator_says_which_decisions_are_logged(decisions: str, logged: li
     with logging_to("json") as stream:
         report = make_reporter(numbers, decisions=decisions)
         for decision in (ALLOW, WOULD_DENY, DENY):
-            report(Judged(decision, "id", None, 0.0))
+            report(CheckRecord(decision, "id", None, 0.0))
     outcomes = ["allow", "would_deny", "deny"][-len(logged) :] if logged else []
     assert [line["decision"] for line in parsed(stream)] == outcomes
     assert numbers.registry.get_sample_value("authz_check_duration_seconds_count") == 3
@@ -231,7 +231,7 @@ def test_what_broke_is_logged_without_the_token() -> None:
         judge(
             ask(token),
             report=make_reporter(),
-            snapshot=replace(WORLD, verify_signature=fail),
+            snapshot=replace(DEFAULT_SNAPSHOT, verify_signature=fail),
         )
     error, decision = parsed(stream)
     assert "MemoryError" in error["exc_info"]
@@ -243,17 +243,17 @@ def test_what_broke_is_logged_without_the_token() -> None:
 
 
 class _BrokenSpans:
-    def write_check(self, judged: Judged, parent: TraceParent | None) -> Position | None:
+    def write_check(self, record: CheckRecord, parent: TraceParent | None) -> TraceContext | None:
         raise MemoryError("no span")
 
 
 class _BrokenMetrics(Metrics):
-    def count(self, judged: Judged, position: Position | None = None) -> None:
+    def count(self, record: CheckRecord, trace: TraceContext | None = None) -> None:
         raise ValueError("no number")
 
 
 class _BrokenLog(DecisionLog):
-    def write(self, judged: Judged, *, log_client: bool, position: Position | None = None) -> None:
+    def write(self, record: CheckRecord, *, log_client: bool, trace: TraceContext | None = None) -> None:
         raise OSError("no line")
 
 
@@ -290,10 +290,10 @@ def test_a_report_of_which_everything_fails_raises_nothing() -> None:
             raise SystemError("no number of that either")
 
     class NoClients(_BrokenLog):
-        def count_failure(self, judged: Judged) -> None:
+        def count_failure(self, record: CheckRecord) -> None:
             raise KeyError("no client")
 
     numbers = Nothing(insecure_options=0, label_rules=True)
     report = reporter(numbers, NoClients(numbers, monotonic=lambda: 0.0), REPORTING, spans=_BrokenSpans())
     with logging_to("json"):
-        report(Judged(DENY, "id", None, 0.0))
+        report(CheckRecord(DENY, "id", None, 0.0))

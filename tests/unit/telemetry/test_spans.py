@@ -16,23 +16,23 @@ from opentelemetry.trace import SpanKind, StatusCode
 from authz.core.decision import AuditTrail, Decision, Deny
 from authz.core.keys import Verified
 from authz.core.reasons import Reason
+from authz.telemetry.check_record import CheckRecord, Metadata, TraceContext
 from authz.telemetry.decisions import DecisionLog
-from authz.telemetry.judged import Judged, Metadata, Position
 from authz.telemetry.keys import Refresh
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting, reporter
 from authz.telemetry.spans import Spans
 from authz.telemetry.traceparent import TraceParent
 from tests.fakes.waiting import HANG_SECONDS, wait_until
+from tests.fixtures import T, ask, decide, make_snapshot, mint, rule
 from tests.unit.telemetry import hostile
-from tests.world import T, ask, decide, mint, rule, world
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED: Metadata = (("traceparent", f"00-{TRACE}-{SPAN}-01"), ("tracestate", ""))
 UNSAMPLED: Metadata = (("traceparent", f"00-{TRACE}-{SPAN}-00"),)
 
 
-class Desk:
+class Rig:
     """Spans that go to *exporter*, by default into memory; the clock stands at T."""
 
     def __init__(self, exporter: SpanExporter | None = None, *, max_waiting: int = 1000) -> None:
@@ -63,16 +63,16 @@ def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
 
 
-def judged(decision: Decision, **request: Any) -> Judged:  # noqa: ANN401 - of ask
+def record(decision: Decision, **request: Any) -> CheckRecord:  # noqa: ANN401 - of ask
     """Say how a request was judged within 2 ms."""
-    return Judged(decision, "id1", ask(**request), 0.002)
+    return CheckRecord(decision, "id1", ask(**request), 0.002)
 
 
 def attributes(decision: Decision, **request: Any) -> dict[str, object]:  # noqa: ANN401 - of ask
     """Return the attributes of the span of a decision."""
-    desk = Desk()
-    desk.spans.write_check(judged(decision, **request), None)
-    (span,) = desk.written()
+    rig = Rig()
+    rig.spans.write_check(record(decision, **request), None)
+    (span,) = rig.written()
     return dict(span.attributes or {})
 
 
@@ -88,16 +88,21 @@ KEY = {"authz.issuer": "a", "authz.keys.age_s": 12.5, "authz.token.alg": "RS256"
 
 def test_a_span_tells_of_an_allow() -> None:
     """A SERVER span from the look-up of the call to its answer, child of the caller's, with all that was found."""
-    desk = Desk()
-    position = desk.spans.write_check(judged(decide(mint())), TraceParent(TRACE, SPAN, sampled=True))
-    (span,) = desk.written()
+    rig = Rig()
+    trace = rig.spans.write_check(record(decide(mint())), TraceParent(TRACE, SPAN, sampled=True))
+    (span,) = rig.written()
     assert (span.name, span.kind) == ("envoy.service.auth.v3.Authorization/Check", SpanKind.SERVER)
     assert (span.start_time, span.end_time) == (T * 10**9 - 2_000_000, T * 10**9)
     assert span.status.status_code is StatusCode.UNSET
     assert span.parent is not None
     assert (span.parent.trace_id, span.parent.span_id, span.parent.is_remote) == (int(TRACE, 16), int(SPAN, 16), True)
-    assert position == Position(TRACE, f"{span.context.span_id:016x}")
-    found = {"authz.decision": "allow", "authz.reason": "authenticated", "authz.rule": "items", "authz.memo": "miss"}
+    assert trace == TraceContext(TRACE, f"{span.context.span_id:016x}")
+    found = {
+        "authz.decision": "allow",
+        "authz.reason": "authenticated",
+        "authz.rule": "items",
+        "authz.signature_cache": "miss",
+    }
     assert dict(span.attributes or {}) == RPC | KEY | found
 
 
@@ -120,7 +125,7 @@ def test_an_expired_token_says_for_how_long(exp: float) -> None:
 
 def test_a_shadow_tells_what_it_would_have_done() -> None:
     """The request passes, hence without a status; decision and reason are the refusal's."""
-    found = attributes(decide(mint(exp=T - 90), snapshot=world(rule("shadow", "/items/**", shadow=True))))
+    found = attributes(decide(mint(exp=T - 90), snapshot=make_snapshot(rule("shadow", "/items/**", shadow=True))))
     assert (found["authz.decision"], found["authz.reason"]) == ("would_deny", "token_expired")
     assert found["authz.token.expired_for_s"] == 90
     assert "http.response.status_code" not in found
@@ -128,9 +133,9 @@ def test_a_shadow_tells_what_it_would_have_done() -> None:
 
 def test_an_internal_error_is_an_error() -> None:
     """It alone sets the status of the span; a call that could not be read has a span too."""
-    desk = Desk()
-    desk.spans.write_check(Judged(Deny(Reason.INTERNAL_ERROR), "id1", None, 0.0), None)
-    (span,) = desk.written()
+    rig = Rig()
+    rig.spans.write_check(CheckRecord(Deny(Reason.INTERNAL_ERROR), "id1", None, 0.0), None)
+    (span,) = rig.written()
     assert span.status.status_code is StatusCode.ERROR
     assert (span.attributes or {})["error.type"] == "internal_error"
     assert span.parent is None
@@ -138,8 +143,8 @@ def test_an_internal_error_is_an_error() -> None:
 
 def test_a_remembered_signature_shows() -> None:
     """Hit where the arithmetic was saved."""
-    good = world(verify_signature=lambda _issuer, keys, _token: (keys[0], Verified.CACHED))
-    assert attributes(decide(mint(), snapshot=good))["authz.memo"] == "hit"
+    good = make_snapshot(verify_signature=lambda _issuer, keys, _token: (keys[0], Verified.CACHED))
+    assert attributes(decide(mint(), snapshot=good))["authz.signature_cache"] == "hit"
 
 
 @pytest.mark.parametrize("method", ["BREW", "get", "x" * 100_000, "\ud800"])
@@ -153,9 +158,9 @@ def test_an_unknown_method_is_another(method: str) -> None:
 )
 def test_a_refresh_is_a_root(result: Refresh, status: StatusCode) -> None:
     """A CLIENT span of its own trace for each refresh, an error where it brought nothing."""
-    desk = Desk()
-    desk.spans.write_refresh("corporate", result, 0.25)
-    (span,) = desk.written()
+    rig = Rig()
+    rig.spans.write_refresh("corporate", result, 0.25)
+    (span,) = rig.written()
     assert (span.kind, span.parent, span.status.status_code) == (SpanKind.CLIENT, None, status)
     assert (span.end_time or 0) - (span.start_time or 0) == 250_000_000
     found = span.attributes or {}
@@ -165,14 +170,14 @@ def test_a_refresh_is_a_root(result: Refresh, status: StatusCode) -> None:
 
 def test_hostile_text_is_printable_and_cut() -> None:
     """A lone surrogate would lose a whole batch, a long text its bound."""
-    desk = Desk(max_waiting=10_000)
+    rig = Rig(max_waiting=10_000)
     for request in hostile.requests():
-        desk.spans.write_check(Judged(Deny(Reason.ALG_NOT_ALLOWED), "id", request, 0.0), None)
+        rig.spans.write_check(CheckRecord(Deny(Reason.ALG_NOT_ALLOWED), "id", request, 0.0), None)
     for text in hostile.TEXTS:
-        desk.spans.write_check(
-            Judged(Deny(Reason.ALG_NOT_ALLOWED, AuditTrail(alg=text, kid=text)), "id", None, 0.0), None
+        rig.spans.write_check(
+            CheckRecord(Deny(Reason.ALG_NOT_ALLOWED, AuditTrail(alg=text, kid=text)), "id", None, 0.0), None
         )
-    written = desk.written()
+    written = rig.written()
     assert len(written) > 200
     for span in written:
         for value in (span.attributes or {}).values():
@@ -190,9 +195,9 @@ class Recorder:
     def __init__(self) -> None:
         self.parents: list[TraceParent | None] = []
 
-    def write_check(self, judged: Judged, parent: TraceParent | None) -> Position | None:
+    def write_check(self, record: CheckRecord, parent: TraceParent | None) -> TraceContext | None:
         self.parents.append(parent)
-        return Position("t" * 32, "s" * 16)
+        return TraceContext("t" * 32, "s" * 16)
 
 
 def report(metadata: Metadata, *, ratio: float = 1.0, chance: float = 0.5, trust: bool = False, **request: Any) -> Any:  # noqa: ANN401
@@ -201,7 +206,7 @@ def report(metadata: Metadata, *, ratio: float = 1.0, chance: float = 0.5, trust
     reporting = Reporting(decisions="none", log_client=True, sample_ratio=ratio, trust_client=trust)
     log = DecisionLog(metrics, monotonic=lambda: 0.0)
     tell = reporter(metrics, log, reporting, spans=spans, random=lambda: chance)
-    tell(Judged(decide(mint()), "id", ask(**request), 0.0001, metadata))
+    tell(CheckRecord(decide(mint()), "id", ask(**request), 0.0001, metadata))
     return spans.parents
 
 
@@ -273,42 +278,42 @@ def stuck(request: pytest.FixtureRequest) -> Iterator[Stuck]:
 
 def test_what_is_not_exported_is_counted() -> None:
     """Every span of a batch that the collector did not take."""
-    desk = Desk(Broken())
+    rig = Rig(Broken())
     for _ in range(25):
-        desk.spans.write_check(judged(decide()), None)
-    wait_until(lambda: desk.dropped == 25)
-    assert desk.spans.write_check(judged(decide()), None) is not None  # there is room again
+        rig.spans.write_check(record(decide()), None)
+    wait_until(lambda: rig.dropped == 25)
+    assert rig.spans.write_check(record(decide()), None) is not None  # there is room again
 
 
 def test_an_exporter_that_raises_loses_its_batch_only() -> None:
     """The spans are counted, and those after them find room."""
-    desk = Desk(Broken(RuntimeError("broken")), max_waiting=10)
+    rig = Rig(Broken(RuntimeError("broken")), max_waiting=10)
     for _ in range(10):
-        desk.spans.write_check(judged(decide()), None)
-    wait_until(lambda: desk.dropped == 10)
-    assert desk.spans.write_check(judged(decide()), None) is not None
+        rig.spans.write_check(record(decide()), None)
+    wait_until(lambda: rig.dropped == 10)
+    assert rig.spans.write_check(record(decide()), None) is not None
 
 
 def test_above_the_bound_spans_are_dropped_and_counted(stuck: Stuck) -> None:
     """A collector that hangs holds so many spans and no more; others are not made, and it all ends in time."""
-    desk = Desk(stuck, max_waiting=50)
+    rig = Rig(stuck, max_waiting=50)
     for _ in range(50):
-        assert desk.spans.write_check(judged(decide()), None) is not None
+        assert rig.spans.write_check(record(decide()), None) is not None
     assert stuck.asked.wait(HANG_SECONDS)
     for _ in range(1000):
-        assert desk.spans.write_check(judged(decide()), None) is None
-    assert desk.dropped == 1000
+        assert rig.spans.write_check(record(decide()), None) is None
+    assert rig.dropped == 1000
 
-    desk.spans.stop()
+    rig.spans.stop()
 
-    assert desk.dropped == 1050
-    assert desk.spans.write_check(judged(decide()), None) is None
+    assert rig.dropped == 1050
+    assert rig.spans.write_check(record(decide()), None) is None
 
 
 def test_what_waits_is_exported_at_the_end() -> None:
     """The last decisions before a stop are often those that are asked for."""
-    desk = Desk()
+    rig = Rig()
     for _ in range(25):
-        desk.spans.write_check(judged(decide()), None)
-    assert len(desk.written()) == 25
-    assert desk.dropped == 0
+        rig.spans.write_check(record(decide()), None)
+    assert len(rig.written()) == 25
+    assert rig.dropped == 0

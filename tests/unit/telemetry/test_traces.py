@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from authz.config.model import Exporter
-from authz.telemetry.judged import Judged
+from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.spans import Spans
 from authz.telemetry.traces import TracingError, start_spans
 from tests.fakes.waiting import HANG_SECONDS
-from tests.world import ask, decide
+from tests.fixtures import ask, decide
 
 
 def start(exporter: Exporter = Exporter.OTLP, **environment: str) -> Spans | None:
@@ -100,11 +100,11 @@ def test_the_console_shows_a_span_a_line() -> None:
 from authz.config.model import Exporter
 from authz.core.decision import Deny
 from authz.core.reasons import Reason
-from authz.telemetry.judged import Judged
+from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.traces import start_spans
 spans = start_spans(Exporter.CONSOLE, keys_age=lambda _: None, dropped=lambda _: None)
 for _ in range(2):
-    spans.write_check(Judged(Deny(Reason.TOKEN_MISSING), "id1", None, 0.0), None)
+    spans.write_check(CheckRecord(Deny(Reason.TOKEN_MISSING), "id1", None, 0.0), None)
 spans.stop(seconds=300)
 """
     for environment, name in (({}, "authz"), ({"OTEL_SERVICE_NAME": "mine"}, "mine")):
@@ -120,5 +120,5 @@ def test_a_span_can_be_written_with_no_collector_there() -> None:
     """Nobody waits for it."""
     spans = start()
     assert spans is not None
-    assert spans.write_check(Judged(decide(), "id1", ask(), 0.0), None) is not None
+    assert spans.write_check(CheckRecord(decide(), "id1", ask(), 0.0), None) is not None
     spans.stop()

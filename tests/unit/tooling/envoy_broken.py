@@ -1,4 +1,4 @@
-"""Envoy configurations that are spoilt in one way each, and what a review must find in them."""
+"""Envoy configurations that are broken in one way each, and what a review must find in them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def good(config: Config) -> Data:
 
 
 class Envoy:
-    """A bootstrap to be spoilt: its parts by short names."""
+    """A bootstrap to be broken: its parts by short names."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
@@ -68,7 +68,7 @@ class Spoilt:
     workers: int = 1
 
 
-def spoilt(*names: str, word: str = "", config: str = "unix", workers: int = 1) -> Callable[..., Spoilt]:
+def broken(*names: str, word: str = "", config: str = "unix", workers: int = 1) -> Callable[..., Spoilt]:
     """Say what must be found."""
     return lambda spoil: Spoilt(spoil, names, word, config, workers)
 
@@ -134,78 +134,78 @@ ROUTE_BY_SUBJECT: Final = {"prefix": "/", "headers": [{"name": "x-auth-subject",
 WIDE_OPEN: Final = {"numerator": 0, "denominator": "HUNDRED"}
 
 CASES: Final[dict[str, Spoilt]] = {
-    "no filter": spoilt("identity-kept", "not-judged")(
+    "no filter": broken("identity-kept", "not-checked")(
         lambda envoy: (envoy.filters.pop(0), envoy.manager.pop("early_header_mutation_extensions"))
     ),
-    "no filter, headers removed": spoilt("not-judged", word="http_filters")(lambda envoy: envoy.filters.pop(0)),
-    "a second listener around it": spoilt("not-judged", word="listeners[1]")(lambda envoy: envoy.second("upstream")),
-    "a listener to elsewhere": spoilt("other-listener", word="it leads to admin")(lambda envoy: envoy.second("admin")),
-    "a listener with routes from elsewhere": spoilt("not-judged", "routes-unseen")(
+    "no filter, headers removed": broken("not-checked", word="http_filters")(lambda envoy: envoy.filters.pop(0)),
+    "a second listener around it": broken("not-checked", word="listeners[1]")(lambda envoy: envoy.second("upstream")),
+    "a listener to elsewhere": broken("other-listener", word="it leads to admin")(lambda envoy: envoy.second("admin")),
+    "a listener with routes from elsewhere": broken("not-checked", "routes-unseen")(
         lambda envoy: envoy.second("", rds={"route_config_name": "x"}, route_config=None)
     ),
-    "a cluster that a header names": spoilt("not-judged")(
+    "a cluster that a header names": broken("not-checked")(
         lambda envoy: envoy.second(
             "", route_config={"virtual_hosts": [{"routes": [{"match": {}, "route": {"cluster_header": "x-to"}}]}]}
         )
     ),
-    "TCP around it": spoilt("tcp-around", word="upstream")(
+    "TCP around it": broken("tcp-around", word="upstream")(
         lambda envoy: envoy.listeners.append({"typed_config": {"@type": f"{V3}.x.TcpProxy", "cluster": "upstream"}})
     ),
-    "nothing at all": spoilt("nothing-found")(lambda envoy: envoy.data.clear()),
-    "behind the router": spoilt("after-router")(lambda envoy: envoy.filters.reverse()),
-    "upgrades of their own": spoilt("upgrade-not-judged", word="websocket")(
+    "nothing at all": broken("nothing-found")(lambda envoy: envoy.data.clear()),
+    "behind the router": broken("after-router")(lambda envoy: envoy.filters.reverse()),
+    "upgrades of their own": broken("upgrade-not-checked", word="websocket")(
         set_in("manager", upgrade_configs=[{"upgrade_type": "websocket", "filters": [router()]}])
     ),
-    "switched off": spoilt("filter-off")(lambda envoy: envoy.filters[0].update(disabled=True)),
-    "in a matcher": spoilt("filter-conditional")(wrapped_in_matcher),
-    "sampled": spoilt("filter-sampled", word="filter_enabled")(
+    "switched off": broken("filter-off")(lambda envoy: envoy.filters[0].update(disabled=True)),
+    "in a matcher": broken("filter-conditional")(wrapped_in_matcher),
+    "sampled": broken("filter-sampled", word="filter_enabled")(
         set_in("authz", filter_enabled={"default_value": WIDE_OPEN})
     ),
-    "asked by metadata": spoilt("filter-sampled", word="metadata")(
+    "asked by metadata": broken("filter-sampled", word="metadata")(
         set_in("authz", filter_enabled_metadata={"filter": "x"})
     ),
-    "fails open": spoilt("fails-open")(set_in("authz", failure_mode_allow=True)),
-    "fails open, in camel case": spoilt("fails-open", word="failureModeAllow")(camel_case),
-    "fails open with headers": spoilt("fails-open", "identity-kept", word="x-auth-subject")(
+    "fails open": broken("fails-open")(set_in("authz", failure_mode_allow=True)),
+    "fails open, in camel case": broken("fails-open", word="failureModeAllow")(camel_case),
+    "fails open with headers": broken("fails-open", "identity-kept", word="x-auth-subject")(
         lambda envoy: (early(envoy, []), envoy.authz.update(failure_mode_allow=True))
     ),
-    "a route that is off": spoilt("route-not-judged", word="routes[0]")(lambda envoy: envoy.off(envoy.routes[0])),
-    "a host that is off": spoilt("route-not-judged", word="virtual_hosts[0].typed")(
+    "a route that is off": broken("route-not-checked", word="routes[0]")(lambda envoy: envoy.off(envoy.routes[0])),
+    "a host that is off": broken("route-not-checked", word="virtual_hosts[0].typed")(
         lambda envoy: envoy.off(envoy.hosts[0])
     ),
-    "all routes off": spoilt("route-not-judged", word="route_config.typed")(
+    "all routes off": broken("route-not-checked", word="route_config.typed")(
         lambda envoy: envoy.off(envoy.manager["route_config"])
     ),
-    "off by FilterConfig": spoilt("route-not-judged")(
+    "off by FilterConfig": broken("route-not-checked")(
         lambda envoy: envoy.off(envoy.routes[0], **{"@type": "x.v3.FilterConfig", "disabled": True})
     ),
-    "off inside FilterConfig": spoilt("route-not-judged")(
+    "off inside FilterConfig": broken("route-not-checked")(
         lambda envoy: envoy.off(envoy.routes[0], **{"@type": "x.v3.FilterConfig", "config": {"disabled": True}})
     ),
-    "off for a weighted cluster": spoilt("route-not-judged", word="weighted_clusters")(off_in_weighted),
-    "off and its headers kept": spoilt("identity-kept", "route-not-judged", word="x-auth-subject")(off_and_kept),
-    "a cache in front": spoilt("cached")(
+    "off for a weighted cluster": broken("route-not-checked", word="weighted_clusters")(off_in_weighted),
+    "off and its headers kept": broken("identity-kept", "route-not-checked", word="x-auth-subject")(off_and_kept),
+    "a cache in front": broken("cached")(
         lambda envoy: envoy.filters.insert(0, {"name": "c", "typed_config": {"@type": f"{V3}.cache.v3.CacheConfig"}})
     ),
-    "admin for all": spoilt("admin-exposed", word="0.0.0.0")(  # noqa: S104 - to be found
+    "admin for all": broken("admin-exposed", word="0.0.0.0")(  # noqa: S104 - to be found
         lambda envoy: envoy.data["admin"]["address"]["socket_address"].update(address="0.0.0.0")  # noqa: S104
     ),
-    "routes from elsewhere": spoilt("routes-unseen")(set_in("manager", rds={"route_config_name": "x"})),
-    "paths as they come": spoilt("path-not-normalized")(set_in("manager", normalize_path=False)),
-    "paths unset": spoilt("path-not-normalized", word="it is not set")(set_in("manager", normalize_path=None)),
-    "slashes as they come": spoilt("slashes-not-merged")(set_in("manager", merge_slashes=False)),
-    "slashes merged though accepted": spoilt("slashes-merged", config="odd paths")(
+    "routes from elsewhere": broken("routes-unseen")(set_in("manager", rds={"route_config_name": "x"})),
+    "paths as they come": broken("path-not-normalized")(set_in("manager", normalize_path=False)),
+    "paths unset": broken("path-not-normalized", word="it is not set")(set_in("manager", normalize_path=None)),
+    "slashes as they come": broken("slashes-not-merged")(set_in("manager", merge_slashes=False)),
+    "slashes merged though accepted": broken("slashes-merged", config="odd paths")(
         set_in("manager", merge_slashes=True)
     ),
-    "escapes refused though accepted": spoilt("escaped-slashes-refused", config="odd paths")(
+    "escapes refused though accepted": broken("escaped-slashes-refused", config="odd paths")(
         set_in("manager", path_with_escaped_slashes_action="REJECT_REQUEST")
     ),
-    "escapes as they come": spoilt("escaped-slashes")(
+    "escapes as they come": broken("escaped-slashes")(
         set_in("manager", path_with_escaped_slashes_action="KEEP_UNCHANGED")
     ),
-    "underscores": spoilt("underscores")(set_in("manager", common_http_protocol_options=None)),
-    "client's own address": spoilt("client-address")(set_in("manager", use_remote_address=False)),
-    "public internals": spoilt("internal-trust", word="0.0.0.0/0")(
+    "underscores": broken("underscores")(set_in("manager", common_http_protocol_options=None)),
+    "client's own address": broken("client-address")(set_in("manager", use_remote_address=False)),
+    "public internals": broken("internal-trust", word="0.0.0.0/0")(
         set_in(
             "manager",
             internal_address_config={
@@ -217,130 +217,130 @@ CASES: Final[dict[str, Spoilt]] = {
             },
         )
     ),
-    "client's own request id": spoilt("request-id")(set_in("manager", preserve_external_request_id=True)),
-    "headers too short": spoilt("headers-too-short")(set_in("manager", max_request_headers_kb={"value": 16})),
-    "a mutation behind": spoilt("written-behind", word="x-auth_subject")(
+    "client's own request id": broken("request-id")(set_in("manager", preserve_external_request_id=True)),
+    "headers too short": broken("headers-too-short")(set_in("manager", max_request_headers_kb={"value": 16})),
+    "a mutation behind": broken("written-behind", word="x-auth_subject")(
         lambda envoy: envoy.behind("HeaderMutation", mutations=MUTATION)
     ),
-    "a mutation of the path behind": spoilt("written-behind", word=":path")(
+    "a mutation of the path behind": broken("written-behind", word=":path")(
         lambda envoy: envoy.behind(
             "HeaderMutation", mutations={"request_mutations": [{"append": {"header": {"key": ":path", "value": "/"}}}]}
         )
     ),
-    "a mutation by route": spoilt("written-behind", word="typed_per_filter_config")(
+    "a mutation by route": broken("written-behind", word="typed_per_filter_config")(
         lambda envoy: (
             envoy.behind("HeaderMutation"),
             envoy.routes[0].update(typed_per_filter_config={"my.HeaderMutation": {"mutations": MUTATION}}),
         )
     ),
-    "another judge behind": spoilt("written-behind", word="x-auth-subject")(
+    "another judge behind": broken("written-behind", word="x-auth-subject")(
         lambda envoy: envoy.behind(
             "JwtAuthentication",
             providers={"p": {"claim_to_headers": [{"header_name": "x-auth-subject", "claim_name": "sub"}]}},
         )
     ),
-    "Lua that writes": spoilt("written-behind", word="x-auth-subject")(
+    "Lua that writes": broken("written-behind", word="x-auth-subject")(
         lambda envoy: envoy.behind("Lua", inline_code='handle:headers():replace("x-auth-subject", "root")')
     ),
-    "Lua that reads": spoilt("may-write-behind", word="my.Lua")(
+    "Lua that reads": broken("may-write-behind", word="my.Lua")(
         lambda envoy: envoy.behind(
             "Lua", default_source_code={"inline_string": 'handle:headers():get("x-auth-subject")'}
         )
     ),
-    "Go": spoilt("may-write-behind")(lambda envoy: envoy.behind("golang.v3alpha.Config")),
-    "a route that writes": spoilt("routes-write", word="x-auth-subject")(
+    "Go": broken("may-write-behind")(lambda envoy: envoy.behind("golang.v3alpha.Config")),
+    "a route that writes": broken("routes-write", word="x-auth-subject")(
         lambda envoy: envoy.routes[0].update(request_headers_to_add=[{"header": {"key": "x-auth-subject"}}])
     ),
-    "routed by identity": spoilt("route-cache", word="x-auth-subject")(
+    "routed by identity": broken("route-cache", word="x-auth-subject")(
         lambda envoy: envoy.routes[0].update(match=ROUTE_BY_SUBJECT)
     ),
-    "an error as success": spoilt("error-status", word="OK")(set_in("authz", status_on_error={"code": "OK"})),
-    "an error as redirect": spoilt("error-status", word="302")(set_in("authz", status_on_error={"code": 302})),
-    "over HTTP": spoilt("over-http")(set_in("authz", http_service={}, grpc_service=None)),
-    "impatient": spoilt("timeout-short", word="0.2s; the sidecar may take 2050 ms", config="patient")(
+    "an error as success": broken("error-status", word="OK")(set_in("authz", status_on_error={"code": "OK"})),
+    "an error as redirect": broken("error-status", word="302")(set_in("authz", status_on_error={"code": 302})),
+    "over HTTP": broken("over-http")(set_in("authz", http_service={}, grpc_service=None)),
+    "impatient": broken("timeout-short", word="0.2s; the sidecar may take 2050 ms", config="patient")(
         lambda envoy: envoy.authz["grpc_service"].update(timeout="0.2s")
     ),
-    "impatient by default": spoilt("timeout-short", word="Envoy's default", config="patient")(
+    "impatient by default": broken("timeout-short", word="Envoy's default", config="patient")(
         lambda envoy: envoy.authz["grpc_service"].pop("timeout")
     ),
-    "with bodies": spoilt("body-sent")(set_in("authz", with_request_body={"max_request_bytes": 8192})),
-    "with long bodies": spoilt("body-too-long")(set_in("authz", with_request_body={"max_request_bytes": 8 << 20})),
-    "headers not allowed": spoilt("headers-hidden", word="authorization, cookie, origin", config="cookies")(
+    "with bodies": broken("body-sent")(set_in("authz", with_request_body={"max_request_bytes": 8192})),
+    "with long bodies": broken("body-too-long")(set_in("authz", with_request_body={"max_request_bytes": 8 << 20})),
+    "headers not allowed": broken("headers-hidden", word="authorization, cookie, origin", config="cookies")(
         set_in("authz", allowed_headers={"patterns": [{"prefix": "x-"}]})
     ),
-    "headers disallowed": spoilt("headers-hidden", word="authorization")(
+    "headers disallowed": broken("headers-hidden", word="authorization")(
         set_in("authz", disallowed_headers={"patterns": [{"exact": "Authorization", "ignore_case": True}]})
     ),
-    "headers not to be written": spoilt("mutations-refused", word="x-auth-subject")(
+    "headers not to be written": broken("mutations-refused", word="x-auth-subject")(
         set_in("authz", decoder_header_mutation_rules={"disallow_all": True, "allow_expression": {"regex": "x"}})
     ),
-    "headers forbidden": spoilt("mutations-refused", word="x-auth-subject")(
+    "headers forbidden": broken("mutations-refused", word="x-auth-subject")(
         set_in("authz", decoder_header_mutation_rules={"disallow_expression": {"regex": "x-auth.*"}})
     ),
-    "another service by route": spoilt("asks-elsewhere")(
+    "another service by route": broken("asks-elsewhere")(
         lambda envoy: envoy.off(envoy.routes[0], check_settings={"grpc_service": {"envoy_grpc": {"cluster_name": "o"}}})
     ),
-    "another cluster": spoilt("cluster-unseen", word="gone")(
+    "another cluster": broken("cluster-unseen", word="gone")(
         lambda envoy: envoy.authz["grpc_service"]["envoy_grpc"].update(cluster_name="gone")
     ),
-    "HTTP/1.1": spoilt("over-http1")(set_in("cluster", typed_extension_protocol_options=None)),
-    "a worker that nobody asks": spoilt("endpoints-missing", word="authz-2.sock", workers=3)(
+    "HTTP/1.1": broken("over-http1")(set_in("cluster", typed_extension_protocol_options=None)),
+    "a worker that nobody asks": broken("endpoints-missing", word="authz-2.sock", workers=3)(
         lambda envoy: envoy.cluster["load_assignment"]["endpoints"][0]["lb_endpoints"].pop()
     ),
-    "another port": spoilt("endpoints-missing", word="9192", config="loopback", workers=2)(
+    "another port": broken("endpoints-missing", word="9192", config="loopback", workers=2)(
         lambda envoy: envoy.cluster["load_assignment"]["endpoints"][0]["lb_endpoints"].pop()
     ),
-    "a low breaker": spoilt("breaker-low", word="255", config="unix")(
+    "a low breaker": broken("breaker-low", word="255", config="unix")(
         lambda envoy: envoy.cluster["circuit_breakers"]["thresholds"][0].update(max_requests=255)
     ),
-    "a high breaker": spoilt("breaker-high", word="257", config="unix")(
+    "a high breaker": broken("breaker-high", word="257", config="unix")(
         lambda envoy: envoy.cluster["circuit_breakers"]["thresholds"][0].update(max_requests=257)
     ),
-    "the default breaker": spoilt("breaker-low", "breaker-low", config="busy")(
+    "the default breaker": broken("breaker-low", "breaker-low", config="busy")(
         set_in("cluster", circuit_breakers={"thresholds": [{"priority": "HIGH", "max_requests": 90_000}]})
     ),
-    "plaintext": spoilt("in-plaintext", config="mutual TLS")(set_in("cluster", transport_socket=None)),
-    "any certificate": spoilt("not-verified", word="match_typed", config="mutual TLS")(
+    "plaintext": broken("in-plaintext", config="mutual TLS")(set_in("cluster", transport_socket=None)),
+    "any certificate": broken("not-verified", word="match_typed", config="mutual TLS")(
         lambda envoy: envoy.cluster["transport_socket"]["typed_config"]["common_tls_context"]["validation_context"].pop(
             "match_typed_subject_alt_names"
         )
     ),
-    "any authority": spoilt("not-verified", word="trusted_ca", config="TLS")(
+    "any authority": broken("not-verified", word="trusted_ca", config="TLS")(
         lambda envoy: envoy.cluster["transport_socket"]["typed_config"]["common_tls_context"].clear()
     ),
-    "no health check": spoilt("no-health-check")(set_in("cluster", health_checks=None)),
+    "no health check": broken("no-health-check")(set_in("cluster", health_checks=None)),
 }
 
 HARMLESS: Final[dict[str, Spoilt]] = {
-    "its own names": spoilt()(lambda envoy: envoy.filters[0].update(name="my-authz")),
-    "asked about all": spoilt()(
+    "its own names": broken()(lambda envoy: envoy.filters[0].update(name="my-authz")),
+    "asked about all": broken()(
         set_in("authz", filter_enabled={"default_value": {"numerator": 10_000, "denominator": "TEN_THOUSAND"}})
     ),
-    "upgrades like the rest": spoilt()(set_in("manager", upgrade_configs=[{"upgrade_type": "websocket"}])),
-    "removed early by name": spoilt("fails-open")(
+    "upgrades like the rest": broken()(set_in("manager", upgrade_configs=[{"upgrade_type": "websocket"}])),
+    "removed early by name": broken("fails-open")(
         lambda envoy: (
             early(envoy, [{"remove": "x-auth-subject"}, {"remove": "x-auth.v1+org"}]),
             envoy.authz.update(failure_mode_allow=True),
         )
     ),
-    "off and removed by the route": spoilt("route-not-judged")(off_and_removed_by_route),
-    "off and on again": spoilt()(off_and_on_again),
-    "escapes that a rule accepts": spoilt(config="odd paths")(lambda _: None),
-    "routed anew": spoilt()(
+    "off and removed by the route": broken("route-not-checked")(off_and_removed_by_route),
+    "off and on again": broken()(off_and_on_again),
+    "escapes that a rule accepts": broken(config="odd paths")(lambda _: None),
+    "routed anew": broken()(
         lambda envoy: (envoy.routes[0].update(match=ROUTE_BY_SUBJECT), envoy.authz.update(clear_route_cache=True))
     ),
-    "no answer of Envoy's is a way": spoilt()(
+    "no answer of Envoy's is a way": broken()(
         lambda envoy: (
             envoy.second("", route_config={"virtual_hosts": [{"routes": [{"direct_response": {}}]}]})
             or envoy.listeners.pop()
         )
     ),
-    "headers that are enough": spoilt()(
+    "headers that are enough": broken()(
         set_in("authz", allowed_headers={"patterns": [{"exact": "authorization"}, {"suffix": "nection"}]})
     ),
-    "rules that leave ours": spoilt()(set_in("authz", decoder_header_mutation_rules={"allow_all_routing": False})),
-    "no timeout": spoilt()(lambda envoy: envoy.authz["grpc_service"].update(timeout="0s")),
-    "a mutation of other headers": spoilt()(
+    "rules that leave ours": broken()(set_in("authz", decoder_header_mutation_rules={"allow_all_routing": False})),
+    "no timeout": broken()(lambda envoy: envoy.authz["grpc_service"].update(timeout="0s")),
+    "a mutation of other headers": broken()(
         lambda envoy: envoy.behind(
             "HeaderMutation",
             mutations={"request_mutations": [{"append": {"header": {"key": "x-other"}}}, {"remove": "y"}]},

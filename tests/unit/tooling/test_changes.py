@@ -22,9 +22,9 @@ from authz.core.reasons import Rejected
 from authz.core.request import Path, Target
 from authz.tooling.compare.comparison import compare
 from authz.tooling.compare.effects import Change, Effect
-from authz.tooling.compare.rules import compare_rules, judge
+from authz.tooling.compare.rules import compare_rules, effect_of
 from authz.tooling.compare.settings import EFFECT_OF
-from tests.world import A_RSA, B_EC, jwks, rule
+from tests.fixtures import A_RSA, B_EC, jwks, rule
 
 BASE: Final = """version: 1
 issuers:
@@ -144,9 +144,9 @@ FREE: Final = rule("r", "/x")
 )
 def test_two_rules(old: Rule | None, new: Rule, effect: Effect) -> None:
     """Whoever is let through by one and not by the other decides; and the other way round it is the opposite."""
-    assert judge(old, new) is effect
+    assert effect_of(old, new) is effect
     turned = {Effect.WIDENS: Effect.NARROWS, Effect.NARROWS: Effect.WIDENS}
-    assert judge(new, old) is turned.get(effect, effect)
+    assert effect_of(new, old) is turned.get(effect, effect)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_no_request_escapes(old: list[Rule], new: list[Rule], shuffle: Any) -> N
     left, right = named(old), named(after or old)
     told = {change.effect for change in compare_rules(left, right)} - {Effect.SAME}
     seen = {
-        judge(
+        effect_of(
             decide(left, target := Target(method, host, Path("/" + "/".join(parts), parts, frozenset())), context),
             decide(right, target, context),
         )

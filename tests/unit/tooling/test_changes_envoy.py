@@ -114,7 +114,7 @@ def test_what_does_not_break(old: str, new: str) -> None:
     assert breaking(old, new) == []
 
 
-def test_every_setting_that_may_differ_has_a_judge() -> None:
+def test_every_setting_that_may_differ_has_a_check() -> None:
     """Whoever lets another setting of Envoy follow the configuration says what breaks until Envoy is told."""
     fitted = [derive(sample(name, workers=workers)) for name, workers in MANY] + [derive(parse(UNDERSCORE, file="x"))]
     differing = {

@@ -17,7 +17,7 @@ from authz.core.steps import Step
 from authz.tooling.explain.explanation import Explanation, Question, answer, explain
 from tests.cases.tables import FOLDER, Case, config_of, read_table
 from tests.cases.test_decisions import CASES
-from tests.world import T
+from tests.fixtures import T
 
 # The order of judgement, as the pipeline promises it: where each reason belongs.
 STEPS: Final[Mapping[Reason, set[Step]]] = {

@@ -8,9 +8,9 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from authz.cli import main
+from tests.fixtures import A_RSA, ABSENT, changed
 from tests.unit.config.sample import small
 from tests.unit.feeds.rig import K1, document
-from tests.world import A_RSA, ABSENT, changed
 
 
 def test_idle_keys_and_idle_blocks(tmp_path: Path) -> None:

@@ -12,50 +12,64 @@ from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
 from authz.tooling.expected_claims import describe_expected_claims
 from authz.tooling.explain.explanation import explain
-from tests.world import A_EC, A_RSA, ABSENT, WORLD, T, ask, changed, claim, issuer_a, key_set, mint, rule, world
+from tests.fixtures import (
+    A_EC,
+    A_RSA,
+    ABSENT,
+    DEFAULT_SNAPSHOT,
+    T,
+    ask,
+    changed,
+    claim,
+    issuer_a,
+    key_set,
+    make_snapshot,
+    mint,
+    rule,
+)
 
 SVID: Final = {"sub": "spiffe://example.org/ns/shop/sa/checkout"}
 ENTRA: Final = "https://login.microsoftonline.com"
-TENANT: Final = world(issuers={f"{ENTRA}/t1/v2.0": issuer_a(issuer=f"{ENTRA}/t1/v2.0")})
+TENANT: Final = make_snapshot(issuers={f"{ENTRA}/t1/v2.0": issuer_a(issuer=f"{ENTRA}/t1/v2.0")})
 LAX: Final = issuer_a(required=("exp",))
 
 
 def ruled(**wanted: Any) -> Snapshot:  # noqa: ANN401 - requirements are of several types
     """Ask for something in the only rule."""
-    return world(rule("r", "/**", **wanted), identity=Identity())
+    return make_snapshot(rule("r", "/**", **wanted), identity=Identity())
 
 
 ADVICE: Final[dict[str, tuple[str, Snapshot, Reason, str]]] = {
-    "no-iss": (mint(iss=ABSENT), WORLD, Reason.CLAIMS_MALFORMED, "have the issuer write iss"),
-    "iss-of-nothing": (mint(iss=""), WORLD, Reason.CLAIMS_MALFORMED, "have the issuer write iss"),
-    "svid-without-iss": (mint(iss=ABSENT, claims=SVID), WORLD, Reason.CLAIMS_MALFORMED, "set jwt_issuer at"),
+    "no-iss": (mint(iss=ABSENT), DEFAULT_SNAPSHOT, Reason.CLAIMS_MALFORMED, "have the issuer write iss"),
+    "iss-of-nothing": (mint(iss=""), DEFAULT_SNAPSHOT, Reason.CLAIMS_MALFORMED, "have the issuer write iss"),
+    "svid-without-iss": (mint(iss=ABSENT, claims=SVID), DEFAULT_SNAPSHOT, Reason.CLAIMS_MALFORMED, "set jwt_issuer at"),
     "svid-of-an-unknown-authority": (
         mint(A_EC, claims=SVID),
-        world(a=issuer_a(keys=key_set(A_RSA))),
+        make_snapshot(a=issuer_a(keys=key_set(A_RSA))),
         Reason.KEY_NOT_FOUND,
         "OIDC discovery provider, not from the bundle (use: jwt-svid",
     ),
     "svid-whose-key-is-for-something-else": (
         mint(A_EC, claims=SVID),
-        world(a=issuer_a(keys=key_set(A_RSA, changed(A_EC.public(), {"use": "tls"})))),
+        make_snapshot(a=issuer_a(keys=key_set(A_RSA, changed(A_EC.public(), {"use": "tls"})))),
         Reason.KEY_UNUSABLE,
         "OIDC discovery provider, not from the bundle (use: jwt-svid",
     ),
     "svid-without-keys": (
         mint(A_EC, claims=SVID),
-        world(a=issuer_a(keys=None)),
+        make_snapshot(a=issuer_a(keys=None)),
         Reason.KEYS_UNAVAILABLE,
         "OIDC discovery provider",
     ),
     "key-for-something-else": (
         mint(A_EC),
-        world(a=issuer_a(keys=key_set(A_RSA, changed(A_EC.public(), {"use": "enc"})))),
+        make_snapshot(a=issuer_a(keys=key_set(A_RSA, changed(A_EC.public(), {"use": "enc"})))),
         Reason.KEY_UNUSABLE,
         "have it publish use sig",
     ),
-    "opaque-hydra": ("ory_at_abc.def", WORLD, Reason.TOKEN_MALFORMED, "strategies.access_token: jwt"),
-    "opaque": ("f3c1a9e2b7", WORLD, Reason.TOKEN_MALFORMED, "an opaque token"),
-    "encrypted": ("a.b.c.d.e", WORLD, Reason.TOKEN_MALFORMED, "an encrypted token (JWE)"),
+    "opaque-hydra": ("ory_at_abc.def", DEFAULT_SNAPSHOT, Reason.TOKEN_MALFORMED, "strategies.access_token: jwt"),
+    "opaque": ("f3c1a9e2b7", DEFAULT_SNAPSHOT, Reason.TOKEN_MALFORMED, "an opaque token"),
+    "encrypted": ("a.b.c.d.e", DEFAULT_SNAPSHOT, Reason.TOKEN_MALFORMED, "an encrypted token (JWE)"),
     "entra-v1": (
         mint(iss="https://sts.windows.net/t1/"),
         TENANT,
@@ -65,21 +79,36 @@ ADVICE: Final[dict[str, tuple[str, Snapshot, Reason, str]]] = {
     "entra-tenant": (mint(iss=f"{ENTRA}/t2/v2.0"), TENANT, Reason.ISSUER_UNKNOWN, "issuers.NAME.tenants"),
     "audience-keycloak": (
         mint(aud="account", typ="Bearer"),
-        WORLD,
+        DEFAULT_SNAPSHOT,
         Reason.AUDIENCE_MISMATCH,
         "Keycloak writes aud by an Audience mapper",
     ),
-    "audience-hydra": (mint(aud=[], client_id="web"), WORLD, Reason.AUDIENCE_MISMATCH, "Ory Hydra writes the audience"),
+    "audience-hydra": (
+        mint(aud=[], client_id="web"),
+        DEFAULT_SNAPSHOT,
+        Reason.AUDIENCE_MISMATCH,
+        "Ory Hydra writes the audience",
+    ),
     "audience-cognito": (
         mint(aud=ABSENT, token_use="access"),
-        WORLD,
+        DEFAULT_SNAPSHOT,
         Reason.AUDIENCE_MISMATCH,
         "set audience_claim: client_id",
     ),
-    "audience": (mint(aud=ABSENT), WORLD, Reason.AUDIENCE_MISMATCH, "have the client ask for your audience"),
-    "milliseconds": (mint(exp=T * 1000), WORLD, Reason.CLAIMS_MALFORMED, "have the issuer write seconds since 1970"),
-    "number-for-subject": (mint(sub=7), WORLD, Reason.CLAIMS_MALFORMED, "have the issuer write sub as a string"),
-    "number-for-subject-in-a-header": (mint(sub=7), world(a=LAX), Reason.CLAIMS_MALFORMED, "take sub out of"),
+    "audience": (mint(aud=ABSENT), DEFAULT_SNAPSHOT, Reason.AUDIENCE_MISMATCH, "have the client ask for your audience"),
+    "milliseconds": (
+        mint(exp=T * 1000),
+        DEFAULT_SNAPSHOT,
+        Reason.CLAIMS_MALFORMED,
+        "have the issuer write seconds since 1970",
+    ),
+    "number-for-subject": (
+        mint(sub=7),
+        DEFAULT_SNAPSHOT,
+        Reason.CLAIMS_MALFORMED,
+        "have the issuer write sub as a string",
+    ),
+    "number-for-subject-in-a-header": (mint(sub=7), make_snapshot(a=LAX), Reason.CLAIMS_MALFORMED, "take sub out of"),
     "overage": (
         mint(groups=ABSENT, hasgroups=True),
         ruled(claims=(claim("groups", "x"),)),
@@ -94,8 +123,8 @@ ADVICE: Final[dict[str, tuple[str, Snapshot, Reason, str]]] = {
     ),
     "machine": (mint(), ruled(max_age=60), Reason.STEP_UP_REQUIRED, "a token of a machine has no auth_time"),
     "unreachable-level": (mint(acr="0"), ruled(acr=("2",)), Reason.STEP_UP_REQUIRED, "cannot reach this acr"),
-    "umlaut": (mint(sub="jürgen"), WORLD, Reason.HEADER_UNSAFE, "unsafe_values: encode"),
-    "comma": (mint(groups=["a,b"]), WORLD, Reason.HEADER_UNSAFE, "unsafe_values: encode"),
+    "umlaut": (mint(sub="jürgen"), DEFAULT_SNAPSHOT, Reason.HEADER_UNSAFE, "unsafe_values: encode"),
+    "comma": (mint(groups=["a,b"]), DEFAULT_SNAPSHOT, Reason.HEADER_UNSAFE, "unsafe_values: encode"),
 }
 
 
@@ -110,22 +139,22 @@ def test_advice(token: str, snapshot: Snapshot, reason: Reason, advice: str) -> 
 
 
 SILENT: Final[dict[str, tuple[str | None, Snapshot, Reason]]] = {
-    "good": (mint(), WORLD, Reason.AUTHENTICATED),
-    "no-token": (None, WORLD, Reason.TOKEN_MISSING),
-    "expired": (mint(exp=T - 1), WORLD, Reason.TOKEN_EXPIRED),
-    "payload-that-cannot-be-read": (mint(payload=b"[]"), WORLD, Reason.CLAIMS_MALFORMED),
-    "iss-of-another-type": (mint(iss=1), WORLD, Reason.CLAIMS_MALFORMED),
-    "bad-base64": (mint().replace(".", ".!", 1), WORLD, Reason.TOKEN_MALFORMED),
-    "stranger": (mint(iss="https://c.test"), WORLD, Reason.ISSUER_UNKNOWN),
-    "stranger-to-entra": (mint(iss=f"{ENTRA}/t2/v2.0"), WORLD, Reason.ISSUER_UNKNOWN),
+    "good": (mint(), DEFAULT_SNAPSHOT, Reason.AUTHENTICATED),
+    "no-token": (None, DEFAULT_SNAPSHOT, Reason.TOKEN_MISSING),
+    "expired": (mint(exp=T - 1), DEFAULT_SNAPSHOT, Reason.TOKEN_EXPIRED),
+    "payload-that-cannot-be-read": (mint(payload=b"[]"), DEFAULT_SNAPSHOT, Reason.CLAIMS_MALFORMED),
+    "iss-of-another-type": (mint(iss=1), DEFAULT_SNAPSHOT, Reason.CLAIMS_MALFORMED),
+    "bad-base64": (mint().replace(".", ".!", 1), DEFAULT_SNAPSHOT, Reason.TOKEN_MALFORMED),
+    "stranger": (mint(iss="https://c.test"), DEFAULT_SNAPSHOT, Reason.ISSUER_UNKNOWN),
+    "stranger-to-entra": (mint(iss=f"{ENTRA}/t2/v2.0"), DEFAULT_SNAPSHOT, Reason.ISSUER_UNKNOWN),
     "stranger-with-a-broken-url": (mint(iss="https://[/"), TENANT, Reason.ISSUER_UNKNOWN),
-    "key-not-found": (mint(A_EC), world(a=issuer_a(keys=key_set(A_RSA))), Reason.KEY_NOT_FOUND),
-    "blocked": (mint(), world(a=issuer_a(keys=key_set(A_RSA).block(["a-rsa"]))), Reason.KEY_UNUSABLE),
-    "other-audience": (mint(aud="other"), WORLD, Reason.AUDIENCE_MISMATCH),
+    "key-not-found": (mint(A_EC), make_snapshot(a=issuer_a(keys=key_set(A_RSA))), Reason.KEY_NOT_FOUND),
+    "blocked": (mint(), make_snapshot(a=issuer_a(keys=key_set(A_RSA).block(["a-rsa"]))), Reason.KEY_UNUSABLE),
+    "other-audience": (mint(aud="other"), DEFAULT_SNAPSHOT, Reason.AUDIENCE_MISMATCH),
     "other-claim": (mint(groups=["a"]), ruled(claims=(claim("groups", "x"),)), Reason.POLICY_DENIED),
     "absent-claim": (mint(groups=ABSENT), ruled(claims=(claim("groups", "x"),)), Reason.POLICY_DENIED),
     "old-login": (mint(auth_time=T - 99), ruled(max_age=60), Reason.STEP_UP_REQUIRED),
-    "object-for-a-header": (mint(groups={"a": 1}), WORLD, Reason.HEADER_UNSAFE),
+    "object-for-a-header": (mint(groups={"a": 1}), DEFAULT_SNAPSHOT, Reason.HEADER_UNSAFE),
 }
 
 

@@ -25,7 +25,7 @@ def look(data: object, config: Config) -> list[Finding]:
 
 @pytest.mark.parametrize("case", [*CASES.values(), *HARMLESS.values()], ids=[*CASES, *HARMLESS])
 def test_what_is_found(case: Spoilt) -> None:
-    """A good file that is spoilt in one way: just that is found, with the place; in YAML as in JSON."""
+    """A good file that is broken in one way: just that is found, with the place; in YAML as in JSON."""
     config = sample(case.config, workers=case.workers)
     data = good(config)
     case.spoil(Envoy(data))
@@ -131,7 +131,7 @@ def test_the_file_of_the_deploy_folder() -> None:
     config = parse(json.dumps(values["authz"]["config"]), file="values.yaml")
     text = (ROOT / "deploy/envoy/envoy.yaml").read_text(encoding="utf-8")
     found = review(parse_document(text, file="envoy.yaml"), config)
-    assert [finding.name for finding in found] == ["route-not-judged", "other-listener"]
+    assert [finding.name for finding in found] == ["route-not-checked", "other-listener"]
     assert [finding.kind.level for finding in found] == [Level.FINDING, Level.NOTE]
 
 

@@ -18,7 +18,7 @@ They need Envoy 1.37 or newer.
 normalize_path: true
 merge_slashes: {{ $envoy.mergeSlashes }}
 path_with_escaped_slashes_action: {{ $envoy.escapedSlashes }}
-# The client's address is that of the connection, or what so many trusted proxies in front of us said.
+# The client's address is that of the connection, or the one that the trusted proxies in front of Envoy report.
 use_remote_address: true
 xff_num_trusted_hops: {{ int $envoy.trustedHops }}
 common_http_protocol_options:

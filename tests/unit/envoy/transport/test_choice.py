@@ -15,9 +15,9 @@ from authz.envoy.transport.choice import Choice, TransportError, TransportFactor
 from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.envoy.transport.pool import PoolTransport
 from authz.envoy.transport.port import Call, Service
+from tests.fixtures import ask, mint
 from tests.unit.envoy.asking import make_checker, told, write_check
 from tests.unit.envoy.serving import SECONDS, method, serving
-from tests.world import ask, mint
 
 AUTO, CYGRPC, POOL = TransportName
 

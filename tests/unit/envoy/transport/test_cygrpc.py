@@ -139,7 +139,7 @@ def test_an_answer_that_cannot_be_sent_is_logged(caplog: pytest.LogCaptureFixtur
         service.handling = StubService().handling
         assert method(channel, ASK)(b"x", timeout=SECONDS) == b"re: x"
         wait_until(lambda: transport.in_flight == 0)
-    assert [record.message for record in caplog.records] == ["a call ended badly"]
+    assert [record.message for record in caplog.records] == ["a call failed"]
 
 
 class Faulty(CygrpcTransport):

@@ -34,7 +34,7 @@ _CLOSED: Final = "a closed port (`make .tools/rotel` brings a collector)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stand:
+class Deployment:
     """One arrangement that runs. *judges* are the processes that judge: Envoy itself where it does so."""
 
     setup: Setup
@@ -73,7 +73,7 @@ def pid_of(process: Process) -> int:
     return process._child.pid
 
 
-class Stands:
+class Deployments:
     """Builds stands, each in a folder of its own; *keys* sign the tokens."""
 
     def __init__(self, folder: Path, keys: Mapping[str, SigningKey]) -> None:
@@ -93,7 +93,7 @@ class Stands:
         return ""
 
     @contextmanager
-    def open(self, setup: Setup, place: Place) -> Iterator[Stand]:
+    def open(self, setup: Setup, place: Place) -> Iterator[Deployment]:
         """Start a stand, and stop it whatever happens. Raises PartFailed."""
         with tempfile.TemporaryDirectory(dir=self._folder) as name, ExitStack() as parts:
             folder = Path(name)
@@ -116,7 +116,7 @@ class Stands:
             with on_cores(place.envoy):
                 envoy.start()
             judge = envoy.process if server is None else server
-            yield Stand(setup=setup, place=place, envoy=envoy, judges=family(pid_of(judge)), sidecar=sidecar)
+            yield Deployment(setup=setup, place=place, envoy=envoy, judges=family(pid_of(judge)), sidecar=sidecar)
 
     def make_sidecar(self, setup: Setup, folder: Path) -> tuple[Sidecar, tuple[str, ...]]:
         """Prepare a sidecar, and name the addresses on which Envoy finds it."""
@@ -162,7 +162,7 @@ def start_bare(address: str, folder: Path, cores: Collection[int]) -> Process:
     path = Path(address.removeprefix("unix:"))
     told = [f"{name}={value}" for name, value in READ_WHILE_POLLING.items()]
     argv = ["env", *told, sys.executable, "-m", "tests.bench.bare", address]
-    server = Process("the bare server", argv, log=folder / "bare.log", mend="read its log")
+    server = Process("the bare server", argv, log=folder / "bare.log", fix="read its log")
     with on_cores(cores):
         server.start()
     server.wait_until(path.exists)
@@ -186,7 +186,7 @@ def collecting(folder: Path, cores: Collection[int]) -> Iterator[str]:
         *("--otlp-grpc-endpoint", address, "--otlp-http-endpoint", free_address()),
         *("--log-file", str(folder / "rotel.log"), "--pid-file", str(folder / "rotel.pid")),
     ]
-    collector = Process("the collector", argv, log=folder / "collector.log", mend="read its log")
+    collector = Process("the collector", argv, log=folder / "collector.log", fix="read its log")
     with on_cores(cores):
         collector.start()
     try:

@@ -132,10 +132,10 @@ def started(documents: list[Document], folder: Path, *, envoy_admin: int) -> Ite
     write(envoys, bootstrap)
     sidecar = container(spec, "authz")
     arguments = [argument.replace("/etc/authz", str(config)) for argument in sidecar["args"]]
-    authz = Process("the sidecar", [sys.executable, "-m", "authz", *arguments], log=folder / "authz.log", mend="")
+    authz = Process("the sidecar", [sys.executable, "-m", "authz", *arguments], log=folder / "authz.log", fix="")
     proxy = container(spec, "envoy")
     arguments = [argument.replace("/etc/envoy", str(bootstrap)) for argument in proxy["args"]]
-    envoy = Process("Envoy", [str(binary()), *arguments], log=folder / "envoy.log", mend="")
+    envoy = Process("Envoy", [str(binary()), *arguments], log=folder / "envoy.log", fix="")
     try:
         authz.start()
         authz.wait_until(lambda: passes(sidecar, "startupProbe"))

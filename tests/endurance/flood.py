@@ -21,7 +21,7 @@ HALF_REQUEST: Final = b"GET /items/1 HTTP/1.1\r\nhost: api.test\r\nauthorization
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Siege:
+class Flood:
     """Open *rate* connections a second to *address*, say *words* on each, and keep at most *held* of them open."""
 
     address: str
@@ -37,11 +37,11 @@ def half_calls(number: int) -> bytes:
 
 
 @contextmanager
-def besieging(siege: Siege) -> Iterator[None]:
-    """Keep a siege up."""
+def flooding(flood: Flood) -> Iterator[None]:
+    """Keep a flood up."""
     spawn = multiprocessing.get_context("spawn")
     near, far = spawn.Pipe()
-    process = spawn.Process(target=_run, args=(siege, far), daemon=True)
+    process = spawn.Process(target=_run, args=(flood, far), daemon=True)
     process.start()
     try:
         near.recv()  # it has begun
@@ -54,30 +54,30 @@ def besieging(siege: Siege) -> Iterator[None]:
         far.close()
 
 
-def _run(siege: Siege, pipe: Pipe) -> None:
-    if siege.cores:
-        os.sched_setaffinity(0, siege.cores)
+def _run(flood: Flood, pipe: Pipe) -> None:
+    if flood.cores:
+        os.sched_setaffinity(0, flood.cores)
     kept: deque[socket.socket] = deque()
     began, number = time.monotonic(), 0
     pipe.send(None)  # ready
     while True:
         number += 1
-        time.sleep(max(began + number / siege.rate - time.monotonic(), 0.0))
-        with suppress(OSError):  # whoever is besieged may hang up
-            kept.append(_open(siege))
-        while len(kept) > siege.held:
+        time.sleep(max(began + number / flood.rate - time.monotonic(), 0.0))
+        with suppress(OSError):  # the peer may hang up
+            kept.append(_open(flood))
+        while len(kept) > flood.held:
             kept.popleft().close()
 
 
-def _open(siege: Siege) -> socket.socket:
-    place = urlsplit(siege.address)
+def _open(flood: Flood) -> socket.socket:
+    place = urlsplit(flood.address)
     if place.scheme == "unix":
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.connect(siege.address.removeprefix("unix:"))
+        connection.connect(flood.address.removeprefix("unix:"))
     else:
-        host, _, port = (place.netloc or siege.address).rpartition(":")
+        host, _, port = (place.netloc or flood.address).rpartition(":")
         connection = socket.create_connection((host, int(port)), timeout=5)
     connection.setblocking(False)  # noqa: FBT003 - as the library has it
     with suppress(BlockingIOError):
-        connection.send(siege.words)
+        connection.send(flood.words)
     return connection

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from authz.config.diagnostics.warnings import warnings
 from authz.config.load import parse
-from authz.demo.scene import AUDIENCE, configuration
+from authz.demo.stack import AUDIENCE, configuration
 
 
 def test_the_configuration_is_a_good_example() -> None:

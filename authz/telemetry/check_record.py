@@ -1,4 +1,4 @@
-"""What there is to report of one call."""
+"""What is reported about one Check."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 
 @record
-class Judged:
-    """A decision, the request (None where unreadable), and the *seconds* from the call's look-up to its answer.
+class CheckRecord:
+    """A decision, its request (None if it could not be decoded), and the *seconds* from acceptance to answer.
 
-    *metadata* is what Envoy sent with the call: in it is the span that asks.
+    *metadata* is what Envoy sent with the call: it contains Envoy's span.
     """
 
     decision: Decision
@@ -28,8 +28,8 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """Where in a trace a decision is told: ids in lower-case hex. Without a span of ours there is no *span_id*."""
+class TraceContext:
+    """The trace of a decision and its span: ids in lower-case hex. *span_id* is None if no span was written."""
 
     trace_id: str
     span_id: str | None = None

@@ -11,9 +11,9 @@ import pytest
 
 from authz.config.load import parse
 from authz.demo.bootstrap import Proxy
+from tests.bench.deployments import Deployments, read_samples
 from tests.bench.envoys import write
 from tests.bench.setups import BASE, SETUPS, Kind, Setup
-from tests.bench.stands import Stands, read_samples
 from tests.bench.tokens import ALGORITHMS, create_key, mint, write_claims
 
 KEYS = {name: key for name in ("ES256", "EdDSA") if (key := create_key(name)) is not None}
@@ -22,7 +22,7 @@ KEYS = {name: key for name in ("ES256", "EdDSA") if (key := create_key(name)) is
 @pytest.mark.parametrize("setup", [one for one in SETUPS.values() if one.kind is Kind.SIDECAR and one.rules == 10])
 def test_configurations_are_accepted(setup: Setup, tmp_path: Path) -> None:
     """The sidecar takes what is written for each row, with as many issuers, workers and spans as the row says."""
-    sidecar, addresses = Stands(tmp_path, KEYS).make_sidecar(setup, tmp_path)
+    sidecar, addresses = Deployments(tmp_path, KEYS).make_sidecar(setup, tmp_path)
     config = parse(sidecar.config_file.read_text(), file="authz.yaml")
     assert len(addresses) == config.server.workers == setup.workers
     assert (len(config.issuers), len(config.rules)) == (setup.issuers, setup.rules)
@@ -32,10 +32,10 @@ def test_configurations_are_accepted(setup: Setup, tmp_path: Path) -> None:
 
 def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
     """A row that the libraries or the sidecar cannot do has a reason; one that they can has none."""
-    stands = Stands(tmp_path, KEYS)
-    assert stands.why_not(replace(BASE, algorithm="ES256")) == ""
-    assert stands.why_not(replace(BASE, algorithm="ML-DSA-65")) == "the installed cryptography cannot do ML-DSA-65"
-    assert "server.workers" in stands.why_not(replace(BASE, algorithm="ES256", workers=-1))
+    deployments = Deployments(tmp_path, KEYS)
+    assert deployments.why_not(replace(BASE, algorithm="ES256")) == ""
+    assert deployments.why_not(replace(BASE, algorithm="ML-DSA-65")) == "the installed cryptography cannot do ML-DSA-65"
+    assert "server.workers" in deployments.why_not(replace(BASE, algorithm="ES256", workers=-1))
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,11 @@ def test_envoys_differ_in_their_judge(kind: Kind, filters: list[str]) -> None:
 def test_samples_of_workers_are_added_up() -> None:
     """What several workers counted counts once for each."""
     text = "".join(
-        f'# TYPE authz_memo_requests counter\nauthz_memo_requests_total{{result="hit",worker="{number}"}} {number}\n'
+        "# TYPE authz_signature_cache_requests counter\n"
+        f'authz_signature_cache_requests_total{{result="hit",worker="{number}"}} {number}\n'
         for number in (1, 2)
     )
-    assert read_samples(text)["authz_memo_requests_total:hit"] == 3
+    assert read_samples(text)["authz_signature_cache_requests_total:hit"] == 3
 
 
 @pytest.mark.parametrize("algorithm", sorted(set(ALGORITHMS) - {"RS256"}))

@@ -1,4 +1,4 @@
-"""Proves authz.telemetry.talkers: who is frequent is found, in bounded memory, whatever names are sent."""
+"""Proves authz.telemetry.heavy_hitters: who is frequent is found, in bounded memory, whatever names are sent."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.telemetry.talkers import Talker, Talkers
+from authz.telemetry.heavy_hitters import HeavyHitter, HeavyHitters
 
 
 def test_few_names_are_counted_exactly() -> None:
     """The most frequent comes first; taking forgets."""
-    talkers = Talkers(max_names=3)
+    hitters = HeavyHitters(max_names=3)
     for name in "abcbcb":
-        talkers.count(name)
-    assert talkers.take() == [Talker("b", 3, 0), Talker("c", 2, 0), Talker("a", 1, 0)]
-    assert talkers.take() == []
+        hitters.count(name)
+    assert hitters.take() == [HeavyHitter("b", 3, 0), HeavyHitter("c", 2, 0), HeavyHitter("a", 1, 0)]
+    assert hitters.take() == []
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), max_size=300))
 def test_the_count_is_off_by_no_more_than_it_says(names: list[str]) -> None:
     """No more than the bound is kept; who has more than one in that many is among them; truth lies in the range."""
-    talkers, truth = Talkers(max_names=4), Counter(names)
+    hitters, truth = HeavyHitters(max_names=4), Counter(names)
     for name in names:
-        talkers.count(name)
-    found = {talker.name: talker for talker in talkers.take()}
+        hitters.count(name)
+    found = {hitter.name: hitter for hitter in hitters.take()}
     assert len(found) <= 4
     assert {name for name, count in truth.items() if count > len(names) / 4} <= found.keys()
-    for talker in found.values():
-        assert talker.count - talker.excess <= truth[talker.name] <= talker.count
+    for hitter in found.values():
+        assert hitter.count - hitter.error_bound <= truth[hitter.name] <= hitter.count
 
 
 def test_a_flood_of_names_hides_nobody() -> None:
     """10,000 addresses that come once each do not push out the one that comes again and again."""
-    talkers = Talkers(max_names=64)
+    hitters = HeavyHitters(max_names=64)
     for number in range(10_000):
-        talkers.count(f"2001:db8::{number:x}")
+        hitters.count(f"2001:db8::{number:x}")
         if number % 20 == 0:
-            talkers.count("192.0.2.1")
-    first, *others = talkers.take()
+            hitters.count("192.0.2.1")
+    first, *others = hitters.take()
     assert first.name == "192.0.2.1"
-    assert first.count - first.excess <= 500 <= first.count
+    assert first.count - first.error_bound <= 500 <= first.count
     assert len(others) == 63

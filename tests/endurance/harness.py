@@ -26,7 +26,7 @@ from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header
 from authz.demo.process import Process
 from authz.demo.sidecar import Sidecar, free_address
-from tests.chart.stage import merge, write
+from tests.chart.harness import merge, write
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.tools import ROOT

@@ -1,4 +1,4 @@
-"""The whole scene: identity provider, upstream, sidecar and Envoy, started in order and stopped in the other."""
+"""The whole stack: identity provider, upstream, sidecar and Envoy, started in order and stopped in reverse order."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ AUDIENCE = "orders-api"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """The parts, all of them running."""
+class DemoStack:
+    """The running parts."""
 
     provider: Provider
     upstream_url: str
@@ -31,16 +31,16 @@ class Scene:
     socket: Path
 
     def check(self) -> None:
-        """Raises PartFailed when a process of the scene went away."""
+        """Raise PartFailed if a process of the stack has ended."""
         self.sidecar.process.check()
         self.envoy.process.check()
 
 
 @contextmanager
-def play(folder: Path, *, rotate_every: float | None, pause: Pause) -> Iterator[Scene]:
-    """Start every part with its files in `folder`, and stop them all at the end, whatever the end is.
+def run_stack(folder: Path, *, rotate_every: float | None, pause: Pause) -> Iterator[DemoStack]:
+    """Start every part with its files in `folder`, and stop them all at the end, also after an exception.
 
-    Raises PartFailed when a part does not start, and whatever `pause` raises.
+    Raises PartFailed if a part does not start, and any exception of `pause`.
     """
     socket = folder / "authz.sock"
     admin = free_address()
@@ -51,17 +51,17 @@ def play(folder: Path, *, rotate_every: float | None, pause: Pause) -> Iterator[
         running.callback(sidecar.stop)
         sidecar.start(pause=pause)
         sidecars = (f"unix:{socket}",)
-        # However slow this machine is: what is shown are decisions, not what Envoy makes of a late one.
+        # Long, for slow machines: the demo shows decisions, not Envoy's timeouts.
         proxy = Proxy(upstream=f"127.0.0.1:{upstream.port}", sidecars=sidecars, timeout_ms=60_000)
         envoy = Envoy(proxy, folder)
         running.callback(envoy.stop)
         envoy.start(pause=pause)
-        yield Scene(
+        yield DemoStack(
             provider=provider, upstream_url=upstream.url, sidecar=sidecar, envoy=envoy, folder=folder, socket=socket
         )
 
 
 def configuration(*, issuer: str, socket: Path, admin: str) -> str:
-    """The sidecar's configuration, as YAML."""
+    """Return the sidecar's configuration, as YAML."""
     template = resources.files("authz.demo").joinpath("config.yaml").read_text(encoding="utf-8")
     return Template(template).substitute(issuer=issuer, socket=socket, admin=admin)

@@ -152,17 +152,17 @@ ISSUER_A: Final = issuer_a()
 ISSUER_B: Final = Issuer(
     "b", frozenset({"ES256"}), ClaimRules(issuer=B, audiences=frozenset({"api"}), leeway=0), key_set(B_EC)
 )
-WORLD: Final = Snapshot(
+DEFAULT_SNAPSHOT: Final = Snapshot(
     issuers={A: ISSUER_A, B: ISSUER_B},
     policy=Policy(RULES),
     identity=Identity((header("x-user-id", "sub"), header("x-user-groups", "groups", join=","))),
 )
 
 
-def world(*rules: Rule, a: Issuer = ISSUER_A, **changes: Any) -> Snapshot:
+def make_snapshot(*rules: Rule, a: Issuer = ISSUER_A, **changes: Any) -> Snapshot:
     """Return the world with *changes*: other *rules*, another issuer *a*, or other fields of the Snapshot."""
-    policy = Policy(rules) if rules else WORLD.policy
-    return replace(WORLD, **{"issuers": {A: a, B: ISSUER_B}, "policy": policy, **changes})
+    policy = Policy(rules) if rules else DEFAULT_SNAPSHOT.policy
+    return replace(DEFAULT_SNAPSHOT, **{"issuers": {A: a, B: ISSUER_B}, "policy": policy, **changes})
 
 
 def ask(token: str | None = None, *, headers: Mapping[str, str] | None = None, **changes: Any) -> Request:
@@ -173,6 +173,8 @@ def ask(token: str | None = None, *, headers: Mapping[str, str] | None = None, *
     )
 
 
-def decide(token: str | None = None, *, snapshot: Snapshot = WORLD, now: float = T, **request: Any) -> Decision:
+def decide(
+    token: str | None = None, *, snapshot: Snapshot = DEFAULT_SNAPSHOT, now: float = T, **request: Any
+) -> Decision:
     """Judge the request of `ask` in the world, or in *snapshot*."""
     return authorize(ask(token, **request), snapshot, now)
