@@ -6,10 +6,10 @@ Rules of this file:
 2. A decision is made from one snapshot at one instant, and encoded by the same snapshot.
 3. Nothing here waits. A check that lacks facts goes to the gatherer, for at most as long as their lanes allow, and
    never into the last 50 ms before the caller's deadline.
-4. Facts are gathered in at most two rounds. What is then still open is answered "try again", and so is at once what a
-   lane says that nobody can find out now.
+4. Facts are gathered in at most two rounds. If a need is then still open, the answer is "try again"; it is so at once
+   if a lane reports that the fact cannot be found now.
 5. No kind of need is known by name. If a need has no lane, the decision is final.
-6. What a decision doubts is looked up after it was answered, and changes the next one.
+6. What a decision doubts is looked up after the answer, and affects later decisions.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ class Checker:
 
 
 def _ignore(_facts: Facts) -> None:
-    """Nobody waits."""
+    """Do nothing: no caller waits."""
 
 
 # Encoded at import, before anything can fail: the answer if even the report of a failure fails.
