@@ -66,7 +66,7 @@ def race(
             now = monotonic()
             if now >= deadline:
                 raise _most_telling([*errors, TimeoutError("no connection in time")])
-            if waiting and (now >= start_at or not running):
+            if waiting and now >= start_at:
                 ready, start_at = [waiting.popleft()], now + pace
             else:
                 ready = _wait(selector, running, (min(start_at, deadline) if waiting else deadline) - now)

@@ -99,9 +99,16 @@ def test_the_first_that_is_complete_wins() -> None:
 
 def test_a_failure_starts_the_next_at_once() -> None:
     """A port that refuses costs no pause; the next pause counts from there."""
-    course = Course({0: 0.1, 3: 1.0}, {0: ConnectionRefusedError("no")})
+    course = Course({1: 0.3, 3: 1.0}, {1: ConnectionRefusedError("no")})
     assert course.run(4) == 3
-    assert course.started == {0: 0.0, 1: 0.1, 2: 0.35, 3: 0.6}
+    assert course.started == {0: 0.0, 1: 0.25, 2: 0.3, 3: 0.55}
+
+
+def test_a_failure_with_nothing_else_under_way_starts_the_next_at_once() -> None:
+    """The first address refuses."""
+    course = Course({0: 0.1, 1: 0.2}, {0: ConnectionRefusedError("no")})
+    assert course.run(4) == 1
+    assert course.started == {0: 0.0, 1: 0.1}
 
 
 def test_one_deadline_for_all() -> None:
