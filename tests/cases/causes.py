@@ -71,7 +71,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "sub-empty": (mint(sub=""), None),
             "tenant-absent": (mint(), make_snapshot(a=issuer_a(required=("exp", "tenant")))),
         },
-        "a number, say, and `required_claims`, a rule, a header or the metadata needs it": {
+        "not text, and `required_claims`, a rule, a header or the metadata needs it": {
             "sub-a-number-required": (mint(sub=17), None),
             "sub-a-number-for-a-rule": (
                 mint(sub=17),
@@ -88,7 +88,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
                 ),
             ),
         },
-        "an identifier of another form": {"jti-a-number": (mint(jti=1), None)},
+        "not text": {"jti-a-number": (mint(jti=1), None)},
         "a token that never expires": {"exp-absent": (mint(exp=ABSENT), make_snapshot(a=issuer_a(required=())))},
         "a time as text, as a bool, null, or negative": {
             f"{name}-{kind}": (mint(claims={name: value}), None)
@@ -105,22 +105,22 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             for name in ("exp", "nbf", "iat", "auth_time")
             for unit, factor in (("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))
         },
-        "an audience of another form": {"aud-a-number": (mint(aud=1), None)},
+        "another form": {"aud-a-number": (mint(aud=1), None)},
         "the token is never good": {"nbf-after-exp": (mint(nbf=T + 400), None)},
         "longer than `max_lifetime`": {"life": (mint(), BOUNDED)},
         "`max_lifetime` is set, and there is no `iat`, or no `exp`": {
             "no-iat": (mint(iat=ABSENT), BOUNDED),
             "no-exp": (mint(exp=ABSENT), make_snapshot(a=issuer_a(max_lifetime=60, no_expiry=True, required=()))),
         },
-        "it was never meant as an access token": {"logout": (mint(events=LOGOUT), None)},
-        "a confirmation of another form than RFC 7800 gives it": {"cnf-a-text": (mint(cnf="x"), None)},
+        "not an access token": {"logout": (mint(events=LOGOUT), None)},
+        "not of the form of RFC 7800": {"cnf-a-text": (mint(cnf="x"), None)},
     },
     Reason.ISSUER_UNKNOWN: {
         "another environment or tenant": {"other-issuer": (mint(iss="https://other.test"), None)},
         "compared byte for byte": {"slash": (mint(iss=f"{A}/"), None)},
     },
     Reason.TOKEN_EXPIRED: {
-        "an old token; or a clock that is wrong: many tokens, expired for the same few seconds": {
+        "an old token; or a wrong clock: many tokens, expired for the same few seconds": {
             "old": (mint(exp=T - 1), None)
         },
     },
@@ -131,18 +131,18 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         },
     },
     Reason.AUDIENCE_MISMATCH: {
-        "the client asked for a token of another API (`audience` in the log line says which)": {
+        "the client requested a token of another API (`audience` in the log line)": {
             "other-aud": (mint(aud="other"), None),
             "empty-aud": (mint(aud=[]), None),
         },
-        "the client asked for no audience; or the provider writes it elsewhere": {
+        "the client requested no audience; or the provider writes it elsewhere": {
             "aud-absent": (mint(aud=ABSENT), None),
             "client-id-absent": (mint(), make_snapshot(a=issuer_a(audience_claim="client_id"))),
         },
         "the issuer's audience is right, the rule's is not": {"rule": (mint(), ruled(audiences=frozenset({"x"})))},
     },
     Reason.TOKEN_BOUND: {
-        "no client certificate, another one, or Envoy does not show it": {
+        "no client certificate, another one, or Envoy does not send it": {
             "no-certificate": (mint(claims=BOUND), None),
             "another": (mint(claims=BOUND), None, {"certificate": pem(b"another")}),
         },
@@ -154,7 +154,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         },
         "`allow: deny`": {"nobody": (mint(), make_snapshot(rule("r", "/**", allow=AccessMode.DENY)))},
         "`require.issuers` lists others": {"issuer": (mint(), ruled(issuers=frozenset({"b"})))},
-        "the claim of `require.claims` or `require.all_of` is not in the token, or is null": {
+        "the claim of `require.claims` or `require.all_of` is absent or null": {
             "groups-absent": (mint(groups=ABSENT), EDITORS),
             "groups-null": (mint(groups=None), BOTH),
             "groups-below-a-text": (mint(realm="x"), ruled(claims=(claim("realm.groups", "editor"),))),
@@ -177,7 +177,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         },
         "`require.all_of`: the user does not have all of it": {"half": (mint(groups=["editor"]), BOTH)},
         "`require.when` says no": {"when": (mint(), ruled(condition=_Says()))},
-        "an error denies: a claim that is absent (no such key), or of another type (no function for these types)": {
+        "an error: an absent claim (no such key), or one of another type (no function for these types)": {
             "when-absent": (mint(), ruled(condition=_Says("no such key: x"))),
         },
         "an unsafe method, with a cookie, from another site": {
@@ -185,7 +185,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         },
     },
     Reason.INSUFFICIENT_SCOPE: {
-        "the token was granted less than the rule asks, or nothing": {
+        "the token was granted less than the rule requires": {
             "less": (mint(scope="a"), ruled(scopes=("a", "b"))),
             "none": (mint(), ruled(scopes=("a",))),
         },
@@ -195,7 +195,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         },
     },
     Reason.STEP_UP_REQUIRED: {
-        "a login without the second factor, say": {
+        "for example a login without second factor": {
             "acr": (mint(acr="pwd"), ruled(acr=MFA)),
             "amr": (mint(amr=["pwd"]), ruled(amr=MFA)),
         },
@@ -204,7 +204,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "acr-a-list": (mint(acr=["mfa"]), ruled(acr=MFA)),
             "amr-a-text": (mint(amr="mfa"), ruled(amr=MFA)),
         },
-        "a login longer ago than `max_age`": {"old-login": (mint(auth_time=T - 61), ruled(max_age=60))},
+        "the login is older than `max_age`": {"old-login": (mint(auth_time=T - 61), ruled(max_age=60))},
         "`auth_time` is absent (a token of a machine never has it), is no number, or is ahead of our clock": {
             "auth-time-absent": (mint(), ruled(max_age=60)),
             "auth-time-a-text": (mint(auth_time=str(T)), ruled(max_age=60)),
