@@ -197,7 +197,8 @@ CASES: Final = [
         case(f"method-{method.lower()}-F15", DENIED, method=method, snapshot=METHOD)
         for method in ("HEAD", "PROPFIND", "GETT")
     ],
-    case("method-in-lower-case-F15", DENIED, method="get", snapshot=METHOD),
+    case("method-in-lower-case-that-nobody-registered-F15", DENIED, method="gett", snapshot=METHOD),
+    *[case(f"method-{method}-F15", MALFORMED, method=method, snapshot=METHOD) for method in ("get", "Delete")],
     *[
         case(f"method-{name}-F15", MALFORMED, method=method, snapshot=METHOD)
         for name, method in {"with-a-space": "GET ", "empty": "", "two": "GET,GET", "with-a-line-feed": "GET\n"}.items()
