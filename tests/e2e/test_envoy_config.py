@@ -19,6 +19,7 @@ from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header
 from authz.demo.sidecar import Sidecar, free_address
 from authz.demo.upstream import echo_server
+from authz.tooling.envoy_config.forwarded_claims import CLAIMS
 from tests.e2e.harness import Reply
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import wait_until
@@ -121,6 +122,14 @@ def test_no_client_writes_an_identity(front: Front, path: str) -> None:
     reply = front.ask(path, ("x-auth-subject", "root"), token=token)
     assert reply.identity == ((("x-auth-subject", "bob"),) if token else ())
     assert front.ask(path, ("x_auth_subject", "root"), token=token).status == 400
+
+
+def test_no_client_claims_another_host_path_or_method(front: Front) -> None:
+    """Servers that believe such headers never see them; what the configuration does not name stays."""
+    claims = [(name, "DELETE") for name in CLAIMS]
+    reply = front.ask("/public/1", *claims, ("x-forwarded-for", "192.0.2.1"), ("x-mine", "1"))
+    assert reply.seen is not None
+    assert {name.lower() for name, _ in reply.seen} & {*CLAIMS, "x-mine"} == {"x-mine"}
 
 
 @pytest.mark.parametrize("path", ["/public/%2e%2e/items/1", "/public/../items/1", "/public//../../items/1"])
