@@ -81,7 +81,7 @@ class Path:
 
 @record
 class Target:
-    """What a request asks for, in the form that rules are matched against."""
+    """What a request asks for, in the form that rules are matched against; *host* is empty if none is named."""
 
     method: str
     host: str
@@ -106,7 +106,8 @@ def parse_target(request: Request) -> Target:
         raise Rejected(Reason.REQUEST_MALFORMED, "method is not a token")
     if request.method not in REGISTERED_METHODS and request.method.upper() in REGISTERED_METHODS:
         raise Rejected(Reason.REQUEST_MALFORMED, "method is a registered one, but not in upper case")
-    host = canonical_host(request.host)
+    # gRPC's own filter names no host (gRFC A92): no rule for a host matches then.
+    host = canonical_host(request.host) if request.host else ""
     if path.count("/") + path.count("%") > MAX_PATH_MARKS:
         raise Rejected(Reason.REQUEST_MALFORMED, f"path has more than {MAX_PATH_MARKS} slashes and escapes")
     return Target(request.method, host, parse_path(path))
