@@ -7,9 +7,9 @@ Rules of this file:
    appends.
 3. A denial never uses `error_response` or a gRPC error, which `failure_mode_allow` would turn into an allow, unless the
    operator chose that for unavailable keys.
-4. For gRPC callers Envoy turns a denial into trailers: short plain text, and a matching `grpc-status`. A gRPC server that
-   asks for itself (gRFC A92) derives its own status from the HTTP status, fails on a `grpc-status` of ours, and shows
-   only `status.message` to its application. It sends neither scheme nor host; Envoy always sends both.
+4. For gRPC callers Envoy turns a denial into trailers: short plain text, and a matching `grpc-status`. A gRPC server
+   that asks for itself (gRFC A92) derives its own status from the HTTP status, fails on a `grpc-status` of ours, and
+   shows only `status.message` to its application. It sends neither scheme nor host; Envoy always sends both.
 5. A document that the sidecar serves itself is sent as a denial with HTTP status 200: Envoy has no other way.
 6. A message is encoded in parts, and parts that many answers share are cached: the concatenated bytes of two messages
    decode to both merged (Protocol Buffers, "Encoding": last one wins, and embedded messages merge).

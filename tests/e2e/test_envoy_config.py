@@ -115,6 +115,20 @@ def test_a_token_in_the_query_goes_no_further(front: Front) -> None:
     assert reply.answer.json()["target"] == "/items/1?a=1"
 
 
+def test_a_cookie_in_the_second_of_two_fields_opens_and_goes_no_further(front: Front) -> None:
+    """Envoy joins two Cookie fields by a comma: the token behind it is found, and taken out."""
+    reply = front.ask("/items/1", ("Cookie", "a=1"), ("Cookie", f"session={front.mint()}; b=2"))
+    assert reply.identity == (("x-auth-subject", "bob"),)
+    assert reply.seen is not None
+    assert dict(reply.seen)["cookie"] == "a=1; b=2"
+
+
+@pytest.mark.parametrize("query", ["?b=2&flag&a=1", "?sig=%7e%2F&sig=", "?"])
+def test_a_query_without_a_token_stays_as_it_was_signed(front: Front, query: str) -> None:
+    """Envoy rebuilds a query from which it is to remove something: order, empty values and escapes are lost."""
+    assert front.ask(f"/items/1{query}", token=front.mint()).answer.json()["target"] == f"/items/1{query}"
+
+
 @pytest.mark.parametrize("path", ["/public/1", "/items/1"])
 def test_no_client_writes_an_identity(front: Front, path: str) -> None:
     """What a client sends under the name is gone, and with underscores the request is refused."""
