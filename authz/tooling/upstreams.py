@@ -3,7 +3,7 @@
 Rules of this file:
 1. Nothing here changes a decision: these are warnings for the author of rules.
 2. Requests are made up from a rule as the upstream would serve them by the same route, and the code that serves selects
-   their rule. Only a rule that asks less is reported.
+   their rule. Only a rule that requires less is reported.
 3. Each trait is of a release in its default settings, and was seen: the page of the rules says with which release.
 """
 
@@ -49,8 +49,39 @@ def _upstream(title: str, release: str, *traits: Trait) -> Upstream:
     return Upstream(title=title, release=release, traits=frozenset(traits))
 
 
-UPSTREAMS: Final[Mapping[str, Upstream]] = {}
+UPSTREAMS: Final[Mapping[str, Upstream]] = {
+    "aiohttp": _upstream("aiohttp", "3.14.5", Trait.HEAD_FROM_GET),
+    "bottle": _upstream("Bottle", "0.13.4", Trait.HEAD_FROM_GET, Trait.FORWARDED_HOST, Trait.UPPER_METHOD),
+    "caddy": _upstream("Caddy", "2", Trait.IGNORES_CASE, Trait.EMPTY_PARAMETER),
+    "chi": _upstream("chi", "5.5.0"),
+    "django": _upstream("Django", "5.2.19", Trait.HEAD_FROM_GET, Trait.UPPER_METHOD),
+    "echo": _upstream("Echo", "4.16.4", Trait.TAKES_SLASHES),
+    "express": _upstream("Express", "4.22.3, 5.3.0", Trait.IGNORES_CASE, Trait.HEAD_FROM_GET),
+    "falcon": _upstream("Falcon", "4.4.0", Trait.EMPTY_PARAMETER),
+    "fastify": _upstream("Fastify", "5.12.8", Trait.EMPTY_PARAMETER, Trait.HEAD_FROM_GET),
+    "fiber": _upstream("Fiber", "2.52.15", Trait.IGNORES_CASE, Trait.HEAD_FROM_GET, Trait.FORWARDED_HOST),
+    "flask": _upstream("Flask", "3.1.3", Trait.HEAD_FROM_GET, Trait.UPPER_METHOD),
+    "gin": _upstream("Gin", "1.12.0"),
+    "go": _upstream("Go's ServeMux", "1.26.8", Trait.HEAD_FROM_GET),
+    "gorilla": _upstream("gorilla/mux", "1.8.1"),
+    "hapi": _upstream("hapi", "21.4.10", Trait.HEAD_FROM_GET),
+    "jetty": _upstream("Jetty", "12", Trait.EMPTY_PARAMETER),
+    "koa": _upstream("Koa's router", "15.7.0", Trait.IGNORES_CASE, Trait.HEAD_FROM_GET),
+    "nginx": _upstream("nginx", "1.22.1", Trait.TEXT_PREFIX, Trait.HEAD_FROM_GET),
+    "spring": _upstream("Spring with its hidden-method filter", "6", Trait.METHOD_OVERRIDE),
+    "starlette": _upstream("Starlette", "1.10.0", Trait.HEAD_FROM_GET),
+    "tornado": _upstream("Tornado", "6.6.1"),
+}
 """By the name that `--upstream` takes."""
+
+
+def write_table() -> str:
+    """Return the table of all upstreams, as the page of the rules has it."""
+    lines = ["| `--upstream` | release | what it does that a rule does not say |", "|---|---|---|"]
+    for name, upstream in UPSTREAMS.items():
+        does = " · ".join(trait for trait in Trait if trait in upstream.traits) or "nothing of these"
+        lines.append(f"| `{name}` ({upstream.title}) | {upstream.release} | {does} |")
+    return "\n".join([*lines, ""])
 
 
 _Asked = tuple[str, tuple[str, ...]]  # method and segments
@@ -78,7 +109,7 @@ def find_upstream_problems(config: Config, upstream: Upstream) -> Iterator[Probl
                 (method, segments), by = found
                 what = f"{method} /{'/'.join(segments)}"
                 message = f"{upstream.title} {trait}: it may serve {what} by the route of this rule, "
-                message += f"rule {quote(by.name)} decides, which asks less"
+                message += f"rule {quote(by.name)} decides, which requires less"
                 yield Problem(path=("rules", place), message=message, hint=_REMEDIES[trait])
 
 
