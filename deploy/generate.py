@@ -6,6 +6,7 @@
 4. The plain Envoy bootstrap, and that of the kustomize example, from the chart (needs `make .tools/helm`).
 5. The keys in authz/config/REFERENCE.md, from the model and the examples in tests/data/config.yaml.
 6. The table of authz/core/REASONS.md, from authz/core/reasons.py.
+7. The table of upstreams in authz/core/RULES.md, from authz/tooling/upstreams.py.
 """
 
 # ruff: noqa: INP001 - a program, and no part of a package
@@ -24,6 +25,7 @@ from typing import Any, Final
 from authz.config.reference import write_reference
 from authz.config.schema import json_schema
 from authz.core.reasons import WIRE_STATUS, Reason
+from authz.tooling.upstreams import write_table
 
 DEPLOY: Final = Path(__file__).resolve().parent
 ROOT: Final = DEPLOY.parent
@@ -31,6 +33,7 @@ CHARTS: Final = DEPLOY / "charts"
 SIDECAR: Final = CHARTS / "authz-sidecar"
 REFERENCE: Final = ROOT / "authz/config/REFERENCE.md"
 REASONS: Final = ROOT / "authz/core/REASONS.md"
+RULES: Final = ROOT / "authz/core/RULES.md"
 HELM: Final = ROOT / ".tools/helm/helm4"
 BUILD_TOOLS: Final = ("hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers")
 
@@ -76,6 +79,11 @@ def reasons() -> str:
         )
         rows.append(f"| {' | '.join(cells)} |")
     return renew(REASONS.read_text(encoding="utf-8"), "table", "\n".join([*rows, ""]))
+
+
+def upstreams() -> str:
+    """Return the page of the rules with its table of upstreams made anew."""
+    return renew(RULES.read_text(encoding="utf-8"), "upstreams", write_table())
 
 
 def renew(page: str, name: str, text: str) -> str:
@@ -147,6 +155,7 @@ def files() -> Iterator[tuple[Path, str]]:
     yield DEPLOY / "build.lock", build_lock()
     yield REFERENCE, reference()
     yield REASONS, reasons()
+    yield RULES, upstreams()
     if HELM.exists():
         bootstrap = envoy()
         yield DEPLOY / "envoy/envoy.yaml", bootstrap

@@ -13,9 +13,17 @@ from authz.cli.files import BAD_CONFIG, FILE, FOUND, read_or_exit
 from authz.cli.terminal import progress, say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from authz.config.document import Document
     from authz.config.model import Config
     from authz.config.problems import Problem
+
+
+def _complete_upstreams(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
+    from authz.tooling.upstreams import UPSTREAMS
+
+    return [name for name in UPSTREAMS if name.startswith(begun)]
 
 
 @click.command("check-config")
@@ -24,8 +32,14 @@ if TYPE_CHECKING:
 @click.option(
     "--diff", "old_file", type=FILE, metavar="OLD", help="Also show the differences from OLD, and their effects."
 )
+@click.option(
+    "--upstream",
+    metavar="NAME",
+    shell_complete=_complete_upstreams,
+    help="Also warn of what this kind of upstream serves otherwise, such as express; the page of the rules lists them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
-def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: bool) -> None:
+def check_config(*, file: Path, fetch: bool, old_file: Path | None, upstream: str | None, as_json: bool) -> None:
     """Report all errors in FILE, and warnings for its author.
 
     --diff marks each difference by its effect on requests: widens (more are allowed),
@@ -42,12 +56,15 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: boo
       authz check-config authz.yaml
       authz check-config --fetch authz.yaml
       authz check-config --diff deployed.yaml authz.yaml
+      authz check-config --upstream express authz.yaml
     """  # noqa: D301 - click's mark against rewrapping
     from authz.config.diagnostics.warnings import warnings
     from authz.feeds.files import warn_of_files
 
+    around = _find_upstream(upstream) if upstream is not None else None
     document, config = _try_or_exit(file, as_json=as_json)
-    warned = [document.locate(warning) for warning in (*warnings(config), *warn_of_files(config))]
+    more = around(config) if around is not None else ()
+    warned = [document.locate(warning) for warning in (*warnings(config), *warn_of_files(config), *more)]
     output: dict[str, Any] = {
         "file": str(file),
         "ok": True,
@@ -86,6 +103,17 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, as_json: boo
         counts = f"ok, issuers: {len(config.issuers)}, rules: {len(config.rules)}"
         say(f"{file}: {'; '.join(['valid', *found]) if found else counts}")
     sys.exit(FOUND if found else 0)
+
+
+def _find_upstream(name: str) -> Callable[[Config], Iterator[Problem]]:
+    """Return what finds the ways around rules that an upstream opens. Raises BadParameter."""
+    from authz.config.problems import suggest
+    from authz.tooling.upstreams import UPSTREAMS, find_upstream_problems
+
+    if name not in UPSTREAMS:
+        hint = suggest(name, UPSTREAMS) or f"there are {', '.join(UPSTREAMS)}"
+        raise click.BadParameter(f"no upstream is named {name!r}; {hint}", param_hint="--upstream")
+    return lambda config: find_upstream_problems(config, UPSTREAMS[name])
 
 
 def _try_or_exit(file: Path, *, as_json: bool) -> tuple[Document, Config]:

@@ -34,6 +34,13 @@ def _complete_names(_context: click.Context, _option: click.Parameter, begun: st
     "--trusted-hops", type=click.IntRange(0, 100), default=0, help="Proxies in front of Envoy that set x-forwarded-for."
 )
 @click.option("--client-certificates", is_flag=True, help="The listener asks clients for certificates (RFC 8705).")
+@click.option(
+    "--keep-header",
+    "kept",
+    multiple=True,
+    metavar="NAME",
+    help="A header such as x-forwarded-host that your service needs of clients; may be given again.",
+)
 @click.option("--check", "envoy_file", type=FILE, help="Check this Envoy configuration, YAML or JSON, instead.")
 @click.option(
     "--accept",
@@ -54,6 +61,7 @@ def envoy_config(  # noqa: PLR0913 - one for each option
     sidecar: str | None,
     trusted_hops: int,
     client_certificates: bool,
+    kept: tuple[str, ...],
     envoy_file: Path | None,
     accepted: tuple[str, ...],
     as_json: bool,
@@ -80,11 +88,15 @@ def envoy_config(  # noqa: PLR0913 - one for each option
     from authz.config.address import is_host
     from authz.tooling.envoy_config import bootstrap as texts
     from authz.tooling.envoy_config.derive import derive, notes
+    from authz.tooling.envoy_config.forwarded_claims import CLAIMS
 
     _check_addresses({"--listen": listen, "--upstream": upstream, "--admin": admin})
+    for name in kept:
+        if name.lower() not in CLAIMS:
+            raise click.BadParameter(f"{name!r}: only {', '.join(CLAIMS)} are removed", param_hint="--keep-header")
     if sidecar is not None and not is_host(sidecar):
         raise click.BadParameter(f"{sidecar!r}: write a host name or an IP address", param_hint="--sidecar")
-    settings = derive(config, host=sidecar, trusted_hops=trusted_hops, peer_certificate=client_certificates)
+    settings = derive(config, host=sidecar, trusted_hops=trusted_hops, peer_certificate=client_certificates, kept=kept)
     data = (
         texts.bootstrap(settings, listen=listen, upstream=upstream, admin=admin)
         if bootstrap

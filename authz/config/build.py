@@ -55,7 +55,7 @@ def build_snapshot(config: model.Config, *, verify_signature: VerifySignature = 
 
 def build_rules(config: model.Config) -> list[Rule]:
     """Return the rules in their order."""
-    return [_build_rule(rule, config.claim_aliases) for rule in config.rules]
+    return [_build_rule(rule, config) for rule in config.rules]
 
 
 def read_inline_keys(issuer: IssuerSection) -> KeySet | None:
@@ -128,8 +128,9 @@ def _build_sources(config: model.Config) -> Iterator[Source]:
         yield QuerySource(config.insecure.query_token)
 
 
-def _build_rule(section: RuleSection, aliases: frozenset[str]) -> Rule:
-    match = section.match or _EVERY_REQUEST
+def _build_rule(section: RuleSection, config: model.Config) -> Rule:
+    match, aliases = section.match or _EVERY_REQUEST, config.claim_aliases
+    folds = match.case_insensitive
     return Rule(
         name=section.name,
         match=Match(
@@ -137,7 +138,7 @@ def _build_rule(section: RuleSection, aliases: frozenset[str]) -> Rule:
             hosts=match.host_patterns,
             methods=frozenset(match.methods or ()),
             context=dict(match.context or {}),
-            case_insensitive=match.case_insensitive,
+            case_insensitive=config.paths.case_insensitive if folds is None else folds,
         ),
         allow=section.allow,
         requirements=_build_requirements(section.require, aliases) if section.require else Requirements(),

@@ -129,6 +129,14 @@ class Token(Section):
     """Leave the token in the request that goes upstream."""
 
 
+class Paths(Section):
+    """How the paths of all rules are compared."""
+
+    # Access: the rules are compared as they are built.
+    case_insensitive: Annotated[bool, Setting(Access.UNAFFECTED)] = False
+    """Ignore letter case in each rule that does not say otherwise, as Express, Koa, Fiber and Caddy do."""
+
+
 class HeaderValue(Section):
     """What one identity header holds: a claim, the whole payload, or a fixed value. A text is short for a claim."""
 
@@ -266,6 +274,8 @@ class Config(Section):
     """Trusted issuers by name; the name is the label in metrics and logs."""
     token: Token = Token()
     """Where tokens are found."""
+    paths: Paths = Paths()
+    """How the paths of all rules are compared."""
     rules: Annotated[Items[Rule], Field(json_schema_extra={"minItems": 1})]
     """Rules in order: the first match decides; no match denies."""
     identity: Identity = Identity()

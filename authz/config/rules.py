@@ -39,8 +39,8 @@ class Match(Section):
     """Paths: {name} is one segment, a final /** any depth, none included; a trailing slash is insignificant."""
     methods: Items[str] | None = None
     """HTTP methods, in upper case."""
-    case_insensitive: bool = False
-    """Compare paths without regard to ASCII case."""
+    case_insensitive: Annotated[bool | None, Field(examples=[True])] = None
+    """Compare paths without regard to letter case; without this key, paths.case_insensitive says."""
     context: Mapping[str, str] | None = None
     """Values that Envoy's operator set for the route (context_extensions)."""
 

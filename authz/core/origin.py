@@ -43,6 +43,7 @@ def _is_own(origin: str, request: Request) -> bool:
         same = default is not None and ours.hostname == theirs.hostname
         return (
             same
+            and theirs.hostname is not None
             and (ours.port or default) == (theirs.port or default)
             and (theirs.scheme == "https" or request.scheme != "https")
         )

@@ -2,8 +2,8 @@
 
 Rules of this file:
 1. The first rule that matches decides; no match denies.
-2. Paths are compared segment by segment, percent-decoded, without a trailing slash; hosts without port, case and final
-   dot.
+2. Paths are compared segment by segment, percent-decoded, without a trailing slash, and letter case as letter_case.py
+   says; hosts without port, case and final dot.
 3. All parts of a requirement must hold. An empty one cannot be built, so that none is empty by mistake.
 4. Order of denials: step-up, scopes, issuer, claims, condition, audience.
 """
@@ -11,14 +11,14 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from string import ascii_lowercase, ascii_uppercase
 from typing import Final, Protocol
 
 from authz.core.claims import ClaimPath, Claims, check_unit
 from authz.core.issuer import Issuer
+from authz.core.letter_case import fold_ascii, fold_unicode
 from authz.core.mismatch import describe, explain_claim, explain_scopes
 from authz.core.path_index import PathIndex
 from authz.core.reasons import Reason, Rejected
@@ -78,9 +78,9 @@ class PathTemplate:
             raise ValueError("a parameter is named twice")
         return cls(text, tuple(segments), tuple(params), rest)
 
-    def fold(self) -> tuple[str | None, ...]:
-        """Return the segments for a case-insensitive comparison."""
-        return tuple(None if segment is None else fold_case(segment) for segment in self.segments)
+    def fold(self, fold: Callable[[str], str]) -> tuple[str | None, ...]:
+        """Return the segments as *fold* compares them."""
+        return tuple(None if segment is None else fold(segment) for segment in self.segments)
 
     def bind(self, segments: tuple[str, ...]) -> Params:
         """Return the parameters of a path that this template matched."""
@@ -191,6 +191,18 @@ class Rule:
     accept: frozenset[AmbiguousEncoding] = frozenset()
     shadow: bool = False
 
+    @property
+    def folds_unicode(self) -> bool:
+        """Whether letters beyond ASCII are folded too, where case is ignored: not by what lets in without a token."""
+        return not self.shadow and self.allow in {AccessMode.AUTHENTICATED, AccessMode.DENY}
+
+    @property
+    def fold(self) -> Callable[[str], str]:
+        """How segments are compared."""
+        if not self.match.case_insensitive:
+            return str
+        return fold_unicode if self.folds_unicode else fold_ascii
+
 
 def require(rule: Rule, claims: Claims, issuer: Issuer, request: Request, params: Params, now: float) -> None:
     """Reject *claims* of *issuer* that do not meet the requirements of *rule* at *now*.
@@ -263,14 +275,6 @@ def _holds(condition: Condition, request: Request, params: Params, claims: Claim
         raise Rejected(Reason.POLICY_DENIED, f"the rule's condition failed: {why}") from error
 
 
-def fold_case(segment: str) -> str:
-    """Return *segment* with ASCII letters in lower case: other letters fold in more ways than servers agree on."""
-    return segment.translate(_LOWER)
-
-
-_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
-
-
 _Entry = tuple[int, Rule, PathTemplate]
 
 
@@ -332,21 +336,19 @@ def _matches(rule: Rule, method: str, context: Mapping[str, str]) -> bool:
 
 
 class _Tree:
-    """The rules of one host pattern by path; case-insensitive ones are separate."""
+    """The rules of one host pattern by path, apart by how they compare letters."""
 
     __slots__ = ("_exact", "_folded")
 
     def __init__(self) -> None:
         self._exact: Final[PathIndex[list[_Entry]]] = PathIndex(list)
-        self._folded: PathIndex[list[_Entry]] | None = None
+        self._folded: Final[dict[Callable[[str], str], PathIndex[list[_Entry]]]] = {}
 
     def add(self, position: int, rule: Rule) -> None:
-        fold = rule.match.case_insensitive
-        if fold and self._folded is None:
-            self._folded = PathIndex(list)
-        index = self._folded if fold and self._folded else self._exact
+        folds = rule.match.case_insensitive
+        index = self._folded.setdefault(rule.fold, PathIndex(list)) if folds else self._exact
         for template in rule.match.paths:
-            segments = template.fold() if fold else template.segments
+            segments = template.fold(rule.fold) if folds else template.segments
             index.bucket(segments, prefix=template.rest).append((position, rule, template))
 
     def find(self, segments: tuple[str, ...]) -> list[_Entry]:
@@ -354,8 +356,8 @@ class _Tree:
         found: list[_Entry] = []
         for rules in self._exact.covering(segments):
             found += rules
-        if self._folded is not None:
-            for rules in self._folded.covering(map(fold_case, segments)):
+        for fold, index in self._folded.items():
+            for rules in index.covering(map(fold, segments)):
                 found += rules
         if len(found) > 1:
             found.sort(key=_position)

@@ -4,7 +4,8 @@ Rules of this file:
 1. Only Envoy's own attributes count. Headers that claim another path, host or method are never read.
 2. A path has one canonical form (RFC 3986 section 6.2.2) or none: paths that servers are known to read differently are
    rejected.
-3. Three encodings that some applications need (`%2F`, `;`, `//`) are recorded, and rejected unless a rule accepts them;
+3. A registered method is written in upper case: some servers read `delete` as DELETE, others as a method of its own.
+4. Three encodings that some applications need (`%2F`, `;`, `//`) are recorded, and rejected unless a rule accepts them;
    then they are data inside one segment and never structure.
 """
 
@@ -80,7 +81,7 @@ class Path:
 
 @record
 class Target:
-    """What a request asks for, in the form that rules are matched against."""
+    """What a request asks for, in the form that rules are matched against; *host* is empty if none is named."""
 
     method: str
     host: str
@@ -103,13 +104,25 @@ def parse_target(request: Request) -> Target:
         raise Rejected(Reason.REQUEST_MALFORMED, f"more than {MAX_HEADERS} headers, or one without a name")
     if not _METHOD.fullmatch(request.method):
         raise Rejected(Reason.REQUEST_MALFORMED, "method is not a token")
-    host = canonical_host(request.host)
+    if request.method not in REGISTERED_METHODS and request.method.upper() in REGISTERED_METHODS:
+        raise Rejected(Reason.REQUEST_MALFORMED, "method is a registered one, but not in upper case")
+    # gRPC's own filter names no host (gRFC A92): no rule for a host matches then.
+    host = canonical_host(request.host) if request.host else ""
     if path.count("/") + path.count("%") > MAX_PATH_MARKS:
         raise Rejected(Reason.REQUEST_MALFORMED, f"path has more than {MAX_PATH_MARKS} slashes and escapes")
     return Target(request.method, host, parse_path(path))
 
 
 _METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # RFC 9110 section 9.1
+# The HTTP Method Registry (RFC 9110 section 16.1.1; https://www.iana.org/assignments/http-methods), and QUERY, which is
+# about to be in it.
+REGISTERED_METHODS: Final = frozenset(
+    """
+    ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR
+    MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY REBIND REPORT
+    SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL
+    """.split()  # noqa: SIM905 - a list would be forty lines
+)
 
 _HOST: Final = re.compile(r"([a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\])\.?(?::[0-9]{1,5})?")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from authz.core.request import Request
 from authz.core.token import (
     MAX_COOKIES,
     MAX_CREDENTIALS,
+    MAX_PARAMETERS,
     CookieSource,
     HeaderSource,
     QuerySource,
@@ -38,8 +40,20 @@ def strip_credentials(request: Request, sources: tuple[Source, ...]) -> Stripped
     return StrippedCredentials(
         (("cookie", rewritten),) if rewritten else (),
         tuple(dict.fromkeys(remove)),
-        tuple(source.parameter for source in sources if isinstance(source, QuerySource)),
+        tuple(source.parameter for source in sources if isinstance(source, QuerySource) and _is_asked(request, source)),
     )
+
+
+def _is_asked(request: Request, source: QuerySource) -> bool:
+    """Tell whether the query may hold the parameter, as Envoy reads it: percent-decoded, behind `&` or the `?`.
+
+    Envoy rebuilds a query from which it removes something, also if nothing was there: `flag` becomes `flag=`, the order
+    changes, and signed URLs break.
+    """
+    query = request.path.partition("?")[2]
+    if query.count("&") >= MAX_PARAMETERS:
+        return True
+    return any(unquote(pair.partition("=")[0]) == source.parameter for pair in query.split("&"))
 
 
 def _without_cookies(request: Request, names: set[str]) -> str | None:

@@ -233,12 +233,14 @@ def _after_scheme(credentials: str, scheme: str) -> str:
 def cookies(request: Request) -> list[tuple[str, str]]:
     """Return the request's cookies as name and value, in order (RFC 6265 section 4.2.1).
 
+    Envoy joins two Cookie fields of HTTP/1.1 by a comma, which no token holds: a cookie may begin behind each.
+
     Raises Rejected(TOKEN_MALFORMED) if there are more than MAX_COOKIES.
     """
     header = request.headers.get("cookie", "")
     if header.count(";") >= MAX_COOKIES:
         raise _malformed(f"more than {MAX_COOKIES} cookies")
-    pairs = (pair.strip(" \t").partition("=") for pair in header.split(";"))
+    pairs = (part.strip(" \t").partition("=") for pair in header.split(";") for part in pair.split(","))
     return [(name, value.removeprefix('"').removesuffix('"')) for name, equals, value in pairs if equals]
 
 

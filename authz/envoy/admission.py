@@ -22,7 +22,9 @@ METHOD: Final = f"/{SERVICE}/Check"
 _CHECK: Final = METHOD.encode()
 _HEALTH: Final = HEALTH_METHOD.encode()
 
-MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+# A message above it ends in an RPC error, so it must hold all that Envoy can be configured to accept: headers of 8192
+# KiB (max_request_headers_kb), path and host twice, and a certificate. The core denies what exceeds its own limits.
+MAX_MESSAGE_BYTES: Final = 20 * 1024 * 1024
 # Envoy forwards a client's tracestate, whose size must never end a call: the limit is the highest that Envoy can be
 # configured to accept (max_request_headers_kb is at most 8192). Between grpcio's two limits calls fail at random, so
 # both limits have the same value.

@@ -3,10 +3,13 @@
 Rules of this file:
 1. `status.code` alone decides in Envoy, and an empty CheckResponse allows: a denial is made by one function, which
    always sets the code.
-2. Every header to set says so in both ways, `append` and `append_action`: left unset, Envoy 1.37.0 appends.
+2. Every header to set says so in both ways, `append` and `append_action`: left unset, Envoy overwrites and grpc-java
+   appends.
 3. A denial never uses `error_response` or a gRPC error, which `failure_mode_allow` would turn into an allow, unless the
    operator chose that for unavailable keys.
-4. For gRPC callers Envoy turns a denial into trailers: short plain text, and a matching `grpc-status`.
+4. For gRPC callers Envoy turns a denial into trailers: short plain text, and a matching `grpc-status`. A gRPC server
+   that asks for itself (gRFC A92) derives its own status from the HTTP status, fails on a `grpc-status` of ours, and
+   shows only `status.message` to its application. It sends neither scheme nor host; Envoy always sends both.
 5. A document that the sidecar serves itself is sent as a denial with HTTP status 200: Envoy has no other way.
 6. A message is encoded in parts, and parts that many answers share are cached: the concatenated bytes of two messages
    decode to both merged (Protocol Buffers, "Encoding": last one wins, and embedded messages merge).
@@ -52,13 +55,14 @@ def decode_request(data: bytes) -> Request:
         raise Rejected(Reason.REQUEST_MALFORMED, "not a CheckRequest") from None
     http = attributes.request.http
     source = attributes.source
+    headers = _read_headers(http)
     return Request(
         method=http.method,
-        host=http.host,
+        host=http.host or headers.get(":authority", ""),
         path=http.path,
         scheme=http.scheme,
         protocol=http.protocol,
-        headers=_read_headers(http),
+        headers=headers,
         context=dict(attributes.context_extensions),
         source_address=source.address.socket_address.address,
         certificate=source.certificate,
@@ -147,22 +151,33 @@ def _encode_deny(denial: Deny, request: Request | None, responses: Responses, de
         headers.append(("www-authenticate", challenge))
     if status.retry_after is not None:
         headers.append(("retry-after", str(status.retry_after)))
+    text = _text(denial, responses, decision_id)
     if request is not None and request.headers.get("content-type", "").startswith("application/grpc"):
-        headers.append(("grpc-status", str(status.grpc)))
-        body = _text(denial, responses, decision_id)
+        if not _is_asked_by_grpc(request):
+            headers.append(("grpc-status", str(status.grpc)))
+        body = text
     elif responses.body is BodyFormat.TEXT:
         headers.append(("content-type", "text/plain; charset=utf-8"))
-        body = _text(denial, responses, decision_id) + "\n"
+        body = text + "\n"
     else:
         headers.append(("content-type", "application/problem+json"))
         body = _problem(denial, responses, decision_id)
     refusal = wire.DeniedHttpResponse(status=wire.HttpStatus(code=status.http), body=body)
     _add(refusal.headers, headers)
     if _fails_open(denial, responses):
-        message = wire.CheckResponse(status=wire.Status(code=_UNAVAILABLE), error_response=refusal)
+        message = wire.CheckResponse(status=wire.Status(code=_UNAVAILABLE, message=text), error_response=refusal)
     else:
-        message = wire.CheckResponse(status=wire.Status(code=status.code), denied_response=refusal)
+        message = wire.CheckResponse(status=wire.Status(code=status.code, message=text), denied_response=refusal)
     return _with_metadata(message, denial, decision_id)
+
+
+def _is_asked_by_grpc(request: Request) -> bool:
+    """Return whether a gRPC server asks for itself: without a scheme, and without a host of Envoy's.
+
+    Of the pseudo-headers it sends `:authority` at most (gRFC A92), Envoy all.
+    """
+    named = request.headers.get(":authority") is not None and request.headers.get(":path") is None
+    return not request.scheme and (named or not request.host)
 
 
 def _fails_open(denial: Deny, responses: Responses) -> bool:

@@ -197,7 +197,8 @@ CASES: Final = [
         case(f"method-{method.lower()}-F15", DENIED, method=method, snapshot=METHOD)
         for method in ("HEAD", "PROPFIND", "GETT")
     ],
-    case("method-in-lower-case-F15", DENIED, method="get", snapshot=METHOD),
+    case("method-in-lower-case-that-nobody-registered-F15", DENIED, method="gett", snapshot=METHOD),
+    *[case(f"method-{method}-F15", MALFORMED, method=method, snapshot=METHOD) for method in ("get", "Delete")],
     *[
         case(f"method-{name}-F15", MALFORMED, method=method, snapshot=METHOD)
         for name, method in {"with-a-space": "GET ", "empty": "", "two": "GET,GET", "with-a-line-feed": "GET\n"}.items()
@@ -211,7 +212,6 @@ CASES: Final = [
             "with-a-user": "a@api.example.test",
             "list": "api.example.test,evil.test",
             "list-with-a-space": "api.example.test evil.test",
-            "empty": "",
             "with-a-path": "api.example.test/evil",
             "with-an-escape": "api%2eexample.test",
             "with-a-nul": "api.example.test\0.evil.test",
@@ -220,6 +220,7 @@ CASES: Final = [
             "empty-label": "api..example.test",
         }.items()
     ],
+    case("host-that-nobody-names-F16", DENIED, GOOD, host="", snapshot=HOST),
     case("host-of-another-F16", DENIED, GOOD, host="evil.test", snapshot=HOST),
     case("host-above-F16", DENIED, GOOD, host="example.test", snapshot=HOST),
     case("host-below-F16", DENIED, GOOD, host="x.api.example.test", snapshot=HOST),

@@ -94,6 +94,16 @@ def only_pieces(documents: list[Document]) -> dict[str, str]:
     return pieces
 
 
+def test_headers_that_a_service_needs_are_kept(charts: Charts) -> None:
+    """Named in keepHeaders, or read by a condition: such a header of clients is not removed, and others are."""
+    rule = {"name": "shop", "require": {"when": 'request.headers["x-forwarded-prefix"] == "/shop"'}}
+    changes = {"authz": {"envoy": {"keepHeaders": ["x-forwarded-host"]}, "config": {"rules": [rule]}}}
+    manager = only_pieces(charts.with_values("config-only", changes))["connection_manager.yaml"]
+    assert "x[-_]forwarded[-_]server" in manager
+    assert "x[-_]forwarded[-_]host" not in manager
+    assert "x[-_]forwarded[-_]prefix" not in manager
+
+
 @pytest.mark.parametrize(
     ("workers", "sockets", "ports"),
     [(1, ["authz.sock"], [9191]), (3, ["authz-0.sock", "authz-1.sock", "authz-2.sock"], [9191, 9192, 9193])],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import grpc
 import pytest
 
+from authz.demo.client import send
 from tests.e2e.harness import Stage
 from tests.fakes.waiting import HANG_SECONDS
 
@@ -67,3 +68,12 @@ def test_an_ambiguous_path_is_an_invalid_argument(channel: grpc.Channel) -> None
 def test_missing_keys_are_unavailable(channel: grpc.Channel, stage: Stage) -> None:
     """503 becomes UNAVAILABLE, which a gRPC client may try again."""
     assert refusal(channel, token=stage.gone.mint()).code is grpc.StatusCode.UNAVAILABLE
+
+
+def test_envoy_shows_nothing_of_the_message_of_the_status(stage: Stage) -> None:
+    """`status.message` is for gRPC servers that ask for themselves: Envoy puts it into no header and no body."""
+    answer = send(f"{stage.envoy.url}/orders/1")
+
+    assert answer.status == 401
+    assert "Unauthorized, decision" not in f"{answer.headers} {answer.body.decode()}"
+    assert answer.json()["decision_id"]

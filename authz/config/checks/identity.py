@@ -46,6 +46,8 @@ def _check_name(name: str, read: set[str]) -> str:
         return "this header frames the request or carries credentials, and must not be overwritten"
     if folded.startswith("x-envoy-"):
         return "Envoy keeps names that begin with x-envoy- for itself"
+    if folded.startswith("grpc-"):
+        return "gRPC keeps names that begin with grpc- for itself, and its clients fail calls that have others"
     if folded in read:
         return "a token is looked for in this header"
     try:

@@ -19,6 +19,7 @@ from typing import Final
 
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
+from authz.core.letter_case import fold_unicode
 from authz.core.path_index import PathIndex
 from authz.core.policy import AccessMode, HostPattern, PathTemplate, Rule
 from authz.core.strictness import Strictness, compare_rules
@@ -26,6 +27,8 @@ from authz.core.strictness import Strictness, compare_rules
 MAX_NEIGHBOURS: Final = 100
 MAX_HOSTS: Final = 200
 _CASE: Final = "another letter case"
+_DEEPER: Final = "a deeper path"  # Echo serves /orders/7/items by a route /orders/:id
+_EMPTY: Final = "an empty last segment"  # and Fastify /orders/, which counts as /orders here
 _PREFLIGHT: Final = frozenset({"OPTIONS"})  # browsers send it without a token
 
 
@@ -101,7 +104,7 @@ class _Index:
         self._paths: Final[PathIndex[_ByHost]] = PathIndex(dict)
         for entry in entries:
             for host, path in product(entry.hosts, entry.paths):
-                by_host = self._paths.bucket(path.fold(), prefix=path.rest)
+                by_host = self._paths.bucket(path.fold(fold_unicode), prefix=path.rest)
                 by_host.setdefault(host, []).append(_Cover(entry, host, path))
 
     def above(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
@@ -122,7 +125,7 @@ class _Index:
             rules[: bisect_left(rules, entry.place, key=_place)] for rules in self._rules_at(host, path, part=True)
         )
         near = (cover for rules in found for cover in rules[:MAX_NEIGHBOURS])
-        return sorted((cover for cover in near if entry.folds or _covers(cover, entry, path)), key=_place)
+        return sorted((cover for cover in near if _meets(cover, entry, path)), key=_place)
 
     def _rules_at(self, host: HostPattern | None, path: PathTemplate, *, part: bool = False) -> Iterator[list[_Cover]]:
         """Yield the rules of each node that covers *path*, case-insensitive, for each host that covers *host*.
@@ -130,7 +133,7 @@ class _Index:
         With *part*, also for hosts that *host* covers.
         """
         wider = _wider(host)
-        for by_host in self._paths.covering(path.fold(), prefix=path.rest):
+        for by_host in self._paths.covering(path.fold(fold_unicode), prefix=path.rest):
             yield from (by_host[wide] for wide in wider if wide in by_host)
             if part and (host is None or host.wildcard):
                 yield from (rules for name, rules in islice(by_host.items(), MAX_HOSTS) if _lies_below(name, host))
@@ -158,11 +161,29 @@ def _write(host: HostPattern | None) -> str:
 
 
 def _covers(cover: _Cover, entry: _Entry, path: PathTemplate) -> bool:
-    """Return whether *cover*, found by the index, matches all of *path* of *entry*, with respect to letter case."""
-    if cover.entry.folds:
-        return True
-    pairs = [(wide, own) for wide, own in zip(cover.path.segments, path.segments, strict=False) if wide is not None]
-    return all(wide == own and not (entry.folds and wide.lower() != wide.upper()) for wide, own in pairs)
+    """Tell whether *cover*, which the index found, matches all of *path* of *entry* in the letter case that counts.
+
+    A public rule that ignores case counts as matching what a stricter one matches, though that takes letters beyond
+    ASCII too: nobody writes a rule for those.
+    """
+    fold = cover.entry.rule.fold
+    return all(
+        fold(wide) == fold(own) and (cover.entry.folds or not entry.folds or wide.lower() == wide.upper())
+        for wide, own in _literals(cover, path)
+    )
+
+
+def _meets(cover: _Cover, entry: _Entry, path: PathTemplate) -> bool:
+    """Tell whether *cover*, which the index found, matches some spelling of *path* of *entry*."""
+    folds = (cover.entry.rule.fold, entry.rule.fold)
+    return all(any(fold(wide) == fold(own) for fold in folds) for wide, own in _literals(cover, path))
+
+
+def _literals(cover: _Cover, path: PathTemplate) -> Iterator[tuple[str, str]]:
+    """Yield each segment that *cover* spells out, and the one of *path* at its place."""
+    for wide, own in zip(cover.path.segments, path.segments, strict=False):
+        if wide is not None and own is not None:
+            yield wide, own
 
 
 def _find_dead(entry: _Entry, index: _Index) -> Problem | None:
@@ -271,21 +292,60 @@ def _find_fallthrough(entry: _Entry, index: _Index) -> Iterator[Problem]:
     scopes = list(product(entry.hosts, entry.paths))
     first, *others = [index.below(entry, host, path) for host, path in scopes]
     elsewhere = [{cover.place for cover in covers} for covers in others]
-    guarded: set[str] = set()
+    guarded: set[str] | None = None
     for cover in first:
         below = cover.entry
         if not all(below.place in places for places in elsewhere):
             continue
         ways = _ways(entry, scopes[0], cover)
+        if guarded is None and ways:
+            guarded = _guarded_above(entry, scopes[0], index)
+        ways -= guarded or set()
+        if not ways:
+            continue
         if _requires_no_less(below.rule, entry.rule):
-            guarded |= ways
-        elif ways - guarded:
-            missed = " or ".join(sorted(ways - guarded))
-            message = f"weaker-fallthrough: with {missed}, {below.name} below decides, which requires less"
-            fold = "set match.case_insensitive: true" if _CASE in ways - guarded else ""
-            guard = "a rule between them with allow: deny stops the rest" if ways - guarded - {_CASE} else ""
-            yield Problem(path=entry.path, message=message, hint="; ".join(filter(None, (fold, guard))))
+            guarded = (guarded or set()) | ways
+        else:
+            message = (
+                f"weaker-fallthrough: with {' or '.join(sorted(ways))}, {below.name} below decides, which requires less"
+            )
+            yield Problem(path=entry.path, message=message, hint=_remedy(ways, scopes[0][1]))
             return
+
+
+def _guarded_above(entry: _Entry, scope: tuple[HostPattern | None, PathTemplate], index: _Index) -> set[str]:
+    """Name the slips that rules above *entry* stop: all that is deeper than its path, or its path without the end."""
+    host, path = scope
+    if path.rest:
+        return set()
+    beside = {_DEEPER: PathTemplate("", (*path.segments, None), (), rest=True)}
+    if path.segments and path.segments[-1] is None:
+        beside[_EMPTY] = PathTemplate("", path.segments[:-1], (), rest=False)
+    return {
+        way
+        for way, template in beside.items()
+        if any(
+            (not by.methods or (entry.methods and entry.methods <= by.methods))
+            and by.context <= entry.context
+            and _requires_no_less(by.rule, entry.rule)
+            for by in (cover.entry for cover in index.above(entry, host, template))
+        )
+    }
+
+
+def _remedy(ways: set[str], path: PathTemplate) -> str:
+    """Say what stops *ways*: the first that a rule can do for itself."""
+    remedies = []
+    if _CASE in ways:
+        remedies.append("set match.case_insensitive: true")
+    if ways & {_DEEPER, _EMPTY}:
+        parts = path.text.strip("/").split("/")
+        while parts and (not parts[-1] or parts[-1].startswith("{")):
+            del parts[-1]
+        remedies.append(f"write /{'/'.join((*parts, '**'))}")
+    if ways - {_CASE, _DEEPER, _EMPTY}:
+        remedies.append("a rule between them with allow: deny stops the rest")
+    return "; ".join(remedies)
 
 
 def _ways(entry: _Entry, scope: tuple[HostPattern | None, PathTemplate], cover: _Cover) -> set[str]:
@@ -309,6 +369,10 @@ def _ways(entry: _Entry, scope: tuple[HostPattern | None, PathTemplate], cover: 
     loose = [own for place, own in enumerate(path.segments) if own and not (place < len(kept) and kept[place] == own)]
     if not entry.folds and any(own.lower() != own.upper() for own in loose):
         ways.add(_CASE)
+    if cover.path.rest and not path.rest:
+        ways.add(_DEEPER)
+        if path.segments and path.segments[-1] is None and len(cover.path.segments) < len(path.segments):
+            ways.add(_EMPTY)
     return ways
 
 

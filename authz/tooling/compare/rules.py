@@ -6,20 +6,22 @@ Rules of this file:
    decided differently matches at least one rule that is new, removed, changed or moved.
 3. Of all requests that two rules match, the most general is tried: segments, hosts and methods that no rule names. A
    rule that matches it matches all the others, so if neither rule decides it, neither decides any of them. Each method
-   that both name, and each depth below a `/**`, is tried separately.
+   that both name, and each depth below a `/**`, is tried separately. If case is ignored, the letters are those that the
+   fewest rules fold.
 4. Two rules are compared part by part (core/strictness.py). If that cannot be decided, as with two conditions, the
    effect is unknown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import product
 from typing import Final
 
-from authz.core.policy import AccessMode, HostPattern, Match, PathTemplate, Policy, Rule, fold_case
+from authz.core.letter_case import fold_ascii, fold_unicode
+from authz.core.policy import AccessMode, HostPattern, Match, PathTemplate, Policy, Rule
 from authz.core.reasons import Rejected
 from authz.core.request import Path, Target
 from authz.core.strictness import Strictness, accepted, admitted, combine
@@ -45,7 +47,9 @@ def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS)
             break
         before, after = _select(old, asked), _select(new, asked)
         if effect_of(before, after) is not Effect.SAME:
-            moved.setdefault((_name(before), _name(after)), []).append(asked)
+            plain = asked.plainly()
+            same = _select(old, plain) is before and _select(new, plain) is after
+            moved.setdefault((_name(before), _name(after)), []).append(plain if same else asked)
     mentioned: set[str] = set()
     for first, *others in moved.values():
         before, after = _select(old, first), _select(new, first)
@@ -77,6 +81,10 @@ class _Asked:
     host: str
     segments: tuple[str, ...]
     context: Mapping[str, str]
+
+    def plainly(self) -> _Asked:
+        """Return the request with letters that a reader expects in a path."""
+        return replace(self, segments=tuple(_plain(each) for each in self.segments))
 
     def __str__(self) -> str:
         context = "".join(f", {name}={value}" for name, value in self.context.items())
@@ -156,29 +164,52 @@ def _intersect_paths(
         for place in range(length):
             mine = own.segments[place] if place < len(own.segments) else None
             theirs = its.segments[place] if place < len(its.segments) else None
-            choices.append(
-                _intersect_segments(
-                    (mine, rule.match.case_insensitive), (theirs, its_rule.match.case_insensitive), literals
-                )
-            )
+            choices.append(_intersect_segments((mine, rule.fold), (theirs, its_rule.fold), literals))
         yield from product(*choices)
 
 
-def _intersect_segments(one: tuple[str | None, bool], other: tuple[str | None, bool], literals: set[str]) -> list[str]:
-    """Return the most general segments that match both, each given with whether it ignores case; may be empty."""
-    (mine, folds), (theirs, its_folds) = one, other
-    if mine is None and theirs is None:
+_Fold = Callable[[str], str]
+_FOLDS: Final[tuple[_Fold, ...]] = (str, fold_ascii, fold_unicode)  # each joins all that the one before it joins
+
+
+def _intersect_segments(
+    one: tuple[str | None, _Fold], other: tuple[str | None, _Fold], literals: set[str]
+) -> list[str]:
+    """Return the plainest segments for two of rules, each with how it is compared; none where there is none."""
+    strict, loose = sorted((one, other), key=lambda pair: (pair[0] is None, _FOLDS.index(pair[1])))
+    text, fold = strict
+    if text is None:
         return [_ANY]
-    if mine is None or theirs is None:
-        text, loose = (theirs, its_folds) if mine is None else (mine, folds)
-        return _odd_cases(text or "", literals) if loose else [text or ""]
-    if folds or its_folds:
-        if fold_case(mine) != fold_case(theirs):
-            return []
-        if folds and its_folds:
-            return _odd_cases(mine, literals)
-        return [theirs if folds else mine]
-    return [mine] if mine == theirs else []
+    if loose[0] is not None and loose[1](text) != loose[1](loose[0]):
+        return []
+    if fold is str:
+        return [text]
+    return _odd_spellings(text, literals) if fold is fold_unicode else _odd_cases(text, literals)
+
+
+_BEYOND_ASCII: Final = {"i": ("\u0130", "\u0131"), "k": ("\u212a",), "s": ("\u017f",)}
+_ASCII: Final = str.maketrans({letter: plain for plain, letters in _BEYOND_ASCII.items() for letter in letters})
+
+
+def _plain(segment: str) -> str:
+    """Return a segment with a letter of _BEYOND_ASCII in ASCII, and in another case than rules are written in."""
+    plain = segment.translate(_ASCII)
+    return segment if plain == segment else plain.upper()
+
+
+def _odd_spellings(text: str, literals: set[str]) -> list[str]:
+    """Write *text* with letters beyond ASCII that no rule spells out in any ASCII case; else in each of those ways."""
+    taken = set(map(fold_ascii, literals))
+    letters = (
+        dict.fromkeys((*_BEYOND_ASCII.get(letter.lower(), ()), *map(fold_ascii, (letter.upper(), letter.lower()))))
+        for letter in text
+    )
+    tried = []
+    for way in map("".join, product(*letters)):
+        if way not in taken:
+            return [way]
+        tried += _odd_cases(way, literals)
+    return tried
 
 
 def _odd_cases(text: str, literals: set[str]) -> list[str]:

@@ -24,7 +24,7 @@ COMMENTS: Final[Mapping[str, str]] = {
     "request_headers_timeout": "A client that sends its request byte by byte holds nothing for long.",
     "early_header_mutation_extensions": (
         "What only the sidecar may say is taken out of every request before any filter or route sees it, in every "
-        "spelling."
+        "spelling; and so is what clients claim of another host, path or method."
     ),
     "preserve_external_request_id": "A request id of the client's own would let it write into others' traces.",
     "json_format.path": "Without its query, where tokens may stand.",

@@ -10,19 +10,22 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_addresses
 from authz.config.model import Config
 from authz.core.needs import KEY
 from authz.core.request import AmbiguousEncoding
+from authz.tooling.envoy_config.forwarded_claims import claims_to_remove
 from authz.tooling.envoy_config.fragments import ClusterTls, EnvoySettings, any_spelling, literal
 
 MIN_TIMEOUT_MS: Final = 500
 TLS_FOLDER: Final = "/etc/envoy-authz-tls"
 _ANSWER_MS: Final = 400  # what an answer may take beyond the wait for a key
 _OTHER_HEADERS_KB: Final = 44  # in addition to the token
+_READ_IN_CONDITION: Final = re.compile(r"""request\.headers\[\s*["']([^"']+)["']\s*\]""")
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to be recognised
 
 
@@ -34,11 +37,12 @@ def derive(
     trusted_hops: int = 0,
     peer_certificate: bool = False,
     tls_folder: str = TLS_FOLDER,
+    kept: Iterable[str] = (),
 ) -> EnvoySettings:
     """Return the settings of an Envoy in front of the sidecar of *config*.
 
     *host* is where Envoy reaches it, if not at `server.listen`; *tls_folder* contains Envoy's own tls.crt and tls.key,
-    and the ca.crt of the sidecar's certificate.
+    and the ca.crt of the sidecar's certificate. *kept* are headers of forwarded_claims that the upstream needs.
     """
     accepted = accepted_encodings(config)
     return EnvoySettings(
@@ -47,6 +51,7 @@ def derive(
         timeout_ms=max(MIN_TIMEOUT_MS, max_wait_ms(config) + _ANSWER_MS),
         peer_certificate=peer_certificate,
         removed=tuple(sorted(config.identity.headers)),
+        claims=claims_to_remove(kept=(*kept, *config.identity.headers, *read_headers(config))),
         mutable=tuple(dict.fromkeys(_mutable(config))),
         merge_slashes=AmbiguousEncoding.DOUBLE_SLASH not in accepted,
         escaped_slashes="KEEP_UNCHANGED" if AmbiguousEncoding.ENCODED_SLASH in accepted else "REJECT_REQUEST",
@@ -89,6 +94,14 @@ def most_concurrent(config: Config) -> int:
 def accepted_encodings(config: Config) -> frozenset[AmbiguousEncoding]:
     """Return the ambiguous encodings of paths that some rule accepts."""
     return frozenset(spelling for rule in config.rules for spelling in rule.accept or ())
+
+
+def read_headers(config: Config) -> Iterator[str]:
+    """Yield the headers of requests that hold a token, or that a condition reads."""
+    yield from (source.header for source in config.token.sources if source.header is not None)
+    for rule in config.rules:
+        if rule.require is not None and rule.require.when:
+            yield from _READ_IN_CONDITION.findall(rule.require.when)
 
 
 def notes(config: Config) -> Iterator[str]:

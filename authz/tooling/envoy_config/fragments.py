@@ -19,6 +19,8 @@ HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 Fragment = dict[str, object]
 
+_TOGETHER: Final = 5  # names in one expression: each is tried on every header, and Envoy's bound on its size is 100
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterTls:
@@ -35,8 +37,8 @@ class EnvoySettings:
     """The settings of an Envoy in front of the sidecar.
 
     *endpoints* are `unix:/path` or `host:port`, one for each worker. *removed* are identity headers that are removed
-    from clients' requests; *mutable* are expressions for all headers that the sidecar may write, None for no such
-    rules. *max_requests* may be in flight to all endpoints together.
+    from clients' requests, *claims* other headers that are; *mutable* are expressions for all headers that the sidecar
+    may write, None for no such rules. *max_requests* may be in flight to all endpoints together.
     """
 
     endpoints: tuple[str, ...]
@@ -47,6 +49,7 @@ class EnvoySettings:
     raw_headers: bool = False
     metadata_namespaces: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
     mutable: tuple[str, ...] | None = None
     normalize_path: bool = True
     merge_slashes: bool = True
@@ -82,8 +85,11 @@ def connection_manager(envoy: EnvoySettings) -> Fragment:
         "request_headers_timeout": "10s",
         "stream_idle_timeout": "300s",
     }
-    if envoy.removed:
-        matchers = [{"key_matcher": {"safe_regex": {"regex": any_spelling(name)}}} for name in envoy.removed]
+    expressions = [any_spelling(name) for name in envoy.removed]
+    groups = (envoy.claims[place : place + _TOGETHER] for place in range(0, len(envoy.claims), _TOGETHER))
+    expressions += ["|".join(map(any_spelling, group)) for group in groups]
+    if expressions:
+        matchers = [{"key_matcher": {"safe_regex": {"regex": expression}}} for expression in expressions]
         settings["early_header_mutation_extensions"] = [
             {
                 "name": "envoy.http.early_header_mutation.header_mutation",

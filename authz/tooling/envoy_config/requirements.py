@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from authz.config.model import Config
 from authz.core.identity import spellings
 from authz.core.request import AmbiguousEncoding
-from authz.tooling.envoy_config.derive import accepted_encodings, endpoints, max_wait_ms, most_concurrent
+from authz.tooling.envoy_config.derive import (
+    accepted_encodings,
+    endpoints,
+    max_wait_ms,
+    most_concurrent,
+    read_headers,
+)
 
 _ANSWER_MARGIN_MS = 50  # the sidecar stops waiting this long before a call's deadline
 _OF_COOKIES = ("cookie", "origin", "sec-fetch-site", "upgrade")
-_READ_IN_CONDITION = re.compile(r"""request\.headers\[\s*["']([^"']+)["']\s*\]""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,6 @@ def requirements_of(config: Config) -> EnvoyRequirements:
     identity = frozenset(name for header in config.identity.headers for name in spellings(header))
     sources = config.token.sources
     cookies = any(source.cookie is not None for source in sources)
-    conditions = [rule.require.when for rule in config.rules if rule.require is not None and rule.require.when]
     own = [source.header for source in sources if source.header is not None]
     written = [] if config.token.forward else [*own, *(["cookie"] if cookies else [])]
     return EnvoyRequirements(
@@ -51,7 +54,7 @@ def requirements_of(config: Config) -> EnvoyRequirements:
                     *own,
                     *(_OF_COOKIES if cookies else ()),
                     *(["connection"] if identity else []),
-                    *(name for text in conditions for name in _READ_IN_CONDITION.findall(text)),
+                    *read_headers(config),
                 ]
             )
         ),

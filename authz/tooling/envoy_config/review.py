@@ -15,7 +15,7 @@ from authz.config.document import Document
 from authz.config.model import Config
 from authz.config.problems import render_path
 from authz.telemetry.redaction import printable
-from authz.tooling.envoy_config import review_bypasses, review_cluster, review_filter, review_settings
+from authz.tooling.envoy_config import review_bypasses, review_claims, review_cluster, review_filter, review_settings
 from authz.tooling.envoy_config.context import Context, Location
 from authz.tooling.envoy_config.reading import Node
 from authz.tooling.envoy_config.requirements import requirements_of
@@ -156,6 +156,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         "requests that are not checked keep identity headers forged by a client",
         "early_header_mutation_extensions as `authz envoy-config` prints them, or request_headers_to_remove",
         review_bypasses.identity_kept,
+    ),
+    "claims-pass": Kind(
+        Level.NOTE,
+        "clients may claim another host, path or method than those that were decided on, and some servers believe them",
+        "early_header_mutation_extensions as `authz envoy-config` prints them, or request_headers_to_remove",
+        review_claims.claims_pass,
     ),
     "routes-unseen": Kind(
         Level.NOTE,

@@ -93,6 +93,21 @@ def test_what_is_printed_is_clean(name: str, workers: int, *, whole_file: bool) 
     assert review(parse_document(text, file="envoy.yaml"), config) == []
 
 
+def test_headers_that_a_service_needs_are_kept(tmp_path: Path) -> None:
+    """Named by --keep-header, read by a condition, or the place of a token: such a header is not removed."""
+    assert "|x[-_]forwarded[-_]host|" in run(BASE, tmp_path).stdout
+    kept = run(BASE, tmp_path, "--keep-header", "X-Forwarded-Host")
+    assert "x[-_]forwarded[-_]host" not in kept.stdout
+    assert "x[-_]rewrite[-_]url" in kept.stdout
+    wrong = run(BASE, tmp_path, "--keep-header", "x-auth-subject")
+    assert wrong.exit_code == 2
+    assert "only forwarded, x-forwarded-host, " in " ".join(wrong.stderr.split())
+    condition = """require: {when: 'request.headers["x-forwarded-prefix"] == "/shop"'}"""
+    assert (
+        "x[-_]forwarded[-_]prefix" not in run(BASE.replace('["/**"]}}', f'["/**"]}}, {condition}}}'), tmp_path).stdout
+    )
+
+
 def test_the_charts_say_the_same() -> None:
     """The connection manager, filter, access log and cluster of the charts are those of this maker, value by value."""
     values = yaml.safe_load((ROOT / "deploy/envoy/values.yaml").read_text(encoding="utf-8"))

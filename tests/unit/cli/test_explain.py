@@ -220,10 +220,6 @@ def test_a_token_on_stdin(explain: Explain) -> None:
 
 NEAR = {
     "a method": (["--path", "/hosted", "--host", "h.test"], ["near: rule hosted: method is POST, PUT"]),
-    "a method's case": (
-        ["--path", "/hosted", "--host", "h.test", "--method", "post"],
-        ["near: rule hosted: method is POST, PUT"],
-    ),
     "a host": (["--path", "/hosted", "--method", "POST"], ["near: rule hosted: host is h.test, *.h.test"]),
     "both": (["--path", "/hosted"], ["near: rule hosted: method is POST, PUT; host is h.test, *.h.test"]),
     "a context": (["--path", "/routed"], ["near: rule routed: context is k=v"]),

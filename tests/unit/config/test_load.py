@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from authz.config.build import build_rules
 from authz.config.document import MAX_DOCUMENT_BYTES, Document, parse_document
 from authz.config.load import load, parse, validate
 from authz.config.problems import ConfigError, KeyPath, Problem
@@ -165,6 +166,14 @@ def test_rules_without_name() -> None:
         AccessMode.AUTHENTICATED,
         AccessMode.DENY,
     ]
+
+
+def test_one_switch_for_the_letter_case_of_all_rules() -> None:
+    """`paths.case_insensitive` holds for each rule, also one without match, unless the rule says otherwise."""
+    more = "  - {match: {paths: [/a], case_insensitive: false}}\n  - {allow: deny}\npaths: {case_insensitive: true}\n"
+    assert [rule.match.case_insensitive for rule in build_rules(configure(more=more))] == [True, False, True]
+    more = "  - {match: {paths: [/a], case_insensitive: true}}\n"
+    assert [rule.match.case_insensitive for rule in build_rules(configure(more=more))] == [False, True]
 
 
 def test_values_keep_their_types() -> None:

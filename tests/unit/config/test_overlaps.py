@@ -77,7 +77,11 @@ def test_never_matches_several_together() -> None:
 
 FALLS = {
     "another method": ("'any'", "another method", "any | match: {paths: [/orders]}"),
-    "any method of everything": ("'any'", "another letter case or another method", "any | match: {paths: ['/**']}"),
+    "any method of everything": (
+        "'any'",
+        "a deeper path or another letter case or another method",
+        "any | match: {paths: ['/**']}",
+    ),
     "to a public rule": (
         "'any'",
         "another letter case or another method",
@@ -90,7 +94,8 @@ FALLS = {
         "any | match: {paths: [/orders]}, allow: deny, shadow: true",
     ),
     "to another scope": ("'any'", "another method", "any | match: {paths: [/orders]}, require: {scopes: [r]}"),
-    "letter case": ("'any'", "another letter case", "any | match: {paths: ['/**'], methods: [POST]}"),
+    "letter case": ("'any'", "another letter case", "any | match: {paths: ['/{x}'], methods: [POST]}"),
+    "depth": ("'any'", "a deeper path", "any | match: {paths: ['/orders/**'], methods: [POST]}"),
     "letter case that it does not mind": (
         "'any'",
         "another letter case",
@@ -98,7 +103,7 @@ FALLS = {
     ),
     "a spelling": (
         "'any'",
-        "an accepted spelling of the path or another letter case",
+        "a deeper path or an accepted spelling of the path or another letter case",
         "any | match: {paths: ['/**'], methods: [POST]}, accept: [semicolon]",
     ),
 }
@@ -110,8 +115,10 @@ def test_falls_through(name: str, ways: str, below: str) -> None:
     write = WRITE.replace("match: {", "match: {hosts: [h.test], ") if "hosts: [h.test]" in below else WRITE
     found = [warning for warning in analyse(write, below) if "shadow: " not in warning]
     fold = "set match.case_insensitive: true" if "letter case" in ways else ""
-    guard = "a rule between them with allow: deny stops the rest" if ways != "another letter case" else ""
-    mend = "; ".join(filter(None, (fold, guard)))
+    tree = "write /orders/**" if "deeper" in ways else ""
+    own = {"another letter case", "a deeper path"}
+    guard = "a rule between them with allow: deny stops the rest" if set(ways.split(" or ")) - own else ""
+    mend = "; ".join(filter(None, (fold, tree, guard)))
     assert found == [f"rules[0]: weaker-fallthrough: with {ways}, {name} below decides, which requires less ({mend})"]
 
 
@@ -140,6 +147,43 @@ def test_a_guard_between() -> None:
     half = "guard | match: {paths: ['/orders/**']}, allow: deny"
     warning, _ = analyse(WRITE, half, "any | match: {paths: ['/**']}")
     assert "with another letter case, 'any'" in warning
+
+
+ITEM = "item | match: {paths: ['/orders/{id}'], methods: [DELETE], case_insensitive: true}, require: {scopes: [w]}"
+REST = "rest | match: {paths: ['/**']}, allow: public"
+SERVED_ELSEWHERE = {
+    "both": ((), "a deeper path or an empty last segment or another method"),
+    "guarded above": (
+        (
+            "deeper | match: {paths: ['/orders/{id}/{x}/**'], case_insensitive: true}, allow: deny",
+            "list | match: {paths: [/orders], case_insensitive: true}, require: {scopes: [w]}",
+        ),
+        "another method",
+    ),
+    "a guard for another method": (
+        ("deeper | match: {paths: ['/orders/{id}/{x}/**'], methods: [GET]}, allow: deny",),
+        "a deeper path or an empty last segment or another method",
+    ),
+    "a guard that asks less": (
+        ("list | match: {paths: [/orders], methods: [DELETE]}",),
+        "a deeper path or an empty last segment or another method",
+    ),
+}
+
+
+@pytest.mark.parametrize(("above", "ways"), SERVED_ELSEWHERE.values(), ids=SERVED_ELSEWHERE)
+def test_what_frameworks_serve_from_the_same_route(above: tuple[str, ...], ways: str) -> None:
+    """Echo serves /orders/7/items, and Fastify /orders/, by the route of /orders/{id}: both are named."""
+    mine = f"rules[{len(above)}]: weaker-fallthrough: "
+    (found,) = [each for each in analyse(*above, ITEM, REST) if each.startswith(mine)]
+    assert f"with {ways}, 'rest' below" in found
+    assert ("write /orders/**" in found) is ("deeper" in ways)
+
+
+def test_a_tree_is_its_own_guard() -> None:
+    """The fix that is offered leaves nothing to report."""
+    tree = ITEM.replace("/orders/{id}", "/orders/**").replace(", methods: [DELETE]", "")
+    assert [each for each in analyse(tree, REST) if "weaker" in each] == []
 
 
 def test_hosts_and_context_fall_through() -> None:

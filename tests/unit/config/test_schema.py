@@ -19,6 +19,7 @@ from authz.config.model import (
     HeaderValue,
     Identity,
     Insecure,
+    Paths,
     Resource,
     Responses,
     Server,
@@ -36,7 +37,20 @@ from tests.unit.config.sample import SAMPLE
 
 SCHEMA: Final = json_schema()
 SECTIONS: Final = (
-    *(Admin, Fetch, HeaderValue, Identity, InlineKeys, Insecure, InsecureIssuer, Issuer, Match, Require, Resource),
+    *(
+        Admin,
+        Fetch,
+        HeaderValue,
+        Identity,
+        InlineKeys,
+        Insecure,
+        InsecureIssuer,
+        Issuer,
+        Match,
+        Paths,
+        Require,
+        Resource,
+    ),
     *(Responses, Rule, Server, Telemetry, Tls, Token, TokenSource, Traces),
 )
 # Newer drafts, or beyond what charts can use.

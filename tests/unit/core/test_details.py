@@ -69,6 +69,7 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "long-query": ({"path": "/?" + "a" * 65_537}, "query longer than 65536 characters"),
     "headers": ({"headers": {"": "x"}}, "more than 1000 headers, or one without a name"),
     "method": ({"method": "G T"}, "method is not a token"),
+    "method in lower case": ({"method": "delete"}, "method is a registered one, but not in upper case"),
     "host": ({"host": "a@b"}, "host is not a host name or address"),
     "connection": ({"headers": {"connection": "x-user-id"}}, "connection names an identity header"),
     "long-connection": ({"headers": {"connection": "x" * 1_025}}, "connection of more than 1024 characters"),

@@ -84,6 +84,7 @@ ORIGINS: dict[str, tuple[str, str, str, bool]] = {
     "port-no-number": ("api.test", "https", "https://api.test:x", False),
     "port-too-large": ("api.test", "https", "https://api.test:99999", False),
     "own-port-too-large": ("api.test:99999", "https", SAME, False),
+    "no-host-on-either-side": ("", "", "https:", False),
     "broken-ipv6": ("api.test", "https", "https://[::1", False),
 }
 

@@ -177,7 +177,7 @@ def test_host(pattern: str, host: str, matches: bool) -> None:  # noqa: FBT001 -
     assert (chosen([rule("r", "/**", hosts=[pattern])], ask(host=host)) != NONE) is matches
 
 
-@pytest.mark.parametrize(("method", "matches"), [("GET", True), ("get", False), ("HEAD", False), ("PROPFIND", False)])
+@pytest.mark.parametrize(("method", "matches"), [("GET", True), ("gett", False), ("HEAD", False), ("PROPFIND", False)])
 def test_method(method: str, matches: bool) -> None:  # noqa: FBT001 - a column of the table
     """Methods are compared with case (RFC 9110 section 9.1), and none implies another."""
     assert (chosen([rule("r", "/**", methods=["GET", "POST"])], ask(method=method)) != NONE) is matches
@@ -205,6 +205,36 @@ def test_case_may_be_ignored(path: str) -> None:
     assert chosen(rules, ask(path=path)) == ("fold", {"id": "5"})
     assert chosen(rules[::-1], ask(path=path)) == ("exact", {})
     assert chosen([rule("fold", "/x/{id}", case_insensitive=True)], ask(path="/X/aB")) == ("fold", {"id": "aB"})
+
+
+@pytest.mark.parametrize(
+    ("allow", "shadow", "folds"),
+    [
+        (AccessMode.AUTHENTICATED, False, True),
+        (AccessMode.DENY, False, True),
+        (AccessMode.OPTIONAL, False, False),
+        (AccessMode.PUBLIC, False, False),
+        (AccessMode.AUTHENTICATED, True, False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/api", "/ap%C4%B0"),
+        ("/api", "/AP%C4%B1"),
+        ("/api", "/api%CC%87"),
+        ("/sub", "/%C5%BFub"),
+        ("/Key", "/%E2%84%AAey"),
+        ("/\u00e9t\u00e9", "/%C3%89T%C3%89"),
+    ],
+)
+def test_letters_beyond_ascii(path: str, asked: str, *, allow: AccessMode, shadow: bool, folds: bool) -> None:
+    """Only a rule that asks for a token takes in what Caddy, Java or Unicode hold for the same letters."""
+    rules = [rule("fold", path, case_insensitive=True, allow=allow, shadow=shadow), rule("rest", "/**")]
+    assert chosen(rules, ask(path=asked)) == ("fold" if folds else "rest", {})
+    assert chosen(rules, ask(path=path.upper() if path.isascii() else "/x"))[0] == (
+        "fold" if path.isascii() else "rest"
+    )
 
 
 @pytest.mark.parametrize(

@@ -106,5 +106,5 @@ def test_no_rule_hides_it() -> None:
 
 def test_a_malformed_request_is_not_answered() -> None:
     """The first step comes first."""
-    assert decide(snapshot=ANSWERING, path=WELL_KNOWN, host="").reason is Reason.REQUEST_MALFORMED
+    assert decide(snapshot=ANSWERING, path=WELL_KNOWN, host="a@b").reason is Reason.REQUEST_MALFORMED
     assert decide(snapshot=ANSWERING, path=f"/{WELL_KNOWN}").reason is Reason.PATH_AMBIGUOUS

@@ -14,7 +14,7 @@ from tests.fixtures import A_EC, DEFAULT_SNAPSHOT, T, ask, mint, signer
 STRANGER = signer("RS256", "stranger")
 GOOD = mint()
 ENDS: dict[str, tuple[int, Reason, str | None, dict[str, Any]]] = {
-    "malformed": (0, Reason.REQUEST_MALFORMED, GOOD, {"host": ""}),
+    "malformed": (0, Reason.REQUEST_MALFORMED, GOOD, {"host": "a@b"}),
     "trick with connection": (0, Reason.REQUEST_MALFORMED, GOOD, {"headers": {"connection": "x-user-id"}}),
     "no rule": (1, Reason.POLICY_DENIED, GOOD, {"path": "/elsewhere"}),
     "odd spelling": (1, Reason.PATH_AMBIGUOUS, GOOD, {"path": "/items//1"}),

@@ -192,6 +192,8 @@ FOUND: dict[str, tuple[Source, dict[str, str], list[str]]] = {
     "whole-header": (BARE, {"x-token": "t"}, ["t"]),
     "whole-header-absent": (BARE, {}, []),
     "cookie": (COOKIE, {"cookie": "a=1; access_token=t; b=2"}, ["t"]),
+    "cookie-in-the-second-of-two-fields": (COOKIE, {"cookie": "a=1,access_token=t"}, ["t"]),
+    "cookie-in-the-first-of-two-fields": (COOKIE, {"cookie": "access_token=t, a=1"}, ["t"]),
     "cookie-in-quotes": (COOKIE, {"cookie": 'access_token="t"'}, ["t"]),
     "cookie-without-spaces": (COOKIE, {"cookie": "a=1;access_token=t"}, ["t"]),
     "cookie-with-equals-signs": (COOKIE, {"cookie": "access_token=t=="}, ["t=="]),
@@ -247,6 +249,7 @@ MULTIPLE: dict[str, tuple[tuple[Source, ...], dict[str, str], str]] = {
     "header-and-header": ((BEARER, BARE), {"authorization": "Bearer t", "x-token": "t"}, "/"),
     "header-and-cookie": ((BEARER, COOKIE), {"authorization": "Bearer t", "cookie": "access_token=t"}, "/"),
     "header-and-query": ((BEARER, QUERY), {"authorization": "Bearer t"}, "/?access_token=t"),
+    "cookie-in-two-fields": ((COOKIE,), {"cookie": "access_token=t,access_token=u"}, "/"),
     "cookie-twice": ((COOKIE,), {"cookie": "access_token=t; access_token=u"}, "/"),
     "query-twice": ((QUERY,), {}, "/?access_token=t&access_token=t"),
 }

@@ -15,7 +15,7 @@ import pytest
 
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
-from authz.envoy.admission import MAX_STREAMS, METHOD, SERVICE
+from authz.envoy.admission import MAX_MESSAGE_BYTES, MAX_STREAMS, METHOD, SERVICE
 from authz.telemetry.report import CheckRecord
 from tests.fakes.http2 import (
     ACK,
@@ -160,10 +160,10 @@ def test_health_says_whether_to_send_checks(service: str, folder: Path) -> None:
 
 
 def test_a_message_that_is_too_large_is_refused_and_leaves_no_mark(channel: grpc.Channel) -> None:
-    """5 MiB are more than a CheckRequest can need: RESOURCE_EXHAUSTED, and the next call is answered."""
+    """What no Envoy can send is RESOURCE_EXHAUSTED, and the next call is answered."""
     for _ in range(3):
         with pytest.raises(grpc.RpcError) as raised:
-            method(channel)(bytes(5 << 20), timeout=SECONDS)
+            method(channel)(bytes(MAX_MESSAGE_BYTES + 1), timeout=SECONDS)
         assert code_of(raised.value) is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert told(method(channel)(GOOD, timeout=SECONDS)) == "authenticated"
 
@@ -172,6 +172,15 @@ def test_a_request_of_3_mib_is_judged(channel: grpc.Channel) -> None:
     """A large body that Envoy was told to send along is no error."""
     body = b"\x0a" + _varint(len(_with_body(3 << 20))) + _with_body(3 << 20)
     assert read(method(channel)(body, timeout=SECONDS)).status.code == 7
+
+
+@pytest.mark.parametrize("where", ["path", "header"])
+def test_as_much_as_envoy_can_be_told_to_accept_is_a_decision(channel: grpc.Channel, where: str) -> None:
+    """A client chooses the length of its headers, up to max_request_headers_kb: no length may end in an RPC error."""
+    longest = "a" * (8192 * 1024 - 100)
+    path = f"/{longest}" if where == "path" else "/items/1"
+    request = ask(path=path, headers={":path": path, "x": longest if where == "header" else ""})
+    assert read(method(channel)(write_check(request), timeout=SECONDS)).status.code != 0
 
 
 def _with_body(size: int) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from authz.config.model import Config
 from authz.tooling.envoy_config.bootstrap import bootstrap
 from authz.tooling.envoy_config.derive import derive
+from authz.tooling.envoy_config.forwarded_claims import CLAIMS
 from authz.tooling.envoy_config.fragments import V3, connection_manager, router
 from tests.unit.tooling.envoy_samples import sample
 
@@ -166,7 +167,7 @@ CASES: Final[dict[str, Spoilt]] = {
     ),
     "fails open": broken("fails-open")(set_in("authz", failure_mode_allow=True)),
     "fails open, in camel case": broken("fails-open", word="failureModeAllow")(camel_case),
-    "fails open with headers": broken("fails-open", "identity-kept", word="x-auth-subject")(
+    "fails open with headers": broken("claims-pass", "fails-open", "identity-kept", word="x-auth-subject")(
         lambda envoy: (early(envoy, []), envoy.authz.update(failure_mode_allow=True))
     ),
     "a route that is off": broken("route-not-checked", word="routes[0]")(lambda envoy: envoy.off(envoy.routes[0])),
@@ -183,7 +184,18 @@ CASES: Final[dict[str, Spoilt]] = {
         lambda envoy: envoy.off(envoy.routes[0], **{"@type": "x.v3.FilterConfig", "config": {"disabled": True}})
     ),
     "off for a weighted cluster": broken("route-not-checked", word="weighted_clusters")(off_in_weighted),
-    "off and its headers kept": broken("identity-kept", "route-not-checked", word="x-auth-subject")(off_and_kept),
+    "off and its headers kept": broken("claims-pass", "identity-kept", "route-not-checked", word="x-auth-subject")(
+        off_and_kept
+    ),
+    "claims of clients": broken("claims-pass", word="forwarded, x-forwarded-host, x-forwarded-server, x-host, x-")(
+        lambda envoy: early(envoy, [{"remove": "x-auth-subject"}, {"remove": "x-auth.v1+org"}])
+    ),
+    "all claims but one removed": broken("claims-pass", word="x-rewrite-url (")(
+        lambda envoy: (
+            early(envoy, [{"remove": "x-auth-subject"}, {"remove": "x-auth.v1+org"}]),
+            envoy.hosts[0].update(request_headers_to_remove=[name for name in CLAIMS if name != "x-rewrite-url"]),
+        )
+    ),
     "a cache in front": broken("cached")(
         lambda envoy: envoy.filters.insert(0, {"name": "c", "typed_config": {"@type": f"{V3}.cache.v3.CacheConfig"}})
     ),
@@ -317,13 +329,13 @@ HARMLESS: Final[dict[str, Spoilt]] = {
         set_in("authz", filter_enabled={"default_value": {"numerator": 10_000, "denominator": "TEN_THOUSAND"}})
     ),
     "upgrades like the rest": broken()(set_in("manager", upgrade_configs=[{"upgrade_type": "websocket"}])),
-    "removed early by name": broken("fails-open")(
+    "removed early by name": broken("claims-pass", "fails-open")(
         lambda envoy: (
             early(envoy, [{"remove": "x-auth-subject"}, {"remove": "x-auth.v1+org"}]),
             envoy.authz.update(failure_mode_allow=True),
         )
     ),
-    "off and removed by the route": broken("route-not-checked")(off_and_removed_by_route),
+    "off and removed by the route": broken("claims-pass", "route-not-checked")(off_and_removed_by_route),
     "off and on again": broken()(off_and_on_again),
     "escapes that a rule accepts": broken(config="odd paths")(lambda _: None),
     "routed anew": broken()(

@@ -181,9 +181,9 @@ def test_conditions() -> None:
 
 HOSTS: Final = ("a.test", "*.a.test", "*.b.a.test", "b.a.test")
 TRIED_HOSTS: Final = ("a.test", "x.a.test", "b.a.test", "x.b.a.test", "other.test")
-PATHS: Final = ("/", "/a", "/a/{i}", "/a/**", "/{i}/b", "/**", "/A/b", "/a/b/{j}")
-# Each literal of PATHS in both cases, for a rule may ignore case, and one that no rule names; the third place has none.
-LETTERS: Final = ("a", "A", "b", "B", "x")
+PATHS: Final = ("/", "/a", "/a/{i}", "/a/**", "/{i}/b", "/**", "/A/b", "/a/b/{j}", "/k", "/\u212a/b")
+# Each literal of PATHS in all its cases, for a rule may ignore case, and one that no rule names; the third has none.
+LETTERS: Final = ("a", "A", "b", "B", "k", "K", "\u212a", "x")
 TRIED_SEGMENTS: Final = tuple(
     segments for places in ((), (LETTERS,), (LETTERS,) * 2, (LETTERS, LETTERS, ("x",))) for segments in product(*places)
 )
@@ -225,6 +225,8 @@ B_PUBLIC_IN_ANY_CASE: Final = rule("", "/{i}/b", allow=AccessMode.PUBLIC, case_i
 SHUFFLED: Final = Random(0)  # noqa: S311 - shuffles what is tried
 
 
+@example(old=[rule("", "/**", allow=AccessMode.PUBLIC)], new=[rule("", "/k", case_insensitive=True)], shuffle=SHUFFLED)
+@example(old=[rule("", "/k", case_insensitive=True, allow=AccessMode.PUBLIC)], new=[rule("", "/k")], shuffle=SHUFFLED)
 @example(old=[B_PUBLIC], new=[B_PUBLIC_IN_ANY_CASE], shuffle=SHUFFLED)  # opens /x/B, and nothing in small letters
 @given(
     old=st.lists(written_rules(), min_size=1, max_size=4),

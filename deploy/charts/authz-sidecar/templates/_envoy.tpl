@@ -34,8 +34,9 @@ max_request_headers_kb: 60
 # A client that sends its request byte by byte holds nothing for long.
 request_headers_timeout: 10s
 stream_idle_timeout: 300s
-{{- with include "authz-sidecar.envoy.identityHeaders" . | fromJsonArray }}
-# What only the sidecar may say is taken out of every request before any filter or route sees it, in every spelling.
+{{- with include "authz-sidecar.envoy.removed" . | fromJsonArray }}
+# What only the sidecar may say is taken out of every request before any filter or route sees it, in every spelling;
+# and so is what clients claim of another host, path or method.
 early_header_mutation_extensions:
   - name: envoy.http.early_header_mutation.header_mutation
     typed_config:
@@ -240,6 +241,32 @@ envoy.filters.http.ext_authz:
 {{- define "authz-sidecar.envoy.identityHeaders" -}}
 {{- $config := .Values.authz.config | default dict -}}
 {{- concat (dig "identity" "headers" dict $config | keys) .Values.authz.envoy.identityHeaders | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
+{{/* Headers by which clients claim another host, path or method, and that are not kept, as a JSON list. */}}
+{{- define "authz-sidecar.envoy.claims" -}}
+{{- $kept := concat .Values.authz.envoy.keepHeaders (include "authz-sidecar.envoy.identityHeaders" . | fromJsonArray) -}}
+{{- $config := .Values.authz.config | default dict -}}
+{{- range dig "token" "sources" list $config -}}
+  {{- $kept = append $kept (.header | default "") -}}
+{{- end -}}
+{{- $rules := dig "rules" list $config | toJson -}}
+{{- $claims := list -}}
+{{- range list "forwarded" "x-forwarded-host" "x-forwarded-server" "x-host" "x-original-host" "x-forwarded-path" "x-forwarded-prefix" "x-forwarded-uri" "x-original-uri" "x-original-url" "x-rewrite-url" "x-forwarded-method" "x-http-method" "x-http-method-override" "x-method-override" -}}
+  {{- if not (or (has . $kept) (regexMatch (printf `request\.headers\[\s*\\?["']%s\\?["']` .) $rules)) -}}
+    {{- $claims = append $claims . -}}
+  {{- end -}}
+{{- end -}}
+{{- $claims | toJson -}}
+{{- end -}}
+
+{{/* What is taken out of requests before anything reads it: an entry each, and one for five claims. */}}
+{{- define "authz-sidecar.envoy.removed" -}}
+{{- $removed := include "authz-sidecar.envoy.identityHeaders" . | fromJsonArray -}}
+{{- range chunk 5 (include "authz-sidecar.envoy.claims" . | fromJsonArray) -}}
+  {{- $removed = append $removed (join "|" .) -}}
+{{- end -}}
+{{- $removed | toJson -}}
 {{- end -}}
 
 {{/* Expressions for all headers that the sidecar sets or removes, as a JSON list. */}}

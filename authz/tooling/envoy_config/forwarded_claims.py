@@ -1,0 +1,23 @@
+"""Headers by which a client claims another host, path or method than those that were decided on.
+
+Some servers believe them: Fiber takes X-Forwarded-Host by default, IIS and Zend X-Original-URL and X-Rewrite-URL, and
+method overrides run a DELETE that was allowed as a GET. Envoy neither sets nor reads any of them by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+CLAIMS: Final = (
+    *("forwarded", "x-forwarded-host", "x-forwarded-server", "x-host", "x-original-host"),
+    *("x-forwarded-path", "x-forwarded-prefix", "x-forwarded-uri", "x-original-uri", "x-original-url", "x-rewrite-url"),
+    *("x-forwarded-method", "x-http-method", "x-http-method-override", "x-method-override"),
+)
+"""In the order host (RFC 7239 among them), path, method."""
+
+
+def claims_to_remove(*, kept: Iterable[str]) -> tuple[str, ...]:
+    """Return the names that no request should bring, the *kept* ones aside."""
+    spared = frozenset(name.lower() for name in kept)
+    return tuple(name for name in CLAIMS if name not in spared)

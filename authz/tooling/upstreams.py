@@ -1,0 +1,196 @@
+"""What well-known upstreams make of a request, and where that leads around a rule of a given configuration.
+
+Rules of this file:
+1. Nothing here changes a decision: these are warnings for the author of rules.
+2. Requests are made up from a rule as the upstream would serve them by the same route, and the code that serves selects
+   their rule. Only a rule that requires less is reported.
+3. Each trait is of a release in its default settings, and was seen: the page of the rules says with which release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from authz.config.build import build_rules
+from authz.config.model import Config
+from authz.config.problems import Problem, quote
+from authz.core.policy import AccessMode, Match, PathTemplate, Policy, Rule
+from authz.core.reasons import Rejected
+from authz.core.request import REGISTERED_METHODS, Path, Target
+from authz.core.strictness import Strictness, compare_rules
+
+
+class Trait(StrEnum):
+    """What an upstream does that rules do not say, in the words of the table."""
+
+    IGNORES_CASE = "ignores letter case"
+    EMPTY_PARAMETER = "a parameter may be empty"
+    TAKES_SLASHES = "the last parameter takes slashes"
+    TEXT_PREFIX = "a path is a prefix of text"
+    HEAD_FROM_GET = "answers HEAD from GET"
+    FORWARDED_HOST = "believes X-Forwarded-Host"
+    UPPER_METHOD = "reads methods in upper case"
+    METHOD_OVERRIDE = "a parameter may override the method"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """One upstream: its *title*, the *release* that was looked at, and its traits."""
+
+    title: str
+    release: str
+    traits: frozenset[Trait]
+
+
+def _upstream(title: str, release: str, *traits: Trait) -> Upstream:
+    return Upstream(title=title, release=release, traits=frozenset(traits))
+
+
+UPSTREAMS: Final[Mapping[str, Upstream]] = {
+    "aiohttp": _upstream("aiohttp", "3.14.5", Trait.HEAD_FROM_GET),
+    "bottle": _upstream("Bottle", "0.13.4", Trait.HEAD_FROM_GET, Trait.FORWARDED_HOST, Trait.UPPER_METHOD),
+    "caddy": _upstream("Caddy", "2", Trait.IGNORES_CASE, Trait.EMPTY_PARAMETER),
+    "chi": _upstream("chi", "5.5.0"),
+    "django": _upstream("Django", "5.2.19", Trait.HEAD_FROM_GET, Trait.UPPER_METHOD),
+    "echo": _upstream("Echo", "4.16.4", Trait.TAKES_SLASHES),
+    "express": _upstream("Express", "4.22.3, 5.3.0", Trait.IGNORES_CASE, Trait.HEAD_FROM_GET),
+    "falcon": _upstream("Falcon", "4.4.0", Trait.EMPTY_PARAMETER),
+    "fastify": _upstream("Fastify", "5.12.8", Trait.EMPTY_PARAMETER, Trait.HEAD_FROM_GET),
+    "fiber": _upstream("Fiber", "2.52.15", Trait.IGNORES_CASE, Trait.HEAD_FROM_GET, Trait.FORWARDED_HOST),
+    "flask": _upstream("Flask", "3.1.3", Trait.HEAD_FROM_GET, Trait.UPPER_METHOD),
+    "gin": _upstream("Gin", "1.12.0"),
+    "go": _upstream("Go's ServeMux", "1.26.8", Trait.HEAD_FROM_GET),
+    "gorilla": _upstream("gorilla/mux", "1.8.1"),
+    "hapi": _upstream("hapi", "21.4.10", Trait.HEAD_FROM_GET),
+    "jetty": _upstream("Jetty", "12", Trait.EMPTY_PARAMETER),
+    "koa": _upstream("Koa's router", "15.7.0", Trait.IGNORES_CASE, Trait.HEAD_FROM_GET),
+    "nginx": _upstream("nginx", "1.22.1", Trait.TEXT_PREFIX, Trait.HEAD_FROM_GET),
+    "spring": _upstream("Spring with its hidden-method filter", "6", Trait.METHOD_OVERRIDE),
+    "starlette": _upstream("Starlette", "1.10.0", Trait.HEAD_FROM_GET),
+    "tornado": _upstream("Tornado", "6.6.1"),
+}
+"""By the name that `--upstream` takes."""
+
+
+def write_table() -> str:
+    """Return the table of all upstreams, as the page of the rules has it."""
+    lines = ["| `--upstream` | release | what it does that a rule does not say |", "|---|---|---|"]
+    for name, upstream in UPSTREAMS.items():
+        does = " · ".join(trait for trait in Trait if trait in upstream.traits) or "nothing of these"
+        lines.append(f"| `{name}` ({upstream.title}) | {upstream.release} | {does} |")
+    return "\n".join([*lines, ""])
+
+
+_Asked = tuple[str, tuple[str, ...]]  # method and segments
+_ANY: Final = "{any}"  # no literal of a rule holds a brace
+_ANY_HOST: Final = "any-host"
+_POST: Final = "POST"
+
+
+def find_upstream_problems(config: Config, upstream: Upstream) -> Iterator[Problem]:
+    """Report each rule around which a trait of *upstream* leads to one that asks less."""
+    rules = build_rules(config)
+    policy = Policy(rules)
+    for place, rule in enumerate(rules):
+        if rule.shadow or rule.allow is AccessMode.PUBLIC:
+            continue
+        for trait in sorted(upstream.traits):
+            if trait is Trait.FORWARDED_HOST:
+                if rule.match.hosts:
+                    message = f"{upstream.title} {trait}: a client chooses the host that it sees"
+                    hint = "have Envoy remove the header, as `authz envoy-config` does"
+                    yield Problem(path=("rules", place, "match", "hosts"), message=message, hint=hint)
+                continue
+            found = next(_ways_around(rule, trait, policy), None)
+            if found is not None:
+                (method, segments), by = found
+                what = f"{method} /{'/'.join(segments)}"
+                message = f"{upstream.title} {trait}: it may serve {what} by the route of this rule, "
+                message += f"rule {quote(by.name)} decides, which requires less"
+                yield Problem(path=("rules", place), message=message, hint=_REMEDIES[trait])
+
+
+def _ways_around(rule: Rule, trait: Trait, policy: Policy) -> Iterator[tuple[_Asked, Rule]]:
+    for template in rule.match.paths:
+        for method in sorted(rule.match.methods) or ["GET"]:
+            plain = (method, tuple(_ANY if segment is None else segment for segment in template.segments))
+            if _select(policy, plain, rule.match) is not rule:
+                continue  # a rule above decides that already
+            for asked in _VARIANTS[trait](plain, template):
+                by = _select(policy, asked, rule.match)
+                if by is not None and compare_rules(rule, by) not in {Strictness.SAME, Strictness.NARROWS}:
+                    yield asked, by
+
+
+def _select(policy: Policy, asked: _Asked, match: Match) -> Rule | None:
+    method, segments = asked
+    host = _ANY_HOST
+    if match.hosts:
+        first = match.hosts[0]
+        host = f"{_ANY_HOST}.{first.name}" if first.wildcard else first.name
+    path = Path("/" + "/".join(segments), segments, frozenset())
+    try:
+        return policy.select(Target(method, host, path), match.context)[0]
+    except Rejected:
+        return None
+
+
+def _other_case(plain: _Asked, _template: PathTemplate) -> Iterator[_Asked]:
+    method, segments = plain
+    for fold in (str.swapcase, str.upper, str.lower):
+        yield method, tuple(segment if segment == _ANY else fold(segment) for segment in segments)
+
+
+def _without_end(plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
+    if template.segments and template.segments[-1] is None:
+        yield plain[0], plain[1][:-1]
+
+
+def _deeper(plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
+    if template.segments and template.segments[-1] is None and not template.rest:
+        yield plain[0], (*plain[1], _ANY)
+
+
+def _longer_text(plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
+    method, segments = plain
+    if template.segments and template.segments[-1] is not None:
+        yield method, (*segments[:-1], segments[-1] + _ANY)
+        yield method, (*segments, _ANY)
+
+
+def _head(plain: _Asked, _template: PathTemplate) -> Iterator[_Asked]:
+    if plain[0] == "GET":
+        yield "HEAD", plain[1]
+
+
+def _lower_method(plain: _Asked, _template: PathTemplate) -> Iterator[_Asked]:
+    if plain[0] not in REGISTERED_METHODS:  # of the others the core refuses it
+        yield plain[0].lower(), plain[1]
+
+
+def _by_post(plain: _Asked, _template: PathTemplate) -> Iterator[_Asked]:
+    if plain[0] in {"PUT", "PATCH", "DELETE"}:
+        yield _POST, plain[1]
+
+
+_VARIANTS: Final[Mapping[Trait, Callable[[_Asked, PathTemplate], Iterator[_Asked]]]] = {
+    Trait.IGNORES_CASE: _other_case,
+    Trait.EMPTY_PARAMETER: _without_end,
+    Trait.TAKES_SLASHES: _deeper,
+    Trait.TEXT_PREFIX: _longer_text,
+    Trait.HEAD_FROM_GET: _head,
+    Trait.UPPER_METHOD: _lower_method,
+    Trait.METHOD_OVERRIDE: _by_post,
+}
+_REMEDIES: Final[Mapping[Trait, str]] = {
+    Trait.IGNORES_CASE: "set paths.case_insensitive: true",
+    Trait.EMPTY_PARAMETER: "end the path in /** in place of the parameter",
+    Trait.TAKES_SLASHES: "end the path in /** in place of the parameter",
+    Trait.TEXT_PREFIX: "end the upstream's own path in a slash, or let nothing weaker stand beside it",
+    Trait.HEAD_FROM_GET: "list HEAD beside GET",
+    Trait.UPPER_METHOD: "a rule between them with allow: deny",
+    Trait.METHOD_OVERRIDE: "ask of POST what the other methods need",
+}
