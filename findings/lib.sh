@@ -24,7 +24,7 @@ npm_install() {
 # go_module MODULE@VERSION...: a module of its own in the temporary folder; main.go is there already.
 go_module() {
     printf 'module finding\n\ngo 1.24\n' > go.mod
-    GOFLAGS=-mod=mod go get "$@" 2> go.log || { cat go.log; exit 1; }
+    { go get "$@" && go mod tidy; } 2> go.log || { cat go.log; exit 1; }
     printf '%s\n' "$@"
 }
 
@@ -79,4 +79,22 @@ compare() {
 # ext_authz_service: the environment `python`, in which answer_checks.py runs. xds-protos has a package named envoy too.
 ext_authz_service() {
     pip_install python xds-protos==1.85.0 grpcio==1.85.3 protobuf==7.36.2
+}
+
+# cel_runtimes: Google's CEL runtimes in C++ and Go, and the one in Python.
+cel_runtimes() {
+    pip_install cpp cel-expr-python==0.1.3
+    pip_install py cel-python==0.5.0
+    cp "$findings/cel/main.go" main.go
+    go_module cel.dev/cel-go@v0.33.2
+    go build -o cel-go .
+}
+
+# cel_table < EXPRESSIONS: each expression with what the three make of it: C++ | Go | Python.
+cel_table() {
+    cat > expressions.txt
+    cpp/bin/python "$findings/evaluate_cel.py" cpp < expressions.txt > cpp.txt 2> /dev/null
+    ./cel-go < expressions.txt > go.txt
+    py/bin/python "$findings/evaluate_cel.py" py < expressions.txt > py.txt 2> /dev/null
+    paste -d '|' expressions.txt cpp.txt go.txt py.txt | sed 's/|/ | /g'
 }
