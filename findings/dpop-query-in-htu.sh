@@ -2,7 +2,7 @@
 # The htu of a DPoP proof is the URL of the request without query and fragment (RFC 9449, section 4.2).
 # Expected: npm's dpop, which makes proofs, takes the URL that is about to be requested and leaves these two out.
 # Seen: it signs the text that it is given: query and fragment stay, and an upper-case host, a default port and an empty path
-# too. oauth4webapi, by the same author, writes the normal form of the same URL. A verifier that compares as the RFC says
+# too. oauth4webapi writes the normal form of the same URL. A verifier that compares as the RFC says
 # (syntax-based normalization) must still drop the proof's query, or such clients fail on each request that has one.
 . "$(dirname "$0")/lib.sh"
 npm_install dpop@2.1.2 oauth4webapi@3.8.8
