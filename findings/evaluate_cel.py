@@ -1,4 +1,4 @@
-"""Evaluates one CEL expression a line, by cel-expr-python (`cpp`) or cel-python (`py`), for the scripts beside this file."""
+"""Evaluates one CEL expression a line, by cel-expr-python (`cpp`) or cel-python (`py`)."""
 
 from __future__ import annotations
 

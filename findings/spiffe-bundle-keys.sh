@@ -2,8 +2,8 @@
 # A SPIFFE trust bundle is a JWK set; the keys that verify JWT-SVIDs say `"use": "jwt-svid"`. RFC 7517 (section 4.2) allows
 # values of `use` other than sig and enc.
 # Expected: a JOSE library reads such a set, and verifies a JWT-SVID by it, or says that the use is not known to it.
-# Seen: six of seven do not verify; most of them say that no key fits, as if the key id were wrong. joserfc takes the whole set
-# for malformed. keyfunc, which looks at no `use`, verifies. SPIFFE's own libraries, or an OIDC discovery provider, are needed.
+# Seen: five of seven do not verify, and say that there is no key, as if the key id were wrong; joserfc takes the whole set for
+# malformed. go-jose and keyfunc, which look at no `use`, verify. So the same bundle works in one service and not in the next.
 . "$(dirname "$0")/lib.sh"
 pip_install python jwcrypto==1.6.1 joserfc==1.8.0
 npm_install jose@6.2.18 jwks-rsa@4.1.0
