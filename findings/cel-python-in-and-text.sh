@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# cel-python is what pip finds first for CEL, and so what people test a condition with.
+# cel-python is CEL in pure Python, and so easily taken to test a condition that another runtime will evaluate.
 # Expected: what it says of `in`, of string() and of comparisons between numbers is what Google's runtimes say.
 # Seen: `in` looks among the letters of a text: false, or true for one letter, where the others have an error; so its negation
 # holds. string(true) is "True", string(1.0) is "1.0"; 2 == 2.0 of dynamic values and the three-argument map() are errors.
@@ -19,6 +19,8 @@ claims.scope == 2
 CEL
 compare seen.txt <<'SEEN'
 'orders' in claims.scope | error | error | false
+!('admin' in claims.scope) | error | error | true
+'o' in claims.scope | error | error | true
 string(claims.member) | true | true | True
 string(1.0) | 1 | 1 | 1.0
 string(1e6) | 1e+06 | 1e+06 | 1000000.0
