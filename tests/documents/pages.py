@@ -11,7 +11,7 @@ from typing import Final
 
 from tests.tools import ROOT
 
-_FOLDERS: Final = (".github", "authz", "deploy", "protos", "tests")
+_FOLDERS: Final = (".github", "authz", "deploy", "findings", "protos", "tests")
 _FENCE: Final = re.compile(r"^( *)```([\w-]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _SPAN: Final = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _LINK: Final = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", re.MULTILINE)

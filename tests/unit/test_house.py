@@ -19,7 +19,7 @@ from tests.tools import ROOT, path
 
 LINT: Final = ("ruff check", "ruff format --check", "mypy", "lint-imports")
 TOP: Final = {"CHANGELOG.md", "LICENSE", "Makefile", "README.md", "pyproject.toml", "requirements.lock"}
-FOLDERS: Final = {"authz", "deploy", "protos", "tests"}
+FOLDERS: Final = {"authz", "deploy", "findings", "protos", "tests"}
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
