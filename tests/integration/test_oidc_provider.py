@@ -34,7 +34,7 @@ def process() -> Iterator[OidcProvider]:
 
 @pytest.fixture
 def provider(process: OidcProvider) -> Iterator[OidcProvider]:
-    """The process, which nobody has told to serve yet."""
+    """The process, which does not serve yet."""
     yield process
     process.stop()
 

@@ -260,7 +260,7 @@ def test_key_set(keycloak: Keycloak, sidecar: Station) -> None:
 
 @pytest.mark.parametrize("algorithm", OTHER_ALGORITHMS)
 def test_other_algorithms(keycloak: Keycloak, sidecar: Station, algorithm: str) -> None:
-    """A client that is set to another algorithm gets its tokens by a key of its own, which nobody had to make before.
+    """A client that is set to another algorithm gets its tokens by a key that Keycloak makes for it.
 
     The recipe does not allow it, and does where its list of algorithms has it.
     """
