@@ -39,8 +39,8 @@ def order() -> Iterator[Order]:
 
 
 def station(issuer: str) -> Station:
-    """A sidecar that trusts the provider, and may ask again at once."""
-    fetch = "{cooldown: 1ms, max_wait: 10s}"
+    """A sidecar that trusts the provider, and waits for keys that are new."""
+    fetch = "{max_wait: 10s}"
     return Station(f"  mock: {{issuer: '{issuer}', audiences: [api], insecure: {{http: true}}, fetch: {fetch}}}\n")
 
 

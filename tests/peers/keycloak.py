@@ -45,10 +45,11 @@ class Keycloak:
 
     # Keys.
 
-    def key_providers(self) -> list[str]:
-        """The ids of what makes the realm's RSA keys for signatures."""
+    def first_key(self) -> str:
+        """The id of what made the realm's first key for signatures. Those for other algorithms are `fallback-...`."""
         found = self._manage("GET", f"{self._admin}{_KEYS}").json()
-        return [str(each["id"]) for each in found if each["providerId"] == "rsa-generated"]
+        (provider,) = [str(each["id"]) for each in found if each["name"] == "rsa-generated"]
+        return provider
 
     def add_key(self, name: str, *, priority: int) -> None:
         """Add a key; the one with the highest priority signs."""
@@ -56,6 +57,13 @@ class Keycloak:
         kind = "org.keycloak.keys.KeyProvider"
         component = {"name": name, "providerId": "rsa-generated", "providerType": kind, "config": config}
         self._manage("POST", f"{self._admin}/components", component)
+
+    def set_key(self, provider: str, **config: str) -> None:
+        """Change a key: with `active="false"` it signs no more, with `enabled="false"` it is not published either."""
+        url = f"{self._admin}/components/{provider}"
+        component = self._manage("GET", url).json()
+        component["config"] |= {name: [value] for name, value in config.items()}
+        self._manage("PUT", url, component)
 
     def delete_key(self, provider: str) -> None:
         """Delete a key, by the id of what made it."""

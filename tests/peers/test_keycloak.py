@@ -21,6 +21,7 @@ pytestmark = pytest.mark.needs("java", "peers/keycloak")
 READ: Final = "GET api.example.com/orders/7"
 WRITE: Final = "POST api.example.com/orders/7"
 ADMIN: Final = "GET api.example.com/admin/users"
+OTHER_ALGORITHMS: Final = ("PS256", "ES256", "EdDSA")
 ROLES: Final = ["reader", "sales, north", "prüfer"]
 TO_ORDERS: Final = {
     "name": "to orders-api",
@@ -37,6 +38,17 @@ def confidential(client: str, *mappers: object, **attributes: str) -> dict[str, 
         "secret": "secret",
         "serviceAccountsEnabled": True,
         "protocolMappers": mappers,
+        "attributes": attributes,
+    }
+
+
+def application(client: str, **attributes: str) -> dict[str, object]:
+    """A client by which users log in."""
+    return {
+        "clientId": client,
+        "publicClient": True,
+        "redirectUris": ["http://127.0.0.1/callback"],
+        "protocolMappers": [TO_ORDERS],
         "attributes": attributes,
     }
 
@@ -60,13 +72,13 @@ REALM: Final = {
         confidential("no-mapper"),
         confidential("no-mapper-with-role"),
         confidential("no-role", TO_ORDERS),
+        *(
+            confidential(algorithm, TO_ORDERS, **{"access.token.signed.response.alg": algorithm})
+            for algorithm in OTHER_ALGORITHMS
+        ),
         confidential("lightweight", TO_ORDERS, **{"client.use.lightweight.access.token.enabled": "true"}),
-        {
-            "clientId": "web",
-            "publicClient": True,
-            "redirectUris": ["http://127.0.0.1/callback"],
-            "protocolMappers": [TO_ORDERS],
-        },
+        application("web"),
+        application("web-with-levels", **{"acr.loa.map": '{"2": 1}'}),
     ],
     "roles": {
         "client": {"orders-api": [{"name": name} for name in ROLES]},
@@ -75,6 +87,7 @@ REALM: Final = {
     "users": [
         service_account("batch", "reader"),
         service_account("no-mapper-with-role", "reader"),
+        *(service_account(algorithm, "reader") for algorithm in OTHER_ALGORITHMS),
         {**service_account("lightweight", "reader"), "realmRoles": ["orders-admin"]},
         {
             "username": "jürgen",
@@ -98,14 +111,19 @@ def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
         yield server
 
 
-@pytest.fixture
-def sidecar(keycloak: Keycloak) -> Iterator[Station]:
-    """A sidecar with the recipe, of which only the issuer's URL is another, and plain HTTP is allowed."""
+def recipe_for(keycloak: Keycloak) -> str:
+    """The recipe, of which only the issuer's URL is another, and plain HTTP is allowed."""
     recipe = (FOLDER / "keycloak.yaml").read_text(encoding="utf-8")
     issuer = f"    issuer: {keycloak.issuer}\n    insecure: {{http: true}}\n"
     text, changes = re.subn(r"^    issuer: .*\n", issuer, recipe, flags=re.MULTILINE)
     assert changes == 1
-    with Station(whole=text).settle() as running:
+    return text
+
+
+@pytest.fixture
+def sidecar(keycloak: Keycloak) -> Iterator[Station]:
+    """A sidecar with the recipe."""
+    with Station(whole=recipe_for(keycloak)).settle() as running:
         yield running
 
 
@@ -202,6 +220,20 @@ def test_step_up(keycloak: Keycloak, sidecar: Station) -> None:
     assert seen == [("1", 1), ("0", 1), ("1", 2), ("1", 3)]
 
 
+def test_step_up_to_a_level_that_can_be_reached(keycloak: Keycloak, sidecar: Station) -> None:
+    """Where a login is called "2", an administrator gets in by it, and by single sign-on only after what we ask for."""
+    browser = Browser(keycloak, "jürgen")
+    assert claims(browser.log_in("web")["access_token"])["acr"] == "1"
+
+    token = browser.log_in("web-with-levels")["access_token"]
+    assert (claims(token)["acr"], browser.forms) == ("0", 1)
+    assert sidecar.ask(token, ADMIN) == "step_up_required"
+
+    token = browser.log_in("web-with-levels", acr_values="2", max_age="900")["access_token"]
+    assert (claims(token)["acr"], browser.forms) == ("2", 2)
+    assert sidecar.ask(token, ADMIN) == "authenticated"
+
+
 def test_machines_have_an_acr(keycloak: Keycloak, sidecar: Station) -> None:
     """A token by client_credentials has an acr and no auth_time."""
     token = keycloak.machine("batch")
@@ -226,9 +258,24 @@ def test_key_set(keycloak: Keycloak, sidecar: Station) -> None:
     assert keys["next_refresh_seconds"] > 120
 
 
+@pytest.mark.parametrize("algorithm", OTHER_ALGORITHMS)
+def test_other_algorithms(keycloak: Keycloak, sidecar: Station, algorithm: str) -> None:
+    """A client that is set to another algorithm gets its tokens by a key that Keycloak makes for it.
+
+    The recipe does not allow it, and does where its list of algorithms has it.
+    """
+    token = keycloak.machine(algorithm)
+    assert sidecar.ask(token, READ) == "alg_not_allowed"
+
+    text = recipe_for(keycloak).replace("algorithms: [RS256]", f"algorithms: [RS256, {algorithm}]")
+    with Station(whole=text).settle() as allowing:
+        assert allowing.ask(token, READ) == "authenticated"
+        assert allowing.ask(token, WRITE) == "policy_denied"
+
+
 def test_rotation(keycloak: Keycloak, sidecar: Station) -> None:
-    """A new key signs at once and its first tokens are allowed; the old one serves until it is deleted."""
-    (old_provider,) = keycloak.key_providers()
+    """A new key signs at once and its first tokens are allowed; the old one serves until it is disabled or deleted."""
+    old_provider = keycloak.first_key()
     old = keycloak.machine("batch")
     assert sidecar.ask(old, READ) == "authenticated"
 
@@ -238,6 +285,18 @@ def test_rotation(keycloak: Keycloak, sidecar: Station) -> None:
     first = sidecar.ask(new, READ)  # which waits for the search no longer than the recipe's max_wait
     assert first in {"keys_unavailable", "authenticated"}
     wait_until(lambda: sidecar.ask(new, READ) == "authenticated")
+    assert sidecar.ask(old, READ) == "authenticated"
+
+    keycloak.set_key(old_provider, active="false")
+    sidecar.refresh("keycloak")
+    assert sidecar.ask(old, READ) == "authenticated"
+
+    keycloak.set_key(old_provider, enabled="false")
+    sidecar.refresh("keycloak")
+    assert sidecar.ask(old, READ) in {"key_not_found", "keys_unavailable"}
+
+    keycloak.set_key(old_provider, enabled="true")
+    sidecar.refresh("keycloak")
     assert sidecar.ask(old, READ) == "authenticated"
 
     keycloak.delete_key(old_provider)
