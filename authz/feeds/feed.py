@@ -189,10 +189,12 @@ class Feed(Generic[T]):
         """Return the instant by the clock that all instants of this feed are on."""
         return self._env.monotonic()
 
-    def search(self, *, first_asked: float, patience: float) -> Search:
+    def search(self, *, first_asked: float, patience: float, just_ended: bool = False) -> Search:
         """Say what to do now about something that the document has not; see `refresh.search`. Takes no lock."""
         now = self._env.monotonic()
-        return refresh.search(self._view.state, self.schedule, now, first_asked=first_asked, patience=patience)
+        return refresh.search(
+            self._view.state, self.schedule, now, first_asked=first_asked, patience=patience, just_ended=just_ended
+        )
 
     def may_doubt(self) -> bool:
         """Tell whether `ask` may be called because the document seems outdated; see `refresh.may_doubt`."""

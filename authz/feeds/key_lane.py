@@ -39,12 +39,15 @@ class KeyFeed:
     history: History
     sightings: Sightings = field(default_factory=Sightings)
 
-    def search(self, kid: str | None) -> KeySearched | Unanswered | None:
-        """Say whether the key *kid* is not there, or cannot be looked for now; None: a refresh may bring it."""
+    def search(self, kid: str | None, *, just_ended: bool = False) -> KeySearched | Unanswered | None:
+        """Say whether the key *kid* is not there, or cannot be looked for now; None: a refresh may bring it.
+
+        *just_ended* says that a refresh has ended a moment ago.
+        """
         first_asked = self.sightings.first(kid, self.feed.monotonic())
         # One that was published and is gone was removed: nobody is about to publish it.
         patience = 0.0 if self.history.was_published(kid) else self.feed.schedule.cooldown
-        found = self.feed.search(first_asked=first_asked, patience=patience)
+        found = self.feed.search(first_asked=first_asked, patience=patience, just_ended=just_ended)
         if found is Search.NOW:
             return None
         failure = self._describe_failure()
@@ -112,7 +115,7 @@ class KeyLane:
 
 
 def _answer(known: KeyFeed, need: Need, done: Callable[[object], None]) -> None:
-    answer = known.search(need.asked)
+    answer = known.search(need.asked, just_ended=True)
     done(Unanswered("no refresh has looked for it yet") if answer is None else answer)
 
 

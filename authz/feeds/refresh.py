@@ -128,14 +128,24 @@ def may_ask(state: RefreshState, schedule: Schedule, now: float) -> bool:
     return _spend(state, schedule, now) is not None
 
 
-def search(state: RefreshState, schedule: Schedule, now: float, *, first_asked: float, patience: float) -> Search:
+def search(
+    state: RefreshState,
+    schedule: Schedule,
+    now: float,
+    *,
+    first_asked: float,
+    patience: float,
+    just_ended: bool = False,
+) -> Search:
     """Say what to do about something that the document has not, and that was *first_asked* for then.
 
-    For *patience* seconds after that moment the source may still be about to publish it.
+    For *patience* seconds after that moment the source may still be about to publish it. If a refresh has *just_ended*
+    well, its document counts however long it took to come: longer than a short `cooldown`, perhaps.
     """
     looked_at = -NEVER if state.good_since is None else state.good_since
     given_up = looked_at >= first_asked + patience
-    if given_up and now - looked_at < schedule.cooldown:
+    current = now - looked_at < schedule.cooldown or (just_ended and not state.failures)
+    if given_up and current:
         return Search.NOT_THERE
     if state.running:
         return Search.NOW

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from itertools import pairwise
 
 import pytest
@@ -661,3 +662,30 @@ def test_each_refresh_is_told_once_with_its_result() -> None:
     assert rig.told[0] == ("a", Refresh.UPDATED, 1.5)
     assert {told[:2] for told in rig.told[1:]} == {("a", Refresh.TIMEOUT)}
     assert len(rig.told) == 1 + (rig.refreshes(Refresh.TIMEOUT) or 0)
+
+
+def test_a_fetch_that_takes_longer_than_the_cooldown_was_a_look_all_the_same() -> None:
+    """What it did not bring is not there: 401 for an unknown key, and not 503 for ever."""
+    rig = Rig(schedule=Schedule(cooldown=0.5))
+
+    def slow(headers: Mapping[str, str]) -> Answer:
+        rig.clock.advance(0.8)
+        return publish(K1)(headers)
+
+    rig.site.at[JWKS] = slow
+    rig.run()
+    rig.ask("stray")
+    rig.run(1.0)  # its issuer could have been about to publish it
+    rig.ask("stray")
+    assert rig.said == KEY_SEARCHED
+
+
+def test_a_failed_fetch_was_no_look() -> None:
+    """The key may be there: the refresh that just ended did not see."""
+    rig = Rig(schedule=Schedule(cooldown=0.5))
+    rig.run()
+    rig.ask("stray")
+    rig.run(1.0)
+    rig.site.at[JWKS] = fail(Refresh.UNREACHABLE)
+    rig.ask("stray")
+    assert isinstance(rig.said, Unanswered)
