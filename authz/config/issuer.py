@@ -110,6 +110,12 @@ class Issuer(Section):
     """URL of the OpenID Connect discovery document, where it does not lie below the issuer."""
     jwks_uri: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """URL of the key set; no discovery takes place."""
+    jwks_uris: Annotated[
+        Items[str],
+        Field(examples=[["https://a.example.com/keys", "https://b.example.com/keys"]]),
+        Setting(Access.UNKNOWN),
+    ] = ()
+    """URLs of several key sets, the union of which counts; one that fails takes none of the others' keys away."""
     jwks: Annotated[InlineKeys | None, Setting(Access.KEYS)] = None
     """Public keys written in this file; nothing is fetched."""
     jwks_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
@@ -161,5 +167,5 @@ class Issuer(Section):
     @property
     def key_sources(self) -> tuple[str, ...]:
         """The keys of this section that say where the signing keys come from; none means discovery below the issuer."""
-        sources = ("discovery_url", "jwks_uri", "jwks", "jwks_file")
-        return tuple(source for source in sources if getattr(self, source) is not None)
+        sources = ("discovery_url", "jwks_uri", "jwks_uris", "jwks", "jwks_file")
+        return tuple(source for source in sources if getattr(self, source) not in (None, ()))

@@ -26,6 +26,7 @@ from authz.feeds.key_lane import KeyFeed
 from authz.feeds.ports import FeedEnv
 from authz.feeds.refresh import Schedule
 from authz.feeds.sources import DiscoverySource, DiscoveryTimes, FileSource, KeySource, Reader, UrlSource
+from authz.feeds.union import UnionSource
 from authz.telemetry.keys import IssuerKeyMetrics
 
 FILE_INTERVAL: Final = 1.0  # seconds between two looks at a key file
@@ -77,7 +78,8 @@ def make_source(
     reader = make_reader(section)
     if section.jwks_file is not None:
         return FileSource(Path(section.jwks_file).absolute(), reader)
-    fetcher = Fetcher(
+    make_fetcher = partial(
+        Fetcher,
         Dialer(
             trust=_make_trust(section),
             tls=TlsTrust(fetch.ca_file, _make_client_certificate(fetch)),
@@ -90,9 +92,18 @@ def make_source(
         now=now,
     )
     if section.jwks_uri is not None:
-        return UrlSource(fetcher.get, section.jwks_uri, reader)
+        return UrlSource(make_fetcher().get, section.jwks_uri, reader)
+    if section.jwks_uris:
+        return UnionSource(
+            # Each has a fetcher of its own: a name that hangs in resolution holds up no other URL.
+            [UrlSource(make_fetcher().get, url, reader) for url in section.jwks_uris],
+            reader,
+            max_stale=fetch.max_stale.total_seconds(),
+            monotonic=monotonic,
+            now=now,
+        )
     return DiscoverySource(
-        fetcher.get,
+        make_fetcher().get,
         section.discovery_url or discovery_url(section.discovery_base),
         reader,
         issuer=section.issuer,
@@ -106,7 +117,8 @@ def make_source(
 
 
 def _make_trust(section: IssuerSection) -> Trust:
-    urls = (section.jwks_uri,) if section.jwks_uri else (section.discovery_url, section.issuer)
+    written = (section.jwks_uri,) if section.jwks_uri else section.jwks_uris
+    urls = written or (section.discovery_url, section.issuer)
     origins = (read_origin(urlsplit(url)) for url in urls if url)
     return Trust(
         configured_origins=frozenset(origin for origin in origins if origin[1]),
@@ -162,7 +174,7 @@ def _make_cache(name: str, section: IssuerSection, now: Callable[[], float]) -> 
         fingerprint=partial(trust_fingerprint, section),
         authorities=partial(current_authorities, section),
         max_age=section.fetch.max_stale.total_seconds(),
-        max_bytes=section.fetch.max_bytes,
+        max_bytes=section.fetch.max_bytes * max(1, 2 * len(section.jwks_uris)),  # a union is written as text in text
         now=now,
     )
 
@@ -174,6 +186,7 @@ def trust_fingerprint(section: IssuerSection, authorities: str) -> str:
         section.issuer,
         section.discovery_url,
         section.jwks_uri,
+        *section.jwks_uris,
         section.jwks_file,
         sorted(fetch.allowed_hosts),
         sorted(fetch.allowed_networks),

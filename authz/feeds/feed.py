@@ -244,6 +244,8 @@ class Feed(Generic[T]):
         try:
             loaded = self.source.load(on_demand=on_demand)
             result = Refresh.NOT_MODIFIED if loaded.value is None else Refresh.UPDATED
+            if loaded.incomplete is not None:
+                result = loaded.incomplete.result
             accepted = self._succeed(loaded, result, began_wall)
         except RefreshError as error:
             result, accepted = error.result, False
@@ -258,26 +260,32 @@ class Feed(Generic[T]):
 
     def _succeed(self, loaded: Loaded[T], result: Refresh, fetched_at: float) -> bool:
         """Serve what was loaded; False if nobody wants it any more. Raises RefreshError."""
-        copy = None
+        copy, part, pause = None, loaded.incomplete, 0.0
         with self._lock:
             before = self._view
             if before.state.closed:
                 self._view = replace(before, state=refresh.ended(before.state))
             else:
                 copy = _make_copy(loaded, before.copy, fetched_at)
-                state = refresh.succeeded(
-                    before.state,
-                    self.schedule,
-                    self._env.monotonic(),
-                    fresh_for=loaded.fresh_for,
-                    jitter=self._env.jitter(),
-                )
+                now, jitter = self._env.monotonic(), self._env.jitter()
+                if part is None:
+                    state = refresh.succeeded(
+                        before.state, self.schedule, now, fresh_for=loaded.fresh_for, jitter=jitter
+                    )
+                else:
+                    state = refresh.partly_failed(before.state, self.schedule, now, wait=part.wait, jitter=jitter)
+                    failure = Failure(self._env.now(), part.result, str(part))
+                    self._view = replace(before, last_failure=failure)
+                    pause = state.refresh_at - now
                 self._accept(copy, state)
             asking, self._asking = self._asking, []
         self._announce(asking)
         if copy is not None:
             self._report(self._observer.on_accepted, copy.value, fetched_at)
-            self._report(self._observer.on_refreshed, result)
+            if part is None:
+                self._report(self._observer.on_refreshed, result)
+            else:
+                self._report(partial(self._observer.on_failed, part, pause=pause, serving=True))
         return copy is not None
 
     def _accept(self, copy: Copy[T], state: RefreshState) -> None:

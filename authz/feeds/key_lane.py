@@ -63,15 +63,11 @@ class KeyFeed:
         return "" if failure is None else f"the last refresh failed: {failure.result.value}: {failure.text}"
 
 
+_TOO_NEW: Final = "its key id is new, and is looked for again in a moment, for an issuer may publish late"
+_NO_BUDGET: Final = "it is looked for as soon as a refresh may begin again (fetch.cooldown)"
 _UNANSWERED: Final = {
-    Search.TOO_NEW: (
-        WhyUnanswered.TOO_NEW,
-        "its key id is new, and is looked for again in a moment, for an issuer may publish late",
-    ),
-    Search.NO_BUDGET: (
-        WhyUnanswered.NO_BUDGET,
-        "it is looked for as soon as a refresh may begin again (fetch.cooldown)",
-    ),
+    Search.TOO_NEW: (WhyUnanswered.TOO_NEW, _TOO_NEW),
+    Search.NO_BUDGET: (WhyUnanswered.NO_BUDGET, _NO_BUDGET),
     Search.REFRESH_FAILED: (WhyUnanswered.REFRESH_FAILED, ""),
 }
 

@@ -20,12 +20,14 @@ class Loaded(Generic[T_co]):
 
     *fresh_for* is in seconds, None if unsaid. *authorities* is the digest of those by which the document's server was
     verified, empty for the system's and for a local file.
+    *incomplete* is what kept a part of it from being loaded; that part is as it was.
     """
 
     value: T_co | None
     document: bytes = b""
     fresh_for: float | None = None
     authorities: str = ""
+    incomplete: RefreshError | None = None
 
 
 class Source(Protocol[T_co]):

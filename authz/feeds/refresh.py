@@ -73,6 +73,8 @@ class RefreshState:
     """What is left for refreshes on demand; None before the first."""
     quiet_until: float = -NEVER
     """Until when nothing may be asked on demand, because the source asked to be left alone."""
+    looked_at: float = -NEVER
+    """When the last refresh that brought or confirmed the whole document began."""
     failures: int = 0
     """Refreshes that failed since the last success."""
     good_since: float | None = None
@@ -142,7 +144,7 @@ def search(
     For *patience* seconds after that moment the source may still be about to publish it. If a refresh has *just_ended*
     well, its document counts however long it took to come: longer than a short `cooldown`, perhaps.
     """
-    looked_at = -NEVER if state.good_since is None else state.good_since
+    looked_at = state.looked_at
     given_up = looked_at >= first_asked + patience
     current = now - looked_at < schedule.cooldown or (just_ended and not state.failures)
     if given_up and current:
@@ -161,8 +163,7 @@ def may_doubt(state: RefreshState, schedule: Schedule, now: float) -> bool:
 
     It comes from the budget of refreshes on demand, and not within a cool-down of the last success.
     """
-    recent = state.good_since is not None and now - state.good_since < schedule.cooldown
-    return not recent and may_ask(state, schedule, now)
+    return now - state.looked_at >= schedule.cooldown and may_ask(state, schedule, now)
 
 
 def begun(state: RefreshState, schedule: Schedule, now: float, *, on_demand: bool) -> RefreshState:
@@ -180,7 +181,8 @@ def succeeded(
 ) -> RefreshState:
     """End a refresh that brought or confirmed a document, which is as old as the beginning of the refresh."""
     pause = schedule.pause_after_success(fresh_for, jitter)
-    ended = replace(state, running=False, failures=0, quiet_until=-NEVER, refresh_at=now + pause)
+    looked_at = state.began_at
+    ended = replace(state, running=False, failures=0, quiet_until=-NEVER, refresh_at=now + pause, looked_at=looked_at)
     return adopt(ended, schedule, fetched=state.began_at)
 
 
@@ -194,6 +196,14 @@ def failed(state: RefreshState, schedule: Schedule, now: float, *, wait: float |
         quiet = min(delay, MAX_QUIET)
     pause = max(schedule.pause_after_failure(state.failures, jitter), delay)
     return replace(state, running=False, failures=state.failures + 1, refresh_at=now + pause, quiet_until=now + quiet)
+
+
+def partly_failed(
+    state: RefreshState, schedule: Schedule, now: float, *, wait: float | None, jitter: float
+) -> RefreshState:
+    """End a refresh that brought a part of the document: it serves, and what is missing in it was not looked for."""
+    adopted = adopt(state, schedule, fetched=state.began_at)
+    return failed(adopted, schedule, now, wait=wait, jitter=jitter)
 
 
 def adopt(state: RefreshState, schedule: Schedule, *, fetched: float) -> RefreshState:

@@ -66,13 +66,13 @@ DENIALS = {
     "a type that the issuer does not make": Denied(
         401, "typ_not_allowed", INVALID, lambda s: s.beta.mint(header={**s.beta.key.header(), "typ": "JWT"})
     ),
-    "a key that nobody published": Denied(401, "key_not_found", INVALID, lambda s: s.alpha.mint(key=STRANGER)),
+    "a key that nobody published": Denied(503, "keys_unavailable", None, lambda s: s.alpha.mint(key=STRANGER)),
     "a stranger under a known kid": Denied(
         401, "signature_invalid", INVALID, lambda s: s.alpha.mint(key=STRANGER, header=s.alpha.key.header())
     ),
     "tampered": Denied(401, "signature_invalid", INVALID, tampered),
     "an issuer in another's name": Denied(
-        401, "key_not_found", INVALID, lambda s: s.beta.mint(iss=s.alpha.issuer, header=s.beta.key.header())
+        503, "keys_unavailable", None, lambda s: s.beta.mint(iss=s.alpha.issuer, header=s.beta.key.header())
     ),
     "expired": Denied(401, "token_expired", INVALID, lambda s: s.alpha.mint(exp=int(time.time()) - 1)),
     "not yet valid": Denied(401, "token_not_yet_valid", INVALID, lambda s: s.alpha.mint(nbf=int(time.time()) + 200)),

@@ -165,6 +165,23 @@ def test_thousand_tokens_with_a_new_key_cost_one_fetch() -> None:
         assert sidecar.ask(tokens[0]) == "authenticated"
 
 
+def test_two_clusters_of_one_issuer() -> None:
+    """Their keys are a union; while one of them is down, tokens of both pass, and a rotation at the other is met."""
+    with FakeIdp() as east, FakeIdp() as west:
+        uris = f"jwks_uris: ['{east.url}{JWKS}', '{west.url}{JWKS}']"
+        section = f"  a: {{issuer: 'https://issuer.test', audiences: [api], insecure: {{http: true}}, {uris}}}\n"
+        with Station(section).settle() as sidecar:
+            of_east, of_west = east.mint(iss="https://issuer.test"), west.mint(iss="https://issuer.test")
+            assert {sidecar.ask(of_east), sidecar.ask(of_west)} == {"authenticated"}
+            east.answers[JWKS] = fail(503)
+            west.rotate()
+            new = west.mint(iss="https://issuer.test")
+            assert sidecar.ask(new) == "authenticated"
+            assert {sidecar.ask(of_east), sidecar.ask(of_west)} == {"authenticated"}
+            stranger = east.mint(iss="https://issuer.test", key=SigningKey.create("ES256"))
+            assert sidecar.ask(stranger) == "keys_unavailable"
+
+
 def test_flood_of_unknown_keys_and_issuers() -> None:
     """E14, E15: 2,000 random key ids cost the bucket of fetches; random issuers none; good tokens pass throughout."""
     with FakeIdp() as idp, Station(issuer(idp)).settle() as sidecar:

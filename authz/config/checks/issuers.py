@@ -138,6 +138,10 @@ def _check_urls(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
         url = getattr(issuer, key)
         if url is not None:
             yield from _check_one_url(url, (*path, key), http=http)
+    for index, url in enumerate(issuer.jwks_uris):
+        yield from _check_one_url(url, (*path, "jwks_uris", index), http=http)
+        if url in issuer.jwks_uris[:index]:
+            yield Problem(path=(*path, "jwks_uris", index), message="is listed twice")
 
 
 def _check_one_url(url: str, path: KeyPath, *, http: bool, query: bool = True) -> Iterator[Problem]:

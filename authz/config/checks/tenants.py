@@ -35,10 +35,16 @@ def check_tenants(config: Config) -> Iterator[Problem]:
     for name, issuer in config.issuers.items():
         path = ("issuers", name)
         yield from _check_template(issuer, path)
-        for key in ("discovery_url", "jwks_uri"):
-            if (placeholder := _PLACEHOLDER.search(getattr(issuer, key) or "")) is not None:
+        urls: list[tuple[KeyPath, str | None]] = [
+            (("discovery_url",), issuer.discovery_url),
+            (("jwks_uri",), issuer.jwks_uri),
+        ]
+        urls += [(("jwks_uris", index), url) for index, url in enumerate(issuer.jwks_uris)]
+        for key, url in urls:
+            if (placeholder := _PLACEHOLDER.search(url or "")) is not None:
                 message = f"has the placeholder {placeholder[0]}, and is fetched as it stands here"
-                yield Problem(path=(*path, key), message=message, hint="write common, or one tenant's id, in its place")
+                hint = "write common, or one tenant's id, in its place"
+                yield Problem(path=(*path, *key), message=message, hint=hint)
         for index, tenant in enumerate(issuer.tenants):
             message = _check_tenant(tenant, issuer)
             if not message and tenant in issuer.tenants[:index]:

@@ -98,7 +98,8 @@ def _fails_open(config: Config) -> Iterator[Problem]:
 def _stale_before_refresh(config: Config) -> Iterator[Problem]:
     for name, issuer in config.issuers.items():
         fetch = issuer.fetch
-        if issuer.key_sources in {(), ("discovery_url",), ("jwks_uri",)} and fetch.max_stale < fetch.interval:
+        fetched = not {"jwks", "jwks_file"} & set(issuer.key_sources)
+        if fetched and fetch.max_stale < fetch.interval:
             message = f"keys are dropped before they are refreshed after {format_duration(fetch.interval)}"
             yield Problem(path=("issuers", name, "fetch", "max_stale"), message=message)
 

@@ -22,6 +22,7 @@ ED25519 = "{kty: OKP, crv: Ed25519, kid: ours, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapi
     "issuer",
     [
         "jwks_uri: https://login.example.com/keys?p=policy",
+        "jwks_uris: [https://east.example.com/keys, https://west.example.com/keys]",
         "discovery_url: https://login.internal:8443/.well-known/openid-configuration",
         "insecure: {http: true}\n    jwks_uri: http://login.internal/keys",
         "insecure: {no_expiry: true}\n    required_claims: []",
@@ -58,6 +59,16 @@ def test_issuer_may_be_an_http_identifier(source: str) -> None:
     assert warnings(parse(text, file="authz.yaml")) == []
     [problem] = problems(text.replace("https://", "http://"))
     assert problem.endswith("must begin with https:// (or set insecure.http)")
+
+
+def test_several_key_sets_are_urls_that_differ() -> None:
+    """Each is checked as jwks_uri is, and they are one source of keys: none beside them."""
+    bad = "jwks_uris: [https://a.test/keys, https://a.test/keys, 'http://b.test/', 'https://c.test/{tenantid}/keys']"
+    found = "\n".join(problems(small(issuer=bad)))
+    for place in ("jwks_uris[1]: is listed twice", "jwks_uris[2]: ", "jwks_uris[3]: has the placeholder {tenantid}"):
+        assert place in found
+    both = "jwks_uris: [https://a.test/keys]\n    jwks_uri: https://b.test/keys"
+    assert "the keys come from jwks_uri already" in "\n".join(problems(small(issuer=both)))
 
 
 def test_inline_keys_that_can_never_serve() -> None:

@@ -21,6 +21,7 @@ from authz.feeds.key_lane import ChangedKeyLane, KeyFeed, KeyLane
 from authz.feeds.ports import Cache, FeedEnv, Observer
 from authz.feeds.refresh import Schedule
 from authz.feeds.sources import DiscoverySource, DiscoveryTimes, KeySource, Reader, UrlSource
+from authz.feeds.union import UnionSource
 from authz.telemetry.keys import KeyMetrics, Refresh
 from tests.fakes.clock import FakeClock
 
@@ -86,11 +87,12 @@ class Rig:
     `hold` keeps refreshes under way until `finish()`; without `threads` none can start.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part that a test may replace
         self,
         *,
         schedule: Schedule | None = None,
         discovery: bool = False,
+        uris: tuple[str, ...] = (),
         blocked: tuple[str, ...] = (),
         cache: Callable[[FakeClock], Cache] | None = None,
         clock: FakeClock | None = None,
@@ -118,6 +120,14 @@ class Rig:
             if discovery
             else UrlSource(self.site.get, JWKS, reader)
         )
+        if uris:
+            source = UnionSource(
+                [UrlSource(self.site.get, uri, reader) for uri in uris],
+                reader,
+                max_stale=schedule.max_stale,
+                monotonic=self.clock.monotonic,
+                now=self.clock.time,
+            )
         metrics = KeyMetrics(self.registry).of("a")
         self.history = History("a", metrics)
         self.feed = Feed(

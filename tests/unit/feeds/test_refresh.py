@@ -358,7 +358,7 @@ def test_doubts_have_the_budget_of_unknown_keys() -> None:
     assert sum(attempt.on_demand for attempt in replica.attempts) <= 5
     empty = Replica(lambda _: Answer())
     empty.run(0.0)
-    fresh = replace(empty.state, good_since=-NEVER)
+    fresh = replace(empty.state, looked_at=-NEVER)
     assert refresh.may_doubt(fresh, SCHEDULE, 0.0)
     spent = replace(fresh, budget=Budget(MAX_AT_ONCE, SCHEDULE.cooldown, 0.0, 0.0))
     assert not refresh.may_doubt(spent, SCHEDULE, 1.0)
