@@ -479,3 +479,17 @@ def test_defaults() -> None:
     assert (bare.match.hosts, bare.match.methods, bare.match.context) == ((), frozenset(), {})
     assert bare.match.case_insensitive is False
     assert ClaimRequirement("sub", ClaimPath(("sub",)), ("a", "b")).every is False
+
+
+@pytest.mark.parametrize(
+    ("made", "folded"),
+    [
+        (rule("exact", "/Api"), "Ap\u0130"),
+        (rule("asks", "/Api", case_insensitive=True), "api"),
+        (rule("public", "/Api", case_insensitive=True, allow=AccessMode.PUBLIC), "ap\u0130"),
+    ],
+    ids=lambda each: each.name if isinstance(each, Rule) else "",
+)
+def test_a_rule_says_how_it_compares_segments(made: Rule, folded: str) -> None:
+    """As they are; in every letter where a token is asked for; and in ASCII letters alone where none is."""
+    assert made.fold("Ap\u0130") == folded
