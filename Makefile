@@ -28,7 +28,7 @@ run: .venv/ready  ## start the demo: identity provider, sidecar, Envoy, upstream
 test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel .tools/pips  ## prove everything (ARGS="-k token" for a part)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --durations=10 $(ARGS)
 
-peers: .venv/ready .tools/peers/keycloak  ## prove the recipe of Keycloak against a real one; needs Maven and Java 17
+peers: .venv/ready .tools/peers/keycloak .tools/frameworks  ## prove what we say of a real Keycloak and of web frameworks; needs Maven, Java 17, Go, Node
 	PEERS=1 REQUIRE_ALL=1 $(BIN)/python -m pytest tests/peers $(ARGS)
 
 newest:  ## test without the lock: on the newest releases of everything
@@ -110,6 +110,16 @@ clean:  ## remove everything that was made
 	    -Dartifact=org.keycloak:keycloak-quarkus-dist:$$version:zip && \
 	  sha256sum --check --quiet $(<F) && $(CURDIR)/$(BIN)/python -m zipfile --extract *.zip . && \
 	  mv keycloak-$$version $(@F) && rm *.zip && touch $(@F)
+
+# Web frameworks of Go, Node and Python, each a server with the same routes, for `make peers` alone.
+.tools/frameworks: $(wildcard tests/peers/frameworks/*/*) .venv/locked
+	rm -rf $@ $@.new && cp -r tests/peers/frameworks $@.new
+	cd $@.new/go && go build -o frameworks .
+	cd $@.new/node && npm ci --no-audit --no-fund --ignore-scripts
+	$(BIN)/uv venv --quiet --python $(PYTHON) $@.new/python/venv
+	$(BIN)/uv pip install --quiet --python $@.new/python/venv --no-deps --require-hashes --only-binary=:all: \
+	  --requirement tests/peers/frameworks/python/frameworks.lock
+	mv $@.new $@ && touch $@
 
 # Helm, kubectl and other tools that prove deploy/.
 .tools/helm: tests/chart/tools.lock tests/chart/unpack.py .venv/locked

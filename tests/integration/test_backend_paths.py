@@ -21,12 +21,16 @@ from urllib.parse import unquote
 
 import pytest
 
+from authz.config.build import build_snapshot
+from authz.config.load import parse
+from authz.config.model import Config
 from authz.core.authorize import authorize
 from authz.core.decision import Allow, Decision
 from authz.core.policy import AccessMode, Policy
 from authz.core.reasons import Reason
 from authz.core.request import AmbiguousEncoding, Request
 from authz.core.snapshot import Snapshot
+from authz.tooling.upstreams import UPSTREAMS, Trait, find_upstream_problems
 from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.fixtures import DEFAULT_SNAPSHOT, T, claim, mint, rule
 from tests.tools import path as tool
@@ -110,6 +114,11 @@ http {{
   server {{ listen unix:{folder}/files.sock; root {folder}/www; }}
   server {{ listen unix:{folder}/raw.sock; root {folder}/www; merge_slashes off; }}
   server {{
+    listen unix:{folder}/prefix.sock;
+    location /manage {{ return 200 "{secret}"; }}
+    location / {{ return 200 "open"; }}
+  }}
+  server {{
     listen unix:{folder}/routes.sock;
     location /admin {{ return 200 "{secret}"; }}
     location ~* ^/+admin {{ return 200 "{secret}"; }}
@@ -136,7 +145,7 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serve]
 
     try:
         wait_until((folder / "routes.sock").exists)
-        yield {name: partial(ask_raw, partial(connect, name)) for name in ("files", "raw", "routes")}
+        yield {name: partial(ask_raw, partial(connect, name)) for name in ("files", "raw", "routes", "prefix")}
     finally:
         process.terminate()
         process.wait(HANG_SECONDS)
@@ -233,3 +242,47 @@ def test_what_is_meant_passes() -> None:
     assert judge("/files/page").reason is Reason.AUTHENTICATED
     assert judge("/files/a%2Fb;v=1").reason is Reason.AUTHENTICATED
     assert judge("/admin/secret").reason is Reason.POLICY_DENIED
+
+
+HEAD: Final = """version: 1
+issuers:
+  a: {issuer: "https://a.test", audiences: [x]}
+rules:
+"""
+PROTECTED: Final = '  - {name: manage, match: {paths: ["/manage/**"]}}\n'
+BLACKLIST: Final = HEAD + PROTECTED + '  - {name: rest, match: {paths: ["/**"]}, allow: public}\n'
+WHITELIST: Final = HEAD + '  - {name: public, match: {paths: ["/public/**"]}, allow: public}\n  - {name: rest}\n'
+NEAR: Final = [
+    f"{start}{word}{end}"
+    for start, word, end in product(
+        ("/", "//", "/./", "/public/../", "/public/%2e%2e/", "/%2f", "/;/", "/public/"),
+        ("manage", "Manage", "%6danage", "man%61ge", "manag%C4%99", "manage%20"),
+        ("", "/", "/x", "x", ",x", ";x", ".json", "%2fx", "//", "/..;/", "?x", "-", "~", "%00"),
+    )
+]
+
+
+def served_unasked(config: Config, serve: Serve) -> set[str]:
+    """Return what passes without a token, and is served from the protected location."""
+    snapshot = build_snapshot(config)
+    passed = [
+        path for path in NEAR if isinstance(authorize(Request(method="GET", host="x", path=path), snapshot, T), Allow)
+    ]
+    return {path for path in passed if SECRET in serve(path)}
+
+
+@pytest.mark.needs("nginx")
+def test_nginx_serves_a_prefix_of_text_as_was_said_beforehand(nginx: dict[str, Serve]) -> None:
+    """`location /manage` serves /managex and /manage,x: `check-config --upstream nginx` names it; no more is open."""
+    config = parse(BLACKLIST, file="authz.yaml")
+    served = served_unasked(config, nginx["prefix"])
+    assert {"/managex", "/manage,x"} <= served
+    assert [path for path in served if not re.match("/manage[^/?]", unquote(path))] == []
+    (named,) = [each for each in find_upstream_problems(config, UPSTREAMS["nginx"]) if Trait.TEXT_PREFIX in str(each)]
+    assert "/manage{any}" in str(named)
+
+
+@pytest.mark.needs("nginx")
+def test_a_list_of_what_is_public_is_not_open(nginx: dict[str, Serve]) -> None:
+    """With the public paths written down and the rest protected, no spelling gets there."""
+    assert served_unasked(parse(WHITELIST, file="authz.yaml"), nginx["prefix"]) == set()

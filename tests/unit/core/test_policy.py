@@ -237,6 +237,13 @@ def test_letters_beyond_ascii(path: str, asked: str, *, allow: AccessMode, shado
     )
 
 
+def test_letter_case_counts_unless_a_rule_says_otherwise() -> None:
+    """How a rule compares segments is its own to say, for whoever compares rules."""
+    assert rule("r", "/**").fold("Ab\u0130") == "Ab\u0130"
+    assert rule("r", "/**", case_insensitive=True).fold("Ab\u0130") == "abi"
+    assert rule("r", "/**", case_insensitive=True, allow=AccessMode.PUBLIC).fold("Ab\u0130") == "ab\u0130"
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [(["first", "second"], "first"), (["second", "first"], "second")],
