@@ -32,6 +32,7 @@ def _complete_upstreams(_context: click.Context, _option: click.Parameter, begun
 @click.option(
     "--diff", "old_file", type=FILE, metavar="OLD", help="Also show the differences from OLD, and their effects."
 )
+@click.option("--strict", is_flag=True, help="Refuse likely mistakes by which more requests pass than should.")
 @click.option(
     "--upstream",
     metavar="NAME",
@@ -39,7 +40,9 @@ def _complete_upstreams(_context: click.Context, _option: click.Parameter, begun
     help="Also warn of what this kind of upstream serves otherwise, such as express; the page of the rules lists them.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
-def check_config(*, file: Path, fetch: bool, old_file: Path | None, upstream: str | None, as_json: bool) -> None:
+def check_config(
+    *, file: Path, fetch: bool, old_file: Path | None, strict: bool, upstream: str | None, as_json: bool
+) -> None:
     """Report all errors in FILE, and warnings for its author.
 
     --diff marks each difference by its effect on requests: widens (more are allowed),
@@ -47,13 +50,18 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, upstream: st
     decidable from the files); breaks (requests fail at an Envoy configured for OLD: it
     says what to do first).
 
+    --strict makes errors of warnings that widen access: paths that are public by accident, rules
+    that a weaker one precedes or follows, a subject without its issuer. What is written explicitly,
+    such as shadow and insecure, stays a warning.
+
     \b
     Exit codes: 0 fine, perhaps with warnings
                 1 an issuer has no usable key (--fetch),
                   or a difference widens, is mixed, unknown or breaks (--diff)
-                2 errors in FILE, or in OLD
+                2 errors in FILE (with --strict warnings that widen access too), or in OLD
     Examples:
       authz check-config authz.yaml
+      authz check-config --strict authz.yaml
       authz check-config --fetch authz.yaml
       authz check-config --diff deployed.yaml authz.yaml
       authz check-config --upstream express authz.yaml
@@ -65,13 +73,14 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, upstream: st
     document, config = _try_or_exit(file, as_json=as_json)
     more = around(config) if around is not None else ()
     warned = [document.locate(warning) for warning in (*warnings(config), *warn_of_files(config), *more)]
+    refused = [warning for warning in warned if strict and warning.widens]
     output: dict[str, Any] = {
         "file": str(file),
-        "ok": True,
+        "ok": not refused,
         "issuers": len(config.issuers),
         "rules": len(config.rules),
-        "errors": [],
-        "warnings": [_describe(warning) for warning in warned],
+        "errors": [_describe(warning) for warning in refused],
+        "warnings": [_describe(warning) for warning in warned if warning not in refused],
     }
     found: list[str] = []
     lines: list[tuple[str, str | None]] = []
@@ -97,12 +106,15 @@ def check_config(*, file: Path, fetch: bool, old_file: Path | None, upstream: st
         click.echo(json.dumps(output, indent=2))
     else:
         for warning in warned:
-            say(f"{file}:{warning.line}: warning: {warning}", "yellow", err=True)
+            level, shade = ("error", "red") if warning in refused else ("warning", "yellow")
+            say(f"{file}:{warning.line}: {level}: {warning}", shade, err=True)
         for line, colour in lines:
             say(line, colour)
         counts = f"ok, issuers: {len(config.issuers)}, rules: {len(config.rules)}"
+        if refused:
+            found.insert(0, f"refused for what widens access: {len(refused)}")
         say(f"{file}: {'; '.join(['valid', *found]) if found else counts}")
-    sys.exit(FOUND if found else 0)
+    sys.exit(BAD_CONFIG if refused else FOUND if found else 0)
 
 
 def _find_upstream(name: str) -> Callable[[Config], Iterator[Problem]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _complete_names(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
-    from authz.tooling.envoy_config.review import KINDS
+    from authz.tooling.envoy_config.kinds import KINDS
 
     return [name for name in KINDS if name.startswith(begun)]
 
@@ -118,7 +118,8 @@ def _check_addresses(addresses: Mapping[str, str]) -> None:
 def _check(envoy_file: Path, config: Config, accepted: tuple[str, ...], *, as_json: bool) -> int:
     """Print what was found, and return the exit code."""
     from authz.config.problems import suggest
-    from authz.tooling.envoy_config.review import KINDS, Level, review
+    from authz.tooling.envoy_config.kinds import KINDS, Level
+    from authz.tooling.envoy_config.review import review
 
     for name in accepted:
         if name not in KINDS:

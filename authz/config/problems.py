@@ -16,12 +16,16 @@ _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing to fix: the *path* of the value, its *line* (from 1) once known, what is wrong, and a *hint*."""
+    """One thing to fix: the *path* of the value, its *line* (from 1) once known, what is wrong, and a *hint*.
+
+    A warning that *widens* is a likely mistake by which requests pass that should not: `check-config --strict` refuses.
+    """
 
     path: KeyPath
     message: str
     hint: str = ""
     line: int | None = None
+    widens: bool = False
 
     def __str__(self) -> str:
         where = render_path(self.path)

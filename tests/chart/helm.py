@@ -81,9 +81,9 @@ def only(documents: list[Document], kind: str, *, name: str | None = None) -> Do
 def pod_specs(documents: list[Document]) -> list[Document]:
     """The specs of all pods that the documents make."""
     return [
-        document["spec"]["template"]["spec"] if document["kind"] == "Deployment" else document["spec"]
+        document["spec"]["template"]["spec"] if document["kind"] in {"Deployment", "Job"} else document["spec"]
         for document in documents
-        if document["kind"] in {"Deployment", "Pod"}
+        if document["kind"] in {"Deployment", "Job", "Pod"}
     ]
 
 

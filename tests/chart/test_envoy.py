@@ -42,8 +42,9 @@ def judge(bootstrap: str, folder: Path) -> str:
 
 
 def data(documents: list[Document], key: str) -> list[str]:
-    """The texts under a key of any ConfigMap."""
-    maps = [document["data"] for document in documents if document["kind"] == "ConfigMap"]
+    """The texts under a key of any ConfigMap that stays, which that of the check does not."""
+    kept = [document for document in documents if "helm.sh/hook" not in document["metadata"].get("annotations", {})]
+    maps = [document["data"] for document in kept if document["kind"] == "ConfigMap"]
     return [found[key] for found in maps if key in found]
 
 

@@ -64,6 +64,7 @@ TEMPLATES: Final = [
     ("proxy", deep("authz.config.rules", [{**RULE, "accept": ["encoded_slash"]}]), "authz.envoy.escapedSlashes"),
     ("proxy", deep("authz.config.rules", [{**RULE, "accept": ["double_slash"]}]), "authz.envoy.mergeSlashes"),
     ("proxy", deep("authz.extraVolumeMounts", [{"name": "x", "mountPath": "/etc/authz/x"}]), "lies in /etc/authz"),
+    ("proxy", deep("authz.envoy.rateLimit.address", {"enabled": True}), "authz.envoy.trustedHops is not set"),
     ("proxy", deep("proxy.upstream.host", ""), "proxy.upstream.host is not set"),
     ("proxy", deep("proxy.upstream.podLabels", None), "proxy.upstream.podLabels is not set"),
     ("proxy", deep("proxy.upstream.tls", {"enabled": True}), "proxy.upstream.tls.caSecret is not set"),

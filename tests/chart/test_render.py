@@ -119,3 +119,13 @@ def notes(charts: Charts, values: Path, *arguments: str) -> str:
     """Return NOTES.txt, as `helm install` prints it; a dry run of Helm 4 needs no cluster."""
     argv = ("install", "orders", charts.app, "--namespace", "shop", "--dry-run=client", "--values", values)
     return charts.say("helm4", *argv, *arguments).partition("NOTES:\n")[2]
+
+
+def test_nobody_is_limited_unasked(charts: Charts) -> None:
+    """Without a word about limits none is there: behind an ingress all clients would share that of one address."""
+    envoy = only(charts.with_values("proxy", {}), "ConfigMap", name="orders-authz-envoy")["data"]["envoy.yaml"]
+    assert "local_ratelimit" not in envoy
+    limited = {"authz": {"envoy": {"trustedHops": 0, "rateLimit": {"address": {"enabled": True}}}}}
+    envoy = only(charts.with_values("proxy", limited), "ConfigMap", name="orders-authz-envoy")["data"]["envoy.yaml"]
+    assert envoy.count("local_ratelimit") == 1
+    assert "xff_num_trusted_hops: 0" in envoy

@@ -21,7 +21,10 @@ pytestmark = [pytest.mark.needs("helm", "envoy"), pytest.mark.xdist_group("chart
 CHANGES: Final[dict[str, Any]] = {
     "authz": {
         "envoy": {
-            "rateLimit": {"address": {"burst": 20, "perSecond": 1}, "identity": {"burst": 5, "perSecond": 1}},
+            "rateLimit": {
+                "address": {"enabled": True, "burst": 20, "perSecond": 1},
+                "identity": {"enabled": True, "burst": 5, "perSecond": 1},
+            },
         },
         "config": {
             "token": {"forward": False},
@@ -134,6 +137,8 @@ def test_flood_of_one_address_ends_before_the_sidecar(stage: Stage) -> None:
     assert statuses[-1] == 429
     assert stage.decisions() - before == statuses.count(401)
     assert "decision" not in stage.access_log(client="203.0.113.8", status=429)
+    refused = [stage.ask("/orders/7", client="203.0.113.8") for _ in range(3)][-1]
+    assert (refused.status, refused.header("retry-after")) == (429, "1")
     assert stage.ask("/orders/7", client="203.0.113.9").status == 401  # another address is not counted with it
 
 

@@ -111,6 +111,19 @@ def test_envoy_gateway_and_istio_fail_closed_and_refer_to_what_is_there() -> Non
     assert entry["endpoints"] == [{"address": "unix:///run/authz/authz.sock"}]
 
 
+def test_owners_of_routes_cannot_write_policies() -> None:
+    """The role on the page of Envoy Gateway may change routes, and none of Envoy Gateway's own objects."""
+    documents = manifests(DEPLOY / "envoy-gateway/rbac.yaml")
+    role = only(documents, "ClusterRole")
+    may = {verb for rule in role["rules"] if "gateway.envoyproxy.io" in rule["apiGroups"] for verb in rule["verbs"]}
+    assert may == {"get", "list", "watch"}
+    assert not any("*" in rule["apiGroups"] or "*" in rule["verbs"] for rule in role["rules"])
+    assert only(documents, "RoleBinding")["roleRef"]["name"] == role["metadata"]["name"]
+    page = (DEPLOY / "envoy-gateway/README.md").read_text(encoding="utf-8")
+    assert "mergeType" in page
+    assert "(rbac.yaml)" in page
+
+
 def manifests(file: Path) -> list[Document]:
     """The documents of a file."""
     return [document for document in yaml.safe_load_all(file.read_text(encoding="utf-8")) if document]

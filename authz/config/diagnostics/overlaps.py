@@ -201,7 +201,9 @@ def _find_dead(entry: _Entry, index: _Index) -> Problem | None:
         by.rule.allow is AccessMode.PUBLIC for by in above.values()
     )
     hint = "and what it protects is public" if public else ""
-    return Problem(path=entry.path, message=f"can never match: it is shadowed by {names} above", hint=hint)
+    weaker = not all(_requires_no_less(by.rule, entry.rule) for by in above.values())
+    message = f"can never match: it is shadowed by {names} above"
+    return Problem(path=entry.path, message=message, hint=hint, widens=weaker)
 
 
 def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
@@ -210,7 +212,7 @@ def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
         everywhere = None in entry.hosts and not entry.context and not (entry.methods and entry.methods <= _PREFLIGHT)
         if everywhere and any(path.rest and not any(path.segments) for path in entry.paths):
             message = "public-by-accident: every request that no rule above matches is public"
-            yield Problem(path=entry.path, message=message, hint="name the hosts or the paths that are")
+            yield Problem(path=entry.path, message=message, hint="name the hosts or the paths that are", widens=True)
         return
     for host, path in product(entry.hosts, entry.paths):
         for cover in index.above(entry, host, path):
@@ -225,7 +227,7 @@ def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
             ):
                 what = " and ".join(sorted(methods)) or "all of it"
                 message = f"public-by-accident: {what} on {path.text} is public by {by.name} above"
-                yield Problem(path=entry.path, message=message, hint="put this rule above it")
+                yield Problem(path=entry.path, message=message, hint="put this rule above it", widens=True)
                 return
 
 
@@ -257,7 +259,7 @@ def _find_weaker_above(entry: _Entry, index: _Index, *, but_public: bool) -> Ite
                 which = f"{what} on {where}" if what else where
                 message = f"weaker-above: for {which}, {by.name} above decides, which requires less"
                 left = ", or name the methods that are left to it" if by.methods and not entry.methods else ""
-                yield Problem(path=entry.path, message=message, hint=f"put this rule above it{left}")
+                yield Problem(path=entry.path, message=message, hint=f"put this rule above it{left}", widens=True)
                 return
             if cover.host in wider and by.context <= entry.context and _covers(cover, entry, path):
                 if not by.methods:
@@ -309,7 +311,7 @@ def _find_fallthrough(entry: _Entry, index: _Index) -> Iterator[Problem]:
             message = (
                 f"weaker-fallthrough: with {' or '.join(sorted(ways))}, {below.name} below decides, which requires less"
             )
-            yield Problem(path=entry.path, message=message, hint=_remedy(ways, scopes[0][1]))
+            yield Problem(path=entry.path, message=message, hint=_remedy(ways, scopes[0][1]), widens=True)
             return
 
 
@@ -392,7 +394,7 @@ def find_ambiguous_subjects(config: Config) -> Iterator[Problem]:
         for name, header in headers.items():
             if header.claim == "sub":
                 path: KeyPath = ("identity", "headers", name)
-                yield Problem(path=path, message=message, hint="send iss in another header")
+                yield Problem(path=path, message=message, hint="send iss in another header", widens=True)
     for place, rule in enumerate(config.rules):
         require = rule.require
         named = require.issuers or () if require is not None else ()
@@ -401,7 +403,9 @@ def find_ambiguous_subjects(config: Config) -> Iterator[Problem]:
         for key in ("claims", "all_of"):
             if "sub" in (getattr(require, key) or ()):
                 path = ("rules", place, "require", key, "sub")
-                yield Problem(path=path, message=message, hint="name the one issuer that is meant under issuers")
+                hint = "name the one issuer that is meant under issuers"
+                yield Problem(path=path, message=message, hint=hint, widens=True)
         if require.when and "claims.sub" in require.when and "claims.iss" not in require.when:
             path = ("rules", place, "require", "when")
-            yield Problem(path=path, message=message, hint="name the issuer under issuers, or compare claims.iss too")
+            hint = "name the issuer under issuers, or compare claims.iss too"
+            yield Problem(path=path, message=message, hint=hint, widens=True)

@@ -19,6 +19,9 @@ COMMENTS: Final[Mapping[str, str]] = {
         "The client's address is that of the connection, or the one that the trusted proxies in front of Envoy report; "
         "x-envoy-* headers, which only Envoy may set, are not accepted from clients."
     ),
+    "max_stream_duration": (
+        "A token is checked once, when a request begins: no WebSocket and no gRPC stream outlives it by more than this."
+    ),
     "headers_with_underscores_action": "Some servers take x_auth_subject for x-auth-subject.",
     "max_request_headers_kb": "Above token.max_bytes: what is longer, the sidecar refuses with a reason.",
     "request_headers_timeout": "A client that sends its request byte by byte holds nothing for long.",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from authz.tooling.envoy_config.reading import Filter, Manager, Node, find_clusters, find_managers
+from authz.tooling.envoy_config.chains import Chain, Filter, Manager, find_managers
+from authz.tooling.envoy_config.reading import Node, find_clusters
 from authz.tooling.envoy_config.requirements import EnvoyRequirements
+
+_LEADS_ANYWHERE = ("dynamic_forward_proxy", "aggregate", "original_dst")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +36,107 @@ class Context:
 
     @property
     def protected_managers(self) -> tuple[tuple[Manager, Filter], ...]:
-        """The connection managers with the filter, each with its filter."""
-        return tuple((manager, manager.asking) for manager in self.managers if manager.asking is not None)
+        """The connection managers with the filter, each with that filter."""
+        return tuple((manager, self.ours(manager.main)) for manager in self.managers if manager.asks)
+
+    @property
+    def checks(self) -> Iterator[tuple[Manager, Chain, Filter]]:
+        """Yield every place where the sidecar is asked: in a main chain, a chain of upgrades, or inside a filter."""
+        for manager in self.managers:
+            for chain in manager.chains:
+                if chain.asking:
+                    ours = self.ours(chain)
+                    for each in chain.asking:
+                        if each is ours or (each.conditional and each.node == ours.node):
+                            yield manager, chain, each
+
+    def ours(self, chain: Chain) -> Filter:
+        """The filter of *chain* that asks the sidecar: of several the first whose cluster has its endpoints."""
+        served = (each for each in chain.asking if each.cluster in self.clusters_of_sidecar)
+        return next(served, chain.asking[0])
+
+    @property
+    def clusters_of_sidecar(self) -> frozenset[str]:
+        """The clusters with all endpoints of the sidecar, as far as they are in the file."""
+        wanted = self.wanted_endpoints
+        return frozenset(name for name, cluster in self.clusters.items() if wanted <= set(addresses(cluster)))
+
+    @property
+    def wanted_endpoints(self) -> frozenset[str]:
+        """Where the sidecar is. Of TCP addresses only the ports: names have many forms."""
+        endpoints = self.requirements.endpoints
+        return frozenset(each if each.startswith("unix:") else each.rpartition(":")[2] for each in endpoints)
 
     @property
     def protected_clusters(self) -> frozenset[str] | None:
-        """The clusters that only checked requests should reach; None if the file does not say."""
+        """The clusters that only checked requests should reach, and others with their hosts; None if not written."""
         named = [manager.clusters for manager, _ in self.protected_managers]
-        return None if None in named else frozenset().union(*(each for each in named if each is not None))
+        if None in named:
+            return None
+        protected = frozenset().union(*(each for each in named if each is not None))
+        hosts = {host for name in protected for host in hosts_of(self.clusters.get(name))}
+        same = {name for name, cluster in self.clusters.items() if hosts.intersection(hosts_of(cluster))}
+        return protected | same
+
+    def leads_to_protected(self, manager: Manager) -> bool:
+        """Tell whether requests of *manager* may reach what only checked requests should reach."""
+        protected = self.protected_clusters
+        if not self.protected_managers or protected is None or manager.clusters is None:
+            return True
+        return bool(manager.clusters & protected) or any(map(self._leads_anywhere, manager.clusters))
 
     def lets_by(self, manager: Manager) -> bool:
-        """Return whether requests may pass *manager* without a check."""
-        asking = manager.asking
-        if asking is None or asking.node.get("disabled").is_true or asking.conditional:
+        """Tell whether requests may pass all of *manager* without a check."""
+        if not all(chain.asking for chain in manager.chains):
             return True
-        config = asking.config
-        return config.get("failure_mode_allow").is_true or not enabled_always(config)
+        return any(
+            asking.node.get("disabled").is_true
+            or asking.conditional
+            or asking.config.get("failure_mode_allow").is_true
+            or asking.config.get("shadow_mode").is_true
+            or not enabled_always(asking.config)
+            for each, _, asking in self.checks
+            if each is manager
+        )
+
+    def _leads_anywhere(self, name: str) -> bool:
+        """Tell whether a cluster finds its hosts from the request, or in other clusters."""
+        cluster = self.clusters.get(name, Node(None))
+        kind = f"{cluster.get('type').text} {cluster.get('cluster_type.name').text}".lower()
+        return any(word in kind for word in _LEADS_ANYWHERE)
 
 
 def enabled_always(config: Node) -> bool:
     """Return whether the filter checks every request (`filter_enabled`, `filter_enabled_metadata`)."""
     share = config.get("filter_enabled.default_value")
-    of = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}.get(share.get("denominator").text, 100)
+    named = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
+    unit = share.get("denominator")
+    of = named.get(unit.text) or {1: 10_000, 2: 1_000_000}.get(int(unit.number(0)), 100)
     asked = not config.get("filter_enabled").there or share.get("numerator").number(0) >= of
     return asked and not config.get("filter_enabled_metadata").there
+
+
+def addresses(cluster: Node) -> Iterator[str]:
+    """Yield the endpoints of a cluster: `unix:/path`, or the port alone."""
+    for address in _addresses(cluster):
+        if (pipe := address.get("pipe.path")).there:
+            yield f"unix:{pipe.text}"
+        elif (port := address.get("socket_address.port_value")).there:
+            yield str(port.value)
+
+
+def hosts_of(cluster: Node | None) -> Iterator[str]:
+    """Yield the endpoints of a cluster as they are written: `unix:/path`, or `host:port`."""
+    for address in _addresses(cluster or Node(None)):
+        socket = address.get("socket_address")
+        yield (
+            f"{socket.get('address').text}:{socket.get('port_value').value}"
+            if socket.there
+            else f"unix:{address.get('pipe.path').text}"
+        )
+
+
+def _addresses(cluster: Node) -> Iterator[Node]:
+    for locality in cluster.get("load_assignment.endpoints").each():
+        for endpoint in locality.get("lb_endpoints").each():
+            yield endpoint.get("endpoint.address")

@@ -59,6 +59,7 @@ class EnvoySettings:
     max_headers: int = 100
     max_headers_kb: int = 60
     max_requests: int = 256
+    max_stream_seconds: int = 3600
     health_checks: bool = True
     tls: ClusterTls | None = None
 
@@ -74,6 +75,7 @@ def connection_manager(envoy: EnvoySettings) -> Fragment:
         "common_http_protocol_options": {
             "headers_with_underscores_action": envoy.underscores,
             "idle_timeout": "3600s",
+            "max_stream_duration": f"{envoy.max_stream_seconds}s",
             "max_headers_count": envoy.max_headers,
         },
         "http2_protocol_options": {

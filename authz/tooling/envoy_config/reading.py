@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from typing import Final
 
 from authz.config.problems import KeyPath
+
+_TRUE: Final = frozenset({"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,10 @@ class Node:
         yield from (Node(value, (*self.path, step)) for step, value in items)
 
     def walk(self) -> Iterator[Node]:
-        """Yield this node and all below it."""
-        yield self
-        for child in self.each():
+        """Yield this node and all below it, each without a TypedStruct around it."""
+        node = self.typed
+        yield node
+        for child in node.each():
             yield from child.walk()
 
     @property
@@ -58,8 +61,9 @@ class Node:
 
     @property
     def is_true(self) -> bool:
-        """Whether the value is true, or a protobuf wrapper of true."""
-        return (self.value.get("value") if isinstance(self.value, dict) else self.value) is True
+        """Whether Envoy reads the value as true: `yes`, `On` and `"true"` too, for yaml-cpp reads YAML 1.1."""
+        value = self._plain
+        return value is True or (isinstance(value, str) and value in _TRUE)
 
     @property
     def kind(self) -> str:
@@ -67,129 +71,31 @@ class Node:
         words = self.key("@type").text.split(".")
         return "Golang" if "golang" in words else words[-1]
 
+    @property
+    def typed(self) -> Node:
+        """The message in a TypedStruct (`xds.type.v3`, `udpa.type.v1`), with its own `@type`; any other value as is."""
+        if self.kind != "TypedStruct":
+            return self
+        inner = self.get("value")
+        fields = inner.value if isinstance(inner.value, dict) else {}
+        return Node({**fields, "@type": self.get("type_url").text}, inner.path)
+
     def number(self, default: float) -> float:
-        """Return the value, or the value in a protobuf wrapper, as a number."""
-        value = self.value.get("value") if isinstance(self.value, dict) else self.value
+        """Return the value as a number; a wrapper or, as protobuf's JSON allows, quotes may stand around it."""
+        value = self._plain
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
+            return int(value)
         return value if isinstance(value, int | float) and not isinstance(value, bool) else default
+
+    @property
+    def _plain(self) -> object:
+        """The value without a wrapper of protobuf's."""
+        return self.value.get("value") if isinstance(self.value, dict) else self.value
 
     def seconds(self, default: float) -> float:
         """Return the value as a duration (`0.5s`)."""
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)s", self.text)
         return float(match[1]) if match else default
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """One entry of http_filters. *config* is its typed_config, without a matcher around it (*conditional*)."""
-
-    node: Node
-    name: str
-    kind: str
-    config: Node
-    conditional: bool
-
-    @classmethod
-    def read(cls, node: Node) -> Filter:
-        """Read one entry."""
-        config, conditional = node.get("typed_config"), False
-        if config.kind == "ExtensionWithMatcher":
-            config, conditional = config.get("extension_config.typed_config"), True
-        kind = config.kind
-        if kind == "TypedStruct":
-            kind, config = config.get("type_url").text.rpartition(".")[2], config.get("value")
-        return cls(node, node.get("name").text, kind, config, conditional)
-
-    @property
-    def asks(self) -> bool:
-        """Whether this is the ext_authz filter."""
-        return self.kind == "ExtAuthz" or self.name == "envoy.filters.http.ext_authz"
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A route to an upstream. *levels* may have settings for it, the nearest first; *clusters* is None if unknown."""
-
-    node: Node
-    levels: tuple[Node, ...]
-    clusters: frozenset[str] | None
-
-    @property
-    def match(self) -> Node:
-        """Which requests take this route."""
-        return self.levels[-3].get("match")
-
-    def settings(self, name: str) -> Iterator[Node]:
-        """Yield the settings of the levels for the filter *name*, the nearest first."""
-        for level in self.levels:
-            found = level.get("typed_per_filter_config").key(name)
-            if found.there:
-                yield found
-
-    def switched_off(self, name: str) -> Node | None:
-        """Return the setting that switches the filter *name* off here, or None if it is on."""
-        nearest = next(self.settings(name), None)
-        if nearest is None:
-            return None
-        config = nearest.get("config") if nearest.kind == "FilterConfig" else nearest
-        return nearest if nearest.get("disabled").is_true or config.get("disabled").is_true else None
-
-
-@dataclass(frozen=True)
-class Manager:
-    """One HttpConnectionManager at *node*, with its routes (*route_config*) if the file has them."""
-
-    node: Node
-    route_config: Node
-    filters: tuple[Filter, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "filters", tuple(map(Filter.read, self.node.get("http_filters").each())))
-
-    @cached_property
-    def asking(self) -> Filter | None:
-        """The filter that calls the sidecar, if there is one."""
-        return next((each for each in self.filters if each.asks), None)
-
-    @cached_property
-    def behind(self) -> tuple[Filter, ...]:
-        """The filters that a request passes after the check, without the router."""
-        asking = self.asking
-        place = self.filters.index(asking) if asking is not None else len(self.filters)
-        return tuple(each for each in self.filters[place + 1 :] if each.kind != "Router")
-
-    @cached_property
-    def routes(self) -> tuple[Route, ...]:
-        """All routes in the file."""
-        config = self.route_config
-        return tuple(
-            found
-            for host in config.get("virtual_hosts").each()
-            for route in host.get("routes").each()
-            for found in _read_route(route, (route, host, config))
-        )
-
-    @cached_property
-    def clusters(self) -> frozenset[str] | None:
-        """The clusters that requests are routed to; None if the file does not say."""
-        if not self.route_config.there and self.node.get("rds").there:
-            return None
-        named = [route.clusters for route in self.routes]
-        return None if None in named else frozenset().union(*(each for each in named if each is not None))
-
-
-def find_managers(root: Node) -> tuple[Manager, ...]:
-    """Return every connection manager: of a bootstrap, a listener, or the fragments that `envoy-config` prints."""
-    discovered = {node.get("name").text: node for node in root.walk() if node.kind == "RouteConfiguration"}
-
-    def find_routes(manager: Node) -> Node:
-        written = manager.get("route_config")
-        return written if written.there else discovered.get(manager.get("rds.route_config_name").text, written)
-
-    return tuple(
-        Manager(node, find_routes(node))
-        for node in root.walk()
-        if node.kind == "HttpConnectionManager" or node.path[-1:] == ("http_connection_manager",)
-    )
 
 
 def find_bootstraps(root: Node) -> tuple[Node, ...]:
@@ -227,18 +133,3 @@ def fits(pattern: Node, text: str) -> bool:
         return re.fullmatch(pattern.text, text) is not None
     except re.error:
         return False
-
-
-def _read_route(route: Node, levels: tuple[Node, ...]) -> Iterator[Route]:
-    action = route.get("route")
-    if not action.there:  # a redirect or a direct response of Envoy: there is no upstream
-        return
-    weighted = list(action.get("weighted_clusters.clusters").each())
-    for cluster in weighted:
-        yield Route(cluster, (cluster, *levels), _names(cluster.get("name")))
-    if not weighted:
-        yield Route(route, levels, _names(action.get("cluster")))
-
-
-def _names(name: Node) -> frozenset[str] | None:
-    return frozenset({name.text}) if name.text else None

@@ -25,11 +25,12 @@ class EnvoyRequirements:
 
     *identity* are the identity headers in every spelling, *read* the headers that it must receive, *written* those that
     it may write. *wait_ms* is the longest time to an answer, *concurrent* the requests of all workers at one time,
-    *header_kb* the longest token.
+    *header_kb* the longest token. Tokens come in *token_headers*.
     """
 
     identity: frozenset[str]
     read: tuple[str, ...]
+    token_headers: frozenset[str]
     written: tuple[str, ...]
     endpoints: tuple[str, ...]
     encodings: frozenset[AmbiguousEncoding]
@@ -58,6 +59,7 @@ def requirements_of(config: Config) -> EnvoyRequirements:
                 ]
             )
         ),
+        token_headers=frozenset([*own, *(["cookie"] if cookies else [])]),
         written=(*sorted(config.identity.headers), *written),
         endpoints=endpoints(config),
         encodings=accepted_encodings(config),

@@ -6,25 +6,26 @@ from collections.abc import Iterator
 
 from authz.config.address import TcpAddress
 from authz.tooling.envoy_config.context import Context, Location, enabled_always
-from authz.tooling.envoy_config.reading import Manager, Node, find_bootstraps, matches
+from authz.tooling.envoy_config.reading import Node, find_bootstraps, matches
 
 _CACHES = frozenset({"CacheConfig", "CacheV2Config"})
+_SERVES = frozenset({"FileServerConfig", "McpRouter"})
 _SAFE_ADMIN = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def not_checked(context: Context) -> Iterator[Location]:
     """A connection manager without the filter that routes to protected clusters, or to unknown ones."""
     for manager in context.managers:
-        if manager.asking is None and _leads_to_protected(manager, context):
-            yield Location(manager.node.get("http_filters"))
+        if not manager.asks and context.leads_to_protected(manager):
+            yield Location(manager.main.node)
 
 
 def other_listener(context: Context) -> Iterator[Location]:
     """A connection manager without the filter that routes elsewhere."""
     for manager in context.managers:
-        if manager.asking is None and not _leads_to_protected(manager, context):
+        if not manager.asks and not context.leads_to_protected(manager):
             to = ", ".join(sorted(manager.clusters or ())) or "no cluster"
-            yield Location(manager.node.get("http_filters"), f"it leads to {to}")
+            yield Location(manager.main.node, f"it leads to {to}")
 
 
 def nothing_found(context: Context) -> Iterator[Location]:
@@ -34,74 +35,134 @@ def nothing_found(context: Context) -> Iterator[Location]:
 
 
 def tcp_around(context: Context) -> Iterator[Location]:
-    """A TCP proxy to a protected cluster."""
+    """A filter for connections (TcpProxy and others) or datagrams that names a protected cluster."""
+    protected = context.protected_clusters or frozenset()
     for node in context.root.walk():
-        if node.kind == "TcpProxy":
-            to = node.get("cluster")
-            if to.text in (context.protected_clusters or ()):
-                yield Location(to, to.text)
+        kind = node.key("@type").text
+        if ".filters.network." in kind or ".filters.udp." in kind or node.kind == "TcpProxy":
+            if node.kind == "HttpConnectionManager":
+                continue
+            yield from (Location(each, each.text) for each in node.walk() if each.text and each.text in protected)
 
 
 def after_router(context: Context) -> Iterator[Location]:
-    """The router ends the chain: filters behind it never run."""
-    for manager, asking in context.protected_managers:
-        if any(each.kind == "Router" for each in manager.filters[: manager.filters.index(asking)]):
+    """The router ends the chain: what stands behind it never runs."""
+    for _, chain, asking in context.checks:
+        if any(each.kind == "Router" for each in chain.before(asking)):
             yield Location(asking.node)
 
 
 def upgrade_not_checked(context: Context) -> Iterator[Location]:
     """Upgrades may have their own filter chain."""
     for manager, _ in context.protected_managers:
-        for upgrade in manager.node.get("upgrade_configs").each():
-            own = list(upgrade.get("filters").each())
-            if own and not any("ext_authz" in each.get("name").text or _asks(each) for each in own):
-                yield Location(upgrade.get("filters"), upgrade.get("upgrade_type").text)
+        for chain in manager.chains:
+            if not chain.asking:
+                yield Location(chain.node, chain.upgrade)
 
 
 def switched_off(context: Context) -> Iterator[Location]:
     """The filter is off unless a route switches it on."""
-    for _, asking in context.protected_managers:
+    for _, _, asking in context.checks:
         if (off := asking.node.get("disabled")).is_true:
             yield Location(off)
 
 
+def shadowed(context: Context) -> Iterator[Location]:
+    """The decision is reported, and no request is stopped (Envoy 1.38)."""
+    for _, _, asking in context.checks:
+        if (shadow := asking.config.get("shadow_mode")).is_true:
+            yield Location(shadow)
+
+
 def conditional(context: Context) -> Iterator[Location]:
-    """A matcher around the filter decides whether it runs."""
-    for _, asking in context.protected_managers:
+    """A filter around ours decides whether it runs: a matcher, Composite, or a chain that routes can replace."""
+    for _, _, asking in context.checks:
         if asking.conditional:
             yield Location(asking.node.get("typed_config"))
 
 
+def optional(context: Context) -> Iterator[Location]:
+    """An Envoy that does not know the filter leaves it out, and says nothing."""
+    for manager, _, asking in context.checks:
+        if (own := asking.node.get("is_optional")).is_true:
+            yield Location(own)
+        told = set()
+        for route in manager.routes:
+            for settings in route.settings(asking.name):
+                if (flag := settings.get("is_optional")).is_true and flag.path not in told:
+                    told.add(flag.path)
+                    yield Location(flag)
+
+
+def filter_unseen(context: Context) -> Iterator[Location]:
+    """The filter that asks comes by discovery (ECDS)."""
+    for _, _, asking in context.checks:
+        if not asking.seen:
+            yield Location(asking.node.get("config_discovery"), asking.name)
+
+
+def others_unseen(context: Context) -> Iterator[Location]:
+    """Other filters, listeners or chains of filters that come by discovery."""
+    asked = {asking.node.get("config_discovery").path for _, _, asking in context.checks}
+    dumped = any(node.kind == "ListenersConfigDump" for node in context.root.walk())
+    for node in context.root.walk():
+        if node.path[-1:] in {("config_discovery",), ("configDiscovery",)} and node.path not in asked:
+            if node.key("type_urls").there or node.get("config_source").there:
+                yield Location(node, "a filter")
+        elif node.path[-1:] in {("fcds_config",), ("fcdsConfig",)}:
+            yield Location(node, "chains of filters")
+    for root in find_bootstraps(context.root):
+        source = root.get("dynamic_resources.lds_config")
+        if source.there and not dumped:
+            yield Location(source, "listeners")
+
+
 def sampled(context: Context) -> Iterator[Location]:
-    """The filter runs only for a share of the requests, or for those with some metadata."""
-    for _, asking in context.protected_managers:
+    """The filter runs for a share of the requests, or for those with some metadata."""
+    for _, _, asking in context.checks:
         if not enabled_always(asking.config):
             share = asking.config.get("filter_enabled")
             yield Location(share if share.there else asking.config.get("filter_enabled_metadata"))
 
 
+def runtime_decides(context: Context) -> Iterator[Location]:
+    """A value of the runtime, which the admin interface and others can change, overrides the share."""
+    for _, _, asking in context.checks:
+        if (key := asking.config.get("filter_enabled.runtime_key")).text:
+            yield Location(key, key.text)
+
+
 def fails_open(context: Context) -> Iterator[Location]:
-    """While no sidecar answers, every request passes."""
-    for _, asking in context.protected_managers:
+    """While no sidecar answers, everybody passes."""
+    for _, _, asking in context.checks:
         if (allow := asking.config.get("failure_mode_allow")).is_true:
             yield Location(allow)
 
 
 def route_not_checked(context: Context) -> Iterator[Location]:
     """Routes on which the filter is off; a place that switches it off for several is listed once."""
-    for manager, asking in context.protected_managers:
-        found: dict[object, Location] = {}
+    told: dict[object, Location] = {}
+    for manager, _, asking in context.checks:
         for route in manager.routes:
             if (off := route.switched_off(asking.name)) is not None:
-                found.setdefault(off.path, Location(off.get("disabled") if off.get("disabled").there else off))
-        yield from found.values()
+                told.setdefault(off.path, Location(off.get("disabled") if off.get("disabled").there else off))
+    yield from told.values()
 
 
 def cached(context: Context) -> Iterator[Location]:
-    """A cache before the filter may answer with a response for another client."""
-    for manager, asking in context.protected_managers:
-        for each in manager.filters[: manager.filters.index(asking)]:
-            if each.kind in _CACHES:
+    """A cache in front of the filter answers with what was meant for another client."""
+    yield from _in_front(context, _CACHES)
+
+
+def answered_in_front(context: Context) -> Iterator[Location]:
+    """A filter in front of ours that serves content by itself."""
+    yield from _in_front(context, _SERVES)
+
+
+def _in_front(context: Context, kinds: frozenset[str]) -> Iterator[Location]:
+    for _, chain, asking in context.checks:
+        for each in chain.before(asking):
+            if each.kind in kinds:
                 yield Location(each.node, each.name)
 
 
@@ -116,11 +177,12 @@ def admin_exposed(context: Context) -> Iterator[Location]:
 def identity_kept(context: Context) -> Iterator[Location]:
     """If the filter does not run, identity headers that a client sent reach the upstream."""
     for manager in context.managers:
-        if manager.asking is None and not _leads_to_protected(manager, context):
+        if not manager.asks and not context.leads_to_protected(manager):
             continue
+        names = {asking.name for each, _, asking in context.checks if each is manager}
         left = context.requirements.identity - _removed_early(manager.node, context.requirements.identity)
         for route in manager.routes:
-            off = manager.asking is not None and route.switched_off(manager.asking.name) is not None
+            off = any(route.switched_off(name) is not None for name in names)
             if not (off or context.lets_by(manager)):
                 continue
             removed = {
@@ -134,18 +196,7 @@ def identity_kept(context: Context) -> Iterator[Location]:
 def routes_unseen(context: Context) -> Iterator[Location]:
     """Routes that come from elsewhere cannot be checked."""
     for manager in context.managers:
-        if manager.route_config.there and not manager.node.get("route_config").there:  # elsewhere in this file
-            continue
-        for source in ("rds", "scoped_routes"):
-            if (node := manager.node.get(source)).there:
-                yield Location(node)
-
-
-def _leads_to_protected(manager: Manager, context: Context) -> bool:
-    protected_clusters = context.protected_clusters
-    if not context.protected_managers or protected_clusters is None or manager.clusters is None:
-        return True
-    return bool(manager.clusters & protected_clusters)
+        yield from map(Location, manager.unseen)
 
 
 def _removed_early(manager: Node, names: frozenset[str]) -> set[str]:
@@ -166,7 +217,3 @@ def _reaching(manager: Node, names: set[str] | frozenset[str]) -> set[str]:
 def _name_some(names: set[str]) -> str:
     shown = sorted(names, key=lambda name: ("_" in name, name))
     return ", ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
-
-
-def _asks(each: Node) -> bool:
-    return each.get("typed_config").kind == "ExtAuthz"

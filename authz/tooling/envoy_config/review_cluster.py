@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from authz.tooling.envoy_config.context import Context, Location
+from authz.tooling.envoy_config.context import Context, Location, addresses
 from authz.tooling.envoy_config.fragments import HTTP_OPTIONS
 from authz.tooling.envoy_config.reading import Node
 
@@ -13,7 +13,7 @@ _DEFAULT_REQUESTS = 1024
 
 def cluster_unseen(context: Context) -> Iterator[Location]:
     """The filter names a cluster that is not in this file, or speaks to the sidecar without one."""
-    for _, asking in context.protected_managers:
+    for _, _, asking in context.checks:
         service = asking.config.get("grpc_service")
         named = service.get("envoy_grpc.cluster_name")
         if service.there and named.text not in context.clusters:
@@ -36,11 +36,16 @@ def over_http1(context: Context) -> Iterator[Location]:
 def endpoints_missing(context: Context) -> Iterator[Location]:
     """Sockets of workers that are never asked. Of TCP addresses only the ports are compared: names have many forms."""
     for cluster in _asked(context):
-        there = set(_addresses(cluster))
-        endpoints = context.requirements.endpoints
-        wanted = {each if each.startswith("unix:") else each.rpartition(":")[2] for each in endpoints}
-        if missing := sorted(wanted - there):
+        if missing := sorted(context.wanted_endpoints - set(addresses(cluster))):
             yield Location(cluster.get("load_assignment"), f"not among them: {', '.join(missing)}")
+
+
+def endpoints_foreign(context: Context) -> Iterator[Location]:
+    """Endpoints beside the sidecar's own: what answers there may allow everything."""
+    for cluster in _asked(context):
+        there = set(addresses(cluster))
+        if context.wanted_endpoints <= there and (foreign := sorted(there - context.wanted_endpoints)):
+            yield Location(cluster.get("load_assignment"), ", ".join(foreign))
 
 
 def breaker_low(context: Context) -> Iterator[Location]:
@@ -100,14 +105,5 @@ def no_health_check(context: Context) -> Iterator[Location]:
 
 
 def _asked(context: Context) -> Iterator[Node]:
-    names = {asking.config.get("grpc_service.envoy_grpc.cluster_name").text for _, asking in context.protected_managers}
+    names = {asking.cluster for _, _, asking in context.checks}
     yield from (cluster for name, cluster in context.clusters.items() if name in names)
-
-
-def _addresses(cluster: Node) -> Iterator[str]:
-    for locality in cluster.get("load_assignment.endpoints").each():
-        for endpoint in locality.get("lb_endpoints").each():
-            address = endpoint.get("endpoint.address")
-            if (pipe := address.get("pipe.path")).there:
-                yield f"unix:{pipe.text}"
-            yield str(address.get("socket_address.port_value").value)

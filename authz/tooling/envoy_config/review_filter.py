@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 from authz.tooling.envoy_config.context import Context, Location
+from authz.tooling.envoy_config.fields import PER_ROUTE_OF_OTHERS, snake_case, unknown_fields
 from authz.tooling.envoy_config.reading import Node, fits, matches
 
 DEFAULT_TIMEOUT_SECONDS = 0.2
@@ -15,7 +16,7 @@ _ROUTING = frozenset({"host", ":authority", ":scheme", ":method"})
 
 def error_status(context: Context) -> Iterator[Location]:
     """An error that is reported as success."""
-    for _, asking in context.protected_managers:
+    for _, _, asking in context.checks:
         code = asking.config.get("status_on_error.code")
         if code.there and _http_status(code) < HTTPStatus.BAD_REQUEST:
             yield Location(code, str(code.value))
@@ -23,16 +24,16 @@ def error_status(context: Context) -> Iterator[Location]:
 
 def over_http(context: Context) -> Iterator[Location]:
     """The sidecar speaks gRPC only."""
-    for _, asking in context.protected_managers:
+    for _, _, asking in context.checks:
         if (service := asking.config.get("http_service")).there:
             yield Location(service)
 
 
 def timeout_short(context: Context) -> Iterator[Location]:
     """Envoy gives up while the sidecar may still wait for a key."""
-    for _, asking in context.protected_managers:
-        if asking.config.get("http_service").there:
-            continue  # which is found to be wrong itself
+    for _, _, asking in context.checks:
+        if not asking.config.get("grpc_service").there:
+            continue  # another finding says that it is wrong, or was not seen
         timeout = asking.config.get("grpc_service.timeout")
         seconds = timeout.seconds(DEFAULT_TIMEOUT_SECONDS)
         if 0 < seconds * 1000 < context.requirements.wait_ms:
@@ -42,23 +43,23 @@ def timeout_short(context: Context) -> Iterator[Location]:
 
 def body_sent(context: Context) -> Iterator[Location]:
     """Bodies are buffered until they are complete, and are not read."""
-    for _, asking in context.protected_managers:
+    for _, _, asking in context.checks:
         body = asking.config.get("with_request_body")
         if body.there and body.get("max_request_bytes").number(0) <= MAX_BODY_BYTES:
             yield Location(body)
 
 
 def body_too_long(context: Context) -> Iterator[Location]:
-    """A message that is too long for the sidecar is an error, and not a decision."""
-    for _, asking in context.protected_managers:
+    """A message that the sidecar cannot take is an error, and not a decision."""
+    for _, _, asking in context.checks:
         limit = asking.config.get("with_request_body.max_request_bytes")
         if limit.number(0) > MAX_BODY_BYTES:
             yield Location(limit, f"{limit.number(0):.0f}; at most {MAX_BODY_BYTES}")
 
 
 def headers_hidden(context: Context) -> Iterator[Location]:
-    """Headers that the sidecar reads, and does not receive."""
-    for _, asking in context.protected_managers:
+    """Headers that the sidecar reads, and is not shown."""
+    for _, _, asking in context.checks:
         allowed, hidden = asking.config.get("allowed_headers"), asking.config.get("disallowed_headers")
         unseen = [name for name in context.requirements.read if allowed.there and not _any_matches(allowed, name)]
         if unseen:
@@ -70,7 +71,7 @@ def headers_hidden(context: Context) -> Iterator[Location]:
 
 def mutations_refused(context: Context) -> Iterator[Location]:
     """Headers that the sidecar sets or removes, and Envoy leaves as the client sent them."""
-    for _, asking in context.protected_managers:
+    for _, _, asking in context.checks:
         rules = asking.config.get("decoder_header_mutation_rules")
         refused = [name for name in context.requirements.written if rules.there and not _may_be_written(rules, name)]
         if refused:
@@ -78,16 +79,54 @@ def mutations_refused(context: Context) -> Iterator[Location]:
 
 
 def elsewhere(context: Context) -> Iterator[Location]:
-    """A route that calls another service."""
-    for manager, asking in context.protected_managers:
-        seen = set()
+    """A route, or the filters of an upgrade, that ask another service than the sidecar."""
+    told = set()
+    for manager, chain, asking in context.checks:
+        ours = context.clusters_of_sidecar or {each.cluster for each in manager.main.asking}
+        named = asking.config.get("grpc_service.envoy_grpc.cluster_name")
+        if chain.upgrade and asking.cluster not in ours:
+            yield Location(named, f"upgrades to {chain.upgrade} ask {asking.cluster or 'no cluster'}")
+        for route in manager.routes:
+            for settings in route.overrides(asking.name):
+                for way in ("grpc_service", "http_service"):
+                    service = settings.get(f"check_settings.{way}")
+                    same = service.get("envoy_grpc.cluster_name").text in ours
+                    if service.there and not same and service.path not in told:
+                        told.add(service.path)
+                        yield Location(service)
+
+
+def fields_unknown(context: Context) -> Iterator[Location]:
+    """Settings that this review does not know, so that it cannot say what they do."""
+    told = set()
+    for manager, _, asking in context.checks:
+        found = [*unknown_fields(asking.node, "HttpFilter"), *unknown_fields(asking.config, "ExtAuthz")]
         for route in manager.routes:
             for settings in route.settings(asking.name):
-                for way in ("check_settings.grpc_service", "check_settings.http_service"):
-                    service = settings.get(way)
-                    if service.there and service.path not in seen:
-                        seen.add(service.path)
-                        yield Location(service)
+                message = "FilterConfig" if settings.kind == "FilterConfig" else "ExtAuthzPerRoute"
+                if settings.kind in {"", message}:
+                    found += unknown_fields(settings, message)
+            for override in route.overrides(asking.name):
+                if override.kind in {"", "ExtAuthzPerRoute"}:
+                    found += unknown_fields(override, "ExtAuthzPerRoute")
+                elif override.kind not in PER_ROUTE_OF_OTHERS:
+                    found.append(override.key("@type"))
+        for node in found:
+            if node.path not in told:
+                told.add(node.path)
+                yield Location(node, str(node.path[-1]))
+
+
+def fields_twice(context: Context) -> Iterator[Location]:
+    """A field in both of protobuf's spellings: Envoy takes one of the two values, and says nothing."""
+    told = set()
+    for _, _, asking in context.checks:
+        for node in (*asking.node.walk(), *asking.config.walk()):
+            keys = node.value if isinstance(node.value, dict) else {}
+            for key in keys:
+                if (twin := snake_case(key)) != key and twin in keys and (*node.path, twin) not in told:
+                    told.add((*node.path, twin))
+                    yield Location(node.key(key), f"{twin} and {key}")
 
 
 def _http_status(code: Node) -> int:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 
 from authz.core.request import AmbiguousEncoding
+from authz.tooling.envoy_config.chains import Filter, Manager
 from authz.tooling.envoy_config.context import Context, Location
-from authz.tooling.envoy_config.reading import Filter, Node
+from authz.tooling.envoy_config.reading import Node
 
 _ROUTING = frozenset({":path", ":authority", ":method", "host"})
 _CODE = frozenset({"Lua", "ExternalProcessor", "Wasm", "Golang", "DynamicModuleFilter"})
@@ -80,9 +81,9 @@ def internal_trust(context: Context) -> Iterator[Location]:
 
 
 def written_behind(context: Context) -> Iterator[Location]:
-    """A filter after ext_authz that writes what the decision was based on, or what the sidecar wrote."""
-    for manager, _ in context.protected_managers:
-        for each in manager.behind:
+    """A filter behind ours that writes what the decision was made on, or what the sidecar said."""
+    for manager, chain, asking in context.checks:
+        for each in chain.behind(asking):
             for node, name in _names_written(each):
                 if name in context.requirements.identity | _ROUTING:
                     yield Location(node, f"{each.name} writes {name}")
@@ -94,13 +95,55 @@ def written_behind(context: Context) -> Iterator[Location]:
 
 
 def may_write_behind(context: Context) -> Iterator[Location]:
-    """A program after ext_authz, which is not analysed."""
-    for manager, _ in context.protected_managers:
-        for each in manager.behind:
+    """A program behind ours, which cannot be read here."""
+    for _, chain, asking in context.checks:
+        for each in chain.behind(asking):
             if each.kind in _CODE and not any(
                 name in context.requirements.identity for _, name in _names_written(each)
             ):
                 yield Location(each.node, each.name)
+
+
+def token_written(context: Context) -> Iterator[Location]:
+    """What writes a token into the request before the check: a client that sends none passes with Envoy's own."""
+    told = set()
+    for manager, chain, asking in context.checks:
+        written = [
+            (node, f"{each.name} writes {name}")
+            for each in chain.before(asking)
+            for node, name in (*_names_written(each), *_names_by_route(manager, each))
+            if name in context.requirements.token_headers
+        ]
+        written += [(each.node, each.name) for each in chain.before(asking) if each.kind == "CredentialInjector"]
+        for extension in manager.node.get("early_header_mutation_extensions").each():
+            for node, name in _mutations(extension.get("typed_config").typed.get("mutations")):
+                if name in context.requirements.token_headers:
+                    written.append((node, name))
+        for node, detail in written:
+            if node.path not in told:
+                told.add(node.path)
+                yield Location(node, detail)
+
+
+def streams_unbounded(context: Context) -> Iterator[Location]:
+    """Streams that may outlive the token they began with: it is checked once, at their beginning."""
+    for manager, _ in context.protected_managers:
+        common = manager.node.get("common_http_protocol_options")
+        if common.get("max_stream_duration").seconds(0) > 0:
+            continue
+        if (upgrades := manager.node.get("upgrade_configs")).there:
+            kinds = ", ".join(each.get("upgrade_type").text for each in upgrades.each())
+            yield Location(upgrades, f"upgrades to {kinds}")
+        told = set()
+        for route in manager.routes:
+            action = route.route.get("route")
+            if action.get("max_stream_duration.max_stream_duration").seconds(0) > 0 or action.path in told:
+                continue
+            told.add(action.path)
+            if (upgrades := action.get("upgrade_configs")).there:
+                yield Location(upgrades, "upgrades on this route")
+            elif action.get("timeout").seconds(1) == 0:
+                yield Location(action.get("timeout"), "answers without end")
 
 
 def routes_write(context: Context) -> Iterator[Location]:
@@ -117,8 +160,8 @@ def routes_write(context: Context) -> Iterator[Location]:
 
 
 def route_cache(context: Context) -> Iterator[Location]:
-    """A route that is chosen by an identity header is chosen by the client, unless it is chosen again."""
-    for manager, asking in context.protected_managers:
+    """A route that is chosen by an identity header is chosen by what the client sent, unless it is chosen again."""
+    for manager, _, asking in context.checks:
         if asking.config.get("clear_route_cache").is_true:
             continue
         for route in manager.routes:
@@ -143,6 +186,12 @@ def _names_written(each: Filter) -> Iterator[tuple[Node, str]]:
             yield from ((code, name.lower()) for name in _WRITTEN_BY_LUA.findall(code.text))
         case _:
             return
+
+
+def _names_by_route(manager: Manager, each: Filter) -> Iterator[tuple[Node, str]]:
+    for route in manager.routes:
+        for settings in route.overrides(each.name):
+            yield from _mutations(settings.get("mutations.request_mutations"))
 
 
 def _mutations(mutations: Node) -> Iterator[tuple[Node, str]]:

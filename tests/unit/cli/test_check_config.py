@@ -182,3 +182,63 @@ def test_errors_as_data(tmp_path: Path) -> None:
     assert told["errors"] == [{"line": 6, "path": "serber", "message": "unknown key", "hint": "did you mean `server`?"}]
     told = json.loads(run(tmp_path, "https://a.test", "--json").stdout)
     assert [warning["path"] for warning in told["warnings"]] == ["issuers.a.insecure.http"]
+
+
+WIDENED: Final = {
+    "public by accident": '  - {name: open, match: {paths: ["/**"]}, allow: public}\n'
+    '  - {name: all, match: {paths: ["/a/b"]}}\n',
+    "all that is left is public": '  - {name: all, match: {paths: ["/a"]}}\n'
+    '  - {name: open, match: {paths: ["/**"]}, allow: public}\n',
+    "never reached behind a weaker one": '  - {name: open, match: {paths: ["/a"]}}\n'
+    '  - {name: all, match: {paths: ["/a"]}, require: {scopes: [admin]}}\n',
+    "a slip away from a weaker one": '  - {name: all, match: {paths: ["/a/b"]}, require: {scopes: [admin]}}\n'
+    '  - {name: rest, match: {paths: ["/**"]}}\n',
+    "a weaker one above": '  - {name: rest, match: {paths: ["/a/{x}"], methods: [GET]}}\n'
+    '  - {name: all, match: {paths: ["/a/b"]}, require: {scopes: [admin]}}\n',
+}
+MEANT: Final = {
+    "shadow, which says so": '  - {name: all, match: {paths: ["/a"]}, shadow: true}\n',
+    "a stricter rule twice": '  - {name: strict, match: {paths: ["/a"]}, require: {scopes: [admin]}}\n'
+    '  - {name: all, match: {paths: ["/a"]}}\n',
+}
+
+
+def check_rules(tmp_path: Path, rules: str, *arguments: str) -> Result:
+    """Run `authz check-config` on a configuration with these rules."""
+    file = tmp_path / "authz.yaml"
+    file.write_text(
+        f'version: 1\nissuers:\n  a: {{issuer: "https://a.test", audiences: [api]}}\nrules:\n{rules}', encoding="utf-8"
+    )
+    return CliRunner().invoke(main, ["check-config", str(file), *arguments])
+
+
+@pytest.mark.parametrize("rules", WIDENED.values(), ids=WIDENED)
+def test_strict_refuses_what_widens_access(rules: str, tmp_path: Path) -> None:
+    """A likely mistake that lets more pass is a warning, and with --strict an error: exit 2, in text and in JSON."""
+    lenient = check_rules(tmp_path, rules)
+    strict = check_rules(tmp_path, rules, "--strict")
+    told = json.loads(check_rules(tmp_path, rules, "--strict", "--json").stdout)
+
+    assert (lenient.exit_code, " warning: " in lenient.stderr) == (0, True), lenient.output
+    assert (strict.exit_code, " error: " in strict.stderr, " warning: " in strict.stderr) == (2, True, False)
+    assert "valid; refused for what widens access: " in strict.stdout
+    assert (told["ok"], told["warnings"]) == (False, [])
+    assert told["errors"][0]["line"] >= 5
+
+
+@pytest.mark.parametrize("rules", MEANT.values(), ids=MEANT)
+def test_strict_leaves_what_is_said_explicitly(rules: str, tmp_path: Path) -> None:
+    """A warning about what cannot be a slip, or lets less pass, stays one: nobody's installation stops for it."""
+    strict = check_rules(tmp_path, rules, "--strict")
+    assert (strict.exit_code, " warning: " in strict.stderr) == (0, True), strict.output
+
+
+def test_strict_goes_with_a_comparison(tmp_path: Path) -> None:
+    """With --diff the difference is shown all the same, and the refusal has the last word."""
+    old = tmp_path / "old.yaml"
+    check_rules(tmp_path, MEANT["a stricter rule twice"])
+    old.write_text((tmp_path / "authz.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    strict = check_rules(tmp_path, WIDENED["public by accident"], "--strict", "--diff", str(old))
+    assert strict.exit_code == 2
+    assert "widens" in strict.stdout
+    assert "refused for what widens access: 2; to review before deployment: " in strict.stdout

@@ -50,12 +50,15 @@ class Envoy:
         route = {"match": {"prefix": "/"}, "route": {"cluster": to}}
         manager = {
             "@type": self.manager["@type"],
+            "stat_prefix": "second",
             **connection_manager(derive(sample("unix"))),
             "http_filters": [router()],
-            "route_config": {"virtual_hosts": [{"routes": [route]}]},
+            "route_config": {"virtual_hosts": [{"name": "second", "domains": ["*"], "routes": [route]}]},
             **changes,
         }
-        self.listeners.append({"filter_chains": [{"filters": [{"typed_config": manager}]}]})
+        address = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
+        chain = {"filters": [{"name": "second", "typed_config": manager}]}
+        self.listeners.append({"name": "second", "address": address, "filter_chains": [chain]})
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,27 @@
 {{/* The configuration file, with what the chart alone can know: where to listen. */}}
 {{- define "authz-sidecar.config" -}}
 {{- $values := .Values.authz -}}
-{{- $config := deepCopy $values.config -}}
-{{- $server := $config.server | default dict -}}
+{{- $server := ($values.config | default dict).server | default $values.configServer | default dict -}}
 {{- if $values.tcp -}}
   {{- $server = merge (dict "listen" (printf "%s:%d" $values.tcp.host (int $values.tcp.port))) $server -}}
   {{- with $values.tcp.tls -}}{{- $server = merge (dict "tls" .) $server -}}{{- end -}}
 {{- else -}}
   {{- $server = merge (dict "listen" (printf "unix:%s/authz.sock" $values.socket.directory) "socket_mode" "0660") $server -}}
 {{- end -}}
-{{- $admin := dict "listen" (printf "0.0.0.0:%d" (int $values.adminPort)) -}}
-{{- toYaml (merge (dict "server" $server "admin" $admin) $config) -}}
+{{- $own := dict "server" $server "admin" (dict "listen" (printf "0.0.0.0:%d" (int $values.adminPort))) -}}
+{{- if $values.configText -}}
+# authz.configText, as it was given.
+{{ $values.configText | trimSuffix "\n" }}
+# Written by the chart.
+{{ toYaml $own }}
+{{- else -}}
+{{- toYaml (merge $own (deepCopy $values.config)) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "authz-sidecar.configMap" -}}
 {{- include "authz-sidecar.check" . -}}
-{{- if .Values.authz.config -}}
+{{- if or .Values.authz.config .Values.authz.configText -}}
 apiVersion: v1
 kind: ConfigMap
 metadata:

@@ -20,11 +20,15 @@ merge_slashes: {{ $envoy.mergeSlashes }}
 path_with_escaped_slashes_action: {{ $envoy.escapedSlashes }}
 # The client's address is that of the connection, or the one that the trusted proxies in front of Envoy report.
 use_remote_address: true
-xff_num_trusted_hops: {{ int $envoy.trustedHops }}
+xff_num_trusted_hops: {{ $envoy.trustedHops | default 0 | int }}
 common_http_protocol_options:
   # Some servers take x_auth_subject for x-auth-subject.
   headers_with_underscores_action: {{ $envoy.underscores }}
   idle_timeout: 3600s
+  {{- with int $envoy.maxStreamSeconds }}
+  # A token is checked once, when a request begins: no WebSocket and no gRPC stream outlives it by more than this.
+  max_stream_duration: {{ . }}s
+  {{- end }}
   max_headers_count: 100
 http2_protocol_options:
   max_concurrent_streams: 100
@@ -94,6 +98,7 @@ filter_enforced: {default_value: {numerator: 100}}
 # One bucket for each that is seen, at most so many; each Envoy counts for itself.
 max_dynamic_descriptors: {{ int .Values.authz.envoy.rateLimit.maxTracked }}
 rate_limited_as_resource_exhausted: true
+response_headers_to_add: [{header: {key: retry-after, value: "1"}}]
 {{- end -}}
 
 {{- define "authz-sidecar.envoy.bucket" -}}
@@ -116,7 +121,7 @@ rate_limited_as_resource_exhausted: true
     status_on_error: {code: ServiceUnavailable}
     # An answer that HTTP does not allow is an error, and goes nowhere.
     validate_mutations: true
-    {{- if .Values.authz.config }}
+    {{- if include "authz-sidecar.parsed" . | fromJson }}
     # The sidecar may write these headers and no others: no mistake of its own reaches the route or the host.
     decoder_header_mutation_rules:
       disallow_all: true
@@ -192,7 +197,7 @@ rate_limited_as_resource_exhausted: true
   # At what the sidecar takes (server.max_concurrent of each worker). What is too much Envoy turns away at no cost; the
   # sidecar pays half of a judgement for a refusal, and far above its capacity would do little else.
   circuit_breakers:
-    {{- $concurrent := dig "server" "max_concurrent" 256 (.Values.authz.config | default dict) | int }}
+    {{- $concurrent := dig "server" "max_concurrent" 256 (include "authz-sidecar.parsed" . | fromJson) | int }}
     {{- $most := mul $concurrent (include "authz-sidecar.workers" .) }}
     thresholds: [{max_requests: {{ $most }}, max_pending_requests: {{ $most }}}]
   # A sidecar that has no keys yet, or that drains, says so: it is asked no more.
@@ -239,7 +244,7 @@ envoy.filters.http.ext_authz:
 
 {{/* Names of the headers that only the sidecar may write, as a JSON list. */}}
 {{- define "authz-sidecar.envoy.identityHeaders" -}}
-{{- $config := .Values.authz.config | default dict -}}
+{{- $config := include "authz-sidecar.parsed" . | fromJson -}}
 {{- concat (dig "identity" "headers" dict $config | keys) .Values.authz.envoy.identityHeaders | uniq | sortAlpha | toJson -}}
 {{- end -}}
 
@@ -272,7 +277,7 @@ envoy.filters.http.ext_authz:
 {{/* Expressions for all headers that the sidecar sets or removes, as a JSON list. */}}
 {{- define "authz-sidecar.envoy.mutable" -}}
 {{- $expressions := list -}}
-{{- with .Values.authz.config -}}
+{{- with include "authz-sidecar.parsed" . | fromJson -}}
   {{- range include "authz-sidecar.envoy.identityHeaders" $ | fromJsonArray -}}
     {{- $expressions = append $expressions (regexReplaceAll "[-_]" . "[-_]") -}}
   {{- end -}}

@@ -12,7 +12,7 @@ The parts of a pod. Include each at its place:
 
 {{/* The sidecar takes up a change of its configuration by itself, save for the addresses that it listens on. */}}
 {{- define "authz-sidecar.podAnnotations" -}}
-{{- if .Values.authz.config -}}
+{{- if or .Values.authz.config .Values.authz.configText -}}
 {{- $config := include "authz-sidecar.config" . -}}
 {{- if not .Values.authz.restartOnConfigChange -}}
   {{- $config = pick (fromYaml $config) "server" "admin" | toYaml -}}
@@ -181,7 +181,7 @@ volumeMounts:
 {{/* Names of the projected tokens that issuers ask for, as a JSON list. */}}
 {{- define "authz-sidecar.tokenFiles" -}}
 {{- $files := list -}}
-{{- range $name, $issuer := (.Values.authz.config | default dict).issuers -}}
+{{- range $name, $issuer := (include "authz-sidecar.parsed" . | fromJson).issuers -}}
   {{- $file := dig "fetch" "bearer_token_file" "" $issuer -}}
   {{- if hasPrefix "/var/run/secrets/tokens/" $file -}}
     {{- $files = append $files (base $file) -}}

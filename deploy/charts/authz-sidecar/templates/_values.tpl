@@ -15,10 +15,24 @@ the dependency must carry `alias: authz`.
 {{- if and $values.config $values.existingConfigMap -}}
   {{- fail "authz.config and authz.existingConfigMap are both set: one of them must go" -}}
 {{- end -}}
-{{- if not (or $values.config $values.existingConfigMap) -}}
-  {{- fail "authz.config is not set: give the configuration of the sidecar, or the name of a ConfigMap as authz.existingConfigMap" -}}
+{{- if and $values.configText (or $values.config $values.existingConfigMap) -}}
+  {{- fail "authz.configText is set, and so is authz.config or authz.existingConfigMap: one of them must go" -}}
 {{- end -}}
-{{- with $values.config -}}
+{{- if and $values.configServer (not $values.configText) -}}
+  {{- fail "authz.configServer goes with authz.configText; beside authz.config write authz.config.server" -}}
+{{- end -}}
+{{- if not (or $values.config $values.configText $values.existingConfigMap) -}}
+  {{- fail "authz.config is not set: give the configuration of the sidecar, as text in authz.configText, or the name of a ConfigMap as authz.existingConfigMap" -}}
+{{- end -}}
+{{- if and $values.envoy.rateLimit.address.enabled (kindIs "invalid" $values.envoy.trustedHops) -}}
+  {{- fail "authz.envoy.trustedHops is not set, and authz.envoy.rateLimit.address is on: say how many proxies stand in front of Envoy (0: none), or all clients share the limit of one address" -}}
+{{- end -}}
+{{- if $values.configText -}}
+  {{- include "authz-sidecar.checkText" . -}}
+{{- else if $values.config -}}
+  {{- include "authz-sidecar.checkExact" . -}}
+{{- end -}}
+{{- with include "authz-sidecar.parsed" . | fromJson -}}
   {{- $server := .server | default dict -}}
   {{- range tuple "listen" "tls" "socket_mode" -}}
     {{- if hasKey $server . -}}
@@ -39,6 +53,96 @@ the dependency must carry `alias: authz`.
 {{- end -}}
 {{- end -}}
 
+{{/*
+The configuration as the chart reads it, in JSON: to fit Envoy, volumes and monitors to it. What the sidecar gets of
+configText is the text itself.
+*/}}
+{{- define "authz-sidecar.parsed" -}}
+{{- $values := .Values.authz -}}
+{{- if $values.configText -}}
+  {{- $parsed := fromYaml $values.configText -}}
+  {{- with $values.configServer -}}{{- $_ := set $parsed "server" . -}}{{- end -}}
+  {{- toJson $parsed -}}
+{{- else -}}
+  {{- toJson ($values.config | default dict) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "authz-sidecar.checkText" -}}
+{{- $parsed := fromYaml .Values.authz.configText -}}
+{{- if hasKey $parsed "Error" -}}
+  {{- fail (printf "authz.configText is not YAML: %s" $parsed.Error) -}}
+{{- end -}}
+{{- range tuple "server" "admin" -}}
+  {{- if hasKey $parsed . -}}
+    {{- fail (printf "authz.configText must not have %s: the chart writes it; other keys of server stand in authz.configServer" .) -}}
+  {{- end -}}
+{{- end -}}
+{{- if not (hasKey (include "authz-sidecar.config" . | fromYaml) "admin") -}}
+  {{- fail "authz.configText must be in block style, one key a line: the chart adds server and admin below it" -}}
+{{- end -}}
+{{- range $name, $value := dig "identity" "headers" dict $parsed -}}
+  {{- include "authz-sidecar.checkKey" (dict "key" $name "path" "authz.configText: identity.headers" "do" "name the header otherwise") -}}
+{{- end -}}
+{{- range $source := dig "token" "sources" list $parsed -}}
+  {{- range $kind, $name := $source -}}
+    {{- if and (has $kind (list "header" "cookie")) (not (kindIs "string" $name)) -}}
+      {{- fail (printf "authz.configText: token.sources: put the name of the %s in quotes" $kind) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Helm reads values as YAML 1.1, through numbers of 64 bits, and the sidecar reads its file as YAML 1.2: of NO Helm makes
+false, of 0660 432, of 9007199254740993 its neighbour. Where a value has no type of its own, only text arrives as it was
+written.
+*/}}
+{{- define "authz-sidecar.checkExact" -}}
+{{- include "authz-sidecar.checkKeys" (dict "value" .Values.authz.config "path" "authz.config") -}}
+{{- range $place, $rule := .Values.authz.config.rules -}}
+  {{- range $kind := list "claims" "all_of" -}}
+    {{- range $claim, $values := dig "require" $kind dict $rule -}}
+      {{- range $value := $values -}}
+        {{- if not (kindIs "string" $value) -}}
+          {{- fail (printf "authz.config.rules[%d].require.%s.%s: if the value is text, quote it (\"NO\", \"0660\"): Helm would change it. A number, true or false: give the whole configuration as authz.configText, which no YAML parser touches" $place $kind $claim) -}}
+        {{- end -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- range $name, $issuer := .Values.authz.config.issuers -}}
+  {{- range $key := dig "jwks" "keys" list $issuer -}}
+    {{- range $member := list "kid" "kty" "alg" "use" "crv" "x" "y" "n" "e" "x5t" "x5t#S256" -}}
+      {{- if and (hasKey $key $member) (not (kindIs "string" (get $key $member))) -}}
+        {{- fail (printf "authz.config.issuers.%s.jwks: %s is text, quote it: Helm would change it" $name $member) -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "authz-sidecar.checkKeys" -}}
+{{- $path := .path -}}
+{{- if kindIs "map" .value -}}
+  {{- range $key, $value := .value -}}
+    {{- include "authz-sidecar.checkKey" (dict "key" $key "path" $path "do" "give the configuration as authz.configText, and quote it there") -}}
+    {{- include "authz-sidecar.checkKeys" (dict "value" $value "path" (printf "%s.%s" $path $key)) -}}
+  {{- end -}}
+{{- else if kindIs "slice" .value -}}
+  {{- range $index, $value := .value -}}
+    {{- include "authz-sidecar.checkKeys" (dict "value" $value "path" (printf "%s[%d]" $path $index)) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A key `NO` has become "false", and 1.0 "1": what it was cannot be told any more. */}}
+{{- define "authz-sidecar.checkKey" -}}
+{{- if regexMatch "^([-+]?[0-9]+(\\.[0-9]+)?(e[-+]?[0-9]+)?|true|false|null)$" .key -}}
+  {{- fail (printf "%s: a key has become %q, and may have been another word: %s" .path .key .do) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* A file that the configuration names, and that no volume brings, is a pod that never becomes ready. */}}
 {{- define "authz-sidecar.checkFiles" -}}
 {{- $root := . -}}
@@ -49,7 +153,7 @@ the dependency must carry `alias: authz`.
   {{- end -}}
   {{- $mounts = append $mounts (printf "%s/" (trimSuffix "/" .mountPath)) -}}
 {{- end -}}
-{{- range $name, $issuer := .Values.authz.config.issuers -}}
+{{- range $name, $issuer := (include "authz-sidecar.parsed" . | fromJson).issuers -}}
   {{- $fetch := $issuer.fetch | default dict -}}
   {{- $files := dict "jwks_file" $issuer.jwks_file -}}
   {{- range list "ca_file" "client_cert_file" "client_key_file" "bearer_token_file" "proxy_credentials_file" -}}
@@ -75,7 +179,8 @@ the dependency must carry `alias: authz`.
 {{/* Two halves that contradict each other: what the sidecar accepts, and what Envoy lets through to it. */}}
 {{- define "authz-sidecar.checkEnvoy" -}}
 {{- $envoy := .Values.authz.envoy -}}
-{{- range .Values.authz.config.rules -}}
+{{- $config := include "authz-sidecar.parsed" . | fromJson -}}
+{{- range $config.rules -}}
   {{- if and (has "encoded_slash" .accept) (ne $envoy.escapedSlashes "KEEP_UNCHANGED") -}}
     {{- fail (printf "the rule %s accepts encoded_slash, but Envoy does not let it through: set authz.envoy.escapedSlashes to KEEP_UNCHANGED" (.name | default "without a name" | quote)) -}}
   {{- end -}}
@@ -83,7 +188,7 @@ the dependency must carry `alias: authz`.
     {{- fail (printf "the rule %s accepts double_slash, but Envoy merges slashes: set authz.envoy.mergeSlashes to false" (.name | default "without a name" | quote)) -}}
   {{- end -}}
 {{- end -}}
-{{- range $name, $issuer := .Values.authz.config.issuers -}}
+{{- range $name, $issuer := $config.issuers -}}
   {{- $wait := dig "fetch" "max_wait" "1s" $issuer -}}
   {{- if ge (int (include "authz-sidecar.milliseconds" $wait)) (int $envoy.timeoutMilliseconds) -}}
     {{- fail (printf "authz.envoy.timeoutMilliseconds is %d, which must be more than authz.config.issuers.%s.fetch.max_wait, %s" (int $envoy.timeoutMilliseconds) $name $wait) -}}
@@ -140,7 +245,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* How many processes the configuration asks for. */}}
 {{- define "authz-sidecar.workers" -}}
-{{- dig "server" "workers" 1 (.Values.authz.config | default dict) | int -}}
+{{- dig "server" "workers" 1 (include "authz-sidecar.parsed" . | fromJson) | int -}}
 {{- end -}}
 
 {{/* Where Envoy finds the sidecar, as a JSON list of `unix:/path` or `host:port`: one endpoint for each worker. */}}

@@ -34,7 +34,7 @@
 
 {{- define "authz.checkServer" -}}
 {{- $server := .Values.server -}}
-{{- $plaintext := dig "insecure" "plaintext" false (.Values.authz.config | default dict) -}}
+{{- $plaintext := dig "insecure" "plaintext" false (include "authz-sidecar.parsed" . | fromJson) -}}
 {{- if .Values.authz.existingConfigMap -}}
   {{- fail "authz.existingConfigMap cannot be used in mode server: the chart writes server.listen and server.tls" -}}
 {{- end -}}
@@ -76,7 +76,7 @@ app.kubernetes.io/component: {{ .Values.mode }}
 {{- define "authz.issuerPorts" -}}
 {{- $ports := .Values.networkPolicy.issuerPorts -}}
 {{- if not $ports -}}
-  {{- range $name, $issuer := (.Values.authz.config | default dict).issuers -}}
+  {{- range $name, $issuer := (include "authz-sidecar.parsed" . | fromJson).issuers -}}
     {{- if not (or $issuer.jwks $issuer.jwks_file) -}}
       {{- $urls := list $issuer.discovery_url $issuer.jwks_uri -}}
       {{- /* An http identifier, such as AD FS has, is not fetched where another source is given. */ -}}
@@ -99,7 +99,7 @@ app.kubernetes.io/component: {{ .Values.mode }}
 
 {{/* One line for each insecure setting. */}}
 {{- define "authz.insecureSettings" -}}
-{{- $config := .Values.authz.config | default dict -}}
+{{- $config := include "authz-sidecar.parsed" . | fromJson -}}
 {{- range $key, $value := $config.insecure }}{{ if $value }}
 - authz.config.insecure.{{ $key }}
 {{- end }}{{ end -}}
@@ -120,9 +120,6 @@ app.kubernetes.io/component: {{ .Values.mode }}
 {{- end }}
 {{- if ne .Values.authz.envoy.underscores "REJECT_REQUEST" }}
 - authz.envoy.underscores is {{ .Values.authz.envoy.underscores }}: is x_name taken for x-name by your upstream?
-{{- end }}
-{{- if not .Values.authz.envoy.rateLimit.address.enabled }}
-- authz.envoy.rateLimit.address.enabled is false: nothing limits guessing
 {{- end }}
 {{- if ne .Values.mode "config-only" }}
 {{- if not .Values.networkPolicy.enabled }}

@@ -1,0 +1,176 @@
+"""The chains of HTTP filters of an Envoy configuration, wherever one may stand, and the filter that asks in each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from authz.tooling.envoy_config.reading import Node
+from authz.tooling.envoy_config.routing import Route, find_routes, find_unseen
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One HTTP filter. *config* is its typed_config; *node* is the entry of http_filters that it stands in.
+
+    It is *conditional* if it stands inside another filter that decides whether it runs. It is *seen* if its settings
+    are in the file.
+    """
+
+    node: Node
+    name: str
+    kind: str
+    config: Node
+    conditional: bool = False
+    seen: bool = True
+
+    @property
+    def asks(self) -> bool:
+        """Whether this is the filter that asks an external service."""
+        return self.kind == "ExtAuthz"
+
+    @property
+    def cluster(self) -> str:
+        """Name of the cluster that it asks."""
+        return self.config.get("grpc_service.envoy_grpc.cluster_name").text
+
+
+def read_filters(entry: Node, discovered: Mapping[str, Node]) -> Iterator[Filter]:
+    """Yield the filter of one *entry* of http_filters, or each asking filter inside it.
+
+    A filter may stand inside a matcher (ExtensionWithMatcher), a Composite or a FilterChainConfig. *discovered* are
+    settings that come by discovery (ECDS) and are in the file all the same.
+    """
+    name = entry.get("name").text
+    config, seen = entry.get("typed_config").typed, True
+    if not config.there and (source := entry.get("config_discovery")).there:
+        found, default = discovered.get(name), source.get("default_config").typed
+        types = {
+            each.value.rpartition(".")[2] for each in source.get("type_urls").each() if isinstance(each.value, str)
+        }
+        config = found if found is not None else default
+        if found is None:
+            kind = "ExtAuthz" if "ExtAuthz" in types or "ext_authz" in name else config.kind
+            yield Filter(entry, name, kind, config, seen=False)
+            return
+    kinds = [(node, _kind(node)) for node in config.walk()]
+    inside = [node for node, kind in kinds if kind == "ExtAuthz" and node.path != config.path]
+    for node in inside:
+        yield Filter(entry, name, "ExtAuthz", node, conditional=True, seen=seen)
+    if not inside:
+        if config.kind == "ExtensionWithMatcher":
+            config = config.get("extension_config.typed_config").typed
+        yield Filter(entry, name, _kind(config), config, seen=seen)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The filters, written at *node*, that requests pass: all of a manager, or those that ask for an *upgrade*."""
+
+    node: Node
+    filters: tuple[Filter, ...]
+    upgrade: str = ""
+
+    @cached_property
+    def asking(self) -> tuple[Filter, ...]:
+        """The filters that ask an external service, in their order."""
+        return tuple(each for each in self.filters if each.asks)
+
+    def before(self, asking: Filter) -> tuple[Filter, ...]:
+        """The filters that a request passes before the check."""
+        return self.filters[: self.filters.index(asking)]
+
+    def behind(self, asking: Filter) -> tuple[Filter, ...]:
+        """The filters that a request passes after the check, the router aside."""
+        later = self.filters[self.filters.index(asking) + 1 :]
+        return tuple(each for each in later if each.kind != "Router" and not each.asks)
+
+
+@dataclass(frozen=True)
+class Manager:
+    """One HttpConnectionManager at *node*, with the chains and routes that the file has of it."""
+
+    node: Node
+    chains: tuple[Chain, ...]
+    route_configs: tuple[Node, ...]
+    unseen: tuple[Node, ...]
+
+    @property
+    def main(self) -> Chain:
+        """The chain of requests that are not upgraded, and of upgrades without a chain of their own."""
+        return self.chains[0]
+
+    @cached_property
+    def asks(self) -> bool:
+        """Whether requests that are not upgraded meet a filter that asks."""
+        return bool(self.main.asking)
+
+    @cached_property
+    def routes(self) -> tuple[Route, ...]:
+        """Every route that is written here."""
+        return tuple(route for config in self.route_configs for route in find_routes(config))
+
+    @cached_property
+    def clusters(self) -> frozenset[str] | None:
+        """The clusters that requests are routed to; None where that is not written."""
+        named = [route.clusters for route in self.routes]
+        if self.unseen or None in named:
+            return None
+        return frozenset().union(*(each for each in named if each is not None))
+
+
+def find_managers(root: Node) -> tuple[Manager, ...]:
+    """Return every connection manager: of a bootstrap, a listener, or the fragments that `envoy-config` prints."""
+    nodes = list(root.walk())
+    route_configs = {node.get("name").text: node for node in nodes if node.kind == "RouteConfiguration"}
+    extensions = {
+        node.get("name").text: node.get("typed_config").typed for node in nodes if node.kind == "TypedExtensionConfig"
+    }
+    managers = [
+        node for node in nodes if node.kind == "HttpConnectionManager" or node.path[-1:] == ("http_connection_manager",)
+    ]
+    managers += [node.get("config") for node in nodes if node.kind == "EnvoyMobileHttpConnectionManager"]
+    return tuple(_read_manager(node, route_configs, extensions) for node in managers)
+
+
+def _read_manager(node: Node, route_configs: Mapping[str, Node], extensions: Mapping[str, Node]) -> Manager:
+    def chain(filters: Node, upgrade: str = "") -> Chain:
+        return Chain(filters, tuple(f for entry in filters.each() for f in read_filters(entry, extensions)), upgrade)
+
+    upgrades = [
+        chain(upgrade.get("filters"), upgrade.get("upgrade_type").text)
+        for upgrade in node.get("upgrade_configs").each()
+        if list(upgrade.get("filters").each())
+    ]
+    seen, unseen = _read_routes(node, route_configs)
+    return Manager(node, (chain(node.get("http_filters")), *upgrades), seen, unseen)
+
+
+def _read_routes(manager: Node, known: Mapping[str, Node]) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+    """Return the route configurations that are here, and what names those that are not."""
+    seen: list[Node] = []
+    unseen: list[Node] = []
+    if (written := manager.get("route_config")).there:
+        seen.append(written)
+    if (source := manager.get("rds")).there:
+        found = known.get(source.get("route_config_name").text)
+        (seen if found is not None else unseen).append(found if found is not None else source)
+    if (scoped := manager.get("scoped_routes")).there:
+        listed = list(scoped.get("scoped_route_configurations_list.scoped_route_configurations").each())
+        for each in listed:
+            found = known.get(each.get("route_configuration_name").text)
+            inline = each.get("route_configuration")
+            (seen if inline.there or found is not None else unseen).append(
+                inline if inline.there or found is None else found
+            )
+        if not listed:
+            unseen.append(scoped)
+    unseen += [node for config in seen for node in find_unseen(config)]
+    return tuple(seen), tuple(unseen)
+
+
+def _kind(config: Node) -> str:
+    """The kind of an HTTP filter; the network filter of the same name is another one."""
+    kind = config.kind
+    return "NetworkExtAuthz" if kind == "ExtAuthz" and ".network." in config.key("@type").text else kind

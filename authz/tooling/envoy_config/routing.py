@@ -1,0 +1,88 @@
+"""The routes of an Envoy configuration, and what they say for one filter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from authz.tooling.envoy_config.reading import Node
+
+_REPLACES: Final = frozenset({"ExtensionWithMatcherPerRoute", "CompositePerRoute", "FilterChainConfigPerRoute"})
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A way to an upstream. *levels* may hold settings for it, the nearest first; *clusters* is None if not written."""
+
+    node: Node
+    route: Node
+    levels: tuple[Node, ...]
+    clusters: frozenset[str] | None
+
+    @property
+    def match(self) -> Node:
+        """Which requests take this way."""
+        return self.route.get("match")
+
+    def settings(self, name: str) -> Iterator[Node]:
+        """Yield what the levels say for the filter *name*, the nearest first."""
+        for level in self.levels:
+            found = level.get("typed_per_filter_config").key(name)
+            if found.there:
+                yield found.typed
+
+    def overrides(self, name: str) -> Iterator[Node]:
+        """Yield the same without a FilterConfig around it; one that holds nothing says nothing to the filter."""
+        for found in self.settings(name):
+            config = found.get("config").typed if found.kind == "FilterConfig" else found
+            if config.there:
+                yield config
+
+    def switched_off(self, name: str) -> Node | None:
+        """Return what switches the filter *name* off here, or replaces what decides whether it runs; None if it is on.
+
+        Envoy itself follows the nearest level that names the filter (`FilterConfig.disabled`); the filter follows the
+        nearest level with settings of its own (`ExtAuthzPerRoute.disabled`), which an empty FilterConfig does not hide.
+        """
+        nearest = next(self.settings(name), None)
+        if nearest is not None and nearest.kind == "FilterConfig" and nearest.get("disabled").is_true:
+            return nearest
+        own = next(self.overrides(name), None)
+        if own is not None and (own.get("disabled").is_true or own.kind in _REPLACES):
+            return own
+        return None
+
+
+def find_routes(config: Node) -> Iterator[Route]:
+    """Yield every route of one RouteConfiguration that leads to an upstream; weighted clusters are routes each."""
+    for host in config.get("virtual_hosts").each():
+        listed = list(host.get("routes").each())
+        matched = [node for node in host.get("matcher").walk() if node.kind in {"Route", "RouteList"}]
+        for node in matched:
+            listed += [node] if node.kind == "Route" else node.get("routes").each()
+        for route in listed:
+            yield from _read_route(route, (route, host, config))
+
+
+def find_unseen(config: Node) -> Iterator[Node]:
+    """Yield what names routes of one RouteConfiguration that come from elsewhere, or are made by an extension."""
+    yield from (node for node in [config.get("vhds")] if node.there)
+    for host in config.get("virtual_hosts").each():
+        for level in (host, *host.get("routes").each()):
+            yield from (node for node in [level.get("route_specifiers")] if node.there)
+
+
+def _read_route(route: Node, levels: tuple[Node, ...]) -> Iterator[Route]:
+    action = route.get("route")
+    if not action.there:  # a redirect or an answer of Envoy's own: nothing lies behind it
+        return
+    weighted = list(action.get("weighted_clusters.clusters").each())
+    for cluster in weighted:
+        yield Route(cluster, route, (cluster, *levels), _names(cluster.get("name")))
+    if not weighted:
+        yield Route(route, route, levels, _names(action.get("cluster")))
+
+
+def _names(name: Node) -> frozenset[str] | None:
+    return frozenset({name.text}) if name.text else None
