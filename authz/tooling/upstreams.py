@@ -39,7 +39,7 @@ class Trait(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """One upstream: its *title*, the *release* that was looked at, and its traits."""
+    """One upstream: its *title*, the *release* that was tried, empty if its traits were only reported, and those."""
 
     title: str
     release: str
@@ -53,7 +53,7 @@ def _upstream(title: str, release: str, *traits: Trait) -> Upstream:
 UPSTREAMS: Final[Mapping[str, Upstream]] = {
     "aiohttp": _upstream("aiohttp", "3.14.5", Trait.HEAD_FROM_GET),
     "bottle": _upstream("Bottle", "0.13.4", Trait.HEAD_FROM_GET, Trait.FORWARDED_HOST, Trait.UPPER_METHOD),
-    "caddy": _upstream("Caddy", "2", Trait.IGNORES_CASE, Trait.EMPTY_PARAMETER),
+    "caddy": _upstream("Caddy", "", Trait.IGNORES_CASE, Trait.EMPTY_PARAMETER),
     "chi": _upstream("chi", "5.5.0"),
     "django": _upstream("Django", "5.2.19", Trait.HEAD_FROM_GET, Trait.UPPER_METHOD),
     "echo": _upstream("Echo", "4.16.4", Trait.TAKES_SLASHES),
@@ -66,10 +66,10 @@ UPSTREAMS: Final[Mapping[str, Upstream]] = {
     "go": _upstream("Go's ServeMux", "1.26.8", Trait.HEAD_FROM_GET),
     "gorilla": _upstream("gorilla/mux", "1.8.1"),
     "hapi": _upstream("hapi", "21.4.10", Trait.HEAD_FROM_GET),
-    "jetty": _upstream("Jetty", "12", Trait.EMPTY_PARAMETER),
+    "jetty": _upstream("Jetty", "", Trait.EMPTY_PARAMETER),
     "koa": _upstream("Koa's router", "15.7.0", Trait.IGNORES_CASE, Trait.HEAD_FROM_GET),
     "nginx": _upstream("nginx", "1.22.1", Trait.TEXT_PREFIX, Trait.HEAD_FROM_GET),
-    "spring": _upstream("Spring with its hidden-method filter", "6", Trait.METHOD_OVERRIDE),
+    "spring": _upstream("Spring with its hidden-method filter", "", Trait.METHOD_OVERRIDE),
     "starlette": _upstream("Starlette", "1.10.0", Trait.HEAD_FROM_GET),
     "tornado": _upstream("Tornado", "6.6.1"),
 }
@@ -81,7 +81,7 @@ def write_table() -> str:
     lines = ["| `--upstream` | release | what it does that a rule does not say |", "|---|---|---|"]
     for name, upstream in UPSTREAMS.items():
         does = " · ".join(trait for trait in Trait if trait in upstream.traits) or "nothing of these"
-        lines.append(f"| `{name}` ({upstream.title}) | {upstream.release} | {does} |")
+        lines.append(f"| `{name}` ({upstream.title}) | {upstream.release or "reported, not tried"} | {does} |")
     return "\n".join([*lines, ""])
 
 
