@@ -81,7 +81,8 @@ def write_table() -> str:
     lines = ["| `--upstream` | release | what it does that a rule does not say |", "|---|---|---|"]
     for name, upstream in UPSTREAMS.items():
         does = " · ".join(trait for trait in Trait if trait in upstream.traits) or "nothing of these"
-        lines.append(f"| `{name}` ({upstream.title}) | {upstream.release or "reported, not tried"} | {does} |")
+        release = upstream.release or "reported, not tried"
+        lines.append(f"| `{name}` ({upstream.title}) | {release} | {does} |")
     return "\n".join([*lines, ""])
 
 
