@@ -59,10 +59,12 @@ def read_jwk_set(document: str | bytes, rules: ReadingRules) -> tuple[tuple[Key,
         try:
             key = import_key(entry.members, local=rules.local, x5c_mismatch=rules.x5c_mismatch, notes=entry.notes)
         except NotASigningKey as error:
-            rejected.append(RejectedKey(kid, str(error), other_purpose=True))
+            thumbprint = thumbprint_of(public_part(entry.members))
+            rejected.append(RejectedKey(kid, str(error), other_purpose=True, thumbprint=thumbprint))
         except InvalidJwk as error:
             kty, crv, alg = (_read_text(entry.members, member) for member in ("kty", "crv", "alg"))
-            rejected.append(RejectedKey(kid, str(error), kty, crv, alg))
+            thumbprint = thumbprint_of(public_part(entry.members))
+            rejected.append(RejectedKey(kid, str(error), kty, crv, alg, thumbprint=thumbprint))
         else:
             name = (key.kid, key.thumbprint, key.alg)
             if name not in usable and len(usable) >= rules.max_keys:
@@ -114,7 +116,7 @@ def _drop_copies_without_alg(usable: _Usable) -> Iterable[Key]:
 
 
 def _reject(key: Key, why: str) -> RejectedKey:
-    return RejectedKey(key.kid, why, key.kty, key.crv, key.alg)
+    return RejectedKey(key.kid, why, key.kty, key.crv, key.alg, thumbprint=key.thumbprint)
 
 
 def _leaked(members: dict[str, object]) -> str | None:

@@ -60,7 +60,7 @@ class RejectedKey:
     """A key of a document that may not be used, and why.
 
     What it says it is for counts on: *kty*, *crv* and *alg*. A key that is for something *else* than signatures is no
-    mistake of the issuer's, and no token can mean it.
+    mistake of the issuer's, and no token can mean it. *thumbprint* is RFC 7638's, None if it makes no public key.
     """
 
     kid: str | None
@@ -69,6 +69,7 @@ class RejectedKey:
     crv: str | None = None
     alg: str | None = None
     other_purpose: bool = False
+    thumbprint: str | None = field(default=None, compare=False)
 
     @property
     def kind(self) -> tuple[str | None, str | None] | str | None:

@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 MAX_CANDIDATES: Final = 4
+BLOCKED: Final = "blocked by configuration"
 _DEFAULT: Final = frozenset(DEFAULT_ALGORITHMS)
 
 
@@ -136,7 +137,10 @@ def verify(
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """An immutable set of keys, usable and rejected. *unmatched* are names that should block a key and hit none."""
+    """An immutable set of keys, usable and rejected. *unmatched* are names that should block a key and hit none.
+
+    They still block the tokens that have one of them for a key id.
+    """
 
     keys: tuple[Key, ...]
     rejected_keys: tuple[RejectedKey, ...] = ()
@@ -158,7 +162,9 @@ class KeySet:
         object.__setattr__(self, "_few", _few(self.keys))
         object.__setattr__(self, "_by_kid", {kid: _few(keys) for kid, keys in by_kid.items()})
         object.__setattr__(self, "_by_certificate", {name: _few(keys) for name, keys in by_certificate.items()})
-        whys = {key.kid: key.why for key in reversed(self.rejected_keys) if key.kid is not None}
+        # An issuer may write key ids into tokens alone: a blocked one is refused also where the set does not have it.
+        whys = dict.fromkeys(self.unmatched, BLOCKED)
+        whys |= {key.kid: key.why for key in reversed(self.rejected_keys) if key.kid is not None}
         kinds = {key.kind: key for key in self.rejected_keys if key.kind is not None}
         object.__setattr__(self, "_rejected_kids", whys)
         object.__setattr__(self, "_rejected_kinds", tuple(kinds.values()))
@@ -198,15 +204,16 @@ class KeySet:
         blocked = tuple(names)
         if not blocked:
             return self
-        named = {key.thumbprint for key in self.keys if key.kid in blocked}
-        # The same key under another id is as lost as this one: whoever holds it chooses the id.
+        # The same key under another id is as lost as this one, even if it is set aside there: whoever holds it chooses
+        # the id.
+        every: tuple[Key | RejectedKey, ...] = (*self.keys, *self.rejected_keys)
+        named = {key.thumbprint for key in every if key.kid in blocked}
         hit = [key for key in self.keys if key.thumbprint in named or key.thumbprint in blocked]
-        known = {key.kid for key in self.keys} | {key.thumbprint for key in self.keys} | set(self._rejected_kids)
-        why = "blocked by configuration"
+        known = {name for key in every for name in (key.kid, key.thumbprint)}
         return KeySet(
             tuple(key for key in self.keys if key not in hit),
-            self.rejected_keys + tuple(RejectedKey(key.kid, why, key.kty, key.crv, key.alg) for key in hit),
-            tuple(name for name in blocked if name not in known),
+            self.rejected_keys + tuple(_block(key) for key in hit),
+            tuple(name for name in dict.fromkeys((*self.unmatched, *blocked)) if name not in known),
         )
 
     def select(self, token: UnverifiedToken, algorithms: frozenset[str], *, written: bool = True) -> Candidates:
@@ -288,6 +295,10 @@ class KeySet:
         allowed = frozenset(algorithms)
         check_algorithm(token, allowed)
         return verify(token, self.select(token, allowed, written=allowed != _DEFAULT))
+
+
+def _block(key: Key) -> RejectedKey:
+    return RejectedKey(key.kid, BLOCKED, key.kty, key.crv, key.alg, thumbprint=key.thumbprint)
 
 
 def _few(keys: Iterable[Key]) -> tuple[Key, ...]:

@@ -631,6 +631,30 @@ def test_blocked_key_id_hits_the_key_under_every_id() -> None:
     assert reason(keys, mint(header={"kid": "again"})) is Reason.KEY_UNUSABLE
 
 
+SET_ASIDE = {
+    "for-encryption": {"use": "enc"},
+    "by-a-wrong-alg": {"alg": "unknown"},
+    "by-a-number": {"kid": 7},
+}
+
+
+@pytest.mark.parametrize("changes", SET_ASIDE.values(), ids=SET_ASIDE)
+def test_blocked_key_id_of_a_key_that_is_set_aside_hits_its_copy(changes: dict[str, object]) -> None:
+    """The lost key is lost as well where it may not serve under the name by which it is blocked."""
+    lost = changed(A_RSA.public(), {"kid": "lost", **changes})
+    keys = key_set(lost, A_RSA, A_EC).block([str(lost["kid"])])
+    assert kids(keys) == ["a-ec"]
+    assert reason(keys, mint()) is Reason.KEY_UNUSABLE
+
+
+def test_blocked_key_id_that_only_tokens_have() -> None:
+    """Where keys have no names and tokens have, a blocked one means no key, and is not looked for."""
+    keys = key_set(changed(A_RSA.public(), {"kid": ABSENT})).block(["a-rsa"])
+    assert reason(keys, mint()) is Reason.KEY_UNUSABLE
+    assert reason(keys, mint(header={"kid": "next"})) is None
+    assert keys.block(["b"]).unmatched == ("a-rsa", "b")
+
+
 PUBLISHED = {
     "rsa": (A_RSA, {}),
     "rsa-for-encryption": (A_RSA, {"use": "enc", "alg": "RSA-OAEP"}),
