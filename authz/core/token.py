@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import islice
 from typing import Final, assert_never
 
 from authz.core import base64url
@@ -184,7 +185,7 @@ def _tokens(request: Request, source: Source) -> list[str]:
         case HeaderSource():
             return _header_tokens(request.headers.get(source.header), source.scheme)
         case CookieSource():
-            return [value for cookie, value in cookies(request) if cookie == source.cookie and value]
+            return [value for value in find_cookies(request, source.cookie) if value]
         case QuerySource():
             query = request.path.partition("?")[2]
             if query.count("&") >= MAX_PARAMETERS:
@@ -230,18 +231,20 @@ def _after_scheme(credentials: str, scheme: str) -> str:
     return token
 
 
-def cookies(request: Request) -> list[tuple[str, str]]:
-    """Return the request's cookies as name and value, in order (RFC 6265 section 4.2.1).
+def find_cookies(request: Request, name: str) -> list[str]:
+    """Return the values of the request's cookies of this *name*, in order (RFC 6265 section 4.2.1).
 
     Envoy joins two Cookie fields of HTTP/1.1 by a comma, which no token holds: a cookie may begin behind each.
 
     Raises Rejected(TOKEN_MALFORMED) if there are more than MAX_COOKIES.
     """
     header = request.headers.get("cookie", "")
-    if header.count(";") >= MAX_COOKIES:
+    # Not split at commas: cookies of other names may hold any number of them, and each part would cost a text.
+    found = re.finditer(rf"(?:^|[;,])[ \t]*{re.escape(name)}=([^;,]*)", header)
+    values = [match[1] for match in islice(found, MAX_COOKIES)]
+    if header.count(";") >= MAX_COOKIES or len(values) == MAX_COOKIES:
         raise _malformed(f"more than {MAX_COOKIES} cookies")
-    pairs = (part.strip(" \t").partition("=") for pair in header.split(";") for part in pair.split(","))
-    return [(name, value.removeprefix('"').removesuffix('"')) for name, equals, value in pairs if equals]
+    return [value.rstrip(" \t").removeprefix('"').removesuffix('"') for value in values]
 
 
 def _malformed(detail: str) -> Rejected:

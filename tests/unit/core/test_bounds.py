@@ -64,6 +64,15 @@ def test_cookies_in_a_request() -> None:
     assert rejected.value.reason is Reason.TOKEN_MALFORMED
 
 
+def test_cookies_joined_by_commas() -> None:
+    """Commas may stand in any number in cookies of other names; those of ours that begin behind one are counted."""
+    crowd = ",".join(["a=1"] * 2 * MAX_COOKIES + ["t=x"])
+    assert find_token(ask(headers={"cookie": crowd}), (CookieSource("t"),)) is not None
+    with pytest.raises(Rejected) as rejected:
+        find_token(ask(headers={"cookie": ",".join(["t="] * MAX_COOKIES)}), (CookieSource("t"),))
+    assert rejected.value.reason is Reason.TOKEN_MALFORMED
+
+
 def test_parameters_in_a_query() -> None:
     """Among as many parameters as are read, the token is found."""
     crowd = "/items?" + "&".join(["a=1"] * (MAX_PARAMETERS - 1) + ["t=x"])
