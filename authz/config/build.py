@@ -97,9 +97,14 @@ def build_resource(config: model.Config) -> ProtectedResource | None:
 def _build_issuers(name: str, section: IssuerSection) -> Iterator[Issuer]:
     """Yield an issuer for each `iss` that *section* accepts; they have one name and one set of keys."""
     keys = inline_keys(section)
-    for iss in section.accepted_issuers:
+    for iss, tenant in zip(section.accepted_issuers, section.tenants or (None,), strict=True):
         yield Issuer(
-            name, frozenset(section.algorithms), _build_claim_rules(iss, section), keys, section.algorithms_written
+            name,
+            frozenset(section.algorithms),
+            _build_claim_rules(iss, section),
+            keys,
+            section.algorithms_written,
+            tenant,
         )
 
 

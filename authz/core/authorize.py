@@ -135,7 +135,10 @@ def _verify(
     """Verify *token* under the keys of *issuer* that it can mean. Raises Rejected."""
     candidates = keys.select(token, issuer.algorithms, written=issuer.algorithms_written)  # 8
     observe(8, candidates)
-    return verify(token, candidates, issuer=issuer.name, by=snapshot.verify_signature)  # 9
+    signed = verify(token, candidates, issuer=issuer.name, by=snapshot.verify_signature)  # 9
+    if not issuer.owns(signed.key):
+        raise Rejected(Reason.KEY_UNUSABLE, "the key is of another tenant")
+    return signed
 
 
 def _may_be_new(rejected: Rejected, need: Need, trail: AuditTrail, facts: Facts) -> Rejected:

@@ -107,7 +107,8 @@ def _merge(before: Key | None, key: Key) -> Key:
     if before is None:
         return key
     notes = (*before.notes, *(note for note in key.notes if note not in before.notes))
-    return replace(before, notes=notes, certificates=before.certificates | key.certificates)
+    issuers = before.issuers | key.issuers if before.issuers and key.issuers else frozenset[str]()
+    return replace(before, notes=notes, certificates=before.certificates | key.certificates, issuers=issuers)
 
 
 def _drop_copies_without_alg(usable: _Usable) -> Iterable[Key]:

@@ -32,6 +32,7 @@ class Key:
     """One usable key. *thumbprint* is RFC 7638's, *bits* its size; *alg* is None if the JWK names none.
 
     *notes* say in which forms it was published that are read, and should not be. *certificates* name it by hash.
+    *issuers* are those that the set ascribes it to, each an `iss` or a template of one; none if it does not say.
     """
 
     kid: str | None
@@ -43,6 +44,7 @@ class Key:
     _jwk: JWK = field(repr=False, compare=False)
     notes: tuple[str, ...] = ()
     certificates: CertificateHashes = field(default=CertificateHashes(), repr=False)
+    issuers: frozenset[str] = frozenset()
 
     def supports(self, alg: str, algorithms: frozenset[str], *, written: bool = True) -> bool:
         """Tell whether this is a key for *alg*, at an issuer that may use *algorithms*, *written* by the operator."""
@@ -118,7 +120,19 @@ def import_key(members: dict[str, object], *, local: bool, x5c_mismatch: bool, n
         certificates, found = read_certificate(members, pem, allow_mismatch=x5c_mismatch)
     except CertificateMismatch as mismatch:
         raise InvalidJwk(str(mismatch)) from None
-    return Key(kid, jwk.thumbprint(), valid.kty, valid.crv, valid.alg, valid.bits, jwk, (*notes, *found), certificates)
+    issuer = members.get("issuer")  # no member of RFC 7517: Entra's sets for many tenants have it
+    return Key(
+        kid,
+        jwk.thumbprint(),
+        valid.kty,
+        valid.crv,
+        valid.alg,
+        valid.bits,
+        jwk,
+        (*notes, *found),
+        certificates,
+        frozenset({issuer} if isinstance(issuer, str) else ()),
+    )
 
 
 def thumbprint_of(members: dict[str, object]) -> str | None:

@@ -36,6 +36,7 @@ RECIPE: Final = Recipe(
                 jwk(kid, alg=ABSENT, x5t=kid, x5c=certificate(kid), issuer=f"{_LOGIN}/{{tenantid}}/v2.0")
                 for kid in ("entra-shared", "entra-next")
             ]
+            + [jwk("entra-personal", alg=ABSENT, issuer=f"{_LOGIN}/{_CONSUMERS}/v2.0")]
         },
     },
     cases=(
@@ -45,6 +46,7 @@ RECIPE: Final = Recipe(
         ),
         passes("an editor", _WRITE, _of(_CONTOSO), tenant=_CONTOSO, issuer=f"{_LOGIN}/{_CONTOSO}/v2.0", **_WHO),
         fails("a tenant that is not listed, by the same key", _READ, _of(_STRANGER), Reason.ISSUER_UNKNOWN),
+        fails("a tenant by the key of personal accounts", _READ, _USER.by("entra-personal"), Reason.KEY_UNUSABLE),
         fails("a personal account", _READ, _of(_CONSUMERS), Reason.ISSUER_UNKNOWN),
         fails("the placeholder itself", _READ, _of("{tenantid}"), Reason.ISSUER_UNKNOWN),
         fails("common, which is no tenant", _READ, _of("common"), Reason.ISSUER_UNKNOWN),
