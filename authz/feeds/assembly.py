@@ -192,7 +192,7 @@ def trust_fingerprint(section: IssuerSection, authorities: str) -> str:
         sorted(fetch.allowed_networks),
         fetch.proxy,
         authorities,
-        section.insecure.model_dump(),
+        section.insecure.http,  # the other options judge tokens, or read the set, which is read anew
     )
     return sha256(json.dumps(grounds).encode()).hexdigest()
 

@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. A file is written whole or not at all, and readable by its owner only.
-2. It counts only for the same issuer, URLs, allowed hosts and networks, CA and insecure flags: all of these are in its
+2. It counts only for the same issuer, URLs, allowed hosts and networks, CA and insecure.http: all of these are in its
    fingerprint, the CA as it was when the document was fetched.
 3. Its age is counted from the fetch, by the wall clock, the only one that survives a restart. A time in the future is
    refused, as one too far in the past is.
@@ -113,7 +113,7 @@ class KeyCache:
         content = parse_object(data, max_containers=self._max_bytes)  # the document in it is bounded when it is read
         authorities = self._authorities()
         if content.get("format") != _FORMAT or content.get("binding") != self._fingerprint(authorities):
-            raise ValueError("is of another configuration: issuer, URLs, hosts, networks, CA or insecure flags")
+            raise ValueError("is of another configuration: issuer, URLs, hosts, networks, CA or insecure.http")
         document, fetched_at = content.get("document"), content.get("fetched_at")
         if not isinstance(document, str) or not isinstance(fetched_at, int | float) or isinstance(fetched_at, bool):
             raise ValueError("has no document, or no time")  # noqa: TRY004 - bad data

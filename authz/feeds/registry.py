@@ -167,5 +167,6 @@ def _feeding(section: IssuerSection) -> IssuerSection:
             "max_lifetime": None,
             "claims": {},
             "required": True,
+            "insecure": section.insecure.model_copy(update={"any_audience": False, "no_expiry": False}),
         }
     )

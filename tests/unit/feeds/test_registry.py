@@ -112,6 +112,17 @@ def test_keys_stay_where_only_judgement_changed(tmp_path: Path) -> None:
     assert house.decide(mint()).reason is Reason.AUTHENTICATED
 
 
+@pytest.mark.parametrize("option", ["no_expiry", "any_audience", "x5c_mismatch"])
+def test_keys_stay_where_another_option_is_insecure(tmp_path: Path, option: str) -> None:
+    """What weakens the judgement of tokens, or the reading of a set, says nothing about where the set came from."""
+    house = House(tmp_path)
+    house.hold = True
+    house.follow(more=f", insecure: {{{option}: true}}")
+    assert house.decide(mint()).reason is Reason.AUTHENTICATED
+    house.follow()
+    assert house.decide(mint()).reason is Reason.AUTHENTICATED
+
+
 def test_blocked_key_is_out_with_the_new_configuration(tmp_path: Path) -> None:
     """From the swap on, before any refresh; the other key of the issuer serves on."""
     house = House(tmp_path)
