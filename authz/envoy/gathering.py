@@ -90,8 +90,13 @@ class Gatherer:
         self._inbox.put(_Waiting(dict.fromkeys(needs), self._monotonic() + seconds, resume))
 
     def _run(self) -> None:
-        while self.step(self._time_to_deadline()):
-            pass
+        running = True
+        while running:
+            try:
+                running = self.step(self._time_to_deadline())
+            except BaseException:  # without this thread no check would ever be resumed
+                with suppress(BaseException):
+                    log.exception("a step of gathering failed")
 
     def step(self, timeout: float | None) -> bool:
         """Handle one event within *timeout* seconds, and resume overdue checks; return False after a stop."""
@@ -101,7 +106,11 @@ class Gatherer:
                 self._expire(before=inf)
                 return False
             if isinstance(message, _Waiting):
-                self._begin(message)
+                try:
+                    self._begin(message)
+                except BaseException:
+                    self._resume(message)
+                    raise
             else:
                 self._note(*message)
         self._expire(before=self._monotonic())

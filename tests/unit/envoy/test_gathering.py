@@ -161,6 +161,34 @@ def test_a_check_that_cannot_be_resumed_costs_nobody_else_an_answer(caplog: pyte
     assert "a check could not be resumed" in caplog.text
 
 
+class LimitlessLane(FakeLane):
+    """A lane that cannot say how many may wait for it."""
+
+    @property
+    def max_waiting(self) -> int:
+        raise MemoryError
+
+    @max_waiting.setter
+    def max_waiting(self, value: int) -> None:
+        """Take no notice."""
+
+
+def test_a_check_that_cannot_begin_to_wait_is_resumed_and_costs_nobody_else_an_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The only thread that resumes goes on: otherwise each later check would end in Envoy's time-out."""
+    gatherer = Gatherer({"weather": LimitlessLane(), "tide": FakeLane(fact="high")}, monotonic=lambda: 0.0)
+    resumed: SimpleQueue[Facts] = SimpleQueue()
+    with caplog.at_level(logging.ERROR):
+        gatherer.start()
+        gatherer.gather([SUN], 1.0, resumed.put)
+        assert resumed.get(timeout=HANG) == {}
+        gatherer.gather([TIDE], 1.0, resumed.put)
+        assert resumed.get(timeout=HANG) == {TIDE: "high"}
+    gatherer.stop()
+    assert "a step of gathering failed" in caplog.text
+
+
 def test_a_deadline_wakes_the_thread() -> None:
     """On its thread and on the real clock: nobody answers, and the check goes on all the same."""
     import time  # noqa: PLC0415 - of this test alone
