@@ -58,7 +58,7 @@ def check_config(
     Exit codes: 0 fine, perhaps with warnings
                 1 an issuer has no usable key (--fetch),
                   or a difference widens, is mixed, unknown or breaks (--diff)
-                2 errors in FILE or OLD (--strict: also warnings that widen access)
+                2 errors in FILE or OLD (--strict: or warnings that widen access)
     Examples:
       authz check-config authz.yaml
       authz check-config --strict authz.yaml
