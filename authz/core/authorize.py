@@ -22,8 +22,6 @@ to any client: no rule can hide it, and it hides no path but its own.
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from authz.core import policy
 from authz.core.claims import Claims, check, check_binding, check_type, read_issuer
 from authz.core.decision import Allow, AuditTrail, Decision, deny
@@ -181,9 +179,11 @@ def _allow(
 def _pass_in_shadow(
     rejected: Rejected, request: Request, snapshot: Snapshot, trail: AuditTrail, claims: Claims | None = None
 ) -> Allow:
-    """Allow what *rejected* would have denied; identity headers are set only if the token itself was valid."""
+    """Allow what *rejected* would have denied; the identity is passed on only if the token itself was valid."""
     headers = None
     if claims is not None:
-        with suppress(Rejected):
+        try:
             headers = snapshot.identity.headers_for(claims)
+        except Rejected:
+            claims = None  # what is no header is no metadata either
     return _allow(rejected.reason, request, snapshot, trail, claims=claims, headers=headers, shadowed=rejected)

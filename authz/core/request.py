@@ -55,11 +55,10 @@ def join_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
 
     RFC 9110 section 5.3; cookies alone are joined by a semicolon (RFC 9113 section 8.2.3).
     """
-    headers: dict[str, str] = {}
+    headers: dict[str, list[str]] = {}
     for name, text in fields:
-        key = name.lower()
-        headers[key] = f"{headers[key]}{'; ' if key == 'cookie' else ','}{text}" if key in headers else text
-    return headers
+        headers.setdefault(name.lower(), []).append(text)
+    return {name: ("; " if name == "cookie" else ",").join(texts) for name, texts in headers.items()}
 
 
 class AmbiguousEncoding(StrEnum):

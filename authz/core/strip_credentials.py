@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from authz.core.request import Request
@@ -33,7 +35,7 @@ def strip_credentials(request: Request, sources: tuple[Source, ...]) -> Stripped
     A header that Envoy did not show us is removed all the same; one with credentials of another scheme stays.
     """
     remove = [source.header for source in sources if isinstance(source, HeaderSource) and _may_hold(request, source)]
-    names = {source.cookie for source in sources if isinstance(source, CookieSource)}
+    names = tuple(source.cookie for source in sources if isinstance(source, CookieSource))
     rewritten = _without_cookies(request, names) if names else None
     if rewritten == "":
         remove.append("cookie")
@@ -56,20 +58,29 @@ def _is_asked(request: Request, source: QuerySource) -> bool:
     return any(unquote(pair.partition("=")[0]) == source.parameter for pair in query.split("&"))
 
 
-def _without_cookies(request: Request, names: set[str]) -> str | None:
-    """Return the rest of the cookie header, as it was written; None if there is nothing to remove."""
+def _without_cookies(request: Request, names: tuple[str, ...]) -> str | None:
+    """Return the rest of the cookie header, as it was written; None if there is nothing to remove.
+
+    Nothing is left of a header that Envoy did not show us. A cookie begins behind each comma too: Envoy joins two
+    Cookie fields of HTTP/1.1 by one. Cookies of other names may hold any number of commas; a request with MAX_COOKIES
+    of ours loses them all.
+    """
     header = request.headers.get("cookie", "")
-    if header.count(";") + header.count(",") >= MAX_COOKIES:
-        return ""  # no browser sends so many: remove them all rather than forward a token
-    pairs = [pair.strip(" \t") for pair in header.split(";")]
-    kept = [_without(pair, names) for pair in pairs]
-    return None if header and kept == pairs else "; ".join(filter(None, kept))
+    rest, removed = _cookies(names).subn(_separator, ";" + header, count=MAX_COOKIES)
+    if not header or removed == MAX_COOKIES:
+        return ""
+    return rest.replace(";,", ";").strip("; ,\t") if removed else None
 
 
-def _without(pair: str, names: set[str]) -> str:
-    """Remove cookies of these names from the text between two semicolons, where Envoy may have joined with commas."""
-    parts = pair.split(",")
-    return ",".join(part for part in parts if part.partition("=")[0].strip(" \t") not in names)
+@lru_cache(maxsize=16)
+def _cookies(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Return the pattern of a cookie of one of these *names*, with the separator before it."""
+    return re.compile(rf"([;,])[ \t]*(?:{'|'.join(map(re.escape, names))})[ \t]*(?:=[^;,]*)?(?=([;,]|$))")
+
+
+def _separator(removed: re.Match[str]) -> str:
+    """Return what separates the cookies around the one that was *removed*: a comma never replaces a semicolon."""
+    return ";" if removed[1] == ";" and removed[2] == "," else ""
 
 
 def _may_hold(request: Request, source: HeaderSource) -> bool:

@@ -17,6 +17,7 @@ from authz.admin.server import AdminServer
 from authz.config.address import Address, parse_tcp_address
 from authz.config.build import build_snapshot
 from authz.config.model import Config
+from authz.envoy.transport.choice import choose_transport
 from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
@@ -74,7 +75,8 @@ class App:
             evict=signatures.evict_removed_keys,
             on_refresh=self._report_refresh,
         )
-        self._gatherer: Final = make_gatherer(config.server, self._feeds)
+        transport = choose_transport(config.server.transport)
+        self._gatherer: Final = make_gatherer(config.server, transport, self._feeds)
         self._readiness: Final = Readiness(missing=self._missing_keys, show=self._show_ready)
         routes = make_routes(
             waiting_for=self._readiness.waiting_for,
@@ -106,6 +108,7 @@ class App:
         self._server: Final = make_server(
             config.server,
             self._address,
+            transport=transport,
             store=store,
             gatherer=self._gatherer,
             metrics=metrics,

@@ -13,7 +13,7 @@ from authz.core.snapshot import Snapshot
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
 from authz.envoy.server import AuthorizationServer
-from authz.envoy.transport.choice import choose_transport
+from authz.envoy.transport.choice import Choice
 from authz.feeds.key_lane import make_key_lanes
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
@@ -58,16 +58,25 @@ def make_feeds(
     )
 
 
-def make_gatherer(server: Server, feeds: Registry) -> Gatherer:
+def max_waiting(server: Server, transport: Choice) -> int:
+    """Return how many checks may wait for one kind of fact: a quarter of those that can be in flight."""
+    in_flight = server.max_concurrent
+    if transport.max_deferred is not None:
+        in_flight = min(in_flight, transport.max_deferred)
+    return max(1, in_flight // _LANE_SHARE)
+
+
+def make_gatherer(server: Server, transport: Choice, feeds: Registry) -> Gatherer:
     """Return the gatherer of facts for checks, with a lane for each kind of need."""
-    max_waiting = max(1, server.max_concurrent // _LANE_SHARE)
-    return Gatherer(make_key_lanes(feeds.feeds, max_waiting=max_waiting), monotonic=time.monotonic)
+    lanes = make_key_lanes(feeds.feeds, max_waiting=max_waiting(server, transport))
+    return Gatherer(lanes, monotonic=time.monotonic)
 
 
 def make_server(
     server: Server,
     address: Address,
     *,
+    transport: Choice,
     store: Store,
     gatherer: Gatherer,
     metrics: Metrics,
@@ -85,7 +94,6 @@ def make_server(
         elapsed=time.monotonic,
         new_id=lambda: f"{ids.getrandbits(64):016x}",
     )
-    transport = choose_transport(server.transport)
     metrics.show_transport(transport.name)
     made = AuthorizationServer(
         checker,

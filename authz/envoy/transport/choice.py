@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import grpc
 
 from authz.config.model import TransportName
-from authz.envoy.transport.pool import PoolTransport
+from authz.envoy.transport.pool import MAX_THREADS, PoolTransport
 from authz.envoy.transport.port import Call, Deferred, Respond, Service
 
 log = logging.getLogger(__name__)
@@ -61,10 +61,14 @@ class TransportError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A transport and its name."""
+    """A transport and its name; *max_deferred* answers can be outstanding at once, None if it sets no bound."""
 
     name: str
     make: TransportFactory
+    max_deferred: int | None = None
+
+
+POOL: Final = Choice(PoolTransport.name, PoolTransport, MAX_THREADS)
 
 
 def load_cygrpc() -> TransportFactory:
@@ -77,7 +81,7 @@ def load_cygrpc() -> TransportFactory:
 def choose_transport(wanted: TransportName, load: Callable[[], TransportFactory] = load_cygrpc) -> Choice:
     """Return the transport that `server.transport` names. Raises TransportError if only the fallback works."""
     if wanted == TransportName.POOL:
-        return Choice(PoolTransport.name, PoolTransport)
+        return POOL
     try:
         preferred = load()
         run_self_test(preferred)
@@ -86,7 +90,7 @@ def choose_transport(wanted: TransportName, load: Callable[[], TransportFactory]
             message = f"server.transport: cygrpc does not work with grpcio {grpc.__version__}: {error}"
             raise TransportError(message) from error
         log.warning("transport cygrpc does not work with grpcio %s, pool is used instead: %s", grpc.__version__, error)
-        return Choice(PoolTransport.name, PoolTransport)
+        return POOL
     return Choice("cygrpc", preferred)
 
 

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MAX_THREADS: Final = 256  # each with one call, from its message to its answer
+MAX_THREADS: Final = 256  # each with one call, from its message to its answer
 _MAX_UNSENT: Final = 2048  # answers that their callers do not read
 _SWEEP_INTERVAL: Final = 0.25  # seconds between two sweeps of calls whose message has not come
 _MAX_SWEEPS: Final = 2  # that may find a call without its message before it is cancelled
@@ -86,7 +86,7 @@ class _Lanes(Executor):
 
     def __init__(self) -> None:
         self.unread = False
-        self._workers: Final = ThreadPoolExecutor(_MAX_THREADS, "pool")
+        self._workers: Final = ThreadPoolExecutor(MAX_THREADS, "pool")
         self._unread: Final = ThreadPoolExecutor(1, "unread")
 
     def start(self) -> None:
@@ -163,7 +163,6 @@ class PoolTransport(grpc.GenericRpcHandler):
         """Answer the calls that have arrived, accept no more, and cancel calls in flight after *grace* seconds."""
         if self._started:
             end = self._monotonic() + grace
-            end = self._monotonic() + grace
             self._drain_until = end - min(_ANSWER_RESERVE, grace / 4)
             self._drain()
             self._server.stop(max(0.0, end - self._monotonic())).wait(grace + _CANCEL_GRACE)
@@ -203,7 +202,7 @@ class PoolTransport(grpc.GenericRpcHandler):
         self._is_accepting = True
         with self._service_lock:
             answer = self._guarded(self._service.admit, call, self.in_flight)
-            if answer is None and len(self._occupied) >= _MAX_THREADS:
+            if answer is None and len(self._occupied) >= MAX_THREADS:
                 answer = self._guarded(self._service.reject, call)
         self._is_accepting = False
         return None if answer is None else self._bytes(answer)

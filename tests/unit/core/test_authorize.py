@@ -9,7 +9,7 @@ import pytest
 from authz.core.authorize import authorize
 from authz.core.claims import ClaimPath
 from authz.core.decision import Allow, Decision, Deny
-from authz.core.identity import CopiedClaim, Identity, spellings
+from authz.core.identity import ClaimHeader, CopiedClaim, Identity, spellings
 from authz.core.keys import Key, Verified
 from authz.core.needs import CHANGED_KEY, KEY, KeySearched, Need
 from authz.core.policy import AccessMode
@@ -294,6 +294,16 @@ def test_shadow_introduces_nobody_whose_headers_are_unsafe() -> None:
     decision = shadowed(snapshot, mint(sub="\n"))
     assert (decision.reason, decision.set_headers) == (Reason.HEADER_UNSAFE, ())
     assert sorted(decision.remove_headers) == sorted(NO_IDENTITY)
+
+
+def test_shadow_tells_envoy_no_claims_that_fit_no_header() -> None:
+    """What is removed from the headers does not reach Envoy's metadata instead."""
+    copied = Identity(
+        headers=(ClaimHeader(header="x-user-id", name="sub", path=ClaimPath(("sub",))),),
+        copied=(CopiedClaim("sub", ClaimPath(("sub",))),),
+    )
+    snapshot = make_snapshot(rule("s", "/items/**", shadow=True), identity=copied)
+    assert shadowed(snapshot, mint(sub="\n")).claims == {}
 
 
 def test_shadow_lets_its_own_requests_pass_only() -> None:

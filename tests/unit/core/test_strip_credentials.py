@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from authz.core.strip_credentials import StrippedCredentials, strip_credentials
-from authz.core.token import MAX_PARAMETERS, CookieSource, HeaderSource, QuerySource, Source
+from authz.core.token import MAX_COOKIES, MAX_PARAMETERS, CookieSource, HeaderSource, QuerySource, Source
 from tests.fixtures import ask
 
 BEARER = HeaderSource("authorization", "Bearer")
@@ -74,6 +74,37 @@ def test_token_in_the_second_of_two_cookie_headers() -> None:
     stripped = strip_credentials(ask(headers={"cookie": "a=1,t=x; b=2"}), (COOKIE,))
     assert "t=x" not in str(stripped.set)
     assert stripped != StrippedCredentials()
+
+
+@pytest.mark.parametrize(
+    ("header", "rest"),
+    [
+        ("a=1; t=x; b=2", "a=1; b=2"),
+        ("a=1;t=x,b=2", "a=1;b=2"),
+        ("a=1,t=x,b=2", "a=1,b=2"),
+        ("a=1,t=x; b=2", "a=1; b=2"),
+        ("t=x,t=y,a=1", "a=1"),
+        ("a=1; t = x; tt=2", "a=1; tt=2"),
+        ("a=1; t; b=2", "a=1; b=2"),
+    ],
+)
+def test_what_stands_around_a_removed_cookie_stays_apart(header: str, rest: str) -> None:
+    """Two cookies that a semicolon separated are not joined by the comma behind the removed one."""
+    assert strip_credentials(ask(headers={"cookie": header}), (COOKIE,)).set == (("cookie", rest),)
+
+
+def test_a_cookie_full_of_commas_costs_no_other_cookie() -> None:
+    """Analytics cookies hold lists of any length."""
+    commas = "a=" + "1," * MAX_COOKIES
+    assert strip_credentials(ask(headers={"cookie": commas}), (COOKIE,)) == StrippedCredentials()
+    stripped = strip_credentials(ask(headers={"cookie": f"{commas}; t=x; b=2"}), (COOKIE,))
+    assert stripped.set == (("cookie", f"{commas}; b=2"),)
+
+
+def test_too_many_cookies_of_ours_remove_all() -> None:
+    """The work is bounded, and no token is forwarded."""
+    crowd = "; ".join(["t=x"] * MAX_COOKIES + ["a=1"])
+    assert strip_credentials(ask(headers={"cookie": crowd}), (COOKIE,)) == StrippedCredentials(remove=("cookie",))
 
 
 def test_header_is_named_once() -> None:

@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from authz.config.model import TransportName
+from authz.envoy.transport.choice import POOL as POOL_CHOICE
 from authz.envoy.transport.choice import Choice, TransportError, TransportFactory, choose_transport
 from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.envoy.transport.pool import PoolTransport
@@ -29,7 +30,7 @@ def test_the_private_layer_is_used_if_it_works() -> None:
 
 def test_the_operator_may_prefer_the_public_api() -> None:
     """The private layer is not even imported then."""
-    assert choose_transport(POOL, load=absent) == Choice("pool", PoolTransport)
+    assert choose_transport(POOL, load=absent) == POOL_CHOICE
 
 
 def absent() -> TransportFactory:
@@ -72,7 +73,7 @@ def test_the_public_api_is_used_if_the_private_layer_does_not_do_what_it_did(
 ) -> None:
     """The log says why; an operator who insists on the private layer gets no other."""
     with caplog.at_level(logging.WARNING, "authz"):
-        assert choose_transport(AUTO, load=load) == Choice("pool", PoolTransport)
+        assert choose_transport(AUTO, load=load) == POOL_CHOICE
     (record,) = caplog.records
     assert f"transport cygrpc does not work with grpcio {grpc.__version__}, pool is used instead: " in record.message
     with pytest.raises(TransportError, match=r"server\.transport: cygrpc does not work with grpcio "):

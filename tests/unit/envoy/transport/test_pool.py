@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from authz.envoy.transport.pool import _MAX_THREADS, PoolTransport, _Lanes
+from authz.envoy.transport.pool import MAX_THREADS, PoolTransport, _Lanes
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.serving import SECONDS, method
 from tests.unit.envoy.transport.stub import ASK, Caller, StubService, Waiting, serving
@@ -17,23 +17,23 @@ def test_calls_beyond_the_threads_are_rejected_by_an_answer() -> None:
     service, waiting = StubService(), Waiting()
     service.handling = lambda _call: waiting
     with serving(service, PoolTransport) as (transport, _, port), Caller(port) as caller:
-        caller.call(*range(1, 2 * _MAX_THREADS, 2))
-        wait_until(lambda: len(waiting.responds) == _MAX_THREADS)
-        caller.call(2 * _MAX_THREADS + 1)
-        assert caller.receive(1) == {2 * _MAX_THREADS + 1: b"no room"}
-        assert transport.in_flight == _MAX_THREADS
+        caller.call(*range(1, 2 * MAX_THREADS, 2))
+        wait_until(lambda: len(waiting.responds) == MAX_THREADS)
+        caller.call(2 * MAX_THREADS + 1)
+        assert caller.receive(1) == {2 * MAX_THREADS + 1: b"no room"}
+        assert transport.in_flight == MAX_THREADS
         waiting.answer(b"later")
-        assert set(caller.receive(_MAX_THREADS).values()) == {b"later"}
+        assert set(caller.receive(MAX_THREADS).values()) == {b"later"}
 
 
 def test_half_calls_take_every_thread_only_until_they_are_swept() -> None:
     """Meanwhile others are rejected by an answer, never by an error; then they are served again."""
     service = StubService()
     with serving(service, PoolTransport) as (transport, channel, port), Caller(port) as caller:
-        caller.begin(*range(1, 2 * _MAX_THREADS, 2))
-        wait_until(lambda: transport.in_flight == _MAX_THREADS)
+        caller.begin(*range(1, 2 * MAX_THREADS, 2))
+        wait_until(lambda: transport.in_flight == MAX_THREADS)
         assert method(channel, ASK)(b"whole", timeout=SECONDS) in {b"no room", b"re: whole"}
-        assert set(caller.receive(_MAX_THREADS).values()) == {b""}
+        assert set(caller.receive(MAX_THREADS).values()) == {b""}
         wait_until(lambda: transport.in_flight == 0)
         assert method(channel, ASK)(b"whole", timeout=SECONDS) == b"re: whole"
     assert set(service.handled) == {b"whole"}
