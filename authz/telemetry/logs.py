@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from contextlib import suppress
+from math import inf
 from typing import Final, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
@@ -15,6 +16,8 @@ from pythonjsonlogger.json import JsonFormatter
 from authz.telemetry.background import BackgroundStream
 
 Stream = TextIO | BackgroundStream
+PERIOD: Final = 60.0  # seconds
+MAX_TRACEBACKS: Final = 10  # per period, from one line of code: one that fails for each check would fill the disk
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -58,6 +61,7 @@ class _Handler(logging.StreamHandler[Stream]):
         super().__init__(stream)
         self.worker: Final = worker
         self.failed = failed
+        self._tracebacks: Final[dict[tuple[str, int], tuple[float, int]]] = {}  # since when, and how many, by place
 
     @property
     def lost(self) -> int:
@@ -69,6 +73,21 @@ class _Handler(logging.StreamHandler[Stream]):
         if self.failed == 1:
             with suppress(Exception):
                 self.stream.write(f"a log line of {record.name} was lost: {type(sys.exception()).__name__}\n")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line, unless it has a traceback and there were too many from the same place."""
+        if not record.exc_info or self._has_room(record):
+            super().emit(record)
+
+    def _has_room(self, record: logging.LogRecord) -> bool:
+        place = (record.pathname, record.lineno)
+        since, lines = self._tracebacks.get(place, (-inf, 0))
+        if not 0 <= record.created - since < PERIOD:
+            if lines > MAX_TRACEBACKS:
+                record.suppressed = lines - MAX_TRACEBACKS
+            since, lines = record.created, 0
+        self._tracebacks[place] = (since, lines + 1)
+        return lines < MAX_TRACEBACKS
 
     def format(self, record: logging.LogRecord) -> str:
         if self.worker is not None:

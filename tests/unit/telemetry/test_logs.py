@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from authz.telemetry.logs import lost_lines, set_up_logging
+from authz.telemetry.logs import MAX_TRACEBACKS, PERIOD, lost_lines, set_up_logging
 from tests.unit.telemetry.capturing import logging_to, parsed
 
 log = logging.getLogger("authz.test")
@@ -32,6 +32,35 @@ def test_an_exception_is_one_json_line() -> None:
             log.exception("broke")
     (line,) = parsed(stream)
     assert "why\nnot" in line["exc_info"]
+
+
+def _fail_at(seconds: float, lineno: int = 1) -> logging.LogRecord:
+    error = ValueError("again")
+    exc_info = (ValueError, error, error.__traceback__)
+    record = logging.LogRecord("authz.test", logging.ERROR, "checker.py", lineno, "check failed", (), exc_info)
+    record.created = seconds
+    return record
+
+
+def test_a_check_that_fails_each_time_does_not_fill_the_disk() -> None:
+    """One line of code writes a few tracebacks a minute; the next minute tells how many more there were."""
+    with logging_to("json") as stream:
+        for index in range(MAX_TRACEBACKS + 7):
+            log.handle(_fail_at(1000 + index))
+        log.handle(_fail_at(1001, lineno=2))  # of another place
+        log.handle(_fail_at(1000 + PERIOD))
+    lines = parsed(stream)
+    assert len(lines) == MAX_TRACEBACKS + 2
+    assert [line.get("suppressed") for line in lines] == [None] * (MAX_TRACEBACKS + 1) + [7]
+
+
+def test_tracebacks_go_on_when_the_clock_was_set_back() -> None:
+    """The wall clock of a record may jump."""
+    with logging_to("json") as stream:
+        for _ in range(MAX_TRACEBACKS + 1):
+            log.handle(_fail_at(1000))
+        log.handle(_fail_at(10))
+    assert len(parsed(stream)) == MAX_TRACEBACKS + 1
 
 
 def test_text_lines_are_for_people() -> None:
