@@ -17,7 +17,9 @@ from authz.config.model import SETTINGS, Config, HeaderValue
 from authz.config.problems import quote
 from authz.config.quantity import format_duration, format_size
 from authz.config.section import Access
+from authz.core.algorithms import ALGORITHMS
 from authz.core.claims import normalize_type
+from authz.core.key import RSA_WITHOUT_ALG
 from authz.core.keys import KeySet
 from authz.core.strictness import Strictness, accepted, all_of, at_most
 from authz.tooling.compare.effects import Change, Effect
@@ -103,6 +105,21 @@ def _compare_issuers(iss: str, old: tuple[str, Issuer] | None, new: tuple[str, I
             key = pattern.removeprefix("issuers.*.")
             values = [_value(issuer, key) if key != "jwks" else inline_keys(issuer) for issuer in (before, after)]
             yield from _compare(pattern, f"issuers.{name}.{key}", *values)
+    yield from _compare_written(f"issuers.{name}.algorithms", before, after)
+
+
+def _compare_written(about: str, old: Issuer, new: Issuer) -> Iterator[Change]:
+    """Compare what an RSA key that names no algorithm serves, which depends on whether the list was written."""
+    wide = [_serves_all(issuer) for issuer in (old, new)]
+    if wide[0] != wide[1]:
+        effect, now = (Effect.WIDENS, "now") if wide[1] else (Effect.NARROWS, "no longer")
+        yield Change(effect, about, f"{now} written out: an RSA key that names no algorithm serves more than RS256")
+
+
+def _serves_all(issuer: Issuer) -> bool:
+    return issuer.algorithms_written and any(
+        ALGORITHMS[alg].kty == "RSA" and alg != RSA_WITHOUT_ALG for alg in issuer.algorithms
+    )
 
 
 def _compare(pattern: str, about: str, old: object, new: object) -> Iterator[Change]:

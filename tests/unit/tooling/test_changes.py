@@ -17,6 +17,7 @@ from authz.config.issuer import Issuer
 from authz.config.load import parse
 from authz.config.model import SETTINGS, Config, Resource, Tls
 from authz.config.section import Access
+from authz.core.algorithms import DEFAULT_ALGORITHMS
 from authz.core.policy import AccessMode, Policy, Rule
 from authz.core.reasons import Rejected
 from authz.core.request import Path, Target
@@ -310,6 +311,17 @@ def test_an_identity_header_that_is_gone_opens() -> None:
     assert gone.effect is Effect.WIDENS
     assert "no longer x-org; what a client sends under a name that is gone reaches the upstream" in str(gone)
     assert [change.effect for change in differ(one, other)] == [Effect.CHANGES]
+
+
+def test_algorithms_that_are_written_out() -> None:
+    """A list that equals the default, but is written, lets RSA keys without `alg` serve more."""
+    default = list(DEFAULT_ALGORITHMS)
+    written, other = (
+        BASE.replace("audiences", f"algorithms: [{', '.join(names)}], audiences") for names in (default, ["PS256"])
+    )
+    assert [change.effect for change in differ(BASE, written)] == [Effect.WIDENS]
+    assert [change.effect for change in differ(written, BASE)] == [Effect.NARROWS]
+    assert {change.effect for change in differ(BASE, other)} == {Effect.WIDENS, Effect.NARROWS}
 
 
 def test_keys_that_are_written_in_the_file() -> None:
