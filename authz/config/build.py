@@ -103,7 +103,7 @@ def _build_issuers(name: str, section: IssuerSection) -> Iterator[Issuer]:
             frozenset(section.algorithms),
             _build_claim_rules(iss, section),
             keys,
-            section.algorithms_written,
+            section.algorithms_configured,
             tenant,
         )
 

@@ -148,7 +148,7 @@ class Issuer(Section):
     """Options that weaken the checks of this issuer."""
 
     @property
-    def algorithms_written(self) -> bool:
+    def algorithms_configured(self) -> bool:
         """Whether the file names the algorithms: the default list is not a choice of the operator."""
         return "algorithms" in self.model_fields_set
 

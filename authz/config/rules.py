@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
-from authz.conditions import Condition, compile_condition
 from authz.config.section import Duration, Items, Section, Setting, Word
+from authz.core.conditions import Condition, compile_condition
 from authz.core.policy import AccessMode, HostPattern, PathTemplate
 from authz.core.request import AmbiguousEncoding
 

@@ -1,7 +1,7 @@
 """The signature algorithms that can be verified, as one table.
 
 Sources: RFC 7518 section 3.1 (HS, RS, PS, ES), RFC 8037 and RFC 9864 (EdDSA, Ed25519, Ed448), RFC 8812 (ES256K),
-RFC 9964 (ML-DSA). A name outside this table cannot be configured, and a key or token that names one is refused.
+RFC 9964 (ML-DSA). Any other name is a configuration error, and a key or token that has it is rejected.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ ALGORITHMS: Final[Mapping[str, Algorithm]] = {
     "ML-DSA-87": Algorithm("AKP", signature_bytes=4627),
 }
 
-# What an issuer may use whose configuration names no algorithms.
+# The algorithms of an issuer whose configuration names none.
 DEFAULT_ALGORITHMS: Final = (
     "RS256",
     "RS384",
@@ -72,5 +72,5 @@ DEFAULT_ALGORITHMS: Final = (
 
 
 def fully_specified(alg: str, crv: str | None) -> str:
-    """Return the name of *alg* with a key on *crv*: RFC 8037's EdDSA is Ed448 with a key of that curve (RFC 9864)."""
+    """Return the fully specified name (RFC 9864) of *alg* for a key on *crv*: EdDSA with an Ed448 key is Ed448."""
     return crv if alg == "EdDSA" and crv == "Ed448" else alg

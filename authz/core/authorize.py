@@ -1,23 +1,23 @@
 """The pipeline: from a request to a decision, in one pure function.
 
-The order of evaluation; the first step that fails gives the reason:
+The steps in their order; the first one that fails determines the reason:
 
  1 the request is well formed: method, host, one canonical path
- 2 the first rule that matches; a public one allows at once, none denies
+ 2 a rule matches; a public rule allows at once, and no matching rule denies
  3 exactly one token
- 4 the token's form
+ 4 the token is a well-formed compact JWS
  5 its issuer is configured
  6 its algorithm and type are allowed for that issuer
- 7 the issuer's keys are at hand
- 8 usable keys can be meant: the one that is named, or at most four
+ 7 the issuer's keys are available
+ 8 candidate keys: the key that the token names, or at most four that fit
  9 the signature verifies under one of them
-10 the claims: form, exp, nbf, iat, audience
-11 the binding to a key of the sender
-12 what the rule requires
+10 the claims are valid: form, exp, nbf, iat, audience
+11 a sender-constrained token is used by its sender
+12 the requirements of the rule are met
 13 the identity headers can be written safely
 
-A shadow rule reports steps 3 to 13 without enforcing them. Between 1 and 2 the sidecar serves its own metadata document
-to any client: no rule can hide it, and it hides no path but its own.
+A shadow rule reports failures of steps 3 to 13 without enforcing them. Between steps 1 and 2 the sidecar answers
+requests for its own metadata document, from any client and whatever the rules say.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from authz.core.token import UnverifiedToken, find_token, parse_token
 def authorize(
     request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_FACTS, *, observe: StepObserver = ignore_step
 ) -> Decision:
-    """Evaluate *request* against *snapshot* at *now*, seconds since the epoch. Total: no input raises.
+    """Evaluate *request* against *snapshot* at *now*, seconds since the epoch. No input raises an exception.
 
-    *facts* answer the `trail.needs` of an earlier decision. *observe* is called for each step that was passed;
-    `authz explain` shows them.
+    *facts* answer the `trail.needs` of an earlier decision. *observe* is called after each step that
+    passed; `authz explain` shows them.
     """
     trail = AuditTrail()
     try:
@@ -52,14 +52,14 @@ def authorize(
         snapshot.identity.reject_connection_nominated_headers(request)
         observe(1, target)
         resource = snapshot.responses.resource
-        if resource is not None and resource.is_asked_for(target):
+        if resource is not None and resource.matches_document(target):
             removed = snapshot.identity.strip_all.remove  # in case an integration forwards the request
             return Allow(reason=Reason.PUBLIC, trail=trail, remove_headers=removed, document=resource.document)
         rule, params = snapshot.policy.select(target, request.context)  # 2
         observe(2, (rule, params))
     except Rejected as rejected:
         if snapshot.shadow_all and rejected.reason is Reason.POLICY_DENIED:
-            return _pass_in_shadow(rejected, request, snapshot, trail)
+            return _allow_in_shadow(rejected, request, snapshot, trail)
         return deny(rejected, trail)
     trail.rule = rule.name
     if rule.allow is policy.AccessMode.PUBLIC:
@@ -72,7 +72,7 @@ def authorize(
         if found is None and rule.allow is policy.AccessMode.OPTIONAL:
             return _allow(Reason.ANONYMOUS, request, snapshot, trail)
         if found is None:
-            raise Rejected(Reason.TOKEN_MISSING, "no token in any of the configured places")
+            raise Rejected(Reason.TOKEN_MISSING, "no token in any configured place")
         observe(3, found)
         issuer, claims = _authenticate(found.text, request, snapshot, trail, now, facts, observe)  # 4 to 11
         policy.require(rule, claims, issuer, request, params, now)  # 12
@@ -82,7 +82,7 @@ def authorize(
         observe(13, headers)
     except Rejected as rejected:
         if rule.shadow or snapshot.shadow_all:
-            return _pass_in_shadow(rejected, request, snapshot, trail, claims)
+            return _allow_in_shadow(rejected, request, snapshot, trail, claims)
         return deny(rejected, trail)
     return _allow(Reason.AUTHENTICATED, request, snapshot, trail, claims=claims, headers=headers)
 
@@ -98,8 +98,8 @@ def _authenticate(
     issuer = snapshot.issuers.get(iss)
     if issuer is None:
         near = iss.removesuffix("/") in snapshot.issuers or f"{iss}/" in snapshot.issuers
-        but = ", but for a final slash" if near else ""
-        raise Rejected(Reason.ISSUER_UNKNOWN, f"iss is none of the configured issuers{but}")
+        hint = ": the trailing slash differs" if near else ""
+        raise Rejected(Reason.ISSUER_UNKNOWN, f"iss is not a configured issuer{hint}")
     trail.issuer = issuer.name
     observe(5, issuer)
     check_algorithm(token, issuer.algorithms)  # 6
@@ -112,9 +112,9 @@ def _authenticate(
         signed = _verify(token, issuer, issuer.keys, snapshot, observe)  # 8 and 9
     except Rejected as rejected:
         if rejected.reason is Reason.KEY_NOT_FOUND:
-            raise _may_be_new(rejected, Need(KEY, issuer.name, token.kid), trail, facts) from None
+            raise _report_missing_key(rejected, Need(KEY, issuer.name, token.kid), trail, facts) from None
         if rejected.reason is Reason.SIGNATURE_INVALID:  # a forgery, or new material under an old key id
-            trail.doubts = (Need(CHANGED_KEY, issuer.name, token.kid),)
+            trail.rechecks = (Need(CHANGED_KEY, issuer.name, token.kid),)
         raise
     trail.signature_cached, trail.expires = signed.verified is Verified.CACHED, signed.members.get("exp")
     trail.audience = signed.members.get(issuer.rules.audience_claim)
@@ -130,17 +130,17 @@ def _authenticate(
 def _verify(
     token: UnverifiedToken, issuer: Issuer, keys: KeySet, snapshot: Snapshot, observe: StepObserver
 ) -> SignedPayload:
-    """Verify *token* under the keys of *issuer* that it can mean. Raises Rejected."""
-    candidates = keys.select(token, issuer.algorithms, written=issuer.algorithms_written)  # 8
+    """Verify the signature of *token* with the candidate keys of *issuer*. Raises Rejected."""
+    candidates = keys.select(token, issuer.algorithms, configured=issuer.algorithms_configured)  # 8
     observe(8, candidates)
     signed = verify(token, candidates, issuer=issuer.name, by=snapshot.verify_signature)  # 9
     if not issuer.owns(signed.key):
-        raise Rejected(Reason.KEY_UNUSABLE, "the key is of another tenant")
+        raise Rejected(Reason.KEY_UNUSABLE, "the key belongs to another tenant")
     return signed
 
 
-def _may_be_new(rejected: Rejected, need: Need, trail: AuditTrail, facts: Facts) -> Rejected:
-    """Name the *need* for a key that is unknown, and may have been published since; or say what the search found."""
+def _report_missing_key(rejected: Rejected, need: Need, trail: AuditTrail, facts: Facts) -> Rejected:
+    """Add the *need* for an unknown key to *trail*; after a search for it, add the search's note to the detail."""
     searched = facts.get(need)
     if searched is None:
         trail.needs = (need,)
@@ -159,7 +159,7 @@ def _allow(
     headers: HeaderChanges | None = None,
     shadowed: Rejected | None = None,
 ) -> Allow:
-    """Allow the request with the identity *headers*, or with all of them removed."""
+    """Allow the request and set the identity *headers*; without them, remove all identity headers."""
     changes = snapshot.identity.strip_all if headers is None else headers
     stripped = None
     if not snapshot.token.forward:
@@ -176,14 +176,14 @@ def _allow(
     )
 
 
-def _pass_in_shadow(
+def _allow_in_shadow(
     rejected: Rejected, request: Request, snapshot: Snapshot, trail: AuditTrail, claims: Claims | None = None
 ) -> Allow:
-    """Allow what *rejected* would have denied; the identity is passed on only if the token itself was valid."""
+    """Allow a request that *rejected* would have denied; pass on the identity only if the token itself was valid."""
     headers = None
     if claims is not None:
         try:
             headers = snapshot.identity.headers_for(claims)
         except Rejected:
-            claims = None  # what is no header is no metadata either
+            claims = None  # values that are not sent as headers are not sent as metadata either
     return _allow(rejected.reason, request, snapshot, trail, claims=claims, headers=headers, shadowed=rejected)

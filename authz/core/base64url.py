@@ -17,8 +17,8 @@ def encode(raw: bytes) -> bytes:
 def decode(text: bytes) -> bytes:
     """Decode *text*, accepting only what `encode` writes.
 
-    The decoder below accepts padding, foreign characters and unused bits. Encoding again and comparing rejects them, so
-    that no two texts stand for the same bytes.
+    `a2b_base64` also accepts padding, characters outside the alphabet, and non-zero unused bits. Comparing with the
+    encoded result rejects these, so that each value has exactly one encoding.
 
     Raises ValueError.
     """

@@ -1,8 +1,9 @@
-"""The certificate beside a key: `x5c`, `x5t` and `x5t#S256` (RFC 7517 sections 4.7 to 4.9). No reason to trust a key.
+"""The certificate of a JWK: `x5c`, `x5t` and `x5t#S256` (RFC 7517 sections 4.7 to 4.9).
 
 Rules of this file:
-1. A certificate of another key speaks against the key. One that cannot be read says nothing, and is ignored.
-2. Hashes of certificates only choose among the keys of one issuer, as a key id does.
+1. A certificate never makes a key trusted. If it holds another public key, the JWK is rejected; if it cannot be read,
+   it is ignored.
+2. Certificate hashes only select among the keys of one issuer, as a key id does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from authz.core import base64url
-from authz.core.jwk_forms import decode_base64
+from authz.core.jwk_normalization import decode_base64
 
 X5C_UNREADABLE: Final = "x5c holds no readable certificate, and is ignored"
 X5C_MISMATCH: Final = "x5c holds another key"
@@ -36,7 +37,7 @@ class CertificateMismatch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CertificateHashes:
-    """What names a key by its certificate: the values that `x5t` and `x5t#S256` of a token may have."""
+    """The values of `x5t` and `x5t#S256` in a token's header that select a key by its certificate."""
 
     sha1: frozenset[str] = frozenset()
     sha256: frozenset[str] = frozenset()
@@ -45,7 +46,7 @@ class CertificateHashes:
         return bool(self.sha1 or self.sha256)
 
     def names(self) -> Iterator[tuple[str, str]]:
-        """Yield each with the member of a token's header that it would be the value of."""
+        """Yield each hash with the name of its header parameter."""
         yield from (("x5t", digest) for digest in self.sha1)
         yield from (("x5t#S256", digest) for digest in self.sha256)
 
@@ -56,15 +57,15 @@ class CertificateHashes:
 def read_certificate(
     jwk: Mapping[str, object], public_key: bytes | None, *, allow_mismatch: bool
 ) -> tuple[CertificateHashes, tuple[str, ...]]:
-    """Return the hashes that name the key of *jwk* by its certificate, and notes.
+    """Return the certificate hashes of *jwk*, and notes for the operator.
 
     *public_key* is the key as PEM (SubjectPublicKeyInfo), None for a symmetric one. Raises CertificateMismatch unless
     *allow_mismatch*.
     """
     notes = []
-    sha1_names, sha256_names = _published(jwk.get("x5t")), _published(jwk.get("x5t#S256"))
+    sha1_hashes, sha256_hashes = _read_hash(jwk.get("x5t")), _read_hash(jwk.get("x5t#S256"))
     if "x5c" in jwk:
-        der, plain = _decode_first(jwk["x5c"])
+        der, well_formed = _decode_first(jwk["x5c"])
         held = _public_key_of(der)
         if held is None:
             notes.append(X5C_UNREADABLE)
@@ -73,18 +74,18 @@ def read_certificate(
                 raise CertificateMismatch(X5C_MISMATCH)
             notes.append(X5C_MISMATCH_ALLOWED)
         else:
-            if not plain:
+            if not well_formed:
                 notes.append(X5C_FORM)
             # RFC 7517 section 4.8 asks for SHA-1.
-            digest1, digest256 = _text(sha1(der, usedforsecurity=False).digest()), _text(sha256(der).digest())
-            if not (sha1_names <= {digest1} and sha256_names <= {digest256}):
+            digest1, digest256 = _encode(sha1(der, usedforsecurity=False).digest()), _encode(sha256(der).digest())
+            if not (sha1_hashes <= {digest1} and sha256_hashes <= {digest256}):
                 notes.append(X5T_MISMATCH)
-            sha1_names, sha256_names = sha1_names | {digest1}, sha256_names | {digest256}
-    return CertificateHashes(sha1_names, sha256_names), tuple(notes)
+            sha1_hashes, sha256_hashes = sha1_hashes | {digest1}, sha256_hashes | {digest256}
+    return CertificateHashes(sha1_hashes, sha256_hashes), tuple(notes)
 
 
 def _decode_first(chain: object) -> tuple[bytes, bool]:
-    """Return the first certificate of *chain*, empty if there is none, and whether it is written as it should be."""
+    """Return the first certificate of *chain*, empty if there is none, and whether *chain* is a list of base64 DER."""
     first = chain[0] if isinstance(chain, list) and chain else chain
     if not isinstance(first, str):
         return b"", False
@@ -97,20 +98,20 @@ def _decode_first(chain: object) -> tuple[bytes, bool]:
 
 
 def _public_key_of(der: bytes) -> bytes | None:
-    """Return the public key that a certificate holds, as PEM; None if it cannot be read."""
+    """Return the public key of a certificate as PEM; None if the certificate cannot be read."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         return certificate.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    except Exception:  # noqa: BLE001 - what the library refuses, and how, changes between releases
+    except Exception:  # noqa: BLE001 - the library's exceptions differ between releases
         return None
 
 
-def _published(digest: object) -> frozenset[str]:
-    """Return the hash that a key gives itself, as a token would write it: base64url without padding."""
+def _read_hash(digest: object) -> frozenset[str]:
+    """Return a hash from a JWK in the form of a token's header: base64url without padding."""
     if not isinstance(digest, str) or len(digest) > _MAX_HASH_CHARS:
         return frozenset()
     return frozenset({digest.rstrip("=").replace("+", "-").replace("/", "_")})
 
 
-def _text(digest: bytes) -> str:
+def _encode(digest: bytes) -> str:
     return base64url.encode(digest).decode()

@@ -7,7 +7,7 @@ from authz.core.reasons import WIRE_STATUS
 
 
 def write_challenge(denial: Deny, *, realm: str, resource_metadata: str | None = None) -> str | None:
-    """Return the challenge for *denial*, or None if its reason has none. It contains nothing of the token."""
+    """Return the challenge for *denial*, or None if its reason has none. It contains no text of the token."""
     status = WIRE_STATUS[denial.reason]
     if not status.challenge:
         return None

@@ -1,8 +1,8 @@
-"""What a signed payload says, checked against what its issuer may say, at one given instant.
+"""Validate the claims of a signed payload at a given time, by the rules of its issuer.
 
 Rules of this file:
 1. Types are strict (RFC 7519 sections 2 and 4.1): a NumericDate is a finite number from 0 to MAX_NUMERIC_DATE, never a
-   string or a bool. A `sub` that is not a string is refused only if something needs it.
+   string or a bool. A `sub` that is not a string is rejected only if something needs it.
 2. Order: form, exp, nbf, iat, audience, and later the binding; the first failure is the reason.
 3. `exp` is the first instant at which a token is not valid (RFC 7519 section 4.1.4: "on or after").
 4. Only `check` makes `Claims`; policy and identity accept nothing else.
@@ -28,12 +28,12 @@ from authz.core.token import UnverifiedToken
 _LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 _MEDIA_PREFIX: Final = "application/"
 MAX_CERTIFICATE_CHARS: Final = 16_384  # URL-encoded PEM
-MAX_NUMERIC_DATE: Final = 100_000_000_000  # seconds, in the year 5138; the same number of milliseconds was in 1973
+MAX_NUMERIC_DATE: Final = 100_000_000_000  # seconds: the year 5138. As milliseconds it is in 1973
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimPath:
-    """Where a claim stands: the names to follow from the top of the payload."""
+    """The path of a claim: the member names to follow from the top of the payload."""
 
     names: tuple[str, ...]
 
@@ -56,7 +56,7 @@ class ClaimPath:
         return cls(tuple(names))
 
     def __str__(self) -> str:
-        """Write it so that `parse` reads it."""
+        """Return the text that `parse` reads as this path."""
         written = ""
         for name in self.names:
             match = _STEP.fullmatch(name)
@@ -67,7 +67,7 @@ class ClaimPath:
         return written
 
     def find(self, members: Mapping[str, object]) -> object:
-        """Return the value at this path, or None where there is none. JSON null counts as none."""
+        """Return the value at this path, or None if it is absent or JSON null."""
         value: object = members
         for name in self.names:
             if not isinstance(value, dict):
@@ -81,7 +81,7 @@ _STEP: Final = re.compile(r'(?P<dot>\.?)(?:(?P<bare>[^.\[\]"\s]+)|\[(?P<quoted>"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRules:
-    """What one issuer's tokens must say. Durations are seconds.
+    """What one issuer's tokens must contain. Durations are in seconds.
 
     An empty *audiences* denies unless *any_audience* is set. *aliases* are the issuer's own names for claim paths.
     """
@@ -115,9 +115,9 @@ class Claims:
 
     @property
     def scopes(self) -> frozenset[str]:
-        """What was granted: `scope` (RFC 8693 section 4.2, or a list as some providers write it), else `scp`.
+        """The granted scopes: `scope` (RFC 8693 section 4.2, or a list, as some providers write it), else `scp`.
 
-        An absent, null or empty `scope` does not hide a `scp`; one of another type grants nothing, and does.
+        `scp` counts only if `scope` is absent, null or empty. A `scope` of another type grants nothing.
         """
         granted = self.members.get("scope")
         if granted is None or granted == [] or (isinstance(granted, str) and not granted.strip(" ")):
@@ -127,15 +127,15 @@ class Claims:
         return frozenset(_strings(granted) or ())
 
     def locate(self, name: str, path: ClaimPath) -> ClaimPath:
-        """Return where *name* is for this issuer: at its alias of that name, else at *path*."""
+        """Return the path of the claim *name* for this issuer: its alias of that name, else *path*."""
         return self.aliases.get(name, path)
 
     def find(self, name: str, path: ClaimPath) -> object:
-        """Return what *name* means for this issuer: its alias of that name, else *path*. None where absent."""
+        """Return the value of the claim *name*, at its path for this issuer; None if absent."""
         return self.locate(name, path).find(self.members)
 
     def check_subject(self, path: ClaimPath) -> None:
-        """Refuse a `sub` that is not a string (RFC 7519 section 4.1.2) if *path* leads to it.
+        """Reject a `sub` that is not a string (RFC 7519 section 4.1.2) if *path* is `sub`.
 
         Raises Rejected(CLAIMS_MALFORMED).
         """
@@ -156,15 +156,15 @@ def normalize_type(typ: str | None) -> str:
 
 
 def check_type(token: UnverifiedToken, allowed: frozenset[str]) -> None:
-    """Refuse a `typ` that is not among *allowed*, normalized. Raises Rejected(TYP_NOT_ALLOWED)."""
+    """Reject a normalized `typ` that is not in *allowed*. Raises Rejected(TYP_NOT_ALLOWED)."""
     if normalize_type(token.typ) not in allowed:
         raise Rejected(Reason.TYP_NOT_ALLOWED, f"typ is not one of {', '.join(sorted(allowed))}")
 
 
 def read_issuer(token: UnverifiedToken) -> str:
-    """Return the `iss` that *token* claims, to know whose keys could prove it.
+    """Return the unverified `iss` of *token*, which selects the keys to verify it with.
 
-    A logout token is refused here, before its type is looked at: whatever that says, it is no access token.
+    A logout token is rejected here, before its `typ` is read: it is not an access token, whatever its `typ` is.
 
     Raises Rejected(CLAIMS_MALFORMED).
     """
@@ -196,7 +196,7 @@ def check(signed: SignedPayload, rules: ClaimRules, now: float) -> Claims:
 
 def _check_form(members: Mapping[str, object], rules: ClaimRules) -> None:
     if members.get("iss") != rules.issuer:
-        raise Rejected(Reason.ISSUER_UNKNOWN, "iss is not the issuer whose key signed")
+        raise Rejected(Reason.ISSUER_UNKNOWN, "iss is not the issuer of the key that signed")
     if "jti" in members and not isinstance(members["jti"], str):
         raise _malformed("jti is not a string")
     for name in rules.required:
@@ -221,7 +221,7 @@ def _read_times(members: Mapping[str, object]) -> _Times:
 
 
 def _check_lifetime(times: _Times, rules: ClaimRules) -> None:
-    """Refuse lifetimes that are unbounded, upside down, or longer than the issuer's tokens may have."""
+    """Reject a token without `exp`, with `nbf` after `exp`, or with a lifetime longer than the issuer's limit."""
     if times.exp is None and not rules.no_expiry:
         raise _malformed("exp is missing")
     if times.exp is not None and times.nbf is not None and times.nbf > times.exp:
@@ -242,10 +242,10 @@ def _check_time(times: _Times, leeway: float, now: float) -> None:
 
 
 def check_binding(claims: Claims, certificate: str) -> None:
-    """Refuse a sender-constrained token whose proof is not at hand.
+    """Reject a sender-constrained token without proof of possession.
 
-    `cnf` with `x5t#S256` alone is proved by the peer's *certificate* (RFC 8705 section 3.1), URL-encoded PEM as Envoy
-    sends it. Any other confirmation (RFC 7800) cannot be checked here, so a stolen token would pass: it is refused.
+    `cnf` with `x5t#S256` alone requires the peer's *certificate* (RFC 8705 section 3.1), URL-encoded PEM as Envoy sends
+    it. Any other confirmation method (RFC 7800) cannot be checked here and is rejected: a stolen token would pass.
 
     Raises Rejected: CLAIMS_MALFORMED, TOKEN_BOUND.
     """
@@ -255,14 +255,14 @@ def check_binding(claims: Claims, certificate: str) -> None:
     if not isinstance(confirmation, dict):
         raise _malformed("cnf is not an object")
     if confirmation.keys() != {"x5t#S256"}:
-        raise Rejected(Reason.TOKEN_BOUND, "cnf asks for a proof that is not checked here")
+        raise Rejected(Reason.TOKEN_BOUND, "cnf requires a proof that is not checked here")
     thumbprint = certificate_thumbprint(certificate)
-    if thumbprint is None or confirmation["x5t#S256"] != thumbprint:  # null is not the thumbprint of an unreadable one
-        raise Rejected(Reason.TOKEN_BOUND, "the peer's certificate is not the one of cnf")
+    if thumbprint is None or confirmation["x5t#S256"] != thumbprint:  # cnf may contain null
+        raise Rejected(Reason.TOKEN_BOUND, "the peer's certificate is not the one in cnf")
 
 
 def certificate_thumbprint(certificate: str) -> str | None:
-    """Return the base64url SHA-256 of the first certificate in URL-encoded PEM; None where unreadable."""
+    """Return the base64url SHA-256 of the first certificate in URL-encoded PEM; None if it cannot be read."""
     match = _PEM.search(unquote(certificate)) if len(certificate) <= MAX_CERTIFICATE_CHARS else None
     try:
         return base64url.encode(hashlib.sha256(a2b_base64(match[1])).digest()).decode() if match else None
@@ -284,7 +284,7 @@ def _numeric_date(members: Mapping[str, object], name: str) -> float | None:
 
 
 def check_unit(name: str, date: float) -> None:
-    """Refuse a NumericDate that cannot be in seconds (RFC 7519 section 2): read so, it is thousands of years ahead.
+    """Reject a NumericDate that is too large for seconds (RFC 7519 section 2): milliseconds, most likely.
 
     Raises Rejected(CLAIMS_MALFORMED).
     """
@@ -293,10 +293,7 @@ def check_unit(name: str, date: float) -> None:
 
 
 def _read_audience(members: Mapping[str, object], claim: str) -> frozenset[str]:
-    """Read the audience; absent is an empty one. `aud` is checked for form also if another claim counts.
-
-    A null `aud` is absent then: it does not hide the claim that counts.
-    """
+    """Return the audience, empty if absent. The form of `aud` is checked even if *claim* is another claim."""
     audience: tuple[str, ...] = ()
     for name in ("aud",) if claim == "aud" else ("aud", claim):
         absent = name not in members or (name != claim and members[name] is None)

@@ -1,4 +1,4 @@
-"""The decision about one request, with the information for its report."""
+"""The decision about one request, and the audit trail that explains it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from authz.core.record import kw_record, record
 
 @dataclass(slots=True)
 class AuditTrail:
-    """What the pipeline learned, in order; None if that step was not reached.
+    """What the pipeline found, in the order of its steps; None if a step was not reached.
 
-    *rule* and *issuer* are configured names. The others come from a token: *expires*, *audience* and *subject* only
-    from a verified one; *alg*, *kid* and *claimed_issuer* are anybody's text until *signature_cached* (True or False)
-    is set. *expires* and *audience* are claims as they stand there, of any type. *needs* are the facts that the
-    decision lacks; *doubts* are what it relied on and may be outdated: worth a look, but the decision stands.
+    *rule* and *issuer* are configured names; the other fields come from the token. *alg*, *kid* and *claimed_issuer*
+    are unverified until *signature_cached* (True or False) is set; *expires*, *audience* and *subject* are set only
+    after verification, *expires* and *audience* as in the token, of any JSON type. *needs* are the facts that the
+    decision lacks. *rechecks* are facts that it used and that may be outdated; they do not delay the decision.
     """
 
     rule: str | None = None
@@ -32,16 +32,16 @@ class AuditTrail:
     audience: object = None
     subject: str | None = None
     needs: tuple[Need, ...] = ()
-    doubts: tuple[Need, ...] = ()
+    rechecks: tuple[Need, ...] = ()
 
 
 @kw_record
 class Allow:
     """Allow the request, with headers overwritten and removed; no name is in both.
 
-    *would_deny* marks a denial that a shadow rule only reports: then *reason* and *detail* are those of the denial.
-    *claims* are for Envoy's dynamic metadata, *drop_query* names parameters that the upstream must not see. A
-    *document*, in JSON, is served instead of a response of the upstream, which is not called.
+    With *would_deny* a shadow rule reports a denial without enforcing it: *reason* and *detail* are the denial's.
+    *claims* go into Envoy's dynamic metadata, *drop_query* names query parameters to remove. A *document*, in JSON, is
+    sent as the response, and the upstream is not called.
     """
 
     reason: Reason
@@ -57,9 +57,10 @@ class Allow:
 
 @record
 class Deny:
-    """Deny the request. *detail* is for the operator; the next three fields say what would have sufficed.
+    """Deny the request. *detail* is for the operator; the next three fields are for the challenge.
 
-    *retryable* marks a denial that may change when a fact arrives, which any client's token can ask for.
+    *retryable* means that the decision lacked a fact, and that a repeated request may be allowed. Any client can cause
+    such a denial.
     """
 
     reason: Reason
@@ -82,9 +83,9 @@ def deny(rejected: Rejected, trail: AuditTrail) -> Deny:
 
 
 def as_unanswered(decision: Decision, unanswered: Mapping[Need, Unanswered] = _NONE) -> Decision:
-    """Turn a denial that lacks a fact into "try again"; what a shadow lets pass stays as it is.
+    """Make a denial that lacks a fact retryable; an allow by a shadow rule stays as it is.
 
-    *unanswered* says why nobody could be asked for a fact; the others did not come in time.
+    *unanswered* gives the facts that could not be asked for, and why; the other facts did not arrive in time.
     """
     needs = decision.trail.needs
     if not needs or isinstance(decision, Allow):

@@ -1,13 +1,13 @@
 """Identify the caller to the upstream, in headers that no client can forge.
 
 Rules of this file:
-1. Every header that we may set is set or removed on every allowed request, for every caller.
-2. Servers that treat `_` as `-` (CGI and its successors) accept one name in several spellings: each is listed, always,
-   because Envoy may not show us what the client sent.
+1. Every configured identity header is set or removed on every allowed request, for every caller.
+2. Servers that treat `_` as `-` (CGI and its successors) accept several spellings of one name. All of them are set or
+   removed, because Envoy may not send us the headers of the client.
 3. No name is both set and removed: Envoy sets first and removes last.
-4. A value is visible ASCII with spaces inside, or it is not sent. An empty value removes the header, because Envoy
-   cannot set an empty one.
-5. A client cannot have them dropped on the way: a `connection` that names one is rejected.
+4. A value is visible ASCII, with spaces only inside. An empty value removes the header, because Envoy cannot set an
+   empty one.
+5. A request whose `connection` header names an identity header is rejected: a proxy would drop that header.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ MAX_CONNECTION_CHARS: Final = 1024
 MAX_HEADERS_BYTES: Final = 8192  # names and values of all injected headers together
 
 _UNESCAPED: Final = "".join(char for char in map(chr, range(0x20, 0x7F)) if char != "%")
-_REMOVALS_KEPT: Final = 64  # one for each set of headers that a token can fill
+_REMOVAL_CACHE_SIZE: Final = 64  # entries: one for each combination of headers with a value
 
 
 class UnsafeValues(StrEnum):
-    """How to treat a value that a header cannot carry."""
+    """What to do with a value that a header cannot contain."""
 
     DENY = "deny"
     ENCODE = "encode"
 
 
 class Format(StrEnum):
-    """The format of a claim in a header: a scalar as text, or any value as JSON, plain or in base64url."""
+    """The format of a claim in a header: a scalar as text, or any value as JSON or in base64url."""
 
     TEXT = "text"
     JSON = "json"
@@ -52,7 +52,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimHeader:
-    """A header from the claim *name* at *path*; *join*, if given, separates the elements of a list."""
+    """A header with the claim *name* at *path*; *join* is the separator for list elements."""
 
     header: str
     name: str
@@ -82,7 +82,7 @@ HeaderRule = ClaimHeader | PayloadHeader | ConstantHeader
 
 @record
 class HeaderChanges:
-    """Headers to set, overwriting, and names to remove. No name is in both."""
+    """Headers to overwrite, and names of headers to remove. No name is in both."""
 
     set: tuple[tuple[str, str], ...] = ()
     remove: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class CopiedClaim:
 
 
 class Identity:
-    """The headers that identify the caller, and the claims that are copied for Envoy."""
+    """The identity headers, and the claims that are copied into Envoy's dynamic metadata."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Identity:
         self.strip_all: Final = HeaderChanges(remove=self._spellings)
 
     def reject_connection_nominated_headers(self, request: Request) -> None:
-        """Refuse a request whose `connection` names an identity header (RFC 9110 section 7.6.1).
+        """Reject a request whose `connection` names an identity header (RFC 9110 section 7.6.1).
 
         Envoy forwards `connection` with a WebSocket handshake, and the next proxy drops the headers that it names.
 
@@ -129,9 +129,9 @@ class Identity:
             raise Rejected(Reason.REQUEST_MALFORMED, "connection names an identity header")
 
     def headers_for(self, claims: Claims) -> HeaderChanges:
-        """Write the headers for the bearer of *claims*. Raises Rejected: HEADER_UNSAFE, CLAIMS_MALFORMED."""
+        """Return the identity headers for *claims*. Raises Rejected: HEADER_UNSAFE, CLAIMS_MALFORMED."""
         if claims.subject is None:
-            for path in self._read_paths(claims):
+            for path in self._claim_paths(claims):
                 claims.check_subject(path)
         written: dict[str, str] = {}
         size = 0
@@ -152,8 +152,8 @@ class Identity:
             if (value := claims.find(copied.name, copied.path)) is not None
         }
 
-    def _read_paths(self, claims: Claims) -> Iterator[ClaimPath]:
-        """Yield the places of all claims that are told, in a header or to Envoy."""
+    def _claim_paths(self, claims: Claims) -> Iterator[ClaimPath]:
+        """Yield the paths of all claims that are sent in a header or to Envoy."""
         for rule in self._headers:
             if isinstance(rule, ClaimHeader):
                 yield claims.locate(rule.name, rule.path)
@@ -184,24 +184,24 @@ class Identity:
         return self._safe(_scalar(value, rule.header), rule.header)
 
     def _write_list(self, items: list[object], header: str, join: str) -> str:
-        """Join a list so that splitting at *join* gives exactly its elements."""
+        """Join a list so that splitting at *join* returns exactly its elements."""
         texts = [self._safe(_scalar(item, header), header, escaped=join[0]) for item in items]
         written = join.join(texts)
         if not all(texts) or (texts and written.split(join) != texts):
-            raise _unsafe(header, "an element is empty or contains what joins the list")
+            raise _unsafe(header, "a list element is empty or contains the separator")
         return written
 
     def _safe(self, text: str, header: str, *, escaped: str = "") -> str:
-        """Return *text* as a header value; if values are encoded, so are the characters in *escaped*."""
+        """Return *text* as a header value; if unsafe values are encoded, *escaped* is encoded too."""
         if self._encode:
-            # A space at either end would be trimmed on the way (RFC 9110 section 5.5).
+            # Recipients strip spaces at both ends (RFC 9110 section 5.5).
             inner = text.strip(" ")
             head = len(text) - len(text.lstrip(" "))
             encoded = _encode(inner, escaped)
             return "%20" * head + encoded + "%20" * (len(text) - head - len(inner))
         # Printable ASCII is 0x20 to 0x7E.
         if not (text.isascii() and text.isprintable()) or text[:1] == " " or text[-1:] == " ":
-            raise _unsafe(header, "the value has characters that a header cannot carry")
+            raise _unsafe(header, "the value has characters that a header cannot contain")
         return text
 
 
@@ -220,7 +220,7 @@ def spellings(name: str) -> tuple[str, ...]:
     return tuple("".join(itertools.chain(*zip(parts, (*choice, ""), strict=True))) for choice in marks)
 
 
-@lru_cache(maxsize=_REMOVALS_KEPT)
+@lru_cache(maxsize=_REMOVAL_CACHE_SIZE)
 def _all_but(written: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in written)
 
@@ -230,7 +230,7 @@ def _scalar(value: object, header: str) -> str:
         return value
     if isinstance(value, bool | int | float):
         return _json(value)
-    raise _unsafe(header, "the claim is a list or an object, and no form is configured for it")
+    raise _unsafe(header, "the claim is a list or an object: configure join or format")
 
 
 def _json(value: object | Mapping[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""One trusted identity provider, as part of a snapshot."""
+"""One trusted issuer, as part of a snapshot."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from authz.core.keys import Key, KeySet
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """The issuer configured as *name*. *keys* is None before the first good set, and past the last.
+    """The issuer configured as *name*. *keys* is None while there is no key set that may be used.
 
-    *algorithms_written* says that the operator chose *algorithms*: then a key that names none serves each for its type.
-    *tenant* is the part of its `iss` that tells it from other issuers with the same source of keys.
+    *algorithms_configured* means that the operator chose *algorithms*: a key without `alg` may then be used for each of
+    them that fits its type.
+    *tenant* is the part of `iss` that differs between the issuers of one multi-tenant key set.
     """
 
     name: str
     algorithms: frozenset[str]
     rules: ClaimRules
     keys: KeySet | None = None
-    algorithms_written: bool = True
+    algorithms_configured: bool = True
     tenant: str | None = None
 
     def owns(self, key: Key) -> bool:
-        """Tell whether *key* of a set for many tenants may sign for this one.
+        """Return whether *key* of a multi-tenant key set may sign for this tenant.
 
-        Entra's set says of each key whose it is: `issuer` is a template, or the `iss` of one tenant. That of personal
-        accounts has such a key, which must not speak for an organization.
+        Entra adds `issuer` to each key: a template for all tenants, or the `iss` of one tenant. The key set for
+        personal accounts has a key of the latter kind, which must not sign for an organization.
         """
         if self.tenant is None or not key.issuers:
             return True

@@ -1,10 +1,10 @@
-"""Read a JWK Set (RFC 7517 section 5): the usable keys, and those that may not be used, each with its reason.
+"""Read a JWK Set (RFC 7517 section 5): the usable keys, and the rejected keys with their reasons.
 
 Rules of this file:
-1. An invalid key is set aside with its reason; only an unusable document fails as a whole.
-2. What bounds a document is its bytes. Beyond *max_keys* the first usable keys are kept.
-3. A key whose private part the set publishes is lost, under every id.
-4. One key, one algorithm: a copy without `alg` beside one with it counts for nothing.
+1. An invalid key is rejected and does not affect the other keys; only an unusable document fails as a whole.
+2. The size of a document is limited in bytes. Of more than *max_keys* usable keys, the first ones are kept.
+3. A key whose private part is in the set is rejected under every key id.
+4. One key, one algorithm: if a key is in the set with and without `alg`, the copy without it is dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core.issuer_document import parse_document
-from authz.core.jwk_forms import canonical
+from authz.core.jwk_normalization import normalize_jwk
 from authz.core.jwk_validation import (
     LEAKED_PRIVATE_KEY,
     InvalidJwk,
@@ -28,14 +28,14 @@ from authz.core.token import MAX_KID_CHARS
 
 MAX_KEYS: Final = 1_000
 MAX_DOCUMENT_BYTES: Final = 262_144
-_BYTES_PER_CONTAINER: Final = 32  # a key takes more than 100, and is one array or object, or a few
+_BYTES_PER_CONTAINER: Final = 32  # a key has more than 100 bytes and few arrays or objects
 
 _Usable = dict[tuple[str | None, str, str | None], Key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadingRules:
-    """How a set is read: *local* lets symmetric keys in, *x5c_mismatch* keys whose certificate holds another."""
+    """*local* allows symmetric keys, *x5c_mismatch* keys whose certificate holds another public key."""
 
     local: bool = False
     max_keys: int = MAX_KEYS
@@ -48,7 +48,7 @@ def read_jwk_set(document: str | bytes, rules: ReadingRules) -> tuple[tuple[Key,
 
     Raises ValueError if the document itself is unusable.
     """
-    entries = [canonical(entry) if isinstance(entry, dict) else None for entry in _parse(document, rules)]
+    entries = [normalize_jwk(entry) if isinstance(entry, dict) else None for entry in _parse(document, rules)]
     usable: _Usable = {}
     rejected: list[RejectedKey] = []
     for entry in entries:
@@ -75,7 +75,7 @@ def read_jwk_set(document: str | bytes, rules: ReadingRules) -> tuple[tuple[Key,
     leaked = {thumbprint for entry in entries if entry and (thumbprint := _leaked(entry.members)) is not None}
     for name, key in list(usable.items()):
         if key.thumbprint in leaked:
-            # Its public copy stands elsewhere in the set; anybody can sign by it.
+            # Another entry of the set contains its private part: anyone can sign with it.
             del usable[name]
             rejected.append(_reject(key, LEAKED_PRIVATE_KEY))
     return tuple(_drop_copies_without_alg(usable)), tuple(rejected)
@@ -94,21 +94,21 @@ def _parse(document: str | bytes, rules: ReadingRules) -> list[object]:
 
 
 def _guess(members: Mapping[str, object]) -> str:
-    """Say what a JSON object is that is no key set."""
+    """Return a hint about what a JSON object without `keys` is."""
     if "kty" in members:
         return ': it is one JWK, and a set is {"keys": [...]}'
     if "jwks_uri" in members:
-        return ": it is a discovery document, whose URL belongs into discovery_url"
+        return ": it is a discovery document, whose URL belongs in discovery_url"
     return ""
 
 
-def _merge(before: Key | None, key: Key) -> Key:
-    """Identical duplicates count once; what they say beside the key is put together."""
-    if before is None:
+def _merge(first: Key | None, key: Key) -> Key:
+    """Merge two entries with the same key id, key and `alg`: their notes, certificates and issuers."""
+    if first is None:
         return key
-    notes = (*before.notes, *(note for note in key.notes if note not in before.notes))
-    issuers = before.issuers | key.issuers if before.issuers and key.issuers else frozenset[str]()
-    return replace(before, notes=notes, certificates=before.certificates | key.certificates, issuers=issuers)
+    notes = (*first.notes, *(note for note in key.notes if note not in first.notes))
+    issuers = first.issuers | key.issuers if first.issuers and key.issuers else frozenset[str]()
+    return replace(first, notes=notes, certificates=first.certificates | key.certificates, issuers=issuers)
 
 
 def _drop_copies_without_alg(usable: _Usable) -> Iterable[Key]:
@@ -121,13 +121,13 @@ def _reject(key: Key, why: str) -> RejectedKey:
 
 
 def _leaked(members: dict[str, object]) -> str | None:
-    """Return the thumbprint of a key whose private part stands among *members*, or None."""
+    """Return the thumbprint of the key if its private part is among *members*, else None."""
     return thumbprint_of(public_part(members)) if publishes_private_part(members) else None
 
 
 def _read_kid(members: Mapping[str, object]) -> str | None:
     given = members.get("kid")
-    kid = str(given) if type(given) is int else _read_text(members, "kid")  # a number makes no key, and names it
+    kid = str(given) if type(given) is int else _read_text(members, "kid")  # for the operator only: the key is rejected
     if kid is not None and len(kid) > MAX_KID_CHARS:
         raise ValueError(f"a key id of {len(kid)} characters, at most {MAX_KID_CHARS}")
     return kid

@@ -1,12 +1,11 @@
-"""Whether a JWK may be used at all: each is checked alone, and an invalid one never spoils its neighbours.
+"""Validate one JWK, independently of the other keys of its set.
 
 Rules of this file:
-0. What is checked is the canonical form (`jwk_forms`): nothing here is generous.
-1. Public keys only; `oct` only from a local file (RFC 8725 section 3.1: a symmetric key in a public set is no secret).
-2. What a JWK says of itself (`kty`, `crv`, `alg`, `use`, `key_ops`) must agree, exactly (RFC 7517 section 4, RFC 7518
-   section 6).
-3. Numbers are canonical and of the right length; weak ones are refused.
-4. Whatever is unknown is invalid, not guessed at.
+0. The input is in standard form (`jwk_normalization`), and every deviation from it is rejected.
+1. Public keys only; `oct` only from a local file (RFC 8725 section 3.1): a published symmetric key is not secret.
+2. `kty`, `crv`, `alg`, `use` and `key_ops` must be consistent (RFC 7517 section 4, RFC 7518 section 6).
+3. Numbers are canonical and of the right length; weak keys are rejected.
+4. Unknown values are invalid.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from typing import Final, NoReturn
 
 from authz.core import base64url
 from authz.core.algorithms import ALGORITHMS, fully_specified
-from authz.core.jwk_forms import COORDINATE_BYTES
+from authz.core.jwk_normalization import COORDINATE_BYTES
 
 MIN_RSA_BITS: Final = 2048
 MAX_RSA_BITS: Final = 8192
-MAX_RSA_EXPONENT: Final = 2**32 - 1  # a longer one makes every verification slower
+MAX_RSA_EXPONENT: Final = 2**32 - 1  # larger ones make every verification slower
 MIN_SECRET_BYTES: Final = 32
 
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
 _PUBLIC: Final = frozenset({"kty", "n", "e", "crv", "x", "y", "pub"})
 LEAKED_PRIVATE_KEY: Final = "private key material was published"
 LEAKED_SECRET: Final = "symmetric key in a published set"
-# RFC 7518 section 4.1, RFC 8037 section 3.2: what encrypts is no mistake in a key set, and no signing key.
+# RFC 7518 section 4.1, RFC 8037 section 3.2. Encryption keys are expected in key sets, but verify no tokens.
 _ENCRYPTION_ALGS: Final = frozenset(
     {
         *("RSA1_5", "RSA-OAEP", "RSA-OAEP-256", "RSA-OAEP-384", "RSA-OAEP-512", "dir"),
@@ -41,21 +40,21 @@ _ENCRYPTION_CURVES: Final = frozenset({"X25519", "X448"})
 _OKP_BYTES: Final = {"Ed25519": 32, "Ed448": 57}
 _ML_DSA_BYTES: Final = {"ML-DSA-44": 1312, "ML-DSA-65": 1952, "ML-DSA-87": 2592}  # FIPS 204 table 2
 _SMALL_PRIMES: Final = tuple(n for n in range(3, 168, 2) if all(n % d for d in range(3, n, 2)))
-# CVE-2017-15361 (ROCA): moduli of the faulty library lie, modulo every small prime, in the group that 65537 generates.
+# CVE-2017-15361 (ROCA): modulo every small prime, the moduli of the faulty library are powers of 65537.
 _ROCA: Final = {p: frozenset(pow(65537, i, p) for i in range(p)) for p in _SMALL_PRIMES}
 
 
 class InvalidJwk(Exception):
-    """Raised if a JWK may not be used; its text says why, without any of the key's material."""
+    """Raised if a JWK must not be used; the message contains no key material."""
 
 
 class NotASigningKey(InvalidJwk):
-    """Raised if a JWK is meant for something else than to verify signatures: no token can mean it."""
+    """Raised if a JWK has another purpose than to verify signatures, such as encryption."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatedJwk:
-    """A JWK that may be used: what it says of itself, and the *material* that the arithmetic needs."""
+    """A valid JWK: its parameters, its size in *bits*, and the members that make up the key, as *material*."""
 
     kty: str
     crv: str | None
@@ -65,7 +64,7 @@ class ValidatedJwk:
 
 
 def validate_jwk(jwk: dict[str, object], *, local: bool) -> ValidatedJwk:
-    """Check one JWK in its canonical form. Raises InvalidJwk, and NotASigningKey before anything else."""
+    """Check one JWK in standard form. Raises InvalidJwk; NotASigningKey takes precedence."""
     _check_purpose(jwk)
     kty = jwk.get("kty")
     if not isinstance(kty, str):
@@ -91,7 +90,7 @@ def validate_jwk(jwk: dict[str, object], *, local: bool) -> ValidatedJwk:
     if alg is not None:
         wanted = ALGORITHMS[fully_specified(alg, valid.crv)]
         if (wanted.kty, wanted.crv) != (valid.kty, valid.crv):
-            raise InvalidJwk(f"alg {alg} does not fit the key")
+            raise InvalidJwk(f"alg {alg} does not match the key type or curve")
     return valid
 
 
@@ -105,18 +104,18 @@ def _read_alg(jwk: dict[str, object]) -> str | None:
 
 
 def publishes_private_part(jwk: dict[str, object]) -> bool:
-    """Tell whether *jwk* holds what its owner alone should have; of a symmetric key that is all of it."""
+    """Return whether *jwk* contains private key members. Symmetric keys are handled elsewhere."""
     return jwk.get("kty") != "oct" and not _PRIVATE.isdisjoint(jwk)
 
 
 def public_part(jwk: dict[str, object]) -> dict[str, object]:
-    """Return what makes the public key that belongs to *jwk*, and nothing of what it is for."""
-    names = _PUBLIC | {"alg"} if jwk.get("kty") == "AKP" else _PUBLIC  # RFC 9964 section 3: there alg is part of it
+    """Return the members of *jwk* that define its public key, without metadata."""
+    names = _PUBLIC | {"alg"} if jwk.get("kty") == "AKP" else _PUBLIC  # RFC 9964 section 3: alg is part of the key
     return {name: value for name, value in jwk.items() if name in names}
 
 
 def _check_purpose(jwk: dict[str, object]) -> None:
-    """RFC 7517 sections 4.2 to 4.4: if given, `use` is sig, `key_ops` has verify, and `alg` does not encrypt."""
+    """Reject keys for other purposes than signatures, by `use`, `key_ops`, `alg` and `crv` (RFC 7517 section 4)."""
     if jwk.get("use", "sig") != "sig":
         raise NotASigningKey("use is not sig")
     operations = jwk.get("key_ops", ["verify"])
@@ -180,32 +179,32 @@ def _validate_oct(jwk: dict[str, object], alg: str | None) -> ValidatedJwk:
     if hashlib.sha256(secret).hexdigest() in KNOWN_SECRETS:
         raise InvalidJwk("secret is publicly known")
     if len(set(secret)) < MIN_SECRET_BYTES // 4:
-        raise InvalidJwk("secret repeats itself")
+        raise InvalidJwk("secret has too few different octets")
     return ValidatedJwk("oct", None, alg, 8 * len(secret), _material(jwk, "k"))
 
 
 def _octets(jwk: dict[str, object], name: str) -> bytes:
     text = jwk.get(name)
     if not isinstance(text, str):
-        _unfit(name, "is missing or not a string")
+        _invalid(name, "is missing or not a string")
     try:
         return base64url.decode(text.encode("ascii"))
     except ValueError:  # UnicodeEncodeError is one
-        _unfit(name, "is not base64url")
+        _invalid(name, "is not base64url")
 
 
 def _number(jwk: dict[str, object], name: str) -> int:
     """Read a Base64urlUInt (RFC 7518 section 2): the minimum number of octets."""
     octets = _octets(jwk, name)
     if not octets or octets[0] == 0:
-        _unfit(name, "is empty or has a leading zero octet")
+        _invalid(name, "is empty or has a leading zero octet")
     return int.from_bytes(octets, "big")
 
 
 def _exactly(jwk: dict[str, object], name: str, length: int) -> bytes:
     octets = _octets(jwk, name)
     if len(octets) != length:
-        _unfit(name, f"has {len(octets)} octets, not {length}")
+        _invalid(name, f"has {len(octets)} octets, not {length}")
     return octets
 
 
@@ -220,7 +219,7 @@ def _material(jwk: dict[str, object], *names: str) -> dict[str, str]:
     return {"kty": str(jwk["kty"])} | {name: str(jwk[name]) for name in names}
 
 
-def _unfit(member: str, why: str) -> NoReturn:
+def _invalid(member: str, why: str) -> NoReturn:
     raise InvalidJwk(f"{member} {why}")
 
 
@@ -228,12 +227,12 @@ _FIELD: Final = {"Ed25519": 2**255 - 19, "Ed448": 2**448 - 2**224 - 1}
 
 
 def _y(point: bytes) -> int:
-    """Return the coordinate that an encoded Edwards point holds beside the sign, its highest bit."""
+    """Return the y coordinate of an encoded Edwards point: all bits but the highest, the sign of x."""
     return int.from_bytes(point, "little") & ~(1 << (8 * len(point) - 1))
 
 
 def _has_small_order(point: bytes) -> bool:
-    """Tell whether an encoded Ed25519 point has order 1, 2, 4 or 8: anybody can sign for such a key."""
+    """Return whether an encoded Ed25519 point has order 1, 2, 4 or 8: anyone can forge signatures for such a key."""
     p = _FIELD["Ed25519"]
     y = _y(point) % p
     return y in {0, 1, p - 1, _ORDER_8, p - _ORDER_8}
@@ -242,7 +241,7 @@ def _has_small_order(point: bytes) -> bool:
 _ORDER_8: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 _ED448_SMALL_ORDER: Final = frozenset({0, 1, 2**448 - 2**224 - 2})  # the y of orders 4, 1 and 2 (RFC 8032 section 5.2)
 
-# SHA-256 of secrets that are published, and long enough to pass for real ones; in each way in which they get decoded.
+# SHA-256 of published secrets that are long enough to be valid, for each way to decode them.
 KNOWN_SECRETS: Final[frozenset[str]] = frozenset(
     {
         "c8ecc9361a05e285f04c26f9572131a6deab07e9e2b865053c6f75a4d8bd2b32",  # RFC 7515 A.1, RFC 7517 A.3, RFC 7797

@@ -1,10 +1,10 @@
-"""One key: what it says of itself, what it may verify, and the arithmetic of a signature.
+"""One key: its parameters, the algorithms that it may be used for, and signature verification.
 
 Rules of this file:
-1. One key, one algorithm: the key's `alg`; a key without it serves what the operator wrote down for its type, and only
-   RS256 of RSA if nothing was written (RFC 8725 section 3.1).
-2. Lengths and ranges of a signature are checked before the library sees it.
-3. This is the only file of the project, the demo aside, that knows the JOSE library.
+1. One key, one algorithm: the key's `alg`. A key without `alg` may be used for the algorithms that the operator
+   configured and that fit its type; by default an RSA key without `alg` is used for RS256 only (RFC 8725 section 3.1).
+2. Length and range of a signature are checked before the library is called.
+3. Only this file imports the JOSE library; the demo, which signs tokens, is the exception.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from authz.core.jwk_validation import InvalidJwk, validate_jwk
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import UnverifiedToken
 
-_KINDS: Final = frozenset((algorithm.kty, algorithm.crv) for algorithm in ALGORITHMS.values())
-RSA_WITHOUT_ALG: Final = "RS256"  # what an RSA key without alg serves at an issuer without written algorithms
+_KEY_TYPES: Final = frozenset((algorithm.kty, algorithm.crv) for algorithm in ALGORITHMS.values())
+RSA_WITHOUT_ALG: Final = "RS256"  # for RSA keys without alg, if no algorithms are configured for the issuer
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One usable key. *thumbprint* is RFC 7638's, *bits* its size; *alg* is None if the JWK names none.
+    """One usable key: its RFC 7638 *thumbprint*, and its size in *bits*. *alg* is None if the JWK has none.
 
-    *notes* say in which forms it was published that are read, and should not be. *certificates* name it by hash.
-    *issuers* are those that the set ascribes it to, each an `iss` or a template of one; none if it does not say.
+    *notes* describe accepted deviations from the standard form. *certificates* are the hashes of its certificate.
+    *issuers* are from the JWK's own `issuer` member, each an `iss` or a template; empty if absent.
     """
 
     kid: str | None
@@ -46,23 +46,26 @@ class Key:
     certificates: CertificateHashes = field(default=CertificateHashes(), repr=False)
     issuers: frozenset[str] = frozenset()
 
-    def supports(self, alg: str, algorithms: frozenset[str], *, written: bool = True) -> bool:
-        """Tell whether this is a key for *alg*, at an issuer that may use *algorithms*, *written* by the operator."""
+    def supports(self, alg: str, algorithms: frozenset[str], *, configured: bool = True) -> bool:
+        """Return whether this key may be used for *alg*.
+
+        *algorithms* are those allowed for the issuer, *configured* tells whether the operator chose them.
+        """
         if not fits_type(self.kty, self.crv, alg, algorithms):
             return False
         if self.alg is not None:
-            return self.alg == alg or (self.crv == "Ed448" and self.alg == "EdDSA")  # RFC 8037 has no other name
+            return self.alg == alg or (self.crv == "Ed448" and self.alg == "EdDSA")  # RFC 8037 names both curves EdDSA
         # RFC 7518 section 3.2: a secret at least as long as the hash.
         long_enough = self.bits >= 8 * (ALGORITHMS[alg].min_secret_bytes or 0)
-        return long_enough and allowed_without_alg(alg, written=written)
+        return long_enough and allowed_without_alg(alg, configured=configured)
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedKey:
-    """A key of a document that may not be used, and why.
+    """A key that must not be used, and *why*.
 
-    What it says it is for counts on: *kty*, *crv* and *alg*. A key that is for something *else* than signatures is no
-    mistake of the issuer's, and no token can mean it. *thumbprint* is RFC 7638's, None if it makes no public key.
+    *kty*, *crv* and *alg* are as published. *other_purpose* marks keys that are not for signatures, for example
+    encryption keys: they are not errors of the issuer. *thumbprint* is None if the members define no public key.
     """
 
     kid: str | None
@@ -75,34 +78,34 @@ class RejectedKey:
 
     @property
     def kind(self) -> tuple[str | None, str | None] | str | None:
-        """What a token without a key id could mean it by: its algorithm, or its type; None if no token can."""
+        """What a token without `kid` may select it by: `alg`, or type and curve; None if it verifies no token."""
         if self.other_purpose:
             return None
         if self.alg is not None:
             return self.alg if self.alg in ALGORITHMS else None
-        return (self.kty, self.crv) if (self.kty, self.crv) in _KINDS else None
+        return (self.kty, self.crv) if (self.kty, self.crv) in _KEY_TYPES else None
 
-    def may_be_for(self, alg: str, algorithms: frozenset[str], *, written: bool = True) -> bool:
-        """Tell whether this would be a key for *alg*, if it could be used."""
+    def may_be_for(self, alg: str, algorithms: frozenset[str], *, configured: bool = True) -> bool:
+        """Return whether this key would be for *alg* if it were usable; parameters as in `Key.supports`."""
         if self.alg is not None:
             return self.alg == alg
-        return fits_type(self.kty, self.crv, alg, algorithms) and allowed_without_alg(alg, written=written)
+        return fits_type(self.kty, self.crv, alg, algorithms) and allowed_without_alg(alg, configured=configured)
 
 
 def fits_type(kty: str | None, crv: str | None, alg: str, algorithms: frozenset[str]) -> bool:
-    """Tell whether *alg* is for keys of this type and curve. EdDSA is for Ed448 if that is among *algorithms*."""
+    """Return whether *alg* is for keys of this type and curve. EdDSA includes Ed448 if *algorithms* contain Ed448."""
     name = fully_specified(alg, crv)
     wanted = ALGORITHMS[name]
     return (wanted.kty, wanted.crv) == (kty, crv) and (name == alg or name in algorithms)
 
 
-def allowed_without_alg(alg: str, *, written: bool) -> bool:
-    """Tell whether a key that names no algorithm serves *alg*, an algorithm for its type."""
-    return written or ALGORITHMS[alg].kty != "RSA" or alg == RSA_WITHOUT_ALG
+def allowed_without_alg(alg: str, *, configured: bool) -> bool:
+    """Return whether a key without `alg` may be used for *alg*, an algorithm that fits its type."""
+    return configured or ALGORITHMS[alg].kty != "RSA" or alg == RSA_WITHOUT_ALG
 
 
 def import_key(members: dict[str, object], *, local: bool, x5c_mismatch: bool, notes: tuple[str, ...] = ()) -> Key:
-    """Validate and import one JWK in its canonical form. *notes* say how it was published.
+    """Validate and import one JWK in standard form; *notes* are those of its normalization.
 
     Raises InvalidJwk.
     """
@@ -112,15 +115,15 @@ def import_key(members: dict[str, object], *, local: bool, x5c_mismatch: bool, n
         raise InvalidJwk("kid is not a string")
     try:
         jwk = JWK(**valid.material)
-        public: Any = jwk.get_op_key("verify")  # now: a point off its curve must not wait for the first token
-    except Exception as error:  # the library raises exceptions of many families for bad keys
-        raise InvalidJwk("the key's numbers make no key") from error
+        public: Any = jwk.get_op_key("verify")  # rejects a point that is not on the curve
+    except Exception as error:  # the library raises many unrelated exceptions
+        raise InvalidJwk("the key's numbers are not a valid public key") from error
     pem = None if valid.kty == "oct" else public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     try:
         certificates, found = read_certificate(members, pem, allow_mismatch=x5c_mismatch)
     except CertificateMismatch as mismatch:
         raise InvalidJwk(str(mismatch)) from None
-    issuer = members.get("issuer")  # no member of RFC 7517: Entra's sets for many tenants have it
+    issuer = members.get("issuer")  # not in RFC 7517: a member of Entra's multi-tenant key sets
     return Key(
         kid,
         jwk.thumbprint(),
@@ -136,7 +139,7 @@ def import_key(members: dict[str, object], *, local: bool, x5c_mismatch: bool, n
 
 
 def thumbprint_of(members: dict[str, object]) -> str | None:
-    """Return the RFC 7638 thumbprint of the public key that *members* make; None if they make none."""
+    """Return the RFC 7638 thumbprint of the public key in *members*; None if they define no valid key."""
     try:
         return import_key(members, local=False, x5c_mismatch=True).thumbprint
     except InvalidJwk:
@@ -144,7 +147,7 @@ def thumbprint_of(members: dict[str, object]) -> str | None:
 
 
 def verify_signature(key: Key, token: UnverifiedToken) -> None:
-    """Do the arithmetic. Raises Rejected(SIGNATURE_INVALID)."""
+    """Verify the signature of *token* with *key*. Raises Rejected(SIGNATURE_INVALID)."""
     name = fully_specified(token.alg, key.crv)
     algorithm = ALGORITHMS[name]
     signature = token.signature
@@ -158,18 +161,18 @@ def verify_signature(key: Key, token: UnverifiedToken) -> None:
         if not (0 < r < algorithm.order and 0 < s < algorithm.order):
             raise _bad_signature("r or s out of range")
     try:
-        _ARITHMETIC[name].verify(key._jwk, token.signing_input, signature)  # noqa: SLF001 - same file
-    except Exception as error:  # foreign exceptions of every kind stop here, and nothing but success passes
+        _VERIFIERS[name].verify(key._jwk, token.signing_input, signature)  # noqa: SLF001 - same file
+    except Exception as error:  # any exception of the library means failure
         raise _bad_signature("signature does not verify") from error
 
 
-class _Arithmetic(Protocol):
-    """What the library's algorithms have in common; its stubs leave it out."""
+class _Verifier(Protocol):
+    """The common method of the library's algorithms, which its type stubs lack."""
 
     def verify(self, key: JWK, payload: bytes, signature: bytes, /) -> None: ...
 
 
-_ARITHMETIC: Final[Mapping[str, _Arithmetic]] = {alg: cast("_Arithmetic", JWA.signing_alg(alg)) for alg in ALGORITHMS}
+_VERIFIERS: Final[Mapping[str, _Verifier]] = {alg: cast("_Verifier", JWA.signing_alg(alg)) for alg in ALGORITHMS}
 
 
 def _bad_signature(detail: str) -> Rejected:

@@ -1,12 +1,12 @@
-"""Key sets: which keys a token can mean, and whether one of them signed it.
+"""Key sets: select the candidate keys of a token, and verify its signature with them.
 
 Rules of this file:
-1. Only keys of the token's own issuer are tried, and only those that fit its algorithm.
-2. The key that `kid` names is meant. If nothing names one, or several have that name, at most MAX_CANDIDATES are tried,
-   in the order of the document; more are ambiguous. `x5t#S256` and `x5t` narrow the choice.
-3. A token that names a key which is not in the set may mean one without a name, if all that fit have none. If none of
-   them signed it, the key that it names is not there.
-4. A key that is in the set and cannot serve is not looked for elsewhere.
+1. Only keys of the token's own issuer are tried, and only keys for its algorithm.
+2. `kid` selects the key. Without `kid`, or if several keys have it, at most MAX_CANDIDATES keys are tried, in the order
+   of the document; more are ambiguous. `x5t#S256` and `x5t` narrow the selection.
+3. If no key has the token's `kid`, and no key for its algorithm has any key id, these keys are candidates. If none of
+   them verifies the signature, the key is not found.
+4. If the key with the token's `kid` is in the set but unusable, the token is rejected and no refresh is started.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _DEFAULT: Final = frozenset(DEFAULT_ALGORITHMS)
 
 
 class Verified(Enum):
-    """How a signature was found to be right. There is no other outcome: a wrong one raises."""
+    """How a signature was verified. A wrong signature is not a value of this enum: it raises."""
 
     COMPUTED = "computed"
     CACHED = "cached"
@@ -55,9 +55,9 @@ class Verified(Enum):
 
 @record
 class SignedPayload:
-    """A payload whose signature verified, under *key*. Only `verify` makes one.
+    """A payload whose signature was verified with *key*. Only `verify` creates it.
 
-    *verified* tells whether the arithmetic was done now or before.
+    *verified* tells whether the result is new or from the signature cache.
     """
 
     token: UnverifiedToken = field(repr=False)
@@ -66,7 +66,7 @@ class SignedPayload:
 
     @property
     def payload(self) -> bytes:
-        """The octets that were signed."""
+        """The payload octets."""
         return self.token.payload
 
     @property
@@ -77,9 +77,9 @@ class SignedPayload:
 
 @record
 class Candidates:
-    """The *keys* that a token can mean, one to MAX_CANDIDATES, in the order in which they are tried.
+    """The keys to verify a token with, one to MAX_CANDIDATES, in the order in which they are tried.
 
-    *missing* is what the token names and no key of the set has ("kid", "x5t"), None if it names these, or nothing.
+    *missing* is the header parameter ("kid" or "x5t") that matches no key of the set, else None.
     """
 
     keys: tuple[Key, ...]
@@ -87,7 +87,7 @@ class Candidates:
 
 
 def check_algorithm(token: UnverifiedToken, algorithms: frozenset[str]) -> None:
-    """Refuse an `alg` that is not among *algorithms*, compared case by case. Raises Rejected(ALG_NOT_ALLOWED)."""
+    """Reject an `alg` that is not in *algorithms*; case matters. Raises Rejected(ALG_NOT_ALLOWED)."""
     if token.alg not in algorithms or token.alg not in ALGORITHMS:
         raise Rejected(Reason.ALG_NOT_ALLOWED, "alg is not allowed for this issuer")
 
@@ -112,18 +112,15 @@ def compute(_issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tupl
 
 
 VerifySignature = Callable[[str, tuple[Key, ...], UnverifiedToken], tuple[Key, Verified]]
-"""Finds the key that signed a token among candidates of the issuer configured by that name, and says how.
-
-Raises Rejected(SIGNATURE_INVALID).
-"""
+"""Given issuer name, candidate keys and token, returns the key that signed it. Raises Rejected(SIGNATURE_INVALID)."""
 
 
 def verify(
     token: UnverifiedToken, candidates: Candidates, *, issuer: str = "", by: VerifySignature = compute
 ) -> SignedPayload:
-    """Verify *token* under one of the *candidates* that `KeySet.select` chose at *issuer*.
+    """Verify *token* with the *candidates* that `KeySet.select` returned for *issuer*.
 
-    Raises Rejected: SIGNATURE_INVALID; KEY_NOT_FOUND if the token names a key that the set does not have.
+    Raises Rejected: SIGNATURE_INVALID; KEY_NOT_FOUND if `candidates.missing` is set and no candidate verifies.
     """
     try:
         key, verified = by(issuer, candidates.keys, token)
@@ -137,19 +134,19 @@ def verify(
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """An immutable set of keys, usable and rejected. *unmatched* are names that should block a key and hit none.
+    """An immutable set of usable and rejected keys.
 
-    They still block the tokens that have one of them for a key id.
+    *unmatched_blocks* are blocked key ids and thumbprints that match no key; tokens with such a `kid` are rejected too.
     """
 
     keys: tuple[Key, ...]
     rejected_keys: tuple[RejectedKey, ...] = ()
-    unmatched: tuple[str, ...] = ()
-    _few: tuple[Key, ...] = field(init=False, repr=False, compare=False)
+    unmatched_blocks: tuple[str, ...] = ()
+    _limited: tuple[Key, ...] = field(init=False, repr=False, compare=False)
     _by_kid: Mapping[str, tuple[Key, ...]] = field(init=False, repr=False, compare=False)
     _by_certificate: Mapping[tuple[str, str], tuple[Key, ...]] = field(init=False, repr=False, compare=False)
     _rejected_kids: Mapping[str, str] = field(init=False, repr=False, compare=False)
-    _rejected_kinds: tuple[RejectedKey, ...] = field(init=False, repr=False, compare=False)
+    _rejected_by_kind: tuple[RejectedKey, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         by_kid: defaultdict[str, list[Key]] = defaultdict(list)
@@ -159,15 +156,17 @@ class KeySet:
                 by_kid[key.kid].append(key)
             for name in key.certificates.names():
                 by_certificate[name].append(key)
-        object.__setattr__(self, "_few", _few(self.keys))
-        object.__setattr__(self, "_by_kid", {kid: _few(keys) for kid, keys in by_kid.items()})
-        object.__setattr__(self, "_by_certificate", {name: _few(keys) for name, keys in by_certificate.items()})
-        # An issuer may write key ids into tokens alone: a blocked one is refused also where the set does not have it.
-        whys = dict.fromkeys(self.unmatched, BLOCKED)
-        whys |= {key.kid: key.why for key in reversed(self.rejected_keys) if key.kid is not None}
+        object.__setattr__(self, "_limited", _limit_per_type(self.keys))
+        object.__setattr__(self, "_by_kid", {kid: _limit_per_type(keys) for kid, keys in by_kid.items()})
+        object.__setattr__(
+            self, "_by_certificate", {name: _limit_per_type(keys) for name, keys in by_certificate.items()}
+        )
+        # The keys of a set may lack the key ids of the tokens: a blocked id is rejected even if no key has it.
+        reasons = dict.fromkeys(self.unmatched_blocks, BLOCKED)
+        reasons |= {key.kid: key.why for key in reversed(self.rejected_keys) if key.kid is not None}
         kinds = {key.kind: key for key in self.rejected_keys if key.kind is not None}
-        object.__setattr__(self, "_rejected_kids", whys)
-        object.__setattr__(self, "_rejected_kinds", tuple(kinds.values()))
+        object.__setattr__(self, "_rejected_kids", reasons)
+        object.__setattr__(self, "_rejected_by_kind", tuple(kinds.values()))
 
     @property
     def rejected(self) -> list[tuple[str | None, str]]:
@@ -175,8 +174,8 @@ class KeySet:
         return [(key.kid, key.why) for key in self.rejected_keys]
 
     @property
-    def mistakes(self) -> list[tuple[str | None, str]]:
-        """The rejected keys that were meant to verify signatures, as such pairs: a key for encryption is none."""
+    def rejected_signing_keys(self) -> list[tuple[str | None, str]]:
+        """The rejected keys without those for other purposes, as pairs of key id and reason."""
         return [(key.kid, key.why) for key in self.rejected_keys if not key.other_purpose]
 
     @classmethod
@@ -189,12 +188,12 @@ class KeySet:
         max_bytes: int = MAX_DOCUMENT_BYTES,
         x5c_mismatch: bool = False,
     ) -> KeySet:
-        """Read a JWK Set (RFC 7517 section 5), each key alone.
+        """Read a JWK Set (RFC 7517 section 5); an invalid key does not affect the others.
 
-        *local* lets symmetric keys in, *x5c_mismatch* keys whose certificate holds another key. Of more than
-        *max_keys* usable keys the first are kept.
+        *local* allows symmetric keys, *x5c_mismatch* keys whose certificate holds another public key. Of more than
+        *max_keys* usable keys, the first ones are kept.
 
-        Raises ValueError when the document itself is unusable.
+        Raises ValueError if the document itself is unusable.
         """
         rules = ReadingRules(local=local, max_keys=max_keys, max_bytes=max_bytes, x5c_mismatch=x5c_mismatch)
         return cls(*read_jwk_set(document, rules))
@@ -204,49 +203,49 @@ class KeySet:
         blocked = tuple(names)
         if not blocked:
             return self
-        # The same key under another id is as lost as this one, even if it is set aside there: whoever holds it chooses
-        # the id.
-        every: tuple[Key | RejectedKey, ...] = (*self.keys, *self.rejected_keys)
-        named = {key.thumbprint for key in every if key.kid in blocked}
-        hit = [key for key in self.keys if key.thumbprint in named or key.thumbprint in blocked]
-        known = {name for key in every for name in (key.kid, key.thumbprint)}
+        # The same key is blocked under every id, also if it is rejected under the blocked one: an attacker who has the
+        # private key chooses the `kid` of a forged token.
+        all_keys: tuple[Key | RejectedKey, ...] = (*self.keys, *self.rejected_keys)
+        blocked_by_kid = {key.thumbprint for key in all_keys if key.kid in blocked}
+        hit = [key for key in self.keys if key.thumbprint in blocked_by_kid or key.thumbprint in blocked]
+        known = {name for key in all_keys for name in (key.kid, key.thumbprint)}
         return KeySet(
             tuple(key for key in self.keys if key not in hit),
             self.rejected_keys + tuple(_block(key) for key in hit),
-            tuple(name for name in dict.fromkeys((*self.unmatched, *blocked)) if name not in known),
+            tuple(name for name in dict.fromkeys((*self.unmatched_blocks, *blocked)) if name not in known),
         )
 
-    def select(self, token: UnverifiedToken, algorithms: frozenset[str], *, written: bool = True) -> Candidates:
-        """Choose the keys that *token* can mean, at an issuer that may use *algorithms*, *written* by the operator.
+    def select(self, token: UnverifiedToken, algorithms: frozenset[str], *, configured: bool = True) -> Candidates:
+        """Return the candidate keys of *token*; parameters as in `Key.supports`.
 
         Raises Rejected: KEY_NOT_FOUND, KEY_UNUSABLE, KEY_AMBIGUOUS.
         """
-        named = self._few if token.kid is None else self._by_kid.get(token.kid, ())
-        fitting = [key for key in named if key.supports(token.alg, algorithms, written=written)]
+        named = self._limited if token.kid is None else self._by_kid.get(token.kid, ())
+        fitting = [key for key in named if key.supports(token.alg, algorithms, configured=configured)]
         if token.kid is not None:
             if len(fitting) == 1:
                 return Candidates((fitting[0],))
             if not named and token.kid not in self._rejected_kids:
-                return self._select_unnamed(token, algorithms, written=written)
+                return self._select_unnamed(token, algorithms, configured=configured)
         if not fitting:
-            raise self._unusable(token, named, algorithms, written=written)
-        return self._narrow(fitting, token, algorithms, written=written)
+            raise self._unusable(token, named, algorithms, configured=configured)
+        return self._narrow(fitting, token, algorithms, configured=configured)
 
-    def _select_unnamed(self, token: UnverifiedToken, algorithms: frozenset[str], *, written: bool) -> Candidates:
-        """Choose for a token whose key id the set does not have: issuers exist that write it into tokens alone."""
-        fitting = [key for key in self._few if key.supports(token.alg, algorithms, written=written)]
+    def _select_unnamed(self, token: UnverifiedToken, algorithms: frozenset[str], *, configured: bool) -> Candidates:
+        """Select for a token whose `kid` no key has: some issuers set `kid` in tokens but not in their key set."""
+        fitting = [key for key in self._limited if key.supports(token.alg, algorithms, configured=configured)]
         if not fitting or any(key.kid is not None for key in fitting):
             raise Rejected(Reason.KEY_NOT_FOUND, "no key with this id")
-        return Candidates(self._narrow(fitting, token, algorithms, written=written).keys, missing="kid")
+        return Candidates(self._narrow(fitting, token, algorithms, configured=configured).keys, missing="kid")
 
     def _narrow(
-        self, fitting: list[Key], token: UnverifiedToken, algorithms: frozenset[str], *, written: bool
+        self, fitting: list[Key], token: UnverifiedToken, algorithms: frozenset[str], *, configured: bool
     ) -> Candidates:
-        """Choose among *fitting* keys by the certificate that *token* names, if it names one.
+        """Narrow *fitting* keys by the certificate hash in *token*, if it has one.
 
         Raises Rejected(KEY_AMBIGUOUS).
         """
-        keys: dict[str, Key] = {}  # one key under two ids is one
+        keys: dict[str, Key] = {}  # a key with two ids counts once
         for key in fitting:
             keys.setdefault(key.thumbprint, key)
         named = {
@@ -255,62 +254,64 @@ class KeySet:
             if digest is not None
             for key in self._by_certificate.get((member, digest), ())
             if token.kid is None or key.kid == fitting[0].kid
-            if key.supports(token.alg, algorithms, written=written)
+            if key.supports(token.alg, algorithms, configured=configured)
         }
         chosen = tuple((named or keys).values())
         if len(chosen) > MAX_CANDIDATES:
-            raise Rejected(Reason.KEY_AMBIGUOUS, f"more than {MAX_CANDIDATES} keys could be meant")
-        # A certificate that no key has, where each has one, is of a key that is not there.
-        asked = token.x5t_s256 is not None or token.x5t is not None
-        gone = asked and not named and token.kid is None and all(key.certificates for key in chosen)
-        return Candidates(chosen, "x5t" if gone else None)
+            raise Rejected(Reason.KEY_AMBIGUOUS, f"more than {MAX_CANDIDATES} keys are candidates")
+        # If every candidate has a certificate and none matches the hash, the key is not in the set.
+        has_hash = token.x5t_s256 is not None or token.x5t is not None
+        missing = has_hash and not named and token.kid is None and all(key.certificates for key in chosen)
+        return Candidates(chosen, "x5t" if missing else None)
 
     def _unusable(
-        self, token: UnverifiedToken, named: tuple[Key, ...], algorithms: frozenset[str], *, written: bool
+        self, token: UnverifiedToken, named: tuple[Key, ...], algorithms: frozenset[str], *, configured: bool
     ) -> Rejected:
-        """Say why none of the keys that *token* names, all if it names none, is for its algorithm."""
-        if not written and any(key.alg is None and fits_type(key.kty, key.crv, token.alg, algorithms) for key in named):
-            # Reached by RSA alone: RSA_WITHOUT_ALG is what such a key serves until the operator says more.
+        """Return the rejection if none of the *named* keys (all keys without a `kid`) is for the token's algorithm."""
+        if not configured and any(
+            key.alg is None and fits_type(key.kty, key.crv, token.alg, algorithms) for key in named
+        ):
+            # Only RSA keys get here: see RSA_WITHOUT_ALG.
             return Rejected(
                 Reason.KEY_UNUSABLE,
-                f"the key names no alg and serves {RSA_WITHOUT_ALG} alone, unless the configuration of this issuer"
-                f" says: algorithms: [{token.alg}]",
+                f"the key has no alg and is used for {RSA_WITHOUT_ALG} only, unless the issuer is configured with"
+                f" algorithms: [{token.alg}]",
             )
         if token.kid is None:
-            if any(key.may_be_for(token.alg, algorithms, written=written) for key in self._rejected_kinds):
-                return Rejected(Reason.KEY_UNUSABLE, "no key id, and the key of this alg was set aside")
-            return Rejected(Reason.KEY_NOT_FOUND, "no key id, and no key of this alg")
+            if any(key.may_be_for(token.alg, algorithms, configured=configured) for key in self._rejected_by_kind):
+                return Rejected(Reason.KEY_UNUSABLE, "no key id, and the key for this alg was rejected")
+            return Rejected(Reason.KEY_NOT_FOUND, "no key id, and no key for this alg")
         if named:
             return Rejected(Reason.KEY_UNUSABLE, "the key with this id is not for this alg")
         why = self._rejected_kids[token.kid]
-        return Rejected(Reason.KEY_UNUSABLE, f"the key with this id was set aside: {why}")
+        return Rejected(Reason.KEY_UNUSABLE, f"the key with this id was rejected: {why}")
 
     def verify(self, token: UnverifiedToken, algorithms: Iterable[str]) -> SignedPayload:
-        """Verify *token* under a key that it can mean, at an issuer that may use *algorithms*.
+        """Verify *token* with its candidate keys, for an issuer with *algorithms*.
 
-        Any *algorithms* but the default ones count as written by the operator.
+        *algorithms* other than the default ones count as configured by the operator.
 
         Raises Rejected: ALG_NOT_ALLOWED, KEY_NOT_FOUND, KEY_UNUSABLE, KEY_AMBIGUOUS, SIGNATURE_INVALID.
         """
         allowed = frozenset(algorithms)
         check_algorithm(token, allowed)
-        return verify(token, self.select(token, allowed, written=allowed != _DEFAULT))
+        return verify(token, self.select(token, allowed, configured=allowed != _DEFAULT))
 
 
 def _block(key: Key) -> RejectedKey:
     return RejectedKey(key.kid, BLOCKED, key.kty, key.crv, key.alg, thumbprint=key.thumbprint)
 
 
-def _few(keys: Iterable[Key]) -> tuple[Key, ...]:
-    """Return of each kind of key no more than it takes to know that they are too many to try.
+def _limit_per_type(keys: Iterable[Key]) -> tuple[Key, ...]:
+    """Return at most MAX_CANDIDATES + 1 keys of each type and algorithm, enough to detect ambiguity.
 
-    What a token costs is then bounded, however large its issuer's set is.
+    This bounds the cost of a token, however large the key set is.
     """
     kinds: defaultdict[tuple[object, ...], set[str]] = defaultdict(set)
-    few = []
+    limited = []
     for key in keys:
         kind = kinds[key.kty, key.crv, key.alg, key.kid is None, key.bits if key.kty == "oct" else None]
         if len(kind) <= MAX_CANDIDATES and key.thumbprint not in kind:
             kind.add(key.thumbprint)
-            few.append(key)
-    return tuple(few)
+            limited.append(key)
+    return tuple(limited)

@@ -1,9 +1,10 @@
-"""Letter case of path segments: how a rule with `case_insensitive` compares them.
+"""Case folding of path segments, for rules with `case_insensitive`.
 
 Rules of this file:
-1. A rule that asks for a token takes in every spelling that some server may take for its path: too many cost nothing.
-2. A rule that lets callers in without a token takes in ASCII letters only, which servers agree on: with more, it would
-   open paths that are not its own.
+1. A rule that requires a token matches every spelling that any known server may treat as its path: matching too many
+   paths is safe.
+2. A rule that allows callers without a token folds ASCII letters only, on which servers agree: folding more could make
+   other paths public.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ def fold_ascii(segment: str) -> str:
 
 
 def fold_unicode(segment: str) -> str:
-    """Return one text for all spellings of *segment* that differ in letter case to any server.
+    """Return the same text for all spellings of *segment* that any known server treats as equal.
 
-    Simple and full case folding (Unicode 5.18, CaseFolding.txt), and what servers join beyond: Caddy, Java, Python's
-    `re.IGNORECASE` and JavaScript make `i` of U+0130 or U+0131, with a dot above (U+0307) or without.
+    This is simple and full case folding (Unicode 5.18, CaseFolding.txt). In addition, Caddy, Java, Python's
+    `re.IGNORECASE` and JavaScript map U+0130 or U+0131 to `i`, with or without a dot above (U+0307).
     """
     if segment.isascii():
         return segment.lower()

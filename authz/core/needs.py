@@ -1,7 +1,7 @@
-"""Facts that a decision lacks. The core names them as needs, and never fetches them.
+"""Needs: facts that a decision lacks. The core declares them and never fetches them.
 
-`authorize` names its needs in the audit trail of its decision. The caller gathers the facts, and calls it again with
-them. A decision that still has a need is final only if nothing can answer that kind of need, or time is up.
+`authorize` lists its needs in the audit trail of its decision. The caller gathers the facts and calls it again with
+them. A decision with needs is final only if nothing can answer them, or if the time limit has passed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Final
 
 from authz.core.reasons import Reason
 
-KEY: Final = "key"  # the kind of a need for a key that its issuer may have published since
-CHANGED_KEY: Final = "changed key"  # and for one that its issuer may have changed under its key id
+KEY: Final = "key"  # kind of a need for a key that the issuer may have published recently
+CHANGED_KEY: Final = "changed key"  # kind of a need for a key that may have been replaced under the same key id
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +34,19 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class KeySearched:
-    """The answer to a need for a key: it was looked for. *note* is what the operator should know of the search."""
+    """The answer to a need for a key: the search has ended. *note* is what the operator should know about it."""
 
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """In place of a fact: nobody can find it out at the moment, for the reason *why*, so that waiting is in vain."""
+    """Returned instead of a fact that cannot be had now, for the reason *why*: waiting does not help."""
 
     why: str
 
 
 Facts = Mapping[Need, object]
-"""What was learned, by need. For a key it is KeySearched: the key itself comes with a snapshot."""
+"""The gathered facts by need. For a key the fact is KeySearched: the key itself is in the next snapshot."""
 
 NO_FACTS: Final[Facts] = MappingProxyType({})

@@ -1,4 +1,4 @@
-"""Same-origin proof for tokens in cookies: a browser also sends cookies with requests that other sites cause."""
+"""Same-origin check for tokens in cookies, against cross-site request forgery (CSRF)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
 from authz.core.token import CookieSource, Source
 
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1; TRACE is not for browsers
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1; browsers never send TRACE
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -17,7 +17,7 @@ def require_same_origin(request: Request, source: Source) -> None:
     """Reject an unsafe method with a token in a cookie, unless a header proves the same origin.
 
     `Sec-Fetch-Site` (Fetch Metadata) and `Origin` (RFC 6454) must agree if both are present; without either the request
-    is rejected. A WebSocket handshake is a GET, but opens a channel that another site could use: it counts as unsafe.
+    is rejected. A WebSocket handshake is a GET request, but counts as unsafe: another site could use the connection.
 
     Raises Rejected(POLICY_DENIED).
     """
@@ -32,7 +32,7 @@ def require_same_origin(request: Request, source: Source) -> None:
 
 
 def _is_own(origin: str, request: Request) -> bool:
-    """Return whether *origin* is the host and port of the request.
+    """Return whether *origin* has the host and port of the request.
 
     The scheme decides only the default port, and must be https if Envoy itself saw https: behind a proxy that
     terminates TLS, Envoy sees http.

@@ -1,4 +1,4 @@
-"""An index of path templates by segments: which match a path, or cover another template."""
+"""A trie of path templates by segment: finds the templates that match a path or cover another template."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Node(Generic[Bucket]):
 
 
 class PathIndex(Generic[Bucket]):
-    """A bucket for each template. A walk never visits more nodes than templates made, however long the path is."""
+    """A bucket for each template. A search visits at most the nodes that the templates created, whatever the path."""
 
     __slots__ = ("_new_bucket", "_root")
 
@@ -30,7 +30,7 @@ class PathIndex(Generic[Bucket]):
         self._root: Final[_Node[Bucket]] = _Node()
 
     def bucket(self, segments: Iterable[str | None], *, prefix: bool) -> Bucket:
-        """Return the bucket of one template, created at the first call.
+        """Return the bucket of one template, and create it if necessary.
 
         A segment that is None is a parameter; *prefix* is for a template that ends in `/**`.
         """

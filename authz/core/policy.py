@@ -1,10 +1,10 @@
-"""Rules: which one a request matches, and what it requires of the claims.
+"""Rules: select the one that matches a request, and check its requirements.
 
 Rules of this file:
 1. The first rule that matches decides; no match denies.
-2. Paths are compared segment by segment, percent-decoded, without a trailing slash, and letter case as letter_case.py
-   says; hosts without port, case and final dot.
-3. All parts of a requirement must hold. An empty one cannot be built, so that none is empty by mistake.
+2. Paths are compared segment by segment, percent-decoded, without a trailing slash, with case folding as in
+   letter_case.py; hosts in lower case, without port and trailing dot.
+3. All parts of a requirement must hold. The configuration rejects empty requirements.
 4. Order of denials: step-up, scopes, issuer, claims, condition, audience.
 """
 
@@ -29,7 +29,7 @@ Params = dict[str, str]
 
 
 class AccessMode(StrEnum):
-    """Whom a rule allows: anyone, anyone without invalid credentials, authenticated callers, or no one."""
+    """Whom a rule allows: anyone, anyone without an invalid token, authenticated callers, or no one."""
 
     PUBLIC = "public"
     OPTIONAL = "optional"
@@ -39,12 +39,12 @@ class AccessMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PathTemplate:
-    """Segments to compare: a text, or None for one of the *params*; *rest* for a final `/**`."""
+    """Segments to compare: a text, or None for one of the *params*; *prefix* is true for a final `/**`."""
 
     text: str
     segments: tuple[str | None, ...]
     params: tuple[str, ...]
-    rest: bool
+    prefix: bool
 
     @classmethod
     def parse(cls, text: str) -> PathTemplate:
@@ -60,7 +60,7 @@ class PathTemplate:
             )
         if "//" in text:
             raise ValueError("a path has no empty segments")
-        body, rest = (text[:-3], True) if text.endswith("/**") else (text, False)
+        body, prefix = (text[:-3], True) if text.endswith("/**") else (text, False)
         parts = body.strip("/").split("/") if body.strip("/") else []
         segments: list[str | None] = []
         params: list[str] = []
@@ -75,15 +75,15 @@ class PathTemplate:
             else:
                 segments.append(part)
         if len(set(params)) != len(params):
-            raise ValueError("a parameter is named twice")
-        return cls(text, tuple(segments), tuple(params), rest)
+            raise ValueError("two parameters have the same name")
+        return cls(text, tuple(segments), tuple(params), prefix)
 
     def fold(self, fold: Callable[[str], str]) -> tuple[str | None, ...]:
-        """Return the segments as *fold* compares them."""
+        """Return the segments after case folding by *fold*."""
         return tuple(None if segment is None else fold(segment) for segment in self.segments)
 
     def bind(self, segments: tuple[str, ...]) -> Params:
-        """Return the parameters of a path that this template matched."""
+        """Return the path parameters for the *segments* of a path that matches this template."""
         if not self.params:
             return {}
         values = (value for value, template in zip(segments, self.segments, strict=False) if template is None)
@@ -95,7 +95,7 @@ _PARAM: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class HostPattern:
-    """A host name; with *wildcard*, every name that ends in it after at least one more label."""
+    """A host name; with *wildcard*, all its subdomains, but not the name itself."""
 
     name: str
     wildcard: bool
@@ -124,20 +124,20 @@ class Match:
     case_insensitive: bool = False
 
 
-class NoAnswerError(ValueError):
-    """Raised by a condition that has no result; the text says why, without any text of the client."""
+class NoResultError(ValueError):
+    """Raised by a condition that has no result; the message contains no text from the request."""
 
 
 class Condition(Protocol):
     """A compiled expression over the request and its claims."""
 
     def holds(self, request: Request, params: Params, claims: Claims) -> bool:
-        """Evaluate the expression; any exception is a denial, with the text of a NoAnswerError as its detail."""
+        """Evaluate the expression. Any exception is a denial; the message of a NoResultError becomes its detail."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequirement:
-    """Values that the claim *name*, found at *path*, must have: one of them, or *every* one."""
+    """Values that the claim *name*, by default at *path*, must have: one of them, or *every* one."""
 
     name: str
     path: ClaimPath
@@ -145,7 +145,7 @@ class ClaimRequirement:
     every: bool = False
 
     def is_met(self, claims: Claims) -> bool:
-        """Compare with type: `1`, `"1"` and `true` are three values. Of a list claim, any element counts."""
+        """Compare values and types: `1`, `"1"` and `true` differ. In a list claim, any element may match."""
         found = claims.find(self.name, self.path)
         held = [json_typed(item) for item in (found if isinstance(found, list) else [found])]
         wanted = [json_typed(value) for value in self.values]
@@ -153,7 +153,7 @@ class ClaimRequirement:
 
 
 def json_typed(value: object) -> tuple[str, object]:
-    """Pair a value with its JSON type: in Python True == 1 == 1.0."""
+    """Return a value with its JSON type, because in Python True == 1 == 1.0."""
     if isinstance(value, bool):
         return "boolean", value
     if isinstance(value, int | float):
@@ -163,9 +163,9 @@ def json_typed(value: object) -> tuple[str, object]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What a rule requires of an authenticated caller: all of it. *max_age* is in seconds since `auth_time`.
+    """What a rule requires of an authenticated caller; all parts must hold. *max_age* is in seconds since `auth_time`.
 
-    *condition_reads* are the claims of the *condition* whose form matters: a `sub` there must be a string.
+    *condition_reads* are claims that the *condition* reads and whose type is checked first: `sub` must be a string.
     """
 
     issuers: frozenset[str] = frozenset()
@@ -182,7 +182,7 @@ class Requirements:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One route rule. With *shadow* it reports what it would deny, and allows it."""
+    """One route rule. With *shadow* it reports a denial but allows the request."""
 
     name: str
     match: Match
@@ -193,12 +193,12 @@ class Rule:
 
     @property
     def folds_unicode(self) -> bool:
-        """Whether letters beyond ASCII are folded too, where case is ignored: not by what lets in without a token."""
+        """Whether case folding includes non-ASCII letters: not in rules that allow callers without a token."""
         return not self.shadow and self.allow in {AccessMode.AUTHENTICATED, AccessMode.DENY}
 
     @property
     def fold(self) -> Callable[[str], str]:
-        """How segments are compared."""
+        """The function that folds a segment before it is compared."""
         if not self.match.case_insensitive:
             return str
         return fold_unicode if self.folds_unicode else fold_ascii
@@ -221,7 +221,7 @@ def require(rule: Rule, claims: Claims, issuer: Issuer, request: Request, params
             scopes=(wanted.scopes if missing else ()) + alternatives,
         )
     if wanted.issuers and issuer.name not in wanted.issuers:
-        raise Rejected(Reason.POLICY_DENIED, f"issuer {issuer.name} is not among the rule's")
+        raise Rejected(Reason.POLICY_DENIED, f"issuer {issuer.name} is not one of the rule's issuers")
     for requirement in wanted.claims:
         claims.check_subject(claims.locate(requirement.name, requirement.path))
         if not requirement.is_met(claims):
@@ -232,17 +232,17 @@ def require(rule: Rule, claims: Claims, issuer: Issuer, request: Request, params
     if wanted.condition is not None and not _holds(wanted.condition, request, params, claims):
         raise Rejected(Reason.POLICY_DENIED, "the rule's condition does not hold")
     if wanted.audiences and wanted.audiences.isdisjoint(claims.audience):
-        raise Rejected(Reason.AUDIENCE_MISMATCH, "the audience has none of the rule's audiences")
+        raise Rejected(Reason.AUDIENCE_MISMATCH, "the audience contains none of the rule's audiences")
 
 
 def _require_step_up(wanted: Requirements, claims: Claims, leeway: float, now: float) -> None:
-    """RFC 9470: how, and how long ago, the user was authenticated."""
+    """Check how and when the user was authenticated (RFC 9470). Raises Rejected(STEP_UP_REQUIRED)."""
     acr, amr = claims.members.get("acr"), claims.members.get("amr")
     failed = ""
     if wanted.acr and acr not in wanted.acr:
-        failed = f"acr is {'not what the rule asks' if isinstance(acr, str) else describe(acr)}"
+        failed = f"acr is {'not what the rule requires' if isinstance(acr, str) else describe(acr)}"
     if wanted.amr and not (isinstance(amr, list) and any(method in amr for method in wanted.amr)):
-        failed = f"amr is {'not what the rule asks' if isinstance(amr, list) else describe(amr)}"
+        failed = f"amr is {'not what the rule requires' if isinstance(amr, list) else describe(amr)}"
     if wanted.max_age is not None:
         failed = _explain_age(claims.members.get("auth_time"), wanted.max_age, leeway, now) or failed
     if failed:
@@ -255,9 +255,9 @@ def _require_step_up(wanted: Requirements, claims: Claims, leeway: float, now: f
 
 
 def _explain_age(at: object, max_age: float, leeway: float, now: float) -> str:
-    """Say what is wrong with `auth_time`, or nothing.
+    """Explain why `auth_time` does not satisfy *max_age*; return an empty text if it does.
 
-    Raises Rejected(CLAIMS_MALFORMED) for milliseconds: another login would not help.
+    Raises Rejected(CLAIMS_MALFORMED) for milliseconds: a new login would not help.
     """
     if isinstance(at, bool) or not isinstance(at, int | float):
         return f"auth_time is {describe(at)}"
@@ -270,8 +270,8 @@ def _explain_age(at: object, max_age: float, leeway: float, now: float) -> str:
 def _holds(condition: Condition, request: Request, params: Params, claims: Claims) -> bool:
     try:
         return condition.holds(request, params, claims) is True
-    except Exception as error:  # an expression may fail in many ways; each is a denial
-        why = str(error) if isinstance(error, NoAnswerError) else type(error).__name__
+    except Exception as error:  # every failure of an expression is a denial
+        why = str(error) if isinstance(error, NoResultError) else type(error).__name__
         raise Rejected(Reason.POLICY_DENIED, f"the rule's condition failed: {why}") from error
 
 
@@ -279,20 +279,20 @@ _Entry = tuple[int, Rule, PathTemplate]
 
 
 class Policy:
-    """All rules, indexed by host and path so that ten thousand cost about what ten cost."""
+    """All rules, indexed by host and path: the cost of a request hardly depends on the number of rules."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules: Final = tuple(rules)
         if not self.rules:
-            raise ValueError("a policy without rules")
+            raise ValueError("a policy needs at least one rule")
         self._exact_hosts: dict[str, _Tree] = {}
         self._wildcard_hosts: dict[str, _Tree] = {}
         self._any_host: Final = _Tree()
         for position, rule in enumerate(self.rules):
-            for tree in self._trees_for(rule):
+            for tree in self._trees_of_rule(rule):
                 tree.add(position, rule)
 
-    def _trees_for(self, rule: Rule) -> Iterable[_Tree]:
+    def _trees_of_rule(self, rule: Rule) -> Iterable[_Tree]:
         if not rule.match.hosts:
             return [self._any_host]
         return [
@@ -306,7 +306,7 @@ class Policy:
         Raises Rejected: POLICY_DENIED if none matches, PATH_AMBIGUOUS if the rule does not accept the path's encoding.
         """
         best: _Entry | None = None
-        for tree in self._trees_of(target.host):
+        for tree in self._trees_of_host(target.host):
             for entry in tree.find(target.path.segments):
                 if (best is None or entry[0] < best[0]) and _matches(entry[1], target.method, context):
                     best = entry
@@ -316,14 +316,14 @@ class Policy:
             raise Rejected(Reason.POLICY_DENIED, "no rule matches")
         return best[1], best[2].bind(target.path.segments)
 
-    def _trees_of(self, host: str) -> Iterable[_Tree]:
+    def _trees_of_host(self, host: str) -> Iterable[_Tree]:
         if (exact := self._exact_hosts.get(host)) is not None:
             yield exact
         if self._wildcard_hosts:
             _, _, parent = host.partition(".")
             while parent:
-                if (below := self._wildcard_hosts.get(parent)) is not None:
-                    yield below
+                if (wildcard := self._wildcard_hosts.get(parent)) is not None:
+                    yield wildcard
                 _, _, parent = parent.partition(".")
         yield self._any_host
 
@@ -336,7 +336,7 @@ def _matches(rule: Rule, method: str, context: Mapping[str, str]) -> bool:
 
 
 class _Tree:
-    """The rules of one host pattern by path, apart by how they compare letters."""
+    """The rules of one host pattern, in one path index for each kind of case folding."""
 
     __slots__ = ("_exact", "_folded")
 
@@ -349,10 +349,10 @@ class _Tree:
         index = self._folded.setdefault(rule.fold, PathIndex(list)) if folds else self._exact
         for template in rule.match.paths:
             segments = template.fold(rule.fold) if folds else template.segments
-            index.bucket(segments, prefix=template.rest).append((position, rule, template))
+            index.bucket(segments, prefix=template.prefix).append((position, rule, template))
 
     def find(self, segments: tuple[str, ...]) -> list[_Entry]:
-        """Return every rule whose path matches, in the order of the file."""
+        """Return all rules whose path matches, in the order of the configuration."""
         found: list[_Entry] = []
         for rules in self._exact.covering(segments):
             found += rules

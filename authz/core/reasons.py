@@ -52,10 +52,10 @@ class Reason(StrEnum):
 
 
 class Rejected(Exception):
-    """Raised by every check of the core: *reason* for the record, *detail* for the operator, never for the client.
+    """Raised by every check of the core. *detail* is for the operator and never sent to the client.
 
-    *scopes*, *acr_values* and *max_age* (seconds) name what would have sufficed (RFC 6750 section 3, RFC 9470 section
-    3).
+    *scopes*, *acr_values* and *max_age* (seconds) are for the challenge: what a token needs in order to be accepted
+    (RFC 6750 section 3, RFC 9470 section 3).
     """
 
     def __init__(
@@ -79,8 +79,9 @@ class Rejected(Exception):
 class WireStatus:
     """The response for a reason.
 
-    *http* is the status for the client, *code* the `google.rpc.Code` that Envoy decides by, *grpc* the `grpc-status` of
-    a gRPC caller. *challenge* says whether a `WWW-Authenticate` is added, *error* is its RFC 6750 or RFC 9470 code.
+    *http* is the status for the client, *code* the `google.rpc.Code` of the response to Envoy, *grpc* the `grpc-status`
+    for a gRPC client. With *challenge*, `WWW-Authenticate` is added; *error* is its code by RFC 6750 or RFC 9470.
+    *retry_after* is in seconds.
     """
 
     http: int

@@ -1,6 +1,6 @@
 """Dataclasses for values that are created for every request.
 
-A frozen dataclass sets each field through `object.__setattr__`: for the dozen values of one Check that costs as much as
+A frozen dataclass sets each field with `object.__setattr__`; for the dozen values of one Check that costs as much as
 parsing its token. These dataclasses are frozen for mypy only: assigning to a field is a type error.
 """
 
@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def record(cls: type[T]) -> type[T]:
-    """Make *cls* a slotted dataclass whose fields are never assigned to."""
+    """Make *cls* a slotted dataclass that mypy treats as frozen."""
     return dataclass(slots=True)(cls)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def kw_record(cls: type[T]) -> type[T]:
-    """Make *cls* a value whose fields are given by name only."""
+    """Like `record`, with keyword-only fields."""
     return dataclass(slots=True, kw_only=True)(cls)

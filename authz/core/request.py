@@ -1,12 +1,12 @@
-"""The request as Envoy describes it, and the canonical path and host that are evaluated.
+"""The request as Envoy describes it, and its canonical path and host.
 
 Rules of this file:
-1. Only Envoy's own attributes count. Headers that claim another path, host or method are never read.
-2. A path has one canonical form (RFC 3986 section 6.2.2) or none: paths that servers are known to read differently are
+1. Only the attributes from Envoy are used. Headers such as x-original-url or x-http-method-override are never read.
+2. A path has one canonical form (RFC 3986 section 6.2.2). Paths that servers are known to interpret differently are
    rejected.
-3. A registered method is written in upper case: some servers read `delete` as DELETE, others as a method of its own.
+3. A registered method must be in upper case: some servers treat `delete` as DELETE, others as another method.
 4. Three encodings that some applications need (`%2F`, `;`, `//`) are recorded, and rejected unless a rule accepts them;
-   then they are data inside one segment and never structure.
+   then they are data within one segment and do not separate segments.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from authz.core.record import kw_record, record
 
 MAX_HEADERS: Final = 1000
 MAX_PATH_CHARS: Final = 16_384  # without the query
-MAX_QUERY_CHARS: Final = 65_536  # more than Envoy takes by default, 60 KiB for all headers of a request
+MAX_QUERY_CHARS: Final = 65_536  # Envoy's default limit is 60 KiB for all headers of a request
 MAX_PATH_MARKS: Final = 1024  # slashes and escapes in a path
 MAX_HOST_CHARS: Final = 255
-_HOSTS_KEPT: Final = 256  # readings of a host
+_HOST_CACHE_SIZE: Final = 256  # entries
 
 
 @kw_record
 class Request:
     """One HTTP request, as untrusted text from `CheckRequest.attributes`.
 
-    *path* includes the query. Names in *headers* are lower case, repeated fields joined by a comma. *certificate* is
+    *path* includes the query. Names in *headers* are lower case; repeated fields are joined by commas. *certificate* is
     the peer's, URL-encoded PEM (`source.certificate`). *context* is set by Envoy's operator per route, never by a
     client.
     """
@@ -51,9 +51,9 @@ class Request:
 
 
 def join_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the values of *fields* by lower-case name; those of one name are one list, in their order.
+    """Return the values of *fields* by lower-case name; values of repeated fields are joined in their order.
 
-    RFC 9110 section 5.3; cookies alone are joined by a semicolon (RFC 9113 section 8.2.3).
+    The separator is a comma (RFC 9110 section 5.3), for cookies a semicolon (RFC 9113 section 8.2.3).
     """
     headers: dict[str, list[str]] = {}
     for name, text in fields:
@@ -71,7 +71,7 @@ class AmbiguousEncoding(StrEnum):
 
 @record
 class Path:
-    """A canonical path, its percent-decoded *segments* (a trailing slash adds none), and its ambiguous *encodings*."""
+    """A canonical path, its percent-decoded *segments* without a trailing empty one, and its ambiguous *encodings*."""
 
     text: str
     segments: tuple[str, ...]
@@ -80,7 +80,7 @@ class Path:
 
 @record
 class Target:
-    """What a request asks for, in the form that rules are matched against; *host* is empty if none is named."""
+    """Method, host and path of a request in canonical form; *host* is empty if the request has none."""
 
     method: str
     host: str
@@ -105,7 +105,7 @@ def parse_target(request: Request) -> Target:
         raise Rejected(Reason.REQUEST_MALFORMED, "method is not a token")
     if request.method not in REGISTERED_METHODS and request.method.upper() in REGISTERED_METHODS:
         raise Rejected(Reason.REQUEST_MALFORMED, "method is a registered one, but not in upper case")
-    # gRPC's own filter names no host (gRFC A92): no rule for a host matches then.
+    # gRPC's own ext_authz filter sends no host (gRFC A92): then only rules without `hosts` match.
     host = canonical_host(request.host) if request.host else ""
     if path.count("/") + path.count("%") > MAX_PATH_MARKS:
         raise Rejected(Reason.REQUEST_MALFORMED, f"path has more than {MAX_PATH_MARKS} slashes and escapes")
@@ -113,22 +113,22 @@ def parse_target(request: Request) -> Target:
 
 
 _METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # RFC 9110 section 9.1
-# The HTTP Method Registry (RFC 9110 section 16.1.1; https://www.iana.org/assignments/http-methods), and QUERY, which is
-# about to be in it.
+# The HTTP Method Registry (RFC 9110 section 16.1.1; https://www.iana.org/assignments/http-methods), and QUERY, whose
+# registration is pending.
 REGISTERED_METHODS: Final = frozenset(
     """
     ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR
     MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY REBIND REPORT
     SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL
-    """.split()  # noqa: SIM905 - a list would be forty lines
+    """.split()  # noqa: SIM905 - a list would have forty lines
 )
 
 _HOST: Final = re.compile(r"([a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\])\.?(?::[0-9]{1,5})?")
 
 
-@lru_cache(maxsize=_HOSTS_KEPT)
+@lru_cache(maxsize=_HOST_CACHE_SIZE)
 def canonical_host(raw: str) -> str:
-    """Return *raw* (`:authority`) in lower case, without port and final dot.
+    """Return *raw* (`:authority`) in lower case, without port and trailing dot.
 
     Raises Rejected(REQUEST_MALFORMED) for user information, lists, empty labels and anything else that is not a host.
     """
@@ -141,9 +141,10 @@ def canonical_host(raw: str) -> str:
 def canonical_path(raw: str) -> str:
     """Return the canonical form of *raw*, a path without its query.
 
-    Two paths have the same form if and only if RFC 3986 section 6.2.2 calls them equivalent; the form is its own.
+    Two paths have the same form if and only if they are equivalent by RFC 3986 section 6.2.2. The function is
+    idempotent.
 
-    Raises Rejected(PATH_AMBIGUOUS) if servers are known to read *raw* in more than one way.
+    Raises Rejected(PATH_AMBIGUOUS) if servers are known to interpret *raw* differently.
     """
     path = parse_path(raw)
     reject_ambiguous(path, accepted=frozenset())
@@ -152,18 +153,18 @@ def canonical_path(raw: str) -> str:
 
 def reject_ambiguous(path: Path, *, accepted: frozenset[AmbiguousEncoding]) -> None:
     """Reject a path with encodings other than the *accepted* ones. Raises Rejected(PATH_AMBIGUOUS)."""
-    odd = path.encodings - accepted
-    if odd:
-        raise Rejected(Reason.PATH_AMBIGUOUS, f"path has {', '.join(sorted(odd))}")
+    rejected = path.encodings - accepted
+    if rejected:
+        raise Rejected(Reason.PATH_AMBIGUOUS, f"path has {', '.join(sorted(rejected))}")
 
 
 _PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)*/?")
-# pchar of RFC 3986 section 3.3, the slash, the semicolon that a rule may accept, and six characters that browsers and
-# curl send as they are and every server takes as data.
+# pchar of RFC 3986 section 3.3, slash, semicolon (a rule may accept it), and six characters that browsers and curl do
+# not encode and that all servers treat as data.
 _ALLOWED: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@/;%\[\]{}|^-]*")
 _ESCAPE: Final = re.compile(r"%(?:[0-9A-Fa-f]{2})?")
 _DOUBLE_ESCAPE: Final = re.compile(r"%25[0-9A-Fa-f]{2}")
-# Some servers drop `;…` before they resolve dots, or spaces: `/..;/admin`, `/..%20/admin`.
+# Some servers remove `;…` or spaces before they resolve dot segments: `/..;/admin`, `/..%20/admin`.
 _DOT_SEGMENT: Final = re.compile(r"(?:%20)*\.{1,2}(?:%20)*(?:(?:;|%3B).*)?")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _NO_ENCODINGS: Final[frozenset[AmbiguousEncoding]] = frozenset()
@@ -182,7 +183,7 @@ def parse_path(raw: str) -> Path:
         # Among these: backslash, fragment, control characters, spaces, bytes outside ASCII.
         raise _ambiguous("path has a character that must be percent-encoded")
     text = raw
-    for escape in set(_ESCAPE.findall(text)):  # each % begins one: none is ever found across two of them
+    for escape in set(_ESCAPE.findall(text)):  # each % starts exactly one match
         text = text.replace(escape, _normalize_escape(escape))
     if _DOUBLE_ESCAPE.search(text):
         raise _ambiguous("path is percent-encoded twice")
@@ -200,7 +201,7 @@ def parse_path(raw: str) -> Path:
     try:
         segments = tuple(unquote(segment, errors="strict") for segment in inner.split("/"))
     except UnicodeDecodeError:
-        # Overlong forms such as %C0%AE are a dot or a slash to a careless decoder.
+        # A lenient decoder turns overlong forms such as %C0%AE into a dot or a slash.
         raise _ambiguous("path is not UTF-8 when decoded") from None
     return Path(text, segments, frozenset(encodings))
 

@@ -1,7 +1,7 @@
 """The protected resource metadata that the sidecar itself serves (RFC 9728).
 
-It says where to get a token. It is served before any rule is evaluated, to every client and under every host, but only
-at these two paths and only for GET and HEAD: rules decide all other requests.
+It tells clients where to get a token. It is served to any client and for any host before rules are evaluated, but only
+at two paths and only for GET and HEAD.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ METHODS: Final = frozenset({"GET", "HEAD"})
 
 @dataclass(frozen=True, slots=True)
 class ProtectedResource:
-    """The JSON *document*, its *url* for challenges, and the *paths* that it is answered at, as decoded segments."""
+    """The JSON *document*, its *url* for challenges, and the *paths* where it is served, as decoded segments."""
 
     document: str
     url: str
@@ -35,7 +35,7 @@ class ProtectedResource:
         scopes: tuple[str, ...],
         methods: tuple[str, ...],
     ) -> Self:
-        """Describe the resource *identifier*, an https URL, by RFC 9728 section 2; empty members are left out.
+        """Create the metadata of the resource *identifier*, an https URL (RFC 9728 section 2), without empty members.
 
         Raises ValueError if the identifier's path has no canonical form.
         """
@@ -46,20 +46,20 @@ class ProtectedResource:
             "bearer_methods_supported": methods,
         }
         parts = urlsplit(identifier)
-        # Section 3.1: the well-known part stands between host and path.
+        # Section 3.1: the well-known part is inserted between host and path.
         path = WELL_KNOWN + (parts.path if parts.path != "/" else "")
         try:
             paths = [parse_path(text) for text in (WELL_KNOWN, path)]
         except Rejected as rejected:
             raise ValueError(rejected.detail) from None
         if any(path.encodings for path in paths):
-            raise ValueError("servers read its path in more than one way")
+            raise ValueError("its path is ambiguous: servers interpret it differently")
         return cls(
             json.dumps({name: value for name, value in members.items() if value}),
             parts._replace(path=path).geturl(),
             frozenset(path.segments for path in paths),
         )
 
-    def is_asked_for(self, target: Target) -> bool:
-        """Return whether *target* is the document."""
+    def matches_document(self, target: Target) -> bool:
+        """Return whether *target* is a request for the document."""
         return target.path.segments in self.paths and target.method in METHODS and not target.path.encodings

@@ -1,6 +1,6 @@
-"""Everything that a decision depends on, in one immutable value.
+"""Everything that a decision depends on besides the request, in one immutable value.
 
-Feeds and reloads prepare the next snapshot and swap one reference; a request keeps the one it began with.
+Feeds and reloads prepare the next snapshot and replace one reference; a request uses the same snapshot throughout.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRules:
-    """Where a token may be, how large it may be, and whether it is forwarded to the upstream."""
+    """Where a token may be, its maximum size, and whether it is forwarded to the upstream."""
 
     sources: tuple[Source, ...] = (HeaderSource("authorization", "Bearer"),)
     max_bytes: int = MAX_TOKEN_BYTES
@@ -34,7 +34,7 @@ class BodyFormat(StrEnum):
 
 
 class Unavailable(StrEnum):
-    """The answer to Envoy while keys are unavailable: a denial, or an error for `failure_mode_allow` to decide."""
+    """The response to Envoy while keys are unavailable: a denial, or an error that `failure_mode_allow` applies to."""
 
     DENY = "deny"
     ERROR = "error"
@@ -53,7 +53,7 @@ class Responses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The knowledge at one moment. *issuers* are by their `iss`; *verify_signature* computes or looks up."""
+    """The state at one moment. *issuers* are by `iss`; *verify_signature* may use a cache."""
 
     issuers: Mapping[str, Issuer]
     policy: Policy

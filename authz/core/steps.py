@@ -25,11 +25,11 @@ class Step(IntEnum):
 
 
 StepObserver = Callable[[int, object], None]
-"""Called with the number of each step that was passed, and its result: a value of the core, secrets included.
+"""Called with the number and the result of each step that passed; results may contain secrets.
 
-A decision whose last passed step is n < 13 ended at n + 1, unless it is an allow.
+If the last step that passed is n < 13, a denial happened at step n + 1.
 """
 
 
-def ignore_step(_step: int, _came_of_it: object) -> None:
+def ignore_step(_step: int, _result: object) -> None:
     """Ignore the step."""

@@ -1,7 +1,7 @@
 """Unambiguous JSON (RFC 8259, and I-JSON, RFC 7493, where parsers are known to differ).
 
 Rejected in addition to what the grammar rejects: bytes that are not UTF-8, a byte order mark, duplicate members, NaN
-and infinity (also as 1e400), lone surrogates, and too long numbers, too many values or too deep nesting.
+and infinity (also as 1e400), lone surrogates, numbers that are too long, too many values, and too deep nesting.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Final, NoReturn
 
 MAX_DEPTH: Final = 32  # nested arrays and objects
 MAX_CONTAINERS: Final = 1024  # arrays and objects in one text, by default
-COMMAS_PER_CONTAINER: Final = 4  # commas per array or object; 4,096 are every third octet of the largest token
+COMMAS_PER_CONTAINER: Final = 4  # commas per array or object
 MAX_NUMBER_CHARS: Final = 40
 
-# Possessive, and content with a missing end quote: one pass over any input, where backtracking would make it quadratic.
+# Possessive quantifiers and an optional end quote: linear time for any input; backtracking would make it quadratic.
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-# What has no lone surrogate among its escapes: other text, a pair, any other escape.
+# Text without an escaped lone surrogate: plain text, surrogate pairs, other escapes.
 _PAIRED: Final = re.compile(
     rb"(?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F]).)*+", re.DOTALL
 )
@@ -31,17 +31,17 @@ def parse_json(data: bytes, *, max_containers: int = MAX_CONTAINERS) -> object:
     """Parse *data*, a whole JSON text of at most *max_containers* arrays and objects. Raises ValueError."""
     text = data.decode("utf-8")  # UnicodeDecodeError is a ValueError
     _check_shape(data, max_containers)
-    # Numbers are looked at one by one only where a long one, or a string of digits, stands in the text. An expression
-    # that looks for forty digits takes ten times as long as this.
-    decoder = _CAREFUL if _LONG_DIGITS in data.translate(_DIGITS_AS_ZEROS) else _DECODER
-    if text[:1] == "{" and text[-1:] == "}":  # no space to look for at either end
+    # The slower decoder, which checks the length of integers, is used only if there are that many digits in a row. A
+    # regular expression for the digits would take ten times as long as this.
+    decoder = _DECODER_OF_LONG_INTEGERS if _LONG_DIGITS in data.translate(_DIGITS_AS_ZEROS) else _DECODER
+    if text[:1] == "{" and text[-1:] == "}":  # fast path: no whitespace at either end
         value, end = decoder.raw_decode(text)
         if end != len(text):
             raise ValueError("more than one value")
     else:
         value = decoder.decode(text)
     if b"\\u" in data and not _PAIRED.fullmatch(data):
-        # An escaped lone surrogate ("\ud800") has no UTF-8 form; encoding it would fail later, elsewhere.
+        # An escaped lone surrogate ("\ud800") has no UTF-8 form; encoding it would fail later.
         raise ValueError("lone surrogate")
     return value
 
@@ -101,6 +101,6 @@ def _no_constant(text: str) -> NoReturn:
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)
-_CAREFUL: Final = json.JSONDecoder(
+_DECODER_OF_LONG_INTEGERS: Final = json.JSONDecoder(
     object_pairs_hook=_unique, parse_int=_integer, parse_float=_finite, parse_constant=_no_constant
 )

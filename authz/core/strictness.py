@@ -1,8 +1,8 @@
-"""Which of two rules, or of two lists of values, allows more.
+"""Compare two rules, or two lists of values, by what they allow.
 
 Rules of this file:
-1. Parts are compared one by one. What each allows is compared as a set, never by example.
-2. A part that cannot be compared, such as two conditions, makes the whole unknown: never "no less strict".
+1. Parts are compared one by one, as sets of what they allow.
+2. A part that cannot be compared, such as two conditions, makes the result UNKNOWN.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from authz.core.policy import AccessMode, ClaimRequirement, Condition, Requireme
 
 
 class Strictness(StrEnum):
-    """How a new value compares with an old one; *MIXED* allows some that the old one denied, and vice versa."""
+    """How a new value compares with an old one; MIXED allows some callers that the old one denied, and vice versa."""
 
     SAME = "same"
     WIDENS = "widens"
@@ -24,22 +24,22 @@ class Strictness(StrEnum):
     UNKNOWN = "unknown"
 
 
-_ADMITTED: Final = {AccessMode.DENY: 0, AccessMode.AUTHENTICATED: 1, AccessMode.OPTIONAL: 2, AccessMode.PUBLIC: 3}
-EVERYBODY: Final = _ADMITTED[AccessMode.PUBLIC]
+_ACCESS_RANK: Final = {AccessMode.DENY: 0, AccessMode.AUTHENTICATED: 1, AccessMode.OPTIONAL: 2, AccessMode.PUBLIC: 3}
+PUBLIC_RANK: Final = _ACCESS_RANK[AccessMode.PUBLIC]
 
 
-def admitted(rule: Rule | None) -> int:
-    """Rank how many a rule allows before its requirements; 0 for none, EVERYBODY for a public or shadow rule."""
+def access_rank(rule: Rule | None) -> int:
+    """Rank a rule by whom it allows, without its requirements: 0 for no one, PUBLIC_RANK if public or in shadow."""
     if rule is None:
         return 0
-    return EVERYBODY if rule.shadow else _ADMITTED[rule.allow]
+    return PUBLIC_RANK if rule.shadow else _ACCESS_RANK[rule.allow]
 
 
 def compare_rules(old: Rule | None, new: Rule | None) -> Strictness:
-    """Compare the callers that two rules allow, whatever requests they are for; None is no rule, which denies."""
-    before, after = admitted(old), admitted(new)
-    found = [at_most(before, after)]
-    if old is not None and new is not None and before and after and EVERYBODY not in {before, after}:
+    """Compare the callers that two rules allow, without their matches; None is the absence of a rule, which denies."""
+    before, after = access_rank(old), access_rank(new)
+    found = [compare_upper_bounds(before, after)]
+    if old is not None and new is not None and before and after and PUBLIC_RANK not in {before, after}:
         found += _compare_requirements(old.requirements, new.requirements)
     return combine(found)
 
@@ -54,21 +54,21 @@ def combine(found: Iterable[Strictness]) -> Strictness:
     return differences.pop() if differences else Strictness.SAME
 
 
-def one_of(old: Iterable[object], new: Iterable[object]) -> Strictness:
-    """Compare lists of alternatives, one of which a caller needs; an empty list requires nothing."""
+def compare_alternatives(old: Iterable[object], new: Iterable[object]) -> Strictness:
+    """Compare lists of which a caller needs one value; an empty list requires nothing."""
     before, after = frozenset(old), frozenset(new)
     if not before or not after:
-        return at_most(not before, not after)
-    return accepted(before, after)
+        return compare_upper_bounds(not before, not after)
+    return compare_accepted(before, after)
 
 
-def all_of(old: Iterable[object], new: Iterable[object]) -> Strictness:
-    """Compare lists of values that a caller needs all of."""
-    return accepted(new, old)
+def compare_all_required(old: Iterable[object], new: Iterable[object]) -> Strictness:
+    """Compare lists of which a caller needs all values."""
+    return compare_accepted(new, old)
 
 
-def accepted(old: Iterable[object], new: Iterable[object]) -> Strictness:
-    """Compare lists of what is accepted; an empty one accepts nothing."""
+def compare_accepted(old: Iterable[object], new: Iterable[object]) -> Strictness:
+    """Compare lists of accepted values; an empty one accepts nothing."""
     before, after = frozenset(old), frozenset(new)
     if before == after:
         return Strictness.SAME
@@ -77,21 +77,21 @@ def accepted(old: Iterable[object], new: Iterable[object]) -> Strictness:
     return Strictness.NARROWS if after < before else Strictness.MIXED
 
 
-def at_most(old: float | None, new: float | None) -> Strictness:
-    """Compare upper bounds; None is no bound."""
+def compare_upper_bounds(old: float | None, new: float | None) -> Strictness:
+    """Compare upper bounds; None means unlimited."""
     if old == new:
         return Strictness.SAME
     return Strictness.WIDENS if new is None or (old is not None and new > old) else Strictness.NARROWS
 
 
 def _compare_requirements(old: Requirements, new: Requirements) -> Iterator[Strictness]:
-    yield one_of(old.issuers, new.issuers)
-    yield one_of(old.audiences, new.audiences)
-    yield all_of(old.scopes, new.scopes)
-    yield one_of(old.any_scope, new.any_scope)
-    yield one_of(old.acr, new.acr)
-    yield one_of(old.amr, new.amr)
-    yield at_most(old.max_age, new.max_age)
+    yield compare_alternatives(old.issuers, new.issuers)
+    yield compare_alternatives(old.audiences, new.audiences)
+    yield compare_all_required(old.scopes, new.scopes)
+    yield compare_alternatives(old.any_scope, new.any_scope)
+    yield compare_alternatives(old.acr, new.acr)
+    yield compare_alternatives(old.amr, new.amr)
+    yield compare_upper_bounds(old.max_age, new.max_age)
     yield from _compare_claims(old.claims, new.claims)
     yield _compare_conditions(old.condition, new.condition)
 
@@ -102,11 +102,11 @@ def _compare_claims(old: tuple[ClaimRequirement, ...], new: tuple[ClaimRequireme
         for claims in (old, new)
     )
     for key in before | after:
-        compare = all_of if key[2] else one_of
+        compare = compare_all_required if key[2] else compare_alternatives
         yield compare(before.get(key, ()), after.get(key, ()))
 
 
 def _compare_conditions(old: Condition | None, new: Condition | None) -> Strictness:
     if old is None or new is None:
-        return at_most(old is None, new is None)
+        return compare_upper_bounds(old is None, new is None)
     return Strictness.SAME if old == new else Strictness.UNKNOWN

@@ -1,4 +1,4 @@
-"""Remove the caller's token from the request to the upstream, wherever it was (`token.forward: false`)."""
+"""Remove the caller's token from the request to the upstream, from all token sources (`token.forward: false`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from authz.core.token import (
 
 @dataclass(frozen=True, slots=True)
 class StrippedCredentials:
-    """Headers to overwrite, names to remove and query parameters to drop, so that no token is forwarded."""
+    """The changes that remove all tokens: headers to overwrite and to remove, and query parameters to remove."""
 
     set: tuple[tuple[str, str], ...] = ()
     remove: tuple[str, ...] = ()
@@ -30,9 +30,9 @@ class StrippedCredentials:
 
 
 def strip_credentials(request: Request, sources: tuple[Source, ...]) -> StrippedCredentials:
-    """Return the changes by which the upstream sees no token from any of *sources*.
+    """Return the changes that remove the tokens from all *sources*.
 
-    A header that Envoy did not show us is removed all the same; one with credentials of another scheme stays.
+    A token header that Envoy did not send us is removed too; one with credentials of another scheme stays.
     """
     remove = [source.header for source in sources if isinstance(source, HeaderSource) and _may_hold(request, source)]
     names = tuple(source.cookie for source in sources if isinstance(source, CookieSource))
@@ -42,14 +42,14 @@ def strip_credentials(request: Request, sources: tuple[Source, ...]) -> Stripped
     return StrippedCredentials(
         (("cookie", rewritten),) if rewritten else (),
         tuple(dict.fromkeys(remove)),
-        tuple(source.parameter for source in sources if isinstance(source, QuerySource) and _is_asked(request, source)),
+        tuple(each.parameter for each in sources if isinstance(each, QuerySource) and _has_parameter(request, each)),
     )
 
 
-def _is_asked(request: Request, source: QuerySource) -> bool:
-    """Tell whether the query may hold the parameter, as Envoy reads it: percent-decoded, behind `&` or the `?`.
+def _has_parameter(request: Request, source: QuerySource) -> bool:
+    """Return whether the query may contain the parameter, by Envoy's rules: percent-decoded, after `&` or `?`.
 
-    Envoy rebuilds a query from which it removes something, also if nothing was there: `flag` becomes `flag=`, the order
+    Only then is it removed: Envoy rebuilds the query even if the parameter is absent. `flag` becomes `flag=`, the order
     changes, and signed URLs break.
     """
     query = request.path.partition("?")[2]
@@ -59,27 +59,26 @@ def _is_asked(request: Request, source: QuerySource) -> bool:
 
 
 def _without_cookies(request: Request, names: tuple[str, ...]) -> str | None:
-    """Return the rest of the cookie header, as it was written; None if there is nothing to remove.
+    """Return the cookie header without the cookies in *names*; None if there is nothing to remove.
 
-    Nothing is left of a header that Envoy did not show us. A cookie begins behind each comma too: Envoy joins two
-    Cookie fields of HTTP/1.1 by one. Cookies of other names may hold any number of commas; a request with MAX_COOKIES
-    of ours loses them all.
+    The result is empty, which removes the header, if Envoy did not send the header to us or if it has MAX_COOKIES
+    cookies in *names*. A cookie may also begin after a comma, with which Envoy joins two Cookie fields of HTTP/1.1.
     """
     header = request.headers.get("cookie", "")
-    rest, removed = _cookies(names).subn(_separator, ";" + header, count=MAX_COOKIES)
+    remaining, removed = _cookies(names).subn(_separator, ";" + header, count=MAX_COOKIES)
     if not header or removed == MAX_COOKIES:
         return ""
-    return rest.replace(";,", ";").strip("; ,\t") if removed else None
+    return remaining.replace(";,", ";").strip("; ,\t") if removed else None
 
 
 @lru_cache(maxsize=16)
 def _cookies(names: tuple[str, ...]) -> re.Pattern[str]:
-    """Return the pattern of a cookie of one of these *names*, with the separator before it."""
+    """Return the pattern of a cookie with one of these *names*, with the separator before it."""
     return re.compile(rf"([;,])[ \t]*(?:{'|'.join(map(re.escape, names))})[ \t]*(?:=[^;,]*)?(?=([;,]|$))")
 
 
 def _separator(removed: re.Match[str]) -> str:
-    """Return what separates the cookies around the one that was *removed*: a comma never replaces a semicolon."""
+    """Return the separator that replaces the *removed* cookie: a comma never replaces a semicolon."""
     return ";" if removed[1] == ";" and removed[2] == "," else ""
 
 

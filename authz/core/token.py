@@ -1,12 +1,12 @@
-"""Find the one token of a request, and parse it as a compact JWS (RFC 7515 section 7.1), without trusting its content.
+"""Find the token of a request, and parse it as a compact JWS (RFC 7515 section 7.1) without verifying it.
 
 Rules of this file:
-1. Size is checked before anything is decoded.
-2. Three segments of canonical base64url; JWE, JSON serialisation and detached content are rejected by their form.
-3. The header is one strict JSON object. `crit` and `b64` (RFC 7797) are rejected with any value: no extension is
-   supported.
-4. `jwk`, `jku`, `x5u` and `x5c` of a header are never looked at (RFC 8725 section 3.10). `x5t` and `x5t#S256` choose
-   among the keys of the issuer, and are ignored if they are no text.
+1. The size is checked first.
+2. Three segments of canonical base64url. JWE, JSON serialization and detached content are therefore rejected.
+3. The header is a JSON object, parsed strictly. `crit` and `b64` (RFC 7797) are rejected with any value: no extension
+   is supported.
+4. `jwk`, `jku`, `x5u` and `x5c` of a header are never used (RFC 8725 section 3.10). `x5t` and `x5t#S256` select among
+   the keys of the issuer, and are ignored if they are not strings.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ MAX_KID_CHARS: Final = 1024
 MAX_CREDENTIALS: Final = 64  # parts between commas in one header
 MAX_COOKIES: Final = 512
 MAX_PARAMETERS: Final = 1024  # of a query
-_HEADERS_KEPT: Final = 1024  # readings of headers, of at most a few hundred bytes each
-_MAX_HEADER_KEPT: Final = 512  # octets of a header in base64url
+_HEADER_CACHE_SIZE: Final = 1024  # entries
+_MAX_CACHED_HEADER_BYTES: Final = 512  # of a header in base64url
 
 
 @record
 class UnverifiedToken:
-    """A well-formed token that is not verified. Only `KeySet.verify` makes its claims trustworthy."""
+    """A well-formed token before verification. None of its content is trusted until `KeySet.verify` succeeds."""
 
     alg: str
     kid: str | None
@@ -80,8 +80,9 @@ def parse_token(text: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> UnverifiedTok
     header = segments[0]
     try:
         payload, signature = base64url.decode(segments[1]), base64url.decode(segments[2])
-        # An issuer's tokens share their header, word for word.
-        alg, kid, typ, x5t, x5t_s256 = (_recall_header if len(header) <= _MAX_HEADER_KEPT else _read_header)(header)
+        # The tokens of an issuer usually have identical headers.
+        read = _cached_header if len(header) <= _MAX_CACHED_HEADER_BYTES else _read_header
+        alg, kid, typ, x5t, x5t_s256 = read(header)
     except ValueError as error:
         raise _malformed(str(error)) from None
     if not payload:
@@ -90,7 +91,7 @@ def parse_token(text: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> UnverifiedTok
 
 
 def _read_header(segment: bytes) -> tuple[str, str | None, str | None, str | None, str | None]:
-    """Read `alg`, `kid`, `typ`, `x5t` and `x5t#S256`; an empty `kid` is none.
+    """Return `alg`, `kid`, `typ`, `x5t` and `x5t#S256`; an empty `kid` counts as absent.
 
     Raises ValueError, and Rejected: HEADER_INVALID, CRIT_UNSUPPORTED.
     """
@@ -116,13 +117,13 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-_recall_header: Final = lru_cache(maxsize=_HEADERS_KEPT)(_read_header)
+_cached_header: Final = lru_cache(maxsize=_HEADER_CACHE_SIZE)(_read_header)
 _ABSENT: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderSource:
-    """A token in header *header* (lower case) after *scheme*, or as the whole value if there is no scheme."""
+    """A token in *header* (lower case) after *scheme*; if *scheme* is empty, the token is the whole value."""
 
     header: str
     scheme: str = ""
@@ -130,14 +131,14 @@ class HeaderSource:
 
 @dataclass(frozen=True, slots=True)
 class CookieSource:
-    """A token in a cookie. Browsers send cookies automatically, so the policy requires same-origin proof."""
+    """A token in a cookie. Browsers send cookies automatically, so a same-origin check is required."""
 
     cookie: str
 
 
 @dataclass(frozen=True, slots=True)
 class QuerySource:
-    """A token in the query, which ends up in logs and histories (RFC 6750 section 5.3): an insecure option."""
+    """A token in the query. Insecure, because URLs are written to logs and histories (RFC 6750 section 5.3)."""
 
     parameter: str
 
@@ -147,16 +148,16 @@ Source = HeaderSource | CookieSource | QuerySource
 
 @record
 class FoundToken:
-    """The text of a token, and its source."""
+    """A token and its source."""
 
     text: str = field(repr=False)
     source: Source
 
 
 def find_token(request: Request, sources: tuple[Source, ...]) -> FoundToken | None:
-    """Return the only token that *request* carries in any of *sources*, or None if there is none.
+    """Return the token of *request* in any of *sources*, or None if there is none.
 
-    Raises Rejected: TOKEN_MULTIPLE, TOKEN_MALFORMED (a scheme that is not followed by a token).
+    Raises Rejected: TOKEN_MULTIPLE, TOKEN_MALFORMED (no token after the scheme, or too many places to search).
     """
     found: list[FoundToken] = []
     for source in sources:
@@ -196,8 +197,7 @@ def _tokens(request: Request, source: Source) -> list[str]:
             assert_never(source)
 
 
-# A list of credentials: Envoy joins repeated Authorization headers by a comma. Text after a comma that looks like a
-# scheme with something behind it starts the next credentials.
+# Envoy joins repeated Authorization headers with commas. A scheme and a space after a comma start the next credentials.
 _NEXT_CREDENTIALS: Final = re.compile(r",[ \t]*(?=[A-Za-z0-9!#$%&'*+.^_`|~-]+[ \t])")
 _SCHEME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*")
 
@@ -218,15 +218,15 @@ def _header_tokens(value: str | None, scheme: str) -> list[str]:
 
 
 def has_scheme(credentials: str, scheme: str) -> bool:
-    """Return whether *credentials* begin with the name *scheme*, in any case (RFC 9110 section 11.1)."""
+    """Return whether *credentials* begin with *scheme*, in any letter case (RFC 9110 section 11.1)."""
     match = _SCHEME.match(credentials)
     return match is not None and match[0].lower() == scheme.lower()
 
 
 def _after_scheme(credentials: str, scheme: str) -> str:
-    rest = credentials[len(scheme) :]
-    token = rest.lstrip(" ")  # RFC 6750 section 2.1: one or more spaces, and nothing else
-    if token == rest or not token:
+    after = credentials[len(scheme) :]
+    token = after.lstrip(" ")  # RFC 6750 section 2.1: one or more spaces
+    if token == after or not token:
         raise _malformed(f"no token after {scheme}")
     return token
 
@@ -234,12 +234,12 @@ def _after_scheme(credentials: str, scheme: str) -> str:
 def find_cookies(request: Request, name: str) -> list[str]:
     """Return the values of the request's cookies of this *name*, in order (RFC 6265 section 4.2.1).
 
-    Envoy joins two Cookie fields of HTTP/1.1 by a comma, which no token holds: a cookie may begin behind each.
+    Envoy joins two Cookie fields of HTTP/1.1 with a comma. No token contains commas: a cookie may begin after each.
 
     Raises Rejected(TOKEN_MALFORMED) if there are more than MAX_COOKIES.
     """
     header = request.headers.get("cookie", "")
-    # Not split at commas: cookies of other names may hold any number of them, and each part would cost a text.
+    # Splitting at commas would be slow: other cookies may contain any number of them.
     found = re.finditer(rf"(?:^|[;,])[ \t]*{re.escape(name)}=([^;,]*)", header)
     values = [match[1] for match in islice(found, MAX_COOKIES)]
     if header.count(";") >= MAX_COOKIES or len(values) == MAX_COOKIES:
@@ -256,5 +256,5 @@ def _header_invalid(detail: str) -> Rejected:
 
 
 def _why(error: ValueError) -> str:
-    """Describe why a text was rejected, without repeating any of it: codec errors quote their input."""
+    """Return the message of *error* without any input: codec errors quote it."""
     return "not UTF-8" if isinstance(error, UnicodeError) else str(error)

@@ -193,8 +193,8 @@ class Checker:
         decision_id = self._new_id()
         answer = encode_decision(decision, request, responses, decision_id)
         self._report(CheckRecord(decision, decision_id, request, self._elapsed() - received, metadata))
-        if decision.trail.doubts:
-            self._look_up(decision.trail.doubts)
+        if decision.trail.rechecks:
+            self._look_up(decision.trail.rechecks)
         return answer
 
     def _look_up(self, doubts: Sequence[Need]) -> None:

@@ -121,9 +121,9 @@ def _doubt_keys(file: str, issuer: IssuerSection) -> Iterator[str]:
         return  # an error, or missing
     if keys is None:
         return
-    algorithms, written = frozenset(issuer.algorithms), issuer.algorithms_written
-    idle = [(key.kid, why) for key in keys.keys if (why := why_unused(key, algorithms, written=written))]
-    for kid, why in (*keys.mistakes, *idle):
+    algorithms, configured = frozenset(issuer.algorithms), issuer.algorithms_configured
+    idle = [(key.kid, why) for key in keys.keys if (why := why_unused(key, algorithms, configured=configured))]
+    for kid, why in (*keys.rejected_signing_keys, *idle):
         yield f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
-    for blocked in keys.unmatched:
+    for blocked in keys.unmatched_blocks:
         yield f"{quote(blocked)} in blocked_keys is no kid or thumbprint of a key in it"

@@ -104,7 +104,7 @@ class History:
         before, self._before = self._before, keys
         self._metrics.show_keys(
             usable=len(keys.keys),
-            rejected=len(keys.mistakes),
+            rejected=len(keys.rejected_signing_keys),
             leaked=count_exposed(keys),
             noted=sum(bool(key.notes) for key in keys.keys),
         )
@@ -121,7 +121,7 @@ class History:
             self._report_rejected(keys)
         if before is None or _notes(before) != _notes(keys):
             self._report_notes(keys)
-        for blocked in keys.unmatched:
+        for blocked in keys.unmatched_blocks:
             log.info("blocked key %s of %s is no kid or thumbprint that it publishes", escaped(blocked), self._name)
         self._watch_for_flaps(frozenset(new))
 

@@ -30,14 +30,14 @@ def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: Usage
                 "keys": [
                     {
                         **_describe_key(key),
-                        "not_serving": why_unused(key, issuer.algorithms, written=issuer.algorithms_written),
+                        "not_serving": why_unused(key, issuer.algorithms, configured=issuer.algorithms_configured),
                         "first_seen": _instant(known.history.first_seen(key) if known is not None else None),
                         "last_used": _instant(usage.last_used(issuer.name, key)),
                     }
                     for key in (keys.keys if keys is not None else ())
                 ],
                 "rejected": [{"kid": kid, "why": why} for kid, why in (keys.rejected if keys is not None else ())],
-                "blocked_unmatched": list(keys.unmatched if keys is not None else ()),
+                "blocked_unmatched": list(keys.unmatched_blocks if keys is not None else ()),
             }
         )
     return {"issuers": described}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.core.issuer import Issuer
-from authz.core.mismatch import name_type
+from authz.core.mismatch import type_name
 from authz.core.policy import ClaimRequirement, Requirements, Rule
 
 MAX_RULES: Final = 4  # that are named for one claim
@@ -27,19 +27,19 @@ def describe_expected_claims(issuer: Issuer, rules: tuple[Rule, ...]) -> Iterato
 
 def _describe(wanted: Requirements, issuer: Issuer) -> Iterator[str]:
     if wanted.scopes or wanted.any_scope:
-        yield "scope, or else scp: a text of words, or a list of texts"
+        yield "scope, or else scp: a string of space-separated scopes, or a list of strings"
     for requirement in wanted.claims:
         yield _describe_claim(requirement, issuer)
     if wanted.acr:
-        yield "acr: a text"
+        yield "acr: a string"
     if wanted.amr:
-        yield "amr: a list of texts"
+        yield "amr: a list of strings"
     if wanted.max_age is not None:
         yield "auth_time: a number of seconds since 1970"
 
 
 def _describe_claim(requirement: ClaimRequirement, issuer: Issuer) -> str:
     path = issuer.rules.aliases.get(requirement.name, requirement.path)
-    types = sorted({name_type(value) for value in requirement.values})
+    types = sorted({type_name(value) for value in requirement.values})
     one, several = " or ".join(types), " or ".join(f"{name}s" for name in types)
     return f"{path}: a list of {several}" if requirement.every else f"{path}: a {one}, or a list of {several}"

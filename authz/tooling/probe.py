@@ -54,7 +54,7 @@ class Fetched:
     issuer: str
     iss: str
     algorithms: frozenset[str]
-    algorithms_written: bool
+    algorithms_configured: bool
     where: str
     result: Refresh
     keys: KeySet | None = None
@@ -71,8 +71,8 @@ class Fetched:
     def _usability(self) -> list[tuple[Key, str | None]]:
         """Return each valid key, with the reason why no token of this issuer can use it, or None."""
         keys = self.keys.keys if self.keys is not None else ()
-        written = self.algorithms_written
-        return [(key, why_unused(key, self.algorithms, written=written)) for key in keys]
+        configured = self.algorithms_configured
+        return [(key, why_unused(key, self.algorithms, configured=configured)) for key in keys]
 
     @property
     def advice(self) -> str:
@@ -96,7 +96,7 @@ class Fetched:
                 yield from (f"  note          kid {escaped(key.kid) or 'absent'}: {note}" for note in key.notes)
             for kid, why in self.keys.rejected:
                 yield f"  rejected      kid {escaped(kid) or 'absent'}: {escaped(why)}"
-            for name in self.keys.unmatched:
+            for name in self.keys.unmatched_blocks:
                 yield f"  unmatched     {escaped(name)}: a blocked key that is not in the set"
         for line in self.expected:
             yield f"  claims        {escaped(line)}"
@@ -132,7 +132,7 @@ class Fetched:
                 for key, why in self._usability()
             ],
             "rejected": [{"kid": kid, "why": why} for kid, why in rejected],
-            "blocked_unmatched": list(self.keys.unmatched if self.keys is not None else ()),
+            "blocked_unmatched": list(self.keys.unmatched_blocks if self.keys is not None else ()),
         }
 
 
@@ -156,7 +156,7 @@ def fetch_one(name: str, section: Issuer) -> Fetched:
             issuer=name,
             iss=section.issuer,
             algorithms=frozenset(section.algorithms),
-            algorithms_written=section.algorithms_written,
+            algorithms_configured=section.algorithms_configured,
             where=where,
             result=Refresh.UPDATED,
             keys=keys,
@@ -173,7 +173,7 @@ def fetch_one(name: str, section: Issuer) -> Fetched:
         issuer=name,
         iss=section.issuer,
         algorithms=frozenset(section.algorithms),
-        algorithms_written=section.algorithms_written,
+        algorithms_configured=section.algorithms_configured,
         where=source.where,
         result=result,
         keys=keys,

@@ -152,7 +152,7 @@ def _without_end(plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
 
 
 def _deeper(plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
-    if template.segments and template.segments[-1] is None and not template.rest:
+    if template.segments and template.segments[-1] is None and not template.prefix:
         yield plain[0], (*plain[1], _ANY)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 PAGE: Final = Path(__file__).with_name("README.md")
-EVERYBODY: Final = frozenset({"core", "PyJWT", "joserfc", "jwcrypto"})
+PUBLIC_RANK: Final = frozenset({"core", "PyJWT", "joserfc", "jwcrypto"})
 _OTHERS: Final = "PyJWT joserfc jwcrypto"
 
 
@@ -215,8 +215,8 @@ DISAGREEMENTS: Final = [
         {
             "keys: another of the same name before it": "core",
             "keys: another of the same name behind it": "core PyJWT joserfc",
-            "kid: absent, two keys could be meant": "core",
-            "kid: empty, two keys could be meant": "core",
+            "kid: absent, two keys are candidates": "core",
+            "kid: empty, two keys are candidates": "core",
             "kid: empty, one can be meant": "core",
         },
     ),

@@ -91,6 +91,6 @@ HEADER: Final[dict[str, Change]] = {
 KID_ABSENT: Final = [
     Mutation(f"kid: {said}, {name}", "keys", set_header(kid=kid), frozenset(fits))
     for said, kid in {"absent": ABSENT, "empty": ""}.items()
-    for name, fits in {"two keys could be meant": ["RS256", "ES256"], "one can be meant": ["PS256", "EdDSA"]}.items()
+    for name, fits in {"two keys are candidates": ["RS256", "ES256"], "one can be meant": ["PS256", "EdDSA"]}.items()
 ]
 MUTATIONS: Final = [*(Mutation(name, "header", change) for name, change in HEADER.items()), *KID_ABSENT]

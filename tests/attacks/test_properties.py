@@ -224,7 +224,7 @@ def matches(candidate: Rule, request: Request) -> bool:
 
     def fits(template: Any) -> bool:  # noqa: ANN401 - a PathTemplate
         wanted = [segment if segment is None else fold(segment) for segment in template.segments]
-        enough = len(asked) >= len(wanted) if template.rest else len(asked) == len(wanted)
+        enough = len(asked) >= len(wanted) if template.prefix else len(asked) == len(wanted)
         return enough and all(want in (None, have) for want, have in zip(wanted, asked, strict=False))
 
     here = not match.hosts or any(

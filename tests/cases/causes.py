@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from authz.core.claims import ClaimPath
 from authz.core.identity import CopiedClaim, Identity
-from authz.core.policy import AccessMode, NoAnswerError
+from authz.core.policy import AccessMode, NoResultError
 from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot, TokenRules
@@ -30,7 +30,7 @@ class _Says:
 
     def holds(self, request: Request, params: object, claims: object) -> bool:
         if self._error:
-            raise NoAnswerError(self._error)
+            raise NoResultError(self._error)
         return False
 
 
@@ -164,7 +164,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "hasgroups": (mint(groups=ABSENT, hasgroups=True), EDITORS),
             "distributed": (mint(claims={"_claim_names": {"address": "src1"}}), ruled(claims=(claim("address", "x"),))),
         },
-        "the claim is of another type than the rule's values: a list of objects, or a number for a text; "
+        "the claim is of another type than the rule's values: a list of objects, or a number for a string; "
         '`1` is not `"1"`': {
             "groups-of-objects": (mint(groups=PEOPLE), make_snapshot(*EDITORS.policy.rules, identity=Identity())),
             "number-for-text": (mint(level="1"), ruled(claims=(claim("level", 1),))),
@@ -199,7 +199,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "acr": (mint(acr="pwd"), ruled(acr=MFA)),
             "amr": (mint(amr=["pwd"]), ruled(amr=MFA)),
         },
-        "the claim is absent or of another type: `acr` is a text, `amr` a list": {
+        "the claim is absent or of another type: `acr` is a string, `amr` a list": {
             "acr-absent": (mint(), ruled(acr=MFA)),
             "acr-a-list": (mint(acr=["mfa"]), ruled(acr=MFA)),
             "amr-a-text": (mint(amr="mfa"), ruled(amr=MFA)),

@@ -42,7 +42,7 @@ def published(*keys: object, algorithms: tuple[str, ...] = ("RS256", "ES256")) -
 
 def by_default(*keys: object) -> Snapshot:
     """Return the world with issuer A publishing *keys*, and no algorithms in the configuration."""
-    return make_snapshot(a=replace(issuer_a(DEFAULT_ALGORITHMS, key_set(*keys)), algorithms_written=False))
+    return make_snapshot(a=replace(issuer_a(DEFAULT_ALGORITHMS, key_set(*keys)), algorithms_configured=False))
 
 
 def number(value: int) -> str:

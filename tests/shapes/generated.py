@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwcrypto.jwk import JWK
 
 from authz.core import certificate as x5c
-from authz.core import jwk_forms
+from authz.core import jwk_normalization
 from authz.core.algorithms import DEFAULT_ALGORITHMS
 from authz.demo.signing import SigningKey
 from tests.fixtures import ABSENT, changed, signer
@@ -70,11 +70,11 @@ def empties() -> Iterator[Shape]:
             for member in (*OPTIONAL, *PRIVATE_MEMBERS):
                 if member == "alg" and kty == "AKP":
                     continue  # RFC 9964: there it is required
-                note = f"{jwk_forms.NULL_OR_EMPTY}: {member}"
+                note = f"{jwk_normalization.NULL_OR_EMPTY}: {member}"
                 yield _one(f"{kty}-{member}-{said}", key, {member: empty}, note, algorithms=ALL)
     everything = dict.fromkeys((*OPTIONAL, *PRIVATE_MEMBERS))
     names = "use, key_ops, alg, x5u, x5c, x5t, x5t#S256, k, d, p, q, dp, dq, qi, oth, priv"
-    yield _one("all-null", RSA, everything, f"{jwk_forms.NULL_OR_EMPTY}: {names}")
+    yield _one("all-null", RSA, everything, f"{jwk_normalization.NULL_OR_EMPTY}: {names}")
 
 
 def numbers() -> Iterator[Shape]:
@@ -82,10 +82,10 @@ def numbers() -> Iterator[Shape]:
     for zeros in (1, 2, 5):
         for member in ("n", "e"):
             changes = {member: text(bytes(zeros) + octets(JWK_RSA, member))}
-            yield _one(f"rsa-{member}-{zeros}-zeros", RSA, changes, f"{jwk_forms.LEADING_ZEROS}: {member}")
+            yield _one(f"rsa-{member}-{zeros}-zeros", RSA, changes, f"{jwk_normalization.LEADING_ZEROS}: {member}")
     for algorithm in CURVES:
         for member in ("x", "y"):
-            key, note = short_coordinate(algorithm, member), f"{jwk_forms.COORDINATE_LENGTH}: {member}"
+            key, note = short_coordinate(algorithm, member), f"{jwk_normalization.COORDINATE_LENGTH}: {member}"
             lost = octets(key.public(), member).lstrip(b"\0")
             yield _one(f"{algorithm}-{member}-lost", key, {member: text(lost)}, note, algorithms=ALL)
             for zeros in (1, 3):
@@ -93,7 +93,7 @@ def numbers() -> Iterator[Shape]:
                 name = f"{algorithm}-{member}-gained-{zeros}"
                 yield _one(name, key, {member: text(gained)}, note, algorithms=ALL)
     both = {member: text(b"\0" + octets(EC.public(), member)) for member in ("x", "y")}
-    yield _one("ec-both-gained", EC, both, f"{jwk_forms.COORDINATE_LENGTH}: x, y")
+    yield _one("ec-both-gained", EC, both, f"{jwk_normalization.COORDINATE_LENGTH}: x, y")
 
 
 def encodings() -> Iterator[Shape]:
@@ -120,9 +120,9 @@ def encodings() -> Iterator[Shape]:
             notes = tuple(
                 f"{note}: {member}"
                 for note, found in (
-                    (jwk_forms.WHITE_SPACE, "\n" in written),
-                    (jwk_forms.STANDARD_ALPHABET, "+" in written or "/" in written),
-                    (jwk_forms.PADDED, "=" in written),
+                    (jwk_normalization.WHITE_SPACE, "\n" in written),
+                    (jwk_normalization.STANDARD_ALPHABET, "+" in written or "/" in written),
+                    (jwk_normalization.PADDED, "=" in written),
                 )
                 if found
             )
@@ -130,7 +130,7 @@ def encodings() -> Iterator[Shape]:
     for name, key in (("n", RSA), ("x", EC)):
         written = str(key.public()[name])
         broken = written[:-1] + chr(ord(written[-1]) + 1)  # the last letter stands for two bits or four, and zeros
-        yield _one(f"{name}-unused-bits", key, {name: broken}, f"{jwk_forms.UNUSED_BITS}: {name}")
+        yield _one(f"{name}-unused-bits", key, {name: broken}, f"{jwk_normalization.UNUSED_BITS}: {name}")
     secret = signer("HS256", "k")
     k = standard(octets(json.loads(secret.jwk.export()), "k"))
     yield Shape(
@@ -138,7 +138,7 @@ def encodings() -> Iterator[Shape]:
         document=jwk_set({"kty": "oct", "kid": "k", "k": k.replace("+", "-").replace("/", "_")}),
         token=sign(secret),
         algorithms=("HS256",),
-        notes=(f"{jwk_forms.PADDED}: k",),
+        notes=(f"{jwk_normalization.PADDED}: k",),
         local=True,
     )
 
@@ -157,16 +157,16 @@ def purposes() -> Iterator[Shape]:
         yield _one(f"use-{use}", EC, {"use": use}, f"use {use} read as sig")
     yield _one("use-list", EC, {"use": ["sig"]}, "use [sig] read as sig")
     plain = {"use": ABSENT}
-    yield _one("key_ops-text", EC, {**plain, "key_ops": "verify"}, jwk_forms.KEY_OPS_AS_TEXT)
+    yield _one("key_ops-text", EC, {**plain, "key_ops": "verify"}, jwk_normalization.KEY_OPS_AS_TEXT)
     yield _one(
         "key_ops-text-sign",
         EC,
         {**plain, "key_ops": "sign"},
-        jwk_forms.KEY_OPS_AS_TEXT,
-        jwk_forms.KEY_OPS_SIGN,
+        jwk_normalization.KEY_OPS_AS_TEXT,
+        jwk_normalization.KEY_OPS_SIGN,
     )
-    yield _one("key_ops-sign", EC, {"key_ops": ["sign"]}, jwk_forms.KEY_OPS_SIGN)
-    yield _one("key_ops-case", EC, {"key_ops": ["Verify"]}, jwk_forms.KEY_OPS_CASE)
+    yield _one("key_ops-sign", EC, {"key_ops": ["sign"]}, jwk_normalization.KEY_OPS_SIGN)
+    yield _one("key_ops-case", EC, {"key_ops": ["Verify"]}, jwk_normalization.KEY_OPS_CASE)
     yield _one("key_ops-both", EC, {"key_ops": ["sign", "verify"]})
     yield _one("key_ops-and-more", EC, {"key_ops": ["verify", "encrypt"]})
     for name, purpose, why in (
@@ -257,12 +257,12 @@ def choices() -> Iterator[Shape]:
     ):
         yield Shape(name=name, document=jwk_set(*keys), token=sign(RSA, **header))
     for said, empty in EMPTIES.items():
-        yield _one(f"kid-{said}-in-the-key", RSA, {"kid": empty}, f"{jwk_forms.NULL_OR_EMPTY}: kid")
+        yield _one(f"kid-{said}-in-the-key", RSA, {"kid": empty}, f"{jwk_normalization.NULL_OR_EMPTY}: kid")
     yield Shape(
         name="no-kid-five-keys",
         document=jwk_set(*others[:4], JWK_RSA),
         token=sign(RSA, kid=ABSENT),
-        refused="more than 4 keys could be meant",
+        refused="more than 4 keys are candidates",
         deliberate=AMBIGUOUS,
     )
     yield Shape(
@@ -287,22 +287,22 @@ def documents() -> Iterator[Shape]:
     yield Shape(name="more-members", document=good[:-1] + b', "issuer": null, "exp": 1}', token=token)
     html = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>"
     html += b" " * (1534 - len(html))
-    page = "the answer is HTML, 1,534 bytes, beginning with '<!DOCTYPE html> <html><head><title>Sign in"
+    page = "the document is HTML, 1,534 bytes, beginning with '<!DOCTYPE html> <html><head><title>Sign in"
     yield Shape(name="html", document=html, token=token, refused=page)
     for name, document, why in (
-        ("empty", b"", "the answer is empty, 0 bytes"),
-        ("xml", b'<?xml version="1.0"?><Error/>', "the answer is XML, 29 bytes, beginning with '<?xml"),
+        ("empty", b"", "the document is empty, 0 bytes"),
+        ("xml", b'<?xml version="1.0"?><Error/>', "the document is XML, 29 bytes, beginning with '<?xml"),
         (
             "words",
             b"upstream connect error",
-            "the answer is no JSON, 22 bytes, beginning with 'upstream connect error'",
+            "the document is not JSON, 22 bytes, beginning with 'upstream connect error'",
         ),
-        ("pem", b"-----BEGIN PUBLIC KEY-----\nMIIB", "the answer is PEM, 31 bytes"),
-        ("token", token.encode(), "the answer is a signed token (compact JWS), "),
-        ("gzip", b"\x1f\x8b\x08\0", "the answer is compressed by gzip, 4 bytes"),
-        ("utf-16", good.decode().encode("utf-16"), "the answer is UTF-16, not UTF-8, "),
-        ("cut-short", good[:-2], "the answer is no usable JSON, "),
-        ("array", b"[" + good + b"]", "the answer is a JSON array, "),
+        ("pem", b"-----BEGIN PUBLIC KEY-----\nMIIB", "the document is PEM, 31 bytes"),
+        ("token", token.encode(), "the document is a signed token (compact JWS), "),
+        ("gzip", b"\x1f\x8b\x08\0", "the document is compressed by gzip, 4 bytes"),
+        ("utf-16", good.decode().encode("utf-16"), "the document is UTF-16, not UTF-8, "),
+        ("cut-short", good[:-2], "the document is not usable JSON, "),
+        ("array", b"[" + good + b"]", "the document is a JSON array, "),
         ("discovery", b'{"issuer": "x", "jwks_uri": "https://x"}', "it is a discovery document"),
     ):
         yield Shape(name=name, document=document, token=token, refused=why)

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from typing import Final
 
-from authz.core import certificate, jwk_forms
+from authz.core import certificate, jwk_normalization
 from authz.core.algorithms import DEFAULT_ALGORITHMS
 from tests.shapes.generated import ANOTHER_KEY, KID_NO_TEXT, NO_ALG
 from tests.shapes.shape import Shape
 from tests.tools import ROOT
 
 _FOLDER: Final = ROOT / "tests/data/key_sets"
-_EMPTY: Final = jwk_forms.NULL_OR_EMPTY
+_EMPTY: Final = jwk_normalization.NULL_OR_EMPTY
 
 NOTES: Final[dict[str, str]] = {
     "alg-null": f"{_EMPTY}: alg",
-    "ec-p256-x-31-octets": f"{jwk_forms.COORDINATE_LENGTH}: x",
-    "ec-p521-y-65-octets": f"{jwk_forms.COORDINATE_LENGTH}: y",
+    "ec-p256-x-31-octets": f"{jwk_normalization.COORDINATE_LENGTH}: x",
+    "ec-p521-y-65-octets": f"{jwk_normalization.COORDINATE_LENGTH}: y",
     "entra-like": certificate.X5T_MISMATCH,
     "key_ops-empty-list": f"{_EMPTY}: key_ops",
-    "keyops-sign-only": jwk_forms.KEY_OPS_SIGN,
+    "keyops-sign-only": jwk_normalization.KEY_OPS_SIGN,
     "oth-empty-list": f"{_EMPTY}: oth",
     "private-members-null": f"{_EMPTY}: d, p, q, dp, dq, qi",
-    "rsa-e-leading-zero": f"{jwk_forms.LEADING_ZEROS}: e",
-    "rsa-n-leading-zero": f"{jwk_forms.LEADING_ZEROS}: n",
-    "rsa-n-padded": f"{jwk_forms.PADDED}: n",
-    "rsa-n-std-alphabet": f"{jwk_forms.STANDARD_ALPHABET}: n",
+    "rsa-e-leading-zero": f"{jwk_normalization.LEADING_ZEROS}: e",
+    "rsa-n-leading-zero": f"{jwk_normalization.LEADING_ZEROS}: n",
+    "rsa-n-padded": f"{jwk_normalization.PADDED}: n",
+    "rsa-n-std-alphabet": f"{jwk_normalization.STANDARD_ALPHABET}: n",
     "use-jwt-svid": "use jwt-svid read as sig",
     "use-null": f"{_EMPTY}: use",
     "x5c-empty-list": f"{_EMPTY}: x5c",

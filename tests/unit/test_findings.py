@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from authz.conditions import EvaluationError
+from authz.core.conditions import EvaluationError
 from authz.core.keys import KeySet
 from authz.core.token import HeaderSource, find_token, parse_token
 from tests.fixtures import A_EC, ask, changed, jwks, mint, signer
 from tests.tools import ROOT
+from tests.unit.core.test_conditions import holds
 from tests.unit.core.test_identity import TEXT, write
-from tests.unit.test_conditions import holds
 
 FINDINGS = ROOT / "findings"
 SCRIPTS = sorted(path for path in FINDINGS.glob("*.sh") if path.name != "lib.sh")

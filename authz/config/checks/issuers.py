@@ -14,7 +14,7 @@ from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote, suggest
 from authz.core.algorithms import ALGORITHMS
 from authz.core.claims import ClaimPath
-from authz.core.jwk_forms import is_empty
+from authz.core.jwk_normalization import is_empty
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _ALIAS: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from authz.conditions import INSTALL, ConditionError, NotInstalledError, find_params
 from authz.config.checks.tokens import TOKEN, check_scopes
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote, suggest
 from authz.config.rules import Match, Require, Rule
 from authz.config.section import Section
 from authz.core.claims import ClaimPath
+from authz.core.conditions import INSTALL, ConditionError, NotInstalledError, find_params
 from authz.core.policy import AccessMode, HostPattern, PathTemplate
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,63}")

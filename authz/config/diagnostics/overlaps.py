@@ -104,7 +104,7 @@ class _Index:
         self._paths: Final[PathIndex[_ByHost]] = PathIndex(dict)
         for entry in entries:
             for host, path in product(entry.hosts, entry.paths):
-                by_host = self._paths.bucket(path.fold(fold_unicode), prefix=path.rest)
+                by_host = self._paths.bucket(path.fold(fold_unicode), prefix=path.prefix)
                 by_host.setdefault(host, []).append(_Cover(entry, host, path))
 
     def above(self, entry: _Entry, host: HostPattern | None, path: PathTemplate) -> list[_Cover]:
@@ -133,7 +133,7 @@ class _Index:
         With *part*, also for hosts that *host* covers.
         """
         wider = _wider(host)
-        for by_host in self._paths.covering(path.fold(fold_unicode), prefix=path.rest):
+        for by_host in self._paths.covering(path.fold(fold_unicode), prefix=path.prefix):
             yield from (by_host[wide] for wide in wider if wide in by_host)
             if part and (host is None or host.wildcard):
                 yield from (rules for name, rules in islice(by_host.items(), MAX_HOSTS) if _lies_below(name, host))
@@ -210,7 +210,7 @@ def _find_public(entry: _Entry, index: _Index) -> Iterator[Problem]:
     """Find a rule that is public by accident: it matches everything, or opens what a rule below protects."""
     if entry.rule.allow is AccessMode.PUBLIC:
         everywhere = None in entry.hosts and not entry.context and not (entry.methods and entry.methods <= _PREFLIGHT)
-        if everywhere and any(path.rest and not any(path.segments) for path in entry.paths):
+        if everywhere and any(path.prefix and not any(path.segments) for path in entry.paths):
             message = "public-by-accident: every request that no rule above matches is public"
             yield Problem(path=entry.path, message=message, hint="name the hosts or the paths that are", widens=True)
         return
@@ -274,7 +274,7 @@ def _steals_from(
     by = cover.entry
     if methods and methods <= _PREFLIGHT:
         return False
-    deeper = (len(cover.path.segments), cover.path.rest) != (len(path.segments), path.rest) or any(
+    deeper = (len(cover.path.segments), cover.path.prefix) != (len(path.segments), path.prefix) or any(
         wide is None and own is not None for wide, own in zip(cover.path.segments, path.segments, strict=True)
     )
     if cover.host not in _wider(host) or not by.context <= entry.context:
@@ -318,11 +318,11 @@ def _find_fallthrough(entry: _Entry, index: _Index) -> Iterator[Problem]:
 def _guarded_above(entry: _Entry, scope: tuple[HostPattern | None, PathTemplate], index: _Index) -> set[str]:
     """Name the slips that rules above *entry* stop: all that is deeper than its path, or its path without the end."""
     host, path = scope
-    if path.rest:
+    if path.prefix:
         return set()
-    beside = {_DEEPER: PathTemplate("", (*path.segments, None), (), rest=True)}
+    beside = {_DEEPER: PathTemplate("", (*path.segments, None), (), prefix=True)}
     if path.segments and path.segments[-1] is None:
-        beside[_EMPTY] = PathTemplate("", path.segments[:-1], (), rest=False)
+        beside[_EMPTY] = PathTemplate("", path.segments[:-1], (), prefix=False)
     return {
         way
         for way, template in beside.items()
@@ -371,7 +371,7 @@ def _ways(entry: _Entry, scope: tuple[HostPattern | None, PathTemplate], cover: 
     loose = [own for place, own in enumerate(path.segments) if own and not (place < len(kept) and kept[place] == own)]
     if not entry.folds and any(own.lower() != own.upper() for own in loose):
         ways.add(_CASE)
-    if cover.path.rest and not path.rest:
+    if cover.path.prefix and not path.prefix:
         ways.add(_DEEPER)
         if path.segments and path.segments[-1] is None and len(cover.path.segments) < len(path.segments):
             ways.add(_EMPTY)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from authz.core.key import Key, fits_type
 
 
-def why_unused(key: Key, algorithms: frozenset[str], *, written: bool = True) -> str | None:
+def why_unused(key: Key, algorithms: frozenset[str], *, configured: bool = True) -> str | None:
     """Return why *key* serves no token of an issuer that may use *algorithms*; None if it serves some.
 
-    *written* says whether the operator chose them.
+    *configured* tells whether the operator chose them.
     """
-    if any(key.supports(alg, algorithms, written=written) for alg in algorithms):
+    if any(key.supports(alg, algorithms, configured=configured) for alg in algorithms):
         return None
     if key.alg is not None:
         return f"its alg {key.alg} is not among the issuer's algorithms"

@@ -61,9 +61,9 @@ def _unusable_keys(config: Config) -> Iterator[Problem]:
         if keys is None:
             continue
         path, algorithms = ("issuers", name, "jwks"), frozenset(issuer.algorithms)
-        written = issuer.algorithms_written
-        idle = [(key.kid, why) for key in keys.keys if (why := why_unused(key, algorithms, written=written))]
-        for kid, why in (*keys.mistakes, *idle):
+        configured = issuer.algorithms_configured
+        idle = [(key.kid, why) for key in keys.keys if (why := why_unused(key, algorithms, configured=configured))]
+        for kid, why in (*keys.rejected_signing_keys, *idle):
             message = f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
             yield Problem(path=path, message=message)
         if not keys.keys and not keys.rejected:
@@ -74,7 +74,7 @@ def _blocks_nothing(config: Config) -> Iterator[Problem]:
     """Find blocked keys that are not in the set: a key may be blocked in advance, or its name is misspelt."""
     for name, issuer in config.issuers.items():
         keys = inline_keys(issuer)
-        for blocked in keys.unmatched if keys is not None else ():
+        for blocked in keys.unmatched_blocks if keys is not None else ():
             path = ("issuers", name, "blocked_keys", issuer.blocked_keys.index(blocked))
             yield Problem(path=path, message=f"{quote(blocked)} is not the kid or thumbprint of a key in jwks")
 

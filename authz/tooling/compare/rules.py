@@ -24,7 +24,7 @@ from authz.core.letter_case import fold_ascii, fold_unicode
 from authz.core.policy import AccessMode, HostPattern, Match, PathTemplate, Policy, Rule
 from authz.core.reasons import Rejected
 from authz.core.request import Path, Target
-from authz.core.strictness import Strictness, accepted, admitted, combine
+from authz.core.strictness import Strictness, access_rank, combine, compare_accepted
 from authz.core.strictness import compare_rules as compare_strictness
 from authz.tooling.compare.effects import Change, Effect
 from authz.tooling.describe import describe_rule
@@ -66,8 +66,8 @@ def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS)
 def effect_of(old: Rule | None, new: Rule | None) -> Effect:
     """Return the effect on a request if *new* decides it instead of *old*; None is no rule, which denies."""
     found = compare_strictness(old, new)
-    if old is not None and new is not None and admitted(old) and admitted(new):
-        found = combine([found, accepted(old.accept, new.accept)])
+    if old is not None and new is not None and access_rank(old) and access_rank(new):
+        found = combine([found, compare_accepted(old.accept, new.accept)])
         if found is Strictness.SAME and (old.allow is AccessMode.PUBLIC) != (new.allow is AccessMode.PUBLIC):
             return Effect.CHANGES  # the same callers are allowed; only the identity that upstreams receive differs
     return Effect(found.value)
@@ -158,7 +158,7 @@ def _intersect_paths(
 ) -> Iterator[tuple[str, ...]]:
     (rule, own), (its_rule, its) = one, other
     for length in range(max(len(own.segments), len(its.segments)), depth + 1):
-        if (length > len(own.segments) and not own.rest) or (length > len(its.segments) and not its.rest):
+        if (length > len(own.segments) and not own.prefix) or (length > len(its.segments) and not its.prefix):
             return
         choices = []
         for place in range(length):

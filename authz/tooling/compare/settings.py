@@ -21,7 +21,7 @@ from authz.core.algorithms import ALGORITHMS
 from authz.core.claims import normalize_type
 from authz.core.key import RSA_WITHOUT_ALG
 from authz.core.keys import KeySet
-from authz.core.strictness import Strictness, accepted, all_of, at_most
+from authz.core.strictness import Strictness, compare_accepted, compare_all_required, compare_upper_bounds
 from authz.tooling.compare.effects import Change, Effect
 
 _MAX_SHOWN: Final = 8
@@ -32,8 +32,8 @@ def _differs(effect: Effect) -> Callable[[object, object], Effect]:
 
 
 def _limit(old: float | timedelta | None, new: float | timedelta | None) -> Strictness:
-    """Compare a size or duration that bounds what is accepted; None is no bound."""
-    return at_most(*(each.total_seconds() if isinstance(each, timedelta) else each for each in (old, new)))
+    """Compare a size or duration that limits what is accepted; None means unlimited."""
+    return compare_upper_bounds(*(each.total_seconds() if isinstance(each, timedelta) else each for each in (old, new)))
 
 
 def _loosened(old: object, new: object) -> Effect:
@@ -41,32 +41,32 @@ def _loosened(old: object, new: object) -> Effect:
 
 
 def _types(old: tuple[str, ...], new: tuple[str, ...]) -> Strictness:
-    return accepted(map(normalize_type, old), map(normalize_type, new))
+    return compare_accepted(map(normalize_type, old), map(normalize_type, new))
 
 
 def _keys(old: KeySet | None, new: KeySet | None) -> Strictness:
     if old is None or new is None:
         return Strictness.SAME if old == new else Strictness.UNKNOWN  # keys that are not in the file
-    return accepted(*({key.thumbprint for key in keys.keys} for keys in (old, new)))
+    return compare_accepted(*({key.thumbprint for key in keys.keys} for keys in (old, new)))
 
 
 def _document(old: object, new: object) -> Effect:
     """Compare a document that the sidecar serves to any client, before any rule."""
     if old is None or new is None:
-        return Effect(at_most(old is not None, new is not None).value)
+        return Effect(compare_upper_bounds(old is not None, new is not None).value)
     return Effect.SAME if old == new else Effect.CHANGES
 
 
 def _headers(old: Mapping[str, HeaderValue], new: Mapping[str, HeaderValue]) -> Effect:
-    names = Effect(all_of(old, new).value)
+    names = Effect(compare_all_required(old, new).value)
     return Effect.CHANGES if names is Effect.SAME and old != new else names
 
 
 EFFECT_OF: Final[Mapping[Access, Callable[[Any, Any], Strictness | Effect]]] = {
     Access.UNAFFECTED: _differs(Effect.CHANGES),
     Access.UNKNOWN: _differs(Effect.UNKNOWN),
-    Access.LISTED: accepted,
-    Access.REQUIRED: all_of,
+    Access.LISTED: compare_accepted,
+    Access.REQUIRED: compare_all_required,
     Access.LIMIT: _limit,
     Access.LOOSENED: _loosened,
     Access.KEYS: _keys,
@@ -117,7 +117,7 @@ def _compare_written(about: str, old: Issuer, new: Issuer) -> Iterator[Change]:
 
 
 def _serves_all(issuer: Issuer) -> bool:
-    return issuer.algorithms_written and any(
+    return issuer.algorithms_configured and any(
         ALGORITHMS[alg].kty == "RSA" and alg != RSA_WITHOUT_ALG for alg in issuer.algorithms
     )
 

@@ -139,7 +139,7 @@ def _find_absent_claim(denied: _Denied) -> str | None:
 def _find_level(denied: _Denied) -> str | None:
     if denied.decision.detail == "auth_time is absent":
         return "a token of a machine has no auth_time: a rule with max_age is for users; else have the issuer write it"
-    if denied.decision.detail == "acr is not what the rule asks" and "acr" in denied.members:
+    if denied.decision.detail == "acr is not what the rule requires" and "acr" in denied.members:
         return (
             "if a login does not change it, the issuer cannot reach this acr: see that its login flow has that level "
             '(Keycloak: ACR to LoA mapping; acr is "0" after single sign-on, and max_age asks for a new login)'
@@ -148,7 +148,7 @@ def _find_level(denied: _Denied) -> str | None:
 
 
 def _find_unsafe_value(denied: _Denied) -> str | None:
-    if "characters" not in denied.decision.detail and "joins the list" not in denied.decision.detail:
+    if "characters" not in denied.decision.detail and "the separator" not in denied.decision.detail:
         return None
     return "set identity.unsafe_values: encode, and have the upstream decode %XX; or do not send this claim"
 

@@ -67,9 +67,9 @@ def test_fetching_says_what_rules_read_from_tokens(idp: FakeIdp, tmp_path: Path)
     told = json.loads(run(tmp_path, idp.issuer, "--fetch", "--json", rest=rule).stdout)
 
     assert "claims  " not in plain.stdout
-    assert "claims        groups: a text, or a list of texts; rule more\n" in result.stdout
+    assert "claims        groups: a string, or a list of strings; rule more\n" in result.stdout
     assert "authz explain --token-file TOKEN" in result.stdout
-    assert told["fetched"][0]["expected_claims"] == ["groups: a text, or a list of texts; rule more"]
+    assert told["fetched"][0]["expected_claims"] == ["groups: a string, or a list of strings; rule more"]
 
 
 FAILURES: Final = {

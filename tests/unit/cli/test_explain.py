@@ -284,7 +284,7 @@ def test_the_line_to_write_for_keys_without_alg(explain: Explain, tmp_path: Path
     published.write_text(jwks(changed(A_RSA.public(), {"alg": ABSENT})), encoding="utf-8")
     token = mint(SigningKey("a-rsa", "PS256", A_RSA.jwk))
     refused = explain("--path", "/orders/7", "--jwks", str(published), token=token)
-    assert refused.stdout.splitlines()[-1].endswith("unless the configuration of this issuer says: algorithms: [PS256]")
+    assert refused.stdout.splitlines()[-1].endswith("unless the issuer is configured with algorithms: [PS256]")
     mended = CONFIG.replace("audiences: [api],", "audiences: [api], algorithms: [PS256],")
     allowed = explain("--path", "/orders/7", "--jwks", str(published), token=token, config_text=mended)
     assert allowed.stdout.splitlines()[-1] == "allow authenticated"

@@ -427,9 +427,9 @@ def test_a_wrong_signature_is_a_doubt() -> None:
     """The issuer may have changed the key under its id: the denial stands, and says what may be looked up."""
     forged = decide(mint(signer("RS256", str(A_RSA.kid))))
     assert (forged.reason, forged.trail.needs) == (Reason.SIGNATURE_INVALID, ())
-    assert forged.trail.doubts == (Need(CHANGED_KEY, "a", A_RSA.kid),)
-    assert decide(mint()).trail.doubts == ()
-    assert decide(mint(claims=EXPIRED)).trail.doubts == ()
+    assert forged.trail.rechecks == (Need(CHANGED_KEY, "a", A_RSA.kid),)
+    assert decide(mint()).trail.rechecks == ()
+    assert decide(mint(claims=EXPIRED)).trail.rechecks == ()
 
 
 def test_a_shadow_names_its_needs_too() -> None:

@@ -125,7 +125,7 @@ def test_copies_of_a_key_have_the_names_of_both() -> None:
     copies = [changed(A_RSA.public(), {"x5t": "one", "use": "SIG"}), changed(A_RSA.public(), {"x5t": "two", "d": None})]
     (key,) = key_set(*copies).keys
     assert key.certificates == CertificateHashes(frozenset({"one", "two"}))
-    assert key.notes == ("use SIG read as sig", "null or empty, taken as absent: d")
+    assert key.notes == ("use SIG read as sig", "null or empty, treated as absent: d")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_copies_of_a_key_have_the_names_of_both() -> None:
         ('{"kty":"RSA","n":"AQ"}', 'the document has no array `keys`: it is one JWK, and a set is {"keys": [...]}'),
         (
             '{"issuer":"x","jwks_uri":"y"}',
-            "the document has no array `keys`: it is a discovery document, whose URL belongs into discovery_url",
+            "the document has no array `keys`: it is a discovery document, whose URL belongs in discovery_url",
         ),
         ('{"error":"x"}', "the document has no array `keys`"),
     ],
@@ -150,6 +150,6 @@ def test_a_token_costs_four_signatures_at_most() -> None:
     """However many keys a set has, what is looked at for one token is bounded, and what is tried is four."""
     many = [changed(signer("RS256", f"many-{number}").public(), {"kid": f"{number}"}) for number in range(7)]
     keys = KeySet.from_json(jwks(*many, A_EC))
-    assert len(keys._few) == 6
+    assert len(keys._limited) == 6
     four = key_set(*many[:4]).select(parse_token(mint(header=NO_KID)), frozenset({"RS256"}))
     assert [key.kid for key in four.keys] == ["0", "1", "2", "3"]

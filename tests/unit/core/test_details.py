@@ -11,7 +11,7 @@ import pytest
 from authz.core.claims import ClaimPath
 from authz.core.identity import Identity, spellings
 from authz.core.keys import KeySet
-from authz.core.policy import AccessMode, HostPattern, NoAnswerError, PathTemplate, Policy
+from authz.core.policy import AccessMode, HostPattern, NoResultError, PathTemplate, Policy
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, canonical_host, parse_path
 from authz.core.resource import ProtectedResource
@@ -77,7 +77,7 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "spellings": ({"path": "/a;b//c"}, "path has double_slash, semicolon"),
     "no-rule": ({"path": "/elsewhere"}, "no rule matches"),
     "nobody": ({"snapshot": NOBODY}, "the rule denies every request"),
-    "no-token": ({}, "no token in any of the configured places"),
+    "no-token": ({}, "no token in any configured place"),
     "two-headers": ({"headers": {"authorization": "Bearer a, Bearer b"}}, "2 credentials in one header"),
     "two-cookies": ({"headers": {"cookie": "t=a; t=b"}, "snapshot": COOKIES}, "2 tokens in one request"),
     "many-credentials": ({"headers": {"authorization": "," * 64}}, "more than 64 parts in one header"),
@@ -88,19 +88,19 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
         {"token": mint(), "snapshot": make_snapshot(token=TokenRules(max_bytes=9))},
         f"token of {len(mint())} characters, at most 9",
     ),
-    "issuer": ({"token": mint(iss="https://c.test")}, "iss is none of the configured issuers"),
+    "issuer": ({"token": mint(iss="https://c.test")}, "iss is not a configured issuer"),
     "issuer-but-slash": (
         {"token": mint(iss=f"{A}/")},
-        "iss is none of the configured issuers, but for a final slash",
+        "iss is not a configured issuer: the trailing slash differs",
     ),
     "issuer-with-slash": (
         {"token": mint(), "snapshot": make_snapshot(issuers={f"{A}/": issuer_a()})},
-        "iss is none of the configured issuers, but for a final slash",
+        "iss is not a configured issuer: the trailing slash differs",
     ),
     "no-issuer": ({"token": mint(iss=ABSENT)}, "iss is missing or not a string"),
     "issuer-of-another-key": (
         {"token": mint(), "snapshot": make_snapshot(a=issuer_a(issuer="https://c.test"))},
-        "iss is not the issuer whose key signed",
+        "iss is not the issuer of the key that signed",
     ),
     "payload": ({"token": unsigned(HEAD, payload=b"[]")}, "payload: not a JSON object"),
     "payload-utf-8": ({"token": unsigned(HEAD, payload=b"\xff")}, "payload: not UTF-8"),
@@ -131,8 +131,8 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "aud": ({"token": mint(aud=1)}, "aud is not a string or a list of strings"),
     "other-aud": ({"token": mint(aud="x")}, "aud has none of the issuer's audiences"),
     "cnf": ({"token": mint(cnf=1)}, "cnf is not an object"),
-    "cnf-jkt": ({"token": mint(cnf={"jkt": "x"})}, "cnf asks for a proof that is not checked here"),
-    "cnf-other": ({"token": mint(cnf={"x5t#S256": "x"})}, "the peer's certificate is not the one of cnf"),
+    "cnf-jkt": ({"token": mint(cnf={"jkt": "x"})}, "cnf requires a proof that is not checked here"),
+    "cnf-other": ({"token": mint(cnf={"x5t#S256": "x"})}, "the peer's certificate is not the one in cnf"),
     "acr": ({"token": mint(), "snapshot": ruled(acr=("mfa",))}, "acr is absent"),
     "amr": ({"token": mint(), "snapshot": ruled(amr=("otp",))}, "amr is absent"),
     "max-age": ({"token": mint(), "snapshot": ruled(max_age=9)}, "auth_time is absent"),
@@ -143,11 +143,11 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     ),
     "rule-issuer": (
         {"token": mint(), "snapshot": ruled(issuers=frozenset({"b"}))},
-        "issuer a is not among the rule's",
+        "issuer a is not one of the rule's issuers",
     ),
     "claim": (
         {"token": mint(), "snapshot": ruled(claims=(claim("sub", "x"),))},
-        "claims.sub is a text, and does not contain any required value",
+        "claims.sub is a string, and does not contain any required value",
     ),
     "condition": ({"token": mint(), "snapshot": ruled(condition=_Broken())}, "the rule's condition does not hold"),
     "condition-fails": (
@@ -155,12 +155,12 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
         "the rule's condition failed: KeyError",
     ),
     "condition-without-answer": (
-        {"token": mint(), "snapshot": ruled(condition=_Broken(NoAnswerError("no such key: x")))},
+        {"token": mint(), "snapshot": ruled(condition=_Broken(NoResultError("no such key: x")))},
         "the rule's condition failed: no such key: x",
     ),
     "rule-audience": (
         {"token": mint(), "snapshot": ruled(audiences=frozenset({"x"}))},
-        "the audience has none of the rule's audiences",
+        "the audience contains none of the rule's audiences",
     ),
     "origin": (
         {"headers": {"cookie": f"t={mint()}"}, "snapshot": COOKIES, "method": "POST"},
@@ -168,23 +168,23 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     ),
     "unsafe": (
         {"token": mint(sub="\n")},
-        "x-user-id: the value has characters that a header cannot carry",
+        "x-user-id: the value has characters that a header cannot contain",
     ),
     "element": (
         {"token": mint(groups=["a,b"])},
-        "x-user-groups: an element is empty or contains what joins the list",
+        "x-user-groups: a list element is empty or contains the separator",
     ),
     "unsafe-element": (
         {"token": mint(groups=["\n"])},
-        "x-user-groups: the value has characters that a header cannot carry",
+        "x-user-groups: the value has characters that a header cannot contain",
     ),
     "element-without-form": (
         {"token": mint(groups=[["a"]])},
-        "x-user-groups: the claim is a list or an object, and no form is configured for it",
+        "x-user-groups: the claim is a list or an object: configure join or format",
     ),
     "no-form": (
         {"token": mint(c=[1]), "snapshot": make_snapshot(identity=Identity((header("x-c", "c"),)))},
-        "x-c: the claim is a list or an object, and no form is configured for it",
+        "x-c: the claim is a list or an object: configure join or format",
     ),
     "headers-size": ({"token": mint(sub="x" * 9_000)}, "identity headers of 9033 octets, at most 8192"),
 }
@@ -224,7 +224,7 @@ CHOICES: Final[dict[str, tuple[KeySet, str, str]]] = {
     "ambiguous": (
         key_set(*(signer("ES256", f"many-{number}") for number in range(5))),
         mint(A_EC, header={"kid": ABSENT}),
-        "more than 4 keys could be meant",
+        "more than 4 keys are candidates",
     ),
     "none-of-two": (
         key_set(OTHER, signer("ES256", "another")),
@@ -239,19 +239,19 @@ CHOICES: Final[dict[str, tuple[KeySet, str, str]]] = {
     "none-usable": (
         key_set(A_RSA, changed(A_EC.public(), {"x": "AA"})),
         mint(A_EC, header={"kid": ABSENT}),
-        "no key id, and the key of this alg was set aside",
+        "no key id, and the key for this alg was rejected",
     ),
-    "none": (key_set(A_RSA), mint(A_EC, header={"kid": ABSENT}), "no key id, and no key of this alg"),
+    "none": (key_set(A_RSA), mint(A_EC, header={"kid": ABSENT}), "no key id, and no key for this alg"),
     "other-alg": (key_set(A_EC), mint(header={"kid": "a-ec"}), "the key with this id is not for this alg"),
     "set-aside": (
         key_set(changed(A_EC.public(), {"use": "enc"})),
         mint(A_EC),
-        "the key with this id was set aside: use is not sig",
+        "the key with this id was rejected: use is not sig",
     ),
     "blocked": (
         key_set(A_EC).block(["a-ec"]),
         mint(A_EC),
-        "the key with this id was set aside: blocked by configuration",
+        "the key with this id was rejected: blocked by configuration",
     ),
     "absent": (key_set(A_RSA), mint(A_EC), "no key with this id"),
     "short": (key_set(A_EC), unsigned(HEAD, b"x"), "signature of 1 octets, not 64"),
@@ -281,7 +281,7 @@ ENTRIES: Final[dict[str, tuple[object, str]]] = {
     "oct": (OCT, "symmetric key in a published set"),
     "oct-without-a-secret": ({"kty": "oct", "k": None}, "k is missing or not a string"),
     "kty": ({"kty": "x"}, "kty is unknown"),
-    "alg-of-another": (changed(EC, {"alg": "RS256"}), "alg RS256 does not fit the key"),
+    "alg-of-another": (changed(EC, {"alg": "RS256"}), "alg RS256 does not match the key type or curve"),
     "bits": (changed(RSA, {"n": "AQ"}), "RSA modulus of 1 bits, not 2048 to 8192"),
     "exponent": (changed(RSA, {"e": "AQ"}), "RSA exponent is even, too small or too large"),
     "factor": (changed(RSA, {"n": number(2**2047 + 1)}), "RSA modulus has a small factor"),
@@ -295,7 +295,7 @@ ENTRIES: Final[dict[str, tuple[object, str]]] = {
     "junk": (changed(EC, {"x": "####"}), "x is not base64url"),
     "length": (changed(EC, {"x": "AQ" + "A" * 42}), "x has 33 octets, not 32"),
     "zero": (changed(RSA, {"n": "AAAA"}), "n is empty or has a leading zero octet"),
-    "off-curve": (changed(EC, {"y": EC["x"]}), "the key's numbers make no key"),
+    "off-curve": (changed(EC, {"y": EC["x"]}), "the key's numbers are not a valid public key"),
 }
 
 
@@ -310,7 +310,7 @@ def test_entry(entry: object, why: str) -> None:
     ("k", "why"),
     [
         ("AAAA", "secret of 3 octets, at least 32"),
-        ("A" * 43, "secret repeats itself"),
+        ("A" * 43, "secret has too few different octets"),
         ("hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg", "secret is publicly known"),  # RFC 7520 section 3.5
     ],
 )
@@ -326,7 +326,7 @@ ERRORS: Final[dict[str, tuple[Any, str]]] = {
         lambda: KeySet.from_json(json.dumps({"keys": [{"kid": "k" * 1025}]})),
         "a key id of 1025 characters, at most 1024",
     ),
-    "policy": (lambda: Policy([]), "a policy without rules"),
+    "policy": (lambda: Policy([]), "a policy needs at least one rule"),
     "template": (lambda: PathTemplate.parse("x"), "a path begins with /"),
     "template-query": (
         lambda: PathTemplate.parse("/a?b"),
@@ -338,7 +338,7 @@ ERRORS: Final[dict[str, tuple[Any, str]]] = {
         lambda: PathTemplate.parse("/a*"),
         '"a*": wildcards are only allowed as a whole segment {name}, or as a final /**',
     ),
-    "template-twice": (lambda: PathTemplate.parse("/{a}/{a}"), "a parameter is named twice"),
+    "template-twice": (lambda: PathTemplate.parse("/{a}/{a}"), "two parameters have the same name"),
     "host": (
         lambda: HostPattern.parse("a:1"),
         "a host is a name or an address without port, such as api.example.com or *.example.com",
@@ -351,7 +351,7 @@ ERRORS: Final[dict[str, tuple[Any, str]]] = {
     "separators": (lambda: spellings("a-b-c-d-e-f-g"), "a-b-c-d-e-f-g has 6 separators, at most 5"),
     "resource": (
         lambda: ProtectedResource.describe("https://a.test/b;c", authorization_servers=(), scopes=(), methods=()),
-        "servers read its path in more than one way",
+        "its path is ambiguous: servers interpret it differently",
     ),
     "json-depth": (lambda: parse_json(b"[" * 33), "nested deeper than 32"),
     "json-crowd": (

@@ -288,7 +288,7 @@ def test_key_for_something_else_is_known_by_its_id_alone() -> None:
     """A key for encryption can be named by a token, and is never meant by one without a key id."""
     keys = key_set(changed(A_EC.public(), {"use": "enc"}))
     assert keys.rejected_keys == (RejectedKey("a-ec", "use is not sig", other_purpose=True),)
-    assert keys.mistakes == []
+    assert keys.rejected_signing_keys == []
 
 
 def test_bounds_belong_to_what_they_bound() -> None:

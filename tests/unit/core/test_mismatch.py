@@ -15,13 +15,13 @@ from tests.fixtures import ABSENT, T, claim, decide, header, issuer_a, make_snap
 
 SHAPES: Final[dict[str, object]] = {
     "absent": None,
-    "a text": "s3cr3t",
-    "an empty text": "",
+    "a string": "s3cr3t",
+    "an empty string": "",
     "a number": 0,
     "a boolean": False,
     "an object": {},
     "an empty list": [],
-    "a list of 1 text": ["s3cr3t"],
+    "a list of 1 string": ["s3cr3t"],
     "a list of 3 objects": [{"s3cr3t": 1}] * 3,
     "a list of 2 lists": [[], ["s3cr3t"]],
     "a list of 2 numbers": [1, 2.5],
@@ -42,22 +42,22 @@ CLAIMS: Final[dict[str, tuple[dict[str, Any], Any, str]]] = {
     "objects": (
         {"groups": [{"id": "s3cr3t"}] * 3},
         GROUPS,
-        "claims.groups is a list of 3 objects, and the rule asks for a text",
+        "claims.groups is a list of 3 objects, and the rule requires a string",
     ),
     "absent": ({"groups": ABSENT}, GROUPS, "claims.groups is absent"),
     "null": ({"groups": None}, GROUPS, "claims.groups is absent"),
-    "text": ({"groups": "s3cr3t"}, GROUPS, "claims.groups is a text, and does not contain any required value"),
+    "text": ({"groups": "s3cr3t"}, GROUPS, "claims.groups is a string, and does not contain any required value"),
     "texts": (
         {"groups": ["s3cr3t"]},
         GROUPS,
-        "claims.groups is a list of 1 text, and does not contain any required value",
+        "claims.groups is a list of 1 string, and does not contain any required value",
     ),
-    "no-texts-at-all": ({"groups": []}, GROUPS, "claims.groups is an empty list, and the rule asks for a text"),
-    "text-for-number": ({"level": "1"}, NUMBERS, "claims.level is a text, and the rule asks for a number"),
+    "no-texts-at-all": ({"groups": []}, GROUPS, "claims.groups is an empty list, and the rule requires a string"),
+    "text-for-number": ({"level": "1"}, NUMBERS, "claims.level is a string, and the rule requires a number"),
     "every": (
         {"groups": ["editor"]},
         (claim("groups", "editor", "auditor", every=True),),
-        "claims.groups is a list of 1 text, and does not have every required value",
+        "claims.groups is a list of 1 string, and does not have every required value",
     ),
     "quoted": ({}, (claim('["https://x.test/t"]', "a"),), 'claims["https://x.test/t"] is absent'),
     "below": ({}, (claim("realm.roles", "a"),), "claims.realm.roles is absent"),
@@ -105,7 +105,7 @@ def test_claim_by_the_issuers_own_name() -> None:
 SCOPES: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "absent": ({}, "scope lacks a"),
     "objects": ({"scope": [{"a": 1}]}, "scope lacks a: scope is a list of 1 object, scp is absent"),
-    "hidden": ({"scope": {}, "scp": ["a"]}, "scope lacks a: scope is an object, scp is a list of 1 text"),
+    "hidden": ({"scope": {}, "scp": ["a"]}, "scope lacks a: scope is an object, scp is a list of 1 string"),
     "others": ({"scope": "b"}, "scope lacks a"),
 }
 
@@ -117,22 +117,22 @@ def test_scopes(members: dict[str, Any], detail: str) -> None:
 
 
 STEP_UP: Final[dict[str, tuple[dict[str, Any], dict[str, Any], str]]] = {
-    "acr": ({"acr": "0"}, {"acr": ("2",)}, "acr is not what the rule asks"),
+    "acr": ({"acr": "0"}, {"acr": ("2",)}, "acr is not what the rule requires"),
     "acr-absent": ({}, {"acr": ("2",)}, "acr is absent"),
     "acr-a-number": ({"acr": 2}, {"acr": ("2",)}, "acr is a number"),
-    "amr": ({"amr": ["pwd"]}, {"amr": ("otp",)}, "amr is not what the rule asks"),
-    "amr-a-text": ({"amr": "otp"}, {"amr": ("otp",)}, "amr is a text"),
+    "amr": ({"amr": ["pwd"]}, {"amr": ("otp",)}, "amr is not what the rule requires"),
+    "amr-a-text": ({"amr": "otp"}, {"amr": ("otp",)}, "amr is a string"),
     "age": ({"auth_time": T - 61}, {"max_age": 60}, "auth_time is 61 s ago, at most 60 s"),
     "age-before-1970": ({"auth_time": -1}, {"max_age": 60}, f"auth_time is {T + 1:.0f} s ago, at most 60 s"),
     "age-ahead": ({"auth_time": T + 9}, {"max_age": 60}, "auth_time is 9 s ahead"),
     "age-absent": ({}, {"max_age": 60}, "auth_time is absent"),
-    "age-a-text": ({"auth_time": str(T)}, {"max_age": 60}, "auth_time is a text"),
+    "age-a-text": ({"auth_time": str(T)}, {"max_age": 60}, "auth_time is a string"),
     "age-a-boolean": ({"auth_time": True}, {"max_age": 60}, "auth_time is a boolean"),
     "both": ({"acr": "0"}, {"acr": ("2",), "max_age": 60}, "auth_time is absent"),
     "acr-alone-of-both": (
         {"acr": "0", "auth_time": T},
         {"acr": ("2",), "max_age": 60},
-        "acr is not what the rule asks",
+        "acr is not what the rule requires",
     ),
 }
 

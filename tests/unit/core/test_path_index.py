@@ -22,7 +22,7 @@ def covers(wide: PathTemplate, narrow: PathTemplate) -> bool:
 def matches(template: PathTemplate, path: tuple[str, ...]) -> bool:
     """Tell whether *template* matches *path*, from the definition."""
     begun = all(own in {None, segment} for own, segment in zip(template.segments, path, strict=False))
-    long_enough = len(path) >= len(template.segments) if template.rest else len(path) == len(template.segments)
+    long_enough = len(path) >= len(template.segments) if template.prefix else len(path) == len(template.segments)
     return begun and long_enough
 
 
@@ -31,7 +31,7 @@ def index() -> PathIndex[list[str]]:
     """Hold each template by its text."""
     made: PathIndex[list[str]] = PathIndex(list)
     for template in map(PathTemplate.parse, TEMPLATES):
-        made.bucket(template.segments, prefix=template.rest).append(template.text)
+        made.bucket(template.segments, prefix=template.prefix).append(template.text)
     return made
 
 
@@ -46,7 +46,7 @@ def test_a_path_is_covered_by_the_templates_that_match_it(index: PathIndex[list[
 def test_a_template_is_covered_by_those_that_match_all_of_it(index: PathIndex[list[str]], text: str) -> None:
     """A parameter is not covered by a name, and a tree not by one of its paths."""
     template = PathTemplate.parse(text)
-    found = {text for bucket in index.covering(template.segments, prefix=template.rest) for text in bucket}
+    found = {text for bucket in index.covering(template.segments, prefix=template.prefix) for text in bucket}
     assert found == {wide for wide in TEMPLATES if covers(PathTemplate.parse(wide), template)}
 
 

@@ -65,7 +65,7 @@ NO_TEMPLATES = {
 def test_template(text: str, parts: tuple[tuple[str | None, ...], tuple[str, ...], bool]) -> None:
     """A template is read into segments, parameters and a final rest."""
     template = PathTemplate.parse(text)
-    assert (template.segments, template.params, template.rest) == parts
+    assert (template.segments, template.params, template.prefix) == parts
 
 
 def test_template_keeps_its_text() -> None:
@@ -320,7 +320,7 @@ def test_no_rule_matches() -> None:
 
 def test_no_rules_at_all() -> None:
     """A policy without rules cannot be built."""
-    with pytest.raises(ValueError, match="without rules"):
+    with pytest.raises(ValueError, match="at least one rule"):
         Policy([])
 
 

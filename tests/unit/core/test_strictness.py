@@ -8,7 +8,15 @@ from typing import Any, Final
 import pytest
 
 from authz.core.policy import AccessMode, Rule
-from authz.core.strictness import Strictness, accepted, all_of, at_most, combine, compare_rules, one_of
+from authz.core.strictness import (
+    Strictness,
+    combine,
+    compare_accepted,
+    compare_all_required,
+    compare_alternatives,
+    compare_rules,
+    compare_upper_bounds,
+)
 from tests.fixtures import claim, rule
 
 SAME, WIDENS, NARROWS, MIXED, UNKNOWN = Strictness
@@ -87,20 +95,15 @@ def test_two_rules(old: Rule | None, new: Rule | None, found: Strictness) -> Non
 )
 def test_lists(one: str, other: str, enough: Strictness, needed: Strictness, listed: Strictness) -> None:
     """One value is enough, each is needed, or each is accepted; none at all asks nothing, or accepts nothing."""
-    for compare, found in ((one_of, enough), (all_of, needed), (accepted, listed)):
+    for compare, found in ((compare_alternatives, enough), (compare_all_required, needed), (compare_accepted, listed)):
         assert compare(one, other) is found
         assert compare(other, one) is TURNED.get(found, found)
 
 
 def test_bounds() -> None:
     """No bound is the widest one."""
-    assert [at_most(None, None), at_most(1, 2), at_most(2, 1), at_most(1, None), at_most(None, 1)] == [
-        SAME,
-        WIDENS,
-        NARROWS,
-        WIDENS,
-        NARROWS,
-    ]
+    pairs = ((None, None), (1, 2), (2, 1), (1, None), (None, 1))
+    assert [compare_upper_bounds(*pair) for pair in pairs] == [SAME, WIDENS, NARROWS, WIDENS, NARROWS]
 
 
 def test_parts_make_a_whole() -> None:

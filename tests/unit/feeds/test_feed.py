@@ -582,9 +582,9 @@ def test_notes_are_told_once_for_each_change_of_the_set(caplog: pytest.LogCaptur
     assert rig.metric("authz_keys_noted_count") == 1
     told = [(record.levelname, record.message) for record in caplog.records if "generously" in record.message]
     assert told == [
-        ("INFO", "key of a read generously: kid k1, k2: null or empty, taken as absent: d"),
+        ("INFO", "key of a read generously: kid k1, k2: null or empty, treated as absent: d"),
         ("INFO", "key of a read generously: kid k1, k2: use SIG read as sig"),
-        ("INFO", "key of a read generously: kid k1: null or empty, taken as absent: d"),
+        ("INFO", "key of a read generously: kid k1: null or empty, treated as absent: d"),
         ("INFO", "key of a read generously: kid k1: use SIG read as sig"),
     ]
 

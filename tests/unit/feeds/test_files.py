@@ -166,7 +166,7 @@ def test_keys_of_a_key_file_that_serve_nothing(tmp_path: Path) -> None:
     found = doubts(f"jwks_file: {file}\n    algorithms: [ES256]\n    blocked_keys: [ahead]")
     idle = "none of the issuer's algorithms is for a key of type RSA"
     assert [doubt.removeprefix("issuers.corporate.jwks_file: ") for doubt in found] == [
-        "the key 'k2' is not used: the key's numbers make no key",
+        "the key 'k2' is not used: the key's numbers are not a valid public key",
         f"the key 'a-rsa' is not used: {idle}",
         "'ahead' in blocked_keys is no kid or thumbprint of a key in it",
     ]

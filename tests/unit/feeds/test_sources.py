@@ -61,7 +61,7 @@ def test_a_page_in_place_of_a_document_is_named(url: str, caplog: pytest.LogCapt
     rig = Rig(discovery=True)
     rig.site.at[url] = answer(b"<!DOCTYPE html><title>Sign in</title>" + b" " * 1497)
     rig.run()
-    said = f"{url}: the answer is HTML, 1,534 bytes, beginning with '<!DOCTYPE html><title>Sign in</title>'"
+    said = f"{url}: the document is HTML, 1,534 bytes, beginning with '<!DOCTYPE html><title>Sign in</title>'"
     assert caplog.messages[-1].endswith(said)
 
 

@@ -186,12 +186,12 @@ def test_expected_claims() -> None:
     )
 
     assert list(describe_expected_claims(issuer, rules)) == [
-        "scope, or else scp: a text of words, or a list of texts; rule read, both",
-        "ext.groups: a text, or a list of texts; rule read",
-        "level: a number or text, or a list of numbers or texts; rule read",
-        "ext.groups: a list of texts; rule both",
-        "acr: a text; rule step",
-        "amr: a list of texts; rule step",
+        "scope, or else scp: a string of space-separated scopes, or a list of strings; rule read, both",
+        "ext.groups: a string, or a list of strings; rule read",
+        "level: a number or string, or a list of numbers or strings; rule read",
+        "ext.groups: a list of strings; rule both",
+        "acr: a string; rule step",
+        "amr: a list of strings; rule step",
         "auth_time: a number of seconds since 1970; rule step",
     ]
 
@@ -200,4 +200,4 @@ def test_rules_of_a_claim_are_bounded() -> None:
     """A hundred rules over one claim are one line."""
     rules = tuple(rule(f"r{number}", "/**", acr=("2",)) for number in range(100))
 
-    assert list(describe_expected_claims(issuer_a(), rules)) == ["acr: a text; rule r0, r1, r2, r3 and 96 more"]
+    assert list(describe_expected_claims(issuer_a(), rules)) == ["acr: a string; rule r0, r1, r2, r3 and 96 more"]

@@ -1,4 +1,4 @@
-"""Proves authz.conditions."""
+"""Proves authz.core.conditions: conditions in CEL, their bounds and their errors."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from typing import Final
 
 import pytest
 
-from authz.conditions import (
+from authz.config.build import build_snapshot
+from authz.config.load import parse
+from authz.core.claims import ClaimPath, Claims
+from authz.core.conditions import (
     MAX_CHARS,
     MAX_VALUES,
     ConditionError,
     EvaluationError,
+    NotInstalledError,
     NumberOutOfRangeError,
     TooManyValuesError,
+    _environment,
     compile_condition,
     find_params,
 )
-from authz.config.build import build_snapshot
-from authz.config.load import parse
-from authz.core.claims import ClaimPath, Claims
-from authz.core.policy import NoAnswerError
+from authz.core.policy import NoResultError
 from authz.core.request import Request
 from tests.tools import ROOT
 from tests.unit.config.sample import problems, small
@@ -158,7 +160,7 @@ SAID = {
 @pytest.mark.parametrize(("text", "why"), SAID.items())
 def test_what_failed_is_said(text: str, why: str) -> None:
     """A key is named where the expression names it, and no claim is: neither its value nor a key of its choice."""
-    with pytest.raises(NoAnswerError) as caught:
+    with pytest.raises(NoResultError) as caught:
         holds(text)
     assert str(caught.value) == why
 
@@ -207,14 +209,14 @@ REFUSED = {
     "request.pathh == '/'": "column 8: undeclared reference to 'request.pathh'",
     "request.method == 1": "column 16: found no matching overload for '_==_' applied to '(string, int)'",
     "true\n && params.id > 1": "line 2, column 15: found no matching overload for '_>_' applied to '(string, int)'",
-    "claims.sub": "is not true or false; compare it with something, such as claims.admin == true",
-    "1 + 1": "is not true or false; compare it with something, such as claims.admin == true",
+    "claims.sub": "does not have the type bool; use a comparison, such as claims.admin == true",
+    "1 + 1": "does not have the type bool; use a comparison, such as claims.admin == true",
     "claims.a.matches(claims.b)": "the argument of matches must be a literal: claims.sub.matches('^a')",
     "matches(claims.a, 'b')": "the argument of matches must be a literal: claims.sub.matches('^a')",
     "claims.a.matches('a' + 'b')": "the argument of matches must be a literal: claims.sub.matches('^a')",
-    "claims.a.matches('(')": "'(' is not a regular expression of RE2",
-    "claims.a.all(x, claims.b.all(y, x == y))": "macros must not be nested; `in` searches a list too",
-    "[].map(x, (claims.b).filter(y, true)) == []": "macros must not be nested; `in` searches a list too",
+    "claims.a.matches('(')": "'(' is not a valid regular expression (RE2)",
+    "claims.a.all(x, claims.b.all(y, x == y))": "macros must not be nested; `in` also searches a list",
+    "[].map(x, (claims.b).filter(y, true)) == []": "macros must not be nested; `in` also searches a list",
     "(" * 100 + "true" + ")" * 100: "is nested too deeply",
     "true" + " " * MAX_CHARS: f"is longer than {MAX_CHARS} characters",
     "true\0": "has control characters",
@@ -301,8 +303,21 @@ print(*problems(small()), *problems(small(rule="require: {when: claims.sub == 'a
 def test_without_the_extra() -> None:
     """Where the runtime is not installed a condition is a problem that says how to install it; all else loads."""
     said = subprocess.run([sys.executable, "-c", WITHOUT], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    mend = '(pip install ".[cel]")'
-    assert said == f"9: rules[0].require.when: needs the CEL runtime, which is not installed {mend}\n"
+    fix = '(pip install ".[cel]")'
+    assert said == f"9: rules[0].require.when: needs the CEL runtime, which is not installed {fix}\n"
+
+
+def test_the_error_without_the_extra() -> None:
+    """The same in this process: the import of a module that `sys.modules` holds as None fails."""
+    runtime = sys.modules.pop("cel_expr_python", None)
+    sys.modules["cel_expr_python"] = None  # type: ignore[assignment]
+    try:
+        with pytest.raises(NotInstalledError, match="needs the CEL runtime"):
+            _environment.__wrapped__()
+    finally:
+        del sys.modules["cel_expr_python"]
+        if runtime is not None:
+            sys.modules["cel_expr_python"] = runtime
 
 
 def test_nothing_is_imported_before_there_is_a_condition() -> None:

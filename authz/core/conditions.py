@@ -1,14 +1,14 @@
-"""Conditions of rules, written in CEL (the Common Expression Language) and run by Google's C++ runtime.
+"""Conditions of rules in CEL (Common Expression Language), evaluated by Google's C++ runtime.
 
 Rules of this file:
-1. An expression is compiled and type-checked when the configuration is loaded, and its result is a bool.
-2. It reads the request as rules do: one canonical path, the host without port.
-3. Its cost is bounded, whatever a client sends. The runtime stops after 10,000 steps of macros, and one step can walk a
-   whole list. So macros must not be nested (measured: 600 ms nested, 21 ms not), lists and maps have at most MAX_VALUES
-   entries together, and a regular expression (RE2, linear in its text) is a literal, never taken from the request.
-4. Every failure of an evaluation is raised, and the caller denies. Its message contains only text of the expression or
-   of this file: the runtime's own message can quote a claim.
-5. This is the only file that knows the CEL runtime, an optional extra that is imported with the first condition.
+1. An expression is compiled and type-checked when the configuration is loaded; its result type is bool.
+2. It sees the same canonical path and host as the rules do.
+3. Its cost is bounded for any input. The runtime stops after 10,000 iterations of macros, but one iteration can scan a
+   whole list. Therefore macros must not be nested (measured: 600 ms nested, 21 ms not nested), lists and maps have at
+   most MAX_VALUES entries in total, and regular expressions (RE2, linear time) must be literals.
+4. Every failure of an evaluation raises, and the caller denies. The message contains only text of the expression or of
+   this file, because the runtime's own message can quote a claim.
+5. Only this file imports the CEL runtime, an optional dependency that is imported with the first condition.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from functools import cache
 from typing import Any, Final
 
 from authz.core.claims import Claims
-from authz.core.policy import NoAnswerError, Params
+from authz.core.policy import NoResultError, Params
 from authz.core.request import Request, parse_target
 
 MAX_CHARS: Final = 2048  # of an expression
-MAX_VALUES: Final = 1000  # entries of all lists and maps that one evaluation can read
+MAX_VALUES: Final = 1000  # entries of all lists and maps of one evaluation, in total
 _INT64: Final = range(-(2**63), 2**63)
 
 INSTALL: Final = 'pip install ".[cel]"'
 
 
 class ConditionError(ValueError):
-    """Raised if an expression cannot be used; the text says where and why."""
+    """Raised if an expression is invalid; the message contains position and reason."""
 
 
 class NotInstalledError(ConditionError):
     """Raised if the CEL runtime is not installed."""
 
 
-class TooManyValuesError(NoAnswerError):
-    """Raised if a request has more entries in lists and maps than an evaluation may read."""
+class TooManyValuesError(NoResultError):
+    """Raised if the lists and maps of a request have more than MAX_VALUES entries."""
 
 
-class NumberOutOfRangeError(NoAnswerError):
-    """Raised for an integer beyond 64 bits, which CEL does not have. Rounding could make two numbers equal."""
+class NumberOutOfRangeError(NoResultError):
+    """Raised for an integer of more than 64 bits, which CEL does not support. Rounding could make two numbers equal."""
 
 
-class EvaluationError(NoAnswerError):
-    """Raised if an evaluation has no result: a claim is absent, or types do not match."""
+class EvaluationError(NoResultError):
+    """Raised if an evaluation fails, for example because a claim is absent or has the wrong type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A compiled expression. Threads may share it: an evaluation does not change it."""
+    """A compiled expression. It is immutable, and threads may share it."""
 
     text: str
     _expression: Any = field(repr=False, compare=False)
@@ -60,7 +60,7 @@ class Condition:
     def holds(self, request: Request, params: Params, claims: Claims) -> bool:
         """Evaluate the expression.
 
-        Raises NoAnswerError: TooManyValuesError, NumberOutOfRangeError, EvaluationError.
+        Raises NoResultError: TooManyValuesError, NumberOutOfRangeError, EvaluationError.
         """
         target = parse_target(request)
         _check_values((claims.members, request.headers, request.context, params))
@@ -79,9 +79,9 @@ class Condition:
                 }
             )
             value = result.value()
-        except RuntimeError as error:  # the runtime raises this if it reaches a bound of its own
-            raise EvaluationError("a bound of the runtime was reached") from error
-        if not isinstance(value, bool):  # errors are values too
+        except RuntimeError as error:  # the runtime reached one of its limits
+            raise EvaluationError("a limit of the runtime was reached") from error
+        if not isinstance(value, bool):  # CEL errors are values
             raise EvaluationError(_describe_error(str(value), self.text))
         return value
 
@@ -95,33 +95,33 @@ def compile_condition(text: str) -> Condition:
     environment = _environment()
     expression = _compile(environment, text)
     if expression.return_type().name() != "BOOL":
-        raise ConditionError("is not true or false; compare it with something, such as claims.admin == true")
+        raise ConditionError("does not have the type bool; use a comparison, such as claims.admin == true")
     for pattern in _check_cost(text):
         if not isinstance(_compile(environment, f"''.matches({pattern})").eval(data={}).value(), bool):
-            raise ConditionError(f"{pattern} is not a regular expression of RE2")
+            raise ConditionError(f"{pattern} is not a valid regular expression (RE2)")
     return Condition(text, expression)
 
 
 @cache
 def _environment() -> Any:  # noqa: ANN401 - the runtime's classes have no types
-    """Declare the variables: a misspelt member of `request` is found when the expression is compiled."""
+    """Declare the variables, so that the compiler finds a misspelt member of `request`."""
     try:
         from cel_expr_python import cel  # noqa: PLC0415 - an optional extra
     except ImportError:
         raise NotInstalledError(f"needs the CEL runtime: {INSTALL}") from None
-    kinds = cel.Type
-    texts = kinds.Map(kinds.STRING, kinds.STRING)
+    types = cel.Type
+    strings = types.Map(types.STRING, types.STRING)
     return cel.NewEnv(
         variables={
-            "claims": kinds.Map(kinds.STRING, kinds.DYN),
-            "request.method": kinds.STRING,
-            "request.host": kinds.STRING,
-            "request.path": kinds.STRING,
-            "request.scheme": kinds.STRING,
-            "request.headers": texts,
-            "params": texts,
-            "context": texts,
-            "source.address": kinds.STRING,
+            "claims": types.Map(types.STRING, types.DYN),
+            "request.method": types.STRING,
+            "request.host": types.STRING,
+            "request.path": types.STRING,
+            "request.scheme": types.STRING,
+            "request.headers": strings,
+            "params": strings,
+            "context": strings,
+            "source.address": types.STRING,
         }
     )
 
@@ -129,7 +129,7 @@ def _environment() -> Any:  # noqa: ANN401 - the runtime's classes have no types
 def _compile(environment: Any, text: str) -> Any:  # noqa: ANN401 - as above
     try:
         return environment.compile(text)
-    except (RuntimeError, TypeError) as error:  # TypeError: text that has no UTF-8 form
+    except (RuntimeError, TypeError) as error:  # TypeError: a lone surrogate
         raise ConditionError(_explain(str(error))) from None
 
 
@@ -146,7 +146,7 @@ def _explain(error: str) -> str:
     return f"{line}column {match['column']}: {message}"
 
 
-# CEL's strings and comments; a raw string has no escapes.
+# String literals of CEL; a raw string has no escapes.
 _STRING: Final = (
     r"""(?:[bB]?[rR][bB]?(?:\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|"[^"\n]*"|'[^'\n]*')"""
     r"""|[bB]?(?:\"{3}(?:\\[\s\S]|[^\\])*?\"{3}|'{3}(?:\\[\s\S]|[^\\])*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))"""
@@ -159,7 +159,7 @@ _TOKEN: Final = re.compile(
 
 _MISSING_KEY: Final = re.compile(r'NOT_FOUND: Key not found in map : "(?P<key>.*)"')
 _NO_FUNCTION: Final = re.compile(r"UNKNOWN: No matching overloads found : (?P<call>[^'\"]{1,60})")
-_FAULTS: Final = {
+_ERRORS: Final = {
     "divide by zero": "a division by zero",
     "modulus by zero": "a division by zero",
     "OUT_OF_RANGE": "a number out of range",
@@ -170,27 +170,27 @@ _FAULTS: Final = {
 
 
 def _describe_error(error: str, text: str) -> str:
-    """Describe an *error* of the runtime on evaluating *text*, without any text that a client sent."""
+    """Describe an *error* from evaluating the expression *text*, without any input from the client."""
     if match := _MISSING_KEY.fullmatch(error):
         written = re.search(rf"\b{re.escape(match['key'])}\b", text) if match["key"] else None
         return f"no such key: {match['key']}" if written else "no such key"
     if match := _NO_FUNCTION.fullmatch(error):
         return f"no function for these types: {match['call']}"
-    known = (words for part, words in _FAULTS.items() if part in error)
+    known = (words for part, words in _ERRORS.items() if part in error)
     return next(known, "the expression has no result for this request")
 
 
 _PARAM: Final = re.compile(
     rf"//[^\n]*|{_STRING}|\bparams\s*(?:\.\s*(?P<member>\w+)|\[\s*[rR]?(?P<quote>['\"])(?P<key>\w*)(?P=quote)\s*\])"
-    r"|\.\s*\w+|\w+"  # a member of something else, another name
+    r"|\.\s*\w+|\w+"  # a member of another variable, or another name
 )
-_PARAM_OF_A_MACRO: Final = re.compile(r"\(\s*params\s*,")
+_PARAMS_AS_MACRO_VARIABLE: Final = re.compile(r"\(\s*params\s*,")
 
 
 def find_params(text: str) -> Iterator[tuple[str, str]]:
-    """Yield each path parameter in *text*, written `params.id` or `params['id']`, and its position."""
-    if _PARAM_OF_A_MACRO.search(text):
-        return  # `params` has another meaning there
+    """Yield each path parameter in *text*, such as `params.id` or `params['id']`, with its position."""
+    if _PARAMS_AS_MACRO_VARIABLE.search(text):
+        return  # here `params` is the macro's own variable
     for match in _PARAM.finditer(text):
         name = match["member"] or match["key"]
         if name:
@@ -218,7 +218,7 @@ def _check_cost(text: str) -> list[str]:
                 raise ConditionError("the argument of matches must be a literal: claims.sub.matches('^a')")
             case "macro":
                 if macro_at is not None:
-                    raise ConditionError("macros must not be nested; `in` searches a list too")
+                    raise ConditionError("macros must not be nested; `in` also searches a list")
                 macro_at, depth = depth, depth + 1
             case "open":
                 depth += 1
@@ -231,7 +231,7 @@ def _check_cost(text: str) -> list[str]:
 
 
 def _check_values(roots: tuple[Mapping[str, object], ...]) -> None:
-    """Raise an error for more entries than an evaluation may read, and for numbers that CEL does not have."""
+    """Raise TooManyValuesError or NumberOutOfRangeError if CEL must not or cannot evaluate these values."""
     count = 0
     pending: list[object] = list(roots)
     while pending:

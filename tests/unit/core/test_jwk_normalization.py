@@ -1,4 +1,4 @@
-"""Proves authz.core.jwk_forms: each form that has one meaning is read, with a note, and nothing else is touched."""
+"""Proves authz.core.jwk_normalization: each form with one meaning is converted, with a note, and nothing else is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from authz.core import base64url
 from authz.core.algorithms import ALGORITHMS
-from authz.core.jwk_forms import (
+from authz.core.jwk_normalization import (
     COORDINATE_BYTES,
     COORDINATE_LENGTH,
     KEY_OPS_AS_TEXT,
@@ -22,8 +22,8 @@ from authz.core.jwk_forms import (
     STANDARD_ALPHABET,
     UNUSED_BITS,
     WHITE_SPACE,
-    canonical,
     decode_base64,
+    normalize_jwk,
 )
 from authz.core.key import import_key
 from authz.core.keys import KeySet
@@ -105,7 +105,7 @@ FORMS: dict[str, tuple[Changes, Changes, Changes, tuple[str, ...]]] = {
 @pytest.mark.parametrize(("jwk", "changes", "read", "notes"), FORMS.values(), ids=FORMS)
 def test_form(jwk: Changes, changes: Changes, read: Changes, notes: tuple[str, ...]) -> None:
     """A form is read as what it means, and says so; what has two meanings, or none, stays as it is."""
-    made = canonical({**jwk, **changes})
+    made = normalize_jwk({**jwk, **changes})
     assert (made.members, made.notes) == (changed({**jwk, **changes}, read), notes)
 
 
@@ -154,10 +154,10 @@ def disguises(draw: st.DrawFn) -> tuple[dict[str, object], dict[str, object]]:
 def test_a_disguised_key_is_the_same_key(keys: tuple[dict[str, object], dict[str, object]]) -> None:
     """However it is written, it has the thumbprint, name, algorithm and size of its canonical twin."""
     jwk, careless = keys
-    made = canonical(careless)
+    made = normalize_jwk(careless)
     plain, read = (import_key(members, local=False, x5c_mismatch=False) for members in (jwk, made.members))
     assert read == plain
-    assert canonical(made.members) == type(made)(made.members)
+    assert normalize_jwk(made.members) == type(made)(made.members)
 
 
 def tokens_of(key: SigningKey) -> list[str]:
@@ -206,5 +206,5 @@ json_values: Any = st.recursive(
 )
 def test_what_is_canonical_is_read_as_it_stands(key: Any, changes: dict[str, object]) -> None:  # noqa: ANN401
     """No member of any JSON raises; what is read once is read the same again, without a note."""
-    made = canonical({**key.public(), **changes})
-    assert canonical(made.members) == type(made)(made.members)
+    made = normalize_jwk({**key.public(), **changes})
+    assert normalize_jwk(made.members) == type(made)(made.members)
