@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from authz.core.claims import ClaimRules
+from authz.core.introspection import Introspection
 from authz.core.keys import Key, KeySet
 
 
@@ -14,6 +15,7 @@ class Issuer:
 
     *algorithms_written* says that the operator chose *algorithms*: then a key that names none serves each for its type.
     *tenant* is the part of its `iss` that tells it from other issuers with the same source of keys.
+    *introspection* says of     which tokens it is asked.
     """
 
     name: str
@@ -22,6 +24,7 @@ class Issuer:
     keys: KeySet | None = None
     algorithms_written: bool = True
     tenant: str | None = None
+    introspection: Introspection | None = None
 
     def owns(self, key: Key) -> bool:
         """Tell whether *key* of a set for many tenants may sign for this one.

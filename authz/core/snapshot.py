@@ -53,7 +53,10 @@ class Responses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The knowledge at one moment. *issuers* are by their `iss`; *verify_signature* computes or looks up."""
+    """The knowledge at one moment. *issuers* are by their `iss`; *verify_signature* computes or looks up.
+
+    *opaque* pairs what opaque tokens begin with and the `iss` that is asked about them; the longest beginning is first.
+    """
 
     issuers: Mapping[str, Issuer]
     policy: Policy
@@ -62,3 +65,4 @@ class Snapshot:
     responses: Responses = field(default_factory=Responses)
     shadow_all: bool = False
     verify_signature: VerifySignature = compute
+    opaque: tuple[tuple[str, str], ...] = ()
