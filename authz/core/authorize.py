@@ -12,9 +12,11 @@ The steps in their order; the first one that fails determines the reason:
  8 candidate keys: the key that the token names, or at most four that fit
  9 the signature verifies under one of them
 10 the claims are valid: form, exp, nbf, iat, audience
-11 a sender-constrained token is used by its sender
+11 a sender-constrained token is used by its sender; what the issuer says of the token now, if it is to be asked
 12 the requirements of the rule are met
 13 the identity headers can be written safely
+
+A token that is no JWT passes 6 to 8, and its issuer is asked at 9: the claims are read from its answer.
 
 A shadow rule reports failures of steps 3 to 13 without enforcing them. Between steps 1 and 2 the sidecar answers
 requests for its own metadata document, from any client and whatever the rules say.
@@ -23,19 +25,18 @@ requests for its own metadata document, from any client and whatever the rules s
 from __future__ import annotations
 
 from authz.core import policy
-from authz.core.claims import Claims, check, check_binding, check_type, read_issuer
+from authz.core.authenticate import authenticate
+from authz.core.claims import Claims
 from authz.core.decision import Allow, AuditTrail, Decision, deny
 from authz.core.identity import HeaderChanges
-from authz.core.issuer import Issuer
-from authz.core.keys import KeySet, SignedPayload, Verified, check_algorithm, verify
-from authz.core.needs import CHANGED_KEY, KEY, NO_FACTS, Facts, KeySearched, Need
+from authz.core.needs import NO_FACTS, Facts
 from authz.core.origin import require_same_origin
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, parse_target
 from authz.core.snapshot import Snapshot
 from authz.core.steps import StepObserver, ignore_step
 from authz.core.strip_credentials import strip_credentials
-from authz.core.token import UnverifiedToken, find_token, parse_token
+from authz.core.token import find_token
 
 
 def authorize(
@@ -74,7 +75,7 @@ def authorize(
         if found is None:
             raise Rejected(Reason.TOKEN_MISSING, "no token in any configured place")
         observe(3, found)
-        issuer, claims = _authenticate(found.text, request, snapshot, trail, now, facts, observe)  # 4 to 11
+        issuer, claims = authenticate(found.text, request, snapshot, trail, now, facts, observe)  # 4 to 11
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
         observe(12, rule.requirements)
@@ -85,68 +86,6 @@ def authorize(
             return _allow_in_shadow(rejected, request, snapshot, trail, claims)
         return deny(rejected, trail)
     return _allow(Reason.AUTHENTICATED, request, snapshot, trail, claims=claims, headers=headers)
-
-
-def _authenticate(
-    text: str, request: Request, snapshot: Snapshot, trail: AuditTrail, now: float, facts: Facts, observe: StepObserver
-) -> tuple[Issuer, Claims]:
-    """Verify the token *text*; return its issuer and claims. Raises Rejected."""
-    token = parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
-    trail.alg, trail.kid = token.alg, token.kid
-    observe(4, token)
-    trail.claimed_issuer = iss = read_issuer(token)  # 5
-    issuer = snapshot.issuers.get(iss)
-    if issuer is None:
-        near = iss.removesuffix("/") in snapshot.issuers or f"{iss}/" in snapshot.issuers
-        hint = ": the trailing slash differs" if near else ""
-        raise Rejected(Reason.ISSUER_UNKNOWN, f"iss is not a configured issuer{hint}")
-    trail.issuer = issuer.name
-    observe(5, issuer)
-    check_algorithm(token, issuer.algorithms)  # 6
-    check_type(token, issuer.rules.token_types)
-    observe(6, token)
-    if issuer.keys is None:  # 7
-        raise Rejected(Reason.KEYS_UNAVAILABLE, "no keys of this issuer, or none that are fresh enough")
-    observe(7, issuer.keys)
-    try:
-        signed = _verify(token, issuer, issuer.keys, snapshot, observe)  # 8 and 9
-    except Rejected as rejected:
-        if rejected.reason is Reason.KEY_NOT_FOUND:
-            raise _report_missing_key(rejected, Need(KEY, issuer.name, token.kid), trail, facts) from None
-        if rejected.reason is Reason.SIGNATURE_INVALID:  # a forgery, or new material under an old key id
-            trail.rechecks = (Need(CHANGED_KEY, issuer.name, token.kid),)
-        raise
-    trail.signature_cached, trail.expires = signed.verified is Verified.CACHED, signed.members.get("exp")
-    trail.audience = signed.members.get(issuer.rules.audience_claim)
-    observe(9, signed)
-    claims = check(signed, issuer.rules, now)  # 10
-    trail.subject = claims.subject
-    observe(10, claims)
-    check_binding(claims, request.certificate)  # 11
-    observe(11, claims)
-    return issuer, claims
-
-
-def _verify(
-    token: UnverifiedToken, issuer: Issuer, keys: KeySet, snapshot: Snapshot, observe: StepObserver
-) -> SignedPayload:
-    """Verify the signature of *token* with the candidate keys of *issuer*. Raises Rejected."""
-    candidates = keys.select(token, issuer.algorithms, configured=issuer.algorithms_configured)  # 8
-    observe(8, candidates)
-    signed = verify(token, candidates, issuer=issuer.name, by=snapshot.verify_signature)  # 9
-    if not issuer.owns(signed.key):
-        raise Rejected(Reason.KEY_UNUSABLE, "the key belongs to another tenant")
-    return signed
-
-
-def _report_missing_key(rejected: Rejected, need: Need, trail: AuditTrail, facts: Facts) -> Rejected:
-    """Add the *need* for an unknown key to *trail*; after a search for it, add the search's note to the detail."""
-    searched = facts.get(need)
-    if searched is None:
-        trail.needs = (need,)
-    elif isinstance(searched, KeySearched) and searched.note:
-        return Rejected(rejected.reason, f"{rejected.detail}; {searched.note}")
-    return rejected
 
 
 def _allow(

@@ -5,7 +5,7 @@ Rules of this file:
    string or a bool. A `sub` that is not a string is rejected only if something needs it.
 2. Order: form, exp, nbf, iat, audience, and later the binding; the first failure is the reason.
 3. `exp` is the first instant at which a token is not valid (RFC 7519 section 4.1.4: "on or after").
-4. Only `check` makes `Claims`; policy and identity accept nothing else.
+4. Only `check` and `check_introspected` make `Claims`; policy and identity accept nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from authz.core import base64url
+from authz.core.introspection import Introspected
 from authz.core.keys import SignedPayload
 from authz.core.reasons import Reason, Rejected
 from authz.core.record import record
@@ -100,7 +101,7 @@ class ClaimRules:
 
 @record
 class Claims:
-    """Claims that may be believed: signed, in time, and for us."""
+    """Claims that may be believed: signed or said by their issuer, in time, and for us."""
 
     members: Mapping[str, object] = field(repr=False)
     payload: bytes = field(repr=False)
@@ -181,7 +182,29 @@ def check(signed: SignedPayload, rules: ClaimRules, now: float) -> Claims:
 
     Raises Rejected: CLAIMS_MALFORMED, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, AUDIENCE_MISMATCH.
     """
-    members = signed.members
+    return Claims(signed.members, signed.payload, _check(signed.members, rules, now), rules.aliases)
+
+
+def check_introspected(answer: Introspected, rules: ClaimRules, now: float) -> Claims:
+    """Check what the issuer says of an active token at *now*, seconds since the epoch, as if it had signed it.
+
+    `iss` is optional in an answer (RFC 7662 section 2.2): the issuer itself was asked. Raises Rejected as `check` does.
+    """
+    members = answer.members if "iss" in answer.members else {**answer.members, "iss": rules.issuer}
+    if members["iss"] != rules.issuer:
+        raise Rejected(Reason.ISSUER_UNKNOWN, "iss is not the issuer that was asked")
+    return Claims(members, answer.payload, _check(members, rules, now), rules.aliases)
+
+
+def check_agreement(answer: Introspected, claims: Claims) -> None:
+    """Refuse a JWT if what its issuer answers is about another one. Raises Rejected(TOKEN_INACTIVE)."""
+    for name in ("iss", "sub"):
+        if name in answer.members and answer.members[name] != claims.members.get(name):
+            raise Rejected(Reason.TOKEN_INACTIVE, f"the issuer answers with another {name} than the token's")
+
+
+def _check(members: Mapping[str, object], rules: ClaimRules, now: float) -> frozenset[str]:
+    """Return the audience of what an issuer says, if all of it is acceptable. Raises Rejected."""
     _check_form(members, rules)
     times = _read_times(members)
     audience = _read_audience(members, rules.audience_claim)
@@ -191,7 +214,7 @@ def check(signed: SignedPayload, rules: ClaimRules, now: float) -> Claims:
         absent = members.get(rules.audience_claim) is None
         what = "is absent: it must name one of" if absent else "has none of"
         raise Rejected(Reason.AUDIENCE_MISMATCH, f"{rules.audience_claim} {what} the issuer's audiences")
-    return Claims(members, signed.payload, audience, rules.aliases)
+    return audience
 
 
 def _check_form(members: Mapping[str, object], rules: ClaimRules) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from authz.core.claims import ClaimRules
+from authz.core.introspection import Introspection
 from authz.core.keys import Key, KeySet
 
 
@@ -15,6 +16,7 @@ class Issuer:
     *algorithms_configured* means that the operator chose *algorithms*: a key without `alg` may then be used for each of
     them that fits its type.
     *tenant* is the part of `iss` that differs between the issuers of one multi-tenant key set.
+    *introspection* says of which tokens it is asked.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Issuer:
     keys: KeySet | None = None
     algorithms_configured: bool = True
     tenant: str | None = None
+    introspection: Introspection | None = None
 
     def owns(self, key: Key) -> bool:
         """Return whether *key* of a multi-tenant key set may sign for this tenant.

@@ -22,14 +22,21 @@ class Need:
     """One fact that is missing.
 
     *kind* selects the lane that can answer it, *of* is the configured name of the issuer or source, and *asked* is the
-    question: for a key its id, or None if the token names none. Without an answer in time, a denial has the reason
-    *unanswered* instead.
+    question: for a key its id, or None if the token names none; for other kinds a digest of all that decides the
+    answer. *sent* is what the source gets to see: a token, for example. Without an answer in time, a denial has the
+    reason *unanswered* instead.
     """
 
     kind: str
     of: str
     asked: str | None = field(repr=False)  # untrusted text of a token
     unanswered: Reason = field(default=Reason.KEYS_UNAVAILABLE, compare=False)
+    sent: str = field(default="", repr=False, compare=False)  # may be secret, and is never kept in a cache
+
+    @property
+    def bare(self) -> Need:
+        """The same need without what is sent."""
+        return Need(self.kind, self.of, self.asked, self.unanswered)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     AUDIENCE_MISMATCH = "audience_mismatch"
     TOKEN_BOUND = "token_bound"
     TOKEN_REVOKED = "token_revoked"
+    TOKEN_INACTIVE = "token_inactive"
     STEP_UP_REQUIRED = "step_up_required"
     INSUFFICIENT_SCOPE = "insufficient_scope"
     POLICY_DENIED = "policy_denied"
@@ -47,6 +48,7 @@ class Reason(StrEnum):
     REQUEST_MALFORMED = "request_malformed"
     PATH_AMBIGUOUS = "path_ambiguous"
     KEYS_UNAVAILABLE = "keys_unavailable"
+    INTROSPECTION_UNAVAILABLE = "introspection_unavailable"
     OVERLOADED = "overloaded"
     INTERNAL_ERROR = "internal_error"
 
@@ -131,6 +133,7 @@ WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     Reason.AUDIENCE_MISMATCH: _INVALID_TOKEN,
     Reason.TOKEN_BOUND: _INVALID_TOKEN,
     Reason.TOKEN_REVOKED: _INVALID_TOKEN,
+    Reason.TOKEN_INACTIVE: _INVALID_TOKEN,
     Reason.STEP_UP_REQUIRED: WireStatus(
         401, _UNAUTHENTICATED, _UNAUTHENTICATED, challenge=True, error="insufficient_user_authentication"
     ),
@@ -142,6 +145,7 @@ WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     Reason.REQUEST_MALFORMED: _BAD_REQUEST,
     Reason.PATH_AMBIGUOUS: _BAD_REQUEST,
     Reason.KEYS_UNAVAILABLE: _TRY_LATER,
+    Reason.INTROSPECTION_UNAVAILABLE: _TRY_LATER,
     Reason.OVERLOADED: _TRY_LATER,
     Reason.INTERNAL_ERROR: WireStatus(500, _PERMISSION_DENIED, _INTERNAL),
 }

@@ -53,7 +53,10 @@ class Responses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The state at one moment. *issuers* are by `iss`; *verify_signature* may use a cache."""
+    """The state at one moment. *issuers* are by `iss`; *verify_signature* may use a cache.
+
+    *opaque* pairs what opaque tokens begin with and the `iss` that is asked about them; the longest beginning is first.
+    """
 
     issuers: Mapping[str, Issuer]
     policy: Policy
@@ -62,3 +65,4 @@ class Snapshot:
     responses: Responses = field(default_factory=Responses)
     shadow_all: bool = False
     verify_signature: VerifySignature = compute
+    opaque: tuple[tuple[str, str], ...] = ()

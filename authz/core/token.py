@@ -90,6 +90,20 @@ def parse_token(text: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> UnverifiedTok
     return UnverifiedToken(alg, kid, typ, data[: -len(segments[2]) - 1], payload, signature, x5t, x5t_s256)
 
 
+def check_opaque(text: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> None:
+    """Refuse a token that is no JWT, and cannot be sent as one (RFC 6750 section 2.1) of at most *max_bytes*.
+
+    Raises Rejected: TOKEN_TOO_LARGE, TOKEN_MALFORMED.
+    """
+    if len(text) > max_bytes:
+        raise Rejected(Reason.TOKEN_TOO_LARGE, f"token of {len(text)} characters, at most {max_bytes}")
+    if not _TOKEN68.fullmatch(text):
+        raise _malformed("token is neither a JWT nor a token68")
+
+
+_TOKEN68: Final = re.compile(r"[A-Za-z0-9._~+/-]++=*+")
+
+
 def _read_header(segment: bytes) -> tuple[str, str | None, str | None, str | None, str | None]:
     """Return `alg`, `kid`, `typ`, `x5t` and `x5t#S256`; an empty `kid` counts as absent.
 

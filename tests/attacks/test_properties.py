@@ -172,7 +172,7 @@ DENIED: Final = [
     case
     for case in CASES
     if case.snapshot.token.sources == DEFAULT_SNAPSHOT.token.sources
-    and isinstance(authorize(case.request, case.snapshot, case.now), Deny)
+    and isinstance(authorize(case.request, case.snapshot, case.now, case.facts), Deny)
 ]
 
 
@@ -182,7 +182,7 @@ def test_no_header_opens_a_door(case: Case, name: str, value: str) -> None:
     """No header of the client's turns a denial into an allow, but for the one that carries the token."""
     assume(name != "authorization" and name not in case.request.headers)
     request = replace(case.request, headers={**case.request.headers, name: value})
-    assert isinstance(authorize(request, case.snapshot, case.now), Deny)
+    assert isinstance(authorize(request, case.snapshot, case.now, case.facts), Deny)
 
 
 templates: Final = st.lists(st.sampled_from(["a", "b", "{x}", "items"]), max_size=3).map(

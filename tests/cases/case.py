@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from authz.core.needs import NO_FACTS, Facts
 from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
@@ -15,7 +16,7 @@ from tests.fixtures import DEFAULT_SNAPSHOT, T, ask
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A request, the world it is judged in at *now*, and what must come of it.
+    """A request, the world it is judged in at *now* with *facts*, and what must come of it.
 
     *sees* are the identity headers that must be set where the request is allowed; None leaves them open.
     """
@@ -26,6 +27,7 @@ class Case:
     snapshot: Snapshot = field(repr=False)
     now: float
     sees: Mapping[str, str] | None
+    facts: Facts = field(default_factory=dict, repr=False)
 
 
 def case(
@@ -36,10 +38,12 @@ def case(
     snapshot: Snapshot = DEFAULT_SNAPSHOT,
     now: float = T,
     sees: Mapping[str, str] | None = None,
+    facts: Facts = NO_FACTS,
     **request: Any,
 ) -> Case:
     """Write a row: a bearer *token*, or none, and changes to the request for /items/1."""
-    return Case(name=name, reason=reason, request=ask(token, **request), snapshot=snapshot, now=now, sees=sees)
+    asked = ask(token, **request)
+    return Case(name=name, reason=reason, request=asked, snapshot=snapshot, now=now, sees=sees, facts=facts)
 
 
 def cases(name: str, reason: Reason, tokens: Mapping[str, str], **others: Any) -> Iterable[Case]:

@@ -14,7 +14,8 @@ from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import CookieSource
 from tests.cases.case import Case, case
 from tests.cases.claim_sets import BOUND, LOGOUT, literal, pem, raw
-from tests.fixtures import ABSENT, DEFAULT_SNAPSHOT, A, T, claim, header, issuer_a, make_snapshot, mint, rule
+from tests.cases.introspection import OPAQUE, said, world
+from tests.fixtures import ABSENT, DEFAULT_SNAPSHOT, A, B, T, claim, header, issuer_a, make_snapshot, mint, rule
 
 BOUNDED: Final = make_snapshot(a=issuer_a(max_lifetime=60))
 ANY_SUB: Final = issuer_a(required=("exp",))
@@ -118,6 +119,9 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
     Reason.ISSUER_UNKNOWN: {
         "another environment or tenant": {"other-issuer": (mint(iss="https://other.test"), None)},
         "compared byte for byte": {"slash": (mint(iss=f"{A}/"), None)},
+        "introspection answers for another issuer, or under another name": {
+            "answer-of-another": (OPAQUE, world(), {"facts": said(iss=B)}),
+        },
     },
     Reason.TOKEN_EXPIRED: {
         "an old token; or a wrong clock: many tokens, expired for the same few seconds": {

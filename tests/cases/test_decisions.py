@@ -14,10 +14,10 @@ from authz.core.identity import spellings
 from authz.core.keys import KeySet
 from authz.core.reasons import WIRE_STATUS
 from authz.core.request import MAX_HEADERS
-from tests.cases import causes, claim_sets, key_sets, requests, rules, token_form, token_header
+from tests.cases import causes, claim_sets, introspection, key_sets, requests, rules, token_form, token_header
 from tests.cases.case import Case
 
-TABLES: Final = (token_form, token_header, key_sets, claim_sets, requests, rules, causes)
+TABLES: Final = (token_form, token_header, key_sets, claim_sets, requests, rules, causes, introspection)
 CASES: Final = [case for table in TABLES for case in table.CASES]
 OURS: Final = [spelling for name in ("x-user-id", "x-user-groups") for spelling in spellings(name)]
 
@@ -25,7 +25,7 @@ OURS: Final = [spelling for name in ("x-user-id", "x-user-groups") for spelling 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_case(case: Case) -> None:
     """The request is decided as its row says, for that reason and for no other."""
-    decision = authorize(case.request, case.snapshot, case.now)
+    decision = authorize(case.request, case.snapshot, case.now, case.facts)
     assert decision.reason is case.reason
     assert isinstance(decision, Allow) is (WIRE_STATUS[case.reason].code == 0)
     if case.sees is not None:
@@ -37,7 +37,7 @@ def test_case(case: Case) -> None:
 def test_client_can_write_no_identity(case: Case) -> None:
     """Forged identity headers change no decision, and each is overwritten or removed, in every spelling."""
     forged = replace(case.request, headers={**case.request.headers, **dict.fromkeys(OURS, "forged")})
-    plain, decision = (authorize(request, case.snapshot, case.now) for request in (case.request, forged))
+    plain, decision = (authorize(request, case.snapshot, case.now, case.facts) for request in (case.request, forged))
     if len(case.request.headers) + len(OURS) <= MAX_HEADERS:
         assert decision == plain
     if isinstance(decision, Allow):

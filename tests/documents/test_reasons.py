@@ -32,7 +32,7 @@ def judge() -> dict[Reason, set[tuple[int, str]]]:
 
     for case in CASES:
         passed: dict[int, object] = {}
-        note(authorize(case.request, case.snapshot, case.now, observe=passed.__setitem__), passed)
+        note(authorize(case.request, case.snapshot, case.now, case.facts, observe=passed.__setitem__), passed)
     for parameters in read_tables("policy-*.yaml"):
         decision = parameters.values[0].decide()
         if not isinstance(decision, Allow):
@@ -87,10 +87,10 @@ def test_every_cause_is_tried(reason: Reason) -> None:
     assert sorted(causes) == sorted(tried)
     for cause, cases in tried.items():
         for case in cases:
-            detail = authorize(case.request, case.snapshot, case.now).detail
+            detail = authorize(case.request, case.snapshot, case.now, case.facts).detail
             assert any(explains(written, detail) for written in causes[cause]), (cause, detail)
         for written in causes[cause]:
-            told = [authorize(case.request, case.snapshot, case.now).detail for case in cases]
+            told = [authorize(case.request, case.snapshot, case.now, case.facts).detail for case in cases]
             assert any(explains(written, detail) for detail in told), f"no case is told {written}"
 
 

@@ -30,12 +30,13 @@ MEANINGS: dict[tuple[int, int, int, str | None, int | None], set[str]] = {
         "audience_mismatch",
         "token_bound",
         "token_revoked",
+        "token_inactive",
     },
     (401, 16, 16, "insufficient_user_authentication", None): {"step_up_required"},
     (403, 7, 7, "insufficient_scope", None): {"insufficient_scope"},
     (403, 7, 7, None, None): {"policy_denied", "header_unsafe"},
     (400, 7, 3, None, None): {"request_malformed", "path_ambiguous"},
-    (503, 7, 14, None, 1): {"keys_unavailable", "overloaded"},
+    (503, 7, 14, None, 1): {"keys_unavailable", "introspection_unavailable", "overloaded"},
     (500, 7, 13, None, None): {"internal_error"},
 }
 

@@ -1,0 +1,195 @@
+"""Authenticate a token: by the keys of its issuer, by what its issuer answers about it, or by both.
+
+These are the steps 4 to 11 of `authorize`, which says what each is.
+"""
+
+from __future__ import annotations
+
+import json
+
+from authz.core.claims import (
+    Claims,
+    check,
+    check_agreement,
+    check_binding,
+    check_introspected,
+    check_type,
+    normalize_type,
+    read_issuer,
+)
+from authz.core.decision import AuditTrail
+from authz.core.introspection import (
+    MAX_ANSWER_BYTES,
+    SIGNED_TYPE,
+    Introspected,
+    Introspection,
+    IntrospectionMode,
+    SignedAnswer,
+    ask_about,
+    check_active,
+)
+from authz.core.issuer import Issuer
+from authz.core.keys import KeySet, SignedPayload, Verified, check_algorithm, verify
+from authz.core.needs import CHANGED_KEY, KEY, Facts, KeySearched, Need
+from authz.core.reasons import Reason, Rejected
+from authz.core.request import Request
+from authz.core.snapshot import Snapshot
+from authz.core.steps import StepObserver, ignore_step
+from authz.core.token import UnverifiedToken, check_opaque, parse_token
+
+
+def authenticate(
+    text: str, request: Request, snapshot: Snapshot, trail: AuditTrail, now: float, facts: Facts, observe: StepObserver
+) -> tuple[Issuer, Claims]:
+    """Verify the token *text*; return its issuer and claims. Raises Rejected."""
+    if (asked := _find_asked(text, snapshot)) is not None:
+        answer = _read_opaque(text, asked, snapshot, trail, facts, observe)  # 4 to 9
+        claims = check_introspected(answer, asked.rules, now)  # 10
+        _check_binding(claims, request, trail, observe)  # 11
+        observe(11, claims)
+        return asked, claims
+    token = parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
+    trail.alg, trail.kid = token.alg, token.kid
+    observe(4, token)
+    trail.claimed_issuer = iss = read_issuer(token)  # 5
+    issuer = snapshot.issuers.get(iss)
+    if issuer is None:
+        near = iss.removesuffix("/") in snapshot.issuers or f"{iss}/" in snapshot.issuers
+        hint = ": the trailing slash differs" if near else ""
+        raise Rejected(Reason.ISSUER_UNKNOWN, f"iss is not a configured issuer{hint}")
+    trail.issuer = issuer.name
+    observe(5, issuer)
+    check_algorithm(token, issuer.algorithms)  # 6
+    check_type(token, issuer.rules.token_types)
+    observe(6, token)
+    signed = _verify(token, issuer, snapshot, trail, facts, observe)  # 7 to 9
+    trail.signature_cached, trail.expires = signed.verified is Verified.CACHED, signed.members.get("exp")
+    trail.audience = signed.members.get(issuer.rules.audience_claim)
+    observe(9, signed)
+    claims = check(signed, issuer.rules, now)  # 10
+    _check_binding(claims, request, trail, observe)  # 11
+    if issuer.introspection is not None and issuer.introspection.mode is IntrospectionMode.ALWAYS:
+        check_agreement(_introspect(text, issuer, snapshot, trail, facts), claims)
+    observe(11, claims)
+    return issuer, claims
+
+
+def _check_binding(claims: Claims, request: Request, trail: AuditTrail, observe: StepObserver) -> None:
+    """Check the binding of a token whose claims are good. Raises Rejected."""
+    trail.subject = claims.subject
+    observe(10, claims)
+    check_binding(claims, request.certificate)
+
+
+def _find_asked(text: str, snapshot: Snapshot) -> Issuer | None:
+    """Return the issuer that is asked about an opaque token, None for a JWT."""
+    for start, iss in snapshot.opaque:
+        if text.startswith(start) and (start or text.count(".") != 2):
+            return snapshot.issuers[iss]
+    return None
+
+
+def _read_opaque(
+    text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts, observe: StepObserver
+) -> Introspected:
+    """Return what *issuer* says of an opaque token. Raises Rejected."""
+    check_opaque(text, max_bytes=snapshot.token.max_bytes)  # 4
+    observe(4, None)
+    trail.issuer = issuer.name
+    for step, value in ((5, issuer), (6, None), (7, None), (8, None)):
+        observe(step, value)
+    answer = _introspect(text, issuer, snapshot, trail, facts)  # 9
+    trail.expires, trail.audience = answer.members.get("exp"), answer.members.get(issuer.rules.audience_claim)
+    observe(9, answer)
+    return answer
+
+
+def _introspect(text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts) -> Introspected:
+    """Return what *issuer* says of an active token, or name the need for it. Raises Rejected."""
+    rules = issuer.introspection
+    if rules is None:
+        raise Rejected(
+            Reason.INTROSPECTION_UNAVAILABLE, "the issuer cannot be asked: a snapshot that contradicts itself"
+        )
+    need = ask_about(text, issuer.name, rules)
+    fact = facts.get(need)
+    if isinstance(fact, SignedAnswer) and rules.signed:
+        fact = _open_answer(fact, issuer, rules, snapshot, trail, facts)
+    elif not isinstance(fact, Introspected) or rules.signed:
+        trail.needs = (need,)
+        raise Rejected(Reason.INTROSPECTION_UNAVAILABLE, "the issuer has not been asked about this token")
+    check_active(fact, rules)
+    return fact
+
+
+def _open_answer(
+    answer: SignedAnswer, issuer: Issuer, rules: Introspection, snapshot: Snapshot, trail: AuditTrail, facts: Facts
+) -> Introspected:
+    """Verify a signed answer (RFC 9701 section 5): by the keys of *issuer*, of the right type, and for us.
+
+    A wrong one says nothing of the token: it is as if there were none. Raises Rejected.
+    """
+    try:
+        token = parse_token(answer.text, max_bytes=MAX_ANSWER_BYTES)
+        if normalize_type(token.typ) != SIGNED_TYPE:
+            raise _unusable(f"its typ is not {SIGNED_TYPE}")
+        check_algorithm(token, issuer.algorithms)
+        members = _verify(token, issuer, snapshot, trail, facts, ignore_step).members
+    except Rejected as rejected:
+        raise _unusable(rejected.detail) from rejected
+    audience, said = members.get("aud"), members.get("token_introspection")
+    if members.get("iss") != issuer.rules.issuer:
+        raise _unusable("its iss is another issuer")
+    if rules.client not in (audience if isinstance(audience, list) else (audience,)):
+        raise _unusable("its aud is not the client that asked")
+    if not isinstance(said, dict):
+        raise _unusable("it has no token_introspection")
+    return Introspected(said, json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _unusable(why: str) -> Rejected:
+    return Rejected(Reason.INTROSPECTION_UNAVAILABLE, f"the signed answer of the issuer cannot be used: {why}")
+
+
+def _verify(
+    token: UnverifiedToken,
+    issuer: Issuer,
+    snapshot: Snapshot,
+    trail: AuditTrail,
+    facts: Facts,
+    observe: StepObserver,
+) -> SignedPayload:
+    """Verify *token* under the keys of *issuer*, or name the need for a key that may be new. Raises Rejected."""
+    if issuer.keys is None:  # 7
+        raise Rejected(Reason.KEYS_UNAVAILABLE, "no keys of this issuer, or none that are fresh enough")
+    observe(7, issuer.keys)
+    try:
+        return _verify_by(issuer.keys, token, issuer, snapshot, observe)  # 8 and 9
+    except Rejected as rejected:
+        if rejected.reason is Reason.KEY_NOT_FOUND:
+            raise _report_missing_key(rejected, Need(KEY, issuer.name, token.kid), trail, facts) from None
+        if rejected.reason is Reason.SIGNATURE_INVALID:  # a forgery, or new material under an old key id
+            trail.rechecks = (Need(CHANGED_KEY, issuer.name, token.kid),)
+        raise
+
+
+def _verify_by(
+    keys: KeySet, token: UnverifiedToken, issuer: Issuer, snapshot: Snapshot, observe: StepObserver
+) -> SignedPayload:
+    """Verify *token* under those of *keys* that it can mean. Raises Rejected."""
+    candidates = keys.select(token, issuer.algorithms, configured=issuer.algorithms_configured)  # 8
+    observe(8, candidates)
+    signed = verify(token, candidates, issuer=issuer.name, by=snapshot.verify_signature)  # 9
+    if not issuer.owns(signed.key):
+        raise Rejected(Reason.KEY_UNUSABLE, "the key belongs to another tenant")
+    return signed
+
+
+def _report_missing_key(rejected: Rejected, need: Need, trail: AuditTrail, facts: Facts) -> Rejected:
+    """Add the *need* for an unknown key to *trail*; after a search for it, add the search's note to the detail."""
+    searched = facts.get(need)
+    if searched is None:
+        trail.needs = (need,)
+    elif isinstance(searched, KeySearched) and searched.note:
+        return Rejected(rejected.reason, f"{rejected.detail}; {searched.note}")
+    return rejected
