@@ -25,7 +25,7 @@ def check(documents: list[Document], folder: Path) -> subprocess.CompletedProces
     """Do what the Job does, with the file that it mounts."""
     job = only(documents, "Job")
     (spec,) = pod_specs([job])
-    (mounted,) = spec["volumes"]
+    (mounted,) = (volume for volume in spec["volumes"] if volume["name"] == "authz-config")
     file = folder / "authz.yaml"
     config = only(documents, "ConfigMap", name=mounted["configMap"]["name"])
     file.write_text(config["data"]["authz.yaml"], encoding="utf-8")
