@@ -1,7 +1,8 @@
 """Write what follows from something else, or with `--check` say what is out of date.
 
-1. `definitions` of the library chart's values.schema.json, from `authz schema`.
-2. The tables of values in the charts' READMEs, from the comments of their values.yaml.
+1. The charts' values.schema.json: `definitions` of the library's from `authz schema`, every `description` from the
+   comments of values.yaml.
+2. The tables of values in the charts' READMEs, from the same comments.
 3. deploy/build.lock, the tools that build the wheel, from requirements.lock.
 4. The plain Envoy bootstrap, and that of the kustomize example, from the chart (needs `make .tools/helm`).
 5. The keys in authz/config/REFERENCE.md, from the model and the examples in tests/data/config.yaml.
@@ -38,15 +39,37 @@ HELM: Final = ROOT / ".tools/helm/helm4"
 BUILD_TOOLS: Final = ("hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers")
 
 _KEY: Final = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z]+):(?: (?P<value>.*))?$")
+_UNSET: Final = re.compile(r"^(?P<indent> *)# (?P<key>[A-Za-z]+):$")
 
 
-def schema() -> str:
-    """Return the library chart's schema of values, with the sidecar's own schema in it."""
-    written: dict[str, Any] = json.loads((SIDECAR / "values.schema.json").read_text(encoding="utf-8"))
-    config = json_schema()
-    config.pop("$schema")
-    definitions = config.pop("definitions")
-    return json.dumps({**written, "definitions": {"Config": config, **definitions}}, indent=2) + "\n"
+def schema(chart: Path) -> str:
+    """Return a chart's schema of values with its descriptions; the library's has the sidecar's own schema in it."""
+    written: dict[str, Any] = json.loads((chart / "values.schema.json").read_text(encoding="utf-8"))
+    for path, what in meanings(written, chart / "values.yaml").items():
+        *above, name = path
+        known = written["properties"]
+        for step in above:
+            known = known[step]["properties"]
+        known[name] = {**known[name], "description": what}
+    if chart == SIDECAR:
+        config = json_schema()
+        config.pop("$schema")
+        definitions = config.pop("definitions")
+        written = {**written, "definitions": {"Config": config, **definitions}}
+    return json.dumps(written, indent=2) + "\n"
+
+
+def meanings(schema: dict[str, Any], values: Path) -> dict[tuple[str, ...], str]:
+    """Return descriptions by path; keys of a mapping that takes any are described at the mapping itself."""
+    found: dict[tuple[str, ...], str] = {}
+    for key, what, _ in describe(values):
+        steps, known, depth = tuple(key.split(".")), schema, 0
+        while depth < len(steps) and "properties" in known:
+            known, depth = known["properties"][steps[depth]], depth + 1
+        path, rest = steps[:depth], steps[depth:]
+        meaning = f"`{'.'.join(rest)}`: {what}" if rest else what
+        found[path] = f"{found[path]}. {meaning}" if path in found else meaning
+    return found
 
 
 def readme(chart: Path) -> str:
@@ -103,8 +126,12 @@ def describe(values: Path) -> Iterator[tuple[str, str, str]]:
     for line in values.read_text(encoding="utf-8").splitlines():
         if line.lstrip().startswith("# -- "):
             what = line.lstrip().removeprefix("# -- ")
-        match = _KEY.match(line)
+        match = _KEY.match(line) or (_UNSET.match(line) if what else None)
         if match is None:
+            continue
+        if match.re is _UNSET:
+            yield match["key"], what, ""
+            what = ""
             continue
         depth = len(match["indent"]) // 2
         path = [*path[:depth], match["key"]]
@@ -149,8 +176,8 @@ def helm(folder: Path, *arguments: str) -> str:
 
 def files() -> Iterator[tuple[Path, str]]:
     """Yield each file that is made, and what it should hold."""
-    yield SIDECAR / "values.schema.json", schema()
     for chart in (SIDECAR, CHARTS / "authz"):
+        yield chart / "values.schema.json", schema(chart)
         yield chart / "README.md", readme(chart)
     yield DEPLOY / "build.lock", build_lock()
     yield REFERENCE, reference()

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_schema_of_the_configuration_is_the_sidecar_s_own() -> None:
     argv = [sys.executable, "-m", "authz", "schema"]
     printed = json.loads(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
     schema = json.loads((LIBRARY / "values.schema.json").read_text())
-    assert schema["properties"]["config"] == {"$ref": "#/definitions/Config"}
+    assert schema["properties"]["config"]["$ref"] == "#/definitions/Config"
     definitions = dict(schema["definitions"])
     own = {**definitions.pop("Config"), "definitions": definitions}
     assert {"$schema": schema["$schema"], **own} == printed == json_schema()
@@ -64,6 +65,28 @@ def test_schema_of_the_values_is_strict(chart: str) -> None:
     compare(values, schema, chart)
     unset = {"global", "config"}
     assert schema["properties"].keys() - values.keys() <= unset
+
+
+@pytest.mark.parametrize("chart", ["authz", "authz-sidecar"])
+def test_schema_says_what_every_value_is(chart: str) -> None:
+    """Every value has a description, for editors and `helm show`; those that values.yaml has are its comments."""
+    schema = json.loads((CHARTS / chart / "values.schema.json").read_text())
+    assert list(undescribed(schema, chart)) == []
+    comments = (CHARTS / chart / "values.yaml").read_text()
+    for known in schema["properties"].values():
+        if "properties" not in known and known["description"] != "Values for all charts of a release":
+            assert f"# -- {known['description']}\n" in comments
+
+
+def undescribed(known: dict[str, Any], path: str) -> Iterator[str]:
+    """The paths of values without a description: mappings of others excepted, which have no meaning of their own."""
+    if "properties" in known:
+        for key, child in known["properties"].items():
+            yield from undescribed(child, f"{path}.{key}")
+    elif not known.get("description"):
+        yield path
+    if "properties" in known.get("items", {}):
+        yield from undescribed(known["items"], f"{path}[]")
 
 
 def test_every_version_is_the_same() -> None:
