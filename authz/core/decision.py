@@ -18,8 +18,9 @@ class AuditTrail:
 
     *rule* and *issuer* are configured names. The others come from a token: *expires*, *audience* and *subject* only
     from a verified one; *alg*, *kid* and *claimed_issuer* are anybody's text until *signature_cached* (True or False)
-    is set. *expires* and *audience* are claims as they stand there, of any type. *needs* are the facts that the
-    decision lacks; *doubts* are what it relied on and may be outdated: worth a look, but the decision stands.
+    is set. *expires* and *audience* are claims as they stand there, of any type; *expected_audience* is what the latter
+    has none of. *needs* are the facts that the decision lacks; *doubts* are what it relied on and may be outdated:
+    worth a look, but the decision stands.
     """
 
     rule: str | None = None
@@ -30,6 +31,7 @@ class AuditTrail:
     signature_cached: bool | None = None
     expires: object = None
     audience: object = None
+    expected_audience: frozenset[str] = frozenset()
     subject: str | None = None
     needs: tuple[Need, ...] = ()
     doubts: tuple[Need, ...] = ()

@@ -55,7 +55,7 @@ class Rejected(Exception):
     """Raised by every check of the core: *reason* for the record, *detail* for the operator, never for the client.
 
     *scopes*, *acr_values* and *max_age* (seconds) name what would have sufficed (RFC 6750 section 3, RFC 9470 section
-    3).
+    3), *audiences* too, of which the client learns nothing.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Rejected(Exception):
         scopes: tuple[str, ...] = (),
         acr_values: tuple[str, ...] = (),
         max_age: int | None = None,
+        audiences: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(reason, detail)
         self.reason = reason
@@ -73,6 +74,7 @@ class Rejected(Exception):
         self.scopes = scopes
         self.acr_values = acr_values
         self.max_age = max_age
+        self.audiences = audiences
 
 
 @dataclass(frozen=True, slots=True)
