@@ -82,6 +82,7 @@ def authorize(
         headers = snapshot.identity.headers_for(claims)  # 13
         observe(13, headers)
     except Rejected as rejected:
+        trail.expected_audience = rejected.audiences
         if rule.shadow or snapshot.shadow_all:
             return _allow_in_shadow(rejected, request, snapshot, trail, claims)
         return deny(rejected, trail)

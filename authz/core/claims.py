@@ -213,7 +213,8 @@ def _check(members: Mapping[str, object], rules: ClaimRules, now: float) -> froz
     if not rules.any_audience and rules.audiences.isdisjoint(audience):
         absent = members.get(rules.audience_claim) is None
         what = "is absent: it must name one of" if absent else "has none of"
-        raise Rejected(Reason.AUDIENCE_MISMATCH, f"{rules.audience_claim} {what} the issuer's audiences")
+        detail = f"{rules.audience_claim} {what} the issuer's audiences"
+        raise Rejected(Reason.AUDIENCE_MISMATCH, detail, audiences=rules.audiences)
     return audience
 
 

@@ -18,8 +18,9 @@ class AuditTrail:
 
     *rule* and *issuer* are configured names; the other fields come from the token. *alg*, *kid* and *claimed_issuer*
     are unverified until *signature_cached* (True or False) is set; *expires*, *audience* and *subject* are set only
-    after verification, *expires* and *audience* as in the token, of any JSON type. *needs* are the facts that the
-    decision lacks. *rechecks* are facts that it used and that may be outdated; they do not delay the decision.
+    after verification, *expires* and *audience* as in the token, of any JSON type. *expected_audience* is what the
+    latter has none of. *needs* are the facts that the decision lacks. *rechecks* are facts that it used and that may be
+    outdated; they do not delay the decision.
     """
 
     rule: str | None = None
@@ -30,6 +31,7 @@ class AuditTrail:
     signature_cached: bool | None = None
     expires: object = None
     audience: object = None
+    expected_audience: frozenset[str] = frozenset()
     subject: str | None = None
     needs: tuple[Need, ...] = ()
     rechecks: tuple[Need, ...] = ()

@@ -232,7 +232,8 @@ def require(rule: Rule, claims: Claims, issuer: Issuer, request: Request, params
     if wanted.condition is not None and not _holds(wanted.condition, request, params, claims):
         raise Rejected(Reason.POLICY_DENIED, "the rule's condition does not hold")
     if wanted.audiences and wanted.audiences.isdisjoint(claims.audience):
-        raise Rejected(Reason.AUDIENCE_MISMATCH, "the audience contains none of the rule's audiences")
+        detail = "the audience contains none of the rule's audiences"
+        raise Rejected(Reason.AUDIENCE_MISMATCH, detail, audiences=wanted.audiences)
 
 
 def _require_step_up(wanted: Requirements, claims: Claims, leeway: float, now: float) -> None:

@@ -57,7 +57,7 @@ class Rejected(Exception):
     """Raised by every check of the core. *detail* is for the operator and never sent to the client.
 
     *scopes*, *acr_values* and *max_age* (seconds) are for the challenge: what a token needs in order to be accepted
-    (RFC 6750 section 3, RFC 9470 section 3).
+    (RFC 6750 section 3, RFC 9470 section 3). *audiences* are for the operator alone.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Rejected(Exception):
         scopes: tuple[str, ...] = (),
         acr_values: tuple[str, ...] = (),
         max_age: int | None = None,
+        audiences: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(reason, detail)
         self.reason = reason
@@ -75,6 +76,7 @@ class Rejected(Exception):
         self.scopes = scopes
         self.acr_values = acr_values
         self.max_age = max_age
+        self.audiences = audiences
 
 
 @dataclass(frozen=True, slots=True)

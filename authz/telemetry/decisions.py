@@ -1,7 +1,7 @@
 """The decision log: one line for each decision to be logged, and none left out without being counted.
 
 Rules of this file:
-1. Text that a client chose is truncated and made printable. It never contains a token, nor a claim except the subject.
+1. What is recorded of a decision is in `audit`: text that a client chose is truncated and made printable.
 2. A flood is summarised: for each kind of denial at most `max_lines` lines are logged per period, and one line reports
    how many more there were. Allows are logged only if the operator asked for all decisions, and then all of them.
 3. The clients with the most failures are reported once per period, from a count of bounded size.
@@ -9,17 +9,17 @@ Rules of this file:
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_network
 from threading import Lock
 from typing import Final
 
-from authz.core.decision import Deny, outcome
-from authz.core.reasons import WIRE_STATUS, Reason
+from authz.core.decision import outcome
+from authz.core.reasons import WIRE_STATUS
+from authz.telemetry.audit import audit_entry, is_refused
 from authz.telemetry.check_record import CheckRecord, TraceContext
-from authz.telemetry.heavy_hitters import HeavyHitters
+from authz.telemetry.heavy_hitters import HeavyHitter, HeavyHitters
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.redaction import printable
 
@@ -44,6 +44,7 @@ class DecisionLog:
         self._lines: dict[_Kind, int] = {}  # to be logged in this period; there are as many kinds as reasons
         self._since = monotonic()
         self._failures: Final = HeavyHitters(max_names=MAX_CLIENTS)
+        self._last_failures: list[HeavyHitter] = []
         self._lock: Final = Lock()
 
     def count_failure(self, record: CheckRecord) -> None:
@@ -53,38 +54,15 @@ class DecisionLog:
 
     def write(self, record: CheckRecord, *, log_client: bool, trace: TraceContext | None = None) -> None:
         """Write one line about a decision, or only count it if there were too many of its kind."""
-        decision, request, trail = record.decision, record.request, record.decision.trail
+        decision = record.decision
         kind = (outcome(decision), decision.reason.value)
-        if (isinstance(decision, Deny) or decision.would_deny) and not self._has_room(kind):
+        if is_refused(decision) and not self._has_room(kind):
             return
-        fields: dict[str, object] = {
-            "decision": kind[0],
-            "reason": kind[1],
-            "detail": decision.detail,
-            "decision_id": record.decision_id,
-            "rule": trail.rule,
-            "issuer": trail.issuer,
-            "alg": printable(trail.alg),
-            "kid": printable(trail.kid),
-            "duration_us": round(record.seconds * 1e6),
-        }
+        fields = audit_entry(record, 0.0, name_client=log_client).fields()
         if trace is not None:
             fields["trace_id"] = trace.trace_id
             if trace.span_id is not None:
                 fields["span_id"] = trace.span_id
-        if decision.reason is Reason.ISSUER_UNKNOWN:
-            fields["claimed_issuer"] = printable(trail.claimed_issuer)
-        if decision.reason is Reason.AUDIENCE_MISMATCH:
-            fields["audience"] = printable(json.dumps(trail.audience))
-        if request is not None:
-            fields |= {
-                "request_id": printable(request.headers.get("x-request-id")),
-                "method": printable(request.method),
-                "host": printable(request.host),
-                "path": printable(request.path.partition("?")[0]),
-            }
-            if log_client:
-                fields |= {"client": printable(request.source_address), "subject": printable(trail.subject)}
         log.info("%s %s", *kind, extra=fields)
 
     def summarise(self, *, name_clients: bool) -> None:
@@ -99,7 +77,7 @@ class DecisionLog:
             if more > 0:
                 fields = {"decision": decision, "reason": reason, "count": more, "seconds": seconds}
                 log.warning("%d more: %s %s", more, decision, reason, extra=fields)
-        hitters = self._failures.take()
+        hitters = self._last_failures = self._failures.take()
         self._metrics.show_client_failures(max((hitter.count - hitter.error_bound for hitter in hitters), default=0))
         if name_clients:
             for hitter in hitters[:MAX_NAMED]:
@@ -108,6 +86,13 @@ class DecisionLog:
                     fields = {"client": hitter.name, "failures": certain, "seconds": seconds}
                     log.warning("many failures of one client", extra=fields)
 
+    def describe_failures(self) -> dict[str, list[dict[str, object]]]:
+        """Return the clients with the most denials, in this period so far and in the one before, as JSON data."""
+        return {
+            "now": [_describe(hitter) for hitter in self._failures.peek()],
+            "before": [_describe(hitter) for hitter in self._last_failures],
+        }
+
     def _has_room(self, kind: _Kind) -> bool:
         with self._lock:
             wanted = self._lines[kind] = self._lines.get(kind, 0) + 1
@@ -115,6 +100,10 @@ class DecisionLog:
             self._metrics.count_summarised(1)
             return False
         return True
+
+
+def _describe(hitter: HeavyHitter) -> dict[str, object]:
+    return {"client": hitter.name, "failures": hitter.count, "error_bound": hitter.error_bound}
 
 
 def _network(address: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final
@@ -47,5 +48,15 @@ class HeavyHitters:
         with self._lock:
             counts, error_bounds = self._counts, self._error_bounds
             self._counts, self._error_bounds = {}, {}
-        found = [HeavyHitter(name, count, error_bounds.get(name, 0)) for name, count in counts.items()]
-        return sorted(found, key=lambda hitter: (hitter.error_bound - hitter.count, hitter.name))
+        return _rank(counts, error_bounds)
+
+    def peek(self) -> list[HeavyHitter]:
+        """Return the same, and count on."""
+        with self._lock:
+            counts, error_bounds = dict(self._counts), dict(self._error_bounds)
+        return _rank(counts, error_bounds)
+
+
+def _rank(counts: Mapping[str, int], error_bounds: Mapping[str, int]) -> list[HeavyHitter]:
+    found = [HeavyHitter(name, count, error_bounds.get(name, 0)) for name, count in counts.items()]
+    return sorted(found, key=lambda hitter: (hitter.error_bound - hitter.count, hitter.name))

@@ -9,15 +9,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics import Info
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from authz import __version__
 from authz.core.decision import outcome
 from authz.core.reasons import Reason
 from authz.telemetry import names
 from authz.telemetry.check_record import CheckRecord, TraceContext
+from authz.telemetry.last_hour import Totals
 from authz.telemetry.logs import lost_lines
 
-Part = Literal["span", "metrics", "log"]
+Part = Literal["span", "metrics", "log", "console"]
 """What a report consists of."""
 
 _Labels = tuple[str, str, str, str]
@@ -60,8 +62,11 @@ class Metrics:
             names.LINES_SUMMARISED_TOTAL, "Decisions without a log line of their own, because of a flood."
         )
         self._spans_dropped: Final = counter(names.SPANS_DROPPED_TOTAL, "Spans that were not delivered to a collector.")
-        failed = counter(names.REPORTS_FAILED_TOTAL, "Reports of decisions that failed, by part.", "part")
-        self._failed: Final = {part: failed.labels(part) for part in _PARTS}
+        self._failed_reports: Final = counter(
+            names.REPORTS_FAILED_TOTAL, "Reports of decisions that failed, by part.", "part"
+        )
+        self._failed: Final = {part: self._failed_reports.labels(part) for part in _PARTS}
+        self._lost_lines: Final = lost_lines
         self.registry.register(_LostLines(lost_lines))
         Info(names.BUILD_INFO, "The running version.", registry=self.registry).info({"version": __version__})
         self._transport: Final = Info(
@@ -135,6 +140,43 @@ class Metrics:
         elif trail.signature_cached is False or decision.reason is Reason.SIGNATURE_INVALID:
             self._misses.inc()
 
+    def totals(self) -> Totals:
+        """Return the counts since the start, for the console."""
+        decisions: dict[tuple[str, str], int] = {}
+        for sample in _samples(self._decisions, "_total"):
+            key = (sample.labels["decision"], sample.labels["reason"])
+            decisions[key] = decisions.get(key, 0) + int(sample.value)
+        below, durations = 0, []
+        for sample in _samples(self._duration, "_bucket"):  # each counts those below it too
+            durations.append(int(sample.value) - below)
+            below = int(sample.value)
+        (cancelled,) = _samples(self._cancelled, "_total")
+        (in_flight,) = _samples(self._in_flight, "")
+        return Totals(
+            decisions=decisions,
+            durations=tuple(durations),
+            cancelled=int(cancelled.value),
+            in_flight=int(in_flight.value),
+        )
+
+    def loose_ends(self) -> dict[str, int]:
+        """Return what was not reported in full, by the names of the metrics."""
+        found = {
+            names.LINES_SUMMARISED_TOTAL: self._summarised,
+            names.SPANS_DROPPED_TOTAL: self._spans_dropped,
+            names.REPORTS_FAILED_TOTAL: self._failed_reports,
+        }
+        return {
+            f"{name}_total": sum(int(sample.value) for sample in _samples(counter, "_total"))
+            for name, counter in found.items()
+        } | {f"{names.LINES_LOST_TOTAL}_total": self._lost_lines()}
+
+
+def _samples(metric: Collector, suffix: str) -> Iterator[Sample]:
+    """Yield the samples of *metric* whose names end so."""
+    for family in metric.collect():
+        yield from (sample for sample in family.samples if sample.name == f"{family.name}{suffix}")
+
 
 # Series that exist from the start: the increase of a series that begins with 1 is 0, and the alert would not fire.
 _ALARMING: Final = [
@@ -152,5 +194,5 @@ class _LostLines(Collector):
         yield CounterMetricFamily(names.LINES_LOST_TOTAL, "Log lines that were lost.", value=self._count())
 
 
-_PARTS: Final[tuple[Part, ...]] = ("span", "metrics", "log")
+_PARTS: Final[tuple[Part, ...]] = ("span", "metrics", "log", "console")
 _RELOADS: Final = {True: "accepted", False: "rejected"}

@@ -14,22 +14,22 @@ from typing import Final
 MAX_CHARS: Final = 200
 
 
-def printable(text: str | None) -> str | None:
-    """Return *text* escaped and truncated, with each token in it replaced."""
+def printable(text: str | None, max_chars: int = MAX_CHARS) -> str | None:
+    """Return *text* escaped and truncated to *max_chars*, with each token in it replaced."""
     if not text:
         return text
-    return _escape(_replace_tokens(text[:MAX_CHARS])) + _ending(text)
+    return _escape(_replace_tokens(text[:max_chars])) + _ending(text, max_chars)
 
 
 def escaped(text: str | None) -> str | None:
     """Return *text* truncated to MAX_CHARS, with all but printable ASCII escaped, so that it can forge no line."""
     if not text:
         return text
-    return _escape(text[:MAX_CHARS]) + _ending(text)
+    return _escape(text[:MAX_CHARS]) + _ending(text, MAX_CHARS)
 
 
-def _ending(text: str) -> str:
-    return "..." if len(text) > MAX_CHARS else ""
+def _ending(text: str, max_chars: int) -> str:
+    return "..." if len(text) > max_chars else ""
 
 
 def _escape(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Report each decision: a span, if its trace is sampled; a count and a duration; a log line, if one is configured.
+"""Report each decision: a span, if it is sampled; a count and a duration; a log line; an entry for the console.
 
 A report never raises, because it comes after the decision: an allow must not become a 500 because a metric, a span or a
 log line cannot be written. Each part that fails is counted by its name, the others are still written, and the first
@@ -13,10 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, ParamSpec, Protocol, TypeVar
 
-from authz.core.decision import Deny
+from authz.telemetry.audit import is_refused
 from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.decisions import DecisionLog
 from authz.telemetry.metrics import Metrics, Part
+from authz.telemetry.recent import RecentDecisions
 from authz.telemetry.traceparent import TraceParent, find_parent
 
 __all__ = ["CheckRecord", "Metrics", "Reporting", "SpanWriter", "TraceContext", "reporter"]
@@ -57,11 +58,14 @@ def reporter(
     *,
     spans: SpanWriter | None = None,
     random: Callable[[], float] = lambda: 0.0,
+    recent: RecentDecisions | None = None,
 ) -> Callable[[CheckRecord], None]:
     """Return the function that reports a decision. It never raises.
 
-    *random* returns numbers from 0 up to 1, for sampling. Without *spans* there is no tracing.
+    *random* returns numbers from 0 up to 1, for sampling. Without *spans* there is no tracing. *recent* keeps the last
+    decisions.
     """
+    keep = recent.recorder(name_client=reporting.log_client) if recent is not None else None
     log_all = reporting.decisions == "all"
     log_denied = log_all or reporting.decisions == "denied"
 
@@ -95,11 +99,13 @@ def reporter(
 
     def report(record: CheckRecord) -> None:
         decision = record.decision
-        refused = isinstance(decision, Deny) or decision.would_deny
+        refused = is_refused(decision)
         logged = log_all or (log_denied and refused)
         # Without spans and without a log line the trace is not needed.
         trace = attempt("span", write_span, record) if spans is not None or logged else None
         attempt("metrics", metrics.count, record, trace)
+        if keep is not None:
+            attempt("console", keep, record)
         if refused:
             attempt("metrics", decision_log.count_failure, record)
         if logged:

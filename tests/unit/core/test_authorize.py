@@ -443,3 +443,16 @@ def test_a_shadow_names_its_needs_too() -> None:
 def test_nothing_else_is_a_need(token: str) -> None:
     """Whatever else is wrong with a token, no fact from elsewhere would change it."""
     assert decide(token).trail.needs == ()
+
+
+def test_an_audience_that_does_not_fit_is_recorded_beside_those_that_would() -> None:
+    """The issuer's, or the rule's where the token is good for the issuer; nothing with any other outcome."""
+    items = rule("items", "/items/**", audiences=frozenset({"orders"}))
+    of_rule = decide(mint(), snapshot=make_snapshot(items))
+    assert of_rule.reason is Reason.AUDIENCE_MISMATCH
+    assert (of_rule.trail.audience, of_rule.trail.expected_audience) == ("api", frozenset({"orders"}))
+    of_issuer = decide(mint(aud=["billing"]))
+    assert (of_issuer.trail.audience, of_issuer.trail.expected_audience) == (["billing"], frozenset({"api"}))
+    shadowed = decide(mint(aud="x"), snapshot=make_snapshot(rule("items", "/items/**", shadow=True)))
+    assert shadowed.trail.expected_audience == frozenset({"api"})
+    assert decide(mint(exp=T - 1)).trail.expected_audience == frozenset()

@@ -99,13 +99,30 @@ def test_a_line_names_its_trace() -> None:
 def test_what_a_token_says_is_told_where_it_is_the_cause() -> None:
     """Whoever reads the line has no token: its issuer or audience is in it, cut and printable."""
     rig = Rig()
-    said = AuditTrail(claimed_issuer="https://other.test\n", audience=["billing", {"odd": 1}])
+    said = AuditTrail(
+        claimed_issuer="https://other.test\n",
+        audience=["billing", {"odd": 1}, "x" * 100],
+        expected_audience=frozenset({"orders", "api"}),
+    )
     (unknown,) = rig.write(Deny(Reason.ISSUER_UNKNOWN, said), 1)
     (mismatch,) = rig.write(Deny(Reason.AUDIENCE_MISMATCH, said), 1)
     (other,) = rig.write(Deny(Reason.TOKEN_EXPIRED, said), 1)
     assert unknown["claimed_issuer"] == "https://other.test\\x0a"
-    assert mismatch["audience"] == '["billing", {"odd": 1}]'
-    assert not {"claimed_issuer", "audience"} & other.keys()
+    assert mismatch["audience"] == ["billing", "{'odd': 1}", "x" * 64 + "..."]
+    assert mismatch["expected_audience"] == ["api", "orders"]
+    assert not {"claimed_issuer", "audience", "expected_audience"} & other.keys()
+
+
+def test_a_list_of_audiences_is_bounded() -> None:
+    """A token, or a rule, may name hundreds: some are named, the others are counted; one alone is a list too."""
+    rig = Rig()
+    many = AuditTrail(audience=[f"a{number}" for number in range(20)], expected_audience=frozenset({"api"}))
+    (line,) = rig.write(Deny(Reason.AUDIENCE_MISMATCH, many), 1)
+    assert line["audience"] == [*(f"a{number}" for number in range(8)), "and 12 more"]
+    (line,) = rig.write(Deny(Reason.AUDIENCE_MISMATCH, AuditTrail(audience="billing")), 1)
+    assert line["audience"] == ["billing"]
+    (line,) = rig.write(Deny(Reason.AUDIENCE_MISMATCH, AuditTrail()), 1)
+    assert line["audience"] == []
 
 
 def test_who_fails_most_is_named() -> None:

@@ -1,0 +1,149 @@
+"""What is recorded of one decision: the same fields in a log line, on the console and for `authz tail`.
+
+Rules of this file:
+1. Text that a client chose is truncated when it is taken, and made printable when it is shown.
+2. Nothing of a token is recorded but its algorithm, key id, subject, and, if they are the cause, issuer and audience.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from authz.core.decision import Decision, Deny, outcome
+from authz.core.reasons import Reason
+from authz.telemetry.check_record import CheckRecord
+from authz.telemetry.redaction import MAX_CHARS, printable
+
+MAX_AUDIENCES: Final = 8  # that are named
+MAX_BRIEF_CHARS: Final = 64  # of a short field in a brief entry, and of each audience
+MAX_DETAIL_CHARS: Final = 128  # in a brief entry
+
+
+class AuditEntry(NamedTuple):
+    """The recorded values, truncated but not yet printable. *at* is in seconds since the epoch."""
+
+    at: float
+    seconds: float
+    decision: str
+    reason: Reason
+    decision_id: str
+    detail: str
+    rule: str | None
+    issuer: str | None
+    alg: str | None
+    kid: str | None
+    claimed_issuer: str | None
+    audience: tuple[str, ...]
+    expected_audience: tuple[str, ...]
+    request_id: str | None
+    method: str | None
+    host: str | None
+    path: str | None
+    client: str | None
+    subject: str | None
+    brief: bool = False
+
+    def fields(self) -> dict[str, object]:
+        """Return the fields by name, fit to be shown, without those that are not recorded."""
+        short = MAX_BRIEF_CHARS if self.brief else MAX_CHARS
+        fields: dict[str, object] = {
+            "decision": self.decision,
+            "reason": self.reason.value,
+            "detail": self.detail,
+            "decision_id": self.decision_id,
+            "rule": self.rule,
+            "issuer": self.issuer,
+            "alg": printable(self.alg, short),
+            "kid": printable(self.kid, short),
+            "duration_us": round(self.seconds * 1e6),
+        }
+        if self.claimed_issuer is not None:
+            fields["claimed_issuer"] = printable(self.claimed_issuer)
+        if self.reason is Reason.AUDIENCE_MISMATCH:
+            fields["audience"] = [printable(text, MAX_BRIEF_CHARS) for text in self.audience]
+            fields["expected_audience"] = list(self.expected_audience)
+        if self.method is not None:
+            fields |= {
+                "request_id": printable(self.request_id, short),
+                "method": printable(self.method, short),
+                "host": printable(self.host, short),
+                "path": printable(self.path),
+            }
+        if self.client is not None:
+            fields |= {"client": printable(self.client, short), "subject": printable(self.subject)}
+        return fields
+
+
+def audit_entry(record: CheckRecord, at: float, *, name_client: bool, brief: bool = False) -> AuditEntry:
+    """Take from *record*, which was made *at* this time, what may be recorded; client and subject if *name_client*.
+
+    A *brief* entry has a bounded size: texts that are usually short have at most MAX_BRIEF_CHARS, and all are ASCII.
+    """
+    decision, request = record.decision, record.request
+    reason, trail = decision.reason, decision.trail
+    cut, short = (_cut_to_ascii, MAX_BRIEF_CHARS) if brief else (_cut, MAX_CHARS)
+    request_id = method = host = path = client = subject = None
+    if request is not None:
+        request_id = cut(request.headers.get("x-request-id"), short)
+        method, host = cut(request.method, short), cut(request.host, short)
+        path = cut(request.path.partition("?")[0], MAX_CHARS)
+        if name_client:
+            client, subject = cut(request.source_address, short), cut(trail.subject, MAX_CHARS)
+    mismatch = reason is Reason.AUDIENCE_MISMATCH
+    return AuditEntry(
+        at,
+        record.seconds,
+        outcome(decision),
+        reason,
+        record.decision_id,
+        decision.detail[:MAX_DETAIL_CHARS] if brief else decision.detail,
+        trail.rule,
+        trail.issuer,
+        cut(trail.alg, short),
+        cut(trail.kid, short),
+        cut(trail.claimed_issuer, MAX_CHARS) if reason is Reason.ISSUER_UNKNOWN else None,
+        tuple(_listed(trail.audience)) if mismatch else (),
+        tuple(_listed(trail.expected_audience)) if mismatch else (),
+        request_id,
+        method,
+        host,
+        path,
+        client,
+        subject,
+        brief,
+    )
+
+
+def is_refused(decision: Decision) -> bool:
+    """Return whether *decision* denies, or would deny if its rule were not in shadow."""
+    return isinstance(decision, Deny) or decision.would_deny
+
+
+def _cut(text: str | None, limit: int) -> str | None:
+    """Return the beginning of *text*, one character more than is shown."""
+    return text if text is None else text[: limit + 1]
+
+
+def _cut_to_ascii(text: str | None, limit: int) -> str | None:
+    """Return the same in ASCII, in which a character takes one octet of memory and not four."""
+    if text is None or text.isascii():
+        return _cut(text, limit)
+    return text[: limit + 1].encode("ascii", "backslashreplace")[: limit + 1].decode()
+
+
+def _listed(audience: object) -> Iterator[str]:
+    """Yield the values of an audience, at most MAX_AUDIENCES, and how many more there are."""
+    match audience:
+        case None:
+            values: list[object] = []
+        case frozenset():
+            values = sorted(audience)
+        case list() | tuple():
+            values = list(audience)
+        case _:
+            values = [audience]
+    for value in values[:MAX_AUDIENCES]:
+        yield _cut_to_ascii(value if isinstance(value, str) else repr(value), MAX_BRIEF_CHARS) or ""
+    if len(values) > MAX_AUDIENCES:
+        yield f"and {len(values) - MAX_AUDIENCES} more"

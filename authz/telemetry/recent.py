@@ -1,0 +1,157 @@
+"""The last decisions of this process, in memory of fixed size: for the console and `authz tail`.
+
+Rules of this file:
+1. Keeping a decision takes no lock and waits for nothing: it is one store into a list that was made before.
+2. Denials and allows have rings of their own: a busy sidecar would forget a denial within a second.
+3. What is kept is what the decision log may write, and no more: see `audit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Final
+
+from authz.core.decision import Allow
+from authz.core.reasons import Reason
+from authz.telemetry.audit import AuditEntry, audit_entry
+from authz.telemetry.check_record import CheckRecord
+
+MAX_REFUSED: Final = 750  # denials, and what a shadow rule would deny
+MAX_ALLOWED: Final = 250
+_MAX_UNCUT_CHARS: Final = 300  # of all texts of a decision together; with more, or with claims, each text is truncated
+_NEED_CLAIMS: Final = frozenset({Reason.ISSUER_UNKNOWN, Reason.AUDIENCE_MISMATCH})
+
+_Kept = tuple[object, ...]
+"""The values of an AuditEntry in order: a plain tuple is made in a fifth of the time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionFilter:
+    """Which decisions to return: those with each of the given values, the newest *limit* of them.
+
+    *after* and *before* are seconds since the epoch, both exclusive. *outcome* is allow, deny or would_deny.
+    """
+
+    reason: str = ""
+    outcome: str = ""
+    rule: str = ""
+    issuer: str = ""
+    subject: str = ""
+    client: str = ""
+    decision_id: str = ""
+    after: float = 0.0
+    before: float = float("inf")
+    limit: int = MAX_REFUSED + MAX_ALLOWED
+
+    def admits(self, entry: AuditEntry) -> bool:
+        """Return whether *entry* is asked for."""
+        return (
+            self.after < entry.at < self.before
+            and self.reason in {"", entry.reason.value}
+            and self.outcome in {"", entry.decision}
+            and self.rule in {"", entry.rule}
+            and self.issuer in {"", entry.issuer}
+            and self.subject in {"", entry.subject}
+            and self.client in {"", entry.client}
+            and self.decision_id in {"", entry.decision_id}
+        )
+
+
+class RecentDecisions:
+    """Keeps the last MAX_REFUSED and MAX_ALLOWED decisions. *now* returns seconds since the epoch."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now: Final = now
+        self._refused: Final = _Ring(MAX_REFUSED)
+        self._allowed: Final = _Ring(MAX_ALLOWED)
+
+    def recorder(self, *, name_client: bool) -> Callable[[CheckRecord], None]:
+        """Return the function that keeps a decision in place of the oldest of its kind.
+
+        Client and subject are kept only if *name_client*.
+        """
+        now, refused, allowed = self._now, self._refused, self._allowed
+        next_refused, next_allowed = refused.positions.__next__, allowed.positions.__next__
+
+        def keep(record: CheckRecord) -> None:
+            decision, request = record.decision, record.request
+            trail, reason, detail = decision.trail, decision.reason, decision.detail
+            outcome = ("would_deny" if decision.would_deny else "allow") if type(decision) is Allow else "deny"
+            entry: _Kept | None = None
+            if request is not None and reason not in _NEED_CLAIMS:
+                path, kid, alg, request_id = request.path, trail.kid, trail.alg, request.headers.get("x-request-id")
+                client, subject = (request.source_address, trail.subject) if name_client else (None, None)
+                if "?" in path:
+                    path = path.partition("?")[0]
+                chars = len(path) + len(request.host) + len(request.method) + len(detail) + len(alg or "")
+                chars += len(kid or "") + len(request_id or "") + len(client or "") + len(subject or "")
+                if chars <= _MAX_UNCUT_CHARS:
+                    entry = (
+                        now(),
+                        record.seconds,
+                        outcome,
+                        reason,
+                        record.decision_id,
+                        detail,
+                        trail.rule,
+                        trail.issuer,
+                        alg,
+                        kid,
+                        None,
+                        (),
+                        (),
+                        request_id,
+                        request.method,
+                        request.host,
+                        path,
+                        client,
+                        subject,
+                        False,
+                    )
+            if entry is None:
+                entry = audit_entry(record, now(), name_client=name_client, brief=True)
+            if outcome == "allow":
+                allowed.slots[next_allowed() % MAX_ALLOWED] = entry
+            else:
+                refused.slots[next_refused() % MAX_REFUSED] = entry
+
+        return keep
+
+    def find(self, wanted: DecisionFilter) -> list[AuditEntry]:
+        """Return the decisions that are *wanted*, the newest first."""
+        found = sorted(filter(wanted.admits, (*self._refused.kept(), *self._allowed.kept())), key=_at, reverse=True)
+        return found[: wanted.limit]
+
+    def complete_since(self) -> float:
+        """Return the instant since which every decision is kept: 0 while none was overwritten."""
+        return max(ring.complete_since() for ring in (self._refused, self._allowed))
+
+    def describe(self, wanted: DecisionFilter) -> dict[str, object]:
+        """Return what is *wanted* as JSON data, made printable."""
+        return {
+            "decisions": [{"at": entry.at, **entry.fields()} for entry in self.find(wanted)],
+            "complete_since": self.complete_since(),
+        }
+
+
+class _Ring:
+    """Slots that are filled in turn; *positions* counts, and counting is atomic."""
+
+    __slots__ = ("positions", "slots")
+
+    def __init__(self, size: int) -> None:
+        self.slots: Final[list[_Kept | None]] = [None] * size
+        self.positions: Final = count()
+
+    def kept(self) -> list[AuditEntry]:
+        return [AuditEntry._make(kept) for kept in self.slots[:] if kept is not None]
+
+    def complete_since(self) -> float:
+        kept = self.kept()
+        return 0.0 if len(kept) < len(self.slots) else min(map(_at, kept))
+
+
+def _at(entry: AuditEntry) -> float:
+    return entry.at
