@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from authz.config.reference import write_reference
 from authz.config.schema import json_schema
-from authz.core.reasons import WIRE_STATUS, Reason
+from authz.core.reasons import WIRE_STATUS, Reason, WireStatus
 from authz.tooling.upstreams import write_table
 
 DEPLOY: Final = Path(__file__).resolve().parent
@@ -87,18 +87,19 @@ def reference() -> str:
 
 def reasons() -> str:
     """Return the catalogue of reasons with its table regenerated: what each means on the wire."""
-    rows = ["| reason | HTTP | Envoy's code | grpc-status | challenge |", "|---|--:|--:|--:|---|"]
+    alike: dict[WireStatus, list[str]] = {}
     for reason in Reason:
-        answer = WIRE_STATUS[reason]
-        http = f"{answer.http}, Retry-After {answer.retry_after}" if answer.retry_after else str(answer.http)
-        told = f'`error="{answer.error}"`' if answer.error else "`Bearer`, without `error`"
-        allowed = answer.code == 0
+        alike.setdefault(WIRE_STATUS[reason], []).append(f"[{reason}](#{reason})")
+    rows = ["| HTTP | `status.code` | grpc-status | challenge | reasons |", "|--:|--:|--:|---|---|"]
+    for wire, links in alike.items():
+        allowed = wire.code == 0
+        challenge = f'`error="{wire.error}"`' if wire.error else "`Bearer`, without `error`"
         cells = (
-            f"[{reason}](#{reason})",
-            "allow" if allowed else http,
-            str(answer.code),
-            "" if allowed else str(answer.grpc),
-            told if answer.challenge else "",
+            "allow" if allowed else str(wire.http),
+            str(wire.code),
+            "" if allowed else str(wire.grpc),
+            challenge if wire.challenge else "",
+            ", ".join(links),
         )
         rows.append(f"| {' | '.join(cells)} |")
     return renew(REASONS.read_text(encoding="utf-8"), "table", "\n".join([*rows, ""]))

@@ -69,44 +69,44 @@ class Tls(Section):
     client_ca_file: Annotated[
         str | None, Setting(Access.UNKNOWN, meaning="whose certificates open the sidecar's door")
     ] = None
-    """PEM file of the authorities whose client certificates are required; beyond loopback it must be given."""
+    """PEM file of the authorities of client certificates; required beyond loopback."""
 
 
 class Server(Section):
     """The gRPC server that Envoy calls."""
 
     listen: Annotated[str, Setting(Access.UNAFFECTED, envoy=True)] = "unix:/run/authz/authz.sock"
-    """Address: unix:/path, which costs least, unix:./path below the working directory, or host:port."""
+    """unix:/path, which costs least, unix:./path below the working directory, or host:port."""
     socket_mode: Annotated[str, Setting(Access.UNAFFECTED)] = "0660"
-    """Permissions of the Unix socket, in octal, as text; its user and group are those of the process."""
+    """Permissions of the Unix socket, in octal, as text; user and group are those of the process."""
     tls: Annotated[Tls | None, Setting(envoy=True)] = None
     """TLS for a TCP listener."""
     workers: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "64"), envoy=True)] = 1
-    """Processes, each with its own socket (authz-0.sock, authz-1.sock ...) or port (N, N+1 ...) and key fetches."""
+    """Processes, each with its own socket (authz-0.sock ...) or port (N, N+1 ...) and key fetches."""
     max_concurrent: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "100000"), envoy=True)] = 256
-    """Requests in flight above which further ones are answered 503 at once."""
+    """Requests in flight; further ones get 503 at once."""
     transport: Annotated[Word[TransportName], Setting(Access.UNAFFECTED)] = TransportName.AUTO
-    """What carries calls: cygrpc, which is cheaper, pool, or auto: cygrpc if a self-test at start passes."""
+    """Transport of calls: auto is cygrpc, which is cheaper, if a self-test at start passes, else pool."""
     drain: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10m"))] = timedelta(seconds=10)
-    """Longest time that requests in flight have to finish at shutdown."""
+    """Time for requests in flight at shutdown."""
 
 
 class Admin(Section):
     """The plain HTTP server for health and metrics."""
 
     listen: Annotated[str, Setting(Access.UNAFFECTED)] = "127.0.0.1:9192"
-    """Address: host:port."""
+    """host:port."""
 
 
 class TokenSource(Section):
     """One place where a token may be: a header, or a cookie."""
 
     header: str | None = None
-    """Name of the header, in lower case."""
+    """Header, in lower case."""
     scheme: str = ""
-    """The word in front of the token; Bearer where the header is authorization, else empty: the token alone."""
+    """The word before the token; without it Bearer in authorization, elsewhere none."""
     cookie: str | None = None
-    """Name of the cookie; unsafe methods then need a same-origin Sec-Fetch-Site or Origin."""
+    """Cookie; unsafe methods then need a same-origin Sec-Fetch-Site or Origin."""
 
     @model_validator(mode="before")
     @classmethod
@@ -122,11 +122,11 @@ class Token(Section):
     sources: Annotated[Items[TokenSource], Setting(Access.LISTED, envoy=True)] = (
         TokenSource(header="authorization", scheme="Bearer"),
     )
-    """Places to look; a token in more than one of them is refused."""
+    """Places to look; tokens in two of them are refused."""
     max_bytes: Annotated[Size, Setting(Access.LIMIT, bounds=("1KiB", "1MiB"), envoy=True)] = 16 * 1024
     """Largest token that is read."""
     forward: Annotated[bool, Setting(Access.UNAFFECTED, envoy=True)] = True
-    """Leave the token in the request that goes upstream."""
+    """Send the token upstream too."""
 
 
 class Paths(Section):
@@ -134,20 +134,20 @@ class Paths(Section):
 
     # Access: the rules are compared as they are built.
     case_insensitive: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Ignore letter case in each rule that does not say otherwise, as Express, Koa, Fiber and Caddy do."""
+    """Ignore letter case in rules that do not say otherwise, as Express, Koa, Fiber and Caddy do."""
 
 
 class HeaderValue(Section):
-    """What one identity header holds: a claim, the whole payload, or a fixed value. A text is short for a claim."""
+    """The value of one identity header: a claim, the whole payload, or a fixed text. A text in its place is a claim."""
 
     claim: str | None = None
-    """A claim path, or a name from the issuer's claims."""
+    """A claim path, or a name of the issuer's claims."""
     join: str | None = None
-    """Separator of the elements of a list claim; an element that contains it is unsafe."""
+    """Separator for a list claim; an element that contains it is unsafe."""
     format: Word[Format] = Format.TEXT
-    """How the claim is written: text for a scalar, json or base64url for a claim of any type."""
+    """text is for a scalar, json and base64url for any type."""
     payload: Word[Format] | None = None
-    """How the token's whole payload is written: base64url or json."""
+    """The token's whole payload, in base64url or json."""
     value: str | None = None
     """A fixed value."""
 
@@ -176,11 +176,11 @@ class Identity(Section):
             Access.HEADERS, meaning="what a client sends under a name that is gone reaches the upstream", envoy=True
         ),
     ] = {}
-    """Request headers that are always overwritten or removed, in every `-` and `_` spelling."""
+    """Headers for the upstream, always overwritten or removed, in every `-` and `_` spelling."""
     metadata: Annotated[Items[str], Setting(Access.UNAFFECTED)] = ("sub", "iss")
-    """Claims that are copied to Envoy's dynamic metadata, below `claims`."""
+    """Claims that Envoy's dynamic metadata gets, below `claims`."""
     unsafe_values: Annotated[Word[UnsafeValues], Setting(Access.LOOSENED, loose="encode")] = UnsafeValues.DENY
-    """What happens to values outside 0x20-0x7E or with a space at either end: denied, or percent-encoded."""
+    """Values outside 0x20-0x7E, or with a space at either end: denied, or percent-encoded."""
 
 
 class Responses(Section):
@@ -189,18 +189,18 @@ class Responses(Section):
     realm: Annotated[str, Setting(Access.UNAFFECTED)] = "api"
     """The realm of challenges."""
     body: Annotated[Word[BodyFormat], Setting(Access.UNAFFECTED)] = BodyFormat.PROBLEM_JSON
-    """The form of the body (RFC 9457); gRPC callers get plain text, except for `overloaded`, sent before parsing."""
+    """The form of the body (RFC 9457); gRPC callers get plain text, except for `overloaded`."""
     expose_reason: Annotated[
         bool, Setting(Access.UNAFFECTED, risk="clients learn why they were denied, which helps an attacker too")
     ] = False
-    """Include the reason of a denial in the answer."""
+    """Tell the client the reason."""
     unavailable: Annotated[
         Word[Unavailable],
         Setting(
             Access.LOOSENED, loose="error", meaning="while keys are unavailable, Envoy's failure_mode_allow decides"
         ),
     ] = Unavailable.DENY
-    """While keys are unavailable: deny, or an error for Envoy's failure_mode_allow to decide."""
+    """Without keys: deny, or an error, so that Envoy's failure_mode_allow decides."""
 
 
 class Resource(Section):
@@ -213,12 +213,12 @@ class Resource(Section):
 
 
 class Traces(Section):
-    """Spans; endpoint and headers of the exporter are set by OTEL_* variables."""
+    """Spans; OTEL_* variables set endpoint and headers."""
 
     exporter: Annotated[Word[Exporter], Setting(Access.UNAFFECTED, restart=True)] = Exporter.NONE
     """Where spans go."""
     sample_ratio: Annotated[float, Field(ge=0, le=1), Setting(Access.UNAFFECTED)] = 1.0
-    """Share, from 0 to 1, of the calls without a parent that are traced."""
+    """Share of the calls without a parent that are traced."""
 
 
 class Telemetry(Section):
@@ -229,22 +229,22 @@ class Telemetry(Section):
     decisions: Annotated[Word[Decisions], Setting(Access.UNAFFECTED)] = Decisions.DENIED
     """Which decisions are logged."""
     max_rule_labels: Annotated[int, Setting(Access.UNAFFECTED, bounds=("0", "10000"))] = 200
-    """Number of rules above which metrics drop the rule label."""
+    """Rules above which metrics have no rule label."""
     log_level: Annotated[Word[LogLevel], Setting(Access.UNAFFECTED)] = LogLevel.INFO
     """The least severe messages that are logged."""
     log_format: Annotated[Word[LogFormat], Setting(Access.UNAFFECTED)] = LogFormat.JSON
     """The form of log lines."""
     log_client: Annotated[bool, Setting(Access.UNAFFECTED)] = True
-    """Write the client's address and the subject in decision lines."""
+    """Log the client's address and the subject."""
 
 
 class Insecure(Section):
-    """Options that weaken the whole sidecar; each warns at start and shows in a metric."""
+    """Options that weaken the whole sidecar; each warns at start and shows in `authz_insecure_options`."""
 
     shadow_all: Annotated[bool, Setting(Access.LOOSENED, risk="every request is allowed, whatever the decision")] = (
         False
     )
-    """Evaluate and report every request, and allow them all."""
+    """Report every decision, and allow all requests."""
     plaintext: Annotated[
         bool,
         Setting(Access.LOOSENED, risk="callers on the network need no certificate, and what they send can be read"),
@@ -254,11 +254,11 @@ class Insecure(Section):
         str | None,
         Setting(Access.LOOSENED, risk="tokens in a query end up in logs and histories (RFC 6750 section 5.3)"),
     ] = None
-    """Name of a query parameter that may hold a token."""
+    """Query parameter that may hold a token."""
     trust_client_traceparent: Annotated[
         bool, Setting(Access.LOOSENED, risk="clients choose the trace ids, and what is sampled")
     ] = False
-    """Take the client's own traceparent header as the parent of spans."""
+    """Take the client's traceparent as the parent of spans."""
 
 
 class Config(Section):
@@ -271,7 +271,7 @@ class Config(Section):
     admin: Annotated[Admin, Setting(restart=True)] = Admin()
     """The plain HTTP server for health and metrics."""
     issuers: Annotated[Mapping[str, Issuer], Field(json_schema_extra={"minProperties": 1})]
-    """Trusted issuers by name; the name is the label in metrics and logs."""
+    """Trusted issuers by name."""
     token: Token = Token()
     """Where tokens are found."""
     paths: Paths = Paths()

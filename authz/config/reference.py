@@ -26,8 +26,8 @@ _TYPES: Final = {"string": "text", "boolean": "boolean", "integer": "integer", "
 _COMMENTED_LINE: Final = re.compile(r"^(?P<indent> +)# (?P<entry>(?:- )?[a-z_-]+: .*)$", re.MULTILINE)
 _COMMENTED_BLOCK: Final = re.compile(r"^# [a-z]+:.*\n(?:#   .*\n?)+", re.MULTILINE)
 _NEXT_START: Final = "Takes effect at the next start."
-_ENVOY_TOO: Final = "[Update Envoy too](#what-envoy-must-know)."
-_HEAD: Final = "| key | type | default or example | meaning |\n|---|---|---|---|"
+_ENVOY_TOO: Final = "*Envoy too.*"
+_HEAD: Final = "| key | value | meaning |\n|---|---|---|"
 _NAMED: Final = frozenset({("issuers",), ("identity", "headers")})
 
 TOLD_TO_ENVOY: Final = frozenset(path for path, setting in SETTINGS.items() if setting.envoy)
@@ -94,13 +94,12 @@ def _row(section: _Section, key: str, schema: Schema, examples: Mapping[tuple[st
     node = section.schema["properties"][key]
     path = (*section.path, key)
     what = _meaning(node, schema)
-    kind = _kind(path, node, schema)
-    if (bounds := BOUNDS.get(".".join(path))) is not None:
-        kind += f", {bounds[0]} to {bounds[1]}"
-    value = _value(node, kind, required=key in section.schema.get("required", ()), shown=examples.get(path))
-    restart = "" if section.path and _restart(section.path) else _restart(path, " ")
+    value = _value(path, node, schema, examples.get(path))
+    if key in section.schema.get("required", ()):
+        value = f"**required**, {value}"
+    restart = "" if _restart(section.path) or "](#" in value else _restart(path, " ")
     told = f" {_ENVOY_TOO}" if ".".join(path) in TOLD_TO_ENVOY else ""
-    return f"| {' | '.join(_cell(text) for text in (f'`{key}`', kind, value, what + restart + told))} |"
+    return f"| {' | '.join(_cell(text) for text in (f'`{key}`', value, what + restart + told))} |"
 
 
 def _meaning(node: Schema, schema: Schema) -> str:
@@ -108,38 +107,43 @@ def _meaning(node: Schema, schema: Schema) -> str:
     return meaning
 
 
-def _value(node: Schema, kind: str, *, required: bool, shown: object) -> str:
-    """Show the default of a key; for one without, an example: the model's own, or what the sample has."""
-    if node.get("default") not in (None, "", [], {}):
-        return _code(node["default"])
-    if "](#" in kind:
-        return "**required**" if required else ""
+def _value(path: tuple[str, ...], node: Schema, schema: Schema, shown: object) -> str:
+    """Show the default, the other choices and the bounds of a key; without a default an example, or the type."""
+    target = _resolve(node, schema)
+    kind = _kind(path, node, schema)
+    default = node.get("default")
     example = node["examples"][0] if "examples" in node else shown
-    parts = ("**required**" if required else "", f"e.g. {_code(example)}" if _code(example) else "")
-    return ", ".join(part for part in parts if part)
+    if default not in (None, "", [], {}):
+        others = [f"`{word}`" for word in target.get("enum", ()) if word != default]
+        value = f"{_code(default)}, or {', '.join(others)}" if others else _code(default)
+    elif "](#" in kind or not _code(example):
+        return kind
+    else:
+        value = f"e.g. {_code(example)}"
+    within = (str(target["minimum"]), str(target["maximum"])) if "minimum" in target else None
+    if bounds := BOUNDS.get(".".join(path), within):
+        value += f", {bounds[0]} to {bounds[1]}"
+    return f"{kind}; {value}" if "](#" in kind else value
 
 
 def _kind(path: tuple[str, ...], node: Schema, schema: Schema) -> str:
     """Describe the type of the value at *path*; sections are links."""
     target = _resolve(node, schema)
     if "properties" in target:
-        link = f"[mapping](#{_anchor(_Section(path, target).title)})"
-        return f"text, or {link}" if "string" in target["type"] else link
+        link = f"[keys](#{_anchor(_Section(path, target).title)})"
+        return f"texts, or {link}" if "string" in target["type"] else link
     if "enum" in target:
         return " · ".join(f"`{word}`" for word in target["enum"])
     if "items" in target:
         return f"list of {_kind((*path, '*'), target['items'], schema)}"
     if target.get("type") == "object":
         below = target.get("additionalProperties")
-        return f"mapping of names to {_kind((*path, '*'), below, schema)}" if isinstance(below, dict) else "mapping"
+        return f"names of {_kind((*path, '*'), below, schema)}" if isinstance(below, dict) else "mapping"
     if isinstance(target["type"], list):
         return ", ".join(_TYPES[name] for name in target["type"])
     if "const" in target:
         return f"`{target['const']}`"
-    if "pattern" in target:
-        return "duration" if "ms" in target["pattern"] else "size"
-    within = f", {target['minimum']} to {target['maximum']}" if "minimum" in target else ""
-    return _TYPES[target["type"]] + within
+    return _TYPES[target["type"]]
 
 
 def _resolve(node: Schema, schema: Schema) -> Schema:

@@ -31,18 +31,18 @@ ClaimValue = Annotated[
 
 
 class Match(Section):
-    """Which requests a rule is for: all that is given here must hold."""
+    """Which requests a rule is for: all that is given must hold."""
 
     hosts: Items[str] | None = None
-    """Host names, `*.` in front for any subdomain; ports are not compared."""
+    """Hosts, without port; `*.` in front is any subdomain."""
     paths: Items[str] | None = None
-    """Paths: {name} is one segment, a final /** any depth, none included; a trailing slash is insignificant."""
+    """{name} is one segment, a final /** any depth, none included; a trailing slash is insignificant."""
     methods: Items[str] | None = None
     """HTTP methods, in upper case."""
     case_insensitive: Annotated[bool | None, Field(examples=[True])] = None
-    """Compare paths without regard to letter case; without this key, paths.case_insensitive says."""
+    """Ignore letter case; the default is paths.case_insensitive."""
     context: Mapping[str, str] | None = None
-    """Values that Envoy's operator set for the route (context_extensions)."""
+    """context_extensions of Envoy's route."""
 
     @cached_property
     def templates(self) -> tuple[PathTemplate, ...]:
@@ -56,28 +56,28 @@ class Match(Section):
 
 
 class Require(Section):
-    """What a token must contain: all that is given here must hold."""
+    """What a token must contain: all that is given must hold."""
 
     issuers: Items[str] | None = None
-    """Names of configured issuers, of which one must have issued the token."""
+    """Names of issuers, one of which issued the token."""
     audiences: Items[str] | None = None
-    """Audiences of which the token must name one."""
+    """Audiences, one of which it names."""
     scopes: Items[str] | None = None
-    """Scopes of which the token must have all."""
+    """Scopes, all of which it has."""
     any_scope: Annotated[Items[str] | None, Field(examples=[["orders:read", "orders:write"]])] = None
-    """Scopes of which the token must have one."""
+    """Scopes, one of which it has."""
     claims: Mapping[str, Items[ClaimValue]] | None = None
-    """Claim paths, or names from the issuer's claims; each must have one of the values, of the same type."""
+    """Claim paths, or names of the issuer's claims; each has one of the values, of the same type."""
     all_of: Mapping[str, Items[ClaimValue]] | None = None
-    """Claim paths, or names from the issuer's claims; each must be a list with all of the values."""
+    """The same; each is a list with all of the values."""
     acr: Items[str] | None = None
-    """Authentication context classes of which the token must have one (RFC 9470)."""
+    """Authentication context classes, one of which it has (RFC 9470)."""
     amr: Items[str] | None = None
-    """Authentication methods of which the token must name one (RFC 8176)."""
+    """Authentication methods, one of which it names (RFC 8176)."""
     max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
-    """Longest time since the user authenticated (auth_time)."""
+    """Longest time since auth_time."""
     when: str | None = None
-    """A condition in CEL over claims, request, params, context and source; an error denies."""
+    """A condition in CEL; an error denies."""
 
     @cached_property
     def condition(self) -> Condition | None:
@@ -86,17 +86,17 @@ class Require(Section):
 
 
 class Rule(Section):
-    """One rule. The first rule whose match holds decides; a request that no rule matches is denied."""
+    """One rule; the first that matches decides, and no match denies."""
 
     name: str = ""
-    """The rule's name in metrics and logs; `rule-` and its place in the list, from 1, where none is given."""
+    """Its name in metrics and logs; by default `rule-N`, its place in the list from 1."""
     match: Match | None = None
-    """Which requests the rule is for; every request where it is absent."""
+    """Which requests it is for; without it, every request."""
     allow: Word[AccessMode] = AccessMode.AUTHENTICATED
-    """Whom the rule admits; with optional, the requirements apply if there is a token."""
+    """Whom it admits; optional applies the requirements if there is a token."""
     accept: Annotated[Items[Word[AmbiguousEncoding]] | None, Setting(envoy=True)] = None
-    """Path spellings, otherwise refused as ambiguous, that are taken as data of one segment."""
+    """Ambiguous path encodings that are taken as data of one segment."""
     require: Require | None = None
     """What the token must contain."""
     shadow: Annotated[bool, Setting(risk="the rule only reports: what it would deny passes")] = False
-    """Report what this rule would deny, and allow it."""
+    """Report what it would deny, and allow it."""

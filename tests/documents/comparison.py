@@ -1,6 +1,7 @@
-"""The table of deploy/COMPARISON.md that is made, not written: `python -m tests.documents.comparison` renews it.
+"""The page deploy/COMPARISON.md is made, not written: `python -m tests.documents.comparison` renews it.
 
-Envoy's fields come from its own definition (PyPI xds-protos, in a process of its own); ours are in the reference.
+Envoy's fields come from its own definition (PyPI xds-protos, in a process of its own); ours are in the reference. The
+key sets are those of tests/shapes, which test_jwt_authn.py gives to the real Envoy.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import subprocess
 import sys
 from typing import Final
 
+from tests.shapes.table import write_table as write_shapes
+from tests.shapes.test_shapes import SHAPES
 from tests.tools import ROOT, path
 
 PAGE: Final = ROOT / "deploy/COMPARISON.md"
-BEGIN: Final = "<!-- fields: made by tests/documents/comparison.py -->\n"
-END: Final = "<!-- end of fields -->\n"
 _MATTERS: Final = (  # what is compared, Envoy's messages, our sections of the reference
     ("how keys are fetched", ("RemoteJwks",), ("issuers.NAME.fetch",)),
     ("what a token must be", ("JwtProvider",), ("issuers.NAME", "token")),
@@ -24,6 +25,28 @@ _MATTERS: Final = (  # what is compared, Envoy's messages, our sections of the r
     ("claims for the upstream", ("JwtClaimToHeader",), ("identity",)),
 )
 _REFERENCE: Final = "../authz/config/REFERENCE.md"
+_PAGE: Final = """\
+# From Envoy's own `jwt_authn` to this sidecar
+
+For operators who move, or choose between the two. Other projects: the [README](../README.md#compared-with-others).
+
+## Settings
+
+Envoy has none to fetch an unknown key: its tokens are denied until the next refresh.
+
+{fields}
+## Key sets that `jwt_authn` accepts, and this refuses
+
+{count} key sets, in shapes that providers publish or published, were given to the real Envoy and to this sidecar.
+These are refused here on purpose; the last column counts the sets tried.
+
+{shapes}
+Documents are bounded here: 256 KiB, 32 levels, numbers of 40 and key ids of 1,024 characters. Conversely, this sidecar
+accepts a byte order mark, standard or multi-line base64, Ed448, ES256K and ML-DSA. A generous reading leaves a note in
+`authz keys`, in the log, and in `authz_keys_noted_count`.
+
+<!-- made by tests/documents/comparison.py -->
+"""
 
 
 def envoy_fields() -> dict[str, list[str]]:
@@ -52,12 +75,8 @@ def write_table() -> str:
 
 
 def renewed() -> str:
-    """The page with the table of today."""
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    assert begin
-    assert end
-    return f"{before}{begin}{write_table()}{end}{after}"
+    """The page of today."""
+    return _PAGE.format(fields=write_table(), shapes=write_shapes(SHAPES.values()), count=len(SHAPES))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Envoy's jwt_authn takes nothing that this sidecar refuses, but what it refuses on purpose."""
+"""Envoy's jwt_authn takes nothing that this sidecar refuses, but what COMPARISON lists with its reason."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.shapes.jwt_authn import allowed_by_envoy
-from tests.shapes.table import write_table
 from tests.shapes.test_shapes import SHAPES
-from tests.tools import ROOT
 
 
 @pytest.mark.needs("envoy")
@@ -20,8 +18,3 @@ def test_whoever_moves_from_jwt_authn_loses_no_issuer(tmp_path: Path) -> None:
     assert {name: SHAPES[name].deliberate for name in allowed & refused_here} == {
         name: shape.deliberate for name, shape in SHAPES.items() if shape.deliberate
     }
-
-
-def test_the_table_is_the_documents() -> None:
-    """COMPARISON has exactly these rows."""
-    assert write_table(SHAPES.values()) in (ROOT / "deploy/COMPARISON.md").read_text(encoding="utf-8")
