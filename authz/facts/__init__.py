@@ -1,1 +1,1 @@
-"""Facts from other systems: asked for on threads that may wait, and cached until they expire."""
+"""Facts from other systems: requested on threads that may block, and cached until they expire."""

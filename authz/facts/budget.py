@@ -1,6 +1,6 @@
-"""How often something may be tried: a token bucket of attempts that refills at a steady rate.
+"""A rate limit as a token bucket: it holds attempts and refills at a constant rate.
 
-A bucket, rather than a pause after each attempt: one client that uses an attempt does not block the next one.
+Unlike a fixed pause after each attempt, an attempt for one client does not block the next client.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """At most *burst* attempts at once, and one more every *refill* seconds. Attempts count, not successes.
+    """At most *burst* attempts at once, and one more every *refill* seconds. Failed attempts count too.
 
-    *left* is the number of attempts at the instant *since*, in seconds on a monotonic clock.
+    *left* is the number of attempts at the time *since*, in seconds on a monotonic clock.
     """
 
     burst: int
@@ -27,7 +27,7 @@ class Budget:
         return cls(burst, refill, float(burst), now)
 
     def available(self, now: float) -> float:
-        """Return the number of attempts at *now*, fractions included."""
+        """Return the number of attempts at *now*, including fractions."""
         return min(float(self.burst), self.left + (now - self.since) / self.refill)
 
     def spend(self, now: float) -> Budget | None:

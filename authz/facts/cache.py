@@ -1,7 +1,7 @@
-"""A cache of facts, each until it expires.
+"""A cache of facts with an expiry time for each.
 
-It is read on the deciding thread, which takes no lock, and written on others. A FIFO cache allows that: unlike an LRU
-cache, it is not changed by reading. Only writers exclude each other.
+The deciding thread reads it without a lock; other threads write it under a lock. That is safe with a FIFO cache,
+because, unlike with an LRU cache, reading does not change it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class FactCache:
     def __init__(self, *, max_entries: int, monotonic: Callable[[], float]) -> None:
         self._monotonic: Final = monotonic
         self._facts: Final[FIFOCache[Need, tuple[object, float]]] = FIFOCache(max_entries)
-        self._writing: Final = Lock()
+        self._write_lock: Final = Lock()
 
     def get(self, need: Need) -> object | None:
         """Return the fact that answers *need*, or None if there is none or it has expired."""
@@ -32,6 +32,6 @@ class FactCache:
         return fact if self._monotonic() < expires else None
 
     def put(self, need: Need, fact: object, *, seconds: float) -> None:
-        """Keep *fact* for *seconds*; with 0 it expires at once."""
-        with self._writing:
+        """Cache *fact* for *seconds*; with 0 it expires at once."""
+        with self._write_lock:
             self._facts[need] = (fact, self._monotonic() + seconds)

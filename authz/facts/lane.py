@@ -1,9 +1,9 @@
-"""A lane: one kind of fact, asked for on a bounded number of threads that may wait.
+"""A lane: requests facts of one kind on a bounded number of threads that may block.
 
 Rules of this file:
-1. Each lane has its own threads, queue and budget: a slow source slows down no other lane.
-2. If there is no room or no budget, a question stays unanswered; it never waits to be asked.
-3. Every question is answered exactly once, also if the source raises.
+1. Each lane has its own threads, queue and budget: a slow source does not slow down other lanes.
+2. Without a free place or budget, a request is answered at once, with None; it does not wait for them.
+3. Every request is answered exactly once, even if the source raises.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Done = Callable[[object | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """An answer of a source. It answers equal needs for *keep* seconds; with 0 it is not cached."""
+    """An answer of a source. It is cached for *keep* seconds; with 0 it is not cached."""
 
     value: object
     keep: float = 0.0
@@ -36,9 +36,9 @@ class Fact:
 class Bounds:
     """The bounds of a lane.
 
-    At most *max_asked* questions are with the source at one time, each on a thread. At most *max_waiting* checks wait
-    for the lane at one time, each for at most *max_wait* seconds. The source is asked at most *burst* times at once,
-    and once more every *refill* seconds. At most *max_kept* facts are cached.
+    *max_asked* limits concurrent requests to the source, each on its own thread. *max_waiting* limits the checks that
+    wait for the lane at one time, each for at most *max_wait* seconds. *burst* and *refill* (seconds for one more
+    request) limit the rate of requests to the source. *max_kept* limits the cached facts.
     """
 
     max_asked: int
@@ -50,7 +50,7 @@ class Bounds:
 
 
 class SourceLane:
-    """Answers needs of the kind *name* from *source*, which may wait; if it raises, the need stays unanswered."""
+    """Answers needs of the kind *name* by calling *source*, which may block; if it raises, the answer is None."""
 
     def __init__(
         self, name: str, source: Callable[[Need], Fact], *, bounds: Bounds, monotonic: Callable[[], float]
@@ -59,16 +59,16 @@ class SourceLane:
         self._source: Final = source
         self._bounds: Final = bounds
         self._monotonic: Final = monotonic
-        self._kept: Final = FactCache(max_entries=bounds.max_kept, monotonic=monotonic)
-        self._questions: Final[SimpleQueue[tuple[Need, Done] | None]] = SimpleQueue()
-        self._lock: Final = Lock()  # guards the two below; never taken on the deciding thread
+        self._cache: Final = FactCache(max_entries=bounds.max_kept, monotonic=monotonic)
+        self._requests: Final[SimpleQueue[tuple[Need, Done] | None]] = SimpleQueue()
+        self._lock: Final = Lock()  # guards the next three fields; the deciding thread never takes it
         self._budget: Budget = Budget.full(bounds.burst, bounds.refill, monotonic())
-        self._open = 0  # questions in the queue or with the source
+        self._open = 0  # requests in the queue or at the source
         self._threads = 0
 
     @property
     def max_waiting(self) -> int:
-        """How many checks may wait for this lane at one time."""
+        """The number of checks that may wait for this lane at one time."""
         return self._bounds.max_waiting
 
     def max_wait(self, _need: Need) -> float:
@@ -77,23 +77,23 @@ class SourceLane:
 
     def find(self, need: Need) -> object | None:
         """Return the fact if it is cached."""
-        return self._kept.get(need)
+        return self._cache.get(need)
 
     def ask(self, need: Need, done: Done) -> None:
-        """Ask the source; *done* is called with the fact, or with None if it stays unknown."""
+        """Request the fact; *done* is called with it, or with None if it could not be had."""
         if self._admit():
-            self._questions.put((need, done))
+            self._requests.put((need, done))
         else:
             done(None)
 
     def stop(self) -> None:
-        """End the threads, each after its current question."""
+        """End the threads, each after its current request."""
         with self._lock:
             for _ in range(self._threads):
-                self._questions.put(None)
+                self._requests.put(None)
 
     def _admit(self) -> bool:
-        """Reserve a place and an attempt, and start a thread if all are busy."""
+        """Reserve a place and an attempt, and start a thread if all are busy; return False if there is no room."""
         with self._lock:
             budget = self._budget.spend(self._monotonic())
             if budget is None or self._open >= self._bounds.max_waiting:
@@ -106,12 +106,12 @@ class SourceLane:
             return True
 
     def _run(self) -> None:
-        while (question := self._questions.get()) is not None:
-            need, done = question
+        while (request := self._requests.get()) is not None:
+            need, done = request
             fact = None
             try:
                 fact = self._source(need)
-                self._kept.put(need, fact.value, seconds=fact.keep)
+                self._cache.put(need, fact.value, seconds=fact.keep)
             except Exception:
                 log.exception("the source of facts %s failed", self._name)
             with self._lock:

@@ -1,5 +1,4 @@
-"""Knowledge kept fresh in the background: the only network clients of the project.
+"""Documents that are kept fresh in the background: the only network clients of the project.
 
-The core is strict and raises on anything odd; a feed decides what is normal: it keeps the last good keys, for a stated
-time.
+If a refresh fails, a feed keeps the last good document for a configured time.
 """

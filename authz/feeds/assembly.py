@@ -29,8 +29,8 @@ from authz.feeds.sources import DiscoverySource, DiscoveryTimes, FileSource, Key
 from authz.feeds.union import UnionSource
 from authz.telemetry.keys import IssuerKeyMetrics
 
-FILE_INTERVAL: Final = 1.0  # seconds between two looks at a key file
-FILE_RETRY: Final = 5.0  # seconds at most until a broken one is looked at again
+FILE_INTERVAL: Final = 1.0  # seconds between two checks of a key file
+FILE_RETRY: Final = 5.0  # seconds at most until an invalid file is read again
 
 
 def make_feed(
@@ -40,13 +40,13 @@ def make_feed(
     publish: Callable[[KeySet | None], None],
     env: FeedEnv,
     metrics: IssuerKeyMetrics,
-    tidy: Callable[[KeySet | None], None] = lambda _: None,
+    on_change: Callable[[KeySet | None], None] = lambda _: None,
     resolve: Resolve = resolve,
 ) -> KeyFeed | None:
-    """Return the feed of the issuer configured as *name*; None where its keys are written in the file itself."""
+    """Return the feed of the issuer configured as *name*; None if its keys are in the configuration itself."""
     if section.jwks is not None:
         return None
-    history = History(name, metrics, tidy=tidy)
+    history = History(name, metrics, on_change=on_change)
     feed = Feed(
         name,
         make_source(section, now=env.now, monotonic=env.monotonic, resolve=resolve),
@@ -73,7 +73,7 @@ def make_reader(section: IssuerSection) -> Reader:
 def make_source(
     section: IssuerSection, *, now: Callable[[], float], monotonic: Callable[[], float], resolve: Resolve = resolve
 ) -> KeySource:
-    """Return where the keys of one issuer come from; they are not written in the configuration itself."""
+    """Return the source of the keys of one issuer whose keys are not in the configuration itself."""
     fetch = section.fetch
     reader = make_reader(section)
     if section.jwks_file is not None:
@@ -95,7 +95,7 @@ def make_source(
         return UrlSource(make_fetcher().get, section.jwks_uri, reader)
     if section.jwks_uris:
         return UnionSource(
-            # Each has a fetcher of its own: a name that hangs in resolution holds up no other URL.
+            # One fetcher for each URL: a name resolution that hangs does not delay the other URLs.
             [UrlSource(make_fetcher().get, url, reader) for url in section.jwks_uris],
             reader,
             max_stale=fetch.max_stale.total_seconds(),
@@ -108,17 +108,17 @@ def make_source(
         reader,
         issuer=section.issuer,
         times=DiscoveryTimes(
-            every=fetch.max_interval.total_seconds(),
-            search_every=fetch.min_interval.total_seconds(),
-            trust_for=fetch.max_stale.total_seconds(),
+            interval=fetch.max_interval.total_seconds(),
+            on_demand_interval=fetch.min_interval.total_seconds(),
+            max_stale=fetch.max_stale.total_seconds(),
         ),
         monotonic=monotonic,
     )
 
 
 def _make_trust(section: IssuerSection) -> Trust:
-    written = (section.jwks_uri,) if section.jwks_uri else section.jwks_uris
-    urls = written or (section.discovery_url, section.issuer)
+    key_urls = (section.jwks_uri,) if section.jwks_uri else section.jwks_uris
+    urls = key_urls or (section.discovery_url, section.issuer)
     origins = (read_origin(urlsplit(url)) for url in urls if url)
     return Trust(
         configured_origins=frozenset(origin for origin in origins if origin[1]),
@@ -154,7 +154,7 @@ def _make_schedule(section: IssuerSection) -> Schedule:
     }
     if section.jwks_file is not None:
         return Schedule(
-            interval=FILE_INTERVAL, min_interval=FILE_INTERVAL, max_interval=FILE_RETRY, last_retry=FILE_RETRY, **times
+            interval=FILE_INTERVAL, min_interval=FILE_INTERVAL, max_interval=FILE_RETRY, max_backoff=FILE_RETRY, **times
         )
     return Schedule(
         interval=fetch.interval.total_seconds(),
@@ -165,7 +165,7 @@ def _make_schedule(section: IssuerSection) -> Schedule:
 
 
 def _make_cache(name: str, section: IssuerSection, now: Callable[[], float]) -> KeyCache | None:
-    """Return the cache of keys that are fetched; a local file needs none."""
+    """Return the cache for fetched keys; None for a local file."""
     if section.cache_dir is None or section.jwks_file is not None:
         return None
     return KeyCache(
@@ -174,15 +174,15 @@ def _make_cache(name: str, section: IssuerSection, now: Callable[[], float]) -> 
         fingerprint=partial(trust_fingerprint, section),
         authorities=partial(current_authorities, section),
         max_age=section.fetch.max_stale.total_seconds(),
-        max_bytes=section.fetch.max_bytes * max(1, 2 * len(section.jwks_uris)),  # a union is written as text in text
+        max_bytes=section.fetch.max_bytes * max(1, 2 * len(section.jwks_uris)),  # a union is JSON within JSON
         now=now,
     )
 
 
 def trust_fingerprint(section: IssuerSection, authorities: str) -> str:
-    """Return a digest of all that made keys trustworthy which were fetched under *authorities*."""
+    """Return a digest of all settings that the trust in fetched keys depends on, with the CA digest *authorities*."""
     fetch = section.fetch
-    grounds = (
+    settings = (
         section.issuer,
         section.discovery_url,
         section.jwks_uri,
@@ -192,19 +192,19 @@ def trust_fingerprint(section: IssuerSection, authorities: str) -> str:
         sorted(fetch.allowed_networks),
         fetch.proxy,
         authorities,
-        section.insecure.http,  # the other options judge tokens, or read the set, which is read anew
+        section.insecure.http,  # the other insecure options apply to tokens, or when the set is read again
     )
-    return sha256(json.dumps(grounds).encode()).hexdigest()
+    return sha256(json.dumps(settings).encode()).hexdigest()
 
 
-def may_inherit(section: IssuerSection, before: IssuerSection, authorities: str) -> bool:
-    """Tell whether keys that were fetched for *before* under *authorities* are as trustworthy for *section*."""
+def may_adopt_keys(section: IssuerSection, before: IssuerSection, authorities: str) -> bool:
+    """Return whether keys that were fetched for *before* under *authorities* may be used for *section*."""
     current = current_authorities(section)
     if current == UNREADABLE and section.fetch.ca_file == before.fetch.ca_file:
-        current = authorities  # no other one was named meanwhile: good keys are not given up for a file that is away
+        current = authorities  # the same file, now unreadable: that is no reason to drop good keys
     return trust_fingerprint(section, current) == trust_fingerprint(before, authorities)
 
 
 def current_authorities(section: IssuerSection) -> str:
-    """Return the digest of the authorities that are trusted for an issuer now."""
+    """Return the digest of the certificate authorities that are trusted for an issuer now."""
     return digest_of(section.fetch.ca_file) if section.jwks_file is None else ""

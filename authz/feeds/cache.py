@@ -1,12 +1,12 @@
-"""The last good document of one issuer, kept on disk, so that keys survive a restart while the issuer is down.
+"""A disk cache of the last good document of one issuer: keys survive a restart while the issuer is down.
 
 Rules of this file:
-1. A file is written whole or not at all, and readable by its owner only.
-2. It counts only for the same issuer, URLs, allowed hosts and networks, CA and insecure.http: all of these are in its
+1. A file is written atomically, and only its owner can read it.
+2. It is used only with the same issuer, URLs, allowed hosts and networks, CA and insecure.http: all of these are in its
    fingerprint, the CA as it was when the document was fetched.
-3. Its age is counted from the fetch, by the wall clock, the only one that survives a restart. A time in the future is
-   refused, as one too far in the past is.
-4. Whatever is wrong with it, the feed goes on without it.
+3. Its age is measured from the fetch by the wall clock, the only clock that survives a restart. A time in the future is
+   rejected, as is one that is too long ago.
+4. If the file cannot be used, the feed works without it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from authz.telemetry.redaction import printable
 log = logging.getLogger(__name__)
 
 _FORMAT: Final = 1
-_MAX_OVERHEAD_BYTES: Final = 4096  # what a file has beside the document
-_MAX_ESCAPE: Final = 6  # JSON writes one byte as six at most (\u0000)
+_MAX_OVERHEAD_BYTES: Final = 4096  # of a file besides the document
+_MAX_ESCAPE: Final = 6  # a byte takes at most six bytes in JSON (\u0000)
 
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """A *document*, fetched *age* seconds ago, at *fetched_at* seconds since the epoch, under *authorities*."""
+    """A *document* that was fetched *age* seconds ago, at *fetched_at* (Unix time), under *authorities*."""
 
     document: bytes
     fetched_at: float
@@ -43,10 +43,10 @@ class Cached:
 
 
 class KeyCache:
-    """Keeps the document of the issuer configured as *name* in *folder*.
+    """Caches the document of the issuer configured as *name* in *folder*.
 
-    *authorities* gives the digest of those that are trusted now. *fingerprint* adds to such a digest all else that
-    makes fetched keys trustworthy.
+    *authorities* returns the digest of the CAs that are trusted now. *fingerprint* returns the digest of all trust
+    settings, for such a CA digest.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class KeyCache:
         self._warned = False
 
     def load(self) -> Cached | None:
-        """Return what is kept and may be used; None, with a log line, where it may not."""
+        """Return the cached document; None if there is none or, with a log line, if it must not be used."""
         try:
             cached = self._read()
         except FileNotFoundError:
@@ -83,7 +83,7 @@ class KeyCache:
         return cached
 
     def save(self, document: bytes, fetched_at: float, authorities: str) -> None:
-        """Keep *document*. A failure is logged once, and again after a success."""
+        """Write *document* to the cache. Of consecutive failures only the first is logged."""
         content = {
             "format": _FORMAT,
             "binding": self._fingerprint(authorities),
@@ -101,16 +101,16 @@ class KeyCache:
             self._warned = False
 
     def _read(self) -> Cached:
-        """Raises OSError, ValueError."""
+        """Read and check the file. Raises OSError, ValueError."""
         descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-                raise ValueError("is not a file that only its owner, this process, can read")
+                raise ValueError("is not a regular file that only this user can read")
             data = file.read(self._max_bytes + 1)
         if len(data) > self._max_bytes:
             raise ValueError("is too large")
-        content = parse_object(data, max_containers=self._max_bytes)  # the document in it is bounded when it is read
+        content = parse_object(data, max_containers=self._max_bytes)  # the document itself is checked by its reader
         authorities = self._authorities()
         if content.get("format") != _FORMAT or content.get("binding") != self._fingerprint(authorities):
             raise ValueError("is of another configuration: issuer, URLs, hosts, networks, CA or insecure.http")
@@ -125,7 +125,7 @@ class KeyCache:
         return Cached(document.encode(), fetched_at, age, authorities)
 
     def _replace(self, data: bytes) -> None:
-        """Write a file of another name (0600, by mkstemp), then rename it. Raises OSError."""
+        """Write a temporary file (mode 0600), then rename it. Raises OSError."""
         descriptor, temporary = tempfile.mkstemp(prefix=f".{self._name}.", dir=self._folder)
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor

@@ -1,4 +1,4 @@
-"""OpenID Connect Discovery 1.0: from an issuer to the URL of its keys."""
+"""OpenID Connect Discovery 1.0: find the URL of an issuer's keys."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _WELL_KNOWN = "/.well-known/openid-configuration"
 
 
 def discovery_url(issuer: str) -> str:
-    """Return where the issuer's document is (section 4.1: below the issuer, a final slash dropped)."""
+    """Return the URL of the issuer's discovery document (section 4.1), without the issuer's trailing slash."""
     return issuer.removesuffix("/") + _WELL_KNOWN
 
 
 def read_jwks_uri(document: bytes, *, issuer: str) -> str:
-    """Return `jwks_uri` of a discovery document that speaks for *issuer*, byte for byte (section 4.3).
+    """Return `jwks_uri` of a discovery document whose `issuer` must be exactly *issuer* (section 4.3).
 
     Raises ValueError.
     """

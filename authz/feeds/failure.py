@@ -1,4 +1,4 @@
-"""The one way in which a refresh fails."""
+"""The exception for a failed refresh."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from authz.telemetry.keys import Refresh
 
 
 class RefreshError(Exception):
-    """Raised if no usable document came. *result* is a word for metrics, the text is for the operator.
+    """Raised if a refresh gave no usable document. *result* is for metrics, *detail* for the operator.
 
-    *wait* is how many seconds the issuer asked to be left alone.
+    *retry_after* is the number of seconds from the Retry-After header, None if absent.
     """
 
-    def __init__(self, result: Refresh, detail: str, *, wait: float | None = None) -> None:
+    def __init__(self, result: Refresh, detail: str, *, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.result = result
-        self.wait = wait
+        self.retry_after = retry_after

@@ -1,14 +1,15 @@
-"""Keep one document fresh: the thread shell around `authz.feeds.refresh`, the same for every kind of document.
+"""Keep one document fresh: adds threads, locks and I/O to the pure functions of `authz.feeds.refresh`.
 
 Rules of this file:
-1. Readers take no lock: all that they may know is in one reference, `view`, which is replaced whole. The lock is for
-   those who change it, and is never held while anything waits, loads, writes or reports.
-2. A refresh is announced first: published, in the view, and told to whoever asked. Reports, spans and the cache, all of
-   which may be slow or broken, come after it.
-3. Every refresh ends, even if no thread can be had, or the source or a report breaks; the schedule goes on.
-4. Nothing replaces a good document but a good document.
-5. A feed that was closed publishes nothing any more, whatever is still under way.
-6. Ages and cool-downs are on the monotonic clock: the wall clock may jump. It dates what people and the cache read.
+1. Readers take no lock: they read one reference, `view`, which is replaced as a whole. Writers take the lock, and never
+   hold it while they load, write to disk or report.
+2. The outcome of a refresh is first published, put into the view, and passed to waiting callers. Reports, spans and the
+   disk cache, which may be slow or fail, come after that.
+3. Every refresh ends, even if no thread can be started or if the source or a report raises; the schedule continues.
+4. Only a good document replaces a good document.
+5. A closed feed publishes nothing, even if a refresh is in progress.
+6. Ages and cooldowns use the monotonic clock, because the wall clock may jump. Wall-clock times are for people and for
+   the disk cache.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A refresh that failed *at* so many seconds since the epoch."""
+    """A refresh that failed *at* a Unix time."""
 
     at: float
     result: Refresh
@@ -42,10 +43,10 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy(Generic[T_co]):
-    """The last good *value*, the document it was read from, and when that was *fetched_at*, since the epoch.
+class LastGood(Generic[T_co]):
+    """The last good *value*, with the *document* that it was read from, *fetched_at* a Unix time.
 
-    *authorities* are those that vouched for it then: see Loaded.
+    *authorities* is the CA digest at that time: see Loaded.
     """
 
     value: T_co
@@ -56,16 +57,16 @@ class Copy(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class View(Generic[T_co]):
-    """All that there is to know of a feed at one moment. The *copy* stays when it is too old to serve."""
+    """The state of a feed at one moment. *last_good* stays even when it is too old to be used."""
 
     state: RefreshState
-    copy: Copy[T_co] | None = None
+    last_good: LastGood[T_co] | None = None
     last_failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status(Generic[T_co]):
-    """A view for people: durations in seconds from now, *last_success* in seconds since the epoch."""
+    """A view for operators: durations in seconds from now, *last_success* in Unix time."""
 
     value: T_co | None
     serving: bool
@@ -78,9 +79,9 @@ class Status(Generic[T_co]):
 
 
 class Feed(Generic[T]):
-    """Keeps the document of *name* fresh. *publish* swaps in each new value, or None if the last is too old to serve.
+    """Keeps the document of *name* fresh. *publish* gets each new value, and None when the last one is too old to use.
 
-    *publish* is called under the feed's lock: it must swap a reference and do nothing else.
+    *publish* is called under the feed's lock: it must only replace a reference.
     """
 
     def __init__(
@@ -103,24 +104,24 @@ class Feed(Generic[T]):
         self._cache: Final = cache
         self._lock: Final = Lock()
         self._view: View[T] = View(RefreshState(refresh_at=env.monotonic()))
-        self._asking: list[Callable[[], None]] = []  # to be called when the refresh under way has ended
-        self._saving: Final = Lock()
-        self._saved: Copy[T] | None = None
+        self._waiters: list[Callable[[], None]] = []  # called when the refresh in progress has ended
+        self._save_lock: Final = Lock()
+        self._saved: LastGood[T] | None = None
 
     @property
     def view(self) -> View[T]:
-        """What there is to know now. Takes no lock."""
+        """The current state. Takes no lock."""
         return self._view
 
     def status(self) -> Status[T]:
-        """Say how things stand now. Takes no lock."""
+        """Return the current state for operators. Takes no lock."""
         view, now = self._view, self._env.monotonic()
-        state, copy = view.state, view.copy
+        state, last_good = view.state, view.last_good
         return Status(
-            value=copy.value if copy is not None else None,
+            value=last_good.value if last_good is not None else None,
             serving=state.serving,
             refreshing=state.running,
-            last_success=copy.fetched_at if copy is not None else None,
+            last_success=last_good.fetched_at if last_good is not None else None,
             age=None if state.good_since is None else now - state.good_since,
             stale_in=None if state.good_until is None else max(0.0, state.good_until - now),
             next_refresh_in=max(0.0, state.refresh_at - now),
@@ -128,7 +129,7 @@ class Feed(Generic[T]):
         )
 
     def restore(self) -> None:
-        """Serve what the cache holds until the first refresh, which is due at once, succeeds."""
+        """Use the cached document until the first refresh, which is due at once, succeeds."""
         cached = self._cache.load() if self._cache is not None else None
         if cached is None:
             return
@@ -139,39 +140,39 @@ class Feed(Generic[T]):
             return
         with self._lock:
             state = refresh.adopt(self._view.state, self.schedule, fetched=self._env.monotonic() - cached.age)
-            self._accept(Copy(value, cached.document, cached.fetched_at, cached.authorities), state)
+            self._accept(LastGood(value, cached.document, cached.fetched_at, cached.authorities), state)
         self._report(self._observer.on_accepted, value, cached.fetched_at)
 
     def adopt_from(self, previous: Feed[T]) -> T | None:
-        """Take over what *previous*, which is closed, served; return it as this source reads it, None if nothing.
+        """Take over the document of the closed feed *previous*; return it as read by this source, or None.
 
-        It is not published: it goes into the snapshot that this feed was made for.
+        It is not published: the caller puts it into the new snapshot.
         """
         view = previous.view
-        if view.copy is None or view.state.good_since is None or not view.state.serving:
+        if view.last_good is None or view.state.good_since is None or not view.state.serving:
             return None
         try:
-            value = self.source.read(view.copy.document)
+            value = self.source.read(view.last_good.document)
         except RefreshError as error:
             self._report(self._observer.on_unreadable, "last good", error)
             return None
         with self._lock:
             state = refresh.adopt(self._view.state, self.schedule, fetched=view.state.good_since)
-            self._view = replace(self._view, state=state, copy=replace(view.copy, value=value))
-        self._report(self._observer.on_accepted, value, view.copy.fetched_at)
+            self._view = replace(self._view, state=state, last_good=replace(view.last_good, value=value))
+        self._report(self._observer.on_accepted, value, view.last_good.fetched_at)
         return value
 
     def close(self) -> None:
-        """Publish nothing any more."""
+        """Stop publishing."""
         with self._lock:
             self._view = replace(self._view, state=refresh.closed(self._view.state))
 
     def due(self) -> float:
-        """Return the monotonic instant at which `step` has something to do."""
+        """Return the monotonic time at which `step` must be called."""
         return refresh.due(self._view.state)
 
     def step(self) -> None:
-        """Do what is due: withdraw a document that is too old, begin a refresh."""
+        """Do what is due: withdraw a document that is too old, start a refresh."""
         with self._lock:
             state, now = self._view.state, self._env.monotonic()
             if expired := refresh.must_withdraw(state, now):
@@ -186,41 +187,41 @@ class Feed(Generic[T]):
             self._start(on_demand=False)
 
     def monotonic(self) -> float:
-        """Return the instant by the clock that all instants of this feed are on."""
+        """Return the current time of the clock that this feed uses."""
         return self._env.monotonic()
 
-    def search(self, *, first_asked: float, patience: float, just_ended: bool = False) -> Search:
-        """Say what to do now about something that the document has not; see `refresh.search`. Takes no lock."""
+    def search(self, *, first_asked: float, grace: float, just_ended: bool = False) -> Search:
+        """Return what to do about something that is missing in the document; see `refresh.search`. Takes no lock."""
         now = self._env.monotonic()
         return refresh.search(
-            self._view.state, self.schedule, now, first_asked=first_asked, patience=patience, just_ended=just_ended
+            self._view.state, self.schedule, now, first_asked=first_asked, grace=grace, just_ended=just_ended
         )
 
-    def may_doubt(self) -> bool:
-        """Tell whether `ask` may be called because the document seems outdated; see `refresh.may_doubt`."""
-        return refresh.may_doubt(self._view.state, self.schedule, self._env.monotonic())
+    def may_recheck(self) -> bool:
+        """Return whether `ask` may be called because the document may be outdated; see `refresh.may_recheck`."""
+        return refresh.may_recheck(self._view.state, self.schedule, self._env.monotonic())
 
     def ask(self, done: Callable[[], None]) -> None:
-        """Join the refresh under way, or begin one; call *done* once it has ended, or at once if none may begin.
+        """Join the refresh in progress, or start one; call *done* when it has ended, or at once if none may start.
 
-        *done* is called once, on any thread. Never raises, never waits.
+        *done* is called once, on any thread. Never raises, never blocks.
         """
         with self._lock:
             state, now = self._view.state, self._env.monotonic()
-            if begins := refresh.may_ask(state, self.schedule, now):
+            if begins := refresh.may_begin_on_demand(state, self.schedule, now):
                 state = refresh.begun(state, self.schedule, now, on_demand=True)
                 self._view = replace(self._view, state=state)
             if joins := state.running:
-                self._asking.append(done)
+                self._waiters.append(done)
         if begins:
             self._start(on_demand=True)
         if not joins:
             self._report(done)
 
     def refresh_now(self) -> bool:
-        """Begin a refresh whatever the schedule and the budget say; False if one is under way, or the feed is closed.
+        """Start a refresh regardless of schedule and budget; False if one is in progress or the feed is closed.
 
-        Only an operator may have this done.
+        Only an operator may cause this.
         """
         with self._lock:
             state = self._view.state
@@ -234,12 +235,12 @@ class Feed(Generic[T]):
     def _start(self, *, on_demand: bool) -> None:
         try:
             self._env.spawn(partial(self._refresh, on_demand=on_demand))
-        except Exception as error:  # no thread to be had: without this the refresh would never end
+        except Exception as error:  # without a thread the refresh would never end
             log.exception("refresh of %s could not start", self.name)
             self._fail(RefreshError(Refresh.INTERNAL_ERROR, f"the refresh could not start: {type(error).__name__}"))
 
     def _refresh(self, *, on_demand: bool) -> None:
-        """Load once, and let the outcome be known before anybody who waits looks again."""
+        """Load once, and publish the outcome before the waiting callers continue."""
         began, began_wall = self._env.monotonic(), self._env.now()
         try:
             loaded = self.source.load(on_demand=on_demand)
@@ -251,88 +252,95 @@ class Feed(Generic[T]):
             result, accepted = error.result, False
             self._fail(error)
         except BaseException:
-            log.exception("refresh of %s broke", self.name)
+            log.exception("refresh of %s raised an unexpected error", self.name)
             result, accepted = Refresh.INTERNAL_ERROR, False
-            self._fail(RefreshError(result, "the refresh itself broke; see the log"))
+            self._fail(RefreshError(result, "internal error during the refresh; see the log"))
         self._report(self._env.on_refresh, self.name, result, self._env.monotonic() - began)
         if accepted:
             self._report(self._save)
 
     def _succeed(self, loaded: Loaded[T], result: Refresh, fetched_at: float) -> bool:
-        """Serve what was loaded; False if nobody wants it any more. Raises RefreshError."""
-        copy, part, pause = None, loaded.incomplete, 0.0
+        """Publish what was loaded; return False if the feed was closed meanwhile. Raises RefreshError."""
+        last_good, partial_failure, pause = None, loaded.incomplete, 0.0
         with self._lock:
             before = self._view
             if before.state.closed:
                 self._view = replace(before, state=refresh.ended(before.state))
             else:
-                copy = _make_copy(loaded, before.copy, fetched_at)
+                last_good = _make_last_good(loaded, before.last_good, fetched_at)
                 now, jitter = self._env.monotonic(), self._env.jitter()
-                if part is None:
+                if partial_failure is None:
                     state = refresh.succeeded(
                         before.state, self.schedule, now, fresh_for=loaded.fresh_for, jitter=jitter
                     )
                 else:
-                    state = refresh.partly_failed(before.state, self.schedule, now, wait=part.wait, jitter=jitter)
-                    failure = Failure(self._env.now(), part.result, str(part))
+                    state = refresh.partly_failed(
+                        before.state, self.schedule, now, retry_after=partial_failure.retry_after, jitter=jitter
+                    )
+                    failure = Failure(self._env.now(), partial_failure.result, str(partial_failure))
                     self._view = replace(before, last_failure=failure)
                     pause = state.refresh_at - now
-                self._accept(copy, state)
-            asking, self._asking = self._asking, []
-        self._announce(asking)
-        if copy is not None:
-            self._report(self._observer.on_accepted, copy.value, fetched_at)
-            if part is None:
+                self._accept(last_good, state)
+            waiters, self._waiters = self._waiters, []
+        self._announce(waiters)
+        if last_good is not None:
+            self._report(self._observer.on_accepted, last_good.value, fetched_at)
+            if partial_failure is None:
                 self._report(self._observer.on_refreshed, result)
             else:
-                self._report(partial(self._observer.on_failed, part, pause=pause, serving=True))
-        return copy is not None
+                self._report(partial(self._observer.on_failed, partial_failure, pause=pause, serving=True))
+        return last_good is not None
 
-    def _accept(self, copy: Copy[T], state: RefreshState) -> None:
-        """Publish, under the lock. Who sees in the view that a refresh has ended finds its outcome published."""
+    def _accept(self, last_good: LastGood[T], state: RefreshState) -> None:
+        """Publish, under the lock: before the view shows that the refresh has ended."""
         before = self._view
-        if before.copy is None or copy.value != before.copy.value or not before.state.serving:
-            self._publish(copy.value)
-        self._view = replace(before, state=state, copy=copy)
+        if before.last_good is None or last_good.value != before.last_good.value or not before.state.serving:
+            self._publish(last_good.value)
+        self._view = replace(before, state=state, last_good=last_good)
 
     def _fail(self, error: RefreshError) -> None:
         with self._lock:
             before, now = self._view, self._env.monotonic()
-            state = refresh.failed(before.state, self.schedule, now, wait=error.wait, jitter=self._env.jitter())
+            jitter = self._env.jitter()
+            state = refresh.failed(before.state, self.schedule, now, retry_after=error.retry_after, jitter=jitter)
             failure = Failure(self._env.now(), error.result, str(error))
             self._view = replace(before, state=state, last_failure=failure)
-            asking, self._asking = self._asking, []
-        self._announce(asking)
+            waiters, self._waiters = self._waiters, []
+        self._announce(waiters)
         pause = state.refresh_at - now
         self._report(partial(self._observer.on_failed, error, pause=pause, serving=state.serving))
 
-    def _announce(self, asking: list[Callable[[], None]]) -> None:
+    def _announce(self, waiters: list[Callable[[], None]]) -> None:
         self._report(self._env.wake)
-        for done in asking:
+        for done in waiters:
             self._report(done)
 
     def _save(self) -> None:
-        """Keep the newest copy on disk. One thread saves at a time, and none waits for a disk that hangs."""
-        while self._cache is not None and self._view.copy is not self._saved and self._saving.acquire(blocking=False):
+        """Write the last good document to the cache. Only one thread writes; the others do not wait for a slow disk."""
+        while (
+            self._cache is not None
+            and self._view.last_good is not self._saved
+            and self._save_lock.acquire(blocking=False)
+        ):
             try:
-                self._saved = copy = self._view.copy
-                if copy is not None:
-                    self._cache.save(copy.document, copy.fetched_at, copy.authorities)
+                self._saved = newest = self._view.last_good
+                if newest is not None:
+                    self._cache.save(newest.document, newest.fetched_at, newest.authorities)
             finally:
-                self._saving.release()
+                self._save_lock.release()
 
     def _report(self, report: Callable[..., object], *what: object) -> None:
         try:
             report(*what)
         except Exception:
-            log.exception("a report on the refreshes of %s broke", self.name)
+            log.exception("a report about a refresh of %s failed", self.name)
 
 
-def _make_copy(loaded: Loaded[T], last: Copy[T] | None, fetched_at: float) -> Copy[T]:
-    """Return what was loaded, or *last*, confirmed, if there was nothing new. Raises RefreshError."""
+def _make_last_good(loaded: Loaded[T], last: LastGood[T] | None, fetched_at: float) -> LastGood[T]:
+    """Return what was loaded, or *last* with a new time if it was confirmed. Raises RefreshError."""
     if loaded.value is not None:
-        return Copy(loaded.value, loaded.document, fetched_at, loaded.authorities)
+        return LastGood(loaded.value, loaded.document, fetched_at, loaded.authorities)
     if last is None:
-        raise RefreshError(Refresh.INTERNAL_ERROR, "the source has nothing new, and gave nothing before")
+        raise RefreshError(Refresh.INTERNAL_ERROR, "the source reported no change, but there is no earlier document")
     document = loaded.document or last.document
     return replace(last, document=document, fetched_at=fetched_at, authorities=loaded.authorities)

@@ -1,11 +1,11 @@
-"""The files that issuers name, tried by the code that will read them.
+"""Check the files that are configured for issuers, by reading them as a refresh does.
 
 Rules of this file:
-1. A file that is not there is a warning: where a configuration is written and checked, secrets are seldom mounted.
-2. One that is there and cannot serve is an error, with the words of the refresh that would fail.
-3. Neither keeps a sidecar from starting or from reloading: a secret may be mounted later, and one issuer's trouble is
-   none of another's. Its refreshes fail, each with a line in the log, until the file is mended.
-4. A relative name is looked for where the process runs; messages name the place that was looked at.
+1. A missing file is a warning: secrets are often not mounted where a configuration is written and checked.
+2. A file that exists but cannot be used is an error, with the message of the refresh that would fail.
+3. Neither prevents a start or a reload: a secret may be mounted later, and other issuers are not affected. Until the
+   file is fixed, every refresh of this issuer fails and is logged.
+4. A relative path is relative to the working directory; messages contain the absolute path.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from authz.files.stamp import FileStamp
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A *file* that the value at *path* names; *read* raises RefreshError where it cannot serve."""
+    """A *file* that is configured at *path*; *read* raises RefreshError if it cannot be used."""
 
     path: KeyPath
     file: str
@@ -42,13 +42,13 @@ class _File:
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError:
-            return False  # reading it will tell
+            return False  # reading it will report the error
         return False
 
-    def find_fault(self) -> str | None:
+    def find_error(self) -> str | None:
         try:
             if not FileStamp.of(self.file).is_regular:
-                return f"{self.file}: is not a file"  # a pipe would be waited for
+                return f"{self.file}: is not a file"  # reading a pipe could block
             self.read()
         except RefreshError as error:
             return str(error).removeprefix(f"fetch.{self.path[-1]} ")
@@ -58,21 +58,21 @@ class _File:
 
 
 def check_files(config: Config) -> Iterator[Problem]:
-    """Report files that are there and cannot serve."""
+    """Report files that exist but cannot be used."""
     for named in _files(config):
-        if not named.is_missing() and (fault := named.find_fault()) is not None:
-            yield Problem(path=named.path, message=fault)
+        if not named.is_missing() and (error := named.find_error()) is not None:
+            yield Problem(path=named.path, message=error)
 
 
 def warn_of_files(config: Config) -> Iterator[Problem]:
-    """Report files that are not there, and keys in a key file that no token can mean."""
+    """Report missing files, and keys in key files that no token can use."""
     for named in _files(config):
         if named.is_missing():
-            hint = "until it is, the keys of this issuer cannot be refreshed"
-            yield Problem(path=named.path, message=f"{named.file} is not here, and was not checked", hint=hint)
+            hint = "without it, the keys of this issuer cannot be refreshed"
+            yield Problem(path=named.path, message=f"{named.file} was not found, and not checked", hint=hint)
     for name, issuer in config.issuers.items():
         if issuer.jwks_file is not None:
-            for message in _doubt_keys(issuer.jwks_file, issuer):
+            for message in _find_unused_keys(issuer.jwks_file, issuer):
                 yield Problem(path=("issuers", name, "jwks_file"), message=message)
 
 
@@ -80,7 +80,7 @@ def _files(config: Config) -> Iterator[_File]:
     for name, issuer in config.issuers.items():
         path = ("issuers", name)
         if issuer.jwks_file is not None:
-            file = _place(issuer.jwks_file)
+            file = _absolute(issuer.jwks_file)
             yield _File((*path, "jwks_file"), file, _source(file, issuer).load)
         elif issuer.jwks is None:
             yield from _files_of(issuer.fetch, (*path, "fetch"))
@@ -90,23 +90,23 @@ def _files_of(fetch: Fetch, path: KeyPath) -> Iterator[_File]:
     read: dict[str, Callable[[str], object]] = {
         "ca_file": lambda file: TlsTrust(file).verifier(),
         "client_cert_file": lambda file: _read_client(file, fetch.client_key_file),
-        "client_key_file": lambda _: None,  # it is read with its certificate
+        "client_key_file": lambda _: None,  # it is read together with the certificate
         "bearer_token_file": read_token,
         "proxy_credentials_file": read_proxy_credentials,
     }
     for key, reader in read.items():
         if (named := getattr(fetch, key)) is not None:
-            file = _place(named)
+            file = _absolute(named)
             yield _File((*path, key), file, partial(reader, file))
 
 
 def _read_client(cert_file: str, key_file: str | None) -> None:
-    """Read a client certificate, if its key is there too. Raises RefreshError."""
+    """Read a client certificate if its key file exists too. Raises RefreshError."""
     if key_file is not None and (stamp := FileStamp.of_any(key_file)) is not None and stamp.is_regular:
-        TlsTrust(None, ClientCertificate(cert_file, _place(key_file))).verifier(show_certificate=True)
+        TlsTrust(None, ClientCertificate(cert_file, _absolute(key_file))).verifier(show_certificate=True)
 
 
-def _place(file: str) -> str:
+def _absolute(file: str) -> str:
     return str(Path(file).absolute())
 
 
@@ -114,11 +114,11 @@ def _source(file: str, issuer: IssuerSection) -> FileSource:
     return FileSource(Path(file), make_reader(issuer))
 
 
-def _doubt_keys(file: str, issuer: IssuerSection) -> Iterator[str]:
+def _find_unused_keys(file: str, issuer: IssuerSection) -> Iterator[str]:
     try:
         keys = _source(file, issuer).load().value
     except RefreshError:
-        return  # an error, or missing
+        return  # reported as an error, or missing
     if keys is None:
         return
     algorithms, configured = frozenset(issuer.algorithms), issuer.algorithms_configured

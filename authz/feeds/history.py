@@ -1,4 +1,4 @@
-"""What happened to one issuer's keys, for the log and for metrics: keys that come and go, refreshes that fail."""
+"""Logs and metrics about the keys of one issuer: new and removed keys, failed refreshes."""
 
 from __future__ import annotations
 
@@ -15,88 +15,88 @@ from authz.telemetry.redaction import escaped
 
 log = logging.getLogger(__name__)
 
-REMEMBERED_SETS: Final = 8
+MAX_REMEMBERED_SETS: Final = 8
 
-# The core's words for keys that are no secret any more.
+# The core's reasons for keys whose secret part was published.
 _LEAKED: Final = frozenset({LEAKED_PRIVATE_KEY, LEAKED_SECRET})
-_MAX_NAMED: Final = 8  # keys in one line of the log
+_MAX_LOGGED_KIDS: Final = 8  # in one line of the log
 
 
 class History:
-    """Observes the feed of the issuer configured as *name*: an `authz.feeds.feed.Observer` of key sets.
+    """Observes the feed of the issuer configured as *name*; implements `authz.feeds.ports.Observer` for key sets.
 
-    It remembers when each key was first seen, and the sets before this one. *tidy* gets each set that differs from the
-    one before, None if there is none to serve, to drop what was kept for keys that are gone.
+    It remembers when each key was first seen, and the last key sets. *on_change* is called with each key set that
+    differs from the previous one, and with None if no keys may be used any more.
     """
 
     def __init__(
-        self, name: str, metrics: IssuerKeyMetrics, *, tidy: Callable[[KeySet | None], None] = lambda _: None
+        self, name: str, metrics: IssuerKeyMetrics, *, on_change: Callable[[KeySet | None], None] = lambda _: None
     ) -> None:
         self._name: Final = name
         self._metrics: Final = metrics
-        self._tidy: Final = tidy
+        self._on_change: Final = on_change
         self._before: KeySet | None = None
         self._first_seen: dict[str, float] = {}
-        self._sets: Final[deque[frozenset[tuple[str | None, str]]]] = deque(maxlen=REMEMBERED_SETS)
+        self._sets: Final[deque[frozenset[tuple[str | None, str]]]] = deque(maxlen=MAX_REMEMBERED_SETS)
         self.flaps = 0
         self._unknown_kids: Final = Tally()
         self._published: frozenset[str | None] = frozenset()
 
     @property
     def unknown_kids(self) -> int:
-        """How many tokens named a key that was not in the set."""
+        """The number of tokens whose `kid` was not in the key set."""
         return self._unknown_kids.total
 
     def count_unknown_kid(self) -> None:
-        """Count a token whose key is not in the set. Takes no lock: it is called while a request is evaluated."""
+        """Count a token whose key is not in the set. Takes no lock, because it is called on the deciding thread."""
         self._unknown_kids.add()
         self._metrics.count_unknown_kid()
 
     def count_unanswered(self, why: WhyUnanswered) -> None:
-        """Count a token that is refused because its key cannot be looked for now. Takes no lock."""
+        """Count a token that is denied because its key cannot be searched for now. Takes no lock."""
         self._metrics.count_unanswered(why)
 
     def was_published(self, kid: str | None) -> bool:
-        """Tell whether a key with this id was in one of the last sets. Takes no lock."""
+        """Return whether a key with this id was in one of the last key sets. Takes no lock."""
         return kid in self._published
 
     def first_seen(self, key: Key) -> float | None:
-        """Return when a key of the current set was first seen, in seconds since the epoch."""
+        """Return when a key of the current set was first seen, in Unix time."""
         return self._first_seen.get(key.thumbprint)
 
     def on_accepted(self, value: KeySet, fetched_at: float) -> None:
-        """Take note of the set that is good at this wall-clock time, and tell what changed."""
+        """Record a good key set with its wall-clock time, and log the differences."""
         self._metrics.show_success(fetched_at)
         changed = value != self._before
         self._note(value, fetched_at)
         if changed:
-            self._tidy(value)
+            self._on_change(value)
 
     def on_refreshed(self, result: Refresh) -> None:
         """Count a success."""
         self._metrics.count_refresh(result)
 
     def on_unreadable(self, which: str, error: RefreshError) -> None:
-        """Say that kept keys are ignored."""
+        """Log that stored keys are ignored."""
         log.warning("%s keys of %s ignored: %s", which, self._name, error)
 
     def on_withdrawn(self, max_stale: float) -> None:
-        """Say that there are no keys any more."""
+        """Log and show that there are no keys any more."""
         self._metrics.show_keys(usable=0, rejected=0, leaked=0)
         log.error("keys of %s withdrawn: no refresh succeeded for %g s", self._name, max_stale)
-        self._tidy(None)
+        self._on_change(None)
 
     def on_failed(self, error: RefreshError, *, pause: float, serving: bool) -> None:
-        """Count a failure, and say what it means."""
+        """Count and log a failure."""
         self._metrics.count_refresh(error.result)
         log.log(
-            # A file of ours that cannot be read: only the operator can fix it.
+            # MISCONFIGURED: only the operator can fix it.
             logging.ERROR if error.result is Refresh.MISCONFIGURED else logging.WARNING,
             "refresh of %s failed (%s), next in %.1f s, %s: %s",
             self._name,
             error.result.value,
             pause,
-            "last good keys serve on" if serving else "there are no keys",
+            "the last good keys stay in use" if serving else "there are no keys",
             error,
         )
 
@@ -105,66 +105,68 @@ class History:
         self._metrics.show_keys(
             usable=len(keys.keys),
             rejected=len(keys.rejected_signing_keys),
-            leaked=count_exposed(keys),
+            leaked=count_leaked(keys),
             noted=sum(bool(key.notes) for key in keys.keys),
         )
         if keys == before:
             return
         old, new = _by_name(before) if before else {}, _by_name(keys)
         self._first_seen = {thumbprint: self._first_seen.get(thumbprint, at) for _, thumbprint in new}
-        for word, found in (("appeared", new.keys() - old.keys()), ("vanished", old.keys() - new.keys())):
+        for event, found in (("added", new.keys() - old.keys()), ("removed", old.keys() - new.keys())):
             for name in found:
                 key = new.get(name) or old[name]
                 kid, thumbprint = escaped(key.kid), show_thumbprint(key)
-                log.info("key %s at %s: kid %s (%s, %s)", word, self._name, kid, key.kty, thumbprint)
+                log.info("key %s at %s: kid %s (%s, %s)", event, self._name, kid, key.kty, thumbprint)
         if before is None or before.rejected_keys != keys.rejected_keys:
             self._report_rejected(keys)
         if before is None or _notes(before) != _notes(keys):
             self._report_notes(keys)
         for blocked in keys.unmatched_blocks:
-            log.info("blocked key %s of %s is no kid or thumbprint that it publishes", escaped(blocked), self._name)
-        self._watch_for_flaps(frozenset(new))
+            log.info("blocked key %s of %s matches no kid or thumbprint in its key set", escaped(blocked), self._name)
+        self._detect_flaps(frozenset(new))
 
     def _report_rejected(self, keys: KeySet) -> None:
         groups: dict[tuple[str, bool], list[str | None]] = {}
         for key in keys.rejected_keys:
             groups.setdefault((key.why, key.other_purpose), []).append(key.kid)
         for (why, other_purpose), kids in groups.items():
-            level = logging.INFO if other_purpose else logging.WARNING  # a key for encryption is no mistake
-            log.log(level, "key set aside at %s: kid %s: %s", self._name, _enumerate(kids), escaped(why))
-        if leaked := count_exposed(keys):
-            log.error("%s publishes secrets: %d of its keys; whoever reads them can sign tokens", self._name, leaked)
+            level = logging.INFO if other_purpose else logging.WARNING  # encryption keys are expected
+            log.log(level, "key rejected at %s: kid %s: %s", self._name, _enumerate(kids), escaped(why))
+        if leaked := count_leaked(keys):
+            log.error("%s publishes secrets: %d of its keys; anyone who reads them can sign tokens", self._name, leaked)
 
     def _report_notes(self, keys: KeySet) -> None:
-        """Say what the issuer should be told: its keys serve, and other software may refuse them."""
+        """Log the deviations of accepted keys from the standard: other software may reject them."""
         groups: dict[str, list[str | None]] = {}
         for key in keys.keys:
             for note in key.notes:
                 groups.setdefault(note, []).append(key.kid)
         for note, kids in groups.items():
-            log.info("key of %s read generously: kid %s: %s", self._name, _enumerate(kids), note)
+            log.info("key of %s accepted despite its form: kid %s: %s", self._name, _enumerate(kids), note)
 
-    def _watch_for_flaps(self, current: frozenset[tuple[str | None, str]]) -> None:
-        """A set that was replaced and is back: caches before the issuer disagree, or it was rolled back."""
+    def _detect_flaps(self, current: frozenset[tuple[str | None, str]]) -> None:
+        """Detect the return of a replaced key set: caches in front of the issuer disagree, or it was rolled back."""
         if self._sets and self._sets[-1] == current:
             return
         if current in self._sets:
             self.flaps += 1
             self._metrics.count_flap()
-            log.warning("keys of %s flap: an earlier set is back; caches before the issuer may disagree", self._name)
+            log.warning(
+                "keys of %s flap: an earlier key set is back; caches in front of the issuer may disagree", self._name
+            )
         self._sets.append(current)
         self._published = frozenset(kid for known in self._sets for kid, _ in known)
 
 
 def show_thumbprint(key: Key) -> str | None:
-    """Return the thumbprint to show; None for a secret, of which it would be a hash (RFC 7638 section 7)."""
+    """Return the thumbprint to show; None for a symmetric key, whose thumbprint is a hash of the secret (RFC 7638)."""
     return None if key.kty == "oct" else key.thumbprint
 
 
 def _enumerate(kids: list[str | None]) -> str:
-    """Write key ids for one line of the log."""
-    more = f" and {len(kids) - _MAX_NAMED} more" if len(kids) > _MAX_NAMED else ""
-    return ", ".join(str(escaped(kid)) for kid in kids[:_MAX_NAMED]) + more
+    """Return the key ids as text for one line of the log."""
+    more = f" and {len(kids) - _MAX_LOGGED_KIDS} more" if len(kids) > _MAX_LOGGED_KIDS else ""
+    return ", ".join(str(escaped(kid)) for kid in kids[:_MAX_LOGGED_KIDS]) + more
 
 
 def _notes(keys: KeySet) -> frozenset[tuple[str | None, str, tuple[str, ...]]]:
@@ -175,6 +177,6 @@ def _by_name(keys: KeySet) -> dict[tuple[str | None, str], Key]:
     return {(key.kid, key.thumbprint): key for key in keys.keys}
 
 
-def count_exposed(keys: KeySet) -> int:
-    """Return how many keys were published with what should be secret."""
+def count_leaked(keys: KeySet) -> int:
+    """Return how many keys were published with their private part or secret."""
     return sum(why in _LEAKED for _, why in keys.rejected)

@@ -1,12 +1,13 @@
-"""Answers needs for keys: one that a token names and the last good set does not have, and one that may have changed.
+"""Answers needs for keys: keys that are missing in the last good key set, and keys that may have changed.
 
 Rules of this file:
-1. `find` may be called on the thread that evaluates requests: it takes no lock and waits for nothing.
-2. Who asks shares the refresh under way, or begins one within the budget of the issuer's schedule. The answer comes
-   when the keys are in the snapshot, or when the refresh has failed.
-3. A key is not there only if it was looked for, and not moments after its first token. Until then it is `Unanswered`.
-4. Nobody waits for a key that may have changed, and such needs have the budget of the others: a forged signature cannot
-   have more fetched than an unknown key id can.
+1. `find` is called on the deciding thread: it takes no lock and does not block.
+2. `ask` joins the refresh in progress, or starts one within the budget of the issuer's schedule. The answer comes when
+   the keys are in the snapshot, or when the refresh has failed.
+3. A key counts as missing only after a search that began well after its first token. Until then the answer is
+   `Unanswered`.
+4. No check waits for a key that may have changed. Both kinds of need share one budget: forged signatures cannot cause
+   more fetches than unknown key ids can.
 """
 
 from __future__ import annotations
@@ -25,29 +26,29 @@ from authz.feeds.sightings import Sightings
 from authz.telemetry.keys import WhyUnanswered
 
 KEY_SEARCHED: Final = KeySearched()
-"""The answer: what can be learnt now is in the current snapshot."""
+"""The answer after a search: the current snapshot is up to date."""
 
-NOT_ASKED: Final = "not asked"
-"""The answer about a key that may have changed: no refresh may begin for it now."""
+NO_REFRESH: Final = "not asked"
+"""The answer about a key that may have changed: no refresh may start for it now."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFeed:
-    """What keeps one issuer's keys fresh, what observes it, and which key ids tokens named in vain."""
+    """The feed of one issuer's keys, its observer, and the unknown key ids of tokens."""
 
     feed: Feed[KeySet]
     history: History
     sightings: Sightings = field(default_factory=Sightings)
 
     def search(self, kid: str | None, *, just_ended: bool = False) -> KeySearched | Unanswered | None:
-        """Say whether the key *kid* is not there, or cannot be looked for now; None: a refresh may bring it.
+        """Return whether *kid* is missing (KeySearched) or cannot be searched for now; None if a refresh may find it.
 
-        *just_ended* says that a refresh has ended a moment ago.
+        *just_ended* means that a refresh has just ended.
         """
         first_asked = self.sightings.first(kid, self.feed.monotonic())
-        # One that was published and is gone was removed: nobody is about to publish it.
-        patience = 0.0 if self.history.was_published(kid) else self.feed.schedule.cooldown
-        found = self.feed.search(first_asked=first_asked, patience=patience, just_ended=just_ended)
+        # A key that was published before was removed: there is no reason to expect it again.
+        grace = 0.0 if self.history.was_published(kid) else self.feed.schedule.cooldown
+        found = self.feed.search(first_asked=first_asked, grace=grace, just_ended=just_ended)
         if found is Search.NOW:
             return None
         failure = self._describe_failure()
@@ -63,8 +64,8 @@ class KeyFeed:
         return "" if failure is None else f"the last refresh failed: {failure.result.value}: {failure.text}"
 
 
-_TOO_NEW: Final = "its key id is new, and is looked for again in a moment, for an issuer may publish late"
-_NO_BUDGET: Final = "it is looked for as soon as a refresh may begin again (fetch.cooldown)"
+_TOO_NEW: Final = "its key id is new, and is searched for again soon, because an issuer may publish late"
+_NO_BUDGET: Final = "it is searched for as soon as a refresh may start again (fetch.cooldown)"
 _UNANSWERED: Final = {
     Search.TOO_NEW: (WhyUnanswered.TOO_NEW, _TOO_NEW),
     Search.NO_BUDGET: (WhyUnanswered.NO_BUDGET, _NO_BUDGET),
@@ -73,9 +74,9 @@ _UNANSWERED: Final = {
 
 
 class KeyLane:
-    """Asks the feeds of issuers, which are *feeds()* at each moment, by their configured names.
+    """Searches for missing keys. *feeds* returns the current feeds by the configured names of their issuers.
 
-    *max_waiting* checks may wait for keys at one time, of all issuers.
+    *max_waiting* limits the checks that wait for keys of any issuer at one time.
     """
 
     def __init__(self, feeds: Callable[[], Mapping[str, KeyFeed]], *, max_waiting: int) -> None:
@@ -83,9 +84,9 @@ class KeyLane:
         self.max_waiting: Final = max_waiting
 
     def find(self, need: Need) -> object | None:
-        """Return KeySearched if the key is not there, Unanswered if it cannot be looked for now; None: ask for it.
+        """Return KeySearched if the key is missing, Unanswered if it cannot be searched for now; None: call `ask`.
 
-        A refresh may have ended since the caller took its snapshot: who gets an answer decides by the current one.
+        A refresh may have ended since the caller took its snapshot: the caller must decide by the current one.
         """
         known = self._feeds().get(need.of)
         if known is None:
@@ -94,9 +95,9 @@ class KeyLane:
         return known.search(need.asked)
 
     def ask(self, need: Need, done: Callable[[object], None]) -> None:
-        """Begin or join a refresh; call *done* with what is known then, once, on any thread. Never raises, never waits.
+        """Start or join a refresh; call *done* with the result, once, on any thread. Never raises, never blocks.
 
-        *done* is called when the refresh has ended, or at once if none may begin.
+        *done* is called when the refresh has ended, or at once if none may start.
         """
         known = self._feeds().get(need.of)
         if known is None:
@@ -105,45 +106,45 @@ class KeyLane:
             known.feed.ask(partial(_answer, known, need, done))
 
     def max_wait(self, need: Need) -> float:
-        """Return the seconds that a request may wait for the answer."""
+        """Return how long a check may wait for the answer, in seconds."""
         known = self._feeds().get(need.of)
         return known.feed.schedule.max_wait if known is not None else 0.0
 
 
 def _answer(known: KeyFeed, need: Need, done: Callable[[object], None]) -> None:
     answer = known.search(need.asked, just_ended=True)
-    done(Unanswered("no refresh has looked for it yet") if answer is None else answer)
+    done(Unanswered("no refresh has searched for it yet") if answer is None else answer)
 
 
 class ChangedKeyLane:
-    """Has an issuer's keys refreshed where one of them may have changed under its key id. Nobody waits for it."""
+    """Refreshes the keys of an issuer if one of them may have been replaced under its key id. No check waits."""
 
     def __init__(self, feeds: Callable[[], Mapping[str, KeyFeed]], *, max_waiting: int) -> None:
         self._feeds: Final = feeds
         self.max_waiting: Final = max_waiting
 
     def find(self, need: Need) -> object | None:
-        """Return NOT_ASKED if the keys are fresh, or no refresh may begin; else None. Takes no lock."""
+        """Return NO_REFRESH if the keys are fresh or no refresh may start; else None. Takes no lock."""
         known = self._feeds().get(need.of)
-        return None if known is not None and known.feed.may_doubt() else NOT_ASKED
+        return None if known is not None and known.feed.may_recheck() else NO_REFRESH
 
     def ask(self, need: Need, done: Callable[[object], None]) -> None:
-        """Begin a refresh if one may; call *done* when it has ended, or at once."""
+        """Start a refresh if allowed; call *done* when it has ended, or at once."""
         known = self._feeds().get(need.of)
-        if known is None or not known.feed.may_doubt():
-            done(NOT_ASKED)
+        if known is None or not known.feed.may_recheck():
+            done(NO_REFRESH)
         else:
             known.feed.ask(partial(done, KEY_SEARCHED))
 
     def max_wait(self, _need: Need) -> float:
-        """Return 0: nobody waits."""
+        """Return 0: no check waits."""
         return 0.0
 
 
 def make_key_lanes(
     feeds: Callable[[], Mapping[str, KeyFeed]], *, max_waiting: int
 ) -> dict[str, KeyLane | ChangedKeyLane]:
-    """Return the lanes for keys, by the kinds of need that they answer."""
+    """Return the lanes for keys by the kinds of need that they answer."""
     return {
         KEY: KeyLane(feeds, max_waiting=max_waiting),
         CHANGED_KEY: ChangedKeyLane(feeds, max_waiting=max_waiting),

@@ -1,4 +1,4 @@
-"""What a feed needs of others: a source, an observer, a cache, clocks and threads."""
+"""The interfaces that a feed uses: source, observer, cache, clocks and threads."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[T_co]):
-    """What a source has now: a value and the *document* it was read from, or None for what it gave last.
+    """The result of a load: a *value* and its *document*; *value* is None if it has not changed since the last load.
 
-    *fresh_for* is in seconds, None if unsaid. *authorities* is the digest of those by which the document's server was
-    verified, empty for the system's and for a local file.
-    *incomplete* is what kept a part of it from being loaded; that part is as it was.
+    *fresh_for* is in seconds, None if unspecified. *authorities* is the digest of the CA file by which the server was
+    verified, empty for the system's CAs and for a local file. *incomplete* is the failure of a part, which stays as it
+    was.
     """
 
     value: T_co | None
@@ -31,54 +31,54 @@ class Loaded(Generic[T_co]):
 
 
 class Source(Protocol[T_co]):
-    """Where a document comes from."""
+    """The source of a document."""
 
     @property
     def where(self) -> str:
-        """Where it comes from, for the operator."""
+        """The location, for the operator."""
 
     def read(self, document: bytes) -> T_co:
-        """Read a document as if it came from here. Raises RefreshError."""
+        """Parse a document as if it came from this source. Raises RefreshError."""
 
     def load(self, *, on_demand: bool) -> Loaded[T_co]:
-        """Load the current document; *on_demand*: for something that the last one had not. Raises RefreshError."""
+        """Load the current document; *on_demand* if something is missing in the last one. Raises RefreshError."""
 
 
 class Observer(Protocol[T_contra]):
-    """Is told what became of a feed, once it counts: for metrics, logs and housekeeping. What it raises is logged."""
+    """Notified after each change of a feed, for metrics, logs and clean-up. Its exceptions are logged."""
 
     def on_accepted(self, value: T_contra, fetched_at: float) -> None:
-        """*value*, fetched or confirmed at so many seconds since the epoch, serves from now on."""
+        """*value*, fetched or confirmed at the Unix time *fetched_at*, is now in use."""
 
     def on_unreadable(self, which: str, error: RefreshError) -> None:
-        """A document that was kept, the "cached" or the "last good" one, cannot be read, and is ignored."""
+        """A stored document, the "cached" or the "last good" one as *which* says, is invalid and ignored."""
 
     def on_withdrawn(self, max_stale: float) -> None:
-        """Nothing serves any more: no refresh succeeded for *max_stale* seconds."""
+        """The document may not be used any more: no refresh succeeded for *max_stale* seconds."""
 
     def on_failed(self, error: RefreshError, *, pause: float, serving: bool) -> None:
-        """A refresh failed; the next comes in *pause* seconds, and the last good document is *serving* or not."""
+        """A refresh failed; the next one starts in *pause* seconds. *serving*: the last good document stays in use."""
 
     def on_refreshed(self, result: Refresh) -> None:
-        """A refresh brought or confirmed what serves now."""
+        """A refresh loaded or confirmed the document that is in use."""
 
 
 class Cache(Protocol):
-    """Keeps one document over a restart."""
+    """Stores one document across restarts."""
 
     def load(self) -> Cached | None:
-        """Return what is kept and may be used; None if there is nothing."""
+        """Return the stored document, or None if there is none that may be used."""
 
     def save(self, document: bytes, fetched_at: float, authorities: str) -> None:
-        """Keep *document*, fetched at so many seconds since the epoch under *authorities*. May be slow."""
+        """Store *document*, fetched at the Unix time *fetched_at* under *authorities*. May be slow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedEnv:
-    """What a feed needs of the world: two clocks, numbers from 0 to 1, and threads for refreshes to run on.
+    """The environment of a feed: two clocks, random numbers from 0 to 1 (*jitter*), and *spawn* to start threads.
 
-    *wake* is called when something may be due earlier than was known. *on_refresh* gets the name, the result and the
-    seconds of each refresh that has ended.
+    *wake* is called when something may be due earlier than before. *on_refresh* is called with name, result and
+    duration in seconds of each refresh that has ended.
     """
 
     monotonic: Callable[[], float]

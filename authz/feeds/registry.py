@@ -1,10 +1,10 @@
-"""Holds the feed of every configured issuer, and changes them when the configuration does.
+"""Holds the feeds of all configured issuers, and updates them when the configuration changes.
 
 Rules of this file:
-1. An issuer whose keys come from where they came before keeps them: no reload opens a gap in which nobody is known.
-2. Keys that are kept are read again if what may be used of them changed: a blocked key is out at once.
-3. The new snapshot is swapped in whole, with the keys that its issuers have at that moment.
-4. The feeds are one mapping, which is replaced and never changed: readers take no lock.
+1. An issuer whose source of keys has not changed keeps its keys during a reload.
+2. These keys are read again if the rules for reading them changed: a blocked key is removed at once.
+3. The new snapshot is published together with the current keys of its issuers.
+4. The mapping of feeds is replaced and never changed: readers take no lock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.core.keys import KeySet
 from authz.core.snapshot import Snapshot
-from authz.feeds.assembly import make_feed, may_inherit
+from authz.feeds.assembly import make_feed, may_adopt_keys
 from authz.feeds.feed import Feed
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.key_lane import KeyFeed
@@ -28,9 +28,9 @@ from authz.telemetry.keys import KeyMetrics
 
 
 class Registry:
-    """Holds a feed for every issuer whose keys are not written in the configuration itself.
+    """Holds a feed for every issuer whose keys are not in the configuration itself.
 
-    *evict* gets the current snapshot, on a thread that no request waits for, after keys changed.
+    After a change of keys, *evict* is called with the current snapshot, on a background thread.
     """
 
     def __init__(
@@ -53,18 +53,18 @@ class Registry:
         self._feeds: Mapping[str, KeyFeed] = {}
 
     def feeds(self) -> Mapping[str, KeyFeed]:
-        """Return the feeds of this moment, by the configured names of their issuers."""
+        """Return the current feeds by the configured names of their issuers."""
         return self._feeds
 
-    def steppable(self) -> list[Feed[KeySet]]:
-        """Return what is to be stepped at this moment."""
+    def feeds_to_step(self) -> list[Feed[KeySet]]:
+        """Return the feeds that the scheduler must step."""
         return [known.feed for known in self._feeds.values()]
 
-    def follow(self, config: Config, snapshot: Snapshot) -> None:
-        """Serve *snapshot*, which was built of *config*, from now on, and feed its issuers."""
+    def apply(self, config: Config, snapshot: Snapshot) -> None:
+        """Publish *snapshot*, which was built from *config*, and update the feeds for it."""
         running = self._feeds
         kept = {name: feed for name, section in config.issuers.items() if (feed := self._keep(name, section))}
-        # All of it is made before any of it counts: where this fails, what runs is untouched.
+        # Everything is created before anything is changed: if this raises, the running feeds are not affected.
         made = {
             name: feed
             for name, section in config.issuers.items()
@@ -72,16 +72,16 @@ class Registry:
         }
         for name, old in running.items():
             if name not in kept:
-                old.feed.close()  # before the swap: what is still in flight there must not reach the new snapshot
-        keys = {name: self._inherit(new.feed, config.issuers[name]) for name, new in made.items()}
+                old.feed.close()  # before the swap: its refresh in progress must not change the new snapshot
+        keys = {name: self._adopt_keys(new.feed, config.issuers[name]) for name, new in made.items()}
         self._store.adopt(
             snapshot,
             kept={iss for name in kept for iss in config.issuers[name].accepted_issuers},
             keys={
-                iss: inherited
-                for name, inherited in keys.items()
+                iss: adopted
+                for name, adopted in keys.items()
                 for iss in config.issuers[name].accepted_issuers
-                if inherited is not None
+                if adopted is not None
             },
         )
         for name, new in made.items():
@@ -93,9 +93,9 @@ class Registry:
         self._evict(self._store.current())
 
     def refresh(self, name: str | None = None) -> list[str] | None:
-        """Refresh the keys of the issuer configured as *name*, or of all, whatever the schedule says: for an operator.
+        """Refresh the keys of the issuer configured as *name*, or of all issuers, on an operator's request.
 
-        Return whose keys are being refreshed then, None if nothing is fetched for *name*.
+        Return the names of these issuers; None if *name* has no feed.
         """
         feeds = self._feeds if name is None else {name: self._feeds.get(name)}
         for known in feeds.values():
@@ -105,12 +105,12 @@ class Registry:
         return list(feeds)
 
     def waiting_for(self) -> list[str]:
-        """Name the required issuers that have never had keys."""
+        """Return the names of the required issuers that have never had keys."""
         feeds = self._feeds
         return [
             name
             for name, section in self._sections.items()
-            if section.required and name in feeds and feeds[name].feed.view.copy is None
+            if section.required and name in feeds and feeds[name].feed.view.last_good is None
         ]
 
     def keys_age(self, name: str) -> float | None:
@@ -120,9 +120,9 @@ class Registry:
         return None if good_since is None else self._env.monotonic() - good_since
 
     def _keep(self, name: str, section: IssuerSection) -> KeyFeed | None:
-        """Return the feed that runs for *name*, if nothing that concerns it changed."""
+        """Return the running feed of *name* if its settings have not changed."""
         before = self._sections.get(name)
-        same = before is not None and _feeding(section) == _feeding(before)
+        same = before is not None and _without_token_rules(section) == _without_token_rules(before)
         return self._feeds.get(name) if same else None
 
     def _make(self, name: str, section: IssuerSection) -> KeyFeed | None:
@@ -132,30 +132,30 @@ class Registry:
             publish=partial(self._store.set_keys, section.accepted_issuers),
             env=self._env,
             metrics=self._metrics.of(name),
-            tidy=partial(self._tidy, name),
+            on_change=partial(self._evict_removed, name),
             resolve=self._resolve,
         )
 
-    def _inherit(self, feed: Feed[KeySet], section: IssuerSection) -> KeySet | None:
-        """Hand *feed* the keys that its issuer has, under any name, if what made them trustworthy is the same."""
+    def _adopt_keys(self, feed: Feed[KeySet], section: IssuerSection) -> KeySet | None:
+        """Pass the issuer's current keys, under whatever name, to *feed*, if all trust settings are the same."""
         for name, before in self._sections.items():
             previous = self._feeds.get(name)
-            copy = previous.feed.view.copy if previous is not None else None
-            if previous is None or copy is None or before.issuer != section.issuer:
+            last_good = previous.feed.view.last_good if previous is not None else None
+            if previous is None or last_good is None or before.issuer != section.issuer:
                 continue
-            if may_inherit(section, before, copy.authorities):
+            if may_adopt_keys(section, before, last_good.authorities):
                 return feed.adopt_from(previous.feed)
         return None
 
-    def _tidy(self, name: str, keys: KeySet | None) -> None:
-        """Drop what was kept for keys that are gone."""
+    def _evict_removed(self, name: str, keys: KeySet | None) -> None:
+        """Remove usage times and cached signatures of keys that were removed."""
         if keys is not None:
-            self._usage.forget_all_but(name, keys.keys)
+            self._usage.retain_only(name, keys.keys)
         self._evict(self._store.current())
 
 
-def _feeding(section: IssuerSection) -> IssuerSection:
-    """Return *section* without what only judges tokens: two that are equal then have one feed."""
+def _without_token_rules(section: IssuerSection) -> IssuerSection:
+    """Return *section* without the settings that apply to tokens only: if the rest is equal, the feed is kept."""
     return section.model_copy(
         update={
             "audiences": (),

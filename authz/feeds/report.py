@@ -1,4 +1,4 @@
-"""What an operator may see of every issuer's keys, as JSON."""
+"""The report about all issuers' keys for operators, as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from authz.feeds.usage import Usage
 
 
 def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: Usage) -> dict[str, object]:
-    """Describe the keys of each issuer of *snapshot*: those of its feed, or those written in the configuration."""
+    """Describe the keys of each issuer in *snapshot*, from its feed or from the configuration."""
     described = []
     for issuer in {issuer.name: issuer for issuer in snapshot.issuers.values()}.values():
         known = feeds.get(issuer.name)
@@ -50,7 +50,7 @@ def _describe_key(key: Key) -> dict[str, object]:
         "kty": key.kty,
         "crv": key.crv,
         "alg": key.alg,
-        "use": "sig",  # whatever else a key was published for, it was set aside
+        "use": "sig",  # keys with another use were rejected
         "size": key.bits,
         "notes": list(key.notes),
     }
@@ -87,7 +87,7 @@ _STATIC: Mapping[str, object] = {
 
 
 def _instant(seconds: float | None) -> str | None:
-    """Write an instant as RFC 3339 does, to the second."""
+    """Return a Unix time in the format of RFC 3339, in whole seconds."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 

@@ -1,4 +1,4 @@
-"""One thread that runs what is due."""
+"""One thread that steps each feed when it is due."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Final, Protocol
 log = logging.getLogger(__name__)
 
 _MAX_PAUSE: Final = 60.0  # seconds
-_MIN_PAUSE: Final = 0.01  # seconds; a feed that is due for ever must not eat a core
+_MIN_PAUSE: Final = 0.01  # seconds; a feed that is always due must not use a whole CPU
 _STOP_SECONDS: Final = 1.0
 
 
 class Steppable(Protocol):
-    """What has something to do from time to time."""
+    """Something that the scheduler calls when it is due: a feed."""
 
     @property
     def name(self) -> str:
-        """What it is called in the log."""
+        """The name for the log."""
 
     def due(self) -> float:
-        """Return the monotonic instant at which `step` has something to do."""
+        """Return the monotonic time at which `step` must be called."""
 
     def step(self) -> None:
-        """Do what is due. Must not wait."""
+        """Do what is due. Must not block."""
 
 
 class Scheduler:
-    """Steps feeds when they are due; refreshes run on threads of their own, so that none holds up another."""
+    """Steps feeds when they are due. Each refresh runs on its own thread, so that it does not delay others."""
 
     def __init__(self, *, monotonic: Callable[[], float]) -> None:
         self._monotonic: Final = monotonic
@@ -38,12 +38,12 @@ class Scheduler:
         self._thread: Thread | None = None
 
     def start(self, feeds: Callable[[], Iterable[Steppable]]) -> None:
-        """Begin to step what *feeds* returns, which is asked before each look at what is due."""
+        """Start the thread; *feeds* is called in each round for the current feeds."""
         self._thread = Thread(target=self._run, args=(feeds,), name="feeds", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Step no more. Refreshes under way end by their own deadlines."""
+        """Stop the thread. Refreshes in progress end by their own deadlines."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -51,11 +51,11 @@ class Scheduler:
             self._thread.join(_STOP_SECONDS)
 
     def spawn(self, work: Callable[[], None]) -> None:
-        """Run *work* on a thread of its own. Raises RuntimeError if there is none to be had."""
+        """Run *work* on a new thread. Raises RuntimeError if no thread can be started."""
         Thread(target=work, name="refresh", daemon=True).start()
 
     def wake(self) -> None:
-        """Look again at what is due: there are other feeds, or one is due earlier than it was."""
+        """Check again what is due: the feeds have changed, or one is due earlier."""
         with self._changed:
             self._changed.notify()
 
@@ -64,10 +64,10 @@ class Scheduler:
             for feed in feeds():
                 try:
                     feed.step()
-                except Exception:  # one feed's trouble never touches another's
-                    log.exception("feed %s broke", feed.name)
+                except Exception:  # an error of one feed must not affect the others
+                    log.exception("feed %s failed", feed.name)
             with self._changed:
-                # Whatever changes a due time wakes under this lock, after the change: no wake-up is lost.
+                # `wake` is called after each change of a due time, and takes this lock: no wake-up is lost.
                 due = min((feed.due() for feed in feeds()), default=float("inf"))
                 if not self._stopped:
                     self._changed.wait(min(max(due - self._monotonic(), _MIN_PAUSE), _MAX_PAUSE))

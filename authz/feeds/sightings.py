@@ -1,7 +1,7 @@
-"""When tokens first named each key id that an issuer has not published.
+"""When tokens with an unknown key id were first seen.
 
-Any stranger may name as many as they like, so only the latest are kept: one that was dropped is first seen again, which
-is answered "try again" and never "there is no such key".
+Any client can send any number of key ids, so only the most recent ones are kept. A key id that was dropped counts as
+new again: its token is denied as retryable, never as key_not_found.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ _MAX_KEPT: Final = 4096  # in each of two generations
 
 
 class Sightings:
-    """Key ids by the instant of their first sight, in seconds of a monotonic clock. Takes no lock.
+    """Unknown key ids and when they were first seen, in seconds on a monotonic clock. Takes no lock.
 
-    Threads that write at once may lose a sight, which is then one that was dropped.
+    Concurrent writes may lose an entry, with the same effect as if it was dropped.
     """
 
     def __init__(self, *, max_kept: int = _MAX_KEPT) -> None:
         self._max_kept: Final = max_kept
-        self._newer: dict[int, float] = {}  # by hash, so that long key ids cost no memory
+        self._newer: dict[int, float] = {}  # by hash, so that long key ids use no memory
         self._older: dict[int, float] = {}
 
     def first(self, kid: str | None, now: float) -> float:
-        """Return when *kid* was first seen, which may be *now*."""
+        """Return when *kid* was first seen; if it is new, record and return *now*."""
         newer, older, key = self._newer, self._older, hash(kid)
         seen = newer.get(key, older.get(key))
         if seen is not None:

@@ -1,16 +1,15 @@
-"""Remember which signatures verified, so that a token seen again costs a look-up instead of arithmetic.
+"""A cache of verified signatures: verifying a token again costs a lookup instead of a signature verification.
 
 Rules of this file:
-1. Only success is remembered, and only the arithmetic: time, audience, blocked keys and rules are judged on every
-   request.
-2. An entry names issuer, key thumbprint, algorithm and the SHA-256 of what was signed and how. A key that vanished or
-   was blocked is never selected, so its entries are never asked for; they are dropped all the same.
-3. Bounded, least recently used first. Tokens themselves are never kept, so that an entry has one size, whatever was
-   signed: the bound on entries is one on bytes.
-4. No lock: threads that evaluate and the one that evicts share an `OrderedDict`, of which every step used here (a move
-   to the end, a store, a removal, a copy) is one step of the interpreter, for keys are compared in C. Between two steps
-   an entry may vanish, which costs its arithmetic once more; none can appear that did not verify. `cachetools` needs a
-   lock, and an eviction of all entries would hold up requests.
+1. Only successful verifications are cached, and only the signature: time, audience, blocked keys and rules are checked
+   on every request.
+2. An entry consists of issuer, key thumbprint, algorithm and the SHA-256 of signing input and signature. Removed and
+   blocked keys are never selected, so their entries have no effect; they are evicted nevertheless.
+3. The cache is bounded, with LRU eviction. Tokens themselves are not stored: entries have a constant size, and the
+   bound on entries is also a bound on memory.
+4. No lock: the deciding threads and the evicting thread share an `OrderedDict`. Each operation used here (move to the
+   end, store, remove, copy) is atomic, because the keys are compared in C. Between two operations an entry may be
+   evicted, which costs one more verification. `cachetools` would need a lock, and an eviction would block requests.
 """
 
 from __future__ import annotations
@@ -25,23 +24,23 @@ from authz.core.snapshot import Snapshot
 from authz.core.token import UnverifiedToken
 
 MAX_ENTRIES: Final = 10_000
-ENTRY_BYTES: Final = 512  # at most, with its place in the order of use: all of them take 5 MB
-_STEP: Final = 64  # entries that an eviction looks at before it lets requests go first
+ENTRY_BYTES: Final = 512  # at most, including the LRU order: 5 MB for all entries
+_STEP: Final = 64  # entries that are checked before the evicting thread yields to requests
 
 _Entry = tuple[str, str, str, bytes]  # configured issuer, thumbprint, algorithm, digest
 
 
 class SignatureCache:
-    """The arithmetic of signatures, with a memory. Its `verify` is a snapshot's."""
+    """Signature verification with a cache; `verify` is a `VerifySignature` for snapshots."""
 
     def __init__(self, *, max_entries: int = MAX_ENTRIES) -> None:
         self._max_entries: Final = max_entries
         self._verified: Final[OrderedDict[_Entry, None]] = OrderedDict()  # the least recently used first
 
     def verify(self, issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:
-        """Find the one of *keys* of the configured *issuer* that signed *token*, or find that it was found before.
+        """Return the one of *keys* of the configured *issuer* that signed *token*, from the cache if possible.
 
-        Every key is looked up before any is tried: a token that was seen costs no arithmetic, whichever key signed it.
+        All keys are looked up before any is tried: a cached token costs no verification, whichever key signed it.
 
         Raises Rejected(SIGNATURE_INVALID).
         """
@@ -57,23 +56,23 @@ class SignatureCache:
         while len(self._verified) > self._max_entries:
             try:
                 self._verified.popitem(last=False)
-            except KeyError:  # others removed what was too much
+            except KeyError:  # another thread has evicted enough
                 break
         return key, verified
 
     def evict_removed_keys(self, snapshot: Snapshot) -> None:
-        """Drop what was remembered of keys that *snapshot* does not have, on a thread that requests need not wait for.
+        """Evict the entries of keys that are not in *snapshot*; called on a background thread.
 
-        A request that began with an earlier one may still add an entry, which is in nobody's way.
+        A request with an older snapshot may still add such an entry, which has no effect.
         """
-        serving = {
+        current = {
             (issuer.name, key.thumbprint)
             for issuer in snapshot.issuers.values()
             if issuer.keys is not None
             for key in issuer.keys.keys
         }
         for number, entry in enumerate(list(self._verified)):
-            if entry[:2] not in serving:
+            if entry[:2] not in current:
                 self._verified.pop(entry, None)
             if number % _STEP == _STEP - 1:
                 time.sleep(0)

@@ -1,4 +1,4 @@
-"""Where one issuer's key set comes from: a URL, a discovery document that names the URL, or a watched file."""
+"""Sources of one issuer's key set: a URL, a discovery document with the URL, or a watched file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KeySource: TypeAlias = Source[KeySet]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """Reads key sets by the rules of one issuer. *local* lets symmetric keys in; *blocked* ones are set aside."""
+    """Reads key sets by the settings of one issuer. *local* allows symmetric keys; *blocked* keys are rejected."""
 
     max_bytes: int = 256 * 1024
     max_keys: int = MAX_KEYS
@@ -34,7 +34,7 @@ class Reader:
     blocked: tuple[str, ...] = ()
 
     def read(self, document: bytes, where: str) -> KeySet:
-        """Return the keys, of which at least one must be usable before blocking. Raises RefreshError."""
+        """Return the keys; at least one must be usable, blocked or not. Raises RefreshError."""
         try:
             keys = KeySet.from_json(
                 document,
@@ -46,9 +46,10 @@ class Reader:
         except ValueError as error:
             raise RefreshError(Refresh.JWKS_REJECTED, f"{printable(where)}: {printable(str(error))}") from None
         if not keys.keys:
-            whys = "; ".join(sorted({why for _, why in keys.rejected}))
+            reasons = "; ".join(sorted({why for _, why in keys.rejected}))
             raise RefreshError(
-                Refresh.JWKS_REJECTED, f"{printable(where)}: no usable key{f': {printable(whys)}' if whys else ''}"
+                Refresh.JWKS_REJECTED,
+                f"{printable(where)}: no usable key{f': {printable(reasons)}' if reasons else ''}",
             )
         return keys.block(self.blocked)
 
@@ -61,7 +62,7 @@ class UrlSource:
         self._url: Final = url
         self._reader: Final = reader
         self._validators: Mapping[str, str] = {}
-        self._authorities = ""  # those that the document came under which the validators are of
+        self._authorities = ""  # the CA digest when the validators were received
 
     @property
     def where(self) -> str:
@@ -69,20 +70,20 @@ class UrlSource:
         return self._url
 
     def read(self, document: bytes) -> KeySet:
-        """Read a document as if it came from here. Raises RefreshError."""
+        """Parse a document as if it came from this source. Raises RefreshError."""
         return self._reader.read(document, self._url)
 
-    def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:  # noqa: ARG002 - there is nowhere else to look
+    def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:  # noqa: ARG002 - there is only one place to load from
         """Fetch the set if it changed. Raises RefreshError."""
         validators = self._validators
         answer = self._fetch(self._url, validators)
         if answer.status == 304 and validators and answer.authorities != self._authorities:
-            # What came under other authorities may be forged, its validators too: a 304 confirms none of it.
+            # After a change of the CA, the earlier document may be forged: a 304 for it proves nothing.
             validators = {}
             answer = self._fetch(self._url, validators)
         if answer.status == 304:
             if not validators:
-                raise _unasked(self._url)
+                raise _unexpected_304(self._url)
             return Loaded(None, fresh_for=fresh_for(answer.headers), authorities=answer.authorities)
         keys = self.read(answer.body)
         self._validators, self._authorities = _validators(answer), answer.authorities
@@ -91,21 +92,21 @@ class UrlSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoveryTimes:
-    """How long an answer of discovery counts, in seconds; see DiscoverySource."""
+    """How long a discovery document is used, in seconds; see DiscoverySource."""
 
-    every: float
-    search_every: float
-    trust_for: float
+    interval: float
+    on_demand_interval: float
+    max_stale: float
 
 
 class DiscoverySource:
-    """A key set that the issuer's discovery document leads to.
+    """A key set at the URL in the issuer's discovery document.
 
-    1. The document is asked again every *every* seconds, after keys could not be fetched, and on demand if the known
-       URL has no news; in the last case at most every *search_every* seconds.
-    2. A document that says something unacceptable stops the refresh. One that does not come leaves the URL that last
-       gave keys in use, for at most *trust_for* seconds.
-    3. If keys came under other authorities than the document, the document is asked again with the next refresh.
+    1. The discovery document is fetched again after *interval* seconds, after a failed fetch of the keys, and on demand
+       if the keys at the known URL have not changed; in the last case at most every *on_demand_interval* seconds.
+    2. If the discovery document is invalid, the refresh fails. If it cannot be fetched, the last URL that gave keys
+       stays in use, for at most *max_stale* seconds.
+    3. If the CA changed between the fetches of document and keys, the document is fetched again with the next refresh.
     """
 
     def __init__(
@@ -124,11 +125,11 @@ class DiscoverySource:
         self._issuer: Final = issuer
         self._times: Final = times
         self._monotonic: Final = monotonic
-        self._keys: UrlSource | None = None  # at the URL that last gave keys
+        self._keys: UrlSource | None = None  # at the last URL that gave keys
         self._last: KeySet | None = None
-        self._asked_at = 0.0
+        self._discovered_at = 0.0
         self._suspect = False
-        self._authorities = ""  # those that the document came under
+        self._authorities = ""  # the CA digest when the discovery document was fetched
 
     @property
     def where(self) -> str:
@@ -136,17 +137,17 @@ class DiscoverySource:
         return self._discovery_url if self._keys is None else f"{self._discovery_url} -> {self._keys.where}"
 
     def read(self, document: bytes) -> KeySet:
-        """Read a document as if it came from here. Raises RefreshError."""
+        """Parse a document as if it came from this source. Raises RefreshError."""
         return self._reader.read(document, self._discovery_url)
 
     def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:
-        """Fetch the set if it changed, from where discovery says. Raises RefreshError."""
-        age = self._monotonic() - self._asked_at
-        if self._keys is None or self._suspect or age >= self._times.every:
+        """Fetch the set, if it changed, from the URL in the discovery document. Raises RefreshError."""
+        age = self._monotonic() - self._discovered_at
+        if self._keys is None or self._suspect or age >= self._times.interval:
             return self._load_from(*self._locate())
         before = self._last
         loaded = self._load_from(self._keys, None)
-        if not on_demand or age < self._times.search_every or loaded.value not in (None, before):
+        if not on_demand or age < self._times.on_demand_interval or loaded.value not in (None, before):
             return loaded
         source, discovered_at = self._locate()
         if source is not self._keys:
@@ -155,7 +156,7 @@ class DiscoverySource:
         return loaded
 
     def _load_from(self, source: UrlSource, discovered_at: float | None) -> Loaded[KeySet]:
-        """Load from a *source* that the document named at *discovered_at*; None: it was not asked, or did not come."""
+        """Load from *source*, which the discovery document named at *discovered_at*; None if it was not fetched."""
         try:
             loaded = source.load()
         except RefreshError:
@@ -169,22 +170,25 @@ class DiscoverySource:
 
     def _mark_fresh(self, discovered_at: float | None) -> None:
         if discovered_at is not None:
-            self._asked_at, self._suspect = discovered_at, False
+            self._discovered_at, self._suspect = discovered_at, False
 
     def _locate(self) -> tuple[UrlSource, float | None]:
-        """Ask the document where the keys are. Raises RefreshError."""
+        """Fetch the discovery document; return the source of keys and the time, None if the fetch failed.
+
+        Raises RefreshError.
+        """
         now = self._monotonic()
         try:
             answer = self._fetch(self._discovery_url, {})
         except RefreshError:
             self._suspect = True
-            if self._keys is None or now - self._asked_at >= self._times.trust_for:
+            if self._keys is None or now - self._discovered_at >= self._times.max_stale:
                 raise
             return self._keys, None
-        self._suspect = True  # until what it says has given keys
+        self._suspect = True  # until its URL has given keys
         self._authorities = answer.authorities
         if answer.status == 304:
-            raise _unasked(self._discovery_url)
+            raise _unexpected_304(self._discovery_url)
         try:
             url = read_jwks_uri(answer.body, issuer=self._issuer)
         except ValueError as error:
@@ -196,7 +200,7 @@ class DiscoverySource:
 
 
 class FileSource:
-    """A key set in a local file; a look at an unchanged file costs one stat. The only source of symmetric keys."""
+    """A key set in a local file, read only if its stamp changed. The only source of symmetric keys."""
 
     def __init__(self, path: Path, reader: Reader) -> None:
         self._path: Final = path
@@ -209,10 +213,10 @@ class FileSource:
         return str(self._path)
 
     def read(self, document: bytes) -> KeySet:
-        """Read a document as if it came from here. Raises RefreshError."""
+        """Parse a document as if it came from this source. Raises RefreshError."""
         return self._reader.read(document, self.where)
 
-    def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:  # noqa: ARG002 - there is nowhere else to look
+    def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:  # noqa: ARG002 - there is only one place to load from
         """Read the file if it changed. Raises RefreshError."""
         try:
             stamp = FileStamp.of(self._path)  # before the content is read
@@ -232,14 +236,14 @@ class FileSource:
         return Loaded(keys, document)
 
 
-def _unasked(url: str) -> RefreshError:
+def _unexpected_304(url: str) -> RefreshError:
     return RefreshError(Refresh.STATUS, f"{printable(url)}: HTTP status 304 to a request without a condition")
 
 
 def _validators(answer: Answer) -> dict[str, str]:
-    """Return the request headers that ask for news only (RFC 9110 section 13.1).
+    """Return the headers for a conditional request (RFC 9110 section 13.1).
 
-    A value that could not be sent back is not kept: it would make every later request fail.
+    A value that cannot be sent back is ignored: every later request would fail.
     """
     pairs = (("if-none-match", answer.headers.get("etag")), ("if-modified-since", answer.headers.get("last-modified")))
     return {

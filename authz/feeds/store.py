@@ -1,4 +1,4 @@
-"""Holds the current snapshot, and swaps it whole."""
+"""Holds the current snapshot, and replaces it as a whole."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from authz.core.snapshot import Snapshot
 
 
 class Store:
-    """The one reference that changes. Readers take it without a lock; writers prepare the next and swap."""
+    """Holds the reference to the current snapshot. Readers take no lock; writers replace the reference."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        """Begin with *snapshot*."""
+        """Start with *snapshot*."""
         self._current = snapshot
-        self._writing = Lock()
+        self._write_lock = Lock()
 
     def current(self) -> Snapshot:
-        """Return the snapshot of this moment."""
+        """Return the current snapshot."""
         return self._current
 
     def adopt(self, snapshot: Snapshot, *, kept: Collection[str], keys: Mapping[str, KeySet]) -> None:
-        """Swap in *snapshot*: issuers whose `iss` is *kept* with the keys that they have, others with *keys*."""
-        with self._writing:
+        """Publish *snapshot*. Issuers whose `iss` is in *kept* keep their current keys, others get those in *keys*."""
+        with self._write_lock:
             known = self._current.issuers
             issuers = {
                 iss: replace(issuer, keys=known[iss].keys if iss in kept else keys.get(iss, issuer.keys))
@@ -33,11 +33,11 @@ class Store:
             self._current = replace(snapshot, issuers=issuers)
 
     def set_keys(self, issuers: tuple[str, ...], keys: KeySet | None) -> None:
-        """Swap in a snapshot in which the issuers with these `iss` have *keys*, or None if they have none to serve.
+        """Publish a snapshot in which the issuers with these `iss` have *keys*; None if they have no usable keys.
 
-        Keys of an issuer that is not trusted any more are dropped.
+        An `iss` that is not in the current snapshot is ignored.
         """
-        with self._writing:
+        with self._write_lock:
             known = self._current.issuers
             changed = {iss: replace(known[iss], keys=keys) for iss in issuers if iss in known}
             if changed:

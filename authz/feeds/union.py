@@ -1,12 +1,12 @@
-"""One issuer's keys at several URLs: the union of their sets, each of which is fresh or stale for itself.
+"""One issuer's keys at several URLs: the union of the key sets, each with its own freshness.
 
 Rules of this file:
-1. A set that cannot be fetched takes none of the others' keys away: its own last good one counts on, for `max_stale`
-   after it was fetched, and the fetch of the others counts in full.
-2. All are fetched at the same time, each within its own deadline, at every refresh: also while one of them fails, for a
-   refresh that did not ask all of them could not tell that a key is nowhere.
-3. The union is read like one set that has all of the keys: what is one key in two sets counts once, and a key whose
-   private part one of them publishes is lost in all.
+1. If one set cannot be fetched, its last good version stays in use for `max_stale` after its fetch, and the others are
+   updated.
+2. Every refresh fetches all sets, concurrently and each with its own deadline: only after that is it certain that a key
+   is in none of them.
+3. The union is read as one key set: a key in two sets counts once, and a key whose private part is in one of them is
+   rejected in all.
 """
 
 from __future__ import annotations
@@ -25,15 +25,12 @@ from authz.feeds.sources import Reader, UrlSource
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
-_CONTAINERS: Final = 1_000_000  # of a document that was read before
+_MAX_CONTAINERS: Final = 1_000_000  # for documents that were read, and limited, before
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The last good *document* of one URL, *fetched* at so many monotonic seconds.
-
-    *fresh_for* and *authorities* are as `Loaded` has them.
-    """
+    """The last good *document* of one URL, *fetched* at a monotonic time; the other fields are as in `Loaded`."""
 
     document: bytes
     fetched: float
@@ -42,9 +39,9 @@ class _Part:
 
 
 class UnionSource:
-    """The key sets at the URLs of *sources*, each of which serves for *max_stale* seconds.
+    """The key sets at the URLs of *sources*, each used for at most *max_stale* seconds after its fetch.
 
-    *now* is the wall clock: by it the age of each set outlives a restart.
+    *now* is the wall clock, by which the age of each set is kept across restarts.
     """
 
     def __init__(
@@ -71,21 +68,21 @@ class UnionSource:
         return ", ".join(source.where for source in self._sources)
 
     def read(self, document: bytes) -> KeySet:
-        """Read what `load` gave as the document. Raises RefreshError."""
+        """Parse a document that `load` returned. Raises RefreshError."""
         try:
-            now, started = self._monotonic(), self._started()
+            now, offset = self._monotonic(), self._clock_offset()
             parts = {
-                url: _Part(part["document"].encode(), float(part["fetched"] - started), None, part["authorities"])
+                url: _Part(part["document"].encode(), float(part["fetched"] - offset), None, part["authorities"])
                 for url, part in json.loads(document).items()
             }
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise RefreshError(Refresh.JWKS_REJECTED, "is no union of key sets") from None
+            raise RefreshError(Refresh.JWKS_REJECTED, "is not a union of key sets") from None
         urls = {source.where for source in self._sources}
         self._parts = {url: part for url, part in parts.items() if part.fetched <= now and url in urls}
-        return self._unite()
+        return self._merge()
 
-    def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:  # noqa: ARG002 - all are asked in any case
-        """Fetch the sets, and unite those that there are. Raises RefreshError if none could be fetched."""
+    def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:  # noqa: ARG002 - all sets are fetched in any case
+        """Fetch all sets and merge them. Raises RefreshError if none could be fetched."""
         began = self._monotonic()
         outcomes = _load_all(self._sources)
         failures = [outcome for outcome in outcomes.values() if isinstance(outcome, RefreshError)]
@@ -97,36 +94,36 @@ class UnionSource:
                 document = outcome.document if outcome.value is not None else self._parts[url].document
                 self._parts[url] = _Part(document, began, outcome.fresh_for, outcome.authorities)
                 authorities = outcome.authorities
-        said = [part.fresh_for for part in self._parts.values() if part.fresh_for is not None]
+        lifetimes = [part.fresh_for for part in self._parts.values() if part.fresh_for is not None]
         return Loaded(
-            self._unite(),
+            self._merge(),
             self._write(authorities),
-            min(said, default=None),
+            min(lifetimes, default=None),
             authorities=authorities,
             incomplete=_combine(failures) if failures else None,
         )
 
-    def _unite(self) -> KeySet:
-        """Read the sets that are not too old as one. Raises RefreshError."""
+    def _merge(self) -> KeySet:
+        """Merge the sets that are not too old into one. Raises RefreshError."""
         oldest = self._monotonic() - self._max_stale
         entries: list[object] = []
         for url, part in self._parts.items():
             if part.fetched > oldest:
                 try:
-                    keys = parse_document(part.document, max_containers=_CONTAINERS, quote=False).get("keys")
+                    keys = parse_document(part.document, max_containers=_MAX_CONTAINERS, quote=False).get("keys")
                 except ValueError as error:
                     raise RefreshError(Refresh.JWKS_REJECTED, f"{printable(url)}: {error}") from None
                 entries += keys if isinstance(keys, list) else []
         return self._reader.read(json.dumps({"keys": entries}).encode(), self.where)
 
     def _write(self, authorities: str) -> bytes:
-        """Write what is kept for others: the sets for which the same *authorities* vouch."""
-        started = self._started()
+        """Return the document for the disk cache: the sets that were fetched under the same *authorities*."""
+        offset = self._clock_offset()
         return json.dumps(
             {
                 url: {
                     "document": part.document.decode(),
-                    "fetched": started + part.fetched,
+                    "fetched": offset + part.fetched,
                     "authorities": part.authorities,
                 }
                 for url, part in self._parts.items()
@@ -134,13 +131,13 @@ class UnionSource:
             }
         ).encode()
 
-    def _started(self) -> float:
-        """Return the zero of the monotonic clock, in seconds since the epoch."""
+    def _clock_offset(self) -> float:
+        """Return the wall-clock time at which the monotonic clock was zero."""
         return self._now() - self._monotonic()
 
 
 def _load_all(sources: Sequence[UrlSource]) -> Mapping[str, Loaded[KeySet] | RefreshError]:
-    """Load all of them at the same time."""
+    """Load all sources concurrently."""
     outcomes: dict[str, Loaded[KeySet] | RefreshError] = {}
 
     def load(source: UrlSource) -> None:
@@ -148,8 +145,8 @@ def _load_all(sources: Sequence[UrlSource]) -> Mapping[str, Loaded[KeySet] | Ref
             outcomes[source.where] = source.load()
         except RefreshError as error:
             outcomes[source.where] = error
-        except Exception as error:  # noqa: BLE001 - one source's trouble is not the others'
-            text = f"the refresh itself broke: {type(error).__name__}"
+        except Exception as error:  # noqa: BLE001 - an error of one source must not affect the others
+            text = f"internal error during the refresh: {type(error).__name__}"
             outcomes[source.where] = RefreshError(Refresh.INTERNAL_ERROR, text)
 
     threads = [Thread(target=load, args=(source,), name="refresh", daemon=True) for source in sources]
@@ -161,5 +158,5 @@ def _load_all(sources: Sequence[UrlSource]) -> Mapping[str, Loaded[KeySet] | Ref
 
 
 def _combine(failures: Sequence[RefreshError]) -> RefreshError:
-    waits = [error.wait for error in failures if error.wait is not None]
-    return RefreshError(failures[0].result, "; ".join(map(str, failures)), wait=min(waits, default=None))
+    delays = [error.retry_after for error in failures if error.retry_after is not None]
+    return RefreshError(failures[0].result, "; ".join(map(str, failures)), retry_after=min(delays, default=None))

@@ -10,9 +10,9 @@ from authz.core.token import UnverifiedToken
 
 
 class Usage:
-    """Times of last use, in seconds since the epoch, by configured issuer and thumbprint.
+    """The time of each key's last use, in Unix time, by configured issuer and thumbprint.
 
-    A record costs one look at the clock and one store into a dict, which needs no lock.
+    Recording reads the clock and stores into a dict, which needs no lock.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -20,7 +20,7 @@ class Usage:
         self._last: Final[dict[tuple[str, str], float]] = {}
 
     def record_use(self, verify: VerifySignature) -> VerifySignature:
-        """Return *verify* with each success recorded."""
+        """Return a function that calls *verify* and records each success."""
         now, last = self._now, self._last
 
         def verify_and_record(issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:
@@ -34,9 +34,9 @@ class Usage:
         """Return when *key* of *issuer* last verified a signature."""
         return self._last.get((issuer, key.thumbprint))
 
-    def forget_all_but(self, issuer: str, keys: Iterable[Key]) -> None:
-        """Forget the keys of *issuer* that are not among *keys*, so that rotations do not add up."""
-        kept = {key.thumbprint for key in keys}
+    def retain_only(self, issuer: str, keys: Iterable[Key]) -> None:
+        """Remove the keys of *issuer* that are not in *keys*, so that old keys do not accumulate."""
+        current = {key.thumbprint for key in keys}
         for name, thumbprint in list(self._last):
-            if name == issuer and thumbprint not in kept:
+            if name == issuer and thumbprint not in current:
                 self._last.pop((name, thumbprint), None)

@@ -1,1 +1,1 @@
-"""The file system while the sidecar runs: files that are replaced, sockets that are left behind."""
+"""Files that are replaced while the sidecar runs, and stale Unix sockets."""

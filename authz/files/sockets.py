@@ -1,4 +1,4 @@
-"""Unix sockets that a process left behind when it was killed."""
+"""Stale Unix sockets: those of processes that were killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def remove_stale_socket(path: Path) -> None:
             probe.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):
             path.unlink(missing_ok=True)
-        except OSError as error:  # no room for another connection, another type of socket, no permission
+        except OSError as error:  # a full backlog, another socket type, no permission
             what = f"{path} may be served by another process: {error.strerror or error}"
             raise OSError(error.errno or errno.EADDRINUSE, what) from error
         else:

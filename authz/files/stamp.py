@@ -1,7 +1,7 @@
-"""A file's stamp: it identifies one state of a file without reading it.
+"""File stamps: the metadata that identifies one state of a file without reading it.
 
-Rule of this file: take the stamp before the content is read. If the file is replaced in between, the next stamp
-differs, and the file is read again. A stamp that is taken after the read could belong to content that was never read.
+Rule of this file: take the stamp before reading the content. If the file is replaced in between, the next stamp
+differs and the file is read again. A stamp taken after the read could belong to content that was never read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class FileStamp:
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> Self:
-        """Return the stamp of the file that *path* leads to; links are followed. Raises OSError."""
+        """Return the stamp of the file at *path*, following symbolic links. Raises OSError."""
         found = Path(path).stat()
         return cls(
             device=found.st_dev,
@@ -52,5 +52,5 @@ class FileStamp:
 
     @property
     def is_regular(self) -> bool:
-        """Whether it is a regular file: not a pipe, which a reader would wait for, nor a folder."""
+        """Whether it is a regular file. Reading a pipe could block."""
         return stat.S_ISREG(self.mode)

@@ -123,7 +123,7 @@ class ActiveConfig:
         )
         report = self._make_report(reporting)
         # Everything that may fail is done before here: a failure changes nothing.
-        self._feeds.follow(config, snapshot)
+        self._feeds.apply(config, snapshot)
         self._config, self._report = config, report
         self._metrics.follow(
             insecure_options=insecure_options,

@@ -118,7 +118,7 @@ class App:
     def start(self) -> None:
         """Bind and serve, but do not report ready yet. Raises OSError if an address cannot be bound."""
         where = bind(self._server, self._address, self._server_section)
-        self._scheduler.start(self._feeds.steppable)
+        self._scheduler.start(self._feeds.feeds_to_step)
         self._gatherer.start()
         self._server.start()
         self._admin.start()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from authz.feeds.refresh import MAX_AT_ONCE, Schedule
+from authz.feeds.refresh import MAX_BURST, Schedule
 from tests.e2e.harness import Stage
 from tests.fakes.idp import JWKS
 from tests.fakes.waiting import wait_until
@@ -48,12 +48,12 @@ def test_unknown_key_ids_cannot_make_us_fetch_again_and_again(own_stage: Callabl
         assert stage.ask(token=stage.alpha.mint(header=made_up)).refused == "keys_unavailable"
 
     earned = (time.monotonic() - began) / Schedule().cooldown
-    assert stage.alpha.count(JWKS) <= fetches + MAX_AT_ONCE + earned + 1
+    assert stage.alpha.count(JWKS) <= fetches + MAX_BURST + earned + 1
     assert stage.ask(token=stage.alpha.mint()).status == 200
 
 
 def test_an_issuer_that_is_down_is_not_missed(own_stage: Callable[..., Stage]) -> None:
-    """The last good keys serve on, for its own tokens and of course for others'."""
+    """The the last good keys stay in use, for its own tokens and of course for others'."""
     stage = own_stage()
     stage.alpha.stop()
 

@@ -77,8 +77,8 @@ class Station:
         )
 
     def __enter__(self) -> Self:
-        self.issuers.follow(self.config, self.store.current())
-        self.scheduler.start(self.issuers.steppable)
+        self.issuers.apply(self.config, self.store.current())
+        self.scheduler.start(self.issuers.feeds_to_step)
         self.gatherer.start()
         if self._settles:
             wait_until(lambda: all(map(self._has_answered, self.issuers.feeds())))

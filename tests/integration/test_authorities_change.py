@@ -49,7 +49,7 @@ def test_keys_of_another_authority_are_not_inherited(ca: trustme.CA, reason: str
         idp.stop()
         replace_ca(ca, tmp_path)
         config = parse(CONFIG.format(issuer=section(idp, tmp_path, blocked="gone")), file="authz.yaml")
-        sidecar.issuers.follow(config, build_snapshot(config))
+        sidecar.issuers.apply(config, build_snapshot(config))
         assert sidecar.ask(idp.mint()) == reason
     with Station(section(idp, tmp_path)) as restarted:
         assert restarted.ask(idp.mint()) == reason
@@ -61,7 +61,7 @@ def test_keys_are_kept_while_the_file_is_away(tmp_path: Path) -> None:
     with FakeIdp(tls=server_context(CA)) as idp, Station(section(idp, tmp_path)).settle() as sidecar:
         (tmp_path / "ca.pem").unlink()
         config = parse(CONFIG.format(issuer=section(idp, tmp_path, blocked="gone")), file="authz.yaml")
-        sidecar.issuers.follow(config, build_snapshot(config))
+        sidecar.issuers.apply(config, build_snapshot(config))
         assert sidecar.ask(idp.mint()) == "authenticated"
 
 
@@ -69,12 +69,12 @@ def test_new_authority_confirms_nothing_of_the_old_one(tmp_path: Path) -> None:
     """While it runs on, too: the next fetch brings the whole document, under the new authority."""
     replace_ca(CA, tmp_path)
     with FakeIdp(tls=server_context(CA)) as idp, Station(section(idp, tmp_path)).settle() as sidecar:
-        before = sidecar.feed("a").view.copy
+        before = sidecar.feed("a").view.last_good
         bundle = tmp_path / "bundle.pem"
         bundle.write_bytes((tmp_path / "ca.pem").read_bytes() + OTHER_CA.cert_pem.bytes())
         os.replace(bundle, tmp_path / "ca.pem")  # noqa: PTH105 - as kubelet does
         sidecar.refresh("a")
-        after = sidecar.feed("a").view.copy
+        after = sidecar.feed("a").view.last_good
         assert before is not None
         assert after is not None
         assert before.authorities != after.authorities

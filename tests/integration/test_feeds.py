@@ -14,7 +14,7 @@ import trustme
 
 from authz.demo.loopback import json_response
 from authz.demo.signing import SigningKey
-from authz.feeds.refresh import MAX_AT_ONCE
+from authz.feeds.refresh import MAX_BURST
 from tests.fakes.idp import DISCOVERY, JWKS, FakeIdp, fail, flood, html, redirect, say
 from tests.fakes.tls import server_context
 from tests.fakes.waiting import wait_until
@@ -36,8 +36,8 @@ def test_one_issuer_down_is_not_the_others_trouble() -> None:
         with Station(issuer(down, "a") + issuer(up, "b")).settle() as sidecar:
             assert sidecar.ask(down.mint()) == "keys_unavailable"
             assert sidecar.ask(up.mint()) == "authenticated"
-            assert sidecar.feed("a").view.copy is None
-            assert sidecar.feed("b").view.copy is not None
+            assert sidecar.feed("a").view.last_good is None
+            assert sidecar.feed("b").view.last_good is not None
             down.start()
             wait_until(lambda: sidecar.ask(down.mint()) == "authenticated")
 
@@ -194,7 +194,7 @@ def test_flood_of_unknown_keys_and_issuers() -> None:
                 assert sidecar.ask(good) == "authenticated"
                 assert sidecar.ask(idp.mint(iss=f"https://random-{number}.test")) == "issuer_unknown"
         earned = (time.monotonic() - began) / sidecar.feed("a").schedule.cooldown
-        assert len(idp.seen) <= seen + MAX_AT_ONCE + earned + 1
+        assert len(idp.seen) <= seen + MAX_BURST + earned + 1
 
 
 def test_bad_signature_by_a_known_key_fetches_nothing() -> None:

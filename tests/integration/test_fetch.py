@@ -140,7 +140,7 @@ LOCATIONS = {
     "https://user:s3cret@login.test/keys#s3cret": " to https://login.test/keys;",
     "https://login.test/\x1b[31m": " to https://login.test/\\x1b[31m;",
     "https://login.test/" + "x" * 3000: "xxx...;",
-    "https://[login.test/": " to what is not a URL;",
+    "https://[login.test/": " to an invalid URL;",
     "": "HTTP status 302; redirects",
 }
 
@@ -164,7 +164,7 @@ def test_other_statuses_are_failures(status: int) -> None:
     with FakeIdp() as idp:
         idp.answers[JWKS] = lambda request: Response(status, (("Retry-After", "9"),), b'{"keys": []}')
         failed = refuse(plain(idp), url_of(idp))
-        assert (failed.result, failed.wait) == (Refresh.STATUS, None)
+        assert (failed.result, failed.retry_after) == (Refresh.STATUS, None)
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -172,7 +172,7 @@ def test_retry_after_is_heard(status: int) -> None:
     """A server that asks to be left alone is heard."""
     with FakeIdp() as idp:
         idp.answers[JWKS] = fail(status, ("Retry-After", "120"))
-        assert refuse(plain(idp), url_of(idp)).wait == 120
+        assert refuse(plain(idp), url_of(idp)).retry_after == 120
 
 
 def test_body_is_capped() -> None:
@@ -248,7 +248,7 @@ def test_token_goes_to_the_written_origins_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"se\ncret", b"se\r\nx-evil: cret", b"", b"s\xc3\xa9cret", b"two secrets"])
 def test_broken_token_file_is_not_repeated(content: bytes, tmp_path: Path) -> None:
-    """A file that does not hold one token is a failure that tells nothing of it, and nothing is sent."""
+    """A file that does not contain exactly one token is a failure that tells nothing of it, and nothing is sent."""
     token = tmp_path / "token"
     token.write_bytes(content)
     with FakeIdp() as idp:

@@ -171,7 +171,7 @@ def test_proxy_that_wants_credentials_is_told_of(credentials: Path) -> None:
         url = "https://idp.test/"
         proxy = Proxy("proxy.test", server.port, credentials_file=str(credentials))
         failed = refuse(make_fetcher(url, proxy=proxy, resolve=resolve_proxy), url)
-        assert "status 407; give user and password in fetch.proxy_credentials_file" in str(failed)
+        assert "status 407; set user and password in fetch.proxy_credentials_file" in str(failed)
         assert "pass:w" not in str(failed)
 
 
@@ -179,14 +179,14 @@ def test_proxy_that_wants_credentials_is_told_of(credentials: Path) -> None:
     "content", [b"", b"password", b":password", b"user:pass\nword", b"user:\xff", b"us\rer:password"]
 )
 def test_broken_proxy_credentials_are_not_repeated(content: bytes, credentials: Path) -> None:
-    """A file that does not hold user:password is a failure that tells nothing of it, and nothing is sent."""
+    """A file that does not contain user:password is a failure that tells nothing of it, and nothing is sent."""
     credentials.write_bytes(content)
     with RawServer(forward()) as server:
         url = "https://idp.test/"
         proxy = Proxy("proxy.test", server.port, credentials_file=str(credentials))
         failed = refuse(make_fetcher(url, proxy=proxy, resolve=resolve_proxy), url)
         assert failed.result is Refresh.MISCONFIGURED
-        assert str(failed) == f"fetch.proxy_credentials_file {credentials}: does not hold user:password"
+        assert str(failed) == f"fetch.proxy_credentials_file {credentials}: does not contain user:password"
         assert server.heard == []
 
 

@@ -59,7 +59,7 @@ def after_outage(schedule: Schedule, *, replicas: int = REPLICAS, lasts: float =
             failures += 1
         seconds[int(at)] += 1
     return _load("outage: its last half hour", seconds, lasts / 2, lasts), _load(
-        "outage: the minute after", seconds, lasts, lasts + schedule.last_retry
+        "outage: the minute after", seconds, lasts, lasts + schedule.max_backoff
     )
 
 

@@ -65,15 +65,15 @@ class Replica:
 
     def ask(self) -> bool:
         """Ask for something that the document has not; tell whether a refresh began for it."""
-        if not refresh.may_ask(self.state, self.schedule, self.now):
+        if not refresh.may_begin_on_demand(self.state, self.schedule, self.now):
             return False
         self._begin(on_demand=True)
         return True
 
     def look_for(self, *, first_asked: float) -> Search:
         """Look for something that was *first_asked* for then, as who asks does; say what came of it."""
-        patience = self.schedule.cooldown
-        found = refresh.search(self.state, self.schedule, self.now, first_asked=first_asked, patience=patience)
+        grace = self.schedule.cooldown
+        found = refresh.search(self.state, self.schedule, self.now, first_asked=first_asked, grace=grace)
         if found is Search.NOW and not self.state.running:
             self._begin(on_demand=True)
         return found
@@ -91,4 +91,6 @@ class Replica:
                 self.state, self.schedule, self.now, fresh_for=answer.fresh_for, jitter=self.jitter()
             )
         else:
-            self.state = refresh.failed(self.state, self.schedule, self.now, wait=answer.wait, jitter=self.jitter())
+            self.state = refresh.failed(
+                self.state, self.schedule, self.now, retry_after=answer.wait, jitter=self.jitter()
+            )

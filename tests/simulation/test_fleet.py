@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authz.feeds.refresh import MAX_AT_ONCE, Schedule
+from authz.feeds.refresh import MAX_BURST, Schedule
 from tests.simulation.fleet import REPLICAS, after_outage, steady_state, stray_key, table, unannounced_rotation
 
 SCHEDULE = Schedule()
@@ -20,7 +20,7 @@ def test_jitter_dissolves_a_common_start() -> None:
 def test_an_issuer_that_comes_back_is_not_trampled() -> None:
     """During and after an outage attempts are spread over the back-off."""
     during, after = after_outage(SCHEDULE)
-    assert max(during.peak, after.peak) < REPLICAS / SCHEDULE.last_retry * 3
+    assert max(during.peak, after.peak) < REPLICAS / SCHEDULE.max_backoff * 3
 
 
 def test_a_new_key_costs_one_fetch_a_replica() -> None:
@@ -33,4 +33,4 @@ def test_a_stray_key_costs_one_fetch_a_cooldown_of_each_replica() -> None:
     """However often its tokens come."""
     replicas = 200
     strayed = stray_key(SCHEDULE, replicas=replicas)
-    assert strayed.mean <= replicas * (MAX_AT_ONCE / 60 + 1 / SCHEDULE.cooldown)
+    assert strayed.mean <= replicas * (MAX_BURST / 60 + 1 / SCHEDULE.cooldown)

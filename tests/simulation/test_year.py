@@ -7,14 +7,14 @@ from functools import cache
 
 import pytest
 
-from authz.feeds.refresh import MAX_AT_ONCE
+from authz.feeds.refresh import MAX_BURST
 from tests.simulation import year
 from tests.simulation.year import DAY, HOUR, Record, Year
 
 SEEDS = (1,)
 
 PICK_UP = year.SCHEDULE.cooldown  # a new key that was not announced may be unknown for so long
-RETRY = year.SCHEDULE.last_retry  # after an outage the next attempt comes within this
+RETRY = year.SCHEDULE.max_backoff  # after an outage the next attempt comes within this
 REMOVAL = year.SCHEDULE.max_interval  # a removed key is accepted for so long at most, while its issuer answers
 
 
@@ -107,4 +107,4 @@ def test_floods_cost_one_fetch_a_cooldown(record: Record) -> None:
     for start, end in record.floods:
         if not record.down(start - HOUR, end):
             fetched = bisect_left(record.fetches, end) - bisect_left(record.fetches, start)
-            assert fetched <= MAX_AT_ONCE + (end - start) / PICK_UP + 2
+            assert fetched <= MAX_BURST + (end - start) / PICK_UP + 2

@@ -1,1 +1,1 @@
-"""One bounded GET: whom to trust, how to connect, how to read the answer."""
+"""HTTP GET with bounds on everything: trust, connection, response."""

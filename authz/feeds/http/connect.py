@@ -1,12 +1,12 @@
-"""Reach a server: resolve, check the addresses, connect, pass the proxy, complete TLS.
+"""Connect to a server: resolve, check the addresses, connect, go through the proxy, complete TLS.
 
 Rules of this file:
-1. The address that was checked is the one that is connected to: nothing is resolved twice.
-2. TLS 1.2 or newer, the certificate verified for the host of the URL, also behind a proxy. Nothing is ever tried again
-   without TLS.
-3. Connecting ends by its deadline, and what follows can be cancelled from another thread; no other step begins then.
-4. A client certificate is shown to the origins of the issuer's configured URLs only, and the credentials of a proxy to
-   the proxy only.
+1. The checked address is the one that is connected to: names are resolved only once.
+2. TLS 1.2 or newer, with the certificate verified for the host of the URL, also through a proxy. There is no fallback
+   to plain text.
+3. Connecting ends by its deadline. What follows can be cancelled from another thread.
+4. A client certificate is sent only to the origins of the issuer's configured URLs, and proxy credentials only to the
+   proxy.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from authz.feeds.http.tls import TlsTrust
 from authz.feeds.http.trust import Network, Trust, read_origin, write_authority
 
 MAX_PROXY_ANSWER_BYTES: Final = 16_384
-_REPORT_SECONDS: Final = 0.05  # of a fetch, that are left to say what was found if no address completed
-MAX_ADDRESSES: Final = 64  # of one name, that are tried
+_REPORT_SECONDS: Final = 0.05  # reserved at the end of a fetch to report why no address worked
+MAX_ADDRESSES: Final = 64  # of one name
 
 Resolve = Callable[[str, int], list[str]]
 
@@ -44,7 +44,7 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 class CancellableSocket:
-    """The connection of one exchange, which another thread can cancel, whatever it waits for."""
+    """The connection of one exchange, which another thread can cancel at any time."""
 
     def __init__(self) -> None:
         self._lock: Final = Lock()
@@ -52,16 +52,16 @@ class CancellableSocket:
         self.is_cancelled = False
 
     def attach(self, connection: socket.socket) -> None:
-        """Watch over *connection*, in place of an earlier one. Raises TimeoutError if it is cancelled already."""
+        """Make *connection* cancellable, instead of an earlier one. Raises TimeoutError if already cancelled."""
         with self._lock:
             self._detach()
             if self.is_cancelled:
-                raise TimeoutError("time is up")
-            # A descriptor of its own: TLS takes the other one over, and may close it meanwhile.
+                raise TimeoutError("timed out")
+            # A duplicate of the descriptor: TLS takes over the original, and may close it.
             self._socket = socket.fromfd(connection.fileno(), connection.family, connection.type)
 
     def cancel(self) -> None:
-        """End whatever goes on, and let nothing else begin."""
+        """End the current operation, and prevent further ones."""
         with self._lock:
             self.is_cancelled = True
             if self._socket is not None:
@@ -69,7 +69,7 @@ class CancellableSocket:
                     self._socket.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
-        """Watch over nothing any more."""
+        """Forget the connection."""
         with self._lock:
             self._detach()
 
@@ -81,9 +81,9 @@ class CancellableSocket:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy, written in the configuration; it resolves and reaches the hosts beyond it.
+    """The configured HTTP proxy, which resolves the names of the servers behind it.
 
-    *networks* are link-local ones in which the proxy may be, *credentials_file* holds a user and password for it.
+    *networks* are the link-local networks in which the proxy may be; *credentials_file* contains `user:password`.
     """
 
     host: str
@@ -93,11 +93,11 @@ class Proxy:
 
     @property
     def trust(self) -> Trust:
-        """What addresses the proxy itself may have."""
+        """The addresses that the proxy itself may have."""
         return Trust(configured_origins=frozenset({("http", self.host, self.port)}), networks=self.networks)
 
     def headers(self) -> dict[str, str]:
-        """Return what requests to the proxy carry for it (RFC 9110 section 11.7.2). Raises RefreshError."""
+        """Return the headers for the proxy itself (RFC 9110 section 11.7.2). Raises RefreshError."""
         if self.credentials_file is None:
             return {}
         return {"proxy-authorization": read_proxy_credentials(self.credentials_file)}
@@ -105,7 +105,7 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A connection, and the digest of the authorities by which its server was verified, as `digest_of` makes it."""
+    """A connection, and the digest of the CAs by which its server was verified, as returned by `digest_of`."""
 
     socket: socket.socket
     authorities: str
@@ -113,7 +113,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialer:
-    """Connects for one issuer's fetches. *pace* is in seconds: see authz.feeds.http.race."""
+    """Opens connections for one issuer's fetches. *pace* is in seconds: see authz.feeds.http.race."""
 
     trust: Trust
     tls: TlsTrust = field(default_factory=TlsTrust)
@@ -122,28 +122,28 @@ class Dialer:
     pace: float = PACE_SECONDS
 
     def dial(self, parts: SplitResult, cancellable: CancellableSocket, *, deadline: float) -> Connected:
-        """Connect to the server of a URL, at the address that is ready first, before the monotonic *deadline*.
+        """Connect to the server of a URL, at the address that responds first, before the monotonic *deadline*.
 
         Raises OSError, Untrusted, RefreshError.
         """
         scheme, host, port = read_origin(parts)
-        trust, near_host, near_port, tunnel = self.trust, host, port, b""
+        trust, peer_host, peer_port, tunnel = self.trust, host, port, b""
         if self.proxy is not None:
-            trust, near_host, near_port = self.proxy.trust, self.proxy.host, self.proxy.port
+            trust, peer_host, peer_port = self.proxy.trust, self.proxy.host, self.proxy.port
             tunnel = _write_connect(write_authority(host, port), self.proxy.headers())
         if scheme == "https":
             verifier = self.tls.verifier(show_certificate=self.trust.may_have_credentials(parts))
             context, authorities = verifier.context, verifier.authorities
         else:
             context, authorities = None, self.tls.authorities()
-        addresses = self.resolve(near_host, near_port)
+        addresses = self.resolve(peer_host, peer_port)
         for address in addresses:
-            trust.check_address(near_host, address)
+            trust.check_address(peer_host, address)
         if not addresses:
-            raise OSError(f"{near_host} has no address")
+            raise OSError(f"{peer_host} has no address")
         left = deadline - time.monotonic()
         connection = race(
-            [_attempt(address, near_port, tunnel, context, host) for address in interleave(addresses)[:MAX_ADDRESSES]],
+            [_attempt(address, peer_port, tunnel, context, host) for address in interleave(addresses)[:MAX_ADDRESSES]],
             deadline=deadline - min(_REPORT_SECONDS, left / 10),
             pace=self.pace,
         )
@@ -159,16 +159,16 @@ class Dialer:
 def _attempt(
     address: str, port: int, tunnel: bytes, context: ssl.SSLContext | None, host: str
 ) -> Attempt[socket.socket]:
-    """Connect to one *address*; for https, a *context*, also through the proxy there, and complete TLS."""
+    """Connect to one *address*; with a *context*, for https, also open the *tunnel* and complete TLS."""
     connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        connection.setblocking(False)  # noqa: FBT003 - its name says what it is
+        connection.setblocking(False)  # noqa: FBT003 - the name of the method is clear
         yield from _connect(connection, address, port)
         if context is not None:
             if tunnel:
                 yield from _open_tunnel(connection, tunnel)
             connection = secured = context.wrap_socket(connection, server_hostname=host, do_handshake_on_connect=False)
-            yield from _shake_hands(secured)
+            yield from _do_handshake(secured)
     except BaseException:
         connection.close()
         raise
@@ -184,7 +184,7 @@ def _connect(connection: socket.socket, address: str, port: int) -> Attempt[None
         raise OSError(code, f"{os.strerror(code)} ({address})")
 
 
-def _shake_hands(connection: ssl.SSLSocket) -> Attempt[None]:
+def _do_handshake(connection: ssl.SSLSocket) -> Attempt[None]:
     while True:
         try:
             connection.do_handshake()
@@ -197,26 +197,26 @@ def _shake_hands(connection: ssl.SSLSocket) -> Attempt[None]:
 
 
 def _write_connect(authority: str, headers: dict[str, str]) -> bytes:
-    """Write the request to a proxy that connects us to *authority* (RFC 9110 section 9.3.6)."""
+    """Return a CONNECT request for *authority* (RFC 9110 section 9.3.6)."""
     lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}", *(f"{name}: {headers[name]}" for name in headers)]
     return "\r\n".join((*lines, "", "")).encode("ascii")
 
 
 def _open_tunnel(connection: socket.socket, request: bytes) -> Attempt[None]:
-    """Ask a proxy to connect us. Raises OSError."""
+    """Send a CONNECT request to a proxy and read its response. Raises OSError."""
     while request:
         yield connection.fileno(), EVENT_WRITE
         request = request[connection.send(request) :]
     answer = b""
-    # The server beyond speaks only when spoken to: no byte of it can come with the proxy's answer.
+    # In TLS the client sends first: no byte of the server can follow the proxy's response.
     while b"\r\n\r\n" not in answer:
         yield connection.fileno(), EVENT_READ
         piece = connection.recv(4096)
         answer += piece
         if not piece or len(answer) > MAX_PROXY_ANSWER_BYTES:
-            raise OSError("the proxy gave no answer that can be read")
+            raise OSError("the proxy sent no valid response")
     status = re.match(rb"HTTP/1\.[01] ([0-9]{3})", answer)
     if status is None or not status[1].startswith(b"2"):
         code = status[1].decode() if status else "?"
-        hint = "; give user and password in fetch.proxy_credentials_file" if code == "407" else ""
+        hint = "; set user and password in fetch.proxy_credentials_file" if code == "407" else ""
         raise OSError(f"the proxy refused to connect: status {code}{hint}")

@@ -1,6 +1,6 @@
-"""Secrets that fetches carry, read from their files each time: they change while the sidecar runs.
+"""Credentials for fetches, read from their files each time, because they change while the sidecar runs.
 
-Rule of this file: no error repeats what a file holds.
+Rule of this file: no error message contains the content of a file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def read_token(file: str) -> str:
     """Read a bearer token. Raises RefreshError."""
     token = _read("bearer_token_file", file, "ascii")
     if token is None or not _TOKEN.fullmatch(token):
-        raise RefreshError(Refresh.MISCONFIGURED, f"fetch.bearer_token_file {file}: does not hold one token")
+        raise RefreshError(Refresh.MISCONFIGURED, f"fetch.bearer_token_file {file}: does not contain exactly one token")
     return token
 
 
@@ -29,12 +29,14 @@ def read_proxy_credentials(file: str) -> str:
     """Read `user:password` and return the value of Proxy-Authorization (RFC 7617). Raises RefreshError."""
     pair = _read("proxy_credentials_file", file, "utf-8")
     if pair is None or not _USER_AND_PASSWORD.fullmatch(pair):
-        raise RefreshError(Refresh.MISCONFIGURED, f"fetch.proxy_credentials_file {file}: does not hold user:password")
+        raise RefreshError(
+            Refresh.MISCONFIGURED, f"fetch.proxy_credentials_file {file}: does not contain user:password"
+        )
     return f"Basic {b64encode(pair.encode()).decode('ascii')}"
 
 
 def _read(key: str, file: str, encoding: str) -> str | None:
-    """Return the text without the line ends and blanks around it, None if it is not in *encoding*."""
+    """Return the text without surrounding white space; None if it is not in *encoding*. Raises RefreshError."""
     try:
         return Path(file).read_text(encoding=encoding).strip()
     except OSError as error:

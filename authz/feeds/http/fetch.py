@@ -1,13 +1,13 @@
-"""One bounded GET: an overall deadline, a byte cap, no redirects, no proxies from the environment, verified TLS.
+"""A bounded HTTP GET: overall deadline, size limit, no redirects, no proxies from the environment, verified TLS.
 
 Rules of this file:
-1. The deadline is for the whole exchange: name resolution, handshake, headers and body. The exchange runs on a thread
-   of its own, which is abandoned with its connection cut when time is up. Only name resolution cannot be cancelled: at
-   most one thread of a fetcher is abandoned in it, and until it ends nothing else is tried.
-2. The cap is on decoded bytes, counted while they come.
-3. Anything but 200 and 304 is a failure; redirects above all.
-4. What a server says of itself is escaped and cut before it is repeated. Credentials are never repeated, nor is the
-   query of a URL that a server leads to: it may hold some.
+1. The deadline covers the whole exchange: name resolution, handshake, headers and body. The exchange runs on its own
+   thread; after the deadline its connection is shut down and the thread abandoned. Only name resolution cannot be
+   cancelled: at most one thread of a fetcher hangs in it, and until it ends every fetch fails at once.
+2. The size limit applies to decoded bytes, counted while they arrive.
+3. Any status but 200 and 304 is a failure, including redirects.
+4. Text from a server is escaped and truncated in messages. Messages contain no credentials, and no query of a redirect
+   target, which may contain some.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
 _CHUNK: Final = 16_384
-_ACCEPT: Final = "application/json, application/jwk-set+json"  # Kubernetes serves keys as the latter alone (RFC 7517)
+_ACCEPT: Final = "application/json, application/jwk-set+json"  # Kubernetes serves keys only as the latter (RFC 7517)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A document, or with status 304 the word that it has not changed. *headers* are as `read_headers` reads them.
+    """A response: a document, or status 304. *headers* are as `read_headers` returns them.
 
-    *authorities* is the digest of those that the server was verified by, as authz.feeds.http.tls makes it.
+    *authorities* is the digest of the CAs by which the server was verified: see authz.feeds.http.tls.
     """
 
     status: int
@@ -83,7 +83,7 @@ class Fetcher:
         if not exchange.ended.wait(self._timeout):
             self._abandoned_thread = thread
             exchange.cancellable.cancel()
-            raise RefreshError(Refresh.TIMEOUT, f"{printable(url)}: no whole answer within {self._timeout:g} s")
+            raise RefreshError(Refresh.TIMEOUT, f"{printable(url)}: no complete response within {self._timeout:g} s")
         return exchange.result()
 
     def _exchange(self, cancellable: CancellableSocket, url: str, headers: Mapping[str, str]) -> Answer:
@@ -105,30 +105,30 @@ class Fetcher:
         except Untrusted as error:
             raise RefreshError(Refresh.UNTRUSTED, str(error)) from error
         except ssl.SSLError as error:
-            raise RefreshError(Refresh.TLS, _told(url, error)) from error
+            raise RefreshError(Refresh.TLS, _describe(url, error)) from error
         except (TimeoutError, ReadTimeoutError) as error:
-            raise RefreshError(Refresh.TIMEOUT, _told(url, error)) from error
+            raise RefreshError(Refresh.TIMEOUT, _describe(url, error)) from error
         except (OSError, HTTPError, HTTPException, ValueError) as error:
-            raise RefreshError(Refresh.UNREACHABLE, _told(url, error)) from error
+            raise RefreshError(Refresh.UNREACHABLE, _describe(url, error)) from error
 
     def _headers(self, parts: SplitResult, headers: Mapping[str, str]) -> dict[str, str]:
         sent = {"host": parts.netloc, "accept": _ACCEPT, "user-agent": "authz-sidecar", **headers}
         if self._bearer_token_file is not None and self._dialer.trust.may_have_credentials(parts):
             sent["authorization"] = f"Bearer {read_token(self._bearer_token_file)}"
         if parts.scheme == "http" and self._dialer.proxy is not None:
-            sent |= self._dialer.proxy.headers()  # for https they are in CONNECT, and the issuer does not get them
+            sent |= self._dialer.proxy.headers()  # for https they are in CONNECT, so that the issuer does not get them
         return sent
 
     def _read(self, cancellable: CancellableSocket, response: HTTPResponse, url: str) -> Answer:
         headers = read_headers(response.headers.items())
         shown = printable(url)
         if 300 <= response.status < 400 and response.status != 304:
-            leads = _show_redirect(url, headers.get("location"))
-            text = f"{shown}: HTTP status {response.status}{leads}; redirects are not followed"
+            target = _describe_redirect(url, headers.get("location"))
+            text = f"{shown}: HTTP status {response.status}{target}; redirects are not followed"
             raise RefreshError(Refresh.REDIRECT_REFUSED, text)
         if response.status not in {200, 304}:
-            wait = retry_after(headers, self._now()) if response.status in {429, 503} else None
-            raise RefreshError(Refresh.STATUS, f"{shown}: HTTP status {response.status}", wait=wait)
+            delay = retry_after(headers, self._now()) if response.status in {429, 503} else None
+            raise RefreshError(Refresh.STATUS, f"{shown}: HTTP status {response.status}", retry_after=delay)
         body = bytearray()
         while not cancellable.is_cancelled and (chunk := response.read(_CHUNK, decode_content=True)):
             body += chunk
@@ -137,24 +137,24 @@ class Fetcher:
         return Answer(response.status, headers, bytes(body))
 
 
-def _told(url: str, error: Exception) -> str:
+def _describe(url: str, error: Exception) -> str:
     return f"{printable(url)}: {printable(str(error)) or type(error).__name__}"
 
 
-def _show_redirect(url: str, location: str | None) -> str:
-    """Say where an answer leads (RFC 9110 section 10.2.2), without what may be secret in a URL: user and query."""
+def _describe_redirect(url: str, location: str | None) -> str:
+    """Describe a redirect target (RFC 9110 section 10.2.2) without user information and query, which may be secret."""
     if not location:
         return ""
     try:
         parts = urlsplit(urljoin(url, location))
     except ValueError:
-        return " to what is not a URL"
+        return " to an invalid URL"
     host = parts.netloc.rpartition("@")[2]
     return f" to {printable(f'{parts.scheme}://{host}{parts.path}')}{'?...' if parts.query else ''}"
 
 
 class _Exchange:
-    """One exchange on a thread of its own."""
+    """One exchange on its own thread."""
 
     def __init__(self, work: Callable[[CancellableSocket], Answer]) -> None:
         self.ended: Final = Event()
@@ -166,7 +166,7 @@ class _Exchange:
     def run(self) -> None:
         try:
             self._answer = self._work(self.cancellable)
-        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
+        except BaseException as error:  # noqa: BLE001 - raised again by `result` on the waiting thread
             self._error = error
         finally:
             self.cancellable.release()
@@ -176,5 +176,5 @@ class _Exchange:
         if self._error is not None:
             raise self._error
         if self._answer is None:
-            raise RefreshError(Refresh.INTERNAL_ERROR, "the exchange ended without an answer")
+            raise RefreshError(Refresh.INTERNAL_ERROR, "the exchange ended without a response")
         return self._answer

@@ -1,4 +1,4 @@
-"""How long a fetched document may be used, by the words of its answer (RFC 9111 section 4.2, RFC 9110)."""
+"""The freshness lifetime of a response, and Retry-After (RFC 9111 section 4.2, RFC 9110)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-_LISTS: Final = frozenset({"cache-control"})  # of the headers that are read here
+_LISTS: Final = frozenset({"cache-control"})  # the list-based ones of the headers that are used here
 _DIRECTIVE: Final = re.compile(r'([a-z-]+)(?:\s*=\s*(?:"([^"]*)"|([^\s,;]+)))?', re.IGNORECASE)
 _SECONDS: Final = re.compile(r"[0-9]{1,20}")
 
 
 def read_headers(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the headers of an answer, names in lower case, from its *lines*: name and value of each, in their order.
+    """Return the headers of a response by lower-case name, from its header *lines* in order.
 
-    Lines of a list are one list (RFC 9110 section 5.3). Of any other header the first line counts, as RFC 9111 wants it
-    of `Age` (section 5.1) and `Expires` (section 4.2.1).
+    Lines of a list-based header are joined (RFC 9110 section 5.3). Of any other header the first line counts, as RFC
+    9111 specifies for `Age` (section 5.1) and `Expires` (section 4.2.1).
     """
     headers: dict[str, str] = {}
     for name, value in lines:
-        name = name.lower()  # noqa: PLW2901 - the one spelling that is used
+        name = name.lower()  # noqa: PLW2901 - only the lower-case name is used
         if name not in headers:
             headers[name] = value
         elif name in _LISTS:
@@ -30,11 +30,11 @@ def read_headers(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def fresh_for(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds for which an answer is still fresh on arrival, or None where it does not say.
+    """Return how long a response stays fresh after its arrival, in seconds; None if it does not specify this.
 
-    `no-store`, `no-cache`, a lifetime of 0 and an `Expires` that lies in the past ask caches not to serve an answer
-    without a look (RFC 9111 section 5.2.2.4); they do not say how often the document changes. `max-age` counts before
-    `s-maxage` (this is no shared cache), both before `Expires`. Of a directive that is repeated the first counts
+    `no-store`, `no-cache`, a lifetime of 0 and an `Expires` in the past count as unspecified: they require validation
+    (RFC 9111 section 5.2.2.4), but do not tell how often the document changes. `max-age` takes precedence over
+    `s-maxage` (this is not a shared cache), and both over `Expires`. Of a repeated directive the first one counts
     (section 4.2.1).
     """
     directives: dict[str, str] = {}
@@ -48,7 +48,7 @@ def fresh_for(headers: Mapping[str, str]) -> float | None:
 
 
 def _lifetime(directives: Mapping[str, str], headers: Mapping[str, str]) -> float | None:
-    """Return the seconds from the making of an answer to its end; None where they cannot be read (section 4.2.1)."""
+    """Return the freshness lifetime in seconds, None if it is absent or invalid (section 4.2.1)."""
     for name in ("max-age", "s-maxage"):
         if name in directives:
             return _seconds(directives[name])
@@ -57,9 +57,9 @@ def _lifetime(directives: Mapping[str, str], headers: Mapping[str, str]) -> floa
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that `Retry-After` asks for, None where it does not (RFC 9110 section 10.2.3).
+    """Return the seconds in `Retry-After`, None if it is absent or invalid (RFC 9110 section 10.2.3).
 
-    An instant is counted from the server's own `Date`: our wall clock, *now*, may be wrong, and counts without one.
+    A date is compared with the response's own `Date`, because our wall clock may be wrong; without `Date`, with *now*.
     """
     value = headers.get("retry-after")
     seconds = _seconds(value)
@@ -76,7 +76,7 @@ def _seconds(text: str | None) -> float | None:
 def _instant(text: str | None) -> float | None:
     try:
         moment = parsedate_to_datetime(text) if text is not None else None
-    except (ValueError, TypeError, IndexError, OverflowError):  # the parser's answers to a date that is none
+    except (ValueError, TypeError, IndexError, OverflowError):  # what the parser raises for invalid dates
         return None
     if moment is None:
         return None

@@ -1,10 +1,10 @@
 """Race connection attempts to several addresses (RFC 8305): the first that is complete wins, the others are closed.
 
 Rules of this file:
-1. Attempts start PACE_SECONDS apart, the next one at once if one fails, and none is cut short for another.
-2. One deadline holds for all of them together.
-3. All run on the calling thread, over non-blocking sockets and one selector: no thread can be left behind.
-4. What did not win is closed, whatever ends the race.
+1. Attempts start PACE_SECONDS apart. If one fails, the next one starts at once. Running attempts continue.
+2. All attempts share one deadline.
+3. All run on the calling thread, with non-blocking sockets and one selector: no thread can be left running.
+4. All other attempts are closed, however the race ends.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ T = TypeVar("T")
 PACE_SECONDS: Final = 0.25  # the Connection Attempt Delay that RFC 8305 section 5 recommends
 
 Attempt: TypeAlias = Generator[tuple[int, int], None, T]
-"""One attempt: it yields the descriptor and event (selectors.EVENT_READ, EVENT_WRITE) that it waits for.
+"""One attempt: it yields the descriptor and the event (selectors.EVENT_READ or EVENT_WRITE) that it waits for.
 
-It returns what it made, raises OSError if it fails, and cleans up when it is closed.
+It returns its result, raises OSError if it fails, and cleans up when it is closed.
 """
 
 
 class Selector(Protocol):
-    """What a race needs of a selector of the standard library."""
+    """The methods of the standard library's selectors that a race uses."""
 
     def register(self, fileobj: int, events: int, /) -> SelectorKey:
         """Watch a descriptor."""
@@ -52,20 +52,20 @@ def race(
     monotonic: Callable[[], float] = time.monotonic,
     make_selector: Callable[[], Selector] = DefaultSelector,
 ) -> T:
-    """Run one or more *attempts* until one returns, and return that. *deadline* is monotonic, *pace* is in seconds.
+    """Run one or more *attempts* until one returns; return its result. *deadline* is monotonic, *pace* in seconds.
 
-    Raises TimeoutError, or what an attempt raised if all of them failed. A fault of TLS comes before either, because it
-    was found at a server that can be reached.
+    Raises TimeoutError, or the exception of the last attempt if all failed. A TLS error takes precedence, because it
+    comes from a server that can be reached.
     """
     selector = make_selector()
-    waiting, running = deque(attempts), dict[int, Attempt[T]]()  # the running ones by the descriptor they wait for
+    waiting, running = deque(attempts), dict[int, Attempt[T]]()  # running attempts by the descriptor that they wait for
     errors: list[OSError] = []
     start_at = monotonic()
     try:
         while waiting or running:
             now = monotonic()
             if now >= deadline:
-                raise _most_telling([*errors, TimeoutError("no connection in time")])
+                raise _most_specific([*errors, TimeoutError("no connection in time")])
             if waiting and now >= start_at:
                 ready, start_at = [waiting.popleft()], now + pace
             else:
@@ -82,7 +82,7 @@ def race(
                 else:
                     selector.register(descriptor, event)
                     running[descriptor] = attempt
-        raise _most_telling(errors)
+        raise _most_specific(errors)
     finally:
         selector.close()
         for attempt in attempts:
@@ -90,7 +90,7 @@ def race(
 
 
 def interleave(addresses: Sequence[str]) -> list[str]:
-    """Return IP *addresses* with the two families in turn, in their order otherwise (RFC 8305 section 4)."""
+    """Return IP *addresses* with alternating families, otherwise in their order (RFC 8305 section 4)."""
     six = [address for address in addresses if ":" in address]
     four = [address for address in addresses if ":" not in address]
     first, second = (six, four) if addresses[:1] == six[:1] else (four, six)
@@ -98,13 +98,13 @@ def interleave(addresses: Sequence[str]) -> list[str]:
 
 
 def _wait(selector: Selector, running: dict[int, Attempt[T]], seconds: float) -> list[Attempt[T]]:
-    """Take out of *running* what can go on."""
+    """Wait; remove the attempts that can continue from *running* and return them."""
     ready = [key.fd for key, _ in selector.select(seconds)]
     for descriptor in ready:
-        selector.unregister(descriptor)  # before the attempt goes on, which may close it
+        selector.unregister(descriptor)  # before the attempt continues, because it may close it
     return [running.pop(descriptor) for descriptor in ready]
 
 
-def _most_telling(errors: Sequence[OSError]) -> OSError:
+def _most_specific(errors: Sequence[OSError]) -> OSError:
     tls = [error for error in errors if isinstance(error, ssl.SSLError)]
     return tls[-1] if tls else errors[-1]

@@ -1,12 +1,12 @@
-"""Whom TLS connections of the feeds trust, and what certificate they show.
+"""TLS settings of the feeds: trusted certificate authorities, and the client certificate.
 
 Rules of this file:
-1. The context is made here, setting by setting: Python's defaults differ from release to release (3.13 added
-   VERIFY_X509_STRICT and VERIFY_X509_PARTIAL_CHAIN).
-2. A chain is verified by signatures, names, times and basicConstraints (CA:TRUE), to a certificate that is trusted, be
-   it a root or not. The form of RFC 5280 (key identifiers, critical bits, keyUsage) is not enforced: private
-   authorities often lack it, and it protects nothing once the operator trusts the authority.
-3. Files are read again when they change. A context and the digest of its authorities are of the same content.
+1. All settings of the context are explicit: Python's defaults differ between releases (3.13 added VERIFY_X509_STRICT
+   and VERIFY_X509_PARTIAL_CHAIN).
+2. A chain is verified by signatures, names, times and basicConstraints (CA:TRUE), up to a trusted certificate, root or
+   not. Other requirements of RFC 5280 (key identifiers, critical bits, keyUsage) are not enforced: private CAs often
+   violate them, and they add no protection if the operator trusts the CA.
+3. Files are read again when they change. A context and the digest of its CAs always have the same content.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from authz.files.stamp import FileStamp
 from authz.telemetry.keys import Refresh
 
 UNREADABLE: Final = "unreadable"
-"""In place of the digest of a file that cannot be read."""
+"""Used instead of the digest of a file that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """The PEM files of a certificate, with its chain, and of its key (RFC 8446 section 4.4.2)."""
+    """The PEM files of a client certificate, with its chain, and of its key (RFC 8446 section 4.4.2)."""
 
     cert_file: str
     key_file: str
 
     def load(self, context: ssl.SSLContext) -> None:
-        """Let connections of *context* show the certificate. Raises RefreshError."""
+        """Load the certificate into *context*. Raises RefreshError."""
         for name, file in (("client_cert_file", self.cert_file), ("client_key_file", self.key_file)):
             try:
                 with Path(file).open("rb"):
@@ -43,12 +43,14 @@ class ClientCertificate:
             except OSError as error:
                 raise RefreshError(Refresh.MISCONFIGURED, f"fetch.{name} {file}: {error.strerror}") from None
         try:
-            # Without a password OpenSSL would ask for that of an encrypted key on the terminal.
+            # Without a password OpenSSL would prompt for one on the terminal if the key is encrypted.
             context.load_cert_chain(self.cert_file, self.key_file, password="")
         except OSError as error:
             mismatch = isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH"
             why = (
-                "is of another key than" if mismatch else "is no certificate in PEM, or no key without a password is in"
+                "does not match the key in"
+                if mismatch
+                else "is not a PEM certificate, or there is no unencrypted key in"
             )
             text = f"fetch.client_cert_file {self.cert_file}: {why} fetch.client_key_file {self.key_file}"
             raise RefreshError(Refresh.MISCONFIGURED, text) from None
@@ -56,36 +58,36 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """What to shake hands by, and the digest of the authorities in it, as `digest_of` makes it."""
+    """A TLS context, and the digest of its CAs, as returned by `digest_of`."""
 
     context: ssl.SSLContext
     authorities: str
 
 
 class TlsTrust:
-    """The authorities that servers are verified by: the system's, or those of a file; and the client's certificate."""
+    """The CAs that servers are verified by, the system's or those of a file, and the client certificate."""
 
     def __init__(self, ca_file: str | None = None, client: ClientCertificate | None = None) -> None:
         self._ca_file: Final = ca_file
         self._client: Final = client
-        self._made: dict[bool, tuple[list[FileStamp], Verifier]] = {}
+        self._verifiers: dict[bool, tuple[list[FileStamp], Verifier]] = {}
 
     def verifier(self, *, show_certificate: bool = False) -> Verifier:
-        """Return what to shake hands by, with the client's certificate or without it. Raises RefreshError."""
+        """Return the TLS context, with or without the client certificate. Raises RefreshError."""
         client = self._client if show_certificate else None
         if self._ca_file is None and client is None:
             return _system_verifier()
         stamps = list(self._stamps(client))  # before the content is read
-        made = self._made.get(client is not None)
-        if made is None or made[0] != stamps:
+        cached = self._verifiers.get(client is not None)
+        if cached is None or cached[0] != stamps:
             verifier = _make_verifier(self._ca_file)
             if client is not None:
                 client.load(verifier.context)
-            made = self._made[client is not None] = stamps, verifier
-        return made[1]
+            cached = self._verifiers[client is not None] = stamps, verifier
+        return cached[1]
 
     def authorities(self) -> str:
-        """Return the digest of the authorities as they are now."""
+        """Return the digest of the current CAs."""
         return digest_of(self._ca_file)
 
     def _stamps(self, client: ClientCertificate | None) -> Iterator[FileStamp]:
@@ -99,13 +101,13 @@ class TlsTrust:
                 stamp = FileStamp.of(file)
             except OSError as error:
                 raise RefreshError(Refresh.MISCONFIGURED, f"fetch.{name} {file}: {error.strerror}") from None
-            if not stamp.is_regular:  # a pipe would be waited for
+            if not stamp.is_regular:  # reading a pipe could block
                 raise RefreshError(Refresh.MISCONFIGURED, f"fetch.{name} {file}: is not a file")
             yield stamp
 
 
 def digest_of(ca_file: str | None) -> str:
-    """Return a digest of what *ca_file* holds now; the system's authorities, None, have an empty one."""
+    """Return a digest of the current content of *ca_file*; empty for None, the system's CAs."""
     if ca_file is None:
         return ""
     try:
@@ -120,8 +122,8 @@ def _system_verifier() -> Verifier:
 
 
 def _make_verifier(ca_file: str | None) -> Verifier:
-    """Raises RefreshError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which verifies certificate and name
+    """Create a context with the CAs of *ca_file*. Raises RefreshError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificate and host name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags = ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     if ca_file is None:
@@ -129,10 +131,10 @@ def _make_verifier(ca_file: str | None) -> Verifier:
         return Verifier(context, digest_of(None))
     try:
         content = Path(ca_file).read_bytes()
-        # Bundles have comments in any language between their certificates, which are ASCII (RFC 7468).
+        # Certificates are ASCII (RFC 7468), but bundles may contain comments in any language.
         context.load_verify_locations(cadata=content.decode("ascii", "ignore"))
     except (ssl.SSLError, ValueError):
-        text = f"fetch.ca_file {ca_file}: holds no certificate in PEM"
+        text = f"fetch.ca_file {ca_file}: contains no PEM certificate"
         raise RefreshError(Refresh.MISCONFIGURED, text) from None
     except OSError as error:
         raise RefreshError(Refresh.MISCONFIGURED, f"fetch.ca_file {ca_file}: {error.strerror}") from None

@@ -1,15 +1,15 @@
-"""Where a feed may go: URLs, hosts and, after name resolution, addresses.
+"""Which URLs, hosts and, after name resolution, addresses a feed may connect to.
 
 Rules of this file:
 1. https only, unless the operator allowed http for this issuer.
-2. Hosts written in the configuration may have private addresses. A host that only a document names must be listed, and
-   its addresses be public or within the listed networks. So must another port of a written host: other services of one
-   machine are none of the issuer's.
-3. Link-local addresses are connected to only if the operator wrote the address, as the host of a URL, or a link-local
-   network that holds it: a wider one, such as 0.0.0.0/0, does not count. Where clouds hand out credentials, only that
-   very address counts, and no network.
+2. Hosts of configured URLs may have private addresses. A host that comes from a discovery document must be in
+   `allowed_hosts`, and its addresses public or in `allowed_networks`. The same holds for other ports of a configured
+   host: they may belong to services of others.
+3. Link-local addresses are allowed only if the operator configured the address itself, as the host of a URL, or a
+   link-local network that contains it; a larger network, such as 0.0.0.0/0, does not count. The metadata addresses of
+   clouds, which return credentials, must be configured individually.
 4. Addresses are checked after resolution, and the checked address is the one that is connected to.
-5. Credentials go to the origins of the issuer's own configured URLs, and nowhere else.
+5. Credentials are sent only to the origins of the issuer's own configured URLs.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _PORTS: Final = {"https": 443, "http": 80}
 
 
 class Untrusted(Exception):
-    """Raised for a URL or address that a feed may not use; the text says why, and how to allow it where one may."""
+    """Raised for a URL or address that a feed must not use; the message says how to allow it, if that is possible."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """What one issuer's feed may connect to. *configured_origins* are those of the issuer's own configured URLs.
+    """The hosts and addresses for one issuer's feed. *configured_origins* are those of its configured URLs.
 
-    *allowed_hosts* are in lower case, with a port or, for any port, without.
+    *allowed_hosts* are in lower case, with a port, or without one for any port.
     """
 
     configured_origins: frozenset[Origin]
@@ -47,7 +47,7 @@ class Trust:
 
     def check_url(self, url: str) -> SplitResult:
         """Return the parts of *url*. Raises Untrusted."""
-        # A discovery document chooses this text: none of it is repeated unescaped or at length.
+        # This text may come from a discovery document: it is escaped and truncated.
         shown = printable(url)
         try:
             parts = urlsplit(url)
@@ -57,7 +57,7 @@ class Trust:
         if parts.scheme != "https" and not (self.http and parts.scheme == "http"):
             raise Untrusted(f"{shown} is not https")
         if len(url) > MAX_URL_CHARS or not url.isascii() or not url.isprintable() or " " in url:
-            raise Untrusted(f"{shown} is too long, or has characters that no URL has")
+            raise Untrusted(f"{shown} is too long, or has invalid characters")
         if not host or "@" in parts.netloc or parts.fragment:
             raise Untrusted(f"{shown} has no host, or has user information or a fragment")
         _, _, port = read_origin(parts)
@@ -65,8 +65,8 @@ class Trust:
         if self.allowed_hosts.isdisjoint((host, authority)) and not any(
             (host, port) == origin[1:] for origin in self.configured_origins
         ):
-            usual = port == _PORTS[parts.scheme] and not self._is_configured(host)
-            what, entry = ("host", host) if usual else ("host and port", f'"{authority}"')
+            default_port = port == _PORTS[parts.scheme] and not self._is_configured(host)
+            what, entry = ("host", host) if default_port else ("host and port", f'"{authority}"')
             raise Untrusted(
                 f"{what} {printable(entry)} is not allowed; "
                 f"if it is the issuer's, add it: fetch.allowed_hosts: [{printable(entry)}]"
@@ -76,26 +76,26 @@ class Trust:
     def check_address(self, host: str, address: str) -> None:
         """Check an *address* that *host* resolved to. Raises Untrusted."""
         ip = _unwrap(ip_address(address.partition("%")[0]))
-        holding = [network for network in self.networks if ip in network]
-        written = host == str(ip) and self._is_configured(host)
+        containing = [network for network in self.networks if ip in network]
+        is_literal = host == str(ip) and self._is_configured(host)
         if ip.is_multicast or ip.is_unspecified:
-            raise Untrusted(f"{host} resolves to {ip}, which is never connected to")
+            raise Untrusted(f"{host} resolves to {ip}, which is never allowed")
         if ip in _METADATA:
-            if not written and not any(network.num_addresses == 1 for network in holding):
-                raise Untrusted(f"{host} resolves to {ip}, where a cloud hands out credentials: never connected to")
+            if not is_literal and not any(network.num_addresses == 1 for network in containing):
+                raise Untrusted(f"{host} resolves to {ip}, a cloud metadata address, which is never allowed")
             return
         if ip.is_link_local:
-            if written or any(network.is_link_local for network in holding):
+            if is_literal or any(network.is_link_local for network in containing):
                 return
             kind = "link-local"
-        elif self._is_configured(host) or ip.is_global or holding:
+        elif self._is_configured(host) or ip.is_global or containing:
             return
         else:
             kind = "not public"
         raise Untrusted(f"{host} resolves to {ip}, which is {kind}; to allow it: fetch.allowed_networks: [{ip}]")
 
     def may_have_credentials(self, parts: SplitResult) -> bool:
-        """Tell whether credentials may go to the origin of *parts*: a document alone never decides that."""
+        """Return whether credentials may be sent to the origin of *parts*: only to configured URLs."""
         return read_origin(parts) in self.configured_origins
 
     def _is_configured(self, host: str) -> bool:
@@ -108,7 +108,7 @@ def read_origin(parts: SplitResult) -> Origin:
 
 
 def write_authority(host: str, port: int) -> str:
-    """Write a host and its port (RFC 3986 section 3.2)."""
+    """Return `host:port` (RFC 3986 section 3.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -126,7 +126,7 @@ def _unwrap(ip: Address) -> Address:
 
 # NAT64 (RFC 6052), local NAT64 (RFC 8215), and IPv4-compatible addresses (RFC 4291 section 2.5.5.1).
 _EMBEDDING: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("::/96"))
-# Metadata and credentials: of most clouds; of ECS and EKS; of EC2 and EKS, then of Google, by IPv6.
+# Metadata services: most clouds; ECS; EKS; then with IPv6: EC2, EKS, Google.
 _METADATA: Final = frozenset(
     map(
         ip_address,

@@ -63,7 +63,7 @@ class Line:
     """One step: its input, and how it ended."""
 
     step: Step
-    looked_at: str
+    confirmed_at: str
     ended: str
 
 
@@ -104,7 +104,7 @@ class Explanation:
         """Format the steps in columns, then the notes, then the decision."""
         width = max(len(line.step.name) for line in self.lines)
         rows = [
-            f"{line.step:2} {line.step.name.lower():{width}}  {line.ended:12}  {line.looked_at}".rstrip()
+            f"{line.step:2} {line.step.name.lower():{width}}  {line.ended:12}  {line.confirmed_at}".rstrip()
             for line in self.lines
         ]
         return "\n".join([*rows, "", *map(str, self.needs), *self.notes, self.verdict])
@@ -123,7 +123,7 @@ class Explanation:
                 {
                     "number": int(line.step),
                     "step": line.step.name.lower(),
-                    "looked_at": line.looked_at,
+                    "confirmed_at": line.confirmed_at,
                     "ended": line.ended,
                 }
                 for line in self.lines
@@ -142,15 +142,15 @@ def answer(question: Question, config: Config) -> Explanation:
     request = _ask(question, snapshot)
     decision = authorize(request, snapshot, question.at)
     name, notes = decision.trail.issuer, list(describe_envoys_part(question.path, config))
-    looked_at = "the keys in this configuration"
+    confirmed_at = "the keys in this configuration"
     if name is not None and (question.jwks is not None or decision.reason is Reason.KEYS_UNAVAILABLE):
         section = config.issuers[name]
         if question.jwks is not None:
             keys: KeySet | None = _read_keys(question.jwks, section)
-            looked_at = "the given key set"
+            confirmed_at = "the given key set"
         else:
             fetched = fetch_one(name, section)
-            keys, looked_at = fetched.keys, _safe(fetched.where)
+            keys, confirmed_at = fetched.keys, _safe(fetched.where)
             if keys is None:
                 why = f"{fetched.result}: {_safe(fetched.detail)}"
                 notes.append(
@@ -159,8 +159,8 @@ def answer(question: Question, config: Config) -> Explanation:
         filled = {iss: replace(snapshot.issuers[iss], keys=keys) for iss in section.accepted_issuers}
         snapshot = replace(snapshot, issuers={**snapshot.issuers, **filled})
     needs = authorize(request, snapshot, question.at).trail.needs
-    explained = explain(request, snapshot, question.at, dict.fromkeys(needs, looked_at))
-    answered = tuple(AnsweredNeed(need, f"looked for in {looked_at}: not there") for need in needs)
+    explained = explain(request, snapshot, question.at, dict.fromkeys(needs, confirmed_at))
+    answered = tuple(AnsweredNeed(need, f"looked for in {confirmed_at}: not there") for need in needs)
     return replace(explained, notes=(*explained.notes, *notes), needs=answered)
 
 

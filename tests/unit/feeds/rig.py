@@ -59,7 +59,7 @@ def fail(result: Refresh = Refresh.STATUS, *, wait: float | None = None) -> Beha
     """Fail as a fetch does."""
 
     def behave(_: Mapping[str, str]) -> Answer:
-        raise RefreshError(result, "no", wait=wait)
+        raise RefreshError(result, "no", retry_after=wait)
 
     return behave
 
@@ -111,7 +111,7 @@ class Rig:
         schedule = schedule or Schedule()
         reader = Reader(blocked=blocked)
         times = DiscoveryTimes(
-            every=schedule.max_interval, search_every=schedule.min_interval, trust_for=schedule.max_stale
+            interval=schedule.max_interval, on_demand_interval=schedule.min_interval, max_stale=schedule.max_stale
         )
         source: KeySource = (
             DiscoverySource(

@@ -108,7 +108,7 @@ def test_a_report_that_breaks_costs_nothing_but_itself(name: str, caplog: pytest
     rig.site.at[JWKS] = publish(K2)
     rig.run(570)
     assert rig.kids == {"k2"}
-    assert "a report on the refreshes of a broke" in caplog.text
+    assert "a report about a refresh of a failed" in caplog.text
 
 
 def test_a_report_of_a_failure_that_breaks_costs_nothing_but_itself() -> None:
@@ -190,7 +190,7 @@ def test_a_published_set_is_there_when_the_refresh_is_seen_to_have_ended() -> No
 
     def watch(keys: KeySet | None) -> None:
         now = rig.clock.monotonic()
-        found = rig.feed.search(first_asked=now, patience=0.0)
+        found = rig.feed.search(first_asked=now, grace=0.0)
         seen.append(found is Search.NOW and rig.feed.view.state.running)
         publish_keys(keys)
 

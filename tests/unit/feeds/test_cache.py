@@ -49,7 +49,7 @@ def test_keys_survive_a_restart(tmp_path: Path) -> None:
     fetched = before.clock.time()
     after = restarted(before, in_folder(tmp_path))
     assert after.kids == {"k1"}
-    assert after.feed.view.copy is not None
+    assert after.feed.view.last_good is not None
     assert after.feed.due() == after.clock.monotonic()
     assert after.metric("authz_keys_last_success_timestamp_seconds") == fetched
     after.site.at[JWKS] = publish(K2)
@@ -107,8 +107,8 @@ def test_file_belongs_to_the_authorities_of_the_fetch(tmp_path: Path) -> None:
     assert after.published == []
     same = restarted(before, in_folder(tmp_path, authorities=lambda: "old"))
     assert same.kids == {"k1"}
-    assert same.feed.view.copy is not None
-    assert same.feed.view.copy.authorities == "old"
+    assert same.feed.view.last_good is not None
+    assert same.feed.view.last_good.authorities == "old"
 
 
 def change(file: Path, **members: Any) -> None:  # noqa: ANN401 - JSON

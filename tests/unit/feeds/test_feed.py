@@ -23,10 +23,10 @@ DAY = 24 * HOUR
 def test_first_keys_are_fetched_at_once() -> None:
     """A cold feed is due immediately, publishes what it gets, and has had keys from then on."""
     rig = Rig()
-    assert rig.feed.view.copy is None
+    assert rig.feed.view.last_good is None
     rig.run()
     assert rig.kids == {"k1"}
-    assert rig.feed.view.copy is not None
+    assert rig.feed.view.last_good is not None
     assert rig.metric("authz_keys_count") == 1
     assert rig.metric("authz_keys_last_success_timestamp_seconds") == rig.clock.time()
 
@@ -37,7 +37,7 @@ def test_cold_start_without_issuer_serves_nothing() -> None:
     rig.site.at[JWKS] = fail(Refresh.UNREACHABLE)
     rig.run(HOUR)
     assert rig.published == []
-    assert rig.feed.view.copy is None
+    assert rig.feed.view.last_good is None
     rig.site.at[JWKS] = publish(K1)
     rig.run(60)
     assert rig.kids == {"k1"}
@@ -207,7 +207,7 @@ BAD_DOCUMENTS = {
 
 @pytest.mark.parametrize("body", BAD_DOCUMENTS.values(), ids=BAD_DOCUMENTS)
 def test_bad_document_never_replaces_good_keys(body: bytes) -> None:
-    """E10, C15: refused and counted, and the last good keys serve on."""
+    """E10, C15: refused and counted, and the the last good keys stay in use."""
     rig = Rig()
     rig.run()
     rig.site.at[JWKS] = answer(body)
@@ -541,7 +541,7 @@ def test_blocked_name_without_a_key_is_told_once(caplog: pytest.LogCaptureFixtur
         rig.run(HOUR)
     told = [record for record in caplog.records if "blocked key" in record.message]
     assert [(record.levelname, record.message) for record in told] == [
-        ("INFO", "blocked key ah\\x0aead of a is no kid or thumbprint that it publishes")
+        ("INFO", "blocked key ah\\x0aead of a matches no kid or thumbprint in its key set")
     ] * 2
 
 
@@ -563,13 +563,13 @@ def test_a_key_for_encryption_is_no_cause_for_a_warning(caplog: pytest.LogCaptur
     rig.site.at[JWKS] = publish(K1, {**K2.public(), "use": "enc"})
     with caplog.at_level(logging.DEBUG):
         rig.run()
-    told = [(record.levelname, record.message) for record in caplog.records if "set aside" in record.message]
-    assert told == [("INFO", "key set aside at a: kid k2: use is not sig")]
+    told = [(record.levelname, record.message) for record in caplog.records if "rejected" in record.message]
+    assert told == [("INFO", "key rejected at a: kid k2: use is not sig")]
     assert rig.metric("authz_keys_rejected_count") == 0
 
 
 def test_notes_are_told_once_for_each_change_of_the_set(caplog: pytest.LogCaptureFixture) -> None:
-    """A key that is read generously serves, and is shown in log and metric, so that the issuer can be told."""
+    """A key that is accepted despite its form is shown in log and metric, so that the issuer can fix it."""
     rig = Rig()
     careless = [{**key.public(), "use": "SIG", "d": None} for key in (K1, K2)]
     rig.site.at[JWKS] = publish(*careless)
@@ -580,12 +580,12 @@ def test_notes_are_told_once_for_each_change_of_the_set(caplog: pytest.LogCaptur
         rig.site.at[JWKS] = publish(careless[0], K2, K3)
         rig.run(HOUR)
     assert rig.metric("authz_keys_noted_count") == 1
-    told = [(record.levelname, record.message) for record in caplog.records if "generously" in record.message]
+    told = [(record.levelname, record.message) for record in caplog.records if "accepted despite" in record.message]
     assert told == [
-        ("INFO", "key of a read generously: kid k1, k2: null or empty, treated as absent: d"),
-        ("INFO", "key of a read generously: kid k1, k2: use SIG read as sig"),
-        ("INFO", "key of a read generously: kid k1: null or empty, treated as absent: d"),
-        ("INFO", "key of a read generously: kid k1: use SIG read as sig"),
+        ("INFO", "key of a accepted despite its form: kid k1, k2: null or empty, treated as absent: d"),
+        ("INFO", "key of a accepted despite its form: kid k1, k2: use SIG read as sig"),
+        ("INFO", "key of a accepted despite its form: kid k1: null or empty, treated as absent: d"),
+        ("INFO", "key of a accepted despite its form: kid k1: use SIG read as sig"),
     ]
 
 
@@ -595,8 +595,8 @@ def test_many_keys_make_few_lines(caplog: pytest.LogCaptureFixture) -> None:
     rig.site.at[JWKS] = publish(K1, *({"kid": f"x{number}", "kty": "new"} for number in range(30)))
     with caplog.at_level(logging.INFO):
         rig.run()
-    (told,) = (record.message for record in caplog.records if "set aside" in record.message)
-    assert told == "key set aside at a: kid x0, x1, x2, x3, x4, x5, x6, x7 and 22 more: kty is unknown"
+    (told,) = (record.message for record in caplog.records if "rejected" in record.message)
+    assert told == "key rejected at a: kid x0, x1, x2, x3, x4, x5, x6, x7 and 22 more: kty is unknown"
 
 
 def test_private_keys_raise_an_alarm(caplog: pytest.LogCaptureFixture) -> None:
@@ -624,7 +624,7 @@ def test_log_tells_what_happened_and_repeats_nothing_raw(caplog: pytest.LogCaptu
         rig.site.at[JWKS] = fail(Refresh.TIMEOUT)
         rig.run(600)
     text = [record.getMessage() for record in caplog.records]
-    for wanted in ("key appeared at a: kid", "key set aside at a: kid", "key vanished at a: kid", "(timeout)"):
+    for wanted in ("key added at a: kid", "key rejected at a: kid", "key removed at a: kid", "(timeout)"):
         assert any(wanted in line for line in text)
     assert all(line.isprintable() and len(line) < 400 for line in text)
 

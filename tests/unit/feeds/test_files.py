@@ -48,11 +48,11 @@ def test_good_files(tmp_path: Path, ca: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "content", "why"),
     [
-        ("ca_file", b"", "holds no certificate in PEM"),
-        ("ca_file", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no certificate in PEM"),
-        ("bearer_token_file", b"two words", "does not hold one token"),
-        ("bearer_token_file", b"", "does not hold one token"),
-        ("proxy: 'http://p.test', proxy_credentials_file", b"password", "does not hold user:password"),
+        ("ca_file", b"", "contains no PEM certificate"),
+        ("ca_file", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "contains no PEM certificate"),
+        ("bearer_token_file", b"two words", "does not contain exactly one token"),
+        ("bearer_token_file", b"", "does not contain exactly one token"),
+        ("proxy: 'http://p.test', proxy_credentials_file", b"password", "does not contain user:password"),
     ],
 )
 def test_files_that_cannot_serve(key: str, content: bytes, why: str, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_client_certificate(tmp_path: Path) -> None:
     issued.private_key_pem.write_to_path(str(key))
     assert (faults(pair), doubts(pair)) == ([], [])
     trustme.CA().issue_cert("other@client.test").private_key_pem.write_to_path(str(key))
-    why = f"{cert}: is of another key than fetch.client_key_file {key}"
+    why = f"{cert}: does not match the key in fetch.client_key_file {key}"
     assert faults(pair) == [f"issuers.corporate.fetch.client_cert_file: {why}"]
     key.unlink()
     os.mkfifo(key)
@@ -127,7 +127,7 @@ def test_missing_file_is_a_warning(issuer: str, key: str, name: str, tmp_path: P
     written = issuer.format(file=file)
     assert faults(written) == []
     [doubt] = doubts(written)
-    assert doubt.startswith(f"issuers.corporate.{key}: {file} is not here, and was not checked")
+    assert doubt.startswith(f"issuers.corporate.{key}: {file} was not found, and not checked")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_relative_names_are_told_whole(issuer: str, key: str, tmp_path: Path) ->
         (tmp_path / "a" / "file").mkdir(parents=True)
         [fault] = faults(issuer)
     file = tmp_path / "a" / "file"
-    assert doubt.startswith(f"issuers.corporate.{key}: {file} is not here")
+    assert doubt.startswith(f"issuers.corporate.{key}: {file} was not found")
     assert fault == f"issuers.corporate.{key}: {file}: is not a file"
 
 
@@ -178,12 +178,12 @@ def test_check_config_tells_the_line(tmp_path: Path) -> None:
     config.write_text(small(issuer=f"fetch: {{ca_file: {file}}}"))
     missing = CliRunner().invoke(main, ["check-config", str(config)])
     assert missing.exit_code == 0
-    assert f"{config}:6: warning: issuers.corporate.fetch.ca_file: {file} is not here" in missing.stderr
+    assert f"{config}:6: warning: issuers.corporate.fetch.ca_file: {file} was not found" in missing.stderr
     file.write_text("junk")
     broken = CliRunner().invoke(main, ["check-config", str(config)])
     assert (broken.exit_code, broken.stderr) == (
         2,
-        f"{config}:6: issuers.corporate.fetch.ca_file: {file}: holds no certificate in PEM\n",
+        f"{config}:6: issuers.corporate.fetch.ca_file: {file}: contains no PEM certificate\n",
     )
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from authz.facts.budget import Budget
 from authz.feeds import refresh
-from authz.feeds.refresh import MAX_AT_ONCE, MAX_QUIET, MAX_QUIET_EMPTY, NEVER, RefreshState, Schedule, Search
+from authz.feeds.refresh import MAX_BURST, MAX_RETRY_AFTER, MAX_RETRY_AFTER_EMPTY, NEVER, RefreshState, Schedule, Search
 from tests.simulation.replica import Answer, Attempt, Replica
 
 HOUR = 3600.0
@@ -119,7 +119,7 @@ def unknown_keys_cost_a_bucket_of_fetches(year: History) -> None:
     earned = NEVER  # the least, over all beginnings of such a time, of what was spent before it
     for number, attempt in enumerate(attempt for attempt in year.attempts if attempt.on_demand):
         earned = min(earned, number * cooldown - attempt.began)
-        assert number * cooldown - attempt.began - earned <= (MAX_AT_ONCE - 1) * cooldown + ROUNDING
+        assert number * cooldown - attempt.began - earned <= (MAX_BURST - 1) * cooldown + ROUNDING
     for one, following in year.gaps():
         if following.on_demand and not one.answer.good:
             assert following.began - one.began >= cooldown - ROUNDING
@@ -133,13 +133,15 @@ def unknown_keys_are_fetched_at_once_within_the_budget(year: History) -> None:
         last = bisect_right(begins, at) - 1
         tried = [attempt for attempt in year.attempts[max(0, last - 300) : last + 1] if attempt.began < at]
         attempt = tried[-1] if tried else None
-        spent = sum(one.on_demand and at - one.began <= MAX_AT_ONCE * cooldown + ROUNDING for one in tried)
+        spent = sum(one.on_demand and at - one.began <= MAX_BURST * cooldown + ROUNDING for one in tried)
         free = (
             attempt is not None
             and attempt.ended <= at
-            and spent < MAX_AT_ONCE
+            and spent < MAX_BURST
             and (attempt.answer.good or at - attempt.began >= cooldown + ROUNDING)
-            and (attempt.answer.good or at - attempt.ended >= min(attempt.answer.wait or 0.0, MAX_QUIET) + ROUNDING)
+            and (
+                attempt.answer.good or at - attempt.ended >= min(attempt.answer.wait or 0.0, MAX_RETRY_AFTER) + ROUNDING
+            )
         )
         scheduled = bool(begins) and begins[last] == at and not year.attempts[last].on_demand
         assert began or not free or scheduled, (at, attempt)
@@ -152,7 +154,7 @@ def backoff_is_bounded(year: History) -> None:
     """
     for one, following in year.gaps():
         if not one.answer.good:
-            longest = max(year.schedule.last_retry, min(one.answer.wait or 0.0, year.schedule.max_interval))
+            longest = max(year.schedule.max_backoff, min(one.answer.wait or 0.0, year.schedule.max_interval))
             assert following.began - one.ended <= longest + ROUNDING
             assert following.on_demand or following.began - one.ended >= 0.5 - ROUNDING
 
@@ -171,10 +173,10 @@ def issuer_is_left_alone(year: History) -> None:
             serving = one.ended < good_until
             kept = min(one.answer.wait, year.schedule.max_interval, good_until - one.ended)
             if not serving:
-                kept = min(one.answer.wait, MAX_QUIET_EMPTY)
-                assert following.began - one.ended <= max(kept, year.schedule.last_retry) + ROUNDING
+                kept = min(one.answer.wait, MAX_RETRY_AFTER_EMPTY)
+                assert following.began - one.ended <= max(kept, year.schedule.max_backoff) + ROUNDING
             elif following.on_demand:
-                kept = min(kept, MAX_QUIET)
+                kept = min(kept, MAX_RETRY_AFTER)
             assert following.began - one.ended >= kept - ROUNDING
 
 
@@ -196,7 +198,7 @@ def a_start_without_issuer_is_asked_again_within_a_minute(year: History) -> None
     assert year.attempts[0].began == 0.0
     first = next((number for number, one in enumerate(year.attempts) if one.answer.good), len(year.attempts))
     for one, following in pairwise(year.attempts[: first + 1]):
-        assert following.began - one.ended <= year.schedule.last_retry + ROUNDING
+        assert following.began - one.ended <= year.schedule.max_backoff + ROUNDING
 
 
 PROMISES = (
@@ -246,7 +248,7 @@ def test_a_closed_feed_does_nothing_any_more() -> None:
         assert refresh.due(closed) == NEVER
         assert not refresh.must_refresh(closed, 1e9)
         assert not refresh.must_withdraw(closed, 1e9)
-        assert not refresh.may_ask(closed, SCHEDULE, 1e9)
+        assert not refresh.may_begin_on_demand(closed, SCHEDULE, 1e9)
         assert refresh.ended(closed).running is False
 
 
@@ -344,7 +346,7 @@ def test_without_budget_an_unknown_key_is_not_said_to_be_missing() -> None:
     for number in range(6):
         replica.run(at := 700.0 + number)
         said.append(replica.look_for(first_asked=at))
-    assert said == [Search.NOW] * MAX_AT_ONCE + [Search.NO_BUDGET] * 2
+    assert said == [Search.NOW] * MAX_BURST + [Search.NO_BUDGET] * 2
 
 
 def test_doubts_have_the_budget_of_unknown_keys() -> None:
@@ -353,12 +355,12 @@ def test_doubts_have_the_budget_of_unknown_keys() -> None:
     replica.run(700.0)
     for number in range(60_000):
         replica.run(700.0 + number / 1000)
-        if refresh.may_doubt(replica.state, SCHEDULE, replica.now):
+        if refresh.may_recheck(replica.state, SCHEDULE, replica.now):
             replica.ask()
     assert sum(attempt.on_demand for attempt in replica.attempts) <= 5
     empty = Replica(lambda _: Answer())
     empty.run(0.0)
-    fresh = replace(empty.state, looked_at=-NEVER)
-    assert refresh.may_doubt(fresh, SCHEDULE, 0.0)
-    spent = replace(fresh, budget=Budget(MAX_AT_ONCE, SCHEDULE.cooldown, 0.0, 0.0))
-    assert not refresh.may_doubt(spent, SCHEDULE, 1.0)
+    fresh = replace(empty.state, confirmed_at=-NEVER)
+    assert refresh.may_recheck(fresh, SCHEDULE, 0.0)
+    spent = replace(fresh, budget=Budget(MAX_BURST, SCHEDULE.cooldown, 0.0, 0.0))
+    assert not refresh.may_recheck(spent, SCHEDULE, 1.0)

@@ -68,7 +68,7 @@ class House:
             metrics=self.metrics,
             evict=self.evictions.append,
         )
-        self.registry.follow(config, self.store.current())
+        self.registry.apply(config, self.store.current())
         self.step()
 
     def _spawn(self, refresh: Callable[[], None]) -> None:
@@ -83,12 +83,12 @@ class House:
     def publish(self, name: str, *keys: SigningKey) -> None:
         (self.folder / f"{name}.json").write_text(json.dumps({"keys": [key.public() for key in keys]}))
 
-    def follow(self, more: str = "", other: str = "") -> None:
+    def apply(self, more: str = "", other: str = "") -> None:
         config = parse(self.text(more, other), file="authz.yaml")
-        self.registry.follow(config, build_snapshot(config))
+        self.registry.apply(config, build_snapshot(config))
 
     def step(self) -> None:
-        for feed in self.registry.steppable():
+        for feed in self.registry.feeds_to_step():
             feed.step()
 
     def keys(self) -> tuple[Key, ...]:
@@ -107,7 +107,7 @@ def test_keys_stay_where_only_judgement_changed(tmp_path: Path) -> None:
     """A new leeway needs no new keys: the feed runs on, and no request is refused for want of keys."""
     house = House(tmp_path)
     feed = house.registry.feeds()["a"].feed
-    house.follow(more=", max_lifetime: 1h")
+    house.apply(more=", max_lifetime: 1h")
     assert house.registry.feeds()["a"].feed is feed
     assert house.decide(mint()).reason is Reason.AUTHENTICATED
 
@@ -117,16 +117,16 @@ def test_keys_stay_where_another_option_is_insecure(tmp_path: Path, option: str)
     """What weakens the judgement of tokens, or the reading of a set, says nothing about where the set came from."""
     house = House(tmp_path)
     house.hold = True
-    house.follow(more=f", insecure: {{{option}: true}}")
+    house.apply(more=f", insecure: {{{option}: true}}")
     assert house.decide(mint()).reason is Reason.AUTHENTICATED
-    house.follow()
+    house.apply()
     assert house.decide(mint()).reason is Reason.AUTHENTICATED
 
 
 def test_blocked_key_is_out_with_the_new_configuration(tmp_path: Path) -> None:
     """From the swap on, before any refresh; the other key of the issuer serves on."""
     house = House(tmp_path)
-    house.follow(more=f", blocked_keys: [{A_RSA.kid}]")
+    house.apply(more=f", blocked_keys: [{A_RSA.kid}]")
     assert house.decide(mint()).reason is Reason.KEY_UNUSABLE
     assert house.decide(mint(A_EC)).reason is Reason.AUTHENTICATED
 
@@ -134,8 +134,8 @@ def test_blocked_key_is_out_with_the_new_configuration(tmp_path: Path) -> None:
 def test_key_that_is_unblocked_serves_again_at_once(tmp_path: Path) -> None:
     """The document is kept as it was published."""
     house = House(tmp_path)
-    house.follow(more=f", blocked_keys: [{A_RSA.kid}]")
-    house.follow()
+    house.apply(more=f", blocked_keys: [{A_RSA.kid}]")
+    house.apply()
     assert house.decide(mint()).reason is Reason.AUTHENTICATED
 
 
@@ -144,7 +144,7 @@ def test_keys_from_elsewhere_are_not_kept(tmp_path: Path) -> None:
     house = House(tmp_path)
     text = house.text().replace("/a.json", "/b.json")
     config = parse(text, file="authz.yaml")
-    house.registry.follow(config, build_snapshot(config))
+    house.registry.apply(config, build_snapshot(config))
     assert house.decide(mint()).reason is Reason.KEYS_UNAVAILABLE
     house.step()
     assert house.decide(mint()).reason is Reason.KEY_NOT_FOUND
@@ -154,7 +154,7 @@ def test_closed_feed_publishes_nothing(tmp_path: Path) -> None:
     """A refresh that was under way at the reload cannot bring back what the new configuration blocks."""
     house = House(tmp_path)
     old = house.registry.feeds()["a"].feed
-    house.follow(more=f", blocked_keys: [{A_RSA.kid}]")
+    house.apply(more=f", blocked_keys: [{A_RSA.kid}]")
     house.publish("a", A_RSA)
     house.clock.advance(60)
     old.step()
@@ -164,13 +164,13 @@ def test_closed_feed_publishes_nothing(tmp_path: Path) -> None:
 def test_issuer_that_is_new_or_gone(tmp_path: Path) -> None:
     """A new issuer is fed from its first step on, one that is gone is not trusted, and the other is not touched."""
     house = House(tmp_path)
-    house.follow(other=OTHER.format(b=B, folder=tmp_path))
+    house.apply(other=OTHER.format(b=B, folder=tmp_path))
     token = mint(B_EC, iss=B)
     assert house.decide(token).reason is Reason.KEYS_UNAVAILABLE
     house.step()
     assert house.decide(token).reason is Reason.AUTHENTICATED
     assert house.decide(mint()).reason is Reason.AUTHENTICATED
-    house.follow()
+    house.apply()
     assert house.decide(token).reason is Reason.ISSUER_UNKNOWN
     assert house.decide(mint()).reason is Reason.AUTHENTICATED
 
@@ -179,7 +179,7 @@ def test_issuer_under_a_new_name_keeps_its_keys(tmp_path: Path) -> None:
     """The name is a label; the keys belong to the issuer."""
     house = House(tmp_path)
     config = parse(house.text().replace("  a: {", "  renamed: {"), file="authz.yaml")
-    house.registry.follow(config, build_snapshot(config))
+    house.registry.apply(config, build_snapshot(config))
     assert house.decide(mint()).reason is Reason.AUTHENTICATED
 
 
@@ -190,7 +190,7 @@ def test_one_feed_serves_all_tenants_of_an_issuer(tmp_path: Path) -> None:
 
     def follow(tenants: str) -> None:
         config = parse(template % tenants, file="authz.yaml")
-        house.registry.follow(config, build_snapshot(config))
+        house.registry.apply(config, build_snapshot(config))
 
     def reasons() -> list[Reason]:
         return [house.decide(mint(iss=f"https://{tenant}.test")).reason for tenant in ("x", "y", "z")]
@@ -218,7 +218,7 @@ def test_refresh_of_a_feed_that_is_gone_reaches_no_new_snapshot(tmp_path: Path) 
     (refresh,) = house.under_way
     text = house.text(more=f", blocked_keys: [{A_RSA.kid}]").replace("  a: {", "  renamed: {")
     config = parse(text, file="authz.yaml")
-    house.registry.follow(config, build_snapshot(config))
+    house.registry.apply(config, build_snapshot(config))
     house.publish("a", A_RSA)
     refresh()
     assert house.decide(mint()).reason is Reason.KEY_UNUSABLE
@@ -227,7 +227,7 @@ def test_refresh_of_a_feed_that_is_gone_reaches_no_new_snapshot(tmp_path: Path) 
 def test_keys_that_are_kept_are_not_shown_to_the_old_snapshot(tmp_path: Path) -> None:
     """No decision mixes two configurations: the key that the new one unblocks is blocked until the swap."""
     house = House(tmp_path)
-    house.follow(more=f", blocked_keys: [{A_RSA.kid}]")
+    house.apply(more=f", blocked_keys: [{A_RSA.kid}]")
     seen = []
     adopt = house.store.adopt
 
@@ -236,7 +236,7 @@ def test_keys_that_are_kept_are_not_shown_to_the_old_snapshot(tmp_path: Path) ->
         adopt(snapshot, kept=kept, keys=keys)
 
     house.store.adopt = watch  # type: ignore[method-assign]
-    house.follow()
+    house.apply()
     assert (seen, house.decide(mint()).reason) == ([Reason.KEY_UNUSABLE], Reason.AUTHENTICATED)
 
 
@@ -245,7 +245,7 @@ def test_change_that_fails_halfway_changes_nothing(tmp_path: Path) -> None:
     house = House(tmp_path)
     house.metrics.broken = True
     with pytest.raises(RuntimeError):
-        house.follow(more=f", blocked_keys: [{A_RSA.kid}]")
+        house.apply(more=f", blocked_keys: [{A_RSA.kid}]")
     house.publish("a", A_EC)
     house.clock.advance(60)
     house.step()
@@ -257,9 +257,9 @@ def test_readiness_names_required_issuers_without_keys(tmp_path: Path) -> None:
     """An issuer that is not required is never waited for."""
     house = House(tmp_path)
     assert house.registry.waiting_for() == []
-    house.follow(other=OTHER.format(b=B, folder=tmp_path))
+    house.apply(other=OTHER.format(b=B, folder=tmp_path))
     assert house.registry.waiting_for() == ["b"]
-    house.follow(other=OTHER.format(b=B, folder=tmp_path).replace("audiences", "required: false, audiences"))
+    house.apply(other=OTHER.format(b=B, folder=tmp_path).replace("audiences", "required: false, audiences"))
     assert house.registry.waiting_for() == []
 
 
@@ -281,14 +281,14 @@ def test_whoever_remembers_by_keys_learns_of_those_that_are_gone(tmp_path: Path)
     house.clock.advance(90_000)
     house.step()
     assert house.evictions[1:] == [house.store.current()]
-    house.follow()
+    house.apply()
     assert house.evictions[2:] == [house.store.current()]
 
 
 def test_age_of_keys(tmp_path: Path) -> None:
     """It is known from the first keys on, for issuers that have a feed."""
     house = House(tmp_path)
-    house.follow(other=OTHER.format(b=B, folder=tmp_path))
+    house.apply(other=OTHER.format(b=B, folder=tmp_path))
     house.clock.advance(0.5)
     assert [house.registry.keys_age(name) for name in ("a", "b", "nobody")] == [0.5, None, None]
 

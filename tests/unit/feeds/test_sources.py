@@ -174,8 +174,8 @@ def test_304_under_other_authorities_confirms_nothing() -> None:
     assert rig.kids == {"k2"}
     rig.run(600)
     assert rig.site.asked[-1][2] == {"if-none-match": '"1"'}
-    assert rig.feed.view.copy is not None
-    assert rig.feed.view.copy.authorities == "new"
+    assert rig.feed.view.last_good is not None
+    assert rig.feed.view.last_good.authorities == "new"
 
 
 def test_discovery_is_asked_again_under_new_authorities() -> None:

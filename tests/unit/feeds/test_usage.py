@@ -21,7 +21,7 @@ def test_last_use() -> None:
         verify("a", keys.keys[1:], parse_token(K1.sign({"sub": "alice"})))
     assert [usage.last_used("a", key) for key in keys.keys] == [42.0, None]
     assert usage.last_used("b", keys.keys[0]) is None
-    usage.forget_all_but("b", ())
+    usage.retain_only("b", ())
     assert usage.last_used("a", keys.keys[0]) == 42.0
-    usage.forget_all_but("a", keys.keys[1:])
+    usage.retain_only("a", keys.keys[1:])
     assert usage.last_used("a", keys.keys[0]) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from authz.files.stamp import FileStamp
-from authz.files.watch import GONE, FileWatch
+from authz.files.watch import GONE_AFTER, FileWatch
 
 
 def test_new_content_is_noticed_once(tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ def test_file_that_stays_away_is_gone_once(tmp_path: Path) -> None:
     watch = FileWatch(file)
     for _ in range(2):
         file.rename(away)
-        looks = [(watch.changed(), watch.gone()) for _ in range(GONE + 3)]
-        assert looks == [(False, look == GONE) for look in range(1, GONE + 4)]
+        looks = [(watch.changed(), watch.gone()) for _ in range(GONE_AFTER + 3)]
+        assert looks == [(False, look == GONE_AFTER) for look in range(1, GONE_AFTER + 4)]
         away.rename(file)
         assert [(watch.changed(), watch.gone()) for _ in range(3)] == [(False, False), (True, False), (False, False)]
 
@@ -63,7 +63,7 @@ def test_file_that_is_away_for_a_moment_is_not_gone(tmp_path: Path) -> None:
     watch = FileWatch(file)
     for _ in range(2):
         file.rename(away)
-        assert [(watch.changed(), watch.gone()) for _ in range(GONE - 1)] == [(False, False)] * (GONE - 1)
+        assert [(watch.changed(), watch.gone()) for _ in range(GONE_AFTER - 1)] == [(False, False)] * (GONE_AFTER - 1)
         away.rename(file)
         assert [(watch.changed(), watch.gone()) for _ in range(2)] == [(False, False)] * 2
 

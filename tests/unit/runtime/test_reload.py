@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from authz.files.watch import GONE, FileWatch
+from authz.files.watch import GONE_AFTER, FileWatch
 from authz.runtime.reload import ReloadLoop
 
 
@@ -116,5 +116,5 @@ def test_a_file_that_is_gone_is_reported_once(rig: Rig) -> None:
         rig.file.unlink()
         return requests.is_set()
 
-    rig.run(remove, *[quiet] * (GONE + 2), rig.write("back"), quiet, quiet)
+    rig.run(remove, *[quiet] * (GONE_AFTER + 2), rig.write("back"), quiet, quiet)
     assert rig.calls == ["gone", "back"]
