@@ -1,1 +1,1 @@
-"""Envoy's ext_authz protocol over gRPC. Nothing here makes a decision."""
+"""Envoy's ext_authz protocol over gRPC: transport, codec, and the gathering of facts for decisions."""

@@ -1,9 +1,10 @@
-"""The service behind the transport: which calls are admitted, and the limits of what a caller chooses.
+"""The service behind the transport: admission of calls, and the limits of gRPC.
 
 Rules of this file:
-1. Above `max_concurrent` a call is rejected at once, unread, as a decision. Health is answered unread too.
+1. Above `max_concurrent`, a call is denied at once (overloaded), before its message is read. Health checks are answered
+   before their message is read, too.
 2. A call whose caller no longer waits is not evaluated.
-3. Only raw bytes come in, so that no byte of a caller can end a call with a gRPC error.
+3. Messages are raw bytes: no content can end a call with a gRPC error.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ METHOD: Final = f"/{SERVICE}/Check"
 _CHECK: Final = METHOD.encode()
 _HEALTH: Final = HEALTH_METHOD.encode()
 
-# A message above it ends in an RPC error, so it must hold all that Envoy can be configured to accept: headers of 8192
-# KiB (max_request_headers_kb), path and host twice, and a certificate. The core denies what exceeds its own limits.
+# A larger message ends in an RPC error, so the limit must be above all that Envoy can be configured to accept: headers
+# of 8192 KiB (max_request_headers_kb), path and host twice, and a certificate. The core denies what exceeds its own
+# limits.
 MAX_MESSAGE_BYTES: Final = 20 * 1024 * 1024
 # Envoy forwards a client's tracestate, whose size must never end a call: the limit is the highest that Envoy can be
 # configured to accept (max_request_headers_kb is at most 8192). Between grpcio's two limits calls fail at random, so
@@ -31,8 +33,8 @@ MAX_MESSAGE_BYTES: Final = 20 * 1024 * 1024
 MAX_METADATA_BYTES: Final = 8 * 1024 * 1024 + 65_536
 MAX_STREAMS: Final = 1024  # per connection
 MAX_CONNECTIONS: Final = 1024
-# Calls that came faster than they are accepted. By default grpcio cancels them at random from 1,000 on, and all from
-# 3,000 on: an error for each, which `failure_mode_allow` would turn into an allow. The other limits bound these calls.
+# Calls that arrive faster than they are accepted. By default grpcio cancels some of them above 1,000, and all above
+# 3,000: RPC errors, which `failure_mode_allow` would turn into allows. The other limits bound these calls.
 MAX_PENDING: Final = MAX_STREAMS * MAX_CONNECTIONS
 
 OPTIONS: Final = (
@@ -51,20 +53,20 @@ OPTIONS: Final = (
 
 
 class AuthorizationService:
-    """Answers Check and health."""
+    """Implements the methods Check and health."""
 
     methods: Final = frozenset((_CHECK, _HEALTH))
     fallback_response: Final = FALLBACK_RESPONSE
 
     def __init__(self, checker: Checker, *, max_concurrent: int, on_abandoned: Callable[[], None]) -> None:
-        """At most *max_concurrent* calls are in flight."""
+        """*max_concurrent* limits the calls in flight; *on_abandoned* is called for calls that were not evaluated."""
         self.serving = False
         self._checker: Final = checker
         self._max_concurrent: Final = max_concurrent
         self._on_abandoned: Final = on_abandoned
 
     def admit(self, call: Call, in_flight: int) -> bytes | None:
-        """Answer health, and Checks above the bound."""
+        """Answer health checks, and deny Checks above the limit."""
         if call.method == _HEALTH:
             return SERVING if self.serving else NOT_SERVING
         return self.reject(call) if in_flight >= self._max_concurrent else None
@@ -78,7 +80,7 @@ class AuthorizationService:
         return self._checker.check(call.message, received=call.received, time_left=time_left, metadata=call.metadata)
 
     def reject(self, call: Call) -> bytes:
-        """Answer a Check for which there is no room."""
+        """Deny a Check because of overload."""
         return self._checker.reject(Reason.OVERLOADED, received=call.received, metadata=call.metadata)
 
     def on_abandoned(self, call: Call) -> None:  # noqa: ARG002 - calls are only counted

@@ -1,15 +1,14 @@
-"""One Check, from bytes to bytes: decide; gather what the decision lacks; decide again.
+"""One Check, from request bytes to response bytes: decide; gather the missing facts; decide again.
 
 Rules of this file:
-1. Every call ends in an answer. Any exception on the way becomes a denial with internal_error, and the caller learns
-   nothing about it.
-2. A decision is made from one snapshot at one instant, and encoded by the same snapshot.
-3. Nothing here waits. A check that lacks facts goes to the gatherer, for at most as long as their lanes allow, and
-   never into the last 50 ms before the caller's deadline.
-4. Facts are gathered in at most two rounds. If a need is then still open, the answer is "try again"; it is so at once
-   if a lane reports that the fact cannot be found now.
-5. No kind of need is known by name. If a need has no lane, the decision is final.
-6. What a decision doubts is looked up after the answer, and affects later decisions.
+1. Every call gets a response. Any exception becomes a denial with internal_error, without details for the caller.
+2. A decision uses one snapshot and one time, and is encoded with the same snapshot.
+3. Nothing here blocks. A check that lacks facts is passed to the gatherer, which waits at most as long as the lanes
+   allow, and ends 50 ms before the caller's deadline.
+4. Facts are gathered in at most two rounds. If a fact is still missing then, the denial is retryable; also at once, if
+   a lane reports that the fact cannot be had now.
+5. No kind of need is known by name. If there is no lane for a need, the decision is final.
+6. The `rechecks` of a decision are requested after the response, for later decisions.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from authz.telemetry.check_record import CheckRecord, Metadata
 
 log = logging.getLogger(__name__)
 
-DEADLINE_RESERVE: Final = 0.050  # seconds before the caller's deadline that are kept for the answer
+DEADLINE_RESERVE: Final = 0.050  # seconds before the caller's deadline, reserved for the response
 MAX_ROUNDS: Final = 2  # of gathering
 
 
@@ -60,7 +59,7 @@ class _Pending:
     rounds: int = 0
 
     def note(self, need: Need, fact: object) -> None:
-        """Take note of what a lane says."""
+        """Record the answer of a lane."""
         if isinstance(fact, Unanswered):
             self.unanswered[need] = fact
         else:
@@ -68,7 +67,7 @@ class _Pending:
 
 
 class Checker:
-    """Answers Checks by the current snapshot, and by facts from the *gatherer*."""
+    """Evaluates Checks against the current snapshot, with facts from the *gatherer*."""
 
     def __init__(
         self,
@@ -92,10 +91,10 @@ class Checker:
     def check(
         self, data: bytes, *, received: float, time_left: float | None, metadata: Metadata = ()
     ) -> bytes | Deferred:
-        """Answer the CheckRequest *data*, which came at *received* with *time_left* seconds to its deadline.
+        """Answer the CheckRequest *data*, received at *received* with *time_left* seconds to its deadline.
 
-        *metadata* of the call is for its report. If facts are missing that can be gathered, return a deferred answer,
-        which begins to gather them.
+        *metadata* of the call is for the report. If facts are missing that can be gathered, return a deferred answer,
+        which starts to gather them.
         """
         request: Request | None = None
         try:
@@ -114,14 +113,14 @@ class Checker:
             return self._fail(error, request, received, metadata)
 
     def reject(self, reason: Reason, *, received: float, metadata: Metadata = ()) -> bytes:
-        """Answer a CheckRequest that is neither read nor evaluated."""
+        """Deny a CheckRequest that was neither read nor evaluated."""
         try:
             return self._answer(Deny(reason), None, self._snapshot().responses, received, metadata)
         except BaseException as error:  # noqa: BLE001 - as above
             return self._fail(error, None, received, metadata)
 
     def _advance(self, pending: _Pending) -> bytes | Deferred:
-        """Answer if nothing is missing, or return a deferred answer that gathers the missing facts."""
+        """Answer if no facts are missing, else return a deferred answer that gathers them."""
         if self._snapshot() is not pending.snapshot:  # the newer snapshot may have the fact
             self._redecide(pending)
         needs = pending.decision.trail.needs
@@ -155,7 +154,7 @@ class Checker:
             respond(self._fail(error, pending.request, pending.received, pending.metadata))
 
     def _resume(self, pending: _Pending, missing: Sequence[Need], respond: Respond, facts: Facts) -> None:
-        """Continue, on the gathering thread, with the *facts* that were found of the *missing* ones."""
+        """Continue, on the gathering thread, with those of the *missing* facts that arrived."""
         try:
             for need, fact in facts.items():
                 pending.note(need, fact)
@@ -168,7 +167,7 @@ class Checker:
             answer(respond)
 
     def _decide_again(self, pending: _Pending, asked: Sequence[Need]) -> bytes | Deferred:
-        """Decide with all facts known by now; a need that was *asked* and is still open is not asked again."""
+        """Decide with all known facts; facts that were *asked* for in vain are not asked for again."""
         pending.rounds += 1
         self._redecide(pending)
         if any(need in asked for need in pending.decision.trail.needs):
@@ -194,13 +193,13 @@ class Checker:
         answer = encode_decision(decision, request, responses, decision_id)
         self._report(CheckRecord(decision, decision_id, request, self._elapsed() - received, metadata))
         if decision.trail.rechecks:
-            self._look_up(decision.trail.rechecks)
+            self._request_rechecks(decision.trail.rechecks)
         return answer
 
-    def _look_up(self, doubts: Sequence[Need]) -> None:
-        """Have those looked up that may be, and wait for none."""
+    def _request_rechecks(self, rechecks: Sequence[Need]) -> None:
+        """Request the facts that may be requested now, without waiting for them."""
         lanes = self._gatherer.lanes
-        if wanted := [need for need in doubts if need.kind in lanes and lanes[need.kind].find(need) is None]:
+        if wanted := [need for need in rechecks if need.kind in lanes and lanes[need.kind].find(need) is None]:
             self._gatherer.gather(wanted, 0.0, _ignore)
 
     def _fail(self, error: BaseException, request: Request | None, received: float, metadata: Metadata) -> bytes:
@@ -215,5 +214,5 @@ def _ignore(_facts: Facts) -> None:
     """Do nothing: no caller waits."""
 
 
-# Encoded at import, before anything can fail: the answer if even the report of a failure fails.
+# Encoded at import: the response if even the report of a failure fails.
 FALLBACK_RESPONSE: Final = encode_decision(Deny(Reason.INTERNAL_ERROR), None, Responses(), "")

@@ -1,18 +1,17 @@
 """Decode Envoy's CheckRequest to a Request, and encode a Decision as a CheckResponse.
 
 Rules of this file:
-1. `status.code` alone decides in Envoy, and an empty CheckResponse allows: a denial is made by one function, which
-   always sets the code.
-2. Every header to set says so in both ways, `append` and `append_action`: left unset, Envoy overwrites and grpc-java
-   appends.
+1. Envoy evaluates only `status.code`, and an empty CheckResponse is an allow: all denials are encoded by one function,
+   which always sets the code.
+2. Every header to set has both `append` and `append_action`: if they are unset, Envoy overwrites and grpc-java appends.
 3. A denial never uses `error_response` or a gRPC error, which `failure_mode_allow` would turn into an allow, unless the
    operator chose that for unavailable keys.
-4. For gRPC callers Envoy turns a denial into trailers: short plain text, and a matching `grpc-status`. A gRPC server
-   that asks for itself (gRFC A92) derives its own status from the HTTP status, fails on a `grpc-status` of ours, and
-   shows only `status.message` to its application. It sends neither scheme nor host; Envoy always sends both.
+4. For gRPC clients Envoy turns a denial into trailers: short plain text, and a matching `grpc-status`. A gRPC server
+   with its own ext_authz filter (gRFC A92) derives its status from the HTTP status, fails if we send `grpc-status`, and
+   passes only `status.message` to its application. It sends neither scheme nor host; Envoy always sends both.
 5. A document that the sidecar serves itself is sent as a denial with HTTP status 200: Envoy has no other way.
-6. A message is encoded in parts, and parts that many answers share are cached: the concatenated bytes of two messages
-   decode to both merged (Protocol Buffers, "Encoding": last one wins, and embedded messages merge).
+6. A message is encoded in parts, and parts that many responses share are cached: the concatenation of two encoded
+   messages decodes to the merged message (Protocol Buffers, "Encoding": last one wins, embedded messages merge).
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ _OVERWRITE: Final = wire.HeaderValueOption(
     append=BoolValue(value=False), append_action=wire.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 ).SerializeToString()
 _METADATA_CACHE: Final = 4096  # encoded parts that are cached, of about 200 bytes each
-_OK_PREFIX_CACHE: Final = 64  # of up to 64 KB each, if each of 64 headers has 32 spellings
-_UNAVAILABLE: Final = 14  # google.rpc.Code; with OK an error_response would allow
+_OK_PREFIX_CACHE: Final = 64  # parts of up to 64 KB each: 64 headers with 32 spellings
+_UNAVAILABLE: Final = 14  # google.rpc.Code; with OK, an error_response is an allow
 
 
 def decode_request(data: bytes) -> Request:
-    """Decode the bytes of a CheckRequest. Missing fields stay empty; the core decides what that means.
+    """Decode the bytes of a CheckRequest. Missing fields stay empty; the core evaluates them.
 
     Raises Rejected(REQUEST_MALFORMED) if *data* is not a CheckRequest.
     """
@@ -72,7 +71,7 @@ def decode_request(data: bytes) -> Request:
 def _read_headers(http: wire.AttributeContext.HttpRequest) -> Mapping[str, str]:
     """Return the headers by lower-case name, from the map and, with `encode_raw_headers`, from the list.
 
-    The message's own map is not copied: only a few of a request's headers are ever read.
+    The message's own map is not copied, because only a few headers are read.
     """
     if not http.HasField("header_map"):
         return http.headers
@@ -105,7 +104,7 @@ def _ok_prefix(remove: tuple[str, ...]) -> bytes:
 
 
 def _with_metadata(message: wire.CheckResponse, decision: Decision, decision_id: str) -> bytes:
-    """Encode *message* with the dynamic metadata; claims are below `claims`, where they can forge nothing."""
+    """Encode *message* with the dynamic metadata; claims are in `claims`, so that they cannot replace other fields."""
     trail = decision.trail
     fields = message.dynamic_metadata.fields
     fields["decision_id"].string_value = decision_id
@@ -115,7 +114,7 @@ def _with_metadata(message: wire.CheckResponse, decision: Decision, decision_id:
         claims = fields["claims"].struct_value
         for name, value in decision.claims.items():
             if isinstance(value, str):
-                claims.fields[name].string_value = value  # as the next line does, in half the time
+                claims.fields[name].string_value = value  # the same as the next line, but twice as fast
             else:
                 claims[name] = cast("Any", value)
     return _static_metadata(outcome(decision), decision.reason, trail.rule, trail.issuer) + message.SerializeToString()
@@ -143,7 +142,7 @@ def _encode_document(document: str, decision: Allow, decision_id: str) -> bytes:
 def _encode_deny(denial: Deny, request: Request | None, responses: Responses, decision_id: str) -> bytes:
     status = WIRE_STATUS[denial.reason]
     if status.code == WIRE_STATUS[Reason.AUTHENTICATED].code:
-        raise ValueError(f"{denial.reason.value} is no reason to deny")  # Envoy would allow it
+        raise ValueError(f"{denial.reason.value} is not a reason to deny")  # Envoy would allow the request
     headers = [("cache-control", "no-store")]
     metadata_url = responses.resource.url if responses.resource is not None else None
     challenge = write_challenge(denial, realm=responses.realm, resource_metadata=metadata_url)
@@ -153,7 +152,7 @@ def _encode_deny(denial: Deny, request: Request | None, responses: Responses, de
         headers.append(("retry-after", str(status.retry_after)))
     text = _text(denial, responses, decision_id)
     if request is not None and request.headers.get("content-type", "").startswith("application/grpc"):
-        if not _is_asked_by_grpc(request):
+        if not _is_from_grpc_server(request):
             headers.append(("grpc-status", str(status.grpc)))
         body = text
     elif responses.body is BodyFormat.TEXT:
@@ -162,28 +161,28 @@ def _encode_deny(denial: Deny, request: Request | None, responses: Responses, de
     else:
         headers.append(("content-type", "application/problem+json"))
         body = _problem(denial, responses, decision_id)
-    refusal = wire.DeniedHttpResponse(status=wire.HttpStatus(code=status.http), body=body)
-    _add(refusal.headers, headers)
+    response = wire.DeniedHttpResponse(status=wire.HttpStatus(code=status.http), body=body)
+    _add(response.headers, headers)
     if _fails_open(denial, responses):
-        message = wire.CheckResponse(status=wire.Status(code=_UNAVAILABLE, message=text), error_response=refusal)
+        message = wire.CheckResponse(status=wire.Status(code=_UNAVAILABLE, message=text), error_response=response)
     else:
-        message = wire.CheckResponse(status=wire.Status(code=status.code, message=text), denied_response=refusal)
+        message = wire.CheckResponse(status=wire.Status(code=status.code, message=text), denied_response=response)
     return _with_metadata(message, denial, decision_id)
 
 
-def _is_asked_by_grpc(request: Request) -> bool:
-    """Return whether a gRPC server asks for itself: without a scheme, and without a host of Envoy's.
+def _is_from_grpc_server(request: Request) -> bool:
+    """Return whether the request comes from a gRPC server's own filter (gRFC A92), and not from Envoy.
 
-    Of the pseudo-headers it sends `:authority` at most (gRFC A92), Envoy all.
+    Such a server sends no scheme, and of the pseudo-headers only `:authority`; Envoy sends all of them.
     """
-    named = request.headers.get(":authority") is not None and request.headers.get(":path") is None
-    return not request.scheme and (named or not request.host)
+    only_authority = request.headers.get(":authority") is not None and request.headers.get(":path") is None
+    return not request.scheme and (only_authority or not request.host)
 
 
 def _fails_open(denial: Deny, responses: Responses) -> bool:
-    """Return whether the operator lets Envoy decide: only while an issuer has no keys at all.
+    """Return whether to send an error, which `failure_mode_allow` applies to: only while an issuer has no keys.
 
-    An unknown key id starts a refresh of its issuer. If that moment were an error too, any client could cause it.
+    A retryable denial is never an error, because any client can cause one with an unknown key id.
     """
     unavailable = denial.reason is Reason.KEYS_UNAVAILABLE and not denial.retryable
     return unavailable and responses.unavailable is Unavailable.ERROR

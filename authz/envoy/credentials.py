@@ -14,7 +14,7 @@ from authz.files.stamp import FileStamp
 
 log = logging.getLogger(__name__)
 
-_MAX_READS: Final = 5  # if the files are replaced while they are read
+_MAX_READS: Final = 5  # because the files may be replaced while they are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class TlsFiles:
 
 
 def make_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """Return credentials that follow *files*: each handshake uses their content at that time.
+    """Return credentials that are reloaded when *files* change: each handshake uses the current content.
 
     Raises OSError if a file cannot be read, or does not contain a usable certificate or key.
     """
@@ -47,10 +47,10 @@ class _Follower:
     def read(self) -> grpc.ServerCertificateConfiguration:
         """Read a consistent set of the files. Raises OSError."""
         for _ in range(_MAX_READS):
-            self._seen = self._look()  # before the content is read; unusable files are reported once, too
+            self._seen = self._stamps()  # before the content is read; also so that unusable files are reported once
             certificate, key, *client_ca = (file.read_bytes() for file in self._files)
-            _refuse_unusable(*self._files)
-            if self._look() == self._seen:
+            _check_files(*self._files)
+            if self._stamps() == self._seen:
                 return grpc.ssl_server_certificate_configuration([(key, certificate)], *client_ca)
         raise OSError(f"{', '.join(map(str, self._files))}: replaced repeatedly while they were read")
 
@@ -59,7 +59,7 @@ class _Follower:
 
         Unusable files change nothing.
         """
-        if self._look() == self._seen:
+        if self._stamps() == self._seen:
             return None
         try:
             configuration = self.read()
@@ -69,24 +69,24 @@ class _Follower:
         log.info("TLS files were reloaded")
         return configuration
 
-    def _look(self) -> list[FileStamp | None]:
+    def _stamps(self) -> list[FileStamp | None]:
         return [FileStamp.of_any(file) for file in self._files]
 
 
-def _refuse_unusable(certificate: Path, key: Path, *client_ca: Path) -> None:
-    """Check the files before gRPC, which would report nothing and then refuse every handshake. Raises OSError."""
+def _check_files(certificate: Path, key: Path, *client_ca: Path) -> None:
+    """Check the files, because gRPC reports no error and then fails every handshake. Raises OSError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except ssl.SSLError as error:
-        raise OSError(f"{certificate} and {key} are not a certificate in PEM with its key: {error}") from error
+        raise OSError(f"{certificate} and {key} are not a PEM certificate and its key: {error}") from error
     for file in client_ca:
         try:
             context.load_verify_locations(file)
         except ssl.SSLError as error:
-            raise OSError(f"{file} holds no certificates in PEM: {error}") from error
+            raise OSError(f"{file} contains no PEM certificates: {error}") from error
 
 
 def _no_password() -> str:
-    """Return no password. Without this, OpenSSL would ask for that of an encrypted key on the terminal."""
+    """Return an empty password. Otherwise OpenSSL would prompt for one on the terminal if the key is encrypted."""
     return ""

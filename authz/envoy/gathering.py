@@ -1,10 +1,10 @@
-"""Gather the facts that decisions lack, on one thread of its own, and resume each check with them.
+"""Gather the facts that decisions lack, on a separate thread, and resume each check with them.
 
 Rules of this file:
-1. The deciding thread only puts a check into a queue: it takes no lock and does not wait.
-2. Equal needs are asked once: a check that arrives while the answer is pending shares it.
-3. Every check is resumed exactly once: with all of its facts, or with those that arrived before its time was up.
-4. No lane delays another: asking never waits, and each lane limits the checks that wait for it.
+1. The deciding thread only puts a check into a queue: it takes no lock and does not block.
+2. Equal needs are requested once: a check that arrives while the answer is pending shares it.
+3. Every check is resumed exactly once: with all of its facts, or at its deadline with those that arrived.
+4. No lane delays another: a request never blocks, and each lane limits the checks that wait for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from authz.core.needs import Facts, Need
 log = logging.getLogger(__name__)
 
 Resume = Callable[[Facts], None]
-"""Continues a check. It never raises and does not wait."""
+"""Continues a check. It never raises and does not block."""
 
 
 class Lane(Protocol):
@@ -35,18 +35,18 @@ class Lane(Protocol):
 
     @property
     def max_waiting(self) -> int:
-        """How many checks may wait for this lane at one time; others continue without its facts."""
+        """The number of checks that may wait for this lane at one time; others continue without its facts."""
 
     def find(self, need: Need) -> object | None:
-        """Return the fact where it is at hand, or None where it must be asked for. Takes no lock.
+        """Return the fact if it is available, or None if it must be requested. Takes no lock.
 
-        An `Unanswered` says that asking is in vain for now: the check is answered "try again" at once.
+        `Unanswered` means that the fact cannot be had now: the check is denied as retryable at once.
         """
 
     def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
-        """Find the fact out, and call *done* with it exactly once, from any thread.
+        """Request the fact without blocking; call *done* with it exactly once, from any thread.
 
-        Where it stays unknown, *done* gets None, or an `Unanswered` that says why. It does not wait itself.
+        If the fact cannot be had, *done* gets None, or an `Unanswered` with the reason.
         """
 
     def max_wait(self, need: Need) -> float:
@@ -55,9 +55,9 @@ class Lane(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A check that waits for what is *missing*, until the monotonic instant *until*."""
+    """A check that waits for *missing* facts until the monotonic time *until*."""
 
-    missing: dict[Need, None]  # ordered as the decision named them
+    missing: dict[Need, None]  # in the order of the decision
     until: float
     resume: Resume | None  # None once it was resumed
     kinds: frozenset[str] = frozenset()
@@ -65,7 +65,7 @@ class _Waiting:
 
 
 class Gatherer:
-    """Asks the *lanes*, by the kinds of need that they answer. *monotonic* is a clock in seconds."""
+    """Requests facts from *lanes*, which are by kind of need. *monotonic* is a clock in seconds."""
 
     def __init__(self, lanes: Mapping[str, Lane], *, monotonic: Callable[[], float]) -> None:
         self.lanes: Final = lanes
@@ -78,15 +78,15 @@ class Gatherer:
         self._waiting_for: Final[Counter[str]] = Counter()  # checks, by kind
 
     def start(self) -> None:
-        """Begin to gather."""
+        """Start the gathering thread."""
         Thread(target=self._run, name="gatherer", daemon=True).start()
 
     def stop(self) -> None:
-        """Resume every check with the facts that it has, and stop."""
+        """Resume every check with the facts that it has, and stop the thread."""
         self._inbox.put(None)
 
     def gather(self, needs: Iterable[Need], seconds: float, resume: Resume) -> None:
-        """Call *resume* on the gathering thread with the facts for *needs*, or after *seconds* with those found."""
+        """Call *resume* on the gathering thread with the facts for *needs*, after *seconds* at the latest."""
         self._inbox.put(_Waiting(dict.fromkeys(needs), self._monotonic() + seconds, resume))
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""The standard gRPC health service (grpc.health.v1), whose `Check` Envoy calls before it sends checks here.
+"""The standard gRPC health service (grpc.health.v1), which Envoy's active health checking calls.
 
 The answer is the same for every service name: there is only one service.
 """

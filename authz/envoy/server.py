@@ -46,19 +46,19 @@ class AuthorizationServer:
         return self._transport.in_flight
 
     def listen_unix(self, path: Path, *, mode: int) -> None:
-        """Bind the socket *path* with permissions *mode*; a stale socket is replaced, a live one is not.
+        """Bind the socket *path* with permissions *mode*; only a stale socket is replaced.
 
         Raises OSError.
         """
         remove_stale_socket(path)
         if not path.parent.is_dir():
-            what = f"there is no folder {path.parent}: make it, or set server.listen"
+            what = f"there is no directory {path.parent}: create it, or set server.listen"
             raise OSError(errno.ENOENT, f"cannot listen on {path}: {what}")
         umask = os.umask(0o777 & ~mode)
         try:
             self._transport.bind(f"unix:{path}")
         except RuntimeError as error:
-            raise OSError(errno.EACCES, f"cannot listen on {path}: is its folder writable?") from error
+            raise OSError(errno.EACCES, f"cannot listen on {path}: is its directory writable?") from error
         finally:
             os.umask(umask)
 
@@ -84,7 +84,7 @@ class AuthorizationServer:
 
 
 def _try_to_bind(address: str) -> None:
-    """Bind `host:port` briefly, to get the system's error, which gRPC does not report. Raises OSError."""
+    """Bind `host:port` briefly to get the system's error message, which gRPC does not report. Raises OSError."""
     host, _, port = address.rpartition(":")
     failures: list[OSError] = []
     try:
@@ -98,6 +98,6 @@ def _try_to_bind(address: str) -> None:
                     failures.append(error)
                 else:
                     return
-    except OSError as error:  # the name, or the family
+    except OSError as error:  # unknown name or address family
         failures.append(error)
     raise OSError(failures[0].errno, f"cannot listen on {address}: {failures[0].strerror}") from failures[0]

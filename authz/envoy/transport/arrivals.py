@@ -1,4 +1,4 @@
-"""Whether a server has read everything that had arrived for it at one moment.
+"""Detect whether a server has read everything that had arrived at a given moment.
 
 gRPC's core does not report this. The kernel does: the accepted connections and the listening sockets of a server are
 file descriptors of this process, with the server's own address.
@@ -20,7 +20,7 @@ _DESCRIPTORS: Final = Path("/dev/fd")  # of this process, on Linux and macOS
 
 
 class Arrivals:
-    """Connections and bytes that had arrived at some addresses when it was first asked for them."""
+    """The connections and bytes that had arrived at some addresses at the first call of `were_read`."""
 
     def __init__(self) -> None:
         self._paths: Final[set[str | bytes]] = set()
@@ -36,15 +36,15 @@ class Arrivals:
             self._ports.add(port)
 
     def were_read(self) -> bool:
-        """Return whether everything that had arrived at the first call was read; False if it cannot be known.
+        """Return whether everything that had arrived at the first call was read; False if that is unknown.
 
-        Each socket counts until it was once found with nothing unread: later data of a connection delays nothing.
+        A socket that was found without unread data once is not checked again: later data does not delay the result.
         """
         try:
             descriptors = [int(found.name) for found in _DESCRIPTORS.iterdir()]
         except OSError:
             return False
-        found = [self._was_read(descriptor) for descriptor in descriptors]  # check each of them before the result
+        found = [self._was_read(descriptor) for descriptor in descriptors]  # no short-circuit: each one is checked
         return all(found)
 
     def _was_read(self, descriptor: int) -> bool:
@@ -58,7 +58,7 @@ class Arrivals:
                 if _has_waiting(borrowed) if is_listener else _has_unread(borrowed):
                     return False
                 self._read.add(key)
-                return not is_listener  # what it accepted a moment ago is not in the list of descriptors
+                return not is_listener  # connections that it has just accepted are not in the list of descriptors
             finally:
                 borrowed.detach()
         return True

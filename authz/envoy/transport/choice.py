@@ -1,7 +1,7 @@
 """Choose the transport: the one on gRPC's private layer if it works, else the one on the public API.
 
-The private layer may change with any release of grpcio. It is tested at start by its effect: real calls over a private
-socket. That its names still exist proves little.
+The private layer may change with any release of grpcio. It is tested at start with real calls over a private socket;
+that its names still exist would prove little.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EXPECTED: Final = {
 
 
 class Transport(Protocol):
-    """Carries calls to a Service: it is bound, started and stopped once."""
+    """Passes calls to a Service. It is bound, started and stopped once."""
 
     @property
     def name(self) -> str:

@@ -1,20 +1,20 @@
-"""The transport on `grpc._cython.cygrpc`: one thread accepts calls, has them handled, and sends their answers.
+"""The transport on `grpc._cython.cygrpc`: one thread accepts calls, handles them, and sends the responses.
 
-grpcio's own server hands each call to a thread pool and back. Under one interpreter lock that gains nothing and is most
-of the cost of a call: here a call takes 20 us of CPU time instead of 70. The layer below is private: `choice` tests its
-effect at start.
+grpcio's own server passes each call to a thread pool. With the interpreter lock that gains nothing and is most of the
+cost: here a call takes 20 us of CPU time instead of 70. The layer below is private: `choice` tests it at start.
 
 Rules of this file:
-1. Calls that have arrived are admitted before the next one is handled: calls in a hidden queue cannot be rejected.
-2. Only `poll` waits. A deferred answer is sent by the thread that made it.
+1. All calls that have arrived are admitted before the next one is handled, because waiting calls inside gRPC cannot be
+   rejected.
+2. Only `poll` blocks. A deferred answer is sent by the thread that created it.
 3. Every call is answered, unless its caller has left or the answer cannot be sent; no exception ends the loop.
 4. Everything that callers can accumulate is bounded: unread calls, calls in flight, unsent answers.
 5. Each attribute is written by the loop's thread only, except three that any thread may change in one atomic step:
    `_awaited`, `_deferred` and `_answered_elsewhere`.
 6. A stop answers the calls that arrived before it. When the server is shut down, gRPC's core cancels every call that it
-   has not handed over, and every later one, and it cannot announce the end (GOAWAY) without shutting down. So the loop
-   accepts calls until the core has read everything that the kernel held at the stop and has handed it over, at most
-   until the grace period is nearly over.
+   has not passed on, and every later one, and it cannot send GOAWAY without shutting down. So the loop accepts calls
+   until the core has read and passed on everything that was in the kernel's buffers at the stop, at most until shortly
+   before the end of the grace period.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Calls that gRPC's core may hand over before it is asked again. It cancels the others when the server is shut down.
+# Calls that gRPC's core may pass on before the next request for calls. At shutdown it cancels all others.
 _MAX_PENDING_ACCEPTS: Final = 16
-# Events between two handled calls. A refusal makes two: under a flood of them there is still time to handle calls.
+# Events between two handled calls. A rejected call is two events: a flood of them leaves time to handle calls.
 _MAX_EVENTS: Final = 32
 _MAX_UNREAD: Final = 1024  # calls whose message has not come
 _MAX_UNSENT: Final = 2048  # answers that their callers do not read
 _SWEEP_INTERVAL: Final = 0.25  # seconds between two sweeps of calls whose message has not come
 _MAX_SWEEPS: Final = 2  # that may find a call without its message before it is rejected
 _POLL_NOW: Final = 0.0  # a deadline in the past: return what is there, or nothing
-# The core may parse on threads of its own. When everything is read, it has this many polls of this many seconds to hand
-# it over; after a pause of the whole process the first of these polls proves nothing.
+# The core may parse on its own threads. When everything is read, it gets this many polls of this many seconds to pass
+# it on; after a pause of the whole process, the first poll proves nothing.
 _DRAIN_POLLS: Final = 4
 _DRAIN_QUIET: Final = 0.025
 _ANSWER_RESERVE: Final = 1.0  # seconds at the end of the grace, at most a quarter of it, for calls already accepted
@@ -80,11 +80,11 @@ class CygrpcTransport:
         self._unread: Final[dict[CoreCall, None]] = {}  # admitted, and their message has not come
         self._read: Final[deque[CoreCall]] = deque()  # to be handled
         self._queued = 0  # the number of those whose callers wait
-        self._awaited: Final[dict[CoreCall, None]] = {}  # deferred, without a response
-        self._deferred: Final[dict[CoreCall, None]] = {}  # deferred, and the response is not sent
+        self._awaited: Final[dict[CoreCall, None]] = {}  # deferred, without an answer yet
+        self._deferred: Final[dict[CoreCall, None]] = {}  # deferred, and the answer is not sent yet
         self._answered_elsewhere: Final[deque[CoreCall]] = deque()  # to be tracked until they are sent
         self._unsent: Final[dict[CoreCall, None]] = {}  # answered, and not read by their callers
-        self._pending_accepts = 0  # calls that gRPC's core may hand over
+        self._pending_accepts = 0  # calls that gRPC's core may pass on
         self._swept = monotonic()
         self._started = self._closed = self._shut_down = False
         self._drain_polls = 0  # since all was read
@@ -152,7 +152,7 @@ class CygrpcTransport:
         return self._drain_until < inf and not self._closed
 
     def _drain(self) -> None:
-        """Close when everything that had arrived at the stop was handed over; later calls do not delay it."""
+        """Close when everything that had arrived at the stop was passed on; later calls do not delay it."""
         if self._take(self._poll_until):
             return
         self._poll_until = time.time() + _DRAIN_QUIET
@@ -228,8 +228,9 @@ class CygrpcTransport:
             self._service.on_abandoned(call)
             return
         call.message = event.batch_operations[0].message() or b""
-        # Ask again, because unread calls hold no place. If they did, half calls would have all others rejected. If the
-        # first admission were final, many half calls completed at one time would exceed the bound.
+        # Admit again, because unread calls do not count as in flight. If they did, incomplete calls could block others.
+        # If the first admission were final, many incomplete calls that complete at the same time would exceed the
+        # limit.
         if (answer := self._guarded(self._service.admit, call, self.in_flight)) is not None:
             self._send(call, answer)
         else:

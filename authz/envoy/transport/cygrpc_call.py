@@ -1,4 +1,4 @@
-"""One call on gRPC's core: what its caller sent, and its four operations."""
+"""One call on gRPC's core: what its caller sent, and the operations on it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CoreCall:
         """*received* and `deadline` are on the monotonic clock; *now* is Unix time, as the caller's deadline is."""
         self._core: Final = event.call
         self.method: Final[bytes] = event.call_details.method
-        self.deadline: Final[float] = received + (event.call_details.deadline - now)  # far off if there is none
+        self.deadline: Final[float] = received + (event.call_details.deadline - now)  # no deadline: far in the future
         self.metadata: Metadata = event.invocation_metadata
         self.received: Final = received
         self.message = b""
@@ -42,11 +42,11 @@ class CoreCall:
         self.sweeps = 0  # that found it without its message
 
     def release_request(self) -> None:
-        """Drop everything that the caller chose: it may never read the answer."""
+        """Free the memory of the request: the caller may never read the answer."""
         self.message, self.metadata = b"", ()
 
     def read(self, on_message: Callable[[Any], None], on_end: Callable[[Any], None]) -> None:
-        """Request the message, and notice of the end."""
+        """Request the message, and notification of the end of the call."""
         self._start((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), on_end)
         self._start((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), on_message)
 

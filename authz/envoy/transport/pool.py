@@ -1,6 +1,6 @@
 """The transport on grpcio's public API: `grpc.server`, a generic handler of raw bytes, and a pool of threads.
 
-It is the fallback for a grpcio whose private layer is not what `cygrpc` needs. Its contract is the same, with these
+It is the fallback if `cygrpc` does not work with the installed grpcio. Its contract is the same, with these
 differences:
 
 | promise of `cygrpc`                       | here                                    | missing in the public API      |
@@ -77,12 +77,12 @@ class _Call:
         self.done.set()
 
     def release_request(self) -> None:
-        """Drop everything that the caller chose: it may never read the answer."""
+        """Free the memory of the request: the caller may never read the answer."""
         self.message, self.metadata = b"", ()
 
 
-class _Lanes(Executor):
-    """Threads that handle calls, and one for calls that are answered unread; the handler names the next call's."""
+class _Threads(Executor):
+    """Threads that handle calls, and one for calls that are answered unread; *unread* selects for the next call."""
 
     def __init__(self) -> None:
         self.unread = False
@@ -91,8 +91,8 @@ class _Lanes(Executor):
 
     def start(self) -> None:
         """Start one thread of each kind, in case the system refuses more later. Raises RuntimeError."""
-        for lane in (self._workers, self._unread):
-            lane.submit(int).result()
+        for pool in (self._workers, self._unread):
+            pool.submit(int).result()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:  # noqa: ANN401 - as Executor has it
         try:
@@ -101,8 +101,8 @@ class _Lanes(Executor):
             return Future()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as above
-        for lane in (self._workers, self._unread):
-            lane.shutdown(wait, cancel_futures=cancel_futures)
+        for pool in (self._workers, self._unread):
+            pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
 class PoolTransport(grpc.GenericRpcHandler):
@@ -122,8 +122,8 @@ class PoolTransport(grpc.GenericRpcHandler):
         self._service: Final = service
         self._monotonic: Final = monotonic
         self._arrivals: Final = Arrivals() if arrivals is None else arrivals
-        self._lanes: Final = _Lanes()
-        self._server: Final = grpc.server(self._lanes, handlers=(self,), options=tuple(options))  # type: ignore[arg-type]
+        self._threads: Final = _Threads()
+        self._server: Final = grpc.server(self._threads, handlers=(self,), options=tuple(options))  # type: ignore[arg-type]
         self._service_lock: Final = Lock()
         self._tracking: Final = Lock()
         self._in_flight: Final[dict[_Call, None]] = {}
@@ -155,7 +155,7 @@ class PoolTransport(grpc.GenericRpcHandler):
     def start(self) -> None:
         """Begin to accept calls."""
         self._started = True
-        self._lanes.start()
+        self._threads.start()
         self._server.start()
         Thread(target=self._sweep, name="sweeper", daemon=True).start()
 
@@ -167,12 +167,12 @@ class PoolTransport(grpc.GenericRpcHandler):
             self._drain()
             self._server.stop(max(0.0, end - self._monotonic())).wait(grace + _CANCEL_GRACE)
         self._stopping.set()
-        self._lanes.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
 
     def _drain(self) -> None:
-        """Wait until all calls that arrived are answered. As in `cygrpc`, the core cancels what it has not handed over.
+        """Wait until all calls that arrived are answered. As in `cygrpc`, the core cancels what it has not passed on.
 
-        Calls that the core has read and not handed over cannot be observed. They are handed over as soon as grpcio's
+        Calls that the core has read but not passed on cannot be observed. They are passed on as soon as grpcio's
         thread runs. So no call may be in progress, which could keep that thread from running, and none may have come
         for several checks.
         """
@@ -184,14 +184,14 @@ class PoolTransport(grpc.GenericRpcHandler):
             self._stopping.wait(_DRAIN_QUIET)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Admit a call, on grpcio's own thread; return what runs on the thread that `_Lanes` gives it."""
+        """Admit a call, on grpcio's own thread; return what runs on the thread that `_Threads` gives it."""
         self._accepted += 1
         method = handler_call_details.method.encode()
         if method not in self._service.methods:
             return None
         call = _Call(method, tuple(handler_call_details.invocation_metadata), self._monotonic())
         answer = self._admit(call)
-        self._lanes.unread = answer is not None
+        self._threads.unread = answer is not None
         self._occupied[call] = None
         if answer is None:
             self._in_flight[call] = None
@@ -210,7 +210,7 @@ class PoolTransport(grpc.GenericRpcHandler):
     def _behave(
         self, call: _Call, answer: bytes | None, messages: Iterator[bytes], context: grpc.ServicerContext
     ) -> bytes:
-        """Return the answer of *call*, which is *answer* if that is known already."""
+        """Return the answer of *call*: *answer* if it was given at admission."""
         try:
             if not context.add_callback(partial(self._note_end, call)):
                 call.ended = True

@@ -1,8 +1,7 @@
 """The port between a transport, which carries calls, and the service that answers them.
 
-A transport reads calls from connections and sends their answers; it knows nothing of what they mean. A service maps
-bytes to bytes; it knows nothing of connections. `tests/unit/envoy/transport` holds the contract that every transport
-keeps.
+A transport reads calls from connections and sends the answers, without interpreting them. A service maps bytes to bytes
+without access to connections. The tests in `tests/unit/envoy/transport` define the contract of all transports.
 """
 
 from __future__ import annotations
@@ -37,21 +36,21 @@ class Call(Protocol):
 
     @property
     def deadline(self) -> float:
-        """When the caller stops waiting, in seconds on the monotonic clock; far off if it named no deadline."""
+        """When the caller stops waiting, in seconds on the monotonic clock; far in the future without a deadline."""
 
 
 class Deferred(Protocol):
     """An answer that comes later."""
 
     def __call__(self, respond: Respond, /) -> None:
-        """Begin to make the answer and return at once; later call *respond* with it, once, on any thread.
+        """Start to create the answer and return at once; later call *respond* with it, once, on any thread.
 
         It is called once, on the deciding thread. If it raises, the fallback response is sent.
         """
 
 
 class Service(Protocol):
-    """Answers calls. Its methods never wait, and a transport calls only one of them at a time."""
+    """Answers calls. Its methods never block, and a transport calls only one of them at a time."""
 
     @property
     def methods(self) -> AbstractSet[bytes]:
@@ -72,7 +71,7 @@ class Service(Protocol):
         """Answer *call*, whose message was read, now or later."""
 
     def reject(self, call: Call) -> bytes:
-        """Answer *call*, for which the transport has no room."""
+        """Answer *call*, which the transport cannot accept because of a limit."""
 
     def on_abandoned(self, call: Call) -> None:
         """Note that the caller of *call* left before it was handled."""

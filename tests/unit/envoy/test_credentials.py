@@ -130,14 +130,14 @@ def test_files_that_hold_something_else_are_an_error_at_the_start(site: Site) ->
     files = site.files
     assert files.client_ca is not None
     trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(files.key)
-    with pytest.raises(OSError, match="not a certificate in PEM with its key"):
+    with pytest.raises(OSError, match="not a PEM certificate and its key"):
         make_credentials(files)
     key = generate_private_key(SECP256R1())
     secret = BestAvailableEncryption(b"secret")
     files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret))
-    with pytest.raises(OSError, match="not a certificate in PEM with its key"):
+    with pytest.raises(OSError, match="not a PEM certificate and its key"):
         make_credentials(files)
     site.write(site.authority)
     files.client_ca.write_text("junk")
-    with pytest.raises(OSError, match=r"ca\.crt holds no certificates in PEM"):
+    with pytest.raises(OSError, match=r"ca\.crt contains no PEM certificates"):
         make_credentials(files)

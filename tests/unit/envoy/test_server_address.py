@@ -67,7 +67,7 @@ def test_a_file_is_not_replaced(folder: Path) -> None:
 
 def test_a_missing_folder_is_named(folder: Path) -> None:
     """The message says where, and what to look at."""
-    with pytest.raises(OSError, match=r"authz\.sock: there is no folder .*/nowhere: make it"):
+    with pytest.raises(OSError, match=r"authz\.sock: there is no directory .*/nowhere: create it"):
         make_server().listen_unix(folder / "nowhere/authz.sock", mode=0o660)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from authz.envoy.transport.pool import MAX_THREADS, PoolTransport, _Lanes
+from authz.envoy.transport.pool import MAX_THREADS, PoolTransport, _Threads
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.serving import SECONDS, method
 from tests.unit.envoy.transport.stub import ASK, Caller, StubService, Waiting, serving
@@ -53,16 +53,16 @@ def test_a_deferred_call_whose_caller_left_gives_its_thread_back() -> None:
 
 def test_a_call_waits_for_a_thread_that_the_system_does_not_grant() -> None:
     """At the limit of processes the call is done by a thread that is there already, and is no error."""
-    lanes = _Lanes()
-    lanes.start()
-    real: Callable[..., Future[Any]] = lanes._workers.submit
+    threads = _Threads()
+    threads.start()
+    real: Callable[..., Future[Any]] = threads._workers.submit
     done: list[int] = []
 
     def submit(fn: Callable[..., object], /, *args: object, **kwargs: object) -> Future[Any]:
         real(fn, *args, **kwargs)
         raise RuntimeError("can't start new thread")
 
-    lanes._workers.submit = submit  # type: ignore[method-assign]
-    lanes.submit(done.append, 1)
+    threads._workers.submit = submit  # type: ignore[method-assign]
+    threads.submit(done.append, 1)
     wait_until(lambda: done == [1])
-    lanes.shutdown()
+    threads.shutdown()
