@@ -1,1 +1,1 @@
-"""The process: how it starts, becomes ready, reloads, drains and ends, alone or as several workers."""
+"""The process: start, readiness, reload, drain and exit, with one process or several workers."""

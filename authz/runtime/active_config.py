@@ -1,4 +1,4 @@
-"""The configuration in use: it is applied as a whole, or not at all."""
+"""The active configuration: a new one is applied as a whole, or not at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ENVOY_MUST_RELOAD: Final = (
 
 
 class ActiveConfig:
-    """Makes feeds, metrics and decision reports follow the last valid configuration."""
+    """Applies the last valid configuration to feeds, metrics and decision reports."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class ActiveConfig:
         metrics: Metrics,
         make_report: Callable[[Reporting], Callable[[CheckRecord], None]],
     ) -> None:
-        """Begin with *config* and the *snapshot* built from it; *build* builds those of later configurations.
+        """Apply *config* and the *snapshot* built from it; *build* builds the snapshots of later configurations.
 
-        *make_report* returns the function that reports each decision as a configuration asks for.
+        *make_report* returns the function that reports each decision, for the given settings.
         """
         self._file: Final = file
         self._started_with: Final = config
@@ -56,7 +56,7 @@ class ActiveConfig:
         self._make_report: Final = make_report
         self._config = config
         self._report: Callable[[CheckRecord], None]
-        self._adopt(config, snapshot)
+        self._apply(config, snapshot)
 
     @property
     def config(self) -> Config:
@@ -83,7 +83,7 @@ class ActiveConfig:
                 if list(select(config, name)) != list(select(self._started_with, name))
             ]
             new_headers = sorted(set(requirements_of(config).written).difference(requirements_of(self._config).written))
-            self._adopt(config, self._build(config))
+            self._apply(config, self._build(config))
         except ConfigError as error:
             self._metrics.count_reload(accepted=False)
             log.error("configuration not reloaded, the last one stays: %s", error)  # noqa: TRY400 - no traceback
@@ -100,17 +100,17 @@ class ActiveConfig:
             if new_headers:
                 log.warning(_ENVOY_MUST_RELOAD, ", ".join(new_headers), self._file)
 
-    def report_gone(self) -> None:
-        """Report that the file is gone."""
+    def report_removed(self) -> None:
+        """Report that the file was removed."""
         self._metrics.count_reload(accepted=False)
-        log.error("configuration file %s is gone, the last one stays", self._file)
+        log.error("configuration file %s was removed, the last one stays", self._file)
 
     def warn(self) -> None:
         """Log the warnings about the configuration."""
         for warning in warnings(self._config):
             log.warning("%s", warning)
 
-    def _adopt(self, config: Config, snapshot: Snapshot) -> None:
+    def _apply(self, config: Config, snapshot: Snapshot) -> None:
         """Use *config* and the *snapshot* built from it from the next request on."""
         telemetry = config.telemetry
         insecure_options = count_insecure(config)
@@ -122,10 +122,10 @@ class ActiveConfig:
             trust_client=config.insecure.trust_client_traceparent,
         )
         report = self._make_report(reporting)
-        # Everything that may fail is done before here: a failure changes nothing.
+        # Everything that may fail is above: a failure changes nothing.
         self._feeds.apply(config, snapshot)
         self._config, self._report = config, report
-        self._metrics.follow(
+        self._metrics.apply(
             insecure_options=insecure_options,
             label_rules=len(config.rules) <= telemetry.max_rule_labels,
             digest=digest,

@@ -37,8 +37,8 @@ from authz.telemetry.traces import start_spans
 
 log = logging.getLogger(__name__)
 
-# Seconds of answering after health reports NOT_SERVING: Envoy asks once a second, and its workers learn the answer up
-# to a second later (`update_merge_window`). With 1.0, one restart in two lost requests.
+# Seconds to keep answering after health reports NOT_SERVING: Envoy checks once a second, and its workers get the result
+# up to a second later (`update_merge_window`). With 1.0, every second restart lost requests.
 _LAME_DUCK: Final = 3.0
 
 
@@ -56,8 +56,8 @@ class App:
     ) -> None:
         """Build everything; only the admin address is bound. Raises OSError if it cannot be, and TracingError.
 
-        *watch* watches *file* since before *config* was read from it. *listen* is the address that Envoy calls, and
-        *admin* is a worker's own address in place of the configured one.
+        *watch* was created before *config* was read from *file*. *listen* is the address that Envoy calls; *admin*, if
+        given, replaces the configured admin address (for workers).
         """
         self._server_section: Final = config.server
         self._address: Final = listen
@@ -101,8 +101,8 @@ class App:
         )
         self._reload: Final = ReloadLoop(
             watch,
-            take_up=self._active.reload,
-            gone=self._active.report_gone,
+            on_change=self._active.reload,
+            on_removed=self._active.report_removed,
             stopping=self._readiness.draining,
         )
         self._server: Final = make_server(
@@ -132,15 +132,15 @@ class App:
         Thread(target=self._become_ready, name="become-ready", daemon=True).start()
 
     def reload(self) -> None:
-        """Read the configuration again, soon and on a thread of its own, and fetch all keys at once."""
+        """Request a reload of the configuration, on the reload thread, and start to fetch all keys."""
         self._reload.request()
         self._feeds.refresh()
 
     def drain(self) -> None:
-        """Report not ready, answer until Envoy has noticed, let calls in flight finish, and stop."""
+        """Report not ready, answer until Envoy has detected that, let calls in flight finish, and stop."""
         was_ready = self._readiness.drain()
         drain = self._server_section.drain.total_seconds()
-        lame_duck = min(_LAME_DUCK, drain / 2) if was_ready else 0.0  # otherwise Envoy has nothing to notice
+        lame_duck = min(_LAME_DUCK, drain / 2) if was_ready else 0.0  # otherwise Envoy never used this process
         log.info("draining for at most %g s", drain)
         time.sleep(lame_duck)
         self._server.stop(grace=drain - lame_duck)

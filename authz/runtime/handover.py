@@ -1,7 +1,7 @@
-"""What a supervisor passes to a worker: its own `server` section, and the last good configuration.
+"""What a supervisor passes to a worker: its `server` section, and the last good configuration.
 
-A restarted worker must not depend on the file as it is by then: it may be invalid, or gone, while the other workers
-continue with the last good configuration. The worker starts with that too, and its own watch then finds the difference.
+A restarted worker must not depend on the current file, which may be invalid or missing while the other workers use the
+last good configuration. The worker starts with that one too, and its own file watch then detects the difference.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The text of a configuration file, and the stamp of the file from before it was read."""
+    """The text of a configuration file, and the file's stamp from before it was read."""
 
     text: str
     stamp: FileStamp | None
 
     @classmethod
     def read(cls, file: Path, watch: FileWatch) -> Self:
-        """Read *file*, which *watch* has checked before. Raises ConfigError."""
+        """Read *file*, whose stamp *watch* has taken before. Raises ConfigError."""
         stamp = watch.stamp
         return cls(read_text(file), stamp)
 
@@ -46,13 +46,13 @@ class Handover:
     def config(self, file: Path) -> Config:
         """Return the configuration of a worker; *file* is its name in messages. Raises ConfigError.
 
-        The `server` section is the supervisor's, whatever the text says: another one would mix with the worker's
-        address, and could open a port to the network without TLS.
+        The `server` section is always the supervisor's: another one would not match the worker's address, and could
+        open a port to the network without TLS.
         """
         return parse(self.source.text, file=str(file)).model_copy(update={"server": self.server})
 
     def to_descriptor(self) -> int:
-        """Write it to a memory file, and return the file's descriptor, at its start. Raises OSError."""
+        """Write it to a memory file; return the file's descriptor, positioned at the start. Raises OSError."""
         stamp = self.source.stamp
         content = {
             "server": self.server.model_dump(mode="json"),
@@ -79,23 +79,23 @@ class Handover:
 
 
 class LastGood:
-    """The last valid configuration of a file, by the same rules as in the workers."""
+    """The last valid configuration of a file, by the same checks as in the workers."""
 
     def __init__(self, file: Path, watch: FileWatch, source: Source) -> None:
-        """*source* is known to be good."""
+        """*source* is known to be valid."""
         self._file: Final = file
         self._watch: Final = watch
         self.source = source
 
     def update(self) -> None:
-        """Replace it by the file's present content if that is valid. The workers log what is invalid."""
+        """Read the file again, and keep its content if it is valid. The workers log the errors."""
         try:
             source = Source.read(self._file, self._watch)
             parse(source.text, file=str(self._file))
         except ConfigError:
             return
-        except Exception:  # a failure of the reader must not end the watch
+        except Exception:  # an unexpected error must not end the reload thread
             log.exception("configuration not read, the last one stays")
             return
         self.source = source
-        log.info("a restarted worker will begin with the new configuration")
+        log.info("a restarted worker will start with the new configuration")

@@ -13,7 +13,7 @@ from authz.envoy.server import AuthorizationServer
 
 
 def listen(server: AuthorizationServer, address: Address, section: Server) -> str:
-    """Bind *server* to *address*, as its section of the configuration says; return what was bound. Raises OSError."""
+    """Bind *server* to *address* with the settings of *section*; return the bound address. Raises OSError."""
     if isinstance(address, UnixAddress):
         server.listen_unix(Path(address.path), mode=int(section.socket_mode, 8))
         return f"unix:{address.path}"
@@ -24,7 +24,7 @@ def listen(server: AuthorizationServer, address: Address, section: Server) -> st
 
 
 def _make_credentials(tls: Tls) -> grpc.ServerCredentials:
-    """Return credentials that follow the files of *tls*. Raises OSError."""
+    """Return credentials that are reloaded when the files of *tls* change. Raises OSError."""
     client_ca = Path(tls.client_ca_file) if tls.client_ca_file is not None else None
     try:
         return make_credentials(TlsFiles(Path(tls.cert_file), Path(tls.key_file), client_ca))

@@ -32,18 +32,18 @@ from authz.runtime.workers import Workers
 
 log = logging.getLogger(__name__)
 
-_HANDOVER: Final = 3  # file descriptor, of a worker
+_HANDOVER_FD: Final = 3  # the file descriptor in a worker
 
 
 def supervise(file: Path, config: Config, source: Source, watch: FileWatch, next_signal: NextSignal) -> int:
-    """Run the workers that *config* asks for; return the exit status, as `Supervisor.run` does.
+    """Run the configured number of workers; return the exit status of `Supervisor.run`.
 
-    *config* was loaded from *source*, the content of *file*. Raises OSError if the admin address cannot be bound, or no
-    process can be started.
+    *config* was loaded from *source*, the content of *file*. Raises OSError if the admin address cannot be bound, or if
+    no process can be started.
     """
     addresses = worker_addresses(config.server.listen, config.server.workers)
     last_good = LastGood(file, watch, source)
-    reload = ReloadLoop(watch, take_up=last_good.update, gone=lambda: None, stopping=Event())
+    reload = ReloadLoop(watch, on_change=last_good.update, on_removed=lambda: None, stopping=Event())
 
     def note_reload(seconds: float) -> int | None:
         number = next_signal(seconds)
@@ -89,26 +89,26 @@ def supervise(file: Path, config: Config, source: Source, watch: FileWatch, next
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Launcher:
-    """Starts the worker with a given number: with our code, our `server` section and the last good configuration."""
+    """Starts workers with the supervisor's own code, its `server` section and the last good configuration."""
 
     file: Path
     server: Server
     addresses: Sequence[str]
     sockets: Sequence[Path]
-    lifeline: int  # the end of a pipe that workers read
+    lifeline: int  # the read end of the pipe that tells workers that the supervisor is alive
     last_good: LastGood
-    forget: Callable[[int], None]  # called with the number before the worker is started
+    forget: Callable[[int], None]  # called with the worker's number before it is started
     command: Sequence[str] = field(default_factory=interpreter)
 
     def start(self, number: int) -> Process:
-        """Start it. Raises OSError."""
+        """Start the worker with this number. Raises OSError."""
         argv = [*self.command, "serve", "--config", str(self.file), "--worker", str(number)]
         argv += ["--listen", self.addresses[number], "--admin-socket", str(self.sockets[number])]
-        argv += ["--handover", str(_HANDOVER)]
+        argv += ["--handover", str(_HANDOVER_FD)]
         self.forget(number)
         handover = Handover(self.last_good.source, self.server).to_descriptor()
         try:
-            return Process(argv, descriptors={0: self.lifeline, _HANDOVER: handover})
+            return Process(argv, descriptors={0: self.lifeline, _HANDOVER_FD: handover})
         finally:
             os.close(handover)
 

@@ -1,4 +1,4 @@
-"""Build the parts of one process that depend on others. This file only wires them."""
+"""Build the parts of one process and connect them. There is no logic in this file."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.keys import KeyMetrics, Refresh
 from authz.telemetry.metrics import Metrics
 
-_LANE_SHARE: Final = 4  # at most a quarter of the calls in flight may wait for one kind of fact
-_MAX_IDLE: Final = 300.0  # seconds; on TCP any peer may keep connections idle, and their number is bounded
+_LANE_SHARE: Final = 4  # a quarter of the calls in flight may wait for one kind of fact
+_MAX_IDLE: Final = 300.0  # seconds; on TCP any peer may keep idle connections open, up to the limit for all
 
 
 def make_feeds(
@@ -83,8 +83,8 @@ def make_server(
     report: Callable[[CheckRecord], None],
 ) -> AuthorizationServer:
     """Return the server that Envoy calls, not bound yet; *report* is called with every decision."""
-    # Reading the system's generator would make each call wait for the interpreter lock. Clients see these numbers:
-    # nothing else may be drawn from this generator.
+    # The system's random generator would release the interpreter lock in each call, which is slow. Clients see these
+    # numbers: this generator must not be used for anything else.
     ids = random.Random()  # noqa: S311 - identifiers of decisions, not secrets
     checker = Checker(
         snapshot=store.current,

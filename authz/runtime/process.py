@@ -1,4 +1,4 @@
-"""A process of our own code, started by exec as this one was."""
+"""Start a process with the same code and interpreter flags as this one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 
 import authz
 
-# Flags of this interpreter that environment variables, which a worker inherits, do not repeat.
+# Command line flags of the interpreter that a worker would not get from its environment variables.
 _FLAGS: Final = {
     "isolated": "-I",
     "ignore_environment": "-E",
@@ -25,39 +25,39 @@ _RUN_FROM: Final = "import sys; sys.path.insert(0, {!r}); from authz.__main__ im
 
 
 class Process:
-    """One process of ours, started by exec in a process group of its own."""
+    """A child process in its own process group."""
 
     def __init__(self, argv: list[str], *, descriptors: Mapping[int, int]) -> None:
-        """Start *argv*; it has our *descriptors*, each under the number that is given for it. Raises OSError."""
+        """Start *argv*. *descriptors* maps descriptor numbers of the child to ours. Raises OSError."""
         self._pid: Final = os.posix_spawn(
             argv[0],
             argv,
             os.environ,
             file_actions=[(os.POSIX_SPAWN_DUP2, ours, number) for number, ours in descriptors.items()],
             setpgroup=0,
-            # It does not inherit what we block: it must be possible to end it while it starts. Only SIGHUP stays
-            # blocked: it would end a process that does not handle it yet.
+            # Our signal mask is not inherited: signals must be able to end the child while it starts. Only SIGHUP is
+            # blocked, because it would end a process that does not handle it yet.
             setsigmask=[signal.SIGHUP],
         )
         self._status: int | None = None
 
     def poll(self) -> int | None:
-        """Return its exit status, negative for a signal; None while it runs."""
+        """Return the exit status, negative for a signal; None while the process runs."""
         if self._status is None:
             pid, status = os.waitpid(self._pid, os.WNOHANG)
             self._status = os.waitstatus_to_exitcode(status) if pid else None
         return self._status
 
     def send(self, number: int) -> None:
-        """Send it a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         if self.poll() is None:
             os.kill(self._pid, number)
 
 
 def interpreter() -> list[str]:
-    """Return the command that runs the code that this process runs, and never other code in the working directory."""
+    """Return the command that runs the same code as this process, never other code in the working directory."""
     flags = [flag for name, flag in _FLAGS.items() for _ in range(getattr(sys.flags, name))]
-    path = sys.path if sys.flags.safe_path else sys.path[1:]  # without what -P leaves out
+    path = sys.path if sys.flags.safe_path else sys.path[1:]  # without the entry that -P omits
     found = PathFinder.find_spec(authz.__name__, path)
     command = [sys.executable, *flags, "-P"]
     if found is not None and found.origin == authz.__file__:

@@ -1,4 +1,4 @@
-"""Readiness of the process: starting, ready, draining, in this order and never back."""
+"""Readiness of the process: starting, then ready, then draining."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _POLL: Final = 0.05  # seconds between two checks of what readiness waits for
 
 
 class Readiness:
-    """Informs health clients and probes; a process that was ready never becomes unready because of an issuer."""
+    """The readiness for health checks and probes. A process that is ready stays ready whatever issuers do."""
 
     def __init__(self, *, missing: Callable[[], list[str]], show: Callable[[bool], None]) -> None:
-        """*missing* lists what the first readiness waits for; *show* informs health clients whether we serve."""
+        """*missing* returns what readiness waits for; *show* is called with the new state for health checks."""
         self._missing: Final = missing
         self._show: Final = show
-        self._changing: Final = Lock()  # the last value shown must be the current one
+        self._change_lock: Final = Lock()  # the last value shown must be the current one
         self._ready = False
         self.draining: Final = Event()
 
@@ -31,7 +31,7 @@ class Readiness:
         while self._missing():
             if self.draining.wait(_POLL):
                 return False
-        with self._changing:
+        with self._change_lock:
             if self.draining.is_set():
                 return False
             self._ready = True
@@ -40,7 +40,7 @@ class Readiness:
 
     def drain(self) -> bool:
         """Report not ready from now on; return whether the process was ever ready."""
-        with self._changing:
+        with self._change_lock:
             self.draining.set()
             self._show(False)  # noqa: FBT003 - a callback
         return self._ready

@@ -1,4 +1,4 @@
-"""When to read the configuration file again: it was replaced, or a reload was requested."""
+"""Detect when to read the configuration file again: after it was replaced, or on request."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ WATCH_INTERVAL: Final = 1.0  # seconds between two checks of the file
 
 
 class ReloadLoop:
-    """Calls *take_up* for each new state of a file, and for each request, until *stopping* is set.
+    """Calls *on_change* for each new state of a file, and for each request, until *stopping* is set.
 
-    *gone* is called once when the file has been missing for several checks.
+    *on_removed* is called once when the file has been missing for several checks.
     """
 
     def __init__(
         self,
         watch: FileWatch,
         *,
-        take_up: Callable[[], None],
-        gone: Callable[[], None],
+        on_change: Callable[[], None],
+        on_removed: Callable[[], None],
         stopping: Event,
         requested: Event | None = None,
     ) -> None:
         self._watch: Final = watch
-        self._take_up: Final = take_up
-        self._gone: Final = gone
+        self._on_change: Final = on_change
+        self._on_removed: Final = on_removed
         self._stopping: Final = stopping
         self._requested: Final = requested if requested is not None else Event()
 
@@ -40,9 +40,9 @@ class ReloadLoop:
         """Check the file until *stopping* is set."""
         while not self._stopping.is_set():
             asked = self._requested.wait(WATCH_INTERVAL)
-            if asked:  # a request that comes at the end of a wait is kept for the next check
+            if asked:  # a request at the end of a wait is kept for the next check
                 self._requested.clear()
             if self._watch.changed(asked=asked):
-                self._take_up()
+                self._on_change()
             elif self._watch.gone():
-                self._gone()
+                self._on_removed()

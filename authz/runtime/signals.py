@@ -1,12 +1,11 @@
-"""Signals to end, from the first line of the program on.
+"""Signal handling from the first line of the program on.
 
 Rules of this file:
-1. All signals that we handle are blocked before any thread starts, so that every thread blocks them, and are waited
-   for. A Python handler would run only between two steps of the main thread.
-2. While the process starts, a thread waits for them: the first one ends the process at once. Without it, a signal that
-   comes to PID 1 of a container during the start is discarded by the kernel, or waits until the start is over.
-3. This module imports nothing that takes long. A signal before it runs, during the interpreter's own start, cannot be
-   handled.
+1. All handled signals are blocked before any thread starts, so that every thread blocks them, and received by waiting
+   for them. A Python handler would run only when the main thread executes Python code.
+2. While the process starts, a thread waits for termination signals, and the first one ends the process at once.
+   Without it, a signal to PID 1 of a container during the start would be discarded, or delayed until the start is over.
+3. This module imports only what is fast to import. Signals during the interpreter's own start cannot be handled.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Final, NoReturn
 END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD: Final = signal.SIGHUP
 SIGNALS: Final = END | {RELOAD, signal.SIGCHLD}
-_RELEASE: Final = signal.SIGURG  # wakes up our own thread
+_RELEASE: Final = signal.SIGURG  # wakes up the waiting thread
 _EXIT_BY_SIGNAL: Final = 128  # added to the number of the signal, as shells do
 
 
@@ -34,13 +33,13 @@ class StartGuard:
         self._thread.start()
 
     def release(self) -> None:
-        """Leave the signals to the caller, which waits for them from now on. They stay blocked."""
+        """End the thread: from now on the caller must wait for the signals, which stay blocked."""
         if self._thread.is_alive() and self._thread.ident is not None:
             signal.pthread_kill(self._thread.ident, _RELEASE)
             self._thread.join()
 
     def close(self) -> None:
-        """Restore everything as it was before."""
+        """Restore signal mask and handler."""
         self.release()
         signal.signal(signal.SIGINT, self._on_interrupt)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
@@ -52,9 +51,9 @@ class StartGuard:
 
 
 def end_by(number: int) -> NoReturn:
-    """End at once by the signal *number*, as if it had never been blocked.
+    """End the process at once by the signal *number*.
 
-    By default no signal ends PID 1 of a container: there the exit status is the one that a shell would report.
+    PID 1 of a container ignores signals without a handler: it exits with the status that a shell would report.
     """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)

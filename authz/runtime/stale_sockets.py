@@ -1,8 +1,8 @@
-"""Sockets and folders of the running processes, and those that killed processes left behind.
+"""Sockets and directories of the running processes, and stale ones of killed processes.
 
 Rules of this file:
-1. Only a socket that refuses connections, and a folder whose lock is free, are removed: no process holds them.
-2. A socket or folder that cannot be removed does not prevent a start.
+1. A socket is removed only if it refuses connections, a directory only if its lock is free: no process uses them.
+2. A socket or directory that cannot be removed does not prevent a start.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Final
 from authz.config.address import MAX_SOCKET_PATH_BYTES, worker_addresses
 from authz.files.sockets import remove_stale_socket
 
-_LONGEST_NAME: Final = "/63.sock"  # in a private folder: there are at most 64 workers
+_LONGEST_NAME: Final = "/63.sock"  # in a private directory: there are at most 64 workers
 
 
 def clear_sockets(listen: str, workers: int) -> None:
-    """Remove stale sockets of an earlier number of workers on *listen*, which `authz health` would ask forever.
+    """Remove stale sockets of an earlier number of workers on *listen*, which `authz health` would still probe.
 
-    Those of the present *workers* stay, so that `authz health` still asks the socket of a crashed worker.
+    The sockets of the current *workers* stay, so that `authz health` detects a crashed worker.
     """
     path = _socket_of(listen)
     if path is None:
@@ -41,9 +41,9 @@ def clear_sockets(listen: str, workers: int) -> None:
 
 @contextmanager
 def private_folder(listen: str) -> Iterator[Path]:
-    """Create a private folder next to the socket *listen*, or else in the temporary folder; remove it at the end.
+    """Create a private directory next to the socket *listen*, or in the temporary directory; remove it at the end.
 
-    Folders that killed supervisors left next to the socket are removed too. Raises OSError if neither is writable.
+    Stale directories of killed supervisors are removed too. Raises OSError if no directory can be created.
     """
     path = _socket_of(listen)
     if path is not None:
@@ -51,7 +51,7 @@ def private_folder(listen: str) -> Iterator[Path]:
     made = _make_folder(path)
     with ExitStack() as parts:
         parts.callback(shutil.rmtree, made, ignore_errors=True)
-        with suppress(OSError):  # a file system without locks: nothing is removed there either
+        with suppress(OSError):  # a file system without locks: stale directories are not removed there
             parts.enter_context(_hold(made))
         yield made
 
@@ -90,7 +90,7 @@ def _make_folder(path: Path | None) -> Path:
 
 @contextmanager
 def _hold(folder: Path) -> Iterator[None]:
-    """Hold the lock of *folder*; the kernel frees it when this process ends. Raises OSError if another holds it."""
+    """Hold the lock of *folder*; the kernel releases it when this process ends. Raises OSError if it is taken."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,11 +1,11 @@
-"""Supervise several workers: start them, watch them, restart those that end, and stop them all.
+"""Supervise several workers: start, monitor, restart and stop them.
 
 Rules of this file:
-1. A worker is started by exec, in its own process group: a signal from the terminal reaches it once, through us.
-2. If a worker ends during the start, everything ends, with its error. A worker that ends later is restarted, after a
-   pause that grows while it does not stay up. A worker that hangs is killed.
-3. A restarted worker is like the others: it has our code, our `server` section and the last good configuration,
-   whatever is in the working directory or in the file by then.
+1. A worker has its own process group: a signal from the terminal reaches it only once, forwarded by the supervisor.
+2. If a worker ends during the start, the supervisor ends with its error. A worker that ends later is restarted with
+   exponential backoff. A worker that hangs is killed.
+3. A restarted worker has the same code, `server` section and last good configuration as the others, whatever the
+   working directory and the configuration file contain by then.
 4. Signals are forwarded. The second termination signal kills everything.
 5. A worker ends when the supervisor does: its stdin is a pipe that the supervisor holds open and never writes to.
 """
@@ -22,7 +22,7 @@ from authz.runtime.signals import END
 
 log = logging.getLogger(__name__)
 
-# Exit codes of `authz serve`. With a self-explained one, a worker has printed why it could not start.
+# Exit codes of `authz serve`. With those in SELF_EXPLAINED, a worker has printed why it could not start.
 DRAINED: Final = 0
 NOT_DRAINED: Final = 1
 CANNOT_START: Final = 3
@@ -30,26 +30,26 @@ SELF_EXPLAINED: Final = frozenset({2, CANNOT_START})
 
 FIRST_PAUSE: Final = 0.1  # seconds until the first restart
 MAX_PAUSE: Final = 30.0  # seconds
-STABLE_AFTER: Final = 60.0  # seconds of uptime after which the next pause is the first again
-EXIT_GRACE: Final = 5.0  # seconds beyond its drain that a worker has to exit, for its last spans and log lines
+STABLE_AFTER: Final = 60.0  # seconds of uptime after which the backoff is reset
+EXIT_GRACE: Final = 5.0  # seconds after its drain for a worker to send its last spans and logs and to exit
 PROBE_INTERVAL: Final = 5.0  # seconds between two liveness probes of all workers
-MAX_UNANSWERED: Final = 6  # consecutive probes; a count, because time passes while the whole container is suspended
+MAX_UNANSWERED: Final = 6  # consecutive probes; not a duration, because time passes while a container is suspended
 
 _START_POLL: Final = 0.05  # seconds between two checks whether all workers have started
 _MAX_WAIT: Final = 1.0  # seconds for a signal, before the workers are checked again
 
-# Waits at most the given seconds for a signal to us, and returns its number; None for SIGCHLD and for no signal.
+# Waits at most the given seconds for a signal and returns its number; None for SIGCHLD and without a signal.
 NextSignal = Callable[[float], int | None]
 
 
 class Child(Protocol):
-    """A process that was started."""
+    """A child process."""
 
     def poll(self) -> int | None:
-        """Return its exit status, negative for a signal; None while it runs."""
+        """Return the exit status, negative for a signal; None while the process runs."""
 
     def send(self, number: int) -> None:
-        """Send it a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class Supervisor:
         monotonic: Callable[[], float],
         jitter: Callable[[], float],
     ) -> None:
-        """*drain* is the time that a worker may take to drain, in seconds; *jitter* returns numbers from 0 to 1."""
+        """*drain* is the time for a worker to drain, in seconds; *jitter* returns random numbers from 0 to 1."""
         self.restarts: Final = [0] * count
         self._start: Final = start
         self._exit_timeout: Final = drain + EXIT_GRACE
@@ -86,10 +86,10 @@ class Supervisor:
     def run(
         self, next_signal: NextSignal, *, answered: Callable[[], Collection[int]], started: Callable[[], None]
     ) -> int:
-        """Start and watch the workers until the end; return the exit status: -N if a second signal N ended everything.
+        """Start and monitor the workers until the end; return the exit status, or -N if a second signal N ended it.
 
-        *answered* probes all workers, and returns those that answered since its last call; when all have answered once,
-        *started* is called. Raises OSError if nothing can be started.
+        *answered* probes all workers and returns those that answered since its last call; when all have answered once,
+        *started* is called. Raises OSError if no process can be started.
         """
         self._workers += [
             _Worker(number, self._start(number), self._monotonic()) for number in range(len(self.restarts))
@@ -118,7 +118,7 @@ class Supervisor:
         return min(_MAX_WAIT, *due) if due else _MAX_WAIT
 
     def _reap_and_restart(self) -> None:
-        """Note which workers have ended, and restart those whose pause is over."""
+        """Schedule restarts of workers that have ended, and restart those whose pause is over."""
         now = self._monotonic()
         for worker in self._workers:
             if worker.due_at is None:
@@ -128,7 +128,7 @@ class Supervisor:
                 self._restart(worker, now)
 
     def _kill_hung(self, answered: Callable[[], Collection[int]]) -> None:
-        """Probe all workers, and kill those that have not answered for too long; they are restarted like any other."""
+        """Probe all workers, and kill those that have not answered for too long; they are then restarted."""
         now = self._monotonic()
         if now < self._probed_at + PROBE_INTERVAL:
             return
@@ -159,7 +159,7 @@ class Supervisor:
         log.error("worker %d %s; it is restarted in %.1f s", worker.number, what, pause)
 
     def _fail_start(self, failed: _Worker, next_signal: NextSignal) -> int:
-        """Stop the workers that were started; the worker that cannot start has printed why."""
+        """Stop all workers; the worker that cannot start has printed why."""
         status = failed.child.poll()
         log.error("worker %d ended with status %s while it started", failed.number, status)
         ended_by = self._drain(signal.SIGTERM, next_signal)
@@ -168,7 +168,7 @@ class Supervisor:
         return status if status in SELF_EXPLAINED else CANNOT_START
 
     def _drain(self, number: int, next_signal: NextSignal) -> int:
-        """Forward the signal and wait for all to end; kill them at the deadline or the next termination signal."""
+        """Forward the signal and wait for the end of all; kill them at the deadline or the next termination signal."""
         deadline = self._monotonic() + self._exit_timeout
         running = [worker for worker in self._workers if worker.child.poll() is None]
         self._send(number)

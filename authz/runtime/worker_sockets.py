@@ -1,6 +1,6 @@
-"""HTTP requests over the admin sockets of workers: to all at the same time, bounded in time and size.
+"""HTTP requests to the admin sockets of all workers, concurrently, with limits on time and size.
 
-A worker that does not answer completely, or in time, is left out, and delays no other.
+A worker whose response is incomplete or late is omitted, and does not delay the others.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from typing import Final
 
-MAX_BYTES: Final = 64 * 1024 * 1024  # of one answer
-MAX_LIVENESS_BYTES: Final = 4096  # of one answer of a probe
+MAX_BYTES: Final = 64 * 1024 * 1024  # of one response
+MAX_LIVENESS_BYTES: Final = 4096  # of one response to a probe
 
 _CHUNK: Final = 65_536  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer of one worker."""
+class WorkerResponse:
+    """The response of one worker."""
 
     status: int
     body: bytes
 
 
 class LivenessProbe:
-    """Asks each worker whether it is alive, and keeps the request open until it is answered. Never waits.
+    """Sends a liveness request to each worker, and keeps it open until it is answered. Never blocks.
 
-    A worker that gets little CPU time answers late; one that hangs does not answer at all.
+    A worker with little CPU time answers late; one that hangs does not answer at all.
     """
 
     def __init__(self, sockets: Sequence[Path]) -> None:
@@ -40,15 +40,15 @@ class LivenessProbe:
         self._open: Final[dict[int, _Pending]] = {}
 
     def answered(self) -> frozenset[int]:
-        """Return the workers that have answered since the last call, and ask them again."""
+        """Return the workers that have answered since the last call, and send them the next request."""
         found = frozenset(number for number, pending in list(self._open.items()) if self._has_answered(number, pending))
         for number, path in enumerate(self._sockets):
-            if number not in self._open and (connection := _ask_one(path, "/livez")) is not None:
+            if number not in self._open and (connection := _send_request(path, "/livez")) is not None:
                 self._open[number] = _Pending(number, connection)
         return found
 
     def forget(self, number: int) -> None:
-        """Drop the request to a worker that has ended: its answer says nothing about the next process."""
+        """Drop the request to a worker that has ended: its response would not be from the next process."""
         if (pending := self._open.pop(number, None)) is not None:
             pending.connection.close()
 
@@ -65,10 +65,10 @@ class LivenessProbe:
                 self.forget(number)
                 return False
         self.forget(number)
-        return any(answer.status == HTTPStatus.OK for _, answer in pending.parse())
+        return any(response.status == HTTPStatus.OK for _, response in pending.parse())
 
 
-def ask(
+def request_all(
     sockets: Sequence[Path],
     target: str,
     *,
@@ -76,13 +76,13 @@ def ask(
     accept: str = "*/*",
     method: str = "GET",
     max_bytes: int = MAX_BYTES,
-) -> dict[int, Answer]:
-    """Request *target* of the server on each socket, and return the complete answers that came within *seconds*."""
+) -> dict[int, WorkerResponse]:
+    """Request *target* from the server on each socket; return the complete responses that came within *seconds*."""
     deadline = time.monotonic() + seconds
-    answers: dict[int, Answer] = {}
+    responses: dict[int, WorkerResponse] = {}
     with ExitStack() as connections, DefaultSelector() as selector:
         for number, path in enumerate(sockets):
-            if (connection := _ask_one(path, target, accept, method)) is None:
+            if (connection := _send_request(path, target, accept, method)) is None:
                 continue
             connections.enter_context(connection)
             selector.register(connection, EVENT_READ, _Pending(number, connection))
@@ -91,12 +91,12 @@ def ask(
                 pending: _Pending = key.data
                 if pending.read() or len(pending.data) > max_bytes:
                     selector.unregister(pending.connection)
-                    answers.update(pending.parse())
-    return answers
+                    responses.update(pending.parse())
+    return responses
 
 
-def _ask_one(path: Path, target: str, accept: str = "*/*", method: str = "GET") -> socket.socket | None:
-    """Send a request for *target* to the server on a socket, without waiting; None if no server accepts it."""
+def _send_request(path: Path, target: str, accept: str = "*/*", method: str = "GET") -> socket.socket | None:
+    """Send a request for *target* to the server on a socket without blocking; None if no server accepts it."""
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(0)
     try:
@@ -110,14 +110,14 @@ def _ask_one(path: Path, target: str, accept: str = "*/*", method: str = "GET") 
 
 @dataclass(slots=True)
 class _Pending:
-    """An answer that is being received."""
+    """A response that is being received."""
 
     number: int
     connection: socket.socket
     data: bytearray = field(default_factory=bytearray)
 
     def read(self) -> bool | None:
-        """Read once. True: the answer has ended; False: something was read; None: there is nothing to read yet."""
+        """Read once. True: the response has ended; False: data was read; None: there is no data yet."""
         try:
             chunk = self.connection.recv(_CHUNK)
         except BlockingIOError:
@@ -127,9 +127,9 @@ class _Pending:
         self.data += chunk
         return not chunk
 
-    def parse(self) -> Iterator[tuple[int, Answer]]:
-        """Yield the answer, if it is complete."""
+    def parse(self) -> Iterator[tuple[int, WorkerResponse]]:
+        """Yield the response with its worker, if it is complete."""
         head, _, body = bytes(self.data).partition(b"\r\n\r\n")
         status, *headers = head.decode("latin-1").split("\r\n")
         if f"content-length: {len(body)}" in headers:
-            yield self.number, Answer(int(status.split(" ")[1]), body)
+            yield self.number, WorkerResponse(int(status.split(" ")[1]), body)

@@ -1,9 +1,9 @@
-"""The admin answers of several workers as one: probes, metrics and keys.
+"""Combine the admin responses of several workers: probes, metrics and keys.
 
 Rules of this file:
-1. A worker that does not answer completely, and in time, is left out and reported as missing.
+1. A worker whose response is incomplete or late is omitted and reported as missing.
 2. Ready means that all workers are ready.
-3. Nothing is summed: every sample and every key set has the number of its worker.
+3. Nothing is summed: every sample and every key set is labelled with its worker.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from authz.runtime.worker_sockets import ask
+from authz.runtime.worker_sockets import request_all
 from authz.telemetry import names
 
-READY_SECONDS: Final = 0.75  # for the answers to one probe; the kubelet gives a probe one second
+READY_SECONDS: Final = 0.75  # for one probe; the kubelet's default timeout is one second
 SECONDS: Final = 2.0  # for metrics and keys
 
-_OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"  # the only format that has exemplars
+_OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"  # the only format with exemplars
 
 
 class Workers(Collector):
-    """The admin sockets of all workers, by number, as one server; *restarts* counts the restarts of each."""
+    """The admin sockets of all workers by number; *restarts* are the restart counts."""
 
     def __init__(self, sockets: Sequence[Path], *, restarts: Sequence[int]) -> None:
         self._sockets: Final = sockets
@@ -39,7 +39,7 @@ class Workers(Collector):
 
     def waiting_for(self) -> list[str]:
         """List what readiness still waits for, worker by worker."""
-        answers = ask(self._sockets, "/readyz", seconds=READY_SECONDS)
+        answers = request_all(self._sockets, "/readyz", seconds=READY_SECONDS)
         missing = []
         for number in range(len(self._sockets)):
             answer = answers.get(number)
@@ -52,7 +52,7 @@ class Workers(Collector):
 
     def describe_keys(self) -> dict[str, object]:
         """Describe the keys of each issuer in each worker, by issuer, and list the workers that do not answer."""
-        answers = ask(self._sockets, "/keys", seconds=SECONDS)
+        answers = request_all(self._sockets, "/keys", seconds=SECONDS)
         described = [
             (position, number, {**issuer, "worker": number})
             for number, answer in sorted(answers.items())
@@ -63,9 +63,9 @@ class Workers(Collector):
         return {"issuers": [issuer for _, _, issuer in described], "silent_workers": silent}
 
     def refresh_keys(self, issuer: str | None) -> dict[str, object] | None:
-        """Have every worker fetch the keys of an issuer, or of all; list these, and the silent workers."""
+        """Make every worker fetch the keys of an issuer, or of all; list the issuers and the silent workers."""
         query = "" if issuer is None else f"?{urlencode({'issuer': issuer})}"
-        answers = ask(self._sockets, f"/keys/refresh{query}", seconds=SECONDS, method="POST")
+        answers = request_all(self._sockets, f"/keys/refresh{query}", seconds=SECONDS, method="POST")
         begun = [
             json.loads(answer.body)["issuers"] for answer in answers.values() if answer.status == HTTPStatus.ACCEPTED
         ]
@@ -76,7 +76,7 @@ class Workers(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yield the metrics of all workers, each with the label `worker`, and those about the workers themselves."""
-        answers = ask(self._sockets, "/metrics", seconds=SECONDS, accept=_OPENMETRICS)
+        answers = request_all(self._sockets, "/metrics", seconds=SECONDS, accept=_OPENMETRICS)
         up = GaugeMetricFamily(names.WORKER_UP, "Whether this worker answered.", labels=["worker"])
         restarts = CounterMetricFamily(
             names.WORKER_RESTARTS_TOTAL, "Restarts of a worker that ended.", labels=["worker"]
@@ -90,10 +90,10 @@ class Workers(Collector):
 
 
 def merge(expositions: Mapping[int, str]) -> Iterable[Metric]:
-    """Merge OpenMetrics texts: one family of each name, each sample with the number of its worker."""
+    """Merge OpenMetrics texts into one family of each name; each sample gets the label `worker`."""
     families: dict[str, Metric] = {}
     for number, text in sorted(expositions.items()):
-        for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]  # it has none
+        for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]  # it has no types
             merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
             merged.samples += [
                 sample._replace(labels={**sample.labels, "worker": str(number)}) for sample in family.samples

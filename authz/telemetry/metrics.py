@@ -80,9 +80,9 @@ class Metrics:
             names.CONFIG_RELOAD_SUCCESSFUL, "Whether the configuration in use is the one in the file."
         )
         self._reloaded.set(1)
-        self.follow(insecure_options=insecure_options, label_rules=label_rules)
+        self.apply(insecure_options=insecure_options, label_rules=label_rules)
 
-    def follow(self, *, insecure_options: int, label_rules: bool, digest: str = "") -> None:
+    def apply(self, *, insecure_options: int, label_rules: bool, digest: str = "") -> None:
         """Follow the configuration in use, and show its *digest*."""
         self._label_rules = label_rules
         self._insecure.set(insecure_options)

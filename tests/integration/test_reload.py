@@ -113,7 +113,7 @@ def test_a_file_that_is_gone_is_told_once(sidecar: Running) -> None:
     away.rename(file)
     wait_until(lambda: is_current(sidecar))
     (told,) = lines(sidecar, "is gone")
-    assert f"configuration file {file} is gone, the last one stays" in told
+    assert f"configuration file {file} was removed, the last one stays" in told
     assert (reloads(sidecar, "rejected"), reloads(sidecar, "accepted")) == (1, 1)
 
 

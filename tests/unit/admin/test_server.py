@@ -17,7 +17,7 @@ from authz.admin.routes import AdminRequest, answer, is_here, make_routes
 from authz.admin.server import MAX_CONNECTIONS, MAX_SECONDS, MAX_THREADS, AdminServer
 from authz.config.address import TcpAddress, UnixAddress
 from authz.demo.client import Answer, send
-from authz.runtime.worker_sockets import ask
+from authz.runtime.worker_sockets import request_all
 from tests.fakes.clock import FakeClock
 from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.unit.envoy.serving import short_folder
@@ -272,7 +272,7 @@ def test_it_listens_on_a_socket_whose_callers_are_here() -> None:
         admin = AdminServer(UnixAddress(str(path)), ROUTES)
         assert admin.address == str(path)
         admin.start()
-        assert ask([path], "/keys", seconds=HANG_SECONDS)[0].status == 200
+        assert request_all([path], "/keys", seconds=HANG_SECONDS)[0].status == 200
         admin.stop()
         assert not path.exists()
 

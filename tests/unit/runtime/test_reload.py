@@ -57,14 +57,14 @@ class Rig:
     def run(self, *steps: Callable[[Requests], bool], reload: Callable[[ReloadLoop], object] = lambda _: None) -> None:
         stopping = Event()
 
-        def take_up() -> None:
+        def on_change() -> None:
             self.calls.append(self.file.read_text())
             reload(loop)
 
         loop = ReloadLoop(
             FileWatch(self.file),
-            take_up=take_up,
-            gone=lambda: self.calls.append("gone"),
+            on_change=on_change,
+            on_removed=lambda: self.calls.append("gone"),
             stopping=stopping,
             requested=Requests(stopping, *steps),
         )

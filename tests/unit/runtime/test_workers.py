@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from authz.admin.routes import make_routes
 from authz.admin.server import AdminServer
 from authz.config.address import UnixAddress
-from authz.runtime.worker_sockets import MAX_LIVENESS_BYTES, Answer, LivenessProbe, ask
+from authz.runtime.worker_sockets import MAX_LIVENESS_BYTES, LivenessProbe, WorkerResponse, request_all
 from authz.runtime.workers import Workers, merge
 from authz.telemetry.keys import KeyMetrics
 from authz.telemetry.metrics import Metrics
@@ -85,7 +85,12 @@ def folder() -> Iterator[Path]:
 def test_a_worker_that_does_not_answer_is_left_out(folder: Path) -> None:
     """One is gone, one is stuck: the third is heard."""
     with half_dead(folder / "1") as stuck, listening(folder / "2") as well:
-        wait_until(lambda: ask([folder / "gone", stuck, well], "/livez", seconds=0.2) == {2: Answer(200, b"alive\n")})
+        wait_until(
+            lambda: (
+                request_all([folder / "gone", stuck, well], "/livez", seconds=0.2)
+                == {2: WorkerResponse(200, b"alive\n")}
+            )
+        )
 
 
 def test_workers_are_ready_when_all_are(folder: Path) -> None:
@@ -230,21 +235,21 @@ def test_a_family_that_one_worker_alone_has_is_there() -> None:
 def test_half_an_answer_is_none(folder: Path, data: bytes) -> None:
     """A worker that ends while it speaks has said nothing."""
     with saying(folder / "0", data) as path:
-        assert ask([path], "/readyz", seconds=SECONDS) == {}
+        assert request_all([path], "/readyz", seconds=SECONDS) == {}
 
 
 def test_a_whole_answer_is_taken(folder: Path) -> None:
     """The same in whole: the test above fails for what it says."""
     with saying(folder / "0", b"HTTP/1.0 503 X\r\ncontent-length: 3\r\n\r\na\r\n") as path:
-        assert ask([path], "/readyz", seconds=SECONDS) == {0: Answer(503, b"a\r\n")}
+        assert request_all([path], "/readyz", seconds=SECONDS) == {0: WorkerResponse(503, b"a\r\n")}
 
 
 def test_an_answer_without_end_is_left() -> None:
     """No worker can fill our memory."""
     endless = b"HTTP/1.0 200 OK\r\ncontent-length: 999999\r\n\r\n" + b"x" * 999_999
     with short_folder() as folder, saying(folder / "0", endless) as path:
-        assert ask([path], "/metrics", seconds=SECONDS, max_bytes=100_000) == {}
-        assert len(ask([path], "/metrics", seconds=SECONDS)[0].body) == 999_999
+        assert request_all([path], "/metrics", seconds=SECONDS, max_bytes=100_000) == {}
+        assert len(request_all([path], "/metrics", seconds=SECONDS)[0].body) == 999_999
 
 
 # Whether they are alive.

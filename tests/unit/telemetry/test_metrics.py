@@ -76,7 +76,7 @@ def test_the_state_of_the_configuration_shows() -> None:
     numbers = metrics()
     assert value(numbers, "authz_config_last_reload_successful") == 1
     for digest in ("one", "two"):
-        numbers.follow(insecure_options=0, label_rules=True, digest=digest)
+        numbers.apply(insecure_options=0, label_rules=True, digest=digest)
     assert [line for line in text(numbers) if line.startswith("authz_config_info")] == [
         'authz_config_info{digest="two"} 1.0'
     ]
