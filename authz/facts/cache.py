@@ -1,7 +1,7 @@
-"""A cache of facts with an expiry time for each.
+"""A cache of facts, each until it expires.
 
-The deciding thread reads it without a lock; other threads write it under a lock. That is safe with a FIFO cache,
-because, unlike with an LRU cache, reading does not change it.
+It is read on the deciding thread, which takes no lock, and written on others. A FIFO cache allows that: unlike an LRU
+cache, it is not changed by reading. Only writers exclude each other.
 """
 
 from __future__ import annotations
@@ -14,24 +14,37 @@ from cachetools import FIFOCache
 
 from authz.core.needs import Need
 
+_ENTRY_BYTES: Final = 1024  # of a need, a fact and their place, beside what the fact holds
+
 
 class FactCache:
-    """At most *max_entries* facts; the oldest is evicted first. *monotonic* is a clock in seconds."""
+    """At most *max_entries* facts of *max_bytes* in all; the oldest is evicted first.
 
-    def __init__(self, *, max_entries: int, monotonic: Callable[[], float]) -> None:
+    *monotonic* is a clock in seconds.
+    """
+
+    def __init__(self, *, max_entries: int, monotonic: Callable[[], float], max_bytes: int = 64 * 1024 * 1024) -> None:
         self._monotonic: Final = monotonic
-        self._facts: Final[FIFOCache[Need, tuple[object, float]]] = FIFOCache(max_entries)
-        self._write_lock: Final = Lock()
+        self._max_bytes: Final = max_bytes
+        self._least: Final = max_bytes / max_entries  # the share of one entry: so many fit
+        self._facts: Final[FIFOCache[Need, tuple[object, float, float]]] = FIFOCache(max_bytes, getsizeof=_size_of)
+        self._writing: Final = Lock()
 
     def get(self, need: Need) -> object | None:
         """Return the fact that answers *need*, or None if there is none or it has expired."""
         try:
-            fact, expires = self._facts[need]
+            fact, expires, _ = self._facts[need]
         except KeyError:
             return None
         return fact if self._monotonic() < expires else None
 
-    def put(self, need: Need, fact: object, *, seconds: float) -> None:
-        """Cache *fact* for *seconds*; with 0 it expires at once."""
-        with self._write_lock:
-            self._facts[need] = (fact, self._monotonic() + seconds)
+    def put(self, need: Need, fact: object, *, seconds: float, size: int = 0) -> None:
+        """Keep *fact*, which holds *size* bytes, for *seconds*; with 0 it expires at once. What is sent is not kept."""
+        taken = max(self._least, float(_ENTRY_BYTES + size))
+        with self._writing:
+            if taken <= self._max_bytes:
+                self._facts[need.bare] = (fact, self._monotonic() + seconds, taken)
+
+
+def _size_of(entry: tuple[object, float, float]) -> float:
+    return entry[2]

@@ -1,9 +1,11 @@
-"""A lane: requests facts of one kind on a bounded number of threads that may block.
+"""A lane: one kind of fact, asked for on a bounded number of threads that may wait.
 
 Rules of this file:
-1. Each lane has its own threads, queue and budget: a slow source does not slow down other lanes.
-2. Without a free place or budget, a request is answered at once, with None; it does not wait for them.
-3. Every request is answered exactly once, even if the source raises.
+1. Each lane has its own threads, queue and budget: a slow source slows down no other lane.
+2. If there is no room or no budget, or the source fails again and again, a question stays unanswered at once; it never
+   waits to be asked.
+3. Every question is answered exactly once, also if the source raises. An error is never cached.
+4. Facts that strangers can cause without end are *brief*: they have a cache of their own, and evict no other.
 """
 
 from __future__ import annotations
@@ -13,32 +15,78 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Final
+from typing import Final, Protocol
 
-from authz.core.needs import Need
+from authz.core.needs import Need, Unanswered
+from authz.facts.breaker import CLOSED
 from authz.facts.budget import Budget
 from authz.facts.cache import FactCache
 
 log = logging.getLogger(__name__)
+
+SPREAD: Final = 0.1  # of the time that a fact is kept: facts that were learned together do not expire together
+_BRIEF_SHARE: Final = 4  # the cache of brief facts has a quarter of the entries of the other
 
 Done = Callable[[object | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """An answer of a source. It is cached for *keep* seconds; with 0 it is not cached."""
+    """An answer of a source. It answers equal needs for *keep* seconds; with 0 it is not cached.
+
+    It holds *size* bytes. *result* is a word for metrics. *brief* facts are those that anyone can cause.
+    """
 
     value: object
     keep: float = 0.0
+    size: int = 0
+    result: str = "answered"
+    brief: bool = False
+
+
+class SourceError(Exception):
+    """Raised by a source that cannot answer: the text is for the operator, *result* a word for metrics.
+
+    *counts* says that the source is to blame: after several such failures in a row it is left alone for a while.
+    """
+
+    def __init__(self, result: str, why: str, *, counts: bool = True) -> None:
+        super().__init__(why)
+        self.result = result
+        self.counts = counts
+
+
+class LaneObserver(Protocol):
+    """Is told what becomes of a lane's questions, from any thread; takes no lock."""
+
+    def on_found(self) -> None:
+        """A fact was at hand."""
+
+    def on_answered(self, result: str, seconds: float) -> None:
+        """The source was asked, with this *result*."""
+
+    def on_refused(self, result: str) -> None:
+        """The source was not asked."""
+
+
+class _Unobserved:
+    def on_found(self) -> None:
+        pass
+
+    def on_answered(self, result: str, seconds: float) -> None:
+        pass
+
+    def on_refused(self, result: str) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """The bounds of a lane.
 
-    *max_asked* limits concurrent requests to the source, each on its own thread. *max_waiting* limits the checks that
-    wait for the lane at one time, each for at most *max_wait* seconds. *burst* and *refill* (seconds for one more
-    request) limit the rate of requests to the source. *max_kept* limits the cached facts.
+    At most *max_asked* questions are with the source at one time, each on a thread. At most *max_waiting* checks wait
+    for the lane at one time, each for at most *max_wait* seconds. The source is asked at most *burst* times at once,
+    and once more every *refill* seconds. At most *max_kept* facts of *max_kept_bytes* are cached.
     """
 
     max_asked: int
@@ -47,73 +95,151 @@ class Bounds:
     burst: int
     refill: float
     max_kept: int = 10_000
+    max_kept_bytes: int = 64 * 1024 * 1024
 
 
 class SourceLane:
-    """Answers needs of the kind *name* by calling *source*, which may block; if it raises, the answer is None."""
+    """Answers needs of the kind *name* from *source*, which may wait; if it raises, the need stays unanswered.
+
+    *random* returns numbers from 0 to 1, by which the expiry of facts is spread.
+    """
 
     def __init__(
-        self, name: str, source: Callable[[Need], Fact], *, bounds: Bounds, monotonic: Callable[[], float]
+        self,
+        name: str,
+        source: Callable[[Need], Fact],
+        *,
+        bounds: Bounds,
+        monotonic: Callable[[], float],
+        observer: LaneObserver | None = None,
+        random: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._name: Final = name
         self._source: Final = source
         self._bounds: Final = bounds
         self._monotonic: Final = monotonic
-        self._cache: Final = FactCache(max_entries=bounds.max_kept, monotonic=monotonic)
-        self._requests: Final[SimpleQueue[tuple[Need, Done] | None]] = SimpleQueue()
-        self._lock: Final = Lock()  # guards the next three fields; the deciding thread never takes it
+        self._observer: Final[LaneObserver] = observer or _Unobserved()
+        self._random: Final = random
+        self._kept: Final = self._make_cache(1)
+        self._brief: Final = self._make_cache(_BRIEF_SHARE)
+        self._questions: Final[SimpleQueue[tuple[Need, Done] | None]] = SimpleQueue()
+        self._lock: Final = Lock()  # guards the four below; not taken on the deciding thread, which reads the breaker
         self._budget: Budget = Budget.full(bounds.burst, bounds.refill, monotonic())
-        self._open = 0  # requests in the queue or at the source
+        self._breaker = CLOSED
+        self._open = 0  # questions in the queue or with the source
         self._threads = 0
+        self._failing = ""  # what the last failure said, until the source answers
 
     @property
     def max_waiting(self) -> int:
-        """The number of checks that may wait for this lane at one time."""
+        """How many checks may wait for this lane at one time."""
         return self._bounds.max_waiting
 
     def max_wait(self, _need: Need) -> float:
         """Return how long a check may wait for the fact, in seconds."""
         return self._bounds.max_wait
 
+    def recall(self, need: Need) -> object | None:
+        """Return the fact if it is cached. Takes no lock."""
+        fact = self._kept.get(need)
+        if fact is None:
+            fact = self._brief.get(need)
+        if fact is not None:
+            self._observer.on_found()
+        return fact
+
     def find(self, need: Need) -> object | None:
-        """Return the fact if it is cached."""
-        return self._cache.get(need)
+        """Return the fact if it is cached, or Unanswered while the source is left alone. Takes no lock."""
+        fact = self.recall(need)
+        if fact is None and self._breaker.is_open(self._monotonic()):
+            self._observer.on_refused("left_alone")
+            return self._left_alone()
+        return fact
 
     def ask(self, need: Need, done: Done) -> None:
-        """Request the fact; *done* is called with it, or with None if it could not be had."""
-        if self._admit():
-            self._requests.put((need, done))
+        """Ask the source; *done* is called with the fact, or with Unanswered if it stays unknown."""
+        refused = self._admit()
+        if refused is None:
+            self._questions.put((need, done))
         else:
-            done(None)
+            done(refused)
 
     def stop(self) -> None:
-        """End the threads, each after its current request."""
+        """End the threads, each after its current question."""
         with self._lock:
             for _ in range(self._threads):
-                self._requests.put(None)
+                self._questions.put(None)
 
-    def _admit(self) -> bool:
-        """Reserve a place and an attempt, and start a thread if all are busy; return False if there is no room."""
+    def _make_cache(self, share: int) -> FactCache:
+        bounds = self._bounds
+        return FactCache(
+            max_entries=max(1, bounds.max_kept // share),
+            max_bytes=max(1, bounds.max_kept_bytes // share),
+            monotonic=self._monotonic,
+        )
+
+    def _left_alone(self) -> Unanswered:
+        return Unanswered(f"it failed again and again, and is tried again in a moment; the last time: {self._failing}")
+
+    def _admit(self) -> Unanswered | None:
+        """Reserve a place and an attempt, and start a thread if all are busy; or say why not."""
         with self._lock:
-            budget = self._budget.spend(self._monotonic())
-            if budget is None or self._open >= self._bounds.max_waiting:
-                return False
+            now = self._monotonic()
+            if self._breaker.is_open(now):
+                self._observer.on_refused("left_alone")
+                return self._left_alone()
+            if self._open >= self._bounds.max_waiting:
+                self._observer.on_refused("no_room")
+                return Unanswered("too many questions are under way")
+            budget = self._budget.spend(now)
+            if budget is None:
+                self._observer.on_refused("no_budget")
+                return Unanswered("the budget of questions is used up for the moment")
             self._budget = budget
+            self._breaker = self._breaker.tried(now)
             self._open += 1
             if self._threads < min(self._open, self._bounds.max_asked):
                 Thread(target=self._run, name=f"{self._name}-{self._threads}", daemon=True).start()
                 self._threads += 1
-            return True
+            return None
 
     def _run(self) -> None:
-        while (request := self._requests.get()) is not None:
-            need, done = request
-            fact = None
-            try:
-                fact = self._source(need)
-                self._cache.put(need, fact.value, seconds=fact.keep)
-            except Exception:
-                log.exception("the source of facts %s failed", self._name)
-            with self._lock:
-                self._open -= 1
-            done(None if fact is None else fact.value)
+        while (question := self._questions.get()) is not None:
+            need, done = question
+            done(self._answer(need))
+
+    def _answer(self, need: Need) -> object | None:
+        """Return what the source answers, or Unanswered. Never raises."""
+        began, fact, answer = self._monotonic(), None, None
+        try:
+            fact = self._source(need)
+            answer = fact.value
+            if fact.keep > 0.0:
+                cache = self._brief if fact.brief else self._kept
+                seconds = fact.keep * (1.0 - SPREAD * self._random())
+                cache.put(need, fact.value, seconds=seconds, size=fact.size)
+            self._note(fact.result, began, failure=None)
+        except SourceError as error:
+            answer = Unanswered(str(error))
+            self._note(error.result, began, failure=str(error), counts=error.counts)
+        except Exception as error:
+            log.exception("the source of facts %s failed", self._name)
+            answer = Unanswered(type(error).__name__) if fact is None else answer
+            self._note("internal_error", began, failure=type(error).__name__)
+        return answer
+
+    def _note(self, result: str, began: float, *, failure: str | None, counts: bool = True) -> None:
+        """Note the end of one question; log the first of several failures, and the first answer after them."""
+        now = self._monotonic()
+        with self._lock:
+            self._open -= 1
+            before = self._failing
+            if failure is None:
+                self._breaker, self._failing = CLOSED, ""
+            elif counts:
+                self._breaker, self._failing = self._breaker.after_failure(now), failure
+        if failure is None and before:
+            log.info("%s answers again", self._name)
+        elif failure is not None and counts and not before:
+            log.warning("%s failed: %s", self._name, failure)
+        self._observer.on_answered(result, now - began)

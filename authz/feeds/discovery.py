@@ -19,11 +19,16 @@ def read_jwks_uri(document: bytes, *, issuer: str) -> str:
 
     Raises ValueError.
     """
+    return read_url("jwks_uri", document, issuer=issuer)
+
+
+def read_url(name: str, document: bytes, *, issuer: str) -> str:
+    """Return the URL that is called *name* in a discovery document that speaks for *issuer*. Raises ValueError."""
     members = parse_document(document, max_containers=MAX_CONTAINERS)
     named = members.get("issuer")
     if named != issuer:
         raise ValueError(f"the discovery document is of issuer {printable(str(named))}, not {issuer}")
-    uri = members.get("jwks_uri")
+    uri = members.get(name)
     if not isinstance(uri, str):
-        raise ValueError("the discovery document has no jwks_uri")  # noqa: TRY004 - bad data
+        raise ValueError(f"the discovery document has no {name}")  # noqa: TRY004 - bad data
     return uri

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from threading import Event, Thread
@@ -88,28 +88,18 @@ class Fetcher:
 
     def _exchange(self, cancellable: CancellableSocket, url: str, headers: Mapping[str, str]) -> Answer:
         deadline = time.monotonic() + self._timeout
-        try:
+        with as_refresh_errors(url):
             parts = self._dialer.trust.check_url(url)
             connection = HTTPConnection(str(parts.hostname), read_origin(parts)[2], timeout=self._timeout)
             dialed = self._dialer.dial(parts, cancellable, deadline=deadline)
             connection.sock = dialed.socket
             try:
-                target = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
-                if parts.scheme == "http" and self._dialer.proxy is not None:
-                    target = f"http://{parts.netloc}{target}"  # RFC 9112 section 3.2.2
+                target = write_target(parts, self._dialer)
                 connection.request("GET", target, headers=self._headers(parts, headers), preload_content=False)
                 with closing(connection.getresponse()) as response:
                     return replace(self._read(cancellable, response, url), authorities=dialed.authorities)
             finally:
                 connection.close()
-        except Untrusted as error:
-            raise RefreshError(Refresh.UNTRUSTED, str(error)) from error
-        except ssl.SSLError as error:
-            raise RefreshError(Refresh.TLS, _describe(url, error)) from error
-        except (TimeoutError, ReadTimeoutError) as error:
-            raise RefreshError(Refresh.TIMEOUT, _describe(url, error)) from error
-        except (OSError, HTTPError, HTTPException, ValueError) as error:
-            raise RefreshError(Refresh.UNREACHABLE, _describe(url, error)) from error
 
     def _headers(self, parts: SplitResult, headers: Mapping[str, str]) -> dict[str, str]:
         sent = {"host": parts.netloc, "accept": _ACCEPT, "user-agent": "authz-sidecar", **headers}
@@ -123,9 +113,7 @@ class Fetcher:
         headers = read_headers(response.headers.items())
         shown = printable(url)
         if 300 <= response.status < 400 and response.status != 304:
-            target = _describe_redirect(url, headers.get("location"))
-            text = f"{shown}: HTTP status {response.status}{target}; redirects are not followed"
-            raise RefreshError(Refresh.REDIRECT_REFUSED, text)
+            raise refuse_redirect(url, response.status, headers)
         if response.status not in {200, 304}:
             delay = retry_after(headers, self._now()) if response.status in {429, 503} else None
             raise RefreshError(Refresh.STATUS, f"{shown}: HTTP status {response.status}", retry_after=delay)
@@ -135,6 +123,34 @@ class Fetcher:
             if len(body) > self._max_bytes:
                 raise RefreshError(Refresh.TOO_LARGE, f"{shown}: more than {self._max_bytes} bytes (fetch.max_bytes)")
         return Answer(response.status, headers, bytes(body))
+
+
+@contextmanager
+def as_refresh_errors(url: str) -> Iterator[None]:
+    """Turn what goes wrong with an exchange into a RefreshError."""
+    try:
+        yield
+    except Untrusted as error:
+        raise RefreshError(Refresh.UNTRUSTED, str(error)) from error
+    except ssl.SSLError as error:
+        raise RefreshError(Refresh.TLS, _describe(url, error)) from error
+    except (TimeoutError, ReadTimeoutError) as error:
+        raise RefreshError(Refresh.TIMEOUT, _describe(url, error)) from error
+    except (OSError, HTTPError, HTTPException, ValueError) as error:
+        raise RefreshError(Refresh.UNREACHABLE, _describe(url, error)) from error
+
+
+def write_target(parts: SplitResult, dialer: Dialer) -> str:
+    """Write what a request to a server asks for: a path and query, to a proxy a whole URL (RFC 9112 section 3.2)."""
+    target = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+    return f"http://{parts.netloc}{target}" if parts.scheme == "http" and dialer.proxy is not None else target
+
+
+def refuse_redirect(url: str, status: int, headers: Mapping[str, str]) -> RefreshError:
+    """Return the error for an answer that leads elsewhere."""
+    leads = _describe_redirect(url, headers.get("location"))
+    text = f"{printable(url)}: HTTP status {status}{leads}; redirects are not followed"
+    return RefreshError(Refresh.REDIRECT_REFUSED, text)
 
 
 def _describe(url: str, error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Proves the decisions about tokens whose issuer is asked (RFC 7662): by what servers answer, and what none may."""
+"""Proves the decisions about tokens whose issuer is asked (RFC 7662): by what real servers answer, and none may."""
 
 from __future__ import annotations
 
@@ -52,18 +52,13 @@ def world(rules: Introspection = RULES, *, start: str = "", **issuer: Any) -> Sn
 
 
 def answered(
-    answer: object,
-    *,
-    token: str = TOKEN,
-    snapshot: Snapshot | None = None,
-    now: float = T,
-    **request: Any,  # noqa: ANN401 - fields of Request
+    answer: object, *, token: str = TOKEN, snapshot: Snapshot | None = None, now: float = T, path: str = "/items/1"
 ) -> Decision:
     """Decide on *token* when the issuer has given *answer*."""
     world_now = snapshot or world()
     rules = world_now.issuers[A].introspection
     assert rules is not None
-    return authorize(ask(token, **request), world_now, now, {ask_about(token, "a", rules): answer})
+    return authorize(ask(token, path=path), world_now, now, {ask_about(token, "a", rules): answer})
 
 
 def says(**changes: object) -> Introspected:

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.needs import Need
+from authz.core.needs import Need, Unanswered
+from authz.facts.breaker import CLOSED, FIRST_PAUSE, LAST_PAUSE, MAX_FAILURES
 from authz.facts.budget import Budget
+from authz.facts.by_source import LanesBySource
 from authz.facts.cache import FactCache
-from authz.facts.lane import Bounds, Fact, SourceLane
+from authz.facts.lane import Bounds, Fact, LaneObserver, SourceError, SourceLane
 
 HANG = 300.0  # seconds after which a test that hangs is stopped
 
@@ -81,7 +83,7 @@ def test_a_question_without_room_stays_unanswered_at_once() -> None:
         lane.ask(need("1"), answers.put)
         lane.ask(need("2"), answers.put)
         lane.ask(need("3"), refused.put)
-        assert refused.get(timeout=HANG) is None
+        assert refused.get(timeout=HANG) == Unanswered("too many questions are under way")
         almanac.go_on.set()
         assert [answers.get(timeout=HANG) for _ in range(2)] == ["1: sun", "2: sun"]
         lane.ask(need("4"), answers.put)
@@ -96,7 +98,7 @@ def test_attempts_are_counted_and_come_back_with_time() -> None:
         for at, expected in [(0.0, True), (0.0, True), (0.0, False), (9.9, False), (10.0, True), (10.0, False)]:
             clock.now = at
             lane.ask(need("eclipse"), answers.put)
-            assert answers.get(timeout=HANG) is None
+            assert isinstance(answers.get(timeout=HANG), Unanswered)
             assert almanac.asked.empty() is not expected
             if expected:
                 almanac.asked.get(timeout=HANG)
@@ -109,7 +111,7 @@ def test_a_source_that_raises_leaves_the_need_unanswered(caplog: pytest.LogCaptu
     with lane_of(almanac, max_asked=1) as lane, caplog.at_level(logging.ERROR):
         lane.ask(need("eclipse"), answers.put)
         lane.ask(need("today"), answers.put)
-        assert [answers.get(timeout=HANG) for _ in range(2)] == [None, "today: sun"]
+        assert [answers.get(timeout=HANG) for _ in range(2)] == [Unanswered("OSError"), "today: sun"]
     assert "the source of facts weather failed" in caplog.text
 
 
@@ -171,3 +173,187 @@ def test_a_budget_is_never_overdrawn(burst: int, refill: float, pauses: list[flo
         else:
             assert budget.available(now) < 1.0
     assert spent <= burst + now / refill + 1e-6
+
+
+class Seen(LaneObserver):
+    """Remembers what a lane reports."""
+
+    def __init__(self) -> None:
+        self.found = 0
+        self.answered: list[str] = []
+        self.refused: list[str] = []
+
+    def on_found(self) -> None:
+        self.found += 1
+
+    def on_answered(self, result: str, seconds: float) -> None:
+        self.answered.append(result)
+
+    def on_refused(self, result: str) -> None:
+        self.refused.append(result)
+
+
+class Oracle:
+    """A source that answers at once, by what the test has written down."""
+
+    def __init__(self) -> None:
+        self.says: Fact | SourceError | OSError = Fact("sun", keep=60.0)
+        self.asked = 0
+
+    def __call__(self, _need: Need) -> Fact:
+        self.asked += 1
+        if isinstance(self.says, Fact):
+            return self.says
+        raise self.says
+
+
+class Rig:
+    """A lane to an oracle, whose answers are waited for."""
+
+    def __init__(self, **bounds: float) -> None:
+        usual = {"max_asked": 1, "max_waiting": 8, "max_wait": 0.5, "burst": 1000, "refill": 1.0, **bounds}
+        self.oracle, self.clock, self.seen, self.luck = Oracle(), Clock(), Seen(), 0.0
+        self.lane = SourceLane(
+            "weather of almanac",
+            self.oracle,
+            bounds=Bounds(**usual),  # type: ignore[arg-type]
+            monotonic=self.clock,
+            observer=self.seen,
+            random=lambda: self.luck,
+        )
+
+    def ask(self, asked: str = "today") -> object | None:
+        """Ask, and wait for the answer."""
+        answers: SimpleQueue[object | None] = SimpleQueue()
+        self.lane.ask(need(asked), answers.put)
+        return answers.get(timeout=HANG)
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    """Open a lane, and close it."""
+    made = Rig(max_kept=8)
+    yield made
+    made.lane.stop()
+
+
+def test_a_source_that_fails_says_why_and_is_never_cached(rig: Rig) -> None:
+    """Whoever waits learns the cause; the next question is asked again."""
+    rig.oracle.says = SourceError("status", "HTTP status 500")
+    assert rig.ask() == Unanswered("HTTP status 500")
+    assert rig.lane.find(need()) is None
+    rig.oracle.says = Fact("sun", keep=60.0, result="shines")
+    assert rig.ask() == "sun"
+    assert (rig.lane.find(need()), rig.oracle.asked) == ("sun", 2)
+    assert (rig.seen.answered, rig.seen.found) == (["status", "shines"], 1)
+
+
+def test_a_source_that_fails_again_and_again_is_left_alone(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """Checks are answered at once then. After each pause one question tries it; an answer ends it."""
+    rig.oracle.says = SourceError("timeout", "no answer")
+    with caplog.at_level(logging.INFO, logger="authz.facts.lane"):
+        for _ in range(MAX_FAILURES):
+            assert rig.lane.find(need()) is None
+            rig.ask()
+        left_alone = rig.lane.find(need())
+        assert isinstance(left_alone, Unanswered)
+        assert "no answer" in left_alone.why
+        assert rig.ask() == left_alone
+        assert (rig.oracle.asked, rig.seen.refused) == (MAX_FAILURES, ["left_alone", "left_alone"])
+        rig.clock.now = FIRST_PAUSE
+        assert rig.lane.find(need()) is None
+        assert rig.ask() == Unanswered("no answer")
+        assert isinstance(rig.lane.find(need()), Unanswered)
+        rig.clock.now = 3 * FIRST_PAUSE
+        rig.oracle.says = Fact("sun")
+        assert rig.ask() == "sun"
+        assert rig.lane.find(need()) is None
+    assert [record.message for record in caplog.records] == [
+        "weather of almanac failed: no answer",
+        "weather of almanac answers again",
+    ]
+
+
+def test_only_failures_that_count_leave_a_source_alone(rig: Rig) -> None:
+    """What any client can cause does not: one stranger would take the source from all."""
+    rig.oracle.says = SourceError("bad_request", "HTTP status 400", counts=False)
+    for _ in range(5 * MAX_FAILURES):
+        assert rig.ask() == Unanswered("HTTP status 400")
+    rig.oracle.says = OSError("torn")
+    assert rig.ask() == Unanswered("OSError")
+    assert rig.seen.answered[-1] == "internal_error"
+
+
+def test_one_trial_at_a_time() -> None:
+    """While a trial is under way the source is left alone; pauses double up to a bound."""
+    state, now, pauses = CLOSED, 0.0, []
+    for _ in range(MAX_FAILURES + 12):
+        assert not state.is_open(now)
+        trial = state.tried(now)
+        assert trial.is_open(now) is (state.failed >= MAX_FAILURES)
+        state = trial.after_failure(now)
+        pauses.append(max(0.0, state.until - now))
+        now = max(now, state.until)
+    assert pauses[: MAX_FAILURES - 1] == [0.0] * (MAX_FAILURES - 1)
+    assert pauses[MAX_FAILURES - 1 :][:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
+    assert pauses[-1] == LAST_PAUSE
+
+
+def test_brief_facts_evict_no_others(rig: Rig) -> None:
+    """A flood of inactive tokens takes no answer away from the active ones."""
+    rig.ask("good")
+    rig.oracle.says = Fact("fog", keep=5.0, brief=True)
+    for number in range(100):
+        rig.ask(str(number))
+    assert (rig.lane.find(need("good")), rig.lane.find(need("99")), rig.lane.find(need("0"))) == ("sun", "fog", None)
+    rig.clock.now = 5.0
+    assert (rig.lane.find(need("good")), rig.lane.find(need("99"))) == ("sun", None)
+
+
+def test_facts_that_were_learned_together_do_not_expire_together(rig: Rig) -> None:
+    """Each is kept a little shorter than it may be, and never longer."""
+    for asked, rig.luck in (("a", 0.0), ("b", 1.0)):
+        rig.ask(asked)
+    rig.clock.now = 54.0
+    assert (rig.lane.find(need("a")), rig.lane.find(need("b"))) == ("sun", None)
+    rig.clock.now = 60.0
+    assert rig.lane.find(need("a")) is None
+
+
+def test_the_cache_is_bounded_in_bytes() -> None:
+    """Large facts push out more small ones; one that is larger than the cache is not kept, and nothing breaks."""
+    cache = FactCache(max_entries=100, max_bytes=10_000, monotonic=Clock())
+    for name in "abc":
+        cache.put(need(name), name, seconds=10, size=2_000)
+    assert [cache.get(need(name)) for name in "abc"] == ["a", "b", "c"]
+    cache.put(need("d"), "d", seconds=10, size=2_000)
+    assert [cache.get(need(name)) for name in "abcd"] == [None, "b", "c", "d"]
+    cache.put(need("e"), "e", seconds=10, size=20_000)
+    assert [cache.get(need(name)) for name in "de"] == ["d", None]
+
+
+def test_what_is_sent_is_not_kept() -> None:
+    """A cache of ten thousand tokens is something to steal: their digests are not."""
+    cache = FactCache(max_entries=2, monotonic=Clock())
+    asked = Need("weather", "almanac", "digest", sent="secret")
+    cache.put(asked, "sun", seconds=10)
+    assert cache.get(asked) == "sun"
+    assert "secret" not in [kept.sent for kept in cache._facts]
+
+
+def test_each_source_has_its_own_lane() -> None:
+    """A need goes to the lane of its source; one that is not configured any more is answered at once."""
+    one = Rig()
+    lanes = LanesBySource(lambda: {"almanac": one.lane}, max_waiting=3)
+    other = Need("weather", "frog", "today")
+    answers: SimpleQueue[object | None] = SimpleQueue()
+    try:
+        lanes.ask(need(), answers.put)
+        assert answers.get(timeout=HANG) == "sun"
+        assert (lanes.find(need()), lanes.recall(need()), lanes.max_wait(need())) == ("sun", "sun", 0.5)
+        assert (lanes.recall(other), lanes.max_wait(other), lanes.max_waiting) == (None, 0.0, 3)
+        assert isinstance(lanes.find(other), Unanswered)
+        lanes.ask(other, answers.put)
+        assert isinstance(answers.get(timeout=HANG), Unanswered)
+    finally:
+        one.lane.stop()

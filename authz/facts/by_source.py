@@ -1,0 +1,45 @@
+"""The lanes of one kind of need, one for each source: a failing source, or a slow one, concerns no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from authz.core.needs import Need, Unanswered
+from authz.facts.lane import Done, SourceLane
+
+_NOT_THERE: Final = Unanswered("it is not configured any more")
+
+
+class LanesBySource:
+    """Passes each need on to the lane of its source, of those that *lanes()* has at the moment.
+
+    *max_waiting* checks may wait at one time, for all of them.
+    """
+
+    def __init__(self, lanes: Callable[[], Mapping[str, SourceLane]], *, max_waiting: int) -> None:
+        self._lanes: Final = lanes
+        self.max_waiting: Final = max_waiting
+
+    def recall(self, need: Need) -> object | None:
+        """Return the fact if it is cached. Takes no lock."""
+        lane = self._lanes().get(need.of)
+        return None if lane is None else lane.recall(need)
+
+    def find(self, need: Need) -> object | None:
+        """Return the fact if it is cached, or Unanswered. Takes no lock."""
+        lane = self._lanes().get(need.of)
+        return _NOT_THERE if lane is None else lane.find(need)
+
+    def ask(self, need: Need, done: Done) -> None:
+        """Ask the source; *done* is called with the fact, or with Unanswered."""
+        lane = self._lanes().get(need.of)
+        if lane is None:
+            done(_NOT_THERE)
+        else:
+            lane.ask(need, done)
+
+    def max_wait(self, need: Need) -> float:
+        """Return how long a check may wait for the fact, in seconds."""
+        lane = self._lanes().get(need.of)
+        return 0.0 if lane is None else lane.max_wait(need)

@@ -1,0 +1,163 @@
+"""How the sidecar proves to a server who it is, when it asks about tokens or for decisions.
+
+Rules of this file:
+1. Secrets are read from their files for each question: they change while the sidecar runs. No error repeats them.
+2. An assertion is used once.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import quote_plus
+from uuid import uuid4
+
+from jwcrypto.jwa import JWA
+from jwcrypto.jwk import JWK
+
+from authz.core import base64url
+from authz.feeds.failure import RefreshError
+from authz.feeds.http.credentials import read_token
+from authz.telemetry.keys import Refresh
+
+ASSERTION_SECONDS: Final = 60
+_ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_ALGORITHMS: Final = {"RSA": "RS256", "EC P-256": "ES256", "EC P-384": "ES384", "EC P-521": "ES512", "OKP": "EdDSA"}
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What goes with one question: *headers*, and *fields* of its form."""
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    fields: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class ClientAuth(Protocol):
+    """Proves who asks."""
+
+    def prove(self) -> Proof:
+        """Return the proof for one question. Raises RefreshError."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoAuth:
+    """Proves nothing."""
+
+    def prove(self) -> Proof:
+        """Return an empty proof."""
+        return Proof()
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """An id and a secret (RFC 6749 section 2.3.1): both are form-encoded before base64, or `+` and `%` are refused."""
+
+    client: str
+    file: str
+
+    def prove(self) -> Proof:
+        """Return the Authorization header. Raises RefreshError."""
+        pair = f"{quote_plus(self.client)}:{quote_plus(_read('secret_file', self.file))}"
+        return Proof({"authorization": f"Basic {b64encode(pair.encode()).decode('ascii')}"})
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateKey:
+    """A signed assertion (RFC 7523 section 2.2) for *audience*, by the key in *file*, PEM or a JWK."""
+
+    client: str
+    file: str
+    audience: str
+    key_id: str | None = None
+    algorithm: str | None = None
+    now: Callable[[], float] = time.time
+
+    def prove(self) -> Proof:
+        """Return the fields of a new assertion. Raises RefreshError."""
+        key = _read_key(self.file)
+        algorithm = self.algorithm or _ALGORITHMS.get(_kind(key), "")
+        issued = int(self.now())
+        head = {"alg": algorithm, "typ": "JWT", "kid": self.key_id or key.get("kid")}
+        claims = {
+            "iss": self.client,
+            "sub": self.client,
+            "aud": self.audience,
+            "jti": str(uuid4()),
+            "iat": issued,
+            "exp": issued + ASSERTION_SECONDS,
+        }
+        signing_input = ".".join((_encode({k: v for k, v in head.items() if v is not None}), _encode(claims)))
+        try:
+            arithmetic: Any = JWA.signing_alg(algorithm)  # its stubs do not know `sign`
+            signature = arithmetic.sign(key, signing_input.encode("ascii"))
+        except Exception as error:  # jwcrypto has many
+            text = f"private_key_file {self.file}: cannot sign by {algorithm or 'any algorithm'}"
+            raise RefreshError(Refresh.MISCONFIGURED, text) from error
+        assertion = f"{signing_input}.{base64url.encode(signature).decode('ascii')}"
+        return Proof(
+            fields={
+                "client_id": self.client,
+                "client_assertion_type": _ASSERTION_TYPE,
+                "client_assertion": assertion,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ClientId:
+    """The id alone: the certificate of the connection is the proof (RFC 8705 section 2)."""
+
+    client: str
+
+    def prove(self) -> Proof:
+        """Return the id."""
+        return Proof(fields={"client_id": self.client})
+
+
+@dataclass(frozen=True, slots=True)
+class BearerTokenFile:
+    """A bearer token in a file."""
+
+    file: str
+
+    def prove(self) -> Proof:
+        """Return the Authorization header. Raises RefreshError."""
+        return Proof({"authorization": f"Bearer {read_token(self.file)}"})
+
+
+def _read(key: str, file: str) -> str:
+    try:
+        text = Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise RefreshError(Refresh.MISCONFIGURED, f"{key} {file}: {error.strerror}") from None
+    except ValueError:
+        text = ""
+    if not text:
+        raise RefreshError(Refresh.MISCONFIGURED, f"{key} {file}: is empty or no text")
+    return text
+
+
+def _read_key(file: str) -> Any:  # noqa: ANN401 - jwcrypto's classes have loose types
+    text = _read("private_key_file", file)
+    try:
+        key = JWK.from_json(text) if text.startswith("{") else JWK.from_pem(text.encode())
+    except Exception as error:  # jwcrypto and cryptography have many
+        text = f"private_key_file {file}: is no private key in PEM, without a password, and no JWK"
+        raise RefreshError(Refresh.MISCONFIGURED, text) from error
+    if not key.has_private:
+        raise RefreshError(Refresh.MISCONFIGURED, f"private_key_file {file}: holds a public key")
+    return key
+
+
+def _kind(key: Any) -> str:  # noqa: ANN401 - as above
+    return f"EC {key.get('crv')}" if key.get("kty") == "EC" else str(key.get("kty"))
+
+
+def _encode(members: Mapping[str, object]) -> str:
+    return base64url.encode(json.dumps(members, separators=(",", ":")).encode()).decode("ascii")

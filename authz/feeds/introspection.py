@@ -1,0 +1,202 @@
+"""Ask an issuer about a token (RFC 7662), and read its answer.
+
+Rules of this file:
+1. Only `token` and its hint are sent: no `scope` (Ory's servers then call a live token without it inactive).
+2. What the token is to blame for is an answer, and no failure: "inactive". What our credentials, the server or the
+   network are to blame for is a failure: the client is told to try again, and nothing of it.
+3. An answer is JSON by its media type, with a boolean `active`; a signed one has exactly the type of RFC 9701.
+4. A positive answer is kept until `exp` at most; a failure never. No text of the server but a short error code is
+   repeated: it could quote the token.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final
+from urllib.parse import urlencode
+
+from authz.core import base64url
+from authz.core.introspection import SIGNED_TYPE, Introspected, SignedAnswer
+from authz.core.needs import Need
+from authz.core.strictjson import parse_object
+from authz.facts.lane import Fact, SourceError
+from authz.feeds.discovery import read_url
+from authz.feeds.failure import RefreshError
+from authz.feeds.http.client_auth import ClientAuth
+from authz.feeds.http.fetch import Answer, Fetch
+from authz.feeds.http.post import Post, Poster
+from authz.telemetry.keys import Refresh
+from authz.telemetry.redaction import printable
+
+PROVED_SECONDS: Final = 300.0  # for so long after a good answer, a status 400 is about the token and not about us
+_ERROR_CODE: Final = re.compile(r"[a-z_]{1,64}")
+_ABOUT_THE_TOKEN: Final = frozenset({"unsupported_token_type", "invalid_token"})
+_ABOUT_US: Final = frozenset({"invalid_client", "unauthorized_client", "access_denied", "insufficient_scope"})
+_TOO_MUCH: Final = frozenset({413, 414, 431})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How long answers are kept, in seconds: of active tokens at most, and of inactive ones."""
+
+    active: float
+    inactive: float
+
+
+class Endpoint:
+    """The URL of the introspection endpoint: configured, or from the issuer's discovery document."""
+
+    def __init__(
+        self,
+        url: str | None,
+        *,
+        fetch: Fetch,
+        discovery_url: str,
+        issuer: str,
+        every: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._url = url
+        self._fetch: Final = fetch
+        self._discovery_url: Final = discovery_url
+        self._issuer: Final = issuer
+        self._every: Final = every
+        self._monotonic: Final = monotonic
+        self._until = float("inf") if url is not None else 0.0
+        self._lock: Final = Lock()
+
+    def locate(self) -> str:
+        """Return the URL; one that was learned stays in use while the document does not come. Raises RefreshError."""
+        with self._lock:
+            if self._url is None or self._monotonic() >= self._until:
+                try:
+                    document = self._fetch(self._discovery_url, {}).body
+                    self._url = read_url("introspection_endpoint", document, issuer=self._issuer)
+                except RefreshError:
+                    if self._url is None:
+                        raise
+                except ValueError as error:
+                    text = f"{printable(self._discovery_url)}: {error}"
+                    raise RefreshError(Refresh.DISCOVERY_REJECTED, text) from None
+                self._until = self._monotonic() + self._every
+            return self._url
+
+
+class IntrospectionSource:
+    """Asks one issuer about tokens. *signed* asks for answers that are JWTs; *now* is the wall clock."""
+
+    def __init__(
+        self,
+        poster: Poster,
+        endpoint: Endpoint,
+        auth: ClientAuth,
+        *,
+        keep: Keep,
+        signed: bool = False,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._poster: Final = poster
+        self._endpoint: Final = endpoint
+        self._auth: Final = auth
+        self._keep: Final = keep
+        self._media_type: Final = f"application/{SIGNED_TYPE}" if signed else "application/json"
+        self._signed: Final = signed
+        self._now: Final = now
+        self._monotonic: Final = monotonic
+        self._proved_until = 0.0
+
+    def __call__(self, need: Need) -> Fact:
+        """Ask about the token that *need* sends. Raises SourceError."""
+        try:
+            url = self._endpoint.locate()
+            answer = self._poster.post(url, lambda: self._write(need.sent))
+        except RefreshError as error:
+            raise SourceError(error.result.value, str(error)) from error
+        if answer.status == 200:
+            fact = self._read_signed(answer) if self._signed else self._read(answer)
+            self._proved_until = self._monotonic() + PROVED_SECONDS
+            return fact
+        return self._read_refusal(answer)
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._poster.close()
+
+    def _write(self, token: str) -> Post:
+        proof = self._auth.prove()
+        body = urlencode({"token": token, "token_type_hint": "access_token", **proof.fields}).encode("ascii")
+        headers = {"content-type": "application/x-www-form-urlencoded", "accept": self._media_type}
+        return Post(body, {**headers, **proof.headers})
+
+    def _read(self, answer: Answer) -> Fact:
+        members = self._parse(answer)
+        active = members.get("active")
+        if not isinstance(active, bool):
+            raise SourceError("unreadable", "the answer has no boolean member active")
+        payload = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
+        return self._make_fact(Introspected(members, payload), members, len(payload), active=active)
+
+    def _read_signed(self, answer: Answer) -> Fact:
+        if _media_type(answer) != self._media_type:
+            raise SourceError("unreadable", f"the answer is not {self._media_type}: signed is set")
+        try:
+            text = answer.body.decode("ascii").strip()
+            said = parse_object(base64url.decode(text.split(".")[1].encode())).get("token_introspection")
+        except (ValueError, IndexError):
+            raise SourceError("unreadable", "the signed answer is no JWT") from None
+        members = said if isinstance(said, dict) else {}  # not verified here: it only shortens what is kept
+        active = members.get("active") is True
+        return self._make_fact(SignedAnswer(text), members, len(text), active=active)
+
+    def _make_fact(self, value: object, members: dict[str, object], size: int, *, active: bool) -> Fact:
+        if not active:
+            return Fact(value, self._keep.inactive, size, "inactive", brief=True)
+        expires = members.get("exp")
+        left = expires - self._now() if isinstance(expires, int | float) else self._keep.active
+        return Fact(value, max(0.0, min(self._keep.active, left)), size, "active")
+
+    def _read_refusal(self, answer: Answer) -> Fact:
+        """Tell whom an answer other than 200 blames. Raises SourceError."""
+        status, error = answer.status, _read_error(answer)
+        shown = f"HTTP status {status}{f', {error}' if error else ''}"
+        if status in _TOO_MUCH or (status == 400 and error in _ABOUT_THE_TOKEN):
+            return self._refused(shown)
+        if status in {401, 403} or (status == 400 and error in _ABOUT_US):
+            raise SourceError("unauthorized", f"{shown}: the server refuses our credentials (introspection.client)")
+        if status == 400:
+            if self._monotonic() < self._proved_until:  # others are answered: it is about this token
+                return self._refused(shown)
+            # Nobody knows yet. If it is our credentials, all clients must try again; if the token, no breaker opens.
+            raise SourceError("bad_request", f"{shown}: our credentials, or this token", counts=False)
+        raise SourceError(Refresh.STATUS.value, shown)
+
+    def _refused(self, shown: str) -> Fact:
+        note = f"the issuer refuses to look at the token: {shown}"
+        return Fact(Introspected({"active": False}, note=note), self._keep.inactive, 0, "refused", brief=True)
+
+    def _parse(self, answer: Answer) -> dict[str, object]:
+        if _media_type(answer) != "application/json":
+            raise SourceError("unreadable", f"the answer is {printable(_media_type(answer)) or 'untyped'}, not JSON")
+        try:
+            return parse_object(answer.body)
+        except ValueError:
+            raise SourceError("unreadable", f"the answer is no JSON object, {len(answer.body)} bytes") from None
+
+
+def _media_type(answer: Answer) -> str:
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _read_error(answer: Answer) -> str:
+    """Return the `error` of an OAuth answer (RFC 6749 section 5.2), if it is a code and not a text."""
+    try:
+        error = parse_object(answer.body).get("error")
+    except ValueError:
+        return ""
+    return error if isinstance(error, str) and _ERROR_CODE.fullmatch(error) else ""
