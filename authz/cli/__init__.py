@@ -8,6 +8,7 @@ from authz import __version__
 from authz.cli.check_config import check_config
 from authz.cli.completion import completion
 from authz.cli.demo import demo
+from authz.cli.drain_envoy import drain_envoy
 from authz.cli.envoy_config import envoy_config
 from authz.cli.explain import explain
 from authz.cli.health import health
@@ -34,5 +35,5 @@ def main() -> None:
     """  # noqa: D301 - click's mark against rewrapping
 
 
-for command in (serve, check_config, explain, envoy_config, keys, health, schema, demo, completion):
+for command in (serve, check_config, explain, envoy_config, keys, health, drain_envoy, schema, demo, completion):
     main.add_command(command)

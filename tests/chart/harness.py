@@ -12,7 +12,7 @@ from typing import Any
 
 from authz.demo.client import Answer, send
 from authz.demo.envoy import binary
-from authz.demo.loopback import Header
+from authz.demo.loopback import Header, LoopbackServer
 from authz.demo.process import Process
 from authz.demo.sidecar import free_address
 from authz.demo.upstream import echo_server, headers_seen
@@ -25,7 +25,7 @@ from tests.fakes.waiting import wait_until
 class Stage:
     """Everything that runs, what it was rendered from, and the folder that stands for /etc/authz.
 
-    `front` and `telemetry` are URLs of Envoy, `admin` is one of the sidecar.
+    `front` and `telemetry` are URLs of Envoy, `admin` is one of the sidecar; `envoy_admin` is the port of Envoy's own.
     """
 
     documents: list[Document]
@@ -36,6 +36,7 @@ class Stage:
     front: str
     telemetry: str
     admin: str
+    envoy_admin: int
 
     def ask(
         self,
@@ -77,10 +78,15 @@ def seen(answer: Answer) -> dict[str, str]:
 
 
 @contextmanager
-def set_stage(charts: Charts, folder: Path, changes: Mapping[str, Any]) -> Iterator[Stage]:
-    """Render mode proxy with *changes* to its values, start what it renders, and stop it."""
+def set_stage(
+    charts: Charts, folder: Path, changes: Mapping[str, Any], *, upstream: LoopbackServer | None = None
+) -> Iterator[Stage]:
+    """Render mode proxy with *changes* to its values, start what it renders, and stop it.
+
+    Behind it is *upstream*, which is served, or one that echoes.
+    """
     ports = {name: int(free_address().rpartition(":")[2]) for name in ("front", "telemetry", "admin", "envoy")}
-    with FakeIdp() as idp, echo_server() as upstream:
+    with FakeIdp() as idp, echo_server() as echo:
         values = merge(
             {
                 "authz": {
@@ -98,7 +104,7 @@ def set_stage(charts: Charts, folder: Path, changes: Mapping[str, Any]) -> Itera
                     "port": ports["front"],
                     "telemetryPort": ports["telemetry"],
                     "concurrency": 1,
-                    "upstream": {"host": "127.0.0.1", "port": upstream.port},
+                    "upstream": {"host": "127.0.0.1", "port": (upstream or echo).port},
                 },
             },
             changes,
@@ -114,6 +120,7 @@ def set_stage(charts: Charts, folder: Path, changes: Mapping[str, Any]) -> Itera
                 front=f"http://127.0.0.1:{ports['front']}",
                 telemetry=f"http://127.0.0.1:{ports['telemetry']}",
                 admin=f"http://127.0.0.1:{ports['admin']}",
+                envoy_admin=ports["envoy"],
             )
 
 

@@ -52,14 +52,18 @@ def test_sidecar_starts_before_envoy_and_shares_its_socket(charts: Charts) -> No
 
 
 def test_plain_container_stays_until_envoy_is_done(charts: Charts) -> None:
-    """Without native sidecars, the sidecar is the last container, and sleeps before it stops."""
-    for chart, values in ((charts.app, charts.app / "ci/existing-config-values.yaml"), (charts.consumer, None)):
+    """Without native sidecars, the sidecar is the last container, and stops after Envoy: it drains it, or sleeps."""
+    drains = ["/usr/bin/python3", "-m", "authz", "drain-envoy", "127.0.0.1:9901", "--wait", "30"]
+    for chart, values, hook in (
+        (charts.app, charts.app / "ci/existing-config-values.yaml", {"exec": {"command": drains}}),
+        (charts.consumer, None, {"sleep": {"seconds": 15}}),
+    ):
         arguments = () if values is None else ("--values", values)
         documents = charts.render(chart, *arguments, "--set", "authz.nativeSidecar=false")
         last = only(documents, "Deployment")["spec"]["template"]["spec"]["containers"][-1]
         assert last["name"] == "authz"
         assert "restartPolicy" not in last
-        assert last["lifecycle"] == {"preStop": {"sleep": {"seconds": 15}}}
+        assert last["lifecycle"] == {"preStop": hook}
 
 
 def test_only_an_issuer_that_asks_gets_a_token(charts: Charts) -> None:

@@ -186,7 +186,7 @@ def upstream_cluster(name: str, addresses: tuple[str, ...]) -> Fragment:
         "type": cluster_type(addresses),
         "connect_timeout": "1s",
         "load_assignment": assignment(name, addresses),
-        "typed_extension_protocol_options": http_options({"http_protocol_options": {}}, idle_timeout="30s"),
+        "typed_extension_protocol_options": http_options({"http_protocol_options": {}}, idle_timeout="4s"),
     }
 
 

@@ -129,6 +129,8 @@ def test_every_module_is_one_command() -> None:
         ("health sidecar", "'sidecar'", "write unix:/path or host:port"),
         (f"health 127.0.0.1:1 --ca-file {SAMPLE}", f"{SAMPLE}: holds no PEM", "-----BEGIN"),
         ("health unix:/nowhere/authz.sock", "unix:/nowhere/authz.sock: not reached", "does `authz serve` run"),
+        ("drain-envoy 127.0.0.1:1", "127.0.0.1:1: not reached", "is this Envoy's admin.address"),
+        ("drain-envoy sidecar", "'sidecar'", "write host:port"),
         ("keys --admin localhost", "'localhost'", "write a URL such as http://127.0.0.1:9192"),
         ("keys --admin http://127.0.0.1:1", "no keys from http://127.0.0.1:1", "admin.listen"),
         (f"explain --config {SAMPLE} --header x", "--header: 'x'", "write NAME:VALUE"),

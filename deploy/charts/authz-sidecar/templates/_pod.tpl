@@ -50,7 +50,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "authz-sidecar.containers" -}}
 {{- if not .Values.authz.nativeSidecar -}}
 - {{ include "authz-sidecar.container" . | nindent 2 | trim }}
-  {{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}
+  {{- if and (not .Values.authz.envoy.adminAddress) (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}
   # Envoy and the sidecar are told to stop at the same moment: answer until Envoy has nothing more to ask.
   lifecycle:
     preStop:
@@ -106,6 +106,13 @@ livenessProbe:
   httpGet: {path: /livez, port: authz-admin}
   periodSeconds: {{ int $values.livenessProbe.periodSeconds }}
   failureThreshold: {{ int $values.livenessProbe.failureThreshold }}
+{{- with $values.envoy.adminAddress }}
+# Runs as soon as the pod is to stop, for a native sidecar too, and while Envoy's own preStop sleeps: Envoy tells its
+# clients to leave, then accepts no more, and what is in flight ends.
+lifecycle:
+  preStop:
+    exec: {command: [/usr/bin/python3, -m, authz, drain-envoy, {{ . | quote }}, --wait, {{ add $values.envoy.drainSeconds 5 | quote }}]}
+{{- end }}
 securityContext:
   {{- include "authz-sidecar.securityContext" . | nindent 2 }}
 resources:

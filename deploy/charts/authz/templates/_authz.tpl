@@ -25,6 +25,12 @@
 {{- if and $proxy.tracing.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.collector) -}}
   {{- fail "networkPolicy.collector is empty, and proxy.tracing.enabled: no span may leave" -}}
 {{- end -}}
+{{- $stop := add $proxy.preStopSleepSeconds (include "authz.drainSeconds" .) -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (int (add $stop 5)) -}}
+  {{- fail (printf "terminationGracePeriodSeconds is %d: it must be at least %d, for proxy.preStopSleepSeconds, proxy.drainSeconds and 5 for the sidecar" (int .Values.terminationGracePeriodSeconds) (add $stop 5)) -}}
+{{- end -}}
+{{- $_ := set .Values.authz.envoy "adminAddress" "127.0.0.1:9901" -}}
+{{- $_ := set .Values.authz.envoy "drainSeconds" $stop -}}
 {{- range $index, $route := $proxy.routes -}}
   {{- if and (hasKey $route "authz") (hasKey $route "rule") -}}
     {{- fail (printf "proxy.routes[%d] has both authz and rule: a route that is not judged has no rule" $index) -}}
@@ -70,6 +76,16 @@ app.kubernetes.io/component: {{ .Values.mode }}
 
 {{- define "authz.upstreamPort" -}}
 {{- .Values.proxy.upstream.targetPort | default .Values.proxy.upstream.port | int -}}
+{{- end -}}
+
+{{/* How long requests in flight may take, once Envoy accepts no others. */}}
+{{- define "authz.drainSeconds" -}}
+{{- $proxy := .Values.proxy -}}
+{{- if kindIs "invalid" $proxy.drainSeconds -}}
+  {{- $proxy.upstream.timeoutSeconds | default 30 | int -}}
+{{- else -}}
+  {{- int $proxy.drainSeconds -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Ports that the URLs of the issuers name, as a JSON list; none where all keys come from files. */}}

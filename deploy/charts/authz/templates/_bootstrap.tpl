@@ -125,7 +125,8 @@ static_resources:
       typed_extension_protocol_options:
         envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
           "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-          common_http_protocol_options: {idle_timeout: 30s}
+          # Sooner than the upstream closes: a request on a connection that is being closed gets no answer.
+          common_http_protocol_options: {idle_timeout: {{ $upstream.idleTimeoutSeconds }}s}
           explicit_http_config:
             {{ ternary "http2_protocol_options" "http_protocol_options" (eq $upstream.protocol "http2") }}: {}
       {{- if $upstream.tls.enabled }}
@@ -178,6 +179,18 @@ overload_manager:
 route:
   cluster: upstream
   timeout: {{ .Values.proxy.upstream.timeoutSeconds }}s
+  {{- if .Values.proxy.upstream.retry }}
+  {{- if eq .Values.proxy.upstream.protocol "http2" }}
+  # Requests that the upstream says it did not process, or that were not sent.
+  retry_policy: {retry_on: "refused-stream,reset-before-request", num_retries: 1}
+  {{- else }}
+  # A connection that broke before an answer: only methods that may be repeated (RFC 9110, section 9.2.2).
+  retry_policy:
+    retry_on: reset
+    num_retries: 1
+    retriable_request_headers: [{name: ":method", string_match: {safe_regex: {regex: "GET|HEAD|OPTIONS|TRACE|PUT|DELETE"}}}]
+  {{- end }}
+  {{- end }}
 {{- end -}}
 
 {{- define "authz.downstreamSecret" -}}

@@ -14,6 +14,9 @@
     # The access log, at most a second late.
     - --file-flush-interval-msec
     - "1000"
+    # How long it accepts requests after the pod began to stop: clients are asked to leave meanwhile.
+    - --drain-time-s
+    - {{ max 1 (int $proxy.preStopSleepSeconds) | quote }}
     # Shared memory for a restart in place, which no container makes.
     - --disable-hot-restart
   ports:
@@ -34,10 +37,11 @@
     periodSeconds: 10
     failureThreshold: 6
   {{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}
-  # Requests go on coming until every router knows that this pod leaves.
+  # Requests go on coming until every router knows that this pod leaves; then those in flight end. The preStop of the
+  # sidecar lets Envoy drain meanwhile.
   lifecycle:
     preStop:
-      sleep: {seconds: {{ int $proxy.preStopSleepSeconds }}}
+      sleep: {seconds: {{ add $proxy.preStopSleepSeconds (include "authz.drainSeconds" .) }}}
   {{- end }}
   securityContext:
     {{- include "authz-sidecar.securityContext" . | nindent 4 }}

@@ -1,0 +1,76 @@
+"""`authz drain-envoy`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from http import HTTPStatus
+from typing import Final
+
+import click
+
+from authz.cli.files import FOUND
+
+_DEFAULT: Final = "127.0.0.1:9901"
+_TARGET: Final = "/drain_listeners?graceful"
+_TIMEOUT_SECONDS: Final = 5.0  # of one request
+_POLL_SECONDS: Final = 0.1
+
+
+class _Seconds(click.FloatRange):
+    name = "number of seconds"  # used in error messages
+
+
+@click.command("drain-envoy")
+@click.argument("address", default=_DEFAULT, metavar="[ADDRESS]")
+@click.option("--wait", type=_Seconds(min=0), default=0.0, metavar="SECONDS", help="Wait for its end, up to SECONDS.")
+def drain_envoy(*, address: str, wait: float) -> None:
+    """Let the Envoy whose admin interface is at ADDRESS, host:port, drain.
+
+    Without ADDRESS: at 127.0.0.1:9901. It asks its clients to close their
+    connections, and after --drain-time-s of Envoy accepts no others; requests in
+    flight go on. Whoever started Envoy ends it then. For the preStop hook of the
+    sidecar: Envoy's image has nothing that could send this request.
+
+    \b
+    Exit codes: 0 it drains (with --wait: and ended); 1 not reached, or not ended;
+                2 bad arguments
+    Examples:
+      authz drain-envoy
+      authz drain-envoy 127.0.0.1:9901 --wait 25
+    """  # noqa: D301 - click's mark against rewrapping
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise click.BadParameter(f"{address!r}: write host:port, as Envoy's admin.address has it")
+    deadline = time.monotonic() + wait
+    try:
+        status = _request(host.strip("[]"), int(port), "POST", _TARGET)
+    except OSError as error:
+        click.echo(f"{address}: not reached: {error} (is this Envoy's admin.address?)", err=True)
+        sys.exit(FOUND)
+    if status != HTTPStatus.OK:
+        click.echo(f"{address}: HTTP status {status} (is this Envoy's admin.address?)", err=True)
+        sys.exit(FOUND)
+    while wait:
+        try:
+            _request(host.strip("[]"), int(port), "GET", "/ready")
+        except OSError:
+            return
+        if time.monotonic() > deadline:
+            click.echo(f"{address}: drains, and has not ended after {wait:g} s", err=True)
+            sys.exit(FOUND)
+        time.sleep(_POLL_SECONDS)
+
+
+def _request(host: str, port: int, method: str, target: str) -> int:
+    """Send one request to the admin interface, and return its status. Raises OSError."""
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
+    try:
+        connection.request(method, target)
+        return connection.getresponse().status
+    except HTTPException as error:
+        raise OSError(type(error).__name__) from error
+    finally:
+        connection.close()
