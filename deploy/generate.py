@@ -239,7 +239,7 @@ def helm(folder: Path, *arguments: str) -> str:
 
 def files() -> Iterator[tuple[Path, str]]:
     """Yield each file that is made, and what it should hold."""
-    for chart in (SIDECAR, CHARTS / "authz"):
+    for chart in (SIDECAR, CHARTS / "authz", CHARTS / "authz-injection"):
         yield chart / "values.schema.json", schema(chart)
         yield chart / "README.md", readme(chart)
     yield OBSERVABILITY / "alerts.yaml", plain_alerts()

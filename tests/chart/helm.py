@@ -34,6 +34,10 @@ class Charts:
         return self.folder / "charts/authz-sidecar"
 
     @property
+    def injection(self) -> Path:
+        return self.folder / "charts/authz-injection"
+
+    @property
     def consumer(self) -> Path:
         return self.folder / "examples/own-chart"
 
