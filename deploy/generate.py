@@ -3,11 +3,12 @@
 1. The charts' values.schema.json: `definitions` of the library's from `authz schema`, every `description` from the
    comments of values.yaml.
 2. The tables of values in the charts' READMEs, from the same comments.
-3. deploy/build.lock, the tools that build the wheel, from requirements.lock.
-4. The plain Envoy bootstrap, and that of the kustomize example, from the chart (needs `make .tools/helm`).
-5. The keys in authz/config/REFERENCE.md, from the model and the examples in tests/data/config.yaml.
-6. The table of authz/core/REASONS.md, from authz/core/reasons.py.
-7. The table of upstreams in authz/core/RULES.md, from authz/tooling/upstreams.py.
+3. deploy/observability: the alerts with their default thresholds, and the page of their runbooks, from the chart's.
+4. deploy/build.lock, the tools that build the wheel, from requirements.lock.
+5. The plain Envoy bootstrap, and that of the kustomize example, from the chart (needs `make .tools/helm`).
+6. The keys in authz/config/REFERENCE.md, from the model and the examples in tests/data/config.yaml.
+7. The table of authz/core/REASONS.md, from authz/core/reasons.py.
+8. The table of upstreams in authz/core/RULES.md, from authz/tooling/upstreams.py.
 """
 
 # ruff: noqa: INP001 - a program, and no part of a package
@@ -23,6 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from authz.config.reference import write_reference
 from authz.config.schema import json_schema
 from authz.core.reasons import WIRE_STATUS, Reason, WireStatus
@@ -30,16 +33,18 @@ from authz.tooling.upstreams import write_table
 
 DEPLOY: Final = Path(__file__).resolve().parent
 ROOT: Final = DEPLOY.parent
+OBSERVABILITY: Final = DEPLOY / "observability"
 CHARTS: Final = DEPLOY / "charts"
 SIDECAR: Final = CHARTS / "authz-sidecar"
+ALERTS: Final = SIDECAR / "files/alerts.yaml"
 REFERENCE: Final = ROOT / "authz/config/REFERENCE.md"
 REASONS: Final = ROOT / "authz/core/REASONS.md"
 RULES: Final = ROOT / "authz/core/RULES.md"
 HELM: Final = ROOT / ".tools/helm/helm4"
 BUILD_TOOLS: Final = ("hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers")
 
-_KEY: Final = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z]+):(?: (?P<value>.*))?$")
-_UNSET: Final = re.compile(r"^(?P<indent> *)# (?P<key>[A-Za-z]+):$")
+_KEY: Final = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9]+):(?: (?P<value>.*))?$")
+_UNSET: Final = re.compile(r"^(?P<indent> *)# (?P<key>[A-Za-z0-9]+):$")
 
 
 def schema(chart: Path) -> str:
@@ -52,6 +57,7 @@ def schema(chart: Path) -> str:
             known = known[step]["properties"]
         known[name] = {**known[name], "description": what}
     if chart == SIDECAR:
+        written["properties"]["prometheusRule"]["properties"]["alerts"] |= settings_of_alerts()
         config = json_schema()
         config.pop("$schema")
         definitions = config.pop("definitions")
@@ -70,6 +76,62 @@ def meanings(schema: dict[str, Any], values: Path) -> dict[tuple[str, ...], str]
         meaning = f"`{'.'.join(rest)}`: {what}" if rest else what
         found[path] = f"{found[path]}. {meaning}" if path in found else meaning
     return found
+
+
+def settings_of_alerts() -> dict[str, Any]:
+    """Return the schema of what the chart's values may change of each alert."""
+    number = {"type": ["number", "string"], "pattern": "^[0-9]+([.][0-9]+)?$"}  # Helm's --set makes text of 0.3
+    named: dict[str, Any] = {}
+    for alert in alerts():
+        known: dict[str, Any] = {
+            "enabled": {"type": "boolean", "description": "`false`: leave this alert out"},
+            "for": {"type": "string", "pattern": "^[0-9]+(s|m|h)$", "description": f"Default: {alert['for']}"},
+            "severity": {"type": "string", "description": f"Default: {alert['labels']['severity']}"},
+        }
+        if thresholds := alert.get("thresholds"):
+            bounds = {name: {**number, "description": f"Default: {value}"} for name, value in thresholds.items()}
+            known["thresholds"] = {"type": "object", "additionalProperties": False, "properties": bounds}
+        named[alert["alert"]] = {"type": "object", "additionalProperties": False, "properties": known}
+    return {"additionalProperties": False, "properties": named}
+
+
+def alerts() -> list[dict[str, Any]]:
+    """Return the alerts as the chart has them, with thresholds."""
+    rules: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"][0]["rules"]
+    return rules
+
+
+def plain_alerts() -> str:
+    """Return the alerts for a Prometheus without the chart: with the thresholds in their places."""
+    _, *blocks = re.split(r"(?=^      - alert: )", ALERTS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    head = (
+        "# What a person should look at, as Prometheus rules; `runbook` says what to do. Made by deploy/generate.py\n"
+        "# of the chart's, where thresholds are values. The labels namespace and pod are of a monitor; without them\n"
+        "# each alert speaks of the whole job.\ngroups:\n  - name: authz\n    rules:\n"
+    )
+    return head + "".join(
+        fill(re.sub(r"^ +thresholds: .*\n", "", block, flags=re.MULTILINE), alert)
+        for block, alert in zip(blocks, alerts(), strict=True)
+    )
+
+
+def fill(text: str, alert: dict[str, Any]) -> str:
+    """Put the default thresholds into a text."""
+    for name, value in alert.get("thresholds", {}).items():
+        text = text.replace(f"${{{name}}}", str(value))
+    return text
+
+
+def runbooks() -> str:
+    """Return the page that `runbook_url` of each alert points at."""
+    parts = ["# Runbooks\n\nFor operators: what to do when an alert fires. Made by deploy/generate.py.\n"]
+    for alert in alerts():
+        told = alert["annotations"]
+        texts = [fill(told[part], alert).strip() for part in ("summary", "description", "runbook")]
+        summary, description, runbook = (re.sub(r"{{ \$(?:labels\.)?(\w+).*? }}", r"*\1*", text) for text in texts)
+        severity = alert["labels"]["severity"]
+        parts.append(f"## {alert['alert']}\n\n{severity}: {summary}. {description}\n\n{runbook}\n")
+    return "\n".join(parts)
 
 
 def readme(chart: Path) -> str:
@@ -177,9 +239,11 @@ def helm(folder: Path, *arguments: str) -> str:
 
 def files() -> Iterator[tuple[Path, str]]:
     """Yield each file that is made, and what it should hold."""
-    for chart in (SIDECAR, CHARTS / "authz"):
+    for chart in (SIDECAR, CHARTS / "authz", CHARTS / "authz-injection"):
         yield chart / "values.schema.json", schema(chart)
         yield chart / "README.md", readme(chart)
+    yield OBSERVABILITY / "alerts.yaml", plain_alerts()
+    yield OBSERVABILITY / "RUNBOOKS.md", runbooks()
     yield DEPLOY / "build.lock", build_lock()
     yield REFERENCE, reference()
     yield REASONS, reasons()

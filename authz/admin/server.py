@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socket import AF_INET, AF_INET6, AF_UNIX, SHUT_RDWR, socket
+from socket import AF_INET, AF_INET6, AF_UNIX, IPPROTO_IPV6, IPV6_V6ONLY, SHUT_RDWR, socket
 from socketserver import TCPServer
 from threading import Thread
 from typing import Any, Final
@@ -118,6 +118,8 @@ class _Server(ThreadingHTTPServer):
                 super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
+        if self.server_address[0] == "::":  # every address, of both kinds, whatever the system's default is
+            self.socket.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
         TCPServer.server_bind(self)  # HTTPServer's also asks DNS for the name of this host, which may take a long time
 
     def verify_request(self, *_: object) -> bool:

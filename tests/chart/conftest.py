@@ -16,6 +16,6 @@ def charts(tmp_path_factory: pytest.TempPathFactory) -> Charts:
     folder = tmp_path_factory.mktemp("deploy")
     ignored = shutil.ignore_patterns("*.tgz", "__pycache__")
     made = Charts(Path(shutil.copytree(DEPLOY, folder / "deploy", ignore=ignored)))
-    made.say("helm4", "dependency", "build", "--skip-refresh", made.app)
-    made.say("helm4", "dependency", "build", "--skip-refresh", made.consumer)
+    for chart in (made.app, made.injection, made.consumer):
+        made.say("helm4", "dependency", "build", "--skip-refresh", chart)
     return made

@@ -14,7 +14,7 @@ from tests.tools import ROOT, TOOLS
 
 DEPLOY: Final = ROOT / "deploy"
 HELMS: Final = ("helm3", "helm4")
-KINDS_OF_OPERATORS: Final = {"PodMonitor", "PrometheusRule"}
+KINDS_OF_OPERATORS: Final = {"PodMonitor", "ServiceMonitor", "PrometheusRule", "HTTPRoute"}
 
 Document = dict[str, Any]
 
@@ -32,6 +32,10 @@ class Charts:
     @property
     def library(self) -> Path:
         return self.folder / "charts/authz-sidecar"
+
+    @property
+    def injection(self) -> Path:
+        return self.folder / "charts/authz-injection"
 
     @property
     def consumer(self) -> Path:

@@ -24,6 +24,7 @@ def deep(path: str, value: object, /) -> Changes:
 
 
 ISSUER: Final = "authz.config.issuers.corporate"
+ON: Final = {"enabled": True}
 RULE: Final = {"name": "files", "match": {"paths": ["/files/{name}"]}}
 
 # By the schema: a typo, or a value of the wrong kind. What the message must say, in the words of either Helm.
@@ -46,7 +47,9 @@ SCHEMA: Final = [
     ("proxy", deep("proxy.upstream.hosts", "x"), ["proxy", "upstream", "hosts"]),
     ("proxy", deep("proxy.routes", [{"prefix": "/x", "authz": "false"}]), ["routes", "0", "authz"]),
     ("server", deep("server.port", 80), ["server", "port"]),
-    ("server", deep("replica", 3), ["replica"]),
+    ("server", deep("replicas", 3), ["replicas"]),
+    ("proxy", deep("authz.prometheusRule.alerts.AuthzSlwo", {"enabled": False}), ["alerts", "AuthzSlwo"]),
+    ("proxy", deep("authz.prometheusRule.alerts.AuthzSlow.thresholds.ms", 1), ["AuthzSlow", "thresholds", "ms"]),
 ]
 
 # By the templates: what is missing, or contradicts.
@@ -71,6 +74,17 @@ TEMPLATES: Final = [
     ("proxy", deep("proxy.tracing", {"enabled": True}), "proxy.tracing.host is not set"),
     ("proxy", deep("proxy.tracing", {"enabled": True, "host": "c"}), "networkPolicy.collector is empty"),
     ("proxy", deep("proxy.routes", [{"prefix": "/", "authz": False, "rule": "x"}]), "proxy.routes[0] has both"),
+    (
+        "proxy",
+        deep("podLabels", {"app.kubernetes.io/name": "x"}),
+        "podLabels: app.kubernetes.io/name is set by the chart",
+    ),
+    ("proxy", deep("commonLabels", {"authz-sidecar/release": "x"}), "commonLabels: authz-sidecar/release is set by"),
+    ("proxy", deep("ingress", {"enabled": True}), "ingress.hosts is empty"),
+    ("proxy", deep("httpRoute", {"enabled": True}), "httpRoute.parentRefs is empty"),
+    ("server", deep("ingress", {"enabled": True}), "ingress.enabled goes with mode proxy"),
+    ("proxy", deep("authz", {"podMonitor": ON, "serviceMonitor": ON}), "every pod would be scraped twice"),
+    ("proxy", deep("authz.prometheusRule", ON), "authz.prometheusRule.enabled without authz.podMonitor"),
     ("server", deep("server.tls.existingSecret", ""), "server.tls.existingSecret is not set"),
     (
         "server",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.chart.helm import DEPLOY, Charts, Document, container, only
+from tests.chart.helm import DEPLOY, Charts, Document, container, containers, only
 from tests.documents.pages import blocks
 from tests.tools import TOOLS
 
@@ -33,12 +33,10 @@ def sidecar(charts: Charts) -> Document:
 
 @pytest.mark.needs("helm")
 def test_component_puts_the_chart_s_container_into_a_deployment(sidecar: Document) -> None:
-    """The overlay's pod has the very container of the chart, its volumes and the pod's group; the rest stays."""
+    """The overlay's pod has the very container of the chart and its volumes; the rest stays."""
     documents = kustomize(EXAMPLE)
     pod = only(documents, "Deployment")["spec"]["template"]["spec"]
     assert container(pod, "authz") == sidecar
-    assert pod["securityContext"]["fsGroup"] == 65532
-    assert pod["automountServiceAccountToken"] is False
     assert [one["name"] for one in pod["containers"]] == ["envoy", "orders"]
     names = {document["metadata"]["name"] for document in documents if document["kind"] == "ConfigMap"}
     mounted = {volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume}
@@ -51,12 +49,59 @@ def test_component_puts_the_chart_s_container_into_a_deployment(sidecar: Documen
 def test_component_leaves_other_deployments_alone(tmp_path: Path) -> None:
     """A Deployment without the label is not touched."""
     text = (EXAMPLE / "deployment.yaml").read_text().replace("labels: {authz-sidecar: enabled}", "labels: {a: b}")
-    (tmp_path / "overlay").mkdir()
-    (tmp_path / "overlay/deployment.yaml").write_text(text)
-    (tmp_path / "component").symlink_to(DEPLOY / "kustomize/component")
-    (tmp_path / "overlay/kustomization.yaml").write_text("resources: [deployment.yaml]\ncomponents: [../component]\n")
-    (deployment,) = kustomize(tmp_path / "overlay")
+    deployment = with_component(tmp_path, yaml.safe_load(text))
     assert "initContainers" not in deployment["spec"]["template"]["spec"]
+
+
+@pytest.mark.needs("helm")
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
+def test_component_changes_nothing_that_it_does_not_say(tmp_path: Path, sidecar: Document, kind: str) -> None:
+    """In each kind the sidecar starts first, and group, tokens, volumes and containers stay as they were."""
+    spec = {
+        "securityContext": {"fsGroup": 2000, "runAsUser": 1000},
+        "automountServiceAccountToken": True,
+        "initContainers": [{"name": "migrate", "image": "migrate:1"}],
+        "containers": [{"name": "app", "image": "app:1"}],
+        "volumes": [{"name": "files", "emptyDir": {}}],
+    }
+    template = {"metadata": {"labels": {"app": "a"}}, "spec": spec}
+    labels = {"authz-sidecar": "enabled"}
+    made = with_component(
+        tmp_path,
+        {
+            "apiVersion": "apps/v1",
+            "kind": kind,
+            "metadata": {"name": "a", "labels": labels},
+            "spec": {"selector": {"matchLabels": {"app": "a"}}, "template": template},
+        },
+    )
+    pod = made["spec"]["template"]["spec"]
+    assert [one["name"] for one in pod["initContainers"]] == ["authz", "migrate"]
+    assert pod["initContainers"][0] | {"image": sidecar["image"]} == sidecar
+    assert {volume["name"] for volume in pod["volumes"]} == {"files", "authz-config", "authz-socket"}
+    for key in ("securityContext", "automountServiceAccountToken", "containers"):
+        assert pod[key] == spec[key]
+
+
+def with_component(folder: Path, document: Document) -> Document:
+    """What an overlay with the component makes of one object."""
+    (folder / "overlay").mkdir()
+    (folder / "overlay/object.yaml").write_text(yaml.safe_dump(document))
+    (folder / "component").symlink_to(DEPLOY / "kustomize/component")
+    (folder / "overlay/kustomization.yaml").write_text("resources: [object.yaml]\ncomponents: [../component]\n")
+    (made,) = kustomize(folder / "overlay")
+    return made
+
+
+@pytest.mark.needs("helm")
+def test_pods_of_the_overlay_keep_the_restricted_standard() -> None:
+    """Every container, ours and the example's, by its own context or the pod's."""
+    pod = only(kustomize(EXAMPLE), "Deployment")["spec"]["template"]["spec"]
+    for one in containers(pod):
+        context = pod["securityContext"] | one["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert (context["allowPrivilegeEscalation"], context["capabilities"]) == (False, {"drop": ["ALL"]})
 
 
 @pytest.mark.needs("helm")

@@ -77,7 +77,7 @@ def test_a_scaled_deployment_is_no_conflict(charts: Charts, helm: str) -> None:
     scaled = installed(7, helm=HELM_4, scaled=True)
     assert replicas(charts, helm, scaled, ON) is None
     assert replicas(charts, helm, scaled, OFF) is None
-    assert replicas(charts, helm, scaled, {"replicas": 7}) == 7
+    assert replicas(charts, helm, scaled, {"replicaCount": 7}) == 7
 
 
 @pytest.mark.parametrize("helm", HELMS)
@@ -86,7 +86,7 @@ def test_the_number_of_the_values_counts_otherwise(charts: Charts, helm: str) ->
     assert replicas(charts, helm, None, OFF) == 2
     assert replicas(charts, helm, None, ON) is None
     for maker in (HELM_3, HELM_4):
-        assert replicas(charts, helm, installed(2, helm=maker), {"replicas": 3}) == 3
+        assert replicas(charts, helm, installed(2, helm=maker), {"replicaCount": 3}) == 3
 
 
 @pytest.mark.parametrize("helm", HELMS)

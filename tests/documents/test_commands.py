@@ -31,6 +31,7 @@ NOT_RUN: Final[Mapping[str, str]] = {
     "kubectl exec ": "needs a cluster",
     "kubectl expose ": "needs a cluster",
     "kubectl get ": "needs a cluster",
+    "kubectl label ": "needs a cluster",
     "kubectl rollout ": "needs a cluster",
     "alias probe=": "needs a cluster",
     "probe ": "needs a cluster",

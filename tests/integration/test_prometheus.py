@@ -134,7 +134,7 @@ def answers(stage: Stage) -> bool:
 @pytest.mark.parametrize("expr", QUERIES)
 def test_every_query_of_the_dashboard_is_answered(stage: Stage, expr: str) -> None:
     """No panel stays empty: each query can be parsed, and finds series in what was scraped."""
-    expr = expr.replace("$namespace", ".*").replace("$__rate_interval", "1m")
+    expr = expr.replace("$namespace", ".*").replace("$release", ".*").replace("$__rate_interval", "1m")
     assert "$" not in expr
     wait_until(lambda: stage.value(expr) != [])
 

@@ -192,6 +192,16 @@ def test_it_listens_on_ipv6() -> None:
         assert ask("/livez").status == 200
 
 
+@pytest.mark.parametrize("host", ["[::1]", "127.0.0.1"])
+def test_every_address_is_of_both_kinds(host: str) -> None:
+    """[::]:9192 takes IPv4 too, and knows its own host by either address."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this host has no IPv6")
+    with answering(make_admin("::"), host) as ask:
+        assert ask("/livez").status == 200
+        assert ask("/keys").status == 200
+
+
 def test_a_port_that_is_taken_is_named() -> None:
     """The message names the address, for there are two listeners in one process."""
     first = make_admin()

@@ -8,7 +8,7 @@
 {{- else -}}
   {{- $server = merge (dict "listen" (printf "unix:%s/authz.sock" $values.socket.directory) "socket_mode" "0660") $server -}}
 {{- end -}}
-{{- $own := dict "server" $server "admin" (dict "listen" (printf "0.0.0.0:%d" (int $values.adminPort))) -}}
+{{- $own := dict "server" $server "admin" (dict "listen" (printf "%s:%d" (include "authz-sidecar.everywhere" .) (int $values.adminPort))) -}}
 {{- if $values.configText -}}
 # authz.configText, as it was given.
 {{ $values.configText | trimSuffix "\n" }}
@@ -17,6 +17,11 @@
 {{- else -}}
 {{- toYaml (merge $own (deepCopy $values.config)) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Every address of the pod. With IPv6 one socket takes both. */}}
+{{- define "authz-sidecar.everywhere" -}}
+{{- ternary "[::]" "0.0.0.0" .Values.authz.ipv6 -}}
 {{- end -}}
 
 {{- define "authz-sidecar.configMap" -}}
@@ -36,7 +41,7 @@ data:
 
 {{/* All objects that are not part of the pod. */}}
 {{- define "authz-sidecar.manifests" -}}
-{{- range tuple "configMap" "podMonitor" "prometheusRule" "dashboard" }}
+{{- range tuple "configMap" "podMonitor" "metricsService" "serviceMonitor" "prometheusRule" "dashboard" }}
 {{- with include (printf "authz-sidecar.%s" .) $ }}
 ---
 {{ . }}

@@ -4,6 +4,7 @@ The parts of a pod. Include each at its place:
   spec.template.metadata.annotations   authz-sidecar.podAnnotations
   spec.template.metadata.labels        authz-sidecar.podLabels
   spec.template.spec.securityContext   authz-sidecar.podSecurityContext
+  spec.template.spec.imagePullSecrets  authz-sidecar.imagePullSecrets     nothing if there are none
   initContainers, before Envoy         authz-sidecar.initContainers   nothing where nativeSidecar is false
   containers                           authz-sidecar.containers       nothing where nativeSidecar is true
   Envoy's volumeMounts                 authz-sidecar.envoyVolumeMounts
@@ -21,22 +22,18 @@ authz-sidecar/config-checksum: {{ sha256sum $config }}
 {{- end -}}
 {{- end -}}
 
+{{/* Without a group of the socket, the cluster gives one to the pod (OpenShift), or all containers have one user. */}}
 {{- define "authz-sidecar.podSecurityContext" -}}
-runAsNonRoot: true
-fsGroup: {{ int .Values.authz.socket.group }}
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile: {type: RuntimeDefault}
+{{- $context := deepCopy .Values.authz.podSecurityContext -}}
+{{- if and .Values.authz.socket.group (not (hasKey $context "fsGroup")) -}}
+  {{- $_ := set $context "fsGroup" (int .Values.authz.socket.group) -}}
+{{- end -}}
+{{- toYaml $context -}}
 {{- end -}}
 
-{{/* The Restricted Pod Security Standard, and a root that nobody writes to. */}}
+{{/* The Restricted Pod Security Standard, and a read-only root file system. */}}
 {{- define "authz-sidecar.securityContext" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities: {drop: [ALL]}
-seccompProfile: {type: RuntimeDefault}
+{{- toYaml .Values.authz.securityContext -}}
 {{- end -}}
 
 {{- define "authz-sidecar.initContainers" -}}
@@ -82,6 +79,10 @@ env:
   {{- with $values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end }}
+{{- with $values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 ports:
   {{- if $values.tcp }}

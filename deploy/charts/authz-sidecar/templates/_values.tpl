@@ -48,6 +48,8 @@ the dependency must carry `alias: authz`.
       {{- fail (printf "authz.adminPort %d is one of the server's ports, %d to %d: one for each of authz.config.server.workers" (int $values.adminPort) (int $values.tcp.port) $last) -}}
     {{- end -}}
   {{- end -}}
+  {{- include "authz-sidecar.checkLabels" (dict "labels" $values.commonLabels "path" "commonLabels") -}}
+  {{- include "authz-sidecar.checkMonitors" $ -}}
   {{- include "authz-sidecar.checkFiles" $ -}}
   {{- include "authz-sidecar.checkEnvoy" $ -}}
 {{- end -}}
@@ -204,13 +206,18 @@ written.
 {{- end -}}
 {{- end -}}
 
+{{- define "authz-sidecar.name" -}}
+{{- .Values.authz.nameOverride | default "authz" | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
 {{- define "authz-sidecar.fullname" -}}
+{{- $name := include "authz-sidecar.name" . -}}
 {{- if .Values.authz.fullnameOverride -}}
 {{- .Values.authz.fullnameOverride | trunc 52 | trimSuffix "-" -}}
-{{- else if contains "authz" .Release.Name -}}
+{{- else if contains $name .Release.Name -}}
 {{- .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-authz" (.Release.Name | trunc 46 | trimSuffix "-") -}}
+{{- printf "%s-%s" (.Release.Name | trunc (sub 51 (len $name) | int) | trimSuffix "-") $name -}}
 {{- end -}}
 {{- end -}}
 
@@ -224,21 +231,50 @@ authz-sidecar/release: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "authz-sidecar.labels" -}}
-app.kubernetes.io/name: authz
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Subcharts.authz.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- $own := dict "app.kubernetes.io/name" (include "authz-sidecar.name" .) "app.kubernetes.io/instance" .Release.Name -}}
+{{- $_ := set $own "app.kubernetes.io/version" (toString .Subcharts.authz.Chart.AppVersion) -}}
+{{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service -}}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") -}}
+{{- include "authz-sidecar.merge" (list (toYaml .Values.authz.commonLabels) (toYaml $own)) -}}
+{{- end -}}
+
+{{/* One mapping of several, each as YAML: a key stands there once, with the value of the first that has it. */}}
+{{- define "authz-sidecar.merge" -}}
+{{- $merged := dict -}}
+{{- range . -}}{{- $merged = merge $merged (fromYaml .) -}}{{- end -}}
+{{- with $merged -}}{{- toYaml . -}}{{- end -}}
+{{- end -}}
+
+{{/* Labels by which the objects of a release find each other are not the operator's to change. */}}
+{{- define "authz-sidecar.checkLabels" -}}
+{{- $path := .path -}}
+{{- range $label := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "authz-sidecar/release" -}}
+  {{- if hasKey $.labels $label -}}
+    {{- fail (printf "%s: %s is set by the chart, which selects by it%s" $path $label (ternary "; nameOverride changes it" "" (eq $label "app.kubernetes.io/name"))) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The pod's imagePullSecrets, as a list; nothing if there are none. */}}
+{{- define "authz-sidecar.imagePullSecrets" -}}
+{{- $secrets := list -}}
+{{- range concat ((.Values.global | default dict).imagePullSecrets | default list) .Values.authz.imagePullSecrets -}}
+  {{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) -}}
+{{- end -}}
+{{- with $secrets | uniq -}}{{- toYaml . -}}{{- end -}}
 {{- end -}}
 
 {{- define "authz-sidecar.image" -}}
-{{- include "authz-sidecar.imageOf" (dict "image" .Values.authz.image "version" .Subcharts.authz.Chart.AppVersion) -}}
+{{- include "authz-sidecar.imageOf" (dict "root" . "image" .Values.authz.image "version" .Subcharts.authz.Chart.AppVersion) -}}
 {{- end -}}
 
-{{/* registry/repository@digest or registry/repository:tag. Takes a dict of `image` and the `version` for an empty tag. */}}
+{{/*
+registry/repository@digest or registry/repository:tag. Takes a dict of the `root` context, the `image` and the `version`
+for an empty tag. One registry for all charts of a release, global.imageRegistry, replaces the image's own.
+*/}}
 {{- define "authz-sidecar.imageOf" -}}
 {{- $image := .image -}}
-{{- with $image.registry }}{{ . }}/{{ end -}}
+{{- with (.root.Values.global | default dict).imageRegistry | default $image.registry }}{{ . }}/{{ end -}}
 {{- $image.repository -}}
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default .version }}{{ end -}}
 {{- end -}}

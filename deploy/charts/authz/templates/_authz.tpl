@@ -1,10 +1,29 @@
 {{/* Makes the values of this chart known to the library, and refuses what contradicts. Comes first in every template. */}}
 {{- define "authz.prepare" -}}
+{{- range $key := tuple "nameOverride" "fullnameOverride" "commonLabels" "imagePullSecrets" -}}
+  {{- with get $.Values $key -}}{{- $_ := set $.Values.authz $key . -}}{{- end -}}
+{{- end -}}
+{{- include "authz-sidecar.checkLabels" (dict "labels" .Values.podLabels "path" "podLabels") -}}
 {{- include "authz-sidecar.check" . -}}
+{{- include "authz.checkRoutes" . -}}
 {{- if eq .Values.mode "proxy" -}}{{- include "authz.checkProxy" . -}}{{- end -}}
 {{- if eq .Values.mode "server" -}}{{- include "authz.checkServer" . -}}{{- end -}}
-{{- if and .Values.authz.podMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.metricsFrom) -}}
-  {{- fail "networkPolicy.metricsFrom is empty, and authz.podMonitor.enabled: nobody may scrape" -}}
+{{- if and (or .Values.authz.podMonitor.enabled .Values.authz.serviceMonitor.enabled) .Values.networkPolicy.enabled (not .Values.networkPolicy.metricsFrom) -}}
+  {{- fail "networkPolicy.metricsFrom is empty, and authz.podMonitor or authz.serviceMonitor is enabled: metrics cannot be scraped" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "authz.checkRoutes" -}}
+{{- range $kind := list "ingress" "httpRoute" -}}
+  {{- if and (get $.Values $kind).enabled (ne $.Values.mode "proxy") -}}
+    {{- fail (printf "%s.enabled goes with mode proxy: in mode %s no Envoy of this chart takes its traffic" $kind $.Values.mode) -}}
+  {{- end -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+  {{- fail "ingress.hosts is empty: name the hosts, as [{host: orders.example.com}]" -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+  {{- fail "httpRoute.parentRefs is empty: name the Gateway, as [{name: public, namespace: gateways}]" -}}
 {{- end -}}
 {{- end -}}
 
@@ -47,7 +66,7 @@
 {{- if not (or $server.tls.existingSecret $server.loopback $plaintext) -}}
   {{- fail "server.tls.existingSecret is not set: the Secret with tls.crt, tls.key and the ca.crt of the clients; or server.loopback behind a mesh, or authz.config.insecure.plaintext" -}}
 {{- end -}}
-{{- $host := ternary "127.0.0.1" "0.0.0.0" $server.loopback -}}
+{{- $host := ternary "127.0.0.1" (include "authz-sidecar.everywhere" .) $server.loopback -}}
 {{- $service := printf "%s.%s.svc" (include "authz-sidecar.fullname" .) .Release.Namespace -}}
 {{- $tls := dict -}}
 {{- if $server.tls.existingSecret -}}
@@ -65,7 +84,7 @@
 {{- end -}}
 
 {{- define "authz.selectorLabels" -}}
-app.kubernetes.io/name: authz
+app.kubernetes.io/name: {{ include "authz-sidecar.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: {{ .Values.mode }}
 {{- end -}}

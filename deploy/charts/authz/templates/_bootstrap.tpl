@@ -11,7 +11,7 @@ admin:
 static_resources:
   listeners:
     - name: front
-      address: {socket_address: {address: 0.0.0.0, port_value: {{ int $proxy.port }}}}
+      address: {socket_address: { {{- include "authz.everywhere" . }}, port_value: {{ int $proxy.port }}}}
       # Bounds what a slow reader can hold in memory.
       per_connection_buffer_limit_bytes: 32768
       filter_chains:
@@ -82,7 +82,7 @@ static_resources:
           {{- end }}
     # Readiness and metrics, and nothing else of the admin interface.
     - name: telemetry
-      address: {socket_address: {address: 0.0.0.0, port_value: {{ int $proxy.telemetryPort }}}}
+      address: {socket_address: { {{- include "authz.everywhere" . }}, port_value: {{ int $proxy.telemetryPort }}}}
       ignore_global_conn_limit: true
       filter_chains:
         - filters:
@@ -173,6 +173,10 @@ overload_manager:
       typed_config:
         "@type": type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig
         max_active_downstream_connections: {{ int $proxy.maxConnections }}
+{{- end -}}
+
+{{- define "authz.everywhere" -}}
+{{- ternary `address: "::", ipv4_compat: true` "address: 0.0.0.0" .Values.authz.ipv6 -}}
 {{- end -}}
 
 {{- define "authz.route" -}}

@@ -1,7 +1,7 @@
 {{- define "authz.envoy" -}}
 {{- $proxy := .Values.proxy -}}
 - name: envoy
-  image: {{ include "authz-sidecar.imageOf" (dict "image" $proxy.image "version" "") }}
+  image: {{ include "authz-sidecar.imageOf" (dict "root" . "image" $proxy.image "version" "") }}
   imagePullPolicy: {{ $proxy.image.pullPolicy }}
   command: [/usr/local/bin/envoy]
   args:
@@ -19,6 +19,14 @@
     - {{ max 1 (int $proxy.preStopSleepSeconds) | quote }}
     # Shared memory for a restart in place, which no container makes.
     - --disable-hot-restart
+  {{- with $proxy.extraEnv }}
+  env:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $proxy.extraEnvFrom }}
+  envFrom:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   ports:
     - name: {{ ternary "https" "http" (not (empty $proxy.tls.existingSecret)) }}
       containerPort: {{ int $proxy.port }}
@@ -44,7 +52,7 @@
       sleep: {seconds: {{ add $proxy.preStopSleepSeconds (include "authz.drainSeconds" .) }}}
   {{- end }}
   securityContext:
-    {{- include "authz-sidecar.securityContext" . | nindent 4 }}
+    {{- $proxy.securityContext | default .Values.authz.securityContext | toYaml | nindent 4 }}
   resources:
     {{- toYaml $proxy.resources | nindent 4 }}
   volumeMounts:
@@ -61,5 +69,8 @@
     - name: envoy-upstream-tls
       mountPath: /etc/envoy-upstream-tls
       readOnly: true
+    {{- end }}
+    {{- with $proxy.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
     {{- end }}
 {{- end -}}

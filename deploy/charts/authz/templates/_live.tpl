@@ -38,10 +38,10 @@ number is written as long as Helm owns the field, and no number otherwise.
   {{- $others := and $applied (not $owned) -}}
   {{- if .Values.autoscaling.enabled -}}
     {{- if not $others }}{{ int $live.spec.replicas }}{{ end -}}
-  {{- else if not (and $others (ne (int $live.spec.replicas) (int .Values.replicas))) -}}
-    {{- int .Values.replicas -}}
+  {{- else if not (and $others (ne (int $live.spec.replicas) (int .Values.replicaCount))) -}}
+    {{- int .Values.replicaCount -}}
   {{- end -}}
 {{- else if not .Values.autoscaling.enabled -}}
-  {{- int .Values.replicas -}}
+  {{- int .Values.replicaCount -}}
 {{- end -}}
 {{- end -}}
