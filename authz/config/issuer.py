@@ -97,7 +97,7 @@ class Issuer(Section):
     """One trusted issuer; NAME is its label in rules, metrics and logs."""
 
     issuer: Annotated[str, Setting(Access.UNAFFECTED)]
-    """The value of iss, byte for byte; discovery starts below it unless another source of keys is given."""
+    """The value of iss, byte for byte; discovery starts below it. spiffe://DOMAIN: its JWT-SVIDs, which need no iss."""
     tenants: Annotated[
         Items[str], Field(examples=[["11111111-1111-4111-8111-111111111111"]]), Setting(Access.UNAFFECTED)
     ] = ()  # each is compared as an issuer of its own
@@ -125,7 +125,7 @@ class Issuer(Section):
     token_types: Annotated[Items[str], Setting(Access.TYPES)] = ("JWT", "at+jwt")
     """Accepted typ, case-insensitive, without application/; an absent one is JWT."""
     required_claims: Annotated[Items[str], Setting(Access.REQUIRED)] = ("exp", "sub")
-    """Claims that every token must have."""
+    """Claims that every token must have, as `exp` or `kubernetes.io.pod`."""
     leeway: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "1h"))] = timedelta(seconds=30)
     """Tolerance for clocks, for exp, nbf and iat."""
     max_lifetime: Annotated[Duration | None, Setting(Access.LIMIT, bounds=("1s", "87600h"))] = None

@@ -51,7 +51,7 @@ def authenticate(
     token = parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
     trail.alg, trail.kid = token.alg, token.kid
     observe(4, token)
-    trail.claimed_issuer = iss = read_issuer(token)  # 5
+    trail.claimed_issuer = iss = read_issuer(token, snapshot.issuers)  # 5
     issuer = snapshot.issuers.get(iss)
     if issuer is None:
         near = iss.removesuffix("/") in snapshot.issuers or f"{iss}/" in snapshot.issuers

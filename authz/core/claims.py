@@ -6,6 +6,7 @@ Rules of this file:
 2. Order: form, exp, nbf, iat, audience, and later the binding; the first failure is the reason.
 3. `exp` is the first instant at which a token is not valid (RFC 7519 section 4.1.4: "on or after").
 4. Only `check` and `check_introspected` make `Claims`; policy and identity accept nothing else.
+5. `iss` names the issuer; without one, it is the trust domain of `sub` (SPIFFE JWT-SVID), if that is an issuer here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hashlib
 import json
 import re
 from binascii import a2b_base64
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
@@ -24,6 +25,7 @@ from authz.core.introspection import Introspected
 from authz.core.keys import SignedPayload
 from authz.core.reasons import Reason, Rejected
 from authz.core.record import record
+from authz.core.spiffe import SCHEME, claimed_issuer, trust_domain
 from authz.core.token import UnverifiedToken
 
 _LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
@@ -162,15 +164,16 @@ def check_type(token: UnverifiedToken, allowed: frozenset[str]) -> None:
         raise Rejected(Reason.TYP_NOT_ALLOWED, f"typ is not one of {', '.join(sorted(allowed))}")
 
 
-def read_issuer(token: UnverifiedToken) -> str:
-    """Return the unverified `iss` of *token*, which selects the keys to verify it with.
+def read_issuer(token: UnverifiedToken, known: Container[str] = ()) -> str:
+    """Return the unverified issuer of *token* (rule 5), which selects the keys to verify it with.
 
-    A logout token is rejected here, before its `typ` is read: it is not an access token, whatever its `typ` is.
+    Only one of the *known* issuers may stand for an absent `iss`. A logout token is rejected here, before its `typ` is
+    read: it is not an access token, whatever its `typ` is.
 
     Raises Rejected(CLAIMS_MALFORMED).
     """
-    issuer, events = token.members.get("iss"), token.members.get("events")
-    if not isinstance(issuer, str) or not issuer:
+    issuer, events = claimed_issuer(token.members), token.members.get("events")
+    if not isinstance(issuer, str) or not issuer or ("iss" not in token.members and issuer not in known):
         raise _malformed("iss is missing or not a string")
     if isinstance(events, dict) and _LOGOUT_EVENT in events:
         raise _malformed("a logout token (OpenID Connect Back-Channel Logout section 2.4)")
@@ -219,16 +222,33 @@ def _check(members: Mapping[str, object], rules: ClaimRules, now: float) -> froz
 
 
 def _check_form(members: Mapping[str, object], rules: ClaimRules) -> None:
-    if members.get("iss") != rules.issuer:
+    if claimed_issuer(members) != rules.issuer:
         raise Rejected(Reason.ISSUER_UNKNOWN, "iss is not the issuer of the key that signed")
+    if rules.issuer.startswith(SCHEME) and trust_domain(members.get("sub")) != rules.issuer:
+        raise _malformed("sub is not a SPIFFE ID of the issuer's trust domain")
     if "jti" in members and not isinstance(members["jti"], str):
         raise _malformed("jti is not a string")
     for name in rules.required:
         required = members.get(name)
-        if required in (None, ""):
+        if required in (None, "") and not _is_within(members, name):
             raise _malformed(f"{name} is missing")
         if name == "sub" and not isinstance(required, str):
             raise _malformed("sub is not a string")
+
+
+def _is_within(members: Mapping[str, object], name: str) -> bool:
+    """Whether *name* leads to a value through objects: each dot may stand between two names, or be a part of one.
+
+    `kubernetes.io.pod` is the member `pod` of `kubernetes.io`. Only that there is something is asked here.
+    """
+    for dot in _DOT.finditer(name):
+        inner, rest = members.get(name[: dot.start()]), name[dot.end() :]
+        if isinstance(inner, dict) and (inner.get(rest) not in (None, "") or _is_within(inner, rest)):
+            return True
+    return False
+
+
+_DOT: Final = re.compile(r"\.")
 
 
 @record

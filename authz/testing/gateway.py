@@ -24,6 +24,7 @@ from authz.core.claims import certificate_thumbprint
 from authz.core.keys import KeySet
 from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
+from authz.core.spiffe import SCHEME
 from authz.core.token import place_token
 from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
@@ -168,7 +169,7 @@ def _good_claims(section: IssuerSection, at: float) -> dict[str, object]:
     lifetime = section.max_lifetime.total_seconds() if section.max_lifetime is not None else LIFETIME
     claims: dict[str, object] = {
         "iss": section.accepted_issuers[0],
-        "sub": "alice",
+        "sub": f"{section.issuer}/alice" if section.issuer.startswith(SCHEME) else "alice",
         section.audience_claim: section.audiences[0] if section.audiences else "anybody",
         "iat": int(at),
         "exp": int(at + min(lifetime, LIFETIME)),

@@ -19,6 +19,8 @@ from tests.fixtures import ABSENT, DEFAULT_SNAPSHOT, A, B, T, claim, header, iss
 
 BOUNDED: Final = make_snapshot(a=issuer_a(max_lifetime=60))
 ANY_SUB: Final = issuer_a(required=("exp",))
+DOMAIN: Final = "spiffe://example.org"
+OF_DOMAIN: Final = make_snapshot(issuers={DOMAIN: issuer_a(issuer=DOMAIN)})
 COOKIES: Final = make_snapshot(token=TokenRules(sources=(CookieSource("t"),)))
 MFA: Final = ("mfa",)
 
@@ -88,6 +90,10 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
                     identity=Identity((header("x-user", "user"),)),
                 ),
             ),
+        },
+        "another trust domain, or no workload": {
+            "sub-no-spiffe-id": (mint(iss=DOMAIN), OF_DOMAIN),
+            "sub-of-another-domain": (mint(iss=DOMAIN, sub="spiffe://example.net/x"), OF_DOMAIN),
         },
         "not text": {"jti-a-number": (mint(jti=1), None)},
         "the token never expires": {"exp-absent": (mint(exp=ABSENT), make_snapshot(a=issuer_a(required=())))},

@@ -52,7 +52,7 @@ def _as(namespace: str, account: str) -> Token:
 
 RECIPE: Final = Recipe(
     name="kubernetes",
-    serves=lambda: {f"{_ISSUER}/openid/v1/jwks": {"keys": [jwk("cluster-1")]}},
+    serves=lambda: {f"{_ISSUER}/openid/v1/jwks": {"keys": [jwk("cluster-1"), jwk("cluster-2", "ES256")]}},
     accepts="application/jwk-set+json",
     absent=("issuers.cluster.fetch.ca_file", "issuers.cluster.fetch.bearer_token_file"),
     cases=(
@@ -72,6 +72,15 @@ RECIPE: Final = Recipe(
             subject="system:serviceaccount:reporting:nightly",
             namespace="reporting",
             account="nightly",
+        ),
+        passes(
+            "a pod, after the API server got an elliptic curve key",
+            _WRITE,
+            _POD.by("cluster-2", "ES256"),
+            subject="system:serviceaccount:shop:checkout",
+            namespace="shop",
+            account="checkout",
+            pod="checkout-6d4cf56db6-x7k2p",
         ),
         fails("another account", _WRITE, _as("shop", "default"), Reason.POLICY_DENIED),
         fails("a namesake in another namespace", _WRITE, _as("evil", "checkout"), Reason.POLICY_DENIED),

@@ -35,6 +35,7 @@ from tests.recipes import (
     passkey,
     pingfederate,
     spiffe,
+    spiffe_bundle,
 )
 from tests.recipes.recipe import FOLDER, Case, Recipe, Token
 from tests.recipes.web import BEARER, Web, serve
@@ -54,6 +55,7 @@ MODULES: Final = (
     github_actions,
     kubernetes,
     spiffe,
+    spiffe_bundle,
     passkey,
 )
 RECIPES: Final = {module.RECIPE.name: module.RECIPE for module in MODULES}

@@ -84,11 +84,11 @@ def serve(recipe: Recipe, folder: Path) -> Iterator[Web]:
     with ExitStack() as stack:
         hosts = {}
         for host, documents in by_host.items():
-            hosts[host] = stack.enter_context(FakeIdp(tls=server_context(_CA, host)))
+            hosts[host] = stack.enter_context(FakeIdp(tls=server_context(_CA, host.partition(":")[0])))
             hosts[host].answers = {"/.well-known/openid-configuration": fail(404)} | {
                 path: _answer(document, recipe.accepts) for path, document in documents.items()
             }
-        ports = {f"{host}:443": int(idp.url.rpartition(":")[2]) for host, idp in hosts.items()}
+        ports = {host if ":" in host else f"{host}:443": int(idp.url.rpartition(":")[2]) for host, idp in hosts.items()}
         proxy = stack.enter_context(RawServer(forward(ports=ports)))
         yield Web(hosts, {"proxy": f"http://127.0.0.1:{proxy.port}", "ca_file": str(ca_file)}, bearer_token_file)
 

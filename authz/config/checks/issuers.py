@@ -15,6 +15,7 @@ from authz.config.problems import KeyPath, Problem, quote, suggest
 from authz.core.algorithms import ALGORITHMS
 from authz.core.claims import ClaimPath
 from authz.core.jwk_normalization import is_empty
+from authz.core.spiffe import SCHEME, trust_domain
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _ALIAS: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -134,6 +135,11 @@ def _check_urls(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     elif not issuer.key_sources:
         # OpenID Connect Discovery section 4.1; RFC 8414 section 2.
         yield from _check_one_url(issuer.issuer, (*path, "issuer"), http=http, query=False)
+    elif issuer.issuer.startswith(SCHEME) and trust_domain(issuer.issuer) != issuer.issuer:
+        message = "is not a trust domain: spiffe://, then lower-case letters, digits, dots, hyphens and underscores"
+        yield Problem(
+            path=(*path, "issuer"), message=message, hint="the path is part of each sub, and not of the issuer"
+        )
     for key in ("discovery_url", "jwks_uri"):
         url = getattr(issuer, key)
         if url is not None:

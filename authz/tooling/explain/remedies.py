@@ -54,8 +54,8 @@ def _find_no_issuer(denied: _Denied) -> str | None:
         return None
     if denied.has_text("sub", "spiffe://"):
         return (
-            "set jwt_issuer at the SPIRE server, which writes no iss without it; "
-            "issuers.NAME.issuer is that value, byte for byte"
+            "set jwt_issuer at the SPIRE server, which writes no iss without it; or configure the trust domain: "
+            "issuers.NAME.issuer is spiffe://DOMAIN, and its keys are those of its bundle"
         )
     return "have the issuer write iss (a setting that is empty there?): without it there is no key to verify with"
 
@@ -86,8 +86,8 @@ def _find_other_keys(denied: _Denied) -> str | None:
     if not denied.has_text("sub", "spiffe://"):
         return None
     return (
-        "take the keys from SPIRE's OIDC discovery provider, not from the bundle (use: jwt-svid, no alg), and keep the "
-        "server's KeyManager on disk: after a restart with keys in memory it signs before it publishes"
+        "take the keys from SPIRE's bundle or OIDC discovery provider, and keep the server's KeyManager on disk: "
+        "after a restart with keys in memory it signs before it publishes"
     )
 
 

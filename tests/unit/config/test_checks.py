@@ -51,6 +51,15 @@ def test_issuer_may_be_any_text(source: str) -> None:
     assert problems(text) == []
 
 
+def test_issuer_may_be_a_trust_domain() -> None:
+    """Whole and in lower case: with a path it would never be that of any sub."""
+    text = small(issuer="jwks_uri: https://spire.test:8443/")
+    assert problems(text.replace("https://login.example.com/", "spiffe://example.org")) == []
+    for wrong in ("spiffe://example.org/", "spiffe://example.org/ns/shop", "spiffe://Example.org", "spiffe://"):
+        [problem] = problems(text.replace("https://login.example.com/", wrong))
+        assert "issuers.corporate.issuer: is not a trust domain" in problem
+
+
 @pytest.mark.parametrize("source", ["discovery_url: https://fs.test/adfs/d", "jwks_uri: https://fs.test/adfs/keys"])
 def test_issuer_may_be_an_http_identifier(source: str) -> None:
     """AD FS has such ones: no loosening is asked for, and nothing is warned of, if what is fetched is https."""

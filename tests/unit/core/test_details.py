@@ -114,6 +114,13 @@ DENIALS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "nbf": ({"token": mint(nbf=T + 9)}, "nbf is 9 s ahead"),
     "iat": ({"token": mint(iat=T + 9)}, "iat is 9 s ahead"),
     "sub": ({"token": mint(sub=1)}, "sub is not a string"),
+    "sub-of-no-workload": (
+        {
+            "token": mint(iss="spiffe://a"),
+            "snapshot": make_snapshot(issuers={"spiffe://a": issuer_a(issuer="spiffe://a")}),
+        },
+        "sub is not a SPIFFE ID of the issuer's trust domain",
+    ),
     "no-sub": ({"token": mint(sub=ABSENT)}, "sub is missing"),
     "no-exp": ({"token": mint(exp=ABSENT)}, "exp is missing"),
     "no-end": (

@@ -1,0 +1,3 @@
+"""Proves deploy/recipes/kubernetes.yaml against tokens of a real API server, by the keys that it publishes."""
+
+from __future__ import annotations
