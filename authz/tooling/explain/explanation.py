@@ -139,7 +139,7 @@ class Explanation:
 def answer(question: Question, config: Config) -> Explanation:
     """Decide *question* by *config*; keys that the decision needs are fetched. Raises InputError."""
     snapshot = build_snapshot(config)
-    request = _ask(question, snapshot)
+    request = request_of(question, snapshot)
     decision = authorize(request, snapshot, question.at)
     name, notes = decision.trail.issuer, list(describe_envoys_part(question.path, config))
     looked_at = "the keys in this configuration"
@@ -175,7 +175,8 @@ def explain(request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_
     return Explanation(decision, tuple(_describe_steps(passed, decision, request, snapshot, now)), near + remedies)
 
 
-def _ask(question: Question, snapshot: Snapshot) -> Request:
+def request_of(question: Question, snapshot: Snapshot) -> Request:
+    """Return the request of *question*, with its token in the first place where *snapshot* looks for one."""
     request = Request(
         method=question.method,
         host=question.host,
