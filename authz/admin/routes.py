@@ -1,18 +1,19 @@
 """The routes of the admin port: a table of paths.
 
 A new path is a function from the question to an answer, and a line in `make_routes`. What changes something is a POST,
-and answers this host only.
+and answers this host only. What is not for everyone also refuses other hosts' names: a page elsewhere may have its own
+name resolve to this host (DNS rebinding).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -22,8 +23,9 @@ from prometheus_client.exposition import choose_encoder
 class AdminRequest:
     """A request: the *peer* as a socket names it, and the `Accept` header, empty if there is none.
 
-    *method* is GET or POST, *query* what stands behind the path's question mark. *origin* is the `Origin` header, which
-    browsers send with what a page has them change; None without it.
+    *method* is GET or POST, *query* what stands behind the path's question mark, *body* what was posted. *origin*,
+    *fetch_site* (`Sec-Fetch-Site`), *host* and *authorization* are headers, None if they are absent; browsers send the
+    first with what a page has them change, and the second with everything.
     """
 
     peer: object
@@ -31,15 +33,20 @@ class AdminRequest:
     method: str = "GET"
     query: str = ""
     origin: str | None = None
+    fetch_site: str | None = None
+    host: str | None = None
+    authorization: str | None = field(default=None, repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class AdminResponse:
-    """A response with its media type."""
+    """A response with its media type, and further *headers*."""
 
     status: HTTPStatus
     body: bytes
     media_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 Route = Callable[[AdminRequest], AdminResponse]
@@ -73,8 +80,10 @@ def make_routes(
         return AdminResponse(HTTPStatus.OK, encode(registry), media_type)
 
     def keys_(request: AdminRequest) -> AdminResponse:
-        if not is_here(request.peer):
-            return AdminResponse(HTTPStatus.FORBIDDEN, b"/keys answers this host only\n")
+        if not is_here(request.peer) or not names_this_host(request.host):
+            return AdminResponse(
+                HTTPStatus.FORBIDDEN, b"/keys answers this host only, under a name such as localhost\n"
+            )
         return AdminResponse(HTTPStatus.OK, json.dumps(keys(), indent=2).encode() + b"\n", "application/json")
 
     def refresh_(request: AdminRequest) -> AdminResponse:
@@ -121,3 +130,14 @@ def is_loopback(address: str) -> bool:
     ip = ip_address(address.partition("%")[0])
     mapped = getattr(ip, "ipv4_mapped", None)
     return (mapped or ip).is_loopback
+
+
+def names_this_host(host: str | None) -> bool:
+    """Return whether a `Host` header names this host; a client that sends none is no browser."""
+    if host is None:
+        return True
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or name.endswith(".localhost") or is_loopback(str(ip_address(name)))
+    except ValueError:
+        return False

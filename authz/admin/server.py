@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import AF_INET, AF_INET6, AF_UNIX, IPPROTO_IPV6, IPV6_V6ONLY, SHUT_RDWR, socket
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 MAX_CONNECTIONS: Final = 64  # at one time; a further one evicts the oldest
 MAX_THREADS: Final = 128  # including ended connections whose answer is still computed; further ones are closed unread
 MAX_SECONDS: Final = 10.0  # from the start of a connection to its end
+MAX_BODY_BYTES: Final = 256 * 1024  # of what is posted
 
 
 class AdminServer:
@@ -82,14 +84,29 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_POST(self) -> None:
-        self._answer()  # the body, if there is one, stays unread: a connection is one request
+        length = self.headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit():
+            self.send_error(HTTPStatus.BAD_REQUEST)
+        elif len(length) > 9 or int(length) > MAX_BODY_BYTES:
+            self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        else:
+            self._answer(self.rfile.read(int(length)))
 
-    def _answer(self) -> None:
+    def _answer(self, body: bytes = b"") -> None:
         request = AdminRequest(
-            self.client_address, self.headers.get("accept", ""), self.command, origin=self.headers.get("origin")
+            self.client_address,
+            self.headers.get("accept", ""),
+            self.command,
+            origin=self.headers.get("origin"),
+            fetch_site=self.headers.get("sec-fetch-site"),
+            host=self.headers.get("host"),
+            authorization=self.headers.get("authorization"),
+            body=body,
         )
         response = answer(self.server.routes, self.path, request)
         self.send_response(response.status)
+        for name, value in response.headers:
+            self.send_header(name, value)
         self.send_header("content-type", response.media_type)
         self.send_header("content-length", str(len(response.body)))
         self.end_headers()

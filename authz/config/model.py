@@ -91,11 +91,30 @@ class Server(Section):
     """Time for requests in flight at shutdown."""
 
 
+class Console(Section):
+    """Pages for people on the admin port, and what `authz tail` and `authz explain --live` ask."""
+
+    enabled: Annotated[bool, Setting(Access.UNAFFECTED)] = True
+    """Answer them, to peers on this host only."""
+    read_only: Annotated[bool, Setting(Access.UNAFFECTED)] = True
+    """Offer no button to have an issuer's keys fetched now."""
+    token_file: Annotated[
+        str | None,
+        Setting(
+            Access.UNAFFECTED,
+            risk="whoever has the token sees decisions; it is sent unencrypted unless something in front adds TLS",
+        ),
+    ] = None
+    """File with a token; then whoever presents it is answered, from anywhere, and nobody else."""
+
+
 class Admin(Section):
-    """The plain HTTP server for health and metrics."""
+    """The plain HTTP server for health, metrics and the console."""
 
     listen: Annotated[str, Setting(Access.UNAFFECTED)] = "127.0.0.1:9192"
     """host:port."""
+    console: Console = Console()
+    """Pages for people on the admin port, and what `authz tail` and `authz explain --live` ask."""
 
 
 class TokenSource(Section):
@@ -269,7 +288,7 @@ class Config(Section):
     server: Annotated[Server, Setting(restart=True)] = Server()
     """The gRPC server that Envoy calls."""
     admin: Annotated[Admin, Setting(restart=True)] = Admin()
-    """The plain HTTP server for health and metrics."""
+    """The plain HTTP server for health, metrics and the console."""
     issuers: Annotated[Mapping[str, Issuer], Field(json_schema_extra={"minProperties": 1})]
     """Trusted issuers by name."""
     token: Token = Token()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from authz.core.jwk_validation import LEAKED_PRIVATE_KEY, LEAKED_SECRET
@@ -16,10 +17,21 @@ from authz.telemetry.redaction import escaped
 log = logging.getLogger(__name__)
 
 MAX_REMEMBERED_SETS: Final = 8
+MAX_ROTATIONS: Final = 32  # keys that were added or removed, of one issuer
 
 # The core's reasons for keys whose secret part was published.
 _LEAKED: Final = frozenset({LEAKED_PRIVATE_KEY, LEAKED_SECRET})
 _MAX_LOGGED_KIDS: Final = 8  # in one line of the log
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A key that appeared or vanished *at* so many seconds since the epoch."""
+
+    at: float
+    event: str
+    kid: str | None
+    thumbprint: str | None
 
 
 class History:
@@ -38,6 +50,7 @@ class History:
         self._before: KeySet | None = None
         self._first_seen: dict[str, float] = {}
         self._sets: Final[deque[frozenset[tuple[str | None, str]]]] = deque(maxlen=MAX_REMEMBERED_SETS)
+        self.rotations: Final[deque[Rotation]] = deque(maxlen=MAX_ROTATIONS)
         self.flaps = 0
         self._unknown_kids: Final = Tally()
         self._published: frozenset[str | None] = frozenset()
@@ -117,6 +130,7 @@ class History:
                 key = new.get(name) or old[name]
                 kid, thumbprint = escaped(key.kid), show_thumbprint(key)
                 log.info("key %s at %s: kid %s (%s, %s)", event, self._name, kid, key.kty, thumbprint)
+                self.rotations.append(Rotation(at, event, kid, thumbprint))
         if before is None or before.rejected_keys != keys.rejected_keys:
             self._report_rejected(keys)
         if before is None or _notes(before) != _notes(keys):

@@ -31,6 +31,7 @@ def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: Usage
                     {
                         **_describe_key(key),
                         "not_serving": why_unused(key, issuer.algorithms, configured=issuer.algorithms_configured),
+                        "last_seen": _instant(status.last_success if status is not None else None),
                         "first_seen": _instant(known.history.first_seen(key) if known is not None else None),
                         "last_used": _instant(usage.last_used(issuer.name, key)),
                     }
@@ -38,6 +39,10 @@ def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: Usage
                 ],
                 "rejected": [{"kid": kid, "why": why} for kid, why in (keys.rejected if keys is not None else ())],
                 "blocked_unmatched": list(keys.unmatched_blocks if keys is not None else ()),
+                "rotations": [
+                    {"at": _instant(each.at), "event": each.event, "kid": each.kid, "thumbprint": each.thumbprint}
+                    for each in reversed(known.history.rotations.copy() if known is not None else ())
+                ],
             }
         )
     return {"issuers": described}

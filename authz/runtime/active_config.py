@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from authz.config.diagnostics.warnings import count_insecure, warnings
 from authz.config.load import load
 from authz.config.model import RESTART_REQUIRED, Config, Decisions
-from authz.config.problems import ConfigError
+from authz.config.problems import ConfigError, Problem
 from authz.config.select import select
 from authz.core.snapshot import Snapshot
 from authz.feeds.registry import Registry
@@ -23,11 +25,21 @@ from authz.tooling.envoy_config.requirements import requirements_of
 
 log = logging.getLogger(__name__)
 
+_MAX_REJECTION_CHARS: Final = 20_000  # that are kept of what is wrong with a file
+
 _ENVOY_MUST_RELOAD: Final = (
     "new headers %s: until Envoy's configuration has them, Envoy answers 500 to every request that is allowed. "
     "`authz envoy-config --config %s` prints what it needs, with --check it names what an envoy.yaml lacks; "
     "reload Envoy, and next time do so first"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why the file is not in use, and since when, in seconds since the epoch."""
+
+    at: float
+    text: str
 
 
 class ActiveConfig:
@@ -54,6 +66,8 @@ class ActiveConfig:
         self._feeds: Final = feeds
         self._metrics: Final = metrics
         self._make_report: Final = make_report
+        self.warnings: Sequence[Problem] = ()
+        self.rejected: Rejection | None = None
         self._config = config
         self._report: Callable[[CheckRecord], None]
         self._apply(config, snapshot)
@@ -62,6 +76,16 @@ class ActiveConfig:
     def config(self) -> Config:
         """The configuration in use."""
         return self._config
+
+    @property
+    def started_with(self) -> Config:
+        """The configuration that the process started with: of some keys it stays in use."""
+        return self._started_with
+
+    @property
+    def file(self) -> Path:
+        """The configuration file."""
+        return self._file
 
     @property
     def names_clients(self) -> bool:
@@ -85,13 +109,14 @@ class ActiveConfig:
             new_headers = sorted(set(requirements_of(config).written).difference(requirements_of(self._config).written))
             self._apply(config, self._build(config))
         except ConfigError as error:
-            self._metrics.count_reload(accepted=False)
+            self._reject(str(error))
             log.error("configuration not reloaded, the last one stays: %s", error)  # noqa: TRY400 - no traceback
-        except Exception:  # a failed reload must not end the watch
-            self._metrics.count_reload(accepted=False)
+        except Exception as error:  # a failed reload must not end the watch
+            self._reject(f"an error of ours: {type(error).__name__}")
             log.exception("configuration not reloaded, the last one stays")
         else:
             self._metrics.count_reload(accepted=True)
+            self.rejected = None
             set_up_logging(level=config.telemetry.log_level, log_format=config.telemetry.log_format)
             log.info("configuration reloaded")
             self.warn()
@@ -102,13 +127,18 @@ class ActiveConfig:
 
     def report_removed(self) -> None:
         """Report that the file was removed."""
-        self._metrics.count_reload(accepted=False)
+        self._reject("the file was removed")
         log.error("configuration file %s was removed, the last one stays", self._file)
 
     def warn(self) -> None:
         """Log the warnings about the configuration."""
-        for warning in warnings(self._config):
+        self.warnings = warnings(self._config)
+        for warning in self.warnings:
             log.warning("%s", warning)
+
+    def _reject(self, text: str) -> None:
+        self._metrics.count_reload(accepted=False)
+        self.rejected = Rejection(time.time(), text[:_MAX_REJECTION_CHARS])
 
     def _apply(self, config: Config, snapshot: Snapshot) -> None:
         """Use *config* and the *snapshot* built from it from the next request on."""
@@ -125,6 +155,7 @@ class ActiveConfig:
         # Everything that may fail is above: a failure changes nothing.
         self._feeds.apply(config, snapshot)
         self._config, self._report = config, report
+        self.digest, self.loaded_at = digest, time.time()
         self._metrics.apply(
             insecure_options=insecure_options,
             label_rules=len(config.rules) <= telemetry.max_rule_labels,

@@ -25,13 +25,17 @@ from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.files.watch import FileWatch
 from authz.runtime.active_config import ActiveConfig
+from authz.runtime.console import make_routes_of_console
+from authz.runtime.insight import Insight, Parts
 from authz.runtime.listening import listen as bind
 from authz.runtime.parts import make_feeds, make_gatherer, make_server
 from authz.runtime.readiness import Readiness
 from authz.runtime.reload import ReloadLoop
 from authz.telemetry.decisions import PERIOD, DecisionLog
 from authz.telemetry.keys import Refresh
+from authz.telemetry.last_hour import LastHour
 from authz.telemetry.metrics import Metrics
+from authz.telemetry.recent import RecentDecisions
 from authz.telemetry.report import reporter
 from authz.telemetry.traces import start_spans
 
@@ -63,6 +67,7 @@ class App:
         self._address: Final = listen
         metrics = Metrics(insecure_options=0, label_rules=False)
         self._decisions: Final = DecisionLog(metrics, monotonic=time.monotonic)
+        recent = RecentDecisions(time.time) if config.admin.console.enabled else None
         usage, signatures = Usage(time.time), SignatureCache()
         build = partial(build_snapshot, verify_signature=usage.record_use(signatures.verify))
         store = Store(build(config))
@@ -84,6 +89,24 @@ class App:
             keys=lambda: describe_keys(store.current(), self._feeds.feeds(), usage),
             refresh=self._refresh,
         )
+        self._last_hour: LastHour | None = None
+        if recent is not None:
+            self._last_hour = LastHour(metrics.totals, now=time.time)
+            insight = Insight(
+                Parts(
+                    active=lambda: self._active,
+                    snapshot=store.current,
+                    feeds=self._feeds,
+                    usage=usage,
+                    metrics=metrics,
+                    decision_log=self._decisions,
+                    recent=recent,
+                    last_hour=self._last_hour,
+                    waiting_for=self._readiness.waiting_for,
+                    now=time.time,
+                )
+            )
+            routes = {**routes, **make_routes_of_console(insight, config.admin.console)}
         self._admin: Final = AdminServer(admin or parse_tcp_address(config.admin.listen), routes)
         self._spans: Final = start_spans(
             config.telemetry.traces.exporter, keys_age=self._feeds.keys_age, dropped=metrics.count_dropped_spans
@@ -96,7 +119,7 @@ class App:
             feeds=self._feeds,
             metrics=metrics,
             make_report=lambda reporting: reporter(
-                metrics, self._decisions, reporting, spans=self._spans, random=random.random
+                metrics, self._decisions, reporting, spans=self._spans, random=random.random, recent=recent
             ),
         )
         self._reload: Final = ReloadLoop(
@@ -124,6 +147,8 @@ class App:
         self._admin.start()
         Thread(target=self._reload.run, name="reload", daemon=True).start()
         Thread(target=self._summarise, name="summarise", daemon=True).start()
+        if self._last_hour is not None:
+            Thread(target=self._last_hour.run, args=(self._readiness.draining,), name="last-hour", daemon=True).start()
         log.info("authz %s serves on %s, admin on %s", __version__, where, self._admin.address)
         self._active.warn()
 

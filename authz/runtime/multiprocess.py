@@ -18,10 +18,12 @@ from prometheus_client import CollectorRegistry
 from authz import __version__
 from authz.admin.routes import make_routes
 from authz.admin.server import AdminServer
-from authz.config.address import Address, parse_tcp_address, worker_addresses
-from authz.config.model import Config, Server
+from authz.config.address import parse_tcp_address, worker_addresses
+from authz.config.model import Admin, Config, Server
 from authz.files.watch import FileWatch
+from authz.runtime.console import make_routes_of_console
 from authz.runtime.handover import Handover, LastGood, Source
+from authz.runtime.pod_insight import PodInsight
 from authz.runtime.process import Process, interpreter
 from authz.runtime.reload import ReloadLoop
 from authz.runtime.signals import RELOAD
@@ -75,7 +77,7 @@ def supervise(file: Path, config: Config, source: Source, watch: FileWatch, next
             monotonic=time.monotonic,
             jitter=random.random,
         )
-        admin = _make_admin(parse_tcp_address(config.admin.listen), Workers(sockets, restarts=supervisor.restarts))
+        admin = _make_admin(config.admin, Workers(sockets, restarts=supervisor.restarts))
         parts.callback(admin.stop)
         clear_sockets(config.server.listen, config.server.workers)
 
@@ -113,7 +115,7 @@ class _Launcher:
             os.close(handover)
 
 
-def _make_admin(address: Address, workers: Workers) -> AdminServer:
+def _make_admin(section: Admin, workers: Workers) -> AdminServer:
     registry = CollectorRegistry()
     registry.register(workers)
     routes = make_routes(
@@ -122,4 +124,6 @@ def _make_admin(address: Address, workers: Workers) -> AdminServer:
         keys=workers.describe_keys,
         refresh=workers.refresh_keys,
     )
-    return AdminServer(address, routes)
+    if section.console.enabled:
+        routes = {**routes, **make_routes_of_console(PodInsight(workers), section.console)}
+    return AdminServer(parse_tcp_address(section.listen), routes)

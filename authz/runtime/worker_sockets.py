@@ -75,6 +75,7 @@ def request_all(
     seconds: float,
     accept: str = "*/*",
     method: str = "GET",
+    body: bytes = b"",
     max_bytes: int = MAX_BYTES,
 ) -> dict[int, WorkerResponse]:
     """Request *target* from the server on each socket; return the complete responses that came within *seconds*."""
@@ -82,7 +83,7 @@ def request_all(
     responses: dict[int, WorkerResponse] = {}
     with ExitStack() as connections, DefaultSelector() as selector:
         for number, path in enumerate(sockets):
-            if (connection := _send_request(path, target, accept, method)) is None:
+            if (connection := _send_request(path, target, accept, method, body)) is None:
                 continue
             connections.enter_context(connection)
             selector.register(connection, EVENT_READ, _Pending(number, connection))
@@ -95,13 +96,19 @@ def request_all(
     return responses
 
 
-def _send_request(path: Path, target: str, accept: str = "*/*", method: str = "GET") -> socket.socket | None:
-    """Send a request for *target* to the server on a socket without blocking; None if no server accepts it."""
+def _send_request(
+    path: Path, target: str, accept: str = "*/*", method: str = "GET", body: bytes = b""
+) -> socket.socket | None:
+    """Send a request for *target* to the server on a socket without blocking; None if no server accepts it whole."""
+    length = f"content-length: {len(body)}\r\n" if body else ""
+    request = f"{method} {target} HTTP/1.0\r\naccept: {accept}\r\n{length}\r\n".encode() + body
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(0)
     try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, max(len(request), _CHUNK))
         connection.connect(str(path))
-        connection.send(f"{method} {target} HTTP/1.0\r\naccept: {accept}\r\n\r\n".encode())
+        if connection.send(request) < len(request):
+            raise OSError("the socket has no room for the request")
     except OSError:
         connection.close()
         return None

@@ -9,11 +9,11 @@ Rules of this file:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from prometheus_client import Metric
@@ -21,7 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from authz.runtime.worker_sockets import request_all
+from authz.runtime.worker_sockets import WorkerResponse, request_all
 from authz.telemetry import names
 
 READY_SECONDS: Final = 0.75  # for one probe; the kubelet's default timeout is one second
@@ -74,6 +74,19 @@ class Workers(Collector):
         silent = [number for number in range(len(self._sockets)) if number not in answers]
         return {"issuers": list(dict.fromkeys(chain.from_iterable(begun))), "silent_workers": silent}
 
+    def read(self, target: str, query: Mapping[str, object] | None = None) -> dict[int, Any]:
+        """Return the JSON data that each worker answers at *target*; a worker that has none is left out."""
+        asked = f"{target}?{urlencode(query)}" if query else target
+        return documents(request_all(self._sockets, asked, seconds=SECONDS))
+
+    def post(self, target: str, data: object) -> dict[int, WorkerResponse]:
+        """Post *data*, as JSON, to each worker."""
+        return request_all(self._sockets, target, seconds=SECONDS, method="POST", body=json.dumps(data).encode())
+
+    def silent(self, answered: Container[int]) -> list[int]:
+        """List the workers that did not answer."""
+        return [number for number in range(len(self._sockets)) if number not in answered]
+
     def collect(self) -> Iterable[Metric]:
         """Yield the metrics of all workers, each with the label `worker`, and those about the workers themselves."""
         answers = request_all(self._sockets, "/metrics", seconds=SECONDS, accept=_OPENMETRICS)
@@ -87,6 +100,11 @@ class Workers(Collector):
         yield up
         yield restarts
         yield from merge({number: answer.body.decode() for number, answer in answers.items()})
+
+
+def documents(answers: Mapping[int, WorkerResponse]) -> dict[int, Any]:
+    """Return the JSON data of the answers that are OK."""
+    return {number: json.loads(each.body) for number, each in sorted(answers.items()) if each.status == HTTPStatus.OK}
 
 
 def merge(expositions: Mapping[int, str]) -> Iterable[Metric]:

@@ -63,7 +63,7 @@ class Line:
     """One step: its input, and how it ended."""
 
     step: Step
-    confirmed_at: str
+    looked_at: str
     ended: str
 
 
@@ -73,10 +73,6 @@ class AnsweredNeed:
 
     need: Need
     answer: str
-
-    def __str__(self) -> str:
-        asked = "" if self.need.asked is None else f" {_safe(self.need.asked)}"
-        return f"need: {self.need.kind}{asked} of {self.need.of}: {self.answer}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +89,9 @@ class Explanation:
         """Whether the request passes, also if only because its rule is in shadow."""
         return isinstance(self.decision, Allow)
 
-    @property
-    def verdict(self) -> str:
-        """The decision in one line."""
-        status = f", HTTP {WIRE_STATUS[self.decision.reason].http}" if not self.allowed else ""
-        detail = f": {_safe(self.decision.detail)}" if self.decision.detail else ""
-        return f"{outcome(self.decision)} {self.decision.reason}{status}{detail}"
-
     def table(self) -> str:
         """Format the steps in columns, then the notes, then the decision."""
-        width = max(len(line.step.name) for line in self.lines)
-        rows = [
-            f"{line.step:2} {line.step.name.lower():{width}}  {line.ended:12}  {line.confirmed_at}".rstrip()
-            for line in self.lines
-        ]
-        return "\n".join([*rows, "", *map(str, self.needs), *self.notes, self.verdict])
+        return format_document(self.document())
 
     def document(self) -> dict[str, Any]:
         """Return the same as JSON data."""
@@ -115,6 +99,7 @@ class Explanation:
         return {
             "decision": outcome(self.decision),
             "reason": self.decision.reason.value,
+            "status": None if self.allowed else WIRE_STATUS[self.decision.reason].http,
             "detail": self.decision.detail,
             "rule": trail.rule,
             "issuer": trail.issuer,
@@ -123,7 +108,7 @@ class Explanation:
                 {
                     "number": int(line.step),
                     "step": line.step.name.lower(),
-                    "confirmed_at": line.confirmed_at,
+                    "looked_at": line.looked_at,
                     "ended": line.ended,
                 }
                 for line in self.lines
@@ -136,21 +121,37 @@ class Explanation:
         }
 
 
+def format_document(document: Mapping[str, Any]) -> str:
+    """Format what `Explanation.document` returned: the steps in columns, then the notes, then the decision."""
+    steps = document["steps"]
+    width = max((len(step["step"]) for step in steps), default=0)
+    rows = [f"{step['number']:2} {step['step']:{width}}  {step['ended']:12}  {step['looked_at']}" for step in steps]
+    status = f", HTTP {document['status']}" if document["status"] is not None else ""
+    detail = f": {_safe(document['detail'])}" if document["detail"] else ""
+    verdict = f"{document['decision']} {document['reason']}{status}{detail}"
+    needs = (_describe_need(**need) for need in document["needs"])
+    return "\n".join([*map(str.rstrip, rows), "", *needs, *document["notes"], verdict])
+
+
+def _describe_need(kind: str, of: str, asked: str | None, answer: str) -> str:
+    return f"need: {kind}{'' if asked is None else f' {_safe(asked)}'} of {of}: {answer}"
+
+
 def answer(question: Question, config: Config) -> Explanation:
     """Decide *question* by *config*; keys that the decision needs are fetched. Raises InputError."""
     snapshot = build_snapshot(config)
-    request = _ask(question, snapshot)
+    request = request_of(question, snapshot)
     decision = authorize(request, snapshot, question.at)
     name, notes = decision.trail.issuer, list(describe_envoys_part(question.path, config))
-    confirmed_at = "the keys in this configuration"
+    looked_at = "the keys in this configuration"
     if name is not None and (question.jwks is not None or decision.reason is Reason.KEYS_UNAVAILABLE):
         section = config.issuers[name]
         if question.jwks is not None:
             keys: KeySet | None = _read_keys(question.jwks, section)
-            confirmed_at = "the given key set"
+            looked_at = "the given key set"
         else:
             fetched = fetch_one(name, section)
-            keys, confirmed_at = fetched.keys, _safe(fetched.where)
+            keys, looked_at = fetched.keys, _safe(fetched.where)
             if keys is None:
                 why = f"{fetched.result}: {_safe(fetched.detail)}"
                 notes.append(
@@ -159,8 +160,8 @@ def answer(question: Question, config: Config) -> Explanation:
         filled = {iss: replace(snapshot.issuers[iss], keys=keys) for iss in section.accepted_issuers}
         snapshot = replace(snapshot, issuers={**snapshot.issuers, **filled})
     needs = authorize(request, snapshot, question.at).trail.needs
-    explained = explain(request, snapshot, question.at, dict.fromkeys(needs, confirmed_at))
-    answered = tuple(AnsweredNeed(need, f"looked for in {confirmed_at}: not there") for need in needs)
+    explained = explain(request, snapshot, question.at, dict.fromkeys(needs, looked_at))
+    answered = tuple(AnsweredNeed(need, f"looked for in {looked_at}: not there") for need in needs)
     return replace(explained, notes=(*explained.notes, *notes), needs=answered)
 
 
@@ -175,7 +176,8 @@ def explain(request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_
     return Explanation(decision, tuple(_describe_steps(passed, decision, request, snapshot, now)), near + remedies)
 
 
-def _ask(question: Question, snapshot: Snapshot) -> Request:
+def request_of(question: Question, snapshot: Snapshot) -> Request:
+    """Return the request of *question*, with its token in the first place where *snapshot* looks for one."""
     request = Request(
         method=question.method,
         host=question.host,

@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
 from http.client import HTTPException
 from threading import Event, Semaphore
 
@@ -13,8 +14,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from authz.admin.routes import AdminRequest, answer, is_here, make_routes
-from authz.admin.server import MAX_CONNECTIONS, MAX_SECONDS, MAX_THREADS, AdminServer
+from authz.admin.routes import AdminRequest, AdminResponse, answer, is_here, make_routes
+from authz.admin.server import MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_SECONDS, MAX_THREADS, AdminServer
 from authz.config.address import TcpAddress, UnixAddress
 from authz.demo.client import Answer, send
 from authz.runtime.worker_sockets import request_all
@@ -305,3 +306,30 @@ def test_what_was_never_started_can_be_stopped() -> None:
 def test_who_is_here(peer: object, *, here: bool) -> None:
     """Loopback, and whoever can open a socket in a folder of ours."""
     assert is_here(peer) is here
+
+
+def test_what_is_posted_is_read_up_to_a_bound() -> None:
+    """A route has the body; one that is too large, or of no length that can be read, is refused unread."""
+    seen: list[bytes] = []
+
+    def echo(request: AdminRequest) -> AdminResponse:
+        seen.append(request.body)
+        return AdminResponse(HTTPStatus.OK, b"", headers=(("x-host", request.host or ""),))
+
+    admin = AdminServer(TcpAddress("127.0.0.1", 0), {"POST /echo": echo}, monotonic=FakeClock().monotonic)
+    with answering(admin):
+        url = f"http://127.0.0.1:{admin.port}/echo"
+        good = send(url, method="POST", body=b"x" * MAX_BODY_BYTES)
+        assert (good.status, good.header("x-host")) == (200, f"127.0.0.1:{admin.port}")
+        for length in (str(MAX_BODY_BYTES + 1), "9" * 30):
+            assert send(url, method="POST", headers=[("Content-Length", length)]).status == 413
+        for length in ("-1", "x", "1.5"):
+            assert send(url, method="POST", headers=[("Content-Length", length)]).status == 400
+    assert [len(body) for body in seen] == [MAX_BODY_BYTES]
+
+
+def test_keys_are_told_under_a_name_of_this_host() -> None:
+    """A page elsewhere whose own name was made to resolve to this host (DNS rebinding) reads nothing."""
+    for host, status in (("localhost:9192", 200), ("127.0.0.1", 200), ("evil.test:9192", 403)):
+        request = AdminRequest(("127.0.0.1", 1), "", host=host)
+        assert answer(ROUTES, "/keys", request).status == status

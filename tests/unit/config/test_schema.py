@@ -16,6 +16,7 @@ from authz.config.load import parse
 from authz.config.model import (
     Admin,
     Config,
+    Console,
     HeaderValue,
     Identity,
     Insecure,
@@ -39,6 +40,7 @@ SCHEMA: Final = json_schema()
 SECTIONS: Final = (
     *(
         Admin,
+        Console,
         Fetch,
         HeaderValue,
         Identity,

@@ -1,0 +1,71 @@
+"""Write HTML so that no text becomes markup: the only way to make markup is `element`, which escapes what it is given.
+
+Rules of this file:
+1. A `str` is text, whoever wrote it; only `Markup`, which `element` and `join` return, is taken as it is.
+2. Names of elements and attributes are written in our code, and values of attributes are always quoted.
+3. Characters that could mislead a reader, such as those that turn the direction of text, are shown by their numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from html import escape
+from typing import Final
+
+Child = object
+"""A Markup, a text, a number, None (nothing), or an iterable of these."""
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+# Controls but tab and newline, DEL to 0x9f, and the marks and overrides of bidirectional text.
+_MISLEADING: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+_VOID: Final = frozenset({"br", "input", "link", "meta"})
+
+
+def text(value: object) -> Markup:
+    """Return *value* as text in HTML."""
+    return Markup(escape(_MISLEADING.sub(_show_number, str(value)), quote=True))
+
+
+def element(name: str, /, *children: Child, **attributes: object) -> Markup:
+    """Return the element *name* with *children*.
+
+    An attribute is written with hyphens for underscores (`class_` is class). None or False leaves it out; True writes
+    its name alone.
+    """
+    written = "".join(_attribute(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
+    start = f"<{name}{written}>"
+    return Markup(start if name in _VOID else f"{start}{join(children)}</{name}>")
+
+
+def join(children: Iterable[Child]) -> Markup:
+    """Return *children* one after the other."""
+    return Markup("".join(map(_child, children)))
+
+
+def _child(child: Child) -> str:
+    if isinstance(child, Markup):
+        return child
+    if child is None:
+        return ""
+    if isinstance(child, str) or not isinstance(child, Iterable):
+        return text(child)
+    return join(child)
+
+
+def _attribute(name: str, value: object) -> str:
+    if value is None or value is False:
+        return ""
+    return f" {name}" if value is True else f' {name}="{text(value)}"'
+
+
+def _show_number(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"

@@ -1,0 +1,52 @@
+"""The view of pressure: which clients and subjects fail, what is full, and what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from authz.admin.console.markup import Markup, element
+from authz.admin.console.page import ConsoleState, address, facts, page, table
+
+PATH: Final = "/console/pressure"
+MAX_SHOWN: Final = 64
+
+
+def view(state: ConsoleState) -> bytes:
+    """Return the page."""
+    document = state.document
+    return page(
+        PATH,
+        state,
+        facts(
+            (
+                ("checks in flight", f"{document['in_flight']} of at most {document['max_concurrent']}"),
+                *((name, f"{count:,}") for name, count in document["lost"].items()),
+            )
+        ),
+        _clients("Failing clients, this minute so far", document["clients"]["now"]),
+        _clients("Failing clients, the minute before", document["clients"]["before"]),
+        _ranked("Failing subjects, among the last denials", "subject", document["subjects"]),
+        _ranked("Failing rules, among the last denials", "rule", document["rules"]),
+        table(
+            "Tokens with unknown key ids",
+            ("issuer", "tokens since the start"),
+            ((issuer, f"{count:,}") for issuer, count in document["unknown_kids"].items()),
+        ),
+    )
+
+
+def _clients(caption: str, clients: Sequence[Mapping[str, Any]]) -> Markup:
+    rows = (
+        (each["client"], f"{each['failures']:,}", f"{each['error_bound']:,}" if each["error_bound"] else "exact")
+        for each in clients[:MAX_SHOWN]
+    )
+    return table(caption, ("client, or /64 network", "denials", "of these uncertain"), rows)
+
+
+def _ranked(caption: str, name: str, ranked: Sequence[Mapping[str, Any]]) -> Markup:
+    rows = (
+        (element("a", each["name"], href=address("/console/decisions", {name: each["name"]})), each["failures"])
+        for each in ranked[:MAX_SHOWN]
+    )
+    return table(caption, (name, "denials"), rows)

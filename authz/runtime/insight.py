@@ -1,0 +1,108 @@
+"""What the console shows of this process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from authz.admin.console.attempt import QuestionError
+from authz.config.model import Config
+from authz.core.snapshot import Snapshot
+from authz.feeds.registry import Registry
+from authz.feeds.report import describe_keys
+from authz.feeds.usage import Usage
+from authz.runtime.active_config import ActiveConfig
+from authz.runtime.config_report import describe_config, describe_envoy
+from authz.telemetry.audit import AuditEntry
+from authz.telemetry.decisions import DecisionLog
+from authz.telemetry.last_hour import LastHour
+from authz.telemetry.metrics import Metrics
+from authz.telemetry.recent import DecisionFilter, RecentDecisions
+from authz.telemetry.redaction import printable
+from authz.tooling.explain.explanation import InputError
+from authz.tooling.explain.live import explain_live, read_question
+
+MAX_RANKED: Final = 64  # subjects, or rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of the process that are looked at; *active* is called when something is asked."""
+
+    active: Callable[[], ActiveConfig]
+    snapshot: Callable[[], Snapshot]
+    feeds: Registry
+    usage: Usage
+    metrics: Metrics
+    decision_log: DecisionLog
+    recent: RecentDecisions
+    last_hour: LastHour
+    waiting_for: Callable[[], list[str]]
+    now: Callable[[], float]
+
+
+class Insight:
+    """Answers the console from the parts of this process: an `authz.admin.console.routes.ConsoleSource`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts: Final = parts
+        self._envoy: tuple[Config, str] | None = None
+
+    def history(self) -> dict[str, object]:
+        """Return the last hour."""
+        return {**self._parts.last_hour.describe(), "waiting_for": self._parts.waiting_for()}
+
+    def keys(self) -> dict[str, object]:
+        """Return the keys of all issuers."""
+        return describe_keys(self._parts.snapshot(), self._parts.feeds.feeds(), self._parts.usage)
+
+    def decisions(self, wanted: DecisionFilter) -> dict[str, object]:
+        """Return the *wanted* decisions."""
+        return self._parts.recent.describe(wanted)
+
+    def configuration(self, query: Mapping[str, str]) -> dict[str, object]:
+        """Return the configuration in use."""
+        active = self._parts.active()
+        config = active.config
+        if self._envoy is None or self._envoy[0] is not config:
+            self._envoy = config, describe_envoy(config)
+        return {**describe_config(active, query), "envoy": self._envoy[1]}
+
+    def pressure(self) -> dict[str, object]:
+        """Return who fails, what is full and what was lost."""
+        parts, active = self._parts, self._parts.active()
+        refused = [entry for entry in parts.recent.find(DecisionFilter()) if entry.decision != "allow"]
+        nobody: dict[str, list[object]] = {"now": [], "before": []}
+        feeds = parts.feeds.feeds()
+        return {
+            "in_flight": parts.metrics.totals().in_flight,
+            "max_concurrent": active.started_with.server.max_concurrent,
+            "lost": parts.metrics.loose_ends(),
+            "clients": parts.decision_log.describe_failures() if active.config.telemetry.log_client else nobody,
+            "subjects": _rank(refused, lambda entry: printable(entry.subject)),
+            "rules": _rank(refused, lambda entry: entry.rule),
+            "unknown_kids": {
+                name: known.history.unknown_kids for name, known in feeds.items() if known.history.unknown_kids
+            },
+        }
+
+    def explain(self, question: Mapping[str, Any]) -> dict[str, object]:
+        """Return each step of a decision by the keys and rules of now. Raises QuestionError."""
+        try:
+            asked = read_question(question, now=self._parts.now())
+        except InputError as error:
+            raise QuestionError(str(error)) from None
+        explained = explain_live(asked, self._parts.snapshot(), self._parts.active().config)
+        return {"explanations": [explained.document()]}
+
+    def refresh(self, issuer: str | None) -> Mapping[str, object] | None:
+        """Begin to fetch the keys of an issuer, or of all; None if it fetches none of that name."""
+        issuers = self._parts.feeds.refresh(issuer)
+        return None if issuers is None else {"issuers": issuers}
+
+
+def _rank(entries: Iterable[AuditEntry], name: Callable[[AuditEntry], str | None]) -> list[dict[str, object]]:
+    counted = Counter(found for entry in entries if (found := name(entry)))
+    return [{"name": found, "failures": count} for found, count in counted.most_common(MAX_RANKED)]

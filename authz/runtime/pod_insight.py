@@ -1,0 +1,136 @@
+"""What the console shows of all workers together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any, Final
+
+from authz.admin.console.attempt import QuestionError
+from authz.runtime.workers import Workers, documents
+from authz.telemetry import names
+from authz.telemetry.recent import DecisionFilter
+
+_SUMMED: Final = ("would_deny", "cancelled", "in_flight", "rss_bytes")
+
+
+class PodInsight:
+    """Answers the console from all workers: an `authz.admin.console.routes.ConsoleSource`.
+
+    A worker that does not answer is left out, and reported as missing.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers: Final = workers
+
+    def history(self) -> dict[str, object]:
+        """Return the last hour: the sums of each step."""
+        found = self._workers.read("/history")
+        steps: dict[int, dict[str, Any]] = {}
+        for step in (step for document in found.values() for step in document["steps"]):
+            sums = steps.setdefault(
+                step["ends"],
+                {"ends": step["ends"], "seconds": step["seconds"], "reasons": {}, "durations": [], **_zeros()},
+            )
+            sums["seconds"] = max(sums["seconds"], step["seconds"])
+            sums["reasons"] = dict(Counter(sums["reasons"]) + Counter(step["reasons"]))
+            sums["durations"] = [
+                old + new
+                for old, new in zip(sums["durations"] or [0] * len(step["durations"]), step["durations"], strict=True)
+            ]
+            for name in _SUMMED:
+                sums[name] += step[name]
+        return {
+            "buckets": list(names.DURATION_BUCKETS),
+            "steps": [step for _, step in sorted(steps.items())],
+            "waiting_for": self._workers.waiting_for(),
+            **self._silent(found),
+        }
+
+    def keys(self) -> dict[str, object]:
+        """Return the keys of all issuers in each worker."""
+        return self._workers.describe_keys()
+
+    def decisions(self, wanted: DecisionFilter) -> dict[str, object]:
+        """Return the *wanted* decisions of all workers, the newest first."""
+        query = {name: value for name, value in asdict(wanted).items() if value not in {"", float("inf")}}
+        found = self._workers.read("/decisions", query)
+        every = [
+            {**decision, "worker": number} for number, document in found.items() for decision in document["decisions"]
+        ]
+        every.sort(key=lambda decision: decision["at"], reverse=True)
+        return {
+            "decisions": every[: wanted.limit],
+            "complete_since": max((document["complete_since"] for document in found.values()), default=0.0),
+            **self._silent(found),
+        }
+
+    def configuration(self, query: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return the configuration in use, of the first worker that answers. Raises OSError if none does."""
+        found = self._workers.read("/configuration", query)
+        if not found:
+            raise OSError("no worker answers")
+        return {**next(iter(found.values())), **self._silent(found)}
+
+    def pressure(self) -> dict[str, object]:
+        """Return who fails, what is full and what was lost, added up."""
+        found = self._workers.read("/pressure")
+        documents = found.values()
+        return {
+            "in_flight": sum(document["in_flight"] for document in documents),
+            "max_concurrent": sum(document["max_concurrent"] for document in documents),
+            "lost": _add(document["lost"] for document in documents),
+            "clients": {
+                when: _add_up((each for document in documents for each in document["clients"][when]), "client")
+                for when in ("now", "before")
+            },
+            "subjects": _add_up((each for document in documents for each in document["subjects"]), "name"),
+            "rules": _add_up((each for document in documents for each in document["rules"]), "name"),
+            "unknown_kids": _add(document["unknown_kids"] for document in documents),
+            **self._silent(found),
+        }
+
+    def explain(self, question: Mapping[str, Any]) -> dict[str, object]:
+        """Return the explanation of each worker: their keys may differ. Raises QuestionError."""
+        answers = self._workers.post("/explain", dict(question))
+        good = {number: answer for number, answer in answers.items() if answer.status == HTTPStatus.OK}
+        if not good:
+            bad = next((answer.body.decode("utf-8", "replace").strip() for answer in answers.values()), None)
+            raise QuestionError(bad or "no worker answers")
+        explanations = [
+            {**explanation, "worker": number}
+            for number, document in documents(good).items()
+            for explanation in document["explanations"]
+        ]
+        return {"explanations": explanations, **self._silent(good)}
+
+    def refresh(self, issuer: str | None) -> Mapping[str, object] | None:
+        """Have every worker fetch the keys of an issuer; None if none fetches any of that name."""
+        return self._workers.refresh_keys(issuer)
+
+    def _silent(self, found: Mapping[int, object]) -> dict[str, object]:
+        return {"silent_workers": self._workers.silent(found)}
+
+
+def _zeros() -> dict[str, int]:
+    return dict.fromkeys(_SUMMED, 0)
+
+
+def _add(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for each in counts:
+        for name, count in each.items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def _add_up(ranked: Iterable[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Add up what has the same *name*, the most frequent first."""
+    total: dict[str, dict[str, Any]] = {}
+    for each in ranked:
+        sums = total.setdefault(each[name], {name: each[name]})
+        for key in each.keys() - {name}:
+            sums[key] = sums.get(key, 0) + each[key]
+    return sorted(total.values(), key=lambda sums: (-sums["failures"], sums[name]))

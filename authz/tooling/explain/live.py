@@ -1,0 +1,74 @@
+"""Explain a decision by what a running sidecar has now: its rules, and its keys, which are not fetched for this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any, Final
+
+from authz.config.model import Config
+from authz.core.authorize import authorize
+from authz.core.keys import compute
+from authz.core.snapshot import Snapshot
+from authz.tooling.explain.explanation import AnsweredNeed, Explanation, InputError, Question, explain, request_of
+from authz.tooling.explain.notes import describe_envoys_part
+
+MAX_PAIRS: Final = 100  # headers, or context_extensions
+_DEFAULTS: Final = {
+    "method": "GET",
+    "host": "localhost",
+    "path": "/",
+    "scheme": "https",
+    "address": "",
+    "certificate": "",
+}
+_NOT_LOOKED_FOR: Final = "not among the keys of now; a request has it looked for, within fetch.cooldown"
+
+
+def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Explanation:
+    """Decide *question* by the *snapshot* in use, which was built from *config*.
+
+    Nothing follows from it: no key counts as used, no signature is remembered, nothing is fetched.
+    """
+    snapshot = replace(snapshot, verify_signature=compute)
+    request = request_of(question, snapshot)
+    explained = explain(request, snapshot, question.at)
+    needs = authorize(request, snapshot, question.at).trail.needs
+    notes = (*explained.notes, *describe_envoys_part(question.path, config))
+    return replace(explained, notes=notes, needs=tuple(AnsweredNeed(need, _NOT_LOOKED_FOR) for need in needs))
+
+
+def read_question(data: Mapping[str, Any], *, now: float) -> Question:
+    """Read a question from JSON *data*; without `at` it is about *now*. Raises InputError."""
+    texts = {name: data.get(name, default) for name, default in _DEFAULTS.items()}
+    token, headers, context = data.get("token"), data.get("headers", []), data.get("context", {})
+    at = data.get("at", now)
+    if not all(isinstance(value, str) for value in texts.values()):
+        raise InputError(f"{', '.join(_DEFAULTS)} must be texts")
+    if token is not None and not isinstance(token, str):
+        raise InputError("token must be a text")
+    if not isinstance(headers, list) or len(headers) > MAX_PAIRS or not all(map(_is_pair, headers)):
+        raise InputError(f"headers must be a list of at most {MAX_PAIRS} pairs of texts")
+    if not isinstance(context, dict) or len(context) > MAX_PAIRS or not all(map(_is_pair, context.items())):
+        raise InputError(f"context must be an object of at most {MAX_PAIRS} texts")
+    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < 1e12:
+        raise InputError("at must be seconds since 1970")
+    return Question(
+        **{**texts, "address": _address(texts["address"])},
+        at=at,
+        headers=[(name.strip(), value) for name, value in headers],
+        context=context,
+        token=token,
+    )
+
+
+def _is_pair(pair: object) -> bool:
+    return isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text)) if text else ""
+    except ValueError:
+        raise InputError("address is not an IP address: write one without port") from None

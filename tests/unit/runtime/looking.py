@@ -1,0 +1,73 @@
+"""A running configuration on a file, without a server: what the console looks at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from authz.config.build import build_snapshot
+from authz.config.load import load
+from authz.feeds.ports import FeedEnv
+from authz.feeds.registry import Registry
+from authz.feeds.store import Store
+from authz.feeds.usage import Usage
+from authz.runtime.active_config import ActiveConfig
+from authz.runtime.insight import Insight, Parts
+from authz.telemetry.check_record import CheckRecord
+from authz.telemetry.decisions import DecisionLog
+from authz.telemetry.keys import KeyMetrics
+from authz.telemetry.last_hour import LastHour
+from authz.telemetry.metrics import Metrics
+from authz.telemetry.recent import RecentDecisions
+from authz.telemetry.report import Reporting, reporter
+from tests.fixtures import T
+
+
+class Running:
+    """A configuration in use, and the console's view of it at T. Nothing is fetched."""
+
+    def __init__(self, file: Path) -> None:
+        config = load(file)
+        self.usage = Usage(lambda: T)
+        build = partial(build_snapshot, verify_signature=self.usage.record_use(build_snapshot(config).verify_signature))
+        self.store = Store(build(config))
+        self.metrics = Metrics(insecure_options=0, label_rules=True, lost_lines=lambda: 0)
+        self.metrics.watch_in_flight(lambda: 3)
+        env = FeedEnv(monotonic=time.monotonic, now=lambda: T, jitter=lambda: 0.0, spawn=_never)
+        self.feeds = Registry(store=self.store, env=env, usage=self.usage, metrics=KeyMetrics(self.metrics.registry))
+        self.log = DecisionLog(self.metrics, monotonic=lambda: 0.0)
+        self.recent = RecentDecisions(lambda: T)
+        self.active = ActiveConfig(
+            file,
+            config,
+            self.store.current(),
+            build=build,
+            feeds=self.feeds,
+            metrics=self.metrics,
+            make_report=self._make_report,
+        )
+        self.active.warn()
+        self.hour = LastHour(self.metrics.totals, now=lambda: T, rss=lambda: 1)
+        self.insight = Insight(
+            Parts(
+                active=lambda: self.active,
+                snapshot=self.store.current,
+                feeds=self.feeds,
+                usage=self.usage,
+                metrics=self.metrics,
+                decision_log=self.log,
+                recent=self.recent,
+                last_hour=self.hour,
+                waiting_for=lambda: ["keys of a"],
+                now=lambda: T,
+            )
+        )
+
+    def _make_report(self, reporting: Reporting) -> Callable[[CheckRecord], None]:
+        return reporter(self.metrics, self.log, reporting, recent=self.recent)
+
+
+def _never(_: Callable[[], None]) -> None:
+    """Start no refresh."""
