@@ -80,9 +80,9 @@ def write_table() -> str:
     """Return the table of all upstreams, as the page of the rules has it."""
     lines = ["| `--upstream` | release | what it does that a rule does not say |", "|---|---|---|"]
     for name, upstream in UPSTREAMS.items():
-        does = " · ".join(trait for trait in Trait if trait in upstream.traits) or "nothing of these"
-        release = upstream.release or "reported, not tried"
-        lines.append(f"| `{name}` ({upstream.title}) | {release} | {does} |")
+        does = ", ".join(trait for trait in Trait if trait in upstream.traits)
+        title = "" if upstream.title.lower() == name else f" ({upstream.title})"
+        lines.append(f"| `{name}`{title} | {upstream.release or 'not tried'} | {does} |")
     return "\n".join([*lines, ""])
 
 
