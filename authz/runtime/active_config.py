@@ -14,7 +14,6 @@ from authz.config.model import RESTART_REQUIRED, Config, Decisions
 from authz.config.problems import ConfigError
 from authz.config.select import select
 from authz.core.snapshot import Snapshot
-from authz.feeds.registry import Registry
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.logs import set_up_logging
 from authz.telemetry.metrics import Metrics
@@ -31,7 +30,7 @@ _ENVOY_MUST_RELOAD: Final = (
 
 
 class ActiveConfig:
-    """Makes feeds, metrics and decision reports follow the last valid configuration."""
+    """Makes feeds, facts, metrics and decision reports follow the last valid configuration."""
 
     def __init__(
         self,
@@ -40,18 +39,19 @@ class ActiveConfig:
         snapshot: Snapshot,
         *,
         build: Callable[[Config], Snapshot],
-        feeds: Registry,
+        follow: Callable[[Config, Snapshot], None],
         metrics: Metrics,
         make_report: Callable[[Reporting], Callable[[CheckRecord], None]],
     ) -> None:
         """Begin with *config* and the *snapshot* built from it; *build* builds those of later configurations.
 
+        *follow* is called with both when they are to be served: it fails before anything has changed, or not at all.
         *make_report* returns the function that reports each decision as a configuration asks for.
         """
         self._file: Final = file
         self._started_with: Final = config
         self._build: Final = build
-        self._feeds: Final = feeds
+        self._follow: Final = follow
         self._metrics: Final = metrics
         self._make_report: Final = make_report
         self._config = config
@@ -123,7 +123,7 @@ class ActiveConfig:
         )
         report = self._make_report(reporting)
         # Everything that may fail is done before here: a failure changes nothing.
-        self._feeds.follow(config, snapshot)
+        self._follow(config, snapshot)
         self._config, self._report = config, report
         self._metrics.follow(
             insecure_options=insecure_options,

@@ -11,9 +11,10 @@ from authz.config.address import Address, UnixAddress
 from authz.config.model import Server
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import Checker
-from authz.envoy.gathering import Gatherer
+from authz.envoy.gathering import Gatherer, Lane
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import choose_transport
+from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.key_lane import make_key_lanes
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
@@ -21,6 +22,7 @@ from authz.feeds.scheduler import Scheduler
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.telemetry.check_record import CheckRecord
+from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import KeyMetrics, Refresh
 from authz.telemetry.metrics import Metrics
 
@@ -58,10 +60,19 @@ def make_feeds(
     )
 
 
-def make_gatherer(server: Server, feeds: Registry) -> Gatherer:
+def make_fact_lanes(server: Server, metrics: Metrics) -> FactLanes:
+    """Return the lanes to other systems, none yet."""
+    return FactLanes(FactMetrics(metrics.registry), max_waiting=_share(server))
+
+
+def make_gatherer(server: Server, feeds: Registry, facts: FactLanes) -> Gatherer:
     """Return the gatherer of facts for checks, with a lane for each kind of need."""
-    max_waiting = max(1, server.max_concurrent // _LANE_SHARE)
-    return Gatherer(make_key_lanes(feeds.feeds, max_waiting=max_waiting), monotonic=time.monotonic)
+    lanes: dict[str, Lane] = {**make_key_lanes(feeds.feeds, max_waiting=_share(server)), **facts.by_kind()}
+    return Gatherer(lanes, monotonic=time.monotonic)
+
+
+def _share(server: Server) -> int:
+    return max(1, server.max_concurrent // _LANE_SHARE)
 
 
 def make_server(
