@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from hashlib import sha256
 from typing import Final
 
 from authz.config import model
@@ -15,6 +16,7 @@ from authz.config.rules import Match as MatchSection
 from authz.config.rules import Rule as RuleSection
 from authz.core.claims import ClaimPath, ClaimRules, normalize_type
 from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, HeaderRule, Identity, PayloadHeader
+from authz.core.introspection import PROOFS, Introspection, Proof
 from authz.core.issuer import Issuer
 from authz.core.keys import KeySet, VerifySignature, compute
 from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
@@ -50,7 +52,18 @@ def build_snapshot(config: model.Config, *, verify_signature: VerifySignature = 
         ),
         shadow_all=config.insecure.shadow_all,
         verify_signature=verify_signature,
+        opaque=build_opaque(config),
     )
+
+
+def build_opaque(config: model.Config) -> tuple[tuple[str, str], ...]:
+    """Return what opaque tokens begin with, and who is asked about them; the longest beginning is first."""
+    asked = (
+        (section.introspection.token_prefix, section.issuer)
+        for section in config.issuers.values()
+        if section.introspection is not None
+    )
+    return tuple(sorted(asked, key=lambda pair: len(pair[0]), reverse=True))
 
 
 def build_rules(config: model.Config) -> list[Rule]:
@@ -105,7 +118,23 @@ def _build_issuers(name: str, section: IssuerSection) -> Iterator[Issuer]:
             keys,
             section.algorithms_configured,
             tenant,
+            _build_introspection(section),
         )
+
+
+def _build_introspection(section: IssuerSection) -> Introspection | None:
+    wanted = section.introspection
+    if wanted is None:
+        return None
+    proof: Proof = {name: frozenset(map(str.lower, values)) for name, values in wanted.token_proof.items()}
+    grounds = (section.issuer, section.discovery_url, wanted.url, wanted.client.model_dump(), wanted.signed)
+    return Introspection(
+        client=wanted.client.id or "",
+        source=sha256(json.dumps(grounds).encode()).hexdigest(),
+        mode=wanted.mode,
+        proof=proof or PROOFS[wanted.token_kind.value],
+        signed=wanted.signed,
+    )
 
 
 def _build_claim_rules(iss: str, section: IssuerSection) -> ClaimRules:

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
+from authz.config.introspection import Introspection
 from authz.config.section import Access, Duration, Items, Section, Setting, Size
 from authz.core.algorithms import DEFAULT_ALGORITHMS
 from authz.core.keys import MAX_KEYS
@@ -142,6 +143,12 @@ class Issuer(Section):
     """Readiness waits for this issuer's first keys."""
     fetch: Fetch = Fetch()
     """How its keys are fetched and kept fresh."""
+    introspection: Annotated[
+        Introspection | None,
+        Field(examples=[{"client": {"id": "orders-gateway", "secret_file": "/etc/authz/introspection-secret"}}]),
+        Setting(envoy=True),
+    ] = None
+    """How it is asked about tokens; without it opaque tokens are refused."""
     cache_dir: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Folder in which the last good keys survive a restart."""
     insecure: InsecureIssuer = InsecureIssuer()

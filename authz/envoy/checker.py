@@ -105,7 +105,7 @@ class Checker:
             except Rejected as rejected:
                 return self._answer(deny(rejected, AuditTrail()), None, snapshot.responses, received, metadata)
             now = self._now()
-            decision = self._decide(request, snapshot, now, {})
+            decision = self._decide(request, snapshot, now, self._gatherer.known)
             if decision.trail.needs:
                 return self._advance(_Pending(request, now, received, deadline, metadata, decision, snapshot))
             return self._answer(decision, request, snapshot.responses, received, metadata)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,9 +20,9 @@ from itertools import count
 from math import inf
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeGuard
 
-from authz.core.needs import Facts, Need
+from authz.core.needs import NO_FACTS, Facts, Need
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,40 @@ class Lane(Protocol):
         """Return how long a check may wait for the fact, in seconds."""
 
 
+class RecallingLane(Lane, Protocol):
+    """A lane that keeps answers, and gives them without a question."""
+
+    def recall(self, need: Need) -> object | None:
+        """Return the fact if it is kept. Takes no lock."""
+
+
+def _recalls(lane: Lane) -> TypeGuard[RecallingLane]:
+    return hasattr(type(lane), "recall")
+
+
+class KnownFacts(Mapping[Need, object]):
+    """The facts that lanes have kept, found when a decision asks for one: then it need not be made twice."""
+
+    def __init__(self, lanes: Mapping[str, RecallingLane]) -> None:
+        self._lanes: Final = lanes
+
+    def __getitem__(self, need: Need) -> object:
+        """Return the fact that answers *need*. Raises KeyError."""
+        lane = self._lanes.get(need.kind)
+        fact = None if lane is None else lane.recall(need)
+        if fact is None:
+            raise KeyError(need)
+        return fact
+
+    def __iter__(self) -> Iterator[Need]:
+        """Name none: facts are only looked up."""
+        return iter(())
+
+    def __len__(self) -> int:
+        """Count none."""
+        return 0
+
+
 @dataclass(slots=True, eq=False)
 class _Waiting:
     """A check that waits for *missing* facts until the monotonic time *until*."""
@@ -69,6 +103,8 @@ class Gatherer:
 
     def __init__(self, lanes: Mapping[str, Lane], *, monotonic: Callable[[], float]) -> None:
         self.lanes: Final = lanes
+        recalling = {kind: lane for kind, lane in lanes.items() if _recalls(lane)}
+        self.known: Final[Facts] = KnownFacts(recalling) if recalling else NO_FACTS
         self._monotonic: Final = monotonic
         self._inbox: Final[SimpleQueue[_Waiting | tuple[Need, object | None] | None]] = SimpleQueue()
         # Only the gathering thread uses these.

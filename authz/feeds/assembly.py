@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
@@ -78,32 +79,21 @@ def make_source(
     reader = make_reader(section)
     if section.jwks_file is not None:
         return FileSource(Path(section.jwks_file).absolute(), reader)
-    make_fetcher = partial(
-        Fetcher,
-        Dialer(
-            trust=_make_trust(section),
-            tls=TlsTrust(fetch.ca_file, _make_client_certificate(fetch)),
-            proxy=_make_proxy(fetch),
-            resolve=resolve,
-        ),
-        timeout=fetch.timeout.total_seconds(),
-        max_bytes=fetch.max_bytes,
-        bearer_token_file=fetch.bearer_token_file,
-        now=now,
-    )
+    dialer = make_dialer(section, resolve=resolve)
+    make_one = partial(make_fetcher, section, dialer, now=now)
     if section.jwks_uri is not None:
-        return UrlSource(make_fetcher().get, section.jwks_uri, reader)
+        return UrlSource(make_one().get, section.jwks_uri, reader)
     if section.jwks_uris:
         return UnionSource(
             # One fetcher for each URL: a name resolution that hangs does not delay the other URLs.
-            [UrlSource(make_fetcher().get, url, reader) for url in section.jwks_uris],
+            [UrlSource(make_one().get, url, reader) for url in section.jwks_uris],
             reader,
             max_stale=fetch.max_stale.total_seconds(),
             monotonic=monotonic,
             now=now,
         )
     return DiscoverySource(
-        make_fetcher().get,
+        make_one().get,
         section.discovery_url or discovery_url(section.discovery_base),
         reader,
         issuer=section.issuer,
@@ -113,6 +103,29 @@ def make_source(
             max_stale=fetch.max_stale.total_seconds(),
         ),
         monotonic=monotonic,
+    )
+
+
+def make_dialer(section: IssuerSection, *, resolve: Resolve = resolve) -> Dialer:
+    """Return what connects to the servers of one issuer."""
+    fetch = section.fetch
+    return Dialer(
+        trust=_make_trust(section),
+        tls=TlsTrust(fetch.ca_file, _make_client_certificate(fetch)),
+        proxy=_make_proxy(fetch),
+        resolve=resolve,
+    )
+
+
+def make_fetcher(section: IssuerSection, dialer: Dialer, *, now: Callable[[], float] = time.time) -> Fetcher:
+    """Return what fetches the documents of one issuer."""
+    fetch = section.fetch
+    return Fetcher(
+        dialer,
+        timeout=fetch.timeout.total_seconds(),
+        max_bytes=fetch.max_bytes,
+        bearer_token_file=fetch.bearer_token_file,
+        now=now,
     )
 
 

@@ -167,6 +167,7 @@ def _without_token_rules(section: IssuerSection) -> IssuerSection:
             "max_lifetime": None,
             "claims": {},
             "required": True,
+            "introspection": None,
             "insecure": section.insecure.model_copy(update={"any_audience": False, "no_expiry": False}),
         }
     )

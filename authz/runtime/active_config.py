@@ -16,7 +16,6 @@ from authz.config.model import RESTART_REQUIRED, Config, Decisions
 from authz.config.problems import ConfigError, Problem
 from authz.config.select import select
 from authz.core.snapshot import Snapshot
-from authz.feeds.registry import Registry
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.logs import set_up_logging
 from authz.telemetry.metrics import Metrics
@@ -43,7 +42,7 @@ class Rejection:
 
 
 class ActiveConfig:
-    """Applies the last valid configuration to feeds, metrics and decision reports."""
+    """Applies the last valid configuration to feeds, facts, metrics and decision reports."""
 
     def __init__(
         self,
@@ -52,18 +51,19 @@ class ActiveConfig:
         snapshot: Snapshot,
         *,
         build: Callable[[Config], Snapshot],
-        feeds: Registry,
+        follow: Callable[[Config, Snapshot], None],
         metrics: Metrics,
         make_report: Callable[[Reporting], Callable[[CheckRecord], None]],
     ) -> None:
         """Apply *config* and the *snapshot* built from it; *build* builds the snapshots of later configurations.
 
+        *follow* is called with both when they are to be served: it fails before anything has changed, or not at all.
         *make_report* returns the function that reports each decision, for the given settings.
         """
         self._file: Final = file
         self._started_with: Final = config
         self._build: Final = build
-        self._feeds: Final = feeds
+        self._follow: Final = follow
         self._metrics: Final = metrics
         self._make_report: Final = make_report
         self.warnings: Sequence[Problem] = ()
@@ -153,7 +153,7 @@ class ActiveConfig:
         )
         report = self._make_report(reporting)
         # Everything that may fail is above: a failure changes nothing.
-        self._feeds.apply(config, snapshot)
+        self._follow(config, snapshot)
         self._config, self._report = config, report
         self.digest, self.loaded_at = digest, time.time()
         self._metrics.apply(

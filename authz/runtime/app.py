@@ -17,6 +17,7 @@ from authz.admin.server import AdminServer
 from authz.config.address import Address, parse_tcp_address
 from authz.config.build import build_snapshot
 from authz.config.model import Config
+from authz.core.snapshot import Snapshot
 from authz.envoy.transport.choice import choose_transport
 from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
@@ -28,7 +29,7 @@ from authz.runtime.active_config import ActiveConfig
 from authz.runtime.console import make_routes_of_console
 from authz.runtime.insight import Insight, Parts
 from authz.runtime.listening import listen as bind
-from authz.runtime.parts import make_feeds, make_gatherer, make_server
+from authz.runtime.parts import make_fact_lanes, make_feeds, make_gatherer, make_server
 from authz.runtime.readiness import Readiness
 from authz.runtime.reload import ReloadLoop
 from authz.telemetry.decisions import PERIOD, DecisionLog
@@ -81,7 +82,8 @@ class App:
             on_refresh=self._report_refresh,
         )
         transport = choose_transport(config.server.transport)
-        self._gatherer: Final = make_gatherer(config.server, transport, self._feeds)
+        self._facts: Final = make_fact_lanes(config.server, transport, metrics)
+        self._gatherer: Final = make_gatherer(config.server, transport, self._feeds, self._facts)
         self._readiness: Final = Readiness(missing=self._missing_keys, show=self._show_ready)
         routes = make_routes(
             waiting_for=self._readiness.waiting_for,
@@ -116,7 +118,7 @@ class App:
             config,
             store.current(),
             build=build,
-            feeds=self._feeds,
+            follow=self._follow,
             metrics=metrics,
             make_report=lambda reporting: reporter(
                 metrics, self._decisions, reporting, spans=self._spans, random=random.random, recent=recent
@@ -170,12 +172,17 @@ class App:
         time.sleep(lame_duck)
         self._server.stop(grace=drain - lame_duck)
         self._gatherer.stop()
+        self._facts.close()
         self._scheduler.stop()
         self._decisions.summarise(name_clients=self._active.names_clients)
         if self._spans is not None:
             self._spans.stop()
         self._admin.stop()
         log.info("stopped")
+
+    def _follow(self, config: Config, snapshot: Snapshot) -> None:
+        self._facts.follow(config)  # before the snapshot that needs them
+        self._feeds.apply(config, snapshot)
 
     def _refresh(self, name: str | None) -> Mapping[str, object] | None:
         issuers = self._feeds.refresh(name)

@@ -11,9 +11,10 @@ from authz.config.address import Address, UnixAddress
 from authz.config.model import Server
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import Checker
-from authz.envoy.gathering import Gatherer
+from authz.envoy.gathering import Gatherer, Lane
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import Choice
+from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.key_lane import make_key_lanes
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
@@ -21,6 +22,7 @@ from authz.feeds.scheduler import Scheduler
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.telemetry.check_record import CheckRecord
+from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import KeyMetrics, Refresh
 from authz.telemetry.metrics import Metrics
 
@@ -66,9 +68,15 @@ def max_waiting(server: Server, transport: Choice) -> int:
     return max(1, in_flight // _LANE_SHARE)
 
 
-def make_gatherer(server: Server, transport: Choice, feeds: Registry) -> Gatherer:
+def make_fact_lanes(server: Server, transport: Choice, metrics: Metrics) -> FactLanes:
+    """Return the lanes to other systems, none yet."""
+    return FactLanes(FactMetrics(metrics.registry), max_waiting=max_waiting(server, transport))
+
+
+def make_gatherer(server: Server, transport: Choice, feeds: Registry, facts: FactLanes) -> Gatherer:
     """Return the gatherer of facts for checks, with a lane for each kind of need."""
-    lanes = make_key_lanes(feeds.feeds, max_waiting=max_waiting(server, transport))
+    by_key = make_key_lanes(feeds.feeds, max_waiting=max_waiting(server, transport))
+    lanes: dict[str, Lane] = {**by_key, **facts.by_kind()}
     return Gatherer(lanes, monotonic=time.monotonic)
 
 

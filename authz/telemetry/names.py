@@ -30,6 +30,8 @@ KEYS_SECRETS_PUBLISHED: Final = "authz_keys_secrets_published"
 KEYS_UNKNOWN_KID_TOTAL: Final = "authz_keys_unknown_kid"
 KEYS_UNANSWERED_TOTAL: Final = "authz_keys_unanswered"
 KEYS_FLAP_TOTAL: Final = "authz_keys_jwks_flap"
+FACTS_TOTAL: Final = "authz_facts"
+FACTS_DURATION_SECONDS: Final = "authz_facts_duration_seconds"
 WORKER_UP: Final = "authz_worker_up"
 WORKER_RESTARTS_TOTAL: Final = "authz_worker_restarts"
 

@@ -92,6 +92,9 @@ _WITH_RULE: Final = f"version: 1\nissuers: {{corporate: {_ISSUER % 'leeway: 1s'}
 _AROUND: Final = {  # keys that cannot stand alone, or that stand here already, are proved by the sample
     "issuers.*.fetch": f"version: 1\nissuers: {{c: {_ISSUER % 'fetch: {HERE}'}}}\n{_RULES}\n",
     "issuers.*.jwks": f"version: 1\nissuers: {{c: {_ISSUER % 'jwks: {HERE}'}}}\n{_RULES}\n",
+    "issuers.*.introspection": (
+        f"version: 1\nissuers: {{c: {_ISSUER % 'introspection: {client: {id: a, secret_file: b}, HERE}'}}}\n{_RULES}\n"
+    ),
     "issuers.*.insecure": f"version: 1\nissuers: {{c: {_ISSUER % 'insecure: {HERE}'}}}\n{_RULES}\n",
     "token": _MINIMAL + "token: {HERE}\n",
     "responses": _MINIMAL + "responses: {HERE}\n",
@@ -111,6 +114,8 @@ _TOLD: Final = {  # for each key of which Envoy must be told, a change of it
     "server.workers": "server: {workers: 2}\n",
     "server.max_concurrent": "server: {max_concurrent: 9}\n",
     "issuers.*.fetch.max_wait": _AROUND["issuers.*.fetch"].replace("HERE", "max_wait: 3s"),
+    "issuers.*.introspection": _AROUND["issuers.*.introspection"].replace(", HERE", ""),
+    "issuers.*.introspection.max_wait": _AROUND["issuers.*.introspection"].replace("HERE", "max_wait: 3s"),
     "token.sources": "token: {sources: [{header: x_token}]}\n",
     "token.max_bytes": "token: {max_bytes: 17KiB}\n",
     "token.forward": "token: {forward: false}\n",
@@ -131,7 +136,10 @@ def test_envoy_is_told_of_nothing_else() -> None:
     marked = {path for path, (_, what) in rows().items() if "Envoy too" in what}
     assert marked == TOLD_TO_ENVOY == _TOLD.keys()
     before = derive(parse(_MINIMAL, file="minimal"))
-    assert all(derive(parse(text, file=path)) == before for path, text in examples() if path not in marked)
+    asked = derive(parse(_AROUND["issuers.*.introspection"].replace(", HERE", ""), file="asked"))
+    for path, text in examples():
+        if path not in marked:
+            assert derive(parse(text, file=path)) == (asked if ".introspection." in path else before)
 
 
 def test_generator_shows_what_is_in_the_sample() -> None:

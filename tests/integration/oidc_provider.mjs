@@ -16,6 +16,10 @@ const CLIENT = {
   redirect_uris: ['https://web.test/callback'],
   scope: 'openid offline_access orders:read orders:write',
 };
+// Asks about tokens; its secret has characters that must be form-encoded in Basic credentials.
+const ASKER = {
+  client_id: 'rs', client_secret: 'a+b%c', grant_types: [], response_types: [], redirect_uris: [],
+};
 const SECONDS = 3600;
 let server;
 let provider;
@@ -43,17 +47,20 @@ const orders = {
     const sign = { alg: algorithm };
     provider = new Provider(issuer, {
       jwks: { keys },
-      clients: [{ ...CLIENT, id_token_signed_response_alg: algorithm }],
+      clients: [{ ...CLIENT, id_token_signed_response_alg: algorithm }, ASKER],
       scopes: ['openid', 'offline_access', 'orders:read', 'orders:write'],
       features: {
         clientCredentials: { enabled: true },
         devInteractions: { enabled: false },
+        introspection: { enabled: true, allowedPolicy: () => true },
+        jwtIntrospection: { enabled: true },
+        revocation: { enabled: true },
         resourceIndicators: {
           enabled: true,
           defaultResource: () => undefined,
           useGrantedResource: () => true,
           getResourceServerInfo: (_, resource) => ({
-            scope: 'orders:read orders:write', audience: resource, accessTokenTTL: SECONDS, accessTokenFormat: 'jwt', jwt: { sign },
+            scope: 'orders:read orders:write', audience: resource, accessTokenTTL: SECONDS, accessTokenFormat: resource.endsWith('/opaque') ? 'opaque' : 'jwt', jwt: { sign },
           }),
         },
       },

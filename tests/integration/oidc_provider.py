@@ -91,6 +91,17 @@ class OidcProvider:
         granted = self._grant(grant_type="refresh_token", refresh_token=consent)
         return granted["access_token"], granted["id_token"]
 
+    def refresh_token(self, audience: str) -> str:
+        """Return a refresh token of a user who has consented."""
+        return str(self._order("consent", user="alice", resource=audience))
+
+    def revoke(self, token: str) -> None:
+        """Revoke a token (RFC 7009)."""
+        headers = [("Authorization", _BASIC), ("Content-Type", _FORM)]
+        url = self.metadata()["revocation_endpoint"]
+        answer = send(url, method="POST", headers=headers, body=urlencode({"token": token}).encode())
+        assert answer.status == 200, answer.body
+
     def _grant(self, **form: str) -> dict[str, Any]:
         headers = [("Authorization", _BASIC), ("Content-Type", _FORM)]
         url = self.metadata()["token_endpoint"]

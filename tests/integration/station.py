@@ -19,7 +19,8 @@ from authz.config.load import parse
 from authz.core.keys import KeySet
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
-from authz.envoy.gathering import Gatherer
+from authz.envoy.gathering import Gatherer, Lane
+from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.feed import Feed
 from authz.feeds.key_lane import make_key_lanes
 from authz.feeds.ports import FeedEnv
@@ -30,6 +31,7 @@ from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.telemetry.check_record import CheckRecord
+from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import KeyMetrics
 from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.integration.fetching import resolve_here
@@ -66,7 +68,12 @@ class Station:
             evict=self.signatures.evict_removed_keys,
             resolve=resolve_here,
         )
-        self.gatherer = Gatherer(make_key_lanes(self.issuers.feeds, max_waiting=waiters), monotonic=time.monotonic)
+        self.facts = FactLanes(FactMetrics(self.registry), max_waiting=waiters, resolve=resolve_here)
+        lanes: dict[str, Lane] = {
+            **make_key_lanes(self.issuers.feeds, max_waiting=waiters),
+            **self.facts.by_kind(),
+        }
+        self.gatherer = Gatherer(lanes, monotonic=time.monotonic)
         self.checker = Checker(
             snapshot=self.store.current,
             gatherer=self.gatherer,
@@ -77,6 +84,7 @@ class Station:
         )
 
     def __enter__(self) -> Self:
+        self.facts.follow(self.config)
         self.issuers.apply(self.config, self.store.current())
         self.scheduler.start(self.issuers.feeds_to_step)
         self.gatherer.start()
@@ -87,6 +95,7 @@ class Station:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.scheduler.stop()
         self.gatherer.stop()
+        self.facts.close()
 
     def settle(self) -> Self:
         """When it starts, wait until every feed has had an answer, good or bad."""
@@ -121,6 +130,23 @@ class Station:
         http.host, slash, path = url.partition("/")
         http.path = slash + path
         http.headers["authorization"] = f"Bearer {token}"
+        return self._answer(request, time_left)
+
+    def begin(self, token: str) -> SimpleQueue[bytes]:
+        """Send one Check, and return where its answer will be."""
+        request = wire.CheckRequest()
+        http = request.attributes.request.http
+        http.method, http.host, http.path = "GET", "api.test", "/orders"
+        http.headers["authorization"] = f"Bearer {token}"
+        answers = SimpleQueue[bytes]()
+        answer = self.checker.check(request.SerializeToString(), received=time.monotonic(), time_left=HANG_SECONDS)
+        if isinstance(answer, bytes):
+            answers.put(answer)
+        else:
+            answer(answers.put)
+        return answers
+
+    def _answer(self, request: wire.CheckRequest, time_left: float) -> wire.CheckResponse:
         answer = self.checker.check(request.SerializeToString(), received=time.monotonic(), time_left=time_left)
         if not isinstance(answer, bytes):
             answers = SimpleQueue[bytes]()
@@ -140,6 +166,11 @@ class Station:
     def refreshes(self, name: str, result: str) -> float:
         """How many refreshes of an issuer ended so."""
         return self.registry.get_sample_value("authz_keys_refresh_total", {"issuer": name, "result": result}) or 0.0
+
+    def asked(self, source: str, result: str, kind: str = "introspection") -> float:
+        """How many questions to a source of facts ended so."""
+        labels = {"kind": kind, "source": source, "result": result}
+        return self.registry.get_sample_value("authz_facts_total", labels) or 0.0
 
     def describe(self) -> dict[str, object]:
         """What `/keys` would answer."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from authz.config.checks.bounds import check_bounds, check_intervals
 from authz.config.checks.identity import check_headers, check_metadata
+from authz.config.checks.introspection import check_introspection
 from authz.config.checks.issuers import check_issuers
 from authz.config.checks.listeners import check_admin, check_ports, check_server, check_version
 from authz.config.checks.rules import check_rules
@@ -27,6 +28,7 @@ CHECKS: Final = (
     check_admin,
     check_ports,
     check_issuers,
+    check_introspection,
     check_tenants,
     check_sources,
     check_query_token,

@@ -16,6 +16,7 @@ from typing import Final
 
 from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_addresses
 from authz.config.model import Config
+from authz.core.introspection import INTROSPECTION
 from authz.core.needs import KEY
 from authz.core.request import AmbiguousEncoding
 from authz.tooling.envoy_config.forwarded_claims import claims_to_remove
@@ -83,7 +84,11 @@ def max_wait_ms(config: Config) -> int:
 
 def max_waits(config: Config) -> dict[str, float]:
     """Return the longest wait for each kind of fact, in seconds."""
-    return {KEY: max(issuer.fetch.max_wait.total_seconds() for issuer in config.issuers.values())}
+    asked = [issuer.introspection for issuer in config.issuers.values() if issuer.introspection is not None]
+    return {
+        KEY: max(issuer.fetch.max_wait.total_seconds() for issuer in config.issuers.values()),
+        INTROSPECTION: max((each.max_wait.total_seconds() for each in asked), default=0.0),
+    }
 
 
 def most_concurrent(config: Config) -> int:

@@ -18,6 +18,7 @@ from authz.core.authorize import authorize
 from authz.core.claims import Claims
 from authz.core.decision import Allow, Decision, outcome
 from authz.core.identity import HeaderChanges
+from authz.core.introspection import INTROSPECTION
 from authz.core.issuer import Issuer
 from authz.core.keys import Candidates, KeySet
 from authz.core.needs import NO_FACTS, Facts, Need
@@ -27,11 +28,15 @@ from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, UnverifiedToken, place_token
+from authz.facts.lane import SourceError
+from authz.feeds.fact_lanes import make_introspection
 from authz.telemetry.redaction import printable
 from authz.tooling.describe import describe_key, describe_requirements, enumerate_words
 from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
 from authz.tooling.explain.remedies import find_remedies
 from authz.tooling.probe import fetch_one
+
+MAX_ROUNDS: Final = 2  # of facts, as a running sidecar gathers them
 
 
 class InputError(ValueError):
@@ -159,10 +164,34 @@ def answer(question: Question, config: Config) -> Explanation:
                 )
         filled = {iss: replace(snapshot.issuers[iss], keys=keys) for iss in section.accepted_issuers}
         snapshot = replace(snapshot, issuers={**snapshot.issuers, **filled})
-    needs = authorize(request, snapshot, question.at).trail.needs
-    explained = explain(request, snapshot, question.at, dict.fromkeys(needs, looked_at))
-    answered = tuple(AnsweredNeed(need, f"looked for in {looked_at}: not there") for need in needs)
-    return replace(explained, notes=(*explained.notes, *notes), needs=answered)
+    facts: dict[Need, object] = {}
+    answered: list[AnsweredNeed] = []
+    for _ in range(MAX_ROUNDS):
+        for need in authorize(request, snapshot, question.at, facts).trail.needs:
+            if need in facts:
+                continue
+            if need.kind == INTROSPECTION:
+                fact, said = (
+                    _ask_issuer(need, config) if question.jwks is None else (None, "not asked: a key set was given")
+                )
+            else:
+                fact, said = looked_at, f"looked for in {looked_at}: not there"
+            facts[need] = fact
+            answered.append(AnsweredNeed(need, said))
+    explained = explain(request, snapshot, question.at, facts)
+    return replace(explained, notes=(*explained.notes, *notes), needs=tuple(answered))
+
+
+def _ask_issuer(need: Need, config: Config) -> tuple[object, str]:
+    """Ask an issuer about a token; return the fact, or None, and what came of it in words."""
+    source = make_introspection(config.issuers[need.of])
+    try:
+        fact = source(need)
+    except SourceError as error:
+        return None, f"{error.result}: {_safe(str(error))}"
+    finally:
+        source.close()
+    return fact.value, f"{fact.result}; a running sidecar keeps this answer for {fact.keep:.0f} s"
 
 
 def explain(request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_FACTS) -> Explanation:
@@ -211,14 +240,15 @@ def _describe_steps(
 ) -> list[Line]:
     """Describe the input of each step that was reached; the first one that was not passed is where it ended."""
     context = _Context(passed, decision, request, snapshot, now)
+    describers = {**_DESCRIBERS, **_OPAQUE_DESCRIBERS} if context.is_opaque else _DESCRIBERS
     lines = []
     for step in Step:
         if step in passed:
-            lines.append(Line(step, _safe(_DESCRIBERS[step](context)), "ok"))
+            lines.append(Line(step, _safe(describers[step](context)), "ok"))
         elif lines and lines[-1].ended != "ok":
             lines.append(Line(step, "", "not reached"))
         else:
-            lines.append(Line(step, _safe(_DESCRIBERS[step](context)), outcome(decision)))
+            lines.append(Line(step, _safe(describers[step](context)), outcome(decision)))
     return lines
 
 
@@ -241,6 +271,17 @@ class _Context:
     def token(self) -> UnverifiedToken:
         token: UnverifiedToken = self.passed[Step.FORM]
         return token
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether the token is no JWT, and its issuer is asked about it."""
+        return Step.FORM in self.passed and self.passed[Step.FORM] is None
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        """The members of the payload, which may not be verified yet, or of the issuer's answer."""
+        members: Mapping[str, object] = self.passed[Step.SIGNATURE].members if self.is_opaque else self.token.members
+        return members
 
     @property
     def issuer(self) -> Issuer:
@@ -321,7 +362,7 @@ def _describe_claims(context: _Context) -> str:
     times = (
         f"{name} in {value - context.now:.0f} s"
         for name in ("exp", "nbf", "iat")
-        if isinstance(value := context.token.members.get(name), int | float)
+        if isinstance(value := context.members.get(name), int | float)
     )
     audience = (
         f"{rules.audience_claim} {_member(context, rules.audience_claim)} for one of {enumerate_words(rules.audiences)}"
@@ -329,8 +370,16 @@ def _describe_claims(context: _Context) -> str:
     return "; ".join([f"sub {_member(context, 'sub')}", *times, f"leeway {rules.leeway:g} s", audience])
 
 
+def _describe_asked(context: _Context) -> str:
+    return f"{context.issuer.name}, which is asked about tokens that are no JWT"
+
+
+def _describe_answer(context: _Context) -> str:
+    return f"{'active' if Step.SIGNATURE in context.passed else 'asked'}, in the words of {context.issuer.name}"
+
+
 def _describe_binding(context: _Context) -> str:
-    return "cnf and the peer's certificate" if "cnf" in context.token.members else "no cnf"
+    return "cnf and the peer's certificate" if "cnf" in context.members else "no cnf"
 
 
 def _describe_requirements(context: _Context) -> str:
@@ -363,10 +412,18 @@ _DESCRIBERS: Final[Mapping[Step, Callable[[_Context], str]]] = {
 }
 
 
+_OPAQUE_DESCRIBERS: Final[Mapping[Step, Callable[[_Context], str]]] = {
+    Step.FORM: lambda context: f"an opaque token of {len(context.passed[Step.TOKEN].text)} characters",
+    Step.ISSUER: _describe_asked,
+    **dict.fromkeys((Step.ALGORITHM, Step.KEYS, Step.KEY), lambda _: "no signature"),
+    Step.SIGNATURE: _describe_answer,
+}
+
+
 def _member(context: _Context, name: str) -> str:
     """Return one member of the payload, which may not be verified yet."""
     try:
-        value = context.token.members.get(name)
+        value = context.members.get(name)
     except Rejected:
         return "unreadable"
     return "absent" if value is None else str(value)

@@ -62,11 +62,15 @@ def _find_no_issuer(denied: _Denied) -> str | None:
 
 def _find_opaque(denied: _Denied) -> str | None:
     if denied.text.startswith("ory_"):
-        return "an opaque token of Ory Hydra: set strategies.access_token: jwt there (a client: access_token_strategy)"
+        return (
+            "an opaque token of Ory Hydra: have it asked (issuers.NAME.introspection, token_kind: token_use), "
+            "or set strategies.access_token: jwt there (a client: access_token_strategy)"
+        )
     dots = denied.text.count(".")
     if dots == 4:
         return "an encrypted token (JWE): have the issuer sign access tokens, and encrypt none"
-    return "an opaque token: have the issuer write access tokens as JWTs, or ask it for one" if dots < 2 else None
+    opaque = "an opaque token: have its issuer asked (issuers.NAME.introspection), or have it write JWTs"
+    return opaque if dots < 2 else None
 
 
 def _find_other_issuer(denied: _Denied) -> str | None:

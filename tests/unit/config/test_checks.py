@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import yaml
@@ -245,6 +245,9 @@ def _beside(bound: str, step: int) -> int | str:
     return f"{int(number) + step}{unit}" if unit else int(number) + step
 
 
+_NEEDED: Final = {"introspection": {"client": {"bearer_token_file": "t"}}}
+
+
 def _problems_with(pattern: str, value: int | str) -> list[str]:
     """Put *value* where *pattern* points in the smallest configuration, and return what its bounds say to that."""
     data: Any = yaml.safe_load(small())
@@ -254,7 +257,7 @@ def _problems_with(pattern: str, value: int | str) -> list[str]:
         if step == "*":
             place = place["corporate"] if "corporate" in place else place[0]
         else:
-            place = place.setdefault(step, {})
+            place = place.setdefault(step, dict(_NEEDED.get(step, {})))
     place[key] = value
     return [problem for problem in problems(yaml.safe_dump(data)) if f"{key}: must be at " in problem]
 
@@ -268,3 +271,75 @@ def test_bounds(pattern: str) -> None:
     assert len(_problems_with(pattern, _beside(most, 1))) == 1
     if not least.startswith("0"):
         assert len(_problems_with(pattern, _beside(least, -1))) == 1
+
+
+ASKED: Final = "introspection: {client: {id: a, secret_file: s}, MORE}"
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("", ""),
+        ("mode: always, signed: true, token_kind: typ", ""),
+        ("url: 'http://login.example.com/i'", "introspection.url: must begin with https://"),
+        ("token_prefix: 'a b'", "introspection.token_prefix: has characters that no token has"),
+        ("token_prefix: eyJ", "introspection.token_prefix: is how JWTs begin"),
+        ("token_proof: {token_use: []}", "introspection.token_proof.token_use: must name a member and its values"),
+        ("token_kind: any", "introspection.token_kind"),
+        ("cache: 2h", "introspection.cache: must be at most 1h"),
+        ("max_wait: 1m", "introspection.max_wait: must be at most 10s"),
+    ],
+)
+def test_how_an_issuer_is_asked(more: str, expected: str) -> None:
+    """What cannot be asked, or proves nothing, is said with its path."""
+    found = problems(small(issuer=ASKED.replace("MORE", more)))
+    assert len(found) == bool(expected), found
+    assert all(expected in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("client", "expected"),
+    [
+        ("id: a", "must have one of secret_file, private_key_file, mtls, bearer_token_file"),
+        ("id: a, secret_file: s, bearer_token_file: t", "and has secret_file and bearer_token_file"),
+        ("secret_file: s", "needs the id of the client"),
+        ("bearer_token_file: t", ""),
+        ("id: a, mtls: true", "client.mtls: needs the certificate in fetch.client_cert_file"),
+        ("id: a, secret_file: s, key_id: k", "client.key_id: is for private_key_file only"),
+        ("id: a, private_key_file: p, algorithm: ES256", ""),
+        ("id: a, private_key_file: p, algorithm: ES257", "client.algorithm: unknown algorithm"),
+        ("id: a, private_key_file: p, algorithm: HS256", "client.algorithm: is symmetric"),
+    ],
+)
+def test_who_asks_is_proved_in_one_way(client: str, expected: str) -> None:
+    """One proof, complete, and nothing that belongs to another."""
+    found = problems(small(issuer=f"introspection: {{client: {{{client}}}}}"))
+    assert len(found) == bool(expected), found
+    assert all(expected in line for line in found)
+
+
+def test_where_an_issuer_is_asked_must_be_known() -> None:
+    """Without discovery the URL is given; a signed answer names who asked; tenants have no opaque tokens."""
+    jwks = "jwks_uri: https://login.example.com/k\n    "
+    (found,) = problems(small(issuer=jwks + ASKED.replace(", MORE", "")))
+    assert "introspection.url: must be given: with jwks_uri no discovery takes place" in found
+    (found,) = problems(small(issuer="introspection: {client: {bearer_token_file: t}, signed: true}"))
+    assert "introspection.signed: needs client.id" in found
+
+
+def test_an_opaque_token_is_of_one_issuer() -> None:
+    """Two that are asked must be told apart by how their tokens begin: no token is shown to another's issuer."""
+
+    def two(prefix: str) -> list[str]:
+        asked = "introspection: {client: {id: a, secret_file: s}, token_prefix: P}"
+        second = f"""  partner:
+    issuer: https://partner.example.com
+    audiences: [a]
+    {asked.replace("P", prefix)}
+"""
+        text = small(issuer=asked.replace("P", "''"))
+        return problems(text.replace("rules:", f"{second}rules:", 1))
+
+    assert two("pa_") == []
+    (found,) = two("''")
+    assert "issuers.partner.introspection.token_prefix: opaque tokens could be of" in found

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from authz.config.document import parse_document
+from authz.config.introspection import Client, Introspection
 from authz.config.issuer import Fetch, InlineKeys, InsecureIssuer, Issuer
 from authz.config.load import parse
 from authz.config.model import (
@@ -41,12 +42,14 @@ SECTIONS: Final = (
     *(
         Admin,
         Console,
+        Client,
         Fetch,
         HeaderValue,
         Identity,
         InlineKeys,
         Insecure,
         InsecureIssuer,
+        Introspection,
         Issuer,
         Match,
         Paths,

@@ -44,7 +44,7 @@ class Running:
             config,
             self.store.current(),
             build=build,
-            feeds=self.feeds,
+            follow=self.feeds.apply,
             metrics=self.metrics,
             make_report=self._make_report,
         )
@@ -54,7 +54,7 @@ class Running:
             Parts(
                 active=lambda: self.active,
                 snapshot=self.store.current,
-                feeds=self.feeds,
+                follow=self.feeds.apply,
                 usage=self.usage,
                 metrics=self.metrics,
                 decision_log=self.log,

@@ -10,6 +10,7 @@ import yaml
 
 from authz.core.authorize import authorize
 from authz.core.decision import Decision, outcome
+from authz.core.needs import NO_FACTS, Facts
 from authz.core.reasons import WIRE_STATUS, Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
@@ -31,9 +32,11 @@ STEPS: Final[Mapping[Reason, set[Step]]] = {
     Reason.TOKEN_TOO_LARGE: {Step.FORM},
     Reason.HEADER_INVALID: {Step.FORM},
     Reason.CRIT_UNSUPPORTED: {Step.FORM},
-    Reason.ISSUER_UNKNOWN: {Step.ISSUER},
+    Reason.ISSUER_UNKNOWN: {Step.ISSUER, Step.CLAIMS},
     Reason.ALG_NOT_ALLOWED: {Step.ALGORITHM},
-    Reason.TYP_NOT_ALLOWED: {Step.ALGORITHM},
+    Reason.TYP_NOT_ALLOWED: {Step.ALGORITHM, Step.SIGNATURE, Step.BINDING},
+    Reason.TOKEN_INACTIVE: {Step.SIGNATURE, Step.BINDING},
+    Reason.INTROSPECTION_UNAVAILABLE: {Step.SIGNATURE, Step.BINDING},
     Reason.KEYS_UNAVAILABLE: {Step.KEYS},
     Reason.KEY_NOT_FOUND: {Step.KEY, Step.SIGNATURE},
     Reason.KEY_AMBIGUOUS: {Step.KEY},
@@ -85,15 +88,15 @@ def check(explained: Explanation, decision: Decision) -> None:
     assert (decision.trail.subject is None) <= (passed < Step.CLAIMS or nameless)
 
 
-def told(request: Request, snapshot: Snapshot, now: float) -> None:
+def told(request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_FACTS) -> None:
     """Explain one request, and compare."""
-    check(explain(request, snapshot, now), authorize(request, snapshot, now))
+    check(explain(request, snapshot, now, facts), authorize(request, snapshot, now, facts))
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_explain_is_the_server_in_the_tables_of_the_core(case: Any) -> None:  # noqa: ANN401 - a row
     """Tokens, keys, claims, requests: the same outcome, the same reason, the right step."""
-    told(case.request, case.snapshot, case.now)
+    told(case.request, case.snapshot, case.now, case.facts)
 
 
 @pytest.mark.parametrize(("config", "case"), ROWS)

@@ -1,0 +1,96 @@
+"""Checks of how issuers are asked about tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from authz.config.address import check_url
+from authz.config.introspection import Client
+from authz.config.issuer import Issuer
+from authz.config.model import Config
+from authz.config.problems import KeyPath, Problem, quote, suggest
+from authz.core.algorithms import ALGORITHMS
+
+_PREFIX: Final = re.compile(r"[A-Za-z0-9._~+/-]{0,64}")
+_PROOFS: Final = ("secret_file", "private_key_file", "mtls", "bearer_token_file")
+
+
+def check_introspection(config: Config) -> Iterator[Problem]:
+    """Report what cannot be asked, and opaque tokens that could be of two issuers."""
+    first: dict[str, str] = {}
+    for name, issuer in config.issuers.items():
+        asked, path = issuer.introspection, ("issuers", name, "introspection")
+        if asked is None:
+            continue
+        if asked.token_prefix in first:
+            message = f"opaque tokens could be of {quote(first[asked.token_prefix])} too"
+            hint = "a token is shown to its own issuer only: tell them apart by how they begin"
+            yield Problem(path=(*path, "token_prefix"), message=message, hint=hint)
+        first.setdefault(asked.token_prefix, name)
+        for check_one in (_check_endpoint, _check_proof, _check_client):
+            yield from check_one(issuer, path)
+
+
+def _check_endpoint(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    asked = issuer.introspection
+    if asked is None:
+        return
+    if issuer.tenants:
+        yield Problem(path=path, message="cannot be used with tenants: an opaque token does not name its tenant")
+    if asked.url is not None:
+        try:
+            check_url(asked.url, http=issuer.insecure.http)
+        except ValueError as error:
+            hint = "or set insecure.http" if asked.url.startswith("http://") else ""
+            yield Problem(path=(*path, "url"), message=str(error), hint=hint)
+    elif issuer.key_sources not in ((), ("discovery_url",)):
+        message = f"must be given: with {issuer.key_sources[0]} no discovery takes place"
+        yield Problem(path=(*path, "url"), message=message)
+    if not _PREFIX.fullmatch(asked.token_prefix):
+        message = "has characters that no token has, or more than 64"
+        yield Problem(path=(*path, "token_prefix"), message=message)
+    elif asked.token_prefix.startswith("ey"):
+        hint = "mode: always asks about JWTs, after their signature was verified"
+        yield Problem(path=(*path, "token_prefix"), message="is how JWTs begin", hint=hint)
+
+
+def _check_proof(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    asked = issuer.introspection
+    if asked is None:
+        return
+    for member, values in asked.token_proof.items():
+        if not member or not values or not all(values):
+            yield Problem(path=(*path, "token_proof", member), message="must name a member and its values")
+    if asked.signed and asked.client.id is None:
+        yield Problem(path=(*path, "signed"), message="needs client.id: a signed answer names who asked")
+
+
+def _check_client(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    if issuer.introspection is None:
+        return
+    client, path = issuer.introspection.client, (*path, "client")
+    given = [key for key in _PROOFS if getattr(client, key)]
+    if len(given) != 1:
+        message = f"must have one of {', '.join(_PROOFS)}"
+        yield Problem(path=path, message=message if not given else f"{message}, and has {' and '.join(given)}")
+    if not client.id and given != ["bearer_token_file"]:
+        yield Problem(path=path, message="needs the id of the client")
+    if client.mtls and issuer.fetch.client_cert_file is None:
+        yield Problem(path=(*path, "mtls"), message="needs the certificate in fetch.client_cert_file")
+    yield from _check_assertion(client, path)
+
+
+def _check_assertion(client: Client, path: KeyPath) -> Iterator[Problem]:
+    for key in ("key_id", "algorithm"):
+        if getattr(client, key) is not None and client.private_key_file is None:
+            yield Problem(path=(*path, key), message="is for private_key_file only")
+    algorithm = client.algorithm
+    if algorithm is None:
+        return
+    if algorithm not in ALGORITHMS:
+        message = f"unknown algorithm {quote(algorithm)}"
+        yield Problem(path=(*path, "algorithm"), message=message, hint=suggest(algorithm, ALGORITHMS))
+    elif ALGORITHMS[algorithm].kty == "oct":
+        yield Problem(path=(*path, "algorithm"), message="is symmetric: use secret_file")

@@ -1,0 +1,75 @@
+"""Metrics of facts from other systems: what came of each question, by kind and source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from authz.telemetry import names
+from authz.telemetry.keys import Tally
+
+
+class FactMetrics(Collector):
+    """A counter of results that takes no lock, and a histogram of the time that sources take.
+
+    The labels are the kind of fact, the configured name of the source, and words of the code.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._tallies: Final[dict[tuple[str, str, str], Tally]] = {}
+        self.duration: Final = Histogram(
+            names.FACTS_DURATION_SECONDS,
+            "Time that a source of facts took to answer or to fail.",
+            ("kind", "source"),
+            buckets=names.DURATION_BUCKETS,
+            registry=registry,
+        )
+        registry.register(self)
+
+    def of(self, kind: str, source: str) -> SourceMetrics:
+        """Return the metrics of one source, which stay over a reload."""
+        return SourceMetrics(self, kind, source)
+
+    def tally(self, kind: str, source: str, result: str) -> Tally:
+        """Return the counter of one result, which begins with 0."""
+        return self._tallies.setdefault((kind, source, result), Tally())
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Read the counters, at each scrape."""
+        text = "Facts from other systems that decisions needed, by result; cached: none was asked for."
+        family = CounterMetricFamily(names.FACTS_TOTAL, text, labels=("kind", "source", "result"))
+        for labels, tally in sorted(self._tallies.items()):
+            family.add_metric(labels, tally.total)
+        yield family
+
+
+FAILURES: Final = ("left_alone", "status", "timeout", "unauthorized", "unreachable", "unreadable")
+
+
+class SourceMetrics:
+    """Observes the lane of one source."""
+
+    def __init__(self, metrics: FactMetrics, kind: str, source: str) -> None:
+        self._metrics: Final = metrics
+        self._labels: Final = (kind, source)
+        self._cached: Final = metrics.tally(kind, source, "cached")
+        self._duration: Final = metrics.duration.labels(kind, source)
+        for result in FAILURES:  # an alert would not see the increase of a series that begins with 1
+            metrics.tally(kind, source, result)
+
+    def on_found(self) -> None:
+        """Count a fact that was cached. Takes no lock."""
+        self._cached.add()
+
+    def on_answered(self, result: str, seconds: float) -> None:
+        """Count a question with its *result*."""
+        self._metrics.tally(*self._labels, result).add()
+        self._duration.observe(seconds)
+
+    def on_refused(self, result: str) -> None:
+        """Count a question that was not asked."""
+        self._metrics.tally(*self._labels, result).add()
