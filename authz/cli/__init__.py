@@ -14,6 +14,7 @@ from authz.cli.health import health
 from authz.cli.keys import keys
 from authz.cli.schema import schema
 from authz.cli.serve import serve
+from authz.cli.tail import tail
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,5 +35,5 @@ def main() -> None:
     """  # noqa: D301 - click's mark against rewrapping
 
 
-for command in (serve, check_config, explain, envoy_config, keys, health, schema, demo, completion):
+for command in (serve, check_config, explain, envoy_config, keys, tail, health, schema, demo, completion):
     main.add_command(command)

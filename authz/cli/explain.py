@@ -6,21 +6,29 @@ import json
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
 
-from authz.cli.files import BAD_CONFIG, CONFIG, FILE, FOUND, load_or_exit, read_bytes_or_exit
+from authz.cli.admin_client import find_admin
+from authz.cli.files import BAD_CONFIG, FILE, FOUND, load_or_exit, read_bytes_or_exit
 from authz.cli.terminal import progress, say
+
+if TYPE_CHECKING:
+    from authz.tooling.explain.explanation import Question
 
 _FILE_OR_STDIN = click.Path(exists=True, dir_okay=False, allow_dash=True)
 
 
 @click.command()
-@CONFIG
+@click.option("--config", "file", type=FILE, help="The configuration file; with --live, where to ask.")
+@click.option("--live", is_flag=True, help="Ask the running sidecar: its rules and keys, and not this file's.")
+@click.option("--admin", help="With --live: its admin listener, in place of the one in --config.")
 @click.option("--method", default="GET", show_default=True, help="The request's method.")
 @click.option("--host", default="localhost", show_default=True, help="Its host.")
 @click.option("--path", default="/", show_default=True, help="Its path, with the query.")
@@ -37,7 +45,9 @@ _FILE_OR_STDIN = click.Path(exists=True, dir_okay=False, allow_dash=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def explain(  # noqa: PLR0913 - one for each option
     *,
-    file: Path,
+    file: Path | None,
+    live: bool,
+    admin: str | None,
     method: str,
     host: str,
     path: str,
@@ -60,10 +70,14 @@ def explain(  # noqa: PLR0913 - one for each option
       authz explain --config authz.yaml --token-file - < t.txt
       authz explain --config authz.yaml --method POST --path /orders \\
         --token-file t.txt --jwks keys.json --at 2026-01-31T12:00:00Z
+      authz explain --live --config authz.yaml --path /orders --token-file t.txt
     """  # noqa: D301 - click's mark against rewrapping
-    from authz.tooling.explain.explanation import InputError, Question, answer
+    from authz.tooling.explain.explanation import Question
 
-    config = load_or_exit(file)
+    if live and jwks is not None:
+        raise click.UsageError("--live asks by the keys of the running sidecar: leave out --jwks")
+    if admin is not None and not live:
+        raise click.UsageError("--admin goes with --live")
     question = Question(
         method=method,
         host=host,
@@ -77,19 +91,52 @@ def explain(  # noqa: PLR0913 - one for each option
         at=time.time() if at is None else _instant(at),
         jwks=read_bytes_or_exit(jwks) if jwks is not None else None,
     )
+    if live:
+        explanations = _ask_running(question, file, admin)
+    elif file is not None:
+        explanations = [_answer(question, file, jwks)]
+    else:
+        raise click.UsageError("Missing option '--config'.")
+    if as_json:
+        click.echo(json.dumps(explanations if live else explanations[0], indent=2))
+    else:
+        for explanation in explanations:
+            _print(explanation)
+    sys.exit(0 if all(explanation["decision"] != "deny" for explanation in explanations) else FOUND)
+
+
+def _answer(question: Question, file: Path, jwks: Path | None) -> dict[str, Any]:
+    """Decide by the files, or exit."""
+    from authz.tooling.explain.explanation import InputError, answer
+
+    config = load_or_exit(file)
     try:
         with progress("deciding"):
-            explained = answer(question, config)
+            return answer(question, config).document()
     except InputError as error:
         say(f"{jwks}: {error}; give a JSON Web Key Set, such as the issuer's jwks_uri answers", err=True)
         sys.exit(BAD_CONFIG)
-    if as_json:
-        click.echo(json.dumps(explained.document(), indent=2))
-    else:
-        *steps, verdict = explained.table().splitlines()
-        click.echo("\n".join(steps))
-        say(verdict, "green" if explained.allowed else "red")
-    sys.exit(0 if explained.allowed else FOUND)
+
+
+def _ask_running(question: Question, file: Path | None, admin: str | None) -> list[dict[str, Any]]:
+    """Have the running sidecar explain, each of its workers, or exit."""
+    port = find_admin(file if admin is None else None, admin)
+    try:
+        document = port.read("POST", "/explain", json.dumps({**asdict(question), "jwks": None}).encode())
+        return list(document["explanations"])
+    except (OSError, ValueError, KeyError) as error:
+        click.echo(f"no explanation from {port.url}: {error} (does it run, with admin.console.enabled?)", err=True)
+        sys.exit(BAD_CONFIG)
+
+
+def _print(explanation: dict[str, Any]) -> None:
+    from authz.tooling.explain.explanation import format_document
+
+    if "worker" in explanation:
+        click.echo(f"worker {explanation['worker']}:")
+    *steps, verdict = format_document(explanation).splitlines()
+    click.echo("\n".join(steps))
+    say(verdict, "red" if explanation["decision"] == "deny" else "green")
 
 
 def _text(file: Path | None) -> str | None:

@@ -9,28 +9,25 @@ from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import click
 
-from authz.cli.files import FILE, FOUND, load_or_exit
+from authz.cli.admin_client import ADMIN, CONFIG_OF_ADMIN, AdminPort, find_admin
+from authz.cli.files import FOUND
 from authz.cli.terminal import console, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_DEFAULT: Final = "http://127.0.0.1:9192"
-_HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where this host finds who listens everywhere
-_TIMEOUT_SECONDS: Final = 5.0
 _ALL: Final = "all"
 _LOOKS: Final = 50  # at whether a refresh has ended
 _PAUSE_SECONDS: Final = 0.1  # between two of them
-_MAX_BYTES: Final = 64 * 1024 * 1024
 
 
 @click.command()
-@click.option("--config", "file", type=FILE, help="The sidecar's configuration: ask at its admin.listen.")
-@click.option("--admin", help=f"The sidecar's admin listener, in place of --config.  [default: {_DEFAULT}]")
+@CONFIG_OF_ADMIN
+@ADMIN
 @click.option("--refresh", "issuer", metavar="ISSUER", help="Have its keys fetched now; the configured name, or 'all'.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
 def keys(*, file: Path | None, admin: str | None, issuer: str | None, as_json: bool) -> None:
@@ -44,15 +41,13 @@ def keys(*, file: Path | None, admin: str | None, issuer: str | None, as_json: b
       authz keys --refresh corporate
       authz keys --admin http://127.0.0.1:9292 --json
     """  # noqa: D301 - click's mark against rewrapping
-    if file is not None and admin is not None:
-        raise click.UsageError("--admin and --config both say where to ask: give one")
-    admin = admin or (_DEFAULT if file is None else _find_admin(file))
+    port = find_admin(file, admin)
     try:
         if issuer is not None:
-            _refresh(admin, None if issuer == _ALL else issuer)
-        document = _fetch(admin)
+            _refresh(port, None if issuer == _ALL else issuer)
+        document = _fetch(port)
     except (OSError, ValueError) as error:
-        click.echo(f"no keys from {admin}: {error} (is --admin the sidecar's admin.listen, on this host?)", err=True)
+        click.echo(f"no keys from {port.url}: {error} (is --admin the sidecar's admin.listen, on this host?)", err=True)
         sys.exit(FOUND)
     if as_json:
         click.echo(json.dumps(document, indent=2))
@@ -60,24 +55,13 @@ def keys(*, file: Path | None, admin: str | None, issuer: str | None, as_json: b
         _print_tables(document)
 
 
-def _find_admin(file: Path) -> str:
-    """Return the URL of the admin listener of a configuration, as this host reaches it."""
-    from authz.config.address import parse_tcp_address
-
-    address = parse_tcp_address(load_or_exit(file).admin.listen)
-    if not address.port:
-        raise click.UsageError(f"{file}: admin.listen is any free port: give --admin, with what the log of serve says")
-    host = _HERE.get(address.host, address.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{address.port}"
-
-
-def _refresh(admin: str, issuer: str | None) -> None:
+def _refresh(admin: AdminPort, issuer: str | None) -> None:
     """Have keys fetched, and wait until that has ended, at most for so long as a fetch may take by default.
 
     Raises OSError, ValueError.
     """
-    status, body = _request(
-        admin, "POST", "/keys/refresh" + ("" if issuer is None else f"?{urlencode({'issuer': issuer})}")
+    status, body = admin.request(
+        "POST", "/keys/refresh" + ("" if issuer is None else f"?{urlencode({'issuer': issuer})}")
     )
     if status == HTTPStatus.NOT_FOUND:
         raise ValueError(f"nothing is fetched for an issuer {issuer!r}")
@@ -90,41 +74,15 @@ def _refresh(admin: str, issuer: str | None) -> None:
         time.sleep(_PAUSE_SECONDS)
 
 
-def _fetch(admin: str) -> dict[str, Any]:
+def _fetch(admin: AdminPort) -> dict[str, Any]:
     """Ask the admin listener. Raises OSError, ValueError."""
-    status, body = _request(admin, "GET", "/keys")
+    status, body = admin.request("GET", "/keys")
     if status != HTTPStatus.OK:
         raise OSError(f"HTTP status {status}")
     document = json.loads(body)
     if not isinstance(document, dict) or not isinstance(document.get("issuers"), list):
         raise ValueError("not an admin listener: no list of issuers")  # noqa: TRY004 - bad data
     return document
-
-
-def _request(admin: str, method: str, target: str) -> tuple[int, bytes]:
-    """Send one request to the admin listener; return the status and the body. Raises OSError."""
-    from http.client import HTTPConnection, HTTPException
-
-    connection = HTTPConnection(*_parse_address(admin), timeout=_TIMEOUT_SECONDS)
-    try:
-        connection.request(method, target)
-        response = connection.getresponse()
-        return response.status, response.read(_MAX_BYTES)
-    except HTTPException as error:
-        raise OSError(f"not an admin listener: {type(error).__name__}") from error
-    finally:
-        connection.close()
-
-
-def _parse_address(admin: str) -> tuple[str, int]:
-    parts = urlsplit(admin)
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if parts.scheme != "http" or not host:
-        raise click.BadParameter(f"{admin!r}: write a URL such as http://127.0.0.1:9192", param_hint="--admin")
-    return host, port or 80
 
 
 def _print_tables(document: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from authz.core.decision import Allow
 from authz.core.reasons import Reason
 from authz.telemetry.audit import AuditEntry, audit_entry
 from authz.telemetry.check_record import CheckRecord
+from authz.telemetry.redaction import printable
 
 MAX_REFUSED: Final = 750  # denials, and what a shadow rule would deny
 MAX_ALLOWED: Final = 250
@@ -31,7 +32,8 @@ _Kept = tuple[object, ...]
 class DecisionFilter:
     """Which decisions to return: those with each of the given values, the newest *limit* of them.
 
-    *after* and *before* are seconds since the epoch, both exclusive. *outcome* is allow, deny or would_deny.
+    *subject* is as the token has it, or as it is shown. *after* and *before* are seconds since the epoch, both
+    exclusive. *outcome* is allow, deny or would_deny.
     """
 
     reason: str = ""
@@ -53,7 +55,7 @@ class DecisionFilter:
             and self.outcome in {"", entry.decision}
             and self.rule in {"", entry.rule}
             and self.issuer in {"", entry.issuer}
-            and self.subject in {"", entry.subject}
+            and (not self.subject or self.subject in {entry.subject, printable(entry.subject)})
             and self.client in {"", entry.client}
             and self.decision_id in {"", entry.decision_id}
         )

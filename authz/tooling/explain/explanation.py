@@ -74,10 +74,6 @@ class AnsweredNeed:
     need: Need
     answer: str
 
-    def __str__(self) -> str:
-        asked = "" if self.need.asked is None else f" {_safe(self.need.asked)}"
-        return f"need: {self.need.kind}{asked} of {self.need.of}: {self.answer}"
-
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -93,21 +89,9 @@ class Explanation:
         """Whether the request passes, also if only because its rule is in shadow."""
         return isinstance(self.decision, Allow)
 
-    @property
-    def verdict(self) -> str:
-        """The decision in one line."""
-        status = f", HTTP {WIRE_STATUS[self.decision.reason].http}" if not self.allowed else ""
-        detail = f": {_safe(self.decision.detail)}" if self.decision.detail else ""
-        return f"{outcome(self.decision)} {self.decision.reason}{status}{detail}"
-
     def table(self) -> str:
         """Format the steps in columns, then the notes, then the decision."""
-        width = max(len(line.step.name) for line in self.lines)
-        rows = [
-            f"{line.step:2} {line.step.name.lower():{width}}  {line.ended:12}  {line.looked_at}".rstrip()
-            for line in self.lines
-        ]
-        return "\n".join([*rows, "", *map(str, self.needs), *self.notes, self.verdict])
+        return format_document(self.document())
 
     def document(self) -> dict[str, Any]:
         """Return the same as JSON data."""
@@ -115,6 +99,7 @@ class Explanation:
         return {
             "decision": outcome(self.decision),
             "reason": self.decision.reason.value,
+            "status": None if self.allowed else WIRE_STATUS[self.decision.reason].http,
             "detail": self.decision.detail,
             "rule": trail.rule,
             "issuer": trail.issuer,
@@ -134,6 +119,22 @@ class Explanation:
             ],
             "notes": list(self.notes),
         }
+
+
+def format_document(document: Mapping[str, Any]) -> str:
+    """Format what `Explanation.document` returned: the steps in columns, then the notes, then the decision."""
+    steps = document["steps"]
+    width = max((len(step["step"]) for step in steps), default=0)
+    rows = [f"{step['number']:2} {step['step']:{width}}  {step['ended']:12}  {step['looked_at']}" for step in steps]
+    status = f", HTTP {document['status']}" if document["status"] is not None else ""
+    detail = f": {_safe(document['detail'])}" if document["detail"] else ""
+    verdict = f"{document['decision']} {document['reason']}{status}{detail}"
+    needs = (_describe_need(**need) for need in document["needs"])
+    return "\n".join([*map(str.rstrip, rows), "", *needs, *document["notes"], verdict])
+
+
+def _describe_need(kind: str, of: str, asked: str | None, answer: str) -> str:
+    return f"need: {kind}{'' if asked is None else f' {_safe(asked)}'} of {of}: {answer}"
 
 
 def answer(question: Question, config: Config) -> Explanation:

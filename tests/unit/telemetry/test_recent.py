@@ -98,6 +98,14 @@ def test_what_is_asked_for_is_found(wanted: DecisionFilter, found: list[str]) ->
     assert kept(recent, wanted) == found
 
 
+def test_a_subject_is_found_as_it_is_shown() -> None:
+    """A link on a page has what the page shows; a command may have what the token has."""
+    recent = ring()
+    trail = AuditTrail(subject="b\u00f6b")
+    recent.recorder(name_client=True)(CheckRecord(replace(ALLOW, trail=trail), "1", ask(), 0.0))
+    assert kept(recent, DecisionFilter(subject="b\\xf6b")) == kept(recent, DecisionFilter(subject="b\u00f6b")) == ["1"]
+
+
 def records() -> list[CheckRecord]:
     """Decisions about all that an attacker sends."""
     requests = list(hostile.requests())
