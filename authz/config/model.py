@@ -102,10 +102,10 @@ class Console(Section):
         str | None,
         Setting(
             Access.UNAFFECTED,
-            risk="whoever has the token sees decisions; it is sent unencrypted unless something in front adds TLS",
+            risk="anyone who has the token sees decisions; it is sent unencrypted unless something in front adds TLS",
         ),
     ] = None
-    """File with a token; then whoever presents it is answered, from anywhere, and nobody else."""
+    """File with a token: requests with it are answered, from anywhere, and no others."""
 
 
 class Admin(Section):
