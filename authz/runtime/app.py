@@ -65,7 +65,7 @@ class App:
         """
         self._server_section: Final = config.server
         self._address: Final = listen
-        metrics = Metrics(insecure_options=0, label_rules=False)
+        metrics = self._metrics = Metrics(insecure_options=0, label_rules=False)
         self._decisions: Final = DecisionLog(metrics, monotonic=time.monotonic)
         recent = RecentDecisions(time.time) if config.admin.console.enabled else None
         usage, signatures = Usage(time.time), SignatureCache()
@@ -183,7 +183,10 @@ class App:
 
     def _report_refresh(self, issuer: str, result: Refresh, seconds: float) -> None:
         section = self._active.config.issuers.get(issuer)
-        if self._spans is not None and section is not None and section.jwks_file is None:  # a file is read every second
+        if section is None or section.jwks_file is not None:  # a file is read every second
+            return
+        self._metrics.observe_refresh(issuer, seconds)
+        if self._spans is not None:
             self._spans.write_refresh(issuer, result, seconds)
 
     def _summarise(self) -> None:

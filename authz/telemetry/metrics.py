@@ -48,6 +48,13 @@ class Metrics:
             buckets=names.DURATION_BUCKETS,
             registry=self.registry,
         )
+        self._refreshes: Final = Histogram(
+            names.KEYS_REFRESH_DURATION_SECONDS,
+            "Time that a refresh of an issuer's keys over the network took.",
+            ("issuer",),
+            buckets=names.REFRESH_BUCKETS,
+            registry=self.registry,
+        )
         self._in_flight: Final = gauge(names.CHECKS_IN_FLIGHT, "Calls that are evaluated or queued.")
         self._cancelled: Final = counter(
             names.CHECKS_CANCELLED_TOTAL, "Calls that Envoy abandoned before they were evaluated."
@@ -101,6 +108,10 @@ class Metrics:
         self._reloads[accepted].inc()
         self._reloaded.set(accepted)
 
+    def observe_refresh(self, issuer: str, seconds: float) -> None:
+        """Observe how long a refresh of the keys of an issuer, by its configured name, took over the network."""
+        self._refreshes.labels(issuer).observe(seconds)
+
     def count_cancelled(self) -> None:
         """Count a call whose caller no longer waits."""
         self._cancelled.inc()
@@ -140,6 +151,11 @@ class Metrics:
         elif trail.signature_cached is False or decision.reason is Reason.SIGNATURE_INVALID:
             self._misses.inc()
 
+    @property
+    def cancelled(self) -> int:
+        """The number of calls whose caller no longer waited, since the start."""
+        return sum(int(sample.value) for sample in _samples(self._cancelled, "_total"))
+
     def totals(self) -> Totals:
         """Return the counts since the start, for the console."""
         decisions: dict[tuple[str, str], int] = {}
@@ -150,12 +166,11 @@ class Metrics:
         for sample in _samples(self._duration, "_bucket"):  # each counts those below it too
             durations.append(int(sample.value) - below)
             below = int(sample.value)
-        (cancelled,) = _samples(self._cancelled, "_total")
         (in_flight,) = _samples(self._in_flight, "")
         return Totals(
             decisions=decisions,
             durations=tuple(durations),
-            cancelled=int(cancelled.value),
+            cancelled=self.cancelled,
             in_flight=int(in_flight.value),
         )
 

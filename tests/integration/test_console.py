@@ -80,6 +80,7 @@ def test_one_process_shows_what_it_decided(folder: Path, idp: FakeIdp) -> None:
         (explained,) = desk.explain(path="/items/1", token=token)
         assert (explained["decision"], explained["rule"]) == ("allow", "items")
         assert desk.press_refresh("a").status == 404  # read-only
+        assert b'authz_keys_refresh_duration_seconds_count{issuer="a"} 1.0' in started.admin("/metrics")[1]
         wait_until(lambda: len(desk.data("/history")["steps"]) > 0)
 
 
