@@ -27,6 +27,13 @@ class Exporter(StrEnum):
     NONE = "none"
 
 
+class LogExporter(StrEnum):
+    """Where the decision log goes, beside its lines."""
+
+    OTLP = "otlp"
+    NONE = "none"
+
+
 class Decisions(StrEnum):
     """Which decisions are logged."""
 
@@ -240,11 +247,20 @@ class Traces(Section):
     """Share, from 0 to 1, of the calls without a parent that are traced."""
 
 
+class Logs(Section):
+    """The decision log as OpenTelemetry log records, beside its lines; endpoint and headers are set by OTEL_*."""
+
+    exporter: Annotated[Word[LogExporter], Setting(Access.UNAFFECTED, restart=True)] = LogExporter.NONE
+    """Where records go."""
+
+
 class Telemetry(Section):
     """Traces, metrics and logs."""
 
     traces: Traces = Traces()
     """Spans."""
+    logs: Logs = Logs()
+    """The decision log as OpenTelemetry log records."""
     decisions: Annotated[Word[Decisions], Setting(Access.UNAFFECTED)] = Decisions.DENIED
     """Which decisions are logged."""
     max_rule_labels: Annotated[int, Setting(Access.UNAFFECTED, bounds=("0", "10000"))] = 200

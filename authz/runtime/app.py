@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz import __version__
 from authz.admin.routes import make_routes
 from authz.admin.server import AdminServer
 from authz.config.address import Address, parse_tcp_address
 from authz.config.build import build_snapshot
-from authz.config.model import Config
+from authz.config.model import Config, LogExporter
 from authz.envoy.transport.choice import choose_transport
 from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
@@ -35,9 +36,13 @@ from authz.telemetry.decisions import PERIOD, DecisionLog
 from authz.telemetry.keys import Refresh
 from authz.telemetry.last_hour import LastHour
 from authz.telemetry.metrics import Metrics
+from authz.telemetry.otlp import is_disabled
 from authz.telemetry.recent import RecentDecisions
 from authz.telemetry.report import reporter
 from authz.telemetry.traces import start_spans
+
+if TYPE_CHECKING:
+    from authz.telemetry.audit_export import AuditExport
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +63,7 @@ class App:
         listen: Address,
         admin: Address | None = None,
     ) -> None:
-        """Build everything; only the admin address is bound. Raises OSError if it cannot be, and TracingError.
+        """Build everything; only the admin address is bound. Raises OSError if it cannot be, and ExportError.
 
         *watch* watches *file* since before *config* was read from it. *listen* is the address that Envoy calls, and
         *admin* is a worker's own address in place of the configured one.
@@ -66,7 +71,12 @@ class App:
         self._server_section: Final = config.server
         self._address: Final = listen
         metrics = self._metrics = Metrics(insecure_options=0, label_rules=False)
-        self._decisions: Final = DecisionLog(metrics, monotonic=time.monotonic)
+        self._audit_export: Final = _start_audit_export(config, metrics)
+        self._decisions: Final = DecisionLog(
+            metrics,
+            monotonic=time.monotonic,
+            export=self._audit_export.write if self._audit_export is not None else None,
+        )
         recent = RecentDecisions(time.time) if config.admin.console.enabled else None
         usage, signatures = Usage(time.time), SignatureCache()
         build = partial(build_snapshot, verify_signature=usage.record_use(signatures.verify))
@@ -174,6 +184,8 @@ class App:
         self._decisions.summarise(name_clients=self._active.names_clients)
         if self._spans is not None:
             self._spans.stop()
+        if self._audit_export is not None:
+            self._audit_export.stop()
         self._admin.stop()
         log.info("stopped")
 
@@ -202,3 +214,12 @@ class App:
     def _become_ready(self) -> None:
         if self._readiness.await_ready():
             log.info("ready")
+
+
+def _start_audit_export(config: Config, metrics: Metrics) -> AuditExport | None:
+    """Begin to export decisions, if they are to be exported. Raises ExportError."""
+    if config.telemetry.logs.exporter is LogExporter.NONE or is_disabled(os.environ):
+        return None
+    from authz.telemetry.audit_export import start_audit_export  # noqa: PLC0415 - the SDK is slow to import
+
+    return start_audit_export(dropped=metrics.count_dropped_records)

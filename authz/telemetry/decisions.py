@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address, ip_network
 from threading import Lock
 from typing import Final
@@ -38,7 +38,16 @@ _Kind = tuple[str, str]
 class DecisionLog:
     """Writes lines about decisions; its owner calls `summarise` every PERIOD, and at the end."""
 
-    def __init__(self, metrics: Metrics, *, monotonic: Callable[[], float], max_lines: int = MAX_LINES) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        monotonic: Callable[[], float],
+        max_lines: int = MAX_LINES,
+        export: Callable[[Mapping[str, object], TraceContext | None], None] | None = None,
+    ) -> None:
+        """*export* gets the fields of each line, and its trace."""
+        self._export: Final = export
         self._metrics: Final = metrics
         self._monotonic: Final = monotonic
         self._max_lines: Final = max_lines
@@ -66,6 +75,8 @@ class DecisionLog:
             if trace.span_id is not None:
                 fields["span_id"] = trace.span_id
         log.info("%s %s", *kind, extra=fields)
+        if self._export is not None:
+            self._export(fields, trace)
 
     def summarise(self, *, name_clients: bool) -> None:
         """Report denials without lines and cancelled calls since the last call and, if they may be named, clients."""

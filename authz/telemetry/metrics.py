@@ -69,6 +69,9 @@ class Metrics:
             names.LINES_SUMMARISED_TOTAL, "Decisions without a log line of their own, because of a flood."
         )
         self._spans_dropped: Final = counter(names.SPANS_DROPPED_TOTAL, "Spans that were not delivered to a collector.")
+        self._records_dropped: Final = counter(
+            names.LOG_RECORDS_DROPPED_TOTAL, "Log records of decisions that were not delivered to a collector."
+        )
         self._failed_reports: Final = counter(
             names.REPORTS_FAILED_TOTAL, "Reports of decisions that failed, by part.", "part"
         )
@@ -119,6 +122,10 @@ class Metrics:
     def count_dropped_spans(self, number: int) -> None:
         """Count lost spans."""
         self._spans_dropped.inc(number)
+
+    def count_dropped_records(self, number: int) -> None:
+        """Count lost log records of decisions."""
+        self._records_dropped.inc(number)
 
     def count_failed_report(self, part: Part) -> None:
         """Count a decision whose *part* of the report failed."""
@@ -179,6 +186,7 @@ class Metrics:
         found = {
             names.LINES_SUMMARISED_TOTAL: self._summarised,
             names.SPANS_DROPPED_TOTAL: self._spans_dropped,
+            names.LOG_RECORDS_DROPPED_TOTAL: self._records_dropped,
             names.REPORTS_FAILED_TOTAL: self._failed_reports,
         }
         return {
