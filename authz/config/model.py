@@ -27,8 +27,8 @@ class Exporter(StrEnum):
     NONE = "none"
 
 
-class LogExporter(StrEnum):
-    """Where the decision log goes, beside its lines."""
+class OtherExporter(StrEnum):
+    """Where the decision log goes beside its lines, and metrics beside /metrics."""
 
     OTLP = "otlp"
     NONE = "none"
@@ -250,8 +250,15 @@ class Traces(Section):
 class Logs(Section):
     """The decision log as OpenTelemetry log records, beside its lines; endpoint and headers are set by OTEL_*."""
 
-    exporter: Annotated[Word[LogExporter], Setting(Access.UNAFFECTED, restart=True)] = LogExporter.NONE
+    exporter: Annotated[Word[OtherExporter], Setting(Access.UNAFFECTED, restart=True)] = OtherExporter.NONE
     """Where records go."""
+
+
+class Metrics(Section):
+    """Metrics by OTLP, for those who have no Prometheus; endpoint and headers are set by OTEL_* variables."""
+
+    exporter: Annotated[Word[OtherExporter], Setting(Access.UNAFFECTED, restart=True)] = OtherExporter.NONE
+    """Where metrics go, beside /metrics."""
 
 
 class Telemetry(Section):
@@ -261,6 +268,8 @@ class Telemetry(Section):
     """Spans."""
     logs: Logs = Logs()
     """The decision log as OpenTelemetry log records."""
+    metrics: Metrics = Metrics()
+    """Metrics by OTLP."""
     decisions: Annotated[Word[Decisions], Setting(Access.UNAFFECTED)] = Decisions.DENIED
     """Which decisions are logged."""
     max_rule_labels: Annotated[int, Setting(Access.UNAFFECTED, bounds=("0", "10000"))] = 200

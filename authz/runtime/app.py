@@ -17,7 +17,7 @@ from authz.admin.routes import make_routes
 from authz.admin.server import AdminServer
 from authz.config.address import Address, parse_tcp_address
 from authz.config.build import build_snapshot
-from authz.config.model import Config, LogExporter
+from authz.config.model import Config, OtherExporter
 from authz.envoy.transport.choice import choose_transport
 from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
@@ -43,6 +43,7 @@ from authz.telemetry.traces import start_spans
 
 if TYPE_CHECKING:
     from authz.telemetry.audit_export import AuditExport
+    from authz.telemetry.metrics_export import MetricsExport
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class App:
         self._address: Final = listen
         metrics = self._metrics = Metrics(insecure_options=0, label_rules=False)
         self._audit_export: Final = _start_audit_export(config, metrics)
+        self._metrics_export: Final = _make_metrics_export(config, metrics)
         self._decisions: Final = DecisionLog(
             metrics,
             monotonic=time.monotonic,
@@ -157,6 +159,8 @@ class App:
         self._admin.start()
         Thread(target=self._reload.run, name="reload", daemon=True).start()
         Thread(target=self._summarise, name="summarise", daemon=True).start()
+        if self._metrics_export is not None:
+            self._metrics_export.start()
         if self._last_hour is not None:
             Thread(target=self._last_hour.run, args=(self._readiness.draining,), name="last-hour", daemon=True).start()
         log.info("authz %s serves on %s, admin on %s", __version__, where, self._admin.address)
@@ -184,8 +188,9 @@ class App:
         self._decisions.summarise(name_clients=self._active.names_clients)
         if self._spans is not None:
             self._spans.stop()
-        if self._audit_export is not None:
-            self._audit_export.stop()
+        for export in (self._audit_export, self._metrics_export):
+            if export is not None:
+                export.stop()
         self._admin.stop()
         log.info("stopped")
 
@@ -218,8 +223,17 @@ class App:
 
 def _start_audit_export(config: Config, metrics: Metrics) -> AuditExport | None:
     """Begin to export decisions, if they are to be exported. Raises ExportError."""
-    if config.telemetry.logs.exporter is LogExporter.NONE or is_disabled(os.environ):
+    if config.telemetry.logs.exporter is OtherExporter.NONE or is_disabled(os.environ):
         return None
     from authz.telemetry.audit_export import start_audit_export  # noqa: PLC0415 - the SDK is slow to import
 
     return start_audit_export(dropped=metrics.count_dropped_records)
+
+
+def _make_metrics_export(config: Config, metrics: Metrics) -> MetricsExport | None:
+    """Make what exports metrics, if they are to be exported. Raises ExportError."""
+    if config.telemetry.metrics.exporter is OtherExporter.NONE or is_disabled(os.environ):
+        return None
+    from authz.telemetry.metrics_export import start_metrics_export  # noqa: PLC0415 - as above
+
+    return start_metrics_export(metrics.registry)

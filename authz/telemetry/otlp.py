@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import uuid4
 
 from authz import __version__
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
-Signal = Literal["traces", "logs"]
+Signal = Literal["traces", "logs", "metrics"]
 
 _PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL"
 _GRPC: Final = "grpc"
@@ -20,7 +21,11 @@ _HTTP: Final = "http/protobuf"
 _EXPORTERS: Final[Mapping[Signal, tuple[str, str]]] = {
     "traces": ("trace_exporter", "OTLPSpanExporter"),
     "logs": ("_log_exporter", "OTLPLogExporter"),
+    "metrics": ("metric_exporter", "OTLPMetricExporter"),
 }
+
+
+_INSTANCE: Final = str(uuid4())  # of this process: several workers are several instances
 
 
 class ExportError(Exception):
@@ -33,10 +38,13 @@ def is_disabled(environment: Mapping[str, str]) -> bool:
 
 
 def our_resource() -> Resource:
-    """Return who we are: our name and version, unless the OTEL_* variables say otherwise. Raises ValueError."""
+    """Return who we are: name, version and a random instance id, unless OTEL_* variables say otherwise.
+
+    Raises ValueError.
+    """
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415 - the SDK is slow to import
 
-    ours = {"service.name": "authz", "service.version": __version__}
+    ours = {"service.name": "authz", "service.version": __version__, "service.instance.id": _INSTANCE}
     return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
 
 

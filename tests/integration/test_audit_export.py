@@ -1,4 +1,4 @@
-"""Proves the decision log by OTLP with a real collector: one record for each line, in the resource of the spans."""
+"""Proves the decision log and metrics by OTLP with a real collector, in the resource of the spans."""
 
 from __future__ import annotations
 
@@ -66,3 +66,19 @@ def test_an_absent_collector_delays_nothing(folder: Path) -> None:
         started.await_ready()
         assert [started.check() for _ in range(20)] == ["token_missing"] * 20
         wait_until(lambda: started.process.log.read_text().count('"authz.decisions"') == 20)
+
+
+def test_a_collector_gets_metrics(folder: Path) -> None:
+    """Those of a scrape, with the instance that they are of."""
+    with (
+        FakeIdp() as idp,
+        collecting(folder, signals="metrics") as collector,
+        environment(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_METRIC_EXPORT_INTERVAL="200"),
+        running(folder, issuer("a", idp), telemetry="metrics: {exporter: otlp}") as started,
+    ):
+        started.await_ready()
+        assert started.check() == "token_missing"
+        wait_until(lambda: "reason: Str(token_missing)" in collector.text())
+        text = collector.text()
+    for expected in ("authz_decisions", "authz_check_duration_seconds", "service.instance.id: Str("):
+        assert expected in text
