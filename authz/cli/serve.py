@@ -162,7 +162,7 @@ def _run(loaded: _Loaded, worker: Worker | None, guard: StartGuard) -> int:
     from authz.config.address import UnixAddress, parse_address
     from authz.runtime.app import App
     from authz.runtime.stale_sockets import clear_sockets
-    from authz.telemetry.traces import TracingError
+    from authz.telemetry.otlp import ExportError
 
     if worker is not None:
         Thread(target=_end_with_supervisor, name="lifeline", daemon=True).start()
@@ -176,7 +176,7 @@ def _run(loaded: _Loaded, worker: Worker | None, guard: StartGuard) -> int:
             guard.release()  # the socket file that is made now is removed by an orderly stop
         app.start()
         guard.release()  # not earlier, on TCP: resolving a host name may take long
-    except (OSError, TracingError) as error:
+    except (OSError, ExportError) as error:
         return _explain(error)
     if signal.sigtimedwait(END, 0) is None:  # otherwise it came during the bind: no client relies on us yet
         app.become_ready()

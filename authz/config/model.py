@@ -27,6 +27,13 @@ class Exporter(StrEnum):
     NONE = "none"
 
 
+class OtherExporter(StrEnum):
+    """Where the decision log goes beside its lines, and metrics beside /metrics."""
+
+    OTLP = "otlp"
+    NONE = "none"
+
+
 class Decisions(StrEnum):
     """Which decisions are logged."""
 
@@ -102,10 +109,10 @@ class Console(Section):
         str | None,
         Setting(
             Access.UNAFFECTED,
-            risk="whoever has the token sees decisions; it is sent unencrypted unless something in front adds TLS",
+            risk="anyone who has the token sees decisions; it is sent unencrypted unless something in front adds TLS",
         ),
     ] = None
-    """File with a token; then whoever presents it is answered, from anywhere, and nobody else."""
+    """File with a token: requests with it are answered, from anywhere, and no others."""
 
 
 class Admin(Section):
@@ -240,11 +247,29 @@ class Traces(Section):
     """Share of the calls without a parent that are traced."""
 
 
+class Logs(Section):
+    """The decision log as OpenTelemetry log records, beside its lines; endpoint and headers are set by OTEL_*."""
+
+    exporter: Annotated[Word[OtherExporter], Setting(Access.UNAFFECTED, restart=True)] = OtherExporter.NONE
+    """Where records go."""
+
+
+class Metrics(Section):
+    """Metrics by OTLP, for those who have no Prometheus; endpoint and headers are set by OTEL_* variables."""
+
+    exporter: Annotated[Word[OtherExporter], Setting(Access.UNAFFECTED, restart=True)] = OtherExporter.NONE
+    """Where metrics go, beside /metrics."""
+
+
 class Telemetry(Section):
     """Traces, metrics and logs."""
 
     traces: Traces = Traces()
     """Spans."""
+    logs: Logs = Logs()
+    """The decision log as OpenTelemetry log records."""
+    metrics: Metrics = Metrics()
+    """Metrics by OTLP."""
     decisions: Annotated[Word[Decisions], Setting(Access.UNAFFECTED)] = Decisions.DENIED
     """Which decisions are logged."""
     max_rule_labels: Annotated[int, Setting(Access.UNAFFECTED, bounds=("0", "10000"))] = 200

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz import __version__
 from authz.admin.routes import make_routes
 from authz.admin.server import AdminServer
 from authz.config.address import Address, parse_tcp_address
 from authz.config.build import build_snapshot
-from authz.config.model import Config
+from authz.config.model import Config, OtherExporter
 from authz.core.snapshot import Snapshot
 from authz.envoy.transport.choice import choose_transport
 from authz.feeds.report import describe_keys
@@ -36,9 +37,14 @@ from authz.telemetry.decisions import PERIOD, DecisionLog
 from authz.telemetry.keys import Refresh
 from authz.telemetry.last_hour import LastHour
 from authz.telemetry.metrics import Metrics
+from authz.telemetry.otlp import is_disabled
 from authz.telemetry.recent import RecentDecisions
 from authz.telemetry.report import reporter
 from authz.telemetry.traces import start_spans
+
+if TYPE_CHECKING:
+    from authz.telemetry.audit_export import AuditExport
+    from authz.telemetry.metrics_export import MetricsExport
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +65,21 @@ class App:
         listen: Address,
         admin: Address | None = None,
     ) -> None:
-        """Build everything; only the admin address is bound. Raises OSError if it cannot be, and TracingError.
+        """Build everything; only the admin address is bound. Raises OSError if it cannot be, and ExportError.
 
         *watch* was created before *config* was read from *file*. *listen* is the address that Envoy calls; *admin*, if
         given, replaces the configured admin address (for workers).
         """
         self._server_section: Final = config.server
         self._address: Final = listen
-        metrics = Metrics(insecure_options=0, label_rules=False)
-        self._decisions: Final = DecisionLog(metrics, monotonic=time.monotonic)
+        metrics = self._metrics = Metrics(insecure_options=0, label_rules=False)
+        self._audit_export: Final = _start_audit_export(config, metrics)
+        self._metrics_export: Final = _make_metrics_export(config, metrics)
+        self._decisions: Final = DecisionLog(
+            metrics,
+            monotonic=time.monotonic,
+            export=self._audit_export.write if self._audit_export is not None else None,
+        )
         recent = RecentDecisions(time.time) if config.admin.console.enabled else None
         usage, signatures = Usage(time.time), SignatureCache()
         build = partial(build_snapshot, verify_signature=usage.record_use(signatures.verify))
@@ -149,6 +161,8 @@ class App:
         self._admin.start()
         Thread(target=self._reload.run, name="reload", daemon=True).start()
         Thread(target=self._summarise, name="summarise", daemon=True).start()
+        if self._metrics_export is not None:
+            self._metrics_export.start()
         if self._last_hour is not None:
             Thread(target=self._last_hour.run, args=(self._readiness.draining,), name="last-hour", daemon=True).start()
         log.info("authz %s serves on %s, admin on %s", __version__, where, self._admin.address)
@@ -177,6 +191,9 @@ class App:
         self._decisions.summarise(name_clients=self._active.names_clients)
         if self._spans is not None:
             self._spans.stop()
+        for export in (self._audit_export, self._metrics_export):
+            if export is not None:
+                export.stop()
         self._admin.stop()
         log.info("stopped")
 
@@ -190,7 +207,10 @@ class App:
 
     def _report_refresh(self, issuer: str, result: Refresh, seconds: float) -> None:
         section = self._active.config.issuers.get(issuer)
-        if self._spans is not None and section is not None and section.jwks_file is None:  # a file is read every second
+        if section is None or section.jwks_file is not None:  # a file is read every second
+            return
+        self._metrics.observe_refresh(issuer, seconds)
+        if self._spans is not None:
             self._spans.write_refresh(issuer, result, seconds)
 
     def _summarise(self) -> None:
@@ -206,3 +226,21 @@ class App:
     def _become_ready(self) -> None:
         if self._readiness.await_ready():
             log.info("ready")
+
+
+def _start_audit_export(config: Config, metrics: Metrics) -> AuditExport | None:
+    """Begin to export decisions, if they are to be exported. Raises ExportError."""
+    if config.telemetry.logs.exporter is OtherExporter.NONE or is_disabled(os.environ):
+        return None
+    from authz.telemetry.audit_export import start_audit_export  # noqa: PLC0415 - the SDK is slow to import
+
+    return start_audit_export(dropped=metrics.count_dropped_records)
+
+
+def _make_metrics_export(config: Config, metrics: Metrics) -> MetricsExport | None:
+    """Make what exports metrics, if they are to be exported. Raises ExportError."""
+    if config.telemetry.metrics.exporter is OtherExporter.NONE or is_disabled(os.environ):
+        return None
+    from authz.telemetry.metrics_export import start_metrics_export  # noqa: PLC0415 - as above
+
+    return start_metrics_export(metrics.registry)

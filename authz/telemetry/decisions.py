@@ -4,13 +4,14 @@ Rules of this file:
 1. What is recorded of a decision is in `audit`: text that a client chose is truncated and made printable.
 2. A flood is summarised: for each kind of denial at most `max_lines` lines are logged per period, and one line reports
    how many more there were. Allows are logged only if the operator asked for all decisions, and then all of them.
+   Another line reports how many calls Envoy no longer waited for: they have no decision.
 3. The clients with the most failures are reported once per period, from a count of bounded size.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address, ip_network
 from threading import Lock
 from typing import Final
@@ -37,7 +38,16 @@ _Kind = tuple[str, str]
 class DecisionLog:
     """Writes lines about decisions; its owner calls `summarise` every PERIOD, and at the end."""
 
-    def __init__(self, metrics: Metrics, *, monotonic: Callable[[], float], max_lines: int = MAX_LINES) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        monotonic: Callable[[], float],
+        max_lines: int = MAX_LINES,
+        export: Callable[[Mapping[str, object], TraceContext | None], None] | None = None,
+    ) -> None:
+        """*export* gets the fields of each line, and its trace."""
+        self._export: Final = export
         self._metrics: Final = metrics
         self._monotonic: Final = monotonic
         self._max_lines: Final = max_lines
@@ -45,6 +55,7 @@ class DecisionLog:
         self._since = monotonic()
         self._failures: Final = HeavyHitters(max_names=MAX_CLIENTS)
         self._last_failures: list[HeavyHitter] = []
+        self._cancelled = metrics.cancelled  # that were reported
         self._lock: Final = Lock()
 
     def count_failure(self, record: CheckRecord) -> None:
@@ -64,9 +75,11 @@ class DecisionLog:
             if trace.span_id is not None:
                 fields["span_id"] = trace.span_id
         log.info("%s %s", *kind, extra=fields)
+        if self._export is not None:
+            self._export(fields, trace)
 
     def summarise(self, *, name_clients: bool) -> None:
-        """Report denials without lines since the last call and, if clients may be named, those with most failures."""
+        """Report denials without lines and cancelled calls since the last call and, if they may be named, clients."""
         now = self._monotonic()
         with self._lock:
             lines, self._lines = self._lines, {}
@@ -77,6 +90,10 @@ class DecisionLog:
             if more > 0:
                 fields = {"decision": decision, "reason": reason, "count": more, "seconds": seconds}
                 log.warning("%d more: %s %s", more, decision, reason, extra=fields)
+        cancelled = self._metrics.cancelled
+        if more := cancelled - self._cancelled:
+            self._cancelled = cancelled
+            log.warning("%d cancelled: Envoy stopped waiting", more, extra={"cancelled": more, "seconds": seconds})
         hitters = self._last_failures = self._failures.take()
         self._metrics.show_client_failures(max((hitter.count - hitter.error_bound for hitter in hitters), default=0))
         if name_clients:

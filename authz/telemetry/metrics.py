@@ -48,6 +48,13 @@ class Metrics:
             buckets=names.DURATION_BUCKETS,
             registry=self.registry,
         )
+        self._refreshes: Final = Histogram(
+            names.KEYS_REFRESH_DURATION_SECONDS,
+            "Time that a refresh of an issuer's keys over the network took.",
+            ("issuer",),
+            buckets=names.REFRESH_BUCKETS,
+            registry=self.registry,
+        )
         self._in_flight: Final = gauge(names.CHECKS_IN_FLIGHT, "Calls that are evaluated or queued.")
         self._cancelled: Final = counter(
             names.CHECKS_CANCELLED_TOTAL, "Calls that Envoy abandoned before they were evaluated."
@@ -62,6 +69,9 @@ class Metrics:
             names.LINES_SUMMARISED_TOTAL, "Decisions without a log line of their own, because of a flood."
         )
         self._spans_dropped: Final = counter(names.SPANS_DROPPED_TOTAL, "Spans that were not delivered to a collector.")
+        self._records_dropped: Final = counter(
+            names.LOG_RECORDS_DROPPED_TOTAL, "Log records of decisions that were not delivered to a collector."
+        )
         self._failed_reports: Final = counter(
             names.REPORTS_FAILED_TOTAL, "Reports of decisions that failed, by part.", "part"
         )
@@ -101,6 +111,10 @@ class Metrics:
         self._reloads[accepted].inc()
         self._reloaded.set(accepted)
 
+    def observe_refresh(self, issuer: str, seconds: float) -> None:
+        """Observe how long a refresh of the keys of an issuer, by its configured name, took over the network."""
+        self._refreshes.labels(issuer).observe(seconds)
+
     def count_cancelled(self) -> None:
         """Count a call whose caller no longer waits."""
         self._cancelled.inc()
@@ -108,6 +122,10 @@ class Metrics:
     def count_dropped_spans(self, number: int) -> None:
         """Count lost spans."""
         self._spans_dropped.inc(number)
+
+    def count_dropped_records(self, number: int) -> None:
+        """Count lost log records of decisions."""
+        self._records_dropped.inc(number)
 
     def count_failed_report(self, part: Part) -> None:
         """Count a decision whose *part* of the report failed."""
@@ -140,6 +158,11 @@ class Metrics:
         elif trail.signature_cached is False or decision.reason is Reason.SIGNATURE_INVALID:
             self._misses.inc()
 
+    @property
+    def cancelled(self) -> int:
+        """The number of calls whose caller no longer waited, since the start."""
+        return sum(int(sample.value) for sample in _samples(self._cancelled, "_total"))
+
     def totals(self) -> Totals:
         """Return the counts since the start, for the console."""
         decisions: dict[tuple[str, str], int] = {}
@@ -150,12 +173,11 @@ class Metrics:
         for sample in _samples(self._duration, "_bucket"):  # each counts those below it too
             durations.append(int(sample.value) - below)
             below = int(sample.value)
-        (cancelled,) = _samples(self._cancelled, "_total")
         (in_flight,) = _samples(self._in_flight, "")
         return Totals(
             decisions=decisions,
             durations=tuple(durations),
-            cancelled=int(cancelled.value),
+            cancelled=self.cancelled,
             in_flight=int(in_flight.value),
         )
 
@@ -164,6 +186,7 @@ class Metrics:
         found = {
             names.LINES_SUMMARISED_TOTAL: self._summarised,
             names.SPANS_DROPPED_TOTAL: self._spans_dropped,
+            names.LOG_RECORDS_DROPPED_TOTAL: self._records_dropped,
             names.REPORTS_FAILED_TOTAL: self._failed_reports,
         }
         return {

@@ -15,6 +15,7 @@ LINES_SUMMARISED_TOTAL: Final = "authz_log_lines_summarised"
 LINES_LOST_TOTAL: Final = "authz_log_lines_lost"
 REPORTS_FAILED_TOTAL: Final = "authz_reports_failed"
 SPANS_DROPPED_TOTAL: Final = "authz_spans_dropped"
+LOG_RECORDS_DROPPED_TOTAL: Final = "authz_log_records_dropped"
 BUILD_INFO: Final = "authz_build"
 CONFIG_INFO: Final = "authz_config"
 TRANSPORT_INFO: Final = "authz_transport"
@@ -22,6 +23,7 @@ CONFIG_RELOADS_TOTAL: Final = "authz_config_reloads"
 CONFIG_RELOAD_SUCCESSFUL: Final = "authz_config_last_reload_successful"
 INSECURE_OPTIONS: Final = "authz_insecure_options"
 KEYS_REFRESH_TOTAL: Final = "authz_keys_refresh"
+KEYS_REFRESH_DURATION_SECONDS: Final = "authz_keys_refresh_duration_seconds"
 KEYS_LAST_SUCCESS_TIMESTAMP_SECONDS: Final = "authz_keys_last_success_timestamp_seconds"
 KEYS_COUNT: Final = "authz_keys_count"
 KEYS_REJECTED_COUNT: Final = "authz_keys_rejected_count"
@@ -39,6 +41,9 @@ WORKER_RESTARTS_TOTAL: Final = "authz_worker_restarts"
 DURATION_BUCKETS: Final = (
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0,
 )  # fmt: skip
+
+# Seconds; a fetch ends at `fetch.timeout`, by default 5 s.
+REFRESH_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 # Spans. Names outside `authz.*` are those of OpenTelemetry's semantic conventions (rpc, http, error).
 CHECK_SPAN: Final = "envoy.service.auth.v3.Authorization/Check"

@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from threading import Lock, Thread
+from threading import Thread
 from typing import Final
 
 from opentelemetry.context import Context
@@ -38,6 +38,7 @@ from authz.core.reasons import WIRE_STATUS, Reason
 from authz.telemetry import names
 from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.keys import Refresh
+from authz.telemetry.otlp import WaitingRoom
 from authz.telemetry.redaction import printable
 from authz.telemetry.traceparent import TraceParent
 
@@ -71,10 +72,13 @@ class Spans:
         """Start to export, every *pause_millis*, by default OTEL_BSP_SCHEDULE_DELAY. Raises ValueError."""
         self._now_ns: Final = now_ns
         self._keys_age: Final = keys_age
-        self._gate: Final = _Gate(exporter, max_waiting=max_waiting, dropped=dropped)
+        self._room: Final = WaitingRoom(max_waiting=max_waiting, dropped=dropped)
+        self._exporter: Final = exporter
         self._provider: Final = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(
-            BatchSpanProcessor(self._gate, max_queue_size=max_waiting, schedule_delay_millis=pause_millis)
+            BatchSpanProcessor(
+                _Gate(exporter, self._room), max_queue_size=max_waiting, schedule_delay_millis=pause_millis
+            )
         )
         self._tracer: Final = self._provider.get_tracer("authz", __version__)
 
@@ -82,7 +86,7 @@ class Spans:
         """Write the SERVER span of a call as a child of *parent*, or as a root; return None if there is no room."""
         end = self._now_ns()
         attributes = self._describe(record, end / 1e9)
-        if not self._gate.enter():
+        if not self._room.enter():
             return None
         span = self._tracer.start_span(
             names.CHECK_SPAN,
@@ -97,7 +101,7 @@ class Spans:
 
     def write_refresh(self, issuer: str, result: Refresh, seconds: float) -> None:
         """Write the CLIENT span of a refresh that took *seconds*, as a root span."""
-        if not self._gate.enter():
+        if not self._room.enter():
             return
         end = self._now_ns()
         attributes = {names.ISSUER: issuer, names.KEYS_REFRESH_RESULT: result.value}
@@ -119,7 +123,8 @@ class Spans:
         flush = Thread(target=self._provider.shutdown, name="spans", daemon=True)
         flush.start()
         flush.join(seconds)
-        self._gate.close()
+        self._exporter.shutdown()
+        self._room.close()
 
     def _end(self, span: Span, at: int) -> TraceContext:
         context = span.get_span_context()
@@ -168,43 +173,18 @@ def _context(parent: TraceParent | None) -> Context:
 
 
 class _Gate(SpanExporter):
-    """Wraps the exporter and counts the spans that wait for it, in the processor's queue and in the exporter."""
+    """Wraps the exporter, and frees the places of the spans that it exported."""
 
-    def __init__(self, exporter: SpanExporter, *, max_waiting: int, dropped: Callable[[int], None]) -> None:
+    def __init__(self, exporter: SpanExporter, room: WaitingRoom) -> None:
         self._exporter: Final = exporter
-        self._max_waiting: Final = max_waiting
-        self._dropped: Final = dropped
-        self._waiting = 0
-        self._closed = False
-        self._lock: Final = Lock()
-
-    def enter(self) -> bool:
-        """Reserve a place for one span. If there is none, count the span as dropped and return False."""
-        with self._lock:
-            if self._waiting < self._max_waiting and not self._closed:
-                self._waiting += 1
-                return True
-        self._dropped(1)
-        return False
-
-    def close(self) -> None:
-        """Count the waiting spans as dropped, and admit no more."""
-        with self._lock:
-            self._closed = True
-            left = self._waiting
-        self._exporter.shutdown()
-        self._dropped(left)
+        self._room: Final = room
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = SpanExportResult.FAILURE
         try:
             result = self._exporter.export(spans)
         finally:
-            with self._lock:
-                self._waiting -= len(spans)
-                counted = self._closed
-            if result is not SpanExportResult.SUCCESS and not counted:
-                self._dropped(len(spans))
+            self._room.leave(len(spans), delivered=result is SpanExportResult.SUCCESS)
         return result
 
     def shutdown(self) -> None:

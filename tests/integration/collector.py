@@ -39,12 +39,12 @@ class Span:
 class Collector:
     """One rotel, and what it got so far."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, signals: str = "traces") -> None:
         self.address, self.http = free_address(), free_address()
         argv = [
             *(f"{path('rotel')}/rotel/rotel-agent", "start", "--exporter", "blackhole"),
             *("--otlp-grpc-endpoint", self.address, "--otlp-http-endpoint", self.http),
-            *("--debug-log", "traces", "--debug-log-verbosity", "detailed"),
+            *("--debug-log", signals, "--debug-log-verbosity", "detailed"),
             *("--log-file", str(folder / "rotel.log"), "--pid-file", str(folder / "rotel.pid")),
         ]
         self.process = Process("the collector", argv, log=folder / "collector.log", fix="read its log")
@@ -88,9 +88,9 @@ class Collector:
 
 
 @contextmanager
-def collecting(folder: Path) -> Iterator[Collector]:
-    """Start a collector, and end it whatever happens; its log is shown where a test fails."""
-    collector = Collector(folder)
+def collecting(folder: Path, *, signals: str = "traces") -> Iterator[Collector]:
+    """Start a collector that writes down *signals*, and end it; its log is shown where a test fails."""
+    collector = Collector(folder, signals=signals)
     collector.process.start()
     try:
         collector.process.wait_until(collector.accepts)

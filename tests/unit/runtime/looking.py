@@ -54,7 +54,7 @@ class Running:
             Parts(
                 active=lambda: self.active,
                 snapshot=self.store.current,
-                follow=self.feeds.apply,
+                feeds=self.feeds,
                 usage=self.usage,
                 metrics=self.metrics,
                 decision_log=self.log,

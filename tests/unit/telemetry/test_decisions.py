@@ -125,6 +125,19 @@ def test_a_list_of_audiences_is_bounded() -> None:
     assert line["audience"] == []
 
 
+def test_calls_that_envoy_gave_up_are_summarised() -> None:
+    """They have no decision, hence no line: one a minute says how many there were, and none where there were none."""
+    rig = Rig()
+    for _ in range(3):
+        rig.metrics.count_cancelled()
+    assert rig.summarise() == [
+        {"level": "WARNING", "message": "3 cancelled: Envoy stopped waiting", "cancelled": 3, "seconds": 60}
+    ]
+    assert rig.summarise() == []
+    rig.metrics.count_cancelled()
+    assert [line["cancelled"] for line in rig.summarise()] == [1]
+
+
 def test_who_fails_most_is_named() -> None:
     """Each client with many failures in a minute has a line; the busiest one's number is a metric without its name."""
     rig = Rig()

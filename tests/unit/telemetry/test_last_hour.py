@@ -103,9 +103,11 @@ def test_what_was_not_reported_is_told() -> None:
     rig.metrics.count_summarised(5)
     rig.metrics.count_failed_report("span")
     rig.metrics.count_dropped_spans(3)
+    rig.metrics.count_dropped_records(4)
     assert rig.metrics.loose_ends() == {
         "authz_log_lines_summarised_total": 5,
         "authz_spans_dropped_total": 3,
+        "authz_log_records_dropped_total": 4,
         "authz_reports_failed_total": 1,
         "authz_log_lines_lost_total": 2,
     }

@@ -119,3 +119,13 @@ def test_lost_log_lines_are_a_counter() -> None:
     assert value(numbers, "authz_log_lines_lost_total") == 7
     for part in ("span", "metrics", "log"):
         assert value(numbers, "authz_reports_failed_total", part=part) == 0
+
+
+def test_the_time_of_a_refresh_is_counted_by_issuer() -> None:
+    """In buckets around the time-out of a fetch."""
+    numbers = metrics()
+    for seconds in (0.02, 0.3, 4.9):
+        numbers.observe_refresh("a", seconds)
+    name = "authz_keys_refresh_duration_seconds"
+    assert value(numbers, f"{name}_count", issuer="a") == 3
+    assert [value(numbers, f"{name}_bucket", issuer="a", le=le) for le in ("0.025", "0.5", "5.0")] == [1, 2, 3]

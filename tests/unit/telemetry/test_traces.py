@@ -10,8 +10,9 @@ import pytest
 
 from authz.config.model import Exporter
 from authz.telemetry.check_record import CheckRecord
+from authz.telemetry.otlp import ExportError
 from authz.telemetry.spans import Spans
-from authz.telemetry.traces import TracingError, start_spans
+from authz.telemetry.traces import start_spans
 from tests.fakes.waiting import HANG_SECONDS
 from tests.fixtures import ask, decide
 
@@ -52,7 +53,7 @@ def test_grpc_is_the_default(environment: dict[str, str]) -> None:
 )
 def test_a_wrong_variable_is_named(environment: dict[str, str], message: str) -> None:
     """Rather than exporting to nowhere in silence."""
-    with pytest.raises(TracingError) as error:
+    with pytest.raises(ExportError) as error:
         start(Exporter.OTLP, **environment)
     assert str(error.value).startswith(message)
 
@@ -71,10 +72,11 @@ def test_http_needs_its_package() -> None:
 import sys
 sys.modules["opentelemetry.exporter.otlp.proto.http"] = None
 from authz.config.model import Exporter
-from authz.telemetry.traces import TracingError, start_spans
+from authz.telemetry.otlp import ExportError
+from authz.telemetry.traces import start_spans
 try:
     start_spans(Exporter.OTLP, keys_age=lambda _: None, dropped=lambda _: None)
-except TracingError as error:
+except ExportError as error:
     print(error)
 """
     message = run(code, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf")

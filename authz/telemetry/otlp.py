@@ -1,0 +1,117 @@
+"""What all signals have in common that are sent by OTLP: one resource, one protocol, the same OTEL_* variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import uuid4
+
+from authz import __version__
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+
+Signal = Literal["traces", "logs", "metrics"]
+
+_PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL"
+_GRPC: Final = "grpc"
+_HTTP: Final = "http/protobuf"
+_EXPORTERS: Final[Mapping[Signal, tuple[str, str]]] = {
+    "traces": ("trace_exporter", "OTLPSpanExporter"),
+    "logs": ("_log_exporter", "OTLPLogExporter"),
+    "metrics": ("metric_exporter", "OTLPMetricExporter"),
+}
+
+
+_INSTANCE: Final = str(uuid4())  # of this process: several workers are several instances
+
+
+class ExportError(Exception):
+    """Raised if a signal cannot be exported as the environment asks; the text says what to fix."""
+
+
+def is_disabled(environment: Mapping[str, str]) -> bool:
+    """Return whether the whole SDK is switched off."""
+    return environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def our_resource() -> Resource:
+    """Return who we are: name, version and a random instance id, unless OTEL_* variables say otherwise.
+
+    Raises ValueError.
+    """
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415 - the SDK is slow to import
+
+    ours = {"service.name": "authz", "service.version": __version__, "service.instance.id": _INSTANCE}
+    return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
+
+
+def make_exporter(signal: Signal, environment: Mapping[str, str]) -> Any:  # noqa: ANN401 - one class for each signal
+    """Return the exporter for the protocol that the environment names, of *signal* or in general. Raises ExportError.
+
+    The SDK reads its own variables from the process, and raises ValueError for values that it does not understand.
+    """
+    own = f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL"
+    name = own if environment.get(own) else _PROTOCOL
+    protocol = environment.get(name) or _GRPC
+    module, kind = _EXPORTERS[signal]
+    if protocol == _GRPC:
+        return getattr(import_module(f"opentelemetry.exporter.otlp.proto.grpc.{module}"), kind)()
+    if protocol != _HTTP:
+        raise ExportError(f"{name}: {protocol!r} is not known; use {_GRPC} or {_HTTP}")
+    try:
+        exporters = import_module(
+            f"opentelemetry.exporter.otlp.proto.http.{module}"
+        )  # not a dependency of this project
+    except ImportError as error:
+        package = "opentelemetry-exporter-otlp-proto-http"
+        raise ExportError(f"{name}: {_HTTP} needs the Python package {package}, which is not installed") from error
+    return getattr(exporters, kind)()
+
+
+def max_queue(environment: Mapping[str, str], variable: str, what: str, *, default: int) -> int:
+    """Return the number that *variable* gives. Raises ExportError."""
+    text = environment.get(variable) or str(default)
+    if not text.isascii() or not text.isdigit():
+        raise ExportError(f"{variable}: {text!r} is not a number of {what}")
+    return int(text)
+
+
+class WaitingRoom:
+    """Counts what waits for an exporter, in the SDK's queue and in the exporter; *dropped* receives what is lost.
+
+    A slow or absent collector costs requests no time, and the process no memory: above *max_waiting* nothing enters.
+    """
+
+    def __init__(self, *, max_waiting: int, dropped: Callable[[int], None]) -> None:
+        self._max_waiting: Final = max_waiting
+        self._dropped: Final = dropped
+        self._waiting = 0
+        self._closed = False
+        self._lock: Final = Lock()
+
+    def enter(self) -> bool:
+        """Reserve a place. If there is none, count one as dropped and return False."""
+        with self._lock:
+            if self._waiting < self._max_waiting and not self._closed:
+                self._waiting += 1
+                return True
+        self._dropped(1)
+        return False
+
+    def leave(self, number: int, *, delivered: bool) -> None:
+        """Free the places of what was exported, *delivered* or lost."""
+        with self._lock:
+            self._waiting -= number
+            counted = self._closed
+        if not delivered and not counted:
+            self._dropped(number)
+
+    def close(self) -> None:
+        """Count all that waits as dropped, and admit no more."""
+        with self._lock:
+            self._closed = True
+            left = self._waiting
+        self._dropped(left)
