@@ -46,6 +46,8 @@ SCHEMA: Final = [
     ("proxy", deep("mode", "sidecar"), ["mode"]),
     ("proxy", deep("proxy.upstream.hosts", "x"), ["proxy", "upstream", "hosts"]),
     ("proxy", deep("proxy.routes", [{"prefix": "/x", "authz": "false"}]), ["routes", "0", "authz"]),
+    ("proxy", deep("proxy.cors.allowOrigins", ["https://app.example.com/"]), ["cors", "allowOrigins", "0"]),
+    ("proxy", deep("proxy.cors.allowOrigins", ["*"]), ["cors", "allowOrigins", "0"]),
     ("server", deep("server.port", 80), ["server", "port"]),
     ("server", deep("replicas", 3), ["replicas"]),
     ("proxy", deep("authz.prometheusRule.alerts.AuthzSlwo", {"enabled": False}), ["alerts", "AuthzSlwo"]),
@@ -85,6 +87,13 @@ TEMPLATES: Final = [
     ("server", deep("ingress", {"enabled": True}), "ingress.enabled goes with mode proxy"),
     ("proxy", deep("authz", {"podMonitor": ON, "serviceMonitor": ON}), "every pod would be scraped twice"),
     ("proxy", deep("authz.prometheusRule", ON), "authz.prometheusRule.enabled without authz.podMonitor"),
+    ("proxy", deep("proxy.grpcWeb", {"enabled": True}), "set proxy.upstream.protocol to http2"),
+    (
+        "proxy",
+        deep("proxy", {"websocket": {"enabled": True}, "upstream": {"protocol": "http2"}}),
+        "needs an upstream that speaks HTTP/1",
+    ),
+    ("proxy", deep("terminationGracePeriodSeconds", 29), "terminationGracePeriodSeconds is 29: it must be at least 30"),
     ("server", deep("server.tls.existingSecret", ""), "server.tls.existingSecret is not set"),
     (
         "server",

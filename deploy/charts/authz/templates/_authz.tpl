@@ -44,6 +44,12 @@
 {{- if and $proxy.tracing.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.collector) -}}
   {{- fail "networkPolicy.collector is empty, and proxy.tracing.enabled: no span may leave" -}}
 {{- end -}}
+{{- if and $proxy.websocket.enabled (eq $proxy.upstream.protocol "http2") -}}
+  {{- fail "proxy.websocket.enabled needs an upstream that speaks HTTP/1: proxy.upstream.protocol is http2" -}}
+{{- end -}}
+{{- if and $proxy.grpcWeb.enabled (ne $proxy.upstream.protocol "http2") -}}
+  {{- fail "proxy.grpcWeb.enabled needs an upstream that speaks gRPC: set proxy.upstream.protocol to http2" -}}
+{{- end -}}
 {{- $stop := add $proxy.preStopSleepSeconds (include "authz.drainSeconds" .) -}}
 {{- if lt (int .Values.terminationGracePeriodSeconds) (int (add $stop 5)) -}}
   {{- fail (printf "terminationGracePeriodSeconds is %d: it must be at least %d, for proxy.preStopSleepSeconds, proxy.drainSeconds and 5 for the sidecar" (int .Values.terminationGracePeriodSeconds) (add $stop 5)) -}}
