@@ -87,6 +87,15 @@ TEMPLATES: Final = [
     ("server", deep("ingress", {"enabled": True}), "ingress.enabled goes with mode proxy"),
     ("proxy", deep("authz", {"podMonitor": ON, "serviceMonitor": ON}), "every pod would be scraped twice"),
     ("proxy", deep("authz.prometheusRule", ON), "authz.prometheusRule.enabled without authz.podMonitor"),
+    ("proxy", deep(f"{ISSUER}.issuer", "https://keycloak.auth.svc"), "networkPolicy.issuers is empty"),
+    ("proxy", deep(f"{ISSUER}.jwks_uris", ["http://keys/a", "https://b.example/"]), "is at keys: give its pods"),
+    ("proxy", deep(f"{ISSUER}.issuer", "https://kubernetes.default.svc"), "networkPolicy.apiServer is empty"),
+    ("proxy", deep(f"{ISSUER}.fetch.proxy", "http://proxy.example:3128"), "networkPolicy.fetchProxy is empty"),
+    (
+        "proxy",
+        deep("authz.otel", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4317"}),
+        "collector is empty, and the side",
+    ),
     ("proxy", deep("proxy.grpcWeb", {"enabled": True}), "set proxy.upstream.protocol to http2"),
     (
         "proxy",

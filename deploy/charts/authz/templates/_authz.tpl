@@ -113,31 +113,6 @@ app.kubernetes.io/component: {{ .Values.mode }}
 {{- end -}}
 {{- end -}}
 
-{{/* Ports that the URLs of the issuers name, as a JSON list; none where all keys come from files. */}}
-{{- define "authz.issuerPorts" -}}
-{{- $ports := .Values.networkPolicy.issuerPorts -}}
-{{- if not $ports -}}
-  {{- range $name, $issuer := (include "authz-sidecar.parsed" . | fromJson).issuers -}}
-    {{- if not (or $issuer.jwks $issuer.jwks_file) -}}
-      {{- $urls := list $issuer.discovery_url $issuer.jwks_uri -}}
-      {{- /* An http identifier, such as AD FS has, is not fetched where another source is given. */ -}}
-      {{- if not (and (hasPrefix "http://" $issuer.issuer) (or $issuer.discovery_url $issuer.jwks_uri)) -}}
-        {{- $urls = append $urls $issuer.issuer -}}
-      {{- end -}}
-      {{- range $urls -}}
-        {{- if . -}}
-          {{- $url := urlParse . -}}
-          {{- $given := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
-          {{- $ports = append $ports ($given | default (ternary 80 443 (eq $url.scheme "http")) | int) -}}
-        {{- end -}}
-      {{- end -}}
-    {{- end -}}
-  {{- end -}}
-  {{- if .Values.authz.existingConfigMap -}}{{- $ports = list 443 -}}{{- end -}}
-{{- end -}}
-{{- $ports | uniq | sortAlpha | toJson -}}
-{{- end -}}
-
 {{/* One line for each insecure setting. */}}
 {{- define "authz.insecureSettings" -}}
 {{- $config := include "authz-sidecar.parsed" . | fromJson -}}
