@@ -87,31 +87,6 @@ def test_otel_variables_reach_the_sidecar(charts: Charts) -> None:
     assert not [one for one in container(pod, "envoy")["env"] if one["name"].startswith("OTEL_")]
 
 
-def test_issuer_that_is_an_http_identifier_opens_no_port(charts: Charts) -> None:
-    """AD FS: only what is fetched needs a way out."""
-    issuer = {"issuer": "http://fs.test/adfs/services/trust", "jwks_uri": "https://fs.test:8443/keys"}
-    changes = {"authz": {"config": {"issuers": {"corporate": issuer}}}}
-    policy = only(charts.with_values("proxy", changes), "NetworkPolicy", name="orders-authz")
-    assert [port["port"] for port in policy["spec"]["egress"][1]["ports"]] == [8443]
-
-
-def test_pods_reach_their_issuers_and_nothing_else(charts: Charts) -> None:
-    """Egress is DNS, the issuers on the ports that their URLs name, the upstream, and the collector if any."""
-    plain = only(charts.case(charts.app, charts.app / "ci/proxy-values.yaml"), "NetworkPolicy", name="orders-authz")
-    dns, issuers, upstream = plain["spec"]["egress"]
-    assert {port["port"] for port in dns["ports"]} == {53}
-    assert [port["port"] for port in issuers["ports"]] == [443]
-    assert "169.254.0.0/16" in issuers["to"][0]["ipBlock"]["except"]
-    assert upstream == {
-        "ports": [{"protocol": "TCP", "port": 80}],
-        "to": [{"podSelector": {"matchLabels": {"app": "orders"}}}],
-    }
-    full = charts.case(charts.app, charts.app / "ci/proxy-full-values.yaml")
-    egress = only(full, "NetworkPolicy", name="orders-authz")["spec"]["egress"]
-    assert [port["port"] for port in egress[1]["ports"]] == [443, 8443]
-    assert egress[3]["ports"] == [{"protocol": "TCP", "port": 4317}]
-
-
 def test_nobody_reaches_the_upstream_around_envoy(charts: Charts) -> None:
     """The upstream's pods take connections of the proxy's pods only, which the policy selects by their own labels."""
     documents = charts.case(charts.app, charts.app / "ci/proxy-values.yaml")

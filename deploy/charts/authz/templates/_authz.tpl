@@ -44,6 +44,12 @@
 {{- if and $proxy.tracing.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.collector) -}}
   {{- fail "networkPolicy.collector is empty, and proxy.tracing.enabled: no span may leave" -}}
 {{- end -}}
+{{- if and $proxy.websocket.enabled (eq $proxy.upstream.protocol "http2") -}}
+  {{- fail "proxy.websocket.enabled needs an upstream that speaks HTTP/1: proxy.upstream.protocol is http2" -}}
+{{- end -}}
+{{- if and $proxy.grpcWeb.enabled (ne $proxy.upstream.protocol "http2") -}}
+  {{- fail "proxy.grpcWeb.enabled needs an upstream that speaks gRPC: set proxy.upstream.protocol to http2" -}}
+{{- end -}}
 {{- $stop := add $proxy.preStopSleepSeconds (include "authz.drainSeconds" .) -}}
 {{- if lt (int .Values.terminationGracePeriodSeconds) (int (add $stop 5)) -}}
   {{- fail (printf "terminationGracePeriodSeconds is %d: it must be at least %d, for proxy.preStopSleepSeconds, proxy.drainSeconds and 5 for the sidecar" (int .Values.terminationGracePeriodSeconds) (add $stop 5)) -}}
@@ -105,31 +111,6 @@ app.kubernetes.io/component: {{ .Values.mode }}
 {{- else -}}
   {{- int $proxy.drainSeconds -}}
 {{- end -}}
-{{- end -}}
-
-{{/* Ports that the URLs of the issuers name, as a JSON list; none where all keys come from files. */}}
-{{- define "authz.issuerPorts" -}}
-{{- $ports := .Values.networkPolicy.issuerPorts -}}
-{{- if not $ports -}}
-  {{- range $name, $issuer := (include "authz-sidecar.parsed" . | fromJson).issuers -}}
-    {{- if not (or $issuer.jwks $issuer.jwks_file) -}}
-      {{- $urls := list $issuer.discovery_url $issuer.jwks_uri -}}
-      {{- /* An http identifier, such as AD FS has, is not fetched where another source is given. */ -}}
-      {{- if not (and (hasPrefix "http://" $issuer.issuer) (or $issuer.discovery_url $issuer.jwks_uri)) -}}
-        {{- $urls = append $urls $issuer.issuer -}}
-      {{- end -}}
-      {{- range $urls -}}
-        {{- if . -}}
-          {{- $url := urlParse . -}}
-          {{- $given := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
-          {{- $ports = append $ports ($given | default (ternary 80 443 (eq $url.scheme "http")) | int) -}}
-        {{- end -}}
-      {{- end -}}
-    {{- end -}}
-  {{- end -}}
-  {{- if .Values.authz.existingConfigMap -}}{{- $ports = list 443 -}}{{- end -}}
-{{- end -}}
-{{- $ports | uniq | sortAlpha | toJson -}}
 {{- end -}}
 
 {{/* One line for each insecure setting. */}}

@@ -40,7 +40,23 @@ static_resources:
                     - {tag: authz.decision_id, metadata: {kind: {request: {}}, metadata_key: {key: envoy.filters.http.ext_authz, path: [{key: decision_id}]}}}
                     - {tag: authz.reason, metadata: {kind: {request: {}}, metadata_key: {key: envoy.filters.http.ext_authz, path: [{key: reason}]}}}
                 {{- end }}
+                {{- if $proxy.websocket.enabled }}
+                # Through the filters below, as any request.
+                upgrade_configs: [{upgrade_type: websocket}]
+                {{- end }}
                 http_filters:
+                  {{- if $proxy.cors.allowOrigins }}
+                  # In front of all that may refuse: a preflight carries no token, and a page may read why it was refused.
+                  - name: envoy.filters.http.cors
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors
+                  {{- end }}
+                  {{- if $proxy.grpcWeb.enabled }}
+                  # Makes gRPC of gRPC-Web before the sidecar is asked, and gRPC-Web of its denials.
+                  - name: envoy.filters.http.grpc_web
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb
+                  {{- end }}
                   {{- include "authz-sidecar.envoy.httpFilters" . | trim | nindent 18 }}
                   - name: envoy.filters.http.router
                     typed_config:
@@ -50,6 +66,25 @@ static_resources:
                   virtual_hosts:
                     - name: front
                       domains: ["*"]
+                      {{- with $proxy.cors }}
+                      {{- if .allowOrigins }}
+                      {{- $grpcWeb := $proxy.grpcWeb.enabled }}
+                      typed_per_filter_config:
+                        envoy.filters.http.cors:
+                          "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy
+                          allow_origin_string_match:
+                            {{- range .allowOrigins }}
+                            - exact: {{ . | quote }}
+                            {{- end }}
+                          allow_methods: {{ join "," .allowMethods | quote }}
+                          allow_headers: {{ concat .allowHeaders (ternary (list "x-grpc-web" "x-user-agent" "grpc-timeout") list $grpcWeb) | uniq | join "," | quote }}
+                          expose_headers: {{ concat .exposeHeaders (ternary (list "grpc-status" "grpc-message" "grpc-status-details-bin") list $grpcWeb) | uniq | join "," | quote }}
+                          allow_credentials: {{ .allowCredentials }}
+                          max_age: {{ int .maxAgeSeconds | quote }}
+                      # The answer differs by origin: no cache may give it to another's page.
+                      response_headers_to_add: [{header: {key: vary, value: origin}, append_action: APPEND_IF_EXISTS_OR_ADD}]
+                      {{- end }}
+                      {{- end }}
                       routes:
                         {{- range $proxy.routes }}
                         # Whole segments: /orders is no beginning of /orders-internal.

@@ -1,0 +1,122 @@
+"""Proves that the NetworkPolicy lets out what the configuration needs, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
+
+from tests.chart.helm import HELMS, Charts, only
+
+pytestmark = pytest.mark.needs("helm")
+
+PEERS: Final = [{"podSelector": {"matchLabels": {"app": "found"}}}]
+PUBLIC: Final = ["0.0.0.0/0", "2000::/3"]
+
+
+def egress(
+    charts: Charts,
+    issuer: Mapping[str, Any] | None,
+    policy: Mapping[str, Any] | None = None,
+    *,
+    name: str = "proxy",
+    helm: str = "helm4",
+    **authz: object,
+) -> list[tuple[list[int], list[Any]]]:
+    """The rules besides those of DNS and the upstream: ports, and addresses or peers."""
+    config = {} if issuer is None else {"config": {"issuers": {"corporate": dict(issuer)}}}
+    changes = {"networkPolicy": dict(policy or {}), "authz": {**config, **authz}}
+    found = only(charts.with_values(name, changes, helm=helm), "NetworkPolicy", name="orders-authz")["spec"]["egress"]
+    rules = [([port["port"] for port in rule["ports"]], rule["to"]) for rule in found]
+    return [
+        (ports, [peer["ipBlock"]["cidr"] if "ipBlock" in peer else peer for peer in peers])
+        for ports, peers in rules
+        if 53 not in ports and peers != [{"podSelector": {"matchLabels": {"app": "orders"}}}]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("issuer", "rules"),
+    [
+        ({}, [([443], PUBLIC)]),
+        # AD FS: an http identifier is not fetched.
+        (
+            {"issuer": "http://fs.test/adfs/services/trust", "jwks_uri": "https://fs.test:8443/keys"},
+            [([8443], PUBLIC)],
+        ),
+        ({"jwks_uris": ["https://a.test:8443/", "https://b.test/"]}, [([443, 8443], PUBLIC)]),
+        ({"fetch": {"allowed_hosts": ["keys.test:9443"]}}, [([443, 9443], PUBLIC)]),
+        ({"issuer": "https://10.1.2.3:8443/"}, [([8443], ["10.1.2.3/32"])]),
+        ({"issuer": "https://[fd00::1]/"}, [([443], ["fd00::1/128"])]),
+        ({"fetch": {"allowed_networks": ["10.20.0.0/16"]}}, [([443], PUBLIC), ([443], ["10.20.0.0/16"])]),
+        ({"fetch": {"proxy": "http://10.0.0.9:3128"}}, [([3128], ["10.0.0.9/32"])]),
+        ({"fetch": {"proxy": "http://10.0.0.9"}}, [([80], ["10.0.0.9/32"])]),
+        ({"issuer": "http://127.0.0.1:8080/", "insecure": {"http": True}}, []),
+    ],
+    ids=str,
+)
+def test_the_keys_can_be_fetched(
+    charts: Charts, issuer: Mapping[str, Any], rules: list[tuple[list[int], list[str]]]
+) -> None:
+    """Ports and addresses follow the URLs of the issuer, or its proxy."""
+    assert egress(charts, issuer) == rules
+
+
+@pytest.mark.parametrize("helm", HELMS)
+def test_what_has_a_name_is_where_the_values_say(charts: Charts, helm: str) -> None:
+    """Peers for issuers in the cluster, for a proxy, and for the API server, at both of its ports."""
+    inside = {"issuer": "https://keycloak.auth.svc:8443/"}
+    assert egress(charts, inside, {"issuers": PEERS}, helm=helm) == [([8443], PEERS)]
+    proxy = {"fetch": {"proxy": "http://user@proxy.corp.example:3128/"}}
+    assert egress(charts, proxy, {"fetchProxy": PEERS}, helm=helm) == [([3128], PEERS)]
+    for name in ("kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "kubernetes"):
+        api = {"apiServer": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}
+        assert egress(charts, {"issuer": f"https://{name}"}, api, helm=helm) == [([443, 6443], ["10.0.0.1/32"])]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "collector", "rules"),
+    [
+        ("http://otel.telemetry:14317", PEERS, [([14317], PEERS)]),
+        ("otel:4317", PEERS, [([4317], PEERS)]),
+        ("http://$(HOST_IP):4317", PEERS, [([4317], PEERS)]),
+        ("http://10.9.9.9:4317", [], [([4317], ["10.9.9.9/32"])]),
+        ("http://localhost:4317", [], []),
+    ],
+)
+def test_spans_can_leave(charts: Charts, endpoint: str, collector: list[Any], rules: list[Any]) -> None:
+    """The endpoint of the OTEL_* variables, in either place, opens its port to the collector."""
+    by_name: dict[str, Any] = {"otel": {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": endpoint}}
+    by_list: dict[str, Any] = {"extraEnv": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": endpoint}]}
+    for authz in (by_name, by_list):
+        assert egress(charts, {}, {"collector": collector}, **authz) == [([443], PUBLIC), *rules]
+
+
+def test_all_of_it_together(charts: Charts) -> None:
+    """Every feature: DNS, issuers, the API server, the upstream, the collector, and what the values add."""
+    full = charts.case(charts.app, charts.app / "ci/proxy-full-values.yaml")
+    rules = only(full, "NetworkPolicy", name="orders-authz")["spec"]["egress"]
+    assert [[port["port"] for port in rule.get("ports", [])] for rule in rules] == [
+        [53, 53, 5353, 5353],
+        [8443],
+        [443, 6443],
+        [8443],
+        [4317],
+        [],
+    ]
+    assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in rules[0]["to"]
+
+
+def test_a_cloud_s_metadata_service_is_not_public(charts: Charts) -> None:
+    """Private and link-local addresses are not among those that are allowed unasked."""
+    plain = only(charts.case(charts.app, charts.app / "ci/proxy-values.yaml"), "NetworkPolicy", name="orders-authz")
+    blocked = plain["spec"]["egress"][1]["to"][0]["ipBlock"]["except"]
+    assert {"169.254.0.0/16", "10.0.0.0/8", "192.168.0.0/16"} <= set(blocked)
+
+
+def test_a_configuration_of_the_operator_s_own_is_not_read(charts: Charts) -> None:
+    """The chart cannot know its issuers: public addresses, port 443, or what the values say."""
+    rules = egress(charts, None, name="existing-config")
+    assert rules == [([443], PUBLIC)]
+    assert egress(charts, None, {"issuerPorts": [8443]}, name="existing-config") == [([8443], PUBLIC)]
