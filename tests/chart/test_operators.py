@@ -219,6 +219,16 @@ def test_ingress_and_route_lead_to_envoy(charts: Charts) -> None:
     assert not kinds & {"Ingress", "HTTPRoute"}
 
 
+def test_spread_counts_the_pods_of_the_release(charts: Charts) -> None:
+    """A constraint without a selector, which Kubernetes takes for one that matches no pod, gets that of the pods."""
+    asked = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
+    own = {**asked, "labelSelector": {"matchLabels": {"a": "b"}}}
+    documents = charts.with_values("proxy", {"topologySpreadConstraints": [asked, own]})
+    first, second = pod(documents)["spec"]["topologySpreadConstraints"]
+    assert first == {**asked, "labelSelector": only(documents, "Deployment")["spec"]["selector"]}
+    assert second == own
+
+
 def test_scaling_by_memory_and_a_budget_of_available_pods(charts: Charts) -> None:
     """The autoscaler has the metrics and the behaviour that are asked for, the budget one of its two bounds."""
     behavior = {"scaleUp": {"stabilizationWindowSeconds": 60}}
