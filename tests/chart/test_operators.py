@@ -171,10 +171,11 @@ def test_service_takes_its_kinds_of_addresses_and_its_node_port(charts: Charts) 
     assert "nodePort" not in plain["ports"][0]
 
 
+@pytest.mark.parametrize("changes", [{"authz": {"ipv6": True}}, {"service": {"ipFamilies": ["IPv6"]}}])
 @pytest.mark.parametrize("name", ["proxy", "server"])
-def test_ipv6_listens_on_both_kinds_of_addresses(charts: Charts, name: str) -> None:
+def test_ipv6_listens_on_both_kinds_of_addresses(charts: Charts, name: str, changes: dict[str, Any]) -> None:
     """Admin port, the server's port and Envoy's two are on `::`, for clusters of either kind and of both."""
-    documents = charts.with_values(name, {"authz": {"ipv6": True}})
+    documents = charts.with_values(name, changes)
     config = yaml.safe_load(only(documents, "ConfigMap", name="orders-authz")["data"]["authz.yaml"])
     assert config["admin"]["listen"] == "[::]:9192"
     if name == "server":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +67,18 @@ def test_published_chart_says_whose_it_is(published: Path, name: str) -> None:
     assert {one["name"] for one in yaml.safe_load(notes["artifacthub.io/images"])} >= {"authz"}
     for link in yaml.safe_load(notes["artifacthub.io/links"]):
         assert (ROOT / link["url"].partition(f"/blob/v{about['version']}/")[2]).is_file()
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_page_of_a_published_chart_links_to_the_repository(published: Path, name: str) -> None:
+    """The package has its README, which Artifact Hub shows, and no link in it leads nowhere."""
+    with tarfile.open(published / f"{name}-0.1.0.tgz") as archive:
+        stream = archive.extractfile(f"{name}/README.md")
+        assert stream is not None
+        page = stream.read().decode()
+    links = re.findall(r"\]\(([^)#]+)", page)
+    places = [link.removeprefix("https://github.com/Example/Authz/blob/v0.1.0/") for link in links]
+    assert all((ROOT / place).exists() for place in places), links
 
 
 def test_release_publishes_every_chart_so() -> None:
