@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 import zipfile
@@ -95,6 +96,12 @@ def test_it_runs_confined_as_the_chart_says(built: Path, charts: Charts) -> None
         assert asked.returncode == 1, asked.stderr  # it answers: not serving, for its issuer cannot be reached
         asked = as_neighbour(sidecar.pid, group=4242, command=[*entry, "health"], environment=environment)
         assert asked.returncode == 2, asked.stdout
+
+        # What `kubectl exec ... -- authz keys` runs: found by the image's PATH, with its environment.
+        listens = re.search(r"admin on (127[.]0[.]0[.]1:\d+)", log.read_text()) or pytest.fail(log.read_text())
+        keys = ["authz", "keys", "--admin", f"http://{listens[1]}"]
+        asked = as_neighbour(sidecar.pid, group=65532, command=keys, environment=final.environment)
+        assert (asked.returncode, "corporate" in asked.stdout) == (0, True), asked.stderr
 
         for place in ("/app/x", "/etc/authz/x", "/x"):
             tried = ["/bin/sh", "-c", f"echo > {place}"]

@@ -25,7 +25,9 @@ def test_image_runs_as_the_chart_says() -> None:
     assert build.base.startswith("python:3.13-slim")
     assert final.base.startswith("gcr.io/distroless/python3")
     assert final.find("USER") == "65532:65532"
-    assert json.loads(final.find("ENTRYPOINT")) == ["/usr/bin/python3", "-m", "authz"]
+    assert json.loads(final.find("ENTRYPOINT")) == ["/usr/local/bin/authz"]
+    assert "/usr/local/bin/authz /usr/local/bin/authz" in " ".join(text for name, text in final.steps if name == "COPY")
+    assert final.environment["PATH"].split(":")[0] == "/usr/local/bin"
     assert "RUN" not in {name for name, _ in final.steps}
     wanted = {
         line.split("!")[1] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if "!" in line

@@ -62,6 +62,13 @@ def test_the_expression_is_the_library_s_container(charts: Charts, helm: str) ->
     assert variable(documents, "volumes") == [{"name": "authz-config", "configMap": {"name": "orders"}}, *volumes[1:]]
 
 
+@pytest.mark.parametrize("helm", HELMS)
+def test_lint_finds_nothing(charts: Charts, helm: str) -> None:
+    """`helm lint --strict` takes the least values."""
+    least = charts.injection / "ci/default-values.yaml"
+    charts.say(helm, "lint", "--strict", charts.injection, "--kube-version", "1.37", "--values", least)
+
+
 def test_namespaces_opt_in_and_failures_refuse(charts: Charts) -> None:
     """Both policies fail closed, name each other's release, and look at pods that are created in such namespaces."""
     documents = rendered(charts)
@@ -100,6 +107,7 @@ WRONG: Final[dict[str, dict[str, Any]]] = {
     "authz.config and authz.configText go with": {"authz": {"configText": "version: 1\n"}},
     "authz.nativeSidecar must be true": {"authz": {"nativeSidecar": False}},
     "belong to a namespace": {"authz": {"podMonitor": {"enabled": True}}},
+    "they, or their service accounts, name their own": {"authz": {"imagePullSecrets": [{"name": "a"}]}},
     "authz.image.repository is not set": {"authz": {"image": {"repository": ""}}},
 }
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from pathlib import Path
 from typing import Final
 
 import pytest
 import yaml
 
 from tests.chart.helm import DEPLOY, Charts, Document, only
+from tests.tools import path
 
 pytestmark = pytest.mark.needs("helm")
 
@@ -107,6 +110,34 @@ def test_alerts_have_the_thresholds_of_the_values(charts: Charts) -> None:
     assert re.findall(r"> (\d+)", stuffing) == ["300", "50", "5"]
     for name in changed.keys() - alerts.keys():
         assert changed[name] == plain[name]
+
+
+@pytest.mark.needs("promtool")
+def test_an_alert_of_one_release_is_not_the_other_s(charts: Charts, tmp_path: Path) -> None:
+    """Promtool, on the rules of both in one Prometheus, and the series of one that is unwell: one alert fires."""
+    groups = [
+        group
+        for name in ("orders", "reports")
+        for group in only(release(charts, name), "PrometheusRule")["spec"]["groups"]
+    ]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
+    series = 'authz_config_last_reload_successful{namespace="shop", pod="a", authz_sidecar_release="%s"}'
+    fired = '{alertname="AuthzConfigRejected", authz_sidecar_release="orders"}'
+    alerts = 'count by (alertname, authz_sidecar_release) (ALERTS{alertstate="firing"})'
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": series % "orders", "values": "0x10"},
+            {"series": series % "reports", "values": "1x10"},
+        ],
+        "promql_expr_test": [
+            {"expr": alerts, "eval_time": "5m", "exp_samples": [{"labels": fired, "value": 1}]},
+        ],
+    }
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": [test]}))
+    argv = [path("promtool"), "test", "rules", str(tmp_path / "test.yaml")]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_alerts_of_the_chart_are_those_of_the_plain_file(charts: Charts) -> None:

@@ -171,10 +171,11 @@ def test_service_takes_its_kinds_of_addresses_and_its_node_port(charts: Charts) 
     assert "nodePort" not in plain["ports"][0]
 
 
+@pytest.mark.parametrize("changes", [{"authz": {"ipv6": True}}, {"service": {"ipFamilies": ["IPv6"]}}])
 @pytest.mark.parametrize("name", ["proxy", "server"])
-def test_ipv6_listens_on_both_kinds_of_addresses(charts: Charts, name: str) -> None:
+def test_ipv6_listens_on_both_kinds_of_addresses(charts: Charts, name: str, changes: dict[str, Any]) -> None:
     """Admin port, the server's port and Envoy's two are on `::`, for clusters of either kind and of both."""
-    documents = charts.with_values(name, {"authz": {"ipv6": True}})
+    documents = charts.with_values(name, changes)
     config = yaml.safe_load(only(documents, "ConfigMap", name="orders-authz")["data"]["authz.yaml"])
     assert config["admin"]["listen"] == "[::]:9192"
     if name == "server":
@@ -217,6 +218,16 @@ def test_ingress_and_route_lead_to_envoy(charts: Charts) -> None:
     assert route["spec"]["parentRefs"] == [{"name": "public", "namespace": "gateways"}]
     kinds = {one["kind"] for one in charts.with_values("proxy", {})}
     assert not kinds & {"Ingress", "HTTPRoute"}
+
+
+def test_spread_counts_the_pods_of_the_release(charts: Charts) -> None:
+    """A constraint without a selector, which Kubernetes takes for one that matches no pod, gets that of the pods."""
+    asked = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
+    own = {**asked, "labelSelector": {"matchLabels": {"a": "b"}}}
+    documents = charts.with_values("proxy", {"topologySpreadConstraints": [asked, own]})
+    first, second = pod(documents)["spec"]["topologySpreadConstraints"]
+    assert first == {**asked, "labelSelector": only(documents, "Deployment")["spec"]["selector"]}
+    assert second == own
 
 
 def test_scaling_by_memory_and_a_budget_of_available_pods(charts: Charts) -> None:

@@ -29,6 +29,9 @@
 {{- if or $values.podMonitor.enabled $values.serviceMonitor.enabled $values.prometheusRule.enabled $values.grafanaDashboard.enabled -}}
   {{- fail "monitors, alerts and the dashboard belong to a namespace: enable them in a release of the chart authz with mode config-only there" -}}
 {{- end -}}
+{{- if include "authz-sidecar.imagePullSecrets" . -}}
+  {{- fail "authz.imagePullSecrets and global.imagePullSecrets cannot be given to pods of other namespaces: they, or their service accounts, name their own" -}}
+{{- end -}}
 {{- include "authz-sidecar.check" . -}}
 {{- end -}}
 

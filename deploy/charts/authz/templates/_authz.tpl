@@ -3,6 +3,7 @@
 {{- range $key := tuple "nameOverride" "fullnameOverride" "commonLabels" "imagePullSecrets" -}}
   {{- with get $.Values $key -}}{{- $_ := set $.Values.authz $key . -}}{{- end -}}
 {{- end -}}
+{{- if has "IPv6" .Values.service.ipFamilies -}}{{- $_ := set .Values.authz "ipv6" true -}}{{- end -}}
 {{- include "authz-sidecar.checkLabels" (dict "labels" .Values.podLabels "path" "podLabels") -}}
 {{- include "authz-sidecar.check" . -}}
 {{- include "authz.checkRoutes" . -}}
