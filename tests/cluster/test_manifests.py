@@ -55,6 +55,7 @@ def test_chart(cluster: Cluster, charts: Charts, values: Path, helm: str) -> Non
         cluster.create(pod, namespace=namespace)
         made += 1
     assert made or "config-only" in values.stem
+    cluster.kubectl("delete", "services", "--all", "--namespace", namespace)  # each has ports of the nodes
 
 
 def test_restricted_is_enforced(cluster: Cluster, charts: Charts) -> None:

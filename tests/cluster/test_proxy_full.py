@@ -99,6 +99,7 @@ def front(cluster: Cluster, charts: Charts, tmp_path_factory: pytest.TempPathFac
             ca.configure_trust(context)
             admin = f"http://127.0.0.1:{ports['admin']}"
             yield Front(node, f"https://127.0.0.1:{ports['front']}", admin, context, said)
+        cluster.helm("helm4", "uninstall", "orders", "--namespace", NAMESPACE)  # it has a port of the nodes
 
 
 def caller(cluster: Cluster, audience: str, *, bound: bool = True) -> str:

@@ -58,6 +58,10 @@ class Release:
         """Go back to a revision. Raises Refused."""
         self._run("rollback", "orders", str(revision))
 
+    def uninstall(self) -> None:
+        """Remove the release. Raises Refused."""
+        self._run("uninstall", "orders")
+
     def _run(self, *arguments: str | Path) -> None:
         self._cluster.helm(self._helm, *arguments, "--namespace", self.namespace)
 
@@ -89,12 +93,14 @@ def release(cluster: Cluster, charts: Charts, helm: str, name: str) -> Iterator[
 @pytest.mark.parametrize("helm", HELMS)
 @pytest.mark.parametrize("mode", PATHS)
 def test_upgrades_and_rollbacks(cluster: Cluster, charts: Charts, mode: str, helm: str) -> None:
-    """Each values file of a mode follows each other, and each revision can be gone back to."""
+    """Each values file of a mode follows each other, each revision can be gone back to, and at last nothing is left."""
     with release(cluster, charts, helm, f"upgrade-{mode}") as orders:
         for name in PATHS[mode]:
             orders.upgrade(name)
         for revision in range(len(PATHS[mode]) - 1, 0, -1):
             orders.rollback(revision)
+        orders.uninstall()
+        assert orders.names().split() == ["configmap/kube-root-ca.crt", "configmap/orders-authz-config"]
 
 
 @pytest.mark.parametrize("helm", HELMS)
@@ -141,14 +147,14 @@ def test_autoscaler_turned_on_and_off(cluster: Cluster, charts: Charts, helm: st
     """Turning the autoscaler on stops no pod, what it sets stays through upgrades, and it can be turned off."""
     on = {"autoscaling": {"enabled": True}}
     with release(cluster, charts, helm, "autoscaler") as orders:
-        orders.upgrade("proxy", {"replicas": 4})
+        orders.upgrade("proxy", {"replicaCount": 4})
         orders.upgrade("proxy", on)
         assert orders.replicas() == 4
         orders.scale(7)
         for number in range(3):
             orders.upgrade("proxy", {**on, "podAnnotations": {"example.com/a": str(number)}})
             assert orders.replicas() == 7
-        orders.upgrade("proxy", {"replicas": 3})
+        orders.upgrade("proxy", {"replicaCount": 3})
         orders.scale(3)
-        orders.upgrade("proxy", {"replicas": 3})
+        orders.upgrade("proxy", {"replicaCount": 3})
         assert orders.replicas() == 3
