@@ -1,7 +1,7 @@
 # What is needed: Python 3.11 or newer, make, git. Everything else is made on demand, below .venv and .tools.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test peers newest lowest prerelease bench endurance fuzz mutants lint format proto lock deploy clean
+.PHONY: help run test peers cluster newest lowest prerelease bench endurance fuzz mutants lint format proto lock deploy clean
 
 # Of pip's settings in the environment only those count that say where to download from, and how. A PIP_CONSTRAINT or
 # PIP_TARGET must not change what is installed, or where.
@@ -30,6 +30,9 @@ test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel .tools/pips  ## pro
 
 peers: .venv/ready .tools/peers/keycloak .tools/frameworks  ## prove what we say of a real Keycloak and of web frameworks; needs Maven, Java 17, Go, Node
 	PEERS=1 REQUIRE_ALL=1 $(BIN)/python -m pytest tests/peers $(ARGS)
+
+cluster: .venv/ready .tools/helm .tools/cluster  ## prove deploy/ against a real Kubernetes API server, made from source; needs Go
+	CLUSTER=1 REQUIRE_ALL=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
 
 newest:  ## test without the lock: on the newest releases of everything
 lowest:  ## the same on the lowest releases that pyproject.toml promises
@@ -120,6 +123,24 @@ clean:  ## remove everything that was made
 	$(BIN)/uv pip install --quiet --python $@.new/python/venv --no-deps --require-hashes --only-binary=:all: \
 	  --requirement tests/peers/frameworks/python/frameworks.lock
 	mv $@.new $@ && touch $@
+
+# Kubernetes' API server and etcd, of the releases in go.mod. Without debugging information the compiler has a third less
+# to do, and with more memory for its collector less again.
+STAMP := k8s.io/component-base/version
+GO_BUILD := CGO_ENABLED=0 GOGC=400 go build -trimpath -gcflags=all=-dwarf=false
+
+.tools/cluster: $(wildcard tests/cluster/kubernetes/*) $(wildcard tests/cluster/kubernetes/*/*)
+	rm -rf $@ $@.new && mkdir -p $@.new
+	cd tests/cluster/kubernetes && said=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes | \
+	  sed 's/^v\([0-9]*\)\.\([0-9]*\)\..*/-X $(STAMP).gitVersion=& -X $(STAMP).gitMajor=\1 -X $(STAMP).gitMinor=\2/') && \
+	  $(GO_BUILD) -ldflags "-s $$said" -o $(CURDIR)/$@.new/ ./...
+	mv $@.new $@ && touch $@
+
+# Kubernetes' types and its Pod Security evaluator, without a server: some 20 s of one core.
+.tools/admission: $(wildcard tests/chart/admission/*)
+	rm -rf $@ && mkdir -p $@
+	cd tests/chart/admission && $(GO_BUILD) -ldflags -s -o $(CURDIR)/$@/ .
+	mv $@/authz-admission $@/admission && touch $@
 
 # Helm, kubectl and other tools that prove deploy/.
 .tools/helm: tests/chart/tools.lock tests/chart/unpack.py .venv/locked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import ssl
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ ISSUER: Final = "https://kubernetes.default.svc"
 _NAMES: Final = ("kubernetes.default.svc", "localhost", "127.0.0.1")
 # Behind its Service a cluster has another address than the one that discovery names; nothing listens there.
 _ADVERTISED: Final = "10.11.12.13"
+_WARNING: Final = re.compile(r"^Warning: | warnings\.go:", re.MULTILINE)
 
 
 class Refused(Exception):
@@ -60,8 +62,10 @@ class Cluster:
         done = subprocess.run(argv, check=False, capture_output=True, text=True, input=stdin)
         if done.returncode:
             raise Refused(done.stderr + done.stdout)
-        if done.stderr.startswith("Warning:") or "\nWarning:" in done.stderr:
-            raise Refused(done.stderr)  # what `restricted` will not let run, or what is deprecated
+        if _WARNING.search(
+            done.stderr
+        ):  # of what `restricted` will not let run, or what is deprecated, or has no effect
+            raise Refused(done.stderr)
         return done.stdout
 
     def get(self, kind: str, name: str, namespace: str) -> Document:
@@ -158,7 +162,7 @@ def running_api_server(
         *(f"--client-ca-file={folder / 'ca.crt'}", "--authorization-mode=RBAC"),
         *(f"--service-account-issuer={issuer}", f"--service-account-signing-key-file={keys[0]}"),
         *(f"--service-account-key-file={key}" for key in keys),
-        "--service-cluster-ip-range=10.96.0.0/16",
+        "--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112",  # dual stack
     ]
     context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
     context.load_cert_chain(folder / "admin.pem")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,63 +17,103 @@ from authz.demo.envoy import binary
 from authz.demo.process import Process
 from tests.chart.harness import passes, patient, write
 from tests.chart.helm import Document, containers
-from tests.cluster.apiserver import Cluster
+from tests.cluster.apiserver import Cluster, Refused
 from tests.tools import path
+
+_IMAGES = {"authz": [sys.executable, "-m", "authz"], "envoy": [str(binary())]}
+
+
+@dataclass(slots=True)
+class Volumes:
+    """The volumes of a pod, each a folder in *folder*; *fit* changes the texts of its ConfigMaps."""
+
+    cluster: Cluster
+    pod: Document
+    folder: Path
+    fit: Callable[[str], str] = str
+    _folders: dict[str, Path] = field(default_factory=dict)
+
+    def mount(self) -> None:
+        """Make the folders, with what is in the cluster now."""
+        for one in containers(self.pod["spec"]):
+            for mount in one.get("volumeMounts", []):
+                self._folders[mount["mountPath"]] = self.folder / mount["name"]
+        for volume in self.pod["spec"].get("volumes", []):
+            self._fill(volume, self.folder / volume["name"])
+
+    def here(self, text: str) -> str:
+        """The same text, in which each path of a mount is that of its folder."""
+        mounts = sorted(map(re.escape, self._folders), key=len, reverse=True)
+        if not mounts:
+            return text
+        return re.sub(rf"(?:{'|'.join(mounts)})(?![\w-])", lambda found: str(self._folders[found[0]]), text)
+
+    def _fill(self, volume: Document, folder: Path) -> None:
+        if "configMap" in volume:
+            texts = {name: self.fit(self.here(text)) for name, text in self._config_map(volume["configMap"])}
+            write({"data": texts}, folder)
+            return
+        folder.mkdir()
+        if "secret" in volume:
+            for name, blob in self._get("secret", volume["secret"]["secretName"])["data"].items():
+                (folder / name).write_bytes(base64.b64decode(blob))
+        for source in volume.get("projected", {}).get("sources", []):
+            texts = {**dict(self._config_map(source["configMap"]))} if "configMap" in source else self._token(source)
+            for name, text in texts.items():
+                (folder / name).write_text(text, encoding="ascii")
+
+    def _token(self, source: Document) -> dict[str, str]:
+        asked, account = source["serviceAccountToken"], self.pod["spec"]["serviceAccountName"]
+        namespace = self.pod["metadata"]["namespace"]
+        token = self.cluster.token(namespace, account, audience=asked.get("audience"), pod=self.pod)
+        return {asked["path"]: token}
+
+    def _config_map(self, wanted: Document) -> Iterator[tuple[str, str]]:
+        try:
+            texts: Mapping[str, str] = self._get("configmap", wanted["name"])["data"]
+        except Refused:
+            if not wanted.get("optional"):
+                raise
+            texts = {}
+        keys = {item["key"]: item["path"] for item in wanted.get("items", [])} or {key: key for key in texts}
+        yield from ((file, texts[key]) for key, file in keys.items() if key in texts or not wanted.get("optional"))
+
+    def _get(self, kind: str, name: str) -> Document:
+        return self.cluster.get(kind, name, self.pod["metadata"]["namespace"])
 
 
 @dataclass(slots=True)
 class Node:
-    """Runs one pod: *folder* stands for its root, in which each mount is a folder of its own.
-
-    *envoy_admin* is the port for Envoy's admin interface, which is fixed inside of a pod.
-    """
+    """Runs one pod for as long as it is wanted. *envoy_admin* replaces a port that is fixed inside of a pod."""
 
     cluster: Cluster
     pod: Document
     folder: Path
     envoy_admin: int
     processes: dict[str, Process] = field(default_factory=dict)
-    _folders: dict[str, Path] = field(default_factory=dict)
 
     def start(self) -> None:
-        """Mount the volumes, then start the containers in the order of the pod, each when the one before it started."""
-        spec = self.pod["spec"]
-        for volume in spec.get("volumes", []):
-            for mount, path_in_pod in self._mounts_of(volume["name"]):
-                self._folders[path_in_pod] = self.folder / mount
-        for volume in spec.get("volumes", []):
-            self._mount(volume, self.folder / volume["name"])
-        started: list[Callable[[], None]] = []
-        for one in containers(spec):
-            if one["name"] in {"authz", "envoy"}:
-                self._start(one)
-                started.append(self._readiness(one))
-        for wait in started:
-            wait()
+        """Start the containers in the order of the pod, each when the one before it has started; await all of them."""
+        volumes = Volumes(self.cluster, self.pod, self.folder, self._fit)
+        volumes.mount()
+        started = [one for one in containers(self.pod["spec"]) if one["name"] in _IMAGES]
+        for one in started:
+            argv = [path("env"), *self._environment(one), *_IMAGES[one["name"]], *map(volumes.here, one["args"])]
+            log = self.folder / f"{one['name']}.log"
+            process = Process(f"the container {one['name']}", argv, log=log, fix="read its log")
+            self.processes[one["name"]] = process
+            process.start()
+            self._await(one, "startupProbe")
+        for one in started:
+            self._await(one, "readinessProbe")
 
     def stop(self) -> None:
         """Stop all containers, the last one first."""
         for process in reversed(self.processes.values()):
             process.stop()
 
-    def file(self, path_in_pod: str) -> Path:
-        """Where a file of the pod is."""
-        return Path(self._here(path_in_pod))
-
-    # Containers.
-
-    def _start(self, one: Document) -> None:
-        command = [sys.executable, "-m", "authz"] if one["name"] == "authz" else [str(binary())]
-        arguments = [self._here(argument) for argument in one["args"]]
-        log = self.folder / f"{one['name']}.log"
-        argv = [path("env"), *self._environment(one), *command, *arguments]
-        process = Process(f"the container {one['name']}", argv, log=log, fix="read its log")
-        self.processes[one["name"]] = process
-        process.start()
-        process.wait_until(lambda: passes(one, "startupProbe"))
-
-    def _readiness(self, one: Document) -> Callable[[], None]:
-        return lambda: self.processes[one["name"]].wait_until(lambda: passes(one, "readinessProbe"))
+    def _await(self, one: Document, probe: str) -> None:
+        self.processes[one["name"]].wait_until(lambda: passes(one, probe))
 
     def _environment(self, one: Document) -> list[str]:
         values: dict[str, str] = {}
@@ -88,58 +129,8 @@ class Node:
             found = found[name]
         return str(found)
 
-    # Volumes.
-
-    def _mounts_of(self, volume: str) -> Iterator[tuple[str, str]]:
-        for one in containers(self.pod["spec"]):
-            for mount in one.get("volumeMounts", []):
-                if mount["name"] == volume:
-                    yield volume, mount["mountPath"]
-
-    def _mount(self, volume: Document, folder: Path) -> None:
-        if "emptyDir" in volume:
-            folder.mkdir()
-        elif "configMap" in volume:
-            texts = self._config_map(volume["configMap"]["name"])
-            write({"data": {name: self._fit(text) for name, text in texts.items()}}, folder)
-        elif "secret" in volume:
-            folder.mkdir()
-            for name, blob in self._get("secret", volume["secret"]["secretName"])["data"].items():
-                (folder / name).write_bytes(base64.b64decode(blob))
-        elif "projected" in volume:
-            folder.mkdir()
-            for source in volume["projected"]["sources"]:
-                for name, text in self._project(source):
-                    (folder / name).write_text(text, encoding="ascii")
-
-    def _project(self, source: Document) -> Iterator[tuple[str, str]]:
-        if "serviceAccountToken" in source:
-            asked = source["serviceAccountToken"]
-            metadata, account = self.pod["metadata"], self.pod["spec"]["serviceAccountName"]
-            audience = asked.get("audience")
-            yield asked["path"], self.cluster.token(metadata["namespace"], account, audience=audience, pod=self.pod)
-        else:
-            texts = self._config_map(source["configMap"]["name"])
-            for item in source["configMap"]["items"]:
-                yield item["path"], texts[item["key"]]
-
-    def _get(self, kind: str, name: str) -> Document:
-        return self.cluster.get(kind, name, self.pod["metadata"]["namespace"])
-
-    def _config_map(self, name: str) -> Mapping[str, str]:
-        texts: Mapping[str, str] = self._get("configmap", name)["data"]
-        return texts
-
-    # The root.
-
-    def _here(self, text: str) -> str:
-        """The same text, in which each path of a mount is that of its folder here."""
-        mounts = sorted(map(re.escape, self._folders), key=len, reverse=True)
-        return re.sub(rf"(?:{'|'.join(mounts)})(?![\w-])", lambda found: str(self._folders[found[0]]), text)
-
     def _fit(self, text: str) -> str:
-        """A mounted file, with folders and ports of this machine, and for Envoy with the patience that it needs."""
-        text = self._here(text)
+        """A mounted file, for Envoy with the patience that it needs here."""
         if "static_resources:" in text:
             text = patient(text).replace("port_value: 9901", f"port_value: {self.envoy_admin}")
         return text
@@ -148,7 +139,7 @@ class Node:
 @contextmanager
 def running(cluster: Cluster, pod: Document, *, envoy_admin: int) -> Iterator[Node]:
     """Run a pod that the API server has, until both containers are ready; and stop it, even if they never are."""
-    # Short, and readable for all: paths of sockets have at most 107 characters.
+    # A short path: that of a socket has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="node-") as folder:
         node = Node(cluster, pod, Path(folder), envoy_admin)
         try:
@@ -158,8 +149,28 @@ def running(cluster: Cluster, pod: Document, *, envoy_admin: int) -> Iterator[No
             node.stop()
 
 
-def pod_of(deployment: Document, name: str) -> Document:
-    """The pod that a Deployment would make."""
-    template = deployment["spec"]["template"]
-    metadata = {**template["metadata"], "name": name, "namespace": deployment["metadata"]["namespace"]}
+def run_once(cluster: Cluster, pod: Document) -> tuple[bool, str]:
+    """Run the containers of a pod one after the other, each of the sidecar's image, until one of them fails.
+
+    Return whether none did, and what they have printed.
+    """
+    said = ""
+    with tempfile.TemporaryDirectory(prefix="node-") as folder:
+        volumes = Volumes(cluster, pod, Path(folder))
+        volumes.mount()
+        for one in containers(pod["spec"]):
+            command = [sys.executable, *one["command"][1:]] if "command" in one else _IMAGES["authz"]
+            argv = [*command, *map(volumes.here, one.get("args", []))]
+            argv = [volumes.here(argument) for argument in argv]
+            done = subprocess.run(argv, check=False, capture_output=True, text=True)
+            said += done.stdout + done.stderr
+            if done.returncode:
+                return False, said
+    return True, said
+
+
+def pod_of(owner: Document, name: str) -> Document:
+    """The pod that a Deployment or a Job makes."""
+    template = owner["spec"]["template"]
+    metadata = {**template["metadata"], "name": name, "namespace": owner["metadata"]["namespace"]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}

@@ -141,6 +141,6 @@ def test_token_outlives_its_pod_here_and_not_there(callers: Cluster, gate: Gate)
         return status
 
     assert review()["authenticated"] is True
-    callers.kubectl("delete", "pod", "checkout-gone", "--namespace", "shop", "--grace-period", "0", "--force")
+    callers.kubectl("delete", "pod", "checkout-gone", "--namespace", "shop")
     wait_until(lambda: not review().get("authenticated"))
     assert gate.reason(WRITE, token) == "authenticated"
