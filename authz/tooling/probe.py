@@ -21,7 +21,7 @@ from authz.telemetry.redaction import escaped, printable
 from authz.tooling.describe import describe_key
 from authz.tooling.expected_claims import describe_expected_claims
 
-MAX_BURST: Final = 8
+MAX_CONCURRENT: Final = 8
 
 ADVICE: Final[Mapping[Refresh, str]] = {
     Refresh.UPDATED: "",
@@ -138,7 +138,7 @@ class Fetched:
 
 def fetch_all(config: Config) -> list[Fetched]:
     """Fetch from every issuer once, several at one time, without cache and without retries."""
-    with ThreadPoolExecutor(MAX_BURST) as pool:
+    with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
         fetched = list(pool.map(lambda entry: fetch_one(*entry), config.issuers.items()))
     snapshot = build_snapshot(config)
     issuers = {issuer.name: issuer for issuer in snapshot.issuers.values()}
