@@ -1,4 +1,4 @@
-"""Start the exporter of spans that the configuration and the OTEL_* environment variables ask for.
+"""Start the span exporter by the configuration and the OTEL_* environment variables.
 
 OpenTelemetry is not imported unless an exporter is on.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from authz.telemetry.spans import Spans
 
 MAX_WAITING: Final = 8192  # spans, unless OTEL_BSP_MAX_QUEUE_SIZE is set; about 8 MiB
-_CONSOLE_PAUSE: Final = 100  # milliseconds; a person waits for the output
+_CONSOLE_PAUSE: Final = 100  # milliseconds between exports, for interactive use
 _PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL"
 _TRACES_PROTOCOL: Final = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 _GRPC: Final = "grpc"
@@ -29,7 +29,7 @@ _HTTP: Final = "http/protobuf"
 
 
 class TracingError(Exception):
-    """Raised if spans cannot be exported as the environment asks; the text says what to fix."""
+    """Raised if the environment variables for the exporter are invalid; the message says what to fix."""
 
 
 def start_spans(
@@ -39,7 +39,7 @@ def start_spans(
     dropped: Callable[[int], None],
     environment: Mapping[str, str] = os.environ,
 ) -> Spans | None:
-    """Begin to export spans, as *environment* says; return None if the exporter is `none`. Raises TracingError.
+    """Start to export spans by *environment*; return None if the exporter is `none`. Raises TracingError.
 
     The SDK reads its own variables from the process, whatever *environment* is.
     """
@@ -64,7 +64,7 @@ def start_spans(
             dropped=dropped,
         )
     except ValueError as error:  # the value of a variable that the SDK reads
-        raise TracingError(f"spans cannot be exported as the OTEL_* variables ask: {error}") from error
+        raise TracingError(f"invalid OTEL_* environment variables: {error}") from error
 
 
 def _console() -> SpanExporter:
@@ -74,7 +74,7 @@ def _console() -> SpanExporter:
 
 
 def _otlp(environment: Mapping[str, str]) -> SpanExporter:
-    """Return the exporter for the protocol that the environment names, of traces or in general. Raises TracingError."""
+    """Return the exporter for the protocol in the environment variables. Raises TracingError."""
     name = _TRACES_PROTOCOL if environment.get(_TRACES_PROTOCOL) else _PROTOCOL
     protocol = environment.get(name) or _GRPC
     if protocol == _GRPC:
@@ -82,7 +82,7 @@ def _otlp(environment: Mapping[str, str]) -> SpanExporter:
 
         return OTLPSpanExporter()
     if protocol != _HTTP:
-        raise TracingError(f"{name}: {protocol!r} is not known; use {_GRPC} or {_HTTP}")
+        raise TracingError(f"{name}: {protocol!r} is not supported; use {_GRPC} or {_HTTP}")
     try:
         exporters = import_module(
             "opentelemetry.exporter.otlp.proto.http.trace_exporter"
