@@ -1,3 +1,3 @@
-"""The configuration file: YAML text to a validated model, with every problem reported at once."""
+"""The configuration file: from YAML text to a validated model, with all problems reported at once."""
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of Linux without its final NUL, u
 
 _HOST_NAME: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9]([A-Za-z0-9-]{0,62}))*")
 _HOST_AND_PORT: Final = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*):(?P<port>[0-9]{1,5})")
-_NOT_IN_A_URL: Final = re.compile(r"[^!-~]")
+_INVALID_IN_URL: Final = re.compile(r"[^!-~]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class TcpAddress:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this host, or this pod, can reach it."""
+        """Whether it can be reached only from this host or pod."""
         address = _ip_address(self.host)
         return self.host.lower() == "localhost" if address is None else address.is_loopback
 
@@ -59,7 +59,7 @@ def parse_tcp_address(text: str) -> TcpAddress:
         raise ValueError("must be host:port, such as 127.0.0.1:9192 or [::1]:9192")
     host, port = match["host"], int(match["port"])
     if not host:
-        raise ValueError("needs a host; 0.0.0.0 is every address")
+        raise ValueError("needs a host; 0.0.0.0 means all addresses")
     if port > 65_535:
         raise ValueError("a port is at most 65535")
     bare = host.removeprefix("[").removesuffix("]")
@@ -102,8 +102,8 @@ def check_url(text: str, *, http: bool = False, query: bool = True) -> None:
     Raises ValueError.
     """
     schemes = ("https", "http") if http else ("https",)
-    scheme, _, rest = text.partition("://")
-    if _NOT_IN_A_URL.search(text) or scheme.lower() not in {"https", "http"} or not rest:
+    scheme, _, after = text.partition("://")
+    if _INVALID_IN_URL.search(text) or scheme.lower() not in {"https", "http"} or not after:
         raise ValueError("must be an absolute URL that begins with https://")
     if scheme.lower() not in schemes:
         raise ValueError("must begin with https://")

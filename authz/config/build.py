@@ -1,4 +1,4 @@
-"""Build the core's values from a validated configuration. What `load` accepted cannot fail here."""
+"""Build the core's objects from a validated configuration. A configuration that `load` accepted cannot fail here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from authz.core.token import CookieSource, HeaderSource, QuerySource, Source
 
 
 def build_snapshot(config: model.Config, *, verify_signature: VerifySignature = compute) -> Snapshot:
-    """Return the first snapshot of *config*, which contains only the keys in the file."""
+    """Return the initial snapshot of *config*, with only the keys in the file itself."""
     aliases = config.claim_aliases
     return Snapshot(
         issuers={
@@ -72,7 +72,7 @@ def build_rules(config: model.Config) -> list[Rule]:
 
 
 def read_inline_keys(issuer: IssuerSection) -> KeySet | None:
-    """Return the keys in the file, or None if they come from elsewhere. Raises ValueError."""
+    """Return the keys in the file, or None if the issuer has another source of keys. Raises ValueError."""
     if issuer.jwks is None:
         return None
     document = json.dumps({"keys": [dict(key) for key in issuer.jwks.keys]})
@@ -91,7 +91,7 @@ def inline_keys(issuer: IssuerSection) -> KeySet | None:
 
 
 def build_resource(config: model.Config) -> ProtectedResource | None:
-    """Return the metadata that the sidecar serves (RFC 9728). Raises ValueError for an identifier without one path."""
+    """Return the metadata that the sidecar serves (RFC 9728). Raises ValueError for an ambiguous identifier."""
     if config.resource is None:
         return None
     by_header = any(source.scheme.lower() == "bearer" for source in config.token.sources)
@@ -164,7 +164,7 @@ def _build_sources(config: model.Config) -> Iterator[Source]:
 
 def _build_rule(section: RuleSection, config: model.Config) -> Rule:
     match, aliases = section.match or _EVERY_REQUEST, config.claim_aliases
-    folds = match.case_insensitive
+    ignore_case = match.case_insensitive
     return Rule(
         name=section.name,
         match=Match(
@@ -172,7 +172,7 @@ def _build_rule(section: RuleSection, config: model.Config) -> Rule:
             hosts=match.host_patterns,
             methods=frozenset(match.methods or ()),
             context=dict(match.context or {}),
-            case_insensitive=config.paths.case_insensitive if folds is None else folds,
+            case_insensitive=config.paths.case_insensitive if ignore_case is None else ignore_case,
         ),
         allow=section.allow,
         requirements=_build_requirements(section.require, aliases) if section.require else Requirements(),
@@ -199,7 +199,7 @@ def _build_requirements(section: Require, aliases: frozenset[str]) -> Requiremen
     )
 
 
-# Compared with a text, a number is another value: `claims.sub != "root"` would hold for it.
+# `sub` must be a string here: for a number, `claims.sub != "root"` would be true.
 _READS_SUBJECT: Final = re.compile(r"""\bclaims\s*(?:\.\s*sub\b|\[\s*r?["']sub["']\s*\])""")
 
 

@@ -1,8 +1,8 @@
-"""Parse YAML text to plain data, with the line of every key and item.
+"""Parse YAML text to plain data, with the line number of every key and item.
 
 Rules:
 1. Only the types of the YAML 1.2 core schema (section 10.3): `NO`, `1:30` and `2024-01-01` are text, `0660` is 660.
-2. Data is what is visible in the text: no anchors, aliases, merge keys, tags, second documents or duplicate keys.
+2. No anchors, aliases, merge keys, tags, further documents or duplicate keys: the data is what the text shows.
 3. Every key is text.
 4. Size and depth are bounded, so that no file can exhaust memory or the stack.
 """
@@ -50,7 +50,7 @@ _INF_OR_NAN: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 class Document:
     """The plain *data* of one file, and the problems of its text.
 
-    *lines* counts from 1. *unread* are the paths of values that could not be read: *data* is meaningless there.
+    *lines* counts from 1. *unread* are the paths of values that could not be read: *data* is not valid there.
     """
 
     file: str
@@ -66,7 +66,7 @@ class Document:
         return self.lines.get(path, 1)
 
     def locate(self, problem: Problem) -> Problem:
-        """Give a problem the line of its value, unless it has one."""
+        """Add the line of its value to a problem, unless it has one."""
         return replace(problem, line=problem.line or self.line_of(problem.path))
 
 
@@ -95,7 +95,7 @@ class _OutOfBoundsError(Exception):
 class _Reader:
     """Turns parser events into data, in order, and notes lines and problems.
 
-    It reads events and not PyYAML's nodes, because those are composed by recursion in C and expand aliases silently.
+    It reads events instead of PyYAML's nodes, because those are created by recursion in C and expand aliases silently.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class _Reader:
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self._report((), event, "a second document begins here", "one file holds one configuration")
+                    self._report((), event, "a second document begins here", "a file contains one configuration")
                     break
                 data = self._value(next(events), (), events)
         return data
@@ -193,7 +193,7 @@ def _core_type(text: str) -> object:
         return text
     for pattern, number in _NUMBERS:
         if pattern.fullmatch(text):
-            # Converting digits takes quadratic time.
+            # The conversion of digits takes quadratic time.
             if len(text) > _MAX_NUMBER_CHARS:
                 raise ValueError(f"the number {quote(text)} has more than {_MAX_NUMBER_CHARS} characters")
             return number(text)

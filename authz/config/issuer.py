@@ -1,4 +1,4 @@
-"""One trusted issuer of tokens: what its tokens must look like, and where its keys come from."""
+"""One trusted issuer: the requirements for its tokens, and the source of its keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EXAMPLE_KEY: Final = {
 }
 
 
-TENANT: Final = "{tenantid}"  # as the discovery document of Entra's common endpoint writes it
+TENANT: Final = "{tenantid}"  # as in the discovery document of Entra's common endpoint
 
 
 class Fetch(Section):
@@ -37,14 +37,16 @@ class Fetch(Section):
     max_interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(hours=1)
     """Longest time between refreshes."""
     cooldown: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "1h"))] = timedelta(seconds=15)
-    """Unknown key ids may start one refresh in this time, and four at once."""
+    """Unknown key ids may start one refresh in this time, and up to four at once."""
     max_wait: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10s"), envoy=True)] = timedelta(seconds=1)
     """Longest wait of a request with an unknown key id."""
     max_stale: Annotated[
         Duration,
-        Setting(Access.LIMIT, bounds=("1ms", "8760h"), meaning="withdrawn keys serve so long while the issuer is down"),
+        Setting(
+            Access.LIMIT, bounds=("1ms", "8760h"), meaning="while the issuer is down, its last keys stay in use longer"
+        ),
     ] = timedelta(hours=24)
-    """How long the last good keys serve while the issuer fails."""
+    """How long the last good keys stay in use while refreshes fail."""
     max_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "16MiB"))] = 256 * 1024
     """Largest answer that is read."""
     max_keys: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "10000"))] = MAX_KEYS
@@ -83,13 +85,13 @@ class InsecureIssuer(Section):
     http: Annotated[
         bool, Setting(Access.LOOSENED, risk="anyone who controls the network to this issuer controls its keys")
     ] = False
-    """Plain HTTP for the issuer's URLs: who controls the network controls the keys."""
-    any_audience: Annotated[bool, Setting(Access.LOOSENED, risk="tokens for any other service open this one")] = False
+    """Plain HTTP for the issuer's URLs: anyone who controls the network controls the keys."""
+    any_audience: Annotated[bool, Setting(Access.LOOSENED, risk="tokens for any other service are accepted")] = False
     """Accept tokens for other services."""
     no_expiry: Annotated[bool, Setting(Access.LOOSENED, risk="a token without exp never expires")] = False
     """Accept tokens without exp."""
     x5c_mismatch: Annotated[
-        bool, Setting(Access.LOOSENED, risk="a key serves although its certificate says that it is another's")
+        bool, Setting(Access.LOOSENED, risk="keys are used although their certificates hold other keys")
     ] = False
     """Use keys whose certificate (x5c) holds another key."""
 
@@ -101,11 +103,11 @@ class Issuer(Section):
     """The value of iss, byte for byte; discovery starts below it. spiffe://DOMAIN: its JWT-SVIDs, which need no iss."""
     tenants: Annotated[
         Items[str], Field(examples=[["11111111-1111-4111-8111-111111111111"]]), Setting(Access.UNAFFECTED)
-    ] = ()  # each is compared as an issuer of its own
+    ] = ()  # each one is compared as a separate issuer
     """Accepted tenants, for an issuer with {tenantid} in it: one iss each."""
     audiences: Annotated[Items[str], Setting(Access.LISTED)] = ()
     """A token must name one of these; required unless insecure.any_audience."""
-    audience_claim: Annotated[str, Setting(Access.UNKNOWN, meaning="another claim says whom a token is for")] = "aud"
+    audience_claim: Annotated[str, Setting(Access.UNKNOWN, meaning="another claim contains the audience")] = "aud"
     """The claim that holds the audience, if it is not aud."""
     discovery_url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """URL of the discovery document, if it is not below the issuer."""
@@ -134,7 +136,7 @@ class Issuer(Section):
     claims: Annotated[
         Mapping[str, str],
         Field(examples=[{"roles": "realm_access.roles"}]),
-        Setting(Access.UNKNOWN, meaning="names of rules and headers stand for other claims"),
+        Setting(Access.UNKNOWN, meaning="names in rules and headers refer to other claims"),
     ] = {}
     """Names for this issuer's claim paths, for rules and headers."""
     blocked_keys: Annotated[Items[str], Field(examples=[["2026-01-leaked"]]), Setting(Access.REQUIRED)] = ()
@@ -156,7 +158,7 @@ class Issuer(Section):
 
     @property
     def algorithms_configured(self) -> bool:
-        """Whether the file names the algorithms: the default list is not a choice of the operator."""
+        """Whether the operator chose the algorithms, instead of the default."""
         return "algorithms" in self.model_fields_set
 
     @property
@@ -168,11 +170,11 @@ class Issuer(Section):
 
     @property
     def discovery_base(self) -> str:
-        """Where discovery starts: for a template at the endpoint that Entra has for all tenants."""
+        """The URL below which discovery starts; with tenants, Entra's endpoint for all tenants."""
         return self.issuer.replace(TENANT, "common") if self.tenants else self.issuer
 
     @property
     def key_sources(self) -> tuple[str, ...]:
-        """The keys of this section that say where the signing keys come from; none means discovery below the issuer."""
+        """The settings of this section for the source of keys; none means discovery below the issuer."""
         sources = ("discovery_url", "jwks_uri", "jwks_uris", "jwks", "jwks_file")
         return tuple(source for source in sources if getattr(self, source) not in (None, ()))

@@ -60,26 +60,26 @@ def validate(document: Document) -> Config:
         config = Config.model_validate(document.data)
         recovered = Recovered(config)
     except ValidationError as error:
-        problems += [problem for problem in pydantic_errors(error) if not _lies_in(problem.path, unread)]
+        problems += [problem for problem in pydantic_errors(error) if not _is_below(problem.path, unread)]
         recovered = recover(document.data, error)
-    problems += _check_sound_parts(recovered, document, unread)
+    problems += _check_valid_parts(recovered, document, unread)
     if config is None or problems:
         raise ConfigError(document.file, map(document.locate, problems))
     return config
 
 
-def _check_sound_parts(recovered: Recovered, document: Document, unread: frozenset[KeyPath]) -> Iterator[Problem]:
+def _check_valid_parts(recovered: Recovered, document: Document, unread: frozenset[KeyPath]) -> Iterator[Problem]:
     if recovered.config is None:
         return
     # Rules refer to issuers.
-    opaque = unread | {("rules",)} if ("issuers",) in recovered.replaced else unread
+    unchecked = unread | {("rules",)} if ("issuers",) in recovered.replaced else unread
     for problem in check(recovered.config):
-        if recovered.is_checked(problem.path) and not _lies_in(problem.path, opaque):
+        if recovered.is_checked(problem.path) and not _is_below(problem.path, unchecked):
             yield replace(problem, line=document.line_of(recovered.written(problem.path)))
 
 
 def _without_value(data: object, path: KeyPath = ()) -> Iterator[Problem]:
-    """Find keys without a value: the lines below were commented out, or are not indented enough."""
+    """Report keys without a value: the lines below are commented out, or not indented enough."""
     if data is None:
         hint = "give it a value, or leave out the key" if path else "begin with version: 1, issuers and rules"
         yield Problem(path=path, message="is empty", hint=hint)
@@ -88,5 +88,5 @@ def _without_value(data: object, path: KeyPath = ()) -> Iterator[Problem]:
         yield from _without_value(child, (*path, step))
 
 
-def _lies_in(path: KeyPath, places: Collection[KeyPath]) -> bool:
+def _is_below(path: KeyPath, places: Collection[KeyPath]) -> bool:
     return any(path[:length] in places for length in range(len(path) + 1))

@@ -43,7 +43,7 @@ class Decisions(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """The least severe messages that are logged."""
+    """The minimum severity of messages that are logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -59,7 +59,7 @@ class LogFormat(StrEnum):
 
 
 class TransportName(StrEnum):
-    """What carries gRPC calls."""
+    """The transport for gRPC calls."""
 
     AUTO = "auto"
     CYGRPC = "cygrpc"
@@ -73,9 +73,9 @@ class Tls(Section):
     """PEM file of the server's certificate chain."""
     key_file: Annotated[str, Setting(Access.UNAFFECTED)]
     """PEM file of the server's private key."""
-    client_ca_file: Annotated[
-        str | None, Setting(Access.UNKNOWN, meaning="whose certificates open the sidecar's door")
-    ] = None
+    client_ca_file: Annotated[str | None, Setting(Access.UNKNOWN, meaning="which client certificates are accepted")] = (
+        None
+    )
     """PEM file of the authorities of client certificates; required beyond loopback."""
 
 
@@ -158,13 +158,13 @@ class Token(Section):
 class Paths(Section):
     """How the paths of all rules are compared."""
 
-    # Access: the rules are compared as they are built.
+    # Access: rules are compared after this setting is applied.
     case_insensitive: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Ignore letter case in rules that do not say otherwise, as Express, Koa, Fiber and Caddy do."""
 
 
 class HeaderValue(Section):
-    """The value of one identity header: a claim, the whole payload, or a fixed text. A text in its place is a claim."""
+    """The value of one identity header: a claim, the whole payload, or a fixed text. A plain string is a claim."""
 
     claim: str | None = None
     """A claim path, or a name of the issuer's claims."""
@@ -199,7 +199,9 @@ class Identity(Section):
     headers: Annotated[
         Mapping[str, HeaderValue],
         Setting(
-            Access.HEADERS, meaning="what a client sends under a name that is gone reaches the upstream", envoy=True
+            Access.HEADERS,
+            meaning="a header that is no longer listed reaches the upstream as the client sent it",
+            envoy=True,
         ),
     ] = {}
     """Headers for the upstream, always overwritten or removed, in every `-` and `_` spelling."""
@@ -291,7 +293,7 @@ class Insecure(Section):
     """Report every decision, and allow all requests."""
     plaintext: Annotated[
         bool,
-        Setting(Access.LOOSENED, risk="callers on the network need no certificate, and what they send can be read"),
+        Setting(Access.LOOSENED, risk="callers on the network need no certificate, and their traffic is not encrypted"),
     ] = False
     """Listen on TCP beyond loopback without client certificates."""
     query_token: Annotated[
@@ -300,7 +302,7 @@ class Insecure(Section):
     ] = None
     """Query parameter that may hold a token."""
     trust_client_traceparent: Annotated[
-        bool, Setting(Access.LOOSENED, risk="clients choose the trace ids, and what is sampled")
+        bool, Setting(Access.LOOSENED, risk="clients choose the trace ids and the sampling")
     ] = False
     """Take the client's traceparent as the parent of spans."""
 
@@ -335,7 +337,7 @@ class Config(Section):
 
     @cached_property
     def claim_aliases(self) -> frozenset[str]:
-        """The names that any issuer gives to a claim path of its own."""
+        """The names for claim paths that any issuer defines."""
         return frozenset(name for issuer in self.issuers.values() for name in issuer.claims)
 
     @field_validator("rules", mode="before")
@@ -349,6 +351,6 @@ class Config(Section):
 
 
 SETTINGS: Final = dict(settings_of(Config))
-"""What is known of each key of the file beside its type, by its path."""
+"""The metadata of each key of the file, by its path."""
 RESTART_REQUIRED: Final = tuple(path for path, setting in SETTINGS.items() if setting.restart)
-"""What a running sidecar keeps until its next start; it takes up a change of all else as it runs."""
+"""The settings whose changes take effect at the next start; all others are reloaded."""

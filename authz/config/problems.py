@@ -1,4 +1,4 @@
-"""Problems of a configuration file, as its author reads them."""
+"""Problems of a configuration file, as they are shown to its author."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 KeyPath = tuple[str | int, ...]
-"""The path of a value: the keys and list indices that lead to it from the top of the file."""
+"""The path of a value: the keys and list indices from the top of the file."""
 
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -18,7 +18,7 @@ _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 class Problem:
     """One thing to fix: the *path* of the value, its *line* (from 1) once known, what is wrong, and a *hint*.
 
-    A warning that *widens* is a likely mistake by which requests pass that should not: `check-config --strict` refuses.
+    A warning that *widens* is a likely mistake by which too much is allowed: `check-config --strict` fails.
     """
 
     path: KeyPath
@@ -70,7 +70,7 @@ def quote(value: object) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """Return the choice that *word* is most likely a misspelling of, or None if none is near."""
+    """Return the choice that *word* is most likely a misspelling of, or None."""
     by_lower = {choice.lower(): choice for choice in choices}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
     return by_lower[near[0]] if near else None

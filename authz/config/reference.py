@@ -1,7 +1,6 @@
-"""The reference of the configuration file, in Markdown: every key, from the model and from its bounds.
+"""The reference of the configuration file in Markdown, generated from the model.
 
-An example, of a key without default, is what a sample file says for it, in place or in a comment that is a valid
-alternative.
+The example for a key without a default is from a sample file: its value there, or in a comment with an alternative.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ _ENVOY_TOO: Final = "*Envoy too.*"
 _HEAD: Final = "| key | value | meaning |\n|---|---|---|"
 _NAMED: Final = frozenset({("issuers",), ("identity", "headers")})
 
-TOLD_TO_ENVOY: Final = frozenset(path for path, setting in SETTINGS.items() if setting.envoy)
-"""What `authz envoy-config` reads: a change of these, or below them, may need another Envoy configuration."""
+ENVOY_DEPENDS_ON: Final = frozenset(path for path, setting in SETTINGS.items() if setting.envoy)
+"""The settings that Envoy's configuration depends on: after a change, run `authz envoy-config` again."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """A mapping with named keys; *path* has a `*` for each name that its author chooses, and each item of a list."""
+    """A mapping with named keys; *path* has a `*` for each freely chosen name and each list item."""
 
     path: tuple[str, ...]
     schema: Schema
 
     @property
     def title(self) -> str:
-        """The path as its author would write it."""
+        """The path with NAME and [] instead of `*`."""
         return ".".join(_name(self.path, place) for place in range(len(self.path))).replace(".[]", "[]")
 
 
@@ -81,7 +80,7 @@ def _sections(section: _Section, schema: Schema) -> Iterator[_Section]:
 
 
 def _describe(section: _Section, schema: Schema) -> str:
-    """Say what a section is for, unless the row of its key says so already."""
+    """Describe a section, unless the row of its key has the same text."""
     *above, key = section.path
     parents = (each for each in _sections(_Section((), schema), schema) if each.path == tuple(above))
     rows = (node for each in parents for name, node in each.schema["properties"].items() if name == key)
@@ -98,8 +97,8 @@ def _row(section: _Section, key: str, schema: Schema, examples: Mapping[tuple[st
     if key in section.schema.get("required", ()):
         value = f"**required**, {value}"
     restart = "" if _restart(section.path) or "](#" in value else _restart(path, " ")
-    told = f" {_ENVOY_TOO}" if ".".join(path) in TOLD_TO_ENVOY else ""
-    return f"| {' | '.join(_cell(text) for text in (f'`{key}`', value, what + restart + told))} |"
+    envoy = f" {_ENVOY_TOO}" if ".".join(path) in ENVOY_DEPENDS_ON else ""
+    return f"| {' | '.join(_cell(text) for text in (f'`{key}`', value, what + restart + envoy))} |"
 
 
 def _meaning(node: Schema, schema: Schema) -> str:
@@ -160,7 +159,7 @@ def _restart(path: tuple[str, ...], before: str = "") -> str:
 
 
 def _find_examples(sample: str) -> dict[tuple[str, ...], object]:
-    """Find a value for each key: the first that *sample* or one of its variants has, other than nothing or False."""
+    """Find a value for each key: the first one in *sample* or one of its variants that is not empty or False."""
     found: dict[tuple[str, ...], object] = {}
     for text in (sample, *_variants(sample)):
         try:
@@ -183,7 +182,7 @@ def _variants(sample: str) -> Iterator[str]:
 
 
 def _walk(data: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
-    """Yield the path of all that stands in *data*; a name that its author chose, and a place in a list, is a `*`."""
+    """Yield path and value of everything in *data*; freely chosen names and list indices are `*`."""
     if isinstance(data, dict):
         children = [("*" if path in _NAMED else key, child) for key, child in data.items()]
     else:
@@ -209,7 +208,7 @@ def _code(value: object) -> str:
 
 
 def _flow(value: object) -> str:
-    """Write a value on one line, as it may stand in the file."""
+    """Write a value on one line, in YAML flow style."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_flow(key)}: {_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):

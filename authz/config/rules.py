@@ -1,4 +1,4 @@
-"""One rule: the requests it matches, who is let through, and what their tokens must say."""
+"""One rule: the requests it matches, whom it allows, and the requirements for their tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _parse_claim_value(value: object) -> str | int | float | bool:
     if not isinstance(value, str | int | float):
         raise ValueError("must be text, a number, true or false")  # noqa: TRY004 - pydantic collects these
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("must be a number that JSON can hold")
+        raise ValueError("must be a finite number")
     return value
 
 
@@ -98,5 +98,5 @@ class Rule(Section):
     """Ambiguous path encodings that are taken as data of one segment."""
     require: Require | None = None
     """What the token must contain."""
-    shadow: Annotated[bool, Setting(risk="the rule only reports: what it would deny passes")] = False
+    shadow: Annotated[bool, Setting(risk="the rule only reports: requests that it would deny are allowed")] = False
     """Report what it would deny, and allow it."""

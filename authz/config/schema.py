@@ -1,6 +1,6 @@
 """The JSON Schema of the configuration file, for editors and for charts.
 
-It keeps to the part of draft-07 that Helm 3 and Helm 4 both know. It cannot say all that `authz check-config` checks.
+It uses the subset of draft-07 that both Helm 3 and Helm 4 support. `authz check-config` checks more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def json_schema() -> dict[str, Any]:
 
 
 class _Draft07(GenerateJsonSchema):
-    """Writes draft-07, with defaults as they would stand in the file."""
+    """Generates draft-07, with defaults as they are written in the file."""
 
     schema_dialect = DRAFT
 
@@ -32,11 +32,11 @@ class _Draft07(GenerateJsonSchema):
         return {"$schema": DRAFT, **generated, "definitions": definitions}
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
-        """A key is there with a value, or it is not there: null is no value."""
+        """Omit null: an optional key has a value or is absent."""
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Show a default as it would stand in the file; those of a section stand at its own keys."""
+        """Add a default as it is written in the file, but not for whole sections."""
         inner = self.generate_inner(schema["schema"])
         default = schema.get("default")
         if default is None or isinstance(default, BaseModel):

@@ -1,4 +1,4 @@
-"""What all parts of the configuration model have in common: strict, closed and frozen, with plain scalar types."""
+"""The base of all sections of the configuration model: strict, closed and frozen; and the metadata of settings."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from authz.config.quantity import (
 T = TypeVar("T")
 
 Items = Annotated[tuple[T, ...], Strict(strict=False)]
-"""A YAML list, kept as a tuple: not strict only in that it takes a list for one; its items are as strict as ever."""
+"""A YAML list as a tuple. Not strict, so that a list is accepted; its items are strict."""
 
 Word = Annotated[T, Strict(strict=False)]
-"""One word of a closed vocabulary (a StrEnum). Not strict only in that it takes the word's text."""
+"""A StrEnum. Not strict, so that a string is accepted."""
 
 Duration = Annotated[
     timedelta,
@@ -44,26 +44,26 @@ Size = Annotated[
 class Access(Enum):
     """How a change of a key affects which requests are allowed."""
 
-    UNAFFECTED = auto()  # the same ones, although something else may change
-    UNKNOWN = auto()  # not decidable from the file, such as keys from elsewhere
-    LISTED = auto()  # each value of the list allows more
-    REQUIRED = auto()  # each value of the list allows less
-    LIMIT = auto()  # an upper bound of what is allowed; without a value there is no bound
-    LOOSENED = auto()  # more are allowed while it is set, or has the value `loose`
+    UNAFFECTED = auto()  # none
+    UNKNOWN = auto()  # not known from the file, for example other keys at a URL
+    LISTED = auto()  # each value in the list allows more
+    REQUIRED = auto()  # each value in the list allows less
+    LIMIT = auto()  # an upper limit of what is allowed; no value means no limit
+    LOOSENED = auto()  # allows more while it is set, or has the value `loose`
     KEYS = auto()  # each signing key allows more
     TYPES = auto()  # each token type allows more
     HEADERS = auto()  # a header that is no longer listed reaches the upstream as the client sent it
-    DOCUMENT = auto()  # the sidecar itself answers every request for it
+    DOCUMENT = auto()  # a document that the sidecar serves to any client
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """The properties of a key other than its type, as metadata of its field.
 
-    *access* is how a change of it affects requests; rules have none, because they are compared as a whole. *loose* is
-    the insecure value, if not every value except None and false is. *bounds* are the minimum and the maximum, written
-    as in the file. *risk* is a warning while it is set, *meaning* describes a change that does not narrow. *envoy* says
-    that Envoy's configuration depends on it, *restart* that a change takes effect at the next start.
+    *access* is the effect of a change on requests; settings of rules have none, because rules are compared as a whole.
+    *loose* is the insecure value, if only one value is insecure. *bounds* are minimum and maximum, as written in the
+    file. *risk* is the warning while the setting is in use; *meaning* describes a change that may widen access. With
+    *envoy*, Envoy's configuration depends on the setting; with *restart*, a change takes effect at the next start.
     """
 
     access: Access | None = None
@@ -82,7 +82,7 @@ class Section(BaseModel):
 
 
 def section_in(annotation: object) -> type[Section] | None:
-    """Return the section type in an annotation, also as an entry of a list or map, or as an option."""
+    """Return the section type in an annotation, also if it is in a list, a map or an optional value."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     return next(filter(None, map(section_in, get_args(annotation))), None)

@@ -109,6 +109,10 @@ class HostPattern:
             raise ValueError("a host is a name or an address without port, such as api.example.com or *.example.com")
         return cls(name, wildcard)
 
+    def __str__(self) -> str:
+        """Return the text that `parse` reads as this pattern."""
+        return f"*.{self.name}" if self.wildcard else self.name
+
 
 _HOST_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\]")
 

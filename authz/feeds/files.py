@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from authz.config.diagnostics.unused_keys import why_unused
+from authz.config.diagnostics.unused_keys import describe_unused
 from authz.config.issuer import Fetch
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
@@ -121,9 +121,6 @@ def _find_unused_keys(file: str, issuer: IssuerSection) -> Iterator[str]:
         return  # reported as an error, or missing
     if keys is None:
         return
-    algorithms, configured = frozenset(issuer.algorithms), issuer.algorithms_configured
-    idle = [(key.kid, why) for key in keys.keys if (why := why_unused(key, algorithms, configured=configured))]
-    for kid, why in (*keys.rejected_signing_keys, *idle):
-        yield f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
+    yield from describe_unused(keys, issuer)
     for blocked in keys.unmatched_blocks:
-        yield f"{quote(blocked)} in blocked_keys is no kid or thumbprint of a key in it"
+        yield f"{quote(blocked)} in blocked_keys is not the kid or thumbprint of a key in it"

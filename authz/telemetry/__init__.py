@@ -1,1 +1,1 @@
-"""Telemetry: metrics, log lines and spans of decisions. Never a token, never a label value from a request."""
+"""Metrics, logs and spans. They contain no token, and no metric label has a value from a request."""

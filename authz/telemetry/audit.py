@@ -1,8 +1,8 @@
 """What is recorded of one decision: the same fields in a log line, on the console and for `authz tail`.
 
 Rules of this file:
-1. Text that a client chose is truncated when it is taken, and made printable when it is shown.
-2. Nothing of a token is recorded but its algorithm, key id, subject, and, if they are the cause, issuer and audience.
+1. Text from a client is truncated when it is recorded, and escaped when it is shown.
+2. Of a token, only its algorithm, key id and subject are recorded; issuer and audience only if they are the cause.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_DETAIL_CHARS: Final = 128  # in a brief entry
 
 
 class AuditEntry(NamedTuple):
-    """The recorded values, truncated but not yet printable. *at* is in seconds since the epoch."""
+    """The recorded values, truncated but not yet escaped. *at* is in Unix time."""
 
     at: float
     seconds: float
@@ -45,7 +45,7 @@ class AuditEntry(NamedTuple):
     brief: bool = False
 
     def fields(self) -> dict[str, object]:
-        """Return the fields by name, fit to be shown, without those that are not recorded."""
+        """Return the recorded fields by name, escaped for output."""
         short = MAX_BRIEF_CHARS if self.brief else MAX_CHARS
         fields: dict[str, object] = {
             "decision": self.decision,
@@ -76,7 +76,7 @@ class AuditEntry(NamedTuple):
 
 
 def audit_entry(record: CheckRecord, at: float, *, name_client: bool, brief: bool = False) -> AuditEntry:
-    """Take from *record*, which was made *at* this time, what may be recorded; client and subject if *name_client*.
+    """Return what may be recorded of *record*, made *at* this Unix time; client and subject only if *name_client*.
 
     A *brief* entry has a bounded size: texts that are usually short have at most MAX_BRIEF_CHARS, and all are ASCII.
     """
@@ -121,19 +121,19 @@ def is_refused(decision: Decision) -> bool:
 
 
 def _cut(text: str | None, limit: int) -> str | None:
-    """Return the beginning of *text*, one character more than is shown."""
+    """Truncate *text* to *limit* + 1 characters; the additional one shows that it was truncated."""
     return text if text is None else text[: limit + 1]
 
 
 def _cut_to_ascii(text: str | None, limit: int) -> str | None:
-    """Return the same in ASCII, in which a character takes one octet of memory and not four."""
+    """Like `_cut`, but in ASCII: one octet of memory for each character instead of four."""
     if text is None or text.isascii():
         return _cut(text, limit)
     return text[: limit + 1].encode("ascii", "backslashreplace")[: limit + 1].decode()
 
 
 def _listed(audience: object) -> Iterator[str]:
-    """Yield the values of an audience, at most MAX_AUDIENCES, and how many more there are."""
+    """Yield at most MAX_AUDIENCES values of an audience, and the number of further ones."""
     match audience:
         case None:
             values: list[object] = []

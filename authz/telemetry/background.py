@@ -1,8 +1,7 @@
 """Write log lines on a separate thread: a log reader that stops reading must not stop the decisions.
 
-A full pipe blocks its writer, and every thread that logs waits for the one that writes. Here lines wait in a bounded
-queue; further lines are dropped. Every lost line is counted, and a log line reports how many were lost as soon as there
-is room for it.
+A full pipe would block every thread that logs. Here lines wait in a bounded queue, and further lines are dropped. Lost
+lines are counted, and a log line reports their number as soon as there is room.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class BackgroundStream:
         self._descriptor: Final = descriptor
         self._lines: Final[Queue[str]] = Queue(max_lines)
         self._lost = 0
-        self._lock: Final = Lock()  # held only while a lost line is counted
+        self._lock: Final = Lock()  # guards the counter
         Thread(target=self._write_all, name="log", daemon=True).start()
 
     @property
@@ -34,7 +33,7 @@ class BackgroundStream:
         return self._lost
 
     def write(self, text: str) -> int:
-        """Queue a line, or drop it if the queue is full. Never waits."""
+        """Queue a line, or drop it if the queue is full. Never blocks."""
         try:
             self._lines.put_nowait(text)
         except Full:
@@ -73,9 +72,9 @@ class BackgroundStream:
                 try:
                     data = data[os.write(self._descriptor, data) :]
                 except BlockingIOError:  # a reader, or the shell, may have set O_NONBLOCK for all users of the pipe
-                    room = select.poll()
-                    room.register(self._descriptor, select.POLLOUT)
-                    room.poll()
+                    writable = select.poll()
+                    writable.register(self._descriptor, select.POLLOUT)
+                    writable.poll()
         except OSError:
             return False
         return True

@@ -1,11 +1,11 @@
-"""The decision log: one line for each decision to be logged, and none left out without being counted.
+"""The decision log: one line for each decision that is to be logged; omitted lines are counted.
 
 Rules of this file:
-1. What is recorded of a decision is in `audit`: text that a client chose is truncated and made printable.
+1. `audit` defines what is logged of a decision: text from a client is truncated and escaped.
 2. A flood is summarised: for each kind of denial at most `max_lines` lines are logged per period, and one line reports
    how many more there were. Allows are logged only if the operator asked for all decisions, and then all of them.
    Another line reports how many calls Envoy no longer waited for: they have no decision.
-3. The clients with the most failures are reported once per period, from a count of bounded size.
+3. The clients with the most failures are reported once per period, counted in bounded memory.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class DecisionLog:
         self._metrics: Final = metrics
         self._monotonic: Final = monotonic
         self._max_lines: Final = max_lines
-        self._lines: dict[_Kind, int] = {}  # to be logged in this period; there are as many kinds as reasons
+        self._lines: dict[_Kind, int] = {}  # in this period; bounded by the number of reasons
         self._since = monotonic()
         self._failures: Final = HeavyHitters(max_names=MAX_CLIENTS)
         self._last_failures: list[HeavyHitter] = []
@@ -64,7 +64,7 @@ class DecisionLog:
             self._failures.count(_network(record.request.source_address))
 
     def write(self, record: CheckRecord, *, log_client: bool, trace: TraceContext | None = None) -> None:
-        """Write one line about a decision, or only count it if there were too many of its kind."""
+        """Write one line about a decision, or only count it if there were too many of its type."""
         decision = record.decision
         kind = (outcome(decision), decision.reason.value)
         if is_refused(decision) and not self._has_room(kind):
@@ -104,7 +104,7 @@ class DecisionLog:
                     log.warning("many failures of one client", extra=fields)
 
     def describe_failures(self) -> dict[str, list[dict[str, object]]]:
-        """Return the clients with the most denials, in this period so far and in the one before, as JSON data."""
+        """Return the clients with the most denials, in the current and the previous period, as JSON data."""
         return {
             "now": [_describe(hitter) for hitter in self._failures.peek()],
             "before": [_describe(hitter) for hitter in self._last_failures],
@@ -124,7 +124,7 @@ def _describe(hitter: HeavyHitter) -> dict[str, object]:
 
 
 def _network(address: str) -> str:
-    """Return *address*, or the /64 network of an IPv6 address, all of which one client may use."""
+    """Return *address*, or the /64 network of an IPv6 address: one client may use all of its addresses."""
     if ":" in address:
         try:
             return str(ip_network((IPv6Address(address), 64), strict=False))

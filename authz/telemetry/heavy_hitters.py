@@ -1,4 +1,4 @@
-"""The most frequent names, counted in bounded memory although clients choose the names."""
+"""The most frequent names, counted in bounded memory, because clients choose the names."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class HeavyHitters:
                 self._counts[name] = 1
             else:
                 least = min(self._counts, key=self._counts.__getitem__)
-                inherited = self._counts.pop(least)
+                replaced_count = self._counts.pop(least)
                 self._error_bounds.pop(least, None)
-                self._counts[name] = inherited + 1
-                self._error_bounds[name] = inherited
+                self._counts[name] = replaced_count + 1
+                self._error_bounds[name] = replaced_count
 
     def take(self) -> list[HeavyHitter]:
         """Return the names that are kept, the most frequent first, and reset the counts."""
@@ -51,7 +51,7 @@ class HeavyHitters:
         return _rank(counts, error_bounds)
 
     def peek(self) -> list[HeavyHitter]:
-        """Return the same, and count on."""
+        """Return the names that are kept, the most frequent first, without a reset."""
         with self._lock:
             counts, error_bounds = dict(self._counts), dict(self._error_bounds)
         return _rank(counts, error_bounds)

@@ -33,7 +33,7 @@ class Refresh(StrEnum):
 
 
 class WhyUnanswered(StrEnum):
-    """Why a token is answered "try again": its key is not in the set, and was not looked for."""
+    """Why a token is denied as retryable: its key is not in the set, and could not be searched for."""
 
     TOO_NEW = "too_new"
     NO_BUDGET = "no_budget"
@@ -44,7 +44,7 @@ class Tally:
     """A counter that takes no lock: each thread has its own number, which no other thread writes."""
 
     def __init__(self) -> None:
-        self._by_thread: Final[dict[int, int]] = {}  # bounded: the system reuses the identities of ended threads
+        self._by_thread: Final[dict[int, int]] = {}  # bounded: identities of ended threads are reused
 
     def add(self) -> None:
         """Count one."""
@@ -58,10 +58,7 @@ class Tally:
 
 
 class _Tallies(Collector):
-    """A counter for each issuer and the *labels* beside it, read at each scrape.
-
-    prometheus_client's own counters take a lock.
-    """
+    """A counter by issuer and *labels*, read at each scrape. prometheus_client's own counters take a lock."""
 
     def __init__(self, name: str, text: str, *labels: str) -> None:
         self._name: Final = name
@@ -70,7 +67,7 @@ class _Tallies(Collector):
         self._tallies: Final[dict[tuple[str, ...], Tally]] = {}
 
     def of(self, *values: str) -> Tally:
-        """Return the tally of these *values* of the labels, which is there from the start and stays over a reload."""
+        """Return the tally for these label *values*; it exists from the start and is kept across reloads."""
         return self._tallies.setdefault(values, Tally())
 
     def collect(self) -> Iterator[CounterMetricFamily]:
@@ -94,20 +91,18 @@ class KeyMetrics:
         self.last_success: Final = gauge(
             names.KEYS_LAST_SUCCESS_TIMESTAMP_SECONDS, "When a refresh last succeeded; 0 before the first."
         )
-        self.usable: Final = gauge(names.KEYS_COUNT, "Usable keys that are served.")
+        self.usable: Final = gauge(names.KEYS_COUNT, "Usable keys.")
         self.rejected: Final = gauge(names.KEYS_REJECTED_COUNT, "Published signing keys that are rejected.")
         self.leaked: Final = gauge(
             names.KEYS_SECRETS_PUBLISHED, "Published keys with private or symmetric material: alert above 0."
         )
-        self.noted: Final = gauge(
-            names.KEYS_NOTED_COUNT, "Keys that are served although their form breaks the standard."
-        )
+        self.noted: Final = gauge(names.KEYS_NOTED_COUNT, "Usable keys that deviate from the standard.")
         self.unknown_kids: Final = _Tallies(
             names.KEYS_UNKNOWN_KID_TOTAL, "Tokens with a key id that is not in the set."
         )
         self.unanswered: Final = _Tallies(
             names.KEYS_UNANSWERED_TOTAL,
-            "Tokens answered 503 because their key could not be looked for.",
+            "Tokens denied with 503 because their key could not be searched for.",
             "why",
         )
         registry.register(self.unknown_kids)
@@ -127,7 +122,7 @@ class IssuerKeyMetrics:
         self._last_success: Final = metrics.last_success.labels(issuer)
         self._usable: Final = metrics.usable.labels(issuer)
         self._rejected: Final = metrics.rejected.labels(issuer)
-        self._exposed: Final = metrics.leaked.labels(issuer)
+        self._leaked: Final = metrics.leaked.labels(issuer)
         self._noted: Final = metrics.noted.labels(issuer)
         self._unknown_kids: Final = metrics.unknown_kids.of(issuer)
         self._unanswered: Final = {why: metrics.unanswered.of(issuer, why.value) for why in WhyUnanswered}
@@ -142,7 +137,7 @@ class IssuerKeyMetrics:
         self._unknown_kids.add()
 
     def count_unanswered(self, why: WhyUnanswered) -> None:
-        """Count a token that is answered "try again" because its key was not looked for. Takes no lock."""
+        """Count a token that is denied as retryable because its key could not be searched for. Takes no lock."""
         self._unanswered[why].add()
 
     def count_flap(self) -> None:
@@ -150,12 +145,12 @@ class IssuerKeyMetrics:
         self._flaps.inc()
 
     def show_success(self, at: float) -> None:
-        """Set when keys were last fetched or confirmed, in seconds since the epoch."""
+        """Set the Unix time at which keys were last fetched or confirmed."""
         self._last_success.set(at)
 
     def show_keys(self, *, usable: int, rejected: int, leaked: int, noted: int = 0) -> None:
-        """Show how many keys are served, rejected, *leaked* as published secrets, and *noted* for their form."""
+        """Set the numbers of *usable* and *rejected* keys, *leaked* secrets, and keys *noted* for deviations."""
         self._usable.set(usable)
         self._rejected.set(rejected)
-        self._exposed.set(leaked)
+        self._leaked.set(leaked)
         self._noted.set(noted)

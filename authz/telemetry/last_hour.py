@@ -1,6 +1,6 @@
-"""What happened in the last hour, in steps of ten seconds and in memory of fixed size: for the console.
+"""The metrics of the last hour in steps of ten seconds, in memory of fixed size: for the console.
 
-A thread of its own reads the metrics at the end of each step and keeps the differences: a check costs nothing more.
+A background thread reads the metrics at the end of each step and stores the differences, at no cost for checks.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _STATM: Final = Path("/proc/self/statm")
 class Totals:
     """Counts since the start.
 
-    *decisions* are by outcome and reason, *durations* by the buckets of `names.DURATION_BUCKETS`, each without the ones
-    below it, and the rest. *in_flight* is of this moment.
+    *decisions* are by outcome and reason. *durations* are by the buckets of `names.DURATION_BUCKETS` and one above,
+    not cumulative. *in_flight* is the current number.
     """
 
     decisions: Mapping[tuple[str, str], int]
@@ -40,7 +40,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One step: *ends* in seconds since the epoch, counts of each reason, of shadowed denials and of durations."""
+    """One step, with its end in Unix time; *counts* are by reason, then shadow denials, then by duration bucket."""
 
     ends: int
     seconds: float
@@ -74,7 +74,7 @@ class LastHour:
         shown = [_sum_of(totals, reason) - _sum_of(before, reason) for reason in _REASONS]
         durations = [new - old for new, old in zip(totals.durations, before.durations, strict=True)]
         counts = array("I", [*shown, _shadowed(totals) - _shadowed(before), *durations])
-        # Steps of several workers are added up: their ends must be equal.
+        # The steps of several workers are summed: their ends must be equal.
         ends = round(now / STEP_SECONDS) * STEP_SECONDS
         cancelled = totals.cancelled - before.cancelled
         seconds = max(now - self._since, 0.001)  # the wall clock may have been set back
@@ -104,7 +104,7 @@ class LastHour:
 
 
 def resident_bytes() -> int:
-    """Return the memory of this process in octets; 0 if the system does not tell."""
+    """Return the resident memory of this process in octets; 0 if it is not known."""
     try:
         return int(_STATM.read_text().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):
@@ -112,7 +112,7 @@ def resident_bytes() -> int:
 
 
 def _sum_of(totals: Totals, reason: Reason) -> int:
-    """Return how many decisions had *reason*, without those that a shadow rule only reported."""
+    """Return the number of decisions with *reason*, without denials that a shadow rule only reported."""
     return totals.decisions.get(("allow", reason.value), 0) + totals.decisions.get(("deny", reason.value), 0)
 
 

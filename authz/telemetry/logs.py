@@ -17,7 +17,7 @@ from authz.telemetry.background import BackgroundStream
 
 Stream = TextIO | BackgroundStream
 PERIOD: Final = 60.0  # seconds
-MAX_TRACEBACKS: Final = 10  # per period, from one line of code: one that fails for each check would fill the disk
+MAX_TRACEBACKS: Final = 10  # per period and line of code: an error in each check would fill the disk
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -55,13 +55,13 @@ def lost_lines() -> int:
 
 
 class _Handler(logging.StreamHandler[Stream]):
-    """Our handler, unlike one of a library or a test. *failed* lines could not be formatted or queued."""
+    """The project's log handler. *failed* is the number of lines that could not be formatted or queued."""
 
     def __init__(self, stream: Stream, worker: int | None, *, failed: int = 0) -> None:
         super().__init__(stream)
         self.worker: Final = worker
         self.failed = failed
-        self._tracebacks: Final[dict[tuple[str, int], tuple[float, int]]] = {}  # since when, and how many, by place
+        self._tracebacks: Final[dict[tuple[str, int], tuple[float, int]]] = {}  # period start and count by line
 
     @property
     def lost(self) -> int:
@@ -116,4 +116,4 @@ def _field(value: object) -> str:
     return text if _BARE.fullmatch(text) else json.dumps(text)
 
 
-_BARE: Final = re.compile(r"[!#-<>-~]+")  # visible ASCII but the quote and the equals sign
+_BARE: Final = re.compile(r"[!#-<>-~]+")  # visible ASCII without quotation mark and equals sign

@@ -1,4 +1,4 @@
-"""The metrics of one process. No request creates a series: label values are configured names and fixed words."""
+"""The metrics of one process. Label values are configured names and fixed words, never text from requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from authz.telemetry.last_hour import Totals
 from authz.telemetry.logs import lost_lines
 
 Part = Literal["span", "metrics", "log", "console"]
-"""What a report consists of."""
+"""The parts of a report."""
 
 _Labels = tuple[str, str, str, str]
 
@@ -39,9 +39,7 @@ class Metrics:
             return Gauge(name, text, registry=self.registry)
 
         self._decisions: Final = counter(names.DECISIONS_TOTAL, "Decisions.", "decision", "reason", "issuer", "rule")
-        self._children: Final[dict[_Labels, Counter]] = {
-            labels: self._decisions.labels(*labels) for labels in _ALARMING
-        }
+        self._children: Final[dict[_Labels, Counter]] = {labels: self._decisions.labels(*labels) for labels in _ALERTED}
         self._duration: Final = Histogram(
             names.CHECK_DURATION_SECONDS,
             "Time from the acceptance of a call to its answer.",
@@ -59,14 +57,14 @@ class Metrics:
         self._cancelled: Final = counter(
             names.CHECKS_CANCELLED_TOTAL, "Calls that Envoy abandoned before they were evaluated."
         )
-        cache = counter(names.SIGNATURE_CACHE_REQUESTS_TOTAL, "Look-ups in the signature cache.", "result")
+        cache = counter(names.SIGNATURE_CACHE_REQUESTS_TOTAL, "Lookups in the signature cache.", "result")
         self._hits: Final = cache.labels("hit")
         self._misses: Final = cache.labels("miss")
         self._client_failures: Final = gauge(
             names.CLIENT_FAILURES_MAX, "Denials of the client address with the most denials in the last minute."
         )
         self._summarised: Final = counter(
-            names.LINES_SUMMARISED_TOTAL, "Decisions without a log line of their own, because of a flood."
+            names.LINES_SUMMARISED_TOTAL, "Denials without their own log line, because there were too many."
         )
         self._spans_dropped: Final = counter(names.SPANS_DROPPED_TOTAL, "Spans that were not delivered to a collector.")
         self._records_dropped: Final = counter(
@@ -79,9 +77,7 @@ class Metrics:
         self._lost_lines: Final = lost_lines
         self.registry.register(_LostLines(lost_lines))
         Info(names.BUILD_INFO, "The running version.", registry=self.registry).info({"version": __version__})
-        self._transport: Final = Info(
-            names.TRANSPORT_INFO, "The transport that carries gRPC calls.", registry=self.registry
-        )
+        self._transport: Final = Info(names.TRANSPORT_INFO, "The transport of gRPC calls.", registry=self.registry)
         self._config: Final = Info(names.CONFIG_INFO, "The configuration in use.", registry=self.registry)
         self._insecure: Final = gauge(names.INSECURE_OPTIONS, "Insecure options in use.")
         reloads = counter(names.CONFIG_RELOADS_TOTAL, "Reloads of the configuration.", "result")
@@ -93,13 +89,13 @@ class Metrics:
         self.apply(insecure_options=insecure_options, label_rules=label_rules)
 
     def apply(self, *, insecure_options: int, label_rules: bool, digest: str = "") -> None:
-        """Follow the configuration in use, and show its *digest*."""
+        """Apply the settings of the active configuration, and show its *digest*."""
         self._label_rules = label_rules
         self._insecure.set(insecure_options)
         self._config.info({"digest": digest})
 
     def show_transport(self, name: str) -> None:
-        """Show the transport that carries gRPC calls."""
+        """Show the transport of gRPC calls."""
         self._transport.info({"transport": name})
 
     def watch_in_flight(self, count: Callable[[], int]) -> None:
@@ -169,10 +165,10 @@ class Metrics:
         for sample in _samples(self._decisions, "_total"):
             key = (sample.labels["decision"], sample.labels["reason"])
             decisions[key] = decisions.get(key, 0) + int(sample.value)
-        below, durations = 0, []
-        for sample in _samples(self._duration, "_bucket"):  # each counts those below it too
-            durations.append(int(sample.value) - below)
-            below = int(sample.value)
+        cumulative, durations = 0, []
+        for sample in _samples(self._duration, "_bucket"):  # buckets are cumulative
+            durations.append(int(sample.value) - cumulative)
+            cumulative = int(sample.value)
         (in_flight,) = _samples(self._in_flight, "")
         return Totals(
             decisions=decisions,
@@ -182,7 +178,7 @@ class Metrics:
         )
 
     def loose_ends(self) -> dict[str, int]:
-        """Return what was not reported in full, by the names of the metrics."""
+        """Return the counts of omitted and failed reports, by metric name."""
         found = {
             names.LINES_SUMMARISED_TOTAL: self._summarised,
             names.SPANS_DROPPED_TOTAL: self._spans_dropped,
@@ -196,13 +192,13 @@ class Metrics:
 
 
 def _samples(metric: Collector, suffix: str) -> Iterator[Sample]:
-    """Yield the samples of *metric* whose names end so."""
+    """Yield the samples of *metric* whose names have *suffix*."""
     for family in metric.collect():
         yield from (sample for sample in family.samples if sample.name == f"{family.name}{suffix}")
 
 
-# Series that exist from the start: the increase of a series that begins with 1 is 0, and the alert would not fire.
-_ALARMING: Final = [
+# Series for alerts exist from the start: a series that starts at 1 has no increase, and the alert would not fire.
+_ALERTED: Final = [
     ("deny", reason.value, "", "") for reason in (Reason.INTERNAL_ERROR, Reason.OVERLOADED, Reason.REQUEST_MALFORMED)
 ]
 

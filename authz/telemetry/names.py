@@ -37,7 +37,7 @@ FACTS_DURATION_SECONDS: Final = "authz_facts_duration_seconds"
 WORKER_UP: Final = "authz_worker_up"
 WORKER_RESTARTS_TOTAL: Final = "authz_worker_restarts"
 
-# Seconds; a healthy sidecar answers in the lower ones, Envoy's timeout (200 ms) is among the upper ones.
+# Seconds, from the normal durations up to more than Envoy's default timeout of 200 ms.
 DURATION_BUCKETS: Final = (
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0,
 )  # fmt: skip

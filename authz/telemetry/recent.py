@@ -1,9 +1,9 @@
-"""The last decisions of this process, in memory of fixed size: for the console and `authz tail`.
+"""The last decisions of this process in memory of fixed size, for the console and `authz tail`.
 
 Rules of this file:
-1. Keeping a decision takes no lock and waits for nothing: it is one store into a list that was made before.
-2. Denials and allows have rings of their own: a busy sidecar would forget a denial within a second.
-3. What is kept is what the decision log may write, and no more: see `audit`.
+1. Storing a decision takes no lock and does not block: it is one store into a preallocated list.
+2. Denials and allows have separate ring buffers: otherwise allows would displace a denial within a second.
+3. Only what the decision log may contain is stored: see `audit`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _MAX_UNCUT_CHARS: Final = 300  # of all texts of a decision together; with more,
 _NEED_CLAIMS: Final = frozenset({Reason.ISSUER_UNKNOWN, Reason.AUDIENCE_MISMATCH})
 
 _Kept = tuple[object, ...]
-"""The values of an AuditEntry in order: a plain tuple is made in a fifth of the time."""
+"""The values of an AuditEntry in order. Creating a plain tuple is five times faster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionFilter:
-    """Which decisions to return: those with each of the given values, the newest *limit* of them.
+    """A filter for decisions by all of the given values; at most *limit* of them, the newest ones.
 
-    *subject* is as the token has it, or as it is shown. *after* and *before* are seconds since the epoch, both
-    exclusive. *outcome* is allow, deny or would_deny.
+    *subject* is either the value in the token or the form in which it is shown. *after* and *before* are in Unix time,
+    both exclusive. *outcome* is allow, deny or would_deny.
     """
 
     reason: str = ""
@@ -48,7 +48,7 @@ class DecisionFilter:
     limit: int = MAX_REFUSED + MAX_ALLOWED
 
     def admits(self, entry: AuditEntry) -> bool:
-        """Return whether *entry* is asked for."""
+        """Return whether *entry* passes the filter."""
         return (
             self.after < entry.at < self.before
             and self.reason in {"", entry.reason.value}
@@ -62,7 +62,7 @@ class DecisionFilter:
 
 
 class RecentDecisions:
-    """Keeps the last MAX_REFUSED and MAX_ALLOWED decisions. *now* returns seconds since the epoch."""
+    """Stores the last MAX_REFUSED denials and MAX_ALLOWED allows. *now* returns Unix time."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now: Final = now
@@ -70,9 +70,9 @@ class RecentDecisions:
         self._allowed: Final = _Ring(MAX_ALLOWED)
 
     def recorder(self, *, name_client: bool) -> Callable[[CheckRecord], None]:
-        """Return the function that keeps a decision in place of the oldest of its kind.
+        """Return the function that stores a decision and overwrites the oldest of its kind.
 
-        Client and subject are kept only if *name_client*.
+        Client and subject are stored only if *name_client*.
         """
         now, refused, allowed = self._now, self._refused, self._allowed
         next_refused, next_allowed = refused.positions.__next__, allowed.positions.__next__
@@ -127,7 +127,7 @@ class RecentDecisions:
         return found[: wanted.limit]
 
     def complete_since(self) -> float:
-        """Return the instant since which every decision is kept: 0 while none was overwritten."""
+        """Return the Unix time since which all decisions are stored; 0 if none was overwritten."""
         return max(ring.complete_since() for ring in (self._refused, self._allowed))
 
     def describe(self, wanted: DecisionFilter) -> dict[str, object]:
@@ -139,7 +139,7 @@ class RecentDecisions:
 
 
 class _Ring:
-    """Slots that are filled in turn; *positions* counts, and counting is atomic."""
+    """A ring buffer; *positions* is an atomic counter of the stored entries."""
 
     __slots__ = ("positions", "slots")
 

@@ -1,7 +1,7 @@
-"""Make text from outside fit for a log line.
+"""Escape untrusted text for log lines.
 
-`printable` is for text of clients, who put tokens anywhere: tokens are replaced. `escaped` is for what is public, key
-ids and thumbprints: an operator copies it into a configuration, so it is shown unchanged.
+`printable` is for text from clients, which may contain tokens anywhere: they are redacted. `escaped` is for public text
+such as key ids and thumbprints, which operators copy into a configuration: it is not redacted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def printable(text: str | None, max_chars: int = MAX_CHARS) -> str | None:
 
 
 def escaped(text: str | None) -> str | None:
-    """Return *text* truncated to MAX_CHARS, with all but printable ASCII escaped, so that it can forge no line."""
+    """Return *text* truncated to MAX_CHARS, with everything but printable ASCII escaped."""
     if not text:
         return text
     return _escape(text[:MAX_CHARS]) + _ending(text, MAX_CHARS)
@@ -39,9 +39,9 @@ def _escape(text: str) -> str:
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in safe)
 
 
-# How a JSON object begins in base64url, `{"` or `{` and white space, and all that follows it in a token.
+# The base64url of the start of a JSON object, `{"` or `{` and white space, and the rest of the token.
 _TOKEN: Final = re.compile(r"(e(?:y[A-DI-L]|w[k-r0-3])[A-Za-z0-9_-]{13})[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*)*")
-_NEVER_IN_JSON: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_INVALID_IN_JSON: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 def _replace_tokens(text: str) -> str:
@@ -57,8 +57,8 @@ def _replace_tokens(text: str) -> str:
 def _begins_json(encoded: str) -> bool:
     """Return whether 16 characters of base64url can begin JSON text (RFC 8259); a hash or a random id cannot."""
     try:
-        # Incremental, because the end may split a character.
+        # An incremental decoder, because the last character may be incomplete.
         text = codecs.getincrementaldecoder("utf-8")().decode(urlsafe_b64decode(encoded))
     except UnicodeDecodeError:
         return False
-    return _NEVER_IN_JSON.search(text) is None
+    return _INVALID_IN_JSON.search(text) is None

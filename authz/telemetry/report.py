@@ -1,8 +1,8 @@
 """Report each decision: a span, if it is sampled; a count and a duration; a log line; an entry for the console.
 
-A report never raises, because it comes after the decision: an allow must not become a 500 because a metric, a span or a
-log line cannot be written. Each part that fails is counted by its name, the others are still written, and the first
-failure of each part is logged with its traceback.
+A report never raises, because it follows the decision: an allow must not become a 500 because a metric, a span or a log
+line cannot be written. A failure of one part is counted and does not affect the others; the first failure of each part
+is logged with its traceback.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_NOBODY: Final[Mapping[str, str]] = {}
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class SpanWriter(Protocol):
@@ -39,10 +39,10 @@ class SpanWriter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reporting:
-    """What the operator configured: *decisions* to be logged are all, denied or none.
+    """The configured reporting: *decisions* is all, denied or none.
 
-    Of the calls without a parent, the share *sample_ratio* is traced. With *trust_client*, the parent is taken from the
-    client's own traceparent if Envoy sends none.
+    *sample_ratio* is the share of calls without a parent span that are traced. With *trust_client*, the client's own
+    traceparent is used if Envoy sends none.
     """
 
     decisions: str
@@ -85,7 +85,7 @@ def reporter(
 
     def find(record: CheckRecord) -> TraceParent | None:
         request = record.request
-        client = request.headers if reporting.trust_client and request is not None else _NOBODY
+        client = request.headers if reporting.trust_client and request is not None else _NO_HEADERS
         return find_parent(record.metadata, client)
 
     def write_span(record: CheckRecord) -> TraceContext | None:

@@ -1,11 +1,11 @@
-"""Spans, by the OpenTelemetry SDK. Imported only if an exporter is on: the SDK takes 60 ms and more to import.
+"""Spans, written with the OpenTelemetry SDK. Imported only if needed, because importing the SDK takes 60 ms or more.
 
 Rules of this file:
-1. A span is written when its operation has ended, by one function; whether it is sampled was decided before.
+1. A span is written in one step when its operation has ended; the sampling decision was made before.
 2. Spans that wait for the exporter are counted here and bounded: above `max_waiting` a span is dropped before the SDK
-   is called. A slow or absent collector costs requests no time, and the process no memory.
+   is called. A slow or missing collector does not delay requests or use more memory.
 3. A lost span is counted, whether there was no room or no collector.
-4. Text of a client is truncated and made printable: one bad character would lose a whole batch.
+4. Text from a client is truncated and escaped: one invalid character would make a whole batch fail.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ STOP_SECONDS: Final = 1.0
 
 _Value = str | int | float
 _METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
-_OTHER: Final = "_OTHER"  # the conventions' word for any other method
-_GOOD: Final = frozenset({Refresh.UPDATED, Refresh.NOT_MODIFIED})
+_OTHER: Final = "_OTHER"  # the semantic conventions' value for any other method
+_SUCCESSES: Final = frozenset({Refresh.UPDATED, Refresh.NOT_MODIFIED})
 _STATIC_ATTRIBUTES: Final = {
     names.RPC_SYSTEM_NAME: "grpc",
     names.RPC_METHOD: names.CHECK_SPAN,
@@ -105,7 +105,7 @@ class Spans:
             return
         end = self._now_ns()
         attributes = {names.ISSUER: issuer, names.KEYS_REFRESH_RESULT: result.value}
-        if result not in _GOOD:
+        if result not in _SUCCESSES:
             attributes[names.ERROR_TYPE] = result.value
         span = self._tracer.start_span(
             names.REFRESH_SPAN,
@@ -114,7 +114,7 @@ class Spans:
             attributes=attributes,
             start_time=end - int(seconds * 1e9),
         )
-        if result not in _GOOD:
+        if result not in _SUCCESSES:
             span.set_status(Status(StatusCode.ERROR))
         self._end(span, end)
 

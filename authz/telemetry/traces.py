@@ -1,4 +1,4 @@
-"""Start the exporter of spans that the configuration and the OTEL_* environment variables ask for.
+"""Start the span exporter by the configuration and the OTEL_* environment variables.
 
 OpenTelemetry is not imported unless an exporter is on.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from authz.telemetry.spans import Spans
 
 MAX_WAITING: Final = 8192  # spans, unless OTEL_BSP_MAX_QUEUE_SIZE is set; about 8 MiB
-_CONSOLE_PAUSE: Final = 100  # milliseconds; a person waits for the output
+_CONSOLE_PAUSE: Final = 100  # milliseconds between exports, for interactive use
 
 
 def start_spans(
@@ -30,7 +30,7 @@ def start_spans(
     dropped: Callable[[int], None],
     environment: Mapping[str, str] = os.environ,
 ) -> Spans | None:
-    """Begin to export spans, as *environment* says; return None if the exporter is `none`. Raises ExportError.
+    """Start to export spans by *environment*; return None if the exporter is `none`. Raises ExportError.
 
     The SDK reads its own variables from the process, whatever *environment* is.
     """
@@ -52,7 +52,7 @@ def start_spans(
             dropped=dropped,
         )
     except ValueError as error:  # the value of a variable that the SDK reads
-        raise ExportError(f"spans cannot be exported as the OTEL_* variables ask: {error}") from error
+        raise ExportError(f"invalid OTEL_* environment variables: {error}") from error
 
 
 def _console() -> SpanExporter:

@@ -1,9 +1,9 @@
-"""The sidecar's decisions without its network: the configuration as it is, and throwaway keys.
+"""The sidecar's decisions in a test: your configuration, generated keys, and no network.
 
 Rules of this file:
-1. Nothing is decided here. A request goes through the server's own code as bytes, and the answer is read from bytes.
-2. The configuration is loaded as the server loads it. Only the keys of each issuer are replaced.
-3. Nothing is fetched, and time stands still.
+1. Requests are evaluated by the server's own code, from request bytes to response bytes.
+2. The configuration is loaded as the server does. Only the keys of each issuer are replaced.
+3. Nothing is fetched, and the clock does not advance.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from authz.telemetry.check_record import CheckRecord
 from authz.testing.verdict import Verdict
 
 AT: Final = 1_800_000_000.0  # seconds since the epoch: 15 January 2027, 08:00 UTC
-LIFETIME: Final = 300.0  # seconds that a minted token lives, unless its issuer's may live for less
+LIFETIME: Final = 300.0  # seconds, unless max_lifetime of the issuer is shorter
 
 _URL: Final = re.compile(r"(?P<scheme>https?)://(?P<host>[^/?]+)(?P<path>.*)", re.DOTALL)
 _INSTANTS: Final = frozenset({"iat", "nbf", "auth_time"})
@@ -42,7 +42,7 @@ _INSTANTS: Final = frozenset({"iat", "nbf", "auth_time"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """Decides requests by a configuration. *keys* sign for its issuers, by name; *at* is the time, in Unix seconds.
+    """Evaluates requests against a configuration. *keys* are the issuers' keys by name; *at* is the Unix time.
 
     `dataclasses.replace(gateway, at=...)` is the same gateway at another time.
     """
@@ -64,7 +64,7 @@ class Gateway:
 
     @classmethod
     def from_config(cls, config: Config, *, at: float = AT) -> Self:
-        """Use a loaded configuration, with a throwaway key in place of each issuer's keys."""
+        """Use a loaded configuration, with a generated key instead of each issuer's keys."""
         keys = {name: SigningKey.create(_algorithm(section)) for name, section in config.issuers.items()}
         snapshot = build_snapshot(config)
         issuers = {
@@ -84,10 +84,10 @@ class Gateway:
         certificate: str | None = None,
         **others: object,
     ) -> str:
-        """Sign a token of the issuer configured as *issuer*: valid unless the changes make it invalid.
+        """Sign a token of the issuer configured as *issuer*. Without changes it is valid.
 
-        *claims* and *others* change its claims, *header* its JOSE header; None removes a member. The header may contain
-        anything: *key*, or the issuer's own key, signs with its own algorithm. A *certificate*, in PEM, is the one that
+        *claims* and *others* change its claims, *header* its JOSE header; None removes a member. Whatever the header
+        contains, *key*, or the issuer's own key, signs with its own algorithm. A *certificate*, in PEM, is the one that
         the token is bound to (RFC 8705). Raises KeyError for an issuer that is not configured.
         """
         if (section := self.config.issuers.get(issuer)) is None:
@@ -96,7 +96,7 @@ class Gateway:
         bound = {} if certificate is None else {"cnf": {"x5t#S256": certificate_thumbprint(certificate)}}
         usual_header = {**signer.header(), "typ": section.token_types[0]}
         return signer.sign(
-            _change({**_good_claims(section, self.at), **bound}, {**(claims or {}), **others}),
+            _change({**_valid_claims(section, self.at), **bound}, {**(claims or {}), **others}),
             header=_change(usual_header, header or {}),
         )
 
@@ -111,9 +111,9 @@ class Gateway:
         certificate: str = "",
         at: float | None = None,
     ) -> Verdict:
-        """Decide a request for *url*, whose path is taken as it is spelled.
+        """Evaluate a request for *url*, whose path is not normalized.
 
-        A *token* is put where the configuration looks first. *context* are the context_extensions of the route in
+        A *token* is placed in the first configured source. *context* are the context_extensions of the route in
         Envoy, *certificate* is the client's, in PEM. *at* replaces the gateway's time. Raises ValueError for a *url*
         that is not http.
         """
@@ -132,13 +132,13 @@ class Gateway:
         records: list[CheckRecord] = []
         checker = Checker(
             snapshot=lambda: self.snapshot,
-            gatherer=Gatherer({}, monotonic=lambda: 0.0),  # no source is asked: all keys are here
+            gatherer=Gatherer({}, monotonic=lambda: 0.0),  # no lanes: all keys are available
             report=records.append,
             now=lambda: self.at if at is None else at,
             elapsed=lambda: 0.0,
             new_id=lambda: "0000000000000000",
         )
-        # At once: without lanes there is nothing to wait for.
+        # Without lanes the answer is never deferred.
         answer = cast("bytes", checker.check(_encode(request), received=0.0, time_left=None))
         return Verdict.read(answer, records[0].decision, sent=request.headers, identity=self.config.identity.headers)
 
@@ -155,7 +155,7 @@ def _encode(request: Request) -> bytes:
 
 
 def _algorithm(section: IssuerSection) -> str:
-    """Choose the algorithm of an issuer's throwaway key: ES256 if allowed, because an RSA key takes long to make."""
+    """Choose the algorithm of an issuer's throwaway key: ES256 if allowed, because generating an RSA key is slow."""
     return "ES256" if "ES256" in section.algorithms else section.algorithms[0]
 
 
@@ -164,13 +164,13 @@ def _publish(key: SigningKey) -> str:
     return json.dumps({"keys": [{**symmetric, "kid": key.kid, "alg": key.algorithm} if symmetric else key.public()]})
 
 
-def _good_claims(section: IssuerSection, at: float) -> dict[str, object]:
+def _valid_claims(section: IssuerSection, at: float) -> dict[str, object]:
     """Return the claims that the configuration requires of every token of this issuer."""
     lifetime = section.max_lifetime.total_seconds() if section.max_lifetime is not None else LIFETIME
     claims: dict[str, object] = {
         "iss": section.accepted_issuers[0],
         "sub": f"{section.issuer}/alice" if section.issuer.startswith(SCHEME) else "alice",
-        section.audience_claim: section.audiences[0] if section.audiences else "anybody",
+        section.audience_claim: section.audiences[0] if section.audiences else "any",
         "iat": int(at),
         "exp": int(at + min(lifetime, LIFETIME)),
     }

@@ -15,7 +15,7 @@ from authz.envoy import ext_authz_pb2 as wire
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A decision as client, upstream and operator see it.
+    """A decision as seen by client, upstream and operator.
 
     *allowed* says whether the request is forwarded to the upstream. *reason*, *detail*, *rule*, *issuer* and *subject*
     are for the operator; *would_deny* marks a denial that a shadow rule only reports. *headers* are the identity
@@ -42,8 +42,8 @@ class Verdict:
     def read(cls, answer: bytes, decision: Decision, *, sent: Mapping[str, str], identity: Iterable[str]) -> Self:
         """Read the CheckResponse *answer* for *decision*; *identity* are the names of the identity headers."""
         response = wire.CheckResponse.FromString(answer)
-        passed = _apply(response.ok_response, sent) if response.HasField("ok_response") else {}
-        telling = set(map(_spell, identity))
+        forwarded = _apply(response.ok_response, sent) if response.HasField("ok_response") else {}
+        identity_names = set(map(_normalize, identity))
         reply = response.denied_response
         if response.HasField("error_response"):
             reply = response.error_response
@@ -56,8 +56,8 @@ class Verdict:
             rule=decision.trail.rule,
             issuer=decision.trail.issuer,
             subject=decision.trail.subject,
-            headers={name: value for name, value in passed.items() if _spell(name) in telling},
-            request_headers=passed,
+            headers={name: value for name, value in forwarded.items() if _normalize(name) in identity_names},
+            request_headers=forwarded,
             status=None if response.HasField("ok_response") else reply.status.code,
             challenge=headers.get("www-authenticate"),
             body=None if response.HasField("ok_response") else reply.body,
@@ -65,8 +65,8 @@ class Verdict:
         )
 
 
-def _spell(name: str) -> str:
-    """Replace `_` by `-`, as CGI and its successors do: an upstream may confuse them."""
+def _normalize(name: str) -> str:
+    """Replace `_` by `-`: an upstream may treat them as the same (CGI)."""
     return name.replace("_", "-")
 
 

@@ -1,3 +1,3 @@
-"""Tools beside the server: explain a decision, compare configurations, configure Envoy, probe issuers."""
+"""Tools for operators: explain a decision, compare configurations, configure Envoy, probe issuers."""
 
 from __future__ import annotations

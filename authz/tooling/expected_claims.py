@@ -1,4 +1,4 @@
-"""Which claims the rules read from an issuer's tokens, and of what type they must be there."""
+"""The claims that rules require in an issuer's tokens, with their types."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from authz.core.issuer import Issuer
 from authz.core.mismatch import type_name
 from authz.core.policy import ClaimRequirement, Requirements, Rule
 
-MAX_RULES: Final = 4  # that are named for one claim
+MAX_RULES: Final = 4  # listed for one claim
 
 
 def describe_expected_claims(issuer: Issuer, rules: tuple[Rule, ...]) -> Iterator[str]:
-    """Yield a line for each claim that a rule asks of tokens of *issuer*: its place, its type, and the rules."""
+    """Yield a line for each claim that rules require in tokens of *issuer*: its path, its type, and the rules."""
     asked: defaultdict[str, list[str]] = defaultdict(list)
     for rule in rules:
         if not rule.requirements.issuers or issuer.name in rule.requirements.issuers:

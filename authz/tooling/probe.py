@@ -1,4 +1,4 @@
-"""Fetch the keys of each issuer of a configuration once, by the code that serves, and report the result."""
+"""Fetch the keys of each issuer of a configuration once, with the code of the feeds, and report the result."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from authz.telemetry.redaction import escaped, printable
 from authz.tooling.describe import describe_key
 from authz.tooling.expected_claims import describe_expected_claims
 
-MAX_BURST: Final = 8
+MAX_CONCURRENT: Final = 8
 
 ADVICE: Final[Mapping[Refresh, str]] = {
     Refresh.UPDATED: "",
     Refresh.NOT_MODIFIED: "",
     Refresh.DISCOVERY_REJECTED: (
-        "`issuer` must equal that of the document, to the last slash; or set jwks_uri to the key set"
+        "`issuer` must be exactly that of the document, including a trailing slash; or set jwks_uri to the key set"
     ),
-    Refresh.INTERNAL_ERROR: "this is a mistake of ours: please report it",
-    Refresh.JWKS_REJECTED: "look at what the URL answers: it must be a JSON Web Key Set with a key that can be used",
-    Refresh.MISCONFIGURED: "see that the file is there, readable for this user, and holds what it should",
-    Refresh.REDIRECT_REFUSED: "if it leads to the issuer, configure that URL, as jwks_uri or discovery_url",
-    Refresh.STATUS: "see that the URL is right, and whether the issuer wants a bearer_token_file",
-    Refresh.TIMEOUT: "see that this host reaches it (a proxy? a network policy?), or raise fetch.timeout",
-    Refresh.TLS: "see that its certificate is for this name, or set fetch.ca_file, or the client_cert_file it asks for",
-    Refresh.TOO_LARGE: "see that the URL is right, or raise fetch.max_bytes",
-    Refresh.UNREACHABLE: "see that the name resolves here and the port is open, or set fetch.proxy",
-    Refresh.UNTRUSTED: "do as it says if the host is the issuer's",
+    Refresh.INTERNAL_ERROR: "this is a bug in authz: please report it",
+    Refresh.JWKS_REJECTED: "check the response of the URL: it must be a JSON Web Key Set with a usable key",
+    Refresh.MISCONFIGURED: "check that the file exists, is readable for this user, and has the right content",
+    Refresh.REDIRECT_REFUSED: "if the target belongs to the issuer, configure that URL as jwks_uri or discovery_url",
+    Refresh.STATUS: "check the URL, and whether the issuer requires a bearer_token_file",
+    Refresh.TIMEOUT: "check that this host can reach it (a proxy? a network policy?), or raise fetch.timeout",
+    Refresh.TLS: "check that its certificate is for this name, or set fetch.ca_file, or a required client_cert_file",
+    Refresh.TOO_LARGE: "check the URL, or raise fetch.max_bytes",
+    Refresh.UNREACHABLE: "check that the name resolves here and the port is open, or set fetch.proxy",
+    Refresh.UNTRUSTED: "allow the host as described, if it belongs to the issuer",
 }
 """What to do about each kind of failure."""
 
@@ -47,8 +47,8 @@ ADVICE: Final[Mapping[Refresh, str]] = {
 class Fetched:
     """The result for one issuer: *keys*, or the *result* and *detail* of the failure. Durations are in seconds.
 
-    *where* is the URL, or the discovery document's and the one that it names. *fresh_for* is what the answer says.
-    *expected* are the claims that rules read from its tokens, in words: no token is at hand that could be looked at.
+    *where* is the URL, or those of discovery document and key set. *fresh_for* is from the response. *expected*
+    describes the claims that rules require in its tokens.
     """
 
     issuer: str
@@ -65,18 +65,18 @@ class Fetched:
 
     @property
     def usable(self) -> bool:
-        """Whether a token could be verified now."""
+        """Whether any token can be verified."""
         return any(why is None for _, why in self._usability())
 
     def _usability(self) -> list[tuple[Key, str | None]]:
-        """Return each valid key, with the reason why no token of this issuer can use it, or None."""
+        """Return each valid key with the reason why it verifies no token of this issuer, or None."""
         keys = self.keys.keys if self.keys is not None else ()
         configured = self.algorithms_configured
         return [(key, why_unused(key, self.algorithms, configured=configured)) for key in keys]
 
     @property
     def advice(self) -> str:
-        """What to do."""
+        """What to do about the result."""
         if self.keys is not None and not self.usable:
             return "no key is usable: no token can be verified"
         return ADVICE[self.result]
@@ -88,11 +88,11 @@ class Fetched:
         if self.keys is None:
             yield f"  failed        {self.result}, after {self.seconds:.2f} s: {self.detail}"
         else:
-            said = "without Cache-Control or Expires" if self.fresh_for is None else f"good for {self.fresh_for:.0f} s"
-            yield f"  answered      in {self.seconds:.2f} s, {said}"
+            fresh = "without Cache-Control or Expires" if self.fresh_for is None else f"good for {self.fresh_for:.0f} s"
+            yield f"  answered      in {self.seconds:.2f} s, {fresh}"
             for key, why in self._usability():
-                said = f"alg {escaped(key.alg) or 'any of its kind'}" if why is None else why
-                yield f"  {'usable  ' if why is None else 'unusable'}      {escaped(describe_key(key))}, {said}"
+                use = f"alg {escaped(key.alg) or 'any of its type'}" if why is None else why
+                yield f"  {'usable  ' if why is None else 'unusable'}      {escaped(describe_key(key))}, {use}"
                 yield from (f"  note          kid {escaped(key.kid) or 'absent'}: {note}" for note in key.notes)
             for kid, why in self.keys.rejected:
                 yield f"  rejected      kid {escaped(kid) or 'absent'}: {escaped(why)}"
@@ -101,7 +101,7 @@ class Fetched:
         for line in self.expected:
             yield f"  claims        {escaped(line)}"
         if self.expected:
-            yield "  to do         see that its tokens have them: authz explain --token-file TOKEN says what each is"
+            yield "  to do         check that its tokens have them: authz explain --token-file TOKEN shows each one"
         if self.advice:
             yield f"  to do         {self.advice}"
 
@@ -137,8 +137,8 @@ class Fetched:
 
 
 def fetch_all(config: Config) -> list[Fetched]:
-    """Fetch from every issuer once, several at one time, without cache and without retries."""
-    with ThreadPoolExecutor(MAX_BURST) as pool:
+    """Fetch the keys of every issuer once, several concurrently, without cache and retries."""
+    with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
         fetched = list(pool.map(lambda entry: fetch_one(*entry), config.issuers.items()))
     snapshot = build_snapshot(config)
     issuers = {issuer.name: issuer for issuer in snapshot.issuers.values()}
@@ -149,7 +149,7 @@ def fetch_all(config: Config) -> list[Fetched]:
 
 
 def fetch_one(name: str, section: Issuer) -> Fetched:
-    """Fetch from one issuer once."""
+    """Fetch the keys of one issuer once."""
     if section.jwks is not None:
         keys, where = inline_keys(section), "this configuration (jwks)"
         return Fetched(

@@ -191,7 +191,7 @@ _REMEDIES: Final[Mapping[Trait, str]] = {
     Trait.IGNORES_CASE: "set paths.case_insensitive: true",
     Trait.EMPTY_PARAMETER: "end the path in /** in place of the parameter",
     Trait.TAKES_SLASHES: "end the path in /** in place of the parameter",
-    Trait.TEXT_PREFIX: "end the upstream's own path in a slash, or let nothing weaker stand beside it",
+    Trait.TEXT_PREFIX: "end the upstream's own path in a slash, or let nothing weaker stand too",
     Trait.HEAD_FROM_GET: "list HEAD beside GET",
     Trait.UPPER_METHOD: "a rule between them with allow: deny",
     Trait.METHOD_OVERRIDE: "ask of POST what the other methods need",

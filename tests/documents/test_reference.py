@@ -15,7 +15,7 @@ import pytest
 from authz.config.checks.bounds import BOUNDS
 from authz.config.load import parse
 from authz.config.model import RESTART_REQUIRED, Config
-from authz.config.reference import TOLD_TO_ENVOY, key_paths, write_reference
+from authz.config.reference import ENVOY_DEPENDS_ON, key_paths, write_reference
 from authz.config.select import select
 from authz.tooling.envoy_config.derive import derive
 from tests.fakes.idp import FakeIdp
@@ -134,7 +134,7 @@ def test_what_envoy_must_be_told(path: str) -> None:
 def test_envoy_is_told_of_nothing_else() -> None:
     """The marks are on those keys, and no example of another key changes what is printed for Envoy."""
     marked = {path for path, (_, what) in rows().items() if "Envoy too" in what}
-    assert marked == TOLD_TO_ENVOY == _TOLD.keys()
+    assert marked == ENVOY_DEPENDS_ON == _TOLD.keys()
     before = derive(parse(_MINIMAL, file="minimal"))
     asked = derive(parse(_AROUND["issuers.*.introspection"].replace(", HERE", ""), file="asked"))
     for path, text in examples():

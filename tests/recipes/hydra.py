@@ -59,7 +59,7 @@ RECIPE: Final = Recipe(
         ),
         fails("a user without the group", _WRITE, _USER.but(ext={}), Reason.POLICY_DENIED),
         fails(
-            "a group at the top, where it is not looked for",
+            "a group at the top, where it is not searched for",
             _WRITE,
             _USER.but(ext={}, groups=["order-editors"]),
             Reason.POLICY_DENIED,

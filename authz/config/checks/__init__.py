@@ -1,7 +1,7 @@
 """Checks of a configuration beyond the types of its values.
 
-A check is a function from the whole configuration to the problems that it finds. Each checks one matter only, and all
-of them run, so that every problem is reported at once.
+A check is a function from the whole configuration to the problems that it finds. All checks run, so that all problems
+are reported at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every number, duration and size has a minimum and a maximum."""
+"""Checks of the minimum and maximum of numbers, durations and sizes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_bounds(config: Config) -> Iterator[Problem]:
     for pattern, (least, most) in BOUNDS.items():
         for path, value in select(config, pattern):
             if not isinstance(value, int | timedelta):
-                continue  # an optional value that is not given
+                continue  # an optional value without a value
             if _excess(value, least) < 0:
                 yield Problem(path=path, message=f"must be at least {least}")
             elif _excess(value, most) > 0:
@@ -27,7 +27,7 @@ def check_bounds(config: Config) -> Iterator[Problem]:
 
 
 def check_intervals(config: Config) -> Iterator[Problem]:
-    """Report a refresh interval outside its own clamps."""
+    """Report a refresh interval that is not between min_interval and max_interval."""
     for name, issuer in config.issuers.items():
         fetch, path = issuer.fetch, ("issuers", name, "fetch")
         shortest, longest = format_duration(fetch.min_interval), format_duration(fetch.max_interval)

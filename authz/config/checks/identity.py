@@ -1,4 +1,4 @@
-"""Which headers identify the caller to the upstream."""
+"""Checks of the identity headers and of the claims for Envoy's dynamic metadata."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _JOIN: Final = re.compile(r"[ -~]{1,8}")
 
 
 def check_headers(config: Config) -> Iterator[Problem]:
-    """Report a name that must not be written, two spellings of one name, and values that are not defined."""
+    """Report names that must not be overwritten, two spellings of one name, and invalid values."""
     path: KeyPath = ("identity", "headers")
     headers = config.identity.headers
     if len(headers) > MAX_IDENTITY_HEADERS:
-        yield Problem(path=path, message=f"holds {len(headers)} headers, at most {MAX_IDENTITY_HEADERS}")
+        yield Problem(path=path, message=f"has {len(headers)} headers, at most {MAX_IDENTITY_HEADERS}")
     aliases = config.claim_aliases
     read = {_fold(source.header) for source in config.token.sources if source.header}
     first: dict[str, str] = {}
@@ -45,11 +45,11 @@ def _check_name(name: str, read: set[str]) -> str:
     if folded in STRUCTURAL_HEADERS | _CREDENTIALS:
         return "this header frames the request or carries credentials, and must not be overwritten"
     if folded.startswith("x-envoy-"):
-        return "Envoy keeps names that begin with x-envoy- for itself"
+        return "names that begin with x-envoy- are reserved for Envoy"
     if folded.startswith("grpc-"):
-        return "gRPC keeps names that begin with grpc- for itself, and its clients fail calls that have others"
+        return "names that begin with grpc- are reserved for gRPC, and unknown ones make its clients fail"
     if folded in read:
-        return "a token is looked for in this header"
+        return "this header is a token source"
     try:
         spellings(name)
     except ValueError as error:
@@ -65,12 +65,14 @@ def _check_value(value: HeaderValue, path: KeyPath, aliases: frozenset[str]) -> 
         return
     for key in ("join", "format"):
         if key in given and value.claim is None:
-            yield Problem(path=(*path, key), message="goes with claim only")
+            yield Problem(path=(*path, key), message="is only allowed with claim")
     if value.claim is not None:
         yield from check_claim(value.claim, path, aliases)
     if value.join is not None and value.format is not Format.TEXT:
         yield Problem(
-            path=(*path, "join"), message=f"{value.format} writes a list already", hint="leave out join or format"
+            path=(*path, "join"),
+            message=f"format {value.format} already includes lists",
+            hint="leave out join or format",
         )
     if value.join is not None and not _JOIN.fullmatch(value.join):
         yield Problem(path=(*path, "join"), message="must be 1 to 8 characters of printable ASCII")

@@ -93,7 +93,7 @@ def _check_algorithms(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
             message = f"unknown algorithm {quote(algorithm)}"
             yield Problem(path=place, message=message, hint=suggest(algorithm, ALGORITHMS))
         elif ALGORITHMS[algorithm].kty == "oct" and issuer.jwks_file is None:
-            message = f"{algorithm} needs a secret, and a secret is read from jwks_file only"
+            message = f"{algorithm} needs a secret, which is only read from jwks_file"
             yield Problem(path=place, message=message)
 
 
@@ -108,26 +108,26 @@ def _check_key_source(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
 def _check_inline_keys(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     secret = 0
     for index, key in enumerate(issuer.jwks.keys if issuer.jwks else ()):
-        # A key that is written here lies in a repository, a ConfigMap and a chart's values.
+        # The configuration is stored in repositories, ConfigMaps and chart values.
         if any(not is_empty(key.get(name)) for name in _PRIVATE_MEMBERS) or key.get("kty") == "oct":
             secret += 1
-            hint = "keep the public members only, or put a symmetric key into a jwks_file"
+            hint = "keep only the public members, or put a symmetric key into a jwks_file"
             yield Problem(path=(*path, "keys", index), message="contains private key material", hint=hint)
     try:
         keys = read_inline_keys(issuer)
     except ValueError as error:
         yield Problem(path=path, message=str(error))
         return
-    # An empty list is explicit; blocked keys were valid, and may be again.
+    # An empty list is explicit, and blocked keys are valid.
     if keys is not None and not keys.keys and len(keys.rejected_keys) > secret:
-        whys = "; ".join(sorted({why for _, why in keys.rejected}))
-        yield Problem(path=path, message=f"contains no usable key: {whys}")
+        reasons = "; ".join(sorted({why for _, why in keys.rejected}))
+        yield Problem(path=path, message=f"contains no usable key: {reasons}")
 
 
 def _check_urls(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
-    """Check what is fetched. An issuer whose keys come from elsewhere is an identifier, and any text may be one.
+    """Check the URLs that are fetched. With another source of keys, `issuer` is any string (RFC 7519 section 4.1.1).
 
-    RFC 7519 section 4.1.1. AD FS for one has `http://.../adfs/services/trust`.
+    For example, AD FS has `http://.../adfs/services/trust`.
     """
     http = issuer.insecure.http
     if not issuer.issuer:
@@ -158,7 +158,7 @@ def _check_one_url(url: str, path: KeyPath, *, http: bool, query: bool = True) -
         if url.startswith("http://") and not http:
             hint = "or set insecure.http"
         elif path[-1] == "issuer" and "://" not in url:
-            hint = "discovery starts there; jwks_uri, jwks or jwks_file can say instead where the keys are"
+            hint = "discovery needs a URL; or set jwks_uri, jwks or jwks_file"
         yield Problem(path=path, message=str(error), hint=hint)
 
 
@@ -182,10 +182,10 @@ def _check_fetch(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
         except ValueError as error:
             yield Problem(path=(*path, "proxy"), message=str(error))
     elif fetch.proxy_credentials_file is not None:
-        yield Problem(path=(*path, "proxy_credentials_file"), message="needs the proxy that it is for")
+        yield Problem(path=(*path, "proxy_credentials_file"), message="needs proxy")
     for key, other in (("client_cert_file", "client_key_file"), ("client_key_file", "client_cert_file")):
         if getattr(fetch, key) is not None and getattr(fetch, other) is None:
-            yield Problem(path=(*path, key), message=f"needs {other} beside it")
+            yield Problem(path=(*path, key), message=f"needs {other} too")
 
 
 def _is_host_and_port(text: str) -> bool:

@@ -21,7 +21,7 @@ def check_version(config: Config) -> Iterator[Problem]:
 
 
 def check_server(config: Config) -> Iterator[Problem]:
-    """Report an address that cannot be listened on, or that is open to any caller."""
+    """Report an invalid address, or one that any caller can reach."""
     server = config.server
     if not _OCTAL_MODE.fullmatch(server.socket_mode):
         yield Problem(path=("server", "socket_mode"), message='must be octal permissions, such as "0660"')
@@ -43,8 +43,8 @@ def check_server(config: Config) -> Iterator[Problem]:
         yield Problem(path=_LISTEN, message=f"there are no {server.workers} ports from here on, one for each worker")
     mutual_tls = server.tls is not None and server.tls.client_ca_file is not None
     if not address.loopback and not mutual_tls and not config.insecure.plaintext:
-        hint = "give tls with client_ca_file, or set insecure.plaintext"
-        yield Problem(path=_LISTEN, message="beyond loopback, callers must show a client certificate", hint=hint)
+        hint = "set tls with client_ca_file, or insecure.plaintext"
+        yield Problem(path=_LISTEN, message="except on loopback, callers must present a client certificate", hint=hint)
 
 
 def check_admin(config: Config) -> Iterator[Problem]:
@@ -56,7 +56,7 @@ def check_admin(config: Config) -> Iterator[Problem]:
 
 
 def check_ports(config: Config) -> Iterator[Problem]:
-    """Report a port that two servers use: the second would silently share it."""
+    """Report a port that two servers use: they would silently share it."""
     try:
         admin, server = parse_tcp_address(config.admin.listen), parse_address(config.server.listen)
     except ValueError:

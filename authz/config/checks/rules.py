@@ -52,10 +52,10 @@ def check_claim(text: str, path: KeyPath, aliases: frozenset[str]) -> Iterator[P
 
 def _check_allow(rule: Rule, path: KeyPath) -> Iterator[Problem]:
     if rule.allow in {AccessMode.PUBLIC, AccessMode.DENY} and rule.require is not None:
-        message = f"a rule with `allow: {rule.allow}` looks at no token, so it cannot require anything"
+        message = f"a rule with `allow: {rule.allow}` does not read the token, so it cannot require anything"
         yield Problem(path=(*path, "require"), message=message)
     if rule.accept is not None and rule.allow in {AccessMode.PUBLIC, AccessMode.DENY}:
-        # A spelling that the upstream reads differently would walk out of the public part.
+        # With an ambiguous encoding, the upstream may serve a path outside the public part.
         message = f"ambiguous paths are never accepted with allow: {rule.allow}"
         yield Problem(path=(*path, "accept"), message=message)
     elif rule.accept == ():
@@ -121,7 +121,7 @@ def _check_condition(require: Require, path: KeyPath) -> Iterator[Problem]:
 
 
 def _check_params(rule: Rule, path: KeyPath) -> Iterator[Problem]:
-    """Report a parameter that the condition reads but no path of the rule has: each evaluation would fail."""
+    """Report a parameter in the condition that no path of the rule has: each evaluation would fail."""
     try:
         templates = (rule.match or Match()).templates
     except ValueError:

@@ -1,4 +1,4 @@
-"""Issuers with one `iss` for each tenant, and URLs that stand for many tenants and are in no token."""
+"""Checks of multi-tenant issuers: `iss` templates, tenants, and Entra's endpoints for all tenants."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _ENTRA: Final = frozenset(
 )
 _FOR_MANY_TENANTS: Final = frozenset({"common", "organizations", "consumers"})
 _REMEDY: Final = (
-    f"write the id of your one tenant in its place, or keep {TENANT} there and list the ids of your tenants in tenants"
+    f"replace it by the id of your tenant, or keep {TENANT} there and list the ids of your tenants in tenants"
 )
 
 
 def check_tenants(config: Config) -> Iterator[Problem]:
-    """Report an `issuer` that is in no token, and tenants that cannot be."""
+    """Report an `issuer` that no token can have, and invalid tenants."""
     for name, issuer in config.issuers.items():
         path = ("issuers", name)
         yield from _check_template(issuer, path)
@@ -42,8 +42,8 @@ def check_tenants(config: Config) -> Iterator[Problem]:
         urls += [(("jwks_uris", index), url) for index, url in enumerate(issuer.jwks_uris)]
         for key, url in urls:
             if (placeholder := _PLACEHOLDER.search(url or "")) is not None:
-                message = f"has the placeholder {placeholder[0]}, and is fetched as it stands here"
-                hint = "write common, or one tenant's id, in its place"
+                message = f"has the placeholder {placeholder[0]}, and is fetched as it is"
+                hint = "replace it by common, or by the id of a tenant"
                 yield Problem(path=(*path, *key), message=message, hint=hint)
         for index, tenant in enumerate(issuer.tenants):
             message = _check_tenant(tenant, issuer)
@@ -55,21 +55,21 @@ def check_tenants(config: Config) -> Iterator[Problem]:
 
 def _check_template(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     if issuer.tenants and issuer.issuer.count(TENANT) != 1:
-        message = f"take the place of {TENANT}, which issuer must have once"
+        message = f"needs {TENANT} exactly once in issuer"
         yield Problem(path=(*path, "tenants"), message=message)
         return
-    rest = issuer.issuer.replace(TENANT, "") if issuer.tenants else issuer.issuer
-    if (placeholder := _PLACEHOLDER.search(rest)) is not None:
-        message = f"has the placeholder {placeholder[0]}, and no token has it in iss"
+    fixed = issuer.issuer.replace(TENANT, "") if issuer.tenants else issuer.issuer
+    if (placeholder := _PLACEHOLDER.search(fixed)) is not None:
+        message = f"has the placeholder {placeholder[0]}, which no token has in iss"
         yield Problem(path=(*path, "issuer"), message=message, hint=_REMEDY)
     elif (segment := _segment_for_many(issuer.issuer)) is not None:
-        message = f"no token has {quote(segment)} in iss: it has the id of its tenant"
+        message = f"no token has {quote(segment)} in iss, but the id of its tenant"
         yield Problem(path=(*path, "issuer"), message=message, hint=_REMEDY.replace("keep", "write"))
 
 
 def _check_tenant(tenant: str, issuer: Issuer) -> str:
     if not _ONE_SEGMENT.fullmatch(tenant):
-        return "has letters, digits and any of . _ - only"
+        return "must have only letters, digits and any of . _ -"
     if _is_entra(issuer.issuer) and not _GUID.fullmatch(tenant):
         return "must be the tenant's id, in lower case: iss never has the tenant's domain name"
     return ""

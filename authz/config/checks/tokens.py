@@ -52,7 +52,7 @@ def _check_source(source: TokenSource) -> str:
     if source.cookie is not None:
         if source.scheme:
             return "a cookie has no scheme"
-        return "" if TOKEN.fullmatch(source.cookie) else "the name of the cookie has characters that names cannot have"
+        return "" if TOKEN.fullmatch(source.cookie) else "the name of the cookie has invalid characters"
     if not HEADER_NAME.fullmatch(source.header or ""):
         return "the name of the header must be in lower case, without spaces and colons"
     if source.header in STRUCTURAL_HEADERS or source.header == "cookie":
@@ -63,14 +63,14 @@ def _check_source(source: TokenSource) -> str:
 
 
 def check_query_token(config: Config) -> Iterator[Problem]:
-    """Report a query parameter that no query can have."""
+    """Report an invalid name of a query parameter."""
     name = config.insecure.query_token
     if name is not None and not re.fullmatch(r"[A-Za-z0-9._~-]+", name):
-        yield Problem(path=("insecure", "query_token"), message="must have letters, digits and any of . _ ~ - only")
+        yield Problem(path=("insecure", "query_token"), message="must have only letters, digits and any of . _ ~ -")
 
 
 def check_responses(config: Config) -> Iterator[Problem]:
-    """Report a realm that no challenge can carry (RFC 9110 section 11.5)."""
+    """Report an invalid realm (RFC 9110 section 11.5)."""
     if not re.fullmatch(r"[ -~]+", config.responses.realm):
         yield Problem(path=("responses", "realm"), message="must be printable ASCII, and not empty")
 
@@ -88,7 +88,7 @@ def check_resource(config: Config) -> Iterator[Problem]:
 
 
 def check_scopes(scopes: tuple[str, ...], path: KeyPath) -> Iterator[Problem]:
-    """Report invalid scopes: a space would make two of one, a quote would end the challenge's parameter."""
+    """Report invalid scopes: a space separates scopes, and a quotation mark ends the challenge's parameter."""
     for index, scope in enumerate(scopes):
         if not SCOPE.fullmatch(scope):
             message = "must be visible ASCII without spaces, quotation marks and backslashes"

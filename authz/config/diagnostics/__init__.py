@@ -1,3 +1,3 @@
-"""Diagnostics for the author of a configuration: all problems of a file at once, and warnings about a valid one."""
+"""Diagnostics for the author of a configuration: all errors of a file at once, and warnings about a valid one."""
 
 from __future__ import annotations

@@ -20,17 +20,17 @@ Words = Callable[[ErrorDetails], tuple[str, str]]
 def pydantic_errors(error: ValidationError) -> Iterator[Problem]:
     """Yield a problem for each mistake. A required key that is only misspelt is one mistake, not two."""
     details = error.errors(include_url=False)
-    meant = set(misspelt_keys(details).values())
+    corrected = set(misspelt_keys(details).values())
     for detail in details:
-        if detail["type"] != "missing" or detail["loc"] not in meant:
+        if detail["type"] != "missing" or detail["loc"] not in corrected:
             message, hint = _words(detail["type"])(detail)
             yield Problem(path=detail["loc"], message=message, hint=hint)
 
 
 def misspelt_keys(details: Sequence[ErrorDetails]) -> dict[KeyPath, KeyPath]:
-    """Return the path of each unknown key, and the path that was meant, which is empty if none is near."""
+    """Return the path of each unknown key with its most likely correction, empty if there is none."""
     unknown = (detail["loc"] for detail in details if detail["type"] == "extra_forbidden")
-    return {path: _meant(path) for path in unknown}
+    return {path: _correct(path) for path in unknown}
 
 
 def known_keys(path: KeyPath) -> tuple[str, ...]:
@@ -56,17 +56,17 @@ def _missing(_: ErrorDetails) -> tuple[str, str]:
 
 def _unknown(detail: ErrorDetails) -> tuple[str, str]:
     path = detail["loc"]
-    meant = _meant(path)[len(path) - 1 :]
-    return "unknown key", f"did you mean `{render_path(meant)}`?" if meant else ""
+    correct = _correct(path)[len(path) - 1 :]
+    return "unknown key", f"did you mean `{render_path(correct)}`?" if correct else ""
 
 
-def _meant(path: KeyPath) -> KeyPath:
-    """Return where an unknown key belongs: into a section next to it (`methods` into `match`), or a similar key."""
+def _correct(path: KeyPath) -> KeyPath:
+    """Return the likely path of an unknown key: in a section next to it (`methods` in `match`), or a similar key."""
     above, key = path[:-1], str(path[-1])
     siblings = known_keys(above)
-    homes = [(*above, sibling, key) for sibling in siblings if key in known_keys((*above, sibling))]
+    moved = [(*above, sibling, key) for sibling in siblings if key in known_keys((*above, sibling))]
     near = nearest(key, siblings)
-    return homes[0] if homes else (*above, near) if near else ()
+    return moved[0] if moved else (*above, near) if near else ()
 
 
 def _choice(detail: ErrorDetails) -> tuple[str, str]:
@@ -123,10 +123,10 @@ def _hint_for_list(value: object) -> str:
 
 
 def _words(kind: str) -> Words:
-    return _WORDS.get(kind, _as_it_is)
+    return _WORDS.get(kind, _unchanged)
 
 
-def _as_it_is(detail: ErrorDetails) -> tuple[str, str]:
+def _unchanged(detail: ErrorDetails) -> tuple[str, str]:
     message = detail["msg"]
     return message[:1].lower() + message[1:], ""
 

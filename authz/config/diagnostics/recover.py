@@ -1,6 +1,6 @@
 """Complete an invalid configuration, so that its valid parts can be checked in the same run.
 
-The result is checked and thrown away; it never decides a request.
+The result is only checked; it is never used for decisions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from authz.config.diagnostics.messages import misspelt_keys
 from authz.config.model import Config
 from authz.config.problems import KeyPath
 
-_MAX_ROUNDS: Final = 3  # a corrected key may have a wrong value in turn
+_MAX_ROUNDS: Final = 3  # a corrected key may have an invalid value
 _ISSUER: Final = {"issuer": "https://stand-in.invalid"}
 _RULE: Final = {"allow": "deny"}
 _REQUIRED: Final = {"version": 1, "issuers": {"stand-in": _ISSUER}, "rules": [_RULE]}
@@ -31,8 +31,8 @@ _DEPENDS_ON: Final[Mapping[KeyPath, str]] = {("algorithms",): "jwks_file", ("req
 class Recovered:
     """A *config* of the valid parts of the data, or None if there are none.
 
-    *replaced* are the paths whose value differs from the data. *partial* are issuers and rules with such a path: what
-    their keys mean together is unknown. *moved* are the paths of misspelt keys, each with its path in the file.
+    *replaced* are the paths whose value differs from the data. *partial* are issuers and rules with such a path:
+    checks that need several of their keys are skipped. *moved* maps the paths of corrected keys to those in the file.
     """
 
     config: Config | None
@@ -41,10 +41,10 @@ class Recovered:
     moved: Mapping[KeyPath, KeyPath] = field(default_factory=dict)
 
     def is_checked(self, path: KeyPath) -> bool:
-        """Return whether a problem at *path* is a problem of the file.
+        """Return whether a problem at *path* is a problem of the file, and not of a replaced value.
 
-        In a partial issuer or rule this is so only for values deeper than its keys, such as one of several algorithms,
-        which is valid or not regardless of the other keys.
+        In a partial issuer or rule, only problems below its keys count, such as one of several algorithms: they do not
+        depend on the other keys.
         """
         if any(path[:length] in self.replaced for length in range(len(path) + 1)):
             return False
@@ -65,8 +65,8 @@ class Recovered:
 def recover(data: object, error: ValidationError) -> Recovered:
     """Correct the errors that *error* found in *data*.
 
-    Misspelt keys are read as they were meant. A wrong value removes its key of the issuer or rule, or its whole
-    setting: a check of a half would report false problems. Stand-ins keep the names and places of invalid entries.
+    Misspelt keys are corrected. An invalid value removes its key of the issuer or rule, or its whole setting, because
+    checks of a part would report false problems. Stand-ins keep the names and places of invalid entries.
     """
     recovered = deepcopy(data)
     replaced: set[KeyPath] = set()
@@ -91,23 +91,23 @@ def recover(data: object, error: ValidationError) -> Recovered:
 
 
 def _move(data: Any, misspelt: Mapping[KeyPath, KeyPath]) -> Iterator[tuple[KeyPath, KeyPath]]:  # noqa: ANN401 - plain data
-    """Move the values of misspelt keys to where they were meant to be; yield the new and the old path of each.
+    """Move the values of misspelt keys to their corrected paths; yield the new and the old path of each.
 
-    A value is only removed if it is unknown what was meant, or if the place is taken.
+    A value is only removed if there is no correction, or if that path exists.
     """
-    for path, meant in misspelt.items():
+    for path, correct in misspelt.items():
         place = data
         for step in path[:-1]:
             place = place[step]
         value = place.pop(path[-1])
-        for step in meant[len(path) - 1 : -1]:
+        for step in correct[len(path) - 1 : -1]:
             place = place.setdefault(step, {})
-        if meant and isinstance(place, dict) and meant[-1] not in place:
-            place[meant[-1]] = value
-            yield meant, path
+        if correct and isinstance(place, dict) and correct[-1] not in place:
+            place[correct[-1]] = value
+            yield correct, path
 
 
-def _replace(data: Any, place: KeyPath) -> None:  # noqa: ANN401 - the same
+def _replace(data: Any, place: KeyPath) -> None:  # noqa: ANN401 - plain data
     match place:
         case ("issuers" | "rules" as section, entry):
             data[section][entry] = dict(_ENTRIES[section,])

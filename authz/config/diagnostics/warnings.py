@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.config.build import build_resource, build_rules, inline_keys
-from authz.config.diagnostics.overlaps import find_ambiguous_subjects, find_overlaps
-from authz.config.diagnostics.unused_keys import why_unused
+from authz.config.diagnostics.ambiguous_subjects import find_ambiguous_subjects
+from authz.config.diagnostics.overlaps import find_overlaps
+from authz.config.diagnostics.unused_keys import describe_unused
 from authz.config.model import SETTINGS, Config
 from authz.config.problems import Problem, quote
 from authz.config.quantity import format_duration
@@ -17,14 +18,14 @@ from authz.core.resource import METHODS
 from authz.core.snapshot import Unavailable
 
 _RISKS: Final = {path: setting.risk for path, setting in SETTINGS.items() if setting.risk}
-# Envoy counts after it has added our headers, including about eight of its own (`max_headers_count`, by default 100);
-# names to remove do not count. A browser behind two proxies sends about forty.
-_ENVOYS_HEADERS: Final = 100
-_ENVOYS_OWN_HEADERS: Final = 8
-MAX_QUIET_HEADERS: Final = 40
+# Envoy's `max_headers_count`, by default 100, includes our headers and about eight of its own, but not the names to
+# remove. A browser behind two proxies sends about forty headers.
+_ENVOY_MAX_HEADERS: Final = 100
+_ENVOY_OWN_HEADERS: Final = 8
+MAX_HEADERS_WITHOUT_WARNING: Final = 40
 _FAILS_OPEN: Final = (
-    "while keys are unavailable, an Envoy with failure_mode_allow passes requests on as they came, "
-    "identity headers that a client sent included"
+    "while keys are unavailable, an Envoy with failure_mode_allow forwards requests unchanged, "
+    "including identity headers that a client sent"
 )
 
 
@@ -34,8 +35,8 @@ def warnings(config: Config) -> list[Problem]:
         *_risks(config),
         *_fails_open(config),
         *_unusable_keys(config),
-        *_blocks_nothing(config),
-        *_crowded_headers(config),
+        *_unmatched_blocks(config),
+        *_too_many_headers(config),
         *_stale_before_refresh(config),
         *_shadowed_by_metadata(config),
         *find_overlaps(build_rules(config)),
@@ -60,18 +61,14 @@ def _unusable_keys(config: Config) -> Iterator[Problem]:
         keys = inline_keys(issuer)
         if keys is None:
             continue
-        path, algorithms = ("issuers", name, "jwks"), frozenset(issuer.algorithms)
-        configured = issuer.algorithms_configured
-        idle = [(key.kid, why) for key in keys.keys if (why := why_unused(key, algorithms, configured=configured))]
-        for kid, why in (*keys.rejected_signing_keys, *idle):
-            message = f"the key {'without a kid' if kid is None else quote(kid)} is not used: {why}"
-            yield Problem(path=path, message=message)
+        path = ("issuers", name, "jwks")
+        yield from (Problem(path=path, message=message) for message in describe_unused(keys, issuer))
         if not keys.keys and not keys.rejected:
             yield Problem(path=path, message="contains no key: every token of this issuer is rejected")
 
 
-def _blocks_nothing(config: Config) -> Iterator[Problem]:
-    """Find blocked keys that are not in the set: a key may be blocked in advance, or its name is misspelt."""
+def _unmatched_blocks(config: Config) -> Iterator[Problem]:
+    """Report blocked keys that are not in the set: they may be blocked in advance, or misspelt."""
     for name, issuer in config.issuers.items():
         keys = inline_keys(issuer)
         for blocked in keys.unmatched_blocks if keys is not None else ():
@@ -79,13 +76,13 @@ def _blocks_nothing(config: Config) -> Iterator[Problem]:
             yield Problem(path=path, message=f"{quote(blocked)} is not the kid or thumbprint of a key in jwks")
 
 
-def _crowded_headers(config: Config) -> Iterator[Problem]:
-    """Find too many identity headers: Envoy answers 500 to requests whose headers, with ours, exceed its limit."""
+def _too_many_headers(config: Config) -> Iterator[Problem]:
+    """Report too many identity headers: Envoy answers 500 if a request has too many headers with ours."""
     count = len(config.identity.headers)
-    if count > MAX_QUIET_HEADERS:
-        left = _ENVOYS_HEADERS - _ENVOYS_OWN_HEADERS - count
-        message = f"with {count} of ours a client may send {left} headers, by Envoy's default of {_ENVOYS_HEADERS}"
-        hint = "beyond them Envoy answers 500; raise common_http_protocol_options.max_headers_count there"
+    if count > MAX_HEADERS_WITHOUT_WARNING:
+        left = _ENVOY_MAX_HEADERS - _ENVOY_OWN_HEADERS - count
+        message = f"leaves a client {left} headers, with Envoy's default limit of {_ENVOY_MAX_HEADERS}"
+        hint = "above the limit Envoy answers 500; raise its common_http_protocol_options.max_headers_count"
         yield Problem(path=("identity", "headers"), message=message, hint=hint)
 
 
@@ -105,7 +102,7 @@ def _stale_before_refresh(config: Config) -> Iterator[Problem]:
 
 
 def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:
-    """Find rules for the path of the metadata document: they do not decide GET and HEAD."""
+    """Report rules for the path of the metadata document: they do not apply to GET and HEAD."""
     resource = build_resource(config)
     if resource is None:
         return

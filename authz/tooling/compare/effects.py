@@ -1,4 +1,4 @@
-"""The effects of a new configuration on requests, compared by what is built from the old one and the new one."""
+"""The effects of a new configuration on requests, compared with the old one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What breaks while Envoy still has the configuration that was printed for the old file.
+"""Find what breaks while Envoy still has the configuration for the old file.
 
 Each setting that `derive` reads from the configuration has an entry in BREAKAGES: what happens to requests until Envoy
-has its new value. A setting that is merely no longer optimal, such as room for more requests, breaks nothing.
+has its new value. A value that is only not optimal any more, such as a lower limit, breaks nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TOGETHER: Final = "reload Envoy with what `authz envoy-config` prints for the n
 
 
 def compare_envoys(old: Config, new: Config) -> Iterator[Change]:
-    """Yield what an Envoy configured for *old* does to requests with a sidecar of *new*, and what to do first."""
+    """Yield what fails if Envoy is configured for *old* and the sidecar for *new*, with what to do first."""
     before, after, requirements = derive(old), derive(new), requirements_of(new)
     for find in BREAKAGES.values():
         for about, text in find(before, after, requirements):
@@ -37,29 +37,31 @@ def _nothing(_old: EnvoySettings, _new: EnvoySettings, _needs: EnvoyRequirements
 
 
 def _endpoints(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterator[tuple[str, str]]:
-    unasked = [address for address in new.endpoints if address not in old.endpoints]
-    if len(unasked) == len(new.endpoints):
-        yield "server.listen", f"Envoy asks at {', '.join(old.endpoints)}, and answers 503 to every request; {_BOTH}"
-    elif unasked:
-        yield "server.workers", f"Envoy never asks at {', '.join(unasked)}; {_BOTH}"
+    missing = [address for address in new.endpoints if address not in old.endpoints]
+    if len(missing) == len(new.endpoints):
+        yield "server.listen", f"Envoy calls {', '.join(old.endpoints)}, and answers 503 to every request; {_BOTH}"
+    elif missing:
+        yield "server.workers", f"Envoy never calls {', '.join(missing)}; {_BOTH}"
 
 
 def _timeout(old: EnvoySettings, _: EnvoySettings, requirements: EnvoyRequirements) -> Iterator[tuple[str, str]]:
     if old.timeout_ms < requirements.wait_ms:
-        yield "fetch.max_wait", f"Envoy gives up after {old.timeout_ms} ms, and a key may take longer; {_FIRST}"
+        yield "fetch.max_wait", f"Envoy times out after {old.timeout_ms} ms, and a key may take longer; {_FIRST}"
 
 
 def _mutable(old: EnvoySettings, _: EnvoySettings, requirements: EnvoyRequirements) -> Iterator[tuple[str, str]]:
     known = re.compile("|".join(old.mutable or ()))
     if refused := [name for name in requirements.written if not known.fullmatch(name)]:
         about = "identity.headers" if requirements.identity.intersection(refused) else "token.forward"
-        what = f"Envoy lets no service write {', '.join(refused)}, and answers 500 to what the sidecar allows"
+        what = (
+            f"Envoy does not allow changes of {', '.join(refused)}, and answers 500 to requests that the sidecar allows"
+        )
         yield about, f"{what}; {_FIRST}"
 
 
 def _merge_slashes(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterator[tuple[str, str]]:
     if old.merge_slashes and not new.merge_slashes:
-        yield "rules.accept", f"Envoy makes // one /, and no rule gets to see a double_slash; {_FIRST}"
+        yield "rules.accept", f"Envoy merges // into /, and no rule receives a double_slash; {_FIRST}"
 
 
 def _escaped_slashes(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterator[tuple[str, str]]:
@@ -74,22 +76,22 @@ def _underscores(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -
 
 def _header_room(old: EnvoySettings, _: EnvoySettings, requirements: EnvoyRequirements) -> Iterator[tuple[str, str]]:
     if old.max_headers_kb <= requirements.header_kb:
-        yield "token.max_bytes", f"Envoy itself answers 431 to headers beyond {old.max_headers_kb} KiB; {_FIRST}"
+        yield "token.max_bytes", f"Envoy itself answers 431 to headers above {old.max_headers_kb} KiB; {_FIRST}"
 
 
 def _tls(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterator[tuple[str, str]]:
     fails = f"every request is answered 503; {_TOGETHER}"
     if (old.tls is None) != (new.tls is None):
         words = ("TLS", "plaintext") if new.tls is None else ("plaintext", "TLS")
-        yield "server.tls", f"Envoy speaks {words[0]} and the sidecar {words[1]}, so that {fails}"
+        yield "server.tls", f"Envoy uses {words[0]} and the sidecar {words[1]}, so that {fails}"
     elif old.tls is not None and new.tls is not None and old.tls.cert_file is None and new.tls.cert_file is not None:
-        yield "server.tls.client_ca_file", f"Envoy shows no certificate, so that {fails}"
+        yield "server.tls.client_ca_file", f"Envoy presents no client certificate, so that {fails}"
 
 
 BREAKAGES: Final[Mapping[str, FindBreakage]] = {
     "endpoints": _endpoints,
     "timeout_ms": _timeout,
-    "removed": _nothing,  # these are also among the headers that are written
+    "removed": _nothing,  # included in the mutable headers
     "mutable": _mutable,
     "merge_slashes": _merge_slashes,
     "escaped_slashes": _escaped_slashes,
@@ -98,4 +100,4 @@ BREAKAGES: Final[Mapping[str, FindBreakage]] = {
     "max_requests": _nothing,
     "tls": _tls,
 }
-"""What breaks for each setting of Envoy that may differ from one file to another."""
+"""The check for each setting of Envoy that depends on the configuration."""

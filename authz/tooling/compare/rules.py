@@ -4,7 +4,7 @@ Rules of this file:
 1. Texts are not compared: requests are generated, and both policies select their rule, by the code that serves.
 2. If a rule is in both lists in the same order, its precedence over the others is unchanged. So a request that is
    decided differently matches at least one rule that is new, removed, changed or moved.
-3. Of all requests that two rules match, the most general is tried: segments, hosts and methods that no rule names. A
+3. Of all requests that two rules match, the most general is tried: segments, hosts and methods that no rule contains. A
    rule that matches it matches all the others, so if neither rule decides it, neither decides any of them. Each method
    that both name, and each depth below a `/**`, is tried separately. If case is ignored, the letters are those that the
    fewest rules fold.
@@ -38,18 +38,18 @@ _ANY_METHOD: Final = "any method"
 
 def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS) -> Iterator[Change]:
     """Yield a change for each pair of rules between which requests moved, and for each other rule that differs."""
-    gone, come = _differing(old.rules, new.rules)
-    moved: dict[tuple[str, str], list[_Asked]] = {}
+    removed, added = _differing(old.rules, new.rules)
+    moved: dict[tuple[str, str], list[_Sample]] = {}
     complete = True
-    for tried, asked in enumerate(_requests(gone, new.rules, come, old.rules)):
+    for tried, generated in enumerate(_requests(removed, new.rules, added, old.rules)):
         if tried >= max_requests:
             complete = False
             break
-        before, after = _select(old, asked), _select(new, asked)
+        before, after = _select(old, generated), _select(new, generated)
         if effect_of(before, after) is not Effect.SAME:
-            plain = asked.plainly()
+            plain = generated.with_ascii_letters()
             same = _select(old, plain) is before and _select(new, plain) is after
-            moved.setdefault((_name(before), _name(after)), []).append(plain if same else asked)
+            moved.setdefault((_name(before), _name(after)), []).append(plain if same else generated)
     mentioned: set[str] = set()
     for first, *others in moved.values():
         before, after = _select(old, first), _select(new, first)
@@ -60,7 +60,7 @@ def compare_rules(old: Policy, new: Policy, *, max_requests: int = MAX_REQUESTS)
         text = f"more than {max_requests} kinds of requests match the changed rules, and not all were tried"
         yield Change(Effect.UNKNOWN, "rules", text)
         return
-    yield from _without_effect(gone, come, mentioned)
+    yield from _without_effect(removed, added, mentioned)
 
 
 def effect_of(old: Rule | None, new: Rule | None) -> Effect:
@@ -74,7 +74,7 @@ def effect_of(old: Rule | None, new: Rule | None) -> Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Sample:
     """A generated request."""
 
     method: str
@@ -82,8 +82,8 @@ class _Asked:
     segments: tuple[str, ...]
     context: Mapping[str, str]
 
-    def plainly(self) -> _Asked:
-        """Return the request with letters that a reader expects in a path."""
+    def with_ascii_letters(self) -> _Sample:
+        """Return the request with ASCII letters in its path where that is possible, because they are easier to read."""
         return replace(self, segments=tuple(_plain(each) for each in self.segments))
 
     def __str__(self) -> str:
@@ -95,29 +95,31 @@ class _Asked:
 def _differing(old: tuple[Rule, ...], new: tuple[Rule, ...]) -> tuple[list[Rule], list[Rule]]:
     """Return the rules that are not in both lists, unchanged and in the same order."""
     left, right = [repr(rule) for rule in old], [repr(rule) for rule in new]
-    gone: list[Rule] = []
-    come: list[Rule] = []
+    removed: list[Rule] = []
+    added: list[Rule] = []
     for kind, i1, i2, j1, j2 in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
         if kind != "equal":
-            gone += old[i1:i2]
-            come += new[j1:j2]
-    return gone, come
+            removed += old[i1:i2]
+            added += new[j1:j2]
+    return removed, added
 
 
-def _requests(gone: list[Rule], new: tuple[Rule, ...], come: list[Rule], old: tuple[Rule, ...]) -> Iterator[_Asked]:
+def _requests(
+    removed: list[Rule], new: tuple[Rule, ...], added: list[Rule], old: tuple[Rule, ...]
+) -> Iterator[_Sample]:
     depth = 1 + max(len(path.segments) for rule in (*old, *new) for path in rule.match.paths)
     literals = {part for rule in (*old, *new) for path in rule.match.paths for part in path.segments if part}
     seen: set[tuple[object, ...]] = set()
-    for rule, others in ((rule, others) for rules, others in ((gone, new), (come, old)) for rule in rules):
+    for rule, others in ((rule, others) for rules, others in ((removed, new), (added, old)) for rule in rules):
         for other in (_EVERYTHING, *others):
-            for asked in _intersect(rule, other, depth, literals):
-                key = (asked.method, asked.host, asked.segments, frozenset(asked.context.items()))
+            for generated in _intersect(rule, other, depth, literals):
+                key = (generated.method, generated.host, generated.segments, frozenset(generated.context.items()))
                 if key not in seen:
                     seen.add(key)
-                    yield asked
+                    yield generated
 
 
-def _intersect(rule: Rule, other: Rule, depth: int, literals: set[str]) -> Iterator[_Asked]:
+def _intersect(rule: Rule, other: Rule, depth: int, literals: set[str]) -> Iterator[_Sample]:
     """Generate the most general requests that both rules match."""
     context = {**rule.match.context, **other.match.context}
     if any(context[name] != value for name, value in rule.match.context.items()):
@@ -135,7 +137,7 @@ def _intersect(rule: Rule, other: Rule, depth: int, literals: set[str]) -> Itera
         for segments in _intersect_paths((rule, own), (other, its), depth, literals)
     }
     for host, segments, method in product(sorted(hosts), sorted(paths), sorted(methods)):
-        yield _Asked(method, host, segments, context)
+        yield _Sample(method, host, segments, context)
 
 
 def _intersect_hosts(one: HostPattern | None, other: HostPattern | None) -> str | None:
@@ -169,13 +171,13 @@ def _intersect_paths(
 
 
 _Fold = Callable[[str], str]
-_FOLDS: Final[tuple[_Fold, ...]] = (str, fold_ascii, fold_unicode)  # each joins all that the one before it joins
+_FOLDS: Final[tuple[_Fold, ...]] = (str, fold_ascii, fold_unicode)  # each folds more letters than the last
 
 
 def _intersect_segments(
     one: tuple[str | None, _Fold], other: tuple[str | None, _Fold], literals: set[str]
 ) -> list[str]:
-    """Return the plainest segments for two of rules, each with how it is compared; none where there is none."""
+    """Return the most readable segments that match a segment of each rule, given with its fold; empty if none does."""
     strict, loose = sorted((one, other), key=lambda pair: (pair[0] is None, _FOLDS.index(pair[1])))
     text, fold = strict
     if text is None:
@@ -184,7 +186,7 @@ def _intersect_segments(
         return []
     if fold is str:
         return [text]
-    return _odd_spellings(text, literals) if fold is fold_unicode else _odd_cases(text, literals)
+    return _unlisted_spellings(text, literals) if fold is fold_unicode else _unlisted_cases(text, literals)
 
 
 _BEYOND_ASCII: Final = {"i": ("\u0130", "\u0131"), "k": ("\u212a",), "s": ("\u017f",)}
@@ -192,13 +194,13 @@ _ASCII: Final = str.maketrans({letter: plain for plain, letters in _BEYOND_ASCII
 
 
 def _plain(segment: str) -> str:
-    """Return a segment with a letter of _BEYOND_ASCII in ASCII, and in another case than rules are written in."""
+    """Return a segment with its letters of _BEYOND_ASCII replaced by ASCII, and then in upper case."""
     plain = segment.translate(_ASCII)
     return segment if plain == segment else plain.upper()
 
 
-def _odd_spellings(text: str, literals: set[str]) -> list[str]:
-    """Write *text* with letters beyond ASCII that no rule spells out in any ASCII case; else in each of those ways."""
+def _unlisted_spellings(text: str, literals: set[str]) -> list[str]:
+    """Return a spelling of *text* with non-ASCII letters that no rule contains; if rules contain all, every one."""
     taken = set(map(fold_ascii, literals))
     letters = (
         dict.fromkeys((*_BEYOND_ASCII.get(letter.lower(), ()), *map(fold_ascii, (letter.upper(), letter.lower()))))
@@ -208,12 +210,12 @@ def _odd_spellings(text: str, literals: set[str]) -> list[str]:
     for way in map("".join, product(*letters)):
         if way not in taken:
             return [way]
-        tried += _odd_cases(way, literals)
+        tried += _unlisted_cases(way, literals)
     return tried
 
 
-def _odd_cases(text: str, literals: set[str]) -> list[str]:
-    """Return *text* in a letter case that no rule names; if rules name all of them, in each of them."""
+def _unlisted_cases(text: str, literals: set[str]) -> list[str]:
+    """Return *text* in a letter case that no rule contains; if rules contain all of them, in each of them."""
     letters = ((letter.swapcase(), letter) if letter.isascii() and letter.isalpha() else (letter,) for letter in text)
     tried = []
     for way in map("".join, product(*letters)):
@@ -223,18 +225,18 @@ def _odd_cases(text: str, literals: set[str]) -> list[str]:
     return tried
 
 
-def _select(policy: Policy, asked: _Asked) -> Rule | None:
-    path = Path("/" + "/".join(asked.segments), asked.segments, frozenset())
+def _select(policy: Policy, generated: _Sample) -> Rule | None:
+    path = Path("/" + "/".join(generated.segments), generated.segments, frozenset())
     try:
-        return policy.select(Target(asked.method, asked.host, path), asked.context)[0]
+        return policy.select(Target(generated.method, generated.host, path), generated.context)[0]
     except Rejected:
         return None
 
 
-def _without_effect(gone: list[Rule], come: list[Rule], mentioned: set[str]) -> Iterator[Change]:
-    before, after = ({rule.name: rule for rule in rules} for rules in (gone, come))
+def _without_effect(removed: list[Rule], added: list[Rule], mentioned: set[str]) -> Iterator[Change]:
+    before, after = ({rule.name: rule for rule in rules} for rules in (removed, added))
     for name in sorted((before.keys() | after.keys()) - mentioned):
-        what = "is new" if name not in before else "is gone" if name not in after else "was changed or moved"
+        what = "was added" if name not in before else "was removed" if name not in after else "was changed or moved"
         yield Change(Effect.SAME, f"rule {name}", f"{what}, with no effect on any request")
 
 

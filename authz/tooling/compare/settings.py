@@ -105,18 +105,18 @@ def _compare_issuers(iss: str, old: tuple[str, Issuer] | None, new: tuple[str, I
             key = pattern.removeprefix("issuers.*.")
             values = [_value(issuer, key) if key != "jwks" else inline_keys(issuer) for issuer in (before, after)]
             yield from _compare(pattern, f"issuers.{name}.{key}", *values)
-    yield from _compare_written(f"issuers.{name}.algorithms", before, after)
+    yield from _compare_rsa_without_alg(f"issuers.{name}.algorithms", before, after)
 
 
-def _compare_written(about: str, old: Issuer, new: Issuer) -> Iterator[Change]:
-    """Compare what an RSA key that names no algorithm serves, which depends on whether the list was written."""
-    wide = [_serves_all(issuer) for issuer in (old, new)]
+def _compare_rsa_without_alg(about: str, old: Issuer, new: Issuer) -> Iterator[Change]:
+    """Compare the algorithms of an RSA key without alg: more than RS256 only if `algorithms` is configured."""
+    wide = [_verifies_all(issuer) for issuer in (old, new)]
     if wide[0] != wide[1]:
         effect, now = (Effect.WIDENS, "now") if wide[1] else (Effect.NARROWS, "no longer")
-        yield Change(effect, about, f"{now} written out: an RSA key that names no algorithm serves more than RS256")
+        yield Change(effect, about, f"{now} configured: an RSA key without alg verifies more than RS256")
 
 
-def _serves_all(issuer: Issuer) -> bool:
+def _verifies_all(issuer: Issuer) -> bool:
     return issuer.algorithms_configured and any(
         ALGORITHMS[alg].kty == "RSA" and alg != RSA_WITHOUT_ALG for alg in issuer.algorithms
     )
@@ -135,15 +135,15 @@ def _compare(pattern: str, about: str, old: object, new: object) -> Iterator[Cha
     yield Change(effect, about, f"{_format_difference(old, new)}{meaning}")
 
 
-def _value(section: object, way: str) -> object:
-    """Follow the keys of *way*; a value in a missing section is None."""
-    for key in way.split("."):
+def _value(section: object, path: str) -> object:
+    """Return the value at the dotted *path*; None in a missing section."""
+    for key in path.split("."):
         section = getattr(section, key, None)
     return section
 
 
 def _format_difference(old: object, new: object) -> str:
-    """Describe what is new and what is gone in a list or mapping; for other values, the old and new value."""
+    """Describe what was added to and removed from a list or mapping; for other values, the old and new value."""
     if isinstance(old, tuple) and isinstance(new, tuple):
         parts = [
             f"{word} {_format_some(found)}"

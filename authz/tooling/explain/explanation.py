@@ -1,6 +1,6 @@
-"""Explain one decision, step by step. The pipeline itself decides and is observed: nothing is decided here.
+"""Explain one decision, step by step, by observing the pipeline that decides.
 
-The token is never shown. Of its payload only iss, sub, aud, times and scopes are shown; of identity headers the names.
+The token is never shown; of its payload only iss, sub, aud, times and scopes; of identity headers only the names.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ MAX_ROUNDS: Final = 2  # of facts, as a running sidecar gathers them
 
 
 class InputError(ValueError):
-    """Raised if the given key set cannot be read."""
+    """Raised if the given key set is invalid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One request to decide *at* an instant, seconds since the epoch, by the *jwks* or by the issuer's own keys.
+    """One request to evaluate *at* a Unix time, with the keys in *jwks* or the issuer's own keys.
 
-    *address* is the client's, *certificate* its own, as PEM.
+    *address* and *certificate*, as PEM, are the client's.
     """
 
     method: str
@@ -65,16 +65,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One step: its input, and how it ended."""
+    """One step: what it was *given*, and how it *ended*."""
 
     step: Step
-    looked_at: str
+    given: str
     ended: str
 
 
 @dataclass(frozen=True, slots=True)
 class AnsweredNeed:
-    """A fact that the decision lacked, and what answered it."""
+    """A fact that the decision lacked, and its answer."""
 
     need: Need
     answer: str
@@ -82,7 +82,7 @@ class AnsweredNeed:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A decision, its steps, the *needs* that came up, and *notes* that help to understand it."""
+    """A decision with its steps, its *needs*, and *notes* that help to understand it."""
 
     decision: Decision
     lines: tuple[Line, ...]
@@ -91,7 +91,7 @@ class Explanation:
 
     @property
     def allowed(self) -> bool:
-        """Whether the request passes, also if only because its rule is in shadow."""
+        """Whether the request is allowed, including by a shadow rule."""
         return isinstance(self.decision, Allow)
 
     def table(self) -> str:
@@ -113,7 +113,7 @@ class Explanation:
                 {
                     "number": int(line.step),
                     "step": line.step.name.lower(),
-                    "looked_at": line.looked_at,
+                    "looked_at": line.given,
                     "ended": line.ended,
                 }
                 for line in self.lines
@@ -143,20 +143,20 @@ def _describe_need(kind: str, of: str, asked: str | None, answer: str) -> str:
 
 
 def answer(question: Question, config: Config) -> Explanation:
-    """Decide *question* by *config*; keys that the decision needs are fetched. Raises InputError."""
+    """Evaluate *question* against *config*, fetching the keys that are needed. Raises InputError."""
     snapshot = build_snapshot(config)
-    request = request_of(question, snapshot)
+    request = build_request(question, snapshot)
     decision = authorize(request, snapshot, question.at)
     name, notes = decision.trail.issuer, list(describe_envoys_part(question.path, config))
-    looked_at = "the keys in this configuration"
+    key_source = "the keys in this configuration"
     if name is not None and (question.jwks is not None or decision.reason is Reason.KEYS_UNAVAILABLE):
         section = config.issuers[name]
         if question.jwks is not None:
             keys: KeySet | None = _read_keys(question.jwks, section)
-            looked_at = "the given key set"
+            key_source = "the given key set"
         else:
             fetched = fetch_one(name, section)
-            keys, looked_at = fetched.keys, _safe(fetched.where)
+            keys, key_source = fetched.keys, _safe(fetched.where)
             if keys is None:
                 why = f"{fetched.result}: {_safe(fetched.detail)}"
                 notes.append(
@@ -175,7 +175,7 @@ def answer(question: Question, config: Config) -> Explanation:
                     _ask_issuer(need, config) if question.jwks is None else (None, "not asked: a key set was given")
                 )
             else:
-                fact, said = looked_at, f"looked for in {looked_at}: not there"
+                fact, said = key_source, f"searched for in {key_source}: not found"
             facts[need] = fact
             answered.append(AnsweredNeed(need, said))
     explained = explain(request, snapshot, question.at, facts)
@@ -195,7 +195,7 @@ def _ask_issuer(need: Need, config: Config) -> tuple[object, str]:
 
 
 def explain(request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_FACTS) -> Explanation:
-    """Decide *request* by *snapshot* and *facts* at *now*, and describe each step."""
+    """Evaluate *request* against *snapshot* with *facts* at *now*, and describe each step."""
     passed: dict[int, Any] = {}
     decision = authorize(request, snapshot, now, facts, observe=passed.__setitem__)
     near: tuple[str, ...] = ()
@@ -205,7 +205,7 @@ def explain(request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_
     return Explanation(decision, tuple(_describe_steps(passed, decision, request, snapshot, now)), near + remedies)
 
 
-def request_of(question: Question, snapshot: Snapshot) -> Request:
+def build_request(question: Question, snapshot: Snapshot) -> Request:
     """Return the request of *question*, with its token in the first place where *snapshot* looks for one."""
     request = Request(
         method=question.method,
@@ -238,7 +238,7 @@ def _read_keys(document: bytes, section: IssuerSection) -> KeySet:
 def _describe_steps(
     passed: Mapping[int, Any], decision: Decision, request: Request, snapshot: Snapshot, now: float
 ) -> list[Line]:
-    """Describe the input of each step that was reached; the first one that was not passed is where it ended."""
+    """Describe the input of each step up to the one that failed."""
     context = _Context(passed, decision, request, snapshot, now)
     describers = {**_DESCRIBERS, **_OPAQUE_DESCRIBERS} if context.is_opaque else _DESCRIBERS
     lines = []
@@ -254,7 +254,7 @@ def _describe_steps(
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """What is known after the decision: its input, and the values of the steps that were passed."""
+    """The decision, its input, and the results of the steps that passed."""
 
     passed: Mapping[int, Any]
     decision: Decision
@@ -312,13 +312,13 @@ def _describe_token(context: _Context) -> str:
     if (found := context.passed.get(Step.TOKEN)) is not None:
         return f"one, in {_place(found.source)}"
     if context.rule.allow in {policy.AccessMode.PUBLIC, policy.AccessMode.DENY}:
-        return "not looked for"
-    return f"looked for in {', '.join(map(_place, context.snapshot.token.sources))}"
+        return "not searched for"
+    return f"searched for in {', '.join(map(_place, context.snapshot.token.sources))}"
 
 
 def _describe_form(context: _Context) -> str:
     if Step.FORM not in context.passed:
-        return f"a text of {len(context.passed[Step.TOKEN].text)} characters"
+        return f"a string of {len(context.passed[Step.TOKEN].text)} characters"
     return f"alg {context.token.alg}, kid {context.token.kid or 'absent'}, typ {context.token.typ or 'absent'}"
 
 

@@ -11,7 +11,7 @@ from authz.config.model import Config
 from authz.core.authorize import authorize
 from authz.core.keys import compute
 from authz.core.snapshot import Snapshot
-from authz.tooling.explain.explanation import AnsweredNeed, Explanation, InputError, Question, explain, request_of
+from authz.tooling.explain.explanation import AnsweredNeed, Explanation, InputError, Question, build_request, explain
 from authz.tooling.explain.notes import describe_envoys_part
 
 MAX_PAIRS: Final = 100  # headers, or context_extensions
@@ -32,7 +32,7 @@ def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Expl
     Nothing follows from it: no key counts as used, no signature is remembered, nothing is fetched.
     """
     snapshot = replace(snapshot, verify_signature=compute)
-    request = request_of(question, snapshot)
+    request = build_request(question, snapshot)
     explained = explain(request, snapshot, question.at)
     needs = authorize(request, snapshot, question.at).trail.needs
     notes = (*explained.notes, *describe_envoys_part(question.path, config))

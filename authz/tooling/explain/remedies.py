@@ -1,8 +1,8 @@
-"""What to do about a denial, as far as the token itself shows its issuer and what is missing.
+"""What to do about a denial, as far as the token shows its issuer and what is missing.
 
 Rules of this file:
-1. Nothing of a token is repeated here but an `iss`, a `kid` and the name of a claim.
-2. A remedy names the setting, at the issuer or in the configuration; where it is a guess, it says of what product.
+1. Of a token, only an `iss`, a `kid` and the names of claims are repeated.
+2. A remedy names the setting, at the issuer or in the configuration. If it is a guess, it names the product.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Denied:
     members: Mapping[str, object] = field(repr=False)
 
     def has_text(self, name: str, start: str = "") -> bool:
-        """Whether the claim is a text that begins so."""
+        """Return whether the claim is a string that begins with *start*."""
         value = self.members.get(name)
         return isinstance(value, str) and value.startswith(start)
 

@@ -128,14 +128,14 @@ def test_a_need_is_shown_with_what_answered_it(explain: Explain) -> None:
     """A key that is unknown is a need: here the given set answers it, elsewhere the issuer, which is asked once."""
     token = mint(header={"kid": "new"})
     given = explain("--path", "/orders/7", token=token)
-    assert "need: key new of a: looked for in the given key set: not there\n" in given.stdout
+    assert "need: key new of a: searched for in the given key set: not found\n" in given.stdout
 
     with FakeIdp(algorithm="RS256") as idp:
         token = mint(header={"kid": "new"}, iss=idp.issuer)
         asked = explain("--path", "/orders/7", "--json", token=token, issuer=idp.issuer, keys=False)
     (need,) = json.loads(asked.stdout)["needs"]
     assert {**need, "answer": ""} == {"kind": "key", "of": "a", "asked": "new", "answer": ""}
-    assert need["answer"].startswith(f"looked for in {idp.issuer}")
+    assert need["answer"].startswith(f"searched for in {idp.issuer}")
     assert json.loads(explain("--path", "/orders/7", "--json", token=mint()).stdout)["needs"] == []
 
 
@@ -143,7 +143,7 @@ def test_a_public_rule_ends_it_early(explain: Explain) -> None:
     """No token is looked for."""
     result = explain("--path", "/healthz", token=mint())
     assert (result.exit_code, steps(result)[2]) == (0, (3, "allow"))
-    assert "not looked for" in result.stdout
+    assert "not searched for" in result.stdout
 
 
 def test_a_shadow_says_what_it_would_deny(explain: Explain) -> None:

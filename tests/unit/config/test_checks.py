@@ -234,7 +234,7 @@ def test_number_of_identity_headers() -> None:
     headers = [f"x-{number}: sub" for number in range(MAX_IDENTITY_HEADERS + 1)]
     assert problems(small(more=f"identity: {{headers: {{{', '.join(headers[1:])}}}}}\n")) == []
     assert problems(small(more=f"identity: {{headers: {{{', '.join(headers)}}}}}\n")) == [
-        f"9: identity.headers: holds {MAX_IDENTITY_HEADERS + 1} headers, at most {MAX_IDENTITY_HEADERS}"
+        f"9: identity.headers: has {MAX_IDENTITY_HEADERS + 1} headers, at most {MAX_IDENTITY_HEADERS}"
     ]
 
 

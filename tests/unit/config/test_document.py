@@ -106,7 +106,7 @@ def test_lines() -> None:
         ("!x a: 1", "1: a key must be plain text (quote a value that begins with {, [, &, * or !)"),
         ("? [a]\n: b", "1: a key must be plain text (quote a value that begins with {, [, &, * or !)"),
         ("{{ .Values.port }}", "1: a key must be plain text (quote a value that begins with {, [, &, * or !)"),
-        ("a: 1\n---\nb: 2", "2: a second document begins here (one file holds one configuration)"),
+        ("a: 1\n---\nb: 2", "2: a second document begins here (a file contains one configuration)"),
         (f"a: {'9' * 33}", f"1: a: the number '{'9' * 33}' has more than 32 characters (put text in quotes)"),
     ],
 )

@@ -72,7 +72,12 @@ def test_never_matches_several_together() -> None:
         "read | match: {paths: ['/**'], hosts: [h.test], methods: [GET]}, allow: public",
         "write | match: {paths: [/a], methods: [POST]}",
         "both | match: {paths: [/a], hosts: [h.test], methods: [GET, POST]}",
-    ) == ["rules[2]: can never match: it is shadowed by 'read', 'write' above (and what it protects is public)"]
+    ) == [
+        (
+            "rules[2]: can never match: it is shadowed by 'read', 'write' above "
+            "(and the requests that it protects are public)"
+        )
+    ]
 
 
 FALLS = {
@@ -103,7 +108,7 @@ FALLS = {
     ),
     "a spelling": (
         "'any'",
-        "a deeper path or an accepted spelling of the path or another letter case",
+        "a deeper path or an ambiguous path encoding that it accepts or another letter case",
         "any | match: {paths: ['/**'], methods: [POST]}, accept: [semicolon]",
     ),
 }
@@ -117,7 +122,7 @@ def test_falls_through(name: str, ways: str, below: str) -> None:
     fold = "set match.case_insensitive: true" if "letter case" in ways else ""
     tree = "write /orders/**" if "deeper" in ways else ""
     own = {"another letter case", "a deeper path"}
-    guard = "a rule between them with allow: deny stops the rest" if set(ways.split(" or ")) - own else ""
+    guard = "add a rule between them with allow: deny for the rest" if set(ways.split(" or ")) - own else ""
     mend = "; ".join(filter(None, (fold, tree, guard)))
     assert found == [f"rules[0]: weaker-fallthrough: with {ways}, {name} below decides, which requires less ({mend})"]
 
@@ -232,7 +237,7 @@ def high(**match: str) -> str:
 
 
 GET = {"methods": "[GET]"}
-NAME_THEM = ", or name the methods that are left to it"
+NAME_THEM = ", or list the methods that it should decide"
 ABOVE = {
     "fewer methods, wider path": (low(**GET), high(), "GET on /p/{id}/secret", NAME_THEM),
     "methods of both": (

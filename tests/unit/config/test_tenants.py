@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from authz.config.build import build_snapshot
-from authz.config.diagnostics.overlaps import find_ambiguous_subjects
+from authz.config.diagnostics.ambiguous_subjects import find_ambiguous_subjects
 from authz.config.load import parse
 from authz.config.model import Config
 from authz.core.authorize import authorize

@@ -11,7 +11,7 @@ from tests.fixtures import A_EC, A_RSA, ABSENT, changed, key_set, signer
 PLAIN_RSA = changed(A_RSA.public(), {"alg": ABSENT})
 PLAIN_EC = changed(A_EC.public(), {"alg": ABSENT})
 PLAIN_SECRET = {"kty": "oct", "kid": "s", "k": base64url.encode(bytes(range(32))).decode()}
-KIND = "what the issuer may use with a key of type"
+KIND = "the issuer's algorithms for a key of type"
 
 
 @pytest.mark.parametrize(

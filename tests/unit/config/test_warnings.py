@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from authz.config.build import build_rules
-from authz.config.diagnostics.warnings import MAX_QUIET_HEADERS, count_insecure, warnings
+from authz.config.diagnostics.warnings import MAX_HEADERS_WITHOUT_WARNING, count_insecure, warnings
 from authz.config.issuer import InsecureIssuer
 from authz.config.load import load, read
 from authz.config.model import Insecure
@@ -92,12 +92,12 @@ def test_names_that_block_no_key() -> None:
 @pytest.mark.parametrize(("more", "count"), [(0, 0), (1, 1)])
 def test_headers_that_leave_a_client_too_few(more: int, count: int) -> None:
     """Envoy answers 500 where a client's headers and ours are more than it holds: many of ours are told."""
-    headers = ", ".join(f"x-{number}: sub" for number in range(MAX_QUIET_HEADERS + more))
+    headers = ", ".join(f"x-{number}: sub" for number in range(MAX_HEADERS_WITHOUT_WARNING + more))
     issuer = "claims: {}"
     found = warnings(configure(issuer=issuer, more=f"identity: {{headers: {{{headers}}}}}\n"))
     told = [warning for warning in found if warning.path == ("identity", "headers")]
     assert [warning.message for warning in told] == [
-        "with 41 of ours a client may send 51 headers, by Envoy's default of 100"
+        "leaves a client 51 headers, with Envoy's default limit of 100"
     ] * count
 
 

@@ -648,7 +648,7 @@ def test_blocked_key_id_of_a_key_that_is_set_aside_hits_its_copy(changes: dict[s
 
 
 def test_blocked_key_id_that_only_tokens_have() -> None:
-    """Where keys have no names and tokens have, a blocked one means no key, and is not looked for."""
+    """Where keys have no names and tokens have, a blocked one means no key, and is not searched for."""
     keys = key_set(changed(A_RSA.public(), {"kid": ABSENT})).block(["a-rsa"])
     assert reason(keys, mint()) is Reason.KEY_UNUSABLE
     assert reason(keys, mint(header={"kid": "next"})) is None

@@ -168,7 +168,7 @@ def test_keys_of_a_key_file_that_serve_nothing(tmp_path: Path) -> None:
     assert [doubt.removeprefix("issuers.corporate.jwks_file: ") for doubt in found] == [
         "the key 'k2' is not used: the key's numbers are not a valid public key",
         f"the key 'a-rsa' is not used: {idle}",
-        "'ahead' in blocked_keys is no kid or thumbprint of a key in it",
+        "'ahead' in blocked_keys is not the kid or thumbprint of a key in it",
     ]
 
 

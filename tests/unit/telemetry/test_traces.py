@@ -41,14 +41,14 @@ def test_grpc_is_the_default(environment: dict[str, str]) -> None:
     [
         (
             {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
-            "OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json' is not known; use grpc or http/protobuf",
+            "OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json' is not supported; use grpc or http/protobuf",
         ),
         (
             {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "x"},
-            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'x' is not known; use grpc or http/protobuf",
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'x' is not supported; use grpc or http/protobuf",
         ),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "many"}, "OTEL_BSP_MAX_QUEUE_SIZE: 'many' is not a number of spans"),
-        ({"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "spans cannot be exported as the OTEL_* variables ask: max_queue_size"),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "invalid OTEL_* environment variables: max_queue_size"),
     ],
 )
 def test_a_wrong_variable_is_named(environment: dict[str, str], message: str) -> None:

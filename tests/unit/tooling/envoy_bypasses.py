@@ -325,7 +325,7 @@ ENVOY_REFUSES: Final[dict[str, Spoilt]] = {
     "a field of tomorrow in a part": broken("field-unknown", word="lenient")(
         lambda envoy: envoy.authz["grpc_service"]["envoy_grpc"].update(lenient=True)
     ),
-    "a field of tomorrow beside it": broken("field-unknown", word="bypass")(
+    "a field of tomorrow too": broken("field-unknown", word="bypass")(
         lambda envoy: envoy.filters[0].update(bypass=True)
     ),
     "a field of tomorrow on a route": broken("field-unknown", word="enforced")(

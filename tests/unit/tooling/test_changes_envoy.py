@@ -37,14 +37,19 @@ PORT: Final = LOOPBACK.replace("9191", "9291")
 TWO_PORTS: Final = BASE + 'server: {listen: "127.0.0.1:9291", workers: 2}\n'
 
 BROKEN: Final = {
-    "a header": (BASE, HEADER, "identity.headers", "lets no service write x-auth-issuer, and answers 500"),
-    "tokens that are taken out": (BASE, BASE + COOKIE, "token.forward", "no service write authorization, cookie, and"),
-    "a long wait": (BASE, SAMPLES["patient"], "fetch.max_wait", "gives up after 1400 ms"),
+    "a header": (BASE, HEADER, "identity.headers", "does not allow changes of x-auth-issuer, and answers 500"),
+    "tokens that are taken out": (
+        BASE,
+        BASE + COOKIE,
+        "token.forward",
+        "does not allow changes of authorization, cookie, and",
+    ),
+    "a long wait": (BASE, SAMPLES["patient"], "fetch.max_wait", "times out after 1400 ms"),
     "two slashes": (
         BASE,
         BASE.replace('["/**"]}', '["/**"]}, accept: [double_slash]'),
         "rules.accept",
-        "Envoy makes // one /",
+        "Envoy merges // into /",
     ),
     "an encoded slash": (
         BASE,
@@ -53,18 +58,23 @@ BROKEN: Final = {
         "Envoy itself answers 400 to an encoded_slash",
     ),
     "an underscore": (BASE, UNDERSCORE, "token.sources", "a header that has a _"),
-    "long tokens": (BASE, SAMPLES["long tokens"], "token.max_bytes", "431 to headers beyond 60 KiB"),
-    "another address": (BASE, LOOPBACK, "server.listen", "Envoy asks at unix:/run/authz/authz.sock, and answers 503"),
+    "long tokens": (BASE, SAMPLES["long tokens"], "token.max_bytes", "431 to headers above 60 KiB"),
+    "another address": (BASE, LOOPBACK, "server.listen", "Envoy calls unix:/run/authz/authz.sock, and answers 503"),
     "sockets of workers": (BASE, BASE + "server: {workers: 2}\n", "server.listen", "first give Envoy the old and"),
     "ports of workers": (
         PORT,
         TWO_PORTS,
         "server.workers",
-        "never asks at 127.0.0.1:9292",
+        "never calls 127.0.0.1:9292",
     ),
-    "TLS": (LOOPBACK, BASE + SERVER_TLS, "server.tls", "Envoy speaks plaintext and the sidecar TLS"),
-    "no TLS": (BASE + SERVER_TLS, LOOPBACK, "server.tls", "Envoy speaks TLS and the sidecar plaintext"),
-    "client certificates": (BASE + SERVER_TLS, BASE + MUTUAL, "server.tls.client_ca_file", "shows no certificate"),
+    "TLS": (LOOPBACK, BASE + SERVER_TLS, "server.tls", "Envoy uses plaintext and the sidecar TLS"),
+    "no TLS": (BASE + SERVER_TLS, LOOPBACK, "server.tls", "Envoy uses TLS and the sidecar plaintext"),
+    "client certificates": (
+        BASE + SERVER_TLS,
+        BASE + MUTUAL,
+        "server.tls.client_ca_file",
+        "presents no client certificate",
+    ),
 }
 ABOUT: Final = {
     "endpoints-missing": {"server.listen", "server.workers"},

@@ -1,0 +1,36 @@
+"""Uses of `sub` without its issuer, where several issuers may give the same `sub` to different users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from authz.config.model import Config
+from authz.config.problems import KeyPath, Problem
+
+
+def find_ambiguous_subjects(config: Config) -> Iterator[Problem]:
+    """Report uses of `sub` without the issuer: two issuers may give the same `sub` to different users."""
+    several = {name for name, issuer in config.issuers.items() if len(issuer.accepted_issuers) > 1}
+    if len(config.issuers) < 2 and not several:
+        return
+    message = "sub is unique within one issuer only, and there are several"
+    headers = config.identity.headers
+    if not any(header.claim == "iss" or header.payload is not None for header in headers.values()):
+        for name, header in headers.items():
+            if header.claim == "sub":
+                path: KeyPath = ("identity", "headers", name)
+                yield Problem(path=path, message=message, hint="send iss in another header", widens=True)
+    for place, rule in enumerate(config.rules):
+        require = rule.require
+        named = require.issuers or () if require is not None else ()
+        if require is None or (len(named) == 1 and several.isdisjoint(named)):
+            continue
+        for key in ("claims", "all_of"):
+            if "sub" in (getattr(require, key) or ()):
+                path = ("rules", place, "require", key, "sub")
+                hint = "name the issuer under issuers"
+                yield Problem(path=path, message=message, hint=hint, widens=True)
+        if require.when and "claims.sub" in require.when and "claims.iss" not in require.when:
+            path = ("rules", place, "require", "when")
+            hint = "name the issuer under issuers, or compare claims.iss too"
+            yield Problem(path=path, message=message, hint=hint, widens=True)

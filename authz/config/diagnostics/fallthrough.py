@@ -1,0 +1,106 @@
+"""Requests that nearly match a rule, and so fall through to a weaker rule below it.
+
+Web frameworks may treat such a request, with another letter case or a longer path, like the one that the rule is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Final
+
+from authz.config.diagnostics.rule_index import Cover, Entry, RuleIndex, contexts_conflict, requires_no_less
+from authz.config.problems import Problem
+from authz.core.policy import HostPattern, PathTemplate
+
+_CASE: Final = "another letter case"
+_DEEPER: Final = "a deeper path"  # Echo serves /orders/7/items by a route /orders/:id
+_EMPTY: Final = "an empty last segment"  # and Fastify /orders/, which counts as /orders here
+
+
+def find_fallthrough(entry: Entry, index: RuleIndex) -> Iterator[Problem]:
+    """Report rules below *entry* that require less and decide requests that nearly match *entry*."""
+    scopes = list(product(entry.hosts, entry.paths))
+    first, *others = [index.below(entry, host, path) for host, path in scopes]
+    elsewhere = [{cover.place for cover in covers} for covers in others]
+    guarded: set[str] | None = None  # differences that a rule in between handles
+    for cover in first:
+        below = cover.entry
+        if not all(below.place in places for places in elsewhere):
+            continue
+        differences = _differences(entry, scopes[0], cover)
+        if guarded is None and differences:
+            guarded = _find_guarded(entry, scopes[0], index)
+        differences -= guarded or set()
+        if not differences:
+            continue
+        if requires_no_less(below.rule, entry.rule):
+            guarded = (guarded or set()) | differences
+        else:
+            which = " or ".join(sorted(differences))
+            message = f"weaker-fallthrough: with {which}, {below.name} below decides, which requires less"
+            yield Problem(path=entry.path, message=message, hint=_hint(differences, scopes[0][1]), widens=True)
+            return
+
+
+def _find_guarded(entry: Entry, scope: tuple[HostPattern | None, PathTemplate], index: RuleIndex) -> set[str]:
+    """Return the differences that rules above *entry* handle: deeper paths, or the path without its last segment."""
+    host, path = scope
+    if path.prefix:
+        return set()
+    variants = {_DEEPER: PathTemplate("", (*path.segments, None), (), prefix=True)}
+    if path.segments and path.segments[-1] is None:
+        variants[_EMPTY] = PathTemplate("", path.segments[:-1], (), prefix=False)
+    return {
+        difference
+        for difference, template in variants.items()
+        if any(
+            (not by.methods or (entry.methods and entry.methods <= by.methods))
+            and by.context <= entry.context
+            and requires_no_less(by.rule, entry.rule)
+            for by in (cover.entry for cover in index.above(entry, host, template))
+        )
+    }
+
+
+def _hint(differences: set[str], path: PathTemplate) -> str:
+    """Return a hint that removes the differences *differences*."""
+    remedies = []
+    if _CASE in differences:
+        remedies.append("set match.case_insensitive: true")
+    if differences & {_DEEPER, _EMPTY}:
+        parts = path.text.strip("/").split("/")
+        while parts and (not parts[-1] or parts[-1].startswith("{")):
+            del parts[-1]
+        remedies.append(f"write /{'/'.join((*parts, '**'))}")
+    if differences - {_CASE, _DEEPER, _EMPTY}:
+        remedies.append("add a rule between them with allow: deny for the rest")
+    return "; ".join(remedies)
+
+
+def _differences(entry: Entry, scope: tuple[HostPattern | None, PathTemplate], cover: Cover) -> set[str]:
+    """Return the differences by which a request for *entry* falls through to *cover* below it."""
+    below = cover.entry
+    if below.methods and entry.methods and below.methods.isdisjoint(entry.methods):
+        return set()  # a rule for other methods is explicit
+    if contexts_conflict(below.context, entry.context):
+        return set()  # a rule for another value of the same name is explicit
+    host, path = scope
+    differences = set()
+    if entry.methods and not below.methods:
+        differences.add("another method")
+    if cover.host != host:
+        differences.add("another host")
+    if not entry.context <= below.context:
+        differences.add("another context")
+    if below.rule.accept:
+        differences.add("an ambiguous path encoding that it accepts")
+    kept = cover.path.segments if not below.folds else ()
+    loose = [own for place, own in enumerate(path.segments) if own and not (place < len(kept) and kept[place] == own)]
+    if not entry.folds and any(own.lower() != own.upper() for own in loose):
+        differences.add(_CASE)
+    if cover.path.prefix and not path.prefix:
+        differences.add(_DEEPER)
+        if path.segments and path.segments[-1] is None and len(cover.path.segments) < len(path.segments):
+            differences.add(_EMPTY)
+    return differences
