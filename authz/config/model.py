@@ -99,12 +99,12 @@ class Server(Section):
 
 
 class Console(Section):
-    """Pages for people on the admin port, and what `authz tail` and `authz explain --live` ask."""
+    """Pages on the admin port, for people, `authz tail` and `authz explain --live`."""
 
     enabled: Annotated[bool, Setting(Access.UNAFFECTED)] = True
     """Answer them, to peers on this host only."""
     read_only: Annotated[bool, Setting(Access.UNAFFECTED)] = True
-    """Offer no button to have an issuer's keys fetched now."""
+    """Offer no button that fetches keys now."""
     token_file: Annotated[
         str | None,
         Setting(
@@ -112,7 +112,7 @@ class Console(Section):
             risk="anyone who has the token sees decisions; it is sent unencrypted unless something in front adds TLS",
         ),
     ] = None
-    """File with a token: requests with it are answered, from anywhere, and no others."""
+    """File with a token; then only callers with it are answered, from anywhere."""
 
 
 class Admin(Section):
@@ -121,7 +121,7 @@ class Admin(Section):
     listen: Annotated[str, Setting(Access.UNAFFECTED)] = "127.0.0.1:9192"
     """host:port."""
     console: Console = Console()
-    """Pages for people on the admin port, and what `authz tail` and `authz explain --live` ask."""
+    """Pages on the admin port, for people, `authz tail` and `authz explain --live`."""
 
 
 class TokenSource(Section):

@@ -1,15 +1,12 @@
-"""Where our core and three libraries decide differently, why, and by which clause: README.md has the classes."""
+"""Where our core and three libraries decide differently, why, and by which clause."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-PAGE: Final = Path(__file__).with_name("README.md")
-PUBLIC_RANK: Final = frozenset({"core", "PyJWT", "joserfc", "jwcrypto"})
+ALL_VERIFIERS: Final = frozenset({"core", "PyJWT", "joserfc", "jwcrypto"})
 _OTHERS: Final = "PyJWT joserfc jwcrypto"
 
 
@@ -264,25 +261,3 @@ DISAGREEMENTS: Final = [
 ALLOWED: Final = {
     mutation: frozenset(who.split()) for entry in DISAGREEMENTS for mutation, who in entry.allowed.items()
 }
-
-
-def write_table() -> str:
-    """Write the table as the page shows it: one line for each class, with the number of changes that each allows."""
-    lines = ["| class | changes allowed by |", "|---|---|"]
-    for entry in DISAGREEMENTS:
-        counts = Counter(name for who in entry.allowed.values() for name in who.split())
-        allowed = ", ".join(f"{name} {count}" for name, count in counts.items())
-        lines.append(f"| {entry.name} | {allowed} of {len(entry.allowed)} |")
-    return "\n".join(lines) + "\n"
-
-
-def renewed() -> str:
-    """The page with the table of today."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition("<!-- differences -->\n")
-    _, end, after = rest.partition("<!-- end of differences -->\n")
-    assert end
-    return f"{before}<!-- differences -->\n{write_table()}{end}{after}"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(renewed(), encoding="utf-8")
