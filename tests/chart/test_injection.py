@@ -73,14 +73,17 @@ def test_namespaces_opt_in_and_failures_refuse(charts: Charts) -> None:
     """Both policies fail closed, name each other's release, and look at pods that are created in such namespaces."""
     documents = rendered(charts)
     for kind in (POLICY, "ValidatingAdmissionPolicy"):
-        policy, binding = only(documents, kind), only(documents, f"{kind}Binding")
+        policy, binding = (only(documents, of, name="orders") for of in (kind, f"{kind}Binding"))
         assert policy["spec"]["failurePolicy"] == "Fail"
         (rule,) = policy["spec"]["matchConstraints"]["resourceRules"]
         assert (rule["resources"], rule["operations"]) == (["pods"], ["CREATE"])
         assert binding["spec"]["policyName"] == policy["metadata"]["name"]
         selector = binding["spec"]["matchResources"]["namespaceSelector"]
         assert selector == {"matchLabels": {"authz-sidecar/injection": "enabled"}}
-    assert only(documents, "ValidatingAdmissionPolicyBinding")["spec"]["validationActions"] == ["Deny"]
+    binding = only(documents, "ValidatingAdmissionPolicyBinding", name="orders")
+    assert binding["spec"]["validationActions"] == ["Deny"]
+    warning = only(documents, "ValidatingAdmissionPolicyBinding", name="orders-elsewhere")
+    assert warning["spec"]["validationActions"] == ["Warn"]
 
 
 def test_openshift_s_pods_get_no_group(charts: Charts) -> None:
@@ -100,7 +103,7 @@ def test_kubernetes_takes_the_policies(charts: Charts, version: str) -> None:
     argv = [sys.executable, "-m", "kubernetes_validate", "--strict", "-k", version, str(file)]
     done = subprocess.run(argv, env={"PYTHONPATH": str(TOOLS / "helm")}, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("passed") == 4
+    assert done.stdout.count("passed") == 6
 
 
 WRONG: Final[dict[str, dict[str, Any]]] = {

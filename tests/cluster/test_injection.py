@@ -186,11 +186,18 @@ def test_what_no_restricted_namespace_takes_is_refused(
 
 
 def test_pods_that_do_not_ask_are_left_alone(cluster: Cluster, namespace: str) -> None:
-    """Without the annotation, with `false`, and in a namespace that has not opted in."""
+    """Without the annotation, and with `false`."""
     plain = pod("silent")
     del plain["metadata"]["annotations"]
     refusing = pod("refusing", annotations={"authz-sidecar/inject": "false"})
-    elsewhere = cluster.make_namespace("not-opted-in")
-    for asked, where in ((plain, namespace), (refusing, namespace), (pod("asking"), elsewhere)):
-        made = cluster.create(asked, namespace=where)
+    for asked in (plain, refusing):
+        made = cluster.create(asked, namespace=namespace)
         assert [each["name"] for each in containers(made["spec"])] == ["app", "envoy"]
+
+
+def test_pods_of_other_namespaces_are_left_alone_with_a_warning(cluster: Cluster, namespace: str) -> None:
+    """In a namespace that has not opted in the pod runs as it is, and its author learns which label is missing."""
+    elsewhere = cluster.make_namespace("not-opted-in")
+    with pytest.raises(Refused, match=r"^Warning: .*label the namespace authz-sidecar/injection=enabled"):
+        cluster.create(pod("asking"), namespace=elsewhere)
+    assert inits(cluster.get("pod", "asking", elsewhere)) == []
