@@ -28,7 +28,7 @@ def _complete_upstreams(_context: click.Context, _option: click.Parameter, begun
 
 @click.command("check-config")
 @click.argument("file", type=FILE)
-@click.option("--fetch", is_flag=True, help="Also fetch the keys of each issuer, and show the result.")
+@click.option("--fetch", is_flag=True, help="Also fetch each issuer's keys, ask it about a token, and show the result.")
 @click.option(
     "--diff", "old_file", type=FILE, metavar="OLD", help="Also show the differences from OLD, and their effects."
 )
@@ -56,7 +56,7 @@ def check_config(
 
     \b
     Exit codes: 0 fine, perhaps with warnings
-                1 an issuer has no usable key (--fetch),
+                1 an issuer has no usable key, or cannot be asked about tokens (--fetch),
                   or a difference widens, is mixed, unknown or breaks (--diff)
                 2 errors in FILE or OLD (--strict: or warnings that widen access)
     Examples:
@@ -94,14 +94,20 @@ def check_config(
         if review := sum(change.effect in NEEDS_REVIEW for change in changes):
             found.append(f"to review before deployment: {review}")
     if fetch:
+        from authz.tooling.introspection_probe import probe_all
         from authz.tooling.probe import fetch_all
 
         with progress(f"asking {len(config.issuers)} issuers"):
-            fetched = fetch_all(config)
+            fetched, probed = fetch_all(config), probe_all(config)
         output["fetched"] = [each.document() for each in fetched]
         lines += [(line, None if each.usable else "red") for each in fetched for line in each.lines()]
         if failed := sum(not each.usable for each in fetched):
             found.append(f"{failed} of {len(fetched)} issuers have no usable keys")
+        if probed:
+            output["introspection"] = [each.document() for each in probed]
+            lines += [(line, None if each.ok else "red") for each in probed for line in each.lines()]
+        if silent := sum(not each.ok for each in probed):
+            found.append(f"{silent} of {len(probed)} issuers cannot be asked about tokens")
     if as_json:
         click.echo(json.dumps(output, indent=2))
     else:

@@ -88,8 +88,10 @@ class FactLanes:
         return _Running(section, lane, source.close)
 
 
-def make_introspection(issuer: IssuerSection, *, resolve: Resolve = resolve) -> IntrospectionSource:
-    """Return what asks *issuer*, whose section has introspection, about tokens."""
+def make_introspection(
+    issuer: IssuerSection, *, auth: ClientAuth | None = None, resolve: Resolve = resolve
+) -> IntrospectionSource:
+    """Return what asks *issuer*, whose section has introspection, about tokens; *auth* is in place of its own."""
     asked = _introspection(issuer)
     return IntrospectionSource(
         make_poster(issuer, resolve=resolve),
@@ -101,7 +103,7 @@ def make_introspection(issuer: IssuerSection, *, resolve: Resolve = resolve) -> 
             every=issuer.fetch.max_interval.total_seconds(),
             monotonic=time.monotonic,
         ),
-        make_auth(issuer),
+        auth or make_auth(issuer),
         keep=Keep(active=asked.cache.total_seconds(), inactive=asked.cache_inactive.total_seconds()),
         signed=asked.signed,
     )

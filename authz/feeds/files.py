@@ -16,12 +16,14 @@ from functools import partial
 from pathlib import Path
 
 from authz.config.diagnostics.unused_keys import describe_unused
+from authz.config.introspection import Client
 from authz.config.issuer import Fetch
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
 from authz.feeds.assembly import make_reader
 from authz.feeds.failure import RefreshError
+from authz.feeds.http.client_auth import BearerTokenFile, PrivateKey, SecretFile
 from authz.feeds.http.credentials import read_proxy_credentials, read_token
 from authz.feeds.http.tls import ClientCertificate, TlsTrust
 from authz.feeds.sources import FileSource
@@ -51,7 +53,7 @@ class _File:
                 return f"{self.file}: is not a file"  # reading a pipe could block
             self.read()
         except RefreshError as error:
-            return str(error).removeprefix(f"fetch.{self.path[-1]} ")
+            return str(error).removeprefix("fetch.").removeprefix(f"{self.path[-1]} ")
         except OSError as error:
             return f"{self.file}: {error.strerror}"
         return None
@@ -68,7 +70,9 @@ def warn_of_files(config: Config) -> Iterator[Problem]:
     """Report missing files, and keys in key files that no token can use."""
     for named in _files(config):
         if named.is_missing():
-            hint = "without it, the keys of this issuer cannot be refreshed"
+            asks = "introspection" in named.path
+            what = "its tokens cannot be introspected" if asks else "the keys of this issuer cannot be refreshed"
+            hint = f"without it, {what}"
             yield Problem(path=named.path, message=f"{named.file} was not found, and not checked", hint=hint)
     for name, issuer in config.issuers.items():
         if issuer.jwks_file is not None:
@@ -84,6 +88,20 @@ def _files(config: Config) -> Iterator[_File]:
             yield _File((*path, "jwks_file"), file, _source(file, issuer).load)
         elif issuer.jwks is None:
             yield from _files_of(issuer.fetch, (*path, "fetch"))
+        if issuer.introspection is not None:
+            yield from _files_of_client(issuer.introspection.client, (*path, "introspection", "client"))
+
+
+def _files_of_client(client: Client, path: KeyPath) -> Iterator[_File]:
+    read: dict[str, Callable[[str], object]] = {
+        "secret_file": lambda file: SecretFile("", file).prove(),
+        "private_key_file": lambda file: PrivateKey("", file, "", client.key_id, client.algorithm).prove(),
+        "bearer_token_file": lambda file: BearerTokenFile(file).prove(),
+    }
+    for key, reader in read.items():
+        if (named := getattr(client, key)) is not None:
+            file = _absolute(named)
+            yield _File((*path, key), file, partial(reader, file))
 
 
 def _files_of(fetch: Fetch, path: KeyPath) -> Iterator[_File]:

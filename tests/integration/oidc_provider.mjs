@@ -47,7 +47,9 @@ const orders = {
     const sign = { alg: algorithm };
     provider = new Provider(issuer, {
       jwks: { keys },
-      clients: [{ ...CLIENT, id_token_signed_response_alg: algorithm }, ASKER],
+      clients: [CLIENT, ASKER].map((client) => ({
+        ...client, id_token_signed_response_alg: algorithm, introspection_signed_response_alg: algorithm,
+      })),
       scopes: ['openid', 'offline_access', 'orders:read', 'orders:write'],
       features: {
         clientCredentials: { enabled: true },

@@ -63,7 +63,19 @@ class SecretFile:
 
     def prove(self) -> Proof:
         """Return the Authorization header. Raises RefreshError."""
-        pair = f"{quote_plus(self.client)}:{quote_plus(_read('secret_file', self.file))}"
+        return SecretText(self.client, _read("secret_file", self.file)).prove()
+
+
+@dataclass(frozen=True, slots=True)
+class SecretText:
+    """The same, with the secret at hand."""
+
+    client: str
+    secret: str = field(repr=False)
+
+    def prove(self) -> Proof:
+        """Return the Authorization header."""
+        pair = f"{quote_plus(self.client)}:{quote_plus(self.secret)}"
         return Proof({"authorization": f"Basic {b64encode(pair.encode()).decode('ascii')}"})
 
 

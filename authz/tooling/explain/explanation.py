@@ -28,10 +28,9 @@ from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, UnverifiedToken, place_token
-from authz.facts.lane import SourceError
-from authz.feeds.fact_lanes import make_introspection
 from authz.telemetry.redaction import printable
 from authz.tooling.describe import describe_key, describe_requirements, enumerate_words
+from authz.tooling.explain.needs import AnsweredNeed, ask_issuer
 from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
 from authz.tooling.explain.remedies import find_remedies
 from authz.tooling.probe import fetch_one
@@ -70,14 +69,6 @@ class Line:
     step: Step
     given: str
     ended: str
-
-
-@dataclass(frozen=True, slots=True)
-class AnsweredNeed:
-    """A fact that the decision lacked, and its answer."""
-
-    need: Need
-    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +163,7 @@ def answer(question: Question, config: Config) -> Explanation:
                 continue
             if need.kind == INTROSPECTION:
                 fact, said = (
-                    _ask_issuer(need, config) if question.jwks is None else (None, "not asked: a key set was given")
+                    ask_issuer(need, config) if question.jwks is None else (None, "not asked: a key set was given")
                 )
             else:
                 fact, said = key_source, f"searched for in {key_source}: not found"
@@ -180,18 +171,6 @@ def answer(question: Question, config: Config) -> Explanation:
             answered.append(AnsweredNeed(need, said))
     explained = explain(request, snapshot, question.at, facts)
     return replace(explained, notes=(*explained.notes, *notes), needs=tuple(answered))
-
-
-def _ask_issuer(need: Need, config: Config) -> tuple[object, str]:
-    """Ask an issuer about a token; return the fact, or None, and what came of it in words."""
-    source = make_introspection(config.issuers[need.of])
-    try:
-        fact = source(need)
-    except SourceError as error:
-        return None, f"{error.result}: {_safe(str(error))}"
-    finally:
-        source.close()
-    return fact.value, f"{fact.result}; a running sidecar keeps this answer for {fact.keep:.0f} s"
 
 
 def explain(request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_FACTS) -> Explanation:

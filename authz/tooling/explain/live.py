@@ -11,7 +11,8 @@ from authz.config.model import Config
 from authz.core.authorize import authorize
 from authz.core.keys import compute
 from authz.core.snapshot import Snapshot
-from authz.tooling.explain.explanation import AnsweredNeed, Explanation, InputError, Question, build_request, explain
+from authz.tooling.explain.explanation import Explanation, InputError, Question, build_request, explain
+from authz.tooling.explain.needs import AnsweredNeed
 from authz.tooling.explain.notes import describe_envoys_part
 
 MAX_PAIRS: Final = 100  # headers, or context_extensions

@@ -359,3 +359,26 @@ def test_needs_of_one_round_are_asked_together() -> None:
     gatherer = StillGatherer(weather=FakeLane(fact="sun"), tide=FakeLane(fact="low", wait=0.3))
     assert told(check(decide=both, gatherer=gatherer)) == "public"
     assert gatherer.waits == [0.3]
+
+
+class KeepingLane(FakeLane):
+    """A lane that keeps answers."""
+
+    def recall(self, need: Need) -> object | None:
+        return self.known
+
+
+def test_a_kept_fact_costs_one_decision() -> None:
+    """The decision finds it itself: nothing is gathered, and nothing decided twice."""
+    decisions: list[object] = []
+
+    def deciding(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
+        decisions.append(facts.get(NEED))
+        needs = () if facts.get(NEED) else (NEED,)
+        return Deny(Reason.POLICY_DENIED, AuditTrail(needs=needs))
+
+    lane = KeepingLane(known="sun")
+    assert told(check(decide=deciding, gatherer=StillGatherer(key=lane))) == "policy_denied"
+    assert (decisions, lane.asked) == (["sun"], [])
+    assert len(StillGatherer(key=lane).known) == 0
+    assert list(StillGatherer(key=lane).known) == []

@@ -193,3 +193,23 @@ def test_secret_that_is_set_aside_is_not_repeated(tmp_path: Path) -> None:
     file.write_text(json.dumps({"keys": [{"kty": "oct", "kid": "s", "k": "c2VjcmV0"}]}))
     [fault] = faults(f"jwks_file: {file}")
     assert "c2VjcmV0" not in fault
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "why"),
+    [
+        ("id: a, secret_file", " \n", "is empty or no text"),
+        ("id: a, private_key_file", "junk", "is no private key in PEM"),
+        ("bearer_token_file", "two words", "does not hold one token"),
+    ],
+)
+def test_what_proves_who_asks_is_tried_too(key: str, content: str, why: str, tmp_path: Path) -> None:
+    """A missing secret of introspection is a warning, and one that cannot serve an error, as for fetches."""
+    file = tmp_path / "file"
+    issuer = f"introspection: {{client: {{{key}: {file}}}}}"
+    (doubt,) = doubts(issuer)
+    assert "was not found, and not checked (without it, its tokens cannot be introspected)" in doubt
+    file.write_text(content)
+    (fault,) = faults(issuer)
+    assert why in fault
+    assert "junk" not in fault

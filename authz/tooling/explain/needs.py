@@ -1,0 +1,31 @@
+"""What a decision lacked, and what answered it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from authz.config.model import Config
+from authz.core.needs import Need
+from authz.facts.lane import SourceError
+from authz.feeds.fact_lanes import make_introspection
+from authz.telemetry.redaction import printable
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredNeed:
+    """A fact that the decision lacked, and its answer."""
+
+    need: Need
+    answer: str
+
+
+def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
+    """Ask an issuer about a token; return the fact, or None, and what came of it in words."""
+    source = make_introspection(config.issuers[need.of])
+    try:
+        fact = source(need)
+    except SourceError as error:
+        return None, f"{error.result}: {printable(str(error))}"
+    finally:
+        source.close()
+    return fact.value, f"{fact.result}; a running sidecar keeps this answer for {fact.keep:.0f} s"
