@@ -56,7 +56,7 @@ def check_config(
 
     \b
     Exit codes: 0 fine, perhaps with warnings
-                1 an issuer has no usable key, or cannot be asked about tokens (--fetch),
+                1 an issuer has no usable key or no introspection (--fetch),
                   or a difference widens, is mixed, unknown or breaks (--diff)
                 2 errors in FILE or OLD (--strict: or warnings that widen access)
     Examples:

@@ -200,7 +200,7 @@ def test_secret_that_is_set_aside_is_not_repeated(tmp_path: Path) -> None:
     [
         ("id: a, secret_file", " \n", "is empty or no text"),
         ("id: a, private_key_file", "junk", "is no private key in PEM"),
-        ("bearer_token_file", "two words", "does not hold one token"),
+        ("bearer_token_file", "two words", "does not contain exactly one token"),
     ],
 )
 def test_what_proves_who_asks_is_tried_too(key: str, content: str, why: str, tmp_path: Path) -> None:
