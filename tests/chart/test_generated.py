@@ -18,6 +18,7 @@ from authz import __version__
 from authz.config.schema import json_schema
 from authz.core.reasons import Reason
 from authz.runtime.workers import Workers
+from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import KeyMetrics
 from authz.telemetry.metrics import Metrics
 from tests.chart.helm import DEPLOY
@@ -103,6 +104,7 @@ def test_monitoring_asks_for_what_there_is() -> None:
     """Alerts and dashboard name metrics, labels and reasons that the sidecar has."""
     registry = Metrics(insecure_options=0, label_rules=True).registry
     KeyMetrics(registry)
+    FactMetrics(registry)
     registry.register(Workers([], restarts=[]))
     known = {sample for family in registry.collect() for sample in names_of(family.name, family.type)}
     asked = (LIBRARY / "files/alerts.yaml").read_text() + (LIBRARY / "files/dashboard.json").read_text()
