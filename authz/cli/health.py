@@ -66,7 +66,7 @@ def health(  # one parameter for each option
     Examples:
       authz health
       authz health --config authz.yaml
-      authz health unix:/run/authz/authz.sock --wait 10
+      authz health unix:/run/authz/authz.sock --wait 60
     """  # noqa: D301 - click's mark against rewrapping
     if (cert_file is None) != (key_file is None) or (ca_file is None and (cert_file or server_name)):
         raise click.UsageError("--cert-file and --key-file go together, and with --ca-file; so does --server-name")
