@@ -61,7 +61,7 @@ def write_script(block: Block, folder: Path) -> str:
         command = command.replace("envoy --config-path", "envoy --mode validate --config-path")
         if command.startswith("authz serve"):
             lines += [f"{command.partition('#')[0].rstrip('& ')} &", "trap 'kill %1; wait' EXIT"]
-            command = f"authz health unix:{folder}/authz.sock --wait 20"
+            command = f"authz health unix:{folder}/authz.sock --wait 60"
         lines.append(command)
     return "\n".join(["set -m", *lines]) if lines else ""
 
