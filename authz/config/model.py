@@ -52,9 +52,10 @@ class LogLevel(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """The form of log lines."""
+    """The form of log lines; ecs is JSON in the Elastic Common Schema."""
 
     JSON = "json"
+    ECS = "ecs"
     TEXT = "text"
 
 
@@ -279,7 +280,7 @@ class Telemetry(Section):
     log_level: Annotated[Word[LogLevel], Setting(Access.UNAFFECTED)] = LogLevel.INFO
     """The least severe messages that are logged."""
     log_format: Annotated[Word[LogFormat], Setting(Access.UNAFFECTED)] = LogFormat.JSON
-    """The form of log lines."""
+    """The form of log lines; ecs is JSON in the Elastic Common Schema."""
     log_client: Annotated[bool, Setting(Access.UNAFFECTED)] = True
     """Log the client's address and the subject."""
 

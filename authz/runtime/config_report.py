@@ -20,6 +20,7 @@ from authz.tooling.envoy_config.derive import derive, notes
 
 MAX_WARNINGS: Final = 1_000
 _HIDDEN: Final = "(not shown)"
+_DUMPER: Final = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's takes a fifth of the time
 
 
 def describe_config(active: ActiveConfig, query: Mapping[str, str]) -> dict[str, object]:
@@ -104,7 +105,7 @@ def _write(section: Section) -> str:
 
 
 def _dump(data: object) -> str:
-    return str(yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=120))
+    return str(yaml.dump(data, Dumper=_DUMPER, sort_keys=False, default_flow_style=None, width=120))
 
 
 def _instant(seconds: float) -> str:

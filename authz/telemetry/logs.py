@@ -14,6 +14,7 @@ from typing import Final, TextIO
 from pythonjsonlogger.json import JsonFormatter
 
 from authz.telemetry.background import BackgroundStream
+from authz.telemetry.ecs import EcsFormatter
 
 Stream = TextIO | BackgroundStream
 PERIOD: Final = 60.0  # seconds
@@ -22,7 +23,7 @@ _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggi
 
 
 def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None, worker: int | None = None) -> None:
-    """Write the project's log lines of *level* and above as `json` or `text`, to *stream* or to the same as before.
+    """Write the project's log lines of *level* and above as *log_format* says, to *stream* or to the same as before.
 
     Each line has the number of the *worker*, if there is one; without a *stream* the number stays as it was.
     """
@@ -38,6 +39,8 @@ def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None,
             style="{",
             rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
         )
+    elif log_format == "ecs":
+        formatter = EcsFormatter()
     else:
         formatter = _TextFormatter("%(asctime)s %(levelname)-7s %(message)s")
     formatter.converter = time.gmtime  # RFC 3339, in UTC

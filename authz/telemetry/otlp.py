@@ -60,7 +60,7 @@ def make_exporter(signal: Signal, environment: Mapping[str, str]) -> Any:  # noq
     if protocol == _GRPC:
         return getattr(import_module(f"opentelemetry.exporter.otlp.proto.grpc.{module}"), kind)()
     if protocol != _HTTP:
-        raise ExportError(f"{name}: {protocol!r} is not known; use {_GRPC} or {_HTTP}")
+        raise ExportError(f"{name}: {protocol!r} is not supported; use {_GRPC} or {_HTTP}")
     try:
         exporters = import_module(
             f"opentelemetry.exporter.otlp.proto.http.{module}"

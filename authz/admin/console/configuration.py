@@ -9,7 +9,7 @@ from authz.admin.console.markup import Markup, element
 from authz.admin.console.page import ConsoleState, facts, page, pages, preformatted, start_of, table, warning
 
 PATH: Final = "/console/configuration"
-SIZE: Final = 50  # rules, or issuers, of a page
+SIZE: Final = 25  # rules, or issuers, of a page
 MAX_SHOWN: Final = 200  # warnings
 
 

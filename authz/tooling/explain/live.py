@@ -10,6 +10,7 @@ from typing import Any, Final
 from authz.config.model import Config
 from authz.core.authorize import authorize
 from authz.core.keys import compute
+from authz.core.needs import KEY
 from authz.core.snapshot import Snapshot
 from authz.tooling.explain.explanation import Explanation, InputError, Question, build_request, explain
 from authz.tooling.explain.needs import AnsweredNeed
@@ -24,7 +25,8 @@ _DEFAULTS: Final = {
     "address": "",
     "certificate": "",
 }
-_NOT_LOOKED_FOR: Final = "not among the keys of now; a request has it looked for, within fetch.cooldown"
+_NOT_ASKED: Final = "not asked here; a request waits for the answer, or has one that is cached"
+_ANSWERS: Final = {KEY: "not among the keys of now; a request has it looked for, within fetch.cooldown"}
 
 
 def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Explanation:
@@ -37,7 +39,8 @@ def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Expl
     explained = explain(request, snapshot, question.at)
     needs = authorize(request, snapshot, question.at).trail.needs
     notes = (*explained.notes, *describe_envoys_part(question.path, config))
-    return replace(explained, notes=notes, needs=tuple(AnsweredNeed(need, _NOT_LOOKED_FOR) for need in needs))
+    answered = tuple(AnsweredNeed(need, _ANSWERS.get(need.kind, _NOT_ASKED)) for need in needs)
+    return replace(explained, notes=notes, needs=answered)
 
 
 def read_question(data: Mapping[str, Any], *, now: float) -> Question:

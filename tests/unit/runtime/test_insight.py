@@ -131,6 +131,20 @@ def test_a_key_that_is_not_there_is_a_need(file: Path) -> None:
     ]
 
 
+def test_an_opaque_token_is_a_need_that_is_not_asked(tmp_path: Path) -> None:
+    """Its issuer is not asked for an explanation: a request would be; the token is in no part of it."""
+    secret, file = tmp_path / "secret", tmp_path / "authz.yaml"
+    secret.write_text("s")
+    client = f"{{client: {{id: c, secret_file: {secret}}}, url: 'https://a.test/introspect'}}"
+    file.write_text(CONFIG.replace("    audiences: [api]\n", f"    audiences: [api]\n    introspection: {client}\n", 1))
+    (explained,) = explanations(Running(file), {"path": "/items/1", "token": "opaque-token-of-somebody"})
+    assert explained["decision"] == "deny"
+    assert [(need["kind"], need["answer"]) for need in explained["needs"]] == [
+        ("introspection", "not asked here; a request waits for the answer, or has one that is cached")
+    ]
+    assert "opaque-token-of-somebody" not in json.dumps(explained)
+
+
 def explanations(running: Running, question: dict[str, Any]) -> list[dict[str, Any]]:
     """Ask the console."""
     return json.loads(json.dumps(running.insight.explain(question)["explanations"]))  # type: ignore[no-any-return]

@@ -179,7 +179,7 @@ def test_a_collector_that_refuses_is_counted(stuck: Stuck) -> None:
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "x"}, "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL: 'x' is not known"),
+        ({"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "x"}, "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL: 'x' is not supported"),
         ({"OTEL_BLRP_MAX_QUEUE_SIZE": "many"}, "OTEL_BLRP_MAX_QUEUE_SIZE: 'many' is not a number of log records"),
         ({"OTEL_BLRP_MAX_QUEUE_SIZE": "0"}, "logs cannot be exported as the OTEL_* variables ask: "),
     ],

@@ -113,7 +113,7 @@ def test_a_collector_that_comes_late_gets_all() -> None:
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "x"}, "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: 'x' is not known"),
+        ({"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "x"}, "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: 'x' is not supported"),
         ({"OTEL_METRIC_EXPORT_INTERVAL": "1s"}, "OTEL_METRIC_EXPORT_INTERVAL: '1s' is not a number of milliseconds"),
     ],
 )
