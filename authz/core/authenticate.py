@@ -76,7 +76,7 @@ def authenticate(
 
 def _check_binding(claims: Claims, request: Request, trail: AuditTrail, observe: StepObserver) -> None:
     """Check the binding of a token whose claims are good. Raises Rejected."""
-    trail.subject = claims.subject
+    trail.subject, trail.client = claims.subject, claims.client
     observe(10, claims)
     check_binding(claims, request.certificate)
 

@@ -117,6 +117,20 @@ class Claims:
         return sub if isinstance(sub, str) else None
 
     @property
+    def client(self) -> str | None:
+        """The client that a token speaks for, if it speaks for no person, as by client credentials; else None.
+
+        Its `sub` is the client then (RFC 9068 section 2.2), as Auth0 and Keycloak write it; Entra says `idtyp: app`.
+        """
+        named = (self.members.get(name) for name in _CLIENT_CLAIMS)
+        client = next((value for value in named if isinstance(value, str) and value), None)
+        if client is None:
+            return None
+        alone = self.subject in {client, f"{client}@clients"} or self.members.get("idtyp") == "app"
+        account = self.members.get("preferred_username") == f"service-account-{client.lower()}"
+        return client if alone or account else None
+
+    @property
     def scopes(self) -> frozenset[str]:
         """The granted scopes: `scope` (RFC 8693 section 4.2, or a list, as some providers write it), else `scp`.
 
@@ -147,6 +161,7 @@ class Claims:
 
 
 _SUB: Final = ("sub",)
+_CLIENT_CLAIMS: Final = ("client_id", "azp", "cid", "appid")  # RFC 9068, OpenID Connect, Okta, Entra v1
 
 
 def normalize_type(typ: str | None) -> str:

@@ -17,10 +17,10 @@ class AuditTrail:
     """What the pipeline found, in the order of its steps; None if a step was not reached.
 
     *rule* and *issuer* are configured names; the other fields come from the token. *alg*, *kid* and *claimed_issuer*
-    are unverified until *signature_cached* (True or False) is set; *expires*, *audience* and *subject* are set only
-    after verification, *expires* and *audience* as in the token, of any JSON type. *expected_audience* is what the
-    latter has none of. *needs* are the facts that the decision lacks. *rechecks* are facts that it used and that may be
-    outdated; they do not delay the decision.
+    are unverified until *signature_cached* (True or False) is set; *expires*, *audience*, *subject* and *client* (of
+    a token that speaks for no person) are set only after verification, *expires* and *audience* as in the token, of any
+    JSON type. *expected_audience* is what the latter has none of. *needs* are the facts that the decision lacks.
+    *rechecks* are facts that it used and that may be outdated; they do not delay the decision.
     """
 
     rule: str | None = None
@@ -33,6 +33,7 @@ class AuditTrail:
     audience: object = None
     expected_audience: frozenset[str] = frozenset()
     subject: str | None = None
+    client: str | None = None
     needs: tuple[Need, ...] = ()
     rechecks: tuple[Need, ...] = ()
 

@@ -110,6 +110,11 @@ def _with_metadata(message: wire.CheckResponse, decision: Decision, decision_id:
     fields["decision_id"].string_value = decision_id
     if trail.subject is not None:
         fields["subject"].string_value = trail.subject
+    # One of the two: limits of rates tell machines from people by it.
+    if trail.client is not None:
+        fields["client"].string_value = trail.client
+    elif trail.subject is not None:
+        fields["person"].string_value = trail.subject
     if isinstance(decision, Allow) and decision.claims:
         claims = fields["claims"].struct_value
         for name, value in decision.claims.items():

@@ -54,7 +54,10 @@ def test_two_releases_in_one_namespace_do_not_collide(charts: Charts) -> None:
     assert first["title"] != second["title"]
     for documents, name in ((one, "orders"), (other, "reports")):
         for rule in rules(documents).values():
-            series = re.findall(r"\bauthz_(?!sidecar_release)[a-z_]+(\{[^}]*\}|)", rule["expr"])
+            series = re.findall(
+                r"\b(?:authz_(?!sidecar_release)|envoy_http_)[a-z_]+(\{[^}]*\}|)",
+                rule["expr"].replace('~"authz_', '~"'),
+            )
             assert series
             assert all(f'{{authz_sidecar_release="{name}", namespace="shop"' in found for found in series), rule["expr"]
             assert rule["labels"]["authz_sidecar_release"] == name
@@ -82,11 +85,15 @@ def test_monitor_puts_the_label_of_the_release_on_every_series(charts: Charts) -
         monitor = only(documents, kind)
         assert monitor["metadata"]["labels"]["release"] == "prometheus"
         assert monitor["spec"]["podTargetLabels"] == ["authz-sidecar/release"]
-        assert monitor["spec"][endpoints] == [{"port": "authz-admin", "path": "/metrics", **asked}]
+        assert monitor["spec"][endpoints] == [
+            {"port": "authz-admin", "path": "/metrics", **asked},
+            {"port": "envoy-admin", "path": "/stats/prometheus", **asked},
+        ]
     service = only(by_service, "Service", name="orders-authz-metrics")
     selector = only(by_service, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
     assert selector.items() <= service["metadata"]["labels"].items()
     assert not selector.items() <= only(by_service, "Service", name="orders-authz")["metadata"]["labels"].items()
+    assert {port["targetPort"] for port in service["spec"]["ports"]} == {"authz-admin", "envoy-admin"}
     assert service["spec"]["selector"].items() <= labels.items()
     policy = only(by_service, "NetworkPolicy", name="orders-authz")["spec"]["ingress"]
     assert any({"protocol": "TCP", "port": 9192} in rule["ports"] for rule in policy)

@@ -24,6 +24,7 @@ CHANGES: Final[dict[str, Any]] = {
             "rateLimit": {
                 "address": {"enabled": True, "burst": 20, "perSecond": 1},
                 "identity": {"enabled": True, "burst": 5, "perSecond": 1},
+                "client": {"enabled": True, "burst": 9, "perSecond": 1},
             },
         },
         "config": {
@@ -139,6 +140,8 @@ def test_flood_of_one_address_ends_before_the_sidecar(stage: Stage) -> None:
     assert "decision" not in stage.access_log(client="203.0.113.8", status=429)
     refused = [stage.ask("/orders/7", client="203.0.113.8") for _ in range(3)][-1]
     assert (refused.status, refused.header("retry-after")) == (429, "1")
+    line = stage.access_log(request_id=refused.header("x-request-id"))
+    assert (line["status"], line["details"]) == (429, "local_rate_limited")
     assert stage.ask("/orders/7", client="203.0.113.9").status == 401  # another address is not counted with it
 
 
@@ -149,6 +152,19 @@ def test_flood_of_one_subject_ends_after_the_sidecar(stage: Stage) -> None:
     assert statuses[:5] == [200] * 5
     assert statuses[-1] == 429
     assert stage.ask("/orders/7", client="198.51.100.1", token=modest).status == 200
+    refused = [stage.ask("/orders/7", client="198.51.100.1", token=greedy) for _ in range(3)][-1]
+    assert (refused.status, refused.header("retry-after")) == (429, "1")
+    assert stage.access_log(decision_id=refused.header("x-decision-id"))["status"] == 429
+
+
+def test_a_machine_has_the_limit_of_its_client(stage: Stage) -> None:
+    """Tokens of client credentials share a bucket of their own by client id, larger than that of a person."""
+    machine = stage.idp.mint(sub="billing", client_id="billing")
+    statuses = ask_until_429(lambda n: stage.ask("/orders/7", client=f"192.0.2.{n % 200}", token=machine))
+    assert statuses[:9] == [200] * 9
+    assert statuses[-1] == 429
+    same = stage.idp.mint(sub="billing", client_id="another")
+    assert stage.ask("/orders/7", client="192.0.2.1", token=same).status == 200
 
 
 def test_only_readiness_and_metrics_of_envoy_are_open(stage: Stage) -> None:

@@ -47,14 +47,15 @@ def upgrading_server() -> Iterator[int]:
         thread.join(HANG_SECONDS)
 
 
-def open_envoy(upstream: int, folder: Path, **common: object) -> Envoy:
-    """The Envoy that `authz envoy-config` prints, with WebSockets and *common*, and without the check."""
+def open_envoy(upstream: int, folder: Path, *, upgrades: bool = True, **common: object) -> Envoy:
+    """The Envoy that `authz envoy-config` prints, with *upgrades* to WebSockets and *common*, and without the check."""
     data: Any = bootstrap(
         derive(sample("unix")), listen="127.0.0.1:0", upstream=f"127.0.0.1:{upstream}", admin="127.0.0.1:0"
     )
     manager = data["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     manager["http_filters"].pop(0)
-    manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
+    if upgrades:
+        manager["upgrade_configs"] = [{"upgrade_type": "websocket"}]
     manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["timeout"] = "0.1s"
     manager["common_http_protocol_options"].update(common)
     file = folder / "envoy.yaml"

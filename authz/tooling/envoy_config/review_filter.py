@@ -11,6 +11,9 @@ from authz.tooling.envoy_config.reading import Node, fits, matches
 
 DEFAULT_TIMEOUT_SECONDS = 0.2
 MAX_BODY_BYTES = 2 * 1024 * 1024  # half of the largest message that the sidecar accepts
+# Fields whose own keys are anybody's words: maps, and messages of google.protobuf.Struct.
+_FREE_KEYS = frozenset({"json_format", "jsonFormat", "context_extensions", "contextExtensions", "filter_metadata"})
+_FREE_KEYS |= {"filterMetadata", "static_layer", "staticLayer", "metadata", "labels"}
 _ROUTING = frozenset({"host", ":authority", ":scheme", ":method"})
 
 
@@ -118,15 +121,20 @@ def fields_unknown(context: Context) -> Iterator[Location]:
 
 
 def fields_twice(context: Context) -> Iterator[Location]:
-    """A field in both of protobuf's spellings: Envoy takes one of the two values, and says nothing."""
-    told = set()
-    for _, _, asking in context.checks:
-        for node in (*asking.node.walk(), *asking.config.walk()):
-            keys = node.value if isinstance(node.value, dict) else {}
-            for key in keys:
-                if (twin := snake_case(key)) != key and twin in keys and (*node.path, twin) not in told:
-                    told.add((*node.path, twin))
-                    yield Location(node.key(key), f"{twin} and {key}")
+    """A field in both of protobuf's spellings, anywhere: Envoy takes one of the two values, and says nothing."""
+    for node in _messages(context.root):
+        keys = node.value if isinstance(node.value, dict) else {}
+        for key in keys:
+            if (twin := snake_case(key)) != key and twin in keys:
+                yield Location(node.key(key), f"{twin} and {key}")
+
+
+def _messages(node: Node) -> Iterator[Node]:
+    node = node.typed
+    yield node
+    for child in node.each():
+        if child.path[-1] not in _FREE_KEYS:
+            yield from _messages(child)
 
 
 def _http_status(code: Node) -> int:

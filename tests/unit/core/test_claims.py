@@ -334,6 +334,28 @@ def test_scopes(members: Mapping[str, object], scopes: set[str]) -> None:
     assert claims_of(**members).scopes == scopes
 
 
+CLIENTS: dict[str, tuple[dict[str, object], str | None]] = {
+    "RFC 9068": ({"sub": "svc", "client_id": "svc"}, "svc"),
+    "Auth0": ({"sub": "svc@clients", "azp": "svc"}, "svc"),
+    "Okta": ({"sub": "svc", "cid": "svc"}, "svc"),
+    "Entra": ({"sub": "9c1", "appid": "svc", "idtyp": "app"}, "svc"),
+    "Keycloak": ({"sub": "9c1", "azp": "Svc", "preferred_username": "service-account-svc"}, "Svc"),
+    "a person, by a client": ({"sub": "alice", "azp": "web"}, None),
+    "a person who names herself like another client": (
+        {"sub": "alice", "azp": "web", "preferred_username": "service-account-svc"},
+        None,
+    ),
+    "no client": ({"sub": "alice"}, None),
+    "no text": ({"sub": "7", "client_id": 7, "azp": ""}, None),
+}
+
+
+@pytest.mark.parametrize(("members", "client"), CLIENTS.values(), ids=CLIENTS)
+def test_a_token_of_a_machine_speaks_for_its_client(members: Mapping[str, object], client: str | None) -> None:
+    """By the standard and in the words of providers; a person's token never counts as its client's."""
+    assert claims_of(**members).client == client
+
+
 def test_subject() -> None:
     """The subject is the sub claim, or None where a token may do without."""
     assert claims_of().subject == "bob"

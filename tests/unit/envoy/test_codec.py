@@ -374,7 +374,10 @@ def test_the_metadata_tells_envoy_what_was_found() -> None:
         "rule": "items",
         "issuer": "a",
         "subject": "bob",
+        "person": "bob",
     }
+    machine = refuse(Reason.TOKEN_EXPIRED, subject="svc", client="svc").dynamic_metadata
+    assert (machine["client"], machine["subject"], "person" in set(machine.keys())) == ("svc", "svc", False)
     assert set(refuse(Reason.POLICY_DENIED).dynamic_metadata.keys()) == {"decision", "decision_id", "reason"}
 
 

@@ -261,6 +261,21 @@ TAKEN_BY_ENVOY: Final[dict[str, Spoilt]] = {
         )
     ),
     "a field twice": broken("field-twice", word="failureModeAllow")(twice),
+    "a field of the manager twice": broken("field-twice", word="mergeSlashes")(
+        lambda envoy: envoy.manager.update(mergeSlashes=False)
+    ),
+    "a field of the sidecar's cluster twice": broken("field-twice", word="connectTimeout")(
+        lambda envoy: envoy.cluster.update(connectTimeout="1s")
+    ),
+    "a field of a route's settings twice": broken("field-twice", word="disableRequestBodyBuffering")(
+        lambda envoy: envoy.off(
+            envoy.routes[0],
+            **{
+                "@type": PER_ROUTE,
+                "check_settings": {"disable_request_body_buffering": True, "disableRequestBodyBuffering": False},
+            },
+        )
+    ),
     "optional": broken("filter-optional")(lambda envoy: envoy.filters[0].update(is_optional=True)),
     "optional on a route": broken("filter-optional", word="routes[0]")(
         lambda envoy: envoy.off(

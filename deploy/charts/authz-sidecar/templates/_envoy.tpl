@@ -72,23 +72,30 @@ early_header_mutation_extensions:
 {{- end }}
 # 2. The sidecar judges.
 {{ include "authz-sidecar.envoy.extAuthz" . }}
-{{- with $envoy.rateLimit.identity }}
-{{- if .enabled }}
-# 3. After it: so many requests of one subject. What the sidecar found out is in the request's dynamic metadata; a
-#    request without a subject, such as one of a public rule, is not counted here.
+{{- $limits := dict -}}
+{{- range $who, $key := dict "person" "identity" "client" "client" -}}
+  {{- $limit := get $envoy.rateLimit $key -}}
+  {{- if $limit.enabled }}{{ $_ := set $limits $who $limit }}{{ end -}}
+{{- end }}
+{{- if $limits }}
+# 3. After it: so many requests of one person, and of one client whose tokens speak for no person. What the sidecar found
+#    out is in the request's dynamic metadata; a request without either, such as one of a public rule, is not counted.
 - name: authz.rate_limit.identity
   typed_config:
     "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
     stat_prefix: authz_identity
     {{- include "authz-sidecar.envoy.enforced" $ | nindent 4 }}
     rate_limits:
+      {{- range $who, $limit := $limits }}
       - actions:
           - metadata: {descriptor_key: issuer, metadata_key: {key: envoy.filters.http.ext_authz, path: [{key: issuer}]}}
-          - metadata: {descriptor_key: subject, metadata_key: {key: envoy.filters.http.ext_authz, path: [{key: subject}]}}
+          - metadata: {descriptor_key: {{ $who }}, metadata_key: {key: envoy.filters.http.ext_authz, path: [{key: {{ $who }}}]}}
+      {{- end }}
     descriptors:
-      - entries: [{key: issuer}, {key: subject}]
-        token_bucket: {{ include "authz-sidecar.envoy.bucket" . }}
-{{- end }}
+      {{- range $who, $limit := $limits }}
+      - entries: [{key: issuer}, {key: {{ $who }}}]
+        token_bucket: {{ include "authz-sidecar.envoy.bucket" $limit }}
+      {{- end }}
 {{- end }}
 {{- end -}}
 
@@ -98,7 +105,11 @@ filter_enforced: {default_value: {numerator: 100}}
 # One bucket for each that is seen, at most so many; each Envoy counts for itself.
 max_dynamic_descriptors: {{ int .Values.authz.envoy.rateLimit.maxTracked }}
 rate_limited_as_resource_exhausted: true
-response_headers_to_add: [{header: {key: retry-after, value: "1"}}]
+response_headers_to_add:
+  - {header: {key: retry-after, value: "1"}}
+  # What a client can tell the operator: both are in the access log. Before the sidecar there is no decision.
+  - {header: {key: x-request-id, value: "%REQ(X-REQUEST-ID)%"}}
+  - {header: {key: x-decision-id, value: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:decision_id)%"}}
 {{- end -}}
 
 {{- define "authz-sidecar.envoy.bucket" -}}

@@ -11,8 +11,8 @@
 
 {{/* What both kinds of monitors say of the one port. */}}
 {{- define "authz-sidecar.endpoint" -}}
-port: authz-admin
-path: /metrics
+port: {{ .port | default "authz-admin" }}
+path: {{ .path | default "/metrics" }}
 {{- with .interval }}
 interval: {{ . }}
 {{- end }}
@@ -46,6 +46,9 @@ spec:
   podTargetLabels: [authz-sidecar/release]
   podMetricsEndpoints:
     - {{ include "authz-sidecar.endpoint" $monitor | nindent 6 | trim }}
+    {{- with .Values.authz.envoyMetrics }}
+    - {{ include "authz-sidecar.endpoint" (merge (dict) . $monitor) | nindent 6 | trim }}
+    {{- end }}
 {{- end -}}
 {{- end -}}
 
@@ -65,6 +68,11 @@ spec:
     - name: authz-admin
       port: {{ int .Values.authz.adminPort }}
       targetPort: authz-admin
+    {{- with .Values.authz.envoyMetrics }}
+    - name: {{ .port }}
+      port: {{ int .number }}
+      targetPort: {{ .port }}
+    {{- end }}
   selector:
     {{- include "authz-sidecar.podLabels" . | nindent 4 }}
 {{- end -}}
@@ -89,6 +97,9 @@ spec:
   podTargetLabels: [authz-sidecar/release]
   endpoints:
     - {{ include "authz-sidecar.endpoint" $monitor | nindent 6 | trim }}
+    {{- with .Values.authz.envoyMetrics }}
+    - {{ include "authz-sidecar.endpoint" (merge (dict) . $monitor) | nindent 6 | trim }}
+    {{- end }}
 {{- end -}}
 {{- end -}}
 
@@ -127,7 +138,7 @@ spec:
         {{- if ne false (dig "enabled" true $own) }}
         {{- /* The scope of this release, and its thresholds. */}}
         {{- $expr := regexReplaceAll `\b(authz_[a-z_]+)([^a-z_{]|$)` .expr "${1}<all>${2}" }}
-        {{- $expr = regexReplaceAll `\b(authz_[a-z_]+)\{` $expr "${1}{<these>, " }}
+        {{- $expr = regexReplaceAll `\b(authz_[a-z_]+|envoy_http_[a-z_]+)\{` $expr "${1}{<these>, " }}
         {{- $expr = $expr | replace "<all>" (printf "{%s}" $matchers) | replace "<these>" $matchers }}
         {{- $texts := dict "expr" $expr "annotations" (toYaml .annotations) }}
         {{- range $name, $threshold := merge (dict) (dig "thresholds" dict $own) (.thresholds | default dict) }}

@@ -55,6 +55,7 @@
 {{- if lt (int .Values.terminationGracePeriodSeconds) (int (add $stop 5)) -}}
   {{- fail (printf "terminationGracePeriodSeconds is %d: it must be at least %d, for proxy.preStopSleepSeconds, proxy.drainSeconds and 5 for the sidecar" (int .Values.terminationGracePeriodSeconds) (add $stop 5)) -}}
 {{- end -}}
+{{- $_ := set .Values.authz "envoyMetrics" (dict "port" "envoy-admin" "path" "/stats/prometheus" "number" $proxy.telemetryPort) -}}
 {{- $_ := set .Values.authz.envoy "adminAddress" "127.0.0.1:9901" -}}
 {{- $_ := set .Values.authz.envoy "drainSeconds" $stop -}}
 {{- range $index, $route := $proxy.routes -}}
