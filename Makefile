@@ -132,7 +132,7 @@ GO_BUILD := CGO_ENABLED=0 GOGC=400 go build -trimpath -gcflags=all=-dwarf=false
 .tools/cluster: $(wildcard tests/cluster/kubernetes/*) $(wildcard tests/cluster/kubernetes/*/*)
 	rm -rf $@ $@.new && mkdir -p $@.new
 	cd tests/cluster/kubernetes && said=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes | \
-	  sed 's/^v\([0-9]*\)\.\([0-9]*\)\..*/-X $(STAMP).gitVersion=& -X $(STAMP).gitMajor=\1 -X $(STAMP).gitMinor=\2/') && \
+	  sed 's|^v\([0-9]*\)\.\([0-9]*\)\..*|-X $(STAMP).gitVersion=& -X $(STAMP).gitMajor=\1 -X $(STAMP).gitMinor=\2|') && \
 	  $(GO_BUILD) -ldflags "-s $$said" -o $(CURDIR)/$@.new/ ./...
 	mv $@.new $@ && touch $@
 

@@ -70,7 +70,7 @@ def front(cluster: Cluster, charts: Charts, tmp_path_factory: pytest.TempPathFac
     )
     ports = {name: int(free_address().rpartition(":")[2]) for name in ("front", "telemetry", "admin", "envoy")}
     file = tmp_path_factory.mktemp("values") / "here.yaml"
-    with echo_server() as upstream, way_into(cluster) as proxy, running_jobs(cluster, NAMESPACE) as said:
+    with echo_server() as upstream, way_into(cluster) as proxy:
         changes: dict[str, Any] = {
             "authz": {
                 "adminPort": ports["admin"],
@@ -91,7 +91,8 @@ def front(cluster: Cluster, charts: Charts, tmp_path_factory: pytest.TempPathFac
         }
         file.write_text(yaml.safe_dump(changes), encoding="utf-8")
         values = ("--values", charts.app / "ci/proxy-full-values.yaml", "--values", file)
-        cluster.helm("helm4", "install", "orders", charts.app, "--namespace", NAMESPACE, *values)
+        with running_jobs(cluster, NAMESPACE) as said:
+            cluster.helm("helm4", "install", "orders", charts.app, "--namespace", NAMESPACE, *values)
         deployment = cluster.get("deployment", "orders-authz", NAMESPACE)
         pod = cluster.create(pod_of(deployment, "orders-authz-0"))
         with running(cluster, pod, envoy_admin=ports["envoy"]) as node:
