@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,34 +16,13 @@ from hypothesis import strategies as st
 from authz.core.dpop import MAX_JTI_CHARS, MAX_PROOF_CHARS, Nonces, Proof, ProofRules, read_proof
 from authz.core.key import thumbprint_of
 from authz.core.reasons import Reason, Rejected
-from authz.demo.signing import SigningKey
-from tests.fixtures import ABSENT, T, changed, signer
+from tests.fixtures import ABSENT, T, signer
+from tests.proofs import TOKEN, URL, key, prove, token_hash
 
 CLIENTS: Final[dict[str, Any]] = json.loads((Path(__file__).parents[2] / "data/dpop/clients.json").read_text("utf-8"))
 RULES: Final = ProofRules()
 NONCES: Final = Nonces(b"secret of all replicas", step=60)
 WITH_NONCES: Final = ProofRules(nonces=NONCES)
-TOKEN: Final = "tok"
-URL: Final = "https://api.test/a"
-
-
-def key(algorithm: str = "ES256") -> SigningKey:
-    """Return the key of a client."""
-    return signer(algorithm, f"dpop-{algorithm}")
-
-
-def token_hash(token: str) -> str:
-    """Return the `ath` of *token*."""
-    return base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
-
-
-def prove(signing: SigningKey | None = None, *, header: Mapping[str, object] = {}, **claims: Any) -> str:  # noqa: ANN401
-    """Write a proof as most clients do, with changes."""
-    signing = signing or key()
-    jwk = {name: value for name, value in signing.public().items() if name not in ("kid", "alg", "use")}
-    head = changed({"typ": "dpop+jwt", "alg": signing.header()["alg"], "jwk": jwk}, header)
-    body = {"jti": "an id", "htm": "GET", "htu": URL, "iat": T, "ath": token_hash(TOKEN)}
-    return signing.sign_bytes(json.dumps(changed(body, claims)).encode(), header=json.dumps(head).encode())
 
 
 def read(text: str | None, rules: ProofRules = RULES, now: float = T, **others: Any) -> Proof:  # noqa: ANN401
