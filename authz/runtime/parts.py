@@ -18,8 +18,8 @@ from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import Choice
-from authz.feeds.fact_lanes import FactLanes
 from authz.facts.proofs import ProofLane, ProofMemory
+from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.key_lane import make_key_lanes
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry

@@ -11,7 +11,11 @@ import jsonschema
 import pytest
 
 from authz.config.document import parse_document
+<<<<<<< HEAD
 from authz.config.introspection import Client, Introspection
+=======
+from authz.config.dpop import Dpop
+>>>>>>> 0cc0c5c (Tests follow the scheme that DPoP takes)
 from authz.config.issuer import Fetch, InlineKeys, InsecureIssuer, Issuer
 from authz.config.load import parse
 from authz.config.model import (
@@ -44,7 +48,11 @@ SECTIONS: Final = (
     *(
         Admin,
         Console,
+<<<<<<< HEAD
         Client,
+=======
+        Dpop,
+>>>>>>> 0cc0c5c (Tests follow the scheme that DPoP takes)
         Fetch,
         HeaderValue,
         Identity,
