@@ -11,11 +11,8 @@ import jsonschema
 import pytest
 
 from authz.config.document import parse_document
-<<<<<<< HEAD
-from authz.config.introspection import Client, Introspection
-=======
 from authz.config.dpop import Dpop
->>>>>>> 0cc0c5c (Tests follow the scheme that DPoP takes)
+from authz.config.introspection import Client, Introspection
 from authz.config.issuer import Fetch, InlineKeys, InsecureIssuer, Issuer
 from authz.config.load import parse
 from authz.config.model import (
@@ -48,11 +45,8 @@ SECTIONS: Final = (
     *(
         Admin,
         Console,
-<<<<<<< HEAD
         Client,
-=======
         Dpop,
->>>>>>> 0cc0c5c (Tests follow the scheme that DPoP takes)
         Fetch,
         HeaderValue,
         Identity,
