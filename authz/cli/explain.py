@@ -160,7 +160,7 @@ def _address(text: str) -> str:
 
 def _certificate(file: Path | None) -> str:
     """Read the certificate as the core does, which treats an unreadable one as absent."""
-    from authz.core.claims import certificate_thumbprint
+    from authz.core.binding import certificate_thumbprint
 
     text = _text(file) or ""
     if file is not None and certificate_thumbprint(quote(text, safe="")) is None:

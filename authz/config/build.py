@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from typing import Final
 
 from authz.config import model
+from authz.config.dpop import Dpop, NonceUse
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.rules import ClaimValue, Require
 from authz.config.rules import Match as MatchSection
 from authz.config.rules import Rule as RuleSection
 from authz.core.claims import ClaimPath, ClaimRules, normalize_type
+from authz.core.decision import BEARER
+from authz.core.dpop import SCHEME, Nonces, Possession, ProofRules
 from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, HeaderRule, Identity, PayloadHeader
 from authz.core.introspection import PROOFS, Introspection, Proof
 from authz.core.issuer import Issuer
@@ -25,14 +29,22 @@ from authz.core.snapshot import Responses, Snapshot, TokenRules
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source
 
 
-def build_snapshot(config: model.Config, *, verify_signature: VerifySignature = compute) -> Snapshot:
-    """Return the initial snapshot of *config*, with only the keys in the file itself."""
+def build_snapshot(
+    config: model.Config, *, verify_signature: VerifySignature = compute, nonce_secret: bytes | None = None
+) -> Snapshot:
+    """Return the initial snapshot of *config*, with only the keys in the file itself.
+
+    Without a *nonce_secret* no nonces are made, and none are accepted.
+    """
     aliases = config.claim_aliases
+    proofs = _build_proof_rules(config.dpop, nonce_secret)
+    modes = {issuer.dpop for issuer in config.issuers.values()}
+    by_proof = modes != {Possession.OFF}
     return Snapshot(
         issuers={
             issuer.rules.issuer: issuer
             for name, section in config.issuers.items()
-            for issuer in _build_issuers(name, section)
+            for issuer in _build_issuers(name, section, proofs)
         },
         policy=Policy(build_rules(config)),
         identity=Identity(
@@ -41,7 +53,11 @@ def build_snapshot(config: model.Config, *, verify_signature: VerifySignature = 
             unsafe_values=config.identity.unsafe_values,
         ),
         token=TokenRules(
-            sources=tuple(_build_sources(config)), max_bytes=config.token.max_bytes, forward=config.token.forward
+            sources=tuple(_build_sources(config, by_proof=by_proof)),
+            max_bytes=config.token.max_bytes,
+            forward=config.token.forward,
+            schemes=(*(BEARER if modes != {Possession.REQUIRED} else ()), *((SCHEME,) if by_proof else ())),
+            strip_proofs=by_proof and not config.dpop.forward,
         ),
         responses=Responses(
             realm=config.responses.realm,
@@ -49,6 +65,7 @@ def build_snapshot(config: model.Config, *, verify_signature: VerifySignature = 
             expose_reason=config.responses.expose_reason,
             unavailable=config.responses.unavailable,
             resource=build_resource(config),
+            proof_algorithms=config.dpop.algorithms if by_proof else (),
         ),
         shadow_all=config.insecure.shadow_all,
         verify_signature=verify_signature,
@@ -95,6 +112,7 @@ def build_resource(config: model.Config) -> ProtectedResource | None:
     if config.resource is None:
         return None
     by_header = any(source.scheme.lower() == "bearer" for source in config.token.sources)
+    modes = {issuer.dpop for issuer in config.issuers.values()}
     by_query = config.insecure.query_token is not None
     return ProtectedResource.describe(
         config.resource.identifier,
@@ -104,10 +122,23 @@ def build_resource(config: model.Config) -> ProtectedResource | None:
         ),
         scopes=config.resource.scopes,
         methods=(*(["header"] if by_header else []), *(["query"] if by_query else [])),
+        proof_algorithms=config.dpop.algorithms if modes != {Possession.OFF} else (),
+        bound_only=modes == {Possession.REQUIRED},
     )
 
 
-def _build_issuers(name: str, section: IssuerSection) -> Iterator[Issuer]:
+def _build_proof_rules(section: Dpop, nonce_secret: bytes | None) -> ProofRules:
+    return ProofRules(
+        algorithms=frozenset(section.algorithms),
+        origins=tuple(origin.rstrip("/") for origin in section.origins),
+        max_age=section.max_age.total_seconds(),
+        max_ahead=section.max_ahead.total_seconds(),
+        nonces=Nonces(nonce_secret) if nonce_secret is not None else None,
+        require_nonce=section.nonces is NonceUse.ALWAYS,
+    )
+
+
+def _build_issuers(name: str, section: IssuerSection, proofs: ProofRules) -> Iterator[Issuer]:
     """Yield an issuer for each `iss` that *section* accepts; they have one name and one set of keys."""
     keys = inline_keys(section)
     for iss, tenant in zip(section.accepted_issuers, section.tenants or (None,), strict=True):
@@ -119,6 +150,8 @@ def _build_issuers(name: str, section: IssuerSection) -> Iterator[Issuer]:
             section.algorithms_configured,
             tenant,
             _build_introspection(section),
+            possession=section.dpop,
+            proofs=replace(proofs, require_ath=not section.insecure.dpop_without_ath),
         )
 
 
@@ -152,10 +185,12 @@ def _build_claim_rules(iss: str, section: IssuerSection) -> ClaimRules:
     )
 
 
-def _build_sources(config: model.Config) -> Iterator[Source]:
+def _build_sources(config: model.Config, *, by_proof: bool) -> Iterator[Source]:
     for source in config.token.sources:
         if source.header is not None:
             yield HeaderSource(source.header, source.scheme)
+            if by_proof and source.scheme.lower() == BEARER[0].lower():
+                yield HeaderSource(source.header, SCHEME)
         elif source.cookie is not None:
             yield CookieSource(source.cookie)
     if config.insecure.query_token is not None:
@@ -194,6 +229,7 @@ def _build_requirements(section: Require, aliases: frozenset[str]) -> Requiremen
         acr=section.acr or (),
         amr=section.amr or (),
         max_age=_seconds(section.max_age),
+        bound=section.bound,
         condition=section.condition,
         condition_reads=(ClaimPath(("sub",)),) if _READS_SUBJECT.search(section.when or "") else (),
     )

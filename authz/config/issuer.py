@@ -9,8 +9,9 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field
 
 from authz.config.introspection import Introspection
-from authz.config.section import Access, Duration, Items, Section, Setting, Size
+from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word
 from authz.core.algorithms import DEFAULT_ALGORITHMS
+from authz.core.dpop import Possession
 from authz.core.keys import MAX_KEYS
 
 # RFC 8037 appendix A.2, with a key id.
@@ -94,6 +95,10 @@ class InsecureIssuer(Section):
         bool, Setting(Access.LOOSENED, risk="keys are used although their certificates hold other keys")
     ] = False
     """Use keys whose certificate (x5c) holds another key."""
+    dpop_without_ath: Annotated[
+        bool, Setting(Access.LOOSENED, risk="a proof serves with every token of its key, for clients that send no ath")
+    ] = False
+    """Accept proofs that name no token (ath), as clients for Solid send them."""
 
 
 class Issuer(Section):
@@ -153,6 +158,10 @@ class Issuer(Section):
     """How it is asked about tokens; without it opaque tokens are refused."""
     cache_dir: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Folder in which the last good keys survive a restart."""
+    dpop: Annotated[Word[Possession], Setting(Access.UNKNOWN, meaning="tokens are bound to a key, or need not be")] = (
+        Possession.OFF
+    )
+    """Whether tokens may be, or must be, bound to a key that each request proves to hold (RFC 9449)."""
     insecure: InsecureIssuer = InsecureIssuer()
     """Options that weaken its checks."""
 

@@ -12,6 +12,7 @@ from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validat
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from authz.config.dpop import Dpop
 from authz.config.issuer import Issuer
 from authz.config.rules import Rule
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word, settings_of
@@ -321,6 +322,8 @@ class Config(Section):
     """Trusted issuers by name."""
     token: Token = Token()
     """Where tokens are found."""
+    dpop: Dpop = Dpop()
+    """How proofs of possession are checked (DPoP, RFC 9449)."""
     paths: Paths = Paths()
     """How the paths of all rules are compared."""
     rules: Annotated[Items[Rule], Field(json_schema_extra={"minItems": 1})]

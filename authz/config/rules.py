@@ -74,6 +74,8 @@ class Require(Section):
     """Authentication context classes, one of which it has (RFC 9470)."""
     amr: Items[str] | None = None
     """Authentication methods, one of which it names (RFC 8176)."""
+    bound: bool = False
+    """A token that is bound to a key (DPoP) or a certificate (mTLS), which the request proves to hold."""
     max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
     """Longest time since auth_time."""
     when: str | None = None

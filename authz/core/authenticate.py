@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 
+from authz.core.binding import check_binding
 from authz.core.claims import (
     Claims,
     check,
     check_agreement,
-    check_binding,
     check_introspected,
     check_type,
     normalize_type,
@@ -35,17 +35,26 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
 from authz.core.steps import StepObserver, ignore_step
-from authz.core.token import UnverifiedToken, check_opaque, parse_token
+from authz.core.token import FoundToken, UnverifiedToken, check_opaque, parse_token
 
 
 def authenticate(
-    text: str, request: Request, snapshot: Snapshot, trail: AuditTrail, now: float, facts: Facts, observe: StepObserver
+    found: FoundToken,
+    request: Request,
+    snapshot: Snapshot,
+    trail: AuditTrail,
+    now: float,
+    facts: Facts,
+    observe: StepObserver,
 ) -> tuple[Issuer, Claims]:
-    """Verify the token *text*; return its issuer and claims. Raises Rejected."""
+    """Verify the token that was *found*; return its issuer and claims. Raises Rejected."""
+    text = found.text
     if (asked := _find_asked(text, snapshot)) is not None:
         answer = _read_opaque(text, asked, snapshot, trail, facts, observe)  # 4 to 9
         claims = check_introspected(answer, asked.rules, now)  # 10
-        _check_binding(claims, request, trail, observe)  # 11
+        trail.subject, trail.client = claims.subject, claims.client
+        observe(10, claims)
+        check_binding(found, claims, request, asked, now, trail, facts)  # 11
         observe(11, claims)
         return asked, claims
     token = parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
@@ -67,18 +76,13 @@ def authenticate(
     trail.audience = signed.members.get(issuer.rules.audience_claim)
     observe(9, signed)
     claims = check(signed, issuer.rules, now)  # 10
-    _check_binding(claims, request, trail, observe)  # 11
+    trail.subject, trail.client = claims.subject, claims.client
+    observe(10, claims)
+    check_binding(found, claims, request, issuer, now, trail, facts)  # 11
     if issuer.introspection is not None and issuer.introspection.mode is IntrospectionMode.ALWAYS:
         check_agreement(_introspect(text, issuer, snapshot, trail, facts), claims)
     observe(11, claims)
     return issuer, claims
-
-
-def _check_binding(claims: Claims, request: Request, trail: AuditTrail, observe: StepObserver) -> None:
-    """Check the binding of a token whose claims are good. Raises Rejected."""
-    trail.subject, trail.client = claims.subject, claims.client
-    observe(10, claims)
-    check_binding(claims, request.certificate)
 
 
 def _find_asked(text: str, snapshot: Snapshot) -> Issuer | None:

@@ -24,10 +24,14 @@ requests for its own metadata document, from any client and whatever the rules s
 
 from __future__ import annotations
 
+from typing import Final
+
 from authz.core import policy
 from authz.core.authenticate import authenticate
+from authz.core.binding import is_by_proof
 from authz.core.claims import Claims
-from authz.core.decision import Allow, AuditTrail, Decision, deny
+from authz.core.decision import BEARER, Allow, AuditTrail, Decision, deny
+from authz.core.dpop import SCHEME
 from authz.core.identity import HeaderChanges
 from authz.core.needs import NO_FACTS, Facts
 from authz.core.origin import require_same_origin
@@ -37,6 +41,8 @@ from authz.core.snapshot import Snapshot
 from authz.core.steps import StepObserver, ignore_step
 from authz.core.strip_credentials import strip_credentials
 from authz.core.token import find_token
+
+_PROOFS: Final = ("dpop",)
 
 
 def authorize(
@@ -69,13 +75,15 @@ def authorize(
     try:
         if rule.allow is policy.AccessMode.DENY:
             raise Rejected(Reason.POLICY_DENIED, "the rule denies every request")
+        trail.schemes = snapshot.token.schemes
         found = find_token(request, snapshot.token.sources)  # 3
         if found is None and rule.allow is policy.AccessMode.OPTIONAL:
             return _allow(Reason.ANONYMOUS, request, snapshot, trail)
         if found is None:
             raise Rejected(Reason.TOKEN_MISSING, "no token in any configured place")
+        trail.schemes = (SCHEME,) if is_by_proof(found) else BEARER
         observe(3, found)
-        issuer, claims = authenticate(found.text, request, snapshot, trail, now, facts, observe)  # 4 to 11
+        issuer, claims = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
         observe(12, rule.requirements)
@@ -101,6 +109,7 @@ def _allow(
 ) -> Allow:
     """Allow the request and set the identity *headers*; without them, remove all identity headers."""
     changes = snapshot.identity.strip_all if headers is None else headers
+    proofs = _PROOFS if snapshot.token.strip_proofs else ()
     stripped = None
     if not snapshot.token.forward:
         stripped = strip_credentials(request, snapshot.token.sources)
@@ -108,7 +117,7 @@ def _allow(
         reason=reason,
         trail=trail,
         set_headers=changes.set + (stripped.set if stripped else ()),
-        remove_headers=changes.remove + (stripped.remove if stripped else ()),
+        remove_headers=changes.remove + (stripped.remove if stripped else ()) + proofs,
         drop_query=stripped.drop_query if stripped else (),
         claims=snapshot.identity.copy(claims) if claims else {},
         would_deny=shadowed is not None,

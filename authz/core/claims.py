@@ -11,16 +11,12 @@ Rules of this file:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from binascii import a2b_base64
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import unquote
 
-from authz.core import base64url
 from authz.core.introspection import Introspected
 from authz.core.keys import SignedPayload
 from authz.core.reasons import Reason, Rejected
@@ -30,7 +26,6 @@ from authz.core.token import UnverifiedToken
 
 _LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 _MEDIA_PREFIX: Final = "application/"
-MAX_CERTIFICATE_CHARS: Final = 16_384  # URL-encoded PEM
 MAX_NUMERIC_DATE: Final = 100_000_000_000  # seconds: the year 5138. As milliseconds it is in 1973
 
 
@@ -298,38 +293,6 @@ def _check_time(times: _Times, leeway: float, now: float) -> None:
     for name, instant in (("nbf", times.nbf), ("iat", times.iat)):
         if instant is not None and instant > now + leeway:
             raise Rejected(Reason.TOKEN_NOT_YET_VALID, f"{name} is {instant - now:.0f} s ahead")
-
-
-def check_binding(claims: Claims, certificate: str) -> None:
-    """Reject a sender-constrained token without proof of possession.
-
-    `cnf` with `x5t#S256` alone requires the peer's *certificate* (RFC 8705 section 3.1), URL-encoded PEM as Envoy sends
-    it. Any other confirmation method (RFC 7800) cannot be checked here and is rejected: a stolen token would pass.
-
-    Raises Rejected: CLAIMS_MALFORMED, TOKEN_BOUND.
-    """
-    if "cnf" not in claims.members:
-        return
-    confirmation = claims.members["cnf"]
-    if not isinstance(confirmation, dict):
-        raise _malformed("cnf is not an object")
-    if confirmation.keys() != {"x5t#S256"}:
-        raise Rejected(Reason.TOKEN_BOUND, "cnf requires a proof that is not checked here")
-    thumbprint = certificate_thumbprint(certificate)
-    if thumbprint is None or confirmation["x5t#S256"] != thumbprint:  # cnf may contain null
-        raise Rejected(Reason.TOKEN_BOUND, "the peer's certificate is not the one in cnf")
-
-
-def certificate_thumbprint(certificate: str) -> str | None:
-    """Return the base64url SHA-256 of the first certificate in URL-encoded PEM; None if it cannot be read."""
-    match = _PEM.search(unquote(certificate)) if len(certificate) <= MAX_CERTIFICATE_CHARS else None
-    try:
-        return base64url.encode(hashlib.sha256(a2b_base64(match[1])).digest()).decode() if match else None
-    except ValueError:  # binascii.Error is one
-        return None
-
-
-_PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 
 
 def _numeric_date(members: Mapping[str, object], name: str) -> float | None:

@@ -11,6 +11,8 @@ from authz.core.needs import Need, Unanswered
 from authz.core.reasons import Reason, Rejected
 from authz.core.record import kw_record, record
 
+BEARER: Final = ("Bearer",)
+
 
 @dataclass(slots=True)
 class AuditTrail:
@@ -19,7 +21,8 @@ class AuditTrail:
     *rule* and *issuer* are configured names; the other fields come from the token. *alg*, *kid* and *claimed_issuer*
     are unverified until *signature_cached* (True or False) is set; *expires*, *audience*, *subject* and *client* (of
     a token that speaks for no person) are set only after verification, *expires* and *audience* as in the token, of any
-    JSON type. *expected_audience* is what the latter has none of. *needs* are the facts that the decision lacks.
+    JSON type. *expected_audience* is what the latter has none of. *thumbprint* is of the key that the sender proved to
+    hold. *schemes* are those of the challenge, should there be one. *needs* are the facts that the decision lacks.
     *rechecks* are facts that it used and that may be outdated; they do not delay the decision.
     """
 
@@ -34,6 +37,8 @@ class AuditTrail:
     expected_audience: frozenset[str] = frozenset()
     subject: str | None = None
     client: str | None = None
+    thumbprint: str | None = None
+    schemes: tuple[str, ...] = BEARER
     needs: tuple[Need, ...] = ()
     rechecks: tuple[Need, ...] = ()
 
@@ -63,7 +68,7 @@ class Deny:
     """Deny the request. *detail* is for the operator; the next three fields are for the challenge.
 
     *retryable* means that the decision lacked a fact, and that a repeated request may be allowed. Any client can cause
-    such a denial.
+    such a denial. *nonce* is for the client's next proof (RFC 9449 section 9).
     """
 
     reason: Reason
@@ -73,6 +78,7 @@ class Deny:
     acr_values: tuple[str, ...] = ()
     max_age: int | None = None
     retryable: bool = False
+    nonce: str | None = None
 
 
 Decision = Allow | Deny
@@ -82,7 +88,15 @@ _NONE: Final[Mapping[Need, Unanswered]] = MappingProxyType({})
 
 def deny(rejected: Rejected, trail: AuditTrail) -> Deny:
     """Return the denial for *rejected*. All denials of the pipeline are made here."""
-    return Deny(rejected.reason, trail, rejected.detail, rejected.scopes, rejected.acr_values, rejected.max_age)
+    return Deny(
+        rejected.reason,
+        trail,
+        rejected.detail,
+        rejected.scopes,
+        rejected.acr_values,
+        rejected.max_age,
+        nonce=rejected.nonce,
+    )
 
 
 def as_unanswered(decision: Decision, unanswered: Mapping[Need, Unanswered] = _NONE) -> Decision:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from authz.core.claims import ClaimRules
+from authz.core.dpop import Possession, ProofRules
 from authz.core.introspection import Introspection
 from authz.core.keys import Key, KeySet
 
@@ -17,6 +18,7 @@ class Issuer:
     them that fits its type.
     *tenant* is the part of `iss` that differs between the issuers of one multi-tenant key set.
     *introspection* says of which tokens it is asked.
+    *possession* says whether its tokens may be bound to a key by DPoP, and *proofs* what the proofs must be like.
     """
 
     name: str
@@ -26,6 +28,8 @@ class Issuer:
     algorithms_configured: bool = True
     tenant: str | None = None
     introspection: Introspection | None = None
+    possession: Possession = Possession.OFF
+    proofs: ProofRules = field(default_factory=ProofRules)
 
     def owns(self, key: Key) -> bool:
         """Return whether *key* of a multi-tenant key set may sign for this tenant.

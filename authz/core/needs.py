@@ -14,6 +14,7 @@ from typing import Final
 from authz.core.reasons import Reason
 
 KEY: Final = "key"  # kind of a need for a key that the issuer may have published recently
+PROOF: Final = "proof"  # kind of a need to know whether a proof was used before; `sent` is "until thumbprint"
 CHANGED_KEY: Final = "changed key"  # kind of a need for a key that may have been replaced under the same key id
 
 

@@ -169,6 +169,7 @@ def json_typed(value: object) -> tuple[str, object]:
 class Requirements:
     """What a rule requires of an authenticated caller; all parts must hold. *max_age* is in seconds since `auth_time`.
 
+    *bound* is proof of possession, which `check_binding` has seen.
     *condition_reads* are claims that the *condition* reads and whose type is checked first: `sub` must be a string.
     """
 
@@ -180,6 +181,7 @@ class Requirements:
     acr: tuple[str, ...] = ()
     amr: tuple[str, ...] = ()
     max_age: float | None = None
+    bound: bool = False
     condition: Condition | None = None
     condition_reads: tuple[ClaimPath, ...] = ()
 
@@ -211,9 +213,11 @@ class Rule:
 def require(rule: Rule, claims: Claims, issuer: Issuer, request: Request, params: Params, now: float) -> None:
     """Reject *claims* of *issuer* that do not meet the requirements of *rule* at *now*.
 
-    Raises Rejected: STEP_UP_REQUIRED, INSUFFICIENT_SCOPE, POLICY_DENIED, AUDIENCE_MISMATCH.
+    Raises Rejected: TOKEN_BOUND, STEP_UP_REQUIRED, INSUFFICIENT_SCOPE, POLICY_DENIED, AUDIENCE_MISMATCH.
     """
     wanted = rule.requirements
+    if wanted.bound and "cnf" not in claims.members:
+        raise Rejected(Reason.TOKEN_BOUND, "the rule requires a token that is bound to a key or a certificate")
     _require_step_up(wanted, claims, issuer.rules.leeway, now)
     granted = claims.scopes
     missing = tuple(scope for scope in wanted.scopes if scope not in granted)

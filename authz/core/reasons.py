@@ -41,6 +41,8 @@ class Reason(StrEnum):
     TOKEN_BOUND = "token_bound"
     TOKEN_REVOKED = "token_revoked"
     TOKEN_INACTIVE = "token_inactive"
+    PROOF_INVALID = "proof_invalid"
+    NONCE_REQUIRED = "nonce_required"
     STEP_UP_REQUIRED = "step_up_required"
     INSUFFICIENT_SCOPE = "insufficient_scope"
     POLICY_DENIED = "policy_denied"
@@ -56,8 +58,8 @@ class Reason(StrEnum):
 class Rejected(Exception):
     """Raised by every check of the core. *detail* is for the operator and never sent to the client.
 
-    *scopes*, *acr_values* and *max_age* (seconds) are for the challenge: what a token needs in order to be accepted
-    (RFC 6750 section 3, RFC 9470 section 3). *audiences* are for the operator alone.
+    *scopes*, *acr_values*, *max_age* (seconds) and *nonce* are for the challenge: what a request needs in order to be
+    accepted (RFC 6750 section 3, RFC 9470 section 3, RFC 9449 section 9). *audiences* are for the operator alone.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Rejected(Exception):
         acr_values: tuple[str, ...] = (),
         max_age: int | None = None,
         audiences: frozenset[str] = frozenset(),
+        nonce: str | None = None,
     ) -> None:
         super().__init__(reason, detail)
         self.reason = reason
@@ -77,6 +80,7 @@ class Rejected(Exception):
         self.acr_values = acr_values
         self.max_age = max_age
         self.audiences = audiences
+        self.nonce = nonce
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,12 @@ _FORBIDDEN: Final = WireStatus(403, _PERMISSION_DENIED, _PERMISSION_DENIED)
 _BAD_REQUEST: Final = WireStatus(400, _PERMISSION_DENIED, _INVALID_ARGUMENT)
 _TRY_LATER: Final = WireStatus(503, _PERMISSION_DENIED, _UNAVAILABLE, retry_after=1)
 
+
+def _proof_error(error: str) -> WireStatus:
+    """RFC 9449 section 7.1: the error of a proof, always 401."""
+    return WireStatus(401, _UNAUTHENTICATED, _UNAUTHENTICATED, challenge=True, error=error)
+
+
 WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     Reason.AUTHENTICATED: _ALLOW,
     Reason.ANONYMOUS: _ALLOW,
@@ -136,6 +146,8 @@ WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     Reason.TOKEN_BOUND: _INVALID_TOKEN,
     Reason.TOKEN_REVOKED: _INVALID_TOKEN,
     Reason.TOKEN_INACTIVE: _INVALID_TOKEN,
+    Reason.PROOF_INVALID: _proof_error("invalid_dpop_proof"),
+    Reason.NONCE_REQUIRED: _proof_error("use_dpop_nonce"),
     Reason.STEP_UP_REQUIRED: WireStatus(
         401, _UNAUTHENTICATED, _UNAUTHENTICATED, challenge=True, error="insufficient_user_authentication"
     ),

@@ -34,6 +34,8 @@ class ProtectedResource:
         authorization_servers: tuple[str, ...],
         scopes: tuple[str, ...],
         methods: tuple[str, ...],
+        proof_algorithms: tuple[str, ...] = (),
+        bound_only: bool = False,
     ) -> Self:
         """Create the metadata of the resource *identifier*, an https URL (RFC 9728 section 2), without empty members.
 
@@ -44,6 +46,8 @@ class ProtectedResource:
             "authorization_servers": authorization_servers,
             "scopes_supported": scopes,
             "bearer_methods_supported": methods,
+            "dpop_signing_alg_values_supported": proof_algorithms,
+            "dpop_bound_access_tokens_required": bound_only,
         }
         parts = urlsplit(identifier)
         # Section 3.1: the well-known part is inserted between host and path.

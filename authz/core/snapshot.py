@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from authz.core.decision import BEARER
 from authz.core.identity import Identity
 from authz.core.issuer import Issuer
 from authz.core.keys import VerifySignature, compute
@@ -19,11 +20,16 @@ from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRules:
-    """Where a token may be, its maximum size, and whether it is forwarded to the upstream."""
+    """Where a token may be, its maximum size, and whether it is forwarded to the upstream.
+
+    *schemes* are those of a challenge to who sent no token. *strip_proofs* removes the DPoP header.
+    """
 
     sources: tuple[Source, ...] = (HeaderSource("authorization", "Bearer"),)
     max_bytes: int = MAX_TOKEN_BYTES
     forward: bool = True
+    schemes: tuple[str, ...] = BEARER
+    strip_proofs: bool = False
 
 
 class BodyFormat(StrEnum):
@@ -42,13 +48,17 @@ class Unavailable(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Responses:
-    """How denials are sent to the client, and the document that the sidecar serves (*resource*, RFC 9728)."""
+    """How denials are sent to the client, and the document that the sidecar serves (*resource*, RFC 9728).
+
+    *proof_algorithms* are for DPoP challenges.
+    """
 
     realm: str = "api"
     body: BodyFormat = BodyFormat.PROBLEM_JSON
     expose_reason: bool = False
     unavailable: Unavailable = Unavailable.DENY
     resource: ProtectedResource | None = None
+    proof_algorithms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

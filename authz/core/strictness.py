@@ -92,6 +92,7 @@ def _compare_requirements(old: Requirements, new: Requirements) -> Iterator[Stri
     yield compare_alternatives(old.acr, new.acr)
     yield compare_alternatives(old.amr, new.amr)
     yield compare_upper_bounds(old.max_age, new.max_age)
+    yield compare_upper_bounds(not old.bound, not new.bound)
     yield from _compare_claims(old.claims, new.claims)
     yield _compare_conditions(old.condition, new.condition)
 

@@ -63,8 +63,8 @@ class UnverifiedToken:
         return members
 
 
-def parse_token(text: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> UnverifiedToken:
-    """Parse *text* as a compact JWS of at most *max_bytes*.
+def parse_token(text: str, *, max_bytes: int = MAX_TOKEN_BYTES, cached: bool = True) -> UnverifiedToken:
+    """Parse *text* as a compact JWS of at most *max_bytes*; *cached* keeps what its header says.
 
     Raises Rejected: TOKEN_TOO_LARGE, TOKEN_MALFORMED, HEADER_INVALID, CRIT_UNSUPPORTED.
     """
@@ -81,7 +81,7 @@ def parse_token(text: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> UnverifiedTok
     try:
         payload, signature = base64url.decode(segments[1]), base64url.decode(segments[2])
         # The tokens of an issuer usually have identical headers.
-        read = _cached_header if len(header) <= _MAX_CACHED_HEADER_BYTES else _read_header
+        read = _cached_header if cached and len(header) <= _MAX_CACHED_HEADER_BYTES else _read_header
         alg, kid, typ, x5t, x5t_s256 = read(header)
     except ValueError as error:
         raise _malformed(str(error)) from None

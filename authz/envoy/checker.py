@@ -5,8 +5,8 @@ Rules of this file:
 2. A decision uses one snapshot and one time, and is encoded with the same snapshot.
 3. Nothing here blocks. A check that lacks facts is passed to the gatherer, which waits at most as long as the lanes
    allow, and ends 50 ms before the caller's deadline.
-4. Facts are gathered in at most two rounds. If a fact is still missing then, the denial is retryable; also at once, if
-   a lane reports that the fact cannot be had now.
+4. A check waits for facts in at most two rounds; facts that a lane has at hand cost none. If a fact is still missing
+   then, the denial is retryable; also at once, if a lane reports that the fact cannot be had now.
 5. No kind of need is known by name. If there is no lane for a need, the decision is final.
 6. The `rechecks` of a decision are requested after the response, for later decisions.
 """
@@ -33,7 +33,8 @@ from authz.telemetry.check_record import CheckRecord, Metadata
 log = logging.getLogger(__name__)
 
 DEADLINE_RESERVE: Final = 0.050  # seconds before the caller's deadline, reserved for the response
-MAX_ROUNDS: Final = 2  # of gathering
+MAX_ROUNDS: Final = 2  # of waiting
+MAX_FACTS: Final = 8  # of one check
 
 
 class Decide(Protocol):
@@ -127,7 +128,8 @@ class Checker:
         lanes = self._gatherer.lanes
         if not needs or any(need.kind not in lanes for need in needs):  # without a lane the decision is final
             return self._respond(pending)
-        if pending.rounds == MAX_ROUNDS:
+        # A decision that still names a need whose fact it has, or one need after another, would never end.
+        if len(pending.facts) >= MAX_FACTS or any(need in pending.facts for need in needs):
             return self._respond_unanswered(pending)
         missing = []
         for need in needs:
@@ -137,7 +139,10 @@ class Checker:
                 missing.append(need)
         if refused := [need for need in needs if need in pending.unanswered]:
             return self._decide_again(pending, refused)
+        if missing and pending.rounds == MAX_ROUNDS:
+            return self._respond_unanswered(pending)
         if missing and (seconds := self._wait_budget(missing, pending)) > 0:
+            pending.rounds += 1
             return partial(self._gather, pending, missing, seconds)
         return self._decide_again(pending, missing)
 
@@ -168,7 +173,6 @@ class Checker:
 
     def _decide_again(self, pending: _Pending, asked: Sequence[Need]) -> bytes | Deferred:
         """Decide with all known facts; facts that were *asked* for in vain are not asked for again."""
-        pending.rounds += 1
         self._redecide(pending)
         if any(need in asked for need in pending.decision.trail.needs):
             return self._respond_unanswered(pending)

@@ -150,9 +150,16 @@ def _encode_deny(denial: Deny, request: Request | None, responses: Responses, de
         raise ValueError(f"{denial.reason.value} is not a reason to deny")  # Envoy would allow the request
     headers = [("cache-control", "no-store")]
     metadata_url = responses.resource.url if responses.resource is not None else None
-    challenge = write_challenge(denial, realm=responses.realm, resource_metadata=metadata_url)
+    challenge = write_challenge(
+        denial,
+        realm=responses.realm,
+        resource_metadata=metadata_url,
+        proof_algorithms=responses.proof_algorithms,
+    )
     if challenge is not None:
         headers.append(("www-authenticate", challenge))
+    if denial.nonce is not None:
+        headers.append(("dpop-nonce", denial.nonce))
     if status.retry_after is not None:
         headers.append(("retry-after", str(status.retry_after)))
     text = _text(denial, responses, decision_id)

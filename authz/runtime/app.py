@@ -30,7 +30,14 @@ from authz.runtime.active_config import ActiveConfig
 from authz.runtime.console import make_routes_of_console
 from authz.runtime.insight import Insight, Parts
 from authz.runtime.listening import listen as bind
-from authz.runtime.parts import make_fact_lanes, make_feeds, make_gatherer, make_server
+from authz.runtime.parts import (
+    make_fact_lanes,
+    make_feeds,
+    make_gatherer,
+    make_proof_memory,
+    make_server,
+    read_nonce_secret,
+)
 from authz.runtime.readiness import Readiness
 from authz.runtime.reload import ReloadLoop
 from authz.telemetry.decisions import PERIOD, DecisionLog
@@ -82,7 +89,11 @@ class App:
         )
         recent = RecentDecisions(time.time) if config.admin.console.enabled else None
         usage, signatures = Usage(time.time), SignatureCache()
-        build = partial(build_snapshot, verify_signature=usage.record_use(signatures.verify))
+        build = partial(
+            build_snapshot,
+            verify_signature=usage.record_use(signatures.verify),
+            nonce_secret=read_nonce_secret(config.dpop),
+        )
         store = Store(build(config))
         self._scheduler: Final = Scheduler(monotonic=time.monotonic)
         self._feeds: Final = make_feeds(
@@ -95,7 +106,9 @@ class App:
         )
         transport = choose_transport(config.server.transport)
         self._facts: Final = make_fact_lanes(config.server, transport, metrics)
-        self._gatherer: Final = make_gatherer(config.server, transport, self._feeds, self._facts)
+        self._gatherer: Final = make_gatherer(
+            config.server, transport, self._feeds, self._facts, make_proof_memory(config.dpop)
+        )
         self._readiness: Final = Readiness(missing=self._missing_keys, show=self._show_ready)
         routes = make_routes(
             waiting_for=self._readiness.waiting_for,

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import random
+import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from authz.config.address import Address, UnixAddress
+from authz.config.dpop import Dpop
 from authz.config.model import Server
+from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import Choice
+from authz.facts.proofs import ProofLane, ProofMemory
 from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.key_lane import make_key_lanes
 from authz.feeds.ports import FeedEnv
@@ -27,6 +32,7 @@ from authz.telemetry.keys import KeyMetrics, Refresh
 from authz.telemetry.metrics import Metrics
 
 _LANE_SHARE: Final = 4  # a quarter of the calls in flight may wait for one kind of fact
+_MIN_SECRET: Final = 32  # octets
 _MAX_IDLE: Final = 300.0  # seconds; on TCP any peer may keep idle connections open, up to the limit for all
 
 
@@ -73,11 +79,33 @@ def make_fact_lanes(server: Server, transport: Choice, metrics: Metrics) -> Fact
     return FactLanes(FactMetrics(metrics.registry), max_waiting=max_waiting(server, transport))
 
 
-def make_gatherer(server: Server, transport: Choice, feeds: Registry, facts: FactLanes) -> Gatherer:
+def make_gatherer(
+    server: Server, transport: Choice, feeds: Registry, facts: FactLanes, proofs: ProofMemory
+) -> Gatherer:
     """Return the gatherer of facts for checks, with a lane for each kind of need."""
     by_key = make_key_lanes(feeds.feeds, max_waiting=max_waiting(server, transport))
-    lanes: dict[str, Lane] = {**by_key, **facts.by_kind()}
+    lanes: dict[str, Lane] = {**by_key, **facts.by_kind(), PROOF: ProofLane(proofs)}
     return Gatherer(lanes, monotonic=time.monotonic)
+
+
+def make_proof_memory(section: Dpop) -> ProofMemory:
+    """Return the memory of used proofs of this process."""
+    return ProofMemory(
+        max_proofs=section.max_proofs, now=time.time, monotonic=time.monotonic, secret=secrets.token_bytes(32)
+    )
+
+
+def read_nonce_secret(section: Dpop) -> bytes:
+    """Return the secret of nonces from its file, or a new one. Raises OSError."""
+    if section.nonce_secret_file is None:
+        return secrets.token_bytes(_MIN_SECRET)
+    try:
+        secret = Path(section.nonce_secret_file).read_bytes()
+    except OSError as error:
+        raise OSError(f"dpop.nonce_secret_file {section.nonce_secret_file}: {error.strerror}") from error
+    if len(secret) < _MIN_SECRET:
+        raise OSError(f"dpop.nonce_secret_file {section.nonce_secret_file}: has less than {_MIN_SECRET} octets")
+    return secret
 
 
 def make_server(

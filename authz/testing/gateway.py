@@ -20,7 +20,7 @@ from authz.config.build import build_snapshot
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.load import load, parse
 from authz.config.model import Config
-from authz.core.claims import certificate_thumbprint
+from authz.core.binding import certificate_thumbprint
 from authz.core.keys import KeySet
 from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot

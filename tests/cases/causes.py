@@ -15,6 +15,7 @@ from authz.core.token import CookieSource
 from tests.cases.case import Case, case
 from tests.cases.claim_sets import BOUND, LOGOUT, literal, pem, raw
 from tests.cases.introspection import OPAQUE, said, world
+from tests.cases.proofs import BOUND_CAUSES, NONCE_CAUSES, PROOF_CAUSES
 from tests.fixtures import ABSENT, DEFAULT_SNAPSHOT, A, B, T, claim, header, issuer_a, make_snapshot, mint, rule
 
 BOUNDED: Final = make_snapshot(a=issuer_a(max_lifetime=60))
@@ -153,8 +154,11 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "no-certificate": (mint(claims=BOUND), None),
             "another": (mint(claims=BOUND), None, {"certificate": pem(b"another")}),
         },
-        "a DPoP token (RFC 9449)": {"dpop": (mint(cnf={"jkt": "x"}), None)},
+        "neither a key nor a certificate": {"cnf-jwk": (mint(cnf={"jwk": {}}), None)},
+        **BOUND_CAUSES,
     },
+    Reason.PROOF_INVALID: PROOF_CAUSES,
+    Reason.NONCE_REQUIRED: NONCE_CAUSES,
     Reason.POLICY_DENIED: {
         "method, host or path of no rule; `HEAD` is not `GET`": {
             "no-rule": (mint(), make_snapshot(rule("r", "/elsewhere")))

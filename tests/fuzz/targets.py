@@ -13,7 +13,8 @@ from typing import Final
 
 from authz.core import base64url
 from authz.core.authorize import authorize
-from authz.core.claims import ClaimPath, certificate_thumbprint
+from authz.core.binding import certificate_thumbprint
+from authz.core.claims import ClaimPath
 from authz.core.decision import Allow
 from authz.core.keys import KeySet
 from authz.core.reasons import Reason, Rejected

@@ -148,7 +148,7 @@ def test_text_is_short_for_a_claim() -> None:
     [
         ("{header: authorization}", "Bearer"),
         ("{header: authorization, scheme: ''}", ""),
-        ("{header: authorization, scheme: DPoP}", "DPoP"),
+        ("{header: authorization, scheme: Token}", "Token"),
         ("{header: x-token}", ""),
     ],
 )

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from authz.config.document import parse_document
+from authz.config.dpop import Dpop
 from authz.config.introspection import Client, Introspection
 from authz.config.issuer import Fetch, InlineKeys, InsecureIssuer, Issuer
 from authz.config.load import parse
@@ -45,6 +46,7 @@ SECTIONS: Final = (
         Admin,
         Console,
         Client,
+        Dpop,
         Fetch,
         HeaderValue,
         Identity,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from authz.core.claims import MAX_CERTIFICATE_CHARS, certificate_thumbprint
+from authz.core.binding import MAX_CERTIFICATE_CHARS, certificate_thumbprint
 from authz.core.identity import MAX_CONNECTION_CHARS, Identity
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import MAX_PATH_MARKS, parse_target

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
-from authz.core import base64url
 from authz.core.claims import (
     ClaimPath,
     ClaimRules,
     Claims,
-    certificate_thumbprint,
     check,
-    check_binding,
     check_type,
     normalize_type,
     read_issuer,
@@ -369,76 +364,6 @@ def test_claims_carry_payload_and_audience() -> None:
     assert claims.audience == {"api", "x"}
     assert b'"sub":"bob"' in claims.payload
     assert "bob" not in repr(claims)
-
-
-# Binding
-
-DER = bytes(range(200))
-PEM = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
-
-
-def pem(der: bytes) -> str:
-    """Write a certificate as Envoy sends it: URL-encoded PEM."""
-    body = base64url.encode(der).decode().replace("-", "+").replace("_", "/")
-    body += "=" * (-len(body) % 4)
-    return quote(PEM.format("\n".join(body[i : i + 64] for i in range(0, len(body), 64))), safe="")
-
-
-THUMBPRINT = base64url.encode(hashlib.sha256(DER).digest()).decode()
-UNREADABLE = {
-    "empty": "",
-    "no-pem": "certificate",
-    "not-base64": quote(PEM.format("A")),
-    "not-ascii": quote(PEM.format("\u2003")),
-    "cut-short": pem(DER)[:-30],
-    "surrogate": "\ud800" + PEM.format("A"),
-}
-
-
-def bound(confirmation: object, certificate: str) -> Reason | None:
-    """Check the binding of a token with that cnf against a peer with that certificate."""
-    try:
-        check_binding(claims_of(cnf=confirmation), certificate)
-    except Rejected as rejected:
-        return rejected.reason
-    return None
-
-
-def test_thumbprint_of_a_certificate() -> None:
-    """The thumbprint is that of the first certificate of a chain, as Envoy encodes it."""
-    assert certificate_thumbprint(pem(DER)) == THUMBPRINT
-    assert certificate_thumbprint(pem(DER) + pem(b"another")) == THUMBPRINT
-
-
-@pytest.mark.parametrize("certificate", UNREADABLE.values(), ids=UNREADABLE)
-def test_certificate_that_cannot_be_read(certificate: str) -> None:
-    """An unreadable certificate has no thumbprint, and proves nothing: not even one that is null."""
-    assert certificate_thumbprint(certificate) is None
-    for claimed in (THUMBPRINT, "", None):
-        assert bound({"x5t#S256": claimed}, certificate) is Reason.TOKEN_BOUND
-
-
-@pytest.mark.parametrize(
-    ("confirmation", "certificate", "expected"),
-    [
-        (ABSENT, "", None),
-        ({"x5t#S256": THUMBPRINT}, pem(DER), None),
-        ({"x5t#S256": THUMBPRINT}, pem(b"another"), Reason.TOKEN_BOUND),
-        ({"x5t#S256": THUMBPRINT + "="}, pem(DER), Reason.TOKEN_BOUND),
-        ({"x5t#S256": [THUMBPRINT]}, pem(DER), Reason.TOKEN_BOUND),
-        ({"x5t#S256": THUMBPRINT, "jkt": "x"}, pem(DER), Reason.TOKEN_BOUND),
-        ({"jkt": THUMBPRINT}, pem(DER), Reason.TOKEN_BOUND),
-        ({"jwk": {}}, pem(DER), Reason.TOKEN_BOUND),
-        ({}, pem(DER), Reason.TOKEN_BOUND),
-        (None, pem(DER), BAD),
-        ([], pem(DER), BAD),
-        (THUMBPRINT, pem(DER), BAD),
-    ],
-    ids=lambda value: str(value)[:24],
-)
-def test_binding(confirmation: object, certificate: str, expected: Reason | None) -> None:
-    """A bound token needs its certificate; a proof that is not checked here is never taken as given."""
-    assert bound(confirmation, certificate) == expected
 
 
 def test_members_with_other_case_do_not_count() -> None:

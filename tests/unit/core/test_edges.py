@@ -11,8 +11,9 @@ import pytest
 
 from authz.core import base64url
 from authz.core.authorize import authorize
+from authz.core.binding import certificate_thumbprint
 from authz.core.certificate import X5C_UNREADABLE
-from authz.core.claims import ClaimPath, Claims, certificate_thumbprint
+from authz.core.claims import ClaimPath, Claims
 from authz.core.decision import Allow, Deny
 from authz.core.identity import CopiedClaim, HeaderChanges, Identity
 from authz.core.issuer import Issuer

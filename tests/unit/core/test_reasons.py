@@ -33,6 +33,8 @@ MEANINGS: dict[tuple[int, int, int, str | None, int | None], set[str]] = {
         "token_inactive",
     },
     (401, 16, 16, "insufficient_user_authentication", None): {"step_up_required"},
+    (401, 16, 16, "invalid_dpop_proof", None): {"proof_invalid"},
+    (401, 16, 16, "use_dpop_nonce", None): {"nonce_required"},
     (403, 7, 7, "insufficient_scope", None): {"insufficient_scope"},
     (403, 7, 7, None, None): {"policy_denied", "header_unsafe"},
     (400, 7, 3, None, None): {"request_malformed", "path_ambiguous"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,9 @@ from authz.core.snapshot import Responses
 from tests.fixtures import DEFAULT_SNAPSHOT, decide, mint, rule
 
 
-def describe(identifier: str, **changes: tuple[str, ...]) -> ProtectedResource:
+def describe(identifier: str, **changes: Any) -> ProtectedResource:  # noqa: ANN401 - members of several types
     """Describe a resource that says nothing else."""
-    empty: dict[str, tuple[str, ...]] = {"authorization_servers": (), "scopes": (), "methods": ()}
+    empty: dict[str, Any] = {"authorization_servers": (), "scopes": (), "methods": ()}
     return ProtectedResource.describe(identifier, **{**empty, **changes})
 
 

@@ -14,7 +14,7 @@ from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Responses, Snapshot
 from authz.demo.signing import SigningKey
-from authz.envoy.checker import DEADLINE_RESERVE, MAX_ROUNDS
+from authz.envoy.checker import DEADLINE_RESERVE, MAX_FACTS, MAX_ROUNDS
 from authz.telemetry.report import CheckRecord
 from tests.fixtures import A_RSA, DEFAULT_SNAPSHOT, T, ask, make_snapshot, mint, rule
 from tests.unit.envoy.asking import (
@@ -334,7 +334,7 @@ def test_a_kind_says_itself_what_its_silence_means() -> None:
 
 
 @pytest.mark.parametrize("at_hand", [True, False])
-def test_there_are_two_rounds_and_no_third(at_hand: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_a_check_waits_twice_at_most(at_hand: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """A decision that always lacks something more ends with "try again", also where each fact is at hand."""
 
     def never_content(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
@@ -342,7 +342,36 @@ def test_there_are_two_rounds_and_no_third(at_hand: bool) -> None:  # noqa: FBT0
 
     lane = FakeLane(known="rain" if at_hand else None, fact="rain")
     assert told(check(decide=never_content, gatherer=StillGatherer(weather=lane))) == "keys_unavailable"
-    assert len(lane.found) == MAX_ROUNDS == 2
+    assert len(lane.asked) == (0 if at_hand else MAX_ROUNDS)
+    assert len(lane.found) <= MAX_FACTS
+
+
+def test_facts_at_hand_cost_no_round() -> None:
+    """A proof that is looked up at once leaves both rounds to those that are asked elsewhere."""
+    lacking = [Need(kind, "a", "b") for kind in ("tide", "weather", "wind", "moon")]
+
+    def one_after_another(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
+        needs = tuple(need for need in lacking if need not in facts)[:1]
+        return Deny(Reason.POLICY_DENIED, AuditTrail(needs=needs))
+
+    gatherer = StillGatherer(
+        tide=FakeLane(known="low"),
+        weather=FakeLane(fact="rain"),
+        wind=FakeLane(known="west"),
+        moon=FakeLane(fact="full"),
+    )
+    assert told(check(decide=one_after_another, gatherer=gatherer)) == "policy_denied"
+
+
+def test_a_fact_that_settles_nothing_ends_the_check() -> None:
+    """Otherwise a decision that goes on naming the same need would be made for ever."""
+
+    def deaf(_request: Request, _snapshot: Snapshot, _now: float, _facts: Facts) -> Decision:
+        return Deny(Reason.POLICY_DENIED, AuditTrail(needs=(WEATHER,)))
+
+    lane = FakeLane(known="rain")
+    assert told(check(decide=deaf, gatherer=StillGatherer(weather=lane))) == "overloaded"
+    assert len(lane.found) == 1
 
 
 def test_needs_of_one_round_are_asked_together() -> None:

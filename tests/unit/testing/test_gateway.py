@@ -233,7 +233,7 @@ ONE_ISSUER: Final = "issuers: {one: {issuer: 'https://a.test', audiences: [api]}
     [
         "token: {sources: [{cookie: access_token}]}",
         "token: {sources: [{header: x-token}]}",
-        "token: {sources: [{header: authorization, scheme: DPoP}]}",
+        "token: {sources: [{header: authorization, scheme: Token}]}",
     ],
 )
 def test_a_token_goes_where_it_is_looked_for(token: str) -> None:

@@ -1,0 +1,40 @@
+"""How proofs of possession are checked, wherever an issuer's tokens may be bound to a key (DPoP, RFC 9449)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from authz.config.section import Access, Duration, Items, Section, Setting, Word
+from authz.core.algorithms import DEFAULT_ALGORITHMS
+
+
+class NonceUse(StrEnum):
+    """When clients are given a nonce: in answer to a proof whose time is wrong, or before every first proof."""
+
+    STALE = "stale"
+    ALWAYS = "always"
+
+
+class Dpop(Section):
+    """How proofs of possession are checked (DPoP, RFC 9449)."""
+
+    origins: Annotated[Items[str], Field(examples=[["https://api.example.com"]]), Setting(Access.LISTED)] = ()
+    """Scheme and authority under which clients know the service; else https and the request's own host."""
+    algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
+    """Signature algorithms of proofs, none of them symmetric; announced in challenges."""
+    max_age: Annotated[Duration, Setting(Access.LIMIT, bounds=("1s", "1h"))] = timedelta(minutes=5)
+    """Longest time since iat; replays are remembered for as long."""
+    max_ahead: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "5m"))] = timedelta(seconds=30)
+    """Tolerance for clocks of clients that are ahead."""
+    nonces: Annotated[Word[NonceUse], Setting(Access.LOOSENED, loose="stale")] = NonceUse.STALE
+    """When clients get a nonce: stale, in answer to a proof whose time is wrong; always, for every proof."""
+    nonce_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
+    """File with at least 32 octets, the same for all replicas; else each process makes its own secret."""
+    max_proofs: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1000", "10000000"), restart=True)] = 200_000
+    """Number of used proofs that are remembered, 100 octets each; if there is no room, the answer is 503."""
+    forward: Annotated[bool, Setting(Access.UNAFFECTED)] = False
+    """Leave the DPoP header in the request that goes upstream."""

@@ -1,0 +1,127 @@
+"""Check that a bound token is used by its sender (RFC 7800): by a certificate (RFC 8705) or a proof (RFC 9449).
+
+Rules of this file:
+1. A token is bound if it has `cnf`. Each confirmation method in it must be checked; one that cannot be is rejected, for
+   a stolen token would pass.
+2. A proof and its token belong together: the scheme is DPoP, the token is bound to a key, and the proof is under it.
+3. A proof is accepted once. Its use is a fact from elsewhere, which is asked for when everything else is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from binascii import a2b_base64
+from typing import Final
+from urllib.parse import unquote
+
+from authz.core import base64url
+from authz.core.claims import Claims
+from authz.core.decision import AuditTrail
+from authz.core.dpop import SCHEME, Possession, Proof, ProofUse, read_proof
+from authz.core.issuer import Issuer
+from authz.core.needs import PROOF, Facts, Need
+from authz.core.reasons import Reason, Rejected
+from authz.core.request import Request
+from authz.core.token import FoundToken, HeaderSource
+
+MAX_CERTIFICATE_CHARS: Final = 16_384  # URL-encoded PEM
+_BY_CERTIFICATE: Final = "x5t#S256"
+_BY_KEY: Final = "jkt"
+# The other confirmation methods that are registered; members that are none say nothing (RFC 7800 section 3.1).
+_NOT_CHECKED: Final = frozenset({"jwk", "jwe", "kid", "jku", "osc"})
+
+
+def check_binding(
+    found: FoundToken, claims: Claims, request: Request, issuer: Issuer, now: float, trail: AuditTrail, facts: Facts
+) -> None:
+    """Reject a bound token that is not used by its sender, and a token that must be bound and is not.
+
+    Raises Rejected: CLAIMS_MALFORMED, TOKEN_BOUND, PROOF_INVALID, NONCE_REQUIRED.
+    """
+    proof = _read_proof(found, request, issuer, now, trail)
+    confirmation = _read_confirmation(claims)
+    if confirmation is not None and _BY_CERTIFICATE in confirmation:
+        _check_certificate(confirmation[_BY_CERTIFICATE], request.certificate)
+    if confirmation is not None and _BY_KEY in confirmation:
+        _check_key(confirmation[_BY_KEY], proof, issuer, trail)
+    elif proof is not None:
+        raise Rejected(Reason.TOKEN_BOUND, "the token is sent with a proof, and is not bound to a key")
+    elif issuer.possession is Possession.REQUIRED:
+        trail.schemes = (SCHEME,)
+        raise Rejected(Reason.TOKEN_BOUND, "the token is not bound to a key, as this issuer's must be (DPoP)")
+    if proof is not None:
+        _check_use(proof, issuer, trail, facts)
+
+
+def _read_proof(found: FoundToken, request: Request, issuer: Issuer, now: float, trail: AuditTrail) -> Proof | None:
+    """Return the proof that came with the token, None for a token that was sent without one."""
+    text = request.headers.get("dpop")
+    if not is_by_proof(found):
+        if text is not None and issuer.possession is not Possession.OFF:
+            trail.schemes = (SCHEME,)
+            raise Rejected(Reason.PROOF_INVALID, "proof: the token beside it is sent as a bearer token")
+        return None
+    if issuer.possession is Possession.OFF:
+        raise Rejected(Reason.TOKEN_BOUND, "tokens of this issuer are not accepted under the scheme DPoP")
+    urls = issuer.proofs.urls(request.host, request.path)
+    return read_proof(text, token=found.text, method=request.method, urls=urls, rules=issuer.proofs, now=now)
+
+
+def is_by_proof(found: FoundToken) -> bool:
+    """Return whether a token was sent under the scheme DPoP."""
+    return isinstance(found.source, HeaderSource) and found.source.scheme == SCHEME
+
+
+def _read_confirmation(claims: Claims) -> dict[str, object] | None:
+    if "cnf" not in claims.members:
+        return None
+    confirmation = claims.members["cnf"]
+    if not isinstance(confirmation, dict):
+        raise Rejected(Reason.CLAIMS_MALFORMED, "cnf is not an object")
+    if confirmation.keys().isdisjoint((_BY_CERTIFICATE, _BY_KEY)) or not _NOT_CHECKED.isdisjoint(confirmation):
+        raise Rejected(Reason.TOKEN_BOUND, "cnf requires a proof that is not checked here")
+    return confirmation
+
+
+def _check_certificate(expected: object, certificate: str) -> None:
+    """RFC 8705 section 3.1. *certificate* is the peer's, in URL-encoded PEM, as Envoy sends it."""
+    thumbprint = certificate_thumbprint(certificate)
+    if thumbprint is None or expected != thumbprint:  # cnf may contain null
+        raise Rejected(Reason.TOKEN_BOUND, "the peer's certificate is not the one in cnf")
+
+
+def _check_key(expected: object, proof: Proof | None, issuer: Issuer, trail: AuditTrail) -> None:
+    """RFC 9449 section 6.1: the key of the proof is the one that the token is bound to."""
+    if proof is None and issuer.possession is Possession.OFF:
+        raise Rejected(Reason.TOKEN_BOUND, "the token is bound to a key, and DPoP is off for its issuer")
+    if proof is None:
+        trail.schemes = (SCHEME,)
+        raise Rejected(Reason.TOKEN_BOUND, "the token is bound to a key, and is not sent under the scheme DPoP")
+    if expected != proof.thumbprint:
+        raise Rejected(Reason.PROOF_INVALID, "proof: its key is not the one in cnf")
+
+
+def _check_use(proof: Proof, issuer: Issuer, trail: AuditTrail, facts: Facts) -> None:
+    """Accept a proof at its first use. Its signature is verified before anybody is asked."""
+    need = Need(PROOF, issuer.name, proof.replay_key, Reason.OVERLOADED, f"{proof.until} {proof.thumbprint}")
+    use = facts.get(need)
+    if use is None:
+        proof.verify()
+        trail.needs = (need,)
+        raise Rejected(Reason.PROOF_INVALID, "proof: not known whether it was used before")
+    if use is not ProofUse.FIRST:
+        raise Rejected(Reason.PROOF_INVALID, "proof: used before")
+    trail.thumbprint = proof.thumbprint
+
+
+def certificate_thumbprint(certificate: str) -> str | None:
+    """Return the base64url SHA-256 of the first certificate in URL-encoded PEM; None if it cannot be read."""
+    match = _PEM.search(unquote(certificate)) if len(certificate) <= MAX_CERTIFICATE_CHARS else None
+    try:
+        return base64url.encode(hashlib.sha256(a2b_base64(match[1])).digest()).decode() if match else None
+    except ValueError:  # binascii.Error is one
+        return None
+
+
+_PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")

@@ -1,0 +1,110 @@
+"""Remembers which proofs of possession were used, for as long as each could be used again (RFC 9449 section 11.1).
+
+Rules of this file:
+1. A proof is forgotten only when it can serve no more, by the wall clock and by one that cannot be set.
+2. If there is no room, the answer is that there is none, never that a proof was used; and one key cannot take all room.
+3. It is used on the deciding thread and others without a lock: what must be atomic is one operation of a dict.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from threading import get_ident
+from typing import Final
+
+from authz.core.dpop import ProofUse
+from authz.core.needs import Need, Unanswered
+
+_SLOT: Final = 8.0  # seconds: proofs are forgotten together with those that end in the same slot
+_FULL: Final = Unanswered("the memory of proofs is full (dpop.max_proofs)")
+_KEY_FULL: Final = Unanswered("one key has used half of the memory of proofs (dpop.max_proofs)")
+
+
+class _Slot:
+    """The proofs that could be used until the same moment."""
+
+    __slots__ = ("by_key", "proofs", "until")
+
+    def __init__(self) -> None:
+        self.proofs: Final[dict[int, int]] = {}  # the thread that noted each, by its hash
+        self.by_key: Final[Counter[int]] = Counter()
+        self.until = 0.0  # on the monotonic clock
+
+
+class ProofMemory:
+    """Remembers at most *max_proofs*, of some 100 octets each.
+
+    *now* is the wall clock, *monotonic* one that cannot be set, both in seconds. Hashes are under a *secret*, so that
+    nobody can make two proofs with the same one.
+    """
+
+    def __init__(
+        self, *, max_proofs: int, now: Callable[[], float], monotonic: Callable[[], float], secret: bytes
+    ) -> None:
+        self._max_proofs: Final = max_proofs
+        self._now: Final = now
+        self._monotonic: Final = monotonic
+        self._secret: Final = secret
+        self._slots: Final[dict[int, _Slot]] = {}
+        self._threads: Final[dict[int, int]] = {}  # one object for all proofs that a thread notes
+
+    def __len__(self) -> int:
+        """Return how many proofs are remembered."""
+        return sum(len(slot.proofs) for slot in self._slots.copy().values())
+
+    def note(self, replay_key: str, thumbprint: str, until: float) -> ProofUse | Unanswered:
+        """Take note of a proof that could be used *until*, in seconds since the epoch, and say whether it is new."""
+        now, monotonic = self._now(), self._monotonic()
+        self._forget(now, monotonic)
+        proof, key = self._hash(replay_key), self._hash(thumbprint)
+        slots = self._slots.copy().values()
+        if any(proof in slot.proofs for slot in slots):
+            return ProofUse.REPLAYED
+        noted = sum(len(slot.proofs) for slot in slots)
+        if noted >= self._max_proofs:
+            return _FULL
+        if 2 * noted >= self._max_proofs and 2 * sum(slot.by_key[key] for slot in slots) >= self._max_proofs:
+            return _KEY_FULL
+        slot = self._slots.setdefault(int(until // _SLOT), _Slot())
+        slot.until = max(slot.until, monotonic + until - now)
+        slot.by_key[key] += 1
+        thread = self._thread()
+        return ProofUse.FIRST if slot.proofs.setdefault(proof, thread) == thread else ProofUse.REPLAYED
+
+    def _forget(self, now: float, monotonic: float) -> None:
+        ended = int(now // _SLOT)
+        for index, slot in self._slots.copy().items():
+            if index < ended and slot.until <= monotonic:
+                self._slots.pop(index, None)
+
+    def _hash(self, text: str) -> int:
+        digest = hashlib.blake2b(text.encode(), digest_size=8, key=self._secret).digest()
+        return int.from_bytes(digest, "big")
+
+    def _thread(self) -> int:
+        thread = get_ident()
+        return self._threads.setdefault(thread, thread)
+
+
+class ProofLane:
+    """Answers at once, from the *memory* of this process, whether a proof is used for the first time."""
+
+    max_waiting: Final = 0
+
+    def __init__(self, memory: ProofMemory) -> None:
+        self._memory: Final = memory
+
+    def find(self, need: Need) -> object:
+        """Take note of the proof; return a ProofUse, or an Unanswered if there is no room."""
+        until, _, thumbprint = need.sent.partition(" ")
+        return self._memory.note(need.asked or "", thumbprint, float(until))
+
+    def ask(self, _need: Need, done: Callable[[object | None], None]) -> None:
+        """Answer that nobody else knows: `find` always answers."""
+        done(None)
+
+    def max_wait(self, _need: Need) -> float:
+        """Return 0: nobody waits."""
+        return 0.0
