@@ -29,7 +29,7 @@ def main() -> None:
       1  it ran, and the answer is no: denied, not ready, problems found
       2  bad arguments or unusable files (health: not reached)
       3  serve: cannot start
-    Begin with:
+    Start with:
       authz demo
       authz check-config authz.yaml
       authz explain --config authz.yaml --path /orders --token-file t.txt

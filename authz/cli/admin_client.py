@@ -1,4 +1,4 @@
-"""Ask a running sidecar on this host at its admin port."""
+"""A client of the admin listener of a sidecar that runs on this host."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ import click
 from authz.cli.files import FILE, load_or_exit, read_bytes_or_exit
 
 DEFAULT: Final = "http://127.0.0.1:9192"
-ADMIN: Final = click.option(
-    "--admin", help=f"The sidecar's admin listener, in place of --config.  [default: {DEFAULT}]"
-)
+ADMIN: Final = click.option("--admin", help=f"The sidecar's admin listener, instead of --config.  [default: {DEFAULT}]")
 CONFIG_OF_ADMIN: Final = click.option(
-    "--config", "file", type=FILE, help="The sidecar's configuration: ask at its admin.listen."
+    "--config", "file", type=FILE, help="The sidecar's configuration, for its admin.listen."
 )
-_HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where this host finds who listens everywhere
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the address of one that listens on all
 _TIMEOUT_SECONDS: Final = 5.0
 _MAX_BYTES: Final = 64 * 1024 * 1024
 _MAX_REASON_CHARS: Final = 200
@@ -29,7 +27,7 @@ _MAX_REASON_CHARS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class AdminPort:
-    """The admin listener at *url*, and the *token* that it asks for, if it does."""
+    """The admin listener at *url*, and the *token* that it requires, or None."""
 
     url: str
     token: str | None = field(default=None, repr=False)
@@ -63,7 +61,7 @@ class AdminPort:
 def find_admin(file: Path | None, url: str | None) -> AdminPort:
     """Return the admin listener at *url*, or that of the configuration in *file*, or of the default configuration."""
     if file is not None and url is not None:
-        raise click.UsageError("--admin and --config both say where to ask: give one")
+        raise click.UsageError("--admin and --config exclude each other")
     if file is None:
         return AdminPort(url or DEFAULT)
     from authz.config.address import parse_tcp_address
@@ -71,8 +69,10 @@ def find_admin(file: Path | None, url: str | None) -> AdminPort:
     section = load_or_exit(file).admin
     address = parse_tcp_address(section.listen)
     if not address.port:
-        raise click.UsageError(f"{file}: admin.listen is any free port: give --admin, with what the log of serve says")
-    host = _HERE.get(address.host, address.host)
+        raise click.UsageError(
+            f"{file}: admin.listen is any free port: give --admin; the log of serve shows the address"
+        )
+    host = _LOOPBACK.get(address.host, address.host)
     token_file = section.console.token_file
     token = None if token_file is None else read_bytes_or_exit(Path(token_file)).decode("latin-1").strip()
     return AdminPort(f"http://{f'[{host}]' if ':' in host else host}:{address.port}", token)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from authz.config.problems import Problem
 
 
-def _complete_upstreams(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
+def _complete_upstreams(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
     from authz.tooling.upstreams import UPSTREAMS
 
-    return [name for name in UPSTREAMS if name.startswith(begun)]
+    return [name for name in UPSTREAMS if name.startswith(incomplete)]
 
 
 @click.command("check-config")
@@ -69,9 +69,9 @@ def check_config(
     from authz.config.diagnostics.warnings import warnings
     from authz.feeds.files import warn_of_files
 
-    around = _find_upstream(upstream) if upstream is not None else None
-    document, config = _try_or_exit(file, as_json=as_json)
-    more = around(config) if around is not None else ()
+    check_upstream = _find_upstream(upstream) if upstream is not None else None
+    document, config = _check_or_exit(file, as_json=as_json)
+    more = check_upstream(config) if check_upstream is not None else ()
     warned = [document.locate(warning) for warning in (*warnings(config), *warn_of_files(config), *more)]
     refused = [warning for warning in warned if strict and warning.widens]
     output: dict[str, Any] = {
@@ -97,7 +97,7 @@ def check_config(
         from authz.tooling.introspection_probe import probe_all
         from authz.tooling.probe import fetch_all
 
-        with progress(f"asking {len(config.issuers)} issuers"):
+        with progress(f"fetching from {len(config.issuers)} issuers"):
             fetched, probed = fetch_all(config), probe_all(config)
         output["fetched"] = [each.document() for each in fetched]
         lines += [(line, None if each.usable else "red") for each in fetched for line in each.lines()]
@@ -118,13 +118,13 @@ def check_config(
             say(line, colour)
         counts = f"ok, issuers: {len(config.issuers)}, rules: {len(config.rules)}"
         if refused:
-            found.insert(0, f"refused for what widens access: {len(refused)}")
+            found.insert(0, f"refused because they widen access: {len(refused)}")
         say(f"{file}: {'; '.join(['valid', *found]) if found else counts}")
     sys.exit(BAD_CONFIG if refused else FOUND if found else 0)
 
 
 def _find_upstream(name: str) -> Callable[[Config], Iterator[Problem]]:
-    """Return what finds the ways around rules that an upstream opens. Raises BadParameter."""
+    """Return a function that finds how an upstream bypasses rules of a configuration. Raises BadParameter."""
     from authz.config.problems import suggest
     from authz.tooling.upstreams import UPSTREAMS, find_upstream_problems
 
@@ -134,8 +134,8 @@ def _find_upstream(name: str) -> Callable[[Config], Iterator[Problem]]:
     return lambda config: find_upstream_problems(config, UPSTREAMS[name])
 
 
-def _try_or_exit(file: Path, *, as_json: bool) -> tuple[Document, Config]:
-    """Load *file*, and try the existing files that it names; or print all errors and exit."""
+def _check_or_exit(file: Path, *, as_json: bool) -> tuple[Document, Config]:
+    """Load *file*, and check the existing files that it names; or print all errors and exit."""
     from authz.config.load import read, validate
     from authz.config.problems import ConfigError
     from authz.feeds.files import check_files

@@ -22,7 +22,7 @@ def demo(*, once: bool, as_json: bool) -> None:
       authz demo --once --json
     """  # noqa: D301 - click's mark against rewrapping
     if as_json and not once:
-        raise click.UsageError("--json goes with --once")
+        raise click.UsageError("--json requires --once")
     from authz.demo.run import run
 
     sys.exit(run(once=once, as_json=as_json))

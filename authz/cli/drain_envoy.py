@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from authz.cli.files import FOUND
+from authz.cli.files import FOUND, Seconds
 
 _DEFAULT: Final = "127.0.0.1:9901"
 _TARGET: Final = "/drain_listeners?graceful"
@@ -17,13 +17,11 @@ _TIMEOUT_SECONDS: Final = 5.0  # of one request
 _POLL_SECONDS: Final = 0.1
 
 
-class _Seconds(click.FloatRange):
-    name = "number of seconds"  # used in error messages
-
-
 @click.command("drain-envoy")
 @click.argument("address", default=_DEFAULT, metavar="[ADDRESS]")
-@click.option("--wait", type=_Seconds(min=0), default=0.0, metavar="SECONDS", help="Wait for its end, up to SECONDS.")
+@click.option(
+    "--wait", type=Seconds(min=0), default=0.0, metavar="SECONDS", help="Wait for up to SECONDS until it has ended."
+)
 def drain_envoy(*, address: str, wait: float) -> None:
     """Let the Envoy whose admin interface is at ADDRESS, host:port, drain.
 

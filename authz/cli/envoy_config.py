@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from authz.config.model import Config
 
 
-def _complete_names(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
+def _complete_names(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
     from authz.tooling.envoy_config.kinds import KINDS
 
-    return [name for name in KINDS if name.startswith(begun)]
+    return [name for name in KINDS if name.startswith(incomplete)]
 
 
 @click.command("envoy-config")
@@ -84,7 +84,7 @@ def envoy_config(  # noqa: PLR0913 - one for each option
     if envoy_file is not None:
         sys.exit(_check(envoy_file, config, accepted, as_json=as_json))
     if accepted:
-        raise click.UsageError("--accept goes with --check")
+        raise click.UsageError("--accept requires --check")
     from authz.config.address import is_host
     from authz.tooling.envoy_config import bootstrap as texts
     from authz.tooling.envoy_config.derive import derive, notes

@@ -75,9 +75,9 @@ def explain(  # noqa: PLR0913 - one for each option
     from authz.tooling.explain.explanation import Question
 
     if live and jwks is not None:
-        raise click.UsageError("--live asks by the keys of the running sidecar: leave out --jwks")
+        raise click.UsageError("--live uses the keys of the running sidecar: leave out --jwks")
     if admin is not None and not live:
-        raise click.UsageError("--admin goes with --live")
+        raise click.UsageError("--admin requires --live")
     question = Question(
         method=method,
         host=host,
@@ -106,7 +106,7 @@ def explain(  # noqa: PLR0913 - one for each option
 
 
 def _answer(question: Question, file: Path, jwks: Path | None) -> dict[str, Any]:
-    """Decide by the files, or exit."""
+    """Decide with the configuration file and the key set, or print the error and exit."""
     from authz.tooling.explain.explanation import InputError, answer
 
     config = load_or_exit(file)
@@ -119,7 +119,7 @@ def _answer(question: Question, file: Path, jwks: Path | None) -> dict[str, Any]
 
 
 def _ask_running(question: Question, file: Path | None, admin: str | None) -> list[dict[str, Any]]:
-    """Have the running sidecar explain, each of its workers, or exit."""
+    """Return the explanation of each worker of the running sidecar, or print the error and exit."""
     port = find_admin(file if admin is None else None, admin)
     try:
         document = port.read("POST", "/explain", json.dumps({**asdict(question), "jwks": None}).encode())
@@ -159,12 +159,12 @@ def _address(text: str) -> str:
 
 
 def _certificate(file: Path | None) -> str:
-    """Read the certificate as the core does, which treats an unreadable one as absent."""
+    """Read the certificate; reject one that the core cannot parse, because the core would treat it as absent."""
     from authz.core.binding import certificate_thumbprint
 
     text = _text(file) or ""
     if file is not None and certificate_thumbprint(quote(text, safe="")) is None:
-        message = f"{file}: holds no certificate as PEM: no -----BEGIN CERTIFICATE----- that can be read"
+        message = f"{file}: contains no readable PEM certificate (-----BEGIN CERTIFICATE-----)"
         raise click.BadParameter(message, param_hint="--certificate")
     return text
 

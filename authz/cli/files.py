@@ -1,4 +1,4 @@
-"""What commands have in common: their file arguments and their exit codes."""
+"""What commands have in common: types of arguments, files, and exit codes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,19 @@ FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 CONFIG: Final = click.option("--config", "file", type=FILE, required=True, help="The configuration file.")
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds."""
+
+    name = "number of seconds"  # used in error messages
+
+
 def load_or_exit(file: Path) -> Config:
     """Load *file*, or print all of its errors and exit."""
     return read_or_exit(file)[1]
 
 
 def read_or_exit(file: Path) -> tuple[Document, Config]:
-    """Load *file* and keep the lines of its text, or print all of its errors and exit."""
+    """Load *file* with the line numbers of its keys, or print all of its errors and exit."""
     from authz.config.load import read, validate
     from authz.config.problems import ConfigError
 

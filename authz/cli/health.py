@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from authz.cli.files import FILE, Seconds, load_or_exit
+
 if TYPE_CHECKING:
     import grpc
 
@@ -21,7 +23,6 @@ _TIMEOUT: Final = 1.0  # seconds, for one call
 _POLL: Final = 0.1  # seconds between two calls with --wait
 _WHY: Final = "why: `authz keys`, or GET /readyz at admin.listen"
 _FIX: Final = "does `authz serve` run, with this server.listen? may this user open its socket?"
-_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class _Health(IntEnum):
@@ -32,19 +33,15 @@ class _Health(IntEnum):
     UNREACHABLE = 2
 
 
-class _Seconds(click.FloatRange):
-    name = "number of seconds"  # used in error messages
-
-
 @click.command()
 @click.argument("address", required=False, metavar="[ADDRESS]")
-@click.option("--config", "file", type=_FILE, help="The sidecar's configuration, instead of ADDRESS.")
-@click.option("--ca-file", type=_FILE, help="Use TLS, and trust the authorities in this PEM file.")
-@click.option("--cert-file", type=_FILE, help="With --key-file: the client certificate, PEM.")
-@click.option("--key-file", type=_FILE, help="The private key of --cert-file, PEM.")
+@click.option("--config", "file", type=FILE, help="The sidecar's configuration, instead of ADDRESS.")
+@click.option("--ca-file", type=FILE, help="Use TLS, and trust the authorities in this PEM file.")
+@click.option("--cert-file", type=FILE, help="With --key-file: the client certificate, PEM.")
+@click.option("--key-file", type=FILE, help="The private key of --cert-file, PEM.")
 @click.option("--server-name", help="The name that the server's certificate must have, instead of ADDRESS's.")
 @click.option(
-    "--wait", type=_Seconds(min=0), default=0.0, metavar="SECONDS", help="Ask for at most SECONDS until it serves."
+    "--wait", type=Seconds(min=0), default=0.0, metavar="SECONDS", help="Retry for up to SECONDS until it serves."
 )
 def health(  # one parameter for each option
     *,
@@ -71,7 +68,7 @@ def health(  # one parameter for each option
     if (cert_file is None) != (key_file is None) or (ca_file is None and (cert_file or server_name)):
         raise click.UsageError("--cert-file and --key-file go together, and with --ca-file; so does --server-name")
     if file is not None and address is not None:
-        raise click.UsageError("ADDRESS and --config both say where to ask: give one")
+        raise click.UsageError("ADDRESS and --config exclude each other")
     if address is not None and ":" not in address:
         raise click.BadParameter(f"{address!r}: write unix:/path or host:port, as server.listen has it")
     configured = None if file is None else _find_workers(file, tls=ca_file is not None)
@@ -95,20 +92,19 @@ def health(  # one parameter for each option
 
 def _find_workers(file: Path, *, tls: bool) -> list[str]:
     """Return the addresses of the workers of a configuration, as this host reaches them."""
-    from authz.cli.files import load_or_exit
     from authz.tooling.envoy_config.derive import endpoints
 
     config = load_or_exit(file)
     found = list(endpoints(config))
     if any(address.endswith(":0") for address in found):
-        raise click.UsageError(f"{file}: server.listen is any free port: give ADDRESS, as the log of serve says")
+        raise click.UsageError(f"{file}: server.listen is any free port: give ADDRESS; the log of serve shows it")
     if config.server.tls is not None and not tls and not found[0].startswith("unix:"):
-        raise click.UsageError(f"{file}: server.tls is set: give --ca-file, and the pair of files that it may ask for")
+        raise click.UsageError(f"{file}: server.tls is set: give --ca-file, and for client_ca_file also --cert-file")
     return found
 
 
 def _find_sockets(address: str) -> list[str]:
-    """Find authz-0.sock, authz-1.sock ... if there is no authz.sock."""
+    """Return *address*, or authz-0.sock, authz-1.sock ... if there is no authz.sock."""
     path = Path(address.removeprefix("unix:"))
     try:
         alone = path.exists() or not address.startswith("unix:")
@@ -120,7 +116,7 @@ def _find_sockets(address: str) -> list[str]:
 
 
 def _sum_up(answers: list[tuple[_Health, str]]) -> tuple[_Health, str]:
-    """Return the worst of the workers' answers; for several workers also how many serve, and the other answers."""
+    """Return the worst state; for several workers the text is how many serve, after the texts of the others."""
     if len(answers) == 1:
         return answers[0]
     bad = [said for found, said in answers if found is not _Health.SERVING]
@@ -149,13 +145,13 @@ def _open(
 
 
 def _read_pem(file: Path) -> bytes:
-    """Read a file that must be PEM: if it is not, grpc would report that the server is down."""
+    """Read a PEM file. Raises UsageError for other content, which grpc would report as an unreachable server."""
     try:
         content = file.read_bytes()
     except OSError as error:
         raise click.UsageError(f"{file}: cannot be read: {error.strerror}") from None
     if b"-----BEGIN " not in content:
-        raise click.UsageError(f"{file}: holds no PEM: no line begins with -----BEGIN")
+        raise click.UsageError(f"{file}: contains no PEM: no line begins with -----BEGIN")
     return content
 
 

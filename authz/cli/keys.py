@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _ALL: Final = "all"
-_LOOKS: Final = 50  # at whether a refresh has ended
-_PAUSE_SECONDS: Final = 0.1  # between two of them
+_MAX_POLLS: Final = 50  # of whether a refresh has ended
+_POLL_SECONDS: Final = 0.1  # between two polls
 
 
 @click.command()
@@ -67,11 +67,11 @@ def _refresh(admin: AdminPort, issuer: str | None) -> None:
         raise ValueError(f"nothing is fetched for an issuer {issuer!r}")
     if status != HTTPStatus.ACCEPTED:
         raise OSError(f"HTTP status {status}")
-    begun = set(json.loads(body)["issuers"])
-    for _ in range(_LOOKS):
-        if not any(found["refreshing"] for found in _fetch(admin)["issuers"] if found["issuer"] in begun):
+    started = set(json.loads(body)["issuers"])
+    for _ in range(_MAX_POLLS):
+        if not any(found["refreshing"] for found in _fetch(admin)["issuers"] if found["issuer"] in started):
             return
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _fetch(admin: AdminPort) -> dict[str, Any]:

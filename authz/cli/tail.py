@@ -16,7 +16,7 @@ from authz.cli.admin_client import ADMIN, CONFIG_OF_ADMIN, find_admin
 from authz.cli.files import FOUND
 from authz.cli.terminal import say
 
-_PAUSE_SECONDS: Final = 0.5  # between two looks
+_POLL_SECONDS: Final = 0.5  # between two requests
 _COLOURS: Final = {"allow": "green", "deny": "red", "would_deny": "yellow"}
 
 
@@ -30,12 +30,12 @@ _COLOURS: Final = {"allow": "green", "deny": "red", "would_deny": "yellow"}
 @click.option("--subject", default="", help="Only those about this subject.")
 @click.option("--client", default="", help="Only those about this client address.")
 @click.option("--id", "decision_id", default="", help="Only the one with this id, as on an error page.")
-@click.option("--kept", is_flag=True, help="Print what is kept and end, instead of waiting for more.")
+@click.option("--kept", is_flag=True, help="Print the decisions that are kept, and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 def tail(*, file: Path | None, admin: str | None, kept: bool, as_json: bool, **wanted: str | None) -> None:
     """Show decisions of a running sidecar on this host, as they are made.
 
-    At first those that it keeps: the last 750 denials and 250 allows of each process.
+    It starts with those that the sidecar keeps: the last 750 denials and 250 allows of each process.
 
     \b
     Exit codes: 0 fine, or interrupted; 1 no sidecar answers; 2 bad arguments
@@ -54,7 +54,7 @@ def tail(*, file: Path | None, admin: str | None, kept: bool, as_json: bool, **w
 
     def wait() -> bool:
         if not kept:
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(_POLL_SECONDS)
         return not kept
 
     try:

@@ -1,7 +1,7 @@
 """Envoy's bootstrap for the demo and for tests: the fragments of `authz envoy-config`, in front of an upstream.
 
-It is laxer than those in two ways, so that the sidecar itself can be seen to do what Envoy would do before it:
-ambiguous path encodings are not rejected, and identity headers of clients are not removed early.
+Two settings are more permissive than those fragments, to show that the sidecar does not rely on Envoy: ambiguous path
+encodings are not rejected, and identity headers of clients are not removed early.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM files of the listener; with a client CA, a client must show a certificate that this CA signed."""
+    """PEM files of the listener; with a client CA, a client must present a certificate that this CA signed."""
 
     cert_file: Path
     key_file: Path
@@ -68,7 +68,7 @@ def write_bootstrap(proxy: Proxy, path: Path) -> Path:
 
 def bootstrap(proxy: Proxy) -> dict[str, object]:
     """Return the complete `envoy.config.bootstrap.v3.Bootstrap`."""
-    clusters = [fragments.upstream_cluster("upstream", (proxy.upstream,)), fragments.cluster(_fit(proxy))]
+    clusters = [fragments.upstream_cluster("upstream", (proxy.upstream,)), fragments.cluster(_envoy_settings(proxy))]
     if proxy.trace_collector is not None:
         clusters.append(_collector(proxy.trace_collector))
     return {
@@ -77,7 +77,7 @@ def bootstrap(proxy: Proxy) -> dict[str, object]:
     }
 
 
-def _fit(proxy: Proxy) -> EnvoySettings:
+def _envoy_settings(proxy: Proxy) -> EnvoySettings:
     return EnvoySettings(
         endpoints=proxy.sidecars,
         timeout_ms=proxy.timeout_ms,
@@ -91,7 +91,7 @@ def _fit(proxy: Proxy) -> EnvoySettings:
         underscores="ALLOW",
         max_headers=proxy.max_headers,
         max_headers_kb=proxy.max_request_headers_kb,
-        health_checks=False,  # tests stop the sidecar and start it, and ask at once
+        health_checks=False,  # tests restart the sidecar, and send requests at once
     )
 
 
@@ -107,9 +107,9 @@ def _connection_manager(proxy: Proxy) -> dict[str, object]:
         "@type": f"{V3}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "front",
         "codec_type": "AUTO",
-        **fragments.connection_manager(_fit(proxy)),
+        **fragments.connection_manager(_envoy_settings(proxy)),
         "upgrade_configs": [{"upgrade_type": "websocket"}] if proxy.websockets else [],
-        "http_filters": [fragments.ext_authz_filter(_fit(proxy)), router()],
+        "http_filters": [fragments.ext_authz_filter(_envoy_settings(proxy)), router()],
         "route_config": {
             "name": "front",
             "virtual_hosts": [{"name": "front", "domains": ["*"], "routes": _routes(proxy)}],

@@ -24,11 +24,11 @@ class Answer:
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """The first value of a header."""
+        """Return the first value of a header, or None."""
         return next((value for key, value in self.headers if key == name), None)
 
-    def json(self) -> Any:  # noqa: ANN401 - the type of a JSON document is for the reader to say
-        """The body as a JSON document, or None if it is something else."""
+    def json(self) -> Any:  # noqa: ANN401 - a JSON document has no static type
+        """Return the body as parsed JSON, or None if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -45,12 +45,12 @@ def send(
     tls: ssl.SSLContext | None = None,
 ) -> Answer:
     """Send one request on its own connection. Raises OSError, and HTTPException if the peer does not speak HTTP."""
-    place = urlsplit(url)
-    target = url.removeprefix(f"{place.scheme}://{place.netloc}") or "/"
+    parts = urlsplit(url)
+    target = url.removeprefix(f"{parts.scheme}://{parts.netloc}") or "/"
     connection = (
-        http.client.HTTPConnection(place.netloc, timeout=timeout)
-        if place.scheme == "http"
-        else http.client.HTTPSConnection(place.netloc, timeout=timeout, context=tls)
+        http.client.HTTPConnection(parts.netloc, timeout=timeout)
+        if parts.scheme == "http"
+        else http.client.HTTPSConnection(parts.netloc, timeout=timeout, context=tls)
     )
     try:
         named = {name.lower() for name, _ in headers}

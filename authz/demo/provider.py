@@ -1,9 +1,8 @@
 """An identity provider over real HTTP: discovery, JWKS, a token endpoint, and keys that rotate while it runs.
 
-Keys rotate periodically until the first manual rotation: no other rotation may disturb the rehearsal of one.
+Keys rotate periodically until the first manual rotation, which no periodic one may disturb.
 
-It issues a token to any caller, for any subject and scope. It listens on loopback only, and must never be used as more
-than a stand-in for a real one.
+It issues a token to any caller, for any subject and scope. It listens on loopback only, and is not for production.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ JWKS_MAX_AGE_SECONDS = 300
 class Provider:
     """An OpenID provider on 127.0.0.1; a context manager that serves, and rotates its keys every `rotate_every` s.
 
-    `algorithms` take turns: each new key uses the next one. `now` is wall-clock seconds.
+    Each new key uses the next of `algorithms`, in a cycle. `now` is wall-clock seconds.
     """
 
     def __init__(
@@ -105,18 +104,18 @@ class Provider:
         }
 
     def _token(self, request: Request) -> Response:
-        """POST is RFC 6749 section 4.4; GET answers the bare token, so that a shell needs no JSON parser.
+        """Answer POST by RFC 6749 section 4.4, and GET with the bare token, so that a shell needs no JSON parser.
 
         Parameters: sub, scope, aud, and expires_in in seconds, which may be negative.
         """
-        asked = request.parameters
-        if request.method == "POST" and asked.get("grant_type") != "client_credentials":
+        parameters = request.parameters
+        if request.method == "POST" and parameters.get("grant_type") != "client_credentials":
             return json_response({"error": "unsupported_grant_type"}, status=400)
         try:
-            expires_in = int(asked.get("expires_in", LIFETIME_SECONDS))
+            expires_in = int(parameters.get("expires_in", LIFETIME_SECONDS))
         except ValueError:
             return json_response({"error": "invalid_request"}, status=400)
-        claims: dict[str, object] = {name: asked[name] for name in ("sub", "scope", "aud") if name in asked}
+        claims: dict[str, object] = {name: parameters[name] for name in ("sub", "scope", "aud") if name in parameters}
         now = int(self._now())
         # A token that is already expired was issued one lifetime earlier, as a genuine one would have been.
         times = {"iat": now + min(0, expires_in - LIFETIME_SECONDS), "exp": now + expires_in}

@@ -19,7 +19,7 @@ from authz.demo.signals import Stopped, StopSignals
 from authz.demo.stack import DemoStack, run_stack
 
 ROTATE_EVERY_SECONDS = 60.0
-_LOOK_EVERY_SECONDS = 0.5
+_CHECK_EVERY_SECONDS = 0.5
 _DIFFERS = """\
   Yours will differ in two ways. This Envoy accepts headers with a _, so that you see the sidecar remove X_Auth_Subject;
   one from `authz envoy-config` answers 400 to them. And clients here see the reason of a denial (expose_reason)."""
@@ -45,7 +45,7 @@ def run(*, once: bool = False, as_json: bool = False, rotate_every: float = ROTA
                 _print_introduction(stack, rotate_every=rotate_every)
                 while True:
                     stack.check()
-                    signals.pause(_LOOK_EVERY_SECONDS)
+                    signals.pause(_CHECK_EVERY_SECONDS)
     except Stopped as stopped:
         status = 128 + stopped.number if once else 0
     except PartFailed as failure:

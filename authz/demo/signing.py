@@ -39,14 +39,14 @@ class SigningKey:
         return {"alg": self.algorithm, "kid": self.kid, "typ": "at+jwt"}
 
     def sign(self, claims: Mapping[str, object], *, header: Mapping[str, object] | None = None) -> str:
-        """Return a compact JWS of these claims. The header may contain anything; `algorithm` makes the signature."""
+        """Return a compact JWS of these claims. The header may contain anything; `algorithm` is used."""
         return self.sign_bytes(_encode(claims), header=_encode(self.header() if header is None else header))
 
     def sign_bytes(self, payload: bytes, *, header: bytes) -> str:
         """Return a compact JWS over these bytes, also if they are not JSON (RFC 7515 section 7.1)."""
         signing_input = f"{base64url_encode(header)}.{base64url_encode(payload)}"
-        arithmetic: Any = JWA.signing_alg(self.algorithm)  # its stubs do not know `sign`
-        signature = arithmetic.sign(self.jwk, signing_input.encode("ascii"))
+        signer: Any = JWA.signing_alg(self.algorithm)  # its stubs do not know `sign`
+        signature = signer.sign(self.jwk, signing_input.encode("ascii"))
         return f"{signing_input}.{base64url_encode(signature)}"
 
 

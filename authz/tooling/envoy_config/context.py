@@ -79,14 +79,14 @@ class Context:
         return protected | same
 
     def leads_to_protected(self, manager: Manager) -> bool:
-        """Tell whether requests of *manager* may reach what only checked requests should reach."""
+        """Return whether requests of *manager* may reach what only checked requests should reach."""
         protected = self.protected_clusters
         if not self.protected_managers or protected is None or manager.clusters is None:
             return True
         return bool(manager.clusters & protected) or any(map(self._leads_anywhere, manager.clusters))
 
     def lets_by(self, manager: Manager) -> bool:
-        """Tell whether requests may pass all of *manager* without a check."""
+        """Return whether requests may pass all of *manager* without a check."""
         if not all(chain.asking for chain in manager.chains):
             return True
         return any(
@@ -100,7 +100,7 @@ class Context:
         )
 
     def _leads_anywhere(self, name: str) -> bool:
-        """Tell whether a cluster finds its hosts from the request, or in other clusters."""
+        """Return whether a cluster finds its hosts from the request, or in other clusters."""
         cluster = self.clusters.get(name, Node(None))
         kind = f"{cluster.get('type').text} {cluster.get('cluster_type.name').text}".lower()
         return any(word in kind for word in _LEADS_ANYWHERE)

@@ -1,6 +1,6 @@
 """The fields of Envoy's messages that the review knows: of ExtAuthz, of its parts, and of what may stand around it.
 
-A field that is not here is reported: nobody can say whether requests pass because of it. A test compares the table with
+A field that is not here is reported, because its effect on requests is unknown. A test compares the table with
 the descriptors inside the newest Envoy that the tests run, and with those of xds-protos.
 """
 

@@ -86,11 +86,11 @@ def optional(context: Context) -> Iterator[Location]:
     for manager, _, asking in context.checks:
         if (own := asking.node.get("is_optional")).is_true:
             yield Location(own)
-        told = set()
+        reported = set()
         for route in manager.routes:
             for settings in route.settings(asking.name):
-                if (flag := settings.get("is_optional")).is_true and flag.path not in told:
-                    told.add(flag.path)
+                if (flag := settings.get("is_optional")).is_true and flag.path not in reported:
+                    reported.add(flag.path)
                     yield Location(flag)
 
 
@@ -141,12 +141,12 @@ def fails_open(context: Context) -> Iterator[Location]:
 
 def route_not_checked(context: Context) -> Iterator[Location]:
     """Routes on which the filter is off; a place that switches it off for several is listed once."""
-    told: dict[object, Location] = {}
+    reported: dict[object, Location] = {}
     for manager, _, asking in context.checks:
         for route in manager.routes:
             if (off := route.switched_off(asking.name)) is not None:
-                told.setdefault(off.path, Location(off.get("disabled") if off.get("disabled").there else off))
-    yield from told.values()
+                reported.setdefault(off.path, Location(off.get("disabled") if off.get("disabled").there else off))
+    yield from reported.values()
 
 
 def cached(context: Context) -> Iterator[Location]:

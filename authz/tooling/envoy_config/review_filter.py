@@ -83,7 +83,7 @@ def mutations_refused(context: Context) -> Iterator[Location]:
 
 def elsewhere(context: Context) -> Iterator[Location]:
     """A route, or the filters of an upgrade, that ask another service than the sidecar."""
-    told = set()
+    reported = set()
     for manager, chain, asking in context.checks:
         ours = context.clusters_of_sidecar or {each.cluster for each in manager.main.asking}
         named = asking.config.get("grpc_service.envoy_grpc.cluster_name")
@@ -94,14 +94,14 @@ def elsewhere(context: Context) -> Iterator[Location]:
                 for way in ("grpc_service", "http_service"):
                     service = settings.get(f"check_settings.{way}")
                     same = service.get("envoy_grpc.cluster_name").text in ours
-                    if service.there and not same and service.path not in told:
-                        told.add(service.path)
+                    if service.there and not same and service.path not in reported:
+                        reported.add(service.path)
                         yield Location(service)
 
 
 def fields_unknown(context: Context) -> Iterator[Location]:
     """Settings that this review does not know, so that it cannot say what they do."""
-    told = set()
+    reported = set()
     for manager, _, asking in context.checks:
         found = [*unknown_fields(asking.node, "HttpFilter"), *unknown_fields(asking.config, "ExtAuthz")]
         for route in manager.routes:
@@ -115,8 +115,8 @@ def fields_unknown(context: Context) -> Iterator[Location]:
                 elif override.kind not in PER_ROUTE_OF_OTHERS:
                     found.append(override.key("@type"))
         for node in found:
-            if node.path not in told:
-                told.add(node.path)
+            if node.path not in reported:
+                reported.add(node.path)
                 yield Location(node, str(node.path[-1]))
 
 

@@ -106,7 +106,7 @@ def may_write_behind(context: Context) -> Iterator[Location]:
 
 def token_written(context: Context) -> Iterator[Location]:
     """What writes a token into the request before the check: a client that sends none passes with Envoy's own."""
-    told = set()
+    reported = set()
     for manager, chain, asking in context.checks:
         written = [
             (node, f"{each.name} writes {name}")
@@ -120,8 +120,8 @@ def token_written(context: Context) -> Iterator[Location]:
                 if name in context.requirements.token_headers:
                     written.append((node, name))
         for node, detail in written:
-            if node.path not in told:
-                told.add(node.path)
+            if node.path not in reported:
+                reported.add(node.path)
                 yield Location(node, detail)
 
 
@@ -134,12 +134,12 @@ def streams_unbounded(context: Context) -> Iterator[Location]:
         if (upgrades := manager.node.get("upgrade_configs")).there:
             kinds = ", ".join(each.get("upgrade_type").text for each in upgrades.each())
             yield Location(upgrades, f"upgrades to {kinds}")
-        told = set()
+        reported = set()
         for route in manager.routes:
             action = route.route.get("route")
-            if action.get("max_stream_duration.max_stream_duration").seconds(0) > 0 or action.path in told:
+            if action.get("max_stream_duration.max_stream_duration").seconds(0) > 0 or action.path in reported:
                 continue
-            told.add(action.path)
+            reported.add(action.path)
             if (upgrades := action.get("upgrade_configs")).there:
                 yield Location(upgrades, "upgrades on this route")
             elif action.get("timeout").seconds(1) == 0:

@@ -221,7 +221,7 @@ def test_strict_refuses_what_widens_access(rules: str, tmp_path: Path) -> None:
 
     assert (lenient.exit_code, " warning: " in lenient.stderr) == (0, True), lenient.output
     assert (strict.exit_code, " error: " in strict.stderr, " warning: " in strict.stderr) == (2, True, False)
-    assert "valid; refused for what widens access: " in strict.stdout
+    assert "valid; refused because they widen access: " in strict.stdout
     assert (told["ok"], told["warnings"]) == (False, [])
     assert told["errors"][0]["line"] >= 5
 
@@ -241,4 +241,4 @@ def test_strict_goes_with_a_comparison(tmp_path: Path) -> None:
     strict = check_rules(tmp_path, WIDENED["public by accident"], "--strict", "--diff", str(old))
     assert strict.exit_code == 2
     assert "widens" in strict.stdout
-    assert "refused for what widens access: 2; to review before deployment: " in strict.stdout
+    assert "refused because they widen access: 2; to review before deployment: " in strict.stdout

@@ -91,7 +91,7 @@ def test_a_sidecar_is_found_by_its_configuration(running: Running, admin: str, t
     ("arguments", "message"),
     [
         (["--live", "--jwks", __file__], "leave out --jwks"),
-        (["--admin", "http://127.0.0.1:1"], "--admin goes with --live"),
+        (["--admin", "http://127.0.0.1:1"], "--admin requires --live"),
         ([], "Missing option '--config'"),
         (["--live", "--admin", "http://127.0.0.1:1"], "no explanation from http://127.0.0.1:1"),
         (["--live", "--admin", "ftp://x"], "write a URL such as"),

@@ -75,7 +75,7 @@ def test_progress_is_for_terminals(tmp_path: Path) -> None:
         "rules: [{allow: authenticated}]\n",
         encoding="utf-8",
     )
-    assert b"asking 1 issuers" in on_a_terminal("check-config", "--fetch", str(file))
+    assert b"fetching from 1 issuers" in on_a_terminal("check-config", "--fetch", str(file))
     assert "asking" not in CliRunner().invoke(main, ["check-config", "--fetch", str(file)]).output
 
 
@@ -132,7 +132,7 @@ def test_every_module_is_one_command() -> None:
     ("arguments", "what", "fix"),
     [
         ("health sidecar", "'sidecar'", "write unix:/path or host:port"),
-        (f"health 127.0.0.1:1 --ca-file {SAMPLE}", f"{SAMPLE}: holds no PEM", "-----BEGIN"),
+        (f"health 127.0.0.1:1 --ca-file {SAMPLE}", f"{SAMPLE}: contains no PEM", "-----BEGIN"),
         ("health unix:/nowhere/authz.sock", "unix:/nowhere/authz.sock: not reached", "does `authz serve` run"),
         ("drain-envoy 127.0.0.1:1", "127.0.0.1:1: not reached", "is this Envoy's admin.address"),
         ("drain-envoy sidecar", "'sidecar'", "write host:port"),
