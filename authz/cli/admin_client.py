@@ -61,7 +61,7 @@ class AdminPort:
 def find_admin(file: Path | None, url: str | None) -> AdminPort:
     """Return the admin listener at *url*, or that of the configuration in *file*, or of the default configuration."""
     if file is not None and url is not None:
-        raise click.UsageError("--admin and --config exclude each other")
+        raise click.UsageError("--admin and --config exclude each other: give one")
     if file is None:
         return AdminPort(url or DEFAULT)
     from authz.config.address import parse_tcp_address

@@ -23,12 +23,12 @@ _POLL_SECONDS: Final = 0.1
     "--wait", type=Seconds(min=0), default=0.0, metavar="SECONDS", help="Wait for up to SECONDS until it has ended."
 )
 def drain_envoy(*, address: str, wait: float) -> None:
-    """Let the Envoy whose admin interface is at ADDRESS, host:port, drain.
+    """Drain the Envoy whose admin interface is at ADDRESS, host:port.
 
-    Without ADDRESS: at 127.0.0.1:9901. It asks its clients to close their
-    connections, and after --drain-time-s of Envoy accepts no others; requests in
-    flight go on. Whoever started Envoy ends it then. For the preStop hook of the
-    sidecar: Envoy's image has nothing that could send this request.
+    Without ADDRESS: at 127.0.0.1:9901. Envoy asks its clients to close their
+    connections, and accepts no others after its --drain-time-s; requests in flight
+    continue. The command does not stop Envoy. For the preStop hook of the sidecar,
+    because Envoy's image has no HTTP client.
 
     \b
     Exit codes: 0 it drains (with --wait: and ended); 1 not reached, or not ended;

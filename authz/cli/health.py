@@ -68,7 +68,7 @@ def health(  # one parameter for each option
     if (cert_file is None) != (key_file is None) or (ca_file is None and (cert_file or server_name)):
         raise click.UsageError("--cert-file and --key-file go together, and with --ca-file; so does --server-name")
     if file is not None and address is not None:
-        raise click.UsageError("ADDRESS and --config exclude each other")
+        raise click.UsageError("ADDRESS and --config exclude each other: give one")
     if address is not None and ":" not in address:
         raise click.BadParameter(f"{address!r}: write unix:/path or host:port, as server.listen has it")
     configured = None if file is None else _find_workers(file, tls=ca_file is not None)

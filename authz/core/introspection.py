@@ -1,10 +1,11 @@
-"""What an issuer says about a token when it is asked (RFC 7662): the question, the answer, and what the answer proves.
+"""Token introspection (RFC 7662): the request as a need, the response, and what the response proves.
 
 Rules of this file:
 1. Only the literal `"active": true` makes a token active (section 2.2).
-2. An active token is not yet an access token: servers call refresh tokens active too. What proves the kind is
-   configured for each issuer, and an answer without the proof is refused.
-3. A question is known by a digest of the token and of who asks whom: an answer never serves another configuration.
+2. An active token may be a refresh token. The members that prove an access token are configured for each issuer, and
+   a response without them is rejected.
+3. A need contains a digest of the token and of the configured client and endpoint, so that a cached response is never
+   used for another configuration.
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ from typing import Final
 from authz.core.needs import Need
 from authz.core.reasons import Reason, Rejected
 
-INTROSPECTION: Final = "introspection"  # the kind of a need for what an issuer says of a token
+INTROSPECTION: Final = "introspection"  # the kind of a need for an introspection response
 SIGNED_TYPE: Final = "token-introspection+jwt"  # RFC 9701 section 5
 MAX_ANSWER_BYTES: Final = 65_536
 
 
 class IntrospectionMode(StrEnum):
-    """Of which tokens the issuer is asked: those that are no JWT, or every one; a JWT only after its own checks."""
+    """Which tokens are introspected: those that are not JWTs, or all; a JWT only after its own checks."""
 
     OPAQUE = "opaque"
     ALWAYS = "always"
 
 
 Proof = Mapping[str, frozenset[str | None]]
-"""The values that members of an answer must have, in lower case; None if the member may be absent."""
+"""The allowed values of members of a response, in lower case; None if the member may be absent."""
 
 PROOFS: Final[Mapping[str, Proof]] = MappingProxyType(
     {
-        # RFC 7662 section 2.2: token_type is for access tokens only. Some servers write it for refresh tokens too, and
-        # say so in another member.
+        # RFC 7662 section 2.2: token_type is for access tokens only. Some servers set it for refresh tokens too, and
+        # mark those by another member.
         "bearer": {
             "token_type": frozenset({"bearer", "dpop"}),
             "token_use": frozenset({"access_token", "access", None}),
@@ -47,14 +48,14 @@ PROOFS: Final[Mapping[str, Proof]] = MappingProxyType(
         "typ": {"typ": frozenset({"bearer", "dpop"})},
     }
 )
-"""What proves an access token, by the name of the preset."""
+"""The members that prove an access token, by the name of the preset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Introspection:
-    """How one issuer is asked. *client* is who asks, *source* a digest of where and as whom.
+    """How one issuer introspects. *client* is our client id, *source* a digest of the endpoint and of the client.
 
-    *signed* asks for answers that are JWTs (RFC 9701), verified by the issuer's keys.
+    *signed* requests JWT responses (RFC 9701), which the issuer's keys verify.
     """
 
     client: str
@@ -66,7 +67,7 @@ class Introspection:
 
 @dataclass(frozen=True, slots=True)
 class Introspected:
-    """An answer: its *members*, and the same as JSON. *note* says why a token is inactive, if the server said so."""
+    """A response: its *members*, and the same as JSON. *note* is why a token is inactive, if known."""
 
     members: Mapping[str, object] = field(repr=False)
     payload: bytes = field(default=b"", repr=False)
@@ -75,19 +76,19 @@ class Introspected:
 
 @dataclass(frozen=True, slots=True)
 class SignedAnswer:
-    """An answer that is a JWT. It is verified with each decision: keys may be withdrawn."""
+    """A JWT response (RFC 9701). It is verified in each decision, because keys may be withdrawn."""
 
     text: str = field(repr=False)
 
 
 def ask_about(text: str, issuer: str, rules: Introspection) -> Need:
-    """Return the need for what *issuer*, a configured name, says of the token *text*."""
+    """Return the need for the introspection of the token *text* by *issuer*, a configured name."""
     digest = sha256(f"{rules.source}\0{text}".encode()).hexdigest()
     return Need(INTROSPECTION, issuer, digest, Reason.INTROSPECTION_UNAVAILABLE, text)
 
 
 def check_active(answer: Introspected, rules: Introspection) -> None:
-    """Refuse a token that is not active, or not proved to be an access token.
+    """Reject a token that is not active, or not proved to be an access token.
 
     Raises Rejected: TOKEN_INACTIVE, TYP_NOT_ALLOWED.
     """
@@ -98,7 +99,7 @@ def check_active(answer: Introspected, rules: Introspection) -> None:
         value = members.get(name)
         word = value.lower() if isinstance(value, str) else value
         if not isinstance(word, str | None) or word not in allowed:
-            raise _unproved(f"{name} is {'absent' if value is None else 'another'}")
+            raise _unproved(f"{name} is {'absent' if value is None else 'not allowed'}")
     if str(members.get("token_type")).lower() == "dpop" and "cnf" not in members:
         raise _unproved("token_type is DPoP without a cnf")
 

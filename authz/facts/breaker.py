@@ -1,6 +1,6 @@
-"""A circuit breaker: when a source fails again and again, it is left alone, and tried once after each pause.
+"""A circuit breaker: it opens after several failures of a source in a row, and allows one trial after each pause.
 
-Pure: the lane keeps the state, and gives the time.
+Pure: the lane keeps the state, and passes the time.
 """
 
 from __future__ import annotations
@@ -8,24 +8,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-MAX_FAILURES: Final = 5  # in a row, until the source is left alone
+MAX_FAILURES: Final = 5  # in a row, until the breaker opens
 FIRST_PAUSE: Final = 1.0  # seconds; each further failure doubles it
 LAST_PAUSE: Final = 30.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """How often a source has *failed* in a row, and the monotonic instant *until* which it is left alone."""
+    """How often a source has *failed* in a row, and the monotonic instant *until* which the breaker is open."""
 
     failed: int = 0
     until: float = 0.0
 
     def is_open(self, now: float) -> bool:
-        """Whether the source is left alone at *now*."""
+        """Return whether the breaker is open at *now*."""
         return now < self.until
 
     def tried(self, now: float) -> Breaker:
-        """Return the state while a trial is under way: no second one begins within the pause."""
+        """Return the state during a trial: no second one starts within the pause."""
         return self if self.failed < MAX_FAILURES else Breaker(self.failed, now + self._pause())
 
     def after_failure(self, now: float) -> Breaker:

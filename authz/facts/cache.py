@@ -14,7 +14,7 @@ from cachetools import FIFOCache
 
 from authz.core.needs import Need
 
-_ENTRY_BYTES: Final = 1024  # of a need, a fact and their place, beside what the fact holds
+_ENTRY_BYTES: Final = 1024  # of a need, a fact and their entry, without the size of the fact itself
 
 
 class FactCache:
@@ -26,7 +26,7 @@ class FactCache:
     def __init__(self, *, max_entries: int, monotonic: Callable[[], float], max_bytes: int = 64 * 1024 * 1024) -> None:
         self._monotonic: Final = monotonic
         self._max_bytes: Final = max_bytes
-        self._least: Final = max_bytes / max_entries  # the share of one entry: so many fit
+        self._least: Final = max_bytes / max_entries  # the least size of an entry, so that at most max_entries fit
         self._facts: Final[FIFOCache[Need, tuple[object, float, float]]] = FIFOCache(max_bytes, getsizeof=_size_of)
         self._writing: Final = Lock()
 
@@ -39,7 +39,7 @@ class FactCache:
         return fact if self._monotonic() < expires else None
 
     def put(self, need: Need, fact: object, *, seconds: float, size: int = 0) -> None:
-        """Keep *fact*, which holds *size* bytes, for *seconds*; with 0 it expires at once. What is sent is not kept."""
+        """Cache *fact* of *size* bytes for *seconds*; with 0 it expires at once. The token in *need* is not kept."""
         taken = max(self._least, float(_ENTRY_BYTES + size))
         with self._writing:
             if taken <= self._max_bytes:

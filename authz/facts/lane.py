@@ -1,11 +1,11 @@
-"""A lane: one kind of fact, asked for on a bounded number of threads that may wait.
+"""A lane: it gets one kind of fact from a source, on a bounded number of threads that may block.
 
 Rules of this file:
 1. Each lane has its own threads, queue and budget: a slow source slows down no other lane.
-2. If there is no room or no budget, or the source fails again and again, a question stays unanswered at once; it never
-   waits to be asked.
+2. If the queue is full, the budget is spent or the circuit breaker is open, a question stays unanswered at once.
 3. Every question is answered exactly once, also if the source raises. An error is never cached.
-4. Facts that strangers can cause without end are *brief*: they have a cache of their own, and evict no other.
+4. Facts that unauthenticated clients can cause in any number are *brief*: they have a separate cache, so that they
+   evict no others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from authz.facts.cache import FactCache
 
 log = logging.getLogger(__name__)
 
-SPREAD: Final = 0.1  # of the time that a fact is kept: facts that were learned together do not expire together
+SPREAD: Final = 0.1  # of the lifetime of a fact, at random: facts that were cached together expire separately
 _BRIEF_SHARE: Final = 4  # the cache of brief facts has a quarter of the entries of the other
 
 Done = Callable[[object | None], None]
@@ -32,9 +32,9 @@ Done = Callable[[object | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """An answer of a source. It answers equal needs for *keep* seconds; with 0 it is not cached.
+    """An answer of a source. It is cached for *keep* seconds, and not at all with 0.
 
-    It holds *size* bytes. *result* is a word for metrics. *brief* facts are those that anyone can cause.
+    It takes *size* bytes. *result* is a label for metrics. *brief* facts are those that any client can cause.
     """
 
     value: object
@@ -45,9 +45,9 @@ class Fact:
 
 
 class SourceError(Exception):
-    """Raised by a source that cannot answer: the text is for the operator, *result* a word for metrics.
+    """Raised by a source that cannot answer: the text is for the operator, *result* a label for metrics.
 
-    *counts* says that the source is to blame: after several such failures in a row it is left alone for a while.
+    With *counts*, it counts as a failure of the source: several in a row open the circuit breaker.
     """
 
     def __init__(self, result: str, why: str, *, counts: bool = True) -> None:
@@ -57,10 +57,10 @@ class SourceError(Exception):
 
 
 class LaneObserver(Protocol):
-    """Is told what becomes of a lane's questions, from any thread; takes no lock."""
+    """Receives the results of a lane's questions, on any thread; its methods take no lock."""
 
     def on_found(self) -> None:
-        """A fact was at hand."""
+        """A fact was cached."""
 
     def on_answered(self, result: str, seconds: float) -> None:
         """The source was asked, with this *result*."""
@@ -128,7 +128,7 @@ class SourceLane:
         self._breaker = CLOSED
         self._open = 0  # questions in the queue or with the source
         self._threads = 0
-        self._failing = ""  # what the last failure said, until the source answers
+        self._failing = ""  # the text of the last failure, until the source answers
 
     @property
     def max_waiting(self) -> int:
@@ -149,7 +149,7 @@ class SourceLane:
         return fact
 
     def find(self, need: Need) -> object | None:
-        """Return the fact if it is cached, or Unanswered while the source is left alone. Takes no lock."""
+        """Return the fact if it is cached, or Unanswered while the circuit breaker is open. Takes no lock."""
         fact = self.recall(need)
         if fact is None and self._breaker.is_open(self._monotonic()):
             self._observer.on_refused("left_alone")
@@ -157,7 +157,7 @@ class SourceLane:
         return fact
 
     def ask(self, need: Need, done: Done) -> None:
-        """Ask the source; *done* is called with the fact, or with Unanswered if it stays unknown."""
+        """Ask the source; *done* is called with the fact, or with Unanswered if there is none."""
         refused = self._admit()
         if refused is None:
             self._questions.put((need, done))
@@ -179,10 +179,10 @@ class SourceLane:
         )
 
     def _left_alone(self) -> Unanswered:
-        return Unanswered(f"it failed again and again, and is tried again in a moment; the last time: {self._failing}")
+        return Unanswered(f"the circuit breaker is open after several failures; the last: {self._failing}")
 
     def _admit(self) -> Unanswered | None:
-        """Reserve a place and an attempt, and start a thread if all are busy; or say why not."""
+        """Reserve a place in the queue and an attempt, and start a thread if all are busy; or return why not."""
         with self._lock:
             now = self._monotonic()
             if self._breaker.is_open(now):
@@ -190,11 +190,11 @@ class SourceLane:
                 return self._left_alone()
             if self._open >= self._bounds.max_waiting:
                 self._observer.on_refused("no_room")
-                return Unanswered("too many questions are under way")
+                return Unanswered("too many requests are in progress")
             budget = self._budget.spend(now)
             if budget is None:
                 self._observer.on_refused("no_budget")
-                return Unanswered("the budget of questions is used up for the moment")
+                return Unanswered("the rate limit for requests is reached")
             self._budget = budget
             self._breaker = self._breaker.tried(now)
             self._open += 1
@@ -229,7 +229,7 @@ class SourceLane:
         return answer
 
     def _note(self, result: str, began: float, *, failure: str | None, counts: bool = True) -> None:
-        """Note the end of one question; log the first of several failures, and the first answer after them."""
+        """Record the end of one question; log the first of several failures, and the first answer after them."""
         now = self._monotonic()
         with self._lock:
             self._open -= 1

@@ -1,12 +1,13 @@
-"""Ask an issuer about a token (RFC 7662), and read its answer.
+"""A client of an introspection endpoint (RFC 7662).
 
 Rules of this file:
-1. Only `token` and its hint are sent: no `scope` (Ory's servers then call a live token without it inactive).
-2. What the token is to blame for is an answer, and no failure: "inactive". What our credentials, the server or the
-   network are to blame for is a failure: the client is told to try again, and nothing of it.
-3. An answer is JSON by its media type, with a boolean `active`; a signed one has exactly the type of RFC 9701.
-4. A positive answer is kept until `exp` at most; a failure never. No text of the server but a short error code is
-   repeated: it could quote the token.
+1. Only `token` and `token_type_hint` are sent. With a `scope`, Ory's servers answer "inactive" for an active token
+   without that scope.
+2. If the token is the cause, the result is a fact, "inactive". If our credentials, the server or the network are the
+   cause, the result is a failure: the client gets a retryable status, without the cause.
+3. A response must be JSON by its media type, with a boolean `active`; a signed one has exactly the type of RFC 9701.
+4. An active token is cached at most until `exp`; a failure is never cached. Of the server's text, only a short error
+   code is logged, because other text could contain the token.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from authz.feeds.http.post import Post, Poster
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
-PROVED_SECONDS: Final = 300.0  # for so long after a good answer, a status 400 is about the token and not about us
+PROVED_SECONDS: Final = 300.0  # after a 200, a status 400 is blamed on the token, not on our credentials
 _ERROR_CODE: Final = re.compile(r"[a-z_]{1,64}")
 _ABOUT_THE_TOKEN: Final = frozenset({"unsupported_token_type", "invalid_token"})
 _ABOUT_US: Final = frozenset({"invalid_client", "unauthorized_client", "access_denied", "insufficient_scope"})
@@ -42,7 +43,7 @@ _TOO_MUCH: Final = frozenset({413, 414, 431})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """How long answers are kept, in seconds: of active tokens at most, and of inactive ones."""
+    """How long responses are cached, in seconds: for active tokens at most, and for inactive ones."""
 
     active: float
     inactive: float
@@ -71,7 +72,7 @@ class Endpoint:
         self._lock: Final = Lock()
 
     def locate(self) -> str:
-        """Return the URL; one that was learned stays in use while the document does not come. Raises RefreshError."""
+        """Return the URL; if a new discovery fails, the last one that was discovered. Raises RefreshError."""
         with self._lock:
             if self._url is None or self._monotonic() >= self._until:
                 try:
@@ -88,7 +89,7 @@ class Endpoint:
 
 
 class IntrospectionSource:
-    """Asks one issuer about tokens. *signed* asks for answers that are JWTs; *now* is the wall clock."""
+    """Introspects tokens at one issuer. *signed* requests JWT responses (RFC 9701); *now* is in Unix time."""
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class IntrospectionSource:
         self._proved_until = 0.0
 
     def __call__(self, need: Need) -> Fact:
-        """Ask about the token that *need* sends. Raises SourceError."""
+        """Introspect the token in *need*. Raises SourceError."""
         try:
             url = self._endpoint.locate()
             answer = self._poster.post(url, lambda: self._write(need.sent))
@@ -125,7 +126,7 @@ class IntrospectionSource:
         return self._read_refusal(answer)
 
     def close(self) -> None:
-        """Close the connections that are kept."""
+        """Close the idle connections."""
         self._poster.close()
 
     def _write(self, token: str) -> Post:
@@ -150,7 +151,7 @@ class IntrospectionSource:
             said = parse_object(base64url.decode(text.split(".")[1].encode())).get("token_introspection")
         except (ValueError, IndexError):
             raise SourceError("unreadable", "the signed answer is no JWT") from None
-        members = said if isinstance(said, dict) else {}  # not verified here: it only shortens what is kept
+        members = said if isinstance(said, dict) else {}  # not verified here: it can only shorten the caching
         active = members.get("active") is True
         return self._make_fact(SignedAnswer(text), members, len(text), active=active)
 
@@ -162,22 +163,22 @@ class IntrospectionSource:
         return Fact(value, max(0.0, min(self._keep.active, left)), size, "active")
 
     def _read_refusal(self, answer: Answer) -> Fact:
-        """Tell whom an answer other than 200 blames. Raises SourceError."""
+        """Return "inactive" if the token caused a status other than 200. Raises SourceError for other causes."""
         status, error = answer.status, _read_error(answer)
         shown = f"HTTP status {status}{f', {error}' if error else ''}"
         if status in _TOO_MUCH or (status == 400 and error in _ABOUT_THE_TOKEN):
             return self._refused(shown)
         if status in {401, 403} or (status == 400 and error in _ABOUT_US):
-            raise SourceError("unauthorized", f"{shown}: the server refuses our credentials (introspection.client)")
+            raise SourceError("unauthorized", f"{shown}: the server rejects our credentials (introspection.client)")
         if status == 400:
-            if self._monotonic() < self._proved_until:  # others are answered: it is about this token
+            if self._monotonic() < self._proved_until:  # our credentials are accepted: the token is the cause
                 return self._refused(shown)
-            # Nobody knows yet. If it is our credentials, all clients must try again; if the token, no breaker opens.
+            # The cause is unknown: our credentials, or the token. So clients may retry, and no breaker opens.
             raise SourceError("bad_request", f"{shown}: our credentials, or this token", counts=False)
         raise SourceError(Refresh.STATUS.value, shown)
 
     def _refused(self, shown: str) -> Fact:
-        note = f"the issuer refuses to look at the token: {shown}"
+        note = f"the issuer rejects the introspection of the token: {shown}"
         return Fact(Introspected({"active": False}, note=note), self._keep.inactive, 0, "refused", brief=True)
 
     def _parse(self, answer: Answer) -> dict[str, object]:
@@ -194,7 +195,7 @@ def _media_type(answer: Answer) -> str:
 
 
 def _read_error(answer: Answer) -> str:
-    """Return the `error` of an OAuth answer (RFC 6749 section 5.2), if it is a code and not a text."""
+    """Return the `error` of an OAuth response (RFC 6749 section 5.2) if it has the form of a code; otherwise ""."""
     try:
         error = parse_object(answer.body).get("error")
     except ValueError:

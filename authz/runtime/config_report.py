@@ -1,4 +1,4 @@
-"""What an operator may see of the configuration in use, as JSON data for the console."""
+"""The configuration in use as JSON data for the console, without secrets."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def describe_envoy(config: Config) -> str:
 
 
 def _differences(running: Config, config: Config) -> Iterator[dict[str, str]]:
-    """Yield the values below the keys that take effect at the next start."""
+    """Yield the values that differ below the keys that take effect at the next start."""
     for name in RESTART_REQUIRED:
         for (path, old), (_, new) in zip(select(running, name), select(config, name), strict=True):
             before, after = (_data(value) for value in (old, new))
@@ -82,14 +82,14 @@ def _warning(problem: Problem) -> dict[str, str]:
 
 
 def _write_rest(config: Config, running: Config) -> str:
-    """Write all but rules and issuers; of keys that take effect at the next start, what is running."""
+    """Return all but rules and issuers as YAML; for keys that need a restart, the running values."""
     data = config.model_dump(mode="json", exclude={"rules", "issuers"})
     kept = running.model_dump(mode="json", exclude={"rules", "issuers"})
     for name in RESTART_REQUIRED:
         _copy(kept, data, name.split("."))
     for header in data["identity"]["headers"].values():
         if header.get("value") is not None:
-            header["value"] = _HIDDEN  # it may be what an upstream knows this gateway by
+            header["value"] = _HIDDEN  # it may be a secret by which the upstream authenticates this gateway
     return _dump(data)
 
 

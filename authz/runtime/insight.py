@@ -1,4 +1,4 @@
-"""What the console shows of this process."""
+"""The data of this process for the console."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_RANKED: Final = 64  # subjects, or rules
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The parts of the process that are looked at; *active* is called when something is asked."""
+    """The parts of the process that are read; *active* is called for each request."""
 
     active: Callable[[], ActiveConfig]
     snapshot: Callable[[], Snapshot]
@@ -71,16 +71,16 @@ class Insight:
         return {**describe_config(active, query), "envoy": self._envoy[1]}
 
     def pressure(self) -> dict[str, object]:
-        """Return who fails, what is full and what was lost."""
+        """Return the most frequent failures, the load and the losses."""
         parts, active = self._parts, self._parts.active()
         refused = [entry for entry in parts.recent.find(DecisionFilter()) if entry.decision != "allow"]
-        nobody: dict[str, list[object]] = {"now": [], "before": []}
+        no_clients: dict[str, list[object]] = {"now": [], "before": []}
         feeds = parts.feeds.feeds()
         return {
             "in_flight": parts.metrics.totals().in_flight,
             "max_concurrent": active.started_with.server.max_concurrent,
             "lost": parts.metrics.loose_ends(),
-            "clients": parts.decision_log.describe_failures() if active.config.telemetry.log_client else nobody,
+            "clients": parts.decision_log.describe_failures() if active.config.telemetry.log_client else no_clients,
             "subjects": _rank(refused, lambda entry: printable(entry.subject)),
             "rules": _rank(refused, lambda entry: entry.rule),
             "unknown_kids": {
@@ -89,7 +89,7 @@ class Insight:
         }
 
     def explain(self, question: Mapping[str, Any]) -> dict[str, object]:
-        """Return each step of a decision by the keys and rules of now. Raises QuestionError."""
+        """Return each step of a decision with the current keys and rules. Raises QuestionError."""
         try:
             asked = read_question(question, now=self._parts.now())
         except InputError as error:
@@ -98,7 +98,7 @@ class Insight:
         return {"explanations": [explained.document()]}
 
     def refresh(self, issuer: str | None) -> Mapping[str, object] | None:
-        """Begin to fetch the keys of an issuer, or of all; None if it fetches none of that name."""
+        """Start fetching the keys of an issuer, or of all; None if no feed has that name."""
         issuers = self._parts.feeds.refresh(issuer)
         return None if issuers is None else {"issuers": issuers}
 

@@ -1,4 +1,4 @@
-"""What the console shows of all workers together."""
+"""The data of all workers together, for the console."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class PodInsight:
         return {**next(iter(found.values())), **self._silent(found)}
 
     def pressure(self) -> dict[str, object]:
-        """Return who fails, what is full and what was lost, added up."""
+        """Return the sums of the most frequent failures, the load and the losses."""
         found = self._workers.read("/pressure")
         documents = found.values()
         return {
@@ -107,7 +107,7 @@ class PodInsight:
         return {"explanations": explanations, **self._silent(good)}
 
     def refresh(self, issuer: str | None) -> Mapping[str, object] | None:
-        """Have every worker fetch the keys of an issuer; None if none fetches any of that name."""
+        """Make every worker fetch the keys of an issuer; None if no worker has a feed of that name."""
         return self._workers.refresh_keys(issuer)
 
     def _silent(self, found: Mapping[int, object]) -> dict[str, object]:
@@ -127,7 +127,7 @@ def _add(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _add_up(ranked: Iterable[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Add up what has the same *name*, the most frequent first."""
+    """Return the sums of entries with the same *name*, the most frequent first."""
     total: dict[str, dict[str, Any]] = {}
     for each in ranked:
         sums = total.setdefault(each[name], {name: each[name]})

@@ -1,7 +1,7 @@
 """The metrics by OTLP, for those who have no Prometheus. Imported only if it is on: the SDK takes 60 ms to import.
 
 Rules of this file:
-1. The numbers are those of `/metrics`, read from the same registry: a check counts once, whoever reads.
+1. The numbers are those of `/metrics`, read from the same registry: a check counts once, for any reader.
 2. All are cumulative. One export at a time, each with the numbers of its own moment: an absent collector costs nothing.
 """
 

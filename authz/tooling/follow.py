@@ -1,4 +1,4 @@
-"""Follow the decisions of a running sidecar: each once, in order, from what its console keeps."""
+"""Follow the decisions of a running sidecar: each once, in order, from the recent ones that its console returns."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _SHOWN: Final = ("rule", "issuer", "subject", "client")
 
 
 def follow(read: Callable[[float], Document], wait: Callable[[], bool]) -> Iterator[Document | str]:
-    """Yield each decision that `read(after)` returns, the oldest first, and then those that come.
+    """Yield each decision that `read(after)` returns, the oldest first, and then new ones.
 
-    *wait* waits before the next look, and returns whether there is one. A text says that decisions were missed.
+    *wait* waits before the next read, and returns whether to read again. A string reports that decisions were missed.
     """
     seen: dict[str, float] = {}
     latest = 0.0
@@ -33,7 +33,7 @@ def follow(read: Callable[[float], Document], wait: Callable[[], bool]) -> Itera
 
 
 def describe_decision(decision: Document, when: str) -> str:
-    """Return one line for people."""
+    """Return the decision as one line of text."""
     named = " ".join(f"{name}={decision[name]}" for name in _SHOWN if decision.get(name))
     request = f"{decision.get('method', '')} {decision.get('host', '')}{decision.get('path', '')}".strip()
     detail = f": {decision['detail']}" if decision["detail"] else ""

@@ -1,8 +1,10 @@
-"""Proves that each page says for whom it is, and uses the words of the field."""
+"""Proves that each page says for whom it is, and that pages and code use the words of the field."""
 
 from __future__ import annotations
 
+import io
 import re
+import tokenize
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +16,11 @@ from tests.tools import ROOT
 # Words that readers stumbled over, and what the field says.
 PLAIN: Final = {
     "anew": "again",
+    "begun": "started",
     "judge": "evaluate, check",
     "judged": "evaluated, checked",
     "judgement": "decision",
+    "lest": "so that ... not",
     "mend": "fix",
     "nobody": "no client, no one",
     "somebody": "someone, a client",
@@ -24,6 +28,7 @@ PLAIN: Final = {
     "whoever": "a client that, anyone who",
 }
 _FOR: Final = re.compile(r"# .+\n\n(?:For (?:those|anyone|operators|maintainers|developers|security|authors))\b")
+CODE: Final = sorted((ROOT / "authz").rglob("*.py"))
 OURS: Final = [page for page in PAGES if page != ROOT / "CHANGELOG.md"]
 
 
@@ -36,5 +41,18 @@ def test_first_line_says_for_whom(page: Path) -> None:
 @pytest.mark.parametrize("page", OURS, ids=relative)
 def test_words_are_plain(page: Path) -> None:
     """No sentence has a word of the list; code within sentences may."""
-    words = re.findall(r"[a-z]+", re.sub(r"`[^`]*`", "", prose(page)).lower())
-    assert {word: PLAIN[word] for word in words if word in PLAIN} == {}
+    assert find_odd_words(prose(page)) == {}
+
+
+@pytest.mark.parametrize("module", CODE, ids=relative)
+def test_words_of_the_code_are_plain(module: Path) -> None:
+    """No comment, docstring or message has a word of the list."""
+    tokens = tokenize.generate_tokens(io.StringIO(module.read_text(encoding="utf-8")).readline)
+    kinds = {"COMMENT", "STRING", "FSTRING_MIDDLE"}  # the last from Python 3.12 on
+    assert find_odd_words("\n".join(token.string for token in tokens if tokenize.tok_name[token.type] in kinds)) == {}
+
+
+def find_odd_words(text: str) -> dict[str, str]:
+    """Return the words of the list in *text* outside of backticks, each with what to write."""
+    words = re.findall(r"[a-z]+", re.sub(r"`[^`]*`", "", text).lower())
+    return {word: PLAIN[word] for word in words if word in PLAIN}

@@ -204,7 +204,7 @@ def test_a_400_is_about_the_token_once_the_server_has_answered_us() -> None:
         fact = source(about())
         assert isinstance(fact.value, Introspected)
         assert fact.value.members == {"active": False}
-        assert fact.value.note == "the issuer refuses to look at the token: HTTP status 400, invalid_request"
+        assert fact.value.note == "the issuer rejects the introspection of the token: HTTP status 400, invalid_request"
         clock.advance(PROVED_SECONDS)
         assert refuse(source).result == "bad_request"
 

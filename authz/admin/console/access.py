@@ -1,9 +1,9 @@
 """Who may see the console, and who may change something from it.
 
 Rules of this file:
-1. Without an admin token: only peers on this host, and only under a name of this host. A page elsewhere that has its
-   own name resolve to this host (DNS rebinding) is refused by that.
-2. With an admin token: whoever presents it, as a bearer token or as the password of Basic authentication.
+1. Without an admin token: only peers on this host, and only with a name of this host in `Host`. That rejects DNS
+   rebinding, where a page of another site lets its own name resolve to this host.
+2. With an admin token: any client that presents it, as a bearer token or as the password of Basic authentication.
 3. A change is a POST from a page of ours: it carries a token that only our pages have, and the browser names no other
    site as its origin.
 4. A peer on a Unix socket is our supervisor: only this user can reach the socket.
@@ -85,7 +85,7 @@ def _presents(authorization: str | None, token: str) -> bool:
 
 
 def _read(file: Path) -> str:
-    """Read the token; empty, which admits nobody, if it cannot be read."""
+    """Return the token; if it cannot be read, an empty one, which no client can present."""
     try:
         with file.open("rb") as stream:
             return stream.read(MAX_TOKEN_BYTES).decode().strip()

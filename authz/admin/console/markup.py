@@ -1,7 +1,7 @@
 """Write HTML so that no text becomes markup: the only way to make markup is `element`, which escapes what it is given.
 
 Rules of this file:
-1. A `str` is text, whoever wrote it; only `Markup`, which `element` and `join` return, is taken as it is.
+1. A `str` is text, whatever its source; only `Markup`, which `element` and `join` return, is taken as it is.
 2. Names of elements and attributes are written in our code, and values of attributes are always quoted.
 3. Characters that could mislead a reader, such as those that turn the direction of text, are shown by their numbers.
 """

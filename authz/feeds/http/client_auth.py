@@ -1,8 +1,9 @@
-"""How the sidecar proves to a server who it is, when it asks about tokens or for decisions.
+"""OAuth client authentication of the sidecar at a server.
 
 Rules of this file:
-1. Secrets are read from their files for each question: they change while the sidecar runs. No error repeats them.
-2. An assertion is used once.
+1. Secrets are read from their files for each request, because they change while the sidecar runs. No error contains
+   them.
+2. Each request has a new assertion.
 """
 
 from __future__ import annotations
@@ -32,31 +33,31 @@ _ALGORITHMS: Final = {"RSA": "RS256", "EC P-256": "ES256", "EC P-384": "ES384", 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What goes with one question: *headers*, and *fields* of its form."""
+    """The credentials in one request: *headers*, and *fields* of its form."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     fields: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class ClientAuth(Protocol):
-    """Proves who asks."""
+    """A method of client authentication."""
 
     def prove(self) -> Proof:
-        """Return the proof for one question. Raises RefreshError."""
+        """Return the credentials for one request. Raises RefreshError."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoAuth:
-    """Proves nothing."""
+    """No client authentication."""
 
     def prove(self) -> Proof:
-        """Return an empty proof."""
+        """Return no credentials."""
         return Proof()
 
 
 @dataclass(frozen=True, slots=True)
 class SecretFile:
-    """An id and a secret (RFC 6749 section 2.3.1): both are form-encoded before base64, or `+` and `%` are refused."""
+    """client_secret_basic (RFC 6749 section 2.3.1): id and secret are form-encoded before base64."""
 
     client: str
     file: str
@@ -81,7 +82,7 @@ class SecretText:
 
 @dataclass(frozen=True, slots=True)
 class PrivateKey:
-    """A signed assertion (RFC 7523 section 2.2) for *audience*, by the key in *file*, PEM or a JWK."""
+    """private_key_jwt (RFC 7523 section 2.2) for *audience*, signed with the key in *file*, PEM or a JWK."""
 
     client: str
     file: str
@@ -106,8 +107,8 @@ class PrivateKey:
         }
         signing_input = ".".join((_encode({k: v for k, v in head.items() if v is not None}), _encode(claims)))
         try:
-            arithmetic: Any = JWA.signing_alg(algorithm)  # its stubs do not know `sign`
-            signature = arithmetic.sign(key, signing_input.encode("ascii"))
+            signer: Any = JWA.signing_alg(algorithm)  # its stubs do not know `sign`
+            signature = signer.sign(key, signing_input.encode("ascii"))
         except Exception as error:  # jwcrypto has many
             text = f"private_key_file {self.file}: cannot sign by {algorithm or 'any algorithm'}"
             raise RefreshError(Refresh.MISCONFIGURED, text) from error
@@ -123,7 +124,7 @@ class PrivateKey:
 
 @dataclass(frozen=True, slots=True)
 class ClientId:
-    """The id alone: the certificate of the connection is the proof (RFC 8705 section 2)."""
+    """tls_client_auth (RFC 8705 section 2): only the id; the client certificate authenticates."""
 
     client: str
 
@@ -160,10 +161,10 @@ def _read_key(file: str) -> Any:  # noqa: ANN401 - jwcrypto's classes have loose
     try:
         key = JWK.from_json(text) if text.startswith("{") else JWK.from_pem(text.encode())
     except Exception as error:  # jwcrypto and cryptography have many
-        text = f"private_key_file {file}: is no private key in PEM, without a password, and no JWK"
+        text = f"private_key_file {file}: is neither an unencrypted private key in PEM nor a JWK"
         raise RefreshError(Refresh.MISCONFIGURED, text) from error
     if not key.has_private:
-        raise RefreshError(Refresh.MISCONFIGURED, f"private_key_file {file}: holds a public key")
+        raise RefreshError(Refresh.MISCONFIGURED, f"private_key_file {file}: contains a public key")
     return key
 
 

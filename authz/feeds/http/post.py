@@ -1,13 +1,13 @@
-"""Bounded POSTs to one server, on connections that are kept: an overall deadline, a byte cap, no redirects.
+"""Bounded POSTs to one server over keep-alive connections: an overall deadline, a size limit, no redirects.
 
 Rules of this file:
-1. The deadline is for the whole exchange, name resolution included; a server that sends byte after byte gains nothing.
-   Name resolution cannot be cancelled, and may end after the deadline.
-2. A connection is used again for at most MAX_AGE seconds: addresses and certificates change. There are never more than
-   threads that ask at one time.
-3. A kept connection that the server has closed is replaced silently, if no byte of an answer came: the question is
-   asked once more. A new connection that fails is a failure.
-4. Every status is an answer, but those that lead elsewhere: whoever asks knows what they mean.
+1. The deadline is for the whole exchange, including name resolution, and is not extended by a slow response. Name
+   resolution cannot be cancelled, and may end after the deadline.
+2. A connection is reused for at most MAX_AGE seconds, because addresses and certificates change. There are at most as
+   many connections as threads that post at one time.
+3. If the server has closed a reused connection, and no byte of a response was received, the request is sent once more
+   on a new connection. An error of a new connection is a failure.
+4. Every status except a redirect is returned to the caller.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from authz.feeds.http.trust import read_origin
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
-MAX_AGE: Final = 60.0  # seconds in which a connection is used again
+MAX_AGE: Final = 60.0  # seconds for which a connection is reused
 _CHUNK: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What is sent: a *body*, and *headers*, names in lower case."""
+    """A request: a *body*, and *headers* with names in lower case."""
 
     body: bytes
     headers: Mapping[str, str]
 
 
 class Poster:
-    """Asks one server. *timeout* is in seconds, *max_bytes* bounds an answer."""
+    """Posts to one server. *timeout* is in seconds, *max_bytes* limits the body of a response."""
 
     def __init__(
         self, dialer: Dialer, *, timeout: float, max_bytes: int, monotonic: Callable[[], float] = time.monotonic
@@ -61,10 +61,10 @@ class Poster:
         self._closed = False
 
     def post(self, url: str, write: Callable[[], Post]) -> Answer:
-        """Send what *write* returns to *url*; it is called for each attempt. Raises RefreshError."""
+        """Send to *url* the request that *write* returns; it is called for each attempt. Raises RefreshError."""
         deadline = time.monotonic() + self._timeout
         with as_refresh_errors(url):
-            sent = write()  # before a connection is open: it may fail
+            sent = write()  # before a connection is opened, because it may fail
             kept = self._take(url)
             if kept is not None:
                 try:
@@ -76,7 +76,7 @@ class Poster:
             return self._exchange(self._connect(url, deadline), url, sent, deadline)
 
     def close(self) -> None:
-        """Close the connections that are kept; those in use are closed when they are done."""
+        """Close the idle connections now, and those in use after their exchange."""
         with self._lock:
             self._closed, idle = True, self._idle[:]
             self._idle.clear()
@@ -84,7 +84,7 @@ class Poster:
             kept.close()
 
     def _take(self, url: str) -> _Connection | None:
-        """Return the connection that was used last, if one can be used again."""
+        """Return the idle connection that was used last, or None if none can be reused."""
         while True:
             with self._lock:
                 if not self._idle:
@@ -147,7 +147,7 @@ class Poster:
 
 
 class _TimedSocket:
-    """A connection on which nothing lasts beyond the monotonic *deadline*, however often a byte comes.
+    """A socket whose operations fail after the monotonic *deadline*, also while bytes are received.
 
     http.client closes the socket of an answer that ends with its connection before it has read the answer: that is
     noted only, as *is_done*.
@@ -170,7 +170,7 @@ class _TimedSocket:
         return self.socket.recv_into(buffer)
 
     def settimeout(self, _seconds: float | None) -> None:
-        """Do nothing: the deadline counts."""
+        """Do nothing: the deadline is the timeout."""
 
     def shutdown(self, how: int) -> None:
         self.socket.shutdown(how)
@@ -184,7 +184,7 @@ class _TimedSocket:
     def _set_timeout(self) -> None:
         left = self.deadline - time.monotonic()
         if left <= 0.0:
-            raise TimeoutError("time is up")
+            raise TimeoutError("deadline exceeded")
         self.socket.settimeout(left)
 
 
@@ -201,7 +201,7 @@ class _TimedReader(io.RawIOBase):
 
 @dataclass(slots=True)
 class _Connection:
-    """A connection to the server of *url*, which is used until a monotonic instant."""
+    """A connection to the server of *url*, reused until the monotonic instant *until*."""
 
     url: str
     http: HTTPConnection

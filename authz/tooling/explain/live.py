@@ -1,4 +1,4 @@
-"""Explain a decision by what a running sidecar has now: its rules, and its keys, which are not fetched for this."""
+"""Explain a decision with the current rules and keys of a running sidecar; nothing is fetched."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _DEFAULTS: Final = {
     "address": "",
     "certificate": "",
 }
-_NOT_ASKED: Final = "not asked here; a request waits for the answer, or has one that is cached"
-_ANSWERS: Final = {KEY: "not among the keys of now; a request has it looked for, within fetch.cooldown"}
+_NOT_ASKED: Final = "not requested here; a real request waits for the answer, or uses a cached one"
+_ANSWERS: Final = {KEY: "not in the current key set; a real request starts a search, limited by fetch.cooldown"}
 
 
 def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Explanation:
-    """Decide *question* by the *snapshot* in use, which was built from *config*.
+    """Decide *question* with the *snapshot* in use, which was built from *config*.
 
-    Nothing follows from it: no key counts as used, no signature is remembered, nothing is fetched.
+    It has no side effects: no key counts as used, no signature is cached, nothing is fetched.
     """
     snapshot = replace(snapshot, verify_signature=compute)
     request = build_request(question, snapshot)
@@ -44,18 +44,18 @@ def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Expl
 
 
 def read_question(data: Mapping[str, Any], *, now: float) -> Question:
-    """Read a question from JSON *data*; without `at` it is about *now*. Raises InputError."""
+    """Read a question from JSON *data*; `at` defaults to *now*. Raises InputError."""
     texts = {name: data.get(name, default) for name, default in _DEFAULTS.items()}
     token, headers, context = data.get("token"), data.get("headers", []), data.get("context", {})
     at = data.get("at", now)
     if not all(isinstance(value, str) for value in texts.values()):
-        raise InputError(f"{', '.join(_DEFAULTS)} must be texts")
+        raise InputError(f"{', '.join(_DEFAULTS)} must be strings")
     if token is not None and not isinstance(token, str):
-        raise InputError("token must be a text")
+        raise InputError("token must be a string")
     if not isinstance(headers, list) or len(headers) > MAX_PAIRS or not all(map(_is_pair, headers)):
-        raise InputError(f"headers must be a list of at most {MAX_PAIRS} pairs of texts")
+        raise InputError(f"headers must be a list of at most {MAX_PAIRS} pairs of strings")
     if not isinstance(context, dict) or len(context) > MAX_PAIRS or not all(map(_is_pair, context.items())):
-        raise InputError(f"context must be an object of at most {MAX_PAIRS} texts")
+        raise InputError(f"context must be an object of at most {MAX_PAIRS} strings")
     if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < 1e12:
         raise InputError("at must be seconds since 1970")
     return Question(

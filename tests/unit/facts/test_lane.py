@@ -83,7 +83,7 @@ def test_a_question_without_room_stays_unanswered_at_once() -> None:
         lane.ask(need("1"), answers.put)
         lane.ask(need("2"), answers.put)
         lane.ask(need("3"), refused.put)
-        assert refused.get(timeout=HANG) == Unanswered("too many questions are under way")
+        assert refused.get(timeout=HANG) == Unanswered("too many requests are in progress")
         almanac.go_on.set()
         assert [answers.get(timeout=HANG) for _ in range(2)] == ["1: sun", "2: sun"]
         lane.ask(need("4"), answers.put)

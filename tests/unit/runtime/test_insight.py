@@ -127,7 +127,7 @@ def test_a_key_that_is_not_there_is_a_need(file: Path) -> None:
     (explained,) = explanations(Running(file), {"path": "/items/1", "token": mint(B_EC, iss="https://a.test")})
     assert explained["reason"] == "key_not_found"
     assert [need["answer"] for need in explained["needs"]] == [
-        "not among the keys of now; a request has it looked for, within fetch.cooldown"
+        "not in the current key set; a real request starts a search, limited by fetch.cooldown"
     ]
 
 
@@ -140,7 +140,7 @@ def test_an_opaque_token_is_a_need_that_is_not_asked(tmp_path: Path) -> None:
     (explained,) = explanations(Running(file), {"path": "/items/1", "token": "opaque-token-of-somebody"})
     assert explained["decision"] == "deny"
     assert [(need["kind"], need["answer"]) for need in explained["needs"]] == [
-        ("introspection", "not asked here; a request waits for the answer, or has one that is cached")
+        ("introspection", "not requested here; a real request waits for the answer, or uses a cached one")
     ]
     assert "opaque-token-of-somebody" not in json.dumps(explained)
 
@@ -153,8 +153,8 @@ def explanations(running: Running, question: dict[str, Any]) -> list[dict[str, A
 @pytest.mark.parametrize(
     ("question", "problem"),
     [
-        ({"method": 1}, "must be texts"),
-        ({"token": []}, "token must be a text"),
+        ({"method": 1}, "must be strings"),
+        ({"token": []}, "token must be a string"),
         ({"headers": {}}, "headers must be a list"),
         ({"headers": [["a"]]}, "headers must be a list"),
         ({"headers": [["a", "b"]] * 101}, "at most 100"),
