@@ -1,7 +1,7 @@
 """A small world to judge in: two issuers, their keys and rules, tokens good and bad, and time that stands still at T.
 
 Issuer A speaks RS256 and ES256, B speaks ES256 only; both want the audience `api` and allow no leeway. /public is
-public, /mixed takes whoever comes, /items wants a token, /admin wants a token of the group admin.
+public, /mixed takes anyone who comes, /items wants a token, /admin wants a token of the group admin.
 """
 
 # ruff: noqa: ANN401 - changes to a value are fields of several types

@@ -1,7 +1,7 @@
 """Fails a test that leaves a process running, or something open that should have been closed, and says what it is.
 
 What a fixture of a module or of the session starts may stay until that fixture ends. Of a process that has ended its
-parent must take note: one that nobody waited for is a leak too. Children of a child that was killed become ours.
+parent must take note: one that no one waited for is a leak too. Children of a child that was killed become ours.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def rewrite_text(write: Callable[[str, Random], str]) -> Change:
 
 
 def one_of(*changes: Change) -> Change:
-    """Make one of several changes that are expected to be judged alike."""
+    """Make one of several changes that are expected to be evaluated alike."""
 
     def change(draft: Draft) -> None:
         draft.random.choice(changes)(draft)

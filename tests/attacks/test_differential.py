@@ -74,7 +74,7 @@ def test_algorithm_outside_the_list_is_allowed_by_nobody(algorithm: str) -> None
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=[mutation.name for mutation in MUTATIONS])
 def test_verdicts_differ_only_as_the_table_says(mutation: Mutation) -> None:
-    """One change to a good token is judged alike by all, or exactly as its row says.
+    """One change to a good token is evaluated alike by all, or exactly as its row says.
 
     We alone allow it only where a token names no key: what the issuer's own keys signed is then found out by trying.
     """
@@ -108,7 +108,7 @@ def test_several_changes_are_judged_as_each_alone() -> None:
     for number, (algorithm, chosen) in enumerate(combined()):
         expected = signed(algorithm).intersection(*(verdict for mutation in chosen for verdict in alone(mutation)))
         if expected == {"core"}:
-            continue  # an algorithm that one does not know, and a set that the others drop: nobody to compare with
+            continue  # an algorithm that one does not know, and a set that the others drop: no one to compare with
         made = draft(algorithm, Random(number))  # noqa: S311 - a seeded choice
         for mutation in chosen:
             mutation.change(made)

@@ -65,7 +65,7 @@ INVALID_TOKEN: Final = {reason for reason, answer in WIRE_STATUS.items() if answ
 @bounded
 @given(requests(texts.map(lambda text: f"Bearer {text}") | texts), WORLDS, st.floats(0, 1e12))
 def test_every_request_is_decided(request: Request, snapshot: Snapshot, now: float) -> None:
-    """Whatever text stands in whatever field, there is a decision, and nobody is authenticated without a key."""
+    """Whatever text stands in whatever field, there is a decision, and no one is authenticated without a key."""
     decision = authorize(request, snapshot, now)
     assert isinstance(decision, Allow | Deny)
     assert decision.reason is not Reason.AUTHENTICATED
@@ -285,7 +285,7 @@ GOOD_KEYS: Final = [A_RSA, A_EC, signer("Ed25519", "ed"), signer("ML-DSA-44", "p
     st.booleans(),
 )
 def test_any_key_is_usable_or_set_aside(key: Any, changes: dict[str, Any], local: bool) -> None:  # noqa: ANN401, FBT001
-    """A key with any members is read or set aside, and its neighbour always serves."""
+    """A key with any members is read or rejected, and its neighbour always serves."""
     keys = KeySet.from_json(jwks({**key.public(), **changes}, signer("ES256", "neighbour")), local=local)
     assert len(keys.keys) + len(keys.rejected) == 2
     token = mint(signer("ES256", "neighbour"))

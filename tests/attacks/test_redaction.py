@@ -1,4 +1,4 @@
-"""Proves that no output tells a token: the whole corpus of attacks is judged, and every word that comes of it is read.
+"""Proves that no output contains a token: the whole corpus of attacks is evaluated, and every word of output is read.
 
 Outputs are log lines at debug level in both forms, summaries included, spans, metrics in both forms, and what a denied
 client and Envoy's dynamic metadata get. What the upstream gets is the operator's choice, and no output.
@@ -98,7 +98,7 @@ def _same(value: Any) -> Any:  # noqa: ANN401 - of any type
 
 @pytest.fixture(scope="module", params=["json", "text"])
 def outputs(request: pytest.FixtureRequest) -> Outputs:
-    """What is told when the corpus is judged, with everything on."""
+    """What is told when the corpus is evaluated, with everything on."""
     told, memory = Outputs(), InMemorySpanExporter()
     metrics = Metrics(insecure_options=0, label_rules=True)
     spans = Spans(

@@ -95,7 +95,7 @@ def normal() -> Iterator[Line]:
 
 
 def tokens() -> Iterator[Line]:
-    """Tokens as large as they may be, of all bad shapes, that nobody signed."""
+    """Tokens as large as they may be, of all bad shapes, that no one signed."""
     shapes: dict[str, str] = {
         "bad signature": unsigned(HEADER, bytes(256)),
         "signature of another key, 16 KiB": mint(A_EC, header={"kid": "a-rsa", "alg": "RS256"}, padding="x" * 11_000),

@@ -173,7 +173,7 @@ def start_bare(address: str, folder: Path, cores: Collection[int]) -> Process:
 def collecting(folder: Path, cores: Collection[int]) -> Iterator[str]:
     """Start a collector, to which all sidecars will send their spans, and say what it is.
 
-    Without the tool nobody listens there.
+    Without the tool no one listens there.
     """
     address = free_address()
     os.environ[_ENDPOINT] = f"http://{address}"

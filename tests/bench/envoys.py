@@ -19,7 +19,7 @@ _STATS: Final = "/stats?format=json&filter=^http\\.front\\.downstream_rq_(2xx|co
 
 
 def make_envoy(kind: Kind, folder: Path, *, sidecars: tuple[str, ...] = (), jwks: str = "") -> Envoy:
-    """Prepare an Envoy whose every request is judged by *kind* and answered 200 by Envoy itself."""
+    """Prepare an Envoy whose every request is evaluated by *kind* and answered 200 by Envoy itself."""
     proxy = Proxy(upstream=_NO_UPSTREAM, sidecars=sidecars or (_NO_UPSTREAM,))
     envoy = Envoy(proxy, folder)
     (folder / "envoy.json").write_text(json.dumps(write(proxy, kind, jwks=jwks)), encoding="utf-8")

@@ -29,7 +29,7 @@ class Window:
     """One load on one stand, for *checks* answered requests.
 
     *used* is of the judging processes, *envoy* of Envoy. *busy* is the share of their cores that the judging processes
-    used, *others* how many cores somebody else kept busy, of those that are in use.
+    used, *others* how many cores someone else kept busy, of those that are in use.
     """
 
     load: Load

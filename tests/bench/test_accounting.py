@@ -27,7 +27,7 @@ def test_parent_behind_any_name() -> None:
 
 
 def test_descendants() -> None:
-    """Children and their children are found, and nobody else's."""
+    """Children and their children are found, and no one else's."""
     assert descendants(1, {1: 0, 2: 1, 3: 2, 4: 1, 9: 8}) == (1, 2, 3, 4)
 
 

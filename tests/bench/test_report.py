@@ -31,7 +31,7 @@ bare: not saturated
 
 
 def test_table() -> None:
-    """Columns are aligned, those without any value left out, targets judged, and no failed row shows a speed."""
+    """Columns are aligned, those without any value left out, targets evaluated, and no failed row shows a speed."""
     assert render(RUN) == TABLE
 
 

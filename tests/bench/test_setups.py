@@ -1,4 +1,4 @@
-"""Proves that targets are judged as they are written, and are of rows and metrics that exist."""
+"""Proves that targets are evaluated as they are written, and are of rows and metrics that exist."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_judgement(target: Target, value: float, words: str) -> None:
 
 
 def test_targets_are_of_something() -> None:
-    """No target asks for a row or a metric that nobody measures."""
+    """No target asks for a row or a metric that no one measures."""
     assert TARGETS.keys() <= set(NAMES)
     assert {target.metric for targets in TARGETS.values() for target in targets} <= MORE_IS_BETTER.keys()
 

@@ -16,7 +16,7 @@ from tests.fixtures import DEFAULT_SNAPSHOT, T, ask
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A request, the world it is judged in at *now* with *facts*, and what must come of it.
+    """A request, the world it is evaluated in at *now* with *facts*, and what must come of it.
 
     *sees* are the identity headers that must be set where the request is allowed; None leaves them open.
     """

@@ -234,7 +234,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         "a large claim": {"large": (mint(sub="x" * 9_000), None)},
     },
 }
-"""Rows for every cause, by name: a token, the world that it is judged in, and what else the request has."""
+"""Rows for every cause, by name: a token, the world that it is evaluated in, and what else the request has."""
 
 BY_CAUSE: Final[Mapping[tuple[Reason, str], list[Case]]] = {
     (reason, cause): [

@@ -1,4 +1,4 @@
-"""What the charts render for Envoy and for the sidecar, judged by Envoy and by the sidecar."""
+"""What the charts render for Envoy and for the sidecar, evaluated by Envoy and by the sidecar."""
 
 from __future__ import annotations
 

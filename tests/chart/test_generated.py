@@ -1,4 +1,4 @@
-"""What follows from something else is made anew and compared; so is what is said twice."""
+"""What follows from something else is made again and compared; so is what is said twice."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.needs("helm")
 
 
 def test_every_container_keeps_the_restricted_standard(charts: Charts) -> None:
-    """Restricted Pod Security Standard, uid 65532, a root that nobody writes to; those of the helm test too."""
+    """Restricted Pod Security Standard, uid 65532, a root that no one writes to; those of the helm test too."""
     seen = 0
     for chart, values in charts.cases:
         for spec in pod_specs(charts.case(chart, values)):

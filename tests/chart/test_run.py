@@ -93,7 +93,7 @@ def test_allowed_request_is_in_the_access_log_too(stage: Stage) -> None:
     ],
 )
 def test_a_path_has_one_spelling(stage: Stage, path: str, status: int, target: str | None) -> None:
-    """The upstream sees the path that was judged; a spelling that two readers could take differently goes nowhere."""
+    """The upstream sees the path that was evaluated; a spelling that two readers could read differently is denied."""
     answer = stage.ask(path, client="203.0.113.4", token=stage.idp.mint(sub=path))
     assert answer.status == status
     if target is not None:

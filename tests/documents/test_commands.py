@@ -69,7 +69,7 @@ def write_script(block: Block, folder: Path) -> str:
 @pytest.mark.needs("bash", "jq", "helm")
 @pytest.mark.parametrize("block", SHELL, ids=lambda block: block.name)
 def test_commands_do_what_the_page_says(block: Block) -> None:
-    """The commands of the block succeed, in their order, in the folder of somebody who followed the page."""
+    """The commands of the block succeed, in their order, in the folder of someone who followed the page."""
     with folder_of(block.page) as folder:
         bring_keys(folder)
         script = write_script(block, folder)

@@ -2,8 +2,8 @@
 
 1. A whole configuration goes through `authz check-config` as it stands.
 2. Sections of one are put in place of those of the smallest configuration, and loaded.
-3. Values of the chart are judged by its schema, and the configuration in them is loaded.
-4. Routes are put into the plain bootstrap, and judged by the real Envoy.
+3. Values of the chart are evaluated by its schema, and the configuration in them is loaded.
+4. Routes are put into the plain bootstrap, and evaluated by the real Envoy.
 5. A chart's dependency is that of the example chart; variables for the exporter are known to the telemetry page.
 
 A block that is none of these fails the test.

@@ -39,7 +39,7 @@ def test_named_links_are_defined(page: Path) -> None:
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
-    """Whoever follows the links from the README comes by every page."""
+    """Anyone who follows the links from the README comes by every page."""
     reached: set[Path] = set()
     ahead = [ROOT / "README.md"]
     while ahead:

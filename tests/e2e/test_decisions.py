@@ -163,7 +163,7 @@ def test_an_issuer_whose_keys_never_came_denies_its_own_tokens_only(stage: Stage
 
 
 def test_a_public_path_needs_no_token_and_gives_no_identity(stage: Stage) -> None:
-    """A bad token does not matter where nobody looks at it."""
+    """A bad token does not matter where no one looks at it."""
     reply = stage.ask("/healthz", token="bad")
 
     assert (reply.status, reply.allowed, reply.identity) == (200, "public", ())
@@ -215,7 +215,7 @@ def test_the_upstream_learns_the_decision_from_envoy_alone(stage: Stage) -> None
 
 
 def test_two_authorization_headers_are_refused(stage: Stage) -> None:
-    """Two header lines, each with a good token: nobody can say whose request it is."""
+    """Two header lines, each with a good token: no one can say whose request it is."""
     twice = [("authorization", f"Bearer {stage.alpha.mint()}"), ("Authorization", f"Bearer {stage.beta.mint()}")]
 
     reply = stage.ask(headers=twice)

@@ -86,7 +86,7 @@ def front(request: pytest.FixtureRequest) -> Iterator[Front]:
 
 
 def test_a_token_opens_and_its_absence_does_not(front: Front) -> None:
-    """With a token the upstream learns the subject and not the token; without one, nobody gets there."""
+    """With a token the upstream learns the subject and not the token; without one, no one gets there."""
     allowed = front.ask("/items/1", token=front.mint())
     assert allowed.identity == (("x-auth-subject", "bob"),)
     assert allowed.seen is not None

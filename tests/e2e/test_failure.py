@@ -1,4 +1,4 @@
-"""When parts fail, or clients try to make them fail, nobody passes who should not."""
+"""When parts fail, or clients try to make them fail, no one passes who should not."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_huge_tracestate_does_not_fail_open(own_stage: Callable[..., Stage], k
 
 
 def test_raw_headers_are_read_too(own_stage: Callable[..., Stage]) -> None:
-    """With encode_raw_headers Envoy fills another field: tokens, repetition and forgery are judged all the same."""
+    """With encode_raw_headers Envoy fills another field: tokens, repetition and forgery are evaluated all the same."""
     stage = own_stage(encode_raw_headers=True)
     bearer = ("authorization", f"Bearer {stage.alpha.mint()}")
 
@@ -101,7 +101,7 @@ def test_raw_headers_are_read_too(own_stage: Callable[..., Stage]) -> None:
 
 
 def test_a_path_that_nobody_normalised_is_refused(own_stage: Callable[..., Stage]) -> None:
-    """Where Envoy passes paths on as they came, a spelling that an upstream may read otherwise is not judged."""
+    """Where Envoy passes paths on as they came, a spelling that an upstream may read otherwise is not evaluated."""
     stage = own_stage(normalize_path=False)
 
     for path in ("/healthz/../admin/users", "/healthz/%2e%2e/admin/users", "/healthz\\..\\admin"):

@@ -151,7 +151,7 @@ def test_every_form_of_a_claim(front: Front) -> None:
 
 
 def test_absent_claims_leave_no_header(front: Front) -> None:
-    """What the token does not say, nobody says."""
+    """What the token does not say, no one says."""
     token = front.idp.mint(sub="alice")
     every = [(name, "forged") for name in ("x-user-groups", "x-user-org", "x-user-raw", "x-user-deep")]
     assert front.ask("/items/1", token=token, headers=[*FORGED, *every]).status == 200
@@ -160,13 +160,13 @@ def test_absent_claims_leave_no_header(front: Front) -> None:
 
 @pytest.mark.parametrize("path", ["/public/1", "/mixed/1", "/trial/1"])
 def test_nobody_has_no_headers(front: Front, path: str) -> None:
-    """Public, anonymous and shadowed requests carry nobody's name, whatever the client sent."""
+    """Public, anonymous and shadowed requests carry no one's name, whatever the client sent."""
     assert front.ask(path, headers=FORGED).status == 200
     assert front.identity == {}
 
 
 def test_a_shadow_tells_who_calls_where_the_token_is_good(front: Front) -> None:
-    """A scope that is missing changes nothing about who calls; a bad token makes nobody."""
+    """A scope that is missing changes nothing about who calls; a bad token makes no one."""
     assert front.ask("/trial/1", token=front.idp.mint(sub="alice"), headers=FORGED).status == 200
     assert front.identity == {"x-user-id": "alice", "x-user-gate": "edge"}
     assert front.ask("/trial/1", token=front.idp.mint(sub="alice", aud="other"), headers=FORGED).status == 200
@@ -287,7 +287,7 @@ WELL_KNOWN = "/.well-known/oauth-protected-resource"
 
 @pytest.mark.parametrize("path", [WELL_KNOWN, f"{WELL_KNOWN}/v1", f"{WELL_KNOWN}/"])
 def test_the_metadata_document(front: Front, path: str) -> None:
-    """Envoy passes the sidecar's own answer on: status 200, JSON, nobody's token needed, the upstream not asked."""
+    """Envoy passes the sidecar's own answer on: status 200, JSON, no one's token needed, the upstream not asked."""
     answer = front.ask(path, headers=[("Authorization", "Bearer bad")])
     assert (answer.status, answer.header("content-type"), front.came) == (200, "application/json", [])
     assert answer.json() == {
@@ -305,7 +305,7 @@ def test_the_metadata_document_by_head(front: Front) -> None:
 
 
 def test_challenges_name_the_metadata(front: Front) -> None:
-    """Whoever is refused learns where to find out how to get a token (RFC 9728 section 5.1)."""
+    """Anyone who is refused learns where to find out how to get a token (RFC 9728 section 5.1)."""
     url = f'resource_metadata="https://api.test{WELL_KNOWN}/v1"'
     missing = front.ask("/items/1").header("www-authenticate")
     assert missing == f'Bearer realm="api", {url}'

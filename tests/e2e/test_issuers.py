@@ -24,7 +24,7 @@ def test_a_new_key_is_picked_up_at_once(own_stage: Callable[..., Stage]) -> None
 
 
 def test_many_requests_with_a_new_key_cost_one_fetch(own_stage: Callable[..., Stage]) -> None:
-    """A crowd of tokens by a new key is one refresh, and nobody is told that the key does not exist."""
+    """A crowd of tokens by a new key is one refresh, and no one is informed that the key does not exist."""
     stage = own_stage()
     fetches = stage.alpha.count(JWKS)
     stage.alpha.rotate()

@@ -25,7 +25,7 @@ from tests.fakes.idp import JWKS, FakeIdp
 
 VALID_RATE: Final = 400.0  # requests a second of those who mean well
 SHARE: Final = 0.5  # of the capacity, for attacks of one request each
-TOGETHER: Final = 0.5  # of each attack's own rate where all come at once, lest their sum be above the capacity
+TOGETHER: Final = 0.5  # of each attack's own rate where all come at once, so that their sum is not above the capacity
 MAX_RATIO: Final = 2.0  # of the 99th percentiles
 COOLDOWN: Final = 2.0  # seconds between two refreshes for unknown key ids
 VARIANTS: Final = 500  # different requests of each attack

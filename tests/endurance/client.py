@@ -40,7 +40,7 @@ class Question:
 class Plan:
     """What to ask, where, and how.
 
-    *rate* is requests per second; with 0 each connection asks anew as soon as it is answered. *told* are the response
+    *rate* is requests per second; with 0 each connection asks again as soon as it is answered. *told* are the response
     headers, in lower case, that belong to an answer. *churn* opens a connection for each request. *record* keeps every
     exchange with its times. *cores* are those that the process runs on. *warm_up* are seconds whose latencies are
     not kept.
@@ -152,7 +152,7 @@ class Load:
 
 @contextmanager
 def loading(plan: Plan) -> Iterator[Load]:
-    """Keep a load up; whoever wants its tally ends it."""
+    """Keep a load up; anyone who wants its tally ends it."""
     load = Load(plan)
     try:
         yield load

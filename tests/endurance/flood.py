@@ -44,7 +44,7 @@ def flooding(flood: Flood) -> Iterator[None]:
     process = spawn.Process(target=_run, args=(flood, far), daemon=True)
     process.start()
     try:
-        near.recv()  # it has begun
+        near.recv()  # it has started
         yield
     finally:
         process.kill()

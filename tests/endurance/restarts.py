@@ -89,7 +89,7 @@ def restart_often(
 
 
 def restart(stage: Stage, replica: Replica) -> Restart:
-    """End one by SIGTERM, start it anew, and wait until Envoy asks it."""
+    """End one by SIGTERM, start it again, and wait until Envoy asks it."""
     told = time.monotonic()
     replica.signal(signal.SIGTERM)
     wait_until(lambda: replica.process.status is not None, seconds=_ENDED)

@@ -36,7 +36,7 @@ def begin_call(method: str, *, stream: int, timeout: str = "") -> bytes:
 
 
 def send_message(message: bytes, *, stream: int) -> bytes:
-    """Write the only message of a call that was begun."""
+    """Write the only message of a call that was started."""
     return frame(DATA, b"\x00" + len(message).to_bytes(4, "big") + message, flags=END_STREAM, stream=stream)
 
 

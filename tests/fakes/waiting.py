@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 HANG_SECONDS: Final = 300.0
-"""After so long nothing will come any more: a bound for what may hang, and no figure by which anything is judged."""
+"""After so long nothing will come any more: a bound for what may hang, and no figure by which anything is evaluated."""
 
 _POLL_SECONDS: Final = 0.02
 

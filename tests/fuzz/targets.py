@@ -60,7 +60,7 @@ def token(data: bytes) -> None:
 
 
 def key_set(data: bytes) -> None:
-    """A set is refused, or each entry is usable or set aside; symmetric keys are never usable where they came from."""
+    """A set is refused, or each entry is usable or rejected; symmetric keys are never usable where they came from."""
     try:
         keys = KeySet.from_json(data)
     except ValueError:
@@ -137,7 +137,7 @@ def claim_path(data: bytes) -> None:
 
 
 def check(data: bytes) -> None:
-    """Whatever Envoy sends is decided, the good token alone is somebody's, and only an allow has the code of one."""
+    """Whatever Envoy sends is decided, the good token alone is someone's, and only an allow has the code of one."""
     try:
         request = decode_request(data)
     except Rejected as rejected:

@@ -68,6 +68,6 @@ def test_a_gap_is_seen(found: dict[str, tuple[str, list[str]]], missing: str) ->
 
 
 def test_what_no_extra_asks_for_is_no_gap() -> None:
-    """A requirement of an extra that nobody asks for, or of another system, need not be there."""
+    """A requirement of an extra that no one asks for, or of another system, need not be there."""
     found = {"plugin": ("1.0", ['tomlish; extra == "toml"', 'winish; sys_platform == "win32"'])}
     assert Environment(found).missing(["plugin"]) == set()

@@ -81,7 +81,7 @@ class Crew:
         return send(f"{self.sidecar.admin_url}{target}", headers=[("accept", accept)])
 
     def readiness(self) -> str:
-        """What `/readyz` says; nothing where nobody answers."""
+        """What `/readyz` says; nothing where no one answers."""
         try:
             return self.admin("/readyz").body.decode()
         except OSError:

@@ -76,7 +76,7 @@ class Running:
         return str(told(method(self.channel)(write_check(ask(token, path=path)), timeout=timeout)))
 
     def health(self) -> str | None:
-        """What the health service says; None where nobody answers."""
+        """What the health service says; None where no one answers."""
         try:
             return health_of(self.channel)
         except grpc.RpcError:

@@ -1,7 +1,7 @@
 """What real backends make of a path, and that the sidecar never opens by a weak rule what they serve from a strict one.
 
-Thousands of spellings are judged and sent, as they are, to nginx, to Python's own file server, and to routers that read
-paths as other servers are known to. Envoy could pass each of them on unchanged.
+Thousands of spellings are evaluated and sent, as they are, to nginx, to Python's own file server, and to routers that
+read paths as other servers are known to. Envoy could pass each of them on unchanged.
 """
 
 from __future__ import annotations

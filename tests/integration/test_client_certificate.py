@@ -122,13 +122,13 @@ def spoil_key(files: ClientCertificate, key: bytes) -> None:
 
 
 def replace_by_pipe(file: str) -> None:
-    """Put a pipe in place of a file, to which nobody writes."""
+    """Put a pipe in place of a file, to which no one writes."""
     Path(file).unlink()
     os.mkfifo(file)
 
 
 def encrypted_key() -> bytes:
-    """A key that nobody can use without its password."""
+    """A key that no one can use without its password."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password"))
 

@@ -1,6 +1,6 @@
-"""Faults below a real Envoy: whatever breaks in the sidecar, and whatever a client sends to break it, nobody passes.
+"""Faults below a real Envoy: whatever breaks in the sidecar, and whatever a client sends to break it, no one passes.
 
-Each story is told three times: to an Envoy that lets nobody pass on errors, and to two that were told to let everybody
+Each story is told three times: to an Envoy that lets no one pass on errors, and to two that were told to let everybody
 pass, one for each transport.
 """
 
@@ -214,7 +214,7 @@ def test_headers_that_mean_something_to_grpc_decide_nothing(front: Front, header
 
 
 def test_pings_leave_the_connection_open(front: Front) -> None:
-    """Envoy pings an idle connection for as long as it likes: it is neither closed nor opened anew."""
+    """Envoy pings an idle connection for as long as it likes: it is neither closed nor opened again."""
     assert front.ask().status == 200
     sent = front.stat("cluster.authz.upstream_cx_tx_bytes_total")
     connections = front.stat("cluster.authz.upstream_cx_total")

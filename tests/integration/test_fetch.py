@@ -229,7 +229,7 @@ def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_token_goes_to_the_written_origins_only(tmp_path: Path) -> None:
-    """A host or port that only discovery names never gets it; it is read anew each time."""
+    """A host or port that only discovery names never gets it; it is read again each time."""
     token = tmp_path / "token"
     token.write_text("first\n")
     with FakeIdp() as idp, FakeIdp() as other:
@@ -269,7 +269,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("later", ["127.0.0.2", "::ffff:169.254.169.254", "10.0.0.1", "169.254.169.254", "::1"])
 def test_addresses_are_judged_at_each_connection(later: str) -> None:
-    """E06: a name that resolved well before is judged again, and nothing is connected to."""
+    """E06: a name that resolved well before is evaluated again, and nothing is connected to."""
     answers = [[HERE], [later], [HERE, later]]
     with FakeIdp() as idp:
         url = url_of(idp, host="cdn.test")

@@ -234,7 +234,7 @@ FAULTS: dict[str, tuple[Answer, str]] = {
 
 @pytest.mark.parametrize(("answer", "expected"), FAULTS.values(), ids=FAULTS)
 def test_faults_are_failures(answer: Answer, expected: str) -> None:
-    """None is taken for an answer, in either direction; where a redirect leads nobody goes."""
+    """None is taken for an answer, in either direction; where a redirect leads no one goes."""
     with FakeIdp() as idp:
         idp.answers[INTROSPECT] = answer
         failed = refuse(make_source(endpoint_of(idp), NoAuth()))
@@ -326,7 +326,7 @@ def test_how_long_answers_are_kept() -> None:
 
 
 def signed_answer(said: object) -> bytes:
-    """Sign an answer; nobody verifies it here."""
+    """Sign an answer; no one verifies it here."""
     return SigningKey.create("ES256").sign({"token_introspection": said}).encode()
 
 

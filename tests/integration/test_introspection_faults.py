@@ -81,7 +81,7 @@ def test_a_slow_issuer_is_waited_for_within_bounds(fault: str, tmp_path: Path) -
 
 
 def test_an_issuer_that_is_down_is_left_alone_and_comes_back(tmp_path: Path) -> None:
-    """A restart under load: what was learned before serves on, new tokens try again."""
+    """A restart under load: what was learned before continues to serve, new tokens try again."""
     with FakeIdp() as idp, station(idp, tmp_path) as sidecar:
         idp.answers[INTROSPECT] = active
         assert sidecar.ask("known") == "authenticated"
@@ -96,7 +96,7 @@ def test_an_issuer_that_is_down_is_left_alone_and_comes_back(tmp_path: Path) -> 
 
 
 def test_64_checks_with_one_new_token_ask_once(tmp_path: Path) -> None:
-    """Whoever comes while the answer is pending shares it."""
+    """Anyone who comes while the answer is pending shares it."""
     with FakeIdp() as idp, station(idp, tmp_path) as sidecar:
         idp.answers[INTROSPECT] = active
         waiting = [sidecar.begin("new") for _ in range(64)]

@@ -138,5 +138,5 @@ def test_checks_take_no_lock_of_the_keys(idp: FakeIdp, sidecar: Station) -> None
 
 
 def test_eviction_takes_no_lock_at_all(sidecar: Station) -> None:
-    """Ten thousand remembered signatures hold nobody up: there is nothing to hold up with."""
+    """Ten thousand remembered signatures hold no one up: there is nothing to hold up with."""
     assert locks_within(sidecar.signatures) == {}

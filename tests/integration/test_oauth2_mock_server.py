@@ -55,7 +55,7 @@ def test_rotation_at_run_time(order: Order) -> None:
 
 
 def test_outage_and_a_new_set(order: Order) -> None:
-    """While it is down its keys serve on; when it is back with another key, that one works and the old one is gone."""
+    """While it is down its keys continue to serve; when it is back with another key, only that one works."""
     with station(order("start", "k1")).settle() as sidecar:
         old = order("token", "k1")
         order("stop")

@@ -259,7 +259,7 @@ def test_new_key_under_an_old_name(provider: OidcProvider) -> None:
 
 
 def test_crash_and_restart_while_serving() -> None:
-    """While the issuer is down its keys serve on, and unknown ones are not believed; back again, all is as it was."""
+    """While the issuer is down its keys continue to serve, and unknown ones do not; afterwards all is as before."""
     with OidcProvider() as first:
         issuer = first.start(private_jwk(key("k1")))
         before = first.machine(API)

@@ -84,7 +84,7 @@ def test_readiness_does_not_wait_for_an_optional_issuer(folder: Path, idp: FakeI
 
 
 def test_once_ready_an_issuers_trouble_makes_no_pod_unready(folder: Path, idp: FakeIdp) -> None:
-    """Keys that grew too old are withdrawn; the pod serves on, for a restart would not mend the issuer."""
+    """Keys that grew too old are withdrawn; the pod continues to serve, for a restart would not fix the issuer."""
     short = "max_wait: 0s, interval: 200ms, min_interval: 200ms, max_stale: 600ms"
     with running(folder, issuer("a", idp, fetch=short)) as sidecar:
         sidecar.await_ready()
@@ -113,7 +113,7 @@ def test_a_new_key_is_fetched_while_the_request_waits(folder: Path, idp: FakeIdp
 
 
 def test_the_socket_is_for_owner_and_group(sidecar: Running) -> None:
-    """Whoever can connect can ask: not everybody."""
+    """Anyone who can connect can ask: not everybody."""
     assert stat.S_IMODE(sidecar.socket.stat().st_mode) == 0o660
 
 
@@ -218,7 +218,7 @@ def hold_a_call(sidecar: Running, idp: FakeIdp) -> grpc.Future[bytes]:
 
 
 def test_a_call_in_flight_at_the_end_is_answered(folder: Path, idp: FakeIdp) -> None:
-    """What is being judged when SIGTERM comes gets its decision before the process ends."""
+    """What is being evaluated when SIGTERM comes gets its decision before the process ends."""
     with running(folder, issuer("a", idp, fetch="max_wait: 2s"), drain="10s") as sidecar:
         sidecar.await_ready()
         call = hold_a_call(sidecar, idp)
@@ -308,7 +308,7 @@ def test_a_port_that_is_taken_is_explained(folder: Path, idp: FakeIdp) -> None:
 
 
 def test_a_second_sidecar_on_one_socket_is_explained(sidecar: Running, folder: Path, idp: FakeIdp) -> None:
-    """Exit 3, and the first one serves on."""
+    """Exit 3, and the first one continues to serve."""
     done = serve(folder, config(issuer("a", idp), listen=f"unix:{sidecar.socket}", admin=free_address()))
     assert f"another process serves {sidecar.socket}" in cannot_start(done)
     assert sidecar.check(idp.mint()) == "authenticated"

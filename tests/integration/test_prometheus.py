@@ -59,7 +59,7 @@ def test_panels_do_not_overlap() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A sidecar that has judged a few requests, and the Prometheus that scrapes it."""
+    """A sidecar that has evaluated a few requests, and the Prometheus that scrapes it."""
 
     sidecar: Running
     idp: FakeIdp

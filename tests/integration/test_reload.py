@@ -76,7 +76,7 @@ def test_new_rules_are_taken_up_and_keys_are_kept(sidecar: Running, idp: FakeIdp
 
 
 def test_new_file_is_found_without_a_signal(sidecar: Running) -> None:
-    """A mounted ConfigMap changes, and nobody sends a signal."""
+    """A mounted ConfigMap changes, and no one sends a signal."""
     file = sidecar.sidecar.config_file
     file.write_text(file.read_text().replace("allow: public", "allow: deny"))
     wait_until(lambda: sidecar.check(path="/public/x") == "policy_denied")
@@ -93,7 +93,7 @@ def is_current(sidecar: Running) -> bool:
 
 
 def test_a_signal_for_a_changed_file_is_one_reload(sidecar: Running) -> None:
-    """Whoever writes the file and sends a signal has it read once: the watch does not find the same change again."""
+    """Anyone who writes the file and sends a signal has it read once: the watch does not find the same change again."""
     file = sidecar.sidecar.config_file
     rewrite(sidecar, file.read_text() + "# changed\n")
     wait_until(lambda: reloads(sidecar, "accepted") == 1)
@@ -149,7 +149,7 @@ def test_headers_that_envoy_does_not_know_are_told(sidecar: Running) -> None:
 
 
 def test_the_signal_has_keys_fetched_at_once(sidecar: Running, idp: FakeIdp) -> None:
-    """An operator in an incident waits for no schedule: a removed key is out, though nobody named an unknown one."""
+    """An operator in an incident waits for no schedule: a removed key is out, though no one named an unknown one."""
     stolen = idp.mint()
     assert sidecar.check(stolen) == "authenticated"
     old = idp.key.kid
@@ -161,7 +161,7 @@ def test_the_signal_has_keys_fetched_at_once(sidecar: Running, idp: FakeIdp) -> 
 
 
 def test_signals_for_reload_do_not_end_the_process(sidecar: Running) -> None:
-    """A burst of them is one reload or a few, and the sidecar serves on."""
+    """A burst of them is one reload or a few, and the sidecar continues to serve."""
     for _ in range(20):
         sidecar.send_signal(signal.SIGHUP)
     wait_until(lambda: reloads(sidecar, "accepted") >= 1)

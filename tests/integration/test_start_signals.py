@@ -66,7 +66,7 @@ def has_loaded(pid: int, library: str) -> bool:
 
 
 def hold_configuration(folder: Path) -> Path:
-    """Have the start wait for its configuration: whoever reads a pipe waits for its writer."""
+    """Have the start wait for its configuration: anyone who reads a pipe waits for its writer."""
     file = folder / "authz.yaml"
     os.mkfifo(file)
     return file
@@ -226,7 +226,7 @@ def test_a_reload_during_the_start_waits_for_its_end(folder: Path, idp: FakeIdp)
 def test_other_commands_are_ended_as_ever(tmp_path: Path) -> None:
     """Ctrl-C is for `authz serve` what it is for every program, and for the others too."""
     fifo = tmp_path / "authz.yaml"
-    os.mkfifo(fifo)  # whoever reads it waits
+    os.mkfifo(fifo)  # anyone who reads it waits
     argv = [sys.executable, "-m", "authz", "check-config", str(fifo)]
     with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as child:
         writer = os.open(fifo, os.O_WRONLY)  # returns when it is being read

@@ -147,7 +147,7 @@ def test_the_sampled_bit_is_obeyed(stage: Stage) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 20_000])
 def test_tracestate_decides_nothing(stage: Stage, size: int) -> None:
-    """Empty, or of 20 KB that a client chose: the request is judged, its span has its parent."""
+    """Empty, or of 20 KB that a client chose: the request is evaluated, its span has its parent."""
     trace_id = f"{size + 1:032x}"
     state = f"a={'x' * size}" if size else ""
     headers = (("traceparent", f"00-{trace_id}-{PARENT}-01"), ("tracestate", state))

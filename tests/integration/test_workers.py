@@ -57,7 +57,7 @@ def two(folder: Path, idp: FakeIdp) -> Iterator[Crew]:
 
 @pytest.mark.needs("envoy")
 def test_a_killed_worker_comes_back_under_requests(two: Crew, folder: Path, idp: FakeIdp) -> None:
-    """Readiness dips and names it, its restart is counted, nobody passes who should not, and then all is as before."""
+    """Readiness dips and names it, its restart is counted, no one passes who should not, and then all is as before."""
     token, ended = idp.mint(), Event()
     killed = two.worker(1)
 
@@ -105,7 +105,7 @@ def test_a_reload_reaches_both(two: Crew) -> None:
     wait_until(lambda: [two.value(rejected, worker=number) for number in "01"] == [0, 0])
     assert public(two) == ["policy_denied"] * 2
     told = [json.loads(line) for line in two.process.log.read_text().splitlines() if "configuration " in line]
-    for part in ("configuration reloaded", "configuration not reloaded"):  # also after the logging was set up anew
+    for part in ("configuration reloaded", "configuration not reloaded"):  # also after the logging was set up again
         assert sorted(line["worker"] for line in told if line["message"].startswith(part)) == [0, 1]
 
 
@@ -185,7 +185,7 @@ def test_a_second_signal_ends_everything_at_once(two: Crew) -> None:
 
 
 def test_workers_end_when_their_supervisor_is_gone(two: Crew) -> None:
-    """Nobody would start or stop them any more: they drain, and free their sockets for the next."""
+    """No one would start or stop them any more: they drain, and free their sockets for the next."""
     workers = [two.worker(0), two.worker(1)]
     two.process.kill()
     wait_until(lambda: not any(map(running, workers)))
@@ -216,7 +216,7 @@ def test_what_others_left_behind_makes_nobody_unhealthy(folder: Path, idp: FakeI
 
 
 def test_workers_run_nothing_from_the_working_directory(folder: Path, idp: FakeIdp) -> None:
-    """`python -m` would take a yaml.py from there: whoever can write there could run code in the workers."""
+    """`python -m` would take a yaml.py from there: anyone who can write there could run code in the workers."""
     (folder / "yaml.py").write_text("raise SystemExit('this is not ours')\n")
     admin, listen = free_address(), f"unix:{folder}/authz.sock"
     text = config(issuer("a", idp), listen=listen, admin=admin, drain="200ms", server="workers: 2")

@@ -68,7 +68,7 @@ class Shared:
 
 @pytest.mark.needs("envoy")
 def test_envoy_asks_both(shared: Shared) -> None:
-    """Requests are spread over the workers, and each is judged by one of them."""
+    """Requests are spread over the workers, and each is evaluated by one of them."""
     two, token = shared.two, shared.idp.mint()
     before = made_by(numbers_of(two, up={0: 1, 1: 1}))
     with envoy_before(two, shared.folder) as envoy:
@@ -134,7 +134,7 @@ def test_a_worker_that_hangs_holds_up_nobody(two: Crew, idp: FakeIdp) -> None:
 
 
 def test_a_worker_that_hung_for_a_moment_serves_on(two: Crew) -> None:
-    """It is the same process, for nobody has ended it."""
+    """It is the same process, for no one has ended it."""
     hangs = two.worker(0)
     os.kill(hangs, signal.SIGSTOP)
     wait_until(lambda: "worker 0" in two.readiness())
@@ -144,7 +144,7 @@ def test_a_worker_that_hung_for_a_moment_serves_on(two: Crew) -> None:
 
 
 def test_sockets_are_for_owner_and_group_and_those_of_the_admin_for_us_alone(shared: Shared) -> None:
-    """Whoever can connect can ask: not everybody."""
+    """Anyone who can connect can ask: not everybody."""
     two = shared.two
     assert [stat.S_IMODE(made.stat().st_mode) for made in two.sockets] == [0o660, 0o660]
     assert stat.S_IMODE(private_folder(two).stat().st_mode) == 0o700

@@ -170,7 +170,7 @@ def test_machine_without_an_audience_mapper(keycloak: Keycloak, sidecar: Station
 
 
 def test_a_role_brings_its_audience(keycloak: Keycloak, sidecar: Station) -> None:
-    """Whoever has a role of the service has the service in aud, mapper or not: why a missing mapper is seen late."""
+    """Anyone who has a role of the service has the service in aud, mapper or not: why a missing mapper is seen late."""
     assert sidecar.ask(keycloak.machine("no-mapper-with-role"), READ) == "authenticated"
 
 

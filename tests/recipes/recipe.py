@@ -82,7 +82,7 @@ class Recipe:
     """A recipe, the JSON documents of its provider by their URLs, and its cases.
 
     *rejected_keys* are the keys of these documents that must not be used, by their issuer. *accepts* is the media
-    type that whoever fetches must take. *absent* are settings with files that only a place like the recipe's has.
+    type that anyone who fetches must take. *absent* are settings with files that only a place like the recipe's has.
     """
 
     name: str

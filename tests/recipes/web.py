@@ -98,7 +98,7 @@ def _at_once(refresh: Callable[[], None]) -> None:
 
 
 def _answer(document: object, accepts: str) -> Answer:
-    """Serve *document* to whoever takes its media type; to others nothing (RFC 9110 section 15.5.7)."""
+    """Serve *document* to anyone who takes its media type; to others nothing (RFC 9110 section 15.5.7)."""
 
     def answer(request: Request) -> Response:
         taken = {name.lower(): value for name, value in request.headers}.get("accept", "*/*")

@@ -204,7 +204,7 @@ def certificates() -> Iterator[Shape]:
 
 
 def algorithms() -> Iterator[Shape]:
-    """Keys without alg, by what the operator wrote; EdDSA on both of its curves; names that nobody knows."""
+    """Keys without alg, by what the operator wrote; EdDSA on both of its curves; names that no one knows."""
     for algorithm in ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"):
         key = SigningKey("k", algorithm, RSA.jwk)
         refused, why = ("", "") if algorithm == "RS256" else (f"algorithms: [{algorithm}]", NO_ALG)
@@ -318,7 +318,7 @@ def documents() -> Iterator[Shape]:
 
 
 def bad_keys() -> Iterator[Shape]:
-    """Keys that nobody should use."""
+    """Keys that no one should use."""
     weak: Any = JWK.from_pyca(rsa.generate_private_key(65537, 1024))  # noqa: S505 - too weak, as it shall be
     yield _one("weak", SigningKey("k", "RS256", weak), refused="RSA modulus of 1024 bits", deliberate=WEAK)
     for name, key in (("rsa", RSA), ("ec", EC), ("okp", signer("EdDSA", "k"))):

@@ -24,7 +24,7 @@ ROUNDS = 200
 
 
 def pick_up_milliseconds() -> list[float]:
-    """Time from a token by a key nobody knows to its allow: one fetch over loopback, without TLS."""
+    """Time from a token by a key no one knows to its allow: one fetch over loopback, without TLS."""
     took = []
     with FakeIdp() as idp:
         fetch = "{cooldown: 1ms, max_wait: 5s, max_keys: 1000}"

@@ -48,7 +48,7 @@ class Replica:
         self.now = until
 
     def next_event(self) -> float:
-        """When something happens next, unless somebody asks."""
+        """When something happens next, unless someone asks."""
         ends = self.attempts[-1].ended if self.state.running else NEVER
         return max(self.now, min(ends, refresh.due(self.state)))
 

@@ -89,7 +89,7 @@ class Year:
         self._keys: list[SigningKey] = []  # published now
         self._before: list[SigningKey] = []  # what a cache may still have
         self._signing = self._publish()
-        self._retired: list[SigningKey] = []  # removed, and tried again by whoever has their tokens
+        self._retired: list[SigningKey] = []  # removed, and tried again by anyone who has their tokens
         self._down = False
         self._flapping = False
         self._events: list[tuple[float, int, Callable[[], None]]] = []

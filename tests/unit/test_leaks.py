@@ -63,7 +63,7 @@ def test_fixtures_again(untidy):
 
 
 def test_who_leaves_something_behind_is_named(tmp_path: Path) -> None:
-    """A process, one that nobody waited for, a child's child, a socket in a ring, and a process of a fixture."""
+    """A process, one that no one waited for, a child's child, a socket in a ring, and a process of a fixture."""
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_some.py").write_text(TESTS)
     argv = [sys.executable, "-m", "pytest", "--rootdir", str(tmp_path), "-p", "no:cacheprovider", str(tmp_path)]

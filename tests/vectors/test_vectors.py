@@ -74,7 +74,7 @@ def test_thumbprint(entry: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("entry", entries("sets"))
 def test_set(entry: dict[str, Any]) -> None:
-    """Of the standards' key sets the public signature keys serve, and the others are set aside one by one."""
+    """Of the standards' key sets the public signature keys serve, and the others are rejected one by one."""
     keys = read(*entry["keys"])
     assert [key.kid for key in keys.keys] == entry["usable"]
     assert [kid for kid, _ in keys.rejected] == entry["rejected_keys"]

@@ -1,4 +1,4 @@
-"""Proves authz.admin: what probes and scrapers are told, and what nobody is told."""
+"""Proves authz.admin: what probes and scrapers are told, and what no one is informed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def usual() -> Iterator[Callable[..., Answer]]:
 
 
 def test_it_is_alive_whatever_it_waits_for() -> None:
-    """Liveness never depends on an issuer: a restart would not mend it."""
+    """Liveness never depends on an issuer: a restart would not fix it."""
     with answering(make_admin(waiting_for=lambda: ["keys of a"])) as ask:
         assert (ask("/livez").status, ask("/livez").body) == (200, b"alive\n")
 
@@ -127,7 +127,7 @@ def test_nothing_can_be_changed(usual: Callable[..., Answer], method: str) -> No
 
 
 def test_an_operator_has_keys_fetched() -> None:
-    """A POST with the configured name, or without one for all; what was begun is told, an unknown name is too."""
+    """A POST with the configured name, or without one for all; what was started is told, an unknown name is too."""
     asked: list[str | None] = []
 
     def refresh(name: str | None) -> Mapping[str, object] | None:
@@ -145,7 +145,7 @@ def test_an_operator_has_keys_fetched() -> None:
 
 
 def test_no_page_in_a_browser_has_keys_fetched() -> None:
-    """Whoever forwards the port to their desk also lets their browser reach it, and with it any page."""
+    """Anyone who forwards the port to their desk also lets their browser reach it, and with it any page."""
     asked: list[str | None] = []
 
     def refresh(name: str | None) -> Mapping[str, object]:

@@ -40,7 +40,7 @@ def run(tmp_path: Path, issuer: str, *arguments: str, more: str = "", rest: str 
 
 
 def test_fetching_shows_what_came(idp: FakeIdp, tmp_path: Path) -> None:
-    """URL, jwks_uri, keys, those that are set aside with the reason, freshness and time; exit 0."""
+    """URL, jwks_uri, keys, those that are rejected with the reason, freshness and time; exit 0."""
     idp.cache_control = "max-age=300"
     idp.published.append({"kty": "RSA", "kid": "\x1b[2Jbad", "n": "x", "e": "AQAB"})
     result = run(tmp_path, idp.issuer, "--fetch")
@@ -110,7 +110,7 @@ def test_a_host_that_must_be_listed(idp: FakeIdp, tmp_path: Path) -> None:
 
 
 def test_every_key_is_blocked(idp: FakeIdp, tmp_path: Path) -> None:
-    """An issuer that answers, and whose keys are all set aside, verifies nothing."""
+    """An issuer that answers, and whose keys are all rejected, verifies nothing."""
     result = run(tmp_path, idp.issuer, "--fetch", more=f", blocked_keys: [{idp.key.kid}]")
     assert result.exit_code == 1
     assert "no key is usable" in result.stdout
@@ -138,13 +138,13 @@ def test_nothing_is_cached(idp: FakeIdp, tmp_path: Path) -> None:
 
 
 def test_every_failure_has_advice() -> None:
-    """Whatever way a refresh can end, somebody is told what to do."""
+    """Whatever way a refresh can end, someone is told what to do."""
     assert set(ADVICE) == set(Refresh)
     assert {result for result, advice in ADVICE.items() if not advice} == {Refresh.UPDATED, Refresh.NOT_MODIFIED}
 
 
 def test_the_exit_codes_of_a_difference(tmp_path: Path) -> None:
-    """1 where something opens, breaks or nobody can tell, 0 where it closes or only changes, 2 for errors in OLD."""
+    """1 where something opens, breaks or no one can tell, 0 where it closes or only changes, 2 for errors in OLD."""
     old = tmp_path / "old.yaml"
     old.write_text(CONFIG.replace("ISSUER", "https://a.test").replace("MORE", ""), encoding="utf-8")
 
@@ -228,7 +228,7 @@ def test_strict_refuses_what_widens_access(rules: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rules", MEANT.values(), ids=MEANT)
 def test_strict_leaves_what_is_said_explicitly(rules: str, tmp_path: Path) -> None:
-    """A warning about what cannot be a slip, or lets less pass, stays one: nobody's installation stops for it."""
+    """A warning about what cannot be a slip, or lets less pass, stays one: no one's installation stops for it."""
     strict = check_rules(tmp_path, rules, "--strict")
     assert (strict.exit_code, " warning: " in strict.stderr) == (0, True), strict.output
 

@@ -180,7 +180,7 @@ def test_json(explain: Explain) -> None:
 
 @pytest.mark.parametrize("at", ["2027-01-15T08:05:00Z", "2027-01-15T09:05:00+01:00", str(T + 300)])
 def test_another_time(explain: Explain, at: str) -> None:
-    """A token is judged at the time that is given, in any of its forms."""
+    """A token is evaluated at the time that is given, in any of its forms."""
     result = explain("--path", "/orders/7", "--at", at, token=mint())
     assert result.stdout.splitlines()[-1].startswith("deny token_expired, HTTP 401: expired 0 s ago")
 
@@ -304,7 +304,7 @@ def test_keys_that_could_be_meant(explain: Explain, tmp_path: Path) -> None:
 
 
 def test_a_key_set_that_is_none(explain: Explain, tmp_path: Path) -> None:
-    """A file without keys is an error of whoever asks."""
+    """A file without keys is an error of anyone who asks."""
     broken = tmp_path / "broken.json"
     broken.write_text("{}", encoding="utf-8")
     result = explain("--path", "/orders/7", "--jwks", str(broken), token=mint())

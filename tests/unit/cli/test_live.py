@@ -69,7 +69,7 @@ def test_a_running_sidecar_explains(admin: str, tmp_path: Path) -> None:
 
 
 def test_a_sidecar_is_found_by_its_configuration(running: Running, admin: str, tmp_path: Path) -> None:
-    """Its address, and its token if there is one; without the token nobody is answered."""
+    """Its address, and its token if there is one; without the token no one is answered."""
     secret = tmp_path / "secret"
     secret.write_text("s3cret\n")
     console = Console(token_file=str(secret))

@@ -54,7 +54,7 @@ def warned(tmp_path: Path) -> Path:
 
 
 def test_colour_is_for_terminals(warned: Path) -> None:
-    """A terminal gets colour, unless it is dumb or somebody does not want it; a pipe never does."""
+    """A terminal gets colour, unless it is dumb or someone does not want it; a pipe never does."""
     assert ESCAPE in on_a_terminal("check-config", str(warned))
     assert ESCAPE not in on_a_terminal("check-config", str(warned), NO_COLOR="1")
     assert ESCAPE not in on_a_terminal("check-config", str(warned), TERM="dumb")

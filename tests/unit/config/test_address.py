@@ -1,4 +1,4 @@
-"""Proves that addresses and URLs are read strictly: nobody is reachable, or asked, by a slip."""
+"""Proves that addresses and URLs are read strictly: no one is reachable, or asked, by a slip."""
 
 from __future__ import annotations
 

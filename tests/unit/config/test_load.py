@@ -185,7 +185,7 @@ def test_values_keep_their_types() -> None:
 
 
 def test_configuration_is_frozen() -> None:
-    """Nobody changes a configuration once it is loaded."""
+    """No one changes a configuration once it is loaded."""
     with pytest.raises(ValueError, match="frozen"):
         configure().server.workers = 8  # type: ignore[misc]  # this is what must not work
 
@@ -249,7 +249,7 @@ def test_sound_parts_are_checked_beside_broken_ones() -> None:
 
 
 def test_what_stands_beside_a_broken_value_is_checked() -> None:
-    """In one issuer or rule too: a wrong value hides only its own key, and what is judged by that."""
+    """In one issuer or rule too: a wrong value hides only its own key, and what is evaluated by that."""
     text = small(
         issuer="leeway: 1\n    algorithms: [ES265]\n    fetch: {timeout: 0ms}\n    claims: {'a b': x}",
         rule="shadow: 5\n    require: {scopes: ['a b'], when: clams.sub == 'a'}",
@@ -284,7 +284,7 @@ HOLED = {
 
 @pytest.mark.parametrize(("issuer", "said"), HOLED.items())
 def test_no_problem_is_made_of_what_is_missing(issuer: str, said: str) -> None:
-    """What depends on a value that could not be read is not judged without it."""
+    """What depends on a value that could not be read is not evaluated without it."""
     assert problems(small(issuer=issuer)) == [said]
     rule = "  - {match: {paths: 5}, require: {when: params.id == claims.sub}}\n"
     assert problems(small(issuer=issuer) + rule)[1:] == [

@@ -60,7 +60,7 @@ def test_good_token_is_allowed_and_introduced() -> None:
     ],
 )
 def test_allow_of_nobody_removes_all_identity(path: str, token: str | None, reason: Reason) -> None:
-    """Where nobody was authenticated nobody is introduced, whatever the client wrote."""
+    """Where no one was authenticated no one is introduced, whatever the client wrote."""
     decision = decide(token, path=path, headers={"x-user-id": "admin"})
     assert isinstance(decision, Allow)
     assert (decision.reason, decision.set_headers) == (reason, ())
@@ -85,7 +85,7 @@ def test_nominated_identity_is_malformed() -> None:
 
 
 def test_nobody_means_nobody() -> None:
-    """A rule for nobody refuses the best token, before it looks at it."""
+    """A rule for no one refuses the best token, before it looks at it."""
     snapshot = make_snapshot(rule("closed", "/**", allow=AccessMode.DENY))
     for token in (None, GOOD, "garbage"):
         decision = decide(token, snapshot=snapshot)
@@ -139,7 +139,7 @@ def test_first_failure_is_the_reason(reason: Reason, decision: Decision) -> None
 
 
 def test_keys_of_one_issuer_never_serve_another() -> None:
-    """A token that claims issuer A is judged by A's keys, and B's is judged by B's."""
+    """A token that claims issuer A is evaluated by A's keys, and B's is evaluated by B's."""
     assert decide(mint(B_EC, iss=B)).reason is Reason.AUTHENTICATED
     assert decide(mint(B_EC)).reason is Reason.KEY_NOT_FOUND
     assert decide(mint(A_EC, iss=B)).reason is Reason.KEY_NOT_FOUND
@@ -175,7 +175,7 @@ def test_findings_end_where_the_pipeline_ended() -> None:
 
 
 def test_memory_is_asked_for_arithmetic_only() -> None:
-    """Whatever remembers signatures is told issuer, key and token; time and rules are judged anew."""
+    """Whatever remembers signatures is told issuer, key and token; time and rules are checked again."""
     asked: list[tuple[str, str | None, str]] = []
 
     def remember(issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:
@@ -235,7 +235,7 @@ def test_token_is_withheld_on_every_way_through(path: str) -> None:
 
 
 def test_token_is_forwarded_by_default() -> None:
-    """Nothing of the request is taken away where nobody asked for it."""
+    """Nothing of the request is taken away where no one asked for it."""
     decision = decide(GOOD)
     assert isinstance(decision, Allow)
     assert "authorization" not in decision.remove_headers
@@ -243,7 +243,7 @@ def test_token_is_forwarded_by_default() -> None:
 
 
 def test_claims_are_copied_for_the_authenticated_only() -> None:
-    """Envoy's metadata gets the claims of who was let in, and of nobody else."""
+    """Envoy's metadata gets the claims of who was let in, and of no one else."""
     copied = tuple(CopiedClaim(name, ClaimPath((name,))) for name in ("sub", "decision"))
     snapshot = make_snapshot(identity=Identity(copied=copied))
     allowed, public = decide(mint(decision="allow"), snapshot=snapshot), decide(path="/public", snapshot=snapshot)

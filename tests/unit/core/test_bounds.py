@@ -105,7 +105,7 @@ def test_arrays_and_objects_in_a_text() -> None:
 
 @pytest.mark.parametrize("part", [b"0.1,", b"1,", b'"",'], ids=["fractions", "numbers", "strings"])
 def test_commas_in_a_text(part: bytes) -> None:
-    """Values are counted by their commas before any is read; whoever may have more containers may have more of them."""
+    """Values are counted by their commas before any is parsed; more containers allow more commas."""
     most = COMMAS_PER_CONTAINER * MAX_CONTAINERS
     assert parse_json(b"[" + part * most + b"0]")
     with pytest.raises(ValueError, match=f"{most + 1} commas, at most {most}"):
@@ -146,7 +146,7 @@ def test_certificate_of_a_peer() -> None:
 
 
 def test_connection_of_a_client() -> None:
-    """A list of hop-by-hop headers that nobody needs is not read."""
+    """A list of hop-by-hop headers that no one needs is not read."""
     snapshot = make_snapshot(identity=Identity((header("x-user-id", "sub"),)))
     most = "a," * (MAX_CONNECTION_CHARS // 2)
     assert decide(headers={"connection": most}, snapshot=snapshot).reason is not Reason.REQUEST_MALFORMED

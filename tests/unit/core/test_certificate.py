@@ -105,7 +105,7 @@ def test_a_certificate_of_a_key_for_another_alg_chooses_nothing() -> None:
 
 
 def test_a_certificate_that_no_key_has_is_looked_for() -> None:
-    """If each key has a certificate and none is the token's, its key is not there; otherwise nobody can tell."""
+    """If each key has a certificate and none is the token's, its key is not there; otherwise no one can tell."""
     stranger = mint(signer("RS256", "w"), header={**NO_KID, "x5t": "new"})
     assert reason(key_set(*OTHERS[:2]), stranger) is Reason.KEY_NOT_FOUND
     assert reason(key_set(*OTHERS[:2], A_RSA), stranger) is Reason.SIGNATURE_INVALID

@@ -158,7 +158,7 @@ OUTCOMES: dict[str, tuple[Mapping[str, object], Mapping[str, object], Reason | N
 
 @pytest.mark.parametrize(("claims", "rules", "expected"), OUTCOMES.values(), ids=OUTCOMES)
 def test_outcome(claims: Mapping[str, object], rules: Mapping[str, object], expected: Reason | None) -> None:
-    """Form, lifetime, time and audience are judged in this order, each to the second."""
+    """Form, lifetime, time and audience are evaluated in this order, each to the second."""
     assert outcome(claims, T, rules) == expected
 
 
@@ -172,7 +172,7 @@ def test_logout_token_is_refused_before_its_type(typ: object) -> None:
 
 
 def test_time_is_an_argument() -> None:
-    """The same token is early, good and late, by the instant that it is judged at."""
+    """The same token is early, good and late, by the instant that it is evaluated at."""
     claims = {"nbf": T, "iat": T - 10, "exp": T + 10}
     assert [outcome(claims, now) for now in (T - 0.001, T, T + 9.999, T + 10)] == [EARLY, None, None, LATE]
 

@@ -28,7 +28,7 @@ def test_a_denial_that_lacks_a_fact_says_try_again() -> None:
 
 
 def test_each_need_says_what_its_absence_means() -> None:
-    """The reason is the need's own, so that whoever waits knows no kind by name."""
+    """The reason is the need's own, so that anyone who waits knows no kind by name."""
     needs = (Need("weather", "almanac", None, unanswered=Reason.OVERLOADED), Need(KEY, "a", "k2"))
     waiting = as_unanswered(Deny(Reason.POLICY_DENIED, AuditTrail(needs=needs), "it may rain"))
     assert waiting.reason is Reason.OVERLOADED

@@ -308,7 +308,7 @@ ENTRIES: Final[dict[str, tuple[object, str]]] = {
 
 @pytest.mark.parametrize(("entry", "why"), ENTRIES.values(), ids=ENTRIES)
 def test_entry(entry: object, why: str) -> None:
-    """A key that is set aside is listed with what is wrong with it."""
+    """A key that is rejected is listed with what is wrong with it."""
     (rejected,) = key_set(entry).rejected
     assert rejected[1] == why
 
@@ -322,7 +322,7 @@ def test_entry(entry: object, why: str) -> None:
     ],
 )
 def test_secret(k: str, why: str) -> None:
-    """A weak secret is set aside for what makes it weak, without a letter of it."""
+    """A weak secret is rejected for what makes it weak, without a letter of it."""
     assert key_set(changed(OCT, {"k": k}), local=True).rejected == [(None, why)]
 
 

@@ -335,19 +335,19 @@ def test_empty_cookie_is_no_token_and_goes_all_the_same() -> None:
 
 
 def test_expiry_is_on_record() -> None:
-    """Whoever reports a decision learns when the token will have expired."""
+    """Anyone who reports a decision learns when the token will have expired."""
     assert decide(mint()).trail.expires == T + 300
 
 
 def test_audience_is_on_record() -> None:
-    """Whoever reports a decision learns whom the token is for, by the claim that the issuer says it in."""
+    """Anyone who reports a decision learns whom the token is for, by the claim that the issuer says it in."""
     assert decide(mint(aud="other")).trail.audience == "other"
     snapshot = make_snapshot(a=issuer_a(audience_claim="client_id"))
     assert decide(mint(client_id=["other"]), snapshot=snapshot).trail.audience == ["other"]
 
 
 def test_document_leaves_no_identity_header() -> None:
-    """The sidecar's own document is an allow like any other: nobody's headers stay."""
+    """The sidecar's own document is an allow like any other: no one's headers stay."""
     resource = ProtectedResource.describe("https://api.test", authorization_servers=(), scopes=(), methods=())
     snapshot = replace(make_snapshot(), responses=Responses(resource=resource))
     decision = decide(snapshot=snapshot, path="/.well-known/oauth-protected-resource")

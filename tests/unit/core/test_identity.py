@@ -278,7 +278,7 @@ def test_two_headers_that_are_spellings_of_each_other() -> None:
 
 
 def test_nobody() -> None:
-    """For nobody in particular all headers are removed, a constant one included."""
+    """For no one in particular all headers are removed, a constant one included."""
     identity = Identity((header("x-c", "c"), ConstantHeader(header="x-gateway", value="edge")))
     assert identity.strip_all == HeaderChanges(remove=("x-c", "x_c", "x-gateway", "x_gateway"))
     assert Identity().strip_all == HeaderChanges()

@@ -205,7 +205,7 @@ def test_what_cannot_be_a_token_is_asked_about_nowhere(token: str, reason: Reaso
 
 
 def test_a_token_goes_to_its_own_issuer_only() -> None:
-    """Beginnings tell the issuers of opaque tokens apart; a token of neither is sent to nobody."""
+    """Beginnings tell the issuers of opaque tokens apart; a token of neither is sent to no one."""
     asked = replace(RULES, source="b")
     b = replace(make_snapshot().issuers[B], introspection=asked)
     snapshot = replace(world(start="aa_"), opaque=(("bb_", B), ("aa_", A)))

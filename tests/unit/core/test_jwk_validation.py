@@ -261,7 +261,7 @@ def test_published_secret(secret: bytes) -> None:
 
 
 def test_known_secrets_are_digests() -> None:
-    """The list of known secrets holds digests only, so that nobody takes it for a list of secrets."""
+    """The list of known secrets holds digests only, so that no one takes it for a list of secrets."""
     assert all(len(bytes.fromhex(digest)) == hashlib.sha256().digest_size for digest in KNOWN_SECRETS)
 
 

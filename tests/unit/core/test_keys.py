@@ -61,7 +61,7 @@ def kids(keys: KeySet) -> list[str | None]:
 
 
 def why(keys: KeySet, kid: str | None) -> str:
-    """Return why the key of that id was set aside."""
+    """Return why the key of that id was rejected."""
     return dict(keys.rejected)[kid]
 
 
@@ -130,7 +130,7 @@ def test_bounds_are_the_callers() -> None:
 
 
 def test_of_too_many_keys_the_first_are_kept() -> None:
-    """The bound on keys refuses no set: what is beyond it is set aside by name, and named by its setting."""
+    """The bound on keys refuses no set: what is beyond it is rejected by name, and named by its setting."""
     unusable = {"kid": "odd", "kty": "RSA"}
     keys = KeySet.from_json(jwks(unusable, A_RSA, A_RSA, A_EC, B_EC), max_keys=2)
     assert kids(keys) == ["a-rsa", "a-ec"]
@@ -169,7 +169,7 @@ ODD_ENTRIES: dict[str, object] = {
 
 @pytest.mark.parametrize("entry", ODD_ENTRIES.values(), ids=ODD_ENTRIES)
 def test_one_unfit_key_spoils_no_other(entry: object) -> None:
-    """An unfit entry is set aside and counted; its neighbours on both sides serve."""
+    """An unfit entry is rejected and counted; its neighbours on both sides serve."""
     keys = key_set(A_RSA, entry, A_EC)
     assert kids(keys) == ["a-rsa", "a-ec"]
     assert len(keys.rejected) == 1
@@ -610,7 +610,7 @@ def test_the_names_of_ed448(said: object, token_alg: str, algorithms: tuple[str,
 
 @pytest.mark.parametrize("name", ["a-rsa", A_RSA.jwk.thumbprint()], ids=["by-kid", "by-thumbprint"])
 def test_blocked_key(name: str) -> None:
-    """A blocked key is in the set and cannot serve, with a token's kid and without; its neighbours serve on."""
+    """A blocked key is in the set and cannot serve, with a token's kid and without; its neighbours serve."""
     keys = key_set(A_RSA, A_EC).block([name, "nobody"])
     assert reason(keys, mint()) is Reason.KEY_UNUSABLE
     assert reason(keys, mint(header=NO_KID)) is Reason.KEY_UNUSABLE
@@ -704,7 +704,7 @@ def test_names_that_block_nothing() -> None:
 
 
 def test_what_was_set_aside_stays_so() -> None:
-    """Blocking one key forgets no other that was set aside before."""
+    """Blocking one key forgets no other that was rejected before."""
     keys = key_set(A_RSA, {"kid": "odd"}).block(["a-rsa"])
     assert reason(keys, mint(header={"kid": "odd"})) is Reason.KEY_UNUSABLE
 

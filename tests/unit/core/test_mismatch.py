@@ -221,7 +221,7 @@ def test_number_for_subject_in_a_condition() -> None:
 
 @pytest.mark.parametrize("sub", [17, None, [], {}, True], ids=str)
 def test_subject_of_any_form_if_nothing_needs_it(sub: object) -> None:
-    """Where no header, no rule and no required claim is about `sub`, it may be what it likes, and is nobody's name."""
+    """Where no header, no rule and no required claim is about `sub`, it may be what it likes, and is no one's name."""
     snapshot = make_snapshot(a=LAX, identity=Identity((header("x-user-groups", "groups", join=","),)))
     allowed = decide(mint(sub=sub), snapshot=snapshot)
 
@@ -246,7 +246,7 @@ def test_null_audience_does_not_hide_the_claim_that_counts() -> None:
 
 
 def test_absent_audience_is_told_from_another_one() -> None:
-    """A token for nobody in particular is told apart from one for another service."""
+    """A token for no one in particular is told apart from one for another service."""
     details = [decide(token).detail for token in (mint(aud=ABSENT), mint(aud="other"), mint(aud=[]))]
 
     assert details == [

@@ -69,7 +69,7 @@ def test_template(text: str, parts: tuple[tuple[str | None, ...], tuple[str, ...
 
 
 def test_template_keeps_its_text() -> None:
-    """Whoever shows a rule shows its paths as they were written."""
+    """Anyone who shows a rule shows its paths as they were written."""
     assert PathTemplate.parse("/orders/{id}/").text == "/orders/{id}/"
 
 
@@ -238,7 +238,7 @@ def test_letters_beyond_ascii(path: str, asked: str, *, allow: AccessMode, shado
 
 
 def test_letter_case_counts_unless_a_rule_says_otherwise() -> None:
-    """How a rule compares segments is its own to say, for whoever compares rules."""
+    """How a rule compares segments is its own to say, for anyone who compares rules."""
     assert rule("r", "/**").fold("Ab\u0130") == "Ab\u0130"
     assert rule("r", "/**", case_insensitive=True).fold("Ab\u0130") == "abi"
     assert rule("r", "/**", case_insensitive=True, allow=AccessMode.PUBLIC).fold("Ab\u0130") == "ab\u0130"
@@ -309,7 +309,7 @@ def test_empty_segment_is_no_parameter() -> None:
 
 
 def test_odd_spelling_without_a_rule_is_ambiguous() -> None:
-    """Where no rule speaks there is nobody to accept an odd spelling."""
+    """Where no rule speaks there is no one to accept an odd spelling."""
     assert chosen([rule("r", "/a")], ask(path="/b;c")) is Reason.PATH_AMBIGUOUS
 
 

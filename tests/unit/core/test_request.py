@@ -246,7 +246,7 @@ def test_registered_method_in_another_case_is_refused(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PROPFIND", "M-SEARCH", "purge", "Purge", "PURGE", "A" * 64])
 def test_target(method: str) -> None:
-    """An unregistered method stays as it is, host and path are canonical, and the query is nobody's business."""
+    """An unregistered method stays as it is, host and path are canonical, and the query is no one's business."""
     target = parse_target(ask(method=method, host="API.test:443", path="/%61?x=/..//;%2f#"))
     assert (target.method, target.host, target.path.text) == (method, "api.test", "/a")
 

@@ -99,7 +99,7 @@ def test_the_rules_decide_about_all_else(method: str, path: str) -> None:
 
 
 def test_no_rule_hides_it() -> None:
-    """It is answered before the rules, also before one for nobody; without it that rule decides."""
+    """It is answered before the rules, also before one for no one; without it that rule decides."""
     policy = Policy([rule("nobody", "/**", allow=AccessMode.DENY)])
     assert decide(snapshot=replace(ANSWERING, policy=policy), path=WELL_KNOWN).reason is Reason.PUBLIC
     assert decide(snapshot=replace(DEFAULT_SNAPSHOT, policy=policy), path=WELL_KNOWN).reason is Reason.POLICY_DENIED

@@ -40,7 +40,7 @@ def test_default_verify_computes() -> None:
 
 
 def test_snapshot_is_frozen() -> None:
-    """A request holds the snapshot that it began with: nobody changes it under way."""
+    """A request holds the snapshot that it began with: no one changes it under way."""
     snapshot = Snapshot(issuers={}, policy=Policy(RULES))
     with pytest.raises(FrozenInstanceError):
         snapshot.shadow_all = True  # type: ignore[misc]

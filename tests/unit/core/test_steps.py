@@ -1,4 +1,4 @@
-"""Proves authz.core.steps: whoever watches is told each step that was passed, and nobody else pays for it."""
+"""Proves authz.core.steps: anyone who watches is told each step that was passed, and no one else pays for it."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_bounds() -> None:
 
 
 def test_parts_make_a_whole() -> None:
-    """What nobody knows outweighs all; what widens here and narrows there is mixed."""
+    """What no one knows outweighs all; what widens here and narrows there is mixed."""
     assert combine([]) is combine([SAME]) is SAME
     assert combine([SAME, WIDENS, WIDENS]) is WIDENS
     assert combine([WIDENS, NARROWS]) is combine([MIXED, WIDENS]) is MIXED

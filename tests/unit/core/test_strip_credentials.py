@@ -47,7 +47,7 @@ def test_withhold(sources: tuple[Source, ...], headers: dict[str, str], stripped
 
 @pytest.mark.parametrize("header", ["a=1; b=2", 'a="1"', "a", "a=1;b=2"])
 def test_cookies_that_hold_no_token_stay_as_they_are(header: str) -> None:
-    """A cookie header without a token is not written anew: its bytes are between the client and the upstream."""
+    """A cookie header without a token is not written again: its bytes are between the client and the upstream."""
     assert strip_credentials(ask(headers={"cookie": header}), (COOKIE,)) == StrippedCredentials()
 
 

@@ -151,7 +151,7 @@ def test_shortest_and_longest_kid(length: int) -> None:
 
 
 def test_header_that_is_too_long_to_keep() -> None:
-    """A header that is read anew for each token gives what it says, and None for what it does not."""
+    """A header that is read again for each token gives what it says, and None for what it does not."""
     long = {"alg": "x", "rest": "x" * 512}
     full, bare = parse_token(unsigned({**long, "kid": "k", "typ": "t"})), parse_token(unsigned(long))
     assert (full.alg, full.kid, full.typ) == ("x", "k", "t")

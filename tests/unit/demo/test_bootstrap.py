@@ -1,4 +1,4 @@
-"""Envoy's bootstrap, judged by the real Envoy."""
+"""Envoy's bootstrap, evaluated by the real Envoy."""
 
 from __future__ import annotations
 

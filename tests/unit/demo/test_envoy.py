@@ -1,4 +1,4 @@
-"""The real Envoy, launched, with nobody to ask."""
+"""The real Envoy, launched, with no one to ask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded identity provider, over a real socket, judged by another JWT library."""
+"""The embedded identity provider, over a real socket, evaluated by another JWT library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The requests of the demo, as curl lines and as judged outcomes."""
+"""The requests of the demo, as curl lines and as evaluated outcomes."""
 
 from __future__ import annotations
 

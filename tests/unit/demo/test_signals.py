@@ -21,7 +21,7 @@ def test_a_signal_is_raised_at_the_next_pause(number: signal.Signals) -> None:
 
 
 def test_a_pause_without_a_signal_ends() -> None:
-    """Nothing is raised where nobody asked."""
+    """Nothing is raised where no one asked."""
     with StopSignals() as signals:
         signals.pause(0)
 

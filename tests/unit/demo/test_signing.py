@@ -1,4 +1,4 @@
-"""Keys and tokens of our own making, judged by other libraries."""
+"""Keys and tokens of our own making, evaluated by other libraries."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ SECRET = "the text of an exception"
 
 
 class Unheard(BaseException):
-    """An exception that nobody thinks of catching."""
+    """An exception that no one thinks of catching."""
 
 
 class Unprintable(Exception):

@@ -89,7 +89,7 @@ def main() -> None:
         until(lambda: client.has(_SETTINGS_READ), lambda: queue.poll(time.time() + _LOOK))
         client.send(_PING)
         before = turns()
-        # Nobody polls now: either another thread reads the ping, or all of them have had their turn and left it there.
+        # No one polls now: either another thread reads the ping, or all of them have had their turn and left it there.
         until(lambda: client.has(_PING_READ) or turns() - before > _TURNS, client.wait)
         reader = "others" if client.has(_PING_READ) else "poller"
         until(lambda: client.has(_PING_READ), lambda: queue.poll(time.time() + _LOOK))

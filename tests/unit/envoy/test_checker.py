@@ -99,7 +99,7 @@ def test_a_new_key_is_waited_for() -> None:
 
 
 def test_a_key_that_came_meanwhile_is_not_asked_for() -> None:
-    """A refresh that ended while the request was judged brought the key: no other one is needed."""
+    """A refresh that ended while the request was evaluated brought the key: no other one is needed."""
     current, lane = Current(), FakeLane()
 
     def swap() -> float:
@@ -138,7 +138,7 @@ def test_a_swap_that_brought_another_issuers_keys_ends_no_search() -> None:
 
 
 def test_the_second_decision_is_the_last() -> None:
-    """An answer that does not bring the key ends the matter: 401, and nobody is asked again."""
+    """An answer that does not bring the key ends the matter: 401, and no one is asked again."""
     lane = FakeLane()
     assert told(check(lane=lane)) == "key_not_found"
     assert lane.asked == [NEED]
@@ -164,7 +164,7 @@ def test_whose_time_is_up_is_told_to_try_again() -> None:
 
 
 def test_a_key_that_came_without_an_answer_is_found_after_the_wait() -> None:
-    """After any wait the snapshot counts, whatever was or was not answered: a slow announcement refuses nobody."""
+    """After any wait the snapshot counts, whatever was or was not answered: a slow announcement refuses no one."""
     current = Current()
 
     class Slow(FakeLane):
@@ -184,14 +184,14 @@ def test_an_answer_that_brings_nothing_is_try_again() -> None:
     "lane", [FakeLane(known=Unanswered("no budget")), FakeLane(fact=Unanswered("no budget"))], ids=["found", "asked"]
 )
 def test_what_nobody_can_find_out_now_is_try_again(lane: FakeLane) -> None:
-    """503 at once and with the cause, and 401 never: that nobody looked is no proof that there is no such key."""
+    """503 at once and with the cause, and 401 never: that no one looked is no proof that there is no such key."""
     seen: list[CheckRecord] = []
     gatherer = StillGatherer(key=lane)
     answer = read(check(gatherer=gatherer, report=seen.append))
     assert (told(answer), answer.denied_response.status.code) == ("keys_unavailable", 503)
     assert headers_of(answer)["retry-after"] == "1"
     assert seen[0].decision.detail == "no key with this id; key of a: no budget"
-    assert gatherer.instant == 0.0  # nobody waited
+    assert gatherer.instant == 0.0  # no one waited
 
 
 def test_what_came_while_nobody_could_ask_counts() -> None:
@@ -211,7 +211,7 @@ FORGED = write_check(ask(mint(SigningKey.create("RS256", kid=A_RSA.kid))))
 
 
 def test_a_wrong_signature_has_the_key_looked_up_afterwards() -> None:
-    """The issuer may have changed it under its id: the answer is 401 at once, and the look is nobody's to wait for."""
+    """The issuer may have changed it under its id: the answer is 401 at once, and the look is no one's to wait for."""
     doubts = FakeLane(silent=True, wait=0.0)
     gatherer = StillGatherer(**{CHANGED_KEY: doubts})
     answer = make_checker(gatherer=gatherer).check(FORGED, received=0.0, time_left=None)
@@ -222,7 +222,7 @@ def test_a_wrong_signature_has_the_key_looked_up_afterwards() -> None:
 
 
 def test_a_wrong_signature_has_nothing_looked_up_beyond_the_budget() -> None:
-    """Where the lane says that no look may be had, or nobody can look, the answer is all there is."""
+    """Where the lane says that no look may be had, or no one can look, the answer is all there is."""
     doubts = FakeLane(known="no budget")
     gatherer = StillGatherer(**{CHANGED_KEY: doubts})
     assert told(check(FORGED, gatherer=gatherer)) == "signature_invalid"
@@ -239,7 +239,7 @@ def test_what_is_known_to_be_useless_is_not_asked() -> None:
 
 
 def test_without_a_lane_the_decision_is_final() -> None:
-    """Where nobody can be asked, as in a test of one's own rules, an unknown key is an unknown key."""
+    """Where no one can be asked, as in a test of one's own rules, an unknown key is an unknown key."""
     assert told(check(gatherer=StillGatherer())) == "key_not_found"
 
 
@@ -289,7 +289,7 @@ def test_a_shadow_waits_too_and_lets_pass(silent: bool) -> None:  # noqa: FBT001
 
 @pytest.mark.parametrize("token", [None, "a.b.c", mint(iss="https://nobody.test"), mint(exp=T - 1)])
 def test_only_an_unknown_key_asks_for_one(token: str | None) -> None:
-    """Whatever else is wrong with a token, nobody is asked for keys."""
+    """Whatever else is wrong with a token, no one is asked for keys."""
     lane = FakeLane()
     check(write_check(ask(token)), lane=lane)
     assert (lane.found, lane.asked) == ([], [])
@@ -301,7 +301,7 @@ WEATHER, TIDE = Need("weather", "almanac", "today", unanswered=Reason.OVERLOADED
 
 
 def decide_by_weather(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
-    """Allow on a sunny day, and on others at low tide; the tide is nobody's concern before the weather is known."""
+    """Allow on a sunny day, and on others at low tide; the tide is no one's concern before the weather is known."""
     if (weather := facts.get(WEATHER)) is None:
         return Deny(Reason.POLICY_DENIED, AuditTrail(needs=(WEATHER,)), "the weather is unknown")
     if weather == "sun":

@@ -165,7 +165,7 @@ def test_repeated_headers_are_joined_as_envoy_does() -> None:
 
 
 def test_two_raw_credentials_are_two() -> None:
-    """A second Authorization header in the list is judged like one that Envoy merged."""
+    """A second Authorization header in the list is evaluated like one that Envoy merged."""
     entries = header_list(*(("authorization", f"Bearer {mint()}".encode()) for _ in range(2)))
     request = http(method="GET", host="api.test", path="/items/1", header_map=entries)
     assert authorize(request, DEFAULT_SNAPSHOT, T).reason is Reason.TOKEN_MULTIPLE

@@ -59,7 +59,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def test_client_needs_a_certificate(site: Site) -> None:
-    """With a client CA, whoever has no certificate of it is not even answered."""
+    """With a client CA, anyone who has no certificate of it is not even answered."""
     assert site.call(site.authority, site.envoy) == "token_missing"
     assert site.call(site.authority) is grpc.StatusCode.UNAVAILABLE
     assert site.call(site.authority, site.authority.issue_cert("envoy")) is grpc.StatusCode.UNAVAILABLE
@@ -92,7 +92,7 @@ def test_new_certificate_is_taken_up(site: Site) -> None:
 
 
 def test_broken_files_change_nothing(site: Site) -> None:
-    """A key that is none, and then no key at all: the last good pair serves on."""
+    """A key that is none, and then no key at all: the last good pair continues to serve."""
     site.files.key.write_text("not a key")
     assert site.call(site.authority, site.envoy) == "token_missing"
     site.files.key.unlink()

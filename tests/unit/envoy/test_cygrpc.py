@@ -1,4 +1,4 @@
-"""Proves what the call loop takes for granted of `grpc._cython.cygrpc`, which gRPC promises to nobody.
+"""Proves what the call loop takes for granted of `grpc._cython.cygrpc`, which gRPC promises to no one.
 
 When a release of grpcio changes it, these tests say what has changed, without any code of ours in between: first the
 names, then one behaviour after the other.
@@ -93,7 +93,7 @@ def calling(address: str) -> Iterator[grpc.Future[bytes]]:
     """Make a call that the test answers."""
     with grpc.insecure_channel(address) as channel:
         future = method(channel).future(b"question", timeout=HANG, metadata=(("x-name", "value"),))
-        yield future  # which is cancelled when nobody has it any more
+        yield future  # which is cancelled when no one has it any more
 
 
 @pytest.fixture

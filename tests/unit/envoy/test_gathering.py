@@ -50,7 +50,7 @@ def work(gatherer: StillGatherer, *, steps: int = 8) -> None:
 
 
 def test_equal_needs_are_asked_once() -> None:
-    """Whoever comes while an answer is on its way shares it; who comes later asks again."""
+    """Anyone who comes while an answer is on its way shares it; who comes later asks again."""
     lane = HeldLane()
     gatherer = StillGatherer(weather=lane)
     first, second = gather(gatherer, [SUN]), gather(gatherer, [SUN])
@@ -135,7 +135,7 @@ def test_a_lane_that_breaks_leaves_the_need_unanswered(caplog: pytest.LogCapture
 
 
 def test_at_the_stop_everybody_is_resumed() -> None:
-    """Nobody is left without an answer: what came is handed over, and the rest is unanswered."""
+    """No one is left without an answer: what came is handed over, and the rest is unanswered."""
     gatherer = StillGatherer(weather=HeldLane(), tide=FakeLane(fact="low"))
     resumed = gather(gatherer, [SUN, TIDE], 1e9)
     work(gatherer)
@@ -190,7 +190,7 @@ def test_a_check_that_cannot_begin_to_wait_is_resumed_and_costs_nobody_else_an_a
 
 
 def test_a_deadline_wakes_the_thread() -> None:
-    """On its thread and on the real clock: nobody answers, and the check goes on all the same."""
+    """On its thread and on the real clock: no one answers, and the check goes on all the same."""
     import time  # noqa: PLC0415 - of this test alone
 
     gatherer = Gatherer({"weather": HeldLane()}, monotonic=time.monotonic)

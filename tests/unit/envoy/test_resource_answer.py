@@ -47,7 +47,7 @@ def test_the_document_is_a_denial_with_status_200() -> None:
 
 
 def test_it_is_told_as_public() -> None:
-    """For whoever counts, it is an allow for everybody, by no rule."""
+    """For anyone who counts, it is an allow for everybody, by no rule."""
     metadata = encode(answering(), WELL_KNOWN).dynamic_metadata
     assert dict(metadata.items()) == {"decision": "allow", "decision_id": "5ca1ab1e", "reason": "public"}
 

@@ -361,7 +361,7 @@ def test_pings_do_not_close_the_channel(folder: Path) -> None:
 
 
 def test_calls_in_flight_finish_at_the_end(folder: Path) -> None:
-    """Stopping lets what is being judged be answered, and takes no more."""
+    """Stopping lets what is being evaluated be answered, and takes no more."""
     lane = HeldLane()
     server = make_server(make_checker(lane=lane))
     server.listen_unix(folder / "s", mode=0o600)

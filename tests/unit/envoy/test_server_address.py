@@ -1,4 +1,4 @@
-"""Proves authz.envoy.server at its border: an address is nobody else's, and only who is vouched for is answered."""
+"""Proves authz.envoy.server at its border: an address is no one else's, and only who is vouched for is answered."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_stale_socket_is_replaced(folder: Path) -> None:
 
 
 def test_a_live_socket_is_not_stolen(folder: Path) -> None:
-    """A second server on the same path fails, and the first one serves on."""
+    """A second server on the same path fails, and the first one continues to serve."""
     path = folder / "authz.sock"
     first = make_server()
     first.listen_unix(path, mode=0o660)
@@ -100,7 +100,7 @@ def test_a_port_that_is_taken_is_named() -> None:
 def test_an_address_of_another_machine_is_named() -> None:
     """What the system has against an address is said, and is not taken for a port in use."""
     server = make_server()
-    with pytest.raises(OSError, match=r"cannot listen on 192\.0\.2\.1:9191: .*assign"):  # RFC 5737: nobody's
+    with pytest.raises(OSError, match=r"cannot listen on 192\.0\.2\.1:9191: .*assign"):  # RFC 5737: no one's
         server.listen_tcp("192.0.2.1:9191", credentials=None)
     server.stop(grace=0)
 

@@ -81,7 +81,7 @@ def test_a_refused_call_has_its_metadata_too() -> None:
 
 
 def test_load_and_calls_that_were_abandoned_are_told() -> None:
-    """Those that wait are in flight; one that its caller left before it was judged is counted, and not judged."""
+    """Those that wait are in flight; one that its caller left before it was evaluated is counted, and not evaluated."""
     stub, lane = StubService(), HeldLane()
     reached, released = Event(), Event()
 

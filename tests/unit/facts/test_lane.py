@@ -77,7 +77,7 @@ def test_questions_go_to_the_source_side_by_side() -> None:
 
 
 def test_a_question_without_room_stays_unanswered_at_once() -> None:
-    """Nobody queues without end: what does not fit is told so, and a place that is left is free again."""
+    """No one queues without end: what does not fit is told so, and a place that is left is free again."""
     almanac, answers, refused = Almanac(), SimpleQueue[object | None](), SimpleQueue[object | None]()
     with lane_of(almanac, max_asked=1, max_waiting=2) as lane:
         lane.ask(need("1"), answers.put)
@@ -238,7 +238,7 @@ def rig() -> Iterator[Rig]:
 
 
 def test_a_source_that_fails_says_why_and_is_never_cached(rig: Rig) -> None:
-    """Whoever waits learns the cause; the next question is asked again."""
+    """Anyone who waits learns the cause; the next question is asked again."""
     rig.oracle.says = SourceError("status", "HTTP status 500")
     assert rig.ask() == Unanswered("HTTP status 500")
     assert rig.lane.find(need()) is None

@@ -183,7 +183,7 @@ class SlowDiskOnce(SlowDisk):
 
 
 def test_a_published_set_is_there_when_the_refresh_is_seen_to_have_ended() -> None:
-    """Who finds no refresh under way finds its keys: whoever publishes sees the refresh still under way."""
+    """Who finds no refresh under way finds its keys: anyone who publishes sees the refresh still under way."""
     seen: list[bool] = []
     rig = Rig()
     publish_keys = rig.feed._publish

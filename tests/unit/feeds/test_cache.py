@@ -35,7 +35,7 @@ def in_folder(
 
 
 def restarted(before: Rig, cache: Callable[[FakeClock], KeyCache], *, down: float = 10.0) -> Rig:
-    """Start anew after so many seconds, with another monotonic clock and an issuer that is down."""
+    """Start again after so many seconds, with another monotonic clock and an issuer that is down."""
     after = Rig(cache=cache, clock=FakeClock(wall=before.clock.time() + down, monotonic=5.0))
     after.site.at[JWKS] = fail(Refresh.UNREACHABLE)
     after.feed.restore()
@@ -168,7 +168,7 @@ def test_no_file_is_no_trouble(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 def test_blocked_key_does_not_return_from_the_cache(tmp_path: Path) -> None:
-    """The file holds the document as it was published; blocking is judged anew."""
+    """The file holds the document as it was published; blocking is checked again."""
     before = Rig(cache=in_folder(tmp_path))
     before.site.at[JWKS] = publish(K1, K2)
     before.run()

@@ -71,7 +71,7 @@ def test_longest_interval_is_never_exceeded() -> None:
 
 
 def test_not_modified_renews() -> None:
-    """A 304 to our ETag counts as a success: keys serve on beyond `max_stale` without a new document."""
+    """A 304 to our ETag counts as a success: keys continue to serve beyond `max_stale` without a new document."""
     rig = Rig()
 
     def behave(headers: object) -> Answer:
@@ -324,7 +324,7 @@ def test_a_key_that_is_not_there_is_said_so_once_it_was_looked_for() -> None:
 
 
 def test_a_key_that_was_removed_is_not_waited_for() -> None:
-    """Nobody is about to publish a key that was published before: one look, and its tokens are refused for good."""
+    """No one is about to publish a key that was published before: one look, and its tokens are refused for good."""
     rig = Rig()
     rig.site.at[JWKS] = publish(K1, K2)
     rig.run(100)
@@ -386,7 +386,7 @@ def test_new_material_under_an_old_key_id_is_fetched_after_a_wrong_signature() -
 
 
 def test_doubts_about_an_unknown_issuer_end_at_once() -> None:
-    """A feed may be gone between a decision and the look: whoever asked is answered."""
+    """A feed may be gone between a decision and the look: anyone who asked is answered."""
     rig = Rig()
     answers: list[object] = []
     nobody = Need(CHANGED_KEY, "nobody", None)
@@ -491,7 +491,7 @@ def test_closed_feed_publishes_nothing() -> None:
 
 
 def test_every_refresh_ends() -> None:
-    """Where no thread can be had, whoever waits is released, and the next attempt comes after a back-off."""
+    """Where no thread can be had, anyone who waits is released, and the next attempt comes after a back-off."""
     rig = Rig()
     rig.run(1)
     rig.threads = False
@@ -558,7 +558,7 @@ def test_what_only_the_operator_can_mend_is_an_error(
 
 
 def test_a_key_for_encryption_is_no_cause_for_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    """Keycloak publishes one by default: it is set aside, at level info, and counts as no mistake."""
+    """Keycloak publishes one by default: it is rejected, at level info, and counts as no mistake."""
     rig = Rig()
     rig.site.at[JWKS] = publish(K1, {**K2.public(), "use": "enc"})
     with caplog.at_level(logging.DEBUG):
@@ -600,7 +600,7 @@ def test_many_keys_make_few_lines(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_private_keys_raise_an_alarm(caplog: pytest.LogCaptureFixture) -> None:
-    """C11: a published private key is set aside, counted and shouted about; the others serve."""
+    """C11: a published private key is rejected, counted and shouted about; the others serve."""
     rig = Rig()
     private = {**json.loads(K2.jwk.export_private()), "kid": "leaked"}
     symmetric = {"kty": "oct", "k": "A" * 43, "kid": "shared"}
@@ -613,7 +613,7 @@ def test_private_keys_raise_an_alarm(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_log_tells_what_happened_and_repeats_nothing_raw(caplog: pytest.LogCaptureFixture) -> None:
-    """Appeared, vanished, set aside, failed with cause; key ids of the issuer's making are escaped and cut."""
+    """Appeared, vanished, rejected, failed with cause; key ids of the issuer's making are escaped and cut."""
     rig = Rig()
     evil = "\x1b[2J\nlevel=info msg=forged " + "k" * 900
     rig.site.at[JWKS] = publish({**K1.public(), "kid": evil}, {**K2.public(), "kid": evil, "use": "enc"})
@@ -648,7 +648,7 @@ def test_status_tells_everything() -> None:
 
 
 def test_each_refresh_is_told_once_with_its_result() -> None:
-    """Whoever traces learns the issuer, what came of it and how long it took, good or bad."""
+    """Anyone who traces learns the issuer, what came of it and how long it took, good or bad."""
     rig = Rig()
 
     def be_slow(headers: object) -> Answer:

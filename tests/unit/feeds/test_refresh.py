@@ -93,7 +93,7 @@ def play(schedule: Schedule, spells: list[Spell], seed: int) -> History:
 
 
 def refreshes_come_before_expiry(year: History) -> None:
-    """After a success the next comes at 75 to 95 % of the lifetime, clamped; earlier only if somebody asks."""
+    """After a success the next comes at 75 to 95 % of the lifetime, clamped; earlier only if someone asks."""
     schedule = year.schedule
     for one, following in year.gaps():
         if one.answer.good:
@@ -241,7 +241,7 @@ def test_a_new_feed_is_due_at_once_and_serves_nothing() -> None:
 
 
 def test_a_closed_feed_does_nothing_any_more() -> None:
-    """Nothing is due, nothing is withdrawn and nobody may ask, also while a refresh goes on to its end."""
+    """Nothing is due, nothing is withdrawn and no one may ask, also while a refresh goes on to its end."""
     running = refresh.begun(refresh.adopt(STATE, SCHEDULE, fetched=0.0), SCHEDULE, 0.0, on_demand=False)
     for state in (STATE, running, refresh.ended(running)):
         closed = refresh.closed(state)
@@ -328,7 +328,7 @@ def test_what_is_not_there_is_said_so_after_a_cooldown() -> None:
 
 
 def test_a_failed_refresh_is_no_look() -> None:
-    """While the issuer is down nobody knows whether the key is there: that is said, also where it was not before."""
+    """While the issuer is down no one knows whether the key is there: that is said, also where it was not before."""
     replica = Replica(lambda now: Answer(good=now < 700.0))
     replica.run(700.0)
     said = set()
@@ -339,7 +339,7 @@ def test_a_failed_refresh_is_no_look() -> None:
 
 
 def test_without_budget_an_unknown_key_is_not_said_to_be_missing() -> None:
-    """A spent bucket says nothing about a key that nobody has looked for."""
+    """A spent bucket says nothing about a key that no one has looked for."""
     replica = Replica(lambda _: Answer())
     replica.run(700.0)
     said = []

@@ -124,7 +124,7 @@ def test_keys_stay_where_another_option_is_insecure(tmp_path: Path, option: str)
 
 
 def test_blocked_key_is_out_with_the_new_configuration(tmp_path: Path) -> None:
-    """From the swap on, before any refresh; the other key of the issuer serves on."""
+    """From the swap on, before any refresh; the other key of the issuer continues to serve."""
     house = House(tmp_path)
     house.apply(more=f", blocked_keys: [{A_RSA.kid}]")
     assert house.decide(mint()).reason is Reason.KEY_UNUSABLE

@@ -140,7 +140,7 @@ def test_a_feed_that_breaks_holds_up_no_other() -> None:
 
 
 def test_need_of_an_issuer_without_a_feed_is_answered() -> None:
-    """Keys that are written in the configuration are searched as soon as they are read: nobody waits."""
+    """Keys that are written in the configuration are searched as soon as they are read: no one waits."""
     feed = make(Scheduler(monotonic=time.monotonic), "a", Source(), [])
     lane = KeyLane(lambda: {"a": KeyFeed(feed, History("a", KeyMetrics(CollectorRegistry()).of("a")))}, max_waiting=8)
     known, stranger = Need(KEY, "a", None), Need(KEY, "nobody", None)

@@ -1,4 +1,4 @@
-"""Proves what is remembered of key ids that nobody publishes, however many a stranger names."""
+"""Proves what is remembered of key ids that no one publishes, however many a stranger names."""
 
 from __future__ import annotations
 

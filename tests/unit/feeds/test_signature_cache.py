@@ -60,7 +60,7 @@ def rejects(cache: SignatureCache, token: UnverifiedToken, *, issuer: str = "a",
 
 
 def test_a_signature_is_remembered() -> None:
-    """The first look is a miss, each further one a hit, also when the token was parsed anew."""
+    """The first look is a miss, each further one a hit, also when the token was parsed again."""
     cache = SignatureCache()
     text = mint()
     assert [verify(cache, "a", RSA, parse_token(text)) for _ in range(3)] == [COMPUTED, CACHED, CACHED]
@@ -224,7 +224,7 @@ TOKEN = mint(scope="items:read", groups=[])
 
 
 def test_a_remembered_token_expires(remembering: Snapshot) -> None:
-    """Time is judged anew."""
+    """Time is checked again."""
     decision = decide(TOKEN, snapshot=remembering, now=T + 300)
     assert (decision.reason, decision.trail.signature_cached) == (Reason.TOKEN_EXPIRED, True)
 
@@ -246,7 +246,7 @@ CHANGES = {
 
 @pytest.mark.parametrize(("after", "reason"), CHANGES.values(), ids=CHANGES)
 def test_a_remembered_token_is_judged_anew(remembering: Snapshot, after: Snapshot, reason: Reason) -> None:
-    """Keys, blocked keys, audience, type, issuers and rules are judged as of now, whatever is remembered."""
+    """Keys, blocked keys, audience, type, issuers and rules are evaluated as of now, whatever is remembered."""
     assert decide(TOKEN, snapshot=replace(after, verify_signature=remembering.verify_signature)).reason is reason
 
 

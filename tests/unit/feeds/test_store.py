@@ -7,7 +7,7 @@ from tests.fixtures import A_RSA, DEFAULT_SNAPSHOT, A, B, key_set
 
 
 def test_keys_are_swapped() -> None:
-    """A new snapshot has the new keys; the one in use is not touched; nobody else's keys change."""
+    """A new snapshot has the new keys; the one in use is not touched; no one else's keys change."""
     store = Store(DEFAULT_SNAPSHOT)
     keys = key_set(A_RSA)
     store.set_keys((A,), keys)

@@ -114,7 +114,7 @@ def test_a_leaked_key_is_lost_in_all_of_them() -> None:
 
 
 def test_the_age_of_each_outlives_a_restart() -> None:
-    """What was read anew serves for the rest of its time: a cluster that is down gets no second day."""
+    """What was read again serves for the rest of its time: a cluster that is down gets no second day."""
     rig = make_rig()
     rig.run()
     rig.site.at[EAST] = fail()
@@ -160,7 +160,7 @@ def test_one_that_breaks_is_a_failure_of_its_own() -> None:
 
 
 def test_what_other_authorities_vouched_for_is_not_handed_on() -> None:
-    """A cluster that is down since `ca_file` changed: its keys serve on, and are in no cache for the next process."""
+    """A cluster that is down since `ca_file` changed: its keys continue to serve, and are in no cache file."""
     rig = make_rig()
     rig.site.at |= {EAST: signed_for("old", K1), WEST: signed_for("old", K2)}
     rig.run()

@@ -57,7 +57,7 @@ def test_what_is_not_there_has_none(tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_no_regular_file(tmp_path: Path) -> None:
-    """Whoever opened it would wait for its writer."""
+    """Anyone who opened it would wait for its writer."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").touch()
     assert not FileStamp.of(tmp_path / "pipe").is_regular

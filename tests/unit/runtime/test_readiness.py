@@ -1,4 +1,4 @@
-"""Proves authz.runtime.readiness: ready once the keys are there, and never again once the drain has begun."""
+"""Proves authz.runtime.readiness: ready once the keys are there, and never again once the drain has started."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_once_ready_nothing_makes_it_unready_but_the_drain() -> None:
 
 
 def test_a_drain_before_it_is_ready_is_the_end_of_it() -> None:
-    """Whoever waits for keys waits no more, also where they come just then."""
+    """Anyone who waits for keys waits no more, also where they come just then."""
     rig = Rig("keys of a")
     rig.on_look = rig.readiness.drain
     assert not rig.readiness.await_ready()

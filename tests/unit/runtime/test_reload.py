@@ -76,7 +76,7 @@ class Rig:
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
-    """A file and nobody who asks."""
+    """A file and no one who asks."""
     return Rig(tmp_path)
 
 

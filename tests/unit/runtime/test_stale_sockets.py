@@ -23,7 +23,7 @@ def folder() -> Iterator[Path]:
 
 
 def leave(path: Path) -> Path:
-    """Leave a socket that nobody listens on."""
+    """Leave a socket that no one listens on."""
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     return path
@@ -76,7 +76,7 @@ def test_what_is_not_ours_stays(folder: Path) -> None:
 
 
 def test_there_may_be_nothing_to_clear() -> None:
-    """A port, or a folder that is not there: whoever listens says so."""
+    """A port, or a folder that is not there: anyone who listens says so."""
     clear_sockets("127.0.0.1:9191", 2)
     clear_sockets("unix:/nowhere/authz.sock", 2)
 

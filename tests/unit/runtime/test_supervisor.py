@@ -217,7 +217,7 @@ def test_a_worker_that_stayed_up_is_started_again_at_once() -> None:
 
 
 def test_a_new_start_that_the_system_refuses_is_tried_again() -> None:
-    """For want of memory, say: with the same pauses, and the other worker serves on."""
+    """For want of memory, say: with the same pauses, and the other worker continues to serve."""
     rig = Rig()
 
     def let(*, fail: bool) -> Callable[[], None]:
@@ -233,7 +233,7 @@ def test_a_new_start_that_the_system_refuses_is_tried_again() -> None:
 
 
 def test_a_worker_that_hangs_is_ended_and_started_again() -> None:
-    """It has not answered for about half a minute; the other one is left alone, and nobody ends what starts again."""
+    """It has not answered for about half a minute; the other one is left alone, and no one ends what starts again."""
     rig = Rig()
     told: list[list[int]] = []
 
@@ -266,7 +266,7 @@ def test_a_worker_that_is_slow_is_left_alone() -> None:
 
 
 def test_a_worker_that_starts_again_may_take_its_time() -> None:
-    """Where the processor is slow, or its memory is read back, an end would only begin it anew."""
+    """Where the processor is slow, or its memory is read back, an end would only begin it again."""
     rig = Rig()
     assert rig.run(lambda: rig.listening.remove(1), rig.crash(), 1000.0, lambda: rig.listening.add(1), 100.0) == 0
     assert len(rig.children[1]) == 2
@@ -293,7 +293,7 @@ def test_time_in_which_all_were_suspended_is_held_against_nobody() -> None:
 
 
 def test_a_reload_is_passed_on() -> None:
-    """SIGHUP reaches all, and ends nobody."""
+    """SIGHUP reaches all, and ends no one."""
     rig = Rig()
     assert rig.run(HUP, 1.0, HUP) == 0
     assert [rig.told(0), rig.told(1)] == [[HUP, HUP, TERM]] * 2
@@ -370,7 +370,7 @@ def test_a_process_starts_with_what_it_needs(pipe: tuple[int, int]) -> None:
     os.close(pipe[1])
     wait_until(lambda: process.poll() is not None)
     assert process.poll() == 7
-    process.send(TERM)  # to nobody
+    process.send(TERM)  # to no one
 
 
 def test_a_process_is_ended_by_a_signal(pipe: tuple[int, int]) -> None:
@@ -416,7 +416,7 @@ def run(argv: list[str], folder: Path, **environment: str) -> str:
 
 
 def test_a_worker_runs_nothing_from_the_working_directory(elsewhere: Path) -> None:
-    """`python -m` alone would look there first: whoever can write there could run code in the workers."""
+    """`python -m` alone would look there first: anyone who can write there could run code in the workers."""
     command = tell_interpreter("-P", folder=elsewhere, PYTHONPATH=str(ROOT))
     assert command[-3:] == ["-P", "-m", "authz"]
     assert "definitions" in run([*command, "schema"], elsewhere, PYTHONPATH=str(ROOT))

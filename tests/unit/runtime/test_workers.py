@@ -314,7 +314,7 @@ def test_half_an_answer_is_no_sign_of_life(folder: Path, probe: LivenessProbe) -
 
 
 def test_an_answer_without_end_is_no_sign_of_life(folder: Path, probe: LivenessProbe) -> None:
-    """Whoever supervises does not read on for it: the worker is asked again."""
+    """Anyone who supervises does not read on for it: the worker is asked again."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(folder / "0"))
         server.listen()

@@ -37,7 +37,7 @@ def requests() -> Iterator[Request]:
 
 
 def tokens() -> Iterator[str]:
-    """Yield tokens good and bad: each of them is somebody's secret."""
+    """Yield tokens good and bad: each of them is someone's secret."""
     good = mint()
     yield good
     yield mint(A_EC)

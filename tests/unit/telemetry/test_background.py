@@ -1,4 +1,4 @@
-"""Proves authz.telemetry.background: whoever logs never waits for whoever reads."""
+"""Proves authz.telemetry.background: anyone who logs never waits for anyone who reads."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_pipe_that_does_not_block_loses_no_line(pipe: Pipe) -> None:
 
 
 def test_closed_pipe_is_no_error() -> None:
-    """Where nobody can ever read, lines are gone, and counted, and nothing else is."""
+    """Where no one can ever read, lines are gone, and counted, and nothing else is."""
     read, write = os.pipe()
     os.close(read)
     stream = BackgroundStream(write)

@@ -97,7 +97,7 @@ def test_a_line_names_its_trace() -> None:
 
 
 def test_what_a_token_says_is_told_where_it_is_the_cause() -> None:
-    """Whoever reads the line has no token: its issuer or audience is in it, cut and printable."""
+    """Anyone who reads the line has no token: its issuer or audience is in it, cut and printable."""
     rig = Rig()
     said = AuditTrail(
         claimed_issuer="https://other.test\n",
@@ -163,7 +163,7 @@ def test_no_client_is_named_where_none_may_be() -> None:
 
 
 def test_a_network_of_one_client_is_one_client() -> None:
-    """Whoever has a /64 of IPv6 does not escape by changing addresses within it."""
+    """Anyone who has a /64 of IPv6 does not escape by changing addresses within it."""
     rig = Rig()
     for number in range(100):
         rig.fail(f"2001:db8:0:1::{number:x}", 1)
@@ -171,7 +171,7 @@ def test_a_network_of_one_client_is_one_client() -> None:
 
 
 def test_faults_of_ours_are_no_failures_of_clients() -> None:
-    """Overload, missing keys and internal errors are counted against nobody."""
+    """Overload, missing keys and internal errors are counted against no one."""
     rig = Rig()
     for reason in (Reason.OVERLOADED, Reason.KEYS_UNAVAILABLE, Reason.INTERNAL_ERROR):
         rig.fail("192.0.2.1", 100, reason)

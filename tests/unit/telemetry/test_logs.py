@@ -127,7 +127,7 @@ class _Stubborn:
 
 
 def test_a_line_that_cannot_be_written_is_counted(capfd: pytest.CaptureFixture[str]) -> None:
-    """It neither raises nor blocks whoever logs by a traceback on stderr; the count outlives a reload."""
+    """It neither raises nor blocks anyone who logs by a traceback on stderr; the count outlives a reload."""
     before = lost_lines()
     with logging_to("text") as stream:
         for _ in range(3):

@@ -46,7 +46,7 @@ def test_the_memory_is_counted_where_it_was_asked(decision: Decision, hits: int,
 
 
 def test_exemplars_are_for_calls_with_a_span() -> None:
-    """A trace that nobody keeps leads nowhere; a kept one stands beside its duration and its denial."""
+    """A trace that no one keeps leads nowhere; a kept one stands beside its duration and its denial."""
     numbers = metrics()
     denial = CheckRecord(Deny(Reason.TOKEN_MISSING), "id", None, 0.0004)
     for trace in (None, TraceContext("a" * 32)):

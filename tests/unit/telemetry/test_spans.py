@@ -64,7 +64,7 @@ def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def record(decision: Decision, **request: Any) -> CheckRecord:  # noqa: ANN401 - of ask
-    """Say how a request was judged within 2 ms."""
+    """Say how a request was evaluated within 2 ms."""
     return CheckRecord(decision, "id1", ask(**request), 0.002)
 
 

@@ -69,7 +69,7 @@ def test_the_parent_is_in_the_metadata() -> None:
 
 
 def test_two_parents_are_none() -> None:
-    """Nobody knows which one is meant."""
+    """No one knows which one is meant."""
     assert find_parent((("traceparent", SAMPLED), ("traceparent", UNSAMPLED)), {"traceparent": SAMPLED}) is None
     assert find_parent((("traceparent", b"00"),), {}) is None
 

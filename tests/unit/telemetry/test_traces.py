@@ -30,7 +30,7 @@ def test_none_is_none() -> None:
 
 @pytest.mark.parametrize("environment", [{}, {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}])
 def test_grpc_is_the_default(environment: dict[str, str]) -> None:
-    """And may be said; starting connects to nobody, so that a collector may come later."""
+    """And may be said; starting connects to no one, so that a collector may come later."""
     spans = start(Exporter.OTLP, **environment)
     assert spans is not None
     spans.stop()
@@ -119,7 +119,7 @@ spans.stop(seconds=300)
 
 
 def test_a_span_can_be_written_with_no_collector_there() -> None:
-    """Nobody waits for it."""
+    """No one waits for it."""
     spans = start()
     assert spans is not None
     assert spans.write_check(CheckRecord(decide(), "id1", ask(), 0.0), None) is not None

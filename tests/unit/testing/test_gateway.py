@@ -170,7 +170,7 @@ def test_a_verdict_tells_the_client() -> None:
 
 
 def test_a_public_rule_lets_nobody_through_as_somebody() -> None:
-    """Whoever passes without a token has no identity headers, whatever they sent."""
+    """Anyone who passes without a token has no identity headers, whatever they sent."""
     verdict = GATEWAY.decide("GET", "http://api.example.com/healthz", headers={"x_auth_subject": "root"})
 
     assert (verdict.allowed, verdict.reason, verdict.headers) == (True, "public", {})
@@ -268,7 +268,7 @@ def test_a_token_that_is_not_forwarded_is_seen_by_nobody() -> None:
     ],
 )
 def test_a_url_is_taken_as_it_is_spelled(url: str, reason: Reason) -> None:
-    """Nothing puts a path in order on its way to the rules: what is ambiguous is judged so."""
+    """Nothing puts a path in order on its way to the rules: what is ambiguous is evaluated so."""
     token = GATEWAY.mint("corporate", scope="orders:read")
 
     assert GATEWAY.decide("GET", url, token=token).reason is reason

@@ -1,4 +1,4 @@
-"""Proves `check-config --diff`: what a new configuration opens or closes, judged by what was built of both."""
+"""Proves `check-config --diff`: what a new configuration opens or closes, evaluated by what was built of both."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ FREE: Final = rule("r", "/x")
     ],
 )
 def test_two_rules(old: Rule | None, new: Rule, effect: Effect) -> None:
-    """Whoever is let through by one and not by the other decides; and the other way round it is the opposite."""
+    """Anyone who is let through by one and not by the other decides; and the other way round it is the opposite."""
     assert effect_of(old, new) is effect
     turned = {Effect.WIDENS: Effect.NARROWS, Effect.NARROWS: Effect.WIDENS}
     assert effect_of(new, old) is turned.get(effect, effect)
@@ -168,7 +168,7 @@ def test_claims(old: str, new: str, effect: Effect) -> None:
 
 
 def test_conditions() -> None:
-    """Of two conditions nobody can tell; one that is gone opens."""
+    """Of two conditions no one can tell; one that is gone opens."""
     pytest.importorskip("cel_expr_python")
     one, other, none = (
         rules(f"{{name: r, require: {{scopes: [s]{when}}}}}")

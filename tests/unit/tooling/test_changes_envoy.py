@@ -85,7 +85,7 @@ ABOUT: Final = {
 }
 HARMLESS: Final = {
     "breaker-low",  # Envoy asks for as many as before
-    "endpoints-foreign",  # those of workers that are gone: a health check finds nobody there
+    "endpoints-foreign",  # those of workers that are gone: a health check finds no one there
     "escaped-slashes",  # these two the sidecar refuses, since no rule accepts them any more
     "slashes-not-merged",
 }
@@ -127,7 +127,7 @@ def test_what_does_not_break(old: str, new: str) -> None:
 
 
 def test_every_setting_that_may_differ_has_a_check() -> None:
-    """Whoever lets another setting of Envoy follow the configuration says what breaks until Envoy is told."""
+    """Anyone who lets another setting of Envoy follow the configuration says what breaks until Envoy is told."""
     fitted = [derive(sample(name, workers=workers)) for name, workers in MANY] + [derive(parse(UNDERSCORE, file="x"))]
     differing = {
         field.name for field in fields(fitted[0]) if len({repr(getattr(each, field.name)) for each in fitted}) > 1

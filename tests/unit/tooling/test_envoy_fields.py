@@ -29,7 +29,7 @@ FILES: Final = (
     "envoy/config/route/v3/route_components.proto",
     "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto",
 )
-ANSWERS: Final = {"envoy.extensions.filters.http.ext_authz.v3.ShadowDecision"}  # what Envoy writes, and nobody sets
+ANSWERS: Final = {"envoy.extensions.filters.http.ext_authz.v3.ShadowDecision"}  # what Envoy writes, and no one sets
 
 OFFICIAL: Final = """
 import importlib, json, sys
@@ -61,7 +61,7 @@ def of_xds_protos() -> dict[str, set[str]]:
 
 @pytest.mark.needs("envoy")
 def test_every_field_of_the_newest_envoy_is_known() -> None:
-    """A field that Envoy has and the review does not know fails here, so that somebody asks what it lets pass."""
+    """A field that Envoy has and the review does not know fails here, so that someone asks what it lets pass."""
     theirs = of_envoy()
     for name, full_name in MESSAGES.items():
         assert set(FIELDS[name]) == theirs[full_name], name

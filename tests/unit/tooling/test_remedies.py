@@ -160,7 +160,7 @@ SILENT: Final[dict[str, tuple[str | None, Snapshot, Reason]]] = {
 
 @pytest.mark.parametrize(("token", "snapshot", "reason"), SILENT.values(), ids=SILENT)
 def test_no_advice_where_it_depends(token: str | None, snapshot: Snapshot, reason: Reason) -> None:
-    """Where the step and the detail say it all, or nobody can know, no advice stands below."""
+    """Where the step and the detail say it all, or no one can know, no advice stands below."""
     explained = explain(ask(token), snapshot, T)
 
     assert explained.decision.reason is reason

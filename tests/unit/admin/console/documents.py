@@ -140,7 +140,7 @@ def config(text: str) -> dict[str, Any]:
 
 
 def pressed(text: str) -> dict[str, Any]:
-    """Somebody fails everywhere."""
+    """Someone fails everywhere."""
     client = {"client": text, "failures": 3_000, "error_bound": 2}
     ranked = [{"name": text, "failures": 4}]
     return {

@@ -171,7 +171,7 @@ def test_without_the_token_nobody_sees_anything(authorization: str | None) -> No
 
 
 def test_an_empty_token_opens_nothing() -> None:
-    """A file that is empty, or cannot be read, admits nobody."""
+    """A file that is empty, or cannot be read, admits no one."""
     for authorization in ("Bearer ", basic("", "")):
         assert Console("").ask("/", authorization=authorization).status == 401
 

@@ -147,7 +147,7 @@ class Caller:
         self.say(*map(whole_call, streams))
 
     def end(self, *streams: int) -> None:
-        """Send the messages of calls that were begun."""
+        """Send the messages of calls that were started."""
         self.say(*(send_message(b"%d" % stream, stream=stream) for stream in streams))
 
     def receive(self, number: int) -> dict[int, bytes]:
