@@ -10,18 +10,19 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice, product
 from typing import Final
 
 from authz.config.build import build_rules
 from authz.config.model import Config
 from authz.config.problems import Problem, quote
-from authz.core.policy import AccessMode, Match, PathTemplate, Policy, Rule
+from authz.core.policy import AccessMode, HostPattern, Match, PathTemplate, Policy, Rule
 from authz.core.reasons import Rejected
 from authz.core.request import REGISTERED_METHODS, Path, Target
-from authz.core.strictness import Strictness, compare_rules
+from authz.core.strictness import Strictness, access_rank, compare_rules
 
 
 class Trait(StrEnum):
@@ -90,12 +91,13 @@ _Asked = tuple[str, tuple[str, ...]]  # method and segments
 _ANY: Final = "{any}"  # no literal of a rule holds a brace
 _ANY_HOST: Final = "any-host"
 _POST: Final = "POST"
+MAX_SCOPES: Final = 100  # for each path, so that ten thousand rules take seconds; those of the weakest rules first
 
 
 def find_upstream_problems(config: Config, upstream: Upstream) -> Iterator[Problem]:
     """Report each rule around which a trait of *upstream* leads to one that asks less."""
     rules = build_rules(config)
-    policy = Policy(rules)
+    finder = _Finder(rules)
     for place, rule in enumerate(rules):
         if rule.shadow or rule.allow is AccessMode.PUBLIC:
             continue
@@ -106,7 +108,7 @@ def find_upstream_problems(config: Config, upstream: Upstream) -> Iterator[Probl
                     hint = "have Envoy remove the header, as `authz envoy-config` does"
                     yield Problem(path=("rules", place, "match", "hosts"), message=message, hint=hint)
                 continue
-            found = next(_ways_around(rule, trait, policy), None)
+            found = next(finder.ways_around(rule, trait), None)
             if found is not None:
                 (method, segments), by = found
                 what = f"{method} /{'/'.join(segments)}"
@@ -115,29 +117,75 @@ def find_upstream_problems(config: Config, upstream: Upstream) -> Iterator[Probl
                 yield Problem(path=("rules", place), message=message, hint=_REMEDIES[trait])
 
 
-def _ways_around(rule: Rule, trait: Trait, policy: Policy) -> Iterator[tuple[_Asked, Rule]]:
-    for template in rule.match.paths:
-        for method in sorted(rule.match.methods) or ["GET"]:
-            plain = (method, tuple(_ANY if segment is None else segment for segment in template.segments))
-            if _select(policy, plain, rule.match) is not rule:
-                continue  # a rule above decides that already
+_Scope = tuple[str, Mapping[str, str], str]  # host, context and method
+
+
+class _Finder:
+    """Asks for each rule what its routes may serve, wherever other rules are: on their hosts, by their methods."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._policy: Final = Policy(rules)
+        matches = [rule.match for rule in sorted(rules, key=access_rank, reverse=True)]
+        # A dictionary is a set that keeps its order.
+        self._methods: Final = tuple({"GET": 0} | {method: 0 for match in matches for method in sorted(match.methods)})
+        self._hosts: Final = tuple({_ANY_HOST: 0} | {_sample(host): 0 for match in matches for host in match.hosts})
+        self._contexts: Final = tuple({(): 0} | {tuple(sorted(match.context.items())): 0 for match in matches})
+        self._depth: Final = max(len(path.segments) for match in matches for path in match.paths)
+
+    def ways_around(self, rule: Rule, trait: Trait) -> Iterator[tuple[_Asked, Rule]]:
+        """Yield requests that the upstream may serve by a route of *rule*, and the weaker rules that decide them."""
+        for template in rule.match.paths:
+            segments = tuple(_ANY if segment is None else segment for segment in template.segments)
+            for host, context, method in islice(self._scopes(rule.match), MAX_SCOPES):
+                plain = (method, segments)
+                if all(self._select(asked, host, context) is not rule for asked in _with_rest(plain, template)):
+                    continue  # a rule above decides that already
+                for asked in self._variants(trait, plain, template):
+                    by = self._select(asked, host, context)
+                    if by is not None and compare_rules(rule, by) not in {Strictness.SAME, Strictness.NARROWS}:
+                        yield asked, by
+
+    def _scopes(self, match: Match) -> Iterator[_Scope]:
+        """Yield the hosts, contexts and methods of *match*, those of other rules among them."""
+        own = dict(match.context)
+        contexts = [own | dict(other) for other in self._contexts if _agree(own, dict(other))]
+        hosts = [_sample(host) for host in match.hosts] or self._hosts
+        below = tuple(f".{host.name}" for host in match.hosts if host.wildcard)
+        if below:
+            hosts = list(dict.fromkeys([*hosts, *(host for host in self._hosts if host.endswith(below))]))
+        yield from product(hosts, contexts, sorted(match.methods) or self._methods)
+
+    def _variants(self, trait: Trait, plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
+        if trait is Trait.TAKES_SLASHES:
+            yield from _deeper(plain, template, self._depth)
+        else:
             for asked in _VARIANTS[trait](plain, template):
-                by = _select(policy, asked, rule.match)
-                if by is not None and compare_rules(rule, by) not in {Strictness.SAME, Strictness.NARROWS}:
-                    yield asked, by
+                yield from _with_rest(asked, template)
+
+    def _select(self, asked: _Asked, host: str, context: Mapping[str, str]) -> Rule | None:
+        method, segments = asked
+        path = Path("/" + "/".join(segments), segments, frozenset())
+        try:
+            return self._policy.select(Target(method, host, path), context)[0]
+        except Rejected:
+            return None
 
 
-def _select(policy: Policy, asked: _Asked, match: Match) -> Rule | None:
-    method, segments = asked
-    host = _ANY_HOST
-    if match.hosts:
-        first = match.hosts[0]
-        host = f"{_ANY_HOST}.{first.name}" if first.wildcard else first.name
-    path = Path("/" + "/".join(segments), segments, frozenset())
-    try:
-        return policy.select(Target(method, host, path), match.context)[0]
-    except Rejected:
-        return None
+def _with_rest(asked: _Asked, template: PathTemplate) -> Iterator[_Asked]:
+    """Yield what is asked, and something below it if *template* ends in `/**`."""
+    yield asked
+    if template.prefix:
+        yield asked[0], (*asked[1], _ANY)
+
+
+def _sample(host: HostPattern) -> str:
+    """Return a host that *host* matches."""
+    return f"{_ANY_HOST}.{host.name}" if host.wildcard else host.name
+
+
+def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Tell whether one route can have both contexts."""
+    return all(one.get(name, value) == value for name, value in other.items())
 
 
 def _other_case(plain: _Asked, _template: PathTemplate) -> Iterator[_Asked]:
@@ -151,9 +199,11 @@ def _without_end(plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
         yield plain[0], plain[1][:-1]
 
 
-def _deeper(plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
+def _deeper(plain: _Asked, template: PathTemplate, depth: int) -> Iterator[_Asked]:
+    """Yield what is deeper than the template, down to what is longer than every template."""
     if template.segments and template.segments[-1] is None and not template.prefix:
-        yield plain[0], (*plain[1], _ANY)
+        for more in range(1, max(1, depth - len(template.segments)) + 1):
+            yield plain[0], (*plain[1], *[_ANY] * more)
 
 
 def _longer_text(plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
@@ -181,7 +231,6 @@ def _by_post(plain: _Asked, _template: PathTemplate) -> Iterator[_Asked]:
 _VARIANTS: Final[Mapping[Trait, Callable[[_Asked, PathTemplate], Iterator[_Asked]]]] = {
     Trait.IGNORES_CASE: _other_case,
     Trait.EMPTY_PARAMETER: _without_end,
-    Trait.TAKES_SLASHES: _deeper,
     Trait.TEXT_PREFIX: _longer_text,
     Trait.HEAD_FROM_GET: _head,
     Trait.UPPER_METHOD: _lower_method,

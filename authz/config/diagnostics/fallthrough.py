@@ -9,38 +9,57 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Final
 
-from authz.config.diagnostics.rule_index import Cover, Entry, RuleIndex, contexts_conflict, requires_no_less
+from authz.config.diagnostics.rule_index import (
+    Cover,
+    Entry,
+    RuleIndex,
+    contexts_conflict,
+    covering_hosts,
+    requires_no_less,
+)
 from authz.config.problems import Problem
 from authz.core.policy import HostPattern, PathTemplate
 
 _CASE: Final = "another letter case"
 _DEEPER: Final = "a deeper path"  # Echo serves /orders/7/items by a route /orders/:id
 _EMPTY: Final = "an empty last segment"  # and Fastify /orders/, which counts as /orders here
+_ACCEPTED: Final = "an ambiguous path encoding that it accepts"
+_ON_SOME_HOSTS: Final = frozenset({_CASE, _DEEPER, _EMPTY, _ACCEPTED})
 
 
 def find_fallthrough(entry: Entry, index: RuleIndex) -> Iterator[Problem]:
-    """Report rules below *entry* that require less and decide requests that nearly match *entry*."""
-    scopes = list(product(entry.hosts, entry.paths))
-    first, *others = [index.below(entry, host, path) for host, path in scopes]
-    elsewhere = [{cover.place for cover in covers} for covers in others]
-    guarded: set[str] | None = None  # differences that a rule in between handles
-    for cover in first:
-        below = cover.entry
-        if not all(below.place in places for places in elsewhere):
-            continue
-        differences = _differences(entry, scopes[0], cover)
-        if guarded is None and differences:
-            guarded = _find_guarded(entry, scopes[0], index)
-        differences -= guarded or set()
-        if not differences:
-            continue
-        if requires_no_less(below.rule, entry.rule):
-            guarded = (guarded or set()) | differences
-        else:
-            which = " or ".join(sorted(differences))
-            message = f"weaker-fallthrough: with {which}, {below.name} below decides, which requires less"
-            yield Problem(path=entry.path, message=message, hint=_hint(differences, scopes[0][1]), widens=True)
-            return
+    """Report rules below *entry* that require less and decide requests that nearly match *entry*.
+
+    For each difference it is the first such rule, on all hosts of *entry* or on some.
+    """
+    reported: set[str] = set()
+    for host, path in product(entry.hosts, entry.paths):
+        hosts = covering_hosts(host)
+        guarded: set[str] | None = None  # differences that a rule in between handles
+        for cover in index.below(entry, host, path):
+            below = cover.entry
+            differences = _differences(entry, (host, path), cover)
+            if cover.host not in hosts:
+                differences &= _ON_SOME_HOSTS  # other differences are explicit there
+            if guarded is None and differences:
+                guarded = _find_guarded(entry, (host, path), index)
+            differences -= guarded or set()
+            if not differences:
+                continue
+            if requires_no_less(below.rule, entry.rule):
+                if cover.host in hosts and _takes_all(below, entry):
+                    guarded = (guarded or set()) | differences
+            elif differences := differences - reported:
+                reported |= differences
+                which = " or ".join(sorted(differences))
+                where = "" if cover.host in hosts else f" on {cover.host}"
+                message = f"weaker-fallthrough: with {which}{where}, {below.name} below decides, which requires less"
+                yield Problem(path=entry.path, message=message, hint=_hint(differences, path), widens=True)
+
+
+def _takes_all(by: Entry, entry: Entry) -> bool:
+    """Return whether *by* is for all methods and contexts of *entry*."""
+    return (not by.methods or (bool(entry.methods) and entry.methods <= by.methods)) and by.context <= entry.context
 
 
 def _find_guarded(entry: Entry, scope: tuple[HostPattern | None, PathTemplate], index: RuleIndex) -> set[str]:
@@ -55,9 +74,7 @@ def _find_guarded(entry: Entry, scope: tuple[HostPattern | None, PathTemplate], 
         difference
         for difference, template in variants.items()
         if any(
-            (not by.methods or (entry.methods and entry.methods <= by.methods))
-            and by.context <= entry.context
-            and requires_no_less(by.rule, entry.rule)
+            _takes_all(by, entry) and requires_no_less(by.rule, entry.rule)
             for by in (cover.entry for cover in index.above(entry, host, template))
         )
     }
@@ -94,7 +111,7 @@ def _differences(entry: Entry, scope: tuple[HostPattern | None, PathTemplate], c
     if not entry.context <= below.context:
         differences.add("another context")
     if below.rule.accept:
-        differences.add("an ambiguous path encoding that it accepts")
+        differences.add(_ACCEPTED)
     kept = cover.path.segments if not below.folds else ()
     loose = [own for place, own in enumerate(path.segments) if own and not (place < len(kept) and kept[place] == own)]
     if not entry.folds and any(own.lower() != own.upper() for own in loose):

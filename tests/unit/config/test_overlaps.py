@@ -134,7 +134,7 @@ STANDS = {
     "other methods in so many words": "any | match: {paths: ['/**'], methods: [GET]}",
     "another path": "any | match: {paths: ['/other/**']}",
     "a part of it": "any | match: {paths: ['/orders/{id}']}",
-    "another host": "any | match: {hosts: [h.test], paths: ['/**']}",
+    "another host": "any | match: {hosts: [h.test], paths: [/orders]}",
     "the same path and method": "any | match: {paths: [/x], methods: [POST]}",
 }
 
@@ -143,6 +143,57 @@ STANDS = {
 def test_does_not_fall_through(below: str) -> None:
     """What asks no less, or is another matter in so many words, is not reported."""
     assert analyse(WRITE, below) == []
+
+
+ELSEWHERE = {
+    "on a host that the rule does not name": (
+        ("in | match: {paths: ['/api/**']}", "site | match: {hosts: [h.test], methods: [GET]}, allow: public"),
+        "another letter case on h.test, 'site'",
+    ),
+    "on a host below its wildcard": (
+        ("in | match: {hosts: ['*.test'], paths: [/a]}", "site | match: {hosts: ['*.h.test']}, allow: public"),
+        "a deeper path or another letter case on *.h.test, 'site'",
+    ),
+    "on the second of its hosts": (
+        ("in | match: {hosts: [g.test, h.test], paths: ['/a/**']}", "site | match: {hosts: [h.test]}, allow: public"),
+        "another letter case, 'site'",
+    ),
+    "beside the second of its paths": (
+        ("in | match: {paths: [/a, /b]}", "site | match: {paths: ['/b/**']}, allow: public"),
+        "a deeper path, 'site'",
+    ),
+    "below a guard for another method": (
+        (
+            "in | match: {paths: ['/a/{id}'], case_insensitive: true}",
+            "guard | match: {paths: ['/a/**'], methods: [GET], case_insensitive: true}, allow: deny",
+            "site | match: {hosts: [h.test]}, allow: public",
+        ),
+        "a deeper path or an empty last segment on h.test, 'site'",
+    ),
+    "below a guard on another host": (
+        (
+            "in | match: {paths: ['/a/{id}'], case_insensitive: true}",
+            "guard | match: {hosts: [g.test], paths: ['/a/**'], case_insensitive: true}, allow: deny",
+            "site | match: {hosts: [h.test]}, allow: public",
+        ),
+        "a deeper path or an empty last segment on h.test, 'site'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("rules", "said"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_falls_through_wherever_it_is(rules: tuple[str, ...], said: str) -> None:
+    """What misses a rule is found on each of its hosts and paths, and on hosts that only the weaker rule names."""
+    (found,) = analyse(*rules)
+    assert found.startswith(f"rules[0]: weaker-fallthrough: with {said} below decides, which requires less")
+
+
+def test_each_way_is_named_with_the_first_rule_that_it_leads_to() -> None:
+    """Another letter case reaches one rule, a deeper path another: both are named."""
+    rules = ("in | match: {paths: ['/a/{id}']}", "one | match: {paths: ['/{x}/{id}']}", "two | match: {paths: ['/**']}")
+    first, second = analyse(*(f"{rule}{'' if rule is rules[0] else ', allow: optional'}" for rule in rules))
+    assert "with another letter case, 'one' below" in first
+    assert "with a deeper path or an empty last segment, 'two' below" in second
 
 
 def test_a_guard_between() -> None:

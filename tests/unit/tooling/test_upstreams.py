@@ -59,6 +59,32 @@ OPEN: Final = {
         "a client chooses the host",
     ),
 }
+ELSEWHERE: Final = {
+    "on a host that the rule does not name": (
+        ("a | match: {paths: [/a]}", "site | match: {hosts: [www.test], paths: ['/**']}, allow: public"),
+        "GET /A by",
+    ),
+    "on the second of its hosts": (
+        ("a | match: {hosts: [a.test, b.test], paths: [/a]}", "b | match: {hosts: [b.test]}, allow: public"),
+        "GET /A by",
+    ),
+    "on a host below its wildcard": (
+        ("a | match: {hosts: ['*.test'], paths: [/a]}", "b | match: {hosts: [b.test]}, allow: public"),
+        "GET /A by",
+    ),
+    "by a method that the rule does not name": (
+        ("a | match: {paths: [/a]}", "b | match: {methods: [POST]}, allow: public"),
+        "POST /A by",
+    ),
+    "on a route that the rule does not name": (
+        ("a | match: {paths: [/a]}", "b | match: {context: {k: v}}, allow: public"),
+        "GET /A by",
+    ),
+    "below a path whose end another rule decides": (
+        ("top | match: {paths: [/a]}, allow: public", "a | match: {paths: ['/a/**']}", PUBLIC),
+        "GET /A by",
+    ),
+}
 CLOSED: Final = {
     "letter case that the rule ignores": (
         Trait.IGNORES_CASE,
@@ -86,6 +112,20 @@ def test_a_way_around_is_named(trait: Trait, rules: tuple[str, ...], said: str) 
     assert f"It {trait}: " in warning
     assert said in warning
     assert warning.endswith(")")
+
+
+@pytest.mark.parametrize(("rules", "said"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_a_way_around_is_named_wherever_it_is(rules: tuple[str, ...], said: str) -> None:
+    """A weaker rule is found on its own hosts, methods and routes, where the strict rule is for all of them."""
+    (warning,) = find(Trait.IGNORES_CASE, *rules)
+    assert said in warning
+
+
+def test_the_last_parameter_takes_as_many_slashes_as_a_weaker_rule_has() -> None:
+    """Echo serves /orders/1/2/3 by the route of /orders/{id}: a public rule for that depth is found."""
+    deep = "deep | match: {paths: ['/orders/{a}/{b}/{c}']}, allow: public"
+    (warning,) = find(Trait.TAKES_SLASHES, "a | match: {paths: ['/orders/{id}']}", deep)
+    assert "GET /orders/{any}/{any}/{any}" in warning
 
 
 @pytest.mark.parametrize(("trait", "rules"), CLOSED.values(), ids=CLOSED)
