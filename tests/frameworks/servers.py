@@ -42,6 +42,7 @@ PROGRAMS: Final = (
         ("node", f"{BUILT}/node/server.mjs"),
         ("express4", "express5", "fastify", "koa", "hapi"),
     ),
+    Program("frameworks/python", (f"{BUILT}/python/bin/python", f"{SOURCES}/python/servers"), ("gunicorn",)),
     Program("frameworks/go", (f"{BUILT}/go/frameworks",), ("go", "echo")),
     Program("frameworks/more", (f"{BUILT}/more/frameworks",), ("gin", "chi", "fiber", "gorilla")),
     Program("frameworks/caddy", (f"{BUILT}/caddy/caddy",), ("caddy",)),
@@ -59,7 +60,7 @@ PROGRAMS: Final = (
 
 def row_of(name: str) -> str:
     """Return the name under which the table has a framework."""
-    return "express" if name.startswith("express") else name.partition("-")[0]
+    return {"express4": "express", "express5": "express", "gunicorn": "flask"}.get(name, name.partition("-")[0])
 
 
 def program_of(name: str) -> Program:
@@ -80,7 +81,7 @@ def serving(names: Iterable[str], folder: Path) -> Iterator[Mapping[str, str]]:
         for program in PROGRAMS:
             own = {name: addresses[name] for name in program.names if name in addresses}
             if own:
-                log = running.enter_context((folder / f"{Path(program.tool).name}.log").open("wb"))
+                log = running.enter_context((folder / f"{next(iter(own))}.log").open("wb"))
                 command = program.command or _nginx(own, folder)
                 ports = [f"{name}={address.rpartition(':')[2]}" for name, address in own.items()]
                 arguments = [*command, *ports] if program.command else command
@@ -93,7 +94,7 @@ def serving(names: Iterable[str], folder: Path) -> Iterator[Mapping[str, str]]:
                     env=os.environ | dict(program.environment),
                 )
                 running.callback(process.wait, HANG_SECONDS)
-                running.callback(process.kill)
+                running.callback(process.terminate)
         for name, address in addresses.items():
             for route in (PAGE, *routes_of(name)):
                 wait_until(lambda: ask(address, route) == (200, route.name))  # noqa: B023 - called at once

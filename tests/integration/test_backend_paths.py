@@ -16,7 +16,19 @@ from tests.frameworks.proof import FIXED, NOT_FIXED, Proof, check_blacklist, che
 pytestmark = pytest.mark.needs("frameworks/python", "frameworks/node", "frameworks/go", "node", "nginx", "envoy")
 
 NAMES: Final = (
-    *("nginx", "nginx-slashed", "flask", "django", "starlette", "express4", "express5", "fastify", "go", "echo"),
+    *(
+        "nginx",
+        "nginx-slashed",
+        "flask",
+        "gunicorn",
+        "django",
+        "starlette",
+        "express4",
+        "express5",
+        "fastify",
+        "go",
+        "echo",
+    ),
 )
 
 

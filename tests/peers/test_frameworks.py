@@ -19,7 +19,7 @@ from tests.frameworks.servers import PROGRAMS, ask, row_of
 pytestmark = pytest.mark.needs(*(program.tool for program in PROGRAMS), "java", "node", "envoy")
 
 NAMES: Final = tuple(name for program in PROGRAMS for name in program.names)
-FRAMEWORKS: Final = tuple(name for name in NAMES if row_of(name) != "nginx")
+FRAMEWORKS: Final = tuple(name for name in NAMES if row_of(name) != "nginx" and name != "gunicorn")
 
 
 @pytest.fixture(scope="module")
