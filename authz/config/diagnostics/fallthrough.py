@@ -24,37 +24,40 @@ _CASE: Final = "another letter case"
 _DEEPER: Final = "a deeper path"  # Echo serves /orders/7/items by a route /orders/:id
 _EMPTY: Final = "an empty last segment"  # and Fastify /orders/, which counts as /orders here
 _ACCEPTED: Final = "an ambiguous path encoding that it accepts"
-_ON_ANY_HOST: Final = frozenset({_CASE, _DEEPER, _EMPTY, _ACCEPTED})
+_ON_SOME_HOSTS: Final = frozenset({_CASE, _DEEPER, _EMPTY, _ACCEPTED})
 
 
 def find_fallthrough(entry: Entry, index: RuleIndex) -> Iterator[Problem]:
-    """Report rules below *entry* that require less and decide requests that nearly match: the first per difference."""
+    """Report rules below *entry* that require less and decide requests that nearly match *entry*.
+
+    For each difference it is the first such rule, on all hosts of *entry* or on some.
+    """
     reported: set[str] = set()
     for host, path in product(entry.hosts, entry.paths):
-        wider = covering_hosts(host)
+        hosts = covering_hosts(host)
         guarded: set[str] | None = None  # differences that a rule in between handles
         for cover in index.below(entry, host, path):
             below = cover.entry
             differences = _differences(entry, (host, path), cover)
-            if cover.host not in wider:
-                differences &= _ON_ANY_HOST  # the others are explicit, because the rule names its host
+            if cover.host not in hosts:
+                differences &= _ON_SOME_HOSTS  # other differences are explicit there
             if guarded is None and differences:
                 guarded = _find_guarded(entry, (host, path), index)
             differences -= guarded or set()
             if not differences:
                 continue
             if requires_no_less(below.rule, entry.rule):
-                if cover.host in wider and _covers_methods_and_context(below, entry):
+                if cover.host in hosts and _takes_all(below, entry):
                     guarded = (guarded or set()) | differences
             elif differences := differences - reported:
                 reported |= differences
-                where = "" if cover.host in wider else f" on {cover.host}"
-                which = f"{' or '.join(sorted(differences))}{where}"
-                message = f"weaker-fallthrough: with {which}, {below.name} below decides, which requires less"
+                which = " or ".join(sorted(differences))
+                where = "" if cover.host in hosts else f" on {cover.host}"
+                message = f"weaker-fallthrough: with {which}{where}, {below.name} below decides, which requires less"
                 yield Problem(path=entry.path, message=message, hint=_hint(differences, path), widens=True)
 
 
-def _covers_methods_and_context(by: Entry, entry: Entry) -> bool:
+def _takes_all(by: Entry, entry: Entry) -> bool:
     """Return whether *by* is for all methods and contexts of *entry*."""
     return (not by.methods or (bool(entry.methods) and entry.methods <= by.methods)) and by.context <= entry.context
 
@@ -71,7 +74,7 @@ def _find_guarded(entry: Entry, scope: tuple[HostPattern | None, PathTemplate], 
         difference
         for difference, template in variants.items()
         if any(
-            _covers_methods_and_context(by, entry) and requires_no_less(by.rule, entry.rule)
+            _takes_all(by, entry) and requires_no_less(by.rule, entry.rule)
             for by in (cover.entry for cover in index.above(entry, host, template))
         )
     }

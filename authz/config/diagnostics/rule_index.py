@@ -98,7 +98,7 @@ class RuleIndex:
         return [cover for cover in _nearest(found) if covers(cover, entry, path)]
 
     def below(self, entry: Entry, host: HostPattern | None, path: PathTemplate) -> list[Cover]:
-        """Return the rules below *entry* that match its *path* on all or some of the hosts of *host*, in order."""
+        """Return the rules below *entry* that match its *path*, on all hosts of *host* or on some, in order."""
         found = (
             rules[bisect_left(rules, entry.place + 1, key=_place) :] for rules in self._rules_at(host, path, part=True)
         )

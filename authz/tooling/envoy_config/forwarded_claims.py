@@ -1,7 +1,9 @@
 """Headers by which a client claims another host, path or method than those that were decided on.
 
-Some servers believe them: Fiber takes X-Forwarded-Host by default, IIS and Zend X-Original-URL and X-Rewrite-URL, and
-method overrides run a DELETE that was allowed as a GET. Envoy neither sets nor reads any of them by default.
+Some servers believe them: Fiber, and Spring Boot in a pod, take X-Forwarded-Host by default, IIS and Zend
+X-Original-URL and X-Rewrite-URL; method overrides run a DELETE that was allowed as a GET; gunicorn cuts SCRIPT_NAME off
+the path if its peer is on loopback, so that `/public/admin` is `/admin`. Envoy neither sets nor reads any of them by
+default.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Final
 CLAIMS: Final = (
     *("forwarded", "x-forwarded-host", "x-forwarded-server", "x-host", "x-original-host"),
     *("x-forwarded-path", "x-forwarded-prefix", "x-forwarded-uri", "x-original-uri", "x-original-url", "x-rewrite-url"),
+    "script_name",
     *("x-forwarded-method", "x-http-method", "x-http-method-override", "x-method-override"),
 )
 """In the order host (RFC 7239 among them), path, method."""

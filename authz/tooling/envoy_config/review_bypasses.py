@@ -188,7 +188,7 @@ def identity_kept(context: Context) -> Iterator[Location]:
             removed = {
                 name.text.lower() for level in route.levels for name in level.get("request_headers_to_remove").each()
             }
-            kept = _reaching(manager.node, left) - removed
+            kept = reaching(manager.node, left) - removed
             if kept:
                 yield Location(route.node, _name_some(kept))
 
@@ -208,7 +208,7 @@ def _removed_early(manager: Node, names: frozenset[str]) -> set[str]:
     return removed
 
 
-def _reaching(manager: Node, names: set[str] | frozenset[str]) -> set[str]:
+def reaching(manager: Node, names: set[str] | frozenset[str]) -> set[str]:
     """Return the names without those that Envoy does not accept from clients."""
     action = manager.get("common_http_protocol_options.headers_with_underscores_action").text
     return {name for name in names if "_" not in name or action not in {"REJECT_REQUEST", "DROP_HEADER"}}

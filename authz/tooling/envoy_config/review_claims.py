@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from authz.tooling.envoy_config.context import Context, Location
 from authz.tooling.envoy_config.forwarded_claims import CLAIMS
 from authz.tooling.envoy_config.reading import Node, matches
+from authz.tooling.envoy_config.review_bypasses import reaching
 
 
 def claims_pass(context: Context) -> Iterator[Location]:
     """Yield each checked connection manager by which such headers reach an upstream, with their names."""
     wanted = frozenset(CLAIMS) - context.requirements.identity - frozenset(context.requirements.read)
     for manager, _ in context.protected_managers:
-        left = wanted - set(_removed_early(manager.node, wanted))
+        left = reaching(manager.node, wanted) - set(_removed_early(manager.node, wanted))
         passing = {
             name
             for route in manager.routes

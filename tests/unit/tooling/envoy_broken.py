@@ -199,6 +199,13 @@ CASES: Final[dict[str, Spoilt]] = {
             envoy.hosts[0].update(request_headers_to_remove=[name for name in CLAIMS if name != "x-rewrite-url"]),
         )
     ),
+    "a claim with an underscore": broken("claims-pass", "underscores", word="script_name (")(
+        lambda envoy: (
+            envoy.manager["common_http_protocol_options"].update(headers_with_underscores_action="ALLOW"),
+            envoy.hosts[0].update(request_headers_to_remove=[name for name in CLAIMS if name != "script_name"]),
+            early(envoy, [{"remove": "x-auth-subject"}, {"remove": "x-auth.v1+org"}]),
+        )
+    ),
     "a cache in front": broken("cached")(
         lambda envoy: envoy.filters.insert(0, {"name": "c", "typed_config": {"@type": f"{V3}.cache.v3.CacheConfig"}})
     ),

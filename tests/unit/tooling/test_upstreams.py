@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from authz.cli import main
 from authz.config.load import parse
 from authz.tooling.upstreams import UPSTREAMS, Trait, Upstream, find_upstream_problems
+from tests.tools import ROOT
 
 HEAD: Final = """version: 1
 issuers:
@@ -146,6 +148,16 @@ def test_every_trait_is_proved() -> None:
     """Each has a way around above, and an upstream that opens it."""
     assert {trait for trait, *_ in OPEN.values()} == set(Trait)
     assert set().union(*(upstream.traits for upstream in UPSTREAMS.values())) == set(Trait)
+
+
+@pytest.mark.parametrize("name", sorted(set(UPSTREAMS) - {"nginx"}))
+def test_the_release_of_a_row_is_the_one_that_is_tried(name: str) -> None:
+    """What the frameworks are built from says which release is asked; Debian says it of nginx."""
+    files = ("python/frameworks.lock", "node/package.json", "go/go.mod", "caddy/go.mod", "java/pom.xml")
+    text = "".join((ROOT / "tests/frameworks" / file).read_text(encoding="utf-8") for file in files)
+    assert all(
+        re.search(rf"(?<![\d.]){re.escape(each)}(?![\d.])", text) for each in UPSTREAMS[name].release.split(", ")
+    )
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -268,7 +268,7 @@ envoy.filters.http.ext_authz:
 {{- end -}}
 {{- $rules := dig "rules" list $config | toJson -}}
 {{- $claims := list -}}
-{{- range list "forwarded" "x-forwarded-host" "x-forwarded-server" "x-host" "x-original-host" "x-forwarded-path" "x-forwarded-prefix" "x-forwarded-uri" "x-original-uri" "x-original-url" "x-rewrite-url" "x-forwarded-method" "x-http-method" "x-http-method-override" "x-method-override" -}}
+{{- range list "forwarded" "x-forwarded-host" "x-forwarded-server" "x-host" "x-original-host" "x-forwarded-path" "x-forwarded-prefix" "x-forwarded-uri" "x-original-uri" "x-original-url" "x-rewrite-url" "script_name" "x-forwarded-method" "x-http-method" "x-http-method-override" "x-method-override" -}}
   {{- if not (or (has . $kept) (regexMatch (printf `request\.headers\[\s*\\?["']%s\\?["']` .) $rules)) -}}
     {{- $claims = append $claims . -}}
   {{- end -}}
