@@ -39,6 +39,8 @@ def check_binding(
 
     Raises Rejected: CLAIMS_MALFORMED, TOKEN_BOUND, PROOF_INVALID, NONCE_REQUIRED.
     """
+    if issuer.possession is Possession.OFF and "cnf" not in claims.members and not is_by_proof(found):
+        return  # neither bound nor to be bound, as most tokens are
     proof = _read_proof(found, request, issuer, now, trail)
     confirmation = _read_confirmation(claims)
     if confirmation is not None and _BY_CERTIFICATE in confirmation:

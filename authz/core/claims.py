@@ -117,13 +117,17 @@ class Claims:
 
         Its `sub` is the client then (RFC 9068 section 2.2), as Auth0 and Keycloak write it; Entra says `idtyp: app`.
         """
-        named = (self.members.get(name) for name in _CLIENT_CLAIMS)
-        client = next((value for value in named if isinstance(value, str) and value), None)
-        if client is None:
+        members = self.members
+        for name in _CLIENT_CLAIMS:
+            client = members.get(name)
+            if isinstance(client, str) and client:
+                break
+        else:
             return None
-        alone = self.subject in {client, f"{client}@clients"} or self.members.get("idtyp") == "app"
-        account = self.members.get("preferred_username") == f"service-account-{client.lower()}"
-        return client if alone or account else None
+        subject = members.get("sub")
+        if subject == client or subject == f"{client}@clients" or members.get("idtyp") == "app":  # noqa: PLR1714 - once per request: no set
+            return client
+        return client if members.get("preferred_username") == f"service-account-{client.lower()}" else None
 
     @property
     def scopes(self) -> frozenset[str]:
