@@ -3,8 +3,8 @@
 Rules of this file:
 1. A proof is checked in the order of its cost: form, key, what it was made for, time; its signature last.
 2. Everything wrong with a proof is one reason, and never a fault of the token: clients fetch a new token for that.
-3. Whether a proof was used before is a fact that the core does not know. Its signature is verified before that is
-   asked: nobody can fill the memory of proofs with what no key signed.
+3. Whether a proof was used before is a fact that the core does not know. Its signature is verified before that
+   is asked, so that no client can fill the memory with unsigned proofs.
 4. A nonce is made from the time, under a secret that replicas share: none is stored. A proof that has one must have one
    of ours that is fresh, and may then come from a client with a wrong clock.
 """

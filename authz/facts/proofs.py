@@ -37,7 +37,7 @@ class ProofMemory:
     """Remembers at most *max_proofs*, of some 100 octets each.
 
     *now* is the wall clock, *monotonic* one that cannot be set, both in seconds. Hashes are under a *secret*, so that
-    nobody can make two proofs with the same one.
+    no client can make two proofs with the same one.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class ProofLane:
         return self._memory.note(need.asked or "", thumbprint, float(until))
 
     def ask(self, _need: Need, done: Callable[[object | None], None]) -> None:
-        """Answer that nobody else knows: `find` always answers."""
+        """Do nothing but call *done*: `find` always answers."""
         done(None)
 
     def max_wait(self, _need: Need) -> float:
-        """Return 0: nobody waits."""
+        """Return 0: no check waits."""
         return 0.0

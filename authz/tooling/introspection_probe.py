@@ -1,6 +1,6 @@
 """Ask each issuer that is asked about tokens once, by the code that serves, and say what that proves.
 
-1. About a token that nobody has: the URL, the connection and the form of the answer.
+1. About a token that was never issued: the URL, the connection and the form of the answer.
 2. The same with a secret that is wrong: whether the server looks at our credentials at all. Dex does not.
 3. About a token of our own, if the server gives us one by client_credentials: whether we may ask about tokens. Keycloak
    calls a token inactive to a client that is not in its audience, and under another host name than `iss`.
@@ -26,7 +26,7 @@ from authz.feeds.http.client_auth import ClientAuth, SecretText
 from authz.feeds.http.post import Post
 from authz.telemetry.redaction import printable
 
-_NOBODYS: Final = "authz-check-config-asks-whether-this-is-answered"
+_NEVER_ISSUED: Final = "authz-check-config-asks-whether-this-is-answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ def probe_all(config: Config) -> list[Probed]:
 def probe(name: str, issuer: Issuer) -> Probed:
     """Probe one issuer."""
     try:
-        fact = _ask(issuer, _NOBODYS)
+        fact = _ask(issuer, _NEVER_ISSUED)
     except SourceError as error:
         return Probed(name, ok=False, findings=(f"{error.result}: {error}",))
     if fact.result == "active":
-        return Probed(name, ok=False, findings=("a token that nobody has is called active: this proves nothing",))
-    findings = ["a token that nobody has is called inactive"]
+        return Probed(name, ok=False, findings=("a token that was never issued is called active: this proves nothing",))
+    findings = ["a token that was never issued is called inactive"]
     try:
         findings += [*_doubt_secret(issuer), *_ask_about_own(issuer)]
     except RefreshError as error:
@@ -84,7 +84,7 @@ def _doubt_secret(issuer: Issuer) -> Iterator[str]:
         return
     wrong = SecretText(asked.client.id or "", "wrong on purpose")
     try:
-        _ask(issuer, _NOBODYS, wrong)
+        _ask(issuer, _NEVER_ISSUED, wrong)
     except SourceError as error:
         yield f"a wrong secret is refused ({error.result}), so ours is right"
     else:

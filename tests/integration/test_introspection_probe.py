@@ -66,7 +66,7 @@ def test_an_issuer_that_answers_us(tmp_path: Path) -> None:
     found = probe(Server(), tmp_path)
     assert found.ok
     assert found.findings == (
-        "a token that nobody has is called inactive",
+        "a token that was never issued is called inactive",
         "a wrong secret is refused (unauthorized), so ours is right",
         "a token of our own is called active, with active, client_id",
     )

@@ -97,8 +97,9 @@ def test_empty_segments_at_the_ends(text: str) -> None:
     ],
 )
 def test_host_pattern(text: str, pattern: HostPattern) -> None:
-    """A host is a name or an address, or every name below one."""
+    """A host is a name or an address, or every name below one; it is written as it is read."""
     assert HostPattern.parse(text) == pattern
+    assert HostPattern.parse(str(pattern)) == pattern
 
 
 @pytest.mark.parametrize("text", ["", "*", "*.", "a:443", "a.*.b", "*a.test", "https://a", "a/b", "a b", "a..b", "é"])
