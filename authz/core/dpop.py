@@ -40,7 +40,7 @@ _MAX_HEADER_KEPT: Final = 1024  # characters
 class Possession(StrEnum):
     """Whether an issuer's tokens may be, or must be, bound to a key by DPoP."""
 
-    OFF = "off"
+    OFF = "never"  # not "off", which YAML 1.1 takes for false
     ALLOWED = "allowed"
     REQUIRED = "required"
 

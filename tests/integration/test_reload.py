@@ -112,7 +112,7 @@ def test_a_file_that_is_gone_is_told_once(sidecar: Running) -> None:
     assert sidecar.check(path="/public/x") == "public"
     away.rename(file)
     wait_until(lambda: is_current(sidecar))
-    (told,) = lines(sidecar, "is gone")
+    (told,) = lines(sidecar, "was removed")
     assert f"configuration file {file} was removed, the last one stays" in told
     assert (reloads(sidecar, "rejected"), reloads(sidecar, "accepted")) == (1, 1)
 

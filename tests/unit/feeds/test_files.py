@@ -199,7 +199,7 @@ def test_secret_that_is_set_aside_is_not_repeated(tmp_path: Path) -> None:
     ("key", "content", "why"),
     [
         ("id: a, secret_file", " \n", "is empty or no text"),
-        ("id: a, private_key_file", "junk", "is no private key in PEM"),
+        ("id: a, private_key_file", "junk", "is neither an unencrypted private key in PEM nor a JWK"),
         ("bearer_token_file", "two words", "does not contain exactly one token"),
     ],
 )
