@@ -31,7 +31,7 @@ test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel .tools/pips .tools/
 peers: .venv/ready .tools/peers/keycloak $(addprefix .tools/frameworks/,python node go more caddy java)  ## prove what we say of a real Keycloak and of web frameworks; needs Maven, Java 17, Go, Node
 	PEERS=1 REQUIRE_ALL=1 $(BIN)/python -m pytest tests/peers $(ARGS)
 
-cluster: .venv/ready .tools/helm .tools/cluster  ## prove deploy/ against a real Kubernetes API server, made from source; needs Go
+cluster: .venv/ready .tools/helm .tools/cluster .tools/definitions  ## prove deploy/ against a real Kubernetes API server, made from source; needs Go
 	CLUSTER=1 REQUIRE_ALL=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
 
 newest:  ## test without the lock: on the newest releases of everything
@@ -149,6 +149,12 @@ GO_BUILD := CGO_ENABLED=0 GOGC=400 go build -trimpath -gcflags=all=-dwarf=false
 	cd tests/cluster/kubernetes && said=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes | \
 	  sed 's|^v\([0-9]*\)\.\([0-9]*\)\..*|-X $(STAMP).gitVersion=& -X $(STAMP).gitMajor=\1 -X $(STAMP).gitMinor=\2|') && \
 	  $(GO_BUILD) -ldflags "-s $$said" -o $(CURDIR)/$@.new/ ./...
+	mv $@.new $@ && touch $@
+
+# The kinds of Istio, the Gateway API, Envoy Gateway and the Prometheus operator.
+.tools/definitions: tests/cluster/fetch_definitions.py .venv/locked
+	rm -rf $@ $@.new && mkdir -p $@.new
+	$(BIN)/python $< $@.new
 	mv $@.new $@ && touch $@
 
 # Kubernetes' types and its Pod Security evaluator, without a server: some 20 s of one core.

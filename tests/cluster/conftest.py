@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -14,12 +13,13 @@ import trustme
 
 from tests.chart.conftest import charts
 from tests.cluster.apiserver import Cluster, make_keys, running_api_server, running_etcd
+from tests.tools import ROOT
 
 __all__ = ["charts", "cluster", "cluster_of_ec_keys"]
 
 collect_ignore_glob = [] if os.environ.get("CLUSTER") else ["test_*.py"]
 
-_CRDS: Final = Path(__file__).parent / "crds"
+_CRDS: Final = ROOT / ".tools/definitions"
 
 
 @pytest.fixture(scope="session")
