@@ -167,7 +167,8 @@ def test_service_takes_its_kinds_of_addresses_and_its_node_port(charts: Charts) 
     assert asked.items() <= service.items()
     assert service["ports"][0]["nodePort"] == 30080
     plain = only(charts.with_values("proxy", {}), "Service")["spec"]
-    assert not plain.keys() & {"ipFamilies", "ipFamilyPolicy", "externalTrafficPolicy", "loadBalancerClass"}
+    assert plain["ipFamilyPolicy"] == "SingleStack"  # a Service that had two kinds is refused without it
+    assert not plain.keys() & {"ipFamilies", "externalTrafficPolicy", "loadBalancerClass"}
     assert "nodePort" not in plain["ports"][0]
 
 

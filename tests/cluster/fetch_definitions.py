@@ -57,7 +57,7 @@ MODULES: Final = (
 class _Loader(yaml.CSafeLoader):
     """Reads a lone `=`, one of Prometheus' operators, as text: YAML 1.1 has a type of its own for it."""
 
-    yaml_implicit_resolvers: ClassVar = {
+    yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]  # as PyYAML itself does
         first: resolvers for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items() if first != "="
     }
 

@@ -136,10 +136,10 @@ def encrypted_key() -> bytes:
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
-        (lambda files: spoil_key(files, CLIENTS.issue_cert("b@client.test").private_key_pem.bytes()), "of another key"),
-        (lambda files: spoil_key(files, encrypted_key()), "no key without a password"),
-        (lambda files: spoil_key(files, b"junk"), "no key without a password"),
-        (lambda files: Path(files.cert_file).write_bytes(b"junk"), "is no certificate in PEM"),
+        (lambda files: spoil_key(files, CLIENTS.issue_cert("b@client.test").private_key_pem.bytes()), "does not match the key in"),
+        (lambda files: spoil_key(files, encrypted_key()), "or there is no unencrypted key in"),
+        (lambda files: spoil_key(files, b"junk"), "or there is no unencrypted key in"),
+        (lambda files: Path(files.cert_file).write_bytes(b"junk"), "is not a PEM certificate"),
         (lambda files: Path(files.key_file).unlink(), "tls.key: No such file"),
         (lambda files: replace_by_pipe(files.key_file), "tls.key: is not a file"),
     ],

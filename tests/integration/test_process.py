@@ -327,7 +327,7 @@ def test_a_certificate_that_is_none_is_explained(folder: Path, idp: FakeIdp) -> 
     (folder / "junk").write_text("junk")
     tls = f"tls: {{cert_file: {folder}/junk, key_file: {folder}/junk}}"
     done = serve(folder, config(issuer("a", idp), listen=free_address(), admin=free_address(), server=tls))
-    assert f"server.tls: {folder}/junk and {folder}/junk are not a certificate in PEM" in cannot_start(done)
+    assert f"server.tls: {folder}/junk and {folder}/junk are not a PEM certificate and its key" in cannot_start(done)
 
 
 def test_mutual_tls_is_what_the_file_says(folder: Path, idp: FakeIdp) -> None:

@@ -273,7 +273,7 @@ def test_a_worker_comes_back_while_the_file_is_bad(
         file.write_text(good)
         os.kill(two.pid, HUP)
         wait_until(lambda: [two.check(number, target="/public/x") for number in (0, 1)] == ["policy_denied"] * 2)
-        wait_until(lambda: "will begin with the new configuration" in two.process.log.read_text())
+        wait_until(lambda: "will start with the new configuration" in two.process.log.read_text())
         change(file)
         current = "authz_config_last_reload_successful"
         wait_until(lambda: [two.value(current, worker=number) for number in "01"] == [0, 0])

@@ -222,4 +222,4 @@ def test_a_protocol_that_nobody_speaks_ends_the_start() -> None:
         finally:
             sidecar.process.kill()
         assert sidecar.process.status == 3
-        assert "OTEL_EXPORTER_OTLP_PROTOCOL: 'carrier-pigeon' is not known" in sidecar.process.log.read_text()
+        assert "OTEL_EXPORTER_OTLP_PROTOCOL: 'carrier-pigeon' is not supported" in sidecar.process.log.read_text()
