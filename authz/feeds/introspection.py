@@ -72,8 +72,14 @@ class Endpoint:
         self._lock: Final = Lock()
 
     def locate(self) -> str:
-        """Return the URL; if a new discovery fails, the last one that was discovered. Raises RefreshError."""
-        with self._lock:
+        """Return the URL; if a new discovery fails, the last one that was discovered. Raises RefreshError.
+
+        Only one question waits for a new discovery; the others use the last URL.
+        """
+        url = self._url
+        if not self._lock.acquire(blocking=url is None):
+            return url or ""
+        try:
             if self._url is None or self._monotonic() >= self._until:
                 try:
                     document = self._fetch(self._discovery_url, {}).body
@@ -82,10 +88,13 @@ class Endpoint:
                     if self._url is None:
                         raise
                 except ValueError as error:
-                    text = f"{printable(self._discovery_url)}: {error}"
-                    raise RefreshError(Refresh.DISCOVERY_REJECTED, text) from None
+                    if self._url is None:
+                        text = f"{printable(self._discovery_url)}: {error}"
+                        raise RefreshError(Refresh.DISCOVERY_REJECTED, text) from None
                 self._until = self._monotonic() + self._every
             return self._url
+        finally:
+            self._lock.release()
 
 
 class IntrospectionSource:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event, Thread
 
 import pytest
 
@@ -253,7 +253,7 @@ RAW = {
 
 
 @pytest.mark.parametrize(("talk", "expected"), RAW.values(), ids=RAW)
-def test_faults_below_http(talk: Callable[[socket.socket, threading.Event], None], expected: str) -> None:
+def test_faults_below_http(talk: Callable[[socket.socket, Event], None], expected: str) -> None:
     """Refused, reset, silent: each ends by the deadline, as a failure."""
     with RawServer(talk) as server:
         timeout = SHORT if expected == "timeout" else HANG_SECONDS
@@ -297,7 +297,7 @@ def test_a_kept_connection_that_ends_without_a_byte_is_replaced_once() -> None:
     good = HEAD + b'{"active":true}'
     served: SimpleQueue[int] = SimpleQueue()
 
-    def talk(connection: socket.socket, over: threading.Event) -> None:
+    def talk(connection: socket.socket, over: Event) -> None:
         connection.recv(4096)
         connection.sendall(good)
         served.put(1)
@@ -377,7 +377,7 @@ def endpoint_by_discovery(idp: FakeIdp, clock: FakeClock) -> Endpoint:
 
 
 def test_the_endpoint_is_learned_from_discovery() -> None:
-    """Asked again in time; while the document does not come, the known one serves."""
+    """Asked again in time; while no good document comes, the known one serves."""
     clock = FakeClock()
     with FakeIdp() as idp:
         endpoint = endpoint_by_discovery(idp, clock)
@@ -391,9 +391,36 @@ def test_the_endpoint_is_learned_from_discovery() -> None:
         assert endpoint.locate() == endpoint_of(idp)
         clock.advance(100.0)
         assert endpoint.locate() == f"{idp.url}/moved"
+        for bad in (fail(500), html(), say(b"{}")):
+            clock.advance(100.0)
+            idp.answers["/.well-known/openid-configuration"] = bad
+            asked = len(idp.seen)
+            assert [endpoint.locate() for _ in range(2)] == [f"{idp.url}/moved"] * 2
+            assert len(idp.seen) == asked + 1
+
+
+def test_a_document_that_does_not_come_stops_one_question_only() -> None:
+    """The others go where it is known that they go, at once."""
+    began, go_on, located, clock = Event(), Event(), SimpleQueue[str](), FakeClock()
+    with FakeIdp() as idp:
+        idp.discovery["introspection_endpoint"] = endpoint_of(idp)
+        endpoint = endpoint_by_discovery(idp, clock)
+        assert endpoint.locate() == endpoint_of(idp)
+
+        def hang(_: Request) -> Response:
+            began.set()
+            assert go_on.wait(HANG_SECONDS)
+            return json_response({}, status=500)
+
+        idp.answers["/.well-known/openid-configuration"] = hang
         clock.advance(100.0)
-        idp.answers["/.well-known/openid-configuration"] = fail(500)
-        assert endpoint.locate() == f"{idp.url}/moved"
+        asking = [Thread(target=lambda: located.put(endpoint.locate())) for _ in range(2)]
+        asking[0].start()
+        assert began.wait(HANG_SECONDS)
+        asking[1].start()
+        assert located.get(timeout=HANG_SECONDS) == endpoint_of(idp)
+        go_on.set()
+        assert located.get(timeout=HANG_SECONDS) == endpoint_of(idp)
 
 
 def test_credentials_go_to_configured_servers_only(tmp_path: Path) -> None:
