@@ -31,6 +31,8 @@ INVALID_TOKEN = (401, 16, 16, "invalid_token")
 EXPECTED = {
     Reason.TOKEN_MISSING: (401, 16, 16, ""),
     Reason.TOKEN_MULTIPLE: (400, 7, 3, "invalid_request"),
+    Reason.PROOF_INVALID: (401, 16, 16, "invalid_dpop_proof"),
+    Reason.NONCE_REQUIRED: (401, 16, 16, "use_dpop_nonce"),
     Reason.STEP_UP_REQUIRED: (401, 16, 16, "insufficient_user_authentication"),
     Reason.INSUFFICIENT_SCOPE: (403, 7, 7, "insufficient_scope"),
     Reason.POLICY_DENIED: (403, 7, 7, None),
