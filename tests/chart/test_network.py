@@ -12,7 +12,7 @@ from tests.chart.helm import HELMS, Charts, only
 pytestmark = pytest.mark.needs("helm")
 
 PEERS: Final = [{"podSelector": {"matchLabels": {"app": "found"}}}]
-CLIENT: Final = {"id": "orders", "secret_file": "/etc/secret"}
+CLIENT: Final = {"bearer_token_file": "/var/run/secrets/tokens/asking"}
 PUBLIC: Final = ["0.0.0.0/0", "2000::/3"]
 
 

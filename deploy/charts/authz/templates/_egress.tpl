@@ -37,7 +37,7 @@ name of the cluster's or of a private network) or public. Takes a dict of `url` 
     {{- $urls = append $urls .issuer -}}
   {{- end -}}
 {{- end -}}
-{{- with dig "introspection" "url" "" . -}}{{- $urls = append $urls . -}}{{- end -}}
+{{- with (.introspection | default dict).url -}}{{- $urls = append $urls . -}}{{- end -}}
 {{- toJson $urls -}}
 {{- end -}}
 
