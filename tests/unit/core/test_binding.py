@@ -191,6 +191,22 @@ def test_a_proof_is_used_up_when_nothing_else_is_unanswered() -> None:
     assert isinstance(allowed, Allow)
 
 
+def test_an_opaque_token_with_its_proof_is_accepted_once() -> None:
+    """Its issuer says to which key it is bound; then the use of the proof is asked for, and decides."""
+    token, where = "XMQdFed_ds5tJ2ns4ZadQpk1", snapshot()
+    a = replace(where.issuers[A], introspection=Introspection(client="rs", source="here"))
+    opaque = make_snapshot(a=a, token=where.token, opaque=(("", A),))
+    proof = proof_for(token)
+    (asked,) = decide(f"DPoP {token}", proof, where=opaque).trail.needs
+    members = {"active": True, "sub": "bob", "aud": "api", "exp": T + 300, "token_type": "DPoP", "cnf": {"jkt": JKT}}
+    said = {asked: Introspected(members)}
+    asking = decide(f"DPoP {token}", proof, said, opaque)
+    assert isinstance(decide(f"DPoP {token}", proof, {**said, **use(asking, ProofUse.FIRST)}, opaque), Allow)
+    replayed = decide(f"DPoP {token}", proof, {**said, **use(asking, ProofUse.REPLAYED)}, opaque)
+    assert denial(replayed)[:2] == (Reason.PROOF_INVALID, "proof: used before")
+    assert denial(decide(f"Bearer {token}", None, said, opaque))[0] is Reason.TOKEN_BOUND
+
+
 def test_nobody_is_asked_about_a_proof_that_no_key_signed() -> None:
     """Otherwise strangers could fill the memory of proofs."""
     proof = proof_for(BOUND)
