@@ -39,6 +39,7 @@ _ERROR_CODE: Final = re.compile(r"[a-z_]{1,64}")
 _ABOUT_THE_TOKEN: Final = frozenset({"unsupported_token_type", "invalid_token"})
 _ABOUT_US: Final = frozenset({"invalid_client", "unauthorized_client", "access_denied", "insufficient_scope"})
 _TOO_MUCH: Final = frozenset({413, 414, 431})
+_TRIPPED: Final = frozenset({422, 500})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +185,9 @@ class IntrospectionSource:
                 return self._refused(shown)
             # The cause is unknown: our credentials, or the token. So clients may retry, and no breaker opens.
             raise SourceError("bad_request", f"{shown}: our credentials, or this token", counts=False)
-        raise SourceError(Refresh.STATUS.value, shown)
+        # A server that trips over one token answers about others: strangers, who choose theirs, open no breaker.
+        about_this = status in _TRIPPED and self._monotonic() < self._proved_until
+        raise SourceError(Refresh.STATUS.value, shown, counts=not about_this)
 
     def _refused(self, shown: str) -> Fact:
         note = f"the issuer rejects the introspection of the token: {shown}"

@@ -209,6 +209,22 @@ def test_a_400_is_about_the_token_once_the_server_has_answered_us() -> None:
         assert refuse(source).result == "bad_request"
 
 
+def test_a_server_that_trips_over_a_token_is_asked_about_others() -> None:
+    """It has answered a moment ago: who sends such tokens opens no breaker. One that is overloaded is left alone."""
+    clock = FakeClock()
+    with FakeIdp() as idp:
+        source = make_source(endpoint_of(idp), NoAuth(), monotonic=clock.monotonic)
+        idp.answers[INTROSPECT] = lambda _: json_response(ACTIVE)
+        source(about("another"))
+        for status, counts in ((500, False), (422, False), (503, True), (502, True), (429, True), (404, True)):
+            idp.answers[INTROSPECT] = fail(status)
+            failed = refuse(source)
+            assert (failed.result, failed.counts) == ("status", counts)
+        clock.advance(PROVED_SECONDS)
+        idp.answers[INTROSPECT] = fail(500)
+        assert refuse(source).counts
+
+
 FAULTS: dict[str, tuple[Answer, str]] = {
     "500": (fail(500), "status"),
     "503": (fail(503), "status"),
