@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -121,15 +121,25 @@ def answer(routes: Mapping[str, Route], target: str, request: AdminRequest) -> A
 
 
 def is_here(peer: object) -> bool:
-    """Return whether a *peer* is on this host: on loopback, or on a Unix socket, where it has no address."""
-    return not peer or (isinstance(peer, tuple) and is_loopback(str(peer[0])))
+    """Return whether a *peer* is on this host: on loopback, or on a Unix socket, where it has no address.
+
+    Only the first loopback address is meant, which connections on this host come from, whatever they connect to.
+    Istio's sidecar passes on connections from anywhere under 127.0.0.6.
+    """
+    return not peer or (isinstance(peer, tuple) and _unmapped(str(peer[0])) in _HERE)
 
 
 def is_loopback(address: str) -> bool:
     """Return whether an *address* is a loopback address, also if it is an IPv4 address mapped to IPv6."""
+    return _unmapped(address).is_loopback
+
+
+def _unmapped(address: str) -> IPv4Address | IPv6Address:
     ip = ip_address(address.partition("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return (mapped or ip).is_loopback
+    return (ip.ipv4_mapped if isinstance(ip, IPv6Address) else None) or ip
+
+
+_HERE: Final = frozenset(map(ip_address, ("127.0.0.1", "::1")))
 
 
 def names_this_host(host: str | None) -> bool:

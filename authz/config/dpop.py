@@ -27,13 +27,13 @@ class Dpop(Section):
     algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
     """Signature algorithms of proofs, none of them symmetric; announced in challenges."""
     max_age: Annotated[Duration, Setting(Access.LIMIT, bounds=("1s", "1h"))] = timedelta(minutes=5)
-    """Longest time since iat; replays are remembered for as long."""
+    """Longest time since iat; replays are remembered for as long, by each worker and replica for itself."""
     max_ahead: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "5m"))] = timedelta(seconds=30)
     """Tolerance for clocks of clients that are ahead."""
     nonces: Annotated[Word[NonceUse], Setting(Access.LOOSENED, loose="stale")] = NonceUse.STALE
     """When clients get a nonce: stale, in answer to a proof whose time is wrong; always, for every proof."""
     nonce_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
-    """File with at least 32 octets, the same for all replicas; else each process makes its own secret."""
+    """File with at least 32 octets, the same for all replicas; needed with several workers. Else it is random."""
     max_proofs: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1000", "10000000"), restart=True)] = 200_000
     """Number of used proofs that are remembered, 100 octets each; if there is no room, the answer is 503."""
     forward: Annotated[bool, Setting(Access.UNAFFECTED)] = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from authz.core.binding import check_binding
+from authz.core.binding import check_binding, check_use
 from authz.core.claims import (
     Claims,
     check,
@@ -54,7 +54,9 @@ def authenticate(
         claims = check_introspected(answer, asked.rules, now)  # 10
         trail.subject, trail.client = claims.subject, claims.client
         observe(10, claims)
-        check_binding(found, claims, request, asked, now, trail, facts)  # 11
+        proof = check_binding(found, claims, request, asked, now, trail)  # 11
+        if proof is not None:
+            check_use(proof, asked, trail, facts)
         observe(11, claims)
         return asked, claims
     token = parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
@@ -78,9 +80,11 @@ def authenticate(
     claims = check(signed, issuer.rules, now)  # 10
     trail.subject, trail.client = claims.subject, claims.client
     observe(10, claims)
-    check_binding(found, claims, request, issuer, now, trail, facts)  # 11
+    proof = check_binding(found, claims, request, issuer, now, trail)  # 11
     if issuer.introspection is not None and issuer.introspection.mode is IntrospectionMode.ALWAYS:
         check_agreement(_introspect(text, issuer, snapshot, trail, facts), claims)
+    if proof is not None:
+        check_use(proof, issuer, trail, facts)
     observe(11, claims)
     return issuer, claims
 

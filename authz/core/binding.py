@@ -33,14 +33,16 @@ _NOT_CHECKED: Final = frozenset({"jwk", "jwe", "kid", "jku", "osc"})
 
 
 def check_binding(
-    found: FoundToken, claims: Claims, request: Request, issuer: Issuer, now: float, trail: AuditTrail, facts: Facts
-) -> None:
+    found: FoundToken, claims: Claims, request: Request, issuer: Issuer, now: float, trail: AuditTrail
+) -> Proof | None:
     """Reject a bound token that is not used by its sender, and a token that must be bound and is not.
+
+    Return the proof that came with it, whose signature and use `check_use` checks, or None for a token without one.
 
     Raises Rejected: CLAIMS_MALFORMED, TOKEN_BOUND, PROOF_INVALID, NONCE_REQUIRED.
     """
     if issuer.possession is Possession.OFF and "cnf" not in claims.members and not is_by_proof(found):
-        return  # neither bound nor to be bound, as most tokens are
+        return None  # neither bound nor to be bound, as most tokens are
     proof = _read_proof(found, request, issuer, now, trail)
     confirmation = _read_confirmation(claims)
     if confirmation is not None and _BY_CERTIFICATE in confirmation:
@@ -52,8 +54,7 @@ def check_binding(
     elif issuer.possession is Possession.REQUIRED:
         trail.schemes = (SCHEME,)
         raise Rejected(Reason.TOKEN_BOUND, "the token is not bound to a key, as this issuer's must be (DPoP)")
-    if proof is not None:
-        _check_use(proof, issuer, trail, facts)
+    return proof
 
 
 def _read_proof(found: FoundToken, request: Request, issuer: Issuer, now: float, trail: AuditTrail) -> Proof | None:
@@ -104,8 +105,13 @@ def _check_key(expected: object, proof: Proof | None, issuer: Issuer, trail: Aud
         raise Rejected(Reason.PROOF_INVALID, "proof: its key is not the one in cnf")
 
 
-def _check_use(proof: Proof, issuer: Issuer, trail: AuditTrail, facts: Facts) -> None:
-    """Accept a proof at its first use. Its signature is verified before anybody is asked."""
+def check_use(proof: Proof, issuer: Issuer, trail: AuditTrail, facts: Facts) -> None:
+    """Accept a proof at its first use. Its signature is verified before anybody is asked.
+
+    Nothing that may be unanswered comes after it: the client would be told to try again, with a proof that is used up.
+
+    Raises Rejected(PROOF_INVALID).
+    """
     need = Need(PROOF, issuer.name, proof.replay_key, Reason.OVERLOADED, f"{proof.until} {proof.thumbprint}")
     use = facts.get(need)
     if use is None:

@@ -214,8 +214,11 @@ def check_introspected(answer: Introspected, rules: ClaimRules, now: float) -> C
 
 
 def check_agreement(answer: Introspected, claims: Claims) -> None:
-    """Refuse a JWT if what its issuer answers is about another one. Raises Rejected(TOKEN_INACTIVE)."""
-    for name in ("iss", "sub"):
+    """Refuse a JWT if what its issuer answers is about another one, or binds it to another sender.
+
+    Raises Rejected(TOKEN_INACTIVE).
+    """
+    for name in ("iss", "sub", "cnf"):
         if name in answer.members and answer.members[name] != claims.members.get(name):
             raise Rejected(Reason.TOKEN_INACTIVE, f"the issuer answers with another {name} than the token's")
 

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 SPREAD: Final = 0.1  # of the lifetime of a fact, at random: facts that were cached together expire separately
 _BRIEF_SHARE: Final = 4  # the cache of brief facts has a quarter of the entries of the other
 
+_STOPPED: Final = Unanswered("the configuration has changed meanwhile")
+
 Done = Callable[[object | None], None]
 
 
@@ -123,11 +125,12 @@ class SourceLane:
         self._kept: Final = self._make_cache(1)
         self._brief: Final = self._make_cache(_BRIEF_SHARE)
         self._questions: Final[SimpleQueue[tuple[Need, Done] | None]] = SimpleQueue()
-        self._lock: Final = Lock()  # guards the four below; not taken on the deciding thread, which reads the breaker
+        self._lock: Final = Lock()  # guards the next five; not taken on the deciding thread, which reads the breaker
         self._budget: Budget = Budget.full(bounds.burst, bounds.refill, monotonic())
         self._breaker = CLOSED
         self._open = 0  # questions in the queue or with the source
         self._threads = 0
+        self._stopped = False
         self._failing = ""  # the text of the last failure, until the source answers
 
     @property
@@ -158,15 +161,17 @@ class SourceLane:
 
     def ask(self, need: Need, done: Done) -> None:
         """Ask the source; *done* is called with the fact, or with Unanswered if there is none."""
-        refused = self._admit()
-        if refused is None:
-            self._questions.put((need, done))
-        else:
+        with self._lock:  # also around the queue: behind the end that `stop` puts there, nobody would answer
+            refused = self._admit()
+            if refused is None:
+                self._questions.put((need, done))
+        if refused is not None:
             done(refused)
 
     def stop(self) -> None:
-        """End the threads, each after its current question."""
+        """End the threads when all questions so far are answered. Later ones stay unanswered at once."""
         with self._lock:
+            self._stopped = True
             for _ in range(self._threads):
                 self._questions.put(None)
 
@@ -182,26 +187,30 @@ class SourceLane:
         return Unanswered(f"the circuit breaker is open after several failures; the last: {self._failing}")
 
     def _admit(self) -> Unanswered | None:
-        """Reserve a place in the queue and an attempt, and start a thread if all are busy; or return why not."""
-        with self._lock:
-            now = self._monotonic()
-            if self._breaker.is_open(now):
-                self._observer.on_refused("left_alone")
-                return self._left_alone()
-            if self._open >= self._bounds.max_waiting:
-                self._observer.on_refused("no_room")
-                return Unanswered("too many requests are in progress")
-            budget = self._budget.spend(now)
-            if budget is None:
-                self._observer.on_refused("no_budget")
-                return Unanswered("the rate limit for requests is reached")
-            self._budget = budget
-            self._breaker = self._breaker.tried(now)
-            self._open += 1
-            if self._threads < min(self._open, self._bounds.max_asked):
-                Thread(target=self._run, name=f"{self._name}-{self._threads}", daemon=True).start()
-                self._threads += 1
-            return None
+        """Reserve a place in the queue and an attempt, and start a thread if all are busy; or return why not.
+
+        The caller holds the lock.
+        """
+        if self._stopped:
+            return _STOPPED
+        now = self._monotonic()
+        if self._breaker.is_open(now):
+            self._observer.on_refused("left_alone")
+            return self._left_alone()
+        if self._open >= self._bounds.max_waiting:
+            self._observer.on_refused("no_room")
+            return Unanswered("too many requests are in progress")
+        budget = self._budget.spend(now)
+        if budget is None:
+            self._observer.on_refused("no_budget")
+            return Unanswered("the rate limit for requests is reached")
+        self._budget = budget
+        self._breaker = self._breaker.tried(now)
+        self._open += 1
+        if self._threads < min(self._open, self._bounds.max_asked):
+            Thread(target=self._run, name=f"{self._name}-{self._threads}", daemon=True).start()
+            self._threads += 1
+        return None
 
     def _run(self) -> None:
         while (question := self._questions.get()) is not None:

@@ -1,7 +1,8 @@
 """Remembers which proofs of possession were used, for as long as each could be used again (RFC 9449 section 11.1).
 
 Rules of this file:
-1. A proof is forgotten only when it can serve no more, by the wall clock and by one that cannot be set.
+1. A proof is forgotten only when it can serve no more, by the wall clock and by one that cannot be set. A check that
+   waits for other facts is decided by the time at which it came: a proof can be noted, again, after its end.
 2. If there is no room, the answer is that there is none, never that a proof was used; and one key cannot take all room.
 3. It is used on the deciding thread and others without a lock: what must be atomic is one operation of a dict.
 """
@@ -18,6 +19,7 @@ from authz.core.dpop import ProofUse
 from authz.core.needs import Need, Unanswered
 
 _SLOT: Final = 8.0  # seconds: proofs are forgotten together with those that end in the same slot
+_LONGEST_CHECK: Final = 60.0  # seconds, generously: two rounds of waiting for facts, each of 10 s at most
 _FULL: Final = Unanswered("the memory of proofs is full (dpop.max_proofs)")
 _KEY_FULL: Final = Unanswered("one key has used half of the memory of proofs (dpop.max_proofs)")
 
@@ -68,13 +70,13 @@ class ProofMemory:
         if 2 * noted >= self._max_proofs and 2 * sum(slot.by_key[key] for slot in slots) >= self._max_proofs:
             return _KEY_FULL
         slot = self._slots.setdefault(int(until // _SLOT), _Slot())
-        slot.until = max(slot.until, monotonic + until - now)
+        slot.until = max(slot.until, monotonic + max(until - now, 0.0) + _LONGEST_CHECK)
         slot.by_key[key] += 1
         thread = self._thread()
         return ProofUse.FIRST if slot.proofs.setdefault(proof, thread) == thread else ProofUse.REPLAYED
 
     def _forget(self, now: float, monotonic: float) -> None:
-        ended = int(now // _SLOT)
+        ended = int((now - _LONGEST_CHECK) // _SLOT)
         for index, slot in self._slots.copy().items():
             if index < ended and slot.until <= monotonic:
                 self._slots.pop(index, None)

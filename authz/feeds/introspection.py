@@ -39,6 +39,7 @@ _ERROR_CODE: Final = re.compile(r"[a-z_]{1,64}")
 _ABOUT_THE_TOKEN: Final = frozenset({"unsupported_token_type", "invalid_token"})
 _ABOUT_US: Final = frozenset({"invalid_client", "unauthorized_client", "access_denied", "insufficient_scope"})
 _TOO_MUCH: Final = frozenset({413, 414, 431})
+_TRIPPED: Final = frozenset({422, 500})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +73,14 @@ class Endpoint:
         self._lock: Final = Lock()
 
     def locate(self) -> str:
-        """Return the URL; if a new discovery fails, the last one that was discovered. Raises RefreshError."""
-        with self._lock:
+        """Return the URL; if a new discovery fails, the last one that was discovered. Raises RefreshError.
+
+        Only one question waits for a new discovery; the others use the last URL.
+        """
+        url = self._url
+        if not self._lock.acquire(blocking=url is None):
+            return url or ""
+        try:
             if self._url is None or self._monotonic() >= self._until:
                 try:
                     document = self._fetch(self._discovery_url, {}).body
@@ -82,10 +89,13 @@ class Endpoint:
                     if self._url is None:
                         raise
                 except ValueError as error:
-                    text = f"{printable(self._discovery_url)}: {error}"
-                    raise RefreshError(Refresh.DISCOVERY_REJECTED, text) from None
+                    if self._url is None:
+                        text = f"{printable(self._discovery_url)}: {error}"
+                        raise RefreshError(Refresh.DISCOVERY_REJECTED, text) from None
                 self._until = self._monotonic() + self._every
             return self._url
+        finally:
+            self._lock.release()
 
 
 class IntrospectionSource:
@@ -175,7 +185,9 @@ class IntrospectionSource:
                 return self._refused(shown)
             # The cause is unknown: our credentials, or the token. So clients may retry, and no breaker opens.
             raise SourceError("bad_request", f"{shown}: our credentials, or this token", counts=False)
-        raise SourceError(Refresh.STATUS.value, shown)
+        # A server that trips over one token answers about others: strangers, who choose theirs, open no breaker.
+        about_this = status in _TRIPPED and self._monotonic() < self._proved_until
+        raise SourceError(Refresh.STATUS.value, shown, counts=not about_this)
 
     def _refused(self, shown: str) -> Fact:
         note = f"the issuer rejects the introspection of the token: {shown}"

@@ -12,6 +12,7 @@ from tests.chart.helm import HELMS, Charts, only
 pytestmark = pytest.mark.needs("helm")
 
 PEERS: Final = [{"podSelector": {"matchLabels": {"app": "found"}}}]
+CLIENT: Final = {"bearer_token_file": "/var/run/secrets/tokens/asking"}
 PUBLIC: Final = ["0.0.0.0/0", "2000::/3"]
 
 
@@ -53,13 +54,20 @@ def egress(
         ({"fetch": {"proxy": "http://10.0.0.9:3128"}}, [([3128], ["10.0.0.9/32"])]),
         ({"fetch": {"proxy": "http://10.0.0.9"}}, [([80], ["10.0.0.9/32"])]),
         ({"issuer": "http://127.0.0.1:8080/", "insecure": {"http": True}}, []),
+        # Where tokens are asked about, beside the keys, or alone.
+        ({"introspection": {"client": CLIENT, "url": "https://ask.test:9443/"}}, [([443, 9443], PUBLIC)]),
+        (
+            {"jwks": {"keys": []}, "introspection": {"client": CLIENT, "url": "https://10.1.2.3/"}},
+            [([443], ["10.1.2.3/32"])],
+        ),
+        ({"introspection": {"client": CLIENT}}, [([443], PUBLIC)]),
     ],
     ids=str,
 )
-def test_the_keys_can_be_fetched(
+def test_the_issuer_can_be_asked(
     charts: Charts, issuer: Mapping[str, Any], rules: list[tuple[list[int], list[str]]]
 ) -> None:
-    """Ports and addresses follow the URLs of the issuer, or its proxy."""
+    """For keys and about tokens: ports and addresses follow the URLs of the issuer, or its proxy."""
     assert egress(charts, issuer) == rules
 
 
@@ -85,9 +93,10 @@ def test_what_has_a_name_is_where_the_values_say(charts: Charts, helm: str) -> N
         ("http://localhost:4317", [], []),
     ],
 )
-def test_spans_can_leave(charts: Charts, endpoint: str, collector: list[Any], rules: list[Any]) -> None:
+@pytest.mark.parametrize("signal", ["TRACES", "LOGS", "METRICS"])
+def test_signals_can_leave(charts: Charts, signal: str, endpoint: str, collector: list[Any], rules: list[Any]) -> None:
     """The endpoint of the OTEL_* variables, in either place, opens its port to the collector."""
-    by_name: dict[str, Any] = {"otel": {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": endpoint}}
+    by_name: dict[str, Any] = {"otel": {f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT": endpoint}}
     by_list: dict[str, Any] = {"extraEnv": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": endpoint}]}
     for authz in (by_name, by_list):
         assert egress(charts, {}, {"collector": collector}, **authz) == [([443], PUBLIC), *rules]

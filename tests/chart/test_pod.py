@@ -77,6 +77,12 @@ def test_only_an_issuer_that_asks_gets_a_token(charts: Charts) -> None:
     assert tokens("proxy") == []
     ca = {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}
     assert tokens("proxy-full") == [[{"serviceAccountToken": {"path": "issuer", "expirationSeconds": 3600}}, ca]]
+    client = {"bearer_token_file": "/var/run/secrets/tokens/asking"}
+    issuers = {"corporate": {"introspection": {"client": client}}}
+    asking = only(charts.with_values("proxy", {"authz": {"config": {"issuers": issuers}}}), "Deployment")
+    volumes = asking["spec"]["template"]["spec"]["volumes"]
+    (projected,) = (volume["projected"] for volume in volumes if "projected" in volume)
+    assert projected["sources"][0] == {"serviceAccountToken": {"path": "asking", "expirationSeconds": 3600}}
 
 
 def test_otel_variables_reach_the_sidecar(charts: Charts) -> None:

@@ -61,6 +61,17 @@ TEMPLATES: Final = [
     ("existing-config", deep("authz.existingConfigMap", ""), "authz.config is not set"),
     ("proxy", deep("authz.config.server.listen", "unix:/x"), "authz.config.server.listen must not be set"),
     ("proxy", deep("authz.config.admin.listen", "0.0.0.0:1"), "authz.config.admin must not be set"),
+    (
+        "proxy",
+        deep(f"{ISSUER}.introspection.client", {"id": "orders", "secret_file": "/etc/secret"}),
+        f"{ISSUER}.introspection.client.secret_file is /etc/secret, and nothing",
+    ),
+    (
+        "proxy",
+        deep(f"{ISSUER}.introspection.client.bearer_token_file", "/var/run/secrets/tokens/a/b"),
+        f"{ISSUER}.introspection.client.bearer_token_file must be a file right in",
+    ),
+    ("proxy", deep("authz.config.dpop.nonce_secret_file", "/x/nonce"), "dpop.nonce_secret_file is /x/nonce, and"),
     ("proxy", deep(f"{ISSUER}.jwks_file", "/keys/jwks.json"), f"{ISSUER}.jwks_file is /keys/jwks.json, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.ca_file", "/ca.crt"), f"{ISSUER}.fetch.ca_file is /ca.crt, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.max_wait", "1400ms"), f"must be more than {ISSUER}.fetch.max_wait, 1400ms"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event, Thread
 
 import pytest
 
@@ -209,6 +209,22 @@ def test_a_400_is_about_the_token_once_the_server_has_answered_us() -> None:
         assert refuse(source).result == "bad_request"
 
 
+def test_a_server_that_trips_over_a_token_is_asked_about_others() -> None:
+    """It has answered a moment ago: who sends such tokens opens no breaker. One that is overloaded is left alone."""
+    clock = FakeClock()
+    with FakeIdp() as idp:
+        source = make_source(endpoint_of(idp), NoAuth(), monotonic=clock.monotonic)
+        idp.answers[INTROSPECT] = lambda _: json_response(ACTIVE)
+        source(about("another"))
+        for status, counts in ((500, False), (422, False), (503, True), (502, True), (429, True), (404, True)):
+            idp.answers[INTROSPECT] = fail(status)
+            failed = refuse(source)
+            assert (failed.result, failed.counts) == ("status", counts)
+        clock.advance(PROVED_SECONDS)
+        idp.answers[INTROSPECT] = fail(500)
+        assert refuse(source).counts
+
+
 FAULTS: dict[str, tuple[Answer, str]] = {
     "500": (fail(500), "status"),
     "503": (fail(503), "status"),
@@ -253,7 +269,7 @@ RAW = {
 
 
 @pytest.mark.parametrize(("talk", "expected"), RAW.values(), ids=RAW)
-def test_faults_below_http(talk: Callable[[socket.socket, threading.Event], None], expected: str) -> None:
+def test_faults_below_http(talk: Callable[[socket.socket, Event], None], expected: str) -> None:
     """Refused, reset, silent: each ends by the deadline, as a failure."""
     with RawServer(talk) as server:
         timeout = SHORT if expected == "timeout" else HANG_SECONDS
@@ -297,7 +313,7 @@ def test_a_kept_connection_that_ends_without_a_byte_is_replaced_once() -> None:
     good = HEAD + b'{"active":true}'
     served: SimpleQueue[int] = SimpleQueue()
 
-    def talk(connection: socket.socket, over: threading.Event) -> None:
+    def talk(connection: socket.socket, over: Event) -> None:
         connection.recv(4096)
         connection.sendall(good)
         served.put(1)
@@ -377,7 +393,7 @@ def endpoint_by_discovery(idp: FakeIdp, clock: FakeClock) -> Endpoint:
 
 
 def test_the_endpoint_is_learned_from_discovery() -> None:
-    """Asked again in time; while the document does not come, the known one serves."""
+    """Asked again in time; while no good document comes, the known one serves."""
     clock = FakeClock()
     with FakeIdp() as idp:
         endpoint = endpoint_by_discovery(idp, clock)
@@ -391,9 +407,36 @@ def test_the_endpoint_is_learned_from_discovery() -> None:
         assert endpoint.locate() == endpoint_of(idp)
         clock.advance(100.0)
         assert endpoint.locate() == f"{idp.url}/moved"
+        for bad in (fail(500), html(), say(b"{}")):
+            clock.advance(100.0)
+            idp.answers["/.well-known/openid-configuration"] = bad
+            asked = len(idp.seen)
+            assert [endpoint.locate() for _ in range(2)] == [f"{idp.url}/moved"] * 2
+            assert len(idp.seen) == asked + 1
+
+
+def test_a_document_that_does_not_come_stops_one_question_only() -> None:
+    """The others go where it is known that they go, at once."""
+    began, go_on, located, clock = Event(), Event(), SimpleQueue[str](), FakeClock()
+    with FakeIdp() as idp:
+        idp.discovery["introspection_endpoint"] = endpoint_of(idp)
+        endpoint = endpoint_by_discovery(idp, clock)
+        assert endpoint.locate() == endpoint_of(idp)
+
+        def hang(_: Request) -> Response:
+            began.set()
+            assert go_on.wait(HANG_SECONDS)
+            return json_response({}, status=500)
+
+        idp.answers["/.well-known/openid-configuration"] = hang
         clock.advance(100.0)
-        idp.answers["/.well-known/openid-configuration"] = fail(500)
-        assert endpoint.locate() == f"{idp.url}/moved"
+        asking = [Thread(target=lambda: located.put(endpoint.locate())) for _ in range(2)]
+        asking[0].start()
+        assert began.wait(HANG_SECONDS)
+        asking[1].start()
+        assert located.get(timeout=HANG_SECONDS) == endpoint_of(idp)
+        go_on.set()
+        assert located.get(timeout=HANG_SECONDS) == endpoint_of(idp)
 
 
 def test_credentials_go_to_configured_servers_only(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ A token that is pasted is used once: no page repeats it, and nothing keeps it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from authz.admin.console.markup import Markup, element
@@ -57,7 +58,7 @@ def view(state: ConsoleState) -> bytes:
     )
     return page(
         PATH,
-        state,
+        replace(state, query={}),  # no link may hold what was written: among the headers may be a token
         element("p", "Decides a request as the running sidecar would, with its rules and keys of this moment."),
         warning(state.document["problem"]) if state.document.get("problem") else None,
         (_explanation(each) for each in _different(explanations)),

@@ -30,6 +30,14 @@ def check_dpop(config: Config) -> Iterator[Problem]:
             yield Problem(path=(*path, "origins", index), message=message)
 
 
+def check_nonces(config: Config) -> Iterator[Problem]:
+    """Report workers that would refuse each other's nonces: clients send the last one that they got."""
+    used = any(issuer.dpop is not Possession.OFF for issuer in config.issuers.values())
+    if used and config.server.workers > 1 and config.dpop.nonce_secret_file is None:
+        message = f"is needed with {config.server.workers} workers: each would refuse the nonces of the others"
+        yield Problem(path=("dpop", "nonce_secret_file"), message=message)
+
+
 def check_proof_headers(config: Config) -> Iterator[Problem]:
     """Report sources and identity headers that stand in the way of proofs."""
     by_bearer = False

@@ -13,6 +13,8 @@ from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote, suggest
 from authz.core.algorithms import ALGORITHMS
 
+# In base64url a JSON object begins with `ey`, or with `ew` if white space but a space follows its brace.
+_JWT_START: Final = re.compile(r"e(?:[wy]|\Z)")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9._~+/-]{0,64}")
 _PROOFS: Final = ("secret_file", "private_key_file", "mtls", "bearer_token_file")
 
@@ -51,7 +53,7 @@ def _check_endpoint(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     if not _PREFIX.fullmatch(asked.token_prefix):
         message = "has characters that no token has, or more than 64"
         yield Problem(path=(*path, "token_prefix"), message=message)
-    elif asked.token_prefix.startswith("ey"):
+    elif _JWT_START.match(asked.token_prefix):
         hint = "mode: always asks about JWTs, after their signature was verified"
         yield Problem(path=(*path, "token_prefix"), message="is how JWTs begin", hint=hint)
 

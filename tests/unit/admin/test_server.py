@@ -302,7 +302,19 @@ def test_what_was_never_started_can_be_stopped() -> None:
     make_admin(port=admin.port).stop()
 
 
-@pytest.mark.parametrize(("peer", "here"), [("", True), (("127.0.0.1", 1), True), (("10.0.0.1", 1), False)])
+@pytest.mark.parametrize(
+    ("peer", "here"),
+    [
+        ("", True),
+        (("127.0.0.1", 1), True),
+        (("::1", 1, 0, 0), True),
+        (("::ffff:127.0.0.1", 1, 0, 0), True),
+        (("10.0.0.1", 1), False),
+        (("127.0.0.6", 1), False),  # somebody else, by way of Istio's sidecar
+        (("::ffff:127.0.0.6", 1, 0, 0), False),
+        (("::6", 1, 0, 0), False),
+    ],
+)
 def test_who_is_here(peer: object, *, here: bool) -> None:
     """Loopback, and whoever can open a socket in a folder of ours."""
     assert is_here(peer) is here

@@ -16,6 +16,7 @@ from authz.core.binding import certificate_thumbprint, check_binding
 from authz.core.claims import ClaimRules, Claims, check
 from authz.core.decision import Allow, AuditTrail, Decision, Deny, as_unanswered
 from authz.core.dpop import Possession, ProofRules, ProofUse
+from authz.core.introspection import INTROSPECTION, Introspected, Introspection, IntrospectionMode
 from authz.core.key import thumbprint_of
 from authz.core.needs import NO_FACTS, PROOF, Facts
 from authz.core.reasons import Reason, Rejected
@@ -62,7 +63,7 @@ UNREADABLE = {
 def bound(confirmation: object, certificate: str) -> Reason | None:
     """Check the binding of a token with that cnf against a peer with that certificate."""
     try:
-        check_binding(BY_BEARER, claims_of(cnf=confirmation), ask(certificate=certificate), OFF, T, AuditTrail(), {})
+        check_binding(BY_BEARER, claims_of(cnf=confirmation), ask(certificate=certificate), OFF, T, AuditTrail())
     except Rejected as rejected:
         return rejected.reason
     return None
@@ -174,6 +175,36 @@ def test_without_an_answer_the_client_tries_again() -> None:
     """A full memory is no fault of the proof."""
     decision = as_unanswered(decide(f"DPoP {BOUND}", proof_for(BOUND)))
     assert denial(decision)[0] is Reason.OVERLOADED
+
+
+def test_a_proof_is_used_up_when_nothing_else_is_unanswered() -> None:
+    """Else a client that tries again, because its issuer did not answer, would be told that its proof was used."""
+    rules = Introspection(client="rs", source="here", mode=IntrospectionMode.ALWAYS)
+    where = snapshot()
+    always = make_snapshot(a=replace(where.issuers[A], introspection=rules), token=where.token)
+    proof = proof_for(BOUND)
+    (asked,) = decide(f"DPoP {BOUND}", proof, where=always).trail.needs
+    assert asked.kind == INTROSPECTION
+    active = {asked: Introspected({"active": True, "token_type": "DPoP", "cnf": {"jkt": JKT}})}
+    asking = decide(f"DPoP {BOUND}", proof, active, always)
+    allowed = decide(f"DPoP {BOUND}", proof, {**active, **use(asking, ProofUse.FIRST)}, always)
+    assert isinstance(allowed, Allow)
+
+
+def test_an_opaque_token_with_its_proof_is_accepted_once() -> None:
+    """Its issuer says to which key it is bound; then the use of the proof is asked for, and decides."""
+    token, where = "XMQdFed_ds5tJ2ns4ZadQpk1", snapshot()
+    a = replace(where.issuers[A], introspection=Introspection(client="rs", source="here"))
+    opaque = make_snapshot(a=a, token=where.token, opaque=(("", A),))
+    proof = proof_for(token)
+    (asked,) = decide(f"DPoP {token}", proof, where=opaque).trail.needs
+    members = {"active": True, "sub": "bob", "aud": "api", "exp": T + 300, "token_type": "DPoP", "cnf": {"jkt": JKT}}
+    said = {asked: Introspected(members)}
+    asking = decide(f"DPoP {token}", proof, said, opaque)
+    assert isinstance(decide(f"DPoP {token}", proof, {**said, **use(asking, ProofUse.FIRST)}, opaque), Allow)
+    replayed = decide(f"DPoP {token}", proof, {**said, **use(asking, ProofUse.REPLAYED)}, opaque)
+    assert denial(replayed)[:2] == (Reason.PROOF_INVALID, "proof: used before")
+    assert denial(decide(f"Bearer {token}", None, said, opaque))[0] is Reason.TOKEN_BOUND
 
 
 def test_nobody_is_asked_about_a_proof_that_no_key_signed() -> None:

@@ -255,6 +255,8 @@ AGREEMENT: Final[dict[str, tuple[Introspected, Reason]]] = {
     "a refresh token": (says(sub="bob", token_use="refresh_token"), Reason.TYP_NOT_ALLOWED),
     "of somebody else": (says(sub="alice"), Reason.TOKEN_INACTIVE),
     "of another issuer": (says(sub="bob", iss=B), Reason.TOKEN_INACTIVE),
+    "bound to a key, which the token does not say": (says(sub="bob", cnf={"jkt": "k"}), Reason.TOKEN_INACTIVE),
+    "bound to nothing, at length": (says(sub="bob", cnf=None), Reason.AUTHENTICATED),
 }
 
 

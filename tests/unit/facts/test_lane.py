@@ -90,6 +90,20 @@ def test_a_question_without_room_stays_unanswered_at_once() -> None:
         assert answers.get(timeout=HANG) == "4: sun"
 
 
+def test_no_question_is_lost_when_a_lane_stops() -> None:
+    """One that waits is answered; one that comes too late, after a reload, is told so and not forgotten."""
+    almanac, answers = Almanac(), SimpleQueue[object | None]()
+    with lane_of(almanac, max_asked=1) as lane:
+        lane.ask(need("1"), answers.put)
+        lane.ask(need("2"), answers.put)
+        almanac.asked.get(timeout=HANG)
+        lane.stop()
+        lane.ask(need("3"), answers.put)
+        assert answers.get(timeout=HANG) == Unanswered("the configuration has changed meanwhile")
+        almanac.go_on.set()
+        assert [answers.get(timeout=HANG) for _ in range(2)] == ["1: sun", "2: sun"]
+
+
 def test_attempts_are_counted_and_come_back_with_time() -> None:
     """The source is asked *burst* times at once, and then once every *refill* seconds, whatever comes of it."""
     almanac, clock, answers = Almanac(), Clock(), SimpleQueue[object | None]()

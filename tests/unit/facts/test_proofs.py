@@ -53,7 +53,7 @@ def test_a_proof_is_forgotten_when_it_can_serve_no_more() -> None:
         clocks.pass_by(1)
         assert proofs.note("a", "key", T + 300) is REPLAYED
         assert proofs.note(str(second), "key", clocks.wall + 300) is FIRST
-    clocks.pass_by(300 + 16)
+    clocks.pass_by(300 + 60 + 16)
     assert proofs.note("another", "key", clocks.wall + 300) is FIRST
     assert len(proofs) == 1
 
@@ -69,9 +69,20 @@ def test_a_clock_that_is_set_forgets_nothing() -> None:
         assert proofs.note("b", "key", clocks.wall + 300) is FIRST
         clocks.wall += set_to[1]
         assert proofs.note("a", "key", T + 300) is REPLAYED
-        clocks.pass_by(310)
+        clocks.pass_by(370)
         proofs.note("c", "key", clocks.wall + 300)
-        assert proofs.note("a", "key", T + 300) is (REPLAYED if clocks.wall < T + 300 else FIRST)
+        assert proofs.note("a", "key", T + 300) is (REPLAYED if clocks.wall < T + 360 else FIRST)
+
+
+def test_checks_that_waited_past_the_end_of_a_proof_use_it_once() -> None:
+    """They came in time, and then waited for what an issuer says of the token: all of them with one proof."""
+    clocks = _Clocks()
+    proofs = memory(clocks)
+    clocks.pass_by(20)
+    assert proofs.note("a", "key", T + 1) is FIRST
+    assert proofs.note("a", "key", T + 1) is REPLAYED
+    clocks.pass_by(20)
+    assert proofs.note("a", "key", T + 1) is REPLAYED
 
 
 def test_a_full_memory_says_so() -> None:

@@ -186,13 +186,15 @@ volumeMounts:
 {{- end }}
 {{- end -}}
 
-{{/* Names of the projected tokens that issuers ask for, as a JSON list. */}}
+{{/* Names of the projected tokens that issuers ask for, for keys or about tokens, as a JSON list. */}}
 {{- define "authz-sidecar.tokenFiles" -}}
 {{- $files := list -}}
 {{- range $name, $issuer := (include "authz-sidecar.parsed" . | fromJson).issuers -}}
-  {{- $file := dig "fetch" "bearer_token_file" "" $issuer -}}
-  {{- if hasPrefix "/var/run/secrets/tokens/" $file -}}
-    {{- $files = append $files (base $file) -}}
+  {{- range list $issuer.fetch ($issuer.introspection | default dict).client -}}
+    {{- $file := get (. | default dict) "bearer_token_file" | default "" -}}
+    {{- if hasPrefix "/var/run/secrets/tokens/" $file -}}
+      {{- $files = append $files (base $file) -}}
+    {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- $files | uniq | sortAlpha | toJson -}}

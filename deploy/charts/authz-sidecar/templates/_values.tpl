@@ -155,24 +155,28 @@ written.
   {{- end -}}
   {{- $mounts = append $mounts (printf "%s/" (trimSuffix "/" .mountPath)) -}}
 {{- end -}}
-{{- range $name, $issuer := (include "authz-sidecar.parsed" . | fromJson).issuers -}}
-  {{- $fetch := $issuer.fetch | default dict -}}
-  {{- $files := dict "jwks_file" $issuer.jwks_file -}}
+{{- $config := include "authz-sidecar.parsed" . | fromJson -}}
+{{- $files := dict "dpop.nonce_secret_file" ($config.dpop | default dict).nonce_secret_file -}}
+{{- range $name, $issuer := $config.issuers -}}
+  {{- $_ := set $files (printf "issuers.%s.jwks_file" $name) $issuer.jwks_file -}}
   {{- range list "ca_file" "client_cert_file" "client_key_file" "bearer_token_file" "proxy_credentials_file" -}}
-    {{- $_ := set $files (printf "fetch.%s" .) (get $fetch .) -}}
+    {{- $_ := set $files (printf "issuers.%s.fetch.%s" $name .) (get ($issuer.fetch | default dict) .) -}}
   {{- end -}}
-  {{- range $key, $file := $files -}}
-    {{- if $file -}}
-      {{- $found := false -}}
-      {{- range $mounts -}}{{- if hasPrefix . (printf "%s/" $file) -}}{{- $found = true -}}{{- end -}}{{- end -}}
-      {{- if not $found -}}
-        {{- fail (printf "authz.config.issuers.%s.%s is %s, and nothing is mounted there: see authz.extraVolumes and authz.extraVolumeMounts" $name $key $file) -}}
-      {{- end -}}
+  {{- range list "secret_file" "private_key_file" "bearer_token_file" -}}
+    {{- $client := ($issuer.introspection | default dict).client | default dict -}}
+    {{- $_ := set $files (printf "issuers.%s.introspection.client.%s" $name .) (get $client .) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $key, $file := $files -}}
+  {{- if $file -}}
+    {{- $found := false -}}
+    {{- range $mounts -}}{{- if hasPrefix . (printf "%s/" $file) -}}{{- $found = true -}}{{- end -}}{{- end -}}
+    {{- if not $found -}}
+      {{- fail (printf "authz.config.%s is %s, and nothing is mounted there: see authz.extraVolumes and authz.extraVolumeMounts" $key $file) -}}
     {{- end -}}
-  {{- end -}}
-  {{- if hasPrefix "/var/run/secrets/tokens/" ($fetch.bearer_token_file | default "") -}}
-    {{- if contains "/" (trimPrefix "/var/run/secrets/tokens/" $fetch.bearer_token_file) -}}
-      {{- fail (printf "authz.config.issuers.%s.fetch.bearer_token_file must be a file right in /var/run/secrets/tokens" $name) -}}
+    {{- $token := and (hasSuffix ".bearer_token_file" $key) (hasPrefix "/var/run/secrets/tokens/" $file) -}}
+    {{- if and $token (contains "/" (trimPrefix "/var/run/secrets/tokens/" $file)) -}}
+      {{- fail (printf "authz.config.%s must be a file right in /var/run/secrets/tokens" $key) -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}

@@ -27,7 +27,7 @@ name of the cluster's or of a private network) or public. Takes a dict of `url` 
 {{- toJson $place -}}
 {{- end -}}
 
-{{/* The URLs that an issuer's keys are fetched from, as a JSON list; none where they come from a file. */}}
+{{/* The URLs that an issuer is asked at, for its keys, unless they come from a file, and about tokens, as a JSON list. */}}
 {{- define "authz.issuerUrls" -}}
 {{- $urls := list -}}
 {{- if not (or .jwks .jwks_file) -}}
@@ -37,13 +37,15 @@ name of the cluster's or of a private network) or public. Takes a dict of `url` 
     {{- $urls = append $urls .issuer -}}
   {{- end -}}
 {{- end -}}
+{{- with (.introspection | default dict).url -}}{{- $urls = append $urls . -}}{{- end -}}
 {{- toJson $urls -}}
 {{- end -}}
 
 {{/* Endpoints of the sidecar's exporter, as a JSON list. */}}
 {{- define "authz.otlpEndpoints" -}}
 {{- $endpoints := list -}}
-{{- range $name := list "OTEL_EXPORTER_OTLP_ENDPOINT" "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" -}}
+{{- range $name := list "ENDPOINT" "TRACES_ENDPOINT" "LOGS_ENDPOINT" "METRICS_ENDPOINT" -}}
+  {{- $name = printf "OTEL_EXPORTER_OTLP_%s" $name -}}
   {{- $endpoints = append $endpoints (get $.Values.authz.otel $name | toString) -}}
   {{- range $.Values.authz.extraEnv -}}
     {{- if eq .name $name -}}{{- $endpoints = append $endpoints (.value | default "") -}}{{- end -}}
@@ -109,7 +111,7 @@ is whether the API server is needed, and `blocks` has lists of ports by address.
   {{- else if ne $place.kind "none" -}}
     {{- $collector = append $collector (int $place.port) -}}
     {{- if not $policy.collector -}}
-      {{- fail (printf "networkPolicy.collector is empty, and the sidecar sends spans to %s: give its pods or addresses as peers" $endpoint) -}}
+      {{- fail (printf "networkPolicy.collector is empty, and the sidecar sends to %s: give its pods or addresses as peers" $endpoint) -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}
