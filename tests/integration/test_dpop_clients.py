@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -36,9 +38,15 @@ rules:
   - {name: orders, match: {paths: ["/orders/**"]}}
 """)
 NODE: Final = Path(__file__).with_name("dpop_clients.mjs")
+PYTHON: Final = Path(__file__).with_name("dpop_clients.py")
 JS: Final = ("oauth4webapi", "oauth4webapi-3.8.7", "openid-client", "oidc-client-ts", "dpop", "jose")
+PYTHONS: Final = ("requests_oauth2client", "pydpop")
+CLIENTS: Final = [
+    *(pytest.param(name, marks=pytest.mark.needs(name)) for name in JS),
+    *(pytest.param(name, marks=pytest.mark.needs("dpop-clients")) for name in PYTHONS),
+]
 # Those that send the nonce of their last challenge with the next proof, and so need no second one.
-REMEMBER: Final = {"oauth4webapi", "oauth4webapi-3.8.7", "openid-client"}
+REMEMBER: Final = {"oauth4webapi", "oauth4webapi-3.8.7", "openid-client", "pydpop", "requests_oauth2client"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +58,18 @@ class Gate:
 
     def ask(self, client: str, *urls: str) -> list[list[int]]:
         """Run a client that asks for each URL in turn; return the statuses of the answers to each."""
-        command = [path("node"), str(NODE), client, str(TOOLS / "node_modules"), self.issuer, API, *urls]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
+        if client in PYTHONS:
+            command, environ = [sys.executable, str(PYTHON), client], {"PYTHONPATH": path("dpop-clients")}
+        else:
+            command, environ = [path("node"), str(NODE), client, str(TOOLS / "node_modules")], {}
+        done = subprocess.run(
+            [*command, self.issuer, API, *urls],
+            capture_output=True,
+            text=True,
+            timeout=HANG_SECONDS,
+            check=False,
+            env={**os.environ, **environ},
+        )
         assert done.returncode == 0, done.stderr
         statuses: list[list[int]] = json.loads(done.stdout)
         return statuses
@@ -94,7 +112,7 @@ def gate(issuer: str, nonces: str) -> Iterator[Gate]:
         yield Gate(issuer, listen)
 
 
-@pytest.mark.parametrize("client", [pytest.param(name, marks=pytest.mark.needs(name)) for name in JS])
+@pytest.mark.parametrize("client", CLIENTS)
 def test_answers(gate: Gate, nonces: str, client: str) -> None:
     """200 to a good proof; a challenge with a nonce is answered once; a proof for another URL is not sent again."""
     wrong = gate.url("/orders/7", "localhost")
