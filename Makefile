@@ -105,6 +105,11 @@ clean:  ## remove everything that was made
 	rm -rf $@ && $(INSTALL) $< --target $@
 	touch $@
 
+# Clients of DPoP in Python, to prove the sidecar with.
+.tools/dpop-clients: tests/integration/dpop_clients.lock .venv/locked
+	rm -rf $@ && $(INSTALL) $< --target $@
+	touch $@
+
 # Keycloak as Maven has it: 170 MB, and a minute to start, so it is for `make peers` alone.
 .tools/peers/keycloak: tests/peers/keycloak.sha256 .venv/locked
 	rm -rf $(@D) && mkdir -p $(@D)

@@ -36,6 +36,7 @@ _FILE_OR_STDIN = click.Path(exists=True, dir_okay=False, allow_dash=True)
 @click.option("--address", default="", help="The client's address.")
 @click.option("--certificate", type=FILE, help="The client's certificate, PEM; for tokens that are bound to one.")
 @click.option("--token-file", type=_FILE_OR_STDIN, help="A file with the token, or - for stdin.")
+@click.option("--proof", type=_FILE_OR_STDIN, help="A file with the proof for the token (DPoP), or - for stdin.")
 @click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="A header; may be repeated.")
 @click.option("--context", "context", multiple=True, metavar="NAME=VALUE", help="A context_extension of the route.")
 @click.option(
@@ -55,6 +56,7 @@ def explain(  # noqa: PLR0913 - one for each option
     address: str,
     certificate: Path | None,
     token_file: str | None,
+    proof: str | None,
     headers: tuple[str, ...],
     context: tuple[str, ...],
     at: str | None,
@@ -76,6 +78,8 @@ def explain(  # noqa: PLR0913 - one for each option
 
     if live and jwks is not None:
         raise click.UsageError("--live uses the keys of the running sidecar: leave out --jwks")
+    if token_file == proof == "-":
+        raise click.UsageError("stdin is either the token or the proof")
     if admin is not None and not live:
         raise click.UsageError("--admin requires --live")
     question = Question(
@@ -88,6 +92,7 @@ def explain(  # noqa: PLR0913 - one for each option
         address=_address(address),
         certificate=_certificate(certificate),
         token=_token(token_file),
+        proof=_token(proof),
         at=time.time() if at is None else _instant(at),
         jwks=read_bytes_or_exit(jwks) if jwks is not None else None,
     )

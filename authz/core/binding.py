@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from binascii import a2b_base64
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -26,6 +27,7 @@ from authz.core.request import Request
 from authz.core.token import FoundToken, HeaderSource
 
 MAX_CERTIFICATE_CHARS: Final = 16_384  # URL-encoded PEM
+_PROOFS_KEPT: Final = 64  # read once: a request is decided again when it is known whether its proof was used
 _BY_CERTIFICATE: Final = "x5t#S256"
 _BY_KEY: Final = "jkt"
 # The other confirmation methods that are registered; members that are none say nothing (RFC 7800 section 3.1).
@@ -68,7 +70,10 @@ def _read_proof(found: FoundToken, request: Request, issuer: Issuer, now: float,
     if issuer.possession is Possession.OFF:
         raise Rejected(Reason.TOKEN_BOUND, "tokens of this issuer are not accepted under the scheme DPoP")
     urls = issuer.proofs.urls(request.host, request.path)
-    return read_proof(text, token=found.text, method=request.method, urls=urls, rules=issuer.proofs, now=now)
+    return _recall_proof(text, token=found.text, method=request.method, urls=urls, rules=issuer.proofs, now=now)
+
+
+_recall_proof: Final = lru_cache(maxsize=_PROOFS_KEPT)(read_proof)
 
 
 def is_by_proof(found: FoundToken) -> bool:

@@ -34,6 +34,7 @@ _DEFAULT_BATCH: Final = 512  # records, of the SDK
 _ATTRIBUTES: Final[Mapping[str, str]] = {
     "alg": names.TOKEN_ALG,
     "kid": names.TOKEN_KID,
+    "thumbprint": names.PROOF_THUMBPRINT,
     "audience": "authz.token.audience",
     "claimed_issuer": "authz.token.issuer",
     "method": names.HTTP_REQUEST_METHOD,

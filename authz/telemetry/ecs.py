@@ -29,6 +29,7 @@ _NAMES: Final[Mapping[str, str]] = {
     "span_id": "span.id",
     "alg": "authz.token.alg",
     "kid": "authz.token.kid",
+    "thumbprint": "authz.proof.thumbprint",
     "audience": "authz.token.audience",
     "claimed_issuer": "authz.token.issuer",
 }

@@ -8,6 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -20,16 +21,20 @@ from authz.config.build import build_snapshot
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.load import load, parse
 from authz.config.model import Config
+from authz.core import base64url
 from authz.core.binding import certificate_thumbprint
+from authz.core.dpop import SCHEME as DPOP
 from authz.core.keys import KeySet
+from authz.core.needs import PROOF
 from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
 from authz.core.spiffe import SCHEME
-from authz.core.token import place_token
+from authz.core.token import HeaderSource, place_token
 from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
+from authz.facts.proofs import ProofLane, ProofMemory
 from authz.telemetry.check_record import CheckRecord
 from authz.testing.verdict import Verdict
 
@@ -82,30 +87,47 @@ class Gateway:
         header: Mapping[str, object] | None = None,
         key: SigningKey | None = None,
         certificate: str | None = None,
+        bound_to: SigningKey | None = None,
         **others: object,
     ) -> str:
         """Sign a token of the issuer configured as *issuer*. Without changes it is valid.
 
         *claims* and *others* change its claims, *header* its JOSE header; None removes a member. Whatever the header
         contains, *key*, or the issuer's own key, signs with its own algorithm. A *certificate*, in PEM, is the one that
-        the token is bound to (RFC 8705). Raises KeyError for an issuer that is not configured.
+        the token is bound to (RFC 8705), *bound_to* the client's key (RFC 9449). Raises KeyError for an issuer that is
+        not configured.
         """
         if (section := self.config.issuers.get(issuer)) is None:
             raise KeyError(f"no issuer is configured as {issuer!r}, but {', '.join(map(repr, self.config.issuers))}")
         signer = key or self.keys[issuer]
-        bound = {} if certificate is None else {"cnf": {"x5t#S256": certificate_thumbprint(certificate)}}
+        confirmation = {} if certificate is None else {"x5t#S256": certificate_thumbprint(certificate)}
+        confirmation |= {} if bound_to is None else {"jkt": bound_to.jwk.thumbprint()}
+        bound = {"cnf": confirmation} if confirmation else {}
         usual_header = {**signer.header(), "typ": section.token_types[0]}
         return signer.sign(
             _change({**_valid_claims(section, self.at), **bound}, {**(claims or {}), **others}),
             header=_change(usual_header, header or {}),
         )
 
-    def decide(
+    def prove(self, key: SigningKey, method: str, url: str, *, token: str, **claims: object) -> str:
+        """Sign a proof that the client holds *key*, for a request with *token* (DPoP, RFC 9449).
+
+        *claims* change its claims; None removes one.
+        """
+        jwk = json.loads(key.jwk.export_public())
+        jwk.pop("kid", None)
+        header = {"typ": "dpop+jwt", "alg": key.algorithm, "jwk": jwk}
+        digest = base64url.encode(hashlib.sha256(token.encode()).digest()).decode()
+        usual = {"jti": "proof", "htm": method, "htu": url, "iat": int(self.at), "ath": digest}
+        return key.sign(_change(usual, claims), header=header)
+
+    def decide(  # noqa: PLR0913 - one for each part of a request
         self,
         method: str,
         url: str,
         *,
         token: str | None = None,
+        proof: str | None = None,
         headers: Mapping[str, str] | None = None,
         context: Mapping[str, str] | None = None,
         certificate: str = "",
@@ -113,7 +135,8 @@ class Gateway:
     ) -> Verdict:
         """Evaluate a request for *url*, whose path is not normalized.
 
-        A *token* is placed in the first configured source. *context* are the context_extensions of the route in
+        A *token* is placed in the first configured source; with a *proof* it is sent under the scheme DPoP, and the
+        proof counts as used for the first time. *context* are the context_extensions of the route in
         Envoy, *certificate* is the client's, in PEM. *at* replaces the gateway's time. Raises ValueError for a *url*
         that is not http.
         """
@@ -123,22 +146,25 @@ class Gateway:
             scheme=scheme,
             host=host,
             path=path,
-            headers=join_headers((headers or {}).items()),
+            headers=join_headers([*(headers or {}).items(), *([] if proof is None else [("dpop", proof)])]),
             context=context or {},
             certificate=quote(certificate),  # as Envoy writes it
         )
         if token is not None:
-            request = place_token(token, self.snapshot.token.sources[0], request)
+            source = self.snapshot.token.sources[0] if proof is None else HeaderSource("authorization", DPOP)
+            request = place_token(token, source, request)
         records: list[CheckRecord] = []
+        now = self.at if at is None else at
+        proofs = ProofMemory(max_proofs=1, now=lambda: now, monotonic=lambda: 0.0, secret=b"")
         checker = Checker(
             snapshot=lambda: self.snapshot,
-            gatherer=Gatherer({}, monotonic=lambda: 0.0),  # no lanes: all keys are available
+            gatherer=Gatherer({PROOF: ProofLane(proofs)}, monotonic=lambda: 0.0),  # all keys are available
             report=records.append,
-            now=lambda: self.at if at is None else at,
+            now=lambda: now,
             elapsed=lambda: 0.0,
             new_id=lambda: "0000000000000000",
         )
-        # Without lanes the answer is never deferred.
+        # This lane answers at once: the answer is never deferred.
         answer = cast("bytes", checker.check(_encode(request), received=0.0, time_left=None))
         return Verdict.read(answer, records[0].decision, sent=request.headers, identity=self.config.identity.headers)
 

@@ -30,6 +30,8 @@ from tests.bench.tokens import Mint
 
 DISTINCT: Final = 20_000  # tokens, twice what the sidecar remembers: cycling through them, none is ever found
 
+PROOFS: Final = 80_000  # more than a row sends: each serves once
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -80,7 +82,10 @@ class Bench:
             return Row(name=name, missing=f"needs {setup.workers + 1} cores, here are {len(self._cores)}")
         if why := self._deployments.why_not(setup):
             return Row(name=name, missing=why)
-        pool = self._mint.pool(setup.algorithm, DISTINCT if setup.fresh else 1)
+        if setup.proofs:
+            pool = self._mint.proofs(setup.algorithm, PROOFS)
+        else:
+            pool = self._mint.pool(setup.algorithm, DISTINCT if setup.fresh else 1)
         references = {"ratio": Driver(self._open_lasting(SETUPS["bare"]), pool)}
         if setup.beside_base:
             references["to_base"] = Driver(self._open_lasting(BASE), pool)

@@ -140,6 +140,7 @@ class Deployments:
                 "audiences": [AUDIENCE],
                 "algorithms": sorted(self._keys),
                 "jwks_file": str(file),
+                "dpop": "allowed" if setup.proofs else "off",
             }
         document = {
             "version": 1,
@@ -154,6 +155,8 @@ class Deployments:
         }
         if setup.sampled is not None:
             document["telemetry"] = {"traces": {"exporter": "otlp", "sample_ratio": setup.sampled}}
+        if setup.proofs:
+            document["dpop"] = {"max_age": "1h", "max_proofs": 1_000_000}  # they are made before the row begins
         return json.dumps(document, indent=1)
 
 

@@ -20,7 +20,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """One arrangement. *fresh* means that no token was seen before; *sampled* is the share of calls with a span."""
+    """One arrangement. *fresh* means that no token was seen before; *sampled* is the share of calls with a span.
+
+    With *proofs* the token is always the same, and a new proof (DPoP) comes with each request.
+    """
 
     kind: Kind = Kind.SIDECAR
     algorithm: str = "RS256"
@@ -30,11 +33,12 @@ class Setup:
     sampled: float | None = None
     workers: int = 1
     tcp: bool = False
+    proofs: bool = False
 
     @property
     def beside_base(self) -> bool:
         """Whether it is the base but for one thing that has nothing to do with the token."""
-        base = Setup(algorithm=self.algorithm, fresh=self.fresh)
+        base = Setup(algorithm=self.algorithm, fresh=self.fresh, proofs=self.proofs)
         return self.kind is Kind.SIDECAR and self != base
 
 
@@ -52,6 +56,7 @@ SETUPS: Final[Mapping[str, Setup]] = {
     "ES256-new": replace(BASE, algorithm="ES256", fresh=True),
     "EdDSA-new": replace(BASE, algorithm="EdDSA", fresh=True),
     "ML-DSA-65-new": replace(BASE, algorithm="ML-DSA-65", fresh=True),
+    "ES256-proof": replace(BASE, algorithm="ES256", proofs=True),
     "rules-10000": replace(BASE, rules=10_000),
     "issuers-200": replace(BASE, issuers=200),
     "tracing-1%": replace(BASE, sampled=0.01),

@@ -11,10 +11,11 @@ import pytest
 
 from authz.config.load import parse
 from authz.demo.bootstrap import Proxy
+from authz.demo.signing import SigningKey
 from tests.bench.deployments import Deployments, read_samples
 from tests.bench.envoys import write
 from tests.bench.setups import BASE, SETUPS, Kind, Setup
-from tests.bench.tokens import ALGORITHMS, create_key, mint, write_claims
+from tests.bench.tokens import ALGORITHMS, create_key, mint, prove, write_claims
 
 KEYS = {name: key for name in ("ES256", "EdDSA") if (key := create_key(name)) is not None}
 
@@ -78,3 +79,12 @@ def test_tokens_are_distinct_and_of_one_length(algorithm: str) -> None:
     assert len(set(lines)) == 3
     assert len(set(map(len, lines))) == 1
     assert write_claims(1, 0) != write_claims(2, 0)
+
+
+def test_proofs_are_distinct_and_of_one_length() -> None:
+    """Each line is the one token, a space and a proof of its own."""
+    client = SigningKey.create("ES256")
+    lines = prove("ES256", client.jwk.export(), "a.b.c", 1_700_000_000, range(99_999, 100_002)).splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["a.b.c"] * 3
+    assert len({line.partition(" ")[2].split(".")[1] for line in lines}) == 3
+    assert len(set(map(len, lines))) == 1

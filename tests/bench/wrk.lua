@@ -1,8 +1,8 @@
 -- Sends the tokens of a file in turn, from a place in it on, and tells as JSON what came of it.
--- The file holds tokens of one length, a line each: `wrk ... -- FILE FIRST THINK`. With THINK > 0 each connection waits
+-- The file holds tokens of one length, a line each, or a token, a space and a proof (DPoP): `wrk ... -- FILE FIRST THINK`. With THINK > 0 each connection waits
 -- a random 0 to THINK milliseconds before each request, so that many connections together send like many clients.
 
-local tokens, width, count, at
+local tokens, width, count, at, space
 
 function init(args)
   local file = assert(io.open(args[1], "rb"))
@@ -10,6 +10,7 @@ function init(args)
   file:close()
   width = assert(tokens:find("\n", 1, true), "a line for each token")
   count = #tokens / width
+  space = tokens:sub(1, width):find(" ", 1, true)
   at = tonumber(args[2])
   local think = tonumber(args[3])
   if think > 0 then
@@ -21,6 +22,11 @@ end
 function request()
   local first = at % count * width + 1
   at = at + 1
+  if space then
+    return "GET /orders/5 HTTP/1.1\r\nHost: bench.test\r\nAuthorization: DPoP "
+      .. tokens:sub(first, first + space - 2) .. "\r\nDPoP: "
+      .. tokens:sub(first + space, first + width - 2) .. "\r\n\r\n"
+  end
   return "GET /orders/5 HTTP/1.1\r\nHost: bench.test\r\nAuthorization: Bearer "
     .. tokens:sub(first, first + width - 2) .. "\r\n\r\n"
 end

@@ -14,6 +14,7 @@ from authz.config.problems import Problem, quote
 from authz.config.quantity import format_duration
 from authz.config.rules import Match
 from authz.config.select import select
+from authz.core.dpop import Possession
 from authz.core.resource import METHODS
 from authz.core.snapshot import Unavailable
 
@@ -39,6 +40,7 @@ def warnings(config: Config) -> list[Problem]:
         *_too_many_headers(config),
         *_stale_before_refresh(config),
         *_shadowed_by_metadata(config),
+        *_proofs_of_each_worker(config),
         *find_overlaps(build_rules(config)),
         *find_ambiguous_subjects(config),
     ]
@@ -99,6 +101,18 @@ def _stale_before_refresh(config: Config) -> Iterator[Problem]:
         if fetched and fetch.max_stale < fetch.interval:
             message = f"keys are dropped before they are refreshed after {format_duration(fetch.interval)}"
             yield Problem(path=("issuers", name, "fetch", "max_stale"), message=message)
+
+
+def _proofs_of_each_worker(config: Config) -> Iterator[Problem]:
+    """Report what workers do not share: the proofs that were used, and nonces without a common secret."""
+    workers = config.server.workers
+    if workers == 1 or all(issuer.dpop is Possession.OFF for issuer in config.issuers.values()):
+        return
+    message = f"a proof (DPoP) can be used {workers} times: each worker remembers its own"
+    yield Problem(path=("server", "workers"), message=message, hint="use one worker")
+    if config.dpop.nonce_secret_file is None:
+        message = "each worker refuses the nonces (DPoP) of the others, and clients give up"
+        yield Problem(path=("dpop", "nonce_secret_file"), message=message, hint="name a file with one secret for all")
 
 
 def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:

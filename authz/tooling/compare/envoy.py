@@ -12,7 +12,7 @@ from typing import Final
 
 from authz.config.model import Config
 from authz.tooling.compare.effects import Change, Effect
-from authz.tooling.envoy_config.derive import derive
+from authz.tooling.envoy_config.derive import PROOF_HEADER, derive
 from authz.tooling.envoy_config.fragments import EnvoySettings
 from authz.tooling.envoy_config.requirements import EnvoyRequirements, requirements_of
 
@@ -52,7 +52,8 @@ def _timeout(old: EnvoySettings, _: EnvoySettings, requirements: EnvoyRequiremen
 def _mutable(old: EnvoySettings, _: EnvoySettings, requirements: EnvoyRequirements) -> Iterator[tuple[str, str]]:
     known = re.compile("|".join(old.mutable or ()))
     if refused := [name for name in requirements.written if not known.fullmatch(name)]:
-        about = "identity.headers" if requirements.identity.intersection(refused) else "token.forward"
+        about = "issuers.*.dpop" if refused == [PROOF_HEADER] else "token.forward"
+        about = "identity.headers" if requirements.identity.intersection(refused) else about
         what = (
             f"Envoy does not allow changes of {', '.join(refused)}, and answers 500 to requests that the sidecar allows"
         )

@@ -16,6 +16,7 @@ from typing import Final
 
 from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_addresses
 from authz.config.model import Config
+from authz.core.dpop import Possession
 from authz.core.introspection import INTROSPECTION
 from authz.core.needs import KEY
 from authz.core.request import AmbiguousEncoding
@@ -27,6 +28,7 @@ TLS_FOLDER: Final = "/etc/envoy-authz-tls"
 _ANSWER_MS: Final = 400  # what an answer may take beyond the wait for a key
 _OTHER_HEADERS_KB: Final = 44  # in addition to the token
 _READ_IN_CONDITION: Final = re.compile(r"""request\.headers\[\s*["']([^"']+)["']\s*\]""")
+PROOF_HEADER: Final = "dpop"
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to be recognised
 
 
@@ -109,6 +111,16 @@ def read_headers(config: Config) -> Iterator[str]:
             yield from _READ_IN_CONDITION.findall(rule.require.when)
 
 
+def reads_proofs(config: Config) -> bool:
+    """Return whether the sidecar reads proofs of possession (DPoP)."""
+    return any(issuer.dpop is not Possession.OFF for issuer in config.issuers.values())
+
+
+def removes_proofs(config: Config) -> bool:
+    """Return whether the sidecar keeps proofs of possession from the upstream."""
+    return reads_proofs(config) and not config.dpop.forward
+
+
 def notes(config: Config) -> Iterator[str]:
     """Yield what else an operator must know to use the fragments in an existing Envoy."""
     yield "No allowed_headers and no with_request_body: the sidecar must see what the upstream sees, and needs no body."
@@ -116,6 +128,11 @@ def notes(config: Config) -> Iterator[str]:
         yield (
             "Tokens come in cookies: the sidecar reads cookie, origin, sec-fetch-site and upgrade of every request, "
             "and must see them as the client sent them."
+        )
+    if reads_proofs(config):
+        yield (
+            "Clients send proofs (DPoP): no retry_policy in grpc_service, for a check that is sent again has a proof "
+            "that was used; and behind a TLS terminator, or under another host, dpop.origins says what clients sign."
         )
     if config.resource is not None:
         yield (
@@ -132,6 +149,8 @@ def _mutable(config: Config) -> Iterator[str]:
     if not config.token.forward:
         for source in config.token.sources:
             yield literal(source.header) if source.header is not None else "cookie"
+    if removes_proofs(config):
+        yield PROOF_HEADER
 
 
 def _tls(config: Config, host: str | None, folder: str) -> ClusterTls | None:

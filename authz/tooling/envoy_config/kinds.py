@@ -267,6 +267,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         "raise timeout, or lower fetch.max_wait",
         review_filter.timeout_short,
     ),
+    "check-repeated": Kind(
+        Level.FINDING,
+        "a check that failed is sent again, and its proof (DPoP) is refused as one that was used",
+        "leave retry_policy out of grpc_service; the client repeats the request with a new proof",
+        review_filter.check_repeated,
+    ),
     "body-sent": Kind(
         Level.NOTE,
         "requests are buffered until their bodies are complete, and the sidecar reads none",

@@ -8,11 +8,14 @@ from authz.config.model import Config
 from authz.core.identity import spellings
 from authz.core.request import AmbiguousEncoding
 from authz.tooling.envoy_config.derive import (
+    PROOF_HEADER,
     accepted_encodings,
     endpoints,
     max_wait_ms,
     most_concurrent,
     read_headers,
+    reads_proofs,
+    removes_proofs,
 )
 
 _ANSWER_MARGIN_MS = 50  # the sidecar stops waiting this long before a call's deadline
@@ -25,7 +28,8 @@ class EnvoyRequirements:
 
     *identity* are the identity headers in every spelling, *read* the headers that it must receive, *written* those that
     it may write. *wait_ms* is the longest time to an answer, *concurrent* the requests of all workers at one time,
-    *header_kb* the longest token. Tokens come in *token_headers*.
+    *header_kb* the longest token. Tokens come in *token_headers*. With *proofs*,
+    clients prove that they hold the key of their token (DPoP).
     """
 
     identity: frozenset[str]
@@ -38,6 +42,7 @@ class EnvoyRequirements:
     concurrent: int
     header_kb: int
     tls: bool
+    proofs: bool
 
 
 def requirements_of(config: Config) -> EnvoyRequirements:
@@ -47,12 +52,14 @@ def requirements_of(config: Config) -> EnvoyRequirements:
     cookies = any(source.cookie is not None for source in sources)
     own = [source.header for source in sources if source.header is not None]
     written = [] if config.token.forward else [*own, *(["cookie"] if cookies else [])]
+    written += [PROOF_HEADER] if removes_proofs(config) else []
     return EnvoyRequirements(
         identity=identity,
         read=tuple(
             dict.fromkeys(
                 [
                     *own,
+                    *([PROOF_HEADER] if reads_proofs(config) else ()),
                     *(_OF_COOKIES if cookies else ()),
                     *(["connection"] if identity else []),
                     *read_headers(config),
@@ -67,4 +74,5 @@ def requirements_of(config: Config) -> EnvoyRequirements:
         concurrent=most_concurrent(config),
         header_kb=-(-config.token.max_bytes // 1024),
         tls=config.server.tls is not None,
+        proofs=reads_proofs(config),
     )

@@ -44,6 +44,16 @@ def timeout_short(context: Context) -> Iterator[Location]:
             yield Location(timeout, f"{seconds:g}s{said}; the sidecar may take {context.requirements.wait_ms} ms")
 
 
+def check_repeated(context: Context) -> Iterator[Location]:
+    """A check that Envoy sends again brings a proof of possession that was used."""
+    if not context.requirements.proofs:
+        return
+    for _, _, asking in context.checks:
+        for way in ("grpc_service.retry_policy", "grpc_service.envoy_grpc.retry_policy"):
+            if (policy := asking.config.get(way)).there:
+                yield Location(policy)
+
+
 def body_sent(context: Context) -> Iterator[Location]:
     """Bodies are buffered until they are complete, and are not read."""
     for _, _, asking in context.checks:

@@ -17,25 +17,28 @@ from authz.core import policy
 from authz.core.authorize import authorize
 from authz.core.claims import Claims
 from authz.core.decision import Allow, Decision, outcome
+from authz.core.dpop import SCHEME
 from authz.core.identity import HeaderChanges
 from authz.core.introspection import INTROSPECTION
 from authz.core.issuer import Issuer
 from authz.core.keys import Candidates, KeySet
-from authz.core.needs import NO_FACTS, Facts, Need
+from authz.core.needs import NO_FACTS, PROOF, Facts, Need
 from authz.core.policy import Params, Rule
 from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
-from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, UnverifiedToken, place_token
+from authz.core.token import CookieSource, FoundToken, HeaderSource, QuerySource, Source, UnverifiedToken, place_token
 from authz.telemetry.redaction import printable
 from authz.tooling.describe import describe_key, describe_requirements, enumerate_words
-from authz.tooling.explain.needs import AnsweredNeed, ask_issuer
+from authz.tooling.explain.binding import describe_binding
+from authz.tooling.explain.needs import AnsweredNeed, answer_proof, ask_issuer
 from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
 from authz.tooling.explain.remedies import find_remedies
 from authz.tooling.probe import fetch_one
 
-MAX_ROUNDS: Final = 2  # of facts, as a running sidecar gathers them
+_PROOF: Final = "dpop"  # the header
+MAX_ROUNDS: Final = 3  # of facts, as a running sidecar gathers them
 
 
 class InputError(ValueError):
@@ -46,7 +49,8 @@ class InputError(ValueError):
 class Question:
     """One request to evaluate *at* a Unix time, with the keys in *jwks* or the issuer's own keys.
 
-    *address* and *certificate*, as PEM, are the client's.
+    *address* and *certificate*, as PEM, are the client's. With a *proof* (DPoP), or a header dpop, the token is sent
+    under the scheme DPoP.
     """
 
     method: str
@@ -59,6 +63,7 @@ class Question:
     headers: list[tuple[str, str]] = field(default_factory=list)
     context: Mapping[str, str] = field(default_factory=dict)
     token: str | None = field(default=None, repr=False)
+    proof: str | None = field(default=None, repr=False)
     jwks: bytes | None = field(default=None, repr=False)
 
 
@@ -165,6 +170,8 @@ def answer(question: Question, config: Config) -> Explanation:
                 fact, said = (
                     ask_issuer(need, config) if question.jwks is None else (None, "not asked: a key set was given")
                 )
+            elif need.kind == PROOF:
+                fact, said = answer_proof()
             else:
                 fact, said = key_source, f"searched for in {key_source}: not found"
             facts[need] = fact
@@ -191,14 +198,16 @@ def build_request(question: Question, snapshot: Snapshot) -> Request:
         host=question.host,
         path=question.path,
         scheme=question.scheme,
-        headers=join_headers(question.headers),
+        headers=join_headers([*question.headers, *([] if question.proof is None else [(_PROOF, question.proof)])]),
         context=question.context,
         source_address=question.address,
         certificate=quote(question.certificate, safe=""),
     )
     if question.token is None:
         return request
-    return place_token(question.token, snapshot.token.sources[0], request)
+    by_proof = HeaderSource("authorization", SCHEME)
+    source = by_proof if _PROOF in request.headers else snapshot.token.sources[0]
+    return place_token(question.token, source, request)
 
 
 def _read_keys(document: bytes, section: IssuerSection) -> KeySet:
@@ -358,7 +367,8 @@ def _describe_answer(context: _Context) -> str:
 
 
 def _describe_binding(context: _Context) -> str:
-    return "cnf and the peer's certificate" if "cnf" in context.members else "no cnf"
+    found: FoundToken = context.passed[Step.TOKEN]
+    return describe_binding(context.members.get("cnf"), found, context.request, context.issuer, context.now)
 
 
 def _describe_requirements(context: _Context) -> str:

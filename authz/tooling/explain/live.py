@@ -10,10 +10,10 @@ from typing import Any, Final
 from authz.config.model import Config
 from authz.core.authorize import authorize
 from authz.core.keys import compute
-from authz.core.needs import KEY
+from authz.core.needs import KEY, PROOF, Need
 from authz.core.snapshot import Snapshot
 from authz.tooling.explain.explanation import Explanation, InputError, Question, build_request, explain
-from authz.tooling.explain.needs import AnsweredNeed
+from authz.tooling.explain.needs import AnsweredNeed, answer_proof
 from authz.tooling.explain.notes import describe_envoys_part
 
 MAX_PAIRS: Final = 100  # headers, or context_extensions
@@ -32,26 +32,32 @@ _ANSWERS: Final = {KEY: "not in the current key set; a real request starts a sea
 def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Explanation:
     """Decide *question* with the *snapshot* in use, which was built from *config*.
 
-    It has no side effects: no key counts as used, no signature is cached, nothing is fetched.
+    It has no side effects: no key counts as used, no signature or proof is remembered, nothing is fetched.
     """
     snapshot = replace(snapshot, verify_signature=compute)
     request = build_request(question, snapshot)
-    explained = explain(request, snapshot, question.at)
-    needs = authorize(request, snapshot, question.at).trail.needs
+    facts: dict[Need, object] = {}
+    answered = []
+    for need in authorize(request, snapshot, question.at).trail.needs:
+        said = _ANSWERS.get(need.kind, _NOT_ASKED)
+        if need.kind == PROOF:
+            facts[need], said = answer_proof()
+        answered.append(AnsweredNeed(need, said))
+    explained = explain(request, snapshot, question.at, facts)
     notes = (*explained.notes, *describe_envoys_part(question.path, config))
-    answered = tuple(AnsweredNeed(need, _ANSWERS.get(need.kind, _NOT_ASKED)) for need in needs)
-    return replace(explained, notes=notes, needs=answered)
+    return replace(explained, notes=notes, needs=tuple(answered))
 
 
 def read_question(data: Mapping[str, Any], *, now: float) -> Question:
     """Read a question from JSON *data*; `at` defaults to *now*. Raises InputError."""
     texts = {name: data.get(name, default) for name, default in _DEFAULTS.items()}
-    token, headers, context = data.get("token"), data.get("headers", []), data.get("context", {})
+    token, proof = data.get("token"), data.get("proof")
+    headers, context = data.get("headers", []), data.get("context", {})
     at = data.get("at", now)
     if not all(isinstance(value, str) for value in texts.values()):
         raise InputError(f"{', '.join(_DEFAULTS)} must be strings")
-    if token is not None and not isinstance(token, str):
-        raise InputError("token must be a string")
+    if not all(text is None or isinstance(text, str) for text in (token, proof)):
+        raise InputError("token and proof must be strings")
     if not isinstance(headers, list) or len(headers) > MAX_PAIRS or not all(map(_is_pair, headers)):
         raise InputError(f"headers must be a list of at most {MAX_PAIRS} pairs of strings")
     if not isinstance(context, dict) or len(context) > MAX_PAIRS or not all(map(_is_pair, context.items())):
@@ -64,6 +70,7 @@ def read_question(data: Mapping[str, Any], *, now: float) -> Question:
         headers=[(name.strip(), value) for name, value in headers],
         context=context,
         token=token,
+        proof=proof,
     )
 
 

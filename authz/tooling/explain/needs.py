@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from authz.config.model import Config
+from authz.core.dpop import ProofUse
 from authz.core.needs import Need
 from authz.facts.lane import SourceError
 from authz.feeds.fact_lanes import make_introspection
@@ -29,3 +30,8 @@ def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
     finally:
         source.close()
     return fact.value, f"{fact.result}; a running sidecar keeps this answer for {fact.keep:.0f} s"
+
+
+def answer_proof() -> tuple[ProofUse, str]:
+    """Return the fact about a proof, and how it came about: nothing is remembered by a look at a decision."""
+    return ProofUse.FIRST, "taken as used for the first time; a running sidecar accepts it once"

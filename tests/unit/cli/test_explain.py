@@ -12,8 +12,10 @@ from click.testing import CliRunner, Result
 
 from authz.cli import main
 from authz.demo.signing import SigningKey
+from tests.cases.proofs import BOUND
 from tests.fakes.idp import FakeIdp
 from tests.fixtures import A_RSA, ABSENT, A, T, changed, jwks, mint, signer
+from tests.proofs import key, prove, token_hash
 
 CONFIG = """version: 1
 issuers:
@@ -122,6 +124,79 @@ def test_a_denial_ends_at_its_step(
     assert [end for _, end in steps(result)] == ends, result.output
     assert result.stdout.splitlines()[-1].startswith(verdict)
     assert result.exit_code == 1
+
+
+BOUND_CONFIG = CONFIG.replace("leeway: 0s,", "leeway: 0s, dpop: allowed,")
+
+
+def test_a_proof_is_looked_at(explain: Explain, tmp_path: Path) -> None:
+    """The step of the binding says whose key it is, for what, and how old; its need says what was assumed."""
+    proof = prove(htu="https://api.test/orders/7", ath=token_hash(BOUND), iat=T - 5)
+    file = tmp_path / "proof"
+    file.write_text(proof, encoding="utf-8")
+
+    for given in (["--proof", str(file)], ["--header", f"DPoP: {proof}"]):
+        result = explain("--path", "/orders/7?q=1", *given, token=BOUND, config_text=BOUND_CONFIG)
+
+        assert result.exit_code == 0, result.output
+        said = (
+            "a proof (the key in cnf, made 5 s ago, GET https://api.test/orders/7); for GET https://api.test/orders/7\n"
+        )
+        assert said in result.stdout
+        assert " of a: taken as used for the first time; a running sidecar accepts it once\n" in result.stdout
+        assert proof.split(".")[1] not in result.output
+
+
+PROOFS = {
+    "none": ([], "cnf jkt", "deny token_bound, HTTP 401"),
+    "unreadable": (["--header", "dpop: x"], "a proof (unreadable)", "deny proof_invalid, HTTP 401"),
+    "another key": (
+        ["--header", f"dpop: {prove(key('Ed25519'), htu='https://api.test/orders/7', ath=token_hash(BOUND))}"],
+        "a proof (key ",
+        "deny proof_invalid, HTTP 401: proof: its key is not the one in cnf",
+    ),
+    "no key": (["--header", f"dpop: {prove(header={'jwk': ABSENT})}"], "(key unusable", "deny proof_invalid, HTTP 401"),
+    "without claims": (
+        ["--header", f"dpop: {prove(iat=ABSENT, htm=ABSENT, htu='https://api.test/' + 'a' * 99)}"],
+        f"no iat, absent https://api.test/{'a' * 43}...)",
+        "deny proof_invalid, HTTP 401",
+    ),
+    "beside a bearer token": (
+        ["--header", f"authorization: Bearer {BOUND}", "--header", f"dpop: {prove()}"],
+        "a proof beside a bearer token (",
+        "deny proof_invalid, HTTP 401",
+    ),
+    "under the scheme alone": (["--header", f"authorization: DPoP {BOUND}"], "no proof; for GET", "deny proof_invalid"),
+}
+
+
+@pytest.mark.parametrize(("given", "shown", "verdict"), PROOFS.values(), ids=PROOFS)
+def test_a_proof_that_does_not_fit(explain: Explain, given: list[str], shown: str, verdict: str) -> None:
+    """What was looked at is shown with each denial."""
+    own = any("authorization" in each for each in given)
+    result = explain("--path", "/orders/7", *given, token=None if own else BOUND, config_text=BOUND_CONFIG)
+
+    assert steps(result)[10] == (11, "deny"), result.output
+    assert shown in result.stdout
+    assert result.stdout.splitlines()[-1].startswith(verdict)
+
+
+@pytest.mark.parametrize(
+    ("cnf", "shown"),
+    [
+        ({"x5t#S256": "x"}, "cnf x5t#S256; no certificate of the peer"),
+        ({}, "cnf empty"),
+        ("x", "cnf is no object"),
+    ],
+)
+def test_a_confirmation_without_a_key(explain: Explain, cnf: object, shown: str) -> None:
+    """What the token asks of its sender is named, whatever it is."""
+    assert f" {shown}\n" in explain("--path", "/orders/7", token=mint(cnf=cnf)).stdout
+
+
+def test_stdin_is_the_token_or_the_proof(explain: Explain) -> None:
+    """Not both."""
+    assert "stdin is either" in explain("--token-file", "-", "--proof", "-", stdin="x").output
 
 
 def test_a_need_is_shown_with_what_answered_it(explain: Explain) -> None:

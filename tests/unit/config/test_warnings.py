@@ -51,6 +51,17 @@ def test_rules_in_shadow() -> None:
     assert warning.path == ("rules", 0, "shadow")
 
 
+def test_proofs_of_several_workers() -> None:
+    """Each worker remembers the proofs that it saw, and makes nonces of its own unless they have one secret."""
+    several = "server: {workers: 4}\n"
+    replays, nonces = warnings(configure(issuer="dpop: allowed", more=several))
+    assert (replays.path, nonces.path) == (("server", "workers"), ("dpop", "nonce_secret_file"))
+    assert "4 times" in replays.message
+    [replays] = warnings(configure(issuer="dpop: required", more=several + "dpop: {nonce_secret_file: /secret}\n"))
+    assert replays.path == ("server", "workers")
+    assert warnings(configure(more=several)) == warnings(configure(issuer="dpop: allowed")) == []
+
+
 def test_errors_in_place_of_denials() -> None:
     """What Envoy lets pass by itself has the identity headers that the client sent."""
     [warning] = warnings(configure(more="responses: {unavailable: error}\n"))

@@ -154,7 +154,8 @@ def explanations(running: Running, question: dict[str, Any]) -> list[dict[str, A
     ("question", "problem"),
     [
         ({"method": 1}, "must be strings"),
-        ({"token": []}, "token must be a string"),
+        ({"token": []}, "token and proof must be strings"),
+        ({"proof": 7}, "token and proof must be strings"),
         ({"headers": {}}, "headers must be a list"),
         ({"headers": [["a"]]}, "headers must be a list"),
         ({"headers": [["a", "b"]] * 101}, "at most 100"),

@@ -154,6 +154,15 @@ def test_a_line_says_what_was_decided_and_why() -> None:
     }
 
 
+def test_a_line_names_the_key_of_a_proof() -> None:
+    """As it is, even if it begins like a token, since operators compare it; only if clients may be named."""
+    trail = AuditTrail(thumbprint="eyJhbGciOiJSUzI1NiIsImtpZCI6ImEiLCJ0eXAiOiJ")
+    (line,) = report_of(Deny(Reason.INSUFFICIENT_SCOPE, trail), ask())
+    assert line["thumbprint"] == trail.thumbprint
+    (line,) = report_of(Deny(Reason.INSUFFICIENT_SCOPE, trail), ask(), log_client=False)
+    assert "thumbprint" not in line
+
+
 def test_a_call_that_was_not_read_is_logged_too() -> None:
     """Overload and undecodable bytes have no request to tell of."""
     (line,) = report_of(Deny(Reason.OVERLOADED))

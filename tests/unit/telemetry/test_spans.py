@@ -76,6 +76,7 @@ def attributes(decision: Decision, **request: Any) -> dict[str, object]:  # noqa
     return dict(span.attributes or {})
 
 
+LIKE_A_TOKEN = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImEiLCJ0eXAiOiJ"
 RPC = {
     "rpc.system.name": "grpc",
     "rpc.method": "envoy.service.auth.v3.Authorization/Check",
@@ -121,6 +122,15 @@ def test_an_expired_token_says_for_how_long(exp: float) -> None:
     """The first thing that is asked about a token that does not work any more."""
     found = attributes(decide(mint(exp=exp)))
     assert (found["authz.reason"], found["authz.token.expired_for_s"]) == ("token_expired", 90)
+
+
+def test_a_proof_names_its_key() -> None:
+    """The thumbprint stands as it is, even one that begins like a token: it is a hash, and is compared."""
+    assert (
+        attributes(Deny(Reason.INSUFFICIENT_SCOPE, AuditTrail(thumbprint=LIKE_A_TOKEN)))["authz.proof.thumbprint"]
+        == LIKE_A_TOKEN
+    )
+    assert "authz.proof.thumbprint" not in attributes(decide())
 
 
 def test_a_shadow_tells_what_it_would_have_done() -> None:

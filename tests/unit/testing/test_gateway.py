@@ -301,3 +301,37 @@ def test_nothing_secret_is_shown() -> None:
 
     assert token not in repr(GATEWAY.decide("GET", URL, token=token))
     assert json.loads(GATEWAY.keys["corporate"].jwk.export())["d"] not in repr(GATEWAY)
+
+
+BOUND: Final = configure("issuers: {corporate: {issuer: 'https://a.test', audiences: [api], dpop: allowed}}")
+
+
+def test_a_token_bound_to_a_key() -> None:
+    """It is good with a proof by that key for that request, each time; not as a bearer token, nor by another key."""
+    ours, other = SigningKey.create("ES256"), SigningKey.create("Ed25519")
+    token = BOUND.mint("corporate", bound_to=ours)
+    proof = BOUND.prove(ours, "GET", URL, token=token)
+
+    verdicts = [BOUND.decide("GET", URL, token=token, proof=proof) for _ in range(2)]
+    assert [(verdict.reason, verdict.detail) for verdict in verdicts] == [(Reason.AUTHENTICATED, "")] * 2
+    assert "dpop" not in verdicts[0].request_headers
+    assert BOUND.decide("GET", URL, token=token).reason is Reason.TOKEN_BOUND
+    for wrong in (
+        BOUND.prove(other, "GET", URL, token=token),
+        BOUND.prove(ours, "POST", URL, token=token),
+        BOUND.prove(ours, "GET", URL, token=token, iat=BOUND.at - 3600, nonce="x"),
+        BOUND.prove(ours, "GET", URL, token=token, jti=None),
+    ):
+        refused = BOUND.decide("GET", URL, token=token, proof=wrong)
+        assert (refused.status, refused.allowed) == (401, False)
+        assert refused.reason in {Reason.PROOF_INVALID, Reason.NONCE_REQUIRED}
+
+
+def test_a_token_bound_to_both() -> None:
+    """A key and a certificate: each is asked for."""
+    ours, certificate = SigningKey.create("ES256"), trustme.CA().cert_pem.bytes().decode()
+    token = BOUND.mint("corporate", bound_to=ours, certificate=certificate)
+    proof = BOUND.prove(ours, "GET", URL, token=token)
+
+    assert BOUND.decide("GET", URL, token=token, proof=proof, certificate=certificate).allowed
+    assert BOUND.decide("GET", URL, token=token, proof=proof).reason is Reason.TOKEN_BOUND

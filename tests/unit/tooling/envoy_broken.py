@@ -293,6 +293,18 @@ CASES: Final[dict[str, Spoilt]] = {
     "headers disallowed": broken("headers-hidden", word="authorization")(
         set_in("authz", disallowed_headers={"patterns": [{"exact": "Authorization", "ignore_case": True}]})
     ),
+    "no proofs": broken("headers-hidden", word="dpop", config="proofs")(
+        set_in("authz", allowed_headers={"patterns": [{"exact": "authorization"}, {"exact": "connection"}]})
+    ),
+    "proofs not to be removed": broken("mutations-refused", word="dpop", config="proofs")(
+        set_in("authz", decoder_header_mutation_rules={"disallow_all": True, "allow_expression": {"regex": "x-.*"}})
+    ),
+    "checks with proofs sent again": broken("check-repeated", word="retry_policy", config="proofs")(
+        lambda envoy: envoy.authz["grpc_service"].update(retry_policy={"num_retries": 1})
+    ),
+    "checks with proofs sent again by Envoy's own client": broken("check-repeated", config="proofs")(
+        lambda envoy: envoy.authz["grpc_service"]["envoy_grpc"].update(retry_policy={"num_retries": 1})
+    ),
     "headers not to be written": broken("mutations-refused", word="x-auth-subject")(
         set_in("authz", decoder_header_mutation_rules={"disallow_all": True, "allow_expression": {"regex": "x"}})
     ),

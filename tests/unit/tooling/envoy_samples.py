@@ -36,6 +36,7 @@ SAMPLES: Final = {
     "long tokens": BASE + "token: {max_bytes: 100KiB}\n",
     "patient": BASE.replace("audiences: [api]", "audiences: [api], fetch: {max_wait: 2s}"),
     "odd paths": BASE.replace('["/**"]}', '["/**"]}, accept: [encoded_slash, double_slash]'),
+    "proofs": BASE.replace("audiences: [api]", "audiences: [api], dpop: allowed"),
     "fails open": BASE + "responses: {unavailable: error}\n",
 }
 

@@ -67,6 +67,7 @@ BROKEN: Final = {
         "server.workers",
         "never calls 127.0.0.1:9292",
     ),
+    "proofs": (BASE, SAMPLES["proofs"], "issuers.*.dpop", "does not allow changes of dpop, and answers 500"),
     "TLS": (LOOPBACK, BASE + SERVER_TLS, "server.tls", "Envoy uses plaintext and the sidecar TLS"),
     "no TLS": (BASE + SERVER_TLS, LOOPBACK, "server.tls", "Envoy uses TLS and the sidecar plaintext"),
     "client certificates": (
@@ -80,7 +81,7 @@ ABOUT: Final = {
     "endpoints-missing": {"server.listen", "server.workers"},
     "headers-too-short": {"token.max_bytes"},
     "in-plaintext": {"server.tls"},
-    "mutations-refused": {"identity.headers", "token.forward"},
+    "mutations-refused": {"identity.headers", "issuers.*.dpop", "token.forward"},
     "timeout-short": {"fetch.max_wait"},
 }
 HARMLESS: Final = {
@@ -104,6 +105,7 @@ QUIET: Final = {
     "somewhat longer tokens": (BASE, BASE + "token: {max_bytes: 32KiB}\n"),
     "a worker less": (TWO_PORTS, PORT),
     "no client certificates": (BASE + MUTUAL, BASE + SERVER_TLS),
+    "proofs that stay": (BASE, SAMPLES["proofs"] + "dpop: {forward: true}\n"),
     "room for more": (BASE, SAMPLES["busy"]),
 }
 
