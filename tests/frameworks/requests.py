@@ -143,7 +143,11 @@ def requests() -> list[Ask]:
     asks = [PAGE.ask]
     for route in ROUTES:
         asks += [route.ask, *_by_other_methods(route)]
-        paths = spell(route.path) if route.name in _IN_FULL else (*_cases(route.path), *map(route.path.__add__, _AFTER))
+        paths = (
+            spell(route.path)
+            if route.name in _IN_FULL
+            else (*_cases(route.path), *map(route.path.__add__, _AFTER[:24]))
+        )
         asks += [replace(route.ask, path=path) for path in paths]
         asks += _overridden(route) if route.name in _CLAIMED else ()
     return list(dict.fromkeys(asks))

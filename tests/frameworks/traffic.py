@@ -94,7 +94,7 @@ def _try(send: _Send, address: str, asks: Sequence[Ask], places: Sequence[int]) 
 
 
 def _read(headers: Mapping[str, str], body: bytes) -> Got:
-    reset = body.startswith(b"upstream connect error or disconnect/reset")
+    reset = body.startswith(b"upstream connect error") and body.endswith((b"connection termination", b"protocol error"))
     passed = reset or "x-envoy-upstream-service-time" in headers
     return Got(int(headers[":status"]), headers.get("x-route", ""), passed, reset)
 
