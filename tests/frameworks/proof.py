@@ -147,7 +147,7 @@ class Proof:
 def proving(names: Iterable[str], folder: Path) -> Iterator[Proof]:
     """Start those frameworks, Envoy and the sidecars."""
     names = list(names)
-    with serving(names, folder) as addresses, ThreadPoolExecutor(len(PROTOCOLS)) as threads:
+    with serving(names, folder) as addresses, ThreadPoolExecutor(len(RULES) * len(PROTOCOLS)) as threads:
         doors = [*product((WHITELIST, BLACKLIST), names), (FIXED, names[0])]
         with fronting(RULES, addresses, folder, doors) as front:
             yield Proof(front, addresses, threads)
