@@ -77,8 +77,8 @@ class Proof:
         """Where each framework listens itself."""
         self._front: Final = front
         self._threads: Final = threads
-        self._judge: Final = next(name for name in addresses if (FIXED, name) not in NOT_FIXED)
-        self.answers: Final = cache(self._answers)
+        self._first: Final = next(iter(addresses))
+        self.answers: Final = cache(self._find_answers)
         kinds = list(product(RULES, PROTOCOLS))
         found = threads.map(lambda kind: self._find_passing(*kind), kinds)
         self._passing: Final = dict(zip(kinds, found, strict=True))
@@ -86,11 +86,19 @@ class Proof:
     def _find_passing(self, rules: str, protocol: str) -> list[Ask]:
         """Return the requests that Envoy sends on. Which they are does not depend on the upstream: one is asked."""
         asks = requests()
-        answers = self._front.ask(rules, self._judge, asks, protocol)
+        answers = self._front.ask(rules, self._first, asks, protocol)
         return [ask for ask, got in zip(asks, answers, strict=True) if got.passed]
 
-    def _answers(self, rules: str, name: str) -> list[tuple[str, Ask, Got]]:
-        """Send an upstream what passes; return each protocol, request and answer."""
+    def _find_answers(self, rules: str, name: str) -> list[tuple[str, Ask, Got]]:
+        """Send an upstream what passes; return each protocol, request and answer.
+
+        What passes by the fixed list passed by the other too, and has been answered.
+        """
+        if rules == FIXED:
+            passing = {(protocol, ask) for protocol in PROTOCOLS for ask in self._passing[FIXED, protocol]}
+            answered = [each for each in self.answers(BLACKLIST, name) if each[:2] in passing]
+            assert len(answered) == len(passing)
+            return answered
         sent = [self._passing[rules, protocol] for protocol in PROTOCOLS]
         got = self._threads.map(lambda asks, protocol: self._front.ask(rules, name, asks, protocol), sent, PROTOCOLS)
         return [
@@ -139,8 +147,8 @@ class Proof:
 def proving(names: Iterable[str], folder: Path) -> Iterator[Proof]:
     """Start those frameworks, Envoy and the sidecars."""
     names = list(names)
-    with serving(names, folder) as addresses, ThreadPoolExecutor(len(PROTOCOLS)) as threads:
-        doors = [(rules, name) for rules, name in product(RULES, names) if (rules, name) not in NOT_FIXED]
+    with serving(names, folder) as addresses, ThreadPoolExecutor(len(RULES) * len(PROTOCOLS)) as threads:
+        doors = [*product((WHITELIST, BLACKLIST), names), (FIXED, names[0])]
         with fronting(RULES, addresses, folder, doors) as front:
             yield Proof(front, addresses, threads)
 

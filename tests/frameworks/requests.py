@@ -139,11 +139,20 @@ def _overridden(route: Route) -> Iterator[Ask]:
 
 
 def requests() -> list[Ask]:
-    """Return all of them, none twice, the page first."""
+    """Return all of them, none twice, the page first, and last those for which Envoy closes an HTTP/2 connection."""
     asks = [PAGE.ask]
     for route in ROUTES:
         asks += [route.ask, *_by_other_methods(route)]
-        paths = spell(route.path) if route.name in _IN_FULL else (*_cases(route.path), *map(route.path.__add__, _AFTER))
+        paths = (
+            spell(route.path)
+            if route.name in _IN_FULL
+            else (*_cases(route.path), *map(route.path.__add__, _AFTER[:24]))
+        )
         asks += [replace(route.ask, path=path) for path in paths]
         asks += _overridden(route) if route.name in _CLAIMED else ()
-    return list(dict.fromkeys(asks))
+    return sorted(dict.fromkeys(asks), key=_closes_http2)
+
+
+def _closes_http2(ask: Ask) -> bool:
+    """Tell whether Envoy holds the path or the host for malformed, and closes the connection."""
+    return ask.path[0] != "/" or not {" ", "\x00"}.isdisjoint(ask.path) or not {"@", "#"}.isdisjoint(ask.host)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import http.client
-import os
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from authz.demo.process import Process
 from authz.demo.sidecar import free_address
-from tests.fakes.waiting import HANG_SECONDS, wait_until
+from tests.fakes.waiting import HANG_SECONDS
 from tests.frameworks.requests import PAGE, ROUTES, Route
 from tests.tools import ROOT, TOOLS, path
 
@@ -28,7 +28,7 @@ class Program:
     command: tuple[str, ...]
     names: tuple[str, ...]
     lacks: frozenset[str] = frozenset()
-    environment: tuple[tuple[str, str], ...] = ()
+    environment: tuple[str, ...] = ()
 
 
 PROGRAMS: Final = (
@@ -52,7 +52,7 @@ PROGRAMS: Final = (
         ("jetty", "spring"),
         frozenset({"cache"}),
         # As in a pod: Spring Boot then believes X-Forwarded-Host.
-        (("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("KUBERNETES_SERVICE_PORT", "443")),
+        ("KUBERNETES_SERVICE_HOST=10.0.0.1", "KUBERNETES_SERVICE_PORT=443"),
     ),
     Program("nginx", (), ("nginx", "nginx-slashed"), frozenset({"admin", "remove", "cache"})),
 )
@@ -78,27 +78,29 @@ def serving(names: Iterable[str], folder: Path) -> Iterator[Mapping[str, str]]:
     """Start those frameworks, and return the address of each once it serves all of its routes."""
     addresses = {name: free_address() for name in names}
     with ExitStack() as running:
+        started: dict[str, Process] = {}
         for program in PROGRAMS:
             own = {name: addresses[name] for name in program.names if name in addresses}
             if own:
-                log = running.enter_context((folder / f"{next(iter(own))}.log").open("wb"))
-                command = program.command or _nginx(own, folder)
                 ports = [f"{name}={address.rpartition(':')[2]}" for name, address in own.items()]
-                arguments = [*command, *ports] if program.command else command
-                process = subprocess.Popen(
-                    arguments,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd=folder,
-                    env=os.environ | dict(program.environment),
+                command = [path("env"), *program.environment, *program.command, *ports] if program.command else None
+                process = Process(
+                    ", ".join(own),
+                    command or _nginx(own, folder),
+                    log=folder / f"{next(iter(own))}.log",
+                    fix=f"make .tools/{program.tool}",
                 )
-                running.callback(process.wait, HANG_SECONDS)
-                running.callback(process.terminate)
+                process.start()
+                running.callback(process.stop)
+                started |= dict.fromkeys(own, process)
         for name, address in addresses.items():
             for route in (PAGE, *routes_of(name)):
-                wait_until(lambda: ask(address, route) == (200, route.name))  # noqa: B023 - called at once
+                started[name].wait_until(partial(_serves, address, route))
         yield addresses
+
+
+def _serves(address: str, route: Route) -> bool:
+    return ask(address, route) == (200, route.name)
 
 
 def ask(address: str, route: Route, **headers: str) -> tuple[int, str]:

@@ -73,7 +73,8 @@ def explain(file: Path, name: str, ask: Ask) -> Way | None:
 
 def _normalize(ask: Ask) -> Ask:
     """Write the request as Envoy passes it on."""
-    path = ask.path.partition("?")[0].replace("\\", "/")
+    path = ask.path.partition("?")[0].replace("\\", "/").rstrip(" ")
+    path = re.sub("[\x80-\xff]", lambda byte: f"%{ord(byte[0]):02X}", path)
     if url := re.fullmatch(r"http://([^/]*)(.*)", path):
         ask, path = replace(ask, host=url[1]), url[2]
     path = re.sub(

@@ -40,11 +40,16 @@ func serveChi(address string) error {
 func serveFiber(address string) error {
 	f := fiber.New(fiber.Config{DisableStartupMessage: true, RequestMethods: append(fiber.DefaultMethods, "PURGE")})
 	for _, r := range routes {
-		f.Add(r.method, r.colon(), func(c *fiber.Ctx) error {
+		answer := func(c *fiber.Ctx) error {
 			name, body := describe(r.name, c.Params("id"), c.Hostname())
 			c.Set("X-Route", name)
 			return c.SendString(body)
-		})
+		}
+		if r.method == "GET" {
+			f.Get(r.colon(), answer) // and HEAD
+		} else {
+			f.Add(r.method, r.colon(), answer)
+		}
 	}
 	return f.Listen(address)
 }
