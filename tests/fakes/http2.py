@@ -55,8 +55,14 @@ class Frame:
 
 
 def read_frames(connection: socket.socket) -> Iterator[Frame]:
-    """Read what comes, until the connection ends."""
-    with connection.makefile("rb") as stream:
-        while len(head := stream.read(9)) == 9:
-            payload = stream.read(int.from_bytes(head[:3], "big"))
-            yield Frame(head[3], head[4], int.from_bytes(head[5:], "big"), payload)
+    """Read what comes, until the connection ends. Nothing stays open: the socket closes when its owner closes it."""
+    data = b""
+    while True:
+        while len(data) < 9 or len(data) < 9 + int.from_bytes(data[:3], "big"):
+            chunk = connection.recv(65_536)
+            if not chunk:
+                return
+            data += chunk
+        end = 9 + int.from_bytes(data[:3], "big")
+        yield Frame(data[3], data[4], int.from_bytes(data[5:9], "big"), data[9:end])
+        data = data[end:]

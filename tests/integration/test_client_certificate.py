@@ -136,7 +136,10 @@ def encrypted_key() -> bytes:
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
-        (lambda files: spoil_key(files, CLIENTS.issue_cert("b@client.test").private_key_pem.bytes()), "does not match the key in"),
+        (
+            lambda files: spoil_key(files, CLIENTS.issue_cert("b@client.test").private_key_pem.bytes()),
+            "does not match the key in",
+        ),
         (lambda files: spoil_key(files, encrypted_key()), "or there is no unencrypted key in"),
         (lambda files: spoil_key(files, b"junk"), "or there is no unencrypted key in"),
         (lambda files: Path(files.cert_file).write_bytes(b"junk"), "is not a PEM certificate"),

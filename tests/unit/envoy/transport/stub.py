@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain, takewhile
 from threading import Event, Lock, current_thread
 from typing import Any, Final, Self
 
@@ -14,7 +15,7 @@ from authz.envoy.transport.choice import Transport
 from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.envoy.transport.pool import PoolTransport
 from authz.envoy.transport.port import Call, Deferred, Respond
-from tests.fakes.http2 import DATA, PREFACE, RST_STREAM, SETTINGS, begin_call, frame, read_frames, send_message
+from tests.fakes.http2 import DATA, PING, PREFACE, RST_STREAM, SETTINGS, begin_call, frame, read_frames, send_message
 from tests.unit.envoy.serving import SECONDS, code_of
 
 ASK: Final = "/test/Ask"
@@ -124,7 +125,7 @@ class Caller:
     def __init__(self, port: int) -> None:
         self._connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
         self._connection.sendall(PREFACE)
-        self.frames: Final = read_frames(self._connection)
+        self.frames = read_frames(self._connection)
         self._answered: Final[set[int]] = set()
 
     def __enter__(self) -> Self:
@@ -137,6 +138,13 @@ class Caller:
     def say(self, *frames: bytes) -> None:
         """Send *frames* as they are."""
         self._connection.sendall(b"".join(frames))
+
+    def await_reading(self) -> None:
+        """Wait until the server has read everything that was sent: it answers a PING in turn (RFC 9113 section 6.7)."""
+        mark = b"has read"
+        self.say(frame(PING, mark))
+        before = list(takewhile(lambda came: (came.kind, came.payload) != (PING, mark), self.frames))
+        self.frames = chain(before, self.frames)
 
     def begin(self, *streams: int) -> None:
         """Begin a call on each stream."""

@@ -83,6 +83,7 @@ def test_calls_that_are_reset_in_the_queue_give_their_places_back() -> None:
         wait_until(lambda: len(service.handled) == 2)
         left = sorted({3, 5, 7} - {int(service.handled[1])})
         caller.say(*(frame(RST_STREAM, bytes(4), stream=each) for each in left), *map(whole_call, (9, 11, 13)))
+        caller.await_reading()
         second.set()
         answers = caller.receive(5)
     assert answers == dict.fromkeys((1, int(service.handled[1]), 9, 11, 13), b"handled")
