@@ -113,7 +113,7 @@ def _check_key(expected: object, proof: Proof | None, issuer: Issuer, trail: Aud
 def check_use(proof: Proof, issuer: Issuer, trail: AuditTrail, facts: Facts) -> None:
     """Accept a proof at its first use. Its signature is verified before anybody is asked.
 
-    Nothing that may be unanswered comes after it: the client would be told to try again, with a proof that is used up.
+    Nothing that may be unanswered comes after it: the client would get "try again", with a proof that is used up.
 
     Raises Rejected(PROOF_INVALID).
     """

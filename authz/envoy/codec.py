@@ -6,9 +6,9 @@ Rules of this file:
 2. Every header to set has both `append` and `append_action`: if they are unset, Envoy overwrites and grpc-java appends.
 3. A denial never uses `error_response` or a gRPC error, which `failure_mode_allow` would turn into an allow, unless the
    operator chose that for unavailable keys.
-4. For gRPC clients Envoy turns a denial into trailers: short plain text, and a matching `grpc-status`. A gRPC server
-   with its own ext_authz filter (gRFC A92) derives its status from the HTTP status, fails if we send `grpc-status`, and
-   passes only `status.message` to its application. It sends neither scheme nor host; Envoy always sends both.
+4. For gRPC clients Envoy turns a denial into trailers: short plain text, and a matching `grpc-status`. gRPC's
+   own ext_authz filter (gRFC A92) derives its status from the HTTP status, fails if we send `grpc-status`, and passes
+   only `status.message` to its application. It sends neither scheme nor host; Envoy always sends both.
 5. A document that the sidecar serves itself is sent as a denial with HTTP status 200: Envoy has no other way.
 6. A message is encoded in parts, and parts that many responses share are cached: the concatenation of two encoded
    messages decodes to the merged message (Protocol Buffers, "Encoding": last one wins, embedded messages merge).
@@ -183,7 +183,7 @@ def _encode_deny(denial: Deny, request: Request | None, responses: Responses, de
 
 
 def _is_from_grpc_server(request: Request) -> bool:
-    """Return whether the request comes from a gRPC server's own filter (gRFC A92), and not from Envoy.
+    """Return whether the request comes from the filter of gRPC itself (gRFC A92), and not from Envoy.
 
     Such a server sends no scheme, and of the pseudo-headers only `:authority`; Envoy sends all of them.
     """

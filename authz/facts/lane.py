@@ -161,7 +161,7 @@ class SourceLane:
 
     def ask(self, need: Need, done: Done) -> None:
         """Ask the source; *done* is called with the fact, or with Unanswered if there is none."""
-        with self._lock:  # also around the queue: behind the end that `stop` puts there, nobody would answer
+        with self._lock:  # also around the queue: behind the end that `stop` puts there, no thread would answer
             refused = self._admit()
             if refused is None:
                 self._questions.put((need, done))
