@@ -12,13 +12,15 @@ from typing import Any, Final
 from click.testing import CliRunner
 
 from authz.cli import main
+from authz.demo.client import send
 from authz.demo.envoy import Envoy
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from tests.fakes.waiting import wait_until
 from tests.frameworks.requests import PAGE
 from tests.frameworks.traffic import Ask, Got, ask_all
 
 PROTOCOLS: Final = ("HTTP/1.1", "HTTP/2")
+_ANY_PORT: Final = "127.0.0.1:0"
 _TRIES: Final = 2
 _MOST_TRIES: Final = 100  # something is wrong then
 HEAD: Final = """version: 1
@@ -72,36 +74,47 @@ def fronting(
         for name, text in rules.items():
             place = folder / name
             place.mkdir()
-            admin = free_address()
-            config = HEAD.format(socket=place / "a.sock", admin=admin, key=KEY) + text
-            sidecar = Sidecar(config, admin=admin, folder=place)
+            config = HEAD.format(socket=place / "a.sock", admin=_ANY_PORT, key=KEY) + text
+            sidecar = Sidecar(config, admin=_ANY_PORT, folder=place)
             sidecar.process.start()
             running.callback(sidecar.process.kill)
             files[name] = sidecar.config_file
-        opened = {door: free_address() for door in doors}
-        envoy = folder / "envoy.json"
-        envoy.write_text(json.dumps(_join(files, upstreams, opened)), encoding="utf-8")
-        process = Envoy(envoy, folder)
-        running.callback(process.process.kill)
-        process.start()
+        bootstrap = folder / "envoy.json"
+        bootstrap.write_text(json.dumps(_join(files, upstreams, doors)), encoding="utf-8")
+        envoy = Envoy(bootstrap, folder)
+        running.callback(envoy.process.kill)
+        envoy.start()
+        opened = _opened(envoy)
         for address in opened.values():  # until Envoy has seen that the sidecar is healthy
             wait_until(lambda: ask_all(address, [PAGE.ask], "HTTP/1.1")[0].passed)  # noqa: B023 - called at once
         yield Front(opened, files)
 
 
-def _join(
-    files: Mapping[str, Path], upstreams: Mapping[str, str], opened: Mapping[tuple[str, str], str]
-) -> dict[str, Any]:
+def _opened(envoy: Envoy) -> dict[tuple[str, str], str]:
+    """Return where Envoy listens for each door."""
+    opened = {}
+    for listener in send(f"{envoy.admin_url}/listeners?format=json").json()["listener_statuses"]:
+        rules, _, upstream = listener["name"].partition(" ")
+        bound = listener["local_address"]["socket_address"]
+        opened[rules, upstream] = f"{bound['address']}:{bound['port_value']}"
+    return opened
+
+
+def _join(files: Mapping[str, Path], upstreams: Mapping[str, str], doors: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Return one bootstrap of all that are printed, each with names of its own for its listener and clusters."""
     joined: dict[str, Any] = {}
     clusters: dict[str, Any] = {}
-    for (rules, upstream), address in opened.items():
-        arguments = ["--bootstrap", "--json", "--listen", address, "--admin", "127.0.0.1:0"]
+    for rules, upstream in doors:
+        arguments = ["--bootstrap", "--json", "--listen", _ANY_PORT, "--admin", _ANY_PORT]
         arguments += ["--upstream", upstreams[upstream], "--config", str(files[rules])]
         printed = CliRunner().invoke(main, ["envoy-config", *arguments])
         assert printed.exit_code == 0, printed.output
         text = printed.stdout
-        for own, name in (("authz", f"authz-{rules}"), ("upstream", f"upstream-{upstream}"), ("front", address)):
+        for own, name in (
+            ("authz", f"authz-{rules}"),
+            ("upstream", f"upstream-{upstream}"),
+            ("front", f"{rules} {upstream}"),
+        ):
             for key in ("name", "cluster", "cluster_name"):
                 text = text.replace(f'"{key}": "{own}"', f'"{key}": "{name}"')
         one = json.loads(text)
