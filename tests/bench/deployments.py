@@ -140,7 +140,7 @@ class Deployments:
                 "audiences": [AUDIENCE],
                 "algorithms": sorted(self._keys),
                 "jwks_file": str(file),
-                "dpop": "allowed" if setup.proofs else "off",
+                "dpop": "allowed" if setup.proofs else "never",
             }
         document = {
             "version": 1,

@@ -13,7 +13,9 @@ from string import Template
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from authz.cli import main
 from authz.core.key import thumbprint_of
 from authz.demo.bootstrap import Proxy
 from authz.demo.client import Answer, send
@@ -22,6 +24,7 @@ from authz.demo.loopback import Header, LoopbackServer, Request, Response
 from authz.demo.sidecar import Sidecar, free_address
 from authz.demo.upstream import echo
 from tests.fakes.idp import FakeIdp
+from tests.fakes.waiting import wait_until
 from tests.proofs import key, prove, token_hash
 
 # Envoy speaks HTTP here and clients sign https: it stands behind a TLS terminator.
@@ -70,8 +73,8 @@ class Door:
 
 
 @contextmanager
-def open_door(nonces: str, **differences: Any) -> Iterator[Door]:  # noqa: ANN401 - as Proxy takes them
-    """Start everything."""
+def open_door(nonces: str, *, printed: bool = False, **differences: Any) -> Iterator[Door]:  # noqa: ANN401 - of Proxy
+    """Start everything, with an Envoy that differs in fields of Proxy, or with what `authz envoy-config` printed."""
     came: list[Request] = []
 
     def answer(request: Request) -> Response:
@@ -87,13 +90,25 @@ def open_door(nonces: str, **differences: Any) -> Iterator[Door]:  # noqa: ANN40
         socket, admin = Path(folder) / "authz.sock", free_address()
         config = CONFIG.substitute(socket=socket, admin=admin, issuer=idp.issuer, nonces=nonces)
         sidecar = Sidecar(config, admin=admin, folder=Path(folder))
-        usual = {"upstream": f"127.0.0.1:{upstream.port}", "sidecars": (f"unix:{socket}",), "timeout_ms": 60_000}
-        envoy = Envoy(Proxy(**{**usual, **differences}), Path(folder))
+        to = f"127.0.0.1:{upstream.port}"
+        usual = {"upstream": to, "sidecars": (f"unix:{socket}",), "timeout_ms": 60_000}
+        settings = print_envoy(sidecar, to) if printed else Proxy(**{**usual, **differences})
+        envoy = Envoy(settings, Path(folder))
         stack.callback(sidecar.stop)
         stack.callback(envoy.stop)
         sidecar.start()
         envoy.start()
         yield Door(idp, envoy, sidecar.process.log, came)
+
+
+def print_envoy(sidecar: Sidecar, upstream: str) -> Path:
+    """Write what `authz envoy-config` prints for an Envoy in front of *sidecar*."""
+    arguments = ["--bootstrap", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream", upstream]
+    printed = CliRunner().invoke(main, ["envoy-config", "--config", str(sidecar.config_file), *arguments])
+    assert printed.exit_code == 0, printed.output
+    file = sidecar.config_file.with_name("envoy.yaml")
+    file.write_text(printed.stdout, encoding="utf-8")
+    return file
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["headers-as-text", "encode_raw_headers"])
@@ -247,3 +262,15 @@ def test_client_that_sends_no_token(door: Door) -> None:
     (line,) = challenges(answer)
     assert line.startswith("Bearer ")
     assert ', DPoP realm="api", algs="' in line
+
+
+def test_envoy_as_it_is_printed() -> None:
+    """An Envoy by `authz envoy-config` shows the sidecar the proof, and lets it be removed."""
+    with open_door("stale", printed=True) as door:
+        token = door.token()
+        wait_until(lambda: door.send([]).status != 503)  # until Envoy has seen the sidecar's health
+
+        answer = door.ask(token, proof(token))
+
+        assert (answer.status, len(door.came)) == (200, 1), answer.body
+        assert "dpop" not in {name.lower() for name, _ in door.came[0].headers}

@@ -104,15 +104,12 @@ def _stale_before_refresh(config: Config) -> Iterator[Problem]:
 
 
 def _proofs_of_each_worker(config: Config) -> Iterator[Problem]:
-    """Report what workers do not share: the proofs that were used, and nonces without a common secret."""
+    """Report what workers do not share: the proofs that were used."""
     workers = config.server.workers
     if workers == 1 or all(issuer.dpop is Possession.OFF for issuer in config.issuers.values()):
         return
     message = f"a proof (DPoP) can be used {workers} times: each worker remembers its own"
     yield Problem(path=("server", "workers"), message=message, hint="use one worker")
-    if config.dpop.nonce_secret_file is None:
-        message = "each worker refuses the nonces (DPoP) of the others, and clients give up"
-        yield Problem(path=("dpop", "nonce_secret_file"), message=message, hint="name a file with one secret for all")
 
 
 def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:
