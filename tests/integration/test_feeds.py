@@ -97,7 +97,7 @@ def test_discovery_cannot_lead_astray(uri: str, *, warm: bool) -> None:
                 idp.answers[DISCOVERY] = lambda _: json_response(evil)
                 sidecar.feed("a").source._suspect = True  # type: ignore[attr-defined]  # as after max_interval
                 sidecar.refresh("a")
-            assert sidecar.refreshes("a", "untrusted") >= 1
+            wait_until(lambda: sidecar.refreshes("a", "untrusted") >= 1)  # a refresh may have been under way
             assert sidecar.ask(idp.mint()) == ("authenticated" if warm else "keys_unavailable")
             failure = sidecar.feed("a").status().last_failure
             assert failure is not None
