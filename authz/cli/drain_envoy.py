@@ -42,7 +42,7 @@ def drain_envoy(*, address: str, wait: float) -> None:
         raise click.BadParameter(f"{address!r}: write host:port, as Envoy's admin.address has it")
     deadline = time.monotonic() + wait
     try:
-        status = _request(host.strip("[]"), int(port), "POST", _TARGET)
+        status = _request(host.strip("[]"), int(port), "POST", _TARGET, _TIMEOUT_SECONDS)
     except OSError as error:
         click.echo(f"{address}: not reached: {error} (is this Envoy's admin.address?)", err=True)
         sys.exit(FOUND)
@@ -50,21 +50,24 @@ def drain_envoy(*, address: str, wait: float) -> None:
         click.echo(f"{address}: HTTP status {status} (is this Envoy's admin.address?)", err=True)
         sys.exit(FOUND)
     while wait:
+        left = min(_TIMEOUT_SECONDS, max(deadline - time.monotonic(), _POLL_SECONDS))
         try:
-            _request(host.strip("[]"), int(port), "GET", "/ready")
-        except OSError:
+            _request(host.strip("[]"), int(port), "GET", "/ready", left)
+        except ConnectionRefusedError:
             return
+        except OSError:  # a busy Envoy answers late: only one whose port is closed has ended
+            pass
         if time.monotonic() > deadline:
             click.echo(f"{address}: drains, and has not ended after {wait:g} s", err=True)
             sys.exit(FOUND)
         time.sleep(_POLL_SECONDS)
 
 
-def _request(host: str, port: int, method: str, target: str) -> int:
-    """Send one request to the admin interface, and return its status. Raises OSError."""
+def _request(host: str, port: int, method: str, target: str, seconds: float) -> int:
+    """Send one request to the admin interface; return its status, within *seconds* each step. Raises OSError."""
     from http.client import HTTPConnection, HTTPException
 
-    connection = HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
+    connection = HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request(method, target)
         return connection.getresponse().status
