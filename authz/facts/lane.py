@@ -100,10 +100,15 @@ class Bounds:
     max_kept_bytes: int = 64 * 1024 * 1024
 
 
+def start_thread(run: Callable[[], None], name: str) -> None:
+    """Start a thread that does not keep the process alive. Raises RuntimeError."""
+    Thread(target=run, name=name, daemon=True).start()
+
+
 class SourceLane:
     """Answers needs of the kind *name* from *source*, which may wait; if it raises, the need stays unanswered.
 
-    *random* returns numbers from 0 to 1, by which the expiry of facts is spread.
+    *random* returns numbers from 0 to 1, by which the expiry of facts is spread. *start* starts a thread.
     """
 
     def __init__(
@@ -115,6 +120,7 @@ class SourceLane:
         monotonic: Callable[[], float],
         observer: LaneObserver | None = None,
         random: Callable[[], float] = lambda: 0.0,
+        start: Callable[[Callable[[], None], str], None] = start_thread,
     ) -> None:
         self._name: Final = name
         self._source: Final = source
@@ -122,6 +128,7 @@ class SourceLane:
         self._monotonic: Final = monotonic
         self._observer: Final[LaneObserver] = observer or _Unobserved()
         self._random: Final = random
+        self._start: Final = start
         self._kept: Final = self._make_cache(1)
         self._brief: Final = self._make_cache(_BRIEF_SHARE)
         self._questions: Final[SimpleQueue[tuple[Need, Done] | None]] = SimpleQueue()
@@ -206,10 +213,15 @@ class SourceLane:
             return Unanswered("the rate limit for requests is reached")
         self._budget = budget
         self._breaker = self._breaker.tried(now)
+        if self._threads < min(self._open + 1, self._bounds.max_asked):
+            try:
+                self._start(self._run, f"{self._name}-{self._threads}")
+                self._threads += 1
+            except RuntimeError:  # the system refuses another; those that run take the question
+                if not self._threads:
+                    self._observer.on_refused("no_room")
+                    return Unanswered("no thread can be started")
         self._open += 1
-        if self._threads < min(self._open, self._bounds.max_asked):
-            Thread(target=self._run, name=f"{self._name}-{self._threads}", daemon=True).start()
-            self._threads += 1
         return None
 
     def _run(self) -> None:

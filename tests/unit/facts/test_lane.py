@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Event
@@ -17,7 +17,7 @@ from authz.facts.breaker import CLOSED, FIRST_PAUSE, LAST_PAUSE, MAX_FAILURES
 from authz.facts.budget import Budget
 from authz.facts.by_source import LanesBySource
 from authz.facts.cache import FactCache
-from authz.facts.lane import Bounds, Fact, LaneObserver, SourceError, SourceLane
+from authz.facts.lane import Bounds, Fact, LaneObserver, SourceError, SourceLane, start_thread
 
 HANG = 300.0  # seconds after which a test that hangs is stopped
 
@@ -62,6 +62,31 @@ def lane_of(almanac: Almanac, clock: Clock | None = None, **bounds: float) -> It
     finally:
         almanac.go_on.set()
         lane.stop()
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_thread_that_cannot_be_started_takes_no_place(threads: int) -> None:
+    """While the system has none to give, questions go to those that run, or stay unanswered; then all is as before."""
+    left = [threads]
+
+    def start(run: Callable[[], None], name: str) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start_thread(run, name)
+
+    almanac, answers = Almanac(), SimpleQueue[object | None]()
+    almanac.go_on.set()
+    bounds = Bounds(max_asked=2, max_waiting=2, max_wait=0.5, burst=100, refill=1.0)
+    lane = SourceLane("weather", almanac, bounds=bounds, monotonic=Clock(), start=start)
+    for number in range(5):
+        lane.ask(need(str(number)), answers.put)
+        answer = answers.get(timeout=HANG)
+        assert answer == (f"{number}: sun" if threads else Unanswered("no thread can be started"))
+    left[0] = 2
+    lane.ask(need("at last"), answers.put)
+    assert answers.get(timeout=HANG) == "at last: sun"
+    lane.stop()
 
 
 def test_questions_go_to_the_source_side_by_side() -> None:
