@@ -97,8 +97,8 @@ def _end(processes: frozenset[int]) -> Iterator[str]:
     for pid in sorted(processes):
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         ours = next((each for each in started if each.pid == pid), None)
-        if state != "Z":
-            yield f"process {pid}, which runs: {_command(pid)}"
+        if state != "Z" and (command := _command(pid)):  # without memory, and so without a command, it is about to end
+            yield f"process {pid}, which runs: {command}"
             os.kill(pid, signal.SIGKILL)
         elif ours is not None and ours.returncode is None:
             yield f"process {pid}, which has ended, and nobody waited for it: {ours.args!r}"
