@@ -168,7 +168,7 @@ def reasons() -> str:
 
 
 def upstreams() -> str:
-    """Return the page of the rules with its table of upstreams made anew."""
+    """Return the page of the rules with its table of upstreams made again."""
     return renew(RULES.read_text(encoding="utf-8"), "upstreams", write_table())
 
 

@@ -1,4 +1,4 @@
-"""A small world to judge in: two issuers, their keys and rules, tokens good and bad, and time that stands still at T.
+"""A small world to decide in: two issuers, their keys and rules, tokens good and bad, and time that stands still at T.
 
 Issuer A speaks RS256 and ES256, B speaks ES256 only; both want the audience `api` and allow no leeway. /public is
 public, /mixed takes anyone who comes, /items wants a token, /admin wants a token of the group admin.
@@ -72,7 +72,7 @@ def mint(
 ) -> str:
     """Sign a good token with changes: to its *header*, or a header as bytes; to its *claims*, or a *payload* as bytes.
 
-    The header is what it is told to be; the signature is made by *key* and its own algorithm. *others* are claims too.
+    The header is *header*, as given; the signature is made by *key* and its own algorithm. *others* are claims too.
     """
     head = header if isinstance(header, bytes) else _json(changed(key.header(), header))
     body = _json(changed(CLAIMS, {**claims, **others})) if payload is None else payload

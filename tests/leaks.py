@@ -101,9 +101,9 @@ def _end(processes: frozenset[int]) -> Iterator[str]:
             yield f"process {pid}, which runs: {command}"
             os.kill(pid, signal.SIGKILL)
         elif ours is not None and ours.returncode is None:
-            yield f"process {pid}, which has ended, and nobody waited for it: {ours.args!r}"
+            yield f"process {pid}, which has ended, and no one waited for it: {ours.args!r}"
         if ours is None:
-            os.waitpid(pid, 0)  # not started by us, and so not waited for by anybody else
+            os.waitpid(pid, 0)  # not started by us, and so not waited for by anything else
         else:
             ours.communicate()
 

@@ -1,4 +1,4 @@
-"""Four judges of one token: our core, and three libraries as a careful user sets them up.
+"""Four verifiers of one token: our core, and three libraries as a careful user sets them up.
 
 Careful means: algorithms by a list, the key by its id (without one: the only key of that algorithm), issuer and
 audience compared, `exp` and `sub` asked for, no leeway. Each judge sees the same text, JWK Set and instant.

@@ -20,7 +20,7 @@ from tests.attacks.draft import Draft, Mutation
 from tests.attacks.judges import ALGORITHMS, allowers
 from tests.fixtures import signer
 
-# The libraries warn of old names and short keys; here they shall judge.
+# The libraries warn of old names and short keys; here only their verdicts count.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 MUTATIONS: Final = [*headers.MUTATIONS, *payloads.MUTATIONS, *signatures.MUTATIONS, *texts.MUTATIONS]
@@ -38,7 +38,7 @@ def draft(algorithm: str, random: Random) -> Draft:
 
 
 def judge(made: Draft) -> frozenset[str]:
-    """Ask all judges about a draft."""
+    """Ask all verifiers about a draft."""
     return allowers(made.token(), json.dumps({"keys": made.keys}))
 
 

@@ -86,7 +86,7 @@ def by_a_mac_of_the_public_key() -> str:
 
 
 def with_the_private_key() -> str:
-    """The right key, with its private part in the header: it is nobody's any more."""
+    """The right key, with its private part in the header: anyone may have it now."""
     jwk = json.loads(key().jwk.export_private())
     return sign(key(), {"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk})
 

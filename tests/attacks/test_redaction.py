@@ -39,7 +39,7 @@ _PARENT: Final = (("traceparent", f"00-{'a' * 32}-{'b' * 16}-01"), ("tracestate"
 
 @dataclass
 class Outputs:
-    """Everything that was told."""
+    """Everything that was written."""
 
     log: str = ""
     spans: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ def misplaced() -> Iterator[Request]:
 
 
 def corpus() -> Iterator[tuple[Request, Snapshot, float]]:
-    """Yield every request of every table and attack, the snapshot and the instant to judge it at."""
+    """Yield every request of every table and attack, the snapshot and the instant of the decision."""
     for request in (*hostile.requests(), *misplaced()):
         yield request, DEFAULT_SNAPSHOT, float(T)
     for case in CASES:
@@ -80,7 +80,7 @@ def corpus() -> Iterator[tuple[Request, Snapshot, float]]:
 
 
 def segments() -> set[str]:
-    """Return every segment of every token in the corpus that is long enough to be told from a word."""
+    """Return every segment of every token in the corpus that is too long to be a word."""
     found = set()
     for request, _, _ in corpus():
         for text in (request.path, request.method, request.host, *request.headers.values()):
@@ -98,7 +98,7 @@ def _same(value: Any) -> Any:  # noqa: ANN401 - of any type
 
 @pytest.fixture(scope="module", params=["json", "text"])
 def outputs(request: pytest.FixtureRequest) -> Outputs:
-    """What is told when the corpus is evaluated, with everything on."""
+    """What is written when the corpus is evaluated, with everything on."""
     told, memory = Outputs(), InMemorySpanExporter()
     metrics = Metrics(insecure_options=0, label_rules=True)
     spans = Spans(

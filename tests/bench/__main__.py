@@ -133,7 +133,7 @@ def _measure_all(bench: Bench, names: Collection[str]) -> Iterator[Row]:
 
 
 def main() -> int:
-    """Measure, or compare two runs. The status tells whether each row could be measured, not whether it is fast."""
+    """Measure, or compare two runs. The status says whether each row could be measured, not whether it is fast."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--short", action="store_true", help="fewer rounds, and fewer checks for memory")
     parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=f"of {' '.join(NAMES)}")

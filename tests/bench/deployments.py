@@ -1,4 +1,4 @@
-"""Stands: an Envoy and the server that judges for it, running, each on the cores that are meant for it."""
+"""Deployments that run: an Envoy and the server that decides for it, each on the cores that are meant for it."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _CLOSED: Final = "a closed port (`make .tools/rotel` brings a collector)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """One arrangement that runs. *judges* are the processes that judge: Envoy itself where it does so."""
+    """One arrangement that runs. *deciders* are the processes that decide: Envoy itself where it does so."""
 
     setup: Setup
     place: Place
     envoy: Envoy
-    judges: tuple[int, ...]
+    deciders: tuple[int, ...]
     sidecar: Sidecar | None = None
 
     @property
@@ -49,7 +49,7 @@ class Deployment:
 
     @property
     def judging_cores(self) -> frozenset[int]:
-        return self.place.envoy if self.judges == (self.envoy_pid,) else self.place.server
+        return self.place.envoy if self.deciders == (self.envoy_pid,) else self.place.server
 
     def samples(self) -> dict[str, float]:
         """Ask the sidecar for its counters, of all of its workers: `name:word` to number."""
@@ -116,7 +116,7 @@ class Deployments:
             with on_cores(place.envoy):
                 envoy.start()
             judge = envoy.process if server is None else server
-            yield Deployment(setup=setup, place=place, envoy=envoy, judges=family(pid_of(judge)), sidecar=sidecar)
+            yield Deployment(setup=setup, place=place, envoy=envoy, deciders=family(pid_of(judge)), sidecar=sidecar)
 
     def make_sidecar(self, setup: Setup, folder: Path) -> tuple[Sidecar, tuple[str, ...]]:
         """Prepare a sidecar, and name the addresses on which Envoy finds it."""
@@ -161,7 +161,7 @@ class Deployments:
 
 
 def start_bare(address: str, folder: Path, cores: Collection[int]) -> Process:
-    """Start the bare server, with what the sidecar tells gRPC's core: it makes both faster."""
+    """Start the bare server, with what the sidecar sets for gRPC's core: it makes both faster."""
     path = Path(address.removeprefix("unix:"))
     told = [f"{name}={value}" for name, value in READ_WHILE_POLLING.items()]
     argv = ["env", *told, sys.executable, "-m", "tests.bench.bare", address]

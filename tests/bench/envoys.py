@@ -34,13 +34,13 @@ def write(proxy: Proxy, kind: Kind, *, jwks: str) -> dict[str, object]:
     for route in manager["route_config"]["virtual_hosts"][0]["routes"]:
         del route["route"]
         route["direct_response"] = {"status": 200}
-    judges: dict[Kind, list[dict[str, object]]] = {
+    deciders: dict[Kind, list[dict[str, object]]] = {
         Kind.NOBODY: [],
         Kind.ENVOY: [_jwt_authn(jwks, cached=0)],
         Kind.ENVOY_CACHED: [_jwt_authn(jwks, cached=_CACHED_TOKENS)],
     }
     ext_authz, router = manager["http_filters"]
-    manager["http_filters"] = [*judges.get(kind, [ext_authz]), router]
+    manager["http_filters"] = [*deciders.get(kind, [ext_authz]), router]
     return dict(whole)
 
 

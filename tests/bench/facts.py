@@ -103,7 +103,7 @@ def load(check: grpc.UnaryUnaryMultiCallable[bytes, bytes]) -> dict[str, list[fl
 
 
 def main() -> None:
-    """Serve, if told so; else measure."""
+    """Serve with --serve; else measure."""
     if sys.argv[1:2] == ["--serve"]:
         serve(sys.argv[2])
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:

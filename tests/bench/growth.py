@@ -30,7 +30,7 @@ def measure_memory(driver: Driver, *, checks: int, seconds: float) -> Row:
     before = driver.deployment.samples()
     while done < checks and time.monotonic() < deadline:
         done += driver.load(seconds=_SLICE_SECONDS).checks
-        samples.append((done, rss_mb(driver.deployment.judges)))
+        samples.append((done, rss_mb(driver.deployment.deciders)))
     check_samples(changes(before, driver.deployment.samples()), fresh=False)
     note = f"after {done:,} checks with {REMEMBERED:,} tokens"
     if done < checks:

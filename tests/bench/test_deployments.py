@@ -1,4 +1,4 @@
-"""Proves that what the bench starts is what it says: configurations that are accepted, and Envoys with one judge."""
+"""Proves that what the bench starts is what it says: configurations that are accepted, and Envoys with one decider."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
     ],
 )
 def test_envoys_differ_in_their_judge(kind: Kind, filters: list[str]) -> None:
-    """Each kind has its judge before the router, and Envoy itself answers what is let through."""
+    """Each kind has its filter before the router, and Envoy itself answers what is let through."""
     whole: Any = write(Proxy(upstream="127.0.0.1:9", sidecars=("unix:/s",)), kind, jwks="{}")
     manager = whole["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     assert [one["name"] for one in manager["http_filters"]] == filters

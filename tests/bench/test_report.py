@@ -1,4 +1,4 @@
-"""Proves the table, the judgement in it, and the comparison of two runs."""
+"""Proves the table, the verdicts in it, and the comparison of two runs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_comparison() -> None:
 
 
 def test_comparison_of_machines() -> None:
-    """What differs between two machines, or between two ways to measure, is told before any figure."""
+    """What differs between two machines, or between two ways to measure, is said before any figure."""
     other = Report(machine={"processor": "slide rule", "cores": "2 of 2", "rounds": "5"})
     told = render_comparison(RUN, other).splitlines()
     assert told[:3] == ["processor: abacus before, slide rule after", "rounds: - before, 5 after", ""]

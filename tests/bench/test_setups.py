@@ -22,7 +22,7 @@ TIME = Target(metric="ready_s", below=1.0)
     ],
 )
 def test_judgement(target: Target, value: float, words: str) -> None:
-    """A bound from below includes itself, one from above does not, and an aim is told apart from the target."""
+    """A bound from below includes itself, one from above does not, and an aim is not confused with the target."""
     assert target.judge(value) == words
 
 

@@ -22,7 +22,7 @@ ISSUER: Final = "https://idp.bench.test"
 AUDIENCE: Final = "api"
 REQUESTED: Final = "https://bench.test/orders/5"  # by wrk.lua
 _LIFE_SECONDS: Final = 86_400
-_AT_ONCE: Final = 500  # tokens that a process makes before it tells
+_AT_ONCE: Final = 500  # tokens that a process makes before it reports
 
 
 @dataclass(frozen=True, slots=True)

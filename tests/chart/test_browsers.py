@@ -141,7 +141,7 @@ def test_envoy_answers_preflights_of_listed_origins_alone(charts: Charts, folder
 
 @contextmanager
 def echoing_websocket() -> Iterator[int]:
-    """A WebSocket server that sends back each message, after the subject that it was told; yields its port."""
+    """A WebSocket server that sends back each message, after the subject that it was given; yields its port."""
 
     def echo(connection: websockets.sync.server.ServerConnection) -> None:
         assert connection.request is not None
@@ -192,7 +192,7 @@ def test_websockets_are_refused_unless_they_are_wanted(charts: Charts, folder: P
 
 @contextmanager
 def grpc_server() -> Iterator[int]:
-    """A gRPC server that answers each call with the subject that it was told; yields its port."""
+    """A gRPC server that answers each call with the subject that it was given; yields its port."""
 
     def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
         subject = dict(context.invocation_metadata())["x-auth-subject"]

@@ -75,7 +75,7 @@ def test_exit_code_tells_serving_from_not_serving_from_unreachable(folder: Path)
 
 @pytest.mark.parametrize("by", ["address", "configuration"])
 def test_all_workers_must_serve(folder: Path, by: str) -> None:
-    """Numbered sockets beside the address, or those of the configuration, are counted; who does not serve is told."""
+    """Numbered sockets beside the address, or those of the configuration, are counted; one that is down is named."""
     first, second = (f"unix:{folder}/authz-{number}.sock" for number in range(2))
     file = folder / "authz.yaml"
     file.write_text(CONFIG.format(server=f"{{listen: unix:{folder}/authz.sock, workers: 2}}"), encoding="utf-8")
@@ -92,7 +92,7 @@ def test_all_workers_must_serve(folder: Path, by: str) -> None:
 
 
 def test_a_configuration_says_where(folder: Path) -> None:
-    """A port is asked on this host, whatever the address to listen at; what only TLS or the log tells is asked for."""
+    """A port is asked on this host, whatever the address to listen at; what only TLS or the log shows is asked for."""
     file = folder / "authz.yaml"
 
     def ask_configured(server_section: str) -> subprocess.CompletedProcess[str]:
@@ -142,7 +142,7 @@ def test_mutual_tls(folder: Path) -> None:
 
 
 def test_half_a_pair_is_a_mistake(folder: Path) -> None:
-    """A certificate without its key is told apart from a server that is down."""
+    """A certificate without its key is not reported as a server that is down."""
     (folder / "x").touch()
     done = ask("127.0.0.1:1", "--cert-file", str(folder / "x"))
     assert "--cert-file and --key-file go together" in done.stderr

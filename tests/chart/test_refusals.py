@@ -149,7 +149,7 @@ def test_template_names_the_field(charts: Charts, helm: str, base: str, changes:
 
 @pytest.mark.parametrize("helm", HELMS)
 def test_library_without_its_alias_says_so(charts: Charts, helm: str) -> None:
-    """A chart that forgot `alias: authz` is told what to write, and where."""
+    """A chart that forgot `alias: authz` gets an error that says what to write, and where."""
     chart = charts.folder / "examples/forgetful"
     for part in ("templates", "charts"):
         (chart / part).mkdir(parents=True, exist_ok=True)

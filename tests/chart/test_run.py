@@ -199,7 +199,7 @@ def test_sidecar_that_drains_is_asked_no_more(charts: Charts) -> None:
 
 
 def test_change_of_the_config_map_is_taken_up(charts: Charts) -> None:
-    """The kubelet turns the link of the mounted folder, and the sidecar judges by the new rules, without a restart."""
+    """The kubelet turns the link of the mounted folder, and the sidecar decides by the new rules, without a restart."""
     patient = merge(CHANGES, {"authz": {"envoy": {"rateLimit": {"address": {"enabled": False}}}}})
     with tempfile.TemporaryDirectory(prefix="authz-") as folder, set_stage(charts, Path(folder), patient) as made:
         assert made.ask("/orders/7", client="203.0.113.1").status == 401

@@ -64,7 +64,7 @@ class _Loader(yaml.CSafeLoader):
 
 def fetch(module: Module, into: Path) -> None:
     """Write the definitions of *module* into one file. Raises CalledProcessError, ValueError."""
-    with TemporaryDirectory() as nowhere:  # in no module: a go.mod of somebody else's must not count
+    with TemporaryDirectory() as nowhere:  # in no module: a go.mod of another project must not count
         command = ("go", "mod", "download", "-json", module.name)
         said = subprocess.run(command, cwd=nowhere, check=True, stdout=subprocess.PIPE)
     downloaded = json.loads(said.stdout)

@@ -47,7 +47,7 @@ def one(name: str, **more: object) -> Document:
 
 
 def pod(name: str, *others: Document, annotations: dict[str, str] | None = None, **spec: object) -> Document:
-    """A pod with Envoy and an application, unless told otherwise, that asks for the sidecar."""
+    """A pod with Envoy and an application, unless changed, that asks for the sidecar."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -96,7 +96,7 @@ def test_every_cause_is_tried(reason: Reason) -> None:
 
 @pytest.mark.parametrize("reason", sorted(SEEN), ids=str)
 def test_steps_are_those_of_the_pipeline(reason: Reason) -> None:
-    """The step that the section names is the one where the judgement ends."""
+    """The step that the section names is the one where the decision ends."""
     said = re.match(r"\nSteps? ([\d, and]+)\.", SECTIONS[reason])
     assert said, "a section of a refusal begins with its step"
     assert set(map(int, re.findall(r"\d+", said[1]))) >= {step for step, _ in SEEN[reason] if step}
@@ -121,5 +121,5 @@ CODE: Final = "\n".join(
 
 @pytest.mark.parametrize("words", sorted(BY_THE_SERVICE))
 def test_words_of_the_service(words: str) -> None:
-    """What no pure judgement says is said by the code that answers calls."""
+    """What no pure decision says is said by the code that answers calls."""
     assert f'"{words}"' in CODE

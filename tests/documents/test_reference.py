@@ -108,7 +108,7 @@ _AROUND: Final = {  # keys that cannot stand alone, or that stand here already, 
 }
 
 
-_TOLD: Final = {  # for each key of which Envoy must be told, a change of it
+_TOLD: Final = {  # for each key that Envoy must know, a change of it
     "server.listen": "server: {listen: 'unix:/run/other.sock'}\n",
     "server.tls": "server: {listen: '127.0.0.1:1', tls: {cert_file: a, key_file: b}}\n",
     "server.workers": "server: {workers: 2}\n",

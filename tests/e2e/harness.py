@@ -44,12 +44,12 @@ class Reply:
 
     @property
     def allowed(self) -> str | None:
-        """The reason that Envoy told the upstream; None where it was not reached."""
+        """The reason that Envoy sent to the upstream; None where it was not reached."""
         return None if self.seen is None else dict(self.seen).get("x-authz-reason")
 
     @property
     def refused(self) -> str | None:
-        """The reason that the sidecar told the client; None where the upstream was reached."""
+        """The reason that the sidecar sent to the client; None where the upstream was reached."""
         document = self.answer.json()
         return document.get("reason") if self.seen is None and isinstance(document, dict) else None
 

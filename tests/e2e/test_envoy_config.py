@@ -148,14 +148,14 @@ def test_no_client_claims_another_host_path_or_method(front: Front) -> None:
 
 @pytest.mark.parametrize("path", ["/public/%2e%2e/items/1", "/public/../items/1", "/public//../../items/1"])
 def test_no_way_around_by_dots(front: Front, path: str) -> None:
-    """Envoy resolves the path before the sidecar judges it."""
+    """Envoy resolves the path before the sidecar sees it."""
     assert (reply := front.ask(path)).seen is None
     assert reply.refused == "token_missing"
 
 
 @pytest.mark.parametrize("path", ["/public/..%2fitems/1", "/public/%5c..%5citems"])
 def test_escaped_slashes_are_refused(front: Front, path: str) -> None:
-    """Envoy answers itself, before anybody is asked."""
+    """Envoy answers itself, before the sidecar is asked."""
     assert front.ask(path).status == 400
 
 

@@ -64,7 +64,7 @@ def test_only_the_operator_can_choose_to_fail_open(own_stage: Callable[..., Stag
 
 
 def test_an_error_is_a_refusal_where_envoy_fails_closed(own_stage: Callable[..., Stage]) -> None:
-    """Where keys are missing and Envoy was not told to let pass, the client gets the same 503."""
+    """Where keys are missing and Envoy is not configured to let pass, the client gets the same 503."""
     stage = own_stage(unavailable="error")
 
     reply = stage.ask(token=stage.gone.mint())

@@ -1,4 +1,4 @@
-"""Proves how many headers a request may have, which deploy/README.md tells, with the real Envoy."""
+"""Proves how many headers a request may have, as deploy/README.md says, with the real Envoy."""
 
 from __future__ import annotations
 

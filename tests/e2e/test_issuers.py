@@ -39,7 +39,7 @@ def test_many_requests_with_a_new_key_cost_one_fetch(own_stage: Callable[..., St
 
 
 def test_unknown_key_ids_cannot_make_us_fetch_again_and_again(own_stage: Callable[..., Stage]) -> None:
-    """A stream of made-up kids causes the budget of fetches at most, is told to try again, and good tokens pass."""
+    """A stream of made-up kids causes the budget of fetches at most, gets 503 and tries again, and good tokens pass."""
     stage = own_stage()
     fetches, began = stage.alpha.count(JWKS), time.monotonic()
 
@@ -65,7 +65,7 @@ def test_an_issuer_that_is_down_is_not_missed(own_stage: Callable[..., Stage]) -
 
 
 def test_an_issuer_that_hangs_delays_nobody_else(own_stage: Callable[..., Stage]) -> None:
-    """While a refresh hangs, a token that needs it is told to come again; other tokens pass."""
+    """While a refresh hangs, a token that needs it gets 503 and comes again; other tokens pass."""
     stage = own_stage(max_wait="1s")
     stage.alpha.answers[JWKS] = stage.alpha.hang
     known = stage.alpha.mint()

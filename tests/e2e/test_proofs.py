@@ -235,7 +235,7 @@ def test_wrong_clock(door: Door) -> None:
 
 
 def test_nonces_for_every_client(strict_door: Door) -> None:
-    """The first proof is answered with a nonce, the second has it and passes; a nonce of nobody is answered again."""
+    """The first proof is answered with a nonce, the second has it and passes; an unknown nonce is answered again."""
     token = strict_door.token()
 
     nonce = assert_nonce_required(strict_door, strict_door.ask(token, proof(token)))

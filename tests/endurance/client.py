@@ -119,7 +119,7 @@ def get(
 
 
 class Load:
-    """A load that runs, in a process of its own; `end()` ends it and tells what it has seen."""
+    """A load that runs, in a process of its own; `end()` ends it and returns what it has seen."""
 
     def __init__(self, plan: Plan) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -205,7 +205,7 @@ class _Client:
         self._opening: Final[set[asyncio.Task[None]]] = set()
 
     async def run(self) -> Tally:
-        """Ask until told to end."""
+        """Ask until the end is requested."""
         loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
         loop.add_reader(self._pipe.fileno(), self._listen)

@@ -74,7 +74,7 @@ _ISSUER: Final = """  a:
 def write_config(
     idp: FakeIdp, *, name: str = "calm", audience: str = "api", open_to: str = "public", fetch: str = ""
 ) -> str:
-    """Write a configuration whose every answer bears its *name*; the places for addresses stay open."""
+    """Write a configuration whose every answer has its *name*; the places for addresses stay open."""
     issuers = _ISSUER.format(issuer=idp.issuer, audience=audience, fetch=fetch)
     return _CONFIG.format(listen="{listen}", admin="{admin}", issuers=issuers, name=name, open=open_to)
 

@@ -20,7 +20,7 @@ BATCH: Final = 1_000  # tokens of each
 RATE: Final = 800.0  # requests a second
 _PASSED: Final = "200|calm|calm|alice||"
 _REFUSED: Final = '401||||Bearer realm="calm", error="invalid_token"|'
-# While a key that no one has seen is fetched. Keys come before signatures and claims: whatever names it is told this.
+# While a key that no one has seen is fetched. Keys come before signatures and claims: any token by it gets this.
 _LEARNING: Final = "503|||||keys_unavailable"
 _NAMING: Final = ("good", "expired", "audience", "forged")
 MAX_LEARNING: Final = 10  # of these a rotation: more than wait for one fetch while it takes some milliseconds
@@ -85,7 +85,7 @@ def run(scale: Scale) -> Result:
     wrong = odd_answers(tally)
     result.promise("each request is answered, and answered right", found=wrong or "all", held=not wrong)
     result.promise(
-        f"a key that nobody has seen costs at most {MAX_LEARNING} times 503 while it is fetched",
+        f"a key that is new costs at most {MAX_LEARNING} times 503 while it is fetched",
         found=f"{learning} in {rotations} rotations",
         held=learning <= MAX_LEARNING * rotations,
     )

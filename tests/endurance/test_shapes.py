@@ -1,4 +1,4 @@
-"""Proves the shape of what lasts: reloads and restarts under load in little, and that the judges of it can say no."""
+"""Proves the shape of what lasts: reloads and restarts under load in little; and that their verdicts can fail."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_reloads_under_load_mix_nothing_and_fail_nothing() -> None:
 @pytest.mark.needs("envoy")
 @pytest.mark.xdist_group("endurance")
 def test_restarts_of_one_of_two_are_not_seen() -> None:
-    """Each of two replicas is ended and started twice, and no client is told."""
+    """Each of two replicas is ended and started twice, and no client notices."""
     tally, made, _ = restart_often(2, 4, rate=100, cluster=NOTICED, patient=True)
     assert [restart.status for restart in made] == [0, 0, 0, 0]
     assert [exchange for exchange in tally.exchanges if is_failure(exchange)] == []

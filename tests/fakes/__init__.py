@@ -1,3 +1,3 @@
-"""Stand-ins that behave, or misbehave, as a test tells them: real sockets, real keys, no mocks."""
+"""Stand-ins that behave, or misbehave, as a test configures them: real sockets, real keys, no mocks."""
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ LIFETIME_SECONDS = 300
 
 
 class FakeIdp:
-    """An issuer with discovery and JWKS on 127.0.0.1, good until told otherwise; a context manager that serves.
+    """An issuer with discovery and JWKS on 127.0.0.1, good until it is changed; a context manager that serves.
 
     `published` are the JWKs as they are written, so a test may append whatever a broken issuer would. `answers`
     replaces what a path answers. `seen` has every request, in order. `tls` makes it HTTPS.

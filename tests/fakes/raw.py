@@ -1,4 +1,4 @@
-"""Servers below HTTP: one that speaks bytes as told, or says nothing, and a proxy."""
+"""Servers below HTTP: one that sends configured bytes, or says nothing, and a proxy."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Ask:
 class Got:
     """What came back: status 0 is a closed connection or stream; *route* names the handler that served, if one did.
 
-    *passed* tells that Envoy sent the request to the upstream, and *reset* that this ended the connection on it.
+    *passed* says that Envoy sent the request to the upstream, and *reset* that this ended the connection on it.
     """
 
     status: int

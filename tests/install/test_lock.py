@@ -82,7 +82,7 @@ def project(tmp_path: Path) -> Project:
 def test_nothing_but_the_lock_decides(pip: str | None, tmp_path: Path) -> None:
     """The lock decides, though an index offers newer releases of all, one of them required with an extra.
 
-    Nor does it matter what pip is told by the user's environment: neither to what is installed, nor to where.
+    Nor does it matter what the user's environment configures for pip: neither to what is installed, nor to where.
     """
     project = Project(tmp_path, pip)
     (tmp_path / "constraint.txt").write_text(f"{NAME}>1.0\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How tests of this folder ask a server about tokens, and for decisions: on loopback, by names that are told."""
+"""How tests of this folder ask a server about tokens, and for decisions: on loopback, by given names."""
 
 from __future__ import annotations
 

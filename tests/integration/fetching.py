@@ -1,4 +1,4 @@
-"""How tests of this folder fetch: names that resolve as told, a CA of the test's own, a short deadline."""
+"""How tests of this folder fetch: names that resolve as configured, a CA of the test's own, a short deadline."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_a_source_that_is_configured_as_before_keeps_its_answers(
     kept: bool,  # noqa: FBT001 - a column
     tmp_path: Path,
 ) -> None:
-    """Another client is another asker: what one was told is no answer for the other."""
+    """Another client is another asker: an answer to one is no answer for the other."""
     with FakeIdp() as idp:
         idp.answers[INTROSPECT] = lambda _: json_response({"active": True})
         lanes = FactLanes(FactMetrics(CollectorRegistry()), max_waiting=8)
@@ -86,7 +86,7 @@ def test_a_source_that_is_configured_as_before_keeps_its_answers(
 
 
 def test_a_source_that_is_gone_is_asked_no_more(tmp_path: Path) -> None:
-    """Who still waits is told so at once."""
+    """A check that still waits is answered at once."""
     with FakeIdp() as idp:
         lanes = FactLanes(FactMetrics(CollectorRegistry()), max_waiting=8)
         before = configure(idp, tmp_path)

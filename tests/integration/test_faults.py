@@ -145,7 +145,7 @@ def test_in_order_it_lets_pass_and_refuses(front: Front) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_fault_at_any_stage_lets_nobody_pass(front: Front, stage: str) -> None:
-    """Each kind of exception, raised at this stage: 500, the upstream is not reached, and no word of it is told."""
+    """Each kind of exception, raised at this stage: 500, the upstream is not reached, and the client learns nothing."""
     for error in ERRORS:
         front.checker.current = make_checker(**STAGES[stage](error))
         for _ in range(2):

@@ -153,7 +153,7 @@ def test_token_without_key_id_brings_its_new_key() -> None:
 
 
 def test_thousand_tokens_with_a_new_key_cost_one_fetch() -> None:
-    """E13: one fetch; those who could not wait are told to come again, no one that the key does not exist."""
+    """E13: one fetch; checks that could not wait get 503, and none is answered that the key does not exist."""
     with FakeIdp() as idp, Station(issuer(idp, fetch="max_wait: 10s"), waiters=40).settle() as sidecar:
         before = idp.count(JWKS)
         idp.rotate()

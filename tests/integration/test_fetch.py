@@ -248,7 +248,7 @@ def test_token_goes_to_the_written_origins_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"se\ncret", b"se\r\nx-evil: cret", b"", b"s\xc3\xa9cret", b"two secrets"])
 def test_broken_token_file_is_not_repeated(content: bytes, tmp_path: Path) -> None:
-    """A file that does not contain exactly one token is a failure that tells nothing of it, and nothing is sent."""
+    """A file that does not contain exactly one token is a failure that shows nothing of it, and nothing is sent."""
     token = tmp_path / "token"
     token.write_bytes(content)
     with FakeIdp() as idp:
@@ -259,7 +259,7 @@ def test_broken_token_file_is_not_repeated(content: bytes, tmp_path: Path) -> No
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    """The operator is told which file cannot be read."""
+    """The error names the file that cannot be read."""
     with FakeIdp() as idp:
         missing = make_fetcher(url_of(idp), http=True, bearer_token_file=tmp_path / "token")
         assert str(tmp_path / "token") in str(refuse(missing, url_of(idp)))

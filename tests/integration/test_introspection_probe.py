@@ -18,7 +18,7 @@ RIGHT = "Basic " + b64encode(b"rs:right").decode()
 
 
 class Server:
-    """An issuer whose endpoints answer as told."""
+    """An issuer whose endpoints answer as configured."""
 
     def __init__(self, *, looks: bool = True, gives: bool = True, own: object = None) -> None:
         self.looks, self.gives = looks, gives

@@ -56,7 +56,7 @@ def sidecar(folder: Path, idp: FakeIdp) -> Iterator[Running]:
 
 
 def test_it_starts_while_an_issuer_is_down_and_serves_when_it_comes(folder: Path, idp: FakeIdp) -> None:
-    """The other issuer's tokens pass from the start; the missing one's are told to try again, until it is there."""
+    """The other issuer's tokens pass from the start; the missing one's get 503 and try again, until it is there."""
     with FakeIdp() as late:
         late.stop()
         with running(folder, issuer("a", late), issuer("b", idp)) as sidecar:
@@ -131,7 +131,7 @@ def test_logs_are_json_lines_without_tokens(sidecar: Running, idp: FakeIdp) -> N
 
 
 def test_it_warns_at_its_start(sidecar: Running) -> None:
-    """What loosens a check is said in a line of its own, before anybody asks for it."""
+    """Each insecure option has a line of its own in the log, from the start."""
     wait_until(lambda: "anyone who controls the network to this issuer" in sidecar.process.log.read_text())
     warning = next(line for line in sidecar.process.log.read_text().splitlines() if "controls the network" in line)
     assert json.loads(warning)["level"] == "WARNING"

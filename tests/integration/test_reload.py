@@ -1,4 +1,4 @@
-"""Proves hot reload in the real process: what is good is taken up whole, what is broken changes nothing and is told."""
+"""Proves hot reload in the real process: good files are taken up whole, broken ones change nothing and are reported."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_file_that_is_gone_is_told_once(sidecar: Running) -> None:
 
 
 def test_what_waits_for_the_next_start_is_told_against_what_runs(sidecar: Running) -> None:
-    """A fixed setting that changes is told; one that changes back is as it runs, and is not."""
+    """A fixed setting that changes is reported; one that changes back is as it runs, and is not."""
     good = sidecar.sidecar.config_file.read_text()
     rewrite(sidecar, good.replace("drain: 4s", "drain: 5s"))
     wait_until(lambda: len(lines(sidecar, "changes of server take effect at the next start")) == 1)
@@ -131,7 +131,7 @@ def test_what_waits_for_the_next_start_is_told_against_what_runs(sidecar: Runnin
 
 
 def test_headers_that_envoy_does_not_know_are_told(sidecar: Running) -> None:
-    """An identity header that is new, or a token header to take out, is one that Envoy must be told of first."""
+    """An identity header that is new, or a token header to take out, is one that Envoy must have first."""
     file = sidecar.sidecar.config_file
     good = file.read_text()
     more = good + "identity: {headers: {x-user: sub, x-issuer: iss}}\n"

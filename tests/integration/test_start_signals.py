@@ -189,7 +189,7 @@ def test_a_signal_during_the_start_ends_pid_1_at_once(folder: Path, idp: FakeIdp
 
 @pytest.mark.needs("unshare")
 def test_a_second_signal_ends_pid_1_too(folder: Path, idp: FakeIdp) -> None:
-    """Its drain would take longer than anybody wants to wait."""
+    """Its drain would take longer than anyone wants to wait."""
     with starting(folder, idp, *apart(), drain="600s") as child:
         assert child.stderr is not None
         next(line for line in child.stderr if '"ready"' in line)

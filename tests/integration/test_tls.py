@@ -179,7 +179,7 @@ def test_proxy_that_wants_credentials_is_told_of(credentials: Path) -> None:
     "content", [b"", b"password", b":password", b"user:pass\nword", b"user:\xff", b"us\rer:password"]
 )
 def test_broken_proxy_credentials_are_not_repeated(content: bytes, credentials: Path) -> None:
-    """A file that does not contain user:password is a failure that tells nothing of it, and nothing is sent."""
+    """A file that does not contain user:password is a failure, its text shows nothing of it, and nothing is sent."""
     credentials.write_bytes(content)
     with RawServer(forward()) as server:
         url = "https://idp.test/"

@@ -1,4 +1,4 @@
-"""GitHub Actions, whose tokens anybody's workflow gets."""
+"""GitHub Actions, whose tokens any workflow gets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each recipe is accepted without a warning, fetches what its provider serves, and judges tokens of its shape."""
+"""Each recipe is accepted without a warning, fetches what its provider serves, and decides on tokens of its shape."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def ask(case: Case) -> tuple[str, str]:
 
 @pytest.mark.parametrize(("name", "case"), CASES)
 def test_decision(name: str, case: Case, gateway: Callable[[str], Gateway]) -> None:
-    """A token as the provider shapes it is evaluated as its row says, and the upstream is told no more than that."""
+    """A token as the provider shapes it is evaluated as its row says, and the upstream gets no more than that."""
     verdict = gateway(name).decide(*ask(case), token=str(case.token))
 
     assert (verdict.reason, verdict.headers) == (case.reason, case.headers), verdict.detail

@@ -25,7 +25,7 @@ def test_there_are_as_many_as_were_meant() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_shape(shape: Shape) -> None:
-    """The token passes, with the notes that its key leaves; or it does not, and the operator is told why."""
+    """The token passes, with the notes that its key leaves; or it does not, and the operator sees why."""
     verdict = judge(shape)
     assert (verdict.allowed, shape.refused in verdict.detail) == (not shape.refused, True), verdict.detail
     if verdict.allowed:

@@ -1,1 +1,1 @@
-"""Long times and many replicas, in seconds: the real engine, under a clock that goes when it is told to."""
+"""Long times and many replicas, in seconds: the real engine, under a clock that goes when the program says so."""

@@ -22,7 +22,7 @@ SCRIPTS = sorted(path for path in FINDINGS.glob("*.sh") if path.name != "lib.sh"
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_finding_says_what_was_expected_and_seen(script: Path) -> None:
-    """Its head comment tells both, it pins what it installs, it can be run, and the table has it once."""
+    """Its head comment says both, it pins what it installs, it can be run, and the table has it once."""
     text = script.read_text()
     assert re.search(r"^# Expected: ", text, re.MULTILINE)
     assert re.search(r"^# Seen: ", text, re.MULTILINE)

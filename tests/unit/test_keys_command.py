@@ -192,7 +192,7 @@ def configure(folder: Path, listen: str) -> str:
     [("http://127.0.0.1:1", 1), ("https://127.0.0.1", 2), ("nonsense", 2), ("http://127.0.0.1:99999", 2)],
 )
 def test_no_sidecar(url: str, code: int) -> None:
-    """Where none answers, the exit code says so, and tells it from what is no address."""
+    """Where none answers, the exit code says so, and differs from that of an invalid address."""
     done = CliRunner().invoke(main, ["keys", "--admin", url])
     assert done.exit_code == code
     assert url in done.output

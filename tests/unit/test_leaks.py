@@ -73,7 +73,7 @@ def test_who_leaves_something_behind_is_named(tmp_path: Path) -> None:
     blamed = dict(re.findall(r"at teardown of test_(\w+) _+\nthe test left behind:\n(.*)\n", done.stdout))
     assert re.sub(r"\d\d+,|fd=.*", "N", "\n".join(f"{test}: {what}" for test, what in blamed.items())) == (
         "child: process N which runs: sleep 1000 \n"
-        "unawaited: process N which has ended, and nobody waited for it: ('true',)\n"
+        "unawaited: process N which has ended, and no one waited for it: ('true',)\n"
         "grandchild: process N which runs: sleep 1001 \n"
         "socket: unclosed <socket.socket N\n"
         "fixtures_again: process N which runs: sleep 1004 "

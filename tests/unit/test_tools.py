@@ -16,7 +16,7 @@ import pytest
 
 @pytest.mark.needs("no-such-tool")
 def test_needy():
-    """Needs what nobody has."""
+    """Needs a tool that no machine has."""
 
 @pytest.mark.needs("sh")
 def test_modest():

@@ -61,7 +61,7 @@ def test_other_payload_under_the_same_signature(entry: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("entry", [e for e in entries("tokens") if e.values[0].get("key", {}).get("kty") == "oct"])
 def test_published_secret_is_no_key(entry: dict[str, Any]) -> None:
-    """The secrets of the standards sign whatever anybody likes: none is taken from a key file."""
+    """The secrets of the standards sign whatever anyone likes: none is taken from a key file."""
     assert read(entry["key"], local=True).rejected == [(entry["key"].get("kid"), "secret is publicly known")]
 
 

@@ -1,4 +1,4 @@
-"""Proves authz.admin: what probes and scrapers are told, and what no one is informed."""
+"""Proves authz.admin: what probes and scrapers get, and what no one gets."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_nothing_can_be_changed(usual: Callable[..., Answer], method: str) -> No
 
 
 def test_an_operator_has_keys_fetched() -> None:
-    """A POST with the configured name, or without one for all; what was started is told, an unknown name is too."""
+    """A POST with the configured name, or without one for all; it names what was started, or the unknown name."""
     asked: list[str | None] = []
 
     def refresh(name: str | None) -> Mapping[str, object] | None:
@@ -310,13 +310,13 @@ def test_what_was_never_started_can_be_stopped() -> None:
         (("::1", 1, 0, 0), True),
         (("::ffff:127.0.0.1", 1, 0, 0), True),
         (("10.0.0.1", 1), False),
-        (("127.0.0.6", 1), False),  # somebody else, by way of Istio's sidecar
+        (("127.0.0.6", 1), False),  # another peer, by way of Istio's sidecar
         (("::ffff:127.0.0.6", 1, 0, 0), False),
         (("::6", 1, 0, 0), False),
     ],
 )
 def test_who_is_here(peer: object, *, here: bool) -> None:
-    """Loopback, and whoever can open a socket in a folder of ours."""
+    """Loopback, and any process that can open a socket in a folder of ours."""
     assert is_here(peer) is here
 
 

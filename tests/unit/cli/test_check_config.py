@@ -27,7 +27,7 @@ rules:
 
 @pytest.fixture
 def idp() -> Iterator[FakeIdp]:
-    """An issuer that is good until told otherwise."""
+    """An issuer that is good until it is changed."""
     with FakeIdp(algorithm="RS256") as provider:
         yield provider
 
@@ -60,7 +60,7 @@ def test_fetching_shows_what_came(idp: FakeIdp, tmp_path: Path) -> None:
 
 
 def test_fetching_says_what_rules_read_from_tokens(idp: FakeIdp, tmp_path: Path) -> None:
-    """No token is at hand: what its claims must be is told beforehand, and how to look at one."""
+    """Without a token, the command says what its claims must be, and how to look at one."""
     rule = '  - {name: more, match: {paths: ["/x"]}, require: {claims: {groups: [a]}}}\n'
     plain = run(tmp_path, idp.issuer, "--fetch")
     result = run(tmp_path, idp.issuer, "--fetch", rest=rule)
@@ -138,7 +138,7 @@ def test_nothing_is_cached(idp: FakeIdp, tmp_path: Path) -> None:
 
 
 def test_every_failure_has_advice() -> None:
-    """Whatever way a refresh can end, someone is told what to do."""
+    """For each way in which a refresh can end there is a remedy."""
     assert set(ADVICE) == set(Refresh)
     assert {result for result, advice in ADVICE.items() if not advice} == {Refresh.UPDATED, Refresh.NOT_MODIFIED}
 
@@ -228,7 +228,7 @@ def test_strict_refuses_what_widens_access(rules: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rules", MEANT.values(), ids=MEANT)
 def test_strict_leaves_what_is_said_explicitly(rules: str, tmp_path: Path) -> None:
-    """A warning about what cannot be a slip, or lets less pass, stays one: no one's installation stops for it."""
+    """A warning about what cannot be a mistake, or lets less pass, stays one: no one's installation stops for it."""
     strict = check_rules(tmp_path, rules, "--strict")
     assert (strict.exit_code, " warning: " in strict.stderr) == (0, True), strict.output
 

@@ -1,4 +1,4 @@
-"""Proves `authz explain`: the steps of one judgement, by the code that judges."""
+"""Proves `authz explain`: the steps of one decision, by the code that decides."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ ENDS = {
 def test_a_denial_ends_at_its_step(
     explain: Explain, arguments: list[str], token: str | None, at_step: int, verdict: str
 ) -> None:
-    """Steps before it passed, it denied, those behind it were not reached; the exit code tells."""
+    """Steps before it passed, it denied, those behind it were not reached; the exit code says so."""
     result = explain(*arguments, token=token)
 
     ends = ["ok"] * (at_step - 1) + ["deny"] + ["not reached"] * (13 - at_step)
@@ -318,7 +318,7 @@ def test_near_misses(explain: Explain, arguments: list[str], notes: list[str]) -
 
 
 def test_many_near_misses(explain: Explain) -> None:
-    """Five are told, and how many more there are."""
+    """Five are listed, and the number of the others."""
     many = "".join(f"  - {{name: r{place}, match: {{paths: [/many], hosts: [h{place}.test]}}}}\n" for place in range(7))
     notes = explain("--path", "/many", config_text=CONFIG.replace("identity:", f"{many}identity:")).stdout.splitlines()
     assert [line.partition(":")[2].strip() for line in notes if line.startswith("near:")][-2:] == [

@@ -169,7 +169,7 @@ def test_every_module_is_one_command() -> None:
     ],
 )
 def test_a_failure_says_what_and_what_to_do(arguments: str, what: str, fix: str) -> None:
-    """One message, no traceback; the exit code tells mistakes of the operator from negative answers."""
+    """One message, no traceback; the exit code separates mistakes of the operator from negative answers."""
     result = CliRunner().invoke(main, arguments.split())
     assert isinstance(result.exception, SystemExit), result.output
     assert result.exit_code in {1, 2}

@@ -1,4 +1,4 @@
-"""Proves that addresses and URLs are read strictly: no one is reachable, or asked, by a slip."""
+"""Proves that addresses and URLs are read strictly: nothing is reachable, or asked, by a typing error."""
 
 from __future__ import annotations
 

@@ -331,7 +331,7 @@ def test_where_an_issuer_is_asked_must_be_known() -> None:
 
 
 def test_an_opaque_token_is_of_one_issuer() -> None:
-    """Two that are asked must be told apart by how their tokens begin: no token is shown to another's issuer."""
+    """Two that are asked must differ in how their tokens begin: no token is shown to another's issuer."""
 
     def two(prefix: str) -> list[str]:
         asked = "introspection: {client: {id: a, secret_file: s}, token_prefix: P}"

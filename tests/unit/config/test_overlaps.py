@@ -456,7 +456,7 @@ def test_sub_with_issuer() -> None:
 
 
 def test_the_metadata_document_hides_no_rule_in_silence() -> None:
-    """A rule that names the path which the sidecar answers itself is told so; others are not."""
+    """A rule that names the path which the sidecar answers itself gets a warning; others do not."""
     resource = "resource: {identifier: https://api.test/v1}\n"
     named = "meta | match: {paths: ['/.well-known/oauth-protected-resource/v1']}"
     told = "the sidecar itself answers GET and HEAD here, before any rule (resource)"

@@ -121,7 +121,7 @@ def test_a_subject_of_several_tenants_is_ambiguous() -> None:
 
 
 def test_a_tenant_more_is_a_change_that_opens() -> None:
-    """The difference names the tenant; what else changed is told once, and not once a tenant."""
+    """The difference names the tenant; any other change is listed once, and not once a tenant."""
     more = TEXT.replace(f"{ONE}, {TWO}", f"{ONE}, {TWO}, {STRANGER}").replace("[api]", "[api, other]")
     changes = [(change.effect, str(change)) for change in compare(config(), config(more))]
     opens = [text for effect, text in changes if effect is Effect.WIDENS]

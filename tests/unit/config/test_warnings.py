@@ -83,13 +83,13 @@ def test_keys_that_no_token_can_mean() -> None:
 
 
 def test_no_keys() -> None:
-    """An empty list in the file is told: it refuses everybody."""
+    """An empty list in the file is a warning: it refuses everyone."""
     [warning] = warnings(configure(issuer="jwks: {keys: []}"))
     assert str(warning) == "issuers.corporate.jwks: contains no key: every token of this issuer is rejected"
 
 
 def test_names_that_block_no_key() -> None:
-    """A blocked name that no key in the file has is told; of fetched keys nothing is known yet."""
+    """A blocked name that no key in the file has is a warning; of fetched keys nothing is known yet."""
     [warning] = warnings(
         configure(issuer=f"jwks: {{keys: [{KEY}, {KEY.replace('ours', 'x')}]}}\n    blocked_keys: [x, y]")
     )[2:]  # the key, and the other that holds the same numbers, are blocked
@@ -100,7 +100,7 @@ def test_names_that_block_no_key() -> None:
 
 @pytest.mark.parametrize(("more", "count"), [(0, 0), (1, 1)])
 def test_headers_that_leave_a_client_too_few(more: int, count: int) -> None:
-    """Envoy answers 500 where a client's headers and ours are more than it holds: many of ours are told."""
+    """Envoy answers 500 where a client's headers and ours are more than it holds: many of ours are a warning."""
     headers = ", ".join(f"x-{number}: sub" for number in range(MAX_HEADERS_WITHOUT_WARNING + more))
     issuer = "claims: {}"
     found = warnings(configure(issuer=issuer, more=f"identity: {{headers: {{{headers}}}}}\n"))

@@ -1,4 +1,4 @@
-"""Proves authz.core.authorize: the order of judgement, and what goes along with a decision."""
+"""Proves authz.core.authorize: the order of the steps, and what goes along with a decision."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_nobody_means_nobody() -> None:
         assert (decision.reason, decision.trail.alg) == (Reason.POLICY_DENIED, None)
 
 
-# The order of judgement: each request has the faults of all later steps too, and the first decides.
+# The order of the steps: each request has the faults of all later steps too, and the first decides.
 
 LAST_STRAW = {"sub": "\n"}
 NO_GROUP = LAST_STRAW | {"groups": ["x"]}
@@ -133,7 +133,7 @@ ORDER: list[tuple[Reason, Decision]] = [
 
 @pytest.mark.parametrize(("reason", "decision"), ORDER, ids=[str(reason) for reason, _ in ORDER])
 def test_first_failure_is_the_reason(reason: Reason, decision: Decision) -> None:
-    """Of several faults the one that comes first in the order of judgement is named."""
+    """Of several faults the one that comes first in the order of the steps is named."""
     assert decision.reason is reason
     assert isinstance(decision, Deny) is (reason is not Reason.AUTHENTICATED)
 
@@ -164,7 +164,7 @@ def test_findings_of_an_allow() -> None:
 
 
 def test_findings_end_where_the_pipeline_ended() -> None:
-    """What was not reached is None, and an unverified subject is never told."""
+    """What was not reached is None, and an unverified subject is never shown."""
     assert decide(path="/nowhere").trail.rule is None
     assert decide().trail.rule == "items"
     forged = decide(mint(FORGED)).trail
@@ -175,7 +175,7 @@ def test_findings_end_where_the_pipeline_ended() -> None:
 
 
 def test_memory_is_asked_for_arithmetic_only() -> None:
-    """Whatever remembers signatures is told issuer, key and token; time and rules are checked again."""
+    """The cache of signatures gets issuer, key and token; time and rules are checked again."""
     asked: list[tuple[str, str | None, str]] = []
 
     def remember(issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:

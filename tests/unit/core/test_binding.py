@@ -178,7 +178,7 @@ def test_without_an_answer_the_client_tries_again() -> None:
 
 
 def test_a_proof_is_used_up_when_nothing_else_is_unanswered() -> None:
-    """Else a client that tries again, because its issuer did not answer, would be told that its proof was used."""
+    """Else a client that tries again, because its issuer did not answer, would learn that its proof was used."""
     rules = Introspection(client="rs", source="here", mode=IntrospectionMode.ALWAYS)
     where = snapshot()
     always = make_snapshot(a=replace(where.issuers[A], introspection=rules), token=where.token)
@@ -239,7 +239,7 @@ def test_who_is_refused(credentials: str | None, proof: str | None, reason: Reas
 
 
 def test_a_free_token_stays_a_bearer_token_where_that_is_allowed() -> None:
-    """Clients move to DPoP one by one; where it is required, the old ones are told how."""
+    """Clients move to DPoP one by one; where it is required, the challenge says how."""
     assert isinstance(decide(f"Bearer {FREE}"), Allow)
     required = decide(f"Bearer {FREE}", where=snapshot(Possession.REQUIRED))
     assert denial(required)[0::2] == (Reason.TOKEN_BOUND, ("DPoP",))

@@ -132,7 +132,7 @@ def test_an_error_is_raised(text: str) -> None:
 
 
 def test_no_claim_is_quoted() -> None:
-    """What goes wrong is told without what the claims say."""
+    """An error is described without the values of the claims."""
     with pytest.raises(EvaluationError) as caught:
         holds("timestamp(claims.sub) == timestamp('2026-01-01T00:00:00Z')", {"sub": "confidential"})
     assert "confidential" not in str(caught.value)

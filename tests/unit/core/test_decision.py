@@ -36,7 +36,7 @@ def test_each_need_says_what_its_absence_means() -> None:
 
 
 def test_why_nobody_could_be_asked_is_said_to_the_operator() -> None:
-    """What cannot be known now is told from what did not come in time."""
+    """What cannot be known now is not confused with what did not come in time."""
     tide, weather = Need("tide", "harbour", None), Need("weather", "almanac", None)
     waiting = as_unanswered(
         Deny(Reason.POLICY_DENIED, AuditTrail(needs=(tide, weather)), "it may rain"), {tide: Unanswered("it is night")}

@@ -1,4 +1,4 @@
-"""Proves what the operator is told: each refusal names its cause, exactly and without anything of the token's."""
+"""Proves what the operator reads: each refusal names its cause, exactly and without anything of the token's."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def test_secrets_are_not_shown() -> None:
 
 
 def test_urls_by_which_clients_ask() -> None:
-    """Behind a TLS terminator nobody but the operator knows the origin."""
+    """Behind a TLS terminator only the operator knows the origin."""
     assert RULES.urls("api.test:8443", "/a?b") == ("https://api.test:8443/a?b",)
     origins = ProofRules(origins=("https://outside.test", "http://localhost:8000"))
     assert origins.urls("inside", "/a") == ("https://outside.test/a", "http://localhost:8000/a")
@@ -222,6 +222,6 @@ def test_no_text_raises_anything_else(text: str) -> None:
     )
 )
 def test_no_claim_raises_anything_else(claims: dict[str, Any]) -> None:
-    """Nor does a proof that somebody signed."""
+    """Nor does a proof that another key signed."""
     with suppress(Rejected):
         read(prove(**claims), WITH_NONCES)

@@ -94,7 +94,7 @@ def test_findings_go_with_every_allow(path: str, token: str | None, found: str) 
 
 
 def test_shadow_knows_whom_it_lets_pass() -> None:
-    """Where only the rule refused, the shadow still tells who calls, keeps the token back and copies the claims."""
+    """Where only the rule refused, the shadow still passes on who calls, keeps the token back and copies the claims."""
     snapshot = replace(
         make_snapshot(rule("r", "/**", shadow=True, scopes=("x",))),
         token=COOKIES.token,

@@ -219,7 +219,7 @@ def test_a_token_goes_to_its_own_issuer_only() -> None:
 
 
 def test_an_answer_serves_its_own_configuration_only() -> None:
-    """Another client, or another URL, is another question: what one was told does not answer the other."""
+    """Another client, or another URL, is another question: the answer to one does not answer the other."""
     answer = {ask_about(TOKEN, "a", RULES): says()}
     for other in (replace(RULES, source="https://a.test/introspect as other"), replace(RULES, source="https://b.test")):
         assert authorize(ask(TOKEN), world(other), T, answer).reason is Reason.INTROSPECTION_UNAVAILABLE

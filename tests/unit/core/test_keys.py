@@ -668,7 +668,7 @@ PUBLISHED = {
 def test_the_public_copy_of_a_published_private_key_verifies_nothing(
     key: SigningKey, changes: dict[str, object]
 ) -> None:
-    """C11: anybody can sign by it, whatever its private copy says it is for."""
+    """C11: anyone can sign by it, whatever its private copy says it is for."""
     private = changed({**json.loads(key.jwk.export_private()), "kid": "private", "alg": key.algorithm}, changes)
     keys = key_set(key, private, B_EC)
     assert kids(keys) == ["b-ec"]
@@ -683,7 +683,7 @@ def test_a_published_private_key_that_makes_no_public_one_exposes_none() -> None
 
 
 def test_nothing_to_block() -> None:
-    """Where no key is named the set is the same, and tells the name."""
+    """Where no key is named the set is the same, and has the name."""
     keys = key_set(A_RSA)
     assert keys.block([]) is keys
     assert keys.block(["a-ec"]) == KeySet(keys.keys, unmatched_blocks=("a-ec",))

@@ -32,7 +32,7 @@ SHAPES: Final[dict[str, object]] = {
 
 @pytest.mark.parametrize(("shape", "value"), SHAPES.items(), ids=str)
 def test_shape(shape: str, value: object) -> None:
-    """A claim is told by its type, and a list by how many of what are in it."""
+    """A claim is described by its type, and a list by how many of what are in it."""
     assert describe(value) == shape
 
 
@@ -94,7 +94,7 @@ def test_claim(members: dict[str, Any], claims: Any, detail: str) -> None:  # no
 
 
 def test_claim_by_the_issuers_own_name() -> None:
-    """A name from the issuer's `claims` is told with the path that it stands for."""
+    """A name from the issuer's `claims` is shown with the path that it stands for."""
     snapshot = make_snapshot(
         rule("r", "/**", claims=GROUPS), a=issuer_a(aliases={"groups": ClaimPath(("ext", "groups"))})
     )
@@ -139,7 +139,7 @@ STEP_UP: Final[dict[str, tuple[dict[str, Any], dict[str, Any], str]]] = {
 
 @pytest.mark.parametrize(("members", "wanted", "detail"), STEP_UP.values(), ids=STEP_UP)
 def test_step_up(members: dict[str, Any], wanted: dict[str, Any], detail: str) -> None:
-    """A login that does not suffice is told by the claim that says so."""
+    """A login that does not suffice is described by the claim that says so."""
     decision = decide(mint(claims=members), snapshot=make_snapshot(rule("r", "/**", **wanted)))
 
     assert (decision.reason, decision.detail) == (Reason.STEP_UP_REQUIRED, detail)
@@ -246,7 +246,7 @@ def test_null_audience_does_not_hide_the_claim_that_counts() -> None:
 
 
 def test_absent_audience_is_told_from_another_one() -> None:
-    """A token for no one in particular is told apart from one for another service."""
+    """A token for no one in particular is not confused with one for another service."""
     details = [decide(token).detail for token in (mint(aud=ABSENT), mint(aud="other"), mint(aud=[]))]
 
     assert details == [

@@ -33,7 +33,7 @@ def test_only_cookies_need_proof(source: HeaderSource | QuerySource) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_safe_methods_need_no_proof(method: str) -> None:
-    """A safe method changes nothing (RFC 9110 section 9.2.1), whoever made the browser send it."""
+    """A safe method changes nothing (RFC 9110 section 9.2.1), whatever made the browser send it."""
     assert passes(method=method, sec_fetch_site="cross-site", origin="https://evil.test")
 
 

@@ -330,7 +330,7 @@ def test_no_rules_at_all() -> None:
 
 @dataclass(frozen=True)
 class Says:
-    """A condition that answers, or raises, what it is told to."""
+    """A condition that answers, or raises, as configured."""
 
     answer: Any
 
@@ -439,7 +439,7 @@ def test_refusal_says_what_would_have_sufficed() -> None:
 
 
 def test_refusal_names_the_scopes_that_are_missing() -> None:
-    """Who has all of the scopes, and none of the alternatives, is told the alternatives (RFC 6750 section 3.1)."""
+    """With all of the scopes, and none of the alternatives, the challenge names them (RFC 6750 section 3.1)."""
     rejected = refused({"scope": "a"}, scopes=("a",), any_scope=("b", "c"))
     assert rejected is not None
     assert set(rejected.scopes) >= {"b", "c"}

@@ -1,4 +1,4 @@
-"""Proves authz.core.steps: anyone who watches is told each step that was passed, and no one else pays for it."""
+"""Proves authz.core.steps: an observer gets each step that was passed, and no one else pays for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ENDS: dict[str, tuple[int, Reason, str | None, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("last", "reason", "token", "request_"), ENDS.values(), ids=ENDS)
 def test_told_in_order(last: int, reason: Reason, token: str | None, request_: dict[str, Any]) -> None:
-    """The steps are told from the first to the last that was passed, and watching changes no decision."""
+    """The steps are observed from the first to the last that was passed, and watching changes no decision."""
     told: list[int] = []
 
     decision = authorize(ask(token, **request_), DEFAULT_SNAPSHOT, T, observe=lambda step, _: told.append(step))

@@ -92,7 +92,7 @@ def test_json_with_two_readings_is_refused(data: bytes) -> None:
 
 
 def test_integers_stay_integers() -> None:
-    """A number keeps its type: 1 and 1.0 are told apart later."""
+    """A number keeps its type: 1 and 1.0 are distinguished later."""
     assert [type(number) for number in (parse_json(b"1"), parse_json(b"1.0"), parse_json(b"1e0"))] == [
         int,
         float,

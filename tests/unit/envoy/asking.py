@@ -74,7 +74,7 @@ SEARCHED = "searched"  # the fact that a key was looked for
 
 @dataclass
 class FakeLane:
-    """Answers needs for keys: from what is *known* at hand, or with *fact* when asked, or *silent*ly never.
+    """Answers needs for keys: from what is *known*, or with *fact* when asked, or *silent*ly never.
 
     *land* is what comes with an answer, as keys come with a snapshot.
     """
@@ -141,7 +141,7 @@ class RecordingGatherer(Gatherer):
 
 
 class StillGatherer(RecordingGatherer):
-    """A gatherer without its thread, whose time passes when it is told to."""
+    """A gatherer without its thread, whose time passes when the test says so."""
 
     def __init__(self, **lanes: Lane) -> None:
         super().__init__(lanes, monotonic=lambda: self.instant)

@@ -138,7 +138,7 @@ STAGES: dict[str, Callable[[BaseException], dict[str, Any]]] = {
 
 
 def assert_internal_error(answer: bytes) -> None:
-    """A denial with status 500, for both kinds of callers, that tells nothing."""
+    """A denial with status 500, for both kinds of callers, without details."""
     message = read(answer)
     assert message.status.code == 7
     assert message.WhichOneof("http_response") == "denied_response"

@@ -55,7 +55,7 @@ def official_name(ours: str) -> str:
 
 
 def field_differences(ours: FieldDescriptor, theirs: FieldDescriptor, name_of: Callable[[str], str]) -> Iterator[str]:
-    """Yield what tells our field from the official one: number, type, label, presence, oneof, kind of message."""
+    """Yield how our field differs from the official one: number, type, label, presence, oneof, kind of message."""
     for name in ("number", "type", "is_repeated", "is_required", "is_packed", "has_presence"):
         mine, other = getattr(ours, name), getattr(theirs, name)
         if name == "type" and ours.full_name in ENUMS_READ_AS_NUMBERS and other == FieldDescriptor.TYPE_ENUM:
@@ -85,7 +85,7 @@ def enum_differences(ours: EnumDescriptor, theirs: EnumDescriptor) -> Iterator[s
 def message_differences(
     ours: Descriptor, theirs: Descriptor, name_of: Callable[[str], str] = official_name
 ) -> Iterator[str]:
-    """Yield what tells our message from the official one, field by field; *name_of* maps our full names to theirs."""
+    """Yield how our message differs from the official one, field by field; *name_of* maps our full names to theirs."""
     for field in ours.fields:
         official = theirs.fields_by_name.get(field.name)
         if official is None:

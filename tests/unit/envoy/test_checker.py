@@ -231,7 +231,7 @@ def test_a_wrong_signature_has_nothing_looked_up_beyond_the_budget() -> None:
 
 
 def test_what_is_known_to_be_useless_is_not_asked() -> None:
-    """The lane knows at once that the key cannot come now: 401, without leaving the thread that judges."""
+    """The lane knows at once that the key cannot come now: 401, without leaving the deciding thread."""
     gatherer = StillGatherer(key=FakeLane(known=SEARCHED))
     answer = make_checker(gatherer=gatherer).check(UNKNOWN, received=0.0, time_left=None)
     assert isinstance(answer, bytes)
@@ -312,7 +312,7 @@ def decide_by_weather(_request: Request, _snapshot: Snapshot, _now: float, facts
 
 
 def test_a_fact_at_hand_costs_no_wait() -> None:
-    """What a lane has kept is found on the judging thread: the answer comes at once."""
+    """What a lane has kept is found on the deciding thread: the answer comes at once."""
     checker = make_checker(decide=decide_by_weather, gatherer=StillGatherer(weather=FakeLane(known="sun")))
     answer = checker.check(write_check(), received=0.0, time_left=None)
     assert isinstance(answer, bytes)
@@ -335,7 +335,7 @@ def test_a_kind_says_itself_what_its_silence_means() -> None:
 
 @pytest.mark.parametrize("at_hand", [True, False])
 def test_a_check_waits_twice_at_most(at_hand: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """A decision that always lacks something more ends with "try again", also where each fact is at hand."""
+    """A decision that always lacks something more ends with "try again", also if each fact is available."""
 
     def never_content(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
         return Deny(Reason.POLICY_DENIED, AuditTrail(needs=(Need("weather", "almanac", str(len(facts))),)))

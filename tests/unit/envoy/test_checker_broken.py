@@ -1,4 +1,4 @@
-"""Proves authz.envoy.checker under faults: whatever is raised, wherever, the answer is a denial that tells nothing."""
+"""Proves authz.envoy.checker under faults: whatever is raised, wherever, the answer is a denial without details."""
 
 from __future__ import annotations
 

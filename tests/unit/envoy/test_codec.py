@@ -343,7 +343,7 @@ def test_the_client_learns_no_reason(reason: Reason, request_: Request, body: Bo
     ("request_", "body"), [(ask(), BodyFormat.PROBLEM_JSON), (ask(), BodyFormat.TEXT), (GRPC, BodyFormat.TEXT)]
 )
 def test_the_reason_may_be_exposed_but_not_the_detail(request_: Request, body: BodyFormat) -> None:
-    """With expose_reason the client is told one word of the vocabulary, and still no detail."""
+    """With expose_reason the client gets one word of the vocabulary, and still no detail."""
     response = refuse(Reason.KEY_UNUSABLE, request_, Responses(body=body, expose_reason=True)).denied_response
     assert "key_unusable" in response.body
     assert "operator" not in response.body

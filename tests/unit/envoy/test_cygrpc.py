@@ -178,7 +178,7 @@ def test_caller_that_goes_is_seen(serving: Serving, address: str) -> None:
 
 
 def test_call_is_cancelled(serving: Serving, address: str) -> None:
-    """`cancel` ends a call with CANCELLED, and its end is told."""
+    """`cancel` ends a call with CANCELLED, and its end is reported."""
     with calling(address) as future:
         call = serving.take().call
         call.cancel()

@@ -169,7 +169,7 @@ def test_a_message_that_is_too_large_is_refused_and_leaves_no_mark(channel: grpc
 
 
 def test_a_request_of_3_mib_is_judged(channel: grpc.Channel) -> None:
-    """A large body that Envoy was told to send along is no error."""
+    """A large body that Envoy is configured to send along is no error."""
     body = b"\x0a" + _varint(len(_with_body(3 << 20))) + _with_body(3 << 20)
     assert read(method(channel)(body, timeout=SECONDS)).status.code == 7
 
@@ -219,7 +219,7 @@ def test_metadata_that_a_client_chose_ends_no_call(
 
 
 def test_calls_above_max_concurrent_are_refused_at_once() -> None:
-    """With as many calls held as may be, the next one is told 503 by a decision, not by a gRPC error."""
+    """With as many calls held as may be, the next one gets 503 by a decision, not by a gRPC error."""
     lane = HeldLane()
     reports: list[CheckRecord] = []
     checker = make_checker(lane=lane, report=reports.append)
@@ -253,7 +253,7 @@ def test_many_refusals_do_not_hold_up_one_another() -> None:
 
 
 class HeldSnapshot(Current):
-    """A snapshot that a judgement stands still at, until *released*."""
+    """A snapshot that a decision stands still at, until *released*."""
 
     def __init__(self) -> None:
         super().__init__()

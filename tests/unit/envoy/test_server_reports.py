@@ -1,4 +1,4 @@
-"""Proves what the gRPC server tells those who report: the call's metadata, its load, and calls that were abandoned."""
+"""Proves what the gRPC server passes to reports: the call's metadata, its load, and calls that were abandoned."""
 
 from __future__ import annotations
 

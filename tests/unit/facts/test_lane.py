@@ -102,7 +102,7 @@ def test_questions_go_to_the_source_side_by_side() -> None:
 
 
 def test_a_question_without_room_stays_unanswered_at_once() -> None:
-    """No one queues without end: what does not fit is told so, and a place that is left is free again."""
+    """No one queues without end: what does not fit is refused at once, and a place that is left is free again."""
     almanac, answers, refused = Almanac(), SimpleQueue[object | None](), SimpleQueue[object | None]()
     with lane_of(almanac, max_asked=1, max_waiting=2) as lane:
         lane.ask(need("1"), answers.put)
@@ -116,7 +116,7 @@ def test_a_question_without_room_stays_unanswered_at_once() -> None:
 
 
 def test_no_question_is_lost_when_a_lane_stops() -> None:
-    """One that waits is answered; one that comes too late, after a reload, is told so and not forgotten."""
+    """One that waits is answered; one that comes too late, after a reload, gets that answer and is not forgotten."""
     almanac, answers = Almanac(), SimpleQueue[object | None]()
     with lane_of(almanac, max_asked=1) as lane:
         lane.ask(need("1"), answers.put)

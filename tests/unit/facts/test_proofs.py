@@ -1,4 +1,4 @@
-"""Proves authz.facts.proofs: each proof counts once, nothing is forgotten early, and nobody takes all the room."""
+"""Proves authz.facts.proofs: each proof counts once, nothing is forgotten early, and no one takes all the room."""
 
 from __future__ import annotations
 

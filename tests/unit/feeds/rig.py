@@ -1,4 +1,4 @@
-"""One feed under a fake clock, with an issuer that answers as told and counts what it is asked."""
+"""One feed under a fake clock, with an issuer that answers as configured and counts what it is asked."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ class Rig:
         return answered
 
     def doubt(self) -> bool:
-        """Ask for a key that may have changed, as a wrong signature does; tell whether anybody was asked."""
+        """Ask for a key that may have changed, as a wrong signature does; return whether the issuer was asked."""
         need = Need(CHANGED_KEY, "a", "k1")
         if self.doubts.find(need) is not None:
             return False

@@ -336,7 +336,7 @@ def test_a_key_that_was_removed_is_not_waited_for() -> None:
 
 
 def test_what_is_not_there_says_that_the_last_refresh_failed() -> None:
-    """A denial that rests on an older look tells the operator that there was a newer one, and what it met."""
+    """A denial that rests on an older look says that there was a newer one, and how it ended."""
     rig = Rig(schedule=Schedule(interval=61))
     rig.run()
     rig.run(20)
@@ -590,7 +590,7 @@ def test_notes_are_told_once_for_each_change_of_the_set(caplog: pytest.LogCaptur
 
 
 def test_many_keys_make_few_lines(caplog: pytest.LogCaptureFixture) -> None:
-    """What holds of many keys is told once, with the first of them."""
+    """What holds of many keys is reported once, with the first of them."""
     rig = Rig()
     rig.site.at[JWKS] = publish(K1, *({"kid": f"x{number}", "kty": "new"} for number in range(30)))
     with caplog.at_level(logging.INFO):

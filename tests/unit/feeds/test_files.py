@@ -90,7 +90,7 @@ def test_client_certificate(tmp_path: Path) -> None:
     [(b"{}", "the document has no array `keys`"), (b'{"keys":[{}]}', "no usable key: kty is missing or not a string")],
 )
 def test_key_file_that_cannot_serve(content: bytes, why: str, tmp_path: Path) -> None:
-    """A key file is evaluated as the feed judges it."""
+    """A key file is evaluated as the feed evaluates it."""
     file = tmp_path / "keys.json"
     file.write_bytes(content)
     assert faults(f"jwks_file: {file}") == [f"issuers.corporate.jwks_file: {file}: {why}"]
@@ -99,7 +99,7 @@ def test_key_file_that_cannot_serve(content: bytes, why: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("key", ["ca_file", "bearer_token_file"])
 def test_what_is_no_file(key: str, tmp_path: Path) -> None:
-    """A folder, and a pipe that no one writes to, are told at once."""
+    """A folder, and a pipe that no one writes to, are reported at once."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
         assert faults(f"fetch: {{{key}: {path}}}") == [f"issuers.corporate.fetch.{key}: {path}: is not a file"]

@@ -222,7 +222,7 @@ PROMISES = (
 )
 @given(schedule=SCHEDULES, spells=st.lists(SPELLS, min_size=1, max_size=12), seed=st.integers(0, 2**32))
 def test_a_year_keeps_every_promise(schedule: Schedule, spells: list[Spell], seed: int) -> None:
-    """Whatever the issuer does and whoever asks."""
+    """Whatever the issuer does and whatever clients ask."""
     year = play(schedule, spells, seed)
     for promise in PROMISES:
         promise(year)

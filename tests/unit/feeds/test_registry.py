@@ -114,7 +114,7 @@ def test_keys_stay_where_only_judgement_changed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["no_expiry", "any_audience", "x5c_mismatch"])
 def test_keys_stay_where_another_option_is_insecure(tmp_path: Path, option: str) -> None:
-    """What weakens the judgement of tokens, or the reading of a set, says nothing about where the set came from."""
+    """What weakens the verification of tokens, or the reading of a set, says nothing about where the set came from."""
     house = House(tmp_path)
     house.hold = True
     house.apply(more=f", insecure: {{{option}: true}}")

@@ -207,7 +207,7 @@ def test_requests_go_on_while_keys_are_evicted() -> None:
     assert verify(cache, "a", ec, gone[0]) is COMPUTED
 
 
-# The judgement.
+# The decision.
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_a_set_that_did_not_change_is_not_sent_again() -> None:
 
 
 def test_a_leaked_key_is_lost_in_all_of_them() -> None:
-    """Where one cluster publishes the private part, anybody can sign by it, whoever else publishes it well."""
+    """Where one cluster publishes the private part, anyone can sign by it, even if another publishes it well."""
     rig = make_rig()
     rig.site.at[EAST] = publish(K1, json.loads(K3.jwk.export_private()))
     rig.run()

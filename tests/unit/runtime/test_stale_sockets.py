@@ -1,4 +1,4 @@
-"""Proves authz.runtime.stale_sockets: what a killed process left is removed, and what anybody holds is not."""
+"""Proves authz.runtime.stale_sockets: what a killed process left is removed, and what is in use is not."""
 
 from __future__ import annotations
 

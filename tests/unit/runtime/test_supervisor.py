@@ -34,7 +34,7 @@ Step = float | signal.Signals | Callable[[], object]
 
 
 class FakeChild:
-    """A process that ends by the signals that it is told to heed, with 0."""
+    """A process that ends by the signals that it handles, with 0."""
 
     def __init__(self, *, heeds: set[int]) -> None:
         self.status: int | None = None
@@ -124,7 +124,7 @@ class Rig:
         return lambda: self.children[number][-1].end(status)
 
     def told(self, number: int) -> list[int]:
-        """What the newest child of a number was told."""
+        """The signals that the newest child of a number got."""
         return self.children[number][-1].told
 
 
@@ -155,7 +155,7 @@ def test_workers_that_answer_one_after_the_other_have_all_started() -> None:
 
 @pytest.mark.parametrize(("status", "code"), [(2, 2), (3, 3), (1, 3), (0, 3), (-signal.SIGSEGV, 3)])
 def test_a_worker_that_cannot_start_ends_everything(status: int, code: int) -> None:
-    """Its exit code is ours where it comes with an explanation; the others are told to end, the door stays shut."""
+    """Its exit code is ours where it comes with an explanation; the others are ended, the door stays shut."""
     rig = Rig()
     rig.listening = {0}
     assert rig.run(rig.crash(status=status), 100.0) == code

@@ -42,13 +42,13 @@ def test_lines_arrive_in_their_order(pipe: Pipe) -> None:
 
 
 def losses_told(seen: bytes) -> int:
-    """Return how many lines the reader was told to have missed."""
+    """Return the number of missed lines that was reported to the reader."""
     return sum(int(number) for number in re.findall(rb"^([0-9]+) log lines were dropped", seen, re.MULTILINE))
 
 
 @pytest.mark.parametrize("blocking", [True, False])
 def test_full_pipe_stops_nobody(pipe: Pipe, *, blocking: bool) -> None:
-    """A reader that stands still costs lines and not answers; once it reads on, it is told how many it missed.
+    """A reader that stands still costs lines and not answers; once it reads on, it gets the number that it missed.
 
     So it is where a reader has set O_NONBLOCK, and each line that is lost is counted.
     """

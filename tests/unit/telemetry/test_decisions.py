@@ -1,4 +1,4 @@
-"""Proves authz.telemetry.decisions: floods are told in numbers, and who fails most is named."""
+"""Proves authz.telemetry.decisions: floods are reported in numbers, and who fails most is named."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Rig:
             self.log.count_failure(CheckRecord(Deny(reason), "id", ask(source_address=address), 0.0))
 
     def summarise(self, *, name_clients: bool = True) -> list[dict[str, Any]]:
-        """Let a minute pass, and return what is told then."""
+        """Let a minute pass, and return what is reported then."""
         self.time += 60.0
         with logging_to() as stream:
             self.log.summarise(name_clients=name_clients)
@@ -53,7 +53,7 @@ class Rig:
 
 @pytest.mark.parametrize(("decision", "outcome"), [(DENY, "deny"), (WOULD_DENY, "would_deny")])
 def test_a_flood_is_summarised_with_its_count(decision: Decision, outcome: str) -> None:
-    """The first lines stand on their own, one line tells of all others, and no decision is lost between them."""
+    """The first lines stand on their own, one line counts all others, and no decision is lost between them."""
     rig = Rig(max_lines=3)
     assert len(rig.write(decision, 10)) == 3
     assert rig.summarise() == [

@@ -43,7 +43,7 @@ def _fail_at(seconds: float, lineno: int = 1) -> logging.LogRecord:
 
 
 def test_a_check_that_fails_each_time_does_not_fill_the_disk() -> None:
-    """One line of code writes a few tracebacks a minute; the next minute tells how many more there were."""
+    """One line of code writes a few tracebacks a minute; the next minute counts how many more there were."""
     with logging_to("json") as stream:
         for index in range(MAX_TRACEBACKS + 7):
             log.handle(_fail_at(1000 + index))
@@ -72,7 +72,7 @@ def test_text_lines_are_for_people() -> None:
 
 
 def test_no_value_of_a_text_line_forges_a_field() -> None:
-    """A value with spaces is told apart from the next field."""
+    """A value with spaces cannot be taken for the next field."""
     with logging_to("text") as stream:
         log.info("said", extra={"path": "/a decision=allow\nand=so", "kid": '"', "decision": "deny"})
     (line,) = stream.getvalue().splitlines()

@@ -1,4 +1,4 @@
-"""Proves authz.telemetry.spans: what a span tells, whose child it is, and that a lost collector costs nothing."""
+"""Proves authz.telemetry.spans: what a span contains, whose child it is, and that a lost collector costs nothing."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ identity: {headers: {x-tenant: tenant, x-header: header, x-sub: sub}}"""
 
 
 def test_an_issuer_that_is_not_configured() -> None:
-    """A name that is misspelt is told with those that there are."""
+    """An error about a misspelt name lists the names that there are."""
     with pytest.raises(KeyError, match="no issuer is configured as 'corporat', but 'corporate', 'partner'"):
         GATEWAY.mint("corporat")
 
@@ -158,7 +158,7 @@ def test_a_verdict_tells_the_upstream() -> None:
 
 
 def test_a_verdict_tells_the_client() -> None:
-    """A denial has its status, challenge and body, and the upstream is told nothing."""
+    """A denial has its status, challenge and body, and nothing reaches the upstream."""
     verdict = GATEWAY.decide("GET", URL, headers={"x-auth-subject": "root"})
 
     assert (verdict.allowed, verdict.status, verdict.reason) == (False, 401, "token_missing")

@@ -46,7 +46,7 @@ class Envoy:
         self.filters.insert(1, {"name": f"my.{kind}", "typed_config": {"@type": f"{V3}.x.v3.{kind}", **settings}})
 
     def second(self, to: str, **changes: object) -> None:
-        """Add a listener that judges no one."""
+        """Add a listener without authorization."""
         route = {"match": {"prefix": "/"}, "route": {"cluster": to}}
         manager = {
             "@type": self.manager["@type"],

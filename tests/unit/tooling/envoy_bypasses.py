@@ -203,7 +203,7 @@ def token_added_by_route(envoy: Envoy) -> None:
 
 
 def serves_files(envoy: Envoy) -> None:
-    """Files are served before anybody asks."""
+    """Files are served without a check."""
     settings = {
         "@type": f"{HTTP}.file_server.v3.FileServerConfig",
         "manager_config": {"thread_pool": {"thread_count": 1}},

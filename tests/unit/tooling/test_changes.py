@@ -43,7 +43,7 @@ def differ(old: str, new: str) -> list[Change]:
 
 
 def unbroken(changes: list[Change]) -> list[Change]:
-    """Leave out what an Envoy that was not told makes of it."""
+    """Leave out what an Envoy with the old configuration makes of it."""
     return [change for change in changes if change.effect is not Effect.BREAKS]
 
 
@@ -106,7 +106,7 @@ RULE_CHANGES: Final = {
 
 @pytest.mark.parametrize(("old", "new", "expected"), RULE_CHANGES.values(), ids=RULE_CHANGES)
 def test_rules(old: str, new: str, expected: list[tuple[str, str]]) -> None:
-    """Requests that change hands are told, each pair of rules once; so are rules that change nothing."""
+    """Requests that move to another rule are listed, each pair of rules once; so are rules that change nothing."""
     told = unbroken(differ(old, new))
     assert [(change.effect.value, change.about) for change in told] == expected
 
@@ -236,7 +236,7 @@ SHUFFLED: Final = Random(0)  # noqa: S311 - shuffles what is tried
     shuffle=st.randoms(use_true_random=False),
 )
 def test_no_request_escapes(old: list[Rule], new: list[Rule], shuffle: Any) -> None:  # noqa: ANN401 - hypothesis's own
-    """Every effect that any request of a small world sees is told, and no other: all of them are tried here."""
+    """Every effect that any request of a small world sees is listed, and no other: all of them are tried here."""
     after = [*old[1:], *new, *old[:1]]
     shuffle.shuffle(after)
     left, right = named(old), named(after or old)

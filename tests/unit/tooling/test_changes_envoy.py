@@ -129,7 +129,7 @@ def test_what_does_not_break(old: str, new: str) -> None:
 
 
 def test_every_setting_that_may_differ_has_a_check() -> None:
-    """Anyone who lets another setting of Envoy follow the configuration says what breaks until Envoy is told."""
+    """Anyone who lets another setting of Envoy follow the configuration says what breaks until Envoy has it."""
     fitted = [derive(sample(name, workers=workers)) for name, workers in MANY] + [derive(parse(UNDERSCORE, file="x"))]
     differing = {
         field.name for field in fields(fitted[0]) if len({repr(getattr(each, field.name)) for each in fitted}) > 1
@@ -139,7 +139,7 @@ def test_every_setting_that_may_differ_has_a_check() -> None:
 
 @pytest.mark.parametrize(("name", "workers"), MANY)
 def test_what_a_check_of_envoy_finds_is_told(name: str, workers: int) -> None:
-    """The Envoy that was printed for one file, checked against the others: whatever is found there is told here."""
+    """The Envoy that was printed for one file, checked against the others: whatever is found there is listed here."""
     old = sample(name, workers=workers)
     text = write(bootstrap(derive(old), listen="127.0.0.1:8080", upstream="localhost:80", admin="127.0.0.1:9901"), ())
     envoy = parse_document(text, file="envoy.yaml")

@@ -1,4 +1,4 @@
-"""Proves that `authz explain` is the server's own judgement, told step by step, for all decision tables."""
+"""Proves that `authz explain` is the server's own decision, step by step, for all decision tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.cases.tables import FOLDER, Case, config_of, read_table
 from tests.cases.test_decisions import CASES
 from tests.fixtures import T
 
-# The order of judgement, as the pipeline promises it: where each reason belongs.
+# The order of the steps, as the pipeline promises it: where each reason belongs.
 STEPS: Final[Mapping[Reason, set[Step]]] = {
     Reason.REQUEST_MALFORMED: {Step.REQUEST},
     Reason.PATH_AMBIGUOUS: {Step.REQUEST, Step.RULE},
@@ -70,7 +70,7 @@ ROWS: Final = [pytest.param(config, case, id=name) for name, config, case in row
 
 
 def check(explained: Explanation, decision: Decision) -> None:
-    """Compare what is told with what was decided: outcome, reason, and the step at which it ended."""
+    """Compare what is shown with what was decided: outcome, reason, and the step at which it ended."""
     assert (outcome(explained.decision), explained.decision.reason) == (outcome(decision), decision.reason)
     assert explained.decision == decision
     assert [line.step for line in explained.lines] == list(Step)

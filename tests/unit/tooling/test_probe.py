@@ -1,4 +1,4 @@
-"""Proves that `authz check-config --fetch` tells keys that serve nothing, and names that block nothing."""
+"""Proves that `authz check-config --fetch` reports keys that serve nothing, and names that block nothing."""
 
 from __future__ import annotations
 

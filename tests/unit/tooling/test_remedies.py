@@ -168,7 +168,7 @@ def test_no_advice_where_it_depends(token: str | None, snapshot: Snapshot, reaso
 
 
 def test_nothing_of_the_token_is_repeated() -> None:
-    """Advice is of fixed words: it may be sent to anybody."""
+    """Advice is of fixed words: it may be sent to anyone."""
     for token, snapshot, _, _ in ADVICE.values():
         assert "s3cr3t" not in " ".join(explain(ask(token), snapshot, T).notes)
         assert "spiffe://example" not in " ".join(explain(ask(token), snapshot, T).notes)

@@ -287,7 +287,7 @@ def test_a_form_that_cannot_be_read_says_why(fields: Mapping[str, str], problem:
 
 
 def test_a_command_explains_by_json() -> None:
-    """No browser does: what it adds to a request is refused, and what is no question is told to be none."""
+    """No browser does: what it adds to a request is refused, and what is no question is answered as none."""
     console = Console()
 
     def ask(body: bytes, **request: Any) -> AdminResponse:  # noqa: ANN401 - as above

@@ -436,7 +436,7 @@ def test_who_never_stops_sending_holds_up_the_stop_for_the_grace_at_most(kind: K
 
 
 def test_calls_that_do_not_end_are_cancelled(kind: Kind) -> None:
-    """After the grace the caller is told, whatever its call waits for."""
+    """After the grace the caller gets an error, whatever its call waits for."""
     service, waiting = StubService(), Waiting()
     service.handling = lambda _call: waiting
     with serving(service, kind) as (transport, channel, _):

@@ -1,4 +1,4 @@
-"""Proves what a supervisor tells of its workers: numbers, keys, readiness; and that each of them is asked by Envoy."""
+"""Proves what a supervisor reports of its workers: numbers, keys, readiness; and that Envoy asks each."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_keys_of_all_are_one_document(shared: Shared) -> None:
 
 
 def test_a_worker_that_hangs_holds_up_nobody(two: Crew, idp: FakeIdp) -> None:
-    """Its numbers and keys are missing and its name is told; the rest is answered, and the other worker serves."""
+    """Its numbers and keys are missing and its name is shown; the rest is answered, and the other worker serves."""
     hangs = two.worker(0)
     os.kill(hangs, signal.SIGSTOP)
     assert two.check(1, idp.mint()) == "authenticated"
@@ -156,7 +156,7 @@ def test_admin_sockets_are_where_the_others_are(shared: Shared) -> None:
 
 
 def test_health_asks_all_by_the_configured_address(two: Crew, folder: Path) -> None:
-    """The address of the file stands for all of its workers: one that does not serve is told."""
+    """The address of the file stands for all of its workers: one that does not serve is named."""
     argv = [sys.executable, "-m", "authz", "health", f"unix:{folder}/authz.sock"]
     done = subprocess.run([*argv, "--wait", str(SECONDS)], cwd=ROOT, check=False, **_TEXT)
     assert (done.returncode, done.stderr) == (0, "")
