@@ -28,6 +28,7 @@ _ARGUMENTS: Final = (
     "--no-sandbox",  # tests run as root in containers
     "--disable-dev-shm-usage",
     "--disable-gpu",
+    "--disable-crashpad-for-testing",  # its handlers outlive the browser, on a busy machine by seconds
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
