@@ -73,6 +73,7 @@ CASES: Final[list[Case]] = [
     asks("is-down", Reason.PDP_UNAVAILABLE, DOWN),
     asks("answers-with-an-error", Reason.PDP_UNAVAILABLE, Unanswered("HTTP status 500"), asked=question(TOLERANT)),
     asks("denies-where-errors-are-tolerated", Reason.PDP_DENIED, REASONED, asked=question(TOLERANT)),
+    asks("asks-for-a-step-up-and-says-why", Reason.STEP_UP_REQUIRED, replace(STEP_UP, note="policy 7")),
     case("not-asked-yet-P", Reason.PDP_UNAVAILABLE, GOOD, snapshot=ruled(question())),
     case("no-subject-P", Reason.POLICY_DENIED, mint(sub=ABSENT), snapshot=ruled(question())),
     case("empty-subject-P", Reason.POLICY_DENIED, mint(sub=""), snapshot=ruled(question())),
