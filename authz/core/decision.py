@@ -10,6 +10,7 @@ from typing import Final
 from authz.core.needs import Need, Unanswered
 from authz.core.reasons import Reason, Rejected
 from authz.core.record import kw_record, record
+from authz.core.throttle import ShownToken
 
 BEARER: Final = ("Bearer",)
 
@@ -23,7 +24,9 @@ class AuditTrail:
     a token that speaks for no person) are set only after verification, *expires* and *audience* as in the token, of any
     JSON type. *expected_audience* is what the latter has none of. *thumbprint* is of the key that the sender proved to
     hold. *schemes* are those of the challenge, should there be one. *needs* are the facts that the decision lacks.
-    *rechecks* are facts that it used and that may be outdated; they do not delay the decision.
+    *rechecks* are facts that it used and that may be outdated; they do not delay the decision. *network* is the
+    client's, if networks are counted; *throttled* says that the throttle would deny the request; *shown* is a token
+    that was found authentic and valid.
     """
 
     rule: str | None = None
@@ -41,6 +44,9 @@ class AuditTrail:
     schemes: tuple[str, ...] = BEARER
     needs: tuple[Need, ...] = ()
     rechecks: tuple[Need, ...] = ()
+    network: str | None = None
+    throttled: bool = False
+    shown: ShownToken | None = None
 
 
 @kw_record
@@ -68,7 +74,7 @@ class Deny:
     """Deny the request. *detail* is for the operator; the next three fields are for the challenge.
 
     *retryable* means that the decision lacked a fact, and that a repeated request may be allowed. Any client can cause
-    such a denial. *nonce* is for the client's next proof (RFC 9449 section 9).
+    such a denial. *nonce* is for the client's next proof (RFC 9449 section 9). *retry_after* is in seconds.
     """
 
     reason: Reason
@@ -79,6 +85,7 @@ class Deny:
     max_age: int | None = None
     retryable: bool = False
     nonce: str | None = None
+    retry_after: int | None = None
 
 
 Decision = Allow | Deny
@@ -96,6 +103,7 @@ def deny(rejected: Rejected, trail: AuditTrail) -> Deny:
         rejected.acr_values,
         rejected.max_age,
         nonce=rejected.nonce,
+        retry_after=rejected.retry_after,
     )
 
 

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     PATH_AMBIGUOUS = "path_ambiguous"
     KEYS_UNAVAILABLE = "keys_unavailable"
     INTROSPECTION_UNAVAILABLE = "introspection_unavailable"
+    THROTTLED = "throttled"
     OVERLOADED = "overloaded"
     INTERNAL_ERROR = "internal_error"
 
@@ -60,6 +61,7 @@ class Rejected(Exception):
 
     *scopes*, *acr_values*, *max_age* (seconds) and *nonce* are for the challenge: what a request needs in order to be
     accepted (RFC 6750 section 3, RFC 9470 section 3, RFC 9449 section 9). *audiences* are for the operator alone.
+    `retry_after`, in seconds, may be set in place of that of the reason.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Rejected(Exception):
         self.max_age = max_age
         self.audiences = audiences
         self.nonce = nonce
+        self.retry_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class WireStatus:
 _OK: Final = 0
 _INVALID_ARGUMENT: Final = 3
 _PERMISSION_DENIED: Final = 7
+_RESOURCE_EXHAUSTED: Final = 8
 _INTERNAL: Final = 13
 _UNAVAILABLE: Final = 14
 _UNAUTHENTICATED: Final = 16
@@ -160,6 +164,8 @@ WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     Reason.PATH_AMBIGUOUS: _BAD_REQUEST,
     Reason.KEYS_UNAVAILABLE: _TRY_LATER,
     Reason.INTROSPECTION_UNAVAILABLE: _TRY_LATER,
+    # RFC 6585 section 4.
+    Reason.THROTTLED: WireStatus(429, _PERMISSION_DENIED, _RESOURCE_EXHAUSTED, retry_after=1),
     Reason.OVERLOADED: _TRY_LATER,
     Reason.INTERNAL_ERROR: WireStatus(500, _PERMISSION_DENIED, _INTERNAL),
 }
