@@ -19,6 +19,7 @@ from authz.config.rules import ClaimValue, Require
 from authz.config.rules import Match as MatchSection
 from authz.config.rules import Rule as RuleSection
 from authz.core.claims import ClaimPath, ClaimRules, normalize_type
+from authz.core.client_network import NetworkRules
 from authz.core.decision import BEARER
 from authz.core.dpop import SCHEME, Nonces, Possession, ProofRules
 from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, HeaderRule, Identity, PayloadHeader
@@ -29,6 +30,7 @@ from authz.core.pdp import ExternalDecision, Pdp
 from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
 from authz.core.resource import ProtectedResource
 from authz.core.snapshot import Responses, Snapshot, TokenRules
+from authz.core.throttle import ClientRules, Throttle
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source
 
 
@@ -73,6 +75,20 @@ def build_snapshot(
         shadow_all=config.insecure.shadow_all,
         verify_signature=verify_signature,
         opaque=build_opaque(config),
+        clients=build_clients(config),
+    )
+
+
+def build_clients(config: model.Config) -> ClientRules | None:
+    """Return how clients are told apart, or None if nothing is counted."""
+    section, throttle = config.clients, config.throttle
+    if throttle is None:
+        return None
+    return ClientRules(
+        networks=NetworkRules(
+            ipv4_prefix=section.ipv4_prefix, ipv6_prefix=section.ipv6_prefix, trusted_proxies=section.proxies
+        ),
+        throttle=Throttle(failures=throttle.failures, window=throttle.window.total_seconds(), shadow=throttle.shadow),
     )
 
 

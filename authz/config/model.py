@@ -12,6 +12,7 @@ from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validat
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from authz.config.clients import Clients, Throttle
 from authz.config.dpop import Dpop
 from authz.config.issuer import Issuer
 from authz.config.pdp import Pdp
@@ -325,6 +326,10 @@ class Config(Section):
     """Where tokens are found."""
     dpop: Dpop = Dpop()
     """How proofs of possession are checked (DPoP, RFC 9449)."""
+    clients: Clients = Clients()
+    """Which network a client counts as, for throttle and for risk in rules."""
+    throttle: Annotated[Throttle | None, Field(examples=[{"failures": 20, "window": "1m"}])] = None
+    """When networks that send bad tokens get 429; without it never."""
     paths: Paths = Paths()
     """How the paths of all rules are compared."""
     pdps: Annotated[

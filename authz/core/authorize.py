@@ -4,7 +4,7 @@ The steps in their order; the first one that fails determines the reason:
 
  1 the request is well formed: method, host, one canonical path
  2 a rule matches; a public rule allows at once, and no matching rule denies
- 3 exactly one token
+ 3 exactly one token, from a network that is not throttled
  4 the token is a well-formed compact JWS
  5 its issuer is configured
  6 its algorithm and type are allowed for that issuer
@@ -41,6 +41,7 @@ from authz.core.request import Request, parse_target
 from authz.core.snapshot import Snapshot
 from authz.core.steps import StepObserver, ignore_step
 from authz.core.strip_credentials import strip_credentials
+from authz.core.throttle import ShownToken, check_throttle
 from authz.core.token import find_token
 
 _PROOFS: Final = ("dpop",)
@@ -84,8 +85,12 @@ def authorize(
         if found is None:
             raise Rejected(Reason.TOKEN_MISSING, "no token in any configured place")
         trail.schemes = (SCHEME,) if is_by_proof(found) else BEARER
+        if snapshot.clients is not None:
+            check_throttle(found, request, snapshot.clients, snapshot.token.max_bytes, trail, facts)
         observe(3, found)
         issuer, claims = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
+        if snapshot.clients is not None:
+            trail.shown = ShownToken(found.text, claims.members)
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
         if (external := rule.requirements.external) is not None:

@@ -10,6 +10,7 @@ from typing import Final
 from authz.core.needs import Need, Unanswered
 from authz.core.reasons import Reason, Rejected
 from authz.core.record import kw_record, record
+from authz.core.throttle import ShownToken
 
 BEARER: Final = ("Bearer",)
 
@@ -24,7 +25,9 @@ class AuditTrail:
     JSON type. *expected_audience* is what the latter has none of. *thumbprint* is of the key that the sender proved to
     hold. *pdp* is the configured name of the policy decision point that was asked. *schemes* are those of the
     challenge, should there be one. *needs* are the facts that the decision lacks.
-    *rechecks* are facts that it used and that may be outdated; they do not delay the decision.
+    *rechecks* are facts that it used and that may be outdated; they do not delay the decision. *network* is the
+    client's, if networks are counted; *throttled* says that the throttle would deny the request; *shown* is a token
+    that was found authentic and valid.
     """
 
     rule: str | None = None
@@ -43,6 +46,9 @@ class AuditTrail:
     schemes: tuple[str, ...] = BEARER
     needs: tuple[Need, ...] = ()
     rechecks: tuple[Need, ...] = ()
+    network: str | None = None
+    throttled: bool = False
+    shown: ShownToken | None = None
 
 
 @kw_record
@@ -72,6 +78,7 @@ class Deny:
 
     *retryable* means that the decision lacked a fact, and that a repeated request may be allowed. Any client can cause
     such a denial. *nonce* is for the client's next proof (RFC 9449 section 9). *message* is for the client's user.
+    *retry_after* is in seconds.
     """
 
     reason: Reason
@@ -83,6 +90,7 @@ class Deny:
     retryable: bool = False
     nonce: str | None = None
     message: str = ""
+    retry_after: int | None = None
 
 
 Decision = Allow | Deny
@@ -101,6 +109,7 @@ def deny(rejected: Rejected, trail: AuditTrail) -> Deny:
         rejected.max_age,
         nonce=rejected.nonce,
         message=rejected.message,
+        retry_after=rejected.retry_after,
     )
 
 

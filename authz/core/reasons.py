@@ -53,6 +53,7 @@ class Reason(StrEnum):
     KEYS_UNAVAILABLE = "keys_unavailable"
     INTROSPECTION_UNAVAILABLE = "introspection_unavailable"
     PDP_UNAVAILABLE = "pdp_unavailable"
+    THROTTLED = "throttled"
     OVERLOADED = "overloaded"
     INTERNAL_ERROR = "internal_error"
 
@@ -62,7 +63,7 @@ class Rejected(Exception):
 
     *scopes*, *acr_values*, *max_age* (seconds) and *nonce* are for the challenge: what a request needs in order to be
     accepted (RFC 6750 section 3, RFC 9470 section 3, RFC 9449 section 9). *audiences* are for the operator alone.
-    *message* may be set to a text for the client's user.
+    `message` may be set to a text for the client's user; `retry_after`, in seconds, in place of that of the reason.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Rejected(Exception):
         self.audiences = audiences
         self.nonce = nonce
         self.message = ""
+        self.retry_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class WireStatus:
 _OK: Final = 0
 _INVALID_ARGUMENT: Final = 3
 _PERMISSION_DENIED: Final = 7
+_RESOURCE_EXHAUSTED: Final = 8
 _INTERNAL: Final = 13
 _UNAVAILABLE: Final = 14
 _UNAUTHENTICATED: Final = 16
@@ -166,6 +169,8 @@ WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     Reason.KEYS_UNAVAILABLE: _TRY_LATER,
     Reason.INTROSPECTION_UNAVAILABLE: _TRY_LATER,
     Reason.PDP_UNAVAILABLE: _TRY_LATER,
+    # RFC 6585 section 4.
+    Reason.THROTTLED: WireStatus(429, _PERMISSION_DENIED, _RESOURCE_EXHAUSTED, retry_after=1),
     Reason.OVERLOADED: _TRY_LATER,
     Reason.INTERNAL_ERROR: WireStatus(500, _PERMISSION_DENIED, _INTERNAL),
 }

@@ -186,7 +186,8 @@ class Checker:
 
     def _redecide(self, pending: _Pending) -> None:
         pending.snapshot = self._snapshot()
-        pending.decision = self._decide(pending.request, pending.snapshot, pending.now, pending.facts)
+        facts = self._gatherer.known_with(pending.facts)
+        pending.decision = self._decide(pending.request, pending.snapshot, pending.now, facts)
 
     def _respond_unanswered(self, pending: _Pending) -> bytes | Deferred:
         """Respond without the missing facts, once the decision knows that it does not get those that are optional."""

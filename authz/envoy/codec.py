@@ -160,8 +160,9 @@ def _encode_deny(denial: Deny, request: Request | None, responses: Responses, de
         headers.append(("www-authenticate", challenge))
     if denial.nonce is not None:
         headers.append(("dpop-nonce", denial.nonce))
-    if status.retry_after is not None:
-        headers.append(("retry-after", str(status.retry_after)))
+    retry_after = status.retry_after if denial.retry_after is None else denial.retry_after
+    if retry_after is not None:
+        headers.append(("retry-after", str(retry_after)))
     text = _text(denial, responses, decision_id)
     if request is not None and request.headers.get("content-type", "").startswith("application/grpc"):
         if not _is_from_grpc_server(request):

@@ -67,13 +67,16 @@ def _recalls(lane: Lane) -> TypeGuard[RecallingLane]:
 
 
 class KnownFacts(Mapping[Need, object]):
-    """The facts that lanes have kept, found when a decision asks for one: then it need not be made twice."""
+    """Facts that were *gathered*, and those that lanes have kept, found when a decision asks for one."""
 
-    def __init__(self, lanes: Mapping[str, RecallingLane]) -> None:
+    def __init__(self, lanes: Mapping[str, RecallingLane], gathered: Facts = NO_FACTS) -> None:
         self._lanes: Final = lanes
+        self._gathered: Final = gathered
 
     def __getitem__(self, need: Need) -> object:
         """Return the fact that answers *need*. Raises KeyError."""
+        if (gathered := self._gathered.get(need)) is not None:
+            return gathered
         lane = self._lanes.get(need.kind)
         fact = None if lane is None else lane.recall(need)
         if fact is None:
@@ -81,12 +84,12 @@ class KnownFacts(Mapping[Need, object]):
         return fact
 
     def __iter__(self) -> Iterator[Need]:
-        """Name none: facts are only looked up."""
-        return iter(())
+        """Name those that were gathered: the others are only looked up."""
+        return iter(self._gathered)
 
     def __len__(self) -> int:
-        """Count none."""
-        return 0
+        """Count those that were gathered."""
+        return len(self._gathered)
 
 
 @dataclass(slots=True, eq=False)
@@ -105,8 +108,8 @@ class Gatherer:
 
     def __init__(self, lanes: Mapping[str, Lane], *, monotonic: Callable[[], float]) -> None:
         self.lanes: Final = lanes
-        recalling = {kind: lane for kind, lane in lanes.items() if _recalls(lane)}
-        self.known: Final[Facts] = KnownFacts(recalling) if recalling else NO_FACTS
+        self._recalling: Final = {kind: lane for kind, lane in lanes.items() if _recalls(lane)}
+        self.known: Final[Facts] = KnownFacts(self._recalling) if self._recalling else NO_FACTS
         self._monotonic: Final = monotonic
         self._inbox: Final[SimpleQueue[_Waiting | tuple[Need, object | None] | None]] = SimpleQueue()
         # Only the gathering thread uses these.
@@ -114,6 +117,10 @@ class Gatherer:
         self._deadlines: Final[list[tuple[float, int, _Waiting]]] = []  # a heap
         self._order: Final = count()
         self._waiting_for: Final[Counter[str]] = Counter()  # checks, by kind
+
+    def known_with(self, gathered: Facts) -> Facts:
+        """Return the facts that were *gathered*, and those that lanes have kept."""
+        return KnownFacts(self._recalling, gathered) if self._recalling else gathered
 
     def start(self) -> None:
         """Start the gathering thread."""

@@ -150,6 +150,7 @@ class ActiveConfig:
             log_client=telemetry.log_client,
             sample_ratio=telemetry.traces.sample_ratio,
             trust_client=config.insecure.trust_client_traceparent,
+            clients=snapshot.clients is not None,
         )
         report = self._make_report(reporting)
         # Everything that may fail is above: a failure changes nothing.

@@ -18,8 +18,11 @@ from authz.admin.server import AdminServer
 from authz.config.address import Address, parse_tcp_address
 from authz.config.build import build_snapshot
 from authz.config.model import Config, OtherExporter
+from authz.core.decision import Decision
+from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
 from authz.envoy.transport.choice import choose_transport
+from authz.facts.proofs import ProofLane
 from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
@@ -31,6 +34,7 @@ from authz.runtime.console import make_routes_of_console
 from authz.runtime.insight import Insight, Parts
 from authz.runtime.listening import listen as bind
 from authz.runtime.parts import (
+    make_client_memory,
     make_fact_lanes,
     make_feeds,
     make_gatherer,
@@ -40,6 +44,7 @@ from authz.runtime.parts import (
 )
 from authz.runtime.readiness import Readiness
 from authz.runtime.reload import ReloadLoop
+from authz.telemetry.clients import ClientMetrics
 from authz.telemetry.decisions import PERIOD, DecisionLog
 from authz.telemetry.keys import Refresh
 from authz.telemetry.last_hour import LastHour
@@ -106,8 +111,13 @@ class App:
         )
         transport = choose_transport(config.server.transport)
         self._facts: Final = make_fact_lanes(config.server, transport, metrics)
+        self._clients: Final = make_client_memory(config.clients)
+        self._client_metrics: Final = ClientMetrics(metrics.registry, throttled=self._clients.count_throttled)
         self._gatherer: Final = make_gatherer(
-            config.server, transport, self._feeds, self._facts, make_proof_memory(config.dpop)
+            config.server,
+            transport,
+            self._feeds,
+            {**self._facts.by_kind(), **self._clients.lanes(), PROOF: ProofLane(make_proof_memory(config.dpop))},
         )
         self._readiness: Final = Readiness(missing=self._missing_keys, show=self._show_ready)
         routes = make_routes(
@@ -146,7 +156,13 @@ class App:
             follow=self._follow,
             metrics=metrics,
             make_report=lambda reporting: reporter(
-                metrics, self._decisions, reporting, spans=self._spans, random=random.random, recent=recent
+                metrics,
+                self._decisions,
+                reporting,
+                spans=self._spans,
+                random=random.random,
+                recent=recent,
+                note_client=self._note_client,
             ),
         )
         self._reload: Final = ReloadLoop(
@@ -212,7 +228,12 @@ class App:
 
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
         self._facts.follow(config)  # before the snapshot that needs them
+        self._clients.follow(snapshot.clients)
         self._feeds.apply(config, snapshot)
+
+    def _note_client(self, decision: Decision) -> None:
+        self._clients.note(decision)
+        self._client_metrics.count(decision)
 
     def _refresh(self, name: str | None) -> Mapping[str, object] | None:
         issuers = self._feeds.refresh(name)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from authz.config.address import Address, UnixAddress
+from authz.config.clients import Clients
 from authz.config.dpop import Dpop
 from authz.config.model import Server
-from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import Choice
-from authz.facts.proofs import ProofLane, ProofMemory
+from authz.facts.clients import ClientMemory
+from authz.facts.proofs import ProofMemory
 from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.key_lane import make_key_lanes
 from authz.feeds.ports import FeedEnv
@@ -79,13 +80,16 @@ def make_fact_lanes(server: Server, transport: Choice, metrics: Metrics) -> Fact
     return FactLanes(FactMetrics(metrics.registry), max_waiting=max_waiting(server, transport))
 
 
-def make_gatherer(
-    server: Server, transport: Choice, feeds: Registry, facts: FactLanes, proofs: ProofMemory
-) -> Gatherer:
-    """Return the gatherer of facts for checks, with a lane for each kind of need."""
+def make_gatherer(server: Server, transport: Choice, feeds: Registry, lanes: Mapping[str, Lane]) -> Gatherer:
+    """Return the gatherer of facts for checks: keys, and what each of *lanes* answers by kind of need."""
     by_key = make_key_lanes(feeds.feeds, max_waiting=max_waiting(server, transport))
-    lanes: dict[str, Lane] = {**by_key, **facts.by_kind(), PROOF: ProofLane(proofs)}
+    lanes = {**by_key, **lanes}
     return Gatherer(lanes, monotonic=time.monotonic)
+
+
+def make_client_memory(section: Clients) -> ClientMemory:
+    """Return the memory of the clients of this process."""
+    return ClientMemory(max_networks=section.max_networks, max_accepted=section.max_accepted, monotonic=time.monotonic)
 
 
 def make_proof_memory(section: Dpop) -> ProofMemory:

@@ -19,7 +19,7 @@ from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.last_hour import Totals
 from authz.telemetry.logs import lost_lines
 
-Part = Literal["span", "metrics", "log", "console"]
+Part = Literal["span", "metrics", "log", "console", "clients"]
 """The parts of a report."""
 
 _Labels = tuple[str, str, str, str]
@@ -213,5 +213,5 @@ class _LostLines(Collector):
         yield CounterMetricFamily(names.LINES_LOST_TOTAL, "Log lines that were lost.", value=self._count())
 
 
-_PARTS: Final[tuple[Part, ...]] = ("span", "metrics", "log", "console")
+_PARTS: Final[tuple[Part, ...]] = ("span", "metrics", "log", "console", "clients")
 _RELOADS: Final = {True: "accepted", False: "rejected"}

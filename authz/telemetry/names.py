@@ -34,6 +34,8 @@ KEYS_UNANSWERED_TOTAL: Final = "authz_keys_unanswered"
 KEYS_FLAP_TOTAL: Final = "authz_keys_jwks_flap"
 FACTS_TOTAL: Final = "authz_facts"
 FACTS_DURATION_SECONDS: Final = "authz_facts_duration_seconds"
+THROTTLED_TOTAL: Final = "authz_throttled"
+THROTTLED_NETWORKS: Final = "authz_throttled_networks"
 WORKER_UP: Final = "authz_worker_up"
 WORKER_RESTARTS_TOTAL: Final = "authz_worker_restarts"
 

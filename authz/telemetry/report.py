@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, ParamSpec, Protocol, TypeVar
 
+from authz.core.decision import Decision
 from authz.telemetry.audit import is_refused
 from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.decisions import DecisionLog
@@ -39,7 +40,7 @@ class SpanWriter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reporting:
-    """The configured reporting: *decisions* is all, denied or none.
+    """The configured reporting: *decisions* is all, denied or none. With *clients*, their failures are counted.
 
     *sample_ratio* is the share of calls without a parent span that are traced. With *trust_client*, the client's own
     traceparent is used if Envoy sends none.
@@ -49,6 +50,7 @@ class Reporting:
     log_client: bool
     sample_ratio: float = 1.0
     trust_client: bool = False
+    clients: bool = False
 
 
 def reporter(
@@ -59,13 +61,15 @@ def reporter(
     spans: SpanWriter | None = None,
     random: Callable[[], float] = lambda: 0.0,
     recent: RecentDecisions | None = None,
+    note_client: Callable[[Decision], None] | None = None,
 ) -> Callable[[CheckRecord], None]:
     """Return the function that reports a decision. It never raises.
 
     *random* returns numbers from 0 up to 1, for sampling. Without *spans* there is no tracing. *recent* keeps the last
-    decisions.
+    decisions. *note_client* remembers what a decision says of its client.
     """
     keep = recent.recorder(name_client=reporting.log_client) if recent is not None else None
+    note = note_client if reporting.clients else None
     log_all = reporting.decisions == "all"
     log_denied = log_all or reporting.decisions == "denied"
 
@@ -104,6 +108,8 @@ def reporter(
         # Without spans and without a log line the trace is not needed.
         trace = attempt("span", write_span, record) if spans is not None or logged else None
         attempt("metrics", metrics.count, record, trace)
+        if note is not None:
+            attempt("clients", note, decision)
         if keep is not None:
             attempt("console", keep, record)
         if refused:

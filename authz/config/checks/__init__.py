@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.config.checks.bounds import check_bounds, check_intervals
+from authz.config.checks.clients import check_clients
 from authz.config.checks.dpop import check_dpop, check_nonces, check_proof_headers
 from authz.config.checks.identity import check_headers, check_metadata
 from authz.config.checks.introspection import check_introspection
@@ -37,6 +38,7 @@ CHECKS: Final = (
     check_dpop,
     check_nonces,
     check_proof_headers,
+    check_clients,
     check_rules,
     check_pdps,
     check_headers,

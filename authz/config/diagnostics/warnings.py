@@ -42,6 +42,7 @@ def warnings(config: Config) -> list[Problem]:
         *_stale_before_refresh(config),
         *_shadowed_by_metadata(config),
         *_proofs_of_each_worker(config),
+        *_failures_of_each_worker(config),
         *find_overlaps(build_rules(config)),
         *find_ambiguous_subjects(config),
         *find_pdp_mistakes(config),
@@ -112,6 +113,14 @@ def _proofs_of_each_worker(config: Config) -> Iterator[Problem]:
         return
     message = f"a proof (DPoP) can be used {workers} times: each worker remembers its own"
     yield Problem(path=("server", "workers"), message=message, hint="use one worker")
+
+
+def _failures_of_each_worker(config: Config) -> Iterator[Problem]:
+    """Report what workers do not share: the failures of networks."""
+    workers, throttle = config.server.workers, config.throttle
+    if workers > 1 and throttle is not None:
+        message = f"a network can fail {workers * throttle.failures} times: each worker counts for itself"
+        yield Problem(path=("throttle", "failures"), message=message)
 
 
 def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:

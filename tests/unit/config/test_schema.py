@@ -10,6 +10,7 @@ from typing import Any, Final
 import jsonschema
 import pytest
 
+from authz.config.clients import Clients, Throttle
 from authz.config.document import parse_document
 from authz.config.dpop import Dpop
 from authz.config.introspection import Client, Introspection
@@ -47,6 +48,7 @@ SECTIONS: Final = (
         Admin,
         Console,
         Client,
+        Clients,
         Dpop,
         Fetch,
         HeaderValue,

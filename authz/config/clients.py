@@ -1,0 +1,48 @@
+"""How clients are told apart by their networks, and when their failures slow them down."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated
+
+from pydantic import Field
+
+from authz.config.section import Access, Duration, Items, Section, Setting
+
+
+class Clients(Section):
+    """Which network a client counts as, for throttle and for risk in rules, and how much is remembered."""
+
+    trusted_proxies: Annotated[
+        Items[str],
+        Field(examples=[["10.0.0.0/8"]]),
+        Setting(Access.UNKNOWN, meaning="other addresses count as the client's", envoy=True),
+    ] = ()
+    """Networks of the proxies in front of Envoy, whose x-forwarded-for is read; else the peer of Envoy counts."""
+    ipv4_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("8", "32"))] = 32
+    """Bits of an IPv4 address that make a network."""
+    ipv6_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("32", "128"))] = 64
+    """Bits of an IPv6 address that make a network."""
+    max_networks: Annotated[int, Setting(Access.UNAFFECTED, bounds=("8", "1000000"), restart=True)] = 10_000
+    """Failing networks that are remembered, 700 octets each; one with fewer failures makes room."""
+    max_accepted: Annotated[int, Setting(Access.UNAFFECTED, bounds=("64", "1000000"), restart=True)] = 20_000
+    """Accepted tokens and subjects that are remembered, 400 octets each."""
+
+    @property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of proxies, parsed. Raises ValueError."""
+        return tuple(map(ip_network, self.trusted_proxies))
+
+
+class Throttle(Section):
+    """Networks that send many bad tokens get 429; a client that was accepted before passes."""
+
+    failures: Annotated[int, Setting(Access.LIMIT, bounds=("1", "100000"))] = 20
+    """Bad tokens that a network may send at once, and again in each window; by each worker for itself."""
+    window: Annotated[Duration, Setting(Access.UNKNOWN, bounds=("1s", "24h"))] = timedelta(minutes=1)
+    """The time in which so many failures are forgiven, one by one."""
+    shadow: Annotated[bool, Setting(Access.LOOSENED, risk="networks that should be throttled are only reported")] = (
+        False
+    )
+    """Report what it would deny, and allow it."""

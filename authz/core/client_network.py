@@ -1,0 +1,82 @@
+"""The network that a client counts as: what is counted for clients before they have shown a good token.
+
+Rules of this file:
+1. The address is the one of the connection to Envoy (`source.address`), which no client can choose.
+2. `x-forwarded-for` is read only behind a trusted proxy, from its end: each address in it was written by the proxy
+   behind it. What stands in front of the first address that is no trusted proxy was sent by the client.
+3. A proxy itself is never the client: if it does not name one, there is no network.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from authz.core.request import Request
+
+MAX_PROXIES: Final = 16  # in a row, between a client and Envoy
+FORWARDED_FOR: Final = "x-forwarded-for"
+_CACHE_SIZE: Final = 4096  # entries
+# RFC 7239 section 6: some proxies add a port, and then brackets to an IPv6 address.
+_WITH_PORT: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkRules:
+    """How long the prefixes of networks are, in bits, and which networks hold the proxies in front of Envoy."""
+
+    ipv4_prefix: int = 32
+    ipv6_prefix: int = 64
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
+def network_of(request: Request, rules: NetworkRules) -> str | None:
+    """Return the network of the client of *request*, such as `192.0.2.1` or `2001:db8::/64`; None if it is unknown."""
+    address: str | None = request.source_address
+    if rules.trusted_proxies:
+        address = _find_client(request, rules.trusted_proxies)
+    return _network(address, rules.ipv4_prefix, rules.ipv6_prefix) if address else None
+
+
+def _find_client(request: Request, proxies: tuple[IPv4Network | IPv6Network, ...]) -> str | None:
+    """Return the last address that is no trusted proxy; None if a proxy is the last that is known."""
+    sender = _parse(request.source_address)
+    if sender is None or not _is_one_of(sender, proxies):
+        return request.source_address
+    for text in reversed(request.headers.get(FORWARDED_FOR, "").rsplit(",", MAX_PROXIES)[-MAX_PROXIES:]):
+        named = text.strip(" \t")
+        match = _WITH_PORT.fullmatch(named)
+        sender = _parse(match[1] or match[2] if match else named)
+        if sender is None:
+            return None
+        if not _is_one_of(sender, proxies):
+            return str(sender)
+    return None
+
+
+def _is_one_of(address: IPv4Address | IPv6Address, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
+    return any(address in network for network in networks)
+
+
+@lru_cache(maxsize=_CACHE_SIZE)
+def _network(address: str, ipv4_prefix: int, ipv6_prefix: int) -> str | None:
+    parsed = _parse(address)
+    if parsed is None:
+        return None
+    prefix = ipv4_prefix if parsed.version == 4 else ipv6_prefix
+    if prefix == parsed.max_prefixlen:
+        return str(parsed)
+    return str(ip_network((str(parsed), prefix), strict=False))
+
+
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address; one of IPv4 that is written as IPv6 is of IPv4. A zone is of one host only."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

@@ -1,0 +1,90 @@
+"""What this process remembers of its clients: failures by network, and tokens and subjects that were accepted.
+
+It is written after each decision, and read by the next ones as facts that are there at once. Nothing here takes a lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from authz.core.decision import Decision
+from authz.core.needs import Need
+from authz.core.throttle import ACCEPTED, BAD_TOKENS, THROTTLE, ClientRules, Throttled
+from authz.facts.accepted import AcceptedClients
+from authz.facts.failures import Count, FailureCounts
+
+_NO_RULES: Final = ClientRules()
+
+
+class ClientMemory:
+    """Remembers the clients of this process, within named bounds. *monotonic* is a clock in seconds."""
+
+    def __init__(self, *, max_networks: int, max_accepted: int, monotonic: Callable[[], float]) -> None:
+        self._networks: Final = FailureCounts(max_names=max_networks, monotonic=monotonic)
+        self._accepted: Final = AcceptedClients(max_entries=max_accepted, monotonic=monotonic)
+        self._rules = _NO_RULES
+
+    def follow(self, rules: ClientRules | None) -> None:
+        """Use the *rules* of a new configuration; what was counted stays."""
+        self._rules = rules or _NO_RULES
+
+    def note(self, decision: Decision) -> None:
+        """Remember what *decision* says of its client."""
+        trail, rules = decision.trail, self._rules
+        if trail.network is None:
+            return
+        if trail.shown is None:
+            if decision.reason in BAD_TOKENS:
+                self._networks.count(trail.network, rules.throttle)
+        elif rules.throttle is not None:
+            self._accepted.note(trail.shown, trail.network)
+
+    def lanes(self) -> dict[str, AtOnce]:
+        """Return what answers each kind of need."""
+        return {THROTTLE: AtOnce(self._find_throttled), ACCEPTED: AtOnce(self._find_accepted)}
+
+    def failing_networks(self) -> list[Count]:
+        """Return the networks with failures in the last hour, the worst first."""
+        return sorted(self._networks.all(self._rules.throttle), key=_worst_first)
+
+    def count_throttled(self) -> int:
+        """Return how many networks are throttled now."""
+        return sum(count.seconds > 0.0 for count in self._networks.all(self._rules.throttle))
+
+    def _find_throttled(self, need: Need) -> Throttled | None:
+        throttle = self._rules.throttle
+        seconds = 0.0 if throttle is None else self._networks.throttled_for(need.asked or "", throttle)
+        return Throttled(seconds) if seconds > 0.0 else None
+
+    def _find_accepted(self, need: Need) -> bool | None:
+        return self._accepted.knows(need.asked or "") or None
+
+
+class AtOnce:
+    """A lane that answers from memory: no check waits for it."""
+
+    max_waiting: Final = 0
+
+    def __init__(self, look_up: Callable[[Need], object | None]) -> None:
+        self._look_up: Final = look_up
+
+    def recall(self, need: Need) -> object | None:
+        """Return the fact if there is one. Takes no lock."""
+        return self._look_up(need)
+
+    def find(self, need: Need) -> object | None:
+        """Return the fact if there is one. Takes no lock."""
+        return self._look_up(need)
+
+    def ask(self, _need: Need, done: Callable[[object | None], None]) -> None:
+        """Do nothing but call *done*: what is not in memory is nowhere."""
+        done(None)
+
+    def max_wait(self, _need: Need) -> float:
+        """Return 0: no check waits."""
+        return 0.0
+
+
+def _worst_first(count: Count) -> tuple[float, int, int, str]:
+    return -count.seconds, -count.minute, -count.hour, count.name

@@ -1,0 +1,151 @@
+"""Counts failures by name, of networks or subjects, in sliding windows and bounded memory: clients choose the names.
+
+Rules of this file:
+1. Names are kept in buckets of WAYS. A new name replaces the one with the fewest failures in the last hour, never a
+   worse one: a flood of new names evicts no name that has more failures than they have.
+2. A count is never too high: no name takes over what another has failed. It is too low if the name was evicted.
+3. It is used on the deciding thread and others without a lock. What a name has failed is an immutable value, which is
+   replaced in one operation; of two threads that count the same name at once, one may be lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from authz.core.throttle import Throttle
+
+WAYS: Final = 8  # names that share a bucket
+SLOTS: Final = 6  # of a window: a failure counts for five to six sixths of it
+MINUTE: Final = 60.0  # seconds
+HOUR: Final = 3600.0
+_NONE: Final = (0,) * SLOTS
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The failures of each of the last SLOTS slots, the latest first; *latest* is its number."""
+
+    latest: int = 0
+    counts: tuple[int, ...] = _NONE
+
+    def at(self, slot: int) -> Window:
+        """Return the window when *slot* is the latest."""
+        passed = slot - self.latest
+        if passed <= 0:
+            return self
+        return Window(slot, _NONE if passed >= SLOTS else _NONE[:passed] + self.counts[: SLOTS - passed])
+
+    def add(self, slot: int) -> Window:
+        """Return the window with one more failure in *slot*."""
+        moved = self.at(slot)
+        return Window(moved.latest, (moved.counts[0] + 1, *moved.counts[1:]))
+
+    def total(self, slot: int) -> int:
+        """Return the number of failures in the window whose latest slot is *slot*."""
+        return sum(self.at(slot).counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What one name has failed. *level* is that of a leaky bucket at the monotonic time *since*."""
+
+    name: str
+    minute: Window = Window()
+    hour: Window = Window()
+    level: float = 0.0
+    since: float = 0.0
+
+
+_Bucket = list[Failures | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The failures of *name* in the last minute and the last hour; it is throttled for *seconds*."""
+
+    name: str
+    minute: int
+    hour: int
+    seconds: float = 0.0
+
+
+class FailureCounts:
+    """Counts the failures of at most *max_names*, of some 700 octets each. *monotonic* is a clock in seconds."""
+
+    def __init__(self, *, max_names: int, monotonic: Callable[[], float]) -> None:
+        self._monotonic: Final = monotonic
+        self._max_buckets: Final = max(1, max_names // WAYS)
+        self._buckets: Final[dict[int, _Bucket]] = {}
+
+    def count(self, name: str, throttle: Throttle | None = None) -> None:
+        """Count one failure of *name*; with a *throttle*, for it too."""
+        now = self._monotonic()
+        bucket = self._buckets.setdefault(self._number(name), [None] * WAYS)
+        place = _find_place(bucket, name, now)
+        before = bucket[place]
+        if before is None or before.name != name:
+            before = Failures(name)
+        level = 0.0 if throttle is None else min(_level(before, throttle, now) + 1.0, float(throttle.failures))
+        minute, hour = before.minute.add(_slot(now, MINUTE)), before.hour.add(_slot(now, HOUR))
+        bucket[place] = Failures(name, minute, hour, level, now)
+
+    def get(self, name: str) -> Count | None:
+        """Return the failures of *name*, or None if there are none."""
+        found = self._find(name)
+        return None if found is None else _read(found, None, self._monotonic())
+
+    def throttled_for(self, name: str, throttle: Throttle) -> float:
+        """Return for how many seconds *name* is throttled; 0 if it is not."""
+        found = self._find(name)
+        return 0.0 if found is None else _wait(found, throttle, self._monotonic())
+
+    def all(self, throttle: Throttle | None = None) -> Iterator[Count]:
+        """Yield every name with failures in the last hour, or throttled."""
+        now = self._monotonic()
+        for bucket in self._buckets.copy().values():
+            for found in bucket:
+                if found is not None and ((read := _read(found, throttle, now)).hour or read.seconds):
+                    yield read
+
+    def _number(self, name: str) -> int:
+        return hash(name) % self._max_buckets
+
+    def _find(self, name: str) -> Failures | None:
+        for found in self._buckets.get(self._number(name), ()):
+            if found is not None and found.name == name:
+                return found
+        return None
+
+
+def _find_place(bucket: _Bucket, name: str, now: float) -> int:
+    """Return the place of *name*; else one that is free, or of the name with the fewest failures, the longest ago."""
+    slot = _slot(now, HOUR)
+
+    def rank(place: int) -> tuple[int, float]:
+        found = bucket[place]
+        if found is None:
+            return -1, 0.0
+        return (-2, 0.0) if found.name == name else (found.hour.total(slot), found.since)
+
+    return min(range(WAYS), key=rank)
+
+
+def _slot(now: float, window: float) -> int:
+    return int(now * SLOTS // window)
+
+
+def _level(found: Failures, throttle: Throttle, now: float) -> float:
+    return max(0.0, found.level - (now - found.since) * throttle.failures / throttle.window)
+
+
+def _wait(found: Failures, throttle: Throttle, now: float) -> float:
+    """Return the seconds until the bucket has room for one more failure."""
+    above = _level(found, throttle, now) - (throttle.failures - 1)
+    return max(0.0, above * throttle.window / throttle.failures)
+
+
+def _read(found: Failures, throttle: Throttle | None, now: float) -> Count:
+    minute, hour = found.minute.total(_slot(now, MINUTE)), found.hour.total(_slot(now, HOUR))
+    return Count(found.name, minute, hour, 0.0 if throttle is None else _wait(found, throttle, now))
