@@ -16,6 +16,7 @@ from authz.config.clients import Clients, Throttle
 from authz.config.dpop import Dpop
 from authz.config.issuer import Issuer
 from authz.config.pdp import Pdp
+from authz.config.revocation import Receivers, Revocation
 from authz.config.rules import Rule
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word, settings_of
 from authz.core.identity import Format, UnsafeValues
@@ -330,6 +331,10 @@ class Config(Section):
     """Which network a client counts as, for throttle and for risk in rules."""
     throttle: Annotated[Throttle | None, Field(examples=[{"failures": 20, "window": "1m"}])] = None
     """When networks that send bad tokens get 429; without it never."""
+    revocation: Revocation = Revocation()
+    """Tokens that end before they expire."""
+    receivers: Receivers = Receivers()
+    """The plain HTTP server for what issuers send."""
     paths: Paths = Paths()
     """How the paths of all rules are compared."""
     pdps: Annotated[

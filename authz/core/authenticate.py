@@ -33,6 +33,7 @@ from authz.core.keys import KeySet, SignedPayload, Verified, check_algorithm, ve
 from authz.core.needs import CHANGED_KEY, KEY, Facts, KeySearched, Need
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
+from authz.core.revocation import check_revoked
 from authz.core.snapshot import Snapshot
 from authz.core.steps import StepObserver, ignore_step
 from authz.core.token import FoundToken, UnverifiedToken, check_opaque, parse_token
@@ -55,6 +56,8 @@ def authenticate(
         trail.subject, trail.client = claims.subject, claims.client
         observe(10, claims)
         proof = check_binding(found, claims, request, asked, now, trail)  # 11
+        if snapshot.revocations:
+            check_revoked(snapshot.revocations, claims, asked, text, None, now)
         if proof is not None:
             check_use(proof, asked, trail, facts)
         observe(11, claims)
@@ -73,7 +76,7 @@ def authenticate(
     check_algorithm(token, issuer.algorithms)  # 6
     check_type(token, issuer.rules.token_types)
     observe(6, token)
-    signed = _verify(token, issuer, snapshot, trail, facts, observe)  # 7 to 9
+    signed = verify_signed(token, issuer, snapshot, trail, facts, observe)  # 7 to 9
     trail.signature_cached, trail.expires = signed.verified is Verified.CACHED, signed.members.get("exp")
     trail.audience = signed.members.get(issuer.rules.audience_claim)
     observe(9, signed)
@@ -81,6 +84,8 @@ def authenticate(
     trail.subject, trail.client = claims.subject, claims.client
     observe(10, claims)
     proof = check_binding(found, claims, request, issuer, now, trail)  # 11
+    if snapshot.revocations:
+        check_revoked(snapshot.revocations, claims, issuer, text, signed.key, now)
     if issuer.introspection is not None and issuer.introspection.mode is IntrospectionMode.ALWAYS:
         check_agreement(_introspect(text, issuer, snapshot, trail, facts), claims)
     if proof is not None:
@@ -142,7 +147,7 @@ def _open_answer(
         if normalize_type(token.typ) != SIGNED_TYPE:
             raise _unusable(f"its typ is not {SIGNED_TYPE}")
         check_algorithm(token, issuer.algorithms)
-        members = _verify(token, issuer, snapshot, trail, facts, ignore_step).members
+        members = verify_signed(token, issuer, snapshot, trail, facts, ignore_step).members
     except Rejected as rejected:
         raise _unusable(rejected.detail) from rejected
     audience, said = members.get("aud"), members.get("token_introspection")
@@ -159,7 +164,7 @@ def _unusable(why: str) -> Rejected:
     return Rejected(Reason.INTROSPECTION_UNAVAILABLE, f"the signed answer of the issuer cannot be used: {why}")
 
 
-def _verify(
+def verify_signed(
     token: UnverifiedToken,
     issuer: Issuer,
     snapshot: Snapshot,

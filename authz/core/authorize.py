@@ -12,7 +12,8 @@ The steps in their order; the first one that fails determines the reason:
  8 candidate keys: the key that the token names, or at most four that fit
  9 the signature verifies under one of them
 10 the claims are valid: form, exp, nbf, iat, audience
-11 a sender-constrained token is used by its sender; what the issuer says of the token now, if it is to be asked
+11 a sender-constrained token is used by its sender; it was not revoked; what the issuer says of it now, if it is to be
+   asked
 12 the requirements of the rule are met; the last of them is what a policy decision point (PDP) must allow
 13 the identity headers can be written safely
 
@@ -24,6 +25,7 @@ requests for its own metadata document, from any client and whatever the rules s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from authz.core import policy
@@ -93,8 +95,7 @@ def authorize(
             trail.shown = ShownToken(found.text, claims.members)
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
-        if (external := rule.requirements.external) is not None:
-            tolerated = check_external(external, request, params, claims, trail, facts)
+        tolerated = _check_external(rule, request, params, claims, trail, facts)
         observe(12, rule.requirements)
         headers = snapshot.identity.headers_for(claims)  # 13
         observe(13, headers)
@@ -105,6 +106,15 @@ def authorize(
         return deny(rejected, trail)
     reason = Reason.AUTHENTICATED if tolerated is None else tolerated.reason
     return _allow(reason, request, snapshot, trail, claims=claims, headers=headers, shadowed=tolerated)
+
+
+def _check_external(
+    rule: policy.Rule, request: Request, params: Mapping[str, str], claims: Claims, trail: AuditTrail, facts: Facts
+) -> Rejected | None:
+    """Ask the PDP of the rule, if it has one: see `check_external`."""
+    if (external := rule.requirements.external) is None:
+        return None
+    return check_external(external, request, params, claims, trail, facts)
 
 
 def _allow(

@@ -24,7 +24,7 @@ from authz.core.record import record
 from authz.core.spiffe import SCHEME, claimed_issuer, trust_domain
 from authz.core.token import UnverifiedToken
 
-_LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
+LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 _MEDIA_PREFIX: Final = "application/"
 MAX_NUMERIC_DATE: Final = 100_000_000_000  # seconds: the year 5138. As milliseconds it is in 1973
 
@@ -118,7 +118,7 @@ class Claims:
         Its `sub` is the client then (RFC 9068 section 2.2), as Auth0 and Keycloak write it; Entra says `idtyp: app`.
         """
         members = self.members
-        for name in _CLIENT_CLAIMS:
+        for name in CLIENT_CLAIMS:
             client = members.get(name)
             if isinstance(client, str) and client:
                 break
@@ -160,7 +160,7 @@ class Claims:
 
 
 _SUB: Final = ("sub",)
-_CLIENT_CLAIMS: Final = ("client_id", "azp", "cid", "appid")  # RFC 9068, OpenID Connect, Okta, Entra v1
+CLIENT_CLAIMS: Final = ("client_id", "azp", "cid", "appid")  # RFC 9068, OpenID Connect, Okta, Entra v1
 
 
 def normalize_type(typ: str | None) -> str:
@@ -189,7 +189,7 @@ def read_issuer(token: UnverifiedToken, known: Container[str] = ()) -> str:
     issuer, events = claimed_issuer(token.members), token.members.get("events")
     if not isinstance(issuer, str) or not issuer or ("iss" not in token.members and issuer not in known):
         raise _malformed("iss is missing or not a string")
-    if isinstance(events, dict) and _LOGOUT_EVENT in events:
+    if isinstance(events, dict) and LOGOUT_EVENT in events:
         raise _malformed("a logout token (OpenID Connect Back-Channel Logout section 2.4)")
     return issuer
 

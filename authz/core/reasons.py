@@ -54,6 +54,7 @@ class Reason(StrEnum):
     INTROSPECTION_UNAVAILABLE = "introspection_unavailable"
     PDP_UNAVAILABLE = "pdp_unavailable"
     THROTTLED = "throttled"
+    REVOCATIONS_UNAVAILABLE = "revocations_unavailable"
     OVERLOADED = "overloaded"
     INTERNAL_ERROR = "internal_error"
 
@@ -171,6 +172,7 @@ WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     Reason.PDP_UNAVAILABLE: _TRY_LATER,
     # RFC 6585 section 4.
     Reason.THROTTLED: WireStatus(429, _PERMISSION_DENIED, _RESOURCE_EXHAUSTED, retry_after=1),
+    Reason.REVOCATIONS_UNAVAILABLE: _TRY_LATER,
     Reason.OVERLOADED: _TRY_LATER,
     Reason.INTERNAL_ERROR: WireStatus(500, _PERMISSION_DENIED, _INTERNAL),
 }

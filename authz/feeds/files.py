@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from authz.config.diagnostics.unused_keys import describe_unused
 from authz.config.introspection import Client
@@ -22,13 +23,18 @@ from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.pdp import Pdp
 from authz.config.problems import KeyPath, Problem, quote
+from authz.core.keys import KeySet
 from authz.feeds.assembly import make_reader
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import BearerTokenFile, PrivateKey, SecretFile
 from authz.feeds.http.credentials import read_basic_credentials, read_proxy_credentials, read_token
 from authz.feeds.http.tls import ClientCertificate, TlsTrust
+from authz.feeds.revocation_lists import ListSource, as_fetch, make_list_source
 from authz.feeds.sources import FileSource
 from authz.files.stamp import FileStamp
+from authz.telemetry.keys import Refresh
+
+_MAX_SHOWN: Final = 8  # entries of a list that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ def warn_of_files(config: Config) -> Iterator[Problem]:
                 what = "its tokens cannot be introspected"
             elif named.path[0] == "pdps":
                 what = "this PDP cannot be asked"
+            elif named.path[0] == "revocation":
+                what = "its revocations are not known"
             hint = f"without it, {what}"
             yield Problem(path=named.path, message=f"{named.file} was not found, and not checked", hint=hint)
     for name, issuer in config.issuers.items():
@@ -96,6 +104,22 @@ def _files(config: Config) -> Iterator[_File]:
             yield from _files_of_client(issuer.introspection.client, (*path, "introspection", "client"))
     for name, pdp in config.pdps.items():
         yield from _files_of(pdp, ("pdps", name))
+
+    for name, section in config.revocation.lists.items():
+        listed = ("revocation", "lists", name)
+        if section.file is not None:
+            source = make_list_source(section, max_entries=config.revocation.max_entries)
+            yield _File((*listed, "file"), _absolute(section.file), partial(_read_list, source))
+        elif section.url is not None:
+            yield from _files_of(as_fetch(section), listed)
+
+
+def _read_list(source: ListSource) -> None:
+    """Read a list as a refresh does; here an entry that cannot be read is an error. Raises RefreshError."""
+    listed = source.load(on_demand=False).value
+    if listed is not None and listed.errors:
+        shown = "; ".join(f"entry {place}: {why}" for place, why in listed.errors[:_MAX_SHOWN])
+        raise RefreshError(Refresh.LIST_REJECTED, f"{source.where}: {shown}")
 
 
 def _files_of_client(client: Client, path: KeyPath) -> Iterator[_File]:
@@ -135,7 +159,7 @@ def _absolute(file: str) -> str:
     return str(Path(file).absolute())
 
 
-def _source(file: str, issuer: IssuerSection) -> FileSource:
+def _source(file: str, issuer: IssuerSection) -> FileSource[KeySet]:
     return FileSource(Path(file), make_reader(issuer))
 
 

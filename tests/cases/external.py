@@ -64,7 +64,12 @@ REASONED: Final = PdpAnswer(Verdict.DENIED, "policy 7", "ask your manager")
 STEP_UP: Final = PdpAnswer(Verdict.DENIED, step_up=StepUp(("mfa",), 300))
 
 CASES: Final[list[Case]] = [
-    asks("allows", Reason.AUTHENTICATED, PdpAnswer(Verdict.ALLOWED), sees={"x-user-id": "bob", "x-user-groups": "admin,staff"}),
+    asks(
+        "allows",
+        Reason.AUTHENTICATED,
+        PdpAnswer(Verdict.ALLOWED),
+        sees={"x-user-id": "bob", "x-user-groups": "admin,staff"},
+    ),
     asks("denies", Reason.PDP_DENIED, PdpAnswer(Verdict.DENIED)),
     asks("denies-with-a-reason", Reason.PDP_DENIED, REASONED),
     asks("refuses-the-question", Reason.PDP_DENIED, PdpAnswer(Verdict.REFUSED, "HTTP status 400")),

@@ -21,6 +21,7 @@ from tests.cases import (
     introspection,
     key_sets,
     requests,
+    revocation,
     rules,
     throttle,
     token_form,
@@ -37,6 +38,7 @@ TABLES: Final = (
     rules,
     causes,
     introspection,
+    revocation,
     external,
     throttle,
 )

@@ -14,9 +14,7 @@ from tests.fixtures import DEFAULT_SNAPSHOT, mint
 OFFICE: Final = "192.0.2.1"
 GOOD: Final = mint()
 GUARDED: Final = replace(DEFAULT_SNAPSHOT, clients=ClientRules(throttle=Throttle(failures=20, window=60.0)))
-SHADOW: Final = replace(
-    DEFAULT_SNAPSHOT, clients=ClientRules(throttle=Throttle(failures=20, window=60.0, shadow=True))
-)
+SHADOW: Final = replace(DEFAULT_SNAPSHOT, clients=ClientRules(throttle=Throttle(failures=20, window=60.0, shadow=True)))
 SLOW: Final[Facts] = {Need(THROTTLE, "clients", OFFICE): Throttled(3.0)}
 KNOWN: Final[Facts] = {**SLOW, Need(ACCEPTED, TOKEN, digest_token(GOOD)): True}
 

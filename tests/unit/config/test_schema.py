@@ -10,7 +10,7 @@ from typing import Any, Final
 import jsonschema
 import pytest
 
-from authz.config.clients import Clients, Throttle
+from authz.config.clients import Clients
 from authz.config.document import parse_document
 from authz.config.dpop import Dpop
 from authz.config.introspection import Client, Introspection

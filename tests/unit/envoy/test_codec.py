@@ -43,6 +43,7 @@ EXPECTED = {
     Reason.KEYS_UNAVAILABLE: (503, 7, 14, None),
     Reason.INTROSPECTION_UNAVAILABLE: (503, 7, 14, None),
     Reason.PDP_UNAVAILABLE: (503, 7, 14, None),
+    Reason.REVOCATIONS_UNAVAILABLE: (503, 7, 14, None),
     Reason.OVERLOADED: (503, 7, 14, None),
     Reason.INTERNAL_ERROR: (500, 7, 13, None),
 }
