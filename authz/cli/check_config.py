@@ -56,9 +56,9 @@ def check_config(
 
     \b
     Exit codes: 0 fine, perhaps with warnings
-                1 an issuer has no usable key or no introspection, or a PDP
-                  does not decide (--fetch), or a difference widens, is mixed,
-                  unknown or breaks (--diff)
+                1 an issuer has no usable key or no introspection, a PDP does not
+                  decide, or the shared state does not answer (--fetch), or a
+                  difference widens, is mixed, unknown or breaks (--diff)
                 2 errors in FILE or OLD (--strict: or warnings that widen access)
     Examples:
       authz check-config authz.yaml
@@ -114,7 +114,7 @@ def check_config(
 
 
 def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str | None]], list[str]]:
-    """Ask issuers and PDPs; add what they say to *output*, and return it as lines with colours, and what fails."""
+    """Ask other systems; add what they say to *output*, and return it as lines with colours, and what fails."""
     from authz.tooling.introspection_probe import probe_all
     from authz.tooling.pdp_probe import probe_pdps
     from authz.tooling.probe import fetch_all
@@ -138,6 +138,13 @@ def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str 
         lines += [(line, None if each.ok else "red") for each in pdps for line in each.lines()]
     if silent := sum(not each.ok for each in pdps):
         found.append(f"{silent} of {len(pdps)} PDPs do not decide")
+    if config.shared_state is not None:
+        from authz.tooling.shared_state_probe import probe_shared_state
+
+        state = probe_shared_state(config.shared_state)
+        output["shared_state"] = state.document()
+        lines += [(line, None if state.ok else "red") for line in state.lines()]
+        found += [] if state.ok else ["the shared state cannot be used"]
     return lines, found
 
 

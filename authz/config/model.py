@@ -19,6 +19,7 @@ from authz.config.pdp import Pdp
 from authz.config.revocation import Receivers, Revocation
 from authz.config.rules import Rule
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word, settings_of
+from authz.config.shared_state import SharedState
 from authz.core.identity import Format, UnsafeValues
 from authz.core.snapshot import BodyFormat, Unavailable
 
@@ -310,6 +311,15 @@ class Insecure(Section):
         bool, Setting(Access.LOOSENED, risk="clients choose the trace ids and the sampling")
     ] = False
     """Take the client's traceparent as the parent of spans."""
+    dpop_without_shared_state: Annotated[
+        bool,
+        Setting(
+            Access.LOOSENED,
+            risk="while the shared state does not answer, a proof (DPoP) can be used once at every worker and replica",
+            restart=True,
+        ),
+    ] = False
+    """While shared_state does not answer, remember proofs in each process, instead of 503."""
 
 
 class Config(Section):
@@ -335,6 +345,12 @@ class Config(Section):
     """Tokens that end before they expire."""
     receivers: Receivers = Receivers()
     """The plain HTTP server for what issuers send."""
+    shared_state: Annotated[
+        SharedState | None,
+        Field(examples=[{"url": "rediss://valkey.example.com:6379/0"}]),
+        Setting(envoy=True, restart=True),
+    ] = None
+    """Where replicas and workers keep what all must know; without it, each process for itself."""
     paths: Paths = Paths()
     """How the paths of all rules are compared."""
     pdps: Annotated[

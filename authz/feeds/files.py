@@ -23,11 +23,12 @@ from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.pdp import Pdp
 from authz.config.problems import KeyPath, Problem, quote
+from authz.config.shared_state import SharedState
 from authz.core.keys import KeySet
 from authz.feeds.assembly import make_reader
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import BearerTokenFile, PrivateKey, SecretFile
-from authz.feeds.http.credentials import read_basic_credentials, read_proxy_credentials, read_token
+from authz.feeds.http.credentials import read_basic_credentials, read_password, read_proxy_credentials, read_token
 from authz.feeds.http.tls import ClientCertificate, TlsTrust
 from authz.feeds.revocation_lists import ListSource, as_fetch, make_list_source
 from authz.feeds.sources import FileSource
@@ -77,19 +78,23 @@ def warn_of_files(config: Config) -> Iterator[Problem]:
     """Report missing files, and keys in key files that no token can use."""
     for named in _files(config):
         if named.is_missing():
-            what = "the keys of this issuer cannot be refreshed"
-            if "introspection" in named.path:
-                what = "its tokens cannot be introspected"
-            elif named.path[0] == "pdps":
-                what = "this PDP cannot be asked"
-            elif named.path[0] == "revocation":
-                what = "its revocations are not known"
-            hint = f"without it, {what}"
+            hint = f"without it, {_consequence(named.path)}"
             yield Problem(path=named.path, message=f"{named.file} was not found, and not checked", hint=hint)
     for name, issuer in config.issuers.items():
         if issuer.jwks_file is not None:
             for message in _find_unused_keys(issuer.jwks_file, issuer):
                 yield Problem(path=("issuers", name, "jwks_file"), message=message)
+
+
+def _consequence(path: KeyPath) -> str:
+    if "introspection" in path:
+        return "its tokens cannot be introspected"
+    of_section = {
+        "pdps": "this PDP cannot be asked",
+        "revocation": "its revocations are not known",
+        "shared_state": "there is no shared state",
+    }
+    return of_section.get(str(path[0]), "the keys of this issuer cannot be refreshed")
 
 
 def _files(config: Config) -> Iterator[_File]:
@@ -104,7 +109,8 @@ def _files(config: Config) -> Iterator[_File]:
             yield from _files_of_client(issuer.introspection.client, (*path, "introspection", "client"))
     for name, pdp in config.pdps.items():
         yield from _files_of(pdp, ("pdps", name))
-
+    if config.shared_state is not None:
+        yield from _files_of(config.shared_state, ("shared_state",))
     for name, section in config.revocation.lists.items():
         listed = ("revocation", "lists", name)
         if section.file is not None:
@@ -134,7 +140,7 @@ def _files_of_client(client: Client, path: KeyPath) -> Iterator[_File]:
             yield _File((*path, key), file, partial(reader, file))
 
 
-def _files_of(fetch: Fetch | Pdp, path: KeyPath) -> Iterator[_File]:
+def _files_of(fetch: Fetch | Pdp | SharedState, path: KeyPath) -> Iterator[_File]:
     read: dict[str, Callable[[str], object]] = {
         "ca_file": lambda file: TlsTrust(file).verifier(),
         "client_cert_file": lambda file: _read_client(file, fetch.client_key_file),
@@ -142,6 +148,7 @@ def _files_of(fetch: Fetch | Pdp, path: KeyPath) -> Iterator[_File]:
         "bearer_token_file": read_token,
         "proxy_credentials_file": read_proxy_credentials,
         "basic_credentials_file": read_basic_credentials,
+        "password_file": read_password,
     }
     for key, reader in read.items():
         if (named := getattr(fetch, key, None)) is not None:

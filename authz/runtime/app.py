@@ -23,7 +23,6 @@ from authz.core.decision import Decision
 from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
 from authz.envoy.transport.choice import choose_transport
-from authz.facts.proofs import ProofLane
 from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
@@ -40,9 +39,10 @@ from authz.runtime.parts import (
     make_feeds,
     make_gatherer,
     make_logout_receiver,
-    make_proof_memory,
+    make_proof_lane,
     make_revocations,
     make_server,
+    make_shared_state,
     read_nonce_secret,
 )
 from authz.runtime.readiness import Readiness
@@ -51,6 +51,7 @@ from authz.runtime.reload import ReloadLoop
 from authz.runtime.revoking import OwnRevocations
 from authz.telemetry.clients import ClientMetrics
 from authz.telemetry.decisions import PERIOD, DecisionLog
+from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import Refresh
 from authz.telemetry.last_hour import LastHour
 from authz.telemetry.metrics import Metrics
@@ -82,7 +83,9 @@ class App:
         listen: Address,
         admin: Address | None = None,
     ) -> None:
-        """Build everything; only the admin address is bound. Raises OSError if it cannot be, and ExportError.
+        """Build everything; only the admin address is bound.
+
+        Raises OSError if it cannot be, ExportError, and SharedStateError.
 
         *watch* was created before *config* was read from *file*. *listen* is the address that Envoy calls; *admin*, if
         given, replaces the configured admin address (for workers).
@@ -118,14 +121,17 @@ class App:
             config, store=store, scheduler=self._scheduler, metrics=metrics, admin=admin
         )
         transport = choose_transport(config.server.transport)
-        self._facts: Final = make_fact_lanes(config.server, transport, metrics)
+        fact_metrics = FactMetrics(metrics.registry)
+        self._facts: Final = make_fact_lanes(config.server, transport, fact_metrics)
         self._clients: Final = make_client_memory(config.clients)
         self._client_metrics: Final = ClientMetrics(metrics.registry, throttled=self._clients.count_throttled)
+        self._shared: Final = make_shared_state(config)
+        proofs = make_proof_lane(config, transport, fact_metrics, self._shared)
         self._gatherer: Final = make_gatherer(
             config.server,
             transport,
             self._feeds,
-            {**self._facts.by_kind(), **self._clients.lanes(), PROOF: ProofLane(make_proof_memory(config.dpop))},
+            {**self._facts.by_kind(), **self._clients.lanes(), PROOF: proofs},
         )
         self._readiness: Final = Readiness(missing=self._missing_keys, show=self._show_ready)
         routes = make_routes(
@@ -232,6 +238,8 @@ class App:
         self._server.stop(grace=drain - lame_duck)
         self._gatherer.stop()
         self._facts.close()
+        if self._shared is not None:
+            self._shared.close()
         self._scheduler.stop()
         if self._receiver is not None:
             self._receiver.stop()

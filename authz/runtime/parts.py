@@ -13,13 +13,14 @@ from authz.config.address import Address, UnixAddress
 from authz.config.clients import Clients
 from authz.config.dpop import Dpop
 from authz.config.model import Config, Server
+from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import Choice
 from authz.facts.clients import ClientMemory
-from authz.facts.proofs import ProofMemory
+from authz.facts.proofs import ProofLane, ProofMemory
 from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.key_lane import KeyLane, make_key_lanes
 from authz.feeds.logouts import LogoutReceiver
@@ -27,6 +28,8 @@ from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
 from authz.feeds.revocations import Revocations
 from authz.feeds.scheduler import Scheduler
+from authz.feeds.shared.proofs import SOURCE, SharedProofLane, make_proof_source_lane
+from authz.feeds.shared.state import SharedState, open_shared_state
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.telemetry.check_record import CheckRecord
@@ -100,9 +103,9 @@ def max_waiting(server: Server, transport: Choice) -> int:
     return max(1, in_flight // _LANE_SHARE)
 
 
-def make_fact_lanes(server: Server, transport: Choice, metrics: Metrics) -> FactLanes:
+def make_fact_lanes(server: Server, transport: Choice, metrics: FactMetrics) -> FactLanes:
     """Return the lanes to other systems, none yet."""
-    return FactLanes(FactMetrics(metrics.registry), max_waiting=max_waiting(server, transport))
+    return FactLanes(metrics, max_waiting=max_waiting(server, transport))
 
 
 def make_gatherer(server: Server, transport: Choice, feeds: Registry, lanes: Mapping[str, Lane]) -> Gatherer:
@@ -115,6 +118,28 @@ def make_gatherer(server: Server, transport: Choice, feeds: Registry, lanes: Map
 def make_client_memory(section: Clients) -> ClientMemory:
     """Return the memory of the clients of this process."""
     return ClientMemory(max_networks=section.max_networks, max_accepted=section.max_accepted, monotonic=time.monotonic)
+
+
+def make_shared_state(config: Config) -> SharedState | None:
+    """Return a client of the shared state, None if there is none. Raises SharedStateError."""
+    return None if config.shared_state is None else open_shared_state(config.shared_state)
+
+
+def make_proof_lane(config: Config, transport: Choice, metrics: FactMetrics, state: SharedState | None) -> Lane:
+    """Return what remembers used proofs: the shared *state*, or the memory of this process."""
+    memory = make_proof_memory(config.dpop)
+    if config.shared_state is None or state is None:
+        return ProofLane(memory)
+    return SharedProofLane(
+        make_proof_source_lane(
+            state,
+            timeout=config.shared_state.timeout.total_seconds(),
+            max_waiting=max_waiting(config.server, transport),
+            observer=metrics.of(PROOF, SOURCE),
+        ),
+        fallback=memory if config.insecure.dpop_without_shared_state else None,
+        count_local=metrics.tally(PROOF, SOURCE, "local").add,
+    )
 
 
 def make_proof_memory(section: Dpop) -> ProofMemory:

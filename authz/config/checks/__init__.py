@@ -19,6 +19,7 @@ from authz.config.checks.listeners import check_admin, check_ports, check_server
 from authz.config.checks.pdps import check_pdps
 from authz.config.checks.revocation import check_receivers, check_revocation
 from authz.config.checks.rules import check_rules
+from authz.config.checks.shared_state import check_shared_state
 from authz.config.checks.tenants import check_tenants
 from authz.config.checks.tokens import check_query_token, check_resource, check_responses, check_sources
 from authz.config.model import Config
@@ -42,6 +43,7 @@ CHECKS: Final = (
     check_clients,
     check_revocation,
     check_receivers,
+    check_shared_state,
     check_rules,
     check_pdps,
     check_headers,

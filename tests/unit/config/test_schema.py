@@ -40,6 +40,7 @@ from authz.config.problems import ConfigError
 from authz.config.rules import Match, Require, Rule
 from authz.config.schema import json_schema
 from authz.config.section import Section
+from authz.config.shared_state import InsecureSharedState, SharedState
 from tests.unit.config.sample import SAMPLE
 
 SCHEMA: Final = json_schema()
@@ -56,6 +57,7 @@ SECTIONS: Final = (
         InlineKeys,
         Insecure,
         InsecureIssuer,
+        InsecureSharedState,
         Introspection,
         Issuer,
         Logs,
@@ -66,7 +68,7 @@ SECTIONS: Final = (
         Resource,
     ),
     *(InsecurePdp, Pdp, PdpAction, PdpQuestion, PdpResource, PdpSubject),
-    *(Responses, Rule, Server, Telemetry, Tls, Token, TokenSource, Traces),
+    *(Responses, Rule, Server, SharedState, Telemetry, Tls, Token, TokenSource, Traces),
 )
 # Newer drafts, or beyond what charts can use.
 FOREIGN: Final = {
