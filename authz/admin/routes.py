@@ -38,6 +38,7 @@ class AdminRequest:
     host: str | None = None
     authorization: str | None = field(default=None, repr=False)
     content_type: str = ""
+    if_none_match: str | None = None
     body: bytes = field(default=b"", repr=False)
 
 

@@ -102,6 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
             host=self.headers.get("host"),
             authorization=self.headers.get("authorization"),
             content_type=self.headers.get("content-type", ""),
+            if_none_match=self.headers.get("if-none-match"),
             body=body,
         )
         response = answer(self.server.routes, self.path, request)

@@ -14,12 +14,15 @@ from pydantic_core import CoreSchema
 
 from authz.config.clients import Clients, Throttle
 from authz.config.dpop import Dpop
+from authz.config.exchange import Exchange
 from authz.config.issuer import Issuer
 from authz.config.pdp import Pdp
 from authz.config.revocation import Receivers, Revocation
 from authz.config.rules import Rule
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word, settings_of
 from authz.config.shared_state import SharedState
+from authz.config.signing import Signing
+from authz.config.upstream_token import UpstreamToken
 from authz.core.identity import Format, UnsafeValues
 from authz.core.snapshot import BodyFormat, Unavailable
 
@@ -215,6 +218,18 @@ class Identity(Section):
     """Claims that Envoy's dynamic metadata gets, below `claims`."""
     unsafe_values: Annotated[Word[UnsafeValues], Setting(Access.LOOSENED, loose="encode")] = UnsafeValues.DENY
     """Values outside 0x20-0x7E, or with a space at either end: denied, or percent-encoded."""
+    token: UpstreamToken | None = None
+    """The token for the upstream: signed by the sidecar after it allowed an authenticated request."""
+
+    @property
+    def minted(self) -> UpstreamToken | None:
+        """The token for the upstream if the sidecar signs it itself."""
+        return self.token if self.token is not None and self.token.exchange is None else None
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """How an issuer is asked for the token for the upstream, if it is."""
+        return self.token.exchange if self.token is not None else None
 
 
 class Responses(Section):
@@ -361,6 +376,8 @@ class Config(Section):
     """Rules in order: the first match decides; no match denies."""
     identity: Identity = Identity()
     """What the upstream and Envoy learn about the caller."""
+    signing: Signing = Signing()
+    """The keys that sign what the sidecar issues itself."""
     responses: Responses = Responses()
     """What a denied client gets."""
     resource: Annotated[Resource | None, Setting(Access.DOCUMENT)] = None

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     POLICY_DENIED = "policy_denied"
     PDP_DENIED = "pdp_denied"
     HEADER_UNSAFE = "header_unsafe"
+    UPSTREAM_TOKEN_REFUSED = "upstream_token_refused"
     REQUEST_MALFORMED = "request_malformed"
     PATH_AMBIGUOUS = "path_ambiguous"
     KEYS_UNAVAILABLE = "keys_unavailable"
@@ -55,6 +56,7 @@ class Reason(StrEnum):
     PDP_UNAVAILABLE = "pdp_unavailable"
     THROTTLED = "throttled"
     REVOCATIONS_UNAVAILABLE = "revocations_unavailable"
+    UPSTREAM_TOKEN_UNAVAILABLE = "upstream_token_unavailable"
     OVERLOADED = "overloaded"
     INTERNAL_ERROR = "internal_error"
 
@@ -165,6 +167,7 @@ WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     Reason.POLICY_DENIED: _FORBIDDEN,
     Reason.PDP_DENIED: _FORBIDDEN,
     Reason.HEADER_UNSAFE: _FORBIDDEN,
+    Reason.UPSTREAM_TOKEN_REFUSED: _FORBIDDEN,
     Reason.REQUEST_MALFORMED: _BAD_REQUEST,
     Reason.PATH_AMBIGUOUS: _BAD_REQUEST,
     Reason.KEYS_UNAVAILABLE: _TRY_LATER,
@@ -173,6 +176,7 @@ WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     # RFC 6585 section 4.
     Reason.THROTTLED: WireStatus(429, _PERMISSION_DENIED, _RESOURCE_EXHAUSTED, retry_after=1),
     Reason.REVOCATIONS_UNAVAILABLE: _TRY_LATER,
+    Reason.UPSTREAM_TOKEN_UNAVAILABLE: _TRY_LATER,
     Reason.OVERLOADED: _TRY_LATER,
     Reason.INTERNAL_ERROR: WireStatus(500, _PERMISSION_DENIED, _INTERNAL),
 }

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from authz.core.decision import BEARER
+from authz.core.exchange import Exchange
 from authz.core.identity import Identity
 from authz.core.issuer import Issuer
 from authz.core.keys import VerifySignature, compute
+from authz.core.minting import Minting
 from authz.core.policy import Policy
+from authz.core.published import PublishedDocument
 from authz.core.resource import ProtectedResource
 from authz.core.revocation import RevocationSource
 from authz.core.throttle import ClientRules
@@ -70,6 +73,8 @@ class Snapshot:
     *opaque* pairs what opaque tokens begin with and the `iss` that is asked about them; the longest beginning is first.
     With *clients*, the failures of client networks count. *revocations* are the sources of revoked tokens; entries may
     be added to their tables while the snapshot is in use.
+    *minting* is how tokens for the upstream are made, *published* the documents about the keys that sign them;
+    *exchange* is how an issuer gives tokens for the upstream instead.
     """
 
     issuers: Mapping[str, Issuer]
@@ -82,3 +87,17 @@ class Snapshot:
     opaque: tuple[tuple[str, str], ...] = ()
     clients: ClientRules | None = None
     revocations: tuple[RevocationSource, ...] = ()
+    minting: Minting | None = None
+    published: tuple[PublishedDocument, ...] = ()
+    exchange: Exchange | None = None
+
+    @property
+    def sends_token(self) -> bool:
+        """Whether the upstream gets a token of its own."""
+        return self.minting is not None or self.exchange is not None
+
+    @property
+    def sends_token_in_shadow(self) -> bool:
+        """Whether it gets one also with a request that a shadow rule would deny."""
+        how = self.minting or self.exchange
+        return how is not None and how.shadowed

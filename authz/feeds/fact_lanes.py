@@ -10,26 +10,27 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
 
 from authz.config.introspection import Introspection
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.pdp import Pdp
+from authz.core.exchange import EXCHANGED
 from authz.core.introspection import INTROSPECTION
 from authz.core.needs import Need
 from authz.core.pdp import PDP
 from authz.facts.by_source import LanesBySource
 from authz.facts.lane import Bounds, Fact, SourceLane
+from authz.feeds.asking import auth_of, poster_for
 from authz.feeds.assembly import make_dialer, make_fetcher
 from authz.feeds.discovery import discovery_url
-from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, NoAuth, PrivateKey, SecretFile
+from authz.feeds.exchange_lane import Exchanging, bounds_of_exchange, exchanging, make_exchange
+from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.post import Poster
-from authz.feeds.http.trust import read_origin
 from authz.feeds.introspection import Endpoint, IntrospectionSource, Keep
 from authz.feeds.pdp import bounds_of, make_pdp
 from authz.telemetry.facts import FactMetrics
@@ -75,6 +76,11 @@ class FactLanes:
         self._resolve: Final = resolve
         self._running: Mapping[str, _Named] = {kind: {} for kind in _SOURCES}
         self._lanes: Mapping[str, Mapping[str, SourceLane]] = {kind: {} for kind in _SOURCES}
+
+    @property
+    def metrics(self) -> FactMetrics:
+        """What observes all lanes."""
+        return self._metrics
 
     def by_kind(self) -> dict[str, LanesBySource]:
         """Return what answers each kind of need; it follows the configuration."""
@@ -139,9 +145,19 @@ def _ask_pdp(pdp: Pdp, share: int) -> _Asked:
     return _Asked(pdp, bounds_of(pdp, share), lambda resolve: make_pdp(pdp, resolve=resolve))
 
 
+def _ask_exchange(asked: Exchanging, share: int) -> _Asked:
+    issuer, settings = asked.issuer, asked.settings
+    return _Asked(
+        asked,
+        bounds_of_exchange(settings, share),
+        lambda resolve: make_exchange(issuer, settings, resolve=resolve),
+    )
+
+
 _SOURCES: Final[Mapping[str, tuple[Callable[[Config], Mapping[str, Any]], Callable[[Any, int], _Asked]]]] = {
     INTROSPECTION: (_introspecting, _ask_issuer),
     PDP: (lambda config: config.pdps, _ask_pdp),
+    EXCHANGED: (exchanging, _ask_exchange),
 }
 """The sources of a configuration by the kind of need: their sections, and what is asked of each."""
 
@@ -170,26 +186,14 @@ def make_introspection(
 def make_poster(issuer: IssuerSection, *, resolve: Resolve = resolve) -> Poster:
     """Return what posts to the servers of *issuer*: those whose URLs the configuration names."""
     asked = _introspection(issuer)
-    dialer = make_dialer(issuer, resolve=resolve)
-    if asked.url is not None:
-        origins = dialer.trust.configured_origins | {read_origin(urlsplit(asked.url))}
-        dialer = replace(dialer, trust=replace(dialer.trust, configured_origins=origins))
-    # Credentials and tokens go to configured servers only: a document alone does not name another.
-    dialer = replace(dialer, trust=replace(dialer.trust, allowed_hosts=frozenset()))
-    return Poster(dialer, timeout=asked.timeout.total_seconds(), max_bytes=asked.max_bytes)
+    return poster_for(
+        issuer, asked.url, timeout=asked.timeout.total_seconds(), max_bytes=asked.max_bytes, resolve=resolve
+    )
 
 
 def make_auth(issuer: IssuerSection) -> ClientAuth:
     """Return what proves to *issuer* who asks."""
-    client = _introspection(issuer).client
-    name = client.id or ""
-    if client.secret_file is not None:
-        return SecretFile(name, client.secret_file)
-    if client.private_key_file is not None:
-        return PrivateKey(name, client.private_key_file, issuer.issuer, client.key_id, client.algorithm)
-    if client.bearer_token_file is not None:
-        return BearerTokenFile(client.bearer_token_file)
-    return ClientId(name) if client.mtls else NoAuth()
+    return auth_of(_introspection(issuer).client, issuer)
 
 
 def _introspection(issuer: IssuerSection) -> Introspection:

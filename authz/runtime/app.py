@@ -16,10 +16,12 @@ from authz import __version__
 from authz.admin.receivers import make_worker_routes
 from authz.admin.routes import make_routes
 from authz.admin.server import AdminServer
+from authz.admin.signing import make_routes_of_signing
 from authz.config.address import Address, parse_tcp_address
 from authz.config.build import build_snapshot
 from authz.config.model import Config, OtherExporter
 from authz.core.decision import Decision
+from authz.core.minting import MINTED
 from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
 from authz.envoy.transport.choice import choose_transport
@@ -43,12 +45,15 @@ from authz.runtime.parts import (
     make_revocations,
     make_server,
     make_shared_state,
+    make_token_lanes,
     read_nonce_secret,
 )
 from authz.runtime.readiness import Readiness
 from authz.runtime.receiving import OwnReceiver, make_receiver
 from authz.runtime.reload import ReloadLoop
 from authz.runtime.revoking import OwnRevocations
+from authz.runtime.signing import ProcessSigning, forbid_core_dumps
+from authz.signing.keyring import Keyring, KeyringView
 from authz.telemetry.clients import ClientMetrics
 from authz.telemetry.decisions import PERIOD, DecisionLog
 from authz.telemetry.facts import FactMetrics
@@ -58,6 +63,7 @@ from authz.telemetry.metrics import Metrics
 from authz.telemetry.otlp import is_disabled
 from authz.telemetry.recent import RecentDecisions
 from authz.telemetry.report import reporter
+from authz.telemetry.signing import SigningMetrics
 from authz.telemetry.traces import start_spans
 
 if TYPE_CHECKING:
@@ -107,7 +113,7 @@ class App:
             verify_signature=usage.record_use(signatures.verify),
             nonce_secret=read_nonce_secret(config.dpop),
         )
-        store = Store(build(config))
+        store = self._store = Store(build(config))
         self._scheduler: Final = Scheduler(monotonic=time.monotonic)
         self._feeds: Final = make_feeds(
             store=store,
@@ -127,11 +133,15 @@ class App:
         self._client_metrics: Final = ClientMetrics(metrics.registry, throttled=self._clients.count_throttled)
         self._shared: Final = make_shared_state(config)
         proofs = make_proof_lane(config, transport, fact_metrics, self._shared)
+        self._tokens: Final = make_token_lanes(config.server, transport, fact_metrics)
+        self._keyring: Final = Keyring(self._show_signing, now=time.time, monotonic=time.monotonic)
+        signing = ProcessSigning(self._keyring)
+        SigningMetrics(metrics.registry, signing.facts)
         self._gatherer: Final = make_gatherer(
             config.server,
             transport,
             self._feeds,
-            {**self._facts.by_kind(), **self._clients.lanes(), PROOF: proofs},
+            {**self._facts.by_kind(), **self._clients.lanes(), PROOF: proofs, MINTED: self._tokens.lane},
         )
         self._readiness: Final = Readiness(missing=self._missing_keys, show=self._show_ready)
         routes = make_routes(
@@ -140,7 +150,11 @@ class App:
             keys=lambda: describe_keys(store.current(), self._feeds.feeds(), usage),
             refresh=self._refresh,
         )
-        routes = {**routes, **make_routes_of_revocations(OwnRevocations(self._revocations), config.admin.console)}
+        routes = {
+            **routes,
+            **make_routes_of_revocations(OwnRevocations(self._revocations), config.admin.console),
+            **make_routes_of_signing(signing),
+        }
         receiver = OwnReceiver(make_logout_receiver(store, self._feeds, self._revocations))
         if admin is not None:  # a worker: its supervisor receives for it
             routes = {**routes, **make_worker_routes(receiver.receive)}
@@ -204,6 +218,7 @@ class App:
         """Bind and serve, but do not report ready yet. Raises OSError if an address cannot be bound."""
         where = bind(self._server, self._address, self._server_section)
         self._scheduler.start(lambda: [*self._feeds.feeds_to_step(), *self._revocations.feeds_to_step()])
+        self._keyring.start()
         self._gatherer.start()
         self._server.start()
         self._admin.start()
@@ -240,6 +255,8 @@ class App:
         self._facts.close()
         if self._shared is not None:
             self._shared.close()
+        self._keyring.stop()
+        self._tokens.close()
         self._scheduler.stop()
         if self._receiver is not None:
             self._receiver.stop()
@@ -256,11 +273,24 @@ class App:
         self._facts.follow(config)  # before the snapshot that needs them
         self._clients.follow(snapshot.clients)
         self._revocations.follow(config)
+        if config.identity.minted is None:
+            self._feeds.apply(config, snapshot)
+            self._keyring.follow(config)  # after the last snapshot that needs a key
+            return
+        forbid_core_dumps()
+        self._tokens.max_kept = config.identity.minted.max_cached
+        self._keyring.follow(config)
         self._feeds.apply(config, snapshot)
 
     def _note_client(self, decision: Decision) -> None:
         self._clients.note(decision)
         self._client_metrics.count(decision)
+
+    def _show_signing(self, view: KeyringView) -> None:
+        """Use the keys of *view*: those of before can sign until the snapshot has changed."""
+        self._tokens.add(view)
+        self._store.set_signing(view.key, view.published)
+        self._tokens.follow(view)
 
     def _refresh(self, name: str | None) -> Mapping[str, object] | None:
         issuers = self._feeds.refresh(name)
@@ -280,7 +310,8 @@ class App:
 
     def _missing_keys(self) -> list[str]:
         lists = [f"revocations of {name}" for name in self._revocations.waiting_for()]
-        return [f"keys of {name}" for name in self._feeds.waiting_for()] + lists
+        unsigned = ["a signing key"] if self._keyring.enabled and self._keyring.view.key is None else []
+        return [*(f"keys of {name}" for name in self._feeds.waiting_for()), *lists, *unsigned]
 
     def _show_ready(self, ready: bool) -> None:  # noqa: FBT001 - a callback
         self._server.show_ready(ready=ready)

@@ -32,6 +32,7 @@ from authz.feeds.shared.proofs import SOURCE, SharedProofLane, make_proof_source
 from authz.feeds.shared.state import SharedState, open_shared_state
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
+from authz.signing.lanes import TokenLanes
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import KeyMetrics, Refresh
@@ -106,6 +107,11 @@ def max_waiting(server: Server, transport: Choice) -> int:
 def make_fact_lanes(server: Server, transport: Choice, metrics: FactMetrics) -> FactLanes:
     """Return the lanes to other systems, none yet."""
     return FactLanes(metrics, max_waiting=max_waiting(server, transport))
+
+
+def make_token_lanes(server: Server, transport: Choice, metrics: FactMetrics) -> TokenLanes:
+    """Return what signs tokens for the upstream, with no key yet."""
+    return TokenLanes(metrics, max_waiting=max_waiting(server, transport))
 
 
 def make_gatherer(server: Server, transport: Choice, feeds: Registry, lanes: Mapping[str, Lane]) -> Gatherer:

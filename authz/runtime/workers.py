@@ -91,6 +91,13 @@ class Workers(Collector):
                 return found[0]
         return None
 
+    def post_to_one(self, target: str) -> dict[int, WorkerResponse]:
+        """Post to the first worker that answers, and return its response."""
+        for number, socket in enumerate(self._sockets):
+            if answer := request_all([socket], target, seconds=SECONDS, method="POST").get(0):
+                return {number: answer}
+        return {}
+
     def silent(self, answered: Container[int]) -> list[int]:
         """List the workers that did not answer."""
         return [number for number in range(len(self._sockets)) if number not in answered]

@@ -17,6 +17,7 @@ from authz.core.request import MAX_HEADERS
 from tests.cases import (
     causes,
     claim_sets,
+    exchange,
     external,
     introspection,
     key_sets,
@@ -41,6 +42,7 @@ TABLES: Final = (
     revocation,
     external,
     throttle,
+    exchange,
 )
 CASES: Final = [case for table in TABLES for case in table.CASES]
 OURS: Final = [spelling for name in ("x-user-id", "x-user-groups") for spelling in spellings(name)]

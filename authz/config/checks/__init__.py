@@ -12,6 +12,7 @@ from typing import Final
 from authz.config.checks.bounds import check_bounds, check_intervals
 from authz.config.checks.clients import check_clients
 from authz.config.checks.dpop import check_dpop, check_nonces, check_proof_headers
+from authz.config.checks.exchange import check_exchange
 from authz.config.checks.identity import check_headers, check_metadata
 from authz.config.checks.introspection import check_introspection
 from authz.config.checks.issuers import check_issuers
@@ -20,8 +21,10 @@ from authz.config.checks.pdps import check_pdps
 from authz.config.checks.revocation import check_receivers, check_revocation
 from authz.config.checks.rules import check_rules
 from authz.config.checks.shared_state import check_shared_state
+from authz.config.checks.signing import check_signing
 from authz.config.checks.tenants import check_tenants
 from authz.config.checks.tokens import check_query_token, check_resource, check_responses, check_sources
+from authz.config.checks.upstream_token import check_rotation, check_upstream_token
 from authz.config.model import Config
 from authz.config.problems import Problem
 
@@ -48,6 +51,10 @@ CHECKS: Final = (
     check_pdps,
     check_headers,
     check_metadata,
+    check_signing,
+    check_upstream_token,
+    check_exchange,
+    check_rotation,
     check_responses,
     check_resource,
 )

@@ -45,6 +45,8 @@ def warnings(config: Config) -> list[Problem]:
         *_failures_of_each_worker(config),
         *_forgotten_logouts(config),
         *_nothing_to_receive(config),
+        *_signs_nothing(config),
+        *_not_exchanged(config),
         *find_overlaps(build_rules(config)),
         *find_ambiguous_subjects(config),
         *find_pdp_mistakes(config),
@@ -149,6 +151,30 @@ def _nothing_to_receive(config: Config) -> Iterator[Problem]:
     if config.receivers.listen is not None and not any(issuer.logout for issuer in config.issuers.values()):
         message = "nothing is accepted there: no issuer has logout"
         yield Problem(path=("receivers", "listen"), message=message)
+
+
+def _signs_nothing(config: Config) -> Iterator[Problem]:
+    """Report settings of a token for the upstream, without one."""
+    if config.identity.minted is not None:
+        return
+    message = "has no effect without identity.token: nothing is signed"
+    for place, rule in enumerate(config.rules):
+        if rule.upstream_audience is not None and config.identity.token is None:
+            yield Problem(path=("rules", place, "upstream_audience"), message=message)
+    if config.signing.publish.url is not None:
+        yield Problem(path=("signing", "publish", "url"), message=message)
+
+
+def _not_exchanged(config: Config) -> Iterator[Problem]:
+    """Report issuers whose callers are denied, because their tokens are not sent to another issuer's server."""
+    exchange = config.identity.exchange
+    if exchange is None:
+        return
+    others = [name for name in config.issuers if name not in (exchange.subjects or (exchange.issuer,))]
+    if others:
+        message = f"callers of {', '.join(others)} are denied, because their tokens are not exchanged"
+        hint = "list them in subjects if that server may see their tokens"
+        yield Problem(path=("identity", "token", "exchange"), message=message, hint=hint)
 
 
 def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:

@@ -18,7 +18,9 @@ from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_
 from authz.config.model import Config
 from authz.config.pdp import PdpQuestion
 from authz.core.dpop import Possession
+from authz.core.exchange import EXCHANGED
 from authz.core.introspection import INTROSPECTION
+from authz.core.minting import MINTED
 from authz.core.needs import KEY, PROOF
 from authz.core.pdp import PDP
 from authz.core.request import AmbiguousEncoding
@@ -88,12 +90,16 @@ def max_wait_ms(config: Config) -> int:
 
 def max_waits(config: Config) -> dict[str, float]:
     """Return the longest wait for each kind of fact, in seconds."""
+    exchange = config.identity.exchange
+    remote = [key for key in config.signing.keys.values() if config.identity.minted is not None and key.is_elsewhere]
     asked = [issuer.introspection for issuer in config.issuers.values() if issuer.introspection is not None]
     return {
         KEY: max(issuer.fetch.max_wait.total_seconds() for issuer in config.issuers.values()),
         INTROSPECTION: max((each.max_wait.total_seconds() for each in asked), default=0.0),
         PDP: max((pdp.max_wait.total_seconds() for pdp in config.pdps.values()), default=0.0),
         PROOF: 2 * config.shared_state.timeout.total_seconds() if config.shared_state and reads_proofs(config) else 0.0,
+        EXCHANGED: exchange.max_wait.total_seconds() if exchange is not None else 0.0,
+        MINTED: max((each.max_wait.total_seconds() for each in remote), default=0.0),
     }
 
 

@@ -16,8 +16,10 @@ from authz.config.model import Config
 from authz.core.authorize import authorize
 from authz.core.decision import Allow, Decision, outcome
 from authz.core.dpop import SCHEME
+from authz.core.exchange import EXCHANGED
 from authz.core.introspection import INTROSPECTION
 from authz.core.keys import KeySet
+from authz.core.minting import MINTED
 from authz.core.needs import NO_FACTS, PROOF, Facts, Need
 from authz.core.pdp import PDP
 from authz.core.reasons import WIRE_STATUS, Reason
@@ -25,7 +27,16 @@ from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
 from authz.core.token import HeaderSource, place_token
-from authz.tooling.explain.needs import AnsweredNeed, answer_pdp, answer_proof, ask_issuer, ask_pdp
+from authz.tooling.explain.needs import (
+    AnsweredNeed,
+    answer_minted,
+    answer_pdp,
+    answer_proof,
+    ask_exchange,
+    ask_issuer,
+    ask_pdp,
+    with_key,
+)
 from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
 from authz.tooling.explain.remedies import find_remedies
 from authz.tooling.explain.steps import Line, describe_steps, safe
@@ -125,9 +136,12 @@ def _describe_need(kind: str, of: str, asked: str | None, answer: str, question:
     return f"need: {kind}{'' if asked is None else f' {safe(asked)}'} of {of}: {answer}{shown}"
 
 
+_ASKED: Final = {INTROSPECTION: ask_issuer, EXCHANGED: ask_exchange}
+
+
 def answer(question: Question, config: Config) -> Explanation:
     """Evaluate *question* against *config*, fetching the keys that are needed. Raises InputError."""
-    snapshot = build_snapshot(config)
+    snapshot = with_key(build_snapshot(config), config)
     request = build_request(question, snapshot)
     decision = authorize(request, snapshot, question.at)
     name, notes = decision.trail.issuer, list(describe_envoys_part(question.path, config))
@@ -164,10 +178,12 @@ def _find_fact(need: Need, question: Question, config: Config, key_source: str) 
     offline = question.jwks is not None
     if need.kind == PDP:
         return (None, answer_pdp(need, _OFFLINE)) if offline else ask_pdp(need, config)
-    if need.kind == INTROSPECTION:
-        fact, said = (None, _OFFLINE) if offline else ask_issuer(need, config)
+    if need.kind in _ASKED:
+        fact, said = (None, _OFFLINE) if offline else _ASKED[need.kind](need, config)
     elif need.kind == PROOF:
         fact, said = answer_proof()
+    elif need.kind == MINTED:
+        fact, said = answer_minted(need, question.at)
     else:
         fact, said = key_source, f"searched for in {key_source}: not found"
     return fact, AnsweredNeed(need, said)

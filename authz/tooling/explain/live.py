@@ -10,11 +10,12 @@ from typing import Any, Final
 from authz.config.model import Config
 from authz.core.authorize import authorize
 from authz.core.keys import compute
+from authz.core.minting import MINTED
 from authz.core.needs import KEY, PROOF, Need
 from authz.core.pdp import PDP
 from authz.core.snapshot import Snapshot
 from authz.tooling.explain.explanation import Explanation, InputError, Question, build_request, explain
-from authz.tooling.explain.needs import AnsweredNeed, answer_pdp, answer_proof
+from authz.tooling.explain.needs import AnsweredNeed, answer_minted, answer_pdp, answer_proof
 from authz.tooling.explain.notes import describe_envoys_part
 
 MAX_PAIRS: Final = 100  # headers, or context_extensions
@@ -43,6 +44,8 @@ def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Expl
         said = _ANSWERS.get(need.kind, _NOT_ASKED)
         if need.kind == PROOF:
             facts[need], said = answer_proof()
+        elif need.kind == MINTED:
+            facts[need], said = answer_minted(need, question.at)
         answered.append(answer_pdp(need, said) if need.kind == PDP else AnsweredNeed(need, said))
     explained = explain(request, snapshot, question.at, facts)
     notes = (*explained.notes, *describe_envoys_part(question.path, config))

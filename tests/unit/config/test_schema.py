@@ -41,6 +41,7 @@ from authz.config.rules import Match, Require, Rule
 from authz.config.schema import json_schema
 from authz.config.section import Section
 from authz.config.shared_state import InsecureSharedState, SharedState
+from authz.config.signing import Signing, SigningKey
 from tests.unit.config.sample import SAMPLE
 
 SCHEMA: Final = json_schema()
@@ -68,7 +69,7 @@ SECTIONS: Final = (
         Resource,
     ),
     *(InsecurePdp, Pdp, PdpAction, PdpQuestion, PdpResource, PdpSubject),
-    *(Responses, Rule, Server, SharedState, Telemetry, Tls, Token, TokenSource, Traces),
+    *(Responses, Rule, Server, SharedState, Signing, SigningKey, Telemetry, Tls, Token, TokenSource, Traces),
 )
 # Newer drafts, or beyond what charts can use.
 FOREIGN: Final = {
