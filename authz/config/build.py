@@ -32,13 +32,17 @@ from authz.core.minting import CopiedValue, FixedValue, MintedClaim, Minting
 from authz.core.pdp import ExternalDecision, Pdp
 from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
 from authz.core.resource import ProtectedResource
-from authz.core.snapshot import Responses, Snapshot, TokenRules
+from authz.core.snapshot import ParseToken, Responses, Snapshot, TokenRules
 from authz.core.throttle import ClientRules, Throttle
-from authz.core.token import CookieSource, HeaderSource, QuerySource, Source
+from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, parse_token
 
 
 def build_snapshot(
-    config: model.Config, *, verify_signature: VerifySignature = compute, nonce_secret: bytes | None = None
+    config: model.Config,
+    *,
+    parse_token: ParseToken = parse_token,
+    verify_signature: VerifySignature = compute,
+    nonce_secret: bytes | None = None,
 ) -> Snapshot:
     """Return the initial snapshot of *config*, with only the keys in the file itself.
 
@@ -77,6 +81,7 @@ def build_snapshot(
             proof_algorithms=config.dpop.algorithms if by_proof else (),
         ),
         shadow_all=config.insecure.shadow_all,
+        parse_token=parse_token,
         verify_signature=verify_signature,
         opaque=build_opaque(config),
         clients=build_clients(config),

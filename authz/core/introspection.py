@@ -67,11 +67,15 @@ class Introspection:
 
 @dataclass(frozen=True, slots=True)
 class Introspected:
-    """A response: its *members*, and the same as JSON. *note* is why a token is inactive, if known."""
+    """A response: its *members*, and the same as JSON. *note* is why a token is inactive, if known.
+
+    *reading* is kept here by `claims.check_introspected`, as with a token.
+    """
 
     members: Mapping[str, object] = field(repr=False)
     payload: bytes = field(default=b"", repr=False)
     note: str = ""
+    reading: object = field(default=None, init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

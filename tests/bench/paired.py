@@ -27,11 +27,13 @@ from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.config.model import TransportName
 from authz.core.decision import Allow
+from authz.core.needs import PROOF
 from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
 from authz.envoy.transport.choice import choose_transport
+from authz.facts.proofs import ProofLane
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.store import Store
@@ -39,6 +41,7 @@ from authz.feeds.usage import Usage
 from authz.runtime.parts import make_fact_lanes, make_feeds, make_gatherer, make_proof_memory
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.decisions import DecisionLog
+from authz.telemetry.facts import FactMetrics
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.recent import RecentDecisions
 from authz.telemetry.report import Reporting, reporter
@@ -89,9 +92,9 @@ class Sidecar:
             on_refresh=lambda _issuer, _result, _seconds: None,
         )
         transport = choose_transport(TransportName.AUTO)
-        self._facts: Final = make_fact_lanes(config.server, transport, self.metrics)
-        proofs = make_proof_memory(config.dpop)
-        self._gatherer: Final[Gatherer] = make_gatherer(config.server, transport, feeds, self._facts, proofs)
+        self._facts: Final = make_fact_lanes(config.server, transport, FactMetrics(self.metrics.registry))
+        lanes = {**self._facts.by_kind(), PROOF: ProofLane(make_proof_memory(config.dpop))}
+        self._gatherer: Final[Gatherer] = make_gatherer(config.server, transport, feeds, lanes)
         self._facts.follow(config)
         feeds.apply(config, self.store.current())
         self._scheduler.start(feeds.feeds_to_step)
