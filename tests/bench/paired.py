@@ -31,7 +31,7 @@ from authz.core.needs import PROOF
 from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
-from authz.envoy.gathering import Gatherer
+from authz.envoy.gathering import Gatherer, Lane
 from authz.envoy.transport.choice import choose_transport
 from authz.facts.proofs import ProofLane
 from authz.feeds.scheduler import Scheduler
@@ -93,7 +93,7 @@ class Sidecar:
         )
         transport = choose_transport(TransportName.AUTO)
         self._facts: Final = make_fact_lanes(config.server, transport, FactMetrics(self.metrics.registry))
-        lanes = {**self._facts.by_kind(), PROOF: ProofLane(make_proof_memory(config.dpop))}
+        lanes: dict[str, Lane] = {**self._facts.by_kind(), PROOF: ProofLane(make_proof_memory(config.dpop))}
         self._gatherer: Final[Gatherer] = make_gatherer(config.server, transport, feeds, lanes)
         self._facts.follow(config)
         feeds.apply(config, self.store.current())
