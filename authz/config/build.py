@@ -15,12 +15,13 @@ from authz.config.dpop import Dpop, NonceUse
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.pdp import CREDENTIALS, PdpQuestion
 from authz.config.pdp import Pdp as PdpSection
-from authz.config.rules import ClaimValue, Require
+from authz.config.rules import ClaimValue, Require, RequireRisk
 from authz.config.rules import Match as MatchSection
 from authz.config.rules import Rule as RuleSection
 from authz.config.upstream_token import TokenClaim
 from authz.core.claims import ClaimPath, ClaimRules, normalize_type
 from authz.core.client_network import NetworkRules
+from authz.core.conditions import find_risk
 from authz.core.decision import BEARER
 from authz.core.dpop import SCHEME, Nonces, Possession, ProofRules
 from authz.core.exchange import Exchange
@@ -32,6 +33,7 @@ from authz.core.minting import CopiedValue, FixedValue, MintedClaim, Minting
 from authz.core.pdp import ExternalDecision, Pdp
 from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
 from authz.core.resource import ProtectedResource
+from authz.core.risk import RiskRequirement
 from authz.core.snapshot import ParseToken, Responses, Snapshot, TokenRules
 from authz.core.throttle import ClientRules, Throttle
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, parse_token
@@ -91,15 +93,17 @@ def build_snapshot(
 
 
 def build_clients(config: model.Config) -> ClientRules | None:
-    """Return how clients are told apart, or None if nothing is counted."""
+    """Return which network a client counts as, and its limits; or None if nothing is counted."""
     section, throttle = config.clients, config.throttle
-    if throttle is None:
+    if throttle is None and not any(rule.require and _reads_risk(rule.require) for rule in config.rules):
         return None
     return ClientRules(
         networks=NetworkRules(
             ipv4_prefix=section.ipv4_prefix, ipv6_prefix=section.ipv6_prefix, trusted_proxies=section.proxies
         ),
-        throttle=Throttle(failures=throttle.failures, window=throttle.window.total_seconds(), shadow=throttle.shadow),
+        throttle=None
+        if throttle is None
+        else Throttle(failures=throttle.failures, window=throttle.window.total_seconds(), shadow=throttle.shadow),
     )
 
 
@@ -326,7 +330,30 @@ def _build_rule(section: RuleSection, config: model.Config, pdps: Mapping[str, P
     )
 
 
+def _reads_risk(section: Require) -> bool:
+    return section.risk is not None or any(find_risk(section.when or ""))
+
+
+def _build_risk(section: Require) -> RiskRequirement | None:
+    if not _reads_risk(section):
+        return None
+    wanted = section.risk or RequireRisk()
+    step_up = wanted.step_up
+    return RiskRequirement(
+        max_failures_1m=wanted.max_failures_1m,
+        max_failures_1h=wanted.max_failures_1h,
+        max_subject_failures_1m=wanted.max_subject_failures_1m,
+        max_subject_failures_1h=wanted.max_subject_failures_1h,
+        known_network=wanted.known_network,
+        step_up=None
+        if step_up is None
+        else Requirements(acr=step_up.acr or (), amr=step_up.amr or (), max_age=_seconds(step_up.max_age)),
+        condition=section.condition if any(find_risk(section.when or "")) else None,
+    )
+
+
 def _build_requirements(section: Require, aliases: frozenset[str], pdps: Mapping[str, Pdp]) -> Requirements:
+    risk = _build_risk(section)
     return Requirements(
         issuers=frozenset(section.issuers or ()),
         audiences=frozenset(section.audiences or ()),
@@ -340,9 +367,10 @@ def _build_requirements(section: Require, aliases: frozenset[str], pdps: Mapping
         amr=section.amr or (),
         max_age=_seconds(section.max_age),
         bound=section.bound,
-        condition=section.condition,
+        condition=section.condition if risk is None or risk.condition is None else None,
         condition_reads=(ClaimPath(("sub",)),) if _READS_SUBJECT.search(section.when or "") else (),
         external=_build_external(section.pdp, pdps),
+        risk=risk,
     )
 
 

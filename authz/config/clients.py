@@ -1,4 +1,4 @@
-"""How clients are told apart by their networks, and when their failures slow them down."""
+"""Which network a client counts as, and when its failures slow it down."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Clients(Section):
     trusted_proxies: Annotated[
         Items[str],
         Field(examples=[["10.0.0.0/8"]]),
-        Setting(Access.UNKNOWN, meaning="other addresses count as the client's", envoy=True),
+        Setting(Access.UNKNOWN, meaning="other addresses count as the client's"),
     ] = ()
     """Networks of the proxies in front of Envoy, whose x-forwarded-for is read; else the peer of Envoy counts."""
     ipv4_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("8", "32"))] = 32
@@ -26,6 +26,8 @@ class Clients(Section):
     """Bits of an IPv6 address that make a network."""
     max_networks: Annotated[int, Setting(Access.UNAFFECTED, bounds=("8", "1000000"), restart=True)] = 10_000
     """Failing networks that are remembered, 700 octets each; one with fewer failures makes room."""
+    max_subjects: Annotated[int, Setting(Access.UNAFFECTED, bounds=("8", "1000000"), restart=True)] = 10_000
+    """Subjects whose failures and networks are remembered, at most 4,000 octets each."""
     max_accepted: Annotated[int, Setting(Access.UNAFFECTED, bounds=("64", "1000000"), restart=True)] = 20_000
     """Accepted tokens and subjects that are remembered, 400 octets each."""
 

@@ -56,6 +56,34 @@ class Match(Section):
         return tuple(map(HostPattern.parse, self.hosts or ()))
 
 
+class StepUp(Section):
+    """The authentication that is required of a risky request: all that is given must hold."""
+
+    acr: Items[str] | None = None
+    """Authentication context classes, one of which the token has (RFC 9470)."""
+    amr: Items[str] | None = None
+    """Authentication methods, one of which it names (RFC 8176)."""
+    max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
+    """Longest time since auth_time."""
+
+
+class RequireRisk(Section):
+    """What is required beside the token: all that is given must hold, else step_up, else the answer is 403."""
+
+    max_failures_1m: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
+    """Bad tokens of the client's network in the last minute, counted by this worker; which network: clients."""
+    max_failures_1h: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
+    """Bad tokens of the client's network in the last hour."""
+    max_subject_failures_1m: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
+    """Denied requests of the token's subject in the last minute: scopes, claims, proofs, revocation."""
+    max_subject_failures_1h: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
+    """Denied requests of the token's subject in the last hour."""
+    known_network: bool = False
+    """No network from which the subject was never accepted by such a rule, if it was from others."""
+    step_up: StepUp | None = None
+    """The authentication that is required if something else here does not hold (RFC 9470)."""
+
+
 class Require(Section):
     """What a token must contain: all that is given must hold."""
 
@@ -79,6 +107,8 @@ class Require(Section):
     """A token that is bound to a key (DPoP) or a certificate (mTLS), which the request proves to hold."""
     max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
     """Longest time since auth_time."""
+    risk: RequireRisk | None = None
+    """What is known of the client beside its token."""
     when: str | None = None
     """A condition in CEL; an error denies."""
     pdp: Annotated[PdpQuestion | None, Setting(envoy=True)] = None

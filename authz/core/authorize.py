@@ -14,7 +14,8 @@ The steps in their order; the first one that fails determines the reason:
 10 the claims are valid: form, exp, nbf, iat, audience
 11 a sender-constrained token is used by its sender; it was not revoked; what the issuer says of it now, if it is to be
    asked
-12 the requirements of the rule are met; the last of them is what a policy decision point (PDP) must allow
+12 the requirements of the rule are met; then those of the risk; the last is what a policy decision point (PDP) must
+   allow
 13 the identity headers can be written safely, and the token for the upstream is signed
 
 A token that is no JWT passes 6 to 8, and its issuer is asked at 9: the claims are read from its answer.
@@ -43,11 +44,12 @@ from authz.core.origin import require_same_origin
 from authz.core.pdp import check_external
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, Target, parse_target
+from authz.core.risk import check_risk
 from authz.core.snapshot import Snapshot
 from authz.core.steps import StepObserver, ignore_step
 from authz.core.strip_credentials import strip_credentials
 from authz.core.throttle import ShownToken, check_throttle
-from authz.core.token import find_token
+from authz.core.token import FoundToken, find_token
 
 _PROOFS: Final = ("dpop",)
 
@@ -82,14 +84,12 @@ def authorize(
         if rule.allow is policy.AccessMode.DENY:
             raise Rejected(Reason.POLICY_DENIED, "the rule denies every request")
         trail.schemes = snapshot.token.schemes
-        found = find_token(request, snapshot.token.sources)  # 3
+        found = _find_token(request, snapshot, trail, facts)  # 3
         if found is None and rule.allow is policy.AccessMode.OPTIONAL:
             return _allow(Reason.ANONYMOUS, request, snapshot, trail)
         if found is None:
             raise Rejected(Reason.TOKEN_MISSING, "no token in any configured place")
         trail.schemes = (SCHEME,) if is_by_proof(found) else BEARER
-        if snapshot.clients is not None:
-            check_throttle(found, request, snapshot.clients, snapshot.token.max_bytes, trail, facts)
         observe(3, found)
         issuer, claims = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
         if snapshot.clients is not None:
@@ -97,6 +97,8 @@ def authorize(
         caller = Caller(request, target, rule, issuer, claims, found.text)
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
+        if rule.requirements.risk is not None:
+            check_risk(rule.requirements.risk, (issuer, claims), request, params, now, trail, facts)
         tolerated = _check_external(rule, request, params, claims, trail, facts)
         observe(12, rule.requirements)
         headers = snapshot.identity.headers_for(claims)  # 13
@@ -161,6 +163,14 @@ def _add_token(
     trail.rechecks += needs
     trail.transaction = minted.transaction
     return snapshot.identity.add_token(headers, minted.text)
+
+
+def _find_token(request: Request, snapshot: Snapshot, trail: AuditTrail, facts: Facts) -> FoundToken | None:
+    """Return the token of the request, unless its network is throttled. Raises Rejected."""
+    found = find_token(request, snapshot.token.sources)
+    if found is not None and snapshot.clients is not None:
+        check_throttle(found, request, snapshot.clients, snapshot.token.max_bytes, trail, facts)
+    return found
 
 
 def _allow(

@@ -22,6 +22,7 @@ from typing import Any, Final
 from authz.core.claims import Claims
 from authz.core.policy import NoResultError, Params
 from authz.core.request import Request, parse_target
+from authz.core.risk import HISTORY
 
 MAX_CHARS: Final = 2048  # of an expression
 MAX_VALUES: Final = 1000  # entries of all lists and maps of one evaluation, in total
@@ -57,13 +58,13 @@ class Condition:
     text: str
     _expression: Any = field(repr=False, compare=False)
 
-    def holds(self, request: Request, params: Params, claims: Claims) -> bool:
-        """Evaluate the expression.
+    def holds(self, request: Request, params: Params, claims: Claims, risk: Mapping[str, object] | None = None) -> bool:
+        """Evaluate the expression, with the values of the *risk* if it reads them.
 
         Raises NoResultError: TooManyValuesError, NumberOutOfRangeError, EvaluationError.
         """
         try:
-            value = _run(self._expression, request, params, claims).value()
+            value = _run(self._expression, request, params, claims, risk).value()
         except RuntimeError as error:  # the runtime reached one of its limits
             raise EvaluationError(_LIMIT) from error
         if not isinstance(value, bool):  # CEL errors are values
@@ -100,7 +101,13 @@ _FAILED: Final = frozenset({"ERROR", "UNKNOWN"})
 _LIMIT: Final = "a limit of the runtime was reached"
 
 
-def _run(expression: Any, request: Request, params: Mapping[str, str], claims: Claims) -> Any:  # noqa: ANN401 - the runtime's classes have no types
+def _run(
+    expression: Any,  # noqa: ANN401 - the runtime's classes have no types
+    request: Request,
+    params: Mapping[str, str],
+    claims: Claims,
+    risk: Mapping[str, object] | None = None,
+) -> Any:  # noqa: ANN401 - as above
     """Evaluate a compiled expression. Raises NoResultError, RuntimeError."""
     target = parse_target(request)
     _check_values((claims.members, request.headers, request.context, params))
@@ -115,6 +122,7 @@ def _run(expression: Any, request: Request, params: Mapping[str, str], claims: C
             "params": params,
             "context": request.context,
             "source.address": request.source_address,
+            **(risk or {}),
         }
     )
 
@@ -176,6 +184,7 @@ def _environment() -> Any:  # noqa: ANN401 - the runtime's classes have no types
             "params": strings,
             "context": strings,
             "source.address": types.STRING,
+            **{f"risk.{name}": types.BOOL if name == "new_network" else types.INT for name in HISTORY},
         }
     )
 
@@ -249,6 +258,16 @@ def find_params(text: str) -> Iterator[tuple[str, str]]:
         name = match["member"] or match["key"]
         if name:
             yield name, _place(text, match.start())
+
+
+_RISK: Final = re.compile(
+    rf"//[^\n]*|{_STRING}|(?<!\.)\brisk\s*\.\s*(?P<member>\w+)|\.\s*\w+|\w+"  # a member of another variable, or a name
+)
+
+
+def find_risk(text: str) -> Iterator[str]:
+    """Yield the members of `risk` that *text* reads."""
+    yield from (match["member"] for match in _RISK.finditer(text) if match["member"])
 
 
 def _place(text: str, at: int) -> str:

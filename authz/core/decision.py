@@ -27,7 +27,8 @@ class AuditTrail:
     point that was asked. *schemes* are those of the challenge, should there be one. *needs* are the facts that the
     decision lacks. *rechecks* are facts that it used and that may be outdated; they do not delay the decision.
     *network* is the client's, if networks are counted; *throttled* says that the throttle would deny the request;
-    *shown* is a token that was found authentic and valid.
+    *shown* is a token that was found authentic and valid. *reads_risk* says that the rule reads what
+    is known of the client.
     """
 
     rule: str | None = None
@@ -50,6 +51,7 @@ class AuditTrail:
     network: str | None = None
     throttled: bool = False
     shown: ShownToken | None = None
+    reads_risk: bool = False
 
 
 @kw_record

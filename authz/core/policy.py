@@ -14,7 +14,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
 from authz.core.claims import ClaimPath, Claims, check_unit
 from authz.core.issuer import Issuer
@@ -24,6 +25,9 @@ from authz.core.path_index import PathIndex
 from authz.core.pdp import ExternalDecision
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import AmbiguousEncoding, Request, Target, reject_ambiguous
+
+if TYPE_CHECKING:
+    from authz.core.risk import RiskRequirement
 
 Scalar = str | int | float | bool
 Params = dict[str, str]
@@ -173,6 +177,7 @@ class Requirements:
     *bound* is proof of possession, which `check_binding` has seen.
     *condition_reads* are claims that the *condition* reads and whose type is checked first: `sub` must be a string.
     *external* is what a policy decision point must allow, and is asked last.
+    *risk* is checked last; the *condition* is part of it, if it reads the risk.
     """
 
     issuers: frozenset[str] = frozenset()
@@ -187,6 +192,7 @@ class Requirements:
     condition: Condition | None = None
     condition_reads: tuple[ClaimPath, ...] = ()
     external: ExternalDecision | None = None
+    risk: RiskRequirement | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,14 +224,14 @@ class Rule:
 
 
 def require(rule: Rule, claims: Claims, issuer: Issuer, request: Request, params: Params, now: float) -> None:
-    """Reject *claims* of *issuer* that do not meet the requirements of *rule* at *now*.
+    """Reject *claims* of *issuer* that do not meet the requirements of *rule* at *now*, except for the risk.
 
     Raises Rejected: TOKEN_BOUND, STEP_UP_REQUIRED, INSUFFICIENT_SCOPE, POLICY_DENIED, AUDIENCE_MISMATCH.
     """
     wanted = rule.requirements
     if wanted.bound and "cnf" not in claims.members:
         raise Rejected(Reason.TOKEN_BOUND, "the rule requires a token that is bound to a key or a certificate")
-    _require_step_up(wanted, claims, issuer.rules.leeway, now)
+    require_step_up(wanted, claims, issuer.rules.leeway, now)
     granted = claims.scopes
     missing = tuple(scope for scope in wanted.scopes if scope not in granted)
     alternatives = wanted.any_scope if granted.isdisjoint(wanted.any_scope) else ()
@@ -244,14 +250,14 @@ def require(rule: Rule, claims: Claims, issuer: Issuer, request: Request, params
             raise Rejected(Reason.POLICY_DENIED, why)
     for path in wanted.condition_reads:
         claims.check_subject(path)
-    if wanted.condition is not None and not _holds(wanted.condition, request, params, claims):
-        raise Rejected(Reason.POLICY_DENIED, "the rule's condition does not hold")
+    if wanted.condition is not None:
+        check_condition(partial(wanted.condition.holds, request, params, claims))
     if wanted.audiences and wanted.audiences.isdisjoint(claims.audience):
         detail = "the audience contains none of the rule's audiences"
         raise Rejected(Reason.AUDIENCE_MISMATCH, detail, audiences=wanted.audiences)
 
 
-def _require_step_up(wanted: Requirements, claims: Claims, leeway: float, now: float) -> None:
+def require_step_up(wanted: Requirements, claims: Claims, leeway: float, now: float) -> None:
     """Check how and when the user was authenticated (RFC 9470). Raises Rejected(STEP_UP_REQUIRED)."""
     acr, amr = claims.members.get("acr"), claims.members.get("amr")
     failed = ""
@@ -283,12 +289,15 @@ def _explain_age(at: object, max_age: float, leeway: float, now: float) -> str:
     return "" if at >= now - leeway - max_age else f"auth_time is {now - at:.0f} s ago, at most {max_age:.0f} s"
 
 
-def _holds(condition: Condition, request: Request, params: Params, claims: Claims) -> bool:
+def check_condition(holds: Callable[[], bool]) -> None:
+    """Reject a request for which a condition does not hold. Raises Rejected(POLICY_DENIED)."""
     try:
-        return condition.holds(request, params, claims) is True
+        held = holds()
     except Exception as error:  # every failure of an expression is a denial
         why = str(error) if isinstance(error, NoResultError) else type(error).__name__
         raise Rejected(Reason.POLICY_DENIED, f"the rule's condition failed: {why}") from error
+    if held is not True:
+        raise Rejected(Reason.POLICY_DENIED, "the rule's condition does not hold")
 
 
 _Entry = tuple[int, Rule, PathTemplate]

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     INSUFFICIENT_SCOPE = "insufficient_scope"
     POLICY_DENIED = "policy_denied"
     PDP_DENIED = "pdp_denied"
+    RISK_DENIED = "risk_denied"
     HEADER_UNSAFE = "header_unsafe"
     UPSTREAM_TOKEN_REFUSED = "upstream_token_refused"
     REQUEST_MALFORMED = "request_malformed"
@@ -54,6 +55,7 @@ class Reason(StrEnum):
     KEYS_UNAVAILABLE = "keys_unavailable"
     INTROSPECTION_UNAVAILABLE = "introspection_unavailable"
     PDP_UNAVAILABLE = "pdp_unavailable"
+    RISK_UNAVAILABLE = "risk_unavailable"
     THROTTLED = "throttled"
     REVOCATIONS_UNAVAILABLE = "revocations_unavailable"
     UPSTREAM_TOKEN_UNAVAILABLE = "upstream_token_unavailable"
@@ -166,6 +168,7 @@ WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     ),
     Reason.POLICY_DENIED: _FORBIDDEN,
     Reason.PDP_DENIED: _FORBIDDEN,
+    Reason.RISK_DENIED: _FORBIDDEN,
     Reason.HEADER_UNSAFE: _FORBIDDEN,
     Reason.UPSTREAM_TOKEN_REFUSED: _FORBIDDEN,
     Reason.REQUEST_MALFORMED: _BAD_REQUEST,
@@ -173,6 +176,7 @@ WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     Reason.KEYS_UNAVAILABLE: _TRY_LATER,
     Reason.INTROSPECTION_UNAVAILABLE: _TRY_LATER,
     Reason.PDP_UNAVAILABLE: _TRY_LATER,
+    Reason.RISK_UNAVAILABLE: _TRY_LATER,
     # RFC 6585 section 4.
     Reason.THROTTLED: WireStatus(429, _PERMISSION_DENIED, _RESOURCE_EXHAUSTED, retry_after=1),
     Reason.REVOCATIONS_UNAVAILABLE: _TRY_LATER,

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final
 
-from authz.core.pdp import ExternalDecision
-from authz.core.policy import AccessMode, ClaimRequirement, Condition, Requirements, Rule, json_typed
+from authz.core.policy import AccessMode, ClaimRequirement, Requirements, Rule, json_typed
+from authz.core.risk import RiskRequirement
 
 
 class Strictness(StrEnum):
@@ -97,6 +97,7 @@ def _compare_requirements(old: Requirements, new: Requirements) -> Iterator[Stri
     yield from _compare_claims(old.claims, new.claims)
     yield _compare_conditions(old.condition, new.condition)
     yield _compare_conditions(old.external, new.external)
+    yield _compare_risk(old.risk, new.risk)
 
 
 def _compare_claims(old: tuple[ClaimRequirement, ...], new: tuple[ClaimRequirement, ...]) -> Iterator[Strictness]:
@@ -109,9 +110,20 @@ def _compare_claims(old: tuple[ClaimRequirement, ...], new: tuple[ClaimRequireme
         yield compare(before.get(key, ()), after.get(key, ()))
 
 
-def _compare_conditions(
-    old: Condition | ExternalDecision | None, new: Condition | ExternalDecision | None
-) -> Strictness:
+def _compare_risk(old: RiskRequirement | None, new: RiskRequirement | None) -> Strictness:
+    """Compare what is required of the risk. A step-up is a way out, so rules with different ones cannot be compared."""
+    before, after = old or RiskRequirement(), new or RiskRequirement()
+    if old is not None and new is not None and before.step_up != after.step_up:
+        return Strictness.UNKNOWN
+    limits = (
+        compare_upper_bounds(getattr(before, name), getattr(after, name))
+        for name in ("max_failures_1m", "max_failures_1h", "max_subject_failures_1m", "max_subject_failures_1h")
+    )
+    known = compare_upper_bounds(not before.known_network, not after.known_network)
+    return combine([*limits, known, _compare_conditions(before.condition, after.condition)])
+
+
+def _compare_conditions(old: object, new: object) -> Strictness:
     if old is None or new is None:
         return compare_upper_bounds(old is None, new is None)
     return Strictness.SAME if old == new else Strictness.UNKNOWN

@@ -1,4 +1,4 @@
-"""What this process remembers of its clients: failures by network, and tokens and subjects that were accepted.
+"""What this process remembers of its clients: failures by network and by subject, and who was accepted from where.
 
 It is written after each decision, and read by the next ones as facts that are there at once. Nothing here takes a lock.
 """
@@ -10,9 +10,12 @@ from typing import Final
 
 from authz.core.decision import Decision
 from authz.core.needs import Need
+from authz.core.reasons import Reason
+from authz.core.risk import CLIENT, SUBJECT_FAILURES, ClientHistory, name_subject
 from authz.core.throttle import ACCEPTED, BAD_TOKENS, THROTTLE, ClientRules, Throttled
 from authz.facts.accepted import AcceptedClients
 from authz.facts.failures import Count, FailureCounts
+from authz.facts.seen_networks import SeenNetworks
 
 _NO_RULES: Final = ClientRules()
 
@@ -20,8 +23,12 @@ _NO_RULES: Final = ClientRules()
 class ClientMemory:
     """Remembers the clients of this process, within named bounds. *monotonic* is a clock in seconds."""
 
-    def __init__(self, *, max_networks: int, max_accepted: int, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, *, max_networks: int, max_subjects: int, max_accepted: int, monotonic: Callable[[], float]
+    ) -> None:
         self._networks: Final = FailureCounts(max_names=max_networks, monotonic=monotonic)
+        self._subjects: Final = FailureCounts(max_names=max_subjects, monotonic=monotonic)
+        self._seen: Final = SeenNetworks(max_subjects=max_subjects, monotonic=monotonic)
         self._accepted: Final = AcceptedClients(max_entries=max_accepted, monotonic=monotonic)
         self._rules = _NO_RULES
 
@@ -32,21 +39,35 @@ class ClientMemory:
     def note(self, decision: Decision) -> None:
         """Remember what *decision* says of its client."""
         trail, rules = decision.trail, self._rules
+        subject = name_subject(trail.issuer or "", trail.subject or trail.client)
+        if subject and decision.reason in SUBJECT_FAILURES and not trail.reads_risk:
+            self._subjects.count(subject)
         if trail.network is None:
             return
         if trail.shown is None:
             if decision.reason in BAD_TOKENS:
                 self._networks.count(trail.network, rules.throttle)
-        elif rules.throttle is not None:
+            return
+        if rules.throttle is not None:
             self._accepted.note(trail.shown, trail.network)
+        if subject and trail.reads_risk and decision.reason is Reason.AUTHENTICATED:
+            self._seen.note(subject, trail.network)
 
     def lanes(self) -> dict[str, AtOnce]:
         """Return what answers each kind of need."""
-        return {THROTTLE: AtOnce(self._find_throttled), ACCEPTED: AtOnce(self._find_accepted)}
+        return {
+            THROTTLE: AtOnce(self._find_throttled),
+            ACCEPTED: AtOnce(self._find_accepted),
+            CLIENT: AtOnce(self._find_history),
+        }
 
     def failing_networks(self) -> list[Count]:
         """Return the networks with failures in the last hour, the worst first."""
         return sorted(self._networks.all(self._rules.throttle), key=_worst_first)
+
+    def failing_subjects(self) -> list[Count]:
+        """Return the subjects with failures in the last hour, the worst first."""
+        return sorted(self._subjects.all(), key=_worst_first)
 
     def count_throttled(self) -> int:
         """Return how many networks are throttled now."""
@@ -59,6 +80,17 @@ class ClientMemory:
 
     def _find_accepted(self, need: Need) -> bool | None:
         return self._accepted.knows(need.asked or "") or None
+
+    def _find_history(self, need: Need) -> ClientHistory:
+        network, _, subject = (need.asked or "").partition("\n")
+        of_network, of_subject = self._networks.get(network), self._subjects.get(subject)
+        return ClientHistory(
+            failures_1m=of_network.minute if of_network is not None else 0,
+            failures_1h=of_network.hour if of_network is not None else 0,
+            subject_failures_1m=of_subject.minute if of_subject is not None else 0,
+            subject_failures_1h=of_subject.hour if of_subject is not None else 0,
+            new_network=bool(network and subject) and self._seen.is_new(subject, network),
+        )
 
 
 class AtOnce:

@@ -123,7 +123,12 @@ def make_gatherer(server: Server, transport: Choice, feeds: Registry, lanes: Map
 
 def make_client_memory(section: Clients) -> ClientMemory:
     """Return the memory of the clients of this process."""
-    return ClientMemory(max_networks=section.max_networks, max_accepted=section.max_accepted, monotonic=time.monotonic)
+    return ClientMemory(
+        max_networks=section.max_networks,
+        max_subjects=section.max_subjects,
+        max_accepted=section.max_accepted,
+        monotonic=time.monotonic,
+    )
 
 
 def make_shared_state(config: Config) -> SharedState | None:

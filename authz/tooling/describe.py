@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from authz.core.keys import Key
 from authz.core.policy import Requirements, Rule
+from authz.core.risk import RiskRequirement
 
 
 def describe_rule(rule: Rule) -> str:
@@ -30,6 +31,18 @@ def enumerate_words(words: Iterable[str]) -> str:
     return ", ".join(sorted(words) if isinstance(words, frozenset) else words)
 
 
+def _risky(wanted: RiskRequirement) -> Iterable[str]:
+    for name in ("failures_1m", "failures_1h", "subject_failures_1m", "subject_failures_1h"):
+        if (most := getattr(wanted, f"max_{name}")) is not None:
+            yield f"at most {most} {name}"
+    if wanted.known_network:
+        yield "a known network"
+    if wanted.step_up is not None:
+        yield f"else {describe_requirements(wanted.step_up)}"
+    if wanted.condition is not None:
+        yield f"when {getattr(wanted.condition, 'text', 'a condition holds')}"
+
+
 def _asked(wanted: Requirements) -> Iterable[str]:
     for name, values in (
         ("issuers", sorted(wanted.issuers)),
@@ -45,6 +58,8 @@ def _asked(wanted: Requirements) -> Iterable[str]:
         yield f"claim {claim.name} {'all' if claim.every else 'one'} of {enumerate_words(map(str, claim.values))}"
     if wanted.max_age is not None:
         yield f"authenticated within {wanted.max_age:g} s"
+    if wanted.risk is not None:
+        yield from _risky(wanted.risk)
     if wanted.condition is not None:
         yield f"when {getattr(wanted.condition, 'text', 'a condition holds')}"
     if wanted.external is not None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from authz.core.claims import ClaimPath
 from authz.core.identity import CopiedClaim, Identity
-from authz.core.policy import AccessMode, NoResultError
+from authz.core.policy import AccessMode, NoResultError, Requirements
 from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot, TokenRules
@@ -22,6 +22,7 @@ from tests.cases.external import said as answered
 from tests.cases.introspection import OPAQUE, said, world
 from tests.cases.minting import LEEWAY_CAUSES, SIZE_CAUSES, SUBJECT_CAUSES, UNAVAILABLE_CAUSES
 from tests.cases.proofs import BOUND_CAUSES, NONCE_CAUSES, PROOF_CAUSES
+from tests.cases.throttle import ELSEWHERE, OFFICE, risky
 from tests.fixtures import ABSENT, DEFAULT_SNAPSHOT, A, B, T, claim, header, issuer_a, make_snapshot, mint, rule
 
 BOUNDED: Final = make_snapshot(a=issuer_a(max_lifetime=60))
@@ -31,6 +32,9 @@ OF_DOMAIN: Final = make_snapshot(issuers={DOMAIN: issuer_a(issuer=DOMAIN)})
 COOKIES: Final = make_snapshot(token=TokenRules(sources=(CookieSource("t"),)))
 MFA: Final = ("mfa",)
 ASKING: Final = asking(question())
+
+
+STRANGE: Final = {"source_address": OFFICE, "facts": ELSEWHERE}
 
 
 class _Says:
@@ -234,6 +238,14 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "pdp-with-a-reason": (GOOD, ASKING, {"facts": answered(replace(STEP_UP, note="policy 7"), ASKING)}),
         },
         "older than `max_age`": {"old-login": (mint(auth_time=T - 61), ruled(max_age=60))},
+        "`require.risk.step_up`, for the risk that is named first": {
+            f"risk-{name}": (mint(), risky(known_network=True, step_up=step_up), STRANGE)
+            for name, step_up in {
+                "acr": Requirements(acr=MFA),
+                "amr": Requirements(amr=MFA),
+                "age": Requirements(max_age=60.0),
+            }.items()
+        },
         "absent (machines never have it), no number, or ahead of our clock": {
             "auth-time-absent": (mint(), ruled(max_age=60)),
             "auth-time-a-text": (mint(auth_time=str(T)), ruled(max_age=60)),

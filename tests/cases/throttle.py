@@ -1,4 +1,4 @@
-"""L: networks that are slowed down. Who passes nevertheless is in tests/unit/core/test_throttle.py."""
+"""L: networks that are slowed down, and what rules require of the risk."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from dataclasses import replace
 from typing import Final
 
 from authz.core.needs import Facts, Need
+from authz.core.policy import Requirements
 from authz.core.reasons import Reason
+from authz.core.risk import CLIENT, ClientHistory, RiskRequirement
+from authz.core.snapshot import Snapshot
 from authz.core.throttle import ACCEPTED, THROTTLE, TOKEN, ClientRules, Throttle, Throttled, digest_token
 from tests.cases.case import Case, case
-from tests.fixtures import DEFAULT_SNAPSHOT, mint
+from tests.fixtures import DEFAULT_SNAPSHOT, make_snapshot, mint, rule
 
 OFFICE: Final = "192.0.2.1"
 GOOD: Final = mint()
@@ -18,6 +21,24 @@ SHADOW: Final = replace(DEFAULT_SNAPSHOT, clients=ClientRules(throttle=Throttle(
 SLOW: Final[Facts] = {Need(THROTTLE, "clients", OFFICE): Throttled(3.0)}
 KNOWN: Final[Facts] = {**SLOW, Need(ACCEPTED, TOKEN, digest_token(GOOD)): True}
 
+MFA: Final = Requirements(acr=("mfa",))
+
+
+def risky(**wanted: object) -> Snapshot:
+    """Require something of the risk in the only rule."""
+    risk = RiskRequirement(**wanted)  # type: ignore[arg-type]
+    return make_snapshot(rule("r", "/**", risk=risk), clients=ClientRules())
+
+
+def known(**history: int) -> Facts:
+    """Return what is known of bob in the office."""
+    return {Need(CLIENT, "clients", f"{OFFICE}\na bob"): ClientHistory(**history)}  # type: ignore[arg-type]
+
+
+OF_NETWORK: Final = known(failures_1m=21, failures_1h=21)
+OF_SUBJECT: Final = known(subject_failures_1m=21, subject_failures_1h=21)
+ELSEWHERE: Final = known(new_network=True)
+
 CASES: Final[list[Case]] = [
     case("slow-L01", Reason.THROTTLED, GOOD, snapshot=GUARDED, facts=SLOW, source_address=OFFICE),
     case("slow-garbage-L02", Reason.THROTTLED, "garbage", snapshot=GUARDED, facts=SLOW, source_address=OFFICE),
@@ -25,5 +46,25 @@ CASES: Final[list[Case]] = [
     case("slow-elsewhere-L04", Reason.AUTHENTICATED, GOOD, snapshot=GUARDED, facts=SLOW, source_address="192.0.2.2"),
     case("slow-in-shadow-L05", Reason.AUTHENTICATED, GOOD, snapshot=SHADOW, facts=SLOW, source_address=OFFICE),
     case("slow-no-token-L06", Reason.TOKEN_MISSING, snapshot=GUARDED, facts=SLOW, source_address=OFFICE),
+    *(
+        case(f"risk-{name}", reason, token, snapshot=risky(**wanted), facts=facts, source_address=OFFICE)
+        for name, reason, token, wanted, facts in (
+            ("network-1m-L08", Reason.RISK_DENIED, GOOD, {"max_failures_1m": 20}, OF_NETWORK),
+            ("network-1h-L09", Reason.RISK_DENIED, GOOD, {"max_failures_1h": 20}, OF_NETWORK),
+            ("subject-1m-L10", Reason.RISK_DENIED, GOOD, {"max_subject_failures_1m": 20}, OF_SUBJECT),
+            ("subject-1h-L11", Reason.RISK_DENIED, GOOD, {"max_subject_failures_1h": 20}, OF_SUBJECT),
+            ("subject-of-others-L12", Reason.AUTHENTICATED, GOOD, {"max_failures_1h": 20}, OF_SUBJECT),
+            ("new-network-L13", Reason.RISK_DENIED, GOOD, {"known_network": True}, ELSEWHERE),
+            ("step-up-L14", Reason.STEP_UP_REQUIRED, GOOD, {"known_network": True, "step_up": MFA}, ELSEWHERE),
+            (
+                "stepped-up-L15",
+                Reason.AUTHENTICATED,
+                mint(acr="mfa"),
+                {"known_network": True, "step_up": MFA},
+                ELSEWHERE,
+            ),
+            ("not-looked-up-L16", Reason.RISK_UNAVAILABLE, GOOD, {"known_network": True}, {}),
+        )
+    ),
     case("slow-public-L07", Reason.PUBLIC, GOOD, snapshot=GUARDED, facts=SLOW, source_address=OFFICE, path="/public/x"),
 ]

@@ -1,4 +1,4 @@
-"""Checks of how clients are told apart."""
+"""Checks of which networks clients count as."""
 
 from __future__ import annotations
 

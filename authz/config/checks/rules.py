@@ -9,7 +9,7 @@ from typing import Final
 from authz.config.checks.tokens import TOKEN, check_scopes
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote, suggest
-from authz.config.rules import Match, Require, Rule
+from authz.config.rules import Match, Require, RequireRisk, Rule
 from authz.config.section import Section
 from authz.core.claims import ClaimPath
 from authz.core.conditions import INSTALL, ConditionError, NotInstalledError, find_params
@@ -107,8 +107,20 @@ def _check_require(require: Require, path: KeyPath, config: Config, aliases: fro
             yield from check_claim(claim, (*path, key, claim), aliases)
             if not values:
                 yield Problem(path=(*path, key, claim), message="must not be empty")
+    if require.risk is not None:
+        yield from _check_risk(require.risk, (*path, "risk"))
     if require.when:
         yield from _check_condition(require, (*path, "when"))
+
+
+def _check_risk(risk: RequireRisk, path: KeyPath) -> Iterator[Problem]:
+    if not risk.model_fields_set - {"step_up"}:
+        message = "must name what is risky"
+        yield Problem(path=path, message=message, hint="such as max_failures_1m: 20, or known_network: true")
+    if risk.step_up is not None:
+        step_up = (*path, "step_up")
+        yield from _check_not_empty(risk.step_up, step_up, "such as acr: [urn:mfa], or max_age: 5m")
+        yield from check_scopes(risk.step_up.acr or (), (*step_up, "acr"))
 
 
 def _check_condition(require: Require, path: KeyPath) -> Iterator[Problem]:

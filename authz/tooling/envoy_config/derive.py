@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_addresses
+from authz.config.build import build_clients
 from authz.config.model import Config
 from authz.config.pdp import PdpQuestion
 from authz.core.dpop import Possession
@@ -135,6 +136,11 @@ def reads_proofs(config: Config) -> bool:
     return any(issuer.dpop is not Possession.OFF for issuer in config.issuers.values())
 
 
+def counts_clients(config: Config) -> bool:
+    """Return whether the sidecar counts failures by the network of the client."""
+    return build_clients(config) is not None
+
+
 def removes_proofs(config: Config) -> bool:
     """Return whether the sidecar keeps proofs of possession from the upstream."""
     return reads_proofs(config) and not config.dpop.forward
@@ -152,6 +158,11 @@ def notes(config: Config) -> Iterator[str]:
         yield (
             "Clients send proofs (DPoP): no retry_policy in grpc_service, for a check that is sent again has a proof "
             "that was used; and behind a TLS terminator, or under another host, dpop.origins says what clients sign."
+        )
+    if counts_clients(config) and not config.clients.trusted_proxies:
+        yield (
+            "Failures are counted by the address of Envoy's peer: if a proxy is in front of Envoy, name its network in "
+            "clients.trusted_proxies, or all of its clients are one."
         )
     if config.resource is not None:
         yield (

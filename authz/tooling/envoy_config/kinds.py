@@ -213,6 +213,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         "use_remote_address: true",
         review_settings.client_address,
     ),
+    "proxies-are-clients": Kind(
+        Level.FINDING,
+        "all clients of the proxy in front of Envoy have one address: the failures of one throttle all",
+        "the proxy's network in clients.trusted_proxies",
+        review_settings.proxies_count_as_clients,
+    ),
     "internal-trust": Kind(
         Level.FINDING,
         "public addresses count as internal, and may set headers that only Envoy may set (x-envoy-*)",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from authz.config.model import Config
+from authz.core.client_network import FORWARDED_FOR
 from authz.core.identity import spellings
 from authz.core.request import AmbiguousEncoding
 from authz.tooling.envoy_config.derive import (
     PROOF_HEADER,
     accepted_encodings,
+    counts_clients,
     endpoints,
     max_wait_ms,
     most_concurrent,
@@ -29,7 +31,8 @@ class EnvoyRequirements:
     *identity* are the identity headers in every spelling, *read* the headers that it must receive, *written* those that
     it may write. *wait_ms* is the longest time to an answer, *concurrent* the requests of all workers at one time,
     *header_kb* the longest token. Tokens come in *token_headers*. With *proofs*,
-    clients prove that they hold the key of their token (DPoP).
+    clients prove that they hold the key of their token (DPoP). With *peers_are_clients*, failures count by the address
+    of Envoy's peer.
     """
 
     identity: frozenset[str]
@@ -43,6 +46,7 @@ class EnvoyRequirements:
     header_kb: int
     tls: bool
     proofs: bool
+    peers_are_clients: bool
 
 
 def requirements_of(config: Config) -> EnvoyRequirements:
@@ -64,6 +68,7 @@ def requirements_of(config: Config) -> EnvoyRequirements:
                     *([PROOF_HEADER] if reads_proofs(config) else ()),
                     *(_OF_COOKIES if cookies else ()),
                     *(["connection"] if identity else []),
+                    *([FORWARDED_FOR] if counts_clients(config) and config.clients.trusted_proxies else ()),
                     *read_headers(config),
                 ]
             )
@@ -77,4 +82,5 @@ def requirements_of(config: Config) -> EnvoyRequirements:
         header_kb=-(-config.token.max_bytes // 1024),
         tls=config.server.tls is not None,
         proofs=reads_proofs(config),
+        peers_are_clients=counts_clients(config) and not config.clients.trusted_proxies,
     )

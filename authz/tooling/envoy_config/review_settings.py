@@ -61,6 +61,18 @@ underscores = _settings(
     ),
 )
 client_address = _settings("use_remote_address", lambda node, _: not node.is_true)
+
+
+def proxies_count_as_clients(context: Context) -> Iterator[Location]:
+    """A proxy in front of Envoy, whose clients have one address for the sidecar: that of the proxy."""
+    if not context.requirements.peers_are_clients:
+        return
+    for manager, _ in context.protected_managers:
+        for way in ("xff_num_trusted_hops", "original_ip_detection_extensions"):
+            if (node := manager.node.get(way)).there and (node.number(0) > 0 or any(node.each())):
+                yield Location(node)
+
+
 request_id = _settings("preserve_external_request_id", lambda node, _: node.is_true)
 headers_too_short = _settings(
     "max_request_headers_kb", lambda node, context: node.number(_DEFAULT_HEADERS_KB) <= context.requirements.header_kb

@@ -24,11 +24,13 @@ from authz.core.needs import NO_FACTS, PROOF, Facts, Need
 from authz.core.pdp import PDP
 from authz.core.reasons import WIRE_STATUS, Reason
 from authz.core.request import Request, join_headers
+from authz.core.risk import CLIENT
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
 from authz.core.token import HeaderSource, place_token
 from authz.tooling.explain.needs import (
     AnsweredNeed,
+    answer_client,
     answer_minted,
     answer_pdp,
     answer_proof,
@@ -184,6 +186,8 @@ def _find_fact(need: Need, question: Question, config: Config, key_source: str) 
         fact, said = answer_proof()
     elif need.kind == MINTED:
         fact, said = answer_minted(need, question.at)
+    elif need.kind == CLIENT:
+        fact, said = answer_client()
     else:
         fact, said = key_source, f"searched for in {key_source}: not found"
     return fact, AnsweredNeed(need, said)

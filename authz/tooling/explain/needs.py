@@ -11,6 +11,7 @@ from authz.core.dpop import ProofUse
 from authz.core.exchange import read_request
 from authz.core.minting import Minted, SigningKey, read_order
 from authz.core.needs import Need, Unanswered
+from authz.core.risk import ClientHistory
 from authz.core.snapshot import Snapshot
 from authz.facts.lane import SourceError
 from authz.feeds.exchange_lane import make_exchange
@@ -94,6 +95,11 @@ def answer_minted(need: Need, at: float) -> tuple[Minted | None, str]:
     ends = at + order.lifetime if order.until is None else min(at + order.lifetime, order.until)
     claims = printable(json.dumps({**order.claims, "exp": int(ends)}))
     return Minted("not-signed-here", "", ends), f"{order.head['typ']} for the upstream, not signed here: {claims}"
+
+
+def answer_client() -> tuple[ClientHistory, str]:
+    """Return what is known of a client, and how it came about: only a running sidecar counts failures."""
+    return ClientHistory(), "taken as a client without failures from a known network; a running sidecar counts its own"
 
 
 def answer_proof() -> tuple[ProofUse, str]:

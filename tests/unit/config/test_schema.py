@@ -10,7 +10,7 @@ from typing import Any, Final
 import jsonschema
 import pytest
 
-from authz.config.clients import Clients
+from authz.config.clients import Clients, Throttle
 from authz.config.document import parse_document
 from authz.config.dpop import Dpop
 from authz.config.introspection import Client, Introspection
@@ -37,7 +37,7 @@ from authz.config.model import (
 )
 from authz.config.pdp import InsecurePdp, Pdp, PdpAction, PdpQuestion, PdpResource, PdpSubject
 from authz.config.problems import ConfigError
-from authz.config.rules import Match, Require, Rule
+from authz.config.rules import Match, Require, RequireRisk, Rule, StepUp
 from authz.config.schema import json_schema
 from authz.config.section import Section
 from authz.config.shared_state import InsecureSharedState, SharedState
@@ -66,10 +66,25 @@ SECTIONS: Final = (
         Metrics,
         Paths,
         Require,
+        RequireRisk,
         Resource,
     ),
     *(InsecurePdp, Pdp, PdpAction, PdpQuestion, PdpResource, PdpSubject),
-    *(Responses, Rule, Server, SharedState, Signing, SigningKey, Telemetry, Tls, Token, TokenSource, Traces),
+    *(
+        Responses,
+        Rule,
+        Server,
+        SharedState,
+        Signing,
+        SigningKey,
+        StepUp,
+        Telemetry,
+        Throttle,
+        Tls,
+        Token,
+        TokenSource,
+        Traces,
+    ),
 )
 # Newer drafts, or beyond what charts can use.
 FOREIGN: Final = {

@@ -37,6 +37,7 @@ EXPECTED = {
     Reason.INSUFFICIENT_SCOPE: (403, 7, 7, "insufficient_scope"),
     Reason.POLICY_DENIED: (403, 7, 7, None),
     Reason.PDP_DENIED: (403, 7, 7, None),
+    Reason.RISK_DENIED: (403, 7, 7, None),
     Reason.HEADER_UNSAFE: (403, 7, 7, None),
     Reason.REQUEST_MALFORMED: (400, 7, 3, None),
     Reason.PATH_AMBIGUOUS: (400, 7, 3, None),
@@ -44,6 +45,8 @@ EXPECTED = {
     Reason.INTROSPECTION_UNAVAILABLE: (503, 7, 14, None),
     Reason.PDP_UNAVAILABLE: (503, 7, 14, None),
     Reason.REVOCATIONS_UNAVAILABLE: (503, 7, 14, None),
+    Reason.RISK_UNAVAILABLE: (503, 7, 14, None),
+    Reason.THROTTLED: (429, 7, 8, None),
     Reason.OVERLOADED: (503, 7, 14, None),
     Reason.INTERNAL_ERROR: (500, 7, 13, None),
 }
@@ -265,7 +268,7 @@ def test_each_reason_says_on_the_wire_what_the_table_says(reason: Reason) -> Non
     assert (message.denied_response.status.code, message.status.code) == (status, code)
     challenge = {None: None, "": 'Bearer realm="api"'}.get(error, f'Bearer realm="api", error="{error}"')
     assert said.get("www-authenticate") == challenge
-    assert said.get("retry-after") == ("1" if status == 503 else None)
+    assert said.get("retry-after") == ("1" if status in {429, 503} else None)
     assert said["cache-control"] == "no-store"
     assert headers_of(refuse(reason, GRPC))["grpc-status"] == str(grpc)
     for option in message.denied_response.headers:

@@ -12,15 +12,18 @@ from authz.core.authorize import authorize
 from authz.core.client_network import NetworkRules
 from authz.core.decision import Decision
 from authz.core.needs import Need
+from authz.core.policy import Requirements
 from authz.core.reasons import Reason
+from authz.core.risk import CLIENT, ClientHistory, RiskRequirement
 from authz.core.snapshot import Snapshot
 from authz.core.throttle import ClientRules, Throttle
 from authz.envoy.gathering import Gatherer
 from authz.facts.clients import ClientMemory
 from authz.facts.failures import Count
+from authz.facts.seen_networks import GENERATION, MAX_NETWORKS, SeenNetworks
 from tests.cases.introspection import OPAQUE, RULES, said, world
 from tests.fakes.clock import FakeClock
-from tests.fixtures import A_EC, B_EC, DEFAULT_SNAPSHOT, T, ask, issuer_a, make_snapshot, mint, rule
+from tests.fixtures import A_EC, B_EC, DEFAULT_SNAPSHOT, T, ask, claim, issuer_a, make_snapshot, mint, rule
 
 OFFICE, ATTIC = "192.0.2.1", "2001:db8:1:2::"
 LIMIT = Throttle(failures=5, window=60.0)
@@ -35,10 +38,14 @@ class Sidecar:
     clock: FakeClock = field(default_factory=FakeClock)
     max_networks: int = 1000
     max_accepted: int = 1000
+    max_subjects: int = 1000
 
     def __post_init__(self) -> None:
         self.memory = ClientMemory(
-            max_networks=self.max_networks, max_accepted=self.max_accepted, monotonic=self.clock.monotonic
+            max_networks=self.max_networks,
+            max_subjects=self.max_subjects,
+            max_accepted=self.max_accepted,
+            monotonic=self.clock.monotonic,
         )
         self.memory.follow(self.snapshot.clients)
         self.gatherer = Gatherer(self.memory.lanes(), monotonic=self.clock.monotonic)
@@ -49,9 +56,10 @@ class Sidecar:
         address: str = OFFICE,
         facts: dict[Need, object] | None = None,
         headers: dict[str, str] | None = None,
+        path: str = "/items/1",
     ) -> Reason:
         """Decide one request."""
-        return self.decide(token, address, facts, headers).reason
+        return self.decide(token, address, facts, headers, path).reason
 
     def decide(
         self,
@@ -59,9 +67,10 @@ class Sidecar:
         address: str = OFFICE,
         facts: dict[Need, object] | None = None,
         headers: dict[str, str] | None = None,
+        path: str = "/items/1",
     ) -> Decision:
         """Decide one request, and remember what it says of the client."""
-        request = ask(token, source_address=address, headers=headers)
+        request = ask(token, source_address=address, headers=headers, path=path)
         decision = authorize(request, self.snapshot, T, self.gatherer.known_with(facts or {}))
         self.memory.note(decision)
         return decision
@@ -236,5 +245,90 @@ def test_the_lanes_answer_at_once() -> None:
         answers: list[object] = []
         need = Need(kind, "clients", "192.0.2.1")
         lane.ask(need, answers.append)
-        assert (answers, lane.find(need), lane.recall(need)) == ([None], None, None)
+        known = ClientHistory() if kind == CLIENT else None
+        assert (answers, lane.find(need), lane.recall(need)) == ([None], known, known)
         assert (lane.max_waiting, lane.max_wait(need)) == (0, 0.0)
+
+
+CAREFUL = guard(
+    make_snapshot(
+        rule("money", "/items/**", risk=RiskRequirement(known_network=True, step_up=Requirements(acr=("mfa",)))),
+        rule("admin", "/admin/**", claims=(claim("groups", "admin"),)),
+        rule("strict", "/strict/**", risk=RiskRequirement(max_subject_failures_1m=3)),
+    )
+)
+
+
+def test_a_new_network_needs_a_step_up_once() -> None:
+    """The first network is known; a second one is new until a stronger login was accepted from it, and then known."""
+    sidecar = Sidecar(CAREFUL)
+    strong = mint(acr="mfa")
+    assert sidecar.ask(GOOD) is Reason.AUTHENTICATED
+    for _ in range(3):
+        assert sidecar.ask(GOOD, ATTIC) is Reason.STEP_UP_REQUIRED
+    assert sidecar.ask(GOOD) is Reason.AUTHENTICATED
+    assert sidecar.ask(strong, ATTIC) is Reason.AUTHENTICATED
+    assert sidecar.ask(GOOD, ATTIC) is Reason.AUTHENTICATED
+    assert sidecar.ask(mint(sub="eve"), ATTIC) is Reason.AUTHENTICATED  # her first
+
+
+def test_another_rule_makes_no_network_known() -> None:
+    """A thief cannot make a network known by requests that nothing of the risk is required of."""
+    sidecar = Sidecar(CAREFUL)
+    assert sidecar.ask(GOOD) is Reason.AUTHENTICATED
+    assert sidecar.ask(GOOD, ATTIC, path="/admin/x") is Reason.AUTHENTICATED
+    assert sidecar.ask(GOOD, ATTIC) is Reason.STEP_UP_REQUIRED
+
+
+def test_the_failures_of_a_subject_count_until_they_are_past() -> None:
+    """Four denials are above a limit of three; denials for the risk do not prolong that."""
+    sidecar = Sidecar(CAREFUL)
+    weak = mint(groups=[])
+    for _ in range(4):
+        assert sidecar.ask(weak, path="/admin/x") is Reason.POLICY_DENIED
+    for _ in range(5):
+        assert sidecar.ask(weak, path="/strict/x") is Reason.RISK_DENIED
+        sidecar.clock.advance(10.0)
+    assert [(each.name, each.hour) for each in sidecar.memory.failing_subjects()] == [("a bob", 4)]
+    sidecar.clock.advance(10.0)
+    assert sidecar.ask(weak, path="/strict/x") is Reason.AUTHENTICATED
+
+
+def test_no_stranger_writes_failures_to_another_subject() -> None:
+    """Forgeries in the name of a subject are failures of their network alone."""
+    sidecar = Sidecar(CAREFUL)
+    sidecar.fail(30, ATTIC, mint(B_EC, header={"kid": "a-ec"}, sub="bob"))
+    assert sidecar.memory.failing_subjects() == []
+    assert sidecar.ask(GOOD, path="/strict/x") is Reason.AUTHENTICATED
+
+
+def test_networks_of_subjects_are_remembered_in_bounded_memory() -> None:
+    """Subjects that call stay known; networks of one subject are bounded, the one used longest ago goes."""
+    clock = FakeClock()
+    seen = SeenNetworks(max_subjects=10, monotonic=clock.monotonic)
+    seen.note("bob", OFFICE)
+    for number in range(1000):
+        seen.note(f"subject {number}", OFFICE)
+        seen.note("bob", OFFICE)
+    assert len(seen) <= 22
+    assert seen.is_new("bob", ATTIC)
+    assert not seen.is_new("bob", OFFICE)
+    assert not seen.is_new("subject 1", ATTIC)  # forgotten: nothing is new for it
+    for number in range(MAX_NETWORKS):
+        seen.note("bob", f"192.0.2.{number + 100}")
+    assert seen.is_new("bob", OFFICE)
+    assert not seen.is_new("bob", "192.0.2.100")
+
+
+def test_a_subject_that_does_not_call_is_forgotten() -> None:
+    """After two generations nothing is new for a subject that was away; one that called is known as before."""
+    clock = FakeClock()
+    seen = SeenNetworks(max_subjects=10, monotonic=clock.monotonic)
+    seen.note("gone", OFFICE)
+    for _ in range(30):
+        seen.note("bob", OFFICE)
+        clock.advance(GENERATION / 10)
+        seen.note("bob", ATTIC)
+    assert not seen.is_new("gone", ATTIC)
+    assert not seen.is_new("bob", OFFICE)
+    assert seen.is_new("bob", "192.0.2.9")

@@ -227,6 +227,15 @@ CASES: Final[dict[str, Spoilt]] = {
     ),
     "underscores": broken("underscores")(set_in("manager", common_http_protocol_options=None)),
     "client's own address": broken("client-address")(set_in("manager", use_remote_address=False)),
+    "a proxy that counts as a client": broken("proxies-are-clients", word="xff_num_trusted_hops", config="throttled")(
+        set_in("manager", xff_num_trusted_hops=1)
+    ),
+    "another way to find clients behind a proxy": broken("proxies-are-clients", config="throttled")(
+        set_in("manager", original_ip_detection_extensions=[{"name": "envoy.http.original_ip_detection.xff"}])
+    ),
+    "a proxy whose header is not sent on": broken(
+        "headers-hidden", word="x-forwarded-for", config="throttled behind a proxy"
+    )(set_in("authz", allowed_headers={"patterns": [{"exact": "authorization"}, {"exact": "connection"}]})),
     "public internals": broken("internal-trust", word="0.0.0.0/0")(
         set_in(
             "manager",
@@ -350,6 +359,11 @@ HARMLESS: Final[dict[str, Spoilt]] = {
     "asked about all": broken()(
         set_in("authz", filter_enabled={"default_value": {"numerator": 10_000, "denominator": "TEN_THOUSAND"}})
     ),
+    "clients of a proxy that is trusted": broken(config="throttled behind a proxy")(
+        set_in("manager", xff_num_trusted_hops=1)
+    ),
+    "peers that are clients": broken(config="throttled")(lambda _: None),
+    "hops and no throttle": broken()(set_in("manager", xff_num_trusted_hops=1)),
     "upgrades like the rest": broken()(set_in("manager", upgrade_configs=[{"upgrade_type": "websocket"}])),
     "removed early by name": broken("claims-pass", "fails-open")(
         lambda envoy: (

@@ -37,6 +37,8 @@ SAMPLES: Final = {
     "patient": BASE.replace("audiences: [api]", "audiences: [api], fetch: {max_wait: 2s}"),
     "odd paths": BASE.replace('["/**"]}', '["/**"]}, accept: [encoded_slash, double_slash]'),
     "proofs": BASE.replace("audiences: [api]", "audiences: [api], dpop: allowed"),
+    "throttled": BASE + "throttle: {failures: 20}\n",
+    "throttled behind a proxy": BASE + 'throttle: {failures: 20}\nclients: {trusted_proxies: ["10.0.0.0/8"]}\n',
     "fails open": BASE + "responses: {unavailable: error}\n",
 }
 

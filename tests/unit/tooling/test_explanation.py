@@ -28,6 +28,7 @@ STEPS: Final[Mapping[Reason, set[Step]]] = {
     Reason.ANONYMOUS: {Step.TOKEN},
     Reason.TOKEN_MISSING: {Step.TOKEN},
     Reason.TOKEN_MULTIPLE: {Step.TOKEN},
+    Reason.THROTTLED: {Step.TOKEN},
     Reason.TOKEN_MALFORMED: {Step.TOKEN, Step.FORM},
     Reason.TOKEN_TOO_LARGE: {Step.FORM},
     Reason.HEADER_INVALID: {Step.FORM},
@@ -54,6 +55,8 @@ STEPS: Final[Mapping[Reason, set[Step]]] = {
     Reason.STEP_UP_REQUIRED: {Step.REQUIREMENTS},
     Reason.INSUFFICIENT_SCOPE: {Step.REQUIREMENTS},
     Reason.POLICY_DENIED: {Step.RULE, Step.TOKEN, Step.REQUIREMENTS},
+    Reason.RISK_DENIED: {Step.REQUIREMENTS},
+    Reason.RISK_UNAVAILABLE: {Step.REQUIREMENTS},
     Reason.HEADER_UNSAFE: {Step.HEADERS},
 }
 NOT_OF_THE_PIPELINE: Final = {Reason.AUTHENTICATED, Reason.OVERLOADED, Reason.INTERNAL_ERROR}
