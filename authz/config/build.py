@@ -35,6 +35,7 @@ from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rul
 from authz.core.resource import ProtectedResource
 from authz.core.risk import RiskRequirement
 from authz.core.snapshot import ParseToken, Responses, Snapshot, TokenRules
+from authz.core.status_list import StatusRules
 from authz.core.throttle import ClientRules, Throttle
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, parse_token
 
@@ -235,6 +236,7 @@ def _build_issuers(name: str, section: IssuerSection, proofs: ProofRules) -> Ite
             possession=section.dpop,
             proofs=replace(proofs, require_ath=not section.insecure.dpop_without_ath),
             logout=LogoutRules(frozenset(section.logout.clients), section.logout.revokes) if section.logout else None,
+            status_list=_build_status_rules(section),
         )
 
 
@@ -251,6 +253,13 @@ def _build_introspection(section: IssuerSection) -> Introspection | None:
         proof=proof or PROOFS[wanted.token_kind.value],
         signed=wanted.signed,
     )
+
+
+def _build_status_rules(section: IssuerSection) -> StatusRules | None:
+    wanted = section.status_list
+    if wanted is None:
+        return None
+    return StatusRules(uris=wanted.uris, accepted=frozenset(wanted.accepted), required=wanted.required)
 
 
 def _build_claim_rules(iss: str, section: IssuerSection) -> ClaimRules:

@@ -24,6 +24,7 @@ from authz.core.decision import Decision
 from authz.core.minting import MINTED
 from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
+from authz.envoy.gathering import Lane
 from authz.envoy.transport.choice import choose_transport
 from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
@@ -46,6 +47,7 @@ from authz.runtime.parts import (
     make_revocations,
     make_server,
     make_shared_state,
+    make_status_lists,
     make_token_lanes,
     read_nonce_secret,
 )
@@ -133,18 +135,20 @@ class App:
         self._facts: Final = make_fact_lanes(config.server, transport, fact_metrics)
         self._clients: Final = make_client_memory(config.clients)
         self._client_metrics: Final = ClientMetrics(metrics.registry, throttled=self._clients.count_throttled)
+        self._status_lists: Final = make_status_lists(config.server, transport, fact_metrics)
         self._shared: Final = make_shared_state(config)
-        proofs = make_proof_lane(config, transport, fact_metrics, self._shared)
         self._tokens: Final = make_token_lanes(config.server, transport, fact_metrics)
         self._keyring: Final = Keyring(self._show_signing, now=time.time, monotonic=time.monotonic)
         signing = ProcessSigning(self._keyring)
         SigningMetrics(metrics.registry, signing.facts)
-        self._gatherer: Final = make_gatherer(
-            config.server,
-            transport,
-            self._feeds,
-            {**self._facts.by_kind(), **self._clients.lanes(), PROOF: proofs, MINTED: self._tokens.lane},
-        )
+        lanes: dict[str, Lane] = {
+            **self._facts.by_kind(),
+            **self._clients.lanes(),
+            **self._status_lists.by_kind(),
+            PROOF: make_proof_lane(config, transport, fact_metrics, self._shared),
+            MINTED: self._tokens.lane,
+        }
+        self._gatherer: Final = make_gatherer(config.server, transport, self._feeds, lanes)
         self._readiness: Final = Readiness(missing=self._missing_keys, show=self._show_ready)
         routes = make_routes(
             waiting_for=self._readiness.waiting_for,
@@ -255,6 +259,7 @@ class App:
         self._server.stop(grace=drain - lame_duck)
         self._gatherer.stop()
         self._facts.close()
+        self._status_lists.close()
         if self._shared is not None:
             self._shared.close()
         self._keyring.stop()
@@ -275,6 +280,7 @@ class App:
         self._facts.follow(config)  # before the snapshot that needs them
         self._clients.follow(snapshot.clients)
         self._revocations.follow(config)
+        self._status_lists.follow(config)
         if config.identity.minted is None:
             self._feeds.apply(config, snapshot)
             self._keyring.follow(config)  # after the last snapshot that needs a key

@@ -30,6 +30,7 @@ from authz.feeds.revocations import Revocations
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.shared.proofs import SOURCE, SharedProofLane, make_proof_source_lane
 from authz.feeds.shared.state import SharedState, open_shared_state
+from authz.feeds.status_lists import StatusListLanes
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.signing.lanes import TokenLanes
@@ -112,6 +113,11 @@ def make_fact_lanes(server: Server, transport: Choice, metrics: FactMetrics) -> 
 def make_token_lanes(server: Server, transport: Choice, metrics: FactMetrics) -> TokenLanes:
     """Return what signs tokens for the upstream, with no key yet."""
     return TokenLanes(metrics, max_waiting=max_waiting(server, transport))
+
+
+def make_status_lists(server: Server, transport: Choice, metrics: FactMetrics) -> StatusListLanes:
+    """Return the lanes to status lists, none yet."""
+    return StatusListLanes(metrics, max_waiting=max_waiting(server, transport))
 
 
 def make_gatherer(server: Server, transport: Choice, feeds: Registry, lanes: Mapping[str, Lane]) -> Gatherer:

@@ -24,6 +24,7 @@ from tests.cases import (
     requests,
     revocation,
     rules,
+    status_list,
     throttle,
     token_form,
     token_header,
@@ -43,6 +44,7 @@ TABLES: Final = (
     external,
     throttle,
     exchange,
+    status_list,
 )
 CASES: Final = [case for table in TABLES for case in table.CASES]
 OURS: Final = [spelling for name in ("x-user-id", "x-user-groups") for spelling in spellings(name)]

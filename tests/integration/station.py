@@ -29,6 +29,7 @@ from authz.feeds.registry import Registry
 from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
+from authz.feeds.status_lists import StatusListLanes
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.signing.keyring import Keyring, KeyringView
@@ -71,12 +72,15 @@ class Station:
             evict=self.signatures.evict_removed_keys,
             resolve=resolve_here,
         )
-        self.facts = FactLanes(FactMetrics(self.registry), max_waiting=waiters, resolve=resolve_here)
-        self.tokens = TokenLanes(self.facts.metrics, max_waiting=waiters)
+        metrics = FactMetrics(self.registry)
+        self.facts = FactLanes(metrics, max_waiting=waiters, resolve=resolve_here)
+        self.status_lists = StatusListLanes(metrics, max_waiting=waiters, resolve=resolve_here)
+        self.tokens = TokenLanes(metrics, max_waiting=waiters)
         self.keyring = Keyring(self._show_signing, now=time.time, monotonic=time.monotonic)
         lanes: dict[str, Lane] = {
             **make_key_lanes(self.issuers.feeds, max_waiting=waiters),
             **self.facts.by_kind(),
+            **self.status_lists.by_kind(),
             MINTED: self.tokens.lane,
         }
         self.gatherer = Gatherer(lanes, monotonic=time.monotonic)
@@ -92,6 +96,7 @@ class Station:
     def __enter__(self) -> Self:
         self.facts.follow(self.config)
         self.keyring.follow(self.config)
+        self.status_lists.follow(self.config)
         self.issuers.apply(self.config, self.store.current())
         self.scheduler.start(self.issuers.feeds_to_step)
         self.gatherer.start()
@@ -103,6 +108,7 @@ class Station:
         self.scheduler.stop()
         self.gatherer.stop()
         self.facts.close()
+        self.status_lists.close()
         self.tokens.close()
         self.keyring.stop()
 

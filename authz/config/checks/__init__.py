@@ -22,6 +22,7 @@ from authz.config.checks.revocation import check_receivers, check_revocation
 from authz.config.checks.rules import check_rules
 from authz.config.checks.shared_state import check_shared_state
 from authz.config.checks.signing import check_signing
+from authz.config.checks.status_list import check_status_lists
 from authz.config.checks.tenants import check_tenants
 from authz.config.checks.tokens import check_query_token, check_resource, check_responses, check_sources
 from authz.config.checks.upstream_token import check_rotation, check_upstream_token
@@ -37,6 +38,7 @@ CHECKS: Final = (
     check_ports,
     check_issuers,
     check_introspection,
+    check_status_lists,
     check_tenants,
     check_sources,
     check_query_token,

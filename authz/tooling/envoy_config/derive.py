@@ -25,6 +25,7 @@ from authz.core.minting import MINTED
 from authz.core.needs import KEY, PROOF
 from authz.core.pdp import PDP
 from authz.core.request import AmbiguousEncoding
+from authz.core.status_list import STATUS_LIST
 from authz.tooling.envoy_config.forwarded_claims import claims_to_remove
 from authz.tooling.envoy_config.fragments import ClusterTls, EnvoySettings, any_spelling, literal
 
@@ -94,10 +95,12 @@ def max_waits(config: Config) -> dict[str, float]:
     exchange = config.identity.exchange
     remote = [key for key in config.signing.keys.values() if config.identity.minted is not None and key.is_elsewhere]
     asked = [issuer.introspection for issuer in config.issuers.values() if issuer.introspection is not None]
+    listed = [issuer.status_list for issuer in config.issuers.values() if issuer.status_list is not None]
     return {
         KEY: max(issuer.fetch.max_wait.total_seconds() for issuer in config.issuers.values()),
         INTROSPECTION: max((each.max_wait.total_seconds() for each in asked), default=0.0),
         PDP: max((pdp.max_wait.total_seconds() for pdp in config.pdps.values()), default=0.0),
+        STATUS_LIST: max((each.max_wait.total_seconds() for each in listed), default=0.0),
         PROOF: 2 * config.shared_state.timeout.total_seconds() if config.shared_state and reads_proofs(config) else 0.0,
         EXCHANGED: exchange.max_wait.total_seconds() if exchange is not None else 0.0,
         MINTED: max((each.max_wait.total_seconds() for each in remote), default=0.0),

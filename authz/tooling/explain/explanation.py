@@ -26,6 +26,7 @@ from authz.core.reasons import WIRE_STATUS, Reason
 from authz.core.request import Request, join_headers
 from authz.core.risk import CLIENT
 from authz.core.snapshot import Snapshot
+from authz.core.status_list import STATUS_LIST
 from authz.core.steps import Step
 from authz.core.token import HeaderSource, place_token
 from authz.tooling.explain.needs import (
@@ -37,6 +38,7 @@ from authz.tooling.explain.needs import (
     ask_exchange,
     ask_issuer,
     ask_pdp,
+    fetch_list,
     with_key,
 )
 from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
@@ -138,7 +140,7 @@ def _describe_need(kind: str, of: str, asked: str | None, answer: str, question:
     return f"need: {kind}{'' if asked is None else f' {safe(asked)}'} of {of}: {answer}{shown}"
 
 
-_ASKED: Final = {INTROSPECTION: ask_issuer, EXCHANGED: ask_exchange}
+_ASKED: Final = {INTROSPECTION: ask_issuer, EXCHANGED: ask_exchange, STATUS_LIST: fetch_list}
 
 
 def answer(question: Question, config: Config) -> Explanation:

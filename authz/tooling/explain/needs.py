@@ -17,6 +17,7 @@ from authz.facts.lane import SourceError
 from authz.feeds.exchange_lane import make_exchange
 from authz.feeds.fact_lanes import make_introspection
 from authz.feeds.pdp import make_pdp
+from authz.feeds.status_lists import make_status_list_source
 from authz.telemetry.redaction import printable
 
 MAX_QUESTION_CHARS: Final = 4000  # of a question to a policy decision point, that are shown
@@ -95,6 +96,15 @@ def answer_minted(need: Need, at: float) -> tuple[Minted | None, str]:
     ends = at + order.lifetime if order.until is None else min(at + order.lifetime, order.until)
     claims = printable(json.dumps({**order.claims, "exp": int(ends)}))
     return Minted("not-signed-here", "", ends), f"{order.head['typ']} for the upstream, not signed here: {claims}"
+
+
+def fetch_list(need: Need, config: Config) -> tuple[object, str]:
+    """Fetch a status list; return it, or None, and what came of it in words."""
+    try:
+        fact = make_status_list_source(config.issuers[need.of])(need)
+    except SourceError as error:
+        return None, f"{error.result}: {printable(str(error))}"
+    return fact.value, "fetched; a running sidecar fetches it again in the background"
 
 
 def answer_client() -> tuple[ClientHistory, str]:

@@ -250,6 +250,8 @@ _NEEDED: Final[dict[str, object]] = {
     "introspection": {"client": {"bearer_token_file": "t"}},
     "identity": {"token": {"audience": ["orders"], "issuer": "https://gateway.example.com"}},
     "keys": {"main": {"kind": "memory"}},
+    "shared_state": {"url": "redis://localhost"},
+    "status_list": {"uris": ["https://status.example.com/"], "interval": "1s", "max_stale": "168h"},
 }
 
 

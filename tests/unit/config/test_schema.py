@@ -42,6 +42,7 @@ from authz.config.schema import json_schema
 from authz.config.section import Section
 from authz.config.shared_state import InsecureSharedState, SharedState
 from authz.config.signing import Signing, SigningKey
+from authz.config.status_list import StatusList
 from tests.unit.config.sample import SAMPLE
 
 SCHEMA: Final = json_schema()
@@ -77,6 +78,7 @@ SECTIONS: Final = (
         SharedState,
         Signing,
         SigningKey,
+        StatusList,
         StepUp,
         Telemetry,
         Throttle,
