@@ -13,7 +13,7 @@ The steps in their order; the first one that fails determines the reason:
  9 the signature verifies under one of them
 10 the claims are valid: form, exp, nbf, iat, audience
 11 a sender-constrained token is used by its sender; what the issuer says of the token now, if it is to be asked
-12 the requirements of the rule are met
+12 the requirements of the rule are met; the last of them is what a policy decision point (PDP) must allow
 13 the identity headers can be written safely
 
 A token that is no JWT passes 6 to 8, and its issuer is asked at 9: the claims are read from its answer.
@@ -35,6 +35,7 @@ from authz.core.dpop import SCHEME
 from authz.core.identity import HeaderChanges
 from authz.core.needs import NO_FACTS, Facts
 from authz.core.origin import require_same_origin
+from authz.core.pdp import check_external
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, parse_target
 from authz.core.snapshot import Snapshot
@@ -72,6 +73,7 @@ def authorize(
     if rule.allow is policy.AccessMode.PUBLIC:
         return _allow(Reason.PUBLIC, request, snapshot, trail)
     claims: Claims | None = None
+    tolerated: Rejected | None = None
     try:
         if rule.allow is policy.AccessMode.DENY:
             raise Rejected(Reason.POLICY_DENIED, "the rule denies every request")
@@ -86,6 +88,8 @@ def authorize(
         issuer, claims = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
+        if (external := rule.requirements.external) is not None:
+            tolerated = check_external(external, request, params, claims, trail, facts)
         observe(12, rule.requirements)
         headers = snapshot.identity.headers_for(claims)  # 13
         observe(13, headers)
@@ -94,7 +98,8 @@ def authorize(
         if rule.shadow or snapshot.shadow_all:
             return _allow_in_shadow(rejected, request, snapshot, trail, claims)
         return deny(rejected, trail)
-    return _allow(Reason.AUTHENTICATED, request, snapshot, trail, claims=claims, headers=headers)
+    reason = Reason.AUTHENTICATED if tolerated is None else tolerated.reason
+    return _allow(reason, request, snapshot, trail, claims=claims, headers=headers, shadowed=tolerated)
 
 
 def _allow(

@@ -1,7 +1,7 @@
-"""Conditions of rules in CEL (Common Expression Language), evaluated by Google's C++ runtime.
+"""Conditions of rules, and other expressions, in CEL (Common Expression Language), by Google's C++ runtime.
 
 Rules of this file:
-1. An expression is compiled and type-checked when the configuration is loaded; its result type is bool.
+1. An expression is compiled and type-checked when the configuration is loaded; the type of a condition is bool.
 2. It sees the same canonical path and host as the rules do.
 3. Its cost is bounded for any input. The runtime stops after 10,000 iterations of macros, but one iteration can scan a
    whole list. Therefore macros must not be nested (measured: 600 ms nested, 21 ms not nested), lists and maps have at
@@ -62,44 +62,98 @@ class Condition:
 
         Raises NoResultError: TooManyValuesError, NumberOutOfRangeError, EvaluationError.
         """
-        target = parse_target(request)
-        _check_values((claims.members, request.headers, request.context, params))
         try:
-            result = self._expression.eval(
-                data={
-                    "claims": claims.members,
-                    "request.method": target.method,
-                    "request.host": target.host,
-                    "request.path": target.path.text,
-                    "request.scheme": request.scheme,
-                    "request.headers": dict(request.headers),
-                    "params": params,
-                    "context": request.context,
-                    "source.address": request.source_address,
-                }
-            )
-            value = result.value()
+            value = _run(self._expression, request, params, claims).value()
         except RuntimeError as error:  # the runtime reached one of its limits
-            raise EvaluationError("a limit of the runtime was reached") from error
+            raise EvaluationError(_LIMIT) from error
         if not isinstance(value, bool):  # CEL errors are values
             raise EvaluationError(_describe_error(str(value), self.text))
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled expression of any type that JSON has. It is immutable, and threads may share it."""
+
+    text: str
+    _expression: Any = field(repr=False, compare=False)
+
+    def evaluate(self, request: Request, params: Mapping[str, str], claims: Claims) -> object:
+        """Return the value of the expression.
+
+        Raises NoResultError: TooManyValuesError, NumberOutOfRangeError, EvaluationError.
+        """
+        try:
+            result = _run(self._expression, request, params, claims)
+            failed = result.type().name() in _FAILED
+            value: object = result.value() if failed else result.plain_value()
+        except RuntimeError as error:  # as above
+            raise EvaluationError(_LIMIT) from error
+        if failed:  # the value of an error is a string
+            raise EvaluationError(_describe_error(str(value), self.text))
+        if not _is_json(value):
+            raise EvaluationError("a value of a type that JSON does not have")
+        return value
+
+
+_FAILED: Final = frozenset({"ERROR", "UNKNOWN"})
+_LIMIT: Final = "a limit of the runtime was reached"
+
+
+def _run(expression: Any, request: Request, params: Mapping[str, str], claims: Claims) -> Any:  # noqa: ANN401 - the runtime's classes have no types
+    """Evaluate a compiled expression. Raises NoResultError, RuntimeError."""
+    target = parse_target(request)
+    _check_values((claims.members, request.headers, request.context, params))
+    return expression.eval(
+        data={
+            "claims": claims.members,
+            "request.method": target.method,
+            "request.host": target.host,
+            "request.path": target.path.text,
+            "request.scheme": request.scheme,
+            "request.headers": dict(request.headers),
+            "params": params,
+            "context": request.context,
+            "source.address": request.source_address,
+        }
+    )
+
+
+def _is_json(value: object) -> bool:
+    match value:
+        case dict():
+            return all(isinstance(name, str) and _is_json(item) for name, item in value.items())
+        case list():
+            return all(map(_is_json, value))
+        case _:
+            return value is None or isinstance(value, str | int | float)
+
+
 def compile_condition(text: str) -> Condition:
     """Compile and type-check *text*. Raises ConditionError."""
+    expression = _compile_checked(text)
+    if expression.return_type().name() != "BOOL":
+        raise ConditionError("does not have the type bool; use a comparison, such as claims.admin == true")
+    return Condition(text, expression)
+
+
+def compile_expression(text: str) -> Expression:
+    """Compile and type-check *text*, whose value may have any type. Raises ConditionError."""
+    return Expression(text, _compile_checked(text))
+
+
+def _compile_checked(text: str) -> Any:  # noqa: ANN401 - the runtime's classes have no types
+    """Compile *text*, and check its cost. Raises ConditionError."""
     if len(text) > MAX_CHARS:
         raise ConditionError(f"is longer than {MAX_CHARS} characters")
     if not text.isprintable() and not text.replace("\n", "").isprintable():
         raise ConditionError("has control characters")
     environment = _environment()
     expression = _compile(environment, text)
-    if expression.return_type().name() != "BOOL":
-        raise ConditionError("does not have the type bool; use a comparison, such as claims.admin == true")
     for pattern in _check_cost(text):
         if not isinstance(_compile(environment, f"''.matches({pattern})").eval(data={}).value(), bool):
             raise ConditionError(f"{pattern} is not a valid regular expression (RE2)")
-    return Condition(text, expression)
+    return expression
 
 
 @cache

@@ -22,7 +22,8 @@ class AuditTrail:
     are unverified until *signature_cached* (True or False) is set; *expires*, *audience*, *subject* and *client* (of
     a token that speaks for no person) are set only after verification, *expires* and *audience* as in the token, of any
     JSON type. *expected_audience* is what the latter has none of. *thumbprint* is of the key that the sender proved to
-    hold. *schemes* are those of the challenge, should there be one. *needs* are the facts that the decision lacks.
+    hold. *pdp* is the configured name of the policy decision point that was asked. *schemes* are those of the
+    challenge, should there be one. *needs* are the facts that the decision lacks.
     *rechecks* are facts that it used and that may be outdated; they do not delay the decision.
     """
 
@@ -38,6 +39,7 @@ class AuditTrail:
     subject: str | None = None
     client: str | None = None
     thumbprint: str | None = None
+    pdp: str | None = None
     schemes: tuple[str, ...] = BEARER
     needs: tuple[Need, ...] = ()
     rechecks: tuple[Need, ...] = ()
@@ -47,7 +49,8 @@ class AuditTrail:
 class Allow:
     """Allow the request, with headers overwritten and removed; no name is in both.
 
-    With *would_deny* a shadow rule reports a denial without enforcing it: *reason* and *detail* are the denial's.
+    With *would_deny* a shadow rule reports a denial without enforcing it, or the configuration tolerates what it lacks:
+    *reason* and *detail* are the denial's.
     *claims* go into Envoy's dynamic metadata, *drop_query* names query parameters to remove. A *document*, in JSON, is
     sent as the response, and the upstream is not called.
     """
@@ -68,7 +71,7 @@ class Deny:
     """Deny the request. *detail* is for the operator; the next three fields are for the challenge.
 
     *retryable* means that the decision lacked a fact, and that a repeated request may be allowed. Any client can cause
-    such a denial. *nonce* is for the client's next proof (RFC 9449 section 9).
+    such a denial. *nonce* is for the client's next proof (RFC 9449 section 9). *message* is for the client's user.
     """
 
     reason: Reason
@@ -79,6 +82,7 @@ class Deny:
     max_age: int | None = None
     retryable: bool = False
     nonce: str | None = None
+    message: str = ""
 
 
 Decision = Allow | Deny
@@ -96,6 +100,7 @@ def deny(rejected: Rejected, trail: AuditTrail) -> Deny:
         rejected.acr_values,
         rejected.max_age,
         nonce=rejected.nonce,
+        message=rejected.message,
     )
 
 

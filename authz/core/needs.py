@@ -25,7 +25,8 @@ class Need:
     *kind* selects the lane that can answer it, *of* is the configured name of the issuer or source, and *asked* is the
     question: for a key its id, or None if the token names none; for other kinds a digest of all that decides the
     answer. *sent* is what the source gets to see: a token, for example. Without an answer in time, a denial has the
-    reason *unanswered* instead.
+    reason *unanswered* instead; but if the need is *optional*, the request is decided once more with Unanswered as the
+    fact.
     """
 
     kind: str
@@ -33,11 +34,12 @@ class Need:
     asked: str | None = field(repr=False)  # untrusted text of a token
     unanswered: Reason = field(default=Reason.KEYS_UNAVAILABLE, compare=False)
     sent: str = field(default="", repr=False, compare=False)  # may be secret, and is never kept in a cache
+    optional: bool = field(default=False, compare=False)
 
     @property
     def bare(self) -> Need:
         """The same need without what is sent."""
-        return Need(self.kind, self.of, self.asked, self.unanswered)
+        return Need(self.kind, self.of, self.asked, self.unanswered, optional=self.optional)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,14 @@ class KeySearched:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """Returned instead of a fact that cannot be had now, for the reason *why*: waiting does not help."""
+    """Returned instead of a fact that cannot be had now, for the reason *why*: waiting does not help.
+
+    *absent* means that the source does not answer at all, whatever it is asked: the question is not the cause, and no
+    limit of ours.
+    """
 
     why: str
+    absent: bool = False
 
 
 Facts = Mapping[Need, object]

@@ -21,6 +21,7 @@ from authz.core.issuer import Issuer
 from authz.core.letter_case import fold_ascii, fold_unicode
 from authz.core.mismatch import describe, explain_claim, explain_scopes
 from authz.core.path_index import PathIndex
+from authz.core.pdp import ExternalDecision
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import AmbiguousEncoding, Request, Target, reject_ambiguous
 
@@ -171,6 +172,7 @@ class Requirements:
 
     *bound* is proof of possession, which `check_binding` has seen.
     *condition_reads* are claims that the *condition* reads and whose type is checked first: `sub` must be a string.
+    *external* is what a policy decision point must allow, and is asked last.
     """
 
     issuers: frozenset[str] = frozenset()
@@ -184,6 +186,7 @@ class Requirements:
     bound: bool = False
     condition: Condition | None = None
     condition_reads: tuple[ClaimPath, ...] = ()
+    external: ExternalDecision | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

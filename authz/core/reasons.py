@@ -46,11 +46,13 @@ class Reason(StrEnum):
     STEP_UP_REQUIRED = "step_up_required"
     INSUFFICIENT_SCOPE = "insufficient_scope"
     POLICY_DENIED = "policy_denied"
+    PDP_DENIED = "pdp_denied"
     HEADER_UNSAFE = "header_unsafe"
     REQUEST_MALFORMED = "request_malformed"
     PATH_AMBIGUOUS = "path_ambiguous"
     KEYS_UNAVAILABLE = "keys_unavailable"
     INTROSPECTION_UNAVAILABLE = "introspection_unavailable"
+    PDP_UNAVAILABLE = "pdp_unavailable"
     OVERLOADED = "overloaded"
     INTERNAL_ERROR = "internal_error"
 
@@ -60,6 +62,7 @@ class Rejected(Exception):
 
     *scopes*, *acr_values*, *max_age* (seconds) and *nonce* are for the challenge: what a request needs in order to be
     accepted (RFC 6750 section 3, RFC 9470 section 3, RFC 9449 section 9). *audiences* are for the operator alone.
+    *message* may be set to a text for the client's user.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Rejected(Exception):
         self.max_age = max_age
         self.audiences = audiences
         self.nonce = nonce
+        self.message = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +159,13 @@ WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
         403, _PERMISSION_DENIED, _PERMISSION_DENIED, challenge=True, error="insufficient_scope"
     ),
     Reason.POLICY_DENIED: _FORBIDDEN,
+    Reason.PDP_DENIED: _FORBIDDEN,
     Reason.HEADER_UNSAFE: _FORBIDDEN,
     Reason.REQUEST_MALFORMED: _BAD_REQUEST,
     Reason.PATH_AMBIGUOUS: _BAD_REQUEST,
     Reason.KEYS_UNAVAILABLE: _TRY_LATER,
     Reason.INTROSPECTION_UNAVAILABLE: _TRY_LATER,
+    Reason.PDP_UNAVAILABLE: _TRY_LATER,
     Reason.OVERLOADED: _TRY_LATER,
     Reason.INTERNAL_ERROR: WireStatus(500, _PERMISSION_DENIED, _INTERNAL),
 }

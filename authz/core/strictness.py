@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final
 
+from authz.core.pdp import ExternalDecision
 from authz.core.policy import AccessMode, ClaimRequirement, Condition, Requirements, Rule, json_typed
 
 
@@ -95,6 +96,7 @@ def _compare_requirements(old: Requirements, new: Requirements) -> Iterator[Stri
     yield compare_upper_bounds(not old.bound, not new.bound)
     yield from _compare_claims(old.claims, new.claims)
     yield _compare_conditions(old.condition, new.condition)
+    yield _compare_conditions(old.external, new.external)
 
 
 def _compare_claims(old: tuple[ClaimRequirement, ...], new: tuple[ClaimRequirement, ...]) -> Iterator[Strictness]:
@@ -107,7 +109,9 @@ def _compare_claims(old: tuple[ClaimRequirement, ...], new: tuple[ClaimRequireme
         yield compare(before.get(key, ()), after.get(key, ()))
 
 
-def _compare_conditions(old: Condition | None, new: Condition | None) -> Strictness:
+def _compare_conditions(
+    old: Condition | ExternalDecision | None, new: Condition | ExternalDecision | None
+) -> Strictness:
     if old is None or new is None:
         return compare_upper_bounds(old is None, new is None)
     return Strictness.SAME if old == new else Strictness.UNKNOWN

@@ -6,7 +6,8 @@ Rules of this file:
 3. Nothing here blocks. A check that lacks facts is passed to the gatherer, which waits at most as long as the lanes
    allow, and ends 50 ms before the caller's deadline.
 4. A check waits for facts in at most two rounds; facts that a lane has at hand cost none. If a fact is still missing
-   then, the denial is retryable; also at once, if a lane reports that the fact cannot be had now.
+   then, the denial is retryable; also at once, if a lane reports that the fact cannot be had now. If the fact is
+   optional and was asked for, the decision first learns that there is none.
 5. No kind of need is known by name. If there is no lane for a need, the decision is final.
 6. The `rechecks` of a decision are requested after the response, for later decisions.
 """
@@ -46,7 +47,10 @@ class Decide(Protocol):
 
 @dataclass(slots=True)
 class _Pending:
-    """A check that lacks facts: its request, the facts so far, and the last decision with its snapshot."""
+    """A check that lacks facts: its request, the facts so far, and the last decision with its snapshot.
+
+    *unanswered* are needs without an answer, and why; *asked* are all that were passed to a lane.
+    """
 
     request: Request
     now: float
@@ -57,6 +61,7 @@ class _Pending:
     snapshot: Snapshot
     facts: dict[Need, object] = field(default_factory=dict)
     unanswered: dict[Need, Unanswered] = field(default_factory=dict)
+    asked: set[Need] = field(default_factory=set)
     rounds: int = 0
 
     def note(self, need: Need, fact: object) -> None:
@@ -143,6 +148,7 @@ class Checker:
             return self._respond_unanswered(pending)
         if missing and (seconds := self._wait_budget(missing, pending)) > 0:
             pending.rounds += 1
+            pending.asked.update(missing)
             return partial(self._gather, pending, missing, seconds)
         return self._decide_again(pending, missing)
 
@@ -182,7 +188,14 @@ class Checker:
         pending.snapshot = self._snapshot()
         pending.decision = self._decide(pending.request, pending.snapshot, pending.now, pending.facts)
 
-    def _respond_unanswered(self, pending: _Pending) -> bytes:
+    def _respond_unanswered(self, pending: _Pending) -> bytes | Deferred:
+        """Respond without the missing facts, once the decision knows that it does not get those that are optional."""
+        known = {**dict.fromkeys(pending.asked, _LATE), **pending.unanswered}
+        optional = [need for need in pending.decision.trail.needs if need.optional and need in known]
+        if any(need not in pending.facts for need in optional):
+            pending.facts |= {need: known[need] for need in optional}
+            self._redecide(pending)
+            return self._advance(pending)
         pending.decision = as_unanswered(pending.decision, pending.unanswered)
         return self._respond(pending)
 
@@ -212,6 +225,9 @@ class Checker:
             return self._answer(Deny(Reason.INTERNAL_ERROR), request, Responses(), received, metadata)
         except BaseException:  # noqa: BLE001 - the report itself fails
             return FALLBACK_RESPONSE
+
+
+_LATE: Final = Unanswered("not answered in time", absent=True)
 
 
 def _ignore(_facts: Facts) -> None:

@@ -219,6 +219,8 @@ def _problem(denial: Deny, responses: Responses, decision_id: str) -> str:
     """Return problem details (RFC 9457); with type about:blank the title is the status's phrase."""
     status, title = _title(denial)
     problem = {"type": "about:blank", "title": title, "status": status, "decision_id": decision_id}
+    if denial.message:
+        problem["detail"] = denial.message
     if responses.expose_reason:
         problem["reason"] = denial.reason.value
     return json.dumps(problem)
@@ -226,4 +228,5 @@ def _problem(denial: Deny, responses: Responses, decision_id: str) -> str:
 
 def _text(denial: Deny, responses: Responses, decision_id: str) -> str:
     reason = f" ({denial.reason.value})" if responses.expose_reason else ""
-    return f"{_title(denial)[1]}{reason}, decision {decision_id}"
+    message = f": {denial.message}" if denial.message else ""
+    return f"{_title(denial)[1]}{reason}, decision {decision_id}{message}"

@@ -22,9 +22,11 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Final, Protocol, TypeGuard
 
-from authz.core.needs import NO_FACTS, Facts, Need
+from authz.core.needs import NO_FACTS, Facts, Need, Unanswered
 
 log = logging.getLogger(__name__)
+
+_NO_ROOM: Final = Unanswered("too many requests wait for facts of this kind")
 
 Resume = Callable[[Facts], None]
 """Continues a check. It never raises and does not block."""
@@ -158,6 +160,7 @@ class Gatherer:
     def _begin(self, waiting: _Waiting) -> None:
         kinds = frozenset(need.kind for need in waiting.missing)
         if any(self._waiting_for[kind] >= self.lanes[kind].max_waiting for kind in kinds):
+            waiting.facts = dict.fromkeys(waiting.missing, _NO_ROOM)
             self._resume(waiting)
             return
         waiting.kinds = kinds

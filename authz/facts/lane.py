@@ -49,13 +49,15 @@ class Fact:
 class SourceError(Exception):
     """Raised by a source that cannot answer: the text is for the operator, *result* a label for metrics.
 
-    With *counts*, it counts as a failure of the source: several in a row open the circuit breaker.
+    With *counts*, it counts as a failure of the source: several in a row open the circuit breaker. *absent* means
+    that it does not answer at all: the question is not the cause.
     """
 
-    def __init__(self, result: str, why: str, *, counts: bool = True) -> None:
+    def __init__(self, result: str, why: str, *, counts: bool = True, absent: bool = False) -> None:
         super().__init__(why)
         self.result = result
         self.counts = counts
+        self.absent = absent
 
 
 class LaneObserver(Protocol):
@@ -138,7 +140,7 @@ class SourceLane:
         self._open = 0  # questions in the queue or with the source
         self._threads = 0
         self._stopped = False
-        self._failing = ""  # the text of the last failure, until the source answers
+        self._failing: SourceError | None = None  # the last failure, until the source answers
 
     @property
     def max_waiting(self) -> int:
@@ -191,7 +193,9 @@ class SourceLane:
         )
 
     def _left_alone(self) -> Unanswered:
-        return Unanswered(f"the circuit breaker is open after several failures; the last: {self._failing}")
+        failing = self._failing
+        why = f"the circuit breaker is open after several failures; the last: {failing}"
+        return Unanswered(why, absent=failing is not None and failing.absent)
 
     def _admit(self) -> Unanswered | None:
         """Reserve a place in the queue and an attempt, and start a thread if all are busy; or return why not.
@@ -239,28 +243,28 @@ class SourceLane:
                 cache = self._brief if fact.brief else self._kept
                 seconds = fact.keep * (1.0 - SPREAD * self._random())
                 cache.put(need, fact.value, seconds=seconds, size=fact.size)
-            self._note(fact.result, began, failure=None)
+            self._note(fact.result, began)
         except SourceError as error:
-            answer = Unanswered(str(error))
-            self._note(error.result, began, failure=str(error), counts=error.counts)
+            answer = Unanswered(str(error), error.absent)
+            self._note(error.result, began, error)
         except Exception as error:
             log.exception("the source of facts %s failed", self._name)
             answer = Unanswered(type(error).__name__) if fact is None else answer
-            self._note("internal_error", began, failure=type(error).__name__)
+            self._note("internal_error", began, SourceError("internal_error", type(error).__name__))
         return answer
 
-    def _note(self, result: str, began: float, *, failure: str | None, counts: bool = True) -> None:
+    def _note(self, result: str, began: float, failure: SourceError | None = None) -> None:
         """Record the end of one question; log the first of several failures, and the first answer after them."""
         now = self._monotonic()
         with self._lock:
             self._open -= 1
             before = self._failing
             if failure is None:
-                self._breaker, self._failing = CLOSED, ""
-            elif counts:
+                self._breaker, self._failing = CLOSED, None
+            elif failure.counts:
                 self._breaker, self._failing = self._breaker.after_failure(now), failure
-        if failure is None and before:
+        if failure is None and before is not None:
             log.info("%s answers again", self._name)
-        elif failure is not None and counts and not before:
+        elif failure is not None and failure.counts and before is None:
             log.warning("%s failed: %s", self._name, failure)
         self._observer.on_answered(result, now - began)

@@ -47,3 +47,5 @@ def _asked(wanted: Requirements) -> Iterable[str]:
         yield f"authenticated within {wanted.max_age:g} s"
     if wanted.condition is not None:
         yield f"when {getattr(wanted.condition, 'text', 'a condition holds')}"
+    if wanted.external is not None:
+        yield f"allowed by pdp {wanted.external.pdp.name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from authz.core.claims import ClaimPath
@@ -14,6 +15,9 @@ from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import CookieSource
 from tests.cases.case import Case, case
 from tests.cases.claim_sets import BOUND, LOGOUT, literal, pem, raw
+from tests.cases.external import GOOD, STEP_UP, question
+from tests.cases.external import ruled as asking
+from tests.cases.external import said as answered
 from tests.cases.introspection import OPAQUE, said, world
 from tests.cases.proofs import BOUND_CAUSES, NONCE_CAUSES, PROOF_CAUSES
 from tests.fixtures import ABSENT, DEFAULT_SNAPSHOT, A, B, T, claim, header, issuer_a, make_snapshot, mint, rule
@@ -24,6 +28,7 @@ DOMAIN: Final = "spiffe://example.org"
 OF_DOMAIN: Final = make_snapshot(issuers={DOMAIN: issuer_a(issuer=DOMAIN)})
 COOKIES: Final = make_snapshot(token=TokenRules(sources=(CookieSource("t"),)))
 MFA: Final = ("mfa",)
+ASKING: Final = asking(question())
 
 
 class _Says:
@@ -190,6 +195,11 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         "a claim that is absent (no such key) or of another type (no function for these types)": {
             "when-absent": (mint(), ruled(condition=_Says("no such key: x"))),
         },
+        "`require.pdp`: what an id or a name needs is absent, empty or no text; or more than 64 KiB would be sent": {
+            "no-uid": (mint(), asking(question(subject="${claims.uid}"))),
+            "empty-uid": (mint(uid=""), asking(question(subject="${claims.uid}"))),
+            "list-of-uids": (mint(uid=["a"]), asking(question(subject="${claims.uid}"))),
+        },
         "an unsafe method from another site": {
             "cookie": (None, COOKIES, {"method": "POST", "headers": {"cookie": f"t={mint()}"}})
         },
@@ -213,6 +223,10 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "acr-absent": (mint(), ruled(acr=MFA)),
             "acr-a-list": (mint(acr=["mfa"]), ruled(acr=MFA)),
             "amr-a-text": (mint(amr="mfa"), ruled(amr=MFA)),
+        },
+        "`acr_values`, `amr_values` or `max_age` in the context of its answer (`require.pdp`)": {
+            "pdp": (GOOD, ASKING, {"facts": answered(STEP_UP, ASKING)}),
+            "pdp-with-a-reason": (GOOD, ASKING, {"facts": answered(replace(STEP_UP, note="policy 7"), ASKING)}),
         },
         "older than `max_age`": {"old-login": (mint(auth_time=T - 61), ruled(max_age=60))},
         "absent (machines never have it), no number, or ahead of our clock": {

@@ -36,11 +36,13 @@ EXPECTED = {
     Reason.STEP_UP_REQUIRED: (401, 16, 16, "insufficient_user_authentication"),
     Reason.INSUFFICIENT_SCOPE: (403, 7, 7, "insufficient_scope"),
     Reason.POLICY_DENIED: (403, 7, 7, None),
+    Reason.PDP_DENIED: (403, 7, 7, None),
     Reason.HEADER_UNSAFE: (403, 7, 7, None),
     Reason.REQUEST_MALFORMED: (400, 7, 3, None),
     Reason.PATH_AMBIGUOUS: (400, 7, 3, None),
     Reason.KEYS_UNAVAILABLE: (503, 7, 14, None),
     Reason.INTROSPECTION_UNAVAILABLE: (503, 7, 14, None),
+    Reason.PDP_UNAVAILABLE: (503, 7, 14, None),
     Reason.OVERLOADED: (503, 7, 14, None),
     Reason.INTERNAL_ERROR: (500, 7, 13, None),
 }

@@ -1,0 +1,323 @@
+"""External decisions: the question to a policy decision point (PDP), its answer, and what follows from it.
+
+A PDP is asked by the AuthZEN Authorization API 1.0 (access evaluation, section 6) or by OPA's data API.
+
+Rules of this file:
+1. A question has the members subject, action, resource and, if configured, context, and no others: some servers refuse
+   members that they do not know. Its members subject, action and resource have ids and names, or it is not asked.
+2. Only a literal true allows and only a literal false denies. Anything else is no answer, and denies with 503.
+3. With *allow_on_error* a request passes only if the PDP does not answer at all. An error in answer to the question, or
+   a limit of ours, denies nevertheless: a client can cause it.
+4. A need contains a digest of all that is sent, to whom and how, so that an answer is never used for another question.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final
+from urllib.parse import quote
+
+from authz.core.claims import ClaimPath, Claims
+from authz.core.decision import AuditTrail
+from authz.core.needs import Facts, Need, Unanswered
+from authz.core.reasons import Reason, Rejected
+from authz.core.request import Request
+from authz.core.template import (
+    NoValueError,
+    Reference,
+    Scope,
+    Template,
+    Text,
+    fill,
+    fill_text,
+    references,
+    write_json,
+)
+
+PDP: Final = "pdp"  # the kind of a need for an external decision
+MAX_QUESTION_BYTES: Final = 65_536
+MAX_REASON_CHARS: Final = 500  # of a text of the PDP, for the user or for the operator
+MAX_ACR_VALUES: Final = 16
+_MAX_ACR_CHARS: Final = 256
+_MAX_AGE: Final = 10 * 365 * 24 * 3600  # seconds
+
+
+class PdpKind(StrEnum):
+    """The protocol of a PDP: AuthZEN, or OPA's data API."""
+
+    AUTHZEN = "authzen"
+    OPA = "opa"
+
+
+class IdEncoding(StrEnum):
+    """How values are encoded in ids of subjects and resources, for PDPs that refuse characters such as `:` and `@`."""
+
+    NONE = "none"
+    PERCENT = "percent"
+    BASE64URL = "base64url"
+
+
+_ENCODE: Final[Mapping[IdEncoding, Callable[[str], str]]] = {
+    IdEncoding.NONE: str,
+    IdEncoding.PERCENT: lambda text: quote(text, safe=""),  # all but the unreserved characters of RFC 3986
+    IdEncoding.BASE64URL: lambda text: urlsafe_b64encode(text.encode()).decode("ascii").rstrip("="),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pdp:
+    """One PDP, by its configured *name*. *source* is a digest of what else decides its answers: kind, URL, credentials.
+
+    With *allow_on_error* a request passes if the PDP does not answer; with *expose_reason* the client gets the reason
+    that the PDP gives for users. *withheld* are headers that no question contains: those with credentials.
+    """
+
+    name: str
+    source: str
+    kind: PdpKind = PdpKind.AUTHZEN
+    id_encoding: IdEncoding = IdEncoding.NONE
+    allow_on_error: bool = False
+    expose_reason: bool = False
+    withheld: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A subject or a resource of a question."""
+
+    type: Text | Reference
+    id: Text | Reference
+    properties: Template = None
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """The action of a question."""
+
+    name: Text | Reference
+    properties: Template = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalDecision:
+    """What a rule asks of *pdp*."""
+
+    pdp: Pdp
+    subject: Entity
+    action: Action
+    resource: Entity
+    context: Template = None
+    reads_subject: bool = field(init=False, compare=False, repr=False)
+    reads_headers: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Note what the references read, once."""
+        used = list(references_of(self.subject, self.action, self.resource, self.context))
+        by_expression = any(each.expression is not None for each in used)
+        reads_subject = by_expression or any(each.names == ("claims", "sub") for each in used)
+        reads_headers = by_expression or any(each.names[:1] == ("request.headers",) for each in used)
+        object.__setattr__(self, "reads_subject", reads_subject)
+        object.__setattr__(self, "reads_headers", reads_headers)
+
+
+def references_of(subject: Entity, action: Action, resource: Entity, context: Template) -> Iterator[Reference]:
+    """Yield each reference of a question."""
+    for entity in (subject, resource):
+        yield from references([entity.type, entity.id, entity.properties])
+    yield from references([action.name, action.properties, context])
+
+
+@dataclass(frozen=True, slots=True)
+class StepUp:
+    """The authentication that a PDP asks for, in place of a denial. *max_age* is in seconds."""
+
+    acr_values: tuple[str, ...] = ()
+    max_age: int | None = None
+
+
+class Verdict(StrEnum):
+    """What a PDP says; REFUSED if it refuses the question itself, as with status 400."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class PdpAnswer:
+    """An answer: *note* is for the operator, *reason* for the user, *step_up* for the challenge."""
+
+    verdict: Verdict
+    note: str = field(default="", repr=False)
+    reason: str = field(default="", repr=False)
+    step_up: StepUp | None = None
+
+
+def check_external(
+    wanted: ExternalDecision,
+    request: Request,
+    params: Mapping[str, str],
+    claims: Claims,
+    trail: AuditTrail,
+    facts: Facts,
+) -> Rejected | None:
+    """Return if the PDP allows the request, or name the need for its answer.
+
+    If the PDP could not be asked, and the configuration says to allow then, the denial is returned and not raised.
+
+    Raises Rejected: PDP_DENIED, STEP_UP_REQUIRED, PDP_UNAVAILABLE, and as `ask`.
+    """
+    pdp = wanted.pdp
+    need = ask(wanted, request, params, claims)
+    trail.pdp = pdp.name
+    answer = facts.get(need)
+    if isinstance(answer, PdpAnswer):
+        if answer.verdict is Verdict.ALLOWED:
+            return None
+        raise _deny(pdp, answer)
+    if isinstance(answer, Unanswered) and need.optional and answer.absent:
+        return Rejected(Reason.PDP_UNAVAILABLE, f"allowed without an answer of pdp {pdp.name}: {answer.why}")
+    trail.needs = (need,)
+    raise Rejected(Reason.PDP_UNAVAILABLE, f"pdp {pdp.name} has not answered")
+
+
+def _deny(pdp: Pdp, answer: PdpAnswer) -> Rejected:
+    note = f": {answer.note}" if answer.note else ""
+    if answer.verdict is Verdict.REFUSED:
+        denial = Rejected(Reason.PDP_DENIED, f"pdp {pdp.name} refuses the question{note}")
+    elif answer.step_up is not None:
+        denial = Rejected(
+            Reason.STEP_UP_REQUIRED,
+            f"pdp {pdp.name} asks for another authentication{note}",
+            acr_values=answer.step_up.acr_values,
+            max_age=answer.step_up.max_age,
+        )
+    else:
+        denial = Rejected(Reason.PDP_DENIED, f"pdp {pdp.name} denies{note}")
+    denial.message = answer.reason if pdp.expose_reason else ""
+    return denial
+
+
+_SUBJECT: Final = ClaimPath(("sub",))
+
+
+def ask(wanted: ExternalDecision, request: Request, params: Mapping[str, str], claims: Claims) -> Need:
+    """Return the need for the PDP's answer. Raises Rejected: POLICY_DENIED, CLAIMS_MALFORMED."""
+    pdp = wanted.pdp
+    if wanted.reads_subject:
+        claims.check_subject(_SUBJECT)
+    if wanted.reads_headers:
+        sent = {name: value for name, value in request.headers.items() if name not in pdp.withheld}
+        request = replace(request, headers=sent)
+    try:
+        question = write_json(_write(wanted, Scope.of(request, params, claims)))
+    except NoValueError as error:
+        raise Rejected(Reason.POLICY_DENIED, f"no question to pdp {pdp.name}: {error}") from error
+    if len(question) > MAX_QUESTION_BYTES:
+        raise Rejected(Reason.POLICY_DENIED, f"no question to pdp {pdp.name}: more than {MAX_QUESTION_BYTES} bytes")
+    digest = sha256(f"{pdp.source}\0{question}".encode()).hexdigest()
+    return Need(PDP, pdp.name, digest, Reason.PDP_UNAVAILABLE, question, optional=pdp.allow_on_error)
+
+
+def _write(wanted: ExternalDecision, scope: Scope) -> dict[str, object]:
+    encode = _ENCODE[wanted.pdp.id_encoding]
+    question: dict[str, object] = {
+        "subject": _write_entity("subject", wanted.subject, scope, encode),
+        "action": {
+            "name": _require("action.name", wanted.action.name, scope),
+            **_more(wanted.action.properties, scope),
+        },
+        "resource": _write_entity("resource", wanted.resource, scope, encode),
+    }
+    if wanted.context is not None:
+        question["context"] = fill(wanted.context, scope)
+    return {"input": question} if wanted.pdp.kind is PdpKind.OPA else question
+
+
+def _write_entity(name: str, entity: Entity, scope: Scope, encode: Callable[[str], str]) -> dict[str, object]:
+    return {
+        "type": _require(f"{name}.type", entity.type, scope),
+        "id": _require(f"{name}.id", entity.id, scope, encode),
+        **_more(entity.properties, scope),
+    }
+
+
+def _require(name: str, text: Text | Reference, scope: Scope, encode: Callable[[str], str] = str) -> str:
+    filled = fill_text(text, scope, encode)
+    if not filled:
+        raise NoValueError(f"{name} is {'absent' if filled is None else 'empty'}")
+    return filled
+
+
+def _more(properties: Template, scope: Scope) -> dict[str, object]:
+    return {} if properties is None else {"properties": fill(properties, scope)}
+
+
+def read_answer(members: Mapping[str, object], kind: PdpKind) -> PdpAnswer:
+    """Read a response: for AuthZEN its `decision`, for OPA its `result`, a boolean or an object with a `decision`.
+
+    Raises ValueError if there is no boolean: OPA leaves out `result` if the rule is undefined, or not loaded yet.
+    """
+    if kind is PdpKind.OPA:
+        result = members.get("result")
+        members = result if isinstance(result, Mapping) else {"decision": result}
+    decision, context = members.get("decision"), members.get("context")
+    if not isinstance(decision, bool):
+        raise ValueError("the answer has no boolean " + ("result" if kind is PdpKind.OPA else "decision"))  # noqa: TRY004 - bad data
+    if decision:
+        return _ALLOWED
+    if not isinstance(context, Mapping):
+        return _DENIED
+    return PdpAnswer(
+        Verdict.DENIED,
+        _read_text(context.get("reason_admin")) or _read_text(context.get("reason")),
+        _read_text(context.get("reason_user")),
+        _read_step_up(context),
+    )
+
+
+_ALLOWED: Final = PdpAnswer(Verdict.ALLOWED)
+_DENIED: Final = PdpAnswer(Verdict.DENIED)
+
+
+def _read_text(value: object) -> str:
+    """Return a reason: a text, or that of the member 403 of an object, else of its first; made printable and bounded.
+
+    AuthZEN section 5.5 has such objects as examples.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("403", next(iter(value.values()), None))
+    if not isinstance(value, str):
+        return ""
+    return "".join(char for char in value[:MAX_REASON_CHARS] if char.isprintable())
+
+
+_ACR_VALUE: Final = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")  # in a quoted list of RFC 9470 section 3
+
+
+def _read_step_up(context: Mapping[str, object]) -> StepUp | None:
+    """Read `acr_values`, `amr_values` (both as in AuthZEN section 5.5, or lists) and `max_age`, in seconds.
+
+    A challenge has no `amr_values` (RFC 9470 section 3), but a client that authenticates again may learn what to do.
+    """
+    acr_values, age = _read_list(context.get("acr_values")), context.get("max_age")
+    if isinstance(age, str) and age.isascii() and age.isdigit():
+        age = int(age[:12])
+    max_age = age if isinstance(age, int) and not isinstance(age, bool) and 0 <= age <= _MAX_AGE else None
+    if not acr_values and max_age is None and not _read_list(context.get("amr_values")):
+        return None
+    return StepUp(acr_values, max_age)
+
+
+def _read_list(value: object) -> tuple[str, ...]:
+    """Return the words of a text or list that a challenge can contain, of them all or none."""
+    words = value.split() if isinstance(value, str) else value
+    if not isinstance(words, list) or len(words) > MAX_ACR_VALUES:
+        return ()
+    texts = [word for word in words if isinstance(word, str) and _ACR_VALUE.fullmatch(word[:_MAX_ACR_CHARS])]
+    return tuple(texts) if len(texts) == len(words) and all(len(text) <= _MAX_ACR_CHARS for text in texts) else ()
