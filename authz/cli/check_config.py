@@ -56,8 +56,9 @@ def check_config(
 
     \b
     Exit codes: 0 fine, perhaps with warnings
-                1 an issuer has no usable key or no introspection (--fetch),
-                  or a difference widens, is mixed, unknown or breaks (--diff)
+                1 an issuer has no usable key or no introspection, or a PDP
+                  does not decide (--fetch), or a difference widens, is mixed,
+                  unknown or breaks (--diff)
                 2 errors in FILE or OLD (--strict: or warnings that widen access)
     Examples:
       authz check-config authz.yaml
@@ -94,20 +95,9 @@ def check_config(
         if review := sum(change.effect in NEEDS_REVIEW for change in changes):
             found.append(f"to review before deployment: {review}")
     if fetch:
-        from authz.tooling.introspection_probe import probe_all
-        from authz.tooling.probe import fetch_all
-
-        with progress(f"fetching from {len(config.issuers)} issuers"):
-            fetched, probed = fetch_all(config), probe_all(config)
-        output["fetched"] = [each.document() for each in fetched]
-        lines += [(line, None if each.usable else "red") for each in fetched for line in each.lines()]
-        if failed := sum(not each.usable for each in fetched):
-            found.append(f"{failed} of {len(fetched)} issuers have no usable keys")
-        if probed:
-            output["introspection"] = [each.document() for each in probed]
-            lines += [(line, None if each.ok else "red") for each in probed for line in each.lines()]
-        if silent := sum(not each.ok for each in probed):
-            found.append(f"{silent} of {len(probed)} issuers cannot be asked about tokens")
+        shown, failures = _fetch(config, output)
+        lines += shown
+        found += failures
     if as_json:
         click.echo(json.dumps(output, indent=2))
     else:
@@ -121,6 +111,34 @@ def check_config(
             found.insert(0, f"refused because they widen access: {len(refused)}")
         say(f"{file}: {'; '.join(['valid', *found]) if found else counts}")
     sys.exit(BAD_CONFIG if refused else FOUND if found else 0)
+
+
+def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str | None]], list[str]]:
+    """Ask issuers and PDPs; add what they say to *output*, and return it as lines with colours, and what fails."""
+    from authz.tooling.introspection_probe import probe_all
+    from authz.tooling.pdp_probe import probe_pdps
+    from authz.tooling.probe import fetch_all
+
+    found = []
+    with progress(f"fetching from {len(config.issuers)} issuers"):
+        fetched, probed, pdps = fetch_all(config), probe_all(config), probe_pdps(config)
+    output["fetched"] = [each.document() for each in fetched]
+    lines: list[tuple[str, str | None]] = [
+        (line, None if each.usable else "red") for each in fetched for line in each.lines()
+    ]
+    if failed := sum(not each.usable for each in fetched):
+        found.append(f"{failed} of {len(fetched)} issuers have no usable keys")
+    if probed:
+        output["introspection"] = [each.document() for each in probed]
+        lines += [(line, None if each.ok else "red") for each in probed for line in each.lines()]
+    if silent := sum(not each.ok for each in probed):
+        found.append(f"{silent} of {len(probed)} issuers cannot be asked about tokens")
+    if pdps:
+        output["pdps"] = [each.document() for each in pdps]
+        lines += [(line, None if each.ok else "red") for each in pdps for line in each.lines()]
+    if silent := sum(not each.ok for each in pdps):
+        found.append(f"{silent} of {len(pdps)} PDPs do not decide")
+    return lines, found
 
 
 def _find_upstream(name: str) -> Callable[[Config], Iterator[Problem]]:

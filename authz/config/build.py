@@ -13,6 +13,8 @@ from typing import Final
 from authz.config import model
 from authz.config.dpop import Dpop, NonceUse
 from authz.config.issuer import Issuer as IssuerSection
+from authz.config.pdp import CREDENTIALS, PdpQuestion
+from authz.config.pdp import Pdp as PdpSection
 from authz.config.rules import ClaimValue, Require
 from authz.config.rules import Match as MatchSection
 from authz.config.rules import Rule as RuleSection
@@ -23,6 +25,7 @@ from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, Header
 from authz.core.introspection import PROOFS, Introspection, Proof
 from authz.core.issuer import Issuer
 from authz.core.keys import KeySet, VerifySignature, compute
+from authz.core.pdp import ExternalDecision, Pdp
 from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
 from authz.core.resource import ProtectedResource
 from authz.core.snapshot import Responses, Snapshot, TokenRules
@@ -85,7 +88,8 @@ def build_opaque(config: model.Config) -> tuple[tuple[str, str], ...]:
 
 def build_rules(config: model.Config) -> list[Rule]:
     """Return the rules in their order."""
-    return [_build_rule(rule, config) for rule in config.rules]
+    pdps = build_pdps(config)
+    return [_build_rule(rule, config, pdps) for rule in config.rules]
 
 
 def read_inline_keys(issuer: IssuerSection) -> KeySet | None:
@@ -197,7 +201,37 @@ def _build_sources(config: model.Config, *, by_proof: bool) -> Iterator[Source]:
         yield QuerySource(config.insecure.query_token)
 
 
-def _build_rule(section: RuleSection, config: model.Config) -> Rule:
+def build_pdps(config: model.Config) -> dict[str, Pdp]:
+    """Return the PDPs by name."""
+    withheld = _CREDENTIALS | {source.header for source in config.token.sources if source.header is not None}
+    return {name: _build_pdp(name, section, withheld) for name, section in config.pdps.items()}
+
+
+_CREDENTIALS: Final = frozenset({"authorization", "cookie", "dpop", "proxy-authorization"})
+
+
+def _build_pdp(name: str, section: PdpSection, withheld: frozenset[str]) -> Pdp:
+    grounds = (section.kind, section.url, *(getattr(section, key) for key in CREDENTIALS))
+    return Pdp(
+        name=name,
+        source=sha256(json.dumps(grounds).encode()).hexdigest(),
+        kind=section.kind,
+        id_encoding=section.id_encoding,
+        allow_on_error=section.insecure.allow_on_error,
+        expose_reason=section.expose_reason_user,
+        withheld=withheld,
+    )
+
+
+def _build_external(asked: PdpQuestion | None, pdps: Mapping[str, Pdp]) -> ExternalDecision | None:
+    if asked is None:
+        return None
+    return ExternalDecision(
+        pdps[asked.name], asked.subject.entity, asked.action.action, asked.resource.entity, asked.context_template
+    )
+
+
+def _build_rule(section: RuleSection, config: model.Config, pdps: Mapping[str, Pdp]) -> Rule:
     match, aliases = section.match or _EVERY_REQUEST, config.claim_aliases
     ignore_case = match.case_insensitive
     return Rule(
@@ -210,13 +244,13 @@ def _build_rule(section: RuleSection, config: model.Config) -> Rule:
             case_insensitive=config.paths.case_insensitive if ignore_case is None else ignore_case,
         ),
         allow=section.allow,
-        requirements=_build_requirements(section.require, aliases) if section.require else Requirements(),
+        requirements=_build_requirements(section.require, aliases, pdps) if section.require else Requirements(),
         accept=frozenset(section.accept or ()),
         shadow=section.shadow,
     )
 
 
-def _build_requirements(section: Require, aliases: frozenset[str]) -> Requirements:
+def _build_requirements(section: Require, aliases: frozenset[str], pdps: Mapping[str, Pdp]) -> Requirements:
     return Requirements(
         issuers=frozenset(section.issuers or ()),
         audiences=frozenset(section.audiences or ()),
@@ -232,6 +266,7 @@ def _build_requirements(section: Require, aliases: frozenset[str]) -> Requiremen
         bound=section.bound,
         condition=section.condition,
         condition_reads=(ClaimPath(("sub",)),) if _READS_SUBJECT.search(section.when or "") else (),
+        external=_build_external(section.pdp, pdps),
     )
 
 

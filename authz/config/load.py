@@ -71,8 +71,8 @@ def validate(document: Document) -> Config:
 def _check_valid_parts(recovered: Recovered, document: Document, unread: frozenset[KeyPath]) -> Iterator[Problem]:
     if recovered.config is None:
         return
-    # Rules refer to issuers.
-    unchecked = unread | {("rules",)} if ("issuers",) in recovered.replaced else unread
+    # Rules refer to issuers and PDPs.
+    unchecked = unread | {("rules",)} if recovered.replaced & {("issuers",), ("pdps",)} else unread
     for problem in check(recovered.config):
         if recovered.is_checked(problem.path) and not _is_below(problem.path, unchecked):
             yield replace(problem, line=document.line_of(recovered.written(problem.path)))

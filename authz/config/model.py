@@ -14,6 +14,7 @@ from pydantic_core import CoreSchema
 
 from authz.config.dpop import Dpop
 from authz.config.issuer import Issuer
+from authz.config.pdp import Pdp
 from authz.config.rules import Rule
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word, settings_of
 from authz.core.identity import Format, UnsafeValues
@@ -326,6 +327,12 @@ class Config(Section):
     """How proofs of possession are checked (DPoP, RFC 9449)."""
     paths: Paths = Paths()
     """How the paths of all rules are compared."""
+    pdps: Annotated[
+        Mapping[str, Pdp],
+        Field(examples=[{"policies": {"url": "https://pdp.internal/access/v1/evaluation"}}]),
+        Setting(envoy=True),
+    ] = {}
+    """Policy decision points (PDPs) by name, which rules ask."""
     rules: Annotated[Items[Rule], Field(json_schema_extra={"minItems": 1})]
     """Rules in order: the first match decides; no match denies."""
     identity: Identity = Identity()

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
+from authz.config.pdp import PdpQuestion
 from authz.config.section import Duration, Items, Section, Setting, Word
 from authz.core.conditions import Condition, compile_condition
 from authz.core.policy import AccessMode, HostPattern, PathTemplate
@@ -80,6 +81,8 @@ class Require(Section):
     """Longest time since auth_time."""
     when: str | None = None
     """A condition in CEL; an error denies."""
+    pdp: PdpQuestion | None = None
+    """What a policy decision point must allow; asked last. A text is the name of one of pdps."""
 
     @cached_property
     def condition(self) -> Condition | None:

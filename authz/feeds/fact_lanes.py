@@ -10,16 +10,20 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from authz.config.introspection import Introspection
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
+from authz.config.pdp import Pdp
 from authz.core.introspection import INTROSPECTION
+from authz.core.needs import Need
+from authz.core.pdp import PDP
 from authz.facts.by_source import LanesBySource
-from authz.facts.lane import Bounds, SourceLane
+from authz.facts.lane import Bounds, Fact, SourceLane
 from authz.feeds.assembly import make_dialer, make_fetcher
 from authz.feeds.discovery import discovery_url
 from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, NoAuth, PrivateKey, SecretFile
@@ -27,16 +31,39 @@ from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.post import Poster
 from authz.feeds.http.trust import read_origin
 from authz.feeds.introspection import Endpoint, IntrospectionSource, Keep
+from authz.feeds.pdp import bounds_of, make_pdp
 from authz.telemetry.facts import FactMetrics
+
+
+class _Source(Protocol):
+    """What answers needs, over connections that are closed at the end."""
+
+    def __call__(self, need: Need, /) -> Fact:
+        """Answer *need*. Raises SourceError."""
+
+    def close(self) -> None:
+        """Close the idle connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A source of a configuration: the *grounds* that decide what is asked, of whom and how, and what makes it."""
+
+    grounds: object
+    bounds: Bounds
+    make: Callable[[Resolve], _Source] = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A lane, the *section* that it was made of, and what closes its connections."""
+    """A lane, what it was made of, and its source."""
 
-    section: object
+    asked: _Asked
     lane: SourceLane
-    close: Callable[[], None]
+    source: _Source
+
+
+_Named = Mapping[str, _Running]
 
 
 class FactLanes:
@@ -46,46 +73,77 @@ class FactLanes:
         self._metrics: Final = metrics
         self._max_waiting: Final = max_waiting
         self._resolve: Final = resolve
-        self._introspection: Mapping[str, _Running] = {}
-        self._lanes: Mapping[str, SourceLane] = {}
+        self._running: Mapping[str, _Named] = {kind: {} for kind in _SOURCES}
+        self._lanes: Mapping[str, Mapping[str, SourceLane]] = {kind: {} for kind in _SOURCES}
 
     def by_kind(self) -> dict[str, LanesBySource]:
         """Return what answers each kind of need; it follows the configuration."""
-        return {INTROSPECTION: LanesBySource(lambda: self._lanes, max_waiting=self._max_waiting)}
+        return {kind: LanesBySource(partial(self._of, kind), max_waiting=self._max_waiting) for kind in _SOURCES}
 
     def follow(self, config: Config) -> None:
         """Have lanes to the sources of *config*."""
-        running = self._introspection
-        asked = {name: issuer for name, issuer in config.issuers.items() if issuer.introspection is not None}
-        share = self._max_waiting if len(asked) < 2 else max(1, self._max_waiting // 2)
-        made = {name: self._keep_or_make(name, section, share) for name, section in asked.items()}
-        self._introspection = made
-        self._lanes = {name: each.lane for name, each in made.items()}
-        for name, old in running.items():
-            if made.get(name) is not old:
-                _end(old)
+        self._use(
+            {
+                kind: {name: self._keep_or_make(kind, name, asked) for name, asked in self._find(kind, config).items()}
+                for kind in _SOURCES
+            }
+        )
 
     def close(self) -> None:
         """End all lanes."""
-        running, self._introspection, self._lanes = self._introspection, {}, {}
-        for each in running.values():
-            _end(each)
+        self._use({kind: {} for kind in _SOURCES})
 
-    def _keep_or_make(self, name: str, issuer: IssuerSection, share: int) -> _Running:
-        section = (_asking(issuer), share)
-        before = self._introspection.get(name)
-        if before is not None and before.section == section:
+    def _of(self, kind: str) -> Mapping[str, SourceLane]:
+        return self._lanes[kind]
+
+    def _find(self, kind: str, config: Config) -> dict[str, _Asked]:
+        sections, ask = _SOURCES[kind]
+        named = sections(config)
+        share = self._max_waiting if len(named) < 2 else max(1, self._max_waiting // 2)
+        return {name: ask(section, share) for name, section in named.items()}
+
+    def _use(self, running: Mapping[str, _Named]) -> None:
+        before, self._running = self._running, running
+        self._lanes = {kind: {name: each.lane for name, each in named.items()} for kind, named in running.items()}
+        for kind, named in before.items():
+            for name, old in named.items():
+                if running[kind].get(name) is not old:
+                    old.lane.stop()
+                    old.source.close()
+
+    def _keep_or_make(self, kind: str, name: str, asked: _Asked) -> _Running:
+        before = self._running[kind].get(name)
+        if before is not None and before.asked == asked:
             return before
-        source = make_introspection(issuer, resolve=self._resolve)
+        source = asked.make(self._resolve)
         lane = SourceLane(
-            f"introspection of {name}",
+            f"{kind} of {name}",
             source,
-            bounds=_bounds(issuer, share),
+            bounds=asked.bounds,
             monotonic=time.monotonic,
-            observer=self._metrics.of(INTROSPECTION, name),
+            observer=self._metrics.of(kind, name),
             random=random.random,
         )
-        return _Running(section, lane, source.close)
+        return _Running(asked, lane, source)
+
+
+def _introspecting(config: Config) -> Mapping[str, IssuerSection]:
+    return {name: issuer for name, issuer in config.issuers.items() if issuer.introspection is not None}
+
+
+def _ask_issuer(issuer: IssuerSection, share: int) -> _Asked:
+    return _Asked(_asking(issuer), _bounds(issuer, share), lambda resolve: make_introspection(issuer, resolve=resolve))
+
+
+def _ask_pdp(pdp: Pdp, share: int) -> _Asked:
+    return _Asked(pdp, bounds_of(pdp, share), lambda resolve: make_pdp(pdp, resolve=resolve))
+
+
+_SOURCES: Final[Mapping[str, tuple[Callable[[Config], Mapping[str, Any]], Callable[[Any, int], _Asked]]]] = {
+    INTROSPECTION: (_introspecting, _ask_issuer),
+    PDP: (lambda config: config.pdps, _ask_pdp),
+}
+"""The sources of a configuration by the kind of need: their sections, and what is asked of each."""
 
 
 def make_introspection(
@@ -156,8 +214,3 @@ def _bounds(issuer: IssuerSection, max_waiting: int) -> Bounds:
 def _asking(issuer: IssuerSection) -> object:
     """Return all that decides what is asked, of whom, and how."""
     return issuer.issuer, issuer.discovery_url, issuer.key_sources, issuer.introspection, issuer.fetch, issuer.insecure
-
-
-def _end(running: _Running) -> None:
-    running.lane.stop()
-    running.close()

@@ -1,4 +1,4 @@
-"""Check the files that are configured for issuers, by reading them as a refresh does.
+"""Check the files that are configured for issuers and PDPs, by reading them as a refresh does.
 
 Rules of this file:
 1. A missing file is a warning: secrets are often not mounted where a configuration is written and checked.
@@ -20,11 +20,12 @@ from authz.config.introspection import Client
 from authz.config.issuer import Fetch
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
+from authz.config.pdp import Pdp
 from authz.config.problems import KeyPath, Problem, quote
 from authz.feeds.assembly import make_reader
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import BearerTokenFile, PrivateKey, SecretFile
-from authz.feeds.http.credentials import read_proxy_credentials, read_token
+from authz.feeds.http.credentials import read_basic_credentials, read_proxy_credentials, read_token
 from authz.feeds.http.tls import ClientCertificate, TlsTrust
 from authz.feeds.sources import FileSource
 from authz.files.stamp import FileStamp
@@ -70,8 +71,11 @@ def warn_of_files(config: Config) -> Iterator[Problem]:
     """Report missing files, and keys in key files that no token can use."""
     for named in _files(config):
         if named.is_missing():
-            asks = "introspection" in named.path
-            what = "its tokens cannot be introspected" if asks else "the keys of this issuer cannot be refreshed"
+            what = "the keys of this issuer cannot be refreshed"
+            if "introspection" in named.path:
+                what = "its tokens cannot be introspected"
+            elif named.path[0] == "pdps":
+                what = "this PDP cannot be asked"
             hint = f"without it, {what}"
             yield Problem(path=named.path, message=f"{named.file} was not found, and not checked", hint=hint)
     for name, issuer in config.issuers.items():
@@ -90,6 +94,8 @@ def _files(config: Config) -> Iterator[_File]:
             yield from _files_of(issuer.fetch, (*path, "fetch"))
         if issuer.introspection is not None:
             yield from _files_of_client(issuer.introspection.client, (*path, "introspection", "client"))
+    for name, pdp in config.pdps.items():
+        yield from _files_of(pdp, ("pdps", name))
 
 
 def _files_of_client(client: Client, path: KeyPath) -> Iterator[_File]:
@@ -104,16 +110,17 @@ def _files_of_client(client: Client, path: KeyPath) -> Iterator[_File]:
             yield _File((*path, key), file, partial(reader, file))
 
 
-def _files_of(fetch: Fetch, path: KeyPath) -> Iterator[_File]:
+def _files_of(fetch: Fetch | Pdp, path: KeyPath) -> Iterator[_File]:
     read: dict[str, Callable[[str], object]] = {
         "ca_file": lambda file: TlsTrust(file).verifier(),
         "client_cert_file": lambda file: _read_client(file, fetch.client_key_file),
         "client_key_file": lambda _: None,  # it is read together with the certificate
         "bearer_token_file": read_token,
         "proxy_credentials_file": read_proxy_credentials,
+        "basic_credentials_file": read_basic_credentials,
     }
     for key, reader in read.items():
-        if (named := getattr(fetch, key)) is not None:
+        if (named := getattr(fetch, key, None)) is not None:
             file = _absolute(named)
             yield _File((*path, key), file, partial(reader, file))
 

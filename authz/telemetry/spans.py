@@ -144,6 +144,7 @@ class Spans:
             names.TOKEN_ALG: printable(trail.alg),
             names.TOKEN_KID: printable(trail.kid),
             names.PROOF_THUMBPRINT: trail.thumbprint,  # a hash of our own making
+            names.PDP: trail.pdp,
         }
         if request is not None:
             attributes[names.HTTP_REQUEST_METHOD] = request.method if request.method in _METHODS else _OTHER

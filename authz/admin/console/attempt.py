@@ -82,7 +82,11 @@ def _explanation(explanation: Mapping[str, Any]) -> Markup:
     verdict = element("span", f"{decision} {explanation['reason']}", class_=decision)
     detail = f": {explanation['detail']}" if explanation["detail"] else ""
     rows = ((step["number"], step["step"], step["ended"], step["looked_at"]) for step in explanation["steps"])
-    notes = [*(f"need: {need['kind']} of {need['of']}: {need['answer']}" for need in explanation["needs"])]
+    notes = [
+        f"need: {need['kind']} of {need['of']}: {need['answer']}"
+        + (f"; question: {need['question']}" if need.get("question") else "")
+        for need in explanation["needs"]
+    ]
     return element(
         "section",
         element("p", verdict, detail, by, role="status"),

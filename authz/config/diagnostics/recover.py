@@ -18,13 +18,18 @@ from authz.config.problems import KeyPath
 
 _MAX_ROUNDS: Final = 3  # a corrected key may have an invalid value
 _ISSUER: Final = {"issuer": "https://stand-in.invalid"}
+_PDP: Final = {"url": "https://stand-in.invalid/access/v1/evaluation"}
 _RULE: Final = {"allow": "deny"}
 _REQUIRED: Final = {"version": 1, "issuers": {"stand-in": _ISSUER}, "rules": [_RULE]}
-_ENTRIES: Final = {("issuers",): _ISSUER, ("rules",): _RULE}
-_ENTRY: Final = 2  # keys that lead to one issuer or rule
+_ENTRIES: Final = {("issuers",): _ISSUER, ("pdps",): _PDP, ("rules",): _RULE}
+_ENTRY: Final = 2  # keys that lead to one issuer, PDP or rule
 # Values that are deeper than a key of an entry and depend on another key: a symmetric algorithm needs a file, and a
 # condition the parameters of a path.
-_DEPENDS_ON: Final[Mapping[KeyPath, str]] = {("algorithms",): "jwks_file", ("require", "when"): "match"}
+_DEPENDS_ON: Final[Mapping[KeyPath, str]] = {
+    ("algorithms",): "jwks_file",
+    ("require", "when"): "match",
+    ("require", "pdp"): "match",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +114,13 @@ def _move(data: Any, misspelt: Mapping[KeyPath, KeyPath]) -> Iterator[tuple[KeyP
 
 def _replace(data: Any, place: KeyPath) -> None:  # noqa: ANN401 - plain data
     match place:
-        case ("issuers" | "rules" as section, entry):
+        case ("issuers" | "pdps" | "rules" as section, entry):
             data[section][entry] = dict(_ENTRIES[section,])
         case (section, entry, key):
             data[section][entry].pop(key, None)
-            if key in _ISSUER:
-                data[section][entry][key] = _ISSUER[key]
+            required = {"issuers": _ISSUER, "pdps": _PDP}.get(str(section), {})
+            if key in required:
+                data[section][entry][key] = required[str(key)]
         case (section, key):
             data[section].pop(key, None)
         case (section,):

@@ -8,6 +8,7 @@ from typing import Final
 from authz.config.build import build_resource, build_rules, inline_keys
 from authz.config.diagnostics.ambiguous_subjects import find_ambiguous_subjects
 from authz.config.diagnostics.overlaps import find_overlaps
+from authz.config.diagnostics.pdps import find_pdp_mistakes
 from authz.config.diagnostics.unused_keys import describe_unused
 from authz.config.model import SETTINGS, Config
 from authz.config.problems import Problem, quote
@@ -43,6 +44,7 @@ def warnings(config: Config) -> list[Problem]:
         *_proofs_of_each_worker(config),
         *find_overlaps(build_rules(config)),
         *find_ambiguous_subjects(config),
+        *find_pdp_mistakes(config),
     ]
 
 

@@ -23,7 +23,7 @@ from jwcrypto.jwk import JWK
 
 from authz.core import base64url
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.credentials import read_token
+from authz.feeds.http.credentials import read_basic_credentials, read_token
 from authz.telemetry.keys import Refresh
 
 ASSERTION_SECONDS: Final = 60
@@ -142,6 +142,17 @@ class BearerTokenFile:
     def prove(self) -> Proof:
         """Return the Authorization header. Raises RefreshError."""
         return Proof({"authorization": f"Bearer {read_token(self.file)}"})
+
+
+@dataclass(frozen=True, slots=True)
+class BasicFile:
+    """Basic authentication (RFC 7617) with `user:password` in a file."""
+
+    file: str
+
+    def prove(self) -> Proof:
+        """Return the Authorization header. Raises RefreshError."""
+        return Proof({"authorization": read_basic_credentials(self.file)})
 
 
 def _read(key: str, file: str) -> str:

@@ -27,11 +27,18 @@ def read_token(file: str) -> str:
 
 def read_proxy_credentials(file: str) -> str:
     """Read `user:password` and return the value of Proxy-Authorization (RFC 7617). Raises RefreshError."""
-    pair = _read("proxy_credentials_file", file, "utf-8")
+    return _read_pair("proxy_credentials_file", file)
+
+
+def read_basic_credentials(file: str) -> str:
+    """Read `user:password` and return the value of Authorization (RFC 7617). Raises RefreshError."""
+    return _read_pair("basic_credentials_file", file)
+
+
+def _read_pair(key: str, file: str) -> str:
+    pair = _read(key, file, "utf-8")
     if pair is None or not _USER_AND_PASSWORD.fullmatch(pair):
-        raise RefreshError(
-            Refresh.MISCONFIGURED, f"fetch.proxy_credentials_file {file}: does not contain user:password"
-        )
+        raise RefreshError(Refresh.MISCONFIGURED, f"fetch.{key} {file}: does not contain user:password")
     return f"Basic {b64encode(pair.encode()).decode('ascii')}"
 
 

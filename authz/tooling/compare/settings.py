@@ -1,7 +1,7 @@
 """Which settings, other than rules, allow what was denied, or deny what was allowed.
 
 Each key of the model defines how a change of it affects requests (`Access`). Issuers are compared by their `iss`,
-because tokens name it.
+because tokens name it, and PDPs by their name, which rules contain.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Final
 from authz.config.build import inline_keys
 from authz.config.issuer import Issuer
 from authz.config.model import SETTINGS, Config, HeaderValue
+from authz.config.pdp import Pdp
 from authz.config.problems import quote
 from authz.config.quantity import format_duration, format_size
 from authz.config.section import Access
@@ -80,11 +81,20 @@ _COMPARED: Final = {path: setting for path, setting in SETTINGS.items() if setti
 def compare_settings(old: Config, new: Config) -> Iterator[Change]:
     """Yield a change for each setting, other than rules, that differs."""
     for pattern in _COMPARED:
-        if not pattern.startswith("issuers."):
+        if not pattern.startswith(("issuers.", "pdps.")):
             yield from _compare(pattern, pattern, _value(old, pattern), _value(new, pattern))
+    for name in old.pdps.keys() & new.pdps.keys():  # what else a rule asks is compared with the rules
+        yield from _compare_pdps(name, old.pdps[name], new.pdps[name])
     before, after = _by_iss(old), _by_iss(new)
     changes = (_compare_issuers(iss, before.get(iss), after.get(iss)) for iss in before.keys() | after.keys())
     yield from dict.fromkeys(chain.from_iterable(changes))  # what changed for all tenants of an issuer, once
+
+
+def _compare_pdps(name: str, old: Pdp, new: Pdp) -> Iterator[Change]:
+    for pattern in _COMPARED:
+        if pattern.startswith("pdps.*."):
+            key = pattern.removeprefix("pdps.*.")
+            yield from _compare(pattern, f"pdps.{name}.{key}", _value(old, key), _value(new, key))
 
 
 def _by_iss(config: Config) -> dict[str, tuple[str, Issuer]]:

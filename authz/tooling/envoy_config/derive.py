@@ -16,9 +16,11 @@ from typing import Final
 
 from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_addresses
 from authz.config.model import Config
+from authz.config.pdp import PdpQuestion
 from authz.core.dpop import Possession
 from authz.core.introspection import INTROSPECTION
 from authz.core.needs import KEY
+from authz.core.pdp import PDP
 from authz.core.request import AmbiguousEncoding
 from authz.tooling.envoy_config.forwarded_claims import claims_to_remove
 from authz.tooling.envoy_config.fragments import ClusterTls, EnvoySettings, any_spelling, literal
@@ -90,6 +92,7 @@ def max_waits(config: Config) -> dict[str, float]:
     return {
         KEY: max(issuer.fetch.max_wait.total_seconds() for issuer in config.issuers.values()),
         INTROSPECTION: max((each.max_wait.total_seconds() for each in asked), default=0.0),
+        PDP: max((pdp.max_wait.total_seconds() for pdp in config.pdps.values()), default=0.0),
     }
 
 
@@ -104,11 +107,20 @@ def accepted_encodings(config: Config) -> frozenset[AmbiguousEncoding]:
 
 
 def read_headers(config: Config) -> Iterator[str]:
-    """Yield the headers of requests that hold a token, or that a condition reads."""
+    """Yield the headers of requests that hold a token, or that a condition or a question to a PDP reads."""
     yield from (source.header for source in config.token.sources if source.header is not None)
     for rule in config.rules:
         if rule.require is not None and rule.require.when:
             yield from _READ_IN_CONDITION.findall(rule.require.when)
+        if rule.require is not None and rule.require.pdp is not None:
+            yield from _headers_in_question(rule.require.pdp)
+
+
+def _headers_in_question(asked: PdpQuestion) -> Iterator[str]:
+    for reference in asked.references():
+        if reference.names[:1] == ("request.headers",):
+            yield from reference.names[1:]
+        yield from _READ_IN_CONDITION.findall(reference.text)
 
 
 def reads_proofs(config: Config) -> bool:

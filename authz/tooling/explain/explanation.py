@@ -19,12 +19,13 @@ from authz.core.dpop import SCHEME
 from authz.core.introspection import INTROSPECTION
 from authz.core.keys import KeySet
 from authz.core.needs import NO_FACTS, PROOF, Facts, Need
+from authz.core.pdp import PDP
 from authz.core.reasons import WIRE_STATUS, Reason
 from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
 from authz.core.token import HeaderSource, place_token
-from authz.tooling.explain.needs import AnsweredNeed, answer_proof, ask_issuer
+from authz.tooling.explain.needs import AnsweredNeed, answer_pdp, answer_proof, ask_issuer, ask_pdp
 from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
 from authz.tooling.explain.remedies import find_remedies
 from authz.tooling.explain.steps import Line, describe_steps, safe
@@ -100,6 +101,7 @@ class Explanation:
             ],
             "needs": [
                 {"kind": each.need.kind, "of": each.need.of, "asked": each.need.asked, "answer": each.answer}
+                | ({"question": each.question} if each.question else {})
                 for each in self.needs
             ],
             "notes": list(self.notes),
@@ -118,8 +120,9 @@ def format_document(document: Mapping[str, Any]) -> str:
     return "\n".join([*map(str.rstrip, rows), "", *needs, *document["notes"], verdict])
 
 
-def _describe_need(kind: str, of: str, asked: str | None, answer: str) -> str:
-    return f"need: {kind}{'' if asked is None else f' {safe(asked)}'} of {of}: {answer}"
+def _describe_need(kind: str, of: str, asked: str | None, answer: str, question: str = "") -> str:
+    shown = f"\n  question: {question}" if question else ""
+    return f"need: {kind}{'' if asked is None else f' {safe(asked)}'} of {of}: {answer}{shown}"
 
 
 def answer(question: Question, config: Config) -> Explanation:
@@ -150,18 +153,27 @@ def answer(question: Question, config: Config) -> Explanation:
         for need in authorize(request, snapshot, question.at, facts).trail.needs:
             if need in facts:
                 continue
-            if need.kind == INTROSPECTION:
-                fact, said = (
-                    ask_issuer(need, config) if question.jwks is None else (None, "not asked: a key set was given")
-                )
-            elif need.kind == PROOF:
-                fact, said = answer_proof()
-            else:
-                fact, said = key_source, f"searched for in {key_source}: not found"
-            facts[need] = fact
-            answered.append(AnsweredNeed(need, said))
+            facts[need], found = _find_fact(need, question, config, key_source)
+            answered.append(found)
     explained = explain(request, snapshot, question.at, facts)
     return replace(explained, notes=(*explained.notes, *notes), needs=tuple(answered))
+
+
+def _find_fact(need: Need, question: Question, config: Config, key_source: str) -> tuple[object, AnsweredNeed]:
+    """Return a fact, or None, and what answered the need; with a given key set, no other system is asked."""
+    offline = question.jwks is not None
+    if need.kind == PDP:
+        return (None, answer_pdp(need, _OFFLINE)) if offline else ask_pdp(need, config)
+    if need.kind == INTROSPECTION:
+        fact, said = (None, _OFFLINE) if offline else ask_issuer(need, config)
+    elif need.kind == PROOF:
+        fact, said = answer_proof()
+    else:
+        fact, said = key_source, f"searched for in {key_source}: not found"
+    return fact, AnsweredNeed(need, said)
+
+
+_OFFLINE: Final = "not asked: a key set was given"
 
 
 def explain(request: Request, snapshot: Snapshot, now: float, facts: Facts = NO_FACTS) -> Explanation:

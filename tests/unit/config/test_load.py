@@ -64,6 +64,10 @@ def alternatives() -> Iterator[object]:
         key = line["entry"].partition(":")[0]
         keys = next((keys for keys in TOGETHER if key in keys), None)
         text = _put(line, line["indent"] + line["entry"] + "\n") if keys is None else _put_all(keys)
+        if key == "pdp":  # it names one of the commented block
+            text = re.sub(
+                r"^# pdps:.*\n(?:#   .*\n)+", lambda block: block[0].replace("\n#", "\n")[2:], text, flags=re.MULTILINE
+            )
         yield pytest.param(text, id=line["entry"].split("  ")[0])
     for block in BLOCK.finditer(TEXT):
         below = [line.removeprefix("#") for line in block["below"].splitlines()]

@@ -34,6 +34,7 @@ from authz.config.model import (
     TokenSource,
     Traces,
 )
+from authz.config.pdp import InsecurePdp, Pdp, PdpAction, PdpQuestion, PdpResource, PdpSubject
 from authz.config.problems import ConfigError
 from authz.config.rules import Match, Require, Rule
 from authz.config.schema import json_schema
@@ -62,6 +63,7 @@ SECTIONS: Final = (
         Require,
         Resource,
     ),
+    *(InsecurePdp, Pdp, PdpAction, PdpQuestion, PdpResource, PdpSubject),
     *(Responses, Rule, Server, Telemetry, Tls, Token, TokenSource, Traces),
 )
 # Newer drafts, or beyond what charts can use.

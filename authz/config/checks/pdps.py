@@ -1,0 +1,110 @@
+"""Checks of policy decision points (PDPs), and of what rules ask of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from authz.config.address import check_url
+from authz.config.model import Config
+from authz.config.pdp import Pdp, PdpQuestion
+from authz.config.problems import KeyPath, Problem, quote, suggest
+from authz.config.rules import Match, Rule
+from authz.core.conditions import find_params
+from authz.core.pdp import PdpKind
+from authz.core.template import Template, references
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_ENDPOINT: Final = "/access/v1/evaluation"
+
+
+def check_pdps(config: Config) -> Iterator[Problem]:
+    """Report PDPs that cannot be asked, and questions that cannot be written."""
+    for name, pdp in config.pdps.items():
+        path: KeyPath = ("pdps", name)
+        if not _NAME.fullmatch(name):
+            message = "the name of a PDP has at most 64 letters, digits, dots, hyphens and underscores"
+            yield Problem(path=path, message=message)
+        yield from _check_url(pdp, (*path, "url"))
+        yield from _check_credentials(pdp, path)
+    for index, rule in enumerate(config.rules):
+        if rule.require is not None and rule.require.pdp is not None:
+            yield from _check_question(rule, rule.require.pdp, ("rules", index, "require", "pdp"), config)
+
+
+def _check_url(pdp: Pdp, path: KeyPath) -> Iterator[Problem]:
+    try:
+        check_url(pdp.url, http=pdp.allows_http)
+    except ValueError as error:
+        hint = "or set insecure.http" if pdp.url.startswith("http://") else ""
+        yield Problem(path=path, message=str(error), hint=hint)
+        return
+    at = urlsplit(pdp.url).path.rstrip("/")
+    if not at:
+        hint = f"AuthZEN: {_ENDPOINT}" if pdp.kind is PdpKind.AUTHZEN else "OPA: /v1/data/, and the path of a rule"
+        yield Problem(path=path, message="names no endpoint", hint=hint)
+    elif pdp.kind is PdpKind.AUTHZEN and at.endswith("/evaluations"):
+        message = "is the endpoint for several evaluations: some servers report errors there as denials"
+        yield Problem(path=path, message=message, hint=f"use {_ENDPOINT}")
+
+
+def _check_credentials(pdp: Pdp, path: KeyPath) -> Iterator[Problem]:
+    if pdp.bearer_token_file is not None and pdp.basic_credentials_file is not None:
+        message = "a request has one Authorization header: bearer_token_file is there already"
+        yield Problem(path=(*path, "basic_credentials_file"), message=message)
+    for key, other in (("client_cert_file", "client_key_file"), ("client_key_file", "client_cert_file")):
+        if getattr(pdp, key) is not None and getattr(pdp, other) is None:
+            yield Problem(path=(*path, key), message=f"needs {other} too")
+
+
+def _check_question(rule: Rule, asked: PdpQuestion, path: KeyPath, config: Config) -> Iterator[Problem]:
+    if asked.name not in config.pdps:
+        message = f"no pdp is named {quote(asked.name)}"
+        yield Problem(path=(*path, "name"), message=message, hint=suggest(asked.name, config.pdps))
+    try:
+        templates = (rule.match or Match()).templates
+    except ValueError:
+        templates = ()  # reported at its place
+    known = {name for template in templates for name in template.params}
+    for section, key, read in _templates(asked):
+        place = (*path, *_within(asked, section), key)
+        try:
+            if getattr(section, key) == "":
+                raise ValueError("must not be empty")
+            used = list(_find_params(read(key)))
+        except ValueError as error:
+            yield Problem(path=place, message=str(error))
+            continue
+        for name in used if templates else ():
+            if name not in known:
+                message = f"no path of this rule has a parameter {quote(name)}"
+                yield Problem(path=place, message=message, hint=suggest(name, known))
+
+
+_Read = Callable[[str], Template]
+
+
+def _templates(asked: PdpQuestion) -> Iterator[tuple[object, str, _Read]]:
+    """Yield the section, the key and the reader of each template."""
+    for entity in (asked.subject, asked.resource):
+        yield from ((entity, key, entity.text) for key in ("type", "id"))
+        yield entity, "properties", entity.values
+    yield asked.action, "name", asked.action.text
+    yield asked.action, "properties", asked.action.values
+    yield asked, "context", asked.values
+
+
+def _within(asked: PdpQuestion, section: object) -> KeyPath:
+    names = {id(asked.subject): "subject", id(asked.action): "action", id(asked.resource): "resource"}
+    return (names[id(section)],) if id(section) in names else ()
+
+
+def _find_params(template: Template) -> Iterator[str]:
+    """Yield the path parameters that the references of *template* read."""
+    for reference in references(template):
+        if reference.names[:1] == ("params",):
+            yield from reference.names[1:]
+        elif reference.expression is not None:
+            yield from (name for name, _ in find_params(reference.text))

@@ -1,0 +1,158 @@
+"""A client of a policy decision point (PDP): AuthZEN Authorization API 1.0, or OPA's data API.
+
+Rules of this file:
+1. One question is one POST of JSON, to the configured URL and no other. Redirects are not followed.
+2. Only status 200 with JSON and a boolean is a decision. OPA answers `{}` if a rule is undefined, and while its bundle
+   is not loaded: that is a failure, not a denial.
+3. A PDP that has answered lately and refuses a question (400, 413, 422) refuses this question: that is a fact, and
+   denies. Before, the question or its configuration may be the cause: that is a failure.
+4. A failure is never cached. It counts for the circuit breaker if the PDP is the cause. Of the PDP's text, only a short
+   error code is logged.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+from authz.config.pdp import Pdp
+from authz.core.needs import Need
+from authz.core.pdp import PdpAnswer, PdpKind, Verdict, read_answer
+from authz.core.strictjson import parse_object
+from authz.facts.lane import Bounds, Fact, SourceError
+from authz.feeds.failure import RefreshError
+from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
+from authz.feeds.http.connect import Dialer, Resolve, resolve
+from authz.feeds.http.fetch import Answer
+from authz.feeds.http.post import Post, Poster
+from authz.feeds.http.tls import ClientCertificate, TlsTrust
+from authz.feeds.http.trust import Trust, read_origin
+from authz.telemetry.keys import Refresh
+from authz.telemetry.redaction import printable
+
+PROVED_SECONDS: Final = 300.0  # after a decision, a refusal is blamed on the question
+_REFUSED: Final = frozenset({400, 413, 414, 422, 431})
+_ABSENT_STATUS: Final = frozenset({502, 503, 504})
+_ABSENT: Final = frozenset(
+    {Refresh.MISCONFIGURED, Refresh.TIMEOUT, Refresh.TLS, Refresh.UNREACHABLE, Refresh.UNTRUSTED}
+)
+_ERROR_CODE: Final = re.compile(r"[A-Za-z_]{1,64}")
+
+
+class PdpSource:
+    """Asks one PDP at *url*. A decision is kept for *keep* seconds."""
+
+    def __init__(
+        self,
+        poster: Poster,
+        url: str,
+        auth: ClientAuth,
+        *,
+        kind: PdpKind,
+        keep: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._poster: Final = poster
+        self._url: Final = url
+        self._auth: Final = auth
+        self._kind: Final = kind
+        self._keep: Final = keep
+        self._monotonic: Final = monotonic
+        self._proved_until = 0.0
+
+    def __call__(self, need: Need) -> Fact:
+        """Ask the question in *need*. Raises SourceError."""
+        body = need.sent.encode()
+        try:
+            answer = self._poster.post(self._url, lambda: self._write(body))
+        except RefreshError as error:
+            why = str(error).removeprefix("fetch.")
+            raise SourceError(error.result.value, why, absent=error.result in _ABSENT) from error
+        if answer.status != 200:
+            return self._read_refusal(answer)
+        read = self._read(answer)
+        self._proved_until = self._monotonic() + PROVED_SECONDS
+        size = len(read.note) + len(read.reason)
+        return Fact(read, self._keep, size, read.verdict.value)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._poster.close()
+
+    def _write(self, body: bytes) -> Post:
+        return Post(body, {"content-type": "application/json", **self._auth.prove().headers})
+
+    def _read(self, answer: Answer) -> PdpAnswer:
+        media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise SourceError("unreadable", f"the answer is {printable(media_type) or 'untyped'}, not JSON")
+        try:
+            return read_answer(parse_object(answer.body), self._kind)
+        except ValueError as error:
+            why = str(error) if "boolean" in str(error) else f"the answer is no JSON object, {len(answer.body)} bytes"
+            raise SourceError("unreadable", why) from None
+
+    def _read_refusal(self, answer: Answer) -> Fact:
+        """Return that the PDP refuses this question. Raises SourceError for other causes."""
+        status, code = answer.status, _read_code(answer)
+        shown = f"HTTP status {status}{f', {code}' if code else ''}"
+        proved = self._monotonic() < self._proved_until
+        if status in _REFUSED:
+            if proved:
+                return Fact(PdpAnswer(Verdict.REFUSED, shown), result=Verdict.REFUSED.value)
+            raise SourceError("bad_request", f"{shown}: the PDP does not take this question", counts=False)
+        if status in {401, 403}:
+            raise SourceError("unauthorized", f"{shown}: the PDP rejects our credentials")
+        # A PDP that fails over one question answers others: who asks it opens no breaker.
+        counts = not (status == 500 and proved)
+        raise SourceError(Refresh.STATUS.value, shown, counts=counts, absent=status in _ABSENT_STATUS)
+
+
+def make_pdp(pdp: Pdp, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> PdpSource:
+    """Return what asks the PDP of this section; *auth* is in place of its own credentials."""
+    certificate = None
+    if pdp.client_cert_file is not None and pdp.client_key_file is not None:
+        certificate = ClientCertificate(pdp.client_cert_file, pdp.client_key_file)
+    dialer = Dialer(
+        trust=Trust(configured_origins=frozenset({read_origin(urlsplit(pdp.url))}), http=pdp.allows_http),
+        tls=TlsTrust(pdp.ca_file, certificate),
+        resolve=resolve,
+    )
+    return PdpSource(
+        Poster(dialer, timeout=pdp.timeout.total_seconds(), max_bytes=pdp.max_bytes),
+        pdp.url,
+        auth or make_auth(pdp),
+        kind=pdp.kind,
+        keep=pdp.cache.total_seconds(),
+    )
+
+
+def make_auth(pdp: Pdp) -> ClientAuth:
+    """Return what proves to a PDP who asks, beside a client certificate."""
+    if pdp.bearer_token_file is not None:
+        return BearerTokenFile(pdp.bearer_token_file)
+    return BasicFile(pdp.basic_credentials_file) if pdp.basic_credentials_file is not None else NoAuth()
+
+
+def bounds_of(pdp: Pdp, max_waiting: int) -> Bounds:
+    """Return the bounds of the lane of this PDP, for which *max_waiting* checks may wait."""
+    return Bounds(
+        max_asked=pdp.max_concurrent,
+        max_waiting=max_waiting,
+        max_wait=pdp.max_wait.total_seconds(),
+        burst=pdp.max_per_second,
+        refill=1.0 / pdp.max_per_second,
+        max_kept=pdp.max_cached,
+    )
+
+
+def _read_code(answer: Answer) -> str:
+    """Return the `code` of an error, as OPA and OpenFGA write it, if it has the form of one; otherwise ""."""
+    try:
+        code = parse_object(answer.body).get("code")
+    except ValueError:
+        return ""
+    return code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else ""

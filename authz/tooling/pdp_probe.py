@@ -1,0 +1,122 @@
+"""Ask each policy decision point (PDP) once, by the code that serves, and say what that proves.
+
+1. A made-up question, with the types and the action that the first rule that asks this PDP writes as they are: the URL,
+   the connection, our credentials and the form of the answer.
+2. The same with credentials that are wrong: whether the PDP looks at them at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from authz.config.model import Config
+from authz.config.pdp import Pdp
+from authz.core.needs import Need
+from authz.core.pdp import PDP, PdpKind, Verdict
+from authz.core.template import Reference, Text
+from authz.facts.lane import Fact, SourceError
+from authz.feeds.http.client_auth import ClientAuth, Proof
+from authz.feeds.pdp import make_pdp
+from authz.telemetry.redaction import printable
+
+_MADE_UP: Final = "authz-check-config"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedPdp:
+    """What asking one PDP proved: *ok* says that it decides, *findings* are sentences."""
+
+    pdp: str
+    ok: bool
+    findings: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Format it for people."""
+        yield f"pdp {self.pdp}: {'answers' if self.ok else 'fails'}"
+        yield from (f"  {'proved' if self.ok else 'failed'}        {printable(finding)}" for finding in self.findings)
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {"pdp": self.pdp, "ok": self.ok, "findings": list(self.findings)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrong:
+    """Credentials that no server knows, of the kind of ours."""
+
+    scheme: str
+
+    def prove(self) -> Proof:
+        """Return the Authorization header."""
+        return Proof({"authorization": f"{self.scheme} d3Jvbmc6b24tcHVycG9zZQ=="})
+
+
+def probe_pdps(config: Config) -> list[ProbedPdp]:
+    """Probe every PDP."""
+    return [probe_pdp(name, pdp, made_up_question(name, config)) for name, pdp in config.pdps.items()]
+
+
+def probe_pdp(name: str, pdp: Pdp, question: Mapping[str, object]) -> ProbedPdp:
+    """Probe one PDP with a *question* that no one asks."""
+    try:
+        fact = _ask(pdp, question)
+    except SourceError as error:
+        if error.result == "bad_request":
+            finding = f"{error}; it was asked {json.dumps(question)}: does it know this type and action?"
+            return ProbedPdp(name, ok=False, findings=(finding,))
+        return ProbedPdp(name, ok=False, findings=(f"{error.result}: {error}",))
+    findings = [f"a made-up subject and resource are {fact.result}"]
+    if fact.result == Verdict.ALLOWED.value:
+        findings.append("is that so by a rule for everyone? Otherwise it decides nothing")
+    findings += _doubt_credentials(pdp, question)
+    return ProbedPdp(name, ok=True, findings=tuple(findings))
+
+
+def made_up_question(name: str, config: Config) -> dict[str, object]:
+    """Return a question to the PDP *name* in the words of the first rule that asks it, with made-up values."""
+    rules = (rule.require.pdp for rule in config.rules if rule.require is not None and rule.require.pdp is not None)
+    asked = next((each for each in rules if each.name == name), None)
+    texts: tuple[str, ...] = ("user", "GET", "route")
+    if asked is not None:
+        entities = asked.subject.entity, asked.action.action, asked.resource.entity
+        written = (entities[0].type, entities[1].name, entities[2].type)
+        texts = tuple(_literal(text) or default for text, default in zip(written, texts, strict=True))
+    question: dict[str, object] = {
+        "subject": {"type": texts[0], "id": _MADE_UP},
+        "action": {"name": texts[1]},
+        "resource": {"type": texts[2], "id": _MADE_UP},
+    }
+    return {"input": question} if config.pdps[name].kind is PdpKind.OPA else question
+
+
+def _literal(text: Text | Reference) -> str:
+    """Return the text if it has no references; otherwise ""."""
+    if isinstance(text, Reference) or any(isinstance(part, Reference) for part in text.parts):
+        return ""
+    return "".join(part for part in text.parts if isinstance(part, str))
+
+
+def _ask(pdp: Pdp, question: Mapping[str, object], auth: ClientAuth | None = None) -> Fact:
+    """Raises SourceError."""
+    source = make_pdp(pdp, auth=auth)
+    try:
+        return source(Need(PDP, "", None, sent=json.dumps(question)))
+    finally:
+        source.close()
+
+
+def _doubt_credentials(pdp: Pdp, question: Mapping[str, object]) -> Iterator[str]:
+    """Ask with wrong credentials."""
+    if pdp.bearer_token_file is None and pdp.basic_credentials_file is None:
+        yield "it answers without credentials in a header"
+        return
+    wrong = _Wrong("Bearer" if pdp.bearer_token_file is not None else "Basic")
+    try:
+        _ask(pdp, question, wrong)
+    except SourceError as error:
+        yield f"wrong credentials are refused ({error.result}), so ours are right"
+    else:
+        yield "wrong credentials are answered too: it does not look at them, and ours are not proved right"
