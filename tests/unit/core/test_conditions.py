@@ -380,5 +380,5 @@ def test_an_expression_is_bounded_as_a_condition_is() -> None:
     with pytest.raises(TooManyValuesError):
         compile_expression("claims.many").evaluate(REQUEST, {}, Claims(crowd, b"", frozenset(), {}))
     some = Claims({"some": list(range(MAX_VALUES - 100))}, b"", frozenset(), {})
-    with pytest.raises(EvaluationError, match="^a limit of the runtime was reached$"):
+    with pytest.raises(EvaluationError, match="a limit of the runtime was reached"):
         compile_expression(f"[{', '.join(['claims.some.exists(x, x < 0)'] * 20)}]").evaluate(REQUEST, {}, some)
