@@ -369,7 +369,9 @@ class Config(Section):
     paths: Paths = Paths()
     """How the paths of all rules are compared."""
     pdps: Annotated[
-        Mapping[str, Pdp], Field(examples=[{"policies": {"url": "https://pdp.internal/access/v1/evaluation"}}])
+        Mapping[str, Pdp],
+        Field(examples=[{"policies": {"url": "https://pdp.internal/access/v1/evaluation"}}]),
+        Setting(envoy=True),
     ] = {}
     """Policy decision points (PDPs) by name, which rules ask."""
     rules: Annotated[Items[Rule], Field(json_schema_extra={"minItems": 1})]

@@ -111,7 +111,7 @@ class Require(Section):
     """What is known of the client beside its token."""
     when: str | None = None
     """A condition in CEL; an error denies."""
-    pdp: Annotated[PdpQuestion | None, Setting(envoy=True)] = None
+    pdp: PdpQuestion | None = None
     """What a policy decision point must allow; asked last. A text is the name of one of pdps."""
 
     @cached_property

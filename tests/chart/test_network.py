@@ -71,6 +71,23 @@ def test_the_issuer_can_be_asked(
     assert egress(charts, issuer) == rules
 
 
+@pytest.mark.parametrize(
+    ("url", "rules"),
+    [
+        ("https://pdp.example.com:8443/access/v1/evaluation", [([443, 8443], PUBLIC)]),
+        ("https://10.1.2.3/access/v1/evaluation", [([443], PUBLIC), ([443], ["10.1.2.3/32"])]),
+        ("http://localhost:3592/access/v1/evaluation", [([443], PUBLIC)]),
+        ("http://cerbos.shop.svc:3592/access/v1/evaluation", [([443, 3592], PEERS)]),
+    ],
+)
+def test_a_pdp_can_be_asked(charts: Charts, url: str, rules: list[tuple[list[int], list[Any]]]) -> None:
+    """Where issuers are, by its own port; in this pod without any rule."""
+    policy = {"issuers": PEERS} if ".svc" in url else None
+    pdps = {"p": {"url": url, "insecure": {"http": True}}}
+    config = {"issuers": {"corporate": {}}, "pdps": pdps}
+    assert sorted(egress(charts, None, policy, config=config)) == sorted(rules)
+
+
 @pytest.mark.parametrize("helm", HELMS)
 def test_what_has_a_name_is_where_the_values_say(charts: Charts, helm: str) -> None:
     """Peers for issuers in the cluster, for a proxy, and for the API server, at both of its ports."""

@@ -83,6 +83,11 @@ def test_only_an_issuer_that_asks_gets_a_token(charts: Charts) -> None:
     volumes = asking["spec"]["template"]["spec"]["volumes"]
     (projected,) = (volume["projected"] for volume in volumes if "projected" in volume)
     assert projected["sources"][0] == {"serviceAccountToken": {"path": "asking", "expirationSeconds": 3600}}
+    pdps = {"p": {"url": "https://pdp.example.com/access/v1/evaluation", **client}}
+    asking = only(charts.with_values("proxy", {"authz": {"config": {"pdps": pdps}}}), "Deployment")
+    volumes = asking["spec"]["template"]["spec"]["volumes"]
+    (projected,) = (volume["projected"] for volume in volumes if "projected" in volume)
+    assert projected["sources"][0] == {"serviceAccountToken": {"path": "asking", "expirationSeconds": 3600}}
 
 
 def test_otel_variables_reach_the_sidecar(charts: Charts) -> None:

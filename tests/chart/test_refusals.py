@@ -24,6 +24,7 @@ def deep(path: str, value: object, /) -> Changes:
 
 
 ISSUER: Final = "authz.config.issuers.corporate"
+PDP: Final = "https://pdp.example.com/access/v1/evaluation"
 ON: Final = {"enabled": True}
 RULE: Final = {"name": "files", "match": {"paths": ["/files/{name}"]}}
 
@@ -72,6 +73,21 @@ TEMPLATES: Final = [
         f"{ISSUER}.introspection.client.bearer_token_file must be a file right in",
     ),
     ("proxy", deep("authz.config.dpop.nonce_secret_file", "/x/nonce"), "dpop.nonce_secret_file is /x/nonce, and"),
+    (
+        "proxy",
+        deep("authz.config.pdps.p", {"url": PDP, "basic_credentials_file": "/x/pair"}),
+        "authz.config.pdps.p.basic_credentials_file is /x/pair, and nothing",
+    ),
+    (
+        "proxy",
+        deep("authz.config.pdps.p", {"url": PDP, "max_wait": "1400ms"}),
+        "must be more than authz.config.pdps.p.max_wait, 1400ms",
+    ),
+    (
+        "proxy",
+        deep("authz.config.pdps.p", {"url": "http://cerbos.shop.svc:3592/access/v1/evaluation"}),
+        "networkPolicy.issuers is empty, and the PDP p is at cerbos.shop.svc",
+    ),
     ("proxy", deep(f"{ISSUER}.jwks_file", "/keys/jwks.json"), f"{ISSUER}.jwks_file is /keys/jwks.json, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.ca_file", "/ca.crt"), f"{ISSUER}.fetch.ca_file is /ca.crt, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.max_wait", "1400ms"), f"must be more than {ISSUER}.fetch.max_wait, 1400ms"),

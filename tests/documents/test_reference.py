@@ -127,6 +127,8 @@ _TOLD: Final = {  # for each key that Envoy must know, a change of it
     "token.sources": "token: {sources: [{header: x_token}]}\n",
     "token.max_bytes": "token: {max_bytes: 17KiB}\n",
     "token.forward": "token: {forward: false}\n",
+    "pdps": "pdps: {p: {url: 'https://pdp.test/access/v1/evaluation'}}\n",
+    "pdps.*.max_wait": "pdps: {p: {url: 'https://pdp.test/access/v1/evaluation', max_wait: 3s}}\n",
     "rules.*.accept": _WITH_RULE % "{match: {paths: [/a]}, accept: [encoded_slash]}",
     "identity.headers": "identity: {headers: {x-auth-subject: sub}}\n",
 }

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from authz.config.build import build_snapshot
 from authz.config.load import parse
+from authz.core.decision import Allow
 from authz.core.keys import KeySet
 from authz.core.minting import MINTED
 from authz.envoy import ext_authz_pb2 as wire
@@ -48,6 +49,7 @@ class Station:
 
     def __init__(self, issuers: str = "", *, whole: str = "", waiters: int = 64) -> None:
         text = f"version: 1\nissuers:\n{issuers}rules:\n  - match: {{paths: [/**]}}\n    allow: authenticated\n"
+        self.allowed = 0  # checks
         self.config = parse(whole or text, file="authz.yaml")
         self.registry = CollectorRegistry()
         self._settles = False
@@ -123,6 +125,7 @@ class Station:
         return self
 
     def _report(self, record: CheckRecord) -> None:
+        self.allowed += isinstance(record.decision, Allow)
         self.report(record)
 
     def feed(self, name: str) -> Feed[KeySet]:
@@ -135,15 +138,16 @@ class Station:
 
     def ask(self, token: str, what: str = "GET api.test/orders", *, time_left: float = HANG_SECONDS) -> str:
         """Send one Check and return the reason of its answer; *what* is a method, a host and a path."""
-        answer = self._check(token, what, time_left)
+        answer = self.check(token, what, time_left)
         return answer.dynamic_metadata.fields["reason"].string_value
 
     def identity(self, token: str, what: str) -> dict[str, str]:
         """Send one Check that is allowed, and return the identity headers for the upstream."""
-        options = self._check(token, what, HANG_SECONDS).ok_response.headers
+        options = self.check(token, what).ok_response.headers
         return {option.header.key: option.header.value for option in options}
 
-    def _check(self, token: str, what: str, time_left: float) -> wire.CheckResponse:
+    def check(self, token: str, what: str, time_left: float = HANG_SECONDS) -> wire.CheckResponse:
+        """Send one Check and return its answer."""
         request = wire.CheckRequest()
         http = request.attributes.request.http
         http.method, _, url = what.partition(" ")

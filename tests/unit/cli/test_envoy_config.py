@@ -170,6 +170,7 @@ def test_every_worker_is_an_endpoint(name: str, workers: int, host: str | None, 
 def test_the_rest_fits_too() -> None:
     """Timeout, bounds and spellings follow the configuration; TLS is mutual where the sidecar asks for it."""
     assert derive(sample("patient")).timeout_ms == 2400
+    assert derive(sample("asking")).timeout_ms == 1000 + 3000 + 400  # a key, then a decision
     assert derive(sample("busy")).max_requests == 5_000
     assert derive(sample("long tokens")).max_headers_kb > 100
     assert not derive(sample("odd paths")).merge_slashes

@@ -248,6 +248,7 @@ def _beside(bound: str, step: int) -> int | str:
 
 _NEEDED: Final[dict[str, object]] = {
     "introspection": {"client": {"bearer_token_file": "t"}},
+    "pdps": {"corporate": {"url": "https://pdp.test/access/v1/evaluation"}},
     "identity": {"token": {"audience": ["orders"], "issuer": "https://gateway.example.com"}},
     "keys": {"main": {"kind": "memory"}},
     "shared_state": {"url": "redis://localhost"},
@@ -353,3 +354,91 @@ def test_an_opaque_token_is_of_one_issuer() -> None:
     assert two("pa_") == []
     (found,) = two("''")
     assert "issuers.partner.introspection.token_prefix: opaque tokens could be of" in found
+
+
+PDP: Final = "https://pdp.test/access/v1/evaluation"
+
+
+def _with_pdp(pdp: str = f"url: '{PDP}'", asked: str = "p", paths: str = '"/a/{id}"') -> list[str]:
+    """What is wrong with a PDP, and with a rule that asks it."""
+    text = small(more=f"pdps: {{p: {{{pdp}}}}}\n")
+    return problems(
+        text.replace("match: {paths: [/orders]}", f"match: {{paths: [{paths}]}}\n    require: {{pdp: {asked}}}")
+    )
+
+
+@pytest.mark.parametrize(
+    ("pdp", "expected"),
+    [
+        (f"url: '{PDP}'", ""),
+        (f"kind: opa, url: '{PDP}'", ""),
+        ("url: 'http://localhost:8181/x/evaluation'", ""),
+        ("url: 'http://127.0.0.1:8181/x/evaluation'", ""),
+        ("url: 'http://[::1]:8181/x/evaluation'", ""),
+        ("url: 'http://pdp.test/x', insecure: {http: true}", ""),
+        ("url: 'http://pdp.test/x'", "pdps.p.url: must begin with https:// (or set insecure.http)"),
+        ("url: 'https://pdp.test'", "pdps.p.url: names no endpoint (AuthZEN: /access/v1/evaluation)"),
+        ("url: 'https://pdp.test/', kind: opa", "pdps.p.url: names no endpoint (OPA: /v1/data/"),
+        ("url: 'https://pdp.test/access/v1/evaluations'", "pdps.p.url: is the endpoint for several evaluations"),
+        ("url: 'https://u:p@pdp.test/x'", "pdps.p.url: must not contain a user or password"),
+        ("url: 'https://[pdp/x'", "pdps.p.url: must have a host"),
+        (f"url: '{PDP}', client_cert_file: /a", "pdps.p.client_cert_file: needs client_key_file too"),
+        (f"url: '{PDP}', client_key_file: /a", "pdps.p.client_key_file: needs client_cert_file too"),
+        (
+            f"url: '{PDP}', bearer_token_file: /a, basic_credentials_file: /b",
+            "pdps.p.basic_credentials_file: a request has one Authorization header",
+        ),
+        (f"url: '{PDP}', kind: xacml", "pdps.p.kind"),
+        ("kind: opa", "pdps.p.url"),
+    ],
+)
+def test_pdps(pdp: str, expected: str) -> None:
+    """A PDP is one endpoint, by TLS unless it is on this host, with one kind of credentials."""
+    found = _with_pdp(pdp)
+    assert len(found) == bool(expected), found
+    assert all(expected in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("p", ""),
+        ("{name: p}", ""),
+        ("q", "require.pdp.name: no pdp is named 'q'"),
+        ("{}", "require.pdp.name"),
+        ("{name: p, resource: {id: '${params.id}'}}", ""),
+        ("{name: p, resource: {id: '${params.ids}'}}", "resource.id: no path of this rule has a parameter 'ids'"),
+        ("{name: p, context: {a: [{b: \"${params['x']}\"}]}}", "pdp.context: no path of this rule has a parameter 'x'"),
+        ("{name: p, subject: {properties: {a: '${size(params.x)}'}}}", "no path of this rule has a parameter 'x'"),
+        ("{name: p, resource: {type: ''}}", "resource.type: must not be empty"),
+        ("{name: p, action: {name: '${}'}}", 'action.name: "${}" refers to nothing'),
+        ("{name: p, subject: {id: '${claim.sub}'}}", "subject.id: ${claim.sub}: column 6: undeclared reference"),
+        ("{name: p, subject: {id: '${claims.a.matches(claims.b)}'}}", "the argument of matches must be a literal"),
+        ("{name: p, subject: {properties: {a: '${x'}}}", 'subject.properties: has a "${" without its "}"'),
+        ("{name: p, subject: {kind: user}}", "subject.kind"),
+    ],
+)
+def test_questions_to_a_pdp(asked: str, expected: str) -> None:
+    """What cannot be written for any request is found at load, at its place."""
+    found = _with_pdp(asked=asked)
+    assert len(found) == bool(expected), found
+    assert all(expected in problem for problem in found)
+
+
+def test_names_of_pdps() -> None:
+    """They are labels of metrics."""
+    text = small(more=f"pdps: {{'a b': {{url: '{PDP}'}}}}\n")
+    assert problems(text) == [
+        "9: pdps['a b']: the name of a PDP has at most 64 letters, digits, dots, hyphens and underscores"
+    ]
+
+
+def test_a_pdp_that_cannot_be_read_hides_no_other_problem() -> None:
+    """A rule that names it is not wrong, and what else is wrong is told."""
+    found = _with_pdp("url: 5", asked="{name: p, resource: {type: ''}}")
+    assert [problem.partition(": ")[2].partition(":")[0] for problem in found] == [
+        "rules[0].require.pdp.resource.type",
+        "pdps.p.url",
+    ]
+    whole = small(more="pdps: [p]\n").replace("match: {paths: [/orders]}", "require: {pdp: p}")
+    assert [problem.partition(": ")[2].partition(":")[0] for problem in problems(whole)] == ["pdps"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from authz.config.build import build_rules
@@ -130,7 +132,7 @@ def test_warnings_can_be_located() -> None:
     """A warning has a path, and the document knows its line."""
     text = SAMPLE.read_text()
     assert read(SAMPLE).locate(warnings(configure(more="responses: {expose_reason: true}\n"))[0]).line == 1 + text[
-        : text.index("  expose_reason")
+        : text.index("  expose_reason:")
     ].count("\n")
 
 
@@ -147,3 +149,48 @@ def test_what_is_parsed_is_parsed_once() -> None:
         assert built.match.paths is match.templates
         assert built.match.hosts is match.host_patterns
         assert built.requirements.condition is require.condition
+
+
+PDP: Final = "https://pdp.test/access/v1/evaluation"
+
+
+def of_pdp(
+    pdp: str = f"url: '{PDP}'", asked: str = "p", *, paths: str = '"/a/{id}/{x}"', accept: str = ""
+) -> list[str]:
+    """The warnings about a PDP, and a rule that asks it."""
+    rule = f"  - name: ask\n    match: {{paths: [{paths}]}}\n{accept}    require: {{pdp: {asked}}}\n"
+    return [str(warning) for warning in warnings(configure(more=f"{rule}pdps: {{p: {{{pdp}}}}}\n"))]
+
+
+def test_pdps_that_are_hardly_meant() -> None:
+    """One that no rule asks, an unusual URL, and what is insecure."""
+    assert of_pdp() == []
+    assert of_pdp("kind: opa, url: 'https://opa.test/v1/data/app/allow'") == []
+    (odd,) = of_pdp("kind: opa, url: 'https://opa.test/v0/data/app/allow'")
+    assert "pdps.p.url: is not below /v1/data/" in odd
+    (odd,) = of_pdp("url: 'https://pdp.test/stores/1'")
+    assert "does not end with /evaluation" in odd
+    (idle,) = map(str, warnings(configure(more=f"pdps: {{p: {{url: '{PDP}'}}}}\n")))
+    assert idle == "pdps.p: no rule asks it (require: {pdp: NAME} in a rule)"
+    found = of_pdp(f"url: '{PDP}', insecure: {{http: true, allow_on_error: true}}")
+    assert [line.partition(":")[0] for line in found] == ["pdps.p.insecure.http", "pdps.p.insecure.allow_on_error"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "accept", "warned"),
+    [
+        ("none", "${params.id}/${params.x}", "", False),
+        ("none", "${params.id}/${params.x}", "    accept: [encoded_slash]\n", True),
+        ("percent", "${params.id}/${params.x}", "    accept: [encoded_slash]\n", False),
+        ("none", "${params.id}-${params.x}", "", True),
+        ("percent", "${params.id}-${params.x}", "", True),
+        ("percent", "${params.id}:${params.x}", "", False),
+        ("base64url", "${params.id}.${params.x}", "", False),
+        ("base64url", "${params.id}_${params.x}", "", True),
+    ],
+)
+def test_ids_that_two_requests_can_share(encoding: str, text: str, accept: str, warned: bool) -> None:  # noqa: FBT001 - a table
+    """A client could choose the parts so that the PDP decides about another resource."""
+    found = of_pdp(f"url: '{PDP}', id_encoding: {encoding}", f"{{name: p, resource: {{id: '{text}'}}}}", accept=accept)
+    assert len(found) == warned, found
+    assert all("resource.id: two different requests can have the same id" in line for line in found)

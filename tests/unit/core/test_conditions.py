@@ -24,6 +24,7 @@ from authz.core.conditions import (
     TooManyValuesError,
     _environment,
     compile_condition,
+    compile_expression,
     find_params,
 )
 from authz.core.policy import NoResultError
@@ -325,3 +326,59 @@ def test_nothing_is_imported_before_there_is_a_condition() -> None:
     program = "import sys, authz.runtime.app; print('cel_expr_python' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert said == "False\n"
+
+
+VALUES: Final[Mapping[str, object]] = {
+    "claims.sub": "bob",
+    "claims.n + 1": 6,
+    "claims.f": 1.5,
+    "claims.yes": True,
+    "claims.nothing": None,
+    "claims.groups": ["staff", "admin"],
+    "claims.groups.filter(g, g != 'staff')": ["admin"],
+    "claims.deep": {"er": {"x": 1}},
+    "{'a': claims.groups, 'b': [1, {'c': params.id}]}": {"a": ["staff", "admin"], "b": [1, {"c": "bob"}]},
+    "has(claims.zz) ? claims.zz : 'none'": "none",
+    "request.method + ' ' + request.path": "GET /users/bob/",
+    "'NOT_FOUND: Key not found in map'": "NOT_FOUND: Key not found in map",
+}
+
+
+@pytest.mark.parametrize(("text", "value"), VALUES.items(), ids=VALUES)
+def test_an_expression_has_a_value_of_json(text: str, value: object) -> None:
+    """Of any type, as Python has it, at any depth; a text that reads like an error is a text."""
+    found = compile_expression(text).evaluate(REQUEST, {"id": "bob"}, Claims(CLAIMS, b"", frozenset(), {}))
+    assert found == value
+    assert type(found) is type(value)
+
+
+NO_VALUES: Final[Mapping[str, str]] = {
+    "claims.zz": "no such key: zz",
+    "[claims.zz]": "no such key: zz",
+    "1 / (claims.n - 5)": "a division by zero",
+    "b'abc'": "a value of a type that JSON does not have",
+    "duration('1s')": "a value of a type that JSON does not have",
+    "{1: 2}": "a value of a type that JSON does not have",
+    "[timestamp('2026-01-01T00:00:00Z')]": "a value of a type that JSON does not have",
+}
+
+
+@pytest.mark.parametrize(("text", "why"), NO_VALUES.items(), ids=NO_VALUES)
+def test_an_expression_without_a_value_raises(text: str, why: str) -> None:
+    """An error is never taken for its text."""
+    with pytest.raises(EvaluationError, match=f"^{why}$"):
+        compile_expression(text).evaluate(REQUEST, {"id": "bob"}, Claims(CLAIMS, b"", frozenset(), {}))
+
+
+def test_an_expression_is_bounded_as_a_condition_is() -> None:
+    """Its text, its cost, and what the runtime does not bear."""
+    with pytest.raises(ConditionError, match="is longer than"):
+        compile_expression("'" + "x" * MAX_CHARS + "'")
+    with pytest.raises(ConditionError, match="macros must not be nested"):
+        compile_expression("claims.groups.map(a, claims.groups.map(b, a))")
+    crowd = {"many": list(range(MAX_VALUES + 1))}
+    with pytest.raises(TooManyValuesError):
+        compile_expression("claims.many").evaluate(REQUEST, {}, Claims(crowd, b"", frozenset(), {}))
+    some = Claims({"some": list(range(MAX_VALUES - 100))}, b"", frozenset(), {})
+    with pytest.raises(EvaluationError, match="a limit of the runtime was reached"):
+        compile_expression(f"[{', '.join(['claims.some.exists(x, x < 0)'] * 20)}]").evaluate(REQUEST, {}, some)

@@ -15,6 +15,7 @@ from authz.core.decision import Allow, Decision, Deny, as_unanswered
 from authz.core.needs import Need, Unanswered
 from authz.core.pdp import (
     MAX_ACR_VALUES,
+    MAX_QUESTION_BYTES,
     MAX_REASON_CHARS,
     PDP,
     Entity,
@@ -302,3 +303,12 @@ def test_a_question_is_compared_by_what_is_asked() -> None:
     assert replace(question(), context=one) == replace(question(), context=two)
     assert question() != question(subject="${claims.uid}")
     assert parse_template("${claims.a}", no_expression) != parse_template("${claims.b}", no_expression)
+
+
+def test_a_question_is_bounded() -> None:
+    """No PDP gets more than 64 KiB: what does not fit is denied, and not cut."""
+    large = {"x": ["y" * 2000] * 33}
+    decision = authorize(ask(GOOD), ruled(question(context=large)), T)
+    assert decision.reason is Reason.POLICY_DENIED
+    assert decision.detail == f"no question to pdp policies: more than {MAX_QUESTION_BYTES} bytes"
+    assert len(need_of(question(context={"x": ["y" * 2000] * 32})).sent) <= MAX_QUESTION_BYTES

@@ -411,3 +411,43 @@ def test_a_kept_fact_costs_one_decision() -> None:
     assert (decisions, lane.asked) == (["sun"], [])
     assert len(StillGatherer(key=lane).known) == 0
     assert list(StillGatherer(key=lane).known) == []
+
+
+OPTIONAL = Need("weather", "almanac", "today", Reason.OVERLOADED, optional=True)
+
+
+def do_without(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
+    """Allow without the weather if there is none, and not before it was asked for."""
+    fact = facts.get(OPTIONAL)
+    if isinstance(fact, Unanswered) and fact.absent:
+        return Allow(reason=Reason.OVERLOADED, trail=AuditTrail(), would_deny=True, detail=fact.why)
+    return Deny(Reason.POLICY_DENIED, AuditTrail(needs=(OPTIONAL,)))
+
+
+@pytest.mark.parametrize(
+    ("lane", "outcome"),
+    [
+        (FakeLane(silent=True), "would_deny"),
+        (FakeLane(known=Unanswered("down", absent=True)), "would_deny"),
+        (FakeLane(fact=Unanswered("down", absent=True)), "would_deny"),
+        (FakeLane(known=Unanswered("no budget")), "deny"),
+        (FakeLane(fact=Unanswered("HTTP status 500")), "deny"),
+        (FakeLane(silent=True, wait=0.0), "deny"),  # no time to ask
+    ],
+)
+def test_a_decision_learns_that_an_optional_fact_is_not_to_be_had(lane: FakeLane, outcome: str) -> None:
+    """It decides once more, with the reason as the fact; never because the fact was not asked for."""
+    assert told(check(decide=do_without, gatherer=StillGatherer(weather=lane)), "decision") == outcome
+
+
+def test_an_optional_fact_that_no_round_is_left_for_is_missing() -> None:
+    """Two rounds were spent on others: it was never asked for, so its source is not known to be absent."""
+
+    def late(request: Request, snapshot: Snapshot, now: float, facts: Facts) -> Decision:
+        for need in (TIDE, WEATHER):
+            if need not in facts:
+                return Deny(Reason.POLICY_DENIED, AuditTrail(needs=(need,)))
+        return do_without(request, snapshot, now, {need: fact for need, fact in facts.items() if need.of == "x"})
+
+    lanes = {"tide": FakeLane(fact="low"), "weather": FakeLane(fact="rain")}
+    assert told(check(decide=late, gatherer=StillGatherer(**lanes)), "decision") == "deny"

@@ -396,3 +396,17 @@ def test_each_source_has_its_own_lane() -> None:
         assert isinstance(answers.get(timeout=HANG), Unanswered)
     finally:
         one.lane.stop()
+
+
+def test_what_is_not_there_is_told_from_what_answers_with_an_error(rig: Rig) -> None:
+    """Also while it is left alone: by the last failure. A limit of ours is no absence of the source."""
+    for absent in (True, False):
+        rig.oracle.says = SourceError("status", "HTTP status 503", absent=absent)
+        for _ in range(MAX_FAILURES):
+            rig.ask()
+        assert rig.ask() == Unanswered(
+            "the circuit breaker is open after several failures; the last: HTTP status 503", absent=absent
+        )
+        rig.clock.now += 1000 * LAST_PAUSE
+        assert rig.ask() == Unanswered("HTTP status 503", absent=absent)
+        rig.clock.now += 1000 * LAST_PAUSE

@@ -213,3 +213,17 @@ def test_what_proves_who_asks_is_tried_too(key: str, content: str, why: str, tmp
     (fault,) = faults(issuer)
     assert why in fault
     assert "junk" not in fault
+
+
+def test_files_of_pdps_are_tried_too(tmp_path: Path) -> None:
+    """A missing token is a warning, and one that cannot serve an error."""
+    file = tmp_path / "file"
+    more = f"pdps: {{p: {{url: 'https://pdp.test/access/v1/evaluation', basic_credentials_file: {file}}}}}\n"
+    config = configure(more=more)
+    (doubt,) = map(str, warn_of_files(config))
+    assert "pdps.p.basic_credentials_file" in doubt
+    assert "without it, this PDP cannot be asked" in doubt
+    file.write_text("junk")
+    (fault,) = map(str, check_files(config))
+    assert "does not contain user:password" in fault
+    assert "junk" not in fault

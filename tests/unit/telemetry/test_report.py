@@ -163,6 +163,12 @@ def test_a_line_names_the_key_of_a_proof() -> None:
     assert "thumbprint" not in line
 
 
+def test_a_line_names_the_pdp_that_was_asked() -> None:
+    """It is configured, and names no client."""
+    (line,) = report_of(Deny(Reason.PDP_DENIED, AuditTrail(pdp="policies")), ask(), log_client=False)
+    assert line["pdp"] == "policies"
+
+
 def test_a_call_that_was_not_read_is_logged_too() -> None:
     """Overload and undecodable bytes have no request to tell of."""
     (line,) = report_of(Deny(Reason.OVERLOADED))

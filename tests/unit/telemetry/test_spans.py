@@ -133,6 +133,12 @@ def test_a_proof_names_its_key() -> None:
     assert "authz.proof.thumbprint" not in attributes(decide())
 
 
+def test_a_decision_names_the_pdp_that_was_asked() -> None:
+    """By its configured name, as in the log."""
+    assert attributes(Deny(Reason.PDP_DENIED, AuditTrail(pdp="policies")))["authz.pdp"] == "policies"
+    assert "authz.pdp" not in attributes(decide())
+
+
 def test_a_shadow_tells_what_it_would_have_done() -> None:
     """The request passes, hence without a status; decision and reason are the refusal's."""
     found = attributes(decide(mint(exp=T - 90), snapshot=make_snapshot(rule("shadow", "/items/**", shadow=True))))

@@ -34,6 +34,9 @@ SAMPLES: Final = {
     "TLS": BASE + ONE_SIDED,
     "busy": BASE + "server: {max_concurrent: 5000}\n",
     "long tokens": BASE + "token: {max_bytes: 100KiB}\n",
+    "asking": BASE.replace(
+        "rules:\n", "pdps: {p: {url: 'https://pdp.test/access/v1/evaluation', max_wait: 3s}}\nrules:\n", 1
+    ),
     "patient": BASE.replace("audiences: [api]", "audiences: [api], fetch: {max_wait: 2s}"),
     "odd paths": BASE.replace('["/**"]}', '["/**"]}, accept: [encoded_slash, double_slash]'),
     "proofs": BASE.replace("audiences: [api]", "audiences: [api], dpop: allowed"),

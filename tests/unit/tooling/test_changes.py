@@ -18,6 +18,7 @@ from authz.config.introspection import Introspection
 from authz.config.issuer import Issuer
 from authz.config.load import parse
 from authz.config.model import SETTINGS, Config, Resource, Tls
+from authz.config.pdp import Pdp
 from authz.config.section import Access
 from authz.config.shared_state import SharedState
 from authz.config.status_list import StatusList
@@ -353,8 +354,8 @@ def leaves(section: type[BaseModel], way: str = "") -> Iterator[str]:
         nested = inner.get(name) or each.annotation
         if name == "rules":
             continue
-        if name == "issuers":
-            yield from leaves(Issuer, "issuers.*.")
+        if name in {"issuers", "pdps"}:
+            yield from leaves(Issuer if name == "issuers" else Pdp, f"{name}.*.")
         elif isinstance(nested, type) and issubclass(nested, BaseModel) and nested is not Resource:
             yield from leaves(nested, f"{way}{name}.")
         else:
@@ -365,3 +366,44 @@ def test_every_key_says_what_a_change_of_it_does() -> None:
     """Each key of the model, rules aside, has an Access, and each Access is compared."""
     assert set(leaves(Config)) == {path for path, setting in SETTINGS.items() if setting.access is not None}
     assert set(EFFECT_OF) == set(Access) == {setting.access for setting in SETTINGS.values()} - {None}
+
+
+ASKING: Final = """version: 1
+issuers:
+  a: {issuer: "https://a.test", audiences: [api]}
+pdps:
+  policies: {url: "https://pdp.test/access/v1/evaluation", MORE}
+rules:
+  - {name: all, match: {paths: ["/**"]}, require: {scopes: [r]WHAT}}
+"""
+
+
+def asking(what: str = ", pdp: policies", more: str = "") -> str:
+    """A file with a PDP."""
+    return ASKING.replace("WHAT", what).replace(", MORE", f", {more}" if more else "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (asking(""), asking(), {("narrows", "any method any host /")}),
+        (asking(), asking(""), {("widens", "any method any host /")}),
+        (asking(), asking(", pdp: {name: policies, resource: {type: x}}"), {("unknown", "any method any host /")}),
+        (asking(), asking(more="timeout: 2s"), {("changes", "pdps.policies.timeout")}),
+        (asking(), asking(more="cache: 5s"), {("widens", "pdps.policies.cache")}),
+        (asking(more="cache: 5s"), asking(), {("narrows", "pdps.policies.cache")}),
+        (
+            asking(),
+            asking(more="id_encoding: percent"),
+            {("unknown", "pdps.policies.id_encoding"), ("unknown", "any method any host /")},
+        ),
+        (
+            asking(),
+            asking(more="insecure: {allow_on_error: true}"),
+            {("widens", "pdps.policies.insecure.allow_on_error"), ("unknown", "any method any host /")},
+        ),
+    ],
+)
+def test_external_decisions(old: str, new: str, expected: set[tuple[str, str]]) -> None:
+    """A rule that asks is narrower; another question, or another way to ask it, cannot be compared."""
+    assert {(change.effect.value, change.about) for change in unbroken(differ(old, new))} == expected

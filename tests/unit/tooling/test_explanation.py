@@ -57,6 +57,8 @@ STEPS: Final[Mapping[Reason, set[Step]]] = {
     Reason.POLICY_DENIED: {Step.RULE, Step.TOKEN, Step.REQUIREMENTS},
     Reason.RISK_DENIED: {Step.REQUIREMENTS},
     Reason.RISK_UNAVAILABLE: {Step.REQUIREMENTS},
+    Reason.PDP_DENIED: {Step.REQUIREMENTS},
+    Reason.PDP_UNAVAILABLE: {Step.REQUIREMENTS},
     Reason.HEADER_UNSAFE: {Step.HEADERS},
 }
 NOT_OF_THE_PIPELINE: Final = {Reason.AUTHENTICATED, Reason.OVERLOADED, Reason.INTERNAL_ERROR}
@@ -91,7 +93,8 @@ def check(explained: Explanation, decision: Decision) -> None:
         assert Step(passed + 1) is at.get(explained.decision.detail, Step.REQUIREMENTS)
     assert (decision.trail.rule is None) is (passed < Step.RULE)
     assert (decision.trail.issuer is None) is (passed < Step.ISSUER)
-    nameless = explained.decision.detail == "sub is not a string"  # which is read after the claims
+    detail = explained.decision.detail
+    nameless = detail == "sub is not a string" or "subject.id is absent" in detail  # which are read after the claims
     assert (decision.trail.subject is None) <= (passed < Step.CLAIMS or nameless)
 
 

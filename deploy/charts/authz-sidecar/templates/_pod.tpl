@@ -186,15 +186,18 @@ volumeMounts:
 {{- end }}
 {{- end -}}
 
-{{/* Names of the projected tokens that issuers ask for, for keys or about tokens, as a JSON list. */}}
+{{/* Names of the projected tokens that issuers ask for, for keys or about tokens, and PDPs, as a JSON list. */}}
 {{- define "authz-sidecar.tokenFiles" -}}
+{{- $config := include "authz-sidecar.parsed" . | fromJson -}}
+{{- $asked := values ($config.pdps | default dict) -}}
+{{- range $name, $issuer := $config.issuers -}}
+  {{- $asked = append (append $asked $issuer.fetch) ($issuer.introspection | default dict).client -}}
+{{- end -}}
 {{- $files := list -}}
-{{- range $name, $issuer := (include "authz-sidecar.parsed" . | fromJson).issuers -}}
-  {{- range list $issuer.fetch ($issuer.introspection | default dict).client -}}
-    {{- $file := get (. | default dict) "bearer_token_file" | default "" -}}
-    {{- if hasPrefix "/var/run/secrets/tokens/" $file -}}
-      {{- $files = append $files (base $file) -}}
-    {{- end -}}
+{{- range $asked -}}
+  {{- $file := get (. | default dict) "bearer_token_file" | default "" -}}
+  {{- if hasPrefix "/var/run/secrets/tokens/" $file -}}
+    {{- $files = append $files (base $file) -}}
   {{- end -}}
 {{- end -}}
 {{- $files | uniq | sortAlpha | toJson -}}

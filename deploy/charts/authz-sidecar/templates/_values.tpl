@@ -167,6 +167,11 @@ written.
     {{- $_ := set $files (printf "issuers.%s.introspection.client.%s" $name .) (get $client .) -}}
   {{- end -}}
 {{- end -}}
+{{- range $name, $pdp := $config.pdps -}}
+  {{- range list "ca_file" "client_cert_file" "client_key_file" "bearer_token_file" "basic_credentials_file" -}}
+    {{- $_ := set $files (printf "pdps.%s.%s" $name .) (get $pdp .) -}}
+  {{- end -}}
+{{- end -}}
 {{- range $key, $file := $files -}}
   {{- if $file -}}
     {{- $found := false -}}
@@ -198,6 +203,12 @@ written.
   {{- $wait := dig "fetch" "max_wait" "1s" $issuer -}}
   {{- if ge (int (include "authz-sidecar.milliseconds" $wait)) (int $envoy.timeoutMilliseconds) -}}
     {{- fail (printf "authz.envoy.timeoutMilliseconds is %d, which must be more than authz.config.issuers.%s.fetch.max_wait, %s" (int $envoy.timeoutMilliseconds) $name $wait) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $name, $pdp := $config.pdps -}}
+  {{- $wait := $pdp.max_wait | default "1s" -}}
+  {{- if ge (int (include "authz-sidecar.milliseconds" $wait)) (int $envoy.timeoutMilliseconds) -}}
+    {{- fail (printf "authz.envoy.timeoutMilliseconds is %d, which must be more than authz.config.pdps.%s.max_wait, %s" (int $envoy.timeoutMilliseconds) $name $wait) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -103,6 +103,17 @@ is whether the API server is needed, and `blocks` has lists of ports by address.
     {{- end -}}
   {{- end -}}
 {{- end -}}
+{{- range $name, $pdp := (include "authz-sidecar.parsed" . | fromJson).pdps -}}
+  {{- $place := include "authz.place" (dict "url" $pdp.url "port" (ternary 80 443 (hasPrefix "http://" $pdp.url))) | fromJson -}}
+  {{- if eq $place.kind "block" -}}
+    {{- $_ := set $blocks $place.cidr (append (get $blocks $place.cidr | default list) (int $place.port)) -}}
+  {{- else if ne $place.kind "none" -}}
+    {{- $issuers = append $issuers (int $place.port) -}}
+    {{- if and (ne $place.kind "public") (not $policy.issuers) -}}
+      {{- fail (printf "networkPolicy.issuers is empty, and the PDP %s is at %s: give its pods or addresses as peers; public addresses stay allowed only if you list them too" $name $place.host) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
 {{- if .Values.authz.existingConfigMap -}}{{- $issuers = list 443 -}}{{- end -}}
 {{- if $issuers -}}{{- $issuers = $policy.issuerPorts | default $issuers -}}{{- end -}}
 {{- range $endpoint := include "authz.otlpEndpoints" . | fromJsonArray -}}
