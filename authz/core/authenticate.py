@@ -33,6 +33,7 @@ from authz.core.keys import KeySet, SignedPayload, Verified, check_algorithm, ve
 from authz.core.needs import CHANGED_KEY, KEY, Facts, KeySearched, Need
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
+from authz.core.revocation import check_revoked
 from authz.core.snapshot import Snapshot
 from authz.core.steps import StepObserver, ignore_step
 from authz.core.token import FoundToken, UnverifiedToken, check_opaque, parse_token
@@ -55,6 +56,8 @@ def authenticate(
         trail.subject, trail.client = claims.subject, claims.client
         observe(10, claims)
         proof = check_binding(found, claims, request, asked, now, trail)  # 11
+        if snapshot.revocations:
+            check_revoked(snapshot.revocations, claims, asked, text, None, now)
         if proof is not None:
             check_use(proof, asked, trail, facts)
         observe(11, claims)
@@ -81,6 +84,8 @@ def authenticate(
     trail.subject, trail.client = claims.subject, claims.client
     observe(10, claims)
     proof = check_binding(found, claims, request, issuer, now, trail)  # 11
+    if snapshot.revocations:
+        check_revoked(snapshot.revocations, claims, issuer, text, signed.key, now)
     if issuer.introspection is not None and issuer.introspection.mode is IntrospectionMode.ALWAYS:
         check_agreement(_introspect(text, issuer, snapshot, trail, facts), claims)
     if proof is not None:

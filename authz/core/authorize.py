@@ -12,7 +12,8 @@ The steps in their order; the first one that fails determines the reason:
  8 candidate keys: the key that the token names, or at most four that fit
  9 the signature verifies under one of them
 10 the claims are valid: form, exp, nbf, iat, audience
-11 a sender-constrained token is used by its sender; what the issuer says of the token now, if it is to be asked
+11 a sender-constrained token is used by its sender; it was not revoked; what the issuer says of it now, if it is to be
+   asked
 12 the requirements of the rule are met
 13 the identity headers can be written safely
 

@@ -118,7 +118,7 @@ class Claims:
         Its `sub` is the client then (RFC 9068 section 2.2), as Auth0 and Keycloak write it; Entra says `idtyp: app`.
         """
         members = self.members
-        for name in _CLIENT_CLAIMS:
+        for name in CLIENT_CLAIMS:
             client = members.get(name)
             if isinstance(client, str) and client:
                 break
@@ -160,7 +160,7 @@ class Claims:
 
 
 _SUB: Final = ("sub",)
-_CLIENT_CLAIMS: Final = ("client_id", "azp", "cid", "appid")  # RFC 9068, OpenID Connect, Okta, Entra v1
+CLIENT_CLAIMS: Final = ("client_id", "azp", "cid", "appid")  # RFC 9068, OpenID Connect, Okta, Entra v1
 
 
 def normalize_type(typ: str | None) -> str:

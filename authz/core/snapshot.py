@@ -15,6 +15,7 @@ from authz.core.issuer import Issuer
 from authz.core.keys import VerifySignature, compute
 from authz.core.policy import Policy
 from authz.core.resource import ProtectedResource
+from authz.core.revocation import RevocationSource
 from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, Source
 
 
@@ -66,6 +67,7 @@ class Snapshot:
     """The state at one moment. *issuers* are by `iss`; *verify_signature* may use a cache.
 
     *opaque* pairs what opaque tokens begin with and the `iss` that is asked about them; the longest beginning is first.
+    *revocations* are the sources of revoked tokens; entries may be added to their tables while the snapshot is in use.
     """
 
     issuers: Mapping[str, Issuer]
@@ -76,3 +78,4 @@ class Snapshot:
     shadow_all: bool = False
     verify_signature: VerifySignature = compute
     opaque: tuple[tuple[str, str], ...] = ()
+    revocations: tuple[RevocationSource, ...] = ()

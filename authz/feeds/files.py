@@ -21,6 +21,7 @@ from authz.config.issuer import Fetch
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
+from authz.core.keys import KeySet
 from authz.feeds.assembly import make_reader
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import BearerTokenFile, PrivateKey, SecretFile
@@ -128,7 +129,7 @@ def _absolute(file: str) -> str:
     return str(Path(file).absolute())
 
 
-def _source(file: str, issuer: IssuerSection) -> FileSource:
+def _source(file: str, issuer: IssuerSection) -> FileSource[KeySet]:
     return FileSource(Path(file), make_reader(issuer))
 
 

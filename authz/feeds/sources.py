@@ -1,11 +1,11 @@
-"""Sources of one issuer's key set: a URL, a discovery document with the URL, or a watched file."""
+"""Sources of a document: a URL or a watched file; and of one issuer's key set: a discovery document with the URL."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from authz.core.keys import MAX_KEYS, KeySet
 from authz.feeds.discovery import read_jwks_uri
@@ -21,6 +21,20 @@ MAX_VALIDATOR_CHARS: Final = 1024
 
 
 KeySource: TypeAlias = Source[KeySet]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class DocumentReader(Protocol[T_co]):
+    """Reads documents of one kind."""
+
+    @property
+    def max_bytes(self) -> int:
+        """The largest document that is read from a file."""
+
+    def read(self, document: bytes, where: str) -> T_co:
+        """Return what a document from *where* says. Raises RefreshError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +68,10 @@ class Reader:
         return keys.block(self.blocked)
 
 
-class UrlSource:
-    """A key set at a URL."""
+class UrlSource(Generic[T]):
+    """A document at a URL."""
 
-    def __init__(self, fetch: Fetch, url: str, reader: Reader) -> None:
+    def __init__(self, fetch: Fetch, url: str, reader: DocumentReader[T]) -> None:
         self._fetch: Final = fetch
         self._url: Final = url
         self._reader: Final = reader
@@ -69,12 +83,12 @@ class UrlSource:
         """The URL."""
         return self._url
 
-    def read(self, document: bytes) -> KeySet:
+    def read(self, document: bytes) -> T:
         """Parse a document as if it came from this source. Raises RefreshError."""
         return self._reader.read(document, self._url)
 
-    def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:  # noqa: ARG002 - there is only one place to load from
-        """Fetch the set if it changed. Raises RefreshError."""
+    def load(self, *, on_demand: bool = False) -> Loaded[T]:  # noqa: ARG002 - there is only one place to load from
+        """Fetch the document if it changed. Raises RefreshError."""
         validators = self._validators
         answer = self._fetch(self._url, validators)
         if answer.status == 304 and validators and answer.authorities != self._authorities:
@@ -85,9 +99,9 @@ class UrlSource:
             if not validators:
                 raise _unexpected_304(self._url)
             return Loaded(None, fresh_for=fresh_for(answer.headers), authorities=answer.authorities)
-        keys = self.read(answer.body)
+        value = self.read(answer.body)
         self._validators, self._authorities = _validators(answer), answer.authorities
-        return Loaded(keys, answer.body, fresh_for(answer.headers), answer.authorities)
+        return Loaded(value, answer.body, fresh_for(answer.headers), answer.authorities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +139,7 @@ class DiscoverySource:
         self._issuer: Final = issuer
         self._times: Final = times
         self._monotonic: Final = monotonic
-        self._keys: UrlSource | None = None  # at the last URL that gave keys
+        self._keys: UrlSource[KeySet] | None = None  # at the last URL that gave keys
         self._last: KeySet | None = None
         self._discovered_at = 0.0
         self._suspect = False
@@ -155,7 +169,7 @@ class DiscoverySource:
         self._mark_fresh(discovered_at)
         return loaded
 
-    def _load_from(self, source: UrlSource, discovered_at: float | None) -> Loaded[KeySet]:
+    def _load_from(self, source: UrlSource[KeySet], discovered_at: float | None) -> Loaded[KeySet]:
         """Load from *source*, which the discovery document named at *discovered_at*; None if it was not fetched."""
         try:
             loaded = source.load()
@@ -172,7 +186,7 @@ class DiscoverySource:
         if discovered_at is not None:
             self._discovered_at, self._suspect = discovered_at, False
 
-    def _locate(self) -> tuple[UrlSource, float | None]:
+    def _locate(self) -> tuple[UrlSource[KeySet], float | None]:
         """Fetch the discovery document; return the source of keys and the time, None if the fetch failed.
 
         Raises RefreshError.
@@ -199,10 +213,10 @@ class DiscoverySource:
         return UrlSource(self._fetch, url, self._reader), now
 
 
-class FileSource:
-    """A key set in a local file, read only if its stamp changed. The only source of symmetric keys."""
+class FileSource(Generic[T]):
+    """A document in a local file, read only if its stamp changed. The only source of symmetric keys."""
 
-    def __init__(self, path: Path, reader: Reader) -> None:
+    def __init__(self, path: Path, reader: DocumentReader[T]) -> None:
         self._path: Final = path
         self._reader: Final = reader
         self._seen: FileStamp | None = None
@@ -212,11 +226,11 @@ class FileSource:
         """The file."""
         return str(self._path)
 
-    def read(self, document: bytes) -> KeySet:
+    def read(self, document: bytes) -> T:
         """Parse a document as if it came from this source. Raises RefreshError."""
         return self._reader.read(document, self.where)
 
-    def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:  # noqa: ARG002 - there is only one place to load from
+    def load(self, *, on_demand: bool = False) -> Loaded[T]:  # noqa: ARG002 - there is only one place to load from
         """Read the file if it changed. Raises RefreshError."""
         try:
             stamp = FileStamp.of(self._path)  # before the content is read
@@ -231,9 +245,9 @@ class FileSource:
         if len(document) > self._reader.max_bytes:
             text = f"{self._path}: more than {self._reader.max_bytes} bytes (fetch.max_bytes)"
             raise RefreshError(Refresh.TOO_LARGE, text)
-        keys = self.read(document)
+        value = self.read(document)
         self._seen = stamp
-        return Loaded(keys, document)
+        return Loaded(value, document)
 
 
 def _unexpected_304(url: str) -> RefreshError:

@@ -46,7 +46,7 @@ class UnionSource:
 
     def __init__(
         self,
-        sources: Sequence[UrlSource],
+        sources: Sequence[UrlSource[KeySet]],
         reader: Reader,
         *,
         max_stale: float,
@@ -136,11 +136,11 @@ class UnionSource:
         return self._now() - self._monotonic()
 
 
-def _load_all(sources: Sequence[UrlSource]) -> Mapping[str, Loaded[KeySet] | RefreshError]:
+def _load_all(sources: Sequence[UrlSource[KeySet]]) -> Mapping[str, Loaded[KeySet] | RefreshError]:
     """Load all sources concurrently."""
     outcomes: dict[str, Loaded[KeySet] | RefreshError] = {}
 
-    def load(source: UrlSource) -> None:
+    def load(source: UrlSource[KeySet]) -> None:
         try:
             outcomes[source.where] = source.load()
         except RefreshError as error:

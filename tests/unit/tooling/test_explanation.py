@@ -47,6 +47,8 @@ STEPS: Final[Mapping[Reason, set[Step]]] = {
     Reason.TOKEN_NOT_YET_VALID: {Step.CLAIMS},
     Reason.AUDIENCE_MISMATCH: {Step.CLAIMS, Step.REQUIREMENTS},
     Reason.TOKEN_BOUND: {Step.BINDING, Step.REQUIREMENTS},
+    Reason.TOKEN_REVOKED: {Step.BINDING},
+    Reason.REVOCATIONS_UNAVAILABLE: {Step.BINDING},
     Reason.PROOF_INVALID: {Step.BINDING},
     Reason.NONCE_REQUIRED: {Step.BINDING},
     Reason.STEP_UP_REQUIRED: {Step.REQUIREMENTS},
@@ -54,7 +56,7 @@ STEPS: Final[Mapping[Reason, set[Step]]] = {
     Reason.POLICY_DENIED: {Step.RULE, Step.TOKEN, Step.REQUIREMENTS},
     Reason.HEADER_UNSAFE: {Step.HEADERS},
 }
-NOT_OF_THE_PIPELINE: Final = {Reason.AUTHENTICATED, Reason.TOKEN_REVOKED, Reason.OVERLOADED, Reason.INTERNAL_ERROR}
+NOT_OF_THE_PIPELINE: Final = {Reason.AUTHENTICATED, Reason.OVERLOADED, Reason.INTERNAL_ERROR}
 
 
 def rows() -> Iterator[tuple[str, Mapping[str, Any], Case]]:

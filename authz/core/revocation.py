@@ -1,0 +1,215 @@
+"""Which tokens were revoked before they expire: tables of entries, and the check of a token against them.
+
+Rules of this file:
+1. An entry is about the tokens of one issuer: one token, or those of a session, a subject, a client or a key.
+2. An entry with `before` is about tokens issued until then, the second itself included; a token without `iat` may be
+   that old, and counts as such. So a session that begins after a logout is not ended by it, nor by its repetition.
+3. The digest of a JWT leaves its signature out: of an ECDSA signature anyone can make a second one, with another text.
+4. Readers take no lock and never wait. Whoever writes to a table lets no other writer in.
+5. Nothing is evicted. A table that is full refuses an entry, and its sender must be told.
+6. An entry is kept as two numbers of 60 bits. The first is a hash, seeded by the interpreter, that no client can aim
+   at; the second has seven bits of another hash: of a million entries, one token in 10^14 meets that of another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b, sha256
+from typing import Final
+
+from authz.core.claims import CLIENT_CLAIMS, Claims
+from authz.core.issuer import Issuer
+from authz.core.key import Key
+from authz.core.reasons import Reason, Rejected
+
+MAX_VALUE_CHARS: Final = 1024  # of what an entry names
+
+_HASH: Final = (1 << 60) - 1
+_CHECK_BITS: Final = 7
+_HOUR_BITS: Final = 20  # until the year 2089
+_ALWAYS: Final = (1 << 33) - 1  # as an instant: no token was issued after it
+_NO_END: Final = (1 << _HOUR_BITS) - 1
+_HOUR: Final = 3600.0
+
+
+class RevokedBy(StrEnum):
+    """What an entry names, as the member of its JSON form."""
+
+    TOKEN = "jti"
+    DIGEST = "digest"
+    SESSION = "sid"
+    SUBJECT = "sub"
+    CLIENT = "client"
+    KEY = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Tokens of *issuer*, the value of `iss`, that are revoked: those whose *by* is *value*.
+
+    *before* limits it to tokens issued until then. The entry may be forgotten after *until*. Both are seconds since the
+    epoch, rounded up: *until* to a whole hour.
+    """
+
+    by: RevokedBy
+    issuer: str
+    value: str
+    before: float | None = None
+    until: float = math.inf
+
+
+def token_digest(text: str, *, jwt: bool) -> str:
+    """Return the digest by which a token is revoked, SHA-256 in hexadecimal; of a *jwt* without its signature."""
+    signed = text.rpartition(".")[0] if jwt else text
+    return sha256(signed.encode()).hexdigest()
+
+
+class RevocationTable:
+    """At most *max_entries* entries in memory, about 105 octets each."""
+
+    __slots__ = ("_by", "_count", "_used", "max_entries")
+
+    def __init__(self, entries: Iterable[Entry] = (), *, max_entries: int) -> None:
+        """Hold *entries*, as far as there is room."""
+        self.max_entries: Final = max_entries
+        self._by: Final[dict[RevokedBy, dict[int, int]]] = {by: {} for by in RevokedBy}
+        self._used: tuple[tuple[RevokedBy, _Read, dict[int, int]], ...] = ()  # replaced, never changed
+        self._count = 0
+        for entry in entries:
+            self.add(entry)
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
+        return self._count
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of entries by what they name."""
+        return {by.value: len(entries) for by, entries in self._by.items()}
+
+    def add(self, entry: Entry) -> bool:
+        """Add *entry*, or extend the one that is there; return False if there is no room."""
+        entries, key = self._by[entry.by], _hash(entry.issuer, entry.value)
+        known = entries.get(key)
+        if known is None and self._count >= self.max_entries:
+            return False
+        before = _ALWAYS if entry.before is None else min(max(math.ceil(entry.before), 0), _ALWAYS)
+        hours = _NO_END if entry.until == math.inf else min(max(math.ceil(entry.until / _HOUR), 0), _NO_END)
+        check = _check_bits(entry.by, entry.issuer, entry.value)
+        if known is not None and known & _CHECK == check:
+            before, hours = max(before, known >> _BEFORE_AT), max(hours, known >> _CHECK_BITS & _NO_END)
+        entries[key] = before << _BEFORE_AT | hours << _CHECK_BITS | check
+        self._count += known is None
+        if len(entries) == 1:
+            self._used = tuple((by, _READ[by], each) for by, each in self._by.items() if each)
+        return True
+
+    def forget(self, now: float) -> int:
+        """Forget the entries whose time is over at *now*; return how many."""
+        gone = 0
+        for entries in self._by.values():
+            ended = [key for key, kept in entries.items() if _ends(kept) <= now]
+            for key in ended:
+                del entries[key]
+            gone += len(ended)
+        self._count -= gone
+        return gone
+
+    def find(self, iss: str, members: Mapping[str, object], text: str, key: Key | None, now: float) -> RevokedBy | None:
+        """Return by what the token *text* of the issuer *iss* is revoked at *now*; *key* signed it, if it is a JWT."""
+        for by, read, entries in self._used:
+            for value in read(members, text, key):
+                kept = entries.get(hash((iss, value)) & _HASH)
+                if kept is not None and _applies(kept, by, iss, value, members, now):
+                    return by
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationSource:
+    """The entries of the source configured as *name*; not *available* if they are missing or too old to rely on."""
+
+    name: str
+    table: RevocationTable
+    available: bool = True
+
+
+def check_revoked(
+    sources: tuple[RevocationSource, ...], claims: Claims, issuer: Issuer, text: str, key: Key | None, now: float
+) -> None:
+    """Reject a revoked token, and any token while a source cannot be relied on.
+
+    Raises Rejected: TOKEN_REVOKED, REVOCATIONS_UNAVAILABLE.
+    """
+    missing = ""
+    for source in sources:
+        if (by := source.table.find(issuer.rules.issuer, claims.members, text, key, now)) is not None:
+            raise Rejected(Reason.TOKEN_REVOKED, f"revoked by its {by.value}, says {source.name}")
+        missing = missing if source.available else source.name
+    if missing:
+        raise Rejected(Reason.REVOCATIONS_UNAVAILABLE, f"no list of {missing}, or none that is recent enough")
+
+
+_BEFORE_AT: Final = _CHECK_BITS + _HOUR_BITS
+_CHECK: Final = (1 << _CHECK_BITS) - 1
+
+
+def _hash(issuer: str, value: str) -> int:
+    return hash((issuer, value)) & _HASH
+
+
+def _check_bits(by: RevokedBy, issuer: str, value: object) -> int:
+    return blake2b(f"{by.value}\0{issuer}\0{value}".encode(), digest_size=1).digest()[0] & _CHECK
+
+
+def _ends(kept: int) -> float:
+    hours = kept >> _CHECK_BITS & _NO_END
+    return math.inf if hours == _NO_END else hours * _HOUR
+
+
+def _applies(kept: int, by: RevokedBy, iss: str, value: object, members: Mapping[str, object], now: float) -> bool:
+    """Return whether the entry that was found is the token's, and of its time."""
+    before, issued = kept >> _BEFORE_AT, members.get("iat")
+    if kept & _CHECK != _check_bits(by, iss, value) or _ends(kept) <= now:
+        return False
+    return before == _ALWAYS or not isinstance(issued, int | float) or issued <= before
+
+
+_Read = Callable[[Mapping[str, object], str, Key | None], Iterable[object]]
+"""Returns the values of a token that an entry may name: from its members, its text, and the key that signed it."""
+
+
+def _read_clients(members: Mapping[str, object], _text: str, _key: Key | None) -> Iterator[str]:
+    for name in CLIENT_CLAIMS:
+        if isinstance(client := members.get(name), str):
+            yield client
+
+
+def _read_keys(members: Mapping[str, object], _text: str, key: Key | None) -> Iterator[str]:
+    """Yield the id and thumbprint of the key that signed, and those of the keys that the token is bound to."""
+    if key is not None:
+        yield key.thumbprint
+        if key.kid is not None:
+            yield key.kid
+    if isinstance(bound := members.get("cnf"), dict):
+        yield from (value for value in (bound.get("jkt"), bound.get("x5t#S256")) if isinstance(value, str))
+
+
+def _read_member(name: str) -> _Read:
+    def read(members: Mapping[str, object], _text: str, _key: Key | None) -> tuple[str, ...]:
+        value = members.get(name)
+        return (value,) if isinstance(value, str) else ()
+
+    return read
+
+
+_READ: Final[Mapping[RevokedBy, _Read]] = {
+    RevokedBy.TOKEN: _read_member("jti"),
+    RevokedBy.DIGEST: lambda _members, text, key: (token_digest(text, jwt=key is not None),),
+    RevokedBy.SESSION: _read_member("sid"),
+    RevokedBy.SUBJECT: _read_member("sub"),
+    RevokedBy.CLIENT: _read_clients,
+    RevokedBy.KEY: _read_keys,
+}
