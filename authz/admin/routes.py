@@ -23,7 +23,8 @@ from prometheus_client.exposition import choose_encoder
 class AdminRequest:
     """A request: the *peer* as a socket names it, and the `Accept` header, empty if there is none.
 
-    *method* is GET or POST, *query* what stands behind the path's question mark, *body* what was posted. *origin*,
+    *method* is GET or POST, *query* what stands behind the path's question mark, *body* what was posted, of the type
+    *content_type* if it has one. *origin*,
     *fetch_site* (`Sec-Fetch-Site`), *host* and *authorization* are headers, None if they are absent; browsers send the
     first with what a page has them change, and the second with everything.
     """
@@ -36,6 +37,7 @@ class AdminRequest:
     fetch_site: str | None = None
     host: str | None = None
     authorization: str | None = field(default=None, repr=False)
+    content_type: str = ""
     body: bytes = field(default=b"", repr=False)
 
 

@@ -13,6 +13,7 @@ from authz.cli.envoy_config import envoy_config
 from authz.cli.explain import explain
 from authz.cli.health import health
 from authz.cli.keys import keys
+from authz.cli.revoke import revoke
 from authz.cli.schema import schema
 from authz.cli.serve import serve
 from authz.cli.tail import tail
@@ -36,5 +37,18 @@ def main() -> None:
     """  # noqa: D301 - click's mark against rewrapping
 
 
-for command in (serve, check_config, explain, envoy_config, keys, tail, health, drain_envoy, schema, demo, completion):
+for command in (
+    serve,
+    check_config,
+    explain,
+    envoy_config,
+    keys,
+    revoke,
+    tail,
+    health,
+    drain_envoy,
+    schema,
+    demo,
+    completion,
+):
     main.add_command(command)

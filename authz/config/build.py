@@ -21,7 +21,7 @@ from authz.core.decision import BEARER
 from authz.core.dpop import SCHEME, Nonces, Possession, ProofRules
 from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, HeaderRule, Identity, PayloadHeader
 from authz.core.introspection import PROOFS, Introspection, Proof
-from authz.core.issuer import Issuer
+from authz.core.issuer import Issuer, LogoutRules
 from authz.core.keys import KeySet, VerifySignature, compute
 from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
 from authz.core.resource import ProtectedResource
@@ -152,6 +152,7 @@ def _build_issuers(name: str, section: IssuerSection, proofs: ProofRules) -> Ite
             _build_introspection(section),
             possession=section.dpop,
             proofs=replace(proofs, require_ath=not section.insecure.dpop_without_ath),
+            logout=LogoutRules(frozenset(section.logout.clients), section.logout.revokes) if section.logout else None,
         )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field
 
 from authz.config.introspection import Introspection
+from authz.config.revocation import Logout
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word
 from authz.core.algorithms import DEFAULT_ALGORITHMS
 from authz.core.dpop import Possession
@@ -156,6 +157,8 @@ class Issuer(Section):
         Setting(envoy=True),
     ] = None
     """How it is asked about tokens; without it opaque tokens are refused."""
+    logout: Annotated[Logout | None, Field(examples=[{"clients": ["orders-web"]}])] = None
+    """Its logout tokens at receivers.listen (OpenID Connect Back-Channel Logout); without it they are refused."""
     cache_dir: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Folder in which the last good keys survive a restart."""
     dpop: Annotated[Word[Possession], Setting(Access.UNKNOWN, meaning="tokens are bound to a key, or need not be")] = (

@@ -14,6 +14,7 @@ from pydantic_core import CoreSchema
 
 from authz.config.dpop import Dpop
 from authz.config.issuer import Issuer
+from authz.config.revocation import Receivers, Revocation
 from authz.config.rules import Rule
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word, settings_of
 from authz.core.identity import Format, UnsafeValues
@@ -324,6 +325,10 @@ class Config(Section):
     """Where tokens are found."""
     dpop: Dpop = Dpop()
     """How proofs of possession are checked (DPoP, RFC 9449)."""
+    revocation: Revocation = Revocation()
+    """Tokens that end before they expire."""
+    receivers: Receivers = Receivers()
+    """The plain HTTP server for what issuers send."""
     paths: Paths = Paths()
     """How the paths of all rules are compared."""
     rules: Annotated[Items[Rule], Field(json_schema_extra={"minItems": 1})]

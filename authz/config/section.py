@@ -53,6 +53,7 @@ class Access(Enum):
     KEYS = auto()  # each signing key allows more
     TYPES = auto()  # each token type allows more
     HEADERS = auto()  # a header that is no longer listed reaches the upstream as the client sent it
+    DENYLISTS = auto()  # each entry of the map may allow less
     DOCUMENT = auto()  # a document that the sidecar serves to any client
 
 

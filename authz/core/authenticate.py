@@ -76,7 +76,7 @@ def authenticate(
     check_algorithm(token, issuer.algorithms)  # 6
     check_type(token, issuer.rules.token_types)
     observe(6, token)
-    signed = _verify(token, issuer, snapshot, trail, facts, observe)  # 7 to 9
+    signed = verify_signed(token, issuer, snapshot, trail, facts, observe)  # 7 to 9
     trail.signature_cached, trail.expires = signed.verified is Verified.CACHED, signed.members.get("exp")
     trail.audience = signed.members.get(issuer.rules.audience_claim)
     observe(9, signed)
@@ -147,7 +147,7 @@ def _open_answer(
         if normalize_type(token.typ) != SIGNED_TYPE:
             raise _unusable(f"its typ is not {SIGNED_TYPE}")
         check_algorithm(token, issuer.algorithms)
-        members = _verify(token, issuer, snapshot, trail, facts, ignore_step).members
+        members = verify_signed(token, issuer, snapshot, trail, facts, ignore_step).members
     except Rejected as rejected:
         raise _unusable(rejected.detail) from rejected
     audience, said = members.get("aud"), members.get("token_introspection")
@@ -164,7 +164,7 @@ def _unusable(why: str) -> Rejected:
     return Rejected(Reason.INTROSPECTION_UNAVAILABLE, f"the signed answer of the issuer cannot be used: {why}")
 
 
-def _verify(
+def verify_signed(
     token: UnverifiedToken,
     issuer: Issuer,
     snapshot: Snapshot,

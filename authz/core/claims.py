@@ -24,7 +24,7 @@ from authz.core.record import record
 from authz.core.spiffe import SCHEME, claimed_issuer, trust_domain
 from authz.core.token import UnverifiedToken
 
-_LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
+LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 _MEDIA_PREFIX: Final = "application/"
 MAX_NUMERIC_DATE: Final = 100_000_000_000  # seconds: the year 5138. As milliseconds it is in 1973
 
@@ -189,7 +189,7 @@ def read_issuer(token: UnverifiedToken, known: Container[str] = ()) -> str:
     issuer, events = claimed_issuer(token.members), token.members.get("events")
     if not isinstance(issuer, str) or not issuer or ("iss" not in token.members and issuer not in known):
         raise _malformed("iss is missing or not a string")
-    if isinstance(events, dict) and _LOGOUT_EVENT in events:
+    if isinstance(events, dict) and LOGOUT_EVENT in events:
         raise _malformed("a logout token (OpenID Connect Back-Channel Logout section 2.4)")
     return issuer
 

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from authz.core.claims import ClaimRules
 from authz.core.dpop import Possession, ProofRules
 from authz.core.introspection import Introspection
 from authz.core.keys import Key, KeySet
+
+
+class LogoutScope(StrEnum):
+    """Which tokens a logout ends: those of a session, if it is named, or all of a subject."""
+
+    SESSION = "session"
+    SUBJECT = "subject"
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutRules:
+    """The OAuth *clients* that logout tokens of an issuer may be for, and what they end."""
+
+    clients: frozenset[str]
+    scope: LogoutScope = LogoutScope.SESSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +34,7 @@ class Issuer:
     them that fits its type.
     *tenant* is the part of `iss` that differs between the issuers of one multi-tenant key set.
     *introspection* says of which tokens it is asked.
+    *logout* says which logout tokens of it are accepted.
     *possession* says whether its tokens may be bound to a key by DPoP, and *proofs* what the proofs must be like.
     """
 
@@ -30,6 +47,7 @@ class Issuer:
     introspection: Introspection | None = None
     possession: Possession = Possession.OFF
     proofs: ProofRules = field(default_factory=ProofRules)
+    logout: LogoutRules | None = None
 
     def owns(self, key: Key) -> bool:
         """Return whether *key* of a multi-tenant key set may sign for this tenant.

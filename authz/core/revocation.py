@@ -46,6 +46,14 @@ class RevokedBy(StrEnum):
     KEY = "key"
 
 
+class Added(StrEnum):
+    """What came of an entry: it is new, says nothing that is not known already, or there is no room for it."""
+
+    NEW = "new"
+    KNOWN = "known"
+    FULL = "full"
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Tokens of *issuer*, the value of `iss`, that are revoked: those whose *by* is *value*.
@@ -74,7 +82,7 @@ class RevocationTable:
 
     def __init__(self, entries: Iterable[Entry] = (), *, max_entries: int) -> None:
         """Hold *entries*, as far as there is room."""
-        self.max_entries: Final = max_entries
+        self.max_entries = max_entries
         self._by: Final[dict[RevokedBy, dict[int, int]]] = {by: {} for by in RevokedBy}
         self._used: tuple[tuple[RevokedBy, _Read, dict[int, int]], ...] = ()  # replaced, never changed
         self._count = 0
@@ -89,22 +97,25 @@ class RevocationTable:
         """Return the number of entries by what they name."""
         return {by.value: len(entries) for by, entries in self._by.items()}
 
-    def add(self, entry: Entry) -> bool:
-        """Add *entry*, or extend the one that is there; return False if there is no room."""
+    def add(self, entry: Entry) -> Added:
+        """Add *entry*, or extend the one that is there."""
         entries, key = self._by[entry.by], _hash(entry.issuer, entry.value)
         known = entries.get(key)
         if known is None and self._count >= self.max_entries:
-            return False
+            return Added.FULL
         before = _ALWAYS if entry.before is None else min(max(math.ceil(entry.before), 0), _ALWAYS)
         hours = _NO_END if entry.until == math.inf else min(max(math.ceil(entry.until / _HOUR), 0), _NO_END)
         check = _check_bits(entry.by, entry.issuer, entry.value)
         if known is not None and known & _CHECK == check:
             before, hours = max(before, known >> _BEFORE_AT), max(hours, known >> _CHECK_BITS & _NO_END)
-        entries[key] = before << _BEFORE_AT | hours << _CHECK_BITS | check
+        kept = before << _BEFORE_AT | hours << _CHECK_BITS | check
+        if kept == known:
+            return Added.KNOWN
+        entries[key] = kept
         self._count += known is None
         if len(entries) == 1:
             self._used = tuple((by, _READ[by], each) for by, each in self._by.items() if each)
-        return True
+        return Added.NEW
 
     def forget(self, now: float) -> int:
         """Forget the entries whose time is over at *now*; return how many."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from authz.config.diagnostics.unused_keys import describe_unused
 from authz.config.introspection import Client
@@ -27,8 +28,12 @@ from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import BearerTokenFile, PrivateKey, SecretFile
 from authz.feeds.http.credentials import read_proxy_credentials, read_token
 from authz.feeds.http.tls import ClientCertificate, TlsTrust
+from authz.feeds.revocation_lists import ListSource, as_fetch, make_list_source
 from authz.feeds.sources import FileSource
 from authz.files.stamp import FileStamp
+from authz.telemetry.keys import Refresh
+
+_MAX_SHOWN: Final = 8  # entries of a list that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ def warn_of_files(config: Config) -> Iterator[Problem]:
         if named.is_missing():
             asks = "introspection" in named.path
             what = "its tokens cannot be introspected" if asks else "the keys of this issuer cannot be refreshed"
+            what = "its revocations are not known" if named.path[0] == "revocation" else what
             hint = f"without it, {what}"
             yield Problem(path=named.path, message=f"{named.file} was not found, and not checked", hint=hint)
     for name, issuer in config.issuers.items():
@@ -91,6 +97,22 @@ def _files(config: Config) -> Iterator[_File]:
             yield from _files_of(issuer.fetch, (*path, "fetch"))
         if issuer.introspection is not None:
             yield from _files_of_client(issuer.introspection.client, (*path, "introspection", "client"))
+
+    for name, section in config.revocation.lists.items():
+        listed = ("revocation", "lists", name)
+        if section.file is not None:
+            source = make_list_source(section, max_entries=config.revocation.max_entries)
+            yield _File((*listed, "file"), _absolute(section.file), partial(_read_list, source))
+        elif section.url is not None:
+            yield from _files_of(as_fetch(section), listed)
+
+
+def _read_list(source: ListSource) -> None:
+    """Read a list as a refresh does; here an entry that cannot be read is an error. Raises RefreshError."""
+    listed = source.load(on_demand=False).value
+    if listed is not None and listed.errors:
+        shown = "; ".join(f"entry {place}: {why}" for place, why in listed.errors[:_MAX_SHOWN])
+        raise RefreshError(Refresh.LIST_REJECTED, f"{source.where}: {shown}")
 
 
 def _files_of_client(client: Client, path: KeyPath) -> Iterator[_File]:

@@ -168,6 +168,7 @@ def _without_token_rules(section: IssuerSection) -> IssuerSection:
             "claims": {},
             "required": True,
             "introspection": None,
+            "logout": None,
             "insecure": section.insecure.model_copy(update={"any_audience": False, "no_expiry": False}),
         }
     )

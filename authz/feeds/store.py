@@ -7,6 +7,7 @@ from dataclasses import replace
 from threading import Lock
 
 from authz.core.keys import KeySet
+from authz.core.revocation import RevocationSource
 from authz.core.snapshot import Snapshot
 
 
@@ -23,14 +24,17 @@ class Store:
         return self._current
 
     def adopt(self, snapshot: Snapshot, *, kept: Collection[str], keys: Mapping[str, KeySet]) -> None:
-        """Publish *snapshot*. Issuers whose `iss` is in *kept* keep their current keys, others get those in *keys*."""
+        """Publish *snapshot*. Issuers whose `iss` is in *kept* keep their current keys, others get those in *keys*.
+
+        The sources of revocations stay: they follow the configuration on their own.
+        """
         with self._write_lock:
             known = self._current.issuers
             issuers = {
                 iss: replace(issuer, keys=known[iss].keys if iss in kept else keys.get(iss, issuer.keys))
                 for iss, issuer in snapshot.issuers.items()
             }
-            self._current = replace(snapshot, issuers=issuers)
+            self._current = replace(snapshot, issuers=issuers, revocations=self._current.revocations)
 
     def set_keys(self, issuers: tuple[str, ...], keys: KeySet | None) -> None:
         """Publish a snapshot in which the issuers with these `iss` have *keys*; None if they have no usable keys.
@@ -42,3 +46,8 @@ class Store:
             changed = {iss: replace(known[iss], keys=keys) for iss in issuers if iss in known}
             if changed:
                 self._current = replace(self._current, issuers={**known, **changed})
+
+    def set_revocations(self, sources: tuple[RevocationSource, ...]) -> None:
+        """Publish a snapshot with these sources of revocations."""
+        with self._write_lock:
+            self._current = replace(self._current, revocations=sources)

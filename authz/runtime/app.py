@@ -13,6 +13,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from authz import __version__
+from authz.admin.receivers import make_worker_routes
 from authz.admin.routes import make_routes
 from authz.admin.server import AdminServer
 from authz.config.address import Address, parse_tcp_address
@@ -27,19 +28,23 @@ from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.files.watch import FileWatch
 from authz.runtime.active_config import ActiveConfig
-from authz.runtime.console import make_routes_of_console
+from authz.runtime.console import make_routes_of_console, make_routes_of_revocations
 from authz.runtime.insight import Insight, Parts
 from authz.runtime.listening import listen as bind
 from authz.runtime.parts import (
     make_fact_lanes,
     make_feeds,
     make_gatherer,
+    make_logout_receiver,
     make_proof_memory,
+    make_revocations,
     make_server,
     read_nonce_secret,
 )
 from authz.runtime.readiness import Readiness
+from authz.runtime.receiving import OwnReceiver, make_receiver
 from authz.runtime.reload import ReloadLoop
+from authz.runtime.revoking import OwnRevocations
 from authz.telemetry.decisions import PERIOD, DecisionLog
 from authz.telemetry.keys import Refresh
 from authz.telemetry.last_hour import LastHour
@@ -104,6 +109,9 @@ class App:
             evict=signatures.evict_removed_keys,
             on_refresh=self._report_refresh,
         )
+        self._revocations: Final = make_revocations(
+            config, store=store, scheduler=self._scheduler, metrics=metrics, admin=admin
+        )
         transport = choose_transport(config.server.transport)
         self._facts: Final = make_fact_lanes(config.server, transport, metrics)
         self._gatherer: Final = make_gatherer(
@@ -116,6 +124,11 @@ class App:
             keys=lambda: describe_keys(store.current(), self._feeds.feeds(), usage),
             refresh=self._refresh,
         )
+        routes = {**routes, **make_routes_of_revocations(OwnRevocations(self._revocations), config.admin.console)}
+        receiver = OwnReceiver(make_logout_receiver(store, self._feeds, self._revocations))
+        if admin is not None:  # a worker: its supervisor receives for it
+            routes = {**routes, **make_worker_routes(receiver.receive)}
+        self._receiver: Final = make_receiver(config.receivers, receiver) if admin is None else None
         self._last_hour: LastHour | None = None
         if recent is not None:
             self._last_hour = LastHour(metrics.totals, now=time.time)
@@ -168,10 +181,13 @@ class App:
     def start(self) -> None:
         """Bind and serve, but do not report ready yet. Raises OSError if an address cannot be bound."""
         where = bind(self._server, self._address, self._server_section)
-        self._scheduler.start(self._feeds.feeds_to_step)
+        self._scheduler.start(lambda: [*self._feeds.feeds_to_step(), *self._revocations.feeds_to_step()])
         self._gatherer.start()
         self._server.start()
         self._admin.start()
+        if self._receiver is not None:
+            self._receiver.start()
+            log.info("logout tokens are received on %s", self._receiver.address)
         Thread(target=self._reload.run, name="reload", daemon=True).start()
         Thread(target=self._summarise, name="summarise", daemon=True).start()
         if self._metrics_export is not None:
@@ -201,6 +217,8 @@ class App:
         self._gatherer.stop()
         self._facts.close()
         self._scheduler.stop()
+        if self._receiver is not None:
+            self._receiver.stop()
         self._decisions.summarise(name_clients=self._active.names_clients)
         if self._spans is not None:
             self._spans.stop()
@@ -212,6 +230,7 @@ class App:
 
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
         self._facts.follow(config)  # before the snapshot that needs them
+        self._revocations.follow(config)
         self._feeds.apply(config, snapshot)
 
     def _refresh(self, name: str | None) -> Mapping[str, object] | None:
@@ -231,7 +250,8 @@ class App:
             self._decisions.summarise(name_clients=self._active.names_clients)
 
     def _missing_keys(self) -> list[str]:
-        return [f"keys of {name}" for name in self._feeds.waiting_for()]
+        lists = [f"revocations of {name}" for name in self._revocations.waiting_for()]
+        return [f"keys of {name}" for name in self._feeds.waiting_for()] + lists
 
     def _show_ready(self, ready: bool) -> None:  # noqa: FBT001 - a callback
         self._server.show_ready(ready=ready)

@@ -1,4 +1,4 @@
-"""Build the console of one process, or of the supervisor of several."""
+"""Build the console of one process, or of the supervisor of several, and its paths for revocations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from authz.admin.console.access import Access, read_token_of
 from authz.admin.console.routes import ConsoleSource, make_console_routes
+from authz.admin.revocations import RevocationDesk, make_revocation_routes
 from authz.admin.routes import Route
 from authz.config.model import Console
 
@@ -16,3 +17,8 @@ def make_routes_of_console(source: ConsoleSource, console: Console) -> Mapping[s
     """Return the console's routes of the admin port."""
     access = Access(read_token_of(console.token_file), csrf=secrets.token_urlsafe())
     return make_console_routes(source, access, clock=time.time, writable=not console.read_only)
+
+
+def make_routes_of_revocations(desk: RevocationDesk, console: Console) -> Mapping[str, Route]:
+    """Return the routes of the admin port for revocations; who may use the console by a program may revoke."""
+    return make_revocation_routes(desk, Access(read_token_of(console.token_file), csrf=""))

@@ -21,11 +21,13 @@ from authz.admin.server import AdminServer
 from authz.config.address import parse_tcp_address, worker_addresses
 from authz.config.model import Admin, Config, Server
 from authz.files.watch import FileWatch
-from authz.runtime.console import make_routes_of_console
+from authz.runtime.console import make_routes_of_console, make_routes_of_revocations
 from authz.runtime.handover import Handover, LastGood, Source
 from authz.runtime.pod_insight import PodInsight
 from authz.runtime.process import Process, interpreter
+from authz.runtime.receiving import PodReceiver, make_receiver
 from authz.runtime.reload import ReloadLoop
+from authz.runtime.revoking import PodRevocations
 from authz.runtime.signals import RELOAD
 from authz.runtime.stale_sockets import clear_sockets, private_folder
 from authz.runtime.supervisor import NextSignal, Supervisor
@@ -77,12 +79,19 @@ def supervise(file: Path, config: Config, source: Source, watch: FileWatch, next
             monotonic=time.monotonic,
             jitter=random.random,
         )
-        admin = _make_admin(config.admin, Workers(sockets, restarts=supervisor.restarts))
+        workers = Workers(sockets, restarts=supervisor.restarts)
+        admin = _make_admin(config.admin, workers)
         parts.callback(admin.stop)
+        receiver = make_receiver(config.receivers, PodReceiver(workers))
+        if receiver is not None:
+            parts.callback(receiver.stop)
         clear_sockets(config.server.listen, config.server.workers)
 
         def start_admin() -> None:
             admin.start()
+            if receiver is not None:
+                receiver.start()
+                log.info("logout tokens are received on %s", receiver.address)
             log.info("authz %s runs %d workers, admin on %s", __version__, len(addresses), admin.address)
 
         Thread(target=reload.run, name="reload", daemon=True).start()
@@ -124,6 +133,7 @@ def _make_admin(section: Admin, workers: Workers) -> AdminServer:
         keys=workers.describe_keys,
         refresh=workers.refresh_keys,
     )
+    routes = {**routes, **make_routes_of_revocations(PodRevocations(workers), section.console)}
     if section.console.enabled:
         routes = {**routes, **make_routes_of_console(PodInsight(workers), section.console)}
     return AdminServer(parse_tcp_address(section.listen), routes)

@@ -11,7 +11,7 @@ from typing import Final
 
 from authz.config.address import Address, UnixAddress
 from authz.config.dpop import Dpop
-from authz.config.model import Server
+from authz.config.model import Config, Server
 from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import Checker
@@ -20,9 +20,11 @@ from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import Choice
 from authz.facts.proofs import ProofLane, ProofMemory
 from authz.feeds.fact_lanes import FactLanes
-from authz.feeds.key_lane import make_key_lanes
+from authz.feeds.key_lane import KeyLane, make_key_lanes
+from authz.feeds.logouts import LogoutReceiver
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
+from authz.feeds.revocations import Revocations
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
@@ -30,6 +32,7 @@ from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import KeyMetrics, Refresh
 from authz.telemetry.metrics import Metrics
+from authz.telemetry.revocations import RevocationMetrics
 
 _LANE_SHARE: Final = 4  # a quarter of the calls in flight may wait for one kind of fact
 _MIN_SECRET: Final = 32  # octets
@@ -63,6 +66,28 @@ def make_feeds(
         usage=usage,
         metrics=KeyMetrics(metrics.registry),
         evict=evict,
+    )
+
+
+def make_revocations(
+    config: Config, *, store: Store, scheduler: Scheduler, metrics: Metrics, admin: Address | None
+) -> Revocations:
+    """Return the sources of revocations, with past events. Workers, whose *admin* is a socket, share a file beside it.
+
+    Raises OSError.
+    """
+    env = FeedEnv(
+        monotonic=time.monotonic, now=time.time, jitter=random.random, spawn=scheduler.spawn, wake=scheduler.wake
+    )
+    shared = Path(admin.path).with_name("revocations") if isinstance(admin, UnixAddress) else None
+    return Revocations(config, store=store, env=env, metrics=RevocationMetrics(metrics.registry), shared=shared)
+
+
+def make_logout_receiver(store: Store, feeds: Registry, revocations: Revocations) -> LogoutReceiver:
+    """Return what receives logout tokens."""
+    lane = KeyLane(feeds.feeds, max_waiting=0)
+    return LogoutReceiver(
+        revocations.events, snapshot=store.current, lane=lane, metrics=revocations.metrics, now=time.time
     )
 
 

@@ -83,6 +83,14 @@ class Workers(Collector):
         """Post *data*, as JSON, to each worker."""
         return request_all(self._sockets, target, seconds=SECONDS, method="POST", body=json.dumps(data).encode())
 
+    def ask_one(self, target: str, body: bytes) -> WorkerResponse | None:
+        """Post *body* to the first worker that answers, and return its answer; None if none does."""
+        for socket in self._sockets:
+            found = request_all([socket], target, seconds=SECONDS, method="POST", body=body)
+            if found:
+                return found[0]
+        return None
+
     def silent(self, answered: Container[int]) -> list[int]:
         """List the workers that did not answer."""
         return [number for number in range(len(self._sockets)) if number not in answered]

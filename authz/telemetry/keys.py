@@ -22,6 +22,7 @@ class Refresh(StrEnum):
     DISCOVERY_REJECTED = "discovery_rejected"
     INTERNAL_ERROR = "internal_error"
     JWKS_REJECTED = "jwks_rejected"
+    LIST_REJECTED = "list_rejected"
     MISCONFIGURED = "misconfigured"
     REDIRECT_REFUSED = "redirect_refused"
     STATUS = "status"

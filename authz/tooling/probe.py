@@ -31,6 +31,7 @@ ADVICE: Final[Mapping[Refresh, str]] = {
     ),
     Refresh.INTERNAL_ERROR: "this is a bug in authz: please report it",
     Refresh.JWKS_REJECTED: "check the response of the URL: it must be a JSON Web Key Set with a usable key",
+    Refresh.LIST_REJECTED: "check the response of the URL, or the file: it must be a list of revocations",
     Refresh.MISCONFIGURED: "check that the file exists, is readable for this user, and has the right content",
     Refresh.REDIRECT_REFUSED: "if the target belongs to the issuer, configure that URL as jwks_uri or discovery_url",
     Refresh.STATUS: "check the URL, and whether the issuer requires a bearer_token_file",

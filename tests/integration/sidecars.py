@@ -113,6 +113,7 @@ def running(
     drain: str = "4s",
     server: str = "",
     telemetry: str = "",
+    more: str = "",
     awaits_socket: bool = True,
 ) -> Iterator[Running]:
     """Start a sidecar, and end it whatever happens; its log is shown where a test fails.
@@ -123,6 +124,7 @@ def running(
     target = listen or f"unix:{path}"
     text = config(*issuers, listen=target, admin=admin, drain=drain, server=server)
     text += f"  {telemetry}\n" if telemetry else ""
+    text += more
     sidecar = Sidecar(text, admin=admin, folder=folder)
     sidecar.process.start()
     try:

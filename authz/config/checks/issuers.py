@@ -17,7 +17,7 @@ from authz.core.claims import ClaimPath
 from authz.core.jwk_normalization import is_empty
 from authz.core.spiffe import SCHEME, trust_domain
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _ALIAS: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # RFC 7518 section 6, RFC 9964.
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
@@ -30,7 +30,7 @@ def check_issuers(config: Config) -> Iterator[Problem]:
     first: dict[str, str] = {}
     for name, issuer in config.issuers.items():
         path = ("issuers", name)
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             message = "the name of an issuer has at most 64 letters, digits, dots, hyphens and underscores"
             yield Problem(path=path, message=message)
         for iss in dict.fromkeys(issuer.accepted_issuers):

@@ -41,6 +41,8 @@ def warnings(config: Config) -> list[Problem]:
         *_stale_before_refresh(config),
         *_shadowed_by_metadata(config),
         *_proofs_of_each_worker(config),
+        *_forgotten_logouts(config),
+        *_nothing_to_receive(config),
         *find_overlaps(build_rules(config)),
         *find_ambiguous_subjects(config),
     ]
@@ -110,6 +112,30 @@ def _proofs_of_each_worker(config: Config) -> Iterator[Problem]:
         return
     message = f"a proof (DPoP) can be used {workers} times: each worker remembers its own"
     yield Problem(path=("server", "workers"), message=message, hint="use one worker")
+
+
+def _forgotten_logouts(config: Config) -> Iterator[Problem]:
+    """Report what makes a logout end too early: a restart, or tokens that live longer than it is remembered."""
+    kept = config.revocation.max_lifetime
+    for name, issuer in config.issuers.items():
+        if issuer.logout is None:
+            continue
+        if config.revocation.file is None:
+            message = "logouts are forgotten at a restart, for there is no revocation.file"
+            yield Problem(path=("issuers", name, "logout"), message=message)
+        if issuer.max_lifetime is None:
+            message = f"tokens may live longer than a logout is remembered, {format_duration(kept)}"
+            hint = "bound them by max_lifetime, and remember logouts for as long (revocation.max_lifetime)"
+            yield Problem(path=("issuers", name, "logout"), message=message, hint=hint)
+        elif issuer.max_lifetime > kept:
+            message = f"tokens live longer than a logout is remembered, {format_duration(kept)}"
+            yield Problem(path=("issuers", name, "max_lifetime"), message=message, hint="raise revocation.max_lifetime")
+
+
+def _nothing_to_receive(config: Config) -> Iterator[Problem]:
+    if config.receivers.listen is not None and not any(issuer.logout for issuer in config.issuers.values()):
+        message = "nothing is accepted there: no issuer has logout"
+        yield Problem(path=("receivers", "listen"), message=message)
 
 
 def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:

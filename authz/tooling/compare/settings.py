@@ -62,6 +62,11 @@ def _headers(old: Mapping[str, HeaderValue], new: Mapping[str, HeaderValue]) -> 
     return Effect.CHANGES if names is Effect.SAME and old != new else names
 
 
+def _denylists(old: Mapping[str, object], new: Mapping[str, object]) -> Effect:
+    names = Effect(compare_all_required(old, new).value)
+    return Effect.UNKNOWN if names is Effect.SAME and old != new else names
+
+
 EFFECT_OF: Final[Mapping[Access, Callable[[Any, Any], Strictness | Effect]]] = {
     Access.UNAFFECTED: _differs(Effect.CHANGES),
     Access.UNKNOWN: _differs(Effect.UNKNOWN),
@@ -72,6 +77,7 @@ EFFECT_OF: Final[Mapping[Access, Callable[[Any, Any], Strictness | Effect]]] = {
     Access.KEYS: _keys,
     Access.TYPES: _types,
     Access.HEADERS: _headers,
+    Access.DENYLISTS: _denylists,
     Access.DOCUMENT: _document,
 }
 _COMPARED: Final = {path: setting for path, setting in SETTINGS.items() if setting.access is not None}

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from authz.core import base64url
 from authz.core.reasons import Reason
-from authz.core.revocation import Entry, RevocationSource, RevocationTable, RevokedBy, token_digest
+from authz.core.revocation import Added, Entry, RevocationSource, RevocationTable, RevokedBy, token_digest
 from authz.core.snapshot import Snapshot
 from tests.cases.proofs import BOUND, JKT, proof
 from tests.cases.proofs import world as with_proofs
@@ -49,9 +49,10 @@ def test_a_full_table_refuses_and_forgets_nothing() -> None:
     """A flood of events cannot push out one that came before it; what is there already is not refused."""
     table = RevocationTable([revoke(RevokedBy.SUBJECT, "eve", before=T)], max_entries=3)
     accepted = [table.add(revoke(RevokedBy.TOKEN, str(number))) for number in range(1000)]
-    assert (sum(accepted), len(table)) == (2, 3)
+    assert (accepted.count(Added.NEW), accepted.count(Added.FULL), len(table)) == (2, 998, 3)
     assert table.find(A, {"sub": "eve", "iat": T}, "", None, T) is RevokedBy.SUBJECT
-    assert table.add(revoke(RevokedBy.SUBJECT, "eve", before=T + 60))
+    assert table.add(revoke(RevokedBy.SUBJECT, "eve", before=T)) is Added.KNOWN
+    assert table.add(revoke(RevokedBy.SUBJECT, "eve", before=T + 60)) is Added.NEW
     assert table.find(A, {"sub": "eve", "iat": T + 60}, "", None, T) is RevokedBy.SUBJECT
 
 
@@ -64,7 +65,7 @@ def test_an_entry_is_extended_and_never_shortened() -> None:
             revoke(RevokedBy.SUBJECT, "eve", before=T, until=T + 7200),
             revoke(RevokedBy.SUBJECT, "eve", before=T - 60, until=T + 3600),
         ][::order]:
-            assert table.add(entry)
+            table.add(entry)
         assert table.find(A, {"sub": "eve", "iat": T}, "", None, T + 7199) is RevokedBy.SUBJECT
         assert table.find(A, {"sub": "eve", "iat": T + 1}, "", None, T) is None
     table.add(revoke(RevokedBy.SUBJECT, "eve"))
@@ -81,7 +82,7 @@ def test_entries_end() -> None:
     assert table.find(A, {"jti": "a"}, "", None, T + 3660) is None
     assert table.forget(T + 3660) == 1
     assert table.counts() == {"jti": 2, "digest": 0, "sid": 0, "sub": 0, "client": 0, "key": 0}
-    assert table.add(revoke(RevokedBy.TOKEN, "d", until=T + 9999))
+    assert table.add(revoke(RevokedBy.TOKEN, "d", until=T + 9999)) is Added.NEW
     assert table.forget(T + 10**9) == 2
     assert table.find(A, {"jti": "c"}, "", None, T + 10**9) is RevokedBy.TOKEN
 
@@ -114,7 +115,7 @@ def test_a_token_whose_hash_collides_is_not_revoked() -> None:
     found = [bool(table.find(A, {"jti": _Collides(f"other {number}")}, "", None, T)) for number in range(40)]
     assert sum(found) <= 4
     kept = RevocationTable([revoke(RevokedBy.TOKEN, "revoked", before=T)], max_entries=1)
-    assert kept.add(revoke(RevokedBy.TOKEN, _Collides("other 1")))
+    assert kept.add(revoke(RevokedBy.TOKEN, _Collides("other 1"))) is Added.NEW
     assert len(kept) == 1
 
 

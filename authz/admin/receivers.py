@@ -1,0 +1,79 @@
+"""The paths of `receivers.listen`: what issuers send. And the one of a worker, for what its supervisor received.
+
+Anyone who reaches the port may send; nothing counts that no issuer has signed. Answers say nothing about the state.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
+from typing import Any, Final, Self
+
+from authz.admin.routes import AdminRequest, AdminResponse, Route
+
+LOGOUT_PATH: Final = "/backchannel-logout"
+WORKER_PATH: Final = "/receive"
+NO_STORE: Final = (("cache-control", "no-store"),)  # OpenID Connect Back-Channel Logout section 2.8
+_JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What was sent to a *path*."""
+
+    path: str
+    body: bytes = field(repr=False)
+    content_type: str = ""
+    authorization: str | None = field(default=None, repr=False)
+
+    def to_json(self) -> bytes:
+        """Write it for a worker."""
+        return json.dumps({**asdict(self), "body": b64encode(self.body).decode()}).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read what `to_json` wrote. Raises ValueError."""
+        members = json.loads(data)
+        return cls(**{**members, "body": b64decode(members["body"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a message: a status, and a JSON document if there is something to say."""
+
+    status: HTTPStatus
+    document: Mapping[str, Any] | None = None
+
+
+Receive = Callable[[Message], Reply]
+
+
+def make_receiver_routes(receive: Receive, paths: tuple[str, ...] = (LOGOUT_PATH,)) -> Mapping[str, Route]:
+    """Return the routes of `receivers.listen`."""
+
+    def route(path: str) -> Route:
+        return lambda request: _answer(
+            receive(Message(path, request.body, request.content_type, request.authorization))
+        )
+
+    return {f"POST {path}": route(path) for path in paths}
+
+
+def make_worker_routes(receive: Receive) -> Mapping[str, Route]:
+    """Return the route of a worker's admin socket, for what its supervisor received."""
+
+    def take(request: AdminRequest) -> AdminResponse:
+        if request.peer:
+            return AdminResponse(HTTPStatus.FORBIDDEN, b"for workers only\n")
+        return _answer(receive(Message.from_json(request.body)))
+
+    return {f"POST {WORKER_PATH}": take}
+
+
+def _answer(reply: Reply) -> AdminResponse:
+    if reply.document is None:
+        return AdminResponse(reply.status, b"", headers=NO_STORE)
+    return AdminResponse(reply.status, json.dumps(reply.document).encode(), _JSON, NO_STORE)

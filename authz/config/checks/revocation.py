@@ -1,0 +1,67 @@
+"""Checks of the sources of revocations, and of where their senders reach the sidecar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from authz.config.address import TcpAddress, check_url, parse_address, parse_tcp_address
+from authz.config.checks.issuers import NAME
+from authz.config.model import Config
+from authz.config.problems import KeyPath, Problem
+from authz.config.revocation import RevocationList
+
+_NOT_LISTS: Final = frozenset({"events", "operator"})  # names of other sources
+_LISTEN: Final = ("receivers", "listen")
+
+
+def check_revocation(config: Config) -> Iterator[Problem]:
+    """Report lists that cannot be loaded, and logout tokens that cannot arrive."""
+    for name, section in config.revocation.lists.items():
+        path = ("revocation", "lists", name)
+        if not NAME.fullmatch(name) or name in _NOT_LISTS:
+            message = "the name of a list has at most 64 letters, digits, dots, hyphens and underscores"
+            message = "is the name of another source" if name in _NOT_LISTS else message
+            yield Problem(path=path, message=message)
+        yield from _check_list(section, path)
+    for name, issuer in config.issuers.items():
+        if issuer.logout is not None:
+            logout = ("issuers", name, "logout")
+            if config.receivers.listen is None:
+                yield Problem(path=logout, message="needs receivers.listen: nothing receives logout tokens")
+            if not issuer.logout.clients or not all(issuer.logout.clients):
+                yield Problem(path=(*logout, "clients"), message="must name the OAuth clients that are logged out")
+
+
+def check_receivers(config: Config) -> Iterator[Problem]:
+    """Report an address that cannot be listened on, or that another server has."""
+    if config.receivers.listen is None:
+        return
+    try:
+        ours = parse_tcp_address(config.receivers.listen)
+    except ValueError as error:
+        yield Problem(path=_LISTEN, message=str(error))
+        return
+    try:
+        admin, server = parse_tcp_address(config.admin.listen), parse_address(config.server.listen)
+    except ValueError:
+        return  # reported elsewhere
+    if not ours.port:
+        return
+    if ours.port == admin.port:
+        yield Problem(path=_LISTEN, message="the port is that of admin.listen")
+    if isinstance(server, TcpAddress) and server.port <= ours.port < server.port + config.server.workers:
+        yield Problem(path=_LISTEN, message="the port is one of the server's")
+
+
+def _check_list(section: RevocationList, path: KeyPath) -> Iterator[Problem]:
+    if (section.url is None) == (section.file is None):
+        yield Problem(path=path, message="must have one of url and file")
+    if section.url is not None:
+        try:
+            check_url(section.url, http=section.insecure.http)
+        except ValueError as error:
+            hint = "or set insecure.http" if section.url.startswith("http://") else ""
+            yield Problem(path=(*path, "url"), message=str(error), hint=hint)
+    if (section.client_cert_file is None) != (section.client_key_file is None):
+        yield Problem(path=path, message="client_cert_file and client_key_file belong together")

@@ -1,0 +1,118 @@
+"""Read logout tokens (OpenID Connect Back-Channel Logout 1.0): who was logged out, as entries of revocation.
+
+Rules of this file:
+1. A logout token is none of the tokens that a request may have, and the reverse: it has the logout event, no `nonce`,
+   and for `aud` an OAuth client, from a list of its own. Providers write `typ: logout+jwt`, `JWT` or none.
+2. It is verified under the keys of its own issuer, as access tokens are (section 2.6).
+3. It ends tokens that were issued until its `iat`, or those of its session: repeated, it says the same again. So one
+   that comes twice is not refused: its sender may have missed the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from authz.core.authenticate import verify_signed
+from authz.core.claims import LOGOUT_EVENT, MAX_NUMERIC_DATE, normalize_type
+from authz.core.decision import AuditTrail
+from authz.core.issuer import Issuer, LogoutRules, LogoutScope
+from authz.core.keys import check_algorithm
+from authz.core.needs import Facts
+from authz.core.reasons import Reason, Rejected
+from authz.core.revocation import MAX_VALUE_CHARS, Entry, RevokedBy
+from authz.core.snapshot import Snapshot
+from authz.core.steps import ignore_step
+from authz.core.token import parse_token
+
+MAX_AGE: Final = 300.0  # seconds since iat, of a token without exp: earlier drafts did not require one
+_TYPES: Final = frozenset({"logout+jwt", "jwt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Logout:
+    """A logout at the *issuer* of that configured name, and the *entries* that it means."""
+
+    issuer: str
+    entries: tuple[Entry, ...]
+
+
+def read_logout_token(text: str, snapshot: Snapshot, trail: AuditTrail, now: float, facts: Facts) -> Logout:
+    """Verify the logout token *text* at *now*; *trail* names the need for a key that may be new.
+
+    Raises Rejected.
+    """
+    token = parse_token(text, max_bytes=snapshot.token.max_bytes, cached=False)
+    if normalize_type(token.typ) not in _TYPES:
+        raise Rejected(Reason.TYP_NOT_ALLOWED, "typ is not logout+jwt")
+    iss = token.members.get("iss")
+    issuer = snapshot.issuers.get(iss) if isinstance(iss, str) else None
+    if issuer is None or issuer.logout is None:
+        raise Rejected(Reason.ISSUER_UNKNOWN, "iss is not an issuer with logout")
+    trail.issuer = issuer.name
+    _check_event(token.members)
+    check_algorithm(token, issuer.algorithms)
+    members = verify_signed(token, issuer, snapshot, trail, facts, ignore_step).members
+    issued = _check_times(members, issuer, now)
+    _check_audience(members, issuer.logout)
+    return Logout(issuer.name, tuple(_read_entries(members, issuer, issuer.logout, issued)))
+
+
+def _check_event(members: Mapping[str, object]) -> None:
+    """Reject what is no logout token, before its signature is looked at."""
+    events = members.get("events")
+    if not isinstance(events, dict) or not isinstance(events.get(LOGOUT_EVENT), dict):
+        raise _malformed("events has no logout event: not a logout token")
+    if "nonce" in members:
+        raise _malformed("nonce is prohibited in a logout token")
+    jti = members.get("jti")
+    if not isinstance(jti, str) or not jti:
+        raise _malformed("jti is missing or not a string")
+
+
+def _check_times(members: Mapping[str, object], issuer: Issuer, now: float) -> float:
+    """Return `iat`. Raises Rejected."""
+    issued, leeway = _read_time(members, "iat"), issuer.rules.leeway
+    expires = _read_time(members, "exp") if "exp" in members else issued + MAX_AGE
+    if issued > now + leeway:
+        raise Rejected(Reason.TOKEN_NOT_YET_VALID, f"iat is {issued - now:.0f} s ahead")
+    if expires <= now - leeway:
+        raise Rejected(Reason.TOKEN_EXPIRED, f"expired {now - expires:.0f} s ago")
+    return issued
+
+
+def _check_audience(members: Mapping[str, object], rules: LogoutRules) -> None:
+    audience = members.get("aud")
+    named = audience if isinstance(audience, list) else [audience]
+    if not any(isinstance(each, str) and each in rules.clients for each in named):
+        raise Rejected(Reason.AUDIENCE_MISMATCH, "aud is none of logout.clients", audiences=rules.clients)
+
+
+def _read_entries(members: Mapping[str, object], issuer: Issuer, rules: LogoutRules, issued: float) -> list[Entry]:
+    iss = issuer.rules.issuer
+    sid, sub = _read_name(members, "sid"), _read_name(members, "sub")
+    entries = [] if sid is None else [Entry(RevokedBy.SESSION, iss, sid)]
+    if sub is not None and (sid is None or rules.scope is LogoutScope.SUBJECT):
+        entries.append(Entry(RevokedBy.SUBJECT, iss, sub, before=issued))
+    if not entries:
+        raise _malformed("neither sid nor sub: it ends no session")
+    return entries
+
+
+def _read_name(members: Mapping[str, object], name: str) -> str | None:
+    value = members.get(name)
+    if value is not None and (not isinstance(value, str) or not 0 < len(value) <= MAX_VALUE_CHARS):
+        raise _malformed(f"{name} is not a text of 1 to {MAX_VALUE_CHARS} characters")
+    return value
+
+
+def _read_time(members: Mapping[str, object], name: str) -> float:
+    value = members.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_NUMERIC_DATE:
+        raise _malformed(f"{name} is missing or not a time in seconds since the epoch")
+    return float(value)
+
+
+def _malformed(detail: str) -> Rejected:
+    return Rejected(Reason.CLAIMS_MALFORMED, detail)

@@ -1,0 +1,82 @@
+"""A file of lines that several processes append to and read: what one has written, each of the others reads once.
+
+Rules of this file:
+1. A line is on the disk before `append` returns. Appending and rewriting exclude each other between processes.
+2. A line that a crash cut off is closed by the next one, and is left to its reader to refuse.
+3. After a rewrite, in which lines are left out, readers begin again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+_LOCK_SUFFIX: Final = ".lock"
+_CHUNK: Final = 1 << 20  # octets
+
+
+class Journal:
+    """The file at *path*, which need not exist yet. An instance is used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path
+        self._offset = 0
+        self._inode: int | None = None
+
+    def read(self) -> Iterator[bytes]:
+        """Yield the lines that were not read yet, without their ends. Raises OSError."""
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            found = os.fstat(file.fileno())
+            if found.st_ino != self._inode or found.st_size < self._offset:
+                self._inode, self._offset = found.st_ino, 0
+            file.seek(self._offset)
+            rest = b""
+            while chunk := file.read(_CHUNK):
+                *lines, rest = (rest + chunk).split(b"\n")
+                self._offset += sum(map(len, lines)) + len(lines)
+                yield from lines
+
+    def append(self, lines: Sequence[str]) -> None:
+        """Write *lines*, and wait until they are on the disk. Raises OSError."""
+        with self._exclusive():
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            with open(descriptor, "r+b", buffering=0) as file:  # noqa: PTH123 - a descriptor
+                size = os.fstat(descriptor).st_size
+                torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+                data = b"\n" * torn + "".join(f"{line}\n" for line in lines).encode()
+                while data:
+                    data = data[file.write(data) :]
+                os.fsync(descriptor)
+
+    def rewrite(self, keep: Callable[[bytes], bool]) -> None:
+        """Leave out the lines that are not to be kept. The others are read again. Raises OSError."""
+        with self._exclusive():
+            descriptor, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+            try:
+                with open(descriptor, "wb") as new:  # noqa: PTH123 - a descriptor
+                    new.writelines(line + b"\n" for line in Journal(self.path).read() if keep(line))
+                    new.flush()
+                    os.fsync(descriptor)
+                os.replace(temporary, self.path)  # noqa: PTH105 - both are paths already
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary)  # noqa: PTH108 - as above
+                raise
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        descriptor = os.open(f"{self.path}{_LOCK_SUFFIX}", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,59 @@
+"""Receive what issuers send: in this process, or at the supervisor of several workers, for one of them."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Final
+
+from authz.admin.receivers import LOGOUT_PATH, WORKER_PATH, Message, Reply, make_receiver_routes
+from authz.admin.server import AdminServer
+from authz.config.address import parse_tcp_address
+from authz.config.revocation import Receivers
+from authz.feeds.logouts import LogoutReceiver, RefusedError
+from authz.runtime.revoking import PodRevocations
+from authz.runtime.workers import Workers
+
+# Section 2.8 of OpenID Connect Back-Channel Logout: 400 if the logout failed, whatever the cause.
+_LOGOUT_REFUSED: Final = Reply(HTTPStatus.BAD_REQUEST, {"error": "invalid_request"})
+
+
+class OwnReceiver:
+    """Receives in this process."""
+
+    def __init__(self, logouts: LogoutReceiver) -> None:
+        self._logouts: Final = logouts
+
+    def receive(self, message: Message) -> Reply:
+        """Answer *message*."""
+        if message.path != LOGOUT_PATH:
+            return Reply(HTTPStatus.NOT_FOUND)
+        try:
+            self._logouts.receive(message.body)
+        except RefusedError:
+            return _LOGOUT_REFUSED
+        return Reply(HTTPStatus.OK)
+
+
+class PodReceiver:
+    """Receives for all workers: one of them verifies and saves an event, then the others read it."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers: Final = workers
+        self._revocations: Final = PodRevocations(workers)
+
+    def receive(self, message: Message) -> Reply:
+        """Answer *message* when all workers that answer know of it."""
+        answer = self._workers.ask_one(WORKER_PATH, message.to_json())
+        if answer is None:
+            return Reply(HTTPStatus.SERVICE_UNAVAILABLE)
+        if answer.status < HTTPStatus.MULTIPLE_CHOICES:
+            self._revocations.catch_up()
+        return Reply(HTTPStatus(answer.status), json.loads(answer.body) if answer.body else None)
+
+
+def make_receiver(section: Receivers, receiver: OwnReceiver | PodReceiver) -> AdminServer | None:
+    """Return the server for what issuers send, bound but not started; None without an address. Raises OSError."""
+    if section.listen is None:
+        return None
+    return AdminServer(parse_tcp_address(section.listen), make_receiver_routes(receiver.receive))

@@ -1,0 +1,95 @@
+"""Proves the checks and warnings of revocation: lists that cannot be loaded, logouts that cannot arrive or not last."""
+
+from __future__ import annotations
+
+import pytest
+
+from authz.config.diagnostics.warnings import warnings
+from authz.tooling.compare.comparison import compare
+from tests.unit.config.sample import configure, problems, small
+
+LISTS = "revocation: {lists: {%s}}\n"
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("ours: {}", "revocation.lists.ours: must have one of url and file"),
+        ("ours: {url: https://a.test/l, file: /l}", "revocation.lists.ours: must have one of url and file"),
+        ("ours: {url: http://a.test/l}", "revocation.lists.ours.url: "),
+        ("ours: {url: https://a.test/l, client_cert_file: /c}", "client_cert_file and client_key_file belong together"),
+        ("events: {file: /l}", "revocation.lists.events: is the name of another source"),
+        ("'a b': {file: /l}", "the name of a list has at most 64 letters"),
+        ("ours: {file: /l, interval: 1ms}", "revocation.lists.ours.interval: must be at least 1s"),
+        ("ours: {url: http://a.test/l, insecure: {http: true}}", ""),
+        ("ours: {url: https://a.test/l}, b: {file: /l}", ""),
+    ],
+)
+def test_lists(section: str, expected: str) -> None:
+    """What cannot be loaded is said with its path."""
+    found = problems(small(more=LISTS % section))
+    assert bool(found) == bool(expected), found
+    assert any(expected in line for line in found or [""])
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("receivers: {listen: nowhere}", "receivers.listen: "),
+        ("receivers: {listen: 127.0.0.1:9192}", "receivers.listen: the port is that of admin.listen"),
+        ("receivers: {listen: 127.0.0.1:9001}\nserver: {listen: 127.0.0.1:9000, workers: 2}", "is one of the server's"),
+        ("receivers: {listen: 127.0.0.1:9001}\nadmin: {listen: nowhere}", "admin.listen: "),
+        ("receivers: {listen: 127.0.0.1:0}", ""),
+        ("receivers: {listen: 0.0.0.0:9193}", ""),
+    ],
+)
+def test_receivers(more: str, expected: str) -> None:
+    """Two servers on one port would silently share it."""
+    found = problems(small(more=f"{more}\n"))
+    assert bool(found) == bool(expected), found
+    assert any(expected in line for line in found or [""])
+
+
+def test_logout_tokens_need_a_receiver() -> None:
+    """Clients that are listed in vain are an error, and so is a logout of none."""
+    (found,) = problems(small(issuer="logout: {clients: [web]}"))
+    assert "issuers.corporate.logout: needs receivers.listen: nothing receives logout tokens" in found
+    (found,) = problems(small(issuer="logout: {clients: []}", more="receivers: {listen: 127.0.0.1:0}\n"))
+    assert "issuers.corporate.logout.clients: must name the OAuth clients that are logged out" in found
+
+
+def warned(issuer: str = "", more: str = "") -> list[str]:
+    """Return the warnings about a small configuration."""
+    return [str(problem) for problem in warnings(configure(issuer=issuer, more=more))]
+
+
+def test_warnings_about_logouts_that_do_not_last() -> None:
+    """A restart, and tokens that live longer than a logout is remembered; a receiver that receives nothing."""
+    receivers = "receivers: {listen: 127.0.0.1:9193}\n"
+    (idle,) = warned(more=receivers)
+    assert "nothing is accepted there: no issuer has logout" in idle
+    forgotten, endless = warned("logout: {clients: [web]}", receivers)
+    assert "logouts are forgotten at a restart, for there is no revocation.file" in forgotten
+    assert "tokens may live longer than a logout is remembered, 24h" in endless
+    kept = f"{receivers}revocation: {{file: /events, max_lifetime: 2h}}\n"
+    issuer = "logout: {clients: [web]}\n    max_lifetime: %s"
+    (longer,) = warned(issuer % "3h", kept)
+    assert "issuers.corporate.max_lifetime: tokens live longer than a logout is remembered, 2h" in longer
+    assert warned(issuer % "2h", kept) == []
+    (http,) = warned(more=LISTS % "ours: {url: http://a.test/l, insecure: {http: true}}")
+    assert "anyone who controls the network to this list takes entries out of it" in http
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "effect"),
+    [
+        ("", "a: {file: /l}", "narrows"),
+        ("a: {file: /l}", "", "widens"),
+        ("a: {file: /l}", "a: {file: /other}", "unknown"),
+        ("a: {file: /l}", "b: {file: /l}", "mixed"),
+    ],
+)
+def test_the_difference_of_lists(old: str, new: str, effect: str) -> None:
+    """A list that is gone widens access, a new one narrows it."""
+    changes = compare(configure(more=LISTS % old), configure(more=LISTS % new))
+    assert [(change.effect.value, change.about) for change in changes] == [(effect, "revocation.lists")]
