@@ -5,8 +5,8 @@ Rules of this file:
 2. An entry with `before` is about tokens issued until then, the second itself included; a token without `iat` may be
    that old, and counts as such. So a session that begins after a logout is not ended by it, nor by its repetition.
 3. The digest of a JWT leaves its signature out: of an ECDSA signature anyone can make a second one, with another text.
-4. Readers take no lock and never wait. Whoever writes to a table lets no other writer in.
-5. Nothing is evicted. A table that is full refuses an entry, and its sender must be told.
+4. Readers take no lock and never wait. Its owner lets one writer at a time change a table.
+5. Nothing is evicted. A table that is full refuses an entry, and its sender must be informed.
 6. An entry is kept as two numbers of 60 bits. The first is a hash, seeded by the interpreter, that no client can aim
    at; the second has seven bits of another hash: of a million entries, one token in 10^14 meets that of another.
 """

@@ -1,10 +1,10 @@
 """Events that revoke tokens: from the operator, logouts and other signals; in one table, and in a file that all share.
 
 Rules of this file:
-1. An event counts here before its sender is told so, and it is in the file, if there is one.
-2. If there is no room, the sender is told, and nothing that is known is forgotten.
+1. An event counts here before its sender gets an answer, and it is in the file, if there is one.
+2. If there is no room, the sender is informed, and nothing that is known is forgotten.
 3. An event is kept until every token that it is about has expired: `revocation.max_lifetime` after it came.
-4. The processes of a pod share the file: each reads what the others wrote, when told and once a second.
+4. The processes of a pod share the file: each reads what the others wrote, on request and once a second.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class RevocationEvents:
         self._metrics: Final = metrics
         self._env: Final = env
         self._on_first: Final = on_first
-        self._lock: Final = Lock()  # for whoever writes to table and journal
+        self._lock: Final = Lock()  # for writers of table and journal
         self._unsaved: list[str] = []
         self._lines = 0  # of the journal
         self._due = env.monotonic()

@@ -49,7 +49,7 @@ class OwnRevocations:
 
 
 class PodRevocations:
-    """The revocations of all workers: one takes an event and writes it to their file, the others are told to read."""
+    """The revocations of all workers: one takes an event and writes it to their file, the others read it then."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers: Final = workers

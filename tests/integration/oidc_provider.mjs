@@ -42,16 +42,19 @@ async function bindAny() {
 
 const orders = {
   // Serve these private JWKs and sign access tokens by `algorithm`; port 0 is any that is free. `sub: false`: none for machines.
-  async start({ keys, algorithm = 'RS256', port = 0, sub = true }) {
+  // Logout tokens of the client go to the URL `logout`, with a sid if `session` says so.
+  async start({ keys, algorithm = 'RS256', port = 0, sub = true, logout, session = true }) {
     const issuer = `http://127.0.0.1:${port ? await bind(port) : await bindAny()}`;
     const sign = { alg: algorithm };
+    const receiver = { backchannel_logout_uri: logout, backchannel_logout_session_required: session };
     provider = new Provider(issuer, {
       jwks: { keys },
       clients: [CLIENT, ASKER].map((client) => ({
-        ...client, id_token_signed_response_alg: algorithm, introspection_signed_response_alg: algorithm,
+        ...client, ...(logout && client === CLIENT ? receiver : {}), id_token_signed_response_alg: algorithm, introspection_signed_response_alg: algorithm,
       })),
       scopes: ['openid', 'offline_access', 'orders:read', 'orders:write'],
       features: {
+        backchannelLogout: { enabled: Boolean(logout) },
         clientCredentials: { enabled: true },
         devInteractions: { enabled: false },
         introspection: { enabled: true, allowedPolicy: () => true },
@@ -66,6 +69,7 @@ const orders = {
           }),
         },
       },
+      fetch: (url, { dispatcher, ...options }) => fetch(url, options), // its dispatcher does not connect to loopback
       formats: {
         customizers: {
           jwt(_, token, jwt) {
@@ -94,6 +98,12 @@ const orders = {
       resource,
       scope: 'openid offline_access orders:read',
     }).save();
+  },
+
+  // Send a logout token about a user's session; return the error if it is not accepted, else an empty text.
+  async logout({ user, session }) {
+    const client = await provider.Client.find(CLIENT.client_id);
+    return client.backchannelLogout(user, session).then(() => '', (error) => error.message);
   },
 
   async stop() {

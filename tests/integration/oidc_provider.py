@@ -95,6 +95,10 @@ class OidcProvider:
         """Return a refresh token of a user who has consented."""
         return str(self._order("consent", user="alice", resource=audience))
 
+    def logout(self, user: str, session: str) -> str:
+        """Send a logout token about a session of a user; return why it was not accepted, or an empty text."""
+        return str(self._order("logout", user=user, session=session))
+
     def revoke(self, token: str) -> None:
         """Revoke a token (RFC 7009)."""
         headers = [("Authorization", _BASIC), ("Content-Type", _FORM)]
