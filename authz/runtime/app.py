@@ -22,7 +22,7 @@ from authz.config.model import Config, OtherExporter
 from authz.core.snapshot import Snapshot
 from authz.envoy.transport.choice import choose_transport
 from authz.feeds.report import describe_keys
-from authz.feeds.scheduler import Scheduler
+from authz.feeds.scheduler import Scheduler, Steppable
 from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
@@ -39,6 +39,7 @@ from authz.runtime.parts import (
     make_proof_memory,
     make_revocations,
     make_server,
+    make_transmitters,
     read_nonce_secret,
 )
 from authz.runtime.readiness import Readiness
@@ -112,6 +113,7 @@ class App:
         self._revocations: Final = make_revocations(
             config, store=store, scheduler=self._scheduler, metrics=metrics, admin=admin
         )
+        self._transmitters: Final = make_transmitters(store, self._scheduler, self._feeds, self._revocations)
         transport = choose_transport(config.server.transport)
         self._facts: Final = make_fact_lanes(config.server, transport, metrics)
         self._gatherer: Final = make_gatherer(
@@ -125,7 +127,7 @@ class App:
             refresh=self._refresh,
         )
         routes = {**routes, **make_routes_of_revocations(OwnRevocations(self._revocations), config.admin.console)}
-        receiver = OwnReceiver(make_logout_receiver(store, self._feeds, self._revocations))
+        receiver = OwnReceiver(make_logout_receiver(store, self._feeds, self._revocations), self._transmitters)
         if admin is not None:  # a worker: its supervisor receives for it
             routes = {**routes, **make_worker_routes(receiver.receive)}
         self._receiver: Final = make_receiver(config.receivers, receiver) if admin is None else None
@@ -181,7 +183,7 @@ class App:
     def start(self) -> None:
         """Bind and serve, but do not report ready yet. Raises OSError if an address cannot be bound."""
         where = bind(self._server, self._address, self._server_section)
-        self._scheduler.start(lambda: [*self._feeds.feeds_to_step(), *self._revocations.feeds_to_step()])
+        self._scheduler.start(self._feeds_to_step)
         self._gatherer.start()
         self._server.start()
         self._admin.start()
@@ -228,9 +230,14 @@ class App:
         self._admin.stop()
         log.info("stopped")
 
+    def _feeds_to_step(self) -> list[Steppable]:
+        parts = (self._feeds, self._revocations, self._transmitters)
+        return [feed for part in parts for feed in part.feeds_to_step()]
+
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
         self._facts.follow(config)  # before the snapshot that needs them
         self._revocations.follow(config)
+        self._transmitters.follow(config)
         self._feeds.apply(config, snapshot)
 
     def _refresh(self, name: str | None) -> Mapping[str, object] | None:

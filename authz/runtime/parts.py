@@ -27,6 +27,7 @@ from authz.feeds.registry import Registry
 from authz.feeds.revocations import Revocations
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.store import Store
+from authz.feeds.transmitters import Transmitters
 from authz.feeds.usage import Usage
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.facts import FactMetrics
@@ -88,6 +89,20 @@ def make_logout_receiver(store: Store, feeds: Registry, revocations: Revocations
     lane = KeyLane(feeds.feeds, max_waiting=0)
     return LogoutReceiver(
         revocations.events, snapshot=store.current, lane=lane, metrics=revocations.metrics, now=time.time
+    )
+
+
+def make_transmitters(store: Store, scheduler: Scheduler, feeds: Registry, revocations: Revocations) -> Transmitters:
+    """Return what receives and fetches security events."""
+    env = FeedEnv(
+        monotonic=time.monotonic, now=time.time, jitter=random.random, spawn=scheduler.spawn, wake=scheduler.wake
+    )
+    return Transmitters(
+        revocations.events,
+        snapshot=store.current,
+        env=env,
+        metrics=revocations.metrics,
+        key_metrics=feeds.metrics,
     )
 
 

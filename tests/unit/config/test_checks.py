@@ -245,6 +245,10 @@ def _beside(bound: str, step: int) -> int | str:
     return f"{int(number) + step}{unit}" if unit else int(number) + step
 
 
+_ENTRIES: Final = {
+    "lists": {"file": "/l"},
+    "transmitters": {"issuer": "https://hub.test", "audiences": ["a"], "revokes_for": ["corporate"]},
+}
 _NEEDED: Final = {"introspection": {"client": {"bearer_token_file": "t"}}}
 
 
@@ -253,8 +257,10 @@ def _problems_with(pattern: str, value: int | str) -> list[str]:
     data: Any = yaml.safe_load(small())
     place = data
     *above, key = pattern.split(".")
-    for step in above:
-        if step == "*":
+    for parent, step in zip(["", *above], above, strict=False):
+        if step == "*" and parent in _ENTRIES:
+            place = place.setdefault("any", dict(_ENTRIES[parent]))
+        elif step == "*":
             place = place["corporate"] if "corporate" in place else place[0]
         else:
             place = place.setdefault(step, dict(_NEEDED.get(step, {})))

@@ -35,6 +35,15 @@ from authz.config.model import (
     Traces,
 )
 from authz.config.problems import ConfigError
+from authz.config.revocation import (
+    InsecureList,
+    InsecureTransmitter,
+    Logout,
+    Receivers,
+    Revocation,
+    RevocationList,
+    Transmitter,
+)
 from authz.config.rules import Match, Require, Rule
 from authz.config.schema import json_schema
 from authz.config.section import Section
@@ -63,6 +72,7 @@ SECTIONS: Final = (
         Resource,
     ),
     *(Responses, Rule, Server, Telemetry, Tls, Token, TokenSource, Traces),
+    *(InsecureList, InsecureTransmitter, Logout, Receivers, Revocation, RevocationList, Transmitter),
 )
 # Newer drafts, or beyond what charts can use.
 FOREIGN: Final = {
