@@ -56,7 +56,8 @@ def check_config(
 
     \b
     Exit codes: 0 fine, perhaps with warnings
-                1 an issuer has no usable key or no introspection (--fetch),
+                1 an issuer has no usable key or no introspection, or a list of
+                  revocations is broken (--fetch),
                   or a difference widens, is mixed, unknown or breaks (--diff)
                 2 errors in FILE or OLD (--strict: or warnings that widen access)
     Examples:
@@ -108,6 +109,7 @@ def check_config(
             lines += [(line, None if each.ok else "red") for each in probed for line in each.lines()]
         if silent := sum(not each.ok for each in probed):
             found.append(f"{silent} of {len(probed)} issuers cannot be asked about tokens")
+        _load_lists(config, output, lines, found)
     if as_json:
         click.echo(json.dumps(output, indent=2))
     else:
@@ -121,6 +123,18 @@ def check_config(
             found.insert(0, f"refused because they widen access: {len(refused)}")
         say(f"{file}: {'; '.join(['valid', *found]) if found else counts}")
     sys.exit(BAD_CONFIG if refused else FOUND if found else 0)
+
+
+def _load_lists(config: Config, output: dict[str, Any], lines: list[tuple[str, str | None]], found: list[str]) -> None:
+    """Load the lists of revocations once, and add the result to what is printed."""
+    from authz.tooling.list_probe import probe_lists
+
+    listed = probe_lists(config)
+    if listed:
+        output["revocations"] = [each.document() for each in listed]
+        lines += [(line, None if each.ok else "red") for each in listed for line in each.lines()]
+    if bad := sum(not each.ok for each in listed):
+        found.append(f"{bad} of {len(listed)} lists of revocations cannot be used as a whole")
 
 
 def _find_upstream(name: str) -> Callable[[Config], Iterator[Problem]]:

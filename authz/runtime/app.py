@@ -139,6 +139,7 @@ class App:
                     active=lambda: self._active,
                     snapshot=store.current,
                     feeds=self._feeds,
+                    revocations=self._revocations.count,
                     usage=usage,
                     metrics=metrics,
                     decision_log=self._decisions,

@@ -245,7 +245,7 @@ def _beside(bound: str, step: int) -> int | str:
     return f"{int(number) + step}{unit}" if unit else int(number) + step
 
 
-_ENTRIES: Final = {
+_ENTRIES: Final[dict[str, dict[str, Any]]] = {
     "lists": {"file": "/l"},
     "transmitters": {"issuer": "https://hub.test", "audiences": ["a"], "revokes_for": ["corporate"]},
 }
