@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 from authz.admin.routes import AdminRequest, AdminResponse, Route
 
+EVENTS_PATH: Final = "/events"
 LOGOUT_PATH: Final = "/backchannel-logout"
 WORKER_PATH: Final = "/receive"
 NO_STORE: Final = (("cache-control", "no-store"),)  # OpenID Connect Back-Channel Logout section 2.8
@@ -51,7 +52,7 @@ class Reply:
 Receive = Callable[[Message], Reply]
 
 
-def make_receiver_routes(receive: Receive, paths: tuple[str, ...] = (LOGOUT_PATH,)) -> Mapping[str, Route]:
+def make_receiver_routes(receive: Receive, paths: tuple[str, ...] = (LOGOUT_PATH, EVENTS_PATH)) -> Mapping[str, Route]:
     """Return the routes of `receivers.listen`."""
 
     def route(path: str) -> Route:

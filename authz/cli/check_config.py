@@ -57,8 +57,9 @@ def check_config(
     \b
     Exit codes: 0 fine, perhaps with warnings
                 1 an issuer has no usable key or no introspection, a PDP does not
-                  decide, or the shared state does not answer (--fetch), or a
-                  difference widens, is mixed, unknown or breaks (--diff)
+                  decide, a list of revocations is broken, or the shared state
+                  does not answer (--fetch), or a difference widens, is mixed,
+                  unknown or breaks (--diff)
                 2 errors in FILE or OLD (--strict: or warnings that widen access)
     Examples:
       authz check-config authz.yaml
@@ -138,6 +139,7 @@ def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str 
         lines += [(line, None if each.ok else "red") for each in pdps for line in each.lines()]
     if silent := sum(not each.ok for each in pdps):
         found.append(f"{silent} of {len(pdps)} PDPs do not decide")
+    _load_lists(config, output, lines, found)
     if config.shared_state is not None:
         from authz.tooling.shared_state_probe import probe_shared_state
 
@@ -146,6 +148,18 @@ def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str 
         lines += [(line, None if state.ok else "red") for line in state.lines()]
         found += [] if state.ok else ["the shared state cannot be used"]
     return lines, found
+
+
+def _load_lists(config: Config, output: dict[str, Any], lines: list[tuple[str, str | None]], found: list[str]) -> None:
+    """Load the lists of revocations once, and add the result to what is printed."""
+    from authz.tooling.list_probe import probe_lists
+
+    listed = probe_lists(config)
+    if listed:
+        output["revocations"] = [each.document() for each in listed]
+        lines += [(line, None if each.ok else "red") for each in listed for line in each.lines()]
+    if bad := sum(not each.ok for each in listed):
+        found.append(f"{bad} of {len(listed)} lists of revocations cannot be used as a whole")
 
 
 def _find_upstream(name: str) -> Callable[[Config], Iterator[Problem]]:

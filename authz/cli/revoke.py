@@ -26,7 +26,7 @@ _JSON_STATUS: Final = frozenset(
         HTTPStatus.SERVICE_UNAVAILABLE,
     }
 )
-_NAMED: Final = ("jti", "sid", "sub", "client", "key", "digest")
+_NAMED: Final = ("jti", "sid", "sub", "email", "client", "key", "digest")
 
 
 @click.command()
@@ -36,6 +36,7 @@ _NAMED: Final = ("jti", "sid", "sub", "client", "key", "digest")
 @click.option("--jti", help="Revoke one token, by its jti.")
 @click.option("--sid", help="Revoke the tokens of a session.")
 @click.option("--sub", help="Revoke the tokens of a subject; with --before, those issued until then.")
+@click.option("--email", help="The same, by the claim email.")
 @click.option("--client", help="Revoke the tokens of an OAuth client.")
 @click.option("--key", help="Revoke what a key has signed (kid or thumbprint), or is bound to (jkt, x5t#S256).")
 @click.option("--digest", help="Revoke one token, by the digest that --token-file --print shows.")

@@ -17,46 +17,76 @@ class InsecureList(Section):
 
     http: Annotated[
         bool,
-        Setting(Access.LOOSENED, risk="anyone who controls the network to this list takes entries out of it"),
+        Setting(risk="anyone who controls the network to this list takes entries out of it"),
     ] = False
     """Plain HTTP for its URL."""
+
+
+class InsecureTransmitter(Section):
+    """Options that weaken the trust in a transmitter; each warns at start and shows in `authz_insecure_options`."""
+
+    http: Annotated[bool, Setting(risk="anyone who controls the network to this transmitter controls its keys")] = False
+    """Plain HTTP for its URLs."""
 
 
 class RevocationList(Section):
     """One list of entries in JSON, at a URL or in a file; an entry that is taken out of it is no longer revoked."""
 
-    url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
+    url: str | None = None
     """URL of the list."""
-    file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
+    file: str | None = None
     """File with the list, watched."""
-    required: Annotated[
-        bool, Setting(Access.UNKNOWN, meaning="without the list, tokens are allowed that it revokes")
-    ] = True
+    required: bool = True
     """Without the list, or one that is recent enough: readiness waits for it, and tokens get 503."""
-    interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1s", "24h"))] = timedelta(minutes=1)
+    interval: Annotated[Duration, Setting(bounds=("1s", "24h"))] = timedelta(minutes=1)
     """Time between refreshes of a URL, unless the answer says for how long it is fresh; then at most ten times it."""
     max_stale: Annotated[
         Duration,
-        Setting(
-            Access.LIMIT, bounds=("1s", "8760h"), meaning="while refreshes fail, newer revocations stay unknown longer"
-        ),
+        Setting(bounds=("1s", "8760h")),
     ] = timedelta(hours=1)
     """How long the last good list counts as recent while refreshes fail."""
-    timeout: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "1m"))] = timedelta(seconds=10)
+    timeout: Annotated[Duration, Setting(bounds=("1ms", "1m"))] = timedelta(seconds=10)
     """Bound of one whole exchange."""
-    max_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "512MiB"))] = 16 * 1024 * 1024
+    max_bytes: Annotated[Size, Setting(bounds=("1KiB", "512MiB"))] = 16 * 1024 * 1024
     """Largest list that is read."""
-    ca_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
+    ca_file: str | None = None
     """PEM file of the trusted authorities, in place of the system's."""
-    client_cert_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
+    client_cert_file: str | None = None
     """PEM file of the client certificate and its chain (mutual TLS)."""
-    client_key_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
+    client_key_file: str | None = None
     """PEM file of its key, without a password."""
-    bearer_token_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
+    bearer_token_file: str | None = None
     """File with a bearer token for fetches; read each time."""
-    proxy: Annotated[str | None, Setting(Access.UNKNOWN)] = None
+    proxy: str | None = None
     """HTTP proxy for fetches."""
     insecure: InsecureList = InsecureList()
+    """Options that weaken the trust in it."""
+
+
+class Transmitter(Section):
+    """A transmitter of security events (Shared Signals): who signs them, for whom, and about whose tokens."""
+
+    issuer: str
+    """The iss of its events."""
+    audiences: Items[str]
+    """An event must name one of these."""
+    revokes_for: Items[str]
+    """Issuers, by their names here, whose tokens it may revoke."""
+    jwks_uri: str | None = None
+    """URL of its key set; without it, discovery below the issuer."""
+    revokes: Word[LogoutScope] = LogoutScope.SESSION
+    """What an event about a session ends: session: tokens with its sid; subject: all of its user until then."""
+    push_token_file: str | None = None
+    """File with the bearer token that it must present when it pushes events; read each time."""
+    poll_url: str | None = None
+    """URL at which events are fetched (RFC 8936), for one that does not push."""
+    poll_interval: Annotated[Duration, Setting(bounds=("1s", "1h"))] = timedelta(seconds=5)
+    """Time between two fetches."""
+    poll_token_file: str | None = None
+    """File with a bearer token for fetches; read each time."""
+    ca_file: str | None = None
+    """PEM file of the trusted authorities, in place of the system's."""
+    insecure: InsecureTransmitter = InsecureTransmitter()
     """Options that weaken the trust in it."""
 
 
@@ -77,6 +107,22 @@ class Revocation(Section):
         Setting(Access.DENYLISTS, meaning="what only a removed list revokes is allowed"),
     ] = {}
     """Lists by name."""
+    transmitters: Annotated[
+        Mapping[str, Transmitter],
+        Field(
+            examples=[
+                {
+                    "hub": {
+                        "issuer": "https://signals.example.com",
+                        "audiences": ["https://api.example.com"],
+                        "revokes_for": ["corporate"],
+                    }
+                }
+            ]
+        ),
+        Setting(Access.DENYLISTS, meaning="later events of a removed transmitter end no session"),
+    ] = {}
+    """Transmitters of security events (Shared Signals 1.0, CAEP, RISC) by name."""
 
 
 class Logout(Section):
@@ -91,7 +137,7 @@ class Logout(Section):
 
 
 class Receivers(Section):
-    """The plain HTTP server for what issuers send: logout tokens. Other servers and Envoy reach it, never clients."""
+    """The plain HTTP server for logout tokens and security events: their senders must reach it, clients need not."""
 
     listen: Annotated[str | None, Field(examples=["0.0.0.0:9193"]), Setting(Access.UNAFFECTED, restart=True)] = None
     """host:port; TLS is for something in front of it."""

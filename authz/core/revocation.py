@@ -44,6 +44,7 @@ class RevokedBy(StrEnum):
     SUBJECT = "sub"
     CLIENT = "client"
     KEY = "key"
+    EMAIL = "email"
 
 
 class Added(StrEnum):
@@ -208,6 +209,12 @@ def _read_keys(members: Mapping[str, object], _text: str, key: Key | None) -> It
         yield from (value for value in (bound.get("jkt"), bound.get("x5t#S256")) if isinstance(value, str))
 
 
+def _read_email(members: Mapping[str, object], _text: str, _key: Key | None) -> tuple[str, ...]:
+    """Return the email in lower case, as entries have it."""
+    value = members.get("email")
+    return (value.lower(),) if isinstance(value, str) else ()
+
+
 def _read_member(name: str) -> _Read:
     def read(members: Mapping[str, object], _text: str, _key: Key | None) -> tuple[str, ...]:
         value = members.get(name)
@@ -223,4 +230,5 @@ _READ: Final[Mapping[RevokedBy, _Read]] = {
     RevokedBy.SUBJECT: _read_member("sub"),
     RevokedBy.CLIENT: _read_clients,
     RevokedBy.KEY: _read_keys,
+    RevokedBy.EMAIL: _read_email,
 }

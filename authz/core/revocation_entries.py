@@ -1,8 +1,8 @@
 """Read entries of revocation in JSON: what a list, an operator and the file of past events contain.
 
-An entry is an object: `iss`, one of `jti`, `sid`, `sub`, `client`, `key` and `digest`, and optionally `before` and
-`until`, in seconds since the epoch. A document is `{"revoked": [...]}`, or the array alone. Other members of an entry
-are refused: a misspelt `before` would revoke more than was meant, and a misspelt `sub` nothing.
+An entry is an object: `iss`, one of `jti`, `sid`, `sub`, `email`, `client`, `key` and `digest`, and optionally `before`
+and `until`, in seconds since the epoch. A document is `{"revoked": [...]}`, or the array alone. Other members of an
+entry are refused: a misspelt `before` would revoke more than was meant, and a misspelt `sub` nothing.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ def parse_entry(members: object) -> Entry:
     issuer, value = _read_text(members, "iss"), _read_text(members, by.value)
     if by is RevokedBy.DIGEST and not _DIGEST.fullmatch(value):
         raise ValueError("digest is not SHA-256 in lower-case hexadecimal")
+    if by is RevokedBy.EMAIL:
+        value = value.lower()
     before, until = (_read_time(members, name) for name in _TIMES)
     return Entry(by, issuer, value, before, math.inf if until is None else until)
 

@@ -46,7 +46,7 @@ class Registry:
         self._store: Final = store
         self._env: Final = env
         self._usage: Final = usage
-        self._metrics: Final = metrics
+        self.metrics: Final = metrics
         self._evict: Final = evict
         self._resolve: Final = resolve
         self._sections: Mapping[str, IssuerSection] = {}
@@ -131,7 +131,7 @@ class Registry:
             section,
             publish=partial(self._store.set_keys, section.accepted_issuers),
             env=self._env,
-            metrics=self._metrics.of(name),
+            metrics=self.metrics.of(name),
             on_change=partial(self._evict_removed, name),
             resolve=self._resolve,
         )

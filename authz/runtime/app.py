@@ -27,7 +27,7 @@ from authz.core.snapshot import Snapshot
 from authz.envoy.gathering import Lane
 from authz.envoy.transport.choice import choose_transport
 from authz.feeds.report import describe_keys
-from authz.feeds.scheduler import Scheduler
+from authz.feeds.scheduler import Scheduler, Steppable
 from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.store import Store
 from authz.feeds.token_cache import TokenCache
@@ -49,6 +49,7 @@ from authz.runtime.parts import (
     make_shared_state,
     make_status_lists,
     make_token_lanes,
+    make_transmitters,
     read_nonce_secret,
 )
 from authz.runtime.readiness import Readiness
@@ -130,6 +131,7 @@ class App:
         self._revocations: Final = make_revocations(
             config, store=store, scheduler=self._scheduler, metrics=metrics, admin=admin
         )
+        self._transmitters: Final = make_transmitters(store, self._scheduler, self._feeds, self._revocations)
         transport = choose_transport(config.server.transport)
         fact_metrics = FactMetrics(metrics.registry)
         self._facts: Final = make_fact_lanes(config.server, transport, fact_metrics)
@@ -161,7 +163,7 @@ class App:
             **make_routes_of_revocations(OwnRevocations(self._revocations), config.admin.console),
             **make_routes_of_signing(signing),
         }
-        receiver = OwnReceiver(make_logout_receiver(store, self._feeds, self._revocations))
+        receiver = OwnReceiver(make_logout_receiver(store, self._feeds, self._revocations), self._transmitters)
         if admin is not None:  # a worker: its supervisor receives for it
             routes = {**routes, **make_worker_routes(receiver.receive)}
         self._receiver: Final = make_receiver(config.receivers, receiver) if admin is None else None
@@ -173,6 +175,7 @@ class App:
                     active=lambda: self._active,
                     snapshot=store.current,
                     feeds=self._feeds,
+                    revocations=self._revocations.count,
                     usage=usage,
                     metrics=metrics,
                     decision_log=self._decisions,
@@ -223,7 +226,7 @@ class App:
     def start(self) -> None:
         """Bind and serve, but do not report ready yet. Raises OSError if an address cannot be bound."""
         where = bind(self._server, self._address, self._server_section)
-        self._scheduler.start(lambda: [*self._feeds.feeds_to_step(), *self._revocations.feeds_to_step()])
+        self._scheduler.start(self._feeds_to_step)
         self._keyring.start()
         self._gatherer.start()
         self._server.start()
@@ -276,10 +279,15 @@ class App:
         self._admin.stop()
         log.info("stopped")
 
+    def _feeds_to_step(self) -> list[Steppable]:
+        parts = (self._feeds, self._revocations, self._transmitters)
+        return [feed for part in parts for feed in part.feeds_to_step()]
+
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
         self._facts.follow(config)  # before the snapshot that needs them
         self._clients.follow(snapshot.clients)
         self._revocations.follow(config)
+        self._transmitters.follow(config)
         self._status_lists.follow(config)
         if config.identity.minted is None:
             self._feeds.apply(config, snapshot)

@@ -34,6 +34,7 @@ class Parts:
     active: Callable[[], ActiveConfig]
     snapshot: Callable[[], Snapshot]
     feeds: Registry
+    revocations: Callable[[], Mapping[str, int]]
     usage: Usage
     metrics: Metrics
     decision_log: DecisionLog
@@ -83,6 +84,7 @@ class Insight:
             "clients": parts.decision_log.describe_failures() if active.config.telemetry.log_client else no_clients,
             "subjects": _rank(refused, lambda entry: printable(entry.subject)),
             "rules": _rank(refused, lambda entry: entry.rule),
+            "revocations": dict(parts.revocations()),
             "unknown_kids": {
                 name: known.history.unknown_kids for name, known in feeds.items() if known.history.unknown_kids
             },

@@ -32,6 +32,7 @@ from authz.feeds.shared.proofs import SOURCE, SharedProofLane, make_proof_source
 from authz.feeds.shared.state import SharedState, open_shared_state
 from authz.feeds.status_lists import StatusListLanes
 from authz.feeds.store import Store
+from authz.feeds.transmitters import Transmitters
 from authz.feeds.usage import Usage
 from authz.signing.lanes import TokenLanes
 from authz.telemetry.check_record import CheckRecord
@@ -94,6 +95,20 @@ def make_logout_receiver(store: Store, feeds: Registry, revocations: Revocations
     lane = KeyLane(feeds.feeds, max_waiting=0)
     return LogoutReceiver(
         revocations.events, snapshot=store.current, lane=lane, metrics=revocations.metrics, now=time.time
+    )
+
+
+def make_transmitters(store: Store, scheduler: Scheduler, feeds: Registry, revocations: Revocations) -> Transmitters:
+    """Return what receives and fetches security events."""
+    env = FeedEnv(
+        monotonic=time.monotonic, now=time.time, jitter=random.random, spawn=scheduler.spawn, wake=scheduler.wake
+    )
+    return Transmitters(
+        revocations.events,
+        snapshot=store.current,
+        env=env,
+        metrics=revocations.metrics,
+        key_metrics=feeds.metrics,
     )
 
 

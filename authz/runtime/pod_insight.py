@@ -88,6 +88,7 @@ class PodInsight:
             },
             "subjects": _add_up((each for document in documents for each in document["subjects"]), "name"),
             "rules": _add_up((each for document in documents for each in document["rules"]), "name"),
+            "revocations": _most(document["revocations"] for document in documents),  # all have the same
             "unknown_kids": _add(document["unknown_kids"] for document in documents),
             **self._silent(found),
         }
@@ -124,6 +125,13 @@ def _add(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
         for name, count in each.items():
             total[name] = total.get(name, 0) + count
     return total
+
+
+def _most(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    most: dict[str, int] = {}
+    for each in counts:
+        most = {name: max(most.get(name, 0), each.get(name, 0)) for name in {**most, **each}}
+    return most
 
 
 def _add_up(ranked: Iterable[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:

@@ -6,14 +6,17 @@ import json
 from http import HTTPStatus
 from typing import Final
 
-from authz.admin.receivers import LOGOUT_PATH, WORKER_PATH, Message, Reply, make_receiver_routes
+from authz.admin import receivers
+from authz.admin.receivers import WORKER_PATH, Message, Reply, make_receiver_routes
 from authz.admin.server import AdminServer
 from authz.config.address import parse_tcp_address
 from authz.config.revocation import Receivers
 from authz.feeds.logouts import LogoutReceiver, RefusedError
+from authz.feeds.transmitters import RefusedEventError, Transmitters
 from authz.runtime.revoking import PodRevocations
 from authz.runtime.workers import Workers
 
+_EVENT_TYPE: Final = "application/secevent+jwt"
 # Section 2.8 of OpenID Connect Back-Channel Logout: 400 if the logout failed, whatever the cause.
 _LOGOUT_REFUSED: Final = Reply(HTTPStatus.BAD_REQUEST, {"error": "invalid_request"})
 
@@ -21,18 +24,38 @@ _LOGOUT_REFUSED: Final = Reply(HTTPStatus.BAD_REQUEST, {"error": "invalid_reques
 class OwnReceiver:
     """Receives in this process."""
 
-    def __init__(self, logouts: LogoutReceiver) -> None:
+    def __init__(self, logouts: LogoutReceiver, transmitters: Transmitters) -> None:
         self._logouts: Final = logouts
+        self._transmitters: Final = transmitters
 
     def receive(self, message: Message) -> Reply:
         """Answer *message*."""
-        if message.path != LOGOUT_PATH:
-            return Reply(HTTPStatus.NOT_FOUND)
+        match message.path:
+            case receivers.LOGOUT_PATH:
+                return self._receive_logout(message)
+            case receivers.EVENTS_PATH:
+                return self._receive_event(message)
+            case _:
+                return Reply(HTTPStatus.NOT_FOUND)
+
+    def _receive_logout(self, message: Message) -> Reply:
         try:
             self._logouts.receive(message.body)
         except RefusedError:
             return _LOGOUT_REFUSED
         return Reply(HTTPStatus.OK)
+
+    def _receive_event(self, message: Message) -> Reply:
+        """RFC 8935 sections 2.2 to 2.4."""
+        if message.content_type.partition(";")[0].strip().lower() != _EVENT_TYPE:
+            return Reply(HTTPStatus.BAD_REQUEST, {"err": "invalid_request", "description": f"not {_EVENT_TYPE}"})
+        try:
+            self._transmitters.receive(message.body, message.authorization)
+        except RefusedEventError as refused:
+            if refused.again:
+                return Reply(HTTPStatus.SERVICE_UNAVAILABLE)
+            return Reply(HTTPStatus.BAD_REQUEST, {"err": refused.code, "description": refused.code})
+        return Reply(HTTPStatus.ACCEPTED)
 
 
 class PodReceiver:

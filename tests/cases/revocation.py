@@ -63,6 +63,8 @@ CASES: Final[list[Case]] = [
         facts=said(),
     ),
     case("opaque-other-key-L19", ALLOWED, OPAQUE, snapshot=world(RevokedBy.KEY, "a-rsa"), facts=said()),
+    case("email-L24", REVOKED, mint(email="Eve@Example.com"), snapshot=world(RevokedBy.EMAIL, "eve@example.com")),
+    case("no-email-L25", ALLOWED, mint(email=["eve@example.com"]), snapshot=world(RevokedBy.EMAIL, "eve@example.com")),
     case("list-is-missing-L20", Reason.REVOCATIONS_UNAVAILABLE, JWT, snapshot=missing()),
     case("revoked-though-another-list-is-missing-L21", REVOKED, mint(sub="eve"), snapshot=missing()),
     case("revoked-before-its-issuer-is-asked-L22", REVOKED, mint(sub="eve"), snapshot=missing(asked=True)),

@@ -29,6 +29,11 @@ def view(state: ConsoleState) -> bytes:
         _ranked("Failing subjects, among the last denials", "subject", document["subjects"]),
         _ranked("Failing rules, among the last denials", "rule", document["rules"]),
         table(
+            "Revocations",
+            ("source", "entries"),
+            ((source, f"{count:,}") for source, count in document["revocations"].items()),
+        ),
+        table(
             "Tokens with unknown key ids",
             ("issuer", "tokens since the start"),
             ((issuer, f"{count:,}") for issuer, count in document["unknown_kids"].items()),

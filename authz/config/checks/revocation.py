@@ -8,8 +8,8 @@ from typing import Final
 from authz.config.address import TcpAddress, check_url, parse_address, parse_tcp_address
 from authz.config.checks.issuers import NAME
 from authz.config.model import Config
-from authz.config.problems import KeyPath, Problem
-from authz.config.revocation import RevocationList
+from authz.config.problems import KeyPath, Problem, quote
+from authz.config.revocation import RevocationList, Transmitter
 
 _NOT_LISTS: Final = frozenset({"events", "operator"})  # names of other sources
 _LISTEN: Final = ("receivers", "listen")
@@ -24,6 +24,8 @@ def check_revocation(config: Config) -> Iterator[Problem]:
             message = "is the name of another source" if name in _NOT_LISTS else message
             yield Problem(path=path, message=message)
         yield from _check_list(section, path)
+    for name, transmitter in config.revocation.transmitters.items():
+        yield from _check_transmitter(name, transmitter, config)
     for name, issuer in config.issuers.items():
         if issuer.logout is not None:
             logout = ("issuers", name, "logout")
@@ -52,6 +54,39 @@ def check_receivers(config: Config) -> Iterator[Problem]:
         yield Problem(path=_LISTEN, message="the port is that of admin.listen")
     if isinstance(server, TcpAddress) and server.port <= ours.port < server.port + config.server.workers:
         yield Problem(path=_LISTEN, message="the port is one of the server's")
+
+
+def _check_transmitter(name: str, section: Transmitter, config: Config) -> Iterator[Problem]:
+    path: KeyPath = ("revocation", "transmitters", name)
+    if not NAME.fullmatch(name) or name in config.issuers:
+        message = "the name of a transmitter has at most 64 letters, digits, dots, hyphens and underscores"
+        message = "is the name of an issuer" if name in config.issuers else message
+        yield Problem(path=path, message=message)
+    for key in ("audiences", "revokes_for"):
+        if not getattr(section, key):
+            yield Problem(path=(*path, key), message="must not be empty")
+    for index, issuer in enumerate(section.revokes_for):
+        if issuer not in config.issuers:
+            yield Problem(path=(*path, "revokes_for", index), message=f"{quote(issuer)} is no issuer of this file")
+    yield from _check_urls(section, path)
+    for other, before in config.revocation.transmitters.items():
+        if other == name:
+            break
+        if before.issuer == section.issuer:
+            yield Problem(path=(*path, "issuer"), message=f"is the issuer of {quote(other)} already")
+    if section.poll_url is None and config.receivers.listen is None:
+        yield Problem(path=path, message="needs receivers.listen, or a poll_url: nothing receives its events")
+
+
+def _check_urls(section: Transmitter, path: KeyPath) -> Iterator[Problem]:
+    for key in ("issuer", "jwks_uri", "poll_url"):
+        url = getattr(section, key)
+        if url is None or (key == "issuer" and section.jwks_uri is not None):
+            continue
+        try:
+            check_url(url, http=section.insecure.http)
+        except ValueError as error:
+            yield Problem(path=(*path, key), message=str(error))
 
 
 def _check_list(section: RevocationList, path: KeyPath) -> Iterator[Problem]:

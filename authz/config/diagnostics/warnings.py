@@ -132,6 +132,9 @@ def _failures_of_each_worker(config: Config) -> Iterator[Problem]:
 def _forgotten_logouts(config: Config) -> Iterator[Problem]:
     """Report what makes a logout end too early: a restart, or tokens that live longer than it is remembered."""
     kept = config.revocation.max_lifetime
+    if config.revocation.transmitters and config.revocation.file is None:
+        message = "their events are forgotten at a restart, for there is no revocation.file"
+        yield Problem(path=("revocation", "transmitters"), message=message)
     for name, issuer in config.issuers.items():
         if issuer.logout is None:
             continue
@@ -148,8 +151,9 @@ def _forgotten_logouts(config: Config) -> Iterator[Problem]:
 
 
 def _nothing_to_receive(config: Config) -> Iterator[Problem]:
-    if config.receivers.listen is not None and not any(issuer.logout for issuer in config.issuers.values()):
-        message = "nothing is accepted there: no issuer has logout"
+    senders = [*(issuer.logout for issuer in config.issuers.values()), *config.revocation.transmitters.values()]
+    if config.receivers.listen is not None and not any(senders):
+        message = "nothing is accepted there: no issuer has logout, and there are no transmitters"
         yield Problem(path=("receivers", "listen"), message=message)
 
 

@@ -253,6 +253,8 @@ _NEEDED: Final[dict[str, object]] = {
     "keys": {"main": {"kind": "memory"}},
     "shared_state": {"url": "redis://localhost"},
     "status_list": {"uris": ["https://status.example.com/"], "interval": "1s", "max_stale": "168h"},
+    "lists": {"partner": {"file": "/l"}},
+    "transmitters": {"hub": {"issuer": "https://hub.test", "audiences": ["a"], "revokes_for": ["corporate"]}},
 }
 
 

@@ -8,6 +8,7 @@ from authz.config.diagnostics.warnings import warnings
 from authz.tooling.compare.comparison import compare
 from tests.unit.config.sample import configure, problems, small
 
+TRANSMITTERS = "revocation: {transmitters: {%s}}\n"
 LISTS = "revocation: {lists: {%s}}\n"
 
 
@@ -68,6 +69,8 @@ def test_warnings_about_logouts_that_do_not_last() -> None:
     receivers = "receivers: {listen: 127.0.0.1:9193}\n"
     (idle,) = warned(more=receivers)
     assert "nothing is accepted there: no issuer has logout" in idle
+    (lost,) = warned(more=TRANSMITTERS % f"hub: {{{HUB}}}")
+    assert "their events are forgotten at a restart" in lost
     forgotten, endless = warned("logout: {clients: [web]}", receivers)
     assert "logouts are forgotten at a restart, for there is no revocation.file" in forgotten
     assert "tokens may live longer than a logout is remembered, 24h" in endless
@@ -78,6 +81,30 @@ def test_warnings_about_logouts_that_do_not_last() -> None:
     assert warned(issuer % "2h", kept) == []
     (http,) = warned(more=LISTS % "ours: {url: http://a.test/l, insecure: {http: true}}")
     assert "anyone who controls the network to this list takes entries out of it" in http
+
+
+HUB = "issuer: https://hub.test, audiences: [us], revokes_for: [corporate], poll_url: https://hub.test/poll"
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "expected"),
+    [
+        ("hub", HUB, ""),
+        ("corporate", HUB, "revocation.transmitters.corporate: is the name of an issuer"),
+        ("'a b'", HUB, "the name of a transmitter has at most 64 letters"),
+        ("hub", HUB.replace("[us]", "[]"), "revocation.transmitters.hub.audiences: must not be empty"),
+        ("hub", HUB.replace("corporate", "other"), "hub.revokes_for[0]: 'other' is no issuer of this file"),
+        ("hub", HUB.replace("https://hub.test,", "http://hub.test,"), "revocation.transmitters.hub.issuer: "),
+        ("hub", f"{HUB}, jwks_uri: nowhere", "revocation.transmitters.hub.jwks_uri: "),
+        ("hub", f"{HUB}}}, b: {{{HUB}", "revocation.transmitters.b.issuer: is the issuer of 'hub' already"),
+        ("hub", HUB.partition(", poll_url")[0], "needs receivers.listen, or a poll_url"),
+    ],
+)
+def test_transmitters(name: str, section: str, expected: str) -> None:
+    """What can send nothing, or speak for no one, is said with its path."""
+    found = problems(small(more=TRANSMITTERS % f"{name}: {{{section}}}"))
+    assert bool(found) == bool(expected), found
+    assert any(expected in line.replace('"', "'") for line in found or [""])
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,15 @@ from authz.config.model import (
 )
 from authz.config.pdp import InsecurePdp, Pdp, PdpAction, PdpQuestion, PdpResource, PdpSubject
 from authz.config.problems import ConfigError
+from authz.config.revocation import (
+    InsecureList,
+    InsecureTransmitter,
+    Logout,
+    Receivers,
+    Revocation,
+    RevocationList,
+    Transmitter,
+)
 from authz.config.rules import Match, Require, RequireRisk, Rule, StepUp
 from authz.config.schema import json_schema
 from authz.config.section import Section
@@ -87,6 +96,7 @@ SECTIONS: Final = (
         TokenSource,
         Traces,
     ),
+    *(InsecureList, InsecureTransmitter, Logout, Receivers, Revocation, RevocationList, Transmitter),
 )
 # Newer drafts, or beyond what charts can use.
 FOREIGN: Final = {

@@ -81,7 +81,7 @@ def test_entries_end() -> None:
     assert table.find(A, {"jti": "a"}, "", None, T + 59) is RevokedBy.TOKEN
     assert table.find(A, {"jti": "a"}, "", None, T + 3660) is None
     assert table.forget(T + 3660) == 1
-    assert table.counts() == {"jti": 2, "digest": 0, "sid": 0, "sub": 0, "client": 0, "key": 0}
+    assert table.counts() == {"jti": 2, "digest": 0, "sid": 0, "sub": 0, "client": 0, "key": 0, "email": 0}
     assert table.add(revoke(RevokedBy.TOKEN, "d", until=T + 9999)) is Added.NEW
     assert table.forget(T + 10**9) == 2
     assert table.find(A, {"jti": "c"}, "", None, T + 10**9) is RevokedBy.TOKEN

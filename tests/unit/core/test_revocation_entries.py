@@ -18,12 +18,13 @@ GOOD: Final[dict[str, tuple[dict[str, object], Entry]]] = {
     "subject": ({"iss": A, "sub": "eve", "before": T, "until": T + 5}, Entry(RevokedBy.SUBJECT, A, "eve", T, T + 5)),
     "client": ({"iss": A, "client": "shop", "before": None}, Entry(RevokedBy.CLIENT, A, "shop")),
     "key": ({"iss": A, "key": "k" * 1024}, Entry(RevokedBy.KEY, A, "k" * 1024)),
+    "email": ({"iss": A, "email": "Eve@Example.com"}, Entry(RevokedBy.EMAIL, A, "eve@example.com")),
     "digest": ({"iss": A, "digest": "0" * 64}, Entry(RevokedBy.DIGEST, A, "0" * 64)),
 }
 BAD: Final[dict[str, tuple[object, str]]] = {
     "a text": ("eve", "is not an object"),
     "no issuer": ({"sub": "eve"}, "iss is not a text of 1 to 1024 characters"),
-    "nothing": ({"iss": A}, "must have one of jti, digest, sid, sub, client, key"),
+    "nothing": ({"iss": A}, "must have one of jti, digest, sid, sub, client, key, email"),
     "two": ({"iss": A, "sub": "eve", "sid": "s"}, "must have one of .*, and has several"),
     "misspelt": ({"iss": A, "sub": "eve", "befor": T}, '"befor" is no member of an entry'),
     "empty": ({"iss": A, "sub": ""}, "sub is not a text"),

@@ -55,6 +55,7 @@ class Running:
                 active=lambda: self.active,
                 snapshot=self.store.current,
                 feeds=self.feeds,
+                revocations=lambda: {"events": 2},
                 usage=self.usage,
                 metrics=self.metrics,
                 decision_log=self.log,

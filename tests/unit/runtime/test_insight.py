@@ -203,6 +203,7 @@ def test_pressure_is_who_fails(file: Path) -> None:
         [{"name": "items", "failures": 4}],
     )
     assert (shown["in_flight"], shown["max_concurrent"]) == (3, 256)
+    assert shown["revocations"] == {"events": 2}
     file.write_text(CONFIG + "telemetry: {log_client: false}\n")
     with logging_to():
         running.active.reload()

@@ -133,6 +133,7 @@ def test_pressure_adds_up(folder: Path) -> None:
             "clients": {"now": [{"client": client, "failures": failures, "error_bound": 1}], "before": []},
             "subjects": [{"name": "bob", "failures": failures}, {"name": client, "failures": 1}],
             "rules": [],
+            "revocations": {"events": failures, client: 1},
             "unknown_kids": {"a": 3},
         }
 
@@ -153,6 +154,7 @@ def test_pressure_adds_up(folder: Path) -> None:
         {"name": "y", "failures": 1},
     ]
     assert shown["unknown_kids"] == {"a": 9}
+    assert shown["revocations"] == {"events": 9, "x": 1, "y": 1}  # not summed: all workers have the same
 
 
 def test_each_worker_explains_by_its_own_keys(folder: Path) -> None:

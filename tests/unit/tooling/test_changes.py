@@ -19,6 +19,7 @@ from authz.config.issuer import Issuer
 from authz.config.load import parse
 from authz.config.model import SETTINGS, Config, Resource, Tls
 from authz.config.pdp import Pdp
+from authz.config.revocation import Logout
 from authz.config.section import Access
 from authz.config.shared_state import SharedState
 from authz.config.status_list import StatusList
@@ -349,6 +350,7 @@ def leaves(section: type[BaseModel], way: str = "") -> Iterator[str]:
         "throttle": Throttle,
         "shared_state": SharedState,
         "status_list": StatusList,
+        "logout": Logout,
     }
     for name, each in section.model_fields.items():
         nested = inner.get(name) or each.annotation

@@ -150,5 +150,6 @@ def pressed(text: str) -> dict[str, Any]:
         "clients": {"now": [client], "before": [{**client, "error_bound": 0}]},
         "subjects": ranked,
         "rules": ranked,
+        "revocations": {text: 3},
         "unknown_kids": {text: 2},
     }

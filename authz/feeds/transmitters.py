@@ -1,0 +1,320 @@
+"""Receive security events of transmitters (Shared Signals): pushed (RFC 8935), or fetched by a feed (RFC 8936).
+
+Rules of this file:
+1. Each transmitter has its own keys, kept fresh as an issuer's are; they verify no access token.
+2. An event is acknowledged when its entries count and are saved. One for which there is no room, or whose keys cannot
+   be had now, is not: it comes again.
+3. One that can never be accepted is reported to its transmitter, by a code of RFC 8935 section 2.4, and in the log.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from authz.config.issuer import Fetch, InsecureIssuer
+from authz.config.issuer import Issuer as IssuerSection
+from authz.config.model import Config
+from authz.config.revocation import Transmitter as Section
+from authz.core.algorithms import DEFAULT_ALGORITHMS
+from authz.core.claims import ClaimRules
+from authz.core.decision import AuditTrail
+from authz.core.issuer import Issuer
+from authz.core.reasons import Reason, Rejected
+from authz.core.security_event import Transmitter, read_security_event
+from authz.core.snapshot import Snapshot
+from authz.core.strictjson import parse_object
+from authz.feeds.assembly import make_dialer, make_feed
+from authz.feeds.failure import RefreshError
+from authz.feeds.feed import Feed
+from authz.feeds.http.connect import Resolve, resolve
+from authz.feeds.http.credentials import read_token
+from authz.feeds.http.post import Post, Poster
+from authz.feeds.key_lane import KeyFeed, KeyLane
+from authz.feeds.logouts import read_with_new_keys
+from authz.feeds.ports import FeedEnv, Loaded
+from authz.feeds.refresh import Schedule
+from authz.feeds.revocation_events import FullError, RevocationEvents
+from authz.feeds.scheduler import Steppable
+from authz.telemetry import revocations as results
+from authz.telemetry.keys import KeyMetrics, Refresh
+from authz.telemetry.redaction import printable
+from authz.telemetry.revocations import RevocationMetrics
+
+log = logging.getLogger(__name__)
+
+SIGNALS: Final = "signals"  # the source of events, of a transmitter or of no known one
+MAX_POLLED: Final = 100  # events in one answer
+_MAX_ROUNDS: Final = 16  # of one fetch, while there are more
+_MAX_POLL_BYTES: Final = 4 * 1024 * 1024
+_TIMEOUT: Final = 10.0  # seconds, of one exchange
+_CODES: Final = {
+    Reason.ISSUER_UNKNOWN: "invalid_issuer",
+    Reason.AUDIENCE_MISMATCH: "invalid_audience",
+    Reason.KEY_NOT_FOUND: "invalid_key",
+    Reason.KEY_UNUSABLE: "invalid_key",
+    Reason.SIGNATURE_INVALID: "invalid_key",
+    Reason.POLICY_DENIED: "access_denied",
+}
+_RETRYABLE: Final = frozenset({Reason.KEYS_UNAVAILABLE, Reason.KEY_NOT_FOUND})
+
+
+class RefusedEventError(Exception):
+    """Raised for an event that is not accepted, with its *code* for the transmitter; *again*: it should come again."""
+
+    def __init__(self, code: str, why: str, *, again: bool = False) -> None:
+        super().__init__(why)
+        self.code = code
+        self.again = again
+
+
+class Transmitters:
+    """The transmitters of one process."""
+
+    def __init__(
+        self,
+        events: RevocationEvents,
+        *,
+        snapshot: Callable[[], Snapshot],
+        env: FeedEnv,
+        metrics: RevocationMetrics,
+        key_metrics: KeyMetrics,
+        resolve: Resolve = resolve,
+    ) -> None:
+        self._events: Final = events
+        self._snapshot: Final = snapshot
+        self._env: Final = env
+        self._metrics: Final = metrics
+        self._key_metrics: Final = key_metrics
+        self._resolve: Final = resolve
+        self._sections: Mapping[str, tuple[Section, tuple[str, ...]]] = {}
+        self._feeds: Mapping[str, KeyFeed] = {}
+        self._polls: Mapping[str, Feed[int]] = {}
+        self._lane: Final = KeyLane(lambda: self._feeds, max_waiting=0)
+
+    def follow(self, config: Config) -> None:
+        """Have the transmitters of *config*; one that is configured as before keeps its keys."""
+        wanted = {
+            name: (section, tuple(iss for each in section.revokes_for for iss in config.issuers[each].accepted_issuers))
+            for name, section in config.revocation.transmitters.items()
+        }
+        kept = {name for name, section in wanted.items() if self._sections.get(name) == section}
+        feeds = {name: self._feeds[name] if name in kept else self._make_keys(name, wanted[name][0]) for name in wanted}
+        polls = {
+            name: self._polls[name] if name in kept else self._make_poll(name, section)
+            for name, (section, _) in wanted.items()
+            if section.poll_url is not None
+        }
+        for name in self._feeds.keys() - kept:
+            self._feeds[name].feed.close()
+        for name in self._polls.keys() - kept:
+            self._polls[name].close()
+        self._sections, self._feeds, self._polls = wanted, feeds, polls
+        for name in wanted:
+            self._metrics.expect_events(f"{SIGNALS} of {name}")
+        self._env.wake()
+
+    def feeds_to_step(self) -> list[Steppable]:
+        """Return what the scheduler must step."""
+        return [*(known.feed for known in self._feeds.values()), *self._polls.values()]
+
+    def receive(self, body: bytes, authorization: str | None) -> None:
+        """Accept a pushed event. Raises RefusedEventError."""
+        self._accept(body, pushed=True, authorization=authorization)
+
+    def _accept(self, body: bytes, *, pushed: bool, authorization: str | None = None) -> None:
+        trail = AuditTrail()
+        try:
+            event = read_with_new_keys(
+                lambda facts: read_security_event(
+                    body.decode("ascii", "replace").strip(),
+                    self._transmitters(),
+                    self._snapshot(),
+                    trail,
+                    self._env.now(),
+                    facts,
+                ),
+                trail,
+                self._lane,
+            )
+        except Rejected as rejected:
+            again = rejected.reason in _RETRYABLE
+            code = _CODES.get(rejected.reason, "invalid_request")
+            raise self._refuse(trail, code, f"{rejected.reason.value}: {rejected.detail}", again=again) from None
+        name = trail.issuer or ""
+        if pushed and not self._presents(self._sections[name][0], authorization):
+            raise self._refuse(trail, "authentication_failed", "its bearer token is not the one in push_token_file")
+        if not event.entries:
+            log.info("an event of %s ends no session", name)
+            return
+        try:
+            self._events.revoke(event.entries, f"{SIGNALS} of {name}")
+        except (FullError, OSError) as error:
+            raise RefusedEventError("invalid_request", str(error), again=True) from error
+
+    def _refuse(self, trail: AuditTrail, code: str, why: str, *, again: bool = False) -> RefusedEventError:
+        source = SIGNALS if trail.issuer is None else f"{SIGNALS} of {trail.issuer}"
+        self._metrics.count_event(source, results.INVALID)
+        log.warning("an event is refused (%s): %s", source, printable(why))
+        return RefusedEventError(code, why, again=again)
+
+    def _presents(self, section: Section, authorization: str | None) -> bool:
+        if section.push_token_file is None:
+            return True
+        try:
+            expected = f"Bearer {read_token(section.push_token_file)}"
+        except RefreshError as error:
+            log.error("events cannot be accepted: %s", error)  # noqa: TRY400 - no traceback
+            return False
+        return hmac.compare_digest((authorization or "").encode(), expected.encode())
+
+    def _transmitters(self) -> dict[str, Transmitter]:
+        """Return the transmitters by their `iss`, with the keys that they have now."""
+        found = {}
+        for name, (section, issuers) in self._sections.items():
+            view = self._feeds[name].feed.view
+            keys = view.last_good.value if view.last_good is not None and view.state.serving else None
+            rules = ClaimRules(issuer=section.issuer, audiences=frozenset(section.audiences))
+            issuer = Issuer(name, frozenset(DEFAULT_ALGORITHMS), rules, keys, algorithms_configured=False)
+            found[section.issuer] = Transmitter(issuer, issuers, section.revokes)
+        return found
+
+    def _make_keys(self, name: str, section: Section) -> KeyFeed:
+        made = make_feed(
+            name,
+            _as_issuer(section),
+            publish=_ignore,
+            env=self._env,
+            metrics=self._key_metrics.of(name),
+            resolve=self._resolve,
+        )
+        if made is None:
+            raise ValueError("a transmitter has no keys in the configuration")
+        return made
+
+    def _make_poll(self, name: str, section: Section) -> Feed[int]:
+        url, interval = section.poll_url or "", section.poll_interval.total_seconds()
+        dialer = make_dialer(_as_issuer(section, url), resolve=self._resolve)
+        poster = Poster(dialer, timeout=_TIMEOUT, max_bytes=_MAX_POLL_BYTES)
+        source = PollSource(url, poster, partial(self._accept, pushed=False), token_file=section.poll_token_file)
+        schedule = Schedule(interval=interval, min_interval=interval, max_interval=interval * 2, max_backoff=60.0)
+        return Feed(
+            name, source, schedule=schedule, publish=_ignore, env=self._env, observer=_PollObserver(name, self._metrics)
+        )
+
+
+class PollSource:
+    """Fetches the events at *url* (RFC 8936), has each accepted, and acknowledges it; its value is their number."""
+
+    def __init__(
+        self, url: str, poster: Poster, accept: Callable[[bytes], None], *, token_file: str | None = None
+    ) -> None:
+        self._url: Final = url
+        self._poster: Final = poster
+        self._accept: Final = accept
+        self._token_file: Final = token_file
+        self._accepted = 0
+
+    @property
+    def where(self) -> str:
+        """The URL."""
+        return self._url
+
+    def read(self, document: bytes) -> int:  # noqa: ARG002 - nothing is stored
+        """Return the number of events so far."""
+        return self._accepted
+
+    def load(self, *, on_demand: bool = False) -> Loaded[int]:  # noqa: ARG002 - as any time
+        """Fetch until there are no more. Raises RefreshError."""
+        done: list[str] = []
+        errors: dict[str, dict[str, str]] = {}
+        for _ in range(_MAX_ROUNDS):
+            sets = self._poll(done, errors)
+            done, errors, waiting = [], {}, 0
+            for jti, text in sets.items():
+                try:
+                    self._accept(text.encode())
+                except RefusedEventError as refused:
+                    if refused.again:
+                        waiting += 1
+                    else:
+                        errors[jti] = {"err": refused.code, "description": refused.code}
+                else:
+                    done.append(jti)
+                    self._accepted += 1
+            if waiting and not done and not errors:
+                raise RefreshError(Refresh.LIST_REJECTED, f"{self._url}: {waiting} events cannot be accepted now")
+            if not done and not errors:
+                break
+        return Loaded(self._accepted)
+
+    def _poll(self, done: list[str], errors: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+        """Acknowledge, and return the next events by their jti. Raises RefreshError."""
+        asked = {"maxEvents": MAX_POLLED, "returnImmediately": True, "ack": done, "setErrs": errors}
+        body = json.dumps({name: value for name, value in asked.items() if value}).encode()
+        answer = self._poster.post(self._url, lambda: Post(body, self._headers()))
+        if answer.status != 200:
+            raise RefreshError(Refresh.STATUS, f"{printable(self._url)}: HTTP status {answer.status}")
+        try:
+            sets = parse_object(answer.body).get("sets", {})
+        except ValueError as error:
+            raise RefreshError(Refresh.LIST_REJECTED, f"{printable(self._url)}: {error}") from None
+        if not isinstance(sets, dict) or not all(isinstance(text, str) for text in sets.values()):
+            raise RefreshError(Refresh.LIST_REJECTED, f"{printable(self._url)}: sets is no object of texts")
+        return sets
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        if self._token_file is not None:
+            headers["authorization"] = f"Bearer {read_token(self._token_file)}"
+        return headers
+
+
+class _PollObserver:
+    """Reports what happens to one feed of events."""
+
+    def __init__(self, name: str, metrics: RevocationMetrics) -> None:
+        metrics.expect_list(name)
+        self._name: Final = name
+        self._metrics: Final = metrics
+        self._failing = False
+
+    def on_accepted(self, value: int, fetched_at: float) -> None:  # noqa: ARG002 - the number is a metric already
+        """Show when events were last fetched."""
+        self._metrics.last_success.labels(self._name).set(fetched_at)
+
+    def on_unreadable(self, which: str, error: RefreshError) -> None:
+        """Nothing is stored that could be unreadable."""
+
+    def on_withdrawn(self, max_stale: float) -> None:
+        """Log that nothing was fetched for a day; what was fetched stays."""
+        log.error("events of %s: no fetch succeeded for %g s", self._name, max_stale)
+
+    def on_failed(self, error: RefreshError, *, pause: float, serving: bool) -> None:  # noqa: ARG002 - none serves
+        """Count a failure, and log the first of several."""
+        self._metrics.refreshes.labels(self._name, error.result.value).inc()
+        level = logging.DEBUG if self._failing else logging.WARNING
+        self._failing = True
+        log.log(level, "events of %s cannot be fetched: %s; next in %.1f s", self._name, error, pause)
+
+    def on_refreshed(self, result: Refresh) -> None:
+        """Count a success."""
+        self._failing = False
+        self._metrics.refreshes.labels(self._name, result.value).inc()
+
+
+def _as_issuer(section: Section, url: str | None = None) -> IssuerSection:
+    """Return an issuer whose keys would be fetched as this transmitter's are, or as its *url* is."""
+    discovered = url is None and section.jwks_uri is None
+    fetch = Fetch().model_copy(update={"ca_file": section.ca_file})
+    insecure = InsecureIssuer(http=section.insecure.http)
+    jwks_uri = None if discovered else url or section.jwks_uri
+    return IssuerSection(issuer=section.issuer, jwks_uri=jwks_uri, fetch=fetch, insecure=insecure)
+
+
+def _ignore(_value: object) -> None:
+    """Publish nothing: the feed's own view is read."""
