@@ -1,0 +1,58 @@
+"""The port to a private key, wherever it is: in this process, in hardware, or in a service of a cloud.
+
+Rules of this file:
+1. A signer never returns private members, and has none in its `repr` or in any error.
+2. `sign` may block. Only a thread of a lane calls it, never the deciding thread (authz.facts.lane).
+3. A signer does not retry, and its own timeout bounds each call: budget, breaker and longest wait are the lane's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Protocol
+
+
+class Failure(StrEnum):
+    """Why a signature cannot be had: the label of metrics."""
+
+    UNREACHABLE = "unreachable"  # no connection, no device, or a reset
+    TIMEOUT = "timeout"
+    THROTTLED = "throttled"
+    UNAUTHORIZED = "unauthorized"  # the service or the token rejects our credentials or our PIN
+    KEY_UNUSABLE = "key_unusable"  # absent, disabled, pending deletion, or of another algorithm
+    MISCONFIGURED = "misconfigured"  # a file or a package is missing
+    FAILED = "failed"  # an error of the service or of the device
+    WRONG_ANSWER = "wrong_answer"  # not a signature of this key
+
+
+class SigningUnavailable(Exception):
+    """Raised if there is no signature now; the text *why* is for the operator and contains no secrets."""
+
+    def __init__(self, why: str, failure: Failure = Failure.FAILED) -> None:
+        super().__init__(why)
+        self.failure = failure
+
+
+class Signer(Protocol):
+    """One private key. Safe for use by several threads at one time."""
+
+    @property
+    def algorithm(self) -> str:
+        """The `alg` of its signatures (RFC 7518 section 3.1, RFC 8037, RFC 9864)."""
+
+    @property
+    def kid(self) -> str:
+        """The key id: as configured, or the SHA-256 thumbprint of the public key (RFC 7638)."""
+
+    def public_jwk(self) -> Mapping[str, object]:
+        """Return the public members of the JWK, with kid, alg and use; may block. Raises SigningUnavailable."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature of *message* as JWS has it: ECDSA as r || s of fixed length (RFC 7518 section 3.4).
+
+        May block. Raises SigningUnavailable.
+        """
+
+    def close(self) -> None:
+        """Release sessions and connections. A later `sign` raises SigningUnavailable."""
