@@ -16,6 +16,7 @@ from authz.config.dpop import Dpop
 from authz.config.issuer import Issuer
 from authz.config.rules import Rule
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word, settings_of
+from authz.config.signing import Signing
 from authz.core.identity import Format, UnsafeValues
 from authz.core.snapshot import BodyFormat, Unavailable
 
@@ -330,6 +331,8 @@ class Config(Section):
     """Rules in order: the first match decides; no match denies."""
     identity: Identity = Identity()
     """What the upstream and Envoy learn about the caller."""
+    signing: Signing = Signing()
+    """The keys that sign what the sidecar issues itself."""
     responses: Responses = Responses()
     """What a denied client gets."""
     resource: Annotated[Resource | None, Setting(Access.DOCUMENT)] = None

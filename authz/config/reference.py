@@ -27,7 +27,7 @@ _COMMENTED_BLOCK: Final = re.compile(r"^# [a-z]+:.*\n(?:#   .*\n?)+", re.MULTILI
 _NEXT_START: Final = "Takes effect at the next start."
 _ENVOY_TOO: Final = "*Envoy too.*"
 _HEAD: Final = "| key | value | meaning |\n|---|---|---|"
-_NAMED: Final = frozenset({("issuers",), ("identity", "headers")})
+_NAMED: Final = frozenset({("issuers",), ("identity", "headers"), ("signing", "keys")})
 
 ENVOY_DEPENDS_ON: Final = frozenset(path for path, setting in SETTINGS.items() if setting.envoy)
 """The settings that Envoy's configuration depends on: after a change, run `authz envoy-config` again."""

@@ -2,13 +2,15 @@
 
 Rules of this file:
 1. A signer never returns private members, and has none in its `repr` or in any error.
-2. `sign` may block. Only a thread of a lane calls it, never the deciding thread (authz.facts.lane).
-3. A signer does not retry, and its own timeout bounds each call: budget, breaker and longest wait are the lane's.
+2. A signer exists once its public key is known: opening it and `sign` may block, nothing else does. Only threads of
+   lanes and of the background open and sign, never the deciding thread (authz.facts.lane).
+3. A signer keeps the key that it was opened with: another key under the same name is an error, not a new key.
+4. A signer does not retry, and its own timeout bounds each call: budget, breaker and longest wait are the lane's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Protocol
 
@@ -20,7 +22,7 @@ class Failure(StrEnum):
     TIMEOUT = "timeout"
     THROTTLED = "throttled"
     UNAUTHORIZED = "unauthorized"  # the service or the token rejects our credentials or our PIN
-    KEY_UNUSABLE = "key_unusable"  # absent, disabled, pending deletion, or of another algorithm
+    KEY_UNUSABLE = "key_unusable"  # absent, disabled, pending deletion, replaced, or of another algorithm
     MISCONFIGURED = "misconfigured"  # a file or a package is missing
     FAILED = "failed"  # an error of the service or of the device
     WRONG_ANSWER = "wrong_answer"  # not a signature of this key
@@ -46,7 +48,7 @@ class Signer(Protocol):
         """The key id: as configured, or the SHA-256 thumbprint of the public key (RFC 7638)."""
 
     def public_jwk(self) -> Mapping[str, object]:
-        """Return the public members of the JWK, with kid, alg and use; may block. Raises SigningUnavailable."""
+        """Return the public members of the JWK, with kid, alg and use."""
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature of *message* as JWS has it: ECDSA as r || s of fixed length (RFC 7518 section 3.4).
@@ -56,3 +58,7 @@ class Signer(Protocol):
 
     def close(self) -> None:
         """Release sessions and connections. A later `sign` raises SigningUnavailable."""
+
+
+OpenSigner = Callable[[], Signer]
+"""Opens a configured key. May block. Raises SigningUnavailable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, Final
 
 import pytest
@@ -245,7 +246,10 @@ def _beside(bound: str, step: int) -> int | str:
     return f"{int(number) + step}{unit}" if unit else int(number) + step
 
 
-_NEEDED: Final = {"introspection": {"client": {"bearer_token_file": "t"}}}
+_NEEDED: Final[dict[str, object]] = {
+    "introspection": {"client": {"bearer_token_file": "t"}},
+    "keys": {"main": {"kind": "memory"}},
+}
 
 
 def _problems_with(pattern: str, value: int | str) -> list[str]:
@@ -255,9 +259,9 @@ def _problems_with(pattern: str, value: int | str) -> list[str]:
     *above, key = pattern.split(".")
     for step in above:
         if step == "*":
-            place = place["corporate"] if "corporate" in place else place[0]
+            place = place[0] if isinstance(place, list) else next(iter(place.values()))
         else:
-            place = place.setdefault(step, dict(_NEEDED.get(step, {})))
+            place = place.setdefault(step, deepcopy(_NEEDED.get(step, {})))
     place[key] = value
     return [problem for problem in problems(yaml.safe_dump(data)) if f"{key}: must be at " in problem]
 

@@ -38,6 +38,7 @@ from authz.config.problems import ConfigError
 from authz.config.rules import Match, Require, Rule
 from authz.config.schema import json_schema
 from authz.config.section import Section
+from authz.config.signing import Signing, SigningKey
 from tests.unit.config.sample import SAMPLE
 
 SCHEMA: Final = json_schema()
@@ -62,7 +63,7 @@ SECTIONS: Final = (
         Require,
         Resource,
     ),
-    *(Responses, Rule, Server, Telemetry, Tls, Token, TokenSource, Traces),
+    *(Responses, Rule, Server, Signing, SigningKey, Telemetry, Tls, Token, TokenSource, Traces),
 )
 # Newer drafts, or beyond what charts can use.
 FOREIGN: Final = {
