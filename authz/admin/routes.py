@@ -36,6 +36,7 @@ class AdminRequest:
     fetch_site: str | None = None
     host: str | None = None
     authorization: str | None = field(default=None, repr=False)
+    if_none_match: str | None = None
     body: bytes = field(default=b"", repr=False)
 
 

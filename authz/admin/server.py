@@ -101,6 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
             fetch_site=self.headers.get("sec-fetch-site"),
             host=self.headers.get("host"),
             authorization=self.headers.get("authorization"),
+            if_none_match=self.headers.get("if-none-match"),
             body=body,
         )
         response = answer(self.server.routes, self.path, request)

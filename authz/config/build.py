@@ -16,6 +16,7 @@ from authz.config.issuer import Issuer as IssuerSection
 from authz.config.rules import ClaimValue, Require
 from authz.config.rules import Match as MatchSection
 from authz.config.rules import Rule as RuleSection
+from authz.config.upstream_token import TokenClaim
 from authz.core.claims import ClaimPath, ClaimRules, normalize_type
 from authz.core.decision import BEARER
 from authz.core.dpop import SCHEME, Nonces, Possession, ProofRules
@@ -23,6 +24,7 @@ from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, Header
 from authz.core.introspection import PROOFS, Introspection, Proof
 from authz.core.issuer import Issuer
 from authz.core.keys import KeySet, VerifySignature, compute
+from authz.core.minting import CopiedValue, FixedValue, MintedClaim, Minting
 from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
 from authz.core.resource import ProtectedResource
 from authz.core.snapshot import Responses, Snapshot, TokenRules
@@ -51,6 +53,7 @@ def build_snapshot(
             tuple(_build_header(name, value, aliases) for name, value in config.identity.headers.items()),
             copied=tuple(CopiedClaim(name, _path(name, aliases)) for name in config.identity.metadata),
             unsafe_values=config.identity.unsafe_values,
+            token_header=config.identity.token.header if config.identity.token is not None else None,
         ),
         token=TokenRules(
             sources=tuple(_build_sources(config, by_proof=by_proof)),
@@ -70,7 +73,38 @@ def build_snapshot(
         shadow_all=config.insecure.shadow_all,
         verify_signature=verify_signature,
         opaque=build_opaque(config),
+        minting=build_minting(config),
     )
+
+
+def build_minting(config: model.Config) -> Minting | None:
+    """Return how tokens for the upstream are minted; which key signs them is not in the configuration."""
+    section = config.identity.token
+    if section is None:
+        return None
+    return Minting(
+        header=section.header,
+        format=section.format,
+        lifetime=section.lifetime.total_seconds(),
+        # Whatever changes, the tokens that were minted before are not used again.
+        digest=sha256(config.model_dump_json().encode()).hexdigest(),
+        audiences=section.audience,
+        issuer=section.issuer,
+        scope=section.scope,
+        claims=tuple(_build_claim(name, claim, config.claim_aliases) for name, claim in section.claims.items()),
+        workload=section.workload or "",
+        shadowed=section.shadowed,
+        reused=section.reused,
+    )
+
+
+def _build_claim(name: str, section: TokenClaim, aliases: frozenset[str]) -> MintedClaim:
+    path = ClaimPath.parse(name)
+    if section.request is not None:
+        return MintedClaim(path, section.request)
+    if section.claim is not None:
+        return MintedClaim(path, CopiedValue(section.claim, _path(section.claim, aliases)))
+    return MintedClaim(path, FixedValue(section.value if section.value is not None else ""))
 
 
 def build_opaque(config: model.Config) -> tuple[tuple[str, str], ...]:
@@ -213,6 +247,7 @@ def _build_rule(section: RuleSection, config: model.Config) -> Rule:
         requirements=_build_requirements(section.require, aliases) if section.require else Requirements(),
         accept=frozenset(section.accept or ()),
         shadow=section.shadow,
+        upstream_audiences=section.upstream_audience or (),
     )
 
 

@@ -17,6 +17,7 @@ from authz.config.issuer import Issuer
 from authz.config.rules import Rule
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word, settings_of
 from authz.config.signing import Signing
+from authz.config.upstream_token import UpstreamToken
 from authz.core.identity import Format, UnsafeValues
 from authz.core.snapshot import BodyFormat, Unavailable
 
@@ -212,6 +213,8 @@ class Identity(Section):
     """Claims that Envoy's dynamic metadata gets, below `claims`."""
     unsafe_values: Annotated[Word[UnsafeValues], Setting(Access.LOOSENED, loose="encode")] = UnsafeValues.DENY
     """Values outside 0x20-0x7E, or with a space at either end: denied, or percent-encoded."""
+    token: UpstreamToken | None = None
+    """The token for the upstream: signed by the sidecar after it allowed an authenticated request."""
 
 
 class Responses(Section):

@@ -100,5 +100,7 @@ class Rule(Section):
     """Ambiguous path encodings that are taken as data of one segment."""
     require: Require | None = None
     """What the token must contain."""
+    upstream_audience: Items[str] | None = None
+    """The aud of the token for the upstream (identity.token), in place of its own."""
     shadow: Annotated[bool, Setting(risk="the rule only reports: requests that it would deny are allowed")] = False
     """Report what it would deny, and allow it."""

@@ -52,6 +52,7 @@ class Access(Enum):
     LOOSENED = auto()  # allows more while it is set, or has the value `loose`
     KEYS = auto()  # each signing key allows more
     TYPES = auto()  # each token type allows more
+    HEADER = auto()  # one header, of which the same is true
     HEADERS = auto()  # a header that is no longer listed reaches the upstream as the client sent it
     DOCUMENT = auto()  # a document that the sidecar serves to any client
 

@@ -58,6 +58,32 @@ class SigningKey(Section):
     """Signatures a second; so many may come at once."""
 
 
+class Rotation(Section):
+    """When keys that the sidecar generates (kind memory) are replaced, and where they are kept."""
+
+    every: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1m", "87600h"))] = timedelta(hours=720)
+    """How long a key signs."""
+    ahead: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1s", "24h"))] = timedelta(minutes=15)
+    """How long a key is published before it signs; longer than publish.max_age, as readers cache for so long."""
+    state_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
+    """File of the private keys, the same for all workers and replicas; without it they end with the process."""
+    follow: Annotated[bool, Setting(Access.UNAFFECTED)] = False
+    """Only read state_file: `authz signing rotate` writes it, for a Secret."""
+
+
+class Publication(Section):
+    """Where readers find the public keys; the admin port always answers /.well-known/jwks.json."""
+
+    url: Annotated[
+        str | None, Field(examples=["https://api.example.com/.well-known/jwks.json"]), Setting(Access.DOCUMENT)
+    ] = None
+    """URL that the sidecar itself answers through Envoy, at this host and path; without it none."""
+    discovery: Annotated[bool, Setting(Access.DOCUMENT)] = False
+    """Answer /.well-known/openid-configuration below identity.token.issuer too; it names the url."""
+    max_age: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1s", "24h"))] = timedelta(minutes=5)
+    """How long readers may cache the keys."""
+
+
 class Signing(Section):
     """The keys that sign what the sidecar issues itself."""
 
@@ -67,3 +93,17 @@ class Signing(Section):
         Setting(Access.UNAFFECTED, envoy=True),
     ] = {}
     """Private keys by name."""
+    rotation: Rotation = Rotation()
+    """When keys that the sidecar generates (kind memory) are replaced, and where they are kept."""
+    publish: Publication = Publication()
+    """Where readers find the public keys; the admin port always answers /.well-known/jwks.json."""
+
+    @property
+    def generates(self) -> bool:
+        """Whether the sidecar generates its keys: the default, and of the kind memory."""
+        return all(key.kind is KeyKind.MEMORY for key in self.keys.values())
+
+    @property
+    def generated_algorithm(self) -> str:
+        """The algorithm of generated keys."""
+        return next((key.algorithm for key in self.keys.values() if key.algorithm), "ES256")

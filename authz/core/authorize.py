@@ -14,16 +14,17 @@ The steps in their order; the first one that fails determines the reason:
 10 the claims are valid: form, exp, nbf, iat, audience
 11 a sender-constrained token is used by its sender; what the issuer says of the token now, if it is to be asked
 12 the requirements of the rule are met
-13 the identity headers can be written safely
+13 the identity headers can be written safely, and the token for the upstream is signed
 
 A token that is no JWT passes 6 to 8, and its issuer is asked at 9: the claims are read from its answer.
 
 A shadow rule reports failures of steps 3 to 13 without enforcing them. Between steps 1 and 2 the sidecar answers
-requests for its own metadata document, from any client and whatever the rules say.
+requests for its own metadata document and its own keys, from any client and whatever the rules say.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from authz.core import policy
@@ -33,10 +34,11 @@ from authz.core.claims import Claims
 from authz.core.decision import BEARER, Allow, AuditTrail, Decision, deny
 from authz.core.dpop import SCHEME
 from authz.core.identity import HeaderChanges
+from authz.core.minting import Caller, mint
 from authz.core.needs import NO_FACTS, Facts
 from authz.core.origin import require_same_origin
 from authz.core.reasons import Reason, Rejected
-from authz.core.request import Request, parse_target
+from authz.core.request import Request, Target, parse_target
 from authz.core.snapshot import Snapshot
 from authz.core.steps import StepObserver, ignore_step
 from authz.core.strip_credentials import strip_credentials
@@ -58,20 +60,18 @@ def authorize(
         target = parse_target(request)  # 1
         snapshot.identity.reject_connection_nominated_headers(request)
         observe(1, target)
-        resource = snapshot.responses.resource
-        if resource is not None and resource.matches_document(target):
-            removed = snapshot.identity.strip_all.remove  # in case an integration forwards the request
-            return Allow(reason=Reason.PUBLIC, trail=trail, remove_headers=removed, document=resource.document)
+        if (served := _find_document(target, snapshot, trail)) is not None:
+            return served
         rule, params = snapshot.policy.select(target, request.context)  # 2
         observe(2, (rule, params))
     except Rejected as rejected:
         if snapshot.shadow_all and rejected.reason is Reason.POLICY_DENIED:
-            return _allow_in_shadow(rejected, request, snapshot, trail)
+            return _allow_in_shadow(rejected, request, snapshot, trail, None, now, facts)
         return deny(rejected, trail)
     trail.rule = rule.name
     if rule.allow is policy.AccessMode.PUBLIC:
         return _allow(Reason.PUBLIC, request, snapshot, trail)
-    claims: Claims | None = None
+    caller: Caller | None = None
     try:
         if rule.allow is policy.AccessMode.DENY:
             raise Rejected(Reason.POLICY_DENIED, "the rule denies every request")
@@ -84,17 +84,56 @@ def authorize(
         trail.schemes = (SCHEME,) if is_by_proof(found) else BEARER
         observe(3, found)
         issuer, claims = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
+        caller = Caller(request, target, rule, issuer, claims)
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
         observe(12, rule.requirements)
         headers = snapshot.identity.headers_for(claims)  # 13
+        headers = _add_token(headers, caller, snapshot, trail, now, facts)
         observe(13, headers)
     except Rejected as rejected:
         trail.expected_audience = rejected.audiences
         if rule.shadow or snapshot.shadow_all:
-            return _allow_in_shadow(rejected, request, snapshot, trail, claims)
+            return _allow_in_shadow(rejected, request, snapshot, trail, caller, now, facts)
         return deny(rejected, trail)
     return _allow(Reason.AUTHENTICATED, request, snapshot, trail, claims=claims, headers=headers)
+
+
+def _find_document(target: Target, snapshot: Snapshot, trail: AuditTrail) -> Allow | None:
+    """Return the answer to a request for a document that the sidecar serves itself; None for any other request."""
+    removed = snapshot.identity.strip_all.remove  # in case an integration forwards the request
+    resource = snapshot.responses.resource
+    if resource is not None and resource.matches_document(target):
+        return Allow(reason=Reason.PUBLIC, trail=trail, remove_headers=removed, document=resource.document)
+    for served in snapshot.published:
+        if served.matches(target):
+            return Allow(
+                reason=Reason.PUBLIC,
+                trail=trail,
+                remove_headers=removed,
+                document=served.body,
+                etag=served.etag,
+                max_age=served.max_age,
+            )
+    return None
+
+
+def _add_token(
+    headers: HeaderChanges, caller: Caller, snapshot: Snapshot, trail: AuditTrail, now: float, facts: Facts
+) -> HeaderChanges:
+    """Return *headers* with the token for the upstream, if one is configured, or name the need for it.
+
+    Raises Rejected.
+    """
+    if snapshot.minting is None:
+        return headers
+    minted, needs = mint(snapshot.minting, caller, now, facts)
+    if minted is None:
+        trail.needs = needs
+        raise Rejected(Reason.UPSTREAM_TOKEN_UNAVAILABLE, "the token for the upstream is not signed")
+    trail.rechecks += needs
+    trail.transaction = minted.transaction
+    return snapshot.identity.add_token(headers, minted.text)
 
 
 def _allow(
@@ -113,6 +152,9 @@ def _allow(
     stripped = None
     if not snapshot.token.forward:
         stripped = strip_credentials(request, snapshot.token.sources)
+        if snapshot.minting is not None:  # its token may take the place of the caller's
+            names = {*(name for name, _ in changes.set), *changes.remove}
+            stripped = replace(stripped, remove=tuple(name for name in stripped.remove if name not in names))
     return Allow(
         reason=reason,
         trail=trail,
@@ -126,13 +168,22 @@ def _allow(
 
 
 def _allow_in_shadow(
-    rejected: Rejected, request: Request, snapshot: Snapshot, trail: AuditTrail, claims: Claims | None = None
+    rejected: Rejected,
+    request: Request,
+    snapshot: Snapshot,
+    trail: AuditTrail,
+    caller: Caller | None,
+    now: float,
+    facts: Facts,
 ) -> Allow:
     """Allow a request that *rejected* would have denied; pass on the identity only if the token itself was valid."""
-    headers = None
-    if claims is not None:
+    headers, claims = None, None
+    if caller is not None:
         try:
-            headers = snapshot.identity.headers_for(claims)
+            headers = snapshot.identity.headers_for(caller.claims)
+            claims = caller.claims  # values that are not sent as headers are not sent as metadata either
+            if snapshot.minting is not None and snapshot.minting.shadowed:
+                headers = _add_token(headers, caller, snapshot, trail, now, facts)
         except Rejected:
-            claims = None  # values that are not sent as headers are not sent as metadata either
+            pass
     return _allow(rejected.reason, request, snapshot, trail, claims=claims, headers=headers, shadowed=rejected)

@@ -22,8 +22,9 @@ class AuditTrail:
     are unverified until *signature_cached* (True or False) is set; *expires*, *audience*, *subject* and *client* (of
     a token that speaks for no person) are set only after verification, *expires* and *audience* as in the token, of any
     JSON type. *expected_audience* is what the latter has none of. *thumbprint* is of the key that the sender proved to
-    hold. *schemes* are those of the challenge, should there be one. *needs* are the facts that the decision lacks.
-    *rechecks* are facts that it used and that may be outdated; they do not delay the decision.
+    hold. *transaction* is the `txn` of the token for the upstream. *schemes* are those of the challenge, should there
+    be one. *needs* are the facts that the decision lacks. *rechecks* are facts that it used and that may be outdated;
+    they do not delay the decision.
     """
 
     rule: str | None = None
@@ -38,6 +39,7 @@ class AuditTrail:
     subject: str | None = None
     client: str | None = None
     thumbprint: str | None = None
+    transaction: str | None = None
     schemes: tuple[str, ...] = BEARER
     needs: tuple[Need, ...] = ()
     rechecks: tuple[Need, ...] = ()
@@ -49,7 +51,8 @@ class Allow:
 
     With *would_deny* a shadow rule reports a denial without enforcing it: *reason* and *detail* are the denial's.
     *claims* go into Envoy's dynamic metadata, *drop_query* names query parameters to remove. A *document*, in JSON, is
-    sent as the response, and the upstream is not called.
+    sent as the response, and the upstream is not called; caches may keep it for *max_age* seconds, and *etag*
+    identifies it.
     """
 
     reason: Reason
@@ -58,6 +61,8 @@ class Allow:
     remove_headers: tuple[str, ...] = ()
     drop_query: tuple[str, ...] = ()
     document: str | None = None
+    etag: str | None = None
+    max_age: int = 300
     claims: Mapping[str, object] = field(default_factory=dict, repr=False)
     would_deny: bool = False
     detail: str = ""

@@ -7,7 +7,8 @@ Rules of this file:
 3. No name is both set and removed: Envoy sets first and removes last.
 4. A value is visible ASCII, with spaces only inside. An empty value removes the header, because Envoy cannot set an
    empty one.
-5. A request whose `connection` header names an identity header is rejected: a proxy would drop that header.
+5. The header of the token that the sidecar mints is one of them: without a token it is removed.
+6. A request whose `connection` header names an identity header is rejected: a proxy would drop that header.
 """
 
 from __future__ import annotations
@@ -105,11 +106,14 @@ class Identity:
         *,
         copied: tuple[CopiedClaim, ...] = (),
         unsafe_values: UnsafeValues = UnsafeValues.DENY,
+        token_header: str | None = None,
     ) -> None:
         self._headers: Final = headers
         self._copied: Final = copied
         self._encode: Final = unsafe_values is UnsafeValues.ENCODE
-        self._spellings: Final = tuple(dict.fromkeys(name for rule in headers for name in spellings(rule.header)))
+        self._token_header: Final = token_header
+        own = [*(rule.header for rule in headers), *([] if token_header is None else [token_header])]
+        self._spellings: Final = tuple(dict.fromkeys(name for header in own for name in spellings(header)))
         self._names: Final = frozenset(self._spellings)
         self.strip_all: Final = HeaderChanges(remove=self._spellings)
 
@@ -143,6 +147,14 @@ class Identity:
         if size > MAX_HEADERS_BYTES:
             raise Rejected(Reason.HEADER_UNSAFE, f"identity headers of {size} octets, at most {MAX_HEADERS_BYTES}")
         return HeaderChanges(tuple(written.items()), _all_but(tuple(written), self._spellings))
+
+    def add_token(self, headers: HeaderChanges, token: str) -> HeaderChanges:
+        """Return *headers* with the *token* for the upstream: as a bearer token in `authorization`, bare elsewhere."""
+        if self._token_header is None:
+            return headers
+        value = f"Bearer {token}" if self._token_header == "authorization" else token
+        written = (*headers.set, (self._token_header, value))
+        return HeaderChanges(written, _all_but(tuple(name for name, _ in written), self._spellings))
 
     def copy(self, claims: Claims) -> dict[str, object]:
         """Return the claims for Envoy's dynamic metadata, without absent ones."""

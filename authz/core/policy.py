@@ -188,7 +188,10 @@ class Requirements:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One route rule. With *shadow* it reports a denial but allows the request."""
+    """One route rule. With *shadow* it reports a denial but allows the request.
+
+    *upstream_audiences* are of the token for the upstream, in place of those that are configured for all rules.
+    """
 
     name: str
     match: Match
@@ -196,6 +199,7 @@ class Rule:
     requirements: Requirements = field(default_factory=Requirements)
     accept: frozenset[AmbiguousEncoding] = frozenset()
     shadow: bool = False
+    upstream_audiences: tuple[str, ...] = ()
 
     @property
     def folds_unicode(self) -> bool:

@@ -13,7 +13,9 @@ from authz.core.decision import BEARER
 from authz.core.identity import Identity
 from authz.core.issuer import Issuer
 from authz.core.keys import VerifySignature, compute
+from authz.core.minting import Minting
 from authz.core.policy import Policy
+from authz.core.published import PublishedDocument
 from authz.core.resource import ProtectedResource
 from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, Source
 
@@ -66,6 +68,7 @@ class Snapshot:
     """The state at one moment. *issuers* are by `iss`; *verify_signature* may use a cache.
 
     *opaque* pairs what opaque tokens begin with and the `iss` that is asked about them; the longest beginning is first.
+    *minting* is how tokens for the upstream are made, *published* the documents about the keys that sign them.
     """
 
     issuers: Mapping[str, Issuer]
@@ -76,3 +79,5 @@ class Snapshot:
     shadow_all: bool = False
     verify_signature: VerifySignature = compute
     opaque: tuple[tuple[str, str], ...] = ()
+    minting: Minting | None = None
+    published: tuple[PublishedDocument, ...] = ()

@@ -27,6 +27,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from authz.core.challenge import write_challenge
 from authz.core.decision import Allow, Decision, Deny, outcome
+from authz.core.published import is_current
 from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 from authz.core.request import MAX_HEADERS, Request, join_headers
 from authz.core.snapshot import BodyFormat, Responses, Unavailable
@@ -86,7 +87,7 @@ def encode_decision(decision: Decision, request: Request | None, responses: Resp
     if isinstance(decision, Deny):
         return _encode_deny(decision, request, responses, decision_id)
     if decision.document is not None:
-        return _encode_document(decision.document, decision, decision_id)
+        return _encode_document(decision.document, decision, request, decision_id)
     message = wire.CheckResponse()
     answer = message.ok_response
     _add(answer.headers, decision.set_headers)
@@ -134,12 +135,22 @@ def _static_metadata(decided: str, reason: Reason, rule: str | None, issuer: str
     return message.SerializeToString()
 
 
-def _encode_document(document: str, decision: Allow, decision_id: str) -> bytes:
+def _encode_document(document: str, decision: Allow, request: Request | None, decision_id: str) -> bytes:
+    """Encode *document*, or 304 if the client has it (RFC 9110 section 15.4.5)."""
+    headers = [("cache-control", f"max-age={decision.max_age}")]
+    if decision.etag is not None:
+        headers.append(("etag", decision.etag))
+    known = request.headers.get("if-none-match") if request is not None else None
+    unchanged = decision.etag is not None and is_current(known, decision.etag)
+    if not unchanged:
+        headers.insert(0, ("content-type", "application/json"))
     message = wire.CheckResponse(
         status=wire.Status(code=WIRE_STATUS[Reason.POLICY_DENIED].code),  # with OK the request would go upstream
-        denied_response=wire.DeniedHttpResponse(status=wire.HttpStatus(code=HTTPStatus.OK), body=document),
+        denied_response=wire.DeniedHttpResponse(
+            status=wire.HttpStatus(code=HTTPStatus.NOT_MODIFIED if unchanged else HTTPStatus.OK),
+            body="" if unchanged else document,
+        ),
     )
-    headers = (("content-type", "application/json"), ("cache-control", "max-age=300"))
     _add(message.denied_response.headers, headers)
     return _with_metadata(message, decision, decision_id)
 

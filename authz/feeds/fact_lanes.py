@@ -49,6 +49,11 @@ class FactLanes:
         self._introspection: Mapping[str, _Running] = {}
         self._lanes: Mapping[str, SourceLane] = {}
 
+    @property
+    def metrics(self) -> FactMetrics:
+        """What observes all lanes."""
+        return self._metrics
+
     def by_kind(self) -> dict[str, LanesBySource]:
         """Return what answers each kind of need; it follows the configuration."""
         return {INTROSPECTION: LanesBySource(lambda: self._lanes, max_waiting=self._max_waiting)}

@@ -7,6 +7,8 @@ from dataclasses import replace
 from threading import Lock
 
 from authz.core.keys import KeySet
+from authz.core.minting import SigningKey
+from authz.core.published import PublishedDocument
 from authz.core.snapshot import Snapshot
 
 
@@ -17,6 +19,8 @@ class Store:
         """Start with *snapshot*."""
         self._current = snapshot
         self._write_lock = Lock()
+        self._key: SigningKey | None = None
+        self._published: tuple[PublishedDocument, ...] = ()
 
     def current(self) -> Snapshot:
         """Return the current snapshot."""
@@ -30,7 +34,7 @@ class Store:
                 iss: replace(issuer, keys=known[iss].keys if iss in kept else keys.get(iss, issuer.keys))
                 for iss, issuer in snapshot.issuers.items()
             }
-            self._current = replace(snapshot, issuers=issuers)
+            self._current = self._with_signing(replace(snapshot, issuers=issuers))
 
     def set_keys(self, issuers: tuple[str, ...], keys: KeySet | None) -> None:
         """Publish a snapshot in which the issuers with these `iss` have *keys*; None if they have no usable keys.
@@ -42,3 +46,14 @@ class Store:
             changed = {iss: replace(known[iss], keys=keys) for iss in issuers if iss in known}
             if changed:
                 self._current = replace(self._current, issuers={**known, **changed})
+
+    def set_signing(self, key: SigningKey | None, published: tuple[PublishedDocument, ...]) -> None:
+        """Publish a snapshot in which *key* signs, with the documents about it; later snapshots have them too."""
+        with self._write_lock:
+            self._key, self._published = key, published
+            self._current = self._with_signing(self._current)
+
+    def _with_signing(self, snapshot: Snapshot) -> Snapshot:
+        if snapshot.minting is None:
+            return snapshot
+        return replace(snapshot, minting=replace(snapshot.minting, key=self._key), published=self._published)

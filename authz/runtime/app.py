@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from authz import __version__
 from authz.admin.routes import make_routes
 from authz.admin.server import AdminServer
+from authz.admin.signing import make_routes_of_signing
 from authz.config.address import Address, parse_tcp_address
 from authz.config.build import build_snapshot
 from authz.config.model import Config, OtherExporter
@@ -36,10 +37,13 @@ from authz.runtime.parts import (
     make_gatherer,
     make_proof_memory,
     make_server,
+    make_token_lanes,
     read_nonce_secret,
 )
 from authz.runtime.readiness import Readiness
 from authz.runtime.reload import ReloadLoop
+from authz.runtime.signing import ProcessSigning, forbid_core_dumps
+from authz.signing.keyring import Keyring, KeyringView
 from authz.telemetry.decisions import PERIOD, DecisionLog
 from authz.telemetry.keys import Refresh
 from authz.telemetry.last_hour import LastHour
@@ -47,6 +51,7 @@ from authz.telemetry.metrics import Metrics
 from authz.telemetry.otlp import is_disabled
 from authz.telemetry.recent import RecentDecisions
 from authz.telemetry.report import reporter
+from authz.telemetry.signing import SigningMetrics
 from authz.telemetry.traces import start_spans
 
 if TYPE_CHECKING:
@@ -94,7 +99,7 @@ class App:
             verify_signature=usage.record_use(signatures.verify),
             nonce_secret=read_nonce_secret(config.dpop),
         )
-        store = Store(build(config))
+        store = self._store = Store(build(config))
         self._scheduler: Final = Scheduler(monotonic=time.monotonic)
         self._feeds: Final = make_feeds(
             store=store,
@@ -106,8 +111,12 @@ class App:
         )
         transport = choose_transport(config.server.transport)
         self._facts: Final = make_fact_lanes(config.server, transport, metrics)
+        self._tokens: Final = make_token_lanes(config.server, transport, self._facts)
+        self._keyring: Final = Keyring(self._show_signing, now=time.time, monotonic=time.monotonic)
+        signing = ProcessSigning(self._keyring)
+        SigningMetrics(metrics.registry, signing.facts)
         self._gatherer: Final = make_gatherer(
-            config.server, transport, self._feeds, self._facts, make_proof_memory(config.dpop)
+            config.server, transport, self._feeds, self._facts, make_proof_memory(config.dpop), self._tokens.lane
         )
         self._readiness: Final = Readiness(missing=self._missing_keys, show=self._show_ready)
         routes = make_routes(
@@ -116,6 +125,7 @@ class App:
             keys=lambda: describe_keys(store.current(), self._feeds.feeds(), usage),
             refresh=self._refresh,
         )
+        routes = {**routes, **make_routes_of_signing(signing)}
         self._last_hour: LastHour | None = None
         if recent is not None:
             self._last_hour = LastHour(metrics.totals, now=time.time)
@@ -169,6 +179,7 @@ class App:
         """Bind and serve, but do not report ready yet. Raises OSError if an address cannot be bound."""
         where = bind(self._server, self._address, self._server_section)
         self._scheduler.start(self._feeds.feeds_to_step)
+        self._keyring.start()
         self._gatherer.start()
         self._server.start()
         self._admin.start()
@@ -200,6 +211,8 @@ class App:
         self._server.stop(grace=drain - lame_duck)
         self._gatherer.stop()
         self._facts.close()
+        self._keyring.stop()
+        self._tokens.close()
         self._scheduler.stop()
         self._decisions.summarise(name_clients=self._active.names_clients)
         if self._spans is not None:
@@ -212,7 +225,20 @@ class App:
 
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
         self._facts.follow(config)  # before the snapshot that needs them
+        if config.identity.token is None:
+            self._feeds.apply(config, snapshot)
+            self._keyring.follow(config)  # after the last snapshot that needs a key
+            return
+        forbid_core_dumps()
+        self._tokens.max_kept = config.identity.token.max_cached
+        self._keyring.follow(config)
         self._feeds.apply(config, snapshot)
+
+    def _show_signing(self, view: KeyringView) -> None:
+        """Use the keys of *view*: those of before can sign until the snapshot has changed."""
+        self._tokens.add(view)
+        self._store.set_signing(view.key, view.published)
+        self._tokens.follow(view)
 
     def _refresh(self, name: str | None) -> Mapping[str, object] | None:
         issuers = self._feeds.refresh(name)
@@ -231,7 +257,8 @@ class App:
             self._decisions.summarise(name_clients=self._active.names_clients)
 
     def _missing_keys(self) -> list[str]:
-        return [f"keys of {name}" for name in self._feeds.waiting_for()]
+        unsigned = ["a signing key"] if self._keyring.enabled and self._keyring.view.key is None else []
+        return [*(f"keys of {name}" for name in self._feeds.waiting_for()), *unsigned]
 
     def _show_ready(self, ready: bool) -> None:  # noqa: FBT001 - a callback
         self._server.show_ready(ready=ready)

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from authz import __version__
 from authz.admin.routes import make_routes
 from authz.admin.server import AdminServer
+from authz.admin.signing import make_routes_of_signing
 from authz.config.address import parse_tcp_address, worker_addresses
 from authz.config.model import Admin, Config, Server
 from authz.files.watch import FileWatch
@@ -27,6 +28,7 @@ from authz.runtime.pod_insight import PodInsight
 from authz.runtime.process import Process, interpreter
 from authz.runtime.reload import ReloadLoop
 from authz.runtime.signals import RELOAD
+from authz.runtime.signing import PodSigning
 from authz.runtime.stale_sockets import clear_sockets, private_folder
 from authz.runtime.supervisor import NextSignal, Supervisor
 from authz.runtime.worker_sockets import LivenessProbe
@@ -124,6 +126,7 @@ def _make_admin(section: Admin, workers: Workers) -> AdminServer:
         keys=workers.describe_keys,
         refresh=workers.refresh_keys,
     )
+    routes = {**routes, **make_routes_of_signing(PodSigning(workers))}
     if section.console.enabled:
         routes = {**routes, **make_routes_of_console(PodInsight(workers), section.console)}
     return AdminServer(parse_tcp_address(section.listen), routes)

@@ -12,6 +12,7 @@ from typing import Final
 from authz.config.address import Address, UnixAddress
 from authz.config.dpop import Dpop
 from authz.config.model import Server
+from authz.core.minting import MINTED
 from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import Checker
@@ -26,6 +27,7 @@ from authz.feeds.registry import Registry
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
+from authz.signing.lanes import TokenLanes
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import KeyMetrics, Refresh
@@ -79,12 +81,17 @@ def make_fact_lanes(server: Server, transport: Choice, metrics: Metrics) -> Fact
     return FactLanes(FactMetrics(metrics.registry), max_waiting=max_waiting(server, transport))
 
 
+def make_token_lanes(server: Server, transport: Choice, facts: FactLanes) -> TokenLanes:
+    """Return what signs tokens for the upstream, with no key yet."""
+    return TokenLanes(facts.metrics, max_waiting=max_waiting(server, transport))
+
+
 def make_gatherer(
-    server: Server, transport: Choice, feeds: Registry, facts: FactLanes, proofs: ProofMemory
+    server: Server, transport: Choice, feeds: Registry, facts: FactLanes, proofs: ProofMemory, tokens: Lane
 ) -> Gatherer:
     """Return the gatherer of facts for checks, with a lane for each kind of need."""
     by_key = make_key_lanes(feeds.feeds, max_waiting=max_waiting(server, transport))
-    lanes: dict[str, Lane] = {**by_key, **facts.by_kind(), PROOF: ProofLane(proofs)}
+    lanes: dict[str, Lane] = {**by_key, **facts.by_kind(), PROOF: ProofLane(proofs), MINTED: tokens}
     return Gatherer(lanes, monotonic=time.monotonic)
 
 

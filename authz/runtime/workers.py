@@ -83,6 +83,13 @@ class Workers(Collector):
         """Post *data*, as JSON, to each worker."""
         return request_all(self._sockets, target, seconds=SECONDS, method="POST", body=json.dumps(data).encode())
 
+    def post_to_one(self, target: str) -> dict[int, WorkerResponse]:
+        """Post to the first worker that answers, and return its response."""
+        for number, socket in enumerate(self._sockets):
+            if answer := request_all([socket], target, seconds=SECONDS, method="POST").get(0):
+                return {number: answer}
+        return {}
+
     def silent(self, answered: Container[int]) -> list[int]:
         """List the workers that did not answer."""
         return [number for number in range(len(self._sockets)) if number not in answered]

@@ -70,6 +70,10 @@ class SourceMetrics:
         self._metrics.tally(*self._labels, result).add()
         self._duration.observe(seconds)
 
+    def on_made(self, result: str) -> None:
+        """Count a fact that this process made itself, or could not make. Takes no lock."""
+        self._metrics.tally(*self._labels, result).add()
+
     def on_refused(self, result: str) -> None:
         """Count a question that was not asked."""
         self._metrics.tally(*self._labels, result).add()

@@ -25,16 +25,19 @@ from authz.core import base64url
 from authz.core.binding import certificate_thumbprint
 from authz.core.dpop import SCHEME as DPOP
 from authz.core.keys import KeySet
+from authz.core.minting import MINTED, SigningKey
 from authz.core.needs import PROOF
 from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
 from authz.core.spiffe import SCHEME
 from authz.core.token import HeaderSource, place_token
-from authz.demo.signing import SigningKey
+from authz.demo.signing import SigningKey as IssuerKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
 from authz.facts.proofs import ProofLane, ProofMemory
+from authz.signing.local import LocalSigner
+from authz.signing.minter import Minter, MintLane
 from authz.telemetry.check_record import CheckRecord
 from authz.testing.verdict import Verdict
 
@@ -49,12 +52,15 @@ _INSTANTS: Final = frozenset({"iat", "nbf", "auth_time"})
 class Gateway:
     """Evaluates requests against a configuration. *keys* are the issuers' keys by name; *at* is the Unix time.
 
+    *signer* signs the tokens for the upstream, if the configuration has one.
+
     `dataclasses.replace(gateway, at=...)` is the same gateway at another time.
     """
 
     config: Config
-    keys: Mapping[str, SigningKey] = field(repr=False)
+    keys: Mapping[str, IssuerKey] = field(repr=False)
     snapshot: Snapshot = field(repr=False)
+    signer: LocalSigner
     at: float = AT
 
     @classmethod
@@ -70,13 +76,17 @@ class Gateway:
     @classmethod
     def from_config(cls, config: Config, *, at: float = AT) -> Self:
         """Use a loaded configuration, with a generated key instead of each issuer's keys."""
-        keys = {name: SigningKey.create(_algorithm(section)) for name, section in config.issuers.items()}
+        keys = {name: IssuerKey.create(_algorithm(section)) for name, section in config.issuers.items()}
         snapshot = build_snapshot(config)
+        signer = LocalSigner.generate("ES256")
+        if snapshot.minting is not None:
+            key = SigningKey(signer.kid, signer.algorithm)
+            snapshot = replace(snapshot, minting=replace(snapshot.minting, key=key))
         issuers = {
             iss: replace(issuer, keys=KeySet.from_json(_publish(keys[issuer.name]), local=True))
             for iss, issuer in snapshot.issuers.items()
         }
-        return cls(config=config, keys=keys, snapshot=replace(snapshot, issuers=issuers), at=at)
+        return cls(config=config, keys=keys, snapshot=replace(snapshot, issuers=issuers), signer=signer, at=at)
 
     def mint(
         self,
@@ -85,9 +95,9 @@ class Gateway:
         /,
         *,
         header: Mapping[str, object] | None = None,
-        key: SigningKey | None = None,
+        key: IssuerKey | None = None,
         certificate: str | None = None,
-        bound_to: SigningKey | None = None,
+        bound_to: IssuerKey | None = None,
         **others: object,
     ) -> str:
         """Sign a token of the issuer configured as *issuer*. Without changes it is valid.
@@ -109,7 +119,7 @@ class Gateway:
             header=_change(usual_header, header or {}),
         )
 
-    def prove(self, key: SigningKey, method: str, url: str, *, token: str, **claims: object) -> str:
+    def prove(self, key: IssuerKey, method: str, url: str, *, token: str, **claims: object) -> str:
         """Sign a proof that the client holds *key*, for a request with *token* (DPoP, RFC 9449).
 
         *claims* change its claims; None removes one.
@@ -158,15 +168,42 @@ class Gateway:
         proofs = ProofMemory(max_proofs=1, now=lambda: now, monotonic=lambda: 0.0, secret=b"")
         checker = Checker(
             snapshot=lambda: self.snapshot,
-            gatherer=Gatherer({PROOF: ProofLane(proofs)}, monotonic=lambda: 0.0),  # all keys are available
+            # All keys are available.
+            gatherer=Gatherer({PROOF: ProofLane(proofs), MINTED: self._make_lane(now)}, monotonic=lambda: 0.0),
             report=records.append,
             now=lambda: now,
             elapsed=lambda: 0.0,
             new_id=lambda: "0000000000000000",
         )
-        # This lane answers at once: the answer is never deferred.
+        # These lanes answer at once: the answer is never deferred.
         answer = cast("bytes", checker.check(_encode(request), received=0.0, time_left=None))
-        return Verdict.read(answer, records[0].decision, sent=request.headers, identity=self.config.identity.headers)
+        minted = self.config.identity.token
+        return Verdict.read(
+            answer,
+            records[0].decision,
+            sent=request.headers,
+            identity=self.config.identity.headers,
+            token_header=None if minted is None else minted.header,
+        )
+
+    def _make_lane(self, now: float) -> MintLane:
+        signers = {self.signer.kid: self.signer}
+        return MintLane(
+            lambda: signers,
+            dict,
+            Minter(lambda: now, lambda: "transaction"),
+            max_kept=lambda: 1,
+            max_waiting=0,
+            observer=_Unobserved(),
+        )
+
+
+class _Unobserved:
+    def on_found(self) -> None:
+        pass
+
+    def on_made(self, result: str) -> None:
+        pass
 
 
 def _encode(request: Request) -> bytes:
@@ -185,7 +222,7 @@ def _algorithm(section: IssuerSection) -> str:
     return "ES256" if "ES256" in section.algorithms else section.algorithms[0]
 
 
-def _publish(key: SigningKey) -> str:
+def _publish(key: IssuerKey) -> str:
     symmetric: dict[str, Any] = json.loads(key.jwk.export()) if key.algorithm.startswith("HS") else {}
     return json.dumps({"keys": [{**symmetric, "kid": key.kid, "alg": key.algorithm} if symmetric else key.public()]})
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from google.protobuf.json_format import MessageToDict
 
+from authz.core import base64url
 from authz.core.decision import Allow, Decision
 from authz.core.reasons import Reason
 from authz.envoy import ext_authz_pb2 as wire
@@ -20,6 +22,7 @@ class Verdict:
     *allowed* says whether the request is forwarded to the upstream. *reason*, *detail*, *rule*, *issuer* and *subject*
     are for the operator; *would_deny* marks a denial that a shadow rule only reports. *headers* are the identity
     headers that the upstream receives, *request_headers* all of its headers: both are empty if it is not reached.
+    *upstream_token* are the claims of the token that the sidecar minted for it, empty if there is none.
     *status*, *challenge* and *body* are the sidecar's own answer to the client: None if the request is forwarded.
     *metadata* is what Envoy's other filters and its access log can read.
     """
@@ -32,6 +35,7 @@ class Verdict:
     issuer: str | None
     subject: str | None
     headers: Mapping[str, str]
+    upstream_token: Mapping[str, Any]
     request_headers: Mapping[str, str] = field(repr=False)
     status: int | None
     challenge: str | None
@@ -39,8 +43,19 @@ class Verdict:
     metadata: Mapping[str, Any]
 
     @classmethod
-    def read(cls, answer: bytes, decision: Decision, *, sent: Mapping[str, str], identity: Iterable[str]) -> Self:
-        """Read the CheckResponse *answer* for *decision*; *identity* are the names of the identity headers."""
+    def read(
+        cls,
+        answer: bytes,
+        decision: Decision,
+        *,
+        sent: Mapping[str, str],
+        identity: Iterable[str],
+        token_header: str | None = None,
+    ) -> Self:
+        """Read the CheckResponse *answer* for *decision*; *identity* are the names of the identity headers.
+
+        *token_header* is the header of the minted token.
+        """
         response = wire.CheckResponse.FromString(answer)
         forwarded = _apply(response.ok_response, sent) if response.HasField("ok_response") else {}
         identity_names = set(map(_normalize, identity))
@@ -57,12 +72,22 @@ class Verdict:
             issuer=decision.trail.issuer,
             subject=decision.trail.subject,
             headers={name: value for name, value in forwarded.items() if _normalize(name) in identity_names},
+            upstream_token=_read_token(response.ok_response, token_header),
             request_headers=forwarded,
             status=None if response.HasField("ok_response") else reply.status.code,
             challenge=headers.get("www-authenticate"),
             body=None if response.HasField("ok_response") else reply.body,
             metadata=MessageToDict(response.dynamic_metadata),
         )
+
+
+def _read_token(ok: wire.OkHttpResponse, header: str | None) -> dict[str, Any]:
+    """Return the claims of the token that was minted, not verified: it is our own."""
+    for option in ok.headers:
+        if option.header.key == header:
+            claims: dict[str, Any] = json.loads(base64url.decode(option.header.value.split(".")[1].encode()))
+            return claims
+    return {}
 
 
 def _normalize(name: str) -> str:

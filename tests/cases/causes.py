@@ -15,6 +15,7 @@ from authz.core.token import CookieSource
 from tests.cases.case import Case, case
 from tests.cases.claim_sets import BOUND, LOGOUT, literal, pem, raw
 from tests.cases.introspection import OPAQUE, said, world
+from tests.cases.minting import LEEWAY_CAUSES, SIZE_CAUSES, SUBJECT_CAUSES, UNAVAILABLE_CAUSES
 from tests.cases.proofs import BOUND_CAUSES, NONCE_CAUSES, PROOF_CAUSES
 from tests.fixtures import ABSENT, DEFAULT_SNAPSHOT, A, B, T, claim, header, issuer_a, make_snapshot, mint, rule
 
@@ -59,6 +60,7 @@ OVERAGE: Final = {
 
 CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
     Reason.CLAIMS_MALFORMED: {
+        "no `sub` for a transaction token, or `identity.token.claims` has another value for it": SUBJECT_CAUSES,
         "not one JSON object in UTF-8 with unique members and finite numbers": {
             "a-list": (literal("[]"), None),
             "not-utf-8": (mint(payload=b'{"iss":"\xff"}'), None),
@@ -131,6 +133,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
     },
     Reason.TOKEN_EXPIRED: {
         "an old token; or a wrong clock": {"old": (mint(exp=T - 1), None)},
+        "the caller's token has ended, but for `leeway`": LEEWAY_CAUSES,
     },
     Reason.TOKEN_NOT_YET_VALID: {
         "the issuer's clock is ahead of ours": {
@@ -232,7 +235,9 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "an-empty-one": (mint(groups=[""]), None),
         },
         "a large claim": {"large": (mint(sub="x" * 9_000), None)},
+        "large claims in `identity.token.claims`": SIZE_CAUSES,
     },
+    Reason.UPSTREAM_TOKEN_UNAVAILABLE: UNAVAILABLE_CAUSES,
 }
 """Rows for every cause, by name: a token, the world that it is evaluated in, and what else the request has."""
 

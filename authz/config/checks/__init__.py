@@ -19,6 +19,7 @@ from authz.config.checks.rules import check_rules
 from authz.config.checks.signing import check_signing
 from authz.config.checks.tenants import check_tenants
 from authz.config.checks.tokens import check_query_token, check_resource, check_responses, check_sources
+from authz.config.checks.upstream_token import check_rotation, check_upstream_token
 from authz.config.model import Config
 from authz.config.problems import Problem
 
@@ -41,6 +42,8 @@ CHECKS: Final = (
     check_headers,
     check_metadata,
     check_signing,
+    check_upstream_token,
+    check_rotation,
     check_responses,
     check_resource,
 )

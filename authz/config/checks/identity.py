@@ -26,22 +26,23 @@ def check_headers(config: Config) -> Iterator[Problem]:
     if len(headers) > MAX_IDENTITY_HEADERS:
         yield Problem(path=path, message=f"has {len(headers)} headers, at most {MAX_IDENTITY_HEADERS}")
     aliases = config.claim_aliases
-    read = {_fold(source.header) for source in config.token.sources if source.header}
+    read = {fold(source.header) for source in config.token.sources if source.header}
     first: dict[str, str] = {}
     for name, value in headers.items():
-        message = _check_name(name, read)
-        if not message and _fold(name) in first:
-            message = f"servers that treat _ as - confuse it with {first[_fold(name)]}"
-        first.setdefault(_fold(name), name)
+        message = check_header_name(name, read)
+        if not message and fold(name) in first:
+            message = f"servers that treat _ as - confuse it with {first[fold(name)]}"
+        first.setdefault(fold(name), name)
         if message:
             yield Problem(path=(*path, name), message=message)
         yield from _check_value(value, (*path, name), aliases)
 
 
-def _check_name(name: str, read: set[str]) -> str:
+def check_header_name(name: str, read: set[str]) -> str:
+    """Return why a header for the upstream cannot have this *name*, or an empty text. *read* are token sources."""
     if not HEADER_NAME.fullmatch(name):
         return "the name of a header must be in lower case, without spaces and colons"
-    folded = _fold(name)
+    folded = fold(name)
     if folded in STRUCTURAL_HEADERS | _CREDENTIALS:
         return "this header frames the request or carries credentials, and must not be overwritten"
     if folded.startswith("x-envoy-"):
@@ -90,5 +91,6 @@ def check_metadata(config: Config) -> Iterator[Problem]:
         yield from check_claim(claim, ("identity", "metadata", index), aliases)
 
 
-def _fold(name: str) -> str:
+def fold(name: str) -> str:
+    """Return *name* as servers see it that treat `_` as `-`."""
     return name.lower().replace("_", "-")

@@ -20,6 +20,10 @@ def find_ambiguous_subjects(config: Config) -> Iterator[Problem]:
             if header.claim == "sub":
                 path: KeyPath = ("identity", "headers", name)
                 yield Problem(path=path, message=message, hint="send iss in another header", widens=True)
+    token = config.identity.token
+    if token is not None and not any(claim.claim == "iss" for claim in token.claims.values()):
+        path = ("identity", "token", "claims")
+        yield Problem(path=path, message=message, hint="copy iss into a claim, such as caller_iss: iss", widens=True)
     for place, rule in enumerate(config.rules):
         require = rule.require
         named = require.issuers or () if require is not None else ()

@@ -41,6 +41,7 @@ def warnings(config: Config) -> list[Problem]:
         *_stale_before_refresh(config),
         *_shadowed_by_metadata(config),
         *_proofs_of_each_worker(config),
+        *_signs_nothing(config),
         *find_overlaps(build_rules(config)),
         *find_ambiguous_subjects(config),
     ]
@@ -110,6 +111,18 @@ def _proofs_of_each_worker(config: Config) -> Iterator[Problem]:
         return
     message = f"a proof (DPoP) can be used {workers} times: each worker remembers its own"
     yield Problem(path=("server", "workers"), message=message, hint="use one worker")
+
+
+def _signs_nothing(config: Config) -> Iterator[Problem]:
+    """Report settings of a token for the upstream, without one."""
+    if config.identity.token is not None:
+        return
+    message = "has no effect without identity.token: nothing is signed"
+    for place, rule in enumerate(config.rules):
+        if rule.upstream_audience is not None:
+            yield Problem(path=("rules", place, "upstream_audience"), message=message)
+    if config.signing.publish.url is not None:
+        yield Problem(path=("signing", "publish", "url"), message=message)
 
 
 def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:

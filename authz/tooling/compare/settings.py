@@ -62,6 +62,11 @@ def _headers(old: Mapping[str, HeaderValue], new: Mapping[str, HeaderValue]) -> 
     return Effect.CHANGES if names is Effect.SAME and old != new else names
 
 
+def _header(old: str | None, new: str | None) -> Effect:
+    """Compare one header, which is overwritten or removed while it is configured."""
+    return _headers({} if old is None else {old: HeaderValue()}, {} if new is None else {new: HeaderValue()})
+
+
 EFFECT_OF: Final[Mapping[Access, Callable[[Any, Any], Strictness | Effect]]] = {
     Access.UNAFFECTED: _differs(Effect.CHANGES),
     Access.UNKNOWN: _differs(Effect.UNKNOWN),
@@ -71,6 +76,7 @@ EFFECT_OF: Final[Mapping[Access, Callable[[Any, Any], Strictness | Effect]]] = {
     Access.LOOSENED: _loosened,
     Access.KEYS: _keys,
     Access.TYPES: _types,
+    Access.HEADER: _header,
     Access.HEADERS: _headers,
     Access.DOCUMENT: _document,
 }

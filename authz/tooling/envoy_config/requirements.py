@@ -47,7 +47,9 @@ class EnvoyRequirements:
 
 def requirements_of(config: Config) -> EnvoyRequirements:
     """Return the requirements of *config*."""
-    identity = frozenset(name for header in config.identity.headers for name in spellings(header))
+    token = config.identity.token
+    minted = [] if token is None else [token.header]
+    identity = frozenset(name for header in [*config.identity.headers, *minted] for name in spellings(header))
     sources = config.token.sources
     cookies = any(source.cookie is not None for source in sources)
     own = [source.header for source in sources if source.header is not None]
@@ -67,7 +69,7 @@ def requirements_of(config: Config) -> EnvoyRequirements:
             )
         ),
         token_headers=frozenset([*own, *(["cookie"] if cookies else [])]),
-        written=(*sorted(config.identity.headers), *written),
+        written=tuple(dict.fromkeys((*sorted(config.identity.headers), *minted, *written))),
         endpoints=endpoints(config),
         encodings=accepted_encodings(config),
         wait_ms=max_wait_ms(config) + _ANSWER_MARGIN_MS,

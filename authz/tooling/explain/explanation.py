@@ -18,13 +18,14 @@ from authz.core.decision import Allow, Decision, outcome
 from authz.core.dpop import SCHEME
 from authz.core.introspection import INTROSPECTION
 from authz.core.keys import KeySet
+from authz.core.minting import MINTED
 from authz.core.needs import NO_FACTS, PROOF, Facts, Need
 from authz.core.reasons import WIRE_STATUS, Reason
 from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
 from authz.core.token import HeaderSource, place_token
-from authz.tooling.explain.needs import AnsweredNeed, answer_proof, ask_issuer
+from authz.tooling.explain.needs import AnsweredNeed, answer_minted, answer_proof, ask_issuer, with_key
 from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
 from authz.tooling.explain.remedies import find_remedies
 from authz.tooling.explain.steps import Line, describe_steps, safe
@@ -124,7 +125,7 @@ def _describe_need(kind: str, of: str, asked: str | None, answer: str) -> str:
 
 def answer(question: Question, config: Config) -> Explanation:
     """Evaluate *question* against *config*, fetching the keys that are needed. Raises InputError."""
-    snapshot = build_snapshot(config)
+    snapshot = with_key(build_snapshot(config), config)
     request = build_request(question, snapshot)
     decision = authorize(request, snapshot, question.at)
     name, notes = decision.trail.issuer, list(describe_envoys_part(question.path, config))
@@ -156,6 +157,8 @@ def answer(question: Question, config: Config) -> Explanation:
                 )
             elif need.kind == PROOF:
                 fact, said = answer_proof()
+            elif need.kind == MINTED:
+                fact, said = answer_minted(need, question.at)
             else:
                 fact, said = key_source, f"searched for in {key_source}: not found"
             facts[need] = fact

@@ -10,10 +10,11 @@ from typing import Any, Final
 from authz.config.model import Config
 from authz.core.authorize import authorize
 from authz.core.keys import compute
+from authz.core.minting import MINTED
 from authz.core.needs import KEY, PROOF, Need
 from authz.core.snapshot import Snapshot
 from authz.tooling.explain.explanation import Explanation, InputError, Question, build_request, explain
-from authz.tooling.explain.needs import AnsweredNeed, answer_proof
+from authz.tooling.explain.needs import AnsweredNeed, answer_minted, answer_proof
 from authz.tooling.explain.notes import describe_envoys_part
 
 MAX_PAIRS: Final = 100  # headers, or context_extensions
@@ -42,6 +43,8 @@ def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Expl
         said = _ANSWERS.get(need.kind, _NOT_ASKED)
         if need.kind == PROOF:
             facts[need], said = answer_proof()
+        elif need.kind == MINTED:
+            facts[need], said = answer_minted(need, question.at)
         answered.append(AnsweredNeed(need, said))
     explained = explain(request, snapshot, question.at, facts)
     notes = (*explained.notes, *describe_envoys_part(question.path, config))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 
 from authz.config.model import Config
 from authz.core.dpop import ProofUse
+from authz.core.minting import Minted, SigningKey, read_order
 from authz.core.needs import Need
+from authz.core.snapshot import Snapshot
 from authz.facts.lane import SourceError
 from authz.feeds.fact_lanes import make_introspection
 from authz.telemetry.redaction import printable
@@ -30,6 +33,24 @@ def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
     finally:
         source.close()
     return fact.value, f"{fact.result}; a running sidecar keeps this answer for {fact.keep:.0f} s"
+
+
+def with_key(snapshot: Snapshot, config: Config) -> Snapshot:
+    """Return *snapshot* with a key in name only, if tokens for the upstream are minted: nothing is signed here."""
+    if snapshot.minting is None or snapshot.minting.key is not None:
+        return snapshot
+    key = SigningKey("not-signed-here", config.signing.generated_algorithm)
+    return replace(snapshot, minting=replace(snapshot.minting, key=key))
+
+
+def answer_minted(need: Need, at: float) -> tuple[Minted | None, str]:
+    """Return a token in name only, and the claims that a running sidecar would sign."""
+    if not need.sent:
+        return None, "not signed here"
+    order = read_order(need.sent)
+    ends = at + order.lifetime if order.until is None else min(at + order.lifetime, order.until)
+    claims = printable(json.dumps({**order.claims, "exp": int(ends)}))
+    return Minted("not-signed-here", "", ends), f"{order.head['typ']} for the upstream, not signed here: {claims}"
 
 
 def answer_proof() -> tuple[ProofUse, str]:

@@ -248,6 +248,7 @@ def _beside(bound: str, step: int) -> int | str:
 
 _NEEDED: Final[dict[str, object]] = {
     "introspection": {"client": {"bearer_token_file": "t"}},
+    "identity": {"token": {"audience": ["orders"], "issuer": "https://gateway.example.com"}},
     "keys": {"main": {"kind": "memory"}},
 }
 

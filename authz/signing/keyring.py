@@ -1,0 +1,337 @@
+"""Holds the keys that sign tokens for the upstream, has them change their phases, and publishes what readers may know.
+
+Rules of this file:
+1. Whatever goes wrong, the keys in use stay in use; what went wrong is logged once, and tried again.
+2. Signers, phases and published documents are replaced together, as one view: readers take no lock.
+3. A private key whose file is gone, or was replaced, is kept until another one signs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Final
+
+from authz.config.model import Config
+from authz.config.upstream_token import UpstreamToken
+from authz.core.minting import SigningKey
+from authz.core.published import DISCOVERY_PATH, PublishedDocument
+from authz.signing.local import LocalSigner
+from authz.signing.phases import (
+    Instant,
+    Phase,
+    Plan,
+    Ring,
+    advance,
+    due,
+    needs_key,
+    observe,
+    replaced_at,
+    withdraw,
+)
+from authz.signing.port import Signer, SigningUnavailable
+from authz.signing.sources import KeySources, RemoteKey
+from authz.signing.state import FileStore, MemoryStore, SigningState, StateError, StateStore
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS: Final = 1.0  # until files are looked at again
+
+
+@dataclass(frozen=True, slots=True)
+class KeyringView:
+    """All that is known of the keys at one moment: the *ring*, the *signers* in use and the *public* JWKs, by key id.
+
+    *key* signs now; None if no key can. *key_set* is the published document, *discovery* the other one, if there is
+    one, and *lanes* are the settings of keys that are elsewhere, by key id.
+    """
+
+    ring: Ring = field(default_factory=Ring)
+    signers: Mapping[str, Signer] = field(default_factory=dict)
+    public: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    key: SigningKey | None = None
+    key_set: str = '{"keys":[]}'
+    discovery: str | None = None
+    max_age: int = 0
+    published: tuple[PublishedDocument, ...] = ()
+    lanes: Mapping[str, RemoteKey] = field(default_factory=dict)
+
+
+_NOTHING: Final = KeyringView()
+
+
+class Keyring:
+    """The keys of one process. *publish* is called with each new view, before `view` returns it.
+
+    *now* is in Unix time, *monotonic* in seconds on a clock that cannot be set.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[KeyringView], None],
+        *,
+        now: Callable[[], float],
+        monotonic: Callable[[], float],
+        sources: KeySources | None = None,
+    ) -> None:
+        self._publish: Final = publish
+        self._now: Final = now
+        self._monotonic: Final = monotonic
+        self._sources: Final = sources or KeySources()
+        self._config: Config | None = None
+        self._store: StateStore = MemoryStore()
+        self._store_key: object = None
+        self._ring = Ring()  # with the times of this process
+        self._view = _NOTHING
+        self._failing = ""
+        self._lock: Final = Lock()  # of steps; not taken by readers
+        self._wake: Final = Event()
+        self._stopped = False
+
+    @property
+    def view(self) -> KeyringView:
+        """The current view."""
+        return self._view
+
+    @property
+    def enabled(self) -> bool:
+        """Whether tokens are minted at all."""
+        return self._config is not None
+
+    def follow(self, config: Config) -> None:
+        """Have the keys that *config* names, at once. Never raises: keys that cannot be had are tried again."""
+        with self._lock:
+            self._config = config if config.identity.token is not None else None
+            rotation = config.signing.rotation
+            key = (rotation.state_file, rotation.follow, config.signing.generated_algorithm)
+            if key != self._store_key:
+                self._store, self._store_key = make_store(config), key
+        self.step()
+
+    def start(self) -> None:
+        """Step regularly, on a thread of its own: files may be slow, and generating a key is."""
+        Thread(target=self._run, name="signing", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread, and close connections to keys."""
+        self._stopped = True
+        self._wake.set()
+        self._sources.close()
+
+    def step(self) -> None:
+        """Do what is due. Never raises."""
+        with self._lock:
+            try:
+                self._step()
+            except (StateError, SigningUnavailable) as error:
+                self._note_failure(str(error))
+            except Exception as error:
+                self._note_failure(type(error).__name__)
+                log.exception("a step of the signing keys failed")
+            else:
+                self._note_failure("")
+
+    def rotate(self) -> str | None:
+        """Generate a new key now, which signs when readers know it; return its id, or None if keys are not generated.
+
+        A key that is waiting already is returned. Raises StateError.
+        """
+        with self._lock:
+            config = self._config
+            if config is None or not config.signing.generates or config.signing.rotation.follow:
+                return None
+            state = self._store.change(lambda state: self._advance(state, config, force=True))
+            self._show(state, config)
+            waiting = [key.kid for key in state.ring.keys if key.phase is Phase.PUBLISHED]
+            return waiting[-1] if waiting else None
+
+    def withdraw(self, kid: str) -> bool:
+        """Remove a key at once, because it may be known to others; return whether there was one with this id.
+
+        Raises StateError.
+        """
+        with self._lock:
+            config = self._config
+            if config is None or self._ring.find(kid) is None:
+                return False
+            if config.signing.generates:
+                if config.signing.rotation.follow:
+                    raise StateError("the state file is only read here: run `authz signing withdraw --state FILE`")
+                self._show(self._store.change(lambda state: self._advance_without(state, config, kid)), config)
+            else:
+                self._ring = withdraw(self._ring, kid)
+                self._step()
+            return True
+
+    def _advance_without(self, state: SigningState, config: Config, kid: str) -> SigningState:
+        self._ring = withdraw(self._ring, kid)
+        return self._advance(state.with_ring(withdraw(state.ring, kid)), config)
+
+    def _step(self) -> None:
+        config = self._config
+        if config is None:
+            if self._view != _NOTHING:
+                self._ring, self._store, self._store_key = Ring(), MemoryStore(), None
+                self._publish(_NOTHING)
+                self._view = _NOTHING
+            return
+        if config.signing.generates:
+            if config.signing.rotation.follow:
+                self._show(self._store.read(), config)
+            else:
+                self._show(self._store.change(lambda state: self._advance(state, config)), config)
+            return
+        at, plan = self._instant(), plan_of(config)
+        listed = self._sources.read(config.signing.keys)
+        before = self._view
+        # Rule 3: in the last place, because it is used only if the others may not sign yet.
+        signing = self._ring.signing
+        kept = {} if signing is None or signing.kid in listed else {signing.kid: before.signers.get(signing.kid)}
+        signers = {**listed, **{kid: signer for kid, signer in kept.items() if signer is not None}}
+        ring = advance(self._ring, plan, at, list(signers))
+        if kept and (now := ring.signing) is not None and now.kid not in kept:
+            ring = advance(ring, plan, at, list(listed))
+        known = {key.kid for key in ring.keys}
+        public = {kid: before.public[kid] for kid in before.public if kid in known}
+        public |= {kid: signer.public_jwk() for kid, signer in signers.items() if kid in known}
+        self._replace(ring, {kid: signers[kid] for kid in signers if kid in known}, public, config)
+
+    def _advance(self, state: SigningState, config: Config, *, force: bool = False) -> SigningState:
+        """Return the state of generated keys after what is due; with *force*, with a new key."""
+        at, plan = self._instant(), plan_of(config)
+        ring = observe(state.ring, self._ring, at)
+        waiting = any(key.phase is Phase.PUBLISHED for key in ring.keys)
+        if needs_key(ring, plan, at) or (force and not waiting):
+            state = state.with_key(LocalSigner.generate(config.signing.generated_algorithm))
+        newest_first = [kid for kid in reversed(list(state.signers)) if kid not in ring.withdrawn]
+        ring = advance(ring, plan, at, newest_first)
+        self._ring = ring
+        return state.with_ring(ring)
+
+    def _show(self, state: SigningState, config: Config) -> None:
+        """Use *state*, which another process may have changed."""
+        ring = observe(state.ring, self._ring, self._instant())
+        self._replace(ring, state.signers, state.public, config)
+
+    def _replace(
+        self,
+        ring: Ring,
+        signers: Mapping[str, Signer],
+        public: Mapping[str, Mapping[str, object]],
+        config: Config,
+    ) -> None:
+        self._ring = ring
+        signing, before = ring.signing, self._view
+        signer = signers.get(signing.kid) if signing is not None else None
+        key = SigningKey(signer.kid, signer.algorithm) if signer is not None else None
+        remote = {kid: self._sources.remote[kid] for kid in signers if kid in self._sources.remote}
+        view = replace(make_view(config, ring, signers, public, key), lanes=remote)
+        if view == before:
+            return
+        if key != before.key:
+            log.info("tokens for the upstream are signed by key %s", key.kid if key is not None else "none")
+        self._publish(view)
+        self._view = view
+
+    def _instant(self) -> Instant:
+        return Instant(self._now(), self._monotonic())
+
+    def _note_failure(self, text: str) -> None:
+        before, self._failing = self._failing, text
+        if text and text != before:
+            log.error("signing keys: %s; the keys in use stay", text)
+        elif before and not text:
+            log.info("signing keys: all is well again")
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._wake.wait(self.pause())
+            self._wake.clear()
+            if not self._stopped:
+                self.step()
+
+    def pause(self) -> float:
+        """Return the seconds until the next step."""
+        config = self._config
+        if config is None:
+            return POLL_SECONDS
+        return min(POLL_SECONDS, max(0.05, due(self._ring, plan_of(config), self._instant())))
+
+    def describe(self) -> dict[str, object]:
+        """Return the keys with their phases and ages, for operators: no private members."""
+        config, view, at = self._config, self._view, self._instant()
+        due_at = replaced_at(view.ring, plan_of(config), at) if config is not None else None
+        return {
+            "signing": view.key.kid if view.key is not None else None,
+            "replaced_at": due_at if due_at is not None and due_at != float("inf") else None,
+            "problem": self._failing or None,
+            "keys": [
+                {
+                    "kid": key.kid,
+                    "algorithm": view.public.get(key.kid, {}).get("alg"),
+                    "phase": key.phase.value,
+                    "published": key.published,
+                    "started": key.started,
+                    "stopped": key.stopped,
+                }
+                for key in view.ring.keys
+            ],
+            "withdrawn": list(view.ring.withdrawn),
+        }
+
+
+def make_store(config: Config) -> StateStore:
+    """Return where the state of generated keys is kept."""
+    rotation = config.signing.rotation
+    if rotation.state_file is None:
+        return MemoryStore()
+    return FileStore(Path(rotation.state_file), follow=rotation.follow)
+
+
+def plan_of(config: Config) -> Plan:
+    """Return the durations of phases. A retired key is kept for the life of a token, and for replicas that are late."""
+    rotation, token = config.signing.rotation, config.identity.token
+    ahead = rotation.ahead.total_seconds()
+    lifetime = token.lifetime.total_seconds() if token is not None else 0.0
+    every = rotation.every.total_seconds() if config.signing.generates else None
+    return Plan(ahead=ahead, keep=lifetime + ahead, every=every)
+
+
+def make_view(
+    config: Config,
+    ring: Ring,
+    signers: Mapping[str, Signer],
+    public: Mapping[str, Mapping[str, object]],
+    key: SigningKey | None,
+) -> KeyringView:
+    """Return the view of *ring*, with the documents that *config* has published."""
+    publish, token = config.signing.publish, config.identity.token
+    max_age = int(publish.max_age.total_seconds())
+    # The key that signs is the first: readers that take any key take that one.
+    order = sorted(ring.keys, key=lambda each: each.phase is not Phase.SIGNING)
+    key_set = json.dumps({"keys": [public[each.kid] for each in order if each.kid in public]}, separators=(",", ":"))
+    discovery = _write_discovery(token, publish.url, public) if token is not None and publish.url else None
+    documents = []
+    if publish.url is not None:
+        documents.append(PublishedDocument.at(publish.url, key_set, max_age=max_age))
+    if publish.discovery and token is not None and discovery is not None:
+        url = (token.issuer or "").removesuffix("/") + DISCOVERY_PATH
+        documents.append(PublishedDocument.at(url, discovery, max_age=max_age))
+    return KeyringView(ring, dict(signers), dict(public), key, key_set, discovery, max_age, tuple(documents))
+
+
+def _write_discovery(token: UpstreamToken, url: str, public: Mapping[str, Mapping[str, object]]) -> str:
+    """Return the discovery document: what verifiers read of it, and what OpenID Connect Discovery requires of it."""
+    algorithms = list(dict.fromkeys(str(jwk["alg"]) for jwk in public.values()))
+    members = {
+        "issuer": token.issuer,
+        "jwks_uri": url,
+        "id_token_signing_alg_values_supported": algorithms,
+        "subject_types_supported": ["public"],
+        "response_types_supported": ["token"],
+    }
+    return json.dumps(members, separators=(",", ":"))

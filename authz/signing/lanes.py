@@ -1,0 +1,95 @@
+"""The lanes to keys that are elsewhere: one for each, so that a slow device or service slows down no other key."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from authz.core.minting import MINTED, SIGNING
+from authz.facts.lane import Bounds, SourceLane
+from authz.signing.keyring import KeyringView
+from authz.signing.minter import Minter, MintLane, remote_source
+from authz.signing.sources import RemoteKey
+from authz.telemetry.facts import FactMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A lane, and the key that it was made for."""
+
+    key: RemoteKey
+    lane: SourceLane
+
+
+class TokenLanes:
+    """Answers needs for minted tokens by the keys of the current view. At most *max_waiting* checks wait."""
+
+    def __init__(self, metrics: FactMetrics, *, max_waiting: int, minter: Minter | None = None) -> None:
+        self._metrics: Final = metrics
+        self._max_waiting: Final = max_waiting
+        self._minter: Final = minter or Minter(time.time)
+        self._view = KeyringView()
+        self._running: Mapping[str, _Running] = {}
+        self._lanes: Mapping[str, SourceLane] = {}
+        self.max_kept = 10_000
+        self.lane: Final = MintLane(
+            lambda: self._view.signers,
+            lambda: self._lanes,
+            self._minter,
+            max_kept=lambda: self.max_kept,
+            max_waiting=max_waiting,
+            observer=metrics.of(MINTED, SIGNING),
+        )
+
+    def add(self, view: KeyringView) -> None:
+        """Have the keys of *view* sign too; those of before still do."""
+        running = dict(self._running)
+        for kid, key in view.lanes.items():
+            running[kid] = self._keep_or_make(kid, key)
+        self._running = running
+        self._lanes = {kid: each.lane for kid, each in running.items()}
+        self._view = replace(view, signers={**self._view.signers, **view.signers})
+
+    def follow(self, view: KeyringView) -> None:
+        """Have a lane for each key of *view* that may block."""
+        running = self._running
+        made = {kid: self._keep_or_make(kid, key) for kid, key in view.lanes.items()}
+        self._running, self._view = made, view
+        self._lanes = {kid: each.lane for kid, each in made.items()}
+        for kid, old in running.items():
+            if made.get(kid) is not old:
+                old.lane.stop()
+
+    def close(self) -> None:
+        """End all lanes."""
+        for each in self._running.values():
+            each.lane.stop()
+
+    def _keep_or_make(self, kid: str, key: RemoteKey) -> _Running:
+        before = self._running.get(kid)
+        if before is not None and before.key == key:
+            return before
+        lane = SourceLane(
+            f"signing by {key.name}",
+            remote_source(self._minter, key.signer),
+            bounds=_bounds(key, self._max_waiting, self.max_kept),
+            monotonic=time.monotonic,
+            observer=self._metrics.of(MINTED, key.name),
+            random=random.random,
+        )
+        return _Running(key, lane)
+
+
+def _bounds(key: RemoteKey, max_waiting: int, max_kept: int) -> Bounds:
+    section = key.section
+    return Bounds(
+        max_asked=section.max_concurrent,
+        max_waiting=max_waiting,
+        max_wait=section.max_wait.total_seconds(),
+        burst=section.max_per_second,
+        refill=1.0 / section.max_per_second,
+        max_kept=max_kept,
+    )

@@ -1,0 +1,194 @@
+"""Answers needs for tokens for the upstream: completes the claims, signs, and keeps tokens that may be sent again.
+
+Rules of this file:
+1. A key in this process signs on the deciding thread, without a lock: that takes less time than asking another thread.
+   Any other key has a lane, whose threads may block.
+2. `iat`, `exp` and `txn` are added here: the token ends before its lifetime, and before the caller's token.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+from uuid import UUID
+
+from authz.core import base64url
+from authz.core.minting import Minted, Order, read_order
+from authz.core.needs import Need, Unanswered
+from authz.facts.lane import Fact, SourceError, SourceLane
+from authz.signing.local import LocalSigner
+from authz.signing.port import Failure, Signer, SigningUnavailable
+
+log = logging.getLogger(__name__)
+
+_NOT_THERE: Final = Unanswered("the key that was to sign is not in use any more")
+
+Signers = Callable[[], Mapping[str, Signer]]
+"""Returns the signers in use by the ids of their keys."""
+
+
+class Minter:
+    """Signs tokens. *now* is in Unix time; *new_id* returns a new `txn`."""
+
+    def __init__(self, now: Callable[[], float], new_id: Callable[[], str] | None = None) -> None:
+        self._now: Final = now
+        self._new_id: Final = new_id or _make_ids()
+
+    def mint(self, order: Order, signer: Signer) -> Minted:
+        """Return the token of *order*, signed by *signer*. Raises SigningUnavailable."""
+        issued = int(self._now())
+        ends = issued + int(order.lifetime)
+        if order.until is not None:
+            ends = min(ends, int(order.until))
+        if ends <= issued:
+            raise SigningUnavailable("the caller's token has ended meanwhile", Failure.FAILED)
+        transaction = self._new_id()
+        claims = {**order.claims, "iat": issued, "exp": ends, "txn": transaction}
+        signing_input = b".".join((_encode(order.head), _encode(claims)))
+        signature = base64url.encode(signer.sign(signing_input))
+        return Minted(b".".join((signing_input, signature)).decode("ascii"), transaction, float(ends))
+
+
+class MintObserver(Protocol):
+    """Receives what became of needs, on any thread; its methods take no lock."""
+
+    def on_found(self) -> None:
+        """A token was kept."""
+
+    def on_made(self, result: str) -> None:
+        """A key in this process was asked to sign."""
+
+
+class MintLane:
+    """Answers needs for minted tokens by those of *signers* that sign here, and by *remote* lanes for the others.
+
+    *remote* lanes are by the ids of their keys. At most *max_waiting* checks wait at one time.
+    """
+
+    def __init__(
+        self,
+        signers: Signers,
+        remote: Callable[[], Mapping[str, SourceLane]],
+        minter: Minter,
+        *,
+        max_kept: Callable[[], int],
+        max_waiting: int,
+        observer: MintObserver,
+    ) -> None:
+        self.max_waiting: Final = max_waiting
+        self._signers: Final = signers
+        self._remote: Final = remote
+        self._minter: Final = minter
+        self._observer: Final = observer
+        self._kept: Final = TokenCache(max_kept)
+
+    def recall(self, need: Need) -> object | None:
+        """Return a token that was kept; if *need* says what to sign, sign it now if the key is here. Takes no lock."""
+        asked = need.asked or ""
+        if (kept := self._kept.get(asked)) is not None:
+            self._observer.on_found()
+            return kept
+        if not need.sent:
+            for lane in self._remote().values():
+                if (fact := lane.recall(need)) is not None:
+                    return fact
+            return None
+        order = read_order(need.sent)
+        signer = self._signers().get(str(order.head["kid"]))
+        return self._sign(asked, order, signer) if isinstance(signer, LocalSigner) else None
+
+    def find(self, need: Need) -> object | None:
+        """Return a token, or Unanswered. Takes no lock."""
+        if (found := self.recall(need)) is not None:
+            return found
+        lane = self._lane(need)
+        return _NOT_THERE if lane is None else lane.find(need)
+
+    def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
+        """Have the token signed; *done* is called with it, or with Unanswered."""
+        found = self.recall(need)
+        lane = self._lane(need) if found is None else None
+        if found is not None or lane is None:
+            done(found or _NOT_THERE)
+        else:
+            lane.ask(need, done)
+
+    def max_wait(self, need: Need) -> float:
+        """Return how long a check may wait, in seconds."""
+        lane = self._lane(need)
+        return 0.0 if lane is None else lane.max_wait(need)
+
+    def _lane(self, need: Need) -> SourceLane | None:
+        return self._remote().get(str(read_order(need.sent).head["kid"]))
+
+    def _sign(self, asked: str, order: Order, signer: LocalSigner) -> object:
+        try:
+            minted = self._minter.mint(order, signer)
+        except SigningUnavailable as error:
+            self._observer.on_made(error.failure.value)
+            return Unanswered(str(error))
+        except Exception as error:
+            log.exception("a token for the upstream could not be signed")
+            self._observer.on_made("internal_error")
+            return Unanswered(type(error).__name__)
+        self._observer.on_made("signed")
+        if order.kept > 0.0:
+            self._kept.put(asked, minted)
+        return minted
+
+
+def remote_source(minter: Minter, signer: Signer) -> Callable[[Need], Fact]:
+    """Return the source of a lane whose *signer* may block."""
+
+    def answer(need: Need) -> Fact:
+        order = read_order(need.sent)
+        try:
+            minted = minter.mint(order, signer)
+        except SigningUnavailable as error:
+            raise SourceError(error.failure.value, str(error)) from error
+        return Fact(minted, order.kept, len(minted.text), "signed")
+
+    return answer
+
+
+class TokenCache:
+    """Tokens in two generations: when the newer one is full, the older one is dropped.
+
+    No need is for a token of another period, so none has to be looked at for its end. Each change is one operation of a
+    dict: it takes no lock. *max_kept* returns the largest number of tokens, which may change.
+    """
+
+    def __init__(self, max_kept: Callable[[], int]) -> None:
+        self._max_kept: Final = max_kept
+        self._newer: dict[str, Minted] = {}
+        self._older: dict[str, Minted] = {}
+
+    def __len__(self) -> int:
+        """Return how many tokens are kept."""
+        return len(self._newer) + len(self._older)
+
+    def get(self, asked: str) -> Minted | None:
+        """Return the token, or None."""
+        return self._newer.get(asked) or self._older.get(asked)
+
+    def put(self, asked: str, minted: Minted) -> None:
+        """Keep a token."""
+        newer = self._newer
+        if 2 * len(newer) >= self._max_kept():
+            self._older, self._newer = newer, {}
+            newer = self._newer
+        newer[asked] = minted
+
+
+def _make_ids() -> Callable[[], str]:
+    # The system's random generator would release the interpreter lock in each call, which is slow. These are names, and
+    # no secrets.
+    numbers = random.Random()  # noqa: S311
+    return lambda: str(UUID(int=numbers.getrandbits(128), version=4))
+
+
+def _encode(members: Mapping[str, object]) -> bytes:
+    return base64url.encode(json.dumps(members, separators=(",", ":")).encode())

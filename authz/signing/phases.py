@@ -1,0 +1,201 @@
+"""Which key is published, which one signs, and when: pure functions over one frozen state.
+
+No clock, no I/O, no randomness: times are from the caller. The wall clock says only for how long a key has been
+signing; what readers must have seen is measured on a monotonic clock, which cannot be set.
+
+Rules of this file:
+1. A key is published for `ahead` before it signs: longer than any reader keeps the key set. Each process measures that
+   from when it first published the key itself; after a restart it measures again.
+2. One key signs. The others are published before it, or after it: until the last token that they signed has ended, and
+   `keep` longer than that for replicas that learned of the change later.
+3. If no key may sign by rule 1, the one that was published first does: without it there would be no token at all. This
+   is so for the first key, and after an emergency.
+4. A key that was withdrawn is removed at once, and never comes back.
+5. A clock that jumps replaces a key earlier, or later by as long as this process runs: never before rule 1 allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Final
+
+NEVER: Final = float("inf")
+
+
+class Phase(StrEnum):
+    """What a key is in the published set for."""
+
+    PUBLISHED = "published"  # it does not sign yet
+    SIGNING = "signing"
+    RETIRED = "retired"  # it signs no more, and its last tokens are still valid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Durations in seconds: *ahead* of signing, *keep* after it, and *every* so often a new key.
+
+    *every* is None if the operator replaces keys.
+    """
+
+    ahead: float
+    keep: float
+    every: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RingKey:
+    """One key. *published*, *started* and *stopped* are in Unix time, as other processes see them.
+
+    *seen* and *changed* are on the monotonic clock of this process: when it first published the key, and when it first
+    saw its present phase.
+    """
+
+    kid: str
+    published: float
+    started: float | None = None
+    stopped: float | None = None
+    seen: float = field(default=0.0, compare=False)
+    changed: float = field(default=0.0, compare=False)
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of the key."""
+        if self.stopped is not None:
+            return Phase.RETIRED
+        return Phase.PUBLISHED if self.started is None else Phase.SIGNING
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """All published keys, the oldest first, and the ids of those that were *withdrawn*."""
+
+    keys: tuple[RingKey, ...] = ()
+    withdrawn: tuple[str, ...] = ()
+
+    @property
+    def signing(self) -> RingKey | None:
+        """The key that signs."""
+        return next((key for key in self.keys if key.phase is Phase.SIGNING), None)
+
+    def find(self, kid: str) -> RingKey | None:
+        """Return the key with this id."""
+        return next((key for key in self.keys if key.kid == kid), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One moment: in Unix time, and on the monotonic clock of this process."""
+
+    wall: float
+    monotonic: float
+
+
+def observe(read: Ring, known: Ring, at: Instant) -> Ring:
+    """Return *read*, which another process may have changed, with what this process *known* of its keys."""
+    before = {key.kid: key for key in known.keys}
+
+    def remember(key: RingKey) -> RingKey:
+        own = before.get(key.kid)
+        if own is None:
+            return replace(key, seen=at.monotonic, changed=at.monotonic)
+        return replace(key, seen=own.seen, changed=own.changed if own.phase is key.phase else at.monotonic)
+
+    return Ring(tuple(map(remember, read.keys)), read.withdrawn)
+
+
+def advance(ring: Ring, plan: Plan, at: Instant, usable: Sequence[str]) -> Ring:
+    """Return the ring after what is due. *usable* are the ids of keys that can sign, the preferred one first."""
+    usable = [kid for kid in usable if kid not in ring.withdrawn]
+    ring = _publish(ring, at, usable)
+    ring = _choose(ring, plan, at, usable)
+    return _forget(ring, plan, at, usable)
+
+
+def needs_key(ring: Ring, plan: Plan, at: Instant) -> bool:
+    """Return whether a new key is to be generated: none is there, or the one that signs is to be replaced."""
+    if plan.every is None or any(key.phase is Phase.PUBLISHED for key in ring.keys):
+        return False
+    return at.wall >= replaced_at(ring, plan, at) - plan.ahead
+
+
+def replaced_at(ring: Ring, plan: Plan, at: Instant) -> float:
+    """Return when the key that signs is to be replaced, in Unix time: at once without one, and never if not by time.
+
+    The age counts by the clock that says more: one that was set back does not make a key younger.
+    """
+    signing = ring.signing
+    if signing is None:
+        return at.wall
+    if plan.every is None or signing.started is None:
+        return NEVER
+    age = max(at.wall - signing.started, at.monotonic - signing.changed)
+    return at.wall + plan.every - age
+
+
+def due(ring: Ring, plan: Plan, at: Instant) -> float:
+    """Return the seconds until something is due; a change in the files and by others is not foreseen."""
+    pending = any(key.phase is Phase.PUBLISHED for key in ring.keys)
+    waits = [] if pending else [replaced_at(ring, plan, at) - plan.ahead - at.wall]
+    for key in ring.keys:
+        if key.phase is Phase.PUBLISHED:
+            waits.append(key.seen + plan.ahead - at.monotonic)
+        elif key.phase is Phase.RETIRED:
+            waits.append(key.changed + plan.keep - at.monotonic)
+    return max(0.0, min(waits, default=NEVER))
+
+
+def withdraw(ring: Ring, kid: str) -> Ring:
+    """Return the ring without the key *kid*, which never comes back; what signs instead, `advance` says."""
+    return Ring(tuple(key for key in ring.keys if key.kid != kid), tuple(dict.fromkeys((*ring.withdrawn, kid))))
+
+
+def counts(ring: Ring) -> Mapping[Phase, int]:
+    """Return how many keys are in each phase."""
+    return {phase: sum(key.phase is phase for key in ring.keys) for phase in Phase}
+
+
+def _publish(ring: Ring, at: Instant, usable: Collection[str]) -> Ring:
+    known = {key.kid for key in ring.keys}
+    new = tuple(RingKey(kid, at.wall, seen=at.monotonic, changed=at.monotonic) for kid in usable if kid not in known)
+    return replace(ring, keys=ring.keys + new)
+
+
+def _choose(ring: Ring, plan: Plan, at: Instant, usable: Sequence[str]) -> Ring:
+    """Have the preferred key sign that may (rule 1), or any if there is none that can (rule 3)."""
+    signing = ring.signing
+    present = {key.kid: key for key in ring.keys}
+    candidates = [present[kid] for kid in usable]
+    ready = [key for key in candidates if key is signing or at.monotonic - key.seen >= plan.ahead]
+    if ready:
+        chosen = ready[0]
+    elif candidates:  # of those that were seen at one time, the last: the operator adds new ones in front
+        chosen = min(reversed(candidates), key=lambda key: key.seen)
+    else:
+        return ring if signing is None else _mark(ring, {signing.kid: _stop(signing, at)})
+    if chosen is signing:
+        return ring
+    changes = {chosen.kid: replace(chosen, started=at.wall, stopped=None, changed=at.monotonic)}
+    if signing is not None:
+        changes[signing.kid] = _stop(signing, at)
+    return _mark(ring, changes)
+
+
+def _stop(key: RingKey, at: Instant) -> RingKey:
+    return replace(key, stopped=at.wall, changed=at.monotonic)
+
+
+def _mark(ring: Ring, changes: Mapping[str, RingKey]) -> Ring:
+    return replace(ring, keys=tuple(changes.get(key.kid, key) for key in ring.keys))
+
+
+def _forget(ring: Ring, plan: Plan, at: Instant, usable: Collection[str]) -> Ring:
+    """Remove keys whose last token has ended, and keys that never signed and cannot sign any more."""
+
+    def stays(key: RingKey) -> bool:
+        if key.kid in usable or key.phase is Phase.SIGNING:
+            return True
+        return key.phase is Phase.RETIRED and at.monotonic - key.changed < plan.keep
+
+    return replace(ring, keys=tuple(filter(stays, ring.keys)))
