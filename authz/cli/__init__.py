@@ -15,6 +15,7 @@ from authz.cli.health import health
 from authz.cli.keys import keys
 from authz.cli.schema import schema
 from authz.cli.serve import serve
+from authz.cli.signing import signing
 from authz.cli.tail import tail
 
 
@@ -36,5 +37,18 @@ def main() -> None:
     """  # noqa: D301 - click's mark against rewrapping
 
 
-for command in (serve, check_config, explain, envoy_config, keys, tail, health, drain_envoy, schema, demo, completion):
+for command in (
+    serve,
+    check_config,
+    explain,
+    envoy_config,
+    keys,
+    signing,
+    tail,
+    health,
+    drain_envoy,
+    schema,
+    demo,
+    completion,
+):
     main.add_command(command)

@@ -57,6 +57,11 @@ class SigningKey(Section):
     max_per_second: Annotated[int, Setting(bounds=("1", "10000"))] = 200
     """Signatures a second; so many may come at once."""
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the key is in a device or a service, for which requests may wait."""
+        return self.kind not in {KeyKind.MEMORY, KeyKind.FILE}
+
 
 class Rotation(Section):
     """When keys that the sidecar generates (kind memory) are replaced, and where they are kept."""

@@ -108,6 +108,7 @@ _AROUND: Final = {  # keys that cannot stand alone, or that stand here already, 
 }
 
 
+_MINTED: Final = "identity: {token: {issuer: https://gateway.example.com, audience: [a]"
 _TOLD: Final = {  # for each key that Envoy must know, a change of it
     "server.listen": "server: {listen: 'unix:/run/other.sock'}\n",
     "server.tls": "server: {listen: '127.0.0.1:1', tls: {cert_file: a, key_file: b}}\n",
@@ -121,6 +122,9 @@ _TOLD: Final = {  # for each key that Envoy must know, a change of it
     "token.forward": "token: {forward: false}\n",
     "rules.*.accept": _WITH_RULE % "{match: {paths: [/a]}, accept: [encoded_slash]}",
     "identity.headers": "identity: {headers: {x-auth-subject: sub}}\n",
+    "identity.token.header": _MINTED + "}}\n",
+    "signing.keys": _MINTED + "}}\nsigning: {keys: {kms: {kind: aws_kms, key: alias/a, max_wait: 3s}}}\n",
+    "signing.keys.*.max_wait": _MINTED + "}}\nsigning: {keys: {kms: {kind: aws_kms, key: alias/a, max_wait: 4s}}}\n",
 }
 
 

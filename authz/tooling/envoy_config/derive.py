@@ -18,6 +18,7 @@ from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_
 from authz.config.model import Config
 from authz.core.dpop import Possession
 from authz.core.introspection import INTROSPECTION
+from authz.core.minting import MINTED
 from authz.core.needs import KEY
 from authz.core.request import AmbiguousEncoding
 from authz.tooling.envoy_config.forwarded_claims import claims_to_remove
@@ -53,8 +54,8 @@ def derive(
         cluster=cluster,
         timeout_ms=max(MIN_TIMEOUT_MS, max_wait_ms(config) + _ANSWER_MS),
         peer_certificate=peer_certificate,
-        removed=tuple(sorted(config.identity.headers)),
-        claims=claims_to_remove(kept=(*kept, *config.identity.headers, *read_headers(config))),
+        removed=tuple(sorted({*config.identity.headers, *minted_headers(config)})),
+        claims=claims_to_remove(kept=(*kept, *config.identity.headers, *read_headers(config), *minted_headers(config))),
         mutable=tuple(dict.fromkeys(_mutable(config))),
         merge_slashes=AmbiguousEncoding.DOUBLE_SLASH not in accepted,
         escaped_slashes="KEEP_UNCHANGED" if AmbiguousEncoding.ENCODED_SLASH in accepted else "REJECT_REQUEST",
@@ -86,10 +87,13 @@ def max_wait_ms(config: Config) -> int:
 
 def max_waits(config: Config) -> dict[str, float]:
     """Return the longest wait for each kind of fact, in seconds."""
+    minted = config.identity.token is not None
+    remote = [key for key in config.signing.keys.values() if minted and key.is_elsewhere]
     asked = [issuer.introspection for issuer in config.issuers.values() if issuer.introspection is not None]
     return {
         KEY: max(issuer.fetch.max_wait.total_seconds() for issuer in config.issuers.values()),
         INTROSPECTION: max((each.max_wait.total_seconds() for each in asked), default=0.0),
+        MINTED: max((each.max_wait.total_seconds() for each in remote), default=0.0),
     }
 
 
@@ -109,6 +113,13 @@ def read_headers(config: Config) -> Iterator[str]:
     for rule in config.rules:
         if rule.require is not None and rule.require.when:
             yield from _READ_IN_CONDITION.findall(rule.require.when)
+
+
+def minted_headers(config: Config) -> Iterator[str]:
+    """Yield the header of the token for the upstream, unless clients send their own token in it."""
+    token = config.identity.token
+    if token is not None and token.header != "authorization":
+        yield token.header
 
 
 def reads_proofs(config: Config) -> bool:
@@ -144,7 +155,7 @@ def notes(config: Config) -> Iterator[str]:
 
 
 def _mutable(config: Config) -> Iterator[str]:
-    for name in sorted(config.identity.headers):
+    for name in sorted({*config.identity.headers, *([token.header] if (token := config.identity.token) else [])}):
         yield any_spelling(name)
     if not config.token.forward:
         for source in config.token.sources:

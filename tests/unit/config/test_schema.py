@@ -38,11 +38,16 @@ from authz.config.problems import ConfigError
 from authz.config.rules import Match, Require, Rule
 from authz.config.schema import json_schema
 from authz.config.section import Section
-from authz.config.signing import Signing, SigningKey
+from authz.config.signing import Publication, Rotation, Signing, SigningKey
+from authz.config.upstream_token import TokenClaim, UpstreamToken
 from tests.unit.config.sample import SAMPLE
 
 SCHEMA: Final = json_schema()
 SECTIONS: Final = (
+    Publication,
+    Rotation,
+    TokenClaim,
+    UpstreamToken,
     *(
         Admin,
         Console,

@@ -1,5 +1,7 @@
 """Proves authz.core.minting: for whom a token is minted, what it says, and that no client can write its header."""
 
+# ruff: noqa: ANN401 - changes to a request are fields of several types
+
 from __future__ import annotations
 
 import json
@@ -30,7 +32,7 @@ from authz.core.policy import AccessMode, Rule
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import CookieSource
-from tests.cases.minting import MINTING, minting
+from tests.cases.minting import LEEWAY_CAUSES, MINTING, SIZE_CAUSES, SUBJECT_CAUSES, minting
 from tests.fixtures import A, T, ask, issuer_a, make_snapshot, mint, rule
 
 SIGNED: Final = Minted("head.claims.signature", "txn-1", T + 120.0)
@@ -150,7 +152,7 @@ SHADOW: Final = make_snapshot(rule("r", "/**", shadow=True, scopes=("none",)))
 
 
 def test_a_shadowed_request_gets_one_only_if_told() -> None:
-    """A request that would be denied is allowed without a token, unless `shadowed` is set; then also without an answer."""
+    """A request that would be denied goes on without a token; with one only if `shadowed` is set."""
     assert decide(minting(SHADOW)).trail.needs == ()
     snapshot = minting(SHADOW, shadowed=True)
     need = order(snapshot)
@@ -349,3 +351,21 @@ def at_its_last_moment_of(subject: str) -> float:
     token = mint(sub=subject)
     need = order(SAME, token)
     return next(T + later for later in range(1, 61) if order(SAME, token, now=T + later) != need)
+
+
+REFUSED: Final[dict[str, tuple[Reason, Any]]] = {
+    name: (reason, row)
+    for reason, rows in (
+        (Reason.TOKEN_EXPIRED, LEEWAY_CAUSES),
+        (Reason.CLAIMS_MALFORMED, SUBJECT_CAUSES),
+        (Reason.HEADER_UNSAFE, SIZE_CAUSES),
+    )
+    for name, row in rows.items()
+}
+
+
+@pytest.mark.parametrize(("reason", "row"), REFUSED.values(), ids=REFUSED)
+def test_no_token_can_be_made(reason: Reason, row: tuple[str, Snapshot]) -> None:
+    """What would end before the caller's, has no subject, or is too long for a header, is no token."""
+    decision = decide(row[1], row[0])
+    assert (decision.reason, decision.trail.needs) == (reason, ())

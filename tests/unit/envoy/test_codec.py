@@ -41,6 +41,7 @@ EXPECTED = {
     Reason.PATH_AMBIGUOUS: (400, 7, 3, None),
     Reason.KEYS_UNAVAILABLE: (503, 7, 14, None),
     Reason.INTROSPECTION_UNAVAILABLE: (503, 7, 14, None),
+    Reason.UPSTREAM_TOKEN_UNAVAILABLE: (503, 7, 14, None),
     Reason.OVERLOADED: (503, 7, 14, None),
     Reason.INTERNAL_ERROR: (500, 7, 13, None),
 }
