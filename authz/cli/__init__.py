@@ -16,6 +16,7 @@ from authz.cli.keys import keys
 from authz.cli.revoke import revoke
 from authz.cli.schema import schema
 from authz.cli.serve import serve
+from authz.cli.signing import signing
 from authz.cli.tail import tail
 
 
@@ -44,6 +45,7 @@ for command in (
     envoy_config,
     keys,
     revoke,
+    signing,
     tail,
     health,
     drain_envoy,

@@ -29,8 +29,9 @@ _POLL_SECONDS: Final = 0.1  # between two polls
 @CONFIG_OF_ADMIN
 @ADMIN
 @click.option("--refresh", "issuer", metavar="ISSUER", help="Have its keys fetched now; the configured name, or 'all'.")
+@click.option("--own", is_flag=True, help="Show the keys that sign tokens for the upstream, and their phases.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
-def keys(*, file: Path | None, admin: str | None, issuer: str | None, as_json: bool) -> None:
+def keys(*, file: Path | None, admin: str | None, issuer: str | None, own: bool, as_json: bool) -> None:
     """Show the keys of every issuer, as a running sidecar on this host has them.
 
     \b
@@ -39,20 +40,47 @@ def keys(*, file: Path | None, admin: str | None, issuer: str | None, as_json: b
       authz keys
       authz keys --config authz.yaml
       authz keys --refresh corporate
+      authz keys --own
       authz keys --admin http://127.0.0.1:9292 --json
     """  # noqa: D301 - click's mark against rewrapping
     port = find_admin(file, admin)
     try:
         if issuer is not None:
             _refresh(port, None if issuer == _ALL else issuer)
-        document = _fetch(port)
+        document = dict(port.read("GET", "/signing")) if own else _fetch(port)
     except (OSError, ValueError) as error:
         click.echo(f"no keys from {port.url}: {error} (is --admin the sidecar's admin.listen, on this host?)", err=True)
         sys.exit(FOUND)
     if as_json:
         click.echo(json.dumps(document, indent=2))
+    elif own:
+        _print_own(document)
     else:
         _print_tables(document)
+
+
+def _print_own(document: dict[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = console()
+    if document["problem"]:
+        terminal.print(Text(f"problem: {printable(document['problem'])}"), soft_wrap=True)
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("kid", overflow="fold")
+    for name in ("alg", "phase", "published", "signs since", "signed until"):
+        table.add_column(name, no_wrap=True)
+    for key in document["keys"]:
+        times = (_since(key[name]) for name in ("published", "started", "stopped"))
+        table.add_row(*(Text(printable(cell)) for cell in (key["kid"], key["algorithm"], key["phase"], *times)))
+    terminal.print(table)
+    if document["replaced_at"] is not None:
+        terminal.print(f"replaced in {_span(max(document['replaced_at'] - time.time(), 0.0))}")
+
+
+def _since(instant: float | None) -> str:
+    return "-" if instant is None else f"{_span(max(time.time() - instant, 0.0))} ago"
 
 
 def _refresh(admin: AdminPort, issuer: str | None) -> None:

@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. The claims are a function of the caller's claims, the request, the rule and the configuration. The time, `txn` and
-   the signature are added by whoever answers the need.
+   the signature are added by the lane that answers the need.
 2. It never outlives the caller's token: a token that is accepted only by leeway gets none.
 3. A token is used again only for the same caller's claims, rule, signing key and configuration, within half of its
    lifetime. A need contains a digest of all of that.

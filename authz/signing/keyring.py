@@ -198,7 +198,8 @@ class Keyring:
         known = {key.kid for key in ring.keys}
         public = {kid: before.public[kid] for kid in before.public if kid in known}
         public |= {kid: signer.public_jwk() for kid, signer in signers.items() if kid in known}
-        self._replace(ring, {kid: signers[kid] for kid in signers if kid in known}, public, config)
+        in_use = {*listed, ring.signing.kid if ring.signing is not None else ""}
+        self._replace(ring, {kid: signers[kid] for kid in signers if kid in known & in_use}, public, config)
 
     def _advance(self, state: SigningState, config: Config, *, force: bool = False) -> SigningState:
         """Return the state of generated keys after what is due; with *force*, with a new key."""

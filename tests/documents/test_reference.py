@@ -112,6 +112,7 @@ _LISTS: Final = (
     f"version: 1\nissuers: {{c: {_ISSUER % 'status_list: {uris: [https://status.example.com/], HERE}'}}}\n{_RULES}\n"
 )
 _BOUND: Final = f"version: 1\nissuers: {{c: {_ISSUER % 'dpop: allowed'}}}\n{_RULES}\n"
+_MINTED: Final = "identity: {token: {issuer: https://gateway.example.com, audience: [a]"
 _TOLD: Final = {  # for each key that Envoy must know, a change of it
     "server.listen": "server: {listen: 'unix:/run/other.sock'}\n",
     "server.tls": "server: {listen: '127.0.0.1:1', tls: {cert_file: a, key_file: b}}\n",
@@ -131,6 +132,9 @@ _TOLD: Final = {  # for each key that Envoy must know, a change of it
     "pdps.*.max_wait": "pdps: {p: {url: 'https://pdp.test/access/v1/evaluation', max_wait: 3s}}\n",
     "rules.*.accept": _WITH_RULE % "{match: {paths: [/a]}, accept: [encoded_slash]}",
     "identity.headers": "identity: {headers: {x-auth-subject: sub}}\n",
+    "identity.token.header": _MINTED + "}}\n",
+    "signing.keys": _MINTED + "}}\nsigning: {keys: {kms: {kind: aws_kms, key: alias/a, max_wait: 3s}}}\n",
+    "signing.keys.*.max_wait": _MINTED + "}}\nsigning: {keys: {kms: {kind: aws_kms, key: alias/a, max_wait: 4s}}}\n",
 }
 
 

@@ -95,12 +95,6 @@ def check_rotation(config: Config) -> Iterator[Problem]:
     rotation, publish = signing.rotation, signing.publish
     path: KeyPath = ("signing", "rotation")
     generated = [name for name, key in signing.keys.items() if key.kind is KeyKind.MEMORY]
-    for name in generated:
-        if signing.keys[name].kid is not None:
-            message = "is not for kind memory: each key that replaces this one has another"
-            yield Problem(path=("signing", "keys", name, "kid"), message=message)
-    if len(generated) > 1:
-        yield Problem(path=("signing", "keys", generated[1]), message="is the second of kind memory, and one is used")
     if rotation.state_file is not None and not signing.generates:
         yield Problem(path=(*path, "state_file"), message="is for keys that the sidecar generates (kind memory)")
     if rotation.follow and rotation.state_file is None:

@@ -158,8 +158,15 @@ def _nothing_to_receive(config: Config) -> Iterator[Problem]:
 
 
 def _signs_nothing(config: Config) -> Iterator[Problem]:
-    """Report settings of a token for the upstream, without one."""
+    """Report settings of a token for the upstream without one, and those that keys in memory do not have."""
     if config.identity.minted is not None:
+        for place, (name, key) in enumerate(config.signing.keys.items() if config.signing.generates else ()):
+            if key.kid is not None:
+                message = "has no effect: each generated key has its thumbprint as kid"
+                yield Problem(path=("signing", "keys", name, "kid"), message=message)
+            if place:
+                message = "has no effect: of several keys of kind memory one is generated"
+                yield Problem(path=("signing", "keys", name), message=message)
         return
     message = "has no effect without identity.token: nothing is signed"
     for place, rule in enumerate(config.rules):

@@ -59,8 +59,8 @@ def derive(
         cluster=cluster,
         timeout_ms=max(MIN_TIMEOUT_MS, max_wait_ms(config) + _ANSWER_MS),
         peer_certificate=peer_certificate,
-        removed=tuple(sorted(config.identity.headers)),
-        claims=claims_to_remove(kept=(*kept, *config.identity.headers, *read_headers(config))),
+        removed=tuple(sorted({*config.identity.headers, *minted_headers(config)})),
+        claims=claims_to_remove(kept=(*kept, *config.identity.headers, *read_headers(config), *minted_headers(config))),
         mutable=tuple(dict.fromkeys(_mutable(config))),
         merge_slashes=AmbiguousEncoding.DOUBLE_SLASH not in accepted,
         escaped_slashes="KEEP_UNCHANGED" if AmbiguousEncoding.ENCODED_SLASH in accepted else "REJECT_REQUEST",
@@ -134,6 +134,13 @@ def _headers_in_question(asked: PdpQuestion) -> Iterator[str]:
         yield from _READ_IN_CONDITION.findall(reference.text)
 
 
+def minted_headers(config: Config) -> Iterator[str]:
+    """Yield the header of the token for the upstream, unless clients send their own token in it."""
+    token = config.identity.token
+    if token is not None and token.header != "authorization":
+        yield token.header
+
+
 def reads_proofs(config: Config) -> bool:
     """Return whether the sidecar reads proofs of possession (DPoP)."""
     return any(issuer.dpop is not Possession.OFF for issuer in config.issuers.values())
@@ -177,7 +184,7 @@ def notes(config: Config) -> Iterator[str]:
 
 
 def _mutable(config: Config) -> Iterator[str]:
-    for name in sorted(config.identity.headers):
+    for name in sorted({*config.identity.headers, *([token.header] if (token := config.identity.token) else [])}):
         yield any_spelling(name)
     if not config.token.forward:
         for source in config.token.sources:

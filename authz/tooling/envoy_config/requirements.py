@@ -14,6 +14,7 @@ from authz.tooling.envoy_config.derive import (
     counts_clients,
     endpoints,
     max_wait_ms,
+    minted_headers,
     most_concurrent,
     read_headers,
     reads_proofs,
@@ -53,7 +54,8 @@ def requirements_of(config: Config) -> EnvoyRequirements:
     """Return the requirements of *config*."""
     token = config.identity.token
     minted = [] if token is None else [token.header]
-    identity = frozenset(name for header in [*config.identity.headers, *minted] for name in spellings(header))
+    removed = [*config.identity.headers, *minted_headers(config)]
+    identity = frozenset(name for header in removed for name in spellings(header))
     sources = config.token.sources
     cookies = any(source.cookie is not None for source in sources)
     own = [source.header for source in sources if source.header is not None]

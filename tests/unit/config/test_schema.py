@@ -50,12 +50,17 @@ from authz.config.rules import Match, Require, RequireRisk, Rule, StepUp
 from authz.config.schema import json_schema
 from authz.config.section import Section
 from authz.config.shared_state import InsecureSharedState, SharedState
-from authz.config.signing import Signing, SigningKey
+from authz.config.signing import Publication, Rotation, Signing, SigningKey
 from authz.config.status_list import StatusList
+from authz.config.upstream_token import TokenClaim, UpstreamToken
 from tests.unit.config.sample import SAMPLE
 
 SCHEMA: Final = json_schema()
 SECTIONS: Final = (
+    Publication,
+    Rotation,
+    TokenClaim,
+    UpstreamToken,
     *(
         Admin,
         Console,

@@ -32,7 +32,7 @@ from authz.core.policy import AccessMode, Rule
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import CookieSource
-from tests.cases.minting import MINTING, minting
+from tests.cases.minting import LEEWAY_CAUSES, MINTING, SIZE_CAUSES, SUBJECT_CAUSES, minting
 from tests.fixtures import A, T, ask, issuer_a, make_snapshot, mint, rule
 
 SIGNED: Final = Minted("head.claims.signature", "txn-1", T + 120.0)
@@ -351,3 +351,21 @@ def at_its_last_moment_of(subject: str) -> float:
     token = mint(sub=subject)
     need = order(SAME, token)
     return next(T + later for later in range(1, 61) if order(SAME, token, now=T + later) != need)
+
+
+REFUSED: Final[dict[str, tuple[Reason, Any]]] = {
+    name: (reason, row)
+    for reason, rows in (
+        (Reason.TOKEN_EXPIRED, LEEWAY_CAUSES),
+        (Reason.CLAIMS_MALFORMED, SUBJECT_CAUSES),
+        (Reason.HEADER_UNSAFE, SIZE_CAUSES),
+    )
+    for name, row in rows.items()
+}
+
+
+@pytest.mark.parametrize(("reason", "row"), REFUSED.values(), ids=REFUSED)
+def test_no_token_can_be_made(reason: Reason, row: tuple[str, Snapshot]) -> None:
+    """What would end before the caller's, has no subject, or is too long for a header, is no token."""
+    decision = decide(row[1], row[0])
+    assert (decision.reason, decision.trail.needs) == (reason, ())

@@ -43,6 +43,7 @@ MEANINGS: dict[tuple[int, int, int, str | None, int | None], set[str]] = {
         "introspection_unavailable",
         "pdp_unavailable",
         "risk_unavailable",
+        "upstream_token_unavailable",
         "overloaded",
         "revocations_unavailable",
     },

@@ -47,6 +47,7 @@ EXPECTED = {
     Reason.REVOCATIONS_UNAVAILABLE: (503, 7, 14, None),
     Reason.RISK_UNAVAILABLE: (503, 7, 14, None),
     Reason.THROTTLED: (429, 7, 8, None),
+    Reason.UPSTREAM_TOKEN_UNAVAILABLE: (503, 7, 14, None),
     Reason.OVERLOADED: (503, 7, 14, None),
     Reason.INTERNAL_ERROR: (500, 7, 13, None),
 }

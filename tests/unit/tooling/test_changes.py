@@ -23,6 +23,7 @@ from authz.config.revocation import Logout
 from authz.config.section import Access
 from authz.config.shared_state import SharedState
 from authz.config.status_list import StatusList
+from authz.config.upstream_token import UpstreamToken
 from authz.core.algorithms import DEFAULT_ALGORITHMS
 from authz.core.policy import AccessMode, Policy, Rule
 from authz.core.reasons import Rejected
@@ -345,15 +346,16 @@ def test_keys_that_are_written_in_the_file() -> None:
 def leaves(section: type[BaseModel], way: str = "") -> Iterator[str]:
     """Yield the way to each key of the model that holds no section of keys; of maps and lists of sections, the map."""
     inner: dict[str, type[BaseModel]] = {
-        "tls": Tls,
-        "introspection": Introspection,
+        "server.tls": Tls,
+        "issuers.*.introspection": Introspection,
+        "issuers.*.status_list": StatusList,
+        "issuers.*.logout": Logout,
+        "identity.token": UpstreamToken,
         "throttle": Throttle,
         "shared_state": SharedState,
-        "status_list": StatusList,
-        "logout": Logout,
     }
     for name, each in section.model_fields.items():
-        nested = inner.get(name) or each.annotation
+        nested = inner.get(f"{way}{name}") or each.annotation
         if name == "rules":
             continue
         if name in {"issuers", "pdps"}:

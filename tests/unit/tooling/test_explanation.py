@@ -44,7 +44,8 @@ STEPS: Final[Mapping[Reason, set[Step]]] = {
     Reason.KEY_UNUSABLE: {Step.KEY},
     Reason.SIGNATURE_INVALID: {Step.SIGNATURE},
     Reason.CLAIMS_MALFORMED: {Step.ISSUER, Step.CLAIMS, Step.BINDING, Step.REQUIREMENTS, Step.HEADERS},
-    Reason.TOKEN_EXPIRED: {Step.CLAIMS},
+    Reason.TOKEN_EXPIRED: {Step.CLAIMS, Step.HEADERS},
+    Reason.UPSTREAM_TOKEN_UNAVAILABLE: {Step.HEADERS},
     Reason.TOKEN_NOT_YET_VALID: {Step.CLAIMS},
     Reason.AUDIENCE_MISMATCH: {Step.CLAIMS, Step.REQUIREMENTS},
     Reason.TOKEN_BOUND: {Step.BINDING, Step.REQUIREMENTS},
@@ -93,8 +94,9 @@ def check(explained: Explanation, decision: Decision) -> None:
         assert Step(passed + 1) is at.get(explained.decision.detail, Step.REQUIREMENTS)
     assert (decision.trail.rule is None) is (passed < Step.RULE)
     assert (decision.trail.issuer is None) is (passed < Step.ISSUER)
-    detail = explained.decision.detail
-    nameless = detail == "sub is not a string" or "subject.id is absent" in detail  # which are read after the claims
+    detail = explained.decision.detail  # of what is read after the claims
+    nameless = detail.startswith(("sub is not a string", "sub of the token for the upstream"))
+    nameless = nameless or "subject.id is absent" in detail
     assert (decision.trail.subject is None) <= (passed < Step.CLAIMS or nameless)
 
 
