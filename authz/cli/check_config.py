@@ -28,7 +28,7 @@ def _complete_upstreams(_context: click.Context, _option: click.Parameter, incom
 
 @click.command("check-config")
 @click.argument("file", type=FILE)
-@click.option("--fetch", is_flag=True, help="Also fetch each issuer's keys, ask it about a token, and show the result.")
+@click.option("--fetch", is_flag=True, help="Also fetch each issuer's keys, ask it about a token, and try to sign.")
 @click.option(
     "--diff", "old_file", type=FILE, metavar="OLD", help="Also show the differences from OLD, and their effects."
 )
@@ -57,9 +57,10 @@ def check_config(
     \b
     Exit codes: 0 fine, perhaps with warnings
                 1 an issuer has no usable key or no introspection, a PDP does not
-                  decide, a list of revocations is broken, or the shared state
-                  does not answer (--fetch), or a difference widens, is mixed,
-                  unknown or breaks (--diff)
+                  decide, a list of revocations is broken, a signing key does not
+                  sign, no token is exchanged, or the shared state does not answer
+                  (--fetch), or a difference widens, is mixed, unknown or breaks
+                  (--diff)
                 2 errors in FILE or OLD (--strict: or warnings that widen access)
     Examples:
       authz check-config authz.yaml
@@ -119,10 +120,12 @@ def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str 
     from authz.tooling.introspection_probe import probe_all
     from authz.tooling.pdp_probe import probe_pdps
     from authz.tooling.probe import fetch_all
+    from authz.tooling.signing_probe import try_all
 
     found = []
     with progress(f"fetching from {len(config.issuers)} issuers"):
         fetched, probed, pdps = fetch_all(config), probe_all(config), probe_pdps(config)
+        tried = list(try_all(config))
     output["fetched"] = [each.document() for each in fetched]
     lines: list[tuple[str, str | None]] = [
         (line, None if each.usable else "red") for each in fetched for line in each.lines()
@@ -139,6 +142,11 @@ def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str 
         lines += [(line, None if each.ok else "red") for each in pdps for line in each.lines()]
     if silent := sum(not each.ok for each in pdps):
         found.append(f"{silent} of {len(pdps)} PDPs do not decide")
+    if tried:
+        output["upstream_token"] = [each.document() for each in tried]
+        lines += [(each.line(), None if each.ok else "red") for each in tried]
+    if unable := sum(not each.ok for each in tried):
+        found.append(f"no token for the upstream by {unable} of {len(tried)}")
     _load_lists(config, output, lines, found)
     if config.shared_state is not None:
         from authz.tooling.shared_state_probe import probe_shared_state

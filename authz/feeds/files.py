@@ -24,6 +24,7 @@ from authz.config.model import Config
 from authz.config.pdp import Pdp
 from authz.config.problems import KeyPath, Problem, quote
 from authz.config.shared_state import SharedState
+from authz.config.signing import SigningKey
 from authz.core.keys import KeySet
 from authz.feeds.assembly import make_reader
 from authz.feeds.failure import RefreshError
@@ -33,6 +34,8 @@ from authz.feeds.http.tls import ClientCertificate, TlsTrust
 from authz.feeds.revocation_lists import ListSource, as_fetch, make_list_source
 from authz.feeds.sources import FileSource
 from authz.files.stamp import FileStamp
+from authz.signing.port import SigningUnavailable
+from authz.signing.sources import read_file
 from authz.telemetry.keys import Refresh
 
 _MAX_SHOWN: Final = 8  # entries of a list that cannot be read
@@ -78,7 +81,7 @@ def warn_of_files(config: Config) -> Iterator[Problem]:
     """Report missing files, and keys in key files that no token can use."""
     for named in _files(config):
         if named.is_missing():
-            hint = f"without it, {_consequence(named.path)}"
+            hint = f"without it, {next(what for key, what in _WITHOUT.items() if key in named.path)}"
             yield Problem(path=named.path, message=f"{named.file} was not found, and not checked", hint=hint)
     for name, issuer in config.issuers.items():
         if issuer.jwks_file is not None:
@@ -86,18 +89,19 @@ def warn_of_files(config: Config) -> Iterator[Problem]:
                 yield Problem(path=("issuers", name, "jwks_file"), message=message)
 
 
-def _consequence(path: KeyPath) -> str:
-    if "introspection" in path:
-        return "its tokens cannot be introspected"
-    of_section = {
-        "pdps": "this PDP cannot be asked",
-        "revocation": "its revocations are not known",
-        "shared_state": "there is no shared state",
-    }
-    return of_section.get(str(path[0]), "the keys of this issuer cannot be refreshed")
+_WITHOUT: Final = {
+    "introspection": "its tokens cannot be introspected",
+    "exchange": "no token is exchanged",
+    "signing": "nothing is signed by this key",
+    "issuers": "the keys of this issuer cannot be refreshed",
+    "pdps": "this PDP cannot be asked",
+    "revocation": "its revocations are not known",
+    "shared_state": "there is no shared state",
+}
 
 
 def _files(config: Config) -> Iterator[_File]:
+    yield from _files_of_signing(config)
     for name, issuer in config.issuers.items():
         path = ("issuers", name)
         if issuer.jwks_file is not None:
@@ -111,6 +115,22 @@ def _files(config: Config) -> Iterator[_File]:
         yield from _files_of(pdp, ("pdps", name))
     if config.shared_state is not None:
         yield from _files_of(config.shared_state, ("shared_state",))
+    yield from _files_of_revocation(config)
+
+
+def _files_of_signing(config: Config) -> Iterator[_File]:
+    if config.identity.exchange is not None:
+        yield from _files_of_client(config.identity.exchange.client, ("identity", "token", "exchange", "client"))
+    if config.identity.minted is None:
+        return
+    for name, key in config.signing.keys.items():
+        for place, named in (("file", key.file), ("module", key.module), ("pin_file", key.pin_file)):
+            if named is not None:
+                read = partial(_read_signing_file, key) if place == "file" else _read_nothing
+                yield _File(("signing", "keys", name, place), _absolute(named), read)
+
+
+def _files_of_revocation(config: Config) -> Iterator[_File]:
     for name, section in config.revocation.lists.items():
         listed = ("revocation", "lists", name)
         if section.file is not None:
@@ -126,6 +146,18 @@ def _read_list(source: ListSource) -> None:
     if listed is not None and listed.errors:
         shown = "; ".join(f"entry {place}: {why}" for place, why in listed.errors[:_MAX_SHOWN])
         raise RefreshError(Refresh.LIST_REJECTED, f"{source.where}: {shown}")
+
+
+def _read_signing_file(key: SigningKey) -> None:
+    """Read a private key. Raises RefreshError, without a part of it."""
+    try:
+        read_file(key)
+    except SigningUnavailable as error:
+        raise RefreshError(Refresh.MISCONFIGURED, str(error)) from None
+
+
+def _read_nothing() -> None:
+    """Do nothing: a library and a PIN are read when the token is opened; a wrong PIN may lock it."""
 
 
 def _files_of_client(client: Client, path: KeyPath) -> Iterator[_File]:

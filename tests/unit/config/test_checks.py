@@ -255,6 +255,8 @@ _NEEDED: Final[dict[str, object]] = {
     "status_list": {"uris": ["https://status.example.com/"], "interval": "1s", "max_stale": "168h"},
     "lists": {"partner": {"file": "/l"}},
     "transmitters": {"hub": {"issuer": "https://hub.test", "audiences": ["a"], "revokes_for": ["corporate"]}},
+    "token": {"audience": ["x"]},
+    "exchange": {"issuer": "corporate", "client": {"id": "gw", "secret_file": "/s"}},
 }
 
 

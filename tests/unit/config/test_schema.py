@@ -13,6 +13,7 @@ import pytest
 from authz.config.clients import Clients, Throttle
 from authz.config.document import parse_document
 from authz.config.dpop import Dpop
+from authz.config.exchange import Exchange
 from authz.config.introspection import Client, Introspection
 from authz.config.issuer import Fetch, InlineKeys, InsecureIssuer, Issuer
 from authz.config.load import parse
@@ -67,6 +68,7 @@ SECTIONS: Final = (
         Client,
         Clients,
         Dpop,
+        Exchange,
         Fetch,
         HeaderValue,
         Identity,

@@ -39,6 +39,7 @@ EXPECTED = {
     Reason.PDP_DENIED: (403, 7, 7, None),
     Reason.RISK_DENIED: (403, 7, 7, None),
     Reason.HEADER_UNSAFE: (403, 7, 7, None),
+    Reason.UPSTREAM_TOKEN_REFUSED: (403, 7, 7, None),
     Reason.REQUEST_MALFORMED: (400, 7, 3, None),
     Reason.PATH_AMBIGUOUS: (400, 7, 3, None),
     Reason.KEYS_UNAVAILABLE: (503, 7, 14, None),

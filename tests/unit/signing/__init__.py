@@ -1,1 +1,1 @@
-"""Proofs of the keys that sign what the sidecar issues."""
+"""Proves authz.signing."""
