@@ -25,12 +25,16 @@ from authz.core.issuer import Issuer
 from authz.core.keys import KeySet, VerifySignature, compute
 from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
 from authz.core.resource import ProtectedResource
-from authz.core.snapshot import Responses, Snapshot, TokenRules
-from authz.core.token import CookieSource, HeaderSource, QuerySource, Source
+from authz.core.snapshot import ParseToken, Responses, Snapshot, TokenRules
+from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, parse_token
 
 
 def build_snapshot(
-    config: model.Config, *, verify_signature: VerifySignature = compute, nonce_secret: bytes | None = None
+    config: model.Config,
+    *,
+    parse_token: ParseToken = parse_token,
+    verify_signature: VerifySignature = compute,
+    nonce_secret: bytes | None = None,
 ) -> Snapshot:
     """Return the initial snapshot of *config*, with only the keys in the file itself.
 
@@ -68,6 +72,7 @@ def build_snapshot(
             proof_algorithms=config.dpop.algorithms if by_proof else (),
         ),
         shadow_all=config.insecure.shadow_all,
+        parse_token=parse_token,
         verify_signature=verify_signature,
         opaque=build_opaque(config),
     )

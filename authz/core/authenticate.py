@@ -59,7 +59,7 @@ def authenticate(
             check_use(proof, asked, trail, facts)
         observe(11, claims)
         return asked, claims
-    token = parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
+    token = snapshot.parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
     trail.alg, trail.kid = token.alg, token.kid
     observe(4, token)
     trail.claimed_issuer = iss = read_issuer(token, snapshot.issuers)  # 5

@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz.core.introspection import Introspected
 from authz.core.keys import SignedPayload
@@ -23,6 +23,9 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.record import record
 from authz.core.spiffe import SCHEME, claimed_issuer, trust_domain
 from authz.core.token import UnverifiedToken
+
+if TYPE_CHECKING:
+    from authz.core.identity import HeaderChanges, Identity
 
 _LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 _MEDIA_PREFIX: Final = "application/"
@@ -98,12 +101,17 @@ class ClaimRules:
 
 @record
 class Claims:
-    """Claims that may be believed: signed or said by their issuer, in time, and for us."""
+    """Claims that may be believed: signed or said by their issuer, in time, and for us.
+
+    *headers* is kept here by `Identity.headers_for`: the last identity that was asked, and what it wrote of them.
+    """
 
     members: Mapping[str, object] = field(repr=False)
     payload: bytes = field(repr=False)
     audience: frozenset[str] = field(repr=False)
     aliases: Mapping[str, ClaimPath] = field(repr=False)
+    headers: tuple[Identity, HeaderChanges] | None = field(default=None, init=False, repr=False, compare=False)
+    _scopes: frozenset[str] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def subject(self) -> str | None:
@@ -135,6 +143,11 @@ class Claims:
 
         `scp` counts only if `scope` is absent, null or empty. A `scope` of another type grants nothing.
         """
+        if self._scopes is None:
+            object.__setattr__(self, "_scopes", self._read_scopes())
+        return self._scopes or frozenset()
+
+    def _read_scopes(self) -> frozenset[str]:
         granted = self.members.get("scope")
         if granted is None or granted == [] or (isinstance(granted, str) and not granted.strip(" ")):
             granted = self.members.get("scp")
@@ -197,9 +210,15 @@ def read_issuer(token: UnverifiedToken, known: Container[str] = ()) -> str:
 def check(signed: SignedPayload, rules: ClaimRules, now: float) -> Claims:
     """Check the claims of *signed* at *now*, seconds since the epoch.
 
+    What does not depend on the time is kept with the token: a token that is used again is read once.
+
     Raises Rejected: CLAIMS_MALFORMED, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, AUDIENCE_MISMATCH.
     """
-    return Claims(signed.members, signed.payload, _check(signed.members, rules, now), rules.aliases)
+    reading = signed.token.reading
+    if reading is None or reading.rules is not rules:
+        reading = _read(signed.members, signed.payload, rules)
+        object.__setattr__(signed.token, "reading", reading)
+    return _check(reading, now)
 
 
 def check_introspected(answer: Introspected, rules: ClaimRules, now: float) -> Claims:
@@ -207,10 +226,14 @@ def check_introspected(answer: Introspected, rules: ClaimRules, now: float) -> C
 
     `iss` is optional in an answer (RFC 7662 section 2.2): the issuer itself was asked. Raises Rejected as `check` does.
     """
-    members = answer.members if "iss" in answer.members else {**answer.members, "iss": rules.issuer}
-    if members["iss"] != rules.issuer:
-        raise Rejected(Reason.ISSUER_UNKNOWN, "iss is not the issuer that was asked")
-    return Claims(members, answer.payload, _check(members, rules, now), rules.aliases)
+    reading = answer.reading
+    if reading is None or reading.rules is not rules:
+        members = answer.members if "iss" in answer.members else {**answer.members, "iss": rules.issuer}
+        if members["iss"] != rules.issuer:
+            raise Rejected(Reason.ISSUER_UNKNOWN, "iss is not the issuer that was asked")
+        reading = _read(members, answer.payload, rules)
+        object.__setattr__(answer, "reading", reading)
+    return _check(reading, now)
 
 
 def check_agreement(answer: Introspected, claims: Claims) -> None:
@@ -223,19 +246,28 @@ def check_agreement(answer: Introspected, claims: Claims) -> None:
             raise Rejected(Reason.TOKEN_INACTIVE, f"the issuer answers with another {name} than the token's")
 
 
-def _check(members: Mapping[str, object], rules: ClaimRules, now: float) -> frozenset[str]:
-    """Return the audience of what an issuer says, if all of it is acceptable. Raises Rejected."""
+def _read(members: Mapping[str, object], payload: bytes, rules: ClaimRules) -> Reading:
+    """Read what an issuer says, if it is well-formed by its *rules*.
+
+    Raises Rejected: CLAIMS_MALFORMED, ISSUER_UNKNOWN.
+    """
     _check_form(members, rules)
     times = _read_times(members)
     audience = _read_audience(members, rules.audience_claim)
     _check_lifetime(times, rules)
-    _check_time(times, rules.leeway, now)
-    if not rules.any_audience and rules.audiences.isdisjoint(audience):
-        absent = members.get(rules.audience_claim) is None
+    return Reading(rules, times, Claims(members, payload, audience, rules.aliases))
+
+
+def _check(reading: Reading, now: float) -> Claims:
+    """Return the claims if they are valid at *now* and for us. Raises Rejected."""
+    rules, claims = reading.rules, reading._claims  # noqa: SLF001 - same file
+    _check_time(reading.times, rules.leeway, now)
+    if not rules.any_audience and rules.audiences.isdisjoint(claims.audience):
+        absent = claims.members.get(rules.audience_claim) is None
         what = "is absent: it must name one of" if absent else "has none of"
         detail = f"{rules.audience_claim} {what} the issuer's audiences"
         raise Rejected(Reason.AUDIENCE_MISMATCH, detail, audiences=rules.audiences)
-    return audience
+    return claims
 
 
 def _check_form(members: Mapping[str, object], rules: ClaimRules) -> None:
@@ -275,6 +307,15 @@ class _Times:
     exp: float | None
     nbf: float | None
     iat: float | None
+
+
+@record
+class Reading:
+    """What a payload says by the *rules* of its issuer, whatever the time is. It is not yet checked: see `check`."""
+
+    rules: ClaimRules
+    times: _Times
+    _claims: Claims = field(repr=False)
 
 
 def _read_times(members: Mapping[str, object]) -> _Times:

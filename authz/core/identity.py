@@ -129,7 +129,18 @@ class Identity:
             raise Rejected(Reason.REQUEST_MALFORMED, "connection names an identity header")
 
     def headers_for(self, claims: Claims) -> HeaderChanges:
-        """Return the identity headers for *claims*. Raises Rejected: HEADER_UNSAFE, CLAIMS_MALFORMED."""
+        """Return the identity headers for *claims*, written once.
+
+        Raises Rejected: HEADER_UNSAFE, CLAIMS_MALFORMED.
+        """
+        kept = claims.headers
+        if kept is not None and kept[0] is self:
+            return kept[1]
+        changes = self._write_all(claims)
+        object.__setattr__(claims, "headers", (self, changes))
+        return changes
+
+    def _write_all(self, claims: Claims) -> HeaderChanges:
         if claims.subject is None:
             for path in self._claim_paths(claims):
                 claims.check_subject(path)

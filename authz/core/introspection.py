@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz.core.needs import Need
 from authz.core.reasons import Reason, Rejected
+
+if TYPE_CHECKING:
+    from authz.core.claims import Reading
 
 INTROSPECTION: Final = "introspection"  # the kind of a need for an introspection response
 SIGNED_TYPE: Final = "token-introspection+jwt"  # RFC 9701 section 5
@@ -67,11 +70,15 @@ class Introspection:
 
 @dataclass(frozen=True, slots=True)
 class Introspected:
-    """A response: its *members*, and the same as JSON. *note* is why a token is inactive, if known."""
+    """A response: its *members*, and the same as JSON. *note* is why a token is inactive, if known.
+
+    *reading* is kept here by `claims.check_introspected`, as with a token.
+    """
 
     members: Mapping[str, object] = field(repr=False)
     payload: bytes = field(default=b"", repr=False)
     note: str = ""
+    reading: Reading | None = field(default=None, init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from authz.core.decision import BEARER
 from authz.core.identity import Identity
@@ -15,7 +16,7 @@ from authz.core.issuer import Issuer
 from authz.core.keys import VerifySignature, compute
 from authz.core.policy import Policy
 from authz.core.resource import ProtectedResource
-from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, Source
+from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, Source, UnverifiedToken, parse_token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +62,16 @@ class Responses:
     proof_algorithms: tuple[str, ...] = ()
 
 
+class ParseToken(Protocol):
+    """Parses a token: `authz.core.token.parse_token`, or the same with a cache."""
+
+    def __call__(self, text: str, /, *, max_bytes: int) -> UnverifiedToken:
+        """Parse *text*, of at most *max_bytes*. Raises Rejected."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The state at one moment. *issuers* are by `iss`; *verify_signature* may use a cache.
+    """The state at one moment. *issuers* are by `iss`; *parse_token* and *verify_signature* may use a cache.
 
     *opaque* pairs what opaque tokens begin with and the `iss` that is asked about them; the longest beginning is first.
     """
@@ -74,5 +82,6 @@ class Snapshot:
     token: TokenRules = field(default_factory=TokenRules)
     responses: Responses = field(default_factory=Responses)
     shadow_all: bool = False
+    parse_token: ParseToken = parse_token
     verify_signature: VerifySignature = compute
     opaque: tuple[tuple[str, str], ...] = ()

@@ -14,14 +14,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from hashlib import sha256
 from itertools import islice
-from typing import Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from authz.core import base64url
 from authz.core.reasons import Reason, Rejected
 from authz.core.record import record
 from authz.core.request import Request, join_headers
 from authz.core.strictjson import parse_object
+
+if TYPE_CHECKING:
+    from authz.core.claims import Reading
 
 MAX_TOKEN_BYTES: Final = 16_384
 MAX_KID_CHARS: Final = 1024
@@ -34,7 +38,10 @@ _MAX_CACHED_HEADER_BYTES: Final = 512  # of a header in base64url
 
 @record
 class UnverifiedToken:
-    """A well-formed token before verification. None of its content is trusted until `KeySet.verify` succeeds."""
+    """A well-formed token before verification. None of its content is trusted until `KeySet.verify` succeeds.
+
+    *reading* is kept here by `claims.check`: what the payload says under the rules of an issuer, at any time.
+    """
 
     alg: str
     kid: str | None
@@ -44,7 +51,9 @@ class UnverifiedToken:
     signature: bytes
     x5t: str | None = None
     x5t_s256: str | None = None
+    reading: Reading | None = field(default=None, init=False, compare=False)
     _members: dict[str, object] | None = field(default=None, init=False, compare=False)
+    _digest: bytes | None = field(default=None, init=False, compare=False)
 
     def __repr__(self) -> str:
         """Return the header only: the rest of a token is secret."""
@@ -62,9 +71,27 @@ class UnverifiedToken:
         object.__setattr__(self, "_members", members)
         return members
 
+    @property
+    def digest(self) -> bytes:
+        """The `digest_of` the token's text, computed once."""
+        if self._digest is not None:
+            return self._digest
+        digest = sha256(b"%b.%b" % (self.signing_input, base64url.encode(self.signature))).digest()
+        object.__setattr__(self, "_digest", digest)
+        return digest
 
-def parse_token(text: str, *, max_bytes: int = MAX_TOKEN_BYTES, cached: bool = True) -> UnverifiedToken:
+
+def digest_of(text: str) -> bytes:
+    """Return the SHA-256 of a token's *text*, which has one form: two tokens with the same digest are the same."""
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def parse_token(
+    text: str, /, *, max_bytes: int = MAX_TOKEN_BYTES, cached: bool = True, digest: bytes | None = None
+) -> UnverifiedToken:
     """Parse *text* as a compact JWS of at most *max_bytes*; *cached* keeps what its header says.
+
+    *digest* is the `digest_of` the text, if it is known.
 
     Raises Rejected: TOKEN_TOO_LARGE, TOKEN_MALFORMED, HEADER_INVALID, CRIT_UNSUPPORTED.
     """
@@ -87,7 +114,11 @@ def parse_token(text: str, *, max_bytes: int = MAX_TOKEN_BYTES, cached: bool = T
         raise _malformed(str(error)) from None
     if not payload:
         raise _malformed("content is detached")
-    return UnverifiedToken(alg, kid, typ, data[: -len(segments[2]) - 1], payload, signature, x5t, x5t_s256)
+    signing_input = data[: -len(segments[2]) - 1]
+    token = UnverifiedToken(alg, kid, typ, signing_input, payload, signature, x5t, x5t_s256)
+    if digest is not None:
+        object.__setattr__(token, "_digest", digest)
+    return token
 
 
 def check_opaque(text: str, *, max_bytes: int = MAX_TOKEN_BYTES) -> None:

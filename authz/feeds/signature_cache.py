@@ -3,7 +3,7 @@
 Rules of this file:
 1. Only successful verifications are cached, and only the signature: time, audience, blocked keys and rules are checked
    on every request.
-2. An entry consists of issuer, key thumbprint, algorithm and the SHA-256 of signing input and signature. Removed and
+2. An entry consists of issuer, key thumbprint, algorithm and the SHA-256 of the token. Removed and
    blocked keys are never selected, so their entries have no effect; they are evicted nevertheless.
 3. The cache is bounded, with LRU eviction. Tokens themselves are not stored: entries have a constant size, and the
    bound on entries is also a bound on memory.
@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from hashlib import sha256
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from authz.core.keys import Key, Verified, compute
 from authz.core.snapshot import Snapshot
@@ -27,6 +27,8 @@ MAX_ENTRIES: Final = 10_000
 ENTRY_BYTES: Final = 512  # at most, including the LRU order: 5 MB for all entries
 _STEP: Final = 64  # entries that are checked before the evicting thread yields to requests
 
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 _Entry = tuple[str, str, str, bytes]  # configured issuer, thumbprint, algorithm, digest
 
 
@@ -44,7 +46,7 @@ class SignatureCache:
 
         Raises Rejected(SIGNATURE_INVALID).
         """
-        digest = sha256(b"%b.%b" % (token.signing_input, token.signature)).digest()
+        digest = token.digest
         for key in keys:
             try:
                 self._verified.move_to_end((issuer, key.thumbprint, token.alg, digest))
@@ -65,14 +67,25 @@ class SignatureCache:
 
         A request with an older snapshot may still add such an entry, which has no effect.
         """
-        current = {
-            (issuer.name, key.thumbprint)
-            for issuer in snapshot.issuers.values()
-            if issuer.keys is not None
-            for key in issuer.keys.keys
-        }
-        for number, entry in enumerate(list(self._verified)):
-            if entry[:2] not in current:
-                self._verified.pop(entry, None)
-            if number % _STEP == _STEP - 1:
-                time.sleep(0)
+        evict_others(self._verified, current_keys(snapshot), key_of=lambda item: item[0][:2])
+
+
+def current_keys(snapshot: Snapshot) -> set[tuple[str, str]]:
+    """Return the configured issuer and the thumbprint of every key in *snapshot*."""
+    return {
+        (issuer.name, key.thumbprint)
+        for issuer in snapshot.issuers.values()
+        if issuer.keys is not None
+        for key in issuer.keys.keys
+    }
+
+
+def evict_others(
+    cache: OrderedDict[_K, _V], current: set[tuple[str, str]], *, key_of: Callable[[tuple[_K, _V]], tuple[str, str]]
+) -> None:
+    """Evict the items of *cache* whose key, by *key_of*, is not among the *current* ones; yields to requests."""
+    for number, item in enumerate(list(cache.items())):
+        if key_of(item) not in current:
+            cache.pop(item[0], None)
+        if number % _STEP == _STEP - 1:
+            time.sleep(0)

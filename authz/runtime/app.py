@@ -6,7 +6,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -24,6 +24,7 @@ from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.store import Store
+from authz.feeds.token_cache import TokenCache
 from authz.feeds.usage import Usage
 from authz.files.watch import FileWatch
 from authz.runtime.active_config import ActiveConfig
@@ -88,10 +89,11 @@ class App:
             export=self._audit_export.write if self._audit_export is not None else None,
         )
         recent = RecentDecisions(time.time) if config.admin.console.enabled else None
-        usage, signatures = Usage(time.time), SignatureCache()
+        usage, signatures, tokens = Usage(time.time), SignatureCache(), TokenCache()
         build = partial(
             build_snapshot,
-            verify_signature=usage.record_use(signatures.verify),
+            parse_token=tokens.parse,
+            verify_signature=usage.record_use(tokens.keep_verified(signatures.verify)),
             nonce_secret=read_nonce_secret(config.dpop),
         )
         store = Store(build(config))
@@ -101,7 +103,7 @@ class App:
             scheduler=self._scheduler,
             usage=usage,
             metrics=metrics,
-            evict=signatures.evict_removed_keys,
+            evict=partial(_evict_removed_keys, (signatures, tokens)),
             on_refresh=self._report_refresh,
         )
         transport = choose_transport(config.server.transport)
@@ -239,6 +241,11 @@ class App:
     def _become_ready(self) -> None:
         if self._readiness.await_ready():
             log.info("ready")
+
+
+def _evict_removed_keys(caches: Iterable[SignatureCache | TokenCache], snapshot: Snapshot) -> None:
+    for cache in caches:
+        cache.evict_removed_keys(snapshot)
 
 
 def _start_audit_export(config: Config, metrics: Metrics) -> AuditExport | None:

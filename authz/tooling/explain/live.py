@@ -12,6 +12,7 @@ from authz.core.authorize import authorize
 from authz.core.keys import compute
 from authz.core.needs import KEY, PROOF, Need
 from authz.core.snapshot import Snapshot
+from authz.core.token import parse_token
 from authz.tooling.explain.explanation import Explanation, InputError, Question, build_request, explain
 from authz.tooling.explain.needs import AnsweredNeed, answer_proof
 from authz.tooling.explain.notes import describe_envoys_part
@@ -32,9 +33,9 @@ _ANSWERS: Final = {KEY: "not in the current key set; a real request starts a sea
 def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Explanation:
     """Decide *question* with the *snapshot* in use, which was built from *config*.
 
-    It has no side effects: no key counts as used, no signature or proof is remembered, nothing is fetched.
+    It has no side effects: no key counts as used, no signature, token or proof is cached, nothing is fetched.
     """
-    snapshot = replace(snapshot, verify_signature=compute)
+    snapshot = replace(snapshot, parse_token=parse_token, verify_signature=compute)
     request = build_request(question, snapshot)
     facts: dict[Need, object] = {}
     answered = []

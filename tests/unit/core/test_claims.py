@@ -12,10 +12,12 @@ from authz.core.claims import (
     ClaimRules,
     Claims,
     check,
+    check_introspected,
     check_type,
     normalize_type,
     read_issuer,
 )
+from authz.core.introspection import Introspected
 from authz.core.keys import SignedPayload
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import parse_token
@@ -370,3 +372,32 @@ def test_members_with_other_case_do_not_count() -> None:
     """ISS, Exp and AUD are other claims than iss, exp and aud."""
     assert outcome({"ISS": B, "Exp": 0, "AUD": "x"}) is None
     assert outcome({"exp": ABSENT, "EXP": T + 300}) is BAD
+
+
+def test_a_token_is_read_once_for_each_rules() -> None:
+    """What does not depend on the time is kept; the time, and other rules, are checked every time."""
+    token = signed({"nbf": T - 10, "scope": "a b"})
+    rules = ClaimRules(issuer=A, audiences=frozenset({"api"}), leeway=0)
+    claims = check(token, rules, T)
+    assert check(token, rules, T + 1) is claims
+    assert claims.scopes is claims.scopes
+    for now, reason in ((T - 11, EARLY), (T + 300, LATE)):
+        with pytest.raises(Rejected) as caught:
+            check(token, rules, now)
+        assert caught.value.reason is reason
+    with pytest.raises(Rejected) as caught:
+        check(token, ClaimRules(issuer=A, audiences=frozenset({"other"}), leeway=0), T)
+    assert caught.value.reason is OTHERS
+    assert check(token, rules, T) == claims
+
+
+def test_an_answer_is_read_once_for_each_rules() -> None:
+    """As with a token: of the issuer that is asked, and in time."""
+    answer = Introspected({"sub": "bob", "aud": "api", "exp": T + 300}, b"{}")
+    rules = ClaimRules(issuer=A, audiences=frozenset({"api"}), leeway=0)
+    claims = check_introspected(answer, rules, T)
+    assert check_introspected(answer, rules, T + 1) is claims
+    with pytest.raises(Rejected) as caught:
+        check_introspected(answer, rules, T + 300)
+    assert caught.value.reason is LATE
+    assert check_introspected(answer, ClaimRules(issuer=B, audiences=frozenset({"api"})), T).members["iss"] == B

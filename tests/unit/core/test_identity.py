@@ -277,6 +277,16 @@ def test_two_headers_that_are_spellings_of_each_other() -> None:
     assert identity.headers_for(claims_of()) == HeaderChanges((("x-a", "bob"), ("x_a", "edge")))
 
 
+def test_headers_are_written_once_for_each_identity() -> None:
+    """Claims that are used again keep their headers; after a reload they get those of the new identity."""
+    claims = claims_of({"c": "bob"})
+    before, after = Identity((header("x-c", "c"),)), Identity((header("x-d", "c"),))
+    written = before.headers_for(claims)
+    assert before.headers_for(claims) is written
+    assert after.headers_for(claims) == HeaderChanges((("x-d", "bob"),), ("x_d",))
+    assert before.headers_for(claims) == written
+
+
 def test_nobody() -> None:
     """For no one in particular all headers are removed, a constant one included."""
     identity = Identity((header("x-c", "c"), ConstantHeader(header="x-gateway", value="edge")))

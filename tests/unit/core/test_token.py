@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from hashlib import sha256
+
 import pytest
 
 from authz.core.reasons import Reason, Rejected
@@ -13,6 +16,7 @@ from authz.core.token import (
     HeaderSource,
     QuerySource,
     Source,
+    digest_of,
     find_cookies,
     find_token,
     has_scheme,
@@ -119,6 +123,14 @@ def test_fields() -> None:
     assert len(token.signature) == 256
     bare = parse_token(unsigned({"alg": "x"}))
     assert (bare.kid, bare.typ) == (None, None)
+
+
+def test_digest() -> None:
+    """It is of the whole text, whether it was known or not, and of another one when a part is replaced."""
+    token = parse_token(GOOD)
+    assert token.digest == token.digest == digest_of(GOOD) == sha256(GOOD.encode()).digest()
+    assert parse_token(GOOD, digest=token.digest).digest == token.digest
+    assert replace(token, signature=b"x").digest not in {token.digest, replace(token, signing_input=b"x").digest}
 
 
 @pytest.mark.parametrize("payload", [b"null", b"[]", b'{"a":1,"a":2}', b"\xff", b"\xef\xbb\xbf{}"])
