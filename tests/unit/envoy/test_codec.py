@@ -440,3 +440,44 @@ def test_a_refresh_that_a_token_caused_is_never_an_error() -> None:
     message = read(encode_decision(waiting, ask(), Responses(unavailable=Unavailable.ERROR), ID))
     assert waiting.reason is Reason.KEYS_UNAVAILABLE
     assert (message.status.code, message.WhichOneof("http_response")) == (7, "denied_response")
+
+
+SEEN: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "as it is": ({}, {}),
+    "another subject": ({"subject": "eve"}, {}),
+    "no subject": ({"subject": None}, {}),
+    "a client": ({"client": "cron"}, {}),
+    "another rule": ({"rule": "other"}, {}),
+    "another issuer": ({"issuer": "other"}, {}),
+    "another header": ({}, {"set_headers": (("x-user", "eve"),)}),
+    "another name of a header": ({}, {"set_headers": (("x-other", "bob"),)}),
+    "no header": ({}, {"set_headers": ()}),
+    "other headers removed": ({}, {"remove_headers": ("x_user", "x-more")}),
+    "parameters removed": ({}, {"drop_query": ("token",)}),
+    "in shadow": ({}, {"would_deny": True, "reason": Reason.TOKEN_EXPIRED}),
+    "claims": ({}, {"claims": {"sub": "bob", "n": 1.0}}),
+}
+
+
+def write_allow(name: str, *, seen: bool) -> bytes:
+    """Encode that allow, of a token that was seen before or not."""
+    of_trail, of_allow = SEEN[name]
+    trail = AuditTrail(**{"rule": "items", "issuer": "a", "subject": "bob", **of_trail}, signature_cached=seen)  # type: ignore[arg-type]
+    fields = {"set_headers": (("x-user", "bob"),), "remove_headers": ("x_user",), **of_allow}
+    allow = Allow(**{"reason": Reason.AUTHENTICATED, "trail": trail, **fields})  # type: ignore[arg-type]
+    return encode_decision(allow, None, Responses(), ID)
+
+
+def test_what_is_cached_of_a_response_is_what_would_be_encoded() -> None:
+    """A token that was seen before has the response of a new one, whatever was encoded before it."""
+    for name in (*SEEN, *reversed(SEEN), *SEEN):
+        assert read(write_allow(name, seen=True)) == read(write_allow(name, seen=False)), name
+    assert len({write_allow(name, seen=True) for name in SEEN}) == len(SEEN)
+
+
+@pytest.mark.parametrize("decision_id", ["", "0", "0" * 16, "0" * 127, "0" * 128, "a" * 20_000, "é"])
+def test_a_decision_id_may_have_any_length(decision_id: str) -> None:
+    """The octets before it say how long it is."""
+    message = read(encode_decision(Allow(reason=Reason.PUBLIC, trail=AuditTrail()), None, Responses(), decision_id))
+    assert told(message, "decision_id") == decision_id
+    assert told(message, "reason") == "public"
