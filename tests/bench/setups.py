@@ -16,6 +16,8 @@ class Kind(StrEnum):
     ENVOY_CACHED = "Envoy's own filter jwt_authn, with its token cache"
     BARE = "a bare grpcio server that allows everything"
     SIDECAR = "this sidecar"
+    HEIMDALL = "heimdall"
+    OPA = "OPA-Envoy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +39,9 @@ class Setup:
 
     @property
     def beside_base(self) -> bool:
-        """Whether it is the base but for one thing that has nothing to do with the token."""
+        """Whether it is the base but for one thing that has nothing to do with the token, or a peer of the base."""
         base = Setup(algorithm=self.algorithm, fresh=self.fresh, proofs=self.proofs)
-        return self.kind is Kind.SIDECAR and self != base
+        return self.kind in {Kind.SIDECAR, Kind.HEIMDALL, Kind.OPA} and self != base
 
 
 BASE: Final = Setup()
@@ -63,6 +65,11 @@ SETUPS: Final[Mapping[str, Setup]] = {
     "tracing-100%": replace(BASE, sampled=1.0),
     "workers-2": replace(BASE, workers=2),
     "tcp": replace(BASE, tcp=True),
+    **{
+        f"{name}{suffix}": replace(BASE, kind=kind, tcp=True, fresh=fresh, rules=rules)
+        for name, kind in {"heimdall": Kind.HEIMDALL, "opa-envoy": Kind.OPA}.items()
+        for suffix, fresh, rules in (("", False, 10), ("-new", True, 10), ("-rules-10000", False, 10_000))
+    },
 }
 MEMORY: Final = "memory"
 READY: Final = "ready"

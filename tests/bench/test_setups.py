@@ -41,4 +41,5 @@ def test_what_is_compared_with_the_base() -> None:
         "tracing-100%",
         "workers-2",
         "tcp",
+        *(f"{peer}{row}" for peer in ("heimdall", "opa-envoy") for row in ("", "-new", "-rules-10000")),
     }
