@@ -118,7 +118,7 @@ clean:  ## remove everything that was made
 
 # Keycloak as Maven has it: 170 MB, and a minute to start, so it is for `make peers` alone.
 .tools/peers/keycloak: tests/peers/keycloak.sha256 .venv/locked
-	rm -rf $@ && mkdir -p $(@D)
+	rm -rf $@ $(@D)/keycloak-* && mkdir -p $(@D)
 	version=$$(sed -n 's/.*-dist-\(.*\)\.zip$$/\1/p' $<) && cp $< $(@D) && cd $(@D) && \
 	  mvn --batch-mode --quiet org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -DoutputDirectory=. \
 	    -Dartifact=org.keycloak:keycloak-quarkus-dist:$$version:zip && \
@@ -130,6 +130,11 @@ clean:  ## remove everything that was made
 	rm -rf $@ $@.new && mkdir -p $(@D) && cp -r tests/peers/grpc_java $@.new
 	cd $@.new && mvn --batch-mode --quiet compile org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
 	mv $@.new $@ && touch $@
+
+# Another authorization server, for `make bench` to measure beside the sidecar: some minutes of one core.
+.tools/peers/heimdall: $(wildcard tests/bench/peers/heimdall/*)
+	mkdir -p $(@D)
+	cd tests/bench/peers/heimdall && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags -s -o $(CURDIR)/$@ .
 
 # Web frameworks, each a server with the same routes. Those of Python come with `make test`; for Node's and Go's .ci/run
 # asks; more of Go, and Caddy and Java, are for `make peers` alone.

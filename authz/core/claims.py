@@ -100,14 +100,14 @@ class ClaimRules:
 class Claims:
     """Claims that may be believed: signed or said by their issuer, in time, and for us.
 
-    *headers* is kept here by `Identity.headers_for`: the last identity that was asked, and what it wrote of them.
+    *written* is kept here by `Identity`: what the last one that was asked wrote of them.
     """
 
     members: Mapping[str, object] = field(repr=False)
     payload: bytes = field(repr=False)
     audience: frozenset[str] = field(repr=False)
     aliases: Mapping[str, ClaimPath] = field(repr=False)
-    headers: tuple[object, object] | None = field(default=None, init=False, repr=False, compare=False)
+    written: object = field(default=None, init=False, repr=False, compare=False)
     _scopes: frozenset[str] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -184,7 +184,7 @@ def normalize_type(typ: str | None) -> str:
 
 def check_type(token: UnverifiedToken, allowed: frozenset[str]) -> None:
     """Reject a normalized `typ` that is not in *allowed*. Raises Rejected(TYP_NOT_ALLOWED)."""
-    if normalize_type(token.typ) not in allowed:
+    if token.typ not in allowed and normalize_type(token.typ) not in allowed:
         raise Rejected(Reason.TYP_NOT_ALLOWED, f"typ is not one of {', '.join(sorted(allowed))}")
 
 

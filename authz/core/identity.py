@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final, assert_never, cast
+from typing import Final, assert_never
 from urllib.parse import quote
 
 from authz.core import base64url
@@ -97,6 +97,15 @@ class CopiedClaim:
     path: ClaimPath
 
 
+@record
+class Written:
+    """What *identity* writes of some claims: their headers, and those that are copied."""
+
+    identity: Identity
+    headers: HeaderChanges
+    copied: Mapping[str, object]
+
+
 class Identity:
     """The identity headers, and the claims that are copied into Envoy's dynamic metadata."""
 
@@ -137,14 +146,20 @@ class Identity:
 
         Raises Rejected: HEADER_UNSAFE, CLAIMS_MALFORMED.
         """
-        kept = claims.headers
-        if kept is not None and kept[0] is self:
-            return cast("HeaderChanges", kept[1])
-        changes = self._write_all(claims)
-        object.__setattr__(claims, "headers", (self, changes))
-        return changes
+        return self._written(claims).headers
 
-    def _write_all(self, claims: Claims) -> HeaderChanges:
+    def copy(self, claims: Claims) -> Mapping[str, object]:
+        """Return the claims for Envoy's dynamic metadata, without absent ones. Raises Rejected, as `headers_for`."""
+        return self._written(claims).copied
+
+    def _written(self, claims: Claims) -> Written:
+        written = claims.written
+        if not isinstance(written, Written) or written.identity is not self:
+            written = Written(self, self._write_headers(claims), self._copy(claims))
+            object.__setattr__(claims, "written", written)
+        return written
+
+    def _write_headers(self, claims: Claims) -> HeaderChanges:
         if claims.subject is None:
             for path in self._claim_paths(claims):
                 claims.check_subject(path)
@@ -167,8 +182,7 @@ class Identity:
         written = (*headers.set, (self._token_header, value))
         return HeaderChanges(written, _all_but(tuple(name for name, _ in written), self._spellings))
 
-    def copy(self, claims: Claims) -> dict[str, object]:
-        """Return the claims for Envoy's dynamic metadata, without absent ones."""
+    def _copy(self, claims: Claims) -> Mapping[str, object]:
         return {
             copied.name: value
             for copied in self._copied

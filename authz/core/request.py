@@ -101,10 +101,11 @@ def parse_target(request: Request) -> Target:
         raise Rejected(Reason.REQUEST_MALFORMED, f"query longer than {MAX_QUERY_CHARS} characters")
     if len(request.headers) > MAX_HEADERS or "" in request.headers:
         raise Rejected(Reason.REQUEST_MALFORMED, f"more than {MAX_HEADERS} headers, or one without a name")
-    if not _METHOD.fullmatch(request.method):
-        raise Rejected(Reason.REQUEST_MALFORMED, "method is not a token")
-    if request.method not in REGISTERED_METHODS and request.method.upper() in REGISTERED_METHODS:
-        raise Rejected(Reason.REQUEST_MALFORMED, "method is a registered one, but not in upper case")
+    if request.method not in REGISTERED_METHODS:
+        if not _METHOD.fullmatch(request.method):
+            raise Rejected(Reason.REQUEST_MALFORMED, "method is not a token")
+        if request.method.upper() in REGISTERED_METHODS:
+            raise Rejected(Reason.REQUEST_MALFORMED, "method is a registered one, but not in upper case")
     # gRPC's own ext_authz filter sends no host (gRFC A92): then only rules without `hosts` match.
     host = canonical_host(request.host) if request.host else ""
     if path.count("/") + path.count("%") > MAX_PATH_MARKS:

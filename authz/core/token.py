@@ -30,6 +30,7 @@ MAX_CREDENTIALS: Final = 64  # parts between commas in one header
 MAX_COOKIES: Final = 512
 MAX_PARAMETERS: Final = 1024  # of a query
 _HEADER_CACHE_SIZE: Final = 1024  # entries
+_SCHEME_CACHE_SIZE: Final = 64  # entries
 _MAX_CACHED_HEADER_BYTES: Final = 512  # of a header in base64url
 
 
@@ -201,9 +202,7 @@ def find_token(request: Request, sources: tuple[Source, ...]) -> FoundToken | No
 
     Raises Rejected: TOKEN_MULTIPLE, TOKEN_MALFORMED (no token after the scheme, or too many places to search).
     """
-    found: list[FoundToken] = []
-    for source in sources:
-        found += [FoundToken(text, source) for text in _tokens(request, source)]
+    found = [FoundToken(text, source) for source in sources for text in _tokens(request, source)]
     if len(found) > 1:
         raise Rejected(Reason.TOKEN_MULTIPLE, f"{len(found)} tokens in one request")
     return found[0] if found else None
@@ -241,7 +240,6 @@ def _tokens(request: Request, source: Source) -> list[str]:
 
 # Envoy joins repeated Authorization headers with commas. A scheme and a space after a comma start the next credentials.
 _NEXT_CREDENTIALS: Final = re.compile(r",[ \t]*(?=[A-Za-z0-9!#$%&'*+.^_`|~-]+[ \t])")
-_SCHEME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*")
 
 
 def _header_tokens(value: str | None, scheme: str) -> list[str]:
@@ -252,7 +250,9 @@ def _header_tokens(value: str | None, scheme: str) -> list[str]:
         raise _malformed(f"more than {MAX_CREDENTIALS} parts in one header")
     if not scheme:
         return value.split(",")
-    credentials = _NEXT_CREDENTIALS.split(value) if commas else [value]
+    if not commas:
+        return [_after_scheme(value, scheme)] if has_scheme(value, scheme) else []
+    credentials = _NEXT_CREDENTIALS.split(value)
     ours = [text for text in credentials if has_scheme(text, scheme)]
     if ours and len(credentials) > 1:
         raise Rejected(Reason.TOKEN_MULTIPLE, f"{len(credentials)} credentials in one header")
@@ -261,8 +261,13 @@ def _header_tokens(value: str | None, scheme: str) -> list[str]:
 
 def has_scheme(credentials: str, scheme: str) -> bool:
     """Return whether *credentials* begin with *scheme*, in any letter case (RFC 9110 section 11.1)."""
-    match = _SCHEME.match(credentials)
-    return match is not None and match[0].lower() == scheme.lower()
+    return _scheme(scheme).match(credentials) is not None
+
+
+@lru_cache(maxsize=_SCHEME_CACHE_SIZE)
+def _scheme(scheme: str) -> re.Pattern[str]:
+    """Return the pattern of credentials with this *scheme*; schemes are configured."""
+    return re.compile(rf"{re.escape(scheme)}(?![A-Za-z0-9!#$%&'*+.^_`|~-])", re.ASCII | re.IGNORECASE)
 
 
 def _after_scheme(credentials: str, scheme: str) -> str:

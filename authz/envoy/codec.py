@@ -43,6 +43,7 @@ _METADATA_CACHE: Final = 4096  # encoded parts that are cached, of about 200 byt
 _CALLER_CACHE: Final = 1024  # encoded parts of about 300 bytes each, at most 8 KB of headers and a subject
 _ID_PREFIX_CACHE: Final = 8  # lengths: ids have one
 _OK_PREFIX_CACHE: Final = 64  # parts of up to 64 KB each: 64 headers with 32 spellings
+_TEXT: Final = frozenset({str})
 _UNAVAILABLE: Final = 14  # google.rpc.Code; with OK, an error_response is an allow
 
 
@@ -58,6 +59,7 @@ def decode_request(data: bytes) -> Request:
     http = attributes.request.http
     source = attributes.source
     headers = _read_headers(http)
+    context = attributes.context_extensions
     return Request(
         method=http.method,
         host=http.host or headers.get(":authority", ""),
@@ -65,7 +67,7 @@ def decode_request(data: bytes) -> Request:
         scheme=http.scheme,
         protocol=http.protocol,
         headers=headers,
-        context=dict(attributes.context_extensions),
+        context=dict(context) if context else {},  # to copy an empty one costs as much
         source_address=source.address.socket_address.address,
         certificate=source.certificate,
     )
@@ -90,19 +92,28 @@ def encode_decision(decision: Decision, request: Request | None, responses: Resp
         return _encode_deny(decision, request, responses, decision_id)
     if decision.document is not None:
         return _encode_document(decision.document, decision, request, decision_id)
-    encode = _encode_caller_once if decision.trail.signature_cached else _encode_caller
-    caller = encode(decision.set_headers, decision.drop_query, decision.trail.subject, decision.trail.client)
+    trail, claims = decision.trail, decision.claims
+    # Equal texts are the same; other equal values may differ, such as 1 and true.
+    kept = trail.signature_cached and set(map(type, claims.values())) <= _TEXT
+    encode = _encode_caller_once if kept else _encode_caller
+    caller = encode(decision.set_headers, decision.drop_query, trail.subject, trail.client, tuple(claims.items()))
     return _ok_prefix(decision.remove_headers) + caller + _metadata(decision, decision_id)
 
 
 def _encode_caller(
-    headers: tuple[tuple[str, str], ...], drop_query: tuple[str, ...], subject: str | None, client: str | None
+    headers: tuple[tuple[str, str], ...],
+    drop_query: tuple[str, ...],
+    subject: str | None,
+    client: str | None,
+    copied: tuple[tuple[str, object], ...],
 ) -> bytes:
     """Encode the part of an OkHttpResponse, and of its metadata, that is of one caller."""
     message = wire.CheckResponse()
     _add(message.ok_response.headers, headers)
     message.ok_response.query_parameters_to_remove.extend(drop_query)
     _name_caller(message, subject, client)
+    if copied:
+        _copy_claims(message, copied)
     return message.SerializeToString()
 
 
@@ -139,25 +150,22 @@ def _name_caller(message: wire.CheckResponse, subject: str | None, client: str |
         fields["person"].string_value = subject
 
 
-def _metadata(decision: Decision, decision_id: str) -> bytes:
-    """Encode the other metadata; claims are in `claims`, so that they cannot replace other fields."""
-    trail = decision.trail
-    static = _static_metadata(outcome(decision), decision.reason, trail.rule, trail.issuer)
-    data = decision_id.encode()
-    if isinstance(decision, Allow) and decision.claims:
-        return static + _encode_claims(decision.claims) + _id_prefix(len(data)) + data
-    return static + _id_prefix(len(data)) + data
-
-
-def _encode_claims(copied: Mapping[str, object]) -> bytes:
-    message = wire.CheckResponse()
+def _copy_claims(message: wire.CheckResponse, copied: Iterable[tuple[str, object]]) -> None:
+    """Add claims to the metadata of *message*, in `claims`, so that they cannot replace other fields."""
     claims = message.dynamic_metadata.fields["claims"].struct_value
-    for name, value in copied.items():
+    for name, value in copied:
         if isinstance(value, str):
             claims.fields[name].string_value = value  # the same as the next line, but twice as fast
         else:
             claims[name] = cast("Any", value)
-    return message.SerializeToString()
+
+
+def _metadata(decision: Decision, decision_id: str) -> bytes:
+    """Encode the metadata that is not of the caller."""
+    trail = decision.trail
+    static = _static_metadata(outcome(decision), decision.reason, trail.rule, trail.issuer)
+    data = decision_id.encode()
+    return static + _id_prefix(len(data)) + data
 
 
 @lru_cache(maxsize=_ID_PREFIX_CACHE)

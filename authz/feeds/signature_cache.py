@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from authz.core.keys import Key, Verified, compute
@@ -48,11 +49,11 @@ class SignatureCache:
         """
         digest = token.digest
         for key in keys:
-            try:
-                self._verified.move_to_end((issuer, key.thumbprint, token.alg, digest))
-            except KeyError:
-                continue
-            return key, Verified.CACHED
+            entry = (issuer, key.thumbprint, token.alg, digest)
+            if entry in self._verified:
+                with suppress(KeyError):  # evicted a moment ago, which does not make it wrong
+                    self._verified.move_to_end(entry)
+                return key, Verified.CACHED
         key, verified = compute(issuer, keys, token)
         self._verified[issuer, key.thumbprint, token.alg, digest] = None
         while len(self._verified) > self._max_entries:

@@ -14,6 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Final
 
 from authz.core.keys import Key, Verified, VerifySignature
@@ -42,12 +43,12 @@ class TokenCache:
         if len(text) > max_bytes:
             return parse_token(text, max_bytes=max_bytes)  # which rejects it
         digest = digest_of(text)
-        try:
-            token, _ = self._tokens[digest]
-            self._tokens.move_to_end(digest)
-        except KeyError:
+        kept = self._tokens.get(digest)
+        if kept is None:
             return parse_token(text, max_bytes=max_bytes, digest=digest)
-        return token
+        with suppress(KeyError):  # evicted a moment ago
+            self._tokens.move_to_end(digest)
+        return kept[0]
 
     def keep_verified(self, verify: VerifySignature) -> VerifySignature:
         """Return a function that calls *verify* and keeps the tokens whose signature was cached."""

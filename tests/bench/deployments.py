@@ -27,6 +27,7 @@ from authz.demo.signing import SigningKey
 from tests.bench.accounting import family
 from tests.bench.envoys import make_envoy
 from tests.bench.machine import Place, on_cores
+from tests.bench.peers.servers import PEERS, prove, serving
 from tests.bench.setups import Kind, Setup
 from tests.bench.tokens import AUDIENCE, ISSUER, write_claims
 from tests.fakes.idp import FakeIdp
@@ -89,6 +90,8 @@ class Deployments:
         """Say why the libraries or the sidecar cannot do what this setup asks for; nothing where they can."""
         if setup.algorithm not in self._keys:
             return f"the installed cryptography cannot do {setup.algorithm}"
+        if setup.kind in PEERS:
+            return PEERS[setup.kind].why_not()
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             text = self._write(setup, Path(folder), listen="unix:/run/authz.sock", admin="127.0.0.1:9192")
             try:
@@ -116,11 +119,16 @@ class Deployments:
                 addresses = (f"unix:{folder}/bare.sock",)
                 server = start_bare(addresses[0], folder, place.server)
                 parts.callback(server.stop)
+            elif setup.kind in PEERS:
+                address, server = parts.enter_context(serving(setup, folder, self._keys[setup.algorithm], place.server))
+                addresses = (address,)
             jwks = json.dumps({"keys": [self._keys[setup.algorithm].public()]})
             envoy = make_envoy(setup.kind, folder, sidecars=addresses, jwks=jwks)
             parts.callback(envoy.stop)
             with on_cores(place.envoy):
                 envoy.start()
+            if setup.kind in PEERS:
+                prove(envoy.url, self._keys[setup.algorithm], now=int(time.time()))
             judge = envoy.process if server is None else server
             yield Deployment(setup=setup, place=place, envoy=envoy, deciders=family(pid_of(judge)), sidecar=sidecar)
 

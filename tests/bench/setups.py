@@ -16,6 +16,11 @@ class Kind(StrEnum):
     ENVOY_CACHED = "Envoy's own filter jwt_authn, with its token cache"
     BARE = "a bare grpcio server that allows everything"
     SIDECAR = "this sidecar"
+    HEIMDALL = "heimdall"
+    OPA = "OPA-Envoy"
+
+
+_COMPARED: Final = {Kind.SIDECAR, Kind.HEIMDALL, Kind.OPA}  # that are measured beside a row of this sidecar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +52,7 @@ class Setup:
         if self.proofs:
             return replace(self, proofs=False, fresh=True)
         plain = Setup(algorithm=self.algorithm, fresh=self.fresh)
-        return None if self.kind is not Kind.SIDECAR or self == plain else plain
+        return None if self.kind not in _COMPARED or self == plain else plain
 
 
 BASE: Final = Setup()
@@ -73,6 +78,11 @@ SETUPS: Final[Mapping[str, Setup]] = {
     "tracing-100%": replace(BASE, sampled=1.0),
     "workers-2": replace(BASE, workers=2),
     "tcp": replace(BASE, tcp=True),
+    **{
+        f"{name}{suffix}": replace(BASE, kind=kind, tcp=True, fresh=fresh, rules=rules)
+        for name, kind in {"heimdall": Kind.HEIMDALL, "opa-envoy": Kind.OPA}.items()
+        for suffix, fresh, rules in (("", False, 10), ("-new", True, 10), ("-rules-10000", False, 10_000))
+    },
 }
 PAGES: Final = "console-pages"
 MEMORY: Final = "memory"

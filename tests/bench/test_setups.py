@@ -36,6 +36,7 @@ def test_what_is_measured_beside_what() -> None:
     """A row that differs by more than its tokens is measured beside the base, a proof beside a new token."""
     beside = {name: setup.reference for name, setup in SETUPS.items() if setup.reference is not None}
     assert beside.pop("ES256-proof") == SETUPS["ES256-new"]
+    assert {beside.pop(f"{peer}-new") for peer in ("heimdall", "opa-envoy")} == {SETUPS["RS256-new"]}
     assert beside == dict.fromkeys(
         (
             "introspection",
@@ -46,6 +47,7 @@ def test_what_is_measured_beside_what() -> None:
             "tracing-100%",
             "workers-2",
             "tcp",
+            *(f"{peer}{row}" for peer in ("heimdall", "opa-envoy") for row in ("", "-rules-10000")),
         ),
         BASE,
     )

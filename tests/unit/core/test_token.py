@@ -303,6 +303,8 @@ def test_cookies(header: str, values: list[str]) -> None:
         ("Bearer\tt", "Bearer", True),
         ("Bearers t", "Bearer", False),
         (" Bearer t", "Bearer", False),
+        ("to\u212aen t", "Token", False),  # the Kelvin sign, which is k in lower case
+        ("Ba\u017fic t", "Basic", False),  # the long s, which is S in upper case
         ("", "Bearer", False),
     ],
 )

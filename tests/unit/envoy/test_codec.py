@@ -463,7 +463,11 @@ SEEN: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "other headers removed": ({}, {"remove_headers": ("x_user", "x-more")}),
     "parameters removed": ({}, {"drop_query": ("token",)}),
     "in shadow": ({}, {"would_deny": True, "reason": Reason.TOKEN_EXPIRED}),
-    "claims": ({}, {"claims": {"sub": "bob", "n": 1.0}}),
+    "claims": ({}, {"claims": {"sub": "bob", "scope": "read"}}),
+    "another value of a claim": ({}, {"claims": {"sub": "bob", "scope": "write"}}),
+    "a number": ({}, {"claims": {"n": 1}}),
+    "a truth": ({}, {"claims": {"n": True}}),
+    "a list": ({}, {"claims": {"n": ["1"]}}),
 }
 
 
