@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Final
@@ -22,11 +22,12 @@ from tests.bench.deployments import Deployment, Deployments, collecting
 from tests.bench.growth import REMEMBERED, measure_memory, measure_ready
 from tests.bench.load import MissingToolError, SpoiltError, check_tools
 from tests.bench.machine import Place, describe, place, usable_cores
+from tests.bench.pages import measure_pages
 from tests.bench.report import Report, render, render_comparison
 from tests.bench.rounds import Driver, measure
 from tests.bench.series import Row
-from tests.bench.setups import BASE, MEMORY, NAMES, READY, SETUPS, Setup
-from tests.bench.tokens import Mint
+from tests.bench.setups import BASE, MEMORY, NAMES, PAGES, READY, SETUPS, Setup
+from tests.bench.tokens import Mint, Pool
 
 DISTINCT: Final = 20_000  # tokens, twice what the sidecar remembers: cycling through them, none is ever found
 
@@ -35,17 +36,21 @@ PROOFS: Final = 80_000  # more than a row sends: each serves once
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How thoroughly to measure: *rounds* of loads of so many *seconds* each, *checks* to see memory grow in."""
+    """How thoroughly to measure: *rounds* of loads of so many *seconds* each, *checks* to see memory grow in.
+
+    *page_seconds* are those of a load during which pages of the console are shown.
+    """
 
     rounds: int
     seconds: float
     checks: int
     check_seconds: float
     starts: int
+    page_seconds: float
 
 
-LONG: Final = Plan(rounds=5, seconds=0.7, checks=1_000_000, check_seconds=210, starts=5)
-SHORT: Final = Plan(rounds=2, seconds=0.5, checks=100_000, check_seconds=12, starts=3)
+LONG: Final = Plan(rounds=5, seconds=0.7, checks=1_000_000, check_seconds=210, starts=5, page_seconds=3)
+SHORT: Final = Plan(rounds=2, seconds=0.5, checks=100_000, check_seconds=12, starts=3, page_seconds=1)
 
 
 class Bench:
@@ -70,6 +75,8 @@ class Bench:
         try:
             if name == MEMORY:
                 return self._measure_memory()
+            if name == PAGES:
+                return self._measure_pages()
             if name == READY:
                 return self._measure_ready()
             return self._measure_setup(name, SETUPS[name])
@@ -82,18 +89,28 @@ class Bench:
             return Row(name=name, missing=f"needs {setup.workers + 1} cores, here are {len(self._cores)}")
         if why := self._deployments.why_not(setup):
             return Row(name=name, missing=why)
-        if setup.proofs:
-            pool = self._mint.proofs(setup.algorithm, PROOFS)
-        else:
-            pool = self._mint.pool(setup.algorithm, DISTINCT if setup.fresh else 1)
+        pool = self._pool(setup)
         references = {"ratio": Driver(self._open_lasting(SETUPS["bare"]), pool)}
-        if setup.beside_base:
-            references["to_base"] = Driver(self._open_lasting(BASE), pool)
+        if (reference := setup.reference) is not None:
+            # The base takes the tokens of every algorithm.
+            stand = BASE if reference == replace(BASE, algorithm=reference.algorithm) else reference
+            references["to_base"] = Driver(self._open_lasting(stand), self._pool(reference))
         with ExitStack() as parts:
-            lasts = setup in {BASE, SETUPS["bare"]}
+            lasts = setup in self._lasting or setup in {BASE, SETUPS["bare"]}
             deployment = self._open_lasting(setup) if lasts else parts.enter_context(self._deployments.open(setup, at))
             subject = Driver(deployment, pool)
             return measure(name, subject, references, rounds=self._plan.rounds, seconds=self._plan.seconds)
+
+    def _pool(self, setup: Setup) -> Pool:
+        if setup.proofs:
+            return self._mint.proofs(setup.algorithm, PROOFS)
+        if setup.opaque:
+            return self._mint.opaque()
+        return self._mint.pool(setup.algorithm, DISTINCT if setup.fresh else 1)
+
+    def _measure_pages(self) -> Row:
+        driver = Driver(self._open_lasting(BASE), self._mint.pool(BASE.algorithm, 1))
+        return measure_pages(driver, rounds=self._plan.rounds, seconds=self._plan.page_seconds)
 
     def _measure_memory(self) -> Row:
         with self._deployments.open(BASE, self.place) as deployment:

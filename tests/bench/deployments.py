@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from authz.config.load import parse
 from authz.config.problems import ConfigError
 from authz.demo.client import send
 from authz.demo.envoy import Envoy
+from authz.demo.loopback import json_response
 from authz.demo.process import Process
 from authz.demo.sidecar import Sidecar, free_address
 from authz.demo.signing import SigningKey
@@ -26,10 +28,13 @@ from tests.bench.accounting import family
 from tests.bench.envoys import make_envoy
 from tests.bench.machine import Place, on_cores
 from tests.bench.setups import Kind, Setup
-from tests.bench.tokens import AUDIENCE, ISSUER
+from tests.bench.tokens import AUDIENCE, ISSUER, write_claims
+from tests.fakes.idp import FakeIdp
 from tests.tools import find
 
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+NOWHERE: Final = "http://127.0.0.1:9/introspect"
+_INTROSPECT: Final = "/introspect"
 _CLOSED: Final = "a closed port (`make .tools/rotel` brings a collector)"
 
 
@@ -101,7 +106,8 @@ class Deployments:
             addresses: tuple[str, ...] = ()
             server: Process | None = None
             if setup.kind is Kind.SIDECAR:
-                sidecar, addresses = self.make_sidecar(setup, folder)
+                asked = parts.enter_context(answering()) if setup.opaque else NOWHERE
+                sidecar, addresses = self.make_sidecar(setup, folder, asked=asked)
                 server = sidecar.process
                 parts.callback(sidecar.stop)
                 with on_cores(place.server):
@@ -118,19 +124,20 @@ class Deployments:
             judge = envoy.process if server is None else server
             yield Deployment(setup=setup, place=place, envoy=envoy, deciders=family(pid_of(judge)), sidecar=sidecar)
 
-    def make_sidecar(self, setup: Setup, folder: Path) -> tuple[Sidecar, tuple[str, ...]]:
-        """Prepare a sidecar, and name the addresses on which Envoy finds it."""
+    def make_sidecar(self, setup: Setup, folder: Path, *, asked: str = NOWHERE) -> tuple[Sidecar, tuple[str, ...]]:
+        """Prepare a sidecar, and name the addresses on which Envoy finds it. It asks about opaque tokens at *asked*."""
         admin = free_address()
         listen = free_address() if setup.tcp else f"unix:{folder}/authz.sock"
-        sidecar = Sidecar(self._write(setup, folder, listen=listen, admin=admin), admin=admin, folder=folder)
+        config = self._write(setup, folder, listen=listen, admin=admin, asked=asked)
+        sidecar = Sidecar(config, admin=admin, folder=folder)
         if setup.workers == 1:
             return sidecar, (listen,)
         return sidecar, tuple(f"unix:{folder}/authz-{number}.sock" for number in range(setup.workers))
 
-    def _write(self, setup: Setup, folder: Path, *, listen: str, admin: str) -> str:
+    def _write(self, setup: Setup, folder: Path, *, listen: str, admin: str, asked: str = NOWHERE) -> str:
         """Write a configuration, whose last issuer and last rule are the ones that are asked for, and the key files."""
         jwks = json.dumps({"keys": [key.public() for key in self._keys.values()]})
-        issuers = {}
+        issuers: dict[str, dict[str, object]] = {}
         for number in reversed(range(setup.issuers)):
             file = folder / f"jwks-{number}.json"
             file.write_text(jwks, encoding="ascii")
@@ -142,10 +149,17 @@ class Deployments:
                 "jwks_file": str(file),
                 "dpop": "allowed" if setup.proofs else "never",
             }
-        document = {
+        if setup.opaque:
+            (folder / "secret").write_text("secret", encoding="ascii")
+            client = {"id": "bench", "secret_file": str(folder / "secret")}
+            issuers["idp-0"] |= {
+                "insecure": {"http": True},
+                "introspection": {"url": asked, "client": client, "cache": "1h", "max_wait": "10s"},
+            }
+        document: dict[str, object] = {
             "version": 1,
             "server": {"listen": listen, "workers": setup.workers, "drain": "200ms"},
-            "admin": {"listen": admin},
+            "admin": {"listen": admin, "console": {"enabled": setup.console}},
             "issuers": issuers,
             "rules": [
                 *({"match": {"paths": [f"/other-{n}/{{id}}/**"]}} for n in range(setup.rules - 1)),
@@ -158,6 +172,15 @@ class Deployments:
         if setup.proofs:
             document["dpop"] = {"max_age": "1h", "max_proofs": 1_000_000}  # they are made before the row begins
         return json.dumps(document, indent=1)
+
+
+@contextmanager
+def answering() -> Iterator[str]:
+    """Serve an issuer that calls every token active, and yield the URL at which it is asked."""
+    with FakeIdp() as idp:
+        said = {**write_claims(0, int(time.time())), "active": True, "token_type": "Bearer"}
+        idp.answers[_INTROSPECT] = lambda _: json_response(said)
+        yield f"{idp.url}{_INTROSPECT}"
 
 
 def start_bare(address: str, folder: Path, cores: Collection[int]) -> Process:

@@ -17,7 +17,6 @@ from tests.bench.tokens import Pool
 
 CONNECTIONS: Final = 32
 OFFERED: Final = 1_000  # requests per second that the fixed load offers
-_THINK_MS: Final = 2 * (CONNECTIONS * 1_000 // OFFERED) - 1  # at random from 0: on average a little less than 32 ms
 _SCRIPT: Final = Path(__file__).with_name("wrk.lua")
 _MOST_SECONDS: Final = 60
 DEBIAN: Final = {"wrk": "wrk"}  # tools of the bench alone, and the packages that bring them
@@ -56,11 +55,13 @@ def check_tools(find: Callable[[str], Path | None] = tools.find) -> None:
         raise MissingToolError(f"missing tools; on Debian: apt-get install {' '.join(missing)}")
 
 
-def drive(url: str, pool: Pool, *, first: int, seconds: float, fixed: bool, cores: Collection[int]) -> Load:
-    """Send the tokens of *pool* from *first* on: as fast as they are answered, or at the *fixed* load of OFFERED."""
+def drive(url: str, pool: Pool, *, first: int, seconds: float, offered: int, cores: Collection[int]) -> Load:
+    """Send the tokens of *pool* from *first* on: so many a second, or with 0 as fast as they are answered."""
+    # Each connection thinks, at random from 0, for as long as all of them together need for that rate on average.
+    think_ms = 2 * (CONNECTIONS * 1_000 // offered) - 1 if offered else 0
     command = [
         *(tools.path("wrk"), "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{_MOST_SECONDS}s"),
-        *("--script", str(_SCRIPT), url, "--", str(pool.path), str(first), str(_THINK_MS if fixed else 0)),
+        *("--script", str(_SCRIPT), url, "--", str(pool.path), str(first), str(think_ms)),
     ]
     with on_cores(cores):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -16,17 +16,21 @@ _COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "ratio": ("/bare", ".2f"),
     "to_base": ("/base", ".2f"),
     "cpu_us": ("CPU us", ".0f"),
+    "cpu_ratio": ("CPU/base", ".3f"),
+    "cpu_more_us": ("CPU+us", "+.1f"),
     "envoy_us": ("Envoy us", ".0f"),
     "switches": ("switches", ".2f"),
     "p50_ms": ("p50 ms", ".2f"),
     "p99_ms": ("p99 ms", ".2f"),
     "added_p50_ms": ("+p50", "+.2f"),
     "added_p99_ms": ("+p99", "+.2f"),
+    "page_ms": ("page ms", ".0f"),
+    "p99_ratio": ("p99/", ".2f"),
     "rss_mb": ("RSS MB", ".1f"),
     "growth_mb": ("growth MB", "+.1f"),
     "ready_s": ("ready s", ".2f"),
 }
-_WITH_SPREAD: Final = ("rps", "ratio", "to_base", "ready_s")
+_WITH_SPREAD: Final = ("rps", "ratio", "to_base", "cpu_ratio", "p99_ratio", "ready_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from tests.bench.tokens import Pool
 
 HIT: Final = "authz_signature_cache_requests_total:hit"
 MISS: Final = "authz_signature_cache_requests_total:miss"
+_ASKED: Final = "authz_facts_total:active"
 _DENIED: Final = "authz_decisions_total:deny"
 _DROPPED: Final = "authz_spans_dropped_total"
 _IDLE_SHARE: Final = 0.10  # of their cores that the deciders leave idle, above which they did not bound the rate
@@ -48,8 +49,11 @@ class Driver:
         self._pool = pool
         self._next = 0
 
-    def load(self, *, seconds: float, fixed: bool = False) -> Window:
-        """Load the stand once. Raises SpoiltError where a request was not answered 2xx."""
+    def load(self, *, seconds: float, offered: int = 0) -> Window:
+        """Load the stand once, with so many requests a second or with as many as it takes.
+
+        Raises SpoiltError where a request was not answered 2xx.
+        """
         deployment = self.deployment
         cores = deployment.place.server | deployment.place.envoy | deployment.place.load
         answered = count_answers(deployment.envoy.admin_url)
@@ -60,7 +64,7 @@ class Driver:
             self._pool,
             first=self._next,
             seconds=seconds,
-            fixed=fixed,
+            offered=offered,
             cores=deployment.place.load,
         )
         used, envoy = Usage.of(deployment.deciders) - used, Usage.of([deployment.envoy_pid]) - envoy
@@ -95,8 +99,8 @@ def measure(name: str, subject: Driver, references: Mapping[str, Driver], *, rou
         window = subject.load(seconds=seconds)
         for metric, value in _rates(window, beside):
             series[metric].append(value)
-        bare = references["ratio"].load(seconds=seconds, fixed=True)
-        window = subject.load(seconds=seconds, fixed=True)
+        bare = references["ratio"].load(seconds=seconds, offered=OFFERED)
+        window = subject.load(seconds=seconds, offered=OFFERED)
         for metric, value in _latencies(window, bare):
             series[metric].append(value)
     changed = changes(before, subject.deployment.samples())
@@ -114,6 +118,10 @@ def _rates(window: Window, beside: Mapping[str, Window]) -> Iterator[tuple[str, 
     yield "others", window.others
     for metric, other in beside.items():
         yield metric, window.load.rps / other.load.rps
+    if (base := beside.get("to_base")) is not None:
+        ours, theirs = (each.used.cpu / each.checks for each in (window, base))
+        yield "cpu_ratio", ours / theirs
+        yield "cpu_more_us", (ours - theirs) * 1e6
 
 
 def _latencies(window: Window, bare: Window) -> Iterator[tuple[str, float]]:
@@ -131,9 +139,11 @@ def changes(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str
 
 def check_samples(changed: Mapping[str, float], *, fresh: bool) -> None:
     """Hold what the sidecar counted against what the row claims. Raises SpoiltError."""
-    hits, misses, denied = (changed.get(name, 0.0) for name in (HIT, MISS, _DENIED))
+    hits, misses, denied, asked = (changed.get(name, 0.0) for name in (HIT, MISS, _DENIED, _ASKED))
     if denied:
         raise SpoiltError(f"{denied:g} requests were denied")
+    if asked:
+        raise SpoiltError(f"the issuer was asked {asked:g} times more")
     if fresh and hits:
         raise SpoiltError(f"{hits:g} of {hits + misses:g} tokens had been seen before")
     if not fresh and misses:

@@ -12,14 +12,18 @@ from typing import Final
 MORE_IS_BETTER: Final[Mapping[str, bool]] = {
     "rps": True,  # requests per second
     "ratio": True,  # of rps, to the bare server's in the same round
-    "to_base": True,  # of rps, to the base's in the same round
+    "to_base": True,  # of rps, to the base's in the same round, or that of what the row is measured beside
     "cpu_us": False,  # CPU time of the deciding processes per check; of Envoy where it decides itself
+    "cpu_ratio": False,  # of cpu_us, to the same
+    "cpu_more_us": False,  # cpu_us less the same
     "envoy_us": False,  # CPU time of Envoy per check
     "switches": False,  # context switches of the deciding processes per check
     "p50_ms": False,
     "p99_ms": False,
     "added_p50_ms": False,  # p50 less the bare server's in the same round
     "added_p99_ms": False,
+    "page_ms": False,  # from the question for a page of the console to its last byte, the longest of a round
+    "p99_ratio": False,  # of p99_ms while pages are shown, to that of the same round without
     "rss_mb": False,
     "growth_mb": False,
     "ready_s": False,

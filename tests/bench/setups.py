@@ -22,7 +22,8 @@ class Kind(StrEnum):
 class Setup:
     """One arrangement. *fresh* means that no token was seen before; *sampled* is the share of calls with a span.
 
-    With *proofs* the token is always the same, and a new proof (DPoP) comes with each request.
+    With *proofs* the token is always the same, and a new proof (DPoP) comes with each request. An *opaque* token is no
+    JWT: its issuer was asked about it once (RFC 7662). Without *console* no decision is kept for it.
     """
 
     kind: Kind = Kind.SIDECAR
@@ -34,12 +35,19 @@ class Setup:
     workers: int = 1
     tcp: bool = False
     proofs: bool = False
+    opaque: bool = False
+    console: bool = True
 
     @property
-    def beside_base(self) -> bool:
-        """Whether it is the base but for one thing that has nothing to do with the token."""
-        base = Setup(algorithm=self.algorithm, fresh=self.fresh, proofs=self.proofs)
-        return self.kind is Kind.SIDECAR and self != base
+    def reference(self) -> Setup | None:
+        """What it is measured beside: the same without what it names, and for a proof a token never seen before.
+
+        Both have one signature to verify. None for the base, and for those that differ in nothing but the token.
+        """
+        if self.proofs:
+            return replace(self, proofs=False, fresh=True)
+        plain = Setup(algorithm=self.algorithm, fresh=self.fresh)
+        return None if self.kind is not Kind.SIDECAR or self == plain else plain
 
 
 BASE: Final = Setup()
@@ -57,6 +65,8 @@ SETUPS: Final[Mapping[str, Setup]] = {
     "EdDSA-new": replace(BASE, algorithm="EdDSA", fresh=True),
     "ML-DSA-65-new": replace(BASE, algorithm="ML-DSA-65", fresh=True),
     "ES256-proof": replace(BASE, algorithm="ES256", proofs=True),
+    "introspection": replace(BASE, opaque=True),
+    "console-off": replace(BASE, console=False),
     "rules-10000": replace(BASE, rules=10_000),
     "issuers-200": replace(BASE, issuers=200),
     "tracing-1%": replace(BASE, sampled=0.01),
@@ -64,9 +74,10 @@ SETUPS: Final[Mapping[str, Setup]] = {
     "workers-2": replace(BASE, workers=2),
     "tcp": replace(BASE, tcp=True),
 }
+PAGES: Final = "console-pages"
 MEMORY: Final = "memory"
 READY: Final = "ready"
-NAMES: Final = (*SETUPS, MEMORY, READY)
+NAMES: Final = (*SETUPS, PAGES, MEMORY, READY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +113,10 @@ TARGETS: Final[Mapping[str, Sequence[Target]]] = {
     "issuers-200": (Target(metric="to_base", at_least=0.9),),
     "tracing-1%": (Target(metric="to_base", at_least=0.95),),
     "workers-2": (Target(metric="to_base", at_least=1.8),),
+    "ES256-proof": (Target(metric="cpu_ratio", below=1.6),),
+    "introspection": (Target(metric="cpu_more_us", below=8),),
+    "console-off": (Target(metric="cpu_ratio", at_least=0.99),),
+    PAGES: (Target(metric="page_ms", below=50), Target(metric="p99_ratio", below=1.1)),
     MEMORY: (Target(metric="rss_mb", below=110), Target(metric="growth_mb", below=1)),
     READY: (Target(metric="ready_s", below=1.0),),
 }

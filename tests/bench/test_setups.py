@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bench.series import MORE_IS_BETTER
-from tests.bench.setups import NAMES, SETUPS, TARGETS, Target
+from tests.bench.setups import BASE, NAMES, SETUPS, TARGETS, Target
 
 RATIO = Target(metric="ratio", at_least=0.5, aim=0.65)
 TIME = Target(metric="ready_s", below=1.0)
@@ -32,13 +32,20 @@ def test_targets_are_of_something() -> None:
     assert {target.metric for targets in TARGETS.values() for target in targets} <= MORE_IS_BETTER.keys()
 
 
-def test_what_is_compared_with_the_base() -> None:
-    """Rows that differ from the base in nothing of the token are measured beside it, and no other."""
-    assert {name for name, setup in SETUPS.items() if setup.beside_base} == {
-        "rules-10000",
-        "issuers-200",
-        "tracing-1%",
-        "tracing-100%",
-        "workers-2",
-        "tcp",
-    }
+def test_what_is_measured_beside_what() -> None:
+    """A row that differs by more than its tokens is measured beside the base, a proof beside a new token."""
+    beside = {name: setup.reference for name, setup in SETUPS.items() if setup.reference is not None}
+    assert beside.pop("ES256-proof") == SETUPS["ES256-new"]
+    assert beside == dict.fromkeys(
+        (
+            "introspection",
+            "console-off",
+            "rules-10000",
+            "issuers-200",
+            "tracing-1%",
+            "tracing-100%",
+            "workers-2",
+            "tcp",
+        ),
+        BASE,
+    )

@@ -51,6 +51,10 @@ class Mint:
         token = key.sign({**write_claims(0, int(time.time())), "cnf": {"jkt": client.jwk.thumbprint()}})
         return self._make(f"proofs-{algorithm}", count, partial(prove, algorithm, client.jwk.export(), token))
 
+    def opaque(self) -> Pool:
+        """Return a pool of one token that is no JWT."""
+        return self._make("opaque", 1, write_opaque)
+
     def _make(self, name: str, count: int, write: Callable[[int, range], str]) -> Pool:
         if (name, count) not in self._pools:
             path = self._folder / f"{name}-{count}.txt"
@@ -85,6 +89,11 @@ def prove(algorithm: str, private: str, token: str, now: int, numbers: range) ->
     ath = base64url_encode(hashlib.sha256(token.encode()).digest())
     claims = {"htm": "GET", "htu": REQUESTED, "iat": now, "ath": ath}
     return "".join(f"{token} {key.sign({**claims, 'jti': f'{number:032x}'}, header=header)}\n" for number in numbers)
+
+
+def write_opaque(_now: int, numbers: range) -> str:
+    """Make a line for each number, as long as the tokens of most servers that issue such."""
+    return "".join(f"{number:043x}\n" for number in numbers)
 
 
 def write_claims(number: int, now: int) -> dict[str, object]:

@@ -1,0 +1,243 @@
+"""Measure checks in pairs, without Envoy and gRPC: what one costs more than another, to a tenth of a microsecond.
+
+`python -m tests.bench.paired` decides the same number of checks of each kind in turn, on one thread, again and again,
+and prints the CPU time of each, and the middle of the differences and ratios of the pairs. What gRPC adds to each check
+is not in them: see `make bench`.
+"""
+
+# ruff: noqa: T201 - a program that prints
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from queue import SimpleQueue
+from statistics import median
+from typing import Final
+
+from authz.config.build import build_snapshot
+from authz.config.load import parse
+from authz.config.model import TransportName
+from authz.core.decision import Allow
+from authz.demo.signing import SigningKey
+from authz.envoy import ext_authz_pb2 as wire
+from authz.envoy.checker import Checker
+from authz.envoy.gathering import Gatherer
+from authz.envoy.transport.choice import choose_transport
+from authz.feeds.scheduler import Scheduler
+from authz.feeds.signature_cache import SignatureCache
+from authz.feeds.store import Store
+from authz.feeds.usage import Usage
+from authz.runtime.parts import make_fact_lanes, make_feeds, make_gatherer, make_proof_memory
+from authz.telemetry.check_record import CheckRecord
+from authz.telemetry.decisions import DecisionLog
+from authz.telemetry.metrics import Metrics
+from authz.telemetry.recent import RecentDecisions
+from authz.telemetry.report import Reporting, reporter
+from tests.bench.deployments import Deployments, answering
+from tests.bench.setups import Setup
+from tests.bench.tokens import mint, prove, write_claims, write_opaque
+
+ROUNDS: Final = 30
+CHECKS: Final = 400  # of each kind in a round
+HANG_SECONDS: Final = 300.0
+
+Report = Callable[[CheckRecord], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What is measured beside what, by their names, and what it may cost: a ratio, or microseconds more."""
+
+    name: str
+    beside: str
+    at_most: float
+    is_ratio: bool = True
+
+
+PAIRS: Final = (
+    Pair("opaque token, answer cached", "RS256, seen before", 8.0, is_ratio=False),
+    Pair("ES256, seen before, new proof", "ES256, new", 1.6),
+    Pair("kept for the console", "not kept for the console", 1.01),
+)
+
+
+class Sidecar:
+    """A sidecar without its servers, on the configuration *text*: its feeds and lanes, and checkers that share them."""
+
+    def __init__(self, text: str) -> None:
+        config = parse(text, file="authz.yaml")
+        self.metrics: Final = Metrics(insecure_options=0, label_rules=True)
+        usage, signatures = Usage(time.time), SignatureCache()
+        verify = usage.record_use(signatures.verify)
+        self.store: Final = Store(build_snapshot(config, verify_signature=verify, nonce_secret=secrets.token_bytes(32)))
+        self._scheduler: Final = Scheduler(monotonic=time.monotonic)
+        feeds = make_feeds(
+            store=self.store,
+            scheduler=self._scheduler,
+            usage=usage,
+            metrics=self.metrics,
+            evict=signatures.evict_removed_keys,
+            on_refresh=lambda _issuer, _result, _seconds: None,
+        )
+        transport = choose_transport(TransportName.AUTO)
+        self._facts: Final = make_fact_lanes(config.server, transport, self.metrics)
+        proofs = make_proof_memory(config.dpop)
+        self._gatherer: Final[Gatherer] = make_gatherer(config.server, transport, feeds, self._facts, proofs)
+        self._facts.follow(config)
+        feeds.apply(config, self.store.current())
+        self._scheduler.start(feeds.feeds_to_step)
+        self._gatherer.start()
+        deadline = time.monotonic() + HANG_SECONDS
+        while feeds.waiting_for() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def checker(self, report: Report) -> Checker:
+        """Return what answers checks, and reports them so."""
+        return Checker(
+            snapshot=self.store.current,
+            gatherer=self._gatherer,
+            report=report,
+            now=time.time,
+            elapsed=time.monotonic,
+            new_id=partial(secrets.token_hex, 8),
+        )
+
+    def stop(self) -> None:
+        """Stop all threads."""
+        self._scheduler.stop()
+        self._gatherer.stop()
+        self._facts.close()
+
+
+def write_check(headers: Mapping[str, str]) -> bytes:
+    """Write the CheckRequest of a request like those of `make bench`, with these *headers* too."""
+    request = wire.CheckRequest()
+    http = request.attributes.request.http
+    http.id, http.method, http.host, http.path = "7", "GET", "bench.test", "/orders/5"
+    http.scheme, http.protocol, http.size = "http", "HTTP/1.1", -1
+    usual = {":method": "GET", ":path": http.path, ":authority": http.host, ":scheme": "http"}
+    for name, value in {**usual, "x-request-id": secrets.token_hex(16), "x-forwarded-proto": "http", **headers}.items():
+        http.headers[name] = value
+    return request.SerializeToString()
+
+
+def answer(checker: Checker, message: bytes) -> None:
+    """Have a check answered, on this thread if nothing is to be waited for."""
+    given = checker.check(message, received=time.monotonic(), time_left=None)
+    if not isinstance(given, bytes):
+        answers = SimpleQueue[bytes]()
+        given(answers.put)
+        answers.get(timeout=HANG_SECONDS)
+
+
+@contextmanager
+def prepare(folder: Path) -> Iterator[dict[str, tuple[Checker, Iterator[bytes]]]]:
+    """Start the sidecars, and yield by name who answers which checks. Each was answered before, unless it is new."""
+    keys = {name: SigningKey.create(name, kid=name) for name in ("RS256", "ES256")}
+    count, now = ROUNDS * CHECKS, int(time.time())
+    deployments = Deployments(folder, keys)
+    with answering() as asked:
+        texts = {
+            setup: deployments._write(setup, folder, listen=f"unix:{folder}/s", admin="127.0.0.1:9192", asked=asked)
+            for setup in (Setup(), Setup(opaque=True), Setup(proofs=True))
+        }
+        plain, opaque, proofs = (Sidecar(text) for text in texts.values())
+        try:
+            seen: list[CheckRecord] = []
+            bare, kept = (make_report(plain.metrics, recent) for recent in (None, RecentDecisions(time.time)))
+            client = SigningKey.create("ES256")
+            bound = keys["ES256"].sign({**write_claims(0, now), "cnf": {"jkt": client.jwk.thumbprint()}})
+            lines = prove("ES256", client.jwk.export(), bound, now, range(count)).splitlines()
+            new = mint("ES256", keys["ES256"].jwk.export(), now, range(count)).splitlines()
+            same = write_check(
+                {"authorization": f"Bearer {mint('RS256', keys['RS256'].jwk.export(), now, range(1))[:-1]}"}
+            )
+            unread = write_check({"authorization": f"Bearer {write_opaque(now, range(1))[:-1]}"})
+            for sidecar, message in ((plain, same), (opaque, unread)):
+                answer(sidecar.checker(seen.append), message)
+            wrong = [record.decision.reason for record in seen if type(record.decision) is not Allow]
+            if wrong:
+                raise RuntimeError(f"a check that should be allowed was not: {wrong}")
+            yield {
+                "RS256, seen before": (plain.checker(kept), cycle([same])),
+                "opaque token, answer cached": (
+                    opaque.checker(make_report(opaque.metrics, RecentDecisions(time.time))),
+                    cycle([unread]),
+                ),
+                "ES256, new": (
+                    plain.checker(kept),
+                    (write_check({"authorization": f"Bearer {token}"}) for token in new),
+                ),
+                "ES256, seen before, new proof": (
+                    proofs.checker(make_report(proofs.metrics, RecentDecisions(time.time))),
+                    (
+                        write_check({"authorization": f"DPoP {token}", "dpop": proof})
+                        for token, proof in (line.split(" ") for line in lines)
+                    ),
+                ),
+                "not kept for the console": (plain.checker(bare), cycle([same])),
+                "kept for the console": (plain.checker(kept), cycle([same])),
+            }
+        finally:
+            for sidecar in (plain, opaque, proofs):
+                sidecar.stop()
+
+
+def make_report(metrics: Metrics, recent: RecentDecisions | None) -> Report:
+    """Return what reports decisions as by default."""
+    log = DecisionLog(metrics, monotonic=time.monotonic)
+    return reporter(metrics, log, Reporting(decisions="denied", log_client=True), recent=recent)
+
+
+def measure(kinds: Mapping[str, tuple[Checker, Iterator[bytes]]]) -> dict[str, list[float]]:
+    """Return the microseconds of CPU time that each kind took a check, in each round."""
+    took: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(ROUNDS):
+        for name, (checker, messages) in kinds.items():
+            batch = [next(messages) for _ in range(CHECKS)]
+            began = time.thread_time()
+            for message in batch:
+                answer(checker, message)
+            took[name].append((time.thread_time() - began) / CHECKS * 1e6)
+    return took
+
+
+def describe(took: Mapping[str, Sequence[float]]) -> str:
+    """Write the tables."""
+    lines = ["| check | CPU us |", "|---|---:|"]
+    lines += [f"| {name} | {median(values):.1f} |" for name, values in took.items()]
+    lines += ["", "| pair | more us | ratio | aim |", "|---|---:|---:|---|"]
+    for pair in PAIRS:
+        both = list(zip(took[pair.name], took[pair.beside], strict=True))
+        more, ratio = median(one - other for one, other in both), median(one / other for one, other in both)
+        value, unit = (ratio, "") if pair.is_ratio else (more, " us more")
+        verdict = "met" if value <= pair.at_most else "MISSED"
+        lines.append(
+            f"| {pair.name}, to {pair.beside} | {more:+.1f} | {ratio:.3f} | {pair.at_most:g}{unit} {verdict} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure and print."""
+    sys.setswitchinterval(0.0005)  # as `authz serve` does
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, prepare(Path(folder)) as kinds:
+        took = measure(kinds)
+    if sys.argv[1:2] == ["--json"]:
+        print(json.dumps(took))
+    else:
+        print(describe(took))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
