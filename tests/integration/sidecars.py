@@ -48,9 +48,12 @@ _ISSUER: Final = """  {name}:
 """
 
 
-def issuer(name: str, idp: FakeIdp, *, required: bool = True, fetch: str = "max_wait: 100ms") -> str:
-    """Write the section of one issuer."""
-    return _ISSUER.format(name=name, issuer=idp.issuer, required=str(required).lower(), fetch=fetch)
+def issuer(
+    name: str, idp: FakeIdp, *, required: bool = True, fetch: str = "max_wait: 100ms", introspection: str = ""
+) -> str:
+    """Write the section of one issuer; with *introspection*, its settings, it is asked about tokens."""
+    text = _ISSUER.format(name=name, issuer=idp.issuer, required=str(required).lower(), fetch=fetch)
+    return f"{text}    introspection: {{{introspection}}}\n" if introspection else text
 
 
 def config(*issuers: str, listen: str, admin: str, drain: str = "4s", server: str = "") -> str:

@@ -16,11 +16,13 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from authz.demo.client import send
+from authz.demo.loopback import json_response
 from authz.demo.process import Process
 from authz.demo.sidecar import free_address
 from authz.demo.signing import SigningKey
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import wait_until
+from tests.integration.asking import INTROSPECT, endpoint_of
 from tests.integration.sidecars import Running, issuer, running
 from tests.tools import ROOT, path
 from tests.unit.envoy.serving import short_folder
@@ -85,7 +87,12 @@ def stage() -> Iterator[Stage]:
         folder, idp = parts.enter_context(short_folder()), parts.enter_context(FakeIdp())
         patch = parts.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{free_address()}")
-        sidecar = parts.enter_context(running(folder, issuer("a", idp), telemetry="traces: {exporter: otlp}"))
+        idp.answers[INTROSPECT] = lambda _: json_response({"active": False})
+        (folder / "secret").write_text("secret")
+        client = f"client: {{id: rs, secret_file: {folder}/secret}}"
+        asked = f"url: '{endpoint_of(idp)}', {client}, max_wait: 10s, timeout: 10s"
+        section = issuer("a", idp, introspection=asked)
+        sidecar = parts.enter_context(running(folder, section, telemetry="traces: {exporter: otlp}"))
         sidecar.await_ready()
         prometheus, address = start_prometheus(folder, target=sidecar.sidecar.admin_url.removeprefix("http://"))
         parts.callback(prometheus.kill)
@@ -95,6 +102,7 @@ def stage() -> Iterator[Stage]:
         for _ in range(5):
             assert sidecar.check(token) == "authenticated"
         assert sidecar.check() == "token_missing"
+        assert sidecar.check("an-opaque-token") == "token_inactive"
         assert sidecar.check(idp.mint(key=SigningKey.create("ES256"))) == "keys_unavailable"
         wait_until(lambda: bool(stage.value('authz_decisions_total{reason="keys_unavailable"}')))
         yield stage
