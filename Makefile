@@ -28,7 +28,7 @@ run: .venv/ready  ## start the demo: identity provider, sidecar, Envoy, upstream
 test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel .tools/pips .tools/frameworks/python  ## prove everything (ARGS="-k token" for a part)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --durations=10 $(ARGS)
 
-peers: .venv/ready .tools/peers/keycloak $(addprefix .tools/frameworks/,python node go more caddy java)  ## prove what we say of a real Keycloak and of web frameworks; needs Maven, Java 17, Go, Node
+peers: .venv/ready .tools/peers/keycloak .tools/peers/grpc-java $(addprefix .tools/frameworks/,python node go more caddy java)  ## prove what we say of a real Keycloak, grpc-java and web frameworks; needs Maven, Java 17, Go, Node
 	PEERS=1 REQUIRE_ALL=1 $(BIN)/python -m pytest tests/peers $(ARGS)
 
 cluster: .venv/ready .tools/helm .tools/cluster .tools/definitions  ## prove deploy/ against a real Kubernetes API server, made from source; needs Go
@@ -112,12 +112,18 @@ clean:  ## remove everything that was made
 
 # Keycloak as Maven has it: 170 MB, and a minute to start, so it is for `make peers` alone.
 .tools/peers/keycloak: tests/peers/keycloak.sha256 .venv/locked
-	rm -rf $(@D) && mkdir -p $(@D)
+	rm -rf $@ && mkdir -p $(@D)
 	version=$$(sed -n 's/.*-dist-\(.*\)\.zip$$/\1/p' $<) && cp $< $(@D) && cd $(@D) && \
 	  mvn --batch-mode --quiet org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -DoutputDirectory=. \
 	    -Dartifact=org.keycloak:keycloak-quarkus-dist:$$version:zip && \
 	  sha256sum --check --quiet $(<F) && $(CURDIR)/$(BIN)/python -m zipfile --extract *.zip . && \
 	  mv keycloak-$$version $(@F) && rm *.zip && touch $(@F)
+
+# A gRPC client that asks for itself, without Envoy.
+.tools/peers/grpc-java: tests/peers/grpc_java/pom.xml $(wildcard tests/peers/grpc_java/src/*)
+	rm -rf $@ $@.new && mkdir -p $(@D) && cp -r tests/peers/grpc_java $@.new
+	cd $@.new && mvn --batch-mode --quiet compile org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
+	mv $@.new $@ && touch $@
 
 # Web frameworks, each a server with the same routes. Those of Python come with `make test`; for Node's and Go's .ci/run
 # asks; more of Go, and Caddy and Java, are for `make peers` alone.

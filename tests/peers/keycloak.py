@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from authz.demo.client import Answer, send
 from authz.demo.process import Process
@@ -42,6 +42,18 @@ class Keycloak:
         answer = send(url, method=method, headers=headers, body=json.dumps(document).encode() if document else b"")
         assert 200 <= answer.status < 300, answer.body
         return answer
+
+    # Users.
+
+    def set_user(self, name: str, *, enabled: bool) -> None:
+        """Disable a user, or enable one again."""
+        (user,) = self._manage("GET", f"{self._admin}/users?exact=true&username={quote(name)}").json()
+        self._manage("PUT", f"{self._admin}/users/{user['id']}", {**user, "enabled": enabled})
+
+    def log_out(self, name: str) -> None:
+        """End all sessions of a user."""
+        (user,) = self._manage("GET", f"{self._admin}/users?exact=true&username={quote(name)}").json()
+        self._manage("POST", f"{self._admin}/users/{user['id']}/logout")
 
     # Keys.
 
@@ -122,8 +134,8 @@ def _post(url: str, form: Mapping[str, str]) -> dict[str, Any]:
 
 
 @contextmanager
-def running_keycloak(folder: Path, realm: str) -> Iterator[Keycloak]:
-    """Start Keycloak, which forgets everything when it ends; its log is in *folder*."""
+def running_keycloak(folder: Path) -> Iterator[str]:
+    """Start Keycloak, which forgets everything when it ends, and yield its URL; its log is in *folder*."""
     settings = {
         "KC_BOOTSTRAP_ADMIN_USERNAME": _ADMIN["username"],
         "KC_BOOTSTRAP_ADMIN_PASSWORD": _ADMIN["password"],
@@ -138,7 +150,7 @@ def running_keycloak(folder: Path, realm: str) -> Iterator[Keycloak]:
     process.start()
     try:
         process.wait_until(lambda: _address(process.log) is not None, seconds=HANG_SECONDS * 2)
-        yield Keycloak(str(_address(process.log)), realm)
+        yield str(_address(process.log))
     finally:
         process.stop()
 

@@ -13,7 +13,7 @@ from authz.core.base64url import decode
 from authz.demo.client import send
 from tests.fakes.waiting import wait_until
 from tests.integration.station import Station
-from tests.peers.keycloak import Browser, Keycloak, running_keycloak
+from tests.peers.keycloak import Browser, Keycloak
 from tests.recipes.recipe import FOLDER
 
 pytestmark = pytest.mark.needs("java", "peers/keycloak")
@@ -104,11 +104,11 @@ REALM: Final = {
 
 
 @pytest.fixture(scope="module")
-def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
+def keycloak(keycloak_url: str) -> Keycloak:
     """A Keycloak with the realm of this file."""
-    with running_keycloak(tmp_path_factory.mktemp("keycloak"), "example") as server:
-        server.create_realm(REALM)
-        yield server
+    server = Keycloak(keycloak_url, "example")
+    server.create_realm(REALM)
+    return server
 
 
 def recipe_for(keycloak: Keycloak) -> str:
