@@ -26,7 +26,6 @@ from typing import Final
 from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.config.model import TransportName
-from authz.core.decision import Allow
 from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
@@ -130,20 +129,24 @@ def write_check(headers: Mapping[str, str]) -> bytes:
     return request.SerializeToString()
 
 
-def answer(checker: Checker, message: bytes) -> None:
-    """Have a check answered, on this thread if nothing is to be waited for."""
+def answer(checker: Checker, message: bytes) -> bytes:
+    """Return the response to a check, made on this thread if nothing is to be waited for."""
     given = checker.check(message, received=time.monotonic(), time_left=None)
-    if not isinstance(given, bytes):
-        answers = SimpleQueue[bytes]()
-        given(answers.put)
-        answers.get(timeout=HANG_SECONDS)
+    if isinstance(given, bytes):
+        return given
+    answers = SimpleQueue[bytes]()
+    given(answers.put)
+    return answers.get(timeout=HANG_SECONDS)
 
 
 @contextmanager
-def prepare(folder: Path) -> Iterator[dict[str, tuple[Checker, Iterator[bytes]]]]:
-    """Start the sidecars, and yield by name who answers which checks. Each was answered before, unless it is new."""
+def prepare(folder: Path, count: int = ROUNDS * CHECKS) -> Iterator[dict[str, tuple[Checker, Iterator[bytes]]]]:
+    """Start the sidecars, and yield by name who answers which checks. Each was answered before, unless it is new.
+
+    There are *count* of those that are new.
+    """
     keys = {name: SigningKey.create(name, kid=name) for name in ("RS256", "ES256")}
-    count, now = ROUNDS * CHECKS, int(time.time())
+    now = int(time.time())
     deployments = Deployments(folder, keys)
     with answering() as asked:
         texts = {
@@ -152,7 +155,6 @@ def prepare(folder: Path) -> Iterator[dict[str, tuple[Checker, Iterator[bytes]]]
         }
         plain, opaque, proofs = (Sidecar(text) for text in texts.values())
         try:
-            seen: list[CheckRecord] = []
             bare, kept = (make_report(plain.metrics, recent) for recent in (None, RecentDecisions(time.time)))
             client = SigningKey.create("ES256")
             bound = keys["ES256"].sign({**write_claims(0, now), "cnf": {"jkt": client.jwk.thumbprint()}})
@@ -163,10 +165,7 @@ def prepare(folder: Path) -> Iterator[dict[str, tuple[Checker, Iterator[bytes]]]
             )
             unread = write_check({"authorization": f"Bearer {write_opaque(now, range(1))[:-1]}"})
             for sidecar, message in ((plain, same), (opaque, unread)):
-                answer(sidecar.checker(seen.append), message)
-            wrong = [record.decision.reason for record in seen if type(record.decision) is not Allow]
-            if wrong:
-                raise RuntimeError(f"a check that should be allowed was not: {wrong}")
+                answer(sidecar.checker(lambda _record: None), message)
             yield {
                 "RS256, seen before": (plain.checker(kept), cycle([same])),
                 "opaque token, answer cached": (

@@ -15,10 +15,11 @@ from tests.bench.rounds import HIT, MISS, changes, check_samples
         ({HIT: 10.0, MISS: 1.0}, False, "1 of 11 tokens were not remembered"),
         ({HIT: 1.0, MISS: 10.0}, True, "1 of 11 tokens had been seen before"),
         ({HIT: 10.0, "authz_decisions_total:deny": 2.0}, False, "2 requests were denied"),
+        ({"authz_facts_total:active": 3.0}, False, "the issuer was asked 3 times more"),
     ],
 )
 def test_spoilt(changed: dict[str, float], *, fresh: bool, words: str) -> None:
-    """A hit among new tokens, a miss among old ones and a denial anywhere spoil the figures."""
+    """A hit among new tokens, a miss among old ones, a denial and a question anywhere spoil the figures."""
     with pytest.raises(SpoiltError, match=words):
         check_samples(changed, fresh=fresh)
 
