@@ -89,11 +89,11 @@ def test_not_modified_renews() -> None:
 
 def test_keys_withdrawn_for_age_come_back_with_a_304() -> None:
     """After `max_stale` and an outage, "not modified" is enough to serve the keys again."""
-    rig = Rig()
+    rig = Rig(schedule=Schedule(max_stale=2 * HOUR))
     rig.site.at[JWKS] = publish(K1, etag='"1"')
     rig.run()
     rig.site.at[JWKS] = fail()
-    rig.run(DAY + 60)
+    rig.run(2 * HOUR + 60)
     assert rig.kids is None
     rig.site.at[JWKS] = lambda headers: Answer(304, {}, b"")
     rig.run(120)
@@ -102,10 +102,10 @@ def test_keys_withdrawn_for_age_come_back_with_a_304() -> None:
 
 def test_outage_keys_serve_until_max_stale_exactly() -> None:
     """E20: last good keys go at the very second of `max_stale`, and come back without a restart."""
-    rig = Rig()
+    rig = Rig(schedule=Schedule(max_stale=2 * HOUR))
     rig.run()
     rig.site.at[JWKS] = fail(Refresh.UNREACHABLE)
-    rig.run(DAY - 0.001)
+    rig.run(2 * HOUR - 0.001)
     assert rig.kids == {"k1"}
     rig.run(0.001)
     assert rig.kids is None
@@ -445,7 +445,7 @@ def test_honest_rotation_is_no_flap() -> None:
 @pytest.mark.parametrize("jump", [HOUR, -2 * HOUR, 25 * HOUR])
 def test_wall_clock_jumps_are_not_noticed(jump: float) -> None:
     """E19: a jump causes no refresh, ends no cool-down and withdraws nothing."""
-    rig = Rig()
+    rig = Rig(schedule=Schedule(max_stale=2 * HOUR))
     rig.run()
     rig.ask()
     fetches = len(rig.site.times())
@@ -455,7 +455,7 @@ def test_wall_clock_jumps_are_not_noticed(jump: float) -> None:
     assert len(rig.site.times()) == fetches
     assert rig.kids == {"k1"}
     rig.site.at[JWKS] = fail()
-    rig.run(DAY - 5)
+    rig.run(2 * HOUR - 5)
     assert rig.kids == {"k1"}
     rig.run(2)
     assert rig.kids is None

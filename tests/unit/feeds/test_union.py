@@ -16,7 +16,6 @@ from authz.telemetry.keys import Refresh
 from tests.unit.feeds.rig import K1, K2, K3, Behaviour, Rig, answer, document, fail, publish
 
 HOUR = 3600.0
-DAY = 24 * HOUR
 EAST, WEST = "https://east.test/keys", "https://west.test/keys"
 
 
@@ -39,7 +38,7 @@ def test_the_keys_are_a_union() -> None:
 @pytest.mark.parametrize("trouble", [fail(Refresh.TIMEOUT), answer(b"<!doctype html>"), answer(b'{"keys": []}')])
 def test_a_cluster_that_fails_takes_nobodys_keys_away(trouble: object) -> None:
     """Its last good keys stay in use, a rotation at the other one is followed, and the failure is counted."""
-    rig = make_rig()
+    rig = make_rig(max_stale=3 * HOUR)
     rig.run()
     rig.site.at |= {EAST: trouble, WEST: publish(K3)}  # type: ignore[dict-item]
     rig.run(HOUR)
@@ -47,13 +46,13 @@ def test_a_cluster_that_fails_takes_nobodys_keys_away(trouble: object) -> None:
     failure = rig.feed.view.last_failure
     assert failure is not None
     assert (rig.refreshes(failure.result) or 0) > 10
-    rig.run(2 * DAY)
+    rig.run(3 * HOUR)
     assert rig.kids == {"k3"}  # the first cluster's are too old by now; the other's are fresh
 
 
 def test_a_cluster_that_is_down_at_the_start_keeps_no_other_waiting() -> None:
     """Those that can be had serve; the missing ones come with the first fetch that succeeds, within a minute."""
-    rig = make_rig()
+    rig = make_rig(max_stale=3 * HOUR)
     rig.site.at[EAST] = fail(Refresh.UNREACHABLE)
     rig.run(1)
     assert rig.kids == {"k2", "k3"}
@@ -61,7 +60,7 @@ def test_a_cluster_that_is_down_at_the_start_keeps_no_other_waiting() -> None:
     rig.run(61)
     assert rig.kids == {"k1", "k2", "k3"}
     rig.site.at |= {EAST: fail(), WEST: fail()}
-    rig.run(DAY + HOUR)
+    rig.run(4 * HOUR)
     assert rig.kids is None
 
 
@@ -114,18 +113,19 @@ def test_a_leaked_key_is_lost_in_all_of_them() -> None:
 
 
 def test_the_age_of_each_outlives_a_restart() -> None:
-    """What was read again serves for the rest of its time: a cluster that is down gets no second day."""
-    rig = make_rig()
+    """What was read again serves for the rest of its time: a cluster that is down gets no second one."""
+    schedule = Schedule(max_stale=3 * HOUR)
+    rig = make_rig(max_stale=3 * HOUR)
     rig.run()
     rig.site.at[EAST] = fail()
-    rig.run(DAY - HOUR)
+    rig.run(2 * HOUR)
     copy = rig.feed.view.last_good
     assert copy is not None
-    after = Rig(uris=(EAST, WEST), clock=rig.clock)
+    after = Rig(uris=(EAST, WEST), clock=rig.clock, schedule=schedule)
     assert {key.kid for key in after.feed.source.read(copy.document).keys} == {"k1", "k2", "k3"}
     rig.clock.advance(2 * HOUR)
     assert {key.kid for key in after.feed.source.read(copy.document).keys} == {"k2", "k3"}
-    moved = Rig(uris=(EAST, "https://north.test/keys"), clock=rig.clock)
+    moved = Rig(uris=(EAST, "https://north.test/keys"), clock=rig.clock, schedule=schedule)
     with pytest.raises(RefreshError, match="no usable key"):
         moved.feed.source.read(copy.document)
 
