@@ -26,7 +26,7 @@ run: .venv/ready  ## start the demo: identity provider, sidecar, Envoy, upstream
 	$(BIN)/authz demo $(ARGS)
 
 test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel .tools/pips .tools/frameworks/python  ## prove everything (ARGS="-k token" for a part)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --durations=10 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
 
 peers: .venv/ready .tools/peers/keycloak .tools/peers/grpc-java $(addprefix .tools/frameworks/,python node go more caddy java)  ## prove what we say of a real Keycloak, grpc-java and web frameworks; needs Maven, Java 17, Go, Node
 	PEERS=1 REQUIRE_ALL=1 $(BIN)/python -m pytest tests/peers $(ARGS)
@@ -43,7 +43,7 @@ newest lowest prerelease: .venv/ready .tools/xds-protos
 	$(RESOLVE) --group build
 	$(RESOLVE) --upgrade --no-build-isolation-package authz-sidecar --group build --group test ".[cel,demo]"
 	$(CHECK_$@)
-	.tools/$@/bin/python -m pytest --numprocesses auto --dist loadfile --deselect tests/unit/test_house.py::test_lint tests/unit tests/e2e $(ARGS)
+	.tools/$@/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --deselect tests/unit/test_house.py::test_lint tests/unit tests/e2e $(ARGS)
 
 bench: .venv/ready .tools/rotel  ## measure speed, memory and growth, in ten minutes (ARGS=--short in two)
 	$(BIN)/python -m tests.bench $(ARGS)
