@@ -16,6 +16,8 @@ DEPLOY: Final = ROOT / "deploy"
 HELMS: Final = ("helm3", "helm4")
 KINDS_OF_OPERATORS: Final = {"PodMonitor", "ServiceMonitor", "PrometheusRule", "HTTPRoute"}
 
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # what is rendered is long, and Python reads it slowly
+
 Document = dict[str, Any]
 
 
@@ -60,7 +62,7 @@ class Charts:
     def render(self, chart: Path, *arguments: str | Path, helm: str = "helm4", kube: str = "1.37") -> list[Document]:
         """Render a chart as the release `orders`."""
         text = self.say(helm, "template", "orders", chart, "--namespace", "shop", "--kube-version", kube, *arguments)
-        return [document for document in yaml.safe_load_all(text) if document]
+        return [document for document in yaml.load_all(text, Loader=_LOADER) if document]
 
     def case(self, chart: Path, values: Path | None, **options: str) -> list[Document]:
         """Render one of the cases."""
