@@ -45,6 +45,15 @@ settings.register_profile("weekly", _PATIENT, max_examples=1_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "same")
 
 
+_WORKERS_PER_CORE: Final = 2  # half of a run is spent in waiting for processes to start, to notice and to end
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers `--numprocesses auto` means."""
+    return _WORKERS_PER_CORE * len(os.sched_getaffinity(0))
+
+
 # A worker gets a file at a time. One that takes long must not be the last, and it is not the one with most tests, which
 # pytest-xdist would begin with: those that start processes come first, and the many small ones fill up the end.
 _BEGIN_WITH: Final = (
