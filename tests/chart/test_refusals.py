@@ -72,6 +72,12 @@ TEMPLATES: Final = [
         f"{ISSUER}.introspection.client.bearer_token_file must be a file right in",
     ),
     ("proxy", deep("authz.config.dpop.nonce_secret_file", "/x/nonce"), "dpop.nonce_secret_file is /x/nonce, and"),
+    ("proxy", deep("authz.config.revocation.file", "/events"), "authz.config.revocation.file is /events, and nothing"),
+    (
+        "proxy",
+        deep("authz.config.revocation.lists.ours", {"file": "/l"}),
+        "authz.config.revocation.lists.ours.file is /l, and nothing",
+    ),
     ("proxy", deep(f"{ISSUER}.jwks_file", "/keys/jwks.json"), f"{ISSUER}.jwks_file is /keys/jwks.json, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.ca_file", "/ca.crt"), f"{ISSUER}.fetch.ca_file is /ca.crt, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.max_wait", "1400ms"), f"must be more than {ISSUER}.fetch.max_wait, 1400ms"),

@@ -25,7 +25,7 @@ from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
 from authz.core.token import HeaderSource, place_token
 from authz.tooling.explain.needs import AnsweredNeed, answer_proof, ask_issuer
-from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
+from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses, describe_unknown_revocations
 from authz.tooling.explain.remedies import find_remedies
 from authz.tooling.explain.steps import Line, describe_steps, safe
 from authz.tooling.probe import fetch_one
@@ -161,6 +161,8 @@ def answer(question: Question, config: Config) -> Explanation:
             facts[need] = fact
             answered.append(AnsweredNeed(need, said))
     explained = explain(request, snapshot, question.at, facts)
+    if explained.decision.trail.subject is not None:
+        notes += describe_unknown_revocations(config)
     return replace(explained, notes=(*explained.notes, *notes), needs=tuple(answered))
 
 
