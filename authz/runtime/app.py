@@ -219,6 +219,7 @@ class App:
         self._server.stop(grace=drain - lame_duck)
         self._gatherer.stop()
         self._facts.close()
+        self._transmitters.close()
         self._scheduler.stop()
         if self._receiver is not None:
             self._receiver.stop()
