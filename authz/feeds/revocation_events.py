@@ -69,7 +69,6 @@ class RevocationEvents:
         self._on_first: Final = on_first
         self._lock: Final = Lock()  # for writers of table and journal
         self._unsaved: list[str] = []
-        self._lines = 0  # of the journal
         self._due = env.monotonic()
         self._forget_at = env.monotonic() + FORGET_INTERVAL
         self._looking = False
@@ -178,7 +177,6 @@ class RevocationEvents:
             return
         bad, full, now = 0, 0, self._env.now()
         for line in self._journal.read():
-            self._lines += 1
             try:
                 entry = _parse(line)
             except ValueError as error:
@@ -194,7 +192,7 @@ class RevocationEvents:
 
     def _tidy(self) -> None:
         """Leave what is over, and what is there twice, out of a file that is mostly that. Raises OSError."""
-        if self._journal is None or self._lines < max(_MIN_REWRITE, 2 * len(self.table)):
+        if self._journal is None or self._journal.lines < max(_MIN_REWRITE, 2 * len(self.table)):
             return
         now, seen = self._env.now(), set[bytes]()
 
@@ -206,7 +204,6 @@ class RevocationEvents:
             return False
 
         self._journal.rewrite(keep)
-        self._lines = 0
         self._read()
 
 

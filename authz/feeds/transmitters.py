@@ -13,6 +13,7 @@ import hmac
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -72,6 +73,18 @@ class RefusedEventError(Exception):
         self.again = again
 
 
+@dataclass(frozen=True, slots=True)
+class _Poll:
+    """The feed that fetches the events of one transmitter, and its connections."""
+
+    feed: Feed[int]
+    poster: Poster
+
+    def close(self) -> None:
+        self.feed.close()
+        self.poster.close()
+
+
 class Transmitters:
     """The transmitters of one process."""
 
@@ -93,7 +106,7 @@ class Transmitters:
         self._resolve: Final = resolve
         self._sections: Mapping[str, tuple[Section, tuple[str, ...]]] = {}
         self._feeds: Mapping[str, KeyFeed] = {}
-        self._polls: Mapping[str, Feed[int]] = {}
+        self._polls: Mapping[str, _Poll] = {}
         self._lane: Final = KeyLane(lambda: self._feeds, max_waiting=0)
 
     def follow(self, config: Config) -> None:
@@ -120,7 +133,12 @@ class Transmitters:
 
     def feeds_to_step(self) -> list[Steppable]:
         """Return what the scheduler must step."""
-        return [*(known.feed for known in self._feeds.values()), *self._polls.values()]
+        return [*(known.feed for known in self._feeds.values()), *(poll.feed for poll in self._polls.values())]
+
+    def close(self) -> None:
+        """Close the connections; no event is fetched any more."""
+        for poll in self._polls.values():
+            poll.close()
 
     def receive(self, body: bytes, authorization: str | None) -> None:
         """Accept a pushed event. Raises RefusedEventError."""
@@ -196,15 +214,15 @@ class Transmitters:
             raise ValueError("a transmitter has no keys in the configuration")
         return made
 
-    def _make_poll(self, name: str, section: Section) -> Feed[int]:
+    def _make_poll(self, name: str, section: Section) -> _Poll:
         url, interval = section.poll_url or "", section.poll_interval.total_seconds()
         dialer = make_dialer(_as_issuer(section, url), resolve=self._resolve)
         poster = Poster(dialer, timeout=_TIMEOUT, max_bytes=_MAX_POLL_BYTES)
         source = PollSource(url, poster, partial(self._accept, pushed=False), token_file=section.poll_token_file)
         schedule = Schedule(interval=interval, min_interval=interval, max_interval=interval * 2, max_backoff=60.0)
-        return Feed(
-            name, source, schedule=schedule, publish=_ignore, env=self._env, observer=_PollObserver(name, self._metrics)
-        )
+        observer = _PollObserver(name, self._metrics)
+        feed = Feed(name, source, schedule=schedule, publish=_ignore, env=self._env, observer=observer)
+        return _Poll(feed, poster)
 
 
 class PollSource:

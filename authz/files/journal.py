@@ -25,6 +25,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path: Final = path
+        self.lines = 0  # of the file, as far as it was read
         self._offset = 0
         self._inode: int | None = None
 
@@ -37,12 +38,13 @@ class Journal:
         with file:
             found = os.fstat(file.fileno())
             if found.st_ino != self._inode or found.st_size < self._offset:
-                self._inode, self._offset = found.st_ino, 0
+                self._inode, self._offset, self.lines = found.st_ino, 0, 0
             file.seek(self._offset)
             rest = b""
             while chunk := file.read(_CHUNK):
                 *lines, rest = (rest + chunk).split(b"\n")
                 self._offset += sum(map(len, lines)) + len(lines)
+                self.lines += len(lines)
                 yield from lines
 
     def append(self, lines: Sequence[str]) -> None:

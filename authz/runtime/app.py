@@ -267,6 +267,7 @@ class App:
             self._shared.close()
         self._keyring.stop()
         self._tokens.close()
+        self._transmitters.close()
         self._scheduler.stop()
         if self._receiver is not None:
             self._receiver.stop()

@@ -88,6 +88,34 @@ def test_a_pdp_can_be_asked(charts: Charts, url: str, rules: list[tuple[list[int
     assert sorted(egress(charts, None, policy, config=config)) == sorted(rules)
 
 
+HUB: Final = {"issuer": "https://hub.test:7443", "audiences": ["us"], "revokes_for": ["corporate"]}
+
+
+@pytest.mark.parametrize(
+    ("revocation", "rules"),
+    [
+        (
+            {"lists": {"ours": {"url": "https://lists.test:9443/l"}, "mine": {"file": "/lists/l"}}},
+            [([443, 9443], PUBLIC)],
+        ),
+        ({"lists": {"ours": {"url": "https://10.1.2.3/l"}}}, [([443], PUBLIC), ([443], ["10.1.2.3/32"])]),
+        (
+            {"lists": {"ours": {"url": "https://lists.test/l", "proxy": "http://10.0.0.9:3128"}}},
+            [([443], PUBLIC), ([3128], ["10.0.0.9/32"])],
+        ),
+        ({"transmitters": {"hub": {**HUB, "poll_url": "https://hub.test:8443/poll"}}}, [([443, 7443, 8443], PUBLIC)]),
+    ],
+    ids=str,
+)
+def test_revocations_can_be_fetched(
+    charts: Charts, revocation: Mapping[str, Any], rules: list[tuple[list[int], list[str]]]
+) -> None:
+    """A required list that the policy keeps away would deny every request."""
+    mounts = [{"name": "lists", "mountPath": "/lists"}]
+    config = {"revocation": revocation, "receivers": {"listen": "0.0.0.0:9193"}}
+    assert egress(charts, None, config=config, extraVolumeMounts=mounts) == rules
+
+
 @pytest.mark.parametrize("helm", HELMS)
 def test_what_has_a_name_is_where_the_values_say(charts: Charts, helm: str) -> None:
     """Peers for issuers in the cluster, for a proxy, and for the API server, at both of its ports."""

@@ -88,6 +88,12 @@ TEMPLATES: Final = [
         deep("authz.config.pdps.p", {"url": "http://cerbos.shop.svc:3592/access/v1/evaluation"}),
         "networkPolicy.issuers is empty, and the PDP p is at cerbos.shop.svc",
     ),
+    ("proxy", deep("authz.config.revocation.file", "/events"), "authz.config.revocation.file is /events, and nothing"),
+    (
+        "proxy",
+        deep("authz.config.revocation.lists.ours", {"file": "/l"}),
+        "authz.config.revocation.lists.ours.file is /l, and nothing",
+    ),
     ("proxy", deep(f"{ISSUER}.jwks_file", "/keys/jwks.json"), f"{ISSUER}.jwks_file is /keys/jwks.json, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.ca_file", "/ca.crt"), f"{ISSUER}.fetch.ca_file is /ca.crt, and nothing"),
     ("proxy", deep(f"{ISSUER}.fetch.max_wait", "1400ms"), f"must be more than {ISSUER}.fetch.max_wait, 1400ms"),

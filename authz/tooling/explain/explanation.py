@@ -41,7 +41,7 @@ from authz.tooling.explain.needs import (
     fetch_list,
     with_key,
 )
-from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
+from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses, describe_unknown_revocations
 from authz.tooling.explain.remedies import find_remedies
 from authz.tooling.explain.steps import Line, describe_steps, safe
 from authz.tooling.probe import fetch_one
@@ -174,6 +174,8 @@ def answer(question: Question, config: Config) -> Explanation:
             facts[need], found = _find_fact(need, question, config, key_source)
             answered.append(found)
     explained = explain(request, snapshot, question.at, facts)
+    if explained.decision.trail.subject is not None:
+        notes += describe_unknown_revocations(config)
     return replace(explained, notes=(*explained.notes, *notes), needs=tuple(answered))
 
 

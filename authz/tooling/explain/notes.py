@@ -45,6 +45,13 @@ def describe_envoys_part(path: str, config: Config) -> Iterator[str]:
         yield f"note: decided for the path as given; Envoy, as `authz envoy-config` prints it, first {', '.join(done)}"
 
 
+def describe_unknown_revocations(config: Config) -> Iterator[str]:
+    """Yield that entries which a running sidecar has are not known here, if there is a source of them."""
+    logouts = any(issuer.logout is not None for issuer in config.issuers.values())
+    if logouts or config.revocation.lists or config.revocation.transmitters or config.revocation.file:
+        yield "note: whether the token was revoked is not known here; authz explain --live asks the running sidecar"
+
+
 def _missed(rule: Rule, target: Target, request: Request) -> list[str]:
     """Return the conditions of *rule* that the request does not meet; empty if the rule is for another path."""
     match = rule.match

@@ -177,7 +177,9 @@ def _describe_answer(context: _Context) -> str:
 
 def _describe_binding(context: _Context) -> str:
     found: FoundToken = context.passed[Step.TOKEN]
-    return describe_binding(context.members.get("cnf"), found, context.request, context.issuer, context.now)
+    binding = describe_binding(context.members.get("cnf"), found, context.request, context.issuer, context.now)
+    sources = ", ".join(source.name for source in context.snapshot.revocations)
+    return f"{binding}; revocations: {sources}" if sources else binding
 
 
 def _describe_requirements(context: _Context) -> str:

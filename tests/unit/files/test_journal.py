@@ -43,6 +43,7 @@ def test_lines_are_left_out(tmp_path: Path) -> None:
     two.append(["new"])
     assert list(one.read()) == [b"keep", b"keep too", b"new"]
     assert list(two.read()) == [b"keep", b"keep too", b"new"]
+    assert (one.lines, two.lines) == (3, 3)
 
 
 def test_a_rewrite_that_fails_changes_nothing(tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ from authz.core.decision import Decision, outcome
 from authz.core.needs import NO_FACTS, Facts
 from authz.core.reasons import WIRE_STATUS, Reason
 from authz.core.request import Request
+from authz.core.revocation import RevocationSource, RevocationTable
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
 from authz.tooling.explain.explanation import Explanation, Question, answer, explain
 from tests.cases.tables import FOLDER, Case, config_of, read_table
 from tests.cases.test_decisions import CASES
-from tests.fixtures import T
+from tests.fixtures import A_RSA, T, ask, jwks, make_snapshot, mint
+from tests.unit.config.sample import configure
 
 # The order of the steps, as the pipeline promises it: where each reason belongs.
 STEPS: Final[Mapping[Reason, set[Step]]] = {
@@ -144,3 +146,18 @@ def test_nearly_every_reason_is_explained_by_some_row() -> None:
     """The tables reach every reason that the pipeline can give, except those that need an empty feed."""
     reached = {case.reason for case in CASES} | {Reason(case.row["then"].split()[1]) for _, _, case in rows()}
     assert set(STEPS) <= reached
+
+
+def test_what_is_known_of_revocations_is_said() -> None:
+    """A running sidecar names its sources; without one, it is said that they are not known."""
+    snapshot = make_snapshot(revocations=(RevocationSource("partner", RevocationTable(max_entries=1)),))
+    live = explain(ask(mint()), snapshot, T)
+    assert next(line.given for line in live.lines if line.step is Step.BINDING) == "no cnf; revocations: partner"
+
+    config = configure(issuer=f"jwks: {jwks(A_RSA)}", more="revocation: {file: /events}\n")
+    claims = {"iss": "https://login.example.com/", "aud": "orders-api"}
+    headers = [("authorization", f"Bearer {mint(claims=claims)}")]
+    question = Question(method="GET", host="api.test", path="/orders", headers=headers, at=T)
+    assert any("whether the token was revoked is not known here" in note for note in answer(question, config).notes)
+    without = answer(question, configure(issuer=f"jwks: {jwks(A_RSA)}"))
+    assert not [note for note in without.notes if "revoked" in note]

@@ -172,6 +172,18 @@ written.
     {{- $_ := set $files (printf "pdps.%s.%s" $name .) (get $pdp .) -}}
   {{- end -}}
 {{- end -}}
+{{- $revocation := $config.revocation | default dict -}}
+{{- $_ := set $files "revocation.file" $revocation.file -}}
+{{- range $name, $list := $revocation.lists -}}
+  {{- range list "file" "ca_file" "client_cert_file" "client_key_file" "bearer_token_file" -}}
+    {{- $_ := set $files (printf "revocation.lists.%s.%s" $name .) (get $list .) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $name, $transmitter := $revocation.transmitters -}}
+  {{- range list "ca_file" "push_token_file" "poll_token_file" -}}
+    {{- $_ := set $files (printf "revocation.transmitters.%s.%s" $name .) (get $transmitter .) -}}
+  {{- end -}}
+{{- end -}}
 {{- range $key, $file := $files -}}
   {{- if $file -}}
     {{- $found := false -}}

@@ -42,6 +42,23 @@ name of the cluster's or of a private network) or public. Takes a dict of `url` 
 {{- toJson $urls -}}
 {{- end -}}
 
+{{/* All that is fetched from as an issuer is, as a JSON object: issuers, lists of revocations, transmitters. */}}
+{{- define "authz.fetchedFrom" -}}
+{{- $found := .issuers -}}
+{{- $revocation := .revocation | default dict -}}
+{{- range $name, $list := $revocation.lists -}}
+  {{- with $list.url -}}
+    {{- $issuer := dict "issuer" . "jwks_uri" . "fetch" (dict "proxy" $list.proxy) -}}
+    {{- $found = merge (dict (printf "list %s" $name) $issuer) $found -}}
+  {{- end -}}
+{{- end -}}
+{{- range $name, $transmitter := $revocation.transmitters -}}
+  {{- $issuer := dict "issuer" $transmitter.issuer "jwks_uris" (list $transmitter.jwks_uri $transmitter.poll_url | compact) -}}
+  {{- $found = merge (dict (printf "transmitter %s" $name) $issuer) $found -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
 {{/* Endpoints of the sidecar's exporter, as a JSON list. */}}
 {{- define "authz.otlpEndpoints" -}}
 {{- $endpoints := list -}}
@@ -66,7 +83,7 @@ is whether the API server is needed, and `blocks` has lists of ports by address.
 {{- $collector := list -}}
 {{- $api := false -}}
 {{- $blocks := dict -}}
-{{- range $name, $issuer := (include "authz-sidecar.parsed" . | fromJson).issuers -}}
+{{- range $name, $issuer := include "authz.fetchedFrom" (include "authz-sidecar.parsed" . | fromJson) | fromJson -}}
   {{- $fetch := $issuer.fetch | default dict -}}
   {{- range $url := include "authz.issuerUrls" $issuer | fromJsonArray -}}
     {{- $place := include "authz.place" (dict "url" $url "port" (ternary 80 443 (hasPrefix "http://" $url))) | fromJson -}}
