@@ -19,6 +19,7 @@ from authz.config.load import parse
 from authz.core.decision import Allow
 from authz.core.keys import KeySet
 from authz.core.minting import MINTED
+from authz.core.snapshot import Snapshot
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane
@@ -32,6 +33,7 @@ from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.status_lists import StatusListLanes
 from authz.feeds.store import Store
+from authz.feeds.token_cache import TokenCache
 from authz.feeds.usage import Usage
 from authz.signing.keyring import Keyring, KeyringView
 from authz.signing.lanes import TokenLanes
@@ -56,8 +58,9 @@ class Station:
         self.report: Callable[[CheckRecord], None] = lambda record: None
         self.usage = Usage(time.time)
         self.signatures = SignatureCache()
-        verify = self.usage.record_use(self.signatures.verify)
-        self.store = Store(build_snapshot(self.config, verify_signature=verify))
+        self.tokens = TokenCache()
+        verify = self.usage.record_use(self.tokens.keep_verified(self.signatures.verify))
+        self.store = Store(build_snapshot(self.config, parse_token=self.tokens.parse, verify_signature=verify))
         self.scheduler = Scheduler(monotonic=time.monotonic)
         self.key_metrics = KeyMetrics(self.registry)
         self.issuers = Registry(
@@ -71,7 +74,7 @@ class Station:
             ),
             usage=self.usage,
             metrics=self.key_metrics,
-            evict=self.signatures.evict_removed_keys,
+            evict=self._evict,
             resolve=resolve_here,
         )
         metrics = FactMetrics(self.registry)
@@ -94,6 +97,10 @@ class Station:
             elapsed=time.monotonic,
             new_id=partial(secrets.token_hex, 8),
         )
+
+    def _evict(self, snapshot: Snapshot) -> None:
+        self.signatures.evict_removed_keys(snapshot)
+        self.tokens.evict_removed_keys(snapshot)
 
     def __enter__(self) -> Self:
         self.facts.follow(self.config)
