@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -18,6 +20,8 @@ from authz.core.pdp import PDP, PdpAnswer, PdpKind, Verdict
 from authz.demo.loopback import Answer, Response
 from authz.facts.lane import SourceError
 from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
+from authz.feeds.http.connect import CancellableSocket, Dialer
+from authz.feeds.http.trust import Trust, read_origin
 from authz.feeds.pdp import PROVED_SECONDS, PdpSource, make_auth, make_pdp
 from tests.fakes.clock import FakeClock
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
@@ -26,7 +30,7 @@ from tests.fakes.raw import RawServer, be_silent
 from tests.fakes.raw import say as say_bytes
 from tests.fakes.waiting import HANG_SECONDS
 from tests.integration.asking import make_poster
-from tests.integration.fetching import SHORT
+from tests.integration.fetching import SHORT, resolve_here
 from tests.tools import ROOT
 
 SAMPLES: Final = json.loads((ROOT / "tests/data/pdp.json").read_text(encoding="utf-8"))
@@ -304,3 +308,14 @@ def test_a_pdp_on_this_host_needs_no_tls() -> None:
     _MADE.append(elsewhere)
     failed = refuse(elsewhere)
     assert failed.result == "untrusted"
+
+
+def test_no_part_of_a_question_waits_for_an_acknowledgement() -> None:
+    """Headers and body are two segments: a server may delay the acknowledgement of the first by 40 ms (Nagle)."""
+    with RawServer(be_silent) as server:
+        url = urlsplit(f"http://127.0.0.1:{server.port}/")
+        dialer = Dialer(trust=Trust(configured_origins=frozenset({read_origin(url)}), http=True), resolve=resolve_here)
+        cancellable = CancellableSocket()
+        with dialer.dial(url, cancellable, deadline=time.monotonic() + HANG_SECONDS).socket as connection:
+            cancellable.release()
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

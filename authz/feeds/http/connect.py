@@ -163,6 +163,9 @@ def _attempt(
     connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)  # noqa: FBT003 - the name of the method is clear
+        # A request is sent in two parts, headers and body: the second would wait for the acknowledgement of the first,
+        # which the server may delay by 40 ms.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield from _connect(connection, address, port)
         if context is not None:
             if tunnel:
