@@ -323,7 +323,7 @@ def test_the_token_of_before_serves_until_it_ends() -> None:
 class _SignsAtOnce(dict[Need, object]):
     """Facts of a key in this process: it signs what it is sent."""
 
-    def get(self, need: Need, default: object = None) -> object:  # type: ignore[override]
+    def get(self, need: Need, default: object = None) -> object:
         return SIGNED if need.sent else default
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_it_is_served_to_anyone(method: str) -> None:
     ],
     ids=str,
 )
-def test_it_hides_no_path_of_the_upstream(asked: dict[str, str]) -> None:
+def test_it_hides_no_path_of_the_upstream(asked: dict[str, Any]) -> None:
     """Another method, path or host is left to the rules."""
     assert decide(mint(), snapshot=SERVING, **asked).reason is Reason.POLICY_DENIED
 

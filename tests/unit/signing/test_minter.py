@@ -164,18 +164,17 @@ def test_a_key_that_cannot_sign_is_said() -> None:
 
 
 class _Broken(LocalSigner):
-    __slots__ = ("error",)
+    error: Exception
 
     def sign(self, message: bytes) -> bytes:
-        error: Exception = self.error  # type: ignore[has-type]
-        raise error
+        raise self.error
 
 
 @pytest.mark.parametrize("error", [SigningUnavailable("cannot sign"), RuntimeError("secret")], ids=str)
 def test_a_key_here_that_fails(error: Exception) -> None:
     """The request is denied as retryable, and nothing of the error is said to the client."""
     broken = _Broken.generate("ES256")
-    broken.error = error  # type: ignore[has-type]
+    broken.error = error
     found = lanes(broken)[0].lane.find(order(broken.kid))
     assert isinstance(found, Unanswered)
     assert "secret" not in found.why
