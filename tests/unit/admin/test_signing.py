@@ -40,9 +40,9 @@ def test_anyone_gets_the_public_keys() -> None:
     for peer in (HERE, THERE):
         response = answer(routes, KEYS, AdminRequest(peer, ""))
         assert (response.status, response.body.decode()) == (HTTPStatus.OK, ring.view.key_set)
+        assert dict(response.headers)["cache-control"] == "max-age=300"
         tag = dict(response.headers)["etag"]
         assert answer(routes, KEYS, AdminRequest(peer, "", if_none_match=tag)).status == HTTPStatus.NOT_MODIFIED
-    assert dict(response.headers)["cache-control"] == "max-age=300"
     assert answer(routes, "/.well-known/openid-configuration", AdminRequest(HERE, "")).status == HTTPStatus.NOT_FOUND
 
 
@@ -144,5 +144,6 @@ def test_commands_of_a_file(tmp_path: Path) -> None:
 def test_a_pod_whose_workers_do_not_answer(tmp_path: Path) -> None:
     """Nothing is published, and what was asked for is not done."""
     pod = PodSigning(Workers([tmp_path / "0.sock"], restarts=[0]))
-    assert pod.published() is pod.describe() is None
+    assert pod.published() is None
+    assert pod.describe() is None
     assert pod.rotate()[0] is pod.withdraw("x")[0] is HTTPStatus.SERVICE_UNAVAILABLE
