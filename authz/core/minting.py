@@ -16,6 +16,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, assert_never
 from zlib import crc32
@@ -25,6 +26,7 @@ from authz.core.issuer import Issuer
 from authz.core.needs import Facts, Need
 from authz.core.policy import Rule, Scalar
 from authz.core.reasons import Reason, Rejected
+from authz.core.record import record
 from authz.core.request import Request, Target
 
 MINTED: Final = "minted token"  # kind of a need for a token that the sidecar signs
@@ -122,7 +124,8 @@ class Minting:
     @property
     def reads_request(self) -> bool:
         """Whether a claim tells requests of one rule apart."""
-        return any(isinstance(each.value, RequestField) and each.value is not RequestField.RULE for each in self.claims)
+        fields = (each.value for each in self.claims if isinstance(each.value, RequestField))
+        return any(each is not RequestField.RULE for each in fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ class Minted:
     expires: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Caller:
     """The request that a token is for: what it asks, by which *rule*, and who asks, with which *token*."""
 
@@ -189,41 +192,63 @@ def _name(minting: Minting, key: SigningKey, caller: Caller, period: int) -> Nee
         grounds += [target.method, target.host, target.path.text, caller.request.source_address]
     if not minting.reused:
         grounds.append(caller.request.headers.get("x-request-id", ""))
-    digest = sha256(json.dumps(grounds).encode())
+    # No part has a NUL but the last, and the payload, which is JSON, begins with its first brace.
+    digest = sha256("\0".join(grounds).encode())
     digest.update(caller.claims.payload)
     return Need(MINTED, SIGNING, digest.hexdigest(), Reason.UPSTREAM_TOKEN_UNAVAILABLE)
 
 
 def _send(need: Need, minting: Minting, key: SigningKey, caller: Caller, until: float | None) -> Need:
     """Return *need* with what is to be signed, as `read_order` reads it. Raises Rejected."""
-    claims = json.dumps(write_claims(minting, caller), separators=(",", ":"))
+    claims = _write_json(write_claims(minting, caller))
     if len(claims) > MAX_CLAIMS_BYTES:
         detail = f"{minting.header}: claims of {len(claims)} octets, at most {MAX_CLAIMS_BYTES}"
         raise Rejected(Reason.HEADER_UNSAFE, detail)
-    head = {"alg": key.algorithm, "typ": minting.type, "kid": key.kid}
+    head = _write_json({"alg": key.algorithm, "typ": minting.type, "kid": key.kid})
     kept = minting.lifetime if minting.reused else 0.0
-    order = {"head": head, "claims": claims, "lifetime": minting.lifetime, "until": until, "kept": kept}
-    return Need(need.kind, need.of, need.asked, need.unanswered, json.dumps(order))
+    end = "" if until is None else str(until)
+    sent = "\n".join((head, str(minting.lifetime), end, str(kept), claims))  # JSON has no line break here
+    return Need(need.kind, need.of, need.asked, need.unanswered, sent)
 
 
-@dataclass(frozen=True, slots=True)
+_write_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@record
 class Order:
-    """What is to be signed: a JOSE *head*, and *claims* to which times and `txn` are added.
+    """What is to be signed: a JOSE header and claims as JSON texts; times and `txn` are to be added to the latter.
 
     The token lives *lifetime* seconds, at most *until* then (in seconds since the epoch), and is kept for *kept*.
     """
 
-    head: Mapping[str, object]
-    claims: Mapping[str, object] = field(repr=False)
+    head_text: str
+    claims_text: str = field(repr=False)
     lifetime: float
     until: float | None
     kept: float
 
+    @property
+    def head(self) -> Mapping[str, object]:
+        """The JOSE header."""
+        return _read_head(self.head_text)
+
+    @property
+    def claims(self) -> dict[str, object]:
+        """The claims."""
+        members: dict[str, object] = json.loads(self.claims_text)
+        return members
+
+
+@lru_cache(maxsize=16)
+def _read_head(text: str) -> Mapping[str, object]:
+    members: dict[str, object] = json.loads(text)
+    return members
+
 
 def read_order(sent: str) -> Order:
     """Read what a need for a minted token sends."""
-    order = json.loads(sent)
-    return Order(order["head"], json.loads(order["claims"]), order["lifetime"], order["until"], order["kept"])
+    head, lifetime, until, kept, claims = sent.split("\n")
+    return Order(head, claims, float(lifetime), float(until) if until else None, float(kept))
 
 
 def write_claims(minting: Minting, caller: Caller) -> dict[str, object]:

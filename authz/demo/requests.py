@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from authz.demo.client import Answer, send
 from authz.demo.loopback import Header
 from authz.demo.signing import read_kid
-from authz.demo.upstream import headers_seen, identity_in
+from authz.demo.upstream import headers_seen, identity_in, verified_in
 
 _READER = {"sub": "alice", "scope": "orders:read"}
 
@@ -21,7 +21,8 @@ class DemoStep:
     """A request and its expected result.
 
     `token` holds the parameters of the token endpoint; None sends no token. `identity` are the identity headers that
-    the upstream must see, no more and no fewer; None means that nothing may reach the upstream.
+    the upstream must see, no more and no fewer, and what it must read in a token of the sidecar that it has verified;
+    None means that nothing may reach the upstream.
     """
 
     title: str
@@ -98,7 +99,11 @@ class Outcome:
         }
 
 
-_ALICE: tuple[Header, ...] = (("x-auth-scopes", "orders:read"), ("x-auth-subject", "alice"))
+_ALICE: tuple[Header, ...] = (
+    ("x-auth-scopes", "orders:read"),
+    ("x-auth-subject", "alice"),
+    ("verified", "alice, orders:read"),
+)
 
 ALLOWED = DemoStep(title="allowed", token=_READER, status=200, reason="authenticated", identity=_ALICE)
 AFTER_ROTATION = DemoStep(
@@ -122,7 +127,7 @@ TOUR = (
         title="public, forged too",
         path="/healthz",
         token=None,
-        headers=(("x-auth-subject", "admin"),),
+        headers=(("x-auth-subject", "admin"), ("txn-token", "forged")),
         status=200,
         reason="public",
         identity=(),
@@ -152,6 +157,6 @@ def _read(answer: Answer) -> tuple[str, tuple[Header, ...] | None]:
     """
     seen = headers_seen(answer)
     if seen is not None:
-        return dict(seen).get("x-authz-reason", ""), identity_in(seen)
+        return dict(seen).get("x-authz-reason", ""), identity_in(seen) + verified_in(answer)
     document = answer.json()
     return str(document.get("reason", "")) if isinstance(document, dict) else "", None

@@ -91,7 +91,7 @@ def _print_introduction(stack: DemoStack, *, rotate_every: float) -> None:
   Envoy              {front}  (admin {stack.envoy.admin_url})
   sidecar            unix:{stack.socket}  (metrics {stack.sidecar.admin_url}/metrics)
   identity provider  {issuer}  (signs with a new key every {rotate_every:g} s, until you POST {issuer}/rotate)
-  upstream           {stack.upstream_url}  (echoes each request)
+  upstream           {stack.upstream_url}  (echoes each request, and verifies the sidecar's token)
   logs               {stack.folder}
 """),
         Text("Paste these in another terminal, as often as you like:", "bold"),

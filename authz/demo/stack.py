@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+from authz.core.published import KEYS_PATH
 from authz.demo.bootstrap import Proxy
 from authz.demo.envoy import Envoy
 from authz.demo.process import Pause
@@ -46,7 +47,7 @@ def run_stack(folder: Path, *, rotate_every: float | None, pause: Pause) -> Iter
     admin = free_address()
     with ExitStack() as running:
         provider = running.enter_context(Provider(audience=AUDIENCE, rotate_every=rotate_every))
-        upstream = running.enter_context(echo_server())
+        upstream = running.enter_context(echo_server(keys_url=f"http://{admin}{KEYS_PATH}"))
         sidecar = Sidecar(configuration(issuer=provider.issuer, socket=socket, admin=admin), admin=admin, folder=folder)
         running.callback(sidecar.stop)
         sidecar.start(pause=pause)

@@ -74,6 +74,8 @@ class DecisionLog:
             fields["thumbprint"] = decision.trail.thumbprint  # a hash of our own making, which operators compare
         if decision.trail.pdp is not None:
             fields["pdp"] = decision.trail.pdp
+        if decision.trail.transaction is not None:
+            fields["transaction"] = decision.trail.transaction  # ours too
         if trace is not None:
             fields["trace_id"] = trace.trace_id
             if trace.span_id is not None:

@@ -22,6 +22,7 @@ from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import KeyMetrics
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.revocations import RevocationMetrics
+from authz.telemetry.signing import SigningMetrics
 from tests.chart.helm import DEPLOY
 from tests.tools import ROOT
 
@@ -107,6 +108,7 @@ def test_monitoring_asks_for_what_there_is() -> None:
     KeyMetrics(registry)
     FactMetrics(registry)
     RevocationMetrics(registry)
+    SigningMetrics(registry, lambda: None)
     registry.register(Workers([], restarts=[]))
     known = {sample for family in registry.collect() for sample in names_of(family.name, family.type)}
     asked = (LIBRARY / "files/alerts.yaml").read_text() + (LIBRARY / "files/dashboard.json").read_text()

@@ -16,9 +16,9 @@ from authz.demo.upstream import echo_server
 TITLES = [step.title for step in TOUR]
 
 
-def upstream_saw(*headers: tuple[str, str]) -> Response:
-    """What an Envoy would pass on of an upstream that saw these headers."""
-    return json_response({"method": "GET", "target": "/orders/7", "headers": headers})
+def upstream_saw(*headers: tuple[str, str], verified: str = "alice, orders:read") -> Response:
+    """What an Envoy would pass on of an upstream that saw these headers, and *verified* a token."""
+    return json_response({"method": "GET", "target": "/orders/7", "headers": headers, "verified": [verified]})
 
 
 def outcome_of(response: Response, step: DemoStep = ALLOWED) -> Any:  # noqa: ANN401 - see the fields
@@ -71,7 +71,9 @@ def test_an_allow_with_the_right_identity_passes() -> None:
     outcome = outcome_of(upstream_saw(("x-authz-reason", "authenticated"), subject, scopes))
 
     assert outcome.passed
-    assert outcome.view == "x-auth-scopes: orders:read\nx-auth-subject: alice"
+    assert outcome.view == "x-auth-scopes: orders:read\nx-auth-subject: alice\nverified: alice, orders:read"
+    refused = upstream_saw(("x-authz-reason", "authenticated"), subject, scopes, verified="refused: key_not_found")
+    assert not outcome_of(refused).passed
 
 
 @pytest.mark.parametrize(

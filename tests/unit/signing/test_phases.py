@@ -253,7 +253,7 @@ def play(world: World, what: str, size: float, which: int) -> None:
                 world.step(replica)
         case "fetch":
             world.fetch(replica)
-        case "send":
+        case _:
             world.send(replica)
         case _:
             raise ValueError(what)
