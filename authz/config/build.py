@@ -15,7 +15,7 @@ from authz.config.dpop import Dpop, NonceUse
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.pdp import CREDENTIALS, PdpQuestion
 from authz.config.pdp import Pdp as PdpSection
-from authz.config.rules import ClaimValue, Require, RequireRisk
+from authz.config.rules import ClaimValue, Require, RequireRisk, asks_engine
 from authz.config.rules import Match as MatchSection
 from authz.config.rules import Rule as RuleSection
 from authz.config.upstream_token import TokenClaim
@@ -33,7 +33,7 @@ from authz.core.minting import CopiedValue, FixedValue, MintedClaim, Minting
 from authz.core.pdp import ExternalDecision, Pdp
 from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
 from authz.core.resource import ProtectedResource
-from authz.core.risk import RiskRequirement
+from authz.core.risk import Assessment, RiskEngine, RiskRequirement
 from authz.core.snapshot import ParseToken, Responses, Snapshot, TokenRules
 from authz.core.status_list import StatusRules
 from authz.core.throttle import ClientRules, Throttle
@@ -88,8 +88,23 @@ def build_snapshot(
         verify_signature=verify_signature,
         opaque=build_opaque(config),
         clients=build_clients(config),
+        risk=build_risk(config),
         minting=build_minting(config),
         exchange=build_exchange(config),
+    )
+
+
+def build_risk(config: model.Config) -> RiskEngine | None:
+    """Return the risk engine, or None."""
+    section = config.risk
+    if section is None:
+        return None
+    grounds = section.model_dump(mode="json", exclude={"on_error"})
+    error = section.on_error
+    return RiskEngine(
+        source=sha256(json.dumps(grounds).encode()).hexdigest(),
+        headers=section.send_headers,
+        on_error=None if error is None else Assessment(error.level, error.score),
     )
 
 
@@ -346,7 +361,7 @@ def _reads_risk(section: Require) -> bool:
 def _build_risk(section: Require) -> RiskRequirement | None:
     if not _reads_risk(section):
         return None
-    wanted = section.risk or RequireRisk()
+    wanted, read = section.risk or RequireRisk(), set(find_risk(section.when or ""))
     step_up = wanted.step_up
     return RiskRequirement(
         max_failures_1m=wanted.max_failures_1m,
@@ -354,10 +369,13 @@ def _build_risk(section: Require) -> RiskRequirement | None:
         max_subject_failures_1m=wanted.max_subject_failures_1m,
         max_subject_failures_1h=wanted.max_subject_failures_1h,
         known_network=wanted.known_network,
+        max_score=wanted.max_score,
+        levels=wanted.levels or (),
+        asks_engine=asks_engine(section),
         step_up=None
         if step_up is None
         else Requirements(acr=step_up.acr or (), amr=step_up.amr or (), max_age=_seconds(step_up.max_age)),
-        condition=section.condition if any(find_risk(section.when or "")) else None,
+        condition=section.condition if read else None,
     )
 
 

@@ -18,6 +18,7 @@ from authz.config.exchange import Exchange
 from authz.config.issuer import Issuer
 from authz.config.pdp import Pdp
 from authz.config.revocation import Receivers, Revocation
+from authz.config.risk import Risk
 from authz.config.rules import Rule
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word, settings_of
 from authz.config.shared_state import SharedState
@@ -356,6 +357,8 @@ class Config(Section):
     """Which network a client counts as, for throttle and for risk in rules."""
     throttle: Annotated[Throttle | None, Field(examples=[{"failures": 20, "window": "1m"}])] = None
     """When networks that send bad tokens get 429; without it never."""
+    risk: Annotated[Risk | None, Field(examples=[{"url": "https://risk.example.com/v1/assess"}])] = None
+    """A risk engine, which only rules ask that read its answer."""
     revocation: Revocation = Revocation()
     """Tokens that end before they expire."""
     receivers: Receivers = Receivers()

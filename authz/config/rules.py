@@ -11,9 +11,10 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 
 from authz.config.pdp import PdpQuestion
 from authz.config.section import Duration, Items, Section, Setting, Word
-from authz.core.conditions import Condition, compile_condition
+from authz.core.conditions import Condition, compile_condition, find_risk
 from authz.core.policy import AccessMode, HostPattern, PathTemplate
 from authz.core.request import AmbiguousEncoding
+from authz.core.risk import ASSESSMENT
 
 
 def _parse_claim_value(value: object) -> str | int | float | bool:
@@ -80,6 +81,10 @@ class RequireRisk(Section):
     """Denied requests of the token's subject in the last hour."""
     known_network: bool = False
     """No network from which the subject was never accepted by such a rule, if it was from others."""
+    max_score: float | None = None
+    """Highest score that the engine (risk) may give."""
+    levels: Items[str] | None = None
+    """Levels, one of which the engine (risk) gives."""
     step_up: StepUp | None = None
     """The authentication that is required if something else here does not hold (RFC 9470)."""
 
@@ -118,6 +123,13 @@ class Require(Section):
     def condition(self) -> Condition | None:
         """The condition, compiled once. Raises ConditionError."""
         return compile_condition(self.when) if self.when is not None else None
+
+
+def asks_engine(require: Require) -> bool:
+    """Return whether a rule reads what the risk engine says."""
+    wanted = require.risk
+    by_limit = wanted is not None and (wanted.max_score is not None or wanted.levels is not None)
+    return by_limit or not set(ASSESSMENT).isdisjoint(find_risk(require.when or ""))
 
 
 class Rule(Section):

@@ -98,7 +98,7 @@ def authorize(
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
         if rule.requirements.risk is not None:
-            check_risk(rule.requirements.risk, (issuer, claims), request, params, now, trail, facts)
+            check_risk(rule.requirements.risk, (issuer, claims), request, params, (snapshot, now), trail, facts)
         tolerated = _check_external(rule, request, params, claims, trail, facts)
         observe(12, rule.requirements)
         headers = snapshot.identity.headers_for(claims)  # 13

@@ -35,10 +35,13 @@ class NetworkRules:
 
 def network_of(request: Request, rules: NetworkRules) -> str | None:
     """Return the network of the client of *request*, such as `192.0.2.1` or `2001:db8::/64`; None if it is unknown."""
-    address: str | None = request.source_address
-    if rules.trusted_proxies:
-        address = _find_client(request, rules.trusted_proxies)
+    address = address_of(request, rules)
     return _network(address, rules.ipv4_prefix, rules.ipv6_prefix) if address else None
+
+
+def address_of(request: Request, rules: NetworkRules) -> str | None:
+    """Return the address of the client of *request*; None or an empty text if it is unknown."""
+    return _find_client(request, rules.trusted_proxies) if rules.trusted_proxies else request.source_address
 
 
 def _find_client(request: Request, proxies: tuple[IPv4Network | IPv6Network, ...]) -> str | None:

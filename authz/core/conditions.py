@@ -185,6 +185,8 @@ def _environment() -> Any:  # noqa: ANN401 - the runtime's classes have no types
             "context": strings,
             "source.address": types.STRING,
             **{f"risk.{name}": types.BOOL if name == "new_network" else types.INT for name in HISTORY},
+            "risk.level": types.STRING,
+            "risk.score": types.DOUBLE,
         }
     )
 

@@ -1,15 +1,18 @@
-"""What rules may ask about a client beside its token: failures of its network and its subject, and a new network.
+"""What rules may ask about a client beside its token: its failures, a new network, and what a risk engine says.
 
 Rules of this file:
 1. Risk is checked after everything else that is local, and only for rules that use it.
 2. Counts are of this process, and of the past: the request that is decided is not among them.
 3. A network is new for a subject that is known from others. Of a subject that is not known, none is new: after a start
    every user would have to log in again.
-4. A denial for the risk, or by a condition that reads it, counts as no failure: a client would keep itself out.
+4. The engine is asked last, and only for a rule that reads its answer. Without an answer the request is denied, unless
+   the configuration says what a failure counts as.
+5. A denial for the risk, or by a condition that reads it, counts as no failure: a client would keep itself out.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +20,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol
 
 from authz.core import policy
-from authz.core.needs import Facts, Need
+from authz.core.client_network import NetworkRules, address_of
+from authz.core.needs import Facts, Need, Unanswered
 from authz.core.reasons import Reason, Rejected
 
 if TYPE_CHECKING:
@@ -25,7 +29,10 @@ if TYPE_CHECKING:
     from authz.core.decision import AuditTrail
     from authz.core.issuer import Issuer
     from authz.core.request import Request
+    from authz.core.snapshot import Snapshot
 
+RISK: Final = "risk"  # the kind of a need for an Assessment of the risk engine
+ENGINE: Final = "engine"  # of what a need of that kind is
 CLIENT: Final = "client"  # the kind of a need for a ClientHistory: `asked` is the network, a line feed, the subject
 MAX_SUBJECT_CHARS: Final = 128  # of a name; longer ones are named by a digest
 
@@ -65,6 +72,35 @@ HISTORY: Final = ("failures_1m", "failures_1h", "subject_failures_1m", "subject_
 """The names of what is known of a client, in rules and conditions."""
 
 
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What a risk engine says of a request: a level, a score, or both."""
+
+    level: str | None = None
+    score: float | None = None
+
+    def values(self) -> dict[str, object]:
+        """Return what conditions read, by name; what the engine does not say is absent."""
+        values: dict[str, object] = {"risk.level": self.level, "risk.score": self.score}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+ASSESSMENT: Final = ("level", "score")
+"""The names of what an engine says, in conditions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskEngine:
+    """The risk engine: *source* is a digest of what else decides its answers, *headers* are those that it gets.
+
+    *on_error* is what a failure counts as; without it the request is denied as retryable.
+    """
+
+    source: str
+    headers: tuple[str, ...] = ()
+    on_error: Assessment | None = None
+
+
 class RiskCondition(Protocol):
     """A compiled expression over the request, its claims and the values of the risk."""
 
@@ -76,8 +112,9 @@ class RiskCondition(Protocol):
 class RiskRequirement:
     """What a rule requires of the risk: each count at most that many; with *known_network*, no new network.
 
-    If that is not met, the authentication in *step_up* is required, or the request denied without it. A *condition*
-    that reads the risk is evaluated here.
+    The engine's score is at most *max_score*, and its level one of *levels*. If that is not met, the authentication in
+    *step_up* is required, or the request denied without it. A *condition* that reads the risk is evaluated here. With
+    *asks_engine*, the rule reads what the engine says.
     """
 
     max_failures_1m: int | None = None
@@ -85,6 +122,9 @@ class RiskRequirement:
     max_subject_failures_1m: int | None = None
     max_subject_failures_1h: int | None = None
     known_network: bool = False
+    max_score: float | None = None
+    levels: tuple[str, ...] = ()
+    asks_engine: bool = False
     step_up: policy.Requirements | None = None
     condition: RiskCondition | None = None
 
@@ -103,29 +143,78 @@ def check_risk(
     whose: tuple[Issuer, Claims],
     request: Request,
     params: policy.Params,
-    now: float,
+    seen: tuple[Snapshot, float],
     trail: AuditTrail,
     facts: Facts,
 ) -> None:
     """Reject a request that does not meet what its rule requires of the risk, or name the need for what is not known.
 
-    *whose* are the issuer and the claims of its token.
+    *whose* are the issuer and the claims of its token, *seen* are the snapshot and the time in Unix time.
 
     Raises Rejected: RISK_DENIED, STEP_UP_REQUIRED, POLICY_DENIED, RISK_UNAVAILABLE.
     """
     issuer, claims = whose
     history = _find_history(name_subject(issuer.name, claims.subject or claims.client), trail, facts)
-    failed = next(_explain(wanted, history), "")
-    if failed and wanted.step_up is not None:
-        try:
-            policy.require_step_up(wanted.step_up, claims, issuer.rules.leeway, now)
-        except Rejected as rejected:
-            rejected.detail = f"{failed}; {rejected.detail}"
-            raise
-    elif failed:
-        raise Rejected(Reason.RISK_DENIED, failed)
+    _check(next(_explain(wanted, history), ""), wanted, whose, seen[1])
+    values = history.values()
+    if wanted.asks_engine:
+        assessment = _assess(issuer, claims, request, seen[0], trail, facts)
+        _check(next(_explain_assessment(wanted, assessment), ""), wanted, whose, seen[1])
+        values |= assessment.values()
     if wanted.condition is not None:
-        policy.check_condition(partial(wanted.condition.holds, request, params, claims, history.values()))
+        policy.check_condition(partial(wanted.condition.holds, request, params, claims, values))
+
+
+def _check(failed: str, wanted: RiskRequirement, whose: tuple[Issuer, Claims], now: float) -> None:
+    """Deny what *failed*, unless the token proves the authentication that is the way out. Raises Rejected."""
+    if not failed:
+        return
+    if wanted.step_up is None:
+        raise Rejected(Reason.RISK_DENIED, failed)
+    issuer, claims = whose
+    try:
+        policy.require_step_up(wanted.step_up, claims, issuer.rules.leeway, now)
+    except Rejected as rejected:
+        rejected.detail = f"{failed}; {rejected.detail}"
+        raise
+
+
+def _assess(
+    issuer: Issuer, claims: Claims, request: Request, snapshot: Snapshot, trail: AuditTrail, facts: Facts
+) -> Assessment:
+    """Return what the engine says, or what a failure counts as; or name the need for it. Raises Rejected."""
+    engine = snapshot.risk
+    if engine is None:
+        raise Rejected(Reason.RISK_UNAVAILABLE, "no risk engine is configured: a snapshot that contradicts itself")
+    networks = snapshot.clients.networks if snapshot.clients is not None else NetworkRules()
+    question = {
+        "issuer": issuer.name,
+        "subject": claims.subject,
+        "client": claims.client,
+        "address": address_of(request, networks),
+        "headers": {name: request.headers[name] for name in engine.headers if name in request.headers},
+    }
+    sent = json.dumps(question)
+    digest = sha256(f"{engine.source}\0{sent}".encode()).hexdigest()
+    optional = engine.on_error is not None
+    need = Need(RISK, ENGINE, digest, Reason.RISK_UNAVAILABLE, sent, optional=optional)
+    assessment = facts.get(need)
+    if isinstance(assessment, Assessment):
+        return assessment
+    if isinstance(assessment, Unanswered) and engine.on_error is not None:
+        return engine.on_error
+    trail.needs = (need,)
+    raise Rejected(Reason.RISK_UNAVAILABLE, "the risk engine has not answered")
+
+
+def _explain_assessment(wanted: RiskRequirement, assessment: Assessment) -> Iterator[str]:
+    """Yield why the risk is not what the rule requires. An answer that lacks what the rule reads is not."""
+    score = assessment.score
+    if wanted.max_score is not None and (score is None or score > wanted.max_score):
+        given = "no score" if score is None else f"score {score:g}"
+        yield f"the risk engine gives {given}, at most {wanted.max_score:g}"
+    if wanted.levels and assessment.level not in wanted.levels:
+        yield f"the risk engine gives {assessment.level or 'no level'}, and not {' or '.join(wanted.levels)}"
 
 
 def _find_history(subject: str, trail: AuditTrail, facts: Facts) -> ClientHistory:

@@ -20,6 +20,7 @@ from authz.core.policy import Policy
 from authz.core.published import PublishedDocument
 from authz.core.resource import ProtectedResource
 from authz.core.revocation import RevocationSource
+from authz.core.risk import RiskEngine
 from authz.core.throttle import ClientRules
 from authz.core.token import MAX_TOKEN_BYTES, HeaderSource, Source, UnverifiedToken, parse_token
 
@@ -95,6 +96,7 @@ class Snapshot:
     verify_signature: VerifySignature = compute
     opaque: tuple[tuple[str, str], ...] = ()
     clients: ClientRules | None = None
+    risk: RiskEngine | None = None
     revocations: tuple[RevocationSource, ...] = ()
     minting: Minting | None = None
     published: tuple[PublishedDocument, ...] = ()

@@ -119,8 +119,10 @@ def _compare_risk(old: RiskRequirement | None, new: RiskRequirement | None) -> S
         compare_upper_bounds(getattr(before, name), getattr(after, name))
         for name in ("max_failures_1m", "max_failures_1h", "max_subject_failures_1m", "max_subject_failures_1h")
     )
+    score = compare_upper_bounds(before.max_score, after.max_score)
+    levels = compare_alternatives(before.levels, after.levels)
     known = compare_upper_bounds(not before.known_network, not after.known_network)
-    return combine([*limits, known, _compare_conditions(before.condition, after.condition)])
+    return combine([*limits, score, levels, known, _compare_conditions(before.condition, after.condition)])
 
 
 def _compare_conditions(old: object, new: object) -> Strictness:

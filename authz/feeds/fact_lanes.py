@@ -18,10 +18,12 @@ from authz.config.introspection import Introspection
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.pdp import Pdp
+from authz.config.risk import Risk
 from authz.core.exchange import EXCHANGED
 from authz.core.introspection import INTROSPECTION
 from authz.core.needs import Need
 from authz.core.pdp import PDP
+from authz.core.risk import ENGINE, RISK
 from authz.facts.by_source import LanesBySource
 from authz.facts.lane import Bounds, Fact, SourceLane
 from authz.feeds.asking import auth_of, poster_for
@@ -33,6 +35,7 @@ from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.post import Poster
 from authz.feeds.introspection import Endpoint, IntrospectionSource, Keep
 from authz.feeds.pdp import bounds_of, make_pdp
+from authz.feeds.risk import make_risk, risk_bounds
 from authz.telemetry.facts import FactMetrics
 
 
@@ -154,9 +157,14 @@ def _ask_exchange(asked: Exchanging, share: int) -> _Asked:
     )
 
 
+def _ask_risk(section: Risk, share: int) -> _Asked:
+    return _Asked(section, risk_bounds(section, share), lambda resolve: make_risk(section, resolve=resolve))
+
+
 _SOURCES: Final[Mapping[str, tuple[Callable[[Config], Mapping[str, Any]], Callable[[Any, int], _Asked]]]] = {
     INTROSPECTION: (_introspecting, _ask_issuer),
     PDP: (lambda config: config.pdps, _ask_pdp),
+    RISK: (lambda config: {} if config.risk is None else {ENGINE: config.risk}, _ask_risk),
     EXCHANGED: (exchanging, _ask_exchange),
 }
 """The sources of a configuration by the kind of need: their sections, and what is asked of each."""

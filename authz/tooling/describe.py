@@ -37,6 +37,10 @@ def _risky(wanted: RiskRequirement) -> Iterable[str]:
             yield f"at most {most} {name}"
     if wanted.known_network:
         yield "a known network"
+    if wanted.max_score is not None:
+        yield f"a risk score of at most {wanted.max_score:g}"
+    if wanted.levels:
+        yield f"risk level {enumerate_words(wanted.levels)}"
     if wanted.step_up is not None:
         yield f"else {describe_requirements(wanted.step_up)}"
     if wanted.condition is not None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from authz.core.needs import Facts, Need
+from authz.core.needs import Facts, Need, Unanswered
 from authz.core.policy import Requirements
 from authz.core.reasons import Reason
-from authz.core.risk import CLIENT, ClientHistory, RiskRequirement
+from authz.core.risk import CLIENT, RISK, Assessment, ClientHistory, RiskEngine, RiskRequirement
 from authz.core.snapshot import Snapshot
 from authz.core.throttle import ACCEPTED, THROTTLE, TOKEN, ClientRules, Throttle, Throttled, digest_token
 from tests.cases.case import Case, case
@@ -26,8 +26,26 @@ MFA: Final = Requirements(acr=("mfa",))
 
 def risky(**wanted: object) -> Snapshot:
     """Require something of the risk in the only rule."""
-    risk = RiskRequirement(**wanted)  # type: ignore[arg-type]
-    return make_snapshot(rule("r", "/**", risk=risk), clients=ClientRules())
+    engine = not wanted.keys().isdisjoint({"levels", "max_score"})
+    risk = RiskRequirement(asks_engine=engine, **wanted)  # type: ignore[arg-type]
+    return make_snapshot(rule("r", "/**", risk=risk), clients=ClientRules(), risk=RiskEngine(source="engine"))
+
+
+def says(level: str | None = None, score: float | None = None) -> Facts:
+    """Let the engine say this of any request, and nothing be known of the client."""
+    return AnyAssessment(Assessment(level, score))
+
+
+class AnyAssessment(dict[Need, object]):
+    """The facts of an engine that says the same of every request."""
+
+    def __init__(self, assessment: Assessment | Unanswered) -> None:
+        super().__init__(known())
+        self._assessment = assessment
+
+    def get(self, need: Need, default: object = None) -> object:
+        """Return the assessment for its kind of need."""
+        return self._assessment if need.kind == RISK else super().get(need, default)
 
 
 def known(**history: int) -> Facts:
@@ -63,6 +81,12 @@ CASES: Final[list[Case]] = [
                 {"known_network": True, "step_up": MFA},
                 ELSEWHERE,
             ),
+            ("level-L17", Reason.RISK_DENIED, GOOD, {"levels": ("low",)}, says("high")),
+            ("no-level-L18", Reason.RISK_DENIED, GOOD, {"levels": ("low",)}, says(None, 0.0)),
+            ("score-L19", Reason.RISK_DENIED, GOOD, {"max_score": 0.7}, says("low", 0.71)),
+            ("no-score-L20", Reason.RISK_DENIED, GOOD, {"max_score": 0.7}, says("low")),
+            ("low-L21", Reason.AUTHENTICATED, GOOD, {"max_score": 0.7, "levels": ("low",)}, says("low", 0.7)),
+            ("no-answer-L22", Reason.RISK_UNAVAILABLE, GOOD, {"levels": ("low",)}, known()),
             ("not-looked-up-L16", Reason.RISK_UNAVAILABLE, GOOD, {"known_network": True}, {}),
         )
     ),

@@ -19,6 +19,7 @@ from authz.config.checks.issuers import check_issuers
 from authz.config.checks.listeners import check_admin, check_ports, check_server, check_version
 from authz.config.checks.pdps import check_pdps
 from authz.config.checks.revocation import check_receivers, check_revocation
+from authz.config.checks.risk import check_risk
 from authz.config.checks.rules import check_rules
 from authz.config.checks.shared_state import check_shared_state
 from authz.config.checks.signing import check_signing
@@ -46,6 +47,7 @@ CHECKS: Final = (
     check_nonces,
     check_proof_headers,
     check_clients,
+    check_risk,
     check_revocation,
     check_receivers,
     check_shared_state,

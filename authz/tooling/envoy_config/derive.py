@@ -25,6 +25,7 @@ from authz.core.minting import MINTED
 from authz.core.needs import KEY, PROOF
 from authz.core.pdp import PDP
 from authz.core.request import AmbiguousEncoding
+from authz.core.risk import RISK
 from authz.core.status_list import STATUS_LIST
 from authz.tooling.envoy_config.forwarded_claims import claims_to_remove
 from authz.tooling.envoy_config.fragments import ClusterTls, EnvoySettings, any_spelling, literal
@@ -101,6 +102,7 @@ def max_waits(config: Config) -> dict[str, float]:
         INTROSPECTION: max((each.max_wait.total_seconds() for each in asked), default=0.0),
         PDP: max((pdp.max_wait.total_seconds() for pdp in config.pdps.values()), default=0.0),
         STATUS_LIST: max((each.max_wait.total_seconds() for each in listed), default=0.0),
+        RISK: config.risk.max_wait.total_seconds() if config.risk is not None else 0.0,
         PROOF: 2 * config.shared_state.timeout.total_seconds() if config.shared_state and reads_proofs(config) else 0.0,
         EXCHANGED: exchange.max_wait.total_seconds() if exchange is not None else 0.0,
         MINTED: max((each.max_wait.total_seconds() for each in remote), default=0.0),

@@ -24,7 +24,7 @@ from authz.core.needs import NO_FACTS, PROOF, Facts, Need
 from authz.core.pdp import PDP
 from authz.core.reasons import WIRE_STATUS, Reason
 from authz.core.request import Request, join_headers
-from authz.core.risk import CLIENT
+from authz.core.risk import CLIENT, RISK
 from authz.core.snapshot import Snapshot
 from authz.core.status_list import STATUS_LIST
 from authz.core.steps import Step
@@ -38,6 +38,7 @@ from authz.tooling.explain.needs import (
     ask_exchange,
     ask_issuer,
     ask_pdp,
+    ask_risk,
     fetch_list,
     with_key,
 )
@@ -140,7 +141,7 @@ def _describe_need(kind: str, of: str, asked: str | None, answer: str, question:
     return f"need: {kind}{'' if asked is None else f' {safe(asked)}'} of {of}: {answer}{shown}"
 
 
-_ASKED: Final = {INTROSPECTION: ask_issuer, EXCHANGED: ask_exchange, STATUS_LIST: fetch_list}
+_ASKED: Final = {INTROSPECTION: ask_issuer, EXCHANGED: ask_exchange, STATUS_LIST: fetch_list, RISK: ask_risk}
 
 
 def answer(question: Question, config: Config) -> Explanation:

@@ -17,6 +17,7 @@ from authz.facts.lane import SourceError
 from authz.feeds.exchange_lane import make_exchange
 from authz.feeds.fact_lanes import make_introspection
 from authz.feeds.pdp import make_pdp
+from authz.feeds.risk import make_risk
 from authz.feeds.status_lists import make_status_list_source
 from authz.telemetry.redaction import printable
 
@@ -105,6 +106,20 @@ def fetch_list(need: Need, config: Config) -> tuple[object, str]:
     except SourceError as error:
         return None, f"{error.result}: {printable(str(error))}"
     return fact.value, "fetched; a running sidecar fetches it again in the background"
+
+
+def ask_risk(need: Need, config: Config) -> tuple[object, str]:
+    """Ask the risk engine; return the fact, or why there is none, and what came of it in words."""
+    if config.risk is None:
+        return None, "not configured"
+    source = make_risk(config.risk)
+    try:
+        fact = source(need)
+    except SourceError as error:
+        return Unanswered(str(error)), f"{error.result}: {printable(str(error))}"
+    finally:
+        source.close()
+    return fact.value, f"{fact.value}; a running sidecar keeps this answer for {fact.keep:.0f} s"
 
 
 def answer_client() -> tuple[ClientHistory, str]:

@@ -257,6 +257,7 @@ _NEEDED: Final[dict[str, object]] = {
     "transmitters": {"hub": {"issuer": "https://hub.test", "audiences": ["a"], "revokes_for": ["corporate"]}},
     "token": {"audience": ["x"]},
     "exchange": {"issuer": "corporate", "client": {"id": "gw", "secret_file": "/s"}},
+    "risk": {"url": "https://risk.example.com/v1/assess"},
 }
 
 

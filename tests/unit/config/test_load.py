@@ -68,6 +68,8 @@ def alternatives() -> Iterator[object]:
             text = re.sub(
                 r"^# pdps:.*\n(?:#   .*\n)+", lambda block: block[0].replace("\n#", "\n")[2:], text, flags=re.MULTILINE
             )
+        if "levels: [" in line["entry"]:  # of the commented engine
+            text += "risk: {url: https://risk.example.com/v1/assess}\n"
         yield pytest.param(text, id=line["entry"].split("  ")[0])
     for block in BLOCK.finditer(TEXT):
         below = [line.removeprefix("#") for line in block["below"].splitlines()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,11 +12,21 @@ import pytest
 from authz.core.authorize import authorize
 from authz.core.conditions import find_risk
 from authz.core.decision import Allow, Decision, Deny
-from authz.core.needs import NO_FACTS, Facts, Need
+from authz.core.needs import NO_FACTS, Facts, Need, Unanswered
 from authz.core.policy import Requirements
 from authz.core.reasons import Reason
 from authz.core.request import Request
-from authz.core.risk import CLIENT, SUBJECT_FAILURES, ClientHistory, RiskRequirement, name_subject
+from authz.core.risk import (
+    CLIENT,
+    ENGINE,
+    RISK,
+    SUBJECT_FAILURES,
+    Assessment,
+    ClientHistory,
+    RiskEngine,
+    RiskRequirement,
+    name_subject,
+)
 from authz.core.snapshot import Snapshot
 from authz.core.throttle import ClientRules
 from tests.fixtures import ABSENT, T, ask, issuer_a, make_snapshot, mint, rule
@@ -136,6 +147,109 @@ def test_what_is_no_history_is_none(fact: object) -> None:
     """Nothing but a history is taken for one."""
     facts = {Need(CLIENT, "clients", f"{OFFICE}\na bob"): fact}
     assert judge(RiskRequirement(max_failures_1m=20), facts).reason is Reason.RISK_UNAVAILABLE
+
+
+ENGINE_OF = RiskEngine(source="https://risk.test", headers=("user-agent",))
+
+
+def ask_engine(
+    wanted: RiskRequirement, fact: object, engine: RiskEngine | None = ENGINE_OF, token: str | None = None
+) -> Decision:
+    """Decide with an engine that gives *fact* as its answer, whatever it is asked."""
+    snapshot = replace(guarded(wanted), risk=engine)
+    request = ask(mint() if token is None else token, source_address=OFFICE, headers={"user-agent": "curl"})
+    here = {**known(), **known("a eve")}
+    lacking = authorize(request, snapshot, T, here)
+    facts = {**here, **dict.fromkeys(lacking.trail.needs, fact)}
+    return authorize(request, snapshot, T, facts)
+
+
+def test_the_engine_gets_who_asks_from_where() -> None:
+    """Issuer, subject, address and the headers that are configured: no token, and nothing else of the request."""
+    lacking = ask_engine(RiskRequirement(levels=("low",), asks_engine=True), None)
+    assert lacking.reason is Reason.RISK_UNAVAILABLE
+    (need,) = lacking.trail.needs
+    assert (need.kind, need.of, need.optional) == (RISK, ENGINE, False)
+    assert json.loads(need.sent) == {
+        "issuer": "a",
+        "subject": "bob",
+        "client": None,
+        "address": OFFICE,
+        "headers": {"user-agent": "curl"},
+    }
+
+
+def test_an_answer_is_of_one_question_to_one_engine() -> None:
+    """Another subject, another address and another configuration are other questions."""
+    wanted = RiskRequirement(levels=("low",), asks_engine=True)
+    questions = {
+        ask_engine(wanted, None, engine, token).trail.needs
+        for engine in (ENGINE_OF, replace(ENGINE_OF, source="other"), replace(ENGINE_OF, headers=()))
+        for token in (mint(), mint(sub="eve"))
+    }
+    assert len(questions) == 6
+
+
+@pytest.mark.parametrize(
+    ("limits", "assessment", "reason", "detail"),
+    [
+        ({"levels": ("low", "medium")}, Assessment("medium"), Reason.AUTHENTICATED, ""),
+        ({"levels": ("low", "medium")}, Assessment("high"), Reason.RISK_DENIED, "gives high, and not low or medium"),
+        ({"levels": ("low",)}, Assessment(None, 0.0), Reason.RISK_DENIED, "gives no level, and not low"),
+        ({"max_score": 0.7}, Assessment(None, 0.7), Reason.AUTHENTICATED, ""),
+        ({"max_score": 0.7}, Assessment("low", 0.8), Reason.RISK_DENIED, "gives score 0.8, at most 0.7"),
+        ({"max_score": 0.7}, Assessment("low"), Reason.RISK_DENIED, "gives no score, at most 0.7"),
+    ],
+)
+def test_what_the_engine_says_has_limits(
+    limits: dict[str, Any], assessment: Assessment, reason: Reason, detail: str
+) -> None:
+    """A level is one of the list, a score at most the limit; what the engine does not say is denied."""
+    decision = ask_engine(RiskRequirement(asks_engine=True, **limits), assessment)
+    assert (decision.reason, decision.detail) == (reason, f"the risk engine {detail}" if detail else "")
+
+
+@pytest.mark.parametrize("fact", [None, 1, "low", object(), Unanswered("down")])
+def test_without_an_answer_a_request_is_denied(fact: object) -> None:
+    """Nothing but an assessment is an answer: otherwise the client tries again."""
+    assert ask_engine(RiskRequirement(levels=("low",), asks_engine=True), fact).reason is Reason.RISK_UNAVAILABLE
+
+
+def test_a_failure_counts_as_what_is_configured() -> None:
+    """The need says that a decision without an answer is possible, and then the failure is an assessment of its own."""
+    wanted = RiskRequirement(levels=("low", "medium"), asks_engine=True)
+    for level, reason in (("medium", Reason.AUTHENTICATED), ("high", Reason.RISK_DENIED)):
+        engine = replace(ENGINE_OF, on_error=Assessment(level))
+        assert [need.optional for need in ask_engine(wanted, None, engine).trail.needs] == [True]
+        assert ask_engine(wanted, Unanswered("down"), engine).reason is reason
+        assert ask_engine(wanted, Assessment("low"), engine).reason is Reason.AUTHENTICATED
+
+
+def test_a_step_up_is_the_way_out_of_a_bad_assessment_too() -> None:
+    """The challenge names the login, after which the same assessment does not matter."""
+    wanted = RiskRequirement(levels=("low",), asks_engine=True, step_up=MFA)
+    assert ask_engine(wanted, Assessment("high")).reason is Reason.STEP_UP_REQUIRED
+    assert ask_engine(wanted, Assessment("high"), token=mint(acr="mfa")).reason is Reason.AUTHENTICATED
+
+
+def test_a_condition_reads_what_the_engine_says() -> None:
+    """Beside what is known of the client; what the engine does not say is absent, and the condition has no result."""
+    reads = Reads()
+    assert ask_engine(RiskRequirement(condition=reads, asks_engine=True), Assessment("low", 0.5)).reason is (
+        Reason.AUTHENTICATED
+    )
+    assert reads.got is not None
+    assert (reads.got["risk.level"], reads.got["risk.score"], reads.got["risk.failures_1m"]) == ("low", 0.5, 0)
+    assert Assessment("low").values() == {"risk.level": "low"}
+
+
+def test_the_engine_is_asked_after_what_is_known_here() -> None:
+    """A request that its failures deny is no question to the engine; a snapshot without one denies."""
+    wanted = RiskRequirement(max_failures_1m=20, levels=("low",), asks_engine=True)
+    snapshot = replace(guarded(wanted), risk=ENGINE_OF)
+    denied = authorize(ask(mint(), source_address=OFFICE), snapshot, T, known(failures_1m=21))
+    assert (denied.reason, denied.trail.needs) == (Reason.RISK_DENIED, ())
+    assert ask_engine(wanted, Assessment("low"), None).reason is Reason.RISK_UNAVAILABLE
 
 
 def test_subjects_have_names() -> None:

@@ -20,6 +20,7 @@ from authz.config.load import parse
 from authz.config.model import SETTINGS, Config, Resource, Tls
 from authz.config.pdp import Pdp
 from authz.config.revocation import Logout
+from authz.config.risk import OnError, Risk
 from authz.config.section import Access
 from authz.config.shared_state import SharedState
 from authz.config.status_list import StatusList
@@ -353,6 +354,8 @@ def leaves(section: type[BaseModel], way: str = "") -> Iterator[str]:
         "identity.token": UpstreamToken,
         "throttle": Throttle,
         "shared_state": SharedState,
+        "risk": Risk,
+        "risk.on_error": OnError,
     }
     for name, each in section.model_fields.items():
         nested = inner.get(f"{way}{name}") or each.annotation
