@@ -44,7 +44,7 @@ class Minter:
         if order.until is not None:
             ends = min(ends, int(order.until))
         if ends <= issued:
-            raise SigningUnavailable("the caller's token has ended meanwhile", Failure.FAILED)
+            raise SigningUnavailable("the caller's token has ended meanwhile", Failure.REQUEST)
         transaction = self._new_id()
         claims = {**order.claims, "iat": issued, "exp": ends, "txn": transaction}
         signing_input = b".".join((_encode(order.head), _encode(claims)))
@@ -148,7 +148,8 @@ def remote_source(minter: Minter, signer: Signer) -> Callable[[Need], Fact]:
         try:
             minted = minter.mint(order, signer)
         except SigningUnavailable as error:
-            raise SourceError(error.failure.value, str(error)) from error
+            counts = error.failure is not Failure.REQUEST
+            raise SourceError(error.failure.value, str(error), counts=counts) from error
         return Fact(minted, order.kept, len(minted.text), "signed")
 
     return answer
