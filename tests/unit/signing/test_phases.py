@@ -255,8 +255,6 @@ def play(world: World, what: str, size: float, which: int) -> None:
             world.fetch(replica)
         case _:
             world.send(replica)
-        case _:
-            raise ValueError(what)
 
 
 @settings(max_examples=200, deadline=None)
