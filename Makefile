@@ -68,7 +68,7 @@ proto: .venv/ready  ## generate authz/envoy/ext_authz_pb2 from protos/
 
 lock: .venv/locked  ## lock the newest releases that pyproject.toml allows
 	$(LOCK) --all-extras --group dev pyproject.toml --output-file requirements.lock
-	$(LOCK) --extra cel --constraint requirements.lock pyproject.toml --output-file deploy/requirements.lock
+	$(LOCK) --extra cel --extra shared --constraint requirements.lock pyproject.toml --output-file deploy/requirements.lock
 	echo pip | $(LOCK) - --output-file tests/install/newest.lock
 
 deploy: .venv/ready .tools/helm  ## regenerate derived files: schemas, references, tables, Envoy's bootstrap

@@ -56,7 +56,8 @@ def check_config(
 
     \b
     Exit codes: 0 fine, perhaps with warnings
-                1 an issuer has no usable key or no introspection (--fetch),
+                1 an issuer has no usable key or no introspection,
+                  or the shared state does not answer (--fetch),
                   or a difference widens, is mixed, unknown or breaks (--diff)
                 2 errors in FILE or OLD (--strict: or warnings that widen access)
     Examples:
@@ -108,6 +109,13 @@ def check_config(
             lines += [(line, None if each.ok else "red") for each in probed for line in each.lines()]
         if silent := sum(not each.ok for each in probed):
             found.append(f"{silent} of {len(probed)} issuers cannot be asked about tokens")
+        if config.shared_state is not None:
+            from authz.tooling.shared_state_probe import probe_shared_state
+
+            state = probe_shared_state(config.shared_state)
+            output["shared_state"] = state.document()
+            lines += [(line, None if state.ok else "red") for line in state.lines()]
+            found += [] if state.ok else ["the shared state cannot be used"]
     if as_json:
         click.echo(json.dumps(output, indent=2))
     else:

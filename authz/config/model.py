@@ -16,6 +16,7 @@ from authz.config.dpop import Dpop
 from authz.config.issuer import Issuer
 from authz.config.rules import Rule
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word, settings_of
+from authz.config.shared_state import SharedState
 from authz.core.identity import Format, UnsafeValues
 from authz.core.snapshot import BodyFormat, Unavailable
 
@@ -324,6 +325,12 @@ class Config(Section):
     """Where tokens are found."""
     dpop: Dpop = Dpop()
     """How proofs of possession are checked (DPoP, RFC 9449)."""
+    shared_state: Annotated[
+        SharedState | None,
+        Field(examples=[{"url": "rediss://valkey.example.com:6379/0"}]),
+        Setting(envoy=True, restart=True),
+    ] = None
+    """Where replicas and workers keep what all must know; without it, each process for itself."""
     paths: Paths = Paths()
     """How the paths of all rules are compared."""
     rules: Annotated[Items[Rule], Field(json_schema_extra={"minItems": 1})]

@@ -21,10 +21,11 @@ from authz.config.issuer import Fetch
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
+from authz.config.shared_state import SharedState
 from authz.feeds.assembly import make_reader
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import BearerTokenFile, PrivateKey, SecretFile
-from authz.feeds.http.credentials import read_proxy_credentials, read_token
+from authz.feeds.http.credentials import read_password, read_proxy_credentials, read_token
 from authz.feeds.http.tls import ClientCertificate, TlsTrust
 from authz.feeds.sources import FileSource
 from authz.files.stamp import FileStamp
@@ -70,14 +71,18 @@ def warn_of_files(config: Config) -> Iterator[Problem]:
     """Report missing files, and keys in key files that no token can use."""
     for named in _files(config):
         if named.is_missing():
-            asks = "introspection" in named.path
-            what = "its tokens cannot be introspected" if asks else "the keys of this issuer cannot be refreshed"
-            hint = f"without it, {what}"
+            hint = f"without it, {_consequence(named.path)}"
             yield Problem(path=named.path, message=f"{named.file} was not found, and not checked", hint=hint)
     for name, issuer in config.issuers.items():
         if issuer.jwks_file is not None:
             for message in _find_unused_keys(issuer.jwks_file, issuer):
                 yield Problem(path=("issuers", name, "jwks_file"), message=message)
+
+
+def _consequence(path: KeyPath) -> str:
+    if "introspection" in path:
+        return "its tokens cannot be introspected"
+    return "the keys of this issuer cannot be refreshed" if path[0] == "issuers" else "there is no shared state"
 
 
 def _files(config: Config) -> Iterator[_File]:
@@ -90,6 +95,8 @@ def _files(config: Config) -> Iterator[_File]:
             yield from _files_of(issuer.fetch, (*path, "fetch"))
         if issuer.introspection is not None:
             yield from _files_of_client(issuer.introspection.client, (*path, "introspection", "client"))
+    if config.shared_state is not None:
+        yield from _files_of(config.shared_state, ("shared_state",))
 
 
 def _files_of_client(client: Client, path: KeyPath) -> Iterator[_File]:
@@ -104,16 +111,17 @@ def _files_of_client(client: Client, path: KeyPath) -> Iterator[_File]:
             yield _File((*path, key), file, partial(reader, file))
 
 
-def _files_of(fetch: Fetch, path: KeyPath) -> Iterator[_File]:
+def _files_of(fetch: Fetch | SharedState, path: KeyPath) -> Iterator[_File]:
     read: dict[str, Callable[[str], object]] = {
         "ca_file": lambda file: TlsTrust(file).verifier(),
         "client_cert_file": lambda file: _read_client(file, fetch.client_key_file),
         "client_key_file": lambda _: None,  # it is read together with the certificate
         "bearer_token_file": read_token,
         "proxy_credentials_file": read_proxy_credentials,
+        "password_file": read_password,
     }
     for key, reader in read.items():
-        if (named := getattr(fetch, key)) is not None:
+        if (named := getattr(fetch, key, None)) is not None:
             file = _absolute(named)
             yield _File((*path, key), file, partial(reader, file))
 

@@ -16,6 +16,7 @@ from authz.config.checks.introspection import check_introspection
 from authz.config.checks.issuers import check_issuers
 from authz.config.checks.listeners import check_admin, check_ports, check_server, check_version
 from authz.config.checks.rules import check_rules
+from authz.config.checks.shared_state import check_shared_state
 from authz.config.checks.tenants import check_tenants
 from authz.config.checks.tokens import check_query_token, check_resource, check_responses, check_sources
 from authz.config.model import Config
@@ -36,6 +37,7 @@ CHECKS: Final = (
     check_dpop,
     check_nonces,
     check_proof_headers,
+    check_shared_state,
     check_rules,
     check_headers,
     check_metadata,

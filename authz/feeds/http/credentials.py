@@ -35,6 +35,20 @@ def read_proxy_credentials(file: str) -> str:
     return f"Basic {b64encode(pair.encode()).decode('ascii')}"
 
 
+def read_password(file: str) -> str:
+    """Read a password, which may be any text of one line. Raises RefreshError."""
+    try:
+        password = Path(file).read_text(encoding="utf-8").strip("\r\n")
+    except OSError as error:
+        raise RefreshError(Refresh.MISCONFIGURED, f"fetch.password_file {file}: {error.strerror}") from None
+    except ValueError:
+        password = ""
+    if not password or "\n" in password:
+        text = f"fetch.password_file {file}: does not contain exactly one password"
+        raise RefreshError(Refresh.MISCONFIGURED, text)
+    return password
+
+
 def _read(key: str, file: str, encoding: str) -> str | None:
     """Return the text without surrounding white space; None if it is not in *encoding*. Raises RefreshError."""
     try:

@@ -38,6 +38,7 @@ from authz.config.problems import ConfigError
 from authz.config.rules import Match, Require, Rule
 from authz.config.schema import json_schema
 from authz.config.section import Section
+from authz.config.shared_state import InsecureSharedState, SharedState
 from tests.unit.config.sample import SAMPLE
 
 SCHEMA: Final = json_schema()
@@ -53,6 +54,7 @@ SECTIONS: Final = (
         InlineKeys,
         Insecure,
         InsecureIssuer,
+        InsecureSharedState,
         Introspection,
         Issuer,
         Logs,

@@ -1,0 +1,1 @@
+"""State that replicas share, in a Valkey or Redis server."""
