@@ -160,6 +160,7 @@ def _supervise(loaded: _Loaded, guard: StartGuard) -> int:
 def _run(loaded: _Loaded, worker: Worker | None, guard: StartGuard) -> int:
     """Run the only process, or *worker*; return the exit status, -N if a second signal N ended it."""
     from authz.config.address import UnixAddress, parse_address
+    from authz.feeds.shared.state import SharedStateError
     from authz.runtime.app import App
     from authz.runtime.stale_sockets import clear_sockets
     from authz.telemetry.otlp import ExportError
@@ -176,7 +177,7 @@ def _run(loaded: _Loaded, worker: Worker | None, guard: StartGuard) -> int:
             guard.release()  # the socket file that is made now is removed by an orderly stop
         app.start()
         guard.release()  # not earlier, on TCP: resolving a host name may take long
-    except (OSError, ExportError) as error:
+    except (OSError, ExportError, SharedStateError) as error:
         return _explain(error)
     if signal.sigtimedwait(END, 0) is None:  # otherwise it came during the bind: no client relies on us yet
         app.become_ready()

@@ -27,7 +27,7 @@ class Dpop(Section):
     algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
     """Signature algorithms of proofs, none of them symmetric; announced in challenges."""
     max_age: Annotated[Duration, Setting(Access.LIMIT, bounds=("1s", "1h"))] = timedelta(minutes=5)
-    """Longest time since iat; replays are remembered for as long, by each worker and replica for itself."""
+    """Longest time since iat; used proofs are remembered for as long: in shared_state, or else in each process."""
     max_ahead: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "5m"))] = timedelta(seconds=30)
     """Tolerance for clocks of clients that are ahead."""
     nonces: Annotated[Word[NonceUse], Setting(Access.LOOSENED, loose="stale")] = NonceUse.STALE
@@ -35,6 +35,6 @@ class Dpop(Section):
     nonce_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
     """File with at least 32 octets, the same for all replicas; needed with several workers. Else it is random."""
     max_proofs: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1000", "10000000"), restart=True)] = 200_000
-    """Number of used proofs that are remembered, 100 octets each; if there is no room, the answer is 503."""
+    """Used proofs that a process remembers, without shared_state, 100 octets each; if there is no room: 503."""
     forward: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Leave the DPoP header in the request that goes upstream."""

@@ -308,6 +308,15 @@ class Insecure(Section):
         bool, Setting(Access.LOOSENED, risk="clients choose the trace ids and the sampling")
     ] = False
     """Take the client's traceparent as the parent of spans."""
+    dpop_without_shared_state: Annotated[
+        bool,
+        Setting(
+            Access.LOOSENED,
+            risk="while the shared state does not answer, a proof (DPoP) can be used once at every worker and replica",
+            restart=True,
+        ),
+    ] = False
+    """While shared_state does not answer, remember proofs in each process, instead of 503."""
 
 
 class Config(Section):

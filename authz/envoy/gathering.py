@@ -2,7 +2,8 @@
 
 Rules of this file:
 1. The deciding thread only puts a check into a queue: it takes no lock and does not block.
-2. Equal needs are requested once: a check that arrives while the answer is pending shares it.
+2. Equal needs are requested once: a check that arrives while the answer is pending shares it. Where an answer is for
+   one check only, such as that a proof was not used before, each check requests its own.
 3. Every check is resumed exactly once: with all of its facts, or at its deadline with those that arrived.
 4. No lane delays another: a request never blocks, and each lane limits the checks that wait for it.
 """
@@ -53,6 +54,16 @@ class Lane(Protocol):
         """Return how long a check may wait for the fact, in seconds."""
 
 
+class SingleUseLane(Lane, Protocol):
+    """A lane whose answers are for one check each: two checks with equal needs may get different ones."""
+
+    single_use: bool
+
+
+def _is_single_use(lane: Lane) -> TypeGuard[SingleUseLane]:
+    return getattr(type(lane), "single_use", False)
+
+
 class RecallingLane(Lane, Protocol):
     """A lane that keeps answers, and gives them without a question."""
 
@@ -91,11 +102,19 @@ class KnownFacts(Mapping[Need, object]):
 class _Waiting:
     """A check that waits for *missing* facts until the monotonic time *until*."""
 
-    missing: dict[Need, None]  # in the order of the decision
+    missing: dict[Need, _Question | None]  # in the order of the decision; None until it is asked
     until: float
     resume: Resume | None  # None once it was resumed
     kinds: frozenset[str] = frozenset()
     facts: dict[Need, object] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """A *need* that was requested, and the checks that wait for the answer."""
+
+    need: Need
+    waiting: dict[_Waiting, None] = field(default_factory=dict)
 
 
 class Gatherer:
@@ -106,9 +125,10 @@ class Gatherer:
         recalling = {kind: lane for kind, lane in lanes.items() if _recalls(lane)}
         self.known: Final[Facts] = KnownFacts(recalling) if recalling else NO_FACTS
         self._monotonic: Final = monotonic
-        self._inbox: Final[SimpleQueue[_Waiting | tuple[Need, object | None] | None]] = SimpleQueue()
+        self._single_use: Final = frozenset(kind for kind, lane in lanes.items() if _is_single_use(lane))
+        self._inbox: Final[SimpleQueue[_Waiting | tuple[_Question, object | None] | None]] = SimpleQueue()
         # Only the gathering thread uses these.
-        self._asked: Final[dict[Need, dict[_Waiting, None]]] = {}
+        self._asked: Final[dict[Need, _Question]] = {}  # those whose answer may be shared
         self._deadlines: Final[list[tuple[float, int, _Waiting]]] = []  # a heap
         self._order: Final = count()
         self._waiting_for: Final[Counter[str]] = Counter()  # checks, by kind
@@ -164,29 +184,34 @@ class Gatherer:
         self._waiting_for.update(kinds)
         heappush(self._deadlines, (waiting.until, next(self._order), waiting))
         for need in tuple(waiting.missing):
-            if need in self._asked:
-                self._asked[need][waiting] = None
-            else:
-                self._asked[need] = {waiting: None}
-                self._ask(need)
+            asked = self._asked.get(need)
+            question = asked or _Question(need)
+            question.waiting[waiting] = None
+            waiting.missing[need] = question
+            if asked is None:
+                self._ask(question)
 
-    def _ask(self, need: Need) -> None:
-        done = partial(self._deliver, need)
+    def _ask(self, question: _Question) -> None:
+        need = question.need
+        if need.kind not in self._single_use:
+            self._asked[need] = question
+        done = partial(self._deliver, question)
         try:
             self.lanes[need.kind].ask(need, done)
         except Exception:
             log.exception("the lane for needs of kind %s failed", need.kind)
             done(None)
 
-    def _deliver(self, need: Need, fact: object | None) -> None:
+    def _deliver(self, question: _Question, fact: object | None) -> None:
         """Pass a fact to the gathering thread, from any thread."""
-        self._inbox.put((need, fact))
+        self._inbox.put((question, fact))
 
-    def _note(self, need: Need, fact: object | None) -> None:
-        for waiting in self._asked.pop(need, ()):
-            waiting.missing.pop(need, None)
+    def _note(self, question: _Question, fact: object | None) -> None:
+        self._asked.pop(question.need, None)
+        for waiting in question.waiting:
+            waiting.missing.pop(question.need, None)
             if fact is not None:
-                waiting.facts[need] = fact
+                waiting.facts[question.need] = fact
             if not waiting.missing:
                 self._resume(waiting)
 
@@ -194,8 +219,9 @@ class Gatherer:
         """Resume the checks whose deadline is at most *before*, on the monotonic clock."""
         while self._deadlines and self._deadlines[0][0] <= before:
             _, _, waiting = heappop(self._deadlines)
-            for need in waiting.missing:
-                self._asked.get(need, {}).pop(waiting, None)  # the need stays: its answer may be pending
+            for question in waiting.missing.values():
+                if question is not None:
+                    question.waiting.pop(waiting, None)  # the question stays: its answer may be pending
             self._resume(waiting)
 
     def _resume(self, waiting: _Waiting) -> None:

@@ -19,7 +19,7 @@ from authz.core.dpop import ProofUse
 from authz.core.needs import Need, Unanswered
 
 _SLOT: Final = 8.0  # seconds: proofs are forgotten together with those that end in the same slot
-_LONGEST_CHECK: Final = 60.0  # seconds, generously: two rounds of waiting for facts, each of 10 s at most
+LONGEST_CHECK: Final = 60.0  # seconds, generously: two rounds of waiting for facts, each of 10 s at most
 _FULL: Final = Unanswered("the memory of proofs is full (dpop.max_proofs)")
 _KEY_FULL: Final = Unanswered("one key has used half of the memory of proofs (dpop.max_proofs)")
 
@@ -70,13 +70,13 @@ class ProofMemory:
         if 2 * noted >= self._max_proofs and 2 * sum(slot.by_key[key] for slot in slots) >= self._max_proofs:
             return _KEY_FULL
         slot = self._slots.setdefault(int(until // _SLOT), _Slot())
-        slot.until = max(slot.until, monotonic + max(until - now, 0.0) + _LONGEST_CHECK)
+        slot.until = max(slot.until, monotonic + max(until - now, 0.0) + LONGEST_CHECK)
         slot.by_key[key] += 1
         thread = self._thread()
         return ProofUse.FIRST if slot.proofs.setdefault(proof, thread) == thread else ProofUse.REPLAYED
 
     def _forget(self, now: float, monotonic: float) -> None:
-        ended = int((now - _LONGEST_CHECK) // _SLOT)
+        ended = int((now - LONGEST_CHECK) // _SLOT)
         for index, slot in self._slots.copy().items():
             if index < ended and slot.until <= monotonic:
                 self._slots.pop(index, None)
@@ -90,6 +90,12 @@ class ProofMemory:
         return self._threads.setdefault(thread, thread)
 
 
+def read_use(need: Need) -> tuple[float, str]:
+    """Return until when a proof could be used, in seconds since the epoch, and the thumbprint of its key."""
+    until, _, thumbprint = need.sent.partition(" ")
+    return float(until), thumbprint
+
+
 class ProofLane:
     """Answers at once, from the *memory* of this process, whether a proof is used for the first time."""
 
@@ -100,8 +106,8 @@ class ProofLane:
 
     def find(self, need: Need) -> object:
         """Take note of the proof; return a ProofUse, or an Unanswered if there is no room."""
-        until, _, thumbprint = need.sent.partition(" ")
-        return self._memory.note(need.asked or "", thumbprint, float(until))
+        until, thumbprint = read_use(need)
+        return self._memory.note(need.asked or "", thumbprint, until)
 
     def ask(self, _need: Need, done: Callable[[object | None], None]) -> None:
         """Do nothing but call *done*: `find` always answers."""

@@ -34,13 +34,15 @@ from authz.runtime.parts import (
     make_fact_lanes,
     make_feeds,
     make_gatherer,
-    make_proof_memory,
+    make_proof_lane,
     make_server,
+    make_shared_state,
     read_nonce_secret,
 )
 from authz.runtime.readiness import Readiness
 from authz.runtime.reload import ReloadLoop
 from authz.telemetry.decisions import PERIOD, DecisionLog
+from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import Refresh
 from authz.telemetry.last_hour import LastHour
 from authz.telemetry.metrics import Metrics
@@ -72,7 +74,9 @@ class App:
         listen: Address,
         admin: Address | None = None,
     ) -> None:
-        """Build everything; only the admin address is bound. Raises OSError if it cannot be, and ExportError.
+        """Build everything; only the admin address is bound.
+
+        Raises OSError if it cannot be, ExportError, and SharedStateError.
 
         *watch* was created before *config* was read from *file*. *listen* is the address that Envoy calls; *admin*, if
         given, replaces the configured admin address (for workers).
@@ -105,10 +109,11 @@ class App:
             on_refresh=self._report_refresh,
         )
         transport = choose_transport(config.server.transport)
-        self._facts: Final = make_fact_lanes(config.server, transport, metrics)
-        self._gatherer: Final = make_gatherer(
-            config.server, transport, self._feeds, self._facts, make_proof_memory(config.dpop)
-        )
+        fact_metrics = FactMetrics(metrics.registry)
+        self._facts: Final = make_fact_lanes(config.server, transport, fact_metrics)
+        self._shared: Final = make_shared_state(config)
+        proofs = make_proof_lane(config, transport, fact_metrics, self._shared)
+        self._gatherer: Final = make_gatherer(config.server, transport, self._feeds, self._facts, proofs)
         self._readiness: Final = Readiness(missing=self._missing_keys, show=self._show_ready)
         routes = make_routes(
             waiting_for=self._readiness.waiting_for,
@@ -200,6 +205,8 @@ class App:
         self._server.stop(grace=drain - lame_duck)
         self._gatherer.stop()
         self._facts.close()
+        if self._shared is not None:
+            self._shared.close()
         self._scheduler.stop()
         self._decisions.summarise(name_clients=self._active.names_clients)
         if self._spans is not None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from authz.config.address import Address, UnixAddress
 from authz.config.dpop import Dpop
-from authz.config.model import Server
+from authz.config.model import Config, Server
 from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import Checker
@@ -24,6 +24,8 @@ from authz.feeds.key_lane import make_key_lanes
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
 from authz.feeds.scheduler import Scheduler
+from authz.feeds.shared.proofs import SOURCE, SharedProofLane, make_proof_source_lane
+from authz.feeds.shared.state import SharedState, open_shared_state
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.telemetry.check_record import CheckRecord
@@ -74,18 +76,38 @@ def max_waiting(server: Server, transport: Choice) -> int:
     return max(1, in_flight // _LANE_SHARE)
 
 
-def make_fact_lanes(server: Server, transport: Choice, metrics: Metrics) -> FactLanes:
+def make_fact_lanes(server: Server, transport: Choice, metrics: FactMetrics) -> FactLanes:
     """Return the lanes to other systems, none yet."""
-    return FactLanes(FactMetrics(metrics.registry), max_waiting=max_waiting(server, transport))
+    return FactLanes(metrics, max_waiting=max_waiting(server, transport))
 
 
-def make_gatherer(
-    server: Server, transport: Choice, feeds: Registry, facts: FactLanes, proofs: ProofMemory
-) -> Gatherer:
+def make_gatherer(server: Server, transport: Choice, feeds: Registry, facts: FactLanes, proofs: Lane) -> Gatherer:
     """Return the gatherer of facts for checks, with a lane for each kind of need."""
     by_key = make_key_lanes(feeds.feeds, max_waiting=max_waiting(server, transport))
-    lanes: dict[str, Lane] = {**by_key, **facts.by_kind(), PROOF: ProofLane(proofs)}
+    lanes: dict[str, Lane] = {**by_key, **facts.by_kind(), PROOF: proofs}
     return Gatherer(lanes, monotonic=time.monotonic)
+
+
+def make_shared_state(config: Config) -> SharedState | None:
+    """Return a client of the shared state, None if there is none. Raises SharedStateError."""
+    return None if config.shared_state is None else open_shared_state(config.shared_state)
+
+
+def make_proof_lane(config: Config, transport: Choice, metrics: FactMetrics, state: SharedState | None) -> Lane:
+    """Return what remembers used proofs: the shared *state*, or the memory of this process."""
+    memory = make_proof_memory(config.dpop)
+    if config.shared_state is None or state is None:
+        return ProofLane(memory)
+    return SharedProofLane(
+        make_proof_source_lane(
+            state,
+            timeout=config.shared_state.timeout.total_seconds(),
+            max_waiting=max_waiting(config.server, transport),
+            observer=metrics.of(PROOF, SOURCE),
+        ),
+        fallback=memory if config.insecure.dpop_without_shared_state else None,
+        count_local=metrics.tally(PROOF, SOURCE, "local").add,
+    )
 
 
 def make_proof_memory(section: Dpop) -> ProofMemory:

@@ -47,7 +47,7 @@ class FactMetrics(Collector):
         yield family
 
 
-FAILURES: Final = ("left_alone", "status", "timeout", "unauthorized", "unreachable", "unreadable")
+FAILURES: Final = ("left_alone", "rejected", "status", "timeout", "tls", "unauthorized", "unreachable", "unreadable")
 
 
 class SourceMetrics:

@@ -1,7 +1,7 @@
 """Attacks on proofs of possession: what a thief has, what a hostile client writes; through the sidecar's own memory.
 
-The promise about replays: each process accepts a proof once. Another process, or another replica, accepts it too,
-within `dpop.max_age` of its iat; the last test says so, so that the page stays true.
+The promise about replays: each process accepts a proof once. Without a shared state, another process, or another
+replica, accepts it too, within `dpop.max_age` of its iat; the last test says so, so that the page stays true.
 """
 
 from __future__ import annotations

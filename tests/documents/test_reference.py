@@ -108,6 +108,7 @@ _AROUND: Final = {  # keys that cannot stand alone, or that stand here already, 
 }
 
 
+_BOUND: Final = f"version: 1\nissuers: {{c: {_ISSUER % 'dpop: allowed'}}}\n{_RULES}\n"
 _TOLD: Final = {  # for each key that Envoy must know, a change of it
     "server.listen": "server: {listen: 'unix:/run/other.sock'}\n",
     "server.tls": "server: {listen: '127.0.0.1:1', tls: {cert_file: a, key_file: b}}\n",
@@ -116,6 +117,8 @@ _TOLD: Final = {  # for each key that Envoy must know, a change of it
     "issuers.*.fetch.max_wait": _AROUND["issuers.*.fetch"].replace("HERE", "max_wait: 3s"),
     "issuers.*.introspection": _AROUND["issuers.*.introspection"].replace(", HERE", ""),
     "issuers.*.introspection.max_wait": _AROUND["issuers.*.introspection"].replace("HERE", "max_wait: 3s"),
+    "shared_state": _BOUND + "shared_state: {url: redis://localhost}\n",
+    "shared_state.timeout": _BOUND + "shared_state: {url: redis://localhost, timeout: 3s}\n",
     "token.sources": "token: {sources: [{header: x_token}]}\n",
     "token.max_bytes": "token: {max_bytes: 17KiB}\n",
     "token.forward": "token: {forward: false}\n",

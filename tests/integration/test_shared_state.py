@@ -57,7 +57,7 @@ def test_several_commands_are_one_round_trip_and_one_may_fail(tmp_path: Path) ->
         assert state.execute_all([]) == []
         with pytest.raises(SharedStateError, match="WRONGTYPE") as caught:
             state.execute_all([("LPUSH", "n", "x"), ("INCR", "n")])
-        assert caught.value.result == "refused"
+        assert caught.value.result == "rejected"
         assert state.execute("GET", "n") == b"3"
 
 
@@ -113,8 +113,8 @@ def _server_of(answer: Callable[[socket.socket], None]) -> Iterator[SharedStateS
     ("reply", "result"),
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "unreadable"),
-        (b"-MOVED 3999 10.0.0.1:6379\r\n", "refused"),
-        (b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", "refused"),
+        (b"-MOVED 3999 10.0.0.1:6379\r\n", "rejected"),
+        (b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", "rejected"),
         (b"-LOADING the dataset is in memory\r\n", "unreachable"),
         (b"-NOAUTH Authentication required.\r\n", "unauthorized"),
         (b"", "unreachable"),

@@ -10,7 +10,7 @@ from authz.config.diagnostics.ambiguous_subjects import find_ambiguous_subjects
 from authz.config.diagnostics.overlaps import find_overlaps
 from authz.config.diagnostics.unused_keys import describe_unused
 from authz.config.model import SETTINGS, Config
-from authz.config.problems import Problem, quote
+from authz.config.problems import KeyPath, Problem, quote
 from authz.config.quantity import format_duration
 from authz.config.rules import Match
 from authz.config.select import select
@@ -40,7 +40,7 @@ def warnings(config: Config) -> list[Problem]:
         *_too_many_headers(config),
         *_stale_before_refresh(config),
         *_shadowed_by_metadata(config),
-        *_proofs_of_each_worker(config),
+        *_proofs_of_each_process(config),
         *find_overlaps(build_rules(config)),
         *find_ambiguous_subjects(config),
     ]
@@ -103,13 +103,15 @@ def _stale_before_refresh(config: Config) -> Iterator[Problem]:
             yield Problem(path=("issuers", name, "fetch", "max_stale"), message=message)
 
 
-def _proofs_of_each_worker(config: Config) -> Iterator[Problem]:
-    """Report what workers do not share: the proofs that were used."""
-    workers = config.server.workers
-    if workers == 1 or all(issuer.dpop is Possession.OFF for issuer in config.issuers.values()):
-        return
-    message = f"a proof (DPoP) can be used {workers} times: each worker remembers its own"
-    yield Problem(path=("server", "workers"), message=message, hint="use one worker")
+def _proofs_of_each_process(config: Config) -> Iterator[Problem]:
+    """Report what processes do not share: the proofs that were used."""
+    bound = [name for name, issuer in config.issuers.items() if issuer.dpop is not Possession.OFF]
+    if config.shared_state is None and bound:
+        workers = config.server.workers
+        again = f"{workers} times, and so often" if workers > 1 else "once"
+        path: KeyPath = ("server", "workers") if workers > 1 else ("issuers", bound[0], "dpop")
+        message = f"a proof (DPoP) can be used {again} again at each replica and after a restart: processes share none"
+        yield Problem(path=path, message=message, hint="set shared_state")
 
 
 def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:

@@ -30,7 +30,7 @@ class SharedStateError(Exception):
         self.result = result
 
 
-RESULTS: Final = ("misconfigured", "refused", "timeout", "tls", "unauthorized", "unreachable", "unreadable")
+RESULTS: Final = ("misconfigured", "rejected", "timeout", "tls", "unauthorized", "unreachable", "unreadable")
 """What can go wrong: a file of ours, a command, time, TLS, our credentials, the network, or a reply that is none."""
 
 

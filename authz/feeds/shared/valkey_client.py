@@ -135,9 +135,9 @@ class ValkeyState:
             case foreign.ResponseError() if text.startswith(_UNAUTHORIZED):
                 result = "unauthorized"
             case foreign.ResponseError() if text.startswith(_CLUSTER):
-                result, text = "refused", f"{text}: a cluster, which is not supported"
+                result, text = "rejected", f"{text}: a cluster, which is not supported"
             case foreign.ResponseError():
-                result = "refused"
+                result = "rejected"
             case foreign.ConnectionError() | OSError():
                 result = "unreachable"
             case _:

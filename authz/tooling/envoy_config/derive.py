@@ -18,7 +18,7 @@ from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_
 from authz.config.model import Config
 from authz.core.dpop import Possession
 from authz.core.introspection import INTROSPECTION
-from authz.core.needs import KEY
+from authz.core.needs import KEY, PROOF
 from authz.core.request import AmbiguousEncoding
 from authz.tooling.envoy_config.forwarded_claims import claims_to_remove
 from authz.tooling.envoy_config.fragments import ClusterTls, EnvoySettings, any_spelling, literal
@@ -90,6 +90,7 @@ def max_waits(config: Config) -> dict[str, float]:
     return {
         KEY: max(issuer.fetch.max_wait.total_seconds() for issuer in config.issuers.values()),
         INTROSPECTION: max((each.max_wait.total_seconds() for each in asked), default=0.0),
+        PROOF: 2 * config.shared_state.timeout.total_seconds() if config.shared_state and reads_proofs(config) else 0.0,
     }
 
 

@@ -64,7 +64,7 @@ SECTIONS: Final = (
         Require,
         Resource,
     ),
-    *(Responses, Rule, Server, Telemetry, Tls, Token, TokenSource, Traces),
+    *(Responses, Rule, Server, SharedState, Telemetry, Tls, Token, TokenSource, Traces),
 )
 # Newer drafts, or beyond what charts can use.
 FOREIGN: Final = {

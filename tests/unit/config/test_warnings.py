@@ -51,13 +51,17 @@ def test_rules_in_shadow() -> None:
     assert warning.path == ("rules", 0, "shadow")
 
 
-def test_proofs_of_several_workers() -> None:
-    """Each worker remembers the proofs that it saw itself; a single one, or no proofs, is no matter."""
+def test_proofs_of_processes_that_share_none() -> None:
+    """Each worker, each replica and each start remembers its own proofs; a shared state, or no proofs, is no matter."""
     several = "server: {workers: 4}\n"
     [warning] = warnings(configure(issuer="dpop: required", more=several + "dpop: {nonce_secret_file: /secret}\n"))
     assert warning.path == ("server", "workers")
-    assert "4 times" in warning.message
-    assert warnings(configure(more=several)) == warnings(configure(issuer="dpop: allowed")) == []
+    assert "4 times, and so often again at each replica and after a restart" in warning.message
+    [warning] = warnings(configure(issuer="dpop: allowed"))
+    assert warning.path == ("issuers", "corporate", "dpop")
+    assert "once again at each replica and after a restart" in warning.message
+    shared = "shared_state: {url: rediss://valkey.example.com}\n"
+    assert warnings(configure(more=several)) == warnings(configure(issuer="dpop: allowed", more=shared)) == []
 
 
 def test_errors_in_place_of_denials() -> None:

@@ -64,6 +64,34 @@ def test_equal_needs_are_asked_once() -> None:
     assert lane.asked == [SUN, SUN]
 
 
+def test_an_answer_for_one_check_is_not_shared() -> None:
+    """Of two checks with the same proof one gets "first"; an answer that comes too late is for no one else either."""
+
+    class OnceLane(HeldLane):
+        single_use = True
+
+    lane = OnceLane()
+    gatherer = StillGatherer(weather=lane)
+    first, second = gather(gatherer, [SUN]), gather(gatherer, [SUN])
+    work(gatherer)
+    assert (lane.asked, first, second) == ([SUN, SUN], [], [])
+    lane.answer("first")
+    work(gatherer)
+    assert (first, second) == ([{SUN: "first"}], [])
+    lane.answer("replayed")
+    work(gatherer)
+    assert second == [{SUN: "replayed"}]
+
+    late = gather(gatherer, [SUN], 1.0)
+    work(gatherer)
+    gatherer.instant = 2.0
+    other = gather(gatherer, [SUN], 9.0)
+    work(gatherer)
+    lane.answer("first")
+    work(gatherer)
+    assert (late, other) == ([{}], [])
+
+
 def test_a_check_is_resumed_with_all_of_its_facts() -> None:
     """It waits for the last of them; what stays unknown is left out."""
     weather, tide = HeldLane(), HeldLane()

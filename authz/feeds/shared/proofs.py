@@ -1,0 +1,113 @@
+"""Remembers used proofs of possession for all workers and replicas (RFC 9449 section 11.1).
+
+Rules of this file:
+1. The shared state is the truth: a proof is used for the first time if its key could be created there.
+2. Each check gets an answer of its own, never that of another check with the same proof.
+3. If the shared state does not answer, it is not known whether a proof was used before: that is no denial for good, and
+   no allow, unless the operator has loosened it to what this process remembers. That is counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from math import ceil
+from typing import Final
+
+from authz.core.dpop import ProofUse
+from authz.core.needs import Need, Unanswered
+from authz.facts.lane import Bounds, Done, Fact, LaneObserver, SourceError, SourceLane
+from authz.facts.proofs import LONGEST_CHECK, ProofMemory, read_use
+from authz.feeds.shared.state import SharedState, SharedStateError
+
+SOURCE: Final = "shared_state"
+_CONNECTIONS: Final = 8
+_UNLIMITED: Final = 1_000_000  # questions a second: each is a request whose signatures are valid
+
+
+class SharedProofs:
+    """Asks the shared *state* whether a proof is used for the first time. *now* is in seconds since the epoch."""
+
+    def __init__(self, state: SharedState, *, now: Callable[[], float]) -> None:
+        self._state: Final = state
+        self._now: Final = now
+
+    def __call__(self, need: Need) -> Fact:
+        """Create the key of the proof, until after its end. Raises SourceError."""
+        until, _ = read_use(need)
+        seconds = max(until - self._now(), 0.0) + LONGEST_CHECK  # clocks of replicas may differ by as much
+        try:
+            created = self._state.create(self._state.key("proof", need.asked or ""), milliseconds=ceil(seconds * 1000))
+        except SharedStateError as error:
+            raise SourceError(error.result, str(error)) from error
+        use = ProofUse.FIRST if created else ProofUse.REPLAYED
+        return Fact(use, result=use.value)
+
+
+class SharedProofLane:
+    """Answers from *lane*, which asks the shared state; or from the *fallback*, if there is one and it does not answer.
+
+    *count_local* is called for each answer of the fallback.
+    """
+
+    single_use: Final = True
+
+    def __init__(
+        self,
+        lane: SourceLane,
+        *,
+        fallback: ProofMemory | None = None,
+        count_local: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._lane: Final = lane
+        self._fallback: Final = fallback
+        self._count_local: Final = count_local
+
+    @property
+    def max_waiting(self) -> int:
+        """How many checks may wait at one time."""
+        return self._lane.max_waiting
+
+    def max_wait(self, need: Need) -> float:
+        """Return how long a check may wait, in seconds."""
+        return self._lane.max_wait(need)
+
+    def find(self, need: Need) -> object | None:
+        """Return an answer only while the circuit breaker is open: nothing else is known without asking."""
+        fact = self._lane.find(need)
+        return None if fact is None else self._settle(need, fact)
+
+    def ask(self, need: Need, done: Done) -> None:
+        """Ask the shared state; *done* is called with a ProofUse, or with Unanswered."""
+        self._lane.ask(need, lambda fact: done(self._settle(need, fact)))
+
+    def _settle(self, need: Need, fact: object | None) -> object | None:
+        """Return the answer to a check: with a fallback, it remembers each proof, and knows those of an outage."""
+        if self._fallback is None or fact is ProofUse.REPLAYED:
+            return fact
+        until, thumbprint = read_use(need)
+        remembered = self._fallback.note(need.asked or "", thumbprint, until)
+        if fact is ProofUse.FIRST:
+            return fact if isinstance(remembered, Unanswered) else remembered
+        self._count_local()
+        return remembered
+
+
+def make_proof_source_lane(
+    state: SharedState, *, timeout: float, max_waiting: int, observer: LaneObserver
+) -> SourceLane:
+    """Return what asks the shared state; each of its answers takes at most *timeout* seconds."""
+    return SourceLane(
+        "shared state for proofs",
+        SharedProofs(state, now=time.time),
+        bounds=Bounds(
+            max_asked=_CONNECTIONS,
+            max_waiting=max_waiting,
+            max_wait=2 * timeout,
+            burst=_UNLIMITED,
+            refill=1.0 / _UNLIMITED,
+            max_kept=1,
+        ),
+        monotonic=time.monotonic,
+        observer=observer,
+    )
