@@ -18,7 +18,6 @@ class InsecureSharedState(Section):
         Setting(
             Access.LOOSENED,
             risk="anyone who controls the network to the shared state can change what replicas remember",
-            restart=True,
         ),
     ] = False
     """Connect without TLS beyond loopback."""
@@ -30,26 +29,24 @@ class SharedState(Section):
     url: Annotated[
         str,
         Field(examples=["rediss://valkey.example.com:6379/0"]),
-        Setting(Access.UNKNOWN, meaning="what replicas remember is elsewhere", restart=True),
+        Setting(Access.UNKNOWN, meaning="what replicas remember is elsewhere"),
     ]
     """rediss or valkeys (TLS), or redis or valkey, with host, port (6379) and number of the database (0)."""
-    username: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
+    username: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """The user, if it is not the default one; needs password_file."""
-    password_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
+    password_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """File with the password; read at each connection."""
-    ca_file: Annotated[str | None, Setting(Access.UNKNOWN, restart=True)] = None
+    ca_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """PEM file of the trusted authorities, in place of the system's."""
-    client_cert_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
+    client_cert_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """PEM file of the client certificate and its chain (mutual TLS)."""
-    client_key_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
+    client_key_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """PEM file of its key, without a password."""
-    timeout: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "10s"), envoy=True, restart=True)] = (
-        timedelta(milliseconds=500)
+    timeout: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "10s"), envoy=True)] = timedelta(
+        milliseconds=500
     )
     """Bound of each answer of the server; a request waits for it at most twice as long."""
-    prefix: Annotated[str, Setting(Access.UNKNOWN, meaning="what replicas remember has other names", restart=True)] = (
-        "authz:"
-    )
+    prefix: Annotated[str, Setting(Access.UNKNOWN, meaning="what replicas remember has other names")] = "authz:"
     """How the names of all keys begin; the same for the replicas that share, and no one else's."""
     insecure: InsecureSharedState = InsecureSharedState()
     """Options that weaken the connection."""

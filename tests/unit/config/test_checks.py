@@ -245,7 +245,10 @@ def _beside(bound: str, step: int) -> int | str:
     return f"{int(number) + step}{unit}" if unit else int(number) + step
 
 
-_NEEDED: Final = {"introspection": {"client": {"bearer_token_file": "t"}}}
+_NEEDED: Final[dict[str, dict[str, object]]] = {
+    "introspection": {"client": {"bearer_token_file": "t"}},
+    "shared_state": {"url": "redis://localhost"},
+}
 
 
 def _problems_with(pattern: str, value: int | str) -> list[str]:
