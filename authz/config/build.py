@@ -26,6 +26,7 @@ from authz.core.keys import KeySet, VerifySignature, compute
 from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
 from authz.core.resource import ProtectedResource
 from authz.core.snapshot import Responses, Snapshot, TokenRules
+from authz.core.status_list import StatusRules
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source
 
 
@@ -152,6 +153,7 @@ def _build_issuers(name: str, section: IssuerSection, proofs: ProofRules) -> Ite
             _build_introspection(section),
             possession=section.dpop,
             proofs=replace(proofs, require_ath=not section.insecure.dpop_without_ath),
+            status_list=_build_status_rules(section),
         )
 
 
@@ -168,6 +170,13 @@ def _build_introspection(section: IssuerSection) -> Introspection | None:
         proof=proof or PROOFS[wanted.token_kind.value],
         signed=wanted.signed,
     )
+
+
+def _build_status_rules(section: IssuerSection) -> StatusRules | None:
+    wanted = section.status_list
+    if wanted is None:
+        return None
+    return StatusRules(uris=wanted.uris, accepted=frozenset(wanted.accepted), required=wanted.required)
 
 
 def _build_claim_rules(iss: str, section: IssuerSection) -> ClaimRules:

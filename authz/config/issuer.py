@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from authz.config.introspection import Introspection
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word
+from authz.config.status_list import StatusList
 from authz.core.algorithms import DEFAULT_ALGORITHMS
 from authz.core.dpop import Possession
 from authz.core.keys import MAX_KEYS
@@ -156,6 +157,12 @@ class Issuer(Section):
         Setting(envoy=True),
     ] = None
     """How it is asked about tokens; without it opaque tokens are refused."""
+    status_list: Annotated[
+        StatusList | None,
+        Field(examples=[{"uris": ["https://status.example.com/lists/"]}]),
+        Setting(envoy=True),
+    ] = None
+    """The status lists that its tokens name; without it, references to lists are ignored."""
     cache_dir: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Folder in which the last good keys survive a restart."""
     dpop: Annotated[Word[Possession], Setting(Access.UNKNOWN, meaning="tokens are bound to a key, or need not be")] = (

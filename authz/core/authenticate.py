@@ -6,6 +6,7 @@ These are the steps 4 to 11 of `authorize`, which says what each is.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from authz.core.binding import check_binding, check_use
 from authz.core.claims import (
@@ -34,6 +35,15 @@ from authz.core.needs import CHANGED_KEY, KEY, Facts, KeySearched, Need
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
+from authz.core.status_list import (
+    STALE_STATUS_LIST,
+    StatusList,
+    StatusRules,
+    ask_for,
+    check_entry,
+    read_reference,
+    unavailable,
+)
 from authz.core.steps import StepObserver, ignore_step
 from authz.core.token import FoundToken, UnverifiedToken, check_opaque, parse_token
 
@@ -55,6 +65,8 @@ def authenticate(
         trail.subject, trail.client = claims.subject, claims.client
         observe(10, claims)
         proof = check_binding(found, claims, request, asked, now, trail)  # 11
+        if asked.status_list is not None:
+            _check_status(claims, asked, asked.status_list, snapshot, trail, facts, now)
         if proof is not None:
             check_use(proof, asked, trail, facts)
         observe(11, claims)
@@ -73,7 +85,7 @@ def authenticate(
     check_algorithm(token, issuer.algorithms)  # 6
     check_type(token, issuer.rules.token_types)
     observe(6, token)
-    signed = _verify(token, issuer, snapshot, trail, facts, observe)  # 7 to 9
+    signed = verify_signed(token, issuer, snapshot, trail, facts, observe)  # 7 to 9
     trail.signature_cached, trail.expires = signed.verified is Verified.CACHED, signed.members.get("exp")
     trail.audience = signed.members.get(issuer.rules.audience_claim)
     observe(9, signed)
@@ -81,6 +93,8 @@ def authenticate(
     trail.subject, trail.client = claims.subject, claims.client
     observe(10, claims)
     proof = check_binding(found, claims, request, issuer, now, trail)  # 11
+    if issuer.status_list is not None:
+        _check_status(claims, issuer, issuer.status_list, snapshot, trail, facts, now)
     if issuer.introspection is not None and issuer.introspection.mode is IntrospectionMode.ALWAYS:
         check_agreement(_introspect(text, issuer, snapshot, trail, facts), claims)
     if proof is not None:
@@ -142,7 +156,7 @@ def _open_answer(
         if normalize_type(token.typ) != SIGNED_TYPE:
             raise _unusable(f"its typ is not {SIGNED_TYPE}")
         check_algorithm(token, issuer.algorithms)
-        members = _verify(token, issuer, snapshot, trail, facts, ignore_step).members
+        members = verify_signed(token, issuer, snapshot, trail, facts, ignore_step).members
     except Rejected as rejected:
         raise _unusable(rejected.detail) from rejected
     audience, said = members.get("aud"), members.get("token_introspection")
@@ -159,7 +173,35 @@ def _unusable(why: str) -> Rejected:
     return Rejected(Reason.INTROSPECTION_UNAVAILABLE, f"the signed answer of the issuer cannot be used: {why}")
 
 
-def _verify(
+def _check_status(
+    claims: Claims,
+    issuer: Issuer,
+    rules: StatusRules,
+    snapshot: Snapshot,
+    trail: AuditTrail,
+    facts: Facts,
+    now: float,
+) -> None:
+    """Reject a token that is not valid by its issuer's status list, or name the need for the list. Raises Rejected."""
+    reference = read_reference(claims, rules)
+    if reference is None:
+        return
+    need = ask_for(reference, issuer.name)
+    listing = facts.get(need)
+    if not isinstance(listing, StatusList):
+        trail.needs = (need,)
+        raise unavailable("it was not fetched yet")
+    trail.rechecks = (ask_for(reference, issuer.name, STALE_STATUS_LIST),)
+    try:
+        check_algorithm(listing.token, issuer.algorithms)
+        by_list = replace(snapshot, verify_signature=listing.verify)
+        verify_signed(listing.token, issuer, by_list, trail, facts, ignore_step)
+    except Rejected as rejected:
+        raise unavailable(rejected.detail) from rejected
+    check_entry(listing, reference, rules, now, issuer.rules.leeway)
+
+
+def verify_signed(
     token: UnverifiedToken,
     issuer: Issuer,
     snapshot: Snapshot,

@@ -8,6 +8,7 @@ from authz.core.claims import ClaimRules
 from authz.core.dpop import Possession, ProofRules
 from authz.core.introspection import Introspection
 from authz.core.keys import Key, KeySet
+from authz.core.status_list import StatusRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Issuer:
     them that fits its type.
     *tenant* is the part of `iss` that differs between the issuers of one multi-tenant key set.
     *introspection* says of which tokens it is asked.
+    *status_list* says which status lists its tokens name.
     *possession* says whether its tokens may be bound to a key by DPoP, and *proofs* what the proofs must be like.
     """
 
@@ -30,6 +32,7 @@ class Issuer:
     introspection: Introspection | None = None
     possession: Possession = Possession.OFF
     proofs: ProofRules = field(default_factory=ProofRules)
+    status_list: StatusRules | None = None
 
     def owns(self, key: Key) -> bool:
         """Return whether *key* of a multi-tenant key set may sign for this tenant.

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     PATH_AMBIGUOUS = "path_ambiguous"
     KEYS_UNAVAILABLE = "keys_unavailable"
     INTROSPECTION_UNAVAILABLE = "introspection_unavailable"
+    REVOCATIONS_UNAVAILABLE = "revocations_unavailable"
     OVERLOADED = "overloaded"
     INTERNAL_ERROR = "internal_error"
 
@@ -160,6 +161,7 @@ WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     Reason.PATH_AMBIGUOUS: _BAD_REQUEST,
     Reason.KEYS_UNAVAILABLE: _TRY_LATER,
     Reason.INTROSPECTION_UNAVAILABLE: _TRY_LATER,
+    Reason.REVOCATIONS_UNAVAILABLE: _TRY_LATER,
     Reason.OVERLOADED: _TRY_LATER,
     Reason.INTERNAL_ERROR: WireStatus(500, _PERMISSION_DENIED, _INTERNAL),
 }

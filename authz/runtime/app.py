@@ -37,6 +37,7 @@ from authz.runtime.parts import (
     make_proof_lane,
     make_server,
     make_shared_state,
+    make_status_lists,
     read_nonce_secret,
 )
 from authz.runtime.readiness import Readiness
@@ -111,9 +112,11 @@ class App:
         transport = choose_transport(config.server.transport)
         fact_metrics = FactMetrics(metrics.registry)
         self._facts: Final = make_fact_lanes(config.server, transport, fact_metrics)
+        self._status_lists: Final = make_status_lists(config.server, transport, fact_metrics)
         self._shared: Final = make_shared_state(config)
         proofs = make_proof_lane(config, transport, fact_metrics, self._shared)
-        self._gatherer: Final = make_gatherer(config.server, transport, self._feeds, self._facts, proofs)
+        lanes = {**self._facts.by_kind(), **self._status_lists.by_kind()}
+        self._gatherer: Final = make_gatherer(config.server, transport, self._feeds, lanes, proofs)
         self._readiness: Final = Readiness(missing=self._missing_keys, show=self._show_ready)
         routes = make_routes(
             waiting_for=self._readiness.waiting_for,
@@ -205,6 +208,7 @@ class App:
         self._server.stop(grace=drain - lame_duck)
         self._gatherer.stop()
         self._facts.close()
+        self._status_lists.close()
         if self._shared is not None:
             self._shared.close()
         self._scheduler.stop()
@@ -219,6 +223,7 @@ class App:
 
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
         self._facts.follow(config)  # before the snapshot that needs them
+        self._status_lists.follow(config)
         self._feeds.apply(config, snapshot)
 
     def _refresh(self, name: str | None) -> Mapping[str, object] | None:

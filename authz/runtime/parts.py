@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,7 @@ from authz.feeds.registry import Registry
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.shared.proofs import SOURCE, SharedProofLane, make_proof_source_lane
 from authz.feeds.shared.state import SharedState, open_shared_state
+from authz.feeds.status_lists import StatusListLanes
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.telemetry.check_record import CheckRecord
@@ -81,10 +82,17 @@ def make_fact_lanes(server: Server, transport: Choice, metrics: FactMetrics) -> 
     return FactLanes(metrics, max_waiting=max_waiting(server, transport))
 
 
-def make_gatherer(server: Server, transport: Choice, feeds: Registry, facts: FactLanes, proofs: Lane) -> Gatherer:
-    """Return the gatherer of facts for checks, with a lane for each kind of need."""
+def make_status_lists(server: Server, transport: Choice, metrics: FactMetrics) -> StatusListLanes:
+    """Return the lanes to status lists, none yet."""
+    return StatusListLanes(metrics, max_waiting=max_waiting(server, transport))
+
+
+def make_gatherer(
+    server: Server, transport: Choice, feeds: Registry, lanes: Mapping[str, Lane], proofs: Lane
+) -> Gatherer:
+    """Return the gatherer of facts for checks, with *lanes* to other systems by kind of need, and ours."""
     by_key = make_key_lanes(feeds.feeds, max_waiting=max_waiting(server, transport))
-    lanes: dict[str, Lane] = {**by_key, **facts.by_kind(), PROOF: proofs}
+    lanes = {**by_key, **lanes, PROOF: proofs}
     return Gatherer(lanes, monotonic=time.monotonic)
 
 

@@ -16,6 +16,7 @@ from tests.cases.case import Case, case
 from tests.cases.claim_sets import BOUND, LOGOUT, literal, pem, raw
 from tests.cases.introspection import OPAQUE, said, world
 from tests.cases.proofs import BOUND_CAUSES, NONCE_CAUSES, PROOF_CAUSES
+from tests.cases.status_list import MALFORMED_CAUSES, REVOKED_CAUSES, UNAVAILABLE_CAUSES
 from tests.fixtures import ABSENT, DEFAULT_SNAPSHOT, A, B, T, claim, header, issuer_a, make_snapshot, mint, rule
 
 BOUNDED: Final = make_snapshot(a=issuer_a(max_lifetime=60))
@@ -58,7 +59,10 @@ OVERAGE: Final = {
 }
 
 CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
+    Reason.TOKEN_REVOKED: REVOKED_CAUSES,
+    Reason.REVOCATIONS_UNAVAILABLE: UNAVAILABLE_CAUSES,
     Reason.CLAIMS_MALFORMED: {
+        **MALFORMED_CAUSES,
         "not one JSON object in UTF-8 with unique members and finite numbers": {
             "a-list": (literal("[]"), None),
             "not-utf-8": (mint(payload=b'{"iss":"\xff"}'), None),

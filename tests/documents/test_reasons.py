@@ -18,7 +18,7 @@ from tests.tools import ROOT
 
 PAGE: Final = (ROOT / "authz/core/REASONS.md").read_text(encoding="utf-8")
 SECTIONS: Final = dict(re.findall(r"^### (\w+)\n((?:(?!^##).*\n)*)", PAGE, re.MULTILINE))
-NOT_JUDGED: Final = {Reason.OVERLOADED, Reason.INTERNAL_ERROR, Reason.TOKEN_REVOKED}
+NOT_JUDGED: Final = {Reason.OVERLOADED, Reason.INTERNAL_ERROR}
 BY_THE_SERVICE: Final = {"not a CheckRequest"}
 
 

@@ -108,6 +108,9 @@ _AROUND: Final = {  # keys that cannot stand alone, or that stand here already, 
 }
 
 
+_LISTS: Final = (
+    f"version: 1\nissuers: {{c: {_ISSUER % 'status_list: {uris: [https://status.example.com/], HERE}'}}}\n{_RULES}\n"
+)
 _BOUND: Final = f"version: 1\nissuers: {{c: {_ISSUER % 'dpop: allowed'}}}\n{_RULES}\n"
 _TOLD: Final = {  # for each key that Envoy must know, a change of it
     "server.listen": "server: {listen: 'unix:/run/other.sock'}\n",
@@ -119,6 +122,8 @@ _TOLD: Final = {  # for each key that Envoy must know, a change of it
     "issuers.*.introspection.max_wait": _AROUND["issuers.*.introspection"].replace("HERE", "max_wait: 3s"),
     "shared_state": _BOUND + "shared_state: {url: redis://localhost}\n",
     "shared_state.timeout": _BOUND + "shared_state: {url: redis://localhost, timeout: 3s}\n",
+    "issuers.*.status_list": _LISTS.replace(", HERE", ""),
+    "issuers.*.status_list.max_wait": _LISTS.replace("HERE", "max_wait: 3s"),
     "token.sources": "token: {sources: [{header: x_token}]}\n",
     "token.max_bytes": "token: {max_bytes: 17KiB}\n",
     "token.forward": "token: {forward: false}\n",

@@ -28,6 +28,7 @@ from authz.feeds.registry import Registry
 from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
+from authz.feeds.status_lists import StatusListLanes
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.telemetry.check_record import CheckRecord
@@ -68,10 +69,13 @@ class Station:
             evict=self.signatures.evict_removed_keys,
             resolve=resolve_here,
         )
-        self.facts = FactLanes(FactMetrics(self.registry), max_waiting=waiters, resolve=resolve_here)
+        metrics = FactMetrics(self.registry)
+        self.facts = FactLanes(metrics, max_waiting=waiters, resolve=resolve_here)
+        self.status_lists = StatusListLanes(metrics, max_waiting=waiters, resolve=resolve_here)
         lanes: dict[str, Lane] = {
             **make_key_lanes(self.issuers.feeds, max_waiting=waiters),
             **self.facts.by_kind(),
+            **self.status_lists.by_kind(),
         }
         self.gatherer = Gatherer(lanes, monotonic=time.monotonic)
         self.checker = Checker(
@@ -85,6 +89,7 @@ class Station:
 
     def __enter__(self) -> Self:
         self.facts.follow(self.config)
+        self.status_lists.follow(self.config)
         self.issuers.apply(self.config, self.store.current())
         self.scheduler.start(self.issuers.feeds_to_step)
         self.gatherer.start()
@@ -96,6 +101,7 @@ class Station:
         self.scheduler.stop()
         self.gatherer.stop()
         self.facts.close()
+        self.status_lists.close()
 
     def settle(self) -> Self:
         """When it starts, wait until every feed has had an answer, good or bad."""

@@ -17,6 +17,7 @@ from authz.config.checks.issuers import check_issuers
 from authz.config.checks.listeners import check_admin, check_ports, check_server, check_version
 from authz.config.checks.rules import check_rules
 from authz.config.checks.shared_state import check_shared_state
+from authz.config.checks.status_list import check_status_lists
 from authz.config.checks.tenants import check_tenants
 from authz.config.checks.tokens import check_query_token, check_resource, check_responses, check_sources
 from authz.config.model import Config
@@ -31,6 +32,7 @@ CHECKS: Final = (
     check_ports,
     check_issuers,
     check_introspection,
+    check_status_lists,
     check_tenants,
     check_sources,
     check_query_token,

@@ -20,6 +20,7 @@ from authz.core.dpop import Possession
 from authz.core.introspection import INTROSPECTION
 from authz.core.needs import KEY, PROOF
 from authz.core.request import AmbiguousEncoding
+from authz.core.status_list import STATUS_LIST
 from authz.tooling.envoy_config.forwarded_claims import claims_to_remove
 from authz.tooling.envoy_config.fragments import ClusterTls, EnvoySettings, any_spelling, literal
 
@@ -87,9 +88,11 @@ def max_wait_ms(config: Config) -> int:
 def max_waits(config: Config) -> dict[str, float]:
     """Return the longest wait for each kind of fact, in seconds."""
     asked = [issuer.introspection for issuer in config.issuers.values() if issuer.introspection is not None]
+    listed = [issuer.status_list for issuer in config.issuers.values() if issuer.status_list is not None]
     return {
         KEY: max(issuer.fetch.max_wait.total_seconds() for issuer in config.issuers.values()),
         INTROSPECTION: max((each.max_wait.total_seconds() for each in asked), default=0.0),
+        STATUS_LIST: max((each.max_wait.total_seconds() for each in listed), default=0.0),
         PROOF: 2 * config.shared_state.timeout.total_seconds() if config.shared_state and reads_proofs(config) else 0.0,
     }
 

@@ -22,9 +22,10 @@ from authz.core.needs import NO_FACTS, PROOF, Facts, Need
 from authz.core.reasons import WIRE_STATUS, Reason
 from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
+from authz.core.status_list import STATUS_LIST
 from authz.core.steps import Step
 from authz.core.token import HeaderSource, place_token
-from authz.tooling.explain.needs import AnsweredNeed, answer_proof, ask_issuer
+from authz.tooling.explain.needs import AnsweredNeed, answer_proof, ask_issuer, fetch_list
 from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
 from authz.tooling.explain.remedies import find_remedies
 from authz.tooling.explain.steps import Line, describe_steps, safe
@@ -154,6 +155,8 @@ def answer(question: Question, config: Config) -> Explanation:
                 fact, said = (
                     ask_issuer(need, config) if question.jwks is None else (None, "not asked: a key set was given")
                 )
+            elif need.kind == STATUS_LIST:
+                fact, said = fetch_list(need, config)
             elif need.kind == PROOF:
                 fact, said = answer_proof()
             else:

@@ -9,6 +9,7 @@ from authz.core.dpop import ProofUse
 from authz.core.needs import Need
 from authz.facts.lane import SourceError
 from authz.feeds.fact_lanes import make_introspection
+from authz.feeds.status_lists import make_status_list_source
 from authz.telemetry.redaction import printable
 
 
@@ -30,6 +31,15 @@ def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
     finally:
         source.close()
     return fact.value, f"{fact.result}; a running sidecar keeps this answer for {fact.keep:.0f} s"
+
+
+def fetch_list(need: Need, config: Config) -> tuple[object, str]:
+    """Fetch a status list; return it, or None, and what came of it in words."""
+    try:
+        fact = make_status_list_source(config.issuers[need.of])(need)
+    except SourceError as error:
+        return None, f"{error.result}: {printable(str(error))}"
+    return fact.value, "fetched; a running sidecar fetches it again in the background"
 
 
 def answer_proof() -> tuple[ProofUse, str]:

@@ -248,6 +248,7 @@ def _beside(bound: str, step: int) -> int | str:
 _NEEDED: Final[dict[str, dict[str, object]]] = {
     "introspection": {"client": {"bearer_token_file": "t"}},
     "shared_state": {"url": "redis://localhost"},
+    "status_list": {"uris": ["https://status.example.com/"], "interval": "1s", "max_stale": "168h"},
 }
 
 

@@ -39,6 +39,7 @@ from authz.config.rules import Match, Require, Rule
 from authz.config.schema import json_schema
 from authz.config.section import Section
 from authz.config.shared_state import InsecureSharedState, SharedState
+from authz.config.status_list import StatusList
 from tests.unit.config.sample import SAMPLE
 
 SCHEMA: Final = json_schema()
@@ -64,7 +65,7 @@ SECTIONS: Final = (
         Require,
         Resource,
     ),
-    *(Responses, Rule, Server, SharedState, Telemetry, Tls, Token, TokenSource, Traces),
+    *(Responses, Rule, Server, SharedState, StatusList, Telemetry, Tls, Token, TokenSource, Traces),
 )
 # Newer drafts, or beyond what charts can use.
 FOREIGN: Final = {

@@ -19,6 +19,7 @@ from authz.config.load import parse
 from authz.config.model import SETTINGS, Config, Resource, Tls
 from authz.config.section import Access
 from authz.config.shared_state import SharedState
+from authz.config.status_list import StatusList
 from authz.core.algorithms import DEFAULT_ALGORITHMS
 from authz.core.policy import AccessMode, Policy, Rule
 from authz.core.reasons import Rejected
@@ -339,7 +340,12 @@ def test_keys_that_are_written_in_the_file() -> None:
 
 def leaves(section: type[BaseModel], way: str = "") -> Iterator[str]:
     """Yield the way to each key of the model that holds no section of keys; of maps and lists of sections, the map."""
-    inner: dict[str, type[BaseModel]] = {"tls": Tls, "introspection": Introspection, "shared_state": SharedState}
+    inner: dict[str, type[BaseModel]] = {
+        "tls": Tls,
+        "introspection": Introspection,
+        "shared_state": SharedState,
+        "status_list": StatusList,
+    }
     for name, each in section.model_fields.items():
         nested = inner.get(name) or each.annotation
         if name == "rules":

@@ -27,7 +27,7 @@ name of the cluster's or of a private network) or public. Takes a dict of `url` 
 {{- toJson $place -}}
 {{- end -}}
 
-{{/* The URLs that an issuer is asked at, for its keys, unless they come from a file, and about tokens, as a JSON list. */}}
+{{/* The URLs that an issuer is asked at, for its keys, unless they come from a file, about tokens, and for status lists. */}}
 {{- define "authz.issuerUrls" -}}
 {{- $urls := list -}}
 {{- if not (or .jwks .jwks_file) -}}
@@ -38,6 +38,7 @@ name of the cluster's or of a private network) or public. Takes a dict of `url` 
   {{- end -}}
 {{- end -}}
 {{- with (.introspection | default dict).url -}}{{- $urls = append $urls . -}}{{- end -}}
+{{- $urls = concat $urls ((.status_list | default dict).uris | default list) -}}
 {{- toJson $urls -}}
 {{- end -}}
 

@@ -1,0 +1,260 @@
+"""Fetches status lists when a token names one, and again before they are old.
+
+Rules of this file:
+1. Only configured URIs are fetched: the core refuses others, and so does the dialer by host and port. No credentials
+   are sent.
+2. A list is fetched at its first token, which waits, and then in the background: after its `ttl`, its Cache-Control or
+   the configured interval, by the requests that use it. One that no token names is not fetched.
+3. A list that cannot be fetched again stays in use up to max_stale, and never beyond its `exp`.
+4. A refresh sends the ETag of the list that is in use: an unchanged list costs no transfer (RFC 9110 section 13.1.2).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Final
+from urllib.parse import urlsplit
+
+from authz.config.issuer import Issuer as IssuerSection
+from authz.config.model import Config
+from authz.config.status_list import StatusList as StatusListSection
+from authz.core.needs import Need
+from authz.core.reasons import Rejected
+from authz.core.status_list import STALE_STATUS_LIST, STATUS_LIST, TYPE, StatusList, read_status_list
+from authz.facts.by_source import LanesBySource
+from authz.facts.lane import Bounds, Done, Fact, SourceError, SourceLane
+from authz.feeds.assembly import make_dialer
+from authz.feeds.failure import RefreshError
+from authz.feeds.http.connect import Resolve, resolve
+from authz.feeds.http.fetch import Answer, Fetch, Fetcher
+from authz.feeds.http.freshness import fresh_for
+from authz.feeds.http.trust import read_origin
+from authz.telemetry.facts import FactMetrics
+
+_RETRY: Final = 5.0  # seconds between two tries to fetch one list again
+_PER_SECOND: Final = 10  # fetches of one issuer's lists
+_CONCURRENT: Final = 4
+_ACCEPT: Final = f"application/{TYPE}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A list that was fetched, its ETag, and the monotonic time from which on a fresh copy is wanted."""
+
+    listing: StatusList
+    etag: str | None
+    due: float
+
+
+class StatusListSource:
+    """Fetches the lists of one issuer, and remembers when each is due. *now* is Unix time."""
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        section: StatusListSection,
+        *,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetch: Final = fetch
+        self._section: Final = section
+        self._interval: Final = section.interval.total_seconds()
+        self._max_stale: Final = section.max_stale.total_seconds()
+        self._now: Final = now
+        self._monotonic: Final = monotonic
+        self._held: Final[dict[str, _Held]] = {}
+        self._writing: Final = Lock()
+
+    def __call__(self, need: Need) -> Fact:
+        """Fetch the list that *need* asks for. Raises SourceError."""
+        uri = need.asked or ""
+        before = self._held.get(uri)
+        if before is not None:
+            self._put(uri, replace(before, due=self._monotonic() + _RETRY))
+        try:
+            answer = self._fetch(uri, self._headers(before))
+        except RefreshError as error:
+            raise SourceError(error.result.value, str(error)) from error
+        if answer.status == 304 and before is not None:
+            listing, result = before.listing, "not_modified"
+        elif answer.status == 200:
+            listing, result = self._read(answer), "answered"
+        else:
+            raise SourceError("status", f"HTTP status {answer.status} to a request without an ETag")
+        keep = self._max_stale
+        if listing.expires is not None:
+            keep = max(0.0, min(keep, listing.expires - self._now()))
+        due = self._monotonic() + min(self._lifetime(listing, answer), keep)
+        self._put(uri, _Held(listing, answer.headers.get("etag") or (before.etag if before else None), due))
+        return Fact(listing, keep, len(listing.statuses) + len(listing.token.payload), result)
+
+    def is_due(self, need: Need) -> bool:
+        """Return whether the list is in use, and should be fetched again. Takes no lock."""
+        held = self._held.get(need.asked or "")
+        return held is not None and self._monotonic() >= held.due
+
+    def _headers(self, before: _Held | None) -> dict[str, str]:
+        validator = {} if before is None or before.etag is None else {"if-none-match": before.etag}
+        return {"accept": _ACCEPT, **validator}
+
+    def _read(self, answer: Answer) -> StatusList:
+        section = self._section
+        try:
+            text = answer.body.decode("ascii").strip()
+            return read_status_list(text, max_bytes=section.max_bytes, max_inflated=section.max_inflated)
+        except Rejected as rejected:
+            raise SourceError("unreadable", rejected.detail) from None
+        except UnicodeDecodeError:
+            raise SourceError("unreadable", "the answer is not a JWT") from None
+
+    def _lifetime(self, listing: StatusList, answer: Answer) -> float:
+        """Return after how many seconds a fresh copy is wanted: the list's `ttl` or Cache-Control, if it is sooner."""
+        said = listing.lifetime if listing.lifetime is not None else fresh_for(answer.headers)
+        return max(1.0, self._interval if said is None else min(self._interval, said))
+
+    def _put(self, uri: str, held: _Held) -> None:
+        with self._writing:
+            self._held.pop(uri, None)
+            self._held[uri] = held
+            while len(self._held) > self._section.max_lists:
+                self._held.pop(next(iter(self._held)))
+
+
+class RefreshingLane:
+    """Has a list fetched again that is due, in the background: no check waits for it."""
+
+    def __init__(self, source: StatusListSource, lane: SourceLane) -> None:
+        self._source: Final = source
+        self._lane: Final = lane
+        self.max_waiting: Final = lane.max_waiting
+
+    def find(self, need: Need) -> object | None:
+        """Return None if the list is to be fetched. Takes no lock."""
+        return None if self._source.is_due(need) else _FRESH
+
+    def ask(self, need: Need, done: Done) -> None:
+        """Fetch the list."""
+        self._lane.ask(replace(need, kind=STATUS_LIST), done)
+
+    def max_wait(self, _need: Need) -> float:
+        """Return 0: no check waits."""
+        return 0.0
+
+
+_FRESH: Final = "fresh"
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """The lanes of one issuer, and the *section* that they were made of."""
+
+    section: object
+    lane: SourceLane
+    refreshing: RefreshingLane
+
+
+class StatusListLanes:
+    """The lanes of one process. At most *max_waiting* checks wait for lists of one issuer."""
+
+    def __init__(self, metrics: FactMetrics, *, max_waiting: int, resolve: Resolve = resolve) -> None:
+        self._metrics: Final = metrics
+        self._max_waiting: Final = max_waiting
+        self._resolve: Final = resolve
+        self._running: Mapping[str, _Running] = {}
+
+    def by_kind(self) -> dict[str, _ByIssuer | LanesBySource]:
+        """Return what answers each kind of need; it follows the configuration."""
+        lists = LanesBySource(
+            lambda: {name: each.lane for name, each in self._running.items()}, max_waiting=self._max_waiting
+        )
+        return {STATUS_LIST: lists, STALE_STATUS_LIST: _ByIssuer(lambda: self._running, self._max_waiting)}
+
+    def follow(self, config: Config) -> None:
+        """Have lanes to the lists of *config*; an issuer that is configured as before keeps its lists."""
+        before = self._running
+        made: dict[str, _Running] = {}
+        for name, issuer in config.issuers.items():
+            if issuer.status_list is not None:
+                section = (issuer.status_list, issuer.fetch, issuer.insecure.http)
+                kept = before.get(name)
+                made[name] = kept if kept is not None and kept.section == section else self._make(name, issuer, section)
+        self._running = made
+        for name, old in before.items():
+            if made.get(name) is not old:
+                old.lane.stop()
+
+    def close(self) -> None:
+        """End all lanes."""
+        before, self._running = self._running, {}
+        for each in before.values():
+            each.lane.stop()
+
+    def _make(self, name: str, issuer: IssuerSection, section: object) -> _Running:
+        source = make_status_list_source(issuer, resolve=self._resolve)
+        lane = SourceLane(
+            f"status lists of {name}",
+            source,
+            bounds=_bounds(_section(issuer), self._max_waiting),
+            monotonic=time.monotonic,
+            observer=self._metrics.of(STATUS_LIST, name),
+        )
+        return _Running(section, lane, RefreshingLane(source, lane))
+
+
+class _ByIssuer:
+    """Passes each need on to the refreshing lane of its issuer."""
+
+    def __init__(self, running: Callable[[], Mapping[str, _Running]], max_waiting: int) -> None:
+        self._running: Final = running
+        self.max_waiting: Final = max_waiting
+
+    def find(self, need: Need) -> object | None:
+        """Return None if the list is to be fetched."""
+        each = self._running().get(need.of)
+        return _FRESH if each is None else each.refreshing.find(need)
+
+    def ask(self, need: Need, done: Done) -> None:
+        """Fetch the list."""
+        each = self._running().get(need.of)
+        if each is None:
+            done(None)
+        else:
+            each.refreshing.ask(need, done)
+
+    def max_wait(self, _need: Need) -> float:
+        """Return 0: no check waits."""
+        return 0.0
+
+
+def make_status_list_source(issuer: IssuerSection, *, resolve: Resolve = resolve) -> StatusListSource:
+    """Return what fetches the lists of *issuer*, whose section has some."""
+    section = _section(issuer)
+    dialer = make_dialer(issuer, resolve=resolve)
+    origins = frozenset(read_origin(urlsplit(uri)) for uri in section.uris)
+    trust = replace(dialer.trust, configured_origins=origins, allowed_hosts=frozenset())
+    fetcher = Fetcher(
+        replace(dialer, trust=trust), timeout=section.timeout.total_seconds(), max_bytes=section.max_bytes
+    )
+    return StatusListSource(fetcher.get, section)
+
+
+def _section(issuer: IssuerSection) -> StatusListSection:
+    if issuer.status_list is None:
+        raise ValueError("the issuer has no status lists")
+    return issuer.status_list
+
+
+def _bounds(section: StatusListSection, max_waiting: int) -> Bounds:
+    return Bounds(
+        max_asked=_CONCURRENT,
+        max_waiting=max_waiting,
+        max_wait=section.max_wait.total_seconds(),
+        burst=_PER_SECOND,
+        refill=1.0 / _PER_SECOND,
+        max_kept=section.max_lists,
+        max_kept_bytes=section.max_lists * (section.max_bytes + section.max_inflated + 4096),
+    )
