@@ -70,8 +70,6 @@ class DecisionLog:
         if is_refused(decision) and not self._has_room(kind):
             return
         fields = audit_entry(record, 0.0, name_client=log_client).fields()
-        if log_client and decision.trail.thumbprint is not None:
-            fields["thumbprint"] = decision.trail.thumbprint  # a hash of our own making, which operators compare
         if trace is not None:
             fields["trace_id"] = trace.trace_id
             if trace.span_id is not None:

@@ -38,7 +38,7 @@ MEANINGS: dict[tuple[int, int, int, str | None, int | None], set[str]] = {
     (403, 7, 7, "insufficient_scope", None): {"insufficient_scope"},
     (403, 7, 7, None, None): {"policy_denied", "header_unsafe"},
     (400, 7, 3, None, None): {"request_malformed", "path_ambiguous"},
-    (503, 7, 14, None, 1): {"keys_unavailable", "introspection_unavailable", "overloaded"},
+    (503, 7, 14, None, 1): {"keys_unavailable", "introspection_unavailable", "revocations_unavailable", "overloaded"},
     (500, 7, 13, None, None): {"internal_error"},
 }
 
