@@ -12,6 +12,7 @@ from typing import Final
 
 from authz.config import model
 from authz.config.dpop import Dpop, NonceUse
+from authz.config.introspection import AskedBy
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.pdp import CREDENTIALS, PdpQuestion
 from authz.config.pdp import Pdp as PdpSection
@@ -175,7 +176,7 @@ def build_opaque(config: model.Config) -> tuple[tuple[str, str], ...]:
     asked = (
         (section.introspection.token_prefix, section.issuer)
         for section in config.issuers.values()
-        if section.introspection is not None
+        if section.introspection is not None and section.introspection.kind is AskedBy.RFC7662
     )
     return tuple(sorted(asked, key=lambda pair: len(pair[0]), reverse=True))
 
@@ -260,12 +261,14 @@ def _build_introspection(section: IssuerSection) -> Introspection | None:
     if wanted is None:
         return None
     proof: Proof = {name: frozenset(map(str.lower, values)) for name, values in wanted.token_proof.items()}
-    grounds = (section.issuer, section.discovery_url, wanted.url, wanted.client.model_dump(), wanted.signed)
+    by_review = wanted.kind is AskedBy.TOKEN_REVIEW
+    grounds = [section.issuer, section.discovery_url, wanted.url, wanted.client.model_dump(), wanted.signed]
+    grounds += [wanted.kind, *section.audiences] if by_review else []
     return Introspection(
         client=wanted.client.id or "",
         source=sha256(json.dumps(grounds).encode()).hexdigest(),
         mode=wanted.mode,
-        proof=proof or PROOFS[wanted.token_kind.value],
+        proof={} if by_review else proof or PROOFS[wanted.token_kind.value],
         signed=wanted.signed,
     )
 

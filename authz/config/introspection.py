@@ -13,6 +13,13 @@ from authz.config.section import Access, Duration, Items, Section, Setting, Size
 from authz.core.introspection import IntrospectionMode
 
 
+class AskedBy(StrEnum):
+    """The protocol by which tokens are asked about: OAuth's, or that of Kubernetes."""
+
+    RFC7662 = "rfc7662"
+    TOKEN_REVIEW = "token_review"
+
+
 class TokenKind(StrEnum):
     """What proves in an answer that a token is an access token; see PROOFS in authz.core.introspection."""
 
@@ -43,6 +50,8 @@ class Client(Section):
 class Introspection(Section):
     """How an issuer is asked about its tokens."""
 
+    kind: Annotated[Word[AskedBy], Setting(Access.UNKNOWN)] = AskedBy.RFC7662
+    """rfc7662, or token_review: a Kubernetes API server, which knows of deleted pods; needs mode: always."""
     url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """URL of the introspection endpoint; without it discovery names it, on the issuer's own host and port."""
     client: Client

@@ -5,9 +5,10 @@ Rules of this file:
 2. A decision uses one snapshot and one time, and is encoded with the same snapshot.
 3. Nothing here blocks. A check that lacks facts is passed to the gatherer, which waits at most as long as the lanes
    allow, and ends 50 ms before the caller's deadline.
-4. A check waits for facts in at most two rounds; facts that a lane has at hand cost none. If a fact is still missing
-   then, the denial is retryable; also at once, if a lane reports that the fact cannot be had now. If the fact is
-   optional and was asked for, the decision first learns that there is none.
+4. A check waits for facts in at most four rounds: a decision may lack one after another, a key, what the issuer says,
+   a status list, the use of a proof. Facts that a lane has at hand cost none. If a fact is still missing then, the
+   denial is retryable; also at once, if a lane reports that the fact cannot be had now. If the fact is optional and was
+   asked for, the decision first learns that there is none.
 5. No kind of need is known by name. If there is no lane for a need, the decision is final.
 6. The `rechecks` of a decision are requested after the response, for later decisions.
 """
@@ -34,7 +35,7 @@ from authz.telemetry.check_record import CheckRecord, Metadata
 log = logging.getLogger(__name__)
 
 DEADLINE_RESERVE: Final = 0.050  # seconds before the caller's deadline, reserved for the response
-MAX_ROUNDS: Final = 2  # of waiting
+MAX_ROUNDS: Final = 4  # of waiting
 MAX_FACTS: Final = 8  # of one check
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
 
-from authz.config.introspection import Introspection
+from authz.config.introspection import AskedBy, Introspection
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.pdp import Pdp
@@ -36,6 +36,7 @@ from authz.feeds.http.post import Poster
 from authz.feeds.introspection import Endpoint, IntrospectionSource, Keep
 from authz.feeds.pdp import bounds_of, make_pdp
 from authz.feeds.risk import make_risk, risk_bounds
+from authz.feeds.token_review import TokenReviewSource
 from authz.telemetry.facts import FactMetrics
 
 
@@ -172,9 +173,18 @@ _SOURCES: Final[Mapping[str, tuple[Callable[[Config], Mapping[str, Any]], Callab
 
 def make_introspection(
     issuer: IssuerSection, *, auth: ClientAuth | None = None, resolve: Resolve = resolve
-) -> IntrospectionSource:
+) -> IntrospectionSource | TokenReviewSource:
     """Return what asks *issuer*, whose section has introspection, about tokens; *auth* is in place of its own."""
     asked = _introspection(issuer)
+    keep = Keep(active=asked.cache.total_seconds(), inactive=asked.cache_inactive.total_seconds())
+    if asked.kind is AskedBy.TOKEN_REVIEW:
+        return TokenReviewSource(
+            make_poster(issuer, resolve=resolve),
+            asked.url or "",
+            auth or make_auth(issuer),
+            audiences=issuer.audiences,
+            keep=keep,
+        )
     return IntrospectionSource(
         make_poster(issuer, resolve=resolve),
         Endpoint(
@@ -186,7 +196,7 @@ def make_introspection(
             monotonic=time.monotonic,
         ),
         auth or make_auth(issuer),
-        keep=Keep(active=asked.cache.total_seconds(), inactive=asked.cache_inactive.total_seconds()),
+        keep=keep,
         signed=asked.signed,
     )
 
@@ -225,4 +235,6 @@ def _bounds(issuer: IssuerSection, max_waiting: int) -> Bounds:
 
 def _asking(issuer: IssuerSection) -> object:
     """Return all that decides what is asked, of whom, and how."""
-    return issuer.issuer, issuer.discovery_url, issuer.key_sources, issuer.introspection, issuer.fetch, issuer.insecure
+    review = issuer.introspection is not None and issuer.introspection.kind is AskedBy.TOKEN_REVIEW
+    where = issuer.issuer, issuer.discovery_url, issuer.key_sources, issuer.audiences if review else ()
+    return where, issuer.introspection, issuer.fetch, issuer.insecure

@@ -2,7 +2,8 @@
 
 Rules of this file:
 1. Text from a client is truncated when it is recorded, and escaped when it is shown.
-2. Of a token, only its algorithm, key id and subject are recorded; issuer and audience only if they are the cause.
+2. Of a token, only its algorithm, key id and subject are recorded, and the thumbprint of the key that its sender proved
+   to hold; issuer and audience only if they are the cause.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from authz.telemetry.redaction import MAX_CHARS, printable
 
 MAX_AUDIENCES: Final = 8  # that are named
 MAX_BRIEF_CHARS: Final = 64  # of a short field in a brief entry, and of each audience
-MAX_DETAIL_CHARS: Final = 128  # in a brief entry
+MAX_DETAIL_CHARS: Final = 112  # in a brief entry
 
 
 class AuditEntry(NamedTuple):
@@ -43,6 +44,7 @@ class AuditEntry(NamedTuple):
     client: str | None
     subject: str | None
     brief: bool = False
+    thumbprint: str | None = None
 
     def fields(self) -> dict[str, object]:
         """Return the recorded fields by name, escaped for output."""
@@ -72,13 +74,16 @@ class AuditEntry(NamedTuple):
             }
         if self.client is not None:
             fields |= {"client": printable(self.client, short), "subject": printable(self.subject)}
+        if self.thumbprint is not None:
+            fields["thumbprint"] = self.thumbprint  # a hash of our own making, which operators compare
         return fields
 
 
 def audit_entry(record: CheckRecord, at: float, *, name_client: bool, brief: bool = False) -> AuditEntry:
     """Return what may be recorded of *record*, made *at* this Unix time; client and subject only if *name_client*.
 
-    A *brief* entry has a bounded size: texts that are usually short have at most MAX_BRIEF_CHARS, and all are ASCII.
+    A *brief* entry has a bounded size: texts that are usually short have at most MAX_BRIEF_CHARS, all are ASCII, and
+    there is no thumbprint.
     """
     decision, request = record.decision, record.request
     reason, trail = decision.reason, decision.trail
@@ -112,6 +117,7 @@ def audit_entry(record: CheckRecord, at: float, *, name_client: bool, brief: boo
         client,
         subject,
         brief,
+        trail.thumbprint if name_client and not brief else None,
     )
 
 

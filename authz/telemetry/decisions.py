@@ -70,8 +70,6 @@ class DecisionLog:
         if is_refused(decision) and not self._has_room(kind):
             return
         fields = audit_entry(record, 0.0, name_client=log_client).fields()
-        if log_client and decision.trail.thumbprint is not None:
-            fields["thumbprint"] = decision.trail.thumbprint  # a hash of our own making, which operators compare
         if decision.trail.pdp is not None:
             fields["pdp"] = decision.trail.pdp
         if decision.trail.transaction is not None:

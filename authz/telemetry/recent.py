@@ -111,6 +111,7 @@ class RecentDecisions:
                         client,
                         subject,
                         False,
+                        trail.thumbprint if name_client else None,
                     )
             if entry is None:
                 entry = audit_entry(record, now(), name_client=name_client, brief=True)

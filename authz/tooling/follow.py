@@ -8,7 +8,7 @@ from typing import Any, Final
 OVERLAP_SECONDS: Final = 2.0  # two threads, or workers, may keep decisions in another order than their times
 
 Document = Mapping[str, Any]
-_SHOWN: Final = ("rule", "issuer", "subject", "client")
+_SHOWN: Final = ("rule", "issuer", "subject", "thumbprint", "client")
 
 
 def follow(read: Callable[[float], Document], wait: Callable[[], bool]) -> Iterator[Document | str]:

@@ -23,7 +23,7 @@ from tests.recipes.recipe import FOLDER
 from tests.unit.envoy.asking import read, told, write_check
 from tests.unit.envoy.serving import method
 
-_TOKENS: Final = "/var/run/secrets/tokens"
+TOKENS: Final = "/var/run/secrets/tokens"
 HOST: Final = "kubernetes.default.svc:443"
 
 
@@ -76,7 +76,7 @@ def guarded_by_recipe(cluster: Cluster, *, namespace: str, account: str, **chang
         for key, value in changes.items():
             text, found = re.subn(rf"^( +){key}: .*$", rf"\1{key}: {value}", text, flags=re.MULTILINE)
             assert found == 1, key
-        text = text.replace(_TOKENS, str(folder))
+        text = text.replace(TOKENS, str(folder))
         text = text.replace("    fetch:", f"    fetch:\n      proxy: http://127.0.0.1:{proxy.port}", 1)
         admin, socket = free_address(), f"unix:{folder}/authz.sock"
         sidecar = Sidecar(

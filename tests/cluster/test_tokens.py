@@ -11,7 +11,7 @@ import pytest
 from authz.core.base64url import decode
 from tests.chart.helm import Document
 from tests.cluster.apiserver import ISSUER, Cluster, Refused
-from tests.cluster.sidecar import HOST, Gate, guarded_by_recipe
+from tests.cluster.sidecar import HOST, TOKENS, Gate, guarded_by_recipe
 from tests.fakes.waiting import wait_until
 
 pytestmark = pytest.mark.needs("cluster", "helm")
@@ -144,3 +144,26 @@ def test_token_outlives_its_pod_here_and_not_there(callers: Cluster, gate: Gate)
     callers.kubectl("delete", "pod", "checkout-gone", "--namespace", "shop")
     wait_until(lambda: not review().get("authenticated"))
     assert gate.reason(WRITE, token) == "authenticated"
+
+
+def test_token_of_a_deleted_pod(callers: Cluster) -> None:
+    """With TokenReview it ends with its pod, if the account of the sidecar has the role for that; without, at exp."""
+    review = (
+        "[JWT]\n    introspection: {kind: token_review, mode: always, cache: 0s, "
+        "url: https://kubernetes.default.svc/apis/authentication.k8s.io/v1/tokenreviews, "
+        f"client: {{bearer_token_file: {TOKENS}/issuer}}}}"
+    )
+    running = callers.create(pod("checkout-ends", "checkout"), namespace="shop")
+    token = callers.token("shop", "checkout", audience="orders", pod=running)
+    with (
+        guarded_by_recipe(callers, namespace="edge", account="authz") as plain,
+        guarded_by_recipe(callers, namespace="edge", account="authz", token_types=review) as asking,
+    ):
+        assert asking.reason(WRITE, token) == "introspection_unavailable"  # our account may not ask yet
+        allow = ("create", "clusterrolebinding", "authz-reviews", "--clusterrole", "system:auth-delegator")
+        callers.kubectl(*allow, "--serviceaccount", "edge:authz")
+        wait_until(lambda: asking.reason(WRITE, token) == "authenticated")
+        assert plain.reason(WRITE, token) == "authenticated"
+        callers.kubectl("delete", "pod", "checkout-ends", "--namespace", "shop")  # no node runs it: it is gone at once
+        wait_until(lambda: asking.reason(WRITE, token) == "token_inactive")
+        assert plain.reason(WRITE, token) == "authenticated"

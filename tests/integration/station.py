@@ -80,13 +80,13 @@ class Station:
         metrics = FactMetrics(self.registry)
         self.facts = FactLanes(metrics, max_waiting=waiters, resolve=resolve_here)
         self.status_lists = StatusListLanes(metrics, max_waiting=waiters, resolve=resolve_here)
-        self.tokens = TokenLanes(metrics, max_waiting=waiters)
+        self.minted = TokenLanes(metrics, max_waiting=waiters)
         self.keyring = Keyring(self._show_signing, now=time.time, monotonic=time.monotonic)
         lanes: dict[str, Lane] = {
             **make_key_lanes(self.issuers.feeds, max_waiting=waiters),
             **self.facts.by_kind(),
             **self.status_lists.by_kind(),
-            MINTED: self.tokens.lane,
+            MINTED: self.minted.lane,
         }
         self.gatherer = Gatherer(lanes, monotonic=time.monotonic)
         self.checker = Checker(
@@ -118,13 +118,13 @@ class Station:
         self.gatherer.stop()
         self.facts.close()
         self.status_lists.close()
-        self.tokens.close()
+        self.minted.close()
         self.keyring.stop()
 
     def _show_signing(self, view: KeyringView) -> None:
-        self.tokens.add(view)
+        self.minted.add(view)
         self.store.set_signing(view.key, view.published)
-        self.tokens.follow(view)
+        self.minted.follow(view)
 
     def settle(self) -> Self:
         """When it starts, wait until every feed has had an answer, good or bad."""

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.config.address import check_url
-from authz.config.introspection import Client
+from authz.config.introspection import AskedBy, Client
 from authz.config.issuer import Issuer
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote, suggest
 from authz.core.algorithms import ALGORITHMS
+from authz.core.introspection import IntrospectionMode
 
 # In base64url a JSON object begins with `ey`, or with `ew` if white space but a space follows its brace.
 _JWT_START: Final = re.compile(r"e(?:[wy]|\Z)")
@@ -26,6 +27,10 @@ def check_introspection(config: Config) -> Iterator[Problem]:
         asked, path = issuer.introspection, ("issuers", name, "introspection")
         if asked is None:
             continue
+        if asked.kind is AskedBy.TOKEN_REVIEW:
+            yield from _check_review(issuer, path)
+            yield from check_client(asked.client, issuer, (*path, "client"), has_id=False)
+            continue
         if asked.token_prefix in first:
             message = f"opaque tokens could be of {quote(first[asked.token_prefix])} too"
             hint = "a token is shown to its own issuer only: tell them apart by how they begin"
@@ -36,6 +41,35 @@ def check_introspection(config: Config) -> Iterator[Problem]:
         yield from check_client(asked.client, issuer, (*path, "client"))
 
 
+def _check_review(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    asked = issuer.introspection
+    if asked is None:
+        return
+    if asked.mode is not IntrospectionMode.ALWAYS:
+        message = "must be always: an API server says nothing of exp and aud, which are in the JWT"
+        yield Problem(path=(*path, "mode"), message=message)
+    if asked.url is None:
+        hint = "https://kubernetes.default.svc/apis/authentication.k8s.io/v1/tokenreviews"
+        yield Problem(path=(*path, "url"), message="must be given with kind: token_review", hint=hint)
+    else:
+        yield from _check_url(asked.url, issuer, path)
+    if not issuer.audiences:
+        yield Problem(path=(*path, "kind"), message="needs audiences, which the API server is asked for")
+    for key in ("signed", "token_prefix", "token_proof"):
+        if getattr(asked, key):
+            yield Problem(path=(*path, key), message="is for kind: rfc7662")
+    if asked.client.secret_file is not None or asked.client.private_key_file is not None:
+        yield Problem(path=(*path, "client"), message="an API server takes a bearer_token_file, or mtls")
+
+
+def _check_url(url: str, issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    try:
+        check_url(url, http=issuer.insecure.http)
+    except ValueError as error:
+        hint = "or set insecure.http" if url.startswith("http://") else ""
+        yield Problem(path=(*path, "url"), message=str(error), hint=hint)
+
+
 def _check_endpoint(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     asked = issuer.introspection
     if asked is None:
@@ -43,11 +77,7 @@ def _check_endpoint(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     if issuer.tenants:
         yield Problem(path=path, message="cannot be used with tenants: an opaque token does not name its tenant")
     if asked.url is not None:
-        try:
-            check_url(asked.url, http=issuer.insecure.http)
-        except ValueError as error:
-            hint = "or set insecure.http" if asked.url.startswith("http://") else ""
-            yield Problem(path=(*path, "url"), message=str(error), hint=hint)
+        yield from _check_url(asked.url, issuer, path)
     elif issuer.key_sources not in ((), ("discovery_url",)):
         message = f"must be given: with {issuer.key_sources[0]} no discovery takes place"
         yield Problem(path=(*path, "url"), message=message)
@@ -70,13 +100,13 @@ def _check_proof(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
         yield Problem(path=(*path, "signed"), message="needs client.id: a signed answer names who asked")
 
 
-def check_client(client: Client, issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
-    """Report a client of *issuer* that cannot prove who it is."""
+def check_client(client: Client, issuer: Issuer, path: KeyPath, *, has_id: bool = True) -> Iterator[Problem]:
+    """Report a client of *issuer* that cannot prove who it is; with *has_id* it needs an id, or a bearer token."""
     given = [key for key in _PROOFS if getattr(client, key)]
     if len(given) != 1:
         message = f"must have one of {', '.join(_PROOFS)}"
         yield Problem(path=path, message=message if not given else f"{message}, and has {' and '.join(given)}")
-    if not client.id and given != ["bearer_token_file"]:
+    if has_id and not client.id and given != ["bearer_token_file"]:
         yield Problem(path=path, message="needs the id of the client")
     if client.mtls and issuer.fetch.client_cert_file is None:
         yield Problem(path=(*path, "mtls"), message="needs the certificate in fetch.client_cert_file")

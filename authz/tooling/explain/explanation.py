@@ -48,7 +48,7 @@ from authz.tooling.explain.steps import Line, describe_steps, safe
 from authz.tooling.probe import fetch_one
 
 _PROOF: Final = "dpop"  # the header
-MAX_ROUNDS: Final = 3  # of facts, as a running sidecar gathers them
+MAX_ROUNDS: Final = 5  # of facts, as a running sidecar gathers them
 
 
 class InputError(ValueError):

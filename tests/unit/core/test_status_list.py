@@ -23,9 +23,10 @@ from authz.core.status_list import (
     ask_for,
     read_status_list,
 )
+from tests.cases.case import Case
 from tests.cases.introspection import OPAQUE, said
 from tests.cases.introspection import RULES as ASKED
-from tests.cases.status_list import REVOKED, RULES, URI, listed, pack, read, referring, world, write_list
+from tests.cases.status_list import CASES, REVOKED, RULES, URI, listed, pack, read, referring, world, write_list
 from tests.fixtures import A_RSA, ABSENT, T, ask, jwks, mint
 from tests.tools import ROOT
 
@@ -122,6 +123,12 @@ def test_which_uris_are_fetched(uri: str, allowed: bool) -> None:  # noqa: FBT00
     decision = authorize(ask(referring(0, uri)), world(rules), T)
     assert [need.sent for need in decision.trail.needs] == ([uri] if allowed else [])
     assert decision.reason is Reason.REVOCATIONS_UNAVAILABLE
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_what_a_list_says_of_a_token(case: Case) -> None:
+    """Each row of the table, here too: the branches of this module are covered by this file."""
+    assert authorize(case.request, case.snapshot, case.now, case.facts).reason is case.reason
 
 
 def test_a_list_names_what_is_needed() -> None:

@@ -334,7 +334,7 @@ def test_a_kind_says_itself_what_its_silence_means() -> None:
 
 
 @pytest.mark.parametrize("at_hand", [True, False])
-def test_a_check_waits_twice_at_most(at_hand: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_a_check_waits_so_often_at_most(at_hand: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """A decision that always lacks something more ends with "try again", also if each fact is available."""
 
     def never_content(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
@@ -347,8 +347,8 @@ def test_a_check_waits_twice_at_most(at_hand: bool) -> None:  # noqa: FBT001 - a
 
 
 def test_facts_at_hand_cost_no_round() -> None:
-    """A proof that is looked up at once leaves both rounds to those that are asked elsewhere."""
-    lacking = [Need(kind, "a", "b") for kind in ("tide", "weather", "wind", "moon")]
+    """A key, the issuer's answer, a status list, the use of a proof may be lacking one after another: each may wait."""
+    lacking = [Need(kind, "a", "b") for kind in ("tide", "weather", "wind", "moon", "rain", "sun")]
 
     def one_after_another(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
         needs = tuple(need for need in lacking if need not in facts)[:1]
@@ -359,6 +359,8 @@ def test_facts_at_hand_cost_no_round() -> None:
         weather=FakeLane(fact="rain"),
         wind=FakeLane(known="west"),
         moon=FakeLane(fact="full"),
+        rain=FakeLane(fact="soon"),
+        sun=FakeLane(fact="late"),
     )
     assert told(check(decide=one_after_another, gatherer=gatherer)) == "policy_denied"
 

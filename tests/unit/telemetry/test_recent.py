@@ -147,6 +147,18 @@ def test_who_must_not_be_named_is_not_kept() -> None:
         assert not {"client", "subject"} & entry.fields().keys()
 
 
+def test_the_key_of_a_sender_is_kept_with_the_sender() -> None:
+    """The thumbprint that a proof was made by is shown if they are named; a request of great length leaves it out."""
+    bound = replace(ALLOW, trail=AuditTrail(subject="alice", thumbprint="0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"))
+    for name_client in (True, False):
+        for path, cut in (("/items/1", False), ("/" + "x" * 1000, True)):
+            recent = ring()
+            recent.recorder(name_client=name_client)(CheckRecord(bound, "id", ask(mint(), path=path), 0.001))
+            [entry] = recent.find(DecisionFilter())
+            assert (entry.subject is not None) is name_client
+            assert ("thumbprint" in entry.fields()) is (name_client and not cut)
+
+
 def test_no_token_in_a_query_is_kept() -> None:
     """The path ends at the question mark, in memory too."""
     recent = ring()
@@ -166,7 +178,9 @@ def test_it_fits_its_memory_whatever_is_sent() -> None:
     """All places taken by the longest texts: below 2 MB, with room for the counts of the last hour."""
     widest = "\U0001f600" * 5000
     odd = ask(widest, path=widest, host=widest, method=widest, source_address=widest, headers={"x-request-id": widest})
-    trail = AuditTrail(alg=widest, kid=widest, claimed_issuer=widest, subject=widest, audience=[widest] * 50)
+    trail = AuditTrail(
+        alg=widest, kid=widest, claimed_issuer=widest, subject=widest, audience=[widest] * 50, thumbprint="t" * 43
+    )
     largest = max(
         size_of(entry)
         for number in (*range(0, 300, 7), 5000)

@@ -66,9 +66,10 @@ def test_a_decision_is_one_line() -> None:
         "path": "/items/1",
         "rule": "items",
         "subject": "bob",
+        "thumbprint": "0ZcOCORZ",
         "detail": "expired 5 s ago",
     }
     assert describe_decision(found, "12:00") == (
-        "12:00 deny token_expired GET api.test/items/1 rule=items subject=bob id=7: expired 5 s ago"
+        "12:00 deny token_expired GET api.test/items/1 rule=items subject=bob thumbprint=0ZcOCORZ id=7: expired 5 s ago"
     )
     assert describe_decision(decision(7, 1.0), "12:00") == "12:00 deny token_expired id=7"

@@ -1,0 +1,81 @@
+"""Asks a Kubernetes API server about tokens of service accounts: authentication.k8s.io/v1 TokenReview.
+
+Rules of this file:
+1. A token that is bound to a pod is not authenticated any more when the pod is deleted, long before its `exp`.
+2. The audiences of the issuer are asked for, and the answer must name one of them: a server that does not know
+   audiences would accept a token for itself.
+3. `authenticated: false` is a fact about the token, whatever `error` says beside it; a status other than 200 and 201 is
+   about us: the role system:auth-delegator is needed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from authz.core.introspection import Introspected
+from authz.core.needs import Need
+from authz.core.strictjson import parse_object
+from authz.facts.lane import Fact, SourceError
+from authz.feeds.failure import RefreshError
+from authz.feeds.http.client_auth import ClientAuth
+from authz.feeds.http.post import Post, Poster
+from authz.feeds.introspection import Keep
+from authz.telemetry.redaction import printable
+
+_API: Final = "authentication.k8s.io/v1"
+_KIND: Final = "TokenReview"
+
+
+class TokenReviewSource:
+    """Asks the API server at *url*, on behalf of *audiences*."""
+
+    def __init__(self, poster: Poster, url: str, auth: ClientAuth, *, audiences: tuple[str, ...], keep: Keep) -> None:
+        self._poster: Final = poster
+        self._url: Final = url
+        self._auth: Final = auth
+        self._audiences: Final = audiences
+        self._keep: Final = keep
+
+    def __call__(self, need: Need) -> Fact:
+        """Ask about the token in *need*. Raises SourceError."""
+        try:
+            answer = self._poster.post(self._url, lambda: self._write(need.sent))
+        except RefreshError as error:
+            raise SourceError(error.result.value, str(error)) from error
+        if answer.status in {401, 403}:
+            text = f"HTTP status {answer.status}: our account may not create tokenreviews (system:auth-delegator)"
+            raise SourceError("unauthorized", text)
+        if answer.status not in {200, 201}:
+            raise SourceError("status", f"HTTP status {answer.status}")
+        try:
+            status = parse_object(answer.body).get("status")
+        except ValueError:
+            raise SourceError("unreadable", f"the answer is no JSON object, {len(answer.body)} bytes") from None
+        if not isinstance(status, dict):
+            raise SourceError("unreadable", "the answer has no status")
+        return self._read(status)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._poster.close()
+
+    def _write(self, token: str) -> Post:
+        spec = {"token": token, "audiences": list(self._audiences)}
+        body = json.dumps({"apiVersion": _API, "kind": _KIND, "spec": spec}).encode()
+        return Post(body, {"content-type": "application/json", **self._auth.prove().headers})
+
+    def _read(self, status: Mapping[str, object]) -> Fact:
+        if status.get("authenticated") is not True:
+            error = status.get("error")
+            why = printable(error) if isinstance(error, str) and error else "not authenticated"
+            fact = Introspected({"active": False}, note=f"the API server says: {why}")
+            return Fact(fact, self._keep.inactive, 0, "inactive", brief=True)
+        user, audiences = status.get("user"), status.get("audiences")
+        name = user.get("username") if isinstance(user, dict) else None
+        if not isinstance(name, str):
+            raise SourceError("unreadable", "the answer names no user")
+        if not isinstance(audiences, list) or not any(each in self._audiences for each in audiences):
+            raise SourceError("unreadable", "the answer names none of the audiences that were asked for")
+        return Fact(Introspected({"active": True, "sub": name}), self._keep.active, len(name), "active")
