@@ -25,6 +25,7 @@ from authz.core import base64url
 from authz.core.binding import certificate_thumbprint
 from authz.core.dpop import SCHEME as DPOP
 from authz.core.exchange import EXCHANGED
+from authz.core.introspection import INTROSPECTION, Introspection
 from authz.core.keys import KeySet
 from authz.core.minting import MINTED, SigningKey
 from authz.core.needs import PROOF
@@ -35,12 +36,13 @@ from authz.core.token import HeaderSource, place_token
 from authz.demo.signing import SigningKey as IssuerKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
-from authz.envoy.gathering import Gatherer
+from authz.envoy.gathering import Gatherer, Lane
 from authz.facts.proofs import ProofLane, ProofMemory
 from authz.signing.local import LocalSigner
 from authz.signing.minter import Minter, MintLane
 from authz.telemetry.check_record import CheckRecord
 from authz.testing.exchange import ExchangeLane
+from authz.testing.introspection import AnswerLane
 from authz.testing.verdict import Verdict
 
 AT: Final = 1_800_000_000.0  # seconds since the epoch: 15 January 2027, 08:00 UTC
@@ -143,14 +145,16 @@ class Gateway:
         headers: Mapping[str, str] | None = None,
         context: Mapping[str, str] | None = None,
         certificate: str = "",
+        answer: Mapping[str, object] | None = None,
         at: float | None = None,
     ) -> Verdict:
         """Evaluate a request for *url*, whose path is not normalized.
 
         A *token* is placed in the first configured source; with a *proof* it is sent under the scheme DPoP, and the
         proof counts as used for the first time. *context* are the context_extensions of the route in
-        Envoy, *certificate* is the client's, in PEM. *at* replaces the gateway's time. Raises ValueError for a *url*
-        that is not http.
+        Envoy, *certificate* is the client's, in PEM. *answer* is what the issuer says of the token, if it is asked (RFC
+        7662); without one it cannot be asked. *at* replaces the gateway's time. Raises ValueError for a *url* that is
+        not http.
         """
         scheme, host, path = _split(url)
         request = Request(
@@ -168,28 +172,35 @@ class Gateway:
         records: list[CheckRecord] = []
         now = self.at if at is None else at
         proofs = ProofMemory(max_proofs=1, now=lambda: now, monotonic=lambda: 0.0, secret=b"")
+        lanes: dict[str, Lane] = {  # all keys are available
+            PROOF: ProofLane(proofs),
+            MINTED: self._make_lane(now),
+            EXCHANGED: ExchangeLane(),
+        }
+        if answer is not None:
+            lanes[INTROSPECTION] = AnswerLane(answer, self._signer_of)
         checker = Checker(
             snapshot=lambda: self.snapshot,
-            # All keys are available.
-            gatherer=Gatherer(
-                {PROOF: ProofLane(proofs), MINTED: self._make_lane(now), EXCHANGED: ExchangeLane()},
-                monotonic=lambda: 0.0,
-            ),
+            gatherer=Gatherer(lanes, monotonic=lambda: 0.0),
             report=records.append,
             now=lambda: now,
             elapsed=lambda: 0.0,
             new_id=lambda: "0000000000000000",
         )
-        # These lanes answer at once: the answer is never deferred.
-        answer = cast("bytes", checker.check(_encode(request), received=0.0, time_left=None))
+        # These lanes answer at once: the response is never deferred.
+        response = cast("bytes", checker.check(_encode(request), received=0.0, time_left=None))
         minted = self.config.identity.token
         return Verdict.read(
-            answer,
+            response,
             records[0].decision,
             sent=request.headers,
             identity=self.config.identity.headers,
             token_header=None if minted is None else minted.header,
         )
+
+    def _signer_of(self, name: str) -> tuple[Introspection | None, str, IssuerKey]:
+        issuer = next(each for each in self.snapshot.issuers.values() if each.name == name)
+        return issuer.introspection, issuer.rules.issuer, self.keys[name]
 
     def _make_lane(self, now: float) -> MintLane:
         signers = {self.signer.kid: self.signer}

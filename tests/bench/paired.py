@@ -57,18 +57,17 @@ Report = Callable[[CheckRecord], None]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What is measured beside what, by their names, and what it may cost: a ratio, or microseconds more."""
+    """What is measured beside what, by their names, and how many microseconds more it may take."""
 
     name: str
     beside: str
     at_most: float
-    is_ratio: bool = True
 
 
 PAIRS: Final = (
-    Pair("opaque token, answer cached", "RS256, seen before", 8.0, is_ratio=False),
-    Pair("ES256, seen before, new proof", "ES256, new", 1.6),
-    Pair("kept for the console", "not kept for the console", 1.01),
+    Pair("opaque token, answer cached", "RS256, seen before", 8.0),
+    Pair("ES256, seen before, new proof", "ES256, new", 95.0),  # 0.6 of what ES256-new takes in all, gRPC included
+    Pair("kept for the console", "not kept for the console", 0.8),  # 1 % of what base takes in all
 )
 
 
@@ -217,15 +216,12 @@ def describe(took: Mapping[str, Sequence[float]]) -> str:
     """Write the tables."""
     lines = ["| check | CPU us |", "|---|---:|"]
     lines += [f"| {name} | {median(values):.1f} |" for name, values in took.items()]
-    lines += ["", "| pair | more us | ratio | aim |", "|---|---:|---:|---|"]
+    lines += ["", "| pair | more us | ratio | aim, us more |", "|---|---:|---:|---|"]
     for pair in PAIRS:
         both = list(zip(took[pair.name], took[pair.beside], strict=True))
         more, ratio = median(one - other for one, other in both), median(one / other for one, other in both)
-        value, unit = (ratio, "") if pair.is_ratio else (more, " us more")
-        verdict = "met" if value <= pair.at_most else "MISSED"
-        lines.append(
-            f"| {pair.name}, to {pair.beside} | {more:+.1f} | {ratio:.3f} | {pair.at_most:g}{unit} {verdict} |"
-        )
+        verdict = "met" if more <= pair.at_most else "MISSED"
+        lines.append(f"| {pair.name}, to {pair.beside} | {more:+.1f} | {ratio:.3f} | {pair.at_most:g} {verdict} |")
     return "\n".join(lines)
 
 

@@ -14,7 +14,7 @@ _READ: Final = "GET https://api.example.com/orders/7"
 _WRITE: Final = "POST https://api.example.com/orders/7"
 _ADMIN: Final = "GET https://api.example.com/admin/users"
 
-_USER: Final = Token(
+USER: Final = Token(
     kid="keycloak-sig",
     header={"typ": "JWT"},
     claims={
@@ -35,13 +35,13 @@ _USER: Final = Token(
         "preferred_username": "alice",
     },
 )
-_WHO: Final = {
+WHO: Final = {
     "subject": "f1c4f64e-2c0c-4cda-8c9f-9f3f8f3a2b0e",
     "client": "web",
     "roles": "reader,editor",
 }
-_ADMIN_USER: Final = _USER.but(acr="2", auth_time=T - 60, realm_access={"roles": ["orders-admin"]})
-_MACHINE: Final = _USER.but(  # client_credentials: an acr, and no auth_time
+_ADMIN_USER: Final = USER.but(acr="2", auth_time=T - 60, realm_access={"roles": ["orders-admin"]})
+_MACHINE: Final = USER.but(  # client_credentials: an acr, and no auth_time
     sub="5f0c9d86-9c0b-4d0e-a4d2-0a4c8a8f8f10",
     azp="batch",
     acr="1",
@@ -50,7 +50,7 @@ _MACHINE: Final = _USER.but(  # client_credentials: an acr, and no auth_time
     preferred_username="service-account-batch",
 )
 _STEP_UP: Final = 'error="insufficient_user_authentication", acr_values="2", max_age="900"'
-_ID_TOKEN: Final = _USER.but(
+ID_TOKEN: Final = USER.but(
     typ="ID", aud="web", realm_access=ABSENT, resource_access=ABSENT, scope=ABSENT, at_hash="h", nonce="n"
 )
 
@@ -67,26 +67,26 @@ RECIPE: Final = Recipe(
     },
     rejected_keys={"keycloak": ["keycloak-enc"]},
     cases=(
-        passes("a user", _READ, _USER, **_WHO),
-        passes("an editor", _WRITE, _USER, **_WHO),
-        passes("an administrator", _ADMIN, _ADMIN_USER, **_WHO),
+        passes("a user", _READ, USER, **WHO),
+        passes("an editor", _WRITE, USER, **WHO),
+        passes("an administrator", _ADMIN, _ADMIN_USER, **WHO),
         passes(
             "a user whose name has an umlaut",
             _READ,
-            _USER.but(preferred_username="jürgen", name="Jürgen Müller"),
-            **_WHO,
+            USER.but(preferred_username="jürgen", name="Jürgen Müller"),
+            **WHO,
         ),
         passes(
             "a user with roles that no header can carry as they are",
             _READ,
-            _USER.but(resource_access={"orders-api": {"roles": ["reader", "sales, north", "prüfer"]}}),
-            **{**_WHO, "roles": "reader,sales%2C north,pr%C3%BCfer"},
+            USER.but(resource_access={"orders-api": {"roles": ["reader", "sales, north", "prüfer"]}}),
+            **{**WHO, "roles": "reader,sales%2C north,pr%C3%BCfer"},
         ),
         passes(
             "a machine",
             _READ,
             _MACHINE,
-            **{**_WHO, "subject": "5f0c9d86-9c0b-4d0e-a4d2-0a4c8a8f8f10", "client": "batch"},
+            **{**WHO, "subject": "5f0c9d86-9c0b-4d0e-a4d2-0a4c8a8f8f10", "client": "batch"},
         ),
         fails(
             "an administrator after single sign-on",
@@ -118,53 +118,53 @@ RECIPE: Final = Recipe(
         fails(
             "a token issued to the service's own client, to a user without a role",
             _READ,
-            _USER.but(azp="orders-api", aud=ABSENT, resource_access=ABSENT),
+            USER.but(azp="orders-api", aud=ABSENT, resource_access=ABSENT),
             Reason.AUDIENCE_MISMATCH,
         ),
         fails(
             "a lightweight token, without what mappers write",
             _READ,
-            _USER.but(aud=ABSENT, resource_access=ABSENT, realm_access=ABSENT, preferred_username=ABSENT),
+            USER.but(aud=ABSENT, resource_access=ABSENT, realm_access=ABSENT, preferred_username=ABSENT),
             Reason.AUDIENCE_MISMATCH,
         ),
         fails(
             "a lightweight token with the audience alone",
             _READ,
-            _USER.but(resource_access=ABSENT, realm_access=ABSENT, preferred_username=ABSENT),
+            USER.but(resource_access=ABSENT, realm_access=ABSENT, preferred_username=ABSENT),
             Reason.POLICY_DENIED,
         ),
-        fails("a token for the account console alone", _READ, _USER.but(aud="account"), Reason.AUDIENCE_MISMATCH),
-        fails("a token without aud", _READ, _USER.but(aud=ABSENT), Reason.AUDIENCE_MISMATCH),
-        fails("an ID token", _READ, _ID_TOKEN, Reason.AUDIENCE_MISMATCH),
+        fails("a token for the account console alone", _READ, USER.but(aud="account"), Reason.AUDIENCE_MISMATCH),
+        fails("a token without aud", _READ, USER.but(aud=ABSENT), Reason.AUDIENCE_MISMATCH),
+        fails("an ID token", _READ, ID_TOKEN, Reason.AUDIENCE_MISMATCH),
         fails(
-            "an ID token that mappers made look like an access token", _READ, _USER.but(typ="ID"), Reason.POLICY_DENIED
+            "an ID token that mappers made look like an access token", _READ, USER.but(typ="ID"), Reason.POLICY_DENIED
         ),
-        fails("the same, to write", _WRITE, _USER.but(typ="ID"), Reason.POLICY_DENIED),
+        fails("the same, to write", _WRITE, USER.but(typ="ID"), Reason.POLICY_DENIED),
         fails(
             "the same, of an administrator",
             _ADMIN,
             _ADMIN_USER.but(typ="ID"),
             Reason.POLICY_DENIED,
         ),
-        fails("a user without roles", _READ, _USER.but(resource_access=ABSENT), Reason.POLICY_DENIED),
+        fails("a user without roles", _READ, USER.but(resource_access=ABSENT), Reason.POLICY_DENIED),
         fails(
             "a refresh token",
             _READ,
-            _USER.but(typ="Refresh", aud=_REALM).by("keycloak-hmac", "HS512"),
+            USER.but(typ="Refresh", aud=_REALM).by("keycloak-hmac", "HS512"),
             Reason.ALG_NOT_ALLOWED,
         ),
-        fails("a signature by the key for encryption", _READ, _USER.by("keycloak-enc"), Reason.KEY_UNUSABLE),
-        fails("another realm", _READ, _USER.but(iss="https://login.example.com/realms/other"), Reason.ISSUER_UNKNOWN),
+        fails("a signature by the key for encryption", _READ, USER.by("keycloak-enc"), Reason.KEY_UNUSABLE),
+        fails("another realm", _READ, USER.but(iss="https://login.example.com/realms/other"), Reason.ISSUER_UNKNOWN),
         fails(
             "another name of the server",
             _READ,
-            _USER.but(iss="http://keycloak:8080/realms/example"),
+            USER.but(iss="http://keycloak:8080/realms/example"),
             Reason.ISSUER_UNKNOWN,
         ),
         fails(
             "a role of another client",
             _WRITE,
-            _USER.but(resource_access={"orders-api": {"roles": ["reader"]}, "billing-api": {"roles": ["editor"]}}),
+            USER.but(resource_access={"orders-api": {"roles": ["reader"]}, "billing-api": {"roles": ["editor"]}}),
             Reason.POLICY_DENIED,
         ),
         fails(
@@ -173,7 +173,7 @@ RECIPE: Final = Recipe(
             _ADMIN_USER.but(realm_access=ABSENT, resource_access={"orders-api": {"roles": ["orders-admin"]}}),
             Reason.POLICY_DENIED,
         ),
-        fails("a token without sub", _READ, _USER.but(sub=ABSENT), Reason.CLAIMS_MALFORMED),
-        fails("an expired token", _READ, _USER.but(iat=T - 360, exp=T - 60), Reason.TOKEN_EXPIRED),
+        fails("a token without sub", _READ, USER.but(sub=ABSENT), Reason.CLAIMS_MALFORMED),
+        fails("an expired token", _READ, USER.but(iat=T - 360, exp=T - 60), Reason.TOKEN_EXPIRED),
     ),
 )

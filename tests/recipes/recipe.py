@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from authz.core.reasons import Reason
+from authz.testing import Gateway, Verdict
 from tests.fixtures import T, changed, signer
 from tests.tools import ROOT
 
@@ -56,7 +57,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One request, as method and URL, and what becomes of it. *challenge* is a part of the one that is sent."""
+    """One request, as method and URL, and what becomes of it. *challenge* is a part of the one that is sent.
+
+    *answer* is what the issuer says if it is asked about the token (RFC 7662).
+    """
 
     proves: str
     request: str
@@ -64,9 +68,19 @@ class Case:
     reason: Reason
     headers: Mapping[str, str] = field(default_factory=dict)
     challenge: str = ""
+    answer: Mapping[str, object] | None = None
+
+    def about(self, answer: Mapping[str, object]) -> Case:
+        """Return this case with what the issuer says of the token."""
+        return replace(self, answer=answer)
+
+    def decide(self, gateway: Gateway) -> Verdict:
+        """Send the request through *gateway*."""
+        method, _, url = self.request.partition(" ")
+        return gateway.decide(method, url, token=str(self.token), answer=self.answer)
 
 
-def passes(proves: str, request: str, token: Token, **headers: str) -> Case:
+def passes(proves: str, request: str, token: Token | str, **headers: str) -> Case:
     """Write a case that is allowed; *headers* are all identity headers, `_` for `-`, without their `x-auth-`."""
     named = {f"x-auth-{name.replace('_', '-')}": value for name, value in headers.items()}
     return Case(proves=proves, request=request, token=token, reason=Reason.AUTHENTICATED, headers=named)
