@@ -357,7 +357,9 @@ class Config(Section):
     """Which network a client counts as, for throttle and for risk in rules."""
     throttle: Annotated[Throttle | None, Field(examples=[{"failures": 20, "window": "1m"}])] = None
     """When networks that send bad tokens get 429; without it never."""
-    risk: Annotated[Risk | None, Field(examples=[{"url": "https://risk.example.com/v1/assess"}])] = None
+    risk: Annotated[
+        Risk | None, Field(examples=[{"url": "https://risk.example.com/v1/assess"}]), Setting(envoy=True)
+    ] = None
     """A risk engine, which only rules ask that read its answer."""
     revocation: Revocation = Revocation()
     """Tokens that end before they expire."""

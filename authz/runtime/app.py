@@ -179,6 +179,7 @@ class App:
                     usage=usage,
                     metrics=metrics,
                     decision_log=self._decisions,
+                    clients=self._clients,
                     recent=recent,
                     last_hour=self._last_hour,
                     waiting_for=self._readiness.waiting_for,

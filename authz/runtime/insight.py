@@ -10,6 +10,8 @@ from typing import Any, Final
 from authz.admin.console.attempt import QuestionError
 from authz.config.model import Config
 from authz.core.snapshot import Snapshot
+from authz.facts.clients import ClientMemory
+from authz.facts.failures import Count
 from authz.feeds.registry import Registry
 from authz.feeds.report import describe_keys
 from authz.feeds.usage import Usage
@@ -38,6 +40,7 @@ class Parts:
     usage: Usage
     metrics: Metrics
     decision_log: DecisionLog
+    clients: ClientMemory
     recent: RecentDecisions
     last_hour: LastHour
     waiting_for: Callable[[], list[str]]
@@ -82,12 +85,24 @@ class Insight:
             "max_concurrent": active.started_with.server.max_concurrent,
             "lost": parts.metrics.loose_ends(),
             "clients": parts.decision_log.describe_failures() if active.config.telemetry.log_client else no_clients,
+            **self._describe_failing(named=active.config.telemetry.log_client),
             "subjects": _rank(refused, lambda entry: printable(entry.subject)),
             "rules": _rank(refused, lambda entry: entry.rule),
             "revocations": dict(parts.revocations()),
             "unknown_kids": {
                 name: known.history.unknown_kids for name, known in feeds.items() if known.history.unknown_kids
             },
+        }
+
+    def _describe_failing(self, *, named: bool) -> dict[str, object]:
+        """Return the networks and subjects whose failures are counted; none unless they may be *named*."""
+        networks = self._parts.clients.failing_networks() if named else []
+        subjects = self._parts.clients.failing_subjects() if named else []
+        return {
+            "networks": [
+                {**_describe_count(each), "throttled": int(each.seconds > 0.0)} for each in networks[:MAX_RANKED]
+            ],
+            "failing_subjects": [_describe_count(each) for each in subjects[:MAX_RANKED]],
         }
 
     def explain(self, question: Mapping[str, Any]) -> dict[str, object]:
@@ -103,6 +118,10 @@ class Insight:
         """Start fetching the keys of an issuer, or of all; None if no feed has that name."""
         issuers = self._parts.feeds.refresh(issuer)
         return None if issuers is None else {"issuers": issuers}
+
+
+def _describe_count(count: Count) -> dict[str, object]:
+    return {"name": printable(count.name), "failures": count.hour, "last_minute": count.minute}
 
 
 def _rank(entries: Iterable[AuditEntry], name: Callable[[AuditEntry], str | None]) -> list[dict[str, object]]:

@@ -86,6 +86,10 @@ class PodInsight:
                 when: _add_up((each for document in documents for each in document["clients"][when]), "client")
                 for when in ("now", "before")
             },
+            **{
+                kind: _add_up((each for document in documents for each in document[kind]), "name")
+                for kind in ("networks", "failing_subjects")
+            },
             "subjects": _add_up((each for document in documents for each in document["subjects"]), "name"),
             "rules": _add_up((each for document in documents for each in document["rules"]), "name"),
             "revocations": _most(document["revocations"] for document in documents),  # all have the same

@@ -47,6 +47,7 @@ from authz.config.revocation import (
     RevocationList,
     Transmitter,
 )
+from authz.config.risk import InsecureRisk, OnError, Risk
 from authz.config.rules import Match, Require, RequireRisk, Rule, StepUp
 from authz.config.schema import json_schema
 from authz.config.section import Section
@@ -96,6 +97,9 @@ SECTIONS: Final = (
         SigningKey,
         StatusList,
         StepUp,
+        InsecureRisk,
+        OnError,
+        Risk,
         Telemetry,
         Throttle,
         Tls,

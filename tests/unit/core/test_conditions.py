@@ -382,3 +382,43 @@ def test_an_expression_is_bounded_as_a_condition_is() -> None:
     some = Claims({"some": list(range(MAX_VALUES - 100))}, b"", frozenset(), {})
     with pytest.raises(EvaluationError, match="a limit of the runtime was reached"):
         compile_expression(f"[{', '.join(['claims.some.exists(x, x < 0)'] * 20)}]").evaluate(REQUEST, {}, some)
+
+
+RISK: Final = {
+    **{f"risk.{name}": 0 for name in ("failures_1m", "failures_1h", "subject_failures_1m", "subject_failures_1h")},
+    "risk.new_network": False,
+    "risk.level": "low",
+    "risk.score": 0.25,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "expected"),
+    [
+        ("risk.failures_1m < 20", {}, True),
+        ("risk.failures_1m < 20", {"risk.failures_1m": 20}, False),
+        ("!risk.new_network && risk.subject_failures_1h <= 3", {}, True),
+        ("!risk.new_network", {"risk.new_network": True}, False),
+        ("risk.level in ['low', 'medium'] && risk.score < 0.5", {}, True),
+        ("risk.score < 0.5", {"risk.score": 0.5}, False),
+    ],
+)
+def test_conditions_read_the_risk(text: str, changes: Mapping[str, object], expected: bool) -> None:  # noqa: FBT001
+    """Counts are integers, a new network is a truth, a level a text and a score a number."""
+    claims = Claims(CLAIMS, b"", frozenset(), {})
+    assert compile_condition(text).holds(REQUEST, {}, claims, {**RISK, **changes}) is expected
+
+
+@pytest.mark.parametrize("text", ["risk.failures_1m == 'x'", "risk.failure_1m < 1", "risk.level < 1"])
+def test_a_mistake_about_the_risk_is_found_at_load(text: str) -> None:
+    """A misspelt member, and a comparison of other types."""
+    with pytest.raises(ConditionError):
+        compile_condition(text)
+
+
+def test_what_is_not_known_of_the_risk_has_no_result() -> None:
+    """An engine that gives no score makes no condition on it true."""
+    claims = Claims(CLAIMS, b"", frozenset(), {})
+    known = {name: value for name, value in RISK.items() if name != "risk.score"}
+    with pytest.raises(EvaluationError):
+        compile_condition("risk.score < 0.5").holds(REQUEST, {}, claims, known)

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from authz.core.policy import AccessMode, Rule
+from authz.core.policy import AccessMode, Requirements, Rule
+from authz.core.risk import RiskRequirement
 from authz.core.strictness import (
     Strictness,
     combine,
@@ -48,6 +49,28 @@ RULES: Final[dict[str, tuple[Rule | None, Rule | None, Strictness]]] = {
     "public, or in shadow": (asks(allow=AccessMode.PUBLIC), asks(scopes=("a",), shadow=True), SAME),
     "what a public rule asks": (asks(allow=AccessMode.PUBLIC), asks(scopes=("a",)), NARROWS),
     "a scope": (asks(), asks(scopes=("a",)), NARROWS),
+    "a limit of failures": (asks(), asks(risk=RiskRequirement(max_failures_1m=20)), NARROWS),
+    "a lower limit": (
+        asks(risk=RiskRequirement(max_subject_failures_1h=20)),
+        asks(risk=RiskRequirement(max_subject_failures_1h=5)),
+        NARROWS,
+    ),
+    "a known network in place of a limit": (
+        asks(risk=RiskRequirement(max_failures_1h=20)),
+        asks(risk=RiskRequirement(known_network=True)),
+        MIXED,
+    ),
+    "another level": (
+        asks(risk=RiskRequirement(levels=("low",))),
+        asks(risk=RiskRequirement(levels=("low", "medium"))),
+        WIDENS,
+    ),
+    "a lower score": (asks(risk=RiskRequirement(max_score=0.7)), asks(risk=RiskRequirement(max_score=0.5)), NARROWS),
+    "a way out": (
+        asks(risk=RiskRequirement(known_network=True)),
+        asks(risk=RiskRequirement(known_network=True, step_up=Requirements(acr=("mfa",)))),
+        UNKNOWN,
+    ),
     "another scope": (asks(scopes=("a",)), asks(scopes=("b",)), MIXED),
     "fewer scopes, but optional": (asks(scopes=("a",)), asks(scopes=("a", "b"), allow=AccessMode.OPTIONAL), MIXED),
     "one more of which one is enough": (asks(any_scope=("a",)), asks(any_scope=("a", "b")), WIDENS),

@@ -25,6 +25,7 @@ from authz.core.throttle import (
     ClientRules,
     Throttle,
     Throttled,
+    digest_owner,
     digest_subject,
     digest_token,
 )
@@ -180,6 +181,20 @@ def test_which_reasons_count_as_bad_tokens() -> None:
         *("token_inactive", "token_bound", "proof_invalid"),
     }
     assert {WIRE_STATUS[reason].http for reason in BAD_TOKENS} == {401}
+
+
+def test_a_token_that_names_no_one_passes_only_by_itself() -> None:
+    """Without subject and client there is nobody whose next token could be known."""
+    assert digest_subject({"iss": "https://a.test", "sub": ""}, OFFICE) is None
+    assert judge(mint(sub="")).reason is Reason.THROTTLED
+
+
+def test_who_owns_a_token_is_the_same_everywhere() -> None:
+    """Sessions, keys and networks do not change it; issuer, subject and client do."""
+    owner = digest_owner(CLAIMS)
+    assert digest_owner({**CLAIMS, "sid": "s", "cnf": {"jkt": "k"}, "exp": 1}) == owner
+    for other in ({"iss": "https://b.test"}, {"sub": "eve"}, {"client_id": "c"}, {"azp": "c"}):
+        assert digest_owner({**CLAIMS, **other}) != owner
 
 
 @given(st.floats(min_value=1e-9, max_value=1e5))

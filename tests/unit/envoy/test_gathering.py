@@ -253,3 +253,22 @@ def test_every_check_is_resumed_exactly_once(history: list[tuple[str, int]]) -> 
         pass
     assert all(len(resumed) == 1 and set(resumed[0]) <= {need} for need, resumed in checks)
     assert not any(gatherer._waiting_for.values())
+
+
+class KeepingLane(HeldLane):
+    """A lane that keeps one fact."""
+
+    def recall(self, need: Need) -> object | None:
+        """Return the fact about the tide."""
+        return "high" if need == TIDE else None
+
+
+def test_facts_that_lanes_keep_are_there_beside_those_that_were_gathered() -> None:
+    """A decision that is made again finds both, and what was gathered comes first."""
+    gatherer = StillGatherer(tide=KeepingLane(), weather=HeldLane())
+    sun = Need("weather", "almanac", "sun")
+    facts = gatherer.known_with({sun: "shines"})
+    assert (facts.get(sun), facts.get(TIDE), facts.get(Need("tide", "almanac", "other"))) == ("shines", "high", None)
+    assert (list(facts), len(facts)) == ([sun], 1)
+    assert gatherer.known_with({TIDE: "low"}).get(TIDE) == "low"
+    assert StillGatherer(weather=HeldLane()).known_with({sun: "shines"}) == {sun: "shines"}

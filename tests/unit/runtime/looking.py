@@ -9,6 +9,7 @@ from pathlib import Path
 
 from authz.config.build import build_snapshot
 from authz.config.load import load
+from authz.facts.clients import ClientMemory
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
 from authz.feeds.store import Store
@@ -38,6 +39,7 @@ class Running:
         env = FeedEnv(monotonic=time.monotonic, now=lambda: T, jitter=lambda: 0.0, spawn=_never)
         self.feeds = Registry(store=self.store, env=env, usage=self.usage, metrics=KeyMetrics(self.metrics.registry))
         self.log = DecisionLog(self.metrics, monotonic=lambda: 0.0)
+        self.clients = ClientMemory(max_networks=80, max_subjects=80, max_accepted=80, monotonic=lambda: 0.0)
         self.recent = RecentDecisions(lambda: T)
         self.active = ActiveConfig(
             file,
@@ -59,6 +61,7 @@ class Running:
                 usage=self.usage,
                 metrics=self.metrics,
                 decision_log=self.log,
+                clients=self.clients,
                 recent=self.recent,
                 last_hour=self.hour,
                 waiting_for=lambda: ["keys of a"],

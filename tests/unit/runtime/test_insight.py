@@ -12,6 +12,7 @@ from authz.admin.console.attempt import QuestionError
 from authz.admin.console.configuration import SIZE
 from authz.core.decision import AuditTrail, Deny
 from authz.core.reasons import Reason
+from authz.core.throttle import ClientRules, Throttle
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.recent import DecisionFilter
 from tests.fixtures import A_EC, B_EC, T, ask, jwks, mint
@@ -204,10 +205,19 @@ def test_pressure_is_who_fails(file: Path) -> None:
     )
     assert (shown["in_flight"], shown["max_concurrent"]) == (3, 256)
     assert shown["revocations"] == {"events": 2}
+    running.clients.follow(ClientRules(throttle=Throttle(failures=2, window=60.0)))
+    for _ in range(2):
+        running.clients.note(Deny(Reason.SIGNATURE_INVALID, AuditTrail(network="192.0.2.0/24")))
+    running.clients.note(record.decision)
+    shown = running.insight.pressure()
+    assert shown["networks"] == [{"name": "192.0.2.0/24", "failures": 2, "last_minute": 2, "throttled": 1}]
+    assert shown["failing_subjects"] == [{"name": "a mallory", "failures": 1, "last_minute": 1}]
     file.write_text(CONFIG + "telemetry: {log_client: false}\n")
     with logging_to():
         running.active.reload()
-    assert running.insight.pressure()["clients"] == {"now": [], "before": []}
+    quiet = running.insight.pressure()
+    assert quiet["clients"] == {"now": [], "before": []}
+    assert (quiet["networks"], quiet["failing_subjects"]) == ([], [])
 
 
 def test_the_last_hour_says_what_is_waited_for(file: Path) -> None:

@@ -131,6 +131,8 @@ def test_pressure_adds_up(folder: Path) -> None:
             "max_concurrent": 256,
             "lost": {"lines": 1},
             "clients": {"now": [{"client": client, "failures": failures, "error_bound": 1}], "before": []},
+            "networks": [{"name": "192.0.2.1", "failures": failures, "last_minute": 1, "throttled": failures // 3}],
+            "failing_subjects": [{"name": "a bob", "failures": failures, "last_minute": 0}],
             "subjects": [{"name": "bob", "failures": failures}, {"name": client, "failures": 1}],
             "rules": [],
             "revocations": {"events": failures, client: 1},
@@ -148,6 +150,8 @@ def test_pressure_adds_up(folder: Path) -> None:
         ],
         "before": [],
     }
+    assert shown["networks"] == [{"name": "192.0.2.1", "failures": 14, "last_minute": 3, "throttled": 4}]
+    assert shown["failing_subjects"] == [{"name": "a bob", "failures": 14, "last_minute": 0}]
     assert shown["subjects"] == [
         {"name": "bob", "failures": 14},
         {"name": "x", "failures": 2},

@@ -148,6 +148,8 @@ def pressed(text: str) -> dict[str, Any]:
         "max_concurrent": 256,
         "lost": {text: 5},
         "clients": {"now": [client], "before": [{**client, "error_bound": 0}]},
+        "networks": [{"name": text, "failures": 40, "last_minute": 30, "throttled": 1}],
+        "failing_subjects": [{"name": text, "failures": 4, "last_minute": 3}],
         "subjects": ranked,
         "rules": ranked,
         "revocations": {text: 3},
