@@ -44,7 +44,6 @@ def warnings(config: Config) -> list[Problem]:
         *_proofs_of_each_process(config),
         *_failures_of_each_worker(config),
         *_forgotten_logouts(config),
-        *_nothing_to_receive(config),
         *_signs_nothing(config),
         *_not_exchanged(config),
         *find_overlaps(build_rules(config)),
@@ -148,13 +147,6 @@ def _forgotten_logouts(config: Config) -> Iterator[Problem]:
         elif issuer.max_lifetime > kept:
             message = f"tokens live longer than a logout is remembered, {format_duration(kept)}"
             yield Problem(path=("issuers", name, "max_lifetime"), message=message, hint="raise revocation.max_lifetime")
-
-
-def _nothing_to_receive(config: Config) -> Iterator[Problem]:
-    senders = [*(issuer.logout for issuer in config.issuers.values()), *config.revocation.transmitters.values()]
-    if config.receivers.listen is not None and not any(senders):
-        message = "nothing is accepted there: no issuer has logout, and there are no transmitters"
-        yield Problem(path=("receivers", "listen"), message=message)
 
 
 def _signs_nothing(config: Config) -> Iterator[Problem]:
