@@ -17,13 +17,13 @@ seen: list[int] = []
 
 def requests_oauth2client(issuer: str, resource: str) -> Callable[[str], object]:
     """Authenticate a session of requests by a token that its client got."""
-    import requests  # type: ignore[import-untyped]  # noqa: PLC0415 - one client each
+    import requests  # noqa: PLC0415 - one client each
     from requests_oauth2client import (  # type: ignore[import-not-found]  # noqa: PLC0415
         OAuth2Client,
         dpop,
     )
 
-    class Counting(requests.adapters.HTTPAdapter):  # type: ignore[misc]
+    class Counting(requests.adapters.HTTPAdapter):
         def send(self, *request: Any, **how: Any) -> Any:  # noqa: ANN401
             answer = super().send(*request, **how)
             seen.append(answer.status_code)
