@@ -147,6 +147,21 @@ def test_signals_can_leave(charts: Charts, signal: str, endpoint: str, collector
         assert egress(charts, {}, {"collector": collector}, **authz) == [([443], PUBLIC), *rules]
 
 
+@pytest.mark.parametrize(
+    ("url", "peers", "rules"),
+    [
+        ("rediss://valkey.shop.svc", PEERS, [([6379], PEERS)]),
+        ("rediss://valkey.example.com:6390/1", PEERS, [([6390], PEERS)]),
+        ("rediss://10.9.9.9:6380", [], [([6380], ["10.9.9.9/32"])]),
+        ("redis://localhost", [], []),
+    ],
+)
+def test_the_shared_state_can_be_reached(charts: Charts, url: str, peers: list[Any], rules: list[Any]) -> None:
+    """Its port is open to the peers of the values, or to its address."""
+    config = {"issuers": {"corporate": {}}, "shared_state": {"url": url}}
+    assert egress(charts, None, {"sharedState": peers}, config=config) == [([443], PUBLIC), *rules]
+
+
 def test_all_of_it_together(charts: Charts) -> None:
     """Every feature: DNS, issuers, the API server, the upstream, the collector, and what the values add."""
     full = charts.case(charts.app, charts.app / "ci/proxy-full-values.yaml")

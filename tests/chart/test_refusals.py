@@ -129,6 +129,16 @@ TEMPLATES: Final = [
         deep("authz.otel", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4317"}),
         "collector is empty, and the side",
     ),
+    (
+        "proxy",
+        deep("authz.config.shared_state", {"url": "rediss://valkey.shop.svc"}),
+        "networkPolicy.sharedState is empty, and shared_state is at valkey.shop.svc",
+    ),
+    (
+        "proxy",
+        deep("authz.config.shared_state", {"url": "redis://localhost", "password_file": "/secrets/valkey"}),
+        "authz.config.shared_state.password_file is /secrets/valkey, and nothing is mounted there",
+    ),
     ("proxy", deep("proxy.grpcWeb", {"enabled": True}), "set proxy.upstream.protocol to http2"),
     (
         "proxy",

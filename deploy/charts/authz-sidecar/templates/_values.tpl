@@ -157,6 +157,9 @@ written.
 {{- end -}}
 {{- $config := include "authz-sidecar.parsed" . | fromJson -}}
 {{- $files := dict "dpop.nonce_secret_file" ($config.dpop | default dict).nonce_secret_file -}}
+{{- range list "password_file" "ca_file" "client_cert_file" "client_key_file" -}}
+  {{- $_ := set $files (printf "shared_state.%s" .) (get ($config.shared_state | default dict) .) -}}
+{{- end -}}
 {{- range $name, $issuer := $config.issuers -}}
   {{- $_ := set $files (printf "issuers.%s.jwks_file" $name) $issuer.jwks_file -}}
   {{- range list "ca_file" "client_cert_file" "client_key_file" "bearer_token_file" "proxy_credentials_file" -}}

@@ -73,7 +73,7 @@ name of the cluster's or of a private network) or public. Takes a dict of `url` 
 {{- end -}}
 
 {{/*
-Rules of egress as JSON: `issuers`, `proxies` and `collector` are lists of ports towards the peers of the values, `api`
+Rules of egress as JSON: `issuers`, `proxies`, `shared` and `collector` are lists of ports towards the peers of the values, `api`
 is whether the API server is needed, and `blocks` has lists of ports by address.
 */}}
 {{- define "authz.egress" -}}
@@ -133,6 +133,18 @@ is whether the API server is needed, and `blocks` has lists of ports by address.
 {{- end -}}
 {{- if .Values.authz.existingConfigMap -}}{{- $issuers = list 443 -}}{{- end -}}
 {{- if $issuers -}}{{- $issuers = $policy.issuerPorts | default $issuers -}}{{- end -}}
+{{- $shared := list -}}
+{{- with ((include "authz-sidecar.parsed" . | fromJson).shared_state | default dict).url -}}
+  {{- $place := include "authz.place" (dict "url" . "port" 6379) | fromJson -}}
+  {{- if and (eq $place.kind "block") (not $policy.sharedState) -}}
+    {{- $_ := set $blocks $place.cidr (append (get $blocks $place.cidr | default list) (int $place.port)) -}}
+  {{- else if ne $place.kind "none" -}}
+    {{- $shared = append $shared (int $place.port) -}}
+    {{- if not $policy.sharedState -}}
+      {{- fail (printf "networkPolicy.sharedState is empty, and shared_state is at %s: give its pods or addresses as peers" $place.host) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
 {{- range $endpoint := include "authz.otlpEndpoints" . | fromJsonArray -}}
   {{- $place := include "authz.place" (dict "url" $endpoint "port" 4317) | fromJson -}}
   {{- if and (eq $place.kind "block") (not $policy.collector) -}}
@@ -149,7 +161,7 @@ is whether the API server is needed, and `blocks` has lists of ports by address.
 {{- end -}}
 {{- if $policy.collectorPort -}}{{- $collector = list (int $policy.collectorPort) -}}{{- end -}}
 {{- $sorted := dict "api" $api "blocks" dict -}}
-{{- range $key, $ports := dict "issuers" $issuers "proxies" $proxies "collector" $collector -}}
+{{- range $key, $ports := dict "issuers" $issuers "proxies" $proxies "shared" $shared "collector" $collector -}}
   {{- $_ := set $sorted $key (include "authz.ports" $ports | fromJsonArray) -}}
 {{- end -}}
 {{- range $cidr, $ports := $blocks -}}
