@@ -110,6 +110,12 @@ clean:  ## remove everything that was made
 	rm -rf $@ && $(INSTALL) $< --target $@
 	touch $@
 
+# A server with the API of AWS KMS, to prove signing keys with.
+.tools/moto: tests/integration/moto.lock .venv/locked
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $@
+	$(BIN)/uv pip install --quiet --python $@ --no-deps --require-hashes --only-binary=:all: --requirement $<
+	touch $@
+
 # Keycloak as Maven has it: 170 MB, and a minute to start, so it is for `make peers` alone.
 .tools/peers/keycloak: tests/peers/keycloak.sha256 .venv/locked
 	rm -rf $(@D) && mkdir -p $(@D)

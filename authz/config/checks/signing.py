@@ -24,7 +24,10 @@ ALGORITHMS_OF: Final[Mapping[KeyKind, tuple[str, ...]]] = {
     KeyKind.MEMORY: _LOCAL,
     KeyKind.FILE: _LOCAL,
     KeyKind.PKCS11: (*_RSA, "ES256", "ES384", "ES512", "ES256K", "EdDSA", "Ed25519"),
-    KeyKind.AWS_KMS: (*_RSA, "ES256", "ES384", "ES512", "ES256K", "EdDSA", "Ed25519"),
+    KeyKind.AWS_KMS: (
+        *(*_RSA, "ES256", "ES384", "ES512", "ES256K", "EdDSA", "Ed25519"),
+        *("ML-DSA-44", "ML-DSA-65", "ML-DSA-87"),
+    ),
     KeyKind.GOOGLE_KMS: ("RS256", "RS512", "PS256", "PS512", "ES256", "ES384", "ES256K", "EdDSA", "Ed25519"),
     KeyKind.AZURE_KEY_VAULT: (*_RSA, "ES256", "ES384", "ES512", "ES256K"),
 }
