@@ -20,6 +20,7 @@ from authz.config.upstream_token import TokenClaim
 from authz.core.claims import ClaimPath, ClaimRules, normalize_type
 from authz.core.decision import BEARER
 from authz.core.dpop import SCHEME, Nonces, Possession, ProofRules
+from authz.core.exchange import Exchange
 from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, HeaderRule, Identity, PayloadHeader
 from authz.core.introspection import PROOFS, Introspection, Proof
 from authz.core.issuer import Issuer
@@ -74,12 +75,13 @@ def build_snapshot(
         verify_signature=verify_signature,
         opaque=build_opaque(config),
         minting=build_minting(config),
+        exchange=build_exchange(config),
     )
 
 
 def build_minting(config: model.Config) -> Minting | None:
     """Return how tokens for the upstream are minted; which key signs them is not in the configuration."""
-    section = config.identity.token
+    section = config.identity.minted
     if section is None:
         return None
     return Minting(
@@ -95,6 +97,23 @@ def build_minting(config: model.Config) -> Minting | None:
         workload=section.workload or "",
         shadowed=section.shadowed,
         reused=section.reused,
+    )
+
+
+def build_exchange(config: model.Config) -> Exchange | None:
+    """Return how tokens for the upstream are exchanged."""
+    token, section = config.identity.token, config.identity.exchange
+    if token is None or section is None:
+        return None
+    issuer = config.issuers[section.issuer]
+    asked = (issuer.issuer, issuer.discovery_url, section.url, section.client.id, section.token_type)
+    return Exchange(
+        issuer=section.issuer,
+        source=sha256(json.dumps(asked).encode()).hexdigest(),
+        subjects=frozenset(section.subjects or (section.issuer,)),
+        audiences=token.audience,
+        scope=token.scope,
+        shadowed=token.shadowed,
     )
 
 

@@ -13,6 +13,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from authz.config.dpop import Dpop
+from authz.config.exchange import Exchange
 from authz.config.issuer import Issuer
 from authz.config.rules import Rule
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word, settings_of
@@ -215,6 +216,16 @@ class Identity(Section):
     """Values outside 0x20-0x7E, or with a space at either end: denied, or percent-encoded."""
     token: UpstreamToken | None = None
     """The token for the upstream: signed by the sidecar after it allowed an authenticated request."""
+
+    @property
+    def minted(self) -> UpstreamToken | None:
+        """The token for the upstream if the sidecar signs it itself."""
+        return self.token if self.token is not None and self.token.exchange is None else None
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """How an issuer is asked for the token for the upstream, if it is."""
+        return self.token.exchange if self.token is not None else None
 
 
 class Responses(Section):

@@ -10,6 +10,7 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from authz.config.exchange import Exchange
 from authz.config.rules import ClaimValue
 from authz.config.section import Access, Duration, Items, Section, Setting, Word
 from authz.core.minting import RequestField, ScopeClaim, TokenFormat
@@ -66,6 +67,17 @@ class UpstreamToken(Section):
     """Mint one for requests that a shadow rule would deny too, if the caller's token is valid."""
     max_cached: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "1000000"))] = 10_000
     """Largest number of tokens that are kept for reuse."""
+
+    exchange: Annotated[
+        Exchange | None,
+        Field(
+            examples=[
+                {"issuer": "corporate", "client": {"id": "orders-gateway", "secret_file": "/etc/authz/exchange-secret"}}
+            ]
+        ),
+        Setting(envoy=True),
+    ] = None
+    """Have an issuer give the token in exchange for the caller's (RFC 8693), instead of signing one."""
 
     @property
     def reused(self) -> bool:

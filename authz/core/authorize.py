@@ -33,6 +33,7 @@ from authz.core.binding import is_by_proof
 from authz.core.claims import Claims
 from authz.core.decision import BEARER, Allow, AuditTrail, Decision, deny
 from authz.core.dpop import SCHEME
+from authz.core.exchange import exchange
 from authz.core.identity import HeaderChanges
 from authz.core.minting import Caller, mint
 from authz.core.needs import NO_FACTS, Facts
@@ -84,7 +85,7 @@ def authorize(
         trail.schemes = (SCHEME,) if is_by_proof(found) else BEARER
         observe(3, found)
         issuer, claims = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
-        caller = Caller(request, target, rule, issuer, claims)
+        caller = Caller(request, target, rule, issuer, claims, found.text)
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
         observe(12, rule.requirements)
@@ -125,6 +126,12 @@ def _add_token(
 
     Raises Rejected.
     """
+    if snapshot.exchange is not None:
+        exchanged, need = exchange(snapshot.exchange, caller, now, facts)
+        if exchanged is None:
+            trail.needs = (need,)
+            raise Rejected(Reason.UPSTREAM_TOKEN_UNAVAILABLE, "the token for the upstream is not exchanged")
+        return snapshot.identity.add_token(headers, exchanged)
     if snapshot.minting is None:
         return headers
     minted, needs = mint(snapshot.minting, caller, now, facts)
@@ -152,7 +159,7 @@ def _allow(
     stripped = None
     if not snapshot.token.forward:
         stripped = strip_credentials(request, snapshot.token.sources)
-        if snapshot.minting is not None:  # its token may take the place of the caller's
+        if snapshot.sends_token:  # it may take the place of the caller's
             names = {*(name for name, _ in changes.set), *changes.remove}
             stripped = replace(stripped, remove=tuple(name for name in stripped.remove if name not in names))
     return Allow(
@@ -182,7 +189,7 @@ def _allow_in_shadow(
         try:
             headers = snapshot.identity.headers_for(caller.claims)
             claims = caller.claims  # values that are not sent as headers are not sent as metadata either
-            if snapshot.minting is not None and snapshot.minting.shadowed:
+            if snapshot.sends_token_in_shadow:
                 headers = _add_token(headers, caller, snapshot, trail, now, facts)
         except Rejected:
             pass

@@ -139,13 +139,14 @@ class Minted:
 
 @record
 class Caller:
-    """The request that a token is minted for: what it asks, by which *rule*, and who asks."""
+    """The request that a token is for: what it asks, by which *rule*, and who asks, with which *token*."""
 
     request: Request
     target: Target
     rule: Rule
     issuer: Issuer
     claims: Claims
+    token: str = field(default="", repr=False)
 
 
 def mint(minting: Minting, caller: Caller, now: float, facts: Facts) -> tuple[Minted | None, tuple[Need, ...]]:
@@ -280,19 +281,22 @@ _SUB: Final = ClaimPath(("sub",))
 
 def _scope(minting: Minting, caller: Caller) -> str:
     """Return the scopes in a fixed order. A transaction token must have some: else the rule's name says its purpose."""
+    scopes = scopes_for(minting.scope, caller)
+    return caller.rule.name if not scopes and minting.format is TokenFormat.TRANSACTION else scopes
+
+
+def scopes_for(scope: ScopeClaim, caller: Caller) -> str:
+    """Return the scopes of a token for the upstream, in a fixed order: never more than the caller was granted."""
     granted, wanted = caller.claims.scopes, caller.rule.requirements
-    match minting.scope:
+    match scope:
         case ScopeClaim.REQUIRED:
-            scopes = [each for each in dict.fromkeys((*wanted.scopes, *wanted.any_scope)) if each in granted]
+            return " ".join(each for each in dict.fromkeys((*wanted.scopes, *wanted.any_scope)) if each in granted)
         case ScopeClaim.GRANTED:
-            scopes = sorted(granted)
+            return " ".join(sorted(granted))
         case ScopeClaim.NONE:
-            scopes = []
+            return ""
         case _:
-            assert_never(minting.scope)
-    if not scopes and minting.format is TokenFormat.TRANSACTION:
-        return caller.rule.name
-    return " ".join(scopes)
+            assert_never(scope)
 
 
 def _value(value: MintedValue, caller: Caller) -> object:

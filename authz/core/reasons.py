@@ -47,6 +47,7 @@ class Reason(StrEnum):
     INSUFFICIENT_SCOPE = "insufficient_scope"
     POLICY_DENIED = "policy_denied"
     HEADER_UNSAFE = "header_unsafe"
+    UPSTREAM_TOKEN_REFUSED = "upstream_token_refused"
     REQUEST_MALFORMED = "request_malformed"
     PATH_AMBIGUOUS = "path_ambiguous"
     KEYS_UNAVAILABLE = "keys_unavailable"
@@ -157,6 +158,7 @@ WIRE_STATUS: Final[Mapping[Reason, WireStatus]] = {
     ),
     Reason.POLICY_DENIED: _FORBIDDEN,
     Reason.HEADER_UNSAFE: _FORBIDDEN,
+    Reason.UPSTREAM_TOKEN_REFUSED: _FORBIDDEN,
     Reason.REQUEST_MALFORMED: _BAD_REQUEST,
     Reason.PATH_AMBIGUOUS: _BAD_REQUEST,
     Reason.KEYS_UNAVAILABLE: _TRY_LATER,

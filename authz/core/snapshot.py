@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from authz.core.decision import BEARER
+from authz.core.exchange import Exchange
 from authz.core.identity import Identity
 from authz.core.issuer import Issuer
 from authz.core.keys import VerifySignature, compute
@@ -68,7 +69,8 @@ class Snapshot:
     """The state at one moment. *issuers* are by `iss`; *verify_signature* may use a cache.
 
     *opaque* pairs what opaque tokens begin with and the `iss` that is asked about them; the longest beginning is first.
-    *minting* is how tokens for the upstream are made, *published* the documents about the keys that sign them.
+    *minting* is how tokens for the upstream are made, *published* the documents about the keys that sign them;
+    *exchange* is how an issuer gives tokens for the upstream instead.
     """
 
     issuers: Mapping[str, Issuer]
@@ -81,3 +83,15 @@ class Snapshot:
     opaque: tuple[tuple[str, str], ...] = ()
     minting: Minting | None = None
     published: tuple[PublishedDocument, ...] = ()
+    exchange: Exchange | None = None
+
+    @property
+    def sends_token(self) -> bool:
+        """Whether the upstream gets a token of its own."""
+        return self.minting is not None or self.exchange is not None
+
+    @property
+    def sends_token_in_shadow(self) -> bool:
+        """Whether it gets one also with a request that a shadow rule would deny."""
+        how = self.minting or self.exchange
+        return how is not None and how.shadowed

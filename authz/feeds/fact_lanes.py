@@ -10,22 +10,23 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from authz.config.introspection import Introspection
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
+from authz.core.exchange import EXCHANGED
 from authz.core.introspection import INTROSPECTION
 from authz.facts.by_source import LanesBySource
 from authz.facts.lane import Bounds, SourceLane
+from authz.feeds.asking import auth_of, poster_for
 from authz.feeds.assembly import make_dialer, make_fetcher
 from authz.feeds.discovery import discovery_url
-from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, NoAuth, PrivateKey, SecretFile
+from authz.feeds.exchange_lane import ExchangeLane
+from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.post import Poster
-from authz.feeds.http.trust import read_origin
 from authz.feeds.introspection import Endpoint, IntrospectionSource, Keep
 from authz.telemetry.facts import FactMetrics
 
@@ -48,6 +49,7 @@ class FactLanes:
         self._resolve: Final = resolve
         self._introspection: Mapping[str, _Running] = {}
         self._lanes: Mapping[str, SourceLane] = {}
+        self._exchange: Final = ExchangeLane(metrics, max_waiting=max_waiting, resolve=resolve)
 
     @property
     def metrics(self) -> FactMetrics:
@@ -56,10 +58,14 @@ class FactLanes:
 
     def by_kind(self) -> dict[str, LanesBySource]:
         """Return what answers each kind of need; it follows the configuration."""
-        return {INTROSPECTION: LanesBySource(lambda: self._lanes, max_waiting=self._max_waiting)}
+        return {
+            INTROSPECTION: LanesBySource(lambda: self._lanes, max_waiting=self._max_waiting),
+            EXCHANGED: LanesBySource(lambda: self._exchange.lanes, max_waiting=self._max_waiting),
+        }
 
     def follow(self, config: Config) -> None:
         """Have lanes to the sources of *config*."""
+        self._exchange.follow(config)
         running = self._introspection
         asked = {name: issuer for name, issuer in config.issuers.items() if issuer.introspection is not None}
         share = self._max_waiting if len(asked) < 2 else max(1, self._max_waiting // 2)
@@ -72,6 +78,7 @@ class FactLanes:
 
     def close(self) -> None:
         """End all lanes."""
+        self._exchange.close()
         running, self._introspection, self._lanes = self._introspection, {}, {}
         for each in running.values():
             _end(each)
@@ -117,26 +124,14 @@ def make_introspection(
 def make_poster(issuer: IssuerSection, *, resolve: Resolve = resolve) -> Poster:
     """Return what posts to the servers of *issuer*: those whose URLs the configuration names."""
     asked = _introspection(issuer)
-    dialer = make_dialer(issuer, resolve=resolve)
-    if asked.url is not None:
-        origins = dialer.trust.configured_origins | {read_origin(urlsplit(asked.url))}
-        dialer = replace(dialer, trust=replace(dialer.trust, configured_origins=origins))
-    # Credentials and tokens go to configured servers only: a document alone does not name another.
-    dialer = replace(dialer, trust=replace(dialer.trust, allowed_hosts=frozenset()))
-    return Poster(dialer, timeout=asked.timeout.total_seconds(), max_bytes=asked.max_bytes)
+    return poster_for(
+        issuer, asked.url, timeout=asked.timeout.total_seconds(), max_bytes=asked.max_bytes, resolve=resolve
+    )
 
 
 def make_auth(issuer: IssuerSection) -> ClientAuth:
     """Return what proves to *issuer* who asks."""
-    client = _introspection(issuer).client
-    name = client.id or ""
-    if client.secret_file is not None:
-        return SecretFile(name, client.secret_file)
-    if client.private_key_file is not None:
-        return PrivateKey(name, client.private_key_file, issuer.issuer, client.key_id, client.algorithm)
-    if client.bearer_token_file is not None:
-        return BearerTokenFile(client.bearer_token_file)
-    return ClientId(name) if client.mtls else NoAuth()
+    return auth_of(_introspection(issuer).client, issuer)
 
 
 def _introspection(issuer: IssuerSection) -> Introspection:

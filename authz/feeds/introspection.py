@@ -37,9 +37,9 @@ from authz.telemetry.redaction import printable
 PROVED_SECONDS: Final = 300.0  # after a 200, a status 400 is blamed on the token, not on our credentials
 _ERROR_CODE: Final = re.compile(r"[a-z_]{1,64}")
 _ABOUT_THE_TOKEN: Final = frozenset({"unsupported_token_type", "invalid_token"})
-_ABOUT_US: Final = frozenset({"invalid_client", "unauthorized_client", "access_denied", "insufficient_scope"})
-_TOO_MUCH: Final = frozenset({413, 414, 431})
-_TRIPPED: Final = frozenset({422, 500})
+ABOUT_US: Final = frozenset({"invalid_client", "unauthorized_client", "access_denied", "insufficient_scope"})
+TOO_MUCH: Final = frozenset({413, 414, 431})
+TRIPPED: Final = frozenset({422, 500})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Keep:
 
 
 class Endpoint:
-    """The URL of the introspection endpoint: configured, or from the issuer's discovery document."""
+    """The URL of an endpoint: configured, or the *member* of the issuer's discovery document."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Endpoint:
         issuer: str,
         every: float,
         monotonic: Callable[[], float],
+        member: str = "introspection_endpoint",
     ) -> None:
         self._url = url
         self._fetch: Final = fetch
@@ -69,6 +70,7 @@ class Endpoint:
         self._issuer: Final = issuer
         self._every: Final = every
         self._monotonic: Final = monotonic
+        self._member: Final = member
         self._until = float("inf") if url is not None else 0.0
         self._lock: Final = Lock()
 
@@ -84,7 +86,7 @@ class Endpoint:
             if self._url is None or self._monotonic() >= self._until:
                 try:
                     document = self._fetch(self._discovery_url, {}).body
-                    self._url = read_url("introspection_endpoint", document, issuer=self._issuer)
+                    self._url = read_url(self._member, document, issuer=self._issuer)
                 except RefreshError:
                     if self._url is None:
                         raise
@@ -154,7 +156,7 @@ class IntrospectionSource:
         return self._make_fact(Introspected(members, payload), members, len(payload), active=active)
 
     def _read_signed(self, answer: Answer) -> Fact:
-        if _media_type(answer) != self._media_type:
+        if media_type(answer) != self._media_type:
             raise SourceError("unreadable", f"the answer is not {self._media_type}: signed is set")
         try:
             text = answer.body.decode("ascii").strip()
@@ -174,11 +176,11 @@ class IntrospectionSource:
 
     def _read_refusal(self, answer: Answer) -> Fact:
         """Return "inactive" if the token caused a status other than 200. Raises SourceError for other causes."""
-        status, error = answer.status, _read_error(answer)
+        status, error = answer.status, read_error(answer)
         shown = f"HTTP status {status}{f', {error}' if error else ''}"
-        if status in _TOO_MUCH or (status == 400 and error in _ABOUT_THE_TOKEN):
+        if status in TOO_MUCH or (status == 400 and error in _ABOUT_THE_TOKEN):
             return self._refused(shown)
-        if status in {401, 403} or (status == 400 and error in _ABOUT_US):
+        if status in {401, 403} or (status == 400 and error in ABOUT_US):
             raise SourceError("unauthorized", f"{shown}: the server rejects our credentials (introspection.client)")
         if status == 400:
             if self._monotonic() < self._proved_until:  # our credentials are accepted: the token is the cause
@@ -186,7 +188,7 @@ class IntrospectionSource:
             # The cause is unknown: our credentials, or the token. So clients may retry, and no breaker opens.
             raise SourceError("bad_request", f"{shown}: our credentials, or this token", counts=False)
         # A server that trips over one token answers about others: strangers, who choose theirs, open no breaker.
-        about_this = status in _TRIPPED and self._monotonic() < self._proved_until
+        about_this = status in TRIPPED and self._monotonic() < self._proved_until
         raise SourceError(Refresh.STATUS.value, shown, counts=not about_this)
 
     def _refused(self, shown: str) -> Fact:
@@ -194,19 +196,20 @@ class IntrospectionSource:
         return Fact(Introspected({"active": False}, note=note), self._keep.inactive, 0, "refused", brief=True)
 
     def _parse(self, answer: Answer) -> dict[str, object]:
-        if _media_type(answer) != "application/json":
-            raise SourceError("unreadable", f"the answer is {printable(_media_type(answer)) or 'untyped'}, not JSON")
+        if media_type(answer) != "application/json":
+            raise SourceError("unreadable", f"the answer is {printable(media_type(answer)) or 'untyped'}, not JSON")
         try:
             return parse_object(answer.body)
         except ValueError:
             raise SourceError("unreadable", f"the answer is no JSON object, {len(answer.body)} bytes") from None
 
 
-def _media_type(answer: Answer) -> str:
+def media_type(answer: Answer) -> str:
+    """Return the media type of an answer, in lower case and without parameters."""
     return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _read_error(answer: Answer) -> str:
+def read_error(answer: Answer) -> str:
     """Return the `error` of an OAuth response (RFC 6749 section 5.2) if it has the form of a code; otherwise ""."""
     try:
         error = parse_object(answer.body).get("error")

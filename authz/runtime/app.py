@@ -225,12 +225,12 @@ class App:
 
     def _follow(self, config: Config, snapshot: Snapshot) -> None:
         self._facts.follow(config)  # before the snapshot that needs them
-        if config.identity.token is None:
+        if config.identity.minted is None:
             self._feeds.apply(config, snapshot)
             self._keyring.follow(config)  # after the last snapshot that needs a key
             return
         forbid_core_dumps()
-        self._tokens.max_kept = config.identity.token.max_cached
+        self._tokens.max_kept = config.identity.minted.max_cached
         self._keyring.follow(config)
         self._feeds.apply(config, snapshot)
 

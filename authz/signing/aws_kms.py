@@ -170,7 +170,7 @@ def _classify(error: Exception) -> Failure:
     match error:
         case of.ConnectTimeoutError() | of.ReadTimeoutError():
             return Failure.TIMEOUT
-        case of.HTTPClientError():
+        case of.HTTPClientError() | of.ConnectionError():
             return Failure.UNREACHABLE
         case of.NoCredentialsError() | of.PartialCredentialsError() | of.CredentialRetrievalError():
             return Failure.UNAUTHORIZED

@@ -105,7 +105,7 @@ class Keyring:
     def follow(self, config: Config) -> None:
         """Have the keys that *config* names, at once. Never raises: keys that cannot be had are tried again."""
         with self._lock:
-            self._config = config if config.identity.token is not None else None
+            self._config = config if config.identity.minted is not None else None
             rotation = config.signing.rotation
             key = (rotation.state_file, rotation.follow, config.signing.generated_algorithm)
             if key != self._store_key:
@@ -295,7 +295,7 @@ def make_store(config: Config) -> StateStore:
 
 def plan_of(config: Config) -> Plan:
     """Return the durations of phases. A retired key is kept for the life of a token, and for replicas that are late."""
-    rotation, token = config.signing.rotation, config.identity.token
+    rotation, token = config.signing.rotation, config.identity.minted
     ahead = rotation.ahead.total_seconds()
     lifetime = token.lifetime.total_seconds() if token is not None else 0.0
     every = rotation.every.total_seconds() if config.signing.generates else None
@@ -310,7 +310,7 @@ def make_view(
     key: SigningKey | None,
 ) -> KeyringView:
     """Return the view of *ring*, with the documents that *config* has published."""
-    publish, token = config.signing.publish, config.identity.token
+    publish, token = config.signing.publish, config.identity.minted
     max_age = int(publish.max_age.total_seconds())
     # The key that signs is the first: readers that take any key take that one.
     order = sorted(ring.keys, key=lambda each: each.phase is not Phase.SIGNING)

@@ -14,6 +14,7 @@ from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import CookieSource
 from tests.cases.case import Case, case
 from tests.cases.claim_sets import BOUND, LOGOUT, literal, pem, raw
+from tests.cases.exchange import OTHER_ISSUER_CAUSES
 from tests.cases.introspection import OPAQUE, said, world
 from tests.cases.minting import LEEWAY_CAUSES, SIZE_CAUSES, SUBJECT_CAUSES, UNAVAILABLE_CAUSES
 from tests.cases.proofs import BOUND_CAUSES, NONCE_CAUSES, PROOF_CAUSES
@@ -167,6 +168,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "no-rule": (mint(), make_snapshot(rule("r", "/elsewhere")))
         },
         "`allow: deny`": {"nobody": (mint(), make_snapshot(rule("r", "/**", allow=AccessMode.DENY)))},
+        "`identity.token.exchange.subjects` lists others": OTHER_ISSUER_CAUSES,
         "`require.issuers` lists others": {"issuer": (mint(), ruled(issuers=frozenset({"b"})))},
         "the claim is absent or null": {
             "groups-absent": (mint(groups=ABSENT), EDITORS),

@@ -9,6 +9,7 @@ from authz.core.claims import ClaimPath
 from authz.core.identity import Identity
 from authz.core.minting import CopiedValue, MintedClaim, Minting, SigningKey, TokenFormat
 from authz.core.snapshot import Snapshot
+from tests.cases.exchange import UNANSWERED_CAUSES
 from tests.fixtures import ABSENT, DEFAULT_SNAPSHOT, T, issuer_a, make_snapshot, mint
 
 KEY: Final = SigningKey("ours-1", "ES256")
@@ -35,6 +36,9 @@ def minting(snapshot: Snapshot = DEFAULT_SNAPSHOT, /, **changes: Any) -> Snapsho
 UNAVAILABLE_CAUSES: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     "no key could be read or generated": {"no-key": (mint(), minting(key=None))},
     "the key is elsewhere, and slow or away": {"not-signed": (mint(), minting())},
+    "the issuer does not answer, rejects our client, or answers with another token than was asked for": (
+        UNANSWERED_CAUSES
+    ),
 }
 LEEWAY_CAUSES: Final[dict[str, tuple[Any, ...]]] = {
     "in-leeway": (mint(exp=T), minting(make_snapshot(a=TOLERANT))),

@@ -14,10 +14,10 @@ from authz.core.identity import spellings
 from authz.core.keys import KeySet
 from authz.core.reasons import WIRE_STATUS
 from authz.core.request import MAX_HEADERS
-from tests.cases import causes, claim_sets, introspection, key_sets, requests, rules, token_form, token_header
+from tests.cases import causes, claim_sets, exchange, introspection, key_sets, requests, rules, token_form, token_header
 from tests.cases.case import Case
 
-TABLES: Final = (token_form, token_header, key_sets, claim_sets, requests, rules, causes, introspection)
+TABLES: Final = (token_form, token_header, key_sets, claim_sets, requests, rules, causes, introspection, exchange)
 CASES: Final = [case for table in TABLES for case in table.CASES]
 OURS: Final = [spelling for name in ("x-user-id", "x-user-groups") for spelling in spellings(name)]
 

@@ -134,10 +134,10 @@ FAULTS: dict[str, tuple[Answer, Failure, int]] = {
     "to be deleted": (amz_error("KMSInvalidStateException"), Failure.KEY_UNUSABLE, 1),
     "internal": (amz_error("KMSInternalException", status=500), Failure.FAILED, 1),
     "unavailable": (fail(503), Failure.FAILED, 1),
-    "a login page": (html(), Failure.FAILED, 1),
+    "a login page": (html(), Failure.WRONG_ANSWER, 1),  # the library takes it for an answer without members
     "no signature": (lambda _: amz({"KeyId": ARN}), Failure.WRONG_ANSWER, 1),
     "reset": (reset, Failure.UNREACHABLE, 2),  # an idle connection may be closed: it is replaced once
-    "half an answer": (half, Failure.UNREACHABLE, 1),
+    "half an answer": (half, Failure.WRONG_ANSWER, 1),  # the same
 }
 
 

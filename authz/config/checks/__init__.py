@@ -11,6 +11,7 @@ from typing import Final
 
 from authz.config.checks.bounds import check_bounds, check_intervals
 from authz.config.checks.dpop import check_dpop, check_nonces, check_proof_headers
+from authz.config.checks.exchange import check_exchange
 from authz.config.checks.identity import check_headers, check_metadata
 from authz.config.checks.introspection import check_introspection
 from authz.config.checks.issuers import check_issuers
@@ -43,6 +44,7 @@ CHECKS: Final = (
     check_metadata,
     check_signing,
     check_upstream_token,
+    check_exchange,
     check_rotation,
     check_responses,
     check_resource,

@@ -31,8 +31,9 @@ def check_introspection(config: Config) -> Iterator[Problem]:
             hint = "a token is shown to its own issuer only: tell them apart by how they begin"
             yield Problem(path=(*path, "token_prefix"), message=message, hint=hint)
         first.setdefault(asked.token_prefix, name)
-        for check_one in (_check_endpoint, _check_proof, _check_client):
-            yield from check_one(issuer, path)
+        yield from _check_endpoint(issuer, path)
+        yield from _check_proof(issuer, path)
+        yield from check_client(asked.client, issuer, (*path, "client"))
 
 
 def _check_endpoint(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
@@ -69,10 +70,8 @@ def _check_proof(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
         yield Problem(path=(*path, "signed"), message="needs client.id: a signed answer names who asked")
 
 
-def _check_client(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
-    if issuer.introspection is None:
-        return
-    client, path = issuer.introspection.client, (*path, "client")
+def check_client(client: Client, issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
+    """Report a client of *issuer* that cannot prove who it is."""
     given = [key for key in _PROOFS if getattr(client, key)]
     if len(given) != 1:
         message = f"must have one of {', '.join(_PROOFS)}"

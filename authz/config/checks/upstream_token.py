@@ -28,7 +28,8 @@ def check_upstream_token(config: Config) -> Iterator[Problem]:
     if token is None:
         return
     yield from _check_header(token, config)
-    yield from _check_format(token)
+    if token.exchange is None:
+        yield from _check_format(token)
     if not token.audience or not all(token.audience):
         yield Problem(path=(*_PATH, "audience"), message="must name the upstream")
     for place, rule in enumerate(config.rules):
@@ -90,7 +91,7 @@ def _check_value(claim: TokenClaim, path: KeyPath, config: Config) -> Iterator[P
 
 def check_rotation(config: Config) -> Iterator[Problem]:
     """Report keys that some reader could not know, and documents that cannot be served."""
-    signing, token = config.signing, config.identity.token
+    signing, token = config.signing, config.identity.minted
     rotation, publish = signing.rotation, signing.publish
     path: KeyPath = ("signing", "rotation")
     generated = [name for name, key in signing.keys.items() if key.kind is KeyKind.MEMORY]
@@ -112,7 +113,7 @@ def check_rotation(config: Config) -> Iterator[Problem]:
 
 
 def _check_publication(config: Config) -> Iterator[Problem]:
-    token, publish = config.identity.token, config.signing.publish
+    token, publish = config.identity.minted, config.signing.publish
     path: KeyPath = ("signing", "publish")
     if publish.url is not None:
         yield from _check_document(publish.url, (*path, "url"))

@@ -20,7 +20,7 @@ def find_ambiguous_subjects(config: Config) -> Iterator[Problem]:
             if header.claim == "sub":
                 path: KeyPath = ("identity", "headers", name)
                 yield Problem(path=path, message=message, hint="send iss in another header", widens=True)
-    token = config.identity.token
+    token = config.identity.minted
     if token is not None and not any(claim.claim == "iss" for claim in token.claims.values()):
         path = ("identity", "token", "claims")
         yield Problem(path=path, message=message, hint="copy iss into a claim, such as caller_iss: iss", widens=True)

@@ -42,6 +42,7 @@ def warnings(config: Config) -> list[Problem]:
         *_shadowed_by_metadata(config),
         *_proofs_of_each_worker(config),
         *_signs_nothing(config),
+        *_not_exchanged(config),
         *find_overlaps(build_rules(config)),
         *find_ambiguous_subjects(config),
     ]
@@ -115,7 +116,7 @@ def _proofs_of_each_worker(config: Config) -> Iterator[Problem]:
 
 def _signs_nothing(config: Config) -> Iterator[Problem]:
     """Report settings of a token for the upstream without one, and those that keys in memory do not have."""
-    if config.identity.token is not None:
+    if config.identity.minted is not None:
         for place, (name, key) in enumerate(config.signing.keys.items() if config.signing.generates else ()):
             if key.kid is not None:
                 message = "has no effect: each generated key has its thumbprint as kid"
@@ -126,10 +127,22 @@ def _signs_nothing(config: Config) -> Iterator[Problem]:
         return
     message = "has no effect without identity.token: nothing is signed"
     for place, rule in enumerate(config.rules):
-        if rule.upstream_audience is not None:
+        if rule.upstream_audience is not None and config.identity.token is None:
             yield Problem(path=("rules", place, "upstream_audience"), message=message)
     if config.signing.publish.url is not None:
         yield Problem(path=("signing", "publish", "url"), message=message)
+
+
+def _not_exchanged(config: Config) -> Iterator[Problem]:
+    """Report issuers whose callers are denied, because their tokens are not sent to another issuer's server."""
+    exchange = config.identity.exchange
+    if exchange is None:
+        return
+    others = [name for name in config.issuers if name not in (exchange.subjects or (exchange.issuer,))]
+    if others:
+        message = f"callers of {', '.join(others)} are denied, because their tokens are not exchanged"
+        hint = "list them in subjects if that server may see their tokens"
+        yield Problem(path=("identity", "token", "exchange"), message=message, hint=hint)
 
 
 def _shadowed_by_metadata(config: Config) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from typing import Final
 from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_addresses
 from authz.config.model import Config
 from authz.core.dpop import Possession
+from authz.core.exchange import EXCHANGED
 from authz.core.introspection import INTROSPECTION
 from authz.core.minting import MINTED
 from authz.core.needs import KEY
@@ -87,12 +88,13 @@ def max_wait_ms(config: Config) -> int:
 
 def max_waits(config: Config) -> dict[str, float]:
     """Return the longest wait for each kind of fact, in seconds."""
-    minted = config.identity.token is not None
-    remote = [key for key in config.signing.keys.values() if minted and key.is_elsewhere]
+    exchange = config.identity.exchange
+    remote = [key for key in config.signing.keys.values() if config.identity.minted is not None and key.is_elsewhere]
     asked = [issuer.introspection for issuer in config.issuers.values() if issuer.introspection is not None]
     return {
         KEY: max(issuer.fetch.max_wait.total_seconds() for issuer in config.issuers.values()),
         INTROSPECTION: max((each.max_wait.total_seconds() for each in asked), default=0.0),
+        EXCHANGED: exchange.max_wait.total_seconds() if exchange is not None else 0.0,
         MINTED: max((each.max_wait.total_seconds() for each in remote), default=0.0),
     }
 

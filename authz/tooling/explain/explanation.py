@@ -16,6 +16,7 @@ from authz.config.model import Config
 from authz.core.authorize import authorize
 from authz.core.decision import Allow, Decision, outcome
 from authz.core.dpop import SCHEME
+from authz.core.exchange import EXCHANGED
 from authz.core.introspection import INTROSPECTION
 from authz.core.keys import KeySet
 from authz.core.minting import MINTED
@@ -25,7 +26,7 @@ from authz.core.request import Request, join_headers
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
 from authz.core.token import HeaderSource, place_token
-from authz.tooling.explain.needs import AnsweredNeed, answer_minted, answer_proof, ask_issuer, with_key
+from authz.tooling.explain.needs import AnsweredNeed, answer_minted, answer_proof, ask_exchange, ask_issuer, with_key
 from authz.tooling.explain.notes import describe_envoys_part, describe_near_misses
 from authz.tooling.explain.remedies import find_remedies
 from authz.tooling.explain.steps import Line, describe_steps, safe
@@ -123,6 +124,9 @@ def _describe_need(kind: str, of: str, asked: str | None, answer: str) -> str:
     return f"need: {kind}{'' if asked is None else f' {safe(asked)}'} of {of}: {answer}"
 
 
+_ASKED: Final = {INTROSPECTION: ask_issuer, EXCHANGED: ask_exchange}
+
+
 def answer(question: Question, config: Config) -> Explanation:
     """Evaluate *question* against *config*, fetching the keys that are needed. Raises InputError."""
     snapshot = with_key(build_snapshot(config), config)
@@ -151,10 +155,9 @@ def answer(question: Question, config: Config) -> Explanation:
         for need in authorize(request, snapshot, question.at, facts).trail.needs:
             if need in facts:
                 continue
-            if need.kind == INTROSPECTION:
-                fact, said = (
-                    ask_issuer(need, config) if question.jwks is None else (None, "not asked: a key set was given")
-                )
+            if need.kind in _ASKED:
+                ask = _ASKED[need.kind]
+                fact, said = ask(need, config) if question.jwks is None else (None, "not asked: a key set was given")
             elif need.kind == PROOF:
                 fact, said = answer_proof()
             elif need.kind == MINTED:

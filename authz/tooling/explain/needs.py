@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 from authz.config.model import Config
 from authz.core.dpop import ProofUse
+from authz.core.exchange import read_request
 from authz.core.minting import Minted, SigningKey, read_order
 from authz.core.needs import Need
 from authz.core.snapshot import Snapshot
 from authz.facts.lane import SourceError
+from authz.feeds.exchange_lane import make_exchange
 from authz.feeds.fact_lanes import make_introspection
 from authz.telemetry.redaction import printable
 
@@ -33,6 +35,23 @@ def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
     finally:
         source.close()
     return fact.value, f"{fact.result}; a running sidecar keeps this answer for {fact.keep:.0f} s"
+
+
+def ask_exchange(need: Need, config: Config) -> tuple[object, str]:
+    """Exchange the token of *need*; return the fact, or None, and what came of it in words, without the token."""
+    exchange = config.identity.exchange
+    if exchange is None:
+        return None, "not configured"
+    source = make_exchange(config.issuers[exchange.issuer], exchange)
+    asked = read_request(need.sent)
+    wanted = f"for {', '.join(asked.audiences)}, with scope {asked.scope or '(none)'}"
+    try:
+        fact = source(need)
+    except SourceError as error:
+        return None, f"asked {printable(wanted)}: {error.result}: {printable(str(error))}"
+    finally:
+        source.close()
+    return fact.value, f"asked {printable(wanted)}: {fact.result}; a running sidecar keeps this for {fact.keep:.0f} s"
 
 
 def with_key(snapshot: Snapshot, config: Config) -> Snapshot:

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from authz.config.exchange import Exchange
 from authz.config.introspection import Introspection
 from authz.config.issuer import Issuer
 from authz.config.load import parse
@@ -343,6 +344,7 @@ def leaves(section: type[BaseModel], way: str = "") -> Iterator[str]:
         "server.tls": Tls,
         "issuers.*.introspection": Introspection,
         "identity.token": UpstreamToken,
+        "identity.token.exchange": Exchange,
     }
     for name, each in section.model_fields.items():
         nested = inner.get(f"{way}{name}") or each.annotation

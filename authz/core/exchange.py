@@ -1,0 +1,115 @@
+"""Token exchange (RFC 8693): another token for the upstream, which an issuer gives for the caller's.
+
+Rules of this file:
+1. A token is sent to a server only if its issuer is one of those whose tokens are for that server.
+2. A need contains a digest of the token, of what is asked for, and of the configured server and client: an answer is
+   never used for another of these.
+3. A server that refuses the caller's token denies the request; only a server that cannot answer is worth another try.
+4. An exchanged token is checked for its end in each decision.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final
+
+from authz.core.minting import LAST_SECONDS, Caller, ScopeClaim, scopes_for
+from authz.core.needs import Facts, Need
+from authz.core.reasons import Reason, Rejected
+
+EXCHANGED: Final = "exchanged token"  # the kind of a need for a token that an issuer gives for the caller's
+
+
+class TokenKind(StrEnum):
+    """The kind of token that is asked for (RFC 8693 section 3)."""
+
+    ACCESS_TOKEN = "access_token"
+    JWT = "jwt"
+
+    @property
+    def urn(self) -> str:
+        """Its identifier."""
+        return f"urn:ietf:params:oauth:token-type:{self.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """How tokens are exchanged at the issuer with the configured name *issuer*.
+
+    *source* is a digest of the endpoint, the client and the kind of token. *subjects* are the names of the issuers
+    whose tokens are sent there.
+    """
+
+    issuer: str
+    source: str
+    subjects: frozenset[str]
+    audiences: tuple[str, ...]
+    scope: ScopeClaim = ScopeClaim.REQUIRED
+    shadowed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """A token for the upstream, and its end in seconds since the epoch, if that is known."""
+
+    text: str = field(repr=False)
+    expires: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeRefused:
+    """The server gives no token for the caller's: *why* is its error. If *invalid*, it does not accept that one."""
+
+    why: str
+    invalid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeRequest:
+    """What is asked for: a token for *audiences* with *scope*, for the token *subject*."""
+
+    subject: str = field(repr=False)
+    audiences: tuple[str, ...]
+    scope: str
+
+
+def exchange(rules: Exchange, caller: Caller, now: float, facts: Facts) -> tuple[str | None, Need]:
+    """Return the token for the upstream in place of the caller's, or None; and the need for it.
+
+    Raises Rejected: POLICY_DENIED, TOKEN_INACTIVE, UPSTREAM_TOKEN_REFUSED.
+    """
+    if caller.issuer.name not in rules.subjects:
+        text = f"tokens of {caller.issuer.name} are not exchanged: see identity.token.exchange.subjects"
+        raise Rejected(Reason.POLICY_DENIED, text)
+    need = _ask(rules, caller)
+    match facts.get(need):
+        case Exchanged(text, expires) if expires is None or now + LAST_SECONDS < expires:
+            return text, need
+        case ExchangeRefused(why, invalid=True):
+            raise Rejected(Reason.TOKEN_INACTIVE, f"the issuer exchanges no such token: {why}")
+        case ExchangeRefused(why):
+            raise Rejected(Reason.UPSTREAM_TOKEN_REFUSED, f"the issuer gives no token for the upstream: {why}")
+        case _:
+            return None, need
+
+
+def read_request(sent: str) -> ExchangeRequest:
+    """Read what a need for an exchanged token sends."""
+    members: Mapping[str, object] = json.loads(sent)
+    audiences = members["audiences"]
+    listed = tuple(str(each) for each in audiences) if isinstance(audiences, list) else ()
+    return ExchangeRequest(str(members["subject"]), listed, str(members["scope"]))
+
+
+def _ask(rules: Exchange, caller: Caller) -> Need:
+    audiences = caller.rule.upstream_audiences or rules.audiences
+    scope = scopes_for(rules.scope, caller)
+    grounds = json.dumps([rules.source, audiences, scope, caller.issuer.name])
+    digest = sha256(grounds.encode())
+    digest.update(b"\0" + caller.token.encode())
+    sent = json.dumps({"subject": caller.token, "audiences": audiences, "scope": scope})
+    return Need(EXCHANGED, rules.issuer, digest.hexdigest(), Reason.UPSTREAM_TOKEN_UNAVAILABLE, sent)

@@ -1,0 +1,37 @@
+"""What asking the server of an issuer needs: a connection to it, and the proof who asks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from authz.config.introspection import Client
+from authz.config.issuer import Issuer
+from authz.feeds.assembly import make_dialer
+from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, NoAuth, PrivateKey, SecretFile
+from authz.feeds.http.connect import Resolve
+from authz.feeds.http.post import Poster
+from authz.feeds.http.trust import read_origin
+
+
+def poster_for(issuer: Issuer, url: str | None, *, timeout: float, max_bytes: int, resolve: Resolve) -> Poster:
+    """Return what posts to the servers of *issuer*: those whose URLs the configuration names, and *url*."""
+    dialer = make_dialer(issuer, resolve=resolve)
+    if url is not None:
+        origins = dialer.trust.configured_origins | {read_origin(urlsplit(url))}
+        dialer = replace(dialer, trust=replace(dialer.trust, configured_origins=origins))
+    # Credentials and tokens go to configured servers only: a document alone does not name another.
+    dialer = replace(dialer, trust=replace(dialer.trust, allowed_hosts=frozenset()))
+    return Poster(dialer, timeout=timeout, max_bytes=max_bytes)
+
+
+def auth_of(client: Client, issuer: Issuer) -> ClientAuth:
+    """Return what proves to *issuer* that *client* asks."""
+    name = client.id or ""
+    if client.secret_file is not None:
+        return SecretFile(name, client.secret_file)
+    if client.private_key_file is not None:
+        return PrivateKey(name, client.private_key_file, issuer.issuer, client.key_id, client.algorithm)
+    if client.bearer_token_file is not None:
+        return BearerTokenFile(client.bearer_token_file)
+    return ClientId(name) if client.mtls else NoAuth()

@@ -1,0 +1,196 @@
+"""A client of token exchange (RFC 8693), at the token endpoint of an issuer.
+
+Rules of this file:
+1. What was asked for is all that is accepted: `issued_token_type` is the one that was asked for, `token_type` is
+   Bearer, and a JWT names every audience in `aud`. Keycloak ignores `resource` without a word, and answers with an ID
+   token in `access_token` if it was asked for one, which `token_type: N_A` shows.
+2. If the caller's token is the cause, the result is a fact, "refused". If our credentials, the server or the network
+   are the cause, the result is a failure: the client gets a retryable status, without the cause.
+3. A caller who can choose a token must not open the circuit breaker: what may be the token's fault does not count.
+4. A token is cached until SLACK_SECONDS before its end, and not at all if its end is not known; a failure never. Of the
+   server's text, only a short error code is logged, because other text could contain a token.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlencode
+
+from authz.core import base64url
+from authz.core.exchange import Exchanged, ExchangeRefused, ExchangeRequest, TokenKind, read_request
+from authz.core.needs import Need
+from authz.core.strictjson import parse_object
+from authz.facts.lane import Fact, SourceError
+from authz.feeds.failure import RefreshError
+from authz.feeds.http.client_auth import ClientAuth
+from authz.feeds.http.fetch import Answer
+from authz.feeds.http.post import Post, Poster
+from authz.feeds.introspection import ABOUT_US, PROVED_SECONDS, TOO_MUCH, TRIPPED, Endpoint, media_type, read_error
+from authz.telemetry.keys import Refresh
+from authz.telemetry.redaction import printable
+
+GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+SLACK_SECONDS: Final = 10.0
+MAX_TOKEN_BYTES: Final = 16_384  # it is sent in a header
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
+_JWT_PARTS: Final = 3
+_MAX_SECONDS: Final = 1e12
+# RFC 8693 section 2.2.2, RFC 6749 section 5.2: the token itself, and what it is not to be exchanged for.
+_INVALID: Final = frozenset({"invalid_grant", "invalid_token"})
+_REFUSED: Final = frozenset({"invalid_target", "invalid_scope"})
+_OF_OUR_SETTINGS: Final = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How long answers are cached, in seconds: tokens at most, and refusals."""
+
+    token: float
+    refused: float
+
+
+class ExchangeSource:
+    """Exchanges tokens for those of *kind* at one server; *now* is in Unix time."""
+
+    def __init__(
+        self,
+        poster: Poster,
+        endpoint: Endpoint,
+        auth: ClientAuth,
+        *,
+        kind: TokenKind,
+        keep: Keep,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._poster: Final = poster
+        self._endpoint: Final = endpoint
+        self._auth: Final = auth
+        self._kind: Final = kind
+        self._keep: Final = keep
+        self._now: Final = now
+        self._monotonic: Final = monotonic
+        self._proved_until = 0.0
+
+    def __call__(self, need: Need) -> Fact:
+        """Exchange the token in *need*. Raises SourceError."""
+        asked = read_request(need.sent)
+        try:
+            url = self._endpoint.locate()
+            answer = self._poster.post(url, lambda: self._write(asked))
+        except RefreshError as error:
+            raise SourceError(error.result.value, str(error)) from error
+        if answer.status == 200:
+            fact = self._read(answer, asked)
+            self._proved_until = self._monotonic() + PROVED_SECONDS
+            return fact
+        return self._read_refusal(answer)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._poster.close()
+
+    def _write(self, asked: ExchangeRequest) -> Post:
+        proof = self._auth.prove()
+        fields = [
+            ("grant_type", GRANT_TYPE),
+            ("subject_token", asked.subject),
+            ("subject_token_type", TokenKind.ACCESS_TOKEN.urn),
+            ("requested_token_type", self._kind.urn),
+            *(("audience", each) for each in asked.audiences),
+            *((("scope", asked.scope),) if asked.scope else ()),
+            *proof.fields.items(),
+        ]
+        headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+        return Post(urlencode(fields).encode("ascii"), {**headers, **proof.headers})
+
+    def _read(self, answer: Answer, asked: ExchangeRequest) -> Fact:
+        members = self._parse(answer)
+        text = members.get("access_token")
+        if not isinstance(text, str) or not _TOKEN.fullmatch(text) or len(text) > MAX_TOKEN_BYTES:
+            raise self._not_asked("access_token is absent, too long, or no token")
+        if members.get("issued_token_type") != self._kind.urn:
+            raise self._not_asked(f"issued_token_type is not {self._kind.value}")
+        if str(members.get("token_type")).lower() != "bearer":
+            raise self._not_asked("token_type is not Bearer")
+        claims = _read_claims(text)
+        if claims is None and self._kind is TokenKind.JWT:
+            raise self._not_asked("access_token is no JWT")
+        if claims is not None and not set(asked.audiences) <= _audiences(claims):
+            raise self._not_asked("its aud has not every audience that was asked for")
+        ends = self._find_end(members, claims or {})
+        left = 0.0 if ends is None else ends - self._now() - SLACK_SECONDS
+        kept = max(0.0, min(self._keep.token, left))
+        return Fact(Exchanged(text, ends), kept, len(text), "exchanged")
+
+    def _find_end(self, members: Mapping[str, object], claims: Mapping[str, object]) -> float | None:
+        """Return the earlier of `expires_in` and `exp`, in Unix time; None if there is neither."""
+        lives, ends = _read_seconds(members.get("expires_in")), _read_seconds(claims.get("exp"))
+        known = [each for each in (None if lives is None else self._now() + lives, ends) if each is not None]
+        if known and min(known) <= self._now():
+            raise self._not_asked("the token has ended already")
+        return min(known, default=None)
+
+    def _not_asked(self, why: str) -> SourceError:
+        """A server that answers others well is not left alone for one answer (rule 3)."""
+        return SourceError("unreadable", f"the answer is not what was asked for: {why}", counts=not self._is_proved)
+
+    @property
+    def _is_proved(self) -> bool:
+        return self._monotonic() < self._proved_until
+
+    def _read_refusal(self, answer: Answer) -> Fact:
+        """Return "refused" if the token caused a status other than 200. Raises SourceError for other causes."""
+        status, error = answer.status, read_error(answer)
+        shown = f"HTTP status {status}{f', {error}' if error else ''}"
+        if status in TOO_MUCH or (status == 400 and error in _INVALID):
+            return self._refuse(shown, invalid=True)
+        if status in {400, 403} and error in _REFUSED:
+            return self._refuse(shown, invalid=False)
+        if status == 401 or error in _OF_OUR_SETTINGS:
+            text = f"{shown}: the server rejects our client (identity.token.exchange.client)"
+            raise SourceError("unauthorized", text)
+        if status in {400, 403}:
+            # Keycloak answers access_denied if the token does not name our client as an audience.
+            if self._is_proved:
+                return self._refuse(shown, invalid=error not in ABOUT_US)
+            raise SourceError("bad_request", f"{shown}: our client, or this token", counts=False)
+        about_this = status in TRIPPED and self._is_proved
+        raise SourceError(Refresh.STATUS.value, shown, counts=not about_this)
+
+    def _refuse(self, shown: str, *, invalid: bool) -> Fact:
+        return Fact(ExchangeRefused(shown, invalid), self._keep.refused, 0, "refused", brief=True)
+
+    def _parse(self, answer: Answer) -> dict[str, object]:
+        if media_type(answer) != "application/json":
+            raise self._not_asked(f"it is {printable(media_type(answer)) or 'untyped'}, not JSON")
+        try:
+            return parse_object(answer.body)
+        except ValueError:
+            raise self._not_asked(f"it is no JSON object, {len(answer.body)} bytes") from None
+
+
+def _read_claims(text: str) -> dict[str, object] | None:
+    """Return the claims of a JWT, not verified: they can only lead to a refusal. None if it is no JWT."""
+    parts = text.split(".")
+    if len(parts) != _JWT_PARTS:
+        return None
+    try:
+        return parse_object(base64url.decode(parts[1].encode()))
+    except ValueError:
+        return None
+
+
+def _audiences(claims: Mapping[str, object]) -> set[object]:
+    named = claims.get("aud")
+    return {each for each in (named if isinstance(named, list) else [named]) if isinstance(each, str)}
+
+
+def _read_seconds(value: object) -> float | None:
+    """Return a number of seconds; None for anything else, or beyond what a clock shows."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_SECONDS
+    return float(value) if known and isinstance(value, int | float) else None
