@@ -10,6 +10,7 @@ from typing import Final
 
 from authz.config.signing import KeyKind, SigningKey
 from authz.files.stamp import FileStamp
+from authz.signing.elsewhere import open_elsewhere
 from authz.signing.local import MAX_KEY_BYTES, LocalSigner
 from authz.signing.port import Failure, Signer, SigningUnavailable
 
@@ -94,7 +95,7 @@ def make_signer(section: SigningKey) -> Signer:
         case KeyKind.MEMORY:
             return LocalSigner.generate(section.algorithm or "ES256", kid=section.kid)
         case _:
-            raise SigningUnavailable(f"{section.kind} is not supported by this build", Failure.MISCONFIGURED)
+            return open_elsewhere(section)
 
 
 def read_file(section: SigningKey) -> LocalSigner:
