@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
@@ -65,13 +66,13 @@ class Gate:
 class FakeAws:
     """AWS KMS with one key (API reference 2014-11-01: GetPublicKey, Sign). *fault* replaces its answers."""
 
-    def __init__(self, key: PrivateKey) -> None:
+    def __init__(self, key: PrivateKey, *, tls: ssl.SSLContext | None = None) -> None:
         self.key = key
         self.fault: Answer | None = None
         self.gate: Final = Gate()
         self.asked: list[str] = []
         self.usage = "SIGN_VERIFY"
-        self._server = LoopbackServer(self._answer)
+        self._server = LoopbackServer(self._answer, tls=tls)
         self.url = self._server.url
 
     def __enter__(self) -> Self:

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.core.keys import KeySet
+from authz.core.minting import MINTED
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane
@@ -30,6 +31,8 @@ from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
+from authz.signing.keyring import Keyring, KeyringView
+from authz.signing.lanes import TokenLanes
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import KeyMetrics
@@ -69,9 +72,12 @@ class Station:
             resolve=resolve_here,
         )
         self.facts = FactLanes(FactMetrics(self.registry), max_waiting=waiters, resolve=resolve_here)
+        self.tokens = TokenLanes(self.facts.metrics, max_waiting=waiters)
+        self.keyring = Keyring(self._show_signing, now=time.time, monotonic=time.monotonic)
         lanes: dict[str, Lane] = {
             **make_key_lanes(self.issuers.feeds, max_waiting=waiters),
             **self.facts.by_kind(),
+            MINTED: self.tokens.lane,
         }
         self.gatherer = Gatherer(lanes, monotonic=time.monotonic)
         self.checker = Checker(
@@ -85,6 +91,7 @@ class Station:
 
     def __enter__(self) -> Self:
         self.facts.follow(self.config)
+        self.keyring.follow(self.config)
         self.issuers.apply(self.config, self.store.current())
         self.scheduler.start(self.issuers.feeds_to_step)
         self.gatherer.start()
@@ -96,6 +103,13 @@ class Station:
         self.scheduler.stop()
         self.gatherer.stop()
         self.facts.close()
+        self.tokens.close()
+        self.keyring.stop()
+
+    def _show_signing(self, view: KeyringView) -> None:
+        self.tokens.add(view)
+        self.store.set_signing(view.key, view.published)
+        self.tokens.follow(view)
 
     def settle(self) -> Self:
         """When it starts, wait until every feed has had an answer, good or bad."""
