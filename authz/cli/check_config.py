@@ -28,7 +28,7 @@ def _complete_upstreams(_context: click.Context, _option: click.Parameter, incom
 
 @click.command("check-config")
 @click.argument("file", type=FILE)
-@click.option("--fetch", is_flag=True, help="Also fetch each issuer's keys, ask it about a token, and show the result.")
+@click.option("--fetch", is_flag=True, help="Also fetch each issuer's keys, ask it about a token, and try to sign.")
 @click.option(
     "--diff", "old_file", type=FILE, metavar="OLD", help="Also show the differences from OLD, and their effects."
 )
@@ -56,8 +56,8 @@ def check_config(
 
     \b
     Exit codes: 0 fine, perhaps with warnings
-                1 an issuer has no usable key or no introspection (--fetch),
-                  or a difference widens, is mixed, unknown or breaks (--diff)
+                1 an issuer has no usable key or no introspection, a signing key does not sign,
+                  or no token is exchanged (--fetch), or a difference widens, is mixed, unknown or breaks (--diff)
                 2 errors in FILE or OLD (--strict: or warnings that widen access)
     Examples:
       authz check-config authz.yaml
@@ -94,20 +94,7 @@ def check_config(
         if review := sum(change.effect in NEEDS_REVIEW for change in changes):
             found.append(f"to review before deployment: {review}")
     if fetch:
-        from authz.tooling.introspection_probe import probe_all
-        from authz.tooling.probe import fetch_all
-
-        with progress(f"fetching from {len(config.issuers)} issuers"):
-            fetched, probed = fetch_all(config), probe_all(config)
-        output["fetched"] = [each.document() for each in fetched]
-        lines += [(line, None if each.usable else "red") for each in fetched for line in each.lines()]
-        if failed := sum(not each.usable for each in fetched):
-            found.append(f"{failed} of {len(fetched)} issuers have no usable keys")
-        if probed:
-            output["introspection"] = [each.document() for each in probed]
-            lines += [(line, None if each.ok else "red") for each in probed for line in each.lines()]
-        if silent := sum(not each.ok for each in probed):
-            found.append(f"{silent} of {len(probed)} issuers cannot be asked about tokens")
+        found += _fetch(config, output, lines)
     if as_json:
         click.echo(json.dumps(output, indent=2))
     else:
@@ -121,6 +108,30 @@ def check_config(
             found.insert(0, f"refused because they widen access: {len(refused)}")
         say(f"{file}: {'; '.join(['valid', *found]) if found else counts}")
     sys.exit(BAD_CONFIG if refused else FOUND if found else 0)
+
+
+def _fetch(config: Config, output: dict[str, Any], lines: list[tuple[str, str | None]]) -> Iterator[str]:
+    """Try all that *config* needs of others; add the results to *output* and *lines*, and yield what failed."""
+    from authz.tooling.introspection_probe import probe_all
+    from authz.tooling.probe import fetch_all
+    from authz.tooling.signing_probe import try_all
+
+    with progress(f"fetching from {len(config.issuers)} issuers"):
+        fetched, probed, tried = fetch_all(config), probe_all(config), list(try_all(config))
+    output["fetched"] = [each.document() for each in fetched]
+    lines += [(line, None if each.usable else "red") for each in fetched for line in each.lines()]
+    if failed := sum(not each.usable for each in fetched):
+        yield f"{failed} of {len(fetched)} issuers have no usable keys"
+    if probed:
+        output["introspection"] = [each.document() for each in probed]
+        lines += [(line, None if each.ok else "red") for each in probed for line in each.lines()]
+    if silent := sum(not each.ok for each in probed):
+        yield f"{silent} of {len(probed)} issuers cannot be asked about tokens"
+    if tried:
+        output["upstream_token"] = [each.document() for each in tried]
+        lines += [(each.line(), None if each.ok else "red") for each in tried]
+    if unable := sum(not each.ok for each in tried):
+        yield f"no token for the upstream by {unable} of {len(tried)}"
 
 
 def _find_upstream(name: str) -> Callable[[Config], Iterator[Problem]]:

@@ -250,6 +250,8 @@ _NEEDED: Final[dict[str, object]] = {
     "introspection": {"client": {"bearer_token_file": "t"}},
     "identity": {"token": {"audience": ["orders"], "issuer": "https://gateway.example.com"}},
     "keys": {"main": {"kind": "memory"}},
+    "token": {"audience": ["x"]},
+    "exchange": {"issuer": "corporate", "client": {"id": "gw", "secret_file": "/s"}},
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from authz.config.document import parse_document
 from authz.config.dpop import Dpop
+from authz.config.exchange import Exchange
 from authz.config.introspection import Client, Introspection
 from authz.config.issuer import Fetch, InlineKeys, InsecureIssuer, Issuer
 from authz.config.load import parse
@@ -53,6 +54,7 @@ SECTIONS: Final = (
         Console,
         Client,
         Dpop,
+        Exchange,
         Fetch,
         HeaderValue,
         Identity,

@@ -22,7 +22,8 @@ def signing(*keys: str) -> str:
     "key",
     [
         "kind: memory",
-        "kind: memory, algorithm: ML-DSA-65, kid: ours",
+        "kind: memory, algorithm: ML-DSA-65",
+        "kind: file, file: /key.pem, kid: ours",
         "kind: file, file: /key.pem, algorithm: PS256",
         f"{HSM}, key: signing",
         f"{HSM}, key: signing, key_id: 0aFF, algorithm: ES256",
@@ -69,14 +70,14 @@ def test_keys_that_could_never_sign(key: str, problem: str) -> None:
 
 def test_one_kid_is_one_key() -> None:
     """Readers select a key by its id: two keys of one id could not be told apart."""
-    [problem] = problems(signing("a: {kind: memory, kid: x}", "b: {kind: memory, kid: x}"))
+    [problem] = problems(signing("a: {kind: file, file: /a, kid: x}", "b: {kind: file, file: /b, kid: x}"))
     assert problem.endswith("signing.keys.b.kid: is the kid of 'a' too")
-    assert problems(signing("a: {kind: memory}", "b: {kind: memory}")) == []
+    assert problems(signing("a: {kind: file, file: /a}", "b: {kind: file, file: /b}")) == []
 
 
 def test_names_and_their_number() -> None:
     """Names are labels of metrics: few, and in lower case."""
     assert "the name must be in lower case" in "\n".join(problems(signing("Main: {kind: memory}")))
-    many = [f"k{number}: {{kind: memory}}" for number in range(17)]
+    many = [f"k{number}: {{kind: file, file: /k}}" for number in range(17)]
     assert problems(signing(*many[:16])) == []
     assert "has 17 keys, at most 16" in "\n".join(problems(signing(*many)))

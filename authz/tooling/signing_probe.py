@@ -1,0 +1,100 @@
+"""Try what gives the upstream its token: sign with each key, and ask for an exchange, by the code that serves.
+
+1. Each key signs a JWT, and the code that verifies tokens verifies it with the public key that would be published.
+2. The server that exchanges tokens is asked about one that was never issued: it must refuse that token, and not us.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from authz.config.model import Config
+from authz.config.signing import SigningKey
+from authz.core import base64url
+from authz.core.exchange import EXCHANGED, ExchangeRefused
+from authz.core.keys import KeySet
+from authz.core.needs import Need
+from authz.core.reasons import Rejected
+from authz.core.token import parse_token
+from authz.facts.lane import SourceError
+from authz.feeds.exchange_lane import make_exchange
+from authz.signing.port import Signer, SigningUnavailable
+from authz.signing.sources import make_signer
+from authz.telemetry.redaction import printable
+
+_NEVER_ISSUED: Final = "authz-check-config-asks-whether-this-is-exchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What trying one thing proved: *what* it is, whether it is *ok*, and a sentence about it."""
+
+    what: str
+    ok: bool
+    finding: str
+
+    def line(self) -> str:
+        """Format it for people."""
+        return f"{self.what}: {printable(self.finding)}"
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {"what": self.what, "ok": self.ok, "finding": self.finding}
+
+
+def try_all(config: Config) -> Iterator[Tried]:
+    """Try every signing key, and the exchange of tokens."""
+    if config.identity.minted is not None:
+        yield from (_try_key(name, section) for name, section in config.signing.keys.items())
+    if config.identity.exchange is not None:
+        yield _try_exchange(config)
+
+
+def _try_key(name: str, section: SigningKey) -> Tried:
+    what = f"signing key {name}"
+    try:
+        signer = make_signer(section)
+    except SigningUnavailable as error:
+        return Tried(what, ok=False, finding=f"{error.failure.value}: {error}")
+    try:
+        _sign_and_verify(signer)
+    except SigningUnavailable as error:
+        return Tried(what, ok=False, finding=f"{error.failure.value}: {error}")
+    except (Rejected, ValueError) as error:
+        return Tried(what, ok=False, finding=f"what it signs is not verified with its public key: {error}")
+    finally:
+        signer.close()
+    return Tried(what, ok=True, finding=f"signs by {signer.algorithm}, and key {signer.kid} verifies it")
+
+
+def _sign_and_verify(signer: Signer) -> None:
+    """Raises SigningUnavailable, Rejected, ValueError."""
+    head = {"alg": signer.algorithm, "typ": "JWT", "kid": signer.kid}
+    signing_input = b".".join(base64url.encode(json.dumps(part).encode()) for part in (head, {}))
+    text = b".".join((signing_input, base64url.encode(signer.sign(signing_input)))).decode("ascii")
+    keys = KeySet.from_json(json.dumps({"keys": [dict(signer.public_jwk())]}))
+    keys.verify(parse_token(text), frozenset({signer.algorithm}))
+
+
+def _try_exchange(config: Config) -> Tried:
+    exchange = config.identity.exchange
+    if exchange is None:
+        raise ValueError("no exchange is configured")
+    what = f"token exchange at {exchange.issuer}"
+    token = config.identity.token
+    sent = {"subject": _NEVER_ISSUED, "audiences": token.audience if token is not None else (), "scope": ""}
+    source = make_exchange(config.issuers[exchange.issuer], exchange)
+    try:
+        fact = source(Need(EXCHANGED, exchange.issuer, None, sent=json.dumps(sent)))
+    except SourceError as error:
+        if error.result == "bad_request":  # RFC 8693 section 2.2.2: invalid_request, for a token that is not valid
+            return Tried(what, ok=True, finding=f"refuses a token that was never issued, or our client: {error}")
+        return Tried(what, ok=False, finding=f"{error.result}: {error}")
+    finally:
+        source.close()
+    if isinstance(fact.value, ExchangeRefused):
+        return Tried(what, ok=True, finding=f"refuses a token that was never issued: {fact.value.why}")
+    return Tried(what, ok=False, finding="gives a token for one that was never issued: this proves nothing")
