@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from authz.config.diagnostics.unused_keys import describe_unused
 from authz.config.introspection import Client
@@ -21,6 +22,7 @@ from authz.config.issuer import Fetch
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
+from authz.config.signing import SigningKey
 from authz.feeds.assembly import make_reader
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import BearerTokenFile, PrivateKey, SecretFile
@@ -28,6 +30,9 @@ from authz.feeds.http.credentials import read_proxy_credentials, read_token
 from authz.feeds.http.tls import ClientCertificate, TlsTrust
 from authz.feeds.sources import FileSource
 from authz.files.stamp import FileStamp
+from authz.signing.port import SigningUnavailable
+from authz.signing.sources import read_file
+from authz.telemetry.keys import Refresh
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,7 @@ def warn_of_files(config: Config) -> Iterator[Problem]:
     """Report missing files, and keys in key files that no token can use."""
     for named in _files(config):
         if named.is_missing():
-            asks = "introspection" in named.path
-            what = "its tokens cannot be introspected" if asks else "the keys of this issuer cannot be refreshed"
-            hint = f"without it, {what}"
+            hint = f"without it, {next(what for key, what in _WITHOUT.items() if key in named.path)}"
             yield Problem(path=named.path, message=f"{named.file} was not found, and not checked", hint=hint)
     for name, issuer in config.issuers.items():
         if issuer.jwks_file is not None:
@@ -80,7 +83,22 @@ def warn_of_files(config: Config) -> Iterator[Problem]:
                 yield Problem(path=("issuers", name, "jwks_file"), message=message)
 
 
+_WITHOUT: Final = {
+    "introspection": "its tokens cannot be introspected",
+    "exchange": "no token is exchanged",
+    "signing": "nothing is signed by this key",
+    "issuers": "the keys of this issuer cannot be refreshed",
+}
+
+
 def _files(config: Config) -> Iterator[_File]:
+    if config.identity.exchange is not None:
+        yield from _files_of_client(config.identity.exchange.client, ("identity", "token", "exchange", "client"))
+    for name, key in config.signing.keys.items() if config.identity.minted is not None else ():
+        for place, named in (("file", key.file), ("module", key.module), ("pin_file", key.pin_file)):
+            if named is not None:
+                read = partial(_read_signing_file, key) if place == "file" else _read_nothing
+                yield _File(("signing", "keys", name, place), _absolute(named), read)
     for name, issuer in config.issuers.items():
         path = ("issuers", name)
         if issuer.jwks_file is not None:
@@ -90,6 +108,18 @@ def _files(config: Config) -> Iterator[_File]:
             yield from _files_of(issuer.fetch, (*path, "fetch"))
         if issuer.introspection is not None:
             yield from _files_of_client(issuer.introspection.client, (*path, "introspection", "client"))
+
+
+def _read_signing_file(key: SigningKey) -> None:
+    """Read a private key. Raises RefreshError, without a part of it."""
+    try:
+        read_file(key)
+    except SigningUnavailable as error:
+        raise RefreshError(Refresh.MISCONFIGURED, str(error)) from None
+
+
+def _read_nothing() -> None:
+    """Do nothing: a library and a PIN are read when the token is opened; a wrong PIN may lock it."""
 
 
 def _files_of_client(client: Client, path: KeyPath) -> Iterator[_File]:

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from authz.core.minting import MINTED
 from authz.telemetry import names
 from authz.telemetry.keys import Tally
 
@@ -48,6 +49,7 @@ class FactMetrics(Collector):
 
 
 FAILURES: Final = ("left_alone", "status", "timeout", "unauthorized", "unreachable", "unreadable")
+SIGNING_FAILURES: Final = ("failed", "key_unusable", "misconfigured", "throttled", "wrong_answer")
 
 
 class SourceMetrics:
@@ -58,7 +60,8 @@ class SourceMetrics:
         self._labels: Final = (kind, source)
         self._cached: Final = metrics.tally(kind, source, "cached")
         self._duration: Final = metrics.duration.labels(kind, source)
-        for result in FAILURES:  # an alert would not see the increase of a series that begins with 1
+        own = SIGNING_FAILURES if kind == MINTED else ()
+        for result in (*FAILURES, *own):  # an alert would not see the increase of a series that begins with 1
             metrics.tally(kind, source, result)
 
     def on_found(self) -> None:

@@ -109,6 +109,9 @@ _AROUND: Final = {  # keys that cannot stand alone, or that stand here already, 
 
 
 _MINTED: Final = "identity: {token: {issuer: https://gateway.example.com, audience: [a]"
+_EXCHANGED: Final = (
+    "identity: {token: {audience: [a], exchange: {issuer: corporate, client: {id: a, secret_file: s}, max_wait: %s}}}\n"
+)
 _TOLD: Final = {  # for each key that Envoy must know, a change of it
     "server.listen": "server: {listen: 'unix:/run/other.sock'}\n",
     "server.tls": "server: {listen: '127.0.0.1:1', tls: {cert_file: a, key_file: b}}\n",
@@ -125,6 +128,8 @@ _TOLD: Final = {  # for each key that Envoy must know, a change of it
     "identity.token.header": _MINTED + "}}\n",
     "signing.keys": _MINTED + "}}\nsigning: {keys: {kms: {kind: aws_kms, key: alias/a, max_wait: 3s}}}\n",
     "signing.keys.*.max_wait": _MINTED + "}}\nsigning: {keys: {kms: {kind: aws_kms, key: alias/a, max_wait: 4s}}}\n",
+    "identity.token.exchange": _EXCHANGED % "1s",
+    "identity.token.exchange.max_wait": _EXCHANGED % "4s",
 }
 
 

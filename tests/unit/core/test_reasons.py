@@ -36,7 +36,7 @@ MEANINGS: dict[tuple[int, int, int, str | None, int | None], set[str]] = {
     (401, 16, 16, "invalid_dpop_proof", None): {"proof_invalid"},
     (401, 16, 16, "use_dpop_nonce", None): {"nonce_required"},
     (403, 7, 7, "insufficient_scope", None): {"insufficient_scope"},
-    (403, 7, 7, None, None): {"policy_denied", "header_unsafe"},
+    (403, 7, 7, None, None): {"policy_denied", "header_unsafe", "upstream_token_refused"},
     (400, 7, 3, None, None): {"request_malformed", "path_ambiguous"},
     (503, 7, 14, None, 1): {
         "keys_unavailable",

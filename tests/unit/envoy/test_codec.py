@@ -37,6 +37,7 @@ EXPECTED = {
     Reason.INSUFFICIENT_SCOPE: (403, 7, 7, "insufficient_scope"),
     Reason.POLICY_DENIED: (403, 7, 7, None),
     Reason.HEADER_UNSAFE: (403, 7, 7, None),
+    Reason.UPSTREAM_TOKEN_REFUSED: (403, 7, 7, None),
     Reason.REQUEST_MALFORMED: (400, 7, 3, None),
     Reason.PATH_AMBIGUOUS: (400, 7, 3, None),
     Reason.KEYS_UNAVAILABLE: (503, 7, 14, None),

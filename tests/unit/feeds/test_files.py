@@ -213,3 +213,25 @@ def test_what_proves_who_asks_is_tried_too(key: str, content: str, why: str, tmp
     (fault,) = faults(issuer)
     assert why in fault
     assert "junk" not in fault
+
+
+def test_files_of_the_token_for_the_upstream(tmp_path: Path) -> None:
+    """What is missing is a warning that says what it costs; a key that cannot be read is an error, without its text."""
+    (tmp_path / "key.pem").write_text("geheim")
+    keys = f"disk: {{kind: file, file: {tmp_path}/key.pem}}"
+    keys += ", hsm: {kind: pkcs11, module: /no/module.so, token: t, pin_file: /no/pin, key: k}"
+    minted = "identity: {token: {audience: [a], issuer: 'https://us.test'}}\n"
+    config = configure(more=f"{minted}signing: {{keys: {{{keys}}}}}\n")
+    [error] = map(str, check_files(config))
+    assert error.startswith(f"signing.keys.disk.file: {tmp_path}/key.pem: ")
+    assert "geheim" not in error
+    assert [str(problem).partition(" was")[0] for problem in warn_of_files(config)] == [
+        "signing.keys.hsm.module: /no/module.so",
+        "signing.keys.hsm.pin_file: /no/pin",
+    ]
+    client = "{id: gw, secret_file: /no/secret}"
+    exchanged = configure(
+        more=f"identity: {{token: {{audience: [a], exchange: {{issuer: corporate, client: {client}}}}}}}\n"
+    )
+    [missing] = map(str, warn_of_files(exchanged))
+    assert missing.endswith("was not found, and not checked (without it, no token is exchanged)")

@@ -35,7 +35,7 @@ STEPS: Final[Mapping[Reason, set[Step]]] = {
     Reason.ISSUER_UNKNOWN: {Step.ISSUER, Step.CLAIMS},
     Reason.ALG_NOT_ALLOWED: {Step.ALGORITHM},
     Reason.TYP_NOT_ALLOWED: {Step.ALGORITHM, Step.SIGNATURE, Step.BINDING},
-    Reason.TOKEN_INACTIVE: {Step.SIGNATURE, Step.BINDING},
+    Reason.TOKEN_INACTIVE: {Step.SIGNATURE, Step.BINDING, Step.HEADERS},
     Reason.INTROSPECTION_UNAVAILABLE: {Step.SIGNATURE, Step.BINDING},
     Reason.KEYS_UNAVAILABLE: {Step.KEYS},
     Reason.KEY_NOT_FOUND: {Step.KEY, Step.SIGNATURE},
@@ -52,8 +52,9 @@ STEPS: Final[Mapping[Reason, set[Step]]] = {
     Reason.NONCE_REQUIRED: {Step.BINDING},
     Reason.STEP_UP_REQUIRED: {Step.REQUIREMENTS},
     Reason.INSUFFICIENT_SCOPE: {Step.REQUIREMENTS},
-    Reason.POLICY_DENIED: {Step.RULE, Step.TOKEN, Step.REQUIREMENTS},
+    Reason.POLICY_DENIED: {Step.RULE, Step.TOKEN, Step.REQUIREMENTS, Step.HEADERS},
     Reason.HEADER_UNSAFE: {Step.HEADERS},
+    Reason.UPSTREAM_TOKEN_REFUSED: {Step.HEADERS},
 }
 NOT_OF_THE_PIPELINE: Final = {Reason.AUTHENTICATED, Reason.TOKEN_REVOKED, Reason.OVERLOADED, Reason.INTERNAL_ERROR}
 
@@ -83,7 +84,11 @@ def check(explained: Explanation, decision: Decision) -> None:
     assert ends == ["ok"] * passed + [outcome(decision)] + ["not reached"] * (len(Step) - passed - 1)
     assert Step(passed + 1) in STEPS[decision.reason]
     if decision.reason is Reason.POLICY_DENIED:
-        at = {"no rule matches": Step.RULE, "the rule denies every request": Step.TOKEN}
+        at = {
+            "no rule matches": Step.RULE,
+            "the rule denies every request": Step.TOKEN,
+            "tokens of a are not exchanged: see identity.token.exchange.subjects": Step.HEADERS,
+        }
         assert Step(passed + 1) is at.get(explained.decision.detail, Step.REQUIREMENTS)
     assert (decision.trail.rule is None) is (passed < Step.RULE)
     assert (decision.trail.issuer is None) is (passed < Step.ISSUER)
