@@ -167,7 +167,7 @@ class _Library:
     lock: Lock = field(default_factory=Lock)
     users: Counter[str] = field(default_factory=Counter)
     sessions: dict[str, pkcs11.Session] = field(default_factory=dict)
-    rejected: dict[str, bytes] = field(default_factory=dict)
+    rejected: dict[str, bytes] = field(default_factory=dict, repr=False)
     must_restart: bool = False
 
     @contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from authz.config.signing import KeyKind, SigningKey
+from authz.facts.breaker import FIRST_PAUSE, LAST_PAUSE
 from authz.files.stamp import FileStamp
 from authz.signing.elsewhere import open_elsewhere
 from authz.signing.local import MAX_KEY_BYTES, LocalSigner
@@ -35,13 +37,31 @@ class RemoteKey:
     signer: Signer
 
 
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """A key that could not be opened: it is not tried *until* then, on the monotonic clock."""
+
+    section: SigningKey
+    seconds: float
+    until: float
+    text: str
+
+
 class KeySources:
     """The signers of listed keys. One whose section and file are as before stays.
 
-    *remote* are those that may block, by key id.
+    *remote* are those that may block, by key id. A device or service that fails is left alone for a while, which grows
+    to LAST_PAUSE seconds: opening a key costs a new client each time. *monotonic* is a clock in seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.monotonic,
+        make: Callable[[SigningKey], Signer] | None = None,
+    ) -> None:
+        self._monotonic: Final = monotonic
+        self._make: Final = make or make_signer
+        self._pauses: dict[str, _Pause] = {}
         self.remote: Mapping[str, RemoteKey] = {}
         self._known: dict[str, _Known] = {}
         self._failing: dict[str, str] = {}
@@ -58,7 +78,7 @@ class KeySources:
             stamp = FileStamp.of_any(section.file) if section.file is not None else None
             if before is None or before.section != section or before.stamp != stamp:
                 try:
-                    known = _Known(section, stamp, make_signer(section))
+                    known = _Known(section, stamp, self._open(name, section))
                 except SigningUnavailable as error:
                     self._note(name, str(error))
                     if before is None or before.section != section:
@@ -75,6 +95,23 @@ class KeySources:
             del self._known[name]
         self.remote = remote
         return found
+
+    def _open(self, name: str, section: SigningKey) -> Signer:
+        """Raises SigningUnavailable, also while the source of the key is left alone."""
+        before = self._pauses.get(name)
+        if before is not None and before.section != section:
+            before = None
+        now = self._monotonic()
+        if before is not None and now < before.until:
+            raise SigningUnavailable(before.text)
+        self._pauses.pop(name, None)
+        try:
+            return self._make(section)
+        except SigningUnavailable as error:
+            if section.is_elsewhere:
+                seconds = min(LAST_PAUSE, 2.0 * before.seconds) if before is not None else FIRST_PAUSE
+                self._pauses[name] = _Pause(section, seconds, self._monotonic() + seconds, str(error))
+            raise
 
     def close(self) -> None:
         """Close all connections."""

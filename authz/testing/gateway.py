@@ -24,6 +24,7 @@ from authz.config.model import Config
 from authz.core import base64url
 from authz.core.binding import certificate_thumbprint
 from authz.core.dpop import SCHEME as DPOP
+from authz.core.exchange import EXCHANGED
 from authz.core.keys import KeySet
 from authz.core.minting import MINTED, SigningKey
 from authz.core.needs import PROOF
@@ -39,6 +40,7 @@ from authz.facts.proofs import ProofLane, ProofMemory
 from authz.signing.local import LocalSigner
 from authz.signing.minter import Minter, MintLane
 from authz.telemetry.check_record import CheckRecord
+from authz.testing.exchange import ExchangeLane
 from authz.testing.verdict import Verdict
 
 AT: Final = 1_800_000_000.0  # seconds since the epoch: 15 January 2027, 08:00 UTC
@@ -169,7 +171,10 @@ class Gateway:
         checker = Checker(
             snapshot=lambda: self.snapshot,
             # All keys are available.
-            gatherer=Gatherer({PROOF: ProofLane(proofs), MINTED: self._make_lane(now)}, monotonic=lambda: 0.0),
+            gatherer=Gatherer(
+                {PROOF: ProofLane(proofs), MINTED: self._make_lane(now), EXCHANGED: ExchangeLane()},
+                monotonic=lambda: 0.0,
+            ),
             report=records.append,
             now=lambda: now,
             elapsed=lambda: 0.0,

@@ -189,3 +189,18 @@ def test_threads_take_turns(hsm: SoftHsm) -> None:
     assert [known.verifies(b"m", each) for each in signatures] == [True] * 8
     patient.close()
     signer.close()
+
+
+def test_no_pin_leaves(hsm: SoftHsm, caplog: pytest.LogCaptureFixture) -> None:
+    """It is in no log, no error and no repr: not of the key, nor of the library that remembers which were rejected."""
+    caplog.set_level("DEBUG")
+    hsm.add_key(P256)
+    (hsm.folder / "pin").write_text(f"{PIN}x")
+    failures = [repr(failure(hsm)) for _ in range(2)]
+    (hsm.folder / "pin").write_text(PIN)
+    signer = open_hsm_key(hsm.where())
+    library = hsm_module._library(str(hsm.folder / "module.so"))
+    assert library.rejected == {}
+    seen = "".join((*failures, caplog.text, repr(signer), repr(library), repr(signer._key), repr(hsm.where())))
+    assert PIN not in seen
+    signer.close()
