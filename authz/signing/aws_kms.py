@@ -95,7 +95,7 @@ class _Key:
         if len(message) > MAX_RAW_BYTES:
             if self._algorithm[:2] not in _HASHING:
                 text = f"{len(message)} octets to sign, and the service takes {MAX_RAW_BYTES} for {self._algorithm}"
-                raise SigningUnavailable(text, Failure.KEY_UNUSABLE)
+                raise SigningUnavailable(text, Failure.REQUEST)
             hashed = Hash(hash_of(self._algorithm))
             hashed.update(message)
             sent, kind = hashed.finalize(), "DIGEST"

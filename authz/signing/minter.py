@@ -44,7 +44,7 @@ class Minter:
         if order.until is not None:
             ends = min(ends, int(order.until))
         if ends <= issued:
-            raise SigningUnavailable("the caller's token has ended meanwhile", Failure.FAILED)
+            raise SigningUnavailable("the caller's token has ended meanwhile", Failure.REQUEST)
         transaction = self._new_id()
         # The claims are one JSON object that is never empty: members are added at its end.
         claims = f'{order.claims_text[:-1]},"iat":{issued},"exp":{ends},"txn":"{transaction}"}}'
@@ -149,7 +149,8 @@ def remote_source(minter: Minter, signer: Signer) -> Callable[[Need], Fact]:
         try:
             minted = minter.mint(order, signer)
         except SigningUnavailable as error:
-            raise SourceError(error.failure.value, str(error)) from error
+            counts = error.failure is not Failure.REQUEST
+            raise SourceError(error.failure.value, str(error), counts=counts) from error
         return Fact(minted, order.kept, len(minted.text), "signed")
 
     return answer

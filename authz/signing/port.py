@@ -26,6 +26,7 @@ class Failure(StrEnum):
     MISCONFIGURED = "misconfigured"  # a file or a package is missing
     FAILED = "failed"  # an error of the service or of the device
     WRONG_ANSWER = "wrong_answer"  # not a signature of this key
+    REQUEST = "request"  # what is to be signed is the cause, and not the key: callers must not open the breaker by it
 
 
 class SigningUnavailable(Exception):

@@ -110,8 +110,9 @@ def test_keys_that_take_no_hash(key: PrivateKey) -> None:
     with FakeAws(key) as aws:
         signer = open_aws_key(where(aws.url))
         assert PublicKey.of(key.public_key()).verifies(b"m", signer.sign(b"m"))
-        with pytest.raises(SigningUnavailable, match="4097 octets to sign, and the service takes 4096"):
+        with pytest.raises(SigningUnavailable, match="4097 octets to sign, and the service takes 4096") as caught:
             signer.sign(LONG)
+        assert caught.value.failure is Failure.REQUEST
         signer.close()
 
 

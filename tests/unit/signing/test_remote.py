@@ -1,0 +1,53 @@
+"""Proves that what a caller's token causes is no failure of the device or service that signs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from authz.core.minting import MINTED
+from authz.core.needs import Need
+from authz.facts.lane import SourceError
+from authz.signing.minter import Minter, remote_source
+from authz.signing.port import Failure, SigningUnavailable
+
+
+class _Refusing:
+    """A signer that always fails in the same way."""
+
+    algorithm = "EdDSA"
+    kid = "k"
+
+    def __init__(self, failure: Failure) -> None:
+        self._failure = failure
+
+    def public_jwk(self) -> Mapping[str, object]:
+        return {}
+
+    def sign(self, message: bytes) -> bytes:
+        raise SigningUnavailable("no", self._failure)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+def order(until: float | None = None) -> Need:
+    """Write what is to be signed, for a caller whose token ends then."""
+    sent = "\n".join(('{"kid":"k"}', "60.0", "" if until is None else str(until), "60.0", '{"aud":"x"}'))
+    return Need(MINTED, "signing", "digest", sent=sent)
+
+
+@pytest.mark.parametrize("failure", Failure)
+def test_only_failures_of_the_source_count(failure: Failure) -> None:
+    """A claim that makes the token too long for the service must not have it left alone for everyone."""
+    with pytest.raises(SourceError) as caught:
+        remote_source(Minter(lambda: 1000.0), _Refusing(failure))(order())
+    assert (caught.value.result, caught.value.counts) == (failure.value, failure is not Failure.REQUEST)
+
+
+def test_a_caller_whose_token_ends_meanwhile() -> None:
+    """It had no time left when its turn came: nothing is wrong with the service."""
+    with pytest.raises(SourceError, match="has ended meanwhile") as caught:
+        remote_source(Minter(lambda: 1000.0), _Refusing(Failure.FAILED))(order(until=1000.0))
+    assert caught.value.counts is False
