@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from authz.config.clients import Throttle
+from authz.config.exchange import Exchange
 from authz.config.introspection import Introspection
 from authz.config.issuer import Issuer
 from authz.config.load import parse
@@ -356,6 +357,7 @@ def leaves(section: type[BaseModel], way: str = "") -> Iterator[str]:
         "shared_state": SharedState,
         "risk": Risk,
         "risk.on_error": OnError,
+        "identity.token.exchange": Exchange,
     }
     for name, each in section.model_fields.items():
         nested = inner.get(f"{way}{name}") or each.annotation
