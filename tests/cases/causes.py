@@ -13,6 +13,7 @@ from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import CookieSource
+from tests.cases import revocation, status_list
 from tests.cases.case import Case, case
 from tests.cases.claim_sets import BOUND, LOGOUT, literal, pem, raw
 from tests.cases.exchange import OTHER_ISSUER_CAUSES
@@ -22,8 +23,6 @@ from tests.cases.external import said as answered
 from tests.cases.introspection import OPAQUE, said, world
 from tests.cases.minting import LEEWAY_CAUSES, SIZE_CAUSES, SUBJECT_CAUSES, UNAVAILABLE_CAUSES
 from tests.cases.proofs import BOUND_CAUSES, NONCE_CAUSES, PROOF_CAUSES
-from tests.cases.status_list import MALFORMED_CAUSES, REVOKED_CAUSES
-from tests.cases.status_list import UNAVAILABLE_CAUSES as NO_LIST_CAUSES
 from tests.cases.throttle import ELSEWHERE, OFFICE, risky
 from tests.fixtures import ABSENT, DEFAULT_SNAPSHOT, A, B, T, claim, header, issuer_a, make_snapshot, mint, rule
 
@@ -71,11 +70,11 @@ OVERAGE: Final = {
 }
 
 CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
-    Reason.TOKEN_REVOKED: REVOKED_CAUSES,
-    Reason.REVOCATIONS_UNAVAILABLE: NO_LIST_CAUSES,
+    Reason.TOKEN_REVOKED: {**revocation.REVOKED_CAUSES, **status_list.REVOKED_CAUSES},
+    Reason.REVOCATIONS_UNAVAILABLE: {**revocation.UNAVAILABLE_CAUSES, **status_list.UNAVAILABLE_CAUSES},
     Reason.CLAIMS_MALFORMED: {
         "no `sub` for a transaction token, or `identity.token.claims` has another value for it": SUBJECT_CAUSES,
-        **MALFORMED_CAUSES,
+        **status_list.MALFORMED_CAUSES,
         "not one JSON object in UTF-8 with unique members and finite numbers": {
             "a-list": (literal("[]"), None),
             "not-utf-8": (mint(payload=b'{"iss":"\xff"}'), None),

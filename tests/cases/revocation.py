@@ -33,6 +33,15 @@ def missing(*, asked: bool = False) -> Snapshot:
     return replace(snapshot, issuers={A: a}, revocations=(lost, *snapshot.revocations))
 
 
+REVOKED_CAUSES: Final = {
+    "a logout, an event, a list, or `authz revoke`": {
+        "session": (JWT, world(RevokedBy.SESSION, "s1")),
+        "token": (JWT, world(RevokedBy.TOKEN, "one")),
+    },
+}
+UNAVAILABLE_CAUSES: Final = {
+    "a list with `required: true` was never loaded, or is older than `fetch.max_stale`": {"missing": (JWT, missing())},
+}
 REVOKED: Final = Reason.TOKEN_REVOKED
 ALLOWED: Final = Reason.AUTHENTICATED
 CASES: Final[list[Case]] = [

@@ -59,6 +59,9 @@ from tests.unit.config.sample import SAMPLE
 
 SCHEMA: Final = json_schema()
 SECTIONS: Final = (
+    InsecureRisk,
+    OnError,
+    Risk,
     Publication,
     Rotation,
     TokenClaim,
