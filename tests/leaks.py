@@ -36,11 +36,11 @@ class Leaks:
         """Note which processes live as long as a fixture."""
         if fixturedef.scope == "function":
             return (yield)
-        before = _children()
+        before = children()
         try:
             return (yield)
         finally:
-            self._of_fixtures[fixturedef] = _children() - before
+            self._of_fixtures[fixturedef] = children() - before
 
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Expect that they have ended with it."""
@@ -58,7 +58,7 @@ class Leaks:
         try:
             yield
         finally:
-            left = _children().difference(*self._of_fixtures.values())
+            left = children().difference(*self._of_fixtures.values())
             found = [*_end(left)] if left else []
             # To collect garbage takes long: only where there may be some that should not be.
             if left or nextitem is None or not _descriptors() <= self._open:
@@ -67,7 +67,7 @@ class Leaks:
             pytest.fail("\n".join(["the test left behind:", *found]), pytrace=False)
 
 
-def _children() -> frozenset[int]:
+def children() -> frozenset[int]:
     """The processes whose parent is this one, those that have ended included."""
     found: set[int] = set()
     for thread in Path("/proc/self/task").iterdir():
@@ -75,10 +75,11 @@ def _children() -> frozenset[int]:
             found.update(map(int, (thread / "children").read_text().split()))
         except FileNotFoundError:
             continue  # the thread has ended; another one has its children
-    return frozenset(pid for pid in found if _TRACKER not in _command(pid))
+    return frozenset(pid for pid in found if _TRACKER not in command(pid))
 
 
-def _command(pid: int) -> str:
+def command(pid: int) -> str:
+    """Return the command line of a process; empty if it is about to end."""
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 
@@ -97,8 +98,8 @@ def _end(processes: frozenset[int]) -> Iterator[str]:
     for pid in sorted(processes):
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         ours = next((each for each in started if each.pid == pid), None)
-        if state != "Z" and (command := _command(pid)):  # without memory, and so without a command, it is about to end
-            yield f"process {pid}, which runs: {command}"
+        if state != "Z" and (line := command(pid)):  # without memory, and so without a command, it is about to end
+            yield f"process {pid}, which runs: {line}"
             os.kill(pid, signal.SIGKILL)
         elif ours is not None and ours.returncode is None:
             yield f"process {pid}, which has ended, and no one waited for it: {ours.args!r}"

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from authz.runtime.process import Process
 from tests.fakes.waiting import wait_until
+from tests.leaks import children, command
 from tests.tools import path
 
 _READS: Final = 3  # the descriptors that Chromium reads commands from and writes answers to
@@ -28,7 +29,6 @@ _ARGUMENTS: Final = (
     "--no-sandbox",  # tests run as root in containers
     "--disable-dev-shm-usage",
     "--disable-gpu",
-    "--disable-crashpad-for-testing",  # its handlers outlive the browser, on a busy machine by seconds
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
@@ -179,3 +179,12 @@ def browsing() -> Iterator[Browser]:
 def _end(child: Process) -> None:
     child.send(signal.SIGTERM)
     wait_until(lambda: child.poll() is not None)
+    wait_until(_handlers_have_ended)
+
+
+def _handlers_have_ended() -> bool:
+    """Whether the browser's crash handlers, which are orphans and so ours, noticed its end: on a busy machine later."""
+    for pid in children():
+        if "crashpad_handler" in command(pid) and os.waitpid(pid, os.WNOHANG) == (0, 0):
+            return False
+    return True
