@@ -18,6 +18,7 @@ from authz import __version__
 from authz.config.schema import json_schema
 from authz.core.reasons import Reason
 from authz.runtime.workers import Workers
+from authz.telemetry.clients import ClientMetrics
 from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import KeyMetrics
 from authz.telemetry.metrics import Metrics
@@ -108,6 +109,7 @@ def test_monitoring_asks_for_what_there_is() -> None:
     KeyMetrics(registry)
     FactMetrics(registry)
     RevocationMetrics(registry)
+    ClientMetrics(registry, throttled=lambda: 0)
     SigningMetrics(registry, lambda: None)
     registry.register(Workers([], restarts=[]))
     known = {sample for family in registry.collect() for sample in names_of(family.name, family.type)}

@@ -184,7 +184,5 @@ def _end(child: Process) -> None:
 
 def _handlers_have_ended() -> bool:
     """Whether the browser's crash handlers, which are orphans and so ours, noticed its end: on a busy machine later."""
-    for pid in children():
-        if "crashpad_handler" in command(pid) and os.waitpid(pid, os.WNOHANG) == (0, 0):
-            return False
-    return True
+    handlers = [pid for pid in children() if "crashpad_handler" in command(pid)]
+    return all(os.waitpid(pid, os.WNOHANG) != (0, 0) for pid in handlers)

@@ -14,11 +14,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from authz.core import base64url
+from authz.core.authorize import authorize
 from authz.core.reasons import Reason
 from authz.core.revocation import Added, Entry, RevocationSource, RevocationTable, RevokedBy, token_digest
 from authz.core.snapshot import Snapshot
+from tests.cases.case import Case
 from tests.cases.proofs import BOUND, JKT, proof
 from tests.cases.proofs import world as with_proofs
+from tests.cases.revocation import CASES
 from tests.fixtures import A_EC, A, T, decide, make_snapshot, mint
 
 P256: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # the order of its group
@@ -33,6 +36,12 @@ def world(*entries: Entry, snapshot: Snapshot | None = None) -> Snapshot:
     """Return a snapshot with one source of these entries."""
     source = RevocationSource("operator", RevocationTable(entries, max_entries=100))
     return replace(snapshot or make_snapshot(), revocations=(source,))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_an_entry_says_of_a_token(case: Case) -> None:
+    """The decision table, here for the coverage of the core by its own tests."""
+    assert authorize(case.request, case.snapshot, case.now, case.facts).reason is case.reason
 
 
 def test_an_event_counts_from_the_next_request_on() -> None:
