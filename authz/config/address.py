@@ -127,3 +127,11 @@ def _ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
         return ipaddress.ip_address(text)
     except ValueError:
         return None
+
+
+def is_on_this_host(url: str) -> bool:
+    """Return whether *url* is at a loopback address, where plain HTTP crosses no network."""
+    try:
+        return TcpAddress(urlsplit(url).hostname or "", 0).loopback
+    except ValueError:  # no URL
+        return False

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
-from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Field, field_validator, model_validator
 
 from authz.config.clients import Clients, Throttle
 from authz.config.dpop import Dpop
@@ -20,7 +18,7 @@ from authz.config.pdp import Pdp
 from authz.config.revocation import Receivers, Revocation
 from authz.config.risk import Risk
 from authz.config.rules import Rule
-from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word, settings_of
+from authz.config.section import Access, Duration, Items, OrClaim, Section, Setting, Size, Word, settings_of
 from authz.config.shared_state import SharedState
 from authz.config.signing import Signing
 from authz.config.upstream_token import UpstreamToken
@@ -173,8 +171,10 @@ class Paths(Section):
     """Ignore letter case in rules that do not say otherwise, as Express, Koa, Fiber and Caddy do."""
 
 
-class HeaderValue(Section):
+class HeaderValue(OrClaim):
     """The value of one identity header: a claim, the whole payload, or a fixed text. A plain string is a claim."""
+
+    example: ClassVar[str] = "{claim: org, format: json}"
 
     claim: str | None = None
     """A claim path, or a name of the issuer's claims."""
@@ -186,21 +186,6 @@ class HeaderValue(Section):
     """The token's whole payload, in base64url or json."""
     value: str | None = None
     """A fixed value."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, data: object) -> object:
-        if isinstance(data, str):
-            return {"claim": data}
-        if not isinstance(data, dict | HeaderValue):
-            raise ValueError("must be a claim path, or a mapping such as {claim: org, format: json}")  # noqa: TRY004 - pydantic collects these
-        return data
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        definition = handler.resolve_ref_schema(handler(schema))
-        definition["type"] = ["string", "object"]
-        return definition
 
 
 class Identity(Section):

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from authz.config.address import TcpAddress
+from authz.config.address import is_on_this_host
 from authz.config.section import Access, Duration, Section, Setting, Size, Word
 from authz.core.conditions import ConditionError, NotInstalledError, compile_expression
 from authz.core.pdp import Action, Entity, IdEncoding, PdpKind, references_of
@@ -85,17 +84,9 @@ class Pdp(Section):
     """Options that weaken its decisions."""
 
     @property
-    def is_on_this_host(self) -> bool:
-        """Whether the URL is at a loopback address, where plain HTTP crosses no network."""
-        try:
-            return TcpAddress(urlsplit(self.url).hostname or "", 0).loopback
-        except ValueError:  # no URL
-            return False
-
-    @property
     def allows_http(self) -> bool:
         """Whether the URL may be a plain one."""
-        return self.insecure.http or self.is_on_this_host
+        return self.insecure.http or is_on_this_host(self.url)
 
 
 _Values = Mapping[str, object]

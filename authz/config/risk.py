@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from authz.config.address import TcpAddress
+from authz.config.address import is_on_this_host
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word
 
 
@@ -83,8 +82,5 @@ class Risk(Section):
 
     @property
     def allows_http(self) -> bool:
-        """Whether the URL may be a plain one: at a loopback address it crosses no network."""
-        try:
-            return self.insecure.http or TcpAddress(urlsplit(self.url).hostname or "", 0).loopback
-        except ValueError:  # no URL
-            return self.insecure.http
+        """Whether the URL may be a plain one."""
+        return self.insecure.http or is_on_this_host(self.url)

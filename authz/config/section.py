@@ -6,9 +6,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
-from typing import Annotated, TypeVar, get_args, get_origin
+from typing import Annotated, ClassVar, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, Strict, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    PlainValidator,
+    Strict,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from authz.config.quantity import (
     DURATION_PATTERN,
@@ -81,6 +92,27 @@ class Section(BaseModel):
     """A mapping with a closed set of keys. The docstring of each key describes it in the schema and the reference."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class OrClaim(Section):
+    """A section in place of which a string may be written: its `claim`."""
+
+    example: ClassVar[str]  # of a mapping, for the error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: object) -> object:
+        if isinstance(data, str):
+            return {"claim": data}
+        if not isinstance(data, dict | cls):
+            raise ValueError(f"must be a claim path, or a mapping such as {cls.example}")  # noqa: TRY004 - pydantic collects these
+        return data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        definition = handler.resolve_ref_schema(handler(schema))
+        definition["type"] = ["string", "object"]
+        return definition
 
 
 def section_in(annotation: object) -> type[Section] | None:

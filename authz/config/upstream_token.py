@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Field
 
 from authz.config.exchange import Exchange
 from authz.config.rules import ClaimValue
-from authz.config.section import Access, Duration, Items, Section, Setting, Word
+from authz.config.section import Access, Duration, Items, OrClaim, Section, Setting, Word
 from authz.core.minting import RequestField, ScopeClaim, TokenFormat
 
 
-class TokenClaim(Section):
+class TokenClaim(OrClaim):
     """One claim of the token: the caller's, a fixed one, or of the request. A plain string is a claim of the caller."""
+
+    example: ClassVar[str] = "{value: edge}"
 
     claim: str | None = None
     """A claim path, or a name of the issuer's claims."""
@@ -25,21 +25,6 @@ class TokenClaim(Section):
     """A fixed value."""
     request: Annotated[Word[RequestField] | None, Field(examples=["path"])] = None
     """The name of the rule, or the method, host, path or client address."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, data: object) -> object:
-        if isinstance(data, str):
-            return {"claim": data}
-        if not isinstance(data, dict | TokenClaim):
-            raise ValueError("must be a claim path, or a mapping such as {value: edge}")  # noqa: TRY004 - pydantic collects these
-        return data
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        definition = handler.resolve_ref_schema(handler(schema))
-        definition["type"] = ["string", "object"]
-        return definition
 
 
 class UpstreamToken(Section):

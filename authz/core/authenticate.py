@@ -224,7 +224,7 @@ def verify_signed(
         if rejected.reason is Reason.KEY_NOT_FOUND:
             raise _report_missing_key(rejected, Need(KEY, issuer.name, token.kid), trail, facts) from None
         if rejected.reason is Reason.SIGNATURE_INVALID:  # a forgery, or new material under an old key id
-            trail.rechecks = (Need(CHANGED_KEY, issuer.name, token.kid),)
+            trail.rechecks += (Need(CHANGED_KEY, issuer.name, token.kid),)
         raise
 
 

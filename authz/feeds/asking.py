@@ -1,17 +1,20 @@
-"""What asking the server of an issuer needs: a connection to it, and the proof who asks."""
+"""What asking the server of an issuer needs: its URL, a connection to it, and the proof who asks."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from authz.config.introspection import Client
 from authz.config.issuer import Issuer
-from authz.feeds.assembly import make_dialer
+from authz.feeds.assembly import make_dialer, make_fetcher
+from authz.feeds.discovery import discovery_url
 from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, NoAuth, PrivateKey, SecretFile
 from authz.feeds.http.connect import Resolve
 from authz.feeds.http.post import Poster
 from authz.feeds.http.trust import read_origin
+from authz.feeds.introspection import Endpoint
 
 
 def poster_for(issuer: Issuer, url: str | None, *, timeout: float, max_bytes: int, resolve: Resolve) -> Poster:
@@ -23,6 +26,21 @@ def poster_for(issuer: Issuer, url: str | None, *, timeout: float, max_bytes: in
     # Credentials and tokens go to configured servers only: a document alone does not name another.
     dialer = replace(dialer, trust=replace(dialer.trust, allowed_hosts=frozenset()))
     return Poster(dialer, timeout=timeout, max_bytes=max_bytes)
+
+
+def endpoint_of(
+    issuer: Issuer, url: str | None, *, member: str = "introspection_endpoint", resolve: Resolve
+) -> Endpoint:
+    """Return where *issuer* is asked: at *url*, or where its discovery document says by *member*."""
+    return Endpoint(
+        url,
+        fetch=make_fetcher(issuer, make_dialer(issuer, resolve=resolve)).get,
+        discovery_url=issuer.discovery_url or discovery_url(issuer.discovery_base),
+        issuer=issuer.issuer,
+        every=issuer.fetch.max_interval.total_seconds(),
+        monotonic=time.monotonic,
+        member=member,
+    )
 
 
 def auth_of(client: Client, issuer: Issuer) -> ClientAuth:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -11,12 +10,9 @@ from authz.config.exchange import Exchange
 from authz.config.issuer import Issuer
 from authz.config.model import Config
 from authz.facts.lane import Bounds
-from authz.feeds.asking import auth_of, poster_for
-from authz.feeds.assembly import make_dialer, make_fetcher
-from authz.feeds.discovery import discovery_url
+from authz.feeds.asking import auth_of, endpoint_of, poster_for
 from authz.feeds.exchange import ExchangeSource, Keep
 from authz.feeds.http.connect import Resolve, resolve
-from authz.feeds.introspection import Endpoint
 
 MAX_ANSWER_BYTES: Final = 65_536
 
@@ -57,15 +53,7 @@ def make_exchange(issuer: Issuer, exchange: Exchange, *, resolve: Resolve = reso
             max_bytes=MAX_ANSWER_BYTES,
             resolve=resolve,
         ),
-        Endpoint(
-            exchange.url,
-            fetch=make_fetcher(issuer, make_dialer(issuer, resolve=resolve)).get,
-            discovery_url=issuer.discovery_url or discovery_url(issuer.discovery_base),
-            issuer=issuer.issuer,
-            every=issuer.fetch.max_interval.total_seconds(),
-            monotonic=time.monotonic,
-            member="token_endpoint",
-        ),
+        endpoint_of(issuer, exchange.url, member="token_endpoint", resolve=resolve),
         auth_of(exchange.client, issuer),
         kind=exchange.token_type,
         keep=Keep(token=exchange.cache.total_seconds(), refused=exchange.cache_refused.total_seconds()),

@@ -26,14 +26,12 @@ from authz.core.pdp import PDP
 from authz.core.risk import ENGINE, RISK
 from authz.facts.by_source import LanesBySource
 from authz.facts.lane import Bounds, Fact, SourceLane
-from authz.feeds.asking import auth_of, poster_for
-from authz.feeds.assembly import make_dialer, make_fetcher
-from authz.feeds.discovery import discovery_url
+from authz.feeds.asking import auth_of, endpoint_of, poster_for
 from authz.feeds.exchange_lane import Exchanging, bounds_of_exchange, exchanging, make_exchange
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.post import Poster
-from authz.feeds.introspection import Endpoint, IntrospectionSource, Keep
+from authz.feeds.introspection import IntrospectionSource, Keep
 from authz.feeds.pdp import bounds_of, make_pdp
 from authz.feeds.risk import make_risk, risk_bounds
 from authz.feeds.token_review import TokenReviewSource
@@ -80,11 +78,6 @@ class FactLanes:
         self._resolve: Final = resolve
         self._running: Mapping[str, _Named] = {kind: {} for kind in _SOURCES}
         self._lanes: Mapping[str, Mapping[str, SourceLane]] = {kind: {} for kind in _SOURCES}
-
-    @property
-    def metrics(self) -> FactMetrics:
-        """What observes all lanes."""
-        return self._metrics
 
     def by_kind(self) -> dict[str, LanesBySource]:
         """Return what answers each kind of need; it follows the configuration."""
@@ -187,14 +180,7 @@ def make_introspection(
         )
     return IntrospectionSource(
         make_poster(issuer, resolve=resolve),
-        Endpoint(
-            asked.url,
-            fetch=make_fetcher(issuer, make_dialer(issuer, resolve=resolve)).get,
-            discovery_url=issuer.discovery_url or discovery_url(issuer.discovery_base),
-            issuer=issuer.issuer,
-            every=issuer.fetch.max_interval.total_seconds(),
-            monotonic=time.monotonic,
-        ),
+        endpoint_of(issuer, asked.url, resolve=resolve),
         auth or make_auth(issuer),
         keep=keep,
         signed=asked.signed,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from authz.core.authorize import authorize
 from authz.core.keys import KeySet, Verified
+from authz.core.needs import CHANGED_KEY
 from authz.core.reasons import Reason, Rejected
 from authz.core.status_list import (
     STALE_STATUS_LIST,
@@ -27,7 +28,7 @@ from tests.cases.case import Case
 from tests.cases.introspection import OPAQUE, said
 from tests.cases.introspection import RULES as ASKED
 from tests.cases.status_list import CASES, REVOKED, RULES, URI, listed, pack, read, referring, world, write_list
-from tests.fixtures import A_RSA, ABSENT, T, ask, jwks, mint
+from tests.fixtures import A_RSA, ABSENT, T, ask, jwks, mint, signer
 from tests.tools import ROOT
 
 WRITTEN: Final = json.loads((ROOT / "tests/data/status_lists.json").read_text())
@@ -161,6 +162,14 @@ def test_a_list_is_verified_once_by_each_key() -> None:
     for number in range(20):
         listing.verify(str(number), keys, listing.token)
     assert len(listing._signers) == 16
+
+
+def test_a_list_that_is_not_signed_as_its_key_id_says_is_fetched_again_and_so_is_the_key() -> None:
+    """Either may be the newer one: looking for the key does not make the decision forget the list."""
+    facts = listed(by=signer("RS256", "other"), header={"kid": A_RSA.kid})
+    decision = authorize(ask(referring()), world(), T, facts)
+    assert decision.reason is Reason.REVOCATIONS_UNAVAILABLE
+    assert [need.kind for need in decision.trail.rechecks] == [STALE_STATUS_LIST, CHANGED_KEY]
 
 
 def test_an_opaque_token_may_name_an_entry() -> None:
