@@ -9,6 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from threading import Event
 from typing import Final, TypeVar
@@ -20,6 +21,7 @@ from authz.core.needs import KEY, NO_FACTS, Facts, Need
 from authz.core.reasons import Reason, Rejected
 from authz.core.snapshot import Snapshot
 from authz.feeds.key_lane import KeyLane
+from authz.feeds.refusals import RefusalLog
 from authz.feeds.revocation_events import FullError, RevocationEvents
 from authz.feeds.revocations import LOGOUT
 from authz.telemetry import revocations as results
@@ -49,12 +51,14 @@ class LogoutReceiver:
         lane: KeyLane,
         metrics: RevocationMetrics,
         now: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._events: Final = events
         self._snapshot: Final = snapshot
         self._lane: Final = lane
         self._metrics: Final = metrics
         self._now: Final = now
+        self._refusals: Final = RefusalLog(log, monotonic=monotonic)
 
     def receive(self, body: bytes) -> None:
         """Accept the form *body*. Raises RefusedError."""
@@ -65,7 +69,7 @@ class LogoutReceiver:
             source = LOGOUT if trail.issuer is None else f"{LOGOUT} of {trail.issuer}"
             self._metrics.count_event(source, results.INVALID)
             why = f"{rejected.reason.value}: {printable(rejected.detail)}"
-            log.warning("a logout token is refused (%s): %s", source, why)
+            self._refusals.write("a logout token", source, why)
             raise RefusedError(why) from None
         try:
             self._events.revoke(logout.entries, f"{LOGOUT} of {logout.issuer}")

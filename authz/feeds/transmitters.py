@@ -39,6 +39,7 @@ from authz.feeds.key_lane import KeyFeed, KeyLane
 from authz.feeds.logouts import read_with_new_keys
 from authz.feeds.ports import FeedEnv, Loaded
 from authz.feeds.refresh import Schedule
+from authz.feeds.refusals import RefusalLog
 from authz.feeds.revocation_events import FullError, RevocationEvents
 from authz.feeds.scheduler import Steppable
 from authz.telemetry import revocations as results
@@ -104,6 +105,7 @@ class Transmitters:
         self._metrics: Final = metrics
         self._key_metrics: Final = key_metrics
         self._resolve: Final = resolve
+        self._refusals: Final = RefusalLog(log, monotonic=env.monotonic)
         self._sections: Mapping[str, tuple[Section, tuple[str, ...]]] = {}
         self._feeds: Mapping[str, KeyFeed] = {}
         self._polls: Mapping[str, _Poll] = {}
@@ -177,7 +179,7 @@ class Transmitters:
     def _refuse(self, trail: AuditTrail, code: str, why: str, *, again: bool = False) -> RefusedEventError:
         source = SIGNALS if trail.issuer is None else f"{SIGNALS} of {trail.issuer}"
         self._metrics.count_event(source, results.INVALID)
-        log.warning("an event is refused (%s): %s", source, printable(why))
+        self._refusals.write("an event", source, printable(why) or "")
         return RefusedEventError(code, why, again=again)
 
     def _presents(self, section: Section, authorization: str | None) -> bool:

@@ -14,6 +14,7 @@ from authz.core.issuer import LogoutRules
 from authz.core.needs import KeySearched, Need
 from authz.core.reasons import Reason
 from authz.feeds.logouts import LogoutReceiver, RefusedError
+from authz.feeds.refusals import MAX_LINES, SECONDS_PER_LINE
 from authz.feeds.store import Store
 from tests.fixtures import A, T, decide, issuer_a, key_set, make_snapshot, mint, signer
 from tests.unit.core.test_logout_token import logout_token
@@ -59,6 +60,7 @@ class Receiver:
             lane=self.lane,  # type: ignore[arg-type]  # a fake
             metrics=self.pod.revocations.metrics,
             now=self.pod.clock.time,
+            monotonic=self.pod.clock.monotonic,
         )
 
     def post(self, token: str, **more: str) -> None:
@@ -125,6 +127,18 @@ def test_a_forgery_is_counted_and_says_nothing_of_its_author(caplog: pytest.LogC
     assert "a logout token is refused (logout of a): signature_invalid" in caplog.text
     assert receiver.events("logout of a", "invalid") == 1
     assert receiver.reason() is Reason.AUTHENTICATED
+
+
+def test_a_flood_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Anyone may send: all refusals are counted, few have a line, and the next line says how many had none."""
+    receiver = Receiver()
+    for _ in range(1000):
+        receiver.refusal(b"flood")
+    assert len(caplog.records) == MAX_LINES
+    assert receiver.events("logout", "invalid") == 1000
+    receiver.pod.clock.advance(SECONDS_PER_LINE)
+    receiver.refusal(b"flood")
+    assert caplog.messages[-1].endswith("; 990 more were refused before it")
 
 
 def test_no_room_is_not_success() -> None:

@@ -1,0 +1,35 @@
+"""Log why messages are refused that anyone may send, in so many lines that a flood does not fill the disk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Lock
+from typing import Final
+
+from authz.facts.budget import Budget
+
+MAX_LINES: Final = 10  # at once
+SECONDS_PER_LINE: Final = 6.0  # for each further one
+
+
+class RefusalLog:
+    """Writes to *log*, within a budget. The metric counts every refusal; a line says how many had none before it."""
+
+    def __init__(self, log: logging.Logger, *, monotonic: Callable[[], float]) -> None:
+        self._log: Final = log
+        self._monotonic: Final = monotonic
+        self._lock: Final = Lock()
+        self._budget = Budget.full(MAX_LINES, SECONDS_PER_LINE, monotonic())
+        self._unwritten = 0
+
+    def write(self, what: str, source: str, why: str) -> None:
+        """Say that *what* of *source* is refused, and *why*; or only count it."""
+        with self._lock:
+            left = self._budget.spend(self._monotonic())
+            if left is None:
+                self._unwritten += 1
+                return
+            self._budget, before, self._unwritten = left, self._unwritten, 0
+        more = f"; {before} more were refused before it" if before else ""
+        self._log.warning("%s is refused (%s): %s%s", what, source, why, more)
