@@ -16,13 +16,12 @@ from authz.core.decision import outcome
 from authz.core.reasons import Reason
 from authz.telemetry import names
 from authz.telemetry.check_record import CheckRecord, TraceContext
+from authz.telemetry.decision_counts import DecisionCounts
 from authz.telemetry.last_hour import Totals
 from authz.telemetry.logs import lost_lines
 
 Part = Literal["span", "metrics", "log", "console", "clients"]
 """The parts of a report."""
-
-_Labels = tuple[str, str, str, str]
 
 
 class Metrics:
@@ -38,14 +37,7 @@ class Metrics:
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(name, text, registry=self.registry)
 
-        self._decisions: Final = counter(names.DECISIONS_TOTAL, "Decisions.", "decision", "reason", "issuer", "rule")
-        self._children: Final[dict[_Labels, Counter]] = {labels: self._decisions.labels(*labels) for labels in _ALERTED}
-        self._duration: Final = Histogram(
-            names.CHECK_DURATION_SECONDS,
-            "Time from the acceptance of a call to its answer.",
-            buckets=names.DURATION_BUCKETS,
-            registry=self.registry,
-        )
+        self._decisions: Final = DecisionCounts(self.registry, always=_ALERTED)
         self._refreshes: Final = Histogram(
             names.KEYS_REFRESH_DURATION_SECONDS,
             "Time that a refresh of an issuer's keys over the network took.",
@@ -57,9 +49,6 @@ class Metrics:
         self._cancelled: Final = counter(
             names.CHECKS_CANCELLED_TOTAL, "Calls that Envoy abandoned before they were evaluated."
         )
-        cache = counter(names.SIGNATURE_CACHE_REQUESTS_TOTAL, "Lookups in the signature cache.", "result")
-        self._hits: Final = cache.labels("hit")
-        self._misses: Final = cache.labels("miss")
         self._client_failures: Final = gauge(
             names.CLIENT_FAILURES_MAX, "Denials of the client address with the most denials in the last minute."
         )
@@ -138,21 +127,14 @@ class Metrics:
     def count(self, record: CheckRecord, trace: TraceContext | None = None) -> None:
         """Count one decision; its *trace* is the exemplar, if a span was written."""
         decision = record.decision
-        trail = decision.trail
+        trail, reason = decision.trail, decision.reason
         rule = (trail.rule or "") if self._label_rules else ""
-        labels = (outcome(decision), decision.reason.value, trail.issuer or "", rule)
-        child = self._children.get(labels)
-        if child is None:
-            child = self._children[labels] = self._decisions.labels(*labels)
-        exemplar = None
-        if trace is not None and trace.span_id is not None:
-            exemplar = {"trace_id": trace.trace_id, "span_id": trace.span_id}
-        child.inc(1, exemplar)
-        self._duration.observe(record.seconds, exemplar)
-        if trail.signature_cached:
-            self._hits.inc()
-        elif trail.signature_cached is False or decision.reason is Reason.SIGNATURE_INVALID:
-            self._misses.inc()
+        cached = trail.signature_cached
+        if cached is None and reason is Reason.SIGNATURE_INVALID:
+            cached = False  # it was looked up, and is not there
+        written = trace if trace is not None and trace.span_id is not None else None
+        labels = (outcome(decision), reason, trail.issuer or "", rule)
+        self._decisions.count(labels, record.seconds, cached, written)
 
     @property
     def cancelled(self) -> int:
@@ -162,17 +144,13 @@ class Metrics:
     def totals(self) -> Totals:
         """Return the counts since the start, for the console."""
         decisions: dict[tuple[str, str], int] = {}
-        for sample in _samples(self._decisions, "_total"):
-            key = (sample.labels["decision"], sample.labels["reason"])
-            decisions[key] = decisions.get(key, 0) + int(sample.value)
-        cumulative, durations = 0, []
-        for sample in _samples(self._duration, "_bucket"):  # buckets are cumulative
-            durations.append(int(sample.value) - cumulative)
-            cumulative = int(sample.value)
+        for (decided, reason, _, _), number in self._decisions.decisions().items():
+            key = (decided, str(reason))
+            decisions[key] = decisions.get(key, 0) + number
         (in_flight,) = _samples(self._in_flight, "")
         return Totals(
             decisions=decisions,
-            durations=tuple(durations),
+            durations=self._decisions.durations(),
             cancelled=self.cancelled,
             in_flight=int(in_flight.value),
         )
