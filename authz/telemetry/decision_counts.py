@@ -68,7 +68,7 @@ class DecisionCounts(Collector):
         self._threads: Final[dict[int, _Numbers]] = {}  # bounded: identities of ended threads are reused
         registry.register(self)
 
-    def count(self, labels: Labels, seconds: float, cached: bool | None, trace: TraceContext | None) -> None:
+    def count(self, labels: Labels, seconds: float, *, cached: bool | None, trace: TraceContext | None) -> None:
         """Count one decision, which took so many *seconds*; *trace* leads to its span, if one was written.
 
         *cached* says whether the signature was found in the cache; None means that it was not looked up.

@@ -134,7 +134,7 @@ class Metrics:
             cached = False  # it was looked up, and is not there
         written = trace if trace is not None and trace.span_id is not None else None
         labels = (outcome(decision), reason, trail.issuer or "", rule)
-        self._decisions.count(labels, record.seconds, cached, written)
+        self._decisions.count(labels, record.seconds, cached=cached, trace=written)
 
     @property
     def cancelled(self) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Signal = Literal["traces", "logs", "metrics"]
 
 _PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL"
-_GRPC: Final = "grpc"
+GRPC: Final = "grpc"
 _HTTP: Final = "http/protobuf"
 _EXPORTERS: Final[Mapping[Signal, tuple[str, str]]] = {
     "traces": ("trace_exporter", "OTLPSpanExporter"),
@@ -48,19 +48,24 @@ def our_resource() -> Resource:
     return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
 
 
+def protocol_of(signal: Signal, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Return the variable that names the protocol for *signal*, and the protocol."""
+    own = f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL"
+    name = own if environment.get(own) else _PROTOCOL
+    return name, environment.get(name) or GRPC
+
+
 def make_exporter(signal: Signal, environment: Mapping[str, str]) -> Any:  # noqa: ANN401 - one class for each signal
     """Return the exporter for the protocol that the environment names, of *signal* or in general. Raises ExportError.
 
     The SDK reads its own variables from the process, and raises ValueError for values that it does not understand.
     """
-    own = f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL"
-    name = own if environment.get(own) else _PROTOCOL
-    protocol = environment.get(name) or _GRPC
+    name, protocol = protocol_of(signal, environment)
     module, kind = _EXPORTERS[signal]
-    if protocol == _GRPC:
+    if protocol == GRPC:
         return getattr(import_module(f"opentelemetry.exporter.otlp.proto.grpc.{module}"), kind)()
     if protocol != _HTTP:
-        raise ExportError(f"{name}: {protocol!r} is not supported; use {_GRPC} or {_HTTP}")
+        raise ExportError(f"{name}: {protocol!r} is not supported; use {GRPC} or {_HTTP}")
     try:
         exporters = import_module(
             f"opentelemetry.exporter.otlp.proto.http.{module}"

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from authz.config.model import Exporter
-from authz.telemetry.otlp import ExportError, is_disabled, make_exporter, max_queue, our_resource
+from authz.telemetry.otlp import GRPC, ExportError, is_disabled, make_exporter, max_queue, our_resource, protocol_of
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace.export import SpanExporter
 
     from authz.telemetry.spans import Spans
@@ -42,9 +43,10 @@ def start_spans(
     # The SDK warns at every attempt; its error after the last attempt says the same.
     logging.getLogger("opentelemetry").setLevel(logging.ERROR)
     try:
+        resource = our_resource()
         return Spans(
-            _console() if console else make_exporter("traces", environment),
-            resource=our_resource(),
+            _console() if console else _otlp(environment, resource),
+            resource=resource,
             max_waiting=max_queue(environment, "OTEL_BSP_MAX_QUEUE_SIZE", "spans", default=MAX_WAITING),
             pause_millis=_CONSOLE_PAUSE if console else None,
             now_ns=time.time_ns,
@@ -59,3 +61,13 @@ def _console() -> SpanExporter:
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter  # noqa: PLC0415 - as above
 
     return ConsoleSpanExporter(formatter=lambda span: span.to_json(indent=None) + "\n")
+
+
+def _otlp(environment: Mapping[str, str], resource: Resource) -> SpanExporter:
+    """Return the SDK's exporter; over gRPC, the one that takes spans as they are. Raises ExportError."""
+    from authz.telemetry.span_encoding import WORKS, CheckSpanExporter  # noqa: PLC0415 - as above
+
+    if WORKS and protocol_of("traces", environment)[1] == GRPC:
+        return CheckSpanExporter(resource)
+    exporter: SpanExporter = make_exporter("traces", environment)
+    return exporter
