@@ -21,6 +21,7 @@ from authz.core.reasons import WIRE_STATUS
 from authz.telemetry.audit import audit_entry, is_refused
 from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.heavy_hitters import HeavyHitter, HeavyHitters
+from authz.telemetry.logs import DecisionRecord
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.redaction import printable
 
@@ -78,7 +79,8 @@ class DecisionLog:
             fields["trace_id"] = trace.trace_id
             if trace.span_id is not None:
                 fields["span_id"] = trace.span_id
-        log.info("%s %s", *kind, extra=fields)
+        if log.isEnabledFor(logging.INFO):
+            log.handle(DecisionRecord(log.name, " ".join(kind), fields))
         if self._export is not None:
             self._export(fields, trace)
 

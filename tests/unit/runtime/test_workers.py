@@ -19,8 +19,11 @@ from prometheus_client.registry import Collector
 from authz.admin.routes import make_routes
 from authz.admin.server import AdminServer
 from authz.config.address import UnixAddress
+from authz.core.decision import Allow, AuditTrail
+from authz.core.reasons import Reason
 from authz.runtime.worker_sockets import MAX_LIVENESS_BYTES, LivenessProbe, WorkerResponse, request_all
 from authz.runtime.workers import Workers, merge
+from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.keys import KeyMetrics
 from authz.telemetry.metrics import Metrics
 from tests.fakes.waiting import HANG_SECONDS, wait_until
@@ -147,7 +150,9 @@ def scraped() -> Iterator[CollectorRegistry]:
         sockets = [folder / str(number) for number in range(3)]
         for number, path in enumerate(sockets[:2]):
             metrics = Metrics(insecure_options=number, label_rules=True)
-            metrics._decisions.labels("allow", "authenticated", "a", f'ru"le\n{number}').inc(7, {"trace_id": "t1"})
+            allowed = Allow(reason=Reason.AUTHENTICATED, trail=AuditTrail(rule=f'ru"le\n{number}', issuer="a"))
+            for _ in range(7):
+                metrics.count(CheckRecord(allowed, "id", None, 0.001), TraceContext("t1", "s1"))
             KeyMetrics(metrics.registry).of("a").show_success(1e9 + number)
             parts.enter_context(listening(path, registry=metrics.registry))
         workers, families = Workers(sockets, restarts=[0, 3, 1]), list[Metric]()
@@ -188,7 +193,7 @@ def test_numbers_are_not_changed_on_their_way(scraped: CollectorRegistry) -> Non
     assert value("authz_keys_last_success_timestamp_seconds", {"issuer": "a", "worker": "1"}) == 1e9 + 1
     labels = {"decision": "allow", "reason": "authenticated", "issuer": "a", "rule": 'ru"le\n1', "worker": "1"}
     assert value("authz_decisions_total", labels) == 7
-    assert b'# {trace_id="t1"}' in generate_openmetrics(scraped)
+    assert b'# {span_id="s1",trace_id="t1"}' in generate_openmetrics(scraped)
 
 
 class Merged(Collector):

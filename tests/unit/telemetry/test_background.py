@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import os
 import re
+import socket
+import termios
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -96,3 +100,39 @@ def test_closed_pipe_is_no_error() -> None:
     assert stream.drain(seconds=HANG_SECONDS)
     wait_until(lambda: stream.lost == 1)
     os.close(write)
+
+
+def test_lines_that_cannot_be_written_are_counted_one_by_one() -> None:
+    """A reader that leaves has the first lines: those are not lost, and the others are, the broken one too."""
+    read, write = os.pipe()
+    stream = BackgroundStream(write)
+    for _ in range(5):
+        stream.write("x" * 29_999 + "\n")
+    unread = array.array("i", [0])
+
+    def is_full() -> bool:
+        fcntl.ioctl(read, termios.FIONREAD, unread)
+        return unread[0] > 60_000
+
+    wait_until(is_full)
+    os.close(read)
+    assert stream.drain(seconds=HANG_SECONDS)
+    wait_until(lambda: stream.lost == 3)
+    os.close(write)
+
+
+def test_lines_that_come_together_are_written_together() -> None:
+    """One call of the kernel takes many: each would cost more than the line. None waits for more to come."""
+    writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with writer[0], writer[1]:
+        stream = BackgroundStream(writer[0].fileno())
+        for number in range(1000):
+            stream.write(f"{number}\n")
+        assert stream.drain(seconds=HANG_SECONDS)
+        writer[1].settimeout(0)
+        calls = []
+        with suppress(BlockingIOError):
+            while True:
+                calls.append(writer[1].recv(65536))
+    assert b"".join(calls) == b"".join(b"%d\n" % number for number in range(1000))
+    assert len(calls) < 100

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from authz.telemetry.logs import MAX_TRACEBACKS, PERIOD, lost_lines, set_up_logging
+from authz.telemetry.logs import MAX_TRACEBACKS, PERIOD, DecisionRecord, lost_lines, set_up_logging
 from tests.unit.telemetry.capturing import logging_to, parsed
 
 log = logging.getLogger("authz.test")
@@ -141,3 +141,40 @@ def test_a_line_that_cannot_be_written_is_counted(capfd: pytest.CaptureFixture[s
     assert told == "a log line of authz.test was lost: TypeError"
     assert "good" in good
     assert lost_lines() == before
+
+
+@pytest.mark.parametrize("log_format", ["json", "text", "ecs"])
+@pytest.mark.parametrize("worker", [None, 1])
+def test_the_line_of_a_decision_is_as_any_other(log_format: str, worker: int | None) -> None:
+    """Its record is made in one step and has its own way to JSON; field for field it is what logging would write."""
+    fields: dict[str, object] = {
+        "decision": "deny",
+        "reason": "token_expired",
+        "detail": 'it\u00e9 said "no"\n\x1b',
+        "kid": None,
+        "duration_us": 7,
+        "audience": ["a", "b"],
+    }
+    decisions = logging.getLogger("authz.decisions")
+    with logging_to(log_format, worker=worker) as stream:
+        record = DecisionRecord("authz.decisions", "deny token_expired", fields)
+        decisions.handle(record)
+        usual = decisions.makeRecord(
+            "authz.decisions", logging.INFO, "x.py", 1, "%s %s", ("deny", "token_expired"), None, extra=fields
+        )
+        usual.created, usual.msecs = record.created, record.msecs
+        decisions.handle(usual)
+    ours, theirs = stream.getvalue().splitlines()
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("created", [0.0, 1.9999999, 1_800_000_000.0004, 1_800_000_000.9996])
+def test_the_time_of_a_decision_is_the_time_of_its_record(created: float) -> None:
+    """To the millisecond, cut and not rounded up, as logging cuts it."""
+    with logging_to("json") as stream:
+        record = DecisionRecord("authz.decisions", "allow public", {})
+        record.created, record.msecs = created, created % 1 * 1000
+        log.handle(record)
+        log.handle(logging.makeLogRecord({"created": created, "msecs": created % 1 * 1000, "levelno": 20}))
+    ours, theirs = parsed(stream)
+    assert ours["time"] == theirs["time"]
