@@ -12,20 +12,20 @@ from authz.config.section import Access, Duration, Items, Section, Setting
 
 
 class Clients(Section):
-    """Which network a client counts as, for throttle and for risk in rules, and how much is remembered."""
+    """The network that a client counts as, for throttle and require.risk."""
 
     trusted_proxies: Annotated[
         Items[str],
         Field(examples=[["10.0.0.0/8"]]),
         Setting(Access.UNKNOWN, meaning="other addresses count as the client's"),
     ] = ()
-    """Networks of the proxies in front of Envoy, whose x-forwarded-for is read; else the peer of Envoy counts."""
+    """Proxies in front of Envoy whose x-forwarded-for is read; by default Envoy's peer counts."""
     ipv4_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("8", "32"))] = 32
     """Bits of an IPv4 address that make a network."""
     ipv6_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("32", "128"))] = 64
-    """Bits of an IPv6 address that make a network."""
+    """The same for IPv6."""
     max_networks: Annotated[int, Setting(Access.UNAFFECTED, bounds=("8", "1000000"), restart=True)] = 10_000
-    """Failing networks that are remembered, 700 octets each; one with fewer failures makes room."""
+    """Failing networks that are remembered, 700 octets each; those with fewer failures make room."""
     max_subjects: Annotated[int, Setting(Access.UNAFFECTED, bounds=("8", "1000000"), restart=True)] = 10_000
     """Subjects whose failures and networks are remembered, at most 4,000 octets each."""
     max_accepted: Annotated[int, Setting(Access.UNAFFECTED, bounds=("64", "1000000"), restart=True)] = 20_000
@@ -38,13 +38,13 @@ class Clients(Section):
 
 
 class Throttle(Section):
-    """Networks that send many bad tokens get 429; a client that was accepted before passes."""
+    """Networks that send many bad tokens get 429; accepted clients pass."""
 
     failures: Annotated[int, Setting(Access.LIMIT, bounds=("1", "100000"))] = 20
-    """Bad tokens that a network may send at once, and again in each window; by each worker for itself."""
+    """Bad tokens of a network at once, and per window; each worker counts its own."""
     window: Annotated[Duration, Setting(Access.UNKNOWN, bounds=("1s", "24h"))] = timedelta(minutes=1)
-    """The time in which so many failures are forgiven, one by one."""
+    """Time in which so many failures are forgiven, one by one."""
     shadow: Annotated[bool, Setting(Access.LOOSENED, risk="networks that should be throttled are only reported")] = (
         False
     )
-    """Report what it would deny, and allow it."""
+    """Report denials, and allow."""

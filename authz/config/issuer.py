@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field
 
 from authz.config.introspection import Introspection
+from authz.config.outbound import BearerTokenFile, CaFile, ClientCertFile, ClientKeyFile, FetchTimeout, Proxy
 from authz.config.revocation import Logout
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word
 from authz.config.status_list import StatusList
@@ -29,18 +30,17 @@ TENANT: Final = "{tenantid}"  # as in the discovery document of Entra's common e
 
 
 class Fetch(Section):
-    """How one issuer's keys are fetched and kept fresh."""
+    """How keys are fetched and kept fresh."""
 
-    timeout: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "1m"))] = timedelta(seconds=5)
-    """Bound of one whole exchange, name resolution included."""
+    timeout: FetchTimeout = timedelta(seconds=5)
     interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(minutes=10)
-    """Time between refreshes, unless the answer says how long it is fresh."""
+    """Time between refreshes, if the answer has no lifetime."""
     min_interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(minutes=1)
     """Shortest time between refreshes."""
     max_interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(hours=1)
     """Longest time between refreshes."""
     cooldown: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "1h"))] = timedelta(seconds=15)
-    """Unknown key ids may start one refresh in this time, and up to four at once."""
+    """Time between refreshes for unknown key ids; up to four at once."""
     max_wait: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10s"), envoy=True)] = timedelta(seconds=1)
     """Longest wait of a request with an unknown key id."""
     max_stale: Annotated[
@@ -49,27 +49,22 @@ class Fetch(Section):
             Access.LIMIT, bounds=("1ms", "8760h"), meaning="while the issuer is down, its last keys stay in use longer"
         ),
     ] = timedelta(hours=24)
-    """How long the last good keys stay in use while refreshes fail."""
+    """How long the last good keys serve while refreshes fail."""
     max_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "16MiB"))] = 256 * 1024
     """Largest answer that is read."""
     max_keys: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "10000"))] = MAX_KEYS
-    """Usable keys that are kept of one key set."""
+    """Usable keys that are kept of a set."""
     allowed_hosts: Annotated[Items[str], Field(examples=[["keys.example.com"]]), Setting(Access.LISTED)] = ()
-    """Hosts (host:port for one port) that discovery may name, beside those in this file."""
+    """Hosts that discovery may name, beside those in this file; host:port for one port."""
     allowed_networks: Annotated[Items[str], Field(examples=[["10.20.0.0/16"]]), Setting(Access.LISTED)] = ()
     """Private networks for hosts that discovery names; link-local ones for every host."""
-    proxy: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """HTTP proxy for fetches."""
+    proxy: Proxy = None
     proxy_credentials_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """File with `user:password` for the proxy; read each time."""
-    ca_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """PEM file of the trusted authorities, in place of the system's."""
-    client_cert_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """PEM file of the client certificate and its chain (mutual TLS)."""
-    client_key_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """PEM file of its key, without a password."""
-    bearer_token_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """File with a bearer token for fetches; read each time."""
+    ca_file: CaFile = None
+    client_cert_file: ClientCertFile = None
+    client_key_file: ClientKeyFile = None
+    bearer_token_file: BearerTokenFile = None
 
 
 class InlineKeys(Section):
@@ -79,16 +74,16 @@ class InlineKeys(Section):
     model_config = ConfigDict(extra="ignore")
 
     keys: Annotated[Items[Mapping[str, object]], Field(examples=[[_EXAMPLE_KEY]])]
-    """The keys."""
+    """Public keys in this file (JWK Set, RFC 7517)."""
 
 
 class InsecureIssuer(Section):
-    """Options that weaken the checks of one issuer; each warns at start and shows in `authz_insecure_options`."""
+    """Options that weaken the checks of one issuer."""
 
     http: Annotated[
         bool, Setting(Access.LOOSENED, risk="anyone who controls the network to this issuer controls its keys")
     ] = False
-    """Plain HTTP for the issuer's URLs: anyone who controls the network controls the keys."""
+    """Plain HTTP: anyone who controls the network controls the keys."""
     any_audience: Annotated[bool, Setting(Access.LOOSENED, risk="tokens for any other service are accepted")] = False
     """Accept tokens for other services."""
     no_expiry: Annotated[bool, Setting(Access.LOOSENED, risk="a token without exp never expires")] = False
@@ -100,24 +95,24 @@ class InsecureIssuer(Section):
     dpop_without_ath: Annotated[
         bool, Setting(Access.LOOSENED, risk="a proof serves with every token of its key, for clients that send no ath")
     ] = False
-    """Accept proofs that name no token (ath), as clients for Solid send them."""
+    """Accept proofs without ath, as from clients for Solid."""
 
 
 class Issuer(Section):
     """One trusted issuer; NAME is its label in rules, metrics and logs."""
 
     issuer: Annotated[str, Setting(Access.UNAFFECTED)]
-    """The value of iss, byte for byte; discovery starts below it. spiffe://DOMAIN: its JWT-SVIDs, which need no iss."""
+    """The iss, byte for byte; discovery starts below it. spiffe://DOMAIN: JWT-SVIDs, which need no iss."""
     tenants: Annotated[
         Items[str], Field(examples=[["11111111-1111-4111-8111-111111111111"]]), Setting(Access.UNAFFECTED)
     ] = ()  # each one is compared as a separate issuer
     """Accepted tenants, for an issuer with {tenantid} in it: one iss each."""
     audiences: Annotated[Items[str], Setting(Access.LISTED)] = ()
-    """A token must name one of these; required unless insecure.any_audience."""
+    """A token must name one; required unless insecure.any_audience."""
     audience_claim: Annotated[str, Setting(Access.UNKNOWN, meaning="another claim contains the audience")] = "aud"
-    """The claim that holds the audience, if it is not aud."""
+    """Claim that holds the audience."""
     discovery_url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """URL of the discovery document, if it is not below the issuer."""
+    """URL of the discovery document, if it is elsewhere."""
     jwks_uri: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """URL of the key set, without discovery."""
     jwks_uris: Annotated[
@@ -125,55 +120,55 @@ class Issuer(Section):
         Field(examples=[["https://a.example.com/keys", "https://b.example.com/keys"]]),
         Setting(Access.UNKNOWN),
     ] = ()
-    """URLs of several key sets, used together; if one fails, the others' keys stay."""
+    """URLs of key sets that are used together; if one fails, the others' keys stay."""
     jwks: Annotated[InlineKeys | None, Setting(Access.KEYS)] = None
-    """Public keys in this file."""
+    """Public keys in this file (JWK Set, RFC 7517)."""
     jwks_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """File with the key set, watched; the only place for symmetric keys."""
     algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
-    """Accepted algorithms; also HS256, HS384, HS512, ES256K, Ed448, ML-DSA-44, -65, -87."""
+    """Accepted algorithms; possible too: HS256, HS384, HS512, ES256K, Ed448, ML-DSA-44, -65, -87."""
     token_types: Annotated[Items[str], Setting(Access.TYPES)] = ("JWT", "at+jwt")
-    """Accepted typ, case-insensitive, without application/; an absent one is JWT."""
+    """Accepted typ, case-insensitive, without application/; absent is JWT."""
     required_claims: Annotated[Items[str], Setting(Access.REQUIRED)] = ("exp", "sub")
-    """Claims that every token must have, as `exp` or `kubernetes.io.pod`."""
+    """Claims that every token must have, such as `kubernetes.io.pod`."""
     leeway: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "1h"))] = timedelta(seconds=30)
-    """Tolerance for clocks, for exp, nbf and iat."""
+    """Tolerance for clocks (exp, nbf, iat)."""
     max_lifetime: Annotated[Duration | None, Setting(Access.LIMIT, bounds=("1s", "87600h"))] = None
-    """Longest time from iat to exp; iat is then required."""
+    """Longest time from iat to exp; requires iat."""
     claims: Annotated[
         Mapping[str, str],
         Field(examples=[{"roles": "realm_access.roles"}]),
         Setting(Access.UNKNOWN, meaning="names in rules and headers refer to other claims"),
     ] = {}
-    """Names for this issuer's claim paths, for rules and headers."""
+    """Names for claim paths, for rules and headers."""
     blocked_keys: Annotated[Items[str], Field(examples=[["2026-01-leaked"]]), Setting(Access.REQUIRED)] = ()
-    """Key ids or RFC 7638 thumbprints that are refused."""
+    """Refused key ids or RFC 7638 thumbprints."""
     required: Annotated[bool, Setting(Access.UNAFFECTED)] = True
-    """Readiness waits for this issuer's first keys."""
+    """Readiness waits for the first keys."""
     fetch: Fetch = Fetch()
-    """How its keys are fetched and kept fresh."""
+    """How keys are fetched and kept fresh."""
     introspection: Annotated[
         Introspection | None,
         Field(examples=[{"client": {"id": "orders-gateway", "secret_file": "/etc/authz/introspection-secret"}}]),
         Setting(envoy=True),
     ] = None
-    """How it is asked about tokens; without it opaque tokens are refused."""
+    """Asks the issuer about tokens; without it, opaque tokens are refused."""
     logout: Annotated[Logout | None, Field(examples=[{"clients": ["orders-web"]}])] = None
-    """Its logout tokens at receivers.listen (OpenID Connect Back-Channel Logout); without it they are refused."""
+    """Accepts logout tokens at receivers.listen (OpenID Connect Back-Channel Logout)."""
     status_list: Annotated[
         StatusList | None,
         Field(examples=[{"uris": ["https://status.example.com/lists/"]}]),
         Setting(envoy=True),
     ] = None
-    """The status lists that its tokens name; without it, references to lists are ignored."""
+    """Checks the status lists that tokens name; without it they are ignored."""
     cache_dir: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Folder in which the last good keys survive a restart."""
     dpop: Annotated[Word[Possession], Setting(Access.UNKNOWN, meaning="tokens are bound to a key, or need not be")] = (
         Possession.OFF
     )
-    """Whether tokens may be, or must be, bound to a key that each request proves to hold (RFC 9449)."""
+    """Whether tokens may or must be bound to a key that each request proves to hold (RFC 9449)."""
     insecure: InsecureIssuer = InsecureIssuer()
-    """Options that weaken its checks."""
+    """Options that weaken the checks of one issuer."""
 
     @property
     def algorithms_configured(self) -> bool:

@@ -84,33 +84,33 @@ class Tls(Section):
     client_ca_file: Annotated[str | None, Setting(Access.UNKNOWN, meaning="which client certificates are accepted")] = (
         None
     )
-    """PEM file of the authorities of client certificates; required beyond loopback."""
+    """PEM file of the CAs of client certificates; required beyond loopback."""
 
 
 class Server(Section):
     """The gRPC server that Envoy calls."""
 
     listen: Annotated[str, Setting(Access.UNAFFECTED, envoy=True)] = "unix:/run/authz/authz.sock"
-    """unix:/path, which costs least, unix:./path below the working directory, or host:port."""
+    """unix:/path (fastest), unix:./path below the working directory, or host:port."""
     socket_mode: Annotated[str, Setting(Access.UNAFFECTED)] = "0660"
-    """Permissions of the Unix socket, in octal, as text; user and group are those of the process."""
+    """Permissions of the Unix socket, octal."""
     tls: Annotated[Tls | None, Setting(envoy=True)] = None
     """TLS for a TCP listener."""
     workers: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "64"), envoy=True)] = 1
     """Processes, each with its own socket (authz-0.sock ...) or port (N, N+1 ...) and key fetches."""
     max_concurrent: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "100000"), envoy=True)] = 256
-    """Requests in flight; further ones get 503 at once."""
+    """Requests in flight; more get 503 at once."""
     transport: Annotated[Word[TransportName], Setting(Access.UNAFFECTED)] = TransportName.AUTO
-    """Transport of calls: auto is cygrpc, which is cheaper, if a self-test at start passes, else pool."""
+    """auto: cygrpc, which is faster, if a self-test at start passes, else pool."""
     drain: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10m"))] = timedelta(seconds=10)
     """Time for requests in flight at shutdown."""
 
 
 class Console(Section):
-    """Pages on the admin port, for people, `authz tail` and `authz explain --live`."""
+    """The console, `authz tail` and `authz explain --live`, on the admin port."""
 
     enabled: Annotated[bool, Setting(Access.UNAFFECTED)] = True
-    """Answer them, to peers on this host only."""
+    """Serve the console, `authz tail` and `authz explain --live`, to peers on this host only."""
     read_only: Annotated[bool, Setting(Access.UNAFFECTED)] = True
     """Offer no button that fetches keys now."""
     token_file: Annotated[
@@ -120,25 +120,25 @@ class Console(Section):
             risk="anyone who has the token sees decisions; it is sent unencrypted unless something in front adds TLS",
         ),
     ] = None
-    """File with a token; then only callers with it are answered, from anywhere."""
+    """File with a token: it admits callers from anywhere, and is then required of all."""
 
 
 class Admin(Section):
-    """The plain HTTP server for health, metrics and the console."""
+    """Plain HTTP server: health, metrics, console."""
 
     listen: Annotated[str, Setting(Access.UNAFFECTED)] = "127.0.0.1:9192"
     """host:port."""
     console: Console = Console()
-    """Pages on the admin port, for people, `authz tail` and `authz explain --live`."""
+    """The console, `authz tail` and `authz explain --live`, on the admin port."""
 
 
 class TokenSource(Section):
-    """One place where a token may be: a header, or a cookie."""
+    """A header or a cookie that may hold a token."""
 
     header: str | None = None
     """Header, in lower case."""
     scheme: str = ""
-    """The word before the token; without it Bearer in authorization, elsewhere none."""
+    """Word before the token; by default Bearer in authorization, elsewhere none."""
     cookie: str | None = None
     """Cookie; unsafe methods then need a same-origin Sec-Fetch-Site or Origin."""
 
@@ -168,24 +168,24 @@ class Paths(Section):
 
     # Access: rules are compared after this setting is applied.
     case_insensitive: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Ignore letter case in rules that do not say otherwise, as Express, Koa, Fiber and Caddy do."""
+    """Rules ignore letter case, as Express, Koa, Fiber and Caddy do."""
 
 
 class HeaderValue(OrClaim):
-    """The value of one identity header: a claim, the whole payload, or a fixed text. A plain string is a claim."""
+    """One value: a claim, the whole payload or a fixed text. A plain string is a claim."""
 
     example: ClassVar[str] = "{claim: org, format: json}"
 
     claim: str | None = None
-    """A claim path, or a name of the issuer's claims."""
+    """Claim path, or a name of the issuer's claims."""
     join: str | None = None
-    """Separator for a list claim; an element that contains it is unsafe."""
+    """Separator for a list; an element that contains it is unsafe."""
     format: Word[Format] = Format.TEXT
-    """text is for a scalar, json and base64url for any type."""
+    """text: a scalar; json, base64url: any type."""
     payload: Word[Format] | None = None
-    """The token's whole payload, in base64url or json."""
+    """The whole payload of the token, as base64url or json."""
     value: str | None = None
-    """A fixed value."""
+    """Fixed value."""
 
 
 class Identity(Section):
@@ -201,11 +201,11 @@ class Identity(Section):
     ] = {}
     """Headers for the upstream, always overwritten or removed, in every `-` and `_` spelling."""
     metadata: Annotated[Items[str], Setting(Access.UNAFFECTED)] = ("sub", "iss")
-    """Claims that Envoy's dynamic metadata gets, below `claims`."""
+    """Claims in Envoy's dynamic metadata, below `claims`."""
     unsafe_values: Annotated[Word[UnsafeValues], Setting(Access.LOOSENED, loose="encode")] = UnsafeValues.DENY
-    """Values outside 0x20-0x7E, or with a space at either end: denied, or percent-encoded."""
+    """Values outside 0x20-0x7E or with a space at an end: denied, or percent-encoded."""
     token: UpstreamToken | None = None
-    """The token for the upstream: signed by the sidecar after it allowed an authenticated request."""
+    """A token for the upstream, signed by the sidecar for each allowed caller with a token."""
 
     @property
     def minted(self) -> UpstreamToken | None:
@@ -222,82 +222,82 @@ class Responses(Section):
     """What a denied client gets."""
 
     realm: Annotated[str, Setting(Access.UNAFFECTED)] = "api"
-    """The realm of challenges."""
+    """Realm of challenges."""
     body: Annotated[Word[BodyFormat], Setting(Access.UNAFFECTED)] = BodyFormat.PROBLEM_JSON
-    """The form of the body (RFC 9457); gRPC callers get plain text, except for `overloaded`."""
+    """Form of the body (RFC 9457); gRPC callers get text, except for `overloaded`."""
     expose_reason: Annotated[
         bool, Setting(Access.UNAFFECTED, risk="clients learn why they were denied, which helps an attacker too")
     ] = False
-    """Tell the client the reason."""
+    """Show the client the reason."""
     unavailable: Annotated[
         Word[Unavailable],
         Setting(
             Access.LOOSENED, loose="error", meaning="while keys are unavailable, Envoy's failure_mode_allow decides"
         ),
     ] = Unavailable.DENY
-    """Without keys: deny, or an error, so that Envoy's failure_mode_allow decides."""
+    """Without keys: deny, or an RPC error, so that Envoy's failure_mode_allow decides."""
 
 
 class Resource(Section):
-    """The protected resource metadata that the sidecar itself answers (RFC 9728)."""
+    """Protected resource metadata, answered by the sidecar (RFC 9728)."""
 
     identifier: str
-    """The resource identifier, an https URL."""
+    """Resource identifier, an https URL."""
     scopes: Items[str] = ()
-    """Scopes that are announced."""
+    """Announced scopes."""
 
 
 class Traces(Section):
     """Spans; OTEL_* variables set endpoint and headers."""
 
     exporter: Annotated[Word[Exporter], Setting(Access.UNAFFECTED, restart=True)] = Exporter.NONE
-    """Where spans go."""
+    """Where spans go; OTEL_* variables set endpoint and headers."""
     sample_ratio: Annotated[float, Field(ge=0, le=1), Setting(Access.UNAFFECTED)] = 1.0
-    """Share of the calls without a parent that are traced."""
+    """Share of traced calls, among those without a parent span."""
 
 
 class Logs(Section):
-    """The decision log as OpenTelemetry log records, beside its lines; endpoint and headers are set by OTEL_*."""
+    """The decision log as OpenTelemetry log records."""
 
     exporter: Annotated[Word[OtherExporter], Setting(Access.UNAFFECTED, restart=True)] = OtherExporter.NONE
-    """Where records go."""
+    """The decision log as OpenTelemetry log records, beside its lines."""
 
 
 class Metrics(Section):
-    """Metrics by OTLP, for those who have no Prometheus; endpoint and headers are set by OTEL_* variables."""
+    """Metrics by OTLP."""
 
     exporter: Annotated[Word[OtherExporter], Setting(Access.UNAFFECTED, restart=True)] = OtherExporter.NONE
-    """Where metrics go, beside /metrics."""
+    """Metrics by OTLP, beside /metrics."""
 
 
 class Telemetry(Section):
     """Traces, metrics and logs."""
 
     traces: Traces = Traces()
-    """Spans."""
+    """Spans; OTEL_* variables set endpoint and headers."""
     logs: Logs = Logs()
     """The decision log as OpenTelemetry log records."""
     metrics: Metrics = Metrics()
     """Metrics by OTLP."""
     decisions: Annotated[Word[Decisions], Setting(Access.UNAFFECTED)] = Decisions.DENIED
-    """Which decisions are logged."""
+    """Decisions that are logged."""
     max_rule_labels: Annotated[int, Setting(Access.UNAFFECTED, bounds=("0", "10000"))] = 200
-    """Rules above which metrics have no rule label."""
+    """With more rules, metrics have no rule label."""
     log_level: Annotated[Word[LogLevel], Setting(Access.UNAFFECTED)] = LogLevel.INFO
-    """The least severe messages that are logged."""
+    """Least severe messages that are logged."""
     log_format: Annotated[Word[LogFormat], Setting(Access.UNAFFECTED)] = LogFormat.JSON
-    """The form of log lines; ecs is JSON in the Elastic Common Schema."""
+    """Form of log lines; ecs: Elastic Common Schema."""
     log_client: Annotated[bool, Setting(Access.UNAFFECTED)] = True
     """Log the client's address and the subject."""
 
 
 class Insecure(Section):
-    """Options that weaken the whole sidecar; each warns at start and shows in `authz_insecure_options`."""
+    """Options that weaken the whole sidecar."""
 
     shadow_all: Annotated[bool, Setting(Access.LOOSENED, risk="every request is allowed, whatever the decision")] = (
         False
     )
-    """Report every decision, and allow all requests."""
+    """Report decisions, and allow all requests."""
     plaintext: Annotated[
         bool,
         Setting(Access.LOOSENED, risk="callers on the network need no certificate, and their traffic is not encrypted"),
@@ -311,7 +311,7 @@ class Insecure(Section):
     trust_client_traceparent: Annotated[
         bool, Setting(Access.LOOSENED, risk="clients choose the trace ids and the sampling")
     ] = False
-    """Take the client's traceparent as the parent of spans."""
+    """Use the client's traceparent as the parent of spans."""
     dpop_without_shared_state: Annotated[
         bool,
         Setting(
@@ -320,18 +320,18 @@ class Insecure(Section):
             restart=True,
         ),
     ] = False
-    """While shared_state does not answer, remember proofs in each process, instead of 503."""
+    """While shared_state is away, each process remembers proofs, instead of 503."""
 
 
 class Config(Section):
     """The configuration file."""
 
     version: Annotated[int, Field(json_schema_extra={"const": 1}), Setting(Access.UNAFFECTED)]
-    """The version of this format."""
+    """Version of this format."""
     server: Annotated[Server, Setting(restart=True)] = Server()
     """The gRPC server that Envoy calls."""
     admin: Annotated[Admin, Setting(restart=True)] = Admin()
-    """The plain HTTP server for health, metrics and the console."""
+    """Plain HTTP server: health, metrics, console."""
     issuers: Annotated[Mapping[str, Issuer], Field(json_schema_extra={"minProperties": 1})]
     """Trusted issuers by name."""
     token: Token = Token()
@@ -339,23 +339,23 @@ class Config(Section):
     dpop: Dpop = Dpop()
     """How proofs of possession are checked (DPoP, RFC 9449)."""
     clients: Clients = Clients()
-    """Which network a client counts as, for throttle and for risk in rules."""
+    """The network that a client counts as, for throttle and require.risk."""
     throttle: Annotated[Throttle | None, Field(examples=[{"failures": 20, "window": "1m"}])] = None
-    """When networks that send bad tokens get 429; without it never."""
+    """Networks that send many bad tokens get 429; accepted clients pass."""
     risk: Annotated[
         Risk | None, Field(examples=[{"url": "https://risk.example.com/v1/assess"}]), Setting(envoy=True)
     ] = None
-    """A risk engine, which only rules ask that read its answer."""
+    """Risk engine, asked by rules that read its answer."""
     revocation: Revocation = Revocation()
     """Tokens that end before they expire."""
     receivers: Receivers = Receivers()
-    """The plain HTTP server for what issuers send."""
+    """Plain HTTP server for logout tokens and security events of issuers."""
     shared_state: Annotated[
         SharedState | None,
         Field(examples=[{"url": "rediss://valkey.example.com:6379/0"}]),
         Setting(envoy=True, restart=True),
     ] = None
-    """Where replicas and workers keep what all must know; without it, each process for itself."""
+    """Valkey or Redis (extra `[shared]`) for what replicas and workers share; no cluster, no eviction of keys."""
     paths: Paths = Paths()
     """How the paths of all rules are compared."""
     pdps: Annotated[
@@ -363,17 +363,17 @@ class Config(Section):
         Field(examples=[{"policies": {"url": "https://pdp.internal/access/v1/evaluation"}}]),
         Setting(envoy=True),
     ] = {}
-    """Policy decision points (PDPs) by name, which rules ask."""
+    """Policy decision points (PDPs) by name, asked by rules."""
     rules: Annotated[Items[Rule], Field(json_schema_extra={"minItems": 1})]
-    """Rules in order: the first match decides; no match denies."""
+    """The first match decides; no match denies."""
     identity: Identity = Identity()
     """What the upstream and Envoy learn about the caller."""
     signing: Signing = Signing()
-    """The keys that sign what the sidecar issues itself."""
+    """Keys that sign what the sidecar issues."""
     responses: Responses = Responses()
     """What a denied client gets."""
     resource: Annotated[Resource | None, Setting(Access.DOCUMENT)] = None
-    """The protected resource metadata that the sidecar itself answers (RFC 9728)."""
+    """Protected resource metadata, answered by the sidecar (RFC 9728)."""
     telemetry: Telemetry = Telemetry()
     """Traces, metrics and logs."""
     insecure: Insecure = Insecure()

@@ -12,7 +12,20 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from authz.config.address import is_on_this_host
-from authz.config.section import Access, Duration, Section, Setting, Size, Word
+from authz.config.outbound import (
+    BasicCredentialsFile,
+    BearerTokenFile,
+    CaFile,
+    ClientCertFile,
+    ClientKeyFile,
+    MaxBytes,
+    MaxCached,
+    MaxConcurrent,
+    MaxPerSecond,
+    MaxWait,
+    Timeout,
+)
+from authz.config.section import Access, Duration, Section, Setting, Word
 from authz.core.conditions import ConditionError, NotInstalledError, compile_expression
 from authz.core.pdp import Action, Entity, IdEncoding, PdpKind, references_of
 from authz.core.template import (
@@ -29,7 +42,7 @@ CREDENTIALS: Final = ("bearer_token_file", "basic_credentials_file", "client_cer
 
 
 class InsecurePdp(Section):
-    """Options that weaken the decisions of one PDP; each warns at start and shows in `authz_insecure_options`."""
+    """Options that weaken the decisions of one PDP."""
 
     http: Annotated[
         bool, Setting(Access.LOOSENED, risk="anyone who controls the network to this PDP controls its decisions")
@@ -38,50 +51,37 @@ class InsecurePdp(Section):
     allow_on_error: Annotated[
         bool, Setting(Access.LOOSENED, risk="while this PDP does not answer, requests are allowed without its decision")
     ] = False
-    """Allow, and report would_deny, if it cannot be reached or is too slow; not if it answers with an error."""
+    """Allow, and report would_deny, if it is unreachable or too slow; not if it answers with an error."""
 
 
 class Pdp(Section):
     """One policy decision point (PDP); NAME is its label in rules, metrics and logs."""
 
     kind: Annotated[Word[PdpKind], Setting(Access.UNKNOWN)] = PdpKind.AUTHZEN
-    """authzen: AuthZEN Authorization API 1.0. opa: the data API of OPA, where input has AuthZEN's members."""
+    """authzen: AuthZEN Authorization API 1.0. opa: OPA's data API; input has AuthZEN's members."""
     url: Annotated[str, Setting(Access.UNKNOWN)]
-    """URL of the access evaluation endpoint, or of the rule in OPA: https://opa/v1/data/NAME/allow."""
-    bearer_token_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """File with a bearer token; read each time."""
-    basic_credentials_file: Annotated[
-        str | None, Field(examples=["/etc/authz/pdp-credentials"]), Setting(Access.UNAFFECTED)
-    ] = None
-    """File with `user:password` (Basic); read each time."""
-    client_cert_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """PEM file of the client certificate and its chain (mutual TLS)."""
-    client_key_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """PEM file of its key, without a password."""
-    ca_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """PEM file of the trusted authorities, in place of the system's."""
+    """Access evaluation endpoint, or a rule in OPA: https://opa/v1/data/NAME/allow."""
+    bearer_token_file: BearerTokenFile = None
+    basic_credentials_file: BasicCredentialsFile = None
+    client_cert_file: ClientCertFile = None
+    client_key_file: ClientKeyFile = None
+    ca_file: CaFile = None
     id_encoding: Annotated[Word[IdEncoding], Setting(Access.UNKNOWN)] = IdEncoding.NONE
-    """How values are encoded in ids of subjects and resources; OpenFGA refuses `:`, `#`, `@` and spaces."""
+    """How values in ids are encoded; OpenFGA refuses `:`, `#`, `@` and spaces."""
     expose_reason_user: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Send the PDP's context.reason_user to denied clients, as detail of the body (RFC 9457)."""
-    timeout: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "10s"))] = timedelta(seconds=1)
-    """Bound of one whole exchange."""
-    max_wait: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "10s"), envoy=True)] = timedelta(seconds=1)
-    """Longest time that a request waits for the decision."""
+    """Send the PDP's context.reason_user to denied clients, as detail of the body."""
+    timeout: Timeout = timedelta(seconds=1)
+    max_wait: MaxWait = timedelta(seconds=1)
     cache: Annotated[
         Duration, Setting(Access.LIMIT, bounds=("0s", "1h"), meaning="a decision that has changed stays in use so long")
     ] = timedelta(0)
-    """How long a decision is used again for the same question; 0s: it never is."""
-    max_cached: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "1000000"))] = 10_000
-    """Largest number of cached decisions."""
-    max_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "1MiB"))] = 64 * 1024
-    """Largest answer that is read."""
-    max_concurrent: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "256"))] = 32
-    """Questions that are under way at one time, each on a thread and a connection."""
-    max_per_second: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "100000"))] = 5000
-    """Questions a second; so many may come at once."""
+    """How long an answer serves for the same question; 0s: once."""
+    max_cached: MaxCached = 10_000
+    max_bytes: MaxBytes = 64 * 1024
+    max_concurrent: MaxConcurrent = 32
+    max_per_second: MaxPerSecond = 5000
     insecure: InsecurePdp = InsecurePdp()
-    """Options that weaken its decisions."""
+    """Options that weaken the decisions of one PDP."""
 
     @property
     def allows_http(self) -> bool:
@@ -109,11 +109,11 @@ class PdpSubject(_Templates):
     """Who asks for access."""
 
     type: str = "user"
-    """Its type."""
+    """Type of the caller."""
     id: str = "${claims.sub}"
-    """Its id, unique for the type."""
+    """Id of the caller, unique for the type."""
     properties: Annotated[_Values | None, Field(examples=[{"roles": "${claims.realm_access.roles}"}])] = None
-    """More about it; what is absent is left out."""
+    """More about the caller; absent values are left out."""
 
     @cached_property
     def entity(self) -> Entity:
@@ -125,9 +125,9 @@ class PdpAction(_Templates):
     """What is to be done."""
 
     name: str = "${request.method}"
-    """Its name."""
+    """Name of the action."""
     properties: Annotated[_Values | None, Field(examples=[{"soft": True}])] = None
-    """More about it; what is absent is left out."""
+    """More about the action."""
 
     @cached_property
     def action(self) -> Action:
@@ -139,11 +139,11 @@ class PdpResource(_Templates):
     """What is to be accessed."""
 
     type: str = "route"
-    """Its type."""
+    """Type of the resource."""
     id: str = "${request.path}"
-    """Its id, unique for the type."""
+    """Id of the resource, unique for the type."""
     properties: Annotated[_Values | None, Field(examples=[{"host": "${request.host}"}])] = None
-    """More about it; what is absent is left out."""
+    """More about the resource."""
 
     @cached_property
     def entity(self) -> Entity:
@@ -152,10 +152,10 @@ class PdpResource(_Templates):
 
 
 class PdpQuestion(_Templates):
-    """What a PDP must allow. In texts, ${...} is a value: of claims, params, request, context, source, or CEL."""
+    """What a PDP must allow. In texts, ${...} is a value of claims, params, request, context, source, or CEL."""
 
     name: str
-    """The PDP, one of pdps."""
+    """Name of the PDP."""
     subject: PdpSubject = PdpSubject()
     """Who asks for access."""
     action: PdpAction = PdpAction()
@@ -163,7 +163,7 @@ class PdpQuestion(_Templates):
     resource: PdpResource = PdpResource()
     """What is to be accessed."""
     context: Annotated[_Values | None, Field(examples=[{"ip": "${source.address}"}])] = None
-    """The circumstances; what is absent is left out."""
+    """Circumstances."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,12 +1,16 @@
 """The reference of the configuration file in Markdown, generated from the model.
 
-The example for a key without a default is from a sample file: its value there, or in a comment with an alternative.
+1. A small section has its keys in the table of the section above, as `section.key`.
+2. A setting that several sections share is described once; each section only lists its default and bounds.
+3. A section whose keys another one has too refers to it.
+4. The example for a key without a default is from a sample file: its value there, or in a comment with an alternative.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,14 +24,17 @@ from authz.config.problems import ConfigError
 from authz.config.schema import json_schema
 
 Schema = Mapping[str, Any]
+Path = tuple[str, ...]
 
 _TYPES: Final = {"string": "text", "boolean": "boolean", "integer": "integer", "number": "number"}
 _COMMENTED_LINE: Final = re.compile(r"^(?P<indent> +)# (?P<entry>(?:- )?[a-z_-]+: .*)$", re.MULTILINE)
 _COMMENTED_BLOCK: Final = re.compile(r"^# [a-z]+:.*\n(?:#   .*\n?)+", re.MULTILINE)
-_NEXT_START: Final = "Takes effect at the next start."
-_ENVOY_TOO: Final = "*Envoy too.*"
+_RESTART: Final = "*Restart.*"
+_ENVOY: Final = "*Envoy.*"
 _HEAD: Final = "| key | value | meaning |\n|---|---|---|"
 _NAMED: Final = frozenset({("issuers",), ("pdps",), ("identity", "headers"), ("signing", "keys")})
+_MAX_INLINED: Final = 4  # keys of a section that is shown in the table of the section above
+_MIN_SHARED: Final = 3  # sections with the same key and meaning
 
 ENVOY_DEPENDS_ON: Final = frozenset(path for path, setting in SETTINGS.items() if setting.envoy)
 """The settings that Envoy's configuration depends on: after a change, run `authz envoy-config` again."""
@@ -37,7 +44,7 @@ ENVOY_DEPENDS_ON: Final = frozenset(path for path, setting in SETTINGS.items() i
 class _Section:
     """A mapping with named keys; *path* has a `*` for each freely chosen name and each list item."""
 
-    path: tuple[str, ...]
+    path: Path
     schema: Schema
 
     @property
@@ -45,20 +52,15 @@ class _Section:
         """The path with NAME and [] instead of `*`."""
         return ".".join(_name(self.path, place) for place in range(len(self.path))).replace(".[]", "[]")
 
+    @property
+    def anchor(self) -> str:
+        """The address of its heading in the page."""
+        return f"#{re.sub(r'[^a-z0-9_-]', '', self.title.lower())}"
+
 
 def write_reference(sample: str) -> str:
     """Return the reference as Markdown, with examples from *sample*, a configuration file with commented variants."""
-    schema = json_schema()
-    examples = _find_examples(sample)
-    parts = []
-    for section in _sections(_Section((), schema), schema):
-        if section.path:
-            parts.append(f"## {section.title}\n")
-            about = _describe(section, schema)
-            parts += [f"{about}\n"] if about else []
-        rows = [_row(section, key, schema, examples) for key in section.schema["properties"]]
-        parts.append("\n".join([_HEAD, *rows, ""]))
-    return "\n".join(parts)
+    return _Reference(json_schema(), _find_examples(sample)).write()
 
 
 def key_paths() -> Iterator[str]:
@@ -79,34 +81,99 @@ def _sections(section: _Section, schema: Schema) -> Iterator[_Section]:
                 yield from _sections(_Section((*path, *steps), target), schema)
 
 
-def _describe(section: _Section, schema: Schema) -> str:
-    """Describe a section, unless the row of its key has the same text."""
-    *above, key = section.path
-    parents = (each for each in _sections(_Section((), schema), schema) if each.path == tuple(above))
-    rows = (node for each in parents for name, node in each.schema["properties"].items() if name == key)
-    description: str = section.schema["description"]
-    about = "" if description in {_meaning(node, schema) for node in rows} else description
-    return f"{about}{_restart(section.path, ' ')}".strip()
+class _Reference:
+    """The page, for a *schema* and *examples* by path."""
+
+    def __init__(self, schema: Schema, examples: Mapping[Path, object]) -> None:
+        self._schema: Final = schema
+        self._examples: Final = examples
+        self._sections: Final = tuple(_sections(_Section((), schema), schema))
+        keys = (pair for section in self._sections for pair in section.schema["properties"].items())
+        meanings = Counter((key, self._meaning(node)) for key, node in keys if not self._is_section(node))
+        self._shared: Final = {pair for pair, count in meanings.items() if count >= _MIN_SHARED}
+
+    def write(self) -> str:
+        """Return the page."""
+        parts: list[str] = []
+        shown: dict[int, _Section] = {}
+        for section in self._sections:
+            if self._is_inlined(section):
+                continue
+            if section.path:
+                parts.append(f"## {section.title}\n")
+            if (same := shown.setdefault(id(section.schema), section)) is not section:
+                parts.append(f"As [{same.title}]({same.anchor}).\n")
+                continue
+            parts += [f"{about}\n"] if (about := self._describe(section)) else []
+            parts.append("\n".join([_HEAD, *self._rows(section), ""]))
+            if listed := ", ".join(self._list_shared(section)):
+                parts.append(f"Also ([shared keys](#shared-keys)): {listed}.\n")
+        rows = (f"| `{key}` | {_cell(meaning)} |" for key, meaning in sorted(self._shared))
+        return "\n".join([*parts, "## Shared keys\n", "| key | meaning |\n|---|---|", *rows, ""])
+
+    def _describe(self, section: _Section) -> str:
+        """Describe a section, unless the row of its key has the same text."""
+        *above, key = section.path or ("",)
+        parents = (each.schema["properties"] for each in self._sections if each.path == tuple(above))
+        in_row = any(
+            self._meaning(node) == section.schema["description"] for each in parents if (node := each.get(key))
+        )
+        about = [] if in_row or not section.path else [section.schema["description"]]
+        return " ".join([*about, *([_RESTART] if _waits(section.path) else [])])
+
+    def _rows(self, section: _Section, before: str = "") -> Iterator[str]:
+        """Yield the rows of a section and of the small ones below it, without shared keys; *before* is a prefix."""
+        for key, node in section.schema["properties"].items():
+            inner = _Section((*section.path, key), _resolve(node, self._schema))
+            if self._is_section(node) and self._is_inlined(inner):
+                yield from self._rows(inner, f"{before}{key}.")
+            elif before or not self._is_shared(key, node):
+                yield self._row(section, key, before)
+
+    def _row(self, section: _Section, key: str, before: str) -> str:
+        node = section.schema["properties"][key]
+        path = (*section.path, key)
+        value = _value(path, node, self._schema, self._examples.get(path))
+        if key in section.schema.get("required", ()):
+            value = f"needed in {before.rstrip('.')}, {value}" if before else f"**required**, {value}"
+        restart = _waits(path) and not _waits(section.path) and not self._is_section(node)
+        marks = _marks(path, restart=restart)
+        cells = (f"`{before}{key}`", value, " ".join([self._meaning(node), *marks]))
+        return f"| {' | '.join(map(_cell, cells))} |"
+
+    def _list_shared(self, section: _Section) -> Iterator[str]:
+        """Yield the shared keys of a section, each with its default and bounds."""
+        for key, node in section.schema["properties"].items():
+            if self._is_shared(key, node):
+                value = _value((*section.path, key), node, self._schema, None)
+                marks = _marks((*section.path, key), restart=False)
+                notes = [value] * value.startswith("`") + [mark.rstrip(".*") + "*" for mark in marks]
+                yield f"`{key}` ({', '.join(notes)})" if notes else f"`{key}`"
+
+    def _is_shared(self, key: str, node: Schema) -> bool:
+        return not self._is_section(node) and (key, self._meaning(node)) in self._shared
+
+    def _is_section(self, node: Schema) -> bool:
+        return "properties" in _resolve(node, self._schema)
+
+    def _is_inlined(self, section: _Section) -> bool:
+        """Return whether a section is shown in the table of the one above: a small one, with a fixed name."""
+        nodes = section.schema["properties"].values()
+        small = len(nodes) <= _MAX_INLINED and all("](" not in _kind((), node, self._schema) for node in nodes)
+        below = len(section.path) > 1 and section.path[-1] != "*"
+        return small and below and ".".join(section.path) not in ENVOY_DEPENDS_ON
+
+    def _meaning(self, node: Schema) -> str:
+        meaning: str = node.get("description") or _resolve(node, self._schema)["description"]
+        return meaning
 
 
-def _row(section: _Section, key: str, schema: Schema, examples: Mapping[tuple[str, ...], object]) -> str:
-    node = section.schema["properties"][key]
-    path = (*section.path, key)
-    what = _meaning(node, schema)
-    value = _value(path, node, schema, examples.get(path))
-    if key in section.schema.get("required", ()):
-        value = f"**required**, {value}"
-    restart = "" if _restart(section.path) or "](#" in value else _restart(path, " ")
-    envoy = f" {_ENVOY_TOO}" if ".".join(path) in ENVOY_DEPENDS_ON else ""
-    return f"| {' | '.join(_cell(text) for text in (f'`{key}`', value, what + restart + envoy))} |"
+def _marks(path: Path, *, restart: bool) -> list[str]:
+    envoy = ".".join(path) in ENVOY_DEPENDS_ON
+    return [_RESTART] * restart + [_ENVOY] * envoy
 
 
-def _meaning(node: Schema, schema: Schema) -> str:
-    meaning: str = node.get("description") or _resolve(node, schema)["description"]
-    return meaning
-
-
-def _value(path: tuple[str, ...], node: Schema, schema: Schema, shown: object) -> str:
+def _value(path: Path, node: Schema, schema: Schema, shown: object) -> str:
     """Show the default, the other choices and the bounds of a key; without a default an example, or the type."""
     target = _resolve(node, schema)
     kind = _kind(path, node, schema)
@@ -115,21 +182,23 @@ def _value(path: tuple[str, ...], node: Schema, schema: Schema, shown: object) -
     if default not in (None, "", [], {}):
         others = [f"`{word}`" for word in target.get("enum", ()) if word != default]
         value = f"{_code(default)}, or {', '.join(others)}" if others else _code(default)
+    elif path[-1].endswith("_file") and target.get("type") == "string":
+        return "file"
     elif "](#" in kind or not _code(example):
         return kind
     else:
         value = f"e.g. {_code(example)}"
     within = (str(target["minimum"]), str(target["maximum"])) if "minimum" in target else None
     if bounds := BOUNDS.get(".".join(path), within):
-        value += f", {bounds[0]} to {bounds[1]}"
+        value += f", {bounds[0]}-{bounds[1]}"
     return f"{kind}; {value}" if "](#" in kind else value
 
 
-def _kind(path: tuple[str, ...], node: Schema, schema: Schema) -> str:
+def _kind(path: Path, node: Schema, schema: Schema) -> str:
     """Describe the type of the value at *path*; sections are links."""
     target = _resolve(node, schema)
     if "properties" in target:
-        link = f"[keys](#{_anchor(_Section(path, target).title)})"
+        link = f"[keys]({_Section(path, target).anchor})"
         return f"texts, or {link}" if "string" in target["type"] else link
     if "enum" in target:
         return " · ".join(f"`{word}`" for word in target["enum"])
@@ -152,15 +221,14 @@ def _resolve(node: Schema, schema: Schema) -> Schema:
     return definition
 
 
-def _restart(path: tuple[str, ...], before: str = "") -> str:
-    """Return a sentence if a change of *path*, or of a section above, takes effect at the next start only."""
-    above = {".".join(path[:length]) for length in range(1, len(path) + 1)}
-    return before + _NEXT_START if above & set(RESTART_REQUIRED) else ""
+def _waits(path: Path) -> bool:
+    """Return whether a change of *path*, or of a section above, takes effect at the next start only."""
+    return not {".".join(path[:length]) for length in range(1, len(path) + 1)}.isdisjoint(RESTART_REQUIRED)
 
 
-def _find_examples(sample: str) -> dict[tuple[str, ...], object]:
+def _find_examples(sample: str) -> dict[Path, object]:
     """Find a value for each key: the first one in *sample* or one of its variants that is not empty or False."""
-    found: dict[tuple[str, ...], object] = {}
+    found: dict[Path, object] = {}
     for text in (sample, *_variants(sample)):
         try:
             data = parse_document(text, file="sample").data
@@ -181,7 +249,7 @@ def _variants(sample: str) -> Iterator[str]:
         yield sample[: block.start()] + text + sample[block.end() :]
 
 
-def _walk(data: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
+def _walk(data: object, path: Path) -> Iterator[tuple[Path, object]]:
     """Yield path and value of everything in *data*; freely chosen names and list indices are `*`."""
     if isinstance(data, dict):
         children = [("*" if path in _NAMED else key, child) for key, child in data.items()]
@@ -192,15 +260,10 @@ def _walk(data: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
         yield from _walk(child, (*path, step))
 
 
-def _name(path: tuple[str, ...], place: int) -> str:
+def _name(path: Path, place: int) -> str:
     if path[place] != "*":
         return path[place]
     return "NAME" if path[:place] in _NAMED else "[]"
-
-
-def _anchor(title: str) -> str:
-    """The anchor that Markdown gives to a title."""
-    return re.sub(r"[^a-z0-9_-]", "", title.lower())
 
 
 def _code(value: object) -> str:

@@ -8,86 +8,80 @@ from typing import Annotated
 
 from pydantic import Field
 
+from authz.config.outbound import BearerTokenFile, CaFile, ClientCertFile, ClientKeyFile, FetchTimeout, Proxy
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word
 from authz.core.issuer import LogoutScope
 
 
 class InsecureList(Section):
-    """Options that weaken the trust in one list; each warns at start and shows in `authz_insecure_options`."""
+    """Options that weaken the trust in one list."""
 
     http: Annotated[
         bool,
         Setting(risk="anyone who controls the network to this list takes entries out of it"),
     ] = False
-    """Plain HTTP for its URL."""
+    """Plain HTTP: anyone who controls the network takes entries out."""
 
 
 class InsecureTransmitter(Section):
-    """Options that weaken the trust in a transmitter; each warns at start and shows in `authz_insecure_options`."""
+    """Options that weaken the trust in a transmitter."""
 
     http: Annotated[bool, Setting(risk="anyone who controls the network to this transmitter controls its keys")] = False
-    """Plain HTTP for its URLs."""
+    """Plain HTTP: anyone who controls the network controls the keys."""
 
 
 class RevocationList(Section):
-    """One list of entries in JSON, at a URL or in a file; an entry that is taken out of it is no longer revoked."""
+    """One list of entries in JSON; what is removed from it is no longer revoked."""
 
     url: str | None = None
     """URL of the list."""
     file: str | None = None
     """File with the list, watched."""
     required: bool = True
-    """Without the list, or one that is recent enough: readiness waits for it, and tokens get 503."""
+    """Without a recent list: not ready, and tokens get 503."""
     interval: Annotated[Duration, Setting(bounds=("1s", "24h"))] = timedelta(minutes=1)
-    """Time between refreshes of a URL, unless the answer says for how long it is fresh; then at most ten times it."""
+    """Time between refreshes, unless the answer has a lifetime; then at most ten times it."""
     max_stale: Annotated[
         Duration,
         Setting(bounds=("1s", "8760h")),
     ] = timedelta(hours=1)
-    """How long the last good list counts as recent while refreshes fail."""
-    timeout: Annotated[Duration, Setting(bounds=("1ms", "1m"))] = timedelta(seconds=10)
-    """Bound of one whole exchange."""
+    """How long the last good list counts as recent."""
+    timeout: FetchTimeout = timedelta(seconds=10)
     max_bytes: Annotated[Size, Setting(bounds=("1KiB", "512MiB"))] = 16 * 1024 * 1024
-    """Largest list that is read."""
-    ca_file: str | None = None
-    """PEM file of the trusted authorities, in place of the system's."""
-    client_cert_file: str | None = None
-    """PEM file of the client certificate and its chain (mutual TLS)."""
-    client_key_file: str | None = None
-    """PEM file of its key, without a password."""
-    bearer_token_file: str | None = None
-    """File with a bearer token for fetches; read each time."""
-    proxy: str | None = None
-    """HTTP proxy for fetches."""
+    """Largest answer that is read."""
+    ca_file: CaFile = None
+    client_cert_file: ClientCertFile = None
+    client_key_file: ClientKeyFile = None
+    bearer_token_file: BearerTokenFile = None
+    proxy: Proxy = None
     insecure: InsecureList = InsecureList()
-    """Options that weaken the trust in it."""
+    """Options that weaken the trust in one list."""
 
 
 class Transmitter(Section):
-    """A transmitter of security events (Shared Signals): who signs them, for whom, and about whose tokens."""
+    """A transmitter of security events (Shared Signals 1.0, CAEP, RISC)."""
 
     issuer: str
     """The iss of its events."""
     audiences: Items[str]
-    """An event must name one of these."""
+    """An event must name one."""
     revokes_for: Items[str]
-    """Issuers, by their names here, whose tokens it may revoke."""
+    """Names of issuers whose tokens it may revoke."""
     jwks_uri: str | None = None
-    """URL of its key set; without it, discovery below the issuer."""
+    """URL of its key set; by default from discovery."""
     revokes: Word[LogoutScope] = LogoutScope.SESSION
-    """What an event about a session ends: session: tokens with its sid; subject: all of its user until then."""
+    """What an event about a session ends: tokens with its sid, or all of its user until then."""
     push_token_file: str | None = None
-    """File with the bearer token that it must present when it pushes events; read each time."""
+    """File with the bearer token that it must present to push; read each time."""
     poll_url: str | None = None
-    """URL at which events are fetched (RFC 8936), for one that does not push."""
+    """URL at which events are fetched (RFC 8936)."""
     poll_interval: Annotated[Duration, Setting(bounds=("1s", "1h"))] = timedelta(seconds=5)
     """Time between two fetches."""
     poll_token_file: str | None = None
     """File with a bearer token for fetches; read each time."""
-    ca_file: str | None = None
-    """PEM file of the trusted authorities, in place of the system's."""
+    ca_file: CaFile = None
     insecure: InsecureTransmitter = InsecureTransmitter()
-    """Options that weaken the trust in it."""
+    """Options that weaken the trust in a transmitter."""
 
 
 class Revocation(Section):
@@ -96,11 +90,11 @@ class Revocation(Section):
     max_lifetime: Annotated[
         Duration, Setting(Access.UNKNOWN, bounds=("1m", "8760h"), meaning="revocations are forgotten at another time")
     ] = timedelta(hours=24)
-    """The longest lifetime of a token here: an event is remembered for so long."""
+    """Longest lifetime of tokens here: events are remembered for so long."""
     max_entries: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "10000000"))] = 1_000_000
-    """Entries of one list, and of all events together; if there is no room an event is refused, and none forgotten."""
+    """Entries of one list, and of all events; if there is no room an event is refused."""
     file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
-    """File in which past events survive a restart; its folder must be writable."""
+    """File in which events survive a restart, in a writable folder."""
     lists: Annotated[
         Mapping[str, RevocationList],
         Field(examples=[{"partner": {"url": "https://login.example.com/revoked.json"}}]),
@@ -122,22 +116,22 @@ class Revocation(Section):
         ),
         Setting(Access.DENYLISTS, meaning="later events of a removed transmitter end no session"),
     ] = {}
-    """Transmitters of security events (Shared Signals 1.0, CAEP, RISC) by name."""
+    """Transmitters of security events by name."""
 
 
 class Logout(Section):
-    """What a logout token of an issuer ends."""
+    """Accepts logout tokens at receivers.listen (OpenID Connect Back-Channel Logout)."""
 
     clients: Annotated[Items[str], Setting(Access.REQUIRED)]
-    """OAuth clients for which it may be: its aud, which is never that of access tokens."""
+    """Logout tokens (OpenID Connect Back-Channel Logout) for one of these clients, in aud, are accepted at receivers.listen."""
     revokes: Annotated[Word[LogoutScope], Setting(Access.UNKNOWN, meaning="other tokens stay valid after a logout")] = (
         LogoutScope.SESSION
     )
-    """session: tokens with its sid, or without one those of its sub. subject: all tokens of its sub until then."""
+    """session: tokens with its sid, else its sub. subject: all tokens of its sub until then."""
 
 
 class Receivers(Section):
-    """The plain HTTP server for logout tokens and security events: their senders must reach it, clients need not."""
+    """Plain HTTP server for logout tokens and security events of issuers."""
 
     listen: Annotated[str | None, Field(examples=["0.0.0.0:9193"]), Setting(Access.UNAFFECTED, restart=True)] = None
-    """host:port; TLS is for something in front of it."""
+    """host:port; clients need not reach it, and TLS is for something in front of it."""

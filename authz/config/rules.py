@@ -38,11 +38,11 @@ class Match(Section):
     hosts: Items[str] | None = None
     """Hosts, without port; `*.` in front is any subdomain."""
     paths: Items[str] | None = None
-    """{name} is one segment, a final /** any depth, none included; a trailing slash is insignificant."""
+    """{name}: one segment; a final /**: any depth, none included. A trailing slash is insignificant."""
     methods: Items[str] | None = None
     """HTTP methods, in upper case."""
     case_insensitive: Annotated[bool | None, Field(examples=[True])] = None
-    """Ignore letter case; the default is paths.case_insensitive."""
+    """Ignore letter case; by default as paths says."""
     context: Mapping[str, str] | None = None
     """context_extensions of Envoy's route."""
 
@@ -58,42 +58,42 @@ class Match(Section):
 
 
 class StepUp(Section):
-    """The authentication that is required of a risky request: all that is given must hold."""
+    """Authentication that a risky request must have: all that is given must hold (RFC 9470)."""
 
     acr: Items[str] | None = None
     """Authentication context classes, one of which the token has (RFC 9470)."""
     amr: Items[str] | None = None
-    """Authentication methods, one of which it names (RFC 8176)."""
+    """Authentication methods, one of which the token names (RFC 8176)."""
     max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
     """Longest time since auth_time."""
 
 
 class RequireRisk(Section):
-    """What is required beside the token: all that is given must hold, else step_up, else the answer is 403."""
+    """Required beside the token: all that is given must hold, else step_up, else 403."""
 
     max_failures_1m: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
-    """Bad tokens of the client's network in the last minute, counted by this worker; which network: clients."""
+    """Bad tokens of the client's network in the last minute, counted by this worker."""
     max_failures_1h: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
-    """Bad tokens of the client's network in the last hour."""
+    """The same in the last hour."""
     max_subject_failures_1m: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
-    """Denied requests of the token's subject in the last minute: scopes, claims, proofs, revocation."""
+    """Denials of the subject in the last minute: scopes, claims, proofs, revocation."""
     max_subject_failures_1h: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
-    """Denied requests of the token's subject in the last hour."""
+    """The same in the last hour."""
     known_network: bool = False
-    """No network from which the subject was never accepted by such a rule, if it was from others."""
+    """Deny a network that is new for the subject, if it was accepted from others."""
     max_score: float | None = None
-    """Highest score that the engine (risk) may give."""
+    """Highest score of the engine (risk)."""
     levels: Items[str] | None = None
-    """Levels, one of which the engine (risk) gives."""
+    """Accepted levels of the engine (risk)."""
     step_up: StepUp | None = None
-    """The authentication that is required if something else here does not hold (RFC 9470)."""
+    """Authentication that a risky request must have: all that is given must hold (RFC 9470)."""
 
 
 class Require(Section):
     """What a token must contain: all that is given must hold."""
 
     issuers: Items[str] | None = None
-    """Names of issuers, one of which issued the token."""
+    """Names of issuers, one of which issued it."""
     audiences: Items[str] | None = None
     """Audiences, one of which it names."""
     scopes: Items[str] | None = None
@@ -105,19 +105,19 @@ class Require(Section):
     all_of: Mapping[str, Items[ClaimValue]] | None = None
     """The same; each is a list with all of the values."""
     acr: Items[str] | None = None
-    """Authentication context classes, one of which it has (RFC 9470)."""
+    """Authentication context classes, one of which the token has (RFC 9470)."""
     amr: Items[str] | None = None
-    """Authentication methods, one of which it names (RFC 8176)."""
+    """Authentication methods, one of which the token names (RFC 8176)."""
     bound: bool = False
-    """A token that is bound to a key (DPoP) or a certificate (mTLS), which the request proves to hold."""
+    """Bound to a key (DPoP) or certificate (mTLS) that the request proves to hold."""
     max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
     """Longest time since auth_time."""
     risk: RequireRisk | None = None
-    """What is known of the client beside its token."""
+    """Required beside the token: all that is given must hold, else step_up, else 403."""
     when: str | None = None
-    """A condition in CEL; an error denies."""
+    """Condition in CEL; an error denies."""
     pdp: PdpQuestion | None = None
-    """What a policy decision point must allow; asked last. A text is the name of one of pdps."""
+    """What a PDP must allow; asked last. A text is its name."""
 
     @cached_property
     def condition(self) -> Condition | None:
@@ -136,16 +136,16 @@ class Rule(Section):
     """One rule; the first that matches decides, and no match denies."""
 
     name: str = ""
-    """Its name in metrics and logs; by default `rule-N`, its place in the list from 1."""
+    """Name in metrics and logs; by default `rule-N`, its place from 1."""
     match: Match | None = None
-    """Which requests it is for; without it, every request."""
+    """Which requests it is for; by default all."""
     allow: Word[AccessMode] = AccessMode.AUTHENTICATED
-    """Whom it admits; optional applies the requirements if there is a token."""
+    """Whom it admits; optional: the requirements hold if there is a token."""
     accept: Annotated[Items[Word[AmbiguousEncoding]] | None, Setting(envoy=True)] = None
-    """Ambiguous path encodings that are taken as data of one segment."""
+    """Ambiguous path encodings that are data of one segment."""
     require: Require | None = None
-    """What the token must contain."""
+    """What a token must contain: all that is given must hold."""
     upstream_audience: Items[str] | None = None
-    """The aud of the token for the upstream (identity.token), in place of its own."""
+    """The aud of the token for the upstream."""
     shadow: Annotated[bool, Setting(risk="the rule only reports: requests that it would deny are allowed")] = False
-    """Report what it would deny, and allow it."""
+    """Report denials, and allow."""

@@ -7,11 +7,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from authz.config.outbound import CaFile, ClientCertFile, ClientKeyFile
 from authz.config.section import Access, Duration, Section, Setting
 
 
 class InsecureSharedState(Section):
-    """Options that weaken the connection; each warns at start and shows in `authz_insecure_options`."""
+    """Options that weaken the connection."""
 
     plaintext: Annotated[
         bool,
@@ -24,29 +25,26 @@ class InsecureSharedState(Section):
 
 
 class SharedState(Section):
-    """A Valkey or Redis server (extra [shared]) that all replicas use; not a cluster, and not one that evicts keys."""
+    """Valkey or Redis (extra `[shared]`) for what replicas and workers share; no cluster, no eviction of keys."""
 
     url: Annotated[
         str,
         Field(examples=["rediss://valkey.example.com:6379/0"]),
         Setting(Access.UNKNOWN, meaning="what replicas remember is elsewhere"),
     ]
-    """rediss or valkeys (TLS), or redis or valkey, with host, port (6379) and number of the database (0)."""
+    """rediss or valkeys (TLS), redis or valkey; host, port (6379) and database (0)."""
     username: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """The user, if it is not the default one; needs password_file."""
+    """User, if not the default one; needs password_file."""
     password_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """File with the password; read at each connection."""
-    ca_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """PEM file of the trusted authorities, in place of the system's."""
-    client_cert_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """PEM file of the client certificate and its chain (mutual TLS)."""
-    client_key_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """PEM file of its key, without a password."""
+    ca_file: CaFile = None
+    client_cert_file: ClientCertFile = None
+    client_key_file: ClientKeyFile = None
     timeout: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "10s"), envoy=True)] = timedelta(
         milliseconds=500
     )
-    """Bound of each answer of the server; a request waits for it at most twice as long."""
+    """Time for each answer; a request waits at most twice as long."""
     prefix: Annotated[str, Setting(Access.UNKNOWN, meaning="what replicas remember has other names")] = "authz:"
-    """How the names of all keys begin; the same for the replicas that share, and no one else's."""
+    """Beginning of all keys' names: equal for replicas that share, and for no one else."""
     insecure: InsecureSharedState = InsecureSharedState()
     """Options that weaken the connection."""

@@ -73,7 +73,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
     Reason.TOKEN_REVOKED: {**revocation.REVOKED_CAUSES, **status_list.REVOKED_CAUSES},
     Reason.REVOCATIONS_UNAVAILABLE: {**revocation.UNAVAILABLE_CAUSES, **status_list.UNAVAILABLE_CAUSES},
     Reason.CLAIMS_MALFORMED: {
-        "no `sub` for a transaction token, or `identity.token.claims` has another value for it": SUBJECT_CAUSES,
+        "no `sub` for a transaction token": SUBJECT_CAUSES,
         **status_list.MALFORMED_CAUSES,
         "not one JSON object in UTF-8 with unique members and finite numbers": {
             "a-list": (literal("[]"), None),
@@ -208,7 +208,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         "a claim that is absent (no such key) or of another type (no function for these types)": {
             "when-absent": (mint(), ruled(condition=_Says("no such key: x"))),
         },
-        "`require.pdp`: what an id or a name needs is absent, empty or no text; or more than 64 KiB would be sent": {
+        "`require.pdp`: an id or a name has no value, or one that is no text; or more than 64 KiB would be sent": {
             "no-uid": (mint(), asking(question(subject="${claims.uid}"))),
             "empty-uid": (mint(uid=""), asking(question(subject="${claims.uid}"))),
             "list-of-uids": (mint(uid=["a"]), asking(question(subject="${claims.uid}"))),

@@ -108,7 +108,7 @@ PROOF_CAUSES: Final[dict[str, dict[str, Row]]] = {
     },
 }
 NONCE_CAUSES: Final[dict[str, dict[str, Row]]] = {
-    "the client's clock is wrong, or its nonce is old: it repeats the request with the new nonce": {
+    "the client's clock is wrong, or its nonce is old": {
         "old": sent(proof(iat=T - 400), where=world(nonces=NONCES)),
         "ahead": sent(proof(iat=T + 60), where=world(nonces=NONCES)),
         "old-nonce": sent(proof(nonce="x"), where=world(nonces=NONCES)),

@@ -34,7 +34,7 @@ def missing(*, asked: bool = False) -> Snapshot:
 
 
 REVOKED_CAUSES: Final = {
-    "a logout, an event, a list, or `authz revoke`": {
+    "an entry of [a source](../feeds/REVOCATION.md) names the token, its session, subject, client or key": {
         "session": (JWT, world(RevokedBy.SESSION, "s1")),
         "token": (JWT, world(RevokedBy.TOKEN, "one")),
     },

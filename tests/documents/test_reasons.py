@@ -44,10 +44,10 @@ SEEN: Final = judge()
 
 
 def rows(reason: str) -> list[tuple[list[str], str]]:
-    """The rows of the section of a reason: the details that have one cause, as they are written, and the cause."""
-    found = re.findall(r"^\| (`.*?) \| (.+) \| (.+) \|$", SECTIONS[reason], re.MULTILINE)
-    assert all(cause and remedy for _, cause, remedy in found)
-    return [(re.findall(r"`([^`]+)`", cell), cause) for cell, cause, _ in found]
+    """The lines of the section of a reason: the details that have one cause, as they are written, and the cause."""
+    found = re.findall(r"^- (`.*?`): (.+?)(?: → .+)?$", SECTIONS[reason], re.MULTILINE)
+    assert len(found) == SECTIONS[reason].count("\n- ")
+    return [(re.findall(r"`([^`]+)`", written), cause) for written, cause in found]
 
 
 def details(reason: str) -> list[str]:

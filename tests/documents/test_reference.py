@@ -26,17 +26,37 @@ from tests.unit.config.sample import SAMPLE
 from tests.unit.envoy.serving import short_folder
 
 PAGE: Final = (ROOT / "authz/config/REFERENCE.md").read_text(encoding="utf-8")
-ROWS: Final = re.findall(r"^## (\S+)$|^\| `(\w+)` \| (.+) \| (.+) \|$", PAGE, re.MULTILINE)
+_LINES: Final = re.compile(
+    r"^## (?P<title>\S+)$"
+    r"|^\| `(?P<key>[\w.]+)` \| (?P<value>.+) \| (?P<meaning>.+) \|$"
+    r"|^Also \(\[shared keys\]\(#shared-keys\)\): (?P<shared>.+)\.$"
+    r"|^As \[(?P<same>\S+)\]\(\S+\)\.$",
+    re.MULTILINE,
+)
+_SHARED: Final = re.compile(r"`(\w+)`(?: \(([^)]*)\))?")
 
 
-def rows() -> dict[str, tuple[str, ...]]:
-    """The cells of each key, by its path."""
+def rows() -> dict[str, tuple[str, str]]:
+    """The value and the meaning of each key, by its path."""
+    meanings = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|$", PAGE, re.MULTILINE))
     found, section = {}, ""
-    for title, key, *cells in ROWS:
-        section = re.sub(r"\bNAME\b", "*", title.replace("[]", ".*")) if title else section
-        if key:
-            found[f"{section}.{key}".lstrip(".")] = tuple(cells)
+    for line in _LINES.finditer(PAGE):
+        if line["title"]:
+            section = _pattern(line["title"]) + "."
+        elif line["key"]:
+            found[f"{section}{line['key']}"] = (line["value"], line["meaning"])
+        elif line["same"]:
+            above = _pattern(line["same"]) + "."
+            found |= {section + path.removeprefix(above): row for path, row in found.items() if path.startswith(above)}
+        else:
+            for key, notes in _SHARED.findall(line["shared"]):
+                envoy = " *Envoy.*" if "*Envoy*" in notes else ""
+                found[f"{section}{key}"] = (notes or "text", meanings[key] + envoy)
     return found
+
+
+def _pattern(title: str) -> str:
+    return re.sub(r"\bNAME\b", "*", title.replace("[]", ".*"))
 
 
 def test_generated_parts_are_of_today() -> None:
@@ -48,8 +68,16 @@ def test_generated_parts_are_of_today() -> None:
 
 
 def test_every_key_has_its_row() -> None:
-    """The rows are the keys of the model, each with a value or a type, and a sentence."""
-    assert sorted(rows()) == sorted(key_paths())
+    """The rows are the keys of the model, each with a value or a type, and a sentence.
+
+    A small section has no row of its own: its keys are in the table of the section above.
+    """
+    shown, paths = rows(), set(key_paths())
+    assert shown.keys() <= paths
+    for path in paths - shown.keys():
+        below = {inner for inner in paths if inner.startswith(f"{path}.")}
+        assert below, path
+        assert below <= shown.keys()
     for path, (value, what) in rows().items():
         assert value, path
         assert re.fullmatch(r"\S.*\.\*?", what), path
@@ -58,7 +86,7 @@ def test_every_key_has_its_row() -> None:
 def test_every_bound_is_shown() -> None:
     """What checks/bounds.py says stands in the row."""
     for path, (least, most) in BOUNDS.items():
-        assert f"{least} to {most}" in rows()[path][0]
+        assert f"{least}-{most}" in rows()[path][0]
 
 
 def test_every_value_is_accepted() -> None:
@@ -154,7 +182,7 @@ def test_what_envoy_must_be_told(path: str) -> None:
 
 def test_envoy_is_told_of_nothing_else() -> None:
     """The marks are on those keys, and no example of another key changes what is printed for Envoy."""
-    marked = {path for path, (_, what) in rows().items() if "Envoy too" in what}
+    marked = {path for path, (_, what) in rows().items() if "*Envoy.*" in what}
     assert marked == ENVOY_DEPENDS_ON == _TOLD.keys()
     before = derive(parse(_MINIMAL, file="minimal"))
     asked = derive(parse(_AROUND["issuers.*.introspection"].replace(", HERE", ""), file="asked"))

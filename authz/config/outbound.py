@@ -1,0 +1,53 @@
+"""Settings that calls to other systems share, each described once: trust, credentials, bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from authz.config.section import Access, Duration, Setting, Size
+
+CaFile = Annotated[
+    str | None, Field(description="PEM file of trusted CAs, in place of the system's."), Setting(Access.UNKNOWN)
+]
+ClientCertFile = Annotated[
+    str | None,
+    Field(description="PEM file of the client certificate and its chain (mutual TLS)."),
+    Setting(Access.UNAFFECTED),
+]
+ClientKeyFile = Annotated[
+    str | None, Field(description="PEM file of its key, without a password."), Setting(Access.UNAFFECTED)
+]
+BearerTokenFile = Annotated[
+    str | None, Field(description="File with a bearer token; read each time."), Setting(Access.UNAFFECTED)
+]
+BasicCredentialsFile = Annotated[
+    str | None, Field(description="File with `user:password` (Basic); read each time."), Setting(Access.UNAFFECTED)
+]
+Proxy = Annotated[str | None, Field(description="HTTP proxy."), Setting(Access.UNKNOWN)]
+
+_WHOLE = Field(description="Time for one whole exchange, name resolution included.")
+Timeout = Annotated[Duration, _WHOLE, Setting(Access.UNAFFECTED, bounds=("1ms", "10s"))]
+"""For questions that requests wait for."""
+FetchTimeout = Annotated[Duration, _WHOLE, Setting(Access.UNAFFECTED, bounds=("1ms", "1m"))]
+"""For documents that are fetched in the background."""
+MaxWait = Annotated[
+    Duration,
+    Field(description="Longest time that a request waits."),
+    Setting(Access.UNAFFECTED, bounds=("1ms", "10s"), envoy=True),
+]
+MaxBytes = Annotated[
+    Size, Field(description="Largest answer that is read."), Setting(Access.UNAFFECTED, bounds=("1KiB", "1MiB"))
+]
+MaxCached = Annotated[
+    int, Field(description="Answers that are kept."), Setting(Access.UNAFFECTED, bounds=("1", "1000000"))
+]
+MaxConcurrent = Annotated[
+    int,
+    Field(description="Questions at one time, each on a thread of its own."),
+    Setting(Access.UNAFFECTED, bounds=("1", "256")),
+]
+_RATE = Field(description="Questions a second, and at once.")
+MaxPerSecond = Annotated[int, _RATE, Setting(Access.UNAFFECTED, bounds=("1", "100000"))]
+MaxPerSecondAtIssuer = Annotated[int, _RATE, Setting(Access.UNAFFECTED, bounds=("1", "10000"))]
