@@ -2,13 +2,12 @@
 
 1. The charts' values.schema.json: `definitions` of the library's from `authz schema`, every `description` from the
    comments of values.yaml.
-2. The tables of values in the charts' READMEs, from the same comments.
-3. deploy/observability: the alerts with their default thresholds, and the page of their runbooks, from the chart's.
-4. deploy/build.lock, the tools that build the wheel, from requirements.lock.
-5. The plain Envoy bootstrap, and that of the kustomize example, from the chart (needs `make .tools/helm`).
-6. The keys in authz/config/REFERENCE.md, from the model and the examples in tests/data/config.yaml.
-7. The table of authz/core/REASONS.md, from authz/core/reasons.py.
-8. The table of upstreams in authz/core/RULES.md, from authz/tooling/upstreams.py.
+2. deploy/observability: the alerts with their default thresholds, and the page of their runbooks, from the chart's.
+3. deploy/build.lock, the tools that build the wheel, from requirements.lock.
+4. The plain Envoy bootstrap, and that of the kustomize example, from the chart (needs `make .tools/helm`).
+5. The keys in authz/config/REFERENCE.md, from the model and the examples in tests/data/config.yaml.
+6. The table of authz/core/REASONS.md, from authz/core/reasons.py.
+7. The table of upstreams in authz/core/RULES.md, from authz/tooling/upstreams.py.
 """
 
 # ruff: noqa: INP001 - a program, and no part of a package
@@ -44,6 +43,7 @@ HELM: Final = ROOT / ".tools/helm/helm4"
 BUILD_TOOLS: Final = ("hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers")
 
 _KEY: Final = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9]+):(?: (?P<value>.*))?$")
+_LABEL: Final = re.compile(r"{{ \$(?:labels\.)?(\w+).*? }}")
 _UNSET: Final = re.compile(r"^(?P<indent> *)# (?P<key>[A-Za-z0-9]+):$")
 
 
@@ -68,7 +68,7 @@ def schema(chart: Path) -> str:
 def meanings(schema: dict[str, Any], values: Path) -> dict[tuple[str, ...], str]:
     """Return descriptions by path; keys of a mapping that takes any are described at the mapping itself."""
     found: dict[tuple[str, ...], str] = {}
-    for key, what, _ in describe(values):
+    for key, what in describe(values):
         steps, known, depth = tuple(key.split(".")), schema, 0
         while depth < len(steps) and "properties" in known:
             known, depth = known["properties"][steps[depth]], depth + 1
@@ -123,22 +123,14 @@ def fill(text: str, alert: dict[str, Any]) -> str:
 
 
 def runbooks() -> str:
-    """Return the page that `runbook_url` of each alert points at."""
-    parts = ["# Runbooks\n\nFor operators: what to do when an alert fires. Made by deploy/generate.py.\n"]
+    """Return the page that `runbook_url` of each alert points at; what the alert itself says is not repeated."""
+    head = "# Runbooks\n\nFor operators: what to do when an alert fires. Made by deploy/generate.py from the alerts."
+    parts = [head]
     for alert in alerts():
-        told = alert["annotations"]
-        texts = [fill(told[part], alert).strip() for part in ("summary", "description", "runbook")]
-        summary, description, runbook = (re.sub(r"{{ \$(?:labels\.)?(\w+).*? }}", r"*\1*", text) for text in texts)
-        severity = alert["labels"]["severity"]
-        parts.append(f"## {alert['alert']}\n\n{severity}: {summary}. {description}\n\n{runbook}\n")
-    return "\n".join(parts)
-
-
-def readme(chart: Path) -> str:
-    """Return the chart's README with its table of values regenerated."""
-    rows = "".join(f"| `{key}` | {what} | {default} |\n" for key, what, default in describe(chart / "values.yaml"))
-    table = f"| value | what | default |\n|---|---|---|\n{rows}"
-    return renew((chart / "README.md").read_text(encoding="utf-8"), "values", table)
+        text = fill(alert["annotations"]["runbook"], alert).strip()
+        text = _LABEL.sub(r"*\1*", text)
+        parts.append(f"## {alert['alert']}\n\n{text}")
+    return "\n\n".join(parts) + "\n"
 
 
 def reference() -> str:
@@ -182,8 +174,8 @@ def renew(page: str, name: str, text: str) -> str:
     return f"{before}{begin}{text}{end}{after}"
 
 
-def describe(values: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield key, description and default of every documented value. Raises ValueError for one without description."""
+def describe(values: Path) -> Iterator[tuple[str, str]]:
+    """Yield key and description of every documented value. Raises ValueError for one without description."""
     path: list[str] = []
     what = ""
     for line in values.read_text(encoding="utf-8").splitlines():
@@ -193,14 +185,14 @@ def describe(values: Path) -> Iterator[tuple[str, str, str]]:
         if match is None:
             continue
         if match.re is _UNSET:
-            yield match["key"], what, ""
+            yield match["key"], what
             what = ""
             continue
         depth = len(match["indent"]) // 2
         path = [*path[:depth], match["key"]]
         value = match["value"]
         if what:
-            yield ".".join(path), what, f"`{value}`" if value and value != '""' else ""
+            yield ".".join(path), what
         elif value:
             raise ValueError(f"{values}: {'.'.join(path)} has no description")
         what = ""
@@ -241,7 +233,6 @@ def files() -> Iterator[tuple[Path, str]]:
     """Yield each file that is made, and what it should hold."""
     for chart in (SIDECAR, CHARTS / "authz", CHARTS / "authz-injection"):
         yield chart / "values.schema.json", schema(chart)
-        yield chart / "README.md", readme(chart)
     yield OBSERVABILITY / "alerts.yaml", plain_alerts()
     yield OBSERVABILITY / "RUNBOOKS.md", runbooks()
     yield DEPLOY / "build.lock", build_lock()
