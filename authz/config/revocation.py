@@ -123,7 +123,7 @@ class Logout(Section):
     """Accepts logout tokens at receivers.listen (OpenID Connect Back-Channel Logout)."""
 
     clients: Annotated[Items[str], Setting(Access.REQUIRED)]
-    """Logout tokens (OpenID Connect Back-Channel Logout) for one of these clients, in aud, are accepted at receivers.listen."""
+    """Clients whose logout tokens are accepted at receivers.listen (OpenID Connect Back-Channel Logout), by aud."""
     revokes: Annotated[Word[LogoutScope], Setting(Access.UNKNOWN, meaning="other tokens stay valid after a logout")] = (
         LogoutScope.SESSION
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum, auto
 from typing import Annotated, ClassVar, TypeVar, get_args, get_origin
@@ -128,9 +128,15 @@ def has_entries(annotation: object) -> bool:
 
 
 def settings_of(section: type[Section], above: str = "") -> Iterator[tuple[str, Setting]]:
-    """Yield the path and the setting of each key of *section* and below; `*` is an entry of a list or map."""
+    """Yield the path and the setting of each key of *section* and below; `*` is an entry of a list or map.
+
+    Below a key with an access there is none: the key is compared as a whole.
+    """
     for name, field in section.model_fields.items():
         path = f"{above}{name}"
-        yield from ((path, found) for found in field.metadata if isinstance(found, Setting))
+        own = [found for found in field.metadata if isinstance(found, Setting)]
+        yield from ((path, found) for found in own)
         if (inner := section_in(field.annotation)) is not None:
-            yield from settings_of(inner, f"{path}.*." if has_entries(field.annotation) else f"{path}.")
+            below = settings_of(inner, f"{path}.*." if has_entries(field.annotation) else f"{path}.")
+            whole = any(found.access is not None for found in own)
+            yield from ((place, replace(found, access=None) if whole else found) for place, found in below)
