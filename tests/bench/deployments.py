@@ -22,7 +22,7 @@ from authz.demo.client import send
 from authz.demo.envoy import Envoy
 from authz.demo.loopback import json_response
 from authz.demo.process import Process
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from authz.demo.signing import SigningKey
 from tests.bench.accounting import family
 from tests.bench.envoys import make_envoy
@@ -31,6 +31,7 @@ from tests.bench.peers.servers import PEERS, prove, serving
 from tests.bench.setups import Kind, Setup
 from tests.bench.tokens import AUDIENCE, ISSUER, write_claims
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 from tests.tools import find
 
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"

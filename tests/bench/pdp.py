@@ -26,7 +26,6 @@ from prometheus_client import CollectorRegistry
 from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.demo.process import Process
-from authz.demo.sidecar import free_address
 from authz.envoy.admission import METHOD
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
@@ -35,6 +34,7 @@ from authz.envoy.transport.cygrpc import CygrpcTransport
 from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.signature_cache import SignatureCache
 from authz.telemetry.facts import FactMetrics
+from tests.fakes.ports import free_address
 from tests.fixtures import A_RSA, T, ask, jwks, mint
 from tests.unit.envoy.asking import write_check
 

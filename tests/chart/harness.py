@@ -14,10 +14,10 @@ from authz.demo.client import Answer, send
 from authz.demo.envoy import binary
 from authz.demo.loopback import Header, LoopbackServer
 from authz.demo.process import Process
-from authz.demo.sidecar import free_address
 from authz.demo.upstream import echo_server, headers_seen
 from tests.chart.helm import Charts, Document, container, only
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 
 

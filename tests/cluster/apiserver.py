@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from authz.demo.client import send
 from authz.demo.process import Process
-from authz.demo.sidecar import free_address
 from tests.chart.helm import Document
+from tests.fakes.ports import free_address
 from tests.tools import TOOLS, path
 
 ISSUER: Final = "https://kubernetes.default.svc"

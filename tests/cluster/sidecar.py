@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from authz.envoy import ext_authz_pb2 as wire
 from tests.cluster.apiserver import Cluster
+from tests.fakes.ports import free_address
 from tests.fakes.raw import RawServer, forward
 from tests.fakes.waiting import HANG_SECONDS
 from tests.fixtures import ask

@@ -13,7 +13,6 @@ import trustme
 import yaml
 
 from authz.demo.client import Answer, send
-from authz.demo.sidecar import free_address
 from authz.demo.upstream import echo_server
 from tests.chart.harness import seen
 from tests.chart.helm import Charts, Document
@@ -21,6 +20,7 @@ from tests.cluster.apiserver import Cluster
 from tests.cluster.controllers import running_jobs
 from tests.cluster.kubelet import Node, pod_of, running
 from tests.cluster.sidecar import way_into
+from tests.fakes.ports import free_address
 
 pytestmark = pytest.mark.needs("cluster", "helm", "envoy")
 

@@ -21,8 +21,8 @@ from typing import Any, Final
 import yaml
 
 from authz.demo.envoy import binary
-from authz.demo.sidecar import free_address
 from tests.documents.pages import Block, blocks
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import HANG_SECONDS
 from tests.fixtures import A_RSA, changed
 from tests.tools import ROOT, TOOLS

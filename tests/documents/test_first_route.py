@@ -12,10 +12,10 @@ from typing import Final
 
 import pytest
 
-from authz.demo.sidecar import free_address
 from tests.documents.pages import Block, blocks
 from tests.documents.reader import run
 from tests.documents.test_commands import FIRST_ROUTE
+from tests.fakes.ports import free_address
 from tests.tools import ROOT
 from tests.unit.envoy.serving import short_folder
 

@@ -15,9 +15,10 @@ from authz.demo.bootstrap import Proxy
 from authz.demo.client import Answer, send
 from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from authz.demo.upstream import echo_server, headers_seen, identity_in
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 
 CONFIG = Path(__file__).with_name("authz.yaml")
 

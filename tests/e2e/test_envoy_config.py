@@ -17,11 +17,12 @@ from authz.cli import main
 from authz.demo.client import send
 from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from authz.demo.upstream import echo_server
 from authz.tooling.envoy_config.forwarded_claims import CLAIMS
 from tests.e2e.harness import Reply
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 
 CONFIG = Template("""version: 1

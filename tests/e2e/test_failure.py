@@ -12,8 +12,8 @@ import pytest
 import trustme
 
 from authz.demo.bootstrap import Tls
-from authz.demo.sidecar import free_address
 from tests.e2e.harness import Stage
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 
 

@@ -18,9 +18,10 @@ from authz.demo.bootstrap import Proxy
 from authz.demo.client import Answer, send
 from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header, LoopbackServer, Request, Response
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from authz.demo.upstream import echo
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 
 CONFIG = Template("""version: 1
 server: {listen: "unix:$socket"}

@@ -14,11 +14,12 @@ from authz.cli import main
 from authz.demo.bootstrap import Proxy
 from authz.demo.client import send
 from authz.demo.envoy import Envoy
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from authz.demo.upstream import echo_server
 from tests.e2e.harness import Reply
 from tests.fakes.idp import FakeIdp
 from tests.fakes.pdp import VECTORS
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 from tests.integration.cerbos import TOOL, Cerbos
 from tests.unit.envoy.serving import short_folder

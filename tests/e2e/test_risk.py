@@ -13,9 +13,10 @@ from typing import Any
 from authz.demo.bootstrap import Proxy
 from authz.demo.client import Answer, send
 from authz.demo.envoy import Envoy
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from authz.demo.upstream import echo_server
 from tests.fakes.idp import FakeIdp, say
+from tests.fakes.ports import free_address
 
 ASSESS = "/v1/assess"
 CONFIG = Template("""version: 1

@@ -17,10 +17,11 @@ from authz.demo.bootstrap import Proxy
 from authz.demo.client import Answer, send
 from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from authz.demo.signing import SigningKey
 from authz.demo.upstream import echo_server, headers_seen
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 
 LIMIT = 5
 CONFIG = Template("""version: 1

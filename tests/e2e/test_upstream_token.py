@@ -22,11 +22,12 @@ import pytest
 from authz.demo.bootstrap import Proxy
 from authz.demo.client import Answer, send
 from authz.demo.envoy import Envoy
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from authz.demo.upstream import echo_server, headers_seen
 from authz.tooling.envoy_config import fragments
 from authz.tooling.envoy_config.fragments import MANAGER, V3, router, socket_address
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 from tests.tools import TOOLS, path
 
 ISSUER: Final = "http://gateway.test"

@@ -25,9 +25,10 @@ from authz.demo.client import Answer, send
 from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header
 from authz.demo.process import Process
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from tests.chart.harness import merge, write
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.tools import ROOT
 from tests.unit.envoy.serving import short_folder

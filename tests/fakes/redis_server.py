@@ -12,9 +12,9 @@ import trustme
 
 from authz.config.shared_state import SharedState as SharedStateSection
 from authz.demo.process import Process
-from authz.demo.sidecar import free_address
 from authz.feeds.shared.state import SharedState, SharedStateError, open_shared_state
 from tests import tools
+from tests.fakes.ports import free_address
 
 PASSWORD: Final = "of-the-store"
 PATIENT: Final = "10s"  # the longest that may be configured

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import http.client
-import random
-import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from authz.demo.process import Process
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import HANG_SECONDS
 from tests.frameworks.requests import PAGE, ROUTES, Route
 from tests.tools import ROOT, TOOLS, path
@@ -77,7 +76,7 @@ def routes_of(name: str) -> list[Route]:
 @contextmanager
 def serving(names: Iterable[str], folder: Path) -> Iterator[Mapping[str, str]]:
     """Start those frameworks, and return the address of each once it serves all of its routes."""
-    addresses = dict(zip(names, _free_addresses(), strict=False))
+    addresses = {name: free_address() for name in names}
     with ExitStack() as running:
         started: dict[str, Process] = {}
         for program in PROGRAMS:
@@ -98,16 +97,6 @@ def serving(names: Iterable[str], folder: Path) -> Iterator[Mapping[str, str]]:
             for route in (PAGE, *routes_of(name)):
                 started[name].wait_until(partial(_serves, address, route))
         yield addresses
-
-
-def _free_addresses() -> Iterator[str]:
-    """Yield addresses on which nothing listens, of ports that the kernel gives to no connection."""
-    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
-    for port in random.sample(range(10_000, first), 1000):
-        with suppress(OSError):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", port))
-            yield f"127.0.0.1:{port}"
 
 
 def _serves(address: str, route: Route) -> bool:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from tests.fakes.pdp import EVALUATION
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.tools import path
 
 TOOL: Final = "@cerbos/cerbos-linux-x64"
 _CONFIG: Final = """server:
-  httpListenAddr: "127.0.0.1:{http}"
-  grpcListenAddr: "127.0.0.1:{grpc}"
+  httpListenAddr: "{http}"
+  grpcListenAddr: "{grpc}"
 storage: {{driver: disk, disk: {{directory: "{policies}", watchForChanges: false}}}}
 telemetry: {{disabled: true}}
 """
@@ -43,27 +43,22 @@ resourcePolicy:
 """
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 class Cerbos:
     """The process; a context manager. After `stop` and `start` it serves at the same URL."""
 
     def __init__(self, folder: Path) -> None:
         self._folder: Final = folder
-        self._port: Final = _free_port()
+        self._address: Final = free_address()
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "policies").mkdir()
         (folder / "policies/record.yaml").write_text(_POLICY)
-        config = _CONFIG.format(http=self._port, grpc=_free_port(), policies=folder / "policies")
+        config = _CONFIG.format(http=self._address, grpc=free_address(), policies=folder / "policies")
         (folder / "cerbos.yaml").write_text(config)
 
     @property
     def url(self) -> str:
         """Its access evaluation endpoint."""
-        return f"http://127.0.0.1:{self._port}{EVALUATION}"
+        return f"http://{self._address}{EVALUATION}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -86,7 +81,7 @@ class Cerbos:
             self._process = None
 
     def _is_ready(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=HANG_SECONDS)
+        connection = http.client.HTTPConnection(self._address, timeout=HANG_SECONDS)
         try:
             connection.request("GET", "/_cerbos/health")
             return connection.getresponse().status == 200

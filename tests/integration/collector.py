@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from authz.demo.process import Process, tail
-from authz.demo.sidecar import free_address
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 from tests.tools import path
 

@@ -17,8 +17,9 @@ from authz.demo.bootstrap import Proxy
 from authz.demo.client import Answer, send
 from authz.demo.envoy import Envoy
 from authz.demo.process import Process, tail
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from authz.demo.upstream import echo_server
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 from tests.fixtures import ask
 from tests.integration.sidecars import config

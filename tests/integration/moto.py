@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from authz.demo.process import Process
-from authz.demo.sidecar import free_address
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 from tests.tools import path
 

@@ -13,8 +13,9 @@ import grpc
 
 from authz.demo.client import send
 from authz.demo.process import Process, tail
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 from tests.fixtures import ask
 from tests.unit.envoy.asking import told, write_check

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from authz.demo.client import Answer, send
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 from tests.integration.crew import crew
 from tests.integration.sidecars import config, issuer, running

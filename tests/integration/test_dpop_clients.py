@@ -18,9 +18,10 @@ import pytest
 
 from authz.demo.bootstrap import Proxy
 from authz.demo.envoy import Envoy
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from authz.demo.signing import SigningKey
 from authz.demo.upstream import echo_server
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import HANG_SECONDS
 from tests.integration.oidc_provider import OidcProvider, private_jwk
 from tests.tools import TOOLS, path

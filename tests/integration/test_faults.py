@@ -23,7 +23,6 @@ from authz.demo.bootstrap import Proxy
 from authz.demo.client import send
 from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header
-from authz.demo.sidecar import free_address
 from authz.demo.upstream import echo_server
 from authz.envoy.checker import Checker
 from authz.envoy.server import AuthorizationServer
@@ -33,6 +32,7 @@ from authz.envoy.transport.pool import PoolTransport
 from authz.envoy.transport.port import Deferred
 from authz.telemetry.check_record import Metadata
 from tests.e2e.harness import Reply
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 from tests.fixtures import make_snapshot, mint
 from tests.unit.envoy.asking import AFTER, NEW, UNKNOWN, FakeLane, HeldLane, make_checker, told

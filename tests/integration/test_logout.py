@@ -11,9 +11,9 @@ import pytest
 
 from authz.core.claims import LOGOUT_EVENT
 from authz.demo.client import Answer, send
-from authz.demo.sidecar import free_address
 from authz.demo.signing import SigningKey
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 from tests.integration.crew import crew
 from tests.integration.oidc_provider import OidcProvider, private_jwk

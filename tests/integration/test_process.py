@@ -18,10 +18,10 @@ import grpc
 import pytest
 import trustme
 
-from authz.demo.sidecar import free_address
 from authz.demo.signing import SigningKey
 from tests.fakes.http2 import PING, PREFACE, SETTINGS, frame
 from tests.fakes.idp import JWKS, FakeIdp
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 from tests.fixtures import ask
 from tests.integration.sidecars import Running, config, issuer, running

@@ -18,9 +18,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from authz.demo.client import send
 from authz.demo.loopback import json_response
 from authz.demo.process import Process
-from authz.demo.sidecar import free_address
 from authz.demo.signing import SigningKey
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 from tests.integration.asking import INTROSPECT, endpoint_of
 from tests.integration.sidecars import Running, issuer, running

@@ -17,8 +17,8 @@ import grpc
 import pytest
 
 from authz.core.key import thumbprint_of
-from authz.demo.sidecar import free_address
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 from tests.fakes.redis_server import RedisServer, redis_server
 from tests.fakes.waiting import wait_until
 from tests.fixtures import ask

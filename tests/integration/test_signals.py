@@ -11,9 +11,9 @@ import pytest
 
 from authz.demo.client import Answer, send
 from authz.demo.loopback import Request, Response, json_response
-from authz.demo.sidecar import free_address
 from authz.demo.signing import SigningKey
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 from tests.integration.crew import crew
 from tests.integration.sidecars import issuer, running

@@ -12,8 +12,9 @@ from string import Template
 from typing import Any, Final
 
 from authz.demo.client import send
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 
 CONFIG: Final = Template("""version: 1

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from authz.demo.sidecar import free_address
 from tests.fakes.idp import FakeIdp
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 from tests.integration.crew import crew
 from tests.integration.sidecars import config, issuer, running

@@ -21,8 +21,9 @@ import trustme
 
 from authz.demo.client import send
 from authz.demo.envoy import Envoy
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from tests.fakes.idp import JWKS, FakeIdp, fail
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
 from tests.integration.crew import FAST, Crew, crew, envoy_before, get, private_folder, running
 from tests.integration.sidecars import config, issuer

@@ -17,8 +17,9 @@ from typing import Any, Final
 import pytest
 
 from authz.demo.client import send
-from authz.demo.sidecar import Sidecar, free_address
+from authz.demo.sidecar import Sidecar
 from authz.demo.signing import SigningKey
+from tests.fakes.ports import free_address
 from tests.fakes.waiting import HANG_SECONDS
 from tests.tools import TOOLS, path
 

@@ -16,12 +16,12 @@ from typing import Final
 from authz.demo.client import send
 from authz.demo.loopback import LoopbackServer, json_response
 from authz.demo.process import Process
-from authz.demo.sidecar import free_address
 from authz.demo.signing import SigningKey
 from tests.bench.load import SpoiltError
 from tests.bench.machine import on_cores
 from tests.bench.setups import Kind, Setup
 from tests.bench.tokens import AUDIENCE, ISSUER, write_claims
+from tests.fakes.ports import free_address
 from tests.tools import TOOLS
 
 _SCOPE: Final = "orders:read"
