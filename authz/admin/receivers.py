@@ -1,6 +1,7 @@
 """The paths of `receivers.listen`: what issuers send. And the one of a worker, for what its supervisor received.
 
 Anyone who reaches the port may send; nothing counts that no issuer has signed. Answers say nothing about the state.
+What is accepted here fits, in base64, into what a worker accepts: the bounds are at the door.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from authz.admin.routes import AdminRequest, AdminResponse, Route
 EVENTS_PATH: Final = "/events"
 LOGOUT_PATH: Final = "/backchannel-logout"
 WORKER_PATH: Final = "/receive"
+MAX_MESSAGE_BYTES: Final = (
+    96 * 1024
+)  # above the largest event (core.security_event), and what a token for a logout may be
+MAX_HEADER_CHARS: Final = 4096  # of each header that is passed on
 NO_STORE: Final = (("cache-control", "no-store"),)  # OpenID Connect Back-Channel Logout section 2.8
 _JSON: Final = "application/json"
 
@@ -56,9 +61,12 @@ def make_receiver_routes(receive: Receive, paths: tuple[str, ...] = (LOGOUT_PATH
     """Return the routes of `receivers.listen`."""
 
     def route(path: str) -> Route:
-        return lambda request: _answer(
-            receive(Message(path, request.body, request.content_type, request.authorization))
-        )
+        def take(request: AdminRequest) -> AdminResponse:
+            if max(len(request.content_type), len(request.authorization or "")) > MAX_HEADER_CHARS:
+                return AdminResponse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, b"a header is too long\n")
+            return _answer(receive(Message(path, request.body, request.content_type, request.authorization)))
+
+        return take
 
     return {f"POST {path}": route(path) for path in paths}
 

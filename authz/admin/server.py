@@ -35,7 +35,12 @@ class AdminServer:
     """Answers requests for the paths of a table."""
 
     def __init__(
-        self, address: Address, routes: Mapping[str, Route], *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        address: Address,
+        routes: Mapping[str, Route],
+        *,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Bind *address*. Raises OSError, whose text names the address.
 
@@ -43,7 +48,7 @@ class AdminServer:
         """
         where = address.path if isinstance(address, UnixAddress) else f"{address.host}:{address.port}"
         try:
-            self._server: Final = _Server(address, routes, monotonic)
+            self._server: Final = _Server(address, routes, max_body_bytes, monotonic)
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {where}: {error.strerror or error}") from error
         self._thread: Final = Thread(target=self._server.serve_forever, name="admin", daemon=True)
@@ -84,10 +89,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_POST(self) -> None:
+        if "transfer-encoding" in self.headers:  # without a length there is no bound before the body is read
+            self.send_error(HTTPStatus.LENGTH_REQUIRED)
+            return
         length = self.headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             self.send_error(HTTPStatus.BAD_REQUEST)
-        elif len(length) > 9 or int(length) > MAX_BODY_BYTES:
+        elif len(length) > 9 or int(length) > self.server.max_body_bytes:
             self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         else:
             self._answer(self.rfile.read(int(length)))
@@ -122,8 +130,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = MAX_CONNECTIONS
 
-    def __init__(self, address: Address, routes: Mapping[str, Route], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, address: Address, routes: Mapping[str, Route], max_body_bytes: int, monotonic: Callable[[], float]
+    ) -> None:
         self.routes: Final = routes
+        self.max_body_bytes: Final = max_body_bytes
         self._monotonic = monotonic
         self._since: dict[Any, float] = {}  # open connections, the oldest first
         self._threaded: set[Any] = set()  # connections that have a thread

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Final
 
 from authz.admin import receivers
-from authz.admin.receivers import WORKER_PATH, Message, Reply, make_receiver_routes
+from authz.admin.receivers import MAX_MESSAGE_BYTES, WORKER_PATH, Message, Reply, make_receiver_routes
 from authz.admin.server import AdminServer
 from authz.config.address import parse_tcp_address
 from authz.config.revocation import Receivers
@@ -79,4 +79,5 @@ def make_receiver(section: Receivers, receiver: OwnReceiver | PodReceiver) -> Ad
     """Return the server for what issuers send, bound but not started; None without an address. Raises OSError."""
     if section.listen is None:
         return None
-    return AdminServer(parse_tcp_address(section.listen), make_receiver_routes(receiver.receive))
+    routes = make_receiver_routes(receiver.receive)
+    return AdminServer(parse_tcp_address(section.listen), routes, max_body_bytes=MAX_MESSAGE_BYTES)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from authz.admin.receivers import MAX_MESSAGE_BYTES
 from authz.demo.client import Answer, send
 from authz.demo.loopback import Request, Response, json_response
 from authz.demo.signing import SigningKey
@@ -145,3 +146,6 @@ def test_an_event_reaches_both_workers(folder: Path, idp: FakeIdp, hub: FakeIdp)
         wait_until(lambda: push(address, about_eve).status == 202)
         assert [two.check(number, token) for number in (0, 1)] == ["token_revoked"] * 2
         assert push(address, about_eve, "wrong").json()["err"] == "authentication_failed"
+        largest = push(address, "x" * MAX_MESSAGE_BYTES)  # a worker reads it, and says what is wrong with it
+        assert (largest.status, largest.json()["err"]) == (400, "invalid_request")
+        assert push(address, "x" * (MAX_MESSAGE_BYTES + 1)).status == 413

@@ -337,6 +337,8 @@ def test_what_is_posted_is_read_up_to_a_bound() -> None:
             assert send(url, method="POST", headers=[("Content-Length", length)]).status == 413
         for length in ("-1", "x", "1.5"):
             assert send(url, method="POST", headers=[("Content-Length", length)]).status == 400
+        chunked = [("Transfer-Encoding", "chunked")]  # a body that would be taken for none
+        assert send(url, method="POST", headers=chunked, body=b"0\r\n\r\n").status == 411
     assert [len(body) for body in seen] == [MAX_BODY_BYTES]
 
 
