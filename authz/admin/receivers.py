@@ -18,9 +18,7 @@ from authz.admin.routes import AdminRequest, AdminResponse, Route
 EVENTS_PATH: Final = "/events"
 LOGOUT_PATH: Final = "/backchannel-logout"
 WORKER_PATH: Final = "/receive"
-MAX_MESSAGE_BYTES: Final = (
-    96 * 1024
-)  # above the largest event (core.security_event), and what a token for a logout may be
+MAX_MESSAGE_BYTES: Final = 96 * 1024  # above the largest event (core.security_event)
 MAX_HEADER_CHARS: Final = 4096  # of each header that is passed on
 NO_STORE: Final = (("cache-control", "no-store"),)  # OpenID Connect Back-Channel Logout section 2.8
 _JSON: Final = "application/json"

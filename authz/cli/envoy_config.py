@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,6 +16,9 @@ from authz.cli.terminal import say
 
 if TYPE_CHECKING:
     from authz.config.model import Config
+
+
+_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 
 
 def _complete_names(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
@@ -41,6 +45,12 @@ def _complete_names(_context: click.Context, _option: click.Parameter, incomplet
     metavar="NAME",
     help="A header such as x-forwarded-host that your service needs of clients; may be given again.",
 )
+@click.option(
+    "--receiver-path",
+    default="/authz",
+    show_default=True,
+    help="Below this path Envoy takes messages for receivers.listen, if that is set.",
+)
 @click.option("--check", "envoy_file", type=FILE, help="Check this Envoy configuration, YAML or JSON, instead.")
 @click.option(
     "--accept",
@@ -62,6 +72,7 @@ def envoy_config(  # noqa: PLR0913 - one for each option
     trusted_hops: int,
     client_certificates: bool,
     kept: tuple[str, ...],
+    receiver_path: str,
     envoy_file: Path | None,
     accepted: tuple[str, ...],
     as_json: bool,
@@ -96,7 +107,16 @@ def envoy_config(  # noqa: PLR0913 - one for each option
             raise click.BadParameter(f"{name!r}: only {', '.join(CLAIMS)} are removed", param_hint="--keep-header")
     if sidecar is not None and not is_host(sidecar):
         raise click.BadParameter(f"{sidecar!r}: write a host name or an IP address", param_hint="--sidecar")
-    settings = derive(config, host=sidecar, trusted_hops=trusted_hops, peer_certificate=client_certificates, kept=kept)
+    if not _PATH.fullmatch(receiver_path):
+        raise click.BadParameter(f"{receiver_path!r}: write a path such as /authz", param_hint="--receiver-path")
+    settings = derive(
+        config,
+        host=sidecar,
+        trusted_hops=trusted_hops,
+        peer_certificate=client_certificates,
+        kept=kept,
+        receiver_prefix=receiver_path,
+    )
     data = (
         texts.bootstrap(settings, listen=listen, upstream=upstream, admin=admin)
         if bootstrap

@@ -133,5 +133,7 @@ class Logout(Section):
 class Receivers(Section):
     """Plain HTTP server for logout tokens and security events of issuers."""
 
-    listen: Annotated[str | None, Field(examples=["0.0.0.0:9193"]), Setting(Access.UNAFFECTED, restart=True)] = None
-    """host:port; clients need not reach it, and TLS is for something in front of it."""
+    listen: Annotated[
+        str | None, Field(examples=["127.0.0.1:9193"]), Setting(Access.UNAFFECTED, restart=True, envoy=True)
+    ] = None
+    """host:port; clients need not reach it. Loopback behind an Envoy that brings TLS and passes messages on."""

@@ -72,13 +72,14 @@ def test_envoy_takes_the_pieces(charts: Charts, files: Path, name: str) -> None:
     }
     kind = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     route = {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
+    received, clusters = pieces.get("receiver_routes", []), [*pieces["cluster"], *pieces.get("receiver_cluster", [])]
     manager = {
         "@type": kind,
         "stat_prefix": "front",
         **pieces["connection_manager"],
         "access_log": pieces["access_log"],
         "http_filters": [*pieces["http_filters"], router],
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [*received, route]}]},
     }
     network_filter = {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
     listener = {
@@ -86,7 +87,7 @@ def test_envoy_takes_the_pieces(charts: Charts, files: Path, name: str) -> None:
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
         "filter_chains": [{"filters": [network_filter]}],
     }
-    judge(yaml.safe_dump({"static_resources": {"listeners": [listener], "clusters": pieces["cluster"]}}), files)
+    judge(yaml.safe_dump({"static_resources": {"listeners": [listener], "clusters": clusters}}), files)
 
 
 def only_pieces(documents: list[Document]) -> dict[str, str]:

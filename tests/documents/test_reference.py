@@ -163,6 +163,7 @@ _TOLD: Final = {  # for each key that Envoy must know, a change of it
     "pdps.*.max_wait": "pdps: {p: {url: 'https://pdp.test/access/v1/evaluation', max_wait: 3s}}\n",
     "risk": "risk: {url: 'https://risk.test/x'}\n",
     "risk.max_wait": "risk: {url: 'https://risk.test/x', max_wait: 3s}\n",
+    "receivers.listen": "receivers: {listen: 127.0.0.1:9193}\n",
     "rules.*.accept": _WITH_RULE % "{match: {paths: [/a]}, accept: [encoded_slash]}",
     "identity.headers": "identity: {headers: {x-auth-subject: sub}}\n",
     "identity.token.header": _MINTED + "}}\n",

@@ -89,6 +89,12 @@ def _tls(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterat
         yield "server.tls.client_ca_file", f"Envoy presents no client certificate, so that {fails}"
 
 
+def _receiver(old: EnvoySettings, new: EnvoySettings, _: EnvoyRequirements) -> Iterator[tuple[str, str]]:
+    if old.receiver is not None and new.receiver is not None and old.receiver.address != new.receiver.address:
+        lost = "logout tokens and events get 503, and senders may not repeat them"
+        yield "receivers.listen", f"Envoy passes them to {old.receiver.address}: {lost}; {_TOGETHER}"
+
+
 BREAKAGES: Final[Mapping[str, FindBreakage]] = {
     "endpoints": _endpoints,
     "timeout_ms": _timeout,
@@ -100,5 +106,6 @@ BREAKAGES: Final[Mapping[str, FindBreakage]] = {
     "max_headers_kb": _header_room,
     "max_requests": _nothing,
     "tls": _tls,
+    "receiver": _receiver,
 }
 """The check for each setting of Envoy that depends on the configuration."""

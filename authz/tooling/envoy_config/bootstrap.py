@@ -18,20 +18,25 @@ from authz.tooling.envoy_config.fragments import (
     socket_address,
     upstream_cluster,
 )
+from authz.tooling.envoy_config.receiver import receiver_clusters, receiver_filters, receiver_routes
 from authz.tooling.envoy_config.yaml_text import comment, write_yaml
 
 ADMIN = "127.0.0.1:9901"
 
 
 def fragments(settings: EnvoySettings) -> Fragment:
-    """Return the settings, the filter and the cluster, each under its key in Envoy's configuration."""
+    """Return the settings, the filters and the clusters, each under its key in Envoy's configuration."""
+    received = (
+        {"route_config": {"virtual_hosts": [{"routes": routes}]}} if (routes := receiver_routes(settings)) else {}
+    )
     return {
         "http_connection_manager": {
             **connection_manager(settings),
             "access_log": [access_log()],
-            "http_filters": [ext_authz_filter(settings)],
+            "http_filters": [*receiver_filters(settings), ext_authz_filter(settings)],
+            **received,
         },
-        "clusters": [cluster(settings)],
+        "clusters": [cluster(settings), *receiver_clusters(settings)],
     }
 
 
@@ -43,14 +48,17 @@ def bootstrap(settings: EnvoySettings, *, listen: str, upstream: str, admin: str
         "codec_type": "AUTO",
         **connection_manager(settings),
         "access_log": [access_log()],
-        "http_filters": [ext_authz_filter(settings), router()],
+        "http_filters": [*receiver_filters(settings), ext_authz_filter(settings), router()],
         "route_config": {
             "name": "front",
             "virtual_hosts": [
                 {
                     "name": "front",
                     "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "15s"}}],
+                    "routes": [
+                        *receiver_routes(settings),
+                        {"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "15s"}},
+                    ],
                 }
             ],
         },
@@ -73,7 +81,11 @@ def bootstrap(settings: EnvoySettings, *, listen: str, upstream: str, admin: str
         "admin": {"address": socket_address(admin)},
         "static_resources": {
             "listeners": [listener],
-            "clusters": [cluster(settings), upstream_cluster("upstream", (upstream,))],
+            "clusters": [
+                cluster(settings),
+                *receiver_clusters(settings),
+                upstream_cluster("upstream", (upstream,)),
+            ],
         },
         "overload_manager": {"resource_monitors": [monitor]},
     }

@@ -8,6 +8,11 @@ from typing import Final
 COMMENTS: Final[Mapping[str, str]] = {
     "http_connection_manager": "In the typed_config of your envoy.filters.network.http_connection_manager.",
     "http_connection_manager.http_filters": "In front of your other filters, the last of which is the router.",
+    "http_connection_manager.route_config": (
+        "First in your virtual host's routes: what issuers post to the sidecar has no access token, and is not checked."
+    ),
+    "max_dynamic_descriptors": "Only on the routes of the receiver: a limit for each address that sends.",
+    "max_request_bytes": "Only on the routes of the receiver: complete bodies, and none that it would refuse.",
     "clusters": "In static_resources.clusters.",
     "static_resources.clusters": "",
     "admin": "For this host only: anyone who reaches it can read everything, and change what Envoy does.",
@@ -53,8 +58,9 @@ COMMENTS: Final[Mapping[str, str]] = {
     ),
     "connection_keepalive": "Notices a peer that is gone without a word.",
     "circuit_breakers": (
-        "At what the sidecar takes (server.max_concurrent of each worker). What is too much Envoy turns away at no "
-        "cost; a refusal costs the sidecar half of a decision, and far above its capacity would do little else."
+        "At what the sidecar takes (server.max_concurrent of each worker; its receiver a few messages). What is too "
+        "much Envoy turns away at no cost; a refusal costs the sidecar half of a decision, and far above its capacity "
+        "would do little else."
     ),
     "health_checks": "A sidecar that has no keys yet, or that drains, says so: it is asked no more.",
     "transport_socket": "The files are Envoy's own: its client certificate, and the authority of the sidecar's.",

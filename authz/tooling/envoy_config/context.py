@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from authz.tooling.envoy_config.chains import Chain, Filter, Manager, find_managers
 from authz.tooling.envoy_config.reading import Node, find_clusters
 from authz.tooling.envoy_config.requirements import EnvoyRequirements
+from authz.tooling.envoy_config.routing import Route
 
+_HERE = frozenset({"127.0.0.1", "::1", "localhost"})
 _LEADS_ANYWHERE = ("dynamic_forward_proxy", "aggregate", "original_dst")
 
 
@@ -73,10 +75,26 @@ class Context:
         named = [manager.clusters for manager, _ in self.protected_managers]
         if None in named:
             return None
-        protected = frozenset().union(*(each for each in named if each is not None))
+        protected = frozenset().union(*(each for each in named if each is not None)) - self.receiver_clusters
         hosts = {host for name in protected for host in hosts_of(self.clusters.get(name))}
         same = {name for name, cluster in self.clusters.items() if hosts.intersection(hosts_of(cluster))}
-        return protected | same
+        return (protected | same) - self.receiver_clusters
+
+    @property
+    def receiver_clusters(self) -> frozenset[str]:
+        """The clusters of the sidecar's receiver: its port, on the hosts of the sidecar and nowhere else."""
+        port, endpoints = self.requirements.receiver_port, self.requirements.endpoints
+        hosts = {host for name in self.clusters_of_sidecar for host in _hosts_alone(self.clusters[name])}
+        if any(each.startswith("unix:") or each.rpartition(":")[0].strip("[]") in _HERE for each in endpoints):
+            hosts |= _HERE
+        wanted = {f"{host}:{port}" for host in hosts}
+        return frozenset(
+            name for name, each in self.clusters.items() if (found := set(hosts_of(each))) and found <= wanted
+        )
+
+    def leads_to_receiver(self, route: Route) -> bool:
+        """Return whether requests on *route* reach the sidecar's receiver and nothing else."""
+        return bool(route.clusters) and route.clusters is not None and route.clusters <= self.receiver_clusters
 
     def leads_to_protected(self, manager: Manager) -> bool:
         """Return whether requests of *manager* may reach what only checked requests should reach."""
@@ -134,6 +152,10 @@ def hosts_of(cluster: Node | None) -> Iterator[str]:
             if socket.there
             else f"unix:{address.get('pipe.path').text}"
         )
+
+
+def _hosts_alone(cluster: Node) -> Iterator[str]:
+    return (host.rpartition(":")[0] for host in hosts_of(cluster) if not host.startswith("unix:"))
 
 
 def _addresses(cluster: Node) -> Iterator[Node]:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from authz.config.address import TcpAddress, UnixAddress, parse_address, worker_addresses
+from authz.config.address import TcpAddress, UnixAddress, parse_address, parse_tcp_address, worker_addresses
 from authz.config.build import build_clients
 from authz.config.model import Config
 from authz.config.pdp import PdpQuestion
@@ -28,7 +28,8 @@ from authz.core.request import AmbiguousEncoding
 from authz.core.risk import RISK
 from authz.core.status_list import STATUS_LIST
 from authz.tooling.envoy_config.forwarded_claims import claims_to_remove
-from authz.tooling.envoy_config.fragments import ClusterTls, EnvoySettings, any_spelling, literal
+from authz.tooling.envoy_config.fragments import ClusterTls, EnvoyReceiver, EnvoySettings, any_spelling, literal
+from authz.tooling.envoy_config.receiver import DEFAULT_PREFIX
 
 MIN_TIMEOUT_MS: Final = 500
 TLS_FOLDER: Final = "/etc/envoy-authz-tls"
@@ -39,7 +40,7 @@ PROOF_HEADER: Final = "dpop"
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to be recognised
 
 
-def derive(
+def derive(  # noqa: PLR0913 - one for each option
     config: Config,
     *,
     host: str | None = None,
@@ -48,11 +49,13 @@ def derive(
     peer_certificate: bool = False,
     tls_folder: str = TLS_FOLDER,
     kept: Iterable[str] = (),
+    receiver_prefix: str = DEFAULT_PREFIX,
 ) -> EnvoySettings:
     """Return the settings of an Envoy in front of the sidecar of *config*.
 
     *host* is where Envoy reaches it, if not at `server.listen`; *tls_folder* contains Envoy's own tls.crt and tls.key,
-    and the ca.crt of the sidecar's certificate. *kept* are headers of forwarded_claims that the upstream needs.
+    and the ca.crt of the sidecar's certificate. *kept* are headers of forwarded_claims that the upstream needs. Envoy
+    takes messages for the receiver below *receiver_prefix*.
     """
     accepted = accepted_encodings(config)
     return EnvoySettings(
@@ -72,6 +75,7 @@ def derive(
         max_headers_kb=-(-config.token.max_bytes // 1024) + _OTHER_HEADERS_KB,
         max_requests=most_concurrent(config),
         tls=_tls(config, host, tls_folder),
+        receiver=_receiver(config, host, receiver_prefix),
     )
 
 
@@ -206,6 +210,14 @@ def _tls(config: Config, host: str | None, folder: str) -> ClusterTls | None:
         cert_file=f"{folder}/tls.crt" if mutual else None,
         key_file=f"{folder}/tls.key" if mutual else None,
     )
+
+
+def _receiver(config: Config, host: str | None, prefix: str) -> EnvoyReceiver | None:
+    if config.receivers.listen is None:
+        return None
+    address = parse_tcp_address(config.receivers.listen)
+    near = _reached_at(address, host)
+    return EnvoyReceiver(f"[{near}]:{address.port}" if ":" in near else f"{near}:{address.port}", prefix)
 
 
 def _reached_at(address: TcpAddress, host: str | None) -> str:

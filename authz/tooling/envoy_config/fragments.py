@@ -32,6 +32,14 @@ class ClusterTls:
     key_file: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EnvoyReceiver:
+    """The sidecar's receiver at *address*, `host:port`; Envoy takes messages for it below the path *prefix*."""
+
+    address: str
+    prefix: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvoySettings:
     """The settings of an Envoy in front of the sidecar.
@@ -62,6 +70,7 @@ class EnvoySettings:
     max_stream_seconds: int = 3600
     health_checks: bool = True
     tls: ClusterTls | None = None
+    receiver: EnvoyReceiver | None = None
 
 
 def connection_manager(envoy: EnvoySettings) -> Fragment:

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from authz.tooling.envoy_config import review_bypasses, review_claims, review_cluster, review_filter, review_settings
+from authz.tooling.envoy_config import (
+    review_bypasses,
+    review_claims,
+    review_cluster,
+    review_filter,
+    review_receiver,
+    review_settings,
+)
 from authz.tooling.envoy_config.context import Context, Location
 
 
@@ -362,5 +369,23 @@ KINDS: Final[Mapping[str, Kind]] = {
         "a sidecar without keys, or one that drains, still receives checks",
         "the health_checks of `authz envoy-config`",
         review_cluster.no_health_check,
+    ),
+    "receiver-checked": Kind(
+        Level.FINDING,
+        "what issuers send to the receiver has no access token, and is denied",
+        "the routes of `authz envoy-config`, which switch the filter off",
+        review_receiver.receiver_checked,
+    ),
+    "receiver-not-reached": Kind(
+        Level.NOTE,
+        "no route leads to receivers.listen: no logout token and no event arrives through this Envoy",
+        "the routes of `authz envoy-config`, or let issuers reach it otherwise",
+        review_receiver.receiver_not_reached,
+    ),
+    "receiver-crowded": Kind(
+        Level.NOTE,
+        "a flood of messages ends those of others: Envoy opens more connections than the receiver holds",
+        "the circuit_breakers of `authz envoy-config`",
+        review_receiver.receiver_crowded,
     ),
 }

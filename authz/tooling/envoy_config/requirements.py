@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from authz.config.address import parse_tcp_address
 from authz.config.model import Config
 from authz.core.client_network import FORWARDED_FOR
 from authz.core.identity import spellings
@@ -33,7 +34,7 @@ class EnvoyRequirements:
     it may write. *wait_ms* is the longest time to an answer, *concurrent* the requests of all workers at one time,
     *header_kb* the longest token. Tokens come in *token_headers*. With *proofs*,
     clients prove that they hold the key of their token (DPoP). With *peers_are_clients*, failures count by the address
-    of Envoy's peer.
+    of Envoy's peer. Logout tokens and security events are received at *receiver_port*.
     """
 
     identity: frozenset[str]
@@ -48,6 +49,7 @@ class EnvoyRequirements:
     tls: bool
     proofs: bool
     peers_are_clients: bool
+    receiver_port: int | None
 
 
 def requirements_of(config: Config) -> EnvoyRequirements:
@@ -85,4 +87,5 @@ def requirements_of(config: Config) -> EnvoyRequirements:
         tls=config.server.tls is not None,
         proofs=reads_proofs(config),
         peers_are_clients=counts_clients(config) and not config.clients.trusted_proxies,
+        receiver_port=parse_tcp_address(listen).port if (listen := config.receivers.listen) is not None else None,
     )

@@ -144,6 +144,8 @@ def route_not_checked(context: Context) -> Iterator[Location]:
     reported: dict[object, Location] = {}
     for manager, _, asking in context.checks:
         for route in manager.routes:
+            if context.leads_to_receiver(route):
+                continue  # what issuers send is verified there
             if (off := route.switched_off(asking.name)) is not None:
                 reported.setdefault(off.path, Location(off.get("disabled") if off.get("disabled").there else off))
     yield from reported.values()
@@ -182,6 +184,8 @@ def identity_kept(context: Context) -> Iterator[Location]:
         names = {asking.name for each, _, asking in context.checks if each is manager}
         left = context.requirements.identity - _removed_early(manager.node, context.requirements.identity)
         for route in manager.routes:
+            if context.leads_to_receiver(route):
+                continue  # it reads no identity headers
             off = any(route.switched_off(name) is not None for name in names)
             if not (off or context.lets_by(manager)):
                 continue

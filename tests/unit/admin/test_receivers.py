@@ -1,4 +1,4 @@
-"""Proves authz.admin.receivers: what the receiver accepts reaches a worker whole, and what does not is refused first."""
+"""Proves authz.admin.receivers: what the receiver accepts reaches a worker whole, what would not is refused."""
 
 from __future__ import annotations
 

@@ -10,12 +10,13 @@ from authz.config.model import Config
 from authz.tooling.envoy_config.bootstrap import bootstrap
 from authz.tooling.envoy_config.derive import derive
 from authz.tooling.envoy_config.forwarded_claims import CLAIMS
-from authz.tooling.envoy_config.fragments import V3, connection_manager, router
+from authz.tooling.envoy_config.fragments import V3, assignment, connection_manager, router
 from tests.unit.tooling.envoy_samples import sample
 
 Data = Any
 AUTHZ: Final = "envoy.filters.http.ext_authz"
 PER_ROUTE: Final = f"{V3}.filters.http.ext_authz.v3.ExtAuthzPerRoute"
+OPEN_ROUTES: Final = ("route-not-checked", "route-not-checked", "receiver-not-reached")
 
 
 def good(config: Config) -> Data:
@@ -352,6 +353,28 @@ CASES: Final[dict[str, Spoilt]] = {
         lambda envoy: envoy.cluster["transport_socket"]["typed_config"]["common_tls_context"].clear()
     ),
     "no health check": broken("no-health-check")(set_in("cluster", health_checks=None)),
+    "a receiver that wants tokens": broken("receiver-checked", word="routes[0]", config="receiving")(
+        lambda envoy: envoy.routes[0].pop("typed_per_filter_config")
+    ),
+    "a receiver without a route": broken("receiver-not-reached", config="receiving")(
+        lambda envoy: envoy.routes.__delitem__(slice(0, 4))
+    ),
+    "a receiver for many": broken("receiver-crowded", word="1024; the receiver holds 64", config="receiving")(
+        lambda envoy: envoy.clusters[1].pop("circuit_breakers")
+    ),
+    "a receiver for some more": broken("receiver-crowded", word="65", config="receiving")(
+        lambda envoy: envoy.clusters[1]["circuit_breakers"]["thresholds"][0].update(max_connections=65)
+    ),
+    "an upstream at the receiver's port": broken(*OPEN_ROUTES, config="receiving")(
+        lambda envoy: envoy.clusters[1].update(
+            load_assignment=assignment("authz-receiver", ("10.0.0.1:9193",)), circuit_breakers={}
+        )
+    ),
+    "a receiver and an upstream": broken(*OPEN_ROUTES, config="receiving")(
+        lambda envoy: envoy.clusters[1].update(
+            load_assignment=assignment("authz-receiver", ("127.0.0.1:9193", "127.0.0.1:3000"))
+        )
+    ),
 }
 
 HARMLESS: Final[dict[str, Spoilt]] = {
@@ -388,6 +411,10 @@ HARMLESS: Final[dict[str, Spoilt]] = {
     ),
     "rules that leave ours": broken()(set_in("authz", decoder_header_mutation_rules={"allow_all_routing": False})),
     "no timeout": broken()(lambda envoy: envoy.authz["grpc_service"].update(timeout="0s")),
+    "a receiver behind a listener of its own": broken("other-listener", config="receiving")(
+        lambda envoy: envoy.second("authz-receiver")
+    ),
+    "a receiver at the sidecar's address": broken(config="receiving elsewhere")(lambda _: None),
     "a mutation of other headers": broken()(
         lambda envoy: envoy.behind(
             "HeaderMutation",

@@ -42,6 +42,8 @@ SAMPLES: Final = {
     "proofs": BASE.replace("audiences: [api]", "audiences: [api], dpop: allowed"),
     "throttled": BASE + "throttle: {failures: 20}\n",
     "throttled behind a proxy": BASE + 'throttle: {failures: 20}\nclients: {trusted_proxies: ["10.0.0.0/8"]}\n',
+    "receiving": BASE + 'receivers: {listen: "127.0.0.1:9193"}\n',
+    "receiving elsewhere": BASE + MUTUAL + 'receivers: {listen: "[::]:9193"}\n',
     "fails open": BASE + "responses: {unavailable: error}\n",
 }
 

@@ -68,6 +68,12 @@ BROKEN: Final = {
         "never calls 127.0.0.1:9292",
     ),
     "proofs": (BASE, SAMPLES["proofs"], "issuers.*.dpop", "does not allow changes of dpop, and answers 500"),
+    "another receiver": (
+        SAMPLES["receiving"],
+        SAMPLES["receiving"].replace("9193", "9194"),
+        "receivers.listen",
+        "passes them to 127.0.0.1:9193: logout tokens and events get 503",
+    ),
     "TLS": (LOOPBACK, BASE + SERVER_TLS, "server.tls", "Envoy uses plaintext and the sidecar TLS"),
     "no TLS": (BASE + SERVER_TLS, LOOPBACK, "server.tls", "Envoy uses TLS and the sidecar plaintext"),
     "client certificates": (
@@ -89,6 +95,7 @@ HARMLESS: Final = {
     "endpoints-foreign",  # those of workers that are gone: a health check finds no one there
     "escaped-slashes",  # these two the sidecar refuses, since no rule accepts them any more
     "slashes-not-merged",
+    "route-not-checked",  # to a receiver that is gone: nothing answers there
 }
 QUIET: Final = {
     "a header less": (HEADER, BASE),
@@ -107,6 +114,8 @@ QUIET: Final = {
     "no client certificates": (BASE + MUTUAL, BASE + SERVER_TLS),
     "proofs that stay": (BASE, SAMPLES["proofs"] + "dpop: {forward: true}\n"),
     "room for more": (BASE, SAMPLES["busy"]),
+    "a receiver": (BASE, SAMPLES["receiving"]),
+    "no receiver": (SAMPLES["receiving"], BASE),
 }
 
 

@@ -9,6 +9,9 @@
   {{- $server = merge (dict "listen" (printf "unix:%s/authz.sock" $values.socket.directory) "socket_mode" "0660") $server -}}
 {{- end -}}
 {{- $own := dict "server" $server "admin" (dict "listen" (printf "%s:%d" (include "authz-sidecar.everywhere" .) (int $values.adminPort))) -}}
+{{- if $values.receiver.enabled -}}
+  {{- $_ := set $own "receivers" (dict "listen" (printf "%s:%d" (include "authz-sidecar.receiverHost" .) (int $values.receiver.port))) -}}
+{{- end -}}
 {{- if $values.configText -}}
 # authz.configText, as it was given.
 {{ $values.configText | trimSuffix "\n" }}
@@ -22,6 +25,11 @@
 {{/* Every address of the pod. With IPv6 one socket takes both. */}}
 {{- define "authz-sidecar.everywhere" -}}
 {{- ternary "[::]" "0.0.0.0" .Values.authz.ipv6 -}}
+{{- end -}}
+
+{{/* Behind the Envoy of the pod loopback is enough; a server is reached from elsewhere. */}}
+{{- define "authz-sidecar.receiverHost" -}}
+{{- with .Values.authz.tcp -}}{{ .host }}{{- else -}}127.0.0.1{{- end -}}
 {{- end -}}
 
 {{- define "authz-sidecar.configMap" -}}

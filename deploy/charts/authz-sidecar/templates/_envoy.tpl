@@ -6,6 +6,8 @@ around the sidecar, or a way to flood it.
   authz-sidecar.envoy.httpFilters         entries of its http_filters, in front of all others
   authz-sidecar.envoy.accessLog           entry of its access_log
   authz-sidecar.envoy.cluster             entry of static_resources.clusters
+  authz-sidecar.envoy.receiverRoutes      with authz.receiver.enabled: first entries of the routes of a virtual host
+  authz-sidecar.envoy.receiverCluster     the same: one more entry of static_resources.clusters
   authz-sidecar.envoy.disabled            of a route's typed_per_filter_config: do not ask the sidecar
   authz-sidecar.envoy.rule                the same, to name a rule; takes the name
 
@@ -54,6 +56,7 @@ early_header_mutation_extensions:
 
 {{- define "authz-sidecar.envoy.httpFilters" -}}
 {{- $envoy := .Values.authz.envoy -}}
+{{- include "authz-sidecar.envoy.receiverFilters" . -}}
 {{- with $envoy.rateLimit.address }}
 {{- if .enabled }}
 # 1. Before the sidecar is asked: so many requests from one address, that guessing tokens is slow and a flood is cheap.

@@ -16,7 +16,7 @@ The parts of a pod. Include each at its place:
 {{- if or .Values.authz.config .Values.authz.configText -}}
 {{- $config := include "authz-sidecar.config" . -}}
 {{- if not .Values.authz.restartOnConfigChange -}}
-  {{- $config = pick (fromYaml $config) "server" "admin" | toYaml -}}
+  {{- $config = pick (fromYaml $config) "server" "admin" "receivers" | toYaml -}}
 {{- end -}}
 authz-sidecar/config-checksum: {{ sha256sum $config }}
 {{- end -}}
@@ -90,6 +90,10 @@ ports:
   - name: {{ ternary (printf "grpc-%d" .) "grpc" (gt . 0) }}
     containerPort: {{ add $values.tcp.port . }}
   {{- end }}
+  {{- end }}
+  {{- if and $values.tcp $values.receiver.enabled }}
+  - name: receiver
+    containerPort: {{ int $values.receiver.port }}
   {{- end }}
   - name: authz-admin
     containerPort: {{ int $values.adminPort }}

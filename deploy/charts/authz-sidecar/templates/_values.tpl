@@ -39,6 +39,12 @@ the dependency must carry `alias: authz`.
       {{- fail (printf "authz.config.server.%s must not be set: the chart sets it, to fit the volumes and Envoy" .) -}}
     {{- end -}}
   {{- end -}}
+  {{- if hasKey . "receivers" -}}
+    {{- fail "authz.config.receivers must not be set: the chart sets it, with authz.receiver.enabled" -}}
+  {{- end -}}
+  {{- if not $values.receiver.enabled -}}
+    {{- include "authz-sidecar.checkReceived" . -}}
+  {{- end -}}
   {{- if hasKey . "admin" -}}
     {{- fail "authz.config.admin must not be set: the chart sets it; the port is authz.adminPort" -}}
   {{- end -}}
@@ -52,6 +58,20 @@ the dependency must carry `alias: authz`.
   {{- include "authz-sidecar.checkMonitors" $ -}}
   {{- include "authz-sidecar.checkFiles" $ -}}
   {{- include "authz-sidecar.checkEnvoy" $ -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What an issuer or a transmitter sends must arrive somewhere. Takes the configuration. */}}
+{{- define "authz-sidecar.checkReceived" -}}
+{{- range $name, $issuer := .issuers -}}
+  {{- if hasKey ($issuer | default dict) "logout" -}}
+    {{- fail (printf "authz.config.issuers.%s.logout needs authz.receiver.enabled: nothing receives logout tokens" $name) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $name, $transmitter := dig "revocation" "transmitters" dict . -}}
+  {{- if not ($transmitter | default dict).poll_url -}}
+    {{- fail (printf "authz.config.revocation.transmitters.%s needs authz.receiver.enabled, or a poll_url: nothing receives its events" $name) -}}
+  {{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -75,7 +95,7 @@ configText is the text itself.
 {{- if hasKey $parsed "Error" -}}
   {{- fail (printf "authz.configText is not YAML: %s" $parsed.Error) -}}
 {{- end -}}
-{{- range tuple "server" "admin" -}}
+{{- range tuple "server" "admin" "receivers" -}}
   {{- if hasKey $parsed . -}}
     {{- fail (printf "authz.configText must not have %s: the chart writes it; other keys of server stand in authz.configServer" .) -}}
   {{- end -}}

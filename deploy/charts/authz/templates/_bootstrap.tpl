@@ -86,6 +86,10 @@ static_resources:
                       {{- end }}
                       {{- end }}
                       routes:
+                        {{- with include "authz-sidecar.envoy.receiverRoutes" . | trim }}
+                        # What issuers send to the sidecar.
+                        {{- . | nindent 24 }}
+                        {{- end }}
                         {{- range $proxy.routes }}
                         # Whole segments: /orders is no beginning of /orders-internal.
                         - match: { {{- ternary "prefix" "path_separated_prefix" (hasSuffix "/" .prefix) }}: {{ .prefix | quote }}}
@@ -149,6 +153,9 @@ static_resources:
                           route: {cluster: admin}
   clusters:
     {{- include "authz-sidecar.envoy.cluster" . | nindent 4 }}
+    {{- with include "authz-sidecar.envoy.receiverCluster" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
     - name: upstream
       type: STRICT_DNS
       connect_timeout: 1s
