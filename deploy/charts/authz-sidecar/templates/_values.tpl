@@ -50,9 +50,16 @@ the dependency must carry `alias: authz`.
   {{- end -}}
   {{- if $values.tcp -}}
     {{- $last := add $values.tcp.port (include "authz-sidecar.workers" $) -1 -}}
-    {{- if and (le (int $values.tcp.port) (int $values.adminPort)) (le (int $values.adminPort) (int $last)) -}}
-      {{- fail (printf "authz.adminPort %d is one of the server's ports, %d to %d: one for each of authz.config.server.workers" (int $values.adminPort) (int $values.tcp.port) $last) -}}
+    {{- $own := dict "adminPort" $values.adminPort -}}
+    {{- if $values.receiver.enabled -}}{{- $_ := set $own "receiver.port" $values.receiver.port -}}{{- end -}}
+    {{- range $name, $port := $own -}}
+      {{- if and (le (int $values.tcp.port) (int $port)) (le (int $port) (int $last)) -}}
+        {{- fail (printf "authz.%s %d is one of the server's ports, %d to %d: one for each of authz.config.server.workers" $name (int $port) (int $values.tcp.port) $last) -}}
+      {{- end -}}
     {{- end -}}
+  {{- end -}}
+  {{- if and $values.receiver.enabled (eq (int $values.receiver.port) (int $values.adminPort)) -}}
+    {{- fail (printf "authz.receiver.port and authz.adminPort are both %d" (int $values.adminPort)) -}}
   {{- end -}}
   {{- include "authz-sidecar.checkLabels" (dict "labels" $values.commonLabels "path" "commonLabels") -}}
   {{- include "authz-sidecar.checkMonitors" $ -}}
