@@ -61,10 +61,13 @@ class Process:
     def ask(self, written: str, token: str = BOUND, *, scheme: str = "DPoP", **others: Any) -> Reason:  # noqa: ANN401
         """Decide one request, as bytes."""
         headers = {"authorization": f"{scheme} {token}", "dpop": written}
-        request = ask(headers=headers, **others)
-        answer = self._checker.check(write_check(request), received=0.0, time_left=None)
+        return self.decide(write_check(ask(headers=headers, **others))).reason
+
+    def decide(self, call: bytes) -> Decision:
+        """Decide one call of Envoy's."""
+        answer = self._checker.check(call, received=0.0, time_left=None)
         assert isinstance(answer, bytes)
-        return self.decided[-1].reason
+        return self.decided[-1]
 
 
 def fresh(token: str = BOUND, **changes: Any) -> str:  # noqa: ANN401
