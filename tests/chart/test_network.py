@@ -112,8 +112,8 @@ def test_revocations_can_be_fetched(
 ) -> None:
     """A required list that the policy keeps away would deny every request."""
     mounts = [{"name": "lists", "mountPath": "/lists"}]
-    config = {"revocation": revocation, "receivers": {"listen": "0.0.0.0:9193"}}
-    assert egress(charts, None, config=config, extraVolumeMounts=mounts) == rules
+    config = {"revocation": revocation}
+    assert egress(charts, None, config=config, receiver={"enabled": True}, extraVolumeMounts=mounts) == rules
 
 
 @pytest.mark.parametrize("helm", HELMS)

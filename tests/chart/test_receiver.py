@@ -195,7 +195,7 @@ def test_workers_share_what_arrives(charts: Charts, hub: FakeIdp) -> None:
 def test_a_server_opens_its_port(charts: Charts) -> None:
     """In mode server the receiver is in container, Service and network policy, and its senders may be others."""
     envoy = [{"podSelector": {"matchLabels": {"app": "edge"}}}]
-    changes = {"authz": {"receiver": {"port": 9193}}, "networkPolicy": {"receiverFrom": envoy}}
+    changes = {"authz": {"receiver": {"enabled": True}}, "networkPolicy": {"receiverFrom": envoy}}
     documents = charts.with_values("server", changes)
     config = yaml.safe_load(only(documents, "ConfigMap", name="orders-authz")["data"]["authz.yaml"])
     assert config["receivers"] == {"listen": "0.0.0.0:9193"}
