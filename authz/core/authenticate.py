@@ -98,14 +98,39 @@ def authenticate(
     proof = check_binding(found, claims, request, issuer, now, trail)  # 11
     if snapshot.revocations:
         check_revoked(snapshot.revocations, claims, issuer, text, signed.key, now)
-    if issuer.status_list is not None:
-        _check_status(claims, issuer, issuer.status_list, snapshot, trail, facts, now)
-    if issuer.introspection is not None and issuer.introspection.mode is IntrospectionMode.ALWAYS:
-        check_agreement(_introspect(text, issuer, snapshot, trail, facts), claims)
+    _check_at_issuer(text, claims, issuer, snapshot, trail, facts, now)
     if proof is not None:
         check_use(proof, issuer, trail, facts)
     observe(11, claims)
     return issuer, claims
+
+
+def _check_at_issuer(
+    text: str, claims: Claims, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts, now: float
+) -> None:
+    """Check a JWT by its issuer's status list and answer, as configured. If both are missing, both are needs at once.
+
+    Raises Rejected.
+    """
+    lacking: Rejected | None = None
+    if issuer.status_list is not None:
+        try:
+            _check_status(claims, issuer, issuer.status_list, snapshot, trail, facts, now)
+        except Rejected as rejected:
+            if not trail.needs:
+                raise
+            lacking = rejected
+    if issuer.introspection is not None and issuer.introspection.mode is IntrospectionMode.ALWAYS:
+        needs, trail.needs = trail.needs, ()
+        try:
+            check_agreement(_introspect(text, issuer, snapshot, trail, facts), claims)
+        except Rejected as rejected:
+            if not trail.needs:
+                raise
+            lacking = lacking or rejected
+        trail.needs = needs + trail.needs
+    if lacking is not None:
+        raise lacking
 
 
 def _find_asked(text: str, snapshot: Snapshot) -> Issuer | None:

@@ -5,10 +5,9 @@ Rules of this file:
 2. A decision uses one snapshot and one time, and is encoded with the same snapshot.
 3. Nothing here blocks. A check that lacks facts is passed to the gatherer, which waits at most as long as the lanes
    allow, and ends 50 ms before the caller's deadline.
-4. A check waits for facts in at most four rounds: a decision may lack one after another, a key, what the issuer says,
-   a status list, the use of a proof. Facts that a lane has at hand cost none. If a fact is still missing then, the
-   denial is retryable; also at once, if a lane reports that the fact cannot be had now. If the fact is optional and was
-   asked for, the decision first learns that there is none.
+4. A check waits for facts in at most MAX_ROUNDS rounds, within the caller's deadline. Facts that a lane has at hand
+   cost none. If a fact is still missing then, the denial is retryable; also at once, if a lane reports that the fact
+   cannot be had now. If the fact is optional and was asked for, the decision first learns that there is none.
 5. No kind of need is known by name. If there is no lane for a need, the decision is final.
 6. The `rechecks` of a decision are requested after the response, for later decisions.
 """
@@ -23,7 +22,7 @@ from typing import Final, Protocol
 
 from authz.core.authorize import authorize
 from authz.core.decision import AuditTrail, Decision, Deny, as_unanswered, deny
-from authz.core.needs import Facts, Need, Unanswered
+from authz.core.needs import MAX_ROUNDS, Facts, Need, Unanswered
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
 from authz.core.snapshot import Responses, Snapshot
@@ -35,7 +34,6 @@ from authz.telemetry.check_record import CheckRecord, Metadata
 log = logging.getLogger(__name__)
 
 DEADLINE_RESERVE: Final = 0.050  # seconds before the caller's deadline, reserved for the response
-MAX_ROUNDS: Final = 4  # of waiting
 MAX_FACTS: Final = 8  # of one check
 
 

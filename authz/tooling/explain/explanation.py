@@ -20,7 +20,7 @@ from authz.core.exchange import EXCHANGED
 from authz.core.introspection import INTROSPECTION
 from authz.core.keys import KeySet
 from authz.core.minting import MINTED
-from authz.core.needs import NO_FACTS, PROOF, Facts, Need
+from authz.core.needs import MAX_ROUNDS, NO_FACTS, PROOF, Facts, Need
 from authz.core.pdp import PDP
 from authz.core.reasons import WIRE_STATUS, Reason
 from authz.core.request import Request, join_headers
@@ -48,7 +48,6 @@ from authz.tooling.explain.steps import Line, describe_steps, safe
 from authz.tooling.probe import fetch_one
 
 _PROOF: Final = "dpop"  # the header
-MAX_ROUNDS: Final = 5  # of facts, as a running sidecar gathers them
 
 
 class InputError(ValueError):

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.authorize import authorize
+from authz.core.introspection import INTROSPECTION
 from authz.core.keys import KeySet, Verified
-from authz.core.needs import CHANGED_KEY
+from authz.core.needs import CHANGED_KEY, Facts
 from authz.core.reasons import Reason, Rejected
 from authz.core.status_list import (
     STALE_STATUS_LIST,
@@ -25,10 +26,10 @@ from authz.core.status_list import (
     read_status_list,
 )
 from tests.cases.case import Case
-from tests.cases.introspection import OPAQUE, said
+from tests.cases.introspection import ALWAYS, OPAQUE, said
 from tests.cases.introspection import RULES as ASKED
 from tests.cases.status_list import CASES, REVOKED, RULES, URI, listed, pack, read, referring, world, write_list
-from tests.fixtures import A_RSA, ABSENT, T, ask, jwks, mint, signer
+from tests.fixtures import A_RSA, ABSENT, A, T, ask, jwks, mint, signer
 from tests.tools import ROOT
 
 WRITTEN: Final = json.loads((ROOT / "tests/data/status_lists.json").read_text())
@@ -186,3 +187,24 @@ def test_other_tokens_of_the_issuer_are_not_asked_about() -> None:
     """Without `required`, a token without a reference needs no list."""
     decision = authorize(ask(mint()), world(StatusRules(uris=RULES.uris, required=False)), T)
     assert decision.reason is Reason.AUTHENTICATED
+
+
+def test_a_list_and_an_answer_are_asked_for_at_once() -> None:
+    """A JWT that needs both waits for one round, because neither depends on the other; one refusal suffices."""
+    listing = world()
+    issuer = replace(listing.issuers[A], introspection=ALWAYS)
+    both, token = replace(listing, issuers={**listing.issuers, A: issuer}), referring()
+
+    def needs(facts: Facts) -> list[str]:
+        return [need.kind for need in authorize(ask(token), both, T, facts).trail.needs]
+
+    answer = said(token, ALWAYS)
+    assert needs({}) == [STATUS_LIST, INTROSPECTION]
+    assert authorize(ask(token), both, T).reason is Reason.REVOCATIONS_UNAVAILABLE
+    assert needs(listed()) == [INTROSPECTION]
+    assert needs(answer) == [STATUS_LIST]
+    assert authorize(ask(token), both, T, {**listed(), **answer}).reason is Reason.AUTHENTICATED
+    inactive = authorize(ask(token), both, T, said(token, ALWAYS, active=False))
+    assert (inactive.reason, inactive.trail.needs) == (Reason.TOKEN_INACTIVE, ())
+    revoked = authorize(ask(referring(REVOKED)), both, T, listed())
+    assert (revoked.reason, revoked.trail.needs) == (Reason.TOKEN_REVOKED, ())

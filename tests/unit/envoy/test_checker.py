@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from authz.core.decision import Allow, AuditTrail, Decision, Deny
-from authz.core.needs import CHANGED_KEY, KEY, Facts, Need, Unanswered
+from authz.core.needs import CHANGED_KEY, KEY, MAX_ROUNDS, Facts, Need, Unanswered
 from authz.core.policy import Policy
 from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Responses, Snapshot
 from authz.demo.signing import SigningKey
-from authz.envoy.checker import DEADLINE_RESERVE, MAX_FACTS, MAX_ROUNDS
+from authz.envoy.checker import DEADLINE_RESERVE, MAX_FACTS
 from authz.telemetry.report import CheckRecord
 from tests.fixtures import A_RSA, DEFAULT_SNAPSHOT, T, ask, make_snapshot, mint, rule
 from tests.unit.envoy.asking import (
@@ -346,8 +346,21 @@ def test_a_check_waits_so_often_at_most(at_hand: bool) -> None:  # noqa: FBT001 
     assert len(lane.found) <= MAX_FACTS
 
 
+def test_each_step_may_lack_a_fact() -> None:
+    """A key, the issuer's answer, a proof, the risk, a PDP and the token for the upstream: each is waited for."""
+    lacking = [Need(kind, "a", "b") for kind in ("key", "introspection", "proof", "risk", "pdp", "minted token")]
+    assert len(lacking) == MAX_ROUNDS
+
+    def one_after_another(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
+        needs = tuple(need for need in lacking if need not in facts)[:1]
+        return Deny(Reason.POLICY_DENIED, AuditTrail(needs=needs))
+
+    gatherer = StillGatherer(**{need.kind: FakeLane(fact="known") for need in lacking})
+    assert told(check(decide=one_after_another, gatherer=gatherer)) == "policy_denied"
+
+
 def test_facts_at_hand_cost_no_round() -> None:
-    """A key, the issuer's answer, a status list, the use of a proof may be lacking one after another: each may wait."""
+    """Only facts that must be asked for count as rounds."""
     lacking = [Need(kind, "a", "b") for kind in ("tide", "weather", "wind", "moon", "rain", "sun")]
 
     def one_after_another(_request: Request, _snapshot: Snapshot, _now: float, facts: Facts) -> Decision:
