@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from authz.core.binding import check_binding, check_use
+from authz.core.binding import UnusedProof, check_binding, check_proof
 from authz.core.claims import (
     Claims,
     check,
@@ -57,8 +57,8 @@ def authenticate(
     now: float,
     facts: Facts,
     observe: StepObserver,
-) -> tuple[Issuer, Claims]:
-    """Verify the token that was *found*; return its issuer and claims. Raises Rejected."""
+) -> tuple[Issuer, Claims, UnusedProof | None]:
+    """Verify the token that was *found*; return its issuer, claims, and the proof sent with it. Raises Rejected."""
     text = found.text
     if (asked := _find_asked(text, snapshot)) is not None:
         answer = _read_opaque(text, asked, snapshot, trail, facts, observe)  # 4 to 9
@@ -70,10 +70,9 @@ def authenticate(
             check_revoked(snapshot.revocations, claims, asked, text, None, now)
         if asked.status_list is not None:
             _check_status(claims, asked, asked.status_list, snapshot, trail, facts, now)
-        if proof is not None:
-            check_use(proof, asked, trail, facts)
+        unused = None if proof is None else check_proof(proof, asked, facts)
         observe(11, claims)
-        return asked, claims
+        return asked, claims, unused
     token = snapshot.parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
     trail.alg, trail.kid = token.alg, token.kid
     observe(4, token)
@@ -99,10 +98,9 @@ def authenticate(
     if snapshot.revocations:
         check_revoked(snapshot.revocations, claims, issuer, text, signed.key, now)
     _check_at_issuer(text, claims, issuer, snapshot, trail, facts, now)
-    if proof is not None:
-        check_use(proof, issuer, trail, facts)
+    unused = None if proof is None else check_proof(proof, issuer, facts)
     observe(11, claims)
-    return issuer, claims
+    return issuer, claims, unused
 
 
 def _check_at_issuer(

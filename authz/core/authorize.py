@@ -16,7 +16,8 @@ The steps in their order; the first one that fails determines the reason:
    asked
 12 the requirements of the rule are met; then those of the risk; the last is what a policy decision point (PDP) must
    allow
-13 the identity headers can be written safely, and the token for the upstream is signed
+13 the identity headers can be written safely, and the token for the upstream is signed; last, when nothing else can be
+   unavailable, the proof of a sender-constrained token is used for the first time
 
 A token that is no JWT passes 6 to 8, and its issuer is asked at 9: the claims are read from its answer.
 
@@ -32,9 +33,9 @@ from typing import Final
 
 from authz.core import policy
 from authz.core.authenticate import authenticate
-from authz.core.binding import is_by_proof
+from authz.core.binding import UnusedProof, check_use, is_by_proof, is_first_use
 from authz.core.claims import Claims
-from authz.core.decision import BEARER, Allow, AuditTrail, Decision, deny
+from authz.core.decision import BEARER, Allow, AuditTrail, Decision, Deny, deny
 from authz.core.dpop import SCHEME
 from authz.core.exchange import exchange
 from authz.core.identity import HeaderChanges
@@ -42,7 +43,7 @@ from authz.core.minting import Caller, mint
 from authz.core.needs import NO_FACTS, Facts
 from authz.core.origin import require_same_origin
 from authz.core.pdp import check_external
-from authz.core.reasons import Reason, Rejected
+from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 from authz.core.request import Request, Target, parse_target
 from authz.core.risk import check_risk
 from authz.core.snapshot import Snapshot
@@ -52,6 +53,7 @@ from authz.core.throttle import ShownToken, check_throttle
 from authz.core.token import FoundToken, find_token
 
 _PROOFS: Final = ("dpop",)
+_TRY_AGAIN: Final = 503
 
 
 def authorize(
@@ -79,6 +81,7 @@ def authorize(
     if rule.allow is policy.AccessMode.PUBLIC:
         return _allow(Reason.PUBLIC, request, snapshot, trail)
     caller: Caller | None = None
+    proof: UnusedProof | None = None
     tolerated: Rejected | None = None
     try:
         if rule.allow is policy.AccessMode.DENY:
@@ -91,7 +94,7 @@ def authorize(
             raise Rejected(Reason.TOKEN_MISSING, "no token in any configured place")
         trail.schemes = (SCHEME,) if is_by_proof(found) else BEARER
         observe(3, found)
-        issuer, claims = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
+        issuer, claims, proof = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
         if snapshot.clients is not None:
             trail.shown = ShownToken(found.text, claims.members)
         caller = Caller(request, target, rule, issuer, claims, found.text)
@@ -103,14 +106,24 @@ def authorize(
         observe(12, rule.requirements)
         headers = snapshot.identity.headers_for(claims)  # 13
         headers = _add_token(headers, caller, snapshot, trail, now, facts)
+        check_use(proof, trail, facts)
         observe(13, headers)
     except Rejected as rejected:
         trail.expected_audience = rejected.audiences
         if rule.shadow or snapshot.shadow_all:
-            return _allow_in_shadow(rejected, request, snapshot, trail, caller, now, facts)
-        return deny(rejected, trail)
+            shown = caller if is_first_use(proof, trail, facts) else None  # to allow the request is to use its proof
+            return _allow_in_shadow(rejected, request, snapshot, trail, shown, now, facts)
+        return _deny(rejected, proof, trail, facts)
     reason = Reason.AUTHENTICATED if tolerated is None else tolerated.reason
     return _allow(reason, request, snapshot, trail, claims=claims, headers=headers, shadowed=tolerated)
+
+
+def _deny(rejected: Rejected, proof: UnusedProof | None, trail: AuditTrail, facts: Facts) -> Deny:
+    """Deny the request; if it is denied for good, its proof is used up."""
+    is_final = not trail.needs and WIRE_STATUS[rejected.reason].http != _TRY_AGAIN
+    if proof is not None and is_final and proof.need not in facts:
+        trail.rechecks += (proof.need,)
+    return deny(rejected, trail)
 
 
 def _check_external(

@@ -4,7 +4,8 @@ Rules of this file:
 1. A token is bound if it has `cnf`. Each confirmation method in it must be checked; one that cannot be is rejected, for
    a stolen token would pass.
 2. A proof and its token belong together: the scheme is DPoP, the token is bound to a key, and the proof is under it.
-3. A proof is accepted once. Its use is a fact from elsewhere, which is asked for when everything else is right.
+3. A proof is accepted once. Its use is a fact from elsewhere, which is asked for when everything else is right and
+   known: a client that is to try again may do so with the same proof.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from urllib.parse import unquote
 from authz.core import base64url
 from authz.core.claims import Claims
 from authz.core.decision import AuditTrail
-from authz.core.dpop import SCHEME, Possession, Proof, ProofUse, read_proof
+from authz.core.dpop import PROOFS_KEPT, SCHEME, Possession, Proof, ProofUse, read_proof, verify_once
 from authz.core.issuer import Issuer
 from authz.core.needs import PROOF, Facts, Need
 from authz.core.reasons import Reason, Rejected
+from authz.core.record import record
 from authz.core.request import Request
 from authz.core.token import FoundToken, HeaderSource
 
 MAX_CERTIFICATE_CHARS: Final = 16_384  # URL-encoded PEM
-_PROOFS_KEPT: Final = 64  # read once: a request is decided again when it is known whether its proof was used
 _BY_CERTIFICATE: Final = "x5t#S256"
 _BY_KEY: Final = "jkt"
 # The other confirmation methods that are registered; members that are none say nothing (RFC 7800 section 3.1).
@@ -39,7 +40,7 @@ def check_binding(
 ) -> Proof | None:
     """Reject a bound token that is not used by its sender, and a token that must be bound and is not.
 
-    Return the proof that came with it, whose signature and use `check_use` checks, or None for a token without one.
+    Return the proof that came with it, whose signature `check_proof` verifies, or None for a token without one.
 
     Raises Rejected: CLAIMS_MALFORMED, TOKEN_BOUND, PROOF_INVALID, NONCE_REQUIRED.
     """
@@ -73,7 +74,7 @@ def _read_proof(found: FoundToken, request: Request, issuer: Issuer, now: float,
     return _recall_proof(text, token=found.text, method=request.method, urls=urls, rules=issuer.proofs, now=now)
 
 
-_recall_proof: Final = lru_cache(maxsize=_PROOFS_KEPT)(read_proof)
+_recall_proof: Final = lru_cache(maxsize=PROOFS_KEPT)(read_proof)  # a request is decided again with more facts
 
 
 def is_by_proof(found: FoundToken) -> bool:
@@ -110,22 +111,55 @@ def _check_key(expected: object, proof: Proof | None, issuer: Issuer, trail: Aud
         raise Rejected(Reason.PROOF_INVALID, "proof: its key is not the one in cnf")
 
 
-def check_use(proof: Proof, issuer: Issuer, trail: AuditTrail, facts: Facts) -> None:
-    """Accept a proof at its first use. Its signature is verified before anybody is asked.
+@record
+class UnusedProof:
+    """A proof that is right, and was not used as far as is known; *need* asks, and takes note of its use."""
+
+    need: Need
+    thumbprint: str
+
+
+def check_proof(proof: Proof, issuer: Issuer, facts: Facts) -> UnusedProof:
+    """Verify the signature of a proof before anyone is asked for the sake of its request.
+
+    A proof that is known to have been used causes no questions. Raises Rejected(PROOF_INVALID).
+    """
+    need = Need(PROOF, issuer.name, proof.replay_key, Reason.OVERLOADED, f"{proof.until} {proof.thumbprint}")
+    if facts.get(need) is ProofUse.REPLAYED:
+        raise _replayed()
+    verify_once(proof)
+    return UnusedProof(need, proof.thumbprint)
+
+
+def check_use(proof: UnusedProof | None, trail: AuditTrail, facts: Facts) -> None:
+    """Accept a proof at its first use, and a request without one.
 
     Nothing that may be unanswered comes after it: the client would get "try again", with a proof that is used up.
 
     Raises Rejected(PROOF_INVALID).
     """
-    need = Need(PROOF, issuer.name, proof.replay_key, Reason.OVERLOADED, f"{proof.until} {proof.thumbprint}")
-    use = facts.get(need)
-    if use is None:
-        proof.verify()
-        trail.needs = (need,)
-        raise Rejected(Reason.PROOF_INVALID, "proof: not known whether it was used before")
+    if not is_first_use(proof, trail, facts):
+        if proof is not None and proof.need in trail.needs:
+            raise Rejected(Reason.PROOF_INVALID, "proof: not known whether it was used before")
+        raise _replayed()
+
+
+def is_first_use(proof: UnusedProof | None, trail: AuditTrail, facts: Facts) -> bool:
+    """Return whether a proof, if there is one, is used for the first time; if that is not known, add the need."""
+    if proof is None:
+        return True
+    use = facts.get(proof.need)
+    if use is None and proof.need not in trail.needs:
+        trail.needs += (proof.need,)
     if use is not ProofUse.FIRST:
-        raise Rejected(Reason.PROOF_INVALID, "proof: used before")
+        trail.shown = None  # it may be stolen
+        return False
     trail.thumbprint = proof.thumbprint
+    return True
+
+
+def _replayed() -> Rejected:
+    return Rejected(Reason.PROOF_INVALID, "proof: used before")
 
 
 def certificate_thumbprint(certificate: str) -> str | None:

@@ -25,7 +25,6 @@ from authz.core.htu import is_same_url
 from authz.core.jwk_validation import InvalidJwk, public_part, publishes_private_part
 from authz.core.key import Key, import_key, verify_signature
 from authz.core.reasons import Reason, Rejected
-from authz.core.record import record
 from authz.core.strictjson import parse_object
 from authz.core.token import UnverifiedToken, parse_token
 
@@ -33,6 +32,7 @@ SCHEME: Final = "DPoP"
 MAX_PROOF_CHARS: Final = 8_192  # one with an RSA key of 4,096 bits has about 2,500
 MAX_JTI_CHARS: Final = 512
 TYPE: Final = "dpop+jwt"
+PROOFS_KEPT: Final = 64  # in memory, while their requests wait for facts
 _KEYS_KEPT: Final = 1024  # a client sends the same header with each of its proofs
 _MAX_HEADER_KEPT: Final = 1024  # characters
 
@@ -101,9 +101,9 @@ class ProofRules:
         return tuple(origin + path for origin in self.origins or (f"https://{host}",))
 
 
-@record
+@dataclass(frozen=True, slots=True, eq=False)
 class Proof:
-    """A proof that is right in all but two respects: its signature, and whether it was used before.
+    """A proof that is right in all but two respects: its signature, and whether it was used before. It equals no other.
 
     *thumbprint* is RFC 7638's of its key. *replay_key* tells it from every other one, and *until* is when it could no
     longer be used, in seconds since the epoch.
@@ -226,6 +226,9 @@ def _import_key(header: str) -> Key:
 
 
 _recall_key: Final = lru_cache(maxsize=_KEYS_KEPT)(_import_key)
+
+verify_once: Final = lru_cache(maxsize=PROOFS_KEPT)(Proof.verify)
+"""Verify the signature of a proof, once if its request is decided several times. Raises Rejected(PROOF_INVALID)."""
 
 
 def _stale(detail: str, rules: ProofRules, now: float) -> Rejected:

@@ -18,10 +18,10 @@ PROOF: Final = "proof"  # kind of a need to know whether a proof was used before
 MAX_ROUNDS: Final = 6
 """The rounds of facts of one decision, one for each of these, in the order of `authorize`:
 
-a key; what the issuer says of the token (its answer and its status list, at once); the use of a proof; the risk engine;
-the PDP; the token for the upstream. Only what one question leaves undecided is asked next: a token is not asked about
-before its signature verifies, a proof is not used up by a token that is revoked, the PDP hears only of requests that
-are otherwise allowed, and only these get a token. Most have their facts at hand, and wait for none.
+a key; what the issuer says of the token (its answer and its status list, at once); the risk engine; the PDP; the token
+for the upstream; the use of a proof. Only what one question leaves undecided is asked next: a token is not asked about
+before its signature verifies, the PDP hears only of requests that are otherwise allowed, only these get a token, and a
+proof is used up by an answer. Most have their facts at hand, and wait for none.
 """
 CHANGED_KEY: Final = "changed key"  # kind of a need for a key that may have been replaced under the same key id
 

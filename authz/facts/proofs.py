@@ -19,7 +19,7 @@ from authz.core.dpop import ProofUse
 from authz.core.needs import Need, Unanswered
 
 _SLOT: Final = 8.0  # seconds: proofs are forgotten together with those that end in the same slot
-LONGEST_CHECK: Final = 60.0  # seconds, generously: four rounds of waiting for facts, each of 10 s at most
+LONGEST_CHECK: Final = 90.0  # seconds, generously: six rounds of waiting for facts, each of 10 s at most
 _FULL: Final = Unanswered("the memory of proofs is full (dpop.max_proofs)")
 _KEY_FULL: Final = Unanswered("one key has used half of the memory of proofs (dpop.max_proofs)")
 
@@ -75,6 +75,11 @@ class ProofMemory:
         thread = self._thread()
         return ProofUse.FIRST if slot.proofs.setdefault(proof, thread) == thread else ProofUse.REPLAYED
 
+    def was_used(self, replay_key: str) -> bool:
+        """Return whether a proof was noted, without noting it."""
+        proof = self._hash(replay_key)
+        return any(proof in slot.proofs for slot in self._slots.copy().values())
+
     def _forget(self, now: float, monotonic: float) -> None:
         ended = int((now - LONGEST_CHECK) // _SLOT)
         for index, slot in self._slots.copy().items():
@@ -103,6 +108,10 @@ class ProofLane:
 
     def __init__(self, memory: ProofMemory) -> None:
         self._memory: Final = memory
+
+    def recall(self, need: Need) -> ProofUse | None:
+        """Return that a proof was used before, if it was: its request needs no other facts. Nothing is noted."""
+        return ProofUse.REPLAYED if self._memory.was_used(need.asked or "") else None
 
     def find(self, need: Need) -> object:
         """Take note of the proof; return a ProofUse, or an Unanswered if there is no room."""

@@ -8,34 +8,30 @@ Rules of this file:
 3. If the server has closed a reused connection, and no byte of a response was received, the request is sent once more
    on a new connection. An error of a new connection is a failure.
 4. Every status except a redirect is returned to the caller.
+5. A question takes three system calls: the sockets do not block, so nothing is asked of the kernel before it is needed.
 """
 
 from __future__ import annotations
 
-import io
+import re
+import select
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 
-from urllib3 import HTTPResponse
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ProtocolError
-from urllib3.util import wait_for_read
-
-from authz.feeds.failure import RefreshError
 from authz.feeds.http.connect import CancellableSocket, Dialer
 from authz.feeds.http.fetch import Answer, as_refresh_errors, refuse_redirect, write_target
 from authz.feeds.http.freshness import read_headers
-from authz.feeds.http.trust import read_origin
-from authz.telemetry.keys import Refresh
-from authz.telemetry.redaction import printable
+from authz.feeds.http.response import ResponseReader
 
 MAX_AGE: Final = 60.0  # seconds for which a connection is reused
 _CHUNK: Final = 16_384
+_CLOSED: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+_HEADER: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7E\x80-\xFF]*")  # RFC 9110 section 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +64,12 @@ class Poster:
             kept = self._take(url)
             if kept is not None:
                 try:
-                    return self._exchange(kept, url, sent, deadline)
-                except (ConnectionError, HTTPException, ProtocolError):
+                    return self._exchange(kept, sent, deadline)
+                except _CLOSED:
                     if kept.has_answered:
                         raise
                 sent = write()
-            return self._exchange(self._connect(url, deadline), url, sent, deadline)
+            return self._exchange(self._connect(url, deadline), sent, deadline)
 
     def close(self) -> None:
         """Close the idle connections now, and those in use after their exchange."""
@@ -90,8 +86,7 @@ class Poster:
                 if not self._idle:
                     return None
                 kept = self._idle.pop()
-            fresh = kept.url == url and self._monotonic() < kept.until
-            if fresh and not wait_for_read(kept.timed.socket, timeout=0.0):
+            if kept.url == url and self._monotonic() < kept.until and not kept.has_news():
                 return kept
             kept.close()
 
@@ -108,25 +103,27 @@ class Poster:
         cancellable = CancellableSocket()
         dialed = self._dialer.dial(parts, cancellable, deadline=deadline)
         cancellable.release()
-        connection = HTTPConnection(str(parts.hostname), read_origin(parts)[2], timeout=self._timeout)
-        timed = _TimedSocket(dialed.socket)
-        connection.sock = timed
-        return _Connection(url, connection, timed, write_target(parts, self._dialer), self._monotonic() + MAX_AGE)
+        head = (
+            f"POST {write_target(parts, self._dialer)} HTTP/1.1\r\nhost: {parts.netloc}\r\n"
+            "user-agent: authz-sidecar\r\naccept-encoding: identity\r\n"
+        )
+        through = self._dialer.proxy if parts.scheme == "http" else None
+        proxy_headers = through.headers if through is not None else dict[str, str]
+        return _Connection(dialed.socket, url, head, proxy_headers, self._monotonic() + MAX_AGE)
 
-    def _exchange(self, used: _Connection, url: str, sent: Post, deadline: float) -> Answer:
-        used.timed.deadline = deadline
-        used.has_answered = False
-        parts = self._dialer.trust.check_url(url)
-        headers = {"host": parts.netloc, "accept": "application/json", "user-agent": "authz-sidecar", **sent.headers}
-        if parts.scheme == "http" and self._dialer.proxy is not None:
-            headers |= self._dialer.proxy.headers()
+    def _exchange(self, used: _Connection, sent: Post, deadline: float) -> Answer:
         reusable = False
         try:
-            used.http.request("POST", used.target, body=sent.body, headers=headers, preload_content=False)
-            response = used.http.getresponse()
-            used.has_answered = True
-            answer = self._read(response, url)
-            reusable = not used.timed.is_done
+            used.has_answered = False
+            used.send(_write(used.head, {**sent.headers, **used.proxy_headers()}, sent.body), deadline)
+            reader = ResponseReader(used.url, max_bytes=self._max_bytes)
+            while not reader.is_complete:
+                reader.feed(used.receive(deadline))
+                if 300 <= reader.status < 400:
+                    raise refuse_redirect(used.url, reader.status, read_headers(reader.lines))
+            headers = read_headers(reader.lines)
+            answer = Answer(reader.status, headers, reader.read_body(headers.get("content-encoding", "")))
+            reusable = reader.is_reusable
             return answer
         finally:
             if reusable:
@@ -134,82 +131,87 @@ class Poster:
             else:
                 used.close()
 
-    def _read(self, response: HTTPResponse, url: str) -> Answer:
-        headers = read_headers(response.headers.items())
-        if 300 <= response.status < 400:
-            raise refuse_redirect(url, response.status, headers)
-        body = bytearray()
-        while chunk := response.read(_CHUNK, decode_content=True):
-            body += chunk
-            if len(body) > self._max_bytes:
-                raise RefreshError(Refresh.TOO_LARGE, f"{printable(url)}: more than {self._max_bytes} bytes")
-        return Answer(response.status, headers, bytes(body))
 
+class _Connection:
+    """A connection to the server of *url*, reused until the monotonic instant *until*.
 
-class _TimedSocket:
-    """A socket whose operations fail after the monotonic *deadline*, also while bytes are received.
-
-    http.client closes the socket of an answer that ends with its connection before it has read the answer: that is
-    noted only, as *is_done*.
+    *head* is how each request begins. Its socket does not block: what waits is the poll, until the deadline.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.socket: Final = connection
-        self.deadline = 0.0
-        self.is_done = False
+    __slots__ = ("_poll", "_registered", "_socket", "has_answered", "head", "proxy_headers", "until", "url")
 
-    def sendall(self, data: bytes) -> None:
-        self._set_timeout()
-        self.socket.sendall(data)  # its timeout is for all of the data
+    def __init__(
+        self, connection: socket.socket, url: str, head: str, proxy_headers: Callable[[], dict[str, str]], until: float
+    ) -> None:
+        connection.setblocking(False)  # noqa: FBT003 - the name of the method is clear
+        self._socket: Final = connection
+        self._poll: Final = select.poll()
+        self._poll.register(connection, select.POLLIN)
+        self._registered: int = select.POLLIN
+        self.url: Final = url
+        self.head: Final = head
+        self.proxy_headers: Final = proxy_headers
+        self.until: Final = until
+        self.has_answered = False
 
-    def makefile(self, *_args: object, **_more: object) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self))
+    def has_news(self) -> bool:
+        """Return whether the server has closed the connection, or sent what it was not asked for."""
+        self._watch(select.POLLIN)
+        return bool(self._poll.poll(0))
 
-    def receive_into(self, buffer: Any) -> int:  # noqa: ANN401 - anything that can be written to
-        self._set_timeout()
-        return self.socket.recv_into(buffer)
+    def send(self, data: bytes, deadline: float) -> None:
+        """Send all of *data* before the monotonic *deadline*. Raises OSError."""
+        unsent = memoryview(data)
+        while unsent:
+            try:
+                unsent = unsent[self._socket.send(unsent) :]
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                self._wait(select.POLLOUT, deadline)
+            except ssl.SSLWantReadError:
+                self._wait(select.POLLIN, deadline)
 
-    def settimeout(self, _seconds: float | None) -> None:
-        """Do nothing: the deadline is the timeout."""
-
-    def shutdown(self, how: int) -> None:
-        self.socket.shutdown(how)
-
-    def fileno(self) -> int:
-        return self.socket.fileno()
+    def receive(self, deadline: float) -> bytes:
+        """Return the next bytes, none at the end of the connection. Raises OSError."""
+        wanted = select.POLLIN
+        while True:
+            if not (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+                self._wait(wanted, deadline)
+            wanted = select.POLLIN
+            try:
+                data = self._socket.recv(_CHUNK)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                continue
+            except ssl.SSLWantWriteError:
+                wanted = select.POLLOUT
+                continue
+            if data:
+                self.has_answered = True
+            elif not self.has_answered:
+                raise ConnectionResetError("the server closed the connection without a response")
+            return data
 
     def close(self) -> None:
-        self.is_done = True
+        self._socket.close()
 
-    def _set_timeout(self) -> None:
-        left = self.deadline - time.monotonic()
-        if left <= 0.0:
+    def _wait(self, event: int, deadline: float) -> None:
+        self._watch(event)
+        left = deadline - time.monotonic()
+        if left <= 0.0 or not self._poll.poll(1000.0 * left):
             raise TimeoutError("deadline exceeded")
-        self.socket.settimeout(left)
+
+    def _watch(self, event: int) -> None:
+        if self._registered != event:
+            self._poll.modify(self._socket, event)
+            self._registered = event
 
 
-class _TimedReader(io.RawIOBase):
-    def __init__(self, timed: _TimedSocket) -> None:
-        self._timed = timed
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - as above
-        return self._timed.receive_into(buffer)
-
-
-@dataclass(slots=True)
-class _Connection:
-    """A connection to the server of *url*, reused until the monotonic instant *until*."""
-
-    url: str
-    http: HTTPConnection
-    timed: _TimedSocket
-    target: str
-    until: float
-    has_answered: bool = False
-
-    def close(self) -> None:
-        self.http.close()
-        self.timed.socket.close()
+def _write(head: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return a request as it is sent. Raises ValueError, without the text of a header, which may be secret."""
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    if "accept" not in headers:
+        lines.append("accept: application/json")
+    lines.append(f"content-length: {len(body)}")
+    if not all(map(_HEADER.fullmatch, lines)):
+        raise ValueError("a header of the request has characters that no header can have")
+    lines.append("\r\n")
+    return (head + "\r\n".join(lines)).encode("latin-1") + body

@@ -42,15 +42,18 @@ def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Expl
     request = build_request(question, snapshot)
     facts: dict[Need, object] = {}
     answered = []
-    for need in authorize(request, snapshot, question.at).trail.needs:
-        said = _ANSWERS.get(need.kind, _NOT_ASKED)
-        if need.kind == PROOF:
-            facts[need], said = answer_proof()
-        elif need.kind == MINTED:
-            facts[need], said = answer_minted(need, question.at)
-        elif need.kind == CLIENT:
-            facts[need], said = answer_client()
-        answered.append(answer_pdp(need, said) if need.kind == PDP else AnsweredNeed(need, said))
+    asked: set[Need] = set()
+    while needs := [need for need in authorize(request, snapshot, question.at, facts).trail.needs if need not in asked]:
+        asked.update(needs)
+        for need in needs:
+            said = _ANSWERS.get(need.kind, _NOT_ASKED)
+            if need.kind == PROOF:
+                facts[need], said = answer_proof()
+            elif need.kind == MINTED:
+                facts[need], said = answer_minted(need, question.at)
+            elif need.kind == CLIENT:
+                facts[need], said = answer_client()
+            answered.append(answer_pdp(need, said) if need.kind == PDP else AnsweredNeed(need, said))
     explained = explain(request, snapshot, question.at, facts)
     notes = (*explained.notes, *describe_envoys_part(question.path, config))
     return replace(explained, notes=notes, needs=tuple(answered))

@@ -1,0 +1,201 @@
+"""Proves how questions reach a server: over kept connections, in plain text and in TLS, with one answer for each."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Final
+from urllib.parse import urlsplit
+
+import pytest
+import trustme
+
+from authz.feeds.failure import RefreshError
+from authz.feeds.http.connect import Dialer
+from authz.feeds.http.post import Post, Poster
+from authz.feeds.http.tls import TlsTrust
+from authz.feeds.http.trust import Trust, read_origin
+from authz.telemetry.keys import Refresh
+from tests.fakes.raw import RawServer, Talk
+from tests.fakes.tls import server_context
+from tests.fakes.waiting import HANG_SECONDS
+from tests.integration.asking import make_poster
+from tests.integration.fetching import HERE, resolve_here, write_ca
+
+CA: Final = trustme.CA()
+ANSWER: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1\r\n\r\n%d"
+Converse = Callable[[socket.socket, int], None]
+
+
+def read_question(connection: socket.socket) -> bytes:
+    """Read one question: its head and its body."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        if not (more := connection.recv(65_536)):
+            raise ConnectionError
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    (length,) = (int(line[16:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    while len(body) < length:
+        if not (more := connection.recv(65_536)):
+            raise ConnectionError
+        body += more
+    return head + b"\r\n\r\n" + body
+
+
+class Server:
+    """What a server was asked, and over how many connections."""
+
+    def __init__(self, converse: Converse, context: ssl.SSLContext | None = None) -> None:
+        self.questions: Final[list[bytes]] = []
+        self.connections = 0
+        self._converse: Final = converse
+        self._context: Final = context
+
+    def talk(self, connection: socket.socket, _over: Event) -> None:
+        """Answer the questions of one connection; the number of the answer is its body."""
+        self.connections += 1
+        if self._context is not None:
+            connection = self._context.wrap_socket(connection, server_side=True)
+        with connection:
+            while True:
+                self.questions.append(read_question(connection))
+                self._converse(connection, len(self.questions))
+
+
+@contextmanager
+def serving(converse: Converse, folder: Path | None) -> Iterator[tuple[Server, Poster, str]]:
+    """Run a server, with TLS if there is a *folder* for its CA; yield it, a poster, and its URL."""
+    context = None if folder is None else server_context(CA, HERE)
+    server = Server(converse, context)
+    talk: Talk = server.talk
+    with RawServer(talk) as raw:
+        url = f"http://127.0.0.1:{raw.port}/q" if folder is None else f"https://{HERE}:{raw.port}/q"
+        if folder is None:
+            poster = make_poster(url)
+        else:
+            trust = Trust(configured_origins=frozenset({read_origin(urlsplit(url))}))
+            dialer = Dialer(trust=trust, tls=TlsTrust(str(write_ca(CA, folder))), resolve=resolve_here)
+            poster = Poster(dialer, timeout=HANG_SECONDS, max_bytes=65_536)
+        try:
+            yield server, poster, url
+        finally:
+            poster.close()
+
+
+def ask(poster: Poster, url: str, body: bytes = b"{}", **headers: str) -> bytes:
+    """Ask, and return the body of the answer."""
+    return poster.post(url, lambda: Post(body, headers)).body
+
+
+def say_number(connection: socket.socket, number: int) -> None:
+    """Answer a question with its number."""
+    connection.sendall(ANSWER % number)
+
+
+both = pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+
+
+@both
+def test_questions_share_a_connection(tls: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter
+    """One after another, each with its own answer."""
+    with serving(say_number, tmp_path if tls else None) as (server, poster, url):
+        assert [ask(poster, url) for _ in range(4)] == [b"1", b"2", b"3", b"4"]
+    assert server.connections == 1
+
+
+@both
+def test_a_large_question_is_sent_whole(tls: bool, tmp_path: Path) -> None:  # noqa: FBT001 - the same
+    """More than the buffers of a connection take at once."""
+    body = bytes(range(256)) * 16_384
+    with serving(say_number, tmp_path if tls else None) as (server, poster, url):
+        assert ask(poster, url, body) == b"1"
+    assert server.questions[0].endswith(body)
+
+
+@both
+def test_a_second_answer_is_no_answer_to_the_next_question(tls: bool, tmp_path: Path) -> None:  # noqa: FBT001 - the same
+    """The connection is closed, and the next question has another one."""
+
+    def twice(connection: socket.socket, number: int) -> None:
+        connection.sendall(ANSWER % number + ANSWER % 9)
+
+    with serving(twice, tmp_path if tls else None) as (_, poster, url):
+        assert [ask(poster, url) for _ in range(3)] == [b"1", b"2", b"3"]
+
+
+@both
+def test_a_server_that_closes_after_its_answer_is_connected_to_again(tls: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """With the header or without it: the close is seen before, or by the question, and costs no answer."""
+
+    def once(connection: socket.socket, number: int) -> None:
+        connection.sendall(ANSWER % number)
+        raise ConnectionError
+
+    with serving(once, tmp_path if tls else None) as (server, poster, url):
+        assert [ask(poster, url) for _ in range(3)] == [b"1", b"2", b"3"]
+    assert server.connections == 3
+
+
+@both
+def test_a_reset_after_the_first_byte_asks_no_second_time(tls: bool, tmp_path: Path) -> None:  # noqa: FBT001 - the same
+    """The question may have been answered."""
+
+    def half(connection: socket.socket, number: int) -> None:
+        connection.sendall((ANSWER % number)[:-1] if number > 1 else ANSWER % number)
+        if number > 1:
+            raise ConnectionError
+
+    with serving(half, tmp_path if tls else None) as (server, poster, url):
+        assert ask(poster, url) == b"1"
+        with pytest.raises(RefreshError) as caught:
+            ask(poster, url)
+    assert caught.value.result in {Refresh.UNREACHABLE, Refresh.TLS}
+    assert len(server.questions) == 2
+
+
+def test_a_redirect_is_refused_before_its_body() -> None:
+    """And its connection is not used again."""
+
+    def redirect(connection: socket.socket, _number: int) -> None:
+        connection.sendall(b"HTTP/1.1 302 Found\r\nlocation: /login?secret\r\ncontent-length: 99\r\n\r\n")
+
+    with serving(redirect, None) as (server, poster, url):
+        for _ in range(2):
+            with pytest.raises(RefreshError, match=r"302 to http://127\.0\.0\.1:\d+/login\?\.\.\.;"):
+                ask(poster, url)
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("value", ["a\r\nx: y", "a\nb", "a\x00", "\u0100", "a\x7f"])
+def test_a_header_cannot_begin_another_one(value: str) -> None:
+    """A secret with a line break: nothing is sent, and the error does not show it."""
+    with serving(say_number, None) as (server, poster, url):
+        with pytest.raises(RefreshError) as caught:
+            ask(poster, url, authorization=value)
+        assert value not in str(caught.value)
+        assert ask(poster, url, authorization="Bearer a") == b"1"
+    assert b"\r\nauthorization: Bearer a\r\n" in server.questions[0]
+
+
+def test_the_question_says_what_it_needs() -> None:
+    """The server's own name and port, JSON as a wish that the question may change, and no compression."""
+    with serving(say_number, None) as (server, poster, url):
+        ask(poster, url)
+        ask(poster, url, accept="application/token-introspection+jwt")
+    first, second = (question.decode().split("\r\n") for question in server.questions)
+    assert first == [
+        "POST /q HTTP/1.1",
+        f"host: {urlsplit(url).netloc}",
+        "user-agent: authz-sidecar",
+        "accept-encoding: identity",
+        "accept: application/json",
+        "content-length: 2",
+        "",
+        "{}",
+    ]
+    assert [line for line in second if line.startswith("accept:")] == ["accept: application/token-introspection+jwt"]
