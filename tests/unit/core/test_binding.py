@@ -18,10 +18,11 @@ from authz.core.decision import Allow, AuditTrail, Decision, Deny, as_unanswered
 from authz.core.dpop import Possession, ProofRules, ProofUse
 from authz.core.introspection import INTROSPECTION, Introspected, Introspection, IntrospectionMode
 from authz.core.key import thumbprint_of
-from authz.core.needs import NO_FACTS, PROOF, Facts
+from authz.core.needs import NO_FACTS, PROOF, Facts, Unanswered
 from authz.core.reasons import Reason, Rejected
 from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import FoundToken, HeaderSource, parse_token
+from tests.cases.external import TOLERANT, question
 from tests.fixtures import ABSENT, A, T, ask, issuer_a, make_snapshot, mint, rule
 from tests.proofs import key, prove, token_hash
 
@@ -189,6 +190,22 @@ def test_a_proof_is_used_up_when_nothing_else_is_unanswered() -> None:
     asking = decide(f"DPoP {BOUND}", proof, active, always)
     allowed = decide(f"DPoP {BOUND}", proof, {**active, **use(asking, ProofUse.FIRST)}, always)
     assert isinstance(allowed, Allow)
+
+
+def test_a_denial_uses_a_proof_up_and_an_unknown_answer_does_not() -> None:
+    """What is denied for good is noted after the response; what may be tried again is not."""
+    proof = proof_for(BOUND)
+    token = snapshot().token
+    denying = make_snapshot(rule("all", "/**", scopes=("write",)), a=snapshot().issuers[A], token=token)
+    denied = decide(f"DPoP {BOUND}", proof, where=denying)
+    assert denied.reason is Reason.INSUFFICIENT_SCOPE
+    assert [need.kind for need in denied.trail.rechecks] == [PROOF]
+    unknown = make_snapshot(
+        rule("all", "/items/{id}", external=question(TOLERANT)), a=snapshot().issuers[A], token=token
+    )
+    (asked,) = decide(f"DPoP {BOUND}", proof, where=unknown).trail.needs
+    failed = decide(f"DPoP {BOUND}", proof, {asked: Unanswered("HTTP status 500")}, unknown)
+    assert (failed.reason, failed.trail.rechecks) == (Reason.PDP_UNAVAILABLE, ())
 
 
 def test_an_opaque_token_with_its_proof_is_accepted_once() -> None:
