@@ -28,7 +28,7 @@ class Refusal(Exception):
         self.errors = errors
 
 
-class RevocationDesk(Protocol):
+class RevocationBackend(Protocol):
     """What the paths ask."""
 
     def describe(self) -> Mapping[str, Any]:
@@ -41,24 +41,24 @@ class RevocationDesk(Protocol):
         """Read what another process of this pod has written."""
 
 
-def make_revocation_routes(desk: RevocationDesk, access: Access) -> Mapping[str, Route]:
+def make_revocation_routes(backend: RevocationBackend, access: Access) -> Mapping[str, Route]:
     """Return the routes by path."""
 
     def show(request: AdminRequest) -> AdminResponse:
-        return access.refuse(request) or _answer(HTTPStatus.OK, desk.describe())
+        return access.refuse(request) or _answer(HTTPStatus.OK, backend.describe())
 
     def revoke(request: AdminRequest) -> AdminResponse:
         if (refusal := access.refuse_program(request)) is not None:
             return refusal
         try:
-            return _answer(HTTPStatus.OK, desk.revoke(request.body))
+            return _answer(HTTPStatus.OK, backend.revoke(request.body))
         except Refusal as refused:
             return _answer(refused.status, {"errors": list(refused.errors)})
 
     def catch_up(request: AdminRequest) -> AdminResponse:
         if request.peer:  # only the supervisor, on a Unix socket, says so
             return AdminResponse(HTTPStatus.FORBIDDEN, b"for workers only\n")
-        desk.catch_up()
+        backend.catch_up()
         return AdminResponse(HTTPStatus.OK, b"\n")
 
     return {PATH: show, f"POST {PATH}": revoke, f"POST {CATCH_UP_PATH}": catch_up}

@@ -89,11 +89,11 @@ def _parse(document: str | bytes, rules: ReadingRules) -> list[object]:
     members = parse_document(data, max_containers=max_containers, quote=not rules.local)
     entries = members.get("keys")
     if not isinstance(entries, list):
-        raise ValueError(f"the document has no array `keys`{_guess(members)}")  # noqa: TRY004 - bad data
+        raise ValueError(f"the document has no array `keys`{_hint_for(members)}")  # noqa: TRY004 - bad data
     return entries
 
 
-def _guess(members: Mapping[str, object]) -> str:
+def _hint_for(members: Mapping[str, object]) -> str:
     """Return a hint about what a JSON object without `keys` is."""
     if "kty" in members:
         return ': it is one JWK, and a set is {"keys": [...]}'

@@ -109,7 +109,7 @@ ALLOWED = DemoStep(title="allowed", token=_READER, status=200, reason="authentic
 AFTER_ROTATION = DemoStep(
     title="allowed, by a new key", token=_READER, status=200, reason="authenticated", identity=_ALICE
 )
-TOUR = (
+REQUESTS = (
     ALLOWED,
     DemoStep(title="no token", token=None, status=401, reason="token_missing"),
     DemoStep(title="expired", token={**_READER, "expires_in": "-60"}, status=401, reason="token_expired"),

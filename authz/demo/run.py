@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from authz.demo.process import PartFailed
-from authz.demo.requests import AFTER_ROTATION, TOUR, Outcome, exit_status
+from authz.demo.requests import AFTER_ROTATION, REQUESTS, Outcome, exit_status
 from authz.demo.signals import Stopped, StopSignals
 from authz.demo.stack import DemoStack, run_stack
 
@@ -60,7 +60,7 @@ def run(*, once: bool = False, as_json: bool = False, rotate_every: float = ROTA
 
 def _send_steps(stack: DemoStack, signals: StopSignals) -> Iterator[Outcome]:
     """Send every request, then one with a token by a key that the sidecar has not seen yet."""
-    for step in (*TOUR, AFTER_ROTATION):
+    for step in (*REQUESTS, AFTER_ROTATION):
         signals.pause(0)
         if step is AFTER_ROTATION:
             stack.provider.rotate()
@@ -97,7 +97,7 @@ def _print_introduction(stack: DemoStack, *, rotate_every: float) -> None:
         Text("Paste these in another terminal, as often as you like:", "bold"),
         Text(_DIFFERS, "dim"),
     ]
-    for step in TOUR:
+    for step in REQUESTS:
         lines += [Text(f"\n# {step.title}: {step.expected}", "dim"), Text(step.curl(front=front, issuer=issuer))]
     lines.append(Text("\nCtrl-C stops everything.", "bold"))
     console = Console(highlight=False)

@@ -53,12 +53,12 @@ class ClientMemory:
         if subject and trail.reads_risk and decision.reason is Reason.AUTHENTICATED:
             self._seen.note(subject, trail.network)
 
-    def lanes(self) -> dict[str, AtOnce]:
+    def lanes(self) -> dict[str, ImmediateLane]:
         """Return what answers each kind of need."""
         return {
-            THROTTLE: AtOnce(self._find_throttled),
-            ACCEPTED: AtOnce(self._find_accepted),
-            CLIENT: AtOnce(self._find_history),
+            THROTTLE: ImmediateLane(self._find_throttled),
+            ACCEPTED: ImmediateLane(self._find_accepted),
+            CLIENT: ImmediateLane(self._find_history),
         }
 
     def failing_networks(self) -> list[Count]:
@@ -93,7 +93,7 @@ class ClientMemory:
         )
 
 
-class AtOnce:
+class ImmediateLane:
     """A lane that answers from memory: no check waits for it."""
 
     max_waiting: Final = 0

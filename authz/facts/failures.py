@@ -1,7 +1,7 @@
 """Counts failures by name, of networks or subjects, in sliding windows and bounded memory: clients choose the names.
 
 Rules of this file:
-1. Names are kept in buckets of WAYS. A new name replaces the one with the fewest failures in the last hour, never a
+1. A bucket has NAMES_PER_BUCKET names. A new one replaces that with the fewest failures in the last hour, never a
    worse one: a flood of new names evicts no name that has more failures than they have.
 2. A count is never too high: no name takes over what another has failed. It is too low if the name was evicted.
 3. It is used on the deciding thread and others without a lock. What a name has failed is an immutable value, which is
@@ -16,7 +16,7 @@ from typing import Final
 
 from authz.core.throttle import Throttle
 
-WAYS: Final = 8  # names that share a bucket
+NAMES_PER_BUCKET: Final = 8  # names that share a bucket
 SLOTS: Final = 6  # of a window: a failure counts for five to six sixths of it
 MINUTE: Final = 60.0  # seconds
 HOUR: Final = 3600.0
@@ -76,13 +76,13 @@ class FailureCounts:
 
     def __init__(self, *, max_names: int, monotonic: Callable[[], float]) -> None:
         self._monotonic: Final = monotonic
-        self._max_buckets: Final = max(1, max_names // WAYS)
+        self._max_buckets: Final = max(1, max_names // NAMES_PER_BUCKET)
         self._buckets: Final[dict[int, _Bucket]] = {}
 
     def count(self, name: str, throttle: Throttle | None = None) -> None:
         """Count one failure of *name*; with a *throttle*, for it too."""
         now = self._monotonic()
-        bucket = self._buckets.setdefault(self._number(name), [None] * WAYS)
+        bucket = self._buckets.setdefault(self._number(name), [None] * NAMES_PER_BUCKET)
         place = _find_place(bucket, name, now)
         before = bucket[place]
         if before is None or before.name != name:
@@ -129,7 +129,7 @@ def _find_place(bucket: _Bucket, name: str, now: float) -> int:
             return -1, 0.0
         return (-2, 0.0) if found.name == name else (found.hour.total(slot), found.since)
 
-    return min(range(WAYS), key=rank)
+    return min(range(NAMES_PER_BUCKET), key=rank)
 
 
 def _slot(now: float, window: float) -> int:

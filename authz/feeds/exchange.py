@@ -29,7 +29,15 @@ from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.fetch import Answer
 from authz.feeds.http.post import Post, Poster
-from authz.feeds.introspection import ABOUT_US, PROVED_SECONDS, TOO_MUCH, TRIPPED, Endpoint, media_type, read_error
+from authz.feeds.introspection import (
+    ABOUT_US,
+    CRASH_STATUSES,
+    PROVED_SECONDS,
+    TOO_LARGE_STATUSES,
+    Endpoint,
+    media_type,
+    read_error,
+)
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
@@ -147,7 +155,7 @@ class ExchangeSource:
         """Return "refused" if the token caused a status other than 200. Raises SourceError for other causes."""
         status, error = answer.status, read_error(answer)
         shown = f"HTTP status {status}{f', {error}' if error else ''}"
-        if status in TOO_MUCH or (status == 400 and error in _INVALID):
+        if status in TOO_LARGE_STATUSES or (status == 400 and error in _INVALID):
             return self._refuse(shown, invalid=True)
         if status in {400, 403} and error in _REFUSED:
             return self._refuse(shown, invalid=False)
@@ -159,7 +167,7 @@ class ExchangeSource:
             if self._is_proved:
                 return self._refuse(shown, invalid=error not in ABOUT_US)
             raise SourceError("bad_request", f"{shown}: our client, or this token", counts=False)
-        about_this = status in TRIPPED and self._is_proved
+        about_this = status in CRASH_STATUSES and self._is_proved
         raise SourceError(Refresh.STATUS.value, shown, counts=not about_this)
 
     def _refuse(self, shown: str, *, invalid: bool) -> Fact:

@@ -38,8 +38,8 @@ PROVED_SECONDS: Final = 300.0  # after a 200, a status 400 is blamed on the toke
 _ERROR_CODE: Final = re.compile(r"[a-z_]{1,64}")
 _ABOUT_THE_TOKEN: Final = frozenset({"unsupported_token_type", "invalid_token"})
 ABOUT_US: Final = frozenset({"invalid_client", "unauthorized_client", "access_denied", "insufficient_scope"})
-TOO_MUCH: Final = frozenset({413, 414, 431})
-TRIPPED: Final = frozenset({422, 500})
+TOO_LARGE_STATUSES: Final = frozenset({413, 414, 431})
+CRASH_STATUSES: Final = frozenset({422, 500})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +178,7 @@ class IntrospectionSource:
         """Return "inactive" if the token caused a status other than 200. Raises SourceError for other causes."""
         status, error = answer.status, read_error(answer)
         shown = f"HTTP status {status}{f', {error}' if error else ''}"
-        if status in TOO_MUCH or (status == 400 and error in _ABOUT_THE_TOKEN):
+        if status in TOO_LARGE_STATUSES or (status == 400 and error in _ABOUT_THE_TOKEN):
             return self._refused(shown)
         if status in {401, 403} or (status == 400 and error in ABOUT_US):
             raise SourceError("unauthorized", f"{shown}: the server rejects our credentials (introspection.client)")
@@ -188,7 +188,7 @@ class IntrospectionSource:
             # The cause is unknown: our credentials, or the token. So clients may retry, and no breaker opens.
             raise SourceError("bad_request", f"{shown}: our credentials, or this token", counts=False)
         # A server that trips over one token answers about others: strangers, who choose theirs, open no breaker.
-        about_this = status in TRIPPED and self._monotonic() < self._proved_until
+        about_this = status in CRASH_STATUSES and self._monotonic() < self._proved_until
         raise SourceError(Refresh.STATUS.value, shown, counts=not about_this)
 
     def _refused(self, shown: str) -> Fact:

@@ -41,7 +41,7 @@ _ACCEPT: Final = f"application/{TYPE}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _CachedList:
     """A list that was fetched, its ETag, and the monotonic time from which on a fresh copy is wanted."""
 
     listing: StatusList
@@ -66,7 +66,7 @@ class StatusListSource:
         self._max_stale: Final = section.max_stale.total_seconds()
         self._now: Final = now
         self._monotonic: Final = monotonic
-        self._held: Final[dict[str, _Held]] = {}
+        self._held: Final[dict[str, _CachedList]] = {}
         self._writing: Final = Lock()
 
     def __call__(self, need: Need) -> Fact:
@@ -89,7 +89,7 @@ class StatusListSource:
         if listing.expires is not None:
             keep = max(0.0, min(keep, listing.expires - self._now()))
         due = self._monotonic() + min(self._lifetime(listing, answer), keep)
-        self._put(uri, _Held(listing, answer.headers.get("etag") or (before.etag if before else None), due))
+        self._put(uri, _CachedList(listing, answer.headers.get("etag") or (before.etag if before else None), due))
         return Fact(listing, keep, len(listing.statuses) + len(listing.token.payload), result)
 
     def is_due(self, need: Need) -> bool:
@@ -97,7 +97,7 @@ class StatusListSource:
         held = self._held.get(need.asked or "")
         return held is not None and self._monotonic() >= held.due
 
-    def _headers(self, before: _Held | None) -> dict[str, str]:
+    def _headers(self, before: _CachedList | None) -> dict[str, str]:
         validator = {} if before is None or before.etag is None else {"if-none-match": before.etag}
         return {"accept": _ACCEPT, **validator}
 
@@ -116,7 +116,7 @@ class StatusListSource:
         said = listing.lifetime if listing.lifetime is not None else fresh_for(answer.headers)
         return max(1.0, self._interval if said is None else min(self._interval, said))
 
-    def _put(self, uri: str, held: _Held) -> None:
+    def _put(self, uri: str, held: _CachedList) -> None:
         with self._writing:
             self._held.pop(uri, None)
             self._held[uri] = held

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from authz.admin.console.access import Access, read_token_of
 from authz.admin.console.routes import ConsoleSource, make_console_routes
-from authz.admin.revocations import RevocationDesk, make_revocation_routes
+from authz.admin.revocations import RevocationBackend, make_revocation_routes
 from authz.admin.routes import Route
 from authz.config.model import Console
 
@@ -19,6 +19,6 @@ def make_routes_of_console(source: ConsoleSource, console: Console) -> Mapping[s
     return make_console_routes(source, access, clock=time.time, writable=not console.read_only)
 
 
-def make_routes_of_revocations(desk: RevocationDesk, console: Console) -> Mapping[str, Route]:
+def make_routes_of_revocations(backend: RevocationBackend, console: Console) -> Mapping[str, Route]:
     """Return the routes of the admin port for revocations; who may use the console by a program may revoke."""
-    return make_revocation_routes(desk, Access(read_token_of(console.token_file), csrf=""))
+    return make_revocation_routes(backend, Access(read_token_of(console.token_file), csrf=""))

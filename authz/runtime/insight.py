@@ -83,7 +83,7 @@ class Insight:
         return {
             "in_flight": parts.metrics.totals().in_flight,
             "max_concurrent": active.started_with.server.max_concurrent,
-            "lost": parts.metrics.loose_ends(),
+            "lost": parts.metrics.losses(),
             "clients": parts.decision_log.describe_failures() if active.config.telemetry.log_client else no_clients,
             **self._describe_failing(named=active.config.telemetry.log_client),
             "subjects": _rank(refused, lambda entry: printable(entry.subject)),

@@ -155,7 +155,7 @@ class Metrics:
             in_flight=int(in_flight.value),
         )
 
-    def loose_ends(self) -> dict[str, int]:
+    def losses(self) -> dict[str, int]:
         """Return the counts of omitted and failed reports, by metric name."""
         found = {
             names.LINES_SUMMARISED_TOTAL: self._summarised,

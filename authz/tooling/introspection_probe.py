@@ -66,7 +66,7 @@ def probe(name: str, issuer: Issuer) -> Probed:
         findings.append("our account may ask the API server about tokens (tokenreviews)")
         return Probed(name, ok=True, findings=tuple(findings))
     try:
-        findings += [*_doubt_secret(issuer), *_ask_about_own(issuer)]
+        findings += [*_try_wrong_secret(issuer), *_ask_about_own(issuer)]
     except RefreshError as error:
         findings.append(f"no more could be tried: {error}")
     return Probed(name, ok=True, findings=tuple(findings))
@@ -80,7 +80,7 @@ def _ask(issuer: Issuer, token: str, auth: ClientAuth | None = None) -> Fact:
         source.close()
 
 
-def _doubt_secret(issuer: Issuer) -> Iterator[str]:
+def _try_wrong_secret(issuer: Issuer) -> Iterator[str]:
     """Ask with a wrong secret."""
     asked = issuer.introspection
     if asked is None or asked.client.secret_file is None:

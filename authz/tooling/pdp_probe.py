@@ -71,7 +71,7 @@ def probe_pdp(name: str, pdp: Pdp, question: Mapping[str, object]) -> ProbedPdp:
     findings = [f"a made-up subject and resource are {fact.result}"]
     if fact.result == Verdict.ALLOWED.value:
         findings.append("is that so by a rule for everyone? Otherwise it decides nothing")
-    findings += _doubt_credentials(pdp, question)
+    findings += _try_wrong_credentials(pdp, question)
     return ProbedPdp(name, ok=True, findings=tuple(findings))
 
 
@@ -108,7 +108,7 @@ def _ask(pdp: Pdp, question: Mapping[str, object], auth: ClientAuth | None = Non
         source.close()
 
 
-def _doubt_credentials(pdp: Pdp, question: Mapping[str, object]) -> Iterator[str]:
+def _try_wrong_credentials(pdp: Pdp, question: Mapping[str, object]) -> Iterator[str]:
     """Ask with wrong credentials."""
     if pdp.bearer_token_file is None and pdp.basic_credentials_file is None:
         yield "it answers without credentials in a header"

@@ -44,13 +44,13 @@ def probe_shared_state(section: SharedStateSection) -> ProbedState:
                 )
             return ProbedState(
                 ok=True,
-                findings=(f"answers, and keys below {section.prefix} can be created once", *_doubt_memory(state)),
+                findings=(f"answers, and keys below {section.prefix} can be created once", *_find_eviction(state)),
             )
     except SharedStateError as error:
         return ProbedState(ok=False, findings=(f"{error.result}: {error}",))
 
 
-def _doubt_memory(state: SharedState) -> Iterator[str]:
+def _find_eviction(state: SharedState) -> Iterator[str]:
     """Report a server that forgets keys before they end."""
     try:
         said = state.execute("INFO", "memory")

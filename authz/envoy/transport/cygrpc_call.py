@@ -52,13 +52,13 @@ class CoreCall:
 
     def answer(self, answer: bytes, on_sent: Callable[[Any], None], *, unread: bool = False) -> None:
         """Send *answer* and status OK. If this raises, the call was cancelled."""
-        to_the_end = (cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),) if unread else ()
+        receive_close = (cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),) if unread else ()
         try:
             operations = (
                 cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),
                 cygrpc.SendMessageOperation(answer, _NO_FLAGS),
                 cygrpc.SendStatusFromServerOperation(None, cygrpc.StatusCode.ok, b"", _NO_FLAGS),
-                *to_the_end,
+                *receive_close,
             )
             self._start(operations, on_sent)
         except BaseException:

@@ -103,7 +103,7 @@ class Context:
             return True
         return bool(manager.clusters & protected) or any(map(self._leads_anywhere, manager.clusters))
 
-    def lets_by(self, manager: Manager) -> bool:
+    def lets_unchecked_pass(self, manager: Manager) -> bool:
         """Return whether requests may pass all of *manager* without a check."""
         if not all(chain.asking for chain in manager.chains):
             return True

@@ -22,5 +22,5 @@ CLAIMS: Final = (
 
 def claims_to_remove(*, kept: Iterable[str]) -> tuple[str, ...]:
     """Return the names that no request should bring, the *kept* ones aside."""
-    spared = frozenset(name.lower() for name in kept)
-    return tuple(name for name in CLAIMS if name not in spared)
+    kept_names = frozenset(name.lower() for name in kept)
+    return tuple(name for name in CLAIMS if name not in kept_names)

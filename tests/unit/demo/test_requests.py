@@ -10,10 +10,10 @@ import pytest
 
 from authz.demo.loopback import LoopbackServer, Request, Response, json_response
 from authz.demo.provider import Provider
-from authz.demo.requests import ALLOWED, TOUR, DemoStep, exit_status
+from authz.demo.requests import ALLOWED, REQUESTS, DemoStep, exit_status
 from authz.demo.upstream import echo_server
 
-TITLES = [step.title for step in TOUR]
+TITLES = [step.title for step in REQUESTS]
 
 
 def upstream_saw(*headers: tuple[str, str], verified: str = "alice, orders:read") -> Response:
@@ -41,7 +41,7 @@ def test_the_tour_tries_what_the_demo_promises() -> None:
 
 
 @pytest.mark.needs("curl")
-@pytest.mark.parametrize("step", TOUR, ids=TITLES)
+@pytest.mark.parametrize("step", REQUESTS, ids=TITLES)
 def test_a_pasted_line_sends_what_the_demo_sends(step: DemoStep) -> None:
     """The curl line, run by a shell, makes the same request as `--once` does, token aside."""
     seen: list[Request] = []
@@ -96,7 +96,7 @@ def test_an_allow_with_another_identity_is_not(headers: list[tuple[str, str]]) -
 
 def test_a_denial_for_the_wrong_reason_does_not_pass() -> None:
     """The reason counts, not only the status."""
-    step = TOUR[TITLES.index("expired")]
+    step = REQUESTS[TITLES.index("expired")]
 
     right = outcome_of(json_response({"reason": "token_expired"}, status=401), step)
     wrong = outcome_of(json_response({"reason": "signature_invalid"}, status=401), step)
@@ -106,7 +106,7 @@ def test_a_denial_for_the_wrong_reason_does_not_pass() -> None:
 
 def test_success_needs_every_outcome_right() -> None:
     """One wrong outcome is a failure, and so is having tried nothing."""
-    step = TOUR[TITLES.index("expired")]
+    step = REQUESTS[TITLES.index("expired")]
     right = outcome_of(json_response({"reason": "token_expired"}, status=401), step)
     wrong = outcome_of(json_response({"reason": "token_expired"}, status=403), step)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.throttle import Throttle
-from authz.facts.failures import HOUR, MINUTE, SLOTS, WAYS, Count, FailureCounts
+from authz.facts.failures import HOUR, MINUTE, NAMES_PER_BUCKET, SLOTS, Count, FailureCounts
 from tests.fakes.clock import FakeClock
 
 TWENTY = Throttle(failures=20, window=60.0)
@@ -114,8 +114,8 @@ def test_a_flood_of_networks_does_not_evict_the_worst_one() -> None:
 def test_a_new_network_takes_over_no_count_of_another() -> None:
     """Where all places are taken, a stranger's failures never become those of a new name."""
     clock = FakeClock()
-    counted = counts(clock, max_names=WAYS)
-    for number in range(WAYS):
+    counted = counts(clock, max_names=NAMES_PER_BUCKET)
+    for number in range(NAMES_PER_BUCKET):
         fail(counted, f"stranger {number}", 30)
     fail(counted, "new", 1)
     assert counted.get("new") == Count("new", 1, 1)
@@ -125,8 +125,8 @@ def test_a_new_network_takes_over_no_count_of_another() -> None:
 def test_an_old_failure_makes_room_before_a_new_one() -> None:
     """Of names with equally many failures, the one that failed longest ago goes."""
     clock = FakeClock()
-    counted = counts(clock, max_names=WAYS)
-    for number in range(WAYS):
+    counted = counts(clock, max_names=NAMES_PER_BUCKET)
+    for number in range(NAMES_PER_BUCKET):
         counted.count(f"{number}")
         clock.advance(1.0)
     counted.count("0")

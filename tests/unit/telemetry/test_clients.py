@@ -58,5 +58,5 @@ def test_a_memory_that_fails_takes_no_decision_with_it() -> None:
     settings = Reporting(decisions="none", log_client=True, clients=True)
     report = reporter(metrics, DecisionLog(metrics, monotonic=lambda: 0.0), settings, note_client=fail)
     report(CheckRecord(Deny(Reason.SIGNATURE_INVALID), "id", None, 0.001))
-    assert metrics.loose_ends()["authz_reports_failed_total"] == 1
+    assert metrics.losses()["authz_reports_failed_total"] == 1
     assert metrics.totals().decisions[("deny", "signature_invalid")] == 1

@@ -104,7 +104,7 @@ def test_what_was_not_reported_is_told() -> None:
     rig.metrics.count_failed_report("span")
     rig.metrics.count_dropped_spans(3)
     rig.metrics.count_dropped_records(4)
-    assert rig.metrics.loose_ends() == {
+    assert rig.metrics.losses() == {
         "authz_log_lines_summarised_total": 5,
         "authz_spans_dropped_total": 3,
         "authz_log_records_dropped_total": 4,
