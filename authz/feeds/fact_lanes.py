@@ -32,8 +32,9 @@ from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.post import Poster
 from authz.feeds.introspection import IntrospectionSource, Keep
-from authz.feeds.pdp import bounds_of, make_pdp
-from authz.feeds.risk import make_risk, risk_bounds
+from authz.feeds.json_service import bounds_of
+from authz.feeds.pdp import make_pdp
+from authz.feeds.risk import make_risk
 from authz.feeds.token_review import TokenReviewSource
 from authz.telemetry.facts import FactMetrics
 
@@ -152,7 +153,7 @@ def _ask_exchange(asked: Exchanging, share: int) -> _Asked:
 
 
 def _ask_risk(section: Risk, share: int) -> _Asked:
-    return _Asked(section, risk_bounds(section, share), lambda resolve: make_risk(section, resolve=resolve))
+    return _Asked(section, bounds_of(section, share), lambda resolve: make_risk(section, resolve=resolve))
 
 
 _SOURCES: Final[Mapping[str, tuple[Callable[[Config], Mapping[str, Any]], Callable[[Any, int], _Asked]]]] = {

@@ -16,22 +16,19 @@ import re
 import time
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlsplit
 
 from authz.config.pdp import Pdp
 from authz.core.needs import Need
 from authz.core.pdp import PdpAnswer, PdpKind, Verdict, read_answer
 from authz.core.strictjson import parse_object
-from authz.facts.lane import Bounds, Fact, SourceError
+from authz.facts.lane import Fact, SourceError
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
-from authz.feeds.http.connect import Dialer, Resolve, resolve
+from authz.feeds.http.client_auth import ClientAuth
+from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.fetch import Answer
 from authz.feeds.http.post import Post, Poster
-from authz.feeds.http.tls import ClientCertificate, TlsTrust
-from authz.feeds.http.trust import Trust, read_origin
+from authz.feeds.json_service import auth_to, poster_to, require_json, write_question
 from authz.telemetry.keys import Refresh
-from authz.telemetry.redaction import printable
 
 PROVED_SECONDS: Final = 300.0  # after a decision, a refusal is blamed on the question
 _REFUSED: Final = frozenset({400, 413, 414, 422, 431})
@@ -83,12 +80,10 @@ class PdpSource:
         self._poster.close()
 
     def _write(self, body: bytes) -> Post:
-        return Post(body, {"content-type": "application/json", **self._auth.prove().headers})
+        return write_question(body, self._auth)
 
     def _read(self, answer: Answer) -> PdpAnswer:
-        media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            raise SourceError("unreadable", f"the answer is {printable(media_type) or 'untyped'}, not JSON")
+        require_json(answer)
         try:
             return read_answer(parse_object(answer.body), self._kind)
         except ValueError as error:
@@ -113,39 +108,12 @@ class PdpSource:
 
 def make_pdp(pdp: Pdp, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> PdpSource:
     """Return what asks the PDP of this section; *auth* is in place of its own credentials."""
-    certificate = None
-    if pdp.client_cert_file is not None and pdp.client_key_file is not None:
-        certificate = ClientCertificate(pdp.client_cert_file, pdp.client_key_file)
-    dialer = Dialer(
-        trust=Trust(configured_origins=frozenset({read_origin(urlsplit(pdp.url))}), http=pdp.allows_http),
-        tls=TlsTrust(pdp.ca_file, certificate),
-        resolve=resolve,
-    )
     return PdpSource(
-        Poster(dialer, timeout=pdp.timeout.total_seconds(), max_bytes=pdp.max_bytes),
+        poster_to(pdp, resolve=resolve),
         pdp.url,
-        auth or make_auth(pdp),
+        auth or auth_to(pdp),
         kind=pdp.kind,
         keep=pdp.cache.total_seconds(),
-    )
-
-
-def make_auth(pdp: Pdp) -> ClientAuth:
-    """Return what proves to a PDP who asks, beside a client certificate."""
-    if pdp.bearer_token_file is not None:
-        return BearerTokenFile(pdp.bearer_token_file)
-    return BasicFile(pdp.basic_credentials_file) if pdp.basic_credentials_file is not None else NoAuth()
-
-
-def bounds_of(pdp: Pdp, max_waiting: int) -> Bounds:
-    """Return the bounds of the lane of this PDP, for which *max_waiting* checks may wait."""
-    return Bounds(
-        max_asked=pdp.max_concurrent,
-        max_waiting=max_waiting,
-        max_wait=pdp.max_wait.total_seconds(),
-        burst=pdp.max_per_second,
-        refill=1.0 / pdp.max_per_second,
-        max_kept=pdp.max_cached,
     )
 
 

@@ -11,22 +11,19 @@ from __future__ import annotations
 import math
 import re
 from typing import Final
-from urllib.parse import urlsplit
 
 from authz.config.risk import Risk
 from authz.core.needs import Need
 from authz.core.risk import Assessment
 from authz.core.strictjson import parse_object
-from authz.facts.lane import Bounds, Fact, SourceError
+from authz.facts.lane import Fact, SourceError
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
-from authz.feeds.http.connect import Dialer, Resolve, resolve
+from authz.feeds.http.client_auth import ClientAuth
+from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.fetch import Answer
 from authz.feeds.http.post import Post, Poster
-from authz.feeds.http.tls import ClientCertificate, TlsTrust
-from authz.feeds.http.trust import Trust, read_origin
+from authz.feeds.json_service import auth_to, poster_to, require_json, write_question
 from authz.telemetry.keys import Refresh
-from authz.telemetry.redaction import printable
 
 _LEVEL: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -57,14 +54,12 @@ class RiskSource:
         self._poster.close()
 
     def _write(self, body: bytes) -> Post:
-        return Post(body, {"content-type": "application/json", **self._auth.prove().headers})
+        return write_question(body, self._auth)
 
 
 def read_assessment(answer: Answer) -> Assessment:
     """Return what the engine says. Raises SourceError."""
-    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise SourceError("unreadable", f"the answer is {printable(media_type) or 'untyped'}, not JSON")
+    require_json(answer)
     try:
         members = parse_object(answer.body)
     except ValueError:
@@ -87,30 +82,5 @@ def read_assessment(answer: Answer) -> Assessment:
 
 def make_risk(section: Risk, *, resolve: Resolve = resolve) -> RiskSource:
     """Return what asks the engine of this section."""
-    certificate = None
-    if section.client_cert_file is not None and section.client_key_file is not None:
-        certificate = ClientCertificate(section.client_cert_file, section.client_key_file)
-    dialer = Dialer(
-        trust=Trust(configured_origins=frozenset({read_origin(urlsplit(section.url))}), http=section.allows_http),
-        tls=TlsTrust(section.ca_file, certificate),
-        resolve=resolve,
-    )
-    auth: ClientAuth = NoAuth()
-    if section.bearer_token_file is not None:
-        auth = BearerTokenFile(section.bearer_token_file)
-    elif section.basic_credentials_file is not None:
-        auth = BasicFile(section.basic_credentials_file)
-    poster = Poster(dialer, timeout=section.timeout.total_seconds(), max_bytes=section.max_bytes)
-    return RiskSource(poster, section.url, auth, keep=section.cache.total_seconds())
-
-
-def risk_bounds(section: Risk, max_waiting: int) -> Bounds:
-    """Return the bounds of the lane, for which *max_waiting* checks may wait."""
-    return Bounds(
-        max_asked=section.max_concurrent,
-        max_waiting=max_waiting,
-        max_wait=section.max_wait.total_seconds(),
-        burst=section.max_per_second,
-        refill=1.0 / section.max_per_second,
-        max_kept=section.max_cached,
-    )
+    poster = poster_to(section, resolve=resolve)
+    return RiskSource(poster, section.url, auth_to(section), keep=section.cache.total_seconds())

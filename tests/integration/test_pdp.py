@@ -22,7 +22,8 @@ from authz.facts.lane import SourceError
 from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
 from authz.feeds.http.connect import CancellableSocket, Dialer
 from authz.feeds.http.trust import Trust, read_origin
-from authz.feeds.pdp import PROVED_SECONDS, PdpSource, make_auth, make_pdp
+from authz.feeds.json_service import auth_to
+from authz.feeds.pdp import PROVED_SECONDS, PdpSource, make_pdp
 from tests.fakes.clock import FakeClock
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
 from tests.fakes.pdp import EVALUATION, VECTORS, evaluate
@@ -104,9 +105,9 @@ def test_credentials_are_of_one_kind(tmp_path: Path) -> None:
     header = BasicFile(str(tmp_path / "pair")).prove().headers["authorization"]
     assert base64.b64decode(header.removeprefix("Basic ")) == b"us:s p%"
     url = "https://pdp.test/access/v1/evaluation"
-    assert make_auth(Pdp(url=url, bearer_token_file="/a")) == BearerTokenFile("/a")
-    assert make_auth(Pdp(url=url, basic_credentials_file="/b")) == BasicFile("/b")
-    assert make_auth(Pdp(url=url)) == NoAuth()
+    assert auth_to(Pdp(url=url, bearer_token_file="/a")) == BearerTokenFile("/a")
+    assert auth_to(Pdp(url=url, basic_credentials_file="/b")) == BasicFile("/b")
+    assert auth_to(Pdp(url=url)) == NoAuth()
 
 
 @pytest.mark.parametrize(("question", "decision"), VECTORS.values(), ids=VECTORS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from authz.config.address import check_url
 from authz.config.checks.introspection import check_client
+from authz.config.checks.outbound import check_called_url
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote, suggest
 
@@ -31,10 +31,7 @@ def check_exchange(config: Config) -> Iterator[Problem]:
         yield _unknown(exchange.issuer, (*_PATH, "issuer"), config)
         return
     if exchange.url is not None:
-        try:
-            check_url(exchange.url, http=issuer.insecure.http)
-        except ValueError as error:
-            yield Problem(path=(*_PATH, "url"), message=str(error))
+        yield from check_called_url(exchange.url, (*_PATH, "url"), http=issuer.insecure.http)
     elif issuer.key_sources not in ((), ("discovery_url",)) or issuer.tenants:
         yield Problem(path=(*_PATH, "url"), message="must be given: no discovery of this issuer takes place")
     yield from check_client(exchange.client, issuer, (*_PATH, "client"))

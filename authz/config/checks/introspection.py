@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from authz.config.address import check_url
+from authz.config.checks.outbound import check_called_url
 from authz.config.introspection import AskedBy, Client
 from authz.config.issuer import Issuer
 from authz.config.model import Config
@@ -52,7 +52,7 @@ def _check_review(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
         hint = "https://kubernetes.default.svc/apis/authentication.k8s.io/v1/tokenreviews"
         yield Problem(path=(*path, "url"), message="must be given with kind: token_review", hint=hint)
     else:
-        yield from _check_url(asked.url, issuer, path)
+        yield from check_called_url(asked.url, (*path, "url"), http=issuer.insecure.http)
     if not issuer.audiences:
         yield Problem(path=(*path, "kind"), message="needs audiences, which the API server is asked for")
     for key in ("signed", "token_prefix", "token_proof"):
@@ -62,14 +62,6 @@ def _check_review(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
         yield Problem(path=(*path, "client"), message="an API server takes a bearer_token_file, or mtls")
 
 
-def _check_url(url: str, issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
-    try:
-        check_url(url, http=issuer.insecure.http)
-    except ValueError as error:
-        hint = "or set insecure.http" if url.startswith("http://") else ""
-        yield Problem(path=(*path, "url"), message=str(error), hint=hint)
-
-
 def _check_endpoint(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     asked = issuer.introspection
     if asked is None:
@@ -77,7 +69,7 @@ def _check_endpoint(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     if issuer.tenants:
         yield Problem(path=path, message="cannot be used with tenants: an opaque token does not name its tenant")
     if asked.url is not None:
-        yield from _check_url(asked.url, issuer, path)
+        yield from check_called_url(asked.url, (*path, "url"), http=issuer.insecure.http)
     elif issuer.key_sources not in ((), ("discovery_url",)):
         message = f"must be given: with {issuer.key_sources[0]} no discovery takes place"
         yield Problem(path=(*path, "url"), message=message)

@@ -9,6 +9,7 @@ from typing import Final
 
 from authz.config.address import check_url, is_host, parse_tcp_address
 from authz.config.build import read_inline_keys
+from authz.config.checks.outbound import check_client_certificate
 from authz.config.issuer import Issuer
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote, suggest
@@ -183,9 +184,7 @@ def _check_fetch(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
             yield Problem(path=(*path, "proxy"), message=str(error))
     elif fetch.proxy_credentials_file is not None:
         yield Problem(path=(*path, "proxy_credentials_file"), message="needs proxy")
-    for key, other in (("client_cert_file", "client_key_file"), ("client_key_file", "client_cert_file")):
-        if getattr(fetch, key) is not None and getattr(fetch, other) is None:
-            yield Problem(path=(*path, key), message=f"needs {other} too")
+    yield from check_client_certificate(fetch, path)
 
 
 def _is_host_and_port(text: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-from authz.config.address import check_url
+from authz.config.checks.outbound import check_authorization, check_called_url, check_client_certificate
 from authz.config.model import Config
 from authz.config.pdp import Pdp, PdpQuestion
 from authz.config.problems import KeyPath, Problem, quote, suggest
@@ -28,18 +28,16 @@ def check_pdps(config: Config) -> Iterator[Problem]:
             message = "the name of a PDP has at most 64 letters, digits, dots, hyphens and underscores"
             yield Problem(path=path, message=message)
         yield from _check_url(pdp, (*path, "url"))
-        yield from _check_credentials(pdp, path)
+        yield from check_authorization(pdp, path)
+        yield from check_client_certificate(pdp, path)
     for index, rule in enumerate(config.rules):
         if rule.require is not None and rule.require.pdp is not None:
             yield from _check_question(rule, rule.require.pdp, ("rules", index, "require", "pdp"), config)
 
 
 def _check_url(pdp: Pdp, path: KeyPath) -> Iterator[Problem]:
-    try:
-        check_url(pdp.url, http=pdp.allows_http)
-    except ValueError as error:
-        hint = "or set insecure.http" if pdp.url.startswith("http://") else ""
-        yield Problem(path=path, message=str(error), hint=hint)
+    if problems := list(check_called_url(pdp.url, path, http=pdp.allows_http)):
+        yield from problems
         return
     at = urlsplit(pdp.url).path.rstrip("/")
     if not at:
@@ -48,15 +46,6 @@ def _check_url(pdp: Pdp, path: KeyPath) -> Iterator[Problem]:
     elif pdp.kind is PdpKind.AUTHZEN and at.endswith("/evaluations"):
         message = "is the endpoint for several evaluations: some servers report errors there as denials"
         yield Problem(path=path, message=message, hint=f"use {_ENDPOINT}")
-
-
-def _check_credentials(pdp: Pdp, path: KeyPath) -> Iterator[Problem]:
-    if pdp.bearer_token_file is not None and pdp.basic_credentials_file is not None:
-        message = "a request has one Authorization header: bearer_token_file is there already"
-        yield Problem(path=(*path, "basic_credentials_file"), message=message)
-    for key, other in (("client_cert_file", "client_key_file"), ("client_key_file", "client_cert_file")):
-        if getattr(pdp, key) is not None and getattr(pdp, other) is None:
-            yield Problem(path=(*path, key), message=f"needs {other} too")
 
 
 def _check_question(rule: Rule, asked: PdpQuestion, path: KeyPath, config: Config) -> Iterator[Problem]:

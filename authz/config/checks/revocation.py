@@ -7,6 +7,7 @@ from typing import Final
 
 from authz.config.address import TcpAddress, check_url, parse_address, parse_tcp_address
 from authz.config.checks.issuers import NAME
+from authz.config.checks.outbound import check_called_url, check_client_certificate
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
 from authz.config.revocation import RevocationList, Transmitter
@@ -93,10 +94,5 @@ def _check_list(section: RevocationList, path: KeyPath) -> Iterator[Problem]:
     if (section.url is None) == (section.file is None):
         yield Problem(path=path, message="must have one of url and file")
     if section.url is not None:
-        try:
-            check_url(section.url, http=section.insecure.http)
-        except ValueError as error:
-            hint = "or set insecure.http" if section.url.startswith("http://") else ""
-            yield Problem(path=(*path, "url"), message=str(error), hint=hint)
-    if (section.client_cert_file is None) != (section.client_key_file is None):
-        yield Problem(path=path, message="client_cert_file and client_key_file belong together")
+        yield from check_called_url(section.url, (*path, "url"), http=section.insecure.http)
+    yield from check_client_certificate(section, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from authz.config.address import check_url
+from authz.config.checks.outbound import check_authorization, check_called_url, check_client_certificate
 from authz.config.checks.tokens import TOKEN
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem
@@ -33,17 +33,9 @@ def check_risk(config: Config) -> Iterator[Problem]:
 
 def _check_engine(engine: Risk, config: Config) -> Iterator[Problem]:
     path: KeyPath = ("risk",)
-    try:
-        check_url(engine.url, http=engine.allows_http)
-    except ValueError as error:
-        hint = "or set insecure.http" if engine.url.startswith("http://") else ""
-        yield Problem(path=(*path, "url"), message=str(error), hint=hint)
-    if engine.bearer_token_file is not None and engine.basic_credentials_file is not None:
-        message = "a request has one Authorization header: bearer_token_file is there already"
-        yield Problem(path=(*path, "basic_credentials_file"), message=message)
-    for key, other in (("client_cert_file", "client_key_file"), ("client_key_file", "client_cert_file")):
-        if getattr(engine, key) is not None and getattr(engine, other) is None:
-            yield Problem(path=(*path, key), message=f"needs {other} too")
+    yield from check_called_url(engine.url, (*path, "url"), http=engine.allows_http)
+    yield from check_authorization(engine, path)
+    yield from check_client_certificate(engine, path)
     secret = _SECRET | {source.header for source in config.token.sources}
     for index, name in enumerate(engine.send_headers):
         if name in secret:

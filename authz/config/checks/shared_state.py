@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from authz.config.address import TcpAddress, is_host
+from authz.config.checks.outbound import check_client_certificate
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem
 
@@ -35,9 +36,7 @@ def check_shared_state(config: Config) -> Iterator[Problem]:
         for key in ("ca_file", "client_cert_file", "client_key_file"):
             if getattr(section, key) is not None:
                 yield Problem(path=(*_PATH, key), message=f"is for TLS, and the url begins with {scheme}://")
-    for one, other in (("client_cert_file", "client_key_file"), ("client_key_file", "client_cert_file")):
-        if getattr(section, one) is not None and getattr(section, other) is None:
-            yield Problem(path=(*_PATH, one), message=f"needs {other}")
+    yield from check_client_certificate(section, _PATH)
     if section.username is not None and section.password_file is None:
         yield Problem(path=(*_PATH, "username"), message="needs password_file")
     if not _PREFIX.fullmatch(section.prefix):

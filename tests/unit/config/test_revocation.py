@@ -18,7 +18,7 @@ LISTS = "revocation: {lists: {%s}}\n"
         ("ours: {}", "revocation.lists.ours: must have one of url and file"),
         ("ours: {url: https://a.test/l, file: /l}", "revocation.lists.ours: must have one of url and file"),
         ("ours: {url: http://a.test/l}", "revocation.lists.ours.url: "),
-        ("ours: {url: https://a.test/l, client_cert_file: /c}", "client_cert_file and client_key_file belong together"),
+        ("ours: {url: https://a.test/l, client_cert_file: /c}", "needs client_key_file too"),
         ("events: {file: /l}", "revocation.lists.events: is the name of another source"),
         ("'a b': {file: /l}", "the name of a list has at most 64 letters"),
         ("ours: {file: /l, interval: 1ms}", "revocation.lists.ours.interval: must be at least 1s"),

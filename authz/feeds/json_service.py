@@ -1,0 +1,62 @@
+"""A service that is asked by POST of JSON: a PDP, a risk engine. What its section of the configuration says of it."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from authz.config.pdp import Pdp
+from authz.config.risk import Risk
+from authz.facts.lane import Bounds, SourceError
+from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
+from authz.feeds.http.connect import Dialer, Resolve
+from authz.feeds.http.fetch import Answer
+from authz.feeds.http.post import Post, Poster
+from authz.feeds.http.tls import ClientCertificate, TlsTrust
+from authz.feeds.http.trust import Trust, read_origin
+from authz.telemetry.redaction import printable
+
+Service = Pdp | Risk
+
+
+def poster_to(section: Service, *, resolve: Resolve) -> Poster:
+    """Return what posts to the configured URL, and to no other server."""
+    certificate = None
+    if section.client_cert_file is not None and section.client_key_file is not None:
+        certificate = ClientCertificate(section.client_cert_file, section.client_key_file)
+    dialer = Dialer(
+        trust=Trust(configured_origins=frozenset({read_origin(urlsplit(section.url))}), http=section.allows_http),
+        tls=TlsTrust(section.ca_file, certificate),
+        resolve=resolve,
+    )
+    return Poster(dialer, timeout=section.timeout.total_seconds(), max_bytes=section.max_bytes)
+
+
+def auth_to(section: Service) -> ClientAuth:
+    """Return what proves who asks, beside a client certificate."""
+    if section.bearer_token_file is not None:
+        return BearerTokenFile(section.bearer_token_file)
+    return BasicFile(section.basic_credentials_file) if section.basic_credentials_file is not None else NoAuth()
+
+
+def bounds_of(section: Service, max_waiting: int) -> Bounds:
+    """Return the bounds of the lane, for which *max_waiting* checks may wait."""
+    return Bounds(
+        max_asked=section.max_concurrent,
+        max_waiting=max_waiting,
+        max_wait=section.max_wait.total_seconds(),
+        burst=section.max_per_second,
+        refill=1.0 / section.max_per_second,
+        max_kept=section.max_cached,
+    )
+
+
+def write_question(body: bytes, auth: ClientAuth) -> Post:
+    """Write a question with the proof who asks. Raises RefreshError."""
+    return Post(body, {"content-type": "application/json", **auth.prove().headers})
+
+
+def require_json(answer: Answer) -> None:
+    """Raise SourceError for an answer that is not JSON by its type."""
+    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise SourceError("unreadable", f"the answer is {printable(media_type) or 'untyped'}, not JSON")
