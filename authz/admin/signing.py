@@ -17,11 +17,15 @@ from authz.core.published import DISCOVERY_PATH, KEYS_PATH, etag_of, is_current
 
 _NOT_HERE: Final = b"/signing answers this host only, and no page in a browser\n"
 _OFF: Final = b"nothing is signed: identity.token is not configured\n"
+_NO_KEY: Final = b"no signing key is known yet\n"
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedKeys:
-    """The documents: the *key_set*, and *discovery* if there is one. Caches may keep them for *max_age* seconds."""
+    """The documents: the *key_set*, and *discovery* if there is one. Caches may keep them for *max_age* seconds.
+
+    The *key_set* is empty while no key is known: readers get 503 then, and keep what they have.
+    """
 
     key_set: str
     discovery: str | None
@@ -49,6 +53,8 @@ def make_routes_of_signing(admin: SigningAdmin) -> Mapping[str, Route]:
 
     def keys(request: AdminRequest) -> AdminResponse:
         published = admin.published()
+        if published is not None and not published.key_set:
+            return AdminResponse(HTTPStatus.SERVICE_UNAVAILABLE, _NO_KEY)
         return _document(request, published.key_set if published is not None else None, published)
 
     def discovery(request: AdminRequest) -> AdminResponse:

@@ -71,6 +71,18 @@ class Rotation(Section):
     """File of the private keys, shared by workers and replicas; without it they end with the process."""
     follow: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Only read state_file; `authz signing rotate` writes it, for a Secret."""
+    shared_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
+    """Keep the keys in shared_state, for all replicas, encrypted by this file: a secret of at least 32 octets."""
+
+    @property
+    def where(self) -> tuple[str | None, bool, str | None]:
+        """What says where the keys are kept."""
+        return self.state_file, self.follow, self.shared_secret_file
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the keys outlive the process."""
+        return self.state_file is not None or self.shared_secret_file is not None
 
 
 class Publication(Section):

@@ -162,10 +162,11 @@ def _add_token(
     Raises Rejected.
     """
     if snapshot.exchange is not None:
-        exchanged, need = exchange(snapshot.exchange, caller, now, facts)
+        exchanged, needs = exchange(snapshot.exchange, caller, now, facts)
         if exchanged is None:
-            trail.needs = (need,)
+            trail.needs = needs
             raise Rejected(Reason.UPSTREAM_TOKEN_UNAVAILABLE, "the token for the upstream is not exchanged")
+        trail.rechecks += needs
         return snapshot.identity.add_token(headers, exchanged)
     if snapshot.minting is None:
         return headers

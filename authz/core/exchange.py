@@ -5,14 +5,15 @@ Rules of this file:
 2. A need contains a digest of the token, of what is asked for, and of the configured server and client: an answer is
    never used for another of these.
 3. A server that refuses the caller's token denies the request; only a server that cannot answer is worth another try.
-4. An exchanged token is checked for its end in each decision.
+4. An exchanged token is checked for its end in each decision. One that is used shortly before its end is renewed
+   meanwhile, so that no caller waits for the next one.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final
@@ -54,10 +55,11 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """A token for the upstream, and its end in seconds since the epoch, if that is known."""
+    """A token for the upstream, and its end, if that is known; from *renew* on it is replaced. In Unix time."""
 
     text: str = field(repr=False)
     expires: float | None
+    renew: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,10 @@ class ExchangeRequest:
     scope: str
 
 
-def exchange(rules: Exchange, caller: Caller, now: float, facts: Facts) -> tuple[str | None, Need]:
-    """Return the token for the upstream in place of the caller's, or None; and the need for it.
+def exchange(rules: Exchange, caller: Caller, now: float, facts: Facts) -> tuple[str | None, tuple[Need, ...]]:
+    """Return the token for the upstream in place of the caller's, and the needs for a newer one.
+
+    Without a token, the needs delay the decision.
 
     Raises Rejected: POLICY_DENIED, TOKEN_INACTIVE, UPSTREAM_TOKEN_REFUSED.
     """
@@ -87,14 +91,14 @@ def exchange(rules: Exchange, caller: Caller, now: float, facts: Facts) -> tuple
         raise Rejected(Reason.POLICY_DENIED, text)
     need = _ask(rules, caller)
     match facts.get(need):
-        case Exchanged(text, expires) if expires is None or now + LAST_SECONDS < expires:
-            return text, need
+        case Exchanged(text, expires, renew) if expires is None or now + LAST_SECONDS < expires:
+            return text, (replace(need, renews=True),) if renew is not None and now >= renew else ()
         case ExchangeRefused(why, invalid=True):
             raise Rejected(Reason.TOKEN_INACTIVE, f"the issuer exchanges no such token: {why}")
         case ExchangeRefused(why):
             raise Rejected(Reason.UPSTREAM_TOKEN_REFUSED, f"the issuer gives no token for the upstream: {why}")
         case _:
-            return None, need
+            return None, (need,)
 
 
 def read_request(sent: str) -> ExchangeRequest:

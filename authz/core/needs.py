@@ -34,7 +34,7 @@ class Need:
     question: for a key its id, or None if the token names none; for other kinds a digest of all that decides the
     answer. *sent* is what the source gets to see: a token, for example. Without an answer in time, a denial has the
     reason *unanswered* instead; but if the need is *optional*, the request is decided once more with Unanswered as the
-    fact.
+    fact. A need that *renews* is for a fact that is known, and soon ends.
     """
 
     kind: str
@@ -43,6 +43,7 @@ class Need:
     unanswered: Reason = field(default=Reason.KEYS_UNAVAILABLE, compare=False)
     sent: str = field(default="", repr=False, compare=False)  # may be secret, and is never kept in a cache
     optional: bool = field(default=False, compare=False)
+    renews: bool = field(default=False, compare=False)
 
     @property
     def bare(self) -> Need:

@@ -27,7 +27,7 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
 from authz.core.snapshot import Responses, Snapshot
 from authz.envoy.codec import decode_request, encode_decision
-from authz.envoy.gathering import Gatherer
+from authz.envoy.gathering import Gatherer, is_wanted
 from authz.envoy.transport.port import Deferred, Respond
 from authz.telemetry.check_record import CheckRecord, Metadata
 
@@ -216,7 +216,7 @@ class Checker:
     def _request_rechecks(self, rechecks: Sequence[Need]) -> None:
         """Request the facts that may be requested now, without waiting for them."""
         lanes = self._gatherer.lanes
-        if wanted := [need for need in rechecks if need.kind in lanes and lanes[need.kind].find(need) is None]:
+        if wanted := [need for need in rechecks if need.kind in lanes and is_wanted(lanes[need.kind], need)]:
             self._gatherer.gather(wanted, 0.0, _ignore)
 
     def _fail(self, error: BaseException, request: Request | None, received: float, metadata: Metadata) -> bytes:

@@ -77,6 +77,22 @@ def _recalls(lane: Lane) -> TypeGuard[RecallingLane]:
     return hasattr(type(lane), "recall")
 
 
+class RenewingLane(Lane, Protocol):
+    """A lane whose facts end, and are renewed before."""
+
+    def may_renew(self, need: Need) -> bool:
+        """Return whether to ask for a known fact again. Takes no lock."""
+
+
+def _renews(lane: Lane) -> TypeGuard[RenewingLane]:
+    return hasattr(type(lane), "may_renew")
+
+
+def is_wanted(lane: Lane, need: Need) -> bool:
+    """Return whether *lane* is to be asked for a fact that no check waits for."""
+    return lane.find(need) is None or (need.renews and _renews(lane) and lane.may_renew(need))
+
+
 class KnownFacts(Mapping[Need, object]):
     """Facts that were *gathered*, and those that lanes have kept, found when a decision asks for one."""
 

@@ -31,6 +31,11 @@ class LanesBySource:
         lane = self._lanes().get(need.of)
         return _NOT_THERE if lane is None else lane.find(need)
 
+    def may_renew(self, need: Need) -> bool:
+        """Return whether to ask for a known fact again. Takes no lock."""
+        lane = self._lanes().get(need.of)
+        return lane is not None and lane.may_renew(need)
+
     def ask(self, need: Need, done: Done) -> None:
         """Ask the source; *done* is called with the fact, or with Unanswered."""
         lane = self._lanes().get(need.of)

@@ -7,6 +7,8 @@ cache, it is not changed by reading. Only writers exclude each other.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
 from threading import Lock
 from typing import Final
 
@@ -15,6 +17,16 @@ from cachetools import FIFOCache
 from authz.core.needs import Need
 
 _ENTRY_BYTES: Final = 1024  # of a need, a fact and their entry, without the size of the fact itself
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A *fact* until it *expires*, and when it was last *renewed* in vain, on the monotonic clock."""
+
+    fact: object
+    expires: float
+    size: float
+    renewed: float = -inf
 
 
 class FactCache:
@@ -27,24 +39,36 @@ class FactCache:
         self._monotonic: Final = monotonic
         self._max_bytes: Final = max_bytes
         self._least: Final = max_bytes / max_entries  # the least size of an entry, so that at most max_entries fit
-        self._facts: Final[FIFOCache[Need, tuple[object, float, float]]] = FIFOCache(max_bytes, getsizeof=_size_of)
+        self._facts: Final[FIFOCache[Need, _Entry]] = FIFOCache(max_bytes, getsizeof=_size_of)
         self._writing: Final = Lock()
 
     def get(self, need: Need) -> object | None:
         """Return the fact that answers *need*, or None if there is none or it has expired."""
         try:
-            fact, expires, _ = self._facts[need]
+            entry = self._facts[need]
         except KeyError:
             return None
-        return fact if self._monotonic() < expires else None
+        return entry.fact if self._monotonic() < entry.expires else None
+
+    def may_renew(self, need: Need, pause: float) -> bool:
+        """Return whether the fact that answers *need* may be renewed now: not again within *pause* seconds."""
+        now = self._monotonic()
+        try:
+            entry = self._facts[need]
+        except KeyError:
+            return False
+        if now - entry.renewed < pause:
+            return False
+        entry.renewed = now  # without a lock: two threads at once renew it twice, which the gatherer makes one
+        return True
 
     def put(self, need: Need, fact: object, *, seconds: float, size: int = 0) -> None:
         """Cache *fact* of *size* bytes for *seconds*; with 0 it expires at once. The token in *need* is not kept."""
         taken = max(self._least, float(_ENTRY_BYTES + size))
         with self._writing:
             if taken <= self._max_bytes:
-                self._facts[need.bare] = (fact, self._monotonic() + seconds, taken)
+                self._facts[need.bare] = _Entry(fact, self._monotonic() + seconds, taken)
 
 
-def _size_of(entry: tuple[object, float, float]) -> float:
-    return entry[2]
+def _size_of(entry: _Entry) -> float:
+    return entry.size

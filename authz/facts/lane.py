@@ -5,7 +5,8 @@ Rules of this file:
 2. If the queue is full, the budget is spent or the circuit breaker is open, a question stays unanswered at once.
 3. Every question is answered exactly once, also if the source raises. An error is never cached.
 4. Facts that unauthenticated clients can cause in any number are *brief*: they have a separate cache, so that they
-   evict no others.
+   evict no others. A brief one that replaces a fact takes its place.
+5. A fact that is renewed stays until it ends, whatever becomes of that.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from authz.facts.cache import FactCache
 log = logging.getLogger(__name__)
 
 SPREAD: Final = 0.1  # of the lifetime of a fact, at random: facts that were cached together expire separately
+RENEWAL_PAUSE: Final = 1.0  # seconds until a fact that could not be renewed is tried again
 _BRIEF_SHARE: Final = 4  # the cache of brief facts has a quarter of the entries of the other
 
 _STOPPED: Final = Unanswered("the configuration has changed meanwhile")
@@ -168,6 +170,10 @@ class SourceLane:
             return self._left_alone()
         return fact
 
+    def may_renew(self, need: Need) -> bool:
+        """Return whether to ask for a known fact again: not too often, nor while the breaker is open. Takes no lock."""
+        return not self._breaker.is_open(self._monotonic()) and self._kept.may_renew(need, RENEWAL_PAUSE)
+
     def ask(self, need: Need, done: Done) -> None:
         """Ask the source; *done* is called with the fact, or with Unanswered if there is none."""
         with self._lock:  # also around the queue: behind the end that `stop` puts there, no thread would answer
@@ -240,7 +246,7 @@ class SourceLane:
             fact = self._source(need)
             answer = fact.value
             if fact.keep > 0.0:
-                cache = self._brief if fact.brief else self._kept
+                cache = self._brief if fact.brief and self._kept.get(need) is None else self._kept
                 seconds = fact.keep * (1.0 - SPREAD * self._random())
                 cache.put(need, fact.value, seconds=seconds, size=fact.size)
             self._note(fact.result, began)

@@ -7,8 +7,9 @@ Rules of this file:
 2. If the caller's token is the cause, the result is a fact, "refused". If our credentials, the server or the network
    are the cause, the result is a failure: the client gets a retryable status, without the cause.
 3. A caller who can choose a token must not open the circuit breaker: what may be the token's fault does not count.
-4. A token is cached until SLACK_SECONDS before its end, and not at all if its end is not known; a failure never. Of the
-   server's text, only a short error code is logged, because other text could contain a token.
+4. A token is cached until SLACK_SECONDS before its end, and not at all if its end is not known; a failure never. In the
+   last quarter of that time it is renewed. Of the server's text, only a short error code is logged, because other text
+   could contain a token.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from authz.telemetry.redaction import printable
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 SLACK_SECONDS: Final = 10.0
+RENEWED_AFTER: Final = 0.75  # of the time that a token is cached for; the lane ends that up to a tenth sooner
 MAX_TOKEN_BYTES: Final = 16_384  # it is sent in a header
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 _JWT_PARTS: Final = 3
@@ -131,9 +133,11 @@ class ExchangeSource:
         if claims is not None and not set(asked.audiences) <= _audiences(claims):
             raise self._not_asked("its aud has not every audience that was asked for")
         ends = self._find_end(members, claims or {})
-        left = 0.0 if ends is None else ends - self._now() - SLACK_SECONDS
+        now = self._now()
+        left = 0.0 if ends is None else ends - now - SLACK_SECONDS
         kept = max(0.0, min(self._keep.token, left))
-        return Fact(Exchanged(text, ends), kept, len(text), "exchanged")
+        renew = now + RENEWED_AFTER * kept if kept > 0.0 else None
+        return Fact(Exchanged(text, ends, renew), kept, len(text), "exchanged")
 
     def _find_end(self, members: Mapping[str, object], claims: Mapping[str, object]) -> float | None:
         """Return the earlier of `expires_in` and `exp`, in Unix time; None if there is neither."""

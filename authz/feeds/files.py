@@ -35,6 +35,7 @@ from authz.feeds.revocation_lists import ListSource, as_fetch, make_list_source
 from authz.feeds.sources import FileSource
 from authz.files.stamp import FileStamp
 from authz.signing.port import SigningUnavailable
+from authz.signing.sealing import Sealer
 from authz.signing.sources import read_file
 from authz.telemetry.keys import Refresh
 
@@ -92,6 +93,7 @@ def warn_of_files(config: Config) -> Iterator[Problem]:
 _WITHOUT: Final = {
     "introspection": "its tokens cannot be introspected",
     "exchange": "no token is exchanged",
+    "rotation": "no key can be read or written",
     "signing": "nothing is signed by this key",
     "issuers": "the keys of this issuer cannot be refreshed",
     "pdps": "this PDP cannot be asked",
@@ -123,6 +125,9 @@ def _files_of_signing(config: Config) -> Iterator[_File]:
         yield from _files_of_client(config.identity.exchange.client, ("identity", "token", "exchange", "client"))
     if config.identity.minted is None:
         return
+    if (secret := config.signing.rotation.shared_secret_file) is not None:
+        path = ("signing", "rotation", "shared_secret_file")
+        yield _File(path, _absolute(secret), partial(_read_sealing_secret, _absolute(secret)))
     for name, key in config.signing.keys.items():
         for place, named in (("file", key.file), ("module", key.module), ("pin_file", key.pin_file)):
             if named is not None:
@@ -153,6 +158,14 @@ def _read_signing_file(key: SigningKey) -> None:
     try:
         read_file(key)
     except SigningUnavailable as error:
+        raise RefreshError(Refresh.MISCONFIGURED, str(error)) from None
+
+
+def _read_sealing_secret(file: str) -> None:
+    """Read the secret of signing keys in the shared state. Raises RefreshError, OSError."""
+    try:
+        Sealer(Path(file)).seal(b"", "")
+    except ValueError as error:
         raise RefreshError(Refresh.MISCONFIGURED, str(error)) from None
 
 

@@ -42,6 +42,7 @@ from authz.runtime.parts import (
     make_fact_lanes,
     make_feeds,
     make_gatherer,
+    make_key_store,
     make_logout_receiver,
     make_proof_lane,
     make_revocations,
@@ -140,7 +141,12 @@ class App:
         self._status_lists: Final = make_status_lists(config.server, transport, fact_metrics)
         self._shared: Final = make_shared_state(config)
         self._tokens: Final = make_token_lanes(config.server, transport, fact_metrics)
-        self._keyring: Final = Keyring(self._show_signing, now=time.time, monotonic=time.monotonic)
+        self._keyring: Final = Keyring(
+            self._show_signing,
+            now=time.time,
+            monotonic=time.monotonic,
+            make_store=partial(make_key_store, self._shared),
+        )
         signing = ProcessSigning(self._keyring)
         SigningMetrics(metrics.registry, signing.facts)
         lanes: dict[str, Lane] = {
@@ -264,9 +270,9 @@ class App:
         self._gatherer.stop()
         self._facts.close()
         self._status_lists.close()
+        self._keyring.stop()
         if self._shared is not None:
             self._shared.close()
-        self._keyring.stop()
         self._tokens.close()
         self._transmitters.close()
         self._scheduler.stop()

@@ -29,12 +29,15 @@ from authz.feeds.registry import Registry
 from authz.feeds.revocations import Revocations
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.shared.proofs import SOURCE, SharedProofLane, make_proof_source_lane
+from authz.feeds.shared.signing import SharedStore
 from authz.feeds.shared.state import SharedState, open_shared_state
 from authz.feeds.status_lists import StatusListLanes
 from authz.feeds.store import Store
 from authz.feeds.transmitters import Transmitters
 from authz.feeds.usage import Usage
+from authz.signing.keyring import make_local_store
 from authz.signing.lanes import TokenLanes
+from authz.signing.state import StateError, StateStore
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import KeyMetrics, Refresh
@@ -155,6 +158,16 @@ def make_client_memory(section: Clients) -> ClientMemory:
 def make_shared_state(config: Config) -> SharedState | None:
     """Return a client of the shared state, None if there is none. Raises SharedStateError."""
     return None if config.shared_state is None else open_shared_state(config.shared_state)
+
+
+def make_key_store(shared: SharedState | None, config: Config) -> StateStore:
+    """Return where generated signing keys are kept. Raises StateError."""
+    secret_file = config.signing.rotation.shared_secret_file
+    if secret_file is None:
+        return make_local_store(config)
+    if shared is None:
+        raise StateError("signing.rotation.shared_secret_file: shared_state was added, which needs a restart")
+    return SharedStore(shared, Path(secret_file))
 
 
 def make_proof_lane(config: Config, transport: Choice, metrics: FactMetrics, state: SharedState | None) -> Lane:

@@ -84,9 +84,9 @@ class PodSigning:
         self._workers: Final = workers
 
     def published(self) -> PublishedKeys | None:
-        """Return the documents of the first worker that answers."""
-        for described in self._workers.read("/signing").values():
-            documents = described["published"]
+        """Return the documents of the first worker that answers, and knows a key."""
+        answers = [described["published"] for described in self._workers.read("/signing").values()]
+        for documents in sorted(answers, key=lambda documents: not documents["key_set"]):
             return PublishedKeys(documents["key_set"], documents["discovery"], documents["max_age"])
         return None
 

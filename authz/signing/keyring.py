@@ -26,11 +26,13 @@ from authz.signing.phases import (
     Phase,
     Plan,
     Ring,
+    RingKey,
     advance,
     due,
     needs_key,
     observe,
     replaced_at,
+    signs_here,
     withdraw,
 )
 from authz.signing.port import Signer, SigningUnavailable
@@ -46,15 +48,15 @@ POLL_SECONDS: Final = 1.0  # until files are looked at again
 class KeyringView:
     """All that is known of the keys at one moment: the *ring*, the *signers* in use and the *public* JWKs, by key id.
 
-    *key* signs now; None if no key can. *key_set* is the published document, *discovery* the other one, if there is
-    one, and *lanes* are the settings of keys that are elsewhere, by key id.
+    *key* signs now; None if no key can. *key_set* is the published document, empty while no key is known, *discovery*
+    the other one, if there is one, and *lanes* are the settings of keys that are elsewhere, by key id.
     """
 
     ring: Ring = field(default_factory=Ring)
     signers: Mapping[str, Signer] = field(default_factory=dict)
     public: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     key: SigningKey | None = None
-    key_set: str = '{"keys":[]}'
+    key_set: str = ""
     discovery: str | None = None
     max_age: int = 0
     published: tuple[PublishedDocument, ...] = ()
@@ -67,7 +69,8 @@ _NOTHING: Final = KeyringView()
 class Keyring:
     """The keys of one process. *publish* is called with each new view, before `view` returns it.
 
-    *now* is in Unix time, *monotonic* in seconds on a clock that cannot be set.
+    *now* is in Unix time, *monotonic* in seconds on a clock that cannot be set. *make_store* returns where the state of
+    generated keys is kept; it may raise StateError.
     """
 
     def __init__(
@@ -77,15 +80,18 @@ class Keyring:
         now: Callable[[], float],
         monotonic: Callable[[], float],
         sources: KeySources | None = None,
+        make_store: Callable[[Config], StateStore] | None = None,
     ) -> None:
+        self._make_store: Final = make_store or make_local_store
         self._publish: Final = publish
         self._now: Final = now
         self._monotonic: Final = monotonic
         self._sources: Final = sources or KeySources()
         self._config: Config | None = None
-        self._store: StateStore = MemoryStore()
+        self._store: StateStore | None = None  # made when it is first used
         self._store_key: object = None
         self._ring = Ring()  # with the times of this process
+        self._read_at = monotonic()  # when the state was read last
         self._view = _NOTHING
         self._failing = ""
         self._lock: Final = Lock()  # of steps; not taken by readers
@@ -107,9 +113,9 @@ class Keyring:
         with self._lock:
             self._config = config if config.identity.minted is not None else None
             rotation = config.signing.rotation
-            key = (rotation.state_file, rotation.follow, config.signing.generated_algorithm)
+            key = (rotation.where, config.signing.generated_algorithm)
             if key != self._store_key:
-                self._store, self._store_key = make_store(config), key
+                self._store, self._store_key = None, key
         self.step()
 
     def start(self) -> None:
@@ -144,7 +150,7 @@ class Keyring:
             config = self._config
             if config is None or not config.signing.generates or config.signing.rotation.follow:
                 return None
-            state = self._store.change(lambda state: self._advance(state, config, force=True))
+            state = self._open_store(config).change(lambda state: self._advance(state, config, force=True))
             self._show(state, config)
             waiting = [key.kid for key in state.ring.keys if key.phase is Phase.PUBLISHED]
             return waiting[-1] if waiting else None
@@ -161,29 +167,38 @@ class Keyring:
             if config.signing.generates:
                 if config.signing.rotation.follow:
                     raise StateError("the state file is only read here: run `authz signing withdraw --state FILE`")
-                self._show(self._store.change(lambda state: self._advance_without(state, config, kid)), config)
+                store = self._open_store(config)
+                self._show(store.change(lambda state: self._advance_without(state, config, kid)), config)
             else:
                 self._ring = withdraw(self._ring, kid)
                 self._step()
             return True
 
     def _advance_without(self, state: SigningState, config: Config, kid: str) -> SigningState:
-        self._ring = withdraw(self._ring, kid)
         return self._advance(state.with_ring(withdraw(state.ring, kid)), config)
+
+    def _open_store(self, config: Config) -> StateStore:
+        """Raises StateError."""
+        if self._store is None:
+            self._store = self._make_store(config)
+        return self._store
 
     def _step(self) -> None:
         config = self._config
         if config is None:
             if self._view != _NOTHING:
-                self._ring, self._store, self._store_key = Ring(), MemoryStore(), None
+                self._ring, self._store, self._store_key = Ring(), None, None
                 self._publish(_NOTHING)
                 self._view = _NOTHING
             return
         if config.signing.generates:
+            store = self._open_store(config)
             if config.signing.rotation.follow:
-                self._show(self._store.read(), config)
+                state = store.read()
+                ring = observe(state.ring, self._ring, self._instant())
+                self._show(replace(state, ring=ring), config)
             else:
-                self._show(self._store.change(lambda state: self._advance(state, config)), config)
+                self._show(store.change(lambda state: self._advance(state, config)), config)
             return
         at, plan = self._instant(), plan_of(config)
         listed = self._sources.read(config.signing.keys)
@@ -199,7 +214,8 @@ class Keyring:
         public = {kid: before.public[kid] for kid in before.public if kid in known}
         public |= {kid: signer.public_jwk() for kid, signer in signers.items() if kid in known}
         in_use = {*listed, ring.signing.kid if ring.signing is not None else ""}
-        self._replace(ring, {kid: signers[kid] for kid in signers if kid in known & in_use}, public, config)
+        in_use &= known
+        self._replace(ring, {kid: signers[kid] for kid in signers if kid in in_use}, public, config, ring.signing)
 
     def _advance(self, state: SigningState, config: Config, *, force: bool = False) -> SigningState:
         """Return the state of generated keys after what is due; with *force*, with a new key."""
@@ -209,14 +225,18 @@ class Keyring:
         if needs_key(ring, plan, at) or (force and not waiting):
             state = state.with_key(LocalSigner.generate(config.signing.generated_algorithm))
         newest_first = [kid for kid in reversed(list(state.signers)) if kid not in ring.withdrawn]
-        ring = advance(ring, plan, at, newest_first)
-        self._ring = ring
-        return state.with_ring(ring)
+        return state.with_ring(advance(ring, plan, at, newest_first))
 
     def _show(self, state: SigningState, config: Config) -> None:
-        """Use *state*, which another process may have changed."""
-        ring = observe(state.ring, self._ring, self._instant())
-        self._replace(ring, state.signers, state.public, config)
+        """Use *state*, whose ring has the times of this process."""
+        ring, before = state.ring, self._view
+        last, at = before.key.kid if before.key is not None else None, self._instant()
+        here = signs_here(ring, plan_of(config), last, at, self._read_at)
+        self._read_at = at.monotonic
+        signers: dict[str, Signer] = dict(state.signers)
+        if here is not None and here.kid not in signers and here.kid in before.signers:  # it is retired elsewhere
+            signers[here.kid] = before.signers[here.kid]
+        self._replace(ring, signers, state.public, config, here)
 
     def _replace(
         self,
@@ -224,9 +244,10 @@ class Keyring:
         signers: Mapping[str, Signer],
         public: Mapping[str, Mapping[str, object]],
         config: Config,
+        signing: RingKey | None,
     ) -> None:
         self._ring = ring
-        signing, before = ring.signing, self._view
+        before = self._view
         signer = signers.get(signing.kid) if signing is not None else None
         key = SigningKey(signer.kid, signer.algorithm) if signer is not None else None
         remote = {kid: self._sources.remote[kid] for kid in signers if kid in self._sources.remote}
@@ -285,8 +306,8 @@ class Keyring:
         }
 
 
-def make_store(config: Config) -> StateStore:
-    """Return where the state of generated keys is kept."""
+def make_local_store(config: Config) -> StateStore:
+    """Return where the state of generated keys is kept: in this process, or in a file. Raises StateError."""
     rotation = config.signing.rotation
     if rotation.state_file is None:
         return MemoryStore()
@@ -299,7 +320,8 @@ def plan_of(config: Config) -> Plan:
     ahead = rotation.ahead.total_seconds()
     lifetime = token.lifetime.total_seconds() if token is not None else 0.0
     every = rotation.every.total_seconds() if config.signing.generates else None
-    return Plan(ahead=ahead, keep=lifetime + ahead, every=every)
+    cached = config.signing.publish.max_age.total_seconds()
+    return Plan(ahead=ahead, keep=lifetime + ahead, every=every, cached=cached)
 
 
 def make_view(
@@ -317,6 +339,8 @@ def make_view(
     key_set = json.dumps({"keys": [public[each.kid] for each in order if each.kid in public]}, separators=(",", ":"))
     discovery = _write_discovery(token, publish.url, public) if token is not None and publish.url else None
     documents = []
+    if not public:  # readers must not cache that there is no key
+        return KeyringView(ring, dict(signers), {}, key)
     if publish.url is not None:
         documents.append(PublishedDocument.at(publish.url, key_set, max_age=max_age))
     if publish.discovery and token is not None and discovery is not None:

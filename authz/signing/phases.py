@@ -12,6 +12,10 @@ Rules of this file:
    is so for the first key, and after an emergency.
 4. A key that was withdrawn is removed at once, and never comes back.
 5. A clock that jumps replaces a key earlier, or later by as long as this process runs: never before rule 1 allows it.
+6. What processes know is joined: a key goes from phase to phase in one direction, and is gone for all when it was
+   withdrawn or has ended. A store that lost its last changes, or all, so gets them back from any process.
+7. A process that learned of a key only when it signed already, because it could not read the state, signs by the one
+   before until its own readers know the new one; if tokens of the one before are accepted elsewhere for as long.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ from enum import StrEnum
 from typing import Final
 
 NEVER: Final = float("inf")
+MAX_WITHDRAWN: Final = 256  # ids, the last of them: each is from an operator
+MAX_ENDED: Final = 64  # ids, the last of them: no process knows an older key
 
 
 class Phase(StrEnum):
@@ -36,12 +42,13 @@ class Phase(StrEnum):
 class Plan:
     """Durations in seconds: *ahead* of signing, *keep* after it, and *every* so often a new key.
 
-    *every* is None if the operator replaces keys.
+    *every* is None if the operator replaces keys. Readers cache the key set for at most *cached*, less than *ahead*.
     """
 
     ahead: float
     keep: float
     every: float | None = None
+    cached: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +56,14 @@ class RingKey:
     """One key. *published*, *started* and *stopped* are in Unix time, as other processes see them.
 
     *seen* and *changed* are on the monotonic clock of this process: when it first published the key, and when it first
-    saw its present phase.
+    saw its present phase. *restored* counts how often the state had lost the key: some may not have published it then.
     """
 
     kid: str
     published: float
     started: float | None = None
     stopped: float | None = None
+    restored: int = 0
     seen: float = field(default=0.0, compare=False)
     changed: float = field(default=0.0, compare=False)
 
@@ -69,10 +77,11 @@ class RingKey:
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """All published keys, the oldest first, and the ids of those that were *withdrawn*."""
+    """All published keys, the oldest first, and the ids of those that were *withdrawn*, and that *ended* by rule 2."""
 
     keys: tuple[RingKey, ...] = ()
     withdrawn: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
 
     @property
     def signing(self) -> RingKey | None:
@@ -100,9 +109,41 @@ def observe(read: Ring, known: Ring, at: Instant) -> Ring:
         own = before.get(key.kid)
         if own is None:
             return replace(key, seen=at.monotonic, changed=at.monotonic)
-        return replace(key, seen=own.seen, changed=own.changed if own.phase is key.phase else at.monotonic)
+        seen = own.seen if own.restored == key.restored else at.monotonic  # rule 1, again
+        return replace(key, seen=seen, changed=own.changed if own.phase is key.phase else at.monotonic)
 
-    return Ring(tuple(map(remember, read.keys)), read.withdrawn)
+    return replace(read, keys=tuple(map(remember, read.keys)))
+
+
+def join(read: Ring, known: Ring) -> Ring:
+    """Return what is in the state as it was *read*, and what this process has *known* of it before (rule 6)."""
+    withdrawn = _unite(read.withdrawn, known.withdrawn, MAX_WITHDRAWN)
+    ended = _unite(read.ended, known.ended, MAX_ENDED)
+    gone = {*withdrawn, *ended}
+    before = {key.kid: key for key in known.keys}
+    present = {key.kid for key in read.keys}
+    keys = [_later_of(key, before.get(key.kid)) for key in read.keys]
+    keys += [replace(key, restored=key.restored + 1) for key in known.keys if key.kid not in present]
+    keys = [key for key in keys if key.kid not in gone]
+    # Two sign if a state was begun while another process still had one: the older one goes on.
+    signing = [key for key in keys if key.phase is Phase.SIGNING]
+    first = min(signing, key=lambda key: (key.started, key.kid), default=None)
+    others = {key.kid: replace(key, started=None) for key in signing if key is not first}
+    return _mark(Ring(tuple(keys), withdrawn, ended), others)
+
+
+def signs_here(ring: Ring, plan: Plan, before: str | None, at: Instant, read_at: float) -> RingKey | None:
+    """Return the key that this process signs with, after the one with the id *before* (rule 7).
+
+    The state was read now, and before that at the monotonic time *read_at*.
+    """
+    signing, last = ring.signing, None if before is None else ring.find(before)
+    if signing is None or last is None or at.monotonic - signing.seen >= plan.cached:
+        return signing
+    # The new key was published after *read_at*, and signed `ahead` later: so long ago is that at most.
+    signed_for = at.monotonic - read_at - plan.ahead
+    learned_now = signing.seen > read_at
+    return signing if learned_now and signed_for > plan.ahead - plan.cached else last
 
 
 def advance(ring: Ring, plan: Plan, at: Instant, usable: Sequence[str]) -> Ring:
@@ -110,6 +151,8 @@ def advance(ring: Ring, plan: Plan, at: Instant, usable: Sequence[str]) -> Ring:
     usable = [kid for kid in usable if kid not in ring.withdrawn]
     ring = _publish(ring, at, usable)
     ring = _choose(ring, plan, at, usable)
+    if plan.every is not None:
+        ring = _retire_passed(ring, at, usable)
     return _forget(ring, plan, at, usable)
 
 
@@ -148,7 +191,8 @@ def due(ring: Ring, plan: Plan, at: Instant) -> float:
 
 def withdraw(ring: Ring, kid: str) -> Ring:
     """Return the ring without the key *kid*, which never comes back; what signs instead, `advance` says."""
-    return Ring(tuple(key for key in ring.keys if key.kid != kid), tuple(dict.fromkeys((*ring.withdrawn, kid))))
+    keys = tuple(key for key in ring.keys if key.kid != kid)
+    return replace(ring, keys=keys, withdrawn=_unite(ring.withdrawn, (kid,), MAX_WITHDRAWN))
 
 
 def counts(ring: Ring) -> Mapping[Phase, int]:
@@ -182,6 +226,18 @@ def _choose(ring: Ring, plan: Plan, at: Instant, usable: Sequence[str]) -> Ring:
     return _mark(ring, changes)
 
 
+def _retire_passed(ring: Ring, at: Instant, usable: Sequence[str]) -> Ring:
+    """Stop generated keys that were passed over: of two that were generated apart, the newer one signs.
+
+    Another process may have signed by them, and while one waits, no key is generated.
+    """
+    signing = ring.signing
+    if signing is None or signing.kid not in usable:
+        return ring
+    passed = set(usable[usable.index(signing.kid) + 1 :])
+    return _mark(ring, {key.kid: _stop(key, at) for key in ring.keys if key.kid in passed and key.stopped is None})
+
+
 def _stop(key: RingKey, at: Instant) -> RingKey:
     return replace(key, stopped=at.wall, changed=at.monotonic)
 
@@ -198,4 +254,23 @@ def _forget(ring: Ring, plan: Plan, at: Instant, usable: Collection[str]) -> Rin
             return True
         return key.phase is Phase.RETIRED and at.monotonic - key.changed < plan.keep
 
-    return replace(ring, keys=tuple(filter(stays, ring.keys)))
+    ended = tuple(key.kid for key in ring.keys if not stays(key))
+    return replace(ring, keys=tuple(filter(stays, ring.keys)), ended=_unite(ring.ended, ended, MAX_ENDED))
+
+
+def _unite(one: tuple[str, ...], other: tuple[str, ...], most: int) -> tuple[str, ...]:
+    """Return all ids, those of *one* first, and if there are more than *most*, the last ones."""
+    return tuple(dict.fromkeys((*one, *other)))[-most:]
+
+
+def _later_of(key: RingKey, own: RingKey | None) -> RingKey:
+    """Return *key* in the later of both phases."""
+    if own is None:
+        return key
+    started, stopped = _first(key.started, own.started), _first(key.stopped, own.stopped)
+    return replace(key, started=started, stopped=stopped, restored=max(key.restored, own.restored))
+
+
+def _first(one: float | None, other: float | None) -> float | None:
+    known = [time for time in (one, other) if time is not None]
+    return min(known, default=None)

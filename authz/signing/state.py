@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 from authz.core.strictjson import parse_object
 from authz.files.stamp import FileStamp
 from authz.signing.local import LocalSigner
-from authz.signing.phases import Phase, Ring, RingKey
+from authz.signing.phases import Phase, Ring, RingKey, join
 
 VERSION: Final = 1
 MAX_STATE_BYTES: Final = 1024 * 1024
@@ -55,6 +55,18 @@ class SigningState:
         public = {**self.public, signer.kid: signer.public_jwk()}
         return SigningState(self.ring, {**self.signers, signer.kid: signer}, public)
 
+    def joined_with(self, known: SigningState) -> SigningState:
+        """Return the state as it was read, and what this process has *known* of it before."""
+        ring = join(self.ring, known.ring)
+        signers, public = {**self.signers, **known.signers}, {**self.public, **known.public}
+        order = [key.kid for key in ring.keys]
+        state = SigningState(
+            ring,
+            {kid: signers[kid] for kid in order if kid in signers},
+            {kid: public[kid] for kid in order},
+        )
+        return state.with_ring(ring)
+
 
 Change = Callable[[SigningState], SigningState]
 
@@ -66,7 +78,10 @@ class StateStore(Protocol):
         """Return the state as it is now. Raises StateError."""
 
     def change(self, change: Change) -> SigningState:
-        """Replace the state by what *change* makes of it, and return that. Raises StateError."""
+        """Replace the state by what *change* makes of it, and return that. Raises StateError.
+
+        *change* may be called several times, if others change the state meanwhile.
+        """
 
 
 class MemoryStore:
@@ -150,15 +165,16 @@ def parse_state(data: bytes) -> SigningState:
     for each in document["keys"]:
         jwk: dict[str, Any] = each["jwk"]
         kid = str(jwk["kid"])
-        key = RingKey(kid, float(each["published"]), _time(each, "started"), _time(each, "stopped"))
+        times = _time(each, "started"), _time(each, "stopped")
+        key = RingKey(kid, float(each["published"]), *times, restored=int(each["restored"]))
         keys.append(key)
         if key.phase is Phase.RETIRED:
             public[kid] = {name: value for name, value in jwk.items() if name in _PUBLIC}
         else:
             signers[kid] = LocalSigner.read(json.dumps(jwk).encode())
             public[kid] = signers[kid].public_jwk()
-    withdrawn = tuple(str(kid) for kid in document["withdrawn"])
-    return SigningState(Ring(tuple(keys), withdrawn), signers, public)
+    withdrawn, ended = (tuple(str(kid) for kid in document[name]) for name in ("withdrawn", "ended"))
+    return SigningState(Ring(tuple(keys), withdrawn, ended), signers, public)
 
 
 _PUBLIC: Final = frozenset({"kty", "crv", "x", "y", "n", "e", "pub", "kid", "alg", "use"})
@@ -171,11 +187,13 @@ def write_state(state: SigningState) -> bytes:
             "published": key.published,
             "started": key.started,
             "stopped": key.stopped,
+            "restored": key.restored,
             "jwk": state.public[key.kid] if key.phase is Phase.RETIRED else state.signers[key.kid].export_private(),
         }
         for key in state.ring.keys
     ]
-    document = {"version": VERSION, "keys": keys, "withdrawn": list(state.ring.withdrawn)}
+    ring = state.ring
+    document = {"version": VERSION, "keys": keys, "withdrawn": list(ring.withdrawn), "ended": list(ring.ended)}
     return json.dumps(document, indent=1).encode() + b"\n"
 
 

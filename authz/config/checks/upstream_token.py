@@ -97,6 +97,8 @@ def check_rotation(config: Config) -> Iterator[Problem]:
     generated = [name for name, key in signing.keys.items() if key.kind is KeyKind.MEMORY]
     if rotation.state_file is not None and not signing.generates:
         yield Problem(path=(*path, "state_file"), message="is for keys that the sidecar generates (kind memory)")
+    if rotation.shared_secret_file is not None:
+        yield from _check_shared(config, (*path, "shared_secret_file"))
     if rotation.follow and rotation.state_file is None:
         yield Problem(path=(*path, "follow"), message="needs the state_file")
     if rotation.ahead <= publish.max_age:
@@ -105,11 +107,20 @@ def check_rotation(config: Config) -> Iterator[Problem]:
         yield Problem(path=(*path, "ahead"), message=message, hint=hint)
     if rotation.every <= rotation.ahead:
         yield Problem(path=(*path, "every"), message=f"must be longer than ahead, {format_duration(rotation.ahead)}")
-    alone = rotation.state_file is None and (generated or signing.generates)
+    alone = not rotation.is_kept and (generated or signing.generates)
     if token is not None and alone and config.server.workers > 1:
         message = "must be given: each worker would sign with a key of its own, which the others do not publish"
-        yield Problem(path=(*path, "state_file"), message=message, hint="or use one worker")
+        yield Problem(path=(*path, "state_file"), message=message, hint="or use shared_secret_file, or one worker")
     yield from _check_publication(config)
+
+
+def _check_shared(config: Config, path: KeyPath) -> Iterator[Problem]:
+    if config.shared_state is None:
+        yield Problem(path=path, message="needs shared_state, where the keys are kept")
+    if config.signing.rotation.state_file is not None:
+        yield Problem(path=path, message="and state_file are two places of the keys: give one")
+    if not config.signing.generates:
+        yield Problem(path=path, message="is for keys that the sidecar generates (kind memory)")
 
 
 def _check_publication(config: Config) -> Iterator[Problem]:

@@ -52,6 +52,9 @@ class SharedState(Protocol):
         Exactly one of all callers gets True, also if a connection breaks in between.
         """
 
+    def replace(self, key: str, old: bytes, new: bytes) -> bool:
+        """Set *key* to *new* if its value is *old*, empty if there is none; return whether. Raises SharedStateError."""
+
     def close(self) -> None:
         """Close all connections; those in use fail."""
 

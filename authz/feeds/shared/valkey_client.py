@@ -34,6 +34,9 @@ DEFAULT_PORT: Final = 6379
 _ENCRYPTED: Final = frozenset({"rediss", "valkeys"})
 _UNAUTHORIZED: Final = ("NOAUTH", "NOPERM", "WRONGPASS")
 _CLUSTER: Final = ("MOVED ", "ASK ", "CLUSTERDOWN")
+_REPLACE: Final = """if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1"""
 
 
 class ValkeyState:
@@ -103,6 +106,10 @@ class ValkeyState:
         # The connection broke, perhaps between the command and its reply: the mark says who created the key.
         created = self.execute(*command) is not None
         return created or self.execute("GET", key) == mark
+
+    def replace(self, key: str, old: bytes, new: bytes) -> bool:
+        """Compare and set: a script is one step for all clients. Raises SharedStateError."""
+        return self.execute("EVAL", _REPLACE, 1, key, old, new) == 1
 
     def close(self) -> None:
         """Close all connections."""

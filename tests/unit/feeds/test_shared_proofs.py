@@ -48,6 +48,9 @@ class FakeState:
         self.keys.setdefault(key, milliseconds)
         return created
 
+    def replace(self, key: str, old: bytes, new: bytes) -> bool:
+        raise AssertionError(key, old, new)
+
     def close(self) -> None:
         pass
 

@@ -1,0 +1,70 @@
+"""Encrypts the keys for a store that others may read or write: they learn nothing, and change nothing unnoticed.
+
+AES-256-GCM (NIST SP 800-38D) with a random nonce, by a key that HKDF (RFC 5869) derives from a secret in a file. The
+name under which the text is stored is authenticated too: it is not accepted in another place.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from authz.files.stamp import FileStamp
+
+MIN_SECRET: Final = 32  # octets
+MAX_SECRET: Final = 65_536
+_FORMAT: Final = b"\x01"
+_NONCE: Final = 12  # octets
+_PURPOSE: Final = b"authz signing state 1"
+
+
+class Sealer:
+    """Encrypts by the secret in *file*, which is read again when it changes; the one before still decrypts."""
+
+    def __init__(self, file: Path) -> None:
+        self._file: Final = file
+        self._stamp: FileStamp | None = None
+        self._ciphers: tuple[AESGCM, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Sealer({self._file})"
+
+    def seal(self, text: bytes, place: str) -> bytes:
+        """Encrypt *text*, which is to be stored at *place*. Raises OSError, ValueError."""
+        nonce = secrets.token_bytes(_NONCE)
+        return _FORMAT + nonce + self._read()[0].encrypt(nonce, text, place.encode())
+
+    def open(self, sealed: bytes, place: str) -> tuple[bytes, bool]:
+        """Decrypt what was stored at *place*, and say whether it was encrypted by the present secret.
+
+        Raises OSError, and ValueError if it was encrypted by another secret, or changed.
+        """
+        ciphers = self._read()
+        start = len(_FORMAT) + _NONCE
+        if sealed[: len(_FORMAT)] == _FORMAT:
+            for cipher in ciphers:
+                try:
+                    text = cipher.decrypt(sealed[len(_FORMAT) : start], sealed[start:], place.encode())
+                except (InvalidTag, ValueError):
+                    continue
+                return text, cipher is ciphers[0]
+        raise ValueError("not encrypted by this secret, or changed")
+
+    def _read(self) -> tuple[AESGCM, ...]:
+        """Return the ciphers, the present one first. Raises OSError, ValueError."""
+        stamp = FileStamp.of_any(self._file)
+        if stamp is None or stamp != self._stamp:
+            with self._file.open("rb") as file:
+                secret = file.read(MAX_SECRET)
+            if len(secret) < MIN_SECRET:
+                raise ValueError(f"{self._file}: has less than {MIN_SECRET} octets")
+            cipher = AESGCM(HKDF(SHA256(), 32, None, _PURPOSE).derive(secret))
+            self._ciphers = (cipher, *self._ciphers[:1])
+            self._stamp = stamp
+        return self._ciphers
