@@ -192,13 +192,12 @@ class Keyring:
                 self._view = _NOTHING
             return
         if config.signing.generates:
-            store = self._open_store(config)
-            if config.signing.rotation.follow:
-                state = store.read()
-                ring = observe(state.ring, self._ring, self._instant())
-                self._show(replace(state, ring=ring), config)
-            else:
-                self._show(store.change(lambda state: self._advance(state, config)), config)
+            try:
+                self._show(self._read_generated(config), config)
+            except StateError:
+                view = self._view
+                self._use(view.ring, view.signers, view.public, config)  # readers may know the key that signs by now
+                raise
             return
         at, plan = self._instant(), plan_of(config)
         listed = self._sources.read(config.signing.keys)
@@ -217,6 +216,14 @@ class Keyring:
         in_use &= known
         self._replace(ring, {kid: signers[kid] for kid in signers if kid in in_use}, public, config, ring.signing)
 
+    def _read_generated(self, config: Config) -> SigningState:
+        """Return the state of generated keys, after what is due unless others change it. Raises StateError."""
+        store = self._open_store(config)
+        if not config.signing.rotation.follow:
+            return store.change(lambda state: self._advance(state, config))
+        state = store.read()
+        return replace(state, ring=observe(state.ring, self._ring, self._instant()))
+
     def _advance(self, state: SigningState, config: Config, *, force: bool = False) -> SigningState:
         """Return the state of generated keys after what is due; with *force*, with a new key."""
         at, plan = self._instant(), plan_of(config)
@@ -228,15 +235,24 @@ class Keyring:
         return state.with_ring(advance(ring, plan, at, newest_first))
 
     def _show(self, state: SigningState, config: Config) -> None:
-        """Use *state*, whose ring has the times of this process."""
-        ring, before = state.ring, self._view
-        last, at = before.key.kid if before.key is not None else None, self._instant()
-        here = signs_here(ring, plan_of(config), last, at, self._read_at)
-        self._read_at = at.monotonic
-        signers: dict[str, Signer] = dict(state.signers)
+        """Use *state*, which was read now; its ring has the times of this process."""
+        self._use(state.ring, state.signers, state.public, config)
+        self._read_at = self._monotonic()
+
+    def _use(
+        self,
+        ring: Ring,
+        signers: Mapping[str, Signer],
+        public: Mapping[str, Mapping[str, object]],
+        config: Config,
+    ) -> None:
+        """Use generated keys; that sign which is right for readers of this process."""
+        before = self._view
+        last = before.key.kid if before.key is not None else None
+        here = signs_here(ring, plan_of(config), last, self._instant(), self._read_at)
         if here is not None and here.kid not in signers and here.kid in before.signers:  # it is retired elsewhere
-            signers[here.kid] = before.signers[here.kid]
-        self._replace(ring, signers, state.public, config, here)
+            signers = {**signers, here.kid: before.signers[here.kid]}
+        self._replace(ring, signers, public, config, here)
 
     def _replace(
         self,

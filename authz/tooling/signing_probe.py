@@ -1,17 +1,22 @@
 """Try what gives the upstream its token: sign with each key, and ask for an exchange, by the code that serves.
 
 1. Each key signs a JWT, and the code that verifies tokens verifies it with the public key that would be published.
-2. The server that exchanges tokens is asked about one that was never issued: it must refuse that token, and not us.
+2. Keys in the shared state are read, and something is written beside them.
+3. The server that exchanges tokens is asked about one that was never issued: it must refuse that token, and not us.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from authz.config.model import Config
+from authz.config.shared_state import SharedState
 from authz.config.signing import SigningKey
 from authz.core import base64url
 from authz.core.exchange import EXCHANGED, ExchangeRefused
@@ -21,8 +26,11 @@ from authz.core.reasons import Rejected
 from authz.core.token import parse_token
 from authz.facts.lane import SourceError
 from authz.feeds.exchange_lane import make_exchange
+from authz.feeds.shared.signing import SharedStore
+from authz.feeds.shared.state import SharedStateError, open_shared_state
 from authz.signing.port import Signer, SigningUnavailable
 from authz.signing.sources import make_signer
+from authz.signing.state import StateError
 from authz.telemetry.redaction import printable
 
 _NEVER_ISSUED: Final = "authz-check-config-asks-whether-this-is-exchanged"
@@ -49,6 +57,8 @@ def try_all(config: Config) -> Iterator[Tried]:
     """Try every signing key, and the exchange of tokens."""
     if config.identity.minted is not None:
         yield from (_try_key(name, section) for name, section in config.signing.keys.items())
+        if config.shared_state is not None and config.signing.rotation.shared_secret_file is not None:
+            yield _try_store(config.shared_state, Path(config.signing.rotation.shared_secret_file))
     if config.identity.exchange is not None:
         yield _try_exchange(config)
 
@@ -68,6 +78,19 @@ def _try_key(name: str, section: SigningKey) -> Tried:
     finally:
         signer.close()
     return Tried(what, ok=True, finding=f"signs by {signer.algorithm}, and key {signer.kid} verifies it")
+
+
+def _try_store(section: SharedState, secret_file: Path) -> Tried:
+    what = "signing keys in the shared state"
+    try:
+        with closing(open_shared_state(section)) as state:
+            known = SharedStore(state, secret_file).read().ring.keys
+            beside = state.key("probe", secrets.token_hex(8))
+            if not state.create(beside, milliseconds=1000) or state.replace(beside, b"", b""):
+                return Tried(what, ok=False, finding="a value is replaced that was not read")
+    except (SharedStateError, StateError) as error:
+        return Tried(what, ok=False, finding=str(error))
+    return Tried(what, ok=True, finding=f"{len(known)} keys are read, and can be replaced")
 
 
 def _sign_and_verify(signer: Signer) -> None:

@@ -46,6 +46,14 @@ def test_anyone_gets_the_public_keys() -> None:
     assert answer(routes, "/.well-known/openid-configuration", AdminRequest(HERE, "")).status == HTTPStatus.NOT_FOUND
 
 
+def test_without_a_key_readers_keep_what_they_have(tmp_path: Path) -> None:
+    """A sidecar that cannot read its keys answers 503, and not that there are none."""
+    ring = keyring(f"{TOKEN}signing: {{rotation: {{state_file: '{tmp_path}/absent/state.json'}}}}\n")
+    routes = make_routes_of_signing(ProcessSigning(ring))
+    assert answer(routes, KEYS, AdminRequest(HERE, "")).status == HTTPStatus.SERVICE_UNAVAILABLE
+    assert ring.view.published == ()
+
+
 def test_all_else_is_for_this_host() -> None:
     """Phases, rotations and withdrawals are for peers on this host, and for no page in a browser."""
     ring = keyring()

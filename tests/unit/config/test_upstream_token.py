@@ -81,6 +81,7 @@ ROTATIONS: Final = {
     "publish: {url: ftp://a}": "signing.publish.url: must be an absolute URL",
     "publish: {url: 'https://a.test/a;b'}": "signing.publish.url: its path is ambiguous",
     "keys: {a: {kind: file, file: f}}, rotation: {state_file: s}": "signing.rotation.state_file: is for keys that the",
+    "rotation: {shared_secret_file: s}": "signing.rotation.shared_secret_file: needs shared_state",
 }
 
 
@@ -90,6 +91,20 @@ def test_keys_that_a_reader_could_not_know(text: str, said: str) -> None:
     found = problems(token(BASE, more=f"signing: {{{text}}}\n"))
     assert len(found) == 1, found
     assert said in found[0]
+
+
+def test_keys_have_one_place() -> None:
+    """Those that the sidecar generates are in a file, or in the shared state."""
+    shared = "shared_state: {url: redis://127.0.0.1:1}\n"
+
+    def found(text: str) -> list[str]:
+        return problems(token(BASE, more=f"{shared}signing: {{{text}}}\n"))
+
+    assert found("rotation: {shared_secret_file: s}") == []
+    (both,) = found("rotation: {shared_secret_file: s, state_file: f}")
+    assert "two places of the keys" in both
+    (listed,) = found("rotation: {shared_secret_file: s}, keys: {a: {kind: file, file: f}}")
+    assert "is for keys that the sidecar generates" in listed
 
 
 def test_a_discovery_document_needs_a_host() -> None:
@@ -107,6 +122,8 @@ def test_workers_share_their_keys() -> None:
     (found,) = problems(token(BASE, more=workers))
     assert "signing.rotation.state_file: must be given" in found
     assert problems(token(BASE, more=f"{workers}signing: {{rotation: {{state_file: s}}}}\n")) == []
+    shared = "shared_state: {url: redis://127.0.0.1:1}\nsigning: {rotation: {shared_secret_file: s}}\n"
+    assert problems(token(BASE, more=f"{workers}{shared}")) == []
     assert problems(small(more=workers)) == []
 
 

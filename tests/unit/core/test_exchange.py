@@ -71,6 +71,19 @@ def test_an_answer_is_for_one_question() -> None:
     assert TOKEN not in repr(read_request(need(WORLD).sent))
 
 
+def test_a_token_is_renewed_before_its_end() -> None:
+    """It is sent on, and the question is asked again meanwhile: in time, and not sooner."""
+    for ahead, renews in ((1.0, False), (0.0, True), (-60.0, True)):
+        decision = authorize(ask(TOKEN), WORLD, T, given(replace(OURS, renew=T + ahead)))
+        assert isinstance(decision, Allow)
+        assert dict(decision.set_headers)["x-token"] == "for-orders"
+        assert [(each, each.renews) for each in decision.trail.rechecks] == [(need(WORLD), True)] * renews
+    assert authorize(ask(TOKEN), WORLD, T, given(OURS)).trail.rechecks == ()
+    ended = replace(OURS, expires=T + 1.0, renew=T - 60.0)
+    decision = authorize(ask(TOKEN), WORLD, T, given(ended))
+    assert ([each.renews for each in decision.trail.needs], decision.trail.rechecks) == ([False], ())
+
+
 def test_the_header_is_ours_on_every_path() -> None:
     """Public and anonymous requests ask for no token, and a client's own is removed from them in every spelling."""
     for access in (AccessMode.PUBLIC, AccessMode.OPTIONAL):

@@ -17,7 +17,7 @@ from authz.facts.breaker import CLOSED, FIRST_PAUSE, LAST_PAUSE, MAX_FAILURES
 from authz.facts.budget import Budget
 from authz.facts.by_source import LanesBySource
 from authz.facts.cache import FactCache
-from authz.facts.lane import Bounds, Fact, LaneObserver, SourceError, SourceLane, start_thread
+from authz.facts.lane import RENEWAL_PAUSE, Bounds, Fact, LaneObserver, SourceError, SourceLane, start_thread
 
 HANG = 300.0  # seconds after which a test that hangs is stopped
 
@@ -410,3 +410,25 @@ def test_what_is_not_there_is_told_from_what_answers_with_an_error(rig: Rig) -> 
         rig.clock.now += 1000 * LAST_PAUSE
         assert rig.ask() == Unanswered("HTTP status 503", absent=absent)
         rig.clock.now += 1000 * LAST_PAUSE
+
+
+def test_a_fact_is_renewed_at_most_once_in_a_while(rig: Rig) -> None:
+    """Not if there is none, and not while the source is left alone; a brief answer takes the place of the other."""
+    rig.oracle.says = Fact("sun", keep=60.0)
+    assert not rig.lane.may_renew(need())
+    rig.ask()
+    assert [rig.lane.may_renew(need()) for _ in range(3)] == [True, False, False]
+    rig.clock.now += RENEWAL_PAUSE
+    assert rig.lane.may_renew(need())
+    rig.oracle.says = SourceError("status", "HTTP status 503")
+    for _ in range(MAX_FAILURES):
+        rig.ask()
+    assert not rig.lane.may_renew(need())
+    assert rig.lane.recall(need()) == "sun"
+    rig.clock.now += LAST_PAUSE
+    assert rig.lane.may_renew(need())
+    rig.oracle.says = Fact("storm", keep=5.0, brief=True)
+    rig.ask()
+    assert rig.lane.recall(need()) == "storm"
+    rig.clock.now += 5.0
+    assert rig.lane.recall(need()) is None
