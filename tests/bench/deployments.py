@@ -176,6 +176,10 @@ class Deployments:
             ],
             "identity": {"headers": {"x-auth-subject": "sub", "x-auth-scopes": "scope"}},
         }
+        if setup.minted is not None:
+            token = {"header": "txn-token", "issuer": "https://gateway.bench.test", "audience": ["orders"]}
+            document["identity"] = {"headers": {"x-auth-subject": "sub", "x-auth-scopes": "scope"}, "token": token}
+            document["signing"] = {"keys": {"main": {"kind": "memory", "algorithm": setup.minted}}}
         if setup.sampled is not None:
             document["telemetry"] = {"traces": {"exporter": "otlp", "sample_ratio": setup.sampled}}
         if setup.proofs:

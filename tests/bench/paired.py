@@ -23,9 +23,12 @@ from queue import SimpleQueue
 from statistics import median
 from typing import Final
 
+from prometheus_client import CollectorRegistry
+
 from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.config.model import TransportName
+from authz.core.minting import MINTED
 from authz.core.needs import PROOF
 from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
@@ -37,7 +40,8 @@ from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
-from authz.runtime.parts import make_fact_lanes, make_feeds, make_gatherer, make_proof_memory
+from authz.runtime.parts import make_fact_lanes, make_feeds, make_gatherer, make_proof_memory, make_token_lanes
+from authz.signing.keyring import Keyring, KeyringView
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.decisions import DecisionLog
 from authz.telemetry.facts import FactMetrics
@@ -67,6 +71,10 @@ class Pair:
 PAIRS: Final = (
     Pair("opaque token, answer cached", "RS256, seen before", 8.0),
     Pair("ES256, seen before, new proof", "ES256, new", 95.0),  # 0.6 of what ES256-new takes in all, gRPC included
+    Pair("RS256, seen before, token kept", "RS256, seen before", 10.0),
+    # 0.3 of what RS256-new takes in all, gRPC included.
+    Pair("RS256, new, ES256 token signed", "RS256, new", 63.0),
+    Pair("RS256, new, EdDSA token signed", "RS256, new", 63.0),
     Pair("kept for the console", "not kept for the console", 0.8),  # 1 % of what base takes in all
 )
 
@@ -91,15 +99,27 @@ class Sidecar:
         )
         transport = choose_transport(TransportName.AUTO)
         self._facts: Final = make_fact_lanes(config.server, transport, FactMetrics(self.metrics.registry))
-        lanes: dict[str, Lane] = {**self._facts.by_kind(), PROOF: ProofLane(make_proof_memory(config.dpop))}
+        self._tokens: Final = make_token_lanes(config.server, transport, FactMetrics(CollectorRegistry()))
+        self._keyring: Final = Keyring(self._show_signing, now=time.time, monotonic=time.monotonic)
+        lanes: dict[str, Lane] = {
+            **self._facts.by_kind(),
+            PROOF: ProofLane(make_proof_memory(config.dpop)),
+            MINTED: self._tokens.lane,
+        }
         self._gatherer: Final[Gatherer] = make_gatherer(config.server, transport, feeds, lanes)
         self._facts.follow(config)
+        self._keyring.follow(config)
         feeds.apply(config, self.store.current())
         self._scheduler.start(feeds.feeds_to_step)
         self._gatherer.start()
         deadline = time.monotonic() + HANG_SECONDS
         while feeds.waiting_for() and time.monotonic() < deadline:
             time.sleep(0.01)
+
+    def _show_signing(self, view: KeyringView) -> None:
+        self._tokens.add(view)
+        self.store.set_signing(view.key, view.published)
+        self._tokens.follow(view)
 
     def checker(self, report: Report) -> Checker:
         """Return what answers checks, and reports them so."""
@@ -117,6 +137,8 @@ class Sidecar:
         self._scheduler.stop()
         self._gatherer.stop()
         self._facts.close()
+        self._keyring.stop()
+        self._tokens.close()
 
 
 def write_check(headers: Mapping[str, str]) -> bytes:
@@ -153,20 +175,25 @@ def prepare(folder: Path, count: int = ROUNDS * CHECKS) -> Iterator[dict[str, tu
     with answering() as asked:
         texts = {
             setup: deployments._write(setup, folder, listen=f"unix:{folder}/s", admin="127.0.0.1:9192", asked=asked)
-            for setup in (Setup(), Setup(opaque=True), Setup(proofs=True))
+            for setup in (
+                *(Setup(), Setup(opaque=True), Setup(proofs=True)),
+                *(Setup(minted="ES256"), Setup(minted="EdDSA")),
+            )
         }
-        plain, opaque, proofs = (Sidecar(text) for text in texts.values())
+        sidecars = [Sidecar(text) for text in texts.values()]
+        plain, opaque, proofs, *signing = sidecars
         try:
             bare, kept = (make_report(plain.metrics, recent) for recent in (None, RecentDecisions(time.time)))
+            reports = [make_report(each.metrics, RecentDecisions(time.time)) for each in signing]
             client = SigningKey.create("ES256")
             bound = keys["ES256"].sign({**write_claims(0, now), "cnf": {"jkt": client.jwk.thumbprint()}})
             lines = prove("ES256", client.jwk.export(), bound, now, range(count)).splitlines()
-            new = mint("ES256", keys["ES256"].jwk.export(), now, range(count)).splitlines()
+            new = {name: mint(name, key.jwk.export(), now, range(count)).splitlines() for name, key in keys.items()}
             same = write_check(
                 {"authorization": f"Bearer {mint('RS256', keys['RS256'].jwk.export(), now, range(1))[:-1]}"}
             )
             unread = write_check({"authorization": f"Bearer {write_opaque(now, range(1))[:-1]}"})
-            for sidecar, message in ((plain, same), (opaque, unread)):
+            for sidecar, message in ((plain, same), (opaque, unread), (signing[0], same)):
                 answer(sidecar.checker(lambda _record: None), message)
             yield {
                 "RS256, seen before": (plain.checker(kept), cycle([same])),
@@ -176,8 +203,20 @@ def prepare(folder: Path, count: int = ROUNDS * CHECKS) -> Iterator[dict[str, tu
                 ),
                 "ES256, new": (
                     plain.checker(kept),
-                    (write_check({"authorization": f"Bearer {token}"}) for token in new),
+                    (write_check({"authorization": f"Bearer {token}"}) for token in new["ES256"]),
                 ),
+                "RS256, new": (
+                    plain.checker(kept),
+                    (write_check({"authorization": f"Bearer {token}"}) for token in new["RS256"]),
+                ),
+                "RS256, seen before, token kept": (signing[0].checker(reports[0]), cycle([same])),
+                **{
+                    f"RS256, new, {name} token signed": (
+                        sidecar.checker(report),
+                        (write_check({"authorization": f"Bearer {token}"}) for token in new["RS256"]),
+                    )
+                    for name, sidecar, report in zip(("ES256", "EdDSA"), signing, reports, strict=True)
+                },
                 "ES256, seen before, new proof": (
                     proofs.checker(make_report(proofs.metrics, RecentDecisions(time.time))),
                     (
@@ -189,7 +228,7 @@ def prepare(folder: Path, count: int = ROUNDS * CHECKS) -> Iterator[dict[str, tu
                 "kept for the console": (plain.checker(kept), cycle([same])),
             }
         finally:
-            for sidecar in (plain, opaque, proofs):
+            for sidecar in sidecars:
                 sidecar.stop()
 
 

@@ -28,7 +28,8 @@ class Setup:
     """One arrangement. *fresh* means that no token was seen before; *sampled* is the share of calls with a span.
 
     With *proofs* the token is always the same, and a new proof (DPoP) comes with each request. An *opaque* token is no
-    JWT: its issuer was asked about it once (RFC 7662). Without *console* no decision is kept for it.
+    JWT: its issuer was asked about it once (RFC 7662). Without *console* no decision is kept for it. With *minted* the
+    sidecar signs a token for the upstream, by this algorithm.
     """
 
     kind: Kind = Kind.SIDECAR
@@ -42,6 +43,7 @@ class Setup:
     proofs: bool = False
     opaque: bool = False
     console: bool = True
+    minted: str | None = None
 
     @property
     def reference(self) -> Setup | None:
@@ -71,6 +73,9 @@ SETUPS: Final[Mapping[str, Setup]] = {
     "ML-DSA-65-new": replace(BASE, algorithm="ML-DSA-65", fresh=True),
     "ES256-proof": replace(BASE, algorithm="ES256", proofs=True),
     "introspection": replace(BASE, opaque=True),
+    "minted": replace(BASE, minted="ES256"),
+    "minted-new-ES256": replace(BASE, minted="ES256", fresh=True),
+    "minted-new-EdDSA": replace(BASE, minted="EdDSA", fresh=True),
     "console-off": replace(BASE, console=False),
     "rules-10000": replace(BASE, rules=10_000),
     "issuers-200": replace(BASE, issuers=200),
@@ -125,6 +130,9 @@ TARGETS: Final[Mapping[str, Sequence[Target]]] = {
     "workers-2": (Target(metric="to_base", at_least=1.8),),
     "ES256-proof": (Target(metric="cpu_ratio", below=1.6),),
     "introspection": (Target(metric="cpu_more_us", below=8),),
+    "minted": (Target(metric="cpu_more_us", below=10),),
+    "minted-new-ES256": (Target(metric="cpu_ratio", below=1.3),),
+    "minted-new-EdDSA": (Target(metric="cpu_ratio", below=1.3),),
     "console-off": (Target(metric="cpu_ratio", at_least=0.99),),
     PAGES: (Target(metric="page_ms", below=50), Target(metric="p99_ratio", below=1.1)),
     MEMORY: (Target(metric="rss_mb", below=110), Target(metric="growth_mb", below=1)),
