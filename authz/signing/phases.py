@@ -125,7 +125,7 @@ def join(read: Ring, known: Ring) -> Ring:
     keys = [_later_of(key, before.get(key.kid)) for key in read.keys]
     keys += [replace(key, restored=key.restored + 1) for key in known.keys if key.kid not in present]
     keys = [key for key in keys if key.kid not in gone]
-    # Two sign if a state was begun while another process still had one: the older one goes on.
+    # Two sign if a state was started while another process still had one: the older one goes on.
     signing = [key for key in keys if key.phase is Phase.SIGNING]
     first = min(signing, key=lambda key: (key.started, key.kid), default=None)
     others = {key.kid: replace(key, started=None) for key in signing if key is not first}

@@ -70,6 +70,8 @@ def alternatives() -> Iterator[object]:
             )
         if "levels: [" in line["entry"]:  # of the commented engine
             text += "risk: {url: https://risk.example.com/v1/assess}\n"
+        if key == "shared_secret_file":  # in the commented server
+            text += "shared_state: {url: redis://127.0.0.1}\n"
         yield pytest.param(text, id=line["entry"].split("  ")[0])
     for block in BLOCK.finditer(TEXT):
         below = [line.removeprefix("#") for line in block["below"].splitlines()]
