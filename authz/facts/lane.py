@@ -12,8 +12,10 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Final, Protocol
@@ -32,6 +34,8 @@ _BRIEF_SHARE: Final = 4  # the cache of brief facts has a quarter of the entries
 _STOPPED: Final = Unanswered("the configuration has changed meanwhile")
 
 Done = Callable[[object | None], None]
+_Question = tuple[Need, Done]
+_Inbox = SimpleQueue[_Question | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +139,9 @@ class SourceLane:
         self._start: Final = start
         self._kept: Final = self._make_cache(1)
         self._brief: Final = self._make_cache(_BRIEF_SHARE)
-        self._questions: Final[SimpleQueue[tuple[Need, Done] | None]] = SimpleQueue()
-        self._lock: Final = Lock()  # guards the next five; not taken on the deciding thread, which reads the breaker
+        self._queue: Final[deque[_Question]] = deque()  # while all threads are busy
+        self._idle: Final[list[_Inbox]] = []  # of threads that wait
+        self._lock: Final = Lock()  # of all that follows; the deciding thread does not take it, and reads the breaker
         self._budget: Budget = Budget.full(bounds.burst, bounds.refill, monotonic())
         self._breaker = CLOSED
         self._open = 0  # questions in the queue or with the source
@@ -176,10 +181,8 @@ class SourceLane:
 
     def ask(self, need: Need, done: Done) -> None:
         """Ask the source; *done* is called with the fact, or with Unanswered if there is none."""
-        with self._lock:  # also around the queue: behind the end that `stop` puts there, no thread would answer
-            refused = self._admit()
-            if refused is None:
-                self._questions.put((need, done))
+        with self._lock:
+            refused = self._admit() or self._pass_on((need, done))
         if refused is not None:
             done(refused)
 
@@ -187,8 +190,9 @@ class SourceLane:
         """End the threads when all questions so far are answered. Later ones stay unanswered at once."""
         with self._lock:
             self._stopped = True
-            for _ in range(self._threads):
-                self._questions.put(None)
+            for inbox in self._idle:
+                inbox.put(None)
+            self._idle.clear()
 
     def _make_cache(self, share: int) -> FactCache:
         bounds = self._bounds
@@ -204,10 +208,7 @@ class SourceLane:
         return Unanswered(why, absent=failing is not None and failing.absent)
 
     def _admit(self) -> Unanswered | None:
-        """Reserve a place in the queue and an attempt, and start a thread if all are busy; or return why not.
-
-        The caller holds the lock.
-        """
+        """Spend an attempt, or return why not. The caller holds the lock."""
         if self._stopped:
             return _STOPPED
         now = self._monotonic()
@@ -223,21 +224,54 @@ class SourceLane:
             return Unanswered("the rate limit for requests is reached")
         self._budget = budget
         self._breaker = self._breaker.tried(now)
-        if self._threads < min(self._open + 1, self._bounds.max_asked):
-            try:
-                self._start(self._run, f"{self._name}-{self._threads}")
-                self._threads += 1
-            except RuntimeError:  # the system refuses another; those that run take the question
-                if not self._threads:
-                    self._observer.on_refused("no_room")
-                    return Unanswered("no thread can be started")
+        return None
+
+    def _pass_on(self, question: _Question) -> Unanswered | None:
+        """Give a question to a thread, or return why not. The caller holds the lock.
+
+        The thread that became idle last is the next: what it needs is still in the caches of its processor.
+        """
+        if self._idle:
+            self._idle.pop().put(question)
+        elif self._threads == self._bounds.max_asked or not self._start_thread(question):
+            if not self._threads:
+                self._observer.on_refused("no_room")
+                return Unanswered("no thread can be started")
+            self._queue.append(question)
         self._open += 1
         return None
 
-    def _run(self) -> None:
-        while (question := self._questions.get()) is not None:
-            need, done = question
-            done(self._answer(need))
+    def _start_thread(self, question: _Question) -> bool:
+        """Start a thread with its first question; return False if the system refuses it."""
+        inbox: _Inbox = SimpleQueue()
+        inbox.put(question)
+        try:
+            self._start(partial(self._run, inbox), f"{self._name}-{self._threads}")
+        except RuntimeError:
+            return False
+        self._threads += 1
+        return True
+
+    def _run(self, inbox: _Inbox) -> None:
+        while (question := inbox.get()) is not None:
+            while question is not None:
+                need, done = question
+                done(self._answer(need))
+                question = self._next(inbox)
+
+    def _next(self, inbox: _Inbox) -> _Question | None:
+        """Return the oldest question of the queue; if there is none, the thread of *inbox* is idle, or ends.
+
+        That is one step: a question that is put into the queue finds all threads busy.
+        """
+        with self._lock:
+            if self._queue:
+                return self._queue.popleft()
+            if self._stopped:
+                inbox.put(None)
+            else:
+                self._idle.append(inbox)
+            return None
 
     def _answer(self, need: Need) -> object | None:
         """Return what the source answers, or Unanswered. Never raises."""
