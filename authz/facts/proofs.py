@@ -19,7 +19,7 @@ from authz.core.dpop import ProofUse
 from authz.core.needs import Need, Unanswered
 
 _SLOT: Final = 8.0  # seconds: proofs are forgotten together with those that end in the same slot
-LONGEST_CHECK: Final = 90.0  # seconds, generously: six rounds of waiting for facts, each of 10 s at most
+LONGEST_CHECK: Final = 60.0  # seconds: six rounds of waiting for facts, each of 10 s at most
 _FULL: Final = Unanswered("the memory of proofs is full (dpop.max_proofs)")
 _KEY_FULL: Final = Unanswered("one key has used half of the memory of proofs (dpop.max_proofs)")
 
