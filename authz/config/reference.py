@@ -1,6 +1,6 @@
 """The reference of the configuration file in Markdown, generated from the model.
 
-1. A small section has its keys in the table of the section above, as `section.key`.
+1. A small section has its keys in the list of the section above, as `section.key`.
 2. A setting that several sections share is described once; each section only lists its default and bounds.
 3. A section whose keys another one has too refers to it.
 4. The example for a key without a default is from a sample file: its value there, or in a comment with an alternative.
@@ -31,9 +31,8 @@ _COMMENTED_LINE: Final = re.compile(r"^(?P<indent> +)# (?P<entry>(?:- )?[a-z_-]+
 _COMMENTED_BLOCK: Final = re.compile(r"^# [a-z]+:.*\n(?:#   .*\n?)+", re.MULTILINE)
 _RESTART: Final = "*Restart.*"
 _ENVOY: Final = "*Envoy.*"
-_HEAD: Final = "| key | value | meaning |\n|---|---|---|"
 _NAMED: Final = frozenset({("issuers",), ("pdps",), ("identity", "headers"), ("signing", "keys")})
-_MAX_INLINED: Final = 4  # keys of a section that is shown in the table of the section above
+_MAX_INLINED: Final = 4  # keys of a section that is shown in the list of the section above
 _MIN_SHARED: Final = 3  # sections with the same key and meaning
 
 ENVOY_DEPENDS_ON: Final = frozenset(path for path, setting in SETTINGS.items() if setting.envoy)
@@ -105,32 +104,32 @@ class _Reference:
                 parts.append(f"As [{same.title}]({same.anchor}).\n")
                 continue
             parts += [f"{about}\n"] if (about := self._describe(section)) else []
-            parts.append("\n".join([_HEAD, *self._rows(section), ""]))
+            parts.append("\n".join([*self._lines(section), ""]))
             if listed := ", ".join(self._list_shared(section)):
                 parts.append(f"Also ([shared keys](#shared-keys)): {listed}.\n")
-        rows = (f"| `{key}` | {_cell(meaning)} |" for key, meaning in sorted(self._shared))
-        return "\n".join([*parts, "## Shared keys\n", "| key | meaning |\n|---|---|", *rows, ""])
+        shared = (f"- `{key}`: {meaning}" for key, meaning in sorted(self._shared))
+        return "\n".join([*parts, "## Shared keys\n", *shared, ""])
 
     def _describe(self, section: _Section) -> str:
-        """Describe a section, unless the row of its key has the same text."""
+        """Describe a section, unless the line of its key has the same text."""
         *above, key = section.path or ("",)
         parents = (each.schema["properties"] for each in self._sections if each.path == tuple(above))
-        in_row = any(
+        in_line = any(
             self._meaning(node) == section.schema["description"] for each in parents if (node := each.get(key))
         )
-        about = [] if in_row or not section.path else [section.schema["description"]]
+        about = [] if in_line or not section.path else [section.schema["description"]]
         return " ".join([*about, *([_RESTART] if _waits(section.path) else [])])
 
-    def _rows(self, section: _Section, before: str = "") -> Iterator[str]:
-        """Yield the rows of a section and of the small ones below it, without shared keys; *before* is a prefix."""
+    def _lines(self, section: _Section, before: str = "") -> Iterator[str]:
+        """Yield the lines of a section and of the small ones below it, without shared keys; *before* is a prefix."""
         for key, node in section.schema["properties"].items():
             inner = _Section((*section.path, key), _resolve(node, self._schema))
             if self._is_section(node) and self._is_inlined(inner):
-                yield from self._rows(inner, f"{before}{key}.")
+                yield from self._lines(inner, f"{before}{key}.")
             elif before or not self._is_shared(key, node):
-                yield self._row(section, key, before)
+                yield self._line(section, key, before)
 
-    def _row(self, section: _Section, key: str, before: str) -> str:
+    def _line(self, section: _Section, key: str, before: str) -> str:
         node = section.schema["properties"][key]
         path = (*section.path, key)
         value = _value(path, node, self._schema, self._examples.get(path))
@@ -138,8 +137,7 @@ class _Reference:
             value = f"needed in {before.rstrip('.')}, {value}" if before else f"**required**, {value}"
         restart = _waits(path) and not _waits(section.path) and not self._is_section(node)
         marks = _marks(path, restart=restart)
-        cells = (f"`{before}{key}`", value, " ".join([self._meaning(node), *marks]))
-        return f"| {' | '.join(map(_cell, cells))} |"
+        return f"- `{before}{key}` ({value}): {' '.join([self._meaning(node), *marks])}"
 
     def _list_shared(self, section: _Section) -> Iterator[str]:
         """Yield the shared keys of a section, each with its default and bounds."""
@@ -157,7 +155,7 @@ class _Reference:
         return "properties" in _resolve(node, self._schema)
 
     def _is_inlined(self, section: _Section) -> bool:
-        """Return whether a section is shown in the table of the one above: a small one, with a fixed name."""
+        """Return whether a section is shown in the list of the one above: a small one, with a fixed name."""
         nodes = section.schema["properties"].values()
         small = len(nodes) <= _MAX_INLINED and all("](" not in _kind((), node, self._schema) for node in nodes)
         below = len(section.path) > 1 and section.path[-1] != "*"
@@ -279,7 +277,3 @@ def _flow(value: object) -> str:
     if not isinstance(value, str):
         return json.dumps(value)
     return yaml.safe_dump(value, width=1000, default_flow_style=True).removesuffix("...\n").strip()
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -28,7 +28,7 @@ from tests.unit.envoy.serving import short_folder
 PAGE: Final = (ROOT / "authz/config/REFERENCE.md").read_text(encoding="utf-8")
 _LINES: Final = re.compile(
     r"^## (?P<title>\S+)$"
-    r"|^\| `(?P<key>[\w.]+)` \| (?P<value>.+) \| (?P<meaning>.+) \|$"
+    r"|^- `(?P<key>[\w.]+)` \((?P<value>.+?)\): (?P<meaning>.+)$"
     r"|^Also \(\[shared keys\]\(#shared-keys\)\): (?P<shared>.+)\.$"
     r"|^As \[(?P<same>\S+)\]\(\S+\)\.$",
     re.MULTILINE,
@@ -38,7 +38,7 @@ _SHARED: Final = re.compile(r"`(\w+)`(?: \(([^)]*)\))?")
 
 def rows() -> dict[str, tuple[str, str]]:
     """The value and the meaning of each key, by its path."""
-    meanings = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|$", PAGE, re.MULTILINE))
+    meanings = dict(re.findall(r"^- `(\w+)`: (.+)$", PAGE, re.MULTILINE))
     found, section = {}, ""
     for line in _LINES.finditer(PAGE):
         if line["title"]:
@@ -68,9 +68,9 @@ def test_generated_parts_are_of_today() -> None:
 
 
 def test_every_key_has_its_row() -> None:
-    """The rows are the keys of the model, each with a value or a type, and a sentence.
+    """The lines are the keys of the model, each with a value or a type, and a sentence.
 
-    A small section has no row of its own: its keys are in the table of the section above.
+    A small section has no line of its own: its keys are in the list of the section above.
     """
     shown, paths = rows(), set(key_paths())
     assert shown.keys() <= paths
@@ -100,7 +100,7 @@ def examples() -> Iterator[tuple[str, str]]:
     for path, (value, _) in rows().items():
         section, _, key = path.rpartition(".")
         if (shown := re.search(r"`(.*?)`", value)) and section in _AROUND:
-            example = {"true": "false", "false": "true"}.get(shown[1], shown[1]).replace("\\|", "|")
+            example = {"true": "false", "false": "true"}.get(shown[1], shown[1])
             written = ", ".join((f"{key}: {example}", *_BESIDE.get(path, ())))
             yield path, _AROUND[section].replace("HERE", written)
 
