@@ -45,7 +45,7 @@ SEEN: Final = judge()
 
 def rows(reason: str) -> list[tuple[list[str], str]]:
     """The lines of the section of a reason: the details that have one cause, as they are written, and the cause."""
-    found = re.findall(r"^- (`.*?`): (.+?)(?: → .+)?$", SECTIONS[reason], re.MULTILINE)
+    found = re.findall(r"^- (`.*?`)(?:: (.+?))?(?: → .+)?$", SECTIONS[reason], re.MULTILINE)
     assert len(found) == SECTIONS[reason].count("\n- ")
     return [(re.findall(r"`([^`]+)`", written), cause) for written, cause in found]
 
