@@ -180,8 +180,11 @@ class Deployments:
             token = {"header": "txn-token", "issuer": "https://gateway.bench.test", "audience": ["orders"]}
             document["identity"] = {"headers": {"x-auth-subject": "sub", "x-auth-scopes": "scope"}, "token": token}
             document["signing"] = {"keys": {"main": {"kind": "memory", "algorithm": setup.minted}}}
+        telemetry: dict[str, object] = {"decisions": "all"} if setup.logged else {}
         if setup.sampled is not None:
-            document["telemetry"] = {"traces": {"exporter": "otlp", "sample_ratio": setup.sampled}}
+            telemetry["traces"] = {"exporter": "otlp", "sample_ratio": setup.sampled}
+        if telemetry:
+            document["telemetry"] = telemetry
         if setup.proofs:
             document["dpop"] = {"max_age": "1h", "max_proofs": 1_000_000}  # they are made before the row begins
         return json.dumps(document, indent=1)

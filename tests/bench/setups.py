@@ -28,8 +28,8 @@ class Setup:
     """One arrangement. *fresh* means that no token was seen before; *sampled* is the share of calls with a span.
 
     With *proofs* the token is always the same, and a new proof (DPoP) comes with each request. An *opaque* token is no
-    JWT: its issuer was asked about it once (RFC 7662). Without *console* no decision is kept for it. With *minted* the
-    sidecar signs a token for the upstream, by this algorithm.
+    JWT: its issuer was asked about it once (RFC 7662). Without *console* no decision is kept for it; with *logged* each
+    has a log line. With *minted* the sidecar signs a token for the upstream, by this algorithm.
     """
 
     kind: Kind = Kind.SIDECAR
@@ -44,6 +44,7 @@ class Setup:
     opaque: bool = False
     console: bool = True
     minted: str | None = None
+    logged: bool = False
 
     @property
     def reference(self) -> Setup | None:
@@ -81,6 +82,7 @@ SETUPS: Final[Mapping[str, Setup]] = {
     "issuers-200": replace(BASE, issuers=200),
     "tracing-1%": replace(BASE, sampled=0.01),
     "tracing-100%": replace(BASE, sampled=1.0),
+    "logged": replace(BASE, logged=True),
     "workers-2": replace(BASE, workers=2),
     "tcp": replace(BASE, tcp=True),
     **{
@@ -127,6 +129,9 @@ TARGETS: Final[Mapping[str, Sequence[Target]]] = {
     "rules-10000": (Target(metric="to_base", at_least=0.9),),
     "issuers-200": (Target(metric="to_base", at_least=0.9),),
     "tracing-1%": (Target(metric="to_base", at_least=0.95),),
+    "tracing-100%": (Target(metric="cpu_ratio", below=1.4),),
+    "logged": (Target(metric="cpu_ratio", below=1.25),),
+    "tcp": (Target(metric="cpu_ratio", below=1.15),),
     "workers-2": (Target(metric="to_base", at_least=1.8),),
     "ES256-proof": (Target(metric="cpu_ratio", below=1.6),),
     "introspection": (Target(metric="cpu_more_us", below=8),),
