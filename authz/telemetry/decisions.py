@@ -20,12 +20,13 @@ from authz.core.decision import outcome
 from authz.core.reasons import WIRE_STATUS
 from authz.telemetry.audit import audit_entry, is_refused
 from authz.telemetry.check_record import CheckRecord, TraceContext
+from authz.telemetry.decision_line import LOGGER
 from authz.telemetry.heavy_hitters import HeavyHitter, HeavyHitters
 from authz.telemetry.logs import DecisionRecord
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.redaction import printable
 
-log = logging.getLogger("authz.decisions")
+log = logging.getLogger(LOGGER)
 
 PERIOD: Final = 60.0  # seconds between two summaries
 MAX_LINES: Final = 1_000  # per period, for each kind of denial
@@ -70,19 +71,21 @@ class DecisionLog:
         kind = (outcome(decision), decision.reason.value)
         if is_refused(decision) and not self._has_room(kind):
             return
-        fields = audit_entry(record, 0.0, name_client=log_client).fields()
-        if decision.trail.pdp is not None:
-            fields["pdp"] = decision.trail.pdp
-        if decision.trail.transaction is not None:
-            fields["transaction"] = decision.trail.transaction  # ours too
+        entry = audit_entry(record, 0.0, name_client=log_client)
+        trail = decision.trail
+        more: list[tuple[str, str]] = []  # all of our own making
+        if trail.pdp is not None:
+            more.append(("pdp", trail.pdp))
+        if trail.transaction is not None:
+            more.append(("transaction", trail.transaction))
         if trace is not None:
-            fields["trace_id"] = trace.trace_id
+            more.append(("trace_id", trace.trace_id))
             if trace.span_id is not None:
-                fields["span_id"] = trace.span_id
+                more.append(("span_id", trace.span_id))
         if log.isEnabledFor(logging.INFO):
-            log.handle(DecisionRecord(log.name, " ".join(kind), fields))
+            log.handle(DecisionRecord(entry, more))
         if self._export is not None:
-            self._export(fields, trace)
+            self._export({**entry.fields(), **dict(more)}, trace)
 
     def summarise(self, *, name_clients: bool) -> None:
         """Report denials without lines and cancelled calls since the last call and, if they may be named, clients."""

@@ -7,46 +7,52 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
 from math import inf
 from typing import Final, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
+from authz.telemetry.audit import AuditEntry
 from authz.telemetry.background import BackgroundStream
+from authz.telemetry.decision_line import LOGGER, SECOND, can_write, write_line
 from authz.telemetry.ecs import EcsFormatter
 
 Stream = TextIO | BackgroundStream
 PERIOD: Final = 60.0  # seconds
 MAX_TRACEBACKS: Final = 10  # per period and line of code: an error in each check would fill the disk
-_SECOND: Final = "%Y-%m-%dT%H:%M:%S"
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class DecisionRecord(logging.LogRecord):
-    """The record of a line with these *fields*, made in one step.
+    """The record of a line about a decision; *more* are names and values in addition to those of *entry*.
 
-    logging's own way, which looks for the caller, the thread and the process, takes as long as a decision.
+    logging's own way to make a record looks for the caller, the thread and the process, which takes as long as a
+    decision. What all of these records have in common is in the class; their fields are added only if they are read.
     """
 
-    __slots__ = ("fields",)
+    name = LOGGER
+    levelno = logging.INFO
+    levelname = "INFO"
+    args = None
+    exc_info = exc_text = stack_info = None
+    pathname = filename = module = funcName = ""  # noqa: N815 - as logging names it
+    lineno = 0
+    thread = process = None
+    threadName = processName = taskName = None  # noqa: N815 - as logging names them
+    worker: int | None = None
 
-    def __init__(self, logger: str, message: str, fields: Mapping[str, object]) -> None:
-        created = time.time()
-        self.__dict__.update(_TEMPLATE)
-        self.name, self.msg = logger, message
-        self.created, self.msecs = created, created % 1 * 1000
-        self.fields: Final = fields
-        self.__dict__.update(fields)
+    def __init__(self, entry: AuditEntry, more: Sequence[tuple[str, str]] = ()) -> None:
+        self.created = created = time.time()
+        self.msecs = created % 1 * 1000
+        self.msg = f"{entry.decision} {entry.reason.value}"
+        self.entry: Final = entry
+        self.more: Final = more
 
-
-_TEMPLATE: Final = {
-    **vars(logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO"})),
-    "threadName": None,
-    "thread": None,
-}
+    def fields(self) -> dict[str, object]:
+        """Return the fields by name, as they are shown."""
+        return {**self.entry.fields(), **dict(self.more)}
 
 
 def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None, worker: int | None = None) -> None:
@@ -71,7 +77,7 @@ def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None,
     else:
         formatter = _TextFormatter("%(asctime)s %(levelname)-7s %(message)s")
     formatter.converter = time.gmtime  # RFC 3339, in UTC
-    formatter.default_time_format, formatter.default_msec_format = _SECOND, "%s.%03dZ"
+    formatter.default_time_format, formatter.default_msec_format = SECOND, "%s.%03dZ"
     handler.setFormatter(formatter)
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)  # libraries
@@ -84,32 +90,25 @@ def lost_lines() -> int:
     return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, _Handler))
 
 
+def _with_fields(record: logging.LogRecord) -> logging.LogRecord:
+    """Return *record*; that of a decision as any other record, with its fields as attributes."""
+    if not isinstance(record, DecisionRecord):
+        return record
+    usual = logging.makeLogRecord({"name": record.name, "msg": record.msg, "levelno": record.levelno})
+    usual.__dict__.update(record.fields(), levelname=record.levelname, created=record.created, msecs=record.msecs)
+    if record.worker is not None:
+        usual.worker = record.worker
+    return usual
+
+
 class _JsonFormatter(JsonFormatter):
     """Formats one line as a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line. The fields of a decision are texts and numbers, and need no look at each."""
-        if type(record) is not DecisionRecord:
-            return super().format(record)
-        second, rest = divmod(record.created, 1)
-        line = {
-            "time": f"{_format_second(second)}.{int(rest * 1000):03d}Z",
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.msg,
-            **record.fields,
-        }
-        if (worker := record.__dict__.get("worker")) is not None:
-            line["worker"] = worker
-        return _encode(line)
-
-
-_encode: Final = json.JSONEncoder().encode
-
-
-@lru_cache(maxsize=4)
-def _format_second(second: float) -> str:
-    return time.strftime(_SECOND, time.gmtime(second))
+        """Return the line."""
+        if isinstance(record, DecisionRecord) and can_write(record.entry):
+            return write_line(record.entry, record.created, record.more, record.worker)
+        return super().format(_with_fields(record))
 
 
 class _Handler(logging.StreamHandler[Stream]):
@@ -150,7 +149,7 @@ class _Handler(logging.StreamHandler[Stream]):
     def format(self, record: logging.LogRecord) -> str:
         if self.worker is not None:
             record.worker = self.worker
-        return super().format(record)
+        return super().format(record if isinstance(self.formatter, _JsonFormatter) else _with_fields(record))
 
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from authz.core.authorize import authorize
+from authz.core.decision import AuditTrail, Deny
+from authz.core.reasons import Reason
+from authz.telemetry.audit import AuditEntry, audit_entry
+from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.logs import MAX_TRACEBACKS, PERIOD, DecisionRecord, lost_lines, set_up_logging
+from tests.fixtures import DEFAULT_SNAPSHOT, T, ask
+from tests.unit.telemetry import hostile
 from tests.unit.telemetry.capturing import logging_to, parsed
 
 log = logging.getLogger("authz.test")
@@ -143,36 +152,46 @@ def test_a_line_that_cannot_be_written_is_counted(capfd: pytest.CaptureFixture[s
     assert lost_lines() == before
 
 
+def entries() -> Iterator[AuditEntry]:
+    """Yield what is recorded of all that an attacker sends, and of decisions with each field."""
+    for number, request in enumerate(hostile.requests()):
+        record = CheckRecord(authorize(request, DEFAULT_SNAPSHOT, T), f"{number:016x}", request, number / 3e6)
+        yield audit_entry(record, 0.0, name_client=bool(number % 3))
+    trail = AuditTrail("it\u00e9ms", '"a"', "RS256", "k1", audience="b", expected_audience=frozenset({"c"}))
+    trail = replace(trail, subject="bob", thumbprint="t" * 43, claimed_issuer="https://x.test")
+    for reason in Reason:
+        record = CheckRecord(Deny(reason, trail, f'why "{reason}"\n\u00e9'), "id", ask(), 0.0000015)
+        yield audit_entry(record, 0.0, name_client=True)
+        yield audit_entry(replace(record, request=None), 0.0, name_client=True)
+        yield audit_entry(record, 0.0, name_client=True, brief=True)
+
+
 @pytest.mark.parametrize("log_format", ["json", "text", "ecs"])
 @pytest.mark.parametrize("worker", [None, 1])
 def test_the_line_of_a_decision_is_as_any_other(log_format: str, worker: int | None) -> None:
-    """Its record is made in one step and has its own way to JSON; field for field it is what logging would write."""
-    fields: dict[str, object] = {
-        "decision": "deny",
-        "reason": "token_expired",
-        "detail": 'it\u00e9 said "no"\n\x1b',
-        "kid": None,
-        "duration_us": 7,
-        "audience": ["a", "b"],
-    }
+    """Its record is made in one step, and its JSON in parts; to the letter it is what logging would write."""
     decisions = logging.getLogger("authz.decisions")
+    more = [("pdp", "policies"), ("trace_id", "t" * 32), ("span_id", "s" * 16)]
     with logging_to(log_format, worker=worker) as stream:
-        record = DecisionRecord("authz.decisions", "deny token_expired", fields)
-        decisions.handle(record)
-        usual = decisions.makeRecord(
-            "authz.decisions", logging.INFO, "x.py", 1, "%s %s", ("deny", "token_expired"), None, extra=fields
-        )
-        usual.created, usual.msecs = record.created, record.msecs
-        decisions.handle(usual)
-    ours, theirs = stream.getvalue().splitlines()
-    assert ours == theirs
+        for number, entry in enumerate(entries()):
+            record = DecisionRecord(entry, more[: number % 4])
+            decisions.handle(record)
+            words, fields = (entry.decision, entry.reason.value), record.fields()
+            usual = decisions.makeRecord("authz.decisions", 20, "x.py", 1, "%s %s", words, None, extra=fields)
+            usual.created, usual.msecs = record.created, record.msecs
+            decisions.handle(usual)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) > 500
+    assert lines[::2] == lines[1::2]
 
 
 @pytest.mark.parametrize("created", [0.0, 1.9999999, 1_800_000_000.0004, 1_800_000_000.9996])
 def test_the_time_of_a_decision_is_the_time_of_its_record(created: float) -> None:
     """To the millisecond, cut and not rounded up, as logging cuts it."""
     with logging_to("json") as stream:
-        record = DecisionRecord("authz.decisions", "allow public", {})
+        record = DecisionRecord(
+            audit_entry(CheckRecord(Deny(Reason.OVERLOADED), "id", None, 0.0), 0.0, name_client=True)
+        )
         record.created, record.msecs = created, created % 1 * 1000
         log.handle(record)
         log.handle(logging.makeLogRecord({"created": created, "msecs": created % 1 * 1000, "levelno": 20}))
