@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from authz.admin.console.markup import Child, Markup, element
@@ -12,6 +13,7 @@ from authz.core.reasons import Reason
 PATH: Final = "/console/decisions"
 SIZE: Final = 100  # decisions of a page
 FILTERS: Final = ("reason", "outcome", "rule", "issuer", "subject", "client", "decision_id")
+_LINKS: Final = 512  # that are kept, of at most 4 KB
 _OUTCOMES: Final = ("allow", "deny", "would_deny")
 _LINKED: Final = {"reason": "reason", "rule": "rule", "issuer": "issuer", "subject": "subject", "client": "client"}
 
@@ -94,7 +96,13 @@ def _value(decision: Mapping[str, Any], name: str) -> Child:
 
 def _link(decision: Mapping[str, Any], name: str) -> Child:
     value = decision.get(name)
-    return element("a", value, href=address(PATH, {name: value})) if value else NONE
+    return _link_of(name, str(value)) if value else NONE
+
+
+@lru_cache(maxsize=_LINKS)
+def _link_of(name: str, value: str) -> Markup:
+    """Return the link to the decisions with this *value*, which a page has many times."""
+    return element("a", value, href=address(PATH, {name: value}))
 
 
 def _outcome(decision: Mapping[str, Any]) -> Markup:

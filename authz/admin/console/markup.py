@@ -27,12 +27,17 @@ class Markup(str):
 _MISLEADING: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
+# The same, and what HTML gives a meaning: a text without any of them, which most are, is HTML as it is.
+_ESCAPED: Final = re.compile(f"[<>&\"'{_MISLEADING.pattern[1:]}")
 _VOID: Final = frozenset({"br", "input", "link", "meta"})
 
 
 def text(value: object) -> Markup:
     """Return *value* as text in HTML."""
-    return Markup(escape(_MISLEADING.sub(_show_number, str(value)), quote=True))
+    written = str(value)
+    if _ESCAPED.search(written) is None:
+        return Markup(written)
+    return Markup(escape(_MISLEADING.sub(_show_number, written), quote=True))
 
 
 def element(name: str, /, *children: Child, **attributes: object) -> Markup:
