@@ -34,8 +34,9 @@ _QUIET: Final = {"GRPC_VERBOSITY": "NONE"}
 # of pings on two connections did that). So they are switched off only if no one but Envoy can connect.
 READ_WHILE_POLLING: Final = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 # Seconds that another thread may keep the interpreter while the thread that decides waits for it. The default is 5 ms:
-# with every check traced, one in a hundred waited that long.
-_SWITCH_INTERVAL: Final = 0.0005
+# with every check traced, or beside pages of the console, one in a hundred waited that long. Shorter ones cost more
+# switches than they save.
+_SWITCH_INTERVAL: Final = 0.0001
 _LOG_FLUSH: Final = 1.0  # seconds for the last log lines
 _POLL: Final = 0.1  # seconds between two checks whether the drain has ended
 

@@ -22,7 +22,7 @@ from authz.telemetry.audit import audit_entry, is_refused
 from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.decision_line import LOGGER
 from authz.telemetry.heavy_hitters import HeavyHitter, HeavyHitters
-from authz.telemetry.logs import DecisionRecord
+from authz.telemetry.logs import log_decision
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.redaction import printable
 
@@ -82,8 +82,7 @@ class DecisionLog:
             more.append(("trace_id", trace.trace_id))
             if trace.span_id is not None:
                 more.append(("span_id", trace.span_id))
-        if log.isEnabledFor(logging.INFO):
-            log.handle(DecisionRecord(entry, more))
+        log_decision(entry, more)
         if self._export is not None:
             self._export({**entry.fields(), **dict(more)}, trace)
 

@@ -85,6 +85,24 @@ def set_up_logging(*, level: str, log_format: str, stream: Stream | None = None,
     logging.getLogger("authz").setLevel(_LEVELS[level])
 
 
+def log_decision(entry: AuditEntry, more: Sequence[tuple[str, str]] = ()) -> None:
+    """Write the line of a decision at level INFO: `entry`, and *more* names and values.
+
+    In the sidecar it goes straight to the background thread: the ways of logging take a tenth of a decision.
+    """
+    if not _decisions.isEnabledFor(logging.INFO):
+        return
+    handlers = _root.handlers
+    if len(handlers) == 1 and isinstance(handler := handlers[0], _Handler) and handler.in_background:
+        handler.write_decision(entry, more)
+    else:
+        _decisions.handle(DecisionRecord(entry, more))
+
+
+_root: Final = logging.getLogger()
+_decisions: Final = logging.getLogger(LOGGER)
+
+
 def lost_lines() -> int:
     """Return how many log lines of this process were lost: not formatted, dropped from a full queue, or not written."""
     return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, _Handler))
@@ -119,6 +137,25 @@ class _Handler(logging.StreamHandler[Stream]):
         self.worker: Final = worker
         self.failed = failed
         self._tracebacks: Final[dict[tuple[str, int], tuple[float, int]]] = {}  # period start and count by line
+
+    @property
+    def in_background(self) -> bool:
+        """Whether its stream takes whole lines from any thread."""
+        return isinstance(self.stream, BackgroundStream)
+
+    def write_decision(self, entry: AuditEntry, more: Sequence[tuple[str, str]]) -> None:
+        """Write the line of a decision without a lock."""
+        if type(self.formatter) is not _JsonFormatter or not can_write(entry):
+            self.handle(DecisionRecord(entry, more))
+            return
+        try:
+            self.stream.write(write_line(entry, time.time(), more, self.worker) + "\n")
+        except Exception:  # noqa: BLE001 - as logging does
+            self.acquire()
+            try:
+                self.handleError(DecisionRecord(entry, more))
+            finally:
+                self.release()
 
     @property
     def lost(self) -> int:

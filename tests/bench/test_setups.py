@@ -41,6 +41,7 @@ def test_what_is_measured_beside_what() -> None:
         (
             "introspection",
             "console-off",
+            "logged",
             "rules-10000",
             "issuers-200",
             "tracing-1%",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -12,8 +15,10 @@ from authz.core.authorize import authorize
 from authz.core.decision import AuditTrail, Deny
 from authz.core.reasons import Reason
 from authz.telemetry.audit import AuditEntry, audit_entry
+from authz.telemetry.background import BackgroundStream
 from authz.telemetry.check_record import CheckRecord
-from authz.telemetry.logs import MAX_TRACEBACKS, PERIOD, DecisionRecord, lost_lines, set_up_logging
+from authz.telemetry.logs import MAX_TRACEBACKS, PERIOD, DecisionRecord, log_decision, lost_lines, set_up_logging
+from tests.fakes.waiting import HANG_SECONDS
 from tests.fixtures import DEFAULT_SNAPSHOT, T, ask
 from tests.unit.telemetry import hostile
 from tests.unit.telemetry.capturing import logging_to, parsed
@@ -197,3 +202,46 @@ def test_the_time_of_a_decision_is_the_time_of_its_record(created: float) -> Non
         log.handle(logging.makeLogRecord({"created": created, "msecs": created % 1 * 1000, "levelno": 20}))
     ours, theirs = parsed(stream)
     assert ours["time"] == theirs["time"]
+
+
+@pytest.mark.parametrize("log_format", ["json", "text", "ecs"])
+def test_a_decision_goes_straight_to_the_background(log_format: str, tmp_path: Path) -> None:
+    """In the sidecar: the same lines, but for their times, in their order, and with the worker's number."""
+    with logging_to(log_format, worker=3) as usual:
+        for entry in entries():
+            log_decision(entry, [("pdp", "policies")])
+    with (tmp_path / "log").open("wb") as file, logging_to(log_format, worker=3):
+        stream = BackgroundStream(file.fileno())
+        set_up_logging(level="info", log_format=log_format, stream=stream, worker=3)
+        for entry in entries():
+            log_decision(entry, [("pdp", "policies")])
+        assert stream.drain(seconds=HANG_SECONDS)
+    direct = (tmp_path / "log").read_text()
+    time = re.compile(r"2[0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9:.]{12}Z")
+    assert time.sub("T", direct) == time.sub("T", usual.getvalue())
+
+
+def test_the_level_is_for_decisions_too(tmp_path: Path) -> None:
+    """A line at level INFO is not written above it, by either way."""
+    entry = next(entries())
+    with logging_to("json", level="warning") as usual:
+        log_decision(entry)
+    assert usual.getvalue() == ""
+    with (tmp_path / "log").open("wb") as file, logging_to("json"):
+        stream = BackgroundStream(file.fileno())
+        set_up_logging(level="warning", log_format="json", stream=stream)
+        log_decision(entry)
+        assert stream.drain(seconds=HANG_SECONDS)
+    assert (tmp_path / "log").read_bytes() == b""
+
+
+def test_a_decision_that_cannot_be_written_is_counted(tmp_path: Path) -> None:
+    """As any line: it ends neither the report nor the decision."""
+    entry = next(entries())._replace(decision_id=cast("str", object()))
+    with (tmp_path / "log").open("wb") as file, logging_to("json"):
+        stream = BackgroundStream(file.fileno())
+        set_up_logging(level="info", log_format="json", stream=stream)
+        log_decision(entry)
+        assert lost_lines() == 1
+        assert stream.drain(seconds=HANG_SECONDS)
+    assert (tmp_path / "log").read_text() == "a log line of authz.decisions was lost: TypeError\n"
