@@ -5,38 +5,33 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from typing import Final
 
 from authz.config import model
-from authz.config.dpop import Dpop, NonceUse
+from authz.config.build_issuers import build_issuers, build_proof_rules
 from authz.config.introspection import AskedBy
-from authz.config.issuer import Issuer as IssuerSection
 from authz.config.pdp import CREDENTIALS, PdpQuestion
 from authz.config.pdp import Pdp as PdpSection
 from authz.config.rules import ClaimValue, Require, RequireRisk, asks_engine
 from authz.config.rules import Match as MatchSection
 from authz.config.rules import Rule as RuleSection
 from authz.config.upstream_token import TokenClaim
-from authz.core.claims import ClaimPath, ClaimRules, normalize_type
+from authz.core.claims import ClaimPath
 from authz.core.client_network import NetworkRules
 from authz.core.conditions import find_risk
 from authz.core.decision import BEARER
-from authz.core.dpop import SCHEME, Nonces, Possession, ProofRules
+from authz.core.dpop import SCHEME, Possession
 from authz.core.exchange import Exchange
 from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, HeaderRule, Identity, PayloadHeader
-from authz.core.introspection import PROOFS, Introspection, Proof
-from authz.core.issuer import Issuer, LogoutRules
-from authz.core.keys import KeySet, VerifySignature, compute
+from authz.core.keys import VerifySignature, compute
 from authz.core.minting import CopiedValue, FixedValue, MintedClaim, Minting
 from authz.core.pdp import ExternalDecision, Pdp
 from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
 from authz.core.resource import ProtectedResource
 from authz.core.risk import Assessment, RiskEngine, RiskRequirement
 from authz.core.snapshot import ParseToken, Responses, Snapshot, TokenRules
-from authz.core.status_list import StatusRules
 from authz.core.throttle import ClientRules, Throttle
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, parse_token
 
@@ -53,14 +48,14 @@ def build_snapshot(
     Without a *nonce_secret* no nonces are made, and none are accepted.
     """
     aliases = config.claim_aliases
-    proofs = _build_proof_rules(config.dpop, nonce_secret)
+    proofs = build_proof_rules(config.dpop, nonce_secret)
     modes = {issuer.dpop for issuer in config.issuers.values()}
     by_proof = modes != {Possession.OFF}
     return Snapshot(
         issuers={
             issuer.rules.issuer: issuer
             for name, section in config.issuers.items()
-            for issuer in _build_issuers(name, section, proofs)
+            for issuer in build_issuers(name, section, proofs)
         },
         policy=Policy(build_rules(config)),
         identity=Identity(
@@ -187,25 +182,6 @@ def build_rules(config: model.Config) -> list[Rule]:
     return [_build_rule(rule, config, pdps) for rule in config.rules]
 
 
-def read_inline_keys(issuer: IssuerSection) -> KeySet | None:
-    """Return the keys in the file, or None if the issuer has another source of keys. Raises ValueError."""
-    if issuer.jwks is None:
-        return None
-    document = json.dumps({"keys": [dict(key) for key in issuer.jwks.keys]})
-    return KeySet.from_json(
-        document,
-        max_keys=issuer.fetch.max_keys,
-        max_bytes=issuer.fetch.max_bytes,
-        x5c_mismatch=issuer.insecure.x5c_mismatch,
-    )
-
-
-def inline_keys(issuer: IssuerSection) -> KeySet | None:
-    """Return the keys in the file, without the blocked ones. Raises ValueError."""
-    keys = read_inline_keys(issuer)
-    return keys.block(issuer.blocked_keys) if keys is not None else None
-
-
 def build_resource(config: model.Config) -> ProtectedResource | None:
     """Return the metadata that the sidecar serves (RFC 9728). Raises ValueError for an ambiguous identifier."""
     if config.resource is None:
@@ -223,75 +199,6 @@ def build_resource(config: model.Config) -> ProtectedResource | None:
         methods=(*(["header"] if by_header else []), *(["query"] if by_query else [])),
         proof_algorithms=config.dpop.algorithms if modes != {Possession.OFF} else (),
         bound_only=modes == {Possession.REQUIRED},
-    )
-
-
-def _build_proof_rules(section: Dpop, nonce_secret: bytes | None) -> ProofRules:
-    return ProofRules(
-        algorithms=frozenset(section.algorithms),
-        origins=tuple(origin.rstrip("/") for origin in section.origins),
-        max_age=section.max_age.total_seconds(),
-        max_ahead=section.max_ahead.total_seconds(),
-        nonces=Nonces(nonce_secret) if nonce_secret is not None else None,
-        require_nonce=section.nonces is NonceUse.ALWAYS,
-    )
-
-
-def _build_issuers(name: str, section: IssuerSection, proofs: ProofRules) -> Iterator[Issuer]:
-    """Yield an issuer for each `iss` that *section* accepts; they have one name and one set of keys."""
-    keys = inline_keys(section)
-    for iss, tenant in zip(section.accepted_issuers, section.tenants or (None,), strict=True):
-        yield Issuer(
-            name,
-            frozenset(section.algorithms),
-            _build_claim_rules(iss, section),
-            keys,
-            section.algorithms_configured,
-            tenant,
-            _build_introspection(section),
-            possession=section.dpop,
-            proofs=replace(proofs, require_ath=not section.insecure.dpop_without_ath),
-            logout=LogoutRules(frozenset(section.logout.clients), section.logout.revokes) if section.logout else None,
-            status_list=_build_status_rules(section),
-        )
-
-
-def _build_introspection(section: IssuerSection) -> Introspection | None:
-    wanted = section.introspection
-    if wanted is None:
-        return None
-    proof: Proof = {name: frozenset(map(str.lower, values)) for name, values in wanted.token_proof.items()}
-    by_review = wanted.kind is AskedBy.TOKEN_REVIEW
-    grounds = [section.issuer, section.discovery_url, wanted.url, wanted.client.model_dump(), wanted.signed]
-    grounds += [wanted.kind, *section.audiences] if by_review else []
-    return Introspection(
-        client=wanted.client.id or "",
-        source=sha256(json.dumps(grounds).encode()).hexdigest(),
-        mode=wanted.mode,
-        proof={} if by_review else proof or PROOFS[wanted.token_kind.value],
-        signed=wanted.signed,
-    )
-
-
-def _build_status_rules(section: IssuerSection) -> StatusRules | None:
-    wanted = section.status_list
-    if wanted is None:
-        return None
-    return StatusRules(uris=wanted.uris, accepted=frozenset(wanted.accepted), required=wanted.required)
-
-
-def _build_claim_rules(iss: str, section: IssuerSection) -> ClaimRules:
-    return ClaimRules(
-        issuer=iss,
-        audiences=frozenset(section.audiences),
-        audience_claim=section.audience_claim,
-        token_types=frozenset(map(normalize_type, section.token_types)),
-        required=section.required_claims,
-        leeway=section.leeway.total_seconds(),
-        max_lifetime=_seconds(section.max_lifetime),
-        aliases={alias: ClaimPath.parse(path) for alias, path in section.claims.items()},
-        any_audience=section.insecure.any_audience,
-        no_expiry=section.insecure.no_expiry,
     )
 
 

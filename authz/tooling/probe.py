@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from authz.config.build import build_snapshot, inline_keys
+from authz.config.build import build_snapshot
+from authz.config.build_issuers import inline_keys
 from authz.config.diagnostics.unused_keys import why_unused
 from authz.config.issuer import Issuer
 from authz.config.model import Config

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.config.address import check_url, is_host, parse_tcp_address
-from authz.config.build import read_inline_keys
+from authz.config.build_issuers import read_inline_keys
 from authz.config.checks.outbound import check_client_certificate
 from authz.config.issuer import Issuer
 from authz.config.model import Config

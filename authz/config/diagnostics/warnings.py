@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from authz.config.build import build_resource, build_rules, inline_keys
+from authz.config.build import build_resource, build_rules
+from authz.config.build_issuers import inline_keys
 from authz.config.diagnostics.ambiguous_subjects import find_ambiguous_subjects
 from authz.config.diagnostics.overlaps import find_overlaps
 from authz.config.diagnostics.pdps import find_pdp_mistakes

@@ -11,7 +11,7 @@ from datetime import timedelta
 from itertools import chain
 from typing import Any, Final
 
-from authz.config.build import inline_keys
+from authz.config.build_issuers import inline_keys
 from authz.config.issuer import Issuer
 from authz.config.model import SETTINGS, Config, HeaderValue
 from authz.config.pdp import Pdp
