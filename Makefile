@@ -28,7 +28,7 @@ run: .venv/ready  ## start the demo: identity provider, sidecar, Envoy, upstream
 test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel .tools/pips .tools/frameworks/python  ## prove everything (ARGS="-k token" for a part)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
 
-peers: .venv/ready .tools/peers/keycloak .tools/peers/grpc-java $(addprefix .tools/frameworks/,python node go more caddy java)  ## prove what we say of a real Keycloak, grpc-java and web frameworks; needs Maven, Java 17, Go, Node
+peers: .venv/ready $(addprefix .tools/peers/,keycloak grpc-java opa openfga) $(addprefix .tools/frameworks/,python node go more caddy java)  ## prove what we say of a real Keycloak, OPA, OpenFGA, grpc-java and web frameworks; needs Maven, Java 17, Go, Node
 	PEERS=1 REQUIRE_ALL=1 $(BIN)/python -m pytest tests/peers $(ARGS)
 
 cluster: .venv/ready .tools/helm .tools/cluster .tools/definitions  ## prove deploy/ against a real Kubernetes API server, made from source; needs Go
@@ -130,6 +130,15 @@ clean:  ## remove everything that was made
 	rm -rf $@ $@.new && mkdir -p $(@D) && cp -r tests/peers/grpc_java $@.new
 	cd $@.new && mvn --batch-mode --quiet compile org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
 	mv $@.new $@ && touch $@
+
+# Policy decision points, each as its own repository builds it: some minutes of two cores.
+.tools/peers/opa: $(wildcard tests/peers/opa/*)
+	cd tests/peers/opa && $(GO_BUILD) -p 2 -mod=readonly -ldflags -s -o $(CURDIR)/$@/ github.com/open-policy-agent/opa
+	touch $@
+
+.tools/peers/openfga: $(wildcard tests/peers/openfga/*)
+	cd tests/peers/openfga && $(GO_BUILD) -p 2 -mod=readonly -ldflags -s -o $(CURDIR)/$@/ github.com/openfga/openfga/cmd/openfga
+	touch $@
 
 # Another authorization server, for `make bench` to measure beside the sidecar: some minutes of one core.
 .tools/peers/heimdall: $(wildcard tests/bench/peers/heimdall/*)
