@@ -120,12 +120,13 @@ def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str 
     from authz.tooling.introspection_probe import probe_all
     from authz.tooling.pdp_probe import probe_pdps
     from authz.tooling.probe import fetch_all
+    from authz.tooling.risk_probe import probe_risk
     from authz.tooling.signing_probe import try_all
 
     found = []
     with progress(f"fetching from {len(config.issuers)} issuers"):
         fetched, probed, pdps = fetch_all(config), probe_all(config), probe_pdps(config)
-        tried = list(try_all(config))
+        tried, risk = list(try_all(config)), probe_risk(config)
     output["fetched"] = [each.document() for each in fetched]
     lines: list[tuple[str, str | None]] = [
         (line, None if each.usable else "red") for each in fetched for line in each.lines()
@@ -142,6 +143,10 @@ def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str 
         lines += [(line, None if each.ok else "red") for each in pdps for line in each.lines()]
     if silent := sum(not each.ok for each in pdps):
         found.append(f"{silent} of {len(pdps)} PDPs do not decide")
+    if risk is not None:
+        output["risk"] = risk.document()
+        lines += [(line, None if risk.ok else "red") for line in risk.lines()]
+        found += [] if risk.ok else ["the risk engine does not answer what the rules read"]
     if tried:
         output["upstream_token"] = [each.document() for each in tried]
         lines += [(each.line(), None if each.ok else "red") for each in tried]

@@ -80,7 +80,7 @@ def read_assessment(answer: Answer) -> Assessment:
     return Assessment(level, number)
 
 
-def make_risk(section: Risk, *, resolve: Resolve = resolve) -> RiskSource:
-    """Return what asks the engine of this section."""
+def make_risk(section: Risk, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> RiskSource:
+    """Return what asks the engine of this section; *auth* is in place of its own credentials."""
     poster = poster_to(section, resolve=resolve)
-    return RiskSource(poster, section.url, auth_to(section), keep=section.cache.total_seconds())
+    return RiskSource(poster, section.url, auth or auth_to(section), keep=section.cache.total_seconds())

@@ -41,6 +41,7 @@ from authz.facts.proofs import ProofLane, ProofMemory
 from authz.signing.local import LocalSigner
 from authz.signing.minter import Minter, MintLane
 from authz.telemetry.check_record import CheckRecord
+from authz.testing.answers import PdpReply, answer_about_risk, answer_by_pdp
 from authz.testing.exchange import ExchangeLane
 from authz.testing.introspection import AnswerLane
 from authz.testing.verdict import Verdict
@@ -146,15 +147,18 @@ class Gateway:
         context: Mapping[str, str] | None = None,
         certificate: str = "",
         answer: Mapping[str, object] | None = None,
+        pdp: PdpReply | None = None,
+        risk: Mapping[str, object] | None = None,
         at: float | None = None,
     ) -> Verdict:
         """Evaluate a request for *url*, whose path is not normalized.
 
         A *token* is placed in the first configured source; with a *proof* it is sent under the scheme DPoP, and the
-        proof counts as used for the first time. *context* are the context_extensions of the route in
-        Envoy, *certificate* is the client's, in PEM. *answer* is what the issuer says of the token, if it is asked (RFC
-        7662); without one it cannot be asked. *at* replaces the gateway's time. Raises ValueError for a *url* that is
-        not http.
+        proof counts as used for the first time. *context* are the context_extensions of the route in Envoy,
+        *certificate* is the client's, in PEM. *answer* is what the issuer says of the token, if it is asked (RFC 7662);
+        without one it cannot be asked. *pdp* is what a PDP answers, or a function of its question. *risk* is what a
+        risk engine says (`level`, `score`) and what is known of the client, by the names that conditions read. *at*
+        replaces the gateway's time. Raises ValueError for a *url* that is not http, and an unknown name in *risk*.
         """
         scheme, host, path = _split(url)
         request = Request(
@@ -176,6 +180,8 @@ class Gateway:
             PROOF: ProofLane(proofs),
             MINTED: self._make_lane(now),
             EXCHANGED: ExchangeLane(),
+            **answer_by_pdp(pdp, {name: section.kind for name, section in self.config.pdps.items()}),
+            **answer_about_risk(risk or {}),
         }
         if answer is not None:
             lanes[INTROSPECTION] = AnswerLane(answer, self._signer_of)

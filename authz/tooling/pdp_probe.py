@@ -18,9 +18,10 @@ from authz.core.needs import Need
 from authz.core.pdp import PDP, PdpKind, Verdict
 from authz.core.template import Reference, Text
 from authz.facts.lane import Fact, SourceError
-from authz.feeds.http.client_auth import ClientAuth, Proof
+from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.pdp import make_pdp
 from authz.telemetry.redaction import printable
+from authz.tooling.wrong_credentials import try_wrong_credentials
 
 _MADE_UP: Final = "authz-check-config"
 
@@ -43,17 +44,6 @@ class ProbedPdp:
         return {"pdp": self.pdp, "ok": self.ok, "findings": list(self.findings)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Wrong:
-    """Credentials that no server knows, of the kind of ours."""
-
-    scheme: str
-
-    def prove(self) -> Proof:
-        """Return the Authorization header."""
-        return Proof({"authorization": f"{self.scheme} d3Jvbmc6b24tcHVycG9zZQ=="})
-
-
 def probe_pdps(config: Config) -> list[ProbedPdp]:
     """Probe every PDP."""
     return [probe_pdp(name, pdp, made_up_question(name, config)) for name, pdp in config.pdps.items()]
@@ -71,7 +61,7 @@ def probe_pdp(name: str, pdp: Pdp, question: Mapping[str, object]) -> ProbedPdp:
     findings = [f"a made-up subject and resource are {fact.result}"]
     if fact.result == Verdict.ALLOWED.value:
         findings.append("is that so by a rule for everyone? Otherwise it decides nothing")
-    findings += _try_wrong_credentials(pdp, question)
+    findings.append(try_wrong_credentials(pdp, lambda wrong: _ask(pdp, question, wrong)))
     return ProbedPdp(name, ok=True, findings=tuple(findings))
 
 
@@ -106,17 +96,3 @@ def _ask(pdp: Pdp, question: Mapping[str, object], auth: ClientAuth | None = Non
         return source(Need(PDP, "", None, sent=json.dumps(question)))
     finally:
         source.close()
-
-
-def _try_wrong_credentials(pdp: Pdp, question: Mapping[str, object]) -> Iterator[str]:
-    """Ask with wrong credentials."""
-    if pdp.bearer_token_file is None and pdp.basic_credentials_file is None:
-        yield "it answers without credentials in a header"
-        return
-    wrong = _Wrong("Bearer" if pdp.bearer_token_file is not None else "Basic")
-    try:
-        _ask(pdp, question, wrong)
-    except SourceError as error:
-        yield f"wrong credentials are refused ({error.result}), so ours are right"
-    else:
-        yield "wrong credentials are answered too: it does not look at them, and ours are not proved right"

@@ -1,0 +1,67 @@
+"""What a PDP and a risk engine would answer, and what is known of the client, in a test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from authz.core.needs import Need, Unanswered
+from authz.core.pdp import PDP, PdpAnswer, PdpKind, read_answer
+from authz.core.risk import ASSESSMENT, CLIENT, HISTORY, RISK, Assessment, ClientHistory
+
+PdpReply = Mapping[str, object] | Callable[[dict[str, Any]], Mapping[str, object] | None]
+"""What the PDP answers, as JSON; or a function of the question as it is sent. None: it does not answer."""
+
+_AWAY: Final = Unanswered("it does not answer in this test", absent=True)
+
+
+class InstantLane:
+    """Answers each need at once, by *answer*."""
+
+    max_waiting: Final = 0
+
+    def __init__(self, answer: Callable[[Need], object]) -> None:
+        self._answer: Final = answer
+
+    def find(self, need: Need) -> object:
+        """Return the answer."""
+        return self._answer(need)
+
+    def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
+        """Answer at once."""
+        done(self.find(need))
+
+    def max_wait(self, _need: Need) -> float:
+        """Nothing is waited for."""
+        return 0.0
+
+
+def answer_by_pdp(reply: PdpReply | None, kinds: Mapping[str, PdpKind]) -> dict[str, InstantLane]:
+    """Return the lane to the PDPs of these *kinds*, by name, each of which gives the same *reply*."""
+
+    def decide(need: Need) -> PdpAnswer | Unanswered:
+        said = reply(json.loads(need.sent)) if callable(reply) else reply
+        if said is None:
+            return _AWAY
+        try:
+            return read_answer(said, kinds[need.of])
+        except ValueError as error:
+            return Unanswered(str(error))
+
+    return {PDP: InstantLane(decide)}
+
+
+def answer_about_risk(values: Mapping[str, object]) -> dict[str, InstantLane]:
+    """Return the lanes to the risk engine, and to what is known of the client, by the names that conditions read.
+
+    The engine does not answer if *values* have neither `level` nor `score`. Raises ValueError for other names.
+    """
+    if unknown := values.keys() - {*ASSESSMENT, *HISTORY}:
+        known = ", ".join((*ASSESSMENT, *HISTORY))
+        raise ValueError(f"nothing of the risk is called {', '.join(sorted(unknown))}, but {known}")
+    assessed: Any = {name: values[name] for name in ASSESSMENT if name in values}
+    seen: Any = {name: values[name] for name in HISTORY if name in values}
+    assessment = Assessment(**assessed) if assessed else _AWAY
+    history = ClientHistory(**seen)
+    return {RISK: InstantLane(lambda _: assessment), CLIENT: InstantLane(lambda _: history)}
