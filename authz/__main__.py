@@ -12,9 +12,15 @@ def main() -> None:
     """
     guard = None
     if sys.argv[1:2] == ["serve"]:
+        from authz.config import plain
         from authz.runtime.signals import StartGuard
 
         guard = StartGuard()
+        plain.choose()
+    elif sys.argv[1:2] == ["_check"]:  # a child of `serve`
+        from authz.runtime.checking import main as check
+
+        check(sys.argv[2])
     from authz.cli import main as run
 
     run(obj=guard)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 from threading import Thread
@@ -17,10 +19,10 @@ from authz.cli.files import BAD_CONFIG
 from authz.runtime.signals import END, RELOAD, SIGNALS, StartGuard, end_by
 
 if TYPE_CHECKING:
-    from authz.config.model import Config
     from authz.files.watch import FileWatch
     from authz.runtime.app import App
     from authz.runtime.handover import Source
+    from authz.runtime.loaded import Loaded
 
 _CANNOT_START: Final = 3  # exit code
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)  # a worker may start while the file is gone
@@ -38,6 +40,16 @@ READ_WHILE_POLLING: Final = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 # switches than they save.
 _SWITCH_INTERVAL: Final = 0.0001
 _LOG_FLUSH: Final = 1.0  # seconds for the last log lines
+_SEVERAL_WORKERS: Final = re.compile(r"""\bworkers\b["']?\s*:\s*(?!1\b)""")
+_EARLY: Final = (
+    "authz.admin.routes",
+    "authz.config.build",
+    "authz.core.authorize",
+    "authz.feeds.fact_lanes",
+    "authz.feeds.registry",
+    "authz.feeds.transmitters",
+    "authz.telemetry.report",
+)
 _POLL: Final = 0.1  # seconds between two checks whether the drain has ended
 
 
@@ -52,13 +64,13 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
-    """The *config* loaded from *source*, and the *watch* that began before the file was read."""
+class _Start:
+    """What was *loaded* from *source*, and the *watch* that began before the file was read."""
 
     file: Path
     watch: FileWatch
     source: Source
-    config: Config
+    loaded: Loaded
 
 
 @click.command()
@@ -93,8 +105,8 @@ def _serve(file: Path, worker: Worker | None, guard: StartGuard) -> None:
     from authz.telemetry.background import BackgroundStream
     from authz.telemetry.logs import set_up_logging
 
-    loaded = _load_or_exit(file, worker)
-    config = loaded.config
+    start = _load_or_exit(file, worker)
+    config = start.loaded.config
     _set_up_grpc(config.server.listen if worker is None else worker.listen)
     _raise_descriptor_limit()
     sys.setswitchinterval(_SWITCH_INTERVAL)
@@ -102,30 +114,43 @@ def _serve(file: Path, worker: Worker | None, guard: StartGuard) -> None:
     telemetry, number = config.telemetry, worker.number if worker is not None else None
     set_up_logging(level=telemetry.log_level, log_format=telemetry.log_format, stream=stream, worker=number)
     supervised = worker is None and config.server.workers > 1
-    status = _supervise(loaded, guard) if supervised else _run(loaded, worker, guard)
+    status = _supervise(start, guard) if supervised else _run(start, worker, guard)
     if status < 0:
         end_by(-status)
     stream.drain(seconds=_LOG_FLUSH)
     sys.exit(status)
 
 
-def _load_or_exit(file: Path, worker: Worker | None) -> _Loaded:
+def _load_or_exit(file: Path, worker: Worker | None) -> _Start:
     """Load *file*, or what the supervisor passed to *worker*; or print all errors and exit."""
-    from authz.config.load import parse
     from authz.config.problems import ConfigError
     from authz.files.watch import FileWatch
     from authz.runtime.handover import Handover, Source
+    from authz.runtime.loaded import CheckFailedError
 
     try:
         if worker is not None:
             given = Handover.from_descriptor(worker.handover)
-            return _Loaded(file, FileWatch(file, known=given.source.stamp), given.source, given.config(file))
+            return _Start(file, FileWatch(file, known=given.source.stamp), given.source, given.load())
         watch = FileWatch(file)  # before the file is read: any later replacement is a change
-        source = Source.read(file, watch)
-        return _Loaded(file, watch, source, parse(source.text, file=str(file)))
+        source = Source.read(file, watch, meanwhile=_import_early)
+        return _Start(file, watch, source, source.load())
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(BAD_CONFIG)
+    except (CheckFailedError, OSError) as error:
+        sys.exit(_explain(error))
+
+
+def _import_early(text: str) -> None:
+    """Import most of what serves while a child checks the configuration, of this *text*.
+
+    gRPC has to wait for the configuration. A supervisor needs little of it: if the text does not look like one process,
+    nothing is imported.
+    """
+    if not _SEVERAL_WORKERS.search(text):
+        for name in _EARLY:
+            import_module(name)
 
 
 def _set_up_grpc(listen: str) -> None:
@@ -144,7 +169,7 @@ def _raise_descriptor_limit() -> None:
         setrlimit(RLIMIT_NOFILE, (_DESCRIPTORS if hard == RLIM_INFINITY else min(hard, _DESCRIPTORS), hard))
 
 
-def _supervise(loaded: _Loaded, guard: StartGuard) -> int:
+def _supervise(start: _Start, guard: StartGuard) -> int:
     from authz.runtime.multiprocess import supervise
 
     def next_signal(seconds: float) -> int | None:
@@ -153,12 +178,12 @@ def _supervise(loaded: _Loaded, guard: StartGuard) -> int:
 
     guard.release()
     try:
-        return supervise(loaded.file, loaded.config, loaded.source, loaded.watch, next_signal)
+        return supervise(start.file, start.loaded.config, start.source, start.watch, next_signal)
     except OSError as error:
         return _explain(error)
 
 
-def _run(loaded: _Loaded, worker: Worker | None, guard: StartGuard) -> int:
+def _run(start: _Start, worker: Worker | None, guard: StartGuard) -> int:
     """Run the only process, or *worker*; return the exit status, -N if a second signal N ended it."""
     from authz.config.address import UnixAddress, parse_address
     from authz.feeds.shared.state import SharedStateError
@@ -168,12 +193,13 @@ def _run(loaded: _Loaded, worker: Worker | None, guard: StartGuard) -> int:
 
     if worker is not None:
         Thread(target=_end_with_supervisor, name="lifeline", daemon=True).start()
-    listen = parse_address(loaded.config.server.listen if worker is None else worker.listen)
+    server = start.loaded.config.server
+    listen = parse_address(server.listen if worker is None else worker.listen)
     admin = None if worker is None else UnixAddress(worker.admin_socket)
     try:
-        app = App(loaded.file, loaded.config, watch=loaded.watch, listen=listen, admin=admin)
+        app = App(start.file, start.loaded, watch=start.watch, listen=listen, admin=admin)
         if worker is None:
-            clear_sockets(loaded.config.server.listen, workers=1)
+            clear_sockets(server.listen, workers=1)
         if isinstance(listen, UnixAddress):
             guard.release()  # the socket file that is made now is removed by an orderly stop
         app.start()
@@ -206,4 +232,6 @@ def _end_with_supervisor() -> None:
 
 def _explain(error: Exception) -> int:
     click.echo(f"authz cannot start: {error}", err=True)
+    if traceback := getattr(error, "traceback", ""):
+        click.echo(traceback, err=True)
     return _CANNOT_START

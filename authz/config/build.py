@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from hashlib import sha256
 from typing import Final
@@ -42,10 +42,11 @@ def build_snapshot(
     parse_token: ParseToken = parse_token,
     verify_signature: VerifySignature = compute,
     nonce_secret: bytes | None = None,
+    pause: Callable[[], None] = lambda: None,
 ) -> Snapshot:
     """Return the initial snapshot of *config*, with only the keys in the file itself.
 
-    Without a *nonce_secret* no nonces are made, and none are accepted.
+    Without a *nonce_secret* no nonces are made, and none are accepted. *pause* is called before each rule.
     """
     aliases = config.claim_aliases
     proofs = build_proof_rules(config.dpop, nonce_secret)
@@ -57,7 +58,7 @@ def build_snapshot(
             for name, section in config.issuers.items()
             for issuer in build_issuers(name, section, proofs)
         },
-        policy=Policy(build_rules(config)),
+        policy=Policy(_iterate_rules(config, pause)),
         identity=Identity(
             tuple(_build_header(name, value, aliases) for name, value in config.identity.headers.items()),
             copied=tuple(CopiedClaim(name, _path(name, aliases)) for name in config.identity.metadata),
@@ -129,7 +130,7 @@ def build_minting(config: model.Config) -> Minting | None:
         format=section.format,
         lifetime=section.lifetime.total_seconds(),
         # Whatever changes, the tokens that were minted before are not used again.
-        digest=sha256(config.model_dump_json().encode()).hexdigest(),
+        digest=config.digest,
         audiences=section.audience,
         issuer=section.issuer,
         scope=section.scope,
@@ -178,8 +179,14 @@ def build_opaque(config: model.Config) -> tuple[tuple[str, str], ...]:
 
 def build_rules(config: model.Config) -> list[Rule]:
     """Return the rules in their order."""
+    return list(_iterate_rules(config, lambda: None))
+
+
+def _iterate_rules(config: model.Config, pause: Callable[[], None]) -> Iterator[Rule]:
     pdps = build_pdps(config)
-    return [_build_rule(rule, config, pdps) for rule in config.rules]
+    for rule in config.rules:
+        pause()
+        yield _build_rule(rule, config, pdps)
 
 
 def build_resource(config: model.Config) -> ProtectedResource | None:
@@ -253,11 +260,11 @@ def _build_rule(section: RuleSection, config: model.Config, pdps: Mapping[str, P
             paths=match.templates,
             hosts=match.host_patterns,
             methods=frozenset(match.methods or ()),
-            context=dict(match.context or {}),
+            context=dict(match.context) if match.context else _NO_CONTEXT,
             case_insensitive=config.paths.case_insensitive if ignore_case is None else ignore_case,
         ),
         allow=section.allow,
-        requirements=_build_requirements(section.require, aliases, pdps) if section.require else Requirements(),
+        requirements=_build_requirements(section.require, aliases, pdps) if section.require else _NO_REQUIREMENTS,
         accept=frozenset(section.accept or ()),
         shadow=section.shadow,
         upstream_audiences=section.upstream_audience or (),
@@ -341,3 +348,5 @@ def _seconds(duration: timedelta | None) -> float | None:
 
 
 _EVERY_REQUEST: Final = MatchSection()
+_NO_REQUIREMENTS: Final = Requirements()  # most rules have none: each would take 150 octets
+_NO_CONTEXT: Final[Mapping[str, str]] = {}

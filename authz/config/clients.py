@@ -6,8 +6,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 
-from pydantic import Field
-
+from authz.config.declaring import Field
 from authz.config.section import Access, Duration, Items, Section, Setting
 
 

@@ -29,8 +29,8 @@ from yaml.events import (
 )
 
 from authz.config.problems import ConfigError, KeyPath, Problem, quote
+from authz.config.text import MAX_DOCUMENT_BYTES
 
-MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
 MAX_DEPTH: Final = 32
 _MAX_NUMBER_CHARS: Final = 32
 

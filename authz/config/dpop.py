@@ -6,8 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
-
+from authz.config.declaring import Field
 from authz.config.section import Access, Duration, Items, Section, Setting, Word
 from authz.core.algorithms import DEFAULT_ALGORITHMS
 

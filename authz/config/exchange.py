@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import Field
-
+from authz.config.declaring import Field
 from authz.config.introspection import Client
 from authz.config.outbound import MaxCached, MaxConcurrent, MaxPerSecondAtIssuer, MaxWait, Timeout
 from authz.config.section import Access, Duration, Items, Section, Setting, Word

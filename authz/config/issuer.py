@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Final
 
-from pydantic import ConfigDict, Field
-
+from authz.config.declaring import ConfigDict, Field
 from authz.config.introspection import Introspection
 from authz.config.outbound import BearerTokenFile, CaFile, ClientCertFile, ClientKeyFile, FetchTimeout, Proxy
 from authz.config.revocation import Logout

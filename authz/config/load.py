@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from authz.config.checks import check
 from authz.config.diagnostics.messages import pydantic_errors
 from authz.config.diagnostics.recover import Recovered, recover
-from authz.config.document import MAX_DOCUMENT_BYTES, Document, parse_document
+from authz.config.document import Document, parse_document
 from authz.config.model import Config
 from authz.config.problems import ConfigError, KeyPath, Problem
+from authz.config.text import read_text
 
 
 def load(path: str | Path) -> Config:
@@ -33,21 +34,6 @@ def parse(text: str, *, file: str) -> Config:
 def read(path: str | Path) -> Document:
     """Read the YAML document at *path*. Raises ConfigError if it cannot be read, or is not YAML."""
     return parse_document(read_text(path), file=str(path))
-
-
-def read_text(path: str | Path) -> str:
-    """Read the text of the file at *path*. Raises ConfigError if it cannot be read, or is not UTF-8."""
-    file = str(path)
-    try:
-        with Path(path).open("rb") as stream:
-            content = stream.read(MAX_DOCUMENT_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(file, [Problem(path=(), message=f"cannot be read: {error.strerror}")]) from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(file, [Problem(path=(), message="is not UTF-8", line=line)]) from error
 
 
 def validate(document: Document) -> Config:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, ClassVar, Final
-
-from pydantic import Field, field_validator, model_validator
+from hashlib import sha256
+from typing import Annotated, ClassVar
 
 from authz.config.clients import Clients, Throttle
+from authz.config.declaring import Field, field_validator, model_validator
 from authz.config.dpop import Dpop
 from authz.config.exchange import Exchange
 from authz.config.issuer import Issuer
@@ -18,7 +18,7 @@ from authz.config.pdp import Pdp
 from authz.config.revocation import Receivers, Revocation
 from authz.config.risk import Risk
 from authz.config.rules import Rule
-from authz.config.section import Access, Duration, Items, OrClaim, Section, Setting, Size, Word, settings_of
+from authz.config.section import Access, Duration, Items, OrClaim, Section, Setting, Size, Word
 from authz.config.shared_state import SharedState
 from authz.config.signing import Signing
 from authz.config.upstream_token import UpstreamToken
@@ -326,6 +326,8 @@ class Insecure(Section):
 class Config(Section):
     """The configuration file."""
 
+    computed: ClassVar[tuple[str, ...]] = ("digest",)
+
     version: Annotated[int, Field(json_schema_extra={"const": 1}), Setting(Access.UNAFFECTED)]
     """Version of this format."""
     server: Annotated[Server, Setting(restart=True)] = Server()
@@ -384,6 +386,11 @@ class Config(Section):
         """The names for claim paths that any issuer defines."""
         return frozenset(name for issuer in self.issuers.values() for name in issuer.claims)
 
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of all values, in hexadecimal."""
+        return sha256(self.model_dump_json().encode()).hexdigest()
+
     @field_validator("rules", mode="before")
     @classmethod
     def _name_rules(cls, rules: object) -> object:
@@ -392,9 +399,3 @@ class Config(Section):
         return [
             {"name": f"rule-{place}", **rule} if isinstance(rule, dict) else rule for place, rule in enumerate(rules, 1)
         ]
-
-
-SETTINGS: Final = dict(settings_of(Config))
-"""The metadata of each key of the file, by its path."""
-RESTART_REQUIRED: Final = tuple(path for path, setting in SETTINGS.items() if setting.restart)
-"""The settings whose changes take effect at the next start; all others are reloaded."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
-
+from authz.config.declaring import Field
 from authz.config.section import Access, Duration, Setting, Size
 
 CaFile = Annotated[

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import cached_property
-from typing import Annotated, Final
-
-from pydantic import Field, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from typing import TYPE_CHECKING, Annotated, Final
 
 from authz.config.address import is_on_this_host
+from authz.config.declaring import Field, model_validator
 from authz.config.outbound import (
     BasicCredentialsFile,
     BearerTokenFile,
@@ -37,6 +34,11 @@ from authz.core.template import (
     parse_template,
     parse_text,
 )
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 CREDENTIALS: Final = ("bearer_token_file", "basic_credentials_file", "client_cert_file")
 

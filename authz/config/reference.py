@@ -19,9 +19,9 @@ import yaml
 
 from authz.config.checks.bounds import BOUNDS
 from authz.config.document import parse_document
-from authz.config.model import RESTART_REQUIRED, SETTINGS
 from authz.config.problems import ConfigError
 from authz.config.schema import json_schema
+from authz.config.settings import RESTART_REQUIRED, SETTINGS
 
 Schema = Mapping[str, Any]
 Path = tuple[str, ...]

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import Field
-
+from authz.config.declaring import Field
 from authz.config.outbound import BearerTokenFile, CaFile, ClientCertFile, ClientKeyFile, FetchTimeout, Proxy
 from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word
 from authz.core.issuer import LogoutScope

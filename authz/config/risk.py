@@ -6,9 +6,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
-
 from authz.config.address import is_on_this_host
+from authz.config.declaring import Field
 from authz.config.outbound import (
     BasicCredentialsFile,
     BearerTokenFile,

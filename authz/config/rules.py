@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated
 
-from pydantic import Field, PlainValidator, WithJsonSchema
-
+from authz.config.declaring import Field, PlainValidator, WithJsonSchema
 from authz.config.pdp import PdpQuestion
 from authz.config.section import Duration, Items, Section, Setting, Word
 from authz.core.conditions import Condition, compile_condition, find_risk

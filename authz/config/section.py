@@ -6,21 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum, auto
-from typing import Annotated, ClassVar, TypeVar, get_args, get_origin
+from functools import cache
+from sys import intern
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
-from pydantic import (
+from authz.config.declaring import (
     BaseModel,
     ConfigDict,
-    GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
     Strict,
     WithJsonSchema,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
-
 from authz.config.quantity import (
     DURATION_PATTERN,
     SIZE_PATTERN,
@@ -29,6 +27,11 @@ from authz.config.quantity import (
     parse_duration,
     parse_size,
 )
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 T = TypeVar("T")
 
@@ -92,6 +95,30 @@ class Section(BaseModel):
     """A mapping with a closed set of keys. The docstring of each key describes it in the schema and the reference."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    computed: ClassVar[tuple[str, ...]] = ()  # cached properties that another process cannot compute
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the values that were given, for `restore`: the other process has the defaults."""
+        names = _in_order(type(self), frozenset(self.model_fields_set))
+        computed = {name: getattr(self, name) for name in self.computed}
+        return restore, (type(self), names, tuple(getattr(self, name) for name in names), computed)
+
+
+@cache
+def _in_order(section: type[Section], names: frozenset[str]) -> tuple[str, ...]:  # noqa: ARG001 - one tuple for each
+    """Return *names*, always in the same order and as the same object, which a pickle then contains once."""
+    return tuple(sorted(names))
+
+
+def restore(
+    section: type[Section], names: tuple[str, ...], values: tuple[Any, ...], computed: Mapping[str, object]
+) -> Section:
+    """Make a section from values that were valid in the process that pickled them."""
+    made = section.model_construct(set(names), **dict(zip(map(intern, names), values, strict=True)))
+    if computed:
+        vars(made).update(computed)
+    return made
 
 
 class OrClaim(Section):

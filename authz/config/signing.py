@@ -7,8 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
-
+from authz.config.declaring import Field
 from authz.config.outbound import MaxConcurrent, MaxPerSecondAtIssuer, MaxWait, Timeout
 from authz.config.section import Access, Duration, Section, Setting, Word
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, ClassVar
 
-from pydantic import Field
-
+from authz.config.declaring import Field
 from authz.config.exchange import Exchange
 from authz.config.outbound import MaxCached
 from authz.config.rules import ClaimValue

@@ -307,15 +307,17 @@ class Policy:
     """All rules, indexed by host and path: the cost of a request hardly depends on the number of rules."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        self.rules: Final = tuple(rules)
-        if not self.rules:
-            raise ValueError("a policy needs at least one rule")
         self._exact_hosts: dict[str, _Tree] = {}
         self._wildcard_hosts: dict[str, _Tree] = {}
         self._any_host: Final = _Tree()
-        for position, rule in enumerate(self.rules):
+        added: list[Rule] = []
+        for position, rule in enumerate(rules):
+            added.append(rule)
             for tree in self._trees_of_rule(rule):
                 tree.add(position, rule)
+        self.rules: Final = tuple(added)
+        if not self.rules:
+            raise ValueError("a policy needs at least one rule")
 
     def _trees_of_rule(self, rule: Rule) -> Iterable[_Tree]:
         if not rule.match.hosts:

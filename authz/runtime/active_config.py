@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -10,20 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from authz.config.diagnostics.warnings import count_insecure, warnings
-from authz.config.load import load
-from authz.config.model import RESTART_REQUIRED, Config, Decisions
+from authz.config.model import Config, Decisions
 from authz.config.problems import ConfigError, Problem
 from authz.config.select import select
 from authz.core.snapshot import Snapshot
+from authz.runtime.loaded import CheckFailedError, Loaded
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.logs import set_up_logging
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.report import Reporting
-from authz.tooling.envoy_config.requirements import requirements_of
 
 log = logging.getLogger(__name__)
 
+_DIGEST_CHARS: Final = 16  # of the SHA-256
 _MAX_REJECTION_CHARS: Final = 20_000  # that are kept of what is wrong with a file
 
 _ENVOY_MUST_RELOAD: Final = (
@@ -47,35 +45,44 @@ class ActiveConfig:
     def __init__(
         self,
         file: Path,
-        config: Config,
+        loaded: Loaded,
         snapshot: Snapshot,
         *,
-        build: Callable[[Config], Snapshot],
+        prepare: Callable[[], tuple[Loaded, Snapshot]],
         follow: Callable[[Config, Snapshot], None],
         metrics: Metrics,
         make_report: Callable[[Reporting], Callable[[CheckRecord], None]],
     ) -> None:
-        """Apply *config* and the *snapshot* built from it; *build* builds the snapshots of later configurations.
+        """Apply *loaded* and the *snapshot* built from it; *prepare* makes later ones from the file.
 
         *follow* is called with both when they are to be served: it fails before anything has changed, or not at all.
         *make_report* returns the function that reports each decision, for the given settings.
         """
         self._file: Final = file
-        self._started_with: Final = config
-        self._build: Final = build
+        self._started_with: Final = loaded.config
+        self._prepare: Final = prepare
         self._follow: Final = follow
         self._metrics: Final = metrics
         self._make_report: Final = make_report
-        self.warnings: Sequence[Problem] = ()
         self.rejected: Rejection | None = None
-        self._config = config
+        self._loaded = loaded
         self._report: Callable[[CheckRecord], None]
-        self._apply(config, snapshot)
+        self._apply(loaded, snapshot)
 
     @property
     def config(self) -> Config:
         """The configuration in use."""
-        return self._config
+        return self._loaded.config
+
+    @property
+    def warnings(self) -> Sequence[Problem]:
+        """The warnings about the configuration in use."""
+        return self._loaded.warnings
+
+    @property
+    def restart_required(self) -> Sequence[str]:
+        """The settings whose changes take effect at the next start."""
+        return self._loaded.restart_required
 
     @property
     def started_with(self) -> Config:
@@ -90,7 +97,7 @@ class ActiveConfig:
     @property
     def names_clients(self) -> bool:
         """Whether log lines may name clients."""
-        telemetry = self._config.telemetry
+        telemetry = self._loaded.config.telemetry
         return telemetry.log_client and telemetry.decisions is not Decisions.NONE
 
     def report(self, record: CheckRecord) -> None:
@@ -100,17 +107,21 @@ class ActiveConfig:
     def reload(self) -> None:
         """Read the file and apply it as a whole; if it is invalid, change nothing."""
         try:
-            config = load(self._file)
+            loaded, snapshot = self._prepare()
+            config = loaded.config
             restart = [
                 name
-                for name in RESTART_REQUIRED
+                for name in loaded.restart_required
                 if list(select(config, name)) != list(select(self._started_with, name))
             ]
-            new_headers = sorted(set(requirements_of(config).written).difference(requirements_of(self._config).written))
-            self._apply(config, self._build(config))
+            new_headers = sorted(loaded.headers - self._loaded.headers)
+            self._apply(loaded, snapshot)
         except ConfigError as error:
             self._reject(str(error))
             log.error("configuration not reloaded, the last one stays: %s", error)  # noqa: TRY400 - no traceback
+        except CheckFailedError as error:
+            self._reject(str(error))
+            log.error("configuration not reloaded, the last one stays: %s\n%s", error, error.traceback)  # noqa: TRY400 - as above
         except Exception as error:  # a failed reload must not end the watch
             self._reject(f"an error of ours: {type(error).__name__}")
             log.exception("configuration not reloaded, the last one stays")
@@ -132,7 +143,6 @@ class ActiveConfig:
 
     def warn(self) -> None:
         """Log the warnings about the configuration."""
-        self.warnings = warnings(self._config)
         for warning in self.warnings:
             log.warning("%s", warning)
 
@@ -140,11 +150,11 @@ class ActiveConfig:
         self._metrics.count_reload(accepted=False)
         self.rejected = Rejection(time.time(), text[:_MAX_REJECTION_CHARS])
 
-    def _apply(self, config: Config, snapshot: Snapshot) -> None:
-        """Use *config* and the *snapshot* built from it from the next request on."""
+    def _apply(self, loaded: Loaded, snapshot: Snapshot) -> None:
+        """Use *loaded* and the *snapshot* built from it from the next request on."""
+        config = loaded.config
         telemetry = config.telemetry
-        insecure_options = count_insecure(config)
-        digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]
+        digest = config.digest[:_DIGEST_CHARS]
         reporting = Reporting(
             decisions=telemetry.decisions,
             log_client=telemetry.log_client,
@@ -155,10 +165,10 @@ class ActiveConfig:
         report = self._make_report(reporting)
         # Everything that may fail is above: a failure changes nothing.
         self._follow(config, snapshot)
-        self._config, self._report = config, report
+        self._loaded, self._report = loaded, report
         self.digest, self.loaded_at = digest, time.time()
         self._metrics.apply(
-            insecure_options=insecure_options,
+            insecure_options=loaded.insecure_options,
             label_rules=len(config.rules) <= telemetry.max_rule_labels,
             digest=digest,
         )

@@ -6,7 +6,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -37,6 +37,8 @@ from authz.runtime.active_config import ActiveConfig
 from authz.runtime.console import make_routes_of_console, make_routes_of_revocations
 from authz.runtime.insight import Insight, Parts
 from authz.runtime.listening import listen as bind
+from authz.runtime.loaded import Loaded
+from authz.runtime.loading import load
 from authz.runtime.parts import (
     make_client_memory,
     make_fact_lanes,
@@ -80,6 +82,7 @@ log = logging.getLogger(__name__)
 # Seconds to keep answering after health reports NOT_SERVING: Envoy checks once a second, and its workers get the result
 # up to a second later (`update_merge_window`). With 1.0, every second restart lost requests.
 _LAME_DUCK: Final = 3.0
+_PAUSE: Final = 0.0001  # seconds, some thousand times in a reload of ten thousand rules
 
 
 class App:
@@ -88,7 +91,7 @@ class App:
     def __init__(
         self,
         file: Path,
-        config: Config,
+        loaded: Loaded,
         *,
         watch: FileWatch,
         listen: Address,
@@ -98,9 +101,10 @@ class App:
 
         Raises OSError if it cannot be, ExportError, and SharedStateError.
 
-        *watch* was created before *config* was read from *file*. *listen* is the address that Envoy calls; *admin*, if
+        *watch* was created before *loaded* was read from *file*. *listen* is the address that Envoy calls; *admin*, if
         given, replaces the configured admin address (for workers).
         """
+        config = loaded.config
         self._server_section: Final = config.server
         self._address: Final = listen
         metrics = self._metrics = Metrics(insecure_options=0, label_rules=False)
@@ -199,9 +203,9 @@ class App:
         )
         self._active: Final = ActiveConfig(
             file,
-            config,
+            loaded,
             store.current(),
-            build=build,
+            prepare=partial(_prepare, file, build),
             follow=self._follow,
             metrics=metrics,
             make_report=lambda reporting: reporter(
@@ -343,6 +347,16 @@ class App:
     def _become_ready(self) -> None:
         if self._readiness.await_ready():
             log.info("ready")
+
+
+def _prepare(file: Path, build: Callable[..., Snapshot]) -> tuple[Loaded, Snapshot]:
+    loaded = load(file, pause=_pause)
+    return loaded, build(loaded.config, pause=_pause)
+
+
+def _pause() -> None:
+    """Let the thread that decides go on: a reload must not be noticed."""
+    time.sleep(_PAUSE)
 
 
 def _evict_removed_keys(caches: Iterable[SignatureCache | TokenCache], snapshot: Snapshot) -> None:

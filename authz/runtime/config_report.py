@@ -10,7 +10,7 @@ import yaml
 
 from authz.admin.console.configuration import SIZE
 from authz.admin.console.page import start_of
-from authz.config.model import RESTART_REQUIRED, Config
+from authz.config.model import Config
 from authz.config.problems import Problem, render_path
 from authz.config.section import Section
 from authz.config.select import select
@@ -33,7 +33,7 @@ def describe_config(active: ActiveConfig, query: Mapping[str, str]) -> dict[str,
         "loaded_at": _instant(active.loaded_at),
         "digest": active.digest,
         "rejected": None if rejected is None else {"at": _instant(rejected.at), "text": rejected.text},
-        "needs_restart": list(_differences(active.started_with, config)),
+        "needs_restart": list(_differences(active)),
         "insecure": [{"path": path, "risk": problem.message} for path, problem in risky.items()],
         "warnings": [_warning(problem) for problem in active.warnings[:MAX_WARNINGS] if "insecure" not in problem.path],
         "rules": [{"name": rule.name, "text": _write(rule)} for rule in config.rules[rules : rules + SIZE]],
@@ -43,7 +43,7 @@ def describe_config(active: ActiveConfig, query: Mapping[str, str]) -> dict[str,
             for name, section in list(config.issuers.items())[issuers : issuers + SIZE]
         ],
         "issuers_total": len(config.issuers),
-        "rest": _write_rest(config, active.started_with),
+        "rest": _write_rest(active),
     }
 
 
@@ -52,9 +52,10 @@ def describe_envoy(config: Config) -> str:
     return write(fragments(derive(config)), notes(config))
 
 
-def _differences(running: Config, config: Config) -> Iterator[dict[str, str]]:
+def _differences(active: ActiveConfig) -> Iterator[dict[str, str]]:
     """Yield the values that differ below the keys that take effect at the next start."""
-    for name in RESTART_REQUIRED:
+    running, config = active.started_with, active.config
+    for name in active.restart_required:
         for (path, old), (_, new) in zip(select(running, name), select(config, name), strict=True):
             before, after = (_data(value) for value in (old, new))
             for below in sorted(before.keys() | after.keys()):
@@ -81,11 +82,11 @@ def _warning(problem: Problem) -> dict[str, str]:
     return {"path": render_path(problem.path), "message": f"{problem.message}{hint}"}
 
 
-def _write_rest(config: Config, running: Config) -> str:
+def _write_rest(active: ActiveConfig) -> str:
     """Return all but rules and issuers as YAML; for keys that need a restart, the running values."""
-    data = config.model_dump(mode="json", exclude={"rules", "issuers"})
-    kept = running.model_dump(mode="json", exclude={"rules", "issuers"})
-    for name in RESTART_REQUIRED:
+    data = active.config.model_dump(mode="json", exclude={"rules", "issuers"})
+    kept = active.started_with.model_dump(mode="json", exclude={"rules", "issuers"})
+    for name in active.restart_required:
         _copy(kept, data, name.split("."))
     for header in data["identity"]["headers"].values():
         if header.get("value") is not None:

@@ -1,4 +1,4 @@
-"""What a supervisor passes to a worker: its `server` section, and the last good configuration.
+"""What a supervisor passes to a worker: its `server` section, and the last good configuration, which it has checked.
 
 A restarted worker must not depend on the current file, which may be invalid or missing while the other workers use the
 last good configuration. The worker starts with that one too, and its own file watch then detects the difference.
@@ -6,34 +6,46 @@ last good configuration. The worker starts with that one too, and its own file w
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
-from authz.config.load import parse, read_text
-from authz.config.model import Config, Server
+from authz.config.model import Server
 from authz.config.problems import ConfigError
+from authz.config.text import read_text
 from authz.files.stamp import FileStamp
 from authz.files.watch import FileWatch
+from authz.runtime.loaded import CheckFailedError, Loaded, unpack, unpickle
+from authz.runtime.loading import Check
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The text of a configuration file, and the file's stamp from before it was read."""
+    """A checked configuration, as `unpack` reads it, and the stamp of its file from before it was read."""
 
-    text: str
+    packed: bytes = field(repr=False)
     stamp: FileStamp | None
 
     @classmethod
-    def read(cls, file: Path, watch: FileWatch) -> Self:
-        """Read *file*, whose stamp *watch* has taken before. Raises ConfigError."""
+    def read(cls, file: Path, watch: FileWatch, *, meanwhile: Callable[[str], None] = lambda _: None) -> Self:
+        """Read and check *file*, whose stamp *watch* has taken before; *meanwhile* is called with the text.
+
+        The configuration may be invalid: `load` says so. Raises ConfigError, CheckFailedError, OSError.
+        """
         stamp = watch.stamp
-        return cls(read_text(file), stamp)
+        text = read_text(file)
+        with Check(str(file)) as check:
+            return cls(check.run(text, meanwhile=lambda: meanwhile(text)), stamp)
+
+    def load(self, *, rules: bool = True) -> Loaded:
+        """Return the configuration, without its rules unless *rules* is true. Raises ConfigError, CheckFailedError."""
+        return unpack(self.packed, rules=rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +55,21 @@ class Handover:
     source: Source
     server: Server
 
-    def config(self, file: Path) -> Config:
-        """Return the configuration of a worker; *file* is its name in messages. Raises ConfigError.
+    def load(self) -> Loaded:
+        """Return the configuration of a worker. Raises CheckFailedError.
 
         The `server` section is always the supervisor's: another one would not match the worker's address, and could
         open a port to the network without TLS.
         """
-        return parse(self.source.text, file=str(file)).model_copy(update={"server": self.server})
+        loaded = self.source.load()
+        return replace(loaded, config=loaded.config.model_copy(update={"server": self.server}))
 
     def to_descriptor(self) -> int:
         """Write it to a memory file; return the file's descriptor, positioned at the start. Raises OSError."""
-        stamp = self.source.stamp
-        content = {
-            "server": self.server.model_dump(mode="json"),
-            "stamp": None if stamp is None else asdict(stamp),
-            "text": self.source.text,
-        }
         descriptor = os.memfd_create("handover")
         try:
             with open(descriptor, "wb", closefd=False) as file:
-                file.write(json.dumps(content).encode())
+                file.write(pickle.dumps(self))
             os.lseek(descriptor, 0, os.SEEK_SET)
         except BaseException:
             os.close(descriptor)
@@ -71,11 +78,12 @@ class Handover:
 
     @classmethod
     def from_descriptor(cls, descriptor: int) -> Self:
-        """Read what `to_descriptor` wrote, and close the descriptor."""
+        """Read what `to_descriptor` wrote, and close the descriptor. Raises CheckFailedError."""
         with open(descriptor, "rb") as file:
-            content = json.loads(file.read())
-        stamp = None if content["stamp"] is None else FileStamp(**content["stamp"])
-        return cls(Source(content["text"], stamp), Server.model_validate(content["server"]))
+            given = unpickle(file.read())
+        if not isinstance(given, cls):
+            raise CheckFailedError("what the supervisor passed is no configuration")
+        return given
 
 
 class LastGood:
@@ -91,7 +99,7 @@ class LastGood:
         """Read the file again, and keep its content if it is valid. The workers log the errors."""
         try:
             source = Source.read(self._file, self._watch)
-            parse(source.text, file=str(self._file))
+            source.load(rules=False)
         except ConfigError:
             return
         except Exception:  # an unexpected error must not end the reload thread

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Mapping
@@ -47,6 +48,16 @@ class Process:
             pid, status = os.waitpid(self._pid, os.WNOHANG)
             self._status = os.waitstatus_to_exitcode(status) if pid else None
         return self._status
+
+    def wait(self, seconds: float) -> int | None:
+        """Wait at most so many seconds for the end of the process, and return what `poll` does."""
+        if self.poll() is None:
+            descriptor = os.pidfd_open(self._pid)
+            try:
+                select.select([descriptor], [], [], max(seconds, 0.0))
+            finally:
+                os.close(descriptor)
+        return self.poll()
 
     def send(self, number: int) -> None:
         """Send a signal, unless the process has ended."""

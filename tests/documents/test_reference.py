@@ -14,9 +14,10 @@ import pytest
 
 from authz.config.checks.bounds import BOUNDS
 from authz.config.load import parse
-from authz.config.model import RESTART_REQUIRED, Config
+from authz.config.model import Config
 from authz.config.reference import ENVOY_DEPENDS_ON, key_paths, write_reference
 from authz.config.select import select
+from authz.config.settings import RESTART_REQUIRED
 from authz.tooling.envoy_config.derive import derive
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import wait_until

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
-from authz.config.model import SETTINGS, Config
+from authz.config.model import Config
 from authz.config.problems import Problem
 from authz.config.quantity import format_duration, parse_duration, parse_size
 from authz.config.select import select
+from authz.config.settings import SETTINGS
 
 BOUNDS: Final = {path: setting.bounds for path, setting in SETTINGS.items() if setting.bounds is not None}
 

@@ -11,11 +11,12 @@ from authz.config.diagnostics.ambiguous_subjects import find_ambiguous_subjects
 from authz.config.diagnostics.overlaps import find_overlaps
 from authz.config.diagnostics.pdps import find_pdp_mistakes
 from authz.config.diagnostics.unused_keys import describe_unused
-from authz.config.model import SETTINGS, Config
+from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
 from authz.config.quantity import format_duration
 from authz.config.rules import Match
 from authz.config.select import select
+from authz.config.settings import SETTINGS
 from authz.core.dpop import Possession
 from authz.core.resource import METHODS
 from authz.core.snapshot import Unavailable

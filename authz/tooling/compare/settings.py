@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from authz.config.build_issuers import inline_keys
 from authz.config.issuer import Issuer
-from authz.config.model import SETTINGS, Config, HeaderValue
+from authz.config.model import Config, HeaderValue
 from authz.config.pdp import Pdp
 from authz.config.problems import quote
 from authz.config.quantity import format_duration, format_size
 from authz.config.section import Access
+from authz.config.settings import SETTINGS
 from authz.core.algorithms import ALGORITHMS
 from authz.core.claims import normalize_type
 from authz.core.key import RSA_WITHOUT_ALG

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from authz.config.document import MAX_DEPTH, MAX_DOCUMENT_BYTES, Document, parse_document
+from authz.config.document import MAX_DEPTH, Document, parse_document
 from authz.config.problems import ConfigError, Problem
+from authz.config.text import MAX_DOCUMENT_BYTES
 
 
 def read(text: str) -> Document:

@@ -13,9 +13,10 @@ from typing import Any, Final
 import pytest
 
 from authz.config.build import build_rules
-from authz.config.document import MAX_DOCUMENT_BYTES, Document, parse_document
+from authz.config.document import Document, parse_document
 from authz.config.load import load, parse, validate
 from authz.config.problems import ConfigError, KeyPath, Problem
+from authz.config.text import MAX_DOCUMENT_BYTES
 from authz.core.algorithms import ALGORITHMS
 from authz.core.identity import Format
 from authz.core.policy import AccessMode

@@ -8,14 +8,16 @@ from functools import partial
 from pathlib import Path
 
 from authz.config.build import build_snapshot
-from authz.config.load import load
+from authz.core.snapshot import Snapshot
 from authz.facts.clients import ClientMemory
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
 from authz.feeds.store import Store
 from authz.feeds.usage import Usage
 from authz.runtime.active_config import ActiveConfig
+from authz.runtime.checking import check_file
 from authz.runtime.insight import Insight, Parts
+from authz.runtime.loaded import Loaded
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.decisions import DecisionLog
 from authz.telemetry.keys import KeyMetrics
@@ -30,10 +32,13 @@ class Running:
     """A configuration in use, and the console's view of it at T. Nothing is fetched."""
 
     def __init__(self, file: Path) -> None:
-        config = load(file)
+        loaded = check_file(file)
+        config = loaded.config
         self.usage = Usage(lambda: T)
-        build = partial(build_snapshot, verify_signature=self.usage.record_use(build_snapshot(config).verify_signature))
-        self.store = Store(build(config))
+        self._file = file
+        verify = self.usage.record_use(build_snapshot(config).verify_signature)
+        self._build = partial(build_snapshot, verify_signature=verify)
+        self.store = Store(self._build(config))
         self.metrics = Metrics(insecure_options=0, label_rules=True, lost_lines=lambda: 0)
         self.metrics.watch_in_flight(lambda: 3)
         env = FeedEnv(monotonic=time.monotonic, now=lambda: T, jitter=lambda: 0.0, spawn=_never)
@@ -43,9 +48,9 @@ class Running:
         self.recent = RecentDecisions(lambda: T)
         self.active = ActiveConfig(
             file,
-            config,
+            loaded,
             self.store.current(),
-            build=build,
+            prepare=self._prepare,
             follow=self.feeds.apply,
             metrics=self.metrics,
             make_report=self._make_report,
@@ -68,6 +73,10 @@ class Running:
                 now=lambda: T,
             )
         )
+
+    def _prepare(self) -> tuple[Loaded, Snapshot]:
+        loaded = check_file(self._file)
+        return loaded, self._build(loaded.config)
 
     def _make_report(self, reporting: Reporting) -> Callable[[CheckRecord], None]:
         return reporter(self.metrics, self.log, reporting, recent=self.recent)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
 
 from authz.config.model import Server
-from authz.config.problems import ConfigError
 from authz.files.stamp import FileStamp
 from authz.files.watch import FileWatch
+from authz.runtime.checking import check
 from authz.runtime.handover import Handover, LastGood, Source
+from authz.runtime.loaded import CheckFailedError, pack
 from tests.tools import ROOT
 
 GOOD = (ROOT / "tests/data/config.yaml").read_text()
+LOADED = check(GOOD, file="authz.yaml")
+PACKED = pack(LOADED)
 SERVER = Server.model_validate(
     {
         "listen": "0.0.0.0:9191",
@@ -35,8 +39,8 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_worker_gets_what_it_was_given(file: Path) -> None:
     """Whole, however long, and again for the next one; nothing is left open."""
-    long = Source(GOOD + "# \N{SNOWMAN}\n" * 100_000, FileStamp.of(file))
-    for source in (long, Source(GOOD, None)):
+    long = Source(PACKED + bytes(1_000_000), FileStamp.of(file))
+    for source in (long, Source(PACKED, None)):
         given = Handover(source, SERVER)
         descriptor = given.to_descriptor()
         assert not os.get_inheritable(descriptor)
@@ -47,15 +51,18 @@ def test_a_worker_gets_what_it_was_given(file: Path) -> None:
 
 def test_a_worker_has_the_server_section_of_its_supervisor(file: Path) -> None:
     """And all else as the text says."""
-    config = Handover(Source(GOOD, FileStamp.of(file)), SERVER).config(file)
+    config = Handover(Source(PACKED, FileStamp.of(file)), SERVER).load().config
     assert config.server == SERVER
-    assert [rule.name for rule in config.rules]
+    assert config.rules == LOADED.config.rules
 
 
-def test_a_text_that_is_bad_is_explained_by_the_name_of_the_file(file: Path) -> None:
-    """As if it had been read from there."""
-    with pytest.raises(ConfigError, match=r"authz\.yaml:"):
-        Handover(Source("version: 1\n", None), SERVER).config(file)
+def test_a_worker_refuses_what_is_no_handover() -> None:
+    """It starts with what its supervisor has checked, or not at all."""
+    descriptor = os.memfd_create("other")
+    os.write(descriptor, pickle.dumps(LOADED))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with pytest.raises(CheckFailedError):
+        Handover.from_descriptor(descriptor)
 
 
 def test_what_was_good_last_stays(file: Path) -> None:
@@ -75,15 +82,16 @@ def test_what_was_good_last_stays(file: Path) -> None:
     file.write_text(GOOD + "# changed\n")
     watch.changed(asked=True)
     last_good.update()
-    assert last_good.source == Source(GOOD + "# changed\n", FileStamp.of(file))
+    assert (last_good.source.load(), last_good.source.stamp) == (LOADED, FileStamp.of(file))
+    assert last_good.source.stamp != first.stamp
 
 
 def test_the_stamp_is_of_before_the_content(file: Path) -> None:
     """A file that is replaced between the look and the read is another one at the next look."""
     watch = FileWatch(file)
     before = FileStamp.of(file)
-    file.write_text(GOOD + "# replaced\n")
+    file.write_text(GOOD.replace("realm: api", "realm: replaced"))
     source = Source.read(file, watch)
-    assert (source.text, source.stamp) == (GOOD + "# replaced\n", before)
+    assert (source.load().config.responses.realm, source.stamp) == ("replaced", before)
     worker = FileWatch(file, known=source.stamp)
     assert [worker.changed() for _ in range(2)] == [False, True]

@@ -18,11 +18,12 @@ from authz.config.exchange import Exchange
 from authz.config.introspection import Introspection
 from authz.config.issuer import Issuer
 from authz.config.load import parse
-from authz.config.model import SETTINGS, Config, Resource, Tls
+from authz.config.model import Config, Resource, Tls
 from authz.config.pdp import Pdp
 from authz.config.revocation import Logout
 from authz.config.risk import OnError, Risk
 from authz.config.section import Access
+from authz.config.settings import SETTINGS
 from authz.config.shared_state import SharedState
 from authz.config.status_list import StatusList
 from authz.config.upstream_token import UpstreamToken
