@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Final
+
 import click
 
 from authz import __version__
-from authz.cli.check_config import check_config
-from authz.cli.completion import completion
-from authz.cli.demo import demo
-from authz.cli.drain_envoy import drain_envoy
-from authz.cli.envoy_config import envoy_config
-from authz.cli.explain import explain
-from authz.cli.health import health
-from authz.cli.keys import keys
-from authz.cli.revoke import revoke
-from authz.cli.schema import schema
-from authz.cli.serve import serve
-from authz.cli.signing import signing
-from authz.cli.tail import tail
+
+_COMMANDS: Final = (
+    "check-config",
+    "completion",
+    "demo",
+    "drain-envoy",
+    "envoy-config",
+    "explain",
+    "health",
+    "keys",
+    "revoke",
+    "schema",
+    "serve",
+    "signing",
+    "tail",
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Imports a command when it is run, or listed: `serve` and `health` must start fast, and stay small."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return [*_COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        if cmd_name not in _COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        found: click.Command = getattr(import_module(f"authz.cli.{name}"), name)
+        return found
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="authz", message="%(prog)s %(version)s")
 def main() -> None:
     """Authorize the requests of Envoy's clients by their bearer tokens.
@@ -36,21 +56,3 @@ def main() -> None:
       authz check-config authz.yaml
       authz explain --config authz.yaml --path /orders --token-file t.txt
     """  # noqa: D301 - click's mark against rewrapping
-
-
-for command in (
-    serve,
-    check_config,
-    explain,
-    envoy_config,
-    keys,
-    revoke,
-    signing,
-    tail,
-    health,
-    drain_envoy,
-    schema,
-    demo,
-    completion,
-):
-    main.add_command(command)

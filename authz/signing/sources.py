@@ -12,7 +12,6 @@ from typing import Final
 from authz.config.signing import KeyKind, SigningKey
 from authz.facts.breaker import FIRST_PAUSE, LAST_PAUSE
 from authz.files.stamp import FileStamp
-from authz.signing.elsewhere import open_elsewhere
 from authz.signing.local import MAX_KEY_BYTES, LocalSigner
 from authz.signing.port import Failure, Signer, SigningUnavailable
 
@@ -132,6 +131,8 @@ def make_signer(section: SigningKey) -> Signer:
         case KeyKind.MEMORY:
             return LocalSigner.generate(section.algorithm or "ES256", kid=section.kid)
         case _:
+            from authz.signing.elsewhere import open_elsewhere  # noqa: PLC0415 - few have a key elsewhere
+
             return open_elsewhere(section)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from click import Context
 from click.testing import CliRunner, Result
 
 from authz import __version__
@@ -18,7 +19,7 @@ from tests.tools import ROOT
 
 SAMPLE = ROOT / "tests/data/config.yaml"
 BAD = sorted((ROOT / "tests/data/bad").glob("*.yaml"))
-COMMANDS = sorted(main.commands)
+COMMANDS = main.list_commands(Context(main))
 
 
 def run(*arguments: str | Path) -> Result:
