@@ -92,13 +92,20 @@ def _descriptors() -> frozenset[Path]:
     return frozenset(found)
 
 
+def _was_killed(pid: int) -> bool:
+    """Whether a process has been sent SIGKILL."""
+    lines = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return any(int(lines[name], 16) & 1 << (signal.SIGKILL - 1) for name in ("SigPnd", "ShdPnd"))
+
+
 def _end(processes: frozenset[int]) -> Iterator[str]:
     """End the processes, and yield a line for each that a test should have ended, or waited for."""
     started = [each for each in gc.get_objects() if isinstance(each, subprocess.Popen) and each.pid in processes]
     for pid in sorted(processes):
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         ours = next((each for each in started if each.pid == pid), None)
-        if state != "Z" and (line := command(pid)):  # without memory, and so without a command, it is about to end
+        # One that was killed, or is without memory and so without a command, is about to end.
+        if state != "Z" and not _was_killed(pid) and (line := command(pid)):
             yield f"process {pid}, which runs: {line}"
             os.kill(pid, signal.SIGKILL)
         elif ours is not None and ours.returncode is None:

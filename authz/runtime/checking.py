@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 from typing import Final
 
 from authz.config.diagnostics.warnings import count_insecure, warnings
@@ -20,7 +18,6 @@ from authz.tooling.envoy_config.requirements import requirements_of
 _SOCKET: Final = 0  # file descriptor
 _OOM_SCORE: Final = Path("/proc/self/oom_score_adj")
 _FIRST_TO_GO: Final = "1000"
-_ORPHANED: Final = 1  # exit status
 
 
 def check(text: str, *, file: str) -> Loaded:
@@ -44,7 +41,6 @@ def main(file: str) -> None:
     """Read a text from the socket that is our stdin, check it, and answer there."""
     with suppress(OSError):  # if the memory of the container ends, this process is killed and not one that serves
         _OOM_SCORE.write_text(_FIRST_TO_GO)
-    Thread(target=_end_with_parent, daemon=True).start()
     with socket.socket(fileno=_SOCKET) as parent, parent.makefile("rb") as stream:
         parent.sendall(_check_and_pack(stream.read().decode(), file))
         os._exit(os.EX_OK)  # to free all memory first would take as long as to check
@@ -55,11 +51,3 @@ def _check_and_pack(text: str, file: str) -> bytes:
         return pack(check(text, file=file))
     except Exception as error:  # noqa: BLE001 - the parent prints or logs it
         return pack(error)
-
-
-def _end_with_parent() -> None:
-    """End when the parent is gone: it has closed its end of the socket entirely."""
-    poll = select.poll()
-    poll.register(_SOCKET, 0)  # a hang-up is always reported
-    poll.poll()
-    os._exit(_ORPHANED)

@@ -8,6 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import time
@@ -22,6 +23,7 @@ from authz.runtime.loaded import MAX_BYTES, CheckFailedError, Loaded, unpack
 from authz.runtime.process import Process, interpreter
 
 _COMMAND: Final = "_check"  # of authz.__main__
+_LIFELINE: Final = 3  # a file descriptor of the child, which does nothing with it
 _MAX_SECONDS: Final = 600.0  # a file of 4 MiB takes ten seconds of CPU time, and a start may have little of it
 _CHUNK: Final = 1024 * 1024  # octets
 
@@ -43,20 +45,25 @@ class Check:
         self._max_seconds: Final = max_seconds
         self._deadline: Final = time.monotonic() + max_seconds
         self._socket, theirs = socket.socketpair()
+        lifeline, self._lifeline = os.pipe()
         try:
             argv = [*(command or [*interpreter(), _COMMAND]), file]
-            self._process: Final = Process(argv, descriptors={0: theirs.fileno()})
+            self._process: Final = Process(argv, descriptors={0: theirs.fileno(), _LIFELINE: lifeline})
+            self._process.end_with(lifeline)
         except OSError:
             self._socket.close()
+            os.close(self._lifeline)
             raise
         finally:
             theirs.close()
+            os.close(lifeline)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+        os.close(self._lifeline)
         self._process.send(signal.SIGKILL)
         self._process.wait(self._max_seconds)  # so that no zombie is left
 

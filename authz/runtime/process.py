@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
@@ -48,6 +50,16 @@ class Process:
             pid, status = os.waitpid(self._pid, os.WNOHANG)
             self._status = os.waitstatus_to_exitcode(status) if pid else None
         return self._status
+
+    def end_with(self, pipe: int) -> None:
+        """Have the kernel kill the process when the other end of *pipe*, of which it has this one too, is closed.
+
+        The kernel also closes it when this process ends, whatever ends it.
+        """
+        with suppress(OSError):  # a kernel that cannot
+            fcntl.fcntl(pipe, fcntl.F_SETOWN, self._pid)
+            fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
 
     def wait(self, seconds: float) -> int | None:
         """Wait at most so many seconds for the end of the process, and return what `poll` does."""

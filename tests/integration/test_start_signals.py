@@ -18,7 +18,7 @@ import pytest
 from tests.fakes.idp import FakeIdp
 from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
-from tests.integration.crew import crew
+from tests.integration.crew import command_of, crew
 from tests.integration.sidecars import config, issuer, running
 from tests.tools import ROOT, path
 from tests.unit.envoy.serving import short_folder
@@ -166,6 +166,14 @@ def child_of(pid: int) -> int:
     return int(found[0]) if found else 0
 
 
+def worker_of(pid: int) -> int:
+    """The first worker of a supervisor; 0 while it has none."""
+    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        if command_of(child) != ["--worker"]:
+            return child
+    return 0
+
+
 @pytest.mark.needs("unshare")
 def test_a_signal_at_the_first_line_ends_pid_1_at_once(folder: Path, idp: FakeIdp) -> None:
     """The first process of a container is ended by no signal by default, and this one must not be lost."""
@@ -203,8 +211,8 @@ def test_a_second_signal_ends_pid_1_too(folder: Path, idp: FakeIdp) -> None:
 def test_a_signal_during_the_start_of_workers_ends_all(folder: Path, idp: FakeIdp) -> None:
     """Each ends at once; none is left, and neither is a socket or a folder."""
     with starting(folder, idp, server="workers: 2") as child:
-        wait_until(lambda: bool(child_of(child.pid)))
-        worker = child_of(child.pid)
+        wait_until(lambda: bool(worker_of(child.pid)))
+        worker = worker_of(child.pid)
         child.send_signal(TERM)
         assert child.wait(HANGS) == 0
         assert not Path(f"/proc/{worker}").exists()
