@@ -73,7 +73,7 @@ class Check:
         *meanwhile* is called while the child works.
         """
         self._socket.settimeout(self._max_seconds)
-        # A long text waits until the child has begun to read.
+        # A long text waits until the child reads.
         Thread(target=self._send, args=(text.encode(),), name="send-configuration", daemon=True).start()
         meanwhile()
         try:

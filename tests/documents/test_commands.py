@@ -120,7 +120,7 @@ def test_commands_within_sentences_exist() -> None:
         command = main.get_command(click.Context(main), name)
         assert command is not None, f"{page}: {span}"
         try:
-            command.make_parser(click.Context(command)).parse_args(arguments)
+            command.make_parser(click.Context(command, help_option_names=["-h", "--help"])).parse_args(arguments)
         except click.MissingParameter:
             pass
         except click.UsageError as error:
