@@ -110,6 +110,11 @@ clean:  ## remove everything that was made
 	rm -rf $@ && $(INSTALL) $< --target $@
 	touch $@
 
+# A writer of status lists in Python, to read them with the sidecar.
+.tools/status-lists: tests/integration/status_lists.lock .venv/locked
+	rm -rf $@ && $(INSTALL) $< --target $@
+	touch $@
+
 # A server with the API of AWS KMS, to prove signing keys with.
 .tools/moto: tests/integration/moto.lock .venv/locked
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $@
