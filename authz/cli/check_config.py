@@ -13,11 +13,12 @@ from authz.cli.files import BAD_CONFIG, FILE, FOUND, read_or_exit
 from authz.cli.terminal import progress, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from authz.config.document import Document
     from authz.config.model import Config
     from authz.config.problems import Problem
+    from authz.core.keys import KeySet
 
 
 def _complete_upstreams(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
@@ -57,10 +58,10 @@ def check_config(
     \b
     Exit codes: 0 fine, perhaps with warnings
                 1 an issuer has no usable key or no introspection, a PDP does not
-                  decide, a list of revocations is broken, a signing key does not
-                  sign, no token is exchanged, or the shared state does not answer
-                  (--fetch), or a difference widens, is mixed, unknown or breaks
-                  (--diff)
+                  decide, a list of revocations or statuses is broken, a transmitter
+                  of events does not answer, a signing key does not sign, no token
+                  is exchanged, or the shared state does not answer (--fetch);
+                  a difference widens, is mixed, unknown or breaks (--diff)
                 2 errors in FILE or OLD (--strict: or warnings that widen access)
     Examples:
       authz check-config authz.yaml
@@ -153,6 +154,7 @@ def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str 
     if unable := sum(not each.ok for each in tried):
         found.append(f"no token for the upstream by {unable} of {len(tried)}")
     _load_lists(config, output, lines, found)
+    _ask_about_status(config, {each.issuer: each.keys for each in fetched}, output, lines, found)
     if config.shared_state is not None:
         from authz.tooling.shared_state_probe import probe_shared_state
 
@@ -173,6 +175,30 @@ def _load_lists(config: Config, output: dict[str, Any], lines: list[tuple[str, s
         lines += [(line, None if each.ok else "red") for each in listed for line in each.lines()]
     if bad := sum(not each.ok for each in listed):
         found.append(f"{bad} of {len(listed)} lists of revocations cannot be used as a whole")
+
+
+def _ask_about_status(
+    config: Config,
+    keys: Mapping[str, KeySet | None],
+    output: dict[str, Any],
+    lines: list[tuple[str, str | None]],
+    found: list[str],
+) -> None:
+    """Fetch status lists, and ask transmitters; add what they say to what is printed."""
+    from authz.tooling.status_list_probe import probe_status_lists
+    from authz.tooling.transmitter_probe import probe_transmitters
+
+    listed, asked = probe_status_lists(config, keys), probe_transmitters(config)
+    if listed:
+        output["status_lists"] = [each.document() for each in listed]
+        lines += [(line, None if each.ok else "red") for each in listed for line in each.lines()]
+    if bad := sum(not each.ok for each in listed):
+        found.append(f"{bad} of {len(listed)} status lists cannot be used")
+    if asked:
+        output["transmitters"] = [each.document() for each in asked]
+        lines += [(line, None if each.ok else "red") for each in asked for line in each.lines()]
+    if silent := sum(not each.ok for each in asked):
+        found.append(f"{silent} of {len(asked)} transmitters of security events cannot be used")
 
 
 def _find_upstream(name: str) -> Callable[[Config], Iterator[Problem]]:

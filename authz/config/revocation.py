@@ -67,7 +67,7 @@ class Transmitter(Section):
     revokes_for: Items[str]
     """Names of issuers whose tokens it may revoke."""
     jwks_uri: str | None = None
-    """URL of its key set; by default from discovery."""
+    """URL of its key set; by default from its metadata (ssf-configuration), or OpenID Connect discovery."""
     revokes: Word[LogoutScope] = LogoutScope.SESSION
     """What an event about a session ends: tokens with its sid, or all of its user until then."""
     push_token_file: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
 from ipaddress import ip_network
@@ -17,10 +17,11 @@ from authz.config.issuer import Issuer as IssuerSection
 from authz.core.keys import KeySet
 from authz.feeds.cache import KeyCache
 from authz.feeds.discovery import discovery_url
+from authz.feeds.failure import RefreshError
 from authz.feeds.feed import Feed
 from authz.feeds.history import History
 from authz.feeds.http.connect import Dialer, Proxy, Resolve, resolve
-from authz.feeds.http.fetch import Fetcher
+from authz.feeds.http.fetch import Answer, Fetcher
 from authz.feeds.http.tls import UNREADABLE, ClientCertificate, TlsTrust, digest_of
 from authz.feeds.http.trust import Network, Trust, read_origin
 from authz.feeds.key_lane import KeyFeed
@@ -28,13 +29,13 @@ from authz.feeds.ports import FeedEnv
 from authz.feeds.refresh import Schedule
 from authz.feeds.sources import DiscoverySource, DiscoveryTimes, FileSource, KeySource, Reader, UrlSource
 from authz.feeds.union import UnionSource
-from authz.telemetry.keys import IssuerKeyMetrics
+from authz.telemetry.keys import IssuerKeyMetrics, Refresh
 
 FILE_INTERVAL: Final = 1.0  # seconds between two checks of a key file
 FILE_RETRY: Final = 5.0  # seconds at most until an invalid file is read again
 
 
-def make_feed(
+def make_feed(  # noqa: PLR0913 - one for each neighbour
     name: str,
     section: IssuerSection,
     *,
@@ -43,14 +44,18 @@ def make_feed(
     metrics: IssuerKeyMetrics,
     on_change: Callable[[KeySet | None], None] = lambda _: None,
     resolve: Resolve = resolve,
+    metadata: str | None = None,
 ) -> KeyFeed | None:
-    """Return the feed of the issuer configured as *name*; None if its keys are in the configuration itself."""
+    """Return the feed of the issuer configured as *name*; None if its keys are in the configuration itself.
+
+    *metadata* is as for `make_source`.
+    """
     if section.jwks is not None:
         return None
     history = History(name, metrics, on_change=on_change)
     feed = Feed(
         name,
-        make_source(section, now=env.now, monotonic=env.monotonic, resolve=resolve),
+        make_source(section, now=env.now, monotonic=env.monotonic, resolve=resolve, metadata=metadata),
         schedule=_make_schedule(section),
         publish=publish,
         env=env,
@@ -72,9 +77,17 @@ def make_reader(section: IssuerSection) -> Reader:
 
 
 def make_source(
-    section: IssuerSection, *, now: Callable[[], float], monotonic: Callable[[], float], resolve: Resolve = resolve
+    section: IssuerSection,
+    *,
+    now: Callable[[], float],
+    monotonic: Callable[[], float],
+    resolve: Resolve = resolve,
+    metadata: str | None = None,
 ) -> KeySource:
-    """Return the source of the keys of one issuer whose keys are not in the configuration itself."""
+    """Return the source of the keys of one issuer whose keys are not in the configuration itself.
+
+    *metadata* is the URL of a document that names its keys in place of the discovery document, if it is there.
+    """
     fetch = section.fetch
     reader = make_reader(section)
     if section.jwks_file is not None:
@@ -92,9 +105,10 @@ def make_source(
             monotonic=monotonic,
             now=now,
         )
+    discovered, fetch_one = section.discovery_url or discovery_url(section.discovery_base), make_one().get
     return DiscoverySource(
-        make_one().get,
-        section.discovery_url or discovery_url(section.discovery_base),
+        fetch_one if metadata is None else partial(_fetch_first, fetch_one, {metadata: discovered}),
+        metadata or discovered,
         reader,
         issuer=section.issuer,
         times=DiscoveryTimes(
@@ -104,6 +118,18 @@ def make_source(
         ),
         monotonic=monotonic,
     )
+
+
+def _fetch_first(
+    fetch: Callable[[str, Mapping[str, str]], Answer], instead: Mapping[str, str], url: str, headers: Mapping[str, str]
+) -> Answer:
+    """Fetch *url*, or what *instead* names if the server has no such document. Raises RefreshError."""
+    try:
+        return fetch(url, headers)
+    except RefreshError as error:
+        if url not in instead or error.result is not Refresh.STATUS:
+            raise
+        return fetch(instead[url], headers)
 
 
 def make_dialer(section: IssuerSection, *, resolve: Resolve = resolve) -> Dialer:

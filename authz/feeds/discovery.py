@@ -1,17 +1,26 @@
-"""OpenID Connect Discovery 1.0: find the URL of an issuer's keys."""
+"""OpenID Connect Discovery 1.0, and that of Shared Signals: find the URL of an issuer's keys."""
 
 from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
 
 from authz.core.issuer_document import parse_document
 from authz.core.strictjson import MAX_CONTAINERS
 from authz.telemetry.redaction import printable
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
+_OF_TRANSMITTERS = "/.well-known/ssf-configuration"
 
 
 def discovery_url(issuer: str) -> str:
     """Return the URL of the issuer's discovery document (section 4.1), without the issuer's trailing slash."""
     return issuer.removesuffix("/") + _WELL_KNOWN
+
+
+def transmitter_url(issuer: str) -> str:
+    """Return the URL of a transmitter's metadata (SSF 1.0 section 7.2): before the path of the issuer."""
+    parts = urlsplit(issuer)
+    return urlunsplit((parts.scheme, parts.netloc, _OF_TRANSMITTERS + parts.path.removesuffix("/"), "", ""))
 
 
 def read_jwks_uri(document: bytes, *, issuer: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +30,8 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.security_event import Transmitter, read_security_event
 from authz.core.snapshot import Snapshot
 from authz.core.strictjson import parse_object
-from authz.feeds.assembly import make_dialer, make_feed
+from authz.feeds.assembly import make_dialer, make_feed, make_source
+from authz.feeds.discovery import transmitter_url
 from authz.feeds.failure import RefreshError
 from authz.feeds.feed import Feed
 from authz.feeds.http.connect import Resolve, resolve
@@ -42,6 +44,7 @@ from authz.feeds.refresh import Schedule
 from authz.feeds.refusals import RefusalLog
 from authz.feeds.revocation_events import FullError, RevocationEvents
 from authz.feeds.scheduler import Steppable
+from authz.feeds.sources import KeySource
 from authz.telemetry import revocations as results
 from authz.telemetry.keys import KeyMetrics, Refresh
 from authz.telemetry.redaction import printable
@@ -79,11 +82,11 @@ class _Poll:
     """The feed that fetches the events of one transmitter, and its connections."""
 
     feed: Feed[int]
-    poster: Poster
+    source: PollSource
 
     def close(self) -> None:
         self.feed.close()
-        self.poster.close()
+        self.source.close()
 
 
 class Transmitters:
@@ -211,20 +214,19 @@ class Transmitters:
             env=self._env,
             metrics=self._key_metrics.of(name),
             resolve=self._resolve,
+            metadata=_metadata(section),
         )
         if made is None:
             raise ValueError("a transmitter has no keys in the configuration")
         return made
 
     def _make_poll(self, name: str, section: Section) -> _Poll:
-        url, interval = section.poll_url or "", section.poll_interval.total_seconds()
-        dialer = make_dialer(_as_issuer(section, url), resolve=self._resolve)
-        poster = Poster(dialer, timeout=_TIMEOUT, max_bytes=_MAX_POLL_BYTES)
-        source = PollSource(url, poster, partial(self._accept, pushed=False), token_file=section.poll_token_file)
+        interval = section.poll_interval.total_seconds()
+        source = make_poll_source(section, partial(self._accept, pushed=False), resolve=self._resolve)
         schedule = Schedule(interval=interval, min_interval=interval, max_interval=interval * 2, max_backoff=60.0)
         observer = _PollObserver(name, self._metrics)
         feed = Feed(name, source, schedule=schedule, publish=_ignore, env=self._env, observer=observer)
-        return _Poll(feed, poster)
+        return _Poll(feed, source)
 
 
 class PollSource:
@@ -243,6 +245,14 @@ class PollSource:
     def where(self) -> str:
         """The URL."""
         return self._url
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._poster.close()
+
+    def try_once(self) -> None:
+        """Ask for no event, and acknowledge none (RFC 8936 section 2.2): whether it answers us. Raises RefreshError."""
+        self._poll([], {}, most=0)
 
     def read(self, document: bytes) -> int:  # noqa: ARG002 - nothing is stored
         """Return the number of events so far."""
@@ -272,10 +282,10 @@ class PollSource:
                 break
         return Loaded(self._accepted)
 
-    def _poll(self, done: list[str], errors: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    def _poll(self, done: list[str], errors: Mapping[str, Mapping[str, str]], most: int = MAX_POLLED) -> dict[str, str]:
         """Acknowledge, and return the next events by their jti. Raises RefreshError."""
-        asked = {"maxEvents": MAX_POLLED, "returnImmediately": True, "ack": done, "setErrs": errors}
-        body = json.dumps({name: value for name, value in asked.items() if value}).encode()
+        reported = {name: value for name, value in (("ack", done), ("setErrs", errors)) if value}
+        body = json.dumps({"maxEvents": most, "returnImmediately": True, **reported}).encode()
         answer = self._poster.post(self._url, lambda: Post(body, self._headers()))
         if answer.status != 200:
             raise RefreshError(Refresh.STATUS, f"{printable(self._url)}: HTTP status {answer.status}")
@@ -334,6 +344,22 @@ def _as_issuer(section: Section, url: str | None = None) -> IssuerSection:
     insecure = InsecureIssuer(http=section.insecure.http)
     jwks_uri = None if discovered else url or section.jwks_uri
     return IssuerSection(issuer=section.issuer, jwks_uri=jwks_uri, fetch=fetch, insecure=insecure)
+
+
+def make_key_source(section: Section) -> KeySource:
+    """Return the source of the keys of a transmitter."""
+    return make_source(_as_issuer(section), now=time.time, monotonic=time.monotonic, metadata=_metadata(section))
+
+
+def make_poll_source(section: Section, accept: Callable[[bytes], None], *, resolve: Resolve = resolve) -> PollSource:
+    """Return what fetches the events of a transmitter that has a `poll_url`, and has *accept* take each."""
+    url = section.poll_url or ""
+    poster = Poster(make_dialer(_as_issuer(section, url), resolve=resolve), timeout=_TIMEOUT, max_bytes=_MAX_POLL_BYTES)
+    return PollSource(url, poster, accept, token_file=section.poll_token_file)
+
+
+def _metadata(section: Section) -> str | None:
+    return transmitter_url(section.issuer) if section.jwks_uri is None else None
 
 
 def _ignore(_value: object) -> None:

@@ -14,9 +14,10 @@ import pytest
 
 from authz.core.reasons import Reason
 from authz.demo.loopback import Request, Response, json_response
+from authz.feeds.discovery import transmitter_url
 from authz.feeds.transmitters import RefusedEventError, Transmitters
 from authz.telemetry.keys import KeyMetrics
-from tests.fakes.idp import JWKS, FakeIdp, fail
+from tests.fakes.idp import DISCOVERY, JWKS, FakeIdp, fail
 from tests.fixtures import A, T, decide, make_snapshot, mint
 from tests.integration.test_signals import CAEP, POLL, US, event
 from tests.unit.config.sample import configure
@@ -107,6 +108,34 @@ def test_an_event_counts_when_it_is_accepted(hub: FakeIdp, make: Callable[..., R
     receiver.transmitters.receive(event(hub, EVE).encode() + b"\n", None)
     assert receiver.reason() is Reason.TOKEN_REVOKED
     assert receiver.count("accepted") == 1
+
+
+@pytest.mark.parametrize(
+    ("issuer", "url"),
+    [
+        ("https://tr.test", "https://tr.test/.well-known/ssf-configuration"),
+        ("https://tr.test/", "https://tr.test/.well-known/ssf-configuration"),
+        ("https://tr.test:8443/issuer1", "https://tr.test:8443/.well-known/ssf-configuration/issuer1"),
+    ],
+)
+def test_where_the_metadata_of_a_transmitter_is(issuer: str, url: str) -> None:
+    """The well-known name stands before the path of the issuer (SSF 1.0 section 7.2), not behind it."""
+    assert transmitter_url(issuer) == url
+
+
+def test_a_transmitter_need_not_be_a_provider(hub: FakeIdp, make: Callable[..., Receiver]) -> None:
+    """Its own metadata names its keys, if it speaks for that issuer; else discovery of OpenID Connect does."""
+    metadata = "/.well-known/ssf-configuration"
+    hub.answers[DISCOVERY] = fail(404)
+    hub.answers[metadata] = lambda _: json_response({**hub.discovery, "spec_version": "1_0"})
+    receiver = make()
+    receiver.transmitters.receive(event(hub, EVE).encode(), None)
+    assert receiver.reason() is Reason.TOKEN_REVOKED
+    hub.answers[metadata] = lambda _: json_response({**hub.discovery, "issuer": "https://evil.test"})
+    assert make().refusal(event(hub, EVE)).again
+    hub.answers[metadata] = fail(500)
+    del hub.answers[DISCOVERY]
+    make().transmitters.receive(event(hub, EVE).encode(), None)
 
 
 def test_what_cannot_be_accepted_now_comes_again(hub: FakeIdp, make: Callable[..., Receiver]) -> None:
