@@ -21,6 +21,7 @@ WORKER_PATH: Final = "/receive"
 MAX_MESSAGE_BYTES: Final = 96 * 1024  # above the largest event (core.security_event)
 MAX_HEADER_CHARS: Final = 4096  # of each header that is passed on
 NO_STORE: Final = (("cache-control", "no-store"),)  # OpenID Connect Back-Channel Logout section 2.8
+_LANGUAGE: Final = ("content-language", "en")  # of descriptions (RFC 8935 section 2.3)
 _JSON: Final = "application/json"
 
 
@@ -83,4 +84,4 @@ def make_worker_routes(receive: Receive) -> Mapping[str, Route]:
 def _answer(reply: Reply) -> AdminResponse:
     if reply.document is None:
         return AdminResponse(reply.status, b"", headers=NO_STORE)
-    return AdminResponse(reply.status, json.dumps(reply.document).encode(), _JSON, NO_STORE)
+    return AdminResponse(reply.status, json.dumps(reply.document).encode(), _JSON, (*NO_STORE, _LANGUAGE))

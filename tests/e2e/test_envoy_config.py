@@ -9,11 +9,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from urllib.parse import urlencode
 
 import pytest
 from click.testing import CliRunner
 
 from authz.cli import main
+from authz.core.claims import LOGOUT_EVENT
 from authz.demo.client import send
 from authz.demo.envoy import Envoy
 from authz.demo.loopback import Header
@@ -29,7 +31,8 @@ CONFIG = Template("""version: 1
 server: {listen: "unix:$socket", drain: 200ms, workers: $workers}
 admin: {listen: "$admin"}
 issuers:
-  idp: {issuer: "$issuer", audiences: [api], leeway: 0s, insecure: {http: true}}
+  idp: {issuer: "$issuer", audiences: [api], leeway: 0s, logout: {clients: [web]}, insecure: {http: true}}
+receivers: {listen: "$receiver"}
 token:
   sources: [{header: authorization}, {cookie: session}]
   forward: false
@@ -69,7 +72,13 @@ def front(request: pytest.FixtureRequest) -> Iterator[Front]:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
         idp, upstream = running.enter_context(FakeIdp()), running.enter_context(echo_server())
         admin = free_address()
-        config = CONFIG.substitute(socket=folder / "a.sock", admin=admin, issuer=idp.issuer, workers=request.param)
+        config = CONFIG.substitute(
+            socket=folder / "a.sock",
+            admin=admin,
+            issuer=idp.issuer,
+            receiver=free_address(),
+            workers=request.param,
+        )
         sidecar = Sidecar(config, admin=admin, folder=folder)
         arguments = ["--bootstrap", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
         arguments += ["--upstream", f"127.0.0.1:{upstream.port}"]
@@ -96,6 +105,19 @@ def test_a_token_opens_and_its_absence_does_not(front: Front) -> None:
     assert (refused.status, refused.refused, refused.seen) == (401, "token_missing", None)
     assert refused.challenge is not None
     assert refused.challenge["resource_metadata"].endswith("/.well-known/oauth-protected-resource/v1")
+
+
+def test_a_logout_token_passes_to_the_receiver(front: Front) -> None:
+    """Posted without a token, it ends the session at every worker; another method is refused by Envoy itself."""
+    token, other = (front.idp.mint(aud="api", sub="bob", sid=sid) for sid in ("ended", "other"))
+    assert front.ask("/items/1", token=token).status == 200
+    claims = front.idp.claims(aud="web", jti="j", sid="ended", events={LOGOUT_EVENT: {}})
+    written = front.idp.key.sign(claims, header={**front.idp.key.header(), "typ": "logout+jwt"})
+    body = urlencode({"logout_token": written})
+    url, kind = f"{front.envoy.url}/authz/backchannel-logout", [("content-type", "application/x-www-form-urlencoded")]
+    assert send(url, method="POST", headers=kind, body=body.encode()).status == 200
+    assert [front.ask("/items/1", token=each).status for each in (token, token, token, other)] == [401] * 3 + [200]
+    assert [send(url, method=method).status for method in ("GET", "PUT")] == [405, 405]
 
 
 def test_a_cookie_opens_and_goes_no_further(front: Front) -> None:

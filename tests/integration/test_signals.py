@@ -90,6 +90,7 @@ def test_events_are_pushed(folder: Path, idp: FakeIdp, hub: FakeIdp) -> None:
         }
         for code, answer in refused.items():
             assert (answer.status, answer.json()["err"], answer.header("cache-control")) == (400, code, "no-store")
+            assert answer.header("content-language") == "en"
         assert push(address, about_eve, None).json()["err"] == "authentication_failed"
         assert push(address, about_eve, kind="application/json").json()["err"] == "invalid_request"
         assert sidecar.check(eve) == "authenticated"

@@ -93,8 +93,13 @@ class Context:
         )
 
     def leads_to_receiver(self, route: Route) -> bool:
-        """Return whether requests on *route* reach the sidecar's receiver and nothing else."""
-        return bool(route.clusters) and route.clusters is not None and route.clusters <= self.receiver_clusters
+        """Return whether requests on *route* reach the sidecar's receiver and nothing else, not even copies of them."""
+        copied = any(
+            level.get(way).there
+            for level in (route.route, *route.levels)
+            for way in ("route.request_mirror_policies", "request_mirror_policies")
+        )
+        return bool(route.clusters) and (route.clusters or frozenset()) <= self.receiver_clusters and not copied
 
     def leads_to_protected(self, manager: Manager) -> bool:
         """Return whether requests of *manager* may reach what only checked requests should reach."""

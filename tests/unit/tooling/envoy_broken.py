@@ -370,6 +370,9 @@ CASES: Final[dict[str, Spoilt]] = {
             load_assignment=assignment("authz-receiver", ("10.0.0.1:9193",)), circuit_breakers={}
         )
     ),
+    "copies of what a receiver gets": broken("route-not-checked", word="routes[0]", config="receiving")(
+        lambda envoy: envoy.routes[0]["route"].update(request_mirror_policies=[{"cluster": "upstream"}])
+    ),
     "a receiver and an upstream": broken(*OPEN_ROUTES, config="receiving")(
         lambda envoy: envoy.clusters[1].update(
             load_assignment=assignment("authz-receiver", ("127.0.0.1:9193", "127.0.0.1:3000"))
