@@ -89,7 +89,12 @@ def _build_status_rules(section: IssuerSection) -> StatusRules | None:
     wanted = section.status_list
     if wanted is None:
         return None
-    return StatusRules(uris=wanted.uris, accepted=frozenset(wanted.accepted), required=wanted.required)
+    return StatusRules(
+        uris=wanted.uris,
+        accepted=frozenset(wanted.accepted),
+        required=wanted.required,
+        own_keys=wanted.jwks_uri is not None,
+    )
 
 
 def _build_claim_rules(iss: str, section: IssuerSection) -> ClaimRules:

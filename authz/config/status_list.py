@@ -19,6 +19,12 @@ class StatusList(Section):
         Setting(Access.UNKNOWN, meaning="lists come from elsewhere"),
     ]
     """URIs of lists, or their beginning, if it ends in a slash; others are not fetched."""
+    jwks_uri: Annotated[
+        str | None,
+        Field(examples=["https://status.example.com/keys"]),
+        Setting(Access.UNKNOWN, meaning="lists are signed by other keys"),
+    ] = None
+    """URL of the key set that signs the lists, and nothing else; by default the issuer's own keys do."""
     required: Annotated[
         bool, Setting(Access.UNKNOWN, meaning="tokens without a reference to a list may pass, or not")
     ] = True

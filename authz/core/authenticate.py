@@ -221,12 +221,24 @@ def _check_status(
         raise unavailable("it was not fetched yet")
     trail.rechecks += (ask_for(reference, issuer.name, STALE_STATUS_LIST),)
     try:
-        check_algorithm(listing.token, issuer.algorithms)
-        by_list = replace(snapshot, verify_signature=listing.verify)
-        verify_signed(listing.token, issuer, by_list, trail, facts, ignore_step)
+        verify_status_list(listing, issuer, rules, snapshot, trail, facts)
     except Rejected as rejected:
         raise unavailable(rejected.detail) from rejected
     check_entry(listing, reference, rules, now, issuer.rules.leeway)
+
+
+def verify_status_list(
+    listing: StatusList, issuer: Issuer, rules: StatusRules, snapshot: Snapshot, trail: AuditTrail, facts: Facts
+) -> None:
+    """Verify the signature of a list, by the keys of *issuer*, or by those that are for its lists. Raises Rejected."""
+    check_algorithm(listing.token, issuer.algorithms)
+    by_list = replace(snapshot, verify_signature=listing.verify)
+    if not rules.own_keys:
+        verify_signed(listing.token, issuer, by_list, trail, facts, ignore_step)
+    elif listing.keys is None:
+        raise Rejected(Reason.KEYS_UNAVAILABLE, "its keys were not fetched with it")
+    else:
+        _verify_by(listing.keys, listing.token, issuer, by_list, ignore_step)
 
 
 def verify_signed(

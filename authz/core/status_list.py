@@ -1,9 +1,9 @@
 """Token Status Lists (draft-ietf-oauth-status-list-21): the reference in a token, the list, and what its status means.
 
 Rules of this file:
-1. A list is a JWT of the type `statuslist+jwt`, signed by a key of the token's own issuer, whose `sub` is the URI that
-   the token names (section 8.3). It is verified in each decision, because keys may be withdrawn; a list remembers which
-   key has signed it.
+1. A list is a JWT of the type `statuslist+jwt`, signed by a key of the token's own issuer, or of keys that are for its
+   lists only; its `sub` is the URI that the token names (section 8.3). It is verified in each decision, because keys
+   may be withdrawn; a list remembers which key has signed it.
 2. A list that cannot be had, or used, says nothing of a token: the request may be repeated, and is not allowed.
 3. The token chooses the URI, among those that are configured.
 4. An index beyond the list is an error, never VALID. Lists are inflated up to a bound: a few octets may become many.
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from authz.core import base64url
 from authz.core.claims import MAX_NUMERIC_DATE, Claims, normalize_type
 from authz.core.key import Key
-from authz.core.keys import Verified, compute
+from authz.core.keys import KeySet, Verified, compute
 from authz.core.needs import Need
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import UnverifiedToken, parse_token
@@ -39,12 +39,14 @@ _KEYS_REMEMBERED: Final = 16  # that have signed one list
 class StatusRules:
     """Whose lists count, and which statuses pass. A URI is allowed if it is one of *uris*, or below one that ends in /.
 
-    *required* refuses a token without a reference to a list.
+    *required* refuses a token without a reference to a list. With *own_keys*, lists are signed by keys of their own,
+    and by none of the issuer's.
     """
 
     uris: tuple[str, ...]
     accepted: frozenset[int] = frozenset({VALID})
     required: bool = True
+    own_keys: bool = False
 
     def allows(self, uri: str) -> bool:
         """Return whether a list at *uri* counts."""
@@ -69,7 +71,8 @@ class StatusList:
     """A list as its server sent it: *token* is not verified yet, nor that it is of *subject*.
 
     *issued* and *expires* are seconds since the epoch; *lifetime* is after how many seconds a fresh copy should be
-    fetched (`ttl`). *statuses* are packed, *bits* for each, the lowest first.
+    fetched (`ttl`). *statuses* are packed, *bits* for each, the lowest first. *keys* are those for lists only, as they
+    were when the list was fetched.
     """
 
     token: UnverifiedToken = field(repr=False)
@@ -79,6 +82,7 @@ class StatusList:
     lifetime: float | None
     bits: int
     statuses: bytes = field(repr=False)
+    keys: KeySet | None = field(default=None, repr=False)
     _signers: set[tuple[str, str]] = field(default_factory=set, repr=False)
 
     def __len__(self) -> int:

@@ -6,13 +6,15 @@ Rules of this file:
 2. A list is fetched at its first token, which waits, and then in the background: after its `ttl`, its Cache-Control or
    the configured interval, by the requests that use it. One that no token names is not fetched.
 3. A list that cannot be fetched again stays in use up to max_stale, and never beyond its `exp`.
-4. A refresh sends the ETag of the list that is in use: an unchanged list costs no transfer (RFC 9110 section 13.1.2).
+4. Lists that have keys of their own (`jwks_uri`) come with them: the keys are fetched with each list, and serve as long
+   as a list would if they cannot be.
+5. A refresh sends the ETag of the list that is in use: an unchanged list costs no transfer (RFC 9110 section 13.1.2).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Final
@@ -21,6 +23,7 @@ from urllib.parse import urlsplit
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.status_list import StatusList as StatusListSection
+from authz.core.keys import KeySet
 from authz.core.needs import Need
 from authz.core.reasons import Rejected
 from authz.core.status_list import STALE_STATUS_LIST, STATUS_LIST, TYPE, StatusList, read_status_list
@@ -32,6 +35,7 @@ from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.fetch import Answer, Fetch, Fetcher
 from authz.feeds.http.freshness import fresh_for
 from authz.feeds.http.trust import read_origin
+from authz.feeds.sources import KeySource, Reader, UrlSource
 from authz.telemetry.facts import FactMetrics
 
 _RETRY: Final = 5.0  # seconds between two tries to fetch one list again
@@ -49,18 +53,50 @@ class _CachedList:
     due: float
 
 
+class SignerKeys:
+    """The keys that sign the lists of one issuer, and nothing else; they serve for *max_stale* seconds."""
+
+    def __init__(self, source: KeySource, *, max_stale: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._source: Final = source
+        self._max_stale: Final = max_stale
+        self._monotonic: Final = monotonic
+        self._keys: KeySet | None = None
+        self._fetched_at = 0.0
+        self._fetching: Final = Lock()
+
+    def __call__(self) -> KeySet:
+        """Fetch them, if they changed. Raises SourceError."""
+        with self._fetching:
+            try:
+                loaded = self._source.load(on_demand=False)
+            except RefreshError as error:
+                if self._keys is None or self._monotonic() - self._fetched_at >= self._max_stale:
+                    raise SourceError(error.result.value, f"the keys of the list: {error}") from error
+                return self._keys
+            self._keys = keys = self._keys if loaded.value is None else loaded.value
+            self._fetched_at = self._monotonic()
+            if keys is None:
+                raise SourceError("status", "the keys of the list have not changed, and were never fetched")
+            return keys
+
+
 class StatusListSource:
-    """Fetches the lists of one issuer, and remembers when each is due. *now* is Unix time."""
+    """Fetches the lists of one issuer, and remembers when each is due. *now* is Unix time.
+
+    *keys* fetches those of the lists, if they have keys of their own.
+    """
 
     def __init__(
         self,
         fetch: Fetch,
         section: StatusListSection,
         *,
+        keys: Callable[[], KeySet] | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch: Final = fetch
+        self._keys: Final = keys
         self._section: Final = section
         self._interval: Final = section.interval.total_seconds()
         self._max_stale: Final = section.max_stale.total_seconds()
@@ -85,6 +121,8 @@ class StatusListSource:
             listing, result = self._read(answer), "answered"
         else:
             raise SourceError("status", f"HTTP status {answer.status} to a request without an ETag")
+        if self._keys is not None:
+            listing = replace(listing, keys=self._keys())
         keep = self._max_stale
         if listing.expires is not None:
             keep = max(0.0, min(keep, listing.expires - self._now()))
@@ -233,13 +271,25 @@ class _ByIssuer:
 def make_status_list_source(issuer: IssuerSection, *, resolve: Resolve = resolve) -> StatusListSource:
     """Return what fetches the lists of *issuer*, whose section has some."""
     section = _section(issuer)
-    dialer = make_dialer(issuer, resolve=resolve)
-    origins = frozenset(read_origin(urlsplit(uri)) for uri in section.uris)
-    trust = replace(dialer.trust, configured_origins=origins, allowed_hosts=frozenset())
-    fetcher = Fetcher(
-        replace(dialer, trust=trust), timeout=section.timeout.total_seconds(), max_bytes=section.max_bytes
+    fetcher = _make_fetcher(issuer, section.uris, max_bytes=section.max_bytes, resolve=resolve)
+    if section.jwks_uri is None:
+        return StatusListSource(fetcher.get, section)
+    reader = Reader(
+        max_bytes=issuer.fetch.max_bytes, max_keys=issuer.fetch.max_keys, blocked=tuple(issuer.blocked_keys)
     )
-    return StatusListSource(fetcher.get, section)
+    of_keys = _make_fetcher(issuer, (section.jwks_uri,), max_bytes=issuer.fetch.max_bytes, resolve=resolve)
+    source = UrlSource(of_keys.get, section.jwks_uri, reader)
+    keys = SignerKeys(source, max_stale=section.max_stale.total_seconds())
+    return StatusListSource(fetcher.get, section, keys=keys)
+
+
+def _make_fetcher(issuer: IssuerSection, urls: Iterable[str], *, max_bytes: int, resolve: Resolve) -> Fetcher:
+    """Return what fetches from the origins of *urls*, and from no others."""
+    dialer = make_dialer(issuer, resolve=resolve)
+    origins = frozenset(read_origin(urlsplit(url)) for url in urls)
+    trust = replace(dialer.trust, configured_origins=origins, allowed_hosts=frozenset())
+    timeout = _section(issuer).timeout.total_seconds()
+    return Fetcher(replace(dialer, trust=trust), timeout=timeout, max_bytes=max_bytes)
 
 
 def _section(issuer: IssuerSection) -> StatusListSection:

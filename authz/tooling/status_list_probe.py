@@ -9,15 +9,14 @@ from typing import Any, Final
 
 from authz.config.build import build_snapshot
 from authz.config.model import Config
-from authz.core.authenticate import verify_signed
+from authz.core.authenticate import verify_status_list
 from authz.core.decision import AuditTrail
 from authz.core.issuer import Issuer
-from authz.core.keys import KeySet, check_algorithm
+from authz.core.keys import KeySet
 from authz.core.needs import NO_FACTS
 from authz.core.reasons import Rejected
 from authz.core.snapshot import Snapshot
 from authz.core.status_list import StatusList, StatusReference, StatusRules, ask_for, check_entry
-from authz.core.steps import ignore_step
 from authz.facts.lane import SourceError
 from authz.feeds.status_lists import StatusListSource, make_status_list_source
 from authz.telemetry.redaction import printable
@@ -80,9 +79,8 @@ def _probe(uri: str, issuer: Issuer, snapshot: Snapshot, source: StatusListSourc
         listing = source(ask_for(reference, issuer.name)).value
         if not isinstance(listing, StatusList):
             raise TypeError("a source of status lists gives no list")
-        check_algorithm(listing.token, issuer.algorithms)
-        verify_signed(listing.token, issuer, snapshot, AuditTrail(), NO_FACTS, ignore_step)
-        rules = StatusRules(uris=(uri,), accepted=_ANY_STATUS)
+        rules = StatusRules(uris=(uri,), accepted=_ANY_STATUS, own_keys=listing.keys is not None)
+        verify_status_list(listing, issuer, rules, snapshot, AuditTrail(), NO_FACTS)
         check_entry(listing, reference, rules, time.time(), issuer.rules.leeway)
     except SourceError as error:
         return ProbedStatusList(issuer.name, uri, error=f"{error.result}: {error}")

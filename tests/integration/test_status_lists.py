@@ -10,7 +10,7 @@ import pytest
 
 from authz.demo.loopback import Request, Response
 from tests.cases.status_list import pack
-from tests.fakes.idp import FakeIdp, fail, redirect
+from tests.fakes.idp import JWKS, FakeIdp, fail, redirect
 from tests.fakes.waiting import wait_until
 from tests.fixtures import changed
 from tests.integration.station import Station
@@ -120,3 +120,17 @@ def test_a_bomb_is_left_alone() -> None:
     with FakeIdp() as idp, station(idp, ", max_inflated: 1KiB") as sidecar:
         Lists(idp).statuses = (0,) * 1_000_000
         assert sidecar.ask(token(idp)) == "revocations_unavailable"
+
+
+def test_lists_may_be_signed_by_keys_of_their_own() -> None:
+    """Another server signs and serves them; what the issuer itself signs is no list then."""
+    with FakeIdp() as status, FakeIdp() as idp:
+        settings = f", jwks_uri: '{status.url}{JWKS}'"
+        with station(idp, settings, uris=f"{status.url}/lists/") as sidecar:
+            lists = Lists(status)
+            named = [token(idp, index, f"{status.url}{LISTS}") for index in (0, 1)]
+            lists.statuses = (0, 1, 0, 0)
+            assert [sidecar.ask(each) for each in named] == ["authenticated", "token_revoked"]
+        with station(idp, settings, uris=f"{status.url}/lists/") as sidecar:
+            lists.idp, lists.changes = idp, {"sub": f"{status.url}{LISTS}"}
+            assert sidecar.ask(named[0]) == "revocations_unavailable"

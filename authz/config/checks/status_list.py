@@ -7,7 +7,7 @@ from typing import Final
 
 from authz.config.address import check_url
 from authz.config.model import Config
-from authz.config.problems import Problem
+from authz.config.problems import KeyPath, Problem
 from authz.core.status_list import INVALID, VALID
 
 _MAX_STATUS: Final = 255
@@ -21,11 +21,14 @@ def check_status_lists(config: Config) -> Iterator[Problem]:
             continue
         if not section.uris:
             yield Problem(path=(*path, "uris"), message="must not be empty: no list could be fetched")
-        for index, uri in enumerate(section.uris):
+        fetched: dict[KeyPath, str] = {("uris", index): uri for index, uri in enumerate(section.uris)}
+        if section.jwks_uri is not None:
+            fetched["jwks_uri",] = section.jwks_uri
+        for key, url in fetched.items():
             try:
-                check_url(uri, http=issuer.insecure.http)
+                check_url(url, http=issuer.insecure.http)
             except ValueError as error:
-                yield Problem(path=(*path, "uris", index), message=str(error))
+                yield Problem(path=(*path, *key), message=str(error))
         if VALID not in section.accepted:
             yield Problem(path=(*path, "accepted"), message="must have 0, VALID: no token could pass")
         for index, status in enumerate(section.accepted):

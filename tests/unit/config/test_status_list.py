@@ -18,6 +18,7 @@ URIS = "uris: ['https://status.example.com/lists/']"
         (f"{URIS}, accepted: [0, 2, 255], required: false", ""),
         ("uris: []", "status_list.uris: must not be empty"),
         ("uris: ['http://status.example.com/lists/']", "status_list.uris[0]: must begin with https://"),
+        (f"{URIS}, jwks_uri: 'http://status.example.com/keys'", "status_list.jwks_uri: must begin with https://"),
         (f"{URIS}, accepted: []", "status_list.accepted: must have 0, VALID"),
         (f"{URIS}, accepted: [0, 1]", "status_list.accepted[1]: 1 is INVALID"),
         (f"{URIS}, accepted: [0, 256]", "status_list.accepted[1]: must be 0 to 255"),

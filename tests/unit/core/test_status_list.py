@@ -25,11 +25,12 @@ from authz.core.status_list import (
     ask_for,
     read_status_list,
 )
+from authz.demo.signing import SigningKey
 from tests.cases.case import Case
 from tests.cases.introspection import ALWAYS, OPAQUE, said
 from tests.cases.introspection import RULES as ASKED
 from tests.cases.status_list import CASES, REVOKED, RULES, URI, listed, pack, read, referring, world, write_list
-from tests.fixtures import A_RSA, ABSENT, A, T, ask, jwks, mint, signer
+from tests.fixtures import A_RSA, ABSENT, A, T, ask, jwks, key_set, mint, signer
 from tests.tools import ROOT
 
 WRITTEN: Final = json.loads((ROOT / "tests/data/status_lists.json").read_text())
@@ -208,3 +209,23 @@ def test_a_list_and_an_answer_are_asked_for_at_once() -> None:
     assert (inactive.reason, inactive.trail.needs) == (Reason.TOKEN_INACTIVE, ())
     revoked = authorize(ask(referring(REVOKED)), both, T, listed())
     assert (revoked.reason, revoked.trail.needs) == (Reason.TOKEN_REVOKED, ())
+
+
+LISTS_KEY: Final = signer("ES256", "of-lists")
+
+
+def test_a_list_may_have_keys_of_its_own() -> None:
+    """Those that came with it verify it, and the issuer's do not; neither do they the issuer's tokens."""
+    rules = replace(RULES, own_keys=True)
+    need = ask_for(StatusReference(0, URI), "a")
+
+    def reason(by: SigningKey, keys: KeySet | None) -> tuple[Reason, str]:
+        listing = replace(read(write_list(by=by, header={"kid": by.kid})), keys=keys)
+        decision = authorize(ask(referring(0)), world(rules), T, {need: listing})
+        return decision.reason, decision.detail or ""
+
+    own = key_set(LISTS_KEY)
+    assert reason(LISTS_KEY, own)[0] is Reason.AUTHENTICATED
+    assert reason(A_RSA, own)[0] is Reason.REVOCATIONS_UNAVAILABLE
+    assert "its keys were not fetched with it" in reason(LISTS_KEY, None)[1]
+    assert authorize(ask(mint(LISTS_KEY)), world(rules), T).reason is Reason.KEY_NOT_FOUND

@@ -11,16 +11,18 @@ from prometheus_client import CollectorRegistry
 
 from authz.config.model import Config
 from authz.config.status_list import StatusList as StatusListSection
+from authz.core.keys import KeySet
 from authz.core.needs import Need
 from authz.core.status_list import STALE_STATUS_LIST, STATUS_LIST, StatusList
 from authz.facts.lane import Bounds, Fact, SourceError, SourceLane
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.fetch import Answer
-from authz.feeds.status_lists import RefreshingLane, StatusListLanes, StatusListSource
+from authz.feeds.ports import Loaded
+from authz.feeds.status_lists import RefreshingLane, SignerKeys, StatusListLanes, StatusListSource
 from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import Refresh
 from tests.cases.status_list import URI, write_list
-from tests.fixtures import ABSENT, T
+from tests.fixtures import A_EC, A_RSA, ABSENT, T, key_set
 from tests.unit.config.sample import configure
 
 NEED: Final = Need(STATUS_LIST, "a", URI)
@@ -221,3 +223,56 @@ def test_a_fact_is_kept_by_its_size() -> None:
     """A large list counts with its octets against the bound of the memory."""
     fact: Fact = source_of(Server(note="x" * 5000))(NEED)
     assert fact.size > 5000
+
+
+class KeyServer:
+    """A server of the keys that sign lists."""
+
+    where = "https://status.example.com/keys"
+
+    def __init__(self) -> None:
+        self.answer: KeySet | RefreshError | None = key_set(A_EC)
+
+    def read(self, document: bytes) -> KeySet:
+        return KeySet.from_json(document)
+
+    def load(self, *, on_demand: bool = False) -> Loaded[KeySet]:
+        assert not on_demand
+        if isinstance(self.answer, RefreshError):
+            raise self.answer
+        return Loaded(self.answer)
+
+
+def test_the_keys_of_lists_are_fetched_with_each() -> None:
+    """New ones serve at once, unchanged ones stay, and so do those that cannot be fetched, up to max_stale."""
+    clock, keys = Clock(), KeyServer()
+    signing = SignerKeys(keys, max_stale=60.0, monotonic=clock.monotonic)
+    source = StatusListSource(Server(), section(), keys=signing, now=clock.now, monotonic=clock.monotonic)
+
+    def fetched() -> object:
+        listing = source(NEED).value
+        assert isinstance(listing, StatusList)
+        return listing.keys
+
+    first = fetched()
+    assert first == keys.answer
+    keys.answer = None  # not changed
+    assert fetched() is first
+    keys.answer = RefreshError(Refresh.UNREACHABLE, "the server is down")
+    clock.passed = 59.0
+    assert fetched() is first
+    clock.passed = 60.0
+    with pytest.raises(SourceError, match="the keys of the list"):
+        fetched()
+    keys.answer = key_set(A_RSA)
+    assert fetched() == keys.answer
+
+
+@pytest.mark.parametrize("answer", [None, RefreshError(Refresh.STATUS, "HTTP status 404")])
+def test_without_their_keys_lists_are_not_there(answer: RefreshError | None) -> None:
+    """The first fetch needs both."""
+    keys = KeyServer()
+    keys.answer = answer
+    source = StatusListSource(Server(), section(), keys=SignerKeys(keys, max_stale=60.0))
+    with pytest.raises(SourceError, match="the keys of the list"):
+        source(NEED)

@@ -36,21 +36,21 @@ def write_list(idp: FakeIdp, key: SigningKey | None = None, **claims: object) ->
     return signer.sign(body, header={**signer.header(), "typ": "statuslist+jwt"})
 
 
-def configure(idp: FakeIdp, **more: object) -> Config:
+def configure(idp: FakeIdp, lists: dict[str, object] | None = None, **more: object) -> Config:
     """Configure the issuer, with a list by its URI and others below a folder."""
     issuer = {
         "issuer": idp.issuer,
         "audiences": ["api"],
         "insecure": {"http": True},
-        "status_list": {"uris": [idp.url + LIST, f"{idp.url}/others/"]},
+        "status_list": {"uris": [idp.url + LIST, f"{idp.url}/others/"], **(lists or {})},
     }
     rules = [{"name": "all", "match": {"paths": ["/**"]}}]
     return parse(json.dumps({"version": 1, "issuers": {"a": issuer}, "rules": rules, **more}), file="authz.yaml")
 
 
-def probe_lists(idp: FakeIdp) -> list[ProbedStatusList]:
+def probe_lists(idp: FakeIdp, **lists: object) -> list[ProbedStatusList]:
     """Fetch keys and lists."""
-    config = configure(idp)
+    config = configure(idp, lists)
     return probe_status_lists(config, {each.issuer: each.keys for each in fetch_all(config)})
 
 
@@ -82,6 +82,16 @@ def test_what_a_check_would_refuse_is_shown(idp: FakeIdp, change: dict[str, obje
     assert why in (found.error or "")
     assert found.document()["detail"] == found.error
     assert "failed" in list(found.lines())[1]
+
+
+def test_lists_with_keys_of_their_own_are_verified_by_those(idp: FakeIdp) -> None:
+    """What the issuer signed is no list then."""
+    with FakeIdp() as status:
+        own = {"jwks_uri": f"{status.url}{JWKS}"}
+        idp.answers[LIST] = lambda _: Response(200, body=write_list(idp, status.key).encode())
+        assert (probe_lists(idp, **own)[0].entries, probe_lists(idp)[0].ok) == (8, False)
+        idp.answers[LIST] = lambda _: Response(200, body=write_list(idp).encode())
+        assert not probe_lists(idp, **own)[0].ok
 
 
 def test_a_server_without_the_list_is_shown(idp: FakeIdp) -> None:

@@ -39,6 +39,7 @@ name of the cluster's or of a private network) or public. Takes a dict of `url` 
 {{- end -}}
 {{- with (.introspection | default dict).url -}}{{- $urls = append $urls . -}}{{- end -}}
 {{- $urls = concat $urls ((.status_list | default dict).uris | default list) -}}
+{{- with (.status_list | default dict).jwks_uri -}}{{- $urls = append $urls . -}}{{- end -}}
 {{- toJson $urls -}}
 {{- end -}}
 
