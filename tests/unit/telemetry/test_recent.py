@@ -70,6 +70,34 @@ def test_a_flood_of_allows_hides_no_denial() -> None:
     assert found[-2:] == ["policy_denied-0", "token_expired-0"]
 
 
+def test_a_second_of_many_allows_costs_no_more_than_its_share() -> None:
+    """There is room for so many of each second, and none is kept that no one could read; it says since when all are."""
+    times = [10.0 + number / 1000 for number in range(1000)] + [11.0, 11.5]
+    recent = RecentDecisions(iter(times).__next__)
+    keep = recent.recorder(name_client=True)
+    for number in range(MAX_ALLOWED):
+        keep(CheckRecord(ALLOW, str(number), ask(), 0.0))
+    assert recent.complete_since() == 10.0
+    for number in range(MAX_ALLOWED, 1000):
+        keep(CheckRecord(ALLOW, str(number), ask(), 0.0))
+    assert kept(recent)[0] == str(MAX_ALLOWED - 1)
+    assert recent.complete_since() == 10.999
+    keep(CheckRecord(ALLOW, "next", ask(), 0.0))
+    assert (kept(recent)[0], kept(recent)[-1]) == ("next", "1")
+    assert recent.complete_since() == 10.999
+    keep(CheckRecord(DENY, "denied", ask(), 0.0))
+    assert kept(recent)[0] == "denied"
+
+
+def test_denials_are_kept_however_many_there_are() -> None:
+    """Whoever was denied has the decision id, and asks for it."""
+    recent = RecentDecisions(lambda: 10.0)
+    fill(recent, DENY, MAX_REFUSED)
+    fill(recent, SHADOW, 1)
+    assert len(kept(recent)) == MAX_REFUSED
+    assert "policy_denied-0" in kept(recent)
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
