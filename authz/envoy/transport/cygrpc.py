@@ -182,6 +182,8 @@ class CygrpcTransport:
 
     def _request_calls(self) -> None:
         """Ask gRPC's core for the next calls."""
+        if self._pending_accepts >= _MAX_PENDING_ACCEPTS or self._closed:  # as it is in most turns
+            return
         with suppress(ValueError):  # it was closed a moment ago
             while self._pending_accepts < _MAX_PENDING_ACCEPTS and not self._closed:
                 self._server.request_call(self._queue, self._queue, self._accept)
