@@ -1,8 +1,10 @@
-"""Measure checks whose rule asks a PDP that takes 2 ms, beside the same checks without it, in one run.
+"""Measure checks whose rule asks a PDP, beside the same checks without it, in one run.
 
 `python -m tests.bench.pdp` starts a PDP, and a sidecar's server with its real lanes on a process of its own. It sends
 1,000 checks a second, each at its time whatever the answers do, in turns of five seconds: without and with a decision
-that is asked for each time. It prints how long they took, and the CPU of the server's process.
+that is asked for each time of a PDP that takes 2 ms. It prints how long they took, and the CPU of the server's process.
+Then it sends 2,000 a second, of which every other one asks a PDP that takes 500 ms, which is far more than that PDP can
+answer: it prints how long those took that need no PDP, what the others got, and how much memory grew.
 """
 
 # ruff: noqa: T201 - a program that prints
@@ -13,8 +15,10 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from statistics import median, quantiles
@@ -36,12 +40,14 @@ from authz.feeds.signature_cache import SignatureCache
 from authz.telemetry.facts import FactMetrics
 from tests.fakes.ports import free_address
 from tests.fixtures import A_RSA, T, ask, jwks, mint
-from tests.unit.envoy.asking import write_check
+from tests.unit.envoy.asking import told, write_check
 
 PDP_SECONDS: Final = 0.002
+SLOW_SECONDS: Final = 0.5
 SECONDS: Final = 5
 TURNS: Final = 3
 RATE: Final = 1000  # checks a second
+OVERLOAD: Final = 2000  # checks a second, half of them to the slow PDP
 PATHS: Final = {"without": "/open", "with a PDP": "/asked"}
 
 _CONFIG: Final = """version: 1
@@ -49,19 +55,24 @@ issuers:
   a: {{issuer: "https://a.test", audiences: [api], jwks: {keys}}}
 pdps:
   policies: {{url: "http://{address}/access/v1/evaluation"}}
+  slow: {{url: "http://{slow}/access/v1/evaluation"}}
 rules:
   - {{name: open, match: {{paths: ["/open/{{id}}"]}}}}
   - name: asked
     match: {{paths: ["/asked/{{id}}"]}}
     require: {{pdp: {{name: policies, resource: {{type: item, id: "${{params.id}}"}}}}}}
+  - name: slow
+    match: {{paths: ["/slow/{{id}}"]}}
+    require: {{pdp: {{name: slow, resource: {{type: item, id: "${{params.id}}"}}}}}}
 """
 _ANSWER: Final = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 17\r\n\r\n{"decision":true}'
 
 
 class _Decider(asyncio.Protocol):
-    """Answers each request after PDP_SECONDS; requests of one connection come one after another."""
+    """Answers each request after *seconds*; requests of one connection come one after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._transport: asyncio.Transport | None = None
         self._received = b""
 
@@ -77,23 +88,26 @@ class _Decider(asyncio.Protocol):
         )
         if end and len(body) >= length:
             self._received = b""
-            asyncio.get_running_loop().call_later(PDP_SECONDS, self._answer)
+            asyncio.get_running_loop().call_later(self._seconds, self._answer)
 
     def _answer(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(_ANSWER)
 
 
-async def decide(address: str) -> None:
-    """Serve decisions until this process is ended."""
-    host, _, port = address.rpartition(":")
-    server = await asyncio.get_running_loop().create_server(_Decider, host, int(port))
-    await server.serve_forever()
+async def decide(address: str, slow: str) -> None:
+    """Serve decisions at both addresses until this process is ended."""
+    loop = asyncio.get_running_loop()
+    servers = []
+    for at, seconds in ((address, PDP_SECONDS), (slow, SLOW_SECONDS)):
+        host, _, port = at.rpartition(":")
+        servers.append(await loop.create_server(partial(_Decider, seconds), host, int(port)))
+    await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
-def serve(socket: str, address: str, keys: str) -> None:
-    """Serve checks on *socket*, with the PDP at *address* and the issuer's *keys*, until this process is ended."""
-    config = parse(_CONFIG.format(keys=keys, address=address), file="bench")
+def serve(socket: str, address: str, slow: str, keys: str) -> None:
+    """Serve checks on *socket*, with PDPs at *address* and *slow* and the issuer's *keys*, until this process ends."""
+    config = parse(_CONFIG.format(keys=keys, address=address, slow=slow), file="bench")
     snapshot = build_snapshot(config, verify_signature=SignatureCache().verify)
     lanes = FactLanes(FactMetrics(CollectorRegistry()), max_waiting=256)
     lanes.follow(config)
@@ -123,25 +137,41 @@ class Measured:
     cpu: list[float] = field(default_factory=list)
 
 
-def load(check: grpc.UnaryUnaryMultiCallable[bytes, bytes], path: str) -> list[float]:
-    """Send each check when it is due; return the seconds from then to its answer, of those that were allowed."""
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One check: its path, the seconds from when it was due to its answer, and the reason, or the RPC's error."""
+
+    path: str
+    seconds: float
+    reason: str
+
+
+def load(check: grpc.UnaryUnaryMultiCallable[bytes, bytes], *paths: str, rate: int = RATE) -> list[Answered]:
+    """Send checks for each of *paths* in turn, each when it is due, and return what became of them."""
     token = mint()
-    answered: SimpleQueue[tuple[float, bool]] = SimpleQueue()
-    messages = [write_check(ask(token, path=f"{path}/{number}")) for number in range(RATE * SECONDS)]
+    answered: SimpleQueue[Answered] = SimpleQueue()
+    sent = [(paths[number % len(paths)], number) for number in range(rate * SECONDS)]
+    messages = [(path, write_check(ask(token, path=f"{path}/{number}"))) for path, number in sent]
     began = time.monotonic() + 0.1
 
-    def note(due: float) -> Callable[[grpc.Future[bytes]], None]:
+    def note(path: str, due: float) -> Callable[[grpc.Future[bytes]], None]:
         def noted(call: grpc.Future[bytes]) -> None:
-            error = call.exception()
-            answered.put((time.monotonic() - due, error is None and b"authenticated" in call.result()))
+            seconds, error = time.monotonic() - due, call.exception()
+            reason = f"RPC {error}" if error is not None else str(told(call.result()))
+            answered.put(Answered(path, seconds, reason))
 
         return noted
 
-    for number, message in enumerate(messages):
-        due = began + number / RATE
+    for number, (path, message) in enumerate(messages):
+        due = began + number / rate
         time.sleep(max(0.0, due - time.monotonic()))
-        check.future(message, timeout=30).add_done_callback(note(due))
-    return [seconds for seconds, allowed in (answered.get(timeout=60) for _ in messages) if allowed]
+        check.future(message, timeout=30).add_done_callback(note(path, due))
+    return [answered.get(timeout=60) for _ in messages]
+
+
+def allowed(answers: list[Answered]) -> list[float]:
+    """Return how long the checks took that were allowed."""
+    return [each.seconds for each in answers if each.reason == "authenticated"]
 
 
 def cpu_of(pid: int) -> float:
@@ -157,23 +187,48 @@ def measure(check: grpc.UnaryUnaryMultiCallable[bytes, bytes], pid: int) -> dict
     for _ in range(TURNS):
         for kind, path in PATHS.items():
             before = cpu_of(pid)
-            found[kind].seconds += load(check, path)
+            found[kind].seconds += allowed(load(check, path))
             found[kind].cpu.append((cpu_of(pid) - before) / (RATE * SECONDS))
     return found
+
+
+def memory_of(pid: int) -> float:
+    """Return the memory of a process in MB."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1000
+
+
+def overload(check: grpc.UnaryUnaryMultiCallable[bytes, bytes], pid: int) -> None:
+    """Offer more than a slow PDP can answer, and print what that does to checks that need none."""
+    alone = allowed(load(check, PATHS["without"]))
+    load(check, PATHS["without"], "/slow", rate=OVERLOAD)  # threads and caches are made
+    before = memory_of(pid)
+    answers = [each for _ in range(TURNS) for each in load(check, PATHS["without"], "/slow", rate=OVERLOAD)]
+    beside = allowed([each for each in answers if each.path == PATHS["without"]])
+    print("\n| checks that need no PDP | allowed | p50 ms | p99 ms |\n|---|---:|---:|---:|")
+    for name, seconds, count in (
+        (f"{RATE:,} a second, alone", alone, RATE * SECONDS),
+        (f"{RATE:,} a second, beside as many to a PDP of 500 ms", beside, RATE * SECONDS * TURNS),
+    ):
+        cuts = quantiles(seconds, n=100)
+        print(f"| {name} | {100 * len(seconds) / count:.1f} % | {1000 * cuts[49]:.2f} | {1000 * cuts[98]:.2f} |")
+    reasons = Counter(each.reason for each in answers if each.path == "/slow")
+    said = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
+    print(f"\nThe others got: {said}. Memory grew by {memory_of(pid) - before:.1f} MB.")
 
 
 def main() -> None:
     """Serve with --serve or --decide; else measure."""
     if sys.argv[1:2] == ["--serve"]:
         Path(f"{sys.argv[2]}.pid").write_text(str(os.getpid()), encoding="ascii")
-        serve(*sys.argv[2:5])
+        serve(*sys.argv[2:6])
     if sys.argv[1:2] == ["--decide"]:
-        asyncio.run(decide(sys.argv[2]))
+        asyncio.run(decide(sys.argv[2], sys.argv[3]))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        socket, address = Path(folder) / "s", free_address()
+        socket, address, slow = Path(folder) / "s", free_address(), free_address()
         module = [sys.executable, "-m", "tests.bench.pdp"]
-        pdp = Process("the PDP", [*module, "--decide", address], log=Path(folder) / "pdp", fix="read its log")
-        serving = [*module, "--serve", str(socket), address, jwks(A_RSA)]
+        pdp = Process("the PDP", [*module, "--decide", address, slow], log=Path(folder) / "pdp", fix="read its log")
+        serving = [*module, "--serve", str(socket), address, slow, jwks(A_RSA)]
         server = Process("the server", serving, log=Path(folder) / "log", fix="read its log")
         pdp.start()
         server.start()
@@ -183,10 +238,16 @@ def main() -> None:
                 check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
                     METHOD, request_serializer=bytes, response_deserializer=bytes
                 )
-                found = measure(check, int(Path(f"{socket}.pid").read_text(encoding="ascii")))
+                pid = int(Path(f"{socket}.pid").read_text(encoding="ascii"))
+                report(measure(check, pid))
+                overload(check, pid)
         finally:
             server.stop()
             pdp.stop()
+
+
+def report(found: dict[str, Measured]) -> None:
+    """Print what each kind of check took."""
     print("| checks, 1,000 a second | allowed | p50 ms | p99 ms | CPU us |\n|---|---:|---:|---:|---:|")
     for kind, each in found.items():
         cuts = quantiles(each.seconds, n=100)
