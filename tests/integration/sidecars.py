@@ -36,7 +36,7 @@ rules:
     allow: public
   - name: items
     match: {{paths: ["/items/**"]}}
-telemetry:
+{rule}telemetry:
   decisions: all
 """
 _ISSUER: Final = """  {name}:
@@ -57,10 +57,11 @@ def issuer(
     return f"{text}    introspection: {{{introspection}}}\n" if introspection else text
 
 
-def config(*issuers: str, listen: str, admin: str, drain: str = "4s", server: str = "") -> str:
-    """Write a configuration."""
+def config(*issuers: str, listen: str, admin: str, drain: str = "4s", server: str = "", require: str = "") -> str:
+    """Write a configuration; *require* is what its rule for items requires."""
     lines = f"  {server}" if server else ""
-    return _CONFIG.format(listen=listen, admin=admin, drain=drain, server=lines, issuers="".join(issuers))
+    rule = f"    require: {require}\n" if require else ""
+    return _CONFIG.format(listen=listen, admin=admin, drain=drain, server=lines, rule=rule, issuers="".join(issuers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class Running:
 
 
 @contextmanager
-def running(
+def running(  # noqa: PLR0913 - each is a part of the configuration
     folder: Path,
     *issuers: str,
     listen: str = "",
@@ -118,6 +119,7 @@ def running(
     server: str = "",
     telemetry: str = "",
     more: str = "",
+    require: str = "",
     awaits_socket: bool = True,
 ) -> Iterator[Running]:
     """Start a sidecar, and end it whatever happens; its log is shown where a test fails.
@@ -126,7 +128,7 @@ def running(
     """
     admin, path = free_address(), folder / "authz.sock"
     target = listen or f"unix:{path}"
-    text = config(*issuers, listen=target, admin=admin, drain=drain, server=server)
+    text = config(*issuers, listen=target, admin=admin, drain=drain, server=server, require=require)
     text += f"  {telemetry}\n" if telemetry else ""
     text += more
     sidecar = Sidecar(text, admin=admin, folder=folder)

@@ -17,7 +17,8 @@ import grpc
 import pytest
 
 from authz.core.key import thumbprint_of
-from tests.fakes.idp import FakeIdp
+from tests.fakes.idp import FakeIdp, fail, say
+from tests.fakes.pdp import EVALUATION
 from tests.fakes.ports import free_address
 from tests.fakes.redis_server import RedisServer, redis_server
 from tests.fakes.waiting import wait_until
@@ -48,11 +49,13 @@ def settings(folder: Path, store: RedisServer, more: str = "") -> str:
 
 
 @contextmanager
-def replica(folder: Path, idp: FakeIdp, store: RedisServer, *, more: str = "") -> Iterator[tuple[Running, Check]]:
+def replica(
+    folder: Path, idp: FakeIdp, store: RedisServer, *, more: str = "", require: str = ""
+) -> Iterator[tuple[Running, Check]]:
     """Run a replica; yield it, and what makes a check of it."""
     folder.mkdir()
     rest = f"workers: 1\n{settings(folder, store, more)}"
-    with running(folder, bound_issuer(idp), server=rest) as started:
+    with running(folder, bound_issuer(idp), server=rest, require=require) as started:
         started.await_ready()
         yield started, checks_of(started.channel)
 
@@ -89,6 +92,38 @@ def test_a_proof_is_accepted_once_by_all(tmp_path: Path) -> None:
             assert later(token, proof_for(token, "new")) == "authenticated"
     assert first == ["authenticated"] * 4
     assert set(again) == set(restarted) == {"proof_invalid"}
+
+
+def count_of(store: RedisServer) -> int:
+    """How many keys the store has."""
+    client = store.client()
+    try:
+        return int(str(client.execute("DBSIZE")))
+    finally:
+        client.close()
+
+
+def test_a_proof_is_used_up_by_an_answer_at_all_replicas(tmp_path: Path) -> None:
+    """Not by a 503 while the PDP is down; by an allow; and by a denial, also if the PDP would allow later."""
+    with short_folder() as folder, FakeIdp() as idp, FakeIdp() as pdp, redis_server(tmp_path) as store:
+        token = idp.mint(cnf={"jkt": JKT})
+        more = f"pdps: {{policies: {{url: '{pdp.url}{EVALUATION}', max_wait: 10s, timeout: 10s}}}}\n"
+        with (
+            replica(folder / "a", idp, store, more=more, require="{pdp: policies}") as (_, first),
+            replica(folder / "b", idp, store, more=more, require="{pdp: policies}") as (_, second),
+        ):
+            checks = (first, second)
+            allowed, denied = proof_for(token, "allowed"), proof_for(token, "denied")
+            pdp.answers[EVALUATION] = fail(503)
+            assert [check(token, allowed) for check in checks] == ["pdp_unavailable"] * 2
+            pdp.answers[EVALUATION] = say(b'{"decision":true}')
+            assert first(token, allowed) == "authenticated"
+            assert [check(token, allowed) for check in checks] == ["proof_invalid"] * 2
+            pdp.answers[EVALUATION] = say(b'{"decision":false}')
+            assert second(token, denied) == "pdp_denied"
+            wait_until(lambda: count_of(store) == 2)
+            pdp.answers[EVALUATION] = say(b'{"decision":true}')
+            assert [check(token, denied) for check in checks] == ["proof_invalid"] * 2
 
 
 def test_without_its_store_a_proof_is_neither_accepted_nor_refused(tmp_path: Path) -> None:
