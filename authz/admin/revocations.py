@@ -1,13 +1,13 @@
-"""The paths of the admin port for revocations: what there is, and new ones.
+"""The paths of the admin port for revocations: what there is, new ones, and what is taken back.
 
-Who may read the console may read how many there are. Who may also use it by a program may revoke: a peer on this host,
-or one with the token of `admin.console.token_file`, and no page in a browser.
+Who may read the console may read what there is. Who may also use it by a program may revoke: a peer on this host, or
+one with the token of `admin.console.token_file`, and no page in a browser.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -15,6 +15,8 @@ from authz.admin.console.access import Access
 from authz.admin.routes import AdminRequest, AdminResponse, Route
 
 PATH: Final = "/revocations"
+UNDO_PATH: Final = "/revocations/undo"
+FIND_PATH: Final = "/revocations/find"
 CATCH_UP_PATH: Final = "/revocations/catch-up"
 _JSON: Final = "application/json"
 
@@ -35,7 +37,16 @@ class RevocationBackend(Protocol):
         """Return the sources and how many entries each has."""
 
     def revoke(self, document: bytes) -> Mapping[str, Any]:
-        """Have the entries of a JSON document count; return how many are new. Raises Refusal."""
+        """Have the entries of a JSON document count; return how many are new. Raises Refusal.
+
+        With a member `unshared`, which says why, other replicas do not know them yet.
+        """
+
+    def undo(self, document: bytes) -> Mapping[str, Any]:
+        """Take back what operators have revoked by the names in a JSON document. Raises Refusal; as above."""
+
+    def find(self, document: bytes) -> Mapping[str, Any]:
+        """Say which sources revoke what a JSON document names. Raises Refusal."""
 
     def catch_up(self) -> object:
         """Read what another process of this pod has written."""
@@ -47,13 +58,17 @@ def make_revocation_routes(backend: RevocationBackend, access: Access) -> Mappin
     def show(request: AdminRequest) -> AdminResponse:
         return access.refuse(request) or _answer(HTTPStatus.OK, backend.describe())
 
-    def revoke(request: AdminRequest) -> AdminResponse:
-        if (refusal := access.refuse_program(request)) is not None:
-            return refusal
-        try:
-            return _answer(HTTPStatus.OK, backend.revoke(request.body))
-        except Refusal as refused:
-            return _answer(refused.status, {"errors": list(refused.errors)})
+    def take(do: Callable[[bytes], Mapping[str, Any]]) -> Route:
+        def route(request: AdminRequest) -> AdminResponse:
+            if (refusal := access.refuse_program(request)) is not None:
+                return refusal
+            try:
+                done = do(request.body)
+            except Refusal as refused:
+                return _answer(refused.status, {"errors": list(refused.errors)})
+            return _answer(HTTPStatus.ACCEPTED if done.get("unshared") else HTTPStatus.OK, done)
+
+        return route
 
     def catch_up(request: AdminRequest) -> AdminResponse:
         if request.peer:  # only the supervisor, on a Unix socket, says so
@@ -61,7 +76,13 @@ def make_revocation_routes(backend: RevocationBackend, access: Access) -> Mappin
         backend.catch_up()
         return AdminResponse(HTTPStatus.OK, b"\n")
 
-    return {PATH: show, f"POST {PATH}": revoke, f"POST {CATCH_UP_PATH}": catch_up}
+    return {
+        PATH: show,
+        f"POST {PATH}": take(backend.revoke),
+        f"POST {UNDO_PATH}": take(backend.undo),
+        f"POST {FIND_PATH}": take(backend.find),
+        f"POST {CATCH_UP_PATH}": catch_up,
+    }
 
 
 def _answer(status: HTTPStatus, document: Mapping[str, Any]) -> AdminResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -20,7 +21,9 @@ _MAX_SENT: Final = 200  # entries in one request
 _JSON_STATUS: Final = frozenset(
     {
         HTTPStatus.OK,
+        HTTPStatus.ACCEPTED,
         HTTPStatus.BAD_REQUEST,
+        HTTPStatus.CONFLICT,
         HTTPStatus.INSUFFICIENT_STORAGE,
         HTTPStatus.INTERNAL_SERVER_ERROR,
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -46,7 +49,8 @@ _NAMED: Final = ("jti", "sid", "sub", "email", "client", "key", "digest")
 )
 @click.option("--list", "list_file", type=FILE, help="Revoke what a file of entries lists.")
 @click.option("--print", "only_print", is_flag=True, help="Print the entries for a list, and send nothing.")
-@click.option("--show", is_flag=True, help="Show the sources of revocations and how many entries each has.")
+@click.option("--undo", is_flag=True, help="Take back what authz revoke has revoked by this name.")
+@click.option("--show", is_flag=True, help="Show what is revoked, or what revokes a name, and revoke nothing.")
 def revoke(  # noqa: PLR0913 - options
     *,
     file: Path | None,
@@ -56,56 +60,90 @@ def revoke(  # noqa: PLR0913 - options
     before: str | None,
     list_file: Path | None,
     only_print: bool,
+    undo: bool,
     show: bool,
     **named: str | None,
 ) -> None:
     """Revoke tokens at a running sidecar, or write entries for a list.
 
-    They count from the next request on, in all workers of this sidecar; replicas take them from a list or from a
-    shared file. They are kept for revocation.max_lifetime, by when each such token has expired.
+    They count from the next request on, in all workers of this sidecar, and with shared_state in all replicas. They are
+    kept for revocation.max_lifetime, by when each such token has expired.
+
+    --undo takes back the last 10,000 entries of this command, in all replicas, and nothing that an issuer has revoked.
 
     \b
-    Exit codes: 0 revoked; 1 no sidecar answers, or it refuses; 2 bad arguments
+    Exit codes: 0 done; 1 no sidecar answers, it refuses, or other replicas do not know yet; 2 bad arguments
     Examples:
       authz revoke --issuer https://login.example.com/ --sub alice --before now
       authz revoke --issuer https://login.example.com/ --sid 08a5019c
       authz revoke --token-file leaked.txt
       authz revoke --issuer https://login.example.com/ --jti 7f1c --print
       authz revoke --list revoked.json
+      authz revoke --issuer https://login.example.com/ --sub alice --undo
+      authz revoke --issuer https://login.example.com/ --sub alice --show
       authz revoke --show
     """  # noqa: D301 - click's mark against rewrapping
+    from authz.tooling.revocation_lines import describe_found, describe_sources
+
     entries = _collect(issuer, named, token_file, before, list_file)
     if only_print:
         click.echo(json.dumps({"revoked": entries}, indent=2))
         return
-    if show == bool(entries):
+    if (not show and not entries) or (show and undo):
         raise click.UsageError("say what to revoke, such as --issuer ISS --sub NAME; or --show")
+    if (show or undo) and before is not None:
+        raise click.UsageError("--before is for what is revoked: --undo takes back all by this name, --show shows it")
     port = find_admin(file, admin)
+    path = f"{_PATH}/find" if show else f"{_PATH}/undo" if undo else _PATH
+    parts = [entries[at : at + _MAX_SENT] for at in range(0, len(entries), _MAX_SENT)]
     try:
-        if show:
-            _show(_send(port, "GET", None))
+        if not entries:
+            _print(describe_sources(_send(port, "GET", _PATH, None)))
             return
-        parts = [entries[at : at + _MAX_SENT] for at in range(0, len(entries), _MAX_SENT)]
-        answers = [_send(port, "POST", json.dumps(part).encode()) for part in parts]
+        answers = [_send(port, "POST", path, json.dumps(part).encode()) for part in parts]
     except (OSError, ValueError) as error:
-        click.echo(f"not revoked at {port.url}: {error} (is --admin the sidecar's admin.listen?)", err=True)
+        what = "unknown" if show else "not taken back" if undo else "not revoked"
+        click.echo(f"{what} at {port.url}: {error} (is --admin the sidecar's admin.listen?)", err=True)
         sys.exit(FOUND)
-    known = len(entries) - (new := sum(answer["new"] for answer in answers))
-    click.echo(f"revoked: {new} new{f', {known} known already' if known else ''}")
+    if show:
+        _print(describe_found(entries, [found for answer in answers for found in answer["revoked"]]))
+        return
+    _report(answers, len(entries), undo=undo)
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _report(answers: list[dict[str, Any]], entries: int, *, undo: bool) -> None:
+    """Say what came of a command; exit if other replicas do not know yet."""
+    unshared = next((answer["unshared"] for answer in answers if "unshared" in answer), None)
+    if unshared is not None:
+        done = "taken back" if undo else "revoked"
+        click.echo(f"{done} here; other replicas do not know yet: {printable(unshared)}", err=True)
+        click.echo("it is sent when the shared state answers; run this again to see whether it was", err=True)
+    elif undo:
+        click.echo(f"taken back: {sum(answer['undone'] for answer in answers)} entries")
+    else:
+        known = entries - (new := sum(answer["new"] for answer in answers))
+        click.echo(f"revoked: {new} new{f', {known} known already' if known else ''}")
     for number in answers[-1].get("silent_workers", []):
         click.echo(f"worker {number} did not answer: it reads the entries within a second")
+    if unshared is not None:
+        sys.exit(FOUND)
 
 
-def _send(port: AdminPort, method: str, body: bytes | None) -> dict[str, Any]:
+def _send(port: AdminPort, method: str, path: str, body: bytes | None) -> dict[str, Any]:
     """Send one request. Raises OSError, ValueError."""
-    status, answer = port.request(method, _PATH, body)
+    status, answer = port.request(method, path, body)
     text = answer.decode("utf-8", "replace").strip()
     if status not in _JSON_STATUS:
         raise OSError(printable(text) or f"HTTP status {status}")
     document = json.loads(text)
     if not isinstance(document, dict):
         raise ValueError("not an admin listener: no JSON object")  # noqa: TRY004 - bad data
-    if status != HTTPStatus.OK:
+    if status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
         raise OSError(printable("; ".join(map(str, document.get("errors", [])))))
     return document
 
@@ -157,10 +195,11 @@ def _read_token(text: str) -> tuple[str | None, str]:
     from authz.core.token import parse_token
 
     try:
-        iss = parse_token(text, max_bytes=1 << 20).members.get("iss")
+        token = parse_token(text, max_bytes=1 << 20)
+        iss = token.members.get("iss")
     except Rejected:
-        return None, token_digest(text, jwt=False)
-    return iss if isinstance(iss, str) else None, token_digest(text, jwt=True)
+        return None, token_digest(text)
+    return iss if isinstance(iss, str) else None, token_digest(token)
 
 
 def _read_time(text: str) -> float:
@@ -175,15 +214,3 @@ def _read_time(text: str) -> float:
         raise click.BadParameter(
             f"{text!r}: write now, seconds since 1970, or 2026-11-30T12:00:00Z", param_hint="--before"
         ) from None
-
-
-def _show(document: dict[str, Any]) -> None:
-    for source in document["sources"]:
-        by = ", ".join(f"{count} by {name}" for name, count in source.get("by", {}).items() if count)
-        state = "" if source.get("available", True) else ", not available"
-        error = f", last error: {source['last_error']}" if source.get("last_error") else ""
-        click.echo(
-            printable(f"{source['source']}: {source['entries']} entries{f' ({by})' if by else ''}{state}{error}")
-        )
-    if not document["sources"]:
-        click.echo("nothing is revoked, and there is no list")

@@ -83,6 +83,21 @@ class Transmitter(Section):
     """Options that weaken the trust in a transmitter."""
 
 
+class SharedRevocations(Section):
+    """Events that replicas share, if there is a shared_state."""
+
+    required: Annotated[
+        bool, Setting(Access.UNKNOWN, meaning="without it, tokens pass while it is not known which are revoked")
+    ] = True
+    """Until the events were read once, and after max_stale: readiness waits for them, and tokens get 503."""
+    max_stale: Annotated[
+        Duration, Setting(Access.LIMIT, bounds=("1s", "8760h"), meaning="revoked tokens pass for longer")
+    ] = timedelta(hours=1)
+    """How long what is known counts as recent while the server does not answer."""
+    secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
+    """File with at least 32 octets, the same for all replicas; authz revoke --undo needs it."""
+
+
 class Revocation(Section):
     """Tokens that end before they expire."""
 
@@ -94,6 +109,8 @@ class Revocation(Section):
     """Entries of one list, and of all events; if there is no room an event is refused."""
     file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
     """File in which events survive a restart, in a writable folder."""
+    shared: SharedRevocations = SharedRevocations()
+    """Events that replicas share, if there is a shared_state."""
     lists: Annotated[
         Mapping[str, RevocationList],
         Field(examples=[{"partner": {"url": "https://login.example.com/revoked.json"}}]),

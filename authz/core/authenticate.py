@@ -96,7 +96,7 @@ def authenticate(
     observe(10, claims)
     proof = check_binding(found, claims, request, issuer, now, trail)  # 11
     if snapshot.revocations:
-        check_revoked(snapshot.revocations, claims, issuer, text, signed.key, now)
+        check_revoked(snapshot.revocations, claims, issuer, token, signed.key, now)
     _check_at_issuer(text, claims, issuer, snapshot, trail, facts, now)
     unused = None if proof is None else check_proof(proof, issuer, facts)
     observe(11, claims)

@@ -24,6 +24,7 @@ from authz.core.claims import CLIENT_CLAIMS, Claims
 from authz.core.issuer import Issuer
 from authz.core.key import Key
 from authz.core.reasons import Reason, Rejected
+from authz.core.token import UnverifiedToken
 
 MAX_VALUE_CHARS: Final = 1024  # of what an entry names
 
@@ -70,10 +71,13 @@ class Entry:
     until: float = math.inf
 
 
-def token_digest(text: str, *, jwt: bool) -> str:
-    """Return the digest by which a token is revoked, SHA-256 in hexadecimal; of a *jwt* without its signature."""
-    signed = text.rpartition(".")[0] if jwt else text
-    return sha256(signed.encode()).hexdigest()
+Token = UnverifiedToken | str
+"""A JWT, or the text of an opaque token."""
+
+
+def token_digest(token: Token) -> str:
+    """Return the digest by which a token is revoked, SHA-256 in hexadecimal; of a JWT without its signature."""
+    return sha256(token.encode()).hexdigest() if isinstance(token, str) else token.signing_digest
 
 
 class RevocationTable:
@@ -104,19 +108,27 @@ class RevocationTable:
         known = entries.get(key)
         if known is None and self._count >= self.max_entries:
             return Added.FULL
-        before = _ALWAYS if entry.before is None else min(max(math.ceil(entry.before), 0), _ALWAYS)
-        hours = _NO_END if entry.until == math.inf else min(max(math.ceil(entry.until / _HOUR), 0), _NO_END)
-        check = _check_bits(entry.by, entry.issuer, entry.value)
-        if known is not None and known & _CHECK == check:
-            before, hours = max(before, known >> _BEFORE_AT), max(hours, known >> _CHECK_BITS & _NO_END)
-        kept = before << _BEFORE_AT | hours << _CHECK_BITS | check
+        kept = _merge(known, entry)
         if kept == known:
             return Added.KNOWN
         entries[key] = kept
         self._count += known is None
         if len(entries) == 1:
-            self._used = tuple((by, _READ[by], each) for by, each in self._by.items() if each)
+            self._note_used()
         return Added.NEW
+
+    def keep_only(self, removed: Entry, others: Iterable[Entry]) -> None:
+        """Have of what *removed* names only *others* count, which name the same; at no moment none of these."""
+        entries, key = self._by[removed.by], _hash(removed.issuer, removed.value)
+        kept: int | None = None
+        for entry in others:
+            kept = _merge(kept, entry)
+        if kept is not None:
+            self._count += key not in entries
+            entries[key] = kept
+        elif entries.pop(key, None) is not None:
+            self._count -= 1
+        self._note_used()
 
     def forget(self, now: float) -> int:
         """Forget the entries whose time is over at *now*; return how many."""
@@ -127,16 +139,31 @@ class RevocationTable:
                 del entries[key]
             gone += len(ended)
         self._count -= gone
+        if gone:
+            self._note_used()
         return gone
 
-    def find(self, iss: str, members: Mapping[str, object], text: str, key: Key | None, now: float) -> RevokedBy | None:
-        """Return by what the token *text* of the issuer *iss* is revoked at *now*; *key* signed it, if it is a JWT."""
+    def look_up(self, by: RevokedBy, issuer: str, value: str, now: float) -> tuple[float | None, float] | None:
+        """Return `before` and `until` of what is revoked by this at *now*; None if nothing is."""
+        kept = self._by[by].get(_hash(issuer, value))
+        if kept is None or kept & _CHECK != _check_bits(by, issuer, value) or _ends(kept) <= now:
+            return None
+        before = kept >> _BEFORE_AT
+        return (None if before == _ALWAYS else float(before)), _ends(kept)
+
+    def find(
+        self, iss: str, members: Mapping[str, object], token: Token, key: Key | None, now: float
+    ) -> RevokedBy | None:
+        """Return by what the *token* of the issuer *iss* is revoked at *now*; *key* signed it, if it is a JWT."""
         for by, read, entries in self._used:
-            for value in read(members, text, key):
+            for value in read(members, token, key):
                 kept = entries.get(hash((iss, value)) & _HASH)
                 if kept is not None and _applies(kept, by, iss, value, members, now):
                     return by
         return None
+
+    def _note_used(self) -> None:
+        self._used = tuple((by, _READ[by], each) for by, each in self._by.items() if each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +176,7 @@ class RevocationSource:
 
 
 def check_revoked(
-    sources: tuple[RevocationSource, ...], claims: Claims, issuer: Issuer, text: str, key: Key | None, now: float
+    sources: tuple[RevocationSource, ...], claims: Claims, issuer: Issuer, token: Token, key: Key | None, now: float
 ) -> None:
     """Reject a revoked token, and any token while a source cannot be relied on.
 
@@ -157,7 +184,7 @@ def check_revoked(
     """
     missing = ""
     for source in sources:
-        if (by := source.table.find(issuer.rules.issuer, claims.members, text, key, now)) is not None:
+        if (by := source.table.find(issuer.rules.issuer, claims.members, token, key, now)) is not None:
             raise Rejected(Reason.TOKEN_REVOKED, f"revoked by its {by.value}, says {source.name}")
         missing = missing if source.available else source.name
     if missing:
@@ -176,6 +203,16 @@ def _check_bits(by: RevokedBy, issuer: str, value: object) -> int:
     return blake2b(f"{by.value}\0{issuer}\0{value}".encode(), digest_size=1).digest()[0] & _CHECK
 
 
+def _merge(known: int | None, entry: Entry) -> int:
+    """Return what is kept of *entry*, and of what is *known* of the same tokens already."""
+    before = _ALWAYS if entry.before is None else min(max(math.ceil(entry.before), 0), _ALWAYS)
+    hours = _NO_END if entry.until == math.inf else min(max(math.ceil(entry.until / _HOUR), 0), _NO_END)
+    check = _check_bits(entry.by, entry.issuer, entry.value)
+    if known is not None and known & _CHECK == check:
+        before, hours = max(before, known >> _BEFORE_AT), max(hours, known >> _CHECK_BITS & _NO_END)
+    return before << _BEFORE_AT | hours << _CHECK_BITS | check
+
+
 def _ends(kept: int) -> float:
     hours = kept >> _CHECK_BITS & _NO_END
     return math.inf if hours == _NO_END else hours * _HOUR
@@ -189,17 +226,17 @@ def _applies(kept: int, by: RevokedBy, iss: str, value: object, members: Mapping
     return before == _ALWAYS or not isinstance(issued, int | float) or issued <= before
 
 
-_Read = Callable[[Mapping[str, object], str, Key | None], Iterable[object]]
-"""Returns the values of a token that an entry may name: from its members, its text, and the key that signed it."""
+_Read = Callable[[Mapping[str, object], Token, Key | None], Iterable[object]]
+"""Returns the values of a token that an entry may name: from its members, itself, and the key that signed it."""
 
 
-def _read_clients(members: Mapping[str, object], _text: str, _key: Key | None) -> Iterator[str]:
+def _read_clients(members: Mapping[str, object], _token: Token, _key: Key | None) -> Iterator[str]:
     for name in CLIENT_CLAIMS:
         if isinstance(client := members.get(name), str):
             yield client
 
 
-def _read_keys(members: Mapping[str, object], _text: str, key: Key | None) -> Iterator[str]:
+def _read_keys(members: Mapping[str, object], _token: Token, key: Key | None) -> Iterator[str]:
     """Yield the id and thumbprint of the key that signed, and those of the keys that the token is bound to."""
     if key is not None:
         yield key.thumbprint
@@ -209,14 +246,14 @@ def _read_keys(members: Mapping[str, object], _text: str, key: Key | None) -> It
         yield from (value for value in (bound.get("jkt"), bound.get("x5t#S256")) if isinstance(value, str))
 
 
-def _read_email(members: Mapping[str, object], _text: str, _key: Key | None) -> tuple[str, ...]:
+def _read_email(members: Mapping[str, object], _token: Token, _key: Key | None) -> tuple[str, ...]:
     """Return the email in lower case, as entries have it."""
     value = members.get("email")
     return (value.lower(),) if isinstance(value, str) else ()
 
 
 def _read_member(name: str) -> _Read:
-    def read(members: Mapping[str, object], _text: str, _key: Key | None) -> tuple[str, ...]:
+    def read(members: Mapping[str, object], _token: Token, _key: Key | None) -> tuple[str, ...]:
         value = members.get(name)
         return (value,) if isinstance(value, str) else ()
 
@@ -225,7 +262,7 @@ def _read_member(name: str) -> _Read:
 
 _READ: Final[Mapping[RevokedBy, _Read]] = {
     RevokedBy.TOKEN: _read_member("jti"),
-    RevokedBy.DIGEST: lambda _members, text, key: (token_digest(text, jwt=key is not None),),
+    RevokedBy.DIGEST: lambda _members, token, _key: (token_digest(token),),
     RevokedBy.SESSION: _read_member("sid"),
     RevokedBy.SUBJECT: _read_member("sub"),
     RevokedBy.CLIENT: _read_clients,

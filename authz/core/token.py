@@ -52,6 +52,7 @@ class UnverifiedToken:
     reading: object = field(default=None, init=False, compare=False)
     _members: dict[str, object] | None = field(default=None, init=False, compare=False)
     _digest: bytes | None = field(default=None, init=False, compare=False)
+    _signing_digest: str | None = field(default=None, init=False, compare=False)
 
     def __repr__(self) -> str:
         """Return the header only: the rest of a token is secret."""
@@ -76,6 +77,15 @@ class UnverifiedToken:
             return self._digest
         digest = sha256(b"%b.%b" % (self.signing_input, base64url.encode(self.signature))).digest()
         object.__setattr__(self, "_digest", digest)
+        return digest
+
+    @property
+    def signing_digest(self) -> str:
+        """The SHA-256 of what is signed, in hexadecimal, computed once: that of all tokens that differ in signature."""
+        if self._signing_digest is not None:
+            return self._signing_digest
+        digest = sha256(self.signing_input).hexdigest()
+        object.__setattr__(self, "_signing_digest", digest)
         return digest
 
 

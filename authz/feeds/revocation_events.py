@@ -1,26 +1,41 @@
-"""Events that revoke tokens: from the operator, logouts and other signals; in one table, and in a file that all share.
+"""Events that revoke tokens: from the operator, logouts and other signals; in memory, in a file, and shared.
 
 Rules of this file:
-1. An event counts here before its sender gets an answer, and it is in the file, if there is one.
+1. An event counts here before its sender gets an answer, and it is in the file, if there is one, and in the shared
+   state, if there is one. A sender is informed if it is not.
 2. If there is no room, the sender is informed, and nothing that is known is forgotten.
 3. An event is kept until every token that it is about has expired: `revocation.max_lifetime` after it came.
 4. The processes of a pod share the file: each reads what the others wrote, on request and once a second.
+5. What comes from the shared state is checked line by line. It can revoke, for as long as any event, and take back only
+   under the seal of a replica.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Final
 
-from authz.core.revocation import Added, Entry, RevocationTable
-from authz.core.revocation_entries import parse_entry, write_entry
-from authz.core.strictjson import parse_object
+from authz.core.revocation import Added, Entry
 from authz.feeds.ports import FeedEnv
+from authz.feeds.refusals import RefusalLog
+from authz.feeds.revocation_records import (
+    MAX_UNDONE,
+    Record,
+    Revoked,
+    Seal,
+    TakenBack,
+    new_id,
+    parse_record,
+    write_record,
+)
+from authz.feeds.revocation_sharing import NAME as SHARED
+from authz.feeds.revocation_sharing import SharedRevocations, UnsharedError
+from authz.feeds.revoked_entries import Name, RevokedEntries
 from authz.files.journal import Journal
 from authz.telemetry import revocations as results
 from authz.telemetry.redaction import printable
@@ -30,12 +45,17 @@ log = logging.getLogger(__name__)
 
 FOLLOW_INTERVAL: Final = 1.0  # seconds between two looks at the file
 FORGET_INTERVAL: Final = 300.0  # seconds; entries end at whole hours
+MAX_UNSAVED: Final = 10_000  # lines that wait for a disk; those beyond are in memory only
 _MIN_REWRITE: Final = 1024  # lines
-_MAX_REPORTED: Final = 8  # lines of the file that cannot be read, in the log
+_MAX_REPORTED: Final = 8  # lines of the file that cannot be read, or entries of one command, in the log
 
 
 class FullError(Exception):
     """Raised for an event for which there is no room; its text is for the sender."""
+
+
+class UnsealedError(Exception):
+    """Raised if nothing can be taken back, because other replicas could not believe it; its text is for the sender."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +66,20 @@ class Keeping:
     max_entries: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """How events are shared: by *sharing*; with a *seal* they can be taken back.
+
+    The one process of a pod that *saves* writes what comes from other replicas to the file.
+    """
+
+    sharing: SharedRevocations
+    seal: Seal | None
+    saves: bool
+
+
 class RevocationEvents:
-    """The events of one process. *on_first* is called when the table gets its first entry."""
+    """The events of one process. *on_change* is called when a table gets its first entry, or loses its last one."""
 
     name: Final = "events"
 
@@ -58,16 +90,19 @@ class RevocationEvents:
         journal: Journal | None,
         metrics: RevocationMetrics,
         env: FeedEnv,
-        on_first: Callable[[], None] = lambda: None,
+        shared: Shared | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """Read the events in the *journal*. Raises OSError."""
-        self.table: Final = RevocationTable(max_entries=keeping.max_entries)
+        self.entries: Final = RevokedEntries(keeping.max_entries)
         self._keeping = keeping
         self._journal: Final = journal
+        self._shared: Final = shared
         self._metrics: Final = metrics
         self._env: Final = env
-        self._on_first: Final = on_first
-        self._lock: Final = Lock()  # for writers of table and journal
+        self._on_change: Final = on_change
+        self._refusals: Final = RefusalLog(log, monotonic=env.monotonic)
+        self._lock: Final = Lock()  # for writers of entries and journal
         self._unsaved: list[str] = []
         self._due = env.monotonic()
         self._forget_at = env.monotonic() + FORGET_INTERVAL
@@ -81,53 +116,76 @@ class RevocationEvents:
         """Keep later events so, and as many."""
         with self._lock:
             self._keeping = keeping
-            self.table.max_entries = keeping.max_entries
+            self.entries.max_entries = keeping.max_entries
 
-    def revoke(self, entries: Sequence[Entry], source: str) -> int:
-        """Have *entries* of *source* count, and return how many are new.
+    def revoke(self, entries: Sequence[Entry], source: str, *, undoable: bool = False) -> int:
+        """Have *entries* of *source* count, and return how many are new; *undoable* ones can be taken back.
 
-        Raises FullError if not all have room, and OSError if they count but cannot be saved.
+        Raises FullError if not all have room, UnsharedError and OSError if they count but are not shared or saved.
         """
-        before = len(self.table)
-        try:
-            with self._lock:
-                new = self._add(entries, source)
-        finally:
-            self._announce(before)
+        records: list[Record] = [
+            Revoked(self._limit(each), (self.entries.find_same(each) or new_id()) if undoable else None)
+            for each in entries
+        ]
+        added = self._take(records, source)
+        new = added.count(Added.NEW)
         if new:
             log.info("%d revocations of %s, the first by %s", new, source, entries[0].by.value)
+        if Added.FULL in added:
+            log.error("no room for revocations of %s: raise revocation.max_entries", source)
+            raise FullError(f"no room: there are {len(self.entries)} revocations already")
         return new
 
-    def _add(self, entries: Sequence[Entry], source: str) -> int:
-        end, new, full = self._env.now() + self._keeping.seconds, [], False
-        for entry in entries:
-            kept = replace(entry, until=min(entry.until, end))
-            added = self.table.add(kept)
-            self._metrics.count_event(source, _RESULTS[added])
-            full = full or added is Added.FULL
-            if added is Added.NEW:
-                new.append(_write(kept, source))
-        try:
-            self._save(new)
-        except OSError as error:
-            self._metrics.count_event(source, results.UNSAVED)
-            log.error("revocations of %s count, but are not saved: %s", source, error)  # noqa: TRY400 - no traceback
-            raise
-        if full:
-            log.error("no room for revocations of %s: raise revocation.max_entries", source)
-            raise FullError(f"no room: there are {len(self.table)} revocations already")
-        return len(new)
+    def undo(self, names: Sequence[Name], source: str) -> int:
+        """Take back what operators have revoked by each of *names*; return how many entries that were.
+
+        Raises UnsealedError, FullError, UnsharedError and OSError; after the last two they are taken back here.
+        """
+        seal = self._shared.seal if self._shared is not None else None
+        if self._shared is not None and seal is None:
+            raise UnsealedError("needs revocation.shared.secret_file, by which replicas know each other")
+        with self._lock:
+            ids = [id_ for name in names for id_ in self.entries.find_ids(name)]
+        parts = [ids[at : at + MAX_UNDONE] for at in range(0, len(ids), MAX_UNDONE)]
+        until = self._env.now() + self._keeping.seconds
+        records = [TakenBack(tuple(part), until) for part in parts]
+        if Added.FULL in self._take([seal.close(each) if seal is not None else each for each in records], source):
+            raise FullError("too many revocations were taken back lately")
+        for _, issuer, value in names[:_MAX_REPORTED]:
+            log.warning("revocations of %s of %s are taken back by %s", printable(value), printable(issuer), source)
+        return len(ids)
+
+    def take_shared(self, lines: Sequence[bytes]) -> None:
+        """Have what other replicas wrote count, as far as it is sound."""
+        counted: Counter[str] = Counter()
+        saved: list[str] = []
+        with self._changing():
+            for line in lines:
+                result = self._take_line(line)
+                counted[result] += 1
+                if result == results.ACCEPTED and self._shared is not None and self._shared.saves:
+                    saved.append(line.decode())
+            try:
+                self._save(saved)
+            except OSError as error:
+                self._metrics.count_event(SHARED, results.UNSAVED)
+                log.error("shared revocations count, but are not saved: %s", error)  # noqa: TRY400 - no traceback
+        for result, count in counted.items():
+            self._metrics.count_event(SHARED, result, count)
+
+    def live_lines(self) -> Iterator[bytes]:
+        """Yield the lines of the file that say something about valid tokens. Raises OSError."""
+        if self._journal is not None:
+            yield from filter(self._is_live, Journal(self._journal.path).read())
 
     def catch_up(self) -> None:
         """Read what other processes have written."""
-        before = len(self.table)
-        with self._lock:
+        with self._changing():
             try:
                 self._save([])
                 self._read()
             except OSError as error:
                 log.error("the file of revocations cannot be read: %s", error)  # noqa: TRY400
-        self._announce(before)
 
     def due(self) -> float:
         """Return the monotonic time at which `step` must be called."""
@@ -153,20 +211,85 @@ class RevocationEvents:
             self.catch_up()
             if self._env.monotonic() >= self._forget_at:
                 self._forget_at = self._env.monotonic() + FORGET_INTERVAL
-                with self._lock:
-                    self.table.forget(self._env.now())
+                with self._changing():
+                    self.entries.forget(self._env.now())
                     with suppress(OSError):  # it is tried again; the file is only longer
                         self._tidy()
         finally:
             self._looking = False
 
-    def _announce(self, before: int) -> None:
-        if not before and len(self.table):
-            self._on_first()
+    def _take(self, records: Sequence[Record], source: str) -> list[Added]:
+        """Have *records* count, save and share them. Raises OSError, also if it is UnsharedError."""
+        with self._changing():
+            added = [self.entries.take(record) for record in records]
+            for result in added:
+                self._metrics.count_event(source, _RESULTS[result])
+            lines: dict[Added, list[str]] = {result: [] for result in Added}
+            for record, result in zip(records, added, strict=True):
+                lines[result].append(write_record(record, source))
+            failure: OSError | None = None
+            try:
+                self._save(lines[Added.NEW])
+            except OSError as error:
+                self._metrics.count_event(source, results.UNSAVED)
+                log.error("revocations of %s count, but are not saved: %s", source, error)  # noqa: TRY400 - no traceback
+                failure = error
+        if self._shared is not None:
+            again = lines[Added.KNOWN] if self._shared.sharing.incomplete else []
+            try:
+                self._shared.sharing.publish([*lines[Added.NEW], *again])
+            except UnsharedError as error:
+                self._metrics.count_event(source, results.UNSHARED)
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return added
 
-    def _save(self, lines: list[str]) -> None:
+    def _take_line(self, line: bytes) -> str:
+        """Have a line of the shared state count; return what came of it."""
+        try:
+            record = parse_record(line)
+            if isinstance(record, TakenBack) and not self._is_sealed(record):
+                raise ValueError("is not sealed by a replica: nothing is taken back")
+        except ValueError as error:
+            self._refusals.write("an entry", SHARED, printable(str(error)) or "")
+            return results.INVALID
+        now = self._env.now()
+        if record.until <= now:
+            return results.KNOWN
+        if isinstance(record, Revoked):
+            record = replace(record, entry=self._limit(record.entry))
+        added = self.entries.take(record)
+        if added is Added.FULL:
+            self._refusals.write("an entry", SHARED, "no room: raise revocation.max_entries")
+        return _RESULTS[added]
+
+    def _is_sealed(self, record: TakenBack) -> bool:
+        seal = self._shared.seal if self._shared is not None else None
+        return seal is not None and seal.fits(record)
+
+    def _limit(self, entry: Entry) -> Entry:
+        """Keep *entry* no longer than the tokens live that it is about."""
+        return replace(entry, until=min(entry.until, self._env.now() + self._keeping.seconds))
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Be the one who changes entries and file, and report it if a table is in use now, or is no longer."""
+        with self._lock:
+            before = self._used()
+            try:
+                yield
+            finally:
+                after = self._used()
+        if before != after:
+            self._on_change()
+
+    def _used(self) -> tuple[bool, bool]:
+        return bool(len(self.entries.events)), bool(len(self.entries.operator))
+
+    def _save(self, lines: Sequence[str]) -> None:
         """Write *lines*, and those that could not be written before. Raises OSError."""
-        self._unsaved += lines
+        self._unsaved = [*self._unsaved, *lines][-MAX_UNSAVED:]
         if self._journal is not None and self._unsaved:
             self._journal.append(self._unsaved)
         self._unsaved = []
@@ -178,41 +301,37 @@ class RevocationEvents:
         bad, full, now = 0, 0, self._env.now()
         for line in self._journal.read():
             try:
-                entry = _parse(line)
+                record = parse_record(line)
             except ValueError as error:
                 bad += 1
                 if bad <= _MAX_REPORTED:
                     log.error("a line of %s is ignored: %s", self._journal.path, printable(str(error)))  # noqa: TRY400
                 continue
-            if entry.until > now:
-                full += self.table.add(entry) is Added.FULL
+            if record.until > now:
+                full += self.entries.take(record) is Added.FULL
         if full:
             log.error("%d revocations of %s have no room: raise revocation.max_entries", full, self._journal.path)
             self._metrics.count_event(self.name, results.FULL)
 
     def _tidy(self) -> None:
         """Leave what is over, and what is there twice, out of a file that is mostly that. Raises OSError."""
-        if self._journal is None or self._journal.lines < max(_MIN_REWRITE, 2 * len(self.table)):
+        if self._journal is None or self._journal.lines < max(_MIN_REWRITE, 2 * len(self.entries)):
             return
-        now, seen = self._env.now(), set[bytes]()
+        seen = set[bytes]()
 
         def keep(line: bytes) -> bool:
-            with suppress(ValueError):
-                if _parse(line).until > now and line not in seen:
-                    seen.add(line)
-                    return True
-            return False
+            kept = line not in seen and self._is_live(line)
+            if kept:
+                seen.add(line)
+            return kept
 
         self._journal.rewrite(keep)
         self._read()
 
+    def _is_live(self, line: bytes) -> bool:
+        with suppress(ValueError):
+            return self.entries.is_live(parse_record(line), self._env.now())
+        return False
+
 
 _RESULTS: Final = {Added.NEW: results.ACCEPTED, Added.KNOWN: results.KNOWN, Added.FULL: results.FULL}
-
-
-def _write(entry: Entry, source: str) -> str:
-    return json.dumps({"source": source, "entry": json.loads(write_entry(entry))})
-
-
-def _parse(line: bytes) -> Entry:
-    return parse_entry(parse_object(line).get("entry"))

@@ -3,34 +3,50 @@
 Rules of this file:
 1. A list that is configured as before keeps its feed. Another one begins with what the list of its name revoked.
 2. Events are a source from the first one on: without any, a check costs nothing.
+3. What replicas share is a source while it cannot be relied on; what it revokes are events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 from authz.config.model import Config
 from authz.config.revocation import RevocationList as Section
 from authz.core.revocation import RevocationSource, RevocationTable
+from authz.core.revocation_entries import write_entry
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.ports import FeedEnv
-from authz.feeds.revocation_events import Keeping, RevocationEvents
+from authz.feeds.revocation_events import Keeping, RevocationEvents, Shared
 from authz.feeds.revocation_lists import ListedRevocations, ListFeed, make_list_feed
+from authz.feeds.revocation_sharing import NAME as SHARED
+from authz.feeds.revocation_sharing import Reader
+from authz.feeds.revoked_entries import Name
 from authz.feeds.scheduler import Steppable
 from authz.feeds.store import Store
 from authz.files.journal import Journal
+from authz.telemetry import revocations as results
 from authz.telemetry.revocations import RevocationMetrics
 
 LOGOUT: Final = "logout"  # the source of logout tokens, of an issuer or of no known one
 OPERATOR: Final = "operator"  # the source of what `authz revoke` sends
+_NEVER_READ: Final = RevocationTable(max_entries=0)
+_MAX_SHOWN: Final = 500  # entries that can be taken back, in one description
+_STREAM_FACTOR: Final = 4  # times max_entries: repeated entries are in the stream, and not in the table
+_TRIM_MARGIN: Final = 3600.0  # seconds: entries end at whole hours
 
 
 class Revocations:
-    """The sources of revocations of one process; events are in the file *shared*, if the configuration names none."""
+    """The sources of revocations of one process; events are in the file *shared*, if the configuration names none.
+
+    *replicas* is how they share events with each other, if they do.
+    """
 
     def __init__(
         self,
@@ -40,6 +56,7 @@ class Revocations:
         env: FeedEnv,
         metrics: RevocationMetrics,
         shared: Path | None = None,
+        replicas: Shared | None = None,
         resolve: Resolve = resolve,
     ) -> None:
         """Read past events. Raises OSError if their file cannot be used."""
@@ -57,14 +74,32 @@ class Revocations:
             journal=Journal(file) if file is not None else None,
             metrics=metrics,
             env=env,
-            on_first=self._publish,
+            shared=replicas,
+            on_change=self._publish,
         )
+        sharing = replicas.sharing if replicas is not None else None
+        self.sharing: Final = sharing
+        self._reader: Final = Reader(
+            take=self.events.take_shared,
+            stored=self.events.live_lines if file is not None else None,
+            changed=self._publish,
+            lost=partial(metrics.count_event, SHARED, results.LOST),
+            succeeded=metrics.last_success.labels(SHARED).set if sharing is not None else lambda _: None,
+        )
+        if sharing is not None:
+            metrics.expect_shared(SHARED, lambda: sharing.health.pending)
         metrics.expect_events(OPERATOR)
         metrics.watch(self.count)
 
     def follow(self, config: Config) -> None:
         """Have the lists of *config*, and keep events as it says."""
-        self.events.follow(_keeping(config))
+        keeping = _keeping(config)
+        self.events.follow(keeping)
+        if self.sharing is not None:
+            self.sharing.required = config.revocation.shared.required
+            self.sharing.max_stale = config.revocation.shared.max_stale.total_seconds()
+            self.sharing.events.kept = keeping.seconds + _TRIM_MARGIN
+            self.sharing.events.max_lines = _STREAM_FACTOR * keeping.max_entries
         for name, issuer in config.issuers.items():
             if issuer.logout is not None:
                 self.metrics.expect_events(f"{LOGOUT} of {name}")
@@ -90,6 +125,16 @@ class Revocations:
         self._publish()
         self._env.wake()
 
+    def start(self) -> None:
+        """Read what replicas share, on a thread, until `stop`."""
+        if self.sharing is not None:
+            self.sharing.start(self._reader)
+
+    def stop(self) -> None:
+        """Stop reading."""
+        if self.sharing is not None:
+            self.sharing.stop()
+
     def feeds_to_step(self) -> list[Steppable]:
         """Return what the scheduler must step."""
         return [*self._feeds.values(), self.events]
@@ -97,7 +142,8 @@ class Revocations:
     def waiting_for(self) -> list[str]:
         """Return the names of the required lists that have never been loaded."""
         feeds, sections = self._feeds, self._sections
-        return [
+        unread = self.sharing is not None and self.sharing.required and self.sharing.health.age is None
+        return [SHARED] * unread + [
             name
             for name, (section, _) in sections.items()
             if section.required and name in feeds and feeds[name].view.last_good is None
@@ -105,12 +151,16 @@ class Revocations:
 
     def count(self) -> dict[str, int]:
         """Return the number of entries of each source."""
-        lists = self._lists
-        return {self.events.name: len(self.events.table), **{name: len(each.table) for name, each in lists.items()}}
+        entries, lists = self.events.entries, self._lists
+        return {
+            self.events.name: len(entries.events),
+            OPERATOR: len(entries.operator),
+            **{name: len(each.table) for name, each in lists.items()},
+        }
 
     def describe(self) -> dict[str, object]:
         """Describe the sources for operators."""
-        events, feeds, described = self.events.table, self._feeds, []
+        entries, feeds, described = self.events.entries, self._feeds, []
         for name, source in self._lists.items():
             status = feeds[name].status() if name in feeds else None
             failure = status.last_failure if status is not None else None
@@ -127,10 +177,29 @@ class Revocations:
             )
         return {
             "sources": [
-                *([{"source": self.events.name, "entries": len(events), "by": events.counts()}] if len(events) else []),
+                *(
+                    {"source": name, "entries": len(table), "by": table.counts()}
+                    for name, table in ((self.events.name, entries.events), (OPERATOR, entries.operator))
+                    if len(table)
+                ),
                 *described,
             ],
-            "max_entries": events.max_entries,
+            "max_entries": entries.max_entries,
+            "undoable": [json.loads(write_entry(entry)) for entry in entries.list_undoable(_MAX_SHOWN)],
+            "shared": self.describe_sharing(),
+        }
+
+    def describe_sharing(self) -> dict[str, Any] | None:
+        """Describe how replicas share events; None if they do not."""
+        return None if self.sharing is None else asdict(self.sharing.health)
+
+    def look_up(self, name: Name) -> dict[str, dict[str, float | None]]:
+        """Describe by which sources the tokens of *name* are revoked: `before` and `until` of each."""
+        found = {source.name: source.table.look_up(*name, self._env.now()) for source in self._sources()}
+        return {
+            source: {"before": times[0], "until": None if times[1] == math.inf else times[1]}
+            for source, times in found.items()
+            if times is not None
         }
 
     def _make(self, name: str, section: Section, max_entries: int) -> ListFeed:
@@ -157,9 +226,16 @@ class Revocations:
 
     def _publish(self) -> None:
         with self._lock:
-            events = self.events.table
-            kept = (RevocationSource(self.events.name, events),) if len(events) else ()
-            self._store.set_revocations((*kept, *self._lists.values()))
+            self._store.set_revocations(tuple(self._sources()))
+
+    def _sources(self) -> Iterator[RevocationSource]:
+        entries = self.events.entries
+        for name, table in ((self.events.name, entries.events), (OPERATOR, entries.operator)):
+            if len(table):
+                yield RevocationSource(name, table)
+        if self.sharing is not None and not self.sharing.available:
+            yield RevocationSource(SHARED, _NEVER_READ, available=False)
+        yield from self._lists.values()
 
 
 def _first(name: str, section: Section, adopted: ListedRevocations | None) -> RevocationSource:

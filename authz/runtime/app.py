@@ -133,8 +133,9 @@ class App:
             evict=partial(_evict_removed_keys, (signatures, tokens)),
             on_refresh=self._report_refresh,
         )
+        self._shared: Final = make_shared_state(config)
         self._revocations: Final = make_revocations(
-            config, store=store, scheduler=self._scheduler, metrics=metrics, admin=admin
+            config, self._shared, store=store, scheduler=self._scheduler, metrics=metrics, admin=admin
         )
         self._transmitters: Final = make_transmitters(store, self._scheduler, self._feeds, self._revocations)
         transport = choose_transport(config.server.transport)
@@ -143,7 +144,6 @@ class App:
         self._clients: Final = make_client_memory(config.clients)
         self._client_metrics: Final = ClientMetrics(metrics.registry, throttled=self._clients.count_throttled)
         self._status_lists: Final = make_status_lists(config.server, transport, fact_metrics)
-        self._shared: Final = make_shared_state(config)
         self._tokens: Final = make_token_lanes(config.server, transport, fact_metrics)
         self._keyring: Final = Keyring(
             self._show_signing,
@@ -186,6 +186,7 @@ class App:
                     snapshot=store.current,
                     feeds=self._feeds,
                     revocations=self._revocations.count,
+                    sharing=self._revocations.describe_sharing,
                     usage=usage,
                     metrics=metrics,
                     decision_log=self._decisions,
@@ -238,6 +239,7 @@ class App:
         """Bind and serve, but do not report ready yet. Raises OSError if an address cannot be bound."""
         where = bind(self._server, self._address, self._server_section)
         self._scheduler.start(self._feeds_to_step)
+        self._revocations.start()
         self._keyring.start()
         self._gatherer.start()
         self._server.start()
@@ -275,6 +277,7 @@ class App:
         self._facts.close()
         self._status_lists.close()
         self._keyring.stop()
+        self._revocations.stop()
         if self._shared is not None:
             self._shared.close()
         self._tokens.close()

@@ -37,6 +37,7 @@ class Parts:
     snapshot: Callable[[], Snapshot]
     feeds: Registry
     revocations: Callable[[], Mapping[str, int]]
+    sharing: Callable[[], Mapping[str, object] | None]
     usage: Usage
     metrics: Metrics
     decision_log: DecisionLog
@@ -91,6 +92,7 @@ class Insight:
             "subjects": _rank(refused, lambda entry: printable(entry.subject)),
             "rules": _rank(refused, lambda entry: entry.rule),
             "revocations": dict(parts.revocations()),
+            "shared_revocations": parts.sharing(),
             "unknown_kids": {
                 name: known.history.unknown_kids for name, known in feeds.items() if known.history.unknown_kids
             },

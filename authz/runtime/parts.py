@@ -26,8 +26,12 @@ from authz.feeds.key_lane import KeyLane, make_key_lanes
 from authz.feeds.logouts import LogoutReceiver
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
+from authz.feeds.revocation_events import Shared
+from authz.feeds.revocation_records import Seal
+from authz.feeds.revocation_sharing import BLOCK_SECONDS, SharedRevocations
 from authz.feeds.revocations import Revocations
 from authz.feeds.scheduler import Scheduler
+from authz.feeds.shared.event_log import EventLog
 from authz.feeds.shared.proofs import SOURCE, SharedProofLane, make_proof_source_lane
 from authz.feeds.shared.signing import SharedStore
 from authz.feeds.shared.state import SharedState, open_shared_state
@@ -80,17 +84,47 @@ def make_feeds(
 
 
 def make_revocations(
-    config: Config, *, store: Store, scheduler: Scheduler, metrics: Metrics, admin: Address | None
+    config: Config,
+    state: SharedState | None,
+    *,
+    store: Store,
+    scheduler: Scheduler,
+    metrics: Metrics,
+    admin: Address | None,
 ) -> Revocations:
     """Return the sources of revocations, with past events. Workers, whose *admin* is a socket, share a file beside it.
 
-    Raises OSError.
+    Replicas share events in *state*. Raises OSError, SharedStateError.
     """
     env = FeedEnv(
         monotonic=time.monotonic, now=time.time, jitter=random.random, spawn=scheduler.spawn, wake=scheduler.wake
     )
     shared = Path(admin.path).with_name("revocations") if isinstance(admin, UnixAddress) else None
-    return Revocations(config, store=store, env=env, metrics=RevocationMetrics(metrics.registry), shared=shared)
+    return Revocations(
+        config,
+        store=store,
+        env=env,
+        metrics=RevocationMetrics(metrics.registry),
+        shared=shared,
+        replicas=_share_revocations(
+            config, state, env, saves=not isinstance(admin, UnixAddress) or admin.path.endswith("/0.sock")
+        ),
+    )
+
+
+def _share_revocations(config: Config, state: SharedState | None, env: FeedEnv, *, saves: bool) -> Shared | None:
+    """Return how replicas share revocations, None without a shared *state*. Raises OSError, SharedStateError."""
+    if config.shared_state is None or state is None:
+        return None
+    log = EventLog(
+        "revocations",
+        reader=open_shared_state(config.shared_state, blocks_for=BLOCK_SECONDS),
+        writer=state,
+        now=time.time,
+    )
+    secret = config.revocation.shared.secret_file
+    seal = None if secret is None else Seal(_read_secret("revocation.shared.secret_file", secret))
+    return Shared(sharing=SharedRevocations(log, env=env), seal=seal, saves=saves)
 
 
 def make_logout_receiver(store: Store, feeds: Registry, revocations: Revocations) -> LogoutReceiver:
@@ -198,12 +232,17 @@ def read_nonce_secret(section: Dpop) -> bytes:
     """Return the secret of nonces from its file, or a new one. Raises OSError."""
     if section.nonce_secret_file is None:
         return secrets.token_bytes(_MIN_SECRET)
+    return _read_secret("dpop.nonce_secret_file", section.nonce_secret_file)
+
+
+def _read_secret(key: str, file: str) -> bytes:
+    """Return the secret in the *file* that is configured as *key*. Raises OSError."""
     try:
-        secret = Path(section.nonce_secret_file).read_bytes()
+        secret = Path(file).read_bytes()
     except OSError as error:
-        raise OSError(f"dpop.nonce_secret_file {section.nonce_secret_file}: {error.strerror}") from error
+        raise OSError(f"{key} {file}: {error.strerror}") from error
     if len(secret) < _MIN_SECRET:
-        raise OSError(f"dpop.nonce_secret_file {section.nonce_secret_file}: has less than {_MIN_SECRET} octets")
+        raise OSError(f"{key} {file}: has less than {_MIN_SECRET} octets")
     return secret
 
 

@@ -93,6 +93,7 @@ class PodInsight:
             "subjects": _add_up((each for document in documents for each in document["subjects"]), "name"),
             "rules": _add_up((each for document in documents for each in document["rules"]), "name"),
             "revocations": _most(document["revocations"] for document in documents),  # all have the same
+            "shared_revocations": _worst(document["shared_revocations"] for document in documents),
             "unknown_kids": _add(document["unknown_kids"] for document in documents),
             **self._silent(found),
         }
@@ -136,6 +137,15 @@ def _most(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     for each in counts:
         most = {name: max(most.get(name, 0), each.get(name, 0)) for name in {**most, **each}}
     return most
+
+
+def _worst(states: Iterable[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """Return the age of what was read longest ago, and how many events wait in all workers; None without sharing."""
+    found = [state for state in states if state is not None]
+    if not found:
+        return None
+    ages = [state["age"] for state in found]
+    return {"age": None if None in ages else max(ages), "pending": sum(state["pending"] for state in found)}
 
 
 def _add_up(ranked: Iterable[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:

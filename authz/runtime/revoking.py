@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from authz.admin.revocations import CATCH_UP_PATH, PATH, Refusal
+from authz.admin.revocations import CATCH_UP_PATH, FIND_PATH, PATH, UNDO_PATH, Refusal
+from authz.core.revocation import Entry
 from authz.core.revocation_entries import parse_revocation_list
-from authz.feeds.revocation_events import FullError
+from authz.feeds.revocation_events import FullError, UnsealedError
+from authz.feeds.revocation_sharing import UnsharedError
 from authz.feeds.revocations import OPERATOR, Revocations
 from authz.runtime.workers import Workers
 
@@ -28,24 +30,50 @@ class OwnRevocations:
 
     def revoke(self, document: bytes) -> Mapping[str, Any]:
         """Have the operator's entries count. Raises Refusal."""
-        try:
-            read = parse_revocation_list(document, max_entries=MAX_ENTRIES)
-        except ValueError as error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, (str(error),)) from None
-        if read.errors:  # unlike a list: who sends it is there to correct it
-            raise Refusal(HTTPStatus.BAD_REQUEST, tuple(f"entry {place}: {why}" for place, why in read.errors))
-        try:
-            new = self._revocations.events.revoke(read.entries, OPERATOR)
-        except FullError as error:
-            raise Refusal(HTTPStatus.INSUFFICIENT_STORAGE, (str(error),)) from None
-        except OSError as error:
-            why = f"the entries count until this process ends, for they cannot be saved: {error.strerror}"
-            raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, (why,)) from None
-        return {"entries": len(read.entries), "new": new}
+        entries = _read(document)
+        new = _do(lambda: self._revocations.events.revoke(entries, OPERATOR, undoable=True))
+        return {"entries": len(entries)} | ({"new": new} if isinstance(new, int) else {"unshared": new})
+
+    def undo(self, document: bytes) -> Mapping[str, Any]:
+        """Take back what operators have revoked by these names. Raises Refusal."""
+        names = [(entry.by, entry.issuer, entry.value) for entry in _read(document)]
+        undone = _do(lambda: self._revocations.events.undo(names, OPERATOR))
+        return {"undone": undone} if isinstance(undone, int) else {"unshared": undone}
+
+    def find(self, document: bytes) -> Mapping[str, Any]:
+        """Say which sources revoke what is named. Raises Refusal."""
+        found = [self._revocations.look_up((entry.by, entry.issuer, entry.value)) for entry in _read(document)]
+        return {"revoked": found}
 
     def catch_up(self) -> None:
         """Read what another process of this pod has written."""
         self._revocations.events.catch_up()
+
+
+def _do(change: Callable[[], int]) -> int | str:
+    """Make a *change*; return its number, or why other replicas do not know of it. Raises Refusal."""
+    try:
+        return change()
+    except UnsharedError as error:
+        return str(error.strerror)
+    except UnsealedError as error:
+        raise Refusal(HTTPStatus.CONFLICT, (str(error),)) from None
+    except FullError as error:
+        raise Refusal(HTTPStatus.INSUFFICIENT_STORAGE, (str(error),)) from None
+    except OSError as error:
+        why = f"it counts until this process ends, for it cannot be saved: {error.strerror}"
+        raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, (why,)) from None
+
+
+def _read(document: bytes) -> tuple[Entry, ...]:
+    """Read the entries of a command. Raises Refusal."""
+    try:
+        read = parse_revocation_list(document, max_entries=MAX_ENTRIES)
+    except ValueError as error:
+        raise Refusal(HTTPStatus.BAD_REQUEST, (str(error),)) from None
+    if read.errors:  # unlike a list: who sends it is there to correct it
+        raise Refusal(HTTPStatus.BAD_REQUEST, tuple(f"entry {place}: {why}" for place, why in read.errors))
+    return read.entries
 
 
 class PodRevocations:
@@ -63,13 +91,26 @@ class PodRevocations:
 
     def revoke(self, document: bytes) -> Mapping[str, Any]:
         """Have the first worker that answers take the entries, and the others read them. Raises Refusal."""
-        answer = self._workers.ask_one(PATH, document)
+        found = self._ask_one(PATH, document)
+        return {**found, "silent_workers": self.catch_up()}
+
+    def undo(self, document: bytes) -> Mapping[str, Any]:
+        """Have the first worker that answers take entries back, and the others read that. Raises Refusal."""
+        found = self._ask_one(UNDO_PATH, document)
+        return {**found, "silent_workers": self.catch_up()}
+
+    def find(self, document: bytes) -> Mapping[str, Any]:
+        """Say what the first worker that answers knows. Raises Refusal."""
+        return self._ask_one(FIND_PATH, document)
+
+    def _ask_one(self, path: str, document: bytes) -> Mapping[str, Any]:
+        answer = self._workers.ask_one(path, document)
         if answer is None:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, ("no worker answers",))
-        found = json.loads(answer.body)
-        if answer.status != HTTPStatus.OK:
+        found: Mapping[str, Any] = json.loads(answer.body)
+        if answer.status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
             raise Refusal(HTTPStatus(answer.status), tuple(found["errors"]))
-        return {**found, "silent_workers": self.catch_up()}
+        return found
 
     def catch_up(self) -> list[int]:
         """Have all workers read their file; return those that did not answer, and read it within a second or so."""

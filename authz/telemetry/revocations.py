@@ -17,7 +17,10 @@ KNOWN: Final = "known"
 FULL: Final = "full"
 INVALID: Final = "invalid"
 UNSAVED: Final = "unsaved"
+UNSHARED: Final = "unshared"
+LOST: Final = "lost"
 _ALERTED: Final = (FULL, UNSAVED)
+_ALERTED_SHARED: Final = (*_ALERTED, INVALID, LOST)
 
 
 class RevocationMetrics(Collector):
@@ -25,6 +28,7 @@ class RevocationMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._count: Callable[[], Mapping[str, int]] = dict
+        self._unshared: Callable[[], int] | None = None
         self.refreshes: Final = Counter(
             names.REVOCATION_REFRESH_TOTAL,
             "Refreshes of lists by their result.",
@@ -54,9 +58,16 @@ class RevocationMetrics(Collector):
         for result in _ALERTED:
             self._events.labels(source, result)
 
-    def count_event(self, source: str, result: str) -> None:
-        """Count an event of *source*: accepted, known already, full (no room), invalid, or unsaved."""
-        self._events.labels(source, result).inc()
+    def expect_shared(self, source: str, unshared: Callable[[], int]) -> None:
+        """Have the series of what replicas share; *unshared* is called at each scrape for how many events wait."""
+        self._unshared = unshared
+        self.last_success.labels(source)
+        for result in _ALERTED_SHARED:
+            self._events.labels(source, result)
+
+    def count_event(self, source: str, result: str, count: int = 1) -> None:
+        """Count events of *source*: accepted, known already, full (no room), invalid, unsaved, unshared, or lost."""
+        self._events.labels(source, result).inc(count)
 
     def expect_list(self, source: str) -> None:
         """Have the series of a list from the start."""
@@ -71,3 +82,7 @@ class RevocationMetrics(Collector):
         for source, count in sorted(self._count().items()):
             family.add_metric((source,), count)
         yield family
+        if self._unshared is not None:
+            yield GaugeMetricFamily(
+                names.REVOCATIONS_UNSHARED, "Events that wait for the shared state.", value=self._unshared()
+            )

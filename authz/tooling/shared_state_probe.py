@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from authz.config.shared_state import SharedState as SharedStateSection
-from authz.feeds.shared.state import SharedState, SharedStateError, open_shared_state
+from authz.feeds.shared.state import Part, SharedState, SharedStateError, open_shared_state
 from authz.telemetry.redaction import printable
 
 _KEPT_MS: Final = 1000
@@ -33,7 +33,7 @@ class ProbedState:
 
 
 def probe_shared_state(section: SharedStateSection) -> ProbedState:
-    """Create a key that ends by itself, try to create it again, and ask for the settings of the memory."""
+    """Create a key that ends by itself, try to create it again, use a stream, and ask about the memory."""
     try:
         with closing(open_shared_state(section)) as state:
             state.execute("PING")
@@ -42,12 +42,26 @@ def probe_shared_state(section: SharedStateSection) -> ProbedState:
                 return ProbedState(
                     ok=False, findings=("a new key is not created once: a replica, or another software",)
                 )
-            return ProbedState(
-                ok=True,
-                findings=(f"answers, and keys below {section.prefix} can be created once", *_find_eviction(state)),
-            )
+            _use_stream(state)
+            proved = f"answers, and keys below {section.prefix} can be created once, and streams read"
+            return ProbedState(ok=True, findings=(proved, *_find_eviction(state)))
     except SharedStateError as error:
         return ProbedState(ok=False, findings=(f"{error.result}: {error}",))
+
+
+def _use_stream(state: SharedState) -> None:
+    """Do to a stream of its own what is done to that of revocations. Raises SharedStateError."""
+    key = state.key("probe", secrets.token_hex(8))
+    commands: list[tuple[Part, ...]] = [
+        ("XADD", key, "*", "e", "probe"),
+        ("PEXPIRE", key, _KEPT_MS),
+        ("XREVRANGE", key, "+", "-", "COUNT", 1),
+        ("XLEN", key),
+        ("XREAD", "COUNT", 1, "STREAMS", key, "0-0"),
+        ("XTRIM", key, "MINID", "~", 1),
+        ("TIME",),
+    ]
+    state.execute_all(commands)
 
 
 def _find_eviction(state: SharedState) -> Iterator[str]:

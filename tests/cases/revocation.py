@@ -8,6 +8,7 @@ from typing import Final
 from authz.core.reasons import Reason
 from authz.core.revocation import Entry, RevocationSource, RevocationTable, RevokedBy, token_digest
 from authz.core.snapshot import Snapshot
+from authz.core.token import parse_token
 from tests.cases.case import Case, case
 from tests.cases.introspection import ALWAYS, OPAQUE, RULES, said
 from tests.fixtures import A_EC, A_RSA, ABSENT, A, B, T, issuer_a, key_set, make_snapshot, mint
@@ -48,7 +49,7 @@ CASES: Final[list[Case]] = [
     case("token-L01", REVOKED, JWT, snapshot=world(RevokedBy.TOKEN, "one")),
     case("other-token-L02", ALLOWED, JWT, snapshot=world(RevokedBy.TOKEN, "two")),
     case("token-of-another-issuer-L03", ALLOWED, JWT, snapshot=world(RevokedBy.TOKEN, "one", issuer=B)),
-    case("digest-L04", REVOKED, JWT, snapshot=world(RevokedBy.DIGEST, token_digest(JWT, jwt=True))),
+    case("digest-L04", REVOKED, JWT, snapshot=world(RevokedBy.DIGEST, token_digest(parse_token(JWT)))),
     case("session-L05", REVOKED, JWT, snapshot=world(RevokedBy.SESSION, "s1")),
     case("session-of-no-text-L06", ALLOWED, mint(sid=["s1"]), snapshot=world(RevokedBy.SESSION, "s1")),
     case("subject-L07", REVOKED, JWT, snapshot=world(RevokedBy.SUBJECT, "bob", before=T)),
@@ -68,7 +69,7 @@ CASES: Final[list[Case]] = [
         "opaque-digest-L18",
         REVOKED,
         OPAQUE,
-        snapshot=world(RevokedBy.DIGEST, token_digest(OPAQUE, jwt=False)),
+        snapshot=world(RevokedBy.DIGEST, token_digest(OPAQUE)),
         facts=said(),
     ),
     case("opaque-other-key-L19", ALLOWED, OPAQUE, snapshot=world(RevokedBy.KEY, "a-rsa"), facts=said()),

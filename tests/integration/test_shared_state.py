@@ -5,15 +5,17 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from authz.config.shared_state import SharedState as SharedStateSection
 from authz.feeds.shared.state import SharedStateError, open_shared_state
+from authz.feeds.shared.valkey_client import MAX_REPLY_BYTES
 from authz.tooling.shared_state_probe import probe_shared_state
 from tests.fakes.redis_server import PASSWORD, PATIENT, redis_server
 
@@ -90,6 +92,36 @@ def test_a_silent_server_is_left_after_the_timeout() -> None:
         error = failure_of(section_of(f"redis://127.0.0.1:{port}", BRIEF))
     assert error.result == "timeout"
     assert f"127.0.0.1:{port}" in str(error)
+
+
+def test_a_reply_without_end_is_left_after_the_timeout() -> None:
+    """However often an octet comes."""
+
+    def trickle(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(1000)
+            connection.sendall(b"$1000000\r\n")
+            while not ended.wait(0.01):
+                connection.sendall(b"x")
+
+    ended = Event()
+    with _server_of(trickle) as section:
+        try:
+            error = failure_of(section.model_copy(update={"timeout": timedelta(milliseconds=300)}))
+        finally:
+            ended.set()
+    assert error.result == "timeout"
+
+
+def test_a_reply_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    """It fails alone: what others write to the server does not fill our memory, and the next command is served."""
+    with redis_server(tmp_path) as server, closing(server.client()) as state:
+        state.execute("SETRANGE", "long", MAX_REPLY_BYTES, "x")
+        with pytest.raises(SharedStateError, match=f"a reply has more than {MAX_REPLY_BYTES} octets") as caught:
+            state.execute("GET", "long")
+        assert caught.value.result == "unreadable"
+        assert state.execute("PING") == b"PONG"
 
 
 def _answer(reply: bytes, listener: socket.socket) -> None:

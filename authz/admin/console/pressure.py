@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from authz.admin.console.markup import Markup, element
@@ -22,6 +22,7 @@ def view(state: ConsoleState) -> bytes:
             (
                 ("checks in flight", f"{document['in_flight']} of at most {document['max_concurrent']}"),
                 *((name, f"{count:,}") for name, count in document["lost"].items()),
+                *_shared(document["shared_revocations"]),
             )
         ),
         table(
@@ -55,6 +56,13 @@ def view(state: ConsoleState) -> bytes:
             ((issuer, f"{count:,}") for issuer, count in document["unknown_kids"].items()),
         ),
     )
+
+
+def _shared(health: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """Describe whether replicas share revocations."""
+    if health is not None:
+        yield "shared revocations read", "never" if health["age"] is None else f"{health['age']:.0f} s ago"
+        yield "revocations that other replicas lack", f"{health['pending']:,}"
 
 
 def _clients(caption: str, clients: Sequence[Mapping[str, Any]]) -> Markup:

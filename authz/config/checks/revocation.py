@@ -12,7 +12,7 @@ from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote
 from authz.config.revocation import RevocationList, Transmitter
 
-_NOT_LISTS: Final = frozenset({"events", "operator"})  # names of other sources
+_NOT_LISTS: Final = frozenset({"events", "operator", "shared_state"})  # names of other sources
 _LISTEN: Final = ("receivers", "listen")
 
 

@@ -5,6 +5,7 @@ Rules of this file:
 2. Nothing is sent twice, except by `create`, which knows its own mark.
 3. TLS is that of the feeds: explicit settings, host names verified, files read again when they change.
 4. An idle connection that the server has closed is replaced before it is used. A broken one fails its command only.
+5. A reply is bounded in octets and in time, however slowly it comes: others write to the server too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -31,6 +33,7 @@ from authz.telemetry.redaction import printable
 T = TypeVar("T")
 
 DEFAULT_PORT: Final = 6379
+MAX_REPLY_BYTES: Final = 32 * 1024 * 1024  # octets of all replies to what was sent at once
 _ENCRYPTED: Final = frozenset({"rediss", "valkeys"})
 _UNAUTHORIZED: Final = ("NOAUTH", "NOPERM", "WRONGPASS")
 _CLUSTER: Final = ("MOVED ", "ASK ", "CLUSTERDOWN")
@@ -60,6 +63,7 @@ class ValkeyState:
             "lib_name": None,  # two more round trips for each connection
             "lib_version": None,
         }
+        settings["connection_class"] = _PlainConnection
         if url.scheme.lower() in _ENCRYPTED:
             settings |= {"connection_class": _TlsConnection, "tls": TlsTrust(section.ca_file, _certificate(section))}
         self._pool: Final = ConnectionPool(**settings)
@@ -160,6 +164,50 @@ class _Failed(foreign.ConnectionError):
         self.result = result
 
 
+class _BoundedSocket:
+    """A socket of the library: from the last sending on, replies have at most so many octets, and so many *seconds*."""
+
+    def __init__(self, plain: socket.socket, *, seconds: float) -> None:
+        self._plain: Final = plain
+        self._seconds: Final = seconds
+        self._timeout: float | None = seconds  # as the library sets it: 0 to look whether something has come
+        self._left = MAX_REPLY_BYTES
+        self._until = time.monotonic() + seconds
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all that is not below is the socket's own
+        return getattr(self._plain, name)
+
+    def settimeout(self, seconds: float) -> None:
+        self._timeout = seconds
+        self._plain.settimeout(seconds)
+
+    def sendall(self, data: bytes) -> None:
+        self._left = MAX_REPLY_BYTES
+        self._until = time.monotonic() + self._seconds
+        self._plain.settimeout(self._seconds)
+        self._plain.sendall(data)
+
+    def recv(self, size: int) -> bytes:
+        if self._timeout != 0:
+            left = self._until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the reply takes too long")
+            self._plain.settimeout(left)
+        data = self._plain.recv(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise _Failed("unreadable", f"a reply has more than {MAX_REPLY_BYTES} octets")
+        return data
+
+
+class _PlainConnection(Connection):
+    """A connection without TLS."""
+
+    def _connect(self) -> _BoundedSocket:
+        plain: socket.socket = super()._connect()  # type: ignore[no-untyped-call]  # it has no types
+        return _BoundedSocket(plain, seconds=self.socket_timeout or 0.0)
+
+
 class _TlsConnection(Connection):
     """A connection whose certificates are verified as those of all servers are."""
 
@@ -167,7 +215,7 @@ class _TlsConnection(Connection):
         super().__init__(**settings)  # type: ignore[no-untyped-call]  # it has no types
         self._tls: Final = tls
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> _BoundedSocket:
         with _named_as_here():
             context = self._tls.verifier(show_certificate=True).context
         plain: socket.socket = super()._connect()  # type: ignore[no-untyped-call]  # as above
@@ -181,7 +229,7 @@ class _TlsConnection(Connection):
         except BaseException:
             plain.close()
             raise
-        return encrypted
+        return _BoundedSocket(encrypted, seconds=self.socket_timeout or 0.0)
 
 
 class _Password(CredentialProvider):

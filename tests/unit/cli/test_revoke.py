@@ -18,6 +18,7 @@ from authz.admin.server import AdminServer
 from authz.cli import main
 from authz.config.address import TcpAddress
 from authz.core.revocation import token_digest
+from authz.core.token import parse_token
 from tests.fixtures import A, mint
 
 LOCAL = ("127.0.0.1", 1)
@@ -29,18 +30,38 @@ class Desk:
 
     def __init__(self) -> None:
         self.entries: list[Any] = []
+        self.undone: list[Any] = []
         self.looked = 0
 
     def describe(self) -> Mapping[str, Any]:
         ours = {"source": "ours", "entries": 2, "available": False, "last_error": "/l: \x1b[2Jno such file"}
-        return {"sources": [{"source": "events", "entries": 3, "by": {"sid": 2, "sub": 1, "jti": 0}}, ours]}
+        events = {"source": "events", "entries": 3, "by": {"sid": 2, "sub": 1, "jti": 0}}
+        undoable = [{"iss": A, "sub": "bob\x1b[2J", "before": 1_796_040_000.0, "until": 1_796_043_600.0}]
+        shared = {"age": 3.2, "pending": 4, "failure": "Connection \x1b[2Jrefused"}
+        return {"sources": [events, ours], "undoable": undoable, "shared": shared}
 
     def revoke(self, document: bytes) -> Mapping[str, Any]:
         entries = json.loads(document)
         if entries[0]["iss"] == "full":
             raise Refusal(HTTPStatus.INSUFFICIENT_STORAGE, ("no room: there are 5 revocations already",))
+        if entries[0]["iss"] == "alone":
+            return {"entries": len(entries), "unshared": "Connection refused", "silent_workers": []}
         self.entries += entries
         return {"entries": len(entries), "new": (len(entries) + 1) // 2, "silent_workers": [1]}
+
+    def undo(self, document: bytes) -> Mapping[str, Any]:
+        names = json.loads(document)
+        if names[0]["iss"] == "unsealed":
+            raise Refusal(HTTPStatus.CONFLICT, ("needs revocation.shared.secret_file",))
+        self.undone += names
+        return {"undone": 2 * len(names)} if names[0]["iss"] != "alone" else {"unshared": "Connection refused"}
+
+    def find(self, document: bytes) -> Mapping[str, Any]:
+        found = {
+            "events": {"before": 1_796_040_000.0, "until": None},
+            "ours": {"before": None, "until": 1_796_043_600.0},
+        }
+        return {"revoked": [found if name.get("sub") == "eve" else {} for name in json.loads(document)]}
 
     def catch_up(self) -> None:
         self.looked += 1
@@ -91,11 +112,11 @@ def test_a_token_that_leaked(tmp_path: Path, admin: str, desk: Desk) -> None:
     token, file = mint(), tmp_path / "leaked"
     file.write_text(f"{token}\n")
     assert run("--admin", admin, "--token-file", str(file)).exit_code == 0
-    assert desk.entries == [{"iss": A, "digest": token_digest(token, jwt=True)}]
+    assert desk.entries == [{"iss": A, "digest": token_digest(parse_token(token))}]
     file.write_text("opaque")
     assert "give --issuer" in run("--token-file", str(file)).stderr
     printed = run("--token-file", str(file), "--issuer", A, "--print").stdout
-    assert json.loads(printed)["revoked"] == [{"iss": A, "digest": token_digest("opaque", jwt=False)}]
+    assert json.loads(printed)["revoked"] == [{"iss": A, "digest": token_digest("opaque")}]
 
 
 def test_a_list_is_sent_in_parts(tmp_path: Path, admin: str, desk: Desk) -> None:
@@ -120,11 +141,46 @@ def test_a_refusal_is_said(admin: str) -> None:
     assert "no room: there are 5 revocations already" in done.stderr
 
 
+@pytest.mark.parametrize(("option", "done"), [((), "revoked here"), (("--undo",), "taken back here")])
+def test_what_other_replicas_do_not_know_is_no_success(admin: str, option: tuple[str, ...], done: str) -> None:
+    """The command says so, and a script sees it."""
+    result = run("--admin", admin, "--issuer", "alone", "--sub", "eve", *option)
+    assert result.exit_code == 1
+    assert f"{done}; other replicas do not know yet: Connection refused" in result.stderr
+
+
+def test_what_was_wrong_is_taken_back(admin: str, desk: Desk) -> None:
+    """By the name that was revoked; where replicas could not believe it, it is refused."""
+    done = run("--admin", admin, "--issuer", A, "--sub", "eve", "--undo")
+    assert (done.exit_code, done.stdout) == (0, "taken back: 2 entries\n")
+    assert desk.undone == [{"iss": A, "sub": "eve"}]
+    done = run("--admin", admin, "--issuer", "unsealed", "--sub", "eve", "--undo")
+    assert done.exit_code == 1
+    assert "not taken back" in done.stderr
+    assert "needs revocation.shared.secret_file" in done.stderr
+    assert run("--admin", admin, "--issuer", A, "--sub", "eve", "--undo", "--before", "now").exit_code == 2
+    assert run("--admin", admin, "--issuer", A, "--sub", "eve", "--undo", "--show").exit_code == 2
+    assert run("--admin", admin, "--undo").exit_code == 2
+
+
+def test_what_revokes_a_name(admin: str, desk: Desk) -> None:
+    """Each source of it, with its times; nothing is revoked by asking."""
+    done = run("--admin", admin, "--issuer", A, "--sub", "eve", "--sid", "s1", "--show")
+    assert done.stdout.splitlines() == [
+        f"sid s1 of {A}: not revoked",
+        f"sub eve of {A}: revoked by events, if issued until 2026-11-30T12:00:00Z, for ever",
+        f"sub eve of {A}: revoked by ours, until 2026-11-30T13:00:00Z",
+    ]
+    assert desk.entries == []
+
+
 def test_what_there_is(admin: str) -> None:
     """Each source with its entries, and no control characters of an error."""
     done = run("--admin", admin, "--show")
     assert done.stdout.splitlines()[0] == "events: 3 entries (2 by sid, 1 by sub)"
     assert "ours: 2 entries, not available, last error: /l: " in done.stdout
+    assert "if issued until 2026-11-30T12:00:00Z, until 2026-11-30T13:00:00Z" in done.stdout
+    assert "shared state: read 3 s ago, 4 entries wait to be sent, last error: Connection " in done.stdout
     assert "\x1b" not in done.stdout
 
 
@@ -135,7 +191,7 @@ def test_what_there_is(admin: str) -> None:
         (["--issuer", A], "say what to revoke"),
         (["--sub", "eve"], "give --issuer"),
         (["--issuer", A, "--sub", "eve", "--before", "yesterday"], "write now, seconds since 1970"),
-        (["--issuer", A, "--sub", "eve", "--show"], "or --show"),
+        (["--issuer", A, "--sub", "eve", "--show", "--undo"], "or --show"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], why: str) -> None:

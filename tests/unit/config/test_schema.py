@@ -45,6 +45,7 @@ from authz.config.revocation import (
     Receivers,
     Revocation,
     RevocationList,
+    SharedRevocations,
     Transmitter,
 )
 from authz.config.risk import InsecureRisk, OnError, Risk
@@ -64,6 +65,7 @@ SECTIONS: Final = (
     Risk,
     Publication,
     Rotation,
+    SharedRevocations,
     TokenClaim,
     UpstreamToken,
     *(

@@ -204,7 +204,7 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     Pod(config).revoke(SESSION, Entry(RevokedBy.TOKEN, A, "old", until=float(T) - 1))
     again = Pod(config)
     assert again.reason() is Reason.TOKEN_REVOKED
-    assert len(again.revocations.events.table) == 1
+    assert len(again.revocations.events.entries) == 1
 
 
 def test_one_event_reaches_every_process(tmp_path: Path) -> None:

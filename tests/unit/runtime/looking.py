@@ -63,6 +63,7 @@ class Running:
                 snapshot=self.store.current,
                 feeds=self.feeds,
                 revocations=lambda: {"events": 2},
+                sharing=lambda: {"age": 1.5, "pending": 3, "failure": ""},
                 usage=self.usage,
                 metrics=self.metrics,
                 decision_log=self.log,

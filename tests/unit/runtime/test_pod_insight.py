@@ -136,6 +136,7 @@ def test_pressure_adds_up(folder: Path) -> None:
             "subjects": [{"name": "bob", "failures": failures}, {"name": client, "failures": 1}],
             "rules": [],
             "revocations": {"events": failures, client: 1},
+            "shared_revocations": {"age": float(failures), "pending": 2, "failure": ""},
             "unknown_kids": {"a": 3},
         }
 
@@ -159,6 +160,7 @@ def test_pressure_adds_up(folder: Path) -> None:
     ]
     assert shown["unknown_kids"] == {"a": 9}
     assert shown["revocations"] == {"events": 9, "x": 1, "y": 1}  # not summed: all workers have the same
+    assert shown["shared_revocations"] == {"age": 9.0, "pending": 6}  # the oldest, and what waits in any
 
 
 def test_each_worker_explains_by_its_own_keys(folder: Path) -> None:

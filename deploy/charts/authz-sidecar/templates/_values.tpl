@@ -204,6 +204,7 @@ written.
 {{- end -}}
 {{- $revocation := $config.revocation | default dict -}}
 {{- $_ := set $files "revocation.file" $revocation.file -}}
+{{- $_ := set $files "revocation.shared.secret_file" ($revocation.shared | default dict).secret_file -}}
 {{- range $name, $list := $revocation.lists -}}
   {{- range list "file" "ca_file" "client_cert_file" "client_key_file" "bearer_token_file" -}}
     {{- $_ := set $files (printf "revocation.lists.%s.%s" $name .) (get $list .) -}}

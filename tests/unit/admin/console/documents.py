@@ -153,5 +153,6 @@ def pressed(text: str) -> dict[str, Any]:
         "subjects": ranked,
         "rules": ranked,
         "revocations": {text: 3},
+        "shared_revocations": {"age": 1.5, "pending": 7, "failure": text},
         "unknown_kids": {text: 2},
     }

@@ -1,0 +1,115 @@
+"""What replicas and processes write to each other about revocations: one line of JSON each.
+
+Rules of this file:
+1. A line is data from outside: its size is bounded, it is read strictly, and what is no record is refused.
+2. A record revokes, or takes back what records with certain ids have revoked. Each command of an operator has an id of
+   its own: a record that was written again later takes back no later revocation.
+3. In the shared state, a record that takes back counts only if it is sealed under a secret that the server of that
+   state does not know. One that revokes needs no seal: who can write there can deny, as the security model says.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Final
+
+from authz.core.claims import MAX_NUMERIC_DATE
+from authz.core.revocation import Entry
+from authz.core.revocation_entries import parse_entry, write_entry
+from authz.core.strictjson import parse_object
+
+MAX_LINE: Final = 16_384  # octets; two texts of 1024 characters, each of six octets in JSON, need 12,400
+MAX_UNDONE: Final = 64  # ids in one record
+_ID: Final = re.compile(r"[0-9a-f]{16}")
+_SEAL: Final = re.compile(r"[0-9a-f]{64}")
+_PURPOSE: Final = b"authz revocations taken back\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Revokes what *entry* names; with an *id*, it can be taken back."""
+
+    entry: Entry
+    id: str | None = None
+
+    @property
+    def until(self) -> float:
+        """When it may be forgotten, in seconds since the epoch."""
+        return self.entry.until
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """Takes back the records with these *ids*, which are forgotten at *until* at the latest."""
+
+    ids: tuple[str, ...]
+    until: float
+    seal: str = ""
+
+
+Record = Revoked | TakenBack
+
+
+def new_id() -> str:
+    """Return the id of a new record."""
+    return secrets.token_hex(8)
+
+
+def write_record(record: Record, source: str) -> str:
+    """Return *record* as a line, without its end; *source* is for people."""
+    match record:
+        case Revoked():
+            named = {} if record.id is None else {"id": record.id}
+            return json.dumps({"source": source, **named, "entry": json.loads(write_entry(record.entry))})
+        case TakenBack():
+            sealed = {"seal": record.seal} if record.seal else {}
+            return json.dumps({"source": source, "undo": record.ids, "until": record.until, **sealed})
+
+
+def parse_record(line: bytes) -> Record:
+    """Read a line. Raises ValueError."""
+    if len(line) > MAX_LINE:
+        raise ValueError(f"has more than {MAX_LINE} octets")
+    members = parse_object(line)
+    if "undo" not in members:
+        name = members.get("id")
+        return Revoked(parse_entry(members.get("entry")), None if name is None else _read(_ID, name, "id"))
+    ids, until, seal = members["undo"], members.get("until"), members.get("seal", "")
+    if not isinstance(ids, list) or not 0 < len(ids) <= MAX_UNDONE:
+        raise ValueError(f"undo is no list of 1 to {MAX_UNDONE} ids")
+    if isinstance(until, bool) or not isinstance(until, int | float) or not 0 <= until <= MAX_NUMERIC_DATE:
+        raise ValueError("until is not a time in seconds since the epoch")
+    return TakenBack(
+        tuple(_read(_ID, each, "undo") for each in ids), float(until), _read(_SEAL, seal, "seal") if seal else ""
+    )
+
+
+class Seal:
+    """Seals what takes back, under a *secret* that all replicas have."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret: Final = secret
+
+    def close(self, record: TakenBack) -> TakenBack:
+        """Return *record* with its seal."""
+        return replace(record, seal=self._compute(record.ids, record.until))
+
+    def fits(self, record: TakenBack) -> bool:
+        """Whether a replica has sealed *record*."""
+        return hmac.compare_digest(record.seal, self._compute(record.ids, record.until))
+
+    def _compute(self, ids: Sequence[str], until: float) -> str:
+        text = f"{','.join(ids)}\n{until!r}".encode()
+        return hmac.new(self._secret, _PURPOSE + text, sha256).hexdigest()
+
+
+def _read(pattern: re.Pattern[str], value: object, name: str) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError(f"{name} is not what is written here")
+    return value

@@ -1,0 +1,125 @@
+"""The entries of events in memory: those of issuers, and those of operators, which can be taken back.
+
+Rules of this file:
+1. An entry of an operator is taken back by its id, and only that one: what an issuer revoked, and what was revoked
+   before or afterwards, stays revoked.
+2. The last 10,000 entries of operators can be taken back. Older ones are kept as those of issuers are.
+3. The order in which records arrive does not matter: a record that comes after the one that takes it back counts for
+   nothing.
+4. Two entries with one id are both in force; only the first can be taken back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from typing import Final
+
+from authz.core.revocation import Added, Entry, RevocationTable, RevokedBy
+from authz.feeds.revocation_records import Record, Revoked, TakenBack
+
+MAX_UNDOABLE: Final = 10_000  # entries, of some 700 octets
+
+Name = tuple[RevokedBy, str, str]
+"""What an entry names: by what, issuer, value."""
+
+
+class RevokedEntries:
+    """Two tables with at most *max_entries* together. Readers of the tables take no lock; there is one writer."""
+
+    def __init__(self, max_entries: int, *, max_undoable: int = MAX_UNDOABLE) -> None:
+        self.max_entries = max_entries
+        self._max_undoable: Final = max_undoable
+        self.events: Final = RevocationTable(max_entries=max_entries)
+        self.operator: Final = RevocationTable(max_entries=max_entries)
+        self._names: Final[dict[str, Name]] = {}  # by id, in the order in which they came
+        self._entries: Final[dict[Name, dict[str, Entry]]] = {}  # by name, then by id
+        self._undone: Final[dict[str, float]] = {}  # by id, until when
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
+        return len(self.events) + len(self.operator)
+
+    def take(self, record: Record) -> Added:
+        """Have *record* count. FULL: there is no room, and nothing has changed."""
+        if isinstance(record, TakenBack):
+            return self._take_back(record)
+        if record.id is None:
+            return self._add(self.events, record.entry)
+        if record.id in self._undone:
+            return Added.KNOWN
+        return self._add_undoable(record.id, record.entry)
+
+    def is_live(self, record: Record, now: float) -> bool:
+        """Whether *record* says something about tokens that are valid at *now*."""
+        undone = isinstance(record, Revoked) and record.id is not None and record.id in self._undone
+        return record.until > now and not undone
+
+    def find_ids(self, name: Name) -> list[str]:
+        """Return the ids by which what *name* says can be taken back."""
+        return list(self._entries.get(name, ()))
+
+    def find_same(self, entry: Entry) -> str | None:
+        """Return the id of an entry that says the same, until whenever; on any thread."""
+        of_name = list(self._entries.get((entry.by, entry.issuer, entry.value), {}).items())
+        return next((id_ for id_, each in of_name if each.before == entry.before), None)
+
+    def list_undoable(self, limit: int) -> list[Entry]:
+        """Return the entries that can be taken back, the newest first and at most *limit*; on any thread."""
+        newest = islice(reversed(list(self._names.copy().items())), limit)
+        return [found for id_, name in newest if (found := self._entries.get(name, {}).get(id_)) is not None]
+
+    def forget(self, now: float) -> None:
+        """Forget what is over at *now*."""
+        self.events.forget(now)
+        for id_ in [id_ for id_, name in self._names.items() if self._entries[name][id_].until <= now]:
+            self._remove(id_)
+        self.operator.forget(now)
+        for id_ in [id_ for id_, until in self._undone.items() if until <= now]:
+            del self._undone[id_]
+
+    def _add(self, table: RevocationTable, entry: Entry) -> Added:
+        table.max_entries = len(table) + max(self.max_entries - len(self), 0)
+        return table.add(entry)
+
+    def _add_undoable(self, id_: str, entry: Entry) -> Added:
+        name = (entry.by, entry.issuer, entry.value)
+        known = self._entries.get(name, {}).get(id_)
+        if (known is None and id_ in self._names) or (known is not None and known.before != entry.before):
+            return self._add(self.events, entry)
+        if known is None and len(self._names) >= self._max_undoable and not self._retire_oldest():
+            return Added.FULL
+        added = self._add(self.operator, entry)
+        if added is not Added.FULL:
+            kept = entry if known is None else replace(entry, until=max(known.until, entry.until))
+            self._entries.setdefault(name, {})[id_] = kept
+            self._names[id_] = name
+        return added
+
+    def _retire_oldest(self) -> bool:
+        """Keep the oldest entry as one that cannot be taken back; return whether there is room for it there."""
+        oldest = next(iter(self._names))
+        entry = self._entries[self._names[oldest]][oldest]
+        self.events.max_entries = len(self.events) + max(self.max_entries - len(self), 0) + 1
+        if self.events.add(entry) is Added.FULL:
+            return False
+        self._remove(oldest)
+        return True
+
+    def _take_back(self, record: TakenBack) -> Added:
+        new = [id_ for id_ in record.ids if id_ not in self._undone]
+        if len(self._undone) + len(new) > self._max_undoable:
+            return Added.FULL
+        for id_ in new:
+            self._undone[id_] = record.until
+            if id_ in self._names:
+                self._remove(id_)
+        return Added.NEW if new else Added.KNOWN
+
+    def _remove(self, id_: str) -> None:
+        name = self._names.pop(id_)
+        of_name = self._entries[name]
+        removed = of_name.pop(id_)
+        if not of_name:
+            del self._entries[name]
+        self.operator.keep_only(removed, of_name.values())
