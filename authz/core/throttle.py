@@ -5,7 +5,7 @@ Rules of this file:
    client sends it once. Denials by the throttle itself do not count either, so that a network recovers.
 2. A network may be shared. A token that was accepted before passes from everywhere, and a new token passes from a
    network in which its subject was accepted before. Both are decided like any other, so nothing is gained by lying.
-3. There is no count of failures by what a token claims: a stranger could write another's name into it.
+3. There is no count of failures by what a token claims: a client could write another's name into it.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ class Checker:
             answer(respond)
 
     def _decide_again(self, pending: _Pending, asked: Sequence[Need]) -> bytes | Deferred:
-        """Decide with all known facts; facts that were *asked* for in vain are not asked for again."""
+        """Decide with all known facts; facts that were *asked* for without an answer are not asked for again."""
         self._redecide(pending)
         if any(need in asked for need in pending.decision.trail.needs):
             return self._respond_unanswered(pending)

@@ -117,7 +117,7 @@ def _encode_caller(
     return message.SerializeToString()
 
 
-# For tokens that were seen before: those of strangers, or that are used once, would only evict them.
+# For tokens that were seen before: those that are not verified, or used once, would only evict them.
 _encode_caller_once: Final = lru_cache(maxsize=_CALLER_CACHE)(_encode_caller)
 
 
@@ -170,7 +170,7 @@ def _metadata(decision: Decision, decision_id: str) -> bytes:
 
 @lru_cache(maxsize=_ID_PREFIX_CACHE)
 def _id_prefix(length: int) -> bytes:
-    """Encode the field of a decision id of so many octets, up to the id itself, which is the last thing in it."""
+    """Encode the field of a decision id of *length* octets, up to the id itself, which is the last thing in it."""
     message = wire.CheckResponse()
     message.dynamic_metadata.fields["decision_id"].string_value = "0" * length
     return message.SerializeToString().removesuffix(b"0" * length)

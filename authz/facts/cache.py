@@ -21,7 +21,7 @@ _ENTRY_BYTES: Final = 1024  # of a need, a fact and their entry, without the siz
 
 @dataclass(slots=True)
 class _Entry:
-    """A *fact* until it *expires*, and when it was last *renewed* in vain, on the monotonic clock."""
+    """A *fact* until it *expires*, and when its renewal last failed (*renewed*), on the monotonic clock."""
 
     fact: object
     expires: float

@@ -26,7 +26,7 @@ _MAX_LOGGED_KIDS: Final = 8  # in one line of the log
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """A key that appeared or vanished *at* so many seconds since the epoch."""
+    """A key that appeared or vanished *at* a Unix time."""
 
     at: float
     event: str

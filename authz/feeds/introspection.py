@@ -187,7 +187,7 @@ class IntrospectionSource:
                 return self._refused(shown)
             # The cause is unknown: our credentials, or the token. So clients may retry, and no breaker opens.
             raise SourceError("bad_request", f"{shown}: our credentials, or this token", counts=False)
-        # A server that trips over one token answers about others: strangers, who choose theirs, open no breaker.
+        # A server that fails for one token answers about others: clients, who choose their tokens, open no breaker.
         about_this = status in CRASH_STATUSES and self._monotonic() < self._proved_until
         raise SourceError(Refresh.STATUS.value, shown, counts=not about_this)
 

@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. A message is accepted when its entries count, and are in the file that past events are read from.
-2. Its sender learns only that it was refused; the log says why, without anything that a stranger wrote.
+2. Its sender learns only that it was refused; the log says why, without any text of the sender.
 3. A message whose key may be new waits for the same refresh that a request would wait for, and is read once more.
 """
 

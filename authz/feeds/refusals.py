@@ -1,4 +1,4 @@
-"""Log why messages are refused that anyone may send, in so many lines that a flood does not fill the disk."""
+"""Log why messages that anyone may send are refused, in a bounded number of lines: a flood does not fill the disk."""
 
 from __future__ import annotations
 

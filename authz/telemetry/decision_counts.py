@@ -69,7 +69,7 @@ class DecisionCounts(Collector):
         registry.register(self)
 
     def count(self, labels: Labels, seconds: float, *, cached: bool | None, trace: TraceContext | None) -> None:
-        """Count one decision, which took so many *seconds*; *trace* leads to its span, if one was written.
+        """Count one decision, which took *seconds*; *trace* leads to its span, if one was written.
 
         *cached* says whether the signature was found in the cache; None means that it was not looked up.
         """

@@ -102,7 +102,7 @@ def _encode_shape(shape: Shape, has_parent: bool) -> bytes:  # noqa: FBT001 - a 
 
 @lru_cache(maxsize=_ID_LENGTHS)
 def _id_prefix(length: int) -> bytes:
-    """Encode the attribute of a decision id of so many octets, up to the id itself, which is the last thing in it."""
+    """Encode the attribute of a decision id of *length* octets, up to the id itself, which is the last thing in it."""
     return _attribute(names.DECISION_ID, "0" * length).removesuffix(b"0" * length)
 
 

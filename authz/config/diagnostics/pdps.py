@@ -19,7 +19,7 @@ _ENCODED_AS_BASE64URL: Final = f"{_ENCODED}.~"
 
 
 def find_pdp_mistakes(config: Config) -> Iterator[Problem]:
-    """Report PDPs that no rule asks, URLs that are hardly of their kind, and ids that two resources can have."""
+    """Report PDPs that no rule asks, URLs that seem to be of another kind, and ids that two resources can have."""
     asked = {
         rule.require.pdp.name for rule in config.rules if rule.require is not None and rule.require.pdp is not None
     }

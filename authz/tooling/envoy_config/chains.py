@@ -40,7 +40,7 @@ def read_filters(entry: Node, discovered: Mapping[str, Node]) -> Iterator[Filter
     """Yield the filter of one *entry* of http_filters, or each asking filter inside it.
 
     A filter may stand inside a matcher (ExtensionWithMatcher), a Composite or a FilterChainConfig. *discovered* are
-    settings that come by discovery (ECDS) and are in the file all the same.
+    settings that are configured by discovery (ECDS) and are in the file all the same.
     """
     name = entry.get("name").text
     config, seen = entry.get("typed_config").typed, True

@@ -92,13 +92,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "filter-unseen": Kind(
         Level.FINDING,
-        "the filter comes by discovery (ECDS): it is not in this file, and was not reviewed",
+        "the filter is configured by discovery (ECDS): it is not in this file, and was not reviewed",
         "put it into the file, or review Envoy's /config_dump",
         review_bypasses.filter_unseen,
     ),
     "others-unseen": Kind(
         Level.NOTE,
-        "this comes by discovery: it is not in this file, and was not reviewed",
+        "this is configured by discovery: it is not in this file, and was not reviewed",
         "review Envoy's /config_dump too",
         review_bypasses.others_unseen,
     ),
@@ -276,7 +276,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "timeout-short": Kind(
         Level.FINDING,
-        "Envoy gives up while the sidecar may still wait for a key (fetch.max_wait)",
+        "Envoy times out while the sidecar may still wait for a key (fetch.max_wait)",
         "raise timeout, or lower fetch.max_wait",
         review_filter.timeout_short,
     ),

@@ -95,14 +95,14 @@ def optional(context: Context) -> Iterator[Location]:
 
 
 def filter_unseen(context: Context) -> Iterator[Location]:
-    """The filter that asks comes by discovery (ECDS)."""
+    """The filter that asks is configured by discovery (ECDS)."""
     for _, _, asking in context.checks:
         if not asking.seen:
             yield Location(asking.node.get("config_discovery"), asking.name)
 
 
 def others_unseen(context: Context) -> Iterator[Location]:
-    """Other filters, listeners or chains of filters that come by discovery."""
+    """Other filters, listeners or chains of filters that are configured by discovery."""
     asked = {asking.node.get("config_discovery").path for _, _, asking in context.checks}
     dumped = any(node.kind == "ListenersConfigDump" for node in context.root.walk())
     for node in context.root.walk():

@@ -33,7 +33,7 @@ def over_http(context: Context) -> Iterator[Location]:
 
 
 def timeout_short(context: Context) -> Iterator[Location]:
-    """Envoy gives up while the sidecar may still wait for a key."""
+    """Envoy times out while the sidecar may still wait for a key."""
     for _, _, asking in context.checks:
         if not asking.config.get("grpc_service").there:
             continue  # another finding says that it is wrong, or was not seen
