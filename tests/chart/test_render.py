@@ -115,6 +115,19 @@ def test_notes_say_where_to_send_traffic_and_what_is_insecure(charts: Charts) ->
     assert "- the rule orders is in shadow" in full
 
 
+def test_notes_say_what_pods_do_not_learn(charts: Charts) -> None:
+    """A logout reaches one pod: several need shared_state, and one does not."""
+    values, receiving = charts.app / "ci/proxy-values.yaml", ("--set", "authz.receiver.enabled=true")
+    alone, shared = ("--set", "replicaCount=1"), ("--set", "authz.config.shared_state.url=rediss://10.0.0.9")
+    warning = "the others do not learn of it"
+    assert "/authz/backchannel-logout" in notes(charts, values, *receiving)
+    assert warning in notes(charts, values, *receiving)
+    assert warning in notes(charts, values, *receiving, *alone, "--set", "autoscaling.enabled=true")
+    for more in (alone, shared):
+        assert warning not in notes(charts, values, *receiving, *more)
+    assert warning not in notes(charts, values)
+
+
 def notes(charts: Charts, values: Path, *arguments: str) -> str:
     """Return NOTES.txt, as `helm install` prints it; a dry run of Helm 4 needs no cluster."""
     argv = ("install", "orders", charts.app, "--namespace", "shop", "--dry-run=client", "--values", values)
