@@ -17,7 +17,7 @@ def describe_sources(document: Mapping[str, Any]) -> Iterator[str]:
         by = ", ".join(f"{count} by {name}" for name, count in source.get("by", {}).items() if count)
         state = "" if source.get("available", True) else ", not available"
         error = f", last error: {source['last_error']}" if source.get("last_error") else ""
-        yield escaped(f"{source['source']}: {source['entries']} entries{f' ({by})' if by else ''}{state}{error}")
+        yield escaped(f"{source['source']}: {source['entries']} entries{f' ({by})' if by else ''}{state}{error}") or ""
     if not document["sources"]:
         yield "nothing is revoked, and there is no list"
     if document.get("undoable"):
@@ -28,7 +28,7 @@ def describe_sources(document: Mapping[str, Any]) -> Iterator[str]:
         age = "never" if shared["age"] is None else f"{shared['age']:.0f} s ago"
         waiting = f", {shared['pending']} entries wait to be sent" if shared["pending"] else ""
         failure = f", last error: {shared['failure']}" if shared["failure"] else ""
-        yield escaped(f"shared state: read {age}{waiting}{failure}")
+        yield escaped(f"shared state: read {age}{waiting}{failure}") or ""
 
 
 def describe_found(
@@ -44,7 +44,7 @@ def describe_found(
 
 def _describe(entry: Mapping[str, Any]) -> str:
     name, value = next((name, value) for name, value in entry.items() if name not in {"iss", *_TIMES})
-    return escaped(f"{name} {value} of {entry['iss']}")
+    return escaped(f"{name} {value} of {entry['iss']}") or ""
 
 
 def _describe_times(times: Mapping[str, Any]) -> str:
