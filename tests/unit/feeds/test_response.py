@@ -170,6 +170,7 @@ def test_a_compressed_bomb_is_bounded() -> None:
         ("gzip", gzip.compress(BODY) + b"more"),
         ("gzip, gzip", gzip.compress(gzip.compress(BODY))),
     ],
+    ids=["unknown", "not at all", "half", "and more", "twice"],
 )
 def test_what_is_not_compressed_as_it_says_is_refused(encoding: str, body: bytes) -> None:
     """An unknown encoding, none, half of one, or more than one."""
