@@ -116,10 +116,9 @@ class UnusedProof:
     """A proof that is right, and was not used as far as is known; *need* asks, and takes note of its use."""
 
     need: Need
-    thumbprint: str
 
 
-def check_proof(proof: Proof, issuer: Issuer, facts: Facts) -> UnusedProof:
+def check_proof(proof: Proof, issuer: Issuer, trail: AuditTrail, facts: Facts) -> UnusedProof:
     """Verify the signature of a proof before anyone is asked for the sake of its request.
 
     A proof that is known to have been used causes no questions. Raises Rejected(PROOF_INVALID).
@@ -128,7 +127,8 @@ def check_proof(proof: Proof, issuer: Issuer, facts: Facts) -> UnusedProof:
     if facts.get(need) is ProofUse.REPLAYED:
         raise _replayed()
     verify_once(proof)
-    return UnusedProof(need, proof.thumbprint)
+    trail.thumbprint = proof.thumbprint
+    return UnusedProof(need)
 
 
 def check_use(proof: UnusedProof | None, trail: AuditTrail, facts: Facts) -> None:
@@ -152,9 +152,8 @@ def is_first_use(proof: UnusedProof | None, trail: AuditTrail, facts: Facts) -> 
     if use is None and proof.need not in trail.needs:
         trail.needs += (proof.need,)
     if use is not ProofUse.FIRST:
-        trail.shown = None  # it may be stolen
+        trail.shown = trail.thumbprint = None  # they may be stolen
         return False
-    trail.thumbprint = proof.thumbprint
     return True
 
 

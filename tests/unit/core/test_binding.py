@@ -169,6 +169,7 @@ def test_a_bound_token_with_its_proof_is_accepted_once() -> None:
     assert "dpop" in allowed.remove_headers
     replayed = decide(f"DPoP {BOUND}", proof, use(asking, ProofUse.REPLAYED))
     assert denial(replayed) == (Reason.PROOF_INVALID, "proof: used before", ("DPoP",))
+    assert replayed.trail.thumbprint is None
     assert denial(decide(f"DPoP {BOUND}", proof, use(asking, "whatever")))[0] is Reason.PROOF_INVALID
 
 
@@ -199,7 +200,7 @@ def test_a_denial_uses_a_proof_up_and_an_unknown_answer_does_not() -> None:
     denying = make_snapshot(rule("all", "/**", scopes=("write",)), a=snapshot().issuers[A], token=token)
     denied = decide(f"DPoP {BOUND}", proof, where=denying)
     assert denied.reason is Reason.INSUFFICIENT_SCOPE
-    assert [need.kind for need in denied.trail.rechecks] == [PROOF]
+    assert ([need.kind for need in denied.trail.rechecks], denied.trail.thumbprint) == ([PROOF], JKT)
     unknown = make_snapshot(
         rule("all", "/items/{id}", external=question(TOLERANT)), a=snapshot().issuers[A], token=token
     )
