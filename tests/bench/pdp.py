@@ -139,7 +139,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One check: its path, the seconds from when it was due to its answer, and the reason, or the RPC's error."""
+    """One check: its path, the seconds from when it was due to its answer, and the reason, or "RPC error"."""
 
     path: str
     seconds: float
@@ -157,7 +157,7 @@ def load(check: grpc.UnaryUnaryMultiCallable[bytes, bytes], *paths: str, rate: i
     def note(path: str, due: float) -> Callable[[grpc.Future[bytes]], None]:
         def noted(call: grpc.Future[bytes]) -> None:
             seconds, error = time.monotonic() - due, call.exception()
-            reason = f"RPC {error}" if error is not None else str(told(call.result()))
+            reason = "RPC error" if error is not None else str(told(call.result()))
             answered.put(Answered(path, seconds, reason))
 
         return noted
