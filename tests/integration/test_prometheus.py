@@ -21,6 +21,7 @@ from authz.demo.process import Process
 from authz.demo.signing import SigningKey
 from tests.fakes.idp import FakeIdp
 from tests.fakes.ports import free_address
+from tests.fakes.redis_server import redis_server
 from tests.fakes.waiting import wait_until
 from tests.integration.asking import INTROSPECT, endpoint_of
 from tests.integration.sidecars import Running, issuer, running
@@ -82,7 +83,7 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    """A sidecar that traces to nowhere, scraped twice a second."""
+    """A sidecar that traces to nowhere and shares its state, scraped twice a second."""
     with ExitStack() as parts:
         folder, idp = parts.enter_context(short_folder()), parts.enter_context(FakeIdp())
         patch = parts.enter_context(pytest.MonkeyPatch.context())
@@ -92,7 +93,10 @@ def stage() -> Iterator[Stage]:
         client = f"client: {{id: rs, secret_file: {folder}/secret}}"
         asked = f"url: '{endpoint_of(idp)}', {client}, max_wait: 10s, timeout: 10s"
         section = issuer("a", idp, introspection=asked)
-        sidecar = parts.enter_context(running(folder, section, telemetry="traces: {exporter: otlp}"))
+        store = parts.enter_context(redis_server(folder))
+        sidecar = parts.enter_context(
+            running(folder, section, telemetry="traces: {exporter: otlp}", more=store.settings())
+        )
         sidecar.await_ready()
         prometheus, address = start_prometheus(folder, target=sidecar.sidecar.admin_url.removeprefix("http://"))
         parts.callback(prometheus.kill)
@@ -138,6 +142,7 @@ def answers(stage: Stage) -> bool:
 
 
 @pytest.mark.needs("prometheus")
+@pytest.mark.needs("redis-server")
 @pytest.mark.xdist_group("prometheus")
 @pytest.mark.parametrize("expr", QUERIES)
 def test_every_query_of_the_dashboard_is_answered(stage: Stage, expr: str) -> None:
@@ -148,6 +153,7 @@ def test_every_query_of_the_dashboard_is_answered(stage: Stage, expr: str) -> No
 
 
 @pytest.mark.needs("prometheus")
+@pytest.mark.needs("redis-server")
 @pytest.mark.xdist_group("prometheus")
 def test_every_alert_is_loaded_and_evaluated(stage: Stage) -> None:
     """On real numbers, without an error; none of the critical ones rings for a sidecar that is well."""
@@ -163,6 +169,7 @@ def test_every_alert_is_loaded_and_evaluated(stage: Stage) -> None:
 
 
 @pytest.mark.needs("prometheus")
+@pytest.mark.needs("redis-server")
 @pytest.mark.xdist_group("prometheus")
 def test_an_exemplar_leads_to_the_trace(stage: Stage) -> None:
     """Prometheus asks for OpenMetrics and keeps the trace id with the duration, and with the denial."""
@@ -174,6 +181,7 @@ def test_an_exemplar_leads_to_the_trace(stage: Stage) -> None:
 
 
 @pytest.mark.needs("prometheus")
+@pytest.mark.needs("redis-server")
 @pytest.mark.xdist_group("prometheus")
 def test_metrics_are_openmetrics_for_those_who_ask(stage: Stage) -> None:
     """Every family can be parsed by the stricter form's own parser."""
