@@ -1,7 +1,7 @@
 # What is needed: Python 3.11 or newer, make, git. Everything else is made on demand, below .venv and .tools.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test peers cluster newest lowest prerelease bench endurance fuzz mutants lint format proto lock deploy clean
+.PHONY: help run test compiled peers cluster newest lowest prerelease bench endurance fuzz mutants lint format proto lock deploy clean
 
 # Of pip's settings in the environment only those count that say where to download from, and how. A PIP_CONSTRAINT or
 # PIP_TARGET must not change what is installed, or where.
@@ -27,6 +27,13 @@ run: .venv/ready  ## start the demo: identity provider, sidecar, Envoy, upstream
 
 test: .venv/ready .tools/xds-protos .tools/helm .tools/rotel .tools/pips .tools/frameworks/python  ## prove everything (ARGS="-k token" for a part)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
+
+# A copy, for Python imports an extension module that is beside its source, whichever is newer.
+compiled: .venv/ready .tools/xds-protos  ## compile what a check runs, in .tools/compiled, and prove it there by the same tests; needs a C compiler (ARGS="-k token" for a part)
+	rm -rf .tools/compiled && mkdir -p .tools/compiled
+	$(BIN)/python deploy/compile.py .tools/compiled
+	cp -r deploy findings protos tests *.* Makefile LICENSE .github .ci .tools/compiled && ln -s ../../.venv ../../.tools .tools/compiled
+	cd .tools/compiled && PYTHONPATH=$(CURDIR)/.tools/compiled AUTHZ_COMPILED=1 .venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10 --deselect tests/unit/test_house.py tests/unit tests/attacks tests/fuzz tests/e2e $(ARGS)
 
 peers: .venv/ready $(addprefix .tools/peers/,keycloak grpc-java opa openfga) $(addprefix .tools/frameworks/,python node go more caddy java)  ## prove what we say of a real Keycloak, OPA, OpenFGA, grpc-java and web frameworks; needs Maven, Java 17, Go, Node
 	PEERS=1 REQUIRE_ALL=1 $(BIN)/python -m pytest tests/peers $(ARGS)

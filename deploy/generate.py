@@ -40,7 +40,12 @@ REFERENCE: Final = ROOT / "authz/config/REFERENCE.md"
 REASONS: Final = ROOT / "authz/core/REASONS.md"
 RULES: Final = ROOT / "authz/core/RULES.md"
 HELM: Final = ROOT / ".tools/helm/helm4"
-BUILD_TOOLS: Final = ("hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers")
+BUILD_TOOLS: Final = frozenset(
+    """
+    hatchling packaging pathspec pluggy tomlkit trove-classifiers
+    ast-serialize librt mypy mypy-extensions setuptools typing-extensions
+    """.split()  # noqa: SIM905 - the second line is what compiles
+)
 
 _KEY: Final = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9]+):(?: (?P<value>.*))?$")
 _LABEL: Final = re.compile(r"{{ \$(?:labels\.)?(\w+).*? }}")

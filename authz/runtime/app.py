@@ -21,6 +21,7 @@ from authz.config.address import Address, parse_tcp_address
 from authz.config.build import build_snapshot
 from authz.config.model import Config, OtherExporter
 from authz.core.decision import Decision
+from authz.core.form import FORM
 from authz.core.minting import MINTED
 from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
@@ -253,7 +254,7 @@ class App:
             self._metrics_export.start()
         if self._last_hour is not None:
             Thread(target=self._last_hour.run, args=(self._readiness.draining,), name="last-hour", daemon=True).start()
-        log.info("authz %s serves on %s, admin on %s", __version__, where, self._admin.address)
+        log.info("authz %s (%s) serves on %s, admin on %s", __version__, FORM, where, self._admin.address)
         self._active.warn()
 
     def become_ready(self) -> None:

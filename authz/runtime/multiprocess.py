@@ -21,6 +21,7 @@ from authz.admin.server import AdminServer
 from authz.admin.signing import make_routes_of_signing
 from authz.config.address import parse_tcp_address, worker_addresses
 from authz.config.model import Admin, Config, Server
+from authz.core.form import FORM
 from authz.files.watch import FileWatch
 from authz.runtime.console import make_routes_of_console, make_routes_of_revocations
 from authz.runtime.handover import Handover, LastGood, Source
@@ -94,7 +95,8 @@ def supervise(file: Path, config: Config, source: Source, watch: FileWatch, next
             if receiver is not None:
                 receiver.start()
                 log.info("logout tokens are received on %s", receiver.address)
-            log.info("authz %s runs %d workers, admin on %s", __version__, len(addresses), admin.address)
+            what = f"{__version__} ({FORM})"
+            log.info("authz %s runs %d workers, admin on %s", what, len(addresses), admin.address)
 
         Thread(target=reload.run, name="reload", daemon=True).start()
         return supervisor.run(note_reload, answered=probe.answered, started=start_admin)

@@ -13,6 +13,7 @@ from prometheus_client.samples import Sample
 
 from authz import __version__
 from authz.core.decision import outcome
+from authz.core.form import FORM
 from authz.core.reasons import Reason
 from authz.telemetry import names
 from authz.telemetry.check_record import CheckRecord, TraceContext
@@ -65,7 +66,8 @@ class Metrics:
         self._failed: Final = {part: self._failed_reports.labels(part) for part in _PARTS}
         self._lost_lines: Final = lost_lines
         self.registry.register(_LostLines(lost_lines))
-        Info(names.BUILD_INFO, "The running version.", registry=self.registry).info({"version": __version__})
+        build = Info(names.BUILD_INFO, "The running version, and its form.", registry=self.registry)
+        build.info({"version": __version__, "form": FORM})
         self._transport: Final = Info(names.TRANSPORT_INFO, "The transport of gRPC calls.", registry=self.registry)
         self._config: Final = Info(names.CONFIG_INFO, "The configuration in use.", registry=self.registry)
         self._insecure: Final = gauge(names.INSECURE_OPTIONS, "Insecure options in use.")

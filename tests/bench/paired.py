@@ -39,6 +39,7 @@ from authz.facts.proofs import ProofLane
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.store import Store
+from authz.feeds.token_cache import TokenCache
 from authz.feeds.usage import Usage
 from authz.runtime.parts import make_fact_lanes, make_feeds, make_gatherer, make_proof_memory, make_token_lanes
 from authz.signing.keyring import Keyring, KeyringView
@@ -85,9 +86,14 @@ class Sidecar:
     def __init__(self, text: str) -> None:
         config = parse(text, file="authz.yaml")
         self.metrics: Final = Metrics(insecure_options=0, label_rules=True)
-        usage, signatures = Usage(time.time), SignatureCache()
-        verify = usage.record_use(signatures.verify)
-        self.store: Final = Store(build_snapshot(config, verify_signature=verify, nonce_secret=secrets.token_bytes(32)))
+        usage, signatures, tokens = Usage(time.time), SignatureCache(), TokenCache()
+        snapshot = build_snapshot(
+            config,
+            parse_token=tokens.parse,
+            verify_signature=usage.record_use(tokens.keep_verified(signatures.verify)),
+            nonce_secret=secrets.token_bytes(32),
+        )
+        self.store: Final = Store(snapshot)
         self._scheduler: Final = Scheduler(monotonic=time.monotonic)
         feeds = make_feeds(
             store=self.store,

@@ -68,7 +68,7 @@ def read() -> list[Stage]:
         name, _, argument = line.partition(" ")
         if name == "FROM":
             stages.append(Stage(argument.split()[0]))
-        elif name == "ENV":
+        elif name in {"ENV", "ARG"}:  # each argument has a default
             stages[-1].environment |= dict(pair.split("=", 1) for pair in shlex.split(argument))
         else:
             stages[-1].steps.append((name, argument.strip()))

@@ -32,12 +32,13 @@ def built() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_nothing_is_compiled_and_nothing_is_left_over(built: Path) -> None:
+def test_nothing_else_is_compiled_and_nothing_is_left_over(built: Path) -> None:
     """The image holds what the lock names and the wheel, without tools to build or to install, and is small."""
     app = built / "upper/app"
     names = {entry.name for entry in app.iterdir()}
     assert {"authz", "grpc", "jwcrypto", "yaml"} <= names
-    assert not names & {"pip", "setuptools", "hatchling", "pytest", "bin"}
+    assert not names & {"pip", "setuptools", "hatchling", "mypy", "pytest", "bin"}
+    assert list((app / "authz").glob("compiled__mypyc*.so"))
     lock = (DEPLOY / "requirements.lock").read_text().splitlines()
     locked = {plain(line.partition("==")[0]) for line in lock if "==" in line}
     installed = {plain(name.partition("-")[0]) for name in names if name.endswith(".dist-info")}
@@ -81,6 +82,7 @@ def test_it_runs_confined_as_the_chart_says(built: Path, charts: Charts) -> None
     try:
         wait_until(lambda: "serves on" in log.read_text() or sidecar.poll() is not None)
         assert sidecar.poll() is None, log.read_text()
+        assert " (compiled) serves on " in log.read_text()
         lines = Path(f"/proc/{sidecar.pid}/status").read_text().splitlines()
         status = dict(line.split(":\t", 1) for line in lines)
         assert status["Uid"].split() == ["65532"] * 4

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from authz import __version__
 from authz.cli import main
 from authz.config.schema import json_schema
+from authz.core.form import FORM
 from tests.tools import ROOT
 
 SAMPLE = ROOT / "tests/data/config.yaml"
@@ -28,9 +29,9 @@ def run(*arguments: str | Path) -> Result:
 
 
 def test_the_version_is_the_packages() -> None:
-    """`authz --version` prints one line for people and scripts."""
+    """`authz --version` prints one line for people and scripts: the version, and the form that runs."""
     result = run("--version")
-    assert (result.exit_code, result.output) == (0, f"authz {__version__}\n")
+    assert (result.exit_code, result.output) == (0, f"authz {__version__} ({FORM})\n")
 
 
 def test_the_commands_are_there() -> None:

@@ -133,7 +133,10 @@ def test_a_condition_reads_all_that_is_known() -> None:
 def test_the_risk_is_looked_up_last() -> None:
     """A request that is denied anyway asks for nothing; one that is not names what it needs, and is never allowed."""
     wanted = RiskRequirement(max_failures_1m=20)
-    for reason, others in ((Reason.INSUFFICIENT_SCOPE, {"scopes": ("x",)}), (Reason.POLICY_DENIED, {"issuers": {"b"}})):
+    for reason, others in (
+        (Reason.INSUFFICIENT_SCOPE, {"scopes": ("x",)}),
+        (Reason.POLICY_DENIED, {"issuers": frozenset({"b"})}),
+    ):
         denied = judge(wanted, NO_FACTS, **others)
         assert (denied.reason, denied.trail.needs, denied.trail.reads_risk) == (reason, (), False)
     lacking = judge(wanted, NO_FACTS)
