@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from authz.core.claims import Claims
-from authz.core.identity import Identity
+from authz.core.decision import Allow, AuditTrail
 from authz.core.keys import VerifySignature
-from authz.core.policy import Policy, Rule
-from authz.core.request import Request, Target
+from authz.core.policy import Policy
+from authz.core.reasons import Reason
+from authz.core.request import Request
 from authz.core.snapshot import Snapshot
-from tests.fixtures import DEFAULT_SNAPSHOT, make_snapshot
-from tests.unit.envoy.asking import AFTER, FakeLane, StillGatherer, raiser, read, told
+from tests.fixtures import DEFAULT_SNAPSHOT, issuer_a, key_set, make_snapshot, rule
+from tests.unit.envoy.asking import AFTER, NEW, FakeLane, StillGatherer, raiser, read, told
 
 SECRET = "the text of an exception"
 
@@ -54,15 +55,11 @@ class Broken:
         raise cast("BaseException", object.__getattribute__(self, "error"))
 
 
-class BrokenPolicy(Policy):
-    """Rules that break where they are read."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(DEFAULT_SNAPSHOT.policy.rules)
-        self._error = error
-
-    def select(self, target: Target, context: object) -> tuple[Rule, dict[str, str]]:
-        raise self._error
+def broken_policy(error: BaseException) -> Policy:
+    """Return rules that break where they are compared with a request."""
+    usual = rule("r", "/items/**")
+    match = replace(usual.match, context=cast("Mapping[str, str]", Broken(error)))
+    return Policy([replace(usual, match=match)])
 
 
 @dataclass(frozen=True)
@@ -112,6 +109,11 @@ def broken_verify(error: BaseException) -> VerifySignature:
     return cast("VerifySignature", raiser(error))
 
 
+def broken_decision(error: BaseException) -> Allow:
+    """Return an allow that cannot be encoded."""
+    return Allow(reason=Reason.PUBLIC, trail=AuditTrail(), claims=cast("Mapping[str, object]", Broken(error)))
+
+
 def fixed(snapshot: Snapshot) -> dict[str, Any]:
     """Make *snapshot* the part of a Checker."""
     return {"snapshot": lambda: snapshot}
@@ -121,16 +123,16 @@ def fixed(snapshot: Snapshot) -> dict[str, Any]:
 STAGES: dict[str, Callable[[BaseException], dict[str, Any]]] = {
     "snapshot": lambda error: {"snapshot": raiser(error)},
     "now": lambda error: {"now": raiser(error)},
-    "policy": lambda error: fixed(make_snapshot(policy=BrokenPolicy(error))),
+    "policy": lambda error: fixed(make_snapshot(policy=broken_policy(error))),
     "issuers": lambda error: fixed(make_snapshot(issuers=Broken(error))),
     "signature": lambda error: fixed(replace(AFTER, verify_signature=broken_verify(error))),
-    "identity": lambda error: fixed(replace(AFTER, identity=cast("Identity", Broken(error)))),
+    "identity": lambda error: fixed(make_snapshot(a=issuer_a(keys=key_set(NEW), aliases=Broken(error)))),
     "a look at hand": lambda error: {"lane": BrokenLane(error, at="find")},
     "max_wait": lambda error: {"lane": BrokenLane(error, at="max_wait")},
     "gatherer": lambda error: {"gatherer": BrokenGatherer(error)},
     "fresh snapshot": lambda error: {"snapshot": second(error)},
     "new_id": lambda error: {"new_id": raiser(error)},
-    "encoding": lambda error: fixed(make_snapshot(responses=Broken(error))),
+    "encoding": lambda error: {"decide": lambda *_: broken_decision(error)},
     "elapsed": lambda error: {"elapsed": raiser(error)},
     "report": lambda error: {"report": raiser(error)},
     "report of an allow": lambda error: {"report": raiser(error), **fixed(AFTER)},
