@@ -65,7 +65,7 @@ OPTIONS: Final = (
     "--no-site-packages",
     "--ignore-missing-imports",
 )
-_DECORATORS: Final = {"dataclass": "", "record": "", "kw_record": "kw_only"}
+_DECORATORS: Final = frozenset({"dataclass", "record", "kw_record"})
 
 
 class CompileHook(BuildHookInterface[Any]):
@@ -159,26 +159,31 @@ def expand(source: str, path: str) -> str:
         for decorator in node.decorator_list:
             name = decorator.func if isinstance(decorator, ast.Call) else decorator
             if isinstance(name, ast.Name) and name.id in _DECORATORS:
-                options = _options(decorator) | {_DECORATORS[name.id]} - {""}
-                # mypyc takes no assignment in an `__init__` if it sees that the class is frozen. To others it is.
-                frozen = ', **{"frozen": True}' if "frozen" in options else ""
-                kw_only = ", kw_only=True" if "kw_only" in options else ""
-                lines[decorator.lineno - 1] = f"@dataclass(init=False{kw_only}{frozen})"
+                options = _options(decorator) | ({"kw_only": "True"} if name.id == "kw_record" else {})
+                lines[decorator.lineno - 1] = _write_decorator(options)
                 for field in _fields(node):
                     if ast.unparse(field.annotation) == "object":  # mypyc looks for the name in the module
                         at = field.annotation.end_col_offset or 0
                         line = lines[field.lineno - 1]
                         lines[field.lineno - 1] = f"{line[:at]} | None{line[at:]}"
-                lines[_empty_line(node, lines, path)] = f"    {_write_init(node, kw_only=bool(kw_only))}"
+                lines[_empty_line(node, lines, path)] = f"    {_write_init(node, kw_only='kw_only' in options)}"
     imports = [number for number, line in enumerate(lines) if line.startswith("from authz.core.record import ")]
     for number in imports:
         lines[number] = "from dataclasses import dataclass"
     return "\n".join(lines) + "\n"
 
 
-def _options(decorator: ast.expr) -> set[str]:
+def _options(decorator: ast.expr) -> dict[str, str]:
     keywords = decorator.keywords if isinstance(decorator, ast.Call) else []
-    return {keyword.arg for keyword in keywords if keyword.arg and ast.literal_eval(keyword.value)}
+    return {keyword.arg: ast.unparse(keyword.value) for keyword in keywords if keyword.arg}
+
+
+def _write_decorator(options: dict[str, str]) -> str:
+    """Write the decorator with its *options*. What is compiled has slots anyway."""
+    kept = [f"{name}={value}" for name, value in options.items() if name not in {"frozen", "slots"}]
+    # mypyc takes no assignment in an `__init__` if it sees that the class is frozen. To others it is.
+    hidden = ['**{"frozen": True}'] if "frozen" in options else []
+    return f"@dataclass({', '.join(['init=False', *kept, *hidden])})"
 
 
 def _empty_line(node: ast.ClassDef, lines: list[str], path: str) -> int:

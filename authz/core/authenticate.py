@@ -31,7 +31,7 @@ from authz.core.introspection import (
 )
 from authz.core.issuer import Issuer
 from authz.core.keys import KeySet, SignedPayload, Verified, check_algorithm, verify
-from authz.core.needs import CHANGED_KEY, KEY, Facts, KeySearched, Need
+from authz.core.needs import CHANGED_KEY, KEY, NO_NEEDS, Facts, KeySearched, Need
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
 from authz.core.revocation import check_revoked
@@ -119,7 +119,7 @@ def _check_at_issuer(
                 raise
             lacking = rejected
     if issuer.introspection is not None and issuer.introspection.mode is IntrospectionMode.ALWAYS:
-        needs, trail.needs = trail.needs, ()
+        needs, trail.needs = trail.needs, NO_NEEDS
         try:
             check_agreement(_introspect(text, issuer, snapshot, trail, facts), claims)
         except Rejected as rejected:

@@ -51,6 +51,10 @@ class Need:
         return Need(self.kind, self.of, self.asked, self.unanswered, optional=self.optional)
 
 
+# Not `()`: where that is assigned to an attribute, compiled code raises TypeError for what it holds after a call.
+NO_NEEDS: Final[tuple[Need, ...]] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class KeySearched:
     """The answer to a need for a key: the search has ended. *note* is what the operator should know about it."""

@@ -33,7 +33,9 @@ def run(source: str, path: str) -> dict[str, Any]:
 def expand(source: str, path: str) -> str:
     """Return what is compiled, so that Python can run it: assignments of compiled code need no leave of the class."""
     expanded: str = PROGRAM["expand"](source, path)
-    return expanded.replace(', **{"frozen": True}', ", unsafe_hash=True")
+    return expanded.replace(', eq=False, **{"frozen": True}', ", eq=False").replace(
+        '**{"frozen": True}', "unsafe_hash=True"
+    )
 
 
 @pytest.mark.parametrize("path", MODULES)
@@ -53,7 +55,7 @@ def test_classes_are_made_as_dataclass_makes_them(path: str) -> None:
         model = theirs[name]
         assert [shape(each) for each in parameters(written)] == [shape(each) for each in parameters(model)]
         assert written.__match_args__ == model.__match_args__
-        assert (written.__hash__ is None) == (model.__hash__ is None)
+        assert [kind_of(written, name) for name in _COMPARISONS] == [kind_of(model, name) for name in _COMPARISONS]
         assert [describe(each) for each in dataclasses.fields(written)] == [
             describe(each) for each in dataclasses.fields(model)
         ]
@@ -71,6 +73,15 @@ def classes(names: dict[str, Any]) -> dict[str, Any]:
 def parameters(kind: Any) -> list[inspect.Parameter]:  # noqa: ANN401 - any dataclass
     """What the class is made of."""
     return list(inspect.signature(kind.__init__).parameters.values())
+
+
+_COMPARISONS: Final = ("__eq__", "__hash__", "__lt__")
+
+
+def kind_of(kind: type, name: str) -> str:
+    """Whether the class has the method, has what every object has, or has none."""
+    method = getattr(kind, name)
+    return "none" if method is None else "every object's" if method is getattr(object, name) else "its own"
 
 
 def shape(parameter: inspect.Parameter) -> tuple[str, object, bool]:
