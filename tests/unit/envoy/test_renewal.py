@@ -81,7 +81,9 @@ def running() -> Iterator[World]:
         bounds=Bounds(max_asked=2, max_waiting=8, max_wait=HANG, burst=100, refill=1.0),
         monotonic=lambda: world.now,
     )
-    gatherer = world.gatherer = Gatherer({EXCHANGED: LanesBySource(lambda: {"a": lane}, max_waiting=8)}, monotonic=monotonic)
+    gatherer = world.gatherer = Gatherer(
+        {EXCHANGED: LanesBySource(lambda: {"a": lane}, max_waiting=8)}, monotonic=monotonic
+    )
     world.checker = Checker(
         snapshot=lambda: WORLD,
         gatherer=gatherer,
