@@ -40,7 +40,7 @@ COMPILED: Final = (
     "authz/feeds/usage.py",
     "authz/telemetry/check_record.py",
 )
-# In the core, what only reads documents and configurations. A test of `record` is the class that it decorates.
+# In the core, what only reads documents and configurations; `record` is replaced in what is compiled.
 NOT_COMPILED: Final = frozenset(
     f"authz/core/{name}.py"
     for name in (
@@ -71,6 +71,8 @@ _DECORATORS: Final = frozenset({"dataclass", "record", "kw_record"})
 class CompileHook(BuildHookInterface[Any]):
     """Adds the extension modules to a wheel, if CHOICE asks for them."""
 
+    _made: tempfile.TemporaryDirectory[str] | None = None
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and say what the wheel is for. Raises SystemExit."""
         choice = os.environ.get(CHOICE, "0")
@@ -78,10 +80,15 @@ class CompileHook(BuildHookInterface[Any]):
             sys.exit(f"{CHOICE} is 1 for compiled modules, or 0: {choice!r} is neither")
         if choice == "0" or version == "editable":
             return
-        target = Path(self.directory) / "compiled"
-        for path in compile_into(target):
-            build_data["force_include"][str(target / path)] = path
+        made = self._made = tempfile.TemporaryDirectory(prefix="authz-compiled-")
+        for path in compile_into(Path(made.name)):
+            build_data["force_include"][f"{made.name}/{path}"] = path
         build_data["pure_python"], build_data["infer_tag"] = False, True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002 - the hook's
+        """Remove what is in the wheel now."""
+        if self._made is not None:
+            self._made.cleanup()
 
 
 def main() -> None:
