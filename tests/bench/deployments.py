@@ -21,7 +21,7 @@ from authz.config.problems import ConfigError
 from authz.demo.client import send
 from authz.demo.envoy import Envoy
 from authz.demo.loopback import json_response
-from authz.demo.process import Process
+from authz.demo.process import PartFailed, Process
 from authz.demo.sidecar import Sidecar
 from authz.demo.signing import SigningKey
 from tests.bench.accounting import family
@@ -32,8 +32,10 @@ from tests.bench.setups import Kind, Setup
 from tests.bench.tokens import AUDIENCE, ISSUER, write_claims
 from tests.fakes.idp import FakeIdp
 from tests.fakes.ports import free_address
-from tests.tools import find
+from tests.tools import TOOLS, find
 
+# Python looks there before it looks at its own packages, and not in the current folder.
+_COMPILED: Final = ("env", "PYTHONSAFEPATH=1", f"PYTHONPATH={TOOLS / 'compiled'}")
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 NOWHERE: Final = "http://127.0.0.1:9/introspect"
 _INTROSPECT: Final = "/introspect"
@@ -93,6 +95,8 @@ class Deployments:
             return f"the installed cryptography cannot do {setup.algorithm}"
         if setup.kind in PEERS:
             return PEERS[setup.kind].why_not()
+        if setup.compiled and not (TOOLS / "compiled/authz").is_dir():
+            return "`make compiled` makes it"
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             text = self._write(setup, Path(folder), listen="unix:/run/authz.sock", admin="127.0.0.1:9192")
             try:
@@ -116,6 +120,9 @@ class Deployments:
                 parts.callback(sidecar.stop)
                 with on_cores(place.server):
                     sidecar.start()
+                form = "compiled" if setup.compiled else "pure"
+                if f'form="{form}"' not in send(f"{sidecar.admin_url}/metrics").body.decode():
+                    raise PartFailed("the sidecar runs in the other form", where=str(folder), fix="run make compiled")
             elif setup.kind is Kind.BARE:
                 addresses = (f"unix:{folder}/bare.sock",)
                 server = start_bare(addresses[0], folder, place.server)
@@ -139,6 +146,9 @@ class Deployments:
         listen = free_address() if setup.tcp else f"unix:{folder}/authz.sock"
         config = self._write(setup, folder, listen=listen, admin=admin, asked=asked)
         sidecar = Sidecar(config, admin=admin, folder=folder)
+        if setup.compiled:
+            argv = [*_COMPILED, sys.executable, "-m", "authz", "serve", "--config", str(sidecar.config_file)]
+            sidecar.process = Process("the sidecar", argv, log=folder / "authz.log", fix="run make compiled")
         if setup.workers == 1:
             return sidecar, (listen,)
         return sidecar, tuple(f"unix:{folder}/authz-{number}.sock" for number in range(setup.workers))

@@ -29,7 +29,8 @@ class Setup:
 
     With *proofs* the token is always the same, and a new proof (DPoP) comes with each request. An *opaque* token is no
     JWT: its issuer was asked about it once (RFC 7662). Without *console* no decision is kept for it; with *logged* each
-    has a log line. With *minted* the sidecar signs a token for the upstream, by this algorithm.
+    has a log line. With *minted* the sidecar signs a token for the upstream, by this algorithm. *compiled* is the form
+    that `make compiled` makes.
     """
 
     kind: Kind = Kind.SIDECAR
@@ -45,6 +46,7 @@ class Setup:
     console: bool = True
     minted: str | None = None
     logged: bool = False
+    compiled: bool = False
 
     @property
     def reference(self) -> Setup | None:
@@ -69,6 +71,8 @@ SETUPS: Final[Mapping[str, Setup]] = {
     "EdDSA": replace(BASE, algorithm="EdDSA"),
     "ML-DSA-65": replace(BASE, algorithm="ML-DSA-65"),
     "RS256-new": replace(BASE, fresh=True),
+    "compiled": replace(BASE, compiled=True),
+    "compiled-new": replace(BASE, compiled=True, fresh=True),
     "ES256-new": replace(BASE, algorithm="ES256", fresh=True),
     "EdDSA-new": replace(BASE, algorithm="EdDSA", fresh=True),
     "ML-DSA-65-new": replace(BASE, algorithm="ML-DSA-65", fresh=True),

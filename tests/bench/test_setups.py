@@ -36,10 +36,11 @@ def test_what_is_measured_beside_what() -> None:
     """A row that differs by more than its tokens is measured beside the base, a proof beside a new token."""
     beside = {name: setup.reference for name, setup in SETUPS.items() if setup.reference is not None}
     assert beside.pop("ES256-proof") == SETUPS["ES256-new"]
-    others = ("heimdall-new", "opa-envoy-new", "minted-new-ES256", "minted-new-EdDSA")
+    others = ("compiled-new", "heimdall-new", "opa-envoy-new", "minted-new-ES256", "minted-new-EdDSA")
     assert {beside.pop(name) for name in others} == {SETUPS["RS256-new"]}
     assert beside == dict.fromkeys(
         (
+            "compiled",
             "introspection",
             "console-off",
             "minted",
