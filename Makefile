@@ -35,7 +35,7 @@ compiled: .venv/ready .tools/xds-protos  ## compile what a check runs, in .tools
 	cp -r deploy findings protos tests *.* Makefile LICENSE .github .ci .tools/compiled && ln -s ../../.venv ../../.tools .tools/compiled
 	cd .tools/compiled && PYTHONPATH=$(CURDIR)/.tools/compiled AUTHZ_COMPILED=1 .venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10 --deselect tests/unit/test_house.py tests/unit tests/attacks tests/fuzz tests/e2e $(ARGS)
 
-peers: .venv/ready $(addprefix .tools/peers/,keycloak grpc-java opa openfga) $(addprefix .tools/frameworks/,python node go more caddy java)  ## prove what we say of a real Keycloak, OPA, OpenFGA, grpc-java and web frameworks; needs Maven, Java 17, Go, Node
+peers: .venv/ready $(addprefix .tools/peers/,keycloak grpc-java opa openfga readers) $(addprefix .tools/frameworks/,python node go more caddy java)  ## prove what we say of a real Keycloak, OPA, OpenFGA, grpc-java, readers of our keys and web frameworks; needs Maven, Java 17, Go, Node
 	PEERS=1 REQUIRE_ALL=1 $(BIN)/python -m pytest tests/peers $(ARGS)
 
 cluster: .venv/ready .tools/helm .tools/cluster .tools/definitions  ## prove deploy/ against a real Kubernetes API server, made from source; needs Go
@@ -138,7 +138,7 @@ clean:  ## remove everything that was made
 	  mv keycloak-$$version $(@F) && rm *.zip && touch $(@F)
 
 # A gRPC client that asks for itself, without Envoy.
-.tools/peers/grpc-java: tests/peers/grpc_java/pom.xml $(wildcard tests/peers/grpc_java/src/*)
+.tools/peers/grpc-java: tests/peers/grpc_java/pom.xml $(wildcard tests/peers/grpc_java/src/*/*)
 	rm -rf $@ $@.new && mkdir -p $(@D) && cp -r tests/peers/grpc_java $@.new
 	cd $@.new && mvn --batch-mode --quiet compile org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
 	mv $@.new $@ && touch $@
@@ -151,6 +151,13 @@ clean:  ## remove everything that was made
 .tools/peers/openfga: $(wildcard tests/peers/openfga/*)
 	cd tests/peers/openfga && $(GO_BUILD) -p 2 -mod=readonly -ldflags -s -o $(CURDIR)/$@/ github.com/openfga/openfga/cmd/openfga
 	touch $@
+
+# Readers of our key set: a Spring resource server, and Go's jwx.
+.tools/peers/readers: $(wildcard tests/peers/readers/*/*) $(wildcard tests/peers/readers/java/src/*/*)
+	rm -rf $@ $@.new && mkdir -p $(@D) && cp -r tests/peers/readers $@.new
+	cd $@.new/java && mvn --batch-mode --quiet compile org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
+	cd $@.new/go && $(GO_BUILD) -mod=readonly -o readers .
+	mv $@.new $@ && touch $@
 
 # Another authorization server, for `make bench` to measure beside the sidecar: some minutes of one core.
 .tools/peers/heimdall: $(wildcard tests/bench/peers/heimdall/*)
@@ -177,7 +184,7 @@ clean:  ## remove everything that was made
 	cd tests/frameworks/caddy && go build -mod=readonly -trimpath -o $(CURDIR)/$@/caddy .
 	touch $@
 
-.tools/frameworks/java: tests/frameworks/java/pom.xml $(wildcard tests/frameworks/java/src/*)
+.tools/frameworks/java: tests/frameworks/java/pom.xml $(wildcard tests/frameworks/java/src/*/*)
 	rm -rf $@ $@.new && mkdir -p $(@D) && cp -r tests/frameworks/java $@.new
 	cd $@.new && mvn --batch-mode --quiet compile org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
 	mv $@.new $@ && touch $@

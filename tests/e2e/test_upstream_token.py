@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -233,17 +233,22 @@ def test_in_place_of_the_callers(algorithm: str) -> None:
 class Jose:
     """A reader on Node, with a cache of its own."""
 
-    def __init__(self, url: str) -> None:
-        command = [path("node"), str(NODE), str(TOOLS / "node_modules"), url, ISSUER, "orders", "1000"]
+    def __init__(self, url: str, max_age_ms: int = 1000) -> None:
+        command = [path("node"), str(NODE), str(TOOLS / "node_modules"), url, ISSUER, "orders", str(max_age_ms)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def verify(self, token: str) -> str:
         """Return "ok", or why the token is refused."""
+        (said,) = self.verify_all([token])
+        return said
+
+    def verify_all(self, tokens: Sequence[str]) -> list[str]:
+        """Return the same for each of some tokens; both pipes must have room for them."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{token}\n")
+        self.process.stdin.write("".join(f"{token}\n" for token in tokens))
         self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
+        return [self.process.stdout.readline().strip() for _ in tokens]
 
     def close(self) -> None:
         """End it."""

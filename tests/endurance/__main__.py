@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tests.endurance import attacks, overload, reloads, restarts, soak
+from tests.endurance import attacks, overload, reloads, restarts, rotation, soak
 from tests.endurance.report import Result, describe_machine, note_strangers
 from tests.tools import find
 
@@ -24,6 +24,7 @@ PARTS: Final[dict[str, Callable[[bool], Result]]] = {
     "soak": lambda long: soak.run(
         soak.Scale(seconds=3_600, rotate_every=60, reload_every=30) if long else soak.Scale(seconds=180)
     ),
+    "rotation": lambda long: rotation.run(rotation.Scale(rotations=4 if long else 1)),
     "attacks": lambda long: attacks.run(attacks.Scale(seconds=30 if long else 5)),
     "overload": lambda long: overload.run(overload.Scale(seconds=15 if long else 4)),
 }
