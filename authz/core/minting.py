@@ -204,11 +204,16 @@ def _send(need: Need, minting: Minting, key: SigningKey, caller: Caller, until: 
     if len(claims) > MAX_CLAIMS_BYTES:
         detail = f"{minting.header}: claims of {len(claims)} octets, at most {MAX_CLAIMS_BYTES}"
         raise Rejected(Reason.HEADER_UNSAFE, detail)
-    head = _write_json({"alg": key.algorithm, "typ": minting.type, "kid": key.kid})
+    head = _write_head(key.algorithm, minting.type, key.kid)
     kept = minting.lifetime if minting.reused else 0.0
     end = "" if until is None else str(until)
     sent = "\n".join((head, str(minting.lifetime), end, str(kept), claims))  # JSON has no line break here
     return Need(need.kind, need.of, need.asked, need.unanswered, sent)
+
+
+@lru_cache(maxsize=16)
+def _write_head(algorithm: str, kind: str, kid: str) -> str:
+    return _write_json({"alg": algorithm, "typ": kind, "kid": kid})
 
 
 _write_json: Final = json.JSONEncoder(separators=(",", ":")).encode

@@ -110,6 +110,14 @@ class KnownFacts(Mapping[Need, object]):
             raise KeyError(need)
         return fact
 
+    def get(self, need: Need, default: object = None, /) -> object:
+        """Return the fact that answers *need*, or *default*: a decision asks for many that there are not."""
+        if (gathered := self._gathered.get(need)) is not None:
+            return gathered
+        lane = self._lanes.get(need.kind)
+        fact = None if lane is None else lane.recall(need)
+        return default if fact is None else fact
+
     def __iter__(self) -> Iterator[Need]:
         """Name those that were gathered: the others are only looked up."""
         return iter(self._gathered)

@@ -13,7 +13,6 @@ import random
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final, Protocol
-from uuid import UUID
 
 from authz.core import base64url
 from authz.core.minting import Minted, Order, read_order
@@ -189,7 +188,7 @@ def _make_ids() -> Callable[[], str]:
     # The system's random generator would release the interpreter lock in each call, which is slow. These are names, and
     # no secrets.
     numbers = random.Random()  # noqa: S311
-    return lambda: str(UUID(int=numbers.getrandbits(128), version=4))
+    return lambda: f"{numbers.getrandbits(128):032x}"
 
 
 @lru_cache(maxsize=16)

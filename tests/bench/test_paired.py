@@ -25,13 +25,20 @@ def test_pairs() -> None:
         "RS256, seen before": [38.0, 39.0, 40.0],
         "ES256, seen before, new proof": [170.0, 200.0, 160.0],
         "ES256, new": [100.0, 100.0, 100.0],
+        "RS256, seen before, token kept": [46.0, 47.0, 48.0],
+        "RS256, new": [60.0, 60.0, 60.0],
+        "RS256, new, ES256 token signed": [120.0, 120.0, 120.0],
+        "RS256, new, EdDSA token signed": [124.0, 124.0, 124.0],
         "kept for the console": [40.0, 40.0, 40.0],
         "not kept for the console": [39.0, 39.9, 39.8],
     }
     lines = describe(took).splitlines()
     assert "| opaque token, answer cached | 48.0 |" in lines
-    assert lines[-3:] == [
+    assert lines[-6:] == [
         "| opaque token, answer cached, to RS256, seen before | +9.0 | 1.231 | 8 MISSED |",
         "| ES256, seen before, new proof, to ES256, new | +70.0 | 1.700 | 95 met |",
+        "| RS256, seen before, token kept, to RS256, seen before | +8.0 | 1.205 | 10 met |",
+        "| RS256, new, ES256 token signed, to RS256, new | +60.0 | 2.000 | 63 met |",
+        "| RS256, new, EdDSA token signed, to RS256, new | +64.0 | 2.067 | 63 MISSED |",
         "| kept for the console, to not kept for the console | +0.2 | 1.005 | 0.8 met |",
     ]
