@@ -50,6 +50,7 @@ def test_the_expression_is_the_library_s_container(charts: Charts, helm: str) ->
         "resources": {"limits": {"memory": "1Gi"}},
         "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca", "defaultMode": 0o440}}],
         "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
+        "signingSecrets": ["authz-signing"],
     }
     documents = rendered(charts, {"authz": odd}, helm=helm)
     file = charts.folder / "odd.yaml"

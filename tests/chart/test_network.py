@@ -162,6 +162,39 @@ def test_the_shared_state_can_be_reached(charts: Charts, url: str, peers: list[A
     assert egress(charts, None, {"sharedState": peers}, config=config) == [([443], PUBLIC), *rules]
 
 
+AWS: Final = {"kind": "aws_kms", "key": "alias/authz"}
+AZURE: Final = {"kind": "azure_key_vault", "key": f"https://vault.example.com/keys/k/{'0' * 32}"}
+
+
+@pytest.mark.parametrize(
+    ("key", "peers", "rules"),
+    [
+        (AWS, [], [([443], PUBLIC)]),
+        (AWS, PEERS, [([443], PEERS)]),
+        ({**AWS, "endpoint": "https://10.0.9.9:8443"}, [], [([8443], ["10.0.9.9/32"])]),
+        ({**AWS, "endpoint": "https://kms.internal"}, PEERS, [([443], PEERS)]),
+        (AZURE, [], [([443], PUBLIC)]),
+        ({"kind": "memory"}, [], []),
+    ],
+    ids=str,
+)
+def test_a_key_service_can_be_reached(
+    charts: Charts, key: Mapping[str, str], peers: list[Any], rules: list[tuple[list[int], list[str]]]
+) -> None:
+    """Beside issuers with peers of their own: at public addresses, at an address, or where the values say."""
+    config = {"issuers": {"corporate": {}}, "signing": {"keys": {"main": key}}}
+    found = egress(charts, None, {"issuers": PEERS, "keyServices": peers}, config=config)
+    assert sorted(found, key=str) == sorted([([443], PEERS), *rules], key=str)
+
+
+def test_a_server_that_exchanges_tokens_can_be_reached(charts: Charts) -> None:
+    """At the port of its URL."""
+    exchange = {"issuer": "corporate", "url": "https://sts.example.com:9443/token", "client": {"id": "gw"}}
+    token = {"audience": ["orders"], "exchange": exchange}
+    config = {"issuers": {"corporate": {}}, "identity": {"token": token}}
+    assert egress(charts, None, config=config) == [([443, 9443], PUBLIC)]
+
+
 def test_all_of_it_together(charts: Charts) -> None:
     """Every feature: DNS, issuers, the API server, the upstream, the collector, and what the values add."""
     full = charts.case(charts.app, charts.app / "ci/proxy-full-values.yaml")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.helm import Charts, container, containers, only, pod_specs
+from tests.chart.helm import HELMS, Charts, container, containers, only, pod_specs
 
 pytestmark = pytest.mark.needs("helm")
 
@@ -49,6 +49,22 @@ def test_sidecar_starts_before_envoy_and_shares_its_socket(charts: Charts) -> No
         assert folder in spec["volumes"]
         assert spec["securityContext"]["fsGroup"] == 65532
         assert spec["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+
+
+@pytest.mark.parametrize("helm", HELMS)
+def test_signing_keys_are_mounted_for_the_sidecar_alone(charts: Charts, helm: str) -> None:
+    """Read-only, with the mode that lets no one else read; for a group the kubelet adds that it may read."""
+    key = {"kind": "file", "file": "/var/run/secrets/signing/orders-keys/tls.key"}
+    authz = {"signingSecrets": ["orders-keys"], "config": {"signing": {"keys": {"main": key}}}}
+    for name in ("proxy", "server"):
+        spec = only(charts.with_values(name, {"authz": authz}, helm=helm), "Deployment")["spec"]["template"]["spec"]
+        volume = {"name": "authz-signing-orders-keys", "secret": {"secretName": "orders-keys", "defaultMode": 0o400}}
+        assert volume in spec["volumes"]
+        mounts = {one["name"]: one.get("volumeMounts", []) for one in containers(spec)}
+        place = {"name": volume["name"], "mountPath": "/var/run/secrets/signing/orders-keys", "readOnly": True}
+        assert place in mounts.pop("authz")
+        assert not [mount for several in mounts.values() for mount in several if mount["name"] == volume["name"]]
+        assert spec["securityContext"]["fsGroup"]
 
 
 def test_plain_container_stays_until_envoy_is_done(charts: Charts) -> None:

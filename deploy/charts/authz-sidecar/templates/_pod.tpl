@@ -141,6 +141,11 @@ volumeMounts:
     mountPath: /var/run/secrets/tokens
     readOnly: true
   {{- end }}
+  {{- range $values.signingSecrets }}
+  - name: authz-signing-{{ . }}
+    mountPath: /var/run/secrets/signing/{{ . }}
+    readOnly: true
+  {{- end }}
   {{- with $values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -184,6 +189,11 @@ volumeMounts:
       - configMap:
           name: kube-root-ca.crt
           items: [{key: ca.crt, path: ca.crt}]
+{{- end }}
+{{- range .Values.authz.signingSecrets }}
+# The kubelet adds the group's right to read (0440) for the pod's fsGroup: without that, no user but root could read it.
+- name: authz-signing-{{ . }}
+  secret: {secretName: {{ . }}, defaultMode: 0400}
 {{- end }}
 {{- with .Values.authz.extraVolumes }}
 {{ toYaml . }}

@@ -182,6 +182,12 @@ written.
   {{- end -}}
   {{- $mounts = append $mounts (printf "%s/" (trimSuffix "/" .mountPath)) -}}
 {{- end -}}
+{{- range .Values.authz.signingSecrets -}}
+  {{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?$" .) -}}
+    {{- fail (printf "authz.signingSecrets: %s must be 1 to 50 of a-z, 0-9 and -: a volume has its name" .) -}}
+  {{- end -}}
+  {{- $mounts = append $mounts (printf "/var/run/secrets/signing/%s/" .) -}}
+{{- end -}}
 {{- $config := include "authz-sidecar.parsed" . | fromJson -}}
 {{- $files := dict "dpop.nonce_secret_file" ($config.dpop | default dict).nonce_secret_file -}}
 {{- range list "password_file" "ca_file" "client_cert_file" "client_key_file" -}}
@@ -196,6 +202,17 @@ written.
     {{- $client := ($issuer.introspection | default dict).client | default dict -}}
     {{- $_ := set $files (printf "issuers.%s.introspection.client.%s" $name .) (get $client .) -}}
   {{- end -}}
+{{- end -}}
+{{- $signing := $config.signing | default dict -}}
+{{- $_ := set $files "signing.rotation.shared_secret_file" ($signing.rotation | default dict).shared_secret_file -}}
+{{- range $name, $key := $signing.keys -}}
+  {{- range list "file" "pin_file" -}}
+    {{- $_ := set $files (printf "signing.keys.%s.%s" $name .) (get $key .) -}}
+  {{- end -}}
+{{- end -}}
+{{- $exchange := (($config.identity | default dict).token | default dict).exchange | default dict -}}
+{{- range list "secret_file" "private_key_file" "bearer_token_file" -}}
+  {{- $_ := set $files (printf "identity.token.exchange.client.%s" .) (get ($exchange.client | default dict) .) -}}
 {{- end -}}
 {{- range $name, $pdp := $config.pdps -}}
   {{- range list "ca_file" "client_cert_file" "client_key_file" "bearer_token_file" "basic_credentials_file" -}}

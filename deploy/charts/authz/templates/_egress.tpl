@@ -60,6 +60,28 @@ name of the cluster's or of a private network) or public. Takes a dict of `url` 
 {{- toJson $found -}}
 {{- end -}}
 
+{{/* Public addresses: not the cluster, not the machines around it, not a cloud's metadata service. */}}
+{{- define "authz.publicAddresses" -}}
+- ipBlock:
+    cidr: 0.0.0.0/0
+    except: [0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16]
+- ipBlock:
+    cidr: 2000::/3
+{{- end -}}
+
+{{/* Where keys in services are, as a JSON list of URLs; a name that is not configured stands for the service's own. */}}
+{{- define "authz.keyUrls" -}}
+{{- $urls := list -}}
+{{- range $name, $key := (.signing | default dict).keys -}}
+  {{- if eq $key.kind "azure_key_vault" -}}
+    {{- $urls = append $urls $key.key -}}
+  {{- else if has $key.kind (list "aws_kms" "google_kms") -}}
+    {{- $urls = append $urls ($key.endpoint | default "https://kms.amazonaws.com") -}}
+  {{- end -}}
+{{- end -}}
+{{- toJson $urls -}}
+{{- end -}}
+
 {{/* Endpoints of the sidecar's exporter, as a JSON list. */}}
 {{- define "authz.otlpEndpoints" -}}
 {{- $endpoints := list -}}
@@ -74,7 +96,7 @@ name of the cluster's or of a private network) or public. Takes a dict of `url` 
 {{- end -}}
 
 {{/*
-Rules of egress as JSON: `issuers`, `proxies`, `shared` and `collector` are lists of ports towards the peers of the values, `api`
+Rules of egress as JSON: `issuers`, `proxies`, `keys`, `shared` and `collector` are lists of ports towards the peers of the values, `api`
 is whether the API server is needed, and `blocks` has lists of ports by address.
 */}}
 {{- define "authz.egress" -}}
@@ -132,6 +154,27 @@ is whether the API server is needed, and `blocks` has lists of ports by address.
     {{- end -}}
   {{- end -}}
 {{- end -}}
+{{- $config := include "authz-sidecar.parsed" . | fromJson -}}
+{{- with ((($config.identity | default dict).token | default dict).exchange | default dict).url -}}
+  {{- $place := include "authz.place" (dict "url" . "port" (ternary 80 443 (hasPrefix "http://" .))) | fromJson -}}
+  {{- if eq $place.kind "block" -}}
+    {{- $_ := set $blocks $place.cidr (append (get $blocks $place.cidr | default list) (int $place.port)) -}}
+  {{- else if ne $place.kind "none" -}}
+    {{- $issuers = append $issuers (int $place.port) -}}
+  {{- end -}}
+{{- end -}}
+{{- $keys := list -}}
+{{- range $url := include "authz.keyUrls" $config | fromJsonArray -}}
+  {{- $place := include "authz.place" (dict "url" $url "port" 443) | fromJson -}}
+  {{- if and (eq $place.kind "block") (not $policy.keyServices) -}}
+    {{- $_ := set $blocks $place.cidr (append (get $blocks $place.cidr | default list) (int $place.port)) -}}
+  {{- else if ne $place.kind "none" -}}
+    {{- $keys = append $keys (int $place.port) -}}
+    {{- if and (eq $place.kind "inside") (not $policy.keyServices) -}}
+      {{- fail (printf "networkPolicy.keyServices is empty, and a signing key is at %s: give its addresses as peers" $place.host) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
 {{- if .Values.authz.existingConfigMap -}}{{- $issuers = list 443 -}}{{- end -}}
 {{- if $issuers -}}{{- $issuers = $policy.issuerPorts | default $issuers -}}{{- end -}}
 {{- $shared := list -}}
@@ -162,7 +205,7 @@ is whether the API server is needed, and `blocks` has lists of ports by address.
 {{- end -}}
 {{- if $policy.collectorPort -}}{{- $collector = list (int $policy.collectorPort) -}}{{- end -}}
 {{- $sorted := dict "api" $api "blocks" dict -}}
-{{- range $key, $ports := dict "issuers" $issuers "proxies" $proxies "shared" $shared "collector" $collector -}}
+{{- range $key, $ports := dict "issuers" $issuers "keys" $keys "proxies" $proxies "shared" $shared "collector" $collector -}}
   {{- $_ := set $sorted $key (include "authz.ports" $ports | fromJsonArray) -}}
 {{- end -}}
 {{- range $cidr, $ports := $blocks -}}
