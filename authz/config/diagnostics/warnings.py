@@ -47,6 +47,7 @@ def warnings(config: Config) -> list[Problem]:
         *_failures_of_each_worker(config),
         *_forgotten_logouts(config),
         *_signs_nothing(config),
+        *_forgets_its_key(config),
         *_not_exchanged(config),
         *find_overlaps(build_rules(config)),
         *find_ambiguous_subjects(config),
@@ -168,6 +169,18 @@ def _signs_nothing(config: Config) -> Iterator[Problem]:
             yield Problem(path=("rules", place, "upstream_audience"), message=message)
     if config.signing.publish.url is not None:
         yield Problem(path=("signing", "publish", "url"), message=message)
+
+
+def _forgets_its_key(config: Config) -> Iterator[Problem]:
+    """Report a key that readers elsewhere do not know after a restart: it signs at once, because nothing else can."""
+    signing = config.signing
+    if config.identity.minted is None or signing.publish.url is None or not signing.generates:
+        return
+    if not signing.rotation.is_kept:
+        age = format_duration(signing.publish.max_age)
+        message = f"a restart begins with a new key: for {age}, readers reject its tokens that fetch only at intervals"
+        hint = "set signing.rotation.shared_secret_file or state_file, or list keys of another kind"
+        yield Problem(path=("signing", "publish", "url"), message=message, hint=hint)
 
 
 def _not_exchanged(config: Config) -> Iterator[Problem]:

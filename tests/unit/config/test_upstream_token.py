@@ -139,6 +139,20 @@ def test_what_has_no_effect_is_said() -> None:
     assert any("signing.keys.b: has no effect" in each for each in said)
 
 
+def test_a_key_that_a_restart_forgets_is_for_readers_in_the_pod() -> None:
+    """Readers at a URL may fetch only at intervals, as Envoy does; a key that is kept, or listed, is known to them."""
+
+    def said(more: str) -> list[str]:
+        config = configure(more=f"identity: {{token: {{{BASE}}}}}\n{more}")
+        return [each for each in map(str, warnings(config)) if "begins with a new key" in each]
+
+    published = "publish: {url: https://a.test/k}"
+    assert len(said(f"signing: {{{published}}}\n")) == 1
+    assert said("") == []
+    assert said(f"signing: {{{published}, rotation: {{state_file: s}}}}\n") == []
+    assert said(f"signing: {{{published}, keys: {{a: {{kind: file, file: f}}}}}}\n") == []
+
+
 def test_subjects_of_several_issuers() -> None:
     """`sub` alone does not tell users of two issuers apart: the token must say the issuer too."""
     other = "  other: {issuer: https://other.test, audiences: [a]}\nrules:"
