@@ -30,6 +30,8 @@ class Service(LocalSigner):
     """A key in a service, which is away until the test says otherwise; *asked* counts its questions."""
 
     __slots__ = ("asked", "away")
+    asked: int
+    away: bool
 
     def sign(self, message: bytes) -> bytes:
         self.asked += 1
