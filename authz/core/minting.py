@@ -186,16 +186,26 @@ def _caller_end(claims: Claims, now: float) -> float | None:
 
 def _name(minting: Minting, key: SigningKey, caller: Caller, period: int) -> Need:
     """Return the need for the token of one period, without what is sent."""
-    grounds = [minting.digest, key.kid, caller.rule.name, caller.issuer.name, caller.issuer.rules.issuer, str(period)]
+    issuer, target = caller.issuer, caller.target
+    grounds = (minting.digest, key.kid, caller.rule.name, issuer.name, issuer.rules.issuer, str(period))
     if minting.reads_request:
-        target = caller.target
-        grounds += [target.method, target.host, target.path.text, caller.request.source_address]
+        grounds += (target.method, target.host, target.path.text, caller.request.source_address)
     if not minting.reused:
-        grounds.append(caller.request.headers.get("x-request-id", ""))
+        grounds += (caller.request.headers.get("x-request-id", ""),)
+    if minting.reads_request or not minting.reused:
+        return _digest(grounds, caller.claims.payload)
+    return _digest_once(grounds, caller.claims.payload)
+
+
+def _digest(grounds: tuple[str, ...], payload: bytes) -> Need:
     # No part has a NUL but the last, and the payload, which is JSON, begins with its first brace.
     digest = sha256("\0".join(grounds).encode())
-    digest.update(caller.claims.payload)
+    digest.update(payload)
     return Need(MINTED, SIGNING, digest.hexdigest(), Reason.UPSTREAM_TOKEN_UNAVAILABLE)
+
+
+# Of a caller who comes again: of a token that is kept, the payload is the same object, whose hash is known.
+_digest_once: Final = lru_cache(maxsize=1024)(_digest)
 
 
 def _send(need: Need, minting: Minting, key: SigningKey, caller: Caller, until: float | None) -> Need:

@@ -153,7 +153,9 @@ def main() -> int:
     """Measure, or compare two runs. The status says whether each row could be measured, not whether it is fast."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--short", action="store_true", help="fewer rounds, and fewer checks for memory")
-    parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=f"of {' '.join(NAMES)}")
+    parser.add_argument(
+        "--only", action="append", choices=NAMES, metavar="NAME", help=f"of {' '.join(NAMES)}".replace("%", "%%")
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--compare", type=Path, nargs=2, metavar=("BEFORE", "AFTER"), help="compare such files")
     asked = parser.parse_args()
