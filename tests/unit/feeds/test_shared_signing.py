@@ -241,10 +241,7 @@ class World:
             case "lose reply":
                 replica.link.loses_reply = True
             case "rotate":
-                if self.now - self.rotated >= self.calm:
-                    self.rotated = self.now
-                    with suppress(StateError):
-                        replica.do(replica.ring.rotate)
+                self.rotate(replica)
             case "withdraw":
                 self.withdraw(replica)
             case "down":
@@ -261,6 +258,13 @@ class World:
         """Restart a replica. Its tokens are still on their way, and its key sets in caches."""
         old = self.replicas[which]
         self.replicas[which] = Replica(self, jumped=old.jumped, down=old.link.down)
+
+    def rotate(self, replica: Replica) -> None:
+        """Begin a rotation, if the last one was long enough ago."""
+        if self.now - self.rotated >= self.calm:
+            self.rotated = self.now
+            with suppress(StateError):
+                replica.do(replica.ring.rotate)
 
     def withdraw(self, replica: Replica) -> None:
         """Withdraw the key that signs: the next one signs at once."""
