@@ -109,7 +109,8 @@ def observe(read: Ring, known: Ring, at: Instant) -> Ring:
         own = before.get(key.kid)
         if own is None:
             return replace(key, seen=at.monotonic, changed=at.monotonic)
-        seen = own.seen if own.restored == key.restored else at.monotonic  # rule 1, again
+        again = key.restored != own.restored and key.phase is Phase.PUBLISHED  # rule 1: others may not know it
+        seen = at.monotonic if again else own.seen
         return replace(key, seen=seen, changed=own.changed if own.phase is key.phase else at.monotonic)
 
     return replace(read, keys=tuple(map(remember, read.keys)))
