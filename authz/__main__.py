@@ -21,6 +21,14 @@ def main() -> None:
         from authz.runtime.checking import main as check
 
         check(sys.argv[2])
+    elif sys.argv[1:2] == ["_fork"]:  # a child of `serve` with several workers
+        from authz.config import plain
+
+        plain.choose()
+        from authz.cli.serve import fork_workers
+
+        fork_workers()
+        return
     from authz.cli import main as run
 
     run(obj=guard)

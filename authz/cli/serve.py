@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +22,7 @@ from authz.runtime.signals import END, RELOAD, SIGNALS, StartGuard, end_by
 if TYPE_CHECKING:
     from authz.files.watch import FileWatch
     from authz.runtime.app import App
+    from authz.runtime.fork_server import ForkServer, Request
     from authz.runtime.handover import Source
     from authz.runtime.loaded import Loaded
 
@@ -50,6 +52,7 @@ _EARLY: Final = (
     "authz.feeds.transmitters",
     "authz.telemetry.report",
 )
+_LATE: Final = ("authz.envoy.transport.cygrpc", "authz.runtime.app", "authz.telemetry.logs")
 _POLL: Final = 0.1  # seconds between two checks whether the drain has ended
 
 
@@ -71,18 +74,13 @@ class _Start:
     watch: FileWatch
     source: Source
     loaded: Loaded
+    fork_server: ForkServer | None = None
 
 
 @click.command()
 @click.option("--config", "file", type=_FILE, required=True, help="The configuration file.")
-@click.option("--worker", "number", type=int, hidden=True)  # also visible in a list of processes
-@click.option("--listen", default="", hidden=True)
-@click.option("--admin-socket", default="", hidden=True)
-@click.option("--handover", type=int, default=-1, hidden=True)
 @click.pass_obj
-def serve(
-    guard: StartGuard | None, *, file: Path, number: int | None, listen: str, admin_socket: str, handover: int
-) -> None:
+def serve(guard: StartGuard | None, *, file: Path) -> None:
     """Serve Envoy's checks until SIGTERM.
 
     A second SIGTERM ends at once, and so does one that comes while it starts.
@@ -96,9 +94,29 @@ def serve(
     """  # noqa: D301 - click's mark against rewrapping
     guard = guard or StartGuard()
     try:
-        _serve(file, None if number is None else Worker(number, listen, admin_socket, handover), guard)
+        _serve(file, None, guard)
     finally:
         guard.close()
+
+
+def fork_workers() -> None:
+    """Be the process that workers are forked from, until the supervisor ends."""
+    from authz.runtime.fork_server import serve_requests
+
+    _import_all(_EARLY)
+    serve_requests(lambda: _import_all(_LATE), _run_forked)
+
+
+def _run_forked(request: Request, handover: int) -> int:
+    guard = StartGuard()
+    worker = Worker(request.number, request.listen, request.admin_socket, handover)
+    try:
+        _serve(Path(request.file), worker, guard)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    finally:
+        guard.close()
+    return 0
 
 
 def _serve(file: Path, worker: Worker | None, guard: StartGuard) -> None:
@@ -114,6 +132,8 @@ def _serve(file: Path, worker: Worker | None, guard: StartGuard) -> None:
     telemetry, number = config.telemetry, worker.number if worker is not None else None
     set_up_logging(level=telemetry.log_level, log_format=telemetry.log_format, stream=stream, worker=number)
     supervised = worker is None and config.server.workers > 1
+    if start.fork_server is not None and not supervised:
+        start.fork_server.close()
     status = _supervise(start, guard) if supervised else _run(start, worker, guard)
     if status < 0:
         end_by(-status)
@@ -133,8 +153,9 @@ def _load_or_exit(file: Path, worker: Worker | None) -> _Start:
             given = Handover.from_descriptor(worker.handover)
             return _Start(file, FileWatch(file, known=given.source.stamp), given.source, given.load())
         watch = FileWatch(file)  # before the file is read: any later replacement is a change
-        source = Source.read(file, watch, meanwhile=_import_early)
-        return _Start(file, watch, source, source.load())
+        early = _Early()
+        source = Source.read(file, watch, meanwhile=early.begin)
+        return _Start(file, watch, source, source.load(), early.fork_server)
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(BAD_CONFIG)
@@ -142,15 +163,25 @@ def _load_or_exit(file: Path, worker: Worker | None) -> _Start:
         sys.exit(_explain(error))
 
 
-def _import_early(text: str) -> None:
-    """Import most of what serves while a child checks the configuration, of this *text*.
+@dataclass(slots=True)
+class _Early:
+    """What can be done while a child checks the configuration. gRPC has to wait for its result."""
 
-    gRPC has to wait for the configuration. A supervisor needs little of it: if the text does not look like one process,
-    nothing is imported.
-    """
-    if not _SEVERAL_WORKERS.search(text):
-        for name in _EARLY:
-            import_module(name)
+    fork_server: ForkServer | None = None
+
+    def begin(self, text: str) -> None:
+        """Import most of what serves, or start what does so for several workers, if *text* looks like these."""
+        if not _SEVERAL_WORKERS.search(text):
+            _import_all(_EARLY)
+            return
+        from authz.runtime.fork_server import ForkServer
+
+        self.fork_server = ForkServer()
+
+
+def _import_all(names: Iterable[str]) -> None:
+    for name in names:
+        import_module(name)
 
 
 def _set_up_grpc(listen: str) -> None:
@@ -178,7 +209,9 @@ def _supervise(start: _Start, guard: StartGuard) -> int:
 
     guard.release()
     try:
-        return supervise(start.file, start.loaded.config, start.source, start.watch, next_signal)
+        return supervise(
+            start.file, start.loaded.config, start.source, start.watch, next_signal, fork_server=start.fork_server
+        )
     except OSError as error:
         return _explain(error)
 

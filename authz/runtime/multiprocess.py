@@ -8,10 +8,9 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import Final
 
 from prometheus_client import CollectorRegistry
 
@@ -24,9 +23,9 @@ from authz.config.model import Admin, Config, Server
 from authz.core.form import FORM
 from authz.files.watch import FileWatch
 from authz.runtime.console import make_routes_of_console, make_routes_of_revocations
+from authz.runtime.fork_server import ForkedWorker, ForkServer, Request
 from authz.runtime.handover import Handover, LastGood, Source
 from authz.runtime.pod_insight import PodInsight
-from authz.runtime.process import Process, interpreter
 from authz.runtime.receiving import PodReceiver, make_receiver
 from authz.runtime.reload import ReloadLoop
 from authz.runtime.revoking import PodRevocations
@@ -39,14 +38,20 @@ from authz.runtime.workers import Workers
 
 log = logging.getLogger(__name__)
 
-_HANDOVER_FD: Final = 3  # the file descriptor in a worker
 
-
-def supervise(file: Path, config: Config, source: Source, watch: FileWatch, next_signal: NextSignal) -> int:
+def supervise(
+    file: Path,
+    config: Config,
+    source: Source,
+    watch: FileWatch,
+    next_signal: NextSignal,
+    *,
+    fork_server: ForkServer | None = None,
+) -> int:
     """Run the configured number of workers; return the exit status of `Supervisor.run`.
 
-    *config* was loaded from *source*, the content of *file*. Raises OSError if the admin address cannot be bound, or if
-    no process can be started.
+    *config* was loaded from *source*, the content of *file*. *fork_server* may run already; it is closed at the end.
+    Raises OSError if the admin address cannot be bound, or if no process can be started.
     """
     addresses = worker_addresses(config.server.listen, config.server.workers)
     last_good = LastGood(file, watch, source)
@@ -64,11 +69,15 @@ def supervise(file: Path, config: Config, source: Source, watch: FileWatch, next
         lifeline = os.pipe()
         for end in lifeline:
             parts.callback(os.close, end)
+        if fork_server is None:
+            fork_server = ForkServer()
+        parts.callback(fork_server.close)
         probe = LivenessProbe(sockets)
         parts.callback(probe.close)
         launcher = _Launcher(
             file=file,
             server=config.server,
+            fork_server=fork_server,
             addresses=addresses,
             sockets=sockets,
             lifeline=lifeline[0],
@@ -108,22 +117,26 @@ class _Launcher:
 
     file: Path
     server: Server
+    fork_server: ForkServer
     addresses: Sequence[str]
     sockets: Sequence[Path]
     lifeline: int  # the read end of the pipe that tells workers that the supervisor is alive
     last_good: LastGood
     forget: Callable[[int], None]  # called with the worker's number before it is started
-    command: Sequence[str] = field(default_factory=interpreter)
 
-    def start(self, number: int) -> Process:
+    def start(self, number: int) -> ForkedWorker:
         """Start the worker with this number. Raises OSError."""
-        argv = [*self.command, "serve", "--config", str(self.file), "--worker", str(number)]
-        argv += ["--listen", self.addresses[number], "--admin-socket", str(self.sockets[number])]
-        argv += ["--handover", str(_HANDOVER_FD)]
+        request = Request(
+            number=number,
+            file=str(self.file),
+            listen=self.addresses[number],
+            admin_socket=str(self.sockets[number]),
+            environment={name: value for name, value in os.environ.items() if name.startswith("GRPC_")},
+        )
         self.forget(number)
         handover = Handover(self.last_good.source, self.server).to_descriptor()
         try:
-            return Process(argv, descriptors={0: self.lifeline, _HANDOVER_FD: handover})
+            return self.fork_server.start(request, lifeline=self.lifeline, handover=handover)
         finally:
             os.close(handover)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.machinery import PathFinder
@@ -24,6 +24,7 @@ _FLAGS: Final = {
     "dont_write_bytecode": "-B",
     "optimize": "-O",
 }
+_POLL: Final = 0.005  # seconds
 _RUN_FROM: Final = "import sys; sys.path.insert(0, {!r}); from authz.__main__ import main; main()"
 
 
@@ -63,13 +64,10 @@ class Process:
 
     def wait(self, seconds: float) -> int | None:
         """Wait at most so many seconds for the end of the process, and return what `poll` does."""
-        if self.poll() is None:
-            descriptor = os.pidfd_open(self._pid)
-            try:
-                select.select([descriptor], [], [], max(seconds, 0.0))
-            finally:
-                os.close(descriptor)
-        return self.poll()
+        deadline = time.monotonic() + seconds
+        while (status := self.poll()) is None and time.monotonic() < deadline:
+            time.sleep(_POLL)  # not every sandbox has pidfd_open
+        return status
 
     def send(self, number: int) -> None:
         """Send a signal, unless the process has ended."""

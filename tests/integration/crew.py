@@ -26,6 +26,7 @@ from tests.integration.sidecars import config
 from tests.unit.envoy.asking import told, write_check
 from tests.unit.envoy.serving import SECONDS, health_of, method
 
+WORKER = "authz-worker-"
 FAST = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
 
 
@@ -55,16 +56,16 @@ class Crew:
     def workers(self) -> list[int]:
         """The pids of all workers; none where the supervisor has ended."""
         with suppress(FileNotFoundError, ProcessLookupError):
-            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+            return [pid for pid in below(self.pid) if name_of(pid).startswith(WORKER)]
         return []
 
     def worker(self, number: int) -> int:
         """The pid of a worker; 0 while it has none."""
-        for pid in self.workers():
-            words = command_of(pid)
-            if words[words.index("--worker") + 1 :][:1] == [str(number)]:
-                return pid
-        return 0
+        return next((pid for pid in self.workers() if name_of(pid) == f"{WORKER}{number}"), 0)
+
+    def fork_server(self) -> int:
+        """The pid of the process that workers are forked from; 0 while there is none."""
+        return next((pid for pid in below(self.pid) if pid not in self.workers() and below(pid)), 0)
 
     def check(self, number: int, token: str | None = None, target: str = "/items/1") -> str:
         """Make one Check of a worker; return its reason."""
@@ -109,12 +110,12 @@ class Crew:
         """End the supervisor and its workers at once, and wait until they are gone."""
         if self.process.running:
             os.kill(self.pid, signal.SIGSTOP)  # it starts no worker meanwhile
-        workers = self.workers()
+        started = below(self.pid) if self.process.running else []
         self.process.kill()
-        for pid in workers:
+        for pid in started:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not any(map(running, workers)))
+        wait_until(lambda: not any(map(running, started)))
 
     def await_end(self) -> int | None:
         """Wait until the supervisor has ended; return its status."""
@@ -122,13 +123,20 @@ class Crew:
         return self.process.status
 
 
-def command_of(pid: int) -> list[str]:
-    """The command line of a process; of one that has ended, nothing that is asked for here."""
+def below(pid: int) -> list[int]:
+    """The children of the main thread of a process, and all below them."""
+    children: list[int] = []
     with suppress(FileNotFoundError, ProcessLookupError):
-        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-        if "--worker" in words:
-            return words
-    return ["--worker"]
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [found for child in children for found in (child, *below(child))]
+
+
+def name_of(pid: int) -> str:
+    """The name of a process, as `ps` shows it; empty if it has ended, or is about to."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        if Path(f"/proc/{pid}/cmdline").read_bytes():  # else without memory
+            return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 @contextmanager
@@ -159,8 +167,8 @@ def crew(folder: Path, *issuers: str, listen: str | None = None, more: str = "")
 
 
 def running(pid: int) -> bool:
-    """Whether a worker runs."""
-    return command_of(pid) != ["--worker"]
+    """Whether a process runs."""
+    return bool(name_of(pid))
 
 
 @contextmanager
@@ -207,5 +215,5 @@ def keys_of(two: Crew, *, silent: list[int]) -> Any:  # noqa: ANN401 - a JSON do
 
 def private_folder(two: Crew) -> Path:
     """Where the admin sockets of the workers are."""
-    words = command_of(two.worker(0))
-    return Path(words[words.index("--admin-socket") + 1]).parent
+    held = (descriptor.readlink() for descriptor in Path(f"/proc/{two.pid}/fd").iterdir())
+    return next(path for path in held if path.is_dir())  # the supervisor locks it

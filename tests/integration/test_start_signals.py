@@ -18,7 +18,7 @@ import pytest
 from tests.fakes.idp import FakeIdp
 from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
-from tests.integration.crew import command_of, crew
+from tests.integration.crew import WORKER, below, crew, name_of
 from tests.integration.sidecars import config, issuer, running
 from tests.tools import ROOT, path
 from tests.unit.envoy.serving import short_folder
@@ -168,10 +168,7 @@ def child_of(pid: int) -> int:
 
 def worker_of(pid: int) -> int:
     """The first worker of a supervisor; 0 while it has none."""
-    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
-        if command_of(child) != ["--worker"]:
-            return child
-    return 0
+    return next((child for child in below(pid) if name_of(child).startswith(WORKER)), 0)
 
 
 @pytest.mark.needs("unshare")
