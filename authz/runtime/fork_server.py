@@ -60,6 +60,7 @@ class ForkServer:
         self._command: Final = [*(command or [*interpreter(), _COMMAND])]
         self._workers: dict[int, ForkedWorker] = {}  # by number
         self.generation = 0
+        self._alive = False
         self._open()
 
     def start(self, request: Request, *, lifeline: int, handover: int) -> ForkedWorker:
@@ -186,7 +187,7 @@ def serve_requests(prepare: Callable[[], None], run: Callable[[Request, int], in
     workers: dict[int, int] = {}  # number by pid
     ready = False
     while True:
-        select.select([supervisor, woken], [], [])
+        select.select([supervisor.fileno(), woken], [], [])
         _reap(workers, supervisor, woken)
         message, descriptors = _receive(supervisor)
         if message is None:
