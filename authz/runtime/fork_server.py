@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 import traceback
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -206,7 +207,7 @@ def serve_requests(prepare: Callable[[], None], run: Callable[[Request, int], in
             supervisor.detach()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for end in (woken, wake):
+            for end in (woken, wake, _LIFELINE):
                 os.close(end)
             _work(request, descriptors, run)
         workers[pid] = request.number
@@ -217,11 +218,16 @@ def serve_requests(prepare: Callable[[], None], run: Callable[[Request, int], in
 
 def _receive(supervisor: socket.socket) -> tuple[bytes | None, list[int]]:
     """Return the next request and its descriptors; None if there is none yet, and nothing if there will be none."""
-    try:
-        message, descriptors, _, _ = socket.recv_fds(supervisor, _MAX_MESSAGE, _MAX_DESCRIPTORS, socket.MSG_DONTWAIT)
+    descriptors = array("i")
+    space = socket.CMSG_LEN(_MAX_DESCRIPTORS * descriptors.itemsize)
+    try:  # `socket.recv_fds` ignores its flags, and would wait
+        message, ancillary, _, _ = supervisor.recvmsg(_MAX_MESSAGE, space, socket.MSG_DONTWAIT)
     except BlockingIOError:
         return None, []
-    return message, descriptors
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(data)
+    return message, [*descriptors]
 
 
 def _reap(workers: dict[int, int], supervisor: socket.socket, woken: int) -> None:

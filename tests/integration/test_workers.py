@@ -115,6 +115,25 @@ def public(two: Crew) -> list[str]:
     return [two.check(number, target="/public/x") for number in range(2)]
 
 
+def test_workers_outlive_the_process_that_they_come_from(two: Crew, idp: FakeIdp) -> None:
+    """It may be killed: both workers serve on, and one that is killed then comes back from a new one."""
+    os.kill(two.fork_server(), signal.SIGKILL)
+    wait_until(lambda: two.fork_server() == 0)
+    assert [two.check(number, idp.mint()) for number in (0, 1)] == ["authenticated"] * 2
+    os.kill(two.orphan(1), signal.SIGKILL)
+    wait_until(lambda: two.fork_server() != 0 and two.worker(1) != 0)
+    wait_until(lambda: two.serves(0) and two.serves(1))
+    assert two.check(1, idp.mint()) == "authenticated"
+
+
+def test_a_process_that_serves_has_neither_pydantic_nor_yaml(two: Crew) -> None:
+    """They are for a child that checks the configuration, and ends."""
+    for pid in (two.pid, two.worker(0), two.worker(1)):
+        libraries = Path(f"/proc/{pid}/maps").read_text()
+        assert "_pydantic_core" not in libraries
+        assert "_yaml" not in libraries
+
+
 def test_a_worker_comes_back_to_its_own_address(two: Crew, folder: Path, idp: FakeIdp) -> None:
     """Where to listen takes effect at the next start of all: Envoy knows the old sockets."""
     file = two.sidecar.config_file
