@@ -165,7 +165,15 @@ class ForkedWorker:
         with suppress(ChildProcessError):
             pid, status = os.waitpid(self._pid, os.WNOHANG)
             return os.waitstatus_to_exitcode(status) if pid else None
-        return None if Path(f"/proc/{self._pid}").exists() else _UNKNOWN
+        return None if _runs(self._pid) else _UNKNOWN
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in {"Z", "X"}
 
 
 def _send(pid: int, number: int) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -117,13 +118,18 @@ def public(two: Crew) -> list[str]:
 
 def test_workers_outlive_the_process_that_they_come_from(two: Crew, idp: FakeIdp) -> None:
     """It may be killed: both workers serve on, and one that is killed then comes back from a new one."""
+
+    def comes_back(number: int) -> bool:
+        return two.worker(number) != 0 and two.serves(number)
+
+    first = [two.worker(0), two.worker(1)]
     os.kill(two.fork_server(), signal.SIGKILL)
     wait_until(lambda: two.fork_server() == 0)
     assert [two.check(number, idp.mint()) for number in (0, 1)] == ["authenticated"] * 2
-    os.kill(two.orphan(1), signal.SIGKILL)
-    wait_until(lambda: two.fork_server() != 0 and two.worker(1) != 0)
-    wait_until(lambda: two.serves(0) and two.serves(1))
-    assert two.check(1, idp.mint()) == "authenticated"
+    for number in (1, 0):
+        os.kill(first[number], signal.SIGKILL)
+        wait_until(partial(comes_back, number))
+        assert two.check(number, idp.mint()) == "authenticated"
 
 
 def test_a_process_that_serves_has_neither_pydantic_nor_yaml(two: Crew) -> None:

@@ -123,7 +123,7 @@ def test_a_worker_that_has_not_started_ends_at_once(site: Site, number: int) -> 
     worker = site.start()
     worker.send(number)
     assert worker.poll() == -number
-    wait_until(lambda: worker._pid is not None or worker._server.read_messages() is not None)
+    wait_until(lambda: worker._server.serves(1) and worker._pid is not None)
     pid = worker._pid
     site.start(1)  # the server has noted the end of the first when it has started this
     wait_until(lambda: not Path(f"/proc/{pid}").exists())
