@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -354,8 +355,12 @@ class App:
 
 
 def _prepare(file: Path, build: Callable[..., Snapshot]) -> tuple[Loaded, Snapshot]:
-    loaded = load(file, pause=_pause)
-    return loaded, build(loaded.config, pause=_pause)
+    gc.disable()  # nothing of what is made here is garbage, and a collection stops all threads
+    try:
+        loaded = load(file, pause=_pause)
+        return loaded, build(loaded.config, pause=_pause)
+    finally:
+        gc.enable()
 
 
 def _pause() -> None:
