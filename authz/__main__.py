@@ -20,6 +20,7 @@ def main() -> None:
         gc.disable()  # until it serves: what is imported stays, and to look at it takes a tenth of the time
         plain.choose()
     elif sys.argv[1:2] == ["_check"]:  # a child of `serve`
+        gc.disable()  # it ends before there is much garbage
         from authz.runtime.checking import main as check
 
         check(sys.argv[2])

@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import Final
 
 from authz.demo.process import PartFailed
+from authz.demo.sidecar import Sidecar
 from tests.bench.deployments import Deployment, Deployments, collecting
-from tests.bench.growth import REMEMBERED, measure_memory, measure_ready
+from tests.bench.growth import REMEMBERED, measure_idle, measure_memory, measure_ready, measure_worker
 from tests.bench.load import MissingToolError, SpoiltError, check_tools
 from tests.bench.machine import Place, describe, place, usable_cores
 from tests.bench.pages import measure_pages
+from tests.bench.reloads import measure_reloads
 from tests.bench.report import Report, render, render_comparison
 from tests.bench.rounds import Driver, measure
 from tests.bench.series import Row
-from tests.bench.setups import BASE, MEMORY, NAMES, PAGES, READY, SETUPS, Setup
+from tests.bench.setups import BASE, IDLE, MEMORY, NAMES, PAGES, READY, READY_MANY, RELOAD, SETUPS, WORKER, Setup
 from tests.bench.tokens import Mint, Pool
 
 DISTINCT: Final = 20_000  # tokens, twice what the sidecar remembers: cycling through them, none is ever found
@@ -38,7 +40,8 @@ PROOFS: Final = 80_000  # more than a row sends: each serves once
 class Plan:
     """How thoroughly to measure: *rounds* of loads of so many *seconds* each, *checks* to see memory grow in.
 
-    *page_seconds* are those of a load during which pages of the console are shown.
+    *page_seconds* are those of a load during which pages of the console are shown, *reload_seconds* those of one with a
+    reload.
     """
 
     rounds: int
@@ -47,10 +50,13 @@ class Plan:
     check_seconds: float
     starts: int
     page_seconds: float
+    reload_seconds: float
 
 
-LONG: Final = Plan(rounds=5, seconds=0.7, checks=1_000_000, check_seconds=210, starts=5, page_seconds=3)
-SHORT: Final = Plan(rounds=2, seconds=0.5, checks=100_000, check_seconds=12, starts=3, page_seconds=1)
+LONG: Final = Plan(
+    rounds=5, seconds=0.7, checks=1_000_000, check_seconds=210, starts=5, page_seconds=3, reload_seconds=10
+)
+SHORT: Final = Plan(rounds=2, seconds=0.5, checks=100_000, check_seconds=12, starts=3, page_seconds=1, reload_seconds=8)
 
 
 class Bench:
@@ -77,8 +83,14 @@ class Bench:
                 return self._measure_memory()
             if name == PAGES:
                 return self._measure_pages()
-            if name == READY:
-                return self._measure_ready()
+            if name in {READY, READY_MANY}:
+                return self._measure_ready(name)
+            if name == IDLE:
+                return measure_idle(self._make_sidecar(BASE))
+            if name == WORKER:
+                return measure_worker(*(self._make_sidecar(replace(BASE, workers=workers)) for workers in (2, 3)))
+            if name == RELOAD:
+                return self._measure_reloads()
             return self._measure_setup(name, SETUPS[name])
         except (PartFailed, SpoiltError, OSError, HTTPException) as error:
             return Row(name=name, failed=str(error).partition("\n")[0])
@@ -117,10 +129,18 @@ class Bench:
             driver = Driver(deployment, self._mint.pool(BASE.algorithm, REMEMBERED))
             return measure_memory(driver, checks=self._plan.checks, seconds=self._plan.check_seconds)
 
-    def _measure_ready(self) -> Row:
-        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            sidecar, _ = self._deployments.make_sidecar(BASE, Path(folder))
-            return measure_ready(sidecar, self.place, starts=self._plan.starts)
+    def _measure_ready(self, name: str) -> Row:
+        setup = BASE if name == READY else SETUPS["rules-10000"]
+        return measure_ready(name, self._make_sidecar(setup), self.place, starts=self._plan.starts)
+
+    def _measure_reloads(self) -> Row:
+        with self._deployments.open(SETUPS["rules-10000"], self.place) as deployment:
+            driver = Driver(deployment, self._mint.pool(BASE.algorithm, 1))
+            driver.load(seconds=1)  # to warm it up
+            return measure_reloads(driver, rounds=self._plan.rounds, seconds=self._plan.reload_seconds)
+
+    def _make_sidecar(self, setup: Setup) -> Sidecar:
+        return self._deployments.make_sidecar(setup, Path(tempfile.mkdtemp(dir=self._folder)))[0]
 
     def _open_lasting(self, setup: Setup) -> Deployment:
         if setup not in self._lasting:

@@ -75,6 +75,12 @@ def busy_seconds(stat: str, core: int) -> float:
     return (sum(ticks[_ALL_FIELDS]) - sum(ticks[_IDLE_FIELDS])) / os.sysconf("SC_CLK_TCK")
 
 
+def pss_mb(pids: Iterable[int]) -> float:
+    """The memory of these processes: a page that several of them, or others, share counts in part for each."""
+    texts = (Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii") for pid in pids)
+    return sum(int(text.partition("\nPss:")[2].split()[0]) for text in texts) / 1024
+
+
 def rss_mb(pids: Iterable[int]) -> float:
     """Resident memory of processes, in MB."""
     texts = [_read(_PROC / str(pid) / "status") for pid in pids]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from authz.demo.sidecar import Sidecar
-from tests.bench.accounting import rss_mb
+from tests.bench.accounting import family, pss_mb, rss_mb
 from tests.bench.machine import Place, on_cores
 from tests.bench.rounds import Driver, changes, check_samples
 from tests.bench.series import Row
-from tests.bench.setups import MEMORY, READY
+from tests.bench.setups import IDLE, MEMORY, WORKER
 
 REMEMBERED: Final = 10_000  # tokens, as many as the signature cache holds
 _SLICE_SECONDS: Final = 4
@@ -52,10 +53,37 @@ def growth(samples: Sequence[tuple[int, float]]) -> float:
     return samples[-1][1] - next(rss for done, rss in samples if done >= half)
 
 
-def measure_ready(sidecar: Sidecar, place: Place, *, starts: int) -> Row:
+def measure_ready(name: str, sidecar: Sidecar, place: Place, *, starts: int) -> Row:
     """Start a sidecar so many times, and take the time from exec to its readiness. Raises PartFailed."""
     times = [_time_start(sidecar, place) for _ in range(starts)]
-    return Row(name=READY, series={"ready_s": times}, notes=("from exec to /readyz, with a key file",))
+    return Row(name=name, series={"ready_s": times}, notes=("from exec to /readyz, with a key file",))
+
+
+def measure_idle(sidecar: Sidecar) -> Row:
+    """Start a sidecar, and take its memory before its first check. Raises PartFailed."""
+    with _idling(sidecar) as pids:
+        return Row(name=IDLE, series={"rss_mb": [rss_mb(pids)], "pss_mb": [pss_mb(pids)]})
+
+
+def measure_worker(two: Sidecar, three: Sidecar) -> Row:
+    """Start two workers, then three, and take what the third one adds. Raises PartFailed."""
+    sums = []
+    for sidecar in (two, three):
+        with _idling(sidecar) as pids:
+            sums.append(pss_mb(pids))
+    note = f"{sums[0]:.1f} MB with two workers, {sums[1]:.1f} MB with three, their supervisor included"
+    return Row(name=WORKER, series={"pss_mb": [sums[1] - sums[0]]}, notes=(note,))
+
+
+@contextmanager
+def _idling(sidecar: Sidecar) -> Iterator[tuple[int, ...]]:
+    """Start a sidecar, and stop it in the end; yield its processes when they are ready."""
+    try:
+        sidecar.start()
+        assert sidecar.process._child is not None
+        yield family(sidecar.process._child.pid)
+    finally:
+        sidecar.stop()
 
 
 def _time_start(sidecar: Sidecar, place: Place) -> float:

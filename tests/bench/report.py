@@ -29,6 +29,9 @@ _COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "rss_mb": ("RSS MB", ".1f"),
     "growth_mb": ("growth MB", "+.1f"),
     "ready_s": ("ready s", ".2f"),
+    "pss_mb": ("PSS MB", ".1f"),
+    "p99_more_ms": ("p99+", "+.2f"),
+    "reload_s": ("reload s", ".2f"),
 }
 _WITH_SPREAD: Final = ("rps", "ratio", "to_base", "cpu_ratio", "p99_ratio", "ready_s")
 

@@ -27,6 +27,9 @@ MORE_IS_BETTER: Final[Mapping[str, bool]] = {
     "rss_mb": False,
     "growth_mb": False,
     "ready_s": False,
+    "pss_mb": False,  # of all processes: memory that several share counts once
+    "p99_more_ms": False,  # p99_ms during a reload less that of the same round without
+    "reload_s": False,  # from the signal until the new configuration is in use
 }
 
 _FEWEST: Final = 4

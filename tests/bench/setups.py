@@ -98,7 +98,11 @@ SETUPS: Final[Mapping[str, Setup]] = {
 PAGES: Final = "console-pages"
 MEMORY: Final = "memory"
 READY: Final = "ready"
-NAMES: Final = (*SETUPS, PAGES, MEMORY, READY)
+READY_MANY: Final = "ready-10000"
+IDLE: Final = "idle"
+WORKER: Final = "worker-more"
+RELOAD: Final = "reload-10000"
+NAMES: Final = (*SETUPS, PAGES, MEMORY, READY, READY_MANY, IDLE, WORKER, RELOAD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,5 +149,8 @@ TARGETS: Final[Mapping[str, Sequence[Target]]] = {
     "console-off": (Target(metric="cpu_ratio", at_least=0.99),),
     PAGES: (Target(metric="page_ms", below=50), Target(metric="p99_ratio", below=1.1)),
     MEMORY: (Target(metric="rss_mb", below=110), Target(metric="growth_mb", below=1)),
+    IDLE: (Target(metric="rss_mb", below=50),),
+    WORKER: (Target(metric="pss_mb", below=25),),
+    RELOAD: (Target(metric="p99_more_ms", below=1.0),),
     READY: (Target(metric="ready_s", below=1.0),),
 }
