@@ -72,7 +72,8 @@ def revoke(  # noqa: PLR0913 - options
     --undo takes back the last 10,000 entries of this command, in all replicas, and nothing that an issuer has revoked.
 
     \b
-    Exit codes: 0 done; 1 no sidecar answers, it refuses, or other replicas do not know yet; 2 bad arguments
+    Exit codes: 0 done; 1 no sidecar answers, it refuses, or other replicas
+    do not know yet; 2 bad arguments
     Examples:
       authz revoke --issuer https://login.example.com/ --sub alice --before now
       authz revoke --issuer https://login.example.com/ --sid 08a5019c
