@@ -60,8 +60,9 @@ def check_config(
                 1 an issuer has no usable key or no introspection, a PDP does not
                   decide, a list of revocations or statuses is broken, a
                   transmitter of events does not answer, a signing key does not
-                  sign, no token is exchanged, or the shared state does not answer
-                  (--fetch); a difference widens, is mixed, unknown or breaks (--diff)
+                  sign, no token is exchanged, or the shared state does not
+                  answer (--fetch); a difference widens, is mixed, unknown or
+                  breaks (--diff)
                 2 errors in FILE or OLD (--strict: or warnings that widen access)
     Examples:
       authz check-config authz.yaml
