@@ -15,9 +15,12 @@ from authz.admin.console.routes import make_console_routes
 from authz.admin.server import AdminServer
 from authz.config.address import TcpAddress
 from authz.telemetry.recent import DecisionFilter
+from tests.fakes.idp import FakeIdp
 from tests.integration.browser import Browser, browsing
+from tests.integration.sidecars import issuer, running
 from tests.tools import TOOLS
 from tests.unit.admin.console import documents
+from tests.unit.envoy.serving import short_folder
 
 pytestmark = pytest.mark.needs("chromium", "axe-core")
 
@@ -75,6 +78,13 @@ def browser() -> Iterator[Browser]:
     """One browser for all."""
     with browsing() as browser:
         yield browser
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder with a short name."""
+    with short_folder() as made:
+        yield made
 
 
 @pytest.fixture(params=["plain", "hostile"])
@@ -189,3 +199,25 @@ def test_another_site_reads_and_changes_nothing(browser: Browser, url: str, sour
     browser.run(f"document.body.innerHTML = `<form method=post action='{url}/console/refresh'><input name=issuer>`")
     assert browser.follow("document.forms[0].submit()") == 403
     assert source.refreshed == []
+
+
+def test_a_running_sidecar_is_seen(browser: Browser, short: Path) -> None:
+    """What a person looks at first: the pages of a sidecar that has decided; the picture of the document is of them."""
+    with FakeIdp() as idp, running(short, issuer("corporate", idp)) as started:
+        started.await_ready()
+        expired = idp.mint(exp=1_700_000_000)
+        for token, path in (
+            *[(idp.mint(sub=name), f"/items/{number}") for number, name in enumerate(("alice", "bob", "carol"))],
+            *((None, "/items/7"), (expired, "/items/7"), ("rubbish", "/items/9"), (None, "/public/logo.svg")),
+            *((idp.mint(sub="dave"), "/other"), (idp.mint(sub="alice"), "/items/12")),
+        ):
+            started.check(token, path)
+        browser.show(width=1180, height=780)
+        browser.complaints.clear()  # of pages of other sites, before
+        assert browser.open(f"{started.sidecar.admin_url}/console/decisions") == 200
+        is_untouched(browser)
+        rows = browser.run("[...document.querySelectorAll('tbody tr')].map(row => row.innerText)")
+        assert len(rows) == 9
+        assert all(any(reason in row for row in rows) for reason in ("authenticated", "token_expired", "policy_denied"))
+        if SHOTS:
+            browser.screenshot(Path(SHOTS) / "console.png")
