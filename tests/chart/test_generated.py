@@ -108,7 +108,7 @@ def test_monitoring_asks_for_what_there_is() -> None:
     registry = Metrics(insecure_options=0, label_rules=True).registry
     KeyMetrics(registry)
     FactMetrics(registry)
-    RevocationMetrics(registry)
+    RevocationMetrics(registry).expect_shared("shared_state", lambda: 0)
     ClientMetrics(registry, throttled=lambda: 0)
     SigningMetrics(registry, lambda: None)
     registry.register(Workers([], restarts=[]))
