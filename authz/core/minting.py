@@ -187,7 +187,7 @@ def _caller_end(claims: Claims, now: float) -> float | None:
 def _name(minting: Minting, key: SigningKey, caller: Caller, period: int) -> Need:
     """Return the need for the token of one period, without what is sent."""
     issuer, target = caller.issuer, caller.target
-    grounds = (minting.digest, key.kid, caller.rule.name, issuer.name, issuer.rules.issuer, str(period))
+    grounds: tuple[str, ...] = minting.digest, key.kid, caller.rule.name, issuer.name, issuer.rules.issuer, str(period)
     if minting.reads_request:
         grounds += (target.method, target.host, target.path.text, caller.request.source_address)
     if not minting.reused:
