@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -131,8 +132,14 @@ def entering(changes: Path, mode: str, command: list[str]) -> list[str]:
 
 
 def put_python(changes: Path) -> None:
-    """Let /usr/bin/python3 be this Python: the final image has its own there."""
+    """Let /usr/bin/python3 be this Python: the final image has its own there, which everyone may run.
+
+    Below a home that is closed to others, a link to it would work for root only: it is copied.
+    """
     python = changes / "upper/usr/bin/python3"
     python.parent.mkdir(parents=True, exist_ok=True)
     python.unlink(missing_ok=True)
-    python.symlink_to(PYTHON)
+    if all(folder.stat().st_mode & stat.S_IXOTH for folder in PYTHON.parents):
+        python.symlink_to(PYTHON)
+    else:
+        shutil.copy2(PYTHON, python)
