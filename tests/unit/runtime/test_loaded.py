@@ -13,9 +13,11 @@ from typing import Any, Final
 import pytest
 
 from authz.config.build import build_snapshot
+from authz.config.model import Config
 from authz.config.problems import ConfigError
+from authz.core.policy import AccessMode
 from authz.runtime.checking import check, check_file
-from authz.runtime.loaded import CheckFailedError, pack, unpack
+from authz.runtime.loaded import CheckFailedError, pack, unpack, unpickle
 from tests.tools import ROOT
 from tests.unit.runtime.describing import describe, describe_sections
 
@@ -105,3 +107,11 @@ def test_an_answer_of_another_kind_is_refused() -> None:
     pickled = pickle.dumps(check(MANY, file="authz.yaml"))
     with pytest.raises(CheckFailedError):
         unpack(len(pickled).to_bytes(4, "big") + pickled)
+
+
+def test_members_of_enumerations_are_read_as_python_3_11_2_writes_them() -> None:
+    """It writes a call of `getattr`: nothing else is found by it."""
+    assert unpickle(pickle.dumps(_Stranger(getattr, AccessMode, "DENY"))) is AccessMode.DENY
+    for owner, name in ((AccessMode, "mro"), (Config, "model_copy"), (AccessMode.DENY, "__class__")):
+        with pytest.raises(CheckFailedError):
+            unpickle(pickle.dumps(_Stranger(getattr, owner, name)))
