@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import import_module
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -25,7 +27,13 @@ _EXPORTERS: Final[Mapping[Signal, tuple[str, str]]] = {
 }
 
 
-_INSTANCE: Final = str(uuid4())  # of this process: several workers are several instances
+@cache
+def _instance() -> str:
+    """Return the id of this process: several workers are several instances, also those that were forked."""
+    return str(uuid4())
+
+
+os.register_at_fork(after_in_child=_instance.cache_clear)
 
 
 class ExportError(Exception):
@@ -44,7 +52,7 @@ def our_resource() -> Resource:
     """
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415 - the SDK is slow to import
 
-    ours = {"service.name": "authz", "service.version": __version__, "service.instance.id": _INSTANCE}
+    ours = {"service.name": "authz", "service.version": __version__, "service.instance.id": _instance()}
     return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
 
 

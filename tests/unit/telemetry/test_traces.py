@@ -124,3 +124,21 @@ def test_a_span_can_be_written_with_no_collector_there() -> None:
     assert spans is not None
     assert spans.write_check(CheckRecord(decide(), "id1", ask(), 0.0), None) is not None
     spans.stop()
+
+
+_THREE_INSTANCES = """
+import os
+from authz.telemetry.otlp import our_resource
+for _ in range(2):
+    pid = os.fork()
+    if not pid:
+        break
+    os.waitpid(pid, 0)
+print(our_resource().attributes["service.instance.id"], flush=True)
+"""
+
+
+def test_each_forked_worker_is_an_instance_of_its_own() -> None:
+    """One id for all would mix up the metrics of workers that are forked after the modules were imported."""
+    ids = subprocess.check_output([sys.executable, "-c", _THREE_INSTANCES], text=True, timeout=HANG_SECONDS).split()
+    assert (len(ids), len(set(ids))) == (3, 3)
