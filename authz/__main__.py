@@ -13,11 +13,12 @@ def main() -> None:
     """
     guard = None
     if sys.argv[1:2] == ["serve"]:
-        from authz.config import plain
         from authz.runtime.signals import StartGuard
 
         guard = StartGuard()
         gc.disable()  # until it serves: what is imported stays, and to look at it takes a tenth of the time
+        from authz.config import plain
+
         plain.choose()
     elif sys.argv[1:2] == ["_check"]:  # a child of `serve`
         gc.disable()  # it ends before there is much garbage

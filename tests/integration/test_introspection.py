@@ -315,8 +315,8 @@ def test_a_kept_connection_that_ends_without_a_byte_is_replaced_once() -> None:
 
     def talk(connection: socket.socket, over: Event) -> None:
         connection.recv(4096)
-        connection.sendall(good)
         served.put(1)
+        connection.sendall(good)
         connection.recv(4096)  # the second question, unanswered
 
     with RawServer(talk) as server:
