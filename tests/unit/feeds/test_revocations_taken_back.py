@@ -148,6 +148,20 @@ def test_what_others_write_takes_nothing_back(
     assert "is not sealed by a replica" in caplog.text
 
 
+def test_an_entry_is_one_line_of_the_file(server: FakeServer, clock: FakeClock, tmp_path: Path) -> None:
+    """JSON may have line breaks: in the file, what stands between two of them would need no seal."""
+    one = Replica(server, clock, file=tmp_path / "1")
+    one.revoke(EVE)
+    (id_,) = one.revocations.events.entries.find_ids(name_of(EVE))
+    undo = write_record(TakenBack((id_,), T + 60.0), "operator")
+    sound = write_record(Revoked(BOB), "operator")
+    server.write(KEY, ENTRY, f'{sound[:-1]}, "more":\n{undo}\n}}'.encode())
+    one.read()
+    again = Replica(server, clock, file=tmp_path / "1")
+    again.read()
+    assert (again.reason(), one.count("invalid")) == (Reason.TOKEN_REVOKED, 1)
+
+
 def test_a_forged_entry_with_a_known_id_hides_nothing(server: FakeServer, clock: FakeClock) -> None:
     """Both count, whichever comes first."""
     one = Replica(server, clock)
