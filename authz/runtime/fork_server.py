@@ -28,12 +28,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
 
-from authz.runtime.process import Process, interpreter
+from authz.runtime.process import LIFELINE, interpreter, start_bound
 from authz.runtime.signals import END
 
 _COMMAND: Final = "_fork"  # of authz.__main__
-_SOCKET: Final = 0  # file descriptors of the server
-_LIFELINE: Final = 3
+_SOCKET: Final = 0  # file descriptor of the server
 _STDIN: Final = 0
 _MAX_MESSAGE: Final = 65_536  # octets
 _MAX_DESCRIPTORS: Final = 2
@@ -106,19 +105,8 @@ class ForkServer:
 
     def _open(self) -> None:
         # Each message is one whole, and comes with its descriptors.
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process, self._socket, self._lifeline = start_bound(self._command, socket.SOCK_SEQPACKET)
         self._socket.settimeout(0)
-        lifeline, self._lifeline = os.pipe()
-        try:
-            self._process = Process(self._command, descriptors={0: theirs.fileno(), _LIFELINE: lifeline})
-            self._process.end_with(lifeline)
-        except OSError:
-            self._socket.close()
-            os.close(self._lifeline)
-            raise
-        finally:
-            theirs.close()
-            os.close(lifeline)
         self._alive = True
         self.generation += 1
 
@@ -215,7 +203,7 @@ def serve_requests(prepare: Callable[[], None], run: Callable[[Request, int], in
             supervisor.detach()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for end in (woken, wake, _LIFELINE):
+            for end in (woken, wake, LIFELINE):
                 os.close(end)
             _work(request, descriptors, run)
         workers[pid] = request.number

@@ -20,10 +20,9 @@ from typing import Final, Self
 
 from authz.config.text import read_text
 from authz.runtime.loaded import MAX_BYTES, CheckFailedError, Loaded, unpack
-from authz.runtime.process import Process, interpreter
+from authz.runtime.process import interpreter, start_bound
 
 _COMMAND: Final = "_check"  # of authz.__main__
-_LIFELINE: Final = 3  # a file descriptor of the child, which does nothing with it
 _MAX_SECONDS: Final = 600.0  # a file of 4 MiB takes ten seconds of CPU time, and a start may have little of it
 _CHUNK: Final = 1024 * 1024  # octets
 
@@ -44,19 +43,8 @@ class Check:
         self._file: Final = file
         self._max_seconds: Final = max_seconds
         self._deadline: Final = time.monotonic() + max_seconds
-        self._socket, theirs = socket.socketpair()
-        lifeline, self._lifeline = os.pipe()
-        try:
-            argv = [*(command or [*interpreter(), _COMMAND]), file]
-            self._process: Final = Process(argv, descriptors={0: theirs.fileno(), _LIFELINE: lifeline})
-            self._process.end_with(lifeline)
-        except OSError:
-            self._socket.close()
-            os.close(self._lifeline)
-            raise
-        finally:
-            theirs.close()
-            os.close(lifeline)
+        argv = [*(command or [*interpreter(), _COMMAND]), file]
+        self._process, self._socket, self._lifeline = start_bound(argv, socket.SOCK_STREAM)
 
     def __enter__(self) -> Self:
         return self

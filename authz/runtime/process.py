@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -73,6 +74,29 @@ class Process:
         """Send a signal, unless the process has ended."""
         if self.poll() is None:
             os.kill(self._pid, number)
+
+
+LIFELINE: Final = 3  # the file descriptor by which `start_bound` has a child killed; the child does nothing with it
+
+
+def start_bound(argv: list[str], kind: socket.SocketKind) -> tuple[Process, socket.socket, int]:
+    """Start *argv* with a socket of this *kind* as its stdin, to be killed when a descriptor is closed. Raises OSError.
+
+    Return the process, our end of the socket, and that descriptor.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    their_end, our_end = os.pipe()
+    try:
+        process = Process(argv, descriptors={0: theirs.fileno(), LIFELINE: their_end})
+        process.end_with(their_end)
+    except OSError:
+        ours.close()
+        os.close(our_end)
+        raise
+    finally:
+        theirs.close()
+        os.close(their_end)
+    return process, ours, our_end
 
 
 def interpreter() -> list[str]:
