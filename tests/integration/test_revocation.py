@@ -59,7 +59,7 @@ def test_a_list_at_a_url(folder: Path, idp: FakeIdp) -> None:
     more = f"revocation: {{lists: {{theirs: {{url: {idp.url}{LIST}, interval: 1s, insecure: {{http: true}}}}}}}}\n"
     token = idp.mint(jti="one")
     with running(folder, issuer("a", idp), more=more) as sidecar:
-        wait_until(lambda: b"waiting for revocations of theirs" in sidecar.admin("/readyz")[1])
+        wait_until(lambda: sidecar.admin("/readyz")[1] == b"waiting for revocations of theirs\n")
         assert sidecar.check(token) == "revocations_unavailable"
         idp.answers[LIST] = answer
         sidecar.await_ready()
