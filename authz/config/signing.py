@@ -54,7 +54,7 @@ class SigningKey(Section):
     max_per_second: MaxPerSecondAtIssuer = 200
 
     @property
-    def is_elsewhere(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether the key is in a device or a service, for which requests may wait."""
         return self.kind not in {KeyKind.MEMORY, KeyKind.FILE}
 

@@ -18,7 +18,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-from authz.core.minting import LAST_SECONDS, Caller, ScopeClaim, scopes_for
+from authz.core.minting import MIN_REMAINING_SECONDS, Caller, ScopeClaim, scopes_for
 from authz.core.needs import Facts, Need
 from authz.core.reasons import Reason, Rejected
 
@@ -89,9 +89,9 @@ def exchange(rules: Exchange, caller: Caller, now: float, facts: Facts) -> tuple
     if caller.issuer.name not in rules.subjects:
         text = f"tokens of {caller.issuer.name} are not exchanged: see identity.token.exchange.subjects"
         raise Rejected(Reason.POLICY_DENIED, text)
-    need = _ask(rules, caller)
+    need = _make_need(rules, caller)
     match facts.get(need):
-        case Exchanged(text, expires, renew) if expires is None or now + LAST_SECONDS < expires:
+        case Exchanged(text, expires, renew) if expires is None or now + MIN_REMAINING_SECONDS < expires:
             return text, (replace(need, renews=True),) if renew is not None and now >= renew else ()
         case ExchangeRefused(why, invalid=True):
             raise Rejected(Reason.TOKEN_INACTIVE, f"the issuer exchanges no such token: {why}")
@@ -109,11 +109,11 @@ def read_request(sent: str) -> ExchangeRequest:
     return ExchangeRequest(str(members["subject"]), listed, str(members["scope"]))
 
 
-def _ask(rules: Exchange, caller: Caller) -> Need:
+def _make_need(rules: Exchange, caller: Caller) -> Need:
     audiences = caller.rule.upstream_audiences or rules.audiences
     scope = scopes_for(rules.scope, caller)
-    grounds = json.dumps([rules.source, audiences, scope, caller.issuer.name])
-    digest = sha256(grounds.encode())
+    decisive = json.dumps([rules.source, audiences, scope, caller.issuer.name])
+    digest = sha256(decisive.encode())
     digest.update(b"\0" + caller.token.encode())
     sent = json.dumps({"subject": caller.token, "audiences": audiences, "scope": scope})
     return Need(EXCHANGED, rules.issuer, digest.hexdigest(), Reason.UPSTREAM_TOKEN_UNAVAILABLE, sent)

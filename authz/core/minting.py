@@ -33,7 +33,7 @@ MINTED: Final = "minted token"  # kind of a need for a token that the sidecar si
 SIGNING: Final = "signing"  # the name of its source, in metrics
 MAX_CLAIMS_BYTES: Final = 4096  # of the claims of a minted token, as JSON; with the largest signature 10 KB are sent
 TRANSACTION_TYPE: Final = "txntoken+jwt"  # draft-ietf-oauth-transaction-tokens-10, JWT Header
-LAST_SECONDS: Final = 2.0  # a token that ends sooner is not sent again: it could end on its way
+MIN_REMAINING_SECONDS: Final = 2.0  # of a token that is sent again: one that ends sooner could end on its way
 
 
 class TokenFormat(StrEnum):
@@ -157,24 +157,24 @@ def mint(minting: Minting, caller: Caller, now: float, facts: Facts) -> tuple[Mi
     key = minting.key
     if key is None:
         raise Rejected(Reason.UPSTREAM_TOKEN_UNAVAILABLE, "no key to sign the token for the upstream with")
-    until = _caller_end(caller.claims, now)
+    not_after = _caller_expiry(caller.claims, now)
     window = minting.lifetime / 2.0
     # Each caller's tokens are replaced at other moments, so that not all are at one.
     period = int((now + crc32(caller.claims.payload) % max(1, int(window))) / window)
-    need = _name(minting, key, caller, period)
+    need = _need_for_period(minting, key, caller, period)
     if isinstance(known := facts.get(need), Minted):
         return known, ()
-    sent = _send(need, minting, key, caller, until)
+    sent = _with_signing_request(need, minting, key, caller, not_after)
     if isinstance(signed := facts.get(sent), Minted):  # a key in this process signs at once
         return signed, ()
     if minting.reused:
-        before = facts.get(_name(minting, key, caller, period - 1))
-        if isinstance(before, Minted) and now + LAST_SECONDS < before.expires:
+        before = facts.get(_need_for_period(minting, key, caller, period - 1))
+        if isinstance(before, Minted) and now + MIN_REMAINING_SECONDS < before.expires:
             return before, (sent,)
     return None, (sent,)
 
 
-def _caller_end(claims: Claims, now: float) -> float | None:
+def _caller_expiry(claims: Claims, now: float) -> float | None:
     """Return the `exp` of the caller's token. Raises Rejected(TOKEN_EXPIRED) in its leeway (rule 2)."""
     end = claims.members.get("exp")
     if not isinstance(end, int | float):
@@ -184,86 +184,90 @@ def _caller_end(claims: Claims, now: float) -> float | None:
     return float(end)
 
 
-def _name(minting: Minting, key: SigningKey, caller: Caller, period: int) -> Need:
+def _need_for_period(minting: Minting, key: SigningKey, caller: Caller, period: int) -> Need:
     """Return the need for the token of one period, without what is sent."""
     issuer, target = caller.issuer, caller.target
-    grounds: tuple[str, ...] = minting.digest, key.kid, caller.rule.name, issuer.name, issuer.rules.issuer, str(period)
+    parts: tuple[str, ...] = minting.digest, key.kid, caller.rule.name, issuer.name, issuer.rules.issuer, str(period)
     if minting.reads_request:
-        grounds += (target.method, target.host, target.path.text, caller.request.source_address)
+        parts += (target.method, target.host, target.path.text, caller.request.source_address)
     if not minting.reused:
-        grounds += (caller.request.headers.get("x-request-id", ""),)
+        parts += (caller.request.headers.get("x-request-id", ""),)
     if minting.reads_request or not minting.reused:
-        return _digest(grounds, caller.claims.payload)
-    return _digest_once(grounds, caller.claims.payload)
+        return _make_need(parts, caller.claims.payload)
+    return _make_need_cached(parts, caller.claims.payload)
 
 
-def _digest(grounds: tuple[str, ...], payload: bytes) -> Need:
+def _make_need(parts: tuple[str, ...], payload: bytes) -> Need:
     # No part has a NUL but the last, and the payload, which is JSON, begins with its first brace.
-    digest = sha256("\0".join(grounds).encode())
+    digest = sha256("\0".join(parts).encode())
     digest.update(payload)
     return Need(MINTED, SIGNING, digest.hexdigest(), Reason.UPSTREAM_TOKEN_UNAVAILABLE)
 
 
 # Of a caller who comes again: of a token that is kept, the payload is the same object, whose hash is known.
-_digest_once: Final = lru_cache(maxsize=1024)(_digest)
+_make_need_cached: Final = lru_cache(maxsize=1024)(_make_need)
 
 
-def _send(need: Need, minting: Minting, key: SigningKey, caller: Caller, until: float | None) -> Need:
-    """Return *need* with what is to be signed, as `read_order` reads it. Raises Rejected."""
+def _with_signing_request(
+    need: Need, minting: Minting, key: SigningKey, caller: Caller, not_after: float | None
+) -> Need:
+    """Return *need* with what is to be signed, as `read_signing_request` reads it. Raises Rejected."""
     claims = _write_json(write_claims(minting, caller))
     if len(claims) > MAX_CLAIMS_BYTES:
         detail = f"{minting.header}: claims of {len(claims)} octets, at most {MAX_CLAIMS_BYTES}"
         raise Rejected(Reason.HEADER_UNSAFE, detail)
-    head = _write_head(key.algorithm, minting.type, key.kid)
-    kept = minting.lifetime if minting.reused else 0.0
-    end = "" if until is None else str(until)
-    sent = "\n".join((head, str(minting.lifetime), end, str(kept), claims))  # JSON has no line break here
+    jose_header = _write_jose_header(key.algorithm, minting.type, key.kid)
+    reuse_for = minting.lifetime if minting.reused else 0.0
+    end = "" if not_after is None else str(not_after)
+    sent = "\n".join((jose_header, str(minting.lifetime), end, str(reuse_for), claims))  # JSON has no line break here
     return Need(need.kind, need.of, need.asked, need.unanswered, sent)
 
 
 @lru_cache(maxsize=16)
-def _write_head(algorithm: str, kind: str, kid: str) -> str:
-    return _write_json({"alg": algorithm, "typ": kind, "kid": kid})
+def _write_jose_header(algorithm: str, token_type: str, kid: str) -> str:
+    return _write_json({"alg": algorithm, "typ": token_type, "kid": kid})
 
 
 _write_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @record
-class Order:
+class SigningRequest:
     """What is to be signed: a JOSE header and claims as JSON texts; times and `txn` are to be added to the latter.
 
-    The token lives *lifetime* seconds, at most *until* then (in seconds since the epoch), and is kept for *kept*.
+    The token lives *lifetime* seconds and ends at *not_after* at the latest, in seconds since the epoch. It may be sent
+    again for *reuse_for* seconds.
     """
 
-    head_text: str
-    claims_text: str = field(repr=False)
+    header_json: str
+    claims_json: str = field(repr=False)
     lifetime: float
-    until: float | None
-    kept: float
+    not_after: float | None
+    reuse_for: float
 
     @property
-    def head(self) -> Mapping[str, object]:
+    def jose_header(self) -> Mapping[str, object]:
         """The JOSE header."""
-        return _read_head(self.head_text)
+        return _read_jose_header(self.header_json)
 
     @property
     def claims(self) -> dict[str, object]:
         """The claims."""
-        members: dict[str, object] = json.loads(self.claims_text)
+        members: dict[str, object] = json.loads(self.claims_json)
         return members
 
 
 @lru_cache(maxsize=16)
-def _read_head(text: str) -> Mapping[str, object]:
+def _read_jose_header(text: str) -> Mapping[str, object]:
     members: dict[str, object] = json.loads(text)
     return members
 
 
-def read_order(sent: str) -> Order:
+def read_signing_request(sent: str) -> SigningRequest:
     """Read what a need for a minted token sends."""
-    head, lifetime, until, kept, claims = sent.split("\n")
-    return Order(head, claims, float(lifetime), float(until) if until else None, float(kept))
+    jose_header, lifetime, end, reuse_for, claims = sent.split("\n")
+    not_after = float(end) if end else None
+    return SigningRequest(jose_header, claims, float(lifetime), not_after, float(reuse_for))
 
 
 def write_claims(minting: Minting, caller: Caller) -> dict[str, object]:

@@ -139,18 +139,18 @@ def _make_client(where: AwsKey) -> Any:  # noqa: ANN401 - boto3 makes its classe
 
 def _call(ask: Callable[[], dict[str, Any]], key: str) -> dict[str, Any]:
     """Return the answer of the service. Raises SigningUnavailable."""
-    from botocore import exceptions as of  # noqa: PLC0415 - as above
+    from botocore import exceptions as errors  # noqa: PLC0415 - as above
 
     try:
         try:
             return ask()
-        except of.ConnectionClosedError:
+        except errors.ConnectionClosedError:
             return ask()
-    except of.ClientError as error:
+    except errors.ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         said = printable(str(error.response.get("Error", {}).get("Message", "")))
         raise SigningUnavailable(f"{key}: {printable(code)}: {said}", _classify_code(code)) from None
-    except (of.BotoCoreError, of.HTTPClientError) as error:
+    except (errors.BotoCoreError, errors.HTTPClientError) as error:
         raise SigningUnavailable(f"{key}: {printable(str(error))}", _classify(error)) from None
     except Exception as error:  # an answer in another form, which the library parses
         raise SigningUnavailable(f"{key}: {type(error).__name__}", Failure.FAILED) from error
@@ -165,14 +165,14 @@ def _classify_code(code: str) -> Failure:
 
 
 def _classify(error: Exception) -> Failure:
-    from botocore import exceptions as of  # noqa: PLC0415 - as above
+    from botocore import exceptions as errors  # noqa: PLC0415 - as above
 
     match error:
-        case of.ConnectTimeoutError() | of.ReadTimeoutError():
+        case errors.ConnectTimeoutError() | errors.ReadTimeoutError():
             return Failure.TIMEOUT
-        case of.HTTPClientError() | of.ConnectionError():
+        case errors.HTTPClientError() | errors.ConnectionError():
             return Failure.UNREACHABLE
-        case of.NoCredentialsError() | of.PartialCredentialsError() | of.CredentialRetrievalError():
+        case errors.NoCredentialsError() | errors.PartialCredentialsError() | errors.CredentialRetrievalError():
             return Failure.UNAUTHORIZED
         case _:
             return Failure.FAILED

@@ -108,20 +108,20 @@ def _call(ask: Callable[[], Any], key: str) -> Any:  # noqa: ANN401 - as the lib
 
 
 def _classify(error: Exception) -> Failure:
-    from azure.core import exceptions as of  # noqa: PLC0415 - as above
+    from azure.core import exceptions as errors  # noqa: PLC0415 - as above
 
     match error:
-        case of.ServiceRequestTimeoutError() | of.ServiceResponseTimeoutError():
+        case errors.ServiceRequestTimeoutError() | errors.ServiceResponseTimeoutError():
             return Failure.TIMEOUT
-        case of.ServiceRequestError() | of.ServiceResponseError():
+        case errors.ServiceRequestError() | errors.ServiceResponseError():
             return Failure.UNREACHABLE
-        case of.ClientAuthenticationError():
+        case errors.ClientAuthenticationError():
             return Failure.UNAUTHORIZED
-        case of.HttpResponseError(status_code=429):
+        case errors.HttpResponseError(status_code=429):
             return Failure.THROTTLED
-        case of.HttpResponseError(status_code=403):
+        case errors.HttpResponseError(status_code=403):
             return Failure.UNAUTHORIZED
-        case of.HttpResponseError(status_code=400 | 404 | 409):
+        case errors.HttpResponseError(status_code=400 | 404 | 409):
             return Failure.KEY_UNUSABLE
         case _:
             return Failure.FAILED

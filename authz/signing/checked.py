@@ -1,4 +1,4 @@
-"""A signer of a private key that is elsewhere: what it returns is verified before it is used."""
+"""A signer of a remote private key: what it returns is verified before it is used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from authz.signing.port import Failure, SigningUnavailable
 from authz.signing.public import PublicKey
 
 
-class KeyElsewhere(Protocol):
+class UncheckedSigner(Protocol):
     """A private key in a device or a service. Safe for use by several threads at one time."""
 
     def sign(self, message: bytes) -> bytes:
@@ -24,7 +24,7 @@ class CheckedSigner:
 
     __slots__ = ("_closed", "_key", "_public", "algorithm", "kid")
 
-    def __init__(self, key: KeyElsewhere, public: PublicKey, *, kid: str | None = None) -> None:
+    def __init__(self, key: UncheckedSigner, public: PublicKey, *, kid: str | None = None) -> None:
         self._key: Final = key
         self._public: Final = public
         self._closed = False

@@ -130,19 +130,19 @@ def _choose(named: str, where: GoogleKey) -> str:
 
 
 def _classify(error: Exception) -> Failure:
-    from google.api_core import exceptions as of  # noqa: PLC0415 - as above
+    from google.api_core import exceptions as errors  # noqa: PLC0415 - as above
     from google.auth import exceptions as auth  # noqa: PLC0415 - as above
 
     match error:
-        case of.DeadlineExceeded() | of.GatewayTimeout() | of.RetryError():
+        case errors.DeadlineExceeded() | errors.GatewayTimeout() | errors.RetryError():
             return Failure.TIMEOUT
-        case of.TooManyRequests():
+        case errors.TooManyRequests():
             return Failure.THROTTLED
-        case of.Forbidden() | of.Unauthorized():
+        case errors.Forbidden() | errors.Unauthorized():
             return Failure.UNAUTHORIZED
-        case of.NotFound() | of.BadRequest():  # a disabled version is a failed precondition
+        case errors.NotFound() | errors.BadRequest():  # a disabled version is a failed precondition
             return Failure.KEY_UNUSABLE
-        case of.ServiceUnavailable() | auth.TransportError():
+        case errors.ServiceUnavailable() | auth.TransportError():
             return Failure.UNREACHABLE
         case auth.GoogleAuthError():
             return Failure.UNAUTHORIZED

@@ -1,4 +1,4 @@
-"""Keys in hardware and its likes by PKCS#11: one session for each token of a library.
+"""Keys in hardware security modules, by PKCS#11: one session for each token of a library.
 
 Rules of this file:
 1. The package `pkcs11` initializes libraries for one thread (C_Initialize without arguments). So at most one thread
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -22,12 +22,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from authz.signing.checked import CheckedSigner
+from authz.signing.hsm_objects import read_attribute, read_public_key, signing_function
 from authz.signing.port import Failure, SigningUnavailable
-from authz.signing.public import PublicKey, hash_of
+from authz.signing.public import PublicKey
 
 if TYPE_CHECKING:
     import pkcs11
@@ -35,15 +33,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 MAX_PIN_BYTES: Final = 256
-_OCTET_STRING: Final = 0x04
-# RFC 8410 section 3, and the name that PKCS#11 2.40 has for the curve.
-_EDWARDS25519: Final = (bytes.fromhex("06032b6570"), b"\x13\x0cedwards25519")
-_CURVES: Final[Mapping[bytes, ec.EllipticCurve]] = {
-    bytes.fromhex("06082a8648ce3d030107"): ec.SECP256R1(),
-    bytes.fromhex("06052b81040022"): ec.SECP384R1(),
-    bytes.fromhex("06052b81040023"): ec.SECP521R1(),
-    bytes.fromhex("06052b8104000a"): ec.SECP256K1(),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +55,11 @@ class HsmKey:
 def open_hsm_key(where: HsmKey) -> CheckedSigner:
     """Log in to the token, and return the signer of its key. Raises SigningUnavailable."""
     library = _library(where.module)
-    with library.turn(where.timeout):
+    with library.exclusive_use(where.timeout):
         library.users[where.token] += 1
         try:
             key = _Key(where, library)
-            public = key.call(_read_public)
+            public = key.call(read_public_key)
         except BaseException:
             library.release(where.token)
             raise
@@ -91,30 +80,30 @@ class _Key:
         """Return the signature of *message*. Raises SigningUnavailable."""
         if self.expected is None:
             raise SigningUnavailable("the key was not opened")
-        write = _signing(self.expected.algorithm)
-        with self._library.turn(self._where.timeout):
+        write = signing_function(self.expected.algorithm)
+        with self._library.exclusive_use(self._where.timeout):
             return self.call(lambda _, key: write(key, message))
 
     def close(self) -> None:
         """Log out with the last key of the token; a library that hangs is left alone."""
-        with suppress(SigningUnavailable), self._library.turn(self._where.timeout):
+        with suppress(SigningUnavailable), self._library.exclusive_use(self._where.timeout):
             self._library.release(self._where.token)
 
     def call(self, use: Callable[[pkcs11.Session, pkcs11.SignMixin], _T]) -> _T:
         """Return what *use* does with the session and the key, once more if the session has ended (rule 3).
 
-        The caller has the turn. Raises SigningUnavailable.
+        The caller has the library to itself. Raises SigningUnavailable.
         """
         from pkcs11 import exceptions  # noqa: PLC0415 - an optional package
 
         try:
             try:
                 return use(*self._find())
-            except _lost():
-                self._library.restart()
+            except _ended_session_errors():
+                self._library.reinitialize()
                 return use(*self._find())
         except exceptions.PKCS11Error as error:
-            self._library.restart_next()
+            self._library.reinitialize_later()
             raise SigningUnavailable(f"{self._name}: {_describe(error)}", _classify(error)) from None
 
     @property
@@ -127,7 +116,7 @@ class _Key:
         if self._found is None or self._found[0] is not session:
             key = self._look_up(session)
             if self.expected is not None:
-                now = PublicKey.of(_read_public(session, key), self.expected.algorithm)
+                now = PublicKey.of(read_public_key(session, key), self.expected.algorithm)
                 if now != self.expected:
                     text = f"{self._name} is another one than before: reload the configuration to use it"
                     raise SigningUnavailable(text, Failure.KEY_UNUSABLE)
@@ -150,7 +139,7 @@ class _Key:
         [key] = found
         if not isinstance(key, SignMixin):
             raise SigningUnavailable(f"{self._name} is not for signing (CKA_SIGN)", Failure.KEY_UNUSABLE)
-        if _read(key, Attribute.ALWAYS_AUTHENTICATE) is True:
+        if read_attribute(key, Attribute.ALWAYS_AUTHENTICATE) is True:
             text = f"{self._name} asks for the PIN for each signature (CKA_ALWAYS_AUTHENTICATE)"
             raise SigningUnavailable(text, Failure.KEY_UNUSABLE)
         return key
@@ -168,13 +157,16 @@ class _Library:
     users: Counter[str] = field(default_factory=Counter)
     sessions: dict[str, pkcs11.Session] = field(default_factory=dict)
     rejected: dict[str, bytes] = field(default_factory=dict, repr=False)
-    must_restart: bool = False
+    must_reinitialize: bool = False
 
     @contextmanager
-    def turn(self, seconds: float) -> Iterator[None]:
-        """Be the one who calls the library. Raises SigningUnavailable after *seconds*."""
+    def exclusive_use(self, seconds: float) -> Iterator[None]:
+        """Wait until no other thread uses the library, and keep others out.
+
+        Raises SigningUnavailable after *seconds*.
+        """
         if not self.lock.acquire(timeout=seconds):
-            raise SigningUnavailable(f"{self.path} is busy: no turn within {seconds:g} s", Failure.TIMEOUT)
+            raise SigningUnavailable(f"{self.path} is busy: not free within {seconds:g} s", Failure.TIMEOUT)
         try:
             yield
         finally:
@@ -184,8 +176,8 @@ class _Library:
         """Return the session of *token*. Raises PKCS11Error, SigningUnavailable."""
         from pkcs11 import exceptions  # noqa: PLC0415 - as above
 
-        if self.must_restart:
-            self.restart()
+        if self.must_reinitialize:
+            self.reinitialize()
         session = self.sessions.get(token)
         if session is None:
             pin = _read_pin(pin_file)
@@ -218,16 +210,16 @@ class _Library:
                 with suppress(Exception):  # it may have ended, with its token
                     session.close()
 
-    def restart(self) -> None:
+    def reinitialize(self) -> None:
         """Initialize the library again: tokens that came or went are seen only then. Raises PKCS11Error."""
         self.sessions.clear()
-        self.must_restart = True
+        self.must_reinitialize = True
         self._load().reinitialize()
-        self.must_restart = False
+        self.must_reinitialize = False
 
-    def restart_next(self) -> None:
+    def reinitialize_later(self) -> None:
         """Initialize the library again before it is used the next time."""
-        self.must_restart = True
+        self.must_reinitialize = True
 
     def _find_token(self, label: str) -> pkcs11.Token:
         """Raises PKCS11Error, SigningUnavailable."""
@@ -269,80 +261,6 @@ def _library(path: str) -> _Library:
         return _libraries.setdefault(str(Path(path).resolve()), _Library(str(Path(path).resolve())))
 
 
-def _signing(algorithm: str) -> Callable[[pkcs11.SignMixin, bytes], bytes]:
-    from cryptography.hazmat.primitives.hashes import Hash  # noqa: PLC0415 - beside the next
-    from pkcs11 import MGF, Mechanism  # noqa: PLC0415 - as above
-
-    bits = algorithm[2:5]
-    if algorithm.startswith("RS"):
-        mechanism = Mechanism[f"SHA{bits}_RSA_PKCS"]
-        return lambda key, message: key.sign(message, mechanism=mechanism)
-    if algorithm.startswith("PS"):
-        mechanism = Mechanism[f"SHA{bits}_RSA_PKCS_PSS"]
-        salt = (Mechanism[f"SHA{bits}"], MGF[f"SHA{bits}"], int(bits) // 8)
-        return lambda key, message: key.sign(message, mechanism=mechanism, mechanism_param=salt)
-    if algorithm.startswith("ES"):
-
-        def sign(key: pkcs11.SignMixin, message: bytes) -> bytes:
-            hashed = Hash(hash_of(algorithm))  # here, because not every token hashes for ECDSA
-            hashed.update(message)
-            return key.sign(hashed.finalize(), mechanism=Mechanism.ECDSA)
-
-        return sign
-    return lambda key, message: key.sign(message, mechanism=Mechanism.EDDSA)
-
-
-def _read_public(session: pkcs11.Session, private: pkcs11.SignMixin) -> object:
-    """Return the public half of *private* as a key of `cryptography`. Raises PKCS11Error, SigningUnavailable."""
-    from pkcs11 import Attribute, KeyType, ObjectClass  # noqa: PLC0415 - as above
-
-    key_type = _read(private, Attribute.KEY_TYPE)
-    if key_type is KeyType.RSA:  # the private key has the public members too
-        modulus, exponent = _read(private, Attribute.MODULUS), _read(private, Attribute.PUBLIC_EXPONENT)
-        if isinstance(modulus, bytes) and isinstance(exponent, bytes):
-            number = int.from_bytes
-            return rsa.RSAPublicNumbers(number(exponent, "big"), number(modulus, "big")).public_key()
-    identity = _read(private, Attribute.ID)
-    wanted: dict[Attribute, object] = {Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.KEY_TYPE: key_type}
-    wanted |= {Attribute.ID: identity} if identity else {Attribute.LABEL: _read(private, Attribute.LABEL)}
-    for public in session.get_objects(wanted):
-        params, point = _read(public, Attribute.EC_PARAMS), _read(public, Attribute.EC_POINT)
-        if isinstance(params, bytes) and isinstance(point, bytes):
-            return _read_point(params, point)
-    raise SigningUnavailable("the token has no public key object of the key", Failure.KEY_UNUSABLE)
-
-
-def _read_point(params: bytes, point: bytes) -> object:
-    """Read a point, as an OCTET STRING (PKCS#11 2.40) or bare. Raises SigningUnavailable."""
-    curve = _CURVES.get(params)
-    for octets in (_unwrap(point), point):
-        with suppress(ValueError):
-            if curve is not None:
-                return ec.EllipticCurvePublicKey.from_encoded_point(curve, octets)
-            if params in _EDWARDS25519:
-                return Ed25519PublicKey.from_public_bytes(octets)
-    raise SigningUnavailable("the key is on a curve that signs no JWTs", Failure.KEY_UNUSABLE)
-
-
-def _unwrap(der: bytes) -> bytes:
-    """Return the content of an OCTET STRING of up to 255 octets (X.690 section 8.7), or *der*."""
-    if len(der) > 2 and der[0] == _OCTET_STRING:
-        head = 3 if der[1] == 0x81 else 2
-        if der[head - 1] == len(der) - head:
-            return der[head:]
-    return der
-
-
-def _read(thing: pkcs11.Object, attribute: pkcs11.Attribute) -> object:
-    """Return an attribute, or None if the token does not have it. Raises PKCS11Error."""
-    from pkcs11 import exceptions  # noqa: PLC0415 - as above
-
-    try:
-        return thing[attribute]
-    except (exceptions.AttributeTypeInvalid, exceptions.AttributeSensitive, exceptions.AttributeValueInvalid):
-        return None
-
-
 def _read_pin(file: str) -> str:
     """Raises SigningUnavailable, without the content."""
     try:
@@ -357,47 +275,52 @@ def _read_pin(file: str) -> str:
     raise SigningUnavailable(f"pin_file {file}: is empty, too long or no text", Failure.MISCONFIGURED)
 
 
-def _lost() -> tuple[type[Exception], ...]:
-    """What a session that has ended raises, and a token that came back."""
-    from pkcs11 import exceptions as of  # noqa: PLC0415 - as above
+def _ended_session_errors() -> tuple[type[Exception], ...]:
+    """Return what PKCS#11 raises if a session has ended, or if a token was removed and came back."""
+    from pkcs11 import exceptions as errors  # noqa: PLC0415 - as above
 
     return (
-        of.DeviceError,
-        of.DeviceRemoved,
-        of.GeneralError,
-        of.KeyHandleInvalid,
-        of.NoSuchToken,
-        of.ObjectHandleInvalid,
-        of.SessionClosed,
-        of.SessionHandleInvalid,
-        of.SlotIDInvalid,
-        of.TokenNotPresent,
-        of.UserAlreadyLoggedIn,
-        of.UserNotLoggedIn,
+        errors.DeviceError,
+        errors.DeviceRemoved,
+        errors.GeneralError,
+        errors.KeyHandleInvalid,
+        errors.NoSuchToken,
+        errors.ObjectHandleInvalid,
+        errors.SessionClosed,
+        errors.SessionHandleInvalid,
+        errors.SlotIDInvalid,
+        errors.TokenNotPresent,
+        errors.UserAlreadyLoggedIn,
+        errors.UserNotLoggedIn,
     )
 
 
 def _classify(error: Exception) -> Failure:
-    from pkcs11 import exceptions as of  # noqa: PLC0415 - as above
+    from pkcs11 import exceptions as errors  # noqa: PLC0415 - as above
 
     match error:
-        case of.NoSuchToken() | of.TokenNotPresent() | of.DeviceRemoved() | of.TokenNotRecognised():
+        case errors.NoSuchToken() | errors.TokenNotPresent() | errors.DeviceRemoved() | errors.TokenNotRecognised():
             return Failure.UNREACHABLE
-        case of.PinExpired() | of.UserNotLoggedIn() | of.UserPinNotInitialized():
+        case errors.PinExpired() | errors.UserNotLoggedIn() | errors.UserPinNotInitialized():
             return Failure.UNAUTHORIZED
-        case of.KeyTypeInconsistent() | of.MechanismInvalid() | of.KeySizeRange() | of.MechanismParamInvalid():
+        case (
+            errors.KeyTypeInconsistent()
+            | errors.MechanismInvalid()
+            | errors.KeySizeRange()
+            | errors.MechanismParamInvalid()
+        ):
             return Failure.KEY_UNUSABLE
         case _:
             return Failure.FAILED
 
 
 def _describe(error: Exception) -> str:
-    from pkcs11 import exceptions as of  # noqa: PLC0415 - as above
+    from pkcs11 import exceptions as errors  # noqa: PLC0415 - as above
 
     match error:
-        case of.NoSuchToken():
+        case errors.NoSuchToken():
             return "there is no token with this label"
-        case of.MechanismInvalid():
+        case errors.MechanismInvalid():
             return "the token has no mechanism for this algorithm"
         case _:
             return type(error).__name__  # its text, if any, is the library's

@@ -49,7 +49,7 @@ class KeyringView:
     """All that is known of the keys at one moment: the *ring*, the *signers* in use and the *public* JWKs, by key id.
 
     *key* signs now; None if no key can. *key_set* is the published document, empty while no key is known, *discovery*
-    the other one, if there is one, and *lanes* are the settings of keys that are elsewhere, by key id.
+    the other one, if there is one, and *lanes* are the settings of remote keys, by key id.
     """
 
     ring: Ring = field(default_factory=Ring)
@@ -63,7 +63,7 @@ class KeyringView:
     lanes: Mapping[str, RemoteKey] = field(default_factory=dict)
 
 
-_NOTHING: Final = KeyringView()
+_EMPTY_VIEW: Final = KeyringView()
 
 
 class Keyring:
@@ -92,7 +92,7 @@ class Keyring:
         self._store_key: object = None
         self._ring = Ring()  # with the times of this process
         self._read_at = monotonic()  # when the state was read last
-        self._view = _NOTHING
+        self._view = _EMPTY_VIEW
         self._failing = ""
         self._lock: Final = Lock()  # of steps; not taken by readers
         self._wake: Final = Event()
@@ -151,7 +151,7 @@ class Keyring:
             if config is None or not config.signing.generates or config.signing.rotation.follow:
                 return None
             state = self._open_store(config).change(lambda state: self._advance(state, config, force=True))
-            self._show(state, config)
+            self._adopt(state, config)
             waiting = [key.kid for key in state.ring.keys if key.phase is Phase.PUBLISHED]
             return waiting[-1] if waiting else None
 
@@ -168,7 +168,7 @@ class Keyring:
                 if config.signing.rotation.follow:
                     raise StateError("the state file is only read here: run `authz signing withdraw --state FILE`")
                 store = self._open_store(config)
-                self._show(store.change(lambda state: self._advance_without(state, config, kid)), config)
+                self._adopt(store.change(lambda state: self._advance_without(state, config, kid)), config)
             else:
                 self._ring = withdraw(self._ring, kid)
                 self._step()
@@ -186,17 +186,19 @@ class Keyring:
     def _step(self) -> None:
         config = self._config
         if config is None:
-            if self._view != _NOTHING:
+            if self._view != _EMPTY_VIEW:
                 self._ring, self._store, self._store_key = Ring(), None, None
-                self._publish(_NOTHING)
-                self._view = _NOTHING
+                self._publish(_EMPTY_VIEW)
+                self._view = _EMPTY_VIEW
             return
         if config.signing.generates:
             try:
-                self._show(self._read_generated(config), config)
+                self._adopt(self._read_generated(config), config)
             except StateError:
                 view = self._view
-                self._use(view.ring, view.signers, view.public, config)  # readers may know the key that signs by now
+                self._use_generated(
+                    view.ring, view.signers, view.public, config
+                )  # readers may know the key that signs by now
                 raise
             return
         at, plan = self._instant(), plan_of(config)
@@ -234,12 +236,12 @@ class Keyring:
         newest_first = [kid for kid in reversed(list(state.signers)) if kid not in ring.withdrawn]
         return state.with_ring(advance(ring, plan, at, newest_first))
 
-    def _show(self, state: SigningState, config: Config) -> None:
+    def _adopt(self, state: SigningState, config: Config) -> None:
         """Use *state*, which was read now; its ring has the times of this process."""
-        self._use(state.ring, state.signers, state.public, config)
+        self._use_generated(state.ring, state.signers, state.public, config)
         self._read_at = self._monotonic()
 
-    def _use(
+    def _use_generated(
         self,
         ring: Ring,
         signers: Mapping[str, Signer],

@@ -1,4 +1,4 @@
-"""The lanes to keys that are elsewhere: one for each, so that a slow device or service slows down no other key."""
+"""The lanes to remote keys: one for each, so that a slow device or service slows down no other key."""
 
 from __future__ import annotations
 

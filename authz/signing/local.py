@@ -10,9 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from typing import Final, Protocol, Self, assert_never
 
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
@@ -24,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from authz.core import base64url
 from authz.core.strictjson import parse_object
 from authz.signing.port import Failure, SigningUnavailable
+from authz.signing.public import THUMBPRINT_MEMBERS, encode, encode_number, thumbprint_of
 
 ALGORITHMS: Final = ("ES256", "EdDSA", "Ed25519", "RS256", "PS256", "ML-DSA-65")
 MIN_RSA_BITS: Final = 2048
@@ -38,13 +37,6 @@ _KINDS: Final[Mapping[str, type]] = {
     "RS256": rsa.RSAPrivateKey,
     "PS256": rsa.RSAPrivateKey,
     "ML-DSA-65": mldsa.MLDSA65PrivateKey,
-}
-# RFC 7638 section 3.2, RFC 8037 section 2, RFC 9964: the members that a thumbprint is of.
-_THUMBPRINT: Final[Mapping[str, tuple[str, ...]]] = {
-    "EC": ("crv", "kty", "x", "y"),
-    "OKP": ("crv", "kty", "x"),
-    "RSA": ("e", "kty", "n"),
-    "AKP": ("alg", "kty", "pub"),
 }
 _PSS: Final = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=32)  # RFC 7518 section 3.5
 _ECDSA: Final = ec.ECDSA(SHA256())
@@ -64,7 +56,7 @@ class LocalSigner:
         self._key: Final = key
         self.algorithm: Final = _choose(key, algorithm)
         public = _public_members(key, self.algorithm)
-        self.kid: Final = kid or thumbprint(public)
+        self.kid: Final = kid or thumbprint_of(public)
         self._public: Final[Mapping[str, object]] = {**public, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
         self._sign: Final = _signing_function(key, self.algorithm)
 
@@ -122,12 +114,6 @@ class LocalSigner:
 
     def close(self) -> None:
         """Do nothing: there is no connection."""
-
-
-def thumbprint(public: Mapping[str, object]) -> str:
-    """Return the SHA-256 thumbprint of a public JWK (RFC 7638)."""
-    members = {name: public[name] for name in _THUMBPRINT[str(public["kty"])]}
-    return _encode(sha256(json.dumps(members, separators=(",", ":"), sort_keys=True).encode()).digest())
 
 
 def _choose(key: PrivateKey, algorithm: str | None) -> str:
@@ -206,7 +192,7 @@ def _read_jwk(members: Mapping[str, object]) -> PrivateKey:
     except Exception:  # noqa: BLE001 - the library has many, and a KeyError names a member
         raise InvalidKey("not a complete private JWK of a supported kind") from None
     public = _public_members(key, str(members.get("alg")))
-    if any(members.get(name) != public[name] for name in _THUMBPRINT[str(public["kty"])] if name != "alg"):
+    if any(members.get(name) != public[name] for name in THUMBPRINT_MEMBERS[str(public["kty"])] if name != "alg"):
         raise InvalidKey("a JWK whose public members do not belong to its private ones")
     return key
 
@@ -231,14 +217,14 @@ def _public_members(key: PrivateKey, algorithm: str) -> dict[str, object]:
     match key:
         case ec.EllipticCurvePrivateKey():
             point = key.public_key().public_numbers()
-            return {"kty": "EC", "crv": "P-256", "x": _number(point.x, 32), "y": _number(point.y, 32)}
+            return {"kty": "EC", "crv": "P-256", "x": encode_number(point.x, 32), "y": encode_number(point.y, 32)}
         case Ed25519PrivateKey():
-            return {"kty": "OKP", "crv": "Ed25519", "x": _encode(key.public_key().public_bytes_raw())}
+            return {"kty": "OKP", "crv": "Ed25519", "x": encode(key.public_key().public_bytes_raw())}
         case rsa.RSAPrivateKey():
             numbers = key.public_key().public_numbers()
-            return {"kty": "RSA", "n": _number(numbers.n), "e": _number(numbers.e)}
+            return {"kty": "RSA", "n": encode_number(numbers.n), "e": encode_number(numbers.e)}
         case mldsa.MLDSA65PrivateKey():
-            return {"kty": "AKP", "alg": algorithm, "pub": _encode(key.public_key().public_bytes_raw())}
+            return {"kty": "AKP", "alg": algorithm, "pub": encode(key.public_key().public_bytes_raw())}
         case _:
             assert_never(key)
 
@@ -246,24 +232,15 @@ def _public_members(key: PrivateKey, algorithm: str) -> dict[str, object]:
 def _private_members(key: PrivateKey) -> dict[str, object]:
     match key:
         case ec.EllipticCurvePrivateKey():
-            return {"d": _number(key.private_numbers().private_value, 32)}
+            return {"d": encode_number(key.private_numbers().private_value, 32)}
         case Ed25519PrivateKey():
-            return {"d": _encode(key.private_bytes_raw())}
+            return {"d": encode(key.private_bytes_raw())}
         case rsa.RSAPrivateKey():
             numbers = key.private_numbers()
             named = {"d": numbers.d, "p": numbers.p, "q": numbers.q}
             named |= {"dp": numbers.dmp1, "dq": numbers.dmq1, "qi": numbers.iqmp}
-            return {name: _number(value) for name, value in named.items()}
+            return {name: encode_number(value) for name, value in named.items()}
         case mldsa.MLDSA65PrivateKey():
-            return {"priv": _encode(key.private_bytes_raw())}
+            return {"priv": encode(key.private_bytes_raw())}
         case _:
             assert_never(key)
-
-
-def _number(value: int, size: int | None = None) -> str:
-    """Return Base64urlUInt (RFC 7518 section 2); coordinates have a fixed *size* in octets."""
-    return _encode(value.to_bytes(size or (value.bit_length() + 7) // 8, "big"))
-
-
-def _encode(octets: bytes) -> str:
-    return base64url.encode(octets).decode("ascii")

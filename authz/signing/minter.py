@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final, Protocol
 
 from authz.core import base64url
-from authz.core.minting import Minted, Order, read_order
+from authz.core.minting import Minted, SigningRequest, read_signing_request
 from authz.core.needs import Need, Unanswered
 from authz.facts.lane import Fact, SourceError, SourceLane
 from authz.signing.local import LocalSigner
@@ -23,7 +23,7 @@ from authz.signing.port import Failure, Signer, SigningUnavailable
 
 log = logging.getLogger(__name__)
 
-_NOT_THERE: Final = Unanswered("the key that was to sign is not in use any more")
+_KEY_NOT_IN_USE: Final = Unanswered("the key that was to sign is not in use any more")
 
 Signers = Callable[[], Mapping[str, Signer]]
 """Returns the signers in use by the ids of their keys."""
@@ -36,18 +36,18 @@ class Minter:
         self._now: Final = now
         self._new_id: Final = new_id or _make_ids()
 
-    def mint(self, order: Order, signer: Signer) -> Minted:
-        """Return the token of *order*, signed by *signer*. Raises SigningUnavailable."""
+    def mint(self, wanted: SigningRequest, signer: Signer) -> Minted:
+        """Return the token that is *wanted*, signed by *signer*. Raises SigningUnavailable."""
         issued = int(self._now())
-        ends = issued + int(order.lifetime)
-        if order.until is not None:
-            ends = min(ends, int(order.until))
+        ends = issued + int(wanted.lifetime)
+        if wanted.not_after is not None:
+            ends = min(ends, int(wanted.not_after))
         if ends <= issued:
             raise SigningUnavailable("the caller's token has ended meanwhile", Failure.REQUEST)
         transaction = self._new_id()
         # The claims are one JSON object that is never empty: members are added at its end.
-        claims = f'{order.claims_text[:-1]},"iat":{issued},"exp":{ends},"txn":"{transaction}"}}'
-        signing_input = b".".join((_encode(order.head_text), base64url.encode(claims.encode())))
+        claims = f'{wanted.claims_json[:-1]},"iat":{issued},"exp":{ends},"txn":"{transaction}"}}'
+        signing_input = b".".join((_encode(wanted.header_json), base64url.encode(claims.encode())))
         signature = base64url.encode(signer.sign(signing_input))
         return Minted(b".".join((signing_input, signature)).decode("ascii"), transaction, float(ends))
 
@@ -83,7 +83,7 @@ class MintLane:
         self._remote: Final = remote
         self._minter: Final = minter
         self._observer: Final = observer
-        self._kept: Final = TokenCache(max_kept)
+        self._kept: Final = MintedTokenCache(max_kept)
 
     def recall(self, need: Need) -> object | None:
         """Return a token that was kept; if *need* says what to sign, sign it now if the key is here. Takes no lock."""
@@ -96,23 +96,23 @@ class MintLane:
                 if (fact := lane.recall(need)) is not None:
                     return fact
             return None
-        order = read_order(need.sent)
-        signer = self._signers().get(str(order.head["kid"]))
-        return self._sign(asked, order, signer) if isinstance(signer, LocalSigner) else None
+        wanted = read_signing_request(need.sent)
+        signer = self._signers().get(str(wanted.jose_header["kid"]))
+        return self._sign(asked, wanted, signer) if isinstance(signer, LocalSigner) else None
 
     def find(self, need: Need) -> object | None:
         """Return a token, or Unanswered. Takes no lock."""
         if (found := self.recall(need)) is not None:
             return found
         lane = self._lane(need)
-        return _NOT_THERE if lane is None else lane.find(need)
+        return _KEY_NOT_IN_USE if lane is None else lane.find(need)
 
     def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
         """Have the token signed; *done* is called with it, or with Unanswered."""
         found = self.recall(need)
         lane = self._lane(need) if found is None else None
         if found is not None or lane is None:
-            done(found or _NOT_THERE)
+            done(found or _KEY_NOT_IN_USE)
         else:
             lane.ask(need, done)
 
@@ -122,11 +122,11 @@ class MintLane:
         return 0.0 if lane is None else lane.max_wait(need)
 
     def _lane(self, need: Need) -> SourceLane | None:
-        return self._remote().get(str(read_order(need.sent).head["kid"]))
+        return self._remote().get(str(read_signing_request(need.sent).jose_header["kid"]))
 
-    def _sign(self, asked: str, order: Order, signer: LocalSigner) -> object:
+    def _sign(self, asked: str, wanted: SigningRequest, signer: LocalSigner) -> object:
         try:
-            minted = self._minter.mint(order, signer)
+            minted = self._minter.mint(wanted, signer)
         except SigningUnavailable as error:
             self._observer.on_made(error.failure.value)
             return Unanswered(str(error))
@@ -135,7 +135,7 @@ class MintLane:
             self._observer.on_made("internal_error")
             return Unanswered(type(error).__name__)
         self._observer.on_made("signed")
-        if order.kept > 0.0:
+        if wanted.reuse_for > 0.0:
             self._kept.put(asked, minted)
         return minted
 
@@ -144,18 +144,18 @@ def remote_source(minter: Minter, signer: Signer) -> Callable[[Need], Fact]:
     """Return the source of a lane whose *signer* may block."""
 
     def answer(need: Need) -> Fact:
-        order = read_order(need.sent)
+        wanted = read_signing_request(need.sent)
         try:
-            minted = minter.mint(order, signer)
+            minted = minter.mint(wanted, signer)
         except SigningUnavailable as error:
             counts = error.failure is not Failure.REQUEST
             raise SourceError(error.failure.value, str(error), counts=counts) from error
-        return Fact(minted, order.kept, len(minted.text), "signed")
+        return Fact(minted, wanted.reuse_for, len(minted.text), "signed")
 
     return answer
 
 
-class TokenCache:
+class MintedTokenCache:
     """Tokens in two generations: when the newer one is full, the older one is dropped.
 
     No need is for a token of another period, so none has to be looked at for its end. Each change is one operation of a

@@ -6,6 +6,7 @@ There is no process that watched the keys: what was published is measured by the
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from authz.signing.local import LocalSigner
 from authz.signing.phases import Instant, Phase, Plan, Ring, RingKey, advance, withdraw
@@ -36,12 +37,12 @@ def withdraw_key(state: SigningState, kid: str, *, algorithm: str, ahead: float,
 
 def _advance(state: SigningState, ring: Ring, ahead: float, now: float) -> SigningState:
     # A retired key is kept as long as a new one waits: longer than a token lives, and a Secret takes to arrive.
-    plan = Plan(ahead=ahead, keep=ahead + _LONGEST_LIFE)
+    plan = Plan(ahead=ahead, keep=ahead + _MAX_TOKEN_LIFETIME)
     usable = list(reversed(list(state.signers)))
     return state.with_ring(advance(ring, plan, Instant(now, now), usable))
 
 
-_LONGEST_LIFE = 3600.0  # seconds: the bound of identity.token.lifetime
+_MAX_TOKEN_LIFETIME: Final = 3600.0  # seconds: the bound of identity.token.lifetime
 
 
 def _by_wall_clock(ring: Ring) -> Ring:

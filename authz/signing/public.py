@@ -1,6 +1,6 @@
 """The public half of a signing key: its JWK, and whether a signature is one of it.
 
-A signature from elsewhere is verified before it is used. A device or a service that signs with another key, or in
+A signature by a remote key is verified before it is used. A device or a service that signs with another key, or in
 another form, would otherwise send tokens that every upstream refuses.
 """
 
@@ -37,8 +37,8 @@ _MLDSA: Final[Mapping[type, str]] = {
     mldsa.MLDSA65PublicKey: "ML-DSA-65",
     mldsa.MLDSA87PublicKey: "ML-DSA-87",
 }
-# RFC 7638 section 3.2, RFC 8037 section 2, RFC 9964: what a thumbprint is of.
-_THUMBPRINT: Final[Mapping[str, tuple[str, ...]]] = {
+# RFC 7638 section 3.2, RFC 8037 section 2, RFC 9964: the members that a thumbprint is of, by key type.
+THUMBPRINT_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     "EC": ("crv", "kty", "x", "y"),
     "OKP": ("crv", "kty", "x"),
     "RSA": ("e", "kty", "n"),
@@ -79,8 +79,7 @@ class PublicKey:
     @property
     def thumbprint(self) -> str:
         """The SHA-256 thumbprint (RFC 7638)."""
-        members = {name: self.members[name] for name in _THUMBPRINT[str(self.members["kty"])]}
-        return encode(sha256(json.dumps(members, separators=(",", ":"), sort_keys=True).encode()).digest())
+        return thumbprint_of(self.members)
 
     def jwk(self, kid: str) -> dict[str, object]:
         """Return the JWK with *kid*, alg and use."""
@@ -93,6 +92,12 @@ class PublicKey:
         except (InvalidSignature, ValueError):
             return False
         return True
+
+
+def thumbprint_of(public: Mapping[str, object]) -> str:
+    """Return the SHA-256 thumbprint of a public JWK (RFC 7638)."""
+    members = {name: public[name] for name in THUMBPRINT_MEMBERS[str(public["kty"])]}
+    return encode(sha256(json.dumps(members, separators=(",", ":"), sort_keys=True).encode()).digest())
 
 
 def hash_of(algorithm: str) -> HashAlgorithm:
@@ -115,6 +120,11 @@ def encode(octets: bytes) -> str:
     return base64url.encode(octets).decode("ascii")
 
 
+def encode_number(value: int, size: int | None = None) -> str:
+    """Return Base64urlUInt (RFC 7518 section 2); coordinates have a fixed *size* in octets."""
+    return encode(value.to_bytes(size or (value.bit_length() + 7) // 8, "big"))
+
+
 def _read_rsa(key: rsa.RSAPublicKey, algorithm: str) -> tuple[str, dict[str, object], Callable[[bytes, bytes], None]]:
     if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
         text = f"the key is of {key.key_size} bits, not {MIN_RSA_BITS} to {MAX_RSA_BITS}"
@@ -124,7 +134,7 @@ def _read_rsa(key: rsa.RSAPublicKey, algorithm: str) -> tuple[str, dict[str, obj
     if algorithm.startswith("PS"):  # RFC 7518 section 3.5: the salt is as long as the hash
         filling = padding.PSS(mgf=padding.MGF1(hashed), salt_length=hashed.digest_size)
     numbers = key.public_numbers()
-    members: dict[str, object] = {"kty": "RSA", "n": _number(numbers.n), "e": _number(numbers.e)}
+    members: dict[str, object] = {"kty": "RSA", "n": encode_number(numbers.n), "e": encode_number(numbers.e)}
     return algorithm, members, lambda message, signature: key.verify(signature, message, filling, hashed)
 
 
@@ -136,8 +146,8 @@ def _read_ec(
     members: dict[str, object] = {
         "kty": "EC",
         "crv": crv,
-        "x": encode(numbers.x.to_bytes(size, "big")),
-        "y": encode(numbers.y.to_bytes(size, "big")),
+        "x": encode_number(numbers.x, size),
+        "y": encode_number(numbers.y, size),
     }
 
     def check(message: bytes, signature: bytes) -> None:
@@ -154,7 +164,3 @@ def _choose(algorithm: str | None, able: tuple[str, ...]) -> str:
     if chosen not in able:
         raise SigningUnavailable(f"the key cannot sign by {chosen}, but by {' or '.join(able)}", Failure.KEY_UNUSABLE)
     return chosen
-
-
-def _number(value: int) -> str:
-    return encode(value.to_bytes((value.bit_length() + 7) // 8, "big"))

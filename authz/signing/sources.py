@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _OpenedKey:
     """A signer, the *section* that it was made of, and the *stamp* of its file, if it has one."""
 
     section: SigningKey
@@ -37,7 +37,7 @@ class RemoteKey:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pause:
+class _Backoff:
     """A key that could not be opened: it is not tried *until* then, on the monotonic clock."""
 
     section: SigningKey
@@ -60,9 +60,9 @@ class KeySources:
     ) -> None:
         self._monotonic: Final = monotonic
         self._make: Final = make or make_signer
-        self._pauses: dict[str, _Pause] = {}
+        self._backoffs: dict[str, _Backoff] = {}
         self.remote: Mapping[str, RemoteKey] = {}
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _OpenedKey] = {}
         self._failing: dict[str, str] = {}
 
     def read(self, sections: Mapping[str, SigningKey]) -> dict[str, Signer]:
@@ -77,7 +77,7 @@ class KeySources:
             stamp = FileStamp.of_any(section.file) if section.file is not None else None
             if before is None or before.section != section or before.stamp != stamp:
                 try:
-                    known = _Known(section, stamp, self._open(name, section))
+                    known = _OpenedKey(section, stamp, self._open(name, section))
                 except SigningUnavailable as error:
                     self._note(name, str(error))
                     if before is None or before.section != section:
@@ -97,19 +97,19 @@ class KeySources:
 
     def _open(self, name: str, section: SigningKey) -> Signer:
         """Raises SigningUnavailable, also while the source of the key is left alone."""
-        before = self._pauses.get(name)
+        before = self._backoffs.get(name)
         if before is not None and before.section != section:
             before = None
         now = self._monotonic()
         if before is not None and now < before.until:
             raise SigningUnavailable(before.text)
-        self._pauses.pop(name, None)
+        self._backoffs.pop(name, None)
         try:
             return self._make(section)
         except SigningUnavailable as error:
-            if section.is_elsewhere:
+            if section.is_remote:
                 seconds = min(LAST_PAUSE, 2.0 * before.seconds) if before is not None else FIRST_PAUSE
-                self._pauses[name] = _Pause(section, seconds, self._monotonic() + seconds, str(error))
+                self._backoffs[name] = _Backoff(section, seconds, self._monotonic() + seconds, str(error))
             raise
 
     def close(self) -> None:
@@ -131,9 +131,9 @@ def make_signer(section: SigningKey) -> Signer:
         case KeyKind.MEMORY:
             return LocalSigner.generate(section.algorithm or "ES256", kid=section.kid)
         case _:
-            from authz.signing.elsewhere import open_elsewhere  # noqa: PLC0415 - few have a key elsewhere
+            from authz.signing.remote import open_remote_key  # noqa: PLC0415 - few have a remote key
 
-            return open_elsewhere(section)
+            return open_remote_key(section)
 
 
 def read_file(section: SigningKey) -> LocalSigner:

@@ -160,20 +160,20 @@ def test_a_lost_token_costs_no_other(hsm: SoftHsm) -> None:
 
 
 def test_threads_take_turns(hsm: SoftHsm) -> None:
-    """The library is initialized for one thread: who gets no turn within the timeout has no signature."""
+    """The library is initialized for one thread: a call that waits longer than its timeout fails."""
     hsm.add_key(P256)
     signer = open_hsm_key(replace(hsm.where(), timeout=0.01))
     busy, done = Event(), Event()
 
     def hold() -> None:
-        with hsm_module._library(str(hsm.folder / "module.so")).turn(60.0):
+        with hsm_module._library(str(hsm.folder / "module.so")).exclusive_use(60.0):
             busy.set()
             done.wait(60.0)
 
     holder = Thread(target=hold)
     holder.start()
     assert busy.wait(60.0)
-    with pytest.raises(SigningUnavailable, match="is busy: no turn within 0") as caught:
+    with pytest.raises(SigningUnavailable, match="is busy: not free within 0") as caught:
         signer.sign(b"m")
     assert caught.value.failure is Failure.TIMEOUT
     done.set()

@@ -98,7 +98,7 @@ def max_wait_ms(config: Config) -> int:
 def max_waits(config: Config) -> dict[str, float]:
     """Return the longest wait for each kind of fact, in seconds."""
     exchange = config.identity.exchange
-    remote = [key for key in config.signing.keys.values() if config.identity.minted is not None and key.is_elsewhere]
+    remote = [key for key in config.signing.keys.values() if config.identity.minted is not None and key.is_remote]
     asked = [issuer.introspection for issuer in config.issuers.values() if issuer.introspection is not None]
     listed = [issuer.status_list for issuer in config.issuers.values() if issuer.status_list is not None]
     return {

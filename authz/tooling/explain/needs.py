@@ -9,7 +9,7 @@ from typing import Final
 from authz.config.model import Config
 from authz.core.dpop import ProofUse
 from authz.core.exchange import read_request
-from authz.core.minting import Minted, SigningKey, read_order
+from authz.core.minting import Minted, SigningKey, read_signing_request
 from authz.core.needs import Need, Unanswered
 from authz.core.risk import ClientHistory
 from authz.core.snapshot import Snapshot
@@ -93,10 +93,12 @@ def answer_minted(need: Need, at: float) -> tuple[Minted | None, str]:
     """Return a token in name only, and the claims that a running sidecar would sign."""
     if not need.sent:
         return None, "not signed here"
-    order = read_order(need.sent)
-    ends = at + order.lifetime if order.until is None else min(at + order.lifetime, order.until)
-    claims = printable(json.dumps({**order.claims, "exp": int(ends)}))
-    return Minted("not-signed-here", "", ends), f"{order.head['typ']} for the upstream, not signed here: {claims}"
+    wanted = read_signing_request(need.sent)
+    ends = at + wanted.lifetime if wanted.not_after is None else min(at + wanted.lifetime, wanted.not_after)
+    claims = printable(json.dumps({**wanted.claims, "exp": int(ends)}))
+    return Minted(
+        "not-signed-here", "", ends
+    ), f"{wanted.jose_header['typ']} for the upstream, not signed here: {claims}"
 
 
 def fetch_list(need: Need, config: Config) -> tuple[object, str]:

@@ -25,7 +25,7 @@ from authz.core.minting import (
     ScopeClaim,
     SigningKey,
     TokenFormat,
-    read_order,
+    read_signing_request,
 )
 from authz.core.needs import Need
 from authz.core.policy import AccessMode, Rule
@@ -60,7 +60,7 @@ def order(snapshot: Snapshot, token: str | None = None, now: float = T, **change
 
 def claims(snapshot: Snapshot, token: str | None = None, **changes: Any) -> Mapping[str, object]:
     """Return the claims that are to be signed."""
-    return read_order(order(snapshot, token, **changes).sent).claims
+    return read_signing_request(order(snapshot, token, **changes).sent).claims
 
 
 def claim(name: str, value: CopiedValue | FixedValue | RequestField) -> MintedClaim:
@@ -242,17 +242,17 @@ def test_another_subject() -> None:
 def test_a_transaction_token() -> None:
     """It has its own type, names the workload that asked for it, and needs no `iss`."""
     snapshot = minting(format=TokenFormat.TRANSACTION, issuer=None, workload=WORKLOAD, header="txn-token")
-    written = read_order(order(snapshot).sent)
-    assert written.head == {"alg": "ES256", "typ": "txntoken+jwt", "kid": "ours-1"}
+    written = read_signing_request(order(snapshot).sent)
+    assert written.jose_header == {"alg": "ES256", "typ": "txntoken+jwt", "kid": "ours-1"}
     assert written.claims == {"sub": "bob", "aud": "orders", "scope": "items", "req_wl": WORKLOAD}
 
 
 def test_it_never_outlives_the_callers() -> None:
     """What is to be signed says when the caller's token ends; without an end only the lifetime counts."""
-    written = read_order(order(minting(), mint(exp=T + 50.7)).sent)
-    assert (written.until, written.lifetime) == (T + 50.7, 120.0)
+    written = read_signing_request(order(minting(), mint(exp=T + 50.7)).sent)
+    assert (written.not_after, written.lifetime) == (T + 50.7, 120.0)
     endless = minting(make_snapshot(a=issuer_a(no_expiry=True, required=())))
-    assert read_order(order(endless, _without_exp()).sent).until is None
+    assert read_signing_request(order(endless, _without_exp()).sent).not_after is None
 
 
 def _without_exp() -> str:
@@ -296,8 +296,8 @@ def test_each_transaction_has_its_own() -> None:
     snapshot = minting(reused=False)
     first, second = (order(snapshot, headers={"x-request-id": each}) for each in ("1", "2"))
     assert first != second
-    assert read_order(first.sent).kept == 0.0
-    assert read_order(order(SAME).sent).kept == 120.0
+    assert read_signing_request(first.sent).reuse_for == 0.0
+    assert read_signing_request(order(SAME).sent).reuse_for == 120.0
 
 
 def at_its_last_moment(snapshot: Snapshot) -> tuple[Need, float]:

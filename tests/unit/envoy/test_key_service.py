@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Final
 
 from authz.core.decision import Allow
-from authz.core.minting import LAST_SECONDS, MINTED
+from authz.core.minting import MIN_REMAINING_SECONDS, MINTED
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
 from authz.facts.breaker import LAST_PAUSE
@@ -120,6 +120,6 @@ def test_a_service_that_is_away_for_five_minutes() -> None:
     assert world.allowed == len(good)
     last = max(at for at in good if at < FIRST + AWAY)
     assert min(bad) == last + 1.0
-    assert LIFETIME / 2.0 - LAST_SECONDS <= last <= FIRST + LIFETIME
+    assert LIFETIME / 2.0 - MIN_REMAINING_SECONDS <= last <= FIRST + LIFETIME
     assert max(bad) <= FIRST + AWAY + LAST_PAUSE
     assert world.service.asked < 40  # it is left alone, and tried at most every half minute

@@ -24,7 +24,7 @@ from authz.envoy.gathering import KnownFacts
 from authz.signing.keyring import KeyringView
 from authz.signing.lanes import TokenLanes
 from authz.signing.local import LocalSigner
-from authz.signing.minter import Minter, TokenCache, remote_source
+from authz.signing.minter import MintedTokenCache, Minter, remote_source
 from authz.signing.port import Failure, SigningUnavailable
 from authz.signing.sources import RemoteKey
 from authz.telemetry.facts import FactMetrics
@@ -226,7 +226,7 @@ def test_a_source_makes_what_a_lane_keeps() -> None:
 
 def test_the_cache_is_bounded() -> None:
     """It keeps at most as many tokens as it may, and the newest of them."""
-    cache = TokenCache(lambda: 10)
+    cache = MintedTokenCache(lambda: 10)
     tokens = [Minted(str(number), "", 0.0) for number in range(100)]
     for token in tokens:
         cache.put(token.text, token)

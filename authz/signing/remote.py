@@ -1,4 +1,4 @@
-"""Opens the keys that are not in this process, as the configuration names them."""
+"""Opens remote keys: those in a device or a service, as the configuration names them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from authz.signing.hsm import HsmKey, open_hsm_key
 from authz.signing.port import Failure, Signer, SigningUnavailable
 
 
-def open_elsewhere(section: SigningKey) -> Signer:
+def open_remote_key(section: SigningKey) -> Signer:
     """Return the signer of a key in a device or a service. May block. Raises SigningUnavailable."""
     timeout = section.timeout.total_seconds()
     match section.kind:
