@@ -32,7 +32,7 @@ class ClientMemory:
         self._accepted: Final = AcceptedClients(max_entries=max_accepted, monotonic=monotonic)
         self._rules = _NO_RULES
 
-    def follow(self, rules: ClientRules | None) -> None:
+    def reconfigure(self, rules: ClientRules | None) -> None:
         """Use the *rules* of a new configuration; what was counted stays."""
         self._rules = rules or _NO_RULES
 

@@ -84,7 +84,7 @@ class FactLanes:
         """Return what answers each kind of need; it follows the configuration."""
         return {kind: LanesBySource(partial(self._of, kind), max_waiting=self._max_waiting) for kind in _SOURCES}
 
-    def follow(self, config: Config) -> None:
+    def reconfigure(self, config: Config) -> None:
         """Have lanes to the sources of *config*."""
         self._use(
             {

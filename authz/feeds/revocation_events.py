@@ -112,7 +112,7 @@ class RevocationEvents:
             self._read()
             self._tidy()
 
-    def follow(self, keeping: Keeping) -> None:
+    def reconfigure(self, keeping: Keeping) -> None:
         """Keep later events so, and as many."""
         with self._lock:
             self._keeping = keeping

@@ -91,10 +91,10 @@ class Revocations:
         metrics.expect_events(OPERATOR)
         metrics.watch(self.count)
 
-    def follow(self, config: Config) -> None:
+    def reconfigure(self, config: Config) -> None:
         """Have the lists of *config*, and keep events as it says."""
         keeping = _keeping(config)
-        self.events.follow(keeping)
+        self.events.reconfigure(keeping)
         if self.sharing is not None:
             self.sharing.required = config.revocation.shared.required
             self.sharing.max_stale = config.revocation.shared.max_stale.total_seconds()

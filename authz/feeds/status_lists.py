@@ -211,7 +211,7 @@ class StatusListLanes:
         )
         return {STATUS_LIST: lists, STALE_STATUS_LIST: _ByIssuer(lambda: self._running, self._max_waiting)}
 
-    def follow(self, config: Config) -> None:
+    def reconfigure(self, config: Config) -> None:
         """Have lanes to the lists of *config*; an issuer that is configured as before keeps its lists."""
         before = self._running
         made: dict[str, _Running] = {}

@@ -114,7 +114,7 @@ class Transmitters:
         self._polls: Mapping[str, _Poll] = {}
         self._lane: Final = KeyLane(lambda: self._feeds, max_waiting=0)
 
-    def follow(self, config: Config) -> None:
+    def reconfigure(self, config: Config) -> None:
         """Have the transmitters of *config*; one that is configured as before keeps its keys."""
         wanted = {
             name: (section, tuple(iss for each in section.revokes_for for iss in config.issuers[each].accepted_issuers))

@@ -49,19 +49,20 @@ class ActiveConfig:
         snapshot: Snapshot,
         *,
         prepare: Callable[[], tuple[Loaded, Snapshot]],
-        follow: Callable[[Config, Snapshot], None],
+        reconfigure: Callable[[Config, Snapshot], None],
         metrics: Metrics,
         make_report: Callable[[Reporting], Callable[[CheckRecord], None]],
     ) -> None:
         """Apply *loaded* and the *snapshot* built from it; *prepare* makes later ones from the file.
 
-        *follow* is called with both when they are to be served: it fails before anything has changed, or not at all.
+        *reconfigure* is called with both when they are to be served: it fails before anything has changed, or not at
+        all.
         *make_report* returns the function that reports each decision, for the given settings.
         """
         self._file: Final = file
         self._started_with: Final = loaded.config
         self._prepare: Final = prepare
-        self._follow: Final = follow
+        self._reconfigure: Final = reconfigure
         self._metrics: Final = metrics
         self._make_report: Final = make_report
         self.rejected: Rejection | None = None
@@ -164,7 +165,7 @@ class ActiveConfig:
         )
         report = self._make_report(reporting)
         # Everything that may fail is above: a failure changes nothing.
-        self._follow(config, snapshot)
+        self._reconfigure(config, snapshot)
         self._loaded, self._report = loaded, report
         self.digest, self.loaded_at = digest, time.time()
         self._metrics.apply(

@@ -209,7 +209,7 @@ class App:
             loaded,
             store.current(),
             prepare=partial(_prepare, file, build),
-            follow=self._follow,
+            reconfigure=self._reconfigure,
             metrics=metrics,
             make_report=lambda reporting: reporter(
                 metrics,
@@ -300,19 +300,19 @@ class App:
         parts = (self._feeds, self._revocations, self._transmitters)
         return [feed for part in parts for feed in part.feeds_to_step()]
 
-    def _follow(self, config: Config, snapshot: Snapshot) -> None:
-        self._facts.follow(config)  # before the snapshot that needs them
-        self._clients.follow(snapshot.clients)
-        self._revocations.follow(config)
-        self._transmitters.follow(config)
-        self._status_lists.follow(config)
+    def _reconfigure(self, config: Config, snapshot: Snapshot) -> None:
+        self._facts.reconfigure(config)  # before the snapshot that needs them
+        self._clients.reconfigure(snapshot.clients)
+        self._revocations.reconfigure(config)
+        self._transmitters.reconfigure(config)
+        self._status_lists.reconfigure(config)
         if config.identity.minted is None:
             self._feeds.apply(config, snapshot)
-            self._keyring.follow(config)  # after the last snapshot that needs a key
+            self._keyring.reconfigure(config)  # after the last snapshot that needs a key
             return
         forbid_core_dumps()
         self._tokens.max_kept = config.identity.minted.max_cached
-        self._keyring.follow(config)
+        self._keyring.reconfigure(config)
         self._feeds.apply(config, snapshot)
 
     def _note_client(self, decision: Decision) -> None:
@@ -323,7 +323,7 @@ class App:
         """Use the keys of *view*: those of before can sign until the snapshot has changed."""
         self._tokens.add(view)
         self._store.set_signing(view.key, view.published)
-        self._tokens.follow(view)
+        self._tokens.use(view)
 
     def _refresh(self, name: str | None) -> Mapping[str, object] | None:
         issuers = self._feeds.refresh(name)

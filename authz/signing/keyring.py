@@ -108,7 +108,7 @@ class Keyring:
         """Whether tokens are minted at all."""
         return self._config is not None
 
-    def follow(self, config: Config) -> None:
+    def reconfigure(self, config: Config) -> None:
         """Have the keys that *config* names, at once. Never raises: keys that cannot be had are tried again."""
         with self._lock:
             self._config = config if config.identity.minted is not None else None

@@ -53,7 +53,7 @@ class TokenLanes:
         self._lanes = {kid: each.lane for kid, each in running.items()}
         self._view = replace(view, signers={**self._view.signers, **view.signers})
 
-    def follow(self, view: KeyringView) -> None:
+    def use(self, view: KeyringView) -> None:
         """Have a lane for each key of *view* that may block."""
         running = self._running
         made = {kid: self._keep_or_make(kid, key) for kid, key in view.lanes.items()}

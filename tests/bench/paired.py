@@ -113,8 +113,8 @@ class Sidecar:
             MINTED: self._tokens.lane,
         }
         self._gatherer: Final[Gatherer] = make_gatherer(config.server, transport, feeds, lanes)
-        self._facts.follow(config)
-        self._keyring.follow(config)
+        self._facts.reconfigure(config)
+        self._keyring.reconfigure(config)
         feeds.apply(config, self.store.current())
         self._scheduler.start(feeds.feeds_to_step)
         self._gatherer.start()
@@ -125,7 +125,7 @@ class Sidecar:
     def _show_signing(self, view: KeyringView) -> None:
         self._tokens.add(view)
         self.store.set_signing(view.key, view.published)
-        self._tokens.follow(view)
+        self._tokens.use(view)
 
     def checker(self, report: Report) -> Checker:
         """Return what answers checks, and reports them so."""

@@ -110,7 +110,7 @@ def serve(socket: str, address: str, slow: str, keys: str) -> None:
     config = parse(_CONFIG.format(keys=keys, address=address, slow=slow), file="bench")
     snapshot = build_snapshot(config, verify_signature=SignatureCache().verify)
     lanes = FactLanes(FactMetrics(CollectorRegistry()), max_waiting=256)
-    lanes.follow(config)
+    lanes.reconfigure(config)
     gatherer = Gatherer(lanes.by_kind(), monotonic=time.monotonic)
     checker = Checker(
         snapshot=lambda: snapshot,

@@ -103,9 +103,9 @@ class Station:
         self.tokens.evict_removed_keys(snapshot)
 
     def __enter__(self) -> Self:
-        self.facts.follow(self.config)
-        self.keyring.follow(self.config)
-        self.status_lists.follow(self.config)
+        self.facts.reconfigure(self.config)
+        self.keyring.reconfigure(self.config)
+        self.status_lists.reconfigure(self.config)
         self.issuers.apply(self.config, self.store.current())
         self.scheduler.start(self.issuers.feeds_to_step)
         self.gatherer.start()
@@ -124,7 +124,7 @@ class Station:
     def _show_signing(self, view: KeyringView) -> None:
         self.minted.add(view)
         self.store.set_signing(view.key, view.published)
-        self.minted.follow(view)
+        self.minted.use(view)
 
     def settle(self) -> Self:
         """When it starts, wait until every feed has had an answer, good or bad."""

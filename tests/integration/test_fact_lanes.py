@@ -77,9 +77,9 @@ def test_a_source_that_is_configured_as_before_keeps_its_answers(
         lanes = FactLanes(FactMetrics(CollectorRegistry()), max_waiting=8)
         try:
             before, after = configure(idp, tmp_path), configure(idp, tmp_path, **change)  # type: ignore[arg-type]
-            lanes.follow(before)
+            lanes.reconfigure(before)
             ask(lanes, need_of(before))
-            lanes.follow(after)
+            lanes.reconfigure(after)
             assert (lanes.by_kind()[INTROSPECTION].find(need_of(after)) is not None) is kept
         finally:
             lanes.close()
@@ -90,8 +90,8 @@ def test_a_source_that_is_gone_is_asked_no_more(tmp_path: Path) -> None:
     with FakeIdp() as idp:
         lanes = FactLanes(FactMetrics(CollectorRegistry()), max_waiting=8)
         before = configure(idp, tmp_path)
-        lanes.follow(before)
-        lanes.follow(configure(idp, tmp_path, asked=False))
+        lanes.reconfigure(before)
+        lanes.reconfigure(configure(idp, tmp_path, asked=False))
         assert isinstance(ask(lanes, need_of(before)), Unanswered)
         assert idp.count(INTROSPECT) == 0
 

@@ -29,7 +29,7 @@ def keyring(more: str = TOKEN) -> Keyring:
     """Have keys, or none."""
     clock = Clock()
     ring = Keyring(lambda _: None, now=lambda: clock.wall, monotonic=lambda: clock.monotonic)
-    ring.follow(configure(more=more))
+    ring.reconfigure(configure(more=more))
     return ring
 
 

@@ -47,7 +47,7 @@ class Sidecar:
             max_accepted=self.max_accepted,
             monotonic=self.clock.monotonic,
         )
-        self.memory.follow(self.snapshot.clients)
+        self.memory.reconfigure(self.snapshot.clients)
         self.gatherer = Gatherer(self.memory.lanes(), monotonic=self.clock.monotonic)
 
     def ask(
@@ -182,12 +182,12 @@ def test_without_rules_nothing_is_remembered() -> None:
     """A configuration that counts nothing leaves no trace, and one that counts again finds what was there."""
     sidecar = Sidecar()
     sidecar.fail(5)
-    sidecar.memory.follow(None)
+    sidecar.memory.reconfigure(None)
     sidecar.snapshot = DEFAULT_SNAPSHOT
     assert sidecar.fail(3) == [Reason.SIGNATURE_INVALID] * 3
     sidecar.snapshot = guard(DEFAULT_SNAPSHOT)
     assert sidecar.ask(FORGED) is Reason.SIGNATURE_INVALID  # nothing says yet what a limit is
-    sidecar.memory.follow(sidecar.snapshot.clients)
+    sidecar.memory.reconfigure(sidecar.snapshot.clients)
     assert sidecar.ask(FORGED) is Reason.SIGNATURE_INVALID
 
 

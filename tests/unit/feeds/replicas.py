@@ -61,7 +61,7 @@ class Replica:
             metrics=RevocationMetrics(self.registry),
             replicas=Shared(sharing=self.sharing, seal=None if secret is None else Seal(secret), saves=True),
         )
-        self.revocations.follow(self.config)
+        self.revocations.reconfigure(self.config)
         self.sharing.begin(self.revocations._reader)
 
     def read(self, times: int = 1) -> float:

@@ -38,7 +38,7 @@ class Pod:
         env = FeedEnv(monotonic=self.clock.monotonic, now=self.clock.time, jitter=lambda: 0.5, spawn=lambda run: run())
         metrics = RevocationMetrics(self.registry)
         self.revocations = Revocations(config, store=self.store, env=env, metrics=metrics, shared=shared)
-        self.revocations.follow(config)
+        self.revocations.reconfigure(config)
 
     def step(self, seconds: float = 0.0) -> None:
         """Let time go by, and do what is due."""
@@ -144,15 +144,15 @@ def test_a_reload_forgets_no_list(file: Path, tmp_path: Path) -> None:
     pod = Pod(listed(file))
     pod.step()
     (feed, _) = pod.revocations.feeds_to_step()
-    pod.revocations.follow(listed(file))
+    pod.revocations.reconfigure(listed(file))
     assert pod.revocations.feeds_to_step()[0] is feed
-    pod.revocations.follow(listed(tmp_path / "moved.json"))
+    pod.revocations.reconfigure(listed(tmp_path / "moved.json"))
     assert pod.reason() is Reason.TOKEN_REVOKED
     pod.step(1)
     assert pod.reason() is Reason.TOKEN_REVOKED
     pod.store.adopt(make_snapshot(), kept=(), keys={})
     assert pod.reason() is Reason.TOKEN_REVOKED
-    pod.revocations.follow(settings())
+    pod.revocations.reconfigure(settings())
     assert pod.reason() is Reason.AUTHENTICATED
     assert pod.store.current().revocations == ()
 
@@ -194,7 +194,7 @@ def test_a_flood_is_refused_and_evicts_nothing() -> None:
     assert pod.reason() is Reason.TOKEN_REVOKED
     assert pod.metric("authz_revocation_events_total", source=OPERATOR, result="full") == 99
     assert pod.revoke(SESSION) == 0
-    pod.revocations.follow(settings(max_entries=3))
+    pod.revocations.reconfigure(settings(max_entries=3))
     assert pod.revoke(EVE) == 1
 
 

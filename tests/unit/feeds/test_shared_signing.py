@@ -121,7 +121,7 @@ class Replica:
             monotonic=lambda: world.now - started,
             make_store=lambda _: store(self.link, world.secret),
         )
-        self.do(lambda: self.ring.follow(config_of(str(world.secret))))
+        self.do(lambda: self.ring.reconfigure(config_of(str(world.secret))))
 
     @property
     def signs(self) -> str | None:

@@ -201,7 +201,7 @@ def test_lanes_follow_the_configuration() -> None:
 
     def following(text: str) -> object:
         config: Config = configure(issuer=text)
-        lanes.follow(config)
+        lanes.reconfigure(config)
         return lanes._running.get("corporate")
 
     first = following(with_lists)

@@ -55,9 +55,9 @@ class Receiver:
             metrics=revocations.metrics,
             key_metrics=KeyMetrics(self.pod.registry),
         )
-        self.follow(**more)
+        self.reconfigure(**more)
 
-    def follow(self, **more: object) -> None:
+    def reconfigure(self, **more: object) -> None:
         """Configure the hub, with changes, and fetch what is due."""
         section = {
             "issuer": self.hub.issuer,
@@ -70,7 +70,7 @@ class Receiver:
         text = f"revocation: {json.dumps({'transmitters': {'hub': section}})}\nreceivers: {{listen: 127.0.0.1:0}}\n"
         config = configure(more=text)
         issuer = config.issuers["corporate"].model_copy(update={"issuer": A})
-        self.transmitters.follow(config.model_copy(update={"issuers": {"corporate": issuer}}))
+        self.transmitters.reconfigure(config.model_copy(update={"issuers": {"corporate": issuer}}))
         self.step()
 
     def __enter__(self) -> Self:
@@ -179,11 +179,11 @@ def test_a_reload_keeps_keys(hub: FakeIdp, make: Callable[..., Receiver]) -> Non
     """Of a transmitter that is configured as before; a removed one is a stranger."""
     receiver = make()
     asked = hub.count(JWKS)
-    receiver.follow()
+    receiver.reconfigure()
     assert hub.count(JWKS) == asked
-    receiver.follow(revokes="subject")
+    receiver.reconfigure(revokes="subject")
     assert hub.count(JWKS) == asked + 1
-    receiver.transmitters.follow(configure())
+    receiver.transmitters.reconfigure(configure())
     assert receiver.refusal(event(hub, EVE)).code == "invalid_issuer"
     assert receiver.transmitters.feeds_to_step() == []
 

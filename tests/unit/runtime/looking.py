@@ -51,7 +51,7 @@ class Running:
             loaded,
             self.store.current(),
             prepare=self._prepare,
-            follow=self.feeds.apply,
+            reconfigure=self.feeds.apply,
             metrics=self.metrics,
             make_report=self._make_report,
         )

@@ -206,7 +206,7 @@ def test_pressure_is_who_fails(file: Path) -> None:
     assert (shown["in_flight"], shown["max_concurrent"]) == (3, 256)
     assert shown["revocations"] == {"events": 2}
     assert shown["shared_revocations"] == {"age": 1.5, "pending": 3, "failure": ""}
-    running.clients.follow(ClientRules(throttle=Throttle(failures=2, window=60.0)))
+    running.clients.reconfigure(ClientRules(throttle=Throttle(failures=2, window=60.0)))
     for _ in range(2):
         running.clients.note(Deny(Reason.SIGNATURE_INVALID, AuditTrail(network="192.0.2.0/24")))
     running.clients.note(record.decision)

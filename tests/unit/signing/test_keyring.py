@@ -44,7 +44,7 @@ class Ringed:
         self.views: list[KeyringView] = []
         self.clock = clock
         self.ring = Keyring(self.views.append, now=lambda: clock.wall, monotonic=lambda: clock.monotonic)
-        self.ring.follow(config)
+        self.ring.reconfigure(config)
 
     @property
     def view(self) -> KeyringView:
@@ -78,12 +78,12 @@ def test_nothing_is_signed_without_a_token_for_the_upstream() -> None:
     assert (ringed.view, ringed.ring.enabled, ringed.views) == (KeyringView(), False, [])
     assert ringed.ring.rotate() is None
     assert not ringed.ring.withdraw("x")
-    ringed.ring.follow(signing(""))
+    ringed.ring.reconfigure(signing(""))
     first = ringed.signing
     assert first is not None
-    ringed.ring.follow(configure())
+    ringed.ring.reconfigure(configure())
     assert ringed.views[-1] == KeyringView()
-    ringed.ring.follow(signing(""))
+    ringed.ring.reconfigure(signing(""))
     assert ringed.signing not in {None, first}
 
 
@@ -287,7 +287,7 @@ def test_a_key_file_that_is_gone_or_broken(tmp_path: Path) -> None:
     assert ringed.after(AHEAD).signing == late.kid
     assert ringed.ring.withdraw(late.kid)
     assert ringed.signing == key.kid
-    ringed.ring.follow(signing(f"keys: {{two: {{kind: file, file: '{other}'}}}}"))
+    ringed.ring.reconfigure(signing(f"keys: {{two: {{kind: file, file: '{other}'}}}}"))
     ringed.ring.stop()
 
 
@@ -334,7 +334,7 @@ def test_a_step_never_raises() -> None:
         raise RuntimeError("no room")
 
     ring = Keyring(fail, now=lambda: clock.wall, monotonic=lambda: clock.monotonic)
-    ring.follow(signing(""))
+    ring.reconfigure(signing(""))
     assert ring.view.key is None
     assert ring.describe()["problem"] == "RuntimeError"
     ring.start()

@@ -69,7 +69,7 @@ def lanes(signer: LocalSigner | Remote = LOCAL, *, now: float = T) -> tuple[Toke
     if isinstance(signer, Remote):
         section = KeySection(kind=KeyKind.AWS_KMS, key="alias/ours")
         remote = {signer.kid: RemoteKey("ours", section, signer)}
-    made.follow(KeyringView(signers={signer.kid: signer}, lanes=remote))
+    made.use(KeyringView(signers={signer.kid: signer}, lanes=remote))
     return made, registry
 
 
@@ -192,7 +192,7 @@ def test_a_key_that_is_not_in_use_any_more() -> None:
     assert isinstance(made.lane.find(need), Minted)
     assert isinstance(made.lane.find(order(other.kid)), Minted)
     assert isinstance(answers(made, order(other.kid))[0], Minted)
-    made.follow(KeyringView(signers={other.kid: other}))
+    made.use(KeyringView(signers={other.kid: other}))
     assert isinstance(made.lane.find(replace(need, asked="another")), Unanswered)
 
 
@@ -202,9 +202,9 @@ def test_a_lane_stays_while_its_key_does() -> None:
     made, _ = lanes(remote)
     view = KeyringView(signers={"remote": remote}, lanes={"remote": RemoteKey("ours", _section(), remote)})
     made.add(view)
-    made.follow(view)
+    made.use(view)
     need = order("remote")
-    made.follow(KeyringView())
+    made.use(KeyringView())
     assert isinstance(made.lane.find(need), Unanswered)
     made.close()
 
