@@ -6,8 +6,9 @@ Rules of this file:
 2. If there is no room, the sender is informed, and nothing that is known is forgotten.
 3. An event is kept until every token that it is about has expired: `revocation.max_lifetime` after it came.
 4. The processes of a pod share the file: each reads what the others wrote, on request and once a second.
-5. What comes from the shared state is checked line by line. It can revoke, for as long as any event, and take back only
-   under the seal of a replica.
+5. What comes from the shared state is checked line by line. It can take back only under the seal of a replica, and
+   revoke for as long as any event: the end of an entry that has none, or one that is more than an hour too late, is
+   written to the file when it is first read, and neither a restart nor another reading moves it.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from authz.feeds.revocation_records import (
     Revoked,
     Seal,
     TakenBack,
+    digest_line,
     new_id,
     parse_record,
     write_record,
 )
 from authz.feeds.revocation_sharing import NAME as SHARED
-from authz.feeds.revocation_sharing import SharedRevocations, UnsharedError
+from authz.feeds.revocation_sharing import SharedRevocations, StoredLine, UnsharedError
 from authz.feeds.revoked_entries import Name, RevokedEntries
 from authz.files.journal import Journal
 from authz.telemetry import revocations as results
@@ -47,6 +49,8 @@ FOLLOW_INTERVAL: Final = 1.0  # seconds between two looks at the file
 FORGET_INTERVAL: Final = 300.0  # seconds; entries end at whole hours
 MAX_UNSAVED: Final = 10_000  # lines that wait for a disk; those beyond are in memory only
 _MIN_REWRITE: Final = 1024  # lines
+_CLOCK_MARGIN: Final = 3600.0  # seconds by which clocks of replicas may differ
+_TRIM_MARGIN: Final = 7200.0  # seconds after which the shared state has surely removed what it need not keep
 _MAX_REPORTED: Final = 8  # lines of the file that cannot be read, or entries of one command, in the log
 
 
@@ -104,6 +108,7 @@ class RevocationEvents:
         self._refusals: Final = RefusalLog(log, monotonic=env.monotonic)
         self._lock: Final = Lock()  # for writers of entries and journal
         self._unsaved: list[str] = []
+        self._ends: dict[str, float] = {}  # of lines in the shared state, by digest, as the file says
         self._due = env.monotonic()
         self._forget_at = env.monotonic() + FORGET_INTERVAL
         self._looking = False
@@ -161,10 +166,10 @@ class RevocationEvents:
         saved: list[str] = []
         with self._changing():
             for line in lines:
-                result = self._take_line(line)
+                result, text = self._take_line(line)
                 counted[result] += 1
                 if result == results.ACCEPTED and self._shared is not None and self._shared.saves:
-                    saved.append(line.decode())
+                    saved.append(text)
             try:
                 self._save(saved)
             except OSError as error:
@@ -173,10 +178,13 @@ class RevocationEvents:
         for result, count in counted.items():
             self._metrics.count_event(SHARED, result, count)
 
-    def live_lines(self) -> Iterator[bytes]:
+    def live_lines(self) -> Iterator[StoredLine]:
         """Yield the lines of the file that say something about valid tokens. Raises OSError."""
-        if self._journal is not None:
-            yield from filter(self._is_live, Journal(self._journal.path).read())
+        for line in Journal(self._journal.path).read() if self._journal is not None else ():
+            with suppress(ValueError):
+                record = parse_record(line)
+                if self.entries.is_live(record, self._env.now()):
+                    yield StoredLine(line, record.of if isinstance(record, Revoked) else None)
 
     def catch_up(self) -> None:
         """Read what other processes have written."""
@@ -213,6 +221,7 @@ class RevocationEvents:
                 self._forget_at = self._env.monotonic() + FORGET_INTERVAL
                 with self._changing():
                     self.entries.forget(self._env.now())
+                    self._ends = {of: end for of, end in self._ends.items() if self._is_needed(end)}
                     with suppress(OSError):  # it is tried again; the file is only longer
                         self._tidy()
         finally:
@@ -245,24 +254,28 @@ class RevocationEvents:
             raise failure
         return added
 
-    def _take_line(self, line: bytes) -> str:
-        """Have a line of the shared state count; return what came of it."""
+    def _take_line(self, line: bytes) -> tuple[str, str]:
+        """Have a line of the shared state count; return what came of it, and the line that is written to the file."""
         try:
             record = parse_record(line)
             if isinstance(record, TakenBack) and not self._is_sealed(record):
                 raise ValueError("is not sealed by a replica: nothing is taken back")
         except ValueError as error:
             self._refusals.write("an entry", SHARED, printable(str(error)) or "")
-            return results.INVALID
-        now = self._env.now()
-        if record.until <= now:
-            return results.KNOWN
-        if isinstance(record, Revoked):
-            record = replace(record, entry=self._limit(record.entry))
+            return results.INVALID, ""
+        text = line.decode()
+        latest = self._env.now() + self._keeping.seconds
+        if isinstance(record, Revoked) and (record.of is not None or record.until > latest + _CLOCK_MARGIN):
+            of = digest_line(line)
+            until = min(record.until, latest, self._ends.get(of, latest))
+            record = Revoked(replace(record.entry, until=until), record.id, of)
+            text = write_record(record, SHARED)
+        if record.until <= self._env.now():
+            return results.KNOWN, ""
         added = self.entries.take(record)
         if added is Added.FULL:
             self._refusals.write("an entry", SHARED, "no room: raise revocation.max_entries")
-        return _RESULTS[added]
+        return _RESULTS[added], text
 
     def _is_sealed(self, record: TakenBack) -> bool:
         seal = self._shared.seal if self._shared is not None else None
@@ -307,6 +320,8 @@ class RevocationEvents:
                 if bad <= _MAX_REPORTED:
                     log.error("a line of %s is ignored: %s", self._journal.path, printable(str(error)))  # noqa: TRY400
                 continue
+            if isinstance(record, Revoked) and record.of is not None:
+                self._ends[record.of] = min(record.until, self._ends.get(record.of, record.until))
             if record.until > now:
                 full += self.entries.take(record) is Added.FULL
         if full:
@@ -314,13 +329,13 @@ class RevocationEvents:
             self._metrics.count_event(self.name, results.FULL)
 
     def _tidy(self) -> None:
-        """Leave what is over, and what is there twice, out of a file that is mostly that. Raises OSError."""
+        """Leave what is not needed, and what is there twice, out of a file that is mostly that. Raises OSError."""
         if self._journal is None or self._journal.lines < max(_MIN_REWRITE, 2 * len(self.entries)):
             return
         seen = set[bytes]()
 
         def keep(line: bytes) -> bool:
-            kept = line not in seen and self._is_live(line)
+            kept = line not in seen and self._is_kept(line)
             if kept:
                 seen.add(line)
             return kept
@@ -328,10 +343,17 @@ class RevocationEvents:
         self._journal.rewrite(keep)
         self._read()
 
-    def _is_live(self, line: bytes) -> bool:
+    def _is_kept(self, line: bytes) -> bool:
         with suppress(ValueError):
-            return self.entries.is_live(parse_record(line), self._env.now())
+            record = parse_record(line)
+            if isinstance(record, Revoked) and record.of is not None and self._is_needed(record.until):
+                return True
+            return self.entries.is_live(record, self._env.now())
         return False
+
+    def _is_needed(self, end: float) -> bool:
+        """Whether a line that has this *end* may still be in the shared state, without it."""
+        return end + self._keeping.seconds + _TRIM_MARGIN > self._env.now()
 
 
 _RESULTS: Final = {Added.NEW: results.ACCEPTED, Added.KNOWN: results.KNOWN, Added.FULL: results.FULL}

@@ -4,7 +4,9 @@ Rules of this file:
 1. A line is data from outside: its size is bounded, it is read strictly, and what is no record is refused.
 2. A record revokes, or takes back what records with certain ids have revoked. Each command of an operator has an id of
    its own: a record that was written again later takes back no later revocation.
-3. In the shared state, a record that takes back counts only if it is sealed under a secret that the server of that
+3. An entry of the shared state that would never end, or too late, is kept as a line with an end, which says of which
+   line it is: read again after a restart, that one has the same end.
+4. In the shared state, a record that takes back counts only if it is sealed under a secret that the server of that
    state does not know. One that revokes needs no seal: who can write there can deny, as the security model says.
 """
 
@@ -16,7 +18,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from typing import Final
 
 from authz.core.claims import MAX_NUMERIC_DATE
@@ -28,15 +30,20 @@ MAX_LINE: Final = 16_384  # octets; two texts of 1024 characters, each of six oc
 MAX_UNDONE: Final = 64  # ids in one record
 _ID: Final = re.compile(r"[0-9a-f]{16}")
 _SEAL: Final = re.compile(r"[0-9a-f]{64}")
+_DIGEST: Final = re.compile(r"[0-9a-f]{32}")
 _PURPOSE: Final = b"authz revocations taken back\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """Revokes what *entry* names; with an *id*, it can be taken back."""
+    """Revokes what *entry* names; with an *id*, it can be taken back.
+
+    *of* is the digest of the line in the shared state which this one gives an end.
+    """
 
     entry: Entry
     id: str | None = None
+    of: str | None = None
 
     @property
     def until(self) -> float:
@@ -61,11 +68,16 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
+def digest_line(line: bytes) -> str:
+    """Return the digest by which a line is recognized."""
+    return blake2b(line, digest_size=16).hexdigest()
+
+
 def write_record(record: Record, source: str) -> str:
     """Return *record* as a line, without its end; *source* is for people."""
     match record:
         case Revoked():
-            named = {} if record.id is None else {"id": record.id}
+            named = {name: text for name, text in (("id", record.id), ("of", record.of)) if text is not None}
             return json.dumps({"source": source, **named, "entry": json.loads(write_entry(record.entry))})
         case TakenBack():
             sealed = {"seal": record.seal} if record.seal else {}
@@ -80,8 +92,12 @@ def parse_record(line: bytes) -> Record:
         raise ValueError("has a line break")
     members = parse_object(line)
     if "undo" not in members:
-        name = members.get("id")
-        return Revoked(parse_entry(members.get("entry")), None if name is None else _read(_ID, name, "id"))
+        name, of = members.get("id"), members.get("of")
+        return Revoked(
+            parse_entry(members.get("entry")),
+            None if name is None else _read(_ID, name, "id"),
+            None if of is None else _read(_DIGEST, of, "of"),
+        )
     ids, until, seal = members["undo"], members.get("until"), members.get("seal", "")
     if not isinstance(ids, list) or not 0 < len(ids) <= MAX_UNDONE:
         raise ValueError(f"undo is no list of 1 to {MAX_UNDONE} ids")

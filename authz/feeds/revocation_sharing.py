@@ -18,6 +18,7 @@ from threading import Condition, Event, Thread
 from typing import Final
 
 from authz.feeds.ports import FeedEnv
+from authz.feeds.revocation_records import digest_line
 from authz.feeds.shared.event_log import EventLog
 from authz.feeds.shared.state import SharedStateError
 
@@ -43,6 +44,14 @@ class UnsharedError(OSError):
         super().__init__(None, why)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredLine:
+    """A *text* in the file of this replica; *of* is the digest of the line in the shared state that it was made of."""
+
+    text: bytes
+    of: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
     """Whom reading is for: *take* gets new lines, *stored* returns those in the file of this replica, if it has one.
@@ -52,7 +61,7 @@ class Reader:
     """
 
     take: Callable[[Sequence[bytes]], None]
-    stored: Callable[[], Iterable[bytes]] | None
+    stored: Callable[[], Iterable[StoredLine]] | None
     changed: Callable[[], None]
     lost: Callable[[], None]
     succeeded: Callable[[float], None]
@@ -87,7 +96,7 @@ class SharedRevocations:
         self._pause = 0.0
         self._available = True
         self._trim_at = env.monotonic() + TRIM_INTERVAL
-        self._seen: set[int] | None = None  # hashes of lines since the start, while the file is compared with them
+        self._seen: set[str] | None = None  # digests of lines since the start, while the file is compared with them
         self._stopped: Final = Event()
         self._thread: Thread | None = None
 
@@ -153,7 +162,7 @@ class SharedRevocations:
                 return _MAX_PAUSE  # one who changes the store's mark all the time costs no more than that
             if batch.lines:
                 if self._seen is not None:
-                    self._seen.update(map(hash, batch.lines))
+                    self._seen.update(map(digest_line, batch.lines))
                 reader.take(batch.lines)
             if batch.complete:
                 self._note_read(reader)
@@ -218,7 +227,10 @@ class SharedRevocations:
         """Send what is in the file here and was not read; one replica does at a time. Raises SharedStateError."""
         if self._seen is None or reader.stored is None:
             return
-        missing, count = (line.decode() for line in reader.stored() if hash(line) not in self._seen), 0
+        seen, count = self._seen, 0
+        missing = (
+            line.text.decode() for line in reader.stored() if line.of not in seen and digest_line(line.text) not in seen
+        )
         while lines := list(islice(missing, _MAX_SENT)):
             if not count and not self.events.take_turn(seconds=_TURN_SECONDS):
                 return  # until the next read: what the other one sends is not missing then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,16 @@ from hypothesis import strategies as st
 from authz.core.reasons import Reason
 from authz.core.revocation import Entry, RevokedBy
 from authz.core.revocation_entries import write_entry
-from authz.feeds.revocation_records import MAX_LINE, MAX_UNDONE, Revoked, Seal, TakenBack, parse_record, write_record
+from authz.feeds.revocation_records import (
+    MAX_LINE,
+    MAX_UNDONE,
+    Revoked,
+    Seal,
+    TakenBack,
+    digest_line,
+    parse_record,
+    write_record,
+)
 from authz.feeds.shared.event_log import EventLog
 from authz.feeds.shared.state import Reply, SharedStateError
 from tests.fakes.clock import FakeClock
@@ -124,6 +134,103 @@ def test_it_is_kept_no_longer_than_an_event(server: FakeServer, clock: FakeClock
     clock.advance(3 * 3600)
     replica.revocations.events.step()
     assert replica.revocations.count()["events"] == 0
+
+
+ENDLESS = [None, T + 10**9]
+
+
+def endless(until: int | None, **members: object) -> bytes:
+    """A line that ends a session for ever, or for decades."""
+    entry = {**json.loads(write_entry(SESSION)), **({"until": until} if until else {})}
+    return json.dumps({"source": "x", "entry": entry, **members}).encode()
+
+
+@pytest.mark.parametrize("until", ENDLESS)
+def test_an_entry_without_an_end_has_the_same_end_after_every_restart(
+    server: FakeServer, clock: FakeClock, tmp_path: Path, until: int | None
+) -> None:
+    """It ends an event's lifetime after it was first read, although it is read again at each start."""
+    server.write(KEY, b"e", endless(until))
+    for revoked in [{"events"}] * 4 + [set()] * 2:
+        replica = Replica(server, clock, file=tmp_path / "events", max_lifetime="12h")
+        replica.read()
+        assert replica.look_up(SESSION) == revoked
+        clock.advance(3.5 * 3600)
+
+
+@pytest.mark.parametrize("until", ENDLESS)
+def test_an_entry_without_an_end_is_none_in_the_file(
+    server: FakeServer, clock: FakeClock, tmp_path: Path, until: int | None
+) -> None:
+    """If it was removed from the shared state, what a replica has written of it ends too."""
+    server.write(KEY, b"e", endless(until))
+    Replica(server, clock, file=tmp_path / "events", max_lifetime="12h").read()
+    server.lose_everything()
+    clock.advance(13 * 3600)
+    replica = Replica(server, clock, file=tmp_path / "events", max_lifetime="12h")
+    replica.read()
+    assert (replica.reason(), replica.revocations.count()["events"]) == (Reason.AUTHENTICATED, 0)
+    assert server.streams.get(KEY, []) == []
+
+
+def test_an_entry_that_got_an_end_is_not_sent_again_unless_it_was_lost(
+    server: FakeServer, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Its line in the file is another one, which is known to be of the same entry; lost, it comes back with the end."""
+    server.write(KEY, b"e", endless(None))
+    for name in ("one", "two", "one", "two"):
+        Replica(server, clock, file=tmp_path / name, max_lifetime="12h").read()
+    assert len(server.streams[KEY]) == 1
+    server.lose_everything()
+    for name in ("one", "two", "one", "two"):
+        clock.advance(60)  # by turns: one that sends keeps the others waiting
+        Replica(server, clock, file=tmp_path / name, max_lifetime="12h").read(2)
+    (line,) = {line for _, line in lines_of(server)}
+    record = parse_record(line)
+    assert isinstance(record, Revoked)
+    assert record.until == T + 12 * 3600 + 30
+
+
+@pytest.mark.parametrize("of", [digest_line(SOUND), 7, "0", "A" * 32])
+def test_an_entry_shortens_no_other_one(server: FakeServer, clock: FakeClock, tmp_path: Path, of: object) -> None:
+    """Although it says that it is the end of another line: what others write of that does not count, or is refused."""
+    server.write(KEY, b"e", endless(T + 60, of=of))
+    Replica(server, clock, file=tmp_path / "events").read()
+    server.write(KEY, b"e", SOUND)
+    clock.advance(3600)
+    replica = Replica(server, clock, file=tmp_path / "events")
+    replica.read()
+    assert replica.reason() is Reason.TOKEN_REVOKED
+
+
+def test_a_replica_whose_clock_is_behind_writes_what_it_read(
+    server: FakeServer, clock: FakeClock, tmp_path: Path
+) -> None:
+    """What another one sent with an end by its own clock is no entry without an end."""
+    Replica(server, clock).log_out(SESSION)
+    late = Replica(server, clock, file=tmp_path / "events", ahead=-1800.0)
+    late.read()
+    assert (tmp_path / "events").read_bytes().splitlines() == [line for _, line in lines_of(server)]
+
+
+def test_the_file_forgets_the_end_of_an_entry_that_the_server_has_forgotten(
+    server: FakeServer, clock: FakeClock, tmp_path: Path
+) -> None:
+    """It is written for as long as the entry may be there without an end, and no longer."""
+    for number in range(1100):
+        entry = {"iss": A, "sub": f"s{number}"}
+        server.write(KEY, b"e", json.dumps({"entry": entry}).encode())
+    replica = Replica(server, clock, file=tmp_path / "events", max_lifetime="1h")
+    replica.read(3)
+    for hours, left in ((2, 1100), (3, 0)):
+        clock.advance(hours * 3600)
+        replica.revocations.events.step()
+        assert len((tmp_path / "events").read_bytes().splitlines()) == left
+
+
+def lines_of(server: FakeServer) -> list[tuple[object, bytes]]:
+    """What the stream has: ids and lines."""
+    return [(name, fields[1]) for name, fields in server.streams[KEY]]
 
 
 SHAPES: list[Reply] = [
