@@ -32,7 +32,7 @@ class Dpop(Section):
     nonces: Annotated[Word[NonceUse], Setting(Access.LOOSENED, loose="stale")] = NonceUse.STALE
     """stale: a nonce in answer to a proof whose time is wrong. always: for every proof."""
     nonce_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
-    """File with at least 32 octets, the same for all replicas; required with several workers, else random."""
+    """File with at least 32 octets, the same for all replicas; else revocation.shared.secret_file, or random."""
     max_proofs: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1000", "10000000"), restart=True)] = 200_000
     """Used proofs per process without shared_state, 100 octets each; if there is no room: 503."""
     forward: Annotated[bool, Setting(Access.UNAFFECTED)] = False

@@ -95,7 +95,7 @@ class SharedRevocations(Section):
     ] = timedelta(hours=1)
     """How long what is known counts as recent while the server does not answer."""
     secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
-    """File with at least 32 octets, the same for all replicas; authz revoke --undo needs it."""
+    """File with at least 32 octets, the same for all replicas; authz revoke --undo needs it, nonces (DPoP) may."""
 
 
 class Revocation(Section):

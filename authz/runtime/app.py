@@ -123,7 +123,7 @@ class App:
             build_snapshot,
             parse_token=tokens.parse,
             verify_signature=usage.record_use(tokens.keep_verified(signatures.verify)),
-            nonce_secret=read_nonce_secret(config.dpop),
+            nonce_secret=read_nonce_secret(config),
         )
         store = self._store = Store(build(config))
         self._scheduler: Final = Scheduler(monotonic=time.monotonic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import random
 import secrets
 import time
@@ -50,6 +51,7 @@ from authz.telemetry.revocations import RevocationMetrics
 
 _LANE_SHARE: Final = 4  # a quarter of the calls in flight may wait for one kind of fact
 _MIN_SECRET: Final = 32  # octets
+_NONCES: Final = b"authz nonces of proofs\n"  # what a secret with another purpose is used for here
 _MAX_IDLE: Final = 300.0  # seconds; on TCP any peer may keep idle connections open, up to the limit for all
 
 
@@ -228,11 +230,13 @@ def make_proof_memory(section: Dpop) -> ProofMemory:
     )
 
 
-def read_nonce_secret(section: Dpop) -> bytes:
-    """Return the secret of nonces from its file, or a new one. Raises OSError."""
-    if section.nonce_secret_file is None:
-        return secrets.token_bytes(_MIN_SECRET)
-    return _read_secret("dpop.nonce_secret_file", section.nonce_secret_file)
+def read_nonce_secret(config: Config) -> bytes:
+    """Return the secret of nonces: from its file, of what replicas share already, or a new one. Raises OSError."""
+    if config.dpop.nonce_secret_file is not None:
+        return _read_secret("dpop.nonce_secret_file", config.dpop.nonce_secret_file)
+    if (shared := config.revocation.shared.secret_file) is not None:
+        return hmac.digest(_read_secret("revocation.shared.secret_file", shared), _NONCES, "sha256")
+    return secrets.token_bytes(_MIN_SECRET)
 
 
 def _read_secret(key: str, file: str) -> bytes:

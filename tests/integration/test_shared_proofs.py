@@ -22,11 +22,11 @@ from tests.fakes.pdp import EVALUATION
 from tests.fakes.ports import free_address
 from tests.fakes.redis_server import RedisServer, redis_server
 from tests.fakes.waiting import wait_until
-from tests.fixtures import ask
+from tests.fixtures import ABSENT, ask
 from tests.integration.crew import crew
 from tests.integration.sidecars import Running, config, issuer, running
 from tests.proofs import key, prove, token_hash
-from tests.unit.envoy.asking import told, write_check
+from tests.unit.envoy.asking import headers_of, read, told, write_check
 from tests.unit.envoy.serving import SECONDS, method, short_folder
 
 pytestmark = pytest.mark.needs("redis-server")
@@ -70,9 +70,31 @@ def checks_of(channel: grpc.Channel) -> Check:
     return check
 
 
-def proof_for(token: str, name: str) -> str:
+def proof_for(token: str, name: str, *, iat: int | None = None, nonce: object = ABSENT) -> str:
     """Write the proof with this jti."""
-    return prove(htu="https://api.test/items/1", ath=token_hash(token), jti=name, iat=int(time.time()))
+    iat = int(time.time()) if iat is None else iat
+    return prove(htu="https://api.test/items/1", ath=token_hash(token), jti=name, iat=iat, nonce=nonce)
+
+
+def test_replicas_accept_each_other_s_nonces(tmp_path: Path) -> None:
+    """By the secret of their revocations alone: a client with a wrong clock repeats its request at another replica."""
+    (tmp_path / "secret").write_text(_SECRET)
+    with short_folder() as folder, FakeIdp() as idp, redis_server(tmp_path) as store:
+        token, rest = idp.mint(cnf={"jkt": JKT}), f"workers: 1\n{store.settings()}"
+        rest += f"revocation: {{shared: {{secret_file: {tmp_path}/secret}}}}\n"
+        (folder / "a").mkdir()
+        (folder / "b").mkdir()
+        with (
+            running(folder / "a", bound_issuer(idp), server=rest) as one,
+            running(folder / "b", bound_issuer(idp), server=rest) as two,
+        ):
+            one.await_ready()
+            two.await_ready()
+            headers = {"authorization": f"DPoP {token}", "dpop": proof_for(token, "late", iat=1)}
+            check = write_check(ask(headers=headers, path="/items/1"))
+            refused = headers_of(read(method(one.channel)(check, timeout=SECONDS)))
+            again = proof_for(token, "again", iat=1, nonce=refused["dpop-nonce"])
+            assert [checks_of(each.channel)(token, again) for each in (two, one)] == ["authenticated", "proof_invalid"]
 
 
 def test_a_proof_is_accepted_once_by_all(tmp_path: Path) -> None:

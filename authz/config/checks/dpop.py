@@ -33,9 +33,14 @@ def check_dpop(config: Config) -> Iterator[Problem]:
 def check_nonces(config: Config) -> Iterator[Problem]:
     """Report workers that would refuse each other's nonces: clients send the last one that they got."""
     used = any(issuer.dpop is not Possession.OFF for issuer in config.issuers.values())
-    if used and config.server.workers > 1 and config.dpop.nonce_secret_file is None:
+    if used and config.server.workers > 1 and not has_shared_nonces(config):
         message = f"is needed with {config.server.workers} workers: each would refuse the nonces of the others"
         yield Problem(path=("dpop", "nonce_secret_file"), message=message)
+
+
+def has_shared_nonces(config: Config) -> bool:
+    """Whether workers and replicas have the same secret of nonces: one of its own, or that of their revocations."""
+    return config.dpop.nonce_secret_file is not None or config.revocation.shared.secret_file is not None
 
 
 def check_proof_headers(config: Config) -> Iterator[Problem]:

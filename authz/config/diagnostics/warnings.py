@@ -7,6 +7,7 @@ from typing import Final
 
 from authz.config.build import build_resource, build_rules
 from authz.config.build_issuers import inline_keys
+from authz.config.checks.dpop import has_shared_nonces
 from authz.config.diagnostics.ambiguous_subjects import find_ambiguous_subjects
 from authz.config.diagnostics.overlaps import find_overlaps
 from authz.config.diagnostics.pdps import find_pdp_mistakes
@@ -44,6 +45,7 @@ def warnings(config: Config) -> list[Problem]:
         *_stale_before_refresh(config),
         *_shadowed_by_metadata(config),
         *_proofs_of_each_process(config),
+        *_nonces_of_each_replica(config),
         *_failures_of_each_worker(config),
         *_forgotten_logouts(config),
         *_signs_nothing(config),
@@ -121,6 +123,15 @@ def _proofs_of_each_process(config: Config) -> Iterator[Problem]:
         path: KeyPath = ("server", "workers") if workers > 1 else ("issuers", bound[0], "dpop")
         message = f"a proof (DPoP) can be used {again} again at each replica and after a restart: processes share none"
         yield Problem(path=path, message=message, hint="set shared_state")
+
+
+def _nonces_of_each_replica(config: Config) -> Iterator[Problem]:
+    """Report replicas that refuse each other's nonces: a client sends the last one that it got to any of them."""
+    bound = any(issuer.dpop is not Possession.OFF for issuer in config.issuers.values())
+    if bound and config.shared_state is not None and not has_shared_nonces(config):
+        message = "is not set: replicas share proofs (DPoP), and each refuses the nonces of the others"
+        hint = "set it, or revocation.shared.secret_file, to the same for all replicas"
+        yield Problem(path=("dpop", "nonce_secret_file"), message=message, hint=hint)
 
 
 def _failures_of_each_worker(config: Config) -> Iterator[Problem]:

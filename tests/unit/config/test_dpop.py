@@ -37,4 +37,5 @@ def test_workers_that_make_nonces_share_their_secret() -> None:
     (found,) = problems(small(issuer=ALLOWED, more=workers))
     assert "dpop.nonce_secret_file: is needed with 2 workers: each would refuse the nonces of the others" in found
     configure(issuer=ALLOWED, more=f"{workers}dpop: {{nonce_secret_file: /etc/authz/nonce-secret}}\n")
+    configure(issuer=ALLOWED, more=f"{workers}revocation: {{shared: {{secret_file: /etc/authz/secret}}}}\n")
     configure(more=workers)

@@ -13,6 +13,7 @@ from authz.config.load import load, read
 from authz.config.model import Insecure
 from tests.unit.config.sample import SAMPLE, configure
 
+SHARED = "shared_state: {url: rediss://valkey.example.com}\n"
 VALUES = {"query_token": "access_token"}
 KEY = "{kty: OKP, crv: Ed25519, kid: ours, x: 11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo}"
 
@@ -62,8 +63,20 @@ def test_proofs_of_processes_that_share_none() -> None:
     [warning] = warnings(configure(issuer="dpop: allowed"))
     assert warning.path == ("issuers", "corporate", "dpop")
     assert "once again at each replica and after a restart" in warning.message
-    shared = "shared_state: {url: rediss://valkey.example.com}\n"
+    shared = f"{SHARED}dpop: {{nonce_secret_file: /secret}}\n"
     assert warnings(configure(more=several)) == warnings(configure(issuer="dpop: allowed", more=shared)) == []
+
+
+def test_nonces_of_replicas_that_share_proofs() -> None:
+    """With one memory of proofs, but no secret of all, replicas refuse each other's nonces; any such secret will do."""
+    [warning] = warnings(configure(issuer="dpop: allowed", more=SHARED))
+    assert str(warning) == (
+        "dpop.nonce_secret_file: is not set: replicas share proofs (DPoP), and each refuses the nonces of the others "
+        "(set it, or revocation.shared.secret_file, to the same for all replicas)"
+    )
+    for file in ("dpop: {nonce_secret_file: /secret}\n", "revocation: {shared: {secret_file: /secret}}\n"):
+        assert warnings(configure(issuer="dpop: allowed", more=SHARED + file)) == []
+    assert warnings(configure(more=SHARED)) == []
 
 
 def test_errors_in_place_of_denials() -> None:
