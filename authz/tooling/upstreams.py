@@ -82,13 +82,16 @@ UPSTREAMS: Final[Mapping[str, Upstream]] = {
 
 
 def write_table() -> str:
-    """Return the table of all upstreams, as the page of the rules has it."""
-    lines = ["| `--upstream` | release | what it does that a rule does not say |", "|---|---|---|"]
-    for name, upstream in UPSTREAMS.items():
-        does = ", ".join(trait for trait in Trait if trait in upstream.traits)
-        title = "" if upstream.title.lower() == name else f" ({upstream.title})"
-        lines.append(f"| `{name}`{title} | {upstream.release} | {does} |")
-    return "\n".join([*lines, ""])
+    """Return which upstreams have each trait, and the releases that were tried, as the page of the rules has it."""
+    lines = ["| what it does | `--upstream` |", "|---|---|"]
+    for trait in Trait:
+        names = ", ".join(f"`{name}`" for name, upstream in UPSTREAMS.items() if trait in upstream.traits)
+        lines.append(f"| {trait} | {names} |")
+    tried = "; ".join(
+        f"{'' if upstream.title.lower() == name else f'`{name}`: '}{upstream.title} ({upstream.release})"
+        for name, upstream in UPSTREAMS.items()
+    )
+    return "\n".join([*lines, "", f"Tried: {tried}.", ""])
 
 
 _Asked = tuple[str, tuple[str, ...]]  # method and segments
