@@ -1,7 +1,7 @@
 """The page deploy/COMPARISON.md is made, not written: `python -m tests.documents.comparison` renews it.
 
-Envoy's fields come from its own definition (PyPI xds-protos, in a process of its own); ours are in the reference. The
-key sets are those of tests/shapes, which test_jwt_authn.py gives to the real Envoy.
+Envoy's messages come from its own definition (PyPI xds-protos, in a process of its own); ours are in the reference.
+The key sets are those of tests/shapes, which test_jwt_authn.py gives to the real Envoy.
 """
 
 from __future__ import annotations
@@ -18,32 +18,29 @@ from tests.shapes.test_shapes import SHAPES
 from tests.tools import ROOT, path
 
 PAGE: Final = ROOT / "deploy/COMPARISON.md"
-_MATTERS: Final = (  # what is compared, Envoy's messages, our sections of the reference
-    ("how keys are fetched", ("RemoteJwks",), ("issuers.NAME.fetch",)),
-    ("what a token must be", ("JwtProvider",), ("issuers.NAME", "token")),
-    ("what a rule asks", ("RequirementRule", "JwtRequirement"), ("rules[].match", "rules[].require")),
-    ("claims for the upstream", ("JwtClaimToHeader",), ("identity",)),
-)
+_SECTIONS: Final = {  # of the reference, by Envoy's message
+    "RemoteJwks": ("issuers.NAME.fetch",),
+    "JwtProvider": ("issuers.NAME", "token"),
+    "RequirementRule": ("rules[].match",),
+    "JwtRequirement": ("rules[].require",),
+    "JwtClaimToHeader": ("identity",),
+}
 _REFERENCE: Final = "../authz/config/REFERENCE.md"
 _PAGE: Final = """\
 # From Envoy's own `jwt_authn` to this sidecar
 
 For operators who move, or choose between the two. Other projects: the [README](../README.md#compared-with-others).
 
-## Settings
-
-Envoy has none to fetch an unknown key: its tokens are denied until the next refresh.
-
 {fields}
+Envoy has no setting to fetch an unknown key: its tokens are denied until the next refresh.
+
 ## Key sets that `jwt_authn` accepts, and this refuses
 
-{count} key sets, in shapes that providers publish or published, were given to the real Envoy and to this sidecar.
-These are refused here on purpose; the last column counts the sets tried.
+Of {count} key sets, in shapes that providers publish or published, these are refused here on purpose.
 
 {shapes}
-Documents are bounded here: 256 KiB, 32 levels, numbers of 40 and key ids of 1,024 characters. Conversely, this sidecar
-accepts a byte order mark, standard or multi-line base64, Ed448, ES256K and ML-DSA. A generous reading leaves a note in
-`authz keys`, in the log, and in `authz_keys_noted_count`.
+Documents are bounded here: 256 KiB, 32 levels. Conversely, this sidecar accepts a byte order mark, standard or multi-line base64,
+Ed448, ES256K and ML-DSA.
 
 <!-- made by tests/documents/comparison.py -->
 """
@@ -51,7 +48,7 @@ accepts a byte order mark, standard or multi-line base64, Ed448, ES256K and ML-D
 
 def envoy_fields() -> dict[str, list[str]]:
     """The fields of each message, by Envoy's own descriptors."""
-    names = [name for _, messages, _ in _MATTERS for name in messages]
+    names = list(_SECTIONS)
     program = (
         "import json; from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2 as c\n"
         f"print(json.dumps({{m: [f.name for f in getattr(c, m).DESCRIPTOR.fields] for m in {names!r}}}))"
@@ -64,13 +61,11 @@ def envoy_fields() -> dict[str, list[str]]:
 
 
 def write_table() -> str:
-    """One row for each matter: Envoy's fields, and our sections."""
-    fields = envoy_fields()
-    rows = ["| matter | `jwt_authn` | this sidecar |", "|---|---|---|"]
-    for matter, messages, sections in _MATTERS:
-        theirs = "; ".join(f"{message}: {', '.join(f'`{name}`' for name in fields[message])}" for message in messages)
-        ours = ", ".join(f"[{name}]({_REFERENCE}#{re.sub('[^a-z]', '', name.lower())})" for name in sections)
-        rows.append(f"| {matter} | {theirs} | {ours} |")
+    """One row for each of Envoy's messages, and our sections."""
+    rows = ["| `jwt_authn` | this sidecar |", "|---|---|"]
+    for message in envoy_fields():
+        ours = (f"[{name}]({_REFERENCE}#{re.sub('[^a-z]', '', name.lower())})" for name in _SECTIONS[message])
+        rows.append(f"| `{message}` | {', '.join(ours)} |")
     return "\n".join(rows) + "\n"
 
 
