@@ -39,8 +39,8 @@ Envoy has no setting to fetch an unknown key: its tokens are denied until the ne
 Of {count} key sets, in shapes that providers publish or published, these are refused here on purpose.
 
 {shapes}
-Documents are bounded here: 256 KiB, 32 levels. Conversely, this sidecar accepts a byte order mark, standard or multi-line base64,
-Ed448, ES256K and ML-DSA.
+Documents are bounded here: 256 KiB, 32 levels. Conversely, this sidecar accepts a byte order mark, standard or
+multi-line base64, Ed448, ES256K and ML-DSA.
 
 <!-- made by tests/documents/comparison.py -->
 """

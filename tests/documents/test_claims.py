@@ -66,7 +66,7 @@ def test_every_word_about_others_has_its_source() -> None:
 
 @pytest.mark.needs("xds-protos")
 def test_the_page_for_those_who_move_is_of_today() -> None:
-    """It has Envoy's messages and the key sets that are tried; one more field in RemoteJwks is a reason to look again."""
+    """It has Envoy's messages and the key sets that are tried; a new field of RemoteJwks is a reason to look again."""
     assert renewed() == COMPARISON.read_text(encoding="utf-8")
     assert envoy_fields()["RemoteJwks"] == ["http_uri", "cache_duration", "async_fetch", "retry_policy"]
 
