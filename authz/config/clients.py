@@ -11,24 +11,24 @@ from authz.config.section import Access, Duration, Items, Section, Setting
 
 
 class Clients(Section):
-    """The network that a client counts as, for throttle and require.risk."""
+    """A client's network, for throttle and require.risk."""
 
     trusted_proxies: Annotated[
         Items[str],
         Field(examples=[["10.0.0.0/8"]]),
         Setting(Access.UNKNOWN, meaning="other addresses count as the client's"),
     ] = ()
-    """Proxies in front of Envoy whose x-forwarded-for is read; by default Envoy's peer counts."""
+    """Proxies in front of Envoy whose x-forwarded-for is read; default: none."""
     ipv4_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("8", "32"))] = 32
     """Bits of an IPv4 address that make a network."""
     ipv6_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("32", "128"))] = 64
     """The same for IPv6."""
     max_networks: Annotated[int, Setting(Access.UNAFFECTED, bounds=("8", "1000000"), restart=True)] = 10_000
-    """Failing networks that are remembered, 700 octets each; those with fewer failures make room."""
+    """Failing networks that are remembered, 700 octets each."""
     max_subjects: Annotated[int, Setting(Access.UNAFFECTED, bounds=("8", "1000000"), restart=True)] = 10_000
-    """Subjects whose failures and networks are remembered, at most 4,000 octets each."""
+    """Subjects that are remembered, at most 4,000 octets each."""
     max_accepted: Annotated[int, Setting(Access.UNAFFECTED, bounds=("64", "1000000"), restart=True)] = 20_000
-    """Accepted tokens and subjects that are remembered, 400 octets each."""
+    """Accepted tokens that are remembered, 400 octets each."""
 
     @property
     def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -40,9 +40,9 @@ class Throttle(Section):
     """Networks that send many bad tokens get 429; accepted clients pass."""
 
     failures: Annotated[int, Setting(Access.LIMIT, bounds=("1", "100000"))] = 20
-    """Bad tokens of a network at once, and per window; each worker counts its own."""
+    """Bad tokens of a network per window, at each worker."""
     window: Annotated[Duration, Setting(Access.UNKNOWN, bounds=("1s", "24h"))] = timedelta(minutes=1)
-    """Time in which so many failures are forgiven, one by one."""
+    """Time in which so many failures are forgiven."""
     shadow: Annotated[bool, Setting(Access.LOOSENED, risk="networks that should be throttled are only reported")] = (
         False
     )

@@ -22,18 +22,18 @@ class Dpop(Section):
     """How proofs of possession are checked (DPoP, RFC 9449)."""
 
     origins: Annotated[Items[str], Field(examples=[["https://api.example.com"]]), Setting(Access.LISTED)] = ()
-    """Scheme and authority that clients use; by default https and the request's host."""
+    """Scheme and authority that clients use; default: https and the request's host."""
     algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
-    """Accepted algorithms of proofs, none symmetric; announced in challenges."""
+    """Accepted algorithms of proofs."""
     max_age: Annotated[Duration, Setting(Access.LIMIT, bounds=("1s", "1h"))] = timedelta(minutes=5)
-    """Longest time since iat; used proofs are remembered for as long, in shared_state or in each process."""
+    """Longest time since iat."""
     max_ahead: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "5m"))] = timedelta(seconds=30)
-    """Tolerance for clients' clocks that are ahead."""
+    """Tolerance for clocks that are ahead."""
     nonces: Annotated[Word[NonceUse], Setting(Access.LOOSENED, loose="stale")] = NonceUse.STALE
-    """stale: a nonce in answer to a proof whose time is wrong. always: for every proof."""
+    """stale: required after a proof whose time is wrong. always: of every proof."""
     nonce_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
-    """File with at least 32 octets, the same for all replicas; else revocation.shared.secret_file, or random."""
+    """At least 32 octets, the same for all replicas; default: revocation.shared.secret_file, or random."""
     max_proofs: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1000", "10000000"), restart=True)] = 200_000
-    """Used proofs per process without shared_state, 100 octets each; if there is no room: 503."""
+    """Used proofs per process without shared_state, 100 octets each; beyond it 503."""
     forward: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Send the DPoP header upstream too."""

@@ -13,24 +13,24 @@ from authz.core.exchange import TokenKind
 
 
 class Exchange(Section):
-    """Has an issuer give the token in exchange for the caller's (RFC 8693), instead of signing one."""
+    """Has an issuer give the token instead (RFC 8693)."""
 
     issuer: Annotated[str, Field(examples=["corporate"]), Setting(Access.UNKNOWN)]
-    """Name of the issuer that is asked; its fetch settings hold."""
+    """The issuer that is asked; its fetch settings hold."""
     url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """Token endpoint; by default from discovery, on the issuer's own host and port."""
+    """Token endpoint; default: from discovery, on the issuer's own host and port."""
     client: Client
     """The client that asks, with one of four proofs."""
     subjects: Annotated[Items[str], Field(examples=[["corporate"]]), Setting(Access.LISTED)] = ()
-    """Issuers whose tokens are sent there, by default its own; callers of others are denied."""
+    """Issuers whose tokens are sent there; default: its own. Others are denied."""
     token_type: Annotated[Word[TokenKind], Setting(Access.UNKNOWN)] = TokenKind.ACCESS_TOKEN
     """Kind of token that is requested; no other is accepted."""
     timeout: Timeout = timedelta(seconds=2)
     max_wait: MaxWait = timedelta(seconds=1)
     cache: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "1h"))] = timedelta(minutes=5)
-    """How long a token is used again; at most until 10 s before its end."""
+    """How long a token is used again."""
     cache_refused: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "1m"))] = timedelta(seconds=5)
-    """How long a refused token is not sent again."""
+    """The same for a refused token."""
     max_cached: MaxCached = 10_000
     max_concurrent: MaxConcurrent = 16
     max_per_second: MaxPerSecondAtIssuer = 100

@@ -40,15 +40,15 @@ class Client(Section):
     """The client that asks, with one of four proofs."""
 
     id: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """Client id of the sidecar; not needed with a bearer token."""
+    """Our client id; not needed with a bearer token."""
     secret_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """File with the client secret (client_secret_basic); read each time."""
     private_key_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """File with a PEM or JWK that signs assertions (private_key_jwt); read each time."""
+    """PEM or JWK that signs assertions (private_key_jwt); read each time."""
     key_id: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """The kid of that key, unless its JWK has it."""
+    """Its kid, unless the JWK has it."""
     algorithm: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """The alg of assertions; by default RS256, that of the curve, or EdDSA."""
+    """Its alg; default: RS256, that of the curve, or EdDSA."""
     mtls: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Proof by fetch.client_cert_file (RFC 8705)."""
     bearer_token_file: BearerTokenFile = None
@@ -58,35 +58,35 @@ class Introspection(Section):
     """Asks the issuer about tokens; without it, opaque tokens are refused."""
 
     kind: Annotated[Word[AskedBy], Setting(Access.UNKNOWN)] = AskedBy.RFC7662
-    """token_review: a Kubernetes API server, which knows deleted pods; needs mode: always."""
+    """token_review: a Kubernetes API server; needs mode: always."""
     url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """Introspection endpoint; by default from discovery, on the issuer's own host and port."""
+    """Introspection endpoint; default: from discovery, on the issuer's own host and port."""
     client: Client
     """The client that asks, with one of four proofs."""
     mode: Annotated[
         Word[IntrospectionMode], Setting(Access.UNKNOWN, meaning="whether JWTs must be active at their issuer too")
     ] = IntrospectionMode.OPAQUE
-    """opaque: asks about tokens that are no JWT. always: about JWTs too, after their own checks."""
+    """opaque: about tokens that are no JWT. always: about JWTs too."""
     token_prefix: Annotated[str, Setting(Access.UNKNOWN)] = ""
-    """Beginning of this issuer's opaque tokens, such as ory_at_; by default all that match no other prefix."""
+    """Beginning of its opaque tokens; default: all that match no other prefix."""
     token_kind: Annotated[
         Word[TokenKind], Setting(Access.UNKNOWN, meaning="what else the issuer calls active may pass")
     ] = TokenKind.BEARER
-    """Proof of an access token: bearer (token_type), or token_use or typ where refresh tokens are Bearer too."""
+    """Member that proves an access token: token_type Bearer, token_use or typ."""
     token_proof: Annotated[
         Mapping[str, Items[str]],
         Field(examples=[{"token_use": ["access_token"]}]),
         Setting(Access.UNKNOWN, meaning="what else the issuer calls active may pass"),
     ] = {}
-    """Instead of token_kind: members of the answer, each with one of the listed values."""
+    """Instead: members of the answer, each with its accepted values."""
     signed: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Require signed answers (RFC 9701), verified with the issuer's keys."""
+    """Require signed answers (RFC 9701)."""
     timeout: Timeout = timedelta(seconds=2)
     max_wait: MaxWait = timedelta(seconds=1)
     cache: Annotated[
         Duration, Setting(Access.LIMIT, bounds=("0s", "1h"), meaning="a revoked token passes for so long")
     ] = timedelta(seconds=30)
-    """How long an active token is not asked about again; at most until it expires."""
+    """How long an active token is not asked about again."""
     cache_inactive: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "1m"))] = timedelta(seconds=5)
     """The same for an inactive token."""
     max_cached: MaxCached = 10_000

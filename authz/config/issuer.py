@@ -33,13 +33,13 @@ class Fetch(Section):
 
     timeout: FetchTimeout = timedelta(seconds=5)
     interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(minutes=10)
-    """Time between refreshes, if the answer has no lifetime."""
+    """Time between refreshes, unless the answer has a lifetime."""
     min_interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(minutes=1)
     """Shortest time between refreshes."""
     max_interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(hours=1)
     """Longest time between refreshes."""
     cooldown: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "1h"))] = timedelta(seconds=15)
-    """Time between refreshes for unknown key ids; up to four at once."""
+    """Time between refreshes for unknown key ids."""
     max_wait: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10s"), envoy=True)] = timedelta(seconds=1)
     """Longest wait of a request with an unknown key id."""
     max_stale: Annotated[
@@ -54,12 +54,12 @@ class Fetch(Section):
     max_keys: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "10000"))] = MAX_KEYS
     """Usable keys that are kept of a set."""
     allowed_hosts: Annotated[Items[str], Field(examples=[["keys.example.com"]]), Setting(Access.LISTED)] = ()
-    """Hosts that discovery may name, beside those in this file; host:port for one port."""
+    """Further hosts that discovery may name; host:port for one port."""
     allowed_networks: Annotated[Items[str], Field(examples=[["10.20.0.0/16"]]), Setting(Access.LISTED)] = ()
-    """Private networks for hosts that discovery names; link-local ones for every host."""
+    """Private networks for these hosts; link-local ones for every host."""
     proxy: Proxy = None
     proxy_credentials_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """File with `user:password` for the proxy; read each time."""
+    """File with its `user:password`; read each time."""
     ca_file: CaFile = None
     client_cert_file: ClientCertFile = None
     client_key_file: ClientKeyFile = None
@@ -73,7 +73,7 @@ class InlineKeys(Section):
     model_config = ConfigDict(extra="ignore")
 
     keys: Annotated[Items[Mapping[str, object]], Field(examples=[[_EXAMPLE_KEY]])]
-    """Public keys in this file (JWK Set, RFC 7517)."""
+    """Public keys (JWK Set)."""
 
 
 class InsecureIssuer(Section):
@@ -82,7 +82,7 @@ class InsecureIssuer(Section):
     http: Annotated[
         bool, Setting(Access.LOOSENED, risk="anyone who controls the network to this issuer controls its keys")
     ] = False
-    """Plain HTTP: anyone who controls the network controls the keys."""
+    """Plain HTTP: who controls the network controls the keys."""
     any_audience: Annotated[bool, Setting(Access.LOOSENED, risk="tokens for any other service are accepted")] = False
     """Accept tokens for other services."""
     no_expiry: Annotated[bool, Setting(Access.LOOSENED, risk="a token without exp never expires")] = False
@@ -98,38 +98,38 @@ class InsecureIssuer(Section):
 
 
 class Issuer(Section):
-    """One trusted issuer; NAME is its label in rules, metrics and logs."""
+    """One trusted issuer; NAME is its label."""
 
     issuer: Annotated[str, Setting(Access.UNAFFECTED)]
-    """The iss, byte for byte; discovery starts below it. spiffe://DOMAIN: JWT-SVIDs, which need no iss."""
+    """The iss, byte for byte; discovery starts below it. spiffe://DOMAIN: JWT-SVIDs."""
     tenants: Annotated[
         Items[str], Field(examples=[["11111111-1111-4111-8111-111111111111"]]), Setting(Access.UNAFFECTED)
     ] = ()  # each one is compared as a separate issuer
-    """Accepted tenants, for an issuer with {tenantid} in it: one iss each."""
+    """Accepted tenants, for an issuer with {tenantid} in it."""
     audiences: Annotated[Items[str], Setting(Access.LISTED)] = ()
     """A token must name one; required unless insecure.any_audience."""
     audience_claim: Annotated[str, Setting(Access.UNKNOWN, meaning="another claim contains the audience")] = "aud"
     """Claim that holds the audience."""
     discovery_url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """URL of the discovery document, if it is elsewhere."""
+    """Discovery document, if elsewhere."""
     jwks_uri: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """URL of the key set, without discovery."""
+    """Key set, without discovery."""
     jwks_uris: Annotated[
         Items[str],
         Field(examples=[["https://a.example.com/keys", "https://b.example.com/keys"]]),
         Setting(Access.UNKNOWN),
     ] = ()
-    """URLs of key sets that are used together; if one fails, the others' keys stay."""
+    """Key sets that are used together."""
     jwks: Annotated[InlineKeys | None, Setting(Access.KEYS)] = None
-    """Public keys in this file (JWK Set, RFC 7517)."""
+    """Public keys (JWK Set)."""
     jwks_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """File with the key set, watched; the only place for symmetric keys."""
+    """Key set, watched; the only place for symmetric keys."""
     algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
-    """Accepted algorithms; possible too: HS256, HS384, HS512, ES256K, Ed448, ML-DSA-44, -65, -87."""
+    """Possible too: HS256, HS384, HS512, ES256K, Ed448, ML-DSA-44, -65, -87."""
     token_types: Annotated[Items[str], Setting(Access.TYPES)] = ("JWT", "at+jwt")
-    """Accepted typ, case-insensitive, without application/; absent is JWT."""
+    """Accepted typ, case-insensitive; absent is JWT."""
     required_claims: Annotated[Items[str], Setting(Access.REQUIRED)] = ("exp", "sub")
-    """Claims that every token must have, such as `kubernetes.io.pod`."""
+    """Claims that every token must have."""
     leeway: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "1h"))] = timedelta(seconds=30)
     """Tolerance for clocks (exp, nbf, iat)."""
     max_lifetime: Annotated[Duration | None, Setting(Access.LIMIT, bounds=("1s", "87600h"))] = None
@@ -153,7 +153,7 @@ class Issuer(Section):
     ] = None
     """Asks the issuer about tokens; without it, opaque tokens are refused."""
     logout: Annotated[Logout | None, Field(examples=[{"clients": ["orders-web"]}])] = None
-    """Accepts logout tokens at receivers.listen (OpenID Connect Back-Channel Logout)."""
+    """Accepts logout tokens at receivers.listen."""
     status_list: Annotated[
         StatusList | None,
         Field(examples=[{"uris": ["https://status.example.com/lists/"]}]),
@@ -165,7 +165,7 @@ class Issuer(Section):
     dpop: Annotated[Word[Possession], Setting(Access.UNKNOWN, meaning="tokens are bound to a key, or need not be")] = (
         Possession.OFF
     )
-    """Whether tokens may or must be bound to a key that each request proves to hold (RFC 9449)."""
+    """Whether tokens may or must be bound to a key (RFC 9449)."""
     insecure: InsecureIssuer = InsecureIssuer()
     """Options that weaken the checks of one issuer."""
 

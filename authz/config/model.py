@@ -78,30 +78,30 @@ class Tls(Section):
     """TLS for a TCP listener."""
 
     cert_file: Annotated[str, Setting(Access.UNAFFECTED)]
-    """PEM file of the server's certificate chain."""
+    """Certificate chain (PEM)."""
     key_file: Annotated[str, Setting(Access.UNAFFECTED)]
-    """PEM file of the server's private key."""
+    """Its private key (PEM)."""
     client_ca_file: Annotated[str | None, Setting(Access.UNKNOWN, meaning="which client certificates are accepted")] = (
         None
     )
-    """PEM file of the CAs of client certificates; required beyond loopback."""
+    """CAs of client certificates (PEM); required beyond loopback."""
 
 
 class Server(Section):
     """The gRPC server that Envoy calls."""
 
     listen: Annotated[str, Setting(Access.UNAFFECTED, envoy=True)] = "unix:/run/authz/authz.sock"
-    """unix:/path (fastest), unix:./path below the working directory, or host:port."""
+    """unix:/path (fastest), unix:./path, or host:port."""
     socket_mode: Annotated[str, Setting(Access.UNAFFECTED)] = "0660"
     """Permissions of the Unix socket, octal."""
     tls: Annotated[Tls | None, Setting(envoy=True)] = None
     """TLS for a TCP listener."""
     workers: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "64"), envoy=True)] = 1
-    """Processes, each with its own socket (authz-0.sock ...) or port (N, N+1 ...) and key fetches."""
+    """Processes, each with its own socket (authz-0.sock ...) or port (N, N+1 ...)."""
     max_concurrent: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "100000"), envoy=True)] = 256
     """Requests in flight; more get 503 at once."""
     transport: Annotated[Word[TransportName], Setting(Access.UNAFFECTED)] = TransportName.AUTO
-    """auto: cygrpc, which is faster, if a self-test at start passes, else pool."""
+    """auto: cygrpc, the faster one, if its self-test passes, else pool."""
     drain: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10m"))] = timedelta(seconds=10)
     """Time for requests in flight at shutdown."""
 
@@ -110,7 +110,7 @@ class Console(Section):
     """The console, `authz tail` and `authz explain --live`, on the admin port."""
 
     enabled: Annotated[bool, Setting(Access.UNAFFECTED)] = True
-    """Serve the console, `authz tail` and `authz explain --live`, to peers on this host only."""
+    """Serve the console, `authz tail` and `authz explain --live`, to this host only."""
     read_only: Annotated[bool, Setting(Access.UNAFFECTED)] = True
     """Offer no button that fetches keys now."""
     token_file: Annotated[
@@ -120,7 +120,7 @@ class Console(Section):
             risk="anyone who has the token sees decisions; it is sent unencrypted unless something in front adds TLS",
         ),
     ] = None
-    """File with a token: it admits callers from anywhere, and is then required of all."""
+    """File with a token, which admits callers from anywhere, and is then required of all."""
 
 
 class Admin(Section):
@@ -138,7 +138,7 @@ class TokenSource(Section):
     header: str | None = None
     """Header, in lower case."""
     scheme: str = ""
-    """Word before the token; by default Bearer in authorization, elsewhere none."""
+    """Word before the token; default: Bearer in authorization, else none."""
     cookie: str | None = None
     """Cookie; unsafe methods then need a same-origin Sec-Fetch-Site or Origin."""
 
@@ -172,7 +172,7 @@ class Paths(Section):
 
 
 class HeaderValue(OrClaim):
-    """One value: a claim, the whole payload or a fixed text. A plain string is a claim."""
+    """One value. A plain string is a claim."""
 
     example: ClassVar[str] = "{claim: org, format: json}"
 
@@ -183,7 +183,7 @@ class HeaderValue(OrClaim):
     format: Word[Format] = Format.TEXT
     """text: a scalar; json, base64url: any type."""
     payload: Word[Format] | None = None
-    """The whole payload of the token, as base64url or json."""
+    """The whole payload, as base64url or json."""
     value: str | None = None
     """Fixed value."""
 
@@ -203,9 +203,9 @@ class Identity(Section):
     metadata: Annotated[Items[str], Setting(Access.UNAFFECTED)] = ("sub", "iss")
     """Claims in Envoy's dynamic metadata, below `claims`."""
     unsafe_values: Annotated[Word[UnsafeValues], Setting(Access.LOOSENED, loose="encode")] = UnsafeValues.DENY
-    """Values outside 0x20-0x7E or with a space at an end: denied, or percent-encoded."""
+    """Values outside printable ASCII, or with a space at an end: denied, or percent-encoded."""
     token: UpstreamToken | None = None
-    """A token for the upstream, signed by the sidecar for each allowed caller with a token."""
+    """A token for the upstream, signed by the sidecar for each allowed caller."""
 
     @property
     def minted(self) -> UpstreamToken | None:
@@ -224,7 +224,7 @@ class Responses(Section):
     realm: Annotated[str, Setting(Access.UNAFFECTED)] = "api"
     """Realm of challenges."""
     body: Annotated[Word[BodyFormat], Setting(Access.UNAFFECTED)] = BodyFormat.PROBLEM_JSON
-    """Form of the body (RFC 9457); gRPC callers get text, except for `overloaded`."""
+    """Form of the body (RFC 9457); gRPC callers get text."""
     expose_reason: Annotated[
         bool, Setting(Access.UNAFFECTED, risk="clients learn why they were denied, which helps an attacker too")
     ] = False
@@ -235,7 +235,7 @@ class Responses(Section):
             Access.LOOSENED, loose="error", meaning="while keys are unavailable, Envoy's failure_mode_allow decides"
         ),
     ] = Unavailable.DENY
-    """Without keys: deny, or an RPC error, so that Envoy's failure_mode_allow decides."""
+    """Without keys: deny, or an RPC error: Envoy's failure_mode_allow decides."""
 
 
 class Resource(Section):
@@ -260,7 +260,7 @@ class Logs(Section):
     """The decision log as OpenTelemetry log records."""
 
     exporter: Annotated[Word[OtherExporter], Setting(Access.UNAFFECTED, restart=True)] = OtherExporter.NONE
-    """The decision log as OpenTelemetry log records, beside its lines."""
+    """The decision log by OTLP, beside its lines."""
 
 
 class Metrics(Section):
@@ -320,7 +320,7 @@ class Insecure(Section):
             restart=True,
         ),
     ] = False
-    """While shared_state is away, each process remembers proofs, instead of 503."""
+    """While shared_state is away, each process remembers proofs."""
 
 
 class Config(Section):
@@ -341,7 +341,7 @@ class Config(Section):
     dpop: Dpop = Dpop()
     """How proofs of possession are checked (DPoP, RFC 9449)."""
     clients: Clients = Clients()
-    """The network that a client counts as, for throttle and require.risk."""
+    """A client's network, for throttle and require.risk."""
     throttle: Annotated[Throttle | None, Field(examples=[{"failures": 20, "window": "1m"}])] = None
     """Networks that send many bad tokens get 429; accepted clients pass."""
     risk: Annotated[
@@ -351,13 +351,13 @@ class Config(Section):
     revocation: Revocation = Revocation()
     """Tokens that end before they expire."""
     receivers: Receivers = Receivers()
-    """Plain HTTP server for logout tokens and security events of issuers."""
+    """Plain HTTP server for logout tokens and security events."""
     shared_state: Annotated[
         SharedState | None,
         Field(examples=[{"url": "rediss://valkey.example.com:6379/0"}]),
         Setting(envoy=True, restart=True),
     ] = None
-    """Valkey or Redis (extra `[shared]`) for what replicas and workers share; no cluster, no eviction of keys."""
+    """Valkey or Redis (extra `[shared]`) for what replicas and workers share; no cluster, no eviction."""
     paths: Paths = Paths()
     """How the paths of all rules are compared."""
     pdps: Annotated[
@@ -365,7 +365,7 @@ class Config(Section):
         Field(examples=[{"policies": {"url": "https://pdp.internal/access/v1/evaluation"}}]),
         Setting(envoy=True),
     ] = {}
-    """Policy decision points (PDPs) by name, asked by rules."""
+    """Policy decision points (PDPs) by name."""
     rules: Annotated[Items[Rule], Field(json_schema_extra={"minItems": 1})]
     """The first match decides; no match denies."""
     identity: Identity = Identity()

@@ -8,15 +8,15 @@ from authz.config.declaring import Field
 from authz.config.section import Access, Duration, Setting, Size
 
 CaFile = Annotated[
-    str | None, Field(description="PEM file of trusted CAs, in place of the system's."), Setting(Access.UNKNOWN)
+    str | None, Field(description="Trusted CAs (PEM), in place of the system's."), Setting(Access.UNKNOWN)
 ]
 ClientCertFile = Annotated[
     str | None,
-    Field(description="PEM file of the client certificate and its chain (mutual TLS)."),
+    Field(description="Client certificate and chain (PEM, mutual TLS)."),
     Setting(Access.UNAFFECTED),
 ]
 ClientKeyFile = Annotated[
-    str | None, Field(description="PEM file of its key, without a password."), Setting(Access.UNAFFECTED)
+    str | None, Field(description="Its key (PEM), without a password."), Setting(Access.UNAFFECTED)
 ]
 BearerTokenFile = Annotated[
     str | None, Field(description="File with a bearer token; read each time."), Setting(Access.UNAFFECTED)
@@ -26,7 +26,7 @@ BasicCredentialsFile = Annotated[
 ]
 Proxy = Annotated[str | None, Field(description="HTTP proxy."), Setting(Access.UNKNOWN)]
 
-_WHOLE = Field(description="Time for one whole exchange, name resolution included.")
+_WHOLE = Field(description="Time for one exchange, name resolution included.")
 Timeout = Annotated[Duration, _WHOLE, Setting(Access.UNAFFECTED, bounds=("1ms", "10s"))]
 """For questions that requests wait for."""
 FetchTimeout = Annotated[Duration, _WHOLE, Setting(Access.UNAFFECTED, bounds=("1ms", "1m"))]
@@ -44,7 +44,7 @@ MaxCached = Annotated[
 ]
 MaxConcurrent = Annotated[
     int,
-    Field(description="Questions at one time, each on a thread of its own."),
+    Field(description="Questions at one time, each on a thread."),
     Setting(Access.UNAFFECTED, bounds=("1", "256")),
 ]
 _RATE = Field(description="Questions a second, and at once.")

@@ -49,35 +49,35 @@ class InsecurePdp(Section):
     http: Annotated[
         bool, Setting(Access.LOOSENED, risk="anyone who controls the network to this PDP controls its decisions")
     ] = False
-    """Plain HTTP beyond this host: anyone who controls the network controls the decisions."""
+    """Plain HTTP beyond this host: who controls the network controls the decisions."""
     allow_on_error: Annotated[
         bool, Setting(Access.LOOSENED, risk="while this PDP does not answer, requests are allowed without its decision")
     ] = False
-    """Allow, and report would_deny, if it is unreachable or too slow; not if it answers with an error."""
+    """If it is unreachable or too slow, allow, and report would_deny."""
 
 
 class Pdp(Section):
-    """One policy decision point (PDP); NAME is its label in rules, metrics and logs."""
+    """One policy decision point; NAME is its label."""
 
     kind: Annotated[Word[PdpKind], Setting(Access.UNKNOWN)] = PdpKind.AUTHZEN
-    """authzen: AuthZEN Authorization API 1.0. opa: OPA's data API; input has AuthZEN's members."""
+    """AuthZEN Authorization API 1.0, or OPA's data API."""
     url: Annotated[str, Setting(Access.UNKNOWN)]
-    """Access evaluation endpoint, or a rule in OPA: https://opa/v1/data/NAME/allow."""
+    """Access evaluation endpoint, or rule in OPA."""
     bearer_token_file: BearerTokenFile = None
     basic_credentials_file: BasicCredentialsFile = None
     client_cert_file: ClientCertFile = None
     client_key_file: ClientKeyFile = None
     ca_file: CaFile = None
     id_encoding: Annotated[Word[IdEncoding], Setting(Access.UNKNOWN)] = IdEncoding.NONE
-    """How values in ids are encoded; OpenFGA refuses `:`, `#`, `@` and spaces."""
+    """How values in ids are encoded."""
     expose_reason_user: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Send the PDP's context.reason_user to denied clients, as detail of the body."""
+    """Send context.reason_user to denied clients."""
     timeout: Timeout = timedelta(seconds=1)
     max_wait: MaxWait = timedelta(seconds=1)
     cache: Annotated[
         Duration, Setting(Access.LIMIT, bounds=("0s", "1h"), meaning="a decision that has changed stays in use so long")
     ] = timedelta(0)
-    """How long an answer serves for the same question; 0s: once."""
+    """How long an answer serves for the same question."""
     max_cached: MaxCached = 10_000
     max_bytes: MaxBytes = 64 * 1024
     max_concurrent: MaxConcurrent = 32
@@ -115,7 +115,7 @@ class PdpSubject(_Templates):
     id: str = "${claims.sub}"
     """Id of the caller, unique for the type."""
     properties: Annotated[_Values | None, Field(examples=[{"roles": "${claims.realm_access.roles}"}])] = None
-    """More about the caller; absent values are left out."""
+    """More; absent values are left out."""
 
     @cached_property
     def entity(self) -> Entity:
@@ -129,7 +129,7 @@ class PdpAction(_Templates):
     name: str = "${request.method}"
     """Name of the action."""
     properties: Annotated[_Values | None, Field(examples=[{"soft": True}])] = None
-    """More about the action."""
+    """More; absent values are left out."""
 
     @cached_property
     def action(self) -> Action:
@@ -145,7 +145,7 @@ class PdpResource(_Templates):
     id: str = "${request.path}"
     """Id of the resource, unique for the type."""
     properties: Annotated[_Values | None, Field(examples=[{"host": "${request.host}"}])] = None
-    """More about the resource."""
+    """More; absent values are left out."""
 
     @cached_property
     def entity(self) -> Entity:

@@ -19,14 +19,14 @@ class InsecureList(Section):
         bool,
         Setting(risk="anyone who controls the network to this list takes entries out of it"),
     ] = False
-    """Plain HTTP: anyone who controls the network takes entries out."""
+    """Plain HTTP: who controls the network takes entries out."""
 
 
 class InsecureTransmitter(Section):
     """Options that weaken the trust in a transmitter."""
 
     http: Annotated[bool, Setting(risk="anyone who controls the network to this transmitter controls its keys")] = False
-    """Plain HTTP: anyone who controls the network controls the keys."""
+    """Plain HTTP: who controls the network controls the keys."""
 
 
 class RevocationList(Section):
@@ -37,14 +37,14 @@ class RevocationList(Section):
     file: str | None = None
     """File with the list, watched."""
     required: bool = True
-    """Without a recent list: not ready, and tokens get 503."""
+    """Without a recent list, tokens get 503."""
     interval: Annotated[Duration, Setting(bounds=("1s", "24h"))] = timedelta(minutes=1)
-    """Time between refreshes, unless the answer has a lifetime; then at most ten times it."""
+    """Time between refreshes; at most ten times it, if the answer has a lifetime."""
     max_stale: Annotated[
         Duration,
         Setting(bounds=("1s", "8760h")),
     ] = timedelta(hours=1)
-    """How long the last good list counts as recent."""
+    """How long the last list is recent."""
     timeout: FetchTimeout = timedelta(seconds=10)
     max_bytes: Annotated[Size, Setting(bounds=("1KiB", "512MiB"))] = 16 * 1024 * 1024
     """Largest answer that is read."""
@@ -67,13 +67,13 @@ class Transmitter(Section):
     revokes_for: Items[str]
     """Names of issuers whose tokens it may revoke."""
     jwks_uri: str | None = None
-    """URL of its key set; by default from its metadata (ssf-configuration), or OpenID Connect discovery."""
+    """Its key set; default: from ssf-configuration, or discovery."""
     revokes: Word[LogoutScope] = LogoutScope.SESSION
-    """What an event about a session ends: tokens with its sid, or all of its user until then."""
+    """What an event about a session ends: its tokens, or all of its user until then."""
     push_token_file: str | None = None
-    """File with the bearer token that it must present to push; read each time."""
+    """File with the bearer token that it must present; read each time."""
     poll_url: str | None = None
-    """URL at which events are fetched (RFC 8936)."""
+    """Where events are fetched (RFC 8936)."""
     poll_interval: Annotated[Duration, Setting(bounds=("1s", "1h"))] = timedelta(seconds=5)
     """Time between two fetches."""
     poll_token_file: str | None = None
@@ -89,13 +89,13 @@ class SharedRevocations(Section):
     required: Annotated[
         bool, Setting(Access.UNKNOWN, meaning="without it, tokens pass while it is not known which are revoked")
     ] = True
-    """Until the events were read once, and after max_stale: readiness waits for them, and tokens get 503."""
+    """Until events were read once, and after max_stale: 503."""
     max_stale: Annotated[
         Duration, Setting(Access.LIMIT, bounds=("1s", "8760h"), meaning="revoked tokens pass for longer")
     ] = timedelta(hours=1)
-    """How long what is known counts as recent while the server does not answer."""
+    """How long known events are recent while the server does not answer."""
     secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
-    """File with at least 32 octets, the same for all replicas; authz revoke --undo needs it, nonces (DPoP) may."""
+    """At least 32 octets, the same for all replicas, for authz revoke --undo."""
 
 
 class Revocation(Section):
@@ -104,11 +104,11 @@ class Revocation(Section):
     max_lifetime: Annotated[
         Duration, Setting(Access.UNKNOWN, bounds=("1m", "8760h"), meaning="revocations are forgotten at another time")
     ] = timedelta(hours=24)
-    """Longest lifetime of tokens here: events are remembered for so long."""
+    """Longest lifetime of tokens: events are kept for so long."""
     max_entries: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "10000000"))] = 1_000_000
-    """Entries of one list, and of all events; if there is no room an event is refused."""
+    """Entries of one list, and of all events; more are refused."""
     file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
-    """File in which events survive a restart, in a writable folder."""
+    """File in which events survive a restart."""
     shared: SharedRevocations = SharedRevocations()
     """Events that replicas share, if there is a shared_state."""
     lists: Annotated[
@@ -136,20 +136,20 @@ class Revocation(Section):
 
 
 class Logout(Section):
-    """Accepts logout tokens at receivers.listen (OpenID Connect Back-Channel Logout)."""
+    """Accepts logout tokens at receivers.listen."""
 
     clients: Annotated[Items[str], Setting(Access.REQUIRED)]
-    """Clients whose logout tokens are accepted at receivers.listen (OpenID Connect Back-Channel Logout), by aud."""
+    """Clients whose logout tokens are accepted at receivers.listen, by aud."""
     revokes: Annotated[Word[LogoutScope], Setting(Access.UNKNOWN, meaning="other tokens stay valid after a logout")] = (
         LogoutScope.SESSION
     )
-    """session: tokens with its sid, else its sub. subject: all tokens of its sub until then."""
+    """session: tokens with its sid, else its sub. subject: all of its sub until then."""
 
 
 class Receivers(Section):
-    """Plain HTTP server for logout tokens and security events of issuers."""
+    """Plain HTTP server for logout tokens and security events."""
 
     listen: Annotated[
         str | None, Field(examples=["127.0.0.1:9193"]), Setting(Access.UNAFFECTED, restart=True, envoy=True)
     ] = None
-    """host:port; clients need not reach it. Loopback behind an Envoy that brings TLS and passes messages on."""
+    """host:port, best on loopback behind Envoy."""

@@ -34,7 +34,7 @@ class OnError(Section):
     """What rules read if the engine does not answer; without it, 503."""
 
     level: Annotated[str | None, Setting(Access.UNKNOWN, meaning="other requests pass while the engine is down")] = None
-    """Level if the engine does not answer; without level and score, 503."""
+    """Level if the engine does not answer; without both, 503."""
     score: Annotated[float | None, Setting(Access.UNKNOWN, meaning="other requests pass while the engine is down")] = (
         None
     )
@@ -47,14 +47,14 @@ class InsecureRisk(Section):
     http: Annotated[
         bool, Setting(Access.LOOSENED, risk="anyone who controls the network to this engine controls its answers")
     ] = False
-    """Plain HTTP beyond this host: anyone who controls the network controls the answers."""
+    """Plain HTTP beyond this host: who controls the network controls the answers."""
 
 
 class Risk(Section):
     """Risk engine, asked by rules that read `risk.level` or `risk.score`."""
 
     kind: Annotated[Word[RiskKind], Setting(Access.UNKNOWN)] = RiskKind.HTTP
-    """POST of JSON: issuer, subject, client, address and headers; the answer has level, score or both."""
+    """POST of JSON: issuer, subject, client, address, headers. The answer has level or score."""
     url: Annotated[str, Setting(Access.UNKNOWN)]
     """URL of the engine."""
     bearer_token_file: BearerTokenFile = None
@@ -63,7 +63,7 @@ class Risk(Section):
     client_key_file: ClientKeyFile = None
     ca_file: CaFile = None
     send_headers: Annotated[Items[str], Field(examples=[["user-agent"]]), Setting(Access.UNKNOWN)] = ()
-    """Headers of requests that are sent, in lower case; none that holds a token."""
+    """Headers of requests that are sent, in lower case."""
     on_error: Annotated[OnError | None, Field(examples=[{"level": "high"}])] = None
     """What rules read if the engine does not answer; without it, 503."""
     timeout: Timeout = timedelta(milliseconds=500)
@@ -71,7 +71,7 @@ class Risk(Section):
     cache: Annotated[
         Duration, Setting(Access.LIMIT, bounds=("0s", "1h"), meaning="an answer that has changed stays in use so long")
     ] = timedelta(seconds=30)
-    """How long an answer serves for the same question; 0s: once."""
+    """How long an answer serves for the same question."""
     max_cached: MaxCached = 10_000
     max_bytes: MaxBytes = 16 * 1024
     max_concurrent: MaxConcurrent = 16

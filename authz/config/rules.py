@@ -37,7 +37,7 @@ class Match(Section):
     hosts: Items[str] | None = None
     """Hosts, without port; `*.` in front is any subdomain."""
     paths: Items[str] | None = None
-    """{name}: one segment; a final /**: any depth, none included. A trailing slash is insignificant."""
+    """{name}: one segment; a final /**: any depth."""
     methods: Items[str] | None = None
     """HTTP methods, in upper case."""
     case_insensitive: Annotated[bool | None, Field(examples=[True])] = None
@@ -60,26 +60,26 @@ class StepUp(Section):
     """Authentication that a risky request must have: all that is given must hold (RFC 9470)."""
 
     acr: Items[str] | None = None
-    """Authentication context classes, one of which the token has (RFC 9470)."""
+    """Authentication context classes, one of which it has (RFC 9470)."""
     amr: Items[str] | None = None
-    """Authentication methods, one of which the token names (RFC 8176)."""
+    """Authentication methods, one of which it names (RFC 8176)."""
     max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
     """Longest time since auth_time."""
 
 
 class RequireRisk(Section):
-    """Required beside the token: all that is given must hold, else step_up, else 403."""
+    """All that is given must hold, else step_up, else 403."""
 
     max_failures_1m: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
-    """Bad tokens of the client's network in the last minute, counted by this worker."""
+    """Bad tokens of the client's network in the last minute."""
     max_failures_1h: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
     """The same in the last hour."""
     max_subject_failures_1m: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
-    """Denials of the subject in the last minute: scopes, claims, proofs, revocation."""
+    """Denials of the subject in the last minute."""
     max_subject_failures_1h: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
     """The same in the last hour."""
     known_network: bool = False
-    """Deny a network that is new for the subject, if it was accepted from others."""
+    """Deny a network that is new for the subject."""
     max_score: float | None = None
     """Highest score of the engine (risk)."""
     levels: Items[str] | None = None
@@ -92,7 +92,7 @@ class Require(Section):
     """What a token must contain: all that is given must hold."""
 
     issuers: Items[str] | None = None
-    """Names of issuers, one of which issued it."""
+    """Issuers, one of which issued it."""
     audiences: Items[str] | None = None
     """Audiences, one of which it names."""
     scopes: Items[str] | None = None
@@ -100,19 +100,19 @@ class Require(Section):
     any_scope: Annotated[Items[str] | None, Field(examples=[["orders:read", "orders:write"]])] = None
     """Scopes, one of which it has."""
     claims: Mapping[str, Items[ClaimValue]] | None = None
-    """Claim paths, or names of the issuer's claims; each has one of the values, of the same type."""
+    """Claim paths, or names of the issuer's claims; each has one of the values."""
     all_of: Mapping[str, Items[ClaimValue]] | None = None
     """The same; each is a list with all of the values."""
     acr: Items[str] | None = None
-    """Authentication context classes, one of which the token has (RFC 9470)."""
+    """Authentication context classes, one of which it has (RFC 9470)."""
     amr: Items[str] | None = None
-    """Authentication methods, one of which the token names (RFC 8176)."""
+    """Authentication methods, one of which it names (RFC 8176)."""
     bound: bool = False
-    """Bound to a key (DPoP) or certificate (mTLS) that the request proves to hold."""
+    """Bound to a key (DPoP) or certificate (mTLS)."""
     max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
     """Longest time since auth_time."""
     risk: RequireRisk | None = None
-    """Required beside the token: all that is given must hold, else step_up, else 403."""
+    """All that is given must hold, else step_up, else 403."""
     when: str | None = None
     """Condition in CEL; an error denies."""
     pdp: PdpQuestion | None = None
@@ -132,16 +132,16 @@ def asks_engine(require: Require) -> bool:
 
 
 class Rule(Section):
-    """One rule; the first that matches decides, and no match denies."""
+    """One rule."""
 
     name: str = ""
-    """Name in metrics and logs; by default `rule-N`, its place from 1."""
+    """Name in metrics and logs; default: `rule-N`, from 1."""
     match: Match | None = None
     """Which requests it is for; by default all."""
     allow: Word[AccessMode] = AccessMode.AUTHENTICATED
-    """Whom it admits; optional: the requirements hold if there is a token."""
+    """Whom it admits; optional: require holds if there is a token."""
     accept: Annotated[Items[Word[AmbiguousEncoding]] | None, Setting(envoy=True)] = None
-    """Ambiguous path encodings that are data of one segment."""
+    """Path encodings that are data of one segment."""
     require: Require | None = None
     """What a token must contain: all that is given must hold."""
     upstream_audience: Items[str] | None = None

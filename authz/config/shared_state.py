@@ -24,16 +24,16 @@ class InsecureSharedState(Section):
 
 
 class SharedState(Section):
-    """Valkey or Redis (extra `[shared]`) for what replicas and workers share; no cluster, no eviction of keys."""
+    """Valkey or Redis (extra `[shared]`) for what replicas and workers share; no cluster, no eviction."""
 
     url: Annotated[
         str,
         Field(examples=["rediss://valkey.example.com:6379/0"]),
         Setting(Access.UNKNOWN, meaning="what replicas remember is elsewhere"),
     ]
-    """rediss or valkeys (TLS), redis or valkey; host, port (6379) and database (0)."""
+    """rediss or valkeys (TLS), redis or valkey."""
     username: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """User, if not the default one; needs password_file."""
+    """User, if not the default one."""
     password_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """File with the password; read at each connection."""
     ca_file: CaFile = None
@@ -42,8 +42,8 @@ class SharedState(Section):
     timeout: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "10s"), envoy=True)] = timedelta(
         milliseconds=500
     )
-    """Time for each answer; a request waits at most twice as long."""
+    """Time for an answer; a request waits at most twice as long."""
     prefix: Annotated[str, Setting(Access.UNKNOWN, meaning="what replicas remember has other names")] = "authz:"
-    """Beginning of all keys' names: equal for replicas that share, and for no one else."""
+    """Prefix of all keys, the same for replicas that share."""
     insecure: InsecureSharedState = InsecureSharedState()
     """Options that weaken the connection."""

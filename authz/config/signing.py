@@ -24,30 +24,30 @@ class KeyKind(StrEnum):
 
 
 class SigningKey(Section):
-    """One private key of the sidecar; NAME is its label in metrics and logs."""
+    """One private key; NAME is its label."""
 
     kind: Word[KeyKind]
-    """memory: generated at start. file: PEM or JWK. pkcs11: an HSM. Others: cloud services."""
+    """memory: generated. file: PEM or JWK. pkcs11: an HSM. Others: cloud services."""
     algorithm: str | None = None
-    """The alg; by default ES256 (memory), or that of the key."""
+    """The alg; default: ES256 (memory), or that of the key."""
     kid: str | None = None
-    """Key id; by default the RFC 7638 thumbprint."""
+    """Key id; default: the RFC 7638 thumbprint."""
     file: str | None = None
     """file: the private key, watched."""
     key: str | None = None
     """pkcs11: label. aws_kms: ARN, id or alias. google_kms: name of the version. azure_key_vault: URL."""
     key_id: str | None = None
-    """pkcs11: CKA_ID in hexadecimal, if several keys have the label."""
+    """pkcs11: CKA_ID (hexadecimal), if several have the label."""
     module: str | None = None
-    """pkcs11: path of the library (module)."""
+    """pkcs11: path of the library."""
     token: str | None = None
     """pkcs11: label of the token."""
     pin_file: str | None = None
-    """pkcs11: file with the PIN; read at each login."""
+    """pkcs11: file with the PIN."""
     region: str | None = None
-    """aws_kms: region, if neither ARN nor environment names it."""
+    """aws_kms: region, if the ARN does not name it."""
     endpoint: str | None = None
-    """aws_kms, google_kms: another endpoint, https URL or host:port."""
+    """aws_kms, google_kms: another endpoint."""
     timeout: Timeout = timedelta(seconds=2)
     max_wait: MaxWait = timedelta(seconds=1)
     max_concurrent: MaxConcurrent = 8
@@ -60,18 +60,18 @@ class SigningKey(Section):
 
 
 class Rotation(Section):
-    """When generated keys (kind memory) are replaced, and where they are kept."""
+    """When generated keys are replaced, and where they are kept."""
 
     every: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1m", "87600h"))] = timedelta(hours=720)
-    """How long a generated key (kind memory) signs."""
+    """How long a generated key signs."""
     ahead: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1s", "24h"))] = timedelta(minutes=15)
     """How long a key is published before it signs; longer than publish.max_age."""
     state_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """File of the private keys, shared by workers and replicas; without it they end with the process."""
+    """File of the private keys, for workers and replicas that share a volume."""
     follow: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Only read state_file; `authz signing rotate` writes it, for a Secret."""
+    """Only read state_file, a Secret that `authz signing rotate` writes."""
     shared_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """Keep the keys in shared_state, for all replicas, encrypted by this file: a secret of at least 32 octets."""
+    """Keep the keys in shared_state, encrypted by this secret of at least 32 octets."""
 
     @property
     def where(self) -> tuple[str | None, bool, str | None]:
@@ -90,7 +90,7 @@ class Publication(Section):
     url: Annotated[
         str | None, Field(examples=["https://api.example.com/.well-known/jwks.json"]), Setting(Access.DOCUMENT)
     ] = None
-    """URL of the public keys, answered through Envoy; the admin port always answers /.well-known/jwks.json."""
+    """URL of the public keys through Envoy; the admin port always has them."""
     discovery: Annotated[bool, Setting(Access.DOCUMENT)] = False
     """Answer /.well-known/openid-configuration below identity.token.issuer too."""
     max_age: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1s", "24h"))] = timedelta(minutes=5)
@@ -107,7 +107,7 @@ class Signing(Section):
     ] = {}
     """Private keys by name."""
     rotation: Rotation = Rotation()
-    """When generated keys (kind memory) are replaced, and where they are kept."""
+    """When generated keys are replaced, and where they are kept."""
     publish: Publication = Publication()
     """Where readers find the public keys, beside /.well-known/jwks.json on the admin port."""
 

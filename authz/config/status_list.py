@@ -18,33 +18,33 @@ class StatusList(Section):
         Field(examples=[["https://status.example.com/lists/"]]),
         Setting(Access.UNKNOWN, meaning="lists come from elsewhere"),
     ]
-    """URIs of lists, or their beginning, if it ends in a slash; others are not fetched."""
+    """URIs of lists; one that ends in a slash is a prefix."""
     jwks_uri: Annotated[
         str | None,
         Field(examples=["https://status.example.com/keys"]),
         Setting(Access.UNKNOWN, meaning="lists are signed by other keys"),
     ] = None
-    """URL of the key set that signs the lists, and nothing else; by default the issuer's own keys do."""
+    """Key set that signs only the lists; default: the issuer's own keys."""
     required: Annotated[
         bool, Setting(Access.UNKNOWN, meaning="tokens without a reference to a list may pass, or not")
     ] = True
     """Refuse tokens that name no list."""
     accepted: Annotated[Items[int], Setting(Access.LISTED)] = (0,)
-    """Statuses that pass: 0 VALID, 2 SUSPENDED, 3 and above of the issuer's choice; never 1, INVALID."""
+    """Statuses that pass: 0 VALID, 2 SUSPENDED, 3 and above of the issuer's choice."""
     interval: Annotated[
         Duration, Setting(Access.LIMIT, bounds=("1s", "24h"), meaning="a revoked token passes for so long")
     ] = timedelta(minutes=5)
-    """Time until a list in use is fetched again, unless its ttl is shorter."""
+    """Time between fetches, unless its ttl is shorter."""
     max_stale: Annotated[
         Duration,
         Setting(Access.LIMIT, bounds=("1s", "168h"), meaning="without a fresh list, the last one serves longer"),
     ] = timedelta(minutes=15)
-    """How long a list serves while fetches fail, at most until it expires; then 503."""
+    """How long a list serves while fetches fail; then 503."""
     timeout: FetchTimeout = timedelta(seconds=5)
     max_wait: MaxWait = timedelta(seconds=1)
     max_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "16MiB"))] = 1024 * 1024
     """Largest answer that is read."""
     max_inflated: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "64MiB"))] = 4 * 1024 * 1024
-    """Largest size of its entries: 4MiB are 32 million of one bit."""
+    """Largest size of its entries."""
     max_lists: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "1000"))] = 16
     """Lists in memory."""

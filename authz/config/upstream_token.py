@@ -15,7 +15,7 @@ from authz.core.minting import RequestField, ScopeClaim, TokenFormat
 
 
 class TokenClaim(OrClaim):
-    """One claim: the caller's, a fixed one, or of the request. A plain string is a claim of the caller."""
+    """One claim. A plain string is a claim of the caller."""
 
     example: ClassVar[str] = "{value: edge}"
 
@@ -28,26 +28,26 @@ class TokenClaim(OrClaim):
 
 
 class UpstreamToken(Section):
-    """A token for the upstream, signed by the sidecar for each allowed caller with a token."""
+    """A token for the upstream, signed by the sidecar for each allowed caller."""
 
     header: Annotated[str, Setting(Access.HEADER, envoy=True)] = "txn-token"
-    """Its header, always overwritten or removed; in authorization it replaces the caller's, as a bearer token."""
+    """Its header, always overwritten or removed; authorization: as a bearer token."""
     format: Annotated[Word[TokenFormat], Setting(Access.UNAFFECTED)] = TokenFormat.JWT
-    """transaction-token: draft-ietf-oauth-transaction-tokens-10 (typ txntoken+jwt, req_wl, one aud)."""
+    """transaction-token: draft-ietf-oauth-transaction-tokens-10."""
     issuer: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Our iss; required for jwt."""
     audience: Annotated[Items[str], Field(examples=[["orders"]]), Setting(Access.UNAFFECTED)]
-    """The aud, unless a rule has upstream_audience; for transaction tokens the trust domain."""
+    """The aud, unless a rule has upstream_audience."""
     lifetime: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("10s", "1h"))] = timedelta(minutes=2)
     """Longest life; never beyond the caller's token."""
     scope: Annotated[Word[ScopeClaim], Setting(Access.UNAFFECTED)] = ScopeClaim.REQUIRED
-    """required: of the granted scopes those that the rule requires. granted: all. none."""
+    """Which of the caller's scopes: those that the rule requires, all, none."""
     claims: Annotated[Mapping[str, TokenClaim], Field(examples=[{"tenant": "org"}]), Setting(Access.UNAFFECTED)] = {}
-    """Further claims by name; a dot leads into an object (tctx.order); absent values are left out."""
+    """Further claims; a dot leads into an object (tctx.order); absent values are left out."""
     workload: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Our identity (req_wl); required for transaction tokens."""
     reuse: Annotated[bool | None, Field(examples=[True]), Setting(Access.UNAFFECTED)] = None
-    """One token for several requests of a caller under one rule; the default only for jwt."""
+    """One token for several requests under one rule; default: only for jwt."""
     shadowed: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Also for requests that a shadow rule would deny, if the token is valid."""
     max_cached: MaxCached = 10_000
@@ -61,7 +61,7 @@ class UpstreamToken(Section):
         ),
         Setting(envoy=True),
     ] = None
-    """Has an issuer give the token in exchange for the caller's (RFC 8693), instead of signing one."""
+    """Has an issuer give the token instead (RFC 8693)."""
 
     @property
     def reused(self) -> bool:
