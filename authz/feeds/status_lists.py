@@ -217,7 +217,8 @@ class StatusListLanes:
         made: dict[str, _Running] = {}
         for name, issuer in config.issuers.items():
             if issuer.status_list is not None:
-                section = (issuer.status_list, issuer.fetch, issuer.insecure.http)
+                blocked = issuer.blocked_keys if issuer.status_list.jwks_uri is not None else ()
+                section = (issuer.status_list, issuer.fetch, issuer.insecure.http, blocked)
                 kept = before.get(name)
                 made[name] = kept if kept is not None and kept.section == section else self._make(name, issuer, section)
         self._running = made

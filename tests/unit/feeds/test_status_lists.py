@@ -219,6 +219,26 @@ def test_lanes_follow_the_configuration() -> None:
     lanes.close()
 
 
+def test_a_key_that_becomes_blocked_verifies_no_list_any_more() -> None:
+    """The keys of lists come with the lists that are kept: both are fetched again, without the blocked key.
+
+    Where the issuer's own keys verify lists, these are blocked in the snapshot, and the lists stay.
+    """
+    lanes = StatusListLanes(FactMetrics(CollectorRegistry()), max_waiting=8)
+    of_their_own = "uris: ['https://status.example.com/lists/'], jwks_uri: 'https://status.example.com/keys'"
+    of_the_issuer = "uris: ['https://status.example.com/lists/']"
+
+    def following(section: str, blocked: str) -> object:
+        config: Config = configure(issuer=f"status_list: {{{section}}}\n    blocked_keys: [{blocked}]")
+        lanes.reconfigure(config)
+        return lanes._running["corporate"]
+
+    thumbprint = "A" * 43
+    assert following(of_their_own, "") is not following(of_their_own, thumbprint)
+    assert following(of_the_issuer, "") is following(of_the_issuer, thumbprint)
+    lanes.close()
+
+
 def test_a_fact_is_kept_by_its_size() -> None:
     """A large list counts with its octets against the bound of the memory."""
     fact: Fact = source_of(Server(note="x" * 5000))(NEED)
