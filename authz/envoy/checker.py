@@ -48,7 +48,8 @@ class Decide(Protocol):
 class _Pending:
     """A check that lacks facts: its request, the facts so far, and the last decision with its snapshot.
 
-    *unanswered* are needs without an answer, and why; *asked* are all that were passed to a lane.
+    *unanswered* are needs without an answer, and why; *asked* are all that were passed to a lane, and what it means if
+    no answer comes.
     """
 
     request: Request
@@ -60,7 +61,7 @@ class _Pending:
     snapshot: Snapshot
     facts: dict[Need, object] = field(default_factory=dict)
     unanswered: dict[Need, Unanswered] = field(default_factory=dict)
-    asked: set[Need] = field(default_factory=set)
+    asked: dict[Need, Unanswered] = field(default_factory=dict)
     rounds: int = 0
 
     def note(self, need: Need, fact: object) -> None:
@@ -147,7 +148,8 @@ class Checker:
             return self._respond_unanswered(pending)
         if missing and (seconds := self._wait_budget(missing, pending)) > 0:
             pending.rounds += 1
-            pending.asked.update(missing)
+            for need in missing:
+                pending.asked[need] = _LATE if seconds >= lanes[need.kind].max_wait(need) else _HURRIED
             return partial(self._gather, pending, missing, seconds)
         return self._decide_again(pending, missing)
 
@@ -190,7 +192,7 @@ class Checker:
 
     def _respond_unanswered(self, pending: _Pending) -> bytes | Deferred:
         """Respond without the missing facts, once the decision knows that it does not get those that are optional."""
-        known = {**dict.fromkeys(pending.asked, _LATE), **pending.unanswered}
+        known = {**pending.asked, **pending.unanswered}
         optional = [need for need in pending.decision.trail.needs if need.optional and need in known]
         if any(need not in pending.facts for need in optional):
             pending.facts |= {need: known[need] for need in optional}
@@ -228,6 +230,8 @@ class Checker:
 
 
 _LATE: Final = Unanswered("not answered in time", absent=True)
+# The time of the caller was spent before: on other facts, or while this process was overloaded. Clients can cause both.
+_HURRIED: Final = Unanswered("not answered in the little time that was left")
 
 
 def _ignore(_facts: Facts) -> None:

@@ -28,6 +28,8 @@ from authz.core.needs import NO_FACTS, Facts, Need, Unanswered
 log = logging.getLogger(__name__)
 
 _NO_ROOM: Final = Unanswered("too many requests wait for facts of this kind")
+_QUEUED: Final = Unanswered("too many requests were before it")
+_STOPPED: Final = Unanswered("the process stops")
 
 Resume = Callable[[Facts], None]
 """Continues a check. It never raises and does not block."""
@@ -46,10 +48,11 @@ class Lane(Protocol):
         `Unanswered` means that the fact cannot be had now: the check is denied as retryable at once.
         """
 
-    def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
+    def ask(self, need: Need, done: Callable[[object | None], None]) -> bool | None:
         """Request the fact without blocking; call *done* with it exactly once, from any thread.
 
-        If the fact cannot be had, *done* gets None, or an `Unanswered` with the reason.
+        If the fact cannot be had, *done* gets None, or an `Unanswered` with the reason. Return True if the source does
+        not get the question before it has answered others: if that takes too long, the source is not the cause.
         """
 
     def max_wait(self, need: Need) -> float:
@@ -140,9 +143,10 @@ class _Waiting:
 
 @dataclass(slots=True, eq=False)
 class _Question:
-    """A *need* that was requested, and the checks that wait for the answer."""
+    """A *need* that was requested, and the checks that wait for the answer; *queued* as `Lane.ask` returned."""
 
     need: Need
+    queued: bool = False
     waiting: dict[_Waiting, None] = field(default_factory=dict)
 
 
@@ -192,7 +196,7 @@ class Gatherer:
         with suppress(Empty):
             message = self._inbox.get(timeout=timeout)
             if message is None:
-                self._expire(before=inf)
+                self._expire(before=inf, why=_STOPPED)
                 return False
             if isinstance(message, _Waiting):
                 try:
@@ -231,7 +235,7 @@ class Gatherer:
             self._asked[need] = question
         done = partial(self._deliver, question)
         try:
-            self.lanes[need.kind].ask(need, done)
+            question.queued = self.lanes[need.kind].ask(need, done) is True
         except Exception:
             log.exception("the lane for needs of kind %s failed", need.kind)
             done(None)
@@ -249,13 +253,15 @@ class Gatherer:
             if not waiting.missing:
                 self._resume(waiting)
 
-    def _expire(self, *, before: float) -> None:
-        """Resume the checks whose deadline is at most *before*, on the monotonic clock."""
+    def _expire(self, *, before: float, why: Unanswered | None = None) -> None:
+        """Resume the checks whose deadline is at most *before*, on the monotonic clock; *why* they lack facts."""
         while self._deadlines and self._deadlines[0][0] <= before:
             _, _, waiting = heappop(self._deadlines)
-            for question in waiting.missing.values():
+            for need, question in waiting.missing.items():
                 if question is not None:
                     question.waiting.pop(waiting, None)  # the question stays: its answer may be pending
+                    if (cause := why or (_QUEUED if question.queued else None)) is not None:
+                        waiting.facts[need] = cause
             self._resume(waiting)
 
     def _resume(self, waiting: _Waiting) -> None:

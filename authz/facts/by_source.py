@@ -36,13 +36,13 @@ class LanesBySource:
         lane = self._lanes().get(need.of)
         return lane is not None and lane.may_renew(need)
 
-    def ask(self, need: Need, done: Done) -> None:
-        """Ask the source; *done* is called with the fact, or with Unanswered."""
+    def ask(self, need: Need, done: Done) -> bool:
+        """Ask the source; *done* is called with the fact, or with Unanswered. Return whether the question waits."""
         lane = self._lanes().get(need.of)
         if lane is None:
             done(_NOT_THERE)
-        else:
-            lane.ask(need, done)
+            return False
+        return lane.ask(need, done)
 
     def max_wait(self, need: Need) -> float:
         """Return how long a check may wait for the fact, in seconds."""

@@ -179,12 +179,17 @@ class SourceLane:
         """Return whether to ask for a known fact again: not too often, nor while the breaker is open. Takes no lock."""
         return not self._breaker.is_open(self._monotonic()) and self._kept.may_renew(need, RENEWAL_PAUSE)
 
-    def ask(self, need: Need, done: Done) -> None:
-        """Ask the source; *done* is called with the fact, or with Unanswered if there is none."""
+    def ask(self, need: Need, done: Done) -> bool:
+        """Ask the source; *done* is called with the fact, or with Unanswered if there is none.
+
+        Return whether the question waits, because the source has as many as it may have at one time.
+        """
         with self._lock:
             refused = self._admit() or self._pass_on((need, done))
+            queued = bool(self._queue)  # all threads are busy, so it is the last one there
         if refused is not None:
             done(refused)
+        return refused is None and queued
 
     def stop(self) -> None:
         """End the threads when all questions so far are answered. Later ones stay unanswered at once."""

@@ -76,12 +76,13 @@ SEARCHED = "searched"  # the fact that a key was looked for
 class FakeLane:
     """Answers needs for keys: from what is *known*, or with *fact* when asked, or *silent*ly never.
 
-    *land* is what comes with an answer, as keys come with a snapshot.
+    *land* is what comes with an answer, as keys come with a snapshot. If it *queues*, the source is busy with others.
     """
 
     known: object | None = None
     fact: object | None = SEARCHED
     silent: bool = False
+    queues: bool = False
     land: Callable[[], None] = lambda: None
     wait: float = 0.1
     max_waiting: int = 8
@@ -92,11 +93,12 @@ class FakeLane:
         self.found.append(need)
         return self.known
 
-    def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
+    def ask(self, need: Need, done: Callable[[object | None], None]) -> bool | None:
         self.asked.append(need)
         if not self.silent:
             self.land()
             done(self.fact)
+        return self.queues
 
     def max_wait(self, need: Need) -> float:
         return self.wait
@@ -111,13 +113,14 @@ class HeldLane(FakeLane):
         self._open: list[Callable[[object | None], None]] = []
         self._lock = Lock()
 
-    def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
+    def ask(self, need: Need, done: Callable[[object | None], None]) -> bool | None:
         with self._lock:
             held = self.silent
             if held:
                 self._open.append(done)
-        super().ask(need, done)
+        queued = super().ask(need, done)
         self.waiting.set()
+        return queued
 
     def release(self) -> None:
         """Answer whatever was asked, and from now on at once."""

@@ -27,9 +27,10 @@ class HeldLane(FakeLane):
         super().__init__(max_waiting=max_waiting)
         self.open: list[tuple[Need, Callable[[object | None], None]]] = []
 
-    def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
+    def ask(self, need: Need, done: Callable[[object | None], None]) -> bool | None:
         self.asked.append(need)
         self.open.append((need, done))
+        return self.queues
 
     def answer(self, fact: object | None) -> None:
         _, done = self.open.pop(0)
@@ -129,6 +130,21 @@ def test_whose_time_is_up_goes_on_with_what_came() -> None:
     assert (late, hasty) == ([{RAIN: "wet"}], [{}])
 
 
+def test_a_question_behind_others_says_nothing_of_the_source() -> None:
+    """Whoever waits for it learns that others were before it: a flood must not look like a source that is away."""
+    lane = HeldLane()
+    gatherer = StillGatherer(weather=lane)
+    with_the_source = gather(gatherer, [SUN])
+    work(gatherer)
+    lane.queues = True
+    behind, shares_it, shares_the_first = (gather(gatherer, [need]) for need in (RAIN, RAIN, SUN))
+    work(gatherer)
+    gatherer.instant = 1.0
+    work(gatherer)
+    assert (with_the_source, shares_the_first) == ([{}], [{}])
+    assert behind == shares_it == [{RAIN: Unanswered("too many requests were before it")}]
+
+
 def test_a_full_lane_turns_away_and_delays_no_other() -> None:
     """Checks above a lane's bound go on without its facts; those for another lane are asked as ever."""
     weather, tide = HeldLane(max_waiting=2), HeldLane()
@@ -173,7 +189,9 @@ def test_at_the_stop_everybody_is_resumed() -> None:
     work(gatherer)
     gatherer.stop()
     assert gatherer.step(0) is False
-    assert resumed == [{TIDE: "low"}]
+    (facts,) = resumed
+    assert facts[TIDE] == "low"
+    assert facts[SUN] == Unanswered("the process stops")  # and not that its source is absent
 
 
 def test_a_check_that_cannot_be_resumed_costs_nobody_else_an_answer(caplog: pytest.LogCaptureFixture) -> None:

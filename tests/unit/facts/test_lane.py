@@ -105,9 +105,8 @@ def test_a_question_without_room_stays_unanswered_at_once() -> None:
     """No one queues without end: what does not fit is refused at once, and a place that is left is free again."""
     almanac, answers, refused = Almanac(), SimpleQueue[object | None](), SimpleQueue[object | None]()
     with lane_of(almanac, max_asked=1, max_waiting=2) as lane:
-        lane.ask(need("1"), answers.put)
-        lane.ask(need("2"), answers.put)
-        lane.ask(need("3"), refused.put)
+        queued = [lane.ask(need(number), done.put) for number, done in (("1", answers), ("2", answers), ("3", refused))]
+        assert queued == [False, True, False]
         assert refused.get(timeout=HANG) == Unanswered("too many requests are in progress")
         almanac.go_on.set()
         assert [answers.get(timeout=HANG) for _ in range(2)] == ["1: sun", "2: sun"]
