@@ -205,6 +205,10 @@ class SharedRevocations:
             except SharedStateError as error:
                 self._end_sending(str(error))
                 return
+            except Exception as error:  # a fault of ours must not end sending
+                log.exception("sending shared revocations failed")
+                self._end_sending(f"an error of ours: {type(error).__name__}")
+                return
             with self._changed:
                 del self._pending[: len(lines)]
                 self._sent += len(lines)

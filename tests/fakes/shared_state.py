@@ -19,7 +19,7 @@ class FakeServer:
     streams: dict[str, list[tuple[Id, list[bytes]]]] = field(default_factory=dict)
     ends: dict[str, float] = field(default_factory=dict)
     last: Id = (0, 0)
-    failure: SharedStateError | None = None
+    failure: Exception | None = None
     executed: int = 0
     lose_replies: bool = False  # commands are executed, and their senders get none
 

@@ -150,10 +150,13 @@ def _server_of(answer: Callable[[socket.socket], None]) -> Iterator[SharedStateS
         (b"-LOADING the dataset is in memory\r\n", "unreachable"),
         (b"-NOAUTH Authentication required.\r\n", "unauthorized"),
         (b"", "unreachable"),
+        (b"$many\r\n", "unreadable"),
+        (b":one\r\n", "unreadable"),
+        (b"*1\r\n" * 5000, "unreadable"),
     ],
 )
 def test_every_reply_that_is_no_answer_is_a_failure_of_ours(reply: bytes, result: str) -> None:
-    """A web server, a cluster, a full, a loading and a locked server, and one that hangs up."""
+    """A web server, a cluster, a full, a loading and a locked server, one that hangs up, and what no parser expects."""
     with _server_of(partial(_answer, reply)) as section:
         assert failure_of(section).result == result
 

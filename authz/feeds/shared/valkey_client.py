@@ -132,6 +132,9 @@ class ValkeyState:
                 self._pool.release(connection)
         except (foreign.ValkeyError, OSError) as error:
             raise self._translate(error) from None
+        except Exception as error:  # of its parser, for replies that are none: ValueError, RecursionError
+            text = f"shared state at {self._where}: what it sent cannot be read ({type(error).__name__})"
+            raise SharedStateError("unreadable", text) from error
 
     def _translate(self, error: Exception) -> SharedStateError:
         """Return the same in words of ours."""

@@ -306,6 +306,21 @@ def test_reading_survives_what_it_calls(server: FakeServer, clock: FakeClock) ->
     assert not thread.is_alive()
 
 
+def test_an_error_of_ours_does_not_end_sending(
+    server: FakeServer, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sender is informed, the log has it once with its traceback, and what waits goes out when it can."""
+    replica = Replica(server, clock)
+    replica.read()
+    server.failure = ZeroDivisionError("of ours")
+    with pytest.raises(UnsharedError, match="an error of ours: ZeroDivisionError"):
+        replica.revocations.events.revoke([EVE], OPERATOR)
+    assert "sending shared revocations failed" in caplog.text
+    server.failure = None
+    replica.read()
+    assert len(server.streams[KEY]) == 1
+
+
 def test_without_threads_an_event_is_not_called_shared(server: FakeServer, clock: FakeClock) -> None:
     """A system that can start no thread cannot send; the sender is informed, and it goes out later."""
     replica = Replica(server, clock)
