@@ -40,13 +40,13 @@ _Inbox = SimpleQueue[_Question | None]
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """An answer of a source. It is cached for *keep* seconds, and not at all with 0.
+    """An answer of a source. It is cached for *ttl* seconds, and not at all with 0.
 
     It takes *size* bytes. *result* is a label for metrics. *brief* facts are those that any client can cause.
     """
 
     value: object
-    keep: float = 0.0
+    ttl: float = 0.0
     size: int = 0
     result: str = "answered"
     brief: bool = False
@@ -94,18 +94,18 @@ class _Unobserved:
 class Bounds:
     """The bounds of a lane.
 
-    At most *max_asked* questions are with the source at one time, each on a thread. At most *max_waiting* checks wait
-    for the lane at one time, each for at most *max_wait* seconds. The source is asked at most *burst* times at once,
-    and once more every *refill* seconds. At most *max_kept* facts of *max_kept_bytes* are cached.
+    At most *max_concurrent* questions are with the source at one time, each on a thread. At most *max_waiting* checks
+    wait for the lane at one time, each for at most *max_wait* seconds. The source is asked at most *burst* times at
+    once, and once more every *refill* seconds. At most *max_cached* facts of *max_cached_bytes* are cached.
     """
 
-    max_asked: int
+    max_concurrent: int
     max_waiting: int
     max_wait: float
     burst: int
     refill: float
-    max_kept: int = 10_000
-    max_kept_bytes: int = 64 * 1024 * 1024
+    max_cached: int = 10_000
+    max_cached_bytes: int = 64 * 1024 * 1024
 
 
 def start_thread(run: Callable[[], None], name: str) -> None:
@@ -171,8 +171,8 @@ class SourceLane:
         """Return the fact if it is cached, or Unanswered while the circuit breaker is open. Takes no lock."""
         fact = self.recall(need)
         if fact is None and self._breaker.is_open(self._monotonic()):
-            self._observer.on_refused("left_alone")
-            return self._left_alone()
+            self._observer.on_refused("breaker_open")
+            return self._breaker_open()
         return fact
 
     def may_renew(self, need: Need) -> bool:
@@ -202,12 +202,12 @@ class SourceLane:
     def _make_cache(self, share: int) -> FactCache:
         bounds = self._bounds
         return FactCache(
-            max_entries=max(1, bounds.max_kept // share),
-            max_bytes=max(1, bounds.max_kept_bytes // share),
+            max_entries=max(1, bounds.max_cached // share),
+            max_bytes=max(1, bounds.max_cached_bytes // share),
             monotonic=self._monotonic,
         )
 
-    def _left_alone(self) -> Unanswered:
+    def _breaker_open(self) -> Unanswered:
         failing = self._failing
         why = f"the circuit breaker is open after several failures; the last: {failing}"
         return Unanswered(why, absent=failing is not None and failing.absent)
@@ -218,14 +218,14 @@ class SourceLane:
             return _STOPPED
         now = self._monotonic()
         if self._breaker.is_open(now):
-            self._observer.on_refused("left_alone")
-            return self._left_alone()
+            self._observer.on_refused("breaker_open")
+            return self._breaker_open()
         if self._open >= self._bounds.max_waiting:
-            self._observer.on_refused("no_room")
+            self._observer.on_refused("queue_full")
             return Unanswered("too many requests are in progress")
         budget = self._budget.spend(now)
         if budget is None:
-            self._observer.on_refused("no_budget")
+            self._observer.on_refused("rate_limited")
             return Unanswered("the rate limit for requests is reached")
         self._budget = budget
         self._breaker = self._breaker.tried(now)
@@ -238,9 +238,9 @@ class SourceLane:
         """
         if self._idle:
             self._idle.pop().put(question)
-        elif self._threads == self._bounds.max_asked or not self._start_thread(question):
+        elif self._threads == self._bounds.max_concurrent or not self._start_thread(question):
             if not self._threads:
-                self._observer.on_refused("no_room")
+                self._observer.on_refused("queue_full")
                 return Unanswered("no thread can be started")
             self._queue.append(question)
         self._open += 1
@@ -284,9 +284,9 @@ class SourceLane:
         try:
             fact = self._source(need)
             answer = fact.value
-            if fact.keep > 0.0:
+            if fact.ttl > 0.0:
                 cache = self._brief if fact.brief and self._kept.get(need) is None else self._kept
-                seconds = fact.keep * (1.0 - SPREAD * self._random())
+                seconds = fact.ttl * (1.0 - SPREAD * self._random())
                 cache.put(need, fact.value, seconds=seconds, size=fact.size)
             self._note(fact.result, began)
         except SourceError as error:

@@ -56,7 +56,7 @@ _OF_OUR_SETTINGS: Final = frozenset({"invalid_client", "unauthorized_client", "u
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
+class CacheTtl:
     """How long answers are cached, in seconds: tokens at most, and refusals."""
 
     token: float
@@ -73,7 +73,7 @@ class ExchangeSource:
         auth: ClientAuth,
         *,
         kind: TokenKind,
-        keep: Keep,
+        ttl: CacheTtl,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,7 +81,7 @@ class ExchangeSource:
         self._endpoint: Final = endpoint
         self._auth: Final = auth
         self._kind: Final = kind
-        self._keep: Final = keep
+        self._ttl: Final = ttl
         self._now: Final = now
         self._monotonic: Final = monotonic
         self._proved_until = 0.0
@@ -135,7 +135,7 @@ class ExchangeSource:
         ends = self._find_end(members, claims or {})
         now = self._now()
         left = 0.0 if ends is None else ends - now - SLACK_SECONDS
-        kept = max(0.0, min(self._keep.token, left))
+        kept = max(0.0, min(self._ttl.token, left))
         renew = now + RENEWED_AFTER * kept if kept > 0.0 else None
         return Fact(Exchanged(text, ends, renew), kept, len(text), "exchanged")
 
@@ -175,7 +175,7 @@ class ExchangeSource:
         raise SourceError(Refresh.STATUS.value, shown, counts=not about_this)
 
     def _refuse(self, shown: str, *, invalid: bool) -> Fact:
-        return Fact(ExchangeRefused(shown, invalid), self._keep.refused, 0, "refused", brief=True)
+        return Fact(ExchangeRefused(shown, invalid), self._ttl.refused, 0, "refused", brief=True)
 
     def _parse(self, answer: Answer) -> dict[str, object]:
         if media_type(answer) != "application/json":

@@ -11,7 +11,7 @@ from authz.config.issuer import Issuer
 from authz.config.model import Config
 from authz.facts.lane import Bounds
 from authz.feeds.asking import auth_of, endpoint_of, poster_for
-from authz.feeds.exchange import ExchangeSource, Keep
+from authz.feeds.exchange import CacheTtl, ExchangeSource
 from authz.feeds.http.connect import Resolve, resolve
 
 MAX_ANSWER_BYTES: Final = 65_536
@@ -34,12 +34,12 @@ def exchanging(config: Config) -> Mapping[str, Exchanging]:
 def bounds_of_exchange(exchange: Exchange, max_waiting: int) -> Bounds:
     """Return the bounds of the lane to the server."""
     return Bounds(
-        max_asked=exchange.max_concurrent,
+        max_concurrent=exchange.max_concurrent,
         max_waiting=max_waiting,
         max_wait=exchange.max_wait.total_seconds(),
         burst=exchange.max_per_second,
         refill=1.0 / exchange.max_per_second,
-        max_kept=exchange.max_cached,
+        max_cached=exchange.max_cached,
     )
 
 
@@ -56,5 +56,5 @@ def make_exchange(issuer: Issuer, exchange: Exchange, *, resolve: Resolve = reso
         endpoint_of(issuer, exchange.url, member="token_endpoint", resolve=resolve),
         auth_of(exchange.client, issuer),
         kind=exchange.token_type,
-        keep=Keep(token=exchange.cache.total_seconds(), refused=exchange.cache_refused.total_seconds()),
+        ttl=CacheTtl(token=exchange.cache.total_seconds(), refused=exchange.cache_refused.total_seconds()),
     )

@@ -31,7 +31,7 @@ from authz.feeds.exchange_lane import Exchanging, bounds_of_exchange, exchanging
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.post import Poster
-from authz.feeds.introspection import IntrospectionSource, Keep
+from authz.feeds.introspection import CacheTtl, IntrospectionSource
 from authz.feeds.json_service import bounds_of
 from authz.feeds.pdp import make_pdp
 from authz.feeds.risk import make_risk
@@ -170,20 +170,20 @@ def make_introspection(
 ) -> IntrospectionSource | TokenReviewSource:
     """Return what asks *issuer*, whose section has introspection, about tokens; *auth* is in place of its own."""
     asked = _introspection(issuer)
-    keep = Keep(active=asked.cache.total_seconds(), inactive=asked.cache_inactive.total_seconds())
+    ttl = CacheTtl(active=asked.cache.total_seconds(), inactive=asked.cache_inactive.total_seconds())
     if asked.kind is AskedBy.TOKEN_REVIEW:
         return TokenReviewSource(
             make_poster(issuer, resolve=resolve),
             asked.url or "",
             auth or make_auth(issuer),
             audiences=issuer.audiences,
-            keep=keep,
+            ttl=ttl,
         )
     return IntrospectionSource(
         make_poster(issuer, resolve=resolve),
         endpoint_of(issuer, asked.url, resolve=resolve),
         auth or make_auth(issuer),
-        keep=keep,
+        ttl=ttl,
         signed=asked.signed,
     )
 
@@ -210,13 +210,13 @@ def _introspection(issuer: IssuerSection) -> Introspection:
 def _bounds(issuer: IssuerSection, max_waiting: int) -> Bounds:
     asked = _introspection(issuer)
     return Bounds(
-        max_asked=asked.max_concurrent,
+        max_concurrent=asked.max_concurrent,
         max_waiting=max_waiting,
         max_wait=asked.max_wait.total_seconds(),
         burst=asked.max_per_second,
         refill=1.0 / asked.max_per_second,
-        max_kept=asked.max_cached,
-        max_kept_bytes=asked.max_cached_bytes,
+        max_cached=asked.max_cached,
+        max_cached_bytes=asked.max_cached_bytes,
     )
 
 

@@ -43,7 +43,7 @@ CRASH_STATUSES: Final = frozenset({422, 500})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
+class CacheTtl:
     """How long responses are cached, in seconds: for active tokens at most, and for inactive ones."""
 
     active: float
@@ -109,7 +109,7 @@ class IntrospectionSource:
         endpoint: Endpoint,
         auth: ClientAuth,
         *,
-        keep: Keep,
+        ttl: CacheTtl,
         signed: bool = False,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -117,7 +117,7 @@ class IntrospectionSource:
         self._poster: Final = poster
         self._endpoint: Final = endpoint
         self._auth: Final = auth
-        self._keep: Final = keep
+        self._ttl: Final = ttl
         self._media_type: Final = f"application/{SIGNED_TYPE}" if signed else "application/json"
         self._signed: Final = signed
         self._now: Final = now
@@ -169,10 +169,10 @@ class IntrospectionSource:
 
     def _make_fact(self, value: object, members: dict[str, object], size: int, *, active: bool) -> Fact:
         if not active:
-            return Fact(value, self._keep.inactive, size, "inactive", brief=True)
+            return Fact(value, self._ttl.inactive, size, "inactive", brief=True)
         expires = members.get("exp")
-        left = expires - self._now() if isinstance(expires, int | float) else self._keep.active
-        return Fact(value, max(0.0, min(self._keep.active, left)), size, "active")
+        left = expires - self._now() if isinstance(expires, int | float) else self._ttl.active
+        return Fact(value, max(0.0, min(self._ttl.active, left)), size, "active")
 
     def _read_refusal(self, answer: Answer) -> Fact:
         """Return "inactive" if the token caused a status other than 200. Raises SourceError for other causes."""
@@ -193,7 +193,7 @@ class IntrospectionSource:
 
     def _refused(self, shown: str) -> Fact:
         note = f"the issuer rejects the introspection of the token: {shown}"
-        return Fact(Introspected({"active": False}, note=note), self._keep.inactive, 0, "refused", brief=True)
+        return Fact(Introspected({"active": False}, note=note), self._ttl.inactive, 0, "refused", brief=True)
 
     def _parse(self, answer: Answer) -> dict[str, object]:
         if media_type(answer) != "application/json":

@@ -41,12 +41,12 @@ def auth_to(section: Service) -> ClientAuth:
 def bounds_of(section: Service, max_waiting: int) -> Bounds:
     """Return the bounds of the lane, for which *max_waiting* checks may wait."""
     return Bounds(
-        max_asked=section.max_concurrent,
+        max_concurrent=section.max_concurrent,
         max_waiting=max_waiting,
         max_wait=section.max_wait.total_seconds(),
         burst=section.max_per_second,
         refill=1.0 / section.max_per_second,
-        max_kept=section.max_cached,
+        max_cached=section.max_cached,
     )
 
 

@@ -40,7 +40,7 @@ _ERROR_CODE: Final = re.compile(r"[A-Za-z_]{1,64}")
 
 
 class PdpSource:
-    """Asks one PDP at *url*. A decision is kept for *keep* seconds."""
+    """Asks one PDP at *url*. A decision is kept for *ttl* seconds."""
 
     def __init__(
         self,
@@ -49,14 +49,14 @@ class PdpSource:
         auth: ClientAuth,
         *,
         kind: PdpKind,
-        keep: float,
+        ttl: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._poster: Final = poster
         self._url: Final = url
         self._auth: Final = auth
         self._kind: Final = kind
-        self._keep: Final = keep
+        self._ttl: Final = ttl
         self._monotonic: Final = monotonic
         self._proved_until = 0.0
 
@@ -73,7 +73,7 @@ class PdpSource:
         read = self._read(answer)
         self._proved_until = self._monotonic() + PROVED_SECONDS
         size = len(read.note) + len(read.reason)
-        return Fact(read, self._keep, size, read.verdict.value)
+        return Fact(read, self._ttl, size, read.verdict.value)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -113,7 +113,7 @@ def make_pdp(pdp: Pdp, *, auth: ClientAuth | None = None, resolve: Resolve = res
         pdp.url,
         auth or auth_to(pdp),
         kind=pdp.kind,
-        keep=pdp.cache.total_seconds(),
+        ttl=pdp.cache.total_seconds(),
     )
 
 

@@ -29,13 +29,13 @@ _LEVEL: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class RiskSource:
-    """Asks the engine at *url*. An answer is kept for *keep* seconds."""
+    """Asks the engine at *url*. An answer is kept for *ttl* seconds."""
 
-    def __init__(self, poster: Poster, url: str, auth: ClientAuth, *, keep: float) -> None:
+    def __init__(self, poster: Poster, url: str, auth: ClientAuth, *, ttl: float) -> None:
         self._poster: Final = poster
         self._url: Final = url
         self._auth: Final = auth
-        self._keep: Final = keep
+        self._ttl: Final = ttl
 
     def __call__(self, need: Need) -> Fact:
         """Ask the question in *need*. Raises SourceError."""
@@ -47,7 +47,7 @@ class RiskSource:
         if answer.status != 200:
             result = "unauthorized" if answer.status in {401, 403} else Refresh.STATUS.value
             raise SourceError(result, f"HTTP status {answer.status}")
-        return Fact(read_assessment(answer), self._keep, 0, "answered")
+        return Fact(read_assessment(answer), self._ttl, 0, "answered")
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -83,4 +83,4 @@ def read_assessment(answer: Answer) -> Assessment:
 def make_risk(section: Risk, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> RiskSource:
     """Return what asks the engine of this section; *auth* is in place of its own credentials."""
     poster = poster_to(section, resolve=resolve)
-    return RiskSource(poster, section.url, auth or auth_to(section), keep=section.cache.total_seconds())
+    return RiskSource(poster, section.url, auth or auth_to(section), ttl=section.cache.total_seconds())

@@ -17,8 +17,8 @@ class Sightings:
     Concurrent writes may lose an entry, with the same effect as if it was dropped.
     """
 
-    def __init__(self, *, max_kept: int = _MAX_KEPT) -> None:
-        self._max_kept: Final = max_kept
+    def __init__(self, *, max_cached: int = _MAX_KEPT) -> None:
+        self._max_kept: Final = max_cached
         self._newer: dict[int, float] = {}  # by hash, so that long key ids use no memory
         self._older: dict[int, float] = {}
 

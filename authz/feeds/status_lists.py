@@ -301,11 +301,11 @@ def _section(issuer: IssuerSection) -> StatusListSection:
 
 def _bounds(section: StatusListSection, max_waiting: int) -> Bounds:
     return Bounds(
-        max_asked=_CONCURRENT,
+        max_concurrent=_CONCURRENT,
         max_waiting=max_waiting,
         max_wait=section.max_wait.total_seconds(),
         burst=_PER_SECOND,
         refill=1.0 / _PER_SECOND,
-        max_kept=section.max_lists,
-        max_kept_bytes=section.max_lists * (section.max_bytes + section.max_inflated + 4096),
+        max_cached=section.max_lists,
+        max_cached_bytes=section.max_lists * (section.max_bytes + section.max_inflated + 4096),
     )

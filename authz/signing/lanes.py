@@ -34,12 +34,12 @@ class TokenLanes:
         self._view = KeyringView()
         self._running: Mapping[str, _Running] = {}
         self._lanes: Mapping[str, SourceLane] = {}
-        self.max_kept = 10_000
+        self.max_cached = 10_000
         self.lane: Final = MintLane(
             lambda: self._view.signers,
             lambda: self._lanes,
             self._minter,
-            max_kept=lambda: self.max_kept,
+            max_cached=lambda: self.max_cached,
             max_waiting=max_waiting,
             observer=metrics.of(MINTED, SIGNING),
         )
@@ -75,7 +75,7 @@ class TokenLanes:
         lane = SourceLane(
             f"signing by {key.name}",
             remote_source(self._minter, key.signer),
-            bounds=_bounds(key, self._max_waiting, self.max_kept),
+            bounds=_bounds(key, self._max_waiting, self.max_cached),
             monotonic=time.monotonic,
             observer=self._metrics.of(MINTED, key.name),
             random=random.random,
@@ -83,13 +83,13 @@ class TokenLanes:
         return _Running(key, lane)
 
 
-def _bounds(key: RemoteKey, max_waiting: int, max_kept: int) -> Bounds:
+def _bounds(key: RemoteKey, max_waiting: int, max_cached: int) -> Bounds:
     section = key.section
     return Bounds(
-        max_asked=section.max_concurrent,
+        max_concurrent=section.max_concurrent,
         max_waiting=max_waiting,
         max_wait=section.max_wait.total_seconds(),
         burst=section.max_per_second,
         refill=1.0 / section.max_per_second,
-        max_kept=max_kept,
+        max_cached=max_cached,
     )

@@ -338,7 +338,7 @@ def test_how_long_answers_are_kept() -> None:
         for document, keep, brief in rows:
             idp.answers[INTROSPECT] = lambda _, document=document: json_response(document)  # type: ignore[misc]
             fact = make_source(endpoint_of(idp), NoAuth())(about())
-            assert (fact.keep, fact.brief) == (keep, brief)
+            assert (fact.ttl, fact.brief) == (keep, brief)
 
 
 def signed_answer(said: object) -> bytes:
@@ -359,7 +359,7 @@ def test_signed_answers_are_asked_for_and_passed_on_as_they_are() -> None:
             idp.answers[INTROSPECT] = say(body, content_type="application/token-introspection+jwt; charset=utf-8")
             fact = make_source(endpoint_of(idp), NoAuth(), signed=True)(about())
             accept = {name.lower(): value for name, value in idp.seen[0].headers}["accept"]
-        assert (fact.value, fact.keep, fact.result) == (SignedAnswer(body.decode()), keep, word)
+        assert (fact.value, fact.ttl, fact.result) == (SignedAnswer(body.decode()), keep, word)
         assert accept == "application/token-introspection+jwt"
 
 
@@ -453,7 +453,7 @@ def test_64_checks_with_one_new_token_ask_once(tmp_path: Path) -> None:
     answers: SimpleQueue[object | None] = SimpleQueue()
     with FakeIdp() as idp:
         idp.answers[INTROSPECT] = lambda _: json_response(ACTIVE)
-        bounds = Bounds(max_asked=4, max_waiting=64, max_wait=1.0, burst=64, refill=1.0)
+        bounds = Bounds(max_concurrent=4, max_waiting=64, max_wait=1.0, burst=64, refill=1.0)
         source = make_source(endpoint_of(idp), secret(tmp_path))
         lane = SourceLane("introspection of a", source, bounds=bounds, monotonic=lambda: 0.0)
         lane.ask(about(), answers.put)
@@ -468,7 +468,7 @@ def test_an_error_is_never_cached(tmp_path: Path) -> None:
     answers: SimpleQueue[object | None] = SimpleQueue()
     with FakeIdp() as idp:
         idp.answers[INTROSPECT] = fail(500)
-        bounds = Bounds(max_asked=1, max_waiting=64, max_wait=1.0, burst=64, refill=1.0)
+        bounds = Bounds(max_concurrent=1, max_waiting=64, max_wait=1.0, burst=64, refill=1.0)
         source = make_source(endpoint_of(idp), secret(tmp_path))
         lane = SourceLane("introspection of a", source, bounds=bounds, monotonic=lambda: 0.0)
         lane.ask(about(), answers.put)

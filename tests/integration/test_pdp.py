@@ -53,12 +53,12 @@ def make_source(
     *,
     kind: PdpKind = PdpKind.AUTHZEN,
     timeout: float = HANG_SECONDS,
-    keep: float = 0.0,
+    ttl: float = 0.0,
     monotonic: Callable[[], float] = lambda: 0.0,
 ) -> PdpSource:
     """Make what asks at *url*."""
     poster = make_poster(url, timeout=timeout)
-    source = PdpSource(poster, url, auth or NoAuth(), kind=kind, keep=keep, monotonic=monotonic)
+    source = PdpSource(poster, url, auth or NoAuth(), kind=kind, ttl=ttl, monotonic=monotonic)
     _MADE.append(source)
     return source
 
@@ -213,7 +213,7 @@ def test_a_400_is_about_the_question_once_the_pdp_has_decided() -> None:
         server.answers[EVALUATION] = lambda _: Response(400, (), refusal["body"].encode())
         fact = source(need())
         assert fact.value == PdpAnswer(Verdict.REFUSED, "HTTP status 400, validation_error")
-        assert (fact.result, fact.keep) == ("refused", 0.0)
+        assert (fact.result, fact.ttl) == ("refused", 0.0)
         clock.advance(PROVED_SECONDS)
         assert refuse(source).result == "bad_request"
 
@@ -294,8 +294,8 @@ def test_faults_below_http(talk: Callable[[socket.socket, Event], None], expecte
 
 def test_decisions_are_kept_as_long_as_configured() -> None:
     """Not at all by default; denials as long as allows, and refusals never."""
-    for body, keep in ((b'{"decision":true}', 30.0), (b'{"decision":false}', 30.0), (b'{"decision":true}', 0.0)):
-        assert served(say(body), keep=keep).keep == keep
+    for body, ttl in ((b'{"decision":true}', 30.0), (b'{"decision":false}', 30.0), (b'{"decision":true}', 0.0)):
+        assert served(say(body), ttl=ttl).ttl == ttl
 
 
 def test_a_pdp_on_this_host_needs_no_tls() -> None:

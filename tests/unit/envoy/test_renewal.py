@@ -78,7 +78,7 @@ def running() -> Iterator[World]:
     lane = SourceLane(
         "exchange",
         world.exchange,
-        bounds=Bounds(max_asked=2, max_waiting=8, max_wait=HANG, burst=100, refill=1.0),
+        bounds=Bounds(max_concurrent=2, max_waiting=8, max_wait=HANG, burst=100, refill=1.0),
         monotonic=lambda: world.now,
     )
     gatherer = world.gatherer = Gatherer(

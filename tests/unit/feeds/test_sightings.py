@@ -14,7 +14,7 @@ def test_the_first_sight_counts() -> None:
 
 def test_a_flood_costs_bounded_memory_and_forgets_the_oldest() -> None:
     """What was dropped is first seen again, which is safe: it is "try again", and never "there is no such key"."""
-    sightings = Sightings(max_kept=100)
+    sightings = Sightings(max_cached=100)
     sightings.first("k", 0.0)
     for number in range(99):
         sightings.first(f"random-{number}", 1.0)
