@@ -15,14 +15,13 @@ from typing import Final
 from authz.config.risk import Risk
 from authz.core.needs import Need
 from authz.core.risk import Assessment
-from authz.core.strictjson import parse_object
 from authz.facts.lane import Fact, SourceError
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.fetch import Answer
 from authz.feeds.http.post import Post, Poster
-from authz.feeds.json_service import auth_to, poster_to, require_json, write_question
+from authz.feeds.json_service import auth_to, parse_json_answer, poster_to, write_question
 from authz.telemetry.keys import Refresh
 
 _LEVEL: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -59,11 +58,7 @@ class RiskSource:
 
 def read_assessment(answer: Answer) -> Assessment:
     """Return what the engine says. Raises SourceError."""
-    require_json(answer)
-    try:
-        members = parse_object(answer.body)
-    except ValueError:
-        raise SourceError("unreadable", f"the answer is no JSON object, {len(answer.body)} bytes") from None
+    members = parse_json_answer(answer)
     level, score = members.get("level"), members.get("score")
     if level is not None and not (isinstance(level, str) and _LEVEL.fullmatch(level)):
         raise SourceError("unreadable", "level is no word of at most 64 letters, digits and any of . _ -")

@@ -66,14 +66,14 @@ class TokenReviewSource:
     def _write(self, token: str) -> Post:
         spec = {"token": token, "audiences": list(self._audiences)}
         body = json.dumps({"apiVersion": _API, "kind": _KIND, "spec": spec}).encode()
-        return Post(body, {"content-type": "application/json", **self._auth.prove().headers})
+        return Post(body, {"content-type": "application/json", **self._auth.credentials().headers})
 
     def _read(self, status: Mapping[str, object]) -> Fact:
         if status.get("authenticated") is not True:
             error = status.get("error")
             why = printable(error) if isinstance(error, str) and error else "not authenticated"
             fact = Introspected({"active": False}, note=f"the API server says: {why}")
-            return Fact(fact, self._ttl.inactive, 0, "inactive", brief=True)
+            return Fact(fact, self._ttl.inactive, 0, "inactive", negative=True)
         user, audiences = status.get("user"), status.get("audiences")
         name = user.get("username") if isinstance(user, dict) else None
         if not isinstance(name, str):

@@ -75,21 +75,9 @@ class TokenLanes:
         lane = SourceLane(
             f"signing by {key.name}",
             remote_source(self._minter, key.signer),
-            bounds=_bounds(key, self._max_waiting, self.max_cached),
+            bounds=Bounds.of(key.section, max_waiting=self._max_waiting, max_cached=self.max_cached),
             monotonic=time.monotonic,
             observer=self._metrics.of(MINTED, key.name),
             random=random.random,
         )
         return _Running(key, lane)
-
-
-def _bounds(key: RemoteKey, max_waiting: int, max_cached: int) -> Bounds:
-    section = key.section
-    return Bounds(
-        max_concurrent=section.max_concurrent,
-        max_waiting=max_waiting,
-        max_wait=section.max_wait.total_seconds(),
-        burst=section.max_per_second,
-        refill=1.0 / section.max_per_second,
-        max_cached=max_cached,
-    )

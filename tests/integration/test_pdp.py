@@ -23,7 +23,7 @@ from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth,
 from authz.feeds.http.connect import CancellableSocket, Dialer
 from authz.feeds.http.trust import Trust, read_origin
 from authz.feeds.json_service import auth_to
-from authz.feeds.pdp import PROVED_SECONDS, PdpSource, make_pdp
+from authz.feeds.pdp import HEALTHY_SECONDS, PdpSource, make_pdp
 from tests.fakes.clock import FakeClock
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
 from tests.fakes.pdp import EVALUATION, VECTORS, evaluate
@@ -102,7 +102,7 @@ def test_the_question_is_sent_as_it_is(tmp_path: Path) -> None:
 def test_credentials_are_of_one_kind(tmp_path: Path) -> None:
     """As configured: a bearer token, a pair for Basic, or only the client certificate."""
     (tmp_path / "pair").write_text("us:s p%\n")
-    header = BasicFile(str(tmp_path / "pair")).prove().headers["authorization"]
+    header = BasicFile(str(tmp_path / "pair")).credentials().headers["authorization"]
     assert base64.b64decode(header.removeprefix("Basic ")) == b"us:s p%"
     url = "https://pdp.test/access/v1/evaluation"
     assert auth_to(Pdp(url=url, bearer_token_file="/a")) == BearerTokenFile("/a")
@@ -214,7 +214,7 @@ def test_a_400_is_about_the_question_once_the_pdp_has_decided() -> None:
         fact = source(need())
         assert fact.value == PdpAnswer(Verdict.REFUSED, "HTTP status 400, validation_error")
         assert (fact.result, fact.ttl) == ("refused", 0.0)
-        clock.advance(PROVED_SECONDS)
+        clock.advance(HEALTHY_SECONDS)
         assert refuse(source).result == "bad_request"
 
 
@@ -230,7 +230,7 @@ def test_a_pdp_that_fails_over_one_question_is_asked_others() -> None:
             server.answers[EVALUATION] = fail(status)
             failed = refuse(source)
             assert (failed.counts, failed.absent) == (counts, absent), status
-        clock.advance(PROVED_SECONDS)
+        clock.advance(HEALTHY_SECONDS)
         server.answers[EVALUATION] = fail(500)
         assert refuse(source).counts
 

@@ -72,7 +72,7 @@ def test_a_flood_does_not_make_a_source_look_absent() -> None:
         assert go_on.wait(HANG)
         return Fact("sun")
 
-    bounds = Bounds(max_asked=1, max_waiting=8, max_wait=PATIENCE, burst=100, refill=1.0)
+    bounds = Bounds(max_concurrent=1, max_waiting=8, max_wait=PATIENCE, burst=100, refill=1.0)
     lane = SourceLane("weather", almanac, bounds=bounds, monotonic=lambda: 0.0)
     gatherer = StillGatherer(weather=LanesBySource(lambda: {"almanac": lane}, max_waiting=8))
     checker, answers = make_checker(decide=decide, gatherer=gatherer), SimpleQueue[bytes]()

@@ -340,7 +340,7 @@ def test_one_trial_at_a_time() -> None:
 def test_brief_facts_evict_no_others(rig: Rig) -> None:
     """A flood of inactive tokens takes no answer away from the active ones."""
     rig.ask("good")
-    rig.oracle.says = Fact("fog", ttl=5.0, brief=True)
+    rig.oracle.says = Fact("fog", ttl=5.0, negative=True)
     for number in range(100):
         rig.ask(str(number))
     assert (rig.lane.find(need("good")), rig.lane.find(need("99")), rig.lane.find(need("0"))) == ("sun", "fog", None)
@@ -412,7 +412,7 @@ def test_what_is_not_there_is_told_from_what_answers_with_an_error(rig: Rig) -> 
 
 
 def test_a_fact_is_renewed_at_most_once_in_a_while(rig: Rig) -> None:
-    """Not if there is none, and not while the source is left alone; a brief answer takes the place of the other."""
+    """Not if there is none, and not while the source is left alone; a negative answer takes the place of the other."""
     rig.oracle.says = Fact("sun", ttl=60.0)
     assert not rig.lane.may_renew(need())
     rig.ask()
@@ -426,7 +426,7 @@ def test_a_fact_is_renewed_at_most_once_in_a_while(rig: Rig) -> None:
     assert rig.lane.recall(need()) == "sun"
     rig.clock.now += MAX_BACKOFF
     assert rig.lane.may_renew(need())
-    rig.oracle.says = Fact("storm", ttl=5.0, brief=True)
+    rig.oracle.says = Fact("storm", ttl=5.0, negative=True)
     rig.ask()
     assert rig.lane.recall(need()) == "storm"
     rig.clock.now += 5.0

@@ -11,7 +11,7 @@ from typing import Final
 _MAX_KEPT: Final = 4096  # in each of two generations
 
 
-class Sightings:
+class UnknownKids:
     """Unknown key ids and when they were first seen, in seconds on a monotonic clock. Takes no lock.
 
     Concurrent writes may lose an entry, with the same effect as if it was dropped.
