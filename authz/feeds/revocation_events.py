@@ -264,7 +264,7 @@ class RevocationEvents:
             self._refusals.write("an entry", SHARED, printable(str(error)) or "")
             return results.INVALID, ""
         text = line.decode()
-        latest = self._env.now() + self._keeping.seconds
+        latest = self._env.now() + self._retention.seconds
         if isinstance(record, Revoked) and (record.of is not None or record.until > latest + _CLOCK_MARGIN):
             of = digest_line(line)
             until = min(record.until, latest, self._ends.get(of, latest))
@@ -353,7 +353,7 @@ class RevocationEvents:
 
     def _is_needed(self, end: float) -> bool:
         """Whether a line that has this *end* may still be in the shared state, without it."""
-        return end + self._keeping.seconds + _TRIM_MARGIN > self._env.now()
+        return end + self._retention.seconds + _TRIM_MARGIN > self._env.now()
 
 
 _RESULTS: Final = {Added.NEW: results.ACCEPTED, Added.KNOWN: results.KNOWN, Added.FULL: results.FULL}

@@ -233,7 +233,9 @@ class SharedRevocations:
             return
         seen, count = self._seen, 0
         missing = (
-            line.text.decode() for line in callbacks.stored() if line.of not in seen and digest_line(line.text) not in seen
+            line.text.decode()
+            for line in callbacks.stored()
+            if line.of not in seen and digest_line(line.text) not in seen
         )
         while lines := list(islice(missing, _MAX_SENT)):
             if not count and not self.events.take_turn(seconds=_TURN_SECONDS):
