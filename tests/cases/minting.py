@@ -36,9 +36,7 @@ def minting(snapshot: Snapshot = DEFAULT_SNAPSHOT, /, **changes: Any) -> Snapsho
 UNAVAILABLE_CAUSES: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     "no key could be read or generated": {"no-key": (mint(), minting(key=None))},
     "the key is elsewhere, and slow or away": {"not-signed": (mint(), minting())},
-    "the issuer does not answer, rejects our client, or answers with another token than was asked for": (
-        UNANSWERED_CAUSES
-    ),
+    "no answer, or another token than was asked for": (UNANSWERED_CAUSES),
 }
 LEEWAY_CAUSES: Final[dict[str, tuple[Any, ...]]] = {
     "in-leeway": (mint(exp=T), minting(make_snapshot(a=TOLERANT))),

@@ -54,7 +54,7 @@ def _used(use: ProofUse) -> dict[Need, object]:
 
 
 BOUND_CAUSES: Final[dict[str, dict[str, Row]]] = {
-    "a DPoP token (RFC 9449) of an issuer without `dpop`": {
+    "an issuer without `dpop`": {
         "dpop-off": sent(None, scheme="Bearer", where=world(Possession.OFF)),
         "dpop-off-by-scheme": sent(proof(), where=world(Possession.OFF)),
     },
@@ -113,7 +113,7 @@ NONCE_CAUSES: Final[dict[str, dict[str, Row]]] = {
         "ahead": sent(proof(iat=T + 60), where=world(nonces=NONCES)),
         "old-nonce": sent(proof(nonce="x"), where=world(nonces=NONCES)),
     },
-    "`dpop.nonces: always`: the first request of each client": {
+    "`dpop.nonces: always`": {
         "without": sent(proof(), where=world(nonces=NONCES, require_nonce=True)),
     },
 }

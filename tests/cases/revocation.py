@@ -35,13 +35,13 @@ def missing(*, asked: bool = False) -> Snapshot:
 
 
 REVOKED_CAUSES: Final = {
-    "an entry of [a source](../feeds/REVOCATION.md) names the token, its session, subject, client or key": {
+    "an entry of [a source](../feeds/REVOCATION.md) names it": {
         "session": (JWT, world(RevokedBy.SESSION, "s1")),
         "token": (JWT, world(RevokedBy.TOKEN, "one")),
     },
 }
 UNAVAILABLE_CAUSES: Final = {
-    "a list with `required: true` was never loaded, or is older than `fetch.max_stale`": {"missing": (JWT, missing())},
+    "a required list was never loaded, or is too old": {"missing": (JWT, missing())},
 }
 REVOKED: Final = Reason.TOKEN_REVOKED
 ALLOWED: Final = Reason.AUTHENTICATED

@@ -79,7 +79,10 @@ def test_every_refusal_is_explained(reason: Reason) -> None:
 
 @pytest.mark.parametrize("reason", sorted({reason for reason, _ in BY_CAUSE}), ids=str)
 def test_every_cause_is_tried(reason: Reason) -> None:
-    """Each cause that the page gives for a refusal by claims or rule has cases, with the detail that the page says."""
+    """Each cause that the page gives for a refusal by claims or rule has cases, with the detail that the page says.
+
+    Details that say their cause themselves stand together in one line, without one.
+    """
     causes = dict(zip((cause for _, cause in rows(reason)), (written for written, _ in rows(reason)), strict=True))
     tried = {cause: cases for (of, cause), cases in BY_CAUSE.items() if of is reason}
     causes.pop("the same", None)  # as the row above it
