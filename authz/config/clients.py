@@ -18,7 +18,7 @@ class Clients(Section):
         Field(examples=[["10.0.0.0/8"]]),
         Setting(Access.UNKNOWN, meaning="other addresses count as the client's"),
     ] = ()
-    """Proxies in front of Envoy whose x-forwarded-for is read; default: none."""
+    """Proxies before Envoy whose x-forwarded-for is read."""
     ipv4_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("8", "32"))] = 32
     """Bits of an IPv4 address that make a network."""
     ipv6_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("32", "128"))] = 64
@@ -37,7 +37,7 @@ class Clients(Section):
 
 
 class Throttle(Section):
-    """Networks that send many bad tokens get 429; accepted clients pass."""
+    """Networks that send many bad tokens get 429."""
 
     failures: Annotated[int, Setting(Access.LIMIT, bounds=("1", "100000"))] = 20
     """Bad tokens of a network per window, at each worker."""

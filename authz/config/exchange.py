@@ -18,13 +18,13 @@ class Exchange(Section):
     issuer: Annotated[str, Field(examples=["corporate"]), Setting(Access.UNKNOWN)]
     """The issuer that is asked; its fetch settings hold."""
     url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """Token endpoint; default: from discovery, on the issuer's own host and port."""
+    """Token endpoint; default: from discovery."""
     client: Client
     """The client that asks, with one of four proofs."""
     subjects: Annotated[Items[str], Field(examples=[["corporate"]]), Setting(Access.LISTED)] = ()
     """Issuers whose tokens are sent there; default: its own. Others are denied."""
     token_type: Annotated[Word[TokenKind], Setting(Access.UNKNOWN)] = TokenKind.ACCESS_TOKEN
-    """Kind of token that is requested; no other is accepted."""
+    """Kind of token that is requested."""
     timeout: Timeout = timedelta(seconds=2)
     max_wait: MaxWait = timedelta(seconds=1)
     cache: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "1h"))] = timedelta(minutes=5)

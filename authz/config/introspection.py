@@ -55,12 +55,12 @@ class Client(Section):
 
 
 class Introspection(Section):
-    """Asks the issuer about tokens; without it, opaque tokens are refused."""
+    """Asks the issuer about tokens."""
 
     kind: Annotated[Word[AskedBy], Setting(Access.UNKNOWN)] = AskedBy.RFC7662
     """token_review: a Kubernetes API server; needs mode: always."""
     url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """Introspection endpoint; default: from discovery, on the issuer's own host and port."""
+    """Introspection endpoint; default: from discovery."""
     client: Client
     """The client that asks, with one of four proofs."""
     mode: Annotated[
@@ -72,7 +72,7 @@ class Introspection(Section):
     token_kind: Annotated[
         Word[TokenKind], Setting(Access.UNKNOWN, meaning="what else the issuer calls active may pass")
     ] = TokenKind.BEARER
-    """Member that proves an access token: token_type Bearer, token_use or typ."""
+    """Member that proves an access token; bearer: token_type."""
     token_proof: Annotated[
         Mapping[str, Items[str]],
         Field(examples=[{"token_use": ["access_token"]}]),

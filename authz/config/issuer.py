@@ -82,7 +82,7 @@ class InsecureIssuer(Section):
     http: Annotated[
         bool, Setting(Access.LOOSENED, risk="anyone who controls the network to this issuer controls its keys")
     ] = False
-    """Plain HTTP: who controls the network controls the keys."""
+    """Plain HTTP."""
     any_audience: Annotated[bool, Setting(Access.LOOSENED, risk="tokens for any other service are accepted")] = False
     """Accept tokens for other services."""
     no_expiry: Annotated[bool, Setting(Access.LOOSENED, risk="a token without exp never expires")] = False
@@ -111,7 +111,7 @@ class Issuer(Section):
     audience_claim: Annotated[str, Setting(Access.UNKNOWN, meaning="another claim contains the audience")] = "aud"
     """Claim that holds the audience."""
     discovery_url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """Discovery document, if elsewhere."""
+    """Discovery document, if it is elsewhere."""
     jwks_uri: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """Key set, without discovery."""
     jwks_uris: Annotated[
@@ -127,7 +127,7 @@ class Issuer(Section):
     algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
     """Possible too: HS256, HS384, HS512, ES256K, Ed448, ML-DSA-44, -65, -87."""
     token_types: Annotated[Items[str], Setting(Access.TYPES)] = ("JWT", "at+jwt")
-    """Accepted typ, case-insensitive; absent is JWT."""
+    """Accepted typ; absent is JWT."""
     required_claims: Annotated[Items[str], Setting(Access.REQUIRED)] = ("exp", "sub")
     """Claims that every token must have."""
     leeway: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "1h"))] = timedelta(seconds=30)
@@ -151,7 +151,7 @@ class Issuer(Section):
         Field(examples=[{"client": {"id": "orders-gateway", "secret_file": "/etc/authz/introspection-secret"}}]),
         Setting(envoy=True),
     ] = None
-    """Asks the issuer about tokens; without it, opaque tokens are refused."""
+    """Asks the issuer about tokens."""
     logout: Annotated[Logout | None, Field(examples=[{"clients": ["orders-web"]}])] = None
     """Accepts logout tokens at receivers.listen."""
     status_list: Annotated[
@@ -159,13 +159,13 @@ class Issuer(Section):
         Field(examples=[{"uris": ["https://status.example.com/lists/"]}]),
         Setting(envoy=True),
     ] = None
-    """Checks the status lists that tokens name; without it they are ignored."""
+    """Checks the status lists that tokens name."""
     cache_dir: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Folder in which the last good keys survive a restart."""
     dpop: Annotated[Word[Possession], Setting(Access.UNKNOWN, meaning="tokens are bound to a key, or need not be")] = (
         Possession.OFF
     )
-    """Whether tokens may or must be bound to a key (RFC 9449)."""
+    """Whether tokens are bound to a key (RFC 9449)."""
     insecure: InsecureIssuer = InsecureIssuer()
     """Options that weaken the checks of one issuer."""
 

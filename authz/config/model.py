@@ -101,16 +101,16 @@ class Server(Section):
     max_concurrent: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "100000"), envoy=True)] = 256
     """Requests in flight; more get 503 at once."""
     transport: Annotated[Word[TransportName], Setting(Access.UNAFFECTED)] = TransportName.AUTO
-    """auto: cygrpc, the faster one, if its self-test passes, else pool."""
+    """auto: cygrpc (faster) if its self-test passes, else pool."""
     drain: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10m"))] = timedelta(seconds=10)
     """Time for requests in flight at shutdown."""
 
 
 class Console(Section):
-    """The console, `authz tail` and `authz explain --live`, on the admin port."""
+    """The console on the admin port."""
 
     enabled: Annotated[bool, Setting(Access.UNAFFECTED)] = True
-    """Serve the console, `authz tail` and `authz explain --live`, to this host only."""
+    """Serve the console, `authz tail` and `authz explain --live`."""
     read_only: Annotated[bool, Setting(Access.UNAFFECTED)] = True
     """Offer no button that fetches keys now."""
     token_file: Annotated[
@@ -120,7 +120,7 @@ class Console(Section):
             risk="anyone who has the token sees decisions; it is sent unencrypted unless something in front adds TLS",
         ),
     ] = None
-    """File with a token, which admits callers from anywhere, and is then required of all."""
+    """File with a token that is then required; it admits callers from anywhere."""
 
 
 class Admin(Section):
@@ -129,7 +129,7 @@ class Admin(Section):
     listen: Annotated[str, Setting(Access.UNAFFECTED)] = "127.0.0.1:9192"
     """host:port."""
     console: Console = Console()
-    """The console, `authz tail` and `authz explain --live`, on the admin port."""
+    """The console on the admin port."""
 
 
 class TokenSource(Section):
@@ -179,7 +179,7 @@ class HeaderValue(OrClaim):
     claim: str | None = None
     """Claim path, or a name of the issuer's claims."""
     join: str | None = None
-    """Separator for a list; an element that contains it is unsafe."""
+    """Separator for a list."""
     format: Word[Format] = Format.TEXT
     """text: a scalar; json, base64url: any type."""
     payload: Word[Format] | None = None
@@ -253,7 +253,7 @@ class Traces(Section):
     exporter: Annotated[Word[Exporter], Setting(Access.UNAFFECTED, restart=True)] = Exporter.NONE
     """Where spans go; OTEL_* variables set endpoint and headers."""
     sample_ratio: Annotated[float, Field(ge=0, le=1), Setting(Access.UNAFFECTED)] = 1.0
-    """Share of traced calls, among those without a parent span."""
+    """Share of traced calls without a parent span."""
 
 
 class Logs(Section):
@@ -302,7 +302,7 @@ class Insecure(Section):
         bool,
         Setting(Access.LOOSENED, risk="callers on the network need no certificate, and their traffic is not encrypted"),
     ] = False
-    """Listen on TCP beyond loopback without client certificates."""
+    """TCP beyond loopback without client certificates."""
     query_token: Annotated[
         str | None,
         Setting(Access.LOOSENED, risk="tokens in a query end up in logs and histories (RFC 6750 section 5.3)"),
@@ -343,7 +343,7 @@ class Config(Section):
     clients: Clients = Clients()
     """A client's network, for throttle and require.risk."""
     throttle: Annotated[Throttle | None, Field(examples=[{"failures": 20, "window": "1m"}])] = None
-    """Networks that send many bad tokens get 429; accepted clients pass."""
+    """Networks that send many bad tokens get 429."""
     risk: Annotated[
         Risk | None, Field(examples=[{"url": "https://risk.example.com/v1/assess"}]), Setting(envoy=True)
     ] = None

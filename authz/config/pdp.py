@@ -49,7 +49,7 @@ class InsecurePdp(Section):
     http: Annotated[
         bool, Setting(Access.LOOSENED, risk="anyone who controls the network to this PDP controls its decisions")
     ] = False
-    """Plain HTTP beyond this host: who controls the network controls the decisions."""
+    """Plain HTTP beyond this host."""
     allow_on_error: Annotated[
         bool, Setting(Access.LOOSENED, risk="while this PDP does not answer, requests are allowed without its decision")
     ] = False
@@ -154,7 +154,7 @@ class PdpResource(_Templates):
 
 
 class PdpQuestion(_Templates):
-    """What a PDP must allow. In texts, ${...} is a value of claims, params, request, context, source, or CEL."""
+    """What a PDP must allow. ${...} is a value of claims, params, request, context, source, or CEL."""
 
     name: str
     """Name of the PDP."""

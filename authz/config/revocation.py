@@ -19,18 +19,18 @@ class InsecureList(Section):
         bool,
         Setting(risk="anyone who controls the network to this list takes entries out of it"),
     ] = False
-    """Plain HTTP: who controls the network takes entries out."""
+    """Plain HTTP."""
 
 
 class InsecureTransmitter(Section):
     """Options that weaken the trust in a transmitter."""
 
     http: Annotated[bool, Setting(risk="anyone who controls the network to this transmitter controls its keys")] = False
-    """Plain HTTP: who controls the network controls the keys."""
+    """Plain HTTP."""
 
 
 class RevocationList(Section):
-    """One list of entries in JSON; what is removed from it is no longer revoked."""
+    """One list of entries in JSON."""
 
     url: str | None = None
     """URL of the list."""
@@ -39,7 +39,7 @@ class RevocationList(Section):
     required: bool = True
     """Without a recent list, tokens get 503."""
     interval: Annotated[Duration, Setting(bounds=("1s", "24h"))] = timedelta(minutes=1)
-    """Time between refreshes; at most ten times it, if the answer has a lifetime."""
+    """Time between refreshes."""
     max_stale: Annotated[
         Duration,
         Setting(bounds=("1s", "8760h")),
@@ -69,7 +69,7 @@ class Transmitter(Section):
     jwks_uri: str | None = None
     """Its key set; default: from ssf-configuration, or discovery."""
     revokes: Word[LogoutScope] = LogoutScope.SESSION
-    """What an event about a session ends: its tokens, or all of its user until then."""
+    """What an event about a session ends: its tokens, or all of its user."""
     push_token_file: str | None = None
     """File with the bearer token that it must present; read each time."""
     poll_url: str | None = None
@@ -93,7 +93,7 @@ class SharedRevocations(Section):
     max_stale: Annotated[
         Duration, Setting(Access.LIMIT, bounds=("1s", "8760h"), meaning="revoked tokens pass for longer")
     ] = timedelta(hours=1)
-    """How long known events are recent while the server does not answer."""
+    """How long known events are recent."""
     secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
     """At least 32 octets, the same for all replicas, for authz revoke --undo."""
 
@@ -143,7 +143,7 @@ class Logout(Section):
     revokes: Annotated[Word[LogoutScope], Setting(Access.UNKNOWN, meaning="other tokens stay valid after a logout")] = (
         LogoutScope.SESSION
     )
-    """session: tokens with its sid, else its sub. subject: all of its sub until then."""
+    """session: tokens with its sid, else its sub. subject: all of its sub."""
 
 
 class Receivers(Section):

@@ -47,7 +47,7 @@ class InsecureRisk(Section):
     http: Annotated[
         bool, Setting(Access.LOOSENED, risk="anyone who controls the network to this engine controls its answers")
     ] = False
-    """Plain HTTP beyond this host: who controls the network controls the answers."""
+    """Plain HTTP beyond this host."""
 
 
 class Risk(Section):

@@ -32,10 +32,10 @@ ClaimValue = Annotated[
 
 
 class Match(Section):
-    """Which requests a rule is for: all that is given must hold."""
+    """Which requests a rule is for; all of it must hold."""
 
     hosts: Items[str] | None = None
-    """Hosts, without port; `*.` in front is any subdomain."""
+    """Hosts, without port; `*.` is any subdomain."""
     paths: Items[str] | None = None
     """{name}: one segment; a final /**: any depth."""
     methods: Items[str] | None = None
@@ -60,15 +60,15 @@ class StepUp(Section):
     """Authentication that a risky request must have: all that is given must hold (RFC 9470)."""
 
     acr: Items[str] | None = None
-    """Authentication context classes, one of which it has (RFC 9470)."""
+    """As require.acr."""
     amr: Items[str] | None = None
-    """Authentication methods, one of which it names (RFC 8176)."""
+    """As require.amr."""
     max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
-    """Longest time since auth_time."""
+    """As require.max_age."""
 
 
 class RequireRisk(Section):
-    """All that is given must hold, else step_up, else 403."""
+    """All of it must hold, else step_up, else 403."""
 
     max_failures_1m: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
     """Bad tokens of the client's network in the last minute."""
@@ -89,7 +89,7 @@ class RequireRisk(Section):
 
 
 class Require(Section):
-    """What a token must contain: all that is given must hold."""
+    """What a token must contain; all of it must hold."""
 
     issuers: Items[str] | None = None
     """Issuers, one of which issued it."""
@@ -112,7 +112,7 @@ class Require(Section):
     max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
     """Longest time since auth_time."""
     risk: RequireRisk | None = None
-    """All that is given must hold, else step_up, else 403."""
+    """All of it must hold, else step_up, else 403."""
     when: str | None = None
     """Condition in CEL; an error denies."""
     pdp: PdpQuestion | None = None
@@ -143,7 +143,7 @@ class Rule(Section):
     accept: Annotated[Items[Word[AmbiguousEncoding]] | None, Setting(envoy=True)] = None
     """Path encodings that are data of one segment."""
     require: Require | None = None
-    """What a token must contain: all that is given must hold."""
+    """What a token must contain; all of it must hold."""
     upstream_audience: Items[str] | None = None
     """The aud of the token for the upstream."""
     shadow: Annotated[bool, Setting(risk="the rule only reports: requests that it would deny are allowed")] = False

@@ -90,7 +90,7 @@ class Publication(Section):
     url: Annotated[
         str | None, Field(examples=["https://api.example.com/.well-known/jwks.json"]), Setting(Access.DOCUMENT)
     ] = None
-    """URL of the public keys through Envoy; the admin port always has them."""
+    """URL of the public keys through Envoy."""
     discovery: Annotated[bool, Setting(Access.DOCUMENT)] = False
     """Answer /.well-known/openid-configuration below identity.token.issuer too."""
     max_age: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1s", "24h"))] = timedelta(minutes=5)

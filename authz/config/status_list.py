@@ -11,7 +11,7 @@ from authz.config.section import Access, Duration, Items, Section, Setting, Size
 
 
 class StatusList(Section):
-    """Checks the status lists that tokens name; without it they are ignored."""
+    """Checks the status lists that tokens name."""
 
     uris: Annotated[
         Items[str],
@@ -34,7 +34,7 @@ class StatusList(Section):
     interval: Annotated[
         Duration, Setting(Access.LIMIT, bounds=("1s", "24h"), meaning="a revoked token passes for so long")
     ] = timedelta(minutes=5)
-    """Time between fetches, unless its ttl is shorter."""
+    """Time between fetches."""
     max_stale: Annotated[
         Duration,
         Setting(Access.LIMIT, bounds=("1s", "168h"), meaning="without a fresh list, the last one serves longer"),

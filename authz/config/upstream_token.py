@@ -43,13 +43,13 @@ class UpstreamToken(Section):
     scope: Annotated[Word[ScopeClaim], Setting(Access.UNAFFECTED)] = ScopeClaim.REQUIRED
     """Which of the caller's scopes: those that the rule requires, all, none."""
     claims: Annotated[Mapping[str, TokenClaim], Field(examples=[{"tenant": "org"}]), Setting(Access.UNAFFECTED)] = {}
-    """Further claims; a dot leads into an object (tctx.order); absent values are left out."""
+    """Further claims; a dot leads into an object (tctx.order)."""
     workload: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Our identity (req_wl); required for transaction tokens."""
     reuse: Annotated[bool | None, Field(examples=[True]), Setting(Access.UNAFFECTED)] = None
     """One token for several requests under one rule; default: only for jwt."""
     shadowed: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Also for requests that a shadow rule would deny, if the token is valid."""
+    """Also for requests that a shadow rule would deny."""
     max_cached: MaxCached = 10_000
 
     exchange: Annotated[
