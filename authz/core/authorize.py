@@ -97,7 +97,8 @@ def authorize(
         issuer, claims, proof = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
         if snapshot.clients is not None:
             trail.shown = ShownToken(found.text, claims.members)
-        caller = Caller(request, target, rule, issuer, claims, found.text)
+        is_new = trail.alg is not None and not trail.signature_cached
+        caller = Caller(request, target, rule, issuer, claims, found.text, is_new)
         policy.require(rule, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
         if rule.requirements.risk is not None:

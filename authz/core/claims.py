@@ -100,14 +100,18 @@ class ClaimRules:
 class Claims:
     """Claims that may be believed: signed or said by their issuer, in time, and for us.
 
-    *written* is kept here by `Identity`: what the last one that was asked wrote of them.
+    *token_digest* is that of the signed token that says it all, if it was computed.
+    *written* is kept here by `Identity`: what the last one that was asked wrote of them; *minted* by `mint`: by what
+    name it asked for a token last.
     """
 
     members: Mapping[str, object] = field(repr=False)
     payload: bytes = field(repr=False)
     audience: frozenset[str] = field(repr=False)
     aliases: Mapping[str, ClaimPath] = field(repr=False)
+    token_digest: bytes | None = field(default=None, repr=False, compare=False)
     written: object = field(default=None, init=False, repr=False, compare=False)
+    minted: object = field(default=None, init=False, repr=False, compare=False)
     _scopes: frozenset[str] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -213,7 +217,7 @@ def check(signed: SignedPayload, rules: ClaimRules, now: float) -> Claims:
     """
     reading = signed.token.reading
     if not isinstance(reading, Reading) or reading.rules is not rules:
-        reading = _read(signed.members, signed.payload, rules)
+        reading = _read(signed.members, signed.payload, rules, signed.token.known_digest)
         object.__setattr__(signed.token, "reading", reading)
     return _check(reading, now)
 
@@ -243,7 +247,9 @@ def check_agreement(answer: Introspected, claims: Claims) -> None:
             raise Rejected(Reason.TOKEN_INACTIVE, f"the issuer answers with another {name} than the token's")
 
 
-def _read(members: Mapping[str, object], payload: bytes, rules: ClaimRules) -> Reading:
+def _read(
+    members: Mapping[str, object], payload: bytes, rules: ClaimRules, token_digest: bytes | None = None
+) -> Reading:
     """Read what an issuer says, if it is well-formed by its *rules*.
 
     Raises Rejected: CLAIMS_MALFORMED, ISSUER_UNKNOWN.
@@ -252,7 +258,7 @@ def _read(members: Mapping[str, object], payload: bytes, rules: ClaimRules) -> R
     times = _read_times(members)
     audience = _read_audience(members, rules.audience_claim)
     _check_lifetime(times, rules)
-    return Reading(rules, times, Claims(members, payload, audience, rules.aliases))
+    return Reading(rules, times, Claims(members, payload, audience, rules.aliases, token_digest))
 
 
 def _check(reading: Reading, now: float) -> Claims:

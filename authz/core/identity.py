@@ -176,11 +176,12 @@ class Identity:
 
     def add_token(self, headers: HeaderChanges, token: str) -> HeaderChanges:
         """Return *headers* with the *token* for the upstream: as a bearer token in `authorization`, bare elsewhere."""
-        if self._token_header is None:
+        name = self._token_header
+        if name is None:
             return headers
-        value = f"Bearer {token}" if self._token_header == "authorization" else token
-        written = (*headers.set, (self._token_header, value))
-        return HeaderChanges(written, _all_but(tuple(name for name, _ in written), self._spellings))
+        value = f"Bearer {token}" if name == "authorization" else token
+        at = headers.remove.index(name)  # it is no other header too
+        return HeaderChanges((*headers.set, (name, value)), headers.remove[:at] + headers.remove[at + 1 :])
 
     def _copy(self, claims: Claims) -> Mapping[str, object]:
         return {

@@ -4,8 +4,8 @@ Rules of this file:
 1. The claims are a function of the caller's claims, the request, the rule and the configuration. The time, `txn` and
    the signature are added by the lane that answers the need.
 2. It never outlives the caller's token: a token that is accepted only by leeway gets none.
-3. A token is used again only for the same caller's claims, rule, signing key and configuration, within half of its
-   lifetime. A need contains a digest of all of that.
+3. A token is used again only for the same token of the caller (if it is no JWT: for the same answer about it), rule,
+   signing key and configuration, within half of its lifetime. A need contains a digest of all of that.
 4. If there is no new token in time, the one before serves until it ends.
 5. `scope` is what the rule asked for, of what the caller was granted: never more than either.
 """
@@ -13,8 +13,7 @@ Rules of this file:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
@@ -28,6 +27,7 @@ from authz.core.policy import Rule, Scalar
 from authz.core.reasons import Reason, Rejected
 from authz.core.record import record
 from authz.core.request import Request, Target
+from authz.core.signing_request import write_json, write_signing_request, write_signing_terms
 
 MINTED: Final = "minted token"  # kind of a need for a token that the sidecar signs
 SIGNING: Final = "signing"  # the name of its source, in metrics
@@ -101,6 +101,7 @@ class Minting:
 
     *header* is the one that they are sent in, *lifetime* their longest life in seconds. *digest* identifies the
     configuration. *reused* tokens serve several requests. *workload* is ours (`req_wl` of transaction tokens).
+    *reads_request*: a claim tells requests of one rule apart. *signing_terms* are what `write_signing_terms` writes.
     """
 
     header: str
@@ -115,20 +116,30 @@ class Minting:
     shadowed: bool = False
     reused: bool = True
     key: SigningKey | None = None
+    reads_request: bool = field(default=False, init=False)
+    signing_terms: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        """Derive what is the same for all tokens."""
+        fields = [each.value for each in self.claims if isinstance(each.value, RequestField)]
+        object.__setattr__(self, "reads_request", any(each is not RequestField.RULE for each in fields))
+        if self.key is not None:
+            terms = write_signing_terms(
+                algorithm=self.key.algorithm,
+                token_type=self.type,
+                kid=self.key.kid,
+                lifetime=self.lifetime,
+                reuse_for=self.lifetime if self.reused else 0.0,
+            )
+            object.__setattr__(self, "signing_terms", terms)
 
     @property
     def type(self) -> str:
         """The `typ` of tokens."""
         return TRANSACTION_TYPE if self.format is TokenFormat.TRANSACTION else "JWT"
 
-    @property
-    def reads_request(self) -> bool:
-        """Whether a claim tells requests of one rule apart."""
-        fields = (each.value for each in self.claims if isinstance(each.value, RequestField))
-        return any(each is not RequestField.RULE for each in fields)
 
-
-@dataclass(frozen=True, slots=True)
+@record
 class Minted:
     """A signed token, its `txn`, and its end in seconds since the epoch."""
 
@@ -139,7 +150,10 @@ class Minted:
 
 @record
 class Caller:
-    """The request that a token is for: what it asks, by which *rule*, and who asks, with which *token*."""
+    """The request that a token is for: what it asks, by which *rule*, and who asks, with which *token*.
+
+    The token *is_new* if its signature was verified for this request.
+    """
 
     request: Request
     target: Target
@@ -147,6 +161,7 @@ class Caller:
     issuer: Issuer
     claims: Claims
     token: str = field(default="", repr=False)
+    is_new: bool = False
 
 
 def mint(minting: Minting, caller: Caller, now: float, facts: Facts) -> tuple[Minted | None, tuple[Need, ...]]:
@@ -158,141 +173,146 @@ def mint(minting: Minting, caller: Caller, now: float, facts: Facts) -> tuple[Mi
     if key is None:
         raise Rejected(Reason.UPSTREAM_TOKEN_UNAVAILABLE, "no key to sign the token for the upstream with")
     not_after = _caller_expiry(caller.claims, now)
-    window = minting.lifetime / 2.0
-    # Each caller's tokens are replaced at other moments, so that not all are at one.
-    period = int((now + crc32(caller.claims.payload) % max(1, int(window))) / window)
-    need = _need_for_period(minting, key, caller, period)
-    if isinstance(known := facts.get(need), Minted):
-        return known, ()
-    sent = _with_signing_request(need, minting, key, caller, not_after)
+    if caller.is_new:  # no token is kept for it, and its claims may not come again
+        asked: str | None = _name(minting, key, caller, _period(minting, _offset(minting, caller.claims), now))
+    else:
+        need = _need(minting, key, caller, now)
+        if isinstance(known := facts.get(need), Minted):
+            return known, ()
+        asked = need.asked
+    sent = Need(MINTED, SIGNING, asked, Reason.UPSTREAM_TOKEN_UNAVAILABLE, _write_request(minting, caller, not_after))
     if isinstance(signed := facts.get(sent), Minted):  # a key in this process signs at once
         return signed, ()
     if minting.reused:
-        before = facts.get(_need_for_period(minting, key, caller, period - 1))
+        period = _period(minting, _offset(minting, caller.claims), now) - 1
+        before = facts.get(replace(sent, asked=_name(minting, key, caller, period), sent=""))
         if isinstance(before, Minted) and now + MIN_REMAINING_SECONDS < before.expires:
             return before, (sent,)
     return None, (sent,)
 
 
-def _caller_expiry(claims: Claims, now: float) -> float | None:
-    """Return the `exp` of the caller's token. Raises Rejected(TOKEN_EXPIRED) in its leeway (rule 2)."""
+def _caller_expiry(claims: Claims, now: float) -> int | None:
+    """Return the `exp` of the caller's token, in whole seconds.
+
+    Raises Rejected(TOKEN_EXPIRED) in its leeway (rule 2).
+    """
     end = claims.members.get("exp")
     if not isinstance(end, int | float):
         return None
     if end < now + 1.0:
         raise Rejected(Reason.TOKEN_EXPIRED, "accepted by leeway only: no token for the upstream can outlive it")
-    return float(end)
-
-
-def _need_for_period(minting: Minting, key: SigningKey, caller: Caller, period: int) -> Need:
-    """Return the need for the token of one period, without what is sent."""
-    issuer, target = caller.issuer, caller.target
-    parts: tuple[str, ...] = minting.digest, key.kid, caller.rule.name, issuer.name, issuer.rules.issuer, str(period)
-    if minting.reads_request:
-        parts += (target.method, target.host, target.path.text, caller.request.source_address)
-    if not minting.reused:
-        parts += (caller.request.headers.get("x-request-id", ""),)
-    if minting.reads_request or not minting.reused:
-        return _make_need(parts, caller.claims.payload)
-    return _make_need_cached(parts, caller.claims.payload)
-
-
-def _make_need(parts: tuple[str, ...], payload: bytes) -> Need:
-    # No part has a NUL but the last, and the payload, which is JSON, begins with its first brace.
-    digest = sha256("\0".join(parts).encode())
-    digest.update(payload)
-    return Need(MINTED, SIGNING, digest.hexdigest(), Reason.UPSTREAM_TOKEN_UNAVAILABLE)
-
-
-# Of a caller who comes again: of a token that is kept, the payload is the same object, whose hash is known.
-_make_need_cached: Final = lru_cache(maxsize=1024)(_make_need)
-
-
-def _with_signing_request(
-    need: Need, minting: Minting, key: SigningKey, caller: Caller, not_after: float | None
-) -> Need:
-    """Return *need* with what is to be signed, as `read_signing_request` reads it. Raises Rejected."""
-    claims = _write_json(write_claims(minting, caller))
-    if len(claims) > MAX_CLAIMS_BYTES:
-        detail = f"{minting.header}: claims of {len(claims)} octets, at most {MAX_CLAIMS_BYTES}"
-        raise Rejected(Reason.HEADER_UNSAFE, detail)
-    jose_header = _write_jose_header(key.algorithm, minting.type, key.kid)
-    reuse_for = minting.lifetime if minting.reused else 0.0
-    end = "" if not_after is None else str(not_after)
-    sent = "\n".join((jose_header, str(minting.lifetime), end, str(reuse_for), claims))  # JSON has no line break here
-    return Need(need.kind, need.of, need.asked, need.unanswered, sent)
-
-
-@lru_cache(maxsize=16)
-def _write_jose_header(algorithm: str, token_type: str, kid: str) -> str:
-    return _write_json({"alg": algorithm, "typ": token_type, "kid": kid})
-
-
-_write_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+    return int(end)
 
 
 @record
-class SigningRequest:
-    """What is to be signed: a JOSE header and claims as JSON texts; times and `txn` are to be added to the latter.
+class _Named:
+    """The *need* of a period, and all that it depends on besides the claims that it is kept with."""
 
-    The token lives *lifetime* seconds and ends at *not_after* at the latest, in seconds since the epoch. It may be sent
-    again for *reuse_for* seconds.
+    minting: Minting
+    rule: Rule
+    issuer: Issuer
+    offset: int
+    period: int
+    need: Need
+
+
+def _need(minting: Minting, key: SigningKey, caller: Caller, now: float) -> Need:
+    """Return the need for the token of now, without what is sent.
+
+    Of a caller's token that is kept, the claims are the same object: their need is kept with them.
     """
-
-    header_json: str
-    claims_json: str = field(repr=False)
-    lifetime: float
-    not_after: float | None
-    reuse_for: float
-
-    @property
-    def jose_header(self) -> Mapping[str, object]:
-        """The JOSE header."""
-        return _read_jose_header(self.header_json)
-
-    @property
-    def claims(self) -> dict[str, object]:
-        """The claims."""
-        members: dict[str, object] = json.loads(self.claims_json)
-        return members
+    claims, named = caller.claims, caller.claims.minted
+    if isinstance(named, _Named) and named.minting is minting:
+        period = _period(minting, named.offset, now)
+        if named.period == period and named.rule is caller.rule and named.issuer is caller.issuer:
+            return named.need
+    offset = _offset(minting, claims)
+    period = _period(minting, offset, now)
+    need = Need(MINTED, SIGNING, _name(minting, key, caller, period), Reason.UPSTREAM_TOKEN_UNAVAILABLE)
+    if minting.reused and not minting.reads_request:
+        object.__setattr__(claims, "minted", _Named(minting, caller.rule, caller.issuer, offset, period, need))
+    return need
 
 
-@lru_cache(maxsize=16)
-def _read_jose_header(text: str) -> Mapping[str, object]:
-    members: dict[str, object] = json.loads(text)
-    return members
+def _offset(minting: Minting, claims: Claims) -> int:
+    """Return a number of seconds by which a caller's tokens are replaced at other moments than those of others."""
+    return crc32(claims.payload) % max(1, int(minting.lifetime / 2.0))
 
 
-def read_signing_request(sent: str) -> SigningRequest:
-    """Read what a need for a minted token sends."""
-    jose_header, lifetime, end, reuse_for, claims = sent.split("\n")
-    not_after = float(end) if end else None
-    return SigningRequest(jose_header, claims, float(lifetime), not_after, float(reuse_for))
+def _period(minting: Minting, offset: int, now: float) -> int:
+    return int((now + offset) / (minting.lifetime / 2.0))
 
 
-def write_claims(minting: Minting, caller: Caller) -> dict[str, object]:
-    """Return the claims of the token for *caller*, without times and `txn`.
+def _name(minting: Minting, key: SigningKey, caller: Caller, period: int) -> str:
+    """Return a digest of all that decides what the token of one period says."""
+    claims, issuer, target = caller.claims, caller.issuer, caller.target
+    configured = _digest_configured(minting.digest, key.kid, caller.rule.name, issuer.name, issuer.rules.issuer)
+    digest = claims.token_digest or sha256(claims.payload).digest()
+    name = f"{configured}.{period}.{digest.hex()}"
+    if not minting.reads_request and minting.reused:
+        return name
+    read = (target.method, target.host, target.path.text, caller.request.source_address)
+    own = "" if minting.reused else caller.request.headers.get("x-request-id", "")
+    return f"{name}.{_digest(*(read if minting.reads_request else ()), own)}"
+
+
+def _digest(*parts: str) -> str:
+    return sha256("\0".join(parts).encode()).hexdigest()  # none has a NUL but the last
+
+
+_digest_configured: Final = lru_cache(maxsize=1024)(_digest)
+
+
+def _write_request(minting: Minting, caller: Caller, not_after: int | None) -> str:
+    """Write what is to be signed. Raises Rejected."""
+    claims = write_claims(minting, caller)
+    if len(claims) > MAX_CLAIMS_BYTES:
+        detail = f"{minting.header}: claims of {len(claims)} octets, at most {MAX_CLAIMS_BYTES}"
+        raise Rejected(Reason.HEADER_UNSAFE, detail)
+    return write_signing_request(minting.signing_terms, claims, not_after)
+
+
+def write_claims(minting: Minting, caller: Caller) -> str:
+    """Return the claims of the token for *caller*, as a JSON object without times and `txn`.
 
     Raises Rejected(CLAIMS_MALFORMED) if `sub` is not a string, or is absent where the format requires it.
     """
-    claims = caller.claims
-    written: dict[str, object] = {} if minting.issuer is None else {"iss": minting.issuer}
-    claims.check_subject(_SUB)
-    if claims.subject is not None:
-        written["sub"] = claims.subject
-    audiences = caller.rule.upstream_audiences or minting.audiences
-    written["aud"] = audiences[0] if len(audiences) == 1 else list(audiences)
+    claims, members = caller.claims, caller.claims.members
+    written = [] if minting.issuer is None else [_write_member("iss", minting.issuer)]
+    subject = members.get("sub")
+    if subject is not None:
+        claims.check_subject(_SUB)
+        written.append(f'"sub":{write_json(subject)}')
+    written.append(_write_member("aud", caller.rule.upstream_audiences or minting.audiences))
     if scope := _scope(minting, caller):
-        written["scope"] = scope
-    if isinstance(actor := claims.members.get("act"), dict):  # RFC 8693 section 4.1
-        written["act"] = actor
+        written.append(f'"scope":{write_json(scope)}')
+    if isinstance(actor := members.get("act"), dict):  # RFC 8693 section 4.1
+        written.append(f'"act":{write_json(actor)}')
     if minting.workload:
-        written["req_wl"] = minting.workload
+        written.append(_write_member("req_wl", minting.workload))
+    text = f"{{{','.join(written)}}}"
+    if minting.claims:
+        text, subject = _add_claims(text, minting, caller)
+    if subject is None and minting.format is TokenFormat.TRANSACTION:
+        raise Rejected(Reason.CLAIMS_MALFORMED, "sub of the token for the upstream is absent")
+    return text
+
+
+def _add_claims(text: str, minting: Minting, caller: Caller) -> tuple[str, object]:
+    """Return the claims *text* with the configured ones, and `sub`. Raises Rejected(CLAIMS_MALFORMED)."""
+    members: dict[str, object] = json.loads(text)  # a copy: `act` is of the caller's claims, which do not change
     for each in minting.claims:
-        _put(written, each.path.names, _value(each.value, caller))
-    if not isinstance(written.get("sub"), str) and ("sub" in written or minting.format is TokenFormat.TRANSACTION):
-        raise Rejected(Reason.CLAIMS_MALFORMED, "sub of the token for the upstream is absent, or not a string")
-    return written
+        _put(members, each.path.names, _value(each.value, caller))
+    subject = members.get("sub")
+    if not isinstance(subject, str | None):
+        raise Rejected(Reason.CLAIMS_MALFORMED, "sub of the token for the upstream is not a string")
+    return write_json(members), subject
+
+
+@lru_cache(maxsize=1024)
+def _write_member(name: str, value: str | tuple[str, ...]) -> str:
+    """Return a member whose value is configured; a list of one is that one."""
+    return f'"{name}":{write_json(value[0] if isinstance(value, tuple) and len(value) == 1 else value)}'
 
 
 _SUB: Final = ClaimPath(("sub",))
@@ -309,7 +329,7 @@ def scopes_for(scope: ScopeClaim, caller: Caller) -> str:
     granted, wanted = caller.claims.scopes, caller.rule.requirements
     match scope:
         case ScopeClaim.REQUIRED:
-            return " ".join(each for each in dict.fromkeys((*wanted.scopes, *wanted.any_scope)) if each in granted)
+            return " ".join([each for each in dict.fromkeys(wanted.scopes + wanted.any_scope) if each in granted])
         case ScopeClaim.GRANTED:
             return " ".join(sorted(granted))
         case ScopeClaim.NONE:

@@ -80,6 +80,11 @@ class UnverifiedToken:
         return digest
 
     @property
+    def known_digest(self) -> bytes | None:
+        """The same, if it was computed already."""
+        return self._digest
+
+    @property
     def signing_digest(self) -> str:
         """The SHA-256 of what is signed, in hexadecimal, computed once: that of all tokens that differ in signature."""
         if self._signing_digest is not None:

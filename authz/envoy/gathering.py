@@ -115,7 +115,7 @@ class KnownFacts(Mapping[Need, object]):
 
     def get(self, need: Need, default: object = None, /) -> object:
         """Return the fact that answers *need*, or *default*: a decision asks for many that there are not."""
-        if (gathered := self._gathered.get(need)) is not None:
+        if self._gathered and (gathered := self._gathered.get(need)) is not None:
             return gathered
         lane = self._lanes.get(need.kind)
         fact = None if lane is None else lane.recall(need)

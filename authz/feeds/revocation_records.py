@@ -52,7 +52,7 @@ class Revoked:
 
 
 @dataclass(frozen=True, slots=True)
-class Undone:
+class TakenBack:
     """Takes back the records with these *ids*, which are forgotten at *until* at the latest."""
 
     ids: tuple[str, ...]
@@ -60,7 +60,7 @@ class Undone:
     seal: str = ""
 
 
-Record = Revoked | Undone
+Record = Revoked | TakenBack
 
 
 def new_id() -> str:
@@ -79,7 +79,7 @@ def write_record(record: Record, source: str) -> str:
         case Revoked():
             named = {name: text for name, text in (("id", record.id), ("of", record.of)) if text is not None}
             return json.dumps({"source": source, **named, "entry": json.loads(write_entry(record.entry))})
-        case Undone():
+        case TakenBack():
             sealed = {"seal": record.seal} if record.seal else {}
             return json.dumps({"source": source, "undo": record.ids, "until": record.until, **sealed})
 
@@ -103,7 +103,7 @@ def parse_record(line: bytes) -> Record:
         raise ValueError(f"undo is no list of 1 to {MAX_UNDONE} ids")
     if isinstance(until, bool) or not isinstance(until, int | float) or not 0 <= until <= MAX_NUMERIC_DATE:
         raise ValueError("until is not a time in seconds since the epoch")
-    return Undone(
+    return TakenBack(
         tuple(_read(_ID, each, "undo") for each in ids), float(until), _read(_SEAL, seal, "seal") if seal else ""
     )
 
@@ -114,11 +114,11 @@ class Seal:
     def __init__(self, secret: bytes) -> None:
         self._secret: Final = secret
 
-    def seal(self, record: Undone) -> Undone:
+    def close(self, record: TakenBack) -> TakenBack:
         """Return *record* with its seal."""
         return replace(record, seal=self._compute(record.ids, record.until))
 
-    def matches(self, record: Undone) -> bool:
+    def fits(self, record: TakenBack) -> bool:
         """Whether a replica has sealed *record*."""
         return hmac.compare_digest(record.seal, self._compute(record.ids, record.until))
 

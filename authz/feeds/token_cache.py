@@ -94,4 +94,4 @@ _COPIES: Final = 3  # of the payload: the octets, the claims, the headers; text 
 _MEMORY_OF_VALUE: Final = 40  # octets: a number, and a place in a list or dict
 _MEMORY_OF_STRING: Final = 56
 _MEMORY_OF_CONTAINER: Final = 200
-_MEMORY_OF_REST: Final = 1_536
+_MEMORY_OF_REST: Final = 2_048

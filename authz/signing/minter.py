@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Final, Protocol
 
 from authz.core import base64url
-from authz.core.minting import Minted, SigningRequest, read_signing_request
+from authz.core.minting import Minted
 from authz.core.needs import Need, Unanswered
+from authz.core.signing_request import SigningRequest, read_signing_request
 from authz.facts.lane import Fact, SourceError, SourceLane
 from authz.signing.local import LocalSigner
 from authz.signing.port import Failure, Signer, SigningUnavailable
@@ -39,17 +39,17 @@ class Minter:
     def mint(self, wanted: SigningRequest, signer: Signer) -> Minted:
         """Return the token that is *wanted*, signed by *signer*. Raises SigningUnavailable."""
         issued = int(self._now())
-        ends = issued + int(wanted.lifetime)
+        ends = issued + int(wanted.terms.lifetime)
         if wanted.not_after is not None:
-            ends = min(ends, int(wanted.not_after))
+            ends = min(ends, wanted.not_after)
         if ends <= issued:
             raise SigningUnavailable("the caller's token has ended meanwhile", Failure.REQUEST)
         transaction = self._new_id()
         # The claims are one JSON object that is never empty: members are added at its end.
         claims = f'{wanted.claims_json[:-1]},"iat":{issued},"exp":{ends},"txn":"{transaction}"}}'
-        signing_input = b".".join((_encode(wanted.header_json), base64url.encode(claims.encode())))
-        signature = base64url.encode(signer.sign(signing_input))
-        return Minted(b".".join((signing_input, signature)).decode("ascii"), transaction, float(ends))
+        signing_input = wanted.terms.header_segment + b"." + base64url.encode(claims.encode())
+        token = signing_input + b"." + base64url.encode(signer.sign(signing_input))
+        return Minted(token.decode("ascii"), transaction, float(ends))
 
 
 class MintObserver(Protocol):
@@ -74,7 +74,7 @@ class MintLane:
         remote: Callable[[], Mapping[str, SourceLane]],
         minter: Minter,
         *,
-        max_cached: Callable[[], int],
+        max_kept: Callable[[], int],
         max_waiting: int,
         observer: MintObserver,
     ) -> None:
@@ -83,7 +83,7 @@ class MintLane:
         self._remote: Final = remote
         self._minter: Final = minter
         self._observer: Final = observer
-        self._kept: Final = MintedTokenCache(max_cached)
+        self._kept: Final = MintedTokenCache(max_kept)
 
     def recall(self, need: Need) -> object | None:
         """Return a token that was kept; if *need* says what to sign, sign it now if the key is here. Takes no lock."""
@@ -97,8 +97,11 @@ class MintLane:
                     return fact
             return None
         wanted = read_signing_request(need.sent)
-        signer = self._signers().get(str(wanted.jose_header["kid"]))
-        return self._sign(asked, wanted, signer) if isinstance(signer, LocalSigner) else None
+        signer = self._signers().get(wanted.terms.kid)
+        if isinstance(signer, LocalSigner):
+            return self._sign(asked, wanted, signer)
+        remote = self._remote().get(wanted.terms.kid)
+        return None if remote is None else remote.recall(need)
 
     def find(self, need: Need) -> object | None:
         """Return a token, or Unanswered. Takes no lock."""
@@ -122,7 +125,7 @@ class MintLane:
         return 0.0 if lane is None else lane.max_wait(need)
 
     def _lane(self, need: Need) -> SourceLane | None:
-        return self._remote().get(str(read_signing_request(need.sent).jose_header["kid"]))
+        return self._remote().get(read_signing_request(need.sent).terms.kid)
 
     def _sign(self, asked: str, wanted: SigningRequest, signer: LocalSigner) -> object:
         try:
@@ -135,7 +138,7 @@ class MintLane:
             self._observer.on_made("internal_error")
             return Unanswered(type(error).__name__)
         self._observer.on_made("signed")
-        if wanted.reuse_for > 0.0:
+        if wanted.terms.reuse_for > 0.0:
             self._kept.put(asked, minted)
         return minted
 
@@ -150,7 +153,7 @@ def remote_source(minter: Minter, signer: Signer) -> Callable[[Need], Fact]:
         except SigningUnavailable as error:
             counts = error.failure is not Failure.REQUEST
             raise SourceError(error.failure.value, str(error), counts=counts) from error
-        return Fact(minted, wanted.reuse_for, len(minted.text), "signed")
+        return Fact(minted, wanted.terms.reuse_for, len(minted.text), "signed")
 
     return answer
 
@@ -159,11 +162,11 @@ class MintedTokenCache:
     """Tokens in two generations: when the newer one is full, the older one is dropped.
 
     No need is for a token of another period, so none has to be looked at for its end. Each change is one operation of a
-    dict: it takes no lock. *max_cached* returns the largest number of tokens, which may change.
+    dict: it takes no lock. *max_kept* returns the largest number of tokens, which may change.
     """
 
-    def __init__(self, max_cached: Callable[[], int]) -> None:
-        self._max_kept: Final = max_cached
+    def __init__(self, max_kept: Callable[[], int]) -> None:
+        self._max_kept: Final = max_kept
         self._newer: dict[str, Minted] = {}
         self._older: dict[str, Minted] = {}
 
@@ -189,8 +192,3 @@ def _make_ids() -> Callable[[], str]:
     # no secrets.
     numbers = random.Random()  # noqa: S311
     return lambda: f"{numbers.getrandbits(128):032x}"
-
-
-@lru_cache(maxsize=16)
-def _encode(head: str) -> bytes:
-    return base64url.encode(head.encode())

@@ -37,7 +37,9 @@ class FactMetrics(Collector):
 
     def tally(self, kind: str, source: str, result: str) -> Tally:
         """Return the counter of one result, which begins with 0."""
-        return self._tallies.setdefault((kind, source, result), Tally())
+        labels = (kind, source, result)
+        tally = self._tallies.get(labels)
+        return self._tallies.setdefault(labels, Tally()) if tally is None else tally
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Read the counters, at each scrape."""
@@ -48,7 +50,7 @@ class FactMetrics(Collector):
         yield family
 
 
-FAILURES: Final = ("breaker_open", "rejected", "status", "timeout", "tls", "unauthorized", "unreachable", "unreadable")
+FAILURES: Final = ("left_alone", "rejected", "status", "timeout", "tls", "unauthorized", "unreachable", "unreadable")
 SIGNING_FAILURES: Final = ("failed", "key_unusable", "misconfigured", "throttled", "wrong_answer")
 
 
@@ -59,6 +61,7 @@ class SourceMetrics:
         self._metrics: Final = metrics
         self._labels: Final = (kind, source)
         self._cached: Final = metrics.tally(kind, source, "cached")
+        self._made: Final[dict[str, Tally]] = {}
         self._duration: Final = metrics.duration.labels(kind, source)
         own = SIGNING_FAILURES if kind == MINTED else ()
         for result in (*FAILURES, *own):  # an alert would not see the increase of a series that begins with 1
@@ -75,7 +78,10 @@ class SourceMetrics:
 
     def on_made(self, result: str) -> None:
         """Count a fact that this process made itself, or could not make. Takes no lock."""
-        self._metrics.tally(*self._labels, result).add()
+        made = self._made.get(result)
+        if made is None:
+            made = self._made[result] = self._metrics.tally(*self._labels, result)
+        made.add()
 
     def on_refused(self, result: str) -> None:
         """Count a question that was not asked."""

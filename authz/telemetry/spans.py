@@ -27,7 +27,7 @@ from authz.telemetry import names
 from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.check_span import CheckSpan, as_sdk_span, expired_for, shape_of
 from authz.telemetry.keys import Refresh
-from authz.telemetry.otlp import PendingExports
+from authz.telemetry.otlp import WaitingRoom
 from authz.telemetry.span_encoding import CheckSpanExporter
 from authz.telemetry.traceparent import TraceParent
 
@@ -53,14 +53,12 @@ class Spans:
         """Start to export, every *pause_millis*, by default OTEL_BSP_SCHEDULE_DELAY. Raises ValueError."""
         self._now_ns: Final = now_ns
         self._keys_age: Final = keys_age
-        self._pending: Final = PendingExports(max_waiting=max_waiting, dropped=dropped)
+        self._room: Final = WaitingRoom(max_waiting=max_waiting, dropped=dropped)
         self._exporter: Final = exporter
         self._provider: Final = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
         self._ids: Final = RandomIdGenerator()
         self._batches: Final = BatchSpanProcessor(
-            _CountingExporter(exporter, self._pending, resource),
-            max_queue_size=max_waiting,
-            schedule_delay_millis=pause_millis,
+            _Gate(exporter, self._room, resource), max_queue_size=max_waiting, schedule_delay_millis=pause_millis
         )
         self._provider.add_span_processor(self._batches)
         self._tracer: Final = self._provider.get_tracer("authz", __version__)
@@ -84,14 +82,14 @@ class Spans:
             expired_for(record, end / 1e9),
             shape_of(record),
         )
-        if not self._pending.admit():
+        if not self._room.enter():
             return None
         self._batches.on_end(cast("ReadableSpan", span))  # it only asks for the context, and passes the span on
         return TraceContext(trace_id, span_id)
 
     def write_refresh(self, issuer: str, result: Refresh, seconds: float) -> None:
         """Write the CLIENT span of a refresh that took *seconds*, as a root span."""
-        if not self._pending.admit():
+        if not self._room.enter():
             return
         end = self._now_ns()
         attributes = {names.ISSUER: issuer, names.KEYS_REFRESH_RESULT: result.value}
@@ -114,15 +112,15 @@ class Spans:
         flush.start()
         flush.join(seconds)
         self._exporter.shutdown()
-        self._pending.close()
+        self._room.close()
 
 
-class _CountingExporter(SpanExporter):
+class _Gate(SpanExporter):
     """Wraps the exporter, and frees the places of the spans that it exported."""
 
-    def __init__(self, exporter: SpanExporter, pending: PendingExports, resource: Resource) -> None:
+    def __init__(self, exporter: SpanExporter, room: WaitingRoom, resource: Resource) -> None:
         self._exporter: Final = exporter
-        self._pending: Final = pending
+        self._room: Final = room
         self._resource: Final = resource
         self._takes_checks: Final = isinstance(exporter, CheckSpanExporter)
 
@@ -132,7 +130,7 @@ class _CountingExporter(SpanExporter):
             taken = spans if self._takes_checks else self._as_sdk_spans(spans)
             result = self._exporter.export(cast("Sequence[ReadableSpan]", taken))
         finally:
-            self._pending.finish(len(spans), delivered=result is SpanExportResult.SUCCESS)
+            self._room.leave(len(spans), delivered=result is SpanExportResult.SUCCESS)
         return result
 
     def _as_sdk_spans(self, spans: Sequence[ReadableSpan | CheckSpan]) -> list[ReadableSpan]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from base64 import b64encode
 from collections.abc import Mapping
@@ -32,20 +31,13 @@ def private_jwk(key: SigningKey, *, alg: bool = True) -> dict[str, object]:
 class OidcProvider:
     """The process; a context manager. It serves after `start`, and again at the same URL after `stop` and `start`.
 
-    *issuer* is that of another process which has ended; without it any free port will do. It trusts *authorities* too,
-    a file of certificates.
+    *issuer* is that of another process which has ended; without it any free port will do.
     """
 
-    def __init__(self, issuer: str = "", *, authorities: Path | None = None) -> None:
+    def __init__(self, issuer: str = "") -> None:
         command = [path("node"), str(_DRIVER), path("oidc-provider")]
-        trusted = {} if authorities is None else {"NODE_EXTRA_CA_CERTS": str(authorities)}
         self._process = subprocess.Popen(
-            command,
-            env=os.environ | trusted,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         self.issuer = issuer
 

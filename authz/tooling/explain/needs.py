@@ -9,9 +9,10 @@ from typing import Final
 from authz.config.model import Config
 from authz.core.dpop import ProofUse
 from authz.core.exchange import read_request
-from authz.core.minting import Minted, SigningKey, read_signing_request
+from authz.core.minting import Minted, SigningKey
 from authz.core.needs import Need, Unanswered
 from authz.core.risk import ClientHistory
+from authz.core.signing_request import read_signing_request
 from authz.core.snapshot import Snapshot
 from authz.facts.lane import SourceError
 from authz.feeds.exchange_lane import make_exchange
@@ -42,7 +43,7 @@ def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
         return None, f"{error.result}: {printable(str(error))}"
     finally:
         source.close()
-    return fact.value, f"{fact.result}; a running sidecar keeps this answer for {fact.ttl:.0f} s"
+    return fact.value, f"{fact.result}; a running sidecar keeps this answer for {fact.keep:.0f} s"
 
 
 def ask_pdp(need: Need, config: Config) -> tuple[object, AnsweredNeed]:
@@ -55,7 +56,7 @@ def ask_pdp(need: Need, config: Config) -> tuple[object, AnsweredNeed]:
         return Unanswered(str(error), error.absent), answer_pdp(need, f"{error.result}: {printable(str(error))}")
     finally:
         source.close()
-    kept = f"keeps this answer for {fact.ttl:.0f} s" if fact.ttl else "asks each time (cache: 0s)"
+    kept = f"keeps this answer for {fact.keep:.0f} s" if fact.keep else "asks each time (cache: 0s)"
     return fact.value, answer_pdp(need, f"{fact.result}; a running sidecar {kept}")
 
 
@@ -78,7 +79,7 @@ def ask_exchange(need: Need, config: Config) -> tuple[object, str]:
         return None, f"asked {printable(wanted)}: {error.result}: {printable(str(error))}"
     finally:
         source.close()
-    return fact.value, f"asked {printable(wanted)}: {fact.result}; a running sidecar keeps this for {fact.ttl:.0f} s"
+    return fact.value, f"asked {printable(wanted)}: {fact.result}; a running sidecar keeps this for {fact.keep:.0f} s"
 
 
 def with_key(snapshot: Snapshot, config: Config) -> Snapshot:
@@ -94,11 +95,12 @@ def answer_minted(need: Need, at: float) -> tuple[Minted | None, str]:
     if not need.sent:
         return None, "not signed here"
     wanted = read_signing_request(need.sent)
-    ends = at + wanted.lifetime if wanted.not_after is None else min(at + wanted.lifetime, wanted.not_after)
+    ends = at + wanted.terms.lifetime
+    if wanted.not_after is not None:
+        ends = min(ends, wanted.not_after)
     claims = printable(json.dumps({**wanted.claims, "exp": int(ends)}))
-    return Minted(
-        "not-signed-here", "", ends
-    ), f"{wanted.jose_header['typ']} for the upstream, not signed here: {claims}"
+    said = f"{wanted.terms.jose_header['typ']} for the upstream, not signed here: {claims}"
+    return Minted("not-signed-here", "", ends), said
 
 
 def fetch_list(need: Need, config: Config) -> tuple[object, str]:
@@ -121,7 +123,7 @@ def ask_risk(need: Need, config: Config) -> tuple[object, str]:
         return Unanswered(str(error)), f"{error.result}: {printable(str(error))}"
     finally:
         source.close()
-    return fact.value, f"{fact.value}; a running sidecar keeps this answer for {fact.ttl:.0f} s"
+    return fact.value, f"{fact.value}; a running sidecar keeps this answer for {fact.keep:.0f} s"
 
 
 def answer_client() -> tuple[ClientHistory, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
 import pytest
@@ -15,6 +16,7 @@ from authz.core.authorize import authorize
 from authz.core.claims import ClaimPath
 from authz.core.decision import Allow, Decision, as_unanswered
 from authz.core.identity import Identity, spellings
+from authz.core.keys import Verified
 from authz.core.minting import (
     MINTED,
     CopiedValue,
@@ -25,13 +27,13 @@ from authz.core.minting import (
     ScopeClaim,
     SigningKey,
     TokenFormat,
-    read_signing_request,
 )
 from authz.core.needs import Need
 from authz.core.policy import AccessMode, Rule
 from authz.core.reasons import Reason
+from authz.core.signing_request import read_signing_request
 from authz.core.snapshot import Snapshot, TokenRules
-from authz.core.token import CookieSource
+from authz.core.token import CookieSource, UnverifiedToken, parse_token
 from tests.cases.minting import LEEWAY_CAUSES, MINTING, SIZE_CAUSES, SUBJECT_CAUSES, minting
 from tests.fixtures import A, T, ask, issuer_a, make_snapshot, mint, rule
 
@@ -231,6 +233,22 @@ def test_a_claim_within_what_is_no_object_is_left_out() -> None:
     assert claims(minting(claims=chosen))["edge"] == "eu"
 
 
+def test_texts_of_any_kind_are_sent_as_they_are() -> None:
+    """Quotes, line breaks and other scripts of a caller's claims change nothing else of the token."""
+    odd = 'a"b\\c\n\u2028\u6f22'
+    snapshot = minting(issuer=odd, audiences=(odd, "b"), claims=(claim("team", copied("team")),))
+    said = claims(snapshot, mint(sub=odd, team=[odd]))
+    assert said == {"iss": odd, "sub": odd, "aud": [odd, "b"], "team": [odd]}
+
+
+def test_what_is_added_to_act_is_not_said_of_the_caller() -> None:
+    """A token's claims are kept for its next request: what we add for the upstream is in our token alone."""
+    snapshot = minting(claims=(claim("act.path", RequestField.PATH),))
+    token = mint(act={"sub": "app"})
+    assert claims(remembering(snapshot), token)["act"] == {"sub": "app", "path": "/items/1"}
+    assert parse_once(token).members["act"] == {"sub": "app"}
+
+
 def test_another_subject() -> None:
     """A configured `sub` is in place of the caller's; if it is absent, there is none."""
     other = (claim("sub", copied("oid")),)
@@ -243,14 +261,14 @@ def test_a_transaction_token() -> None:
     """It has its own type, names the workload that asked for it, and needs no `iss`."""
     snapshot = minting(format=TokenFormat.TRANSACTION, issuer=None, workload=WORKLOAD, header="txn-token")
     written = read_signing_request(order(snapshot).sent)
-    assert written.jose_header == {"alg": "ES256", "typ": "txntoken+jwt", "kid": "ours-1"}
+    assert written.terms.jose_header == {"alg": "ES256", "typ": "txntoken+jwt", "kid": "ours-1"}
     assert written.claims == {"sub": "bob", "aud": "orders", "scope": "items", "req_wl": WORKLOAD}
 
 
 def test_it_never_outlives_the_callers() -> None:
     """What is to be signed says when the caller's token ends; without an end only the lifetime counts."""
     written = read_signing_request(order(minting(), mint(exp=T + 50.7)).sent)
-    assert (written.not_after, written.lifetime) == (T + 50.7, 120.0)
+    assert (written.not_after, written.terms.lifetime) == (T + 50, 120.0)
     endless = minting(make_snapshot(a=issuer_a(no_expiry=True, required=())))
     assert read_signing_request(order(endless, _without_exp()).sent).not_after is None
 
@@ -276,6 +294,56 @@ def test_no_token_is_used_for_another(snapshot: Snapshot, changes: dict[str, Any
     assert order(snapshot, **changes) != order(SAME)
 
 
+def remembering(snapshot: Snapshot) -> Snapshot:
+    """Have tokens parsed once, and their signatures verified before, as those of callers who come again."""
+    return replace(
+        snapshot, parse_token=parse_kept, verify_signature=lambda _issuer, keys, _token: (keys[0], Verified.CACHED)
+    )
+
+
+@lru_cache
+def parse_once(text: str) -> UnverifiedToken:
+    """Parse a token; the same one is the same object."""
+    return parse_token(text)
+
+
+def parse_kept(text: str, /, *, max_bytes: int) -> UnverifiedToken:
+    """Return what was parsed before."""
+    return parse_once(text)
+
+
+@pytest.mark.parametrize(("snapshot", "changes"), OTHERS.values(), ids=OTHERS)
+def test_a_caller_who_comes_again_gets_no_other_token(snapshot: Snapshot, changes: dict[str, Any]) -> None:
+    """What was kept with the claims of a caller's token is not used where anything else differs, and only there."""
+    for world, request in ((SAME, {}), (snapshot, changes), (SAME, {}), (snapshot, changes)):
+        first, again = (order(remembering(world), **request) for _ in range(2))
+        assert first == again == order(world, **request)
+        assert first.sent == again.sent == order(world, **request).sent
+
+
+class _Asked(dict[Need, object]):
+    """Facts that record what they were asked for."""
+
+    def __init__(self, facts: Mapping[Need, object] | None = None) -> None:
+        super().__init__(facts or {})
+        self.asked: list[Need] = []
+
+    def get(self, need: Need, default: object = None) -> object:
+        self.asked.append(need)
+        return super().get(need, default)
+
+
+def test_for_a_caller_who_comes_again_nothing_is_written() -> None:
+    """The token that is kept is found by its name alone; of a token never seen before, none can be kept."""
+    facts = _Asked({order(SAME): SIGNED})
+    for _ in range(2):
+        assert isinstance(authorize(ask(mint()), remembering(SAME), T, facts), Allow)
+    assert [need.sent for need in facts.asked] == ["", ""]
+    new = _Asked({order(SAME): SIGNED})
+    assert isinstance(authorize(ask(mint()), SAME, T, new), Allow)
+    assert [need.sent for need in new.asked] == [order(SAME).sent]
+
+
 def test_a_token_is_used_again() -> None:
     """The same caller's next request under the same rule has the same need, whatever else it asks."""
     assert order(SAME, path="/items/2", method="PUT") == order(SAME)
@@ -296,8 +364,8 @@ def test_each_transaction_has_its_own() -> None:
     snapshot = minting(reused=False)
     first, second = (order(snapshot, headers={"x-request-id": each}) for each in ("1", "2"))
     assert first != second
-    assert read_signing_request(first.sent).reuse_for == 0.0
-    assert read_signing_request(order(SAME).sent).reuse_for == 120.0
+    assert read_signing_request(first.sent).terms.reuse_for == 0.0
+    assert read_signing_request(order(SAME).sent).terms.reuse_for == 120.0
 
 
 def at_its_last_moment(snapshot: Snapshot) -> tuple[Need, float]:

@@ -12,12 +12,13 @@ import pytest
 from authz.core.claims import ClaimPath
 from authz.core.decision import Allow
 from authz.core.identity import ClaimHeader, Identity, PayloadHeader
-from authz.core.keys import KeySet
+from authz.core.keys import KeySet, Verified
 from authz.core.reasons import Reason, Rejected
 from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import MAX_TOKEN_BYTES, digest_of, parse_token
 from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.token_cache import MAX_MEMORY, MAX_TOKENS, TokenCache, memory_of
+from tests.cases.minting import minting
 from tests.fixtures import A_EC, A_RSA, T, decide, issuer_a, key_set, make_snapshot, mint, rule
 
 
@@ -100,7 +101,12 @@ def test_a_token_that_needs_much_memory_is_not_kept() -> None:
 
 
 PAYLOADS: dict[str, Callable[[int], object]] = {
-    "usual": lambda number: {"sub": f"user-{number}", "scope": "read write", "exp": T + number, "roles": ["a", "b"]},
+    "usual": lambda number: {
+        "sub": f"user-{number}",
+        "scope": "read write",
+        "exp": T + 60 + number,
+        "roles": ["a", "b"],
+    },
     "empty objects": lambda number: {"a": [{} for _ in range(300)], "n": number},
     "small objects": lambda number: {"a": [{"a": number} for _ in range(150)]},
     "empty lists": lambda number: {"a": [[] for _ in range(300)], "n": number},
@@ -117,9 +123,11 @@ PAYLOADS: dict[str, Callable[[int], object]] = {
 
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
 def test_the_estimate_of_memory_is_an_upper_bound(payload: Callable[[int], object]) -> None:
-    """For all shapes of claims, with what is read from the token, and with the largest header."""
+    """For all shapes of claims, with what is read from the token, the largest header, and the name of our token."""
     sub = ClaimHeader(header="x-sub", name="sub", path=ClaimPath(("sub",)))
-    snapshot = make_snapshot(identity=Identity((sub, PayloadHeader(header="x"))))
+    identity = Identity((sub, PayloadHeader(header="x")), token_header="x-token")
+    verify = lambda _issuer, keys, _token: (keys[0], Verified.CACHED)  # noqa: E731 - one of two arguments
+    snapshot = replace(minting(), identity=identity, verify_signature=verify)
     texts = [mint(**({"sub": f"{n}"} | payload(n))) for n in range(40)]  # type: ignore[operator]
     kept = []
     tracemalloc.start()
