@@ -19,9 +19,12 @@ def main() -> None:
         gc.disable()  # until it serves: what is imported stays, and to look at it takes a tenth of the time
         from authz.config import plain
 
-        plain.choose()
+        plain.choose(plain.Form.PLAIN)
     elif sys.argv[1:2] == ["_check"]:  # a child of `serve`
         gc.disable()  # it ends before there is much garbage
+        from authz.config import plain
+
+        plain.choose(plain.Form.CHECKED)
         from authz.runtime.checking import main as check
 
         check(sys.argv[2])
@@ -29,7 +32,7 @@ def main() -> None:
         from authz.config import plain
 
         gc.disable()
-        plain.choose()
+        plain.choose(plain.Form.PLAIN)
         from authz.cli.serve import fork_workers
 
         fork_workers()

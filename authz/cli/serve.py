@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from authz.cli.files import BAD_CONFIG
+from authz.config import plain
 from authz.runtime.signals import END, RELOAD, SIGNALS, StartGuard, end_by
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from authz.runtime.fork_server import ForkServer, Request
     from authz.runtime.handover import Source
     from authz.runtime.loaded import Loaded
+    from authz.runtime.process import Bound
 
 _CANNOT_START: Final = 3  # exit code
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)  # a worker may start while the file is gone
@@ -44,6 +46,15 @@ READ_WHILE_POLLING: Final = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 _SWITCH_INTERVAL: Final = 0.0001
 _LOG_FLUSH: Final = 1.0  # seconds for the last log lines
 _SEVERAL_WORKERS: Final = re.compile(r"""\bworkers\b["']?\s*:\s*(?!1\b)""")
+_SHARED: Final = (  # no section of the configuration: a child that checks it defines them in another form
+    "authz.core.conditions",
+    "authz.core.exchange",
+    "authz.core.snapshot",
+    "authz.core.status_list",
+    "importlib.metadata",
+    "pickle",
+    "secrets",
+)
 _EARLY: Final = (
     "authz.admin.routes",
     "authz.config.build",
@@ -121,10 +132,10 @@ def _run_forked(request: Request, handover: int) -> int:
 
 
 def _serve(file: Path, worker: Worker | None, guard: StartGuard) -> None:
+    start = _load_given(file, worker) if worker is not None else _load_or_exit(file, guard)
     from authz.telemetry.background import BackgroundStream
     from authz.telemetry.logs import set_up_logging
 
-    start = _load_or_exit(file, worker)
     config = start.loaded.config
     _set_up_grpc(config.server.listen if worker is None else worker.listen)
     _raise_descriptor_limit()
@@ -142,26 +153,55 @@ def _serve(file: Path, worker: Worker | None, guard: StartGuard) -> None:
     sys.exit(status)
 
 
-def _load_or_exit(file: Path, worker: Worker | None) -> _Start:
-    """Load *file*, or what the supervisor passed to *worker*; or print all errors and exit."""
-    from authz.config.problems import ConfigError
+def _load_given(file: Path, worker: Worker) -> _Start:
+    """Load what the supervisor passed to *worker*, or print the error and exit."""
     from authz.files.watch import FileWatch
-    from authz.runtime.handover import Handover, Source
+    from authz.runtime.handover import Handover
     from authz.runtime.loaded import CheckFailedError
 
     try:
-        if worker is not None:
-            given = Handover.from_descriptor(worker.handover)
-            return _Start(file, FileWatch(file, known=given.source.stamp), given.source, given.load())
+        given = Handover.from_descriptor(worker.handover)
+        return _Start(file, FileWatch(file, known=given.source.stamp), given.source, given.load())
+    except (CheckFailedError, OSError) as error:
+        sys.exit(_explain(error))
+
+
+def _load_or_exit(file: Path, guard: StartGuard) -> _Start:
+    """Load *file*, or print all errors and exit."""
+    try:
+        child = _fork_check(file, guard)
+    except OSError as error:
+        sys.exit(_explain(error))
+    from authz.config.problems import ConfigError
+    from authz.files.watch import FileWatch
+    from authz.runtime.handover import Source
+    from authz.runtime.loaded import CheckFailedError
+
+    try:
         watch = FileWatch(file)  # before the file is read: any later replacement is a change
         early = _Early()
-        source = Source.read(file, watch, meanwhile=early.begin)
+        source = Source.read(file, watch, child=child, meanwhile=early.begin)
         return _Start(file, watch, source, source.load(), early.fork_server)
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(BAD_CONFIG)
     except (CheckFailedError, OSError) as error:
         sys.exit(_explain(error))
+
+
+def _fork_check(file: Path, guard: StartGuard) -> Bound:
+    """Start the child that checks *file*, with what it and this process both need imported once. Raises OSError."""
+    from authz.runtime.process import fork_bound
+
+    def check() -> None:
+        plain.choose(plain.Form.CHECKED)
+        from authz.runtime.checking import main
+
+        main(str(file))
+
+    _import_all(_SHARED)
+    with guard.paused():
+        return fork_bound(check)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from authz.config import plain
 
-if TYPE_CHECKING or not plain.is_chosen():
+if TYPE_CHECKING or plain.chosen() is not plain.Form.PLAIN:
     from pydantic import (
         BaseModel,
         ConfigDict,

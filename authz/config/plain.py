@@ -4,7 +4,7 @@
 with the rules for sixty sections, would take 12 MB of memory and a third of the time to start.
 
 Rules of this file:
-1. The choice is made once, before the first section is defined, and holds for the whole process.
+1. The choice is made before the first section is defined, and then holds for the whole process.
 2. Nothing is checked. Keys that were not given have their defaults, which are attributes of the class.
 3. What this file has of pydantic's names means the same, or nothing: the declarations of sections are read by both.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 from typing import Any, Final, Self, TypeVar, get_args, get_type_hints
 
 T = TypeVar("T")
@@ -22,24 +22,32 @@ T = TypeVar("T")
 _DEFINED: Final = "authz.config.section"
 
 
+class Form(Enum):
+    """How sections are defined."""
+
+    DESCRIBED = auto()  # with pydantic, and for the reference with the docstrings of keys, from the source
+    CHECKED = auto()  # with pydantic alone: to parse the source for docstrings takes a fifth of a check's time
+    PLAIN = auto()  # without pydantic
+
+
 @dataclass(slots=True)
 class _Choice:
-    plain: bool = False
+    form: Form = Form.DESCRIBED
 
 
 _CHOICE: Final = _Choice()
 
 
-def choose() -> None:
-    """Define all sections without pydantic from now on. Raises RuntimeError if there are sections already."""
-    if _DEFINED in sys.modules and not _CHOICE.plain:
+def choose(form: Form) -> None:
+    """Define all sections in this *form*. Raises RuntimeError if there are sections in another one already."""
+    if _DEFINED in sys.modules and form is not _CHOICE.form:
         raise RuntimeError("sections are defined already")
-    _CHOICE.plain = True
+    _CHOICE.form = form
 
 
-def is_chosen() -> bool:
-    """Return whether sections are defined without pydantic."""
-    return _CHOICE.plain
+def chosen() -> Form:
+    """Return how sections are defined."""
+    return _CHOICE.form
 
 
 class BaseModel:

@@ -19,6 +19,7 @@ from authz.config.declaring import (
     WithJsonSchema,
     model_validator,
 )
+from authz.config.plain import Form, chosen
 from authz.config.quantity import (
     DURATION_PATTERN,
     SIZE_PATTERN,
@@ -94,7 +95,9 @@ class Setting:
 class Section(BaseModel):
     """A mapping with a closed set of keys. The docstring of each key describes it in the schema and the reference."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=chosen() is Form.DESCRIBED
+    )
 
     computed: ClassVar[tuple[str, ...]] = ()  # cached properties that another process cannot compute
 

@@ -69,7 +69,7 @@ class ForkServer:
         if not self._alive:
             self.close()
             self._open()
-        socket.send_fds(self._socket, [json.dumps(asdict(request)).encode()], [lifeline, handover])
+        socket.send_fds(self._child.socket, [json.dumps(asdict(request)).encode()], [lifeline, handover])
         worker = self._workers[request.number] = ForkedWorker(self)
         return worker
 
@@ -82,7 +82,7 @@ class ForkServer:
         """Note which workers have started and ended, and whether the server has."""
         while self._alive:
             try:
-                message = self._socket.recv(_MAX_MESSAGE)
+                message = self._child.socket.recv(_MAX_MESSAGE)
             except BlockingIOError:
                 return
             except OSError:
@@ -92,21 +92,21 @@ class ForkServer:
                 self._workers[found["number"]].note(found["pid"], found["status"])
             else:
                 self._alive = False
-                self._process.poll()  # so that no zombie is left
+                self._child.process.poll()  # so that no zombie is left
 
     def close(self) -> None:
         """End the server; a worker that it has just started ends too, if it was sent a signal to end."""
-        self._process.send(signal.SIGKILL)
-        self._process.wait(_MAX_SECONDS)
+        self._child.process.send(signal.SIGKILL)
+        self._child.process.wait(_MAX_SECONDS)
         self.read_messages()
         self._alive = False
-        self._socket.close()
-        os.close(self._lifeline)
+        self._child.socket.close()
+        os.close(self._child.lifeline)
 
     def _open(self) -> None:
         # Each message is one whole, and comes with its descriptors.
-        self._process, self._socket, self._lifeline = start_bound(self._command, socket.SOCK_SEQPACKET)
-        self._socket.settimeout(0)
+        self._child = start_bound(self._command, socket.SOCK_SEQPACKET)
+        self._child.socket.settimeout(0)
         self._alive = True
         self.generation += 1
 

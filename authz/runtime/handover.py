@@ -21,6 +21,7 @@ from authz.files.stamp import FileStamp
 from authz.files.watch import FileWatch
 from authz.runtime.loaded import CheckFailedError, Loaded, unpack, unpickle
 from authz.runtime.loading import Check
+from authz.runtime.process import Bound
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +34,22 @@ class Source:
     stamp: FileStamp | None
 
     @classmethod
-    def read(cls, file: Path, watch: FileWatch, *, meanwhile: Callable[[str], None] = lambda _: None) -> Self:
-        """Read and check *file*, whose stamp *watch* has taken before; *meanwhile* is called with the text.
+    def read(
+        cls,
+        file: Path,
+        watch: FileWatch,
+        *,
+        child: Bound | None = None,
+        meanwhile: Callable[[str], None] = lambda _: None,
+    ) -> Self:
+        """Read *file*, whose stamp *watch* has taken before, and have *child* check it, or a process that is started.
 
-        The configuration may be invalid: `load` says so. Raises ConfigError, CheckFailedError, OSError.
+        *meanwhile* is called with the text. The configuration may be invalid: `load` says so. Raises ConfigError,
+        CheckFailedError, OSError.
         """
         stamp = watch.stamp
         text = read_text(file)
-        with Check(str(file)) as check:
+        with Check(str(file), child=child) as check:
             return cls(check.run(text, meanwhile=lambda: meanwhile(text)), stamp)
 
     def load(self, *, rules: bool = True) -> Loaded:

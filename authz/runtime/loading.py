@@ -20,7 +20,7 @@ from typing import Final, Self
 
 from authz.config.text import read_text
 from authz.runtime.loaded import MAX_BYTES, CheckFailedError, Loaded, unpack
-from authz.runtime.process import interpreter, start_bound
+from authz.runtime.process import Bound, interpreter, start_bound
 
 _COMMAND: Final = "_check"  # of authz.__main__
 _MAX_SECONDS: Final = 600.0  # a file of 4 MiB takes ten seconds of CPU time, and a start may have little of it
@@ -38,35 +38,45 @@ def load(file: Path, *, pause: Callable[[], None]) -> Loaded:
 class Check:
     """A child process that checks one configuration."""
 
-    def __init__(self, file: str, command: Sequence[str] | None = None, *, max_seconds: float = _MAX_SECONDS) -> None:
-        """Start it; *file* is the name of the configuration in messages. Raises OSError."""
+    def __init__(
+        self,
+        file: str,
+        command: Sequence[str] | None = None,
+        *,
+        child: Bound | None = None,
+        max_seconds: float = _MAX_SECONDS,
+    ) -> None:
+        """Start it, unless *child* is this process; *file* is the name of the configuration in messages.
+
+        Raises OSError.
+        """
         self._file: Final = file
         self._max_seconds: Final = max_seconds
         self._deadline: Final = time.monotonic() + max_seconds
         argv = [*(command or [*interpreter(), _COMMAND]), file]
-        self._process, self._socket, self._lifeline = start_bound(argv, socket.SOCK_STREAM)
+        self._child: Final = start_bound(argv, socket.SOCK_STREAM) if child is None else child
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
-        os.close(self._lifeline)
-        self._process.send(signal.SIGKILL)
-        self._process.wait(self._max_seconds)  # so that no zombie is left
+        self._child.socket.close()
+        os.close(self._child.lifeline)
+        self._child.process.send(signal.SIGKILL)
+        self._child.process.wait(self._max_seconds)  # so that no zombie is left
 
     def run(self, text: str, *, meanwhile: Callable[[], None] = lambda: None) -> bytes:
         """Return the checked *text* as `authz.runtime.loaded.unpack` reads it. Raises CheckFailedError.
 
         *meanwhile* is called while the child works.
         """
-        self._socket.settimeout(self._max_seconds)
+        self._child.socket.settimeout(self._max_seconds)
         # A long text waits until the child reads.
         Thread(target=self._send, args=(text.encode(),), name="send-configuration", daemon=True).start()
         meanwhile()
         try:
             packed = self._receive()
-            status = self._process.wait(self._deadline - time.monotonic())
+            status = self._child.process.wait(self._deadline - time.monotonic())
             if status is None:
                 raise TimeoutError
         except TimeoutError:
@@ -77,16 +87,16 @@ class Check:
 
     def _send(self, text: bytes) -> None:
         with suppress(OSError):  # then the child has ended, or is killed: its status says why
-            self._socket.sendall(text)
-            self._socket.shutdown(socket.SHUT_WR)
+            self._child.socket.sendall(text)
+            self._child.socket.shutdown(socket.SHUT_WR)
 
     def _receive(self) -> bytes:
         """Return all that the child writes until its end. Raises TimeoutError, CheckFailedError."""
         received = bytearray()
         while (left := self._deadline - time.monotonic()) > 0:
-            self._socket.settimeout(left)
+            self._child.socket.settimeout(left)
             try:
-                chunk = self._socket.recv(_CHUNK)
+                chunk = self._child.socket.recv(_CHUNK)
             except ConnectionResetError:  # it had not read all of the text
                 chunk = b""
             if not chunk:

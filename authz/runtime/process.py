@@ -8,11 +8,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn, Self
 
 import authz
 
@@ -25,26 +28,43 @@ _FLAGS: Final = {
     "dont_write_bytecode": "-B",
     "optimize": "-O",
 }
+_STDIN: Final = 0  # file descriptor
 _POLL: Final = 0.005  # seconds
+# Our signal mask is not inherited: signals must be able to end the child while it starts. Only SIGHUP is blocked,
+# because it would end a process that does not handle it yet.
+_BLOCKED: Final = (signal.SIGHUP,)
+_CRASHED: Final = 1  # the exit status of Python after an exception
 _RUN_FROM: Final = "import sys; sys.path.insert(0, {!r}); from authz.__main__ import main; main()"
 
 
 class Process:
     """A child process in its own process group."""
 
+    _pid: int
+    _status: int | None = None
+
     def __init__(self, argv: list[str], *, descriptors: Mapping[int, int]) -> None:
         """Start *argv*. *descriptors* maps descriptor numbers of the child to ours. Raises OSError."""
-        self._pid: Final = os.posix_spawn(
+        self._pid = os.posix_spawn(
             argv[0],
             argv,
             os.environ,
             file_actions=[(os.POSIX_SPAWN_DUP2, ours, number) for number, ours in descriptors.items()],
             setpgroup=0,
-            # Our signal mask is not inherited: signals must be able to end the child while it starts. Only SIGHUP is
-            # blocked, because it would end a process that does not handle it yet.
-            setsigmask=[signal.SIGHUP],
+            setsigmask=_BLOCKED,
         )
-        self._status: int | None = None
+
+    @classmethod
+    def fork(cls, run: Callable[[], None]) -> Self:
+        """Start a copy of this process that calls *run* and ends. Raises OSError.
+
+        No other thread may run: a copy has only this one, and the locks as they are.
+        """
+        process = cls.__new__(cls)
+        process._pid = os.fork()  # noqa: SLF001 - its own
+        if not process._pid:  # noqa: SLF001 - as above
+            _end_after(run)
+        return process
 
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal; None while the process runs."""
@@ -76,27 +96,80 @@ class Process:
             os.kill(self._pid, number)
 
 
+def _end_after(run: Callable[[], None]) -> NoReturn:
+    """Be a forked child: nothing that its parent has begun is ended here."""
+    status = _CRASHED
+    try:
+        os.setpgid(0, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, _BLOCKED)
+        run()
+        status = os.EX_OK
+    except BaseException:  # noqa: BLE001 - a process has to end here
+        traceback.print_exc()
+    finally:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os._exit(status)
+
+
 LIFELINE: Final = 3  # the file descriptor by which `start_bound` has a child killed; the child does nothing with it
 
 
-def start_bound(argv: list[str], kind: socket.SocketKind) -> tuple[Process, socket.socket, int]:
-    """Start *argv* with a socket of this *kind* as its stdin, to be killed when a descriptor is closed. Raises OSError.
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A child *process* that has a socket as its stdin; *socket* is our end. It is killed when *lifeline* is closed."""
 
-    Return the process, our end of the socket, and that descriptor.
+    process: Process
+    socket: socket.socket
+    lifeline: int
+
+
+def start_bound(argv: list[str], kind: socket.SocketKind) -> Bound:
+    """Start *argv* with a socket of this *kind*. Raises OSError."""
+    return _bind(kind, lambda ends: Process(argv, descriptors={_STDIN: ends.their_socket, LIFELINE: ends.their_pipe}))
+
+
+def fork_bound(run: Callable[[], None]) -> Bound:
+    """Start a copy of this process that calls *run* and ends, with a stream socket. Raises OSError.
+
+    No other thread may run, as for `Process.fork`.
     """
+    return _bind(socket.SOCK_STREAM, lambda ends: Process.fork(partial(_run_bound, ends, run)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """File descriptors: both ends of a socket and of a pipe."""
+
+    our_socket: int
+    our_pipe: int
+    their_socket: int
+    their_pipe: int
+
+
+def _bind(kind: socket.SocketKind, start: Callable[[_Ends], Process]) -> Bound:
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
-    their_end, our_end = os.pipe()
+    their_pipe, our_pipe = os.pipe()
     try:
-        process = Process(argv, descriptors={0: theirs.fileno(), LIFELINE: their_end})
-        process.end_with(their_end)
+        process = start(_Ends(ours.fileno(), our_pipe, theirs.fileno(), their_pipe))
+        process.end_with(their_pipe)
     except OSError:
         ours.close()
-        os.close(our_end)
+        os.close(our_pipe)
         raise
     finally:
         theirs.close()
-        os.close(their_end)
-    return process, ours, our_end
+        os.close(their_pipe)
+    return Bound(process, ours, our_pipe)
+
+
+def _run_bound(ends: _Ends, run: Callable[[], None]) -> None:
+    # If the child had our ends too, none of them would close with this process.
+    os.close(ends.our_socket)
+    os.close(ends.our_pipe)
+    os.dup2(ends.their_socket, _STDIN)
+    os.close(ends.their_socket)
+    run()
 
 
 def interpreter() -> list[str]:

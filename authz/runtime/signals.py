@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
 from typing import Final, NoReturn
 
@@ -29,8 +31,7 @@ class StartGuard:
         """Block the signals. Only the main thread may call this."""
         self._mask: Final = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS | {_RELEASE})
         self._on_interrupt: Final = signal.signal(signal.SIGINT, signal.SIG_DFL)  # as for SIGTERM: no exception
-        self._thread: Final = Thread(target=self._wait, name="start-guard", daemon=True)
-        self._thread.start()
+        self._start()
 
     def release(self) -> None:
         """End the thread: from now on the caller must wait for the signals, which stay blocked."""
@@ -38,11 +39,24 @@ class StartGuard:
             signal.pthread_kill(self._thread.ident, _RELEASE)
             self._thread.join()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have no thread meanwhile, so that this process may be forked. A signal is received afterwards."""
+        self.release()
+        try:
+            yield
+        finally:
+            self._start()
+
     def close(self) -> None:
         """Restore signal mask and handler."""
         self.release()
         signal.signal(signal.SIGINT, self._on_interrupt)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+    def _start(self) -> None:
+        self._thread = Thread(target=self._wait, name="start-guard", daemon=True)
+        self._thread.start()
 
     def _wait(self) -> None:
         number = signal.sigwait(END | {_RELEASE})

@@ -8,7 +8,7 @@ from typing import Final
 
 from authz.config import plain
 
-plain.choose()
+plain.choose(plain.Form.PLAIN)
 
 from authz.config.build import build_snapshot  # noqa: E402 - the choice is made before
 from authz.config.model import Config  # noqa: E402

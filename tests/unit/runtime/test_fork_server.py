@@ -143,7 +143,7 @@ def test_workers_outlive_their_server(site: Site) -> None:
     first, second = site.start(0), site.start(1)
     pid = started(first)
     started(second)
-    os.kill(site.server._process._pid, KILL)
+    os.kill(site.server._child.process._pid, KILL)
     wait_until(lambda: not site.server.serves(1))
     assert first.poll() is None
     os.kill(pid, KILL)
@@ -158,7 +158,7 @@ def test_workers_outlive_their_server(site: Site) -> None:
 
 def test_a_server_that_cannot_start_is_an_end_of_its_workers(site: Site) -> None:
     """Not a hang."""
-    os.kill(site.server._process._pid, KILL)
+    os.kill(site.server._child.process._pid, KILL)
     wait_until(lambda: not site.server.serves(1))
     other = ForkServer([sys.executable, "-c", "raise SystemExit(9)"])
     try:

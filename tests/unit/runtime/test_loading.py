@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,7 +78,7 @@ def test_a_child_that_hangs_is_killed(program: str) -> None:
     with child(program, max_seconds=0.2) as check:
         with pytest.raises(CheckFailedError, match=r"authz\.yaml could not be checked: .* did not end within 0\.2 s"):
             check.run(TEXT)
-        process = check._process
+        process = check._child.process
     assert process.poll() == -9
 
 
@@ -87,15 +89,18 @@ def test_a_child_that_answers_without_end_is_stopped() -> None:
         check.run(TEXT)
 
 
-def test_a_child_ends_with_its_parent() -> None:
+STARTED: Final = "import os, signal\nfrom authz.runtime.loading import Check\nchild = Check('authz.yaml')._child\n"
+FORKED: Final = (
+    "import os, signal, time\n"
+    "from authz.runtime.process import fork_bound\n"
+    "child = fork_bound(lambda: time.sleep(3600))\n"
+)
+
+
+@pytest.mark.parametrize("start", [STARTED, FORKED], ids=["started", "forked"])
+def test_a_child_ends_with_its_parent(start: str) -> None:
     """A parent that is killed leaves no child behind, even if that has not been given the text yet."""
-    program = (
-        "import os, signal, sys\n"
-        "from authz.runtime.loading import Check\n"
-        "check = Check('authz.yaml')\n"
-        "print(check._process._pid, flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
+    program = f"{start}print(child.process._pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
     read, write = os.pipe()
     pid = os.posix_spawn(
         sys.executable, [sys.executable, "-c", program], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, write, 1)]
@@ -105,3 +110,106 @@ def test_a_child_ends_with_its_parent() -> None:
         said = output.read()  # ends when the child, which has the same stdout, has ended too
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
     assert int(said) > 0
+
+
+# A child that is forked: from another process, since this one may have threads.
+
+BEGIN: Final = "import os, signal, sys\nfrom pathlib import Path\nfrom authz.runtime.process import fork_bound\n"
+
+
+def run(program: str, *arguments: str) -> str:
+    """Run a program; return what it prints."""
+    command = [sys.executable, "-c", BEGIN + program, *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_MINUTES)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_forked_child_checks_as_one_that_is_started(tmp_path: Path) -> None:
+    """It reads the text from its socket, and the process that serves has another form of the sections."""
+    good = tmp_path / "good.yaml"
+    good.write_text(TEXT + LONG)
+    program = (
+        "from authz.config import plain\n"
+        "plain.choose(plain.Form.PLAIN)\n"
+        "def check():\n"
+        "    plain.choose(plain.Form.CHECKED)\n"
+        "    from authz.runtime.checking import main\n"
+        "    main(sys.argv[1])\n"
+        "child = fork_bound(check)\n"
+        "from authz.runtime.loading import Check\n"
+        "with Check(sys.argv[1], child=child) as running:\n"
+        "    packed = running.run(Path(sys.argv[1]).read_text())\n"
+        "assert 'pydantic' not in sys.modules\n"
+        "print(packed.hex())\n"
+    )
+    assert unpack(bytes.fromhex(run(program, str(good)))) == check_file(good)
+
+
+def test_a_forked_child_can_be_ended_and_is_in_no_group_of_ours() -> None:
+    """What this process blocks is no matter to it, only a SIGHUP that it does not handle; nor is a Ctrl-C."""
+    program = (
+        "ours = os.getpgrp()\n"
+        "def tell():\n"
+        "    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
+        "    own = os.getpgrp() == os.getpid() != ours\n"
+        "    os.write(0, repr((blocked == {signal.SIGHUP}, own)).encode())\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT, signal.SIGCHLD])\n"
+        "child = fork_bound(tell)\n"
+        "print(child.socket.makefile().read(), child.process.wait(300))\n"
+    )
+    assert run(program) == "(True, True) 0\n"
+
+
+def test_a_forked_child_that_fails_goes_no_further() -> None:
+    """It ends there with the status of an error, and does not go on as a second process that serves."""
+    program = (
+        "def fail():\n"
+        "    sys.stderr = sys.stdout\n"
+        "    raise ValueError('a slip')\n"
+        "try:\n"
+        "    child = fork_bound(fail)\n"
+        "    print(child.process.wait(300), flush=True)\n"
+        "finally:\n"
+        "    print('the parent goes on')\n"
+    )
+    said = run(program)
+    assert "ValueError: a slip" in said
+    assert said.endswith("1\nthe parent goes on\n")
+    assert said.count("goes on") == 1
+
+
+def test_a_signal_that_comes_while_a_process_is_forked_is_received_afterwards() -> None:
+    """For that time the guard of the start has no thread: a process with threads must not be forked."""
+    program = (
+        "import threading\n"
+        "from authz.runtime.signals import StartGuard\n"
+        "guard = StartGuard()\n"
+        "before = threading.active_count()\n"
+        "with guard.paused():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print(before, threading.active_count(), flush=True)\n"
+        "guard._thread.join()\n"
+        "print('not ended')\n"
+    )
+    command = [sys.executable, "-c", BEGIN + program]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_MINUTES)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "2 1\n")
+
+
+def test_sections_have_one_form() -> None:
+    """It may be chosen until the first one is defined. A process that only checks does not read their docstrings."""
+    program = (
+        "from authz.config import plain\n"
+        "for form in (plain.Form.PLAIN, plain.Form[sys.argv[1]]):\n"
+        "    plain.choose(form)\n"
+        "from authz.config.model import Server\n"
+        "print(Server.model_fields['listen'].description is not None)\n"
+        "plain.choose(form)\n"
+        "try:\n"
+        "    plain.choose(plain.Form.PLAIN)\n"
+        "except RuntimeError as error:\n"
+        "    print(error)\n"
+    )
+    assert run(program, "CHECKED") == "False\nsections are defined already\n"
+    assert run(program, "DESCRIBED") == "True\nsections are defined already\n"
