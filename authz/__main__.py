@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import sys
+from typing import Final
+
+_BESIDE_CHECKS: Final = 10  # niceness: a tenth of a core at least, even if checks take all they can get
 
 
 def main() -> None:
@@ -20,14 +23,14 @@ def main() -> None:
         from authz.config import plain
 
         plain.choose(plain.Form.PLAIN)
-    elif sys.argv[1:2] == ["_check"]:  # a child of `serve`
+    elif sys.argv[1:2] == ["_check"]:  # a child of `serve`, for a reload
         gc.disable()  # it ends before there is much garbage
         from authz.config import plain
 
         plain.choose(plain.Form.CHECKED)
         from authz.runtime.checking import main as check
 
-        check(sys.argv[2])
+        check(sys.argv[2], niceness=_BESIDE_CHECKS)
     elif sys.argv[1:2] == ["_fork"]:  # a child of `serve` with several workers
         from authz.config import plain
 

@@ -84,6 +84,7 @@ log = logging.getLogger(__name__)
 # Seconds to keep answering after health reports NOT_SERVING: Envoy checks once a second, and its workers get the result
 # up to a second later (`update_merge_window`). With 1.0, every second restart lost requests.
 _LAME_DUCK: Final = 3.0
+_MANY_RULES: Final = 1_000  # a collection among them stops all threads for 2 ms
 _PAUSE: Final = 0.0001  # seconds, some thousand times in a reload of ten thousand rules
 
 
@@ -358,7 +359,12 @@ def _prepare(file: Path, build: Callable[..., Snapshot]) -> tuple[Loaded, Snapsh
     gc.disable()  # nothing of what is made here is garbage, and a collection stops all threads
     try:
         loaded = load(file, pause=_pause)
-        return loaded, build(loaded.config, pause=_pause)
+        snapshot = build(loaded.config, pause=_pause)
+        if len(loaded.config.rules) > _MANY_RULES:
+            # Otherwise the next three collections would each look through all rules. These have no cycles: the last
+            # use of a snapshot frees it. Garbage in cycles that is not collected yet would stay.
+            gc.freeze()
+        return loaded, snapshot
     finally:
         gc.enable()
 

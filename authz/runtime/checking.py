@@ -37,8 +37,12 @@ def check_file(file: Path) -> Loaded:
     return check(read_text(file), file=str(file))
 
 
-def main(file: str) -> None:
-    """Read a text from the socket that is our stdin, check it, and answer there."""
+def main(file: str, *, niceness: int = 0) -> None:
+    """Read a text from the socket that is our stdin, check it, and answer there.
+
+    With *niceness*, processes that serve get more of the CPU time than this one.
+    """
+    os.nice(niceness)
     with suppress(OSError):  # if the memory of the container ends, this process is killed and not one that serves
         _OOM_SCORE.write_text(_FIRST_TO_GO)
     with socket.socket(fileno=_SOCKET) as parent, parent.makefile("rb") as stream:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,9 @@ from authz.config.problems import ConfigError
 from authz.runtime.checking import check_file
 from authz.runtime.loaded import CheckFailedError, unpack
 from authz.runtime.loading import Check, load
+from tests.fakes.waiting import wait_until
 from tests.tools import ROOT
+from tests.unit.config.sample import SMALL
 
 SAMPLE: Final = ROOT / "tests/data/config.yaml"
 TEXT: Final = SAMPLE.read_text()
@@ -44,6 +47,15 @@ def test_a_child_checks_as_this_process_does(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as here:
         parse(bad.read_text(), file=str(bad))
     assert str(there.value) == str(here.value)
+
+
+def test_a_child_for_a_reload_leaves_the_processor_to_checks() -> None:
+    """It runs on the core of the thread that decides, if there is but one."""
+    with Check("authz.yaml") as check:
+        ours, theirs = (
+            partial(os.getpriority, os.PRIO_PROCESS, pid) for pid in (os.getpid(), check._child.process._pid)
+        )
+        wait_until(lambda: theirs() == min(ours() + 10, 19))
 
 
 def test_a_file_that_cannot_be_read_is_a_problem_of_the_file(tmp_path: Path) -> None:
@@ -213,3 +225,26 @@ def test_sections_have_one_form() -> None:
     )
     assert run(program, "CHECKED") == "False\nsections are defined already\n"
     assert run(program, "DESCRIBED") == "True\nsections are defined already\n"
+
+
+def test_no_collection_looks_through_many_rules_after_a_reload(tmp_path: Path) -> None:
+    """It would stop all threads; and none is needed, for nothing is left of rules that are no longer used."""
+    file = tmp_path / "many.yaml"
+    names = ", ".join(f"{{match: {{paths: [/{number}]}}}}" for number in range(1_001))
+    file.write_text(SMALL + f"rules: [{names}]\n")
+    program = (
+        "import gc\n"
+        "from authz.config.build import build_snapshot\n"
+        "from authz.core.policy import Rule\n"
+        "from authz.runtime.app import _prepare\n"
+        "def count():\n"
+        "    return sum(isinstance(each, Rule) for each in gc.get_objects())\n"
+        "snapshot = _prepare(Path(sys.argv[1]), build_snapshot)[1]\n"
+        "print(gc.isenabled(), count())\n"
+        "gc.disable()\n"
+        "gc.unfreeze()\n"
+        "print(count())\n"
+        "del snapshot\n"
+        "print(count())\n"
+    )
+    assert run(program, str(file)).split() == ["True", "0", "1001", "0"]
