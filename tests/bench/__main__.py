@@ -22,7 +22,7 @@ from authz.demo.sidecar import Sidecar
 from tests.bench.deployments import Deployment, Deployments, collecting
 from tests.bench.growth import REMEMBERED, measure_idle, measure_memory, measure_ready, measure_worker
 from tests.bench.load import MissingToolError, SpoiltError, check_tools
-from tests.bench.machine import Place, describe, place, usable_cores
+from tests.bench.machine import Place, compile_source, describe, place, usable_cores
 from tests.bench.pages import measure_pages
 from tests.bench.reloads import measure_reloads
 from tests.bench.report import Report, render, render_comparison
@@ -152,6 +152,7 @@ class Bench:
 def run(plan: Plan, names: Collection[str]) -> Report:
     """Measure these rows, telling on stderr how far it is. Raises MissingToolError."""
     check_tools()
+    compile_source()
     cores = usable_cores()
     with ExitStack() as parts:
         folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
