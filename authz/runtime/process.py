@@ -97,7 +97,7 @@ class Process:
 
 
 def _end_after(run: Callable[[], None]) -> NoReturn:
-    """Be a forked child: nothing that its parent has begun is ended here."""
+    """Be a forked child: nothing that its parent has started is ended here."""
     status = _CRASHED
     try:
         os.setpgid(0, 0)
