@@ -66,11 +66,11 @@ def authenticate(
         trail.subject, trail.client = claims.subject, claims.client
         observe(10, claims)
         proof = check_binding(found, claims, request, asked, now, trail)  # 11
+        unused = None if proof is None else check_proof(proof, asked, trail, facts)
         if snapshot.revocations:
             check_revoked(snapshot.revocations, claims, asked, text, None, now)
         if asked.status_list is not None:
             _check_status(claims, asked, asked.status_list, snapshot, trail, facts, now)
-        unused = None if proof is None else check_proof(proof, asked, trail, facts)
         observe(11, claims)
         return asked, claims, unused
     token = snapshot.parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
@@ -95,10 +95,10 @@ def authenticate(
     trail.subject, trail.client = claims.subject, claims.client
     observe(10, claims)
     proof = check_binding(found, claims, request, issuer, now, trail)  # 11
+    unused = None if proof is None else check_proof(proof, issuer, trail, facts)
     if snapshot.revocations:
         check_revoked(snapshot.revocations, claims, issuer, token, signed.key, now)
     _check_at_issuer(text, claims, issuer, snapshot, trail, facts, now)
-    unused = None if proof is None else check_proof(proof, issuer, trail, facts)
     observe(11, claims)
     return issuer, claims, unused
 

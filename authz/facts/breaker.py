@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_FAILURES: Final = 5  # in a row, until the breaker opens
-FIRST_PAUSE: Final = 1.0  # seconds; each further failure doubles it
-LAST_PAUSE: Final = 30.0  # seconds
+INITIAL_BACKOFF: Final = 1.0  # seconds; each further failure doubles it
+MAX_BACKOFF: Final = 30.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Breaker:
 
     def _pause(self) -> float:
         doublings = min(self.failed - MAX_FAILURES, 10)
-        return min(LAST_PAUSE, FIRST_PAUSE * 2.0**doublings)
+        return min(MAX_BACKOFF, INITIAL_BACKOFF * 2.0**doublings)
 
 
 CLOSED: Final = Breaker()

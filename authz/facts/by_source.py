@@ -8,7 +8,7 @@ from typing import Final
 from authz.core.needs import Need, Unanswered
 from authz.facts.lane import Done, SourceLane
 
-_NOT_THERE: Final = Unanswered("it is not configured any more")
+_NOT_CONFIGURED: Final = Unanswered("it is not configured any more")
 
 
 class LanesBySource:
@@ -29,7 +29,7 @@ class LanesBySource:
     def find(self, need: Need) -> object | None:
         """Return the fact if it is cached, or Unanswered. Takes no lock."""
         lane = self._lanes().get(need.of)
-        return _NOT_THERE if lane is None else lane.find(need)
+        return _NOT_CONFIGURED if lane is None else lane.find(need)
 
     def may_renew(self, need: Need) -> bool:
         """Return whether to ask for a known fact again. Takes no lock."""
@@ -40,7 +40,7 @@ class LanesBySource:
         """Ask the source; *done* is called with the fact, or with Unanswered. Return whether the question waits."""
         lane = self._lanes().get(need.of)
         if lane is None:
-            done(_NOT_THERE)
+            done(_NOT_CONFIGURED)
             return False
         return lane.ask(need, done)
 

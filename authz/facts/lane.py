@@ -4,8 +4,8 @@ Rules of this file:
 1. Each lane has its own threads, queue and budget: a slow source slows down no other lane.
 2. If the queue is full, the budget is spent or the circuit breaker is open, a question stays unanswered at once.
 3. Every question is answered exactly once, also if the source raises. An error is never cached.
-4. Facts that unauthenticated clients can cause in any number are *brief*: they have a separate cache, so that they
-   evict no others. A brief one that replaces a fact takes its place.
+4. Facts that unauthenticated clients can cause in any number are *negative*: they have a separate cache, so that they
+   evict no others. A negative fact that replaces a fact takes its place.
 5. A fact that is renewed stays until it ends, whatever becomes of that.
 """
 
@@ -15,10 +15,11 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from authz.core.needs import Need, Unanswered
 from authz.facts.breaker import CLOSED
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 SPREAD: Final = 0.1  # of the lifetime of a fact, at random: facts that were cached together expire separately
 RENEWAL_PAUSE: Final = 1.0  # seconds until a fact that could not be renewed is tried again
-_BRIEF_SHARE: Final = 4  # the cache of brief facts has a quarter of the entries of the other
+_NEGATIVE_SHARE: Final = 4  # the cache of negative facts has a quarter of the entries of the other
 
 _STOPPED: Final = Unanswered("the configuration has changed meanwhile")
 
@@ -40,16 +41,17 @@ _Inbox = SimpleQueue[_Question | None]
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """An answer of a source. It is cached for *keep* seconds, and not at all with 0.
+    """An answer of a source. It is cached for *ttl* seconds, and not at all with 0.
 
-    It takes *size* bytes. *result* is a label for metrics. *brief* facts are those that any client can cause.
+    It takes *size* bytes. *result* is a label for metrics. *negative* facts are those that any client can cause, such
+    as that a token is not active.
     """
 
     value: object
-    keep: float = 0.0
+    ttl: float = 0.0
     size: int = 0
     result: str = "answered"
-    brief: bool = False
+    negative: bool = False
 
 
 class SourceError(Exception):
@@ -90,22 +92,53 @@ class _Unobserved:
         pass
 
 
+class LaneSettings(Protocol):
+    """The settings of a source of facts, as every section of the configuration has them."""
+
+    @property
+    def max_concurrent(self) -> int:
+        """How many questions are with the source at one time."""
+
+    @property
+    def max_wait(self) -> timedelta:
+        """How long a check may wait."""
+
+    @property
+    def max_per_second(self) -> int:
+        """How many questions are asked in a second, and at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """The bounds of a lane.
 
-    At most *max_asked* questions are with the source at one time, each on a thread. At most *max_waiting* checks wait
-    for the lane at one time, each for at most *max_wait* seconds. The source is asked at most *burst* times at once,
-    and once more every *refill* seconds. At most *max_kept* facts of *max_kept_bytes* are cached.
+    At most *max_concurrent* questions are with the source at one time, each on a thread. At most *max_waiting* checks
+    wait for the lane at one time, each for at most *max_wait* seconds. The source is asked at most *burst* times at
+    once, and once more every *refill* seconds. At most *max_cached* facts of *max_cached_bytes* are cached.
     """
 
-    max_asked: int
+    max_concurrent: int
     max_waiting: int
     max_wait: float
     burst: int
     refill: float
-    max_kept: int = 10_000
-    max_kept_bytes: int = 64 * 1024 * 1024
+    max_cached: int = 10_000
+    max_cached_bytes: int = 64 * 1024 * 1024
+
+    @classmethod
+    def of(
+        cls, settings: LaneSettings, *, max_waiting: int, max_cached: int, max_cached_bytes: int = 64 * 1024 * 1024
+    ) -> Self:
+        """Return the bounds that *settings* ask for."""
+        return cls(
+            max_concurrent=settings.max_concurrent,
+            max_waiting=max_waiting,
+            max_wait=settings.max_wait.total_seconds(),
+            burst=settings.max_per_second,
+            refill=1.0 / settings.max_per_second,
+            max_cached=max_cached,
+            max_cached_bytes=max_cached_bytes,
+        )
 
 
 def start_thread(run: Callable[[], None], name: str) -> None:
@@ -138,7 +171,7 @@ class SourceLane:
         self._random: Final = random
         self._start: Final = start
         self._kept: Final = self._make_cache(1)
-        self._brief: Final = self._make_cache(_BRIEF_SHARE)
+        self._negative: Final = self._make_cache(_NEGATIVE_SHARE)
         self._queue: Final[deque[_Question]] = deque()  # while all threads are busy
         self._idle: Final[list[_Inbox]] = []  # of threads that wait
         self._lock: Final = Lock()  # of all that follows; the deciding thread does not take it, and reads the breaker
@@ -162,7 +195,7 @@ class SourceLane:
         """Return the fact if it is cached. Takes no lock."""
         fact = self._kept.get(need)
         if fact is None:
-            fact = self._brief.get(need)
+            fact = self._negative.get(need)
         if fact is not None:
             self._observer.on_found()
         return fact
@@ -171,8 +204,8 @@ class SourceLane:
         """Return the fact if it is cached, or Unanswered while the circuit breaker is open. Takes no lock."""
         fact = self.recall(need)
         if fact is None and self._breaker.is_open(self._monotonic()):
-            self._observer.on_refused("left_alone")
-            return self._left_alone()
+            self._observer.on_refused("breaker_open")
+            return self._breaker_open()
         return fact
 
     def may_renew(self, need: Need) -> bool:
@@ -202,12 +235,12 @@ class SourceLane:
     def _make_cache(self, share: int) -> FactCache:
         bounds = self._bounds
         return FactCache(
-            max_entries=max(1, bounds.max_kept // share),
-            max_bytes=max(1, bounds.max_kept_bytes // share),
+            max_entries=max(1, bounds.max_cached // share),
+            max_bytes=max(1, bounds.max_cached_bytes // share),
             monotonic=self._monotonic,
         )
 
-    def _left_alone(self) -> Unanswered:
+    def _breaker_open(self) -> Unanswered:
         failing = self._failing
         why = f"the circuit breaker is open after several failures; the last: {failing}"
         return Unanswered(why, absent=failing is not None and failing.absent)
@@ -218,14 +251,14 @@ class SourceLane:
             return _STOPPED
         now = self._monotonic()
         if self._breaker.is_open(now):
-            self._observer.on_refused("left_alone")
-            return self._left_alone()
+            self._observer.on_refused("breaker_open")
+            return self._breaker_open()
         if self._open >= self._bounds.max_waiting:
-            self._observer.on_refused("no_room")
+            self._observer.on_refused("queue_full")
             return Unanswered("too many requests are in progress")
         budget = self._budget.spend(now)
         if budget is None:
-            self._observer.on_refused("no_budget")
+            self._observer.on_refused("rate_limited")
             return Unanswered("the rate limit for requests is reached")
         self._budget = budget
         self._breaker = self._breaker.tried(now)
@@ -238,9 +271,9 @@ class SourceLane:
         """
         if self._idle:
             self._idle.pop().put(question)
-        elif self._threads == self._bounds.max_asked or not self._start_thread(question):
+        elif self._threads == self._bounds.max_concurrent or not self._start_thread(question):
             if not self._threads:
-                self._observer.on_refused("no_room")
+                self._observer.on_refused("queue_full")
                 return Unanswered("no thread can be started")
             self._queue.append(question)
         self._open += 1
@@ -284,9 +317,9 @@ class SourceLane:
         try:
             fact = self._source(need)
             answer = fact.value
-            if fact.keep > 0.0:
-                cache = self._brief if fact.brief and self._kept.get(need) is None else self._kept
-                seconds = fact.keep * (1.0 - SPREAD * self._random())
+            if fact.ttl > 0.0:
+                cache = self._negative if fact.negative and self._kept.get(need) is None else self._kept
+                seconds = fact.ttl * (1.0 - SPREAD * self._random())
                 cache.put(need, fact.value, seconds=seconds, size=fact.size)
             self._note(fact.result, began)
         except SourceError as error:

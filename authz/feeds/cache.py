@@ -33,7 +33,7 @@ _MAX_ESCAPE: Final = 6  # a byte takes at most six bytes in JSON (\u0000)
 
 
 @dataclass(frozen=True, slots=True)
-class Cached:
+class CachedDocument:
     """A *document* that was fetched *age* seconds ago, at *fetched_at* (Unix time), under *authorities*."""
 
     document: bytes
@@ -70,7 +70,7 @@ class KeyCache:
         self._now: Final = now
         self._warned = False
 
-    def load(self) -> Cached | None:
+    def load(self) -> CachedDocument | None:
         """Return the cached document; None if there is none or, with a log line, if it must not be used."""
         try:
             cached = self._read()
@@ -100,7 +100,7 @@ class KeyCache:
         else:
             self._warned = False
 
-    def _read(self) -> Cached:
+    def _read(self) -> CachedDocument:
         """Read and check the file. Raises OSError, ValueError."""
         descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
@@ -122,7 +122,7 @@ class KeyCache:
             raise ValueError(f"was fetched {-age:.0f} s in the future; one of the clocks was wrong")
         if age >= self._max_age:
             raise ValueError(f"was fetched {age:.0f} s ago, more than fetch.max_stale")
-        return Cached(document.encode(), fetched_at, age, authorities)
+        return CachedDocument(document.encode(), fetched_at, age, authorities)
 
     def _replace(self, data: bytes) -> None:
         """Write a temporary file (mode 0600), then rename it. Raises OSError."""

@@ -31,12 +31,11 @@ from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.fetch import Answer
 from authz.feeds.http.post import Post, Poster
 from authz.feeds.introspection import (
-    ABOUT_US,
+    CLIENT_ERRORS,
     CRASH_STATUSES,
-    PROVED_SECONDS,
+    HEALTHY_SECONDS,
     TOO_LARGE_STATUSES,
     Endpoint,
-    media_type,
     read_error,
 )
 from authz.telemetry.keys import Refresh
@@ -52,11 +51,11 @@ _MAX_SECONDS: Final = 1e12
 # RFC 8693 section 2.2.2, RFC 6749 section 5.2: the token itself, and what it is not to be exchanged for.
 _INVALID: Final = frozenset({"invalid_grant", "invalid_token"})
 _REFUSED: Final = frozenset({"invalid_target", "invalid_scope"})
-_OF_OUR_SETTINGS: Final = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
+_CLIENT_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
+class CacheTtl:
     """How long answers are cached, in seconds: tokens at most, and refusals."""
 
     token: float
@@ -73,7 +72,7 @@ class ExchangeSource:
         auth: ClientAuth,
         *,
         kind: TokenKind,
-        keep: Keep,
+        ttl: CacheTtl,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,10 +80,10 @@ class ExchangeSource:
         self._endpoint: Final = endpoint
         self._auth: Final = auth
         self._kind: Final = kind
-        self._keep: Final = keep
+        self._ttl: Final = ttl
         self._now: Final = now
         self._monotonic: Final = monotonic
-        self._proved_until = 0.0
+        self._healthy_until = 0.0
 
     def __call__(self, need: Need) -> Fact:
         """Exchange the token in *need*. Raises SourceError."""
@@ -96,7 +95,7 @@ class ExchangeSource:
             raise SourceError(error.result.value, str(error)) from error
         if answer.status == 200:
             fact = self._read(answer, asked)
-            self._proved_until = self._monotonic() + PROVED_SECONDS
+            self._healthy_until = self._monotonic() + HEALTHY_SECONDS
             return fact
         return self._read_refusal(answer)
 
@@ -105,7 +104,7 @@ class ExchangeSource:
         self._poster.close()
 
     def _write(self, asked: ExchangeRequest) -> Post:
-        proof = self._auth.prove()
+        credentials = self._auth.credentials()
         fields = [
             ("grant_type", GRANT_TYPE),
             ("subject_token", asked.subject),
@@ -113,29 +112,29 @@ class ExchangeSource:
             ("requested_token_type", self._kind.urn),
             *(("audience", each) for each in asked.audiences),
             *((("scope", asked.scope),) if asked.scope else ()),
-            *proof.fields.items(),
+            *credentials.fields.items(),
         ]
         headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
-        return Post(urlencode(fields).encode("ascii"), {**headers, **proof.headers})
+        return Post(urlencode(fields).encode("ascii"), {**headers, **credentials.headers})
 
     def _read(self, answer: Answer, asked: ExchangeRequest) -> Fact:
         members = self._parse(answer)
         text = members.get("access_token")
         if not isinstance(text, str) or not _TOKEN.fullmatch(text) or len(text) > MAX_TOKEN_BYTES:
-            raise self._not_asked("access_token is absent, too long, or no token")
+            raise self._unexpected("access_token is absent, too long, or no token")
         if members.get("issued_token_type") != self._kind.urn:
-            raise self._not_asked(f"issued_token_type is not {self._kind.value}")
+            raise self._unexpected(f"issued_token_type is not {self._kind.value}")
         if str(members.get("token_type")).lower() != "bearer":
-            raise self._not_asked("token_type is not Bearer")
+            raise self._unexpected("token_type is not Bearer")
         claims = _read_claims(text)
         if claims is None and self._kind is TokenKind.JWT:
-            raise self._not_asked("access_token is no JWT")
+            raise self._unexpected("access_token is no JWT")
         if claims is not None and not set(asked.audiences) <= _audiences(claims):
-            raise self._not_asked("its aud has not every audience that was asked for")
+            raise self._unexpected("its aud has not every audience that was asked for")
         ends = self._find_end(members, claims or {})
         now = self._now()
         left = 0.0 if ends is None else ends - now - SLACK_SECONDS
-        kept = max(0.0, min(self._keep.token, left))
+        kept = max(0.0, min(self._ttl.token, left))
         renew = now + RENEWED_AFTER * kept if kept > 0.0 else None
         return Fact(Exchanged(text, ends, renew), kept, len(text), "exchanged")
 
@@ -144,16 +143,16 @@ class ExchangeSource:
         lives, ends = _read_seconds(members.get("expires_in")), _read_seconds(claims.get("exp"))
         known = [each for each in (None if lives is None else self._now() + lives, ends) if each is not None]
         if known and min(known) <= self._now():
-            raise self._not_asked("the token has ended already")
+            raise self._unexpected("the token has ended already")
         return min(known, default=None)
 
-    def _not_asked(self, why: str) -> SourceError:
+    def _unexpected(self, why: str) -> SourceError:
         """A server that answers others well is not left alone for one answer (rule 3)."""
-        return SourceError("unreadable", f"the answer is not what was asked for: {why}", counts=not self._is_proved)
+        return SourceError("unreadable", f"the answer is not what was asked for: {why}", counts=not self._is_healthy)
 
     @property
-    def _is_proved(self) -> bool:
-        return self._monotonic() < self._proved_until
+    def _is_healthy(self) -> bool:
+        return self._monotonic() < self._healthy_until
 
     def _read_refusal(self, answer: Answer) -> Fact:
         """Return "refused" if the token caused a status other than 200. Raises SourceError for other causes."""
@@ -163,27 +162,27 @@ class ExchangeSource:
             return self._refuse(shown, invalid=True)
         if status in {400, 403} and error in _REFUSED:
             return self._refuse(shown, invalid=False)
-        if status == 401 or error in _OF_OUR_SETTINGS:
+        if status == 401 or error in _CLIENT_ERRORS:
             text = f"{shown}: the server rejects our client (identity.token.exchange.client)"
             raise SourceError("unauthorized", text)
         if status in {400, 403}:
             # Keycloak answers access_denied if the token does not name our client as an audience.
-            if self._is_proved:
-                return self._refuse(shown, invalid=error not in ABOUT_US)
+            if self._is_healthy:
+                return self._refuse(shown, invalid=error not in CLIENT_ERRORS)
             raise SourceError("bad_request", f"{shown}: our client, or this token", counts=False)
-        about_this = status in CRASH_STATUSES and self._is_proved
+        about_this = status in CRASH_STATUSES and self._is_healthy
         raise SourceError(Refresh.STATUS.value, shown, counts=not about_this)
 
     def _refuse(self, shown: str, *, invalid: bool) -> Fact:
-        return Fact(ExchangeRefused(shown, invalid), self._keep.refused, 0, "refused", brief=True)
+        return Fact(ExchangeRefused(shown, invalid), self._ttl.refused, 0, "refused", negative=True)
 
     def _parse(self, answer: Answer) -> dict[str, object]:
-        if media_type(answer) != "application/json":
-            raise self._not_asked(f"it is {printable(media_type(answer)) or 'untyped'}, not JSON")
+        if answer.media_type != "application/json":
+            raise self._unexpected(f"it is {printable(answer.media_type) or 'untyped'}, not JSON")
         try:
             return parse_object(answer.body)
         except ValueError:
-            raise self._not_asked(f"it is no JSON object, {len(answer.body)} bytes") from None
+            raise self._unexpected(f"it is no JSON object, {len(answer.body)} bytes") from None
 
 
 def _read_claims(text: str) -> dict[str, object] | None:

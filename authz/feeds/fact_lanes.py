@@ -26,12 +26,12 @@ from authz.core.pdp import PDP
 from authz.core.risk import ENGINE, RISK
 from authz.facts.by_source import LanesBySource
 from authz.facts.lane import Bounds, Fact, SourceLane
-from authz.feeds.asking import auth_of, endpoint_of, poster_for
-from authz.feeds.exchange_lane import Exchanging, bounds_of_exchange, exchanging, make_exchange
+from authz.feeds.exchange_lane import ExchangeServer, exchange_servers, make_exchange
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.post import Poster
-from authz.feeds.introspection import IntrospectionSource, Keep
+from authz.feeds.introspection import CacheTtl, IntrospectionSource
+from authz.feeds.issuer_client import auth_of, endpoint_of, poster_for
 from authz.feeds.json_service import bounds_of
 from authz.feeds.pdp import make_pdp
 from authz.feeds.risk import make_risk
@@ -50,24 +50,24 @@ class _Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A source of a configuration: the *grounds* that decide what is asked, of whom and how, and what makes it."""
+class _SourceConfig:
+    """A source that a configuration names: all *settings* that decide its answers, its bounds, and what makes it."""
 
-    grounds: object
+    settings: object
     bounds: Bounds
     make: Callable[[Resolve], _Source] = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class _Running:
-    """A lane, what it was made of, and its source."""
+class _RunningLane:
+    """A lane, its source, and what both were made of."""
 
-    asked: _Asked
+    configured: _SourceConfig
     lane: SourceLane
     source: _Source
 
 
-_Named = Mapping[str, _Running]
+_LanesByName = Mapping[str, _RunningLane]
 
 
 class FactLanes:
@@ -77,7 +77,7 @@ class FactLanes:
         self._metrics: Final = metrics
         self._max_waiting: Final = max_waiting
         self._resolve: Final = resolve
-        self._running: Mapping[str, _Named] = {kind: {} for kind in _SOURCES}
+        self._running: Mapping[str, _LanesByName] = {kind: {} for kind in _SOURCES}
         self._lanes: Mapping[str, Mapping[str, SourceLane]] = {kind: {} for kind in _SOURCES}
 
     def by_kind(self) -> dict[str, LanesBySource]:
@@ -88,7 +88,9 @@ class FactLanes:
         """Have lanes to the sources of *config*."""
         self._use(
             {
-                kind: {name: self._keep_or_make(kind, name, asked) for name, asked in self._find(kind, config).items()}
+                kind: {
+                    name: self._keep_or_make(kind, name, wanted) for name, wanted in self._find(kind, config).items()
+                }
                 for kind in _SOURCES
             }
         )
@@ -100,13 +102,13 @@ class FactLanes:
     def _of(self, kind: str) -> Mapping[str, SourceLane]:
         return self._lanes[kind]
 
-    def _find(self, kind: str, config: Config) -> dict[str, _Asked]:
-        sections, ask = _SOURCES[kind]
+    def _find(self, kind: str, config: Config) -> dict[str, _SourceConfig]:
+        sections, configure = _SOURCES[kind]
         named = sections(config)
         share = self._max_waiting if len(named) < 2 else max(1, self._max_waiting // 2)
-        return {name: ask(section, share) for name, section in named.items()}
+        return {name: configure(section, share) for name, section in named.items()}
 
-    def _use(self, running: Mapping[str, _Named]) -> None:
+    def _use(self, running: Mapping[str, _LanesByName]) -> None:
         before, self._running = self._running, running
         self._lanes = {kind: {name: each.lane for name, each in named.items()} for kind, named in running.items()}
         for kind, named in before.items():
@@ -115,84 +117,85 @@ class FactLanes:
                     old.lane.stop()
                     old.source.close()
 
-    def _keep_or_make(self, kind: str, name: str, asked: _Asked) -> _Running:
+    def _keep_or_make(self, kind: str, name: str, wanted: _SourceConfig) -> _RunningLane:
         before = self._running[kind].get(name)
-        if before is not None and before.asked == asked:
+        if before is not None and before.configured == wanted:
             return before
-        source = asked.make(self._resolve)
+        source = wanted.make(self._resolve)
         lane = SourceLane(
             f"{kind} of {name}",
             source,
-            bounds=asked.bounds,
+            bounds=wanted.bounds,
             monotonic=time.monotonic,
             observer=self._metrics.of(kind, name),
             random=random.random,
         )
-        return _Running(asked, lane, source)
+        return _RunningLane(wanted, lane, source)
 
 
-def _introspecting(config: Config) -> Mapping[str, IssuerSection]:
+def _issuers_with_introspection(config: Config) -> Mapping[str, IssuerSection]:
     return {name: issuer for name, issuer in config.issuers.items() if issuer.introspection is not None}
 
 
-def _ask_issuer(issuer: IssuerSection, share: int) -> _Asked:
-    return _Asked(_asking(issuer), _bounds(issuer, share), lambda resolve: make_introspection(issuer, resolve=resolve))
-
-
-def _ask_pdp(pdp: Pdp, share: int) -> _Asked:
-    return _Asked(pdp, bounds_of(pdp, share), lambda resolve: make_pdp(pdp, resolve=resolve))
-
-
-def _ask_exchange(asked: Exchanging, share: int) -> _Asked:
-    issuer, settings = asked.issuer, asked.settings
-    return _Asked(
-        asked,
-        bounds_of_exchange(settings, share),
-        lambda resolve: make_exchange(issuer, settings, resolve=resolve),
+def _configure_introspection(issuer: IssuerSection, share: int) -> _SourceConfig:
+    section = _introspection(issuer)
+    bounds = Bounds.of(
+        section, max_waiting=share, max_cached=section.max_cached, max_cached_bytes=section.max_cached_bytes
     )
+    return _SourceConfig(_settings_of(issuer), bounds, lambda resolve: make_introspection(issuer, resolve=resolve))
 
 
-def _ask_risk(section: Risk, share: int) -> _Asked:
-    return _Asked(section, bounds_of(section, share), lambda resolve: make_risk(section, resolve=resolve))
+def _configure_pdp(pdp: Pdp, share: int) -> _SourceConfig:
+    return _SourceConfig(pdp, bounds_of(pdp, share), lambda resolve: make_pdp(pdp, resolve=resolve))
 
 
-_SOURCES: Final[Mapping[str, tuple[Callable[[Config], Mapping[str, Any]], Callable[[Any, int], _Asked]]]] = {
-    INTROSPECTION: (_introspecting, _ask_issuer),
-    PDP: (lambda config: config.pdps, _ask_pdp),
-    RISK: (lambda config: {} if config.risk is None else {ENGINE: config.risk}, _ask_risk),
-    EXCHANGED: (exchanging, _ask_exchange),
+def _configure_exchange(server: ExchangeServer, share: int) -> _SourceConfig:
+    issuer, settings = server.issuer, server.settings
+    bounds = Bounds.of(settings, max_waiting=share, max_cached=settings.max_cached)
+    return _SourceConfig(server, bounds, lambda resolve: make_exchange(issuer, settings, resolve=resolve))
+
+
+def _configure_risk(section: Risk, share: int) -> _SourceConfig:
+    return _SourceConfig(section, bounds_of(section, share), lambda resolve: make_risk(section, resolve=resolve))
+
+
+_SOURCES: Final[Mapping[str, tuple[Callable[[Config], Mapping[str, Any]], Callable[[Any, int], _SourceConfig]]]] = {
+    INTROSPECTION: (_issuers_with_introspection, _configure_introspection),
+    PDP: (lambda config: config.pdps, _configure_pdp),
+    RISK: (lambda config: {} if config.risk is None else {ENGINE: config.risk}, _configure_risk),
+    EXCHANGED: (exchange_servers, _configure_exchange),
 }
-"""The sources of a configuration by the kind of need: their sections, and what is asked of each."""
+"""The sources of a configuration by the kind of need: their sections by name, and what each is made of."""
 
 
 def make_introspection(
     issuer: IssuerSection, *, auth: ClientAuth | None = None, resolve: Resolve = resolve
 ) -> IntrospectionSource | TokenReviewSource:
     """Return what asks *issuer*, whose section has introspection, about tokens; *auth* is in place of its own."""
-    asked = _introspection(issuer)
-    keep = Keep(active=asked.cache.total_seconds(), inactive=asked.cache_inactive.total_seconds())
-    if asked.kind is AskedBy.TOKEN_REVIEW:
+    section = _introspection(issuer)
+    ttl = CacheTtl(active=section.cache.total_seconds(), inactive=section.cache_inactive.total_seconds())
+    if section.kind is AskedBy.TOKEN_REVIEW:
         return TokenReviewSource(
             make_poster(issuer, resolve=resolve),
-            asked.url or "",
+            section.url or "",
             auth or make_auth(issuer),
             audiences=issuer.audiences,
-            keep=keep,
+            ttl=ttl,
         )
     return IntrospectionSource(
         make_poster(issuer, resolve=resolve),
-        endpoint_of(issuer, asked.url, resolve=resolve),
+        endpoint_of(issuer, section.url, resolve=resolve),
         auth or make_auth(issuer),
-        keep=keep,
-        signed=asked.signed,
+        ttl=ttl,
+        signed=section.signed,
     )
 
 
 def make_poster(issuer: IssuerSection, *, resolve: Resolve = resolve) -> Poster:
     """Return what posts to the servers of *issuer*: those whose URLs the configuration names."""
-    asked = _introspection(issuer)
+    section = _introspection(issuer)
     return poster_for(
-        issuer, asked.url, timeout=asked.timeout.total_seconds(), max_bytes=asked.max_bytes, resolve=resolve
+        issuer, section.url, timeout=section.timeout.total_seconds(), max_bytes=section.max_bytes, resolve=resolve
     )
 
 
@@ -207,21 +210,8 @@ def _introspection(issuer: IssuerSection) -> Introspection:
     return issuer.introspection
 
 
-def _bounds(issuer: IssuerSection, max_waiting: int) -> Bounds:
-    asked = _introspection(issuer)
-    return Bounds(
-        max_asked=asked.max_concurrent,
-        max_waiting=max_waiting,
-        max_wait=asked.max_wait.total_seconds(),
-        burst=asked.max_per_second,
-        refill=1.0 / asked.max_per_second,
-        max_kept=asked.max_cached,
-        max_kept_bytes=asked.max_cached_bytes,
-    )
-
-
-def _asking(issuer: IssuerSection) -> object:
-    """Return all that decides what is asked, of whom, and how."""
+def _settings_of(issuer: IssuerSection) -> object:
+    """Return all settings that decide the answers."""
     review = issuer.introspection is not None and issuer.introspection.kind is AskedBy.TOKEN_REVIEW
     where = issuer.issuer, issuer.discovery_url, issuer.key_sources, issuer.audiences if review else ()
     return where, issuer.introspection, issuer.fetch, issuer.insecure

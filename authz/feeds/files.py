@@ -26,7 +26,7 @@ from authz.config.problems import KeyPath, Problem, quote
 from authz.config.shared_state import SharedState
 from authz.config.signing import SigningKey
 from authz.core.keys import KeySet
-from authz.feeds.assembly import make_reader
+from authz.feeds.build_feed import make_reader
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import BearerTokenFile, PrivateKey, SecretFile
 from authz.feeds.http.credentials import read_basic_credentials, read_password, read_proxy_credentials, read_token
@@ -175,9 +175,9 @@ def _read_nothing() -> None:
 
 def _files_of_client(client: Client, path: KeyPath) -> Iterator[_File]:
     read: dict[str, Callable[[str], object]] = {
-        "secret_file": lambda file: SecretFile("", file).prove(),
-        "private_key_file": lambda file: PrivateKey("", file, "", client.key_id, client.algorithm).prove(),
-        "bearer_token_file": lambda file: BearerTokenFile(file).prove(),
+        "secret_file": lambda file: SecretFile("", file).credentials(),
+        "private_key_file": lambda file: PrivateKey("", file, "", client.key_id, client.algorithm).credentials(),
+        "bearer_token_file": lambda file: BearerTokenFile(file).credentials(),
     }
     for key, reader in read.items():
         if (named := getattr(client, key)) is not None:

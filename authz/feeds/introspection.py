@@ -31,19 +31,20 @@ from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.fetch import Answer, Fetch
 from authz.feeds.http.post import Post, Poster
+from authz.feeds.json_service import parse_json_answer
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
-PROVED_SECONDS: Final = 300.0  # after a 200, a status 400 is blamed on the token, not on our credentials
+HEALTHY_SECONDS: Final = 300.0  # after a 200, a status 400 is blamed on the token, not on our credentials
 _ERROR_CODE: Final = re.compile(r"[a-z_]{1,64}")
-_ABOUT_THE_TOKEN: Final = frozenset({"unsupported_token_type", "invalid_token"})
-ABOUT_US: Final = frozenset({"invalid_client", "unauthorized_client", "access_denied", "insufficient_scope"})
+_TOKEN_ERRORS: Final = frozenset({"unsupported_token_type", "invalid_token"})
+CLIENT_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client", "access_denied", "insufficient_scope"})
 TOO_LARGE_STATUSES: Final = frozenset({413, 414, 431})
 CRASH_STATUSES: Final = frozenset({422, 500})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
+class CacheTtl:
     """How long responses are cached, in seconds: for active tokens at most, and for inactive ones."""
 
     active: float
@@ -109,7 +110,7 @@ class IntrospectionSource:
         endpoint: Endpoint,
         auth: ClientAuth,
         *,
-        keep: Keep,
+        ttl: CacheTtl,
         signed: bool = False,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -117,12 +118,12 @@ class IntrospectionSource:
         self._poster: Final = poster
         self._endpoint: Final = endpoint
         self._auth: Final = auth
-        self._keep: Final = keep
+        self._ttl: Final = ttl
         self._media_type: Final = f"application/{SIGNED_TYPE}" if signed else "application/json"
         self._signed: Final = signed
         self._now: Final = now
         self._monotonic: Final = monotonic
-        self._proved_until = 0.0
+        self._healthy_until = 0.0
 
     def __call__(self, need: Need) -> Fact:
         """Introspect the token in *need*. Raises SourceError."""
@@ -133,7 +134,7 @@ class IntrospectionSource:
             raise SourceError(error.result.value, str(error)) from error
         if answer.status == 200:
             fact = self._read_signed(answer) if self._signed else self._read(answer)
-            self._proved_until = self._monotonic() + PROVED_SECONDS
+            self._healthy_until = self._monotonic() + HEALTHY_SECONDS
             return fact
         return self._read_refusal(answer)
 
@@ -142,13 +143,13 @@ class IntrospectionSource:
         self._poster.close()
 
     def _write(self, token: str) -> Post:
-        proof = self._auth.prove()
-        body = urlencode({"token": token, "token_type_hint": "access_token", **proof.fields}).encode("ascii")
+        credentials = self._auth.credentials()
+        body = urlencode({"token": token, "token_type_hint": "access_token", **credentials.fields}).encode("ascii")
         headers = {"content-type": "application/x-www-form-urlencoded", "accept": self._media_type}
-        return Post(body, {**headers, **proof.headers})
+        return Post(body, {**headers, **credentials.headers})
 
     def _read(self, answer: Answer) -> Fact:
-        members = self._parse(answer)
+        members = parse_json_answer(answer)
         active = members.get("active")
         if not isinstance(active, bool):
             raise SourceError("unreadable", "the answer has no boolean member active")
@@ -156,7 +157,7 @@ class IntrospectionSource:
         return self._make_fact(Introspected(members, payload), members, len(payload), active=active)
 
     def _read_signed(self, answer: Answer) -> Fact:
-        if media_type(answer) != self._media_type:
+        if answer.media_type != self._media_type:
             raise SourceError("unreadable", f"the answer is not {self._media_type}: signed is set")
         try:
             text = answer.body.decode("ascii").strip()
@@ -169,44 +170,31 @@ class IntrospectionSource:
 
     def _make_fact(self, value: object, members: dict[str, object], size: int, *, active: bool) -> Fact:
         if not active:
-            return Fact(value, self._keep.inactive, size, "inactive", brief=True)
+            return Fact(value, self._ttl.inactive, size, "inactive", negative=True)
         expires = members.get("exp")
-        left = expires - self._now() if isinstance(expires, int | float) else self._keep.active
-        return Fact(value, max(0.0, min(self._keep.active, left)), size, "active")
+        left = expires - self._now() if isinstance(expires, int | float) else self._ttl.active
+        return Fact(value, max(0.0, min(self._ttl.active, left)), size, "active")
 
     def _read_refusal(self, answer: Answer) -> Fact:
         """Return "inactive" if the token caused a status other than 200. Raises SourceError for other causes."""
         status, error = answer.status, read_error(answer)
         shown = f"HTTP status {status}{f', {error}' if error else ''}"
-        if status in TOO_LARGE_STATUSES or (status == 400 and error in _ABOUT_THE_TOKEN):
+        if status in TOO_LARGE_STATUSES or (status == 400 and error in _TOKEN_ERRORS):
             return self._refused(shown)
-        if status in {401, 403} or (status == 400 and error in ABOUT_US):
+        if status in {401, 403} or (status == 400 and error in CLIENT_ERRORS):
             raise SourceError("unauthorized", f"{shown}: the server rejects our credentials (introspection.client)")
         if status == 400:
-            if self._monotonic() < self._proved_until:  # our credentials are accepted: the token is the cause
+            if self._monotonic() < self._healthy_until:  # our credentials are accepted: the token is the cause
                 return self._refused(shown)
             # The cause is unknown: our credentials, or the token. So clients may retry, and no breaker opens.
             raise SourceError("bad_request", f"{shown}: our credentials, or this token", counts=False)
         # A server that fails for one token answers about others: clients, who choose their tokens, open no breaker.
-        about_this = status in CRASH_STATUSES and self._monotonic() < self._proved_until
+        about_this = status in CRASH_STATUSES and self._monotonic() < self._healthy_until
         raise SourceError(Refresh.STATUS.value, shown, counts=not about_this)
 
     def _refused(self, shown: str) -> Fact:
         note = f"the issuer rejects the introspection of the token: {shown}"
-        return Fact(Introspected({"active": False}, note=note), self._keep.inactive, 0, "refused", brief=True)
-
-    def _parse(self, answer: Answer) -> dict[str, object]:
-        if media_type(answer) != "application/json":
-            raise SourceError("unreadable", f"the answer is {printable(media_type(answer)) or 'untyped'}, not JSON")
-        try:
-            return parse_object(answer.body)
-        except ValueError:
-            raise SourceError("unreadable", f"the answer is no JSON object, {len(answer.body)} bytes") from None
-
-
-def media_type(answer: Answer) -> str:
-    """Return the media type of an answer, in lower case and without parameters."""
-    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return Fact(Introspected({"active": False}, note=note), self._ttl.inactive, 0, "refused", negative=True)
 
 
 def read_error(answer: Answer) -> str:

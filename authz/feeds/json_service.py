@@ -1,4 +1,4 @@
-"""A service that is asked by POST of JSON: a PDP, a risk engine. What its section of the configuration says of it."""
+"""A service that is asked by a POST of JSON, such as a PDP: connection, credentials, question and answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from authz.config.pdp import Pdp
 from authz.config.risk import Risk
+from authz.core.strictjson import parse_object
 from authz.facts.lane import Bounds, SourceError
 from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
 from authz.feeds.http.connect import Dialer, Resolve
@@ -32,7 +33,7 @@ def poster_to(section: Service, *, resolve: Resolve) -> Poster:
 
 
 def auth_to(section: Service) -> ClientAuth:
-    """Return what proves who asks, beside a client certificate."""
+    """Return the credentials of *section*, beside a client certificate."""
     if section.bearer_token_file is not None:
         return BearerTokenFile(section.bearer_token_file)
     return BasicFile(section.basic_credentials_file) if section.basic_credentials_file is not None else NoAuth()
@@ -40,23 +41,19 @@ def auth_to(section: Service) -> ClientAuth:
 
 def bounds_of(section: Service, max_waiting: int) -> Bounds:
     """Return the bounds of the lane, for which *max_waiting* checks may wait."""
-    return Bounds(
-        max_asked=section.max_concurrent,
-        max_waiting=max_waiting,
-        max_wait=section.max_wait.total_seconds(),
-        burst=section.max_per_second,
-        refill=1.0 / section.max_per_second,
-        max_kept=section.max_cached,
-    )
+    return Bounds.of(section, max_waiting=max_waiting, max_cached=section.max_cached)
 
 
 def write_question(body: bytes, auth: ClientAuth) -> Post:
-    """Write a question with the proof who asks. Raises RefreshError."""
-    return Post(body, {"content-type": "application/json", **auth.prove().headers})
+    """Return the request for a question, with credentials. Raises RefreshError."""
+    return Post(body, {"content-type": "application/json", **auth.credentials().headers})
 
 
-def require_json(answer: Answer) -> None:
-    """Raise SourceError for an answer that is not JSON by its type."""
-    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise SourceError("unreadable", f"the answer is {printable(media_type) or 'untyped'}, not JSON")
+def parse_json_answer(answer: Answer) -> dict[str, object]:
+    """Return the members of an answer, which must be a JSON object, and JSON by its media type. Raises SourceError."""
+    if answer.media_type != "application/json":
+        raise SourceError("unreadable", f"the answer is {printable(answer.media_type) or 'untyped'}, not JSON")
+    try:
+        return parse_object(answer.body)
+    except ValueError:
+        raise SourceError("unreadable", f"the answer is no JSON object, {len(answer.body)} bytes") from None

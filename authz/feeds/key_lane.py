@@ -20,9 +20,9 @@ from typing import Final
 from authz.core.keys import KeySet
 from authz.core.needs import CHANGED_KEY, KEY, KeySearched, Need, Unanswered
 from authz.feeds.feed import Feed
-from authz.feeds.history import History
+from authz.feeds.key_history import KeyHistory
 from authz.feeds.refresh import Search
-from authz.feeds.sightings import Sightings
+from authz.feeds.unknown_kids import UnknownKids
 from authz.telemetry.keys import WhyUnanswered
 
 KEY_SEARCHED: Final = KeySearched()
@@ -37,15 +37,15 @@ class KeyFeed:
     """The feed of one issuer's keys, its observer, and the unknown key ids of tokens."""
 
     feed: Feed[KeySet]
-    history: History
-    sightings: Sightings = field(default_factory=Sightings)
+    history: KeyHistory
+    unknown_kids: UnknownKids = field(default_factory=UnknownKids)
 
     def search(self, kid: str | None, *, just_ended: bool = False) -> KeySearched | Unanswered | None:
         """Return whether *kid* is missing (KeySearched) or cannot be searched for now; None if a refresh may find it.
 
         *just_ended* means that a refresh has just ended.
         """
-        first_asked = self.sightings.first(kid, self.feed.monotonic())
+        first_asked = self.unknown_kids.first(kid, self.feed.monotonic())
         # A key that was published before was removed: there is no reason to expect it again.
         grace = 0.0 if self.history.was_published(kid) else self.feed.schedule.cooldown
         found = self.feed.search(first_asked=first_asked, grace=grace, just_ended=just_ended)

@@ -27,10 +27,10 @@ from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.fetch import Answer
 from authz.feeds.http.post import Post, Poster
-from authz.feeds.json_service import auth_to, poster_to, require_json, write_question
+from authz.feeds.json_service import auth_to, parse_json_answer, poster_to, write_question
 from authz.telemetry.keys import Refresh
 
-PROVED_SECONDS: Final = 300.0  # after a decision, a refusal is blamed on the question
+HEALTHY_SECONDS: Final = 300.0  # after a decision, a refusal is blamed on the question
 _REFUSED: Final = frozenset({400, 413, 414, 422, 431})
 _ABSENT_STATUS: Final = frozenset({502, 503, 504})
 _ABSENT: Final = frozenset(
@@ -40,7 +40,7 @@ _ERROR_CODE: Final = re.compile(r"[A-Za-z_]{1,64}")
 
 
 class PdpSource:
-    """Asks one PDP at *url*. A decision is kept for *keep* seconds."""
+    """Asks one PDP at *url*. A decision is kept for *ttl* seconds."""
 
     def __init__(
         self,
@@ -49,16 +49,16 @@ class PdpSource:
         auth: ClientAuth,
         *,
         kind: PdpKind,
-        keep: float,
+        ttl: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._poster: Final = poster
         self._url: Final = url
         self._auth: Final = auth
         self._kind: Final = kind
-        self._keep: Final = keep
+        self._ttl: Final = ttl
         self._monotonic: Final = monotonic
-        self._proved_until = 0.0
+        self._healthy_until = 0.0
 
     def __call__(self, need: Need) -> Fact:
         """Ask the question in *need*. Raises SourceError."""
@@ -71,9 +71,9 @@ class PdpSource:
         if answer.status != 200:
             return self._read_refusal(answer)
         read = self._read(answer)
-        self._proved_until = self._monotonic() + PROVED_SECONDS
+        self._healthy_until = self._monotonic() + HEALTHY_SECONDS
         size = len(read.note) + len(read.reason)
-        return Fact(read, self._keep, size, read.verdict.value)
+        return Fact(read, self._ttl, size, read.verdict.value)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -83,26 +83,25 @@ class PdpSource:
         return write_question(body, self._auth)
 
     def _read(self, answer: Answer) -> PdpAnswer:
-        require_json(answer)
+        members = parse_json_answer(answer)
         try:
-            return read_answer(parse_object(answer.body), self._kind)
+            return read_answer(members, self._kind)
         except ValueError as error:
-            why = str(error) if "boolean" in str(error) else f"the answer is no JSON object, {len(answer.body)} bytes"
-            raise SourceError("unreadable", why) from None
+            raise SourceError("unreadable", str(error)) from None
 
     def _read_refusal(self, answer: Answer) -> Fact:
         """Return that the PDP refuses this question. Raises SourceError for other causes."""
         status, code = answer.status, _read_code(answer)
         shown = f"HTTP status {status}{f', {code}' if code else ''}"
-        proved = self._monotonic() < self._proved_until
+        healthy = self._monotonic() < self._healthy_until
         if status in _REFUSED:
-            if proved:
+            if healthy:
                 return Fact(PdpAnswer(Verdict.REFUSED, shown), result=Verdict.REFUSED.value)
             raise SourceError("bad_request", f"{shown}: the PDP does not take this question", counts=False)
         if status in {401, 403}:
             raise SourceError("unauthorized", f"{shown}: the PDP rejects our credentials")
         # A PDP that fails over one question answers others: who asks it opens no breaker.
-        counts = not (status == 500 and proved)
+        counts = not (status == 500 and healthy)
         raise SourceError(Refresh.STATUS.value, shown, counts=counts, absent=status in _ABSENT_STATUS)
 
 
@@ -113,7 +112,7 @@ def make_pdp(pdp: Pdp, *, auth: ClientAuth | None = None, resolve: Resolve = res
         pdp.url,
         auth or auth_to(pdp),
         kind=pdp.kind,
-        keep=pdp.cache.total_seconds(),
+        ttl=pdp.cache.total_seconds(),
     )
 
 

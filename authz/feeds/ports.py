@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from authz.feeds.cache import Cached
+from authz.feeds.cache import CachedDocument
 from authz.feeds.failure import RefreshError
 from authz.telemetry.keys import Refresh
 
@@ -66,7 +66,7 @@ class Observer(Protocol[T_contra]):
 class Cache(Protocol):
     """Stores one document across restarts."""
 
-    def load(self) -> Cached | None:
+    def load(self) -> CachedDocument | None:
         """Return the stored document, or None if there is none that may be used."""
 
     def save(self, document: bytes, fetched_at: float, authorities: str) -> None:

@@ -17,7 +17,7 @@ from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.core.keys import KeySet
 from authz.core.snapshot import Snapshot
-from authz.feeds.assembly import make_feed, may_adopt_keys
+from authz.feeds.build_feed import make_feed, may_adopt_keys
 from authz.feeds.feed import Feed
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.key_lane import KeyFeed

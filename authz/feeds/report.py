@@ -9,7 +9,7 @@ from authz.config.diagnostics.unused_keys import why_unused
 from authz.core.keys import Key, KeySet
 from authz.core.snapshot import Snapshot
 from authz.feeds.feed import Status
-from authz.feeds.history import History, show_thumbprint
+from authz.feeds.key_history import KeyHistory, show_thumbprint
 from authz.feeds.key_lane import KeyFeed
 from authz.feeds.usage import Usage
 
@@ -61,7 +61,7 @@ def _describe_key(key: Key) -> dict[str, object]:
     }
 
 
-def _describe_status(status: Status[KeySet], history: History) -> dict[str, object]:
+def _describe_status(status: Status[KeySet], history: KeyHistory) -> dict[str, object]:
     failure = status.last_failure
     return {
         "serving": status.serving,

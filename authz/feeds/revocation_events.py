@@ -29,7 +29,7 @@ from authz.feeds.revocation_records import (
     Record,
     Revoked,
     Seal,
-    TakenBack,
+    Undone,
     digest_line,
     new_id,
     parse_record,
@@ -45,7 +45,7 @@ from authz.telemetry.revocations import RevocationMetrics
 
 log = logging.getLogger(__name__)
 
-FOLLOW_INTERVAL: Final = 1.0  # seconds between two looks at the file
+FILE_POLL_INTERVAL: Final = 1.0  # seconds between two reads of the file
 FORGET_INTERVAL: Final = 300.0  # seconds; entries end at whole hours
 MAX_UNSAVED: Final = 10_000  # lines that wait for a disk; those beyond are in memory only
 _MIN_REWRITE: Final = 1024  # lines
@@ -63,7 +63,7 @@ class UnsealedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping:
+class Retention:
     """How long an event is kept, in seconds, and how many there may be."""
 
     seconds: float
@@ -89,7 +89,7 @@ class RevocationEvents:
 
     def __init__(
         self,
-        keeping: Keeping,
+        retention: Retention,
         *,
         journal: Journal | None,
         metrics: RevocationMetrics,
@@ -98,8 +98,8 @@ class RevocationEvents:
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """Read the events in the *journal*. Raises OSError."""
-        self.entries: Final = RevokedEntries(keeping.max_entries)
-        self._keeping = keeping
+        self.entries: Final = RevokedEntries(retention.max_entries)
+        self._retention = retention
         self._journal: Final = journal
         self._shared: Final = shared
         self._metrics: Final = metrics
@@ -111,17 +111,17 @@ class RevocationEvents:
         self._ends: dict[str, float] = {}  # of lines in the shared state, by digest, as the file says
         self._due = env.monotonic()
         self._forget_at = env.monotonic() + FORGET_INTERVAL
-        self._looking = False
+        self._catching_up = False
         if journal is not None:
             journal.append([])  # a file that cannot be written is found at the start
             self._read()
-            self._tidy()
+            self._compact()
 
-    def reconfigure(self, keeping: Keeping) -> None:
+    def reconfigure(self, retention: Retention) -> None:
         """Keep later events so, and as many."""
         with self._lock:
-            self._keeping = keeping
-            self.entries.max_entries = keeping.max_entries
+            self._retention = retention
+            self.entries.max_entries = retention.max_entries
 
     def revoke(self, entries: Sequence[Entry], source: str, *, undoable: bool = False) -> int:
         """Have *entries* of *source* count, and return how many are new; *undoable* ones can be taken back.
@@ -152,9 +152,9 @@ class RevocationEvents:
         with self._lock:
             ids = [id_ for name in names for id_ in self.entries.find_ids(name)]
         parts = [ids[at : at + MAX_UNDONE] for at in range(0, len(ids), MAX_UNDONE)]
-        until = self._env.now() + self._keeping.seconds
-        records = [TakenBack(tuple(part), until) for part in parts]
-        if Added.FULL in self._take([seal.close(each) if seal is not None else each for each in records], source):
+        until = self._env.now() + self._retention.seconds
+        records = [Undone(tuple(part), until) for part in parts]
+        if Added.FULL in self._take([seal.seal(each) if seal is not None else each for each in records], source):
             raise FullError("too many revocations were taken back lately")
         for _, issuer, value in names[:_MAX_REPORTED]:
             log.warning("revocations of %s of %s are taken back by %s", printable(value), printable(issuer), source)
@@ -200,21 +200,21 @@ class RevocationEvents:
         return self._due
 
     def step(self) -> None:
-        """Look at the file and forget what is over, on another thread."""
+        """Read what is new in the file and forget what is over, on another thread."""
         now = self._env.monotonic()
         if now < self._due:
             return
-        self._due = now + (FOLLOW_INTERVAL if self._journal is not None else FORGET_INTERVAL)
-        if self._looking:
+        self._due = now + (FILE_POLL_INTERVAL if self._journal is not None else FORGET_INTERVAL)
+        if self._catching_up:
             return
-        self._looking = True
+        self._catching_up = True
         try:
-            self._env.spawn(self._look)
+            self._env.spawn(self._catch_up_and_forget)
         except RuntimeError:
-            self._looking = False
+            self._catching_up = False
             raise
 
-    def _look(self) -> None:
+    def _catch_up_and_forget(self) -> None:
         try:
             self.catch_up()
             if self._env.monotonic() >= self._forget_at:
@@ -223,9 +223,9 @@ class RevocationEvents:
                     self.entries.forget(self._env.now())
                     self._ends = {of: end for of, end in self._ends.items() if self._is_needed(end)}
                     with suppress(OSError):  # it is tried again; the file is only longer
-                        self._tidy()
+                        self._compact()
         finally:
-            self._looking = False
+            self._catching_up = False
 
     def _take(self, records: Sequence[Record], source: str) -> list[Added]:
         """Have *records* count, save and share them. Raises OSError, also if it is UnsharedError."""
@@ -258,13 +258,13 @@ class RevocationEvents:
         """Have a line of the shared state count; return what came of it, and the line that is written to the file."""
         try:
             record = parse_record(line)
-            if isinstance(record, TakenBack) and not self._is_sealed(record):
+            if isinstance(record, Undone) and not self._is_sealed(record):
                 raise ValueError("is not sealed by a replica: nothing is taken back")
         except ValueError as error:
             self._refusals.write("an entry", SHARED, printable(str(error)) or "")
             return results.INVALID, ""
         text = line.decode()
-        latest = self._env.now() + self._keeping.seconds
+        latest = self._env.now() + self._retention.seconds
         if isinstance(record, Revoked) and (record.of is not None or record.until > latest + _CLOCK_MARGIN):
             of = digest_line(line)
             until = min(record.until, latest, self._ends.get(of, latest))
@@ -277,13 +277,13 @@ class RevocationEvents:
             self._refusals.write("an entry", SHARED, "no room: raise revocation.max_entries")
         return _RESULTS[added], text
 
-    def _is_sealed(self, record: TakenBack) -> bool:
+    def _is_sealed(self, record: Undone) -> bool:
         seal = self._shared.seal if self._shared is not None else None
-        return seal is not None and seal.fits(record)
+        return seal is not None and seal.matches(record)
 
     def _limit(self, entry: Entry) -> Entry:
         """Keep *entry* no longer than the tokens live that it is about."""
-        return replace(entry, until=min(entry.until, self._env.now() + self._keeping.seconds))
+        return replace(entry, until=min(entry.until, self._env.now() + self._retention.seconds))
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -328,7 +328,7 @@ class RevocationEvents:
             log.error("%d revocations of %s have no room: raise revocation.max_entries", full, self._journal.path)
             self._metrics.count_event(self.name, results.FULL)
 
-    def _tidy(self) -> None:
+    def _compact(self) -> None:
         """Leave what is not needed, and what is there twice, out of a file that is mostly that. Raises OSError."""
         if self._journal is None or self._journal.lines < max(_MIN_REWRITE, 2 * len(self.entries)):
             return
@@ -353,7 +353,7 @@ class RevocationEvents:
 
     def _is_needed(self, end: float) -> bool:
         """Whether a line that has this *end* may still be in the shared state, without it."""
-        return end + self._keeping.seconds + _TRIM_MARGIN > self._env.now()
+        return end + self._retention.seconds + _TRIM_MARGIN > self._env.now()
 
 
 _RESULTS: Final = {Added.NEW: results.ACCEPTED, Added.KNOWN: results.KNOWN, Added.FULL: results.FULL}

@@ -20,7 +20,7 @@ from authz.config.issuer import Fetch, InsecureIssuer, Issuer
 from authz.config.revocation import RevocationList as Section
 from authz.core.revocation import RevocationTable
 from authz.core.revocation_entries import parse_revocation_list
-from authz.feeds.assembly import FILE_INTERVAL, FILE_RETRY, make_dialer, make_fetcher
+from authz.feeds.build_feed import FILE_INTERVAL, FILE_RETRY, make_dialer, make_fetcher
 from authz.feeds.failure import RefreshError
 from authz.feeds.feed import Feed
 from authz.feeds.http.connect import Resolve, resolve

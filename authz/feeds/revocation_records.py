@@ -52,7 +52,7 @@ class Revoked:
 
 
 @dataclass(frozen=True, slots=True)
-class TakenBack:
+class Undone:
     """Takes back the records with these *ids*, which are forgotten at *until* at the latest."""
 
     ids: tuple[str, ...]
@@ -60,7 +60,7 @@ class TakenBack:
     seal: str = ""
 
 
-Record = Revoked | TakenBack
+Record = Revoked | Undone
 
 
 def new_id() -> str:
@@ -79,7 +79,7 @@ def write_record(record: Record, source: str) -> str:
         case Revoked():
             named = {name: text for name, text in (("id", record.id), ("of", record.of)) if text is not None}
             return json.dumps({"source": source, **named, "entry": json.loads(write_entry(record.entry))})
-        case TakenBack():
+        case Undone():
             sealed = {"seal": record.seal} if record.seal else {}
             return json.dumps({"source": source, "undo": record.ids, "until": record.until, **sealed})
 
@@ -103,7 +103,7 @@ def parse_record(line: bytes) -> Record:
         raise ValueError(f"undo is no list of 1 to {MAX_UNDONE} ids")
     if isinstance(until, bool) or not isinstance(until, int | float) or not 0 <= until <= MAX_NUMERIC_DATE:
         raise ValueError("until is not a time in seconds since the epoch")
-    return TakenBack(
+    return Undone(
         tuple(_read(_ID, each, "undo") for each in ids), float(until), _read(_SEAL, seal, "seal") if seal else ""
     )
 
@@ -114,11 +114,11 @@ class Seal:
     def __init__(self, secret: bytes) -> None:
         self._secret: Final = secret
 
-    def close(self, record: TakenBack) -> TakenBack:
+    def seal(self, record: Undone) -> Undone:
         """Return *record* with its seal."""
         return replace(record, seal=self._compute(record.ids, record.until))
 
-    def fits(self, record: TakenBack) -> bool:
+    def matches(self, record: Undone) -> bool:
         """Whether a replica has sealed *record*."""
         return hmac.compare_digest(record.seal, self._compute(record.ids, record.until))
 

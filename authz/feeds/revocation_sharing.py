@@ -53,11 +53,11 @@ class StoredLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reader:
-    """Whom reading is for: *take* gets new lines, *stored* returns those in the file of this replica, if it has one.
+class SharingCallbacks:
+    """What is called as events are read: *take* gets new lines.
 
-    *changed* is called when availability changes, *lost* when the store lost its data, *succeeded* after each read with
-    the Unix time.
+    *stored* returns the lines in the file of this replica, if it has one. *changed* is called when availability
+    changes, *lost* when the store lost its data, *succeeded* after each read with the Unix time.
     """
 
     take: Callable[[Sequence[bytes]], None]
@@ -133,10 +133,10 @@ class SharedRevocations:
         if len(lines) > room:
             raise UnsharedError("too many events wait for the shared state")
 
-    def start(self, reader: Reader) -> None:
+    def start(self, callbacks: SharingCallbacks) -> None:
         """Read on a thread of its own until `stop`."""
-        self.begin(reader)
-        self._thread = Thread(target=self._run, args=(reader,), name="shared-revocations", daemon=True)
+        self.begin(callbacks)
+        self._thread = Thread(target=self._run, args=(callbacks,), name="shared-revocations", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -146,41 +146,41 @@ class SharedRevocations:
         if self._thread is not None:
             self._thread.join(_STOP_SECONDS)
 
-    def begin(self, reader: Reader) -> None:
+    def begin(self, callbacks: SharingCallbacks) -> None:
         """Prepare for the first `step`."""
-        self._seen = set() if reader.stored is not None else None
+        self._seen = set() if callbacks.stored is not None else None
         self._available = self.available
 
-    def step(self, reader: Reader) -> float:
+    def step(self, callbacks: SharingCallbacks) -> float:
         """Read once and send what waits; return for how many seconds to pause."""
         waits = self._read_at is not None and not self._failure
         began = self._env.monotonic()
         try:
             batch = self.events.read(seconds=BLOCK_SECONDS if waits else 0.0)
             if batch.lost:
-                self._note_loss(reader)
+                self._note_loss(callbacks)
                 return _MAX_PAUSE  # one who changes the store's mark all the time costs no more than that
             if batch.lines:
                 if self._seen is not None:
                     self._seen.update(map(digest_line, batch.lines))
-                reader.take(batch.lines)
+                callbacks.take(batch.lines)
             if batch.complete:
-                self._note_read(reader)
-                self._compare(reader)
+                self._note_read(callbacks)
+                self._compare(callbacks)
             if self._env.monotonic() >= self._trim_at:
                 self._trim_at = self._env.monotonic() + TRIM_INTERVAL * (0.5 + self._env.jitter())
                 self.events.trim()
         except SharedStateError as error:
-            return self._note_failure(error, reader)
+            return self._note_failure(error, callbacks)
         self._begin_sending()
         if waits and not batch.lines and self._env.monotonic() - began < BLOCK_SECONDS / 2:
             return _FIRST_PAUSE  # a server that does not wait must not use a whole CPU
         return _FULL_PAUSE if waits and not batch.complete else 0.0
 
-    def _run(self, reader: Reader) -> None:
+    def _run(self, callbacks: SharingCallbacks) -> None:
         while not self._stopped.is_set():
             try:
-                pause = self.step(reader)
+                pause = self.step(callbacks)
             except Exception:  # a fault of ours must not end reading
                 log.exception("reading shared revocations failed")
                 pause = _MAX_PAUSE
@@ -227,13 +227,15 @@ class SharedRevocations:
         if waiting and not failure:  # they came at the last moment
             self._begin_sending()
 
-    def _compare(self, reader: Reader) -> None:
+    def _compare(self, callbacks: SharingCallbacks) -> None:
         """Send what is in the file here and was not read; one replica does at a time. Raises SharedStateError."""
-        if self._seen is None or reader.stored is None:
+        if self._seen is None or callbacks.stored is None:
             return
         seen, count = self._seen, 0
         missing = (
-            line.text.decode() for line in reader.stored() if line.of not in seen and digest_line(line.text) not in seen
+            line.text.decode()
+            for line in callbacks.stored()
+            if line.of not in seen and digest_line(line.text) not in seen
         )
         while lines := list(islice(missing, _MAX_SENT)):
             if not count and not self.events.take_turn(seconds=_TURN_SECONDS):
@@ -244,31 +246,31 @@ class SharedRevocations:
         if count:
             log.warning("%d revocations that only this replica had are shared again", count)
 
-    def _note_loss(self, reader: Reader) -> None:
+    def _note_loss(self, callbacks: SharingCallbacks) -> None:
         log.error(
             "the shared state has lost revocations: those that no replica has in its revocation.file are unknown to "
             "replicas that start from now on"
         )
-        self._seen = set() if reader.stored is not None else None
-        reader.lost()
+        self._seen = set() if callbacks.stored is not None else None
+        callbacks.lost()
 
-    def _note_read(self, reader: Reader) -> None:
+    def _note_read(self, callbacks: SharingCallbacks) -> None:
         if self._failure:
             log.info("shared revocations are read again")
         self._read_at, self._failure, self._pause = self._env.monotonic(), "", 0.0
-        reader.succeeded(self._env.now())
-        self._note_available(reader)
+        callbacks.succeeded(self._env.now())
+        self._note_available(callbacks)
 
-    def _note_failure(self, error: SharedStateError, reader: Reader) -> float:
+    def _note_failure(self, error: SharedStateError, callbacks: SharingCallbacks) -> float:
         if not self._failure and not self._stopped.is_set():
             log.warning("shared revocations cannot be read: %s", error)
         self._failure = str(error)
-        self._note_available(reader)
+        self._note_available(callbacks)
         self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _MAX_PAUSE)
         return self._pause * (0.5 + self._env.jitter() / 2)
 
-    def _note_available(self, reader: Reader) -> None:
+    def _note_available(self, callbacks: SharingCallbacks) -> None:
         available = self.available
         if available is not self._available:
             self._available = available
-            reader.changed()
+            callbacks.changed()

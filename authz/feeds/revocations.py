@@ -23,10 +23,10 @@ from authz.core.revocation import RevocationSource, RevocationTable
 from authz.core.revocation_entries import write_entry
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.ports import FeedEnv
-from authz.feeds.revocation_events import Keeping, RevocationEvents, Shared
+from authz.feeds.revocation_events import Retention, RevocationEvents, Shared
 from authz.feeds.revocation_lists import ListedRevocations, ListFeed, make_list_feed
 from authz.feeds.revocation_sharing import NAME as SHARED
-from authz.feeds.revocation_sharing import Reader
+from authz.feeds.revocation_sharing import SharingCallbacks
 from authz.feeds.revoked_entries import Name
 from authz.feeds.scheduler import Steppable
 from authz.feeds.store import Store
@@ -70,7 +70,7 @@ class Revocations:
         self._lists: Mapping[str, RevocationSource] = {}
         file = Path(config.revocation.file).absolute() if config.revocation.file is not None else shared
         self.events: Final = RevocationEvents(
-            _keeping(config),
+            _retention(config),
             journal=Journal(file) if file is not None else None,
             metrics=metrics,
             env=env,
@@ -79,7 +79,7 @@ class Revocations:
         )
         sharing = replicas.sharing if replicas is not None else None
         self.sharing: Final = sharing
-        self._reader: Final = Reader(
+        self._callbacks: Final = SharingCallbacks(
             take=self.events.take_shared,
             stored=self.events.live_lines if file is not None else None,
             changed=self._publish,
@@ -93,13 +93,13 @@ class Revocations:
 
     def reconfigure(self, config: Config) -> None:
         """Have the lists of *config*, and keep events as it says."""
-        keeping = _keeping(config)
-        self.events.reconfigure(keeping)
+        retention = _retention(config)
+        self.events.reconfigure(retention)
         if self.sharing is not None:
             self.sharing.required = config.revocation.shared.required
             self.sharing.max_stale = config.revocation.shared.max_stale.total_seconds()
-            self.sharing.events.kept = keeping.seconds + _TRIM_MARGIN
-            self.sharing.events.max_lines = _STREAM_FACTOR * keeping.max_entries
+            self.sharing.events.kept = retention.seconds + _TRIM_MARGIN
+            self.sharing.events.max_lines = _STREAM_FACTOR * retention.max_entries
         for name, issuer in config.issuers.items():
             if issuer.logout is not None:
                 self.metrics.expect_events(f"{LOGOUT} of {name}")
@@ -128,7 +128,7 @@ class Revocations:
     def start(self) -> None:
         """Read what replicas share, on a thread, until `stop`."""
         if self.sharing is not None:
-            self.sharing.start(self._reader)
+            self.sharing.start(self._callbacks)
 
     def stop(self) -> None:
         """Stop reading."""
@@ -245,9 +245,9 @@ def _first(name: str, section: Section, adopted: ListedRevocations | None) -> Re
     return RevocationSource(name, RevocationTable(max_entries=0), available=not section.required)
 
 
-def _keeping(config: Config) -> Keeping:
+def _retention(config: Config) -> Retention:
     """Keep an event for as long as a token lives, with the tolerance for clocks that its issuer has."""
     leeway = max((issuer.leeway.total_seconds() for issuer in config.issuers.values()), default=0.0)
-    return Keeping(
+    return Retention(
         seconds=config.revocation.max_lifetime.total_seconds() + leeway, max_entries=config.revocation.max_entries
     )

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Final
 
 from authz.core.revocation import Added, Entry, RevocationTable, RevokedBy
-from authz.feeds.revocation_records import Record, Revoked, TakenBack
+from authz.feeds.revocation_records import Record, Revoked, Undone
 
 MAX_UNDOABLE: Final = 10_000  # entries, of some 700 octets
 
@@ -42,8 +42,8 @@ class RevokedEntries:
 
     def take(self, record: Record) -> Added:
         """Have *record* count. FULL: there is no room, and nothing has changed."""
-        if isinstance(record, TakenBack):
-            return self._take_back(record)
+        if isinstance(record, Undone):
+            return self._undo(record)
         if record.id is None:
             return self._add(self.events, record.entry)
         if record.id in self._undone:
@@ -106,7 +106,7 @@ class RevokedEntries:
         self._remove(oldest)
         return True
 
-    def _take_back(self, record: TakenBack) -> Added:
+    def _undo(self, record: Undone) -> Added:
         new = [id_ for id_ in record.ids if id_ not in self._undone]
         if len(self._undone) + len(new) > self._max_undoable:
             return Added.FULL

@@ -15,27 +15,26 @@ from typing import Final
 from authz.config.risk import Risk
 from authz.core.needs import Need
 from authz.core.risk import Assessment
-from authz.core.strictjson import parse_object
 from authz.facts.lane import Fact, SourceError
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.fetch import Answer
 from authz.feeds.http.post import Post, Poster
-from authz.feeds.json_service import auth_to, poster_to, require_json, write_question
+from authz.feeds.json_service import auth_to, parse_json_answer, poster_to, write_question
 from authz.telemetry.keys import Refresh
 
 _LEVEL: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class RiskSource:
-    """Asks the engine at *url*. An answer is kept for *keep* seconds."""
+    """Asks the engine at *url*. An answer is kept for *ttl* seconds."""
 
-    def __init__(self, poster: Poster, url: str, auth: ClientAuth, *, keep: float) -> None:
+    def __init__(self, poster: Poster, url: str, auth: ClientAuth, *, ttl: float) -> None:
         self._poster: Final = poster
         self._url: Final = url
         self._auth: Final = auth
-        self._keep: Final = keep
+        self._ttl: Final = ttl
 
     def __call__(self, need: Need) -> Fact:
         """Ask the question in *need*. Raises SourceError."""
@@ -47,7 +46,7 @@ class RiskSource:
         if answer.status != 200:
             result = "unauthorized" if answer.status in {401, 403} else Refresh.STATUS.value
             raise SourceError(result, f"HTTP status {answer.status}")
-        return Fact(read_assessment(answer), self._keep, 0, "answered")
+        return Fact(read_assessment(answer), self._ttl, 0, "answered")
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -59,11 +58,7 @@ class RiskSource:
 
 def read_assessment(answer: Answer) -> Assessment:
     """Return what the engine says. Raises SourceError."""
-    require_json(answer)
-    try:
-        members = parse_object(answer.body)
-    except ValueError:
-        raise SourceError("unreadable", f"the answer is no JSON object, {len(answer.body)} bytes") from None
+    members = parse_json_answer(answer)
     level, score = members.get("level"), members.get("score")
     if level is not None and not (isinstance(level, str) and _LEVEL.fullmatch(level)):
         raise SourceError("unreadable", "level is no word of at most 64 letters, digits and any of . _ -")
@@ -83,4 +78,4 @@ def read_assessment(answer: Answer) -> Assessment:
 def make_risk(section: Risk, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> RiskSource:
     """Return what asks the engine of this section; *auth* is in place of its own credentials."""
     poster = poster_to(section, resolve=resolve)
-    return RiskSource(poster, section.url, auth or auth_to(section), keep=section.cache.total_seconds())
+    return RiskSource(poster, section.url, auth or auth_to(section), ttl=section.cache.total_seconds())

@@ -38,7 +38,7 @@ class DocumentReader(Protocol[T_co]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reader:
+class KeySetReader:
     """Reads key sets by the settings of one issuer. *local* allows symmetric keys; *blocked* keys are rejected."""
 
     max_bytes: int = 256 * 1024
@@ -127,7 +127,7 @@ class DiscoverySource:
         self,
         fetch: Fetch,
         url: str,
-        reader: Reader,
+        reader: KeySetReader,
         *,
         issuer: str,
         times: DiscoveryTimes,

@@ -29,13 +29,13 @@ from authz.core.reasons import Rejected
 from authz.core.status_list import STALE_STATUS_LIST, STATUS_LIST, TYPE, StatusList, read_status_list
 from authz.facts.by_source import LanesBySource
 from authz.facts.lane import Bounds, Done, Fact, SourceError, SourceLane
-from authz.feeds.assembly import make_dialer
+from authz.feeds.build_feed import make_dialer
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.fetch import Answer, Fetch, Fetcher
 from authz.feeds.http.freshness import fresh_for
 from authz.feeds.http.trust import read_origin
-from authz.feeds.sources import KeySource, Reader, UrlSource
+from authz.feeds.sources import KeySetReader, KeySource, UrlSource
 from authz.telemetry.facts import FactMetrics
 
 _RETRY: Final = 5.0  # seconds between two tries to fetch one list again
@@ -275,7 +275,7 @@ def make_status_list_source(issuer: IssuerSection, *, resolve: Resolve = resolve
     fetcher = _make_fetcher(issuer, section.uris, max_bytes=section.max_bytes, resolve=resolve)
     if section.jwks_uri is None:
         return StatusListSource(fetcher.get, section)
-    reader = Reader(
+    reader = KeySetReader(
         max_bytes=issuer.fetch.max_bytes, max_keys=issuer.fetch.max_keys, blocked=tuple(issuer.blocked_keys)
     )
     of_keys = _make_fetcher(issuer, (section.jwks_uri,), max_bytes=issuer.fetch.max_bytes, resolve=resolve)
@@ -301,11 +301,11 @@ def _section(issuer: IssuerSection) -> StatusListSection:
 
 def _bounds(section: StatusListSection, max_waiting: int) -> Bounds:
     return Bounds(
-        max_asked=_CONCURRENT,
+        max_concurrent=_CONCURRENT,
         max_waiting=max_waiting,
         max_wait=section.max_wait.total_seconds(),
         burst=_PER_SECOND,
         refill=1.0 / _PER_SECOND,
-        max_kept=section.max_lists,
-        max_kept_bytes=section.max_lists * (section.max_bytes + section.max_inflated + 4096),
+        max_cached=section.max_lists,
+        max_cached_bytes=section.max_lists * (section.max_bytes + section.max_inflated + 4096),
     )

@@ -21,7 +21,7 @@ from authz.facts.lane import Fact, SourceError
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.post import Post, Poster
-from authz.feeds.introspection import Keep
+from authz.feeds.introspection import CacheTtl
 from authz.telemetry.redaction import printable
 
 _API: Final = "authentication.k8s.io/v1"
@@ -31,12 +31,14 @@ _KIND: Final = "TokenReview"
 class TokenReviewSource:
     """Asks the API server at *url*, on behalf of *audiences*."""
 
-    def __init__(self, poster: Poster, url: str, auth: ClientAuth, *, audiences: tuple[str, ...], keep: Keep) -> None:
+    def __init__(
+        self, poster: Poster, url: str, auth: ClientAuth, *, audiences: tuple[str, ...], ttl: CacheTtl
+    ) -> None:
         self._poster: Final = poster
         self._url: Final = url
         self._auth: Final = auth
         self._audiences: Final = audiences
-        self._keep: Final = keep
+        self._ttl: Final = ttl
 
     def __call__(self, need: Need) -> Fact:
         """Ask about the token in *need*. Raises SourceError."""
@@ -64,18 +66,18 @@ class TokenReviewSource:
     def _write(self, token: str) -> Post:
         spec = {"token": token, "audiences": list(self._audiences)}
         body = json.dumps({"apiVersion": _API, "kind": _KIND, "spec": spec}).encode()
-        return Post(body, {"content-type": "application/json", **self._auth.prove().headers})
+        return Post(body, {"content-type": "application/json", **self._auth.credentials().headers})
 
     def _read(self, status: Mapping[str, object]) -> Fact:
         if status.get("authenticated") is not True:
             error = status.get("error")
             why = printable(error) if isinstance(error, str) and error else "not authenticated"
             fact = Introspected({"active": False}, note=f"the API server says: {why}")
-            return Fact(fact, self._keep.inactive, 0, "inactive", brief=True)
+            return Fact(fact, self._ttl.inactive, 0, "inactive", negative=True)
         user, audiences = status.get("user"), status.get("audiences")
         name = user.get("username") if isinstance(user, dict) else None
         if not isinstance(name, str):
             raise SourceError("unreadable", "the answer names no user")
         if not isinstance(audiences, list) or not any(each in self._audiences for each in audiences):
             raise SourceError("unreadable", "the answer names none of the audiences that were asked for")
-        return Fact(Introspected({"active": True, "sub": name}), self._keep.active, len(name), "active")
+        return Fact(Introspected({"active": True, "sub": name}), self._ttl.active, len(name), "active")

@@ -30,7 +30,7 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.security_event import Transmitter, read_security_event
 from authz.core.snapshot import Snapshot
 from authz.core.strictjson import parse_object
-from authz.feeds.assembly import make_dialer, make_feed, make_source
+from authz.feeds.build_feed import make_dialer, make_feed, make_source
 from authz.feeds.discovery import transmitter_url
 from authz.feeds.failure import RefreshError
 from authz.feeds.feed import Feed

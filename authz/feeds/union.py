@@ -21,7 +21,7 @@ from authz.core.issuer_document import parse_document
 from authz.core.keys import KeySet
 from authz.feeds.failure import RefreshError
 from authz.feeds.ports import Loaded
-from authz.feeds.sources import Reader, UrlSource
+from authz.feeds.sources import KeySetReader, UrlSource
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
@@ -47,7 +47,7 @@ class UnionSource:
     def __init__(
         self,
         sources: Sequence[UrlSource[KeySet]],
-        reader: Reader,
+        reader: KeySetReader,
         *,
         max_stale: float,
         monotonic: Callable[[], float],

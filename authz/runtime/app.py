@@ -312,7 +312,7 @@ class App:
             self._keyring.reconfigure(config)  # after the last snapshot that needs a key
             return
         forbid_core_dumps()
-        self._tokens.max_kept = config.identity.minted.max_cached
+        self._tokens.max_cached = config.identity.minted.max_cached
         self._keyring.reconfigure(config)
         self._feeds.apply(config, snapshot)
 

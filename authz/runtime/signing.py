@@ -16,7 +16,7 @@ from authz.runtime.workers import Workers
 from authz.signing.keyring import Keyring
 from authz.signing.phases import counts
 from authz.signing.state import StateError
-from authz.telemetry.signing import SigningFacts
+from authz.telemetry.signing import SigningStatus
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +62,13 @@ class ProcessSigning:
             return HTTPStatus.NOT_FOUND, "no key has this kid"
         return HTTPStatus.OK, f"key {kid} is withdrawn: readers that cache it accept it for as long as they do"
 
-    def facts(self) -> SigningFacts | None:
+    def facts(self) -> SigningStatus | None:
         """Return what metrics say."""
         if not self._keyring.enabled:
             return None
         described: dict[str, Any] = self._keyring.describe()
         ring = self._keyring.view.ring
-        return SigningFacts(
+        return SigningStatus(
             phases={phase.value: count for phase, count in counts(ring).items()},
             started=ring.signing.started if ring.signing is not None else None,
             due=described["replaced_at"],

@@ -34,12 +34,12 @@ class TokenLanes:
         self._view = KeyringView()
         self._running: Mapping[str, _Running] = {}
         self._lanes: Mapping[str, SourceLane] = {}
-        self.max_kept = 10_000
+        self.max_cached = 10_000
         self.lane: Final = MintLane(
             lambda: self._view.signers,
             lambda: self._lanes,
             self._minter,
-            max_kept=lambda: self.max_kept,
+            max_cached=lambda: self.max_cached,
             max_waiting=max_waiting,
             observer=metrics.of(MINTED, SIGNING),
         )
@@ -75,21 +75,9 @@ class TokenLanes:
         lane = SourceLane(
             f"signing by {key.name}",
             remote_source(self._minter, key.signer),
-            bounds=_bounds(key, self._max_waiting, self.max_kept),
+            bounds=Bounds.of(key.section, max_waiting=self._max_waiting, max_cached=self.max_cached),
             monotonic=time.monotonic,
             observer=self._metrics.of(MINTED, key.name),
             random=random.random,
         )
         return _Running(key, lane)
-
-
-def _bounds(key: RemoteKey, max_waiting: int, max_kept: int) -> Bounds:
-    section = key.section
-    return Bounds(
-        max_asked=section.max_concurrent,
-        max_waiting=max_waiting,
-        max_wait=section.max_wait.total_seconds(),
-        burst=section.max_per_second,
-        refill=1.0 / section.max_per_second,
-        max_kept=max_kept,
-    )

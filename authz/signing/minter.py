@@ -74,7 +74,7 @@ class MintLane:
         remote: Callable[[], Mapping[str, SourceLane]],
         minter: Minter,
         *,
-        max_kept: Callable[[], int],
+        max_cached: Callable[[], int],
         max_waiting: int,
         observer: MintObserver,
     ) -> None:
@@ -83,7 +83,7 @@ class MintLane:
         self._remote: Final = remote
         self._minter: Final = minter
         self._observer: Final = observer
-        self._kept: Final = MintedTokenCache(max_kept)
+        self._kept: Final = MintedTokenCache(max_cached)
 
     def recall(self, need: Need) -> object | None:
         """Return a token that was kept; if *need* says what to sign, sign it now if the key is here. Takes no lock."""
@@ -162,11 +162,11 @@ class MintedTokenCache:
     """Tokens in two generations: when the newer one is full, the older one is dropped.
 
     No need is for a token of another period, so none has to be looked at for its end. Each change is one operation of a
-    dict: it takes no lock. *max_kept* returns the largest number of tokens, which may change.
+    dict: it takes no lock. *max_cached* returns the largest number of tokens, which may change.
     """
 
-    def __init__(self, max_kept: Callable[[], int]) -> None:
-        self._max_kept: Final = max_kept
+    def __init__(self, max_cached: Callable[[], int]) -> None:
+        self._max_kept: Final = max_cached
         self._newer: dict[str, Minted] = {}
         self._older: dict[str, Minted] = {}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.config.signing import KeyKind, SigningKey
-from authz.facts.breaker import FIRST_PAUSE, LAST_PAUSE
+from authz.facts.breaker import INITIAL_BACKOFF, MAX_BACKOFF
 from authz.files.stamp import FileStamp
 from authz.signing.local import MAX_KEY_BYTES, LocalSigner
 from authz.signing.port import Failure, Signer, SigningUnavailable
@@ -50,7 +50,7 @@ class KeySources:
     """The signers of listed keys. One whose section and file are as before stays.
 
     *remote* are those that may block, by key id. A device or service that fails is left alone for a while, which grows
-    to LAST_PAUSE seconds: opening a key costs a new client each time. *monotonic* is a clock in seconds.
+    to MAX_BACKOFF seconds: opening a key costs a new client each time. *monotonic* is a clock in seconds.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class KeySources:
             return self._make(section)
         except SigningUnavailable as error:
             if section.is_remote:
-                seconds = min(LAST_PAUSE, 2.0 * before.seconds) if before is not None else FIRST_PAUSE
+                seconds = min(MAX_BACKOFF, 2.0 * before.seconds) if before is not None else INITIAL_BACKOFF
                 self._backoffs[name] = _Backoff(section, seconds, self._monotonic() + seconds, str(error))
             raise
 

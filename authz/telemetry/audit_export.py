@@ -24,7 +24,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 from authz import __version__
 from authz.telemetry import names
 from authz.telemetry.check_record import TraceContext
-from authz.telemetry.otlp import ExportError, WaitingRoom, make_exporter, max_queue, our_resource
+from authz.telemetry.otlp import ExportError, PendingExports, make_exporter, our_resource, read_number
 
 MAX_WAITING: Final = 8192  # records, unless OTEL_BLRP_MAX_QUEUE_SIZE is set
 STOP_SECONDS: Final = 1.0
@@ -60,11 +60,11 @@ class AuditExport:
         """Start to export, every OTEL_BLRP_SCHEDULE_DELAY. Raises ValueError."""
         self._now_ns: Final = now_ns
         self._exporter: Final = exporter
-        self._room: Final = WaitingRoom(max_waiting=max_waiting, dropped=dropped)
+        self._pending: Final = PendingExports(max_waiting=max_waiting, dropped=dropped)
         self._provider: Final = LoggerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_log_record_processor(
             BatchLogRecordProcessor(
-                _Gate(exporter, self._room),
+                _CountingExporter(exporter, self._pending),
                 max_queue_size=max_waiting,
                 # The SDK refuses a queue that is shorter than its default batch.
                 max_export_batch_size=max_waiting if 0 < max_waiting < _DEFAULT_BATCH else None,
@@ -74,7 +74,7 @@ class AuditExport:
 
     def write(self, fields: Mapping[str, object], trace: TraceContext | None) -> None:
         """Export a decision with the *fields* of its log line, unless there is no room."""
-        if not self._room.enter():
+        if not self._pending.admit():
             return
         now = self._now_ns()
         refused = fields["decision"] != "allow"
@@ -97,7 +97,7 @@ class AuditExport:
         flush.start()
         flush.join(seconds)
         self._exporter.shutdown()  # type: ignore[no-untyped-call]  # it has none
-        self._room.close()
+        self._pending.close()
 
 
 def start_audit_export(*, dropped: Callable[[int], None], environment: Mapping[str, str] = os.environ) -> AuditExport:
@@ -107,7 +107,7 @@ def start_audit_export(*, dropped: Callable[[int], None], environment: Mapping[s
         return AuditExport(
             make_exporter("logs", environment),
             resource=our_resource(),
-            max_waiting=max_queue(environment, "OTEL_BLRP_MAX_QUEUE_SIZE", "log records", default=MAX_WAITING),
+            max_waiting=read_number(environment, "OTEL_BLRP_MAX_QUEUE_SIZE", "log records", default=MAX_WAITING),
             now_ns=time.time_ns,
             dropped=dropped,
         )
@@ -115,19 +115,19 @@ def start_audit_export(*, dropped: Callable[[int], None], environment: Mapping[s
         raise ExportError(f"logs cannot be exported as the OTEL_* variables ask: {error}") from error
 
 
-class _Gate(LogRecordExporter):
+class _CountingExporter(LogRecordExporter):
     """Wraps the exporter, and frees the places of the records that it exported."""
 
-    def __init__(self, exporter: LogRecordExporter, room: WaitingRoom) -> None:
+    def __init__(self, exporter: LogRecordExporter, pending: PendingExports) -> None:
         self._exporter: Final = exporter
-        self._room: Final = room
+        self._pending: Final = pending
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         result = LogRecordExportResult.FAILURE
         try:
             result = self._exporter.export(batch)
         finally:
-            self._room.leave(len(batch), delivered=result is LogRecordExportResult.SUCCESS)
+            self._pending.finish(len(batch), delivered=result is LogRecordExportResult.SUCCESS)
         return result
 
     def shutdown(self) -> None:

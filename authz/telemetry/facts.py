@@ -50,7 +50,7 @@ class FactMetrics(Collector):
         yield family
 
 
-FAILURES: Final = ("left_alone", "rejected", "status", "timeout", "tls", "unauthorized", "unreachable", "unreadable")
+FAILURES: Final = ("breaker_open", "rejected", "status", "timeout", "tls", "unauthorized", "unreachable", "unreadable")
 SIGNING_FAILURES: Final = ("failed", "key_unusable", "misconfigured", "throttled", "wrong_answer")
 
 

@@ -33,7 +33,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric as Family
 
 from authz import __version__
-from authz.telemetry.otlp import ExportError, make_exporter, max_queue, our_resource
+from authz.telemetry.otlp import ExportError, make_exporter, our_resource, read_number
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def start_metrics_export(registry: CollectorRegistry, *, environment: Mapping[st
     """Make the exporter that *environment* asks for. Raises ExportError."""
     logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # the SDK warns at every attempt
     try:
-        interval = max_queue(environment, "OTEL_METRIC_EXPORT_INTERVAL", "milliseconds", default=INTERVAL_MILLIS)
+        interval = read_number(environment, "OTEL_METRIC_EXPORT_INTERVAL", "milliseconds", default=INTERVAL_MILLIS)
         return MetricsExport(
             make_exporter("metrics", environment),
             registry,

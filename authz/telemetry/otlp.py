@@ -84,7 +84,7 @@ def make_exporter(signal: Signal, environment: Mapping[str, str]) -> Any:  # noq
     return getattr(exporters, kind)()
 
 
-def max_queue(environment: Mapping[str, str], variable: str, what: str, *, default: int) -> int:
+def read_number(environment: Mapping[str, str], variable: str, what: str, *, default: int) -> int:
     """Return the number that *variable* gives. Raises ExportError."""
     text = environment.get(variable) or str(default)
     if not text.isascii() or not text.isdigit():
@@ -92,10 +92,10 @@ def max_queue(environment: Mapping[str, str], variable: str, what: str, *, defau
     return int(text)
 
 
-class WaitingRoom:
+class PendingExports:
     """Counts what waits for an exporter, in the SDK's queue and in the exporter; *dropped* receives what is lost.
 
-    A slow or absent collector costs requests no time, and the process no memory: above *max_waiting* nothing enters.
+    A slow or absent collector costs requests no time, and the process no memory: *max_waiting* is the limit.
     """
 
     def __init__(self, *, max_waiting: int, dropped: Callable[[int], None]) -> None:
@@ -105,8 +105,8 @@ class WaitingRoom:
         self._closed = False
         self._lock: Final = Lock()
 
-    def enter(self) -> bool:
-        """Reserve a place. If there is none, count one as dropped and return False."""
+    def admit(self) -> bool:
+        """Admit one more. Above the limit, count it as dropped and return False."""
         with self._lock:
             if self._waiting < self._max_waiting and not self._closed:
                 self._waiting += 1
@@ -114,8 +114,8 @@ class WaitingRoom:
         self._dropped(1)
         return False
 
-    def leave(self, number: int, *, delivered: bool) -> None:
-        """Free the places of what was exported, *delivered* or lost."""
+    def finish(self, number: int, *, delivered: bool) -> None:
+        """Note that *number* of them were exported: *delivered*, or lost."""
         with self._lock:
             self._waiting -= number
             counted = self._closed

@@ -14,7 +14,7 @@ from authz.telemetry import names
 
 
 @dataclass(frozen=True, slots=True)
-class SigningFacts:
+class SigningStatus:
     """How many keys are in each phase, and since when the one that signs does; it is to be replaced at *due*.
 
     Times are in seconds since the epoch; None if there is no such key, or no such time. *failing* says that keys could
@@ -30,7 +30,7 @@ class SigningFacts:
 class SigningMetrics(Collector):
     """Reads the state of the keys at each scrape; there are no series while nothing is signed."""
 
-    def __init__(self, registry: CollectorRegistry, read: Callable[[], SigningFacts | None]) -> None:
+    def __init__(self, registry: CollectorRegistry, read: Callable[[], SigningStatus | None]) -> None:
         self._read: Final = read
         registry.register(self)
 

@@ -54,14 +54,14 @@ class CheckSpanExporter(OTLPSpanExporter):
 
     def __init__(self, resource: Resource) -> None:
         super().__init__()
-        self._of_all: Final = resource
+        self._resource: Final = resource
 
     def _translate_data(self, data: Sequence[CheckSpan | ReadableSpan]) -> ExportTraceServiceRequest:
-        return encode(data, self._of_all)
+        return encode(data, self._resource)
 
 
-WORKS: Final = "_translate_data" in vars(OTLPSpanExporter)
-"""Whether the installed SDK has the method that is replaced above; it is a private one."""
+SDK_IS_SUPPORTED: Final = "_translate_data" in vars(OTLPSpanExporter)
+"""Whether the installed SDK has the private method that `CheckSpanExporter` overrides."""
 
 
 def _encode_field(span: CheckSpan) -> bytes:

@@ -27,7 +27,7 @@ from authz.telemetry import names
 from authz.telemetry.check_record import CheckRecord, TraceContext
 from authz.telemetry.check_span import CheckSpan, as_sdk_span, expired_for, shape_of
 from authz.telemetry.keys import Refresh
-from authz.telemetry.otlp import WaitingRoom
+from authz.telemetry.otlp import PendingExports
 from authz.telemetry.span_encoding import CheckSpanExporter
 from authz.telemetry.traceparent import TraceParent
 
@@ -53,12 +53,14 @@ class Spans:
         """Start to export, every *pause_millis*, by default OTEL_BSP_SCHEDULE_DELAY. Raises ValueError."""
         self._now_ns: Final = now_ns
         self._keys_age: Final = keys_age
-        self._room: Final = WaitingRoom(max_waiting=max_waiting, dropped=dropped)
+        self._pending: Final = PendingExports(max_waiting=max_waiting, dropped=dropped)
         self._exporter: Final = exporter
         self._provider: Final = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
         self._ids: Final = RandomIdGenerator()
         self._batches: Final = BatchSpanProcessor(
-            _Gate(exporter, self._room, resource), max_queue_size=max_waiting, schedule_delay_millis=pause_millis
+            _CountingExporter(exporter, self._pending, resource),
+            max_queue_size=max_waiting,
+            schedule_delay_millis=pause_millis,
         )
         self._provider.add_span_processor(self._batches)
         self._tracer: Final = self._provider.get_tracer("authz", __version__)
@@ -82,14 +84,14 @@ class Spans:
             expired_for(record, end / 1e9),
             shape_of(record),
         )
-        if not self._room.enter():
+        if not self._pending.admit():
             return None
         self._batches.on_end(cast("ReadableSpan", span))  # it only asks for the context, and passes the span on
         return TraceContext(trace_id, span_id)
 
     def write_refresh(self, issuer: str, result: Refresh, seconds: float) -> None:
         """Write the CLIENT span of a refresh that took *seconds*, as a root span."""
-        if not self._room.enter():
+        if not self._pending.admit():
             return
         end = self._now_ns()
         attributes = {names.ISSUER: issuer, names.KEYS_REFRESH_RESULT: result.value}
@@ -112,15 +114,15 @@ class Spans:
         flush.start()
         flush.join(seconds)
         self._exporter.shutdown()
-        self._room.close()
+        self._pending.close()
 
 
-class _Gate(SpanExporter):
+class _CountingExporter(SpanExporter):
     """Wraps the exporter, and frees the places of the spans that it exported."""
 
-    def __init__(self, exporter: SpanExporter, room: WaitingRoom, resource: Resource) -> None:
+    def __init__(self, exporter: SpanExporter, pending: PendingExports, resource: Resource) -> None:
         self._exporter: Final = exporter
-        self._room: Final = room
+        self._pending: Final = pending
         self._resource: Final = resource
         self._takes_checks: Final = isinstance(exporter, CheckSpanExporter)
 
@@ -130,7 +132,7 @@ class _Gate(SpanExporter):
             taken = spans if self._takes_checks else self._as_sdk_spans(spans)
             result = self._exporter.export(cast("Sequence[ReadableSpan]", taken))
         finally:
-            self._room.leave(len(spans), delivered=result is SpanExportResult.SUCCESS)
+            self._pending.finish(len(spans), delivered=result is SpanExportResult.SUCCESS)
         return result
 
     def _as_sdk_spans(self, spans: Sequence[ReadableSpan | CheckSpan]) -> list[ReadableSpan]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from authz.config.model import Exporter
-from authz.telemetry.otlp import GRPC, ExportError, is_disabled, make_exporter, max_queue, our_resource, protocol_of
+from authz.telemetry.otlp import GRPC, ExportError, is_disabled, make_exporter, our_resource, protocol_of, read_number
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -47,7 +47,7 @@ def start_spans(
         return Spans(
             _console() if console else _otlp(environment, resource),
             resource=resource,
-            max_waiting=max_queue(environment, "OTEL_BSP_MAX_QUEUE_SIZE", "spans", default=MAX_WAITING),
+            max_waiting=read_number(environment, "OTEL_BSP_MAX_QUEUE_SIZE", "spans", default=MAX_WAITING),
             pause_millis=_CONSOLE_PAUSE if console else None,
             now_ns=time.time_ns,
             keys_age=keys_age,
@@ -65,9 +65,9 @@ def _console() -> SpanExporter:
 
 def _otlp(environment: Mapping[str, str], resource: Resource) -> SpanExporter:
     """Return the SDK's exporter; over gRPC, the one that takes spans as they are. Raises ExportError."""
-    from authz.telemetry.span_encoding import WORKS, CheckSpanExporter  # noqa: PLC0415 - as above
+    from authz.telemetry.span_encoding import SDK_IS_SUPPORTED, CheckSpanExporter  # noqa: PLC0415 - as above
 
-    if WORKS and protocol_of("traces", environment)[1] == GRPC:
+    if SDK_IS_SUPPORTED and protocol_of("traces", environment)[1] == GRPC:
         return CheckSpanExporter(resource)
     exporter: SpanExporter = make_exporter("traces", environment)
     return exporter

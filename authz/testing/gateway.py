@@ -214,7 +214,7 @@ class Gateway:
             lambda: signers,
             dict,
             Minter(lambda: now, lambda: "transaction"),
-            max_kept=lambda: 1,
+            max_cached=lambda: 1,
             max_waiting=0,
             observer=_Unobserved(),
         )

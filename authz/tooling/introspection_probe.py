@@ -19,7 +19,7 @@ from authz.config.model import Config
 from authz.core.introspection import Introspected, Introspection, ask_about
 from authz.core.strictjson import parse_object
 from authz.facts.lane import Fact, SourceError
-from authz.feeds.assembly import make_dialer, make_fetcher
+from authz.feeds.build_feed import make_dialer, make_fetcher
 from authz.feeds.discovery import discovery_url, read_url
 from authz.feeds.fact_lanes import make_auth, make_introspection, make_poster
 from authz.feeds.failure import RefreshError
@@ -121,10 +121,10 @@ def _get_token(issuer: Issuer) -> str | None:
     url = _find_token_endpoint(issuer)
     if url is None:
         return None
-    proof = make_auth(issuer).prove()
+    credentials = make_auth(issuer).credentials()
     audience = {"resource": issuer.audiences[0]} if "://" in "".join(issuer.audiences[:1]) else {}
-    body = urlencode({"grant_type": "client_credentials", **audience, **proof.fields}).encode("ascii")
-    headers = {"content-type": "application/x-www-form-urlencoded", **proof.headers}
+    body = urlencode({"grant_type": "client_credentials", **audience, **credentials.fields}).encode("ascii")
+    headers = {"content-type": "application/x-www-form-urlencoded", **credentials.headers}
     poster = make_poster(issuer)
     try:
         answer = poster.post(url, lambda: Post(body, headers))

@@ -14,9 +14,9 @@ from authz.config.diagnostics.unused_keys import why_unused
 from authz.config.issuer import Issuer
 from authz.config.model import Config
 from authz.core.keys import Key, KeySet
-from authz.feeds.assembly import make_source
+from authz.feeds.build_feed import make_source
 from authz.feeds.failure import RefreshError
-from authz.feeds.history import show_thumbprint
+from authz.feeds.key_history import show_thumbprint
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import escaped, printable
 from authz.tooling.describe import describe_key

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from authz.facts.lane import SourceError
-from authz.feeds.http.client_auth import ClientAuth, Proof
+from authz.feeds.http.client_auth import ClientAuth, Credentials
 from authz.feeds.json_service import Service
 
 
@@ -16,9 +16,9 @@ class _Wrong:
 
     scheme: str
 
-    def prove(self) -> Proof:
+    def credentials(self) -> Credentials:
         """Return the Authorization header."""
-        return Proof({"authorization": f"{self.scheme} d3Jvbmc6b24tcHVycG9zZQ=="})
+        return Credentials({"authorization": f"{self.scheme} d3Jvbmc6b24tcHVycG9zZQ=="})
 
 
 def try_wrong_credentials(section: Service, ask: Callable[[ClientAuth], object]) -> str:

@@ -38,7 +38,7 @@ from tests.unit.envoy.asking import write_check
 SOURCE_SECONDS: Final = 0.020
 SECONDS: Final = 10
 RATES: Final = {"needs a fact": 1000, "needs nothing": 200}  # checks a second
-BOUNDS: Final = Bounds(max_asked=64, max_waiting=256, max_wait=1.0, burst=1_000_000, refill=1e-6)
+BOUNDS: Final = Bounds(max_concurrent=64, max_waiting=256, max_wait=1.0, burst=1_000_000, refill=1e-6)
 
 
 def decide(request: Request, snapshot: Snapshot, now: float, facts: Facts) -> Decision:

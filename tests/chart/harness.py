@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,13 +24,14 @@ from tests.fakes.waiting import wait_until
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Everything that runs, what it was rendered from, and the folder that stands for /etc/authz.
+    """Everything that runs, what it was rendered from, and the folders that stand for /etc/authz and /etc/envoy-tls.
 
     `front` and `telemetry` are URLs of Envoy, `admin` is one of the sidecar; `envoy_admin` is the port of Envoy's own.
     """
 
     documents: list[Document]
     config: Path
+    certificate: Path
     idp: FakeIdp
     sidecar: Process
     envoy: Process
@@ -45,10 +47,11 @@ class Stage:
         client: str,
         token: str | None = None,
         headers: Sequence[Header] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> Answer:
         """Send one request, as the trusted proxy in front of Envoy would for a client at this address."""
         bearer = [] if token is None else [("Authorization", f"Bearer {token}")]
-        return send(f"{self.front}{path}", headers=[("X-Forwarded-For", client), *headers, *bearer])
+        return send(f"{self.front}{path}", headers=[("X-Forwarded-For", client), *headers, *bearer], tls=tls)
 
     def access_log(self, **wanted: object) -> dict[str, Any]:
         """The line of Envoy's access log that has these fields, once it is written."""
@@ -79,11 +82,16 @@ def seen(answer: Answer) -> dict[str, str]:
 
 @contextmanager
 def set_stage(
-    charts: Charts, folder: Path, changes: Mapping[str, Any], *, upstream: LoopbackServer | None = None
+    charts: Charts,
+    folder: Path,
+    changes: Mapping[str, Any],
+    *,
+    upstream: LoopbackServer | None = None,
+    certificate: Document | None = None,
 ) -> Iterator[Stage]:
     """Render mode proxy with *changes* to its values, start what it renders, and stop it.
 
-    Behind it is *upstream*, which is served, or one that echoes.
+    Behind it is *upstream*, which is served, or one that echoes; with a Secret's *certificate*, Envoy speaks TLS.
     """
     ports = {name: int(free_address().rpartition(":")[2]) for name in ("front", "telemetry", "admin", "envoy")}
     with FakeIdp() as idp, echo_server() as echo:
@@ -105,19 +113,23 @@ def set_stage(
                     "telemetryPort": ports["telemetry"],
                     "concurrency": 1,
                     "upstream": {"host": "127.0.0.1", "port": (upstream or echo).port},
+                    "tls": {"existingSecret": "" if certificate is None else "orders-tls"},
                 },
             },
             changes,
         )
         documents = charts.with_values("proxy", values)
+        if certificate is not None:
+            write(certificate, folder / "etc-envoy-tls")
         with started(documents, folder, envoy_admin=ports["envoy"]) as (sidecar, envoy):
             yield Stage(
                 documents,
                 folder / "etc-authz",
+                folder / "etc-envoy-tls",
                 idp,
                 sidecar,
                 envoy,
-                front=f"http://127.0.0.1:{ports['front']}",
+                front=f"{'http' if certificate is None else 'https'}://127.0.0.1:{ports['front']}",
                 telemetry=f"http://127.0.0.1:{ports['telemetry']}",
                 admin=f"http://127.0.0.1:{ports['admin']}",
                 envoy_admin=ports["envoy"],
@@ -136,6 +148,10 @@ def started(documents: list[Document], folder: Path, *, envoy_admin: int) -> Ite
     write(only(documents, "ConfigMap", name="orders-authz"), config)
     envoys = only(documents, "ConfigMap", name="orders-authz-envoy")
     envoys["data"]["envoy.yaml"] = patient(envoys["data"]["envoy.yaml"]).replace("value: 9901", f"value: {envoy_admin}")
+    for name, text in envoys["data"].items():
+        envoys["data"][name] = text.replace("/etc/envoy-tls", f"{folder}/etc-envoy-tls").replace(
+            "/etc/envoy/", f"{bootstrap}/"
+        )
     write(envoys, bootstrap)
     sidecar = container(spec, "authz")
     arguments = [argument.replace("/etc/authz", str(config)) for argument in sidecar["args"]]
@@ -165,7 +181,7 @@ def patient(bootstrap: str) -> str:
 
 
 def write(config_map: Document, folder: Path) -> None:
-    """Write a ConfigMap as the kubelet mounts it: a folder that one link is turned to, over and over."""
+    """Write a ConfigMap or Secret as the kubelet mounts it: a folder that one link is turned to, over and over."""
     folder.mkdir(exist_ok=True)
     version = folder / f"..version_{len(list(folder.glob('..version_*')))}"
     version.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from authz.admin.receivers import MAX_MESSAGE_BYTES
+from authz.config.load import load
+from authz.tooling.envoy_config.derive import derive
+from authz.tooling.envoy_config.fragments import EnvoyReceiver
+from authz.tooling.envoy_config.receiver import DEFAULT_PREFIX, MAX_CONNECTIONS, PATHS, receiver_filters
 from tests.chart.helm import DEPLOY, Charts, Document, container, containers, only
 from tests.documents.pages import blocks
 from tests.tools import TOOLS
@@ -154,6 +160,96 @@ def test_envoy_gateway_and_istio_fail_closed_and_refer_to_what_is_there() -> Non
     assert entry["hosts"] == [provider["envoyExtAuthzGrpc"]["service"]]
     assert entry["ports"][0]["number"] == provider["envoyExtAuthzGrpc"]["port"]
     assert entry["endpoints"] == [{"address": "unix:///run/authz/authz.sock"}]
+
+
+@pytest.fixture(scope="module")
+def server(charts: Charts) -> list[Document]:
+    """What the chart renders as a server with a receiver, behind a proxy in its pod."""
+    values = charts.app / "ci/server-mesh-values.yaml"
+    return charts.render(charts.app, "--values", values)
+
+
+@pytest.mark.needs("helm")
+def test_envoy_gateway_and_istio_lead_messages_to_the_receiver(server: list[Document]) -> None:
+    """Both rewrite the paths that issuers post to, at the name and port of the chart's Service; all else gets 405."""
+    service = only(server, "Service")
+    (port,) = (one["port"] for one in service["spec"]["ports"] if one["name"] == "receiver")
+    public = {f"{DEFAULT_PREFIX}{path}": path for path in PATHS}
+    rules = only(manifests(DEPLOY / "envoy-gateway/receiver.yaml"), "HTTPRoute")["spec"]["rules"]
+    routed = {}
+    for rule in rules[:-1]:
+        (match,), (rewrite,), (backend,) = rule["matches"], rule["filters"], rule["backendRefs"]
+        assert (match["method"], match["path"]["type"]) == ("POST", "Exact")
+        assert backend == {"name": service["metadata"]["name"], "port": port}
+        routed[match["path"]["value"]] = rewrite["urlRewrite"]["path"]["replaceFullPath"]
+    assert routed == public
+    assert {match["path"]["value"] for match in rules[-1]["matches"]} == public.keys()
+    routes = only(manifests(DEPLOY / "istio/receiver.yaml"), "VirtualService")["spec"]["http"]
+    routed = {}
+    for route in routes[:-1]:
+        (match,), (target,) = route["match"], route["route"]
+        assert match["method"] == {"exact": "POST"}
+        assert target["destination"]["host"].partition(".")[0] == service["metadata"]["name"]
+        assert target["destination"]["port"] == {"number": port}
+        routed[match["uri"]["exact"]] = route["rewrite"]["uri"]
+    assert routed == public
+    assert {match["uri"]["exact"] for match in routes[-1]["match"]} == public.keys()
+    assert routes[-1]["directResponse"] == {"status": 405}
+    (opened,) = (
+        one["port"]["number"]
+        for one in only(manifests(DEPLOY / "istio/server.yaml"), "Sidecar")["spec"]["ingress"]
+        if one["port"]["name"] == "receiver"
+    )
+    assert opened == port
+
+
+@pytest.mark.needs("helm")
+def test_istio_selects_the_chart_s_server(server: list[Document]) -> None:
+    """What is about the server's pods has labels that they carry, and the receiver's port is only the gateway's."""
+    labels = only(server, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    documents = manifests(DEPLOY / "istio/server.yaml") + manifests(DEPLOY / "istio/receiver.yaml")
+    selectors = [one["spec"].get("workloadSelector", {}).get("labels") for one in documents]
+    selectors += [one["spec"].get("selector", {}).get("matchLabels") for one in documents]
+    chosen = [each for each in selectors if each]
+    assert len(chosen) == 4
+    assert all(each.items() <= labels.items() for each in chosen)
+    policy = only(documents, "AuthorizationPolicy")["spec"]
+    (rule,) = policy["rules"]
+    assert (policy["action"], rule["to"]) == ("DENY", [{"operation": {"ports": ["9193"]}}])
+    assert all("notPrincipals" in one["source"] for one in rule["from"])
+
+
+def test_gateways_bound_what_issuers_send() -> None:
+    """Istio by the filters that `authz envoy-config` prints, Envoy Gateway by a policy: body and sender."""
+    receiver = EnvoyReceiver("127.0.0.1:9193", DEFAULT_PREFIX)
+    envoy = dataclasses.replace(derive(load(EXAMPLE / "authz.yaml")), receiver=receiver)
+    printed = {filter_["name"]: filter_["typed_config"] for filter_ in receiver_filters(envoy)}
+    patches = only(manifests(DEPLOY / "istio/receiver.yaml"), "EnvoyFilter")["spec"]["configPatches"]
+    assert {patch["match"]["listener"]["portNumber"] for patch in patches} == {9193}
+    inserted = [patch["patch"]["value"] for patch in patches]
+    assert {one["name"]: one["typed_config"] for one in inserted} == printed
+    assert [one["name"] for one in reversed(inserted)] == list(printed)  # each is put in front of the one before
+    policy = only(manifests(DEPLOY / "envoy-gateway/receiver.yaml"), "BackendTrafficPolicy")["spec"]
+    assert policy["requestBuffer"]["limit"] == f"{MAX_MESSAGE_BYTES // 1024}Ki"
+    assert policy["circuitBreaker"]["maxConnections"] == MAX_CONNECTIONS
+    selectors = [one["sourceCIDR"] for rule in policy["rateLimit"]["local"]["rules"] for one in rule["clientSelectors"]]
+    assert selectors == [{"type": "Distinct", "value": every} for every in ("0.0.0.0/0", "::/0")]
+
+
+def test_no_decision_is_asked_for_where_issuers_post() -> None:
+    """Envoy Gateway's policy for these routes names them, has no authorization service, and lets only senders in."""
+    documents = manifests(DEPLOY / "envoy-gateway/receiver.yaml")
+    security = only(documents, "SecurityPolicy")["spec"]
+    assert "extAuth" not in security
+    assert security["authorization"]["defaultAction"] == "Deny"
+    route = only(documents, "HTTPRoute")
+    for kind in ("SecurityPolicy", "BackendTrafficPolicy"):
+        (target,) = only(documents, kind)["spec"]["targetRefs"]
+        assert (target["kind"], target["name"]) == ("HTTPRoute", route["metadata"]["name"])
+    (parent,) = route["spec"]["parentRefs"]
+    assert parent["name"] == only(manifests(DEPLOY / "envoy-gateway/sidecar.yaml"), "Gateway")["metadata"]["name"]
+    (extension,) = route["spec"]["rules"][-1]["filters"]
+    assert extension["extensionRef"]["name"] == only(documents, "HTTPRouteFilter")["metadata"]["name"]
 
 
 def test_owners_of_routes_cannot_write_policies() -> None:

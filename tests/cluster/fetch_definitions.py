@@ -37,13 +37,32 @@ MODULES: Final = (
         "istio.io/api@v1.30.3",
         "h1:pPSa0uah/t7CEuwacS4rw5qK/oHGvxC0WO8i4RRGwEU=",
         "kubernetes/customresourcedefinitions.gen.yaml",
-        frozenset({"DestinationRule", "ServiceEntry", "Sidecar", "AuthorizationPolicy", "PeerAuthentication"}),
+        frozenset(
+            {
+                "AuthorizationPolicy",
+                "DestinationRule",
+                "EnvoyFilter",
+                "PeerAuthentication",
+                "ServiceEntry",
+                "Sidecar",
+                "VirtualService",
+            }
+        ),
     ),
     Module(
         "github.com/envoyproxy/gateway@v1.9.0",
         "h1:PaOpud15v3kDCl3L5yc1TdYzggCMpRm1yRjNKmLkzHA=",
         "charts/gateway-helm/charts/crds/crds/generated/*.yaml",
-        frozenset({"Backend", "ClientTrafficPolicy", "EnvoyProxy", "SecurityPolicy"}),
+        frozenset(
+            {
+                "Backend",
+                "BackendTrafficPolicy",
+                "ClientTrafficPolicy",
+                "EnvoyProxy",
+                "HTTPRouteFilter",
+                "SecurityPolicy",
+            }
+        ),
     ),
     Module(
         "github.com/prometheus-operator/prometheus-operator@v0.93.0",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from authz.feeds.shared.state import Part, Reply, SharedStateError
+from authz.feeds.shared.state import Part, Reply
 
 Id = tuple[int, int]
 

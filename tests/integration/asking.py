@@ -12,7 +12,7 @@ from authz.feeds.http.client_auth import ClientAuth, SecretFile
 from authz.feeds.http.connect import Dialer
 from authz.feeds.http.post import Poster
 from authz.feeds.http.trust import Trust, read_origin
-from authz.feeds.introspection import Endpoint, IntrospectionSource, Keep
+from authz.feeds.introspection import CacheTtl, Endpoint, IntrospectionSource
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import HANG_SECONDS
 from tests.fixtures import T
@@ -53,7 +53,7 @@ def make_source(
         make_poster(url, timeout=timeout),
         endpoint or fixed,
         auth,
-        keep=Keep(active=60.0, inactive=5.0),
+        ttl=CacheTtl(active=60.0, inactive=5.0),
         signed=signed,
         now=lambda: float(T),
         monotonic=monotonic,

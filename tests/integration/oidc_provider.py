@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from base64 import b64encode
 from collections.abc import Mapping
@@ -31,13 +32,20 @@ def private_jwk(key: SigningKey, *, alg: bool = True) -> dict[str, object]:
 class OidcProvider:
     """The process; a context manager. It serves after `start`, and again at the same URL after `stop` and `start`.
 
-    *issuer* is that of another process which has ended; without it any free port will do.
+    *issuer* is that of another process which has ended; without it any free port will do. It trusts *authorities* too,
+    a file of certificates.
     """
 
-    def __init__(self, issuer: str = "") -> None:
+    def __init__(self, issuer: str = "", *, authorities: Path | None = None) -> None:
         command = [path("node"), str(_DRIVER), path("oidc-provider")]
+        trusted = {} if authorities is None else {"NODE_EXTRA_CA_CERTS": str(authorities)}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command,
+            env=os.environ | trusted,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         self.issuer = issuer
 

@@ -205,7 +205,7 @@ def test_callers_do_not_open_the_breaker(answer: Answer, tmp_path: Path) -> None
         assert sidecar.ask(caller(idp, sub="alice")) == "authenticated"
         assert "authenticated" not in {sidecar.ask(token) for token in tokens}
         assert sidecar.ask(caller(idp, sub="bob")) == "authenticated"
-        assert sidecar.asked("a", "left_alone", "exchanged token") == 0
+        assert sidecar.asked("a", "breaker_open", "exchanged token") == 0
 
 
 @pytest.mark.parametrize("fault", ["hang", "drip"])
@@ -238,7 +238,7 @@ def test_a_server_that_is_down_is_left_alone_and_comes_back(tmp_path: Path) -> N
         found = {sidecar.ask(caller(idp, sub=f"new-{number}")) for number in range(8)}
         assert found == {"upstream_token_unavailable"}
         assert sidecar.ask(known) == "authenticated"
-        assert sidecar.asked("a", "left_alone", "exchanged token") > 0
+        assert sidecar.asked("a", "breaker_open", "exchanged token") > 0
         idp.start()
         deadline = time.monotonic() + HANG_SECONDS
         while sidecar.ask(caller(idp, sub="back")) != "authenticated":

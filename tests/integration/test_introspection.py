@@ -22,7 +22,7 @@ from authz.demo.signing import SigningKey
 from authz.facts.lane import Bounds, SourceError, SourceLane
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, NoAuth, PrivateKey, SecretFile
-from authz.feeds.introspection import PROVED_SECONDS, Endpoint, IntrospectionSource
+from authz.feeds.introspection import HEALTHY_SECONDS, Endpoint, IntrospectionSource
 from authz.telemetry.keys import Refresh
 from tests.fakes.clock import FakeClock
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
@@ -70,7 +70,7 @@ def test_the_question_is_token_and_hint_and_nothing_else(tmp_path: Path) -> None
 def test_basic_credentials_are_form_encoded_before_base64(tmp_path: Path) -> None:
     """A `+`, `%` or `:` in them is refused otherwise: oidc-provider answers 400 (RFC 6749 section 2.3.1)."""
     (tmp_path / "secret").write_text("a+b%c:d e\n")
-    header = SecretFile("r:s", str(tmp_path / "secret")).prove().headers["authorization"]
+    header = SecretFile("r:s", str(tmp_path / "secret")).credentials().headers["authorization"]
     assert base64.b64decode(header.removeprefix("Basic ")) == b"r%3As:a%2Bb%25c%3Ad+e"
 
 
@@ -107,7 +107,7 @@ def test_an_assertion_is_signed_by_the_key_in_the_file(algorithm: str, tmp_path:
     """PEM or JWK, of each usual kind."""
     key = SigningKey.create(algorithm, kid="ours")
     (tmp_path / "key.json").write_text(key.jwk.export_private())
-    proof = PrivateKey("rs", str(tmp_path / "key.json"), "aud", key_id="ours", algorithm=algorithm).prove()
+    proof = PrivateKey("rs", str(tmp_path / "key.json"), "aud", key_id="ours", algorithm=algorithm).credentials()
     token = parse_token(proof.fields["client_assertion"])
     keys = KeySet.from_json(json.dumps({"keys": [key.public()]}))
     assert keys.verify(token, frozenset({algorithm})).members["iss"] == "rs"
@@ -116,8 +116,8 @@ def test_an_assertion_is_signed_by_the_key_in_the_file(algorithm: str, tmp_path:
 def test_other_proofs_of_who_asks(tmp_path: Path) -> None:
     """A bearer token goes into the header; with mutual TLS the form names the client."""
     (tmp_path / "token").write_text("abc\n")
-    assert BearerTokenFile(str(tmp_path / "token")).prove().headers == {"authorization": "Bearer abc"}
-    assert ClientId("rs").prove().fields == {"client_id": "rs"}
+    assert BearerTokenFile(str(tmp_path / "token")).credentials().headers == {"authorization": "Bearer abc"}
+    assert ClientId("rs").credentials().fields == {"client_id": "rs"}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_file_without_a_usable_key_is_named_and_not_quoted(text: str, tmp_path
     """Whatever it holds."""
     (tmp_path / "key").write_text(text)
     with pytest.raises(RefreshError) as failed:
-        PrivateKey("rs", str(tmp_path / "key"), "aud").prove()
+        PrivateKey("rs", str(tmp_path / "key"), "aud").credentials()
     assert failed.value.result is Refresh.MISCONFIGURED
     assert "garbage" not in str(failed.value)
 
@@ -205,7 +205,7 @@ def test_a_400_is_about_the_token_once_the_server_has_answered_us() -> None:
         assert isinstance(fact.value, Introspected)
         assert fact.value.members == {"active": False}
         assert fact.value.note == "the issuer rejects the introspection of the token: HTTP status 400, invalid_request"
-        clock.advance(PROVED_SECONDS)
+        clock.advance(HEALTHY_SECONDS)
         assert refuse(source).result == "bad_request"
 
 
@@ -220,7 +220,7 @@ def test_a_server_that_trips_over_a_token_is_asked_about_others() -> None:
             idp.answers[INTROSPECT] = fail(status)
             failed = refuse(source)
             assert (failed.result, failed.counts) == ("status", counts)
-        clock.advance(PROVED_SECONDS)
+        clock.advance(HEALTHY_SECONDS)
         idp.answers[INTROSPECT] = fail(500)
         assert refuse(source).counts
 
@@ -335,10 +335,10 @@ def test_how_long_answers_are_kept() -> None:
         ({"active": False}, 5.0, True),
     ]
     with FakeIdp() as idp:
-        for document, keep, brief in rows:
+        for document, keep, negative in rows:
             idp.answers[INTROSPECT] = lambda _, document=document: json_response(document)  # type: ignore[misc]
             fact = make_source(endpoint_of(idp), NoAuth())(about())
-            assert (fact.keep, fact.brief) == (keep, brief)
+            assert (fact.ttl, fact.negative) == (keep, negative)
 
 
 def signed_answer(said: object) -> bytes:
@@ -359,7 +359,7 @@ def test_signed_answers_are_asked_for_and_passed_on_as_they_are() -> None:
             idp.answers[INTROSPECT] = say(body, content_type="application/token-introspection+jwt; charset=utf-8")
             fact = make_source(endpoint_of(idp), NoAuth(), signed=True)(about())
             accept = {name.lower(): value for name, value in idp.seen[0].headers}["accept"]
-        assert (fact.value, fact.keep, fact.result) == (SignedAnswer(body.decode()), keep, word)
+        assert (fact.value, fact.ttl, fact.result) == (SignedAnswer(body.decode()), keep, word)
         assert accept == "application/token-introspection+jwt"
 
 
@@ -453,7 +453,7 @@ def test_64_checks_with_one_new_token_ask_once(tmp_path: Path) -> None:
     answers: SimpleQueue[object | None] = SimpleQueue()
     with FakeIdp() as idp:
         idp.answers[INTROSPECT] = lambda _: json_response(ACTIVE)
-        bounds = Bounds(max_asked=4, max_waiting=64, max_wait=1.0, burst=64, refill=1.0)
+        bounds = Bounds(max_concurrent=4, max_waiting=64, max_wait=1.0, burst=64, refill=1.0)
         source = make_source(endpoint_of(idp), secret(tmp_path))
         lane = SourceLane("introspection of a", source, bounds=bounds, monotonic=lambda: 0.0)
         lane.ask(about(), answers.put)
@@ -468,7 +468,7 @@ def test_an_error_is_never_cached(tmp_path: Path) -> None:
     answers: SimpleQueue[object | None] = SimpleQueue()
     with FakeIdp() as idp:
         idp.answers[INTROSPECT] = fail(500)
-        bounds = Bounds(max_asked=1, max_waiting=64, max_wait=1.0, burst=64, refill=1.0)
+        bounds = Bounds(max_concurrent=1, max_waiting=64, max_wait=1.0, burst=64, refill=1.0)
         source = make_source(endpoint_of(idp), secret(tmp_path))
         lane = SourceLane("introspection of a", source, bounds=bounds, monotonic=lambda: 0.0)
         lane.ask(about(), answers.put)

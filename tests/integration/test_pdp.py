@@ -23,7 +23,7 @@ from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth,
 from authz.feeds.http.connect import CancellableSocket, Dialer
 from authz.feeds.http.trust import Trust, read_origin
 from authz.feeds.json_service import auth_to
-from authz.feeds.pdp import PROVED_SECONDS, PdpSource, make_pdp
+from authz.feeds.pdp import HEALTHY_SECONDS, PdpSource, make_pdp
 from tests.fakes.clock import FakeClock
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
 from tests.fakes.pdp import EVALUATION, VECTORS, evaluate
@@ -53,12 +53,12 @@ def make_source(
     *,
     kind: PdpKind = PdpKind.AUTHZEN,
     timeout: float = HANG_SECONDS,
-    keep: float = 0.0,
+    ttl: float = 0.0,
     monotonic: Callable[[], float] = lambda: 0.0,
 ) -> PdpSource:
     """Make what asks at *url*."""
     poster = make_poster(url, timeout=timeout)
-    source = PdpSource(poster, url, auth or NoAuth(), kind=kind, keep=keep, monotonic=monotonic)
+    source = PdpSource(poster, url, auth or NoAuth(), kind=kind, ttl=ttl, monotonic=monotonic)
     _MADE.append(source)
     return source
 
@@ -102,7 +102,7 @@ def test_the_question_is_sent_as_it_is(tmp_path: Path) -> None:
 def test_credentials_are_of_one_kind(tmp_path: Path) -> None:
     """As configured: a bearer token, a pair for Basic, or only the client certificate."""
     (tmp_path / "pair").write_text("us:s p%\n")
-    header = BasicFile(str(tmp_path / "pair")).prove().headers["authorization"]
+    header = BasicFile(str(tmp_path / "pair")).credentials().headers["authorization"]
     assert base64.b64decode(header.removeprefix("Basic ")) == b"us:s p%"
     url = "https://pdp.test/access/v1/evaluation"
     assert auth_to(Pdp(url=url, bearer_token_file="/a")) == BearerTokenFile("/a")
@@ -213,8 +213,8 @@ def test_a_400_is_about_the_question_once_the_pdp_has_decided() -> None:
         server.answers[EVALUATION] = lambda _: Response(400, (), refusal["body"].encode())
         fact = source(need())
         assert fact.value == PdpAnswer(Verdict.REFUSED, "HTTP status 400, validation_error")
-        assert (fact.result, fact.keep) == ("refused", 0.0)
-        clock.advance(PROVED_SECONDS)
+        assert (fact.result, fact.ttl) == ("refused", 0.0)
+        clock.advance(HEALTHY_SECONDS)
         assert refuse(source).result == "bad_request"
 
 
@@ -230,7 +230,7 @@ def test_a_pdp_that_fails_over_one_question_is_asked_others() -> None:
             server.answers[EVALUATION] = fail(status)
             failed = refuse(source)
             assert (failed.counts, failed.absent) == (counts, absent), status
-        clock.advance(PROVED_SECONDS)
+        clock.advance(HEALTHY_SECONDS)
         server.answers[EVALUATION] = fail(500)
         assert refuse(source).counts
 
@@ -294,8 +294,8 @@ def test_faults_below_http(talk: Callable[[socket.socket, Event], None], expecte
 
 def test_decisions_are_kept_as_long_as_configured() -> None:
     """Not at all by default; denials as long as allows, and refusals never."""
-    for body, keep in ((b'{"decision":true}', 30.0), (b'{"decision":false}', 30.0), (b'{"decision":true}', 0.0)):
-        assert served(say(body), keep=keep).keep == keep
+    for body, ttl in ((b'{"decision":true}', 30.0), (b'{"decision":false}', 30.0), (b'{"decision":true}', 0.0)):
+        assert served(say(body), ttl=ttl).ttl == ttl
 
 
 def test_a_pdp_on_this_host_needs_no_tls() -> None:

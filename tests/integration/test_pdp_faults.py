@@ -129,7 +129,7 @@ def test_a_pdp_that_is_down_is_tolerated_and_reported() -> None:
                 assert answer.status.code == 0
                 assert fields["decision"].string_value == "would_deny"
                 assert fields["reason"].string_value == "pdp_unavailable"
-            assert sidecar.asked("policies", "left_alone", "pdp") > 0
+            assert sidecar.asked("policies", "breaker_open", "pdp") > 0
 
 
 @pytest.mark.parametrize("fault", ["hang", "drip"])
@@ -157,7 +157,7 @@ def test_a_pdp_that_restarts_is_left_alone_and_comes_back() -> None:
         idp.stop()
         assert {sidecar.ask(token, "GET api.test/x") for token in tokens} == {"pdp_unavailable"}
         assert sidecar.ask(known, "GET api.test/x") == "authenticated"
-        assert sidecar.asked("policies", "left_alone", "pdp") > 0
+        assert sidecar.asked("policies", "breaker_open", "pdp") > 0
         idp.start()
         wait_until(lambda: sidecar.ask(tokens[0], "GET api.test/x") == "authenticated")
 
@@ -193,7 +193,7 @@ def test_one_caller_does_not_spend_what_is_tolerated() -> None:
         found = {sidecar.ask(idp.mint(), f"GET api.test/{number}") for number in range(50)}
         allowed = sidecar.allowed
         assert found <= {"pdp_denied", "pdp_unavailable"}
-        assert sidecar.asked("policies", "no_budget", "pdp") > 0
+        assert sidecar.asked("policies", "rate_limited", "pdp") > 0
         assert allowed == 0
 
 

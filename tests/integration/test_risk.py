@@ -66,7 +66,7 @@ def test_the_question_is_sent_as_it_is(tmp_path: Path) -> None:
             fact = ask(make_source(f"{server.url}{PATH}", cache="30s", **{setting: str(tmp_path / file)}))
             (request,) = server.seen
         assert isinstance(fact, Fact)
-        assert (fact.value, fact.keep, fact.brief) == (Assessment("low", 0.25), 30.0, False)
+        assert (fact.value, fact.ttl, fact.negative) == (Assessment("low", 0.25), 30.0, False)
         assert (request.method, request.body.decode()) == ("POST", QUESTION)
         headers = dict(request.headers)
         assert (headers["content-type"], headers["authorization"]) == ("application/json", header)

@@ -168,7 +168,7 @@ def test_without_its_store_a_proof_is_neither_accepted_nor_refused(tmp_path: Pat
             store.process.start()
             wait_until(accepts)
             _, metrics = started.admin("/metrics")
-    assert b'authz_facts_total{kind="proof",result="left_alone",source="shared_state"}' in metrics
+    assert b'authz_facts_total{kind="proof",result="breaker_open",source="shared_state"}' in metrics
     assert b'authz_facts_total{kind="proof",result="timeout",source="shared_state"}' in metrics
 
 

@@ -120,7 +120,7 @@ def test_a_fault_is_try_again_until_it_ends(aws: FakeAws, fault: Answer) -> None
         assert signed(sidecar, idp.mint(sub="alice"), aws)["sub"] == "alice"
         aws.fault = fault
         assert {sidecar.ask(idp.mint(sub=f"new-{number}")) for number in range(8)} == {UNAVAILABLE}
-        assert sidecar.asked("main", "left_alone", "minted token") > 0
+        assert sidecar.asked("main", "breaker_open", "minted token") > 0
         aws.fault = None
         assert signed(sidecar, idp.mint(sub="after"), aws)["sub"] == "after"
 

@@ -19,7 +19,7 @@ from authz.config.issuer import Issuer as IssuerSection
 from authz.config.load import load
 from authz.core.keys import KeySet
 from authz.demo.loopback import Answer, Request, Response, json_response
-from authz.feeds.assembly import make_feed
+from authz.feeds.build_feed import make_feed
 from authz.feeds.feed import Status
 from authz.feeds.ports import FeedEnv
 from authz.telemetry.keys import KeyMetrics

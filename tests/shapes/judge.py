@@ -11,7 +11,7 @@ from authz.core.authorize import authorize
 from authz.core.decision import Allow
 from authz.core.keys import KeySet
 from authz.core.request import Request
-from authz.feeds.assembly import make_reader
+from authz.feeds.build_feed import make_reader
 from authz.feeds.failure import RefreshError
 from tests.shapes.shape import ISSUER, NOW, Shape
 

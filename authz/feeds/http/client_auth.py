@@ -32,7 +32,7 @@ _ALGORITHMS: Final = {"RSA": "RS256", "EC P-256": "ES256", "EC P-384": "ES384", 
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class Credentials:
     """The credentials in one request: *headers*, and *fields* of its form."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -42,7 +42,7 @@ class Proof:
 class ClientAuth(Protocol):
     """A method of client authentication."""
 
-    def prove(self) -> Proof:
+    def credentials(self) -> Credentials:
         """Return the credentials for one request. Raises RefreshError."""
 
 
@@ -50,9 +50,9 @@ class ClientAuth(Protocol):
 class NoAuth:
     """No client authentication."""
 
-    def prove(self) -> Proof:
+    def credentials(self) -> Credentials:
         """Return no credentials."""
-        return Proof()
+        return Credentials()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ class SecretFile:
     client: str
     file: str
 
-    def prove(self) -> Proof:
+    def credentials(self) -> Credentials:
         """Return the Authorization header. Raises RefreshError."""
-        return SecretText(self.client, _read("secret_file", self.file)).prove()
+        return SecretText(self.client, _read("secret_file", self.file)).credentials()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,10 @@ class SecretText:
     client: str
     secret: str = field(repr=False)
 
-    def prove(self) -> Proof:
+    def credentials(self) -> Credentials:
         """Return the Authorization header."""
         pair = f"{quote_plus(self.client)}:{quote_plus(self.secret)}"
-        return Proof({"authorization": f"Basic {b64encode(pair.encode()).decode('ascii')}"})
+        return Credentials({"authorization": f"Basic {b64encode(pair.encode()).decode('ascii')}"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class PrivateKey:
     algorithm: str | None = None
     now: Callable[[], float] = time.time
 
-    def prove(self) -> Proof:
+    def credentials(self) -> Credentials:
         """Return the fields of a new assertion. Raises RefreshError."""
         key = _read_key(self.file)
         algorithm = self.algorithm or _ALGORITHMS.get(_kind(key), "")
@@ -113,7 +113,7 @@ class PrivateKey:
             text = f"private_key_file {self.file}: cannot sign by {algorithm or 'any algorithm'}"
             raise RefreshError(Refresh.MISCONFIGURED, text) from error
         assertion = f"{signing_input}.{base64url.encode(signature).decode('ascii')}"
-        return Proof(
+        return Credentials(
             fields={
                 "client_id": self.client,
                 "client_assertion_type": _ASSERTION_TYPE,
@@ -128,9 +128,9 @@ class ClientId:
 
     client: str
 
-    def prove(self) -> Proof:
+    def credentials(self) -> Credentials:
         """Return the id."""
-        return Proof(fields={"client_id": self.client})
+        return Credentials(fields={"client_id": self.client})
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +139,9 @@ class BearerTokenFile:
 
     file: str
 
-    def prove(self) -> Proof:
+    def credentials(self) -> Credentials:
         """Return the Authorization header. Raises RefreshError."""
-        return Proof({"authorization": f"Bearer {read_token(self.file)}"})
+        return Credentials({"authorization": f"Bearer {read_token(self.file)}"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +150,9 @@ class BasicFile:
 
     file: str
 
-    def prove(self) -> Proof:
+    def credentials(self) -> Credentials:
         """Return the Authorization header. Raises RefreshError."""
-        return Proof({"authorization": read_basic_credentials(self.file)})
+        return Credentials({"authorization": read_basic_credentials(self.file)})
 
 
 def _read(key: str, file: str) -> str:

@@ -50,6 +50,11 @@ class Answer:
     body: bytes
     authorities: str = ""
 
+    @property
+    def media_type(self) -> str:
+        """The media type, in lower case and without parameters; empty if there is none."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
 
 Fetch = Callable[[str, Mapping[str, str]], Answer]
 

@@ -43,7 +43,7 @@ def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
         return None, f"{error.result}: {printable(str(error))}"
     finally:
         source.close()
-    return fact.value, f"{fact.result}; a running sidecar keeps this answer for {fact.keep:.0f} s"
+    return fact.value, f"{fact.result}; a running sidecar keeps this answer for {fact.ttl:.0f} s"
 
 
 def ask_pdp(need: Need, config: Config) -> tuple[object, AnsweredNeed]:
@@ -56,7 +56,7 @@ def ask_pdp(need: Need, config: Config) -> tuple[object, AnsweredNeed]:
         return Unanswered(str(error), error.absent), answer_pdp(need, f"{error.result}: {printable(str(error))}")
     finally:
         source.close()
-    kept = f"keeps this answer for {fact.keep:.0f} s" if fact.keep else "asks each time (cache: 0s)"
+    kept = f"keeps this answer for {fact.ttl:.0f} s" if fact.ttl else "asks each time (cache: 0s)"
     return fact.value, answer_pdp(need, f"{fact.result}; a running sidecar {kept}")
 
 
@@ -79,7 +79,7 @@ def ask_exchange(need: Need, config: Config) -> tuple[object, str]:
         return None, f"asked {printable(wanted)}: {error.result}: {printable(str(error))}"
     finally:
         source.close()
-    return fact.value, f"asked {printable(wanted)}: {fact.result}; a running sidecar keeps this for {fact.keep:.0f} s"
+    return fact.value, f"asked {printable(wanted)}: {fact.result}; a running sidecar keeps this for {fact.ttl:.0f} s"
 
 
 def with_key(snapshot: Snapshot, config: Config) -> Snapshot:
@@ -123,7 +123,7 @@ def ask_risk(need: Need, config: Config) -> tuple[object, str]:
         return Unanswered(str(error)), f"{error.result}: {printable(str(error))}"
     finally:
         source.close()
-    return fact.value, f"{fact.value}; a running sidecar keeps this answer for {fact.keep:.0f} s"
+    return fact.value, f"{fact.value}; a running sidecar keeps this answer for {fact.ttl:.0f} s"
 
 
 def answer_client() -> tuple[ClientHistory, str]:

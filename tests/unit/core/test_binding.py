@@ -233,6 +233,18 @@ def test_nobody_is_asked_about_a_proof_that_no_key_signed() -> None:
     assert decision.trail.needs == ()
 
 
+def test_a_forged_proof_asks_no_issuer() -> None:
+    """A thief knows the public key of a stolen token: with it alone he has no issuer asked."""
+    where = snapshot()
+    rules = Introspection(client="rs", source="here", mode=IntrospectionMode.ALWAYS)
+    asking = make_snapshot(a=replace(where.issuers[A], introspection=rules), token=where.token)
+    proof = proof_for(BOUND)
+    forged = decide(f"DPoP {BOUND}", proof[:-4] + ("AAAA" if proof[-4:] != "AAAA" else "BBBB"), where=asking)
+    assert denial(forged)[0] is Reason.PROOF_INVALID
+    assert forged.trail.needs == ()
+    assert [need.kind for need in decide(f"DPoP {BOUND}", proof, where=asking).trail.needs] == [INTROSPECTION]
+
+
 OTHER_KEY: Final = mint(cnf={"jkt": thumbprint_of(dict(key("Ed25519").public()))})
 REFUSED: Final[dict[str, tuple[str | None, str | None, Reason, tuple[str, ...]]]] = {
     "no token": (None, None, Reason.TOKEN_MISSING, ("Bearer", "DPoP")),

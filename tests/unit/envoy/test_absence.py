@@ -18,7 +18,7 @@ from authz.facts.lane import Bounds, Fact, SourceLane
 from tests.fixtures import ask
 from tests.unit.envoy.asking import HANG, FakeLane, StillGatherer, check, make_checker, told, write_check
 
-TIDE = Need("tide", "harbour", None, Reason.KEYS_UNAVAILABLE)
+WEATHER, TIDE = Need("weather", "almanac", "today", unanswered=Reason.OVERLOADED), Need("tide", "harbour", None)
 OPTIONAL = Need("weather", "almanac", "today", Reason.OVERLOADED, optional=True)
 PATIENCE = 1.0  # seconds
 
@@ -50,7 +50,7 @@ def test_a_decision_learns_that_an_optional_fact_is_not_to_be_had(lane: FakeLane
 
 @pytest.mark.parametrize(("lacking", "outcome"), [(0.0, "would_deny"), (0.1, "deny")])
 def test_a_source_that_had_too_little_time_is_not_absent(lacking: float, outcome: str) -> None:
-    """A client can spend the time of its check on other facts, or overload this process: the source is not the cause."""
+    """A client can spend the time of its check on other facts, or overload this process: no fault of the source."""
     lane, time_left = FakeLane(silent=True, wait=PATIENCE), PATIENCE + DEADLINE_RESERVE - lacking
     answer = check(decide=do_without, gatherer=StillGatherer(weather=lane), time_left=time_left)
     assert (told(answer, "decision"), lane.asked) == (outcome, [OPTIONAL])
@@ -72,7 +72,7 @@ def test_a_flood_does_not_make_a_source_look_absent() -> None:
         assert go_on.wait(HANG)
         return Fact("sun")
 
-    bounds = Bounds(max_asked=1, max_waiting=8, max_wait=PATIENCE, burst=100, refill=1.0)
+    bounds = Bounds(max_concurrent=1, max_waiting=8, max_wait=PATIENCE, burst=100, refill=1.0)
     lane = SourceLane("weather", almanac, bounds=bounds, monotonic=lambda: 0.0)
     gatherer = StillGatherer(weather=LanesBySource(lambda: {"almanac": lane}, max_waiting=8))
     checker, answers = make_checker(decide=decide, gatherer=gatherer), SimpleQueue[bytes]()

@@ -11,7 +11,7 @@ from authz.core.decision import Allow
 from authz.core.minting import MIN_REMAINING_SECONDS, MINTED
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
-from authz.facts.breaker import LAST_PAUSE
+from authz.facts.breaker import MAX_BACKOFF
 from authz.facts.lane import Bounds, SourceLane
 from authz.signing.local import LocalSigner
 from authz.signing.minter import Minter, MintLane, remote_source
@@ -63,14 +63,14 @@ class World:
         lane = SourceLane(
             "signing",
             remote_source(Minter(lambda: T + self.now), self.service),
-            bounds=Bounds(max_asked=1, max_waiting=8, max_wait=HANG, burst=1_000, refill=0.001),
+            bounds=Bounds(max_concurrent=1, max_waiting=8, max_wait=HANG, burst=1_000, refill=0.001),
             monotonic=lambda: self.now,
         )
         minted = MintLane(
             dict,
             lambda: {KEY.kid: lane},
             Minter(lambda: T + self.now),
-            max_kept=lambda: 100,
+            max_cached=lambda: 100,
             max_waiting=8,
             observer=Unobserved(),
         )
@@ -107,7 +107,7 @@ def test_a_service_that_is_away_for_five_minutes() -> None:
     world = World()
     served: dict[float, tuple[str, str | None]] = {}
     try:
-        while world.now < FIRST + AWAY + 2.0 * LAST_PAUSE:
+        while world.now < FIRST + AWAY + 2.0 * MAX_BACKOFF:
             world.service.away = FIRST <= world.now < FIRST + AWAY
             served[world.now] = world.check()
             world.now += 1.0
@@ -121,5 +121,5 @@ def test_a_service_that_is_away_for_five_minutes() -> None:
     last = max(at for at in good if at < FIRST + AWAY)
     assert min(bad) == last + 1.0
     assert LIFETIME / 2.0 - MIN_REMAINING_SECONDS <= last <= FIRST + LIFETIME
-    assert max(bad) <= FIRST + AWAY + LAST_PAUSE
+    assert max(bad) <= FIRST + AWAY + MAX_BACKOFF
     assert world.service.asked < 40  # it is left alone, and tried at most every half minute

@@ -78,7 +78,7 @@ def running() -> Iterator[World]:
     lane = SourceLane(
         "exchange",
         world.exchange,
-        bounds=Bounds(max_asked=2, max_waiting=8, max_wait=HANG, burst=100, refill=1.0),
+        bounds=Bounds(max_concurrent=2, max_waiting=8, max_wait=HANG, burst=100, refill=1.0),
         monotonic=lambda: world.now,
     )
     gatherer = world.gatherer = Gatherer(
@@ -155,6 +155,6 @@ def test_an_issuer_that_refuses_ends_it_at_once(invalid: bool, reason: str) -> N
         world.now = RENEW
         assert world.check() == "first"
         world.asked.get(timeout=HANG)
-        world.answers.put(Fact(ExchangeRefused("400", invalid), 5.0, brief=True))
+        world.answers.put(Fact(ExchangeRefused("400", invalid), 5.0, negative=True))
         settle(world, reason)
         assert world.check() == reason

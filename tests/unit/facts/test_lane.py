@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.needs import Need, Unanswered
-from authz.facts.breaker import CLOSED, FIRST_PAUSE, LAST_PAUSE, MAX_FAILURES
+from authz.facts.breaker import CLOSED, INITIAL_BACKOFF, MAX_BACKOFF, MAX_FAILURES
 from authz.facts.budget import Budget
 from authz.facts.by_source import LanesBySource
 from authz.facts.cache import FactCache
@@ -40,7 +40,7 @@ class Almanac:
         assert self.go_on.wait(HANG)
         if need.asked == "eclipse":
             raise OSError("the almanac is torn")
-        return Fact(f"{need.asked}: sun", keep=self.keep)
+        return Fact(f"{need.asked}: sun", ttl=self.keep)
 
 
 class Clock:
@@ -55,7 +55,7 @@ class Clock:
 @contextmanager
 def lane_of(almanac: Almanac, clock: Clock | None = None, **bounds: float) -> Iterator[SourceLane]:
     """Open a lane to *almanac*, generous where *bounds* say nothing."""
-    usual = {"max_asked": 2, "max_waiting": 8, "max_wait": 0.5, "burst": 100, "refill": 1.0}
+    usual = {"max_concurrent": 2, "max_waiting": 8, "max_wait": 0.5, "burst": 100, "refill": 1.0}
     lane = SourceLane("weather", almanac, bounds=Bounds(**{**usual, **bounds}), monotonic=clock or Clock())  # type: ignore[arg-type]
     try:
         yield lane
@@ -77,7 +77,7 @@ def test_a_thread_that_cannot_be_started_takes_no_place(threads: int) -> None:
 
     almanac, answers = Almanac(), SimpleQueue[object | None]()
     almanac.go_on.set()
-    bounds = Bounds(max_asked=2, max_waiting=2, max_wait=0.5, burst=100, refill=1.0)
+    bounds = Bounds(max_concurrent=2, max_waiting=2, max_wait=0.5, burst=100, refill=1.0)
     lane = SourceLane("weather", almanac, bounds=bounds, monotonic=Clock(), start=start)
     for number in range(5):
         lane.ask(need(str(number)), answers.put)
@@ -92,7 +92,7 @@ def test_a_thread_that_cannot_be_started_takes_no_place(threads: int) -> None:
 def test_questions_go_to_the_source_side_by_side() -> None:
     """As many at one time as may be; the next one follows when one is answered. None is lost."""
     almanac, answers = Almanac(), SimpleQueue[object | None]()
-    with lane_of(almanac, max_asked=2) as lane:
+    with lane_of(almanac, max_concurrent=2) as lane:
         for number in range(5):
             lane.ask(need(str(number)), answers.put)
         assert {almanac.asked.get(timeout=HANG) for _ in range(2)} == {"0", "1"}
@@ -104,7 +104,7 @@ def test_questions_go_to_the_source_side_by_side() -> None:
 def test_a_question_without_room_stays_unanswered_at_once() -> None:
     """No one queues without end: what does not fit is refused at once, and a place that is left is free again."""
     almanac, answers, refused = Almanac(), SimpleQueue[object | None](), SimpleQueue[object | None]()
-    with lane_of(almanac, max_asked=1, max_waiting=2) as lane:
+    with lane_of(almanac, max_concurrent=1, max_waiting=2) as lane:
         queued = [lane.ask(need(number), done.put) for number, done in (("1", answers), ("2", answers), ("3", refused))]
         assert queued == [False, True, False]
         assert refused.get(timeout=HANG) == Unanswered("too many requests are in progress")
@@ -117,7 +117,7 @@ def test_a_question_without_room_stays_unanswered_at_once() -> None:
 def test_no_question_is_lost_when_a_lane_stops() -> None:
     """One that waits is answered; one that comes too late, after a reload, gets that answer and is not forgotten."""
     almanac, answers = Almanac(), SimpleQueue[object | None]()
-    with lane_of(almanac, max_asked=1) as lane:
+    with lane_of(almanac, max_concurrent=1) as lane:
         lane.ask(need("1"), answers.put)
         lane.ask(need("2"), answers.put)
         almanac.asked.get(timeout=HANG)
@@ -146,7 +146,7 @@ def test_a_source_that_raises_leaves_the_need_unanswered(caplog: pytest.LogCaptu
     """The log has the exception, and the thread goes on."""
     almanac, answers = Almanac(), SimpleQueue[object | None]()
     almanac.go_on.set()
-    with lane_of(almanac, max_asked=1) as lane, caplog.at_level(logging.ERROR):
+    with lane_of(almanac, max_concurrent=1) as lane, caplog.at_level(logging.ERROR):
         lane.ask(need("eclipse"), answers.put)
         lane.ask(need("today"), answers.put)
         assert [answers.get(timeout=HANG) for _ in range(2)] == [Unanswered("OSError"), "today: sun"]
@@ -235,7 +235,7 @@ class Oracle:
     """A source that answers at once, by what the test has written down."""
 
     def __init__(self) -> None:
-        self.says: Fact | SourceError | OSError = Fact("sun", keep=60.0)
+        self.says: Fact | SourceError | OSError = Fact("sun", ttl=60.0)
         self.asked = 0
 
     def __call__(self, _need: Need) -> Fact:
@@ -249,7 +249,7 @@ class Rig:
     """A lane to an oracle, whose answers are waited for."""
 
     def __init__(self, **bounds: float) -> None:
-        usual = {"max_asked": 1, "max_waiting": 8, "max_wait": 0.5, "burst": 1000, "refill": 1.0, **bounds}
+        usual = {"max_concurrent": 1, "max_waiting": 8, "max_wait": 0.5, "burst": 1000, "refill": 1.0, **bounds}
         self.oracle, self.clock, self.seen, self.luck = Oracle(), Clock(), Seen(), 0.0
         self.lane = SourceLane(
             "weather of almanac",
@@ -270,7 +270,7 @@ class Rig:
 @pytest.fixture
 def rig() -> Iterator[Rig]:
     """Open a lane, and close it."""
-    made = Rig(max_kept=8)
+    made = Rig(max_cached=8)
     yield made
     made.lane.stop()
 
@@ -280,7 +280,7 @@ def test_a_source_that_fails_says_why_and_is_never_cached(rig: Rig) -> None:
     rig.oracle.says = SourceError("status", "HTTP status 500")
     assert rig.ask() == Unanswered("HTTP status 500")
     assert rig.lane.find(need()) is None
-    rig.oracle.says = Fact("sun", keep=60.0, result="shines")
+    rig.oracle.says = Fact("sun", ttl=60.0, result="shines")
     assert rig.ask() == "sun"
     assert (rig.lane.find(need()), rig.oracle.asked) == ("sun", 2)
     assert (rig.seen.answered, rig.seen.found) == (["status", "shines"], 1)
@@ -293,16 +293,16 @@ def test_a_source_that_fails_again_and_again_is_left_alone(rig: Rig, caplog: pyt
         for _ in range(MAX_FAILURES):
             assert rig.lane.find(need()) is None
             rig.ask()
-        left_alone = rig.lane.find(need())
-        assert isinstance(left_alone, Unanswered)
-        assert "no answer" in left_alone.why
-        assert rig.ask() == left_alone
-        assert (rig.oracle.asked, rig.seen.refused) == (MAX_FAILURES, ["left_alone", "left_alone"])
-        rig.clock.now = FIRST_PAUSE
+        refused = rig.lane.find(need())
+        assert isinstance(refused, Unanswered)
+        assert "no answer" in refused.why
+        assert rig.ask() == refused
+        assert (rig.oracle.asked, rig.seen.refused) == (MAX_FAILURES, ["breaker_open", "breaker_open"])
+        rig.clock.now = INITIAL_BACKOFF
         assert rig.lane.find(need()) is None
         assert rig.ask() == Unanswered("no answer")
         assert isinstance(rig.lane.find(need()), Unanswered)
-        rig.clock.now = 3 * FIRST_PAUSE
+        rig.clock.now = 3 * INITIAL_BACKOFF
         rig.oracle.says = Fact("sun")
         assert rig.ask() == "sun"
         assert rig.lane.find(need()) is None
@@ -333,14 +333,14 @@ def test_one_trial_at_a_time() -> None:
         pauses.append(max(0.0, state.until - now))
         now = max(now, state.until)
     assert pauses[: MAX_FAILURES - 1] == [0.0] * (MAX_FAILURES - 1)
-    assert pauses[MAX_FAILURES - 1 :][:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
-    assert pauses[-1] == LAST_PAUSE
+    assert pauses[MAX_FAILURES - 1 :][:3] == [INITIAL_BACKOFF, 2 * INITIAL_BACKOFF, 4 * INITIAL_BACKOFF]
+    assert pauses[-1] == MAX_BACKOFF
 
 
 def test_brief_facts_evict_no_others(rig: Rig) -> None:
     """A flood of inactive tokens takes no answer away from the active ones."""
     rig.ask("good")
-    rig.oracle.says = Fact("fog", keep=5.0, brief=True)
+    rig.oracle.says = Fact("fog", ttl=5.0, negative=True)
     for number in range(100):
         rig.ask(str(number))
     assert (rig.lane.find(need("good")), rig.lane.find(need("99")), rig.lane.find(need("0"))) == ("sun", "fog", None)
@@ -406,14 +406,14 @@ def test_what_is_not_there_is_told_from_what_answers_with_an_error(rig: Rig) -> 
         assert rig.ask() == Unanswered(
             "the circuit breaker is open after several failures; the last: HTTP status 503", absent=absent
         )
-        rig.clock.now += 1000 * LAST_PAUSE
+        rig.clock.now += 1000 * MAX_BACKOFF
         assert rig.ask() == Unanswered("HTTP status 503", absent=absent)
-        rig.clock.now += 1000 * LAST_PAUSE
+        rig.clock.now += 1000 * MAX_BACKOFF
 
 
 def test_a_fact_is_renewed_at_most_once_in_a_while(rig: Rig) -> None:
-    """Not if there is none, and not while the source is left alone; a brief answer takes the place of the other."""
-    rig.oracle.says = Fact("sun", keep=60.0)
+    """Not if there is none, and not while the source is left alone; a negative answer takes the place of the other."""
+    rig.oracle.says = Fact("sun", ttl=60.0)
     assert not rig.lane.may_renew(need())
     rig.ask()
     assert [rig.lane.may_renew(need()) for _ in range(3)] == [True, False, False]
@@ -424,9 +424,9 @@ def test_a_fact_is_renewed_at_most_once_in_a_while(rig: Rig) -> None:
         rig.ask()
     assert not rig.lane.may_renew(need())
     assert rig.lane.recall(need()) == "sun"
-    rig.clock.now += LAST_PAUSE
+    rig.clock.now += MAX_BACKOFF
     assert rig.lane.may_renew(need())
-    rig.oracle.says = Fact("storm", keep=5.0, brief=True)
+    rig.oracle.says = Fact("storm", ttl=5.0, negative=True)
     rig.ask()
     assert rig.lane.recall(need()) == "storm"
     rig.clock.now += 5.0

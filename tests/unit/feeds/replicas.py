@@ -62,11 +62,11 @@ class Replica:
             replicas=Shared(sharing=self.sharing, seal=None if secret is None else Seal(secret), saves=True),
         )
         self.revocations.reconfigure(self.config)
-        self.sharing.begin(self.revocations._reader)
+        self.sharing.begin(self.revocations._callbacks)
 
     def read(self, times: int = 1) -> float:
         """Read what is shared, as the thread does; return the last pause."""
-        return [self.sharing.step(self.revocations._reader) for _ in range(times)][-1]
+        return [self.sharing.step(self.revocations._callbacks) for _ in range(times)][-1]
 
     def log_out(self, *entries: Entry) -> int:
         """Have an issuer revoke."""

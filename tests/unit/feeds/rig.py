@@ -15,12 +15,12 @@ from authz.core.needs import CHANGED_KEY, KEY, Need
 from authz.demo.signing import SigningKey
 from authz.feeds.failure import RefreshError
 from authz.feeds.feed import Feed
-from authz.feeds.history import History
 from authz.feeds.http.fetch import Answer
+from authz.feeds.key_history import KeyHistory
 from authz.feeds.key_lane import ChangedKeyLane, KeyFeed, KeyLane
 from authz.feeds.ports import Cache, FeedEnv, Observer
 from authz.feeds.refresh import Schedule
-from authz.feeds.sources import DiscoverySource, DiscoveryTimes, KeySource, Reader, UrlSource
+from authz.feeds.sources import DiscoverySource, DiscoveryTimes, KeySetReader, KeySource, UrlSource
 from authz.feeds.union import UnionSource
 from authz.telemetry.keys import KeyMetrics, Refresh
 from tests.fakes.clock import FakeClock
@@ -97,7 +97,7 @@ class Rig:
         cache: Callable[[FakeClock], Cache] | None = None,
         clock: FakeClock | None = None,
         jitter: Callable[[], float] = lambda: 0.5,
-        observer: Callable[[History], Observer[KeySet]] | None = None,
+        observer: Callable[[KeyHistory], Observer[KeySet]] | None = None,
         **env: Any,  # noqa: ANN401 - parts of a FeedEnv
     ) -> None:
         self.clock = clock or FakeClock()
@@ -109,7 +109,7 @@ class Rig:
         self.threads = True
         self._under_way: list[Callable[[], None]] = []
         schedule = schedule or Schedule()
-        reader = Reader(blocked=blocked)
+        reader = KeySetReader(blocked=blocked)
         times = DiscoveryTimes(
             interval=schedule.max_interval, on_demand_interval=schedule.min_interval, max_stale=schedule.max_stale
         )
@@ -129,7 +129,7 @@ class Rig:
                 now=self.clock.time,
             )
         metrics = KeyMetrics(self.registry).of("a")
-        self.history = History("a", metrics)
+        self.history = KeyHistory("a", metrics)
         self.feed = Feed(
             "a",
             source,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from authz.core.keys import KeySet
-from authz.feeds.cache import Cached
+from authz.feeds.cache import CachedDocument
 from authz.feeds.failure import RefreshError
-from authz.feeds.history import History
+from authz.feeds.key_history import KeyHistory
 from authz.feeds.refresh import Search
 from authz.telemetry.keys import Refresh
 from tests.unit.feeds.rig import JWKS, K1, K2, K3, Rig, document, fail, publish
@@ -36,7 +36,7 @@ class SlowDisk:
         self.go_on = Event()
         self.saved: list[bytes] = []
 
-    def load(self) -> Cached | None:
+    def load(self) -> CachedDocument | None:
         return None
 
     def save(self, document: bytes, fetched_at: float, authorities: str) -> None:
@@ -77,10 +77,10 @@ def test_a_disk_that_hangs_holds_up_one_refresh_only() -> None:
     assert disk.saved == [document(K1), document(K1, K2, K3)]
 
 
-class Broken(History):
+class Broken(KeyHistory):
     """An observer that breaks at one of its methods."""
 
-    def __init__(self, observer: History, *, at: str) -> None:
+    def __init__(self, observer: KeyHistory, *, at: str) -> None:
         self._observer = observer
         self._at = at
 
@@ -92,7 +92,7 @@ class Broken(History):
         return object.__getattribute__(self, name)
 
 
-def broken_at(name: str) -> Callable[[History], Broken]:
+def broken_at(name: str) -> Callable[[KeyHistory], Broken]:
     """Break the observer there."""
     return lambda observer: Broken(observer, at=name)
 

@@ -15,7 +15,7 @@ from authz.config.model import Config
 from authz.core.reasons import Reason
 from authz.core.revocation import Entry, RevokedBy
 from authz.feeds.ports import FeedEnv
-from authz.feeds.revocation_events import FOLLOW_INTERVAL, FORGET_INTERVAL, FullError
+from authz.feeds.revocation_events import FILE_POLL_INTERVAL, FORGET_INTERVAL, FullError
 from authz.feeds.revocations import OPERATOR, Revocations
 from authz.feeds.store import Store
 from authz.telemetry.revocations import RevocationMetrics
@@ -213,10 +213,10 @@ def test_one_event_reaches_every_process(tmp_path: Path) -> None:
     one, two, three = (Pod(config, shared=tmp_path / "events") for _ in range(3))
     one.revoke(SESSION)
     two.revocations.events.catch_up()
-    three.step(FOLLOW_INTERVAL)
+    three.step(FILE_POLL_INTERVAL)
     assert [pod.reason() for pod in (one, two, three)] == [Reason.TOKEN_REVOKED] * 3
     two.revoke(EVE)
-    one.step(FOLLOW_INTERVAL)
+    one.step(FILE_POLL_INTERVAL)
     assert one.metric("authz_revocations", source="events") == 2
 
 
@@ -288,7 +288,7 @@ def test_a_system_without_threads_is_asked_again(tmp_path: Path) -> None:
     object.__setattr__(pod.revocations.events._env, "spawn", refuse)
     for _ in range(2):
         with suppress(RuntimeError):
-            pod.step(FOLLOW_INTERVAL)
+            pod.step(FILE_POLL_INTERVAL)
     assert len(refused) == 2
 
 

@@ -9,7 +9,7 @@ import pytest
 from authz.core.reasons import Reason
 from authz.core.revocation import Added, Entry, RevokedBy
 from authz.feeds.revocation_events import FORGET_INTERVAL, FullError, UnsealedError
-from authz.feeds.revocation_records import Revoked, Seal, TakenBack, new_id, write_record
+from authz.feeds.revocation_records import Revoked, Seal, Undone, new_id, write_record
 from authz.feeds.revocation_sharing import UnsharedError
 from authz.feeds.revoked_entries import RevokedEntries
 from authz.feeds.shared.state import SharedStateError
@@ -137,11 +137,11 @@ def test_what_others_write_takes_nothing_back(
     one, two = Replica(server, clock), Replica(server, clock)
     one.revoke(EVE)
     ids = tuple(one.revocations.events.entries.find_ids(name_of(EVE)))
-    forged = TakenBack(ids, T + 60.0)
+    forged = Undone(ids, T + 60.0)
     if secret is not None:
-        forged = Seal(secret).close(forged)
+        forged = Seal(secret).seal(forged)
     if secret is SECRET:
-        forged = TakenBack((*ids, new_id()), T + 60.0, Seal(secret).close(forged).seal)
+        forged = Undone((*ids, new_id()), T + 60.0, Seal(secret).seal(forged).seal)
     server.write(KEY, ENTRY, write_record(forged, "operator").encode())
     two.read()
     assert (two.reason(), two.count("invalid")) == (Reason.TOKEN_REVOKED, 1)
@@ -153,7 +153,7 @@ def test_an_entry_is_one_line_of_the_file(server: FakeServer, clock: FakeClock, 
     one = Replica(server, clock, file=tmp_path / "1")
     one.revoke(EVE)
     (id_,) = one.revocations.events.entries.find_ids(name_of(EVE))
-    undo = write_record(TakenBack((id_,), T + 60.0), "operator")
+    undo = write_record(Undone((id_,), T + 60.0), "operator")
     sound = write_record(Revoked(BOB), "operator")
     server.write(KEY, ENTRY, f'{sound[:-1]}, "more":\n{undo}\n}}'.encode())
     one.read()
@@ -209,7 +209,7 @@ def test_the_last_ones_can_be_taken_back() -> None:
     for id_, value in zip(ids, "abcd", strict=True):
         assert entries.take(Revoked(Entry(RevokedBy.SUBJECT, A, value), id_)) is Added.NEW
     assert [entry.value for entry in entries.list_undoable(9)] == ["d", "c"]
-    assert entries.take(TakenBack((ids[0], ids[3]), T + 60.0)) is Added.NEW
+    assert entries.take(Undone((ids[0], ids[3]), T + 60.0)) is Added.NEW
     found = [
         table.look_up(RevokedBy.SUBJECT, A, value, T)
         for value in "abcd"
@@ -226,12 +226,12 @@ def test_no_room_is_no_success() -> None:
     for id_, value in zip(ids, "ab", strict=False):
         entries.take(Revoked(Entry(RevokedBy.SUBJECT, A, value), id_))
     assert entries.take(Revoked(Entry(RevokedBy.SUBJECT, A, "c"), ids[2])) is Added.FULL
-    assert entries.take(TakenBack(tuple(ids), T + 60.0)) is Added.FULL
+    assert entries.take(Undone(tuple(ids), T + 60.0)) is Added.FULL
     assert len(entries) == 2
-    entries.take(TakenBack(tuple(ids[:2]), T + 60.0))
-    assert entries.take(TakenBack((ids[2],), T + 60.0)) is Added.FULL
+    entries.take(Undone(tuple(ids[:2]), T + 60.0))
+    assert entries.take(Undone((ids[2],), T + 60.0)) is Added.FULL
     entries.forget(T + 61.0)
-    assert entries.take(TakenBack((ids[2],), T + 60.0)) is Added.NEW
+    assert entries.take(Undone((ids[2],), T + 60.0)) is Added.NEW
 
 
 def test_undoing_too_much_is_refused(server: FakeServer, clock: FakeClock) -> None:
@@ -251,7 +251,7 @@ def test_entries_of_one_name_end_one_by_one(clock: FakeClock) -> None:
     for id_, before, hours in zip(ids, (T, T + 60, T + 120), (1, 2, 3), strict=True):
         entry = Entry(RevokedBy.SUBJECT, A, "eve", float(before), T + hours * 3600.0)
         assert entries.take(Revoked(entry, id_)) is Added.NEW
-    entries.take(TakenBack((ids[2],), T + 9999.0))
+    entries.take(Undone((ids[2],), T + 9999.0))
     assert entries.operator.look_up(RevokedBy.SUBJECT, A, "eve", T) == (T + 60.0, T + 7200.0)
     entries.forget(T + 3601.0)
     assert entries.operator.look_up(RevokedBy.SUBJECT, A, "eve", T) == (T + 60.0, T + 7200.0)

@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry
 from authz.core.keys import KeySet
 from authz.core.needs import KEY, Need
 from authz.feeds.feed import Feed
-from authz.feeds.history import History
+from authz.feeds.key_history import KeyHistory
 from authz.feeds.key_lane import KEY_SEARCHED, KeyFeed, KeyLane
 from authz.feeds.ports import FeedEnv, Loaded
 from authz.feeds.refresh import Schedule
 from authz.feeds.scheduler import Scheduler
-from authz.feeds.sources import Reader
+from authz.feeds.sources import KeySetReader
 from authz.telemetry.keys import KeyMetrics
 from tests.fakes.waiting import wait_until
 from tests.unit.feeds.rig import K1, document
@@ -31,7 +31,7 @@ class Source:
         self._go_on = go_on
 
     def read(self, document: bytes) -> KeySet:
-        return Reader().read(document, self.where)
+        return KeySetReader().read(document, self.where)
 
     def load(self, *, on_demand: bool) -> Loaded[KeySet]:
         self.loads += 1
@@ -62,7 +62,7 @@ def make(
             wake=scheduler.wake,
             on_refresh=break_down,
         ),
-        observer=History(name, KeyMetrics(CollectorRegistry()).of(name)),
+        observer=KeyHistory(name, KeyMetrics(CollectorRegistry()).of(name)),
     )
 
 
@@ -142,7 +142,9 @@ def test_a_feed_that_breaks_holds_up_no_other() -> None:
 def test_need_of_an_issuer_without_a_feed_is_answered() -> None:
     """Keys that are written in the configuration are searched as soon as they are read: no one waits."""
     feed = make(Scheduler(monotonic=time.monotonic), "a", Source(), [])
-    lane = KeyLane(lambda: {"a": KeyFeed(feed, History("a", KeyMetrics(CollectorRegistry()).of("a")))}, max_waiting=8)
+    lane = KeyLane(
+        lambda: {"a": KeyFeed(feed, KeyHistory("a", KeyMetrics(CollectorRegistry()).of("a")))}, max_waiting=8
+    )
     known, stranger = Need(KEY, "a", None), Need(KEY, "nobody", None)
     answers: list[object] = []
     lane.ask(stranger, answers.append)

@@ -18,7 +18,7 @@ from authz.feeds.revocation_records import (
     MAX_UNDONE,
     Revoked,
     Seal,
-    TakenBack,
+    Undone,
     digest_line,
     parse_record,
     write_record,
@@ -105,12 +105,12 @@ def test_what_is_written_is_read(by: RevokedBy, value: str, before: float | None
     line = write_record(record, "signals of hub").encode()
     assert len(line) < MAX_LINE
     assert parse_record(line) == record
-    undo = Seal(b"s" * 32).close(TakenBack((IDS[0],), T + 60.125))
+    undo = Seal(b"s" * 32).seal(Undone((IDS[0],), T + 60.125))
     read = parse_record(write_record(undo, "operator").encode())
     assert read == undo
-    assert isinstance(read, TakenBack)
-    assert Seal(b"s" * 32).fits(read)
-    assert not Seal(b"t" * 32).fits(read)
+    assert isinstance(read, Undone)
+    assert Seal(b"s" * 32).matches(read)
+    assert not Seal(b"t" * 32).matches(read)
 
 
 def test_other_fields_are_no_entry(server: FakeServer, clock: FakeClock) -> None:

@@ -116,7 +116,7 @@ def test_a_proof_is_kept_until_no_replica_accepts_it() -> None:
     assert source(use_of("b", until=T - 1)).value is FIRST
     assert state.keys == {"proof:a": 360_000, "proof:b": 60_000}
     assert source(use_of("a", until=T + 200)).value is REPLAYED
-    assert source(use_of("a")).keep == 0.0
+    assert source(use_of("a")).ttl == 0.0
 
 
 def test_processes_share_what_was_used() -> None:
@@ -139,7 +139,7 @@ def test_a_silent_store_answers_nothing(result: str) -> None:
         answers = [ask(lane, use_of(str(number))) for number in range(MAX_FAILURES + 1)]
         assert all(isinstance(answer, Unanswered) for answer in answers)
         assert isinstance(lane.find(use_of("another")), Unanswered)
-    assert observer.results == [result] * MAX_FAILURES + ["left_alone"] * 2
+    assert observer.results == [result] * MAX_FAILURES + ["breaker_open"] * 2
 
 
 def test_loosened_a_process_remembers_by_itself() -> None:

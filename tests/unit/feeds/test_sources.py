@@ -12,7 +12,7 @@ import pytest
 from authz.demo.signing import SigningKey
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.fetch import Answer
-from authz.feeds.sources import FileSource, Reader, UrlSource
+from authz.feeds.sources import FileSource, KeySetReader, UrlSource
 from authz.telemetry.keys import Refresh
 from tests.unit.feeds.rig import DISCOVERY, ISSUER, JWKS, K1, K2, Rig, answer, discover, document, fail, publish
 
@@ -154,7 +154,7 @@ def test_refused_document_leaves_the_validators() -> None:
 
 def test_unasked_304_is_a_failure() -> None:
     """A 304 to a request without a condition brings no keys."""
-    source = UrlSource(lambda url, headers: Answer(304, {}, b""), JWKS, Reader())
+    source = UrlSource(lambda url, headers: Answer(304, {}, b""), JWKS, KeySetReader())
     with pytest.raises(RefreshError, match="without a condition"):
         source.load()
 
@@ -196,16 +196,16 @@ def test_discovery_is_asked_again_under_new_authorities() -> None:
 def test_larger_sets_are_read_where_allowed() -> None:
     """The configured bounds count, not the core's defaults."""
     keys = [{**K1.public(), "kid": f"k{number}", "x-padding": "x" * 4000} for number in range(70)]
-    assert len(Reader(max_keys=100, max_bytes=1 << 20).read(document(*keys), JWKS).keys) == 70
+    assert len(KeySetReader(max_keys=100, max_bytes=1 << 20).read(document(*keys), JWKS).keys) == 70
     with pytest.raises(RefreshError):
-        Reader().read(document(*keys), JWKS)
+        KeySetReader().read(document(*keys), JWKS)
 
 
 def test_file_is_read_when_it_changes(tmp_path: Path) -> None:
     """An unchanged file says nothing new; a replaced one does; a broken or missing one is a failure."""
     path = tmp_path / "keys.json"
     path.write_bytes(document(K1))
-    source = FileSource(path, Reader(local=True))
+    source = FileSource(path, KeySetReader(local=True))
     assert source.load(on_demand=False).value is not None
     assert source.load(on_demand=False).value is None
     (tmp_path / "next").write_bytes(document(K2))
@@ -231,10 +231,10 @@ def test_file_is_bounded_and_may_hold_secrets(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     secret = json.loads(SigningKey.create("HS256").jwk.export_symmetric())
     path.write_bytes(document(secret))
-    assert FileSource(path, Reader(local=True)).load(on_demand=False).value is not None
+    assert FileSource(path, KeySetReader(local=True)).load(on_demand=False).value is not None
     with pytest.raises(RefreshError):
-        FileSource(path, Reader()).load(on_demand=False)
+        FileSource(path, KeySetReader()).load(on_demand=False)
     path.write_bytes(document(secret) + b" " * 2000)
     with pytest.raises(RefreshError) as large:
-        FileSource(path, Reader(local=True, max_bytes=2000)).load(on_demand=False)
+        FileSource(path, KeySetReader(local=True, max_bytes=2000)).load(on_demand=False)
     assert large.value.result is Refresh.TOO_LARGE

@@ -79,7 +79,7 @@ def test_a_list_is_asked_for_as_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("claims", "headers", "due", "keep"),
+    ("claims", "headers", "due", "ttl"),
     [
         ({"ttl": 60}, {}, 60.0, 900.0),
         ({"ttl": 3600}, {}, 300.0, 900.0),
@@ -91,13 +91,13 @@ def test_a_list_is_asked_for_as_one() -> None:
         ({"exp": T - 1}, {}, 0.0, 0.0),
     ],
 )
-def test_when_a_fresh_copy_is_wanted(claims: dict[str, Any], headers: dict[str, str], due: float, keep: float) -> None:
+def test_when_a_fresh_copy_is_wanted(claims: dict[str, Any], headers: dict[str, str], due: float, ttl: float) -> None:
     """After ttl or Cache-Control, but not later than the interval; and no list serves beyond its exp."""
     server, clock = Server(**claims), Clock()
     server.headers = headers
     source = source_of(server, clock)
     assert not source.is_due(NEED)  # no token has named it
-    assert source(NEED).keep == keep
+    assert source(NEED).ttl == ttl
     clock.passed = due - 0.001
     assert not source.is_due(NEED)
     clock.passed = due
@@ -113,7 +113,7 @@ def test_an_unchanged_list_is_not_sent_again() -> None:
     server.headers, server.status, clock.passed = {}, 304, 400.0
     again = source(NEED)
     assert again.value is first.value
-    assert (again.result, again.keep) == ("not_modified", 900.0)
+    assert (again.result, again.ttl) == ("not_modified", 900.0)
     assert server.seen[1][1]["if-none-match"] == '"1"'
     clock.passed = 600.0
     assert not source.is_due(NEED)
@@ -176,7 +176,7 @@ def test_a_refresh_is_done_in_the_background() -> None:
     """The list that is due is fetched by the lane of lists, which then has the new one; no check waits."""
     server, clock = Server(), Clock()
     source = source_of(server, clock)
-    bounds = Bounds(max_asked=1, max_waiting=8, max_wait=1.0, burst=10, refill=1.0)
+    bounds = Bounds(max_concurrent=1, max_waiting=8, max_wait=1.0, burst=10, refill=1.0)
     lane = SourceLane("lists", source, bounds=bounds, monotonic=clock.monotonic)
     refreshing, stale = RefreshingLane(source, lane), Need(STALE_STATUS_LIST, "a", URI, sent=URI)
     answers = SimpleQueue[object]()

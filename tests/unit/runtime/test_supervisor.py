@@ -16,7 +16,7 @@ import pytest
 from authz.runtime.process import Process
 from authz.runtime.supervisor import (
     EXIT_GRACE,
-    FIRST_PAUSE,
+    INITIAL_BACKOFF,
     MAX_PAUSE,
     MAX_UNANSWERED,
     PROBE_INTERVAL,
@@ -205,14 +205,14 @@ def test_pauses_grow_up_to_a_bound(jitter: float, share: float) -> None:
     steps = [step for _ in range(12) for step in (crash, MAX_PAUSE)]
     assert rig.run(*steps) == 0
     pauses = [start - crash for crash, start in zip(crashes, rig.started_at[1][1:], strict=True)]
-    assert pauses == pytest.approx([share * min(FIRST_PAUSE * 2**n, MAX_PAUSE) for n in range(12)])
+    assert pauses == pytest.approx([share * min(INITIAL_BACKOFF * 2**n, MAX_PAUSE) for n in range(12)])
 
 
 def test_a_worker_that_stayed_up_is_started_again_at_once() -> None:
     """The pause is the first one again after a while."""
     rig = Rig()
     steps: list[Step] = [step for _ in range(6) for step in (rig.crash(), 10.0)]
-    assert rig.run(*steps, STABLE_AFTER, rig.crash(), FIRST_PAUSE) == 0
+    assert rig.run(*steps, STABLE_AFTER, rig.crash(), INITIAL_BACKOFF) == 0
     assert len(rig.children[1]) == 8
 
 

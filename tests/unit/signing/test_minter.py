@@ -218,7 +218,7 @@ def test_a_source_makes_what_a_lane_keeps() -> None:
     remote = Remote()
     remote.may_sign.set()
     fact = remote_source(Minter(lambda: T), remote)(order("remote"))
-    assert (fact.keep, fact.result) == (120.0, "signed")
+    assert (fact.ttl, fact.result) == (120.0, "signed")
     assert isinstance(fact.value, Minted)
     assert len(fact.value.transaction) == 32
     assert json.loads(base64url.decode(fact.value.text.split(".")[0].encode()))["kid"] == "remote"

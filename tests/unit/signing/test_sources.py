@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Final
 
 from authz.config.signing import KeyKind, SigningKey
-from authz.facts.breaker import LAST_PAUSE
+from authz.facts.breaker import MAX_BACKOFF
 from authz.signing.local import LocalSigner
 from authz.signing.port import Failure, Signer, SigningUnavailable
 from authz.signing.sources import KeySources
@@ -43,9 +43,9 @@ def test_pauses_grow_to_a_bound() -> None:
         at += [services.now] * (len(services.tried) - before)
     pauses = [later - earlier for earlier, later in pairwise(at)]
     assert pauses[:5] == [1.0, 2.0, 4.0, 8.0, 16.0]
-    assert set(pauses[5:]) == {LAST_PAUSE}
+    assert set(pauses[5:]) == {MAX_BACKOFF}
     services.down = False
-    services.now += LAST_PAUSE
+    services.now += MAX_BACKOFF
     assert len(sources.read({"main": AWAY})) == 1
 
 

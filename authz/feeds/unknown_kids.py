@@ -11,14 +11,14 @@ from typing import Final
 _MAX_KEPT: Final = 4096  # in each of two generations
 
 
-class Sightings:
+class UnknownKids:
     """Unknown key ids and when they were first seen, in seconds on a monotonic clock. Takes no lock.
 
     Concurrent writes may lose an entry, with the same effect as if it was dropped.
     """
 
-    def __init__(self, *, max_kept: int = _MAX_KEPT) -> None:
-        self._max_kept: Final = max_kept
+    def __init__(self, *, max_cached: int = _MAX_KEPT) -> None:
+        self._max_kept: Final = max_cached
         self._newer: dict[int, float] = {}  # by hash, so that long key ids use no memory
         self._older: dict[int, float] = {}
 

@@ -34,7 +34,7 @@ class Rotation:
     thumbprint: str | None
 
 
-class History:
+class KeyHistory:
     """Observes the feed of the issuer configured as *name*; implements `authz.feeds.ports.Observer` for key sets.
 
     It remembers when each key was first seen, and the last key sets. *on_change* is called with each key set that

@@ -19,15 +19,15 @@ from authz.feeds.cache import KeyCache
 from authz.feeds.discovery import discovery_url
 from authz.feeds.failure import RefreshError
 from authz.feeds.feed import Feed
-from authz.feeds.history import History
 from authz.feeds.http.connect import Dialer, Proxy, Resolve, resolve
 from authz.feeds.http.fetch import Answer, Fetcher
 from authz.feeds.http.tls import UNREADABLE, ClientCertificate, TlsTrust, digest_of
 from authz.feeds.http.trust import Network, Trust, read_origin
+from authz.feeds.key_history import KeyHistory
 from authz.feeds.key_lane import KeyFeed
 from authz.feeds.ports import FeedEnv
 from authz.feeds.refresh import Schedule
-from authz.feeds.sources import DiscoverySource, DiscoveryTimes, FileSource, KeySource, Reader, UrlSource
+from authz.feeds.sources import DiscoverySource, DiscoveryTimes, FileSource, KeySetReader, KeySource, UrlSource
 from authz.feeds.union import UnionSource
 from authz.telemetry.keys import IssuerKeyMetrics, Refresh
 
@@ -52,7 +52,7 @@ def make_feed(  # noqa: PLR0913 - one for each neighbour
     """
     if section.jwks is not None:
         return None
-    history = History(name, metrics, on_change=on_change)
+    history = KeyHistory(name, metrics, on_change=on_change)
     feed = Feed(
         name,
         make_source(section, now=env.now, monotonic=env.monotonic, resolve=resolve, metadata=metadata),
@@ -65,9 +65,9 @@ def make_feed(  # noqa: PLR0913 - one for each neighbour
     return KeyFeed(feed, history)
 
 
-def make_reader(section: IssuerSection) -> Reader:
+def make_reader(section: IssuerSection) -> KeySetReader:
     """Return the reader of the key sets of one issuer."""
-    return Reader(
+    return KeySetReader(
         max_bytes=section.fetch.max_bytes,
         max_keys=section.fetch.max_keys,
         local=section.jwks_file is not None,

@@ -1,4 +1,4 @@
-"""What asking the server of an issuer needs: its URL, a connection to it, and the proof who asks."""
+"""The client of an issuer's endpoints: their URLs, connections to them, and the client authentication."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from authz.config.introspection import Client
 from authz.config.issuer import Issuer
-from authz.feeds.assembly import make_dialer, make_fetcher
+from authz.feeds.build_feed import make_dialer, make_fetcher
 from authz.feeds.discovery import discovery_url
 from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, NoAuth, PrivateKey, SecretFile
 from authz.feeds.http.connect import Resolve
