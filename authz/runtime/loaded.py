@@ -5,7 +5,8 @@ all the rest of a process that serves. What the child writes is a pickle. To unp
 1. Only a process that this one started, from its own code, has the other end of the socket; for a worker it is a
    memory file of its supervisor. Nothing is read from a path or from the network.
 2. What the file says is data in the pickle: text, numbers, and our own frozen sections of them.
-3. `_Unpickler` finds nothing but our own modules and `_OTHERS`, in case 1 or 2 should ever fail.
+3. `_Unpickler` finds nothing but what is defined in the modules of a configuration, and `_OTHERS`, in case 1 or 2
+   should ever fail: other modules of ours start processes, write files, or have imported what does.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ MAX_BYTES: Final = 128 * 1024 * 1024  # of a pickled configuration; the largest 
 _RULES_AT_ONCE: Final = 16  # in one pickle: it takes less than 0.2 ms, in which no other thread runs
 _LENGTH: Final = 4  # octets
 _INCOMPLETE: Final = "what was passed is not complete"
+_PACKAGES: Final = ("authz.config.", "authz.core.")
+_MODULES: Final = frozenset({"authz.files.stamp", "authz.runtime.handover", "authz.runtime.loaded"})
 _OTHERS: Final = frozenset({("datetime", "timedelta")})
 
 
@@ -147,9 +150,11 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as the library declares it
         if (module, name) == ("builtins", "getattr"):
             return _member
-        if "." in name or (not module.startswith("authz.") and (module, name) not in _OTHERS):
+        is_ours = module.startswith(_PACKAGES) or module in _MODULES
+        found = super().find_class(module, name) if is_ours or (module, name) in _OTHERS else None
+        if "." in name or getattr(found, "__module__", None) != module:
             raise pickle.UnpicklingError(f"{module}.{name} is not expected")
-        return super().find_class(module, name)
+        return found
 
 
 def _member(owner: object, name: object) -> Enum:

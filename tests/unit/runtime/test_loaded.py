@@ -102,6 +102,29 @@ def test_what_is_not_ours_is_not_called(tmp_path: Path) -> None:
     assert not file.exists()
 
 
+class _Named:
+    """An object whose pickle calls what is called *name* in *module*."""
+
+    def __init__(self, module: str, name: str, *arguments: object) -> None:
+        self.module, self.name, self.arguments = module, name, arguments
+
+    def pickled(self) -> bytes:
+        return b"c%b\n%b\n" % (self.module.encode(), self.name.encode()) + pickle.dumps(self.arguments)[:-1] + b"R."
+
+
+def test_what_is_ours_and_no_part_of_a_configuration_is_not_called() -> None:
+    """Neither what starts a process, nor what a module of a configuration has imported for itself."""
+    for stranger in (
+        _Named("authz.runtime.process", "start_bound", ["/bin/false"], 1),
+        _Named("authz.runtime.process", "os"),
+        _Named("authz.config.text", "Path", "/etc/hostname"),
+        _Named("authz.config.section", "intern", "text"),
+        _Named("authz.core.pdp", "quote", "a b"),
+    ):
+        with pytest.raises(CheckFailedError, match=f"{stranger.module}.{stranger.name} is not expected"):
+            unpickle(stranger.pickled())
+
+
 def test_an_answer_of_another_kind_is_refused() -> None:
     """Also if it is one of our own objects."""
     pickled = pickle.dumps(check(MANY, file="authz.yaml"))
