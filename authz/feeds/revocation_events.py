@@ -128,12 +128,11 @@ class RevocationEvents:
 
         Raises FullError if not all have room, UnsharedError and OSError if they count but are not shared or saved.
         """
-        records: list[Record] = [
-            Revoked(self._limit(each), (self.entries.find_same(each) or new_id()) if undoable else None)
-            for each in entries
-        ]
+        repeated = [undoable and self.entries.repeats(each) for each in entries]
+        # Each has an id of its own: another replica may have taken the one before back, which is not known here yet.
+        records: list[Record] = [Revoked(self._limit(each), new_id() if undoable else None) for each in entries]
         added = self._take(records, source)
-        new = added.count(Added.NEW)
+        new = sum(result is Added.NEW and not again for result, again in zip(added, repeated, strict=True))
         if new:
             log.info("%d revocations of %s, the first by %s", new, source, entries[0].by.value)
         if Added.FULL in added:

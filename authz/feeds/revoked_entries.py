@@ -59,10 +59,10 @@ class RevokedEntries:
         """Return the ids by which what *name* says can be taken back."""
         return list(self._entries.get(name, ()))
 
-    def find_same(self, entry: Entry) -> str | None:
-        """Return the id of an entry that says the same, until whenever; on any thread."""
-        of_name = list(self._entries.get((entry.by, entry.issuer, entry.value), {}).items())
-        return next((id_ for id_, each in of_name if each.before == entry.before), None)
+    def repeats(self, entry: Entry) -> bool:
+        """Whether an operator's entry says the same as *entry*, until whenever; on any thread."""
+        of_name = list(self._entries.get((entry.by, entry.issuer, entry.value), {}).values())
+        return any(each.before == entry.before for each in of_name)
 
     def list_undoable(self, limit: int) -> list[Entry]:
         """Return the entries that can be taken back, the newest first and at most *limit*; on any thread."""
@@ -94,7 +94,7 @@ class RevokedEntries:
             kept = entry if known is None else replace(entry, until=max(known.until, entry.until))
             self._entries.setdefault(name, {})[id_] = kept
             self._names[id_] = name
-        return added
+        return Added.NEW if known is None and added is Added.KNOWN else added  # it stays if another one is taken back
 
     def _retire_oldest(self) -> bool:
         """Keep the oldest entry as one that cannot be taken back; return whether there is room for it there."""

@@ -77,6 +77,41 @@ def test_what_is_revoked_later_counts(server: FakeServer, clock: FakeClock) -> N
         assert replica.reason() is Reason.TOKEN_REVOKED
 
 
+def test_what_is_revoked_again_counts_although_it_was_known(server: FakeServer, clock: FakeClock) -> None:
+    """Who repeats a revocation may not know yet that another replica has taken it back: theirs came later."""
+    one, two = Replica(server, clock), Replica(server, clock)
+    one.revoke(EVE)
+    two.read()
+    one.undo(name_of(EVE))
+    assert two.revoke(EVE) == 0
+    later = Replica(server, clock)
+    for replica in (one, two, later):
+        replica.read()
+        assert replica.reason() is Reason.TOKEN_REVOKED
+    assert one.undo(name_of(EVE)) == 1
+    for replica in (one, two, later):
+        replica.read()
+        assert replica.reason() is Reason.AUTHENTICATED
+
+
+def test_no_old_record_takes_back_what_is_revoked_at_a_replica_that_has_never_read_it(
+    server: FakeServer, clock: FakeClock
+) -> None:
+    """Who can write to the server removes what was taken back, shows the entry alone, and the rest when it is used."""
+    one = Replica(server, clock)
+    one.revoke(EVE)
+    one.undo(name_of(EVE))
+    revoked, undone = server.streams.pop(KEY)
+    server.write(KEY, *revoked[1])
+    two = Replica(server, clock)
+    two.read()
+    two.revoke(EVE)
+    server.write(KEY, *undone[1])
+    for replica in (one, two):
+        replica.read()
+        assert replica.reason() is Reason.TOKEN_REVOKED
+
+
 def test_two_operators_at_the_same_time(server: FakeServer, clock: FakeClock) -> None:
     """What one takes back is what it knew: the other's entry for the same name, which came meanwhile, counts."""
     one, two = Replica(server, clock), Replica(server, clock)
