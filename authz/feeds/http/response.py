@@ -103,25 +103,28 @@ class ResponseReader:
             return
         status = self._parser.get_status_code()
         self._interim = 100 <= status < 200
-        if self._interim:
-            self._lines.clear()
-        else:
+        if not self._interim:
             self.status = status
             self.is_reusable = self._parser.should_keep_alive() and not self._is_ambiguous()
 
     def on_body(self, data: bytes) -> None:
-        """Take a part of the body. Raises ValueError if it is too large."""
+        """Take a part of the body. Raises ValueError, which ends the parser, if it is too large or none should be."""
         if self.is_complete:
             return
+        if self._interim:  # of which the parser reads one: it would be put before that of the response
+            raise ValueError("an interim response has no content (RFC 9110 section 15.2)")
         self._body_bytes += len(data)
         if self._body_bytes > self._max_bytes:
-            raise ValueError("too large")  # it ends the parser
+            raise ValueError("too large")
         self._body.append(data)
 
     def on_message_begin(self) -> None:
-        """Note that something follows the response."""
+        """Note that something follows the response, or an interim one, of which nothing is kept."""
+        self._interim = False
         if self.is_complete:
             self.is_reusable = False
+        else:
+            self._lines.clear()
 
     def on_message_complete(self) -> None:
         """Note the end of the response, if it is not an interim one."""

@@ -64,6 +64,11 @@ GOOD: Final[dict[str, tuple[bytes, bool]]] = {
     "length and chunks": (chunked(BODY, more=b"content-length: 3\r\n"), False),
     "bare line feeds": (sized().replace(b"\r\n", b"\n"), True),
     "continue first": (b"HTTP/1.1 100 Continue\r\n\r\n" + sized(), True),
+    "trailers of hints first": (
+        b"HTTP/1.1 103 Early Hints\r\n\r\n"
+        b"HTTP/1.1 150 Wait\r\ntransfer-encoding: chunked\r\n\r\n0\r\ncontent-type: text/html\r\n\r\n" + sized(),
+        True,
+    ),
     "hints first": (b"HTTP/1.1 103 Early Hints\r\ncontent-type: text/html\r\nlink: x\r\n\r\n" + sized(), True),
     "an offer of HTTP/2": (sized(more=b"upgrade: h2,h2c\r\nconnection: upgrade\r\n"), True),
     "gzip": (sized(gzip.compress(BODY), b"content-encoding: gzip\r\n"), True),
@@ -108,6 +113,7 @@ BAD: Final[dict[str, bytes]] = {
     "switching protocols": b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
     "endless headers": OK + b"a: b\r\n" * (MAX_FRAMING_BYTES // 6 + 1),
     "one endless header": OK + b"a: " + b"b" * MAX_FRAMING_BYTES,
+    "an interim response with content": b"HTTP/1.1 150 Wait\r\ncontent-length: 2\r\n\r\n[]" + sized(),
     "endless interim responses": b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_FRAMING_BYTES // 25 + 1),
     "endless extensions": OK + b"transfer-encoding: chunked\r\n\r\n1;" + b"x" * MAX_FRAMING_BYTES,
 }
