@@ -141,6 +141,21 @@ def test_a_server_that_closes_after_its_answer_is_connected_to_again(tls: bool, 
     assert server.connections == 3
 
 
+def test_the_end_of_an_idle_connection_is_no_answer() -> None:
+    """A proxy may say 408 when it closes one; a question that meets it on its way is asked again, and only once."""
+
+    def weary(connection: socket.socket, number: int) -> None:
+        if number in {2, 5, 6}:
+            connection.sendall(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            raise ConnectionError
+        connection.sendall(ANSWER % number)
+
+    with serving(weary, None) as (server, poster, url):
+        assert [ask(poster, url) for _ in range(3)] == [b"1", b"3", b"4"]
+        assert poster.post(url, lambda: Post(b"{}", {})).status == 408
+    assert len(server.questions) == 6
+
+
 @both
 def test_a_reset_after_the_first_byte_asks_no_second_time(tls: bool, tmp_path: Path) -> None:  # noqa: FBT001 - the same
     """The question may have been answered."""

@@ -6,7 +6,8 @@ Rules of this file:
 2. A connection is reused for at most MAX_AGE seconds, because addresses and certificates change. There are at most as
    many connections as threads that post at one time.
 3. If the server has closed a reused connection, and no byte of a response was received, the request is sent once more
-   on a new connection. An error of a new connection is a failure.
+   on a new connection; and so if it answers 408, which may be what it says of its own accord before it closes an idle
+   connection (RFC 9110 section 15.5.9). An error of a new connection is a failure.
 4. Every status except a redirect is returned to the caller.
 5. A question takes three system calls: the sockets do not block, so nothing is asked of the kernel before it is needed.
 """
@@ -30,6 +31,7 @@ from authz.feeds.http.response import ResponseReader
 
 MAX_AGE: Final = 60.0  # seconds for which a connection is reused
 _CHUNK: Final = 16_384
+_IDLE_TIMEOUT: Final = 408
 _CLOSED: Final = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _HEADER: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7E\x80-\xFF]*")  # RFC 9110 section 5
 
@@ -64,7 +66,9 @@ class Poster:
             kept = self._take(url)
             if kept is not None:
                 try:
-                    return self._exchange(kept, sent, deadline)
+                    answer = self._exchange(kept, sent, deadline)
+                    if answer.status != _IDLE_TIMEOUT:
+                        return answer
                 except _CLOSED:
                     if kept.has_answered:
                         raise
