@@ -78,7 +78,7 @@ def log_out(stage: Stage, sid: str, tls: ssl.SSLContext) -> int:
 def test_a_certificate_is_checked_by_the_sender_and_renewed_under_open_connections(
     charts: Charts, folder: Path
 ) -> None:
-    """A sender that does not trust it sends nothing; after a renewal of the Secret only the new one is shown: no restart.
+    """A sender that does not trust it sends nothing; after a renewal of the Secret the new one is shown: no restart.
 
     A connection that a sender keeps goes on.
     """
