@@ -82,7 +82,7 @@ class InsecureIssuer(Section):
     http: Annotated[
         bool, Setting(Access.LOOSENED, risk="anyone who controls the network to this issuer controls its keys")
     ] = False
-    """Plain HTTP."""
+    """Plain HTTP for its keys."""
     any_audience: Annotated[bool, Setting(Access.LOOSENED, risk="tokens for any other service are accepted")] = False
     """Accept tokens for other services."""
     no_expiry: Annotated[bool, Setting(Access.LOOSENED, risk="a token without exp never expires")] = False
@@ -125,7 +125,7 @@ class Issuer(Section):
     jwks_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """Key set, watched; the only place for symmetric keys."""
     algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
-    """Possible too: HS256, HS384, HS512, ES256K, Ed448, ML-DSA-44, -65, -87."""
+    """Accepted algorithms; possible too: HS256, HS384, HS512, ES256K, Ed448, ML-DSA-44, -65, -87."""
     token_types: Annotated[Items[str], Setting(Access.TYPES)] = ("JWT", "at+jwt")
     """Accepted typ; absent is JWT."""
     required_claims: Annotated[Items[str], Setting(Access.REQUIRED)] = ("exp", "sub")

@@ -253,7 +253,7 @@ class Traces(Section):
     exporter: Annotated[Word[Exporter], Setting(Access.UNAFFECTED, restart=True)] = Exporter.NONE
     """Where spans go; OTEL_* variables set endpoint and headers."""
     sample_ratio: Annotated[float, Field(ge=0, le=1), Setting(Access.UNAFFECTED)] = 1.0
-    """Share of traced calls without a parent span."""
+    """Share of calls without a parent span that are traced."""
 
 
 class Logs(Section):

@@ -19,14 +19,14 @@ class InsecureList(Section):
         bool,
         Setting(risk="anyone who controls the network to this list takes entries out of it"),
     ] = False
-    """Plain HTTP."""
+    """Plain HTTP for the list."""
 
 
 class InsecureTransmitter(Section):
     """Options that weaken the trust in a transmitter."""
 
     http: Annotated[bool, Setting(risk="anyone who controls the network to this transmitter controls its keys")] = False
-    """Plain HTTP."""
+    """Plain HTTP for its keys and events."""
 
 
 class RevocationList(Section):
