@@ -115,7 +115,7 @@ class PdpSubject(_Templates):
     id: str = "${claims.sub}"
     """Id of the caller, unique for the type."""
     properties: Annotated[_Values | None, Field(examples=[{"roles": "${claims.realm_access.roles}"}])] = None
-    """More; absent values are left out."""
+    """More about the caller; absent values are left out."""
 
     @cached_property
     def entity(self) -> Entity:
@@ -129,7 +129,7 @@ class PdpAction(_Templates):
     name: str = "${request.method}"
     """Name of the action."""
     properties: Annotated[_Values | None, Field(examples=[{"soft": True}])] = None
-    """More; absent values are left out."""
+    """More about the action."""
 
     @cached_property
     def action(self) -> Action:
@@ -145,7 +145,7 @@ class PdpResource(_Templates):
     id: str = "${request.path}"
     """Id of the resource, unique for the type."""
     properties: Annotated[_Values | None, Field(examples=[{"host": "${request.host}"}])] = None
-    """More; absent values are left out."""
+    """More about the resource."""
 
     @cached_property
     def entity(self) -> Entity:
