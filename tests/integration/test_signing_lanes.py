@@ -9,12 +9,14 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from authz.config.model import Config
 from authz.core import base64url
 from authz.demo.loopback import Answer
 from authz.envoy import ext_authz_pb2 as wire
@@ -22,11 +24,12 @@ from authz.signing.public import PublicKey
 from tests.fakes.idp import FakeIdp, fail
 from tests.fakes.kms import ARN, FakeAws, amz_error, reset
 from tests.fakes.tls import server_context
-from tests.fakes.waiting import HANG_SECONDS
+from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.integration.station import Station
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 UNAVAILABLE = "upstream_token_unavailable"
+MAX_CONCURRENT = 8  # questions to the service at one time
 
 
 @pytest.fixture
@@ -46,8 +49,8 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeAws]:
 
 
 @contextmanager
-def station(aws: FakeAws, *, max_wait: str = "10s") -> Iterator[tuple[Station, FakeIdp]]:
-    """Run a sidecar that mints tokens with the key of *aws*."""
+def station(aws: FakeAws, *, max_wait: str = "10s", patient: bool = False) -> Iterator[tuple[Station, FakeIdp]]:
+    """Run a sidecar that mints tokens with the key of *aws*; a *patient* one waits for longer than settings allow."""
     with FakeIdp() as idp:
         whole = f"""version: 1
 issuers:
@@ -58,13 +61,35 @@ rules:
   - match: {{paths: ["/**"]}}
     allow: authenticated
 identity:
-  token: {{header: x-token, audience: [orders], issuer: 'https://gateway.test', lifetime: 10s}}
+  token: {{header: x-token, audience: [orders], issuer: 'https://gateway.test', lifetime: {"1h" if patient else "10s"}}}
 signing:
   keys:
-    main: {{kind: aws_kms, key: '{ARN}', endpoint: '{aws.url}', timeout: 10s, max_wait: {max_wait}}}
+    main:
+      {{kind: aws_kms, key: '{ARN}', endpoint: '{aws.url}', timeout: 10s, max_wait: {max_wait},
+        max_concurrent: {MAX_CONCURRENT}}}
 """
-        with Station(whole=whole).settle() as sidecar:
+        made = Station(whole=whole).settle()
+        if patient:
+            made.config = without_haste(made.config)
+        with made as sidecar:
             yield sidecar, idp
+
+
+def without_haste(config: Config) -> Config:
+    """Return *config* with bounds that only stop a hang: for a test that says itself when the service answers."""
+    long = timedelta(seconds=HANG_SECONDS)
+    keys = {
+        name: key.model_copy(update={"timeout": long, "max_wait": long}) for name, key in config.signing.keys.items()
+    }
+    return config.model_copy(update={"signing": config.signing.model_copy(update={"keys": keys})})
+
+
+def read_token(text: str, aws: FakeAws) -> dict[str, object]:
+    """Return the claims of a token for the upstream, which the published key verifies."""
+    message, _, signature = text.rpartition(".")
+    assert PublicKey.of(aws.key.public_key()).verifies(message.encode(), base64url.decode(signature.encode()))
+    claims: dict[str, object] = json.loads(base64url.decode(message.split(".")[1].encode()))
+    return claims
 
 
 def signed(sidecar: Station, token: str, aws: FakeAws) -> dict[str, object]:
@@ -72,10 +97,7 @@ def signed(sidecar: Station, token: str, aws: FakeAws) -> dict[str, object]:
     deadline = time.monotonic() + HANG_SECONDS
     while "x-token" not in (found := sidecar.identity(token, "GET api.test/orders")):
         assert time.monotonic() < deadline
-    message, _, signature = found["x-token"].rpartition(".")
-    assert PublicKey.of(aws.key.public_key()).verifies(message.encode(), base64url.decode(signature.encode()))
-    claims: dict[str, object] = json.loads(base64url.decode(message.split(".")[1].encode()))
-    return claims
+    return read_token(found["x-token"], aws)
 
 
 def test_a_key_in_a_service_signs(aws: FakeAws) -> None:
@@ -102,6 +124,33 @@ def test_a_slow_service_holds_nobody_else(aws: FakeAws) -> None:
                 assert answer.dynamic_metadata.fields["reason"].string_value == UNAVAILABLE
                 assert (answer.denied_response.status.code, answer.status.code) == (503, 7)
         assert signed(sidecar, idp.mint(sub="after"), aws)["sub"] == "after"
+
+
+def test_a_service_that_takes_its_time_delays_only_those_who_need_it(aws: FakeAws) -> None:
+    """Each signature takes 200 ms, or as here until the test says so: who needs a new one waits, and gets it then.
+
+    Meanwhile the deciding thread goes on: tokens at hand, public requests and denials are answered. Of several requests
+    with one new token, one asks; and at no time are more with the service than `max_concurrent`.
+    """
+    with station(aws, patient=True) as (sidecar, idp):
+        known, shared = idp.mint(sub="known"), idp.mint(sub="shared")
+        signed(sidecar, known, aws)
+        asked = len(aws.asked)
+        with aws.gate.closed():
+            waiting = {f"new-{number}": sidecar.begin(idp.mint(sub=f"new-{number}")) for number in range(12)}
+            together = [sidecar.begin(shared) for _ in range(8)]
+            assert aws.gate.held.wait(HANG_SECONDS)
+            for _ in range(3):
+                assert read_token(sidecar.identity(known, "GET api.test/orders")["x-token"], aws)["sub"] == "known"
+                assert sidecar.ask(known, "GET api.test/public") == "public"
+                assert sidecar.ask("no.token.here") == "token_malformed"
+            wait_until(lambda: len(aws.asked) == asked + MAX_CONCURRENT)
+            assert all(answers.empty() for answers in (*waiting.values(), *together))
+        for subject, answers in (*waiting.items(), *(("shared", each) for each in together)):
+            answer = wire.CheckResponse.FromString(answers.get(timeout=HANG_SECONDS))
+            (text,) = (each.header.value for each in answer.ok_response.headers if each.header.key == "x-token")
+            assert (answer.status.code, read_token(text, aws)["sub"]) == (0, subject)
+        assert len(aws.asked) - asked < len(waiting) + len(together)
 
 
 FAULTS: dict[str, Answer] = {
