@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from authz.admin.receivers import MAX_MESSAGE_BYTES
-from authz.config.load import load
+from authz.config.load import load, parse
 from authz.tooling.envoy_config.derive import derive
 from authz.tooling.envoy_config.fragments import EnvoyReceiver
 from authz.tooling.envoy_config.receiver import DEFAULT_PREFIX, MAX_CONNECTIONS, PATHS, receiver_filters
@@ -250,6 +250,23 @@ def test_no_decision_is_asked_for_where_issuers_post() -> None:
     assert parent["name"] == only(manifests(DEPLOY / "envoy-gateway/sidecar.yaml"), "Gateway")["metadata"]["name"]
     (extension,) = route["spec"]["rules"][-1]["filters"]
     assert extension["extensionRef"]["name"] == only(documents, "HTTPRouteFilter")["metadata"]["name"]
+
+
+@pytest.mark.needs("helm")
+def test_the_key_of_cert_manager_is_where_the_sidecar_reads_it(charts: Charts) -> None:
+    """Its Secret is mounted by the example's values, which the sidecar takes; and a renewal brings another key."""
+    folder = DEPLOY / "examples/signing-key"
+    certificate = only(manifests(folder / "certificate.yaml"), "Certificate")["spec"]
+    values = ("--values", charts.app / "ci/proxy-values.yaml", "--values", folder / "values.yaml")
+    documents = charts.render(charts.app, *values)
+    spec = only(documents, "Deployment")["spec"]["template"]["spec"]
+    (volume,) = (one for one in spec["volumes"] if one.get("secret", {}).get("secretName") == certificate["secretName"])
+    (mount,) = (one for one in container(spec, "authz")["volumeMounts"] if one["name"] == volume["name"])
+    config = parse(only(documents, "ConfigMap", name="orders-authz")["data"]["authz.yaml"], file="authz.yaml")
+    assert config.signing.keys["main"].file == f"{mount['mountPath']}/tls.key"
+    assert certificate["privateKey"]["rotationPolicy"] == "Always"
+    issuer = only(manifests(folder / "certificate.yaml"), "Issuer")
+    assert certificate["issuerRef"] == {"name": issuer["metadata"]["name"], "kind": "Issuer"}
 
 
 def test_owners_of_routes_cannot_write_policies() -> None:

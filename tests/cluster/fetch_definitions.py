@@ -65,6 +65,12 @@ MODULES: Final = (
         ),
     ),
     Module(
+        "github.com/cert-manager/cert-manager@v1.21.2",
+        "h1:UWgoYM+KLNtRlqmoWOKjKBOBUPVHeepQ6/ac3ERJW68=",
+        "deploy/crds/*.yaml",
+        frozenset({"Certificate", "Issuer"}),
+    ),
+    Module(
         "github.com/prometheus-operator/prometheus-operator@v0.93.0",
         "h1:AohlYJT+En8TmNpAcEUJ3GsaJTAqfEBwHmGTVpRm/Io=",
         "example/prometheus-operator-crd/*.yaml",

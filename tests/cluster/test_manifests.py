@@ -83,12 +83,15 @@ def test_kustomize(cluster: Cluster) -> None:
     cluster.create(pod, namespace="shop")
 
 
-PAGES: Final = [file for folder in ("istio", "envoy-gateway") for file in sorted((DEPLOY / folder).glob("*.yaml"))]
+PAGES: Final = [
+    *(file for folder in ("istio", "envoy-gateway") for file in sorted((DEPLOY / folder).glob("*.yaml"))),
+    DEPLOY / "examples/signing-key/certificate.yaml",
+]
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: f"{file.parent.name}-{file.stem}")
-def test_objects_of_gateways(cluster: Cluster, file: Path) -> None:
-    """What is on the pages of Istio and Envoy Gateway has no field that their definitions do not know."""
+def test_objects_of_others(cluster: Cluster, file: Path) -> None:
+    """What pages have for Istio, Envoy Gateway and cert-manager has no field that their definitions do not know."""
     cluster.make_namespace("shop")
     documents = [one for one in yaml.safe_load_all(file.read_text(encoding="utf-8")) if one]
     if file.stem == "mesh":
