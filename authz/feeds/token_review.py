@@ -4,8 +4,9 @@ Rules of this file:
 1. A token that is bound to a pod is not authenticated any more when the pod is deleted, long before its `exp`.
 2. The audiences of the issuer are asked for, and the answer must name one of them: a server that does not know
    audiences would accept a token for itself.
-3. `authenticated: false` is a fact about the token, whatever `error` says beside it; a status other than 200 and 201 is
-   about us: the role system:auth-delegator is needed.
+3. `authenticated: false`, which may be left out, is a fact about the token, whatever `error` says beside it. A status
+   other than 200 and 201 is about us: the role system:auth-delegator is needed. What is no TokenReview in JSON is
+   about neither, as what a proxy in between says: no token is refused for it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import Final
 
 from authz.core.introspection import Introspected
 from authz.core.needs import Need
-from authz.core.strictjson import parse_object
 from authz.facts.lane import Fact, SourceError
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.post import Post, Poster
 from authz.feeds.introspection import CacheTtl
+from authz.feeds.json_service import parse_json_answer
 from authz.telemetry.redaction import printable
 
 _API: Final = "authentication.k8s.io/v1"
@@ -51,12 +52,10 @@ class TokenReviewSource:
             raise SourceError("unauthorized", text)
         if answer.status not in {200, 201}:
             raise SourceError("status", f"HTTP status {answer.status}")
-        try:
-            status = parse_object(answer.body).get("status")
-        except ValueError:
-            raise SourceError("unreadable", f"the answer is no JSON object, {len(answer.body)} bytes") from None
-        if not isinstance(status, dict):
-            raise SourceError("unreadable", "the answer has no status")
+        members = parse_json_answer(answer)
+        status = members.get("status")
+        if members.get("kind", _KIND) != _KIND or not isinstance(status, dict):
+            raise SourceError("unreadable", "the answer is no TokenReview with a status")
         return self._read(status)
 
     def close(self) -> None:
@@ -69,7 +68,10 @@ class TokenReviewSource:
         return Post(body, {"content-type": "application/json", **self._auth.credentials().headers})
 
     def _read(self, status: Mapping[str, object]) -> Fact:
-        if status.get("authenticated") is not True:
+        authenticated = status.get("authenticated", False)
+        if not isinstance(authenticated, bool):
+            raise SourceError("unreadable", "authenticated is no boolean")
+        if not authenticated:
             error = status.get("error")
             why = printable(error) if isinstance(error, str) and error else "not authenticated"
             fact = Introspected({"active": False}, note=f"the API server says: {why}")

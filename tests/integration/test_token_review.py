@@ -92,7 +92,7 @@ def test_the_token_of_a_deleted_pod_is_refused(tmp_path: Path) -> None:
         (review({**GOOD, "user": {"username": "system:serviceaccount:evil:checkout"}}), "token_inactive"),
         (review({**GOOD, "audiences": ["https://kubernetes.default.svc"]}), "introspection_unavailable"),
         (review({name: value for name, value in GOOD.items() if name != "audiences"}), "introspection_unavailable"),
-        (review({**GOOD, "authenticated": "true"}), "token_inactive"),
+        (review({**GOOD, "authenticated": "true"}), "introspection_unavailable"),
         (review({**GOOD, "user": {}}), "introspection_unavailable"),
         (review(None), "introspection_unavailable"),
         (fail(403), "introspection_unavailable"),
