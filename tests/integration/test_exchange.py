@@ -14,6 +14,7 @@ from authz.core import base64url
 from authz.demo.loopback import Answer, Request, Response, json_response
 from authz.envoy import ext_authz_pb2 as wire
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect
+from tests.fakes.kms import half, reset
 from tests.fakes.waiting import HANG_SECONDS
 from tests.integration.station import Station
 
@@ -116,6 +117,8 @@ NOT_ASKED_FOR: Final[dict[str, Answer]] = {
     "HTML": html(),
     "not JSON": lambda _: Response(200, (("Content-Type", "application/json"),), b"token"),
     "plain": lambda _: Response(200, (("Content-Type", "text/plain"),), b"{}"),
+    "reset": reset,
+    "reset in the middle": half,
 }
 
 

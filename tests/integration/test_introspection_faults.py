@@ -11,6 +11,7 @@ import pytest
 from authz.demo.loopback import Answer, Request, Response, json_response
 from authz.envoy import ext_authz_pb2 as wire
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
+from tests.fakes.kms import half, reset
 from tests.fakes.waiting import HANG_SECONDS
 from tests.integration.asking import INTROSPECT
 from tests.integration.station import Station
@@ -51,6 +52,8 @@ FAULTS: dict[str, Answer] = {
     "wrong type": say(b'{"active":true}', content_type="text/plain"),
     "not JSON": say(b"active"),
     "no boolean": say(b'{"active":"true"}'),
+    "reset": reset,
+    "reset in the middle": half,
 }
 
 
