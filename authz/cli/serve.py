@@ -45,7 +45,7 @@ READ_WHILE_POLLING: Final = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 # switches than they save.
 _SWITCH_INTERVAL: Final = 0.0001
 _LOG_FLUSH: Final = 1.0  # seconds for the last log lines
-_SEVERAL_WORKERS: Final = re.compile(r"""\bworkers\b["']?\s*:\s*(?!1\b)""")
+SEVERAL_WORKERS: Final = re.compile(r"""\bworkers\b["']?\s*:\s*+(?!1\b)""")  # at a guess, before it is parsed
 _SHARED: Final = (  # no section of the configuration: a child that checks it defines them in another form
     "authz.core.conditions",
     "authz.core.exchange",
@@ -212,7 +212,7 @@ class _Early:
 
     def begin(self, text: str) -> None:
         """Import most of what serves, or start what does so for several workers, if *text* looks like these."""
-        if not _SEVERAL_WORKERS.search(text):
+        if not SEVERAL_WORKERS.search(text):
             _import_all(_EARLY)
             return
         from authz.runtime.fork_server import ForkServer
