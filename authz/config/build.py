@@ -68,7 +68,7 @@ def build_snapshot(
         token=TokenRules(
             sources=tuple(_build_sources(config, by_proof=by_proof)),
             max_bytes=config.token.max_bytes,
-            forward=config.token.forward,
+            forward=config.forwards_token,
             schemes=(*(BEARER if modes != {Possession.REQUIRED} else ()), *((SCHEME,) if by_proof else ())),
             strip_proofs=by_proof and not config.dpop.forward,
         ),

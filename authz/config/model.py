@@ -23,6 +23,7 @@ from authz.config.shared_state import SharedState
 from authz.config.signing import Signing
 from authz.config.upstream_token import UpstreamToken
 from authz.core.identity import Format, UnsafeValues
+from authz.core.minting import TokenFormat
 from authz.core.snapshot import BodyFormat, Unavailable
 
 
@@ -159,8 +160,8 @@ class Token(Section):
     """Places to look; tokens in two of them are refused."""
     max_bytes: Annotated[Size, Setting(Access.LIMIT, bounds=("1KiB", "1MiB"), envoy=True)] = 16 * 1024
     """Largest token that is read."""
-    forward: Annotated[bool, Setting(Access.UNAFFECTED, envoy=True)] = True
-    """Send the token upstream too."""
+    forward: Annotated[bool | None, Field(examples=[False]), Setting(Access.UNAFFECTED, envoy=True)] = None
+    """Send the token upstream too; default: unless the upstream gets a transaction token."""
 
 
 class Paths(Section):
@@ -385,6 +386,14 @@ class Config(Section):
     def claim_aliases(self) -> frozenset[str]:
         """The names for claim paths that any issuer defines."""
         return frozenset(name for issuer in self.issuers.values() for name in issuer.claims)
+
+    @property
+    def forwards_token(self) -> bool:
+        """Whether the caller's token goes upstream too: by default, unless a transaction token is in its place."""
+        if self.token.forward is not None:
+            return self.token.forward
+        ours = self.identity.minted
+        return ours is None or ours.format is not TokenFormat.TRANSACTION
 
     @cached_property
     def digest(self) -> str:

@@ -32,7 +32,7 @@ class UpstreamToken(Section):
 
     header: Annotated[str, Setting(Access.HEADER, envoy=True)] = "txn-token"
     """Its header, always overwritten or removed; authorization: as a bearer token."""
-    format: Annotated[Word[TokenFormat], Setting(Access.UNAFFECTED)] = TokenFormat.JWT
+    format: Annotated[Word[TokenFormat], Setting(Access.UNAFFECTED, envoy=True)] = TokenFormat.JWT
     """transaction-token: draft-ietf-oauth-transaction-tokens-10."""
     issuer: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Our iss; required for jwt."""

@@ -168,6 +168,7 @@ _TOLD: Final = {  # for each key that Envoy must know, a change of it
     "rules.*.accept": _WITH_RULE % "{match: {paths: [/a]}, accept: [encoded_slash]}",
     "identity.headers": "identity: {headers: {x-auth-subject: sub}}\n",
     "identity.token.header": _MINTED + "}}\n",
+    "identity.token.format": _MINTED + ", format: transaction-token, workload: w}}\n",
     "signing.keys": _MINTED + "}}\nsigning: {keys: {kms: {kind: aws_kms, key: alias/a, max_wait: 3s}}}\n",
     "signing.keys.*.max_wait": _MINTED + "}}\nsigning: {keys: {kms: {kind: aws_kms, key: alias/a, max_wait: 4s}}}\n",
     "identity.token.exchange": _EXCHANGED % "1s",

@@ -192,7 +192,7 @@ def notes(config: Config) -> Iterator[str]:
 def _mutable(config: Config) -> Iterator[str]:
     for name in sorted({*config.identity.headers, *([token.header] if (token := config.identity.token) else [])}):
         yield any_spelling(name)
-    if not config.token.forward:
+    if not config.forwards_token:
         for source in config.token.sources:
             yield literal(source.header) if source.header is not None else "cookie"
     if removes_proofs(config):

@@ -61,7 +61,7 @@ def requirements_of(config: Config) -> EnvoyRequirements:
     sources = config.token.sources
     cookies = any(source.cookie is not None for source in sources)
     own = [source.header for source in sources if source.header is not None]
-    written = [] if config.token.forward else [*own, *(["cookie"] if cookies else [])]
+    written = [] if config.forwards_token else [*own, *(["cookie"] if cookies else [])]
     written += [PROOF_HEADER] if removes_proofs(config) else []
     return EnvoyRequirements(
         identity=identity,

@@ -37,7 +37,6 @@ IN_PASSING: Final = (
     ("token_types: [JWT, at+jwt]", "token_types: [at+jwt]"),
     ("claims: {}", "claims: {roles: realm_access.roles}"),
     ("required: true", "required: false"),
-    ("forward: true", "forward: false"),
     ("allow: public", "allow: optional"),
     ("allow: public", "allow: authenticated"),
     ("allow: public", "allow: deny"),

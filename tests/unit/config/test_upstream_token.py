@@ -10,6 +10,7 @@ from authz.config.build import build_snapshot
 from authz.config.diagnostics.warnings import warnings
 from authz.core.minting import CopiedValue, FixedValue, RequestField, ScopeClaim, TokenFormat
 from authz.tooling.compare.settings import compare_settings
+from authz.tooling.envoy_config.requirements import requirements_of
 from tests.unit.config.sample import configure, problems, small
 
 BASE: Final = "issuer: https://gateway.test, audience: [orders]"
@@ -33,6 +34,22 @@ GOOD: Final = {
 def test_what_can_be_minted(text: str) -> None:
     """Each of these loads without a problem."""
     assert problems(token(text)) == []
+
+
+FORWARDED: Final = {
+    "a JWT of ours is beside the caller's token": (BASE, "", True),
+    "a transaction token is in its place": (TRANSACTION, "", False),
+    "a JWT alone, if the operator says so": (BASE, "token: {forward: false}\n", False),
+    "both, if the operator says so": (TRANSACTION, "token: {forward: true}\n", True),
+}
+
+
+@pytest.mark.parametrize(("text", "more", "forwarded"), FORWARDED.values(), ids=FORWARDED)
+def test_whether_the_callers_token_goes_upstream_too(text: str, more: str, forwarded: bool) -> None:  # noqa: FBT001 - what is expected
+    """What is decided and what Envoy must allow to be removed agree."""
+    config = configure(more=f"identity: {{token: {{{text}}}}}\n{more}")
+    assert build_snapshot(config).token.forward is forwarded
+    assert ("authorization" in requirements_of(config).written) is not forwarded
 
 
 BAD: Final = {
