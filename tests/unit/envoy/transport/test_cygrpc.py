@@ -9,11 +9,12 @@ from typing import Any, cast
 import grpc
 import pytest
 
+from authz.envoy.admission import MAX_STREAMS, OPTIONS
 from authz.envoy.transport.cygrpc import _MAX_PENDING_ACCEPTS, _MAX_SWEEPS, _MAX_UNREAD, CygrpcTransport
 from authz.envoy.transport.cygrpc_call import CoreCall
 from authz.envoy.transport.port import Call, Deferred
 from tests.fakes.clock import FakeClock
-from tests.fakes.http2 import RST_STREAM, frame
+from tests.fakes.http2 import ACK, RST_STREAM, SETTINGS, frame
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.serving import SECONDS, method
 from tests.unit.envoy.transport.stub import ASK, Caller, StubService, Waiting, end_of, serving, whole_call
@@ -122,6 +123,30 @@ def test_half_calls_have_little_room() -> None:
 
 
 # Whatever goes wrong.
+
+
+def test_calls_that_have_ended_cost_no_other_an_error() -> None:
+    """Answers are sent while the deciding thread is busy: it has not noted yet that these calls are over.
+
+    By default gRPC's core counts them all the same, and refuses streams that its peer may open: an RPC error.
+    """
+    service, waiting = StubService(), Waiting()
+    service.handling = lambda _call: waiting
+    number = 3 * MAX_STREAMS // 4
+    first, held, last = range(1, 2 * number, 2), 2 * number + 1, range(2 * number + 3, 4 * number + 3, 2)
+    with serving(service, CygrpcTransport, OPTIONS) as (_, _, port), Caller(port) as caller:
+        caller.say(frame(SETTINGS, flags=ACK))
+        caller.call(*first)
+        wait_until(lambda: len(waiting.responds) == number)
+        reached, released = service.hold()
+        caller.call(held)
+        assert reached.wait(SECONDS)
+        waiting.answer(b"later")
+        assert caller.receive(number) == dict.fromkeys(first, b"later")
+        caller.call(*last)
+        caller.await_reading()
+        released.set()
+        assert caller.receive(number + 1) == dict.fromkeys((held, *last), b"handled")
 
 
 @pytest.mark.parametrize("is_deferred", [False, True], ids=["at once", "deferred"])
