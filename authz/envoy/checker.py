@@ -138,7 +138,7 @@ class Checker:
             return self._respond_unanswered(pending)
         missing = []
         for need in needs:
-            if (fact := lanes[need.kind].find(need)) is not None:
+            if (fact := self._gatherer.find(need)) is not None:
                 pending.note(need, fact)
             else:
                 missing.append(need)

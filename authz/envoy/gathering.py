@@ -1,17 +1,19 @@
 """Gather the facts that decisions lack, on a separate thread, and resume each check with them.
 
 Rules of this file:
-1. The deciding thread only puts a check into a queue: it takes no lock and does not block.
+1. The deciding thread only puts a check into a queue: it takes no lock and does not block. What cannot be gathered,
+   because too many checks wait already, it learns without that.
 2. Equal needs are requested once: a check that arrives while the answer is pending shares it. Where an answer is for
    one check only, such as that a proof was not used before, each check requests its own.
 3. Every check is resumed exactly once: with all of its facts, or at its deadline with those that arrived.
 4. No lane delays another: a request never blocks, and each lane limits the checks that wait for it.
+5. The gathering thread is that of a loop: lanes may ask their sources on it, and hear the answers, without blocking.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,11 +21,11 @@ from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
-from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Final, Protocol, TypeGuard
 
 from authz.core.needs import NO_FACTS, Facts, Need, Unanswered
+from authz.facts.loop import Loop
 
 log = logging.getLogger(__name__)
 
@@ -151,15 +153,19 @@ class _Question:
 
 
 class Gatherer:
-    """Requests facts from *lanes*, which are by kind of need. *monotonic* is a clock in seconds."""
+    """Requests facts from *lanes*, which are by kind of need. *monotonic* is a clock in seconds.
 
-    def __init__(self, lanes: Mapping[str, Lane], *, monotonic: Callable[[], float]) -> None:
+    *loop* is the one that lanes use, if they use one.
+    """
+
+    def __init__(self, lanes: Mapping[str, Lane], *, monotonic: Callable[[], float], loop: Loop | None = None) -> None:
         self.lanes: Final = lanes
         self._recalling: Final = {kind: lane for kind, lane in lanes.items() if _recalls(lane)}
         self.known: Final[Facts] = KnownFacts(self._recalling) if self._recalling else NO_FACTS
         self._monotonic: Final = monotonic
         self._single_use: Final = frozenset(kind for kind, lane in lanes.items() if _is_single_use(lane))
-        self._inbox: Final[SimpleQueue[_Waiting | tuple[_Question, object | None] | None]] = SimpleQueue()
+        self._loop: Final = loop or Loop(monotonic)
+        self._inbox: Final[deque[_Waiting | tuple[_Question, object | None] | None]] = deque()
         # Only the gathering thread uses these.
         self._asked: Final[dict[Need, _Question]] = {}  # those whose answer may be shared
         self._deadlines: Final[list[tuple[float, int, _Waiting]]] = []  # a heap
@@ -172,15 +178,26 @@ class Gatherer:
 
     def start(self) -> None:
         """Start the gathering thread."""
+        self._loop.open()
         Thread(target=self._run, name="gatherer", daemon=True).start()
 
     def stop(self) -> None:
         """Resume every check with the facts that it has, and stop the thread."""
-        self._inbox.put(None)
+        self._put(None)
+
+    def find(self, need: Need) -> object | None:
+        """Return what the lane of *need* has at hand; Unanswered also if it has nothing, and too many checks wait."""
+        lane = self.lanes[need.kind]
+        fact = lane.find(need)
+        return _NO_ROOM if fact is None and self._waiting_for[need.kind] >= lane.max_waiting else fact
 
     def gather(self, needs: Iterable[Need], seconds: float, resume: Resume) -> None:
         """Call *resume* on the gathering thread with the facts for *needs*, after *seconds* at the latest."""
-        self._inbox.put(_Waiting(dict.fromkeys(needs), self._monotonic() + seconds, resume))
+        self._put(_Waiting(dict.fromkeys(needs), self._monotonic() + seconds, resume))
+
+    def _put(self, message: _Waiting | tuple[_Question, object | None] | None) -> None:
+        self._inbox.append(message)
+        self._loop.wake()
 
     def _run(self) -> None:
         running = True
@@ -192,9 +209,10 @@ class Gatherer:
                     log.exception("a step of gathering failed")
 
     def step(self, timeout: float | None) -> bool:
-        """Handle one event within *timeout* seconds, and resume overdue checks; return False after a stop."""
-        with suppress(Empty):
-            message = self._inbox.get(timeout=timeout)
+        """Handle what there is within *timeout* seconds, and resume overdue checks; return False after a stop."""
+        self._loop.turn(0.0 if self._inbox else timeout, self._has_work)
+        for _ in range(len(self._inbox)):
+            message = self._inbox.popleft()
             if message is None:
                 self._expire(before=inf, why=_STOPPED)
                 return False
@@ -208,6 +226,9 @@ class Gatherer:
                 self._note(*message)
         self._expire(before=self._monotonic())
         return True
+
+    def _has_work(self) -> bool:
+        return bool(self._inbox)
 
     def _time_to_deadline(self) -> float | None:
         return max(self._deadlines[0][0] - self._monotonic(), 0.0) if self._deadlines else None
@@ -242,7 +263,7 @@ class Gatherer:
 
     def _deliver(self, question: _Question, fact: object | None) -> None:
         """Pass a fact to the gathering thread, from any thread."""
-        self._inbox.put((question, fact))
+        self._put((question, fact))
 
     def _note(self, question: _Question, fact: object | None) -> None:
         self._asked.pop(question.need, None)

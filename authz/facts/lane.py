@@ -1,4 +1,4 @@
-"""A lane: it gets one kind of fact from a source, on a bounded number of threads that may block.
+"""A lane: it gets one kind of fact from a source, which is asked a bounded number of questions at one time.
 
 Rules of this file:
 1. Each lane has its own threads, queue and budget: a slow source slows down no other lane.
@@ -7,6 +7,8 @@ Rules of this file:
 4. Facts that unauthenticated clients can cause in any number are *negative*: they have a separate cache, so that they
    evict no others. A negative fact that replaces a fact takes its place.
 5. A fact that is renewed stays until it ends, whatever becomes of that.
+6. What may block, such as to connect, does so on a thread of the lane. A source that can ask without that, over a
+   connection that it has, is asked and heard by the thread of the loop: no other one is woken for the question.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from datetime import timedelta
 from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, TypeGuard
 
 from authz.core.needs import Need, Unanswered
 from authz.facts.breaker import CLOSED
 from authz.facts.budget import Budget
 from authz.facts.cache import FactCache
+from authz.facts.loop import Loop
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,8 @@ _STOPPED: Final = Unanswered("the configuration has changed meanwhile")
 Done = Callable[[object | None], None]
 _Question = tuple[Need, Done]
 _Inbox = SimpleQueue[_Question | None]
+Heard = Callable[[Callable[[], "Fact"] | None], None]
+"""Takes what came of a question: a function that returns the fact or raises; None if it must be asked by a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,23 @@ class SourceError(Exception):
         self.result = result
         self.counts = counts
         self.absent = absent
+
+
+class PromptSource(Protocol):
+    """A source that can often be asked without waiting for anything."""
+
+    def __call__(self, need: Need, /) -> Fact:
+        """Ask, and wait. Raises SourceError."""
+
+    def begin(self, need: Need, loop: Loop, heard: Heard, /) -> bool:
+        """Ask without waiting, and call *heard*, once and later, on the thread of *loop*, this one.
+
+        Return False if it cannot be asked so now. Never raises.
+        """
+
+
+def _is_prompt(source: Callable[[Need], Fact]) -> TypeGuard[PromptSource]:
+    return hasattr(type(source), "begin")
 
 
 class LaneObserver(Protocol):
@@ -112,9 +134,10 @@ class LaneSettings(Protocol):
 class Bounds:
     """The bounds of a lane.
 
-    At most *max_concurrent* questions are with the source at one time, each on a thread. At most *max_waiting* checks
-    wait for the lane at one time, each for at most *max_wait* seconds. The source is asked at most *burst* times at
-    once, and once more every *refill* seconds. At most *max_cached* facts of *max_cached_bytes* are cached.
+    At most *max_concurrent* questions are with the source at one time, on as many threads or connections. At most
+    *max_waiting* checks wait for the lane at one time, each for at most *max_wait* seconds. The source is asked at most
+    *burst* times at once, and once more every *refill* seconds. At most *max_cached* facts of *max_cached_bytes* are
+    cached.
     """
 
     max_concurrent: int
@@ -149,10 +172,11 @@ def start_thread(run: Callable[[], None], name: str) -> None:
 class SourceLane:
     """Answers needs of the kind *name* from *source*, which may wait; if it raises, the need stays unanswered.
 
-    *random* returns numbers from 0 to 1, by which the expiry of facts is spread. *start* starts a thread.
+    *random* returns numbers from 0 to 1, by which the expiry of facts is spread. *start* starts a thread. With a
+    *loop*, `ask` is called on its thread.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each neighbour
         self,
         name: str,
         source: Callable[[Need], Fact],
@@ -162,9 +186,12 @@ class SourceLane:
         observer: LaneObserver | None = None,
         random: Callable[[], float] = lambda: 0.0,
         start: Callable[[Callable[[], None], str], None] = start_thread,
+        loop: Loop | None = None,
     ) -> None:
         self._name: Final = name
         self._source: Final = source
+        self._prompt: Final[PromptSource | None] = source if loop is not None and _is_prompt(source) else None
+        self._loop: Final = loop
         self._bounds: Final = bounds
         self._monotonic: Final = monotonic
         self._observer: Final[LaneObserver] = observer or _Unobserved()
@@ -172,12 +199,13 @@ class SourceLane:
         self._start: Final = start
         self._kept: Final = self._make_cache(1)
         self._negative: Final = self._make_cache(_NEGATIVE_SHARE)
-        self._queue: Final[deque[_Question]] = deque()  # while all threads are busy
+        self._queue: Final[deque[_Question]] = deque()  # while as many as may be are with the source
         self._idle: Final[list[_Inbox]] = []  # of threads that wait
         self._lock: Final = Lock()  # of all that follows; the deciding thread does not take it, and reads the breaker
         self._budget: Budget = Budget.full(bounds.burst, bounds.refill, monotonic())
         self._breaker = CLOSED
         self._open = 0  # questions in the queue or with the source
+        self._asked = 0  # questions with the source
         self._threads = 0
         self._stopped = False
         self._failing: SourceError | None = None  # the last failure, until the source answers
@@ -217,12 +245,16 @@ class SourceLane:
 
         Return whether the question waits, because the source has as many as it may have at one time.
         """
+        question = need, done
         with self._lock:
-            refused = self._admit() or self._pass_on((need, done))
-            queued = bool(self._queue)  # all threads are busy, so it is the last one there
+            refused = self._admit()
+            is_next = refused is None and self._take_place(question)
         if refused is not None:
             done(refused)
-        return refused is None and queued
+            return False
+        if is_next:
+            self._pass_on(question)
+        return not is_next
 
     def stop(self) -> None:
         """End the threads when all questions so far are answered. Later ones stay unanswered at once."""
@@ -264,20 +296,55 @@ class SourceLane:
         self._breaker = self._breaker.tried(now)
         return None
 
-    def _pass_on(self, question: _Question) -> Unanswered | None:
-        """Give a question to a thread, or return why not. The caller holds the lock.
+    def _take_place(self, question: _Question) -> bool:
+        """Return whether a question may be asked now; otherwise it is queued. The caller holds the lock."""
+        self._open += 1
+        if self._asked == self._bounds.max_concurrent:
+            self._queue.append(question)
+            return False
+        self._asked += 1
+        return True
+
+    def _pass_on(self, question: _Question) -> None:
+        """Ask a question here, if the source can be asked so, or give it to a thread."""
+        need, _ = question
+        if self._prompt is None or self._loop is None:
+            self._give_to_thread(question)
+            return
+        began = self._monotonic()
+        if not self._prompt.begin(need, self._loop, partial(self._hear, question, began)):
+            self._give_to_thread(question)
+
+    def _hear(self, question: _Question, began: float, fact: Callable[[], Fact] | None) -> None:
+        """Answer a question that was asked here, on the same thread, and ask the next one."""
+        if fact is None:
+            self._give_to_thread(question)
+            return
+        need, done = question
+        answer = self._answer(need, fact, began)
+        if (following := self._next()) is not None:
+            self._pass_on(following)
+        done(answer)
+
+    def _give_to_thread(self, question: _Question) -> None:
+        """Give a question to a thread; if there is none, it waits for one, or stays unanswered.
 
         The thread that became idle last is the next: what it needs is still in the caches of its processor.
         """
-        if self._idle:
-            self._idle.pop().put(question)
-        elif self._threads == self._bounds.max_concurrent or not self._start_thread(question):
-            if not self._threads:
-                self._observer.on_refused("queue_full")
-                return Unanswered("no thread can be started")
-            self._queue.append(question)
-        self._open += 1
-        return None
+        with self._lock:
+            if self._idle:
+                self._idle.pop().put(question)
+                return
+            if self._start_thread(question):
+                return
+            self._asked -= 1
+            if self._asked:  # the next that is answered goes on with it
+                self._queue.appendleft(question)
+                return
+            self._open -= 1
+        self._observer.on_refused("queue_full")
+        _, done = question
+        done(Unanswered("no thread can be started"))
 
     def _start_thread(self, question: _Question) -> bool:
         """Start a thread with its first question; return False if the system refuses it."""
@@ -294,28 +361,30 @@ class SourceLane:
         while (question := inbox.get()) is not None:
             while question is not None:
                 need, done = question
-                done(self._answer(need))
+                done(self._answer(need, partial(self._source, need), self._monotonic()))
                 question = self._next(inbox)
 
-    def _next(self, inbox: _Inbox) -> _Question | None:
+    def _next(self, inbox: _Inbox | None = None) -> _Question | None:
         """Return the oldest question of the queue; if there is none, the thread of *inbox* is idle, or ends.
 
-        That is one step: a question that is put into the queue finds all threads busy.
+        That is one step: a question that is put into the queue finds all places taken.
         """
         with self._lock:
             if self._queue:
                 return self._queue.popleft()
-            if self._stopped:
-                inbox.put(None)
-            else:
-                self._idle.append(inbox)
+            self._asked -= 1
+            if inbox is not None:
+                if self._stopped:
+                    inbox.put(None)
+                else:
+                    self._idle.append(inbox)
             return None
 
-    def _answer(self, need: Need) -> object | None:
+    def _answer(self, need: Need, ask: Callable[[], Fact], began: float) -> object | None:
         """Return what the source answers, or Unanswered. Never raises."""
-        began, fact, answer = self._monotonic(), None, None
+        fact, answer = None, None
         try:
-            fact = self._source(need)
+            fact = ask()
             answer = fact.value
             if fact.ttl > 0.0:
                 cache = self._negative if fact.negative and self._kept.get(need) is None else self._kept

@@ -26,6 +26,7 @@ from authz.core.pdp import PDP
 from authz.core.risk import ENGINE, RISK
 from authz.facts.by_source import LanesBySource
 from authz.facts.lane import Bounds, Fact, SourceLane
+from authz.facts.loop import Loop
 from authz.feeds.exchange_lane import ExchangeServer, exchange_servers, make_exchange
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
@@ -71,12 +72,18 @@ _LanesByName = Mapping[str, _RunningLane]
 
 
 class FactLanes:
-    """The lanes of one process. At most *max_waiting* checks wait for one kind of fact."""
+    """The lanes of one process. At most *max_waiting* checks wait for one kind of fact.
 
-    def __init__(self, metrics: FactMetrics, *, max_waiting: int, resolve: Resolve = resolve) -> None:
+    With a *loop*, they are asked on its thread, which is then the one that asks sources which need no other.
+    """
+
+    def __init__(
+        self, metrics: FactMetrics, *, max_waiting: int, resolve: Resolve = resolve, loop: Loop | None = None
+    ) -> None:
         self._metrics: Final = metrics
         self._max_waiting: Final = max_waiting
         self._resolve: Final = resolve
+        self._loop: Final = loop
         self._running: Mapping[str, _LanesByName] = {kind: {} for kind in _SOURCES}
         self._lanes: Mapping[str, Mapping[str, SourceLane]] = {kind: {} for kind in _SOURCES}
 
@@ -129,6 +136,7 @@ class FactLanes:
             monotonic=time.monotonic,
             observer=self._metrics.of(kind, name),
             random=random.random,
+            loop=self._loop,
         )
         return _RunningLane(wanted, lane, source)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 from authz.config.pdp import Pdp
 from authz.config.risk import Risk
 from authz.core.strictjson import parse_object
-from authz.facts.lane import Bounds, SourceError
+from authz.facts.lane import Bounds, Fact, Heard, SourceError
 from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
 from authz.feeds.http.connect import Dialer, Resolve
 from authz.feeds.http.fetch import Answer
-from authz.feeds.http.post import Post, Poster
+from authz.feeds.http.post import Done, Outcome, Post, Poster
 from authz.feeds.http.tls import ClientCertificate, TlsTrust
 from authz.feeds.http.trust import Trust, read_origin
 from authz.telemetry.redaction import printable
@@ -47,6 +49,11 @@ def bounds_of(section: Service, max_waiting: int) -> Bounds:
 def write_question(body: bytes, auth: ClientAuth) -> Post:
     """Return the request for a question, with credentials. Raises RefreshError."""
     return Post(body, {"content-type": "application/json", **auth.credentials().headers})
+
+
+def when_heard(hear: Callable[[Outcome], Fact], heard: Heard) -> Done:
+    """Return what takes the outcome of a request, and passes it on as *hear* reads it."""
+    return lambda outcome: heard(None if outcome is None else partial(hear, outcome))
 
 
 def parse_json_answer(answer: Answer) -> dict[str, object]:

@@ -15,19 +15,21 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from authz.config.pdp import Pdp
 from authz.core.needs import Need
 from authz.core.pdp import PdpAnswer, PdpKind, Verdict, read_answer
 from authz.core.strictjson import parse_object
-from authz.facts.lane import Fact, SourceError
+from authz.facts.lane import Fact, Heard, SourceError
+from authz.facts.loop import Loop
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.fetch import Answer
-from authz.feeds.http.post import Post, Poster
-from authz.feeds.json_service import auth_to, parse_json_answer, poster_to, write_question
+from authz.feeds.http.post import Outcome, Post, Poster
+from authz.feeds.json_service import auth_to, parse_json_answer, poster_to, when_heard, write_question
 from authz.telemetry.keys import Refresh
 
 HEALTHY_SECONDS: Final = 300.0  # after a decision, a refusal is blamed on the question
@@ -62,9 +64,18 @@ class PdpSource:
 
     def __call__(self, need: Need) -> Fact:
         """Ask the question in *need*. Raises SourceError."""
-        body = need.sent.encode()
+        return self._hear(partial(self._poster.post, self._url, partial(self._write, need.sent.encode())))
+
+    def begin(self, need: Need, loop: Loop, heard: Heard) -> bool:
+        """Ask on an idle connection, without waiting; return False if that is not possible."""
+        if not self._auth.is_prompt:
+            return False
+        return self._poster.begin(self._url, self._write(need.sent.encode()), loop, when_heard(self._hear, heard))
+
+    def _hear(self, respond: Outcome) -> Fact:
+        """Return what a response says. Raises SourceError."""
         try:
-            answer = self._poster.post(self._url, lambda: self._write(body))
+            answer = respond()
         except RefreshError as error:
             why = str(error).removeprefix("fetch.")
             raise SourceError(error.result.value, why, absent=error.result in _ABSENT) from error

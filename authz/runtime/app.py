@@ -28,6 +28,7 @@ from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
 from authz.envoy.gathering import Lane
 from authz.envoy.transport.choice import choose_transport
+from authz.facts.loop import Loop
 from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler, Steppable
 from authz.feeds.signature_cache import SignatureCache
@@ -143,7 +144,8 @@ class App:
         self._transmitters: Final = make_transmitters(store, self._scheduler, self._feeds, self._revocations)
         transport = choose_transport(config.server.transport)
         fact_metrics = FactMetrics(metrics.registry)
-        self._facts: Final = make_fact_lanes(config.server, transport, fact_metrics)
+        loop = Loop(time.monotonic)
+        self._facts: Final = make_fact_lanes(config.server, transport, fact_metrics, loop)
         self._clients: Final = make_client_memory(config.clients)
         self._client_metrics: Final = ClientMetrics(metrics.registry, throttled=self._clients.count_throttled)
         self._status_lists: Final = make_status_lists(config.server, transport, fact_metrics)
@@ -163,7 +165,7 @@ class App:
             PROOF: make_proof_lane(config, transport, fact_metrics, self._shared),
             MINTED: self._tokens.lane,
         }
-        self._gatherer: Final = make_gatherer(config.server, transport, self._feeds, lanes)
+        self._gatherer: Final = make_gatherer(config.server, transport, self._feeds, lanes, loop)
         self._readiness: Final = Readiness(missing=self._missing_keys, show=self._show_ready)
         routes = make_routes(
             waiting_for=self._readiness.waiting_for,

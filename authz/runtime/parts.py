@@ -21,6 +21,7 @@ from authz.envoy.gathering import Gatherer, Lane
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import Choice
 from authz.facts.clients import ClientMemory
+from authz.facts.loop import Loop
 from authz.facts.proofs import ProofLane, ProofMemory
 from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.key_lane import KeyLane, make_key_lanes
@@ -159,9 +160,9 @@ def max_waiting(server: Server, transport: Choice) -> int:
     return max(1, in_flight // _LANE_SHARE)
 
 
-def make_fact_lanes(server: Server, transport: Choice, metrics: FactMetrics) -> FactLanes:
-    """Return the lanes to other systems, none yet."""
-    return FactLanes(metrics, max_waiting=max_waiting(server, transport))
+def make_fact_lanes(server: Server, transport: Choice, metrics: FactMetrics, loop: Loop) -> FactLanes:
+    """Return the lanes to other systems, none yet; they ask on the thread of *loop*."""
+    return FactLanes(metrics, max_waiting=max_waiting(server, transport), loop=loop)
 
 
 def make_token_lanes(server: Server, transport: Choice, metrics: FactMetrics) -> TokenLanes:
@@ -174,11 +175,16 @@ def make_status_lists(server: Server, transport: Choice, metrics: FactMetrics) -
     return StatusListLanes(metrics, max_waiting=max_waiting(server, transport))
 
 
-def make_gatherer(server: Server, transport: Choice, feeds: Registry, lanes: Mapping[str, Lane]) -> Gatherer:
-    """Return the gatherer of facts for checks: keys, and what each of *lanes* answers by kind of need."""
+def make_gatherer(
+    server: Server, transport: Choice, feeds: Registry, lanes: Mapping[str, Lane], loop: Loop
+) -> Gatherer:
+    """Return the gatherer of facts for checks: keys, and what each of *lanes* answers by kind of need.
+
+    Its thread is that of *loop*.
+    """
     by_key = make_key_lanes(feeds.feeds, max_waiting=max_waiting(server, transport))
     lanes = {**by_key, **lanes}
-    return Gatherer(lanes, monotonic=time.monotonic)
+    return Gatherer(lanes, monotonic=time.monotonic, loop=loop)
 
 
 def make_client_memory(section: Clients) -> ClientMemory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from authz.facts.lane import SourceError
 from authz.feeds.http.client_auth import ClientAuth, Credentials
@@ -15,6 +16,7 @@ class _Wrong:
     """Credentials that no server knows, of the kind of ours."""
 
     scheme: str
+    is_prompt: ClassVar[bool] = True
 
     def credentials(self) -> Credentials:
         """Return the Authorization header."""

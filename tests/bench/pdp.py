@@ -35,6 +35,7 @@ from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.cygrpc import CygrpcTransport
+from authz.facts.loop import Loop
 from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.signature_cache import SignatureCache
 from authz.telemetry.facts import FactMetrics
@@ -109,9 +110,10 @@ def serve(socket: str, address: str, slow: str, keys: str) -> None:
     """Serve checks on *socket*, with PDPs at *address* and *slow* and the issuer's *keys*, until this process ends."""
     config = parse(_CONFIG.format(keys=keys, address=address, slow=slow), file="bench")
     snapshot = build_snapshot(config, verify_signature=SignatureCache().verify)
-    lanes = FactLanes(FactMetrics(CollectorRegistry()), max_waiting=256)
+    loop = Loop(time.monotonic)
+    lanes = FactLanes(FactMetrics(CollectorRegistry()), max_waiting=256, loop=loop)
     lanes.reconfigure(config)
-    gatherer = Gatherer(lanes.by_kind(), monotonic=time.monotonic)
+    gatherer = Gatherer(lanes.by_kind(), monotonic=time.monotonic, loop=loop)
     checker = Checker(
         snapshot=lambda: snapshot,
         gatherer=gatherer,

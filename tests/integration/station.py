@@ -23,6 +23,7 @@ from authz.core.snapshot import Snapshot
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane
+from authz.facts.loop import Loop
 from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.feed import Feed
 from authz.feeds.key_lane import make_key_lanes
@@ -78,7 +79,8 @@ class Station:
             resolve=resolve_here,
         )
         metrics = FactMetrics(self.registry)
-        self.facts = FactLanes(metrics, max_waiting=waiters, resolve=resolve_here)
+        loop = Loop(time.monotonic)
+        self.facts = FactLanes(metrics, max_waiting=waiters, resolve=resolve_here, loop=loop)
         self.status_lists = StatusListLanes(metrics, max_waiting=waiters, resolve=resolve_here)
         self.minted = TokenLanes(metrics, max_waiting=waiters)
         self.keyring = Keyring(self._show_signing, now=time.time, monotonic=time.monotonic)
@@ -88,7 +90,7 @@ class Station:
             **self.status_lists.by_kind(),
             MINTED: self.minted.lane,
         }
-        self.gatherer = Gatherer(lanes, monotonic=time.monotonic)
+        self.gatherer = Gatherer(lanes, monotonic=time.monotonic, loop=loop)
         self.checker = Checker(
             snapshot=self.store.current,
             gatherer=self.gatherer,

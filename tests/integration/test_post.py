@@ -1,25 +1,34 @@
-"""Proves how questions reach a server: over kept connections, in plain text and in TLS, with one answer for each."""
+"""Proves how questions reach a server: over kept connections, in plain text and in TLS, with one answer for each.
+
+Each test asks in two ways: on a thread that waits, and, from the second question on, by a loop, which waits for all.
+"""
 
 from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
-from typing import Final
+from threading import Barrier, Event
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import pytest
 import trustme
 
+from authz.facts.loop import Loop
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.connect import Dialer
-from authz.feeds.http.post import Post, Poster
+from authz.feeds.http.fetch import Answer
+from authz.feeds.http.post import Outcome, Post, Poster
 from authz.feeds.http.tls import TlsTrust
 from authz.feeds.http.trust import Trust, read_origin
 from authz.telemetry.keys import Refresh
+from tests.fakes.clock import FakeClock
 from tests.fakes.raw import RawServer, Talk
 from tests.fakes.tls import server_context
 from tests.fakes.waiting import HANG_SECONDS
@@ -67,6 +76,43 @@ class Server:
                 self._converse(connection, len(self.questions))
 
 
+class Looping:
+    """Asks like a lane with a loop: what a kept connection can do is left to the loop, all else to a poster."""
+
+    def __init__(self, poster: Poster, loop: Loop) -> None:
+        self._poster: Final = poster
+        self._loop: Final = loop
+        self.begun = 0
+
+    def post(self, url: str, write: Callable[[], Post]) -> Answer:
+        """Ask, and wait for the answer."""
+        outcomes: list[Outcome | None] = []
+        if self._poster.begin(url, write(), self._loop, outcomes.append):
+            self.begun += 1
+            assert outcomes == []  # it comes later
+            while not outcomes:
+                self._loop.turn(HANG_SECONDS, lambda: False)
+            if (outcome := outcomes.pop()) is not None:
+                return outcome()
+        return self._poster.post(url, write)
+
+
+@pytest.fixture(params=["thread", "loop"], autouse=True)
+def way(request: pytest.FixtureRequest) -> str:
+    """Each way to ask."""
+    found: str = request.param
+    WAY[:] = [found]
+    return found
+
+
+WAY: Final[list[str]] = []  # of the running test
+
+
+def looping(poster: Poster) -> Poster:
+    """Return what asks in the way of the running test."""
+    return cast("Poster", Looping(poster, Loop(time.monotonic))) if WAY == ["loop"] else poster
+
+
 @contextmanager
 def serving(converse: Converse, folder: Path | None) -> Iterator[tuple[Server, Poster, str]]:
     """Run a server, with TLS if there is a *folder* for its CA; yield it, a poster, and its URL."""
@@ -82,7 +128,7 @@ def serving(converse: Converse, folder: Path | None) -> Iterator[tuple[Server, P
             dialer = Dialer(trust=trust, tls=TlsTrust(str(write_ca(CA, folder))), resolve=resolve_here)
             poster = Poster(dialer, timeout=HANG_SECONDS, max_bytes=65_536)
         try:
-            yield server, poster, url
+            yield server, looping(poster), url
         finally:
             poster.close()
 
@@ -214,3 +260,132 @@ def test_the_question_says_what_it_needs() -> None:
         "{}",
     ]
     assert [line for line in second if line.startswith("accept:")] == ["accept: application/token-introspection+jwt"]
+
+
+# What only a loop can do.
+
+
+@contextmanager
+def looped(converse: Converse, clock: FakeClock | None = None, *, timeout: float = HANG_SECONDS) -> Iterator[Kept]:
+    """Run a server, and keep a connection to it, over which one question was asked on a thread."""
+    server = Server(converse)
+    with RawServer(server.talk) as raw:
+        url = f"http://127.0.0.1:{raw.port}/q"
+        poster = make_poster(url, timeout=timeout)
+        try:
+            assert ask(poster, url) == b"1"
+            yield Kept(server, poster, url, Loop(time.monotonic if clock is None else clock.monotonic))
+        finally:
+            poster.close()
+
+
+@dataclass
+class Kept:
+    """A server, a poster with a connection to it, and a loop."""
+
+    server: Server
+    poster: Poster
+    url: str
+    loop: Loop
+
+    def begin(self, outcomes: list[Outcome | None]) -> bool:
+        """Ask; the outcome comes to *outcomes*."""
+        return self.poster.begin(self.url, Post(b"{}", {}), self.loop, outcomes.append)
+
+    def turn(self) -> None:
+        """Let the loop wait once."""
+        self.loop.turn(HANG_SECONDS, lambda: False)
+
+
+def test_without_a_kept_connection_a_loop_asks_nothing() -> None:
+    """To connect may take long: that is for a thread."""
+    with looped(say_number) as kept:
+        first: list[Outcome | None] = []
+        second: list[Outcome | None] = []
+        assert (kept.begin(first), kept.begin(second)) == (True, False)
+        while not first:
+            kept.turn()
+        assert (len(kept.server.questions), second) == (2, [])
+
+
+def test_a_loop_gives_up_at_the_deadline_and_not_before() -> None:
+    """Whatever dribbles in: the connection is closed, and nothing is asked a second time."""
+    clock = FakeClock()
+
+    def dribble(connection: socket.socket, number: int) -> None:
+        if number == 1:
+            say_number(connection, number)
+            return
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+
+    with looped(dribble, clock, timeout=5.0) as kept:
+        outcomes: list[Outcome | None] = []
+        assert kept.begin(outcomes)
+        kept.turn()  # reads the first line
+        clock.advance(4.9)
+        kept.loop.turn(0.0, lambda: False)
+        assert outcomes == []
+        clock.advance(0.1)
+        kept.loop.turn(0.0, lambda: False)
+        (outcome,) = outcomes
+        assert outcome is not None
+        with pytest.raises(RefreshError, match="deadline exceeded") as caught:
+            outcome()
+        assert caught.value.result is Refresh.TIMEOUT
+        assert (kept.begin(outcomes), len(kept.server.questions)) == (False, 2)
+
+
+def test_a_deadline_that_was_kept_ends_no_later_question() -> None:
+    """One connection, one question after another, each with its own deadline."""
+    clock = FakeClock()
+    with looped(say_number, clock, timeout=5.0) as kept:
+        for number in range(2, 7):
+            outcomes: list[Outcome | None] = []
+            assert kept.begin(outcomes)
+            while not outcomes:
+                kept.turn()
+            (outcome,) = outcomes
+            assert outcome is not None
+            assert outcome().body == b"%d" % number
+            clock.advance(3.0)
+            kept.loop.turn(0.0, lambda: False)
+    assert kept.server.connections == 1
+
+
+def test_a_server_that_restarts_is_asked_again_on_a_new_connection() -> None:
+    """It closed the connection after the question was sent, and before an answer: None is no answer."""
+
+    def close(connection: socket.socket, number: int) -> None:
+        if number == 2:
+            raise ConnectionError
+        say_number(connection, number)
+
+    with looped(close) as kept:
+        outcomes: list[Outcome | None] = []
+        assert kept.begin(outcomes)
+        while not outcomes:
+            kept.turn()
+        assert outcomes == [None]
+        assert ask(kept.poster, kept.url) == b"3"
+
+
+def test_many_questions_are_under_way_at_one_time() -> None:
+    """The server answers none of them before it has all: no thread waits, and the loop hears each."""
+    together = Barrier(3)
+
+    def meet(connection: socket.socket, _number: int) -> None:
+        together.wait(HANG_SECONDS)
+        connection.sendall(ANSWER % 1)
+
+    with RawServer(Server(meet).talk) as raw:
+        url = f"http://127.0.0.1:{raw.port}/q"
+        poster = make_poster(url)
+        loop = Loop(time.monotonic)
+        with ThreadPoolExecutor(3) as threads:
+            assert [each.result() for each in [threads.submit(ask, poster, url) for _ in range(3)]] == [b"1"] * 3
+        outcomes: list[Outcome | None] = []
+        assert [poster.begin(url, Post(b"{}", {}), loop, outcomes.append) for _ in range(4)] == [True] * 3 + [False]
+        while len(outcomes) < 3:
+            loop.turn(HANG_SECONDS, lambda: False)
+        assert [outcome().body for outcome in outcomes if outcome is not None] == [b"1"] * 3
+        poster.close()

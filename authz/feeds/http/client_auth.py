@@ -14,7 +14,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 from urllib.parse import quote_plus
 from uuid import uuid4
 
@@ -42,6 +42,10 @@ class Credentials:
 class ClientAuth(Protocol):
     """A method of client authentication."""
 
+    @property
+    def is_prompt(self) -> bool:
+        """Whether `credentials` reads no file and signs nothing: a thread that must not wait may call it."""
+
     def credentials(self) -> Credentials:
         """Return the credentials for one request. Raises RefreshError."""
 
@@ -49,6 +53,8 @@ class ClientAuth(Protocol):
 @dataclass(frozen=True, slots=True)
 class NoAuth:
     """No client authentication."""
+
+    is_prompt: ClassVar[bool] = True
 
     def credentials(self) -> Credentials:
         """Return no credentials."""
@@ -61,6 +67,7 @@ class SecretFile:
 
     client: str
     file: str
+    is_prompt: ClassVar[bool] = False
 
     def credentials(self) -> Credentials:
         """Return the Authorization header. Raises RefreshError."""
@@ -73,6 +80,7 @@ class SecretText:
 
     client: str
     secret: str = field(repr=False)
+    is_prompt: ClassVar[bool] = True
 
     def credentials(self) -> Credentials:
         """Return the Authorization header."""
@@ -90,6 +98,7 @@ class PrivateKey:
     key_id: str | None = None
     algorithm: str | None = None
     now: Callable[[], float] = time.time
+    is_prompt: ClassVar[bool] = False
 
     def credentials(self) -> Credentials:
         """Return the fields of a new assertion. Raises RefreshError."""
@@ -127,6 +136,7 @@ class ClientId:
     """tls_client_auth (RFC 8705 section 2): only the id; the client certificate authenticates."""
 
     client: str
+    is_prompt: ClassVar[bool] = True
 
     def credentials(self) -> Credentials:
         """Return the id."""
@@ -138,6 +148,7 @@ class BearerTokenFile:
     """A bearer token in a file."""
 
     file: str
+    is_prompt: ClassVar[bool] = False
 
     def credentials(self) -> Credentials:
         """Return the Authorization header. Raises RefreshError."""
@@ -149,6 +160,7 @@ class BasicFile:
     """Basic authentication (RFC 7617) with `user:password` in a file."""
 
     file: str
+    is_prompt: ClassVar[bool] = False
 
     def credentials(self) -> Credentials:
         """Return the Authorization header. Raises RefreshError."""

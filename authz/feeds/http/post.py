@@ -10,6 +10,8 @@ Rules of this file:
    connection (RFC 9110 section 15.5.9). An error of a new connection is a failure.
 4. Every status except a redirect is returned to the caller.
 5. A question takes three system calls: the sockets do not block, so nothing is asked of the kernel before it is needed.
+6. An exchange is one generator, which says what it waits for: a thread of its own waits for it, or the loop of all.
+   After a loop, what is to be sent once more has a new deadline.
 """
 
 from __future__ import annotations
@@ -19,15 +21,18 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final
+from typing import Final, TypeVar
 
+from authz.facts.loop import READ, WRITE, Loop, Timer
 from authz.feeds.http.connect import CancellableSocket, Dialer
 from authz.feeds.http.fetch import Answer, as_refresh_errors, refuse_redirect, write_target
 from authz.feeds.http.freshness import read_headers
 from authz.feeds.http.response import ResponseReader
+
+T = TypeVar("T")
 
 MAX_AGE: Final = 60.0  # seconds for which a connection is reused
 _CHUNK: Final = 16_384
@@ -42,6 +47,16 @@ class Post:
 
     body: bytes
     headers: Mapping[str, str]
+
+
+Exchange = Generator[int, None, T]
+"""Something on a connection, which yields READ or WRITE when it has to wait for that, and returns what came of it."""
+
+Outcome = Callable[[], Answer]
+"""Returns the response, or raises RefreshError."""
+
+Done = Callable[[Outcome | None], None]
+"""Takes what came of a request; None if the server had closed the connection, and the request is to be sent again."""
 
 
 class Poster:
@@ -66,14 +81,25 @@ class Poster:
             kept = self._take(url)
             if kept is not None:
                 try:
-                    answer = self._exchange(kept, sent, deadline)
+                    answer = _finish(self._exchange(kept, sent), kept, deadline)
                     if answer.status != _IDLE_TIMEOUT:
                         return answer
                 except _CLOSED:
                     if kept.has_answered:
                         raise
                 sent = write()
-            return self._exchange(self._connect(url, deadline), sent, deadline)
+            used = self._connect(url, deadline)
+            return _finish(self._exchange(used, sent), used, deadline)
+
+    def begin(self, url: str, sent: Post, loop: Loop, done: Done) -> bool:
+        """Send a request on an idle connection, and call *done*, once and later, on the thread of *loop*, this one.
+
+        Return False if there is none, or if it fails at once: then `post` is to be called.
+        """
+        kept = self._take(url)
+        if kept is None:
+            return False
+        return _Begun(self._exchange(kept, sent), kept, loop, done).begin(loop.monotonic() + self._timeout)
 
     def close(self) -> None:
         """Close the idle connections now, and those in use after their exchange."""
@@ -115,14 +141,15 @@ class Poster:
         proxy_headers = through.headers if through is not None else dict[str, str]
         return _Connection(dialed.socket, url, head, proxy_headers, self._monotonic() + MAX_AGE)
 
-    def _exchange(self, used: _Connection, sent: Post, deadline: float) -> Answer:
+    def _exchange(self, used: _Connection, sent: Post) -> Exchange[Answer]:
+        """Send a request and read its response; then keep the connection, or close it."""
         reusable = False
         try:
             used.has_answered = False
-            used.send(_write(used.head, {**sent.headers, **used.proxy_headers()}, sent.body), deadline)
+            yield from used.send(_write(used.head, {**sent.headers, **used.proxy_headers()}, sent.body))
             reader = ResponseReader(used.url, max_bytes=self._max_bytes)
             while not reader.is_complete:
-                reader.feed(used.receive(deadline))
+                reader.feed((yield from used.receive()))
                 if 300 <= reader.status < 400:
                     raise refuse_redirect(used.url, reader.status, read_headers(reader.lines))
             headers = read_headers(reader.lines)
@@ -136,13 +163,79 @@ class Poster:
                 used.close()
 
 
+def _finish(exchange: Exchange[Answer], used: _Connection, deadline: float) -> Answer:
+    """Run an exchange on this thread, which waits for it. Raises OSError, RefreshError, ValueError."""
+    try:
+        while True:
+            used.wait(next(exchange), deadline)
+    except StopIteration as ended:
+        answer: Answer = ended.value
+        return answer
+    finally:
+        exchange.close()
+
+
+class _Begun:
+    """An exchange that the thread of a *loop* goes on with whenever its socket is ready, until the *deadline*."""
+
+    __slots__ = ("_done", "_exchange", "_loop", "_used")
+
+    def __init__(self, exchange: Exchange[Answer], used: _Connection, loop: Loop, done: Done) -> None:
+        self._exchange: Final = exchange
+        self._used: Final = used
+        self._loop: Final = loop
+        self._done: Final = done
+
+    def begin(self, deadline: float) -> bool:
+        """Send the request; return False if that cannot be done at once, and nothing will come of it."""
+        try:
+            event = next(self._exchange)
+        except Exception:  # noqa: BLE001 - who repeats it reports it
+            return False
+        self._used.set_timer(self._loop, deadline, self._expire)
+        self._loop.watch(self._used.descriptor, event, self._go_on)
+        return True
+
+    def _go_on(self) -> None:
+        try:
+            event = next(self._exchange)
+        except StopIteration as ended:
+            answer: Answer = ended.value
+            self._end(None if answer.status == _IDLE_TIMEOUT else lambda: answer)
+        except Exception as error:  # noqa: BLE001 - it is the outcome
+            self._fail(error)
+        else:
+            self._loop.watch(self._used.descriptor, event, self._go_on)
+
+    def _expire(self) -> None:
+        self._loop.forget(self._used.descriptor)
+        self._exchange.close()
+        self._fail(TimeoutError("deadline exceeded"))
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, _CLOSED) and not self._used.has_answered:
+            self._end(None)
+            return
+        url = self._used.url
+
+        def fail() -> Answer:
+            with as_refresh_errors(url):
+                raise error
+
+        self._end(fail)
+
+    def _end(self, outcome: Outcome | None) -> None:
+        self._used.clear_timer()
+        self._done(outcome)
+
+
 class _Connection:
     """A connection to the server of *url*, reused until the monotonic instant *until*.
 
     *head* is how each request begins. Its socket does not block: what waits is the poll, until the deadline.
     """
 
-    __slots__ = ("_poll", "_registered", "_socket", "has_answered", "head", "proxy_headers", "until", "url")
+    __slots__ = ("_poll", "_registered", "_socket", "_timer", "has_answered", "head", "proxy_headers", "until", "url")
 
     def __init__(
         self, connection: socket.socket, url: str, head: str, proxy_headers: Callable[[], dict[str, str]], until: float
@@ -150,43 +243,60 @@ class _Connection:
         connection.setblocking(False)  # noqa: FBT003 - the name of the method is clear
         self._socket: Final = connection
         self._poll: Final = select.poll()
-        self._poll.register(connection, select.POLLIN)
-        self._registered: int = select.POLLIN
+        self._poll.register(connection, READ)
+        self._registered: int = READ
+        self._timer: Timer | None = None
         self.url: Final = url
         self.head: Final = head
         self.proxy_headers: Final = proxy_headers
         self.until: Final = until
         self.has_answered = False
 
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the socket."""
+        return self._socket.fileno()
+
+    def set_timer(self, loop: Loop, deadline: float, expire: Callable[[], None]) -> None:
+        """Call *expire* at the *deadline* of an exchange. There is one loop for all exchanges."""
+        if self._timer is None:
+            self._timer = Timer(loop)
+        self._timer.set(deadline, expire)
+
+    def clear_timer(self) -> None:
+        """Forget the deadline: the exchange has ended."""
+        if self._timer is not None:
+            self._timer.clear()
+
     def has_news(self) -> bool:
         """Return whether the server has closed the connection, or sent what it was not asked for."""
-        self._watch(select.POLLIN)
+        self._watch(READ)
         return bool(self._poll.poll(0))
 
-    def send(self, data: bytes, deadline: float) -> None:
-        """Send all of *data* before the monotonic *deadline*. Raises OSError."""
+    def send(self, data: bytes) -> Exchange[None]:
+        """Send all of *data*. Raises OSError."""
         unsent = memoryview(data)
         while unsent:
             try:
                 unsent = unsent[self._socket.send(unsent) :]
             except (BlockingIOError, ssl.SSLWantWriteError):
-                self._wait(select.POLLOUT, deadline)
+                yield WRITE
             except ssl.SSLWantReadError:
-                self._wait(select.POLLIN, deadline)
+                yield READ
 
-    def receive(self, deadline: float) -> bytes:
+    def receive(self) -> Exchange[bytes]:
         """Return the next bytes, none at the end of the connection. Raises OSError."""
-        wanted = select.POLLIN
+        wanted = READ
         while True:
             if not (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
-                self._wait(wanted, deadline)
-            wanted = select.POLLIN
+                yield wanted
+            wanted = READ
             try:
                 data = self._socket.recv(_CHUNK)
             except (BlockingIOError, ssl.SSLWantReadError):
                 continue
             except ssl.SSLWantWriteError:
-                wanted = select.POLLOUT
+                wanted = WRITE
                 continue
             if data:
                 self.has_answered = True
@@ -197,7 +307,8 @@ class _Connection:
     def close(self) -> None:
         self._socket.close()
 
-    def _wait(self, event: int, deadline: float) -> None:
+    def wait(self, event: int, deadline: float) -> None:
+        """Wait on this thread until the socket is ready, or has failed. Raises TimeoutError."""
         self._watch(event)
         left = deadline - time.monotonic()
         if left <= 0.0 or not self._poll.poll(1000.0 * left):
