@@ -34,6 +34,6 @@ class Dpop(Section):
     nonce_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
     """At least 32 octets, the same for all replicas; default: revocation.shared.secret_file, or random."""
     max_proofs: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1000", "10000000"), restart=True)] = 200_000
-    """Used proofs per process without shared_state, 100 octets each; beyond it 503."""
+    """Used proofs that a process remembers, 100 octets each; without shared_state, beyond it 503."""
     forward: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Send the DPoP header upstream too."""

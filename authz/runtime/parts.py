@@ -224,7 +224,8 @@ def make_proof_lane(config: Config, transport: Choice, metrics: FactMetrics, sta
             max_waiting=max_waiting(config.server, transport),
             observer=metrics.of(PROOF, SOURCE),
         ),
-        fallback=memory if config.insecure.dpop_without_shared_state else None,
+        used=memory,
+        falls_back=config.insecure.dpop_without_shared_state,
         count_local=metrics.tally(PROOF, SOURCE, "local").add,
     )
 

@@ -21,13 +21,16 @@ from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane
+from authz.facts.lane import SourceLane
 from authz.facts.proofs import ProofLane, ProofMemory
+from authz.feeds.shared.proofs import SharedProofLane, make_proof_source_lane
 from authz.telemetry.check_record import CheckRecord
 from tests.cases.external import question
 from tests.cases.proofs import BOUND, proof, world
 from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.fixtures import T, ask, rule
 from tests.unit.envoy.asking import FakeLane, HeldLane, told, write_check
+from tests.unit.feeds.test_shared_proofs import FakeState, Observer
 
 ALLOWED: Final = PdpAnswer(Verdict.ALLOWED)
 DENIED: Final = PdpAnswer(Verdict.DENIED)
@@ -43,23 +46,9 @@ def message(written: str = proof()) -> bytes:
     return write_check(ask(headers={"authorization": f"DPoP {BOUND}", "dpop": written}))
 
 
-class StoreLane:
-    """Answers from a store of replicas: each check asks for itself, and each answer comes from another thread."""
-
-    single_use: Final = True
-    max_waiting: Final = 64
-
-    def __init__(self, memory: ProofMemory) -> None:
-        self._lane: Final = ProofLane(memory)
-
-    def find(self, _need: Need) -> object | None:
-        return None
-
-    def ask(self, need: Need, done: Any) -> None:  # noqa: ANN401 - a callback
-        done(self._lane.find(need))
-
-    def max_wait(self, _need: Need) -> float:
-        return HANG_SECONDS
+def ask_store() -> SourceLane:
+    """Make what asks a store of replicas, which has its own threads: each check asks for itself."""
+    return make_proof_source_lane(FakeState(), timeout=HANG_SECONDS, max_waiting=64, observer=Observer())
 
 
 class Sidecar:
@@ -69,7 +58,7 @@ class Sidecar:
         memory = ProofMemory(max_proofs=100, now=lambda: float(T), monotonic=lambda: 0.0, secret=b"of this process")
         self.memory: Final = memory
         self.decided: Final[list[Decision]] = []
-        proofs: Lane = StoreLane(memory) if shared else ProofLane(memory)
+        proofs: Lane = SharedProofLane(ask_store(), used=memory) if shared else ProofLane(memory)
         self.gatherer: Final = Gatherer({PROOF: proofs, PDP: pdp}, monotonic=time.monotonic)
         self._checker: Final = Checker(
             snapshot=lambda: snapshot or asking(),
@@ -152,10 +141,11 @@ def test_a_proof_whose_request_was_denied_is_used_up(shared: bool) -> None:  # n
         assert running.ask(proof(jti="another")) == "authenticated"
 
 
-def test_a_proof_that_was_used_asks_no_one() -> None:
+@by_memory
+def test_a_proof_that_was_used_asks_no_one(shared: bool) -> None:  # noqa: FBT001 - the same
     """A replay is refused before the PDP is asked: it costs the PDP nothing."""
     pdp = FakeLane(fact=ALLOWED)
-    with sidecar(pdp, shared=False) as running:
+    with sidecar(pdp, shared=shared) as running:
         assert running.ask() == "authenticated"
         asked = len(pdp.asked)
         assert running.ask() == "proof_invalid"

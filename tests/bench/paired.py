@@ -35,6 +35,7 @@ from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane
 from authz.envoy.transport.choice import choose_transport
+from authz.facts.loop import Loop
 from authz.facts.proofs import ProofLane
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
@@ -104,7 +105,8 @@ class Sidecar:
             on_refresh=lambda _issuer, _result, _seconds: None,
         )
         transport = choose_transport(TransportName.AUTO)
-        self._facts: Final = make_fact_lanes(config.server, transport, FactMetrics(self.metrics.registry))
+        loop = Loop(time.monotonic)
+        self._facts: Final = make_fact_lanes(config.server, transport, FactMetrics(self.metrics.registry), loop)
         self._tokens: Final = make_token_lanes(config.server, transport, FactMetrics(CollectorRegistry()))
         self._keyring: Final = Keyring(self._show_signing, now=time.time, monotonic=time.monotonic)
         lanes: dict[str, Lane] = {
@@ -112,7 +114,7 @@ class Sidecar:
             PROOF: ProofLane(make_proof_memory(config.dpop)),
             MINTED: self._tokens.lane,
         }
-        self._gatherer: Final[Gatherer] = make_gatherer(config.server, transport, feeds, lanes)
+        self._gatherer: Final[Gatherer] = make_gatherer(config.server, transport, feeds, lanes, loop)
         self._facts.reconfigure(config)
         self._keyring.reconfigure(config)
         feeds.apply(config, self.store.current())

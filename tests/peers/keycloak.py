@@ -143,6 +143,7 @@ def running_keycloak(folder: Path) -> Iterator[str]:
         "KC_HTTP_HOST": "127.0.0.1",
         "KC_HTTP_PORT": "0",
         "KC_CACHE": "local",
+        "KC_FEATURES": "authzen",  # experimental as of 26.7: it only adds its own endpoints
     }
     start = f"{path('peers/keycloak')}/bin/kc.sh"
     command = [path("env"), *(f"{name}={value}" for name, value in settings.items()), path("bash"), start, "start-dev"]

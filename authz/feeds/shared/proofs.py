@@ -5,6 +5,8 @@ Rules of this file:
 2. Each check gets an answer of its own, never that of another check with the same proof.
 3. If the shared state does not answer, it is not known whether a proof was used before: that is no denial for good, and
    no allow, unless the operator has loosened it to what this process remembers. That is counted.
+4. What this process has learned to be used causes no further questions, to the shared state or for its request to
+   others: a replay costs each process one.
 """
 
 from __future__ import annotations
@@ -45,9 +47,9 @@ class SharedProofs:
 
 
 class SharedProofLane:
-    """Answers from *lane*, which asks the shared state; or from the *fallback*, if there is one and it does not answer.
+    """Answers from *lane*, which asks the shared state; *used* has the proofs that this process knows to be used.
 
-    *count_local* is called for each answer of the fallback.
+    With *falls_back*, *used* answers in place of a shared state that does not; *count_local* is called each time.
     """
 
     single_use: Final = True
@@ -56,11 +58,13 @@ class SharedProofLane:
         self,
         lane: SourceLane,
         *,
-        fallback: ProofMemory | None = None,
+        used: ProofMemory,
+        falls_back: bool = False,
         count_local: Callable[[], None] = lambda: None,
     ) -> None:
         self._lane: Final = lane
-        self._fallback: Final = fallback
+        self._used: Final = used
+        self._falls_back: Final = falls_back
         self._count_local: Final = count_local
 
     @property
@@ -72,6 +76,10 @@ class SharedProofLane:
         """Return how long a check may wait, in seconds."""
         return self._lane.max_wait(need)
 
+    def recall(self, need: Need) -> ProofUse | None:
+        """Return that a proof was used before, if this process knows it: its request needs no other facts."""
+        return ProofUse.REPLAYED if self._used.was_used(need.asked or "") else None
+
     def find(self, need: Need) -> object | None:
         """Return an answer only while the circuit breaker is open: nothing else is known without asking."""
         fact = self._lane.find(need)
@@ -82,12 +90,17 @@ class SharedProofLane:
         self._lane.ask(need, lambda fact: done(self._settle(need, fact)))
 
     def _settle(self, need: Need, fact: object | None) -> object | None:
-        """Return the answer to a check: with a fallback, it remembers each proof, and knows those of an outage."""
-        if self._fallback is None or fact is ProofUse.REPLAYED:
+        """Return the answer to a check, and remember that its proof is used."""
+        is_known = isinstance(fact, ProofUse)
+        if not (is_known or self._falls_back):
             return fact
+        if fact is ProofUse.REPLAYED and self._falls_back:
+            return fact  # the check that was the first may not be noted yet, and must not find this
         until, thumbprint = read_use(need)
-        remembered = self._fallback.note(need.asked or "", thumbprint, until)
-        if fact is ProofUse.FIRST:
+        remembered = self._used.note(need.asked or "", thumbprint, until)
+        if not self._falls_back:
+            return fact
+        if is_known:  # while the shared state did not answer, the proof may have been used here
             return fact if isinstance(remembered, Unanswered) else remembered
         self._count_local()
         return remembered

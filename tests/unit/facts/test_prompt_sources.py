@@ -107,7 +107,7 @@ def test_not_more_are_asked_than_may_be(rig: Rig) -> None:
         rig.ask(asked)
     full = Unanswered("too many requests are in progress")
     assert [rig.next(), rig.next()] == [("i", full), ("j", full)]
-    order = []
+    order: list[str | None] = []
     for _ in range(8):
         assert len(rig.almanac.begun) <= 2
         order.append(rig.almanac.begun[0][0].asked)
@@ -216,7 +216,7 @@ def test_every_question_is_answered_exactly_once(history: list[str], connections
             asked += 1
         elif rig.almanac.begun:
             rig.almanac.answer(outcomes[what])
-    heard = []
+    heard: list[str] = []
     while len(heard) < asked:
         if rig.almanac.begun:
             rig.almanac.answer()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Event
+from typing import cast
 
 import pytest
 
@@ -92,7 +93,7 @@ def lane_to(state: FakeState, *, loosened: bool = False, observer: Observer | No
     as_observer: LaneObserver = seen
     source: SourceLane = make_proof_source_lane(state, timeout=HANG, max_waiting=8, observer=as_observer)
     try:
-        yield SharedProofLane(source, fallback=memory() if loosened else None, count_local=seen.count_local)
+        yield SharedProofLane(source, used=memory(), falls_back=loosened, count_local=seen.count_local)
     finally:
         state.go_on.set()
         source.stop()
@@ -130,6 +131,46 @@ def test_processes_share_what_was_used() -> None:
     assert observer.results == ["first", "replayed"]
 
 
+@pytest.mark.parametrize("loosened", [False, True])
+def test_what_a_process_knows_to_be_used_it_asks_no_one_about(*, loosened: bool) -> None:
+    """Its own use at once; that of another process once it was asked about. What is not known is no replay."""
+    state = FakeState()
+    with lane_to(state, loosened=loosened) as one, lane_to(state) as other:
+        assert [lane.recall(use_of("a")) for lane in (one, other)] == [None, None]
+        assert ask(one, use_of("a")) is FIRST
+        assert [lane.recall(use_of("a")) for lane in (one, other)] == [REPLAYED, None]
+        assert ask(other, use_of("a")) is REPLAYED
+        assert other.recall(use_of("a")) is REPLAYED
+        state.down = "timeout"
+        ask(other, use_of("b"))
+        assert other.recall(use_of("b")) is None
+        state.down = ""
+        assert ask(other, use_of("b")) is FIRST
+
+
+@pytest.mark.parametrize("loosened", [False, True])
+def test_a_replay_that_is_noted_first_takes_nothing_from_the_first_use(*, loosened: bool) -> None:
+    """Two checks with one proof: the answer of the second may be noted before that of the first."""
+    held = HeldAnswers()
+    lane = SharedProofLane(cast("SourceLane", held), used=memory(), falls_back=loosened)
+    answers: list[object] = []
+    for _ in range(2):
+        lane.ask(use_of("a"), answers.append)
+    held.open[1](REPLAYED)
+    held.open[0](FIRST)
+    assert answers == [REPLAYED, FIRST]
+
+
+class HeldAnswers:
+    """Stands for what asks the shared state: each question waits for the test."""
+
+    def __init__(self) -> None:
+        self.open: list[Callable[[object], None]] = []
+
+    def ask(self, _need: Need, done: Callable[[object], None]) -> None:
+        self.open.append(done)
+
+
 @pytest.mark.parametrize("result", ["unreachable", "timeout", "rejected"])
 def test_a_silent_store_answers_nothing(result: str) -> None:
     """Neither first nor replayed, whatever this process has seen; after several failures at once."""
@@ -162,7 +203,7 @@ def test_loosened_the_store_is_still_the_truth() -> None:
     state = FakeState()
     full = ProofMemory(max_proofs=0, now=lambda: float(T), monotonic=lambda: 0.0, secret=b"secret")
     source = make_proof_source_lane(state, timeout=HANG, max_waiting=8, observer=Observer())
-    lane = SharedProofLane(source, fallback=full)
+    lane = SharedProofLane(source, used=full, falls_back=True)
     with lane_to(state) as other:
         assert ask(other, use_of("a")) is FIRST
         assert ask(lane, use_of("a")) is REPLAYED

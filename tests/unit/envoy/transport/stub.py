@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain, takewhile
 from threading import Event, Lock, current_thread
@@ -107,14 +107,9 @@ class Waiting:
 
 
 @contextmanager
-def serving(
-    service: StubService,
-    kind: Kind,
-    options: Iterable[tuple[str, int]] = OPTIONS,
-    **parts: Any,  # noqa: ANN401 - of several types
-) -> Iterator[tuple[Transport, grpc.Channel, int]]:
+def serving(service: StubService, kind: Kind, **parts: Any) -> Iterator[tuple[Transport, grpc.Channel, int]]:  # noqa: ANN401 - of several types
     """Serve *service* on a port; give the transport, a channel to it, and the port."""
-    transport = kind(service, options, **parts)
+    transport = kind(service, OPTIONS, **parts)
     port = transport.bind("127.0.0.1:0")
     transport.start()
     try:

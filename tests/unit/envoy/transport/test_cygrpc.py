@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from threading import Event
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import pytest
 from authz.envoy.admission import MAX_STREAMS, OPTIONS
 from authz.envoy.transport.cygrpc import _MAX_PENDING_ACCEPTS, _MAX_SWEEPS, _MAX_UNREAD, CygrpcTransport
 from authz.envoy.transport.cygrpc_call import CoreCall
-from authz.envoy.transport.port import Call, Deferred
+from authz.envoy.transport.port import Call, Deferred, Service
 from tests.fakes.clock import FakeClock
 from tests.fakes.http2 import ACK, RST_STREAM, SETTINGS, frame
 from tests.fakes.waiting import wait_until
@@ -125,6 +126,13 @@ def test_half_calls_have_little_room() -> None:
 # Whatever goes wrong.
 
 
+class Served(CygrpcTransport):
+    """Has the options of the server, in place of those of these tests."""
+
+    def __init__(self, service: Service, _options: Iterable[tuple[str, int]]) -> None:
+        super().__init__(service, OPTIONS)
+
+
 def test_calls_that_have_ended_cost_no_other_an_error() -> None:
     """Answers are sent while the deciding thread is busy: it has not noted yet that these calls are over.
 
@@ -134,7 +142,7 @@ def test_calls_that_have_ended_cost_no_other_an_error() -> None:
     service.handling = lambda _call: waiting
     number = 3 * MAX_STREAMS // 4
     first, held, last = range(1, 2 * number, 2), 2 * number + 1, range(2 * number + 3, 4 * number + 3, 2)
-    with serving(service, CygrpcTransport, OPTIONS) as (_, _, port), Caller(port) as caller:
+    with serving(service, Served) as (_, _, port), Caller(port) as caller:
         caller.say(frame(SETTINGS, flags=ACK))
         caller.call(*first)
         wait_until(lambda: len(waiting.responds) == number)
