@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 from threading import Lock
 from typing import Final
 
@@ -21,12 +20,12 @@ _ENTRY_BYTES: Final = 1024  # of a need, a fact and their entry, without the siz
 
 @dataclass(slots=True)
 class _Entry:
-    """A *fact* until it *expires*, and when its renewal last failed (*renewed*), on the monotonic clock."""
+    """A *fact* until it *expires*; *renewed* is when it came or was last renewed in vain; on the monotonic clock."""
 
     fact: object
     expires: float
     size: float
-    renewed: float = -inf
+    renewed: float
 
 
 class FactCache:
@@ -51,7 +50,10 @@ class FactCache:
         return entry.fact if self._monotonic() < entry.expires else None
 
     def may_renew(self, need: Need, pause: float) -> bool:
-        """Return whether the fact that answers *need* may be renewed now: not again within *pause* seconds."""
+        """Return whether the fact that answers *need* may be renewed now: not again within *pause* seconds.
+
+        Who asks has seen the fact before it was replaced, perhaps: one that has just come is not renewed.
+        """
         now = self._monotonic()
         try:
             entry = self._facts[need]
@@ -67,7 +69,8 @@ class FactCache:
         taken = max(self._least, float(_ENTRY_BYTES + size))
         with self._writing:
             if taken <= self._max_bytes:
-                self._facts[need.bare] = _Entry(fact, self._monotonic() + seconds, taken)
+                now = self._monotonic()
+                self._facts[need.bare] = _Entry(fact, now + seconds, taken, renewed=now)
 
 
 def _size_of(entry: _Entry) -> float:

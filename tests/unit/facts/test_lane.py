@@ -411,11 +411,22 @@ def test_what_is_not_there_is_told_from_what_answers_with_an_error(rig: Rig) -> 
         rig.clock.now += 1000 * MAX_BACKOFF
 
 
+def test_a_fact_that_has_just_come_is_not_renewed(rig: Rig) -> None:
+    """A decision that saw the one before asks for its renewal a moment too late."""
+    rig.oracle.says = Fact("sun", ttl=60.0)
+    rig.ask()
+    rig.clock.now += 45.0
+    assert rig.lane.may_renew(need())
+    rig.ask()
+    assert not rig.lane.may_renew(need())
+
+
 def test_a_fact_is_renewed_at_most_once_in_a_while(rig: Rig) -> None:
     """Not if there is none, and not while the source is left alone; a negative answer takes the place of the other."""
     rig.oracle.says = Fact("sun", ttl=60.0)
     assert not rig.lane.may_renew(need())
     rig.ask()
+    rig.clock.now += RENEWAL_PAUSE
     assert [rig.lane.may_renew(need()) for _ in range(3)] == [True, False, False]
     rig.clock.now += RENEWAL_PAUSE
     assert rig.lane.may_renew(need())
