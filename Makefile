@@ -35,7 +35,7 @@ compiled: .venv/ready .tools/xds-protos  ## compile what a check runs, in .tools
 	cp -r deploy findings protos tests *.* Makefile LICENSE .github .ci .tools/compiled && ln -s ../../.venv ../../.tools .tools/compiled
 	cd .tools/compiled && PYTHONPATH=$(CURDIR)/.tools/compiled AUTHZ_COMPILED=1 .venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10 --deselect tests/unit/test_house.py tests/unit tests/attacks tests/fuzz tests/e2e $(ARGS)
 
-peers: .venv/ready $(addprefix .tools/peers/,keycloak grpc-java opa openfga readers) $(addprefix .tools/frameworks/,python node go more caddy java)  ## prove what we say of a real Keycloak, OPA, OpenFGA, grpc-java, readers of our keys and web frameworks; needs Maven, Java 17, Go, Node
+peers: .venv/ready $(addprefix .tools/peers/,keycloak grpc-java opa openfga readers dpop) $(addprefix .tools/frameworks/,python node go more caddy java)  ## prove what we say of a real Keycloak, OPA, OpenFGA, grpc-java, readers of our keys, clients of DPoP and web frameworks; needs Maven, Java 17, Go, Node
 	PEERS=1 REQUIRE_ALL=1 $(BIN)/python -m pytest tests/peers $(ARGS)
 
 cluster: .venv/ready .tools/helm .tools/cluster .tools/definitions  ## prove deploy/ against a real Kubernetes API server, made from source; needs Go
@@ -157,6 +157,13 @@ clean:  ## remove everything that was made
 	rm -rf $@ $@.new && mkdir -p $(@D) && cp -r tests/peers/readers $@.new
 	cd $@.new/java && mvn --batch-mode --quiet compile org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
 	cd $@.new/go && $(GO_BUILD) -mod=readonly -o readers .
+	mv $@.new $@ && touch $@
+
+# Clients of DPoP: Nimbus and Spring Security in Java, indigo in Go.
+.tools/peers/dpop: $(wildcard tests/peers/dpop/*/*) $(wildcard tests/peers/dpop/java/src/clients/*)
+	rm -rf $@ $@.new && mkdir -p $(@D) && cp -r tests/peers/dpop $@.new
+	cd $@.new/java && mvn --batch-mode --quiet compile org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
+	cd $@.new/go && $(GO_BUILD) -mod=readonly -o dpop .
 	mv $@.new $@ && touch $@
 
 # Another authorization server, for `make bench` to measure beside the sidecar: some minutes of one core.
