@@ -285,7 +285,7 @@ def test_a_resource_server_with_nimbus_accepts_no_more(stale: Gate) -> None:
 
         def accepts(exchange: Exchange, url: str) -> bool:
             sent = {"proof": exchange.proof, "token": exchange.token, "url": url}
-            return nimbus.answer(sent)["refused"] == ""
+            return bool(nimbus.answer(sent)["refused"] == "")
 
         for name in CLIENTS:
             with stale.client(name) as client:

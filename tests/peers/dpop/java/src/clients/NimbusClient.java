@@ -40,7 +40,8 @@ final class NimbusClient implements Client {
         new ECKeyGenerator(Curve.P_256).keyUse(KeyUse.SIGNATURE).algorithm(JWSAlgorithm.ES256).keyID("1").generate();
     proofs = new DefaultDPoPProofFactory(key, JWSAlgorithm.ES256);
     ClientSecretBasic credentials = new ClientSecretBasic(new ClientID(ID), new Secret(SECRET));
-    HTTPRequest request = new TokenRequest(endpoint, credentials, new ClientCredentialsGrant()).toHTTPRequest();
+    HTTPRequest request =
+        new TokenRequest.Builder(endpoint, credentials, new ClientCredentialsGrant()).build().toHTTPRequest();
     request.setDPoP(proofs.createDPoPJWT(request.getMethod().name(), request.getURI()));
     token = TokenResponse.parse(request.send()).toSuccessResponse().getTokens().getDPoPAccessToken();
   }
