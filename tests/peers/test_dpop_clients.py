@@ -7,6 +7,7 @@ by their own code; where a library leaves something to the application, dpop/ ha
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -59,7 +60,8 @@ SPELLINGS: Final = {
     "lower-case escape": "http://api.test/orders/caf%c3%a9",
     "dot segments": "http://api.test/orders/a/../7",
 }
-SPELLED: Final = [pytest.param(url, id=name) for name, url in SPELLINGS.items()]
+REWRITTEN: Final = ("empty path", "needless escape", "dot segments")
+"""Those that Envoy writes otherwise than the client: a resource server that compares texts refuses them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,15 @@ class Exchange:
         echo = json.loads(self.body)
         return f"http://{dict(echo['headers'])['host']}{echo['target']}"
 
-    def is_challenge(self) -> bool:
-        """Whether it was answered with a nonce, and with that alone."""
-        alone = len(self.challenges) == 1 and self.challenges[0].startswith('DPoP error="use_dpop_nonce"')
-        return self.status == 401 and alone and self.nonce != ""
-
-    def refuses(self, error: str) -> bool:
-        """Whether it was refused for good: an error, no nonce."""
-        return self.status == 401 and self.nonce == "" and f'DPoP error="{error}"' in self.challenges[0]
+    @property
+    def error(self) -> str:
+        """The error of a 401. Its challenge must stand alone, and only with `use_dpop_nonce` there is a nonce."""
+        (challenge,) = self.challenges
+        found = re.fullmatch(r'DPoP realm="api", error="(\w+)", algs="[\w ]+"', challenge)
+        assert found, challenge
+        assert self.status == 401
+        assert (found[1] == "use_dpop_nonce") == (self.nonce != "")
+        return found[1]
 
 
 class Program:
@@ -225,7 +228,7 @@ def test_where_nonces_are_required_the_first_request_is_repeated_once(always: Ga
     """The challenge stands alone; the nonce serves for the next request too."""
     with always.client(name) as client:
         first, second = client.ask(always.url("/orders/7"))
-        assert first.is_challenge()
+        assert first.error == "use_dpop_nonce"
         assert second.status == 200
         assert client.statuses(always.url("/orders/8")) == [200]
         assert client.tokens == 1
@@ -236,15 +239,15 @@ def test_a_proof_for_another_method_is_refused(stale: Gate, name: str) -> None:
     """For good: no client sends it again."""
     with stale.client(name) as client:
         (exchange,) = client.ask(stale.url("/orders/7"), signed="POST")
-        assert exchange.refuses("invalid_dpop_proof")
+        assert exchange.error == "invalid_dpop_proof"
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-@pytest.mark.parametrize("url", SPELLED)
-def test_however_a_client_spells_the_url(stale: Gate, name: str, url: str) -> None:
+def test_however_a_client_spells_the_url(stale: Gate, name: str) -> None:
     """What it signs is what it asked for."""
     with stale.client(name) as client:
-        assert client.statuses(url) == [200]
+        refused = [spelling for spelling, url in SPELLINGS.items() if client.statuses(url) != [200]]
+    assert not refused
 
 
 @pytest.mark.parametrize("ahead", [-LATE, LATE])
@@ -257,10 +260,10 @@ def test_a_nonce_repairs_a_wrong_clock(stale: Gate, name: str, ahead: int) -> No
     with stale.client(name, ahead=ahead) as client:
         first, *others = client.ask(stale.url("/orders/7"))
         if name == "indigo" and ahead < 0:
-            assert first.refuses("invalid_dpop_proof")
+            assert first.error == "invalid_dpop_proof"
             assert not others
         else:
-            assert first.is_challenge()
+            assert first.error == "use_dpop_nonce"
             assert [exchange.status for exchange in others] == [200]
             assert client.statuses(stale.url("/orders/8")) == [200]
 
@@ -274,7 +277,7 @@ def test_spring_alone_sends_a_bound_token_as_a_bearer_token(stale: Gate) -> None
         for number in (1, 2):
             (exchange,) = client.ask(stale.url("/orders/7"))
             assert exchange.authorization.startswith("Bearer ")
-            assert exchange.status == 401
+            assert exchange.error == "invalid_token"
             assert client.tokens == number
 
 
@@ -296,4 +299,4 @@ def test_a_resource_server_with_nimbus_accepts_no_more(stale: Gate) -> None:
                 wrong = stale.url("/orders/7")
                 (exchange,) = client.ask(wrong, signed="POST")
                 assert not accepts(exchange, wrong)
-    assert refused == {}
+    assert refused == {spelling: list(CLIENTS) for spelling in REWRITTEN}
