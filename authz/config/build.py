@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from hashlib import sha256
 from typing import Final
 
 from authz.config import model
-from authz.config.build_issuers import build_issuers, build_proof_rules
-from authz.config.introspection import AskedBy
+from authz.config.build_issuers import build_issuers, build_proof_rules, digest_settings
+from authz.config.introspection import IntrospectionKind
 from authz.config.pdp import CREDENTIALS, PdpQuestion
 from authz.config.pdp import Pdp as PdpSection
 from authz.config.rules import ClaimValue, Require, RequireRisk, asks_engine
@@ -25,7 +23,7 @@ from authz.core.decision import BEARER
 from authz.core.dpop import SCHEME, Possession
 from authz.core.exchange import Exchange
 from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, HeaderRule, Identity, PayloadHeader
-from authz.core.keys import VerifySignature, compute
+from authz.core.keys import VerifySignature, verify_by_keys
 from authz.core.minting import CopiedValue, FixedValue, MintedClaim, Minting
 from authz.core.pdp import ExternalDecision, Pdp
 from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
@@ -40,7 +38,7 @@ def build_snapshot(
     config: model.Config,
     *,
     parse_token: ParseToken = parse_token,
-    verify_signature: VerifySignature = compute,
+    verify_signature: VerifySignature = verify_by_keys,
     nonce_secret: bytes | None = None,
     pause: Callable[[], None] = lambda: None,
 ) -> Snapshot:
@@ -96,10 +94,9 @@ def build_risk(config: model.Config) -> RiskEngine | None:
     section = config.risk
     if section is None:
         return None
-    grounds = section.model_dump(mode="json", exclude={"on_error"})
     error = section.on_error
     return RiskEngine(
-        source=sha256(json.dumps(grounds).encode()).hexdigest(),
+        source=digest_settings(section.model_dump(mode="json", exclude={"on_error"})),
         headers=section.send_headers,
         on_error=None if error is None else Assessment(error.level, error.score),
     )
@@ -147,10 +144,11 @@ def build_exchange(config: model.Config) -> Exchange | None:
     if token is None or section is None:
         return None
     issuer = config.issuers[section.issuer]
-    asked = (issuer.issuer, issuer.discovery_url, section.url, section.client.id, section.token_type)
     return Exchange(
         issuer=section.issuer,
-        source=sha256(json.dumps(asked).encode()).hexdigest(),
+        source=digest_settings(
+            (issuer.issuer, issuer.discovery_url, section.url, section.client.id, section.token_type)
+        ),
         subjects=frozenset(section.subjects or (section.issuer,)),
         audiences=token.audience,
         scope=token.scope,
@@ -172,7 +170,7 @@ def build_opaque(config: model.Config) -> tuple[tuple[str, str], ...]:
     asked = (
         (section.introspection.token_prefix, section.issuer)
         for section in config.issuers.values()
-        if section.introspection is not None and section.introspection.kind is AskedBy.RFC7662
+        if section.introspection is not None and section.introspection.kind is IntrospectionKind.RFC7662
     )
     return tuple(sorted(asked, key=lambda pair: len(pair[0]), reverse=True))
 
@@ -231,10 +229,9 @@ _CREDENTIALS: Final = frozenset({"authorization", "cookie", "dpop", "proxy-autho
 
 
 def _build_pdp(name: str, section: PdpSection, withheld: frozenset[str]) -> Pdp:
-    grounds = (section.kind, section.url, *(getattr(section, key) for key in CREDENTIALS))
     return Pdp(
         name=name,
-        source=sha256(json.dumps(grounds).encode()).hexdigest(),
+        source=digest_settings((section.kind, section.url, *(getattr(section, key) for key in CREDENTIALS))),
         kind=section.kind,
         id_encoding=section.id_encoding,
         allow_on_error=section.insecure.allow_on_error,

@@ -8,11 +8,11 @@ from dataclasses import replace
 from hashlib import sha256
 
 from authz.config.dpop import Dpop, NonceUse
-from authz.config.introspection import AskedBy
+from authz.config.introspection import IntrospectionKind
 from authz.config.issuer import Issuer as IssuerSection
 from authz.core.claims import ClaimPath, ClaimRules, normalize_type
 from authz.core.dpop import Nonces, ProofRules
-from authz.core.introspection import PROOFS, Introspection, Proof
+from authz.core.introspection import ACCESS_TOKEN_PROOFS, AccessTokenProof, Introspection
 from authz.core.issuer import Issuer, LogoutRules
 from authz.core.keys import KeySet
 from authz.core.status_list import StatusRules
@@ -68,19 +68,24 @@ def inline_keys(issuer: IssuerSection) -> KeySet | None:
     return keys.block(issuer.blocked_keys) if keys is not None else None
 
 
+def digest_settings(settings: object) -> str:
+    """Return a digest of all that decides what a source answers, so that no answer is used after a change of it."""
+    return sha256(json.dumps(settings).encode()).hexdigest()
+
+
 def _build_introspection(section: IssuerSection) -> Introspection | None:
     wanted = section.introspection
     if wanted is None:
         return None
-    proof: Proof = {name: frozenset(map(str.lower, values)) for name, values in wanted.token_proof.items()}
-    by_review = wanted.kind is AskedBy.TOKEN_REVIEW
-    grounds = [section.issuer, section.discovery_url, wanted.url, wanted.client.model_dump(), wanted.signed]
-    grounds += [wanted.kind, *section.audiences] if by_review else []
+    proof: AccessTokenProof = {name: frozenset(map(str.lower, values)) for name, values in wanted.token_proof.items()}
+    by_token_review = wanted.kind is IntrospectionKind.TOKEN_REVIEW
+    settings = [section.issuer, section.discovery_url, wanted.url, wanted.client.model_dump(), wanted.signed]
+    settings += [wanted.kind, *section.audiences] if by_token_review else []
     return Introspection(
         client=wanted.client.id or "",
-        source=sha256(json.dumps(grounds).encode()).hexdigest(),
+        source=digest_settings(settings),
         mode=wanted.mode,
-        proof={} if by_review else proof or PROOFS[wanted.token_kind.value],
+        proof={} if by_token_review else proof or ACCESS_TOKEN_PROOFS[wanted.token_kind.value],
         signed=wanted.signed,
     )
 

@@ -9,7 +9,7 @@ from authz.config.declaring import Field
 from authz.config.introspection import Client
 from authz.config.outbound import MaxCached, MaxConcurrent, MaxPerSecondAtIssuer, MaxWait, Timeout
 from authz.config.section import Access, Duration, Items, Section, Setting, Word
-from authz.core.exchange import TokenKind
+from authz.core.exchange import TokenType
 
 
 class Exchange(Section):
@@ -23,7 +23,7 @@ class Exchange(Section):
     """The client that asks, with one of four proofs."""
     subjects: Annotated[Items[str], Field(examples=[["corporate"]]), Setting(Access.LISTED)] = ()
     """Issuers whose tokens are sent there; default: its own. Others are denied."""
-    token_type: Annotated[Word[TokenKind], Setting(Access.UNKNOWN)] = TokenKind.ACCESS_TOKEN
+    token_type: Annotated[Word[TokenType], Setting(Access.UNKNOWN)] = TokenType.ACCESS_TOKEN
     """Kind of token that is requested."""
     timeout: Timeout = timedelta(seconds=2)
     max_wait: MaxWait = timedelta(seconds=1)

@@ -21,7 +21,7 @@ from authz.config.section import Access, Duration, Items, Section, Setting, Size
 from authz.core.introspection import IntrospectionMode
 
 
-class AskedBy(StrEnum):
+class IntrospectionKind(StrEnum):
     """The protocol by which tokens are asked about: OAuth's, or that of Kubernetes."""
 
     RFC7662 = "rfc7662"
@@ -29,7 +29,7 @@ class AskedBy(StrEnum):
 
 
 class TokenKind(StrEnum):
-    """What proves in an answer that a token is an access token; see PROOFS in authz.core.introspection."""
+    """What proves in an answer that a token is an access token; see ACCESS_TOKEN_PROOFS in authz.core.introspection."""
 
     BEARER = "bearer"
     TOKEN_USE = "token_use"
@@ -57,7 +57,7 @@ class Client(Section):
 class Introspection(Section):
     """Asks the issuer about tokens."""
 
-    kind: Annotated[Word[AskedBy], Setting(Access.UNKNOWN)] = AskedBy.RFC7662
+    kind: Annotated[Word[IntrospectionKind], Setting(Access.UNKNOWN)] = IntrospectionKind.RFC7662
     """token_review: a Kubernetes API server; needs mode: always."""
     url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """Introspection endpoint; default: from discovery."""

@@ -26,8 +26,8 @@ from authz.core.introspection import (
     Introspection,
     IntrospectionMode,
     SignedAnswer,
-    ask_about,
     check_active,
+    introspection_need,
 )
 from authz.core.issuer import Issuer
 from authz.core.keys import KeySet, SignedPayload, Verified, check_algorithm, verify
@@ -40,9 +40,9 @@ from authz.core.status_list import (
     STALE_STATUS_LIST,
     StatusList,
     StatusRules,
-    ask_for,
     check_entry,
     read_reference,
+    status_list_need,
     unavailable,
 )
 from authz.core.steps import StepObserver, ignore_step
@@ -60,19 +60,20 @@ def authenticate(
 ) -> tuple[Issuer, Claims, UnusedProof | None]:
     """Verify the token that was *found*; return its issuer, claims, and the proof sent with it. Raises Rejected."""
     text = found.text
-    if (asked := _find_asked(text, snapshot)) is not None:
-        answer = _read_opaque(text, asked, snapshot, trail, facts, observe)  # 4 to 9
-        claims = check_introspected(answer, asked.rules, now)  # 10
+    issuer = _find_introspecting(text, snapshot)
+    if issuer is not None:
+        answer = _introspect_opaque(text, issuer, snapshot, trail, facts, observe)  # 4 to 9
+        claims = check_introspected(answer, issuer.rules, now)  # 10
         trail.subject, trail.client = claims.subject, claims.client
         observe(10, claims)
-        proof = check_binding(found, claims, request, asked, now, trail)  # 11
-        unused = None if proof is None else check_proof(proof, asked, trail, facts)
+        proof = check_binding(found, claims, request, issuer, now, trail)  # 11
+        unused = None if proof is None else check_proof(proof, issuer, trail, facts)
         if snapshot.revocations:
-            check_revoked(snapshot.revocations, claims, asked, text, None, now)
-        if asked.status_list is not None:
-            _check_status(claims, asked, asked.status_list, snapshot, trail, facts, now)
+            check_revoked(snapshot.revocations, claims, issuer, text, None, now)
+        if issuer.status_list is not None:
+            _check_status(claims, issuer, issuer.status_list, snapshot, trail, facts, now)
         observe(11, claims)
-        return asked, claims, unused
+        return issuer, claims, unused
     token = snapshot.parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
     trail.alg, trail.kid = token.alg, token.kid
     observe(4, token)
@@ -131,7 +132,7 @@ def _check_at_issuer(
         raise lacking
 
 
-def _find_asked(text: str, snapshot: Snapshot) -> Issuer | None:
+def _find_introspecting(text: str, snapshot: Snapshot) -> Issuer | None:
     """Return the issuer that is asked about an opaque token, None for a JWT."""
     for start, iss in snapshot.opaque:
         if text.startswith(start) and (start or text.count(".") != 2):
@@ -139,7 +140,7 @@ def _find_asked(text: str, snapshot: Snapshot) -> Issuer | None:
     return None
 
 
-def _read_opaque(
+def _introspect_opaque(
     text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts, observe: StepObserver
 ) -> Introspected:
     """Return what *issuer* says of an opaque token. Raises Rejected."""
@@ -161,10 +162,10 @@ def _introspect(text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail
         raise Rejected(
             Reason.INTROSPECTION_UNAVAILABLE, "the issuer cannot be asked: a snapshot that contradicts itself"
         )
-    need = ask_about(text, issuer.name, rules)
+    need = introspection_need(text, issuer.name, rules)
     fact = facts.get(need)
     if isinstance(fact, SignedAnswer) and rules.signed:
-        fact = _open_answer(fact, issuer, rules, snapshot, trail, facts)
+        fact = _verify_answer(fact, issuer, rules, snapshot, trail, facts)
     elif not isinstance(fact, Introspected) or rules.signed:
         trail.needs = (need,)
         raise Rejected(Reason.INTROSPECTION_UNAVAILABLE, "the issuer has not been asked about this token")
@@ -172,7 +173,7 @@ def _introspect(text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail
     return fact
 
 
-def _open_answer(
+def _verify_answer(
     answer: SignedAnswer, issuer: Issuer, rules: Introspection, snapshot: Snapshot, trail: AuditTrail, facts: Facts
 ) -> Introspected:
     """Verify a signed answer (RFC 9701 section 5): by the keys of *issuer*, of the right type, and for us.
@@ -214,12 +215,12 @@ def _check_status(
     reference = read_reference(claims, rules)
     if reference is None:
         return
-    need = ask_for(reference, issuer.name)
+    need = status_list_need(reference, issuer.name)
     listing = facts.get(need)
     if not isinstance(listing, StatusList):
         trail.needs = (need,)
         raise unavailable("it was not fetched yet")
-    trail.rechecks += (ask_for(reference, issuer.name, STALE_STATUS_LIST),)
+    trail.rechecks += (status_list_need(reference, issuer.name, STALE_STATUS_LIST),)
     try:
         verify_status_list(listing, issuer, rules, snapshot, trail, facts)
     except Rejected as rejected:

@@ -33,7 +33,7 @@ from typing import Final
 
 from authz.core import policy
 from authz.core.authenticate import authenticate
-from authz.core.binding import UnusedProof, check_use, is_by_proof, is_first_use
+from authz.core.binding import UnusedProof, check_use, is_first_use, uses_dpop
 from authz.core.claims import Claims
 from authz.core.decision import BEARER, Allow, AuditTrail, Decision, Deny, deny
 from authz.core.dpop import SCHEME
@@ -92,7 +92,7 @@ def authorize(
             return _allow(Reason.ANONYMOUS, request, snapshot, trail)
         if found is None:
             raise Rejected(Reason.TOKEN_MISSING, "no token in any configured place")
-        trail.schemes = (SCHEME,) if is_by_proof(found) else BEARER
+        trail.schemes = (SCHEME,) if uses_dpop(found) else BEARER
         observe(3, found)
         issuer, claims, proof = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
         if snapshot.clients is not None:

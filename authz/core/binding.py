@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from authz.core import base64url
 from authz.core.claims import Claims
 from authz.core.decision import AuditTrail
-from authz.core.dpop import PROOFS_KEPT, SCHEME, Possession, Proof, ProofUse, read_proof, verify_once
+from authz.core.dpop import MAX_CACHED_PROOFS, SCHEME, Possession, Proof, ProofUse, read_proof, verify_once
 from authz.core.issuer import Issuer
 from authz.core.needs import PROOF, Facts, Need
 from authz.core.reasons import Reason, Rejected
@@ -44,7 +44,7 @@ def check_binding(
 
     Raises Rejected: CLAIMS_MALFORMED, TOKEN_BOUND, PROOF_INVALID, NONCE_REQUIRED.
     """
-    if issuer.possession is Possession.OFF and "cnf" not in claims.members and not is_by_proof(found):
+    if issuer.possession is Possession.OFF and "cnf" not in claims.members and not uses_dpop(found):
         return None  # neither bound nor to be bound, as most tokens are
     proof = _read_proof(found, request, issuer, now, trail)
     confirmation = _read_confirmation(claims)
@@ -63,7 +63,7 @@ def check_binding(
 def _read_proof(found: FoundToken, request: Request, issuer: Issuer, now: float, trail: AuditTrail) -> Proof | None:
     """Return the proof that came with the token, None for a token that was sent without one."""
     text = request.headers.get("dpop")
-    if not is_by_proof(found):
+    if not uses_dpop(found):
         if text is not None and issuer.possession is not Possession.OFF:
             trail.schemes = (SCHEME,)
             raise Rejected(Reason.PROOF_INVALID, "proof: the token beside it is sent as a bearer token")
@@ -71,13 +71,15 @@ def _read_proof(found: FoundToken, request: Request, issuer: Issuer, now: float,
     if issuer.possession is Possession.OFF:
         raise Rejected(Reason.TOKEN_BOUND, "tokens of this issuer are not accepted under the scheme DPoP")
     urls = issuer.proofs.urls(request.host, request.path)
-    return _recall_proof(text, token=found.text, method=request.method, urls=urls, rules=issuer.proofs, now=now)
+    return _read_proof_cached(text, token=found.text, method=request.method, urls=urls, rules=issuer.proofs, now=now)
 
 
-_recall_proof: Final = lru_cache(maxsize=PROOFS_KEPT)(read_proof)  # a request is decided again with more facts
+_read_proof_cached: Final = lru_cache(maxsize=MAX_CACHED_PROOFS)(
+    read_proof
+)  # a request is decided again with more facts
 
 
-def is_by_proof(found: FoundToken) -> bool:
+def uses_dpop(found: FoundToken) -> bool:
     """Return whether a token was sent under the scheme DPoP."""
     return isinstance(found.source, HeaderSource) and found.source.scheme == SCHEME
 

@@ -19,6 +19,7 @@ from typing import Final
 
 from authz.core.introspection import Introspected
 from authz.core.keys import SignedPayload
+from authz.core.numeric_date import MAX_NUMERIC_DATE
 from authz.core.reasons import Reason, Rejected
 from authz.core.record import record
 from authz.core.spiffe import SCHEME, claimed_issuer, trust_domain
@@ -26,7 +27,6 @@ from authz.core.token import UnverifiedToken
 
 LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 _MEDIA_PREFIX: Final = "application/"
-MAX_NUMERIC_DATE: Final = 100_000_000_000  # seconds: the year 5138. As milliseconds it is in 1973
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,11 @@ from typing import Final
 
 from authz.core import base64url
 from authz.core.algorithms import DEFAULT_ALGORITHMS
-from authz.core.claims import MAX_NUMERIC_DATE, normalize_type
+from authz.core.claims import normalize_type
 from authz.core.htu import is_same_url
 from authz.core.jwk_validation import InvalidJwk, public_part, publishes_private_part
 from authz.core.key import Key, import_key, verify_signature
+from authz.core.numeric_date import is_numeric_date
 from authz.core.reasons import Reason, Rejected
 from authz.core.strictjson import parse_object
 from authz.core.token import UnverifiedToken, parse_token
@@ -32,9 +33,9 @@ SCHEME: Final = "DPoP"
 MAX_PROOF_CHARS: Final = 8_192  # one with an RSA key of 4,096 bits has about 2,500
 MAX_JTI_CHARS: Final = 512
 TYPE: Final = "dpop+jwt"
-PROOFS_KEPT: Final = 64  # in memory, while their requests wait for facts
-_KEYS_KEPT: Final = 1024  # a client sends the same header with each of its proofs
-_MAX_HEADER_KEPT: Final = 1024  # characters
+MAX_CACHED_PROOFS: Final = 64  # in memory, while their requests wait for facts
+_MAX_CACHED_KEYS: Final = 1024  # a client sends the same header with each of its proofs
+_MAX_CACHED_HEADER_CHARS: Final = 1024  # characters
 
 
 class Possession(StrEnum):
@@ -197,14 +198,14 @@ def _read_date(members: dict[str, object], name: str) -> float | None:
     date = members.get(name)
     if date is None:
         return None
-    if isinstance(date, bool) or not isinstance(date, int | float) or not 0 <= date <= MAX_NUMERIC_DATE:
+    if not is_numeric_date(date):
         raise _invalid(f"{name} is not a NumericDate")
     return date
 
 
 def _read_key(header: str) -> Key:
     try:
-        return (_recall_key if len(header) <= _MAX_HEADER_KEPT else _import_key)(header)
+        return (_import_key_cached if len(header) <= _MAX_CACHED_HEADER_CHARS else _import_key)(header)
     except InvalidJwk as error:
         raise _invalid(f"jwk: {error}") from error
 
@@ -225,9 +226,9 @@ def _import_key(header: str) -> Key:
     return import_key(members, local=False, x5c_mismatch=True)
 
 
-_recall_key: Final = lru_cache(maxsize=_KEYS_KEPT)(_import_key)
+_import_key_cached: Final = lru_cache(maxsize=_MAX_CACHED_KEYS)(_import_key)
 
-verify_once: Final = lru_cache(maxsize=PROOFS_KEPT)(Proof.verify)
+verify_once: Final = lru_cache(maxsize=MAX_CACHED_PROOFS)(Proof.verify)
 """Verify the signature of a proof, once if its request is decided several times. Raises Rejected(PROOF_INVALID)."""
 
 

@@ -25,8 +25,8 @@ from authz.core.reasons import Reason, Rejected
 EXCHANGED: Final = "exchanged token"  # the kind of a need for a token that an issuer gives for the caller's
 
 
-class TokenKind(StrEnum):
-    """The kind of token that is asked for (RFC 8693 section 3)."""
+class TokenType(StrEnum):
+    """The type of token that is asked for (RFC 8693 section 3)."""
 
     ACCESS_TOKEN = "access_token"
     JWT = "jwt"
@@ -41,7 +41,7 @@ class TokenKind(StrEnum):
 class Exchange:
     """How tokens are exchanged at the issuer with the configured name *issuer*.
 
-    *source* is a digest of the endpoint, the client and the kind of token. *subjects* are the names of the issuers
+    *source* is a digest of the endpoint, the client and the type of token. *subjects* are the names of the issuers
     whose tokens are sent there.
     """
 

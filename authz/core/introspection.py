@@ -32,10 +32,10 @@ class IntrospectionMode(StrEnum):
     ALWAYS = "always"
 
 
-Proof = Mapping[str, frozenset[str | None]]
+AccessTokenProof = Mapping[str, frozenset[str | None]]
 """The allowed values of members of a response, in lower case; None if the member may be absent."""
 
-PROOFS: Final[Mapping[str, Proof]] = MappingProxyType(
+ACCESS_TOKEN_PROOFS: Final[Mapping[str, AccessTokenProof]] = MappingProxyType(
     {
         # RFC 7662 section 2.2: token_type is for access tokens only. Some servers set it for refresh tokens too, and
         # mark those by another member.
@@ -61,7 +61,7 @@ class Introspection:
     client: str
     source: str
     mode: IntrospectionMode = IntrospectionMode.OPAQUE
-    proof: Proof = field(default_factory=lambda: PROOFS["bearer"])
+    proof: AccessTokenProof = field(default_factory=lambda: ACCESS_TOKEN_PROOFS["bearer"])
     signed: bool = False
 
 
@@ -85,7 +85,7 @@ class SignedAnswer:
     text: str = field(repr=False)
 
 
-def ask_about(text: str, issuer: str, rules: Introspection) -> Need:
+def introspection_need(text: str, issuer: str, rules: Introspection) -> Need:
     """Return the need for the introspection of the token *text* by *issuer*, a configured name."""
     digest = sha256(f"{rules.source}\0{text}".encode()).hexdigest()
     return Need(INTROSPECTION, issuer, digest, Reason.INTROSPECTION_UNAVAILABLE, text)

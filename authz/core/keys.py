@@ -36,8 +36,8 @@ __all__ = [
     "Verified",
     "VerifySignature",
     "check_algorithm",
-    "compute",
     "verify",
+    "verify_by_keys",
     "verify_signature",
 ]
 
@@ -92,7 +92,7 @@ def check_algorithm(token: UnverifiedToken, algorithms: frozenset[str]) -> None:
         raise Rejected(Reason.ALG_NOT_ALLOWED, "alg is not allowed for this issuer")
 
 
-def compute(_issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:
+def verify_by_keys(_issuer: str, keys: tuple[Key, ...], token: UnverifiedToken) -> tuple[Key, Verified]:
     """Find the key that signed *token* among *keys*, without a cache. Raises Rejected(SIGNATURE_INVALID)."""
     *others, last = keys
     for key in others:
@@ -116,7 +116,7 @@ VerifySignature = Callable[[str, tuple[Key, ...], UnverifiedToken], tuple[Key, V
 
 
 def verify(
-    token: UnverifiedToken, candidates: Candidates, *, issuer: str = "", by: VerifySignature = compute
+    token: UnverifiedToken, candidates: Candidates, *, issuer: str = "", by: VerifySignature = verify_by_keys
 ) -> SignedPayload:
     """Verify *token* with the *candidates* that `KeySet.select` returned for *issuer*.
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core.authenticate import verify_signed
-from authz.core.claims import LOGOUT_EVENT, MAX_NUMERIC_DATE, normalize_type
+from authz.core.claims import LOGOUT_EVENT, normalize_type
 from authz.core.decision import AuditTrail
 from authz.core.issuer import Issuer, LogoutRules, LogoutScope
 from authz.core.keys import check_algorithm
 from authz.core.needs import Facts
+from authz.core.numeric_date import is_numeric_date
 from authz.core.reasons import Reason, Rejected
 from authz.core.revocation import MAX_VALUE_CHARS, Entry, RevokedBy
 from authz.core.snapshot import Snapshot
@@ -109,7 +110,7 @@ def _read_name(members: Mapping[str, object], name: str) -> str | None:
 
 def _read_time(members: Mapping[str, object], name: str) -> float:
     value = members.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_NUMERIC_DATE:
+    if not is_numeric_date(value):
         raise _malformed(f"{name} is missing or not a time in seconds since the epoch")
     return float(value)
 

@@ -30,12 +30,12 @@ from authz.core.request import Request
 from authz.core.template import (
     NoValueError,
     Reference,
-    Scope,
     Template,
     Text,
-    fill,
-    fill_text,
+    Variables,
     references,
+    render,
+    render_text,
     write_json,
 )
 
@@ -170,10 +170,10 @@ def check_external(
 
     If the PDP could not be asked, and the configuration says to allow then, the denial is returned and not raised.
 
-    Raises Rejected: PDP_DENIED, STEP_UP_REQUIRED, PDP_UNAVAILABLE, and as `ask`.
+    Raises Rejected: PDP_DENIED, STEP_UP_REQUIRED, PDP_UNAVAILABLE, and as `pdp_need`.
     """
     pdp = wanted.pdp
-    need = ask(wanted, request, params, claims)
+    need = pdp_need(wanted, request, params, claims)
     trail.pdp = pdp.name
     answer = facts.get(need)
     if isinstance(answer, PdpAnswer):
@@ -206,7 +206,7 @@ def _deny(pdp: Pdp, answer: PdpAnswer) -> Rejected:
 _SUBJECT: Final = ClaimPath(("sub",))
 
 
-def ask(wanted: ExternalDecision, request: Request, params: Mapping[str, str], claims: Claims) -> Need:
+def pdp_need(wanted: ExternalDecision, request: Request, params: Mapping[str, str], claims: Claims) -> Need:
     """Return the need for the PDP's answer. Raises Rejected: POLICY_DENIED, CLAIMS_MALFORMED."""
     pdp = wanted.pdp
     if wanted.reads_subject:
@@ -215,7 +215,7 @@ def ask(wanted: ExternalDecision, request: Request, params: Mapping[str, str], c
         sent = {name: value for name, value in request.headers.items() if name not in pdp.withheld}
         request = replace(request, headers=sent)
     try:
-        question = write_json(_write(wanted, Scope.of(request, params, claims)))
+        question = write_json(_write(wanted, Variables.of(request, params, claims)))
     except NoValueError as error:
         raise Rejected(Reason.POLICY_DENIED, f"no question to pdp {pdp.name}: {error}") from error
     if len(question) > MAX_QUESTION_BYTES:
@@ -224,38 +224,38 @@ def ask(wanted: ExternalDecision, request: Request, params: Mapping[str, str], c
     return Need(PDP, pdp.name, digest, Reason.PDP_UNAVAILABLE, question, optional=pdp.allow_on_error)
 
 
-def _write(wanted: ExternalDecision, scope: Scope) -> dict[str, object]:
+def _write(wanted: ExternalDecision, variables: Variables) -> dict[str, object]:
     encode = _ENCODE[wanted.pdp.id_encoding]
     question: dict[str, object] = {
-        "subject": _write_entity("subject", wanted.subject, scope, encode),
+        "subject": _write_entity("subject", wanted.subject, variables, encode),
         "action": {
-            "name": _require("action.name", wanted.action.name, scope),
-            **_more(wanted.action.properties, scope),
+            "name": _require("action.name", wanted.action.name, variables),
+            **_more(wanted.action.properties, variables),
         },
-        "resource": _write_entity("resource", wanted.resource, scope, encode),
+        "resource": _write_entity("resource", wanted.resource, variables, encode),
     }
     if wanted.context is not None:
-        question["context"] = fill(wanted.context, scope)
+        question["context"] = render(wanted.context, variables)
     return {"input": question} if wanted.pdp.kind is PdpKind.OPA else question
 
 
-def _write_entity(name: str, entity: Entity, scope: Scope, encode: Callable[[str], str]) -> dict[str, object]:
+def _write_entity(name: str, entity: Entity, variables: Variables, encode: Callable[[str], str]) -> dict[str, object]:
     return {
-        "type": _require(f"{name}.type", entity.type, scope),
-        "id": _require(f"{name}.id", entity.id, scope, encode),
-        **_more(entity.properties, scope),
+        "type": _require(f"{name}.type", entity.type, variables),
+        "id": _require(f"{name}.id", entity.id, variables, encode),
+        **_more(entity.properties, variables),
     }
 
 
-def _require(name: str, text: Text | Reference, scope: Scope, encode: Callable[[str], str] = str) -> str:
-    filled = fill_text(text, scope, encode)
-    if not filled:
-        raise NoValueError(f"{name} is {'absent' if filled is None else 'empty'}")
-    return filled
+def _require(name: str, text: Text | Reference, variables: Variables, encode: Callable[[str], str] = str) -> str:
+    rendered = render_text(text, variables, encode)
+    if not rendered:
+        raise NoValueError(f"{name} is {'absent' if rendered is None else 'empty'}")
+    return rendered
 
 
-def _more(properties: Template, scope: Scope) -> dict[str, object]:
-    return {} if properties is None else {"properties": fill(properties, scope)}
+def _more(properties: Template, variables: Variables) -> dict[str, object]:
+    return {} if properties is None else {"properties": render(properties, variables)}
 
 
 def read_answer(members: Mapping[str, object], kind: PdpKind) -> PdpAnswer:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from authz.core.claims import MAX_NUMERIC_DATE
+from authz.core.numeric_date import is_numeric_date
 from authz.core.revocation import MAX_VALUE_CHARS, Entry, RevokedBy
 from authz.core.strictjson import parse_json
 
@@ -88,7 +88,7 @@ def _read_time(members: Mapping[str, object], name: str) -> float | None:
     value = members.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_NUMERIC_DATE:
+    if not is_numeric_date(value):
         raise ValueError(f"{name} is not a time in seconds since the epoch")
     return float(value)
 

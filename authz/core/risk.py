@@ -140,38 +140,38 @@ def name_subject(issuer: str, subject: str | None) -> str:
 
 def check_risk(
     wanted: RiskRequirement,
-    whose: tuple[Issuer, Claims],
+    authenticated: tuple[Issuer, Claims],
     request: Request,
     params: policy.Params,
-    seen: tuple[Snapshot, float],
+    current: tuple[Snapshot, float],
     trail: AuditTrail,
     facts: Facts,
 ) -> None:
     """Reject a request that does not meet what its rule requires of the risk, or name the need for what is not known.
 
-    *whose* are the issuer and the claims of its token, *seen* are the snapshot and the time in Unix time.
+    *authenticated* are the issuer and the claims of its token, *current* the snapshot and the Unix time.
 
     Raises Rejected: RISK_DENIED, STEP_UP_REQUIRED, POLICY_DENIED, RISK_UNAVAILABLE.
     """
-    issuer, claims = whose
+    issuer, claims = authenticated
     history = _find_history(name_subject(issuer.name, claims.subject or claims.client), trail, facts)
-    _check(next(_explain(wanted, history), ""), wanted, whose, seen[1])
+    _check(next(_explain(wanted, history), ""), wanted, authenticated, current[1])
     values = history.values()
     if wanted.asks_engine:
-        assessment = _assess(issuer, claims, request, seen[0], trail, facts)
-        _check(next(_explain_assessment(wanted, assessment), ""), wanted, whose, seen[1])
+        assessment = _assess(issuer, claims, request, current[0], trail, facts)
+        _check(next(_explain_assessment(wanted, assessment), ""), wanted, authenticated, current[1])
         values |= assessment.values()
     if wanted.condition is not None:
         policy.check_condition(partial(wanted.condition.holds, request, params, claims, values))
 
 
-def _check(failed: str, wanted: RiskRequirement, whose: tuple[Issuer, Claims], now: float) -> None:
+def _check(failed: str, wanted: RiskRequirement, authenticated: tuple[Issuer, Claims], now: float) -> None:
     """Deny what *failed*, unless the token proves the authentication that is the way out. Raises Rejected."""
     if not failed:
         return
     if wanted.step_up is None:
         raise Rejected(Reason.RISK_DENIED, failed)
-    issuer, claims = whose
+    issuer, claims = authenticated
     try:
         policy.require_step_up(wanted.step_up, claims, issuer.rules.leeway, now)
     except Rejected as rejected:

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeGuard
+from typing import Final
 
 from authz.core.authenticate import verify_signed
-from authz.core.claims import MAX_NUMERIC_DATE, normalize_type
+from authz.core.claims import normalize_type
 from authz.core.decision import AuditTrail
 from authz.core.issuer import Issuer, LogoutScope
 from authz.core.keys import check_algorithm
 from authz.core.needs import Facts
+from authz.core.numeric_date import is_numeric_date
 from authz.core.reasons import Reason, Rejected
 from authz.core.revocation import MAX_VALUE_CHARS, Entry, RevokedBy
 from authz.core.snapshot import Snapshot
@@ -89,7 +90,7 @@ def read_security_event(
     if not any(isinstance(each, str) and each in issuer.rules.audiences for each in named):
         raise Rejected(Reason.AUDIENCE_MISMATCH, "aud is none of audiences", audiences=issuer.rules.audiences)
     issued, jti, events = members.get("iat"), members.get("jti"), members.get("events")
-    if not _is_time(issued):
+    if not is_numeric_date(issued):
         raise _malformed("iat is missing or not a time in seconds since the epoch")
     if issued > now + issuer.rules.leeway:
         raise Rejected(Reason.TOKEN_NOT_YET_VALID, f"iat is {issued - now:.0f} s ahead")
@@ -111,7 +112,7 @@ def _read_event(
     ends = name in _REVOKING or (name == _CREDENTIAL_CHANGE and event.get("change_type") != _NEW_CREDENTIAL)
     if not ends:
         return []
-    happened = next((at for at in (event.get("event_timestamp"), members.get("toe")) if _is_time(at)), issued)
+    happened = next((at for at in (event.get("event_timestamp"), members.get("toe")) if is_numeric_date(at)), issued)
     subject = members.get("sub_id", event.get("subject"))  # in the event until SSF 1.0
     entries = list(_read_subject(subject, transmitter, min(happened, issued)))
     if not entries:
@@ -173,10 +174,6 @@ def _about(
 
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
-
-
-def _is_time(value: object) -> TypeGuard[float]:
-    return not isinstance(value, bool) and isinstance(value, int | float) and 0 <= value <= MAX_NUMERIC_DATE
 
 
 def _malformed(detail: str) -> Rejected:

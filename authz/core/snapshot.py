@@ -14,7 +14,7 @@ from authz.core.decision import BEARER
 from authz.core.exchange import Exchange
 from authz.core.identity import Identity
 from authz.core.issuer import Issuer
-from authz.core.keys import VerifySignature, compute
+from authz.core.keys import VerifySignature, verify_by_keys
 from authz.core.minting import Minting
 from authz.core.policy import Policy
 from authz.core.published import PublishedDocument
@@ -93,7 +93,7 @@ class Snapshot:
     responses: Responses = field(default_factory=Responses)
     shadow_all: bool = False
     parse_token: ParseToken = parse_token
-    verify_signature: VerifySignature = compute
+    verify_signature: VerifySignature = verify_by_keys
     opaque: tuple[tuple[str, str], ...] = ()
     clients: ClientRules | None = None
     risk: RiskEngine | None = None

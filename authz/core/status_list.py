@@ -17,10 +17,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from authz.core import base64url
-from authz.core.claims import MAX_NUMERIC_DATE, Claims, normalize_type
+from authz.core.claims import Claims, normalize_type
 from authz.core.key import Key
-from authz.core.keys import KeySet, Verified, compute
+from authz.core.keys import KeySet, Verified, verify_by_keys
 from authz.core.needs import Need
+from authz.core.numeric_date import is_numeric_date
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import UnverifiedToken, parse_token
 
@@ -104,7 +105,7 @@ class StatusList:
         for key in keys:
             if (issuer, key.thumbprint) in self._signers:
                 return key, Verified.CACHED
-        key, verified = compute(issuer, keys, token)
+        key, verified = verify_by_keys(issuer, keys, token)
         if len(self._signers) < _KEYS_REMEMBERED:
             self._signers.add((issuer, key.thumbprint))
         return key, verified
@@ -156,7 +157,7 @@ def _read_seconds(members: dict[str, object], name: str) -> float | None:
     value = members.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_NUMERIC_DATE:
+    if not is_numeric_date(value):
         raise unavailable(f"its {name} is not a number of seconds")
     return value
 
@@ -186,7 +187,7 @@ def read_reference(claims: Claims, rules: StatusRules) -> StatusReference | None
     return StatusReference(index, uri)
 
 
-def ask_for(reference: StatusReference, issuer: str, kind: str = STATUS_LIST) -> Need:
+def status_list_need(reference: StatusReference, issuer: str, kind: str = STATUS_LIST) -> Need:
     """Return the need for the list of *reference*, of *issuer*, a configured name."""
     return Need(kind, issuer, reference.uri, Reason.REVOCATIONS_UNAVAILABLE, reference.uri)
 

@@ -50,7 +50,7 @@ Compile = Callable[[str], Expression]
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class Variables:
     """What references refer to."""
 
     request: Request
@@ -59,8 +59,8 @@ class Scope:
     claims: Claims
 
     @classmethod
-    def of(cls, request: Request, params: Mapping[str, str], claims: Claims) -> Scope:
-        """Return the scope of a well-formed request."""
+    def of(cls, request: Request, params: Mapping[str, str], claims: Claims) -> Variables:
+        """Return the variables of a well-formed request."""
         return cls(request, parse_target(request), params, claims)
 
 
@@ -72,22 +72,22 @@ class Reference:
     names: tuple[str, ...] = ()
     expression: Expression | None = field(default=None, compare=False, repr=False)
 
-    def find(self, scope: Scope) -> object:
+    def find(self, variables: Variables) -> object:
         """Return the value, or None if it is absent. Raises NoValueError."""
         if self.expression is not None:
             try:
-                return self.expression.evaluate(scope.request, scope.params, scope.claims)
+                return self.expression.evaluate(variables.request, variables.params, variables.claims)
             except ValueError as error:
                 raise NoValueError(f"${{{self.text}}} failed: {error}") from error
         variable, *names = self.names
-        value = _VARIABLES[variable](scope)
+        value = _VARIABLES[variable](variables)
         for name in names:
             value = value.get(name) if isinstance(value, Mapping) else None
         return value
 
-    def find_text(self, scope: Scope) -> str | None:
+    def find_text(self, variables: Variables) -> str | None:
         """Return a string, or an integer as one; None if it is absent. Raises NoValueError."""
-        value = self.find(scope)
+        value = self.find(variables)
         if value is None or isinstance(value, str):
             return value
         if isinstance(value, int) and not isinstance(value, bool):
@@ -102,16 +102,16 @@ class Text:
     parts: tuple[str | Reference, ...]
 
 
-_VARIABLES: Final[Mapping[str, Callable[[Scope], object]]] = {
-    "claims": lambda scope: scope.claims.members,
-    "params": lambda scope: scope.params,
-    "context": lambda scope: scope.request.context,
-    "request.headers": lambda scope: scope.request.headers,
-    "request.method": lambda scope: scope.target.method,
-    "request.host": lambda scope: scope.target.host or None,
-    "request.path": lambda scope: scope.target.path.text,
-    "request.scheme": lambda scope: scope.request.scheme or None,
-    "source.address": lambda scope: scope.request.source_address or None,
+_VARIABLES: Final[Mapping[str, Callable[[Variables], object]]] = {
+    "claims": lambda variables: variables.claims.members,
+    "params": lambda variables: variables.params,
+    "context": lambda variables: variables.request.context,
+    "request.headers": lambda variables: variables.request.headers,
+    "request.method": lambda variables: variables.target.method,
+    "request.host": lambda variables: variables.target.host or None,
+    "request.path": lambda variables: variables.target.path.text,
+    "request.scheme": lambda variables: variables.request.scheme or None,
+    "source.address": lambda variables: variables.request.source_address or None,
 }
 _MAPS: Final = frozenset({"claims", "params", "context", "request.headers"})
 _SAFE: Final = frozenset({"request.method", "request.host", "request.scheme", "source.address"})
@@ -213,37 +213,37 @@ def references(template: Template) -> Iterator[Reference]:
             pass
 
 
-def fill(template: Template, scope: Scope) -> object:
+def render(template: Template, variables: Variables) -> object:
     """Return *template* with its references replaced; None if it is absent. Raises NoValueError."""
     match template:
         case Reference():
-            return template.find(scope)
+            return template.find(variables)
         case Text():
-            return fill_text(template, scope)
+            return render_text(template, variables)
         case Mapping():
-            filled = {name: fill(item, scope) for name, item in template.items()}
-            return {name: value for name, value in filled.items() if value is not None}
+            rendered = {name: render(item, variables) for name, item in template.items()}
+            return {name: value for name, value in rendered.items() if value is not None}
         case list():
-            return [value for item in template if (value := fill(item, scope)) is not None]
+            return [value for item in template if (value := render(item, variables)) is not None]
         case _:
             return template
 
 
-def fill_text(template: Text | Reference, scope: Scope, encode: Callable[[str], str] = str) -> str | None:
+def render_text(template: Text | Reference, variables: Variables, encode: Callable[[str], str] = str) -> str | None:
     """Return the text with its references replaced, each encoded by *encode*; None if one is absent.
 
     Raises NoValueError.
     """
-    filled = ""
+    rendered = ""
     for part in (template,) if isinstance(template, Reference) else template.parts:
         if isinstance(part, str):
-            filled += part
+            rendered += part
             continue
-        text = part.find_text(scope)
+        text = part.find_text(variables)
         if text is None:
             return None
-        filled += encode(text)
-    return filled
+        rendered += encode(text)
+    return rendered
 
 
 def is_ambiguous(template: Template, *, never_in_values: str, never_in_params: str) -> bool:

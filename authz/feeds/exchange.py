@@ -22,7 +22,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from authz.core import base64url
-from authz.core.exchange import Exchanged, ExchangeRefused, ExchangeRequest, TokenKind, read_request
+from authz.core.exchange import Exchanged, ExchangeRefused, ExchangeRequest, TokenType, read_request
 from authz.core.needs import Need
 from authz.core.strictjson import parse_object
 from authz.facts.lane import Fact, SourceError
@@ -63,7 +63,7 @@ class CacheTtl:
 
 
 class ExchangeSource:
-    """Exchanges tokens for those of *kind* at one server; *now* is in Unix time."""
+    """Exchanges tokens for those of *token_type* at one server; *now* is in Unix time."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class ExchangeSource:
         endpoint: Endpoint,
         auth: ClientAuth,
         *,
-        kind: TokenKind,
+        token_type: TokenType,
         ttl: CacheTtl,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -79,7 +79,7 @@ class ExchangeSource:
         self._poster: Final = poster
         self._endpoint: Final = endpoint
         self._auth: Final = auth
-        self._kind: Final = kind
+        self._token_type: Final = token_type
         self._ttl: Final = ttl
         self._now: Final = now
         self._monotonic: Final = monotonic
@@ -108,8 +108,8 @@ class ExchangeSource:
         fields = [
             ("grant_type", GRANT_TYPE),
             ("subject_token", asked.subject),
-            ("subject_token_type", TokenKind.ACCESS_TOKEN.urn),
-            ("requested_token_type", self._kind.urn),
+            ("subject_token_type", TokenType.ACCESS_TOKEN.urn),
+            ("requested_token_type", self._token_type.urn),
             *(("audience", each) for each in asked.audiences),
             *((("scope", asked.scope),) if asked.scope else ()),
             *credentials.fields.items(),
@@ -122,12 +122,12 @@ class ExchangeSource:
         text = members.get("access_token")
         if not isinstance(text, str) or not _TOKEN.fullmatch(text) or len(text) > MAX_TOKEN_BYTES:
             raise self._unexpected("access_token is absent, too long, or no token")
-        if members.get("issued_token_type") != self._kind.urn:
-            raise self._unexpected(f"issued_token_type is not {self._kind.value}")
+        if members.get("issued_token_type") != self._token_type.urn:
+            raise self._unexpected(f"issued_token_type is not {self._token_type.value}")
         if str(members.get("token_type")).lower() != "bearer":
             raise self._unexpected("token_type is not Bearer")
         claims = _read_claims(text)
-        if claims is None and self._kind is TokenKind.JWT:
+        if claims is None and self._token_type is TokenType.JWT:
             raise self._unexpected("access_token is no JWT")
         if claims is not None and not set(asked.audiences) <= _audiences(claims):
             raise self._unexpected("its aud has not every audience that was asked for")

@@ -42,6 +42,6 @@ def make_exchange(issuer: Issuer, exchange: Exchange, *, resolve: Resolve = reso
         ),
         endpoint_of(issuer, exchange.url, member="token_endpoint", resolve=resolve),
         auth_of(exchange.client, issuer),
-        kind=exchange.token_type,
+        token_type=exchange.token_type,
         ttl=CacheTtl(token=exchange.cache.total_seconds(), refused=exchange.cache_refused.total_seconds()),
     )

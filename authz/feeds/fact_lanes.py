@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
 
-from authz.config.introspection import AskedBy, Introspection
+from authz.config.introspection import Introspection, IntrospectionKind
 from authz.config.issuer import Issuer as IssuerSection
 from authz.config.model import Config
 from authz.config.pdp import Pdp
@@ -182,7 +182,7 @@ def make_introspection(
     """Return what asks *issuer*, whose section has introspection, about tokens; *auth* is in place of its own."""
     section = _introspection(issuer)
     ttl = CacheTtl(active=section.cache.total_seconds(), inactive=section.cache_inactive.total_seconds())
-    if section.kind is AskedBy.TOKEN_REVIEW:
+    if section.kind is IntrospectionKind.TOKEN_REVIEW:
         return TokenReviewSource(
             make_poster(issuer, resolve=resolve),
             section.url or "",
@@ -220,6 +220,6 @@ def _introspection(issuer: IssuerSection) -> Introspection:
 
 def _settings_of(issuer: IssuerSection) -> object:
     """Return all settings that decide the answers."""
-    review = issuer.introspection is not None and issuer.introspection.kind is AskedBy.TOKEN_REVIEW
+    review = issuer.introspection is not None and issuer.introspection.kind is IntrospectionKind.TOKEN_REVIEW
     where = issuer.issuer, issuer.discovery_url, issuer.key_sources, issuer.audiences if review else ()
     return where, issuer.introspection, issuer.fetch, issuer.insecure

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b, sha256
 from typing import Final
 
-from authz.core.claims import MAX_NUMERIC_DATE
+from authz.core.numeric_date import is_numeric_date
 from authz.core.revocation import Entry
 from authz.core.revocation_entries import parse_entry, write_entry
 from authz.core.strictjson import parse_object
@@ -101,7 +101,7 @@ def parse_record(line: bytes) -> Record:
     ids, until, seal = members["undo"], members.get("until"), members.get("seal", "")
     if not isinstance(ids, list) or not 0 < len(ids) <= MAX_UNDONE:
         raise ValueError(f"undo is no list of 1 to {MAX_UNDONE} ids")
-    if isinstance(until, bool) or not isinstance(until, int | float) or not 0 <= until <= MAX_NUMERIC_DATE:
+    if not is_numeric_date(until):
         raise ValueError("until is not a time in seconds since the epoch")
     return Undone(
         tuple(_read(_ID, each, "undo") for each in ids), float(until), _read(_SEAL, seal, "seal") if seal else ""

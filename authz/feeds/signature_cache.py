@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from authz.core.keys import Key, Verified, compute
+from authz.core.keys import Key, Verified, verify_by_keys
 from authz.core.snapshot import Snapshot
 from authz.core.token import UnverifiedToken
 
@@ -54,7 +54,7 @@ class SignatureCache:
                 with suppress(KeyError):  # evicted a moment ago, which does not make it wrong
                     self._verified.move_to_end(entry)
                 return key, Verified.CACHED
-        key, verified = compute(issuer, keys, token)
+        key, verified = verify_by_keys(issuer, keys, token)
         self._verified[issuer, key.thumbprint, token.alg, digest] = None
         while len(self._verified) > self._max_entries:
             try:

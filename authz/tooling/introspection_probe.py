@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from authz.config.introspection import AskedBy
+from authz.config.introspection import IntrospectionKind
 from authz.config.issuer import Issuer
 from authz.config.model import Config
-from authz.core.introspection import Introspected, Introspection, ask_about
+from authz.core.introspection import Introspected, Introspection, introspection_need
 from authz.core.strictjson import parse_object
 from authz.facts.lane import Fact, SourceError
 from authz.feeds.build_feed import make_dialer, make_fetcher
@@ -62,7 +62,7 @@ def probe(name: str, issuer: Issuer) -> Probed:
     if fact.result == "active":
         return Probed(name, ok=False, findings=("a token that was never issued is called active: this proves nothing",))
     findings = ["a token that was never issued is called inactive"]
-    if issuer.introspection is not None and issuer.introspection.kind is AskedBy.TOKEN_REVIEW:
+    if issuer.introspection is not None and issuer.introspection.kind is IntrospectionKind.TOKEN_REVIEW:
         findings.append("our account may ask the API server about tokens (tokenreviews)")
         return Probed(name, ok=True, findings=tuple(findings))
     try:
@@ -75,7 +75,7 @@ def probe(name: str, issuer: Issuer) -> Probed:
 def _ask(issuer: Issuer, token: str, auth: ClientAuth | None = None) -> Fact:
     source = make_introspection(issuer, auth=auth)
     try:
-        return source(ask_about(token, "", Introspection(client="", source="")))
+        return source(introspection_need(token, "", Introspection(client="", source="")))
     finally:
         source.close()
 

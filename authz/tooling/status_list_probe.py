@@ -16,7 +16,7 @@ from authz.core.keys import KeySet
 from authz.core.needs import NO_FACTS
 from authz.core.reasons import Rejected
 from authz.core.snapshot import Snapshot
-from authz.core.status_list import StatusList, StatusReference, StatusRules, ask_for, check_entry
+from authz.core.status_list import StatusList, StatusReference, StatusRules, check_entry, status_list_need
 from authz.facts.lane import SourceError
 from authz.feeds.status_lists import StatusListSource, make_status_list_source
 from authz.telemetry.redaction import printable
@@ -76,7 +76,7 @@ def _probe(uri: str, issuer: Issuer, snapshot: Snapshot, source: StatusListSourc
         return ProbedStatusList(issuer.name, uri)
     reference = StatusReference(0, uri)
     try:
-        listing = source(ask_for(reference, issuer.name)).value
+        listing = source(status_list_need(reference, issuer.name)).value
         if not isinstance(listing, StatusList):
             raise TypeError("a source of status lists gives no list")
         rules = StatusRules(uris=(uri,), accepted=_ANY_STATUS, own_keys=listing.keys is not None)

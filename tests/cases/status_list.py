@@ -12,7 +12,7 @@ from typing import Any, Final
 from authz.core.needs import Facts
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
-from authz.core.status_list import StatusList, StatusReference, StatusRules, ask_for, read_status_list
+from authz.core.status_list import StatusList, StatusReference, StatusRules, read_status_list, status_list_need
 from authz.demo.signing import SigningKey
 from tests.cases.case import Case, case
 from tests.fixtures import A_RSA, ABSENT, T, changed, issuer_a, make_snapshot, mint, signer
@@ -61,7 +61,7 @@ def read(text: str) -> StatusList:
 
 def listed(**changes: Any) -> Facts:  # noqa: ANN401
     """Have the list at hand, with changes."""
-    return {ask_for(StatusReference(0, URI), "a"): read(write_list(**changes))}
+    return {status_list_need(StatusReference(0, URI), "a"): read(write_list(**changes))}
 
 
 _UNAVAILABLE: Final = Reason.REVOCATIONS_UNAVAILABLE

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
-from authz.core.introspection import Introspection, ask_about
+from authz.core.introspection import Introspection, introspection_need
 from authz.core.needs import Need
 from authz.feeds.http.client_auth import ClientAuth, SecretFile
 from authz.feeds.http.connect import Dialer
@@ -64,7 +64,7 @@ def make_source(
 
 def about(token: str = "XMQdFed_ds5t") -> Need:
     """The need for what an issuer says of *token*."""
-    return ask_about(token, "a", Introspection(client="rs", source="here"))
+    return introspection_need(token, "a", Introspection(client="rs", source="here"))
 
 
 def endpoint_of(idp: FakeIdp) -> str:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.config.model import Config
-from authz.core.introspection import INTROSPECTION, ask_about
+from authz.core.introspection import INTROSPECTION, introspection_need
 from authz.core.needs import Need, Unanswered
 from authz.demo.loopback import json_response
 from authz.feeds.fact_lanes import FactLanes
@@ -47,7 +47,7 @@ def need_of(config: Config) -> Need:
     """The need for what the issuer says of a token, as a decision by *config* names it."""
     (issuer,) = build_snapshot(config).issuers.values()
     assert issuer.introspection is not None
-    return ask_about("opaque", "a", issuer.introspection)
+    return introspection_need("opaque", "a", issuer.introspection)
 
 
 def ask(lanes: FactLanes, need: Need) -> object:

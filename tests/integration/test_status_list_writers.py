@@ -14,7 +14,7 @@ import pytest
 
 from authz.core.authorize import authorize
 from authz.core.reasons import Reason
-from authz.core.status_list import SUSPENDED, StatusReference, StatusRules, ask_for, read_status_list
+from authz.core.status_list import SUSPENDED, StatusReference, StatusRules, read_status_list, status_list_need
 from tests.cases.status_list import RULES, URI, referring, world
 from tests.fakes.waiting import HANG_SECONDS
 from tests.fixtures import A_RSA, A, T, ask
@@ -86,7 +86,7 @@ def test_a_token_is_decided_by_its_entry(writer: str) -> None:
     statuses = [0, 1, SUSPENDED, 3]
     (text,) = write(writer, [(2, statuses)])
     listing = read_status_list(text, max_bytes=1 << 20, max_inflated=1 << 20)
-    facts = {ask_for(StatusReference(0, URI), "a"): listing}
+    facts = {status_list_need(StatusReference(0, URI), "a"): listing}
     lenient = StatusRules(uris=RULES.uris, accepted=frozenset({0, SUSPENDED}))
 
     def reasons(rules: StatusRules) -> list[Reason]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.config.checks.outbound import check_called_url
-from authz.config.introspection import AskedBy, Client
+from authz.config.introspection import Client, IntrospectionKind
 from authz.config.issuer import Issuer
 from authz.config.model import Config
 from authz.config.problems import KeyPath, Problem, quote, suggest
@@ -27,7 +27,7 @@ def check_introspection(config: Config) -> Iterator[Problem]:
         asked, path = issuer.introspection, ("issuers", name, "introspection")
         if asked is None:
             continue
-        if asked.kind is AskedBy.TOKEN_REVIEW:
+        if asked.kind is IntrospectionKind.TOKEN_REVIEW:
             yield from _check_review(issuer, path)
             yield from check_client(asked.client, issuer, (*path, "client"), has_id=False)
             continue

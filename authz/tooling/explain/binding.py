@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from authz.core import base64url
-from authz.core.binding import is_by_proof
+from authz.core.binding import uses_dpop
 from authz.core.dpop import MAX_PROOF_CHARS, Possession
 from authz.core.issuer import Issuer
 from authz.core.jwk_validation import public_part
@@ -20,7 +20,7 @@ _MAX_CHARS: Final = 60  # of what a proof says
 
 def describe_binding(cnf: object, found: FoundToken, request: Request, issuer: Issuer, now: float) -> str:
     """Describe the input of the step. What the proof says is not verified; it is never shown as a whole."""
-    proof, by_proof = request.headers.get("dpop"), is_by_proof(found)
+    proof, by_proof = request.headers.get("dpop"), uses_dpop(found)
     if cnf is None and proof is None and not by_proof:
         return "no cnf"
     parts = [_describe_confirmation(cnf)]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from authz.config.model import Config
 from authz.core.authorize import authorize
-from authz.core.keys import compute
+from authz.core.keys import verify_by_keys
 from authz.core.minting import MINTED
 from authz.core.needs import KEY, PROOF, Need
 from authz.core.pdp import PDP
@@ -38,7 +38,7 @@ def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Expl
 
     It has no side effects: no key counts as used, no signature, token or proof is cached, nothing is fetched.
     """
-    snapshot = replace(snapshot, parse_token=parse_token, verify_signature=compute)
+    snapshot = replace(snapshot, parse_token=parse_token, verify_signature=verify_by_keys)
     request = build_request(question, snapshot)
     facts: dict[Need, object] = {}
     answered = []

@@ -10,7 +10,7 @@ import pytest
 
 from authz.core.authorize import authorize
 from authz.core.decision import Allow
-from authz.core.exchange import EXCHANGED, TokenKind, read_request
+from authz.core.exchange import EXCHANGED, TokenType, read_request
 from authz.core.identity import Identity, spellings
 from authz.core.minting import ScopeClaim
 from authz.core.needs import Need
@@ -117,5 +117,5 @@ def test_in_place_of_the_callers_token() -> None:
 
 def test_kinds() -> None:
     """RFC 8693 section 3."""
-    assert TokenKind.JWT.urn == "urn:ietf:params:oauth:token-type:jwt"
-    assert TokenKind.ACCESS_TOKEN.urn == "urn:ietf:params:oauth:token-type:access_token"
+    assert TokenType.JWT.urn == "urn:ietf:params:oauth:token-type:jwt"
+    assert TokenType.ACCESS_TOKEN.urn == "urn:ietf:params:oauth:token-type:access_token"

@@ -12,13 +12,13 @@ import pytest
 from authz.core.authorize import authorize
 from authz.core.decision import Allow, Decision, as_unanswered
 from authz.core.introspection import (
+    ACCESS_TOKEN_PROOFS,
     INTROSPECTION,
-    PROOFS,
     Introspected,
     Introspection,
     IntrospectionMode,
     SignedAnswer,
-    ask_about,
+    introspection_need,
 )
 from authz.core.needs import KEY, Facts, KeySearched
 from authz.core.reasons import Reason
@@ -58,7 +58,7 @@ def answered(
     world_now = snapshot or world()
     rules = world_now.issuers[A].introspection
     assert rules is not None
-    return authorize(ask(token, path=path), world_now, now, {ask_about(token, "a", rules): answer})
+    return authorize(ask(token, path=path), world_now, now, {introspection_need(token, "a", rules): answer})
 
 
 def says(**changes: object) -> Introspected:
@@ -168,7 +168,7 @@ def test_machines_have_no_subject_at_some_servers() -> None:
 )
 def test_proof_of_the_kind_fails_closed(preset: str, good: dict[str, object], refresh: dict[str, object]) -> None:
     """Each preset accepts the access token of its servers, and neither their refresh token nor an answer without."""
-    snapshot = world(replace(RULES, proof=PROOFS[preset]))
+    snapshot = world(replace(RULES, proof=ACCESS_TOKEN_PROOFS[preset]))
     bare = {name: value for name, value in GOOD.items() if name != "token_type"}
     for members, reason in ((good, Reason.AUTHENTICATED), (refresh, Reason.TYP_NOT_ALLOWED), ({}, None)):
         decision = answered(Introspected({**bare, **members}), snapshot=snapshot)
@@ -220,10 +220,10 @@ def test_a_token_goes_to_its_own_issuer_only() -> None:
 
 def test_an_answer_serves_its_own_configuration_only() -> None:
     """Another client, or another URL, is another question: the answer to one does not answer the other."""
-    answer = {ask_about(TOKEN, "a", RULES): says()}
+    answer = {introspection_need(TOKEN, "a", RULES): says()}
     for other in (replace(RULES, source="https://a.test/introspect as other"), replace(RULES, source="https://b.test")):
         assert authorize(ask(TOKEN), world(other), T, answer).reason is Reason.INTROSPECTION_UNAVAILABLE
-    assert ask_about("other", "a", RULES) not in answer
+    assert introspection_need("other", "a", RULES) not in answer
 
 
 def test_a_snapshot_that_contradicts_itself_allows_nothing() -> None:
@@ -243,7 +243,7 @@ def test_steps_are_observed() -> None:
     passed: dict[int, object] = {}
     authorize(ask(TOKEN), world(), T, observe=passed.__setitem__)
     assert max(passed) == Step.KEY
-    authorize(ask(TOKEN), world(), T, {ask_about(TOKEN, "a", RULES): says()}, observe=passed.__setitem__)
+    authorize(ask(TOKEN), world(), T, {introspection_need(TOKEN, "a", RULES): says()}, observe=passed.__setitem__)
     assert set(passed) == set(Step)
 
 
@@ -320,7 +320,7 @@ def test_signed_answers(answer: object, reason: Reason) -> None:
 def test_a_signed_answer_by_a_new_key_is_a_need_for_the_key() -> None:
     """As for a token: the key may have been published since."""
     fresh = SigningKey.create("ES256", kid="new")
-    facts: Facts = {ask_about(TOKEN, "a", SIGNED): signed(fresh)}
+    facts: Facts = {introspection_need(TOKEN, "a", SIGNED): signed(fresh)}
     (need,) = authorize(ask(TOKEN), world(SIGNED), T, facts).trail.needs
     assert (need.kind, need.asked) == (KEY, "new")
 

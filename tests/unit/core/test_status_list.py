@@ -22,8 +22,8 @@ from authz.core.status_list import (
     STATUS_LIST,
     StatusReference,
     StatusRules,
-    ask_for,
     read_status_list,
+    status_list_need,
 )
 from authz.demo.signing import SigningKey
 from tests.cases.case import Case
@@ -137,14 +137,17 @@ def test_what_a_list_says_of_a_token(case: Case) -> None:
 def test_a_list_names_what_is_needed() -> None:
     """At first the list, with what its server gets to see; once it is there, whether it may be due for a refresh."""
     reference = StatusReference(0, URI)
-    assert authorize(ask(referring()), world(), T).trail.needs == (ask_for(reference, "a", STATUS_LIST),)
+    assert authorize(ask(referring()), world(), T).trail.needs == (status_list_need(reference, "a", STATUS_LIST),)
     decision = authorize(ask(referring()), world(), T, listed())
-    assert (decision.trail.needs, decision.trail.rechecks) == ((), (ask_for(reference, "a", STALE_STATUS_LIST),))
+    assert (decision.trail.needs, decision.trail.rechecks) == (
+        (),
+        (status_list_need(reference, "a", STALE_STATUS_LIST),),
+    )
 
 
 def test_a_list_that_is_no_list_is_not_there() -> None:
     """An answer of another kind is no fact about the token."""
-    decision = authorize(ask(referring()), world(), T, {ask_for(StatusReference(0, URI), "a"): "yes"})
+    decision = authorize(ask(referring()), world(), T, {status_list_need(StatusReference(0, URI), "a"): "yes"})
     assert decision.reason is Reason.REVOCATIONS_UNAVAILABLE
 
 
@@ -217,7 +220,7 @@ LISTS_KEY: Final = signer("ES256", "of-lists")
 def test_a_list_may_have_keys_of_its_own() -> None:
     """Those that came with it verify it, and the issuer's do not; neither do they the issuer's tokens."""
     rules = replace(RULES, own_keys=True)
-    need = ask_for(StatusReference(0, URI), "a")
+    need = status_list_need(StatusReference(0, URI), "a")
 
     def reason(by: SigningKey, keys: KeySet | None) -> tuple[Reason, str]:
         listing = replace(read(write_list(by=by, header={"kid": by.kid})), keys=keys)

@@ -15,15 +15,15 @@ from authz.core.template import (
     MAX_TEMPLATE_VALUES,
     NoValueError,
     Reference,
-    Scope,
     TemplateError,
     Text,
-    fill,
-    fill_text,
+    Variables,
     is_ambiguous,
     parse_template,
     parse_text,
     references,
+    render,
+    render_text,
     write_json,
 )
 
@@ -67,15 +67,15 @@ def no_expression(text: str) -> Says:
     raise ValueError(f"{text} is no plain reference")
 
 
-def scope(request: Request = REQUEST, **params: str) -> Scope:
+def variables(request: Request = REQUEST, **params: str) -> Variables:
     """Where references look."""
-    return Scope.of(request, params or {"id": "7"}, Claims(CLAIMS, b"", frozenset(), {}))
+    return Variables.of(request, params or {"id": "7"}, Claims(CLAIMS, b"", frozenset(), {}))
 
 
-def filled(template: object, expression: object = None) -> object:
+def rendered(template: object, expression: object = None) -> object:
     """Fill in a template whose expressions all have one value."""
     compiled = no_expression if expression is None else lambda _: Says(expression)
-    return fill(parse_template(template, compiled), scope())
+    return render(parse_template(template, compiled), variables())
 
 
 PLAIN: Final[Mapping[str, object]] = {
@@ -115,22 +115,22 @@ PLAIN: Final[Mapping[str, object]] = {
 @pytest.mark.parametrize(("template", "value"), PLAIN.items(), ids=PLAIN)
 def test_a_plain_reference_is_looked_up(template: str, value: object) -> None:
     """It needs no CEL; alone it keeps the type, and what is absent takes the text around it along."""
-    assert filled(template) == value
+    assert rendered(template) == value
 
 
 def test_absent_members_are_left_out() -> None:
     """Of maps and of lists, at any depth; a member that is there keeps its value, also if it is empty."""
     template = {"a": "${claims.zzz}", "b": ["${claims.nothing}", "x", {"c": "${claims.zzz}", "d": 1}], "e": False}
-    assert filled(template) == {"b": ["x", {"d": 1}], "e": False}
-    assert filled({"a": "${claims.empty}"}) == {"a": ""}
-    assert filled({"a": 1.5, "b": (1, 2)}) == {"a": 1.5, "b": [1, 2]}
+    assert rendered(template) == {"b": ["x", {"d": 1}], "e": False}
+    assert rendered({"a": "${claims.empty}"}) == {"a": ""}
+    assert rendered({"a": 1.5, "b": (1, 2)}) == {"a": 1.5, "b": [1, 2]}
 
 
 @pytest.mark.parametrize("claim", ["yes", "half", "roles", "realm_access"])
 def test_only_text_and_integers_stand_beside_text(claim: str) -> None:
     """The message names the reference and the type, not the value."""
     with pytest.raises(NoValueError, match=rf"^\$\{{claims.{claim}\}} is an? \w+.*, where text is needed$") as failed:
-        filled(f"x ${{claims.{claim}}}")
+        rendered(f"x ${{claims.{claim}}}")
     assert "editor" not in str(failed.value)
 
 
@@ -140,10 +140,10 @@ def test_what_is_no_plain_reference_is_an_expression() -> None:
     template = parse_text(text, lambda _: Says(["v"]))
     assert isinstance(template, Reference)
     assert template.text == """{'a': "}", 'b': '\\'}'}.a"""
-    assert fill(template, scope()) == ["v"]
-    assert filled("x ${1 + 1} y", 2) == "x 2 y"
+    assert render(template, variables()) == ["v"]
+    assert rendered("x ${1 + 1} y", 2) == "x 2 y"
     with pytest.raises(NoValueError, match=r"^\$\{f\(claims\)\} failed: no such key$"):
-        filled("${f(claims)}", ValueError("no such key"))
+        rendered("${f(claims)}", ValueError("no such key"))
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_values_are_encoded_and_the_text_between_them_is_not() -> None:
     """An id stays unambiguous, and keeps its form."""
     template = parse_text("org:${claims.sub}/${params.id}", no_expression)
     assert isinstance(template, Text)
-    assert fill_text(template, scope(), str.upper) == "org:ALICE/7"
+    assert render_text(template, variables(), str.upper) == "org:ALICE/7"
 
 
 AMBIGUOUS: Final = {
@@ -247,6 +247,6 @@ def test_equal_values_have_equal_json() -> None:
 
 def test_a_request_without_host_scheme_and_address_has_none() -> None:
     """Absent, and not an empty text: gRPC's own filter sends neither."""
-    bare = scope(Request(method="GET", path="/"))
+    bare = variables(Request(method="GET", path="/"))
     for name in ("request.host", "request.scheme", "source.address"):
-        assert fill(parse_text(f"${{{name}}}", no_expression), bare) is None
+        assert render(parse_text(f"${{{name}}}", no_expression), bare) is None

@@ -13,7 +13,7 @@ from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.core.authorize import authorize
 from authz.core.decision import Decision
-from authz.core.keys import Key, KeySet, compute
+from authz.core.keys import Key, KeySet, verify_by_keys
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
 from authz.core.token import parse_token
@@ -267,7 +267,7 @@ def test_whoever_remembers_by_keys_learns_of_those_that_are_gone(tmp_path: Path)
     """They get the snapshot in use after a rotation, a withdrawal and a reload; without news they get nothing."""
     house = House(tmp_path)
     house.evictions.clear()
-    house.usage.record_use(compute)("a", (house.keys()[0],), parse_token(mint()))
+    house.usage.record_use(verify_by_keys)("a", (house.keys()[0],), parse_token(mint()))
     used = house.keys()[0]
     house.clock.advance(60)
     house.step()
