@@ -60,7 +60,7 @@ def authenticate(
 ) -> tuple[Issuer, Claims, UnusedProof | None]:
     """Verify the token that was *found*; return its issuer, claims, and the proof sent with it. Raises Rejected."""
     text = found.text
-    issuer = _find_introspecting(text, snapshot)
+    issuer = _find_issuer_of_opaque(text, snapshot)
     if issuer is not None:
         answer = _introspect_opaque(text, issuer, snapshot, trail, facts, observe)  # 4 to 9
         claims = check_introspected(answer, issuer.rules, now)  # 10
@@ -132,7 +132,7 @@ def _check_at_issuer(
         raise lacking
 
 
-def _find_introspecting(text: str, snapshot: Snapshot) -> Issuer | None:
+def _find_issuer_of_opaque(text: str, snapshot: Snapshot) -> Issuer | None:
     """Return the issuer that is asked about an opaque token, None for a JWT."""
     for start, iss in snapshot.opaque:
         if text.startswith(start) and (start or text.count(".") != 2):

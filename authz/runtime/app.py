@@ -59,9 +59,9 @@ from authz.runtime.parts import (
     read_nonce_secret,
 )
 from authz.runtime.readiness import Readiness
-from authz.runtime.receiving import OwnReceiver, make_receiver
+from authz.runtime.receiving import ProcessReceiver, make_receiver
 from authz.runtime.reload import ReloadLoop
-from authz.runtime.revoking import OwnRevocations
+from authz.runtime.revoking import ProcessRevocations
 from authz.runtime.signing import ProcessSigning, forbid_core_dumps
 from authz.signing.keyring import Keyring, KeyringView
 from authz.telemetry.clients import ClientMetrics
@@ -175,10 +175,10 @@ class App:
         )
         routes = {
             **routes,
-            **make_routes_of_revocations(OwnRevocations(self._revocations), config.admin.console),
+            **make_routes_of_revocations(ProcessRevocations(self._revocations), config.admin.console),
             **make_routes_of_signing(signing),
         }
-        receiver = OwnReceiver(make_logout_receiver(store, self._feeds, self._revocations), self._transmitters)
+        receiver = ProcessReceiver(make_logout_receiver(store, self._feeds, self._revocations), self._transmitters)
         if admin is not None:  # a worker: its supervisor receives for it
             routes = {**routes, **make_worker_routes(receiver.receive)}
         self._receiver: Final = make_receiver(config.receivers, receiver) if admin is None else None

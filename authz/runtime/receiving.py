@@ -21,7 +21,7 @@ _EVENT_TYPE: Final = "application/secevent+jwt"
 _LOGOUT_REFUSED: Final = Reply(HTTPStatus.BAD_REQUEST, {"error": "invalid_request"})
 
 
-class OwnReceiver:
+class ProcessReceiver:
     """Receives in this process."""
 
     def __init__(self, logouts: LogoutReceiver, transmitters: Transmitters) -> None:
@@ -67,7 +67,7 @@ class PodReceiver:
 
     def receive(self, message: Message) -> Reply:
         """Answer *message* when all workers that answer know of it."""
-        answer = self._workers.ask_one(WORKER_PATH, message.to_json())
+        answer = self._workers.post_to_one(WORKER_PATH, message.to_json())
         if answer is None:
             return Reply(HTTPStatus.SERVICE_UNAVAILABLE)
         if answer.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -75,7 +75,7 @@ class PodReceiver:
         return Reply(HTTPStatus(answer.status), json.loads(answer.body) if answer.body else None)
 
 
-def make_receiver(section: Receivers, receiver: OwnReceiver | PodReceiver) -> AdminServer | None:
+def make_receiver(section: Receivers, receiver: ProcessReceiver | PodReceiver) -> AdminServer | None:
     """Return the server for what issuers send, bound but not started; None without an address. Raises OSError."""
     if section.listen is None:
         return None

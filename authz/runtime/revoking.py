@@ -18,7 +18,7 @@ from authz.runtime.workers import Workers
 MAX_ENTRIES: Final = 2000  # of one request; the admin port reads 256 KiB
 
 
-class OwnRevocations:
+class ProcessRevocations:
     """The revocations of this process."""
 
     def __init__(self, revocations: Revocations) -> None:
@@ -91,20 +91,20 @@ class PodRevocations:
 
     def revoke(self, document: bytes) -> Mapping[str, Any]:
         """Have the first worker that answers take the entries, and the others read them. Raises Refusal."""
-        found = self._ask_one(PATH, document)
+        found = self._post_to_one(PATH, document)
         return {**found, "silent_workers": self.catch_up()}
 
     def undo(self, document: bytes) -> Mapping[str, Any]:
         """Have the first worker that answers take entries back, and the others read that. Raises Refusal."""
-        found = self._ask_one(UNDO_PATH, document)
+        found = self._post_to_one(UNDO_PATH, document)
         return {**found, "silent_workers": self.catch_up()}
 
     def find(self, document: bytes) -> Mapping[str, Any]:
         """Say what the first worker that answers knows. Raises Refusal."""
-        return self._ask_one(FIND_PATH, document)
+        return self._post_to_one(FIND_PATH, document)
 
-    def _ask_one(self, path: str, document: bytes) -> Mapping[str, Any]:
-        answer = self._workers.ask_one(path, document)
+    def _post_to_one(self, path: str, document: bytes) -> Mapping[str, Any]:
+        answer = self._workers.post_to_one(path, document)
         if answer is None:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, ("no worker answers",))
         found: Mapping[str, Any] = json.loads(answer.body)

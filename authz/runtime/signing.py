@@ -102,9 +102,10 @@ class PodSigning:
         return self._post(f"/signing/withdraw?{urlencode({'kid': kid})}")
 
     def _post(self, target: str) -> tuple[HTTPStatus, str]:
-        for answer in self._workers.post_to_one(target).values():
-            return HTTPStatus(answer.status), answer.body.decode("utf-8", "replace").strip()
-        return HTTPStatus.SERVICE_UNAVAILABLE, "no worker answers"
+        answer = self._workers.post_to_one(target)
+        if answer is None:
+            return HTTPStatus.SERVICE_UNAVAILABLE, "no worker answers"
+        return HTTPStatus(answer.status), answer.body.decode("utf-8", "replace").strip()
 
 
 def forbid_core_dumps() -> None:

@@ -59,8 +59,7 @@ class Workers(Collector):
             for position, issuer in enumerate(json.loads(answer.body)["issuers"])
         ]
         described.sort(key=lambda found: found[:2])
-        silent = [number for number in range(len(self._sockets)) if number not in answers]
-        return {"issuers": [issuer for _, _, issuer in described], "silent_workers": silent}
+        return {"issuers": [issuer for _, _, issuer in described], "silent_workers": self.silent(answers)}
 
     def refresh_keys(self, issuer: str | None) -> dict[str, object] | None:
         """Make every worker fetch the keys of an issuer, or of all; list the issuers and the silent workers."""
@@ -71,8 +70,7 @@ class Workers(Collector):
         ]
         if answers and not begun:
             return None
-        silent = [number for number in range(len(self._sockets)) if number not in answers]
-        return {"issuers": list(dict.fromkeys(chain.from_iterable(begun))), "silent_workers": silent}
+        return {"issuers": list(dict.fromkeys(chain.from_iterable(begun))), "silent_workers": self.silent(answers)}
 
     def read(self, target: str, query: Mapping[str, object] | None = None) -> dict[int, Any]:
         """Return the JSON data that each worker answers at *target*; a worker that has none is left out."""
@@ -83,20 +81,13 @@ class Workers(Collector):
         """Post *data*, as JSON, to each worker."""
         return request_all(self._sockets, target, seconds=SECONDS, method="POST", body=json.dumps(data).encode())
 
-    def ask_one(self, target: str, body: bytes) -> WorkerResponse | None:
+    def post_to_one(self, target: str, body: bytes = b"") -> WorkerResponse | None:
         """Post *body* to the first worker that answers, and return its answer; None if none does."""
         for socket in self._sockets:
             found = request_all([socket], target, seconds=SECONDS, method="POST", body=body)
             if found:
                 return found[0]
         return None
-
-    def post_to_one(self, target: str) -> dict[int, WorkerResponse]:
-        """Post to the first worker that answers, and return its response."""
-        for number, socket in enumerate(self._sockets):
-            if answer := request_all([socket], target, seconds=SECONDS, method="POST").get(0):
-                return {number: answer}
-        return {}
 
     def silent(self, answered: Container[int]) -> list[int]:
         """List the workers that did not answer."""

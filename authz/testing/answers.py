@@ -9,32 +9,12 @@ from typing import Any, Final
 from authz.core.needs import Need, Unanswered
 from authz.core.pdp import PDP, PdpAnswer, PdpKind, read_answer
 from authz.core.risk import ASSESSMENT, CLIENT, HISTORY, RISK, Assessment, ClientHistory
+from authz.testing.instant_lane import InstantLane
 
 PdpReply = Mapping[str, object] | Callable[[dict[str, Any]], Mapping[str, object] | None]
 """What the PDP answers, as JSON; or a function of the question as it is sent. None: it does not answer."""
 
 _AWAY: Final = Unanswered("it does not answer in this test", absent=True)
-
-
-class InstantLane:
-    """Answers each need at once, by *answer*."""
-
-    max_waiting: Final = 0
-
-    def __init__(self, answer: Callable[[Need], object]) -> None:
-        self._answer: Final = answer
-
-    def find(self, need: Need) -> object:
-        """Return the answer."""
-        return self._answer(need)
-
-    def ask(self, need: Need, done: Callable[[object | None], None]) -> None:
-        """Answer at once."""
-        done(self.find(need))
-
-    def max_wait(self, _need: Need) -> float:
-        """Nothing is waited for."""
-        return 0.0
 
 
 def answer_by_pdp(reply: PdpReply | None, kinds: Mapping[str, PdpKind]) -> dict[str, InstantLane]:

@@ -24,8 +24,7 @@ from authz.config.model import Config
 from authz.core import base64url
 from authz.core.binding import certificate_thumbprint
 from authz.core.dpop import SCHEME as DPOP
-from authz.core.exchange import EXCHANGED
-from authz.core.introspection import INTROSPECTION, Introspection
+from authz.core.introspection import Introspection
 from authz.core.keys import KeySet
 from authz.core.minting import MINTED, SigningKey
 from authz.core.needs import PROOF
@@ -42,8 +41,8 @@ from authz.signing.local import LocalSigner
 from authz.signing.minter import Minter, MintLane
 from authz.telemetry.check_record import CheckRecord
 from authz.testing.answers import PdpReply, answer_about_risk, answer_by_pdp
-from authz.testing.exchange import ExchangeLane
-from authz.testing.introspection import AnswerLane
+from authz.testing.exchange import answer_exchange
+from authz.testing.introspection import answer_introspection
 from authz.testing.verdict import Verdict
 
 AT: Final = 1_800_000_000.0  # seconds since the epoch: 15 January 2027, 08:00 UTC
@@ -179,12 +178,12 @@ class Gateway:
         lanes: dict[str, Lane] = {  # all keys are available
             PROOF: ProofLane(proofs),
             MINTED: self._make_lane(now),
-            EXCHANGED: ExchangeLane(),
+            **answer_exchange(),
             **answer_by_pdp(pdp, {name: section.kind for name, section in self.config.pdps.items()}),
             **answer_about_risk(risk or {}),
         }
         if answer is not None:
-            lanes[INTROSPECTION] = AnswerLane(answer, self._signer_of)
+            lanes |= answer_introspection(answer, self._find_issuer)
         checker = Checker(
             snapshot=lambda: self.snapshot,
             gatherer=Gatherer(lanes, monotonic=lambda: 0.0),
@@ -204,7 +203,7 @@ class Gateway:
             token_header=None if minted is None else minted.header,
         )
 
-    def _signer_of(self, name: str) -> tuple[Introspection | None, str, IssuerKey]:
+    def _find_issuer(self, name: str) -> tuple[Introspection | None, str, IssuerKey]:
         issuer = next(each for each in self.snapshot.issuers.values() if each.name == name)
         return issuer.introspection, issuer.rules.issuer, self.keys[name]
 

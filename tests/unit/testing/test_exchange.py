@@ -7,7 +7,7 @@ from typing import Final
 from authz.core.exchange import EXCHANGED
 from authz.core.needs import Need
 from authz.testing import Gateway
-from authz.testing.exchange import ExchangeLane
+from authz.testing.exchange import answer_exchange
 
 CONFIG: Final = """version: 1
 issuers:
@@ -43,6 +43,7 @@ def test_the_lane_never_waits() -> None:
     """It answers at once, however it is asked."""
     answers: list[object] = []
     need = Need(EXCHANGED, "a", "digest", sent='{"subject": "t", "audiences": ["x"], "scope": ""}')
-    ExchangeLane().ask(need, answers.append)
-    assert answers == [ExchangeLane().find(need)]
-    assert ExchangeLane().max_wait(need) == 0.0
+    lane = answer_exchange()[EXCHANGED]
+    lane.ask(need, answers.append)
+    assert answers == [lane.find(need)]
+    assert lane.max_wait(need) == 0.0
