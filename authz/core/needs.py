@@ -21,7 +21,9 @@ MAX_ROUNDS: Final = 6
 a key; what the issuer says of the token (its answer and its status list, at once); the risk engine; the PDP; the token
 for the upstream; the use of a proof. Only what one question leaves undecided is asked next: a token is not asked about
 before its signature verifies, the PDP hears only of requests that are otherwise allowed, only these get a token, and a
-proof is used up by an answer. Most have their facts at hand, and wait for none.
+proof is used up by an answer. The risk engine is not asked together with the issuer: what it is asked about revoked
+tokens costs money and capacity, and while it is down, those would be denied as retryable. Most requests have their
+facts at hand, and wait for none.
 """
 CHANGED_KEY: Final = "changed key"  # kind of a need for a key that may have been replaced under the same key id
 

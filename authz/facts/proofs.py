@@ -19,7 +19,7 @@ from authz.core.dpop import ProofUse
 from authz.core.needs import Need, Unanswered
 
 _SLOT: Final = 8.0  # seconds: proofs are forgotten together with those that end in the same slot
-LONGEST_CHECK: Final = 60.0  # seconds: six rounds of waiting for facts, each of 10 s at most
+MAX_CHECK_SECONDS: Final = 60.0  # six rounds of waiting for facts, each of 10 s at most
 _FULL: Final = Unanswered("the memory of proofs is full (dpop.max_proofs)")
 _KEY_FULL: Final = Unanswered("one key has used half of the memory of proofs (dpop.max_proofs)")
 
@@ -70,7 +70,7 @@ class ProofMemory:
         if 2 * noted >= self._max_proofs and 2 * sum(slot.by_key[key] for slot in slots) >= self._max_proofs:
             return _KEY_FULL
         slot = self._slots.setdefault(int(until // _SLOT), _Slot())
-        slot.until = max(slot.until, monotonic + max(until - now, 0.0) + LONGEST_CHECK)
+        slot.until = max(slot.until, monotonic + max(until - now, 0.0) + MAX_CHECK_SECONDS)
         slot.by_key[key] += 1
         thread = self._thread()
         return ProofUse.FIRST if slot.proofs.setdefault(proof, thread) == thread else ProofUse.REPLAYED
@@ -81,7 +81,7 @@ class ProofMemory:
         return any(proof in slot.proofs for slot in self._slots.copy().values())
 
     def _forget(self, now: float, monotonic: float) -> None:
-        ended = int((now - LONGEST_CHECK) // _SLOT)
+        ended = int((now - MAX_CHECK_SECONDS) // _SLOT)
         for index, slot in self._slots.copy().items():
             if index < ended and slot.until <= monotonic:
                 self._slots.pop(index, None)

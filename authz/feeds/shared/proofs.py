@@ -19,7 +19,7 @@ from typing import Final
 from authz.core.dpop import ProofUse
 from authz.core.needs import Need, Unanswered
 from authz.facts.lane import Bounds, Done, Fact, LaneObserver, SourceError, SourceLane
-from authz.facts.proofs import LONGEST_CHECK, ProofMemory, read_use
+from authz.facts.proofs import MAX_CHECK_SECONDS, ProofMemory, read_use
 from authz.feeds.shared.state import SharedState, SharedStateError
 
 SOURCE: Final = "shared_state"
@@ -37,7 +37,7 @@ class SharedProofs:
     def __call__(self, need: Need) -> Fact:
         """Create the key of the proof, until after its end. Raises SourceError."""
         until, _ = read_use(need)
-        seconds = max(until - self._now(), 0.0) + LONGEST_CHECK  # clocks of replicas may differ by as much
+        seconds = max(until - self._now(), 0.0) + MAX_CHECK_SECONDS  # clocks of replicas may differ by as much
         try:
             created = self._state.create(self._state.key("proof", need.asked or ""), milliseconds=ceil(seconds * 1000))
         except SharedStateError as error:
