@@ -29,7 +29,7 @@ class IntrospectionKind(StrEnum):
 
 
 class TokenKind(StrEnum):
-    """What proves in an answer that a token is an access token; see ACCESS_TOKEN_PROOFS in authz.core.introspection."""
+    """What proves in an answer that a token is an access token."""
 
     BEARER = "bearer"
     TOKEN_USE = "token_use"

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from authz.config.model import Config
-from authz.core.introspection import Introspection, ask_about
+from authz.core.introspection import Introspection, introspection_need
 from authz.demo.loopback import Answer, RawResponse, Request, Response
 from authz.envoy import ext_authz_pb2 as wire
 from authz.facts.lane import SourceError
@@ -84,7 +84,7 @@ def refuse(url: str, folder: Path, *, timeout: float = HANG_SECONDS) -> SourceEr
     )
     try:
         with pytest.raises(SourceError) as failed:
-            source(ask_about("a.stranger.token", "cluster", Introspection(client="", source="here")))
+            source(introspection_need("a.stranger.token", "cluster", Introspection(client="", source="here")))
     finally:
         source.close()
     return failed.value
