@@ -1,4 +1,4 @@
-"""A lane that asks nobody."""
+"""A lane that asks no other system."""
 
 from __future__ import annotations
 
