@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from authz.config.model import Config, Decisions
+from authz.config.model import Config
 from authz.config.problems import ConfigError, Problem
 from authz.config.select import select
+from authz.config.telemetry import Decisions
 from authz.core.snapshot import Snapshot
 from authz.runtime.loaded import CheckFailedError, Loaded
 from authz.telemetry.check_record import CheckRecord

@@ -20,7 +20,8 @@ from authz.admin.server import AdminServer
 from authz.admin.signing import make_routes_of_signing
 from authz.config.address import Address, parse_tcp_address
 from authz.config.build import build_snapshot
-from authz.config.model import Config, OtherExporter
+from authz.config.model import Config
+from authz.config.telemetry import OtlpExporter
 from authz.core.decision import Decision
 from authz.core.form import FORM
 from authz.core.minting import MINTED
@@ -383,7 +384,7 @@ def _evict_removed_keys(caches: Iterable[SignatureCache | TokenCache], snapshot:
 
 def _start_audit_export(config: Config, metrics: Metrics) -> AuditExport | None:
     """Begin to export decisions, if they are to be exported. Raises ExportError."""
-    if config.telemetry.logs.exporter is OtherExporter.NONE or is_disabled(os.environ):
+    if config.telemetry.logs.exporter is OtlpExporter.NONE or is_disabled(os.environ):
         return None
     from authz.telemetry.audit_export import start_audit_export  # noqa: PLC0415 - the SDK is slow to import
 
@@ -392,7 +393,7 @@ def _start_audit_export(config: Config, metrics: Metrics) -> AuditExport | None:
 
 def _make_metrics_export(config: Config, metrics: Metrics) -> MetricsExport | None:
     """Make what exports metrics, if they are to be exported. Raises ExportError."""
-    if config.telemetry.metrics.exporter is OtherExporter.NONE or is_disabled(os.environ):
+    if config.telemetry.metrics.exporter is OtlpExporter.NONE or is_disabled(os.environ):
         return None
     from authz.telemetry.metrics_export import start_metrics_export  # noqa: PLC0415 - as above
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from authz.config.model import Exporter
+from authz.config.telemetry import Exporter
 from authz.telemetry.otlp import GRPC, ExportError, is_disabled, make_exporter, our_resource, protocol_of, read_number
 
 if TYPE_CHECKING:

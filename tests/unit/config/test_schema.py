@@ -24,17 +24,13 @@ from authz.config.model import (
     HeaderValue,
     Identity,
     Insecure,
-    Logs,
-    Metrics,
     Paths,
     Resource,
     Responses,
     Server,
-    Telemetry,
     Tls,
     Token,
     TokenSource,
-    Traces,
 )
 from authz.config.pdp import InsecurePdp, Pdp, PdpAction, PdpQuestion, PdpResource, PdpSubject
 from authz.config.problems import ConfigError
@@ -55,6 +51,7 @@ from authz.config.section import Section
 from authz.config.shared_state import InsecureSharedState, SharedState
 from authz.config.signing import Publication, Rotation, Signing, SigningKey
 from authz.config.status_list import StatusList
+from authz.config.telemetry import Logs, Metrics, Telemetry, Traces
 from authz.config.upstream_token import TokenClaim, UpstreamToken
 from tests.unit.config.sample import SAMPLE
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from authz.config.model import Exporter
+from authz.config.telemetry import Exporter
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.otlp import ExportError
 from authz.telemetry.spans import Spans
@@ -71,7 +71,7 @@ def test_http_needs_its_package() -> None:
     code = """
 import sys
 sys.modules["opentelemetry.exporter.otlp.proto.http"] = None
-from authz.config.model import Exporter
+from authz.config.telemetry import Exporter
 from authz.telemetry.otlp import ExportError
 from authz.telemetry.traces import start_spans
 try:
@@ -88,7 +88,7 @@ def test_nothing_is_imported_without_an_exporter() -> None:
     code = """
 import sys
 import authz.runtime.app
-from authz.config.model import Exporter
+from authz.config.telemetry import Exporter
 from authz.telemetry.traces import start_spans
 start_spans(Exporter.NONE, keys_age=lambda _: None, dropped=lambda _: None)
 print([name for name in sys.modules if name.startswith("opentelemetry")])
@@ -99,7 +99,7 @@ print([name for name in sys.modules if name.startswith("opentelemetry")])
 def test_the_console_shows_a_span_a_line() -> None:
     """For trying out: JSON lines on standard output, with the resource of the environment."""
     code = """
-from authz.config.model import Exporter
+from authz.config.telemetry import Exporter
 from authz.core.decision import Deny
 from authz.core.reasons import Reason
 from authz.telemetry.check_record import CheckRecord

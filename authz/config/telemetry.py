@@ -1,0 +1,93 @@
+"""The section `telemetry`: traces, metrics and logs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from authz.config.declaring import Field
+from authz.config.section import Access, Section, Setting, Word
+
+
+class Exporter(StrEnum):
+    """Where spans go."""
+
+    OTLP = "otlp"
+    CONSOLE = "console"
+    NONE = "none"
+
+
+class OtlpExporter(StrEnum):
+    """Where the decision log goes beside its lines, and metrics beside /metrics."""
+
+    OTLP = "otlp"
+    NONE = "none"
+
+
+class Decisions(StrEnum):
+    """Which decisions are logged."""
+
+    ALL = "all"
+    DENIED = "denied"
+    NONE = "none"
+
+
+class LogLevel(StrEnum):
+    """The minimum severity of messages that are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """The form of log lines; ecs is JSON in the Elastic Common Schema."""
+
+    JSON = "json"
+    ECS = "ecs"
+    TEXT = "text"
+
+
+class Traces(Section):
+    """Spans; OTEL_* variables set endpoint and headers."""
+
+    exporter: Annotated[Word[Exporter], Setting(Access.UNAFFECTED, restart=True)] = Exporter.NONE
+    """Where spans go; OTEL_* variables set endpoint and headers."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1), Setting(Access.UNAFFECTED)] = 1.0
+    """Share of calls without a parent span that are traced."""
+
+
+class Logs(Section):
+    """The decision log as OpenTelemetry log records."""
+
+    exporter: Annotated[Word[OtlpExporter], Setting(Access.UNAFFECTED, restart=True)] = OtlpExporter.NONE
+    """The decision log by OTLP, beside its lines."""
+
+
+class Metrics(Section):
+    """Metrics by OTLP."""
+
+    exporter: Annotated[Word[OtlpExporter], Setting(Access.UNAFFECTED, restart=True)] = OtlpExporter.NONE
+    """Metrics by OTLP, beside /metrics."""
+
+
+class Telemetry(Section):
+    """Traces, metrics and logs."""
+
+    traces: Traces = Traces()
+    """Spans; OTEL_* variables set endpoint and headers."""
+    logs: Logs = Logs()
+    """The decision log as OpenTelemetry log records."""
+    metrics: Metrics = Metrics()
+    """Metrics by OTLP."""
+    decisions: Annotated[Word[Decisions], Setting(Access.UNAFFECTED)] = Decisions.DENIED
+    """Decisions that are logged."""
+    max_rule_labels: Annotated[int, Setting(Access.UNAFFECTED, bounds=("0", "10000"))] = 200
+    """With more rules, metrics have no rule label."""
+    log_level: Annotated[Word[LogLevel], Setting(Access.UNAFFECTED)] = LogLevel.INFO
+    """Least severe messages that are logged."""
+    log_format: Annotated[Word[LogFormat], Setting(Access.UNAFFECTED)] = LogFormat.JSON
+    """Form of log lines; ecs: Elastic Common Schema."""
+    log_client: Annotated[bool, Setting(Access.UNAFFECTED)] = True
+    """Log the client's address and the subject."""
