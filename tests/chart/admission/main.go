@@ -37,7 +37,7 @@ func main() {
 }
 
 // check returns all objections to the documents of in, and writes to out what they were if there are none.
-func check(in io.SharingCallbacks, out io.Writer) error {
+func check(in io.Reader, out io.Writer) error {
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
 		return err
