@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import pytest
 
 from authz.core.minting import MINTED
 from authz.core.needs import Need
+from authz.core.signing_request import write_signing_request, write_signing_terms
 from authz.facts.lane import SourceError
 from authz.signing.minter import Minter, remote_source
 from authz.signing.port import Failure, SigningUnavailable
@@ -32,10 +34,12 @@ class _Refusing:
         """Hold nothing."""
 
 
-def order(until: float | None = None) -> Need:
+TERMS: Final = write_signing_terms(algorithm="EdDSA", token_type="JWT", kid="k", lifetime=60.0, reuse_for=60.0)
+
+
+def order(until: int | None = None) -> Need:
     """Write what is to be signed, for a caller whose token ends then."""
-    sent = "\n".join(('{"kid":"k"}', "60.0", "" if until is None else str(until), "60.0", '{"aud":"x"}'))
-    return Need(MINTED, "signing", "digest", sent=sent)
+    return Need(MINTED, "signing", "digest", sent=write_signing_request(TERMS, '{"aud":"x"}', until))
 
 
 @pytest.mark.parametrize("failure", Failure)
@@ -49,5 +53,5 @@ def test_only_failures_of_the_source_count(failure: Failure) -> None:
 def test_a_caller_whose_token_ends_meanwhile() -> None:
     """It had no time left when its turn came: nothing is wrong with the service."""
     with pytest.raises(SourceError, match="has ended meanwhile") as caught:
-        remote_source(Minter(lambda: 1000.0), _Refusing(Failure.FAILED))(order(until=1000.0))
+        remote_source(Minter(lambda: 1000.0), _Refusing(Failure.FAILED))(order(until=1000))
     assert caught.value.counts is False
