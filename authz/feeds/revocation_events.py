@@ -49,6 +49,9 @@ FILE_POLL_INTERVAL: Final = 1.0  # seconds between two reads of the file
 FORGET_INTERVAL: Final = 300.0  # seconds; entries end at whole hours
 MAX_UNSAVED: Final = 10_000  # lines that wait for a disk; those beyond are in memory only
 _MIN_REWRITE: Final = 1024  # lines
+_MAX_LINES: Final = (
+    4  # of the file, for each entry that there is room for: who writes to the shared state fills no disk
+)
 _CLOCK_MARGIN: Final = 3600.0  # seconds by which clocks of replicas may differ
 _TRIM_MARGIN: Final = 7200.0  # seconds after which the shared state has surely removed what it need not keep
 _MAX_REPORTED: Final = 8  # lines of the file that cannot be read, or entries of one command, in the log
@@ -108,6 +111,7 @@ class RevocationEvents:
         self._refusals: Final = RefusalLog(log, monotonic=env.monotonic)
         self._lock: Final = Lock()  # for writers of entries and journal
         self._unsaved: list[str] = []
+        self._unread = 0  # lines of the file that this process has written since it last read
         self._ends: dict[str, float] = {}  # of lines in the shared state, by digest, as the file says
         self._due = env.monotonic()
         self._forget_at = env.monotonic() + FORGET_INTERVAL
@@ -169,8 +173,12 @@ class RevocationEvents:
                 counted[result] += 1
                 if result == results.ACCEPTED and self._shared is not None and self._shared.saves:
                     saved.append(text)
+            room = self._room()
+            if len(saved) > room:
+                self._metrics.count_event(SHARED, results.UNSAVED, len(saved) - room)
+                self._refusals.write("a place in the file", SHARED, "it is full; what was read counts all the same")
             try:
-                self._save(saved)
+                self._save(saved[:room])
             except OSError as error:
                 self._metrics.count_event(SHARED, results.UNSAVED)
                 log.error("shared revocations count, but are not saved: %s", error)  # noqa: TRY400 - no traceback
@@ -304,13 +312,20 @@ class RevocationEvents:
         self._unsaved = [*self._unsaved, *lines][-MAX_UNSAVED:]
         if self._journal is not None and self._unsaved:
             self._journal.append(self._unsaved)
+            self._unread += len(self._unsaved)
         self._unsaved = []
+
+    def _room(self) -> int:
+        """Return how many lines of the shared state the file may still get: they may say the same again and again."""
+        lines = 0 if self._journal is None else self._journal.lines + self._unread
+        return max(_MAX_LINES * self._retention.max_entries - lines, 0)
 
     def _read(self) -> None:
         """Add what is new in the file. Raises OSError."""
         if self._journal is None:
             return
         bad, full, now = 0, 0, self._env.now()
+        self._unread = 0
         for line in self._journal.read():
             try:
                 record = parse_record(line)

@@ -191,6 +191,18 @@ def test_an_entry_that_got_an_end_is_not_sent_again_unless_it_was_lost(
     assert record.until == T + 12 * 3600 + 30
 
 
+def test_the_same_entry_again_and_again_fills_no_disk(server: FakeServer, clock: FakeClock, tmp_path: Path) -> None:
+    """Each has an id of its own, so each counts as new; the file has room for some, and the rest is counted."""
+    for number in range(5_000):
+        server.write(KEY, b"e", write_record(Revoked(SESSION, f"{number:016x}"), "x").encode())
+    replica = Replica(server, clock, file=tmp_path / "events", max_entries=1000)
+    while replica.count("accepted") != 5_000:
+        replica.read()
+    assert replica.reason() is Reason.TOKEN_REVOKED
+    assert len((tmp_path / "events").read_bytes().splitlines()) == 4 * 1000
+    assert replica.count("unsaved") == 1000
+
+
 @pytest.mark.parametrize("of", [digest_line(SOUND), 7, "0", "A" * 32])
 def test_an_entry_shortens_no_other_one(server: FakeServer, clock: FakeClock, tmp_path: Path, of: object) -> None:
     """Although it says that it is the end of another line: what others write of that does not count, or is refused."""
