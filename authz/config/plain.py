@@ -39,10 +39,14 @@ _CHOICE: Final = _Choice()
 
 
 def choose(form: Form) -> None:
-    """Define all sections in this *form*. Raises RuntimeError if there are sections in another one already."""
-    if _DEFINED in sys.modules and form is not _CHOICE.form:
+    """Define all sections in this *form*; those that are described already are checked too.
+
+    Raises RuntimeError if there are sections in another form already.
+    """
+    if _DEFINED not in sys.modules:
+        _CHOICE.form = form
+    elif form is not _CHOICE.form and (form, _CHOICE.form) != (Form.CHECKED, Form.DESCRIBED):
         raise RuntimeError("sections are defined already")
-    _CHOICE.form = form
 
 
 def chosen() -> Form:

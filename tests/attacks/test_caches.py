@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from authz.core.authorize import authorize
 from authz.core.decision import Decision
+from authz.core.minting import MINTED
 from authz.core.snapshot import Snapshot
 from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.token_cache import TokenCache
@@ -32,8 +33,9 @@ class Caches:
 
 
 def essence(decision: Decision) -> Decision:
-    """Return the decision without the note whether the signature was cached, which is the only difference."""
-    return replace(decision, trail=replace(decision.trail, signature_cached=None))
+    """Return the decision without what caches may change: a note, and the name under which a minted token is kept."""
+    needs = tuple(replace(need, asked=None) if need.kind == MINTED else need for need in decision.trail.needs)
+    return replace(decision, trail=replace(decision.trail, signature_cached=None, needs=needs))
 
 
 def test_every_case_is_decided_as_without_caches() -> None:

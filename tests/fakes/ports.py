@@ -19,6 +19,7 @@ from typing import Final
 
 _FIRST: Final = 10_000
 _PORTS: Final = 200  # of a process; they are used in turn
+_REFUSED: Final = frozenset({10_080})  # by browsers, and by Node's fetch (WHATWG Fetch, section "port blocking")
 _USUAL_EPHEMERAL: Final = 32_768  # where the kernel does not say what is its own
 
 
@@ -43,7 +44,7 @@ def _own_ports() -> Iterator[int]:
         except BlockingIOError:
             os.close(lock)
         else:
-            return cycle(range(first, first + _PORTS))
+            return cycle([port for port in range(first, first + _PORTS) if port not in _REFUSED])
     raise AssertionError(f"every range of ports is locked by a file of {folder}")
 
 
