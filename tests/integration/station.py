@@ -190,11 +190,19 @@ class Station:
     def refresh(self, name: str) -> None:
         """Refresh now, as if it were due, and wait for the end."""
         feed = self.feed(name)
-        with feed._lock:
-            state = replace(feed.view.state, refresh_at=time.monotonic(), began_at=float("-inf"))
-            feed._view = replace(feed.view, state=state)
+        wait_until(partial(self._make_due, feed))
         self.scheduler.wake()
         wait_until(lambda: feed.view.state.began_at > float("-inf") and not feed.view.state.running)
+
+    @staticmethod
+    def _make_due(feed: Feed[KeySet]) -> bool:
+        """Have a refresh begin, unless one is in progress: that one began before, and must end as it began."""
+        with feed._lock:
+            state = feed.view.state
+            if not state.running:
+                state = replace(state, refresh_at=time.monotonic(), began_at=float("-inf"))
+                feed._view = replace(feed.view, state=state)
+            return not state.running
 
     def refreshes(self, name: str, result: str) -> float:
         """How many refreshes of an issuer ended so."""
