@@ -74,9 +74,8 @@ def _read_proof(found: FoundToken, request: Request, issuer: Issuer, now: float,
     return _read_proof_cached(text, token=found.text, method=request.method, urls=urls, rules=issuer.proofs, now=now)
 
 
-_read_proof_cached: Final = lru_cache(maxsize=MAX_CACHED_PROOFS)(
-    read_proof
-)  # a request is decided again with more facts
+# A request is decided again with more facts.
+_read_proof_cached: Final = lru_cache(maxsize=MAX_CACHED_PROOFS)(read_proof)
 
 
 def uses_dpop(found: FoundToken) -> bool:

@@ -311,8 +311,12 @@ class SourceLane:
         if self._prompt is None or self._loop is None:
             self._give_to_thread(question)
             return
-        began = self._monotonic()
-        if not self._prompt.begin(need, self._loop, partial(self._hear, question, began)):
+        try:
+            begun = self._prompt.begin(need, self._loop, partial(self._hear, question, self._monotonic()))
+        except Exception:  # a fault of ours must not take the place of the question for ever
+            log.exception("the source of facts %s failed", self._name)
+            begun = False
+        if not begun:
             self._give_to_thread(question)
 
     def _hear(self, question: _Question, began: float, fact: Callable[[], Fact] | None) -> None:

@@ -49,9 +49,7 @@ FILE_POLL_INTERVAL: Final = 1.0  # seconds between two reads of the file
 FORGET_INTERVAL: Final = 300.0  # seconds; entries end at whole hours
 MAX_UNSAVED: Final = 10_000  # lines that wait for a disk; those beyond are in memory only
 _MIN_REWRITE: Final = 1024  # lines
-_MAX_LINES: Final = (
-    4  # of the file, for each entry that there is room for: who writes to the shared state fills no disk
-)
+_MAX_LINES: Final = 4  # of the file, for each of max_entries: who writes to the shared state fills no disk
 _CLOCK_MARGIN: Final = 3600.0  # seconds by which clocks of replicas may differ
 _TRIM_MARGIN: Final = 7200.0  # seconds after which the shared state has surely removed what it need not keep
 _MAX_REPORTED: Final = 8  # lines of the file that cannot be read, or entries of one command, in the log

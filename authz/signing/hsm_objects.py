@@ -59,10 +59,8 @@ def read_public_key(session: pkcs11.Session, private: pkcs11.SignMixin) -> objec
 
     key_type = read_attribute(private, Attribute.KEY_TYPE)
     if key_type is KeyType.RSA:  # the private key has the public members too
-        modulus, exponent = (
-            read_attribute(private, Attribute.MODULUS),
-            read_attribute(private, Attribute.PUBLIC_EXPONENT),
-        )
+        modulus = read_attribute(private, Attribute.MODULUS)
+        exponent = read_attribute(private, Attribute.PUBLIC_EXPONENT)
         if isinstance(modulus, bytes) and isinstance(exponent, bytes):
             number = int.from_bytes
             return rsa.RSAPublicNumbers(number(exponent, "big"), number(modulus, "big")).public_key()

@@ -30,6 +30,7 @@ class Almanac:
 
     def __init__(self, connections: int) -> None:
         self.connections = connections
+        self.broken = False
         self.begun: list[tuple[Need, Heard]] = []
         self.by_thread: SimpleQueue[str | None] = SimpleQueue()
         self.threads: set[int] = set()
@@ -41,6 +42,8 @@ class Almanac:
 
     def begin(self, need: Need, _loop: Loop, heard: Heard) -> bool:
         """Ask, while there is a connection."""
+        if self.broken:
+            raise ValueError
         if not self.connections:
             return False
         self.connections -= 1
@@ -117,6 +120,14 @@ def test_not_more_are_asked_than_may_be(rig: Rig) -> None:
     rig.ask("k")
     rig.almanac.answer()
     assert rig.next() == ("k", "sun")
+
+
+def test_a_source_that_raises_where_it_must_not_takes_no_place(rig: Rig) -> None:
+    """Its question is asked by a thread, and so are more of them than may be asked at one time."""
+    rig.almanac.broken = True
+    for asked in "abcde":
+        rig.ask(asked)
+        assert rig.next() == (asked, f"{asked}: by a thread")
 
 
 def test_what_has_no_connection_is_asked_by_a_thread() -> None:
