@@ -28,14 +28,14 @@ from tests.bench.accounting import family
 from tests.bench.envoys import make_envoy
 from tests.bench.machine import Place, on_cores
 from tests.bench.peers.servers import PEERS, prove, serving
-from tests.bench.setups import Kind, Setup
+from tests.bench.setups import HOW_TO_MAKE, Form, Kind, Setup
 from tests.bench.tokens import AUDIENCE, ISSUER, write_claims
 from tests.fakes.idp import FakeIdp
 from tests.fakes.ports import free_address
 from tests.tools import TOOLS, find
 
 # Python looks there before it looks at its own packages, and not in the current folder.
-_COMPILED: Final = ("env", "PYTHONSAFEPATH=1", f"PYTHONPATH={TOOLS / 'compiled'}")
+_OTHER_TREE: Final = ("env", "PYTHONSAFEPATH=1")
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 NOWHERE: Final = "http://127.0.0.1:9/introspect"
 _INTROSPECT: Final = "/introspect"
@@ -95,8 +95,8 @@ class Deployments:
             return f"the installed cryptography cannot do {setup.algorithm}"
         if setup.kind in PEERS:
             return PEERS[setup.kind].why_not()
-        if setup.compiled and not (TOOLS / "compiled/authz").is_dir():
-            return "`make compiled` makes it"
+        if setup.form in HOW_TO_MAKE and not (TOOLS / setup.form / "authz").is_dir():
+            return f"`{HOW_TO_MAKE[setup.form]}` makes it"
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             text = self._write(setup, Path(folder), listen="unix:/run/authz.sock", admin="127.0.0.1:9192")
             try:
@@ -120,8 +120,8 @@ class Deployments:
                 parts.callback(sidecar.stop)
                 with on_cores(place.server):
                     sidecar.start()
-                form = "compiled" if setup.compiled else "pure"
-                if f'form="{form}"' not in send(f"{sidecar.admin_url}/metrics").body.decode():
+                compiled = 'form="compiled"' in send(f"{sidecar.admin_url}/metrics").body.decode()
+                if compiled is not (setup.form is Form.COMPILED):
                     raise PartFailed("the sidecar runs in the other form", where=str(folder), fix="run make compiled")
             elif setup.kind is Kind.BARE:
                 addresses = (f"unix:{folder}/bare.sock",)
@@ -146,15 +146,20 @@ class Deployments:
         listen = free_address() if setup.tcp else f"unix:{folder}/authz.sock"
         config = self._write(setup, folder, listen=listen, admin=admin, asked=asked)
         sidecar = Sidecar(config, admin=admin, folder=folder)
-        if setup.compiled:
-            argv = [*_COMPILED, sys.executable, "-m", "authz", "serve", "--config", str(sidecar.config_file)]
-            sidecar.process = Process("the sidecar", argv, log=folder / "authz.log", fix="run make compiled")
+        if setup.form in HOW_TO_MAKE:
+            argv = [*_OTHER_TREE, f"PYTHONPATH={TOOLS / setup.form}", sys.executable]
+            argv += ["-m", "authz", "serve", "--config", str(sidecar.config_file)]
+            fix = f"read its log; {HOW_TO_MAKE[setup.form]}"
+            sidecar.process = Process("the sidecar", argv, log=folder / "authz.log", fix=fix)
         if setup.workers == 1:
             return sidecar, (listen,)
         return sidecar, tuple(f"unix:{folder}/authz-{number}.sock" for number in range(setup.workers))
 
     def _write(self, setup: Setup, folder: Path, *, listen: str, admin: str, asked: str = NOWHERE) -> str:
-        """Write a configuration, whose last issuer and last rule are the ones that are asked for, and the key files."""
+        """Write a configuration, whose last issuer and last rule are the ones that are asked for, and the key files.
+
+        A setting that is as by default is left out, for an earlier version may not know it.
+        """
         jwks = json.dumps({"keys": [key.public() for key in self._keys.values()]})
         issuers: dict[str, dict[str, object]] = {}
         for number in reversed(range(setup.issuers)):
@@ -166,8 +171,9 @@ class Deployments:
                 "audiences": [AUDIENCE],
                 "algorithms": sorted(self._keys),
                 "jwks_file": str(file),
-                "dpop": "allowed" if setup.proofs else "never",
             }
+            if setup.proofs:
+                issuers[f"idp-{number}"]["dpop"] = "allowed"
         if setup.opaque:
             (folder / "secret").write_text("secret", encoding="ascii")
             client = {"id": "bench", "secret_file": str(folder / "secret")}
@@ -178,7 +184,7 @@ class Deployments:
         document: dict[str, object] = {
             "version": 1,
             "server": {"listen": listen, "workers": setup.workers, "drain": "200ms"},
-            "admin": {"listen": admin, "console": {"enabled": setup.console}},
+            "admin": {"listen": admin} | ({} if setup.console else {"console": {"enabled": False}}),
             "issuers": issuers,
             "rules": [
                 *({"match": {"paths": [f"/other-{n}/{{id}}/**"]}} for n in range(setup.rules - 1)),

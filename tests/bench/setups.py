@@ -20,6 +20,18 @@ class Kind(StrEnum):
     OPA = "OPA-Envoy"
 
 
+class Form(StrEnum):
+    """Which code a sidecar runs: this checkout, or a tree that lies in .tools under the form's name."""
+
+    SOURCE = "source"
+    COMPILED = "compiled"
+    EARLIER = "earlier"
+
+
+HOW_TO_MAKE: Final[Mapping[Form, str]] = {
+    Form.COMPILED: "make compiled",
+    Form.EARLIER: "git worktree add .tools/earlier COMMIT",
+}
 _COMPARED: Final = {Kind.SIDECAR, Kind.HEIMDALL, Kind.OPA}  # that are measured beside a row of this sidecar
 
 
@@ -29,8 +41,7 @@ class Setup:
 
     With *proofs* the token is always the same, and a new proof (DPoP) comes with each request. An *opaque* token is no
     JWT: its issuer was asked about it once (RFC 7662). Without *console* no decision is kept for it; with *logged* each
-    has a log line. With *minted* the sidecar signs a token for the upstream, by this algorithm. *compiled* is the form
-    that `make compiled` makes.
+    has a log line. With *minted* the sidecar signs a token for the upstream, by this algorithm.
     """
 
     kind: Kind = Kind.SIDECAR
@@ -46,7 +57,7 @@ class Setup:
     console: bool = True
     minted: str | None = None
     logged: bool = False
-    compiled: bool = False
+    form: Form = Form.SOURCE
 
     @property
     def reference(self) -> Setup | None:
@@ -71,8 +82,8 @@ SETUPS: Final[Mapping[str, Setup]] = {
     "EdDSA": replace(BASE, algorithm="EdDSA"),
     "ML-DSA-65": replace(BASE, algorithm="ML-DSA-65"),
     "RS256-new": replace(BASE, fresh=True),
-    "compiled": replace(BASE, compiled=True),
-    "compiled-new": replace(BASE, compiled=True, fresh=True),
+    **{form.value: replace(BASE, form=form) for form in HOW_TO_MAKE},
+    **{f"{form.value}-new": replace(BASE, form=form, fresh=True) for form in HOW_TO_MAKE},
     "ES256-new": replace(BASE, algorithm="ES256", fresh=True),
     "EdDSA-new": replace(BASE, algorithm="EdDSA", fresh=True),
     "ML-DSA-65-new": replace(BASE, algorithm="ML-DSA-65", fresh=True),

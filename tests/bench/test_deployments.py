@@ -39,6 +39,15 @@ def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
     assert "server.workers" in deployments.why_not(replace(BASE, algorithm="ES256", workers=-1))
 
 
+def test_an_earlier_version_is_asked_for_nothing_that_it_may_not_know(tmp_path: Path) -> None:
+    """What is as by default is not written, so that a version from before a setting takes the file."""
+    text = Deployments(tmp_path, KEYS)._write(SETUPS["earlier"], tmp_path, listen="unix:/s", admin="127.0.0.1:9")
+    written = json.loads(text)
+    assert set(written) == {"version", "server", "admin", "issuers", "rules", "identity"}
+    assert set(written["issuers"]["idp-0"]) == {"issuer", "audiences", "algorithms", "jwks_file"}
+    assert set(written["admin"]) == {"listen"}
+
+
 @pytest.mark.parametrize(
     ("kind", "filters"),
     [

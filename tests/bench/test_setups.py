@@ -36,11 +36,12 @@ def test_what_is_measured_beside_what() -> None:
     """A row that differs by more than its tokens is measured beside the base, a proof beside a new token."""
     beside = {name: setup.reference for name, setup in SETUPS.items() if setup.reference is not None}
     assert beside.pop("ES256-proof") == SETUPS["ES256-new"]
-    others = ("compiled-new", "heimdall-new", "opa-envoy-new", "minted-new-ES256", "minted-new-EdDSA")
+    others = ("compiled-new", "earlier-new", "heimdall-new", "opa-envoy-new", "minted-new-ES256", "minted-new-EdDSA")
     assert {beside.pop(name) for name in others} == {SETUPS["RS256-new"]}
     assert beside == dict.fromkeys(
         (
             "compiled",
+            "earlier",
             "introspection",
             "console-off",
             "minted",
