@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from authz.core.needs import Need, Unanswered
-from authz.facts.lane import Done, SourceLane
+from authz.facts.lane import DoneCallback, SourceLane
 
 _NOT_CONFIGURED: Final = Unanswered("it is not configured any more")
 
@@ -36,7 +36,7 @@ class LanesBySource:
         lane = self._lanes().get(need.of)
         return lane is not None and lane.may_renew(need)
 
-    def ask(self, need: Need, done: Done) -> bool:
+    def ask(self, need: Need, done: DoneCallback) -> bool:
         """Ask the source; *done* is called with the fact, or with Unanswered. Return whether the question waits."""
         lane = self._lanes().get(need.of)
         if lane is None:

@@ -7,8 +7,8 @@ Rules of this file:
 4. Facts that unauthenticated clients can cause in any number are *negative*: they have a separate cache, so that they
    evict no others. A negative fact that replaces a fact takes its place.
 5. A fact that is renewed stays until it ends, whatever becomes of that.
-6. What may block, such as to connect, does so on a thread of the lane. A source that can ask without that, over a
-   connection that it has, is asked and heard by the thread of the loop: no other one is woken for the question.
+6. What may block, such as connecting, runs on a thread of the lane. A source that can be asked without blocking, over
+   an idle connection, is asked on the thread of the loop, which also reads the answer: no other thread is woken.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Final, Protocol, Self, TypeGuard
+from typing import Final, Protocol
 
 from authz.core.needs import Need, Unanswered
+from authz.facts.bounds import Bounds
 from authz.facts.breaker import CLOSED
 from authz.facts.budget import Budget
 from authz.facts.cache import FactCache
 from authz.facts.loop import Loop
+from authz.facts.source import FactOutcome, NonBlockingSource, Source, SourceError, is_nonblocking
 
 log = logging.getLogger(__name__)
 
@@ -37,63 +37,15 @@ _NEGATIVE_SHARE: Final = 4  # the cache of negative facts has a quarter of the e
 
 _STOPPED: Final = Unanswered("the configuration has changed meanwhile")
 
-Done = Callable[[object | None], None]
-_Question = tuple[Need, Done]
+DoneCallback = Callable[[object | None], None]
+_Question = tuple[Need, DoneCallback]
 _Inbox = SimpleQueue[_Question | None]
-Heard = Callable[[Callable[[], "Fact"] | None], None]
-"""Takes what came of a question: a function that returns the fact or raises; None if it must be asked by a thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """An answer of a source. It is cached for *ttl* seconds, and not at all with 0.
-
-    It takes *size* bytes. *result* is a label for metrics. *negative* facts are those that any client can cause, such
-    as that a token is not active.
-    """
-
-    value: object
-    ttl: float = 0.0
-    size: int = 0
-    result: str = "answered"
-    negative: bool = False
-
-
-class SourceError(Exception):
-    """Raised by a source that cannot answer: the text is for the operator, *result* a label for metrics.
-
-    With *counts*, it counts as a failure of the source: several in a row open the circuit breaker. *absent* means
-    that it does not answer at all: the question is not the cause.
-    """
-
-    def __init__(self, result: str, why: str, *, counts: bool = True, absent: bool = False) -> None:
-        super().__init__(why)
-        self.result = result
-        self.counts = counts
-        self.absent = absent
-
-
-class PromptSource(Protocol):
-    """A source that can often be asked without waiting for anything."""
-
-    def __call__(self, need: Need, /) -> Fact:
-        """Ask, and wait. Raises SourceError."""
-
-    def begin(self, need: Need, loop: Loop, heard: Heard, /) -> bool:
-        """Ask without waiting, and call *heard*, once and later, on the thread of *loop*, this one.
-
-        Return False if it cannot be asked so now. Never raises.
-        """
-
-
-def _is_prompt(source: Callable[[Need], Fact]) -> TypeGuard[PromptSource]:
-    return hasattr(type(source), "begin")
 
 
 class LaneObserver(Protocol):
     """Receives the results of a lane's questions, on any thread; its methods take no lock."""
 
-    def on_found(self) -> None:
+    def on_cache_hit(self) -> None:
         """A fact was cached."""
 
     def on_answered(self, result: str, seconds: float) -> None:
@@ -103,8 +55,8 @@ class LaneObserver(Protocol):
         """The source was not asked."""
 
 
-class _Unobserved:
-    def on_found(self) -> None:
+class _NullObserver:
+    def on_cache_hit(self) -> None:
         pass
 
     def on_answered(self, result: str, seconds: float) -> None:
@@ -112,56 +64,6 @@ class _Unobserved:
 
     def on_refused(self, result: str) -> None:
         pass
-
-
-class LaneSettings(Protocol):
-    """The settings of a source of facts, as every section of the configuration has them."""
-
-    @property
-    def max_concurrent(self) -> int:
-        """How many questions are with the source at one time."""
-
-    @property
-    def max_wait(self) -> timedelta:
-        """How long a check may wait."""
-
-    @property
-    def max_per_second(self) -> int:
-        """How many questions are asked in a second, and at once."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """The bounds of a lane.
-
-    At most *max_concurrent* questions are with the source at one time, on as many threads or connections. At most
-    *max_waiting* checks wait for the lane at one time, each for at most *max_wait* seconds. The source is asked at most
-    *burst* times at once, and once more every *refill* seconds. At most *max_cached* facts of *max_cached_bytes* are
-    cached.
-    """
-
-    max_concurrent: int
-    max_waiting: int
-    max_wait: float
-    burst: int
-    refill: float
-    max_cached: int = 10_000
-    max_cached_bytes: int = 64 * 1024 * 1024
-
-    @classmethod
-    def of(
-        cls, settings: LaneSettings, *, max_waiting: int, max_cached: int, max_cached_bytes: int = 64 * 1024 * 1024
-    ) -> Self:
-        """Return the bounds that *settings* ask for."""
-        return cls(
-            max_concurrent=settings.max_concurrent,
-            max_waiting=max_waiting,
-            max_wait=settings.max_wait.total_seconds(),
-            burst=settings.max_per_second,
-            refill=1.0 / settings.max_per_second,
-            max_cached=max_cached,
-            max_cached_bytes=max_cached_bytes,
-        )
 
 
 def start_thread(run: Callable[[], None], name: str) -> None:
@@ -179,7 +81,7 @@ class SourceLane:
     def __init__(  # noqa: PLR0913 - one for each neighbour
         self,
         name: str,
-        source: Callable[[Need], Fact],
+        source: Source,
         *,
         bounds: Bounds,
         monotonic: Callable[[], float],
@@ -190,25 +92,27 @@ class SourceLane:
     ) -> None:
         self._name: Final = name
         self._source: Final = source
-        self._prompt: Final[PromptSource | None] = source if loop is not None and _is_prompt(source) else None
+        self._nonblocking: Final[NonBlockingSource | None] = (
+            source if loop is not None and is_nonblocking(source) else None
+        )
         self._loop: Final = loop
         self._bounds: Final = bounds
         self._monotonic: Final = monotonic
-        self._observer: Final[LaneObserver] = observer or _Unobserved()
+        self._observer: Final[LaneObserver] = observer or _NullObserver()
         self._random: Final = random
         self._start: Final = start
-        self._kept: Final = self._make_cache(1)
-        self._negative: Final = self._make_cache(_NEGATIVE_SHARE)
-        self._queue: Final[deque[_Question]] = deque()  # while as many as may be are with the source
+        self._cache: Final = self._make_cache(1)
+        self._negative_cache: Final = self._make_cache(_NEGATIVE_SHARE)
+        self._queue: Final[deque[_Question]] = deque()  # while all slots are taken
         self._idle: Final[list[_Inbox]] = []  # of threads that wait
         self._lock: Final = Lock()  # of all that follows; the deciding thread does not take it, and reads the breaker
         self._budget: Budget = Budget.full(bounds.burst, bounds.refill, monotonic())
         self._breaker = CLOSED
-        self._open = 0  # questions in the queue or with the source
-        self._asked = 0  # questions with the source
+        self._pending = 0  # questions in the queue or in flight
+        self._in_flight = 0  # questions that the source is asked now
         self._threads = 0
         self._stopped = False
-        self._failing: SourceError | None = None  # the last failure, until the source answers
+        self._last_failure: SourceError | None = None  # the last failure, until the source answers
 
     @property
     def max_waiting(self) -> int:
@@ -221,11 +125,11 @@ class SourceLane:
 
     def recall(self, need: Need) -> object | None:
         """Return the fact if it is cached. Takes no lock."""
-        fact = self._kept.get(need)
+        fact = self._cache.get(need)
         if fact is None:
-            fact = self._negative.get(need)
+            fact = self._negative_cache.get(need)
         if fact is not None:
-            self._observer.on_found()
+            self._observer.on_cache_hit()
         return fact
 
     def find(self, need: Need) -> object | None:
@@ -233,28 +137,28 @@ class SourceLane:
         fact = self.recall(need)
         if fact is None and self._breaker.is_open(self._monotonic()):
             self._observer.on_refused("breaker_open")
-            return self._breaker_open()
+            return self._describe_breaker()
         return fact
 
     def may_renew(self, need: Need) -> bool:
         """Return whether to ask for a known fact again: not too often, nor while the breaker is open. Takes no lock."""
-        return not self._breaker.is_open(self._monotonic()) and self._kept.may_renew(need, RENEWAL_PAUSE)
+        return not self._breaker.is_open(self._monotonic()) and self._cache.may_renew(need, RENEWAL_PAUSE)
 
-    def ask(self, need: Need, done: Done) -> bool:
+    def ask(self, need: Need, done: DoneCallback) -> bool:
         """Ask the source; *done* is called with the fact, or with Unanswered if there is none.
 
-        Return whether the question waits, because the source has as many as it may have at one time.
+        Return whether the question is queued, because all slots of the source are taken.
         """
         question = need, done
         with self._lock:
-            refused = self._admit()
-            is_next = refused is None and self._take_place(question)
-        if refused is not None:
-            done(refused)
+            refusal = self._admit()
+            has_slot = refusal is None and self._acquire_slot(question)
+        if refusal is not None:
+            done(refusal)
             return False
-        if is_next:
-            self._pass_on(question)
-        return not is_next
+        if has_slot:
+            self._dispatch(question)
+        return not has_slot
 
     def stop(self) -> None:
         """End the threads when all questions so far are answered. Later ones stay unanswered at once."""
@@ -272,8 +176,8 @@ class SourceLane:
             monotonic=self._monotonic,
         )
 
-    def _breaker_open(self) -> Unanswered:
-        failing = self._failing
+    def _describe_breaker(self) -> Unanswered:
+        failing = self._last_failure
         why = f"the circuit breaker is open after several failures; the last: {failing}"
         return Unanswered(why, absent=failing is not None and failing.absent)
 
@@ -284,8 +188,8 @@ class SourceLane:
         now = self._monotonic()
         if self._breaker.is_open(now):
             self._observer.on_refused("breaker_open")
-            return self._breaker_open()
-        if self._open >= self._bounds.max_waiting:
+            return self._describe_breaker()
+        if self._pending >= self._bounds.max_waiting:
             self._observer.on_refused("queue_full")
             return Unanswered("too many requests are in progress")
         budget = self._budget.spend(now)
@@ -296,41 +200,41 @@ class SourceLane:
         self._breaker = self._breaker.tried(now)
         return None
 
-    def _take_place(self, question: _Question) -> bool:
+    def _acquire_slot(self, question: _Question) -> bool:
         """Return whether a question may be asked now; otherwise it is queued. The caller holds the lock."""
-        self._open += 1
-        if self._asked == self._bounds.max_concurrent:
+        self._pending += 1
+        if self._in_flight == self._bounds.max_concurrent:
             self._queue.append(question)
             return False
-        self._asked += 1
+        self._in_flight += 1
         return True
 
-    def _pass_on(self, question: _Question) -> None:
+    def _dispatch(self, question: _Question) -> None:
         """Ask a question here, if the source can be asked so, or give it to a thread."""
         need, _ = question
-        if self._prompt is None or self._loop is None:
-            self._give_to_thread(question)
+        if self._nonblocking is None or self._loop is None:
+            self._dispatch_to_thread(question)
             return
         try:
-            begun = self._prompt.begin(need, self._loop, partial(self._hear, question, self._monotonic()))
-        except Exception:  # a fault of ours must not take the place of the question for ever
+            started = self._nonblocking.start(need, self._loop, partial(self._on_outcome, question, self._monotonic()))
+        except Exception:  # a fault of ours must not occupy the slot for ever
             log.exception("the source of facts %s failed", self._name)
-            begun = False
-        if not begun:
-            self._give_to_thread(question)
+            started = False
+        if not started:
+            self._dispatch_to_thread(question)
 
-    def _hear(self, question: _Question, began: float, fact: Callable[[], Fact] | None) -> None:
+    def _on_outcome(self, question: _Question, began: float, outcome: FactOutcome | None) -> None:
         """Answer a question that was asked here, on the same thread, and ask the next one."""
-        if fact is None:
-            self._give_to_thread(question)
+        if outcome is None:
+            self._dispatch_to_thread(question)
             return
         need, done = question
-        answer = self._answer(need, fact, began)
-        if (following := self._next()) is not None:
-            self._pass_on(following)
+        answer = self._read_outcome(need, outcome, began)
+        if (following := self._next_question()) is not None:
+            self._dispatch(following)
         done(answer)
 
-    def _give_to_thread(self, question: _Question) -> None:
+    def _dispatch_to_thread(self, question: _Question) -> None:
         """Give a question to a thread; if there is none, it waits for one, or stays unanswered.
 
         The thread that became idle last is the next: what it needs is still in the caches of its processor.
@@ -341,11 +245,11 @@ class SourceLane:
                 return
             if self._start_thread(question):
                 return
-            self._asked -= 1
-            if self._asked:  # the next that is answered goes on with it
+            self._in_flight -= 1
+            if self._in_flight:  # the next that is answered goes on with it
                 self._queue.appendleft(question)
                 return
-            self._open -= 1
+            self._pending -= 1
         self._observer.on_refused("queue_full")
         _, done = question
         done(Unanswered("no thread can be started"))
@@ -365,18 +269,18 @@ class SourceLane:
         while (question := inbox.get()) is not None:
             while question is not None:
                 need, done = question
-                done(self._answer(need, partial(self._source, need), self._monotonic()))
-                question = self._next(inbox)
+                done(self._read_outcome(need, partial(self._source, need), self._monotonic()))
+                question = self._next_question(inbox)
 
-    def _next(self, inbox: _Inbox | None = None) -> _Question | None:
+    def _next_question(self, inbox: _Inbox | None = None) -> _Question | None:
         """Return the oldest question of the queue; if there is none, the thread of *inbox* is idle, or ends.
 
-        That is one step: a question that is put into the queue finds all places taken.
+        That is one step: a question that is put into the queue finds all slots taken.
         """
         with self._lock:
             if self._queue:
                 return self._queue.popleft()
-            self._asked -= 1
+            self._in_flight -= 1
             if inbox is not None:
                 if self._stopped:
                     inbox.put(None)
@@ -384,36 +288,36 @@ class SourceLane:
                     self._idle.append(inbox)
             return None
 
-    def _answer(self, need: Need, ask: Callable[[], Fact], began: float) -> object | None:
+    def _read_outcome(self, need: Need, outcome: FactOutcome, began: float) -> object | None:
         """Return what the source answers, or Unanswered. Never raises."""
         fact, answer = None, None
         try:
-            fact = ask()
+            fact = outcome()
             answer = fact.value
             if fact.ttl > 0.0:
-                cache = self._negative if fact.negative and self._kept.get(need) is None else self._kept
+                cache = self._negative_cache if fact.negative and self._cache.get(need) is None else self._cache
                 seconds = fact.ttl * (1.0 - SPREAD * self._random())
                 cache.put(need, fact.value, seconds=seconds, size=fact.size)
-            self._note(fact.result, began)
+            self._record_end(fact.result, began)
         except SourceError as error:
             answer = Unanswered(str(error), error.absent)
-            self._note(error.result, began, error)
+            self._record_end(error.result, began, error)
         except Exception as error:
             log.exception("the source of facts %s failed", self._name)
             answer = Unanswered(type(error).__name__) if fact is None else answer
-            self._note("internal_error", began, SourceError("internal_error", type(error).__name__))
+            self._record_end("internal_error", began, SourceError("internal_error", type(error).__name__))
         return answer
 
-    def _note(self, result: str, began: float, failure: SourceError | None = None) -> None:
-        """Record the end of one question; log the first of several failures, and the first answer after them."""
+    def _record_end(self, result: str, began: float, failure: SourceError | None = None) -> None:
+        """Record the end of a question; log the first of several failures, and the first answer after them."""
         now = self._monotonic()
         with self._lock:
-            self._open -= 1
-            before = self._failing
+            self._pending -= 1
+            before = self._last_failure
             if failure is None:
-                self._breaker, self._failing = CLOSED, None
+                self._breaker, self._last_failure = CLOSED, None
             elif failure.counts:
-                self._breaker, self._failing = self._breaker.after_failure(now), failure
+                self._breaker, self._last_failure = self._breaker.after_failure(now), failure
         if failure is None and before is not None:
             log.info("%s answers again", self._name)
         elif failure is not None and failure.counts and before is None:

@@ -20,7 +20,7 @@ from authz.feeds.discovery import discovery_url
 from authz.feeds.failure import RefreshError
 from authz.feeds.feed import Feed
 from authz.feeds.http.connect import Dialer, Proxy, Resolve, resolve
-from authz.feeds.http.fetch import Answer, Fetcher
+from authz.feeds.http.fetch import Fetcher, Response
 from authz.feeds.http.tls import UNREADABLE, ClientCertificate, TlsTrust, digest_of
 from authz.feeds.http.trust import Network, Trust, read_origin
 from authz.feeds.key_history import KeyHistory
@@ -121,8 +121,11 @@ def make_source(
 
 
 def _fetch_first(
-    fetch: Callable[[str, Mapping[str, str]], Answer], instead: Mapping[str, str], url: str, headers: Mapping[str, str]
-) -> Answer:
+    fetch: Callable[[str, Mapping[str, str]], Response],
+    instead: Mapping[str, str],
+    url: str,
+    headers: Mapping[str, str],
+) -> Response:
     """Fetch *url*, or what *instead* names if the server has no such document. Raises RefreshError."""
     try:
         return fetch(url, headers)

@@ -25,10 +25,10 @@ from authz.core import base64url
 from authz.core.exchange import Exchanged, ExchangeRefused, ExchangeRequest, TokenType, read_request
 from authz.core.needs import Need
 from authz.core.strictjson import parse_object
-from authz.facts.lane import Fact, SourceError
+from authz.facts.source import Fact, SourceError
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth
-from authz.feeds.http.fetch import Answer
+from authz.feeds.http.fetch import Response
 from authz.feeds.http.post import Post, Poster
 from authz.feeds.introspection import (
     CLIENT_ERRORS,
@@ -117,7 +117,7 @@ class ExchangeSource:
         headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
         return Post(urlencode(fields).encode("ascii"), {**headers, **credentials.headers})
 
-    def _read(self, answer: Answer, asked: ExchangeRequest) -> Fact:
+    def _read(self, answer: Response, asked: ExchangeRequest) -> Fact:
         members = self._parse(answer)
         text = members.get("access_token")
         if not isinstance(text, str) or not _TOKEN.fullmatch(text) or len(text) > MAX_TOKEN_BYTES:
@@ -154,7 +154,7 @@ class ExchangeSource:
     def _is_healthy(self) -> bool:
         return self._monotonic() < self._healthy_until
 
-    def _read_refusal(self, answer: Answer) -> Fact:
+    def _read_refusal(self, answer: Response) -> Fact:
         """Return "refused" if the token caused a status other than 200. Raises SourceError for other causes."""
         status, error = answer.status, read_error(answer)
         shown = f"HTTP status {status}{f', {error}' if error else ''}"
@@ -176,7 +176,7 @@ class ExchangeSource:
     def _refuse(self, shown: str, *, invalid: bool) -> Fact:
         return Fact(ExchangeRefused(shown, invalid), self._ttl.refused, 0, "refused", negative=True)
 
-    def _parse(self, answer: Answer) -> dict[str, object]:
+    def _parse(self, answer: Response) -> dict[str, object]:
         if answer.media_type != "application/json":
             raise self._unexpected(f"it is {printable(answer.media_type) or 'untyped'}, not JSON")
         try:

@@ -24,9 +24,11 @@ from authz.core.introspection import INTROSPECTION
 from authz.core.needs import Need
 from authz.core.pdp import PDP
 from authz.core.risk import ENGINE, RISK
+from authz.facts.bounds import Bounds
 from authz.facts.by_source import LanesBySource
-from authz.facts.lane import Bounds, Fact, SourceLane
+from authz.facts.lane import SourceLane
 from authz.facts.loop import Loop
+from authz.facts.source import Fact
 from authz.feeds.exchange_lane import ExchangeServer, exchange_servers, make_exchange
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve

@@ -25,13 +25,13 @@ from authz.core import base64url
 from authz.core.introspection import SIGNED_TYPE, Introspected, SignedAnswer
 from authz.core.needs import Need
 from authz.core.strictjson import parse_object
-from authz.facts.lane import Fact, SourceError
+from authz.facts.source import Fact, SourceError
 from authz.feeds.discovery import read_url
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth
-from authz.feeds.http.fetch import Answer, Fetch
+from authz.feeds.http.fetch import Fetch, Response
 from authz.feeds.http.post import Post, Poster
-from authz.feeds.json_service import parse_json_answer
+from authz.feeds.json_service import parse_json_response
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
@@ -148,15 +148,15 @@ class IntrospectionSource:
         headers = {"content-type": "application/x-www-form-urlencoded", "accept": self._media_type}
         return Post(body, {**headers, **credentials.headers})
 
-    def _read(self, answer: Answer) -> Fact:
-        members = parse_json_answer(answer)
+    def _read(self, answer: Response) -> Fact:
+        members = parse_json_response(answer)
         active = members.get("active")
         if not isinstance(active, bool):
             raise SourceError("unreadable", "the answer has no boolean member active")
         payload = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
         return self._make_fact(Introspected(members, payload), members, len(payload), active=active)
 
-    def _read_signed(self, answer: Answer) -> Fact:
+    def _read_signed(self, answer: Response) -> Fact:
         if answer.media_type != self._media_type:
             raise SourceError("unreadable", f"the answer is not {self._media_type}: signed is set")
         try:
@@ -175,7 +175,7 @@ class IntrospectionSource:
         left = expires - self._now() if isinstance(expires, int | float) else self._ttl.active
         return Fact(value, max(0.0, min(self._ttl.active, left)), size, "active")
 
-    def _read_refusal(self, answer: Answer) -> Fact:
+    def _read_refusal(self, answer: Response) -> Fact:
         """Return "inactive" if the token caused a status other than 200. Raises SourceError for other causes."""
         status, error = answer.status, read_error(answer)
         shown = f"HTTP status {status}{f', {error}' if error else ''}"
@@ -197,7 +197,7 @@ class IntrospectionSource:
         return Fact(Introspected({"active": False}, note=note), self._ttl.inactive, 0, "refused", negative=True)
 
 
-def read_error(answer: Answer) -> str:
+def read_error(answer: Response) -> str:
     """Return the `error` of an OAuth response (RFC 6749 section 5.2) if it has the form of a code; otherwise ""."""
     try:
         error = parse_object(answer.body).get("error")

@@ -1,19 +1,23 @@
-"""A service that is asked by a POST of JSON, such as a PDP: connection, credentials, question and answer."""
+"""A service that is asked by a POST of JSON, such as a PDP: connection, credentials, request and response."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 from urllib.parse import urlsplit
 
 from authz.config.pdp import Pdp
 from authz.config.risk import Risk
+from authz.core.needs import Need
 from authz.core.strictjson import parse_object
-from authz.facts.lane import Bounds, Fact, Heard, SourceError
+from authz.facts.bounds import Bounds
+from authz.facts.loop import Loop
+from authz.facts.source import Fact, FactCallback, SourceError
 from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
 from authz.feeds.http.connect import Dialer, Resolve
-from authz.feeds.http.fetch import Answer
-from authz.feeds.http.post import Done, Outcome, Post, Poster
+from authz.feeds.http.fetch import Response
+from authz.feeds.http.post import Outcome, Post, Poster
 from authz.feeds.http.tls import ClientCertificate, TlsTrust
 from authz.feeds.http.trust import Trust, read_origin
 from authz.telemetry.redaction import printable
@@ -21,7 +25,42 @@ from authz.telemetry.redaction import printable
 Service = Pdp | Risk
 
 
-def poster_to(section: Service, *, resolve: Resolve) -> Poster:
+class JsonSource:
+    """A source of facts that is asked by a POST of JSON to *url*, and to no other. Redirects are not followed.
+
+    *read* returns the fact in a response, or raises SourceError.
+    """
+
+    def __init__(self, poster: Poster, url: str, auth: ClientAuth, read: Callable[[Outcome], Fact]) -> None:
+        self._poster: Final = poster
+        self._url: Final = url
+        self._auth: Final = auth
+        self._read: Final = read
+
+    def __call__(self, need: Need) -> Fact:
+        """Ask the question in *need*. Raises SourceError."""
+        return self._read(partial(self._poster.post, self._url, partial(self._write, need)))
+
+    def start(self, need: Need, loop: Loop, callback: FactCallback) -> bool:
+        """Ask on an idle connection, without blocking; return False if that is not possible."""
+        if not self._auth.is_nonblocking:
+            return False
+        return self._poster.start(self._url, self._write(need), loop, partial(self._finish, callback))
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._poster.close()
+
+    def _write(self, need: Need) -> Post:
+        """Raises RefreshError."""
+        headers = {"content-type": "application/json", **self._auth.credentials().headers}
+        return Post(need.sent.encode(), headers)
+
+    def _finish(self, callback: FactCallback, outcome: Outcome | None) -> None:
+        callback(None if outcome is None else partial(self._read, outcome))
+
+
+def make_service_poster(section: Service, *, resolve: Resolve) -> Poster:
     """Return what posts to the configured URL, and to no other server."""
     certificate = None
     if section.client_cert_file is not None and section.client_key_file is not None:
@@ -34,7 +73,7 @@ def poster_to(section: Service, *, resolve: Resolve) -> Poster:
     return Poster(dialer, timeout=section.timeout.total_seconds(), max_bytes=section.max_bytes)
 
 
-def auth_to(section: Service) -> ClientAuth:
+def make_service_auth(section: Service) -> ClientAuth:
     """Return the credentials of *section*, beside a client certificate."""
     if section.bearer_token_file is not None:
         return BearerTokenFile(section.bearer_token_file)
@@ -46,21 +85,11 @@ def bounds_of(section: Service, max_waiting: int) -> Bounds:
     return Bounds.of(section, max_waiting=max_waiting, max_cached=section.max_cached)
 
 
-def write_question(body: bytes, auth: ClientAuth) -> Post:
-    """Return the request for a question, with credentials. Raises RefreshError."""
-    return Post(body, {"content-type": "application/json", **auth.credentials().headers})
-
-
-def when_heard(hear: Callable[[Outcome], Fact], heard: Heard) -> Done:
-    """Return what takes the outcome of a request, and passes it on as *hear* reads it."""
-    return lambda outcome: heard(None if outcome is None else partial(hear, outcome))
-
-
-def parse_json_answer(answer: Answer) -> dict[str, object]:
-    """Return the members of an answer, which must be a JSON object, and JSON by its media type. Raises SourceError."""
-    if answer.media_type != "application/json":
-        raise SourceError("unreadable", f"the answer is {printable(answer.media_type) or 'untyped'}, not JSON")
+def parse_json_response(response: Response) -> dict[str, object]:
+    """Return the members of a response, which must be a JSON object, and JSON by its media type. Raises SourceError."""
+    if response.media_type != "application/json":
+        raise SourceError("unreadable", f"the answer is {printable(response.media_type) or 'untyped'}, not JSON")
     try:
-        return parse_object(answer.body)
+        return parse_object(response.body)
     except ValueError:
-        raise SourceError("unreadable", f"the answer is no JSON object, {len(answer.body)} bytes") from None
+        raise SourceError("unreadable", f"the answer is no JSON object, {len(response.body)} bytes") from None

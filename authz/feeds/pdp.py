@@ -15,21 +15,18 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from authz.config.pdp import Pdp
-from authz.core.needs import Need
 from authz.core.pdp import PdpAnswer, PdpKind, Verdict, read_answer
 from authz.core.strictjson import parse_object
-from authz.facts.lane import Fact, Heard, SourceError
-from authz.facts.loop import Loop
+from authz.facts.source import Fact, SourceError
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
-from authz.feeds.http.fetch import Answer
-from authz.feeds.http.post import Outcome, Post, Poster
-from authz.feeds.json_service import auth_to, parse_json_answer, poster_to, when_heard, write_question
+from authz.feeds.http.fetch import Response
+from authz.feeds.http.post import Outcome
+from authz.feeds.json_service import JsonSource, make_service_auth, make_service_poster, parse_json_response
 from authz.telemetry.keys import Refresh
 
 HEALTHY_SECONDS: Final = 300.0  # after a decision, a refusal is blamed on the question
@@ -41,68 +38,39 @@ _ABSENT: Final = frozenset(
 _ERROR_CODE: Final = re.compile(r"[A-Za-z_]{1,64}")
 
 
-class PdpSource:
-    """Asks one PDP at *url*. A decision is kept for *ttl* seconds."""
+class PdpReader:
+    """Reads the responses of one PDP. A decision is kept for *ttl* seconds."""
 
-    def __init__(
-        self,
-        poster: Poster,
-        url: str,
-        auth: ClientAuth,
-        *,
-        kind: PdpKind,
-        ttl: float,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._poster: Final = poster
-        self._url: Final = url
-        self._auth: Final = auth
+    def __init__(self, *, kind: PdpKind, ttl: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._kind: Final = kind
         self._ttl: Final = ttl
         self._monotonic: Final = monotonic
         self._healthy_until = 0.0
 
-    def __call__(self, need: Need) -> Fact:
-        """Ask the question in *need*. Raises SourceError."""
-        return self._hear(partial(self._poster.post, self._url, partial(self._write, need.sent.encode())))
-
-    def begin(self, need: Need, loop: Loop, heard: Heard) -> bool:
-        """Ask on an idle connection, without waiting; return False if that is not possible."""
-        if not self._auth.is_prompt:
-            return False
-        return self._poster.begin(self._url, self._write(need.sent.encode()), loop, when_heard(self._hear, heard))
-
-    def _hear(self, respond: Outcome) -> Fact:
+    def read(self, outcome: Outcome) -> Fact:
         """Return what a response says. Raises SourceError."""
         try:
-            answer = respond()
+            response = outcome()
         except RefreshError as error:
             why = str(error).removeprefix("fetch.")
             raise SourceError(error.result.value, why, absent=error.result in _ABSENT) from error
-        if answer.status != 200:
-            return self._read_refusal(answer)
-        read = self._read(answer)
+        if response.status != 200:
+            return self._read_refusal(response)
+        answer = self._read_decision(response)
         self._healthy_until = self._monotonic() + HEALTHY_SECONDS
-        size = len(read.note) + len(read.reason)
-        return Fact(read, self._ttl, size, read.verdict.value)
+        size = len(answer.note) + len(answer.reason)
+        return Fact(answer, self._ttl, size, answer.verdict.value)
 
-    def close(self) -> None:
-        """Close the idle connections."""
-        self._poster.close()
-
-    def _write(self, body: bytes) -> Post:
-        return write_question(body, self._auth)
-
-    def _read(self, answer: Answer) -> PdpAnswer:
-        members = parse_json_answer(answer)
+    def _read_decision(self, response: Response) -> PdpAnswer:
+        members = parse_json_response(response)
         try:
             return read_answer(members, self._kind)
         except ValueError as error:
             raise SourceError("unreadable", str(error)) from None
 
-    def _read_refusal(self, answer: Answer) -> Fact:
+    def _read_refusal(self, response: Response) -> Fact:
         """Return that the PDP refuses this question. Raises SourceError for other causes."""
-        status, code = answer.status, _read_code(answer)
+        status, code = response.status, _read_code(response)
         shown = f"HTTP status {status}{f', {code}' if code else ''}"
         healthy = self._monotonic() < self._healthy_until
         if status in _REFUSED:
@@ -116,21 +84,16 @@ class PdpSource:
         raise SourceError(Refresh.STATUS.value, shown, counts=counts, absent=status in _ABSENT_STATUS)
 
 
-def make_pdp(pdp: Pdp, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> PdpSource:
+def make_pdp(pdp: Pdp, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> JsonSource:
     """Return what asks the PDP of this section; *auth* is in place of its own credentials."""
-    return PdpSource(
-        poster_to(pdp, resolve=resolve),
-        pdp.url,
-        auth or auth_to(pdp),
-        kind=pdp.kind,
-        ttl=pdp.cache.total_seconds(),
-    )
+    reader = PdpReader(kind=pdp.kind, ttl=pdp.cache.total_seconds())
+    return JsonSource(make_service_poster(pdp, resolve=resolve), pdp.url, auth or make_service_auth(pdp), reader.read)
 
 
-def _read_code(answer: Answer) -> str:
+def _read_code(response: Response) -> str:
     """Return the `code` of an error, as OPA and OpenFGA write it, if it has the form of one; otherwise ""."""
     try:
-        code = parse_object(answer.body).get("code")
+        code = parse_object(response.body).get("code")
     except ValueError:
         return ""
     return code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else ""

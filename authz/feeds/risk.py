@@ -14,62 +14,34 @@ from functools import partial
 from typing import Final
 
 from authz.config.risk import Risk
-from authz.core.needs import Need
 from authz.core.risk import Assessment
-from authz.facts.lane import Fact, Heard, SourceError
-from authz.facts.loop import Loop
+from authz.facts.source import Fact, SourceError
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
-from authz.feeds.http.fetch import Answer
-from authz.feeds.http.post import Outcome, Post, Poster
-from authz.feeds.json_service import auth_to, parse_json_answer, poster_to, when_heard, write_question
+from authz.feeds.http.fetch import Response
+from authz.feeds.http.post import Outcome
+from authz.feeds.json_service import JsonSource, make_service_auth, make_service_poster, parse_json_response
 from authz.telemetry.keys import Refresh
 
 _LEVEL: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-class RiskSource:
-    """Asks the engine at *url*. An answer is kept for *ttl* seconds."""
-
-    def __init__(self, poster: Poster, url: str, auth: ClientAuth, *, ttl: float) -> None:
-        self._poster: Final = poster
-        self._url: Final = url
-        self._auth: Final = auth
-        self._ttl: Final = ttl
-
-    def __call__(self, need: Need) -> Fact:
-        """Ask the question in *need*. Raises SourceError."""
-        return self._hear(partial(self._poster.post, self._url, partial(self._write, need.sent.encode())))
-
-    def begin(self, need: Need, loop: Loop, heard: Heard) -> bool:
-        """Ask on an idle connection, without waiting; return False if that is not possible."""
-        if not self._auth.is_prompt:
-            return False
-        return self._poster.begin(self._url, self._write(need.sent.encode()), loop, when_heard(self._hear, heard))
-
-    def _hear(self, respond: Outcome) -> Fact:
-        """Return what a response says. Raises SourceError."""
-        try:
-            answer = respond()
-        except RefreshError as error:
-            raise SourceError(error.result.value, str(error)) from error
-        if answer.status != 200:
-            result = "unauthorized" if answer.status in {401, 403} else Refresh.STATUS.value
-            raise SourceError(result, f"HTTP status {answer.status}")
-        return Fact(read_assessment(answer), self._ttl, 0, "answered")
-
-    def close(self) -> None:
-        """Close the idle connections."""
-        self._poster.close()
-
-    def _write(self, body: bytes) -> Post:
-        return write_question(body, self._auth)
+def read_outcome(outcome: Outcome, *, ttl: float) -> Fact:
+    """Return what a response says, to be kept for *ttl* seconds. Raises SourceError."""
+    try:
+        response = outcome()
+    except RefreshError as error:
+        raise SourceError(error.result.value, str(error)) from error
+    if response.status != 200:
+        result = "unauthorized" if response.status in {401, 403} else Refresh.STATUS.value
+        raise SourceError(result, f"HTTP status {response.status}")
+    return Fact(read_assessment(response), ttl, 0, "answered")
 
 
-def read_assessment(answer: Answer) -> Assessment:
+def read_assessment(response: Response) -> Assessment:
     """Return what the engine says. Raises SourceError."""
-    members = parse_json_answer(answer)
+    members = parse_json_response(response)
     level, score = members.get("level"), members.get("score")
     if level is not None and not (isinstance(level, str) and _LEVEL.fullmatch(level)):
         raise SourceError("unreadable", "level is no word of at most 64 letters, digits and any of . _ -")
@@ -86,7 +58,9 @@ def read_assessment(answer: Answer) -> Assessment:
     return Assessment(level, number)
 
 
-def make_risk(section: Risk, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> RiskSource:
+def make_risk(section: Risk, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> JsonSource:
     """Return what asks the engine of this section; *auth* is in place of its own credentials."""
-    poster = poster_to(section, resolve=resolve)
-    return RiskSource(poster, section.url, auth or auth_to(section), ttl=section.cache.total_seconds())
+    read = partial(read_outcome, ttl=section.cache.total_seconds())
+    return JsonSource(
+        make_service_poster(section, resolve=resolve), section.url, auth or make_service_auth(section), read
+    )

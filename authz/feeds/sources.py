@@ -10,7 +10,7 @@ from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 from authz.core.keys import MAX_KEYS, KeySet
 from authz.feeds.discovery import read_jwks_uri
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.fetch import Answer, Fetch
+from authz.feeds.http.fetch import Fetch, Response
 from authz.feeds.http.freshness import fresh_for
 from authz.feeds.ports import Loaded, Source
 from authz.files.stamp import FileStamp
@@ -254,7 +254,7 @@ def _unexpected_304(url: str) -> RefreshError:
     return RefreshError(Refresh.STATUS, f"{printable(url)}: HTTP status 304 to a request without a condition")
 
 
-def _validators(answer: Answer) -> dict[str, str]:
+def _validators(answer: Response) -> dict[str, str]:
     """Return the headers for a conditional request (RFC 9110 section 13.1).
 
     A value that cannot be sent back is ignored: every later request would fail.

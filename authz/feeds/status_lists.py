@@ -27,12 +27,14 @@ from authz.core.keys import KeySet
 from authz.core.needs import Need
 from authz.core.reasons import Rejected
 from authz.core.status_list import STALE_STATUS_LIST, STATUS_LIST, TYPE, StatusList, read_status_list
+from authz.facts.bounds import Bounds
 from authz.facts.by_source import LanesBySource
-from authz.facts.lane import Bounds, Done, Fact, SourceError, SourceLane
+from authz.facts.lane import DoneCallback, SourceLane
+from authz.facts.source import Fact, SourceError
 from authz.feeds.build_feed import make_dialer
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.connect import Resolve, resolve
-from authz.feeds.http.fetch import Answer, Fetch, Fetcher
+from authz.feeds.http.fetch import Fetch, Fetcher, Response
 from authz.feeds.http.freshness import fresh_for
 from authz.feeds.http.trust import read_origin
 from authz.feeds.sources import KeySetReader, KeySource, UrlSource
@@ -139,7 +141,7 @@ class StatusListSource:
         validator = {} if before is None or before.etag is None else {"if-none-match": before.etag}
         return {"accept": _ACCEPT, **validator}
 
-    def _read(self, answer: Answer) -> StatusList:
+    def _read(self, answer: Response) -> StatusList:
         section = self._section
         try:
             text = answer.body.decode("ascii").strip()
@@ -149,7 +151,7 @@ class StatusListSource:
         except UnicodeDecodeError:
             raise SourceError("unreadable", "the answer is not a JWT") from None
 
-    def _lifetime(self, listing: StatusList, answer: Answer) -> float:
+    def _lifetime(self, listing: StatusList, answer: Response) -> float:
         """Return after how many seconds a fresh copy is wanted: the list's `ttl` or Cache-Control, if it is sooner."""
         said = listing.lifetime if listing.lifetime is not None else fresh_for(answer.headers)
         return max(1.0, self._interval if said is None else min(self._interval, said))
@@ -174,7 +176,7 @@ class RefreshingLane:
         """Return None if the list is to be fetched. Takes no lock."""
         return None if self._source.is_due(need) else _FRESH
 
-    def ask(self, need: Need, done: Done) -> None:
+    def ask(self, need: Need, done: DoneCallback) -> None:
         """Fetch the list."""
         self._lane.ask(replace(need, kind=STATUS_LIST), done)
 
@@ -256,7 +258,7 @@ class _ByIssuer:
         each = self._running().get(need.of)
         return _FRESH if each is None else each.refreshing.find(need)
 
-    def ask(self, need: Need, done: Done) -> None:
+    def ask(self, need: Need, done: DoneCallback) -> None:
         """Fetch the list."""
         each = self._running().get(need.of)
         if each is None:

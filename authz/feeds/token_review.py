@@ -17,12 +17,12 @@ from typing import Final
 
 from authz.core.introspection import Introspected
 from authz.core.needs import Need
-from authz.facts.lane import Fact, SourceError
+from authz.facts.source import Fact, SourceError
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.post import Post, Poster
 from authz.feeds.introspection import CacheTtl
-from authz.feeds.json_service import parse_json_answer
+from authz.feeds.json_service import parse_json_response
 from authz.telemetry.redaction import printable
 
 _API: Final = "authentication.k8s.io/v1"
@@ -52,7 +52,7 @@ class TokenReviewSource:
             raise SourceError("unauthorized", text)
         if answer.status not in {200, 201}:
             raise SourceError("status", f"HTTP status {answer.status}")
-        members = parse_json_answer(answer)
+        members = parse_json_response(answer)
         status = members.get("status")
         if members.get("kind", _KIND) != _KIND or not isinstance(status, dict):
             raise SourceError("unreadable", "the answer is no TokenReview with a status")

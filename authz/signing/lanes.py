@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core.minting import MINTED, SIGNING
-from authz.facts.lane import Bounds, SourceLane
+from authz.facts.bounds import Bounds
+from authz.facts.lane import SourceLane
 from authz.signing.keyring import KeyringView
 from authz.signing.minter import Minter, MintLane, remote_source
 from authz.signing.sources import RemoteKey

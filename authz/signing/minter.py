@@ -17,7 +17,8 @@ from authz.core import base64url
 from authz.core.minting import Minted
 from authz.core.needs import Need, Unanswered
 from authz.core.signing_request import SigningRequest, read_signing_request
-from authz.facts.lane import Fact, SourceError, SourceLane
+from authz.facts.lane import SourceLane
+from authz.facts.source import Fact, SourceError
 from authz.signing.local import LocalSigner
 from authz.signing.port import Failure, Signer, SigningUnavailable
 
@@ -55,10 +56,10 @@ class Minter:
 class MintObserver(Protocol):
     """Receives what became of needs, on any thread; its methods take no lock."""
 
-    def on_found(self) -> None:
+    def on_cache_hit(self) -> None:
         """A token was kept."""
 
-    def on_made(self, result: str) -> None:
+    def on_signing_ended(self, result: str) -> None:
         """A key in this process was asked to sign."""
 
 
@@ -89,7 +90,7 @@ class MintLane:
         """Return a token that was kept; if *need* says what to sign, sign it now if the key is here. Takes no lock."""
         asked = need.asked or ""
         if (kept := self._kept.get(asked)) is not None:
-            self._observer.on_found()
+            self._observer.on_cache_hit()
             return kept
         if not need.sent:
             for lane in self._remote().values():
@@ -131,13 +132,13 @@ class MintLane:
         try:
             minted = self._minter.mint(wanted, signer)
         except SigningUnavailable as error:
-            self._observer.on_made(error.failure.value)
+            self._observer.on_signing_ended(error.failure.value)
             return Unanswered(str(error))
         except Exception as error:
             log.exception("a token for the upstream could not be signed")
-            self._observer.on_made("internal_error")
+            self._observer.on_signing_ended("internal_error")
             return Unanswered(type(error).__name__)
-        self._observer.on_made("signed")
+        self._observer.on_signing_ended("signed")
         if wanted.terms.reuse_for > 0.0:
             self._kept.put(asked, minted)
         return minted

@@ -67,7 +67,7 @@ class SourceMetrics:
         for result in (*FAILURES, *own):  # an alert would not see the increase of a series that begins with 1
             metrics.tally(kind, source, result)
 
-    def on_found(self) -> None:
+    def on_cache_hit(self) -> None:
         """Count a fact that was cached. Takes no lock."""
         self._cached.add()
 
@@ -76,7 +76,7 @@ class SourceMetrics:
         self._metrics.tally(*self._labels, result).add()
         self._duration.observe(seconds)
 
-    def on_made(self, result: str) -> None:
+    def on_signing_ended(self, result: str) -> None:
         """Count a fact that this process made itself, or could not make. Takes no lock."""
         made = self._made.get(result)
         if made is None:

@@ -220,10 +220,10 @@ class Gateway:
 
 
 class _Unobserved:
-    def on_found(self) -> None:
+    def on_cache_hit(self) -> None:
         pass
 
-    def on_made(self, result: str) -> None:
+    def on_signing_ended(self, result: str) -> None:
         pass
 
 

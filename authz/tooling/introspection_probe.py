@@ -18,7 +18,7 @@ from authz.config.issuer import Issuer
 from authz.config.model import Config
 from authz.core.introspection import Introspected, Introspection, introspection_need
 from authz.core.strictjson import parse_object
-from authz.facts.lane import Fact, SourceError
+from authz.facts.source import Fact, SourceError
 from authz.feeds.build_feed import make_dialer, make_fetcher
 from authz.feeds.discovery import discovery_url, read_url
 from authz.feeds.fact_lanes import make_auth, make_introspection, make_poster

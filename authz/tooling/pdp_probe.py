@@ -17,7 +17,7 @@ from authz.config.pdp import Pdp
 from authz.core.needs import Need
 from authz.core.pdp import PDP, PdpKind, Verdict
 from authz.core.template import Reference, Text
-from authz.facts.lane import Fact, SourceError
+from authz.facts.source import Fact, SourceError
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.pdp import make_pdp
 from authz.telemetry.redaction import printable

@@ -16,7 +16,7 @@ from authz.config.model import Config
 from authz.config.risk import Risk
 from authz.core.needs import Need
 from authz.core.risk import ENGINE, RISK, Assessment
-from authz.facts.lane import SourceError
+from authz.facts.source import SourceError
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.risk import make_risk
 from authz.telemetry.redaction import printable

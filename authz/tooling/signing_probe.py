@@ -24,7 +24,7 @@ from authz.core.keys import KeySet
 from authz.core.needs import Need
 from authz.core.reasons import Rejected
 from authz.core.token import parse_token
-from authz.facts.lane import SourceError
+from authz.facts.source import SourceError
 from authz.feeds.exchange_lane import make_exchange
 from authz.feeds.shared.signing import SharedStore
 from authz.feeds.shared.state import SharedStateError, open_shared_state

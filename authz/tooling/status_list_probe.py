@@ -17,7 +17,7 @@ from authz.core.needs import NO_FACTS
 from authz.core.reasons import Rejected
 from authz.core.snapshot import Snapshot
 from authz.core.status_list import StatusList, StatusReference, StatusRules, check_entry, status_list_need
-from authz.facts.lane import SourceError
+from authz.facts.source import SourceError
 from authz.feeds.status_lists import StatusListSource, make_status_list_source
 from authz.telemetry.redaction import printable
 

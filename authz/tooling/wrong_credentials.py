@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from authz.facts.lane import SourceError
+from authz.facts.source import SourceError
 from authz.feeds.http.client_auth import ClientAuth, Credentials
 from authz.feeds.json_service import Service
 
@@ -16,7 +16,7 @@ class _Wrong:
     """Credentials that no server knows, of the kind of ours."""
 
     scheme: str
-    is_prompt: ClassVar[bool] = True
+    is_nonblocking: ClassVar[bool] = True
 
     def credentials(self) -> Credentials:
         """Return the Authorization header."""

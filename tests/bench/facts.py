@@ -31,7 +31,9 @@ from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.cygrpc import CygrpcTransport
-from authz.facts.lane import Bounds, Fact, SourceLane
+from authz.facts.bounds import Bounds
+from authz.facts.lane import SourceLane
+from authz.facts.source import Fact
 from tests.fixtures import DEFAULT_SNAPSHOT, T, ask, mint
 from tests.unit.envoy.asking import write_check
 

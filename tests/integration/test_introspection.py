@@ -19,7 +19,9 @@ from authz.core.needs import Unanswered
 from authz.core.token import parse_token
 from authz.demo.loopback import Answer, Request, Response, json_response
 from authz.demo.signing import SigningKey
-from authz.facts.lane import Bounds, SourceError, SourceLane
+from authz.facts.bounds import Bounds
+from authz.facts.lane import SourceLane
+from authz.facts.source import SourceError
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, NoAuth, PrivateKey, SecretFile
 from authz.feeds.introspection import HEALTHY_SECONDS, Endpoint, IntrospectionSource

@@ -18,12 +18,12 @@ from authz.config.pdp import Pdp
 from authz.core.needs import Need
 from authz.core.pdp import PDP, PdpAnswer, PdpKind, Verdict
 from authz.demo.loopback import Answer, Response
-from authz.facts.lane import SourceError
+from authz.facts.source import SourceError
 from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
 from authz.feeds.http.connect import CancellableSocket, Dialer
 from authz.feeds.http.trust import Trust, read_origin
-from authz.feeds.json_service import auth_to
-from authz.feeds.pdp import HEALTHY_SECONDS, PdpSource, make_pdp
+from authz.feeds.json_service import JsonSource, make_service_auth
+from authz.feeds.pdp import HEALTHY_SECONDS, PdpReader, make_pdp
 from tests.fakes.clock import FakeClock
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
 from tests.fakes.pdp import EVALUATION, VECTORS, evaluate
@@ -37,7 +37,7 @@ from tests.tools import ROOT
 SAMPLES: Final = json.loads((ROOT / "tests/data/pdp.json").read_text(encoding="utf-8"))
 QUESTION: Final = '{"action":{"name":"read"},"resource":{"id":"record-1"},"subject":{"id":"s3cret-alice"}}'
 
-_MADE: Final[list[PdpSource]] = []
+_MADE: Final[list[JsonSource]] = []
 
 
 @pytest.fixture(autouse=True)
@@ -55,10 +55,11 @@ def make_source(
     timeout: float = HANG_SECONDS,
     ttl: float = 0.0,
     monotonic: Callable[[], float] = lambda: 0.0,
-) -> PdpSource:
+) -> JsonSource:
     """Make what asks at *url*."""
     poster = make_poster(url, timeout=timeout)
-    source = PdpSource(poster, url, auth or NoAuth(), kind=kind, ttl=ttl, monotonic=monotonic)
+    reader = PdpReader(kind=kind, ttl=ttl, monotonic=monotonic)
+    source = JsonSource(poster, url, auth or NoAuth(), reader.read)
     _MADE.append(source)
     return source
 
@@ -68,7 +69,7 @@ def need(question: object = QUESTION) -> Need:
     return Need(PDP, "policies", None, sent=question if isinstance(question, str) else json.dumps(question))
 
 
-def refuse(source: PdpSource) -> SourceError:
+def refuse(source: JsonSource) -> SourceError:
     """Ask what must fail, and return how it failed."""
     with pytest.raises(SourceError) as failed:
         source(need())
@@ -105,9 +106,9 @@ def test_credentials_are_of_one_kind(tmp_path: Path) -> None:
     header = BasicFile(str(tmp_path / "pair")).credentials().headers["authorization"]
     assert base64.b64decode(header.removeprefix("Basic ")) == b"us:s p%"
     url = "https://pdp.test/access/v1/evaluation"
-    assert auth_to(Pdp(url=url, bearer_token_file="/a")) == BearerTokenFile("/a")
-    assert auth_to(Pdp(url=url, basic_credentials_file="/b")) == BasicFile("/b")
-    assert auth_to(Pdp(url=url)) == NoAuth()
+    assert make_service_auth(Pdp(url=url, bearer_token_file="/a")) == BearerTokenFile("/a")
+    assert make_service_auth(Pdp(url=url, basic_credentials_file="/b")) == BasicFile("/b")
+    assert make_service_auth(Pdp(url=url)) == NoAuth()
 
 
 @pytest.mark.parametrize(("question", "decision"), VECTORS.values(), ids=VECTORS)

@@ -23,7 +23,7 @@ import trustme
 from authz.facts.loop import Loop
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.connect import Dialer
-from authz.feeds.http.fetch import Answer
+from authz.feeds.http.fetch import Response
 from authz.feeds.http.post import Outcome, Post, Poster
 from authz.feeds.http.tls import TlsTrust
 from authz.feeds.http.trust import Trust, read_origin
@@ -84,10 +84,10 @@ class Looping:
         self._loop: Final = loop
         self.begun = 0
 
-    def post(self, url: str, write: Callable[[], Post]) -> Answer:
+    def post(self, url: str, write: Callable[[], Post]) -> Response:
         """Ask, and wait for the answer."""
         outcomes: list[Outcome | None] = []
-        if self._poster.begin(url, write(), self._loop, outcomes.append):
+        if self._poster.start(url, write(), self._loop, outcomes.append):
             self.begun += 1
             assert outcomes == []  # it comes later
             while not outcomes:
@@ -290,7 +290,7 @@ class Kept:
 
     def begin(self, outcomes: list[Outcome | None]) -> bool:
         """Ask; the outcome comes to *outcomes*."""
-        return self.poster.begin(self.url, Post(b"{}", {}), self.loop, outcomes.append)
+        return self.poster.start(self.url, Post(b"{}", {}), self.loop, outcomes.append)
 
     def turn(self) -> None:
         """Let the loop wait once."""
@@ -384,7 +384,7 @@ def test_many_questions_are_under_way_at_one_time() -> None:
         with ThreadPoolExecutor(3) as threads:
             assert [each.result() for each in [threads.submit(ask, poster, url) for _ in range(3)]] == [b"1"] * 3
         outcomes: list[Outcome | None] = []
-        assert [poster.begin(url, Post(b"{}", {}), loop, outcomes.append) for _ in range(4)] == [True] * 3 + [False]
+        assert [poster.start(url, Post(b"{}", {}), loop, outcomes.append) for _ in range(4)] == [True] * 3 + [False]
         while len(outcomes) < 3:
             loop.turn(HANG_SECONDS, lambda: False)
         assert [outcome().body for outcome in outcomes if outcome is not None] == [b"1"] * 3

@@ -14,15 +14,16 @@ from authz.config.risk import Risk
 from authz.core.needs import Need
 from authz.core.risk import ENGINE, RISK, Assessment
 from authz.demo.loopback import Answer
-from authz.facts.lane import Fact, SourceError
-from authz.feeds.risk import RiskSource, make_risk
+from authz.facts.source import Fact, SourceError
+from authz.feeds.json_service import JsonSource
+from authz.feeds.risk import make_risk
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
 from tests.fakes.raw import RawServer, be_silent
 from tests.fakes.raw import say as say_bytes
 
 PATH = "/v1/assess"
 QUESTION = '{"subject":"s3cret-alice"}'
-_MADE: list[RiskSource] = []
+_MADE: list[JsonSource] = []
 
 
 @pytest.fixture(autouse=True)
@@ -32,14 +33,14 @@ def _close() -> Iterator[None]:
         _MADE.pop().close()
 
 
-def make_source(url: str, **settings: Any) -> RiskSource:  # noqa: ANN401 - of the section
+def make_source(url: str, **settings: Any) -> JsonSource:  # noqa: ANN401 - of the section
     """Make what asks the engine at *url*."""
     source = make_risk(Risk(url=url, **{"timeout": "10s", **settings}))
     _MADE.append(source)
     return source
 
 
-def ask(source: RiskSource) -> Fact | SourceError:
+def ask(source: JsonSource) -> Fact | SourceError:
     """Ask, and return the fact or the failure."""
     try:
         return source(Need(RISK, ENGINE, "digest", sent=QUESTION))

@@ -17,7 +17,7 @@ from authz.config.model import Config
 from authz.core.introspection import Introspection, introspection_need
 from authz.demo.loopback import Answer, RawResponse, Request, Response
 from authz.envoy import ext_authz_pb2 as wire
-from authz.facts.lane import SourceError
+from authz.facts.source import SourceError
 from authz.feeds.http.client_auth import BearerTokenFile
 from authz.feeds.introspection import CacheTtl
 from authz.feeds.token_review import TokenReviewSource

@@ -17,7 +17,7 @@ from itertools import count
 from authz.core.needs import KeySearched
 from authz.demo.signing import SigningKey
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.fetch import Answer
+from authz.feeds.http.fetch import Response
 from authz.feeds.refresh import Schedule
 from authz.telemetry.keys import Refresh
 from tests.fakes.clock import FakeClock
@@ -131,11 +131,11 @@ class Year:
 
     # The issuer.
 
-    def _answer(self, _: object) -> Answer:
+    def _answer(self, _: object) -> Response:
         if self._down:
             raise RefreshError(self.random.choice([Refresh.UNREACHABLE, Refresh.TIMEOUT, Refresh.STATUS]), "down")
         keys = self._before if self._flapping and self.random.random() < 0.5 else self._keys
-        return Answer(200, {"cache-control": f"max-age={MAX_AGE:.0f}"}, document(*keys))
+        return Response(200, {"cache-control": f"max-age={MAX_AGE:.0f}"}, document(*keys))
 
     def _publish(self) -> SigningKey:
         key = SigningKey.create("ES256", kid=f"key-{next(self._numbers)}")

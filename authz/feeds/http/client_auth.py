@@ -43,7 +43,7 @@ class ClientAuth(Protocol):
     """A method of client authentication."""
 
     @property
-    def is_prompt(self) -> bool:
+    def is_nonblocking(self) -> bool:
         """Whether `credentials` reads no file and signs nothing: a thread that must not wait may call it."""
 
     def credentials(self) -> Credentials:
@@ -54,7 +54,7 @@ class ClientAuth(Protocol):
 class NoAuth:
     """No client authentication."""
 
-    is_prompt: ClassVar[bool] = True
+    is_nonblocking: ClassVar[bool] = True
 
     def credentials(self) -> Credentials:
         """Return no credentials."""
@@ -67,7 +67,7 @@ class SecretFile:
 
     client: str
     file: str
-    is_prompt: ClassVar[bool] = False
+    is_nonblocking: ClassVar[bool] = False
 
     def credentials(self) -> Credentials:
         """Return the Authorization header. Raises RefreshError."""
@@ -80,7 +80,7 @@ class SecretText:
 
     client: str
     secret: str = field(repr=False)
-    is_prompt: ClassVar[bool] = True
+    is_nonblocking: ClassVar[bool] = True
 
     def credentials(self) -> Credentials:
         """Return the Authorization header."""
@@ -98,7 +98,7 @@ class PrivateKey:
     key_id: str | None = None
     algorithm: str | None = None
     now: Callable[[], float] = time.time
-    is_prompt: ClassVar[bool] = False
+    is_nonblocking: ClassVar[bool] = False
 
     def credentials(self) -> Credentials:
         """Return the fields of a new assertion. Raises RefreshError."""
@@ -136,7 +136,7 @@ class ClientId:
     """tls_client_auth (RFC 8705 section 2): only the id; the client certificate authenticates."""
 
     client: str
-    is_prompt: ClassVar[bool] = True
+    is_nonblocking: ClassVar[bool] = True
 
     def credentials(self) -> Credentials:
         """Return the id."""
@@ -148,7 +148,7 @@ class BearerTokenFile:
     """A bearer token in a file."""
 
     file: str
-    is_prompt: ClassVar[bool] = False
+    is_nonblocking: ClassVar[bool] = False
 
     def credentials(self) -> Credentials:
         """Return the Authorization header. Raises RefreshError."""
@@ -160,7 +160,7 @@ class BasicFile:
     """Basic authentication (RFC 7617) with `user:password` in a file."""
 
     file: str
-    is_prompt: ClassVar[bool] = False
+    is_nonblocking: ClassVar[bool] = False
 
     def credentials(self) -> Credentials:
         """Return the Authorization header. Raises RefreshError."""

@@ -39,7 +39,7 @@ _ACCEPT: Final = "application/json, application/jwk-set+json"  # Kubernetes serv
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A response: a document, or status 304. *headers* are as `read_headers` returns them.
 
     *authorities* is the digest of the CAs by which the server was verified: see authz.feeds.http.tls.
@@ -56,7 +56,7 @@ class Answer:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-Fetch = Callable[[str, Mapping[str, str]], Answer]
+Fetch = Callable[[str, Mapping[str, str]], Response]
 
 
 class Fetcher:
@@ -78,7 +78,7 @@ class Fetcher:
         self._now: Final = now
         self._abandoned_thread: Thread | None = None
 
-    def get(self, url: str, headers: Mapping[str, str]) -> Answer:
+    def get(self, url: str, headers: Mapping[str, str]) -> Response:
         """Fetch *url* within the timeout. Raises RefreshError."""
         if self._abandoned_thread is not None and self._abandoned_thread.is_alive():
             raise RefreshError(Refresh.TIMEOUT, f"{printable(url)}: name resolution for an earlier fetch still hangs")
@@ -91,7 +91,7 @@ class Fetcher:
             raise RefreshError(Refresh.TIMEOUT, f"{printable(url)}: no complete response within {self._timeout:g} s")
         return exchange.result()
 
-    def _exchange(self, cancellable: CancellableSocket, url: str, headers: Mapping[str, str]) -> Answer:
+    def _exchange(self, cancellable: CancellableSocket, url: str, headers: Mapping[str, str]) -> Response:
         deadline = time.monotonic() + self._timeout
         with as_refresh_errors(url):
             parts = self._dialer.trust.check_url(url)
@@ -114,7 +114,7 @@ class Fetcher:
             sent |= self._dialer.proxy.headers()  # for https they are in CONNECT, so that the issuer does not get them
         return sent
 
-    def _read(self, cancellable: CancellableSocket, response: HTTPResponse, url: str) -> Answer:
+    def _read(self, cancellable: CancellableSocket, response: HTTPResponse, url: str) -> Response:
         headers = read_headers(response.headers.items())
         shown = printable(url)
         if 300 <= response.status < 400 and response.status != 304:
@@ -127,7 +127,7 @@ class Fetcher:
             body += chunk
             if len(body) > self._max_bytes:
                 raise RefreshError(Refresh.TOO_LARGE, f"{shown}: more than {self._max_bytes} bytes (fetch.max_bytes)")
-        return Answer(response.status, headers, bytes(body))
+        return Response(response.status, headers, bytes(body))
 
 
 @contextmanager
@@ -177,25 +177,25 @@ def _describe_redirect(url: str, location: str | None) -> str:
 class _Exchange:
     """One exchange on its own thread."""
 
-    def __init__(self, work: Callable[[CancellableSocket], Answer]) -> None:
+    def __init__(self, work: Callable[[CancellableSocket], Response]) -> None:
         self.ended: Final = Event()
         self.cancellable: Final = CancellableSocket()
         self._work = work
-        self._answer: Answer | None = None
+        self._response: Response | None = None
         self._error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            self._answer = self._work(self.cancellable)
+            self._response = self._work(self.cancellable)
         except BaseException as error:  # noqa: BLE001 - raised again by `result` on the waiting thread
             self._error = error
         finally:
             self.cancellable.release()
             self.ended.set()
 
-    def result(self) -> Answer:
+    def result(self) -> Response:
         if self._error is not None:
             raise self._error
-        if self._answer is None:
+        if self._response is None:
             raise RefreshError(Refresh.INTERNAL_ERROR, "the exchange ended without a response")
-        return self._answer
+        return self._response

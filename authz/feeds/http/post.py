@@ -28,7 +28,7 @@ from typing import Final, TypeVar
 
 from authz.facts.loop import READ, WRITE, Loop, Timer
 from authz.feeds.http.connect import CancellableSocket, Dialer
-from authz.feeds.http.fetch import Answer, as_refresh_errors, refuse_redirect, write_target
+from authz.feeds.http.fetch import Response, as_refresh_errors, refuse_redirect, write_target
 from authz.feeds.http.freshness import read_headers
 from authz.feeds.http.response import ResponseReader
 
@@ -52,11 +52,11 @@ class Post:
 Exchange = Generator[int, None, T]
 """Something on a connection, which yields READ or WRITE when it has to wait for that, and returns what came of it."""
 
-Outcome = Callable[[], Answer]
+Outcome = Callable[[], Response]
 """Returns the response, or raises RefreshError."""
 
-Done = Callable[[Outcome | None], None]
-"""Takes what came of a request; None if the server had closed the connection, and the request is to be sent again."""
+OutcomeCallback = Callable[[Outcome | None], None]
+"""Receives the outcome of a request; None if the server had closed the connection, and it must be sent again."""
 
 
 class Poster:
@@ -73,7 +73,7 @@ class Poster:
         self._idle: Final[list[_Connection]] = []
         self._closed = False
 
-    def post(self, url: str, write: Callable[[], Post]) -> Answer:
+    def post(self, url: str, write: Callable[[], Post]) -> Response:
         """Send to *url* the request that *write* returns; it is called for each attempt. Raises RefreshError."""
         deadline = time.monotonic() + self._timeout
         with as_refresh_errors(url):
@@ -81,9 +81,9 @@ class Poster:
             kept = self._take(url)
             if kept is not None:
                 try:
-                    answer = _finish(self._exchange(kept, sent), kept, deadline)
-                    if answer.status != _IDLE_TIMEOUT:
-                        return answer
+                    response = _finish(self._exchange(kept, sent), kept, deadline)
+                    if response.status != _IDLE_TIMEOUT:
+                        return response
                 except _CLOSED:
                     if kept.has_answered:
                         raise
@@ -91,15 +91,18 @@ class Poster:
             used = self._connect(url, deadline)
             return _finish(self._exchange(used, sent), used, deadline)
 
-    def begin(self, url: str, sent: Post, loop: Loop, done: Done) -> bool:
-        """Send a request on an idle connection, and call *done*, once and later, on the thread of *loop*, this one.
+    def start(self, url: str, sent: Post, loop: Loop, callback: OutcomeCallback) -> bool:
+        """Send a request on an idle connection, without blocking; *callback* is called once, later.
 
-        Return False if there is none, or if it fails at once: then `post` is to be called.
+        The calling thread is that of *loop*, which calls *callback*. Return False if there is no idle connection, or
+        if it fails at once: the caller must call `post` then.
         """
         kept = self._take(url)
         if kept is None:
             return False
-        return _Begun(self._exchange(kept, sent), kept, loop, done).begin(loop.monotonic() + self._timeout)
+        return _PendingExchange(self._exchange(kept, sent), kept, loop, callback).start(
+            loop.monotonic() + self._timeout
+        )
 
     def close(self) -> None:
         """Close the idle connections now, and those in use after their exchange."""
@@ -141,7 +144,7 @@ class Poster:
         proxy_headers = through.headers if through is not None else dict[str, str]
         return _Connection(dialed.socket, url, head, proxy_headers, self._monotonic() + MAX_AGE)
 
-    def _exchange(self, used: _Connection, sent: Post) -> Exchange[Answer]:
+    def _exchange(self, used: _Connection, sent: Post) -> Exchange[Response]:
         """Send a request and read its response; then keep the connection, or close it."""
         reusable = False
         try:
@@ -153,9 +156,9 @@ class Poster:
                 if 300 <= reader.status < 400:
                     raise refuse_redirect(used.url, reader.status, read_headers(reader.lines))
             headers = read_headers(reader.lines)
-            answer = Answer(reader.status, headers, reader.read_body(headers.get("content-encoding", "")))
+            response = Response(reader.status, headers, reader.read_body(headers.get("content-encoding", "")))
             reusable = reader.is_reusable
-            return answer
+            return response
         finally:
             if reusable:
                 self._give_back(used)
@@ -163,30 +166,30 @@ class Poster:
                 used.close()
 
 
-def _finish(exchange: Exchange[Answer], used: _Connection, deadline: float) -> Answer:
+def _finish(exchange: Exchange[Response], used: _Connection, deadline: float) -> Response:
     """Run an exchange on this thread, which waits for it. Raises OSError, RefreshError, ValueError."""
     try:
         while True:
             used.wait(next(exchange), deadline)
     except StopIteration as ended:
-        answer: Answer = ended.value
-        return answer
+        response: Response = ended.value
+        return response
     finally:
         exchange.close()
 
 
-class _Begun:
+class _PendingExchange:
     """An exchange that the thread of a *loop* goes on with whenever its socket is ready, until the *deadline*."""
 
-    __slots__ = ("_done", "_exchange", "_loop", "_used")
+    __slots__ = ("_callback", "_exchange", "_loop", "_used")
 
-    def __init__(self, exchange: Exchange[Answer], used: _Connection, loop: Loop, done: Done) -> None:
+    def __init__(self, exchange: Exchange[Response], used: _Connection, loop: Loop, callback: OutcomeCallback) -> None:
         self._exchange: Final = exchange
         self._used: Final = used
         self._loop: Final = loop
-        self._done: Final = done
+        self._callback: Final = callback
 
-    def begin(self, deadline: float) -> bool:
+    def start(self, deadline: float) -> bool:
         """Send the request; return False if that cannot be done at once, and nothing will come of it."""
         try:
             event = next(self._exchange)
@@ -200,8 +203,8 @@ class _Begun:
         try:
             event = next(self._exchange)
         except StopIteration as ended:
-            answer: Answer = ended.value
-            self._end(None if answer.status == _IDLE_TIMEOUT else lambda: answer)
+            response: Response = ended.value
+            self._end(None if response.status == _IDLE_TIMEOUT else lambda: response)
         except Exception as error:  # noqa: BLE001 - it is the outcome
             self._fail(error)
         else:
@@ -218,7 +221,7 @@ class _Begun:
             return
         url = self._used.url
 
-        def fail() -> Answer:
+        def fail() -> Response:
             with as_refresh_errors(url):
                 raise error
 
@@ -226,7 +229,7 @@ class _Begun:
 
     def _end(self, outcome: Outcome | None) -> None:
         self._used.clear_timer()
-        self._done(outcome)
+        self._callback(outcome)
 
 
 class _Connection:

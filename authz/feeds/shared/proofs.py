@@ -18,8 +18,10 @@ from typing import Final
 
 from authz.core.dpop import ProofUse
 from authz.core.needs import Need, Unanswered
-from authz.facts.lane import Bounds, Done, Fact, LaneObserver, SourceError, SourceLane
+from authz.facts.bounds import Bounds
+from authz.facts.lane import DoneCallback, LaneObserver, SourceLane
 from authz.facts.proofs import MAX_CHECK_SECONDS, ProofMemory, read_use
+from authz.facts.source import Fact, SourceError
 from authz.feeds.shared.state import SharedState, SharedStateError
 
 SOURCE: Final = "shared_state"
@@ -85,7 +87,7 @@ class SharedProofLane:
         fact = self._lane.find(need)
         return None if fact is None else self._settle(need, fact)
 
-    def ask(self, need: Need, done: Done) -> None:
+    def ask(self, need: Need, done: DoneCallback) -> None:
         """Ask the shared state; *done* is called with a ProofUse, or with Unanswered."""
         self._lane.ask(need, lambda fact: done(self._settle(need, fact)))
 

@@ -14,7 +14,7 @@ from authz.core.needs import Need, Unanswered
 from authz.core.risk import ClientHistory
 from authz.core.signing_request import read_signing_request
 from authz.core.snapshot import Snapshot
-from authz.facts.lane import SourceError
+from authz.facts.source import SourceError
 from authz.feeds.exchange_lane import make_exchange
 from authz.feeds.fact_lanes import make_introspection
 from authz.feeds.pdp import make_pdp

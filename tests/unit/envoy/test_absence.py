@@ -13,8 +13,10 @@ from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import DEADLINE_RESERVE
+from authz.facts.bounds import Bounds
 from authz.facts.by_source import LanesBySource
-from authz.facts.lane import Bounds, Fact, SourceLane
+from authz.facts.lane import SourceLane
+from authz.facts.source import Fact
 from tests.fixtures import ask
 from tests.unit.envoy.asking import HANG, FakeLane, StillGatherer, check, make_checker, told, write_check
 

@@ -11,8 +11,9 @@ from authz.core.decision import Allow
 from authz.core.minting import MIN_REMAINING_SECONDS, MINTED
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
+from authz.facts.bounds import Bounds
 from authz.facts.breaker import MAX_BACKOFF
-from authz.facts.lane import Bounds, SourceLane
+from authz.facts.lane import SourceLane
 from authz.signing.local import LocalSigner
 from authz.signing.minter import Minter, MintLane, remote_source
 from authz.signing.port import Failure, SigningUnavailable
@@ -43,9 +44,9 @@ class Service(LocalSigner):
 class Unobserved:
     """Counts nothing."""
 
-    def on_found(self) -> None: ...
+    def on_cache_hit(self) -> None: ...
 
-    def on_made(self, result: str) -> None: ...
+    def on_signing_ended(self, result: str) -> None: ...
 
 
 @dataclass

@@ -15,8 +15,10 @@ from authz.core.exchange import EXCHANGED, Exchanged, ExchangeRefused
 from authz.core.needs import Need
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer
+from authz.facts.bounds import Bounds
 from authz.facts.by_source import LanesBySource
-from authz.facts.lane import RENEWAL_PAUSE, Bounds, Fact, SourceError, SourceLane
+from authz.facts.lane import RENEWAL_PAUSE, SourceLane
+from authz.facts.source import Fact, SourceError
 from tests.cases.exchange import TOKEN, WORLD
 from tests.fakes.waiting import wait_until
 from tests.fixtures import T, ask

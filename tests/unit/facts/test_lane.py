@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.needs import Need, Unanswered
+from authz.facts.bounds import Bounds
 from authz.facts.breaker import CLOSED, INITIAL_BACKOFF, MAX_BACKOFF, MAX_FAILURES
 from authz.facts.budget import Budget
 from authz.facts.by_source import LanesBySource
 from authz.facts.cache import FactCache
-from authz.facts.lane import RENEWAL_PAUSE, Bounds, Fact, LaneObserver, SourceError, SourceLane, start_thread
+from authz.facts.lane import RENEWAL_PAUSE, LaneObserver, SourceLane, start_thread
+from authz.facts.source import Fact, SourceError
 
 HANG = 300.0  # seconds after which a test that hangs is stopped
 
@@ -221,7 +223,7 @@ class Seen(LaneObserver):
         self.answered: list[str] = []
         self.refused: list[str] = []
 
-    def on_found(self) -> None:
+    def on_cache_hit(self) -> None:
         self.found += 1
 
     def on_answered(self, result: str, seconds: float) -> None:

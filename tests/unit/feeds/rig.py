@@ -15,7 +15,7 @@ from authz.core.needs import CHANGED_KEY, KEY, Need
 from authz.demo.signing import SigningKey
 from authz.feeds.failure import RefreshError
 from authz.feeds.feed import Feed
-from authz.feeds.http.fetch import Answer
+from authz.feeds.http.fetch import Response
 from authz.feeds.key_history import KeyHistory
 from authz.feeds.key_lane import ChangedKeyLane, KeyFeed, KeyLane
 from authz.feeds.ports import Cache, FeedEnv, Observer
@@ -31,7 +31,7 @@ JWKS = f"{ISSUER}/keys"
 
 K1, K2, K3 = (SigningKey.create("ES256", kid=f"k{number}") for number in (1, 2, 3))
 
-Behaviour = Callable[[Mapping[str, str]], Answer]
+Behaviour = Callable[[Mapping[str, str]], Response]
 
 
 def document(*keys: SigningKey | object) -> bytes:
@@ -42,7 +42,7 @@ def document(*keys: SigningKey | object) -> bytes:
 def answer(body: bytes, **headers: str) -> Behaviour:
     """Answer 200 with *body*; in names of headers `_` stands for a hyphen."""
     spelled = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda _: Answer(200, spelled, body)
+    return lambda _: Response(200, spelled, body)
 
 
 def publish(*keys: SigningKey | object, **headers: str) -> Behaviour:
@@ -58,7 +58,7 @@ def discover(uri: str = JWKS, issuer: str = ISSUER) -> Behaviour:
 def fail(result: Refresh = Refresh.STATUS, *, wait: float | None = None) -> Behaviour:
     """Fail as a fetch does."""
 
-    def behave(_: Mapping[str, str]) -> Answer:
+    def behave(_: Mapping[str, str]) -> Response:
         raise RefreshError(result, "no", retry_after=wait)
 
     return behave
@@ -72,7 +72,7 @@ class Site:
     at: dict[str, Behaviour] = field(default_factory=dict)
     asked: list[tuple[float, str, Mapping[str, str]]] = field(default_factory=list)
 
-    def get(self, url: str, headers: Mapping[str, str]) -> Answer:
+    def get(self, url: str, headers: Mapping[str, str]) -> Response:
         self.asked.append((self.clock.monotonic(), url, dict(headers)))
         return self.at.get(url, fail(Refresh.UNREACHABLE))(headers)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from authz.feeds.cache import KeyCache
-from authz.feeds.http.fetch import Answer
+from authz.feeds.http.fetch import Response
 from authz.telemetry.keys import Refresh
 from tests.fakes.clock import FakeClock
 from tests.unit.feeds.rig import JWKS, K1, K2, Rig, document, fail, publish
@@ -83,7 +83,7 @@ def test_not_modified_renews_the_file(tmp_path: Path) -> None:
     before = Rig(cache=in_folder(tmp_path))
     before.site.at[JWKS] = publish(K1, etag='"1"')
     before.run()
-    before.site.at[JWKS] = lambda headers: Answer(304, {}, b"")
+    before.site.at[JWKS] = lambda headers: Response(304, {}, b"")
     before.run(600)
     fetched_at = json.loads((tmp_path / "a.json").read_text())["fetched_at"]
     assert before.clock.time() - fetched_at < 200
@@ -101,7 +101,7 @@ def test_file_and_folder_are_the_owners_only(tmp_path: Path) -> None:
 def test_file_belongs_to_the_authorities_of_the_fetch(tmp_path: Path) -> None:
     """Where a CA file is replaced between fetch and save, the keys are still those of the old one, and no others'."""
     before = Rig(cache=in_folder(tmp_path, authorities=lambda: "new"))
-    before.site.at[JWKS] = lambda _: Answer(200, {}, document(K1), "old")
+    before.site.at[JWKS] = lambda _: Response(200, {}, document(K1), "old")
     before.run()
     after = restarted(before, in_folder(tmp_path, authorities=lambda: "new"))
     assert after.published == []

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from authz.core.needs import CHANGED_KEY, KeySearched, Need, Unanswered
-from authz.feeds.http.fetch import Answer
+from authz.feeds.http.fetch import Response
 from authz.feeds.key_lane import KEY_SEARCHED
 from authz.feeds.refresh import Schedule
 from authz.telemetry.keys import Refresh
@@ -74,11 +74,11 @@ def test_not_modified_renews() -> None:
     """A 304 to our ETag counts as a success: keys continue to serve beyond `max_stale` without a new document."""
     rig = Rig()
 
-    def behave(headers: object) -> Answer:
+    def behave(headers: object) -> Response:
         assert isinstance(headers, dict)
         if headers.get("if-none-match") == '"1"':
-            return Answer(304, {}, b"")
-        return Answer(200, {"etag": '"1"'}, document(K1))
+            return Response(304, {}, b"")
+        return Response(200, {"etag": '"1"'}, document(K1))
 
     rig.site.at[JWKS] = behave
     rig.run(2 * DAY)
@@ -95,7 +95,7 @@ def test_keys_withdrawn_for_age_come_back_with_a_304() -> None:
     rig.site.at[JWKS] = fail()
     rig.run(2 * HOUR + 60)
     assert rig.kids is None
-    rig.site.at[JWKS] = lambda headers: Answer(304, {}, b"")
+    rig.site.at[JWKS] = lambda headers: Response(304, {}, b"")
     rig.run(120)
     assert rig.kids == {"k1"}
 
@@ -509,7 +509,7 @@ def test_a_source_that_breaks_does_not_end_the_feed() -> None:
     """A bug in a source is a failed refresh like any other."""
     rig = Rig()
 
-    def broken(_: object) -> Answer:
+    def broken(_: object) -> Response:
         raise ZeroDivisionError
 
     rig.site.at[JWKS] = broken
@@ -651,9 +651,9 @@ def test_each_refresh_is_told_once_with_its_result() -> None:
     """Anyone who traces learns the issuer, what came of it and how long it took, good or bad."""
     rig = Rig()
 
-    def be_slow(headers: object) -> Answer:
+    def be_slow(headers: object) -> Response:
         rig.clock.advance(1.5)
-        return Answer(200, {}, document(K1))
+        return Response(200, {}, document(K1))
 
     rig.site.at[JWKS] = be_slow
     rig.run(10.0)
@@ -668,7 +668,7 @@ def test_a_fetch_that_takes_longer_than_the_cooldown_was_a_look_all_the_same() -
     """What it did not bring is not there: 401 for an unknown key, and not 503 for ever."""
     rig = Rig(schedule=Schedule(cooldown=0.5))
 
-    def slow(headers: Mapping[str, str]) -> Answer:
+    def slow(headers: Mapping[str, str]) -> Response:
         rig.clock.advance(0.8)
         return publish(K1)(headers)
 

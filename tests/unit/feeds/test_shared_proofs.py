@@ -13,8 +13,9 @@ import pytest
 from authz.core.dpop import ProofUse
 from authz.core.needs import PROOF, Need, Unanswered
 from authz.facts.breaker import MAX_FAILURES
-from authz.facts.lane import LaneObserver, SourceError, SourceLane
+from authz.facts.lane import LaneObserver, SourceLane
 from authz.facts.proofs import ProofMemory
+from authz.facts.source import SourceError
 from authz.feeds.shared.proofs import SharedProofLane, SharedProofs, make_proof_source_lane
 from authz.feeds.shared.state import Part, Reply, SharedStateError
 from tests.fixtures import T
@@ -63,7 +64,7 @@ class Observer:
         self.results: list[str] = []
         self.local = 0
 
-    def on_found(self) -> None:
+    def on_cache_hit(self) -> None:
         raise AssertionError
 
     def on_answered(self, result: str, seconds: float) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from authz.demo.signing import SigningKey
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.fetch import Answer
+from authz.feeds.http.fetch import Response
 from authz.feeds.sources import FileSource, KeySetReader, UrlSource
 from authz.telemetry.keys import Refresh
 from tests.unit.feeds.rig import DISCOVERY, ISSUER, JWKS, K1, K2, Rig, answer, discover, document, fail, publish
@@ -154,7 +154,7 @@ def test_refused_document_leaves_the_validators() -> None:
 
 def test_unasked_304_is_a_failure() -> None:
     """A 304 to a request without a condition brings no keys."""
-    source = UrlSource(lambda url, headers: Answer(304, {}, b""), JWKS, KeySetReader())
+    source = UrlSource(lambda url, headers: Response(304, {}, b""), JWKS, KeySetReader())
     with pytest.raises(RefreshError, match="without a condition"):
         source.load()
 
@@ -162,11 +162,11 @@ def test_unasked_304_is_a_failure() -> None:
 def test_304_under_other_authorities_confirms_nothing() -> None:
     """What came under an authority that was since replaced may be forged, its ETag copied: the whole is asked again."""
     rig = Rig()
-    rig.site.at[JWKS] = lambda _: Answer(200, {"etag": '"1"'}, document(K1), "old")
+    rig.site.at[JWKS] = lambda _: Response(200, {"etag": '"1"'}, document(K1), "old")
     rig.run()
 
-    def genuine(headers: Mapping[str, str]) -> Answer:
-        return Answer(304, {}, b"", "new") if headers else Answer(200, {"etag": '"1"'}, document(K2), "new")
+    def genuine(headers: Mapping[str, str]) -> Response:
+        return Response(304, {}, b"", "new") if headers else Response(200, {"etag": '"1"'}, document(K2), "new")
 
     rig.site.at[JWKS] = genuine
     rig.run(600)
@@ -183,10 +183,12 @@ def test_discovery_is_asked_again_under_new_authorities() -> None:
     rig = Rig(discovery=True)
     rig.run()
     assert len(rig.site.times(DISCOVERY)) == 1
-    rig.site.at[JWKS] = lambda _: Answer(200, {}, document(K1), "new")
+    rig.site.at[JWKS] = lambda _: Response(200, {}, document(K1), "new")
     rig.run(600)
     assert len(rig.site.times(DISCOVERY)) == 1
-    rig.site.at[DISCOVERY] = lambda _: Answer(200, {}, json.dumps({"issuer": ISSUER, "jwks_uri": JWKS}).encode(), "new")
+    rig.site.at[DISCOVERY] = lambda _: Response(
+        200, {}, json.dumps({"issuer": ISSUER, "jwks_uri": JWKS}).encode(), "new"
+    )
     rig.run(600)
     assert len(rig.site.times(DISCOVERY)) == 2
     rig.run(1200)

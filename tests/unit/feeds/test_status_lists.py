@@ -14,9 +14,11 @@ from authz.config.status_list import StatusList as StatusListSection
 from authz.core.keys import KeySet
 from authz.core.needs import Need
 from authz.core.status_list import STALE_STATUS_LIST, STATUS_LIST, StatusList
-from authz.facts.lane import Bounds, Fact, SourceError, SourceLane
+from authz.facts.bounds import Bounds
+from authz.facts.lane import SourceLane
+from authz.facts.source import Fact, SourceError
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.fetch import Answer
+from authz.feeds.http.fetch import Response
 from authz.feeds.ports import Loaded
 from authz.feeds.status_lists import RefreshingLane, SignerKeys, StatusListLanes, StatusListSource
 from authz.telemetry.facts import FactMetrics
@@ -39,11 +41,11 @@ class Server:
         self.down = False
         self.seen: list[tuple[str, Mapping[str, str]]] = []
 
-    def __call__(self, url: str, headers: Mapping[str, str]) -> Answer:
+    def __call__(self, url: str, headers: Mapping[str, str]) -> Response:
         self.seen.append((url, headers))
         if self.down:
             raise RefreshError(Refresh.UNREACHABLE, "the server is down")
-        return Answer(self.status, self.headers, b"" if self.status == 304 else self.body)
+        return Response(self.status, self.headers, b"" if self.status == 304 else self.body)
 
 
 class Clock:

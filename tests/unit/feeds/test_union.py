@@ -10,7 +10,7 @@ import pytest
 from authz.core.needs import KeySearched, Unanswered
 from authz.demo.signing import SigningKey
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.fetch import Answer
+from authz.feeds.http.fetch import Response
 from authz.feeds.refresh import Schedule
 from authz.telemetry.keys import Refresh
 from tests.unit.feeds.rig import K1, K2, K3, Behaviour, Rig, answer, document, fail, publish
@@ -85,10 +85,10 @@ def test_a_set_that_did_not_change_is_not_sent_again() -> None:
     rig = make_rig(max_stale=900)
     seen: list[object] = []
 
-    def behave(headers: object) -> Answer:
+    def behave(headers: object) -> Response:
         seen.append(headers)
         assert isinstance(headers, dict)
-        return Answer(304, {}, b"") if headers.get("if-none-match") == '"1"' else good({})
+        return Response(304, {}, b"") if headers.get("if-none-match") == '"1"' else good({})
 
     good = publish(K1, etag='"1"')
     rig.site.at[EAST] = behave
@@ -149,7 +149,7 @@ def test_one_that_breaks_is_a_failure_of_its_own() -> None:
     """A bug in one fetch does not cost the others."""
     rig = make_rig()
 
-    def broken(_: object) -> Answer:
+    def broken(_: object) -> Response:
         raise ZeroDivisionError
 
     rig.site.at[EAST] = broken

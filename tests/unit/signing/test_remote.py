@@ -10,7 +10,7 @@ import pytest
 from authz.core.minting import MINTED
 from authz.core.needs import Need
 from authz.core.signing_request import write_signing_request, write_signing_terms
-from authz.facts.lane import SourceError
+from authz.facts.source import SourceError
 from authz.signing.minter import Minter, remote_source
 from authz.signing.port import Failure, SigningUnavailable
 

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.needs import Need, Unanswered
+from authz.facts.bounds import Bounds
 from authz.facts.breaker import MAX_FAILURES
-from authz.facts.lane import Bounds, Fact, Heard, SourceError, SourceLane, start_thread
+from authz.facts.lane import SourceLane, start_thread
 from authz.facts.loop import Loop
+from authz.facts.source import Fact, FactCallback, SourceError
 from tests.fakes.waiting import HANG_SECONDS
 
 WIDE = Bounds(max_concurrent=2, max_waiting=8, max_wait=0.5, burst=100, refill=1.0)
@@ -31,7 +33,7 @@ class Almanac:
     def __init__(self, connections: int) -> None:
         self.connections = connections
         self.broken = False
-        self.begun: list[tuple[Need, Heard]] = []
+        self.started: list[tuple[Need, FactCallback]] = []
         self.by_thread: SimpleQueue[str | None] = SimpleQueue()
         self.threads: set[int] = set()
 
@@ -40,21 +42,21 @@ class Almanac:
         self.by_thread.put(need.asked)
         return Fact(f"{need.asked}: by a thread")
 
-    def begin(self, need: Need, _loop: Loop, heard: Heard) -> bool:
+    def start(self, need: Need, _loop: Loop, callback: FactCallback) -> bool:
         """Ask, while there is a connection."""
         if self.broken:
             raise ValueError
         if not self.connections:
             return False
         self.connections -= 1
-        self.begun.append((need, heard))
+        self.started.append((need, callback))
         return True
 
     def answer(self, outcome: Callable[[], Fact] | None = lambda: Fact("sun", ttl=60.0)) -> None:
         """Answer the oldest question; its connection is free then, unless it was closed."""
-        _, heard = self.begun.pop(0)
+        _, callback = self.started.pop(0)
         self.connections += outcome is not None
-        heard(outcome)
+        callback(outcome)
 
 
 class Rig:
@@ -112,8 +114,8 @@ def test_not_more_are_asked_than_may_be(rig: Rig) -> None:
     assert [rig.next(), rig.next()] == [("i", full), ("j", full)]
     order: list[str | None] = []
     for _ in range(8):
-        assert len(rig.almanac.begun) <= 2
-        order.append(rig.almanac.begun[0][0].asked)
+        assert len(rig.almanac.started) <= 2
+        order.append(rig.almanac.started[0][0].asked)
         rig.almanac.answer()
     assert order == list("abcdefgh")
     assert [rig.next()[0] for _ in range(8)] == list("abcdefgh")
@@ -225,15 +227,15 @@ def test_every_question_is_answered_exactly_once(history: list[str], connections
         if what == "ask":
             rig.ask(str(asked))
             asked += 1
-        elif rig.almanac.begun:
+        elif rig.almanac.started:
             rig.almanac.answer(outcomes[what])
     heard: list[str] = []
     while len(heard) < asked:
-        if rig.almanac.begun:
+        if rig.almanac.started:
             rig.almanac.answer()
         else:
             heard.append(rig.next()[0])
     assert sorted(heard, key=int) == [str(number) for number in range(asked)]
     assert rig.answers.empty()
-    assert rig.lane._open == 0
+    assert rig.lane._pending == 0
     rig.lane.stop()
