@@ -20,8 +20,9 @@ from authz.core.decision import Decision
 from authz.core.identity import ClaimHeader, Identity
 from authz.core.issuer import Issuer
 from authz.core.keys import KeySet
-from authz.core.policy import AccessMode, ClaimRequirement, HostPattern, Match, PathTemplate, Policy, Requirements, Rule
+from authz.core.policy import AccessMode, HostPattern, Match, PathTemplate, Policy, Rule
 from authz.core.request import Request
+from authz.core.requirements import ClaimRequirement, Requirements
 from authz.core.snapshot import Snapshot
 from authz.demo.signing import SigningKey
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from authz.config import model
 from authz.config.build_issuers import build_issuers, build_proof_rules, digest_settings
+from authz.config.clients import Clients
 from authz.config.introspection import IntrospectionKind
 from authz.config.pdp import CREDENTIALS, PdpQuestion
 from authz.config.pdp import Pdp as PdpSection
@@ -26,9 +27,10 @@ from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, Header
 from authz.core.keys import VerifySignature, verify_by_keys
 from authz.core.minting import CopiedValue, FixedValue, MintedClaim, Minting
 from authz.core.pdp import ExternalDecision, Pdp
-from authz.core.policy import ClaimRequirement, Match, Policy, Requirements, Rule
+from authz.core.policy import Match, Policy, Rule
+from authz.core.requirements import ClaimRequirement, Requirements, RiskRequirement
 from authz.core.resource import ProtectedResource
-from authz.core.risk import Assessment, RiskEngine, RiskRequirement
+from authz.core.risk import Assessment, RiskEngine
 from authz.core.snapshot import ParseToken, Responses, Snapshot, TokenRules
 from authz.core.throttle import ClientRules, Throttle
 from authz.core.token import CookieSource, HeaderSource, QuerySource, Source, parse_token
@@ -98,6 +100,7 @@ def build_risk(config: model.Config) -> RiskEngine | None:
     return RiskEngine(
         source=digest_settings(section.model_dump(mode="json", exclude={"on_error"})),
         headers=section.send_headers,
+        networks=build_networks(config.clients),
         on_error=None if error is None else Assessment(error.level, error.score),
     )
 
@@ -108,12 +111,17 @@ def build_clients(config: model.Config) -> ClientRules | None:
     if throttle is None and not any(rule.require and _reads_risk(rule.require) for rule in config.rules):
         return None
     return ClientRules(
-        networks=NetworkRules(
-            ipv4_prefix=section.ipv4_prefix, ipv6_prefix=section.ipv6_prefix, trusted_proxies=section.proxies
-        ),
+        networks=build_networks(section),
         throttle=None
         if throttle is None
         else Throttle(failures=throttle.failures, window=throttle.window.total_seconds(), shadow=throttle.shadow),
+    )
+
+
+def build_networks(section: Clients) -> NetworkRules:
+    """Return which address a client has, and which network it counts as."""
+    return NetworkRules(
+        ipv4_prefix=section.ipv4_prefix, ipv6_prefix=section.ipv6_prefix, trusted_proxies=section.proxies
     )
 
 

@@ -34,23 +34,25 @@ from typing import Final
 from authz.core import policy
 from authz.core.authenticate import authenticate
 from authz.core.binding import UnusedProof, check_use, is_first_use, uses_dpop
+from authz.core.caller import Caller
 from authz.core.claims import Claims
 from authz.core.decision import BEARER, Allow, AuditTrail, Decision, Deny, deny
 from authz.core.dpop import SCHEME
 from authz.core.exchange import exchange
 from authz.core.identity import HeaderChanges
-from authz.core.minting import Caller, mint
+from authz.core.minting import mint
 from authz.core.needs import NO_FACTS, Facts
 from authz.core.origin import require_same_origin
 from authz.core.pdp import check_external
 from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 from authz.core.request import Request, Target, parse_target
+from authz.core.requirements import require
 from authz.core.risk import check_risk
 from authz.core.snapshot import Snapshot
 from authz.core.steps import StepObserver, ignore_step
 from authz.core.strip_credentials import strip_credentials
-from authz.core.throttle import ShownToken, check_throttle
-from authz.core.token import FoundToken, find_token
+from authz.core.throttle import check_throttle
+from authz.core.token import FoundToken, ShownToken, find_token
 
 _PROOFS: Final = ("dpop",)
 _TRY_AGAIN: Final = 503
@@ -99,10 +101,10 @@ def authorize(
             trail.shown = ShownToken(found.text, claims.members)
         is_new = trail.alg is not None and not trail.signature_cached
         caller = Caller(request, target, rule, issuer, claims, found.text, is_new)
-        policy.require(rule, claims, issuer, request, params, now)  # 12
+        require(rule.requirements, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
         if rule.requirements.risk is not None:
-            check_risk(rule.requirements.risk, (issuer, claims), request, params, (snapshot, now), trail, facts)
+            check_risk(rule.requirements.risk, caller, params, snapshot.risk, now, trail, facts)
         tolerated = _check_external(rule, request, params, claims, trail, facts)
         observe(12, rule.requirements)
         headers = snapshot.identity.headers_for(claims)  # 13

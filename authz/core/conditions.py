@@ -20,8 +20,8 @@ from functools import cache
 from typing import Any, Final
 
 from authz.core.claims import Claims
-from authz.core.policy import NoResultError, Params
 from authz.core.request import Request, parse_target
+from authz.core.requirements import NoResultError, Params
 from authz.core.risk import HISTORY
 
 MAX_CHARS: Final = 2048  # of an expression

@@ -10,7 +10,7 @@ from typing import Final
 from authz.core.needs import Need, Unanswered
 from authz.core.reasons import Reason, Rejected
 from authz.core.record import kw_record, record
-from authz.core.throttle import ShownToken
+from authz.core.token import ShownToken
 
 BEARER: Final = ("Bearer",)
 

@@ -18,7 +18,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-from authz.core.minting import MIN_REMAINING_SECONDS, Caller, ScopeClaim, scopes_for
+from authz.core.caller import Caller
+from authz.core.minting import MIN_REMAINING_SECONDS, ScopeClaim, scopes_for
 from authz.core.needs import Facts, Need
 from authz.core.reasons import Reason, Rejected
 

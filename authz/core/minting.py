@@ -20,13 +20,14 @@ from hashlib import sha256
 from typing import Final, assert_never
 from zlib import crc32
 
+from authz.core.caller import Caller
 from authz.core.claims import ClaimPath, Claims
 from authz.core.issuer import Issuer
 from authz.core.needs import Facts, Need
-from authz.core.policy import Rule, Scalar
+from authz.core.policy import Rule
 from authz.core.reasons import Reason, Rejected
 from authz.core.record import record
-from authz.core.request import Request, Target
+from authz.core.requirements import Scalar
 from authz.core.signing_request import write_json, write_signing_request, write_signing_terms
 
 MINTED: Final = "minted token"  # kind of a need for a token that the sidecar signs
@@ -146,22 +147,6 @@ class Minted:
     text: str = field(repr=False)
     transaction: str
     expires: float
-
-
-@record
-class Caller:
-    """The request that a token is for: what it asks, by which *rule*, and who asks, with which *token*.
-
-    The token *is_new* if its signature was verified for this request.
-    """
-
-    request: Request
-    target: Target
-    rule: Rule
-    issuer: Issuer
-    claims: Claims
-    token: str = field(default="", repr=False)
-    is_new: bool = False
 
 
 def mint(minting: Minting, caller: Caller, now: float, facts: Facts) -> tuple[Minted | None, tuple[Need, ...]]:

@@ -1,11 +1,9 @@
-"""Rules: select the one that matches a request, and check its requirements.
+"""Rules: select the one that matches a request.
 
 Rules of this file:
 1. The first rule that matches decides; no match denies.
 2. Paths are compared segment by segment, percent-decoded, without a trailing slash, with case folding as in
    letter_case.py; hosts in lower case, without port and trailing dot.
-3. All parts of a requirement must hold. The configuration rejects empty requirements.
-4. Order of denials: step-up, scopes, issuer, claims, condition, audience.
 """
 
 from __future__ import annotations
@@ -14,23 +12,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final
 
-from authz.core.claims import ClaimPath, Claims, check_unit
-from authz.core.issuer import Issuer
 from authz.core.letter_case import fold_ascii, fold_unicode
-from authz.core.mismatch import describe, explain_claim, explain_scopes
 from authz.core.path_index import PathIndex
-from authz.core.pdp import ExternalDecision
 from authz.core.reasons import Reason, Rejected
-from authz.core.request import AmbiguousEncoding, Request, Target, reject_ambiguous
-
-if TYPE_CHECKING:
-    from authz.core.risk import RiskRequirement
-
-Scalar = str | int | float | bool
-Params = dict[str, str]
+from authz.core.request import AmbiguousEncoding, Target, reject_ambiguous
+from authz.core.requirements import Params, Requirements
 
 
 class AccessMode(StrEnum):
@@ -133,68 +121,6 @@ class Match:
     case_insensitive: bool = False
 
 
-class NoResultError(ValueError):
-    """Raised by a condition that has no result; the message contains no text from the request."""
-
-
-class Condition(Protocol):
-    """A compiled expression over the request and its claims."""
-
-    def holds(self, request: Request, params: Params, claims: Claims) -> bool:
-        """Evaluate the expression. Any exception is a denial; the message of a NoResultError becomes its detail."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimRequirement:
-    """Values that the claim *name*, by default at *path*, must have: one of them, or *every* one."""
-
-    name: str
-    path: ClaimPath
-    values: tuple[Scalar, ...]
-    every: bool = False
-
-    def is_met(self, claims: Claims) -> bool:
-        """Compare values and types: `1`, `"1"` and `true` differ. In a list claim, any element may match."""
-        found = claims.find(self.name, self.path)
-        held = [json_typed(item) for item in (found if isinstance(found, list) else [found])]
-        wanted = [json_typed(value) for value in self.values]
-        return bool(wanted) and (all if self.every else any)(value in held for value in wanted)
-
-
-def json_typed(value: object) -> tuple[str, object]:
-    """Return a value with its JSON type, because in Python True == 1 == 1.0."""
-    if isinstance(value, bool):
-        return "boolean", value
-    if isinstance(value, int | float):
-        return "number", value
-    return ("string", value) if isinstance(value, str) else ("other", None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirements:
-    """What a rule requires of an authenticated caller; all parts must hold. *max_age* is in seconds since `auth_time`.
-
-    *bound* is proof of possession, which `check_binding` has seen.
-    *condition_reads* are claims that the *condition* reads and whose type is checked first: `sub` must be a string.
-    *external* is what a policy decision point must allow, and is asked last.
-    *risk* is checked last; the *condition* is part of it, if it reads the risk.
-    """
-
-    issuers: frozenset[str] = frozenset()
-    audiences: frozenset[str] = frozenset()
-    scopes: tuple[str, ...] = ()
-    any_scope: tuple[str, ...] = ()
-    claims: tuple[ClaimRequirement, ...] = ()
-    acr: tuple[str, ...] = ()
-    amr: tuple[str, ...] = ()
-    max_age: float | None = None
-    bound: bool = False
-    condition: Condition | None = None
-    condition_reads: tuple[ClaimPath, ...] = ()
-    external: ExternalDecision | None = None
-    risk: RiskRequirement | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One route rule. With *shadow* it reports a denial but allows the request.
@@ -221,83 +147,6 @@ class Rule:
         if not self.match.case_insensitive:
             return str
         return fold_unicode if self.folds_unicode else fold_ascii
-
-
-def require(rule: Rule, claims: Claims, issuer: Issuer, request: Request, params: Params, now: float) -> None:
-    """Reject *claims* of *issuer* that do not meet the requirements of *rule* at *now*, except for the risk.
-
-    Raises Rejected: TOKEN_BOUND, STEP_UP_REQUIRED, INSUFFICIENT_SCOPE, POLICY_DENIED, AUDIENCE_MISMATCH.
-    """
-    wanted = rule.requirements
-    if wanted.bound and "cnf" not in claims.members:
-        raise Rejected(Reason.TOKEN_BOUND, "the rule requires a token that is bound to a key or a certificate")
-    require_step_up(wanted, claims, issuer.rules.leeway, now)
-    granted = claims.scopes
-    missing = tuple(scope for scope in wanted.scopes if scope not in granted)
-    alternatives = wanted.any_scope if granted.isdisjoint(wanted.any_scope) else ()
-    if missing or alternatives:
-        raise Rejected(
-            Reason.INSUFFICIENT_SCOPE,
-            f"scope lacks {' '.join(missing) or 'one of ' + ' '.join(alternatives)}{explain_scopes(claims)}",
-            scopes=(wanted.scopes if missing else ()) + alternatives,
-        )
-    if wanted.issuers and issuer.name not in wanted.issuers:
-        raise Rejected(Reason.POLICY_DENIED, f"issuer {issuer.name} is not one of the rule's issuers")
-    for requirement in wanted.claims:
-        claims.check_subject(claims.locate(requirement.name, requirement.path))
-        if not requirement.is_met(claims):
-            why = explain_claim(claims, requirement.name, requirement.path, requirement.values, every=requirement.every)
-            raise Rejected(Reason.POLICY_DENIED, why)
-    for path in wanted.condition_reads:
-        claims.check_subject(path)
-    if wanted.condition is not None:
-        check_condition(partial(wanted.condition.holds, request, params, claims))
-    if wanted.audiences and wanted.audiences.isdisjoint(claims.audience):
-        detail = "the audience contains none of the rule's audiences"
-        raise Rejected(Reason.AUDIENCE_MISMATCH, detail, audiences=wanted.audiences)
-
-
-def require_step_up(wanted: Requirements, claims: Claims, leeway: float, now: float) -> None:
-    """Check how and when the user was authenticated (RFC 9470). Raises Rejected(STEP_UP_REQUIRED)."""
-    acr, amr = claims.members.get("acr"), claims.members.get("amr")
-    failed = ""
-    if wanted.acr and acr not in wanted.acr:
-        failed = f"acr is {'not what the rule requires' if isinstance(acr, str) else describe(acr)}"
-    if wanted.amr and not (isinstance(amr, list) and any(method in amr for method in wanted.amr)):
-        failed = f"amr is {'not what the rule requires' if isinstance(amr, list) else describe(amr)}"
-    if wanted.max_age is not None:
-        failed = _explain_age(claims.members.get("auth_time"), wanted.max_age, leeway, now) or failed
-    if failed:
-        raise Rejected(
-            Reason.STEP_UP_REQUIRED,
-            failed,
-            acr_values=wanted.acr,
-            max_age=None if wanted.max_age is None else int(wanted.max_age),
-        )
-
-
-def _explain_age(at: object, max_age: float, leeway: float, now: float) -> str:
-    """Explain why `auth_time` does not satisfy *max_age*; return an empty text if it does.
-
-    Raises Rejected(CLAIMS_MALFORMED) for milliseconds: a new login would not help.
-    """
-    if isinstance(at, bool) or not isinstance(at, int | float):
-        return f"auth_time is {describe(at)}"
-    check_unit("auth_time", at)
-    if at > now + leeway:
-        return f"auth_time is {at - now:.0f} s ahead"
-    return "" if at >= now - leeway - max_age else f"auth_time is {now - at:.0f} s ago, at most {max_age:.0f} s"
-
-
-def check_condition(holds: Callable[[], bool]) -> None:
-    """Reject a request for which a condition does not hold. Raises Rejected(POLICY_DENIED)."""
-    try:
-        held = holds()
-    except Exception as error:  # every failure of an expression is a denial
-        why = str(error) if isinstance(error, NoResultError) else type(error).__name__
-        raise Rejected(Reason.POLICY_DENIED, f"the rule's condition failed: {why}") from error
-    if held is not True:
-        raise Rejected(Reason.POLICY_DENIED, "the rule's condition does not hold")
 
 
 _Entry = tuple[int, Rule, PathTemplate]

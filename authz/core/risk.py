@@ -13,23 +13,18 @@ Rules of this file:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final
 
-from authz.core import policy
+from authz.core.caller import Caller
 from authz.core.client_network import NetworkRules, address_of
+from authz.core.decision import AuditTrail
 from authz.core.needs import Facts, Need, Unanswered
 from authz.core.reasons import Reason, Rejected
-
-if TYPE_CHECKING:
-    from authz.core.claims import Claims
-    from authz.core.decision import AuditTrail
-    from authz.core.issuer import Issuer
-    from authz.core.request import Request
-    from authz.core.snapshot import Snapshot
+from authz.core.requirements import Params, RiskRequirement, check_condition, require_step_up
 
 RISK: Final = "risk"  # the kind of a need for an Assessment of the risk engine
 ENGINE: Final = "engine"  # of what a need of that kind is
@@ -93,40 +88,14 @@ ASSESSMENT: Final = ("level", "score")
 class RiskEngine:
     """The risk engine: *source* is a digest of what else decides its answers, *headers* are those that it gets.
 
-    *on_error* is what a failure counts as; without it the request is denied as retryable.
+    *networks* say which address a client has. *on_error* is what a failure counts as; without it the request is denied
+    as retryable.
     """
 
     source: str
     headers: tuple[str, ...] = ()
+    networks: NetworkRules = field(default_factory=NetworkRules)
     on_error: Assessment | None = None
-
-
-class RiskCondition(Protocol):
-    """A compiled expression over the request, its claims and the values of the risk."""
-
-    def holds(self, request: Request, params: policy.Params, claims: Claims, risk: Mapping[str, object], /) -> bool:
-        """Evaluate the expression, as `policy.Condition` does."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RiskRequirement:
-    """What a rule requires of the risk: each count at most that many; with *known_network*, no new network.
-
-    The engine's score is at most *max_score*, and its level one of *levels*. If that is not met, the authentication in
-    *step_up* is required, or the request denied without it. A *condition* that reads the risk is evaluated here. With
-    *asks_engine*, the rule reads what the engine says.
-    """
-
-    max_failures_1m: int | None = None
-    max_failures_1h: int | None = None
-    max_subject_failures_1m: int | None = None
-    max_subject_failures_1h: int | None = None
-    known_network: bool = False
-    max_score: float | None = None
-    levels: tuple[str, ...] = ()
-    asks_engine: bool = False
-    step_up: policy.Requirements | None = None
-    condition: RiskCondition | None = None
 
 
 def name_subject(issuer: str, subject: str | None) -> str:
@@ -140,58 +109,54 @@ def name_subject(issuer: str, subject: str | None) -> str:
 
 def check_risk(
     wanted: RiskRequirement,
-    authenticated: tuple[Issuer, Claims],
-    request: Request,
-    params: policy.Params,
-    current: tuple[Snapshot, float],
+    caller: Caller,
+    params: Params,
+    engine: RiskEngine | None,
+    now: float,
     trail: AuditTrail,
     facts: Facts,
 ) -> None:
     """Reject a request that does not meet what its rule requires of the risk, or name the need for what is not known.
 
-    *authenticated* are the issuer and the claims of its token, *current* the snapshot and the Unix time.
+    *params* are of its path, *now* is in seconds since the epoch.
 
     Raises Rejected: RISK_DENIED, STEP_UP_REQUIRED, POLICY_DENIED, RISK_UNAVAILABLE.
     """
-    issuer, claims = authenticated
-    history = _find_history(name_subject(issuer.name, claims.subject or claims.client), trail, facts)
-    _check(next(_explain(wanted, history), ""), wanted, authenticated, current[1])
+    claims = caller.claims
+    history = _find_history(name_subject(caller.issuer.name, claims.subject or claims.client), trail, facts)
+    _check(next(_explain(wanted, history), ""), wanted, caller, now)
     values = history.values()
     if wanted.asks_engine:
-        assessment = _assess(issuer, claims, request, current[0], trail, facts)
-        _check(next(_explain_assessment(wanted, assessment), ""), wanted, authenticated, current[1])
+        assessment = _assess(engine, caller, trail, facts)
+        _check(next(_explain_assessment(wanted, assessment), ""), wanted, caller, now)
         values |= assessment.values()
     if wanted.condition is not None:
-        policy.check_condition(partial(wanted.condition.holds, request, params, claims, values))
+        check_condition(partial(wanted.condition.holds, caller.request, params, claims, values))
 
 
-def _check(failed: str, wanted: RiskRequirement, authenticated: tuple[Issuer, Claims], now: float) -> None:
+def _check(failed: str, wanted: RiskRequirement, caller: Caller, now: float) -> None:
     """Deny what *failed*, unless the token proves the authentication that is the way out. Raises Rejected."""
     if not failed:
         return
     if wanted.step_up is None:
         raise Rejected(Reason.RISK_DENIED, failed)
-    issuer, claims = authenticated
     try:
-        policy.require_step_up(wanted.step_up, claims, issuer.rules.leeway, now)
+        require_step_up(wanted.step_up, caller.claims, caller.issuer.rules.leeway, now)
     except Rejected as rejected:
         rejected.detail = f"{failed}; {rejected.detail}"
         raise
 
 
-def _assess(
-    issuer: Issuer, claims: Claims, request: Request, snapshot: Snapshot, trail: AuditTrail, facts: Facts
-) -> Assessment:
+def _assess(engine: RiskEngine | None, caller: Caller, trail: AuditTrail, facts: Facts) -> Assessment:
     """Return what the engine says, or what a failure counts as; or name the need for it. Raises Rejected."""
-    engine = snapshot.risk
     if engine is None:
         raise Rejected(Reason.RISK_UNAVAILABLE, "no risk engine is configured: a snapshot that contradicts itself")
-    networks = snapshot.clients.networks if snapshot.clients is not None else NetworkRules()
+    request, claims = caller.request, caller.claims
     question = {
-        "issuer": issuer.name,
+        "issuer": caller.issuer.name,
         "subject": claims.subject,
         "client": claims.client,
-        "address": address_of(request, networks),
+        "address": address_of(request, engine.networks),
         "headers": {name: request.headers[name] for name in engine.headers if name in request.headers},
     }
     sent = json.dumps(question)

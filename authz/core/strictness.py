@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final
 
-from authz.core.policy import AccessMode, ClaimRequirement, Requirements, Rule, json_typed
-from authz.core.risk import RiskRequirement
+from authz.core.policy import AccessMode, Rule
+from authz.core.requirements import ClaimRequirement, Requirements, RiskRequirement, json_typed
 
 
 class Strictness(StrEnum):

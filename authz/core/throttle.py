@@ -14,17 +14,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from authz.core.client_network import NetworkRules, network_of
+from authz.core.decision import AuditTrail
 from authz.core.needs import Facts, Need
 from authz.core.reasons import Reason, Rejected
-from authz.core.token import parse_token
-
-if TYPE_CHECKING:
-    from authz.core.decision import AuditTrail
-    from authz.core.request import Request
-    from authz.core.token import FoundToken
+from authz.core.request import Request
+from authz.core.token import FoundToken, parse_token
 
 THROTTLE: Final = "throttle"  # the kind of a need to know whether a network is slowed down: `asked` is the network
 ACCEPTED: Final = "accepted"  # the kind of a need to know whether a token or a subject was accepted before
@@ -78,14 +75,6 @@ class Throttled:
     """A network is slowed down: its next attempt is in *seconds*."""
 
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class ShownToken:
-    """A token that was found authentic and valid, with its *members*; not kept beyond the report of the decision."""
-
-    text: str = field(repr=False)
-    members: Mapping[str, object] = field(repr=False)
 
 
 def check_throttle(

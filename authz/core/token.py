@@ -12,6 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
@@ -210,6 +211,14 @@ class FoundToken:
 
     text: str = field(repr=False)
     source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class ShownToken:
+    """A token that was found authentic and valid, with its *members*; not kept beyond the report of the decision."""
+
+    text: str = field(repr=False)
+    members: Mapping[str, object] = field(repr=False)
 
 
 def find_token(request: Request, sources: tuple[Source, ...]) -> FoundToken | None:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from authz.core.throttle import ShownToken, digest_owner, digest_subject, digest_token
+from authz.core.throttle import digest_owner, digest_subject, digest_token
+from authz.core.token import ShownToken
 
 GENERATION: Final = 6 * 3600.0  # seconds: an unused entry is remembered for one to two of them
 MAX_OF_SUBJECT: Final = 64  # tokens and networks of one subject

@@ -33,10 +33,11 @@ from authz.feeds.revocation_records import Seal
 from authz.feeds.revocation_sharing import BLOCK_SECONDS, SharedRevocations
 from authz.feeds.revocations import Revocations
 from authz.feeds.scheduler import Scheduler
+from authz.feeds.shared.connect import open_shared_state
 from authz.feeds.shared.event_log import EventLog
 from authz.feeds.shared.proofs import SOURCE, SharedProofLane, make_proof_source_lane
 from authz.feeds.shared.signing import SharedStore
-from authz.feeds.shared.state import SharedState, open_shared_state
+from authz.feeds.shared.state import SharedState
 from authz.feeds.status_lists import StatusListLanes
 from authz.feeds.store import Store
 from authz.feeds.transmitters import Transmitters

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from authz.core.keys import Key
-from authz.core.policy import Requirements, Rule
-from authz.core.risk import RiskRequirement
+from authz.core.policy import Rule
+from authz.core.requirements import Requirements, RiskRequirement
 
 
 def describe_rule(rule: Rule) -> str:

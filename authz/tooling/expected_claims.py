@@ -8,7 +8,8 @@ from typing import Final
 
 from authz.core.issuer import Issuer
 from authz.core.mismatch import type_name
-from authz.core.policy import ClaimRequirement, Requirements, Rule
+from authz.core.policy import Rule
+from authz.core.requirements import ClaimRequirement, Requirements
 
 MAX_RULES: Final = 4  # listed for one claim
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from authz.config.shared_state import SharedState as SharedStateSection
-from authz.feeds.shared.state import Part, SharedState, SharedStateError, open_shared_state
+from authz.feeds.shared.connect import open_shared_state
+from authz.feeds.shared.state import Part, SharedState, SharedStateError
 from authz.telemetry.redaction import printable
 
 _KEPT_MS: Final = 1000

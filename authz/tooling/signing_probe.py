@@ -26,8 +26,9 @@ from authz.core.reasons import Rejected
 from authz.core.token import parse_token
 from authz.facts.source import SourceError
 from authz.feeds.exchange_lane import make_exchange
+from authz.feeds.shared.connect import open_shared_state
 from authz.feeds.shared.signing import SharedStore
-from authz.feeds.shared.state import SharedStateError, open_shared_state
+from authz.feeds.shared.state import SharedStateError
 from authz.signing.port import Signer, SigningUnavailable
 from authz.signing.sources import make_signer
 from authz.signing.state import StateError

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from authz.core.claims import ClaimPath
 from authz.core.identity import CopiedClaim, Identity
-from authz.core.policy import AccessMode, NoResultError, Requirements
+from authz.core.policy import AccessMode
 from authz.core.reasons import Reason
 from authz.core.request import Request
+from authz.core.requirements import NoResultError, Requirements
 from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import CookieSource
 from tests.cases import revocation, status_list

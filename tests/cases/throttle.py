@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Final
 
 from authz.core.needs import Facts, Need, Unanswered
-from authz.core.policy import Requirements
 from authz.core.reasons import Reason
-from authz.core.risk import CLIENT, RISK, Assessment, ClientHistory, RiskEngine, RiskRequirement
+from authz.core.requirements import Requirements, RiskRequirement
+from authz.core.risk import CLIENT, RISK, Assessment, ClientHistory, RiskEngine
 from authz.core.snapshot import Snapshot
 from authz.core.throttle import ACCEPTED, THROTTLE, TOKEN, ClientRules, Throttle, Throttled, digest_token
 from tests.cases.case import Case, case

@@ -12,7 +12,8 @@ import trustme
 
 from authz.config.shared_state import SharedState as SharedStateSection
 from authz.demo.process import Process
-from authz.feeds.shared.state import SharedState, SharedStateError, open_shared_state
+from authz.feeds.shared.connect import open_shared_state
+from authz.feeds.shared.state import SharedState, SharedStateError
 from tests import tools
 from tests.fakes.ports import free_address
 

@@ -14,7 +14,8 @@ from threading import Event, Thread
 import pytest
 
 from authz.config.shared_state import SharedState as SharedStateSection
-from authz.feeds.shared.state import SharedStateError, open_shared_state
+from authz.feeds.shared.connect import open_shared_state
+from authz.feeds.shared.state import SharedStateError
 from authz.feeds.shared.valkey_client import MAX_REPLY_BYTES
 from authz.tooling.shared_state_probe import probe_shared_state
 from tests.fakes.redis_server import PASSWORD, PATIENT, redis_server

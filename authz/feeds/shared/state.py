@@ -1,16 +1,13 @@
 """What a caller sees of the state that replicas share, without the client library.
 
-Rules of this file:
-1. Every failure is a SharedStateError: no exception of the library passes, and no text that contains a secret.
-2. The library is an optional dependency, imported when a configuration names a server.
+Rule of this file: every failure is a SharedStateError. No exception of the library passes, and no text that contains a
+secret.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final, Protocol
-
-from authz.config.shared_state import SharedState as SharedStateSection
 
 Part = str | bytes | int | float
 """A word of a command."""
@@ -57,17 +54,3 @@ class SharedState(Protocol):
 
     def close(self) -> None:
         """Close all connections; those in use fail."""
-
-
-def open_shared_state(section: SharedStateSection, *, blocks_for: float = 0.0) -> SharedState:
-    """Return a client for the server of *section*; it connects when it is used, and again after failures.
-
-    *blocks_for* is how long commands may block on purpose (XREAD BLOCK), in seconds: so much longer is a reply waited
-    for. Raises SharedStateError if the library is not installed.
-    """
-    try:
-        from authz.feeds.shared.valkey_client import ValkeyState  # noqa: PLC0415 - an optional dependency
-    except ImportError as error:
-        text = f"shared_state needs the extra [shared]: pip install 'authz-sidecar[shared]' ({error})"
-        raise SharedStateError("misconfigured", text) from None
-    return ValkeyState(section, blocks_for=blocks_for)

@@ -12,9 +12,10 @@ from authz.core.decision import Allow, Decision, outcome
 from authz.core.identity import HeaderChanges
 from authz.core.issuer import Issuer
 from authz.core.keys import Candidates
-from authz.core.policy import Params, Rule
+from authz.core.policy import Rule
 from authz.core.reasons import Rejected
 from authz.core.request import Request
+from authz.core.requirements import Params
 from authz.core.snapshot import Snapshot
 from authz.core.steps import Step
 from authz.core.token import CookieSource, FoundToken, HeaderSource, QuerySource, Source, UnverifiedToken

@@ -11,8 +11,8 @@ from authz.config.diagnostics.warnings import warnings
 from authz.config.load import parse
 from authz.config.model import Config
 from authz.config.problems import ConfigError
-from authz.core.policy import Requirements
-from authz.core.risk import Assessment, RiskRequirement
+from authz.core.requirements import Requirements, RiskRequirement
+from authz.core.risk import Assessment
 from authz.core.throttle import ClientRules, Throttle
 from authz.tooling.describe import describe_rule
 from authz.tooling.envoy_config.derive import max_waits, notes

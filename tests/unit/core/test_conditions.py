@@ -27,8 +27,8 @@ from authz.core.conditions import (
     compile_expression,
     find_params,
 )
-from authz.core.policy import NoResultError
 from authz.core.request import Request
+from authz.core.requirements import NoResultError
 from tests.tools import ROOT
 from tests.unit.config.sample import problems, small
 

@@ -11,9 +11,10 @@ import pytest
 from authz.core.claims import ClaimPath
 from authz.core.identity import Identity, spellings
 from authz.core.keys import KeySet
-from authz.core.policy import AccessMode, HostPattern, NoResultError, PathTemplate, Policy
+from authz.core.policy import AccessMode, HostPattern, PathTemplate, Policy
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, canonical_host, parse_path
+from authz.core.requirements import NoResultError
 from authz.core.resource import ProtectedResource
 from authz.core.snapshot import TokenRules
 from authz.core.strictjson import parse_json, parse_object

@@ -19,9 +19,10 @@ from authz.core.identity import CopiedClaim, HeaderChanges, Identity
 from authz.core.issuer import Issuer
 from authz.core.jwk_validation import LEAKED_PRIVATE_KEY
 from authz.core.keys import Candidates, KeySet, RejectedKey, SignedPayload
-from authz.core.policy import AccessMode, Params, Requirements, Rule
+from authz.core.policy import AccessMode, Rule
 from authz.core.reasons import Reason
 from authz.core.request import Request, Target
+from authz.core.requirements import Params, Requirements
 from authz.core.resource import ProtectedResource
 from authz.core.snapshot import Responses, TokenRules
 from authz.core.strip_credentials import strip_credentials

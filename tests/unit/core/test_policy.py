@@ -9,20 +9,10 @@ from typing import Any
 import pytest
 
 from authz.core.claims import ClaimPath, Claims, check
-from authz.core.policy import (
-    AccessMode,
-    ClaimRequirement,
-    HostPattern,
-    Match,
-    Params,
-    PathTemplate,
-    Policy,
-    Requirements,
-    Rule,
-    require,
-)
+from authz.core.policy import AccessMode, HostPattern, Match, PathTemplate, Policy, Rule
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import AmbiguousEncoding, Request, parse_target
+from authz.core.requirements import ClaimRequirement, Params, Requirements, require
 from authz.core.token import parse_token
 from tests.fixtures import ISSUER_A, T, ask, claim, issuer_a, mint, rule
 
@@ -347,7 +337,7 @@ def refused(members: Mapping[str, object], **wanted: Any) -> Rejected | None:  #
     signed = ISSUER_A.keys.verify(parse_token(mint(claims=members)), ["RS256"])
     claims = check(signed, ISSUER_A.rules, T)
     try:
-        require(rule("r", "/**", **wanted), claims, ISSUER_A, ask(), {}, T)
+        require(rule("r", "/**", **wanted).requirements, claims, ISSUER_A, ask(), {}, T)
     except Rejected as rejected:
         return rejected
     return None
@@ -453,7 +443,7 @@ def test_leeway_of_the_issuer_counts_for_the_age() -> None:
         signed = lenient.keys.verify(parse_token(mint(auth_time=auth_time)), ["RS256"])
         claims = check(signed, lenient.rules, T)
         try:
-            require(rule("r", "/**", max_age=60.0), claims, lenient, ask(), {}, T)
+            require(rule("r", "/**", max_age=60.0).requirements, claims, lenient, ask(), {}, T)
         except Rejected:
             assert not good
         else:
@@ -471,7 +461,14 @@ def test_condition_sees_what_it_needs() -> None:
 
     signed = ISSUER_A.keys.verify(parse_token(mint()), ["RS256"]) if ISSUER_A.keys else None
     assert signed
-    require(rule("r", "/**", condition=Watches()), check(signed, ISSUER_A.rules, T), ISSUER_A, ask(), {"id": "1"}, T)
+    require(
+        rule("r", "/**", condition=Watches()).requirements,
+        check(signed, ISSUER_A.rules, T),
+        ISSUER_A,
+        ask(),
+        {"id": "1"},
+        T,
+    )
     assert seen == ["/items/1", {"id": "1"}, "bob"]
 
 

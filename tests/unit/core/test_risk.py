@@ -13,20 +13,10 @@ from authz.core.authorize import authorize
 from authz.core.conditions import find_risk
 from authz.core.decision import Allow, Decision, Deny
 from authz.core.needs import NO_FACTS, Facts, Need, Unanswered
-from authz.core.policy import Requirements
 from authz.core.reasons import Reason
 from authz.core.request import Request
-from authz.core.risk import (
-    CLIENT,
-    ENGINE,
-    RISK,
-    SUBJECT_FAILURES,
-    Assessment,
-    ClientHistory,
-    RiskEngine,
-    RiskRequirement,
-    name_subject,
-)
+from authz.core.requirements import Requirements, RiskRequirement
+from authz.core.risk import CLIENT, ENGINE, RISK, SUBJECT_FAILURES, Assessment, ClientHistory, RiskEngine, name_subject
 from authz.core.snapshot import Snapshot
 from authz.core.throttle import ClientRules
 from tests.fixtures import ABSENT, T, ask, issuer_a, make_snapshot, mint, rule

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from authz.core.policy import AccessMode, Requirements, Rule
-from authz.core.risk import RiskRequirement
+from authz.core.policy import AccessMode, Rule
+from authz.core.requirements import Requirements, RiskRequirement
 from authz.core.strictness import (
     Strictness,
     combine,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from authz.core.throttle import ShownToken, digest_subject, digest_token
+from authz.core.throttle import digest_subject, digest_token
+from authz.core.token import ShownToken
 from authz.facts.accepted import GENERATION, MAX_OF_SUBJECT, AcceptedClients
 from tests.fakes.clock import FakeClock
 

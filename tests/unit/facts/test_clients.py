@@ -12,9 +12,9 @@ from authz.core.authorize import authorize
 from authz.core.client_network import NetworkRules
 from authz.core.decision import Decision
 from authz.core.needs import Need
-from authz.core.policy import Requirements
 from authz.core.reasons import Reason
-from authz.core.risk import CLIENT, ClientHistory, RiskRequirement
+from authz.core.requirements import Requirements, RiskRequirement
+from authz.core.risk import CLIENT, ClientHistory
 from authz.core.snapshot import Snapshot
 from authz.core.throttle import ClientRules, Throttle
 from authz.envoy.gathering import Gatherer

@@ -1,0 +1,20 @@
+"""Connect to the state that replicas share; the library for it is an optional dependency."""
+
+from __future__ import annotations
+
+from authz.config.shared_state import SharedState as SharedStateSection
+from authz.feeds.shared.state import SharedState, SharedStateError
+
+
+def open_shared_state(section: SharedStateSection, *, blocks_for: float = 0.0) -> SharedState:
+    """Return a client for the server of *section*; it connects when it is used, and again after failures.
+
+    *blocks_for* is how long commands may block on purpose (XREAD BLOCK), in seconds: so much longer is a reply waited
+    for. Raises SharedStateError if the library is not installed.
+    """
+    try:
+        from authz.feeds.shared.valkey_client import ValkeyState  # noqa: PLC0415 - an optional dependency
+    except ImportError as error:
+        text = f"shared_state needs the extra [shared]: pip install 'authz-sidecar[shared]' ({error})"
+        raise SharedStateError("misconfigured", text) from None
+    return ValkeyState(section, blocks_for=blocks_for)
