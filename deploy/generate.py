@@ -149,13 +149,12 @@ def reasons() -> str:
     alike: dict[WireStatus, list[str]] = {}
     for reason in Reason:
         alike.setdefault(WIRE_STATUS[reason], []).append(f"[{reason}](#{reason})")
-    rows = ["| HTTP | `status.code` | grpc-status | challenge | reasons |", "|--:|--:|--:|---|---|"]
+    rows = ["| HTTP | gRPC | challenge | reasons |", "|--:|--:|---|---|"]
     for wire, links in alike.items():
         allowed = wire.code == 0
         challenge = f'`error="{wire.error}"`' if wire.error else "`Bearer`, without `error`"
         cells = (
             "allow" if allowed else str(wire.http),
-            str(wire.code),
             "" if allowed else str(wire.grpc),
             challenge if wire.challenge else "",
             ", ".join(links),

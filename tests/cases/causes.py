@@ -75,7 +75,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
     Reason.TOKEN_REVOKED: {**revocation.REVOKED_CAUSES, **status_list.REVOKED_CAUSES},
     Reason.REVOCATIONS_UNAVAILABLE: {**revocation.UNAVAILABLE_CAUSES, **status_list.UNAVAILABLE_CAUSES},
     Reason.CLAIMS_MALFORMED: {
-        "no `sub` for a transaction token": SUBJECT_CAUSES,
+        "transaction tokens need one": SUBJECT_CAUSES,
         **status_list.MALFORMED_CAUSES,
         "not one JSON object with unique members": {
             "a-list": (literal("[]"), None),
@@ -83,15 +83,16 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "two-subjects": (raw(other='{"a":1,"a":2}'), None),
             "infinite": (raw(exp="Infinity"), None),
         },
-        "no issuer, so no key to verify with": {
+        "no issuer, so no key": {
             "no-iss": (mint(iss=ABSENT), None),
             "iss-a-number": (mint(iss=1), None),
         },
-        "a claim of `required_claims` is absent, null or empty": {
+        "absent, null or empty": {
             "sub-absent": (mint(sub=ABSENT), None),
             "sub-null": (mint(sub=None), None),
             "sub-empty": (mint(sub=""), None),
             "tenant-absent": (mint(), make_snapshot(a=issuer_a(required=("exp", "tenant")))),
+            "exp-absent": (mint(exp=ABSENT), make_snapshot(a=issuer_a(required=()))),
         },
         "not text, and something needs it": {
             "sub-a-number-required": (mint(sub=17), None),
@@ -115,7 +116,6 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "sub-of-another-domain": (mint(iss=DOMAIN, sub="spiffe://example.net/x"), OF_DOMAIN),
         },
         "not text": {"jti-a-number": (mint(jti=1), None)},
-        "the token never expires": {"exp-absent": (mint(exp=ABSENT), make_snapshot(a=issuer_a(required=())))},
         "text, bool, null or negative": {
             f"{name}-{kind}": (mint(claims={name: value}), None)
             for name in ("exp", "nbf", "iat")
@@ -132,8 +132,8 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         },
         "another form": {"aud-a-number": (mint(aud=1), None)},
         "never valid": {"nbf-after-exp": (mint(nbf=T + 400), None)},
-        "longer than `max_lifetime`": {"life": (mint(), BOUNDED)},
-        "`max_lifetime` is set": {
+        "`max_lifetime`": {
+            "life": (mint(), BOUNDED),
             "no-iat": (mint(iat=ABSENT), BOUNDED),
             "no-exp": (mint(exp=ABSENT), make_snapshot(a=issuer_a(max_lifetime=60, no_expiry=True, required=()))),
         },
@@ -143,26 +143,26 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
     Reason.ISSUER_UNKNOWN: {
         "another environment or tenant": {"other-issuer": (mint(iss="https://other.test"), None)},
         "compared byte for byte": {"slash": (mint(iss=f"{A}/"), None)},
-        "introspection answers for another issuer, or under another name": {
+        "introspection names another": {
             "answer-of-another": (OPAQUE, world(), {"facts": said(iss=B)}),
         },
     },
     Reason.TOKEN_EXPIRED: {
-        "an old token; or a wrong clock": {"old": (mint(exp=T - 1), None)},
+        "an old token, or a wrong clock": {"old": (mint(exp=T - 1), None)},
         "it has ended, but for `leeway`": LEEWAY_CAUSES,
     },
     Reason.TOKEN_NOT_YET_VALID: {
-        "the issuer's clock is ahead of ours": {
+        "the issuer's clock, or ours": {
             "nbf-ahead": (mint(nbf=T + 9), None),
             "iat-ahead": (mint(iat=T + 9), None),
         },
     },
     Reason.AUDIENCE_MISMATCH: {
-        "a token of another API (`audience` in the log line)": {
+        "for another API (`audience` in the log)": {
             "other-aud": (mint(aud="other"), None),
             "empty-aud": (mint(aud=[]), None),
         },
-        "the client requested none; or it is elsewhere": {
+        "none requested, or elsewhere": {
             "aud-absent": (mint(aud=ABSENT), None),
             "client-id-absent": (mint(), make_snapshot(a=issuer_a(audience_claim="client_id"))),
         },
@@ -244,7 +244,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
             "pdp-with-a-reason": (GOOD, ASKING, {"facts": answered(replace(STEP_UP, note="policy 7"), ASKING)}),
         },
         "older than `max_age`": {"old-login": (mint(auth_time=T - 61), ruled(max_age=60))},
-        "`require.risk.step_up`, for the risk that is named first": {
+        "`require.risk.step_up`, for the risk named first": {
             f"risk-{name}": (mint(), risky(known_network=True, step_up=step_up), STRANGE)
             for name, step_up in {
                 "acr": Requirements(acr=MFA),
@@ -259,7 +259,7 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
         },
     },
     Reason.HEADER_UNSAFE: {
-        "letters beyond ASCII, or an attack by line breaks": {
+        "non-ASCII letters, or an attack by line breaks": {
             "umlaut": (mint(sub="Zoë"), None),
             "line-break": (mint(sub="a\r\nx: y"), None),
         },
@@ -275,13 +275,14 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
 }
 """Rows for every cause, by name: a token, the world that it is evaluated in, and what else the request has."""
 
-# The details of these say it themselves: the page has them without a cause, in one line for each reason.
+# The details of these say it themselves: the page has them without a cause, or leaves them out.
 SAID: Final = frozenset(
     {
         "not text",
         "not text, and something needs it",
         "text, bool, null or negative",
         "another form",
+        "milliseconds or finer",
         "never valid",
         "not an access token",
         "not as RFC 7800",
@@ -309,6 +310,33 @@ SAID: Final = frozenset(
         "older than `max_age`",
         "a large claim",
         "large claims in `identity.token.claims`",
+        "compared byte for byte",
+        "it has ended, but for `leeway`",
+        "only the rule's is wrong",
+        "neither a key nor a certificate",
+        "an issuer without `dpop`",
+        "method, host or path of no rule; `HEAD` is not `GET`",
+        "`identity.token.exchange.subjects` lists others",
+        "the claim is absent or null",
+        "another type, as a list of objects",
+        "an id or name is no text; or more than 64 KiB would be sent",
+        "less was granted than the rule requires",
+        "a type that grants none, or empty",
+        "absent, or of another type",
+        "by the context of its answer",
+        "absent, no number, or ahead of our clock",
+        "the header wants text",
+        "two lists would be written alike",
+        "no key could be read or generated",
+        "the key is elsewhere, and slow or away",
+        "the token names no list",
+        "the issuer's status list says so",
+        "a required list was never loaded, or is too old",
+        "its server is down or slow",
+        "a list that is not configured",
+        "made for another token",
+        "a client that names no token",
+        "a nonce that is not ours",
     }
 )
 

@@ -87,28 +87,26 @@ PROOF_CAUSES: Final[dict[str, dict[str, Row]]] = {
         "another-key": sent(proof(mint(cnf={"jkt": "x"})), mint(cnf={"jkt": "x"})),
     },
     "made for another request": {"method": sent(proof(htm="POST")), "url": sent(proof(htu="http://api.test/items/1"))},
-    "made for another token; or a client that names none": {
-        "other-token": sent(proof(FREE)),
-        "no-token": sent(proof(ath=ABSENT)),
-    },
+    "made for another token": {"other-token": sent(proof(FREE))},
+    "a client that names no token": {"no-token": sent(proof(ath=ABSENT))},
     "the client leaves out what RFC 9449 requires": {
         "no-id": sent(proof(jti=ABSENT)),
         "no-time": sent(proof(iat=ABSENT)),
         "time-as-text": sent(proof(iat="now")),
     },
-    "an old proof, or a wrong clock": {
+    "old, or a wrong clock": {
         "old": sent(proof(iat=T - 400)),
         "ahead": sent(proof(iat=T + 60)),
         "expired": sent(proof(exp=T - 60)),
         "not-yet": sent(proof(nbf=T + 60)),
-        "foreign-nonce": sent(proof(nonce="x")),
     },
-    "sent again: by the client, by a proxy that retries, or by a thief": {
+    "a nonce that is not ours": {"foreign-nonce": sent(proof(nonce="x"))},
+    "by the client, a proxy that retries, or a thief": {
         "again": sent(proof(), facts=_used(ProofUse.REPLAYED))
     },
 }
 NONCE_CAUSES: Final[dict[str, dict[str, Row]]] = {
-    "the client's clock is wrong, or its nonce is old": {
+    "a wrong clock, or an old nonce": {
         "old": sent(proof(iat=T - 400), where=world(nonces=NONCES)),
         "ahead": sent(proof(iat=T + 60), where=world(nonces=NONCES)),
         "old-nonce": sent(proof(nonce="x"), where=world(nonces=NONCES)),

@@ -35,7 +35,7 @@ def missing(*, asked: bool = False) -> Snapshot:
 
 
 REVOKED_CAUSES: Final = {
-    "an entry of [a source](../feeds/REVOCATION.md) names it": {
+    "in [a source](../feeds/REVOCATION.md)": {
         "session": (JWT, world(RevokedBy.SESSION, "s1")),
         "token": (JWT, world(RevokedBy.TOKEN, "one")),
     },

@@ -97,7 +97,7 @@ UNAVAILABLE_CAUSES: Final[dict[str, dict[str, Row]]] = {
     "the server has no fresh list": {"expired": _row(referring(), exp=T - 30)},
     "the clock of the server, or ours": {"ahead": _row(referring(), iat=T + 31)},
     "the list is too short": {"beyond": _row(referring(8))},
-    "not signed by a key of the issuer": {
+    "the issuer did not sign the list": {
         "stranger": _row(referring(), by=signer("RS256", "stranger")),
         "other-key": _row(referring(), by=signer("RS256", "other"), header={"kid": A_RSA.kid}),
         "algorithm": _row(referring(), by=signer("Ed448", "curve")),

@@ -1,0 +1,137 @@
+"""The details that say their cause themselves, and have no remedy: authz/core/REASONS.md leaves them out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from authz.core.reasons import Reason
+
+SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
+    Reason.REQUEST_MALFORMED: (
+        "host is not a host name or address",
+        "method is not a token",
+        "method is a registered one, but not in upper case",
+        "no path",
+        "path longer than N characters",
+        "query longer than N characters",
+        "path has more than N slashes and escapes",
+    ),
+    Reason.PATH_AMBIGUOUS: (
+        "path does not begin with a slash",
+        "path has a character that must be percent-encoded",
+        "path has an encoded backslash or control character",
+        "path has an incomplete percent-encoding",
+        "path is not UTF-N when decoded",
+        "path is percent-encoded twice",
+    ),
+    Reason.TOKEN_MALFORMED: (
+        "content is detached",
+        "more than N parts in one header",
+        "more than N cookies",
+        "query with more than N parameters",
+    ),
+    Reason.HEADER_INVALID: ("header: …",),
+    Reason.CRIT_UNSUPPORTED: ("no header extension is supported",),
+    Reason.CLAIMS_MALFORMED: (
+        "sub is not a string",
+        "jti is not a string",
+        "… is not a NumericDate",
+        "… is above 10^11: milliseconds? A NumericDate is in seconds",
+        "aud is not a string or a list of strings",
+        "nbf is after exp",
+        "a logout token (OpenID Connect Back-Channel Logout section N.N)",
+        "cnf is not an object",
+        "status is not an object",
+        "status.status_list is not an object",
+        "status.status_list.idx is not an index",
+        "status.status_list.uri is not a URI",
+    ),
+    Reason.ALG_NOT_ALLOWED: ("alg is not allowed for this issuer",),
+    Reason.KEY_NOT_FOUND: (
+        "…; the last refresh failed: …",
+        "no key with this …, and none of the N without it signed",
+        "no key id, and no key for this alg",
+    ),
+    Reason.KEY_UNUSABLE: (
+        "the key with this id is not for this alg",
+        "the key has no alg and is used for RS256 only, …",
+        "… beyond the first N usable keys (fetch.max_keys)",
+        "the key with this id was rejected: …",
+        "no key id, and the key for this alg was rejected",
+    ),
+    Reason.SIGNATURE_INVALID: (
+        "signature does not verify",
+        "signature does not verify under any of N keys",
+        "signature of N octets, not N",
+        "r or s out of range",
+    ),
+    Reason.TOKEN_EXPIRED: ("accepted by leeway only: no token for the upstream can outlive it",),
+    Reason.AUDIENCE_MISMATCH: ("the audience contains none of the rule's audiences",),
+    Reason.TOKEN_BOUND: (
+        "cnf requires a proof that is not checked here",
+        "the token is bound to a key, and is not sent under the scheme DPoP",
+        "the token is sent with a proof, and is not bound to a key",
+        "the token is not bound to a key, as this issuer's must be (DPoP)",
+        "the rule requires a token that is bound to a key or a certificate",
+    ),
+    Reason.PROOF_INVALID: (
+        "proof: no DPoP header",
+        "proof: more than one DPoP header",
+        "proof: the token beside it is sent as a bearer token",
+        "proof: token is not three segments",
+        "proof: token of N characters, at most N",
+        "proof: not base64url",
+        "proof: not canonical base64url",
+        "proof: typ is not dpop+jwt",
+        "proof: header: …",
+        "proof: payload: …",
+        "proof: alg is not allowed for proofs",
+        "proof: alg does not fit the key",
+        "proof: jwk: …",
+        "proof: its key is not the one in cnf",
+        "proof: signature does not verify",
+        "proof: jti is not a string of N to N characters",
+        "proof: iat is missing",
+        "proof: iat is not a NumericDate",
+        "proof: ath is of another token",
+        "proof: nonce is not one of ours that is fresh",
+    ),
+    Reason.TOKEN_INACTIVE: (
+        "the issuer exchanges no such token: …",
+        "the issuer answers with another … than the token's",
+    ),
+    Reason.INTROSPECTION_UNAVAILABLE: ("the issuer has not been asked about this token",),
+    Reason.REVOCATIONS_UNAVAILABLE: (
+        "the status list of the token cannot be used: it was not fetched yet",
+        "the status list of the token cannot be used: its sub is not the URI that the token names",
+        "the status list of the token cannot be used: it expired N s ago",
+        "the status list of the token cannot be used: its iat is N s ahead",
+        "the status list of the token cannot be used: it has N entries, and none for this token",
+    ),
+    Reason.POLICY_DENIED: (
+        "the rule denies every request",
+        "issuer … is not one of the rule's issuers",
+        "claims… is …, and does not contain any required value",
+        "claims… is …, and does not have every required value",
+        "the rule's condition does not hold",
+        "tokens of … are not exchanged: see identity.token.exchange.subjects",
+    ),
+    Reason.PDP_DENIED: ("pdp … denies", "pdp … denies: …"),
+    Reason.RISK_DENIED: (
+        "the risk engine gives …, at most …",
+        "the risk engine gives …, and not …",
+        "the network is new for the subject",
+    ),
+    Reason.INSUFFICIENT_SCOPE: ("scope lacks …",),
+    Reason.STEP_UP_REQUIRED: (
+        "acr is …",
+        "amr is …",
+        "pdp … asks for another authentication",
+        "pdp … asks for another authentication: …",
+    ),
+    Reason.HEADER_UNSAFE: ("…: the claim is a list or an object: configure join or format",),
+    Reason.UPSTREAM_TOKEN_REFUSED: ("the issuer gives no token for the upstream: …",),
+    Reason.UPSTREAM_TOKEN_UNAVAILABLE: ("the token for the upstream is not signed",),
+}
+"""By the reason; N is a number, … any words. Each is one of a case, or stands in the code."""
