@@ -101,9 +101,7 @@ PROOF_CAUSES: Final[dict[str, dict[str, Row]]] = {
         "not-yet": sent(proof(nbf=T + 60)),
     },
     "a nonce that is not ours": {"foreign-nonce": sent(proof(nonce="x"))},
-    "by the client, a proxy that retries, or a thief": {
-        "again": sent(proof(), facts=_used(ProofUse.REPLAYED))
-    },
+    "by the client, a proxy that retries, or a thief": {"again": sent(proof(), facts=_used(ProofUse.REPLAYED))},
 }
 NONCE_CAUSES: Final[dict[str, dict[str, Row]]] = {
     "a wrong clock, or an old nonce": {

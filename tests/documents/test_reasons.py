@@ -70,7 +70,7 @@ def test_every_reason_has_its_section() -> None:
 
 @pytest.mark.parametrize("reason", sorted(set(Reason) - NOT_JUDGED), ids=str)
 def test_every_refusal_is_explained(reason: Reason) -> None:
-    """Each detail that any case of the decision tables has is in the section of its reason, or says its cause itself."""
+    """Each detail that any case of the decision tables has is in its section, or says its cause itself."""
     if WIRE_STATUS[reason].code == 0:
         assert reason not in SEEN
         return
