@@ -15,14 +15,13 @@ import json
 import logging
 import os
 import stat
-import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from authz.core.strictjson import parse_object
+from authz.files.replace import replace_file
 from authz.telemetry.redaction import printable
 
 log = logging.getLogger(__name__)
@@ -92,7 +91,7 @@ class KeyCache:
         }
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._replace(json.dumps(content).encode())
+            replace_file(self._path, [json.dumps(content).encode()])
         except OSError as error:
             if not self._warned:
                 log.warning("keys of %s cannot be cached: %s: %s", self._name, self._path, error.strerror)
@@ -123,17 +122,3 @@ class KeyCache:
         if age >= self._max_age:
             raise ValueError(f"was fetched {age:.0f} s ago, more than fetch.max_stale")
         return CachedDocument(document.encode(), fetched_at, age, authorities)
-
-    def _replace(self, data: bytes) -> None:
-        """Write a temporary file (mode 0600), then rename it. Raises OSError."""
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{self._name}.", dir=self._folder)
-        try:
-            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(temporary, self._path)  # noqa: PTH105 - both are paths already
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108 - as above
-            raise

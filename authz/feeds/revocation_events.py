@@ -1,8 +1,8 @@
 """Events that revoke tokens: from the operator, logouts and other signals; in memory, in a file, and shared.
 
 Rules of this file:
-1. An event counts here before its sender gets an answer, and it is in the file, if there is one, and in the shared
-   state, if there is one. A sender is informed if it is not.
+1. An event counts here before it is saved: a slow disk delays no revocation. When its sender gets an answer, it is in
+   the file, if there is one, and in the shared state, if there is one. A sender is informed if it is not.
 2. If there is no room, the sender is informed, and nothing that is known is forgotten.
 3. An event is kept until every token that it is about has expired: `revocation.max_lifetime` after it came.
 4. The processes of a pod share the file: each reads what the others wrote, on request and once a second.
@@ -24,6 +24,7 @@ from typing import Final
 from authz.core.revocation import Added, Entry
 from authz.feeds.ports import FeedEnv
 from authz.feeds.refusals import RefusalLog
+from authz.feeds.revocation_file import RevocationFile
 from authz.feeds.revocation_records import (
     MAX_UNDONE,
     Record,
@@ -47,12 +48,12 @@ log = logging.getLogger(__name__)
 
 FILE_POLL_INTERVAL: Final = 1.0  # seconds between two reads of the file
 FORGET_INTERVAL: Final = 300.0  # seconds; entries end at whole hours
-MAX_UNSAVED: Final = 10_000  # lines that wait for a disk; those beyond are in memory only
 _MIN_REWRITE: Final = 1024  # lines
+_READ_AT_ONCE: Final = 1000  # records, before others who change entries have their turn
 _MAX_LINES: Final = 4  # of the file, for each of max_entries: who writes to the shared state fills no disk
 _CLOCK_MARGIN: Final = 3600.0  # seconds by which clocks of replicas may differ
 _TRIM_MARGIN: Final = 7200.0  # seconds after which the shared state has surely removed what it need not keep
-_MAX_REPORTED: Final = 8  # lines of the file that cannot be read, or entries of one command, in the log
+_MAX_REPORTED: Final = 8  # entries of one command, in the log
 
 
 class FullError(Exception):
@@ -101,23 +102,20 @@ class RevocationEvents:
         """Read the events in the *journal*. Raises OSError."""
         self.entries: Final = RevokedEntries(retention.max_entries)
         self._retention = retention
-        self._journal: Final = journal
         self._shared: Final = shared
         self._metrics: Final = metrics
         self._env: Final = env
-        self._on_change: Final = on_change
+        self._on_change: Callable[[], None] = lambda: None
         self._refusals: Final = RefusalLog(log, monotonic=env.monotonic)
-        self._lock: Final = Lock()  # for writers of entries and journal
-        self._unsaved: list[str] = []
-        self._unread = 0  # lines of the file that this process has written since it last read
+        self._lock: Final = Lock()  # for writers of entries and the next one
         self._ends: dict[str, float] = {}  # of lines in the shared state, by digest, as the file says
         self._due = env.monotonic()
         self._forget_at = env.monotonic() + FORGET_INTERVAL
         self._catching_up = False
-        if journal is not None:
-            journal.append([])  # a file that cannot be written is found at the start
-            self._read()
-            self._compact()
+        self._file: Final = RevocationFile(journal) if journal is not None else None
+        self._read()
+        self._compact()
+        self._on_change = on_change
 
     def reconfigure(self, retention: Retention) -> None:
         """Keep later events so, and as many."""
@@ -172,33 +170,31 @@ class RevocationEvents:
                 if result == results.ACCEPTED and self._shared is not None and self._shared.saves:
                     saved.append(text)
             room = self._room()
-            if len(saved) > room:
-                self._metrics.count_event(SHARED, results.UNSAVED, len(saved) - room)
-                self._refusals.write("a place in the file", SHARED, "it is full; what was read counts all the same")
-            try:
-                self._save(saved[:room])
-            except OSError as error:
-                self._metrics.count_event(SHARED, results.UNSAVED)
-                log.error("shared revocations count, but are not saved: %s", error)  # noqa: TRY400 - no traceback
+            self._queue(saved[:room])
+        if len(saved) > room:
+            self._metrics.count_event(SHARED, results.UNSAVED, len(saved) - room)
+            self._refusals.write("a place in the file", SHARED, "it is full; what was read counts all the same")
+        try:
+            self._save()
+        except OSError as error:
+            self._metrics.count_event(SHARED, results.UNSAVED)
+            log.error("shared revocations count, but are not saved: %s", error)  # noqa: TRY400 - no traceback
         for result, count in counted.items():
             self._metrics.count_event(SHARED, result, count)
 
     def live_lines(self) -> Iterator[StoredLine]:
         """Yield the lines of the file that say something about valid tokens. Raises OSError."""
-        for line in Journal(self._journal.path).read() if self._journal is not None else ():
-            with suppress(ValueError):
-                record = parse_record(line)
-                if self.entries.is_live(record, self._env.now()):
-                    yield StoredLine(line, record.of if isinstance(record, Revoked) else None)
+        for line, record in self._file.read_all() if self._file is not None else ():
+            if self.entries.is_live(record, self._env.now()):
+                yield StoredLine(line, record.of if isinstance(record, Revoked) else None)
 
     def catch_up(self) -> None:
         """Read what other processes have written."""
-        with self._changing():
-            try:
-                self._save([])
-                self._read()
-            except OSError as error:
-                log.error("the file of revocations cannot be read: %s", error)  # noqa: TRY400
+        try:
+            self._save()
+            self._read()
+        except OSError as error:
+            log.error("the file of revocations cannot be read: %s", error)  # noqa: TRY400
 
     def due(self) -> float:
         """Return the monotonic time at which `step` must be called."""
@@ -209,7 +205,7 @@ class RevocationEvents:
         now = self._env.monotonic()
         if now < self._due:
             return
-        self._due = now + (FILE_POLL_INTERVAL if self._journal is not None else FORGET_INTERVAL)
+        self._due = now + (FILE_POLL_INTERVAL if self._file is not None else FORGET_INTERVAL)
         if self._catching_up:
             return
         self._catching_up = True
@@ -227,8 +223,8 @@ class RevocationEvents:
                 with self._changing():
                     self.entries.forget(self._env.now())
                     self._ends = {of: end for of, end in self._ends.items() if self._is_needed(end)}
-                    with suppress(OSError):  # it is tried again; the file is only longer
-                        self._compact()
+                with suppress(OSError):  # it is tried again; the file is only longer
+                    self._compact()
         finally:
             self._catching_up = False
 
@@ -241,13 +237,14 @@ class RevocationEvents:
             lines: dict[Added, list[str]] = {result: [] for result in Added}
             for record, result in zip(records, added, strict=True):
                 lines[result].append(write_record(record, source))
-            failure: OSError | None = None
-            try:
-                self._save(lines[Added.NEW])
-            except OSError as error:
-                self._metrics.count_event(source, results.UNSAVED)
-                log.error("revocations of %s count, but are not saved: %s", source, error)  # noqa: TRY400 - no traceback
-                failure = error
+            self._queue(lines[Added.NEW])
+        failure: OSError | None = None
+        try:
+            self._save()
+        except OSError as error:
+            self._metrics.count_event(source, results.UNSAVED)
+            log.error("revocations of %s count, but are not saved: %s", source, error)  # noqa: TRY400 - no traceback
+            failure = error
         if self._shared is not None:
             again = lines[Added.KNOWN] if self._shared.sharing.incomplete else []
             try:
@@ -292,7 +289,7 @@ class RevocationEvents:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Be the one who changes entries and file, and report it if a table is in use now, or is no longer."""
+        """Be the one who changes entries, and report it if a table is in use now, or is no longer."""
         with self._lock:
             before = self._used()
             try:
@@ -305,63 +302,58 @@ class RevocationEvents:
     def _used(self) -> tuple[bool, bool]:
         return bool(len(self.entries.events)), bool(len(self.entries.operator))
 
-    def _save(self, lines: Sequence[str]) -> None:
-        """Write *lines*, and those that could not be written before. Raises OSError."""
-        self._unsaved = [*self._unsaved, *lines][-MAX_UNSAVED:]
-        if self._journal is not None and self._unsaved:
-            self._journal.append(self._unsaved)
-            self._unread += len(self._unsaved)
-        self._unsaved = []
+    def _queue(self, lines: Sequence[str]) -> None:
+        if self._file is not None:
+            self._file.queue(lines)
+
+    def _save(self) -> None:
+        """Write what is queued. Raises OSError."""
+        if self._file is not None:
+            self._file.save()
 
     def _room(self) -> int:
         """Return how many lines of the shared state the file may still get: they may say the same again and again."""
-        lines = 0 if self._journal is None else self._journal.lines + self._unread
+        lines = 0 if self._file is None else self._file.lines
         return max(_MAX_LINES * self._retention.max_entries - lines, 0)
 
     def _read(self) -> None:
         """Add what is new in the file. Raises OSError."""
-        if self._journal is None:
+        if self._file is None:
             return
-        bad, full, now = 0, 0, self._env.now()
-        self._unread = 0
-        for line in self._journal.read():
-            try:
-                record = parse_record(line)
-            except ValueError as error:
-                bad += 1
-                if bad <= _MAX_REPORTED:
-                    log.error("a line of %s is ignored: %s", self._journal.path, printable(str(error)))  # noqa: TRY400
-                continue
-            if isinstance(record, Revoked) and record.of is not None:
-                self._ends[record.of] = min(record.until, self._ends.get(record.of, record.until))
-            if record.until > now:
-                full += self.entries.take(record) is Added.FULL
-        if full:
-            log.error("%d revocations of %s have no room: raise revocation.max_entries", full, self._journal.path)
-            self._metrics.count_event(self.name, results.FULL)
+        full, some = 0, list[Record]()
+        try:
+            for record in self._file.read():
+                some.append(record)
+                if len(some) == _READ_AT_ONCE:
+                    full += self._take_read(some)
+                    some = []
+        finally:  # a disk that fails does not deliver what it has delivered again
+            full += self._take_read(some)
+            if full:
+                log.error("%d revocations of %s have no room: raise revocation.max_entries", full, self._file)
+                self._metrics.count_event(self.name, results.FULL)
+
+    def _take_read(self, records: Sequence[Record]) -> int:
+        """Have *records* of the file count; return how many have no room."""
+        full, now = 0, self._env.now()
+        with self._changing():
+            for record in records:
+                if isinstance(record, Revoked) and record.of is not None:
+                    self._ends[record.of] = min(record.until, self._ends.get(record.of, record.until))
+                if record.until > now:
+                    full += self.entries.take(record) is Added.FULL
+        return full
 
     def _compact(self) -> None:
-        """Leave what is not needed, and what is there twice, out of a file that is mostly that. Raises OSError."""
-        if self._journal is None or self._journal.lines < max(_MIN_REWRITE, 2 * len(self.entries)):
-            return
-        seen = set[bytes]()
+        """Leave what is not needed out of a file that is mostly that. Raises OSError."""
+        if self._file is not None and self._file.lines >= max(_MIN_REWRITE, 2 * len(self.entries)):
+            self._file.rewrite(self._is_kept)
+            self._read()
 
-        def keep(line: bytes) -> bool:
-            kept = line not in seen and self._is_kept(line)
-            if kept:
-                seen.add(line)
-            return kept
-
-        self._journal.rewrite(keep)
-        self._read()
-
-    def _is_kept(self, line: bytes) -> bool:
-        with suppress(ValueError):
-            record = parse_record(line)
-            if isinstance(record, Revoked) and record.of is not None and self._is_needed(record.until):
-                return True
-            return self.entries.is_live(record, self._env.now())
-        return False
+    def _is_kept(self, record: Record) -> bool:
+        if isinstance(record, Revoked) and record.of is not None and self._is_needed(record.until):
+            return True
+        return self.entries.is_live(record, self._env.now())
 
     def _is_needed(self, end: float) -> bool:
         """Whether a line that has this *end* may still be in the shared state, without it."""

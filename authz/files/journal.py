@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from authz.files.replace import replace_file
 
 _LOCK_SUFFIX: Final = ".lock"
 _CHUNK: Final = 1 << 20  # octets
@@ -62,17 +63,7 @@ class Journal:
     def rewrite(self, keep: Callable[[bytes], bool]) -> None:
         """Leave out the lines that are not to be kept. The others are read again. Raises OSError."""
         with self._exclusive():
-            descriptor, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-            try:
-                with open(descriptor, "wb") as new:  # noqa: PTH123 - a descriptor
-                    new.writelines(line + b"\n" for line in Journal(self.path).read() if keep(line))
-                    new.flush()
-                    os.fsync(descriptor)
-                os.replace(temporary, self.path)  # noqa: PTH105 - both are paths already
-            except BaseException:
-                with suppress(OSError):
-                    os.unlink(temporary)  # noqa: PTH108 - as above
-                raise
+            replace_file(self.path, (line + b"\n" for line in Journal(self.path).read() if keep(line)))
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -12,14 +12,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from authz.core.strictjson import parse_object
+from authz.files.replace import replace_file
 from authz.files.stamp import FileStamp
 from authz.signing.local import LocalSigner
 from authz.signing.phases import Phase, Ring, RingKey, join
@@ -130,8 +130,7 @@ class FileStore:
                 before = self.read()
                 after = change(before)
                 if after.ring != before.ring:
-                    _replace(self._path, write_state(after))
-                    self._stamp = FileStamp.of_any(self._path)
+                    self._stamp = replace_file(self._path, [write_state(after)])
                     self._last = after
                 return after
         except OSError as error:
@@ -211,18 +210,3 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Replace the file as a whole, readable for its owner alone. Raises OSError."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(temporary).unlink()
-        raise

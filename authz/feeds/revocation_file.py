@@ -1,0 +1,98 @@
+"""The file of revocations: lines that wait to be written, and lines that other processes have written.
+
+Rules of this file:
+1. To put a line into the queue takes no longer than that, whatever the disk does.
+2. A line that could not be written is written with the next ones, in their order; at most MAX_UNSAVED wait.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from threading import Lock
+from typing import Final
+
+from authz.feeds.revocation_records import Record, parse_record
+from authz.files.journal import Journal
+from authz.telemetry.redaction import printable
+
+log = logging.getLogger(__name__)
+
+MAX_UNSAVED: Final = 10_000  # lines that wait for a disk; those beyond are in memory only
+_MAX_REPORTED: Final = 8  # lines that cannot be read, in the log
+
+
+class RevocationFile:
+    """The file behind *journal*."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Prove that it can be written. Raises OSError."""
+        self._journal: Final = journal
+        self._disk: Final = Lock()  # for the journal and the next one; a disk may hold it for long
+        self._unread = 0  # lines that this process has written since it last read
+        self._queuing: Final = Lock()
+        self._unsaved: list[str] = []
+        journal.append([])
+
+    def __str__(self) -> str:
+        """Return its path."""
+        return str(self._journal.path)
+
+    @property
+    def lines(self) -> int:
+        """The number of lines, with those that wait to be written."""
+        return self._journal.lines + self._unread + len(self._unsaved)
+
+    def queue(self, lines: Sequence[str]) -> None:
+        """Have the next `save` write *lines*."""
+        with self._queuing:
+            self._unsaved = [*self._unsaved, *lines][-MAX_UNSAVED:]
+
+    def save(self) -> None:
+        """Write the lines that wait: those of others too, if they wait for the disk. Raises OSError."""
+        with self._disk:
+            with self._queuing:
+                lines, self._unsaved = self._unsaved, []
+            if not lines:
+                return
+            try:
+                self._journal.append(lines)
+            except OSError:
+                with self._queuing:
+                    self._unsaved = [*lines, *self._unsaved][-MAX_UNSAVED:]
+                raise
+            self._unread += len(lines)
+
+    def read(self) -> Iterator[Record]:
+        """Yield what is new, until the end. Raises OSError."""
+        with self._disk:
+            bad = 0
+            for line in self._journal.read():
+                try:
+                    yield parse_record(line)
+                except ValueError as error:
+                    bad += 1
+                    if bad <= _MAX_REPORTED:
+                        log.error("a line of %s is ignored: %s", self, printable(str(error)))  # noqa: TRY400
+            self._unread = 0
+
+    def read_all(self) -> Iterator[tuple[bytes, Record]]:
+        """Yield every line that can be read, with what it says. Raises OSError."""
+        for line in Journal(self._journal.path).read():
+            with suppress(ValueError):
+                yield line, parse_record(line)
+
+    def rewrite(self, keep: Callable[[Record], bool]) -> None:
+        """Leave out what is not to be kept, and what is there twice. What stays is read again. Raises OSError."""
+        seen = set[bytes]()
+
+        def is_kept(line: bytes) -> bool:
+            with suppress(ValueError):
+                if line not in seen and keep(parse_record(line)):
+                    seen.add(line)
+                    return True
+            return False
+
+        with self._disk:
+            self._journal.rewrite(is_kept)
