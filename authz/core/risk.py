@@ -6,7 +6,8 @@ Rules of this file:
 3. A network is new for a subject that is known from others. Of a subject that is not known, none is new: after a start
    every user would have to log in again.
 4. The engine is asked last, and only for a rule that reads its answer. Without an answer the request is denied, unless
-   the configuration says what a failure counts as.
+   the engine is not there at all, and the configuration says what that counts as. An error in answer to the question,
+   or a limit of ours, denies nevertheless: a client can cause it.
 5. A denial for the risk, or by a condition that reads it, counts as no failure: a client would keep itself out.
 """
 
@@ -29,6 +30,7 @@ from authz.core.requirements import Params, RiskRequirement, check_condition, re
 RISK: Final = "risk"  # the kind of a need for an Assessment of the risk engine
 ENGINE: Final = "engine"  # of what a need of that kind is
 CLIENT: Final = "client"  # the kind of a need for a ClientHistory: `asked` is the network, a line feed, the subject
+MAX_QUESTION_BYTES: Final = 65_536
 MAX_SUBJECT_CHARS: Final = 128  # of a name; longer ones are named by a digest
 
 SUBJECT_FAILURES: Final = frozenset(
@@ -88,8 +90,8 @@ ASSESSMENT: Final = ("level", "score")
 class RiskEngine:
     """The risk engine: *source* is a digest of what else decides its answers, *headers* are those that it gets.
 
-    *networks* say which address a client has. *on_error* is what a failure counts as; without it the request is denied
-    as retryable.
+    *networks* say which address a client has. *on_error* is what its absence counts as; without it the request is
+    denied as retryable.
     """
 
     source: str
@@ -148,7 +150,7 @@ def _check(failed: str, wanted: RiskRequirement, caller: Caller, now: float) -> 
 
 
 def _assess(engine: RiskEngine | None, caller: Caller, trail: AuditTrail, facts: Facts) -> Assessment:
-    """Return what the engine says, or what a failure counts as; or name the need for it. Raises Rejected."""
+    """Return what the engine says, or what its absence counts as; or name the need for it. Raises Rejected."""
     if engine is None:
         raise Rejected(Reason.RISK_UNAVAILABLE, "no risk engine is configured: a snapshot that contradicts itself")
     request, claims = caller.request, caller.claims
@@ -160,13 +162,15 @@ def _assess(engine: RiskEngine | None, caller: Caller, trail: AuditTrail, facts:
         "headers": {name: request.headers[name] for name in engine.headers if name in request.headers},
     }
     sent = json.dumps(question)
+    if len(sent) > MAX_QUESTION_BYTES:
+        raise Rejected(Reason.RISK_DENIED, f"no question to the risk engine: more than {MAX_QUESTION_BYTES} bytes")
     digest = sha256(f"{engine.source}\0{sent}".encode()).hexdigest()
     optional = engine.on_error is not None
     need = Need(RISK, ENGINE, digest, Reason.RISK_UNAVAILABLE, sent, optional=optional)
     assessment = facts.get(need)
     if isinstance(assessment, Assessment):
         return assessment
-    if isinstance(assessment, Unanswered) and engine.on_error is not None:
+    if isinstance(assessment, Unanswered) and assessment.absent and engine.on_error is not None:
         return engine.on_error
     trail.needs = (need,)
     raise Rejected(Reason.RISK_UNAVAILABLE, "the risk engine has not answered")

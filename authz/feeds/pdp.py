@@ -6,8 +6,8 @@ Rules of this file:
    is not loaded: that is a failure, not a denial.
 3. A PDP that has answered lately and refuses a question (400, 413, 422) refuses this question: that is a fact, and
    denies. Before, the question or its configuration may be the cause: that is a failure.
-4. A failure is never cached. It counts for the circuit breaker if the PDP is the cause. Of the PDP's text, only a short
-   error code is logged.
+4. A failure is never cached. It counts for the circuit breaker if the PDP is the cause (authz.feeds.health). Of the
+   PDP's text, only a short error code is logged.
 """
 
 from __future__ import annotations
@@ -22,19 +22,13 @@ from authz.core.pdp import PdpAnswer, PdpKind, Verdict, read_answer
 from authz.core.strictjson import parse_object
 from authz.facts.source import Fact, SourceError
 from authz.feeds.failure import RefreshError
+from authz.feeds.health import REFUSED_STATUSES, Health
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.fetch import Response
 from authz.feeds.http.post import Outcome
 from authz.feeds.json_service import JsonSource, make_service_auth, make_service_poster, parse_json_response
-from authz.telemetry.keys import Refresh
 
-HEALTHY_SECONDS: Final = 300.0  # after a decision, a refusal is blamed on the question
-_REFUSED: Final = frozenset({400, 413, 414, 422, 431})
-_ABSENT_STATUS: Final = frozenset({502, 503, 504})
-_ABSENT: Final = frozenset(
-    {Refresh.MISCONFIGURED, Refresh.TIMEOUT, Refresh.TLS, Refresh.UNREACHABLE, Refresh.UNTRUSTED}
-)
 _ERROR_CODE: Final = re.compile(r"[A-Za-z_]{1,64}")
 
 
@@ -44,44 +38,34 @@ class PdpReader:
     def __init__(self, *, kind: PdpKind, ttl: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._kind: Final = kind
         self._ttl: Final = ttl
-        self._monotonic: Final = monotonic
-        self._healthy_until = 0.0
+        self._health: Final = Health(monotonic)
 
     def read(self, outcome: Outcome) -> Fact:
         """Return what a response says. Raises SourceError."""
         try:
             response = outcome()
         except RefreshError as error:
-            why = str(error).removeprefix("fetch.")
-            raise SourceError(error.result.value, why, absent=error.result in _ABSENT) from error
+            raise self._health.fail_without_response(error) from error
         if response.status != 200:
             return self._read_refusal(response)
         answer = self._read_decision(response)
-        self._healthy_until = self._monotonic() + HEALTHY_SECONDS
+        self._health.note()
         size = len(answer.note) + len(answer.reason)
         return Fact(answer, self._ttl, size, answer.verdict.value)
 
     def _read_decision(self, response: Response) -> PdpAnswer:
-        members = parse_json_response(response)
         try:
-            return read_answer(members, self._kind)
-        except ValueError as error:
-            raise SourceError("unreadable", str(error)) from None
+            return read_answer(parse_json_response(response), self._kind)
+        except (SourceError, ValueError) as error:
+            raise self._health.fail_by_content(str(error)) from None
 
     def _read_refusal(self, response: Response) -> Fact:
         """Return that the PDP refuses this question. Raises SourceError for other causes."""
         status, code = response.status, _read_code(response)
         shown = f"HTTP status {status}{f', {code}' if code else ''}"
-        healthy = self._monotonic() < self._healthy_until
-        if status in _REFUSED:
-            if healthy:
-                return Fact(PdpAnswer(Verdict.REFUSED, shown), result=Verdict.REFUSED.value)
-            raise SourceError("bad_request", f"{shown}: the PDP does not take this question", counts=False)
-        if status in {401, 403}:
-            raise SourceError("unauthorized", f"{shown}: the PDP rejects our credentials")
-        # A PDP that fails over one question answers others: who asks it opens no breaker.
-        counts = not (status == 500 and healthy)
-        raise SourceError(Refresh.STATUS.value, shown, counts=counts, absent=status in _ABSENT_STATUS)
+        if status in REFUSED_STATUSES and self._health.is_good:
+            return Fact(PdpAnswer(Verdict.REFUSED, shown), result=Verdict.REFUSED.value)
+        raise self._health.fail_by_status(status, shown)
 
 
 def make_pdp(pdp: Pdp, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> JsonSource:

@@ -1,42 +1,53 @@
 """A client of a risk engine: one POST of JSON, answered by a level, a score, or both.
 
 Rules of this file:
-1. Only status 200 with JSON of the right types is an answer. Anything else is a failure, for which the configuration
-   says what it counts as; it is never cached.
-2. The URL is the configured one. Redirects are not followed, and no text of the engine is logged.
+1. Only status 200 with JSON of the right types is an answer. Anything else is a failure, which is never cached.
+2. What the configuration says for an engine that is absent is not for failures that a client can cause, and these open
+   no circuit breaker (authz.feeds.health).
+3. The URL is the configured one. Redirects are not followed, and no text of the engine is logged.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from functools import partial
 from typing import Final
 
 from authz.config.risk import Risk
 from authz.core.risk import Assessment
 from authz.facts.source import Fact, SourceError
 from authz.feeds.failure import RefreshError
+from authz.feeds.health import Health
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.fetch import Response
 from authz.feeds.http.post import Outcome
 from authz.feeds.json_service import JsonSource, make_service_auth, make_service_poster, parse_json_response
-from authz.telemetry.keys import Refresh
 
 _LEVEL: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-def read_outcome(outcome: Outcome, *, ttl: float) -> Fact:
-    """Return what a response says, to be kept for *ttl* seconds. Raises SourceError."""
-    try:
-        response = outcome()
-    except RefreshError as error:
-        raise SourceError(error.result.value, str(error)) from error
-    if response.status != 200:
-        result = "unauthorized" if response.status in {401, 403} else Refresh.STATUS.value
-        raise SourceError(result, f"HTTP status {response.status}")
-    return Fact(read_assessment(response), ttl, 0, "answered")
+class RiskReader:
+    """Reads the responses of one engine. An assessment is kept for *ttl* seconds."""
+
+    def __init__(self, *, ttl: float) -> None:
+        self._ttl: Final = ttl
+        self._health: Final = Health()
+
+    def read(self, outcome: Outcome) -> Fact:
+        """Return what a response says. Raises SourceError."""
+        try:
+            response = outcome()
+        except RefreshError as error:
+            raise self._health.fail_without_response(error) from error
+        if response.status != 200:
+            raise self._health.fail_by_status(response.status, f"HTTP status {response.status}")
+        try:
+            assessment = read_assessment(response)
+        except SourceError as error:
+            raise self._health.fail_by_content(str(error)) from None
+        self._health.note()
+        return Fact(assessment, self._ttl, 0, "answered")
 
 
 def read_assessment(response: Response) -> Assessment:
@@ -60,7 +71,6 @@ def read_assessment(response: Response) -> Assessment:
 
 def make_risk(section: Risk, *, auth: ClientAuth | None = None, resolve: Resolve = resolve) -> JsonSource:
     """Return what asks the engine of this section; *auth* is in place of its own credentials."""
-    read = partial(read_outcome, ttl=section.cache.total_seconds())
-    return JsonSource(
-        make_service_poster(section, resolve=resolve), section.url, auth or make_service_auth(section), read
-    )
+    reader = RiskReader(ttl=section.cache.total_seconds())
+    poster = make_service_poster(section, resolve=resolve)
+    return JsonSource(poster, section.url, auth or make_service_auth(section), reader.read)

@@ -23,6 +23,7 @@ from authz.core.snapshot import Snapshot
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
 from authz.envoy.gathering import Gatherer, Lane
+from authz.facts.clients import ClientMemory
 from authz.facts.loop import Loop
 from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.feed import Feed
@@ -83,11 +84,13 @@ class Station:
         self.facts = FactLanes(metrics, max_waiting=waiters, resolve=resolve_here, loop=loop)
         self.status_lists = StatusListLanes(metrics, max_waiting=waiters, resolve=resolve_here)
         self.minted = TokenLanes(metrics, max_waiting=waiters)
+        self.clients = ClientMemory(max_networks=64, max_subjects=64, max_accepted=64, monotonic=time.monotonic)
         self.keyring = Keyring(self._show_signing, now=time.time, monotonic=time.monotonic)
         lanes: dict[str, Lane] = {
             **make_key_lanes(self.issuers.feeds, max_waiting=waiters),
             **self.facts.by_kind(),
             **self.status_lists.by_kind(),
+            **self.clients.lanes(),
             MINTED: self.minted.lane,
         }
         self.gatherer = Gatherer(lanes, monotonic=time.monotonic, loop=loop)
@@ -145,9 +148,11 @@ class Station:
         status = self.feed(name).status()
         return not status.refreshing and (status.serving or status.last_failure is not None)
 
-    def ask(self, token: str, what: str = "GET api.test/orders", *, time_left: float = HANG_SECONDS) -> str:
+    def ask(
+        self, token: str, what: str = "GET api.test/orders", *, time_left: float = HANG_SECONDS, **headers: str
+    ) -> str:
         """Send one Check and return the reason of its answer; *what* is a method, a host and a path."""
-        answer = self.check(token, what, time_left)
+        answer = self.check(token, what, time_left, **headers)
         return answer.dynamic_metadata.fields["reason"].string_value
 
     def identity(self, token: str, what: str) -> dict[str, str]:
@@ -155,14 +160,16 @@ class Station:
         options = self.check(token, what).ok_response.headers
         return {option.header.key: option.header.value for option in options}
 
-    def check(self, token: str, what: str, time_left: float = HANG_SECONDS) -> wire.CheckResponse:
-        """Send one Check and return its answer."""
+    def check(self, token: str, what: str, time_left: float = HANG_SECONDS, **headers: str) -> wire.CheckResponse:
+        """Send one Check and return its answer; further *headers* have `_` for `-`."""
         request = wire.CheckRequest()
         http = request.attributes.request.http
         http.method, _, url = what.partition(" ")
         http.host, slash, path = url.partition("/")
         http.path = slash + path
         http.headers["authorization"] = f"Bearer {token}"
+        for name, value in headers.items():
+            http.headers[name.replace("_", "-")] = value
         return self._answer(request, time_left)
 
     def begin(self, token: str) -> SimpleQueue[bytes]:

@@ -19,11 +19,12 @@ from authz.core.needs import Need
 from authz.core.pdp import PDP, PdpAnswer, PdpKind, Verdict
 from authz.demo.loopback import Answer, Response
 from authz.facts.source import SourceError
+from authz.feeds.health import HEALTHY_SECONDS
 from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
 from authz.feeds.http.connect import CancellableSocket, Dialer
 from authz.feeds.http.trust import Trust, read_origin
 from authz.feeds.json_service import JsonSource, make_service_auth
-from authz.feeds.pdp import HEALTHY_SECONDS, PdpReader, make_pdp
+from authz.feeds.pdp import PdpReader, make_pdp
 from tests.fakes.clock import FakeClock
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
 from tests.fakes.pdp import EVALUATION, VECTORS, evaluate

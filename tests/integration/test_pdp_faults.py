@@ -102,6 +102,18 @@ def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Answer) -> None:
         assert sidecar.ask(token, "GET api.test/x") == "authenticated"
 
 
+@pytest.mark.parametrize("fault", ["undefined", "no boolean", "HTML", "huge", "500"])
+def test_a_question_without_an_answer_leaves_others_theirs(fault: str) -> None:
+    """A rule of OPA that is undefined for some callers opens no circuit breaker: the others are decided as ever."""
+    with FakeIdp() as idp, station(idp) as sidecar:
+        idp.answers[EVALUATION] = lambda request: (FAULTS[fault] if b"mallory" in request.body else ALLOW)(request)
+        assert sidecar.ask(idp.mint(sub="alice"), "GET api.test/x") == "authenticated"
+        for number in range(8):
+            assert sidecar.ask(idp.mint(sub=f"mallory-{number}"), "GET api.test/x") == "pdp_unavailable"
+        assert sidecar.ask(idp.mint(sub="alice"), "GET api.test/x") == "authenticated"
+        assert sidecar.asked("policies", "breaker_open", "pdp") == 0
+
+
 TOLERATED: Final = {"503"}
 
 

@@ -95,7 +95,7 @@ def test_whether_credentials_are_looked_at(key: str, tmp_path: Path) -> None:
     [
         (html(), "unreadable: the answer is text/html, not JSON"),
         (say(b"{}"), "unreadable: the answer has no boolean decision"),
-        (fail(401), "unauthorized: HTTP status 401: the PDP rejects our credentials"),
+        (fail(401), "unauthorized: HTTP status 401: it rejects our credentials"),
         (fail(400), "does it know this type and action?"),
     ],
 )

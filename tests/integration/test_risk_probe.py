@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from authz.cli import main
 from authz.config.load import parse
 from authz.demo.loopback import Answer, Request, Response, json_response
+from authz.tooling.explain.explanation import Explanation, Question, answer
 from authz.tooling.risk_probe import ProbedRisk, probe_risk
 from tests.fakes.idp import FakeIdp, fail, html, say
 
@@ -88,7 +89,7 @@ def test_whether_credentials_are_looked_at(key: str, tmp_path: Path) -> None:
     [
         (html(), "{levels: [low]}", "", "unreadable: the answer is text/html, not JSON"),
         (say(b"{}"), "{levels: [low]}", "", "unreadable: the answer has neither level nor score"),
-        (fail(401), "{levels: [low]}", "", "unauthorized: HTTP status 401"),
+        (fail(401), "{levels: [low]}", "", "unauthorized: HTTP status 401: it rejects our credentials"),
         (say(b'{"score":1}'), "{levels: [low]}", "", "a made-up client has score 1; rule 'all' reads a level"),
         (say(b'{"level":"low"}'), "{max_score: 0.5}", "", "a made-up client has level low; rule 'all' reads a score"),
         (
@@ -124,3 +125,32 @@ def test_without_an_engine_no_one_is_asked() -> None:
     with FakeIdp() as idp:
         text = configure(idp).replace("risk: {url", "#").replace("{risk: {levels: [low]}}", "{scopes: [a]}")
         assert probe_risk(parse(text, file="authz.yaml")) is None
+
+
+def explained(reply: Answer, more: str = "") -> Explanation:
+    """Explain a request whose risk an engine assesses so."""
+    with FakeIdp() as idp:
+        idp.answers[ASSESS] = reply
+        config = parse(configure(idp, more), file="authz.yaml")
+        question = Question(method="GET", host="api.test", path="/x", at=idp.claims()["iat"], token=idp.mint())  # type: ignore[arg-type]
+        return answer(question, config)
+
+
+def test_explain_shows_need_question_answer_and_cache() -> None:
+    """The engine is asked as a running sidecar would, and what it is asked has no token."""
+    document = explained(say(b'{"level":"high"}'), ", cache: 5s").document()
+    assert (document["reason"], document["detail"]) == ("risk_denied", "the risk engine gives high, and not low")
+    client, engine = document["needs"]
+    assert (client["kind"], engine["kind"], engine["of"]) == ("client", "risk", "engine")
+    assert engine["answer"] == "Assessment(level='high', score=None); a running sidecar keeps this answer for 5 s"
+    assert json.loads(engine["question"])["subject"] == "alice"
+    (_, engine) = explained(LOW, ", cache: 0s").document()["needs"]
+    assert engine["answer"].endswith("a running sidecar asks each time (cache: 0s)")
+
+
+def test_explain_says_why_there_is_no_answer() -> None:
+    """And what follows from that, by the configuration: an absent engine is tolerated, an error is not."""
+    tolerant = ", on_error: {level: low}"
+    assert explained(fail(503)).decision.reason.value == "risk_unavailable"
+    assert explained(fail(503), tolerant).allowed
+    assert explained(fail(500), tolerant).decision.reason.value == "risk_unavailable"

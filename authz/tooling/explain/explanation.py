@@ -33,7 +33,6 @@ from authz.tooling.explain.needs import (
     AnsweredNeed,
     answer_client,
     answer_minted,
-    answer_pdp,
     answer_proof,
     ask_exchange,
     ask_issuer,
@@ -140,7 +139,13 @@ def _describe_need(kind: str, of: str, asked: str | None, answer: str, question:
     return f"need: {kind}{'' if asked is None else f' {safe(asked)}'} of {of}: {answer}{shown}"
 
 
-_ASKED: Final = {INTROSPECTION: ask_issuer, EXCHANGED: ask_exchange, STATUS_LIST: fetch_list, RISK: ask_risk}
+_ASKED: Final = {
+    INTROSPECTION: ask_issuer,
+    PDP: ask_pdp,
+    RISK: ask_risk,
+    EXCHANGED: ask_exchange,
+    STATUS_LIST: fetch_list,
+}
 
 
 def answer(question: Question, config: Config) -> Explanation:
@@ -182,8 +187,6 @@ def answer(question: Question, config: Config) -> Explanation:
 def _find_fact(need: Need, question: Question, config: Config, key_source: str) -> tuple[object, AnsweredNeed]:
     """Return a fact, or None, and what answered the need; with a given key set, no other system is asked."""
     offline = question.jwks is not None
-    if need.kind == PDP:
-        return (None, answer_pdp(need, _OFFLINE)) if offline else ask_pdp(need, config)
     if need.kind in _ASKED:
         fact, said = (None, _OFFLINE) if offline else _ASKED[need.kind](need, config)
     elif need.kind == PROOF:

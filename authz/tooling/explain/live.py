@@ -12,12 +12,11 @@ from authz.core.authorize import authorize
 from authz.core.keys import verify_by_keys
 from authz.core.minting import MINTED
 from authz.core.needs import KEY, PROOF, Need
-from authz.core.pdp import PDP
 from authz.core.risk import CLIENT
 from authz.core.snapshot import Snapshot
 from authz.core.token import parse_token
 from authz.tooling.explain.explanation import Explanation, InputError, Question, build_request, explain
-from authz.tooling.explain.needs import AnsweredNeed, answer_client, answer_minted, answer_pdp, answer_proof
+from authz.tooling.explain.needs import AnsweredNeed, answer_client, answer_minted, answer_proof
 from authz.tooling.explain.notes import describe_envoys_part
 
 MAX_PAIRS: Final = 100  # headers, or context_extensions
@@ -53,7 +52,7 @@ def explain_live(question: Question, snapshot: Snapshot, config: Config) -> Expl
                 facts[need], said = answer_minted(need, question.at)
             elif need.kind == CLIENT:
                 facts[need], said = answer_client()
-            answered.append(answer_pdp(need, said) if need.kind == PDP else AnsweredNeed(need, said))
+            answered.append(AnsweredNeed(need, said))
     explained = explain(request, snapshot, question.at, facts)
     notes = (*explained.notes, *describe_envoys_part(question.path, config))
     return replace(explained, notes=notes, needs=tuple(answered))

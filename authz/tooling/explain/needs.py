@@ -11,7 +11,8 @@ from authz.core.dpop import ProofUse
 from authz.core.exchange import read_request
 from authz.core.minting import Minted, SigningKey
 from authz.core.needs import Need, Unanswered
-from authz.core.risk import ClientHistory
+from authz.core.pdp import PDP
+from authz.core.risk import RISK, ClientHistory
 from authz.core.signing_request import read_signing_request
 from authz.core.snapshot import Snapshot
 from authz.facts.source import SourceError
@@ -22,16 +23,24 @@ from authz.feeds.risk import make_risk
 from authz.feeds.status_lists import make_status_list_source
 from authz.telemetry.redaction import printable
 
-MAX_QUESTION_CHARS: Final = 4000  # of a question to a policy decision point, that are shown
+MAX_QUESTION_CHARS: Final = 4000  # of a question, that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class AnsweredNeed:
-    """A fact that the decision lacked, and its answer. A *question* is shown only if it contains no token."""
+    """A fact that the decision lacked, and its answer."""
 
     need: Need
     answer: str
-    question: str = ""
+
+    @property
+    def question(self) -> str:
+        """The question, if it is of a kind that contains no token; otherwise ""."""
+        sent = self.need.sent if self.need.kind in _WITHOUT_TOKEN else ""
+        return printable(sent, MAX_QUESTION_CHARS) or ""
+
+
+_WITHOUT_TOKEN: Final = frozenset({PDP, RISK})
 
 
 def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
@@ -46,23 +55,17 @@ def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
     return fact.value, f"{fact.result}; a running sidecar keeps this answer for {fact.ttl:.0f} s"
 
 
-def ask_pdp(need: Need, config: Config) -> tuple[object, AnsweredNeed]:
-    """Ask a policy decision point; return the fact, and what was asked and answered."""
-    pdp = config.pdps[need.of]
-    source = make_pdp(pdp)
+def ask_pdp(need: Need, config: Config) -> tuple[object, str]:
+    """Ask a policy decision point; return the fact, or why there is none, and what came of it in words."""
+    source = make_pdp(config.pdps[need.of])
     try:
         fact = source(need)
     except SourceError as error:
-        return Unanswered(str(error), error.absent), answer_pdp(need, f"{error.result}: {printable(str(error))}")
+        return Unanswered(str(error), error.absent), f"{error.result}: {printable(str(error))}"
     finally:
         source.close()
     kept = f"keeps this answer for {fact.ttl:.0f} s" if fact.ttl else "asks each time (cache: 0s)"
-    return fact.value, answer_pdp(need, f"{fact.result}; a running sidecar {kept}")
-
-
-def answer_pdp(need: Need, answer: str) -> AnsweredNeed:
-    """Return what a policy decision point is asked, and its *answer*."""
-    return AnsweredNeed(need, answer, printable(need.sent, MAX_QUESTION_CHARS) or "")
+    return fact.value, f"{fact.result}; a running sidecar {kept}"
 
 
 def ask_exchange(need: Need, config: Config) -> tuple[object, str]:
@@ -120,10 +123,11 @@ def ask_risk(need: Need, config: Config) -> tuple[object, str]:
     try:
         fact = source(need)
     except SourceError as error:
-        return Unanswered(str(error)), f"{error.result}: {printable(str(error))}"
+        return Unanswered(str(error), error.absent), f"{error.result}: {printable(str(error))}"
     finally:
         source.close()
-    return fact.value, f"{fact.value}; a running sidecar keeps this answer for {fact.ttl:.0f} s"
+    kept = f"keeps this answer for {fact.ttl:.0f} s" if fact.ttl else "asks each time (cache: 0s)"
+    return fact.value, f"{fact.value}; a running sidecar {kept}"
 
 
 def answer_client() -> tuple[ClientHistory, str]:

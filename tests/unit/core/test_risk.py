@@ -214,7 +214,8 @@ def test_a_failure_counts_as_what_is_configured() -> None:
     for level, reason in (("medium", Reason.AUTHENTICATED), ("high", Reason.RISK_DENIED)):
         engine = replace(ENGINE_OF, on_error=Assessment(level))
         assert [need.optional for need in ask_engine(wanted, None, engine).trail.needs] == [True]
-        assert ask_engine(wanted, Unanswered("down"), engine).reason is reason
+        assert ask_engine(wanted, Unanswered("down", absent=True), engine).reason is reason
+        assert ask_engine(wanted, Unanswered("HTTP status 500"), engine).reason is Reason.RISK_UNAVAILABLE
         assert ask_engine(wanted, Assessment("low"), engine).reason is Reason.AUTHENTICATED
 
 
@@ -243,6 +244,17 @@ def test_the_engine_is_asked_after_what_is_known_here() -> None:
     denied = authorize(ask(mint(), source_address=OFFICE), snapshot, T, known(failures_1m=21))
     assert (denied.reason, denied.trail.needs) == (Reason.RISK_DENIED, ())
     assert ask_engine(wanted, Assessment("low"), None).reason is Reason.RISK_UNAVAILABLE
+
+
+def test_a_question_is_bounded() -> None:
+    """A header beyond the bound is sent nowhere, and the request is denied, whatever the engine's absence counts as."""
+    wanted = RiskRequirement(levels=("low",), asks_engine=True)
+    engine = replace(ENGINE_OF, on_error=Assessment("low"))
+    snapshot = replace(guarded(wanted), risk=engine)
+    request = ask(mint(), source_address=OFFICE, headers={"user-agent": "x" * 66_000})
+    denied = authorize(request, snapshot, T, known())
+    assert (denied.reason, denied.trail.needs) == (Reason.RISK_DENIED, ())
+    assert denied.detail == "no question to the risk engine: more than 65536 bytes"
 
 
 def test_subjects_have_names() -> None:
