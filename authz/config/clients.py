@@ -11,24 +11,24 @@ from authz.config.section import Access, Duration, Items, Section, Setting
 
 
 class Clients(Section):
-    """A client's network, for throttle and require.risk."""
+    """Clients' networks, for throttle and require.risk."""
 
     trusted_proxies: Annotated[
         Items[str],
         Field(examples=[["10.0.0.0/8"]]),
         Setting(Access.UNKNOWN, meaning="other addresses count as the client's"),
     ] = ()
-    """Proxies before Envoy whose x-forwarded-for is read."""
+    """Proxies before Envoy that set x-forwarded-for."""
     ipv4_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("8", "32"))] = 32
-    """Bits of an IPv4 address that make a network."""
+    """Bits that make a network."""
     ipv6_prefix: Annotated[int, Setting(Access.UNKNOWN, bounds=("32", "128"))] = 64
-    """The same for IPv6."""
+    """Bits that make a network."""
     max_networks: Annotated[int, Setting(Access.UNAFFECTED, bounds=("8", "1000000"), restart=True)] = 10_000
-    """Failing networks that are remembered, 700 octets each."""
+    """Failing networks in memory (700 octets)."""
     max_subjects: Annotated[int, Setting(Access.UNAFFECTED, bounds=("8", "1000000"), restart=True)] = 10_000
-    """Subjects that are remembered, at most 4,000 octets each."""
+    """Subjects in memory (up to 4,000 octets)."""
     max_accepted: Annotated[int, Setting(Access.UNAFFECTED, bounds=("64", "1000000"), restart=True)] = 20_000
-    """Accepted tokens that are remembered, 400 octets each."""
+    """Accepted tokens in memory (400 octets)."""
 
     @property
     def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -37,13 +37,13 @@ class Clients(Section):
 
 
 class Throttle(Section):
-    """Networks that send many bad tokens get 429."""
+    """429 for networks with many bad tokens."""
 
     failures: Annotated[int, Setting(Access.LIMIT, bounds=("1", "100000"))] = 20
-    """Bad tokens of a network per window, at each worker."""
+    """Bad tokens per network, window and worker."""
     window: Annotated[Duration, Setting(Access.UNKNOWN, bounds=("1s", "24h"))] = timedelta(minutes=1)
-    """Time in which so many failures are forgiven."""
+    """Time in which so many are forgiven."""
     shadow: Annotated[bool, Setting(Access.LOOSENED, risk="networks that should be throttled are only reported")] = (
         False
     )
-    """Report denials, and allow."""
+    """Report denials, allow."""

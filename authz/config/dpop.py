@@ -19,21 +19,21 @@ class NonceUse(StrEnum):
 
 
 class Dpop(Section):
-    """How proofs of possession are checked (DPoP, RFC 9449)."""
+    """Proofs of possession (DPoP, RFC 9449)."""
 
     origins: Annotated[Items[str], Field(examples=[["https://api.example.com"]]), Setting(Access.LISTED)] = ()
-    """Scheme and authority that clients use; default: https and the request's host."""
+    """Scheme and authority of clients; default: https, the request's host."""
     algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
-    """Accepted algorithms of proofs."""
+    """Accepted algorithms."""
     max_age: Annotated[Duration, Setting(Access.LIMIT, bounds=("1s", "1h"))] = timedelta(minutes=5)
     """Longest time since iat."""
     max_ahead: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "5m"))] = timedelta(seconds=30)
-    """Tolerance for clocks that are ahead."""
+    """Tolerance for clocks ahead."""
     nonces: Annotated[Word[NonceUse], Setting(Access.LOOSENED, loose="stale")] = NonceUse.STALE
-    """stale: required after a proof whose time is wrong. always: of every proof."""
+    """stale: after a proof with a wrong time. always: for every proof."""
     nonce_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
-    """At least 32 octets, the same for all replicas; default: revocation.shared.secret_file, or random."""
+    """32 octets or more, of all replicas; default: revocation.shared.secret_file, or random."""
     max_proofs: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1000", "10000000"), restart=True)] = 200_000
-    """Used proofs that a process remembers, 100 octets each; without shared_state, beyond it 503."""
+    """Used proofs in memory (100 octets); more: 503 without shared_state."""
     forward: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Send the DPoP header upstream too."""
+    """Send the DPoP header upstream."""

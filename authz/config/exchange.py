@@ -13,24 +13,24 @@ from authz.core.exchange import TokenType
 
 
 class Exchange(Section):
-    """Has an issuer give the token instead (RFC 8693)."""
+    """The issuer's instead (RFC 8693)."""
 
     issuer: Annotated[str, Field(examples=["corporate"]), Setting(Access.UNKNOWN)]
-    """The issuer that is asked; its fetch settings hold."""
+    """Its fetch settings hold."""
     url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """Token endpoint; default: from discovery."""
+    """Endpoint; default: from discovery."""
     client: Client
-    """The client that asks, with one of four proofs."""
+    """Our client, with one of four proofs."""
     subjects: Annotated[Items[str], Field(examples=[["corporate"]]), Setting(Access.LISTED)] = ()
-    """Issuers whose tokens are sent there; default: its own. Others are denied."""
+    """Issuers whose tokens are sent; default: itself. Others: 403."""
     token_type: Annotated[Word[TokenType], Setting(Access.UNKNOWN)] = TokenType.ACCESS_TOKEN
-    """Kind of token that is requested."""
+    """Requested kind."""
     timeout: Timeout = timedelta(seconds=2)
     max_wait: MaxWait = timedelta(seconds=1)
     cache: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "1h"))] = timedelta(minutes=5)
-    """How long a token is used again."""
+    """How long an answer serves."""
     cache_refused: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "1m"))] = timedelta(seconds=5)
-    """The same for a refused token."""
+    """The same, refused tokens."""
     max_cached: MaxCached = 10_000
     max_concurrent: MaxConcurrent = 16
     max_per_second: MaxPerSecondAtIssuer = 100

@@ -37,14 +37,14 @@ class TokenKind(StrEnum):
 
 
 class Client(Section):
-    """The client that asks, with one of four proofs."""
+    """Our client, with one of four proofs."""
 
     id: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """Our client id; not needed with a bearer token."""
+    """Client id; not with a bearer token."""
     secret_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """File with the client secret (client_secret_basic); read each time."""
+    """Client secret (client_secret_basic)."""
     private_key_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """PEM or JWK that signs assertions (private_key_jwt); read each time."""
+    """PEM or JWK for assertions (private_key_jwt)."""
     key_id: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Its kid, unless the JWK has it."""
     algorithm: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
@@ -60,15 +60,15 @@ class Introspection(Section):
     kind: Annotated[Word[IntrospectionKind], Setting(Access.UNKNOWN)] = IntrospectionKind.RFC7662
     """token_review: a Kubernetes API server; needs mode: always."""
     url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """Introspection endpoint; default: from discovery."""
+    """Endpoint; default: from discovery."""
     client: Client
-    """The client that asks, with one of four proofs."""
+    """Our client, with one of four proofs."""
     mode: Annotated[
         Word[IntrospectionMode], Setting(Access.UNKNOWN, meaning="whether JWTs must be active at their issuer too")
     ] = IntrospectionMode.OPAQUE
-    """opaque: about tokens that are no JWT. always: about JWTs too."""
+    """opaque: tokens that are no JWT. always: JWTs too."""
     token_prefix: Annotated[str, Setting(Access.UNKNOWN)] = ""
-    """Beginning of its opaque tokens; default: all that match no other prefix."""
+    """Beginning of its opaque tokens; default: of no other prefix."""
     token_kind: Annotated[
         Word[TokenKind], Setting(Access.UNKNOWN, meaning="what else the issuer calls active may pass")
     ] = TokenKind.BEARER
@@ -78,7 +78,7 @@ class Introspection(Section):
         Field(examples=[{"token_use": ["access_token"]}]),
         Setting(Access.UNKNOWN, meaning="what else the issuer calls active may pass"),
     ] = {}
-    """Instead: members of the answer, each with its accepted values."""
+    """Instead: members and their accepted values."""
     signed: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Require signed answers (RFC 9701)."""
     timeout: Timeout = timedelta(seconds=2)
@@ -86,12 +86,12 @@ class Introspection(Section):
     cache: Annotated[
         Duration, Setting(Access.LIMIT, bounds=("0s", "1h"), meaning="a revoked token passes for so long")
     ] = timedelta(seconds=30)
-    """How long an active token is not asked about again."""
+    """How long an answer serves."""
     cache_inactive: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "1m"))] = timedelta(seconds=5)
-    """The same for an inactive token."""
+    """The same, inactive tokens."""
     max_cached: MaxCached = 10_000
     max_cached_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1MiB", "1024MiB"))] = 32 * 1024 * 1024
-    """Size of all kept answers."""
+    """Size of all answers."""
     max_bytes: MaxBytes = 64 * 1024
     max_concurrent: MaxConcurrent = 16
     max_per_second: MaxPerSecondAtIssuer = 100

@@ -29,37 +29,37 @@ TENANT: Final = "{tenantid}"  # as in the discovery document of Entra's common e
 
 
 class Fetch(Section):
-    """How keys are fetched and kept fresh."""
+    """How keys are fetched."""
 
     timeout: FetchTimeout = timedelta(seconds=5)
     interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(minutes=10)
     """Time between refreshes, unless the answer has a lifetime."""
     min_interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(minutes=1)
-    """Shortest time between refreshes."""
+    """Bound of the time between refreshes."""
     max_interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(hours=1)
-    """Longest time between refreshes."""
+    """Bound of the time between refreshes."""
     cooldown: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "1h"))] = timedelta(seconds=15)
     """Time between refreshes for unknown key ids."""
     max_wait: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10s"), envoy=True)] = timedelta(seconds=1)
-    """Longest wait of a request with an unknown key id."""
+    """Longest wait for an unknown key id."""
     max_stale: Annotated[
         Duration,
         Setting(
             Access.LIMIT, bounds=("1ms", "8760h"), meaning="while the issuer is down, its last keys stay in use longer"
         ),
     ] = timedelta(hours=24)
-    """How long the last good keys serve while refreshes fail."""
+    """How long keys serve if refreshes fail."""
     max_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "16MiB"))] = 256 * 1024
-    """Largest answer that is read."""
+    """Largest answer."""
     max_keys: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "10000"))] = MAX_KEYS
-    """Usable keys that are kept of a set."""
+    """Usable keys of a set."""
     allowed_hosts: Annotated[Items[str], Field(examples=[["keys.example.com"]]), Setting(Access.LISTED)] = ()
-    """Further hosts that discovery may name; host:port for one port."""
+    """More hosts that discovery may name; host:port for one port."""
     allowed_networks: Annotated[Items[str], Field(examples=[["10.20.0.0/16"]]), Setting(Access.LISTED)] = ()
     """Private networks for these hosts; link-local ones for every host."""
     proxy: Proxy = None
     proxy_credentials_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """File with its `user:password`; read each time."""
+    """Its `user:password`."""
     ca_file: CaFile = None
     client_cert_file: ClientCertFile = None
     client_key_file: ClientKeyFile = None
@@ -77,7 +77,7 @@ class InlineKeys(Section):
 
 
 class InsecureIssuer(Section):
-    """Options that weaken the checks of one issuer."""
+    """Weakens its checks."""
 
     http: Annotated[
         bool, Setting(Access.LOOSENED, risk="anyone who controls the network to this issuer controls its keys")
@@ -94,24 +94,24 @@ class InsecureIssuer(Section):
     dpop_without_ath: Annotated[
         bool, Setting(Access.LOOSENED, risk="a proof serves with every token of its key, for clients that send no ath")
     ] = False
-    """Accept proofs without ath, as from clients for Solid."""
+    """Accept proofs without ath, as of Solid clients."""
 
 
 class Issuer(Section):
-    """One trusted issuer; NAME is its label."""
+    """A trusted issuer."""
 
     issuer: Annotated[str, Setting(Access.UNAFFECTED)]
-    """The iss, byte for byte; discovery starts below it. spiffe://DOMAIN: JWT-SVIDs."""
+    """The iss, byte for byte; base of discovery. spiffe://DOMAIN: JWT-SVIDs."""
     tenants: Annotated[
         Items[str], Field(examples=[["11111111-1111-4111-8111-111111111111"]]), Setting(Access.UNAFFECTED)
     ] = ()  # each one is compared as a separate issuer
-    """Accepted tenants, for an issuer with {tenantid} in it."""
+    """Accepted tenants, if issuer has {tenantid}."""
     audiences: Annotated[Items[str], Setting(Access.LISTED)] = ()
-    """A token must name one; required unless insecure.any_audience."""
+    """It names one; required unless insecure.any_audience."""
     audience_claim: Annotated[str, Setting(Access.UNKNOWN, meaning="another claim contains the audience")] = "aud"
-    """Claim that holds the audience."""
+    """Claim with the audience."""
     discovery_url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
-    """Discovery document, if it is elsewhere."""
+    """Discovery document, if elsewhere."""
     jwks_uri: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """Key set, without discovery."""
     jwks_uris: Annotated[
@@ -119,19 +119,19 @@ class Issuer(Section):
         Field(examples=[["https://a.example.com/keys", "https://b.example.com/keys"]]),
         Setting(Access.UNKNOWN),
     ] = ()
-    """Key sets that are used together."""
+    """Key sets, used together."""
     jwks: Annotated[InlineKeys | None, Setting(Access.KEYS)] = None
     """Public keys (JWK Set)."""
     jwks_file: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """Key set, watched; the only place for symmetric keys."""
     algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
-    """Accepted algorithms; possible too: HS256, HS384, HS512, ES256K, Ed448, ML-DSA-44, -65, -87."""
+    """Also possible: HS256, HS384, HS512, ES256K, Ed448, ML-DSA-44, -65, -87."""
     token_types: Annotated[Items[str], Setting(Access.TYPES)] = ("JWT", "at+jwt")
     """Accepted typ; absent is JWT."""
     required_claims: Annotated[Items[str], Setting(Access.REQUIRED)] = ("exp", "sub")
-    """Claims that every token must have."""
+    """Claims of every token."""
     leeway: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "1h"))] = timedelta(seconds=30)
-    """Tolerance for clocks (exp, nbf, iat)."""
+    """Clock tolerance (exp, nbf, iat)."""
     max_lifetime: Annotated[Duration | None, Setting(Access.LIMIT, bounds=("1s", "87600h"))] = None
     """Longest time from iat to exp; requires iat."""
     claims: Annotated[
@@ -139,13 +139,13 @@ class Issuer(Section):
         Field(examples=[{"roles": "realm_access.roles"}]),
         Setting(Access.UNKNOWN, meaning="names in rules and headers refer to other claims"),
     ] = {}
-    """Names for claim paths, for rules and headers."""
+    """Names for claim paths."""
     blocked_keys: Annotated[Items[str], Field(examples=[["2026-01-leaked"]]), Setting(Access.REQUIRED)] = ()
     """Refused key ids or RFC 7638 thumbprints."""
     required: Annotated[bool, Setting(Access.UNAFFECTED)] = True
     """Readiness waits for the first keys."""
     fetch: Fetch = Fetch()
-    """How keys are fetched and kept fresh."""
+    """How keys are fetched."""
     introspection: Annotated[
         Introspection | None,
         Field(examples=[{"client": {"id": "orders-gateway", "secret_file": "/etc/authz/introspection-secret"}}]),
@@ -159,15 +159,15 @@ class Issuer(Section):
         Field(examples=[{"uris": ["https://status.example.com/lists/"]}]),
         Setting(envoy=True),
     ] = None
-    """Checks the status lists that tokens name."""
+    """Status lists that tokens name."""
     cache_dir: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """Folder in which the last good keys survive a restart."""
+    """Folder that keeps keys over a restart."""
     dpop: Annotated[Word[Possession], Setting(Access.UNKNOWN, meaning="tokens are bound to a key, or need not be")] = (
         Possession.OFF
     )
-    """Whether tokens are bound to a key (RFC 9449)."""
+    """Tokens bound to a key (RFC 9449)."""
     insecure: InsecureIssuer = InsecureIssuer()
-    """Options that weaken the checks of one issuer."""
+    """Weakens its checks."""
 
     @property
     def algorithms_configured(self) -> bool:

@@ -50,31 +50,31 @@ class Tls(Section):
 
 
 class Server(Section):
-    """The gRPC server that Envoy calls."""
+    """gRPC server for Envoy."""
 
     listen: Annotated[str, Setting(Access.UNAFFECTED, envoy=True)] = "unix:/run/authz/authz.sock"
     """unix:/path (fastest), unix:./path, or host:port."""
     socket_mode: Annotated[str, Setting(Access.UNAFFECTED)] = "0660"
-    """Permissions of the Unix socket, octal."""
+    """Octal permissions of the socket."""
     tls: Annotated[Tls | None, Setting(envoy=True)] = None
     """TLS for a TCP listener."""
     workers: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "64"), envoy=True)] = 1
-    """Processes, each with its own socket (authz-0.sock ...) or port (N, N+1 ...)."""
+    """Processes, each with a socket (authz-0.sock ...) or port (N, N+1 ...)."""
     max_concurrent: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "100000"), envoy=True)] = 256
-    """Requests in flight; more get 503 at once."""
+    """Requests in flight; more get 503."""
     transport: Annotated[Word[TransportName], Setting(Access.UNAFFECTED)] = TransportName.AUTO
     """auto: cygrpc (faster) if its self-test passes, else pool."""
     drain: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10m"))] = timedelta(seconds=10)
-    """Time for requests in flight at shutdown."""
+    """Time for shutdown."""
 
 
 class Console(Section):
     """The console on the admin port."""
 
     enabled: Annotated[bool, Setting(Access.UNAFFECTED)] = True
-    """Serve the console, `authz tail` and `authz explain --live`."""
+    """Console, `authz tail`, `authz explain --live`."""
     read_only: Annotated[bool, Setting(Access.UNAFFECTED)] = True
-    """Offer no button that fetches keys now."""
+    """No button that fetches keys."""
     token_file: Annotated[
         str | None,
         Setting(
@@ -82,7 +82,7 @@ class Console(Section):
             risk="anyone who has the token sees decisions; it is sent unencrypted unless something in front adds TLS",
         ),
     ] = None
-    """File with a token that is then required; it admits callers from anywhere."""
+    """Token, then required; admits callers from anywhere."""
 
 
 class Admin(Section):
@@ -118,19 +118,19 @@ class Token(Section):
     sources: Annotated[Items[TokenSource], Setting(Access.LISTED, envoy=True)] = (
         TokenSource(header="authorization", scheme="Bearer"),
     )
-    """Places to look; tokens in two of them are refused."""
+    """Tokens in two are refused."""
     max_bytes: Annotated[Size, Setting(Access.LIMIT, bounds=("1KiB", "1MiB"), envoy=True)] = 16 * 1024
-    """Largest token that is read."""
+    """Largest token."""
     forward: Annotated[bool | None, Field(examples=[False]), Setting(Access.UNAFFECTED, envoy=True)] = None
-    """Send the token upstream too; default: unless the upstream gets a transaction token."""
+    """Send the token upstream; default: unless that gets a transaction token."""
 
 
 class Paths(Section):
-    """How the paths of all rules are compared."""
+    """How all rules compare paths."""
 
     # Access: rules are compared after this setting is applied.
     case_insensitive: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Rules ignore letter case, as Express, Koa, Fiber and Caddy do."""
+    """Ignore letter case, as Express, Koa, Fiber, Caddy."""
 
 
 class HeaderValue(OrClaim):
@@ -145,13 +145,13 @@ class HeaderValue(OrClaim):
     format: Word[Format] = Format.TEXT
     """text: a scalar; json, base64url: any type."""
     payload: Word[Format] | None = None
-    """The whole payload, as base64url or json."""
+    """The whole payload."""
     value: str | None = None
     """Fixed value."""
 
 
 class Identity(Section):
-    """What the upstream and Envoy learn about the caller."""
+    """What upstream and Envoy learn about the caller."""
 
     headers: Annotated[
         Mapping[str, HeaderValue],
@@ -161,13 +161,13 @@ class Identity(Section):
             envoy=True,
         ),
     ] = {}
-    """Headers for the upstream, always overwritten or removed, in every `-` and `_` spelling."""
+    """For the upstream, always overwritten or removed, in every `-` and `_` spelling; a text is a claim."""
     metadata: Annotated[Items[str], Setting(Access.UNAFFECTED)] = ("sub", "iss")
     """Claims in Envoy's dynamic metadata, below `claims`."""
     unsafe_values: Annotated[Word[UnsafeValues], Setting(Access.LOOSENED, loose="encode")] = UnsafeValues.DENY
-    """Values outside printable ASCII, or with a space at an end: denied, or percent-encoded."""
+    """Values outside printable ASCII, or with a space at an end: 403, or percent-encoded."""
     token: UpstreamToken | None = None
-    """A token for the upstream, signed by the sidecar for each allowed caller."""
+    """A token for the upstream."""
 
     @property
     def minted(self) -> UpstreamToken | None:
@@ -186,36 +186,36 @@ class Responses(Section):
     realm: Annotated[str, Setting(Access.UNAFFECTED)] = "api"
     """Realm of challenges."""
     body: Annotated[Word[BodyFormat], Setting(Access.UNAFFECTED)] = BodyFormat.PROBLEM_JSON
-    """Form of the body (RFC 9457); gRPC callers get text."""
+    """RFC 9457; gRPC callers get text."""
     expose_reason: Annotated[
         bool, Setting(Access.UNAFFECTED, risk="clients learn why they were denied, which helps an attacker too")
     ] = False
-    """Show the client the reason."""
+    """Show clients the reason."""
     unavailable: Annotated[
         Word[Unavailable],
         Setting(
             Access.LOOSENED, loose="error", meaning="while keys are unavailable, Envoy's failure_mode_allow decides"
         ),
     ] = Unavailable.DENY
-    """Without keys: deny, or an RPC error: Envoy's failure_mode_allow decides."""
+    """Without keys; error: Envoy's failure_mode_allow decides."""
 
 
 class Resource(Section):
-    """Protected resource metadata, answered by the sidecar (RFC 9728)."""
+    """Protected resource metadata (RFC 9728)."""
 
     identifier: str
-    """Resource identifier, an https URL."""
+    """An https URL."""
     scopes: Items[str] = ()
     """Announced scopes."""
 
 
 class Insecure(Section):
-    """Options that weaken the whole sidecar."""
+    """Weakens the whole sidecar."""
 
     shadow_all: Annotated[bool, Setting(Access.LOOSENED, risk="every request is allowed, whatever the decision")] = (
         False
     )
-    """Report decisions, and allow all requests."""
+    """Report decisions, allow all."""
     plaintext: Annotated[
         bool,
         Setting(Access.LOOSENED, risk="callers on the network need no certificate, and their traffic is not encrypted"),
@@ -225,11 +225,11 @@ class Insecure(Section):
         str | None,
         Setting(Access.LOOSENED, risk="tokens in a query end up in logs and histories (RFC 6750 section 5.3)"),
     ] = None
-    """Query parameter that may hold a token."""
+    """Query parameter with a token."""
     trust_client_traceparent: Annotated[
         bool, Setting(Access.LOOSENED, risk="clients choose the trace ids and the sampling")
     ] = False
-    """Use the client's traceparent as the parent of spans."""
+    """Client's traceparent is the parent of spans."""
     dpop_without_shared_state: Annotated[
         bool,
         Setting(
@@ -247,57 +247,57 @@ class Config(Section):
     computed: ClassVar[tuple[str, ...]] = ("digest",)
 
     version: Annotated[int, Field(json_schema_extra={"const": 1}), Setting(Access.UNAFFECTED)]
-    """Version of this format."""
+    """Format version."""
     server: Annotated[Server, Setting(restart=True)] = Server()
-    """The gRPC server that Envoy calls."""
+    """gRPC server for Envoy."""
     admin: Annotated[Admin, Setting(restart=True)] = Admin()
     """Plain HTTP server: health, metrics, console."""
     issuers: Annotated[Mapping[str, Issuer], Field(json_schema_extra={"minProperties": 1})]
-    """Trusted issuers by name."""
+    """Trusted issuers."""
     token: Token = Token()
     """Where tokens are found."""
     dpop: Dpop = Dpop()
-    """How proofs of possession are checked (DPoP, RFC 9449)."""
+    """Proofs of possession (DPoP, RFC 9449)."""
     clients: Clients = Clients()
-    """A client's network, for throttle and require.risk."""
+    """Clients' networks, for throttle and require.risk."""
     throttle: Annotated[Throttle | None, Field(examples=[{"failures": 20, "window": "1m"}])] = None
-    """Networks that send many bad tokens get 429."""
+    """429 for networks with many bad tokens."""
     risk: Annotated[
         Risk | None, Field(examples=[{"url": "https://risk.example.com/v1/assess"}]), Setting(envoy=True)
     ] = None
-    """Risk engine, asked by rules that read its answer."""
+    """Risk engine, asked by rules that read `risk.level` or `risk.score`."""
     revocation: Revocation = Revocation()
     """Tokens that end before they expire."""
     receivers: Receivers = Receivers()
-    """Plain HTTP server for logout tokens and security events."""
+    """Receives logout tokens and security events."""
     shared_state: Annotated[
         SharedState | None,
         Field(examples=[{"url": "rediss://valkey.example.com:6379/0"}]),
         Setting(envoy=True, restart=True),
     ] = None
-    """Valkey or Redis (extra `[shared]`) for what replicas and workers share; no cluster, no eviction."""
+    """Valkey or Redis (extra `[shared]`) of all replicas; no cluster, no eviction."""
     paths: Paths = Paths()
-    """How the paths of all rules are compared."""
+    """How all rules compare paths."""
     pdps: Annotated[
         Mapping[str, Pdp],
         Field(examples=[{"policies": {"url": "https://pdp.internal/access/v1/evaluation"}}]),
         Setting(envoy=True),
     ] = {}
-    """Policy decision points (PDPs) by name."""
+    """Policy decision points (PDPs)."""
     rules: Annotated[Items[Rule], Field(json_schema_extra={"minItems": 1})]
     """The first match decides; no match denies."""
     identity: Identity = Identity()
-    """What the upstream and Envoy learn about the caller."""
+    """What upstream and Envoy learn about the caller."""
     signing: Signing = Signing()
-    """Keys that sign what the sidecar issues."""
+    """The sidecar's own keys."""
     responses: Responses = Responses()
     """What a denied client gets."""
     resource: Annotated[Resource | None, Setting(Access.DOCUMENT)] = None
-    """Protected resource metadata, answered by the sidecar (RFC 9728)."""
+    """Protected resource metadata (RFC 9728)."""
     telemetry: Telemetry = Telemetry()
     """Traces, metrics and logs."""
     insecure: Insecure = Insecure()
-    """Options that weaken the whole sidecar."""
+    """Weakens the whole sidecar."""
 
     @cached_property
     def claim_aliases(self) -> frozenset[str]:

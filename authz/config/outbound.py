@@ -7,44 +7,34 @@ from typing import Annotated
 from authz.config.declaring import Field
 from authz.config.section import Access, Duration, Setting, Size
 
-CaFile = Annotated[
-    str | None, Field(description="Trusted CAs (PEM), in place of the system's."), Setting(Access.UNKNOWN)
-]
+CaFile = Annotated[str | None, Field(description="Trusted CAs (PEM), not the system's."), Setting(Access.UNKNOWN)]
 ClientCertFile = Annotated[
     str | None,
-    Field(description="Client certificate and chain (PEM, mutual TLS)."),
+    Field(description="Client certificate and chain (PEM)."),
     Setting(Access.UNAFFECTED),
 ]
 ClientKeyFile = Annotated[
     str | None, Field(description="Its key (PEM), without a password."), Setting(Access.UNAFFECTED)
 ]
-BearerTokenFile = Annotated[
-    str | None, Field(description="File with a bearer token; read each time."), Setting(Access.UNAFFECTED)
-]
-BasicCredentialsFile = Annotated[
-    str | None, Field(description="File with `user:password` (Basic); read each time."), Setting(Access.UNAFFECTED)
-]
+BearerTokenFile = Annotated[str | None, Field(description="Bearer token."), Setting(Access.UNAFFECTED)]
+BasicCredentialsFile = Annotated[str | None, Field(description="`user:password` (Basic)."), Setting(Access.UNAFFECTED)]
 Proxy = Annotated[str | None, Field(description="HTTP proxy."), Setting(Access.UNKNOWN)]
 
-_WHOLE = Field(description="Time for one exchange, name resolution included.")
+_WHOLE = Field(description="Time for an exchange, name resolution included.")
 Timeout = Annotated[Duration, _WHOLE, Setting(Access.UNAFFECTED, bounds=("1ms", "10s"))]
 """For questions that requests wait for."""
 FetchTimeout = Annotated[Duration, _WHOLE, Setting(Access.UNAFFECTED, bounds=("1ms", "1m"))]
 """For documents that are fetched in the background."""
 MaxWait = Annotated[
     Duration,
-    Field(description="Longest time that a request waits."),
+    Field(description="Longest wait of a request."),
     Setting(Access.UNAFFECTED, bounds=("1ms", "10s"), envoy=True),
 ]
-MaxBytes = Annotated[
-    Size, Field(description="Largest answer that is read."), Setting(Access.UNAFFECTED, bounds=("1KiB", "1MiB"))
-]
-MaxCached = Annotated[
-    int, Field(description="Answers that are kept."), Setting(Access.UNAFFECTED, bounds=("1", "1000000"))
-]
+MaxBytes = Annotated[Size, Field(description="Largest answer."), Setting(Access.UNAFFECTED, bounds=("1KiB", "1MiB"))]
+MaxCached = Annotated[int, Field(description="Answers in memory."), Setting(Access.UNAFFECTED, bounds=("1", "1000000"))]
 MaxConcurrent = Annotated[
     int,
-    Field(description="Questions at one time, each on a thread."),
+    Field(description="Questions at a time, each on a thread."),
     Setting(Access.UNAFFECTED, bounds=("1", "256")),
 ]
 _RATE = Field(description="Questions a second, and at once.")

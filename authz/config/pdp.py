@@ -53,11 +53,11 @@ class InsecurePdp(Section):
     allow_on_error: Annotated[
         bool, Setting(Access.LOOSENED, risk="while this PDP does not answer, requests are allowed without its decision")
     ] = False
-    """If it is unreachable or too slow, allow, and report would_deny."""
+    """If unreachable or slow, allow, and report would_deny."""
 
 
 class Pdp(Section):
-    """One policy decision point; NAME is its label."""
+    """A policy decision point."""
 
     kind: Annotated[Word[PdpKind], Setting(Access.UNKNOWN)] = PdpKind.AUTHZEN
     """AuthZEN Authorization API 1.0, or OPA's data API."""
@@ -69,7 +69,7 @@ class Pdp(Section):
     client_key_file: ClientKeyFile = None
     ca_file: CaFile = None
     id_encoding: Annotated[Word[IdEncoding], Setting(Access.UNKNOWN)] = IdEncoding.NONE
-    """How values in ids are encoded."""
+    """Encoding of values in ids."""
     expose_reason_user: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Send context.reason_user to denied clients."""
     timeout: Timeout = timedelta(seconds=1)
@@ -77,7 +77,7 @@ class Pdp(Section):
     cache: Annotated[
         Duration, Setting(Access.LIMIT, bounds=("0s", "1h"), meaning="a decision that has changed stays in use so long")
     ] = timedelta(0)
-    """How long an answer serves for the same question."""
+    """How long an answer serves."""
     max_cached: MaxCached = 10_000
     max_bytes: MaxBytes = 64 * 1024
     max_concurrent: MaxConcurrent = 32
@@ -111,11 +111,11 @@ class PdpSubject(_Templates):
     """Who asks for access."""
 
     type: str = "user"
-    """Type of the caller."""
+    """Type."""
     id: str = "${claims.sub}"
-    """Id of the caller, unique for the type."""
+    """Id, unique for the type."""
     properties: Annotated[_Values | None, Field(examples=[{"roles": "${claims.realm_access.roles}"}])] = None
-    """More about the caller; absent values are left out."""
+    """More; absent values are left out."""
 
     @cached_property
     def entity(self) -> Entity:
@@ -127,9 +127,9 @@ class PdpAction(_Templates):
     """What is to be done."""
 
     name: str = "${request.method}"
-    """Name of the action."""
+    """Name."""
     properties: Annotated[_Values | None, Field(examples=[{"soft": True}])] = None
-    """More about the action."""
+    """More; absent values are left out."""
 
     @cached_property
     def action(self) -> Action:
@@ -141,11 +141,11 @@ class PdpResource(_Templates):
     """What is to be accessed."""
 
     type: str = "route"
-    """Type of the resource."""
+    """Type."""
     id: str = "${request.path}"
-    """Id of the resource, unique for the type."""
+    """Id, unique for the type."""
     properties: Annotated[_Values | None, Field(examples=[{"host": "${request.host}"}])] = None
-    """More about the resource."""
+    """More; absent values are left out."""
 
     @cached_property
     def entity(self) -> Entity:
@@ -154,10 +154,10 @@ class PdpResource(_Templates):
 
 
 class PdpQuestion(_Templates):
-    """What a PDP must allow. ${...} is a value of claims, params, request, context, source, or CEL."""
+    """What a PDP must allow."""
 
     name: str
-    """Name of the PDP."""
+    """Its name."""
     subject: PdpSubject = PdpSubject()
     """Who asks for access."""
     action: PdpAction = PdpAction()

@@ -2,8 +2,10 @@
 
 1. A small section has its keys in the list of the section above, as `section.key`.
 2. A setting that several sections share is described once; each section only lists its default and bounds.
-3. A section whose keys another one has too refers to it.
-4. The example for a key without a default is from a sample file: its value there, or in a comment with an alternative.
+3. Keys of a section that follow each other and have the same meaning share a line.
+4. A section whose keys another one has too refers to it, and so does a long default that was shown before.
+5. A key without a default is shown with an example from a sample file: its value there, or in a comment with an
+   alternative. Bounds say enough without one; so does the name of a key for text or for the path of a file.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
 
 import yaml
@@ -26,7 +29,6 @@ from authz.config.settings import RESTART_REQUIRED, SETTINGS
 Schema = Mapping[str, Any]
 Path = tuple[str, ...]
 
-_TYPES: Final = {"string": "text", "boolean": "boolean", "integer": "integer", "number": "number"}
 _COMMENTED_LINE: Final = re.compile(r"^(?P<indent> +)# (?P<entry>(?:- )?[a-z_-]+: .*)$", re.MULTILINE)
 _COMMENTED_BLOCK: Final = re.compile(r"^# [a-z]+:.*\n(?:#   .*\n?)+", re.MULTILINE)
 _RESTART: Final = "*Restart.*"
@@ -34,6 +36,8 @@ _ENVOY: Final = "*Envoy.*"
 _NAMED: Final = frozenset({("issuers",), ("pdps",), ("identity", "headers"), ("signing", "keys")})
 _MAX_INLINED: Final = 4  # keys of a section that is shown in the list of the section above
 _MIN_SHARED: Final = 3  # sections with the same key and meaning
+_EVIDENT: Final = frozenset({"string", "array", "object", "boolean"})  # types that example or meaning shows
+_MAX_REPEATED: Final = 60  # characters of a default that is shown more than once
 
 ENVOY_DEPENDS_ON: Final = frozenset(path for path, setting in SETTINGS.items() if setting.envoy)
 """The settings that Envoy's configuration depends on: after a change, run `authz envoy-config` again."""
@@ -55,6 +59,14 @@ class _Section:
     def anchor(self) -> str:
         """The address of its heading in the page."""
         return f"#{re.sub(r'[^a-z0-9_-]', '', self.title.lower())}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A key with its value in brackets, and its meaning with its marks."""
+
+    key: str
+    meaning: str
 
 
 def write_reference(sample: str) -> str:
@@ -87,8 +99,10 @@ class _Reference:
         self._schema: Final = schema
         self._examples: Final = examples
         self._sections: Final = tuple(_sections(_Section((), schema), schema))
-        keys = (pair for section in self._sections for pair in section.schema["properties"].items())
+        own = (section for section in self._sections if not self._is_inlined(section))
+        keys = (pair for section in own for pair in section.schema["properties"].items())
         meanings = Counter((key, self._meaning(node)) for key, node in keys if not self._is_section(node))
+        self._long: Final[dict[str, Path]] = {}  # where each long value is shown
         self._shared: Final = {pair for pair, count in meanings.items() if count >= _MIN_SHARED}
 
     def write(self) -> str:
@@ -103,24 +117,17 @@ class _Reference:
             if (same := shown.setdefault(id(section.schema), section)) is not section:
                 parts.append(f"As [{same.title}]({same.anchor}).\n")
                 continue
-            parts += [f"{about}\n"] if (about := self._describe(section)) else []
-            parts.append("\n".join([*self._lines(section), ""]))
+            if _waits(section.path):
+                parts.append(f"{_RESTART}\n")
+            lines = groupby(self._lines(section), key=lambda line: line.meaning)
+            keys = ((meaning, ", ".join(line.key for line in alike)) for meaning, alike in lines)
+            parts.append("\n".join([*(f"- {key}: {meaning}" for meaning, key in keys), ""]))
             if listed := ", ".join(self._list_shared(section)):
-                parts.append(f"Also ([shared keys](#shared-keys)): {listed}.\n")
+                parts.append(f"[Shared](#shared-keys): {listed}.\n")
         shared = (f"- `{key}`: {meaning}" for key, meaning in sorted(self._shared))
         return "\n".join([*parts, "## Shared keys\n", *shared, ""])
 
-    def _describe(self, section: _Section) -> str:
-        """Describe a section, unless the line of its key has the same text."""
-        *above, key = section.path or ("",)
-        parents = (each.schema["properties"] for each in self._sections if each.path == tuple(above))
-        in_line = any(
-            self._meaning(node) == section.schema["description"] for each in parents if (node := each.get(key))
-        )
-        about = [] if in_line or not section.path else [section.schema["description"]]
-        return " ".join([*about, *([_RESTART] if _waits(section.path) else [])])
-
-    def _lines(self, section: _Section, before: str = "") -> Iterator[str]:
+    def _lines(self, section: _Section, before: str = "") -> Iterator[_Line]:
         """Yield the lines of a section and of the small ones below it, without shared keys; *before* is a prefix."""
         for key, node in section.schema["properties"].items():
             inner = _Section((*section.path, key), _resolve(node, self._schema))
@@ -129,21 +136,46 @@ class _Reference:
             elif before or not self._is_shared(key, node):
                 yield self._line(section, key, before)
 
-    def _line(self, section: _Section, key: str, before: str) -> str:
+    def _line(self, section: _Section, key: str, before: str) -> _Line:
         node = section.schema["properties"][key]
         path = (*section.path, key)
-        value = _value(path, node, self._schema, self._examples.get(path))
+        text = _example(path, node, self._schema, self._examples.get(path))
+        notes = [self._value(path, node) or ("" if text else _kind(node, self._schema))]
         if key in section.schema.get("required", ()):
-            value = f"needed in {before.rstrip('.')}, {value}" if before else f"**required**, {value}"
+            notes.insert(0, f"needed in {before.rstrip('.')}" if before else "**required**")
+        example = f": {text}" if text else ""
         restart = _waits(path) and not _waits(section.path) and not self._is_section(node)
-        marks = _marks(path, restart=restart)
-        return f"- `{before}{key}` ({value}): {' '.join([self._meaning(node), *marks])}"
+        meaning = " ".join([self._meaning(node), *_marks(path, restart=restart)])
+        below = self._section_below(path)
+        name = f"`{before}{key}{example}`" if below is None else f"[`{before}{key}`]({below.anchor})"
+        value = ", ".join(filter(None, notes))
+        return _Line(f"{name} ({value})" if value else name, meaning)
+
+    def _section_below(self, path: Path) -> _Section | None:
+        """Return the section of the value at *path*, or of its entries, if it has a heading."""
+        return next(
+            (
+                section
+                for section in self._sections
+                if section.path in {path, (*path, "*")} and not self._is_inlined(section)
+            ),
+            None,
+        )
+
+    def _value(self, path: Path, node: Schema) -> str:
+        """Show a value, but refer to a long one that was shown before."""
+        value = _value(path, node, self._schema)
+        first = self._long.setdefault(value, path) if len(value) > _MAX_REPEATED else path
+        if first == path:
+            return value
+        section = next(each for each in self._sections if each.path == first[:-1])
+        return f"as in [{section.title}]({section.anchor})"
 
     def _list_shared(self, section: _Section) -> Iterator[str]:
         """Yield the shared keys of a section, each with its default and bounds."""
         for key, node in section.schema["properties"].items():
             if self._is_shared(key, node):
-                value = _value((*section.path, key), node, self._schema, None)
+                value = self._value((*section.path, key), node)
                 marks = _marks((*section.path, key), restart=False)
                 notes = [value] * value.startswith("`") + [mark.rstrip(".*") + "*" for mark in marks]
                 yield f"`{key}` ({', '.join(notes)})" if notes else f"`{key}`"
@@ -157,7 +189,7 @@ class _Reference:
     def _is_inlined(self, section: _Section) -> bool:
         """Return whether a section is shown in the list of the one above: a small one, with a fixed name."""
         nodes = section.schema["properties"].values()
-        small = len(nodes) <= _MAX_INLINED and all("](" not in _kind((), node, self._schema) for node in nodes)
+        small = len(nodes) <= _MAX_INLINED and all(not _has_sections(node, self._schema) for node in nodes)
         below = len(section.path) > 1 and section.path[-1] != "*"
         return small and below and ".".join(section.path) not in ENVOY_DEPENDS_ON
 
@@ -171,45 +203,40 @@ def _marks(path: Path, *, restart: bool) -> list[str]:
     return [_RESTART] * restart + [_ENVOY] * envoy
 
 
-def _value(path: Path, node: Schema, schema: Schema, shown: object) -> str:
-    """Show the default, the other choices and the bounds of a key; without a default an example, or the type."""
+def _value(path: Path, node: Schema, schema: Schema) -> str:
+    """Show the default, or the choices if there is none, and the bounds of a key."""
     target = _resolve(node, schema)
-    kind = _kind(path, node, schema)
     default = node.get("default")
-    example = node["examples"][0] if "examples" in node else shown
-    if default not in (None, "", [], {}):
-        others = [f"`{word}`" for word in target.get("enum", ()) if word != default]
-        value = f"{_code(default)}, or {', '.join(others)}" if others else _code(default)
-    elif path[-1].endswith("_file") and target.get("type") == "string":
-        return "file"
-    elif "](#" in kind or not _code(example):
-        return kind
-    else:
-        value = f"e.g. {_code(example)}"
     within = (str(target["minimum"]), str(target["maximum"])) if "minimum" in target else None
-    if bounds := BOUNDS.get(".".join(path), within):
-        value += f", {bounds[0]}-{bounds[1]}"
-    return f"{kind}; {value}" if "](#" in kind else value
+    bounds = BOUNDS.get(".".join(path), within)
+    shown = ["-".join(bounds)] if bounds else []
+    if default not in (None, "", [], {}):
+        others = (f"`{word}`" for word in target.get("enum", ()) if word != default)
+        return ", ".join([_code(default), *others, *shown])
+    return ", ".join([*(f"`{word}`" for word in target.get("enum", ())), *shown])
 
 
-def _kind(path: Path, node: Schema, schema: Schema) -> str:
-    """Describe the type of the value at *path*; sections are links."""
+def _example(path: Path, node: Schema, schema: Schema, shown: object) -> str:
+    """Return an example of a value without default, bounds and choices that is neither a section nor a file."""
     target = _resolve(node, schema)
-    if "properties" in target:
-        link = f"[keys]({_Section(path, target).anchor})"
-        return f"texts, or {link}" if "string" in target["type"] else link
-    if "enum" in target:
-        return " · ".join(f"`{word}`" for word in target["enum"])
-    if "items" in target:
-        return f"list of {_kind((*path, '*'), target['items'], schema)}"
-    if target.get("type") == "object":
-        below = target.get("additionalProperties")
-        return f"names of {_kind((*path, '*'), below, schema)}" if isinstance(below, dict) else "mapping"
-    if isinstance(target["type"], list):
-        return ", ".join(_TYPES[name] for name in target["type"])
-    if "const" in target:
-        return f"`{target['const']}`"
-    return _TYPES[target["type"]]
+    is_file = path[-1].endswith("_file") and target.get("type") == "string"
+    known = node.get("default") not in (None, "", [], {}) or ".".join(path) in BOUNDS or "enum" in target
+    example = node["examples"][0] if "examples" in node else shown
+    return "" if known or is_file or example in (None, "") or _has_sections(node, schema) else _flow(example)
+
+
+def _has_sections(node: Schema, schema: Schema) -> bool:
+    """Return whether a value is a section, or has sections as its entries."""
+    target = _resolve(node, schema)
+    entries = (target.get("items"), target.get("additionalProperties"))
+    return "properties" in target or any(isinstance(each, dict) and _has_sections(each, schema) for each in entries)
+
+
+def _kind(node: Schema, schema: Schema) -> str:
+    """Return the type of a value, if it is not evident: a number."""
+    written = _resolve(node, schema).get("type", ())
+    kinds = (written,) if isinstance(written, str) else written
+    return ", ".join(name for name in kinds if name not in _EVIDENT)
 
 
 def _resolve(node: Schema, schema: Schema) -> Schema:
@@ -265,7 +292,7 @@ def _name(path: Path, place: int) -> str:
 
 
 def _code(value: object) -> str:
-    return "" if value in (None, "") else f"`{_flow(value)}`"
+    return f"`{_flow(value)}`"
 
 
 def _flow(value: object) -> str:

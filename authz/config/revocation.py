@@ -33,11 +33,11 @@ class RevocationList(Section):
     """One list of entries in JSON."""
 
     url: str | None = None
-    """URL of the list."""
+    """Its URL."""
     file: str | None = None
-    """File with the list, watched."""
+    """Or its file, watched."""
     required: bool = True
-    """Without a recent list, tokens get 503."""
+    """Without a recent list, 503."""
     interval: Annotated[Duration, Setting(bounds=("1s", "24h"))] = timedelta(minutes=1)
     """Time between refreshes."""
     max_stale: Annotated[
@@ -47,7 +47,7 @@ class RevocationList(Section):
     """How long the last list is recent."""
     timeout: FetchTimeout = timedelta(seconds=10)
     max_bytes: Annotated[Size, Setting(bounds=("1KiB", "512MiB"))] = 16 * 1024 * 1024
-    """Largest answer that is read."""
+    """Largest answer."""
     ca_file: CaFile = None
     client_cert_file: ClientCertFile = None
     client_key_file: ClientKeyFile = None
@@ -63,21 +63,21 @@ class Transmitter(Section):
     issuer: str
     """The iss of its events."""
     audiences: Items[str]
-    """An event must name one."""
+    """An event names one."""
     revokes_for: Items[str]
-    """Names of issuers whose tokens it may revoke."""
+    """Issuers whose tokens it may revoke."""
     jwks_uri: str | None = None
     """Its key set; default: from ssf-configuration, or discovery."""
     revokes: Word[LogoutScope] = LogoutScope.SESSION
-    """What an event about a session ends: its tokens, or all of its user."""
+    """What an event about a session ends: it, or all of its user."""
     push_token_file: str | None = None
-    """File with the bearer token that it must present; read each time."""
+    """Bearer token that it must present."""
     poll_url: str | None = None
     """Where events are fetched (RFC 8936)."""
     poll_interval: Annotated[Duration, Setting(bounds=("1s", "1h"))] = timedelta(seconds=5)
-    """Time between two fetches."""
+    """Time between fetches."""
     poll_token_file: str | None = None
-    """File with a bearer token for fetches; read each time."""
+    """Bearer token for fetches."""
     ca_file: CaFile = None
     insecure: InsecureTransmitter = InsecureTransmitter()
     """Options that weaken the trust in a transmitter."""
@@ -95,7 +95,7 @@ class SharedRevocations(Section):
     ] = timedelta(hours=1)
     """How long known events are recent."""
     secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
-    """At least 32 octets, the same for all replicas, for authz revoke --undo."""
+    """32 octets or more, of all replicas, for authz revoke --undo."""
 
 
 class Revocation(Section):
@@ -104,11 +104,11 @@ class Revocation(Section):
     max_lifetime: Annotated[
         Duration, Setting(Access.UNKNOWN, bounds=("1m", "8760h"), meaning="revocations are forgotten at another time")
     ] = timedelta(hours=24)
-    """Longest lifetime of tokens: events are kept for so long."""
+    """Longest lifetime of tokens; events are kept so long."""
     max_entries: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "10000000"))] = 1_000_000
-    """Entries of one list, and of all events; more are refused."""
+    """Entries of a list; of all events. More are refused."""
     file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
-    """File in which events survive a restart."""
+    """Keeps events over a restart."""
     shared: SharedRevocations = SharedRevocations()
     """Events that replicas share, if there is a shared_state."""
     lists: Annotated[
@@ -116,7 +116,7 @@ class Revocation(Section):
         Field(examples=[{"partner": {"url": "https://login.example.com/revoked.json"}}]),
         Setting(Access.DENYLISTS, meaning="what only a removed list revokes is allowed"),
     ] = {}
-    """Lists by name."""
+    """Lists of entries in JSON."""
     transmitters: Annotated[
         Mapping[str, Transmitter],
         Field(
@@ -132,14 +132,14 @@ class Revocation(Section):
         ),
         Setting(Access.DENYLISTS, meaning="later events of a removed transmitter end no session"),
     ] = {}
-    """Transmitters of security events by name."""
+    """Transmitters of security events (Shared Signals 1.0, CAEP, RISC)."""
 
 
 class Logout(Section):
     """Accepts logout tokens at receivers.listen."""
 
     clients: Annotated[Items[str], Setting(Access.REQUIRED)]
-    """Clients whose logout tokens are accepted at receivers.listen, by aud."""
+    """Clients (aud) whose logout tokens count."""
     revokes: Annotated[Word[LogoutScope], Setting(Access.UNKNOWN, meaning="other tokens stay valid after a logout")] = (
         LogoutScope.SESSION
     )
@@ -147,7 +147,7 @@ class Logout(Section):
 
 
 class Receivers(Section):
-    """Plain HTTP server for logout tokens and security events."""
+    """Receives logout tokens and security events."""
 
     listen: Annotated[
         str | None, Field(examples=["127.0.0.1:9193"]), Setting(Access.UNAFFECTED, restart=True, envoy=True)

@@ -34,11 +34,11 @@ class OnError(Section):
     """What rules read if the engine is unreachable or too slow; without it, 503."""
 
     level: Annotated[str | None, Setting(Access.UNKNOWN, meaning="other requests pass while the engine is down")] = None
-    """Level if the engine is unreachable or too slow."""
+    """If the engine is unreachable or too slow; without both, 503."""
     score: Annotated[float | None, Setting(Access.UNKNOWN, meaning="other requests pass while the engine is down")] = (
         None
     )
-    """The same for the score."""
+    """If the engine is unreachable or too slow; without both, 503."""
 
 
 class InsecureRisk(Section):
@@ -54,16 +54,16 @@ class Risk(Section):
     """Risk engine, asked by rules that read `risk.level` or `risk.score`."""
 
     kind: Annotated[Word[RiskKind], Setting(Access.UNKNOWN)] = RiskKind.HTTP
-    """POST of JSON: issuer, subject, client, address, headers. The answer has level or score."""
+    """POST of JSON: issuer, subject, client, address, headers; the answer: level or score."""
     url: Annotated[str, Setting(Access.UNKNOWN)]
-    """URL of the engine."""
+    """Its URL."""
     bearer_token_file: BearerTokenFile = None
     basic_credentials_file: BasicCredentialsFile = None
     client_cert_file: ClientCertFile = None
     client_key_file: ClientKeyFile = None
     ca_file: CaFile = None
     send_headers: Annotated[Items[str], Field(examples=[["user-agent"]]), Setting(Access.UNKNOWN)] = ()
-    """Headers of requests that are sent, in lower case."""
+    """Request headers, in lower case."""
     on_error: Annotated[OnError | None, Field(examples=[{"level": "high"}])] = None
     """What rules read if the engine is unreachable or too slow; without it, 503."""
     timeout: Timeout = timedelta(milliseconds=500)
@@ -71,7 +71,7 @@ class Risk(Section):
     cache: Annotated[
         Duration, Setting(Access.LIMIT, bounds=("0s", "1h"), meaning="an answer that has changed stays in use so long")
     ] = timedelta(seconds=30)
-    """How long an answer serves for the same question."""
+    """How long an answer serves."""
     max_cached: MaxCached = 10_000
     max_bytes: MaxBytes = 16 * 1024
     max_concurrent: MaxConcurrent = 16

@@ -39,9 +39,9 @@ class Match(Section):
     paths: Items[str] | None = None
     """{name}: one segment; a final /**: any depth."""
     methods: Items[str] | None = None
-    """HTTP methods, in upper case."""
+    """In upper case."""
     case_insensitive: Annotated[bool | None, Field(examples=[True])] = None
-    """Ignore letter case; by default as paths says."""
+    """Ignore letter case; default: of paths."""
     context: Mapping[str, str] | None = None
     """context_extensions of Envoy's route."""
 
@@ -60,53 +60,53 @@ class StepUp(Section):
     """Authentication that a risky request must have: all that is given must hold (RFC 9470)."""
 
     acr: Items[str] | None = None
-    """As require.acr."""
+    """As in require."""
     amr: Items[str] | None = None
-    """As require.amr."""
+    """As in require."""
     max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
-    """As require.max_age."""
+    """As in require."""
 
 
 class RequireRisk(Section):
     """All of it must hold, else step_up, else 403."""
 
     max_failures_1m: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
-    """Bad tokens of the client's network in the last minute."""
+    """Bad tokens of the network in that time."""
     max_failures_1h: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
-    """The same in the last hour."""
+    """Bad tokens of the network in that time."""
     max_subject_failures_1m: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
-    """Denials of the subject in the last minute."""
+    """Denials of the subject in that time."""
     max_subject_failures_1h: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
-    """The same in the last hour."""
+    """Denials of the subject in that time."""
     known_network: bool = False
     """Deny a network that is new for the subject."""
     max_score: float | None = None
-    """Highest score of the engine (risk)."""
+    """Highest score."""
     levels: Items[str] | None = None
-    """Accepted levels of the engine (risk)."""
+    """Accepted levels."""
     step_up: StepUp | None = None
     """Authentication that a risky request must have: all that is given must hold (RFC 9470)."""
 
 
 class Require(Section):
-    """What a token must contain; all of it must hold."""
+    """What must hold, all of it."""
 
     issuers: Items[str] | None = None
-    """Issuers, one of which issued it."""
+    """One of them issued it."""
     audiences: Items[str] | None = None
-    """Audiences, one of which it names."""
+    """It names one."""
     scopes: Items[str] | None = None
-    """Scopes, all of which it has."""
+    """It has all."""
     any_scope: Annotated[Items[str] | None, Field(examples=[["orders:read", "orders:write"]])] = None
-    """Scopes, one of which it has."""
+    """It has one."""
     claims: Mapping[str, Items[ClaimValue]] | None = None
-    """Claim paths, or names of the issuer's claims; each has one of the values."""
+    """Claim paths, or names of the issuer's claims; each has one value."""
     all_of: Mapping[str, Items[ClaimValue]] | None = None
-    """The same; each is a list with all of the values."""
+    """The same; each is a list with all values."""
     acr: Items[str] | None = None
-    """Authentication context classes, one of which it has (RFC 9470)."""
+    """One of them (RFC 9470)."""
     amr: Items[str] | None = None
-    """Authentication methods, one of which it names (RFC 8176)."""
+    """One of them (RFC 8176)."""
     bound: bool = False
     """Bound to a key (DPoP) or certificate (mTLS)."""
     max_age: Annotated[Duration | None, Setting(bounds=("1s", "87600h"))] = None
@@ -116,7 +116,7 @@ class Require(Section):
     when: str | None = None
     """Condition in CEL; an error denies."""
     pdp: PdpQuestion | None = None
-    """What a PDP must allow; asked last. A text is its name."""
+    """What a PDP must allow; a text is its name. ${...}: claims, params, request, context, source, or CEL."""
 
     @cached_property
     def condition(self) -> Condition | None:
@@ -137,14 +137,14 @@ class Rule(Section):
     name: str = ""
     """Name in metrics and logs; default: `rule-N`, from 1."""
     match: Match | None = None
-    """Which requests it is for; by default all."""
+    """Which requests; default: all."""
     allow: Word[AccessMode] = AccessMode.AUTHENTICATED
     """Whom it admits; optional: require holds if there is a token."""
     accept: Annotated[Items[Word[AmbiguousEncoding]] | None, Setting(envoy=True)] = None
-    """Path encodings that are data of one segment."""
+    """Path encodings that are data."""
     require: Require | None = None
-    """What a token must contain; all of it must hold."""
+    """What must hold, all of it."""
     upstream_audience: Items[str] | None = None
     """The aud of the token for the upstream."""
     shadow: Annotated[bool, Setting(risk="the rule only reports: requests that it would deny are allowed")] = False
-    """Report denials, and allow."""
+    """Report denials, allow."""

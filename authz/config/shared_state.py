@@ -20,11 +20,11 @@ class InsecureSharedState(Section):
             risk="anyone who controls the network to the shared state can change what replicas remember",
         ),
     ] = False
-    """Connect without TLS beyond loopback."""
+    """No TLS beyond loopback."""
 
 
 class SharedState(Section):
-    """Valkey or Redis (extra `[shared]`) for what replicas and workers share; no cluster, no eviction."""
+    """Valkey or Redis (extra `[shared]`) of all replicas; no cluster, no eviction."""
 
     url: Annotated[
         str,
@@ -35,15 +35,15 @@ class SharedState(Section):
     username: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """User, if not the default one."""
     password_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """File with the password; read at each connection."""
+    """Password."""
     ca_file: CaFile = None
     client_cert_file: ClientCertFile = None
     client_key_file: ClientKeyFile = None
     timeout: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "10s"), envoy=True)] = timedelta(
         milliseconds=500
     )
-    """Time for an answer; a request waits at most twice as long."""
+    """Time for an answer; a request may wait twice as long."""
     prefix: Annotated[str, Setting(Access.UNKNOWN, meaning="what replicas remember has other names")] = "authz:"
-    """Prefix of all keys, the same for replicas that share."""
+    """Prefix of all keys."""
     insecure: InsecureSharedState = InsecureSharedState()
     """Options that weaken the connection."""

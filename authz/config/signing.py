@@ -24,16 +24,16 @@ class KeyKind(StrEnum):
 
 
 class SigningKey(Section):
-    """One private key; NAME is its label."""
+    """A private key."""
 
     kind: Word[KeyKind]
-    """memory: generated. file: PEM or JWK. pkcs11: an HSM. Others: cloud services."""
+    """memory: generated. file: PEM or JWK. pkcs11: an HSM."""
     algorithm: str | None = None
     """The alg; default: ES256 (memory), or that of the key."""
     kid: str | None = None
     """Key id; default: the RFC 7638 thumbprint."""
     file: str | None = None
-    """file: the private key, watched."""
+    """The private key, watched."""
     key: str | None = None
     """pkcs11: label. aws_kms: ARN, id or alias. google_kms: name of the version. azure_key_vault: URL."""
     key_id: str | None = None
@@ -43,7 +43,7 @@ class SigningKey(Section):
     token: str | None = None
     """pkcs11: label of the token."""
     pin_file: str | None = None
-    """pkcs11: file with the PIN."""
+    """pkcs11: PIN."""
     region: str | None = None
     """aws_kms: region, if the ARN does not name it."""
     endpoint: str | None = None
@@ -60,18 +60,18 @@ class SigningKey(Section):
 
 
 class Rotation(Section):
-    """When generated keys are replaced, and where they are kept."""
+    """Generated keys."""
 
     every: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1m", "87600h"))] = timedelta(hours=720)
     """How long a generated key signs."""
     ahead: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1s", "24h"))] = timedelta(minutes=15)
-    """How long a key is published before it signs; longer than publish.max_age."""
+    """Published before for so long; more than publish.max_age."""
     state_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """File of the private keys, for workers and replicas that share a volume."""
+    """Keeps keys, for workers and replicas that share a volume."""
     follow: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Only read state_file, a Secret that `authz signing rotate` writes."""
     shared_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """Keep the keys in shared_state, encrypted by this secret of at least 32 octets."""
+    """Keeps keys in shared_state, encrypted by this (32 octets or more)."""
 
     @property
     def where(self) -> tuple[str | None, bool, str | None]:
@@ -90,24 +90,24 @@ class Publication(Section):
     url: Annotated[
         str | None, Field(examples=["https://api.example.com/.well-known/jwks.json"]), Setting(Access.DOCUMENT)
     ] = None
-    """URL of the public keys through Envoy."""
+    """The public keys through Envoy."""
     discovery: Annotated[bool, Setting(Access.DOCUMENT)] = False
-    """Answer /.well-known/openid-configuration below identity.token.issuer too."""
+    """Answer /.well-known/openid-configuration too."""
     max_age: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1s", "24h"))] = timedelta(minutes=5)
-    """How long readers may cache the keys."""
+    """How long readers may cache."""
 
 
 class Signing(Section):
-    """Keys that sign what the sidecar issues."""
+    """The sidecar's own keys."""
 
     keys: Annotated[
         Mapping[str, SigningKey],
         Field(examples=[{"main": {"kind": "memory"}}]),
         Setting(Access.UNAFFECTED, envoy=True),
     ] = {}
-    """Private keys by name."""
+    """Private keys."""
     rotation: Rotation = Rotation()
-    """When generated keys are replaced, and where they are kept."""
+    """Generated keys."""
     publish: Publication = Publication()
     """Where readers find the public keys, beside /.well-known/jwks.json on the admin port."""
 

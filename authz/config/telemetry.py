@@ -53,23 +53,23 @@ class Traces(Section):
     """Spans; OTEL_* variables set endpoint and headers."""
 
     exporter: Annotated[Word[Exporter], Setting(Access.UNAFFECTED, restart=True)] = Exporter.NONE
-    """Where spans go; OTEL_* variables set endpoint and headers."""
+    """Spans; OTEL_* variables say where."""
     sample_ratio: Annotated[float, Field(ge=0, le=1), Setting(Access.UNAFFECTED)] = 1.0
-    """Share of calls without a parent span that are traced."""
+    """Traced share of calls without parent span."""
 
 
 class Logs(Section):
     """The decision log as OpenTelemetry log records."""
 
     exporter: Annotated[Word[OtlpExporter], Setting(Access.UNAFFECTED, restart=True)] = OtlpExporter.NONE
-    """The decision log by OTLP, beside its lines."""
+    """The decision log too."""
 
 
 class Metrics(Section):
     """Metrics by OTLP."""
 
     exporter: Annotated[Word[OtlpExporter], Setting(Access.UNAFFECTED, restart=True)] = OtlpExporter.NONE
-    """Metrics by OTLP, beside /metrics."""
+    """Metrics too."""
 
 
 class Telemetry(Section):
@@ -82,12 +82,12 @@ class Telemetry(Section):
     metrics: Metrics = Metrics()
     """Metrics by OTLP."""
     decisions: Annotated[Word[Decisions], Setting(Access.UNAFFECTED)] = Decisions.DENIED
-    """Decisions that are logged."""
+    """Logged decisions."""
     max_rule_labels: Annotated[int, Setting(Access.UNAFFECTED, bounds=("0", "10000"))] = 200
     """With more rules, metrics have no rule label."""
     log_level: Annotated[Word[LogLevel], Setting(Access.UNAFFECTED)] = LogLevel.INFO
-    """Least severe messages that are logged."""
+    """Least severity logged."""
     log_format: Annotated[Word[LogFormat], Setting(Access.UNAFFECTED)] = LogFormat.JSON
-    """Form of log lines; ecs: Elastic Common Schema."""
+    """ecs: Elastic Common Schema."""
     log_client: Annotated[bool, Setting(Access.UNAFFECTED)] = True
-    """Log the client's address and the subject."""
+    """Log address and subject of clients."""

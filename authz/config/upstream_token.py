@@ -24,14 +24,14 @@ class TokenClaim(OrClaim):
     value: Annotated[ClaimValue | None, Field(examples=["edge"])] = None
     """Fixed value."""
     request: Annotated[Word[RequestField] | None, Field(examples=["path"])] = None
-    """Name of the rule, or method, host, path or client address."""
+    """Of the request; rule: its name."""
 
 
 class UpstreamToken(Section):
-    """A token for the upstream, signed by the sidecar for each allowed caller."""
+    """A token for the upstream."""
 
     header: Annotated[str, Setting(Access.HEADER, envoy=True)] = "txn-token"
-    """Its header, always overwritten or removed; authorization: as a bearer token."""
+    """Always overwritten or removed; authorization: as a bearer token."""
     format: Annotated[Word[TokenFormat], Setting(Access.UNAFFECTED, envoy=True)] = TokenFormat.JWT
     """transaction-token: draft-ietf-oauth-transaction-tokens-10."""
     issuer: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
@@ -41,13 +41,13 @@ class UpstreamToken(Section):
     lifetime: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("10s", "1h"))] = timedelta(minutes=2)
     """Longest life; never beyond the caller's token."""
     scope: Annotated[Word[ScopeClaim], Setting(Access.UNAFFECTED)] = ScopeClaim.REQUIRED
-    """Which of the caller's scopes: those that the rule requires, all, none."""
+    """Scopes that the rule requires, all of the caller's, none."""
     claims: Annotated[Mapping[str, TokenClaim], Field(examples=[{"tenant": "org"}]), Setting(Access.UNAFFECTED)] = {}
-    """Further claims; a dot leads into an object (tctx.order)."""
+    """Further claims; tctx.order is in an object, a text is the caller's claim."""
     workload: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Our identity (req_wl); required for transaction tokens."""
     reuse: Annotated[bool | None, Field(examples=[True]), Setting(Access.UNAFFECTED)] = None
-    """One token for several requests under one rule; default: only for jwt."""
+    """One token for several requests of a rule; default: for jwt."""
     shadowed: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Also for requests that a shadow rule would deny."""
     max_cached: MaxCached = 10_000
@@ -61,7 +61,7 @@ class UpstreamToken(Section):
         ),
         Setting(envoy=True),
     ] = None
-    """Has an issuer give the token instead (RFC 8693)."""
+    """The issuer's instead (RFC 8693)."""
 
     @property
     def reused(self) -> bool:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -16,6 +16,7 @@ from authz.config.checks.bounds import BOUNDS
 from authz.config.load import parse
 from authz.config.model import Config
 from authz.config.reference import ENVOY_DEPENDS_ON, key_paths, write_reference
+from authz.config.schema import json_schema
 from authz.config.select import select
 from authz.config.settings import RESTART_REQUIRED
 from authz.tooling.envoy_config.derive import derive
@@ -27,10 +28,15 @@ from tests.unit.config.sample import SAMPLE
 from tests.unit.envoy.serving import short_folder
 
 PAGE: Final = (ROOT / "authz/config/REFERENCE.md").read_text(encoding="utf-8")
+_KEY: Final = (
+    r"\[?`(?P<key>[\w.]+)(?:: (?P<example>[^`]+))?`(?:\]\(#\w+\))?(?: \((?P<value>(?:`[^`]*`|[^()`]|\([^()]*\))+)\))?"
+)
+_ONE: Final = re.compile(_KEY)
+_NAMELESS: Final = re.sub(r"\?P<\w+>", "", _KEY)
 _LINES: Final = re.compile(
     r"^## (?P<title>\S+)$"
-    r"|^- `(?P<key>[\w.]+)` \((?P<value>.+?)\): (?P<meaning>.+)$"
-    r"|^Also \(\[shared keys\]\(#shared-keys\)\): (?P<shared>.+)\.$"
+    rf"|^- (?P<keys>{_NAMELESS}(?:, {_NAMELESS})*): (?P<meaning>.+)$"
+    r"|^\[Shared\]\(#shared-keys\): (?P<shared>.+)\.$"
     r"|^As \[(?P<same>\S+)\]\(\S+\)\.$",
     re.MULTILINE,
 )
@@ -38,21 +44,24 @@ _SHARED: Final = re.compile(r"`(\w+)`(?: \(([^)]*)\))?")
 
 
 def rows() -> dict[str, tuple[str, str]]:
-    """The value and the meaning of each key, by its path."""
-    meanings = dict(re.findall(r"^- `(\w+)`: (.+)$", PAGE, re.MULTILINE))
+    """The value and the meaning of each key, by its path; an example counts as a value."""
+    page, shared = PAGE.split("## Shared keys\n")
+    meanings = dict(re.findall(r"^- `(\w+)`: (.+)$", shared, re.MULTILINE))
     found, section = {}, ""
-    for line in _LINES.finditer(PAGE):
+    for line in _LINES.finditer(page.partition("## Every key\n")[2]):
         if line["title"]:
             section = _pattern(line["title"]) + "."
-        elif line["key"]:
-            found[f"{section}{line['key']}"] = (line["value"], line["meaning"])
+        elif line["keys"]:
+            for key in _ONE.finditer(line["keys"]):
+                value = ", ".join(filter(None, (key["example"] and f"`{key['example']}`", key["value"])))
+                found[f"{section}{key['key']}"] = (value, line["meaning"])
         elif line["same"]:
             above = _pattern(line["same"]) + "."
             found |= {section + path.removeprefix(above): row for path, row in found.items() if path.startswith(above)}
         else:
             for key, notes in _SHARED.findall(line["shared"]):
                 envoy = " *Envoy.*" if "*Envoy*" in notes else ""
-                found[f"{section}{key}"] = (notes or "text", meanings[key] + envoy)
+                found[f"{section}{key}"] = (notes, meanings[key] + envoy)
     return found
 
 
@@ -69,7 +78,7 @@ def test_generated_parts_are_of_today() -> None:
 
 
 def test_every_key_has_its_row() -> None:
-    """The lines are the keys of the model, each with a value or a type, and a sentence.
+    """The lines are the keys of the model, each with a value and a sentence. Text, lists and sections need no value.
 
     A small section has no line of its own: its keys are in the list of the section above.
     """
@@ -80,8 +89,19 @@ def test_every_key_has_its_row() -> None:
         assert below, path
         assert below <= shown.keys()
     for path, (value, what) in rows().items():
-        assert value, path
+        assert value or _kind_of(path) in {"string", "array", "object"}, path
         assert re.fullmatch(r"\S.*\.\*?", what), path
+
+
+def _kind_of(path: str) -> str:
+    """The type of a key in the schema; "object" is a section, or anything that may be one."""
+    schema = json_schema()
+    node: Any = schema
+    for step in path.split("."):
+        node = node["properties"][step] if step != "*" else node.get("items") or node["additionalProperties"]
+        node = {**schema["definitions"][node["$ref"].rpartition("/")[2]], **node} if "$ref" in node else node
+    kind = node["type"]
+    return kind if isinstance(kind, str) else "object" if "object" in kind else str(kind)
 
 
 def test_every_bound_is_shown() -> None:
@@ -197,8 +217,8 @@ def test_envoy_is_told_of_nothing_else() -> None:
 def test_generator_shows_what_is_in_the_sample() -> None:
     """Another sample gives other examples: they are read from it, comments included."""
     sample = SAMPLE.read_text(encoding="utf-8")
-    assert "e.g. `24h`" in write_reference(sample)
-    assert "e.g. `7h`" in write_reference(sample.replace("max_lifetime: 24h", "max_lifetime: 7h"))
+    assert "`cache_dir: /var/cache/authz`" in write_reference(sample)
+    assert "`cache_dir: /other`" in write_reference(sample.replace("cache_dir: /var/cache/authz", "cache_dir: /other"))
 
 
 CHANGES: Final = {
