@@ -37,7 +37,7 @@ COMPILED: Final = (
     "authz/facts/cache.py",
     "authz/feeds/signature_cache.py",
     "authz/feeds/token_cache.py",
-    "authz/feeds/usage.py",
+    "authz/feeds/key_usage.py",
     "authz/telemetry/check_record.py",
 )
 # In the core, what only reads documents and configurations; `record` is replaced in what is compiled.
@@ -46,7 +46,7 @@ NOT_COMPILED: Final = frozenset(
     for name in (
         "__init__",
         "certificate",
-        "form",
+        "implementation",
         "issuer_document",
         "jwk_normalization",
         "jwk_set",

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from urllib.parse import parse_qs
 
 from authz.admin.routes import AdminRequest, AdminResponse, Route, is_here, names_this_host
-from authz.core.published import DISCOVERY_PATH, KEYS_PATH, etag_of, is_current
+from authz.core.published_document import DISCOVERY_PATH, KEYS_PATH, etag_of, is_current
 
 _NOT_HERE: Final = b"/signing answers this host only, and no page in a browser\n"
 _OFF: Final = b"nothing is signed: identity.token is not configured\n"

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from authz import __version__
-from authz.core.form import FORM
+from authz.core.implementation import IMPLEMENTATION
 
 _COMMANDS: Final = (
     "check-config",
@@ -42,7 +42,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(f"{__version__} ({FORM})", prog_name="authz", message="%(prog)s %(version)s")
+@click.version_option(f"{__version__} ({IMPLEMENTATION})", prog_name="authz", message="%(prog)s %(version)s")
 def main() -> None:
     """Authorize the requests of Envoy's clients by their bearer tokens.
 

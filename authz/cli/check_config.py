@@ -72,7 +72,7 @@ def check_config(
       authz check-config --upstream express authz.yaml
     """  # noqa: D301 - click's mark against rewrapping
     from authz.config.diagnostics.warnings import warnings
-    from authz.feeds.files import warn_of_files
+    from authz.feeds.file_checks import warn_of_files
 
     check_upstream = _find_upstream(upstream) if upstream is not None else None
     document, config = _check_or_exit(file, as_json=as_json)
@@ -217,7 +217,7 @@ def _check_or_exit(file: Path, *, as_json: bool) -> tuple[Document, Config]:
     """Load *file*, and check the existing files that it names; or print all errors and exit."""
     from authz.config.load import read, validate
     from authz.config.problems import ConfigError
-    from authz.feeds.files import check_files
+    from authz.feeds.file_checks import check_files
 
     try:
         document = read(file)

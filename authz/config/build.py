@@ -23,13 +23,13 @@ from authz.core.conditions import find_risk
 from authz.core.decision import BEARER
 from authz.core.dpop import SCHEME, Possession
 from authz.core.exchange import Exchange
-from authz.core.identity import ClaimHeader, ConstantHeader, CopiedClaim, HeaderRule, Identity, PayloadHeader
+from authz.core.identity import ClaimHeader, ConstantHeader, HeaderRule, Identity, MetadataClaim, PayloadHeader
 from authz.core.keys import VerifySignature, verify_by_keys
 from authz.core.minting import CopiedValue, FixedValue, MintedClaim, Minting
 from authz.core.pdp import ExternalDecision, Pdp
 from authz.core.policy import Match, Policy, Rule
 from authz.core.requirements import ClaimRequirement, Requirements, RiskRequirement
-from authz.core.resource import ProtectedResource
+from authz.core.resource_metadata import ProtectedResource
 from authz.core.risk import Assessment, RiskEngine
 from authz.core.snapshot import ParseToken, Responses, Snapshot, TokenRules
 from authz.core.throttle import ClientRules, Throttle
@@ -61,7 +61,7 @@ def build_snapshot(
         policy=Policy(_iterate_rules(config, pause)),
         identity=Identity(
             tuple(_build_header(name, value, aliases) for name, value in config.identity.headers.items()),
-            copied=tuple(CopiedClaim(name, _path(name, aliases)) for name in config.identity.metadata),
+            metadata=tuple(MetadataClaim(name, _path(name, aliases)) for name in config.identity.metadata),
             unsafe_values=config.identity.unsafe_values,
             token_header=config.identity.token.header if config.identity.token is not None else None,
         ),

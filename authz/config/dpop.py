@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from authz.config.declaring import Field
-from authz.config.section import Access, Duration, Items, Section, Setting, Word
+from authz.config.section import Access, Choice, Duration, Items, Section, Setting
 from authz.core.algorithms import DEFAULT_ALGORITHMS
 
 
@@ -29,7 +29,7 @@ class Dpop(Section):
     """Longest time since iat."""
     max_ahead: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "5m"))] = timedelta(seconds=30)
     """Tolerance for clocks ahead."""
-    nonces: Annotated[Word[NonceUse], Setting(Access.LOOSENED, loose="stale")] = NonceUse.STALE
+    nonces: Annotated[Choice[NonceUse], Setting(Access.LOOSENED, loose="stale")] = NonceUse.STALE
     """stale: after a proof with a wrong time. always: for every proof."""
     nonce_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
     """32 octets or more, of all replicas; default: revocation.shared.secret_file, or random."""

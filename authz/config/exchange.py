@@ -8,7 +8,7 @@ from typing import Annotated
 from authz.config.declaring import Field
 from authz.config.introspection import Client
 from authz.config.outbound import MaxCached, MaxConcurrent, MaxPerSecondAtIssuer, MaxWait, Timeout
-from authz.config.section import Access, Duration, Items, Section, Setting, Word
+from authz.config.section import Access, Choice, Duration, Items, Section, Setting
 from authz.core.exchange import TokenType
 
 
@@ -23,7 +23,7 @@ class Exchange(Section):
     """Our client, with one of four proofs."""
     subjects: Annotated[Items[str], Field(examples=[["corporate"]]), Setting(Access.LISTED)] = ()
     """Issuers whose tokens are sent; default: itself. Others: 403."""
-    token_type: Annotated[Word[TokenType], Setting(Access.UNKNOWN)] = TokenType.ACCESS_TOKEN
+    token_type: Annotated[Choice[TokenType], Setting(Access.UNKNOWN)] = TokenType.ACCESS_TOKEN
     """Requested kind."""
     timeout: Timeout = timedelta(seconds=2)
     max_wait: MaxWait = timedelta(seconds=1)

@@ -17,7 +17,7 @@ from authz.config.outbound import (
     MaxWait,
     Timeout,
 )
-from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word
+from authz.config.section import Access, Choice, Duration, Items, Section, Setting, Size
 from authz.core.introspection import IntrospectionMode
 
 
@@ -57,20 +57,20 @@ class Client(Section):
 class Introspection(Section):
     """Asks the issuer about tokens."""
 
-    kind: Annotated[Word[IntrospectionKind], Setting(Access.UNKNOWN)] = IntrospectionKind.RFC7662
+    kind: Annotated[Choice[IntrospectionKind], Setting(Access.UNKNOWN)] = IntrospectionKind.RFC7662
     """token_review: a Kubernetes API server; needs mode: always."""
     url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """Endpoint; default: from discovery."""
     client: Client
     """Our client, with one of four proofs."""
     mode: Annotated[
-        Word[IntrospectionMode], Setting(Access.UNKNOWN, meaning="whether JWTs must be active at their issuer too")
+        Choice[IntrospectionMode], Setting(Access.UNKNOWN, meaning="whether JWTs must be active at their issuer too")
     ] = IntrospectionMode.OPAQUE
     """opaque: tokens that are no JWT. always: JWTs too."""
     token_prefix: Annotated[str, Setting(Access.UNKNOWN)] = ""
     """Beginning of its opaque tokens; default: of no other prefix."""
     token_kind: Annotated[
-        Word[TokenKind], Setting(Access.UNKNOWN, meaning="what else the issuer calls active may pass")
+        Choice[TokenKind], Setting(Access.UNKNOWN, meaning="what else the issuer calls active may pass")
     ] = TokenKind.BEARER
     """Member that proves an access token; bearer: token_type."""
     token_proof: Annotated[

@@ -10,7 +10,7 @@ from authz.config.declaring import ConfigDict, Field
 from authz.config.introspection import Introspection
 from authz.config.outbound import BearerTokenFile, CaFile, ClientCertFile, ClientKeyFile, FetchTimeout, Proxy
 from authz.config.revocation import Logout
-from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word
+from authz.config.section import Access, Choice, Duration, Items, Section, Setting, Size
 from authz.config.status_list import StatusList
 from authz.core.algorithms import DEFAULT_ALGORITHMS
 from authz.core.dpop import Possession
@@ -162,9 +162,9 @@ class Issuer(Section):
     """Status lists that tokens name."""
     cache_dir: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Folder that keeps keys over a restart."""
-    dpop: Annotated[Word[Possession], Setting(Access.UNKNOWN, meaning="tokens are bound to a key, or need not be")] = (
-        Possession.OFF
-    )
+    dpop: Annotated[
+        Choice[Possession], Setting(Access.UNKNOWN, meaning="tokens are bound to a key, or need not be")
+    ] = Possession.OFF
     """Tokens bound to a key (RFC 9449)."""
     insecure: InsecureIssuer = InsecureIssuer()
     """Weakens its checks."""

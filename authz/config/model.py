@@ -18,7 +18,7 @@ from authz.config.pdp import Pdp
 from authz.config.revocation import Receivers, Revocation
 from authz.config.risk import Risk
 from authz.config.rules import Rule
-from authz.config.section import Access, Duration, Items, OrClaim, Section, Setting, Size, Word
+from authz.config.section import Access, Choice, Duration, Items, OrClaim, Section, Setting, Size
 from authz.config.shared_state import SharedState
 from authz.config.signing import Signing
 from authz.config.telemetry import Telemetry
@@ -62,7 +62,7 @@ class Server(Section):
     """Processes, each with a socket (authz-0.sock ...) or port (N, N+1 ...)."""
     max_concurrent: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "100000"), envoy=True)] = 256
     """Requests in flight; more get 503."""
-    transport: Annotated[Word[TransportName], Setting(Access.UNAFFECTED)] = TransportName.AUTO
+    transport: Annotated[Choice[TransportName], Setting(Access.UNAFFECTED)] = TransportName.AUTO
     """auto: cygrpc (faster) if its self-test passes, else pool."""
     drain: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10m"))] = timedelta(seconds=10)
     """Time for shutdown."""
@@ -142,9 +142,9 @@ class HeaderValue(OrClaim):
     """Claim path, or a name of the issuer's claims."""
     join: str | None = None
     """Separator for a list."""
-    format: Word[Format] = Format.TEXT
+    format: Choice[Format] = Format.TEXT
     """text: a scalar; json, base64url: any type."""
-    payload: Word[Format] | None = None
+    payload: Choice[Format] | None = None
     """The whole payload."""
     value: str | None = None
     """Fixed value."""
@@ -164,7 +164,7 @@ class Identity(Section):
     """For the upstream, always overwritten or removed, in every `-` and `_` spelling; a text is a claim."""
     metadata: Annotated[Items[str], Setting(Access.UNAFFECTED)] = ("sub", "iss")
     """Claims in Envoy's dynamic metadata, below `claims`."""
-    unsafe_values: Annotated[Word[UnsafeValues], Setting(Access.LOOSENED, loose="encode")] = UnsafeValues.DENY
+    unsafe_values: Annotated[Choice[UnsafeValues], Setting(Access.LOOSENED, loose="encode")] = UnsafeValues.DENY
     """Values outside printable ASCII, or with a space at an end: 403, or percent-encoded."""
     token: UpstreamToken | None = None
     """A token for the upstream."""
@@ -185,14 +185,14 @@ class Responses(Section):
 
     realm: Annotated[str, Setting(Access.UNAFFECTED)] = "api"
     """Realm of challenges."""
-    body: Annotated[Word[BodyFormat], Setting(Access.UNAFFECTED)] = BodyFormat.PROBLEM_JSON
+    body: Annotated[Choice[BodyFormat], Setting(Access.UNAFFECTED)] = BodyFormat.PROBLEM_JSON
     """RFC 9457; gRPC callers get text."""
     expose_reason: Annotated[
         bool, Setting(Access.UNAFFECTED, risk="clients learn why they were denied, which helps an attacker too")
     ] = False
     """Show clients the reason."""
     unavailable: Annotated[
-        Word[Unavailable],
+        Choice[Unavailable],
         Setting(
             Access.LOOSENED, loose="error", meaning="while keys are unavailable, Envoy's failure_mode_allow decides"
         ),

@@ -22,7 +22,7 @@ from authz.config.outbound import (
     MaxWait,
     Timeout,
 )
-from authz.config.section import Access, Duration, Section, Setting, Word
+from authz.config.section import Access, Choice, Duration, Section, Setting
 from authz.core.conditions import ConditionError, NotInstalledError, compile_expression
 from authz.core.pdp import Action, Entity, IdEncoding, PdpKind, references_of
 from authz.core.template import (
@@ -59,7 +59,7 @@ class InsecurePdp(Section):
 class Pdp(Section):
     """A policy decision point."""
 
-    kind: Annotated[Word[PdpKind], Setting(Access.UNKNOWN)] = PdpKind.AUTHZEN
+    kind: Annotated[Choice[PdpKind], Setting(Access.UNKNOWN)] = PdpKind.AUTHZEN
     """AuthZEN Authorization API 1.0, or OPA's data API."""
     url: Annotated[str, Setting(Access.UNKNOWN)]
     """Access evaluation endpoint, or rule in OPA."""
@@ -68,7 +68,7 @@ class Pdp(Section):
     client_cert_file: ClientCertFile = None
     client_key_file: ClientKeyFile = None
     ca_file: CaFile = None
-    id_encoding: Annotated[Word[IdEncoding], Setting(Access.UNKNOWN)] = IdEncoding.NONE
+    id_encoding: Annotated[Choice[IdEncoding], Setting(Access.UNKNOWN)] = IdEncoding.NONE
     """Encoding of values in ids."""
     expose_reason_user: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Send context.reason_user to denied clients."""

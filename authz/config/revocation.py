@@ -8,7 +8,7 @@ from typing import Annotated
 
 from authz.config.declaring import Field
 from authz.config.outbound import BearerTokenFile, CaFile, ClientCertFile, ClientKeyFile, FetchTimeout, Proxy
-from authz.config.section import Access, Duration, Items, Section, Setting, Size, Word
+from authz.config.section import Access, Choice, Duration, Items, Section, Setting, Size
 from authz.core.issuer import LogoutScope
 
 
@@ -68,7 +68,7 @@ class Transmitter(Section):
     """Issuers whose tokens it may revoke."""
     jwks_uri: str | None = None
     """Its key set; default: from ssf-configuration, or discovery."""
-    revokes: Word[LogoutScope] = LogoutScope.SESSION
+    revokes: Choice[LogoutScope] = LogoutScope.SESSION
     """What an event about a session ends: it, or all of its user."""
     push_token_file: str | None = None
     """Bearer token that it must present."""
@@ -140,9 +140,9 @@ class Logout(Section):
 
     clients: Annotated[Items[str], Setting(Access.REQUIRED)]
     """Clients (aud) whose logout tokens count."""
-    revokes: Annotated[Word[LogoutScope], Setting(Access.UNKNOWN, meaning="other tokens stay valid after a logout")] = (
-        LogoutScope.SESSION
-    )
+    revokes: Annotated[
+        Choice[LogoutScope], Setting(Access.UNKNOWN, meaning="other tokens stay valid after a logout")
+    ] = LogoutScope.SESSION
     """session: tokens with its sid, else its sub. subject: all of its sub."""
 
 

@@ -21,7 +21,7 @@ from authz.config.outbound import (
     MaxWait,
     Timeout,
 )
-from authz.config.section import Access, Duration, Items, Section, Setting, Word
+from authz.config.section import Access, Choice, Duration, Items, Section, Setting
 
 
 class RiskKind(StrEnum):
@@ -53,7 +53,7 @@ class InsecureRisk(Section):
 class Risk(Section):
     """Risk engine, asked by rules that read `risk.level` or `risk.score`."""
 
-    kind: Annotated[Word[RiskKind], Setting(Access.UNKNOWN)] = RiskKind.HTTP
+    kind: Annotated[Choice[RiskKind], Setting(Access.UNKNOWN)] = RiskKind.HTTP
     """POST of JSON: issuer, subject, client, address, headers; the answer: level or score."""
     url: Annotated[str, Setting(Access.UNKNOWN)]
     """Its URL."""

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from authz.config.declaring import Field, PlainValidator, WithJsonSchema
 from authz.config.pdp import PdpQuestion
-from authz.config.section import Duration, Items, Section, Setting, Word
+from authz.config.section import Choice, Duration, Items, Section, Setting
 from authz.core.conditions import Condition, compile_condition, find_risk
 from authz.core.policy import AccessMode, HostPattern, PathTemplate
 from authz.core.request import AmbiguousEncoding
@@ -138,9 +138,9 @@ class Rule(Section):
     """Name in metrics and logs; default: `rule-N`, from 1."""
     match: Match | None = None
     """Which requests; default: all."""
-    allow: Word[AccessMode] = AccessMode.AUTHENTICATED
+    allow: Choice[AccessMode] = AccessMode.AUTHENTICATED
     """Whom it admits; optional: require holds if there is a token."""
-    accept: Annotated[Items[Word[AmbiguousEncoding]] | None, Setting(envoy=True)] = None
+    accept: Annotated[Items[Choice[AmbiguousEncoding]] | None, Setting(envoy=True)] = None
     """Path encodings that are data."""
     require: Require | None = None
     """What must hold, all of it."""

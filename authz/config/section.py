@@ -39,7 +39,7 @@ T = TypeVar("T")
 Items = Annotated[tuple[T, ...], Strict(strict=False)]
 """A YAML list as a tuple. Not strict, so that a list is accepted; its items are strict."""
 
-Word = Annotated[T, Strict(strict=False)]
+Choice = Annotated[T, Strict(strict=False)]
 """A StrEnum. Not strict, so that a string is accepted."""
 
 Duration = Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from authz.config.declaring import Field
 from authz.config.outbound import MaxConcurrent, MaxPerSecondAtIssuer, MaxWait, Timeout
-from authz.config.section import Access, Duration, Section, Setting, Word
+from authz.config.section import Access, Choice, Duration, Section, Setting
 
 
 class KeyKind(StrEnum):
@@ -26,7 +26,7 @@ class KeyKind(StrEnum):
 class SigningKey(Section):
     """A private key."""
 
-    kind: Word[KeyKind]
+    kind: Choice[KeyKind]
     """memory: generated. file: PEM or JWK. pkcs11: an HSM."""
     algorithm: str | None = None
     """The alg; default: ES256 (memory), or that of the key."""

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from authz.config.declaring import Field
-from authz.config.section import Access, Section, Setting, Word
+from authz.config.section import Access, Choice, Section, Setting
 
 
 class Exporter(StrEnum):
@@ -52,7 +52,7 @@ class LogFormat(StrEnum):
 class Traces(Section):
     """Spans; OTEL_* variables set endpoint and headers."""
 
-    exporter: Annotated[Word[Exporter], Setting(Access.UNAFFECTED, restart=True)] = Exporter.NONE
+    exporter: Annotated[Choice[Exporter], Setting(Access.UNAFFECTED, restart=True)] = Exporter.NONE
     """Spans; OTEL_* variables say where."""
     sample_ratio: Annotated[float, Field(ge=0, le=1), Setting(Access.UNAFFECTED)] = 1.0
     """Traced share of calls without parent span."""
@@ -61,14 +61,14 @@ class Traces(Section):
 class Logs(Section):
     """The decision log as OpenTelemetry log records."""
 
-    exporter: Annotated[Word[OtlpExporter], Setting(Access.UNAFFECTED, restart=True)] = OtlpExporter.NONE
+    exporter: Annotated[Choice[OtlpExporter], Setting(Access.UNAFFECTED, restart=True)] = OtlpExporter.NONE
     """The decision log too."""
 
 
 class Metrics(Section):
     """Metrics by OTLP."""
 
-    exporter: Annotated[Word[OtlpExporter], Setting(Access.UNAFFECTED, restart=True)] = OtlpExporter.NONE
+    exporter: Annotated[Choice[OtlpExporter], Setting(Access.UNAFFECTED, restart=True)] = OtlpExporter.NONE
     """Metrics too."""
 
 
@@ -81,13 +81,13 @@ class Telemetry(Section):
     """The decision log as OpenTelemetry log records."""
     metrics: Metrics = Metrics()
     """Metrics by OTLP."""
-    decisions: Annotated[Word[Decisions], Setting(Access.UNAFFECTED)] = Decisions.DENIED
+    decisions: Annotated[Choice[Decisions], Setting(Access.UNAFFECTED)] = Decisions.DENIED
     """Logged decisions."""
     max_rule_labels: Annotated[int, Setting(Access.UNAFFECTED, bounds=("0", "10000"))] = 200
     """With more rules, metrics have no rule label."""
-    log_level: Annotated[Word[LogLevel], Setting(Access.UNAFFECTED)] = LogLevel.INFO
+    log_level: Annotated[Choice[LogLevel], Setting(Access.UNAFFECTED)] = LogLevel.INFO
     """Least severity logged."""
-    log_format: Annotated[Word[LogFormat], Setting(Access.UNAFFECTED)] = LogFormat.JSON
+    log_format: Annotated[Choice[LogFormat], Setting(Access.UNAFFECTED)] = LogFormat.JSON
     """ecs: Elastic Common Schema."""
     log_client: Annotated[bool, Setting(Access.UNAFFECTED)] = True
     """Log address and subject of clients."""

@@ -10,7 +10,7 @@ from authz.config.declaring import Field
 from authz.config.exchange import Exchange
 from authz.config.outbound import MaxCached
 from authz.config.rules import ClaimValue
-from authz.config.section import Access, Duration, Items, OrClaim, Section, Setting, Word
+from authz.config.section import Access, Choice, Duration, Items, OrClaim, Section, Setting
 from authz.core.minting import RequestField, ScopeClaim, TokenFormat
 
 
@@ -23,7 +23,7 @@ class TokenClaim(OrClaim):
     """Claim path, or a name of the issuer's claims."""
     value: Annotated[ClaimValue | None, Field(examples=["edge"])] = None
     """Fixed value."""
-    request: Annotated[Word[RequestField] | None, Field(examples=["path"])] = None
+    request: Annotated[Choice[RequestField] | None, Field(examples=["path"])] = None
     """Of the request; rule: its name."""
 
 
@@ -32,7 +32,7 @@ class UpstreamToken(Section):
 
     header: Annotated[str, Setting(Access.HEADER, envoy=True)] = "txn-token"
     """Always overwritten or removed; authorization: as a bearer token."""
-    format: Annotated[Word[TokenFormat], Setting(Access.UNAFFECTED, envoy=True)] = TokenFormat.JWT
+    format: Annotated[Choice[TokenFormat], Setting(Access.UNAFFECTED, envoy=True)] = TokenFormat.JWT
     """transaction-token: draft-ietf-oauth-transaction-tokens-10."""
     issuer: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Our iss; required for jwt."""
@@ -40,7 +40,7 @@ class UpstreamToken(Section):
     """The aud, unless a rule has upstream_audience."""
     lifetime: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("10s", "1h"))] = timedelta(minutes=2)
     """Longest life; never beyond the caller's token."""
-    scope: Annotated[Word[ScopeClaim], Setting(Access.UNAFFECTED)] = ScopeClaim.REQUIRED
+    scope: Annotated[Choice[ScopeClaim], Setting(Access.UNAFFECTED)] = ScopeClaim.REQUIRED
     """Scopes that the rule requires, all of the caller's, none."""
     claims: Annotated[Mapping[str, TokenClaim], Field(examples=[{"tenant": "org"}]), Setting(Access.UNAFFECTED)] = {}
     """Further claims; tctx.order is in an object, a text is the caller's claim."""

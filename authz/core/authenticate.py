@@ -13,19 +13,19 @@ from authz.core.claims import (
     Claims,
     check,
     check_agreement,
-    check_introspected,
+    check_introspection_response,
     check_type,
     normalize_type,
     read_issuer,
 )
 from authz.core.decision import AuditTrail
 from authz.core.introspection import (
-    MAX_ANSWER_BYTES,
+    MAX_RESPONSE_BYTES,
     SIGNED_TYPE,
-    Introspected,
     Introspection,
     IntrospectionMode,
-    SignedAnswer,
+    IntrospectionResponse,
+    SignedIntrospectionResponse,
     check_active,
     introspection_need,
 )
@@ -63,7 +63,7 @@ def authenticate(
     issuer = _find_issuer_of_opaque(text, snapshot)
     if issuer is not None:
         answer = _introspect_opaque(text, issuer, snapshot, trail, facts, observe)  # 4 to 9
-        claims = check_introspected(answer, issuer.rules, now)  # 10
+        claims = check_introspection_response(answer, issuer.rules, now)  # 10
         trail.subject, trail.client = claims.subject, claims.client
         observe(10, claims)
         proof = check_binding(found, claims, request, issuer, now, trail)  # 11
@@ -142,7 +142,7 @@ def _find_issuer_of_opaque(text: str, snapshot: Snapshot) -> Issuer | None:
 
 def _introspect_opaque(
     text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts, observe: StepObserver
-) -> Introspected:
+) -> IntrospectionResponse:
     """Return what *issuer* says of an opaque token. Raises Rejected."""
     check_opaque(text, max_bytes=snapshot.token.max_bytes)  # 4
     observe(4, None)
@@ -155,7 +155,9 @@ def _introspect_opaque(
     return answer
 
 
-def _introspect(text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts) -> Introspected:
+def _introspect(
+    text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts
+) -> IntrospectionResponse:
     """Return what *issuer* says of an active token, or name the need for it. Raises Rejected."""
     rules = issuer.introspection
     if rules is None:
@@ -164,9 +166,9 @@ def _introspect(text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail
         )
     need = introspection_need(text, issuer.name, rules)
     fact = facts.get(need)
-    if isinstance(fact, SignedAnswer) and rules.signed:
+    if isinstance(fact, SignedIntrospectionResponse) and rules.signed:
         fact = _verify_answer(fact, issuer, rules, snapshot, trail, facts)
-    elif not isinstance(fact, Introspected) or rules.signed:
+    elif not isinstance(fact, IntrospectionResponse) or rules.signed:
         trail.needs = (need,)
         raise Rejected(Reason.INTROSPECTION_UNAVAILABLE, "the issuer has not been asked about this token")
     check_active(fact, rules)
@@ -174,14 +176,19 @@ def _introspect(text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail
 
 
 def _verify_answer(
-    answer: SignedAnswer, issuer: Issuer, rules: Introspection, snapshot: Snapshot, trail: AuditTrail, facts: Facts
-) -> Introspected:
+    answer: SignedIntrospectionResponse,
+    issuer: Issuer,
+    rules: Introspection,
+    snapshot: Snapshot,
+    trail: AuditTrail,
+    facts: Facts,
+) -> IntrospectionResponse:
     """Verify a signed answer (RFC 9701 section 5): by the keys of *issuer*, of the right type, and for us.
 
     A wrong one says nothing of the token: it is as if there were none. Raises Rejected.
     """
     try:
-        token = parse_token(answer.text, max_bytes=MAX_ANSWER_BYTES)
+        token = parse_token(answer.text, max_bytes=MAX_RESPONSE_BYTES)
         if normalize_type(token.typ) != SIGNED_TYPE:
             raise _unusable(f"its typ is not {SIGNED_TYPE}")
         check_algorithm(token, issuer.algorithms)
@@ -195,7 +202,7 @@ def _verify_answer(
         raise _unusable("its aud is not the client that asked")
     if not isinstance(said, dict):
         raise _unusable("it has no token_introspection")
-    return Introspected(said, json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode())
+    return IntrospectionResponse(said, json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def _unusable(why: str) -> Rejected:

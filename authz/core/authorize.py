@@ -42,20 +42,20 @@ from authz.core.exchange import exchange
 from authz.core.identity import HeaderChanges
 from authz.core.minting import mint
 from authz.core.needs import NO_FACTS, Facts
-from authz.core.origin import require_same_origin
 from authz.core.pdp import check_external
 from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 from authz.core.request import Request, Target, parse_target
 from authz.core.requirements import require
 from authz.core.risk import check_risk
+from authz.core.same_origin import require_same_origin
 from authz.core.snapshot import Snapshot
 from authz.core.steps import StepObserver, ignore_step
 from authz.core.strip_credentials import strip_credentials
 from authz.core.throttle import check_throttle
-from authz.core.token import FoundToken, ShownToken, find_token
+from authz.core.token import FoundToken, ValidToken, find_token
 
-_PROOFS: Final = ("dpop",)
-_TRY_AGAIN: Final = 503
+_PROOF_HEADERS: Final = ("dpop",)
+_SERVICE_UNAVAILABLE: Final = 503
 
 
 def authorize(
@@ -98,7 +98,7 @@ def authorize(
         observe(3, found)
         issuer, claims, proof = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
         if snapshot.clients is not None:
-            trail.shown = ShownToken(found.text, claims.members)
+            trail.valid_token = ValidToken(found.text, claims.members)
         is_new = trail.alg is not None and not trail.signature_cached
         caller = Caller(request, target, rule, issuer, claims, found.text, is_new)
         require(rule.requirements, claims, issuer, request, params, now)  # 12
@@ -123,7 +123,7 @@ def authorize(
 
 def _deny(rejected: Rejected, proof: UnusedProof | None, trail: AuditTrail, facts: Facts) -> Deny:
     """Deny the request; if it is denied for good, its proof is used up."""
-    is_final = not trail.needs and WIRE_STATUS[rejected.reason].http != _TRY_AGAIN
+    is_final = not trail.needs and WIRE_STATUS[rejected.reason].http != _SERVICE_UNAVAILABLE
     if proof is not None and is_final and proof.need not in facts:
         trail.rechecks += (proof.need,)
     return deny(rejected, trail)
@@ -202,7 +202,7 @@ def _allow(
 ) -> Allow:
     """Allow the request and set the identity *headers*; without them, remove all identity headers."""
     changes = snapshot.identity.strip_all if headers is None else headers
-    proofs = _PROOFS if snapshot.token.strip_proofs else ()
+    proofs = _PROOF_HEADERS if snapshot.token.strip_proofs else ()
     stripped = None
     if not snapshot.token.forward:
         stripped = strip_credentials(request, snapshot.token.sources)
@@ -215,7 +215,7 @@ def _allow(
         set_headers=changes.set + (stripped.set if stripped else ()),
         remove_headers=changes.remove + (stripped.remove if stripped else ()) + proofs,
         drop_query=stripped.drop_query if stripped else (),
-        claims=snapshot.identity.copy(claims) if claims else {},
+        claims=snapshot.identity.metadata_for(claims) if claims else {},
         would_deny=shadowed is not None,
         detail=shadowed.detail if shadowed else "",
     )

@@ -153,7 +153,7 @@ def is_first_use(proof: UnusedProof | None, trail: AuditTrail, facts: Facts) -> 
     if use is None and proof.need not in trail.needs:
         trail.needs += (proof.need,)
     if use is not ProofUse.FIRST:
-        trail.shown = trail.thumbprint = None  # they may be stolen
+        trail.valid_token = trail.thumbprint = None  # they may be stolen
         return False
     return True
 

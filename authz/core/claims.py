@@ -5,7 +5,7 @@ Rules of this file:
    string or a bool. A `sub` that is not a string is rejected only if something needs it.
 2. Order: form, exp, nbf, iat, audience, and later the binding; the first failure is the reason.
 3. `exp` is the first instant at which a token is not valid (RFC 7519 section 4.1.4: "on or after").
-4. Only `check` and `check_introspected` make `Claims`; policy and identity accept nothing else.
+4. Only `check` and `check_introspection_response` make `Claims`; policy and identity accept nothing else.
 5. `iss` names the issuer; without one, it is the trust domain of `sub` (SPIFFE JWT-SVID), if that is an issuer here.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from authz.core.introspection import Introspected
+from authz.core.introspection import IntrospectionResponse
 from authz.core.keys import SignedPayload
 from authz.core.numeric_date import MAX_NUMERIC_DATE
 from authz.core.reasons import Reason, Rejected
@@ -43,7 +43,7 @@ class ClaimPath:
         """
         names, at = [], 0
         while at < len(text):
-            match = _STEP.match(text, at)
+            match = _PATH_SEGMENT.match(text, at)
             bare = match["bare"] if match else None
             if match is None or bool(match["dot"]) != (at > 0 and bare is not None) or "://" in (bare or ""):
                 raise ValueError(f'claim path cannot be read at "{text[at:]}"; write a name with dots as ["a.b"]')
@@ -57,7 +57,7 @@ class ClaimPath:
         """Return the text that `parse` reads as this path."""
         written = ""
         for name in self.names:
-            match = _STEP.fullmatch(name)
+            match = _PATH_SEGMENT.fullmatch(name)
             bare = match is not None and match["bare"] == name and "://" not in name
             written += (
                 f"{'.' if written and bare else ''}{name if bare else f'[{json.dumps(name, ensure_ascii=False)}]'}"
@@ -74,7 +74,7 @@ class ClaimPath:
         return value
 
 
-_STEP: Final = re.compile(r'(?P<dot>\.?)(?:(?P<bare>[^.\[\]"\s]+)|\[(?P<quoted>"(?:[^"\\]|\\["\\])*")\])')
+_PATH_SEGMENT: Final = re.compile(r'(?P<dot>\.?)(?:(?P<bare>[^.\[\]"\s]+)|\[(?P<quoted>"(?:[^"\\]|\\["\\])*")\])')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +98,10 @@ class ClaimRules:
 
 @record
 class Claims:
-    """Claims that may be believed: signed or said by their issuer, in time, and for us.
+    """Verified claims: signed or returned by their issuer, valid at this time, and for our audience.
 
-    *token_digest* is that of the signed token that says it all, if it was computed.
-    *written* is kept here by `Identity`: what the last one that was asked wrote of them; *minted* by `mint`: by what
-    name it asked for a token last.
+    *token_digest* is the digest of the signed token, if it was computed.
+    *rendered_identity* is cached here by `Identity`, *minting_need* by `mint`: the last results for these claims.
     """
 
     members: Mapping[str, object] = field(repr=False)
@@ -110,8 +109,8 @@ class Claims:
     audience: frozenset[str] = field(repr=False)
     aliases: Mapping[str, ClaimPath] = field(repr=False)
     token_digest: bytes | None = field(default=None, repr=False, compare=False)
-    written: object = field(default=None, init=False, repr=False, compare=False)
-    minted: object = field(default=None, init=False, repr=False, compare=False)
+    rendered_identity: object = field(default=None, init=False, repr=False, compare=False)
+    minting_need: object = field(default=None, init=False, repr=False, compare=False)
     _scopes: frozenset[str] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -211,46 +210,46 @@ def read_issuer(token: UnverifiedToken, known: Container[str] = ()) -> str:
 def check(signed: SignedPayload, rules: ClaimRules, now: float) -> Claims:
     """Check the claims of *signed* at *now*, seconds since the epoch.
 
-    What does not depend on the time is kept with the token: a token that is used again is read once.
+    What does not depend on the time is cached with the token: a token that is used again is parsed once.
 
     Raises Rejected: CLAIMS_MALFORMED, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, AUDIENCE_MISMATCH.
     """
-    reading = signed.token.reading
-    if not isinstance(reading, Reading) or reading.rules is not rules:
-        reading = _read(signed.members, signed.payload, rules, signed.token.known_digest)
-        object.__setattr__(signed.token, "reading", reading)
-    return _check(reading, now)
+    parsed = signed.token.parsed_claims
+    if not isinstance(parsed, ParsedClaims) or parsed.rules is not rules:
+        parsed = _parse_claims(signed.members, signed.payload, rules, signed.token.known_digest)
+        object.__setattr__(signed.token, "parsed_claims", parsed)
+    return _check_parsed(parsed, now)
 
 
-def check_introspected(answer: Introspected, rules: ClaimRules, now: float) -> Claims:
-    """Check what the issuer says of an active token at *now*, seconds since the epoch, as if it had signed it.
+def check_introspection_response(response: IntrospectionResponse, rules: ClaimRules, now: float) -> Claims:
+    """Check the claims of an introspection response at *now*, in Unix time, as if the issuer had signed them.
 
-    `iss` is optional in an answer (RFC 7662 section 2.2): the issuer itself was asked. Raises Rejected as `check` does.
+    `iss` is optional in a response (RFC 7662 section 2.2): the issuer itself was asked. Raises Rejected as `check`.
     """
-    reading = answer.reading
-    if not isinstance(reading, Reading) or reading.rules is not rules:
-        members = answer.members if "iss" in answer.members else {**answer.members, "iss": rules.issuer}
+    parsed = response.parsed_claims
+    if not isinstance(parsed, ParsedClaims) or parsed.rules is not rules:
+        members = response.members if "iss" in response.members else {**response.members, "iss": rules.issuer}
         if members["iss"] != rules.issuer:
             raise Rejected(Reason.ISSUER_UNKNOWN, "iss is not the issuer that was asked")
-        reading = _read(members, answer.payload, rules)
-        object.__setattr__(answer, "reading", reading)
-    return _check(reading, now)
+        parsed = _parse_claims(members, response.payload, rules)
+        object.__setattr__(response, "parsed_claims", parsed)
+    return _check_parsed(parsed, now)
 
 
-def check_agreement(answer: Introspected, claims: Claims) -> None:
-    """Refuse a JWT if what its issuer answers is about another one, or binds it to another sender.
+def check_agreement(response: IntrospectionResponse, claims: Claims) -> None:
+    """Reject a JWT if the introspection response is about another token, or binds it to another sender.
 
     Raises Rejected(TOKEN_INACTIVE).
     """
     for name in ("iss", "sub", "cnf"):
-        if name in answer.members and answer.members[name] != claims.members.get(name):
+        if name in response.members and response.members[name] != claims.members.get(name):
             raise Rejected(Reason.TOKEN_INACTIVE, f"the issuer answers with another {name} than the token's")
 
 
-def _read(
+def _parse_claims(
     members: Mapping[str, object], payload: bytes, rules: ClaimRules, token_digest: bytes | None = None
-) -> Reading:
-    """Read what an issuer says, if it is well-formed by its *rules*.
+) -> ParsedClaims:
+    """Parse the claims, which must be well-formed by the *rules* of their issuer.
 
     Raises Rejected: CLAIMS_MALFORMED, ISSUER_UNKNOWN.
     """
@@ -258,13 +257,13 @@ def _read(
     times = _read_times(members)
     audience = _read_audience(members, rules.audience_claim)
     _check_lifetime(times, rules)
-    return Reading(rules, times, Claims(members, payload, audience, rules.aliases, token_digest))
+    return ParsedClaims(rules, times, Claims(members, payload, audience, rules.aliases, token_digest))
 
 
-def _check(reading: Reading, now: float) -> Claims:
+def _check_parsed(parsed: ParsedClaims, now: float) -> Claims:
     """Return the claims if they are valid at *now* and for us. Raises Rejected."""
-    rules, claims = reading.rules, reading._claims  # noqa: SLF001 - same file
-    _check_time(reading.times, rules.leeway, now)
+    rules, claims = parsed.rules, parsed._claims  # noqa: SLF001 - same file
+    _check_time(parsed.times, rules.leeway, now)
     if not rules.any_audience and rules.audiences.isdisjoint(claims.audience):
         absent = claims.members.get(rules.audience_claim) is None
         what = "is absent: it must name one of" if absent else "has none of"
@@ -282,20 +281,20 @@ def _check_form(members: Mapping[str, object], rules: ClaimRules) -> None:
         raise _malformed("jti is not a string")
     for name in rules.required:
         required = members.get(name)
-        if required in (None, "") and not _is_within(members, name):
+        if required in (None, "") and not _exists_nested(members, name):
             raise _malformed(f"{name} is missing")
         if name == "sub" and not isinstance(required, str):
             raise _malformed("sub is not a string")
 
 
-def _is_within(members: Mapping[str, object], name: str) -> bool:
+def _exists_nested(members: Mapping[str, object], name: str) -> bool:
     """Whether *name* leads to a value through objects: each dot may stand between two names, or be a part of one.
 
     `kubernetes.io.pod` is the member `pod` of `kubernetes.io`. Only that there is something is asked here.
     """
     for dot in _DOT.finditer(name):
         inner, rest = members.get(name[: dot.start()]), name[dot.end() :]
-        if isinstance(inner, dict) and (inner.get(rest) not in (None, "") or _is_within(inner, rest)):
+        if isinstance(inner, dict) and (inner.get(rest) not in (None, "") or _exists_nested(inner, rest)):
             return True
     return False
 
@@ -313,8 +312,8 @@ class _Times:
 
 
 @record
-class Reading:
-    """What a payload says by the *rules* of its issuer, whatever the time is. It is not yet checked: see `check`."""
+class ParsedClaims:
+    """The claims of a payload under the *rules* of its issuer, at any time. They are not yet checked: see `check`."""
 
     rules: ClaimRules
     times: _Times

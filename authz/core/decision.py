@@ -10,7 +10,7 @@ from typing import Final
 from authz.core.needs import Need, Unanswered
 from authz.core.reasons import Reason, Rejected
 from authz.core.record import kw_record, record
-from authz.core.token import ShownToken
+from authz.core.token import ValidToken
 
 BEARER: Final = ("Bearer",)
 
@@ -27,7 +27,7 @@ class AuditTrail:
     point that was asked. *schemes* are those of the challenge, should there be one. *needs* are the facts that the
     decision lacks. *rechecks* are facts that it used and that may be outdated; they do not delay the decision.
     *network* is the client's, if networks are counted; *throttled* says that the throttle would deny the request;
-    *shown* is a token that was found authentic and valid. *reads_risk* says that the rule reads what
+    *valid_token* is a token that was found authentic and valid. *reads_risk* says that the rule reads what
     is known of the client.
     """
 
@@ -50,7 +50,7 @@ class AuditTrail:
     rechecks: tuple[Need, ...] = ()
     network: str | None = None
     throttled: bool = False
-    shown: ShownToken | None = None
+    valid_token: ValidToken | None = None
     reads_risk: bool = False
 
 
@@ -101,7 +101,7 @@ class Deny:
 
 Decision = Allow | Deny
 
-_NONE: Final[Mapping[Need, Unanswered]] = MappingProxyType({})
+_NO_ANSWERS: Final[Mapping[Need, Unanswered]] = MappingProxyType({})
 
 
 def deny(rejected: Rejected, trail: AuditTrail) -> Deny:
@@ -119,7 +119,7 @@ def deny(rejected: Rejected, trail: AuditTrail) -> Deny:
     )
 
 
-def as_unanswered(decision: Decision, unanswered: Mapping[Need, Unanswered] = _NONE) -> Decision:
+def as_unanswered(decision: Decision, unanswered: Mapping[Need, Unanswered] = _NO_ANSWERS) -> Decision:
     """Make a denial that lacks a fact retryable; an allow by a shadow rule stays as it is.
 
     *unanswered* gives the facts that could not be asked for, and why; the other facts did not arrive in time.
@@ -127,14 +127,14 @@ def as_unanswered(decision: Decision, unanswered: Mapping[Need, Unanswered] = _N
     needs = decision.trail.needs
     if not needs or isinstance(decision, Allow):
         return decision
-    late = ", ".join(_name(need) for need in needs if need not in unanswered)
-    said = [f"{_name(need)}: {unanswered[need].why}" for need in needs if need in unanswered]
+    late = ", ".join(_describe_need(need) for need in needs if need not in unanswered)
+    said = [f"{_describe_need(need)}: {unanswered[need].why}" for need in needs if need in unanswered]
     detail = "; ".join([decision.detail, *([f"not answered in time: {late}"] if late else []), *said])
     return replace(decision, reason=needs[0].unanswered, detail=detail, retryable=True)
 
 
-def _name(need: Need) -> str:
-    return f"{need.kind} of {need.of}"
+def _describe_need(need: Need) -> str:
+    return f"{need.kind} of {need.source}"
 
 
 def outcome(decision: Decision) -> str:

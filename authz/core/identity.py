@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. Every configured identity header is set or removed on every allowed request, for every caller.
-2. Servers that treat `_` as `-` (CGI and its successors) accept several spellings of one name. All of them are set or
+2. Servers that treat `_` as `-` (CGI and its successors) accept several forms of one name. All of them are set or
    removed, because Envoy may not send us the headers of the client.
 3. No name is both set and removed: Envoy sets first and removes last.
 4. A value is visible ASCII, with spaces only inside. An empty value removes the header, because Envoy cannot set an
@@ -28,7 +28,7 @@ from authz.core.reasons import Reason, Rejected
 from authz.core.record import record
 from authz.core.request import Request
 
-MAX_SEPARATORS: Final = 5  # `-` and `_` in a name: 32 spellings
+MAX_SEPARATORS: Final = 5  # `-` and `_` in a name: 32 forms
 MAX_CONNECTION_CHARS: Final = 1024
 MAX_HEADERS_BYTES: Final = 8192  # names and values of all injected headers together
 
@@ -90,41 +90,41 @@ class HeaderChanges:
 
 
 @dataclass(frozen=True, slots=True)
-class CopiedClaim:
-    """A claim that is copied into Envoy's dynamic metadata."""
+class MetadataClaim:
+    """A claim that is sent to Envoy as dynamic metadata."""
 
     name: str
     path: ClaimPath
 
 
 @record
-class Written:
-    """What *identity* writes of some claims: their headers, and those that are copied."""
+class RenderedIdentity:
+    """What *identity* sends of some claims: headers for the upstream, and *metadata* for Envoy."""
 
     identity: Identity
     headers: HeaderChanges
-    copied: Mapping[str, object]
+    metadata: Mapping[str, object]
 
 
 class Identity:
-    """The identity headers, and the claims that are copied into Envoy's dynamic metadata."""
+    """The identity headers, and the claims that are sent to Envoy as dynamic metadata."""
 
     def __init__(
         self,
         headers: tuple[HeaderRule, ...] = (),
         *,
-        copied: tuple[CopiedClaim, ...] = (),
+        metadata: tuple[MetadataClaim, ...] = (),
         unsafe_values: UnsafeValues = UnsafeValues.DENY,
         token_header: str | None = None,
     ) -> None:
         self._headers: Final = headers
-        self._copied: Final = copied
+        self._metadata: Final = metadata
         self._encode: Final = unsafe_values is UnsafeValues.ENCODE
         self._token_header: Final = token_header
         own = [*(rule.header for rule in headers), *([] if token_header is None else [token_header])]
-        self._spellings: Final = tuple(dict.fromkeys(name for header in own for name in spellings(header)))
-        self._names: Final = frozenset(self._spellings)
-        self.strip_all: Final = HeaderChanges(remove=self._spellings)
+        self._header_variants: Final = tuple(dict.fromkeys(itertools.chain.from_iterable(map(separator_variants, own))))
+        self._names: Final = frozenset(self._header_variants)
+        self.strip_all: Final = HeaderChanges(remove=self._header_variants)
 
     def reject_connection_nominated_headers(self, request: Request) -> None:
         """Reject a request whose `connection` names an identity header (RFC 9110 section 7.6.1).
@@ -146,18 +146,18 @@ class Identity:
 
         Raises Rejected: HEADER_UNSAFE, CLAIMS_MALFORMED.
         """
-        return self._written(claims).headers
+        return self._render(claims).headers
 
-    def copy(self, claims: Claims) -> Mapping[str, object]:
+    def metadata_for(self, claims: Claims) -> Mapping[str, object]:
         """Return the claims for Envoy's dynamic metadata, without absent ones. Raises Rejected, as `headers_for`."""
-        return self._written(claims).copied
+        return self._render(claims).metadata
 
-    def _written(self, claims: Claims) -> Written:
-        written = claims.written
-        if not isinstance(written, Written) or written.identity is not self:
-            written = Written(self, self._write_headers(claims), self._copy(claims))
-            object.__setattr__(claims, "written", written)
-        return written
+    def _render(self, claims: Claims) -> RenderedIdentity:
+        rendered = claims.rendered_identity
+        if not isinstance(rendered, RenderedIdentity) or rendered.identity is not self:
+            rendered = RenderedIdentity(self, self._write_headers(claims), self._write_metadata(claims))
+            object.__setattr__(claims, "rendered_identity", rendered)
+        return rendered
 
     def _write_headers(self, claims: Claims) -> HeaderChanges:
         if claims.subject is None:
@@ -172,7 +172,7 @@ class Identity:
                 size += len(rule.header) + len(value)
         if size > MAX_HEADERS_BYTES:
             raise Rejected(Reason.HEADER_UNSAFE, f"identity headers of {size} octets, at most {MAX_HEADERS_BYTES}")
-        return HeaderChanges(tuple(written.items()), _all_but(tuple(written), self._spellings))
+        return HeaderChanges(tuple(written.items()), _names_except(tuple(written), self._header_variants))
 
     def add_token(self, headers: HeaderChanges, token: str) -> HeaderChanges:
         """Return *headers* with the *token* for the upstream: as a bearer token in `authorization`, bare elsewhere."""
@@ -183,11 +183,9 @@ class Identity:
         at = headers.remove.index(name)  # it is no other header too
         return HeaderChanges((*headers.set, (name, value)), headers.remove[:at] + headers.remove[at + 1 :])
 
-    def _copy(self, claims: Claims) -> Mapping[str, object]:
+    def _write_metadata(self, claims: Claims) -> Mapping[str, object]:
         return {
-            copied.name: value
-            for copied in self._copied
-            if (value := claims.find(copied.name, copied.path)) is not None
+            claim.name: value for claim in self._metadata if (value := claims.find(claim.name, claim.path)) is not None
         }
 
     def _claim_paths(self, claims: Claims) -> Iterator[ClaimPath]:
@@ -195,8 +193,8 @@ class Identity:
         for rule in self._headers:
             if isinstance(rule, ClaimHeader):
                 yield claims.locate(rule.name, rule.path)
-        for copied in self._copied:
-            yield claims.locate(copied.name, copied.path)
+        for claim in self._metadata:
+            yield claims.locate(claim.name, claim.path)
 
     def _write(self, rule: HeaderRule, claims: Claims) -> str:
         match rule:
@@ -249,8 +247,8 @@ def _encode(text: str, escaped: str) -> str:
     return encoded.replace(escaped, f"%{ord(escaped):02X}") if escaped else encoded
 
 
-def spellings(name: str) -> tuple[str, ...]:
-    """Return *name* in every spelling with `-` and `_`. Raises ValueError above MAX_SEPARATORS."""
+def separator_variants(name: str) -> tuple[str, ...]:
+    """Return *name* in every combination of `-` and `_`. Raises ValueError above MAX_SEPARATORS."""
     parts = name.replace("_", "-").split("-")
     if len(parts) - 1 > MAX_SEPARATORS:
         raise ValueError(f"{name} has {len(parts) - 1} separators, at most {MAX_SEPARATORS}")
@@ -259,7 +257,7 @@ def spellings(name: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=_REMOVAL_CACHE_SIZE)
-def _all_but(written: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+def _names_except(written: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in written)
 
 

@@ -22,7 +22,7 @@ from authz.core.reasons import Reason, Rejected
 
 INTROSPECTION: Final = "introspection"  # the kind of a need for an introspection response
 SIGNED_TYPE: Final = "token-introspection+jwt"  # RFC 9701 section 5
-MAX_ANSWER_BYTES: Final = 65_536
+MAX_RESPONSE_BYTES: Final = 65_536
 
 
 class IntrospectionMode(StrEnum):
@@ -66,20 +66,20 @@ class Introspection:
 
 
 @dataclass(frozen=True, slots=True)
-class Introspected:
+class IntrospectionResponse:
     """A response: its *members*, and the same as JSON. *note* is why a token is inactive, if known.
 
-    *reading* is kept here by `claims.check_introspected`, as with a token.
+    *parsed_claims* is cached here by `claims.check_introspection_response`, as with a token.
     """
 
     members: Mapping[str, object] = field(repr=False)
     payload: bytes = field(default=b"", repr=False)
     note: str = ""
-    reading: object = field(default=None, init=False, repr=False, compare=False)
+    parsed_claims: object = field(default=None, init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class SignedAnswer:
+class SignedIntrospectionResponse:
     """A JWT response (RFC 9701). It is verified in each decision, because keys may be withdrawn."""
 
     text: str = field(repr=False)
@@ -91,14 +91,14 @@ def introspection_need(text: str, issuer: str, rules: Introspection) -> Need:
     return Need(INTROSPECTION, issuer, digest, Reason.INTROSPECTION_UNAVAILABLE, text)
 
 
-def check_active(answer: Introspected, rules: Introspection) -> None:
+def check_active(response: IntrospectionResponse, rules: Introspection) -> None:
     """Reject a token that is not active, or not proved to be an access token.
 
     Raises Rejected: TOKEN_INACTIVE, TYP_NOT_ALLOWED.
     """
-    members = answer.members
+    members = response.members
     if members.get("active") is not True:
-        raise Rejected(Reason.TOKEN_INACTIVE, answer.note or "the issuer says that the token is not active")
+        raise Rejected(Reason.TOKEN_INACTIVE, response.note or "the issuer says that the token is not active")
     for name, allowed in rules.proof.items():
         value = members.get(name)
         word = value.lower() if isinstance(value, str) else value

@@ -22,7 +22,7 @@ from authz.core.keys import check_algorithm
 from authz.core.needs import Facts
 from authz.core.numeric_date import is_numeric_date
 from authz.core.reasons import Reason, Rejected
-from authz.core.revocation import MAX_VALUE_CHARS, Entry, RevokedBy
+from authz.core.revocation import MAX_VALUE_CHARS, RevocationEntry, RevokedBy
 from authz.core.snapshot import Snapshot
 from authz.core.steps import ignore_step
 from authz.core.token import parse_token
@@ -36,7 +36,7 @@ class Logout:
     """A logout at the *issuer* of that configured name, and the *entries* that it means."""
 
     issuer: str
-    entries: tuple[Entry, ...]
+    entries: tuple[RevocationEntry, ...]
 
 
 def read_logout_token(text: str, snapshot: Snapshot, trail: AuditTrail, now: float, facts: Facts) -> Logout:
@@ -90,12 +90,14 @@ def _check_audience(members: Mapping[str, object], rules: LogoutRules) -> None:
         raise Rejected(Reason.AUDIENCE_MISMATCH, "aud is none of logout.clients", audiences=rules.clients)
 
 
-def _read_entries(members: Mapping[str, object], issuer: Issuer, rules: LogoutRules, issued: float) -> list[Entry]:
+def _read_entries(
+    members: Mapping[str, object], issuer: Issuer, rules: LogoutRules, issued: float
+) -> list[RevocationEntry]:
     iss = issuer.rules.issuer
     sid, sub = _read_name(members, "sid"), _read_name(members, "sub")
-    entries = [] if sid is None else [Entry(RevokedBy.SESSION, iss, sid)]
+    entries = [] if sid is None else [RevocationEntry(RevokedBy.SESSION, iss, sid)]
     if sub is not None and (sid is None or rules.scope is LogoutScope.SUBJECT):
-        entries.append(Entry(RevokedBy.SUBJECT, iss, sub, before=issued))
+        entries.append(RevocationEntry(RevokedBy.SUBJECT, iss, sub, before=issued))
     if not entries:
         raise _malformed("neither sid nor sub: it ends no session")
     return entries

@@ -158,8 +158,8 @@ def mint(minting: Minting, caller: Caller, now: float, facts: Facts) -> tuple[Mi
     if key is None:
         raise Rejected(Reason.UPSTREAM_TOKEN_UNAVAILABLE, "no key to sign the token for the upstream with")
     not_after = _caller_expiry(caller.claims, now)
-    if caller.is_new:  # no token is kept for it, and its claims may not come again
-        asked: str | None = _name(minting, key, caller, _period(minting, _offset(minting, caller.claims), now))
+    if caller.is_new:  # no minted token is cached for it, and its claims may not come again
+        asked: str | None = _identify(minting, key, caller, _period(minting, _offset(minting, caller.claims), now))
     else:
         need = _need(minting, key, caller, now)
         if isinstance(known := facts.get(need), Minted):
@@ -170,7 +170,7 @@ def mint(minting: Minting, caller: Caller, now: float, facts: Facts) -> tuple[Mi
         return signed, ()
     if minting.reused:
         period = _period(minting, _offset(minting, caller.claims), now) - 1
-        before = facts.get(replace(sent, asked=_name(minting, key, caller, period), sent=""))
+        before = facts.get(replace(sent, asked=_identify(minting, key, caller, period), sent=""))
         if isinstance(before, Minted) and now + MIN_REMAINING_SECONDS < before.expires:
             return before, (sent,)
     return None, (sent,)
@@ -190,8 +190,8 @@ def _caller_expiry(claims: Claims, now: float) -> int | None:
 
 
 @record
-class _Named:
-    """The *need* of a period, and all that it depends on besides the claims that it is kept with."""
+class _CachedNeed:
+    """The *need* of a period, and all that it depends on besides the claims that it is cached with."""
 
     minting: Minting
     rule: Rule
@@ -204,18 +204,20 @@ class _Named:
 def _need(minting: Minting, key: SigningKey, caller: Caller, now: float) -> Need:
     """Return the need for the token of now, without what is sent.
 
-    Of a caller's token that is kept, the claims are the same object: their need is kept with them.
+    A cached token of a caller has the same claims object: their need is cached with them.
     """
-    claims, named = caller.claims, caller.claims.minted
-    if isinstance(named, _Named) and named.minting is minting:
-        period = _period(minting, named.offset, now)
-        if named.period == period and named.rule is caller.rule and named.issuer is caller.issuer:
-            return named.need
+    claims, cached = caller.claims, caller.claims.minting_need
+    if isinstance(cached, _CachedNeed) and cached.minting is minting:
+        period = _period(minting, cached.offset, now)
+        if cached.period == period and cached.rule is caller.rule and cached.issuer is caller.issuer:
+            return cached.need
     offset = _offset(minting, claims)
     period = _period(minting, offset, now)
-    need = Need(MINTED, SIGNING, _name(minting, key, caller, period), Reason.UPSTREAM_TOKEN_UNAVAILABLE)
+    need = Need(MINTED, SIGNING, _identify(minting, key, caller, period), Reason.UPSTREAM_TOKEN_UNAVAILABLE)
     if minting.reused and not minting.reads_request:
-        object.__setattr__(claims, "minted", _Named(minting, caller.rule, caller.issuer, offset, period, need))
+        object.__setattr__(
+            claims, "minting_need", _CachedNeed(minting, caller.rule, caller.issuer, offset, period, need)
+        )
     return need
 
 
@@ -228,17 +230,17 @@ def _period(minting: Minting, offset: int, now: float) -> int:
     return int((now + offset) / (minting.lifetime / 2.0))
 
 
-def _name(minting: Minting, key: SigningKey, caller: Caller, period: int) -> str:
+def _identify(minting: Minting, key: SigningKey, caller: Caller, period: int) -> str:
     """Return a digest of all that decides what the token of one period says."""
     claims, issuer, target = caller.claims, caller.issuer, caller.target
     configured = _digest_configured(minting.digest, key.kid, caller.rule.name, issuer.name, issuer.rules.issuer)
     digest = claims.token_digest or sha256(claims.payload).digest()
-    name = f"{configured}.{period}.{digest.hex()}"
+    identifier = f"{configured}.{period}.{digest.hex()}"
     if not minting.reads_request and minting.reused:
-        return name
+        return identifier
     read = (target.method, target.host, target.path.text, caller.request.source_address)
     own = "" if minting.reused else caller.request.headers.get("x-request-id", "")
-    return f"{name}.{_digest(*(read if minting.reads_request else ()), own)}"
+    return f"{identifier}.{_digest(*(read if minting.reads_request else ()), own)}"
 
 
 def _digest(*parts: str) -> str:

@@ -32,15 +32,15 @@ CHANGED_KEY: Final = "changed key"  # kind of a need for a key that may have bee
 class Need:
     """One fact that is missing.
 
-    *kind* selects the lane that can answer it, *of* is the configured name of the issuer or source, and *asked* is the
-    question: for a key its id, or None if the token names none; for other kinds a digest of all that decides the
-    answer. *sent* is what the source gets to see: a token, for example. Without an answer in time, a denial has the
-    reason *unanswered* instead; but if the need is *optional*, the request is decided once more with Unanswered as the
-    fact. A need that *renews* is for a fact that is known, and soon ends.
+    *kind* selects the lane that can answer it, and *source* is the configured name of the issuer or other source.
+    *asked* identifies the question: for a key it is the key id, or None if the token names none; for other kinds a
+    digest of all that decides the answer. *sent* is what the source receives: a token, for example. Without an answer
+    in time, a denial has the reason *unanswered* instead; but if the need is *optional*, the request is decided once
+    more with Unanswered as the fact. A need that *renews* is for a fact that is known, and soon expires.
     """
 
     kind: str
-    of: str
+    source: str
     asked: str | None = field(repr=False)  # untrusted text of a token
     unanswered: Reason = field(default=Reason.KEYS_UNAVAILABLE, compare=False)
     sent: str = field(default="", repr=False, compare=False)  # may be secret, and is never kept in a cache
@@ -50,7 +50,7 @@ class Need:
     @property
     def bare(self) -> Need:
         """The same need without what is sent."""
-        return Need(self.kind, self.of, self.asked, self.unanswered, optional=self.optional)
+        return Need(self.kind, self.source, self.asked, self.unanswered, optional=self.optional)
 
 
 # Not `()`: where that is assigned to an attribute, compiled code raises TypeError for what it holds after a call.

@@ -149,7 +149,7 @@ class Rule:
         return fold_unicode if self.folds_unicode else fold_ascii
 
 
-_Entry = tuple[int, Rule, PathTemplate]
+_IndexedRule = tuple[int, Rule, PathTemplate]
 
 
 class Policy:
@@ -181,7 +181,7 @@ class Policy:
 
         Raises Rejected: POLICY_DENIED if none matches, PATH_AMBIGUOUS if the rule does not accept the path's encoding.
         """
-        best: _Entry | None = None
+        best: _IndexedRule | None = None
         for tree in self._trees_of_host(target.host):
             for entry in tree.find(target.path.segments):
                 if (best is None or entry[0] < best[0]) and _matches(entry[1], target.method, context):
@@ -217,8 +217,8 @@ class _Tree:
     __slots__ = ("_exact", "_folded")
 
     def __init__(self) -> None:
-        self._exact: Final[PathIndex[list[_Entry]]] = PathIndex(list)
-        self._folded: Final[dict[Callable[[str], str], PathIndex[list[_Entry]]]] = {}
+        self._exact: Final[PathIndex[list[_IndexedRule]]] = PathIndex(list)
+        self._folded: Final[dict[Callable[[str], str], PathIndex[list[_IndexedRule]]]] = {}
 
     def add(self, position: int, rule: Rule) -> None:
         folds = rule.match.case_insensitive
@@ -227,9 +227,9 @@ class _Tree:
             segments = template.fold(rule.fold) if folds else template.segments
             index.bucket(segments, prefix=template.prefix).append((position, rule, template))
 
-    def find(self, segments: tuple[str, ...]) -> list[_Entry]:
+    def find(self, segments: tuple[str, ...]) -> list[_IndexedRule]:
         """Return all rules whose path matches, in the order of the configuration."""
-        found: list[_Entry] = []
+        found: list[_IndexedRule] = []
         for rules in self._exact.covering(segments):
             found += rules
         for fold, index in self._folded.items():
@@ -240,5 +240,5 @@ class _Tree:
         return found
 
 
-def _position(entry: _Entry) -> int:
+def _position(entry: _IndexedRule) -> int:
     return entry[0]

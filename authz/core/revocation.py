@@ -48,8 +48,8 @@ class RevokedBy(StrEnum):
     EMAIL = "email"
 
 
-class Added(StrEnum):
-    """What came of an entry: it is new, says nothing that is not known already, or there is no room for it."""
+class AddResult(StrEnum):
+    """The result of adding an entry: it is new, already covered, or there is no room for it."""
 
     NEW = "new"
     KNOWN = "known"
@@ -57,7 +57,7 @@ class Added(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RevocationEntry:
     """Tokens of *issuer*, the value of `iss`, that are revoked: those whose *by* is *value*.
 
     *before* limits it to tokens issued until then. The entry may be forgotten after *until*. Both are seconds since the
@@ -71,11 +71,11 @@ class Entry:
     until: float = math.inf
 
 
-Token = UnverifiedToken | str
+RevocableToken = UnverifiedToken | str
 """A JWT, or the text of an opaque token."""
 
 
-def token_digest(token: Token) -> str:
+def token_digest(token: RevocableToken) -> str:
     """Return the digest by which a token is revoked, SHA-256 in hexadecimal; of a JWT without its signature."""
     return sha256(token.encode()).hexdigest() if isinstance(token, str) else token.signing_digest
 
@@ -85,11 +85,11 @@ class RevocationTable:
 
     __slots__ = ("_by", "_count", "_used", "max_entries")
 
-    def __init__(self, entries: Iterable[Entry] = (), *, max_entries: int) -> None:
+    def __init__(self, entries: Iterable[RevocationEntry] = (), *, max_entries: int) -> None:
         """Hold *entries*, as far as there is room."""
         self.max_entries = max_entries
         self._by: Final[dict[RevokedBy, dict[int, int]]] = {by: {} for by in RevokedBy}
-        self._used: tuple[tuple[RevokedBy, _Read, dict[int, int]], ...] = ()  # replaced, never changed
+        self._used: tuple[tuple[RevokedBy, _ValueReader, dict[int, int]], ...] = ()  # replaced, never changed
         self._count = 0
         for entry in entries:
             self.add(entry)
@@ -102,68 +102,68 @@ class RevocationTable:
         """Return the number of entries by what they name."""
         return {by.value: len(entries) for by, entries in self._by.items()}
 
-    def add(self, entry: Entry) -> Added:
+    def add(self, entry: RevocationEntry) -> AddResult:
         """Add *entry*, or extend the one that is there."""
         entries, key = self._by[entry.by], _hash(entry.issuer, entry.value)
         known = entries.get(key)
         if known is None and self._count >= self.max_entries:
-            return Added.FULL
-        kept = _merge(known, entry)
-        if kept == known:
-            return Added.KNOWN
-        entries[key] = kept
+            return AddResult.FULL
+        packed = _pack(known, entry)
+        if packed == known:
+            return AddResult.KNOWN
+        entries[key] = packed
         self._count += known is None
         if len(entries) == 1:
-            self._note_used()
-        return Added.NEW
+            self._update_used()
+        return AddResult.NEW
 
-    def keep_only(self, removed: Entry, others: Iterable[Entry]) -> None:
-        """Have of what *removed* names only *others* count, which name the same; at no moment none of these."""
+    def replace_target(self, removed: RevocationEntry, others: Iterable[RevocationEntry]) -> None:
+        """Replace what is stored for the target of *removed* by *others*, entries with the same target, in one step."""
         entries, key = self._by[removed.by], _hash(removed.issuer, removed.value)
-        kept: int | None = None
+        packed: int | None = None
         for entry in others:
-            kept = _merge(kept, entry)
-        if kept is not None:
+            packed = _pack(packed, entry)
+        if packed is not None:
             self._count += key not in entries
-            entries[key] = kept
+            entries[key] = packed
         elif entries.pop(key, None) is not None:
             self._count -= 1
-        self._note_used()
+        self._update_used()
 
-    def forget(self, now: float) -> int:
-        """Forget the entries whose time is over at *now*; return how many."""
+    def evict_expired(self, now: float) -> int:
+        """Evict the entries that have expired at *now*; return how many."""
         gone = 0
         for entries in self._by.values():
-            ended = [key for key, kept in entries.items() if _ends(kept) <= now]
+            ended = [key for key, packed in entries.items() if _ends(packed) <= now]
             for key in ended:
                 del entries[key]
             gone += len(ended)
         self._count -= gone
         if gone:
-            self._note_used()
+            self._update_used()
         return gone
 
     def look_up(self, by: RevokedBy, issuer: str, value: str, now: float) -> tuple[float | None, float] | None:
         """Return `before` and `until` of what is revoked by this at *now*; None if nothing is."""
-        kept = self._by[by].get(_hash(issuer, value))
-        if kept is None or kept & _CHECK != _check_bits(by, issuer, value) or _ends(kept) <= now:
+        packed = self._by[by].get(_hash(issuer, value))
+        if packed is None or packed & _CHECK != _check_bits(by, issuer, value) or _ends(packed) <= now:
             return None
-        before = kept >> _BEFORE_AT
-        return (None if before == _ALWAYS else float(before)), _ends(kept)
+        before = packed >> _BEFORE_AT
+        return (None if before == _ALWAYS else float(before)), _ends(packed)
 
     def find(
-        self, iss: str, members: Mapping[str, object], token: Token, key: Key | None, now: float
+        self, iss: str, members: Mapping[str, object], token: RevocableToken, key: Key | None, now: float
     ) -> RevokedBy | None:
         """Return by what the *token* of the issuer *iss* is revoked at *now*; *key* signed it, if it is a JWT."""
         for by, read, entries in self._used:
             for value in read(members, token, key):
-                kept = entries.get(hash((iss, value)) & _HASH)
-                if kept is not None and _applies(kept, by, iss, value, members, now):
+                packed = entries.get(hash((iss, value)) & _HASH)
+                if packed is not None and _applies(packed, by, iss, value, members, now):
                     return by
         return None
 
-    def _note_used(self) -> None:
-        self._used = tuple((by, _READ[by], each) for by, each in self._by.items() if each)
+    def _update_used(self) -> None:
+        self._used = tuple((by, _VALUE_READERS[by], each) for by, each in self._by.items() if each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,12 @@ class RevocationSource:
 
 
 def check_revoked(
-    sources: tuple[RevocationSource, ...], claims: Claims, issuer: Issuer, token: Token, key: Key | None, now: float
+    sources: tuple[RevocationSource, ...],
+    claims: Claims,
+    issuer: Issuer,
+    token: RevocableToken,
+    key: Key | None,
+    now: float,
 ) -> None:
     """Reject a revoked token, and any token while a source cannot be relied on.
 
@@ -203,8 +208,8 @@ def _check_bits(by: RevokedBy, issuer: str, value: object) -> int:
     return blake2b(f"{by.value}\0{issuer}\0{value}".encode(), digest_size=1).digest()[0] & _CHECK
 
 
-def _merge(known: int | None, entry: Entry) -> int:
-    """Return what is kept of *entry*, and of what is *known* of the same tokens already."""
+def _pack(known: int | None, entry: RevocationEntry) -> int:
+    """Return *entry* as one number, merged with *known*, the number that is stored for the same target."""
     before = _ALWAYS if entry.before is None else min(max(math.ceil(entry.before), 0), _ALWAYS)
     hours = _NO_END if entry.until == math.inf else min(max(math.ceil(entry.until / _HOUR), 0), _NO_END)
     check = _check_bits(entry.by, entry.issuer, entry.value)
@@ -213,30 +218,30 @@ def _merge(known: int | None, entry: Entry) -> int:
     return before << _BEFORE_AT | hours << _CHECK_BITS | check
 
 
-def _ends(kept: int) -> float:
-    hours = kept >> _CHECK_BITS & _NO_END
+def _ends(packed: int) -> float:
+    hours = packed >> _CHECK_BITS & _NO_END
     return math.inf if hours == _NO_END else hours * _HOUR
 
 
-def _applies(kept: int, by: RevokedBy, iss: str, value: object, members: Mapping[str, object], now: float) -> bool:
+def _applies(packed: int, by: RevokedBy, iss: str, value: object, members: Mapping[str, object], now: float) -> bool:
     """Return whether the entry that was found is the token's, and of its time."""
-    before, issued = kept >> _BEFORE_AT, members.get("iat")
-    if kept & _CHECK != _check_bits(by, iss, value) or _ends(kept) <= now:
+    before, issued = packed >> _BEFORE_AT, members.get("iat")
+    if packed & _CHECK != _check_bits(by, iss, value) or _ends(packed) <= now:
         return False
     return before == _ALWAYS or not isinstance(issued, int | float) or issued <= before
 
 
-_Read = Callable[[Mapping[str, object], Token, Key | None], Iterable[object]]
+_ValueReader = Callable[[Mapping[str, object], RevocableToken, Key | None], Iterable[object]]
 """Returns the values of a token that an entry may name: from its members, itself, and the key that signed it."""
 
 
-def _read_clients(members: Mapping[str, object], _token: Token, _key: Key | None) -> Iterator[str]:
+def _read_clients(members: Mapping[str, object], _token: RevocableToken, _key: Key | None) -> Iterator[str]:
     for name in CLIENT_CLAIMS:
         if isinstance(client := members.get(name), str):
             yield client
 
 
-def _read_keys(members: Mapping[str, object], _token: Token, key: Key | None) -> Iterator[str]:
+def _read_keys(members: Mapping[str, object], _token: RevocableToken, key: Key | None) -> Iterator[str]:
     """Yield the id and thumbprint of the key that signed, and those of the keys that the token is bound to."""
     if key is not None:
         yield key.thumbprint
@@ -246,21 +251,21 @@ def _read_keys(members: Mapping[str, object], _token: Token, key: Key | None) ->
         yield from (value for value in (bound.get("jkt"), bound.get("x5t#S256")) if isinstance(value, str))
 
 
-def _read_email(members: Mapping[str, object], _token: Token, _key: Key | None) -> tuple[str, ...]:
+def _read_email(members: Mapping[str, object], _token: RevocableToken, _key: Key | None) -> tuple[str, ...]:
     """Return the email in lower case, as entries have it."""
     value = members.get("email")
     return (value.lower(),) if isinstance(value, str) else ()
 
 
-def _read_member(name: str) -> _Read:
-    def read(members: Mapping[str, object], _token: Token, _key: Key | None) -> tuple[str, ...]:
+def _read_member(name: str) -> _ValueReader:
+    def read(members: Mapping[str, object], _token: RevocableToken, _key: Key | None) -> tuple[str, ...]:
         value = members.get(name)
         return (value,) if isinstance(value, str) else ()
 
     return read
 
 
-_READ: Final[Mapping[RevokedBy, _Read]] = {
+_VALUE_READERS: Final[Mapping[RevokedBy, _ValueReader]] = {
     RevokedBy.TOKEN: _read_member("jti"),
     RevokedBy.DIGEST: lambda _members, token, _key: (token_digest(token),),
     RevokedBy.SESSION: _read_member("sid"),

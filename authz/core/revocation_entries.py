@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core.numeric_date import is_numeric_date
-from authz.core.revocation import MAX_VALUE_CHARS, Entry, RevokedBy
+from authz.core.revocation import MAX_VALUE_CHARS, RevocationEntry, RevokedBy
 from authz.core.strictjson import parse_json
 
 _TIMES: Final = ("before", "until")
@@ -28,7 +28,7 @@ _MAX_SHOWN: Final = 64  # characters of what was written
 class RevocationList:
     """The *entries* of a document, and what is wrong with each of the others: its place from 1 and a text."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[RevocationEntry, ...]
     errors: tuple[tuple[int, str], ...] = ()
 
 
@@ -51,7 +51,7 @@ def parse_revocation_list(document: bytes, *, max_entries: int) -> RevocationLis
     return RevocationList(tuple(entries), tuple(errors))
 
 
-def parse_entry(members: object) -> Entry:
+def parse_entry(members: object) -> RevocationEntry:
     """Read one entry. Raises ValueError."""
     if not isinstance(members, dict):
         raise ValueError("is not an object")  # noqa: TRY004 - as above
@@ -67,10 +67,10 @@ def parse_entry(members: object) -> Entry:
     if by is RevokedBy.EMAIL:
         value = value.lower()
     before, until = (_read_time(members, name) for name in _TIMES)
-    return Entry(by, issuer, value, before, math.inf if until is None else until)
+    return RevocationEntry(by, issuer, value, before, math.inf if until is None else until)
 
 
-def write_entry(entry: Entry) -> str:
+def write_entry(entry: RevocationEntry) -> str:
     """Return *entry* in JSON, on one line."""
     times = {"before": entry.before, "until": None if entry.until == math.inf else entry.until}
     members = {"iss": entry.issuer, entry.by.value: entry.value, **times}

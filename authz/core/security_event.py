@@ -24,7 +24,7 @@ from authz.core.keys import check_algorithm
 from authz.core.needs import Facts
 from authz.core.numeric_date import is_numeric_date
 from authz.core.reasons import Reason, Rejected
-from authz.core.revocation import MAX_VALUE_CHARS, Entry, RevokedBy
+from authz.core.revocation import MAX_VALUE_CHARS, RevocationEntry, RevokedBy
 from authz.core.snapshot import Snapshot
 from authz.core.steps import ignore_step
 from authz.core.token import parse_token
@@ -64,7 +64,7 @@ class SecurityEvent:
     """A SET with its *jti*, and the *entries* that it means: none, if it ends no session."""
 
     jti: str
-    entries: tuple[Entry, ...]
+    entries: tuple[RevocationEntry, ...]
 
 
 def read_security_event(
@@ -106,7 +106,7 @@ def read_security_event(
 
 def _read_event(
     name: str, event: object, members: Mapping[str, object], transmitter: Transmitter, issued: float
-) -> list[Entry]:
+) -> list[RevocationEntry]:
     if not isinstance(event, dict):
         raise _malformed("an event is not an object")
     ends = name in _REVOKING or (name == _CREDENTIAL_CHANGE and event.get("change_type") != _NEW_CREDENTIAL)
@@ -120,7 +120,9 @@ def _read_event(
     return entries
 
 
-def _read_subject(subject: object, transmitter: Transmitter, before: float, depth: int = 0) -> Iterator[Entry]:
+def _read_subject(
+    subject: object, transmitter: Transmitter, before: float, depth: int = 0
+) -> Iterator[RevocationEntry]:
     """Yield the entries about a subject: an identifier (RFC 9493 section 3.2), or a complex one (SSF 1.0)."""
     if not isinstance(subject, dict) or depth == _MAX_DEPTH:
         return
@@ -152,7 +154,7 @@ def _read_subject(subject: object, transmitter: Transmitter, before: float, dept
 
 def _read_complex(
     subject: Mapping[str, object], transmitter: Transmitter, before: float, depth: int
-) -> Iterator[Entry]:
+) -> Iterator[RevocationEntry]:
     session = subject.get("session")
     sid = session.get("id") if isinstance(session, dict) else None
     named = list(_about(transmitter, RevokedBy.SESSION, sid, None))
@@ -163,13 +165,13 @@ def _read_complex(
 
 def _about(
     transmitter: Transmitter, by: RevokedBy, value: object, before: float | None, iss: object = None
-) -> Iterator[Entry]:
+) -> Iterator[RevocationEntry]:
     """Yield an entry for each issuer whose tokens may be meant. Raises Rejected for another than the transmitter's."""
     if iss is not None and iss not in transmitter.issuers:
         raise Rejected(Reason.POLICY_DENIED, "the subject is of an issuer that this transmitter may not speak for")
     if isinstance(value, str) and 0 < len(value) <= MAX_VALUE_CHARS:
         for each in transmitter.issuers if iss is None else (str(iss),):
-            yield Entry(by, each, value, before)
+            yield RevocationEntry(by, each, value, before)
 
 
 def _lower(value: object) -> object:

@@ -17,8 +17,8 @@ from authz.core.issuer import Issuer
 from authz.core.keys import VerifySignature, verify_by_keys
 from authz.core.minting import Minting
 from authz.core.policy import Policy
-from authz.core.published import PublishedDocument
-from authz.core.resource import ProtectedResource
+from authz.core.published_document import PublishedDocument
+from authz.core.resource_metadata import ProtectedResource
 from authz.core.revocation import RevocationSource
 from authz.core.risk import RiskEngine
 from authz.core.throttle import ClientRules

@@ -39,7 +39,7 @@ _MAX_CACHED_HEADER_BYTES: Final = 512  # of a header in base64url
 class UnverifiedToken:
     """A well-formed token before verification. None of its content is trusted until `KeySet.verify` succeeds.
 
-    *reading* is kept here by `claims.check`: what the payload says under the rules of an issuer, at any time.
+    *parsed_claims* is cached here by `claims.check`: the claims under the rules of an issuer, independent of the time.
     """
 
     alg: str
@@ -50,7 +50,7 @@ class UnverifiedToken:
     signature: bytes
     x5t: str | None = None
     x5t_s256: str | None = None
-    reading: object = field(default=None, init=False, compare=False)
+    parsed_claims: object = field(default=None, init=False, compare=False)
     _members: dict[str, object] | None = field(default=None, init=False, compare=False)
     _digest: bytes | None = field(default=None, init=False, compare=False)
     _signing_digest: str | None = field(default=None, init=False, compare=False)
@@ -214,7 +214,7 @@ class FoundToken:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownToken:
+class ValidToken:
     """A token that was found authentic and valid, with its *members*; not kept beyond the report of the decision."""
 
     text: str = field(repr=False)

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from authz.core.published import KEYS_PATH
+from authz.core.published_document import KEYS_PATH
 from authz.demo.bootstrap import Proxy
 from authz.demo.envoy import Envoy
 from authz.demo.process import Pause

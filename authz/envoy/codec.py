@@ -27,7 +27,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from authz.core.challenge import write_challenge
 from authz.core.decision import Allow, Decision, Deny, outcome
-from authz.core.published import is_current
+from authz.core.published_document import is_current
 from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 from authz.core.request import MAX_HEADERS, Request, join_headers
 from authz.core.snapshot import BodyFormat, Responses, Unavailable

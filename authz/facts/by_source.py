@@ -23,22 +23,22 @@ class LanesBySource:
 
     def recall(self, need: Need) -> object | None:
         """Return the fact if it is cached. Takes no lock."""
-        lane = self._lanes().get(need.of)
+        lane = self._lanes().get(need.source)
         return None if lane is None else lane.recall(need)
 
     def find(self, need: Need) -> object | None:
         """Return the fact if it is cached, or Unanswered. Takes no lock."""
-        lane = self._lanes().get(need.of)
+        lane = self._lanes().get(need.source)
         return _NOT_CONFIGURED if lane is None else lane.find(need)
 
     def may_renew(self, need: Need) -> bool:
         """Return whether to ask for a known fact again. Takes no lock."""
-        lane = self._lanes().get(need.of)
+        lane = self._lanes().get(need.source)
         return lane is not None and lane.may_renew(need)
 
     def ask(self, need: Need, done: DoneCallback) -> bool:
         """Ask the source; *done* is called with the fact, or with Unanswered. Return whether the question waits."""
-        lane = self._lanes().get(need.of)
+        lane = self._lanes().get(need.source)
         if lane is None:
             done(_NOT_CONFIGURED)
             return False
@@ -46,5 +46,5 @@ class LanesBySource:
 
     def max_wait(self, need: Need) -> float:
         """Return how long a check may wait for the fact, in seconds."""
-        lane = self._lanes().get(need.of)
+        lane = self._lanes().get(need.source)
         return 0.0 if lane is None else lane.max_wait(need)

@@ -13,8 +13,8 @@ from authz.core.needs import Need
 from authz.core.reasons import Reason
 from authz.core.risk import CLIENT, SUBJECT_FAILURES, ClientHistory, name_subject
 from authz.core.throttle import ACCEPTED, BAD_TOKENS, THROTTLE, ClientRules, Throttled
-from authz.facts.accepted import AcceptedClients
-from authz.facts.failures import Count, FailureCounts
+from authz.facts.accepted_clients import AcceptedClients
+from authz.facts.failure_counts import FailureCount, FailureCounts
 from authz.facts.seen_networks import SeenNetworks
 
 _NO_RULES: Final = ClientRules()
@@ -44,12 +44,12 @@ class ClientMemory:
             self._subjects.count(subject)
         if trail.network is None:
             return
-        if trail.shown is None:
+        if trail.valid_token is None:
             if decision.reason in BAD_TOKENS:
                 self._networks.count(trail.network, rules.throttle)
             return
         if rules.throttle is not None:
-            self._accepted.note(trail.shown, trail.network)
+            self._accepted.note(trail.valid_token, trail.network)
         if subject and trail.reads_risk and decision.reason is Reason.AUTHENTICATED:
             self._seen.note(subject, trail.network)
 
@@ -61,11 +61,11 @@ class ClientMemory:
             CLIENT: ImmediateLane(self._find_history),
         }
 
-    def failing_networks(self) -> list[Count]:
+    def failing_networks(self) -> list[FailureCount]:
         """Return the networks with failures in the last hour, the worst first."""
         return sorted(self._networks.all(self._rules.throttle), key=_worst_first)
 
-    def failing_subjects(self) -> list[Count]:
+    def failing_subjects(self) -> list[FailureCount]:
         """Return the subjects with failures in the last hour, the worst first."""
         return sorted(self._subjects.all(), key=_worst_first)
 
@@ -118,5 +118,5 @@ class ImmediateLane:
         return 0.0
 
 
-def _worst_first(count: Count) -> tuple[float, int, int, str]:
+def _worst_first(count: FailureCount) -> tuple[float, int, int, str]:
     return -count.seconds, -count.minute, -count.hour, count.name

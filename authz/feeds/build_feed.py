@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from authz.config.issuer import Fetch
 from authz.config.issuer import Issuer as IssuerSection
 from authz.core.keys import KeySet
-from authz.feeds.cache import KeyCache
 from authz.feeds.discovery import discovery_url
 from authz.feeds.failure import RefreshError
 from authz.feeds.feed import Feed
@@ -23,6 +22,7 @@ from authz.feeds.http.connect import Dialer, Proxy, Resolve, resolve
 from authz.feeds.http.fetch import Fetcher, Response
 from authz.feeds.http.tls import UNREADABLE, ClientCertificate, TlsTrust, digest_of
 from authz.feeds.http.trust import Network, Trust, read_origin
+from authz.feeds.key_cache import KeyCache
 from authz.feeds.key_history import KeyHistory
 from authz.feeds.key_lane import KeyFeed
 from authz.feeds.ports import FeedEnv

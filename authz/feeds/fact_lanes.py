@@ -29,7 +29,7 @@ from authz.facts.by_source import LanesBySource
 from authz.facts.lane import SourceLane
 from authz.facts.loop import Loop
 from authz.facts.source import Fact
-from authz.feeds.exchange_lane import ExchangeServer, exchange_servers, make_exchange
+from authz.feeds.build_exchange import ExchangeServer, exchange_servers, make_exchange
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.post import Poster

@@ -22,7 +22,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from authz.core import base64url
-from authz.core.introspection import SIGNED_TYPE, Introspected, SignedAnswer
+from authz.core.introspection import SIGNED_TYPE, IntrospectionResponse, SignedIntrospectionResponse
 from authz.core.needs import Need
 from authz.core.strictjson import parse_object
 from authz.facts.source import Fact, SourceError
@@ -154,7 +154,7 @@ class IntrospectionSource:
         if not isinstance(active, bool):
             raise SourceError("unreadable", "the answer has no boolean member active")
         payload = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
-        return self._make_fact(Introspected(members, payload), members, len(payload), active=active)
+        return self._make_fact(IntrospectionResponse(members, payload), members, len(payload), active=active)
 
     def _read_signed(self, answer: Response) -> Fact:
         if answer.media_type != self._media_type:
@@ -166,7 +166,7 @@ class IntrospectionSource:
             raise SourceError("unreadable", "the signed answer is no JWT") from None
         members = said if isinstance(said, dict) else {}  # not verified here: it can only shorten the caching
         active = members.get("active") is True
-        return self._make_fact(SignedAnswer(text), members, len(text), active=active)
+        return self._make_fact(SignedIntrospectionResponse(text), members, len(text), active=active)
 
     def _make_fact(self, value: object, members: dict[str, object], size: int, *, active: bool) -> Fact:
         if not active:
@@ -194,7 +194,9 @@ class IntrospectionSource:
 
     def _refused(self, shown: str) -> Fact:
         note = f"the issuer rejects the introspection of the token: {shown}"
-        return Fact(Introspected({"active": False}, note=note), self._ttl.inactive, 0, "refused", negative=True)
+        return Fact(
+            IntrospectionResponse({"active": False}, note=note), self._ttl.inactive, 0, "refused", negative=True
+        )
 
 
 def read_error(answer: Response) -> str:

@@ -88,7 +88,7 @@ class KeyLane:
 
         A refresh may have ended since the caller took its snapshot: the caller must decide by the current one.
         """
-        known = self._feeds().get(need.of)
+        known = self._feeds().get(need.source)
         if known is None:
             return KEY_SEARCHED
         known.history.count_unknown_kid()
@@ -99,7 +99,7 @@ class KeyLane:
 
         *done* is called when the refresh has ended, or at once if none may start.
         """
-        known = self._feeds().get(need.of)
+        known = self._feeds().get(need.source)
         if known is None:
             done(KEY_SEARCHED)
         else:
@@ -107,7 +107,7 @@ class KeyLane:
 
     def max_wait(self, need: Need) -> float:
         """Return how long a check may wait for the answer, in seconds."""
-        known = self._feeds().get(need.of)
+        known = self._feeds().get(need.source)
         return known.feed.schedule.max_wait if known is not None else 0.0
 
 
@@ -125,12 +125,12 @@ class ChangedKeyLane:
 
     def find(self, need: Need) -> object | None:
         """Return NO_REFRESH if the keys are fresh or no refresh may start; else None. Takes no lock."""
-        known = self._feeds().get(need.of)
+        known = self._feeds().get(need.source)
         return None if known is not None and known.feed.may_recheck() else NO_REFRESH
 
     def ask(self, need: Need, done: Callable[[object], None]) -> None:
         """Start a refresh if allowed; call *done* when it has ended, or at once."""
-        known = self._feeds().get(need.of)
+        known = self._feeds().get(need.source)
         if known is None or not known.feed.may_recheck():
             done(NO_REFRESH)
         else:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from authz.feeds.cache import CachedDocument
 from authz.feeds.failure import RefreshError
+from authz.feeds.key_cache import CachedDocument
 from authz.telemetry.keys import Refresh
 
 T_co = TypeVar("T_co", covariant=True)

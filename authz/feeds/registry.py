@@ -21,9 +21,9 @@ from authz.feeds.build_feed import make_feed, may_adopt_keys
 from authz.feeds.feed import Feed
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.key_lane import KeyFeed
+from authz.feeds.key_usage import KeyUsage
 from authz.feeds.ports import FeedEnv
-from authz.feeds.store import Store
-from authz.feeds.usage import Usage
+from authz.feeds.snapshot_store import SnapshotStore
 from authz.telemetry.keys import KeyMetrics
 
 
@@ -36,9 +36,9 @@ class Registry:
     def __init__(
         self,
         *,
-        store: Store,
+        store: SnapshotStore,
         env: FeedEnv,
-        usage: Usage,
+        usage: KeyUsage,
         metrics: KeyMetrics,
         evict: Callable[[Snapshot], None] = lambda _: None,
         resolve: Resolve = resolve,

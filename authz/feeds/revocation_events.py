@@ -21,16 +21,16 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Final
 
-from authz.core.revocation import Added, Entry
+from authz.core.revocation import AddResult, RevocationEntry
 from authz.feeds.ports import FeedEnv
 from authz.feeds.refusals import RefusalLog
 from authz.feeds.revocation_file import RevocationFile
 from authz.feeds.revocation_records import (
     MAX_UNDONE,
+    HmacSeal,
     Record,
-    Revoked,
-    Seal,
-    Undone,
+    RevokeRecord,
+    UndoRecord,
     digest_line,
     new_id,
     parse_record,
@@ -38,7 +38,7 @@ from authz.feeds.revocation_records import (
 )
 from authz.feeds.revocation_sharing import NAME as SHARED
 from authz.feeds.revocation_sharing import SharedRevocations, StoredLine, UnsharedError
-from authz.feeds.revoked_entries import Name, RevokedEntries
+from authz.feeds.revoked_entries import RevocationTarget, RevokedEntries
 from authz.files.journal import Journal
 from authz.telemetry import revocations as results
 from authz.telemetry.redaction import printable
@@ -73,14 +73,14 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
+class EventSharing:
     """How events are shared: by *sharing*; with a *seal* they can be taken back.
 
     The one process of a pod that *saves* writes what comes from other replicas to the file.
     """
 
     sharing: SharedRevocations
-    seal: Seal | None
+    seal: HmacSeal | None
     saves: bool
 
 
@@ -96,7 +96,7 @@ class RevocationEvents:
         journal: Journal | None,
         metrics: RevocationMetrics,
         env: FeedEnv,
-        shared: Shared | None = None,
+        shared: EventSharing | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """Read the events in the *journal*. Raises OSError."""
@@ -123,24 +123,24 @@ class RevocationEvents:
             self._retention = retention
             self.entries.max_entries = retention.max_entries
 
-    def revoke(self, entries: Sequence[Entry], source: str, *, undoable: bool = False) -> int:
+    def revoke(self, entries: Sequence[RevocationEntry], source: str, *, undoable: bool = False) -> int:
         """Have *entries* of *source* count, and return how many are new; *undoable* ones can be taken back.
 
         Raises FullError if not all have room, UnsharedError and OSError if they count but are not shared or saved.
         """
         repeated = [undoable and self.entries.repeats(each) for each in entries]
         # Each has an id of its own: another replica may have taken the one before back, which is not known here yet.
-        records: list[Record] = [Revoked(self._limit(each), new_id() if undoable else None) for each in entries]
-        added = self._take(records, source)
-        new = sum(result is Added.NEW and not again for result, again in zip(added, repeated, strict=True))
+        records: list[Record] = [RevokeRecord(self._limit(each), new_id() if undoable else None) for each in entries]
+        added = self._apply(records, source)
+        new = sum(result is AddResult.NEW and not again for result, again in zip(added, repeated, strict=True))
         if new:
             log.info("%d revocations of %s, the first by %s", new, source, entries[0].by.value)
-        if Added.FULL in added:
+        if AddResult.FULL in added:
             log.error("no room for revocations of %s: raise revocation.max_entries", source)
             raise FullError(f"no room: there are {len(self.entries)} revocations already")
         return new
 
-    def undo(self, names: Sequence[Name], source: str) -> int:
+    def undo(self, names: Sequence[RevocationTarget], source: str) -> int:
         """Take back what operators have revoked by each of *names*; return how many entries that were.
 
         Raises UnsealedError, FullError, UnsharedError and OSError; after the last two they are taken back here.
@@ -152,20 +152,20 @@ class RevocationEvents:
             ids = [id_ for name in names for id_ in self.entries.find_ids(name)]
         parts = [ids[at : at + MAX_UNDONE] for at in range(0, len(ids), MAX_UNDONE)]
         until = self._env.now() + self._retention.seconds
-        records = [Undone(tuple(part), until) for part in parts]
-        if Added.FULL in self._take([seal.seal(each) if seal is not None else each for each in records], source):
+        records = [UndoRecord(tuple(part), until) for part in parts]
+        if AddResult.FULL in self._apply([seal.seal(each) if seal is not None else each for each in records], source):
             raise FullError("too many revocations were taken back lately")
         for _, issuer, value in names[:_MAX_REPORTED]:
             log.warning("revocations of %s of %s are taken back by %s", printable(value), printable(issuer), source)
         return len(ids)
 
-    def take_shared(self, lines: Sequence[bytes]) -> None:
+    def apply_shared(self, lines: Sequence[bytes]) -> None:
         """Have what other replicas wrote count, as far as it is sound."""
         counted: Counter[str] = Counter()
         saved: list[str] = []
         with self._changing():
             for line in lines:
-                result, text = self._take_line(line)
+                result, text = self._apply_line(line)
                 counted[result] += 1
                 if result == results.ACCEPTED and self._shared is not None and self._shared.saves:
                     saved.append(text)
@@ -186,7 +186,7 @@ class RevocationEvents:
         """Yield the lines of the file that say something about valid tokens. Raises OSError."""
         for line, record in self._file.read_all() if self._file is not None else ():
             if self.entries.is_live(record, self._env.now()):
-                yield StoredLine(line, record.of if isinstance(record, Revoked) else None)
+                yield StoredLine(line, record.source_line if isinstance(record, RevokeRecord) else None)
 
     def catch_up(self) -> None:
         """Read what other processes have written."""
@@ -221,23 +221,23 @@ class RevocationEvents:
             if self._env.monotonic() >= self._forget_at:
                 self._forget_at = self._env.monotonic() + FORGET_INTERVAL
                 with self._changing():
-                    self.entries.forget(self._env.now())
+                    self.entries.evict_expired(self._env.now())
                     self._ends = {of: end for of, end in self._ends.items() if self._is_needed(end)}
                 with suppress(OSError):  # it is tried again; the file is only longer
                     self._compact()
         finally:
             self._catching_up = False
 
-    def _take(self, records: Sequence[Record], source: str) -> list[Added]:
+    def _apply(self, records: Sequence[Record], source: str) -> list[AddResult]:
         """Have *records* count, save and share them. Raises OSError, also if it is UnsharedError."""
         with self._changing():
-            added = [self.entries.take(record) for record in records]
+            added = [self.entries.apply(record) for record in records]
             for result in added:
                 self._metrics.count_event(source, _RESULTS[result])
-            lines: dict[Added, list[str]] = {result: [] for result in Added}
+            lines: dict[AddResult, list[str]] = {result: [] for result in AddResult}
             for record, result in zip(records, added, strict=True):
                 lines[result].append(write_record(record, source))
-            self._queue(lines[Added.NEW])
+            self._queue(lines[AddResult.NEW])
         failure: OSError | None = None
         try:
             self._save()
@@ -246,9 +246,9 @@ class RevocationEvents:
             log.error("revocations of %s count, but are not saved: %s", source, error)  # noqa: TRY400 - no traceback
             failure = error
         if self._shared is not None:
-            again = lines[Added.KNOWN] if self._shared.sharing.incomplete else []
+            again = lines[AddResult.KNOWN] if self._shared.sharing.incomplete else []
             try:
-                self._shared.sharing.publish([*lines[Added.NEW], *again])
+                self._shared.sharing.publish([*lines[AddResult.NEW], *again])
             except UnsharedError as error:
                 self._metrics.count_event(source, results.UNSHARED)
                 failure = failure or error
@@ -256,34 +256,36 @@ class RevocationEvents:
             raise failure
         return added
 
-    def _take_line(self, line: bytes) -> tuple[str, str]:
+    def _apply_line(self, line: bytes) -> tuple[str, str]:
         """Have a line of the shared state count; return what came of it, and the line that is written to the file."""
         try:
             record = parse_record(line)
-            if isinstance(record, Undone) and not self._is_sealed(record):
+            if isinstance(record, UndoRecord) and not self._is_sealed(record):
                 raise ValueError("is not sealed by a replica: nothing is taken back")
         except ValueError as error:
             self._refusals.write("an entry", SHARED, printable(str(error)) or "")
             return results.INVALID, ""
         text = line.decode()
         latest = self._env.now() + self._retention.seconds
-        if isinstance(record, Revoked) and (record.of is not None or record.until > latest + _CLOCK_MARGIN):
+        if isinstance(record, RevokeRecord) and (
+            record.source_line is not None or record.until > latest + _CLOCK_MARGIN
+        ):
             of = digest_line(line)
             until = min(record.until, latest, self._ends.get(of, latest))
-            record = Revoked(replace(record.entry, until=until), record.id, of)
+            record = RevokeRecord(replace(record.entry, until=until), record.id, of)
             text = write_record(record, SHARED)
         if record.until <= self._env.now():
             return results.KNOWN, ""
-        added = self.entries.take(record)
-        if added is Added.FULL:
+        added = self.entries.apply(record)
+        if added is AddResult.FULL:
             self._refusals.write("an entry", SHARED, "no room: raise revocation.max_entries")
         return _RESULTS[added], text
 
-    def _is_sealed(self, record: Undone) -> bool:
+    def _is_sealed(self, record: UndoRecord) -> bool:
         seal = self._shared.seal if self._shared is not None else None
         return seal is not None and seal.matches(record)
 
-    def _limit(self, entry: Entry) -> Entry:
+    def _limit(self, entry: RevocationEntry) -> RevocationEntry:
         """Keep *entry* no longer than the tokens live that it is about."""
         return replace(entry, until=min(entry.until, self._env.now() + self._retention.seconds))
 
@@ -325,23 +327,23 @@ class RevocationEvents:
             for record in self._file.read():
                 some.append(record)
                 if len(some) == _READ_AT_ONCE:
-                    full += self._take_read(some)
+                    full += self._apply_read(some)
                     some = []
         finally:  # a disk that fails does not deliver what it has delivered again
-            full += self._take_read(some)
+            full += self._apply_read(some)
             if full:
                 log.error("%d revocations of %s have no room: raise revocation.max_entries", full, self._file)
                 self._metrics.count_event(self.name, results.FULL)
 
-    def _take_read(self, records: Sequence[Record]) -> int:
+    def _apply_read(self, records: Sequence[Record]) -> int:
         """Have *records* of the file count; return how many have no room."""
         full, now = 0, self._env.now()
         with self._changing():
             for record in records:
-                if isinstance(record, Revoked) and record.of is not None:
-                    self._ends[record.of] = min(record.until, self._ends.get(record.of, record.until))
+                if isinstance(record, RevokeRecord) and record.source_line is not None:
+                    self._ends[record.source_line] = min(record.until, self._ends.get(record.source_line, record.until))
                 if record.until > now:
-                    full += self.entries.take(record) is Added.FULL
+                    full += self.entries.apply(record) is AddResult.FULL
         return full
 
     def _compact(self) -> None:
@@ -351,7 +353,7 @@ class RevocationEvents:
             self._read()
 
     def _is_kept(self, record: Record) -> bool:
-        if isinstance(record, Revoked) and record.of is not None and self._is_needed(record.until):
+        if isinstance(record, RevokeRecord) and record.source_line is not None and self._is_needed(record.until):
             return True
         return self.entries.is_live(record, self._env.now())
 
@@ -360,4 +362,4 @@ class RevocationEvents:
         return end + self._retention.seconds + _TRIM_MARGIN > self._env.now()
 
 
-_RESULTS: Final = {Added.NEW: results.ACCEPTED, Added.KNOWN: results.KNOWN, Added.FULL: results.FULL}
+_RESULTS: Final = {AddResult.NEW: results.ACCEPTED, AddResult.KNOWN: results.KNOWN, AddResult.FULL: results.FULL}

@@ -22,7 +22,7 @@ from hashlib import blake2b, sha256
 from typing import Final
 
 from authz.core.numeric_date import is_numeric_date
-from authz.core.revocation import Entry
+from authz.core.revocation import RevocationEntry
 from authz.core.revocation_entries import parse_entry, write_entry
 from authz.core.strictjson import parse_object
 
@@ -35,15 +35,15 @@ _PURPOSE: Final = b"authz revocations taken back\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Revoked:
+class RevokeRecord:
     """Revokes what *entry* names; with an *id*, it can be taken back.
 
-    *of* is the digest of the line in the shared state which this one gives an end.
+    *source_line* is the digest of the line in the shared state which this one gives an end.
     """
 
-    entry: Entry
+    entry: RevocationEntry
     id: str | None = None
-    of: str | None = None
+    source_line: str | None = None
 
     @property
     def until(self) -> float:
@@ -52,7 +52,7 @@ class Revoked:
 
 
 @dataclass(frozen=True, slots=True)
-class Undone:
+class UndoRecord:
     """Takes back the records with these *ids*, which are forgotten at *until* at the latest."""
 
     ids: tuple[str, ...]
@@ -60,7 +60,7 @@ class Undone:
     seal: str = ""
 
 
-Record = Revoked | Undone
+Record = RevokeRecord | UndoRecord
 
 
 def new_id() -> str:
@@ -76,10 +76,10 @@ def digest_line(line: bytes) -> str:
 def write_record(record: Record, source: str) -> str:
     """Return *record* as a line, without its end; *source* is for people."""
     match record:
-        case Revoked():
-            named = {name: text for name, text in (("id", record.id), ("of", record.of)) if text is not None}
+        case RevokeRecord():
+            named = {name: text for name, text in (("id", record.id), ("of", record.source_line)) if text is not None}
             return json.dumps({"source": source, **named, "entry": json.loads(write_entry(record.entry))})
-        case Undone():
+        case UndoRecord():
             sealed = {"seal": record.seal} if record.seal else {}
             return json.dumps({"source": source, "undo": record.ids, "until": record.until, **sealed})
 
@@ -93,7 +93,7 @@ def parse_record(line: bytes) -> Record:
     members = parse_object(line)
     if "undo" not in members:
         name, of = members.get("id"), members.get("of")
-        return Revoked(
+        return RevokeRecord(
             parse_entry(members.get("entry")),
             None if name is None else _read(_ID, name, "id"),
             None if of is None else _read(_DIGEST, of, "of"),
@@ -103,22 +103,22 @@ def parse_record(line: bytes) -> Record:
         raise ValueError(f"undo is no list of 1 to {MAX_UNDONE} ids")
     if not is_numeric_date(until):
         raise ValueError("until is not a time in seconds since the epoch")
-    return Undone(
+    return UndoRecord(
         tuple(_read(_ID, each, "undo") for each in ids), float(until), _read(_SEAL, seal, "seal") if seal else ""
     )
 
 
-class Seal:
+class HmacSeal:
     """Seals what takes back, under a *secret* that all replicas have."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret: Final = secret
 
-    def seal(self, record: Undone) -> Undone:
+    def seal(self, record: UndoRecord) -> UndoRecord:
         """Return *record* with its seal."""
         return replace(record, seal=self._compute(record.ids, record.until))
 
-    def matches(self, record: Undone) -> bool:
+    def matches(self, record: UndoRecord) -> bool:
         """Whether a replica has sealed *record*."""
         return hmac.compare_digest(record.seal, self._compute(record.ids, record.until))
 

@@ -46,21 +46,21 @@ class UnsharedError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class StoredLine:
-    """A *text* in the file of this replica; *of* is the digest of the line in the shared state that it was made of."""
+    """A line of the file of this replica; *source_line* is the digest of the line in the shared state it came from."""
 
     text: bytes
-    of: str | None = None
+    source_line: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharingCallbacks:
-    """What is called as events are read: *take* gets new lines.
+    """What is called as events are read: *apply* gets new lines.
 
     *stored* returns the lines in the file of this replica, if it has one. *changed* is called when availability
     changes, *lost* when the store lost its data, *succeeded* after each read with the Unix time.
     """
 
-    take: Callable[[Sequence[bytes]], None]
+    apply: Callable[[Sequence[bytes]], None]
     stored: Callable[[], Iterable[StoredLine]] | None
     changed: Callable[[], None]
     lost: Callable[[], None]
@@ -163,7 +163,7 @@ class SharedRevocations:
             if batch.lines:
                 if self._seen is not None:
                     self._seen.update(_mark(digest_line(line)) for line in batch.lines)
-                callbacks.take(batch.lines)
+                callbacks.apply(batch.lines)
             if batch.complete:
                 self._note_read(callbacks)
                 self._compare(callbacks)
@@ -235,7 +235,7 @@ class SharedRevocations:
         missing = (
             line.text.decode()
             for line in callbacks.stored()
-            if _mark(line.of) not in seen and _mark(digest_line(line.text)) not in seen
+            if _mark(line.source_line) not in seen and _mark(digest_line(line.text)) not in seen
         )
         while lines := list(islice(missing, _MAX_SENT)):
             if not count and not self.events.take_turn(seconds=_TURN_SECONDS):

@@ -23,13 +23,13 @@ from authz.core.revocation import RevocationSource, RevocationTable
 from authz.core.revocation_entries import write_entry
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.ports import FeedEnv
-from authz.feeds.revocation_events import Retention, RevocationEvents, Shared
+from authz.feeds.revocation_events import EventSharing, Retention, RevocationEvents
 from authz.feeds.revocation_lists import ListedRevocations, ListFeed, make_list_feed
 from authz.feeds.revocation_sharing import NAME as SHARED
 from authz.feeds.revocation_sharing import SharingCallbacks
-from authz.feeds.revoked_entries import Name
+from authz.feeds.revoked_entries import RevocationTarget
 from authz.feeds.scheduler import Steppable
-from authz.feeds.store import Store
+from authz.feeds.snapshot_store import SnapshotStore
 from authz.files.journal import Journal
 from authz.telemetry import revocations as results
 from authz.telemetry.revocations import RevocationMetrics
@@ -52,11 +52,11 @@ class Revocations:
         self,
         config: Config,
         *,
-        store: Store,
+        store: SnapshotStore,
         env: FeedEnv,
         metrics: RevocationMetrics,
         shared: Path | None = None,
-        replicas: Shared | None = None,
+        replicas: EventSharing | None = None,
         resolve: Resolve = resolve,
     ) -> None:
         """Read past events. Raises OSError if their file cannot be used."""
@@ -80,7 +80,7 @@ class Revocations:
         sharing = replicas.sharing if replicas is not None else None
         self.sharing: Final = sharing
         self._callbacks: Final = SharingCallbacks(
-            take=self.events.take_shared,
+            apply=self.events.apply_shared,
             stored=self.events.live_lines if file is not None else None,
             changed=self._publish,
             lost=partial(metrics.count_event, SHARED, results.LOST),
@@ -193,7 +193,7 @@ class Revocations:
         """Describe how replicas share events; None if they do not."""
         return None if self.sharing is None else asdict(self.sharing.health)
 
-    def look_up(self, name: Name) -> dict[str, dict[str, float | None]]:
+    def look_up(self, name: RevocationTarget) -> dict[str, dict[str, float | None]]:
         """Describe by which sources the tokens of *name* are revoked: `before` and `until` of each."""
         found = {source.name: source.table.look_up(*name, self._env.now()) for source in self._sources()}
         return {

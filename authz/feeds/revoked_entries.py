@@ -15,12 +15,12 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from authz.core.revocation import Added, Entry, RevocationTable, RevokedBy
-from authz.feeds.revocation_records import Record, Revoked, Undone
+from authz.core.revocation import AddResult, RevocationEntry, RevocationTable, RevokedBy
+from authz.feeds.revocation_records import Record, RevokeRecord, UndoRecord
 
 MAX_UNDOABLE: Final = 10_000  # entries, of some 700 octets
 
-Name = tuple[RevokedBy, str, str]
+RevocationTarget = tuple[RevokedBy, str, str]
 """What an entry names: by what, issuer, value."""
 
 
@@ -32,89 +32,91 @@ class RevokedEntries:
         self._max_undoable: Final = max_undoable
         self.events: Final = RevocationTable(max_entries=max_entries)
         self.operator: Final = RevocationTable(max_entries=max_entries)
-        self._names: Final[dict[str, Name]] = {}  # by id, in the order in which they came
-        self._entries: Final[dict[Name, dict[str, Entry]]] = {}  # by name, then by id
+        self._names: Final[dict[str, RevocationTarget]] = {}  # by id, in the order in which they came
+        self._entries: Final[dict[RevocationTarget, dict[str, RevocationEntry]]] = {}  # by name, then by id
         self._undone: Final[dict[str, float]] = {}  # by id, until when
 
     def __len__(self) -> int:
         """Return the number of entries."""
         return len(self.events) + len(self.operator)
 
-    def take(self, record: Record) -> Added:
-        """Have *record* count. FULL: there is no room, and nothing has changed."""
-        if isinstance(record, Undone):
+    def apply(self, record: Record) -> AddResult:
+        """Apply *record*. FULL: there is no room, and nothing has changed."""
+        if isinstance(record, UndoRecord):
             return self._undo(record)
         if record.id is None:
             return self._add(self.events, record.entry)
         if record.id in self._undone:
-            return Added.KNOWN
+            return AddResult.KNOWN
         return self._add_undoable(record.id, record.entry)
 
     def is_live(self, record: Record, now: float) -> bool:
         """Whether *record* says something about tokens that are valid at *now*."""
-        undone = isinstance(record, Revoked) and record.id is not None and record.id in self._undone
+        undone = isinstance(record, RevokeRecord) and record.id is not None and record.id in self._undone
         return record.until > now and not undone
 
-    def find_ids(self, name: Name) -> list[str]:
+    def find_ids(self, name: RevocationTarget) -> list[str]:
         """Return the ids by which what *name* says can be taken back."""
         return list(self._entries.get(name, ()))
 
-    def repeats(self, entry: Entry) -> bool:
+    def repeats(self, entry: RevocationEntry) -> bool:
         """Whether an operator's entry says the same as *entry*, until whenever; on any thread."""
         of_name = list(self._entries.get((entry.by, entry.issuer, entry.value), {}).values())
         return any(each.before == entry.before for each in of_name)
 
-    def list_undoable(self, limit: int) -> list[Entry]:
+    def list_undoable(self, limit: int) -> list[RevocationEntry]:
         """Return the entries that can be taken back, the newest first and at most *limit*; on any thread."""
         newest = islice(reversed(list(self._names.copy().items())), limit)
         return [found for id_, name in newest if (found := self._entries.get(name, {}).get(id_)) is not None]
 
-    def forget(self, now: float) -> None:
-        """Forget what is over at *now*."""
-        self.events.forget(now)
+    def evict_expired(self, now: float) -> None:
+        """Evict what has expired at *now*."""
+        self.events.evict_expired(now)
         for id_ in [id_ for id_, name in self._names.items() if self._entries[name][id_].until <= now]:
             self._remove(id_)
-        self.operator.forget(now)
+        self.operator.evict_expired(now)
         for id_ in [id_ for id_, until in self._undone.items() if until <= now]:
             del self._undone[id_]
 
-    def _add(self, table: RevocationTable, entry: Entry) -> Added:
+    def _add(self, table: RevocationTable, entry: RevocationEntry) -> AddResult:
         table.max_entries = len(table) + max(self.max_entries - len(self), 0)
         return table.add(entry)
 
-    def _add_undoable(self, id_: str, entry: Entry) -> Added:
+    def _add_undoable(self, id_: str, entry: RevocationEntry) -> AddResult:
         name = (entry.by, entry.issuer, entry.value)
         known = self._entries.get(name, {}).get(id_)
         if (known is None and id_ in self._names) or (known is not None and known.before != entry.before):
             return self._add(self.events, entry)
         if known is None and len(self._names) >= self._max_undoable and not self._retire_oldest():
-            return Added.FULL
+            return AddResult.FULL
         added = self._add(self.operator, entry)
-        if added is not Added.FULL:
+        if added is not AddResult.FULL:
             kept = entry if known is None else replace(entry, until=max(known.until, entry.until))
             self._entries.setdefault(name, {})[id_] = kept
             self._names[id_] = name
-        return Added.NEW if known is None and added is Added.KNOWN else added  # it stays if another one is taken back
+        return (
+            AddResult.NEW if known is None and added is AddResult.KNOWN else added
+        )  # it stays if another one is taken back
 
     def _retire_oldest(self) -> bool:
         """Keep the oldest entry as one that cannot be taken back; return whether there is room for it there."""
         oldest = next(iter(self._names))
         entry = self._entries[self._names[oldest]][oldest]
         self.events.max_entries = len(self.events) + max(self.max_entries - len(self), 0) + 1
-        if self.events.add(entry) is Added.FULL:
+        if self.events.add(entry) is AddResult.FULL:
             return False
         self._remove(oldest)
         return True
 
-    def _undo(self, record: Undone) -> Added:
+    def _undo(self, record: UndoRecord) -> AddResult:
         new = [id_ for id_ in record.ids if id_ not in self._undone]
         if len(self._undone) + len(new) > self._max_undoable:
-            return Added.FULL
+            return AddResult.FULL
         for id_ in new:
             self._undone[id_] = record.until
             if id_ in self._names:
                 self._remove(id_)
-        return Added.NEW if new else Added.KNOWN
+        return AddResult.NEW if new else AddResult.KNOWN
 
     def _remove(self, id_: str) -> None:
         name = self._names.pop(id_)
@@ -122,4 +124,4 @@ class RevokedEntries:
         removed = of_name.pop(id_)
         if not of_name:
             del self._entries[name]
-        self.operator.keep_only(removed, of_name.values())
+        self.operator.replace_target(removed, of_name.values())

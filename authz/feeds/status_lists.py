@@ -255,12 +255,12 @@ class _ByIssuer:
 
     def find(self, need: Need) -> object | None:
         """Return None if the list is to be fetched."""
-        each = self._running().get(need.of)
+        each = self._running().get(need.source)
         return _FRESH if each is None else each.refreshing.find(need)
 
     def ask(self, need: Need, done: DoneCallback) -> None:
         """Fetch the list."""
-        each = self._running().get(need.of)
+        each = self._running().get(need.source)
         if each is None:
             done(None)
         else:

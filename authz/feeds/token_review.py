@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from authz.core.introspection import Introspected
+from authz.core.introspection import IntrospectionResponse
 from authz.core.needs import Need
 from authz.facts.source import Fact, SourceError
 from authz.feeds.failure import RefreshError
@@ -74,7 +74,7 @@ class TokenReviewSource:
         if not authenticated:
             error = status.get("error")
             why = printable(error) if isinstance(error, str) and error else "not authenticated"
-            fact = Introspected({"active": False}, note=f"the API server says: {why}")
+            fact = IntrospectionResponse({"active": False}, note=f"the API server says: {why}")
             return Fact(fact, self._ttl.inactive, 0, "inactive", negative=True)
         user, audiences = status.get("user"), status.get("audiences")
         name = user.get("username") if isinstance(user, dict) else None
@@ -82,4 +82,4 @@ class TokenReviewSource:
             raise SourceError("unreadable", "the answer names no user")
         if not isinstance(audiences, list) or not any(each in self._audiences for each in audiences):
             raise SourceError("unreadable", "the answer names none of the audiences that were asked for")
-        return Fact(Introspected({"active": True, "sub": name}), self._ttl.active, len(name), "active")
+        return Fact(IntrospectionResponse({"active": True, "sub": name}), self._ttl.active, len(name), "active")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_MAX_KEPT: Final = 4096  # in each of two generations
+_MAX_CACHED: Final = 4096  # in each of two generations
 
 
 class UnknownKids:
@@ -17,8 +17,8 @@ class UnknownKids:
     Concurrent writes may lose an entry, with the same effect as if it was dropped.
     """
 
-    def __init__(self, *, max_cached: int = _MAX_KEPT) -> None:
-        self._max_kept: Final = max_cached
+    def __init__(self, *, max_cached: int = _MAX_CACHED) -> None:
+        self._max_cached: Final = max_cached
         self._newer: dict[int, float] = {}  # by hash, so that long key ids use no memory
         self._older: dict[int, float] = {}
 
@@ -28,7 +28,7 @@ class UnknownKids:
         seen = newer.get(key, older.get(key))
         if seen is not None:
             return seen
-        if len(newer) >= self._max_kept:
+        if len(newer) >= self._max_cached:
             newer, self._older = {}, newer
             self._newer = newer
         newer[key] = now

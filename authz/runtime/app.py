@@ -23,19 +23,19 @@ from authz.config.build import build_snapshot
 from authz.config.model import Config
 from authz.config.telemetry import OtlpExporter
 from authz.core.decision import Decision
-from authz.core.form import FORM
+from authz.core.implementation import IMPLEMENTATION
 from authz.core.minting import MINTED
 from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
 from authz.envoy.gathering import Lane
 from authz.envoy.transport.choice import choose_transport
 from authz.facts.loop import Loop
-from authz.feeds.report import describe_keys
+from authz.feeds.key_report import describe_keys
+from authz.feeds.key_usage import KeyUsage
 from authz.feeds.scheduler import Scheduler, Steppable
 from authz.feeds.signature_cache import SignatureCache
-from authz.feeds.store import Store
+from authz.feeds.snapshot_store import SnapshotStore
 from authz.feeds.token_cache import TokenCache
-from authz.feeds.usage import Usage
 from authz.files.watch import FileWatch
 from authz.runtime.active_config import ActiveConfig
 from authz.runtime.console import make_routes_of_console, make_routes_of_revocations
@@ -121,14 +121,14 @@ class App:
             export=self._audit_export.write if self._audit_export is not None else None,
         )
         recent = RecentDecisions(time.time) if config.admin.console.enabled else None
-        usage, signatures, tokens = Usage(time.time), SignatureCache(), TokenCache()
+        usage, signatures, tokens = KeyUsage(time.time), SignatureCache(), TokenCache()
         build = partial(
             build_snapshot,
             parse_token=tokens.parse,
             verify_signature=usage.record_use(tokens.keep_verified(signatures.verify)),
             nonce_secret=read_nonce_secret(config),
         )
-        store = self._store = Store(build(config))
+        store = self._store = SnapshotStore(build(config))
         self._scheduler: Final = Scheduler(monotonic=time.monotonic)
         self._feeds: Final = make_feeds(
             store=store,
@@ -259,7 +259,7 @@ class App:
             self._metrics_export.start()
         if self._last_hour is not None:
             Thread(target=self._last_hour.run, args=(self._readiness.draining,), name="last-hour", daemon=True).start()
-        log.info("authz %s (%s) serves on %s, admin on %s", __version__, FORM, where, self._admin.address)
+        log.info("authz %s (%s) serves on %s, admin on %s", __version__, IMPLEMENTATION, where, self._admin.address)
         self._active.warn()
 
     def become_ready(self) -> None:

@@ -14,10 +14,10 @@ from authz.admin.console.attempt import QuestionError
 from authz.config.model import Config
 from authz.core.snapshot import Snapshot
 from authz.facts.clients import ClientMemory
-from authz.facts.failures import Count
+from authz.facts.failure_counts import FailureCount
+from authz.feeds.key_report import describe_keys
+from authz.feeds.key_usage import KeyUsage
 from authz.feeds.registry import Registry
-from authz.feeds.report import describe_keys
-from authz.feeds.usage import Usage
 from authz.runtime.active_config import ActiveConfig
 from authz.telemetry.audit import AuditEntry
 from authz.telemetry.decisions import DecisionLog
@@ -38,7 +38,7 @@ class Parts:
     feeds: Registry
     revocations: Callable[[], Mapping[str, int]]
     sharing: Callable[[], Mapping[str, object] | None]
-    usage: Usage
+    usage: KeyUsage
     metrics: Metrics
     decision_log: DecisionLog
     clients: ClientMemory
@@ -127,7 +127,7 @@ class Insight:
         return None if issuers is None else {"issuers": issuers}
 
 
-def _describe_count(count: Count) -> dict[str, object]:
+def _describe_count(count: FailureCount) -> dict[str, object]:
     return {"name": printable(count.name), "failures": count.hour, "last_minute": count.minute}
 
 

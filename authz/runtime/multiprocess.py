@@ -20,7 +20,7 @@ from authz.admin.server import AdminServer
 from authz.admin.signing import make_routes_of_signing
 from authz.config.address import parse_tcp_address, worker_addresses
 from authz.config.model import Admin, Config, Server
-from authz.core.form import FORM
+from authz.core.implementation import IMPLEMENTATION
 from authz.files.watch import FileWatch
 from authz.runtime.console import make_routes_of_console, make_routes_of_revocations
 from authz.runtime.fork_server import ForkedWorker, ForkServer, Request
@@ -104,7 +104,7 @@ def supervise(
             if receiver is not None:
                 receiver.start()
                 log.info("logout tokens are received on %s", receiver.address)
-            what = f"{__version__} ({FORM})"
+            what = f"{__version__} ({IMPLEMENTATION})"
             log.info("authz %s runs %d workers, admin on %s", what, len(addresses), admin.address)
 
         Thread(target=reload.run, name="reload", daemon=True).start()

@@ -25,11 +25,12 @@ from authz.facts.loop import Loop
 from authz.facts.proofs import ProofLane, ProofMemory
 from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.key_lane import KeyLane, make_key_lanes
+from authz.feeds.key_usage import KeyUsage
 from authz.feeds.logouts import LogoutReceiver
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
-from authz.feeds.revocation_events import Shared
-from authz.feeds.revocation_records import Seal
+from authz.feeds.revocation_events import EventSharing
+from authz.feeds.revocation_records import HmacSeal
 from authz.feeds.revocation_sharing import BLOCK_SECONDS, SharedRevocations
 from authz.feeds.revocations import Revocations
 from authz.feeds.scheduler import Scheduler
@@ -38,10 +39,9 @@ from authz.feeds.shared.event_log import EventLog
 from authz.feeds.shared.proofs import SOURCE, SharedProofLane, make_proof_source_lane
 from authz.feeds.shared.signing import SharedStore
 from authz.feeds.shared.state import SharedState
+from authz.feeds.snapshot_store import SnapshotStore
 from authz.feeds.status_lists import StatusListLanes
-from authz.feeds.store import Store
 from authz.feeds.transmitters import Transmitters
-from authz.feeds.usage import Usage
 from authz.signing.keyring import make_local_store
 from authz.signing.lanes import TokenLanes
 from authz.signing.state import StateError, StateStore
@@ -59,9 +59,9 @@ _MAX_IDLE: Final = 300.0  # seconds; on TCP any peer may keep idle connections o
 
 def make_feeds(
     *,
-    store: Store,
+    store: SnapshotStore,
     scheduler: Scheduler,
-    usage: Usage,
+    usage: KeyUsage,
     metrics: Metrics,
     evict: Callable[[Snapshot], None],
     on_refresh: Callable[[str, Refresh, float], None],
@@ -91,7 +91,7 @@ def make_revocations(
     config: Config,
     state: SharedState | None,
     *,
-    store: Store,
+    store: SnapshotStore,
     scheduler: Scheduler,
     metrics: Metrics,
     admin: Address | None,
@@ -116,7 +116,7 @@ def make_revocations(
     )
 
 
-def _share_revocations(config: Config, state: SharedState | None, env: FeedEnv, *, saves: bool) -> Shared | None:
+def _share_revocations(config: Config, state: SharedState | None, env: FeedEnv, *, saves: bool) -> EventSharing | None:
     """Return how replicas share revocations, None without a shared *state*. Raises OSError, SharedStateError."""
     if config.shared_state is None or state is None:
         return None
@@ -127,11 +127,11 @@ def _share_revocations(config: Config, state: SharedState | None, env: FeedEnv, 
         now=time.time,
     )
     secret = config.revocation.shared.secret_file
-    seal = None if secret is None else Seal(_read_secret("revocation.shared.secret_file", secret))
-    return Shared(sharing=SharedRevocations(log, env=env), seal=seal, saves=saves)
+    seal = None if secret is None else HmacSeal(_read_secret("revocation.shared.secret_file", secret))
+    return EventSharing(sharing=SharedRevocations(log, env=env), seal=seal, saves=saves)
 
 
-def make_logout_receiver(store: Store, feeds: Registry, revocations: Revocations) -> LogoutReceiver:
+def make_logout_receiver(store: SnapshotStore, feeds: Registry, revocations: Revocations) -> LogoutReceiver:
     """Return what receives logout tokens."""
     lane = KeyLane(feeds.feeds, max_waiting=0)
     return LogoutReceiver(
@@ -139,7 +139,9 @@ def make_logout_receiver(store: Store, feeds: Registry, revocations: Revocations
     )
 
 
-def make_transmitters(store: Store, scheduler: Scheduler, feeds: Registry, revocations: Revocations) -> Transmitters:
+def make_transmitters(
+    store: SnapshotStore, scheduler: Scheduler, feeds: Registry, revocations: Revocations
+) -> Transmitters:
     """Return what receives and fetches security events."""
     env = FeedEnv(
         monotonic=time.monotonic, now=time.time, jitter=random.random, spawn=scheduler.spawn, wake=scheduler.wake
@@ -263,7 +265,7 @@ def make_server(
     address: Address,
     *,
     transport: Choice,
-    store: Store,
+    store: SnapshotStore,
     gatherer: Gatherer,
     metrics: Metrics,
     report: Callable[[CheckRecord], None],

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from authz.admin.revocations import CATCH_UP_PATH, FIND_PATH, PATH, UNDO_PATH, Refusal
-from authz.core.revocation import Entry
+from authz.core.revocation import RevocationEntry
 from authz.core.revocation_entries import parse_revocation_list
 from authz.feeds.revocation_events import FullError, UnsealedError
 from authz.feeds.revocation_sharing import UnsharedError
@@ -65,7 +65,7 @@ def _do(change: Callable[[], int]) -> int | str:
         raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, (why,)) from None
 
 
-def _read(document: bytes) -> tuple[Entry, ...]:
+def _read(document: bytes) -> tuple[RevocationEntry, ...]:
     """Read the entries of a command. Raises Refusal."""
     try:
         read = parse_revocation_list(document, max_entries=MAX_ENTRIES)

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from authz.admin.signing import PublishedKeys
 from authz.runtime.workers import Workers
 from authz.signing.keyring import Keyring
-from authz.signing.phases import counts
+from authz.signing.rotation import counts
 from authz.signing.state import StateError
 from authz.telemetry.signing import SigningStatus
 

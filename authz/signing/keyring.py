@@ -19,14 +19,15 @@ from typing import Final
 from authz.config.model import Config
 from authz.config.upstream_token import UpstreamToken
 from authz.core.minting import SigningKey
-from authz.core.published import DISCOVERY_PATH, PublishedDocument
+from authz.core.published_document import DISCOVERY_PATH, PublishedDocument
 from authz.signing.local import LocalSigner
-from authz.signing.phases import (
+from authz.signing.port import Signer, SigningUnavailable
+from authz.signing.rotation import (
     Instant,
     Phase,
-    Plan,
     Ring,
     RingKey,
+    RotationPlan,
     advance,
     due,
     needs_key,
@@ -35,7 +36,6 @@ from authz.signing.phases import (
     signs_here,
     withdraw,
 )
-from authz.signing.port import Signer, SigningUnavailable
 from authz.signing.sources import KeySources, RemoteKey
 from authz.signing.state import FileStore, MemoryStore, SigningState, StateError, StateStore
 
@@ -332,14 +332,14 @@ def make_local_store(config: Config) -> StateStore:
     return FileStore(Path(rotation.state_file), follow=rotation.follow)
 
 
-def plan_of(config: Config) -> Plan:
+def plan_of(config: Config) -> RotationPlan:
     """Return the durations of phases. A retired key is kept for the life of a token, and for replicas that are late."""
     rotation, token = config.signing.rotation, config.identity.minted
     ahead = rotation.ahead.total_seconds()
     lifetime = token.lifetime.total_seconds() if token is not None else 0.0
     every = rotation.every.total_seconds() if config.signing.generates else None
     cached = config.signing.publish.max_age.total_seconds()
-    return Plan(ahead=ahead, keep=lifetime + ahead, every=every, cached=cached)
+    return RotationPlan(ahead=ahead, keep=lifetime + ahead, every=every, cached=cached)
 
 
 def make_view(

@@ -84,12 +84,12 @@ class MintLane:
         self._remote: Final = remote
         self._minter: Final = minter
         self._observer: Final = observer
-        self._kept: Final = MintedTokenCache(max_cached)
+        self._cache: Final = MintedTokenCache(max_cached)
 
     def recall(self, need: Need) -> object | None:
         """Return a token that was kept; if *need* says what to sign, sign it now if the key is here. Takes no lock."""
         asked = need.asked or ""
-        if (kept := self._kept.get(asked)) is not None:
+        if (kept := self._cache.get(asked)) is not None:
             self._observer.on_cache_hit()
             return kept
         if not need.sent:
@@ -140,7 +140,7 @@ class MintLane:
             return Unanswered(type(error).__name__)
         self._observer.on_signing_ended("signed")
         if wanted.terms.reuse_for > 0.0:
-            self._kept.put(asked, minted)
+            self._cache.put(asked, minted)
         return minted
 
 
@@ -167,7 +167,7 @@ class MintedTokenCache:
     """
 
     def __init__(self, max_cached: Callable[[], int]) -> None:
-        self._max_kept: Final = max_cached
+        self._max_cached: Final = max_cached
         self._newer: dict[str, Minted] = {}
         self._older: dict[str, Minted] = {}
 
@@ -182,7 +182,7 @@ class MintedTokenCache:
     def put(self, asked: str, minted: Minted) -> None:
         """Keep a token."""
         newer = self._newer
-        if 2 * len(newer) >= self._max_kept():
+        if 2 * len(newer) >= self._max_cached():
             self._older, self._newer = newer, {}
             newer = self._newer
         newer[asked] = minted

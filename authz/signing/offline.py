@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from authz.signing.local import LocalSigner
-from authz.signing.phases import Instant, Phase, Plan, Ring, RingKey, advance, withdraw
+from authz.signing.rotation import Instant, Phase, Ring, RingKey, RotationPlan, advance, withdraw
 from authz.signing.state import SigningState
 
 
@@ -37,7 +37,7 @@ def withdraw_key(state: SigningState, kid: str, *, algorithm: str, ahead: float,
 
 def _advance(state: SigningState, ring: Ring, ahead: float, now: float) -> SigningState:
     # A retired key is kept as long as a new one waits: longer than a token lives, and a Secret takes to arrive.
-    plan = Plan(ahead=ahead, keep=ahead + _MAX_TOKEN_LIFETIME)
+    plan = RotationPlan(ahead=ahead, keep=ahead + _MAX_TOKEN_LIFETIME)
     usable = list(reversed(list(state.signers)))
     return state.with_ring(advance(ring, plan, Instant(now, now), usable))
 

@@ -22,7 +22,7 @@ from authz.core.strictjson import parse_object
 from authz.files.replace import replace_file
 from authz.files.stamp import FileStamp
 from authz.signing.local import LocalSigner
-from authz.signing.phases import Phase, Ring, RingKey, join
+from authz.signing.rotation import Phase, Ring, RingKey, join
 
 VERSION: Final = 1
 MAX_STATE_BYTES: Final = 1024 * 1024

@@ -13,7 +13,7 @@ from prometheus_client.samples import Sample
 
 from authz import __version__
 from authz.core.decision import outcome
-from authz.core.form import FORM
+from authz.core.implementation import IMPLEMENTATION
 from authz.core.reasons import Reason
 from authz.telemetry import names
 from authz.telemetry.check_record import CheckRecord, TraceContext
@@ -67,7 +67,7 @@ class Metrics:
         self._lost_lines: Final = lost_lines
         self.registry.register(_LostLines(lost_lines))
         build = Info(names.BUILD_INFO, "The running version, and its form.", registry=self.registry)
-        build.info({"version": __version__, "form": FORM})
+        build.info({"version": __version__, "implementation": IMPLEMENTATION})
         self._transport: Final = Info(names.TRANSPORT_INFO, "The transport of gRPC calls.", registry=self.registry)
         self._config: Final = Info(names.CONFIG_INFO, "The configuration in use.", registry=self.registry)
         self._insecure: Final = gauge(names.INSECURE_OPTIONS, "Insecure options in use.")

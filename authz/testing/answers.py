@@ -25,7 +25,7 @@ def answer_by_pdp(reply: PdpReply | None, kinds: Mapping[str, PdpKind]) -> dict[
         if said is None:
             return _AWAY
         try:
-            return read_answer(said, kinds[need.of])
+            return read_answer(said, kinds[need.source])
         except ValueError as error:
             return Unanswered(str(error))
 

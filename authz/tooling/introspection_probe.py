@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from authz.config.introspection import IntrospectionKind
 from authz.config.issuer import Issuer
 from authz.config.model import Config
-from authz.core.introspection import Introspected, Introspection, introspection_need
+from authz.core.introspection import Introspection, IntrospectionResponse, introspection_need
 from authz.core.strictjson import parse_object
 from authz.facts.source import Fact, SourceError
 from authz.feeds.build_feed import make_dialer, make_fetcher
@@ -107,7 +107,11 @@ def _ask_about_own(issuer: Issuer) -> Iterator[str]:
         yield f"a token of our own cannot be asked about: {error}"
         return
     if fact.result == "active":
-        said = ", ".join(sorted(fact.value.members)) if isinstance(fact.value, Introspected) else "a signed answer"
+        said = (
+            ", ".join(sorted(fact.value.members))
+            if isinstance(fact.value, IntrospectionResponse)
+            else "a signed answer"
+        )
         yield f"a token of our own is called active, with {said}"
     else:
         yield (

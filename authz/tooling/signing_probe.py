@@ -25,7 +25,7 @@ from authz.core.needs import Need
 from authz.core.reasons import Rejected
 from authz.core.token import parse_token
 from authz.facts.source import SourceError
-from authz.feeds.exchange_lane import make_exchange
+from authz.feeds.build_exchange import make_exchange
 from authz.feeds.shared.connect import open_shared_state
 from authz.feeds.shared.signing import SharedStore
 from authz.feeds.shared.state import SharedStateError

@@ -195,6 +195,6 @@ def test_a_thief_is_not_taken_for_a_client_that_is_known() -> None:
     snapshot = asking()
     external = need_of(PDP, decide({}, snapshot))
     waiting = decide({external: ALLOWED}, snapshot)
-    assert waiting.trail.shown is None
+    assert waiting.trail.valid_token is None
     replayed = decide({external: ALLOWED, need_of(PROOF, waiting): ProofUse.REPLAYED}, snapshot)
-    assert (replayed.reason, replayed.trail.shown) == (Reason.PROOF_INVALID, None)
+    assert (replayed.reason, replayed.trail.valid_token) == (Reason.PROOF_INVALID, None)

@@ -120,7 +120,7 @@ class Deployments:
                 parts.callback(sidecar.stop)
                 with on_cores(place.server):
                     sidecar.start()
-                compiled = 'form="compiled"' in send(f"{sidecar.admin_url}/metrics").body.decode()
+                compiled = 'implementation="compiled"' in send(f"{sidecar.admin_url}/metrics").body.decode()
                 if compiled is not (setup.form is Form.COMPILED):
                     raise PartFailed("the sidecar runs in the other form", where=str(folder), fix="run make compiled")
             elif setup.kind is Kind.BARE:

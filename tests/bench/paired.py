@@ -37,11 +37,11 @@ from authz.envoy.gathering import Gatherer, Lane
 from authz.envoy.transport.choice import choose_transport
 from authz.facts.loop import Loop
 from authz.facts.proofs import ProofLane
+from authz.feeds.key_usage import KeyUsage
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
-from authz.feeds.store import Store
+from authz.feeds.snapshot_store import SnapshotStore
 from authz.feeds.token_cache import TokenCache
-from authz.feeds.usage import Usage
 from authz.runtime.parts import make_fact_lanes, make_feeds, make_gatherer, make_proof_memory, make_token_lanes
 from authz.signing.keyring import Keyring, KeyringView
 from authz.telemetry.check_record import CheckRecord
@@ -87,14 +87,14 @@ class Sidecar:
     def __init__(self, text: str) -> None:
         config = parse(text, file="authz.yaml")
         self.metrics: Final = Metrics(insecure_options=0, label_rules=True)
-        usage, signatures, tokens = Usage(time.time), SignatureCache(), TokenCache()
+        usage, signatures, tokens = KeyUsage(time.time), SignatureCache(), TokenCache()
         snapshot = build_snapshot(
             config,
             parse_token=tokens.parse,
             verify_signature=usage.record_use(tokens.keep_verified(signatures.verify)),
             nonce_secret=secrets.token_bytes(32),
         )
-        self.store: Final = Store(snapshot)
+        self.store: Final = SnapshotStore(snapshot)
         self._scheduler: Final = Scheduler(monotonic=time.monotonic)
         feeds = make_feeds(
             store=self.store,

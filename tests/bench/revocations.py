@@ -17,7 +17,7 @@ from typing import Final
 
 from authz.core.claims import Claims
 from authz.core.key import Key
-from authz.core.revocation import Entry, RevocationSource, RevocationTable, RevokedBy, check_revoked
+from authz.core.revocation import RevocationEntry, RevocationSource, RevocationTable, RevokedBy, check_revoked
 from authz.core.token import parse_token
 from authz.demo.signing import SigningKey
 from tests.fixtures import ISSUER_A, A, T, key_set, mint
@@ -47,7 +47,9 @@ def fill(*kinds: RevokedBy, entries: int = ENTRIES, before: float | None = None)
     for number in range(entries):
         by = kinds[number % len(kinds)]
         table.add(
-            Entry(by, A, str(uuid.UUID(int=number * 0x9E3779B97F4A7C15 % 2**128)), before, T + 86_400.0 + number % 3600)
+            RevocationEntry(
+                by, A, str(uuid.UUID(int=number * 0x9E3779B97F4A7C15 % 2**128)), before, T + 86_400.0 + number % 3600
+            )
         )
     return table
 

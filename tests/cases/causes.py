@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from authz.core.claims import ClaimPath
-from authz.core.identity import CopiedClaim, Identity
+from authz.core.identity import Identity, MetadataClaim
 from authz.core.policy import AccessMode
 from authz.core.reasons import Reason
 from authz.core.request import Request
@@ -101,7 +101,10 @@ CAUSES: Final[Mapping[Reason, Mapping[str, Mapping[str, tuple[Any, ...]]]]] = {
                 make_snapshot(rule("r", "/**", claims=(claim("sub", 17),)), a=ANY_SUB),
             ),
             "sub-a-number-for-a-header": (mint(sub=17), tells(header("x-user", "sub"))),
-            "sub-a-number-for-the-metadata": (mint(sub=17), tells(copied=(CopiedClaim("sub", ClaimPath(("sub",))),))),
+            "sub-a-number-for-the-metadata": (
+                mint(sub=17),
+                tells(metadata=(MetadataClaim("sub", ClaimPath(("sub",))),)),
+            ),
             "sub-a-number-by-another-name": (
                 mint(sub=17),
                 make_snapshot(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from authz.core.introspection import Introspected, Introspection, IntrospectionMode, introspection_need
+from authz.core.introspection import Introspection, IntrospectionMode, IntrospectionResponse, introspection_need
 from authz.core.needs import Facts
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
@@ -26,7 +26,7 @@ def world(rules: Introspection = RULES) -> Snapshot:
 def said(token: str = OPAQUE, rules: Introspection = RULES, note: str = "", **changes: object) -> Facts:
     """Answer about *token* as a good server does, with changes."""
     good = {"active": True, "sub": "bob", "aud": "api", "exp": T + 300, "token_type": "Bearer"}
-    return {introspection_need(token, "a", rules): Introspected(changed(good, changes), note=note)}
+    return {introspection_need(token, "a", rules): IntrospectionResponse(changed(good, changes), note=note)}
 
 
 CASES: Final[list[Case]] = [

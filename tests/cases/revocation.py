@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from authz.core.reasons import Reason
-from authz.core.revocation import Entry, RevocationSource, RevocationTable, RevokedBy, token_digest
+from authz.core.revocation import RevocationEntry, RevocationSource, RevocationTable, RevokedBy, token_digest
 from authz.core.snapshot import Snapshot
 from authz.core.token import parse_token
 from tests.cases.case import Case, case
@@ -21,7 +21,7 @@ def world(
     by: RevokedBy, value: str, *, issuer: str = A, before: float | None = None, until: float = T + 60
 ) -> Snapshot:
     """Revoke something; issuer A can be asked about opaque tokens."""
-    table = RevocationTable([Entry(by, issuer, value, before, until)], max_entries=10)
+    table = RevocationTable([RevocationEntry(by, issuer, value, before, until)], max_entries=10)
     a = replace(issuer_a(), introspection=RULES)
     return make_snapshot(a=a, opaque=(("", A),), revocations=(RevocationSource("logout", table),))
 

@@ -10,7 +10,7 @@ import pytest
 
 from authz.core.authorize import authorize
 from authz.core.decision import Allow
-from authz.core.identity import spellings
+from authz.core.identity import separator_variants
 from authz.core.keys import KeySet
 from authz.core.reasons import WIRE_STATUS
 from authz.core.request import MAX_HEADERS
@@ -47,7 +47,7 @@ TABLES: Final = (
     status_list,
 )
 CASES: Final = [case for table in TABLES for case in table.CASES]
-OURS: Final = [spelling for name in ("x-user-id", "x-user-groups") for spelling in spellings(name)]
+OURS: Final = [spelling for name in ("x-user-id", "x-user-groups") for spelling in separator_variants(name)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])

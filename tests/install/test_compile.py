@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from authz.core.form import FORM
+from authz.core.implementation import IMPLEMENTATION
 from authz.core.needs import Need
 from tests.tools import ROOT
 
@@ -43,7 +43,7 @@ def test_the_form_that_should_run_does(path: str) -> None:
     """Each of the modules is an extension module in `make compiled`, and its source everywhere else."""
     file = import_module(path.removesuffix(".py").replace("/", ".")).__file__ or ""
     assert file.endswith(tuple(EXTENSION_SUFFIXES) if COMPILED else ".py")
-    assert ("compiled" if COMPILED else "pure") == FORM
+    assert ("compiled" if COMPILED else "pure") == IMPLEMENTATION
 
 
 @pytest.mark.parametrize("path", MODULES)
@@ -139,8 +139,8 @@ def test_a_frozen_class_is_frozen_in_both_forms() -> None:
         need.kind = "other"  # type: ignore[misc]
     assert need == dataclasses.replace(need, sent="other")
     assert hash(need) == hash(need.bare)
-    assert need != dataclasses.replace(need, of="other")
-    assert repr(need).startswith("Need(kind='kind', of='issuer', unanswered=")
+    assert need != dataclasses.replace(need, source="other")
+    assert repr(need).startswith("Need(kind='kind', source='issuer', unanswered=")
 
 
 def test_a_class_without_room_is_refused() -> None:

@@ -28,15 +28,15 @@ from authz.facts.loop import Loop
 from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.feed import Feed
 from authz.feeds.key_lane import make_key_lanes
+from authz.feeds.key_report import describe_keys
+from authz.feeds.key_usage import KeyUsage
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
-from authz.feeds.report import describe_keys
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
+from authz.feeds.snapshot_store import SnapshotStore
 from authz.feeds.status_lists import StatusListLanes
-from authz.feeds.store import Store
 from authz.feeds.token_cache import TokenCache
-from authz.feeds.usage import Usage
 from authz.signing.keyring import Keyring, KeyringView
 from authz.signing.lanes import TokenLanes
 from authz.telemetry.check_record import CheckRecord
@@ -58,11 +58,11 @@ class Station:
         self.registry = CollectorRegistry()
         self._settles = False
         self.report: Callable[[CheckRecord], None] = lambda record: None
-        self.usage = Usage(time.time)
+        self.usage = KeyUsage(time.time)
         self.signatures = SignatureCache()
         self.tokens = TokenCache()
         verify = self.usage.record_use(self.tokens.keep_verified(self.signatures.verify))
-        self.store = Store(build_snapshot(self.config, parse_token=self.tokens.parse, verify_signature=verify))
+        self.store = SnapshotStore(build_snapshot(self.config, parse_token=self.tokens.parse, verify_signature=verify))
         self.scheduler = Scheduler(monotonic=time.monotonic)
         self.key_metrics = KeyMetrics(self.registry)
         self.issuers = Registry(

@@ -25,7 +25,7 @@ from tests.integration.fetching import SHORT, result, write_ca
 CA = trustme.CA()
 HOST = "idp.test"
 ADDRESSES = [f"127.0.0.{number}" for number in range(2, 10)]
-AT_ONCE = 0.0  # a pace at which all attempts start together
+AT_ONCE = 0.0  # a attempt_delay at which all attempts start together
 
 
 class Front(RawServer):
@@ -53,14 +53,14 @@ class Front(RawServer):
 
 
 def make_fetcher(
-    url: str, addresses: list[str], ca: Path, *, pace: float = AT_ONCE, timeout: float = HANG_SECONDS
+    url: str, addresses: list[str], ca: Path, *, attempt_delay: float = AT_ONCE, timeout: float = HANG_SECONDS
 ) -> Fetcher:
     """Make a fetcher for an issuer that has these addresses."""
     dialer = Dialer(
         trust=Trust(configured_origins=frozenset({read_origin(urlsplit(url))})),
         tls=TlsTrust(str(ca)),
         resolve=lambda *_: addresses,
-        pace=pace,
+        attempt_delay=attempt_delay,
     )
     return Fetcher(dialer, timeout=timeout, max_bytes=262_144)
 
@@ -95,7 +95,7 @@ def test_silent_addresses_are_passed_by_and_closed(ca: Path) -> None:
 
         with Front(be_silent_until_closed, {ADDRESSES[-1]: good}) as front:
             url = f"https://{HOST}:{front.port}{JWKS}"
-            assert make_fetcher(url, ["::1", *ADDRESSES], ca, pace=0.01).get(url, {}).status == 200
+            assert make_fetcher(url, ["::1", *ADDRESSES], ca, attempt_delay=0.01).get(url, {}).status == 200
             wait_until(lambda: set(front.ended) == set(ADDRESSES[:-1]))
 
 
@@ -123,7 +123,7 @@ def test_certificate_of_another_at_one_address_does_not_win(ca: Path) -> None:
         ) as front,
     ):
         url = f"https://{HOST}:{front.port}{JWKS}"
-        assert make_fetcher(url, ADDRESSES[:2], ca, pace=HANG_SECONDS).get(url, {}).status == 200
+        assert make_fetcher(url, ADDRESSES[:2], ca, attempt_delay=HANG_SECONDS).get(url, {}).status == 200
         assert result(make_fetcher(url, ADDRESSES[:1], ca), url) is Refresh.TLS
         assert old.seen == []
 
@@ -146,6 +146,6 @@ def test_proxy_with_several_addresses(ca: Path) -> None:
             tls=TlsTrust(str(ca)),
             proxy=Proxy("proxy.test", front.port),
             resolve=lambda *_: ADDRESSES[:2],
-            pace=AT_ONCE,
+            attempt_delay=AT_ONCE,
         )
         assert Fetcher(dialer, timeout=HANG_SECONDS, max_bytes=262_144).get(url, {}).status == 200

@@ -13,7 +13,7 @@ from threading import Event, Thread
 import pytest
 
 from authz.core import base64url
-from authz.core.introspection import Introspected, SignedAnswer
+from authz.core.introspection import IntrospectionResponse, SignedIntrospectionResponse
 from authz.core.keys import KeySet
 from authz.core.needs import Unanswered
 from authz.core.token import parse_token
@@ -59,7 +59,7 @@ def test_the_question_is_token_and_hint_and_nothing_else(tmp_path: Path) -> None
         idp.answers[INTROSPECT] = lambda _: json_response(ACTIVE)
         fact = make_source(endpoint_of(idp), secret(tmp_path))(about("a+/=b"))
         (request,) = idp.seen
-    assert isinstance(fact.value, Introspected)
+    assert isinstance(fact.value, IntrospectionResponse)
     assert fact.value.members == ACTIVE
     assert json.loads(fact.value.payload) == ACTIVE
     assert (request.method, request.parameters) == ("POST", {"token": "a+/=b", "token_type_hint": "access_token"})
@@ -204,7 +204,7 @@ def test_a_400_is_about_the_token_once_the_server_has_answered_us() -> None:
         source(about("another"))
         idp.answers[INTROSPECT] = answer_as(SAMPLES["oidc-provider 9.13.3"]["chunky 100 KiB token"])
         fact = source(about())
-        assert isinstance(fact.value, Introspected)
+        assert isinstance(fact.value, IntrospectionResponse)
         assert fact.value.members == {"active": False}
         assert fact.value.note == "the issuer rejects the introspection of the token: HTTP status 400, invalid_request"
         clock.advance(HEALTHY_SECONDS)
@@ -361,7 +361,7 @@ def test_signed_answers_are_asked_for_and_passed_on_as_they_are() -> None:
             idp.answers[INTROSPECT] = say(body, content_type="application/token-introspection+jwt; charset=utf-8")
             fact = make_source(endpoint_of(idp), NoAuth(), signed=True)(about())
             accept = {name.lower(): value for name, value in idp.seen[0].headers}["accept"]
-        assert (fact.value, fact.ttl, fact.result) == (SignedAnswer(body.decode()), keep, word)
+        assert (fact.value, fact.ttl, fact.result) == (SignedIntrospectionResponse(body.decode()), keep, word)
         assert accept == "application/token-introspection+jwt"
 
 
@@ -459,8 +459,8 @@ def test_64_checks_with_one_new_token_ask_once(tmp_path: Path) -> None:
         source = make_source(endpoint_of(idp), secret(tmp_path))
         lane = SourceLane("introspection of a", source, bounds=bounds, monotonic=lambda: 0.0)
         lane.ask(about(), answers.put)
-        assert isinstance(answers.get(timeout=HANG_SECONDS), Introspected)
-        assert all(isinstance(lane.find(about()), Introspected) for _ in range(64))
+        assert isinstance(answers.get(timeout=HANG_SECONDS), IntrospectionResponse)
+        assert all(isinstance(lane.find(about()), IntrospectionResponse) for _ in range(64))
         lane.stop()
         assert len(idp.seen) == 1
 
@@ -477,5 +477,5 @@ def test_an_error_is_never_cached(tmp_path: Path) -> None:
         assert answers.get(timeout=HANG_SECONDS) == Unanswered("HTTP status 500")
         idp.answers[INTROSPECT] = lambda _: json_response(ACTIVE)
         lane.ask(about(), answers.put)
-        assert isinstance(answers.get(timeout=HANG_SECONDS), Introspected)
+        assert isinstance(answers.get(timeout=HANG_SECONDS), IntrospectionResponse)
         lane.stop()

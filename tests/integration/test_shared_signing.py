@@ -17,7 +17,7 @@ from authz.demo.client import send
 from authz.feeds.shared.signing import SharedStore
 from authz.feeds.shared.state import SharedStateError
 from authz.signing.local import LocalSigner
-from authz.signing.phases import RingKey
+from authz.signing.rotation import RingKey
 from authz.signing.state import SigningState, StateError
 from authz.tooling.signing_probe import try_all
 from tests.fakes.idp import FakeIdp

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from authz import __version__
 from authz.cli import main
 from authz.config.schema import json_schema
-from authz.core.form import FORM
+from authz.core.implementation import IMPLEMENTATION
 from tests.tools import ROOT
 
 SAMPLE = ROOT / "tests/data/config.yaml"
@@ -31,7 +31,7 @@ def run(*arguments: str | Path) -> Result:
 def test_the_version_is_the_packages() -> None:
     """`authz --version` prints one line for people and scripts: the version, and the form that runs."""
     result = run("--version")
-    assert (result.exit_code, result.output) == (0, f"authz {__version__} ({FORM})\n")
+    assert (result.exit_code, result.output) == (0, f"authz {__version__} ({IMPLEMENTATION})\n")
 
 
 def test_the_commands_are_there() -> None:

@@ -19,8 +19,8 @@ from authz.cli import main
 from authz.config.address import TcpAddress
 from authz.core.keys import KeySet
 from authz.demo.signing import SigningKey
-from authz.feeds.report import describe_keys
-from authz.feeds.usage import Usage
+from authz.feeds.key_report import describe_keys
+from authz.feeds.key_usage import KeyUsage
 from tests.fixtures import A, make_snapshot
 from tests.unit.feeds.rig import K1, document
 
@@ -37,7 +37,7 @@ def described() -> Mapping[str, object]:
     snapshot = make_snapshot()
     issuer = snapshot.issuers[A]
     return describe_keys(
-        make_snapshot(a=type(issuer)(issuer.name, issuer.algorithms, issuer.rules, keys)), {}, Usage(lambda: 0)
+        make_snapshot(a=type(issuer)(issuer.name, issuer.algorithms, issuer.rules, keys)), {}, KeyUsage(lambda: 0)
     )
 
 
@@ -117,7 +117,7 @@ def shown(*published: object, seen: timedelta | None = None) -> list[list[str]]:
     keys = KeySet.from_json(document(*published))
     issuer = make_snapshot().issuers[A]
     of = describe_keys(
-        make_snapshot(a=type(issuer)(issuer.name, issuer.algorithms, issuer.rules, keys)), {}, Usage(lambda: 0)
+        make_snapshot(a=type(issuer)(issuer.name, issuer.algorithms, issuer.rules, keys)), {}, KeyUsage(lambda: 0)
     )
     told = json.loads(json.dumps(of))
     for key in told["issuers"][0]["keys"]:

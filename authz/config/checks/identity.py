@@ -10,7 +10,7 @@ from authz.config.checks.rules import check_claim
 from authz.config.checks.tokens import HEADER_NAME, STRUCTURAL_HEADERS
 from authz.config.model import Config, HeaderValue
 from authz.config.problems import KeyPath, Problem
-from authz.core.identity import Format, spellings
+from authz.core.identity import Format, separator_variants
 
 MAX_IDENTITY_HEADERS: Final = 64
 
@@ -52,7 +52,7 @@ def check_header_name(name: str, read: set[str]) -> str:
     if folded in read:
         return "this header is a token source"
     try:
-        spellings(name)
+        separator_variants(name)
     except ValueError as error:
         return str(error)
     return ""

@@ -9,7 +9,7 @@ from typing import Final
 from authz.config.address import check_url
 from authz.config.model import Config, TokenSource
 from authz.config.problems import KeyPath, Problem
-from authz.core.resource import ProtectedResource
+from authz.core.resource_metadata import ProtectedResource
 
 HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 section 5.1, in lower case as in HTTP/2
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2

@@ -15,7 +15,7 @@ from authz.config.signing import KeyKind
 from authz.config.upstream_token import TokenClaim, UpstreamToken
 from authz.core.claims import ClaimPath
 from authz.core.minting import TokenFormat
-from authz.core.published import DISCOVERY_PATH, PublishedDocument
+from authz.core.published_document import DISCOVERY_PATH, PublishedDocument
 
 _PATH: Final[KeyPath] = ("identity", "token")
 _OURS: Final = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti", "txn", "req_wl"})

@@ -11,7 +11,7 @@ from typing import Final
 
 from authz.config.diagnostics.rule_index import (
     Cover,
-    Entry,
+    IndexedRule,
     RuleIndex,
     contexts_conflict,
     covering_hosts,
@@ -27,7 +27,7 @@ _ACCEPTED: Final = "an ambiguous path encoding that it accepts"
 _ON_SOME_HOSTS: Final = frozenset({_CASE, _DEEPER, _EMPTY, _ACCEPTED})
 
 
-def find_fallthrough(entry: Entry, index: RuleIndex) -> Iterator[Problem]:
+def find_fallthrough(entry: IndexedRule, index: RuleIndex) -> Iterator[Problem]:
     """Report rules below *entry* that require less and decide requests that nearly match *entry*.
 
     For each difference it is the first such rule, on all hosts of *entry* or on some.
@@ -57,12 +57,12 @@ def find_fallthrough(entry: Entry, index: RuleIndex) -> Iterator[Problem]:
                 yield Problem(path=entry.path, message=message, hint=_hint(differences, path), widens=True)
 
 
-def _takes_all(by: Entry, entry: Entry) -> bool:
+def _takes_all(by: IndexedRule, entry: IndexedRule) -> bool:
     """Return whether *by* is for all methods and contexts of *entry*."""
     return (not by.methods or (bool(entry.methods) and entry.methods <= by.methods)) and by.context <= entry.context
 
 
-def _find_guarded(entry: Entry, scope: tuple[HostPattern | None, PathTemplate], index: RuleIndex) -> set[str]:
+def _find_guarded(entry: IndexedRule, scope: tuple[HostPattern | None, PathTemplate], index: RuleIndex) -> set[str]:
     """Return the differences that rules above *entry* handle: deeper paths, or the path without its last segment."""
     host, path = scope
     if path.prefix:
@@ -95,7 +95,7 @@ def _hint(differences: set[str], path: PathTemplate) -> str:
     return "; ".join(remedies)
 
 
-def _differences(entry: Entry, scope: tuple[HostPattern | None, PathTemplate], cover: Cover) -> set[str]:
+def _differences(entry: IndexedRule, scope: tuple[HostPattern | None, PathTemplate], cover: Cover) -> set[str]:
     """Return the differences by which a request for *entry* falls through to *cover* below it."""
     below = cover.entry
     if below.methods and entry.methods and below.methods.isdisjoint(entry.methods):

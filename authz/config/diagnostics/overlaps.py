@@ -14,7 +14,7 @@ from typing import Final
 from authz.config.diagnostics.fallthrough import find_fallthrough
 from authz.config.diagnostics.rule_index import (
     Cover,
-    Entry,
+    IndexedRule,
     RuleIndex,
     common_methods,
     contexts_conflict,
@@ -30,7 +30,7 @@ _PREFLIGHT: Final = frozenset({"OPTIONS"})  # browsers send it without a token
 
 def find_overlaps(rules: Sequence[Rule]) -> Iterator[Problem]:
     """Report rules that can never match, and those that allow what another rule should deny."""
-    entries = [Entry.read(place, rule) for place, rule in enumerate(rules)]
+    entries = [IndexedRule.read(place, rule) for place, rule in enumerate(rules)]
     index = RuleIndex(entries)
     for entry in entries:
         dead = _find_dead(entry, index)
@@ -43,9 +43,9 @@ def find_overlaps(rules: Sequence[Rule]) -> Iterator[Problem]:
         yield from find_fallthrough(entry, index)
 
 
-def _find_dead(entry: Entry, index: RuleIndex) -> Problem | None:
+def _find_dead(entry: IndexedRule, index: RuleIndex) -> Problem | None:
     """Report a rule that can never match, because rules above match all of its hosts, paths and methods."""
-    above: dict[int, Entry] = {}
+    above: dict[int, IndexedRule] = {}
     for host, path in product(entry.hosts, entry.paths):
         above_it = [cover.entry for cover in index.above(entry, host, path) if cover.entry.context <= entry.context]
         for method in entry.methods or (None,):
@@ -63,7 +63,7 @@ def _find_dead(entry: Entry, index: RuleIndex) -> Problem | None:
     return Problem(path=entry.path, message=message, hint=hint, widens=weaker)
 
 
-def _find_public(entry: Entry, index: RuleIndex) -> Iterator[Problem]:
+def _find_public(entry: IndexedRule, index: RuleIndex) -> Iterator[Problem]:
     """Report a rule that is public by accident: it matches everything, or includes what a rule below protects."""
     if entry.rule.allow is AccessMode.PUBLIC:
         everywhere = None in entry.hosts and not entry.context and not (entry.methods and entry.methods <= _PREFLIGHT)
@@ -88,7 +88,7 @@ def _find_public(entry: Entry, index: RuleIndex) -> Iterator[Problem]:
                 return
 
 
-def _find_weaker_above(entry: Entry, index: RuleIndex, *, but_public: bool) -> Iterator[Problem]:
+def _find_weaker_above(entry: IndexedRule, index: RuleIndex, *, but_public: bool) -> Iterator[Problem]:
     """Report rules above that require less and decide some requests for *entry*. *but_public*: skip public rules."""
     for host, path in product(entry.hosts, entry.paths):
         wider_hosts = covering_hosts(host)
@@ -120,7 +120,7 @@ def _find_weaker_above(entry: Entry, index: RuleIndex, *, but_public: bool) -> I
 
 
 def _steals_from(
-    cover: Cover, entry: Entry, host: HostPattern | None, path: PathTemplate, methods: frozenset[str]
+    cover: Cover, entry: IndexedRule, host: HostPattern | None, path: PathTemplate, methods: frozenset[str]
 ) -> bool:
     """Return whether *cover* decides requests for *entry* by mistake, and is not an exception to it."""
     by = cover.entry

@@ -26,7 +26,7 @@ MAX_HOSTS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class IndexedRule:
     """One rule, prepared for comparison. A host of None is any host; empty methods are all methods."""
 
     place: int
@@ -35,7 +35,7 @@ class Entry:
     context: frozenset[tuple[str, str]]
 
     @classmethod
-    def read(cls, place: int, rule: Rule) -> Entry:
+    def read(cls, place: int, rule: Rule) -> IndexedRule:
         """Prepare *rule*, at *place* in the list from 0."""
         return cls(place, rule, rule.match.hosts or (None,), frozenset(rule.match.context.items()))
 
@@ -69,7 +69,7 @@ class Entry:
 class Cover:
     """A rule, with the host and the path by which it covers or overlaps another rule."""
 
-    entry: Entry
+    entry: IndexedRule
     host: HostPattern | None
     path: PathTemplate
 
@@ -85,26 +85,26 @@ _ByHost = dict[HostPattern | None, list[Cover]]
 class RuleIndex:
     """All rules by path, case-insensitive, and by host."""
 
-    def __init__(self, entries: list[Entry]) -> None:
+    def __init__(self, entries: list[IndexedRule]) -> None:
         self._paths: Final[PathIndex[_ByHost]] = PathIndex(dict)
         for entry in entries:
             for host, path in product(entry.hosts, entry.paths):
                 by_host = self._paths.bucket(path.fold(fold_unicode), prefix=path.prefix)
                 by_host.setdefault(host, []).append(Cover(entry, host, path))
 
-    def above(self, entry: Entry, host: HostPattern | None, path: PathTemplate) -> list[Cover]:
+    def above(self, entry: IndexedRule, host: HostPattern | None, path: PathTemplate) -> list[Cover]:
         """Return the rules above *entry* that match its *host* and *path*, in order."""
         found = (rules[: bisect_left(rules, entry.place, key=_place)] for rules in self._rules_at(host, path))
         return [cover for cover in _nearest(found) if covers(cover, entry, path)]
 
-    def below(self, entry: Entry, host: HostPattern | None, path: PathTemplate) -> list[Cover]:
+    def below(self, entry: IndexedRule, host: HostPattern | None, path: PathTemplate) -> list[Cover]:
         """Return the rules below *entry* that match its *path*, on all hosts of *host* or on some, in order."""
         found = (
             rules[bisect_left(rules, entry.place + 1, key=_place) :] for rules in self._rules_at(host, path, part=True)
         )
         return [cover for cover in _nearest(found) if covers(cover, entry, path)]
 
-    def overlapping(self, entry: Entry, host: HostPattern | None, path: PathTemplate) -> list[Cover]:
+    def overlapping(self, entry: IndexedRule, host: HostPattern | None, path: PathTemplate) -> list[Cover]:
         """Return the rules above *entry* that match some of the requests for *host* and *path*, in order."""
         found = (
             rules[: bisect_left(rules, entry.place, key=_place)] for rules in self._rules_at(host, path, part=True)
@@ -145,7 +145,7 @@ def _is_below(host: HostPattern | None, above: HostPattern | None) -> bool:
     return host is not None and (above is None or host.name.endswith(f".{above.name}"))
 
 
-def covers(cover: Cover, entry: Entry, path: PathTemplate) -> bool:
+def covers(cover: Cover, entry: IndexedRule, path: PathTemplate) -> bool:
     """Return whether *cover*, found by the index without regard to case, matches all of *path* of *entry*.
 
     A public rule folds only ASCII letters, and a stricter rule also others. It counts as covering the stricter one
@@ -158,7 +158,7 @@ def covers(cover: Cover, entry: Entry, path: PathTemplate) -> bool:
     )
 
 
-def _overlaps(cover: Cover, entry: Entry, path: PathTemplate) -> bool:
+def _overlaps(cover: Cover, entry: IndexedRule, path: PathTemplate) -> bool:
     """Return whether *cover*, found by the index without regard to case, matches some of *path* of *entry*."""
     folds = (cover.entry.rule.fold, entry.rule.fold)
     return all(any(fold(wide) == fold(own) for fold in folds) for wide, own in _literals(cover, path))
@@ -171,7 +171,7 @@ def _literals(cover: Cover, path: PathTemplate) -> Iterator[tuple[str, str]]:
             yield wide, own
 
 
-def common_methods(by: Entry, entry: Entry) -> frozenset[str]:
+def common_methods(by: IndexedRule, entry: IndexedRule) -> frozenset[str]:
     """Return the methods of both; empty if both are for all methods."""
     return by.methods & entry.methods if by.methods and entry.methods else by.methods or entry.methods
 

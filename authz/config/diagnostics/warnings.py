@@ -19,7 +19,7 @@ from authz.config.rules import Match
 from authz.config.select import select
 from authz.config.settings import SETTINGS
 from authz.core.dpop import Possession
-from authz.core.resource import METHODS
+from authz.core.resource_metadata import METHODS
 from authz.core.snapshot import Unavailable
 
 _RISKS: Final = {path: setting.risk for path, setting in SETTINGS.items() if setting.risk}

@@ -26,7 +26,7 @@ from typing import Final
 from urllib.parse import SplitResult
 
 from authz.feeds.http.credentials import read_proxy_credentials
-from authz.feeds.http.race import PACE_SECONDS, Attempt, interleave, race
+from authz.feeds.http.happy_eyeballs import ATTEMPT_DELAY, Attempt, interleave, race
 from authz.feeds.http.tls import TlsTrust
 from authz.feeds.http.trust import Network, Trust, read_origin, write_authority
 
@@ -113,13 +113,13 @@ class Connected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialer:
-    """Opens connections for one issuer's fetches. *pace* is in seconds: see authz.feeds.http.race."""
+    """Opens connections for one issuer's fetches. *attempt_delay*, in seconds, is that of happy eyeballs (RFC 8305)."""
 
     trust: Trust
     tls: TlsTrust = field(default_factory=TlsTrust)
     proxy: Proxy | None = None
     resolve: Resolve = resolve
-    pace: float = PACE_SECONDS
+    attempt_delay: float = ATTEMPT_DELAY
 
     def dial(self, parts: SplitResult, cancellable: CancellableSocket, *, deadline: float) -> Connected:
         """Connect to the server of a URL, at the address that responds first, before the monotonic *deadline*.
@@ -145,7 +145,7 @@ class Dialer:
         connection = race(
             [_attempt(address, peer_port, tunnel, context, host) for address in interleave(addresses)[:MAX_ADDRESSES]],
             deadline=deadline - min(_REPORT_SECONDS, left / 10),
-            pace=self.pace,
+            attempt_delay=self.attempt_delay,
         )
         try:
             cancellable.attach(connection)

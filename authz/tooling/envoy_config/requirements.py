@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from authz.config.address import parse_tcp_address
 from authz.config.model import Config
 from authz.core.client_network import FORWARDED_FOR
-from authz.core.identity import spellings
+from authz.core.identity import separator_variants
 from authz.core.request import AmbiguousEncoding
 from authz.tooling.envoy_config.derive import (
     PROOF_HEADER,
@@ -57,7 +57,7 @@ def requirements_of(config: Config) -> EnvoyRequirements:
     token = config.identity.token
     minted = [] if token is None else [token.header]
     removed = [*config.identity.headers, *minted_headers(config)]
-    identity = frozenset(name for header in removed for name in spellings(header))
+    identity = frozenset(name for header in removed for name in separator_variants(header))
     sources = config.token.sources
     cookies = any(source.cookie is not None for source in sources)
     own = [source.header for source in sources if source.header is not None]

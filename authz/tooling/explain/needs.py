@@ -16,7 +16,7 @@ from authz.core.risk import RISK, ClientHistory
 from authz.core.signing_request import read_signing_request
 from authz.core.snapshot import Snapshot
 from authz.facts.source import SourceError
-from authz.feeds.exchange_lane import make_exchange
+from authz.feeds.build_exchange import make_exchange
 from authz.feeds.fact_lanes import make_introspection
 from authz.feeds.pdp import make_pdp
 from authz.feeds.risk import make_risk
@@ -45,7 +45,7 @@ _WITHOUT_TOKEN: Final = frozenset({PDP, RISK})
 
 def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
     """Ask an issuer about a token; return the fact, or None, and what came of it in words."""
-    source = make_introspection(config.issuers[need.of])
+    source = make_introspection(config.issuers[need.source])
     try:
         fact = source(need)
     except SourceError as error:
@@ -57,7 +57,7 @@ def ask_issuer(need: Need, config: Config) -> tuple[object, str]:
 
 def ask_pdp(need: Need, config: Config) -> tuple[object, str]:
     """Ask a policy decision point; return the fact, or why there is none, and what came of it in words."""
-    source = make_pdp(config.pdps[need.of])
+    source = make_pdp(config.pdps[need.source])
     try:
         fact = source(need)
     except SourceError as error:
@@ -109,7 +109,7 @@ def answer_minted(need: Need, at: float) -> tuple[Minted | None, str]:
 def fetch_list(need: Need, config: Config) -> tuple[object, str]:
     """Fetch a status list; return it, or None, and what came of it in words."""
     try:
-        fact = make_status_list_source(config.issuers[need.of])(need)
+        fact = make_status_list_source(config.issuers[need.source])(need)
     except SourceError as error:
         return None, f"{error.result}: {printable(str(error))}"
     return fact.value, "fetched; a running sidecar fetches it again in the background"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from authz.config.diagnostics.warnings import count_insecure, warnings
-from authz.feeds.files import check_files, warn_of_files
+from authz.feeds.file_checks import check_files, warn_of_files
 from tests.unit.config.sample import configure, problems, small
 
 

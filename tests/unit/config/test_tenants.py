@@ -15,8 +15,8 @@ from authz.core.authorize import authorize
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
 from authz.feeds.discovery import discovery_url, read_jwks_uri
-from authz.feeds.report import describe_keys
-from authz.feeds.usage import Usage
+from authz.feeds.key_report import describe_keys
+from authz.feeds.key_usage import KeyUsage
 from authz.testing import Gateway
 from authz.tooling.compare.comparison import compare
 from authz.tooling.compare.effects import Effect
@@ -143,7 +143,7 @@ def test_explain_takes_the_keys_for_every_tenant() -> None:
 
 def test_keys_of_a_template_are_shown_once() -> None:
     """An operator sees one entry for its name, with every `iss` that it accepts."""
-    shown = describe_keys(snapshot(), {}, Usage(lambda: T))["issuers"]
+    shown = describe_keys(snapshot(), {}, KeyUsage(lambda: T))["issuers"]
 
     assert isinstance(shown, list)
     (entry,) = shown

@@ -9,12 +9,12 @@ import pytest
 from authz.core.authorize import authorize
 from authz.core.claims import ClaimPath
 from authz.core.decision import Allow, Decision, Deny
-from authz.core.identity import ClaimHeader, CopiedClaim, Identity, spellings
+from authz.core.identity import ClaimHeader, Identity, MetadataClaim, separator_variants
 from authz.core.keys import Key, Verified
 from authz.core.needs import CHANGED_KEY, KEY, KeySearched, Need
 from authz.core.policy import AccessMode
 from authz.core.reasons import Reason, Rejected
-from authz.core.resource import WELL_KNOWN, ProtectedResource
+from authz.core.resource_metadata import WELL_KNOWN, ProtectedResource
 from authz.core.snapshot import Responses, Snapshot, TokenRules
 from authz.core.token import CookieSource, HeaderSource, QuerySource, UnverifiedToken
 from tests.fixtures import (
@@ -38,7 +38,7 @@ from tests.fixtures import (
 )
 
 GOOD = mint()
-NO_IDENTITY = [name for header in ("x-user-id", "x-user-groups") for name in spellings(header)]
+NO_IDENTITY = [name for header in ("x-user-id", "x-user-groups") for name in separator_variants(header)]
 
 
 def test_good_token_is_allowed_and_introduced() -> None:
@@ -244,8 +244,8 @@ def test_token_is_forwarded_by_default() -> None:
 
 def test_claims_are_copied_for_the_authenticated_only() -> None:
     """Envoy's metadata gets the claims of who was let in, and of no one else."""
-    copied = tuple(CopiedClaim(name, ClaimPath((name,))) for name in ("sub", "decision"))
-    snapshot = make_snapshot(identity=Identity(copied=copied))
+    copied = tuple(MetadataClaim(name, ClaimPath((name,))) for name in ("sub", "decision"))
+    snapshot = make_snapshot(identity=Identity(metadata=copied))
     allowed, public = decide(mint(decision="allow"), snapshot=snapshot), decide(path="/public", snapshot=snapshot)
     assert isinstance(allowed, Allow)
     assert isinstance(public, Allow)
@@ -300,7 +300,7 @@ def test_shadow_tells_envoy_no_claims_that_fit_no_header() -> None:
     """What is removed from the headers does not reach Envoy's metadata instead."""
     copied = Identity(
         headers=(ClaimHeader(header="x-user-id", name="sub", path=ClaimPath(("sub",))),),
-        copied=(CopiedClaim("sub", ClaimPath(("sub",))),),
+        metadata=(MetadataClaim("sub", ClaimPath(("sub",))),),
     )
     snapshot = make_snapshot(rule("s", "/items/**", shadow=True), identity=copied)
     assert shadowed(snapshot, mint(sub="\n")).claims == {}

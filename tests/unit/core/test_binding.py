@@ -16,7 +16,7 @@ from authz.core.binding import certificate_thumbprint, check_binding
 from authz.core.claims import ClaimRules, Claims, check
 from authz.core.decision import Allow, AuditTrail, Decision, Deny, as_unanswered
 from authz.core.dpop import Possession, ProofRules, ProofUse
-from authz.core.introspection import INTROSPECTION, Introspected, Introspection, IntrospectionMode
+from authz.core.introspection import INTROSPECTION, Introspection, IntrospectionMode, IntrospectionResponse
 from authz.core.key import thumbprint_of
 from authz.core.needs import NO_FACTS, PROOF, Facts, Unanswered
 from authz.core.reasons import Reason, Rejected
@@ -154,7 +154,7 @@ def denial(decision: Decision) -> tuple[Reason, str, tuple[str, ...]]:
 def use(decision: Decision, found: object) -> Mapping[Any, object]:
     """Answer the need for the use of a proof that *decision* names."""
     (need,) = decision.trail.needs
-    assert (need.kind, need.of) == (PROOF, "a")
+    assert (need.kind, need.source) == (PROOF, "a")
     return {need: found}
 
 
@@ -187,7 +187,7 @@ def test_a_proof_is_used_up_when_nothing_else_is_unanswered() -> None:
     proof = proof_for(BOUND)
     (asked,) = decide(f"DPoP {BOUND}", proof, where=always).trail.needs
     assert asked.kind == INTROSPECTION
-    active = {asked: Introspected({"active": True, "token_type": "DPoP", "cnf": {"jkt": JKT}})}
+    active = {asked: IntrospectionResponse({"active": True, "token_type": "DPoP", "cnf": {"jkt": JKT}})}
     asking = decide(f"DPoP {BOUND}", proof, active, always)
     allowed = decide(f"DPoP {BOUND}", proof, {**active, **use(asking, ProofUse.FIRST)}, always)
     assert isinstance(allowed, Allow)
@@ -217,7 +217,7 @@ def test_an_opaque_token_with_its_proof_is_accepted_once() -> None:
     proof = proof_for(token)
     (asked,) = decide(f"DPoP {token}", proof, where=opaque).trail.needs
     members = {"active": True, "sub": "bob", "aud": "api", "exp": T + 300, "token_type": "DPoP", "cnf": {"jkt": JKT}}
-    said = {asked: Introspected(members)}
+    said = {asked: IntrospectionResponse(members)}
     asking = decide(f"DPoP {token}", proof, said, opaque)
     assert isinstance(decide(f"DPoP {token}", proof, {**said, **use(asking, ProofUse.FIRST)}, opaque), Allow)
     replayed = decide(f"DPoP {token}", proof, {**said, **use(asking, ProofUse.REPLAYED)}, opaque)

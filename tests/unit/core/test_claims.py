@@ -12,12 +12,12 @@ from authz.core.claims import (
     ClaimRules,
     Claims,
     check,
-    check_introspected,
+    check_introspection_response,
     check_type,
     normalize_type,
     read_issuer,
 )
-from authz.core.introspection import Introspected
+from authz.core.introspection import IntrospectionResponse
 from authz.core.keys import SignedPayload
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import parse_token
@@ -393,11 +393,13 @@ def test_a_token_is_read_once_for_each_rules() -> None:
 
 def test_an_answer_is_read_once_for_each_rules() -> None:
     """As with a token: of the issuer that is asked, and in time."""
-    answer = Introspected({"sub": "bob", "aud": "api", "exp": T + 300}, b"{}")
+    answer = IntrospectionResponse({"sub": "bob", "aud": "api", "exp": T + 300}, b"{}")
     rules = ClaimRules(issuer=A, audiences=frozenset({"api"}), leeway=0)
-    claims = check_introspected(answer, rules, T)
-    assert check_introspected(answer, rules, T + 1) is claims
+    claims = check_introspection_response(answer, rules, T)
+    assert check_introspection_response(answer, rules, T + 1) is claims
     with pytest.raises(Rejected) as caught:
-        check_introspected(answer, rules, T + 300)
+        check_introspection_response(answer, rules, T + 300)
     assert caught.value.reason is LATE
-    assert check_introspected(answer, ClaimRules(issuer=B, audiences=frozenset({"api"})), T).members["iss"] == B
+    assert (
+        check_introspection_response(answer, ClaimRules(issuer=B, audiences=frozenset({"api"})), T).members["iss"] == B
+    )

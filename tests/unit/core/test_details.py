@@ -9,13 +9,13 @@ from typing import Any, Final
 import pytest
 
 from authz.core.claims import ClaimPath
-from authz.core.identity import Identity, spellings
+from authz.core.identity import Identity, separator_variants
 from authz.core.keys import KeySet
 from authz.core.policy import AccessMode, HostPattern, PathTemplate, Policy
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request, canonical_host, parse_path
 from authz.core.requirements import NoResultError
-from authz.core.resource import ProtectedResource
+from authz.core.resource_metadata import ProtectedResource
 from authz.core.snapshot import TokenRules
 from authz.core.strictjson import parse_json, parse_object
 from authz.core.token import CookieSource, QuerySource, parse_token
@@ -356,7 +356,7 @@ ERRORS: Final[dict[str, tuple[Any, str]]] = {
         'claim path cannot be read at "[b]"; write a name with dots as ["a.b"]',
     ),
     "claim-path-empty": (lambda: ClaimPath.parse(""), "claim path is empty"),
-    "separators": (lambda: spellings("a-b-c-d-e-f-g"), "a-b-c-d-e-f-g has 6 separators, at most 5"),
+    "separators": (lambda: separator_variants("a-b-c-d-e-f-g"), "a-b-c-d-e-f-g has 6 separators, at most 5"),
     "resource": (
         lambda: ProtectedResource.describe("https://a.test/b;c", authorization_servers=(), scopes=(), methods=()),
         "its path is ambiguous: servers interpret it differently",

@@ -15,7 +15,7 @@ from authz.core.binding import certificate_thumbprint
 from authz.core.certificate import X5C_UNREADABLE
 from authz.core.claims import ClaimPath, Claims
 from authz.core.decision import Allow, Deny
-from authz.core.identity import CopiedClaim, HeaderChanges, Identity
+from authz.core.identity import HeaderChanges, Identity, MetadataClaim
 from authz.core.issuer import Issuer
 from authz.core.jwk_validation import LEAKED_PRIVATE_KEY
 from authz.core.keys import Candidates, KeySet, RejectedKey, SignedPayload
@@ -23,7 +23,7 @@ from authz.core.policy import AccessMode, Rule
 from authz.core.reasons import Reason
 from authz.core.request import Request, Target
 from authz.core.requirements import Params, Requirements
-from authz.core.resource import ProtectedResource
+from authz.core.resource_metadata import ProtectedResource
 from authz.core.snapshot import Responses, TokenRules
 from authz.core.strip_credentials import strip_credentials
 from authz.core.token import CookieSource, FoundToken, HeaderSource, UnverifiedToken, find_token
@@ -99,7 +99,7 @@ def test_shadow_knows_whom_it_lets_pass() -> None:
     snapshot = replace(
         make_snapshot(rule("r", "/**", shadow=True, scopes=("x",))),
         token=COOKIES.token,
-        identity=Identity((header("x-user-id", "sub"),), copied=(CopiedClaim("sub", ClaimPath(("sub",))),)),
+        identity=Identity((header("x-user-id", "sub"),), metadata=(MetadataClaim("sub", ClaimPath(("sub",))),)),
     )
     decision = decide(snapshot=snapshot, headers={"cookie": f"a=1; t={mint()}"})
     assert isinstance(decision, Allow)
@@ -164,7 +164,7 @@ def test_alias_of_the_issuer_counts_in_rules_and_metadata() -> None:
     a = issuer_a(aliases={"roles": ClaimPath(("groups",))})
     snapshot = replace(
         make_snapshot(rule("r", "/**", claims=(claim("roles", "admin"),)), a=a),
-        identity=Identity(copied=(CopiedClaim("roles", ClaimPath(("roles",))),)),
+        identity=Identity(metadata=(MetadataClaim("roles", ClaimPath(("roles",))),)),
     )
     decision = decide(mint(roles=["nobody"]), snapshot=snapshot)
     assert isinstance(decision, Allow)

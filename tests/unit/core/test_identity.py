@@ -17,14 +17,14 @@ from authz.core.identity import (
     MAX_HEADERS_BYTES,
     MAX_SEPARATORS,
     ConstantHeader,
-    CopiedClaim,
     Format,
     HeaderChanges,
     HeaderRule,
     Identity,
+    MetadataClaim,
     PayloadHeader,
     UnsafeValues,
-    spellings,
+    separator_variants,
 )
 from authz.core.reasons import Reason, Rejected
 from authz.core.token import parse_token
@@ -228,15 +228,15 @@ NAMES = ["x-user-id", "x-user-groups", "x_mixed-name", "plain"]
 
 def test_spellings_are_all_there_are() -> None:
     """Every way to write a name with - and _ is listed once, its own included."""
-    assert set(spellings("x-user_id")) == {"x-user-id", "x-user_id", "x_user-id", "x_user_id"}
-    assert spellings("plain") == ("plain",)
-    assert len(set(spellings("a-b-c-d-e-f"))) == 2**MAX_SEPARATORS
+    assert set(separator_variants("x-user_id")) == {"x-user-id", "x-user_id", "x_user-id", "x_user_id"}
+    assert separator_variants("plain") == ("plain",)
+    assert len(set(separator_variants("a-b-c-d-e-f"))) == 2**MAX_SEPARATORS
 
 
 def test_too_many_spellings() -> None:
     """A name with more separators than the bound cannot be configured."""
     with pytest.raises(ValueError, match="6 separators, at most 5"):
-        spellings("a-b-c-d-e-f-g")
+        separator_variants("a-b-c-d-e-f-g")
 
 
 @pytest.mark.parametrize("present", list(itertools.product([True, False], repeat=2)), ids=str)
@@ -245,7 +245,7 @@ def test_every_name_is_set_or_removed(present: tuple[bool, bool]) -> None:
     identity = Identity(tuple(header(name, f"c{at}") for at, name in enumerate(NAMES)))
     members = {f"c{at}": "v" for at, there in enumerate(present) if there}
     changes = identity.headers_for(claims_of(members))
-    every = [spelling for name in NAMES for spelling in spellings(name)]
+    every = [spelling for name in NAMES for spelling in separator_variants(name)]
     names = [name for name, _ in changes.set] + list(changes.remove)
     assert sorted(names) == sorted(set(every))
     assert [name for name, _ in changes.set] == [NAMES[at] for at, there in enumerate(present) if there]
@@ -296,9 +296,9 @@ def test_nobody() -> None:
 
 def test_copied_claims() -> None:
     """Claims for Envoy's metadata keep their type; absent ones are left out."""
-    copied = [CopiedClaim(name, ClaimPath.parse(name)) for name in ("sub", "groups", "deep.n", "none", "decision")]
+    copied = [MetadataClaim(name, ClaimPath.parse(name)) for name in ("sub", "groups", "deep.n", "none", "decision")]
     members: dict[str, Any] = {"deep": {"n": 1}, "decision": "allow"}
-    assert Identity(copied=tuple(copied)).copy(claims_of(members)) == {
+    assert Identity(metadata=tuple(copied)).metadata_for(claims_of(members)) == {
         "sub": "bob",
         "groups": ["admin", "staff"],
         "deep.n": 1,

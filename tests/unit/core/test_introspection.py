@@ -14,10 +14,10 @@ from authz.core.decision import Allow, Decision, as_unanswered
 from authz.core.introspection import (
     ACCESS_TOKEN_PROOFS,
     INTROSPECTION,
-    Introspected,
     Introspection,
     IntrospectionMode,
-    SignedAnswer,
+    IntrospectionResponse,
+    SignedIntrospectionResponse,
     introspection_need,
 )
 from authz.core.needs import KEY, Facts, KeySearched
@@ -61,16 +61,16 @@ def answered(
     return authorize(ask(token, path=path), world_now, now, {introspection_need(token, "a", rules): answer})
 
 
-def says(**changes: object) -> Introspected:
+def says(**changes: object) -> IntrospectionResponse:
     """Answer as a good server does, with changes."""
-    return Introspected(changed(GOOD, changes), b"{}")
+    return IntrospectionResponse(changed(GOOD, changes), b"{}")
 
 
-def sampled(sample: Mapping[str, str], **changes: object) -> Introspected:
+def sampled(sample: Mapping[str, str], **changes: object) -> IntrospectionResponse:
     """Answer with the body of a sample, at the time of these tests and for their issuer."""
     members = {**json.loads(sample["body"]), **changes}
     times = {"exp": T + 300, "iat": T, "nbf": T, "iss": A}
-    return Introspected({name: times.get(name, value) for name, value in members.items()}, b"{}")
+    return IntrospectionResponse({name: times.get(name, value) for name, value in members.items()}, b"{}")
 
 
 @pytest.mark.parametrize("token", [TOKEN, "ory_at_aaa.bbb", "a" * 16_384, "a.b.c.d.e"])
@@ -78,7 +78,7 @@ def test_an_opaque_token_is_a_need(token: str) -> None:
     """Without an answer the decision is "try again", and it names what is to be asked of whom; nothing shows it."""
     decision = authorize(ask(token), world(), T)
     (need,) = decision.trail.needs
-    assert (decision.reason, need.kind, need.of, need.sent) == (
+    assert (decision.reason, need.kind, need.source, need.sent) == (
         Reason.INTROSPECTION_UNAVAILABLE,
         INTROSPECTION,
         "a",
@@ -99,7 +99,7 @@ def test_an_active_token_is_as_good_as_a_signed_one() -> None:
     assert (trail.issuer, trail.subject, trail.expires, trail.audience) == ("a", "alice", T + 300, "api")
 
 
-ANSWERS: Final[dict[str, tuple[Introspected, Reason]]] = {
+ANSWERS: Final[dict[str, tuple[IntrospectionResponse, Reason]]] = {
     "good": (says(), Reason.AUTHENTICATED),
     "inactive": (says(active=False), Reason.TOKEN_INACTIVE),
     "active is no boolean": (says(active="true"), Reason.TOKEN_INACTIVE),
@@ -145,7 +145,7 @@ ANSWERS: Final[dict[str, tuple[Introspected, Reason]]] = {
 
 
 @pytest.mark.parametrize(("answer", "reason"), ANSWERS.values(), ids=ANSWERS)
-def test_answers(answer: Introspected, reason: Reason) -> None:
+def test_answers(answer: IntrospectionResponse, reason: Reason) -> None:
     """Each answer is checked as a signed payload is, and must prove that the token is an access token."""
     assert answered(answer).reason is reason
 
@@ -171,7 +171,7 @@ def test_proof_of_the_kind_fails_closed(preset: str, good: dict[str, object], re
     snapshot = world(replace(RULES, proof=ACCESS_TOKEN_PROOFS[preset]))
     bare = {name: value for name, value in GOOD.items() if name != "token_type"}
     for members, reason in ((good, Reason.AUTHENTICATED), (refresh, Reason.TYP_NOT_ALLOWED), ({}, None)):
-        decision = answered(Introspected({**bare, **members}), snapshot=snapshot)
+        decision = answered(IntrospectionResponse({**bare, **members}), snapshot=snapshot)
         assert decision.reason is (reason or Reason.TYP_NOT_ALLOWED)
 
 
@@ -183,7 +183,7 @@ def test_time_is_judged_with_every_decision() -> None:
 
 def test_the_operator_learns_why_a_token_is_inactive() -> None:
     """What the server said of the question is a detail, the client only sees that the token is not good."""
-    decision = answered(Introspected({"active": False}, note="status 400: unsupported_token_type"))
+    decision = answered(IntrospectionResponse({"active": False}, note="status 400: unsupported_token_type"))
     assert (decision.reason, decision.detail) == (Reason.TOKEN_INACTIVE, "status 400: unsupported_token_type")
 
 
@@ -212,7 +212,7 @@ def test_a_token_goes_to_its_own_issuer_only() -> None:
     snapshot = replace(snapshot, issuers={**snapshot.issuers, B: b})
 
     def asks(token: str) -> list[str]:
-        return [need.of for need in authorize(ask(token), snapshot, T).trail.needs]
+        return [need.source for need in authorize(ask(token), snapshot, T).trail.needs]
 
     assert (asks("aa_1"), asks("bb_1"), asks("cc_1"), asks("bb_1.2.3")) == (["a"], ["b"], [], ["b"])
     assert authorize(ask("cc_1"), snapshot, T).reason is Reason.TOKEN_MALFORMED
@@ -232,7 +232,7 @@ def test_a_snapshot_that_contradicts_itself_allows_nothing() -> None:
     assert authorize(ask(TOKEN), snapshot, T).reason is Reason.INTROSPECTION_UNAVAILABLE
 
 
-@pytest.mark.parametrize("fact", [KeySearched(), SignedAnswer("a.b.c"), True, {"active": True}])
+@pytest.mark.parametrize("fact", [KeySearched(), SignedIntrospectionResponse("a.b.c"), True, {"active": True}])
 def test_a_fact_of_another_kind_is_no_answer(fact: object) -> None:
     """It is as if the issuer had not been asked."""
     assert answered(fact).reason is Reason.INTROSPECTION_UNAVAILABLE
@@ -248,9 +248,9 @@ def test_steps_are_observed() -> None:
 
 
 ALWAYS: Final = replace(RULES, mode=IntrospectionMode.ALWAYS)
-AGREEMENT: Final[dict[str, tuple[Introspected, Reason]]] = {
+AGREEMENT: Final[dict[str, tuple[IntrospectionResponse, Reason]]] = {
     "agrees": (says(sub="bob"), Reason.AUTHENTICATED),
-    "says little": (Introspected({"active": True, "token_type": "Bearer"}), Reason.AUTHENTICATED),
+    "says little": (IntrospectionResponse({"active": True, "token_type": "Bearer"}), Reason.AUTHENTICATED),
     "inactive": (says(active=False), Reason.TOKEN_INACTIVE),
     "a refresh token": (says(sub="bob", token_use="refresh_token"), Reason.TYP_NOT_ALLOWED),
     "of somebody else": (says(sub="alice"), Reason.TOKEN_INACTIVE),
@@ -261,7 +261,7 @@ AGREEMENT: Final[dict[str, tuple[Introspected, Reason]]] = {
 
 
 @pytest.mark.parametrize(("answer", "reason"), AGREEMENT.values(), ids=AGREEMENT)
-def test_a_jwt_that_is_asked_about_must_pass_both(answer: Introspected, reason: Reason) -> None:
+def test_a_jwt_that_is_asked_about_must_pass_both(answer: IntrospectionResponse, reason: Reason) -> None:
     """Its own checks first, then what its issuer says now; neither replaces the other."""
     token = mint()
     assert answered(answer, token=token, snapshot=world(ALWAYS)).reason is reason
@@ -286,10 +286,12 @@ SIGNED: Final = replace(RULES, signed=True)
 OUTSIDE: Final[Mapping[str, object]] = {"iss": A, "aud": "rs", "iat": T, "token_introspection": dict(GOOD)}
 
 
-def signed(key: SigningKey = A_EC, *, typ: object = "token-introspection+jwt", **changes: object) -> SignedAnswer:
+def signed(
+    key: SigningKey = A_EC, *, typ: object = "token-introspection+jwt", **changes: object
+) -> SignedIntrospectionResponse:
     """Sign an answer as RFC 9701 wants it, with changes."""
     head = json.dumps(changed({**key.header(), "typ": typ}, {})).encode()
-    return SignedAnswer(key.sign_bytes(json.dumps(changed(OUTSIDE, changes)).encode(), header=head))
+    return SignedIntrospectionResponse(key.sign_bytes(json.dumps(changed(OUTSIDE, changes)).encode(), header=head))
 
 
 SIGNED_ANSWERS: Final[dict[str, tuple[object, Reason]]] = {
@@ -306,7 +308,7 @@ SIGNED_ANSWERS: Final[dict[str, tuple[object, Reason]]] = {
     "says a text": (signed(token_introspection="active"), Reason.INTROSPECTION_UNAVAILABLE),
     "active outside only": (signed(active=True, token_introspection={}), Reason.TOKEN_INACTIVE),
     "by a key of another": (signed(B_EC), Reason.INTROSPECTION_UNAVAILABLE),
-    "no JWT": (SignedAnswer("{}"), Reason.INTROSPECTION_UNAVAILABLE),
+    "no JWT": (SignedIntrospectionResponse("{}"), Reason.INTROSPECTION_UNAVAILABLE),
     "unsigned JSON": (says(), Reason.INTROSPECTION_UNAVAILABLE),
 }
 

@@ -17,7 +17,7 @@ from authz.core.issuer import LogoutRules, LogoutScope
 from authz.core.logout_token import Logout, read_logout_token
 from authz.core.needs import KEY, NO_FACTS
 from authz.core.reasons import Reason, Rejected
-from authz.core.revocation import Entry, RevokedBy
+from authz.core.revocation import RevocationEntry, RevokedBy
 from authz.core.snapshot import Snapshot
 from authz.demo.signing import SigningKey
 from tests.fixtures import A_EC, A_RSA, ABSENT, B_EC, A, B, T, decide, issuer_a, make_snapshot, mint, signer
@@ -49,7 +49,7 @@ def read(token: str, snapshot: Snapshot | None = None, now: float = T) -> Logout
 
 def test_a_session_ends() -> None:
     """A token with sid ends that session; one without ends what was issued to the subject until then."""
-    session, subject = Entry(RevokedBy.SESSION, A, "s1"), Entry(RevokedBy.SUBJECT, A, "u", before=T)
+    session, subject = RevocationEntry(RevokedBy.SESSION, A, "s1"), RevocationEntry(RevokedBy.SUBJECT, A, "u", before=T)
     assert read(logout_token()) == Logout("a", (session,))
     assert read(logout_token(sid=ABSENT)) == Logout("a", (subject,))
     assert read(logout_token(sub=ABSENT)) == Logout("a", (session,))
@@ -133,7 +133,7 @@ def test_a_new_key_is_a_need() -> None:
     trail = AuditTrail()
     with pytest.raises(Rejected):
         read_logout_token(logout_token(signer("ES256", "new")), world(), trail, T, NO_FACTS)
-    ((kind, of, asked),) = [(need.kind, need.of, need.asked) for need in trail.needs]
+    ((kind, of, asked),) = [(need.kind, need.source, need.asked) for need in trail.needs]
     assert (kind, of, asked) == (KEY, "a", "new")
 
 

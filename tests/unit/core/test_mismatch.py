@@ -8,7 +8,7 @@ import pytest
 
 from authz.core.claims import ClaimPath, Claims
 from authz.core.decision import Allow, Deny
-from authz.core.identity import CopiedClaim, Identity, PayloadHeader
+from authz.core.identity import Identity, MetadataClaim, PayloadHeader
 from authz.core.mismatch import describe
 from authz.core.reasons import Reason
 from tests.fixtures import ABSENT, T, claim, decide, header, issuer_a, make_snapshot, mint, rule
@@ -180,7 +180,7 @@ NEEDS: Final[dict[str, dict[str, Any]]] = {
         "a": issuer_a(required=("exp",), aliases={"user": SUB}),
         "identity": Identity((header("x-user", "user"),)),
     },
-    "metadata": {"identity": Identity(copied=(CopiedClaim("sub", SUB),))},
+    "metadata": {"identity": Identity(metadata=(MetadataClaim("sub", SUB),))},
 }
 
 

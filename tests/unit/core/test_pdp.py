@@ -94,7 +94,7 @@ def test_a_need_differs_by_all_that_is_sent_and_by_whom_it_is_sent_to() -> None:
     ]
     assert len(set(needs)) == len(needs)
     need = needs[0]
-    assert (need.kind, need.of, need.unanswered, need.optional) == (PDP, "policies", Reason.PDP_UNAVAILABLE, False)
+    assert (need.kind, need.source, need.unanswered, need.optional) == (PDP, "policies", Reason.PDP_UNAVAILABLE, False)
     assert need == need_of(question(), mint(exp=T + 7))
     assert (need.bare, need.bare.sent) == (need, "")
     assert need_of(question(TOLERANT)).bare.optional

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from authz.core import base64url
 from authz.core.authorize import authorize
 from authz.core.reasons import Reason
-from authz.core.revocation import Added, Entry, RevocationSource, RevocationTable, RevokedBy, token_digest
+from authz.core.revocation import AddResult, RevocationEntry, RevocationSource, RevocationTable, RevokedBy, token_digest
 from authz.core.snapshot import Snapshot
 from authz.core.token import parse_token
 from tests.cases.case import Case
@@ -28,12 +28,12 @@ from tests.fixtures import A_EC, A, T, decide, make_snapshot, mint
 P256: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # the order of its group
 
 
-def revoke(by: RevokedBy, value: str, *, before: float | None = None, until: float = math.inf) -> Entry:
+def revoke(by: RevokedBy, value: str, *, before: float | None = None, until: float = math.inf) -> RevocationEntry:
     """Write an entry about issuer A."""
-    return Entry(by, A, value, before, until)
+    return RevocationEntry(by, A, value, before, until)
 
 
-def world(*entries: Entry, snapshot: Snapshot | None = None) -> Snapshot:
+def world(*entries: RevocationEntry, snapshot: Snapshot | None = None) -> Snapshot:
     """Return a snapshot with one source of these entries."""
     source = RevocationSource("operator", RevocationTable(entries, max_entries=100))
     return replace(snapshot or make_snapshot(), revocations=(source,))
@@ -59,10 +59,10 @@ def test_a_full_table_refuses_and_forgets_nothing() -> None:
     """A flood of events cannot push out one that came before it; what is there already is not refused."""
     table = RevocationTable([revoke(RevokedBy.SUBJECT, "eve", before=T)], max_entries=3)
     accepted = [table.add(revoke(RevokedBy.TOKEN, str(number))) for number in range(1000)]
-    assert (accepted.count(Added.NEW), accepted.count(Added.FULL), len(table)) == (2, 998, 3)
+    assert (accepted.count(AddResult.NEW), accepted.count(AddResult.FULL), len(table)) == (2, 998, 3)
     assert table.find(A, {"sub": "eve", "iat": T}, "", None, T) is RevokedBy.SUBJECT
-    assert table.add(revoke(RevokedBy.SUBJECT, "eve", before=T)) is Added.KNOWN
-    assert table.add(revoke(RevokedBy.SUBJECT, "eve", before=T + 60)) is Added.NEW
+    assert table.add(revoke(RevokedBy.SUBJECT, "eve", before=T)) is AddResult.KNOWN
+    assert table.add(revoke(RevokedBy.SUBJECT, "eve", before=T + 60)) is AddResult.NEW
     assert table.find(A, {"sub": "eve", "iat": T + 60}, "", None, T) is RevokedBy.SUBJECT
 
 
@@ -87,13 +87,13 @@ def test_entries_end() -> None:
     """They are forgotten after their time, an hour late at most, and the room is free again."""
     ends = {"a": T + 60.0, "b": T + 7260.0, "c": math.inf}
     table = RevocationTable([revoke(RevokedBy.TOKEN, jti, until=at) for jti, at in ends.items()], max_entries=3)
-    assert table.forget(T + 59) == 0
+    assert table.evict_expired(T + 59) == 0
     assert table.find(A, {"jti": "a"}, "", None, T + 59) is RevokedBy.TOKEN
     assert table.find(A, {"jti": "a"}, "", None, T + 3660) is None
-    assert table.forget(T + 3660) == 1
+    assert table.evict_expired(T + 3660) == 1
     assert table.counts() == {"jti": 2, "digest": 0, "sid": 0, "sub": 0, "client": 0, "key": 0, "email": 0}
-    assert table.add(revoke(RevokedBy.TOKEN, "d", until=T + 9999)) is Added.NEW
-    assert table.forget(T + 10**9) == 2
+    assert table.add(revoke(RevokedBy.TOKEN, "d", until=T + 9999)) is AddResult.NEW
+    assert table.evict_expired(T + 10**9) == 2
     assert table.find(A, {"jti": "c"}, "", None, T + 10**9) is RevokedBy.TOKEN
 
 
@@ -105,12 +105,12 @@ def test_what_a_name_says_is_looked_up_and_replaced() -> None:
     assert table.look_up(RevokedBy.SUBJECT, A, "eve", T + 7200) is None
     assert table.look_up(RevokedBy.TOKEN, A, "one", T) == (None, math.inf)
     assert table.look_up(RevokedBy.SUBJECT, A, "mallory", T) is None
-    table.keep_only(long, [short])
+    table.replace_target(long, [short])
     assert table.look_up(RevokedBy.SUBJECT, A, "eve", T) == (T + 1, T + 3600)
-    table.keep_only(short, [])
-    table.keep_only(short, [])
+    table.replace_target(short, [])
+    table.replace_target(short, [])
     assert (table.look_up(RevokedBy.SUBJECT, A, "eve", T), len(table)) == (None, 1)
-    table.keep_only(short, [short])
+    table.replace_target(short, [short])
     assert table.look_up(RevokedBy.SUBJECT, A, "eve", T) == (T + 1, T + 3600)
     assert table.find(A, {"sub": "eve", "iat": T}, "", None, T) is RevokedBy.SUBJECT
 
@@ -151,7 +151,7 @@ def test_a_token_whose_hash_collides_is_not_revoked() -> None:
     found = [bool(table.find(A, {"jti": _Collides(f"other {number}")}, "", None, T)) for number in range(40)]
     assert sum(found) <= 4
     kept = RevocationTable([revoke(RevokedBy.TOKEN, "revoked", before=T)], max_entries=1)
-    assert kept.add(revoke(RevokedBy.TOKEN, _Collides("other 1"))) is Added.NEW
+    assert kept.add(revoke(RevokedBy.TOKEN, _Collides("other 1"))) is AddResult.NEW
     assert len(kept) == 1
 
 

@@ -8,18 +8,21 @@ from typing import Any, Final
 
 import pytest
 
-from authz.core.revocation import Entry, RevokedBy
+from authz.core.revocation import RevocationEntry, RevokedBy
 from authz.core.revocation_entries import parse_entry, parse_revocation_list, write_entry
 from tests.fixtures import A, T
 
-GOOD: Final[dict[str, tuple[dict[str, object], Entry]]] = {
-    "token": ({"iss": A, "jti": "1"}, Entry(RevokedBy.TOKEN, A, "1")),
-    "session": ({"iss": A, "sid": "s"}, Entry(RevokedBy.SESSION, A, "s")),
-    "subject": ({"iss": A, "sub": "eve", "before": T, "until": T + 5}, Entry(RevokedBy.SUBJECT, A, "eve", T, T + 5)),
-    "client": ({"iss": A, "client": "shop", "before": None}, Entry(RevokedBy.CLIENT, A, "shop")),
-    "key": ({"iss": A, "key": "k" * 1024}, Entry(RevokedBy.KEY, A, "k" * 1024)),
-    "email": ({"iss": A, "email": "Eve@Example.com"}, Entry(RevokedBy.EMAIL, A, "eve@example.com")),
-    "digest": ({"iss": A, "digest": "0" * 64}, Entry(RevokedBy.DIGEST, A, "0" * 64)),
+GOOD: Final[dict[str, tuple[dict[str, object], RevocationEntry]]] = {
+    "token": ({"iss": A, "jti": "1"}, RevocationEntry(RevokedBy.TOKEN, A, "1")),
+    "session": ({"iss": A, "sid": "s"}, RevocationEntry(RevokedBy.SESSION, A, "s")),
+    "subject": (
+        {"iss": A, "sub": "eve", "before": T, "until": T + 5},
+        RevocationEntry(RevokedBy.SUBJECT, A, "eve", T, T + 5),
+    ),
+    "client": ({"iss": A, "client": "shop", "before": None}, RevocationEntry(RevokedBy.CLIENT, A, "shop")),
+    "key": ({"iss": A, "key": "k" * 1024}, RevocationEntry(RevokedBy.KEY, A, "k" * 1024)),
+    "email": ({"iss": A, "email": "Eve@Example.com"}, RevocationEntry(RevokedBy.EMAIL, A, "eve@example.com")),
+    "digest": ({"iss": A, "digest": "0" * 64}, RevocationEntry(RevokedBy.DIGEST, A, "0" * 64)),
 }
 BAD: Final[dict[str, tuple[object, str]]] = {
     "a text": ("eve", "is not an object"),

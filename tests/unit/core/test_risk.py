@@ -162,7 +162,7 @@ def test_the_engine_gets_who_asks_from_where() -> None:
     lacking = ask_engine(RiskRequirement(levels=("low",), asks_engine=True), None)
     assert lacking.reason is Reason.RISK_UNAVAILABLE
     (need,) = lacking.trail.needs
-    assert (need.kind, need.of, need.optional) == (RISK, ENGINE, False)
+    assert (need.kind, need.source, need.optional) == (RISK, ENGINE, False)
     assert json.loads(need.sent) == {
         "issuer": "a",
         "subject": "bob",

@@ -15,7 +15,7 @@ from authz.core.decision import AuditTrail
 from authz.core.issuer import LogoutScope
 from authz.core.needs import KEY, NO_FACTS
 from authz.core.reasons import Reason, Rejected
-from authz.core.revocation import Entry, RevokedBy
+from authz.core.revocation import RevocationEntry, RevokedBy
 from authz.core.security_event import SecurityEvent, Transmitter, read_security_event
 from authz.demo.signing import SigningKey
 from tests.fixtures import (
@@ -44,7 +44,7 @@ EVE: Final[Mapping[str, object]] = {"format": "iss_sub", "iss": A, "sub": "eve"}
 SECEVENT: Final[Mapping[str, object]] = {"typ": "secevent+jwt"}
 REVOKED: Final[Mapping[str, object]] = {f"{CAEP}session-revoked": {"event_timestamp": T - 10}}
 GONE: Final = dict.fromkeys(("sub", "exp", "groups"), ABSENT)
-ABOUT_EVE: Final = Entry(RevokedBy.SUBJECT, A, "eve", T - 10)
+ABOUT_EVE: Final = RevocationEntry(RevokedBy.SUBJECT, A, "eve", T - 10)
 
 
 def hub(*issuers: str, scope: LogoutScope = LogoutScope.SESSION) -> dict[str, Transmitter]:
@@ -118,15 +118,15 @@ def test_when_it_happened(event_timestamp: object, more: Mapping[str, Any], befo
     assert entry.before == before
 
 
-def by(kind: RevokedBy, value: str, issuer: str = A, before: float | None = T - 10) -> Entry:
+def by(kind: RevokedBy, value: str, issuer: str = A, before: float | None = T - 10) -> RevocationEntry:
     """Write an entry."""
-    return Entry(kind, issuer, value, before)
+    return RevocationEntry(kind, issuer, value, before)
 
 
 SESSION: Final = by(RevokedBy.SESSION, "s1", before=None)
 COMPLEX: Final = {"format": "complex", "user": EVE, "session": {"format": "opaque", "id": "s1"}}
 ALIASES: Final = [EVE, {"format": "email", "email": "eve@a.test"}, "text"]
-SUBJECTS: Final[dict[str, tuple[object, list[Entry]]]] = {
+SUBJECTS: Final[dict[str, tuple[object, list[RevocationEntry]]]] = {
     "iss_sub": (EVE, [ABOUT_EVE]),
     "opaque": ({"format": "opaque", "id": "eve"}, [ABOUT_EVE]),
     "email": ({"format": "email", "email": "Eve@A.test"}, [by(RevokedBy.EMAIL, "eve@a.test")]),
@@ -236,7 +236,7 @@ def test_a_new_key_of_the_transmitter_is_a_need() -> None:
     trail = AuditTrail()
     with pytest.raises(Rejected):
         read_security_event(event(key=signer("ES256", "new")), hub(), DEFAULT_SNAPSHOT, trail, T, NO_FACTS)
-    assert [(need.kind, need.of, need.asked) for need in trail.needs] == [(KEY, "hub", "new")]
+    assert [(need.kind, need.source, need.asked) for need in trail.needs] == [(KEY, "hub", "new")]
 
 
 @pytest.mark.parametrize("claims", [{}, {"sub": "eve", "exp": T + 60, "aud": "api"}], ids=["as it is", "dressed up"])

@@ -160,15 +160,15 @@ def test_a_configuration_without_any_of_it_asks_for_nothing() -> None:
 
     allowed = judge(GOOD, DEFAULT_SNAPSHOT, Nothing())
     assert allowed.reason is Reason.AUTHENTICATED
-    assert (allowed.trail.network, allowed.trail.shown, allowed.trail.throttled) == (None, None, False)
+    assert (allowed.trail.network, allowed.trail.valid_token, allowed.trail.throttled) == (None, None, False)
 
 
 def test_only_an_authentic_and_valid_token_is_shown() -> None:
     """What makes a client known is a token whose signature, time and audience were checked, whatever the rule says."""
     for token in (FORGED, mint(exp=T - 1), mint(aud="other"), "garbage"):
-        assert judge(token, facts=NO_FACTS).trail.shown is None
+        assert judge(token, facts=NO_FACTS).trail.valid_token is None
     for path in ("/items/1", "/admin/x"):
-        shown = judge(mint(groups=[]), facts=NO_FACTS, path=path).trail.shown
+        shown = judge(mint(groups=[]), facts=NO_FACTS, path=path).trail.valid_token
         assert shown is not None
         assert shown.members["sub"] == "bob"
 

@@ -96,7 +96,7 @@ def test_an_optional_fact_that_no_round_is_left_for_is_missing() -> None:
         for need in (TIDE, WEATHER):
             if need not in facts:
                 return Deny(Reason.POLICY_DENIED, AuditTrail(needs=(need,)))
-        return do_without(request, snapshot, now, {need: fact for need, fact in facts.items() if need.of == "x"})
+        return do_without(request, snapshot, now, {need: fact for need, fact in facts.items() if need.source == "x"})
 
     lanes = {"tide": FakeLane(fact="low"), "weather": FakeLane(fact="rain")}
     assert told(check(decide=late, gatherer=StillGatherer(**lanes)), "decision") == "deny"

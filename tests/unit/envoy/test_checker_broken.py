@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from authz.core.claims import ClaimPath
-from authz.core.identity import ConstantHeader, CopiedClaim, Identity
+from authz.core.identity import ConstantHeader, Identity, MetadataClaim
 from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import FALLBACK_RESPONSE
@@ -67,7 +67,7 @@ def test_a_condition_that_breaks_denies(error: BaseException) -> None:
     [
         Identity((ConstantHeader(header="x-user-id", value="\ud800"),)),
         Identity((ConstantHeader(header="\udcff", value="x"),)),
-        Identity(copied=(CopiedClaim("\ud800", ClaimPath(("sub",))),)),
+        Identity(metadata=(MetadataClaim("\ud800", ClaimPath(("sub",))),)),
     ],
     ids=["value", "name", "claim"],
 )

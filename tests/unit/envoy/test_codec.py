@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from authz.core.authorize import authorize
 from authz.core.claims import ClaimPath
 from authz.core.decision import Allow, AuditTrail, Deny, as_unanswered
-from authz.core.identity import CopiedClaim, Identity
+from authz.core.identity import Identity, MetadataClaim
 from authz.core.needs import KEY, Need
 from authz.core.reasons import WIRE_STATUS, Reason, Rejected
 from authz.core.request import Request
@@ -393,7 +393,7 @@ def test_the_metadata_tells_envoy_what_was_found() -> None:
 
 def copied(**claims: object) -> wire.CheckResponse:
     """Judge a good token with these *claims*, all of them copied to the metadata, and read the answer."""
-    identity = Identity(copied=tuple(CopiedClaim(name, ClaimPath((name,))) for name in claims))
+    identity = Identity(metadata=tuple(MetadataClaim(name, ClaimPath((name,))) for name in claims))
     request = ask(mint(claims=claims))
     decision = authorize(request, make_snapshot(identity=identity), T)
     return read(encode_decision(decision, request, Responses(), ID))
@@ -433,7 +433,7 @@ def test_the_deepest_claim_can_still_be_read(shape: str) -> None:
 
 def test_no_claims_are_told_of_a_denial() -> None:
     """A refused request leaves no claims in the metadata, also where its token was good."""
-    identity = Identity((header("x-user-id", "sub"),), copied=(CopiedClaim("sub", ClaimPath(("sub",))),))
+    identity = Identity((header("x-user-id", "sub"),), metadata=(MetadataClaim("sub", ClaimPath(("sub",))),))
     denied = authorize(
         ask(mint(), path="/items"), make_snapshot(rule("r", "/items", scopes=("s",)), identity=identity), T
     )

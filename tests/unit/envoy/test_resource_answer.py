@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from authz.config.build import build_resource
-from authz.core.resource import WELL_KNOWN
+from authz.core.resource_metadata import WELL_KNOWN
 from authz.core.snapshot import Responses, Snapshot
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.codec import encode_decision

@@ -19,7 +19,7 @@ from authz.core.snapshot import Snapshot
 from authz.core.throttle import ClientRules, Throttle
 from authz.envoy.gathering import Gatherer
 from authz.facts.clients import ClientMemory
-from authz.facts.failures import Count
+from authz.facts.failure_counts import FailureCount
 from authz.facts.seen_networks import GENERATION, MAX_NETWORKS, SeenNetworks
 from tests.cases.introspection import OPAQUE, RULES, said, world
 from tests.fakes.clock import FakeClock
@@ -81,7 +81,7 @@ class Sidecar:
 
 
 def guard(snapshot: Snapshot, **changes: object) -> Snapshot:
-    """Count failures in *snapshot*."""
+    """FailureCount failures in *snapshot*."""
     return replace(snapshot, clients=replace(ClientRules(throttle=LIMIT), **changes))  # type: ignore[arg-type]
 
 
@@ -175,7 +175,7 @@ def test_failing_networks_are_shown_the_worst_first() -> None:
     sidecar.fail(5, "192.0.2.9")
     worst, other = sidecar.memory.failing_networks()
     assert (worst.name, worst.minute, worst.hour, round(worst.seconds)) == ("192.0.2.9", 5, 5, 12)
-    assert other == Count("192.0.2.8", 2, 2)
+    assert other == FailureCount("192.0.2.8", 2, 2)
 
 
 def test_without_rules_nothing_is_remembered() -> None:

@@ -10,15 +10,15 @@ from prometheus_client import CollectorRegistry
 
 from authz.config.model import Config
 from authz.core.reasons import Reason
-from authz.core.revocation import Entry
+from authz.core.revocation import RevocationEntry
 from authz.feeds.ports import FeedEnv
-from authz.feeds.revocation_events import Shared
-from authz.feeds.revocation_records import Seal
+from authz.feeds.revocation_events import EventSharing
+from authz.feeds.revocation_records import HmacSeal
 from authz.feeds.revocation_sharing import NAME, SharedRevocations
 from authz.feeds.revocations import LOGOUT, OPERATOR, Revocations
-from authz.feeds.revoked_entries import Name
+from authz.feeds.revoked_entries import RevocationTarget
 from authz.feeds.shared.event_log import EventLog
-from authz.feeds.store import Store
+from authz.feeds.snapshot_store import SnapshotStore
 from authz.telemetry.revocations import RevocationMetrics
 from tests.fakes.clock import FakeClock
 from tests.fakes.shared_state import FakeServer
@@ -45,7 +45,7 @@ class Replica:
     ) -> None:
         self.config = settings(**section, **({} if file is None else {"file": str(file)}))
         self.clock = clock
-        self.store = Store(DEFAULT_SNAPSHOT)
+        self.store = SnapshotStore(DEFAULT_SNAPSHOT)
         self.registry = CollectorRegistry()
 
         def now() -> float:
@@ -59,7 +59,7 @@ class Replica:
             store=self.store,
             env=env,
             metrics=RevocationMetrics(self.registry),
-            replicas=Shared(sharing=self.sharing, seal=None if secret is None else Seal(secret), saves=True),
+            replicas=EventSharing(sharing=self.sharing, seal=None if secret is None else HmacSeal(secret), saves=True),
         )
         self.revocations.reconfigure(self.config)
         self.sharing.begin(self.revocations._callbacks)
@@ -68,15 +68,15 @@ class Replica:
         """Read what is shared, as the thread does; return the last pause."""
         return [self.sharing.step(self.revocations._callbacks) for _ in range(times)][-1]
 
-    def log_out(self, *entries: Entry) -> int:
+    def log_out(self, *entries: RevocationEntry) -> int:
         """Have an issuer revoke."""
         return self.revocations.events.revoke(entries, f"{LOGOUT} of a")
 
-    def revoke(self, *entries: Entry) -> int:
+    def revoke(self, *entries: RevocationEntry) -> int:
         """Have the operator revoke."""
         return self.revocations.events.revoke(entries, OPERATOR, undoable=True)
 
-    def undo(self, *names: Name) -> int:
+    def undo(self, *names: RevocationTarget) -> int:
         """Have the operator take back."""
         return self.revocations.events.undo(names, OPERATOR)
 
@@ -84,7 +84,7 @@ class Replica:
         """What becomes of a token, which is of eve's session s1."""
         return decide(token, snapshot=self.store.current()).reason
 
-    def look_up(self, entry: Entry) -> set[str]:
+    def look_up(self, entry: RevocationEntry) -> set[str]:
         """By which sources the tokens of an entry are revoked."""
         return set(self.revocations.look_up(name_of(entry)))
 
@@ -96,7 +96,7 @@ class Replica:
         return self.registry.get_sample_value(name, labels)
 
 
-def name_of(entry: Entry) -> Name:
+def name_of(entry: RevocationEntry) -> RevocationTarget:
     """What an entry names."""
     return entry.by, entry.issuer, entry.value
 

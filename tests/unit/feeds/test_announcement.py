@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from authz.core.keys import KeySet
-from authz.feeds.cache import CachedDocument
 from authz.feeds.failure import RefreshError
+from authz.feeds.key_cache import CachedDocument
 from authz.feeds.key_history import KeyHistory
 from authz.feeds.refresh import Search
 from authz.telemetry.keys import Refresh

@@ -15,7 +15,7 @@ from authz.core.needs import KeySearched, Need
 from authz.core.reasons import Reason
 from authz.feeds.logouts import LogoutReceiver, RefusedError
 from authz.feeds.refusals import MAX_LINES, SECONDS_PER_LINE
-from authz.feeds.store import Store
+from authz.feeds.snapshot_store import SnapshotStore
 from tests.fixtures import A, T, decide, issuer_a, key_set, make_snapshot, mint, signer
 from tests.unit.core.test_logout_token import logout_token
 from tests.unit.feeds.test_revocations import Pod, settings
@@ -50,7 +50,7 @@ class Receiver:
 
     def __init__(self, *, max_entries: int = 100, new_key: bool = False) -> None:
         self.pod = Pod(settings(max_entries=max_entries))
-        self.store: Store = self.pod.store
+        self.store: SnapshotStore = self.pod.store
         a = replace(issuer_a(), logout=LogoutRules(frozenset({"web"})))
         self.store.adopt(make_snapshot(a=a), kept=(), keys={})
         self.lane = Lane((lambda: self.store.set_keys((A,), key_set(signer("ES256", "new")))) if new_key else None)

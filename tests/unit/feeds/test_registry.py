@@ -18,10 +18,10 @@ from authz.core.reasons import Reason
 from authz.core.snapshot import Snapshot
 from authz.core.token import parse_token
 from authz.demo.signing import SigningKey
+from authz.feeds.key_usage import KeyUsage
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
-from authz.feeds.store import Store
-from authz.feeds.usage import Usage
+from authz.feeds.snapshot_store import SnapshotStore
 from authz.telemetry.keys import IssuerKeyMetrics, KeyMetrics
 from tests.fakes.clock import FakeClock
 from tests.fixtures import A_EC, A_RSA, B_EC, A, B, ask, mint
@@ -56,8 +56,8 @@ class House:
         self.publish("a", A_RSA, A_EC)
         self.publish("b", B_EC)
         config = parse(self.text(), file="authz.yaml")
-        self.store = Store(build_snapshot(config))
-        self.usage = Usage(self.clock.time)
+        self.store = SnapshotStore(build_snapshot(config))
+        self.usage = KeyUsage(self.clock.time)
         self.evictions: list[Snapshot] = []
         self.hold = False
         self.under_way: list[Callable[[], None]] = []

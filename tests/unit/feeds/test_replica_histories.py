@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from authz.core.revocation import Entry, RevokedBy
+from authz.core.revocation import RevocationEntry, RevokedBy
 from authz.feeds.revocation_sharing import UnsharedError
 from authz.feeds.shared.state import SharedStateError
 from tests.fakes.clock import FakeClock
@@ -24,9 +24,9 @@ names = st.sampled_from(["alice", "bob", "eve"])
 befores = st.sampled_from([None, T - 60.0, float(T), T + 60.0])
 
 
-def entry(name: str, before: float | None = None) -> Entry:
+def entry(name: str, before: float | None = None) -> RevocationEntry:
     """An entry of a subject."""
-    return Entry(RevokedBy.SUBJECT, A, name, before)
+    return RevocationEntry(RevokedBy.SUBJECT, A, name, before)
 
 
 class Histories(RuleBasedStateMachine):

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 from prometheus_client import CollectorRegistry
 
-from authz.core.revocation import Entry, RevokedBy
+from authz.core.revocation import RevocationEntry, RevokedBy
 from authz.feeds.ports import FeedEnv
 from authz.feeds.revocation_events import Retention, RevocationEvents
 from authz.files.journal import Journal
@@ -50,9 +50,9 @@ class Torn(Journal):
             raise OSError(errno.EIO, "Input/output error")
 
 
-def entry(number: int) -> Entry:
+def entry(number: int) -> RevocationEntry:
     """Revoke one token."""
-    return Entry(RevokedBy.TOKEN, A, f"no {number}")
+    return RevocationEntry(RevokedBy.TOKEN, A, f"no {number}")
 
 
 class Events(RevocationEvents):

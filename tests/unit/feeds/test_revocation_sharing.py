@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from authz.core.reasons import Reason
-from authz.core.revocation import Entry, RevokedBy
+from authz.core.revocation import RevocationEntry, RevokedBy
 from authz.feeds.revocation_sharing import BLOCK_SECONDS, MAX_PENDING, TRIM_INTERVAL, UnsharedError
 from authz.feeds.revocations import OPERATOR
 from authz.feeds.shared.event_log import MAX_READ
@@ -18,8 +18,8 @@ from tests.fakes.shared_state import FakeServer
 from tests.fixtures import A, T, mint
 from tests.unit.feeds.replicas import KEY, Replica
 
-EVE = Entry(RevokedBy.SUBJECT, A, "eve")
-SESSION = Entry(RevokedBy.SESSION, A, "s1")
+EVE = RevocationEntry(RevokedBy.SUBJECT, A, "eve")
+SESSION = RevocationEntry(RevokedBy.SESSION, A, "s1")
 AWAY = SharedStateError("unreachable", "shared state at valkey:6379: Connection refused")
 OTHER = mint(exp=T + 10**6)
 
@@ -53,7 +53,7 @@ def test_an_event_reaches_every_replica(server: FakeServer, clock: FakeClock) ->
 def test_a_replica_that_starts_knows_what_is_revoked_or_denies(server: FakeServer, clock: FakeClock) -> None:
     """It is not ready, and answers 503, until it has read everything, however much that is."""
     first = Replica(server, clock)
-    first.log_out(*[Entry(RevokedBy.TOKEN, A, f"no {number}") for number in range(MAX_READ)], SESSION)
+    first.log_out(*[RevocationEntry(RevokedBy.TOKEN, A, f"no {number}") for number in range(MAX_READ)], SESSION)
     later = Replica(server, clock)
     assert (later.reason(OTHER), later.revocations.waiting_for()) == (Reason.REVOCATIONS_UNAVAILABLE, ["shared_state"])
     later.read()
@@ -121,7 +121,7 @@ def test_as_many_events_wait_as_there_is_room_for(server: FakeServer, clock: Fak
     """The senders of the others are informed; if they send them again, these go out too."""
     one, two = Replica(server, clock), Replica(server, clock)
     server.failure = AWAY
-    entries = [Entry(RevokedBy.TOKEN, A, f"no {number}") for number in range(MAX_PENDING + 1)]
+    entries = [RevocationEntry(RevokedBy.TOKEN, A, f"no {number}") for number in range(MAX_PENDING + 1)]
     with pytest.raises(UnsharedError):
         one.log_out(*entries)
     assert one.metric("authz_revocations_unshared") == MAX_PENDING
@@ -274,7 +274,7 @@ def test_what_is_over_is_removed_and_nothing_younger(
     replica.log_out(SESSION)
     replica.read()
     clock.advance(3600)
-    replica.log_out(Entry(RevokedBy.TOKEN, A, "last"))
+    replica.log_out(RevocationEntry(RevokedBy.TOKEN, A, "last"))
     clock.advance(2 * TRIM_INTERVAL)
     replica.read(2)
     kept = b"".join(fields[1] for _, fields in server.streams[KEY])
@@ -288,7 +288,7 @@ def test_a_flood_of_others_is_bounded(server: FakeServer, clock: FakeClock, capl
     replica.read()
     replica.log_out(SESSION)
     other = Replica(server, clock)
-    other.log_out(*[Entry(RevokedBy.TOKEN, A, f"no {number}") for number in range(3 * MAX_READ)])
+    other.log_out(*[RevocationEntry(RevokedBy.TOKEN, A, f"no {number}") for number in range(3 * MAX_READ)])
     assert replica.read() > 0
     replica.read(3)
     assert replica.reason() is Reason.TOKEN_REVOKED

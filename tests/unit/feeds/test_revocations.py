@@ -13,18 +13,18 @@ from prometheus_client import CollectorRegistry
 
 from authz.config.model import Config
 from authz.core.reasons import Reason
-from authz.core.revocation import Entry, RevokedBy
+from authz.core.revocation import RevocationEntry, RevokedBy
 from authz.feeds.ports import FeedEnv
 from authz.feeds.revocation_events import FILE_POLL_INTERVAL, FORGET_INTERVAL, FullError
 from authz.feeds.revocations import OPERATOR, Revocations
-from authz.feeds.store import Store
+from authz.feeds.snapshot_store import SnapshotStore
 from authz.telemetry.revocations import RevocationMetrics
 from tests.fakes.clock import FakeClock
 from tests.fixtures import DEFAULT_SNAPSHOT, A, T, decide, make_snapshot, mint
 from tests.unit.config.sample import configure
 
-EVE: Final = Entry(RevokedBy.SUBJECT, A, "eve")
-SESSION: Final = Entry(RevokedBy.SESSION, A, "s1")
+EVE: Final = RevocationEntry(RevokedBy.SUBJECT, A, "eve")
+SESSION: Final = RevocationEntry(RevokedBy.SESSION, A, "s1")
 TOKEN: Final = mint(sid="s1", sub="eve", jti="one", exp=T + 10**6)
 
 
@@ -33,7 +33,7 @@ class Pod:
 
     def __init__(self, config: Config, *, shared: Path | None = None) -> None:
         self.clock = FakeClock(wall=float(T))
-        self.store = Store(DEFAULT_SNAPSHOT)
+        self.store = SnapshotStore(DEFAULT_SNAPSHOT)
         self.registry = CollectorRegistry()
         env = FeedEnv(monotonic=self.clock.monotonic, now=self.clock.time, jitter=lambda: 0.5, spawn=lambda run: run())
         metrics = RevocationMetrics(self.registry)
@@ -47,7 +47,7 @@ class Pod:
             if feed.due() <= self.clock.monotonic():
                 feed.step()
 
-    def revoke(self, *entries: Entry) -> int:
+    def revoke(self, *entries: RevocationEntry) -> int:
         return self.revocations.events.revoke(entries, OPERATOR)
 
     def reason(self, token: str = TOKEN) -> Reason:
@@ -188,7 +188,7 @@ def test_a_flood_is_refused_and_evicts_nothing() -> None:
     """Beyond the bound the sender is told; those that were accepted still count, and so do later ones for them."""
     pod = Pod(settings(max_entries=2))
     pod.revoke(SESSION)
-    flood = [Entry(RevokedBy.TOKEN, A, f"no {number}") for number in range(100)]
+    flood = [RevocationEntry(RevokedBy.TOKEN, A, f"no {number}") for number in range(100)]
     with pytest.raises(FullError, match="no room: there are 2 revocations already"):
         pod.revoke(*flood)
     assert pod.reason() is Reason.TOKEN_REVOKED
@@ -201,7 +201,7 @@ def test_a_flood_is_refused_and_evicts_nothing() -> None:
 def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     """What was accepted is in the file; what is over is not read again."""
     config = settings(file=str(tmp_path / "events"), max_lifetime="1h")
-    Pod(config).revoke(SESSION, Entry(RevokedBy.TOKEN, A, "old", until=float(T) - 1))
+    Pod(config).revoke(SESSION, RevocationEntry(RevokedBy.TOKEN, A, "old", until=float(T) - 1))
     again = Pod(config)
     assert again.reason() is Reason.TOKEN_REVOKED
     assert len(again.revocations.events.entries) == 1
@@ -263,7 +263,7 @@ def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     file = tmp_path / "events"
     config = settings(file=str(file), max_lifetime="1h")
     one, two = Pod(config), Pod(config)
-    one.revoke(*[Entry(RevokedBy.TOKEN, A, f"no {number}") for number in range(1500)])
+    one.revoke(*[RevocationEntry(RevokedBy.TOKEN, A, f"no {number}") for number in range(1500)])
     two.step(1)
     size = file.stat().st_size
     one.clock.advance(7200)

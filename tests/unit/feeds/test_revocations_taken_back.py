@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from authz.core.reasons import Reason
-from authz.core.revocation import Added, Entry, RevokedBy
+from authz.core.revocation import AddResult, RevocationEntry, RevokedBy
 from authz.feeds.revocation_events import FORGET_INTERVAL, FullError, UnsealedError
-from authz.feeds.revocation_records import Revoked, Seal, Undone, new_id, write_record
+from authz.feeds.revocation_records import HmacSeal, RevokeRecord, UndoRecord, new_id, write_record
 from authz.feeds.revocation_sharing import UnsharedError
 from authz.feeds.revoked_entries import RevokedEntries
 from authz.feeds.shared.state import SharedStateError
@@ -19,8 +19,8 @@ from tests.fixtures import A, T
 from tests.unit.feeds.replicas import KEY, SECRET, Replica, name_of, settings
 from tests.unit.feeds.test_revocations import Pod
 
-EVE = Entry(RevokedBy.SUBJECT, A, "eve", before=float(T))
-BOB = Entry(RevokedBy.SUBJECT, A, "bob")
+EVE = RevocationEntry(RevokedBy.SUBJECT, A, "eve", before=float(T))
+BOB = RevocationEntry(RevokedBy.SUBJECT, A, "bob")
 ENTRY = b"e"
 
 
@@ -172,11 +172,11 @@ def test_what_others_write_takes_nothing_back(
     one, two = Replica(server, clock), Replica(server, clock)
     one.revoke(EVE)
     ids = tuple(one.revocations.events.entries.find_ids(name_of(EVE)))
-    forged = Undone(ids, T + 60.0)
+    forged = UndoRecord(ids, T + 60.0)
     if secret is not None:
-        forged = Seal(secret).seal(forged)
+        forged = HmacSeal(secret).seal(forged)
     if secret is SECRET:
-        forged = Undone((*ids, new_id()), T + 60.0, Seal(secret).seal(forged).seal)
+        forged = UndoRecord((*ids, new_id()), T + 60.0, HmacSeal(secret).seal(forged).seal)
     server.write(KEY, ENTRY, write_record(forged, "operator").encode())
     two.read()
     assert (two.reason(), two.count("invalid")) == (Reason.TOKEN_REVOKED, 1)
@@ -188,8 +188,8 @@ def test_an_entry_is_one_line_of_the_file(server: FakeServer, clock: FakeClock, 
     one = Replica(server, clock, file=tmp_path / "1")
     one.revoke(EVE)
     (id_,) = one.revocations.events.entries.find_ids(name_of(EVE))
-    undo = write_record(Undone((id_,), T + 60.0), "operator")
-    sound = write_record(Revoked(BOB), "operator")
+    undo = write_record(UndoRecord((id_,), T + 60.0), "operator")
+    sound = write_record(RevokeRecord(BOB), "operator")
     server.write(KEY, ENTRY, f'{sound[:-1]}, "more":\n{undo}\n}}'.encode())
     one.read()
     again = Replica(server, clock, file=tmp_path / "1")
@@ -203,7 +203,7 @@ def test_a_forged_entry_with_a_known_id_hides_nothing(server: FakeServer, clock:
     one.revoke(EVE)
     (id_,) = one.revocations.events.entries.find_ids(name_of(EVE))
     real = server.streams[KEY].pop()
-    server.write(KEY, ENTRY, write_record(Revoked(BOB, id_), "operator").encode())
+    server.write(KEY, ENTRY, write_record(RevokeRecord(BOB, id_), "operator").encode())
     server.write(KEY, *real[1])
     later = Replica(server, clock)
     later.read()
@@ -242,9 +242,9 @@ def test_the_last_ones_can_be_taken_back() -> None:
     entries = RevokedEntries(5, max_undoable=2)
     ids = [new_id() for _ in range(4)]
     for id_, value in zip(ids, "abcd", strict=True):
-        assert entries.take(Revoked(Entry(RevokedBy.SUBJECT, A, value), id_)) is Added.NEW
+        assert entries.apply(RevokeRecord(RevocationEntry(RevokedBy.SUBJECT, A, value), id_)) is AddResult.NEW
     assert [entry.value for entry in entries.list_undoable(9)] == ["d", "c"]
-    assert entries.take(Undone((ids[0], ids[3]), T + 60.0)) is Added.NEW
+    assert entries.apply(UndoRecord((ids[0], ids[3]), T + 60.0)) is AddResult.NEW
     found = [
         table.look_up(RevokedBy.SUBJECT, A, value, T)
         for value in "abcd"
@@ -259,14 +259,14 @@ def test_no_room_is_no_success() -> None:
     entries = RevokedEntries(2, max_undoable=2)
     ids = [new_id() for _ in range(3)]
     for id_, value in zip(ids, "ab", strict=False):
-        entries.take(Revoked(Entry(RevokedBy.SUBJECT, A, value), id_))
-    assert entries.take(Revoked(Entry(RevokedBy.SUBJECT, A, "c"), ids[2])) is Added.FULL
-    assert entries.take(Undone(tuple(ids), T + 60.0)) is Added.FULL
+        entries.apply(RevokeRecord(RevocationEntry(RevokedBy.SUBJECT, A, value), id_))
+    assert entries.apply(RevokeRecord(RevocationEntry(RevokedBy.SUBJECT, A, "c"), ids[2])) is AddResult.FULL
+    assert entries.apply(UndoRecord(tuple(ids), T + 60.0)) is AddResult.FULL
     assert len(entries) == 2
-    entries.take(Undone(tuple(ids[:2]), T + 60.0))
-    assert entries.take(Undone((ids[2],), T + 60.0)) is Added.FULL
-    entries.forget(T + 61.0)
-    assert entries.take(Undone((ids[2],), T + 60.0)) is Added.NEW
+    entries.apply(UndoRecord(tuple(ids[:2]), T + 60.0))
+    assert entries.apply(UndoRecord((ids[2],), T + 60.0)) is AddResult.FULL
+    entries.evict_expired(T + 61.0)
+    assert entries.apply(UndoRecord((ids[2],), T + 60.0)) is AddResult.NEW
 
 
 def test_undoing_too_much_is_refused(server: FakeServer, clock: FakeClock) -> None:
@@ -284,12 +284,12 @@ def test_entries_of_one_name_end_one_by_one(clock: FakeClock) -> None:
     entries = RevokedEntries(9)
     ids = [new_id() for _ in range(3)]
     for id_, before, hours in zip(ids, (T, T + 60, T + 120), (1, 2, 3), strict=True):
-        entry = Entry(RevokedBy.SUBJECT, A, "eve", float(before), T + hours * 3600.0)
-        assert entries.take(Revoked(entry, id_)) is Added.NEW
-    entries.take(Undone((ids[2],), T + 9999.0))
+        entry = RevocationEntry(RevokedBy.SUBJECT, A, "eve", float(before), T + hours * 3600.0)
+        assert entries.apply(RevokeRecord(entry, id_)) is AddResult.NEW
+    entries.apply(UndoRecord((ids[2],), T + 9999.0))
     assert entries.operator.look_up(RevokedBy.SUBJECT, A, "eve", T) == (T + 60.0, T + 7200.0)
-    entries.forget(T + 3601.0)
+    entries.evict_expired(T + 3601.0)
     assert entries.operator.look_up(RevokedBy.SUBJECT, A, "eve", T) == (T + 60.0, T + 7200.0)
-    entries.forget(T + 7200.0)
+    entries.evict_expired(T + 7200.0)
     assert len(entries) == 0
     clock.advance(FORGET_INTERVAL)

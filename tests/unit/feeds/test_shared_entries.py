@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.reasons import Reason
-from authz.core.revocation import Entry, RevokedBy
+from authz.core.revocation import RevocationEntry, RevokedBy
 from authz.core.revocation_entries import write_entry
 from authz.feeds.revocation_records import (
     MAX_LINE,
     MAX_UNDONE,
-    Revoked,
-    Seal,
-    Undone,
+    HmacSeal,
+    RevokeRecord,
+    UndoRecord,
     digest_line,
     parse_record,
     write_record,
@@ -30,8 +30,8 @@ from tests.fakes.shared_state import FakeClient, FakeServer
 from tests.fixtures import A, T
 from tests.unit.feeds.replicas import KEY, TOKEN, Replica
 
-SESSION = Entry(RevokedBy.SESSION, A, "s1")
-SOUND = write_record(Revoked(SESSION), "logout of a").encode()
+SESSION = RevocationEntry(RevokedBy.SESSION, A, "s1")
+SOUND = write_record(RevokeRecord(SESSION), "logout of a").encode()
 IDS = ["0123456789abcdef"]
 
 HOSTILE = [
@@ -79,7 +79,7 @@ def test_what_is_no_record_is_refused(server: FakeServer, clock: FakeClock, line
     """It is counted, and those before and behind it count."""
     server.write(KEY, b"e", SOUND)
     server.write(KEY, b"e", line)
-    server.write(KEY, b"e", write_record(Revoked(Entry(RevokedBy.SUBJECT, A, "bob")), "x").encode())
+    server.write(KEY, b"e", write_record(RevokeRecord(RevocationEntry(RevokedBy.SUBJECT, A, "bob")), "x").encode())
     replica = Replica(server, clock)
     replica.read()
     assert (replica.count("invalid"), replica.count("accepted")) == (1, 2)
@@ -101,16 +101,16 @@ def test_no_text_is_more_than_refused(line: bytes) -> None:
 )
 def test_what_is_written_is_read(by: RevokedBy, value: str, before: float | None, undoable: bool) -> None:  # noqa: FBT001 - generated
     """Every record comes back as it was, within the bound of a line."""
-    record = Revoked(Entry(by, value, value, before, T + 60.0), IDS[0] if undoable else None)
+    record = RevokeRecord(RevocationEntry(by, value, value, before, T + 60.0), IDS[0] if undoable else None)
     line = write_record(record, "signals of hub").encode()
     assert len(line) < MAX_LINE
     assert parse_record(line) == record
-    undo = Seal(b"s" * 32).seal(Undone((IDS[0],), T + 60.125))
+    undo = HmacSeal(b"s" * 32).seal(UndoRecord((IDS[0],), T + 60.125))
     read = parse_record(write_record(undo, "operator").encode())
     assert read == undo
-    assert isinstance(read, Undone)
-    assert Seal(b"s" * 32).matches(read)
-    assert not Seal(b"t" * 32).matches(read)
+    assert isinstance(read, UndoRecord)
+    assert HmacSeal(b"s" * 32).matches(read)
+    assert not HmacSeal(b"t" * 32).matches(read)
 
 
 def test_other_fields_are_no_entry(server: FakeServer, clock: FakeClock) -> None:
@@ -187,14 +187,14 @@ def test_an_entry_that_got_an_end_is_not_sent_again_unless_it_was_lost(
         Replica(server, clock, file=tmp_path / name, max_lifetime="12h").read(2)
     (line,) = {line for _, line in lines_of(server)}
     record = parse_record(line)
-    assert isinstance(record, Revoked)
+    assert isinstance(record, RevokeRecord)
     assert record.until == T + 12 * 3600 + 30
 
 
 def test_the_same_entry_again_and_again_fills_no_disk(server: FakeServer, clock: FakeClock, tmp_path: Path) -> None:
     """Each has an id of its own, so each counts as new; the file has room for some, and the rest is counted."""
     for number in range(5_000):
-        server.write(KEY, b"e", write_record(Revoked(SESSION, f"{number:016x}"), "x").encode())
+        server.write(KEY, b"e", write_record(RevokeRecord(SESSION, f"{number:016x}"), "x").encode())
     replica = Replica(server, clock, file=tmp_path / "events", max_entries=1000)
     while replica.count("accepted") != 5_000:
         replica.read()

@@ -10,10 +10,10 @@ from pathlib import Path
 from authz.config.build import build_snapshot
 from authz.core.snapshot import Snapshot
 from authz.facts.clients import ClientMemory
+from authz.feeds.key_usage import KeyUsage
 from authz.feeds.ports import FeedEnv
 from authz.feeds.registry import Registry
-from authz.feeds.store import Store
-from authz.feeds.usage import Usage
+from authz.feeds.snapshot_store import SnapshotStore
 from authz.runtime.active_config import ActiveConfig
 from authz.runtime.checking import check_file
 from authz.runtime.insight import Insight, Parts
@@ -34,11 +34,11 @@ class Running:
     def __init__(self, file: Path) -> None:
         loaded = check_file(file)
         config = loaded.config
-        self.usage = Usage(lambda: T)
+        self.usage = KeyUsage(lambda: T)
         self._file = file
         verify = self.usage.record_use(build_snapshot(config).verify_signature)
         self._build = partial(build_snapshot, verify_signature=verify)
-        self.store = Store(self._build(config))
+        self.store = SnapshotStore(self._build(config))
         self.metrics = Metrics(insecure_options=0, label_rules=True, lost_lines=lambda: 0)
         self.metrics.watch_in_flight(lambda: 3)
         env = FeedEnv(monotonic=time.monotonic, now=lambda: T, jitter=lambda: 0.0, spawn=_never)

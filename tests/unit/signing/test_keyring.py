@@ -11,7 +11,7 @@ import pytest
 
 from authz.config.model import Config
 from authz.core.keys import KeySet
-from authz.core.published import PublishedDocument
+from authz.core.published_document import PublishedDocument
 from authz.signing.keyring import POLL_SECONDS, Keyring, KeyringView
 from authz.signing.local import ALGORITHMS, LocalSigner
 from authz.signing.offline import rotate_state, withdraw_key

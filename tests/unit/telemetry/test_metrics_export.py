@@ -71,7 +71,7 @@ def test_the_numbers_are_those_of_a_scrape() -> None:
     (insecure,) = found["authz_insecure_options"].data_points
     assert insecure.value == 2
     (build,) = found["authz_build_info"].data_points
-    assert (build.value, set(build.attributes)) == (1, {"version", "form"})
+    assert (build.value, set(build.attributes)) == (1, {"version", "implementation"})
     (duration,) = found["authz_check_duration_seconds"].data_points
     assert (duration.count, round(duration.sum, 2)) == (4, 9.01)
     assert duration.explicit_bounds == list(DURATION_BUCKETS)

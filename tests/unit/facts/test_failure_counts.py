@@ -1,4 +1,4 @@
-"""Proves authz.facts.failures: counts are right in sliding windows, and floods of names evict none that is worse."""
+"""Proves authz.facts.failure_counts: sliding windows count right, and floods of names evict none that is worse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.throttle import Throttle
-from authz.facts.failures import HOUR, MINUTE, NAMES_PER_BUCKET, SLOTS, Count, FailureCounts
+from authz.facts.failure_counts import HOUR, MINUTE, NAMES_PER_BUCKET, SLOTS, FailureCount, FailureCounts
 from tests.fakes.clock import FakeClock
 
 TWENTY = Throttle(failures=20, window=60.0)
@@ -34,14 +34,14 @@ def test_failures_are_counted_by_name_in_two_windows() -> None:
     counted = counts(clock)
     fail(counted, "a", 3)
     fail(counted, "b", 1)
-    assert counted.get("a") == Count("a", 3, 3)
-    assert counted.get("b") == Count("b", 1, 1)
+    assert counted.get("a") == FailureCount("a", 3, 3)
+    assert counted.get("b") == FailureCount("b", 1, 1)
     assert counted.get("c") is None
     clock.advance(MINUTE)
     fail(counted, "a", 2)
-    assert counted.get("a") == Count("a", 2, 5)
+    assert counted.get("a") == FailureCount("a", 2, 5)
     clock.advance(HOUR)
-    assert counted.get("a") == Count("a", 0, 0)
+    assert counted.get("a") == FailureCount("a", 0, 0)
     assert list(counted.all()) == []
 
 
@@ -56,7 +56,7 @@ def test_a_window_never_counts_what_is_older_and_forgets_little_before(pauses: l
         at.append(clock.monotonic())
     clock.advance(later)
     now = clock.monotonic()
-    found = counted.get("a") or Count("a", 0, 0)
+    found = counted.get("a") or FailureCount("a", 0, 0)
     for total, window in ((found.minute, MINUTE), (found.hour, HOUR)):
         least = sum(now - each < window * (SLOTS - 1) / SLOTS - 1e-6 for each in at)
         most = sum(now - each < window + 1e-6 for each in at)
@@ -106,7 +106,7 @@ def test_a_flood_of_networks_does_not_evict_the_worst_one() -> None:
     for number in range(20_000):
         counted.count(f"{IPv6Address((0x20010DB8 << 96) + (number << 64))}/64", TWENTY)
         clock.advance(0.00001)
-    assert counted.get(WORST) == Count(WORST, 20, 20)
+    assert counted.get(WORST) == FailureCount(WORST, 20, 20)
     assert counted.throttled_for(WORST, TWENTY) > 0.0
     assert len(list(counted.all())) <= 80
 
@@ -118,7 +118,7 @@ def test_a_new_network_takes_over_no_count_of_another() -> None:
     for number in range(NAMES_PER_BUCKET):
         fail(counted, f"stranger {number}", 30)
     fail(counted, "new", 1)
-    assert counted.get("new") == Count("new", 1, 1)
+    assert counted.get("new") == FailureCount("new", 1, 1)
     assert counted.throttled_for("new", TWENTY) == 0.0
 
 
@@ -133,7 +133,7 @@ def test_an_old_failure_makes_room_before_a_new_one() -> None:
     counted.count("0")
     counted.count("new")
     assert counted.get("1") is None
-    assert counted.get("0") == Count("0", 3, 3)
+    assert counted.get("0") == FailureCount("0", 3, 3)
 
 
 def test_memory_stays_within_what_is_documented() -> None:

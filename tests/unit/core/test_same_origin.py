@@ -1,11 +1,11 @@
-"""Proves authz.core.origin."""
+"""Proves authz.core.same_origin."""
 
 from __future__ import annotations
 
 import pytest
 
-from authz.core.origin import require_same_origin
 from authz.core.reasons import Reason, Rejected
+from authz.core.same_origin import require_same_origin
 from authz.core.token import CookieSource, HeaderSource, QuerySource
 from tests.fixtures import ask
 

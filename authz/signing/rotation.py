@@ -39,7 +39,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RotationPlan:
     """Durations in seconds: *ahead* of signing, *keep* after it, and *every* so often a new key.
 
     *every* is None if the operator replaces keys. Readers cache the key set for at most *cached*, less than *ahead*.
@@ -133,7 +133,7 @@ def join(read: Ring, known: Ring) -> Ring:
     return _mark(Ring(tuple(keys), withdrawn, ended), others)
 
 
-def signs_here(ring: Ring, plan: Plan, before: str | None, at: Instant, read_at: float) -> RingKey | None:
+def signs_here(ring: Ring, plan: RotationPlan, before: str | None, at: Instant, read_at: float) -> RingKey | None:
     """Return the key that this process signs with, after the one with the id *before* (rule 7).
 
     The state was read now, and before that at the monotonic time *read_at*.
@@ -147,7 +147,7 @@ def signs_here(ring: Ring, plan: Plan, before: str | None, at: Instant, read_at:
     return signing if learned_now and signed_for > plan.ahead - plan.cached else last
 
 
-def advance(ring: Ring, plan: Plan, at: Instant, usable: Sequence[str]) -> Ring:
+def advance(ring: Ring, plan: RotationPlan, at: Instant, usable: Sequence[str]) -> Ring:
     """Return the ring after what is due. *usable* are the ids of keys that can sign, the preferred one first."""
     usable = [kid for kid in usable if kid not in ring.withdrawn]
     ring = _publish(ring, at, usable)
@@ -157,14 +157,14 @@ def advance(ring: Ring, plan: Plan, at: Instant, usable: Sequence[str]) -> Ring:
     return _forget(ring, plan, at, usable)
 
 
-def needs_key(ring: Ring, plan: Plan, at: Instant) -> bool:
+def needs_key(ring: Ring, plan: RotationPlan, at: Instant) -> bool:
     """Return whether a new key is to be generated: none is there, or the one that signs is to be replaced."""
     if plan.every is None or any(key.phase is Phase.PUBLISHED for key in ring.keys):
         return False
     return at.wall >= replaced_at(ring, plan, at) - plan.ahead
 
 
-def replaced_at(ring: Ring, plan: Plan, at: Instant) -> float:
+def replaced_at(ring: Ring, plan: RotationPlan, at: Instant) -> float:
     """Return when the key that signs is to be replaced, in Unix time: at once without one, and never if not by time.
 
     The age counts by the clock that says more: one that was set back does not make a key younger.
@@ -178,7 +178,7 @@ def replaced_at(ring: Ring, plan: Plan, at: Instant) -> float:
     return at.wall + plan.every - age
 
 
-def due(ring: Ring, plan: Plan, at: Instant) -> float:
+def due(ring: Ring, plan: RotationPlan, at: Instant) -> float:
     """Return the seconds until something is due; a change in the files and by others is not foreseen."""
     pending = any(key.phase is Phase.PUBLISHED for key in ring.keys)
     waits = [] if pending else [replaced_at(ring, plan, at) - plan.ahead - at.wall]
@@ -207,7 +207,7 @@ def _publish(ring: Ring, at: Instant, usable: Collection[str]) -> Ring:
     return replace(ring, keys=ring.keys + new)
 
 
-def _choose(ring: Ring, plan: Plan, at: Instant, usable: Sequence[str]) -> Ring:
+def _choose(ring: Ring, plan: RotationPlan, at: Instant, usable: Sequence[str]) -> Ring:
     """Have the preferred key sign that may (rule 1), or any if there is none that can (rule 3)."""
     signing = ring.signing
     present = {key.kid: key for key in ring.keys}
@@ -247,7 +247,7 @@ def _mark(ring: Ring, changes: Mapping[str, RingKey]) -> Ring:
     return replace(ring, keys=tuple(changes.get(key.kid, key) for key in ring.keys))
 
 
-def _forget(ring: Ring, plan: Plan, at: Instant, usable: Collection[str]) -> Ring:
+def _forget(ring: Ring, plan: RotationPlan, at: Instant, usable: Collection[str]) -> Ring:
     """Remove keys whose last token has ended, and keys that never signed and cannot sign any more."""
 
     def stays(key: RingKey) -> bool:

@@ -11,10 +11,10 @@ from authz.core.snapshot import Snapshot
 from authz.feeds.feed import Status
 from authz.feeds.key_history import KeyHistory, show_thumbprint
 from authz.feeds.key_lane import KeyFeed
-from authz.feeds.usage import Usage
+from authz.feeds.key_usage import KeyUsage
 
 
-def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: Usage) -> dict[str, object]:
+def describe_keys(snapshot: Snapshot, feeds: Mapping[str, KeyFeed], usage: KeyUsage) -> dict[str, object]:
     """Describe the keys of each issuer in *snapshot*, from its feed or from the configuration."""
     described = []
     for issuer in {issuer.name: issuer for issuer in snapshot.issuers.values()}.values():

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from authz.feeds.cache import KeyCache
 from authz.feeds.http.fetch import Response
+from authz.feeds.key_cache import KeyCache
 from authz.telemetry.keys import Refresh
 from tests.fakes.clock import FakeClock
 from tests.unit.feeds.rig import JWKS, K1, K2, Rig, document, fail, publish

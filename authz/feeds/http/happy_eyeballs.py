@@ -1,7 +1,7 @@
 """Race connection attempts to several addresses (RFC 8305): the first that is complete wins, the others are closed.
 
 Rules of this file:
-1. Attempts start PACE_SECONDS apart. If one fails, the next one starts at once. Running attempts continue.
+1. Attempts start ATTEMPT_DELAY apart. If one fails, the next one starts at once. Running attempts continue.
 2. All attempts share one deadline.
 3. All run on the calling thread, with non-blocking sockets and one selector: no thread can be left running.
 4. All other attempts are closed, however the race ends.
@@ -19,7 +19,7 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
-PACE_SECONDS: Final = 0.25  # the Connection Attempt Delay that RFC 8305 section 5 recommends
+ATTEMPT_DELAY: Final = 0.25  # the Connection Attempt Delay that RFC 8305 section 5 recommends
 
 Attempt: TypeAlias = Generator[tuple[int, int], None, T]
 """One attempt: it yields the descriptor and the event (selectors.EVENT_READ or EVENT_WRITE) that it waits for.
@@ -48,11 +48,13 @@ def race(
     attempts: Sequence[Attempt[T]],
     *,
     deadline: float,
-    pace: float = PACE_SECONDS,
+    attempt_delay: float = ATTEMPT_DELAY,
     monotonic: Callable[[], float] = time.monotonic,
     make_selector: Callable[[], Selector] = DefaultSelector,
 ) -> T:
-    """Run one or more *attempts* until one returns; return its result. *deadline* is monotonic, *pace* in seconds.
+    """Run one or more *attempts* until one returns; return its result.
+
+    *deadline* is on the monotonic clock, *attempt_delay* in seconds.
 
     Raises TimeoutError, or the exception of the last attempt if all failed. A TLS error takes precedence, because it
     comes from a server that can be reached.
@@ -67,7 +69,7 @@ def race(
             if now >= deadline:
                 raise _most_specific([*errors, TimeoutError("no connection in time")])
             if waiting and now >= start_at:
-                ready, start_at = [waiting.popleft()], now + pace
+                ready, start_at = [waiting.popleft()], now + attempt_delay
             else:
                 ready = _wait(selector, running, (min(start_at, deadline) if waiting else deadline) - now)
             for attempt in ready:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from authz.core.throttle import digest_owner, digest_subject, digest_token
-from authz.core.token import ShownToken
+from authz.core.token import ValidToken
 
 GENERATION: Final = 6 * 3600.0  # seconds: an unused entry is remembered for one to two of them
 MAX_OF_SUBJECT: Final = 64  # tokens and networks of one subject
@@ -50,7 +50,7 @@ class AcceptedClients:
         current, before = self._generations
         return digest in current.digests or digest in before.digests
 
-    def note(self, shown: ShownToken, network: str) -> None:
+    def note(self, shown: ValidToken, network: str) -> None:
         """Remember a token, and its subject in its client's *network*."""
         token = digest_token(shown.text)
         if self._current().digests.get(token) == network:

@@ -1,4 +1,4 @@
-"""Proves authz.signing.phases: by stories, and by random histories of replicas whose clocks jump.
+"""Proves authz.signing.rotation: by stories, and by random histories of replicas whose clocks jump.
 
 The promise: whatever happens, no token is signed by a key that a reader could lack which keeps the key set of any
 replica for as long as it may. The exceptions are the first key of all, and a withdrawal in an emergency.
@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.signing.phases import (
+from authz.signing.rotation import (
     NEVER,
     Instant,
     Phase,
-    Plan,
     Ring,
     RingKey,
+    RotationPlan,
     advance,
     counts,
     due,
@@ -29,7 +29,7 @@ from authz.signing.phases import (
     withdraw,
 )
 
-PLAN: Final = Plan(ahead=900.0, keep=1_000.0, every=86_400.0)
+PLAN: Final = RotationPlan(ahead=900.0, keep=1_000.0, every=86_400.0)
 WALL: Final = 1_800_000_000.0
 
 
@@ -147,7 +147,7 @@ def test_what_another_process_changed() -> None:
 MAX_AGE: Final = 300.0
 DELAY: Final = 60.0  # seconds until a replica has read what another has written
 LIFE: Final = 120.0
-SHORT: Final = Plan(ahead=MAX_AGE + DELAY + 1.0, keep=LIFE + MAX_AGE + DELAY + 1.0, every=2_000.0)
+SHORT: Final = RotationPlan(ahead=MAX_AGE + DELAY + 1.0, keep=LIFE + MAX_AGE + DELAY + 1.0, every=2_000.0)
 
 
 @dataclass
@@ -315,6 +315,6 @@ def test_the_histories_find_what_is_wrong(broken: str) -> None:
         world.send(world.replicas[0])
 
 
-def _later(ring: Ring, plan: Plan, instant: Instant, world: World) -> Ring:
+def _later(ring: Ring, plan: RotationPlan, instant: Instant, world: World) -> Ring:
     """Advance once more, when the wrong clock says that the key was published long enough."""
     return advance(ring, plan, Instant(instant.wall + plan.ahead, instant.monotonic + plan.ahead), world.usable)

@@ -9,7 +9,7 @@ from authz.core.keys import Key, Verified, VerifySignature
 from authz.core.token import UnverifiedToken
 
 
-class Usage:
+class KeyUsage:
     """The time of each key's last use, in Unix time, by configured issuer and thumbprint.
 
     Recording reads the clock and stores into a dict, which needs no lock.

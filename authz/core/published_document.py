@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from authz.core.reasons import Rejected
 from authz.core.request import Target, canonical_host, parse_path
-from authz.core.resource import METHODS
+from authz.core.resource_metadata import METHODS
 
 KEYS_PATH: Final = "/.well-known/jwks.json"
 DISCOVERY_PATH: Final = "/.well-known/openid-configuration"

@@ -1,26 +1,26 @@
-"""Proves authz.facts.accepted: who was accepted stays known, in bounded memory, whatever others do."""
+"""Proves authz.facts.accepted_clients: who was accepted stays known, in bounded memory, whatever others do."""
 
 from __future__ import annotations
 
 from authz.core.throttle import digest_subject, digest_token
-from authz.core.token import ShownToken
-from authz.facts.accepted import GENERATION, MAX_OF_SUBJECT, AcceptedClients
+from authz.core.token import ValidToken
+from authz.facts.accepted_clients import GENERATION, MAX_OF_SUBJECT, AcceptedClients
 from tests.fakes.clock import FakeClock
 
 OFFICE, HOME = "192.0.2.1", "2001:db8::/64"
 
 
-def shown(subject: str, number: int = 0, **members: object) -> ShownToken:
+def shown(subject: str, number: int = 0, **members: object) -> ValidToken:
     """Return one of the tokens of *subject*."""
-    return ShownToken(f"token {number} of {subject}", {"iss": "https://a.test", "sub": subject, **members})
+    return ValidToken(f"token {number} of {subject}", {"iss": "https://a.test", "sub": subject, **members})
 
 
-def knows_token(accepted: AcceptedClients, token: ShownToken) -> bool:
+def knows_token(accepted: AcceptedClients, token: ValidToken) -> bool:
     """Return whether a token is known."""
     return accepted.knows(digest_token(token.text))
 
 
-def knows_subject(accepted: AcceptedClients, token: ShownToken, network: str) -> bool:
+def knows_subject(accepted: AcceptedClients, token: ValidToken, network: str) -> bool:
     """Return whether the subject of a token is known in *network*."""
     digest = digest_subject(token.members, network)
     return digest is not None and accepted.knows(digest)
@@ -56,7 +56,7 @@ def test_a_session_and_a_key_are_part_of_the_subject() -> None:
 def test_a_token_without_a_subject_is_known_alone() -> None:
     """A token that names neither subject nor client makes no other one known."""
     accepted = make(FakeClock())
-    accepted.note(ShownToken("t", {"iss": "https://a.test"}), OFFICE)
+    accepted.note(ValidToken("t", {"iss": "https://a.test"}), OFFICE)
     assert accepted.knows(digest_token("t"))
     assert digest_subject({"iss": "https://a.test"}, OFFICE) is None
     assert len(accepted) == 1

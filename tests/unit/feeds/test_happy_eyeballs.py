@@ -1,4 +1,4 @@
-"""Proves authz.feeds.http.race under a fake clock: when attempts start, which wins, and that the others are closed."""
+"""Proves authz.feeds.http.happy_eyeballs by a fake clock: when attempts start, which wins, that others are closed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from selectors import EVENT_READ, SelectorKey
 
 import pytest
 
-from authz.feeds.http.race import Attempt, interleave, race
+from authz.feeds.http.happy_eyeballs import Attempt, interleave, race
 from tests.fakes.clock import FakeClock
 
 DEADLINE = 5.0
@@ -68,7 +68,7 @@ class Course:
         return race(
             [self.attempt(number) for number in range(attempts)],
             deadline=self.began + DEADLINE,
-            pace=PACE,
+            attempt_delay=PACE,
             monotonic=self.clock.monotonic,
             make_selector=lambda: self.selector,
         )
@@ -168,7 +168,7 @@ def test_everything_is_closed_when_the_race_itself_breaks() -> None:
         race(
             [course.attempt(0), burst(), course.attempt(2)],
             deadline=course.began + DEADLINE,
-            pace=PACE,
+            attempt_delay=PACE,
             monotonic=course.clock.monotonic,
             make_selector=lambda: course.selector,
         )

@@ -1,4 +1,4 @@
-"""Proves authz.core.published, and where the pipeline answers with it."""
+"""Proves authz.core.published_document, and where the pipeline answers with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from authz.core.decision import Allow
 from authz.core.identity import Identity
 from authz.core.policy import AccessMode, Policy
-from authz.core.published import KEYS_PATH, PublishedDocument, is_current
+from authz.core.published_document import KEYS_PATH, PublishedDocument, is_current
 from authz.core.reasons import Reason
 from tests.fixtures import DEFAULT_SNAPSHOT, decide, mint, rule
 

@@ -8,12 +8,12 @@ from threading import Lock
 
 from authz.core.keys import KeySet
 from authz.core.minting import SigningKey
-from authz.core.published import PublishedDocument
+from authz.core.published_document import PublishedDocument
 from authz.core.revocation import RevocationSource
 from authz.core.snapshot import Snapshot
 
 
-class Store:
+class SnapshotStore:
     """Holds the reference to the current snapshot. Readers take no lock; writers replace the reference."""
 
     def __init__(self, snapshot: Snapshot) -> None:

@@ -12,7 +12,7 @@ import trustme
 from click.testing import CliRunner
 
 from authz.cli import main
-from authz.feeds.files import check_files, warn_of_files
+from authz.feeds.file_checks import check_files, warn_of_files
 from tests.fixtures import A_RSA, ABSENT, changed
 from tests.unit.config.sample import configure, small
 from tests.unit.feeds.rig import K1, K2, document

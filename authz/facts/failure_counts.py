@@ -20,7 +20,7 @@ NAMES_PER_BUCKET: Final = 8  # names that share a bucket
 SLOTS: Final = 6  # of a window: a failure counts for five to six sixths of it
 MINUTE: Final = 60.0  # seconds
 HOUR: Final = 3600.0
-_NONE: Final = (0,) * SLOTS
+_EMPTY_WINDOW: Final = (0,) * SLOTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,16 @@ class Window:
     """The failures of each of the last SLOTS slots, the latest first; *latest* is its number."""
 
     latest: int = 0
-    counts: tuple[int, ...] = _NONE
+    counts: tuple[int, ...] = _EMPTY_WINDOW
 
     def at(self, slot: int) -> Window:
         """Return the window when *slot* is the latest."""
         passed = slot - self.latest
         if passed <= 0:
             return self
-        return Window(slot, _NONE if passed >= SLOTS else _NONE[:passed] + self.counts[: SLOTS - passed])
+        return Window(
+            slot, _EMPTY_WINDOW if passed >= SLOTS else _EMPTY_WINDOW[:passed] + self.counts[: SLOTS - passed]
+        )
 
     def add(self, slot: int) -> Window:
         """Return the window with one more failure in *slot*."""
@@ -62,7 +64,7 @@ _Bucket = list[Failures | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class FailureCount:
     """The failures of *name* in the last minute and the last hour; it is throttled for *seconds*."""
 
     name: str
@@ -80,7 +82,7 @@ class FailureCounts:
         self._buckets: Final[dict[int, _Bucket]] = {}
 
     def count(self, name: str, throttle: Throttle | None = None) -> None:
-        """Count one failure of *name*; with a *throttle*, for it too."""
+        """FailureCount one failure of *name*; with a *throttle*, for it too."""
         now = self._monotonic()
         bucket = self._buckets.setdefault(self._number(name), [None] * NAMES_PER_BUCKET)
         place = _find_place(bucket, name, now)
@@ -91,7 +93,7 @@ class FailureCounts:
         minute, hour = before.minute.add(_slot(now, MINUTE)), before.hour.add(_slot(now, HOUR))
         bucket[place] = Failures(name, minute, hour, level, now)
 
-    def get(self, name: str) -> Count | None:
+    def get(self, name: str) -> FailureCount | None:
         """Return the failures of *name*, or None if there are none."""
         found = self._find(name)
         return None if found is None else _read(found, None, self._monotonic())
@@ -101,7 +103,7 @@ class FailureCounts:
         found = self._find(name)
         return 0.0 if found is None else _wait(found, throttle, self._monotonic())
 
-    def all(self, throttle: Throttle | None = None) -> Iterator[Count]:
+    def all(self, throttle: Throttle | None = None) -> Iterator[FailureCount]:
         """Yield every name with failures in the last hour, or throttled."""
         now = self._monotonic()
         for bucket in self._buckets.copy().values():
@@ -146,6 +148,6 @@ def _wait(found: Failures, throttle: Throttle, now: float) -> float:
     return max(0.0, above * throttle.window / throttle.failures)
 
 
-def _read(found: Failures, throttle: Throttle | None, now: float) -> Count:
+def _read(found: Failures, throttle: Throttle | None, now: float) -> FailureCount:
     minute, hour = found.minute.total(_slot(now, MINUTE)), found.hour.total(_slot(now, HOUR))
-    return Count(found.name, minute, hour, 0.0 if throttle is None else _wait(found, throttle, now))
+    return FailureCount(found.name, minute, hour, 0.0 if throttle is None else _wait(found, throttle, now))

@@ -1,4 +1,4 @@
-"""Proves authz.core.resource, and where the pipeline answers with it."""
+"""Proves authz.core.resource_metadata, and where the pipeline answers with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from authz.core.decision import Allow, Deny
 from authz.core.policy import AccessMode, Policy
 from authz.core.reasons import Reason
-from authz.core.resource import WELL_KNOWN, ProtectedResource
+from authz.core.resource_metadata import WELL_KNOWN, ProtectedResource
 from authz.core.snapshot import Responses
 from tests.fixtures import DEFAULT_SNAPSHOT, decide, mint, rule
 
