@@ -15,7 +15,11 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --no-deps --require-hashes --only-binary=:all: --requirement
 RESOLVE = $(BIN)/uv pip install --quiet --python .tools/$@ $(RESOLVE_$@)
 RESOLVE_lowest := --resolution lowest-direct
-CHECK_lowest := .tools/lowest/bin/python -m tests.install.bounds
+CHECK_lowest = .tools/lowest/bin/python -m tests.install.bounds $(EXTRAS)
+EXTRAS = cel demo shared pkcs11 aws azure $(EXTRAS_$@)
+EXTRAS_newest := google  # its own requirements lift gRPC and OpenTelemetry above the lowest that we promise
+EXTRAS_prerelease := google
+EXTRA_TESTS = $(wildcard $(patsubst %,tests/integration/test_%.py,shared_state hsm aws_kms azure_key_vault $(EXTRAS_$@:=_kms)))
 RESOLVE_prerelease := --override tests/install/prerelease.txt
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --only-binary :all: --generate-hashes --no-annotate --custom-compile-command "make lock"
 
@@ -48,9 +52,9 @@ prerelease:  ## the same on the newest gRPC: pre-releases, and what pyproject.to
 newest lowest prerelease: .venv/ready .tools/xds-protos
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .tools/$@
 	$(RESOLVE) --group build
-	$(RESOLVE) --upgrade --no-build-isolation-package authz-sidecar --group build --group test ".[cel,demo]"
+	$(RESOLVE) --upgrade --no-build-isolation-package authz-sidecar --group build --group test $(addprefix --extra ,$(EXTRAS)) --requirement pyproject.toml .
 	$(CHECK_$@)
-	.tools/$@/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --deselect tests/unit/test_house.py::test_lint tests/unit tests/e2e $(ARGS)
+	.tools/$@/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --deselect tests/unit/test_house.py::test_lint tests/unit tests/e2e $(EXTRA_TESTS) $(ARGS)
 
 bench: .venv/ready .tools/rotel  ## measure speed, memory and growth, in ten minutes (ARGS=--short in two)
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -1,9 +1,9 @@
 """Say which lower bounds of pyproject.toml are not what is installed here: bounds that no installation can reach.
 
-    python -m tests.install.bounds
+    python -m tests.install.bounds [EXTRA ...]
 
-For an environment of the lowest versions, as `make lowest` makes it. A bound that another requirement lifts is untrue:
-what it promises has never been tested.
+For an environment of the lowest versions, with these extras, as `make lowest` makes it. A bound that another
+requirement lifts is untrue: what it promises has never been tested.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def main() -> int:
     """Check this environment; return the exit status."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
-    bounds = promised([*chain(project["project"]["dependencies"], *extras.values(), groups["build"], groups["test"])])
+    chosen = [extras[name] for name in sys.argv[1:]]
+    bounds = promised([*chain(project["project"]["dependencies"], *chosen, groups["build"], groups["test"])])
     found = unreached(bounds, {name: Version(version(name)) for name in bounds})
     sys.stderr.writelines(f"{line}\n" for line in found)
     return bool(found)

@@ -107,6 +107,24 @@ def test_lock_holds_all_that_the_project_asks_for() -> None:
     assert all("--hash=sha256:" in pin for pin in lock.values())
 
 
+def test_every_extra_is_tested_on_other_releases_than_the_lock_s() -> None:
+    """What `make newest` installs has every optional dependency; what `make lowest` installs is what it checks."""
+    extras = PROJECT["project"]["optional-dependencies"].keys()
+    newest, lowest = (_installed_by(target) for target in ("newest", "lowest"))
+    assert newest == extras
+    assert lowest == extras - {"google"}  # its own requirements are above the lowest of ours
+
+
+def _installed_by(target: str) -> set[str]:
+    """Return the extras that a target installs; what else it checks the bounds of is a failure."""
+    command = [path("make"), "--dry-run", target]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    extras = set(re.findall(r"--extra (\w+)", said))
+    checked = re.search(r"-m tests\.install\.bounds (.*)", said)
+    assert checked is None or set(checked[1].split()) == extras
+    return extras
+
+
 def test_image_is_what_was_tested() -> None:
     """deploy/requirements.lock is the part of requirements.lock that runs in production: same releases, same hashes."""
     project = PROJECT["project"]
