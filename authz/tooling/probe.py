@@ -103,7 +103,7 @@ class Fetched:
         for line in self.expected:
             yield f"  claims        {escaped(line)}"
         if self.expected:
-            yield "  to do         check that its tokens have them: authz explain --token-file TOKEN shows each one"
+            yield "  to do         check a token: authz explain --config FILE --path PATH --token-file TOKEN"
         if self.advice:
             yield f"  to do         {self.advice}"
 

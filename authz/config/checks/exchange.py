@@ -31,7 +31,8 @@ def check_exchange(config: Config) -> Iterator[Problem]:
         yield _unknown(exchange.issuer, (*_PATH, "issuer"), config)
         return
     if exchange.url is not None:
-        yield from check_called_url(exchange.url, (*_PATH, "url"), http=issuer.insecure.http)
+        section: KeyPath = ("issuers", exchange.issuer)
+        yield from check_called_url(exchange.url, (*_PATH, "url"), http=issuer.insecure.http, section=section)
     elif issuer.key_sources not in ((), ("discovery_url",)) or issuer.tenants:
         yield Problem(path=(*_PATH, "url"), message="must be given: no discovery of this issuer takes place")
     yield from check_client(exchange.client, issuer, (*_PATH, "client"))

@@ -52,7 +52,7 @@ def _check_review(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
         hint = "https://kubernetes.default.svc/apis/authentication.k8s.io/v1/tokenreviews"
         yield Problem(path=(*path, "url"), message="must be given with kind: token_review", hint=hint)
     else:
-        yield from check_called_url(asked.url, (*path, "url"), http=issuer.insecure.http)
+        yield from check_called_url(asked.url, (*path, "url"), http=issuer.insecure.http, section=path[:2])
     if not issuer.audiences:
         yield Problem(path=(*path, "kind"), message="needs audiences, which the API server is asked for")
     for key in ("signed", "token_prefix", "token_proof"):
@@ -69,7 +69,7 @@ def _check_endpoint(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     if issuer.tenants:
         yield Problem(path=path, message="cannot be used with tenants: an opaque token does not name its tenant")
     if asked.url is not None:
-        yield from check_called_url(asked.url, (*path, "url"), http=issuer.insecure.http)
+        yield from check_called_url(asked.url, (*path, "url"), http=issuer.insecure.http, section=path[:2])
     elif issuer.key_sources not in ((), ("discovery_url",)):
         message = f"must be given: with {issuer.key_sources[0]} no discovery takes place"
         yield Problem(path=(*path, "url"), message=message)

@@ -12,7 +12,7 @@ from authz.config.build_issuers import read_inline_keys
 from authz.config.checks.outbound import check_client_certificate
 from authz.config.issuer import Issuer
 from authz.config.model import Config
-from authz.config.problems import KeyPath, Problem, quote, suggest
+from authz.config.problems import KeyPath, Problem, quote, render_path, suggest
 from authz.core.algorithms import ALGORITHMS
 from authz.core.claims import ClaimPath
 from authz.core.jwk_normalization import is_empty
@@ -53,7 +53,8 @@ def check_issuers(config: Config) -> Iterator[Problem]:
 
 def _check_tokens(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
     if not issuer.audiences and not issuer.insecure.any_audience:
-        hint = "a token for another service must not be accepted; to accept any, set insecure.any_audience"
+        option = render_path((*path, "insecure", "any_audience"))
+        hint = f"a token for another service must not be accepted; to accept any, set {option}"
         yield Problem(path=(*path, "audiences"), message="must name at least one audience", hint=hint)
     if not issuer.token_types:
         yield Problem(path=(*path, "token_types"), message="must not be empty")
@@ -62,7 +63,8 @@ def _check_tokens(issuer: Issuer, path: KeyPath) -> Iterator[Problem]:
             hint = f"write {typ[len('application/') :]}"
             yield Problem(path=(*path, "token_types", index), message="must not begin with application/", hint=hint)
     if "exp" not in issuer.required_claims and not issuer.insecure.no_expiry:
-        hint = "a token without it would never expire; to accept one, set insecure.no_expiry"
+        option = render_path((*path, "insecure", "no_expiry"))
+        hint = f"a token without it would never expire; to accept one, set {option}"
         yield Problem(path=(*path, "required_claims"), message="must contain exp", hint=hint)
     if not issuer.audience_claim:
         yield Problem(path=(*path, "audience_claim"), message="must not be empty")
@@ -157,7 +159,7 @@ def _check_one_url(url: str, path: KeyPath, *, http: bool, query: bool = True) -
     except ValueError as error:
         hint = ""
         if url.startswith("http://") and not http:
-            hint = "or set insecure.http"
+            hint = f"or set {render_path((*path[:2], 'insecure', 'http'))}"
         elif path[-1] == "issuer" and "://" not in url:
             hint = "discovery needs a URL; or set jwks_uri, jwks or jwks_file"
         yield Problem(path=path, message=str(error), hint=hint)

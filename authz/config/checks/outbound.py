@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from authz.config.address import check_url
-from authz.config.problems import KeyPath, Problem
+from authz.config.problems import KeyPath, Problem, render_path
 from authz.config.section import Section
 
 _CERTIFICATE_PAIR = (("client_cert_file", "client_key_file"), ("client_key_file", "client_cert_file"))
 
 
-def check_called_url(url: str, path: KeyPath, *, http: bool) -> Iterator[Problem]:
-    """Report a URL that cannot be called, or a plain one without *http*."""
+def check_called_url(url: str, path: KeyPath, *, http: bool, section: KeyPath) -> Iterator[Problem]:
+    """Report a URL that cannot be called, or a plain one without *http*, which `insecure` of *section* permits."""
     try:
         check_url(url, http=http)
     except ValueError as error:
-        hint = "or set insecure.http" if url.startswith("http://") else ""
+        hint = f"or set {render_path((*section, 'insecure', 'http'))}" if url.startswith("http://") else ""
         yield Problem(path=path, message=str(error), hint=hint)
 
 

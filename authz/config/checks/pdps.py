@@ -36,7 +36,7 @@ def check_pdps(config: Config) -> Iterator[Problem]:
 
 
 def _check_url(pdp: Pdp, path: KeyPath) -> Iterator[Problem]:
-    if problems := list(check_called_url(pdp.url, path, http=pdp.allows_http)):
+    if problems := list(check_called_url(pdp.url, path, http=pdp.allows_http, section=path[:2])):
         yield from problems
         return
     at = urlsplit(pdp.url).path.rstrip("/")

@@ -94,5 +94,5 @@ def _check_list(section: RevocationList, path: KeyPath) -> Iterator[Problem]:
     if (section.url is None) == (section.file is None):
         yield Problem(path=path, message="must have one of url and file")
     if section.url is not None:
-        yield from check_called_url(section.url, (*path, "url"), http=section.insecure.http)
+        yield from check_called_url(section.url, (*path, "url"), http=section.insecure.http, section=path)
     yield from check_client_certificate(section, path)

@@ -33,7 +33,7 @@ def check_risk(config: Config) -> Iterator[Problem]:
 
 def _check_engine(engine: Risk, config: Config) -> Iterator[Problem]:
     path: KeyPath = ("risk",)
-    yield from check_called_url(engine.url, (*path, "url"), http=engine.allows_http)
+    yield from check_called_url(engine.url, (*path, "url"), http=engine.allows_http, section=path)
     yield from check_authorization(engine, path)
     yield from check_client_certificate(engine, path)
     secret = _SECRET | {source.header for source in config.token.sources}

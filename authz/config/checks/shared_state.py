@@ -31,7 +31,7 @@ def check_shared_state(config: Config) -> Iterator[Problem]:
         return
     if scheme not in _ENCRYPTED:
         if not address.loopback and not section.insecure.plaintext:
-            hint = "rediss:// or valkeys://, or set insecure.plaintext"
+            hint = "rediss:// or valkeys://, or set shared_state.insecure.plaintext"
             yield Problem(path=(*_PATH, "url"), message="except on loopback, it needs TLS", hint=hint)
         for key in ("ca_file", "client_cert_file", "client_key_file"):
             if getattr(section, key) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from typing import Any, Final
 
@@ -68,7 +69,7 @@ def test_issuer_may_be_an_http_identifier(source: str) -> None:
     assert problems(text) == []
     assert warnings(parse(text, file="authz.yaml")) == []
     [problem] = problems(text.replace("https://", "http://"))
-    assert problem.endswith("must begin with https:// (or set insecure.http)")
+    assert problem.endswith("must begin with https:// (or set issuers.corporate.insecure.http)")
 
 
 def test_several_key_sets_are_urls_that_differ() -> None:
@@ -134,6 +135,32 @@ def test_any_audience() -> None:
 def test_servers(server: str) -> None:
     """A server may listen here."""
     configure(more=f"server: {server}\n")
+
+
+@pytest.mark.parametrize(
+    ("issuer", "more"),
+    [
+        ("jwks_uri: http://login.internal/keys", ""),
+        ("required_claims: []", ""),
+        ("introspection: {url: 'http://login.test/i', client: {id: a, secret_file: /s}}", ""),
+        ("", "pdps: {p: {url: 'http://pdp.test/x'}}\n"),
+        ("", "risk: {url: 'http://risk.test/x'}\n"),
+        ("", "revocation: {lists: {l: {url: 'http://list.test/x'}}}\n"),
+        ("", "shared_state: {url: 'redis://valkey.svc'}\n"),
+    ],
+)
+def test_the_option_of_a_hint_can_be_set_as_it_is_written(issuer: str, more: str) -> None:
+    """A hint names an option by its whole path: set there, the file is accepted."""
+    text = small(issuer=issuer, more=more)
+    [problem] = problems(text)
+    [option] = re.findall(r"set ([\w.]+)\)", problem)
+    data = yaml.safe_load(text)
+    *sections, key = option.split(".")
+    place = data
+    for name in sections:
+        place = place.setdefault(name, {})
+    place[key] = True
+    assert problems(yaml.safe_dump(data)) == []
 
 
 def test_plaintext_beyond_loopback() -> None:
@@ -381,7 +408,7 @@ def _with_pdp(pdp: str = f"url: '{PDP}'", asked: str = "p", paths: str = '"/a/{i
         ("url: 'http://127.0.0.1:8181/x/evaluation'", ""),
         ("url: 'http://[::1]:8181/x/evaluation'", ""),
         ("url: 'http://pdp.test/x', insecure: {http: true}", ""),
-        ("url: 'http://pdp.test/x'", "pdps.p.url: must begin with https:// (or set insecure.http)"),
+        ("url: 'http://pdp.test/x'", "pdps.p.url: must begin with https:// (or set pdps.p.insecure.http)"),
         ("url: 'https://pdp.test'", "pdps.p.url: names no endpoint (AuthZEN: /access/v1/evaluation)"),
         ("url: 'https://pdp.test/', kind: opa", "pdps.p.url: names no endpoint (OPA: /v1/data/"),
         ("url: 'https://pdp.test/access/v1/evaluations'", "pdps.p.url: is the endpoint for several evaluations"),

@@ -53,7 +53,7 @@ def refused(more: str, require: str | None = None) -> str:
         ("throttle: {failures: 0}", "must be at least 1"),
         ("throttle: {window: 2d}", "must be a duration"),
         ("risk: {kind: http}", "risk.url"),
-        ("risk: {url: 'http://risk.test/x'}", "or set insecure.http"),
+        ("risk: {url: 'http://risk.test/x'}", "or set risk.insecure.http"),
         (
             "risk: {url: 'https://r.test/', bearer_token_file: /t, basic_credentials_file: /b}",
             "one Authorization header",

@@ -248,7 +248,7 @@ def test_sound_parts_are_checked_beside_broken_ones() -> None:
     )
     assert problems(text) == [
         "6: issuers.corporate.leeway: must be a duration such as 250ms, 30s, 5m or 1h, not '1'",
-        "8: issuers.partner.issuer: must begin with https:// (or set insecure.http)",
+        "8: issuers.partner.issuer: must begin with https:// (or set issuers.partner.insecure.http)",
         "13: rules[0].shadow: must be true or false, not the number 5",
         "15: rules[1].match.paths[0]: a path begins with /",
         "17: token.forward: must be true or false, not the number 5",
