@@ -1,4 +1,4 @@
-"""Authenticate a token: by the keys of its issuer, by what its issuer answers about it, or by both.
+"""Authenticate a token: by the keys of its issuer, by what its issuer answers about it (introspection), or by both.
 
 These are the steps 4 to 11 of `authorize`, which says what each is.
 """
@@ -62,8 +62,8 @@ def authenticate(
     text = found.text
     issuer = _find_issuer_of_opaque(text, snapshot)
     if issuer is not None:
-        answer = _introspect_opaque(text, issuer, snapshot, trail, facts, observe)  # 4 to 9
-        claims = check_introspection_response(answer, issuer.rules, now)  # 10
+        response = _introspect_opaque(text, issuer, snapshot, trail, facts, observe)  # 4 to 9
+        claims = check_introspection_response(response, issuer.rules, now)  # 10
         trail.subject, trail.client = claims.subject, claims.client
         observe(10, claims)
         proof = check_binding(found, claims, request, issuer, now, trail)  # 11
@@ -77,12 +77,7 @@ def authenticate(
     token = snapshot.parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
     trail.alg, trail.kid = token.alg, token.kid
     observe(4, token)
-    trail.claimed_issuer = iss = read_issuer(token, snapshot.issuers)  # 5
-    issuer = snapshot.issuers.get(iss)
-    if issuer is None:
-        near = iss.removesuffix("/") in snapshot.issuers or f"{iss}/" in snapshot.issuers
-        hint = ": the trailing slash differs" if near else ""
-        raise Rejected(Reason.ISSUER_UNKNOWN, f"iss is not a configured issuer{hint}")
+    issuer = _find_issuer(token, snapshot, trail)  # 5
     trail.issuer = issuer.name
     observe(5, issuer)
     check_algorithm(token, issuer.algorithms)  # 6
@@ -132,6 +127,17 @@ def _check_at_issuer(
         raise lacking
 
 
+def _find_issuer(token: UnverifiedToken, snapshot: Snapshot, trail: AuditTrail) -> Issuer:
+    """Return the configured issuer of a JWT. Raises Rejected: CLAIMS_MALFORMED, ISSUER_UNKNOWN."""
+    trail.claimed_issuer = iss = read_issuer(token, snapshot.issuers)
+    issuer = snapshot.issuers.get(iss)
+    if issuer is None:
+        near = iss.removesuffix("/") in snapshot.issuers or f"{iss}/" in snapshot.issuers
+        hint = ": the trailing slash differs" if near else ""
+        raise Rejected(Reason.ISSUER_UNKNOWN, f"iss is not a configured issuer{hint}")
+    return issuer
+
+
 def _find_issuer_of_opaque(text: str, snapshot: Snapshot) -> Issuer | None:
     """Return the issuer that is asked about an opaque token, None for a JWT."""
     for start, iss in snapshot.opaque:
@@ -143,22 +149,22 @@ def _find_issuer_of_opaque(text: str, snapshot: Snapshot) -> Issuer | None:
 def _introspect_opaque(
     text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts, observe: StepObserver
 ) -> IntrospectionResponse:
-    """Return what *issuer* says of an opaque token. Raises Rejected."""
+    """Return the response of *issuer* about an opaque token. Raises Rejected."""
     check_opaque(text, max_bytes=snapshot.token.max_bytes)  # 4
     observe(4, None)
     trail.issuer = issuer.name
     for step, value in ((5, issuer), (6, None), (7, None), (8, None)):
         observe(step, value)
-    answer = _introspect(text, issuer, snapshot, trail, facts)  # 9
-    trail.expires, trail.audience = answer.members.get("exp"), answer.members.get(issuer.rules.audience_claim)
-    observe(9, answer)
-    return answer
+    response = _introspect(text, issuer, snapshot, trail, facts)  # 9
+    trail.expires, trail.audience = response.members.get("exp"), response.members.get(issuer.rules.audience_claim)
+    observe(9, response)
+    return response
 
 
 def _introspect(
     text: str, issuer: Issuer, snapshot: Snapshot, trail: AuditTrail, facts: Facts
 ) -> IntrospectionResponse:
-    """Return what *issuer* says of an active token, or name the need for it. Raises Rejected."""
+    """Return the response of *issuer* about an active token, or name the need for it. Raises Rejected."""
     rules = issuer.introspection
     if rules is None:
         raise Rejected(
@@ -167,7 +173,7 @@ def _introspect(
     need = introspection_need(text, issuer.name, rules)
     fact = facts.get(need)
     if isinstance(fact, SignedIntrospectionResponse) and rules.signed:
-        fact = _verify_answer(fact, issuer, rules, snapshot, trail, facts)
+        fact = _verify_response(fact, issuer, rules, snapshot, trail, facts)
     elif not isinstance(fact, IntrospectionResponse) or rules.signed:
         trail.needs = (need,)
         raise Rejected(Reason.INTROSPECTION_UNAVAILABLE, "the issuer has not been asked about this token")
@@ -175,34 +181,34 @@ def _introspect(
     return fact
 
 
-def _verify_answer(
-    answer: SignedIntrospectionResponse,
+def _verify_response(
+    response: SignedIntrospectionResponse,
     issuer: Issuer,
     rules: Introspection,
     snapshot: Snapshot,
     trail: AuditTrail,
     facts: Facts,
 ) -> IntrospectionResponse:
-    """Verify a signed answer (RFC 9701 section 5): by the keys of *issuer*, of the right type, and for us.
+    """Verify a signed response (RFC 9701 section 5): by the keys of *issuer*, of the right type, and for us.
 
-    A wrong one says nothing of the token: it is as if there were none. Raises Rejected.
+    An invalid one says nothing about the token: it is treated as absent. Raises Rejected.
     """
     try:
-        token = parse_token(answer.text, max_bytes=MAX_RESPONSE_BYTES)
+        token = parse_token(response.text, max_bytes=MAX_RESPONSE_BYTES)
         if normalize_type(token.typ) != SIGNED_TYPE:
             raise _unusable(f"its typ is not {SIGNED_TYPE}")
         check_algorithm(token, issuer.algorithms)
         members = verify_signed(token, issuer, snapshot, trail, facts, ignore_step).members
     except Rejected as rejected:
         raise _unusable(rejected.detail) from rejected
-    audience, said = members.get("aud"), members.get("token_introspection")
+    audience, nested = members.get("aud"), members.get("token_introspection")
     if members.get("iss") != issuer.rules.issuer:
         raise _unusable("its iss is another issuer")
     if rules.client not in (audience if isinstance(audience, list) else (audience,)):
         raise _unusable("its aud is not the client that asked")
-    if not isinstance(said, dict):
+    if not isinstance(nested, dict):
         raise _unusable("it has no token_introspection")
-    return IntrospectionResponse(said, json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode())
+    return IntrospectionResponse(nested, json.dumps(nested, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def _unusable(why: str) -> Rejected:

@@ -16,14 +16,18 @@ from authz.core.reasons import Reason
 KEY: Final = "key"  # kind of a need for a key that the issuer may have published recently
 PROOF: Final = "proof"  # kind of a need to know whether a proof was used before; `sent` is "until thumbprint"
 MAX_ROUNDS: Final = 6
-"""The rounds of facts of one decision, one for each of these, in the order of `authorize`:
+"""How often one decision may wait for facts. All needs of a decision are one round; six of them depend on each other:
 
-a key; what the issuer says of the token (its answer and its status list, at once); the risk engine; the PDP; the token
-for the upstream; the use of a proof. Only what one question leaves undecided is asked next: a token is not asked about
-before its signature verifies, the PDP hears only of requests that are otherwise allowed, only these get a token, and a
-proof is used up by an answer. The risk engine is not asked together with the issuer: what it is asked about revoked
-tokens costs money and capacity, and while it is down, those would be denied as retryable. Most requests have their
-facts at hand, and wait for none.
+1. A key that may be new. No issuer is asked about a token before its signature verifies: anyone could forge thousands.
+2. Introspection and status list, together. A revoked token is no question to a risk engine, which may cost money.
+3. The risk engine. A request that is too risky is no question to the PDP.
+4. The PDP, which hears only of requests that are otherwise allowed.
+5. The token for the upstream: none is minted or exchanged for a request that is denied.
+6. The use of a proof, which uses it up: if a fact were missing after that, the client could not repeat its request.
+
+To join two of them would give up what is said of the later one. A request has no more rounds than needs that no cache
+answers, usually none. A status list or a signed response under yet another new key needs one more round; if that is the
+seventh, the denial is retryable, and the repeated request finds the facts in the caches.
 """
 CHANGED_KEY: Final = "changed key"  # kind of a need for a key that may have been replaced under the same key id
 

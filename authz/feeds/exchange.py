@@ -7,7 +7,7 @@ Rules of this file:
 2. If the caller's token is the cause, the result is a fact, "refused". If our credentials, the server or the network
    are the cause, the result is a failure: the client gets a retryable status, without the cause.
 3. A caller who can choose a token must not open the circuit breaker: what may be the token's fault does not count.
-4. A token is cached until SLACK_SECONDS before its end, and not at all if its end is not known; a failure never. In the
+4. A token is cached until EXPIRY_MARGIN before its end, and not at all if its end is not known; a failure never. In the
    last quarter of that time it is renewed. Of the server's text, only a short error code is logged, because other text
    could contain a token.
 """
@@ -19,31 +19,30 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlencode
 
 from authz.core import base64url
 from authz.core.exchange import Exchanged, ExchangeRefused, ExchangeRequest, TokenType, read_request
 from authz.core.needs import Need
 from authz.core.strictjson import parse_object
 from authz.facts.source import Fact, SourceError
-from authz.feeds.failure import RefreshError
+from authz.feeds.health import Health
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.fetch import Response
-from authz.feeds.http.post import Post, Poster
-from authz.feeds.introspection import (
+from authz.feeds.http.post import Poster
+from authz.feeds.oauth_client import (
     CLIENT_ERRORS,
     CRASH_STATUSES,
-    HEALTHY_SECONDS,
     TOO_LARGE_STATUSES,
     Endpoint,
+    OAuthClient,
     read_error,
 )
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
-SLACK_SECONDS: Final = 10.0
-RENEWED_AFTER: Final = 0.75  # of the time that a token is cached for; the lane ends that up to a tenth sooner
+EXPIRY_MARGIN: Final = 10.0
+RENEW_AFTER: Final = 0.75  # of the time that a token is cached for; the lane ends that up to a tenth sooner
 MAX_TOKEN_BYTES: Final = 16_384  # it is sent in a header
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 _JWT_PARTS: Final = 3
@@ -76,49 +75,38 @@ class ExchangeSource:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._poster: Final = poster
-        self._endpoint: Final = endpoint
-        self._auth: Final = auth
+        self._client: Final = OAuthClient(poster, endpoint, auth)
         self._token_type: Final = token_type
         self._ttl: Final = ttl
         self._now: Final = now
-        self._monotonic: Final = monotonic
-        self._healthy_until = 0.0
+        self._health: Final = Health(monotonic)
 
     def __call__(self, need: Need) -> Fact:
         """Exchange the token in *need*. Raises SourceError."""
         asked = read_request(need.sent)
-        try:
-            url = self._endpoint.locate()
-            answer = self._poster.post(url, lambda: self._write(asked))
-        except RefreshError as error:
-            raise SourceError(error.result.value, str(error)) from error
-        if answer.status == 200:
-            fact = self._read(answer, asked)
-            self._healthy_until = self._monotonic() + HEALTHY_SECONDS
-            return fact
-        return self._read_refusal(answer)
+        response = self._client.post(self._write(asked), accept="application/json")
+        if response.status != 200:
+            return self._read_refusal(response)
+        fact = self._read(response, asked)
+        self._health.note()
+        return fact
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._poster.close()
+        self._client.close()
 
-    def _write(self, asked: ExchangeRequest) -> Post:
-        credentials = self._auth.credentials()
-        fields = [
+    def _write(self, asked: ExchangeRequest) -> list[tuple[str, str]]:
+        return [
             ("grant_type", GRANT_TYPE),
             ("subject_token", asked.subject),
             ("subject_token_type", TokenType.ACCESS_TOKEN.urn),
             ("requested_token_type", self._token_type.urn),
-            *(("audience", each) for each in asked.audiences),
+            *(("audience", audience) for audience in asked.audiences),
             *((("scope", asked.scope),) if asked.scope else ()),
-            *credentials.fields.items(),
         ]
-        headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
-        return Post(urlencode(fields).encode("ascii"), {**headers, **credentials.headers})
 
-    def _read(self, answer: Response, asked: ExchangeRequest) -> Fact:
-        members = self._parse(answer)
+    def _read(self, response: Response, asked: ExchangeRequest) -> Fact:
+        members = self._parse(response)
         text = members.get("access_token")
         if not isinstance(text, str) or not _TOKEN.fullmatch(text) or len(text) > MAX_TOKEN_BYTES:
             raise self._unexpected("access_token is absent, too long, or no token")
@@ -131,14 +119,14 @@ class ExchangeSource:
             raise self._unexpected("access_token is no JWT")
         if claims is not None and not set(asked.audiences) <= _audiences(claims):
             raise self._unexpected("its aud has not every audience that was asked for")
-        ends = self._find_end(members, claims or {})
+        expires = self._find_expiry(members, claims or {})
         now = self._now()
-        left = 0.0 if ends is None else ends - now - SLACK_SECONDS
-        kept = max(0.0, min(self._ttl.token, left))
-        renew = now + RENEWED_AFTER * kept if kept > 0.0 else None
-        return Fact(Exchanged(text, ends, renew), kept, len(text), "exchanged")
+        left = 0.0 if expires is None else expires - now - EXPIRY_MARGIN
+        ttl = max(0.0, min(self._ttl.token, left))
+        renew = now + RENEW_AFTER * ttl if ttl > 0.0 else None
+        return Fact(Exchanged(text, expires, renew), ttl, len(text), "exchanged")
 
-    def _find_end(self, members: Mapping[str, object], claims: Mapping[str, object]) -> float | None:
+    def _find_expiry(self, members: Mapping[str, object], claims: Mapping[str, object]) -> float | None:
         """Return the earlier of `expires_in` and `exp`, in Unix time; None if there is neither."""
         lives, ends = _read_seconds(members.get("expires_in")), _read_seconds(claims.get("exp"))
         known = [each for each in (None if lives is None else self._now() + lives, ends) if each is not None]
@@ -147,16 +135,14 @@ class ExchangeSource:
         return min(known, default=None)
 
     def _unexpected(self, why: str) -> SourceError:
-        """A server that answers others well is not left alone for one answer (rule 3)."""
-        return SourceError("unreadable", f"the answer is not what was asked for: {why}", counts=not self._is_healthy)
+        """Return the failure that counts for the circuit breaker only if no other response was good lately (rule 3)."""
+        return SourceError(
+            "unreadable", f"the answer is not what was asked for: {why}", counts=not self._health.is_good
+        )
 
-    @property
-    def _is_healthy(self) -> bool:
-        return self._monotonic() < self._healthy_until
-
-    def _read_refusal(self, answer: Response) -> Fact:
+    def _read_refusal(self, response: Response) -> Fact:
         """Return "refused" if the token caused a status other than 200. Raises SourceError for other causes."""
-        status, error = answer.status, read_error(answer)
+        status, error = response.status, read_error(response)
         shown = f"HTTP status {status}{f', {error}' if error else ''}"
         if status in TOO_LARGE_STATUSES or (status == 400 and error in _INVALID):
             return self._refuse(shown, invalid=True)
@@ -167,22 +153,22 @@ class ExchangeSource:
             raise SourceError("unauthorized", text)
         if status in {400, 403}:
             # Keycloak answers access_denied if the token does not name our client as an audience.
-            if self._is_healthy:
+            if self._health.is_good:
                 return self._refuse(shown, invalid=error not in CLIENT_ERRORS)
             raise SourceError("bad_request", f"{shown}: our client, or this token", counts=False)
-        about_this = status in CRASH_STATUSES and self._is_healthy
+        about_this = status in CRASH_STATUSES and self._health.is_good
         raise SourceError(Refresh.STATUS.value, shown, counts=not about_this)
 
     def _refuse(self, shown: str, *, invalid: bool) -> Fact:
         return Fact(ExchangeRefused(shown, invalid), self._ttl.refused, 0, "refused", negative=True)
 
-    def _parse(self, answer: Response) -> dict[str, object]:
-        if answer.media_type != "application/json":
-            raise self._unexpected(f"it is {printable(answer.media_type) or 'untyped'}, not JSON")
+    def _parse(self, response: Response) -> dict[str, object]:
+        if response.media_type != "application/json":
+            raise self._unexpected(f"it is {printable(response.media_type) or 'untyped'}, not JSON")
         try:
-            return parse_object(answer.body)
+            return parse_object(response.body)
         except ValueError:
-            raise self._unexpected(f"it is no JSON object, {len(answer.body)} bytes") from None
+            raise self._unexpected(f"it is no JSON object, {len(response.body)} bytes") from None
 
 
 def _read_claims(text: str) -> dict[str, object] | None:

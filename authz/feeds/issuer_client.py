@@ -14,7 +14,7 @@ from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, 
 from authz.feeds.http.connect import Resolve
 from authz.feeds.http.post import Poster
 from authz.feeds.http.trust import read_origin
-from authz.feeds.introspection import Endpoint
+from authz.feeds.oauth_client import Endpoint
 
 
 def poster_for(issuer: Issuer, url: str | None, *, timeout: float, max_bytes: int, resolve: Resolve) -> Poster:

@@ -12,7 +12,8 @@ from authz.feeds.http.client_auth import ClientAuth, SecretFile
 from authz.feeds.http.connect import Dialer
 from authz.feeds.http.post import Poster
 from authz.feeds.http.trust import Trust, read_origin
-from authz.feeds.introspection import CacheTtl, Endpoint, IntrospectionSource
+from authz.feeds.introspection import CacheTtl, IntrospectionSource
+from authz.feeds.oauth_client import Endpoint
 from tests.fakes.idp import FakeIdp
 from tests.fakes.waiting import HANG_SECONDS
 from tests.fixtures import T

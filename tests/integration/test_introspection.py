@@ -23,8 +23,10 @@ from authz.facts.bounds import Bounds
 from authz.facts.lane import SourceLane
 from authz.facts.source import SourceError
 from authz.feeds.failure import RefreshError
+from authz.feeds.health import HEALTHY_SECONDS
 from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, NoAuth, PrivateKey, SecretFile
-from authz.feeds.introspection import HEALTHY_SECONDS, Endpoint, IntrospectionSource
+from authz.feeds.introspection import IntrospectionSource
+from authz.feeds.oauth_client import Endpoint
 from authz.telemetry.keys import Refresh
 from tests.fakes.clock import FakeClock
 from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
