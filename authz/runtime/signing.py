@@ -60,7 +60,10 @@ class ProcessSigning:
             return HTTPStatus.SERVICE_UNAVAILABLE, str(error)
         if not found:
             return HTTPStatus.NOT_FOUND, "no key has this kid"
-        return HTTPStatus.OK, f"key {kid} is withdrawn: readers that cache it accept it for as long as they do"
+        text = f"key {kid} is withdrawn: readers that cache it accept it for as long as they do"
+        if self._keyring.listed:
+            text += "; remove it from signing.keys, or other replicas and the next start use it"
+        return HTTPStatus.OK, text
 
     def facts(self) -> SigningStatus | None:
         """Return what metrics say."""
@@ -98,8 +101,14 @@ class PodSigning:
         return self._post("/signing/rotate")
 
     def withdraw(self, kid: str) -> tuple[HTTPStatus, str]:
-        """Have one worker withdraw a key at once; the others follow."""
-        return self._post(f"/signing/withdraw?{urlencode({'kid': kid})}")
+        """Have every worker withdraw a key at once: of a listed key no other worker would learn."""
+        answers = self._workers.post(f"/signing/withdraw?{urlencode({'kid': kid})}", None)
+        if silent := self._workers.silent(answers):
+            numbers = ", ".join(map(str, silent))
+            return HTTPStatus.SERVICE_UNAVAILABLE, f"worker {numbers} does not answer, and may still use the key"
+        failed = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.OK, HTTPStatus.NOT_FOUND)
+        worst = min(answers.values(), key=lambda answer: failed.index(HTTPStatus(answer.status)))
+        return HTTPStatus(worst.status), worst.body.decode("utf-8", "replace").strip()
 
     def _post(self, target: str) -> tuple[HTTPStatus, str]:
         answer = self._workers.post_to_one(target)

@@ -108,6 +108,11 @@ class Keyring:
         """Whether tokens are minted at all."""
         return self._config is not None
 
+    @property
+    def listed(self) -> bool:
+        """Whether the keys are those that the configuration lists, not generated ones."""
+        return self._config is not None and not self._config.signing.generates
+
     def reconfigure(self, config: Config) -> None:
         """Have the keys that *config* names, at once. Never raises: keys that cannot be had are tried again."""
         with self._lock:

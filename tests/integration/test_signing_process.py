@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from authz.demo.client import send
 from authz.demo.sidecar import Sidecar
+from authz.signing.local import LocalSigner
 from tests.fakes.idp import FakeIdp
 from tests.fakes.ports import free_address
 from tests.fakes.waiting import wait_until
@@ -24,19 +25,25 @@ issuers:
   idp: {issuer: "$issuer", audiences: [api], insecure: {http: true}}
 rules: [{match: {paths: ["/**"]}}]
 identity: {token: {header: authorization, issuer: "https://gateway.test", audience: [orders], lifetime: 10s}}
-signing: {rotation: {ahead: 2s, state_file: "$folder/state.json"}, publish: {max_age: 1s}}
+signing: {$signing, publish: {max_age: 1s}}
 telemetry: {log_level: debug, decisions: all, traces: {exporter: console}}
 """)
 PRIVATE: Final = ("d", "p", "q", "dp", "dq", "qi", "priv")
 PAGES: Final = ("/signing", "/.well-known/jwks.json", "/keys", "/metrics", "/readyz", "/configuration", "/explain")
 
 
+ROTATED: Final = 'rotation: {ahead: 2s, state_file: "$folder/state.json"}'
+LISTED: Final = """keys: {new: {kind: file, file: "$folder/new.json"}, old: {kind: file, file: "$folder/old.json"}},
+  rotation: {ahead: 2s}"""
+
+
 @contextmanager
-def started(folder: Path, *, workers: int = 1) -> Iterator[tuple[Sidecar, str]]:
-    """Start a sidecar on the state in *folder*; give its admin URL too."""
+def started(folder: Path, *, workers: int = 1, signing: str = ROTATED) -> Iterator[tuple[Sidecar, str]]:
+    """Start a sidecar on the keys in *folder*; give its admin URL too."""
     with FakeIdp() as idp:
         admin = free_address()
         names = {"folder": folder, "admin": admin, "issuer": idp.issuer, "workers": workers}
+        names["signing"] = Template(signing).substitute(names)
         sidecar = Sidecar(CONFIG.substitute(names), admin=admin, folder=folder)
         try:
             sidecar.start()
@@ -94,3 +101,25 @@ def test_workers_and_restarts_have_the_same_keys() -> None:
             assert send(f"{admin}/signing").json()["signing"] == second
             assert send(f"{admin}/signing/withdraw?kid={second}", method="POST").status == 200
             assert send(f"{admin}/signing").json()["signing"] not in {None, second}
+
+
+def test_an_emergency_reaches_every_worker() -> None:
+    """A listed key that leaked is in no worker's set any more when the command has ended, and signs at none."""
+    with tempfile.TemporaryDirectory(prefix="authz-") as name:
+        folder = Path(name)
+        for file in ("new", "old"):
+            key = LocalSigner.generate("ES256", kid=file)
+            (folder / f"{file}.json").write_text(json.dumps(key.export_private()))
+        with started(folder, workers=2, signing=LISTED) as (_, admin):
+            leaked = send(f"{admin}/signing").json()["signing"]
+            answer = send(f"{admin}/signing/withdraw?kid={leaked}", method="POST")
+            assert (answer.status, b"signing.keys" in answer.body) == (200, True)
+            phases = [
+                send(f"{admin}/metrics")
+                .body.decode()
+                .count(f'authz_signing_keys{{phase="{phase}",worker="{worker}"}} 1.0')
+                for phase in ("signing", "published", "retired")
+                for worker in "01"
+            ]
+            assert phases == [1, 1, 0, 0, 0, 0]
+            assert send(f"{admin}/signing/withdraw?kid={leaked}", method="POST").status == 404

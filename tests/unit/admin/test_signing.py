@@ -14,7 +14,7 @@ from authz.admin.routes import AdminRequest, answer
 from authz.admin.server import AdminServer
 from authz.admin.signing import make_routes_of_signing
 from authz.cli import main
-from authz.config.address import TcpAddress
+from authz.config.address import TcpAddress, UnixAddress
 from authz.runtime.signing import PodSigning, ProcessSigning
 from authz.runtime.workers import Workers
 from authz.signing.keyring import Keyring
@@ -155,3 +155,28 @@ def test_a_pod_whose_workers_do_not_answer(tmp_path: Path) -> None:
     assert pod.published() is None
     assert pod.describe() is None
     assert pod.rotate()[0] is pod.withdraw("x")[0] is HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def test_an_emergency_that_does_not_reach_all_workers(tmp_path: Path) -> None:
+    """If one worker does not answer, or cannot withdraw the key, the operator learns it; one that had none is fine."""
+    rings = [keyring(f"{TOKEN}signing: {{rotation: {{state_file: '{tmp_path}/{name}.json'}}}}\n") for name in "ab"]
+    sockets = [tmp_path / "0.sock", tmp_path / "1.sock"]
+    servers = [
+        AdminServer(UnixAddress(str(path)), make_routes_of_signing(ProcessSigning(ring)))
+        for path, ring in zip(sockets, rings, strict=True)
+    ]
+    pod = PodSigning(Workers(sockets, restarts=[0, 0]))
+    first, second = (str(ring.describe()["signing"]) for ring in rings)
+    servers[0].start()
+    assert pod.withdraw(first) == (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "worker 1 does not answer, and may still use the key",
+    )
+    servers[1].start()
+    assert pod.withdraw(first)[0] is HTTPStatus.NOT_FOUND  # it is done already
+    assert pod.withdraw(second)[0] is HTTPStatus.OK
+    (tmp_path / "b.json").write_text("{}")
+    third = str(rings[1].describe()["signing"])
+    assert pod.withdraw(third)[0] is HTTPStatus.SERVICE_UNAVAILABLE
+    for server in servers:
+        server.stop()
