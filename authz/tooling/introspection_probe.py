@@ -3,7 +3,8 @@
 1. About a token that was never issued: the URL, the connection and the form of the answer.
 2. The same with a secret that is wrong: whether the server looks at our credentials at all. Dex does not.
 3. About a token of our own, if the server gives us one by client_credentials: whether we may ask about tokens. Keycloak
-   calls a token inactive to a client that is not in its audience, and under another host name than `iss`.
+   calls a token inactive to a client that is not in its audience, and under another host name than `iss`: if the token
+   is a JWT, it says which.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from authz.config.introspection import IntrospectionKind
 from authz.config.issuer import Issuer
 from authz.config.model import Config
-from authz.core.introspection import Introspection, IntrospectionResponse, introspection_need
+from authz.core import base64url
+from authz.core.introspection import Introspection, IntrospectionMode, IntrospectionResponse, introspection_need
 from authz.core.strictjson import parse_object
 from authz.facts.source import Fact, SourceError
 from authz.feeds.build_feed import make_dialer, make_fetcher
@@ -24,9 +26,12 @@ from authz.feeds.discovery import discovery_url, read_url
 from authz.feeds.fact_lanes import make_auth, make_introspection, make_poster
 from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth, SecretText
+from authz.feeds.http.connect import resolve
 from authz.feeds.http.post import Post
+from authz.feeds.issuer_client import endpoint_of
 from authz.telemetry.redaction import printable
 
+_JWT_PARTS: Final = 3
 _NEVER_ISSUED: Final = "authz-check-config-asks-whether-this-is-answered"
 
 
@@ -66,10 +71,13 @@ def probe(name: str, issuer: Issuer) -> Probed:
         findings.append("our account may ask the API server about tokens (tokenreviews)")
         return Probed(name, ok=True, findings=tuple(findings))
     try:
-        findings += [*_try_wrong_secret(issuer), *_ask_about_own(issuer)]
+        findings += _try_wrong_secret(issuer)
+        ok, own = _ask_about_own(issuer)
+        findings.append(own)
     except RefreshError as error:
         findings.append(f"no more could be tried: {error}")
-    return Probed(name, ok=True, findings=tuple(findings))
+        return Probed(name, ok=True, findings=tuple(findings))
+    return Probed(name, ok=ok, findings=tuple(findings) if ok else (own,))
 
 
 def _ask(issuer: Issuer, token: str, auth: ClientAuth | None = None) -> Fact:
@@ -95,29 +103,63 @@ def _try_wrong_secret(issuer: Issuer) -> Iterator[str]:
         yield "a wrong secret is answered too: the server does not look at it, and ours is not proved right"
 
 
-def _ask_about_own(issuer: Issuer) -> Iterator[str]:
-    """Get a token for ourselves, and ask about it. Raises RefreshError."""
+def _ask_about_own(issuer: Issuer) -> tuple[bool, str]:
+    """Get a token for ourselves, and ask about it; return whether others' can be active, and the finding.
+
+    Raises RefreshError.
+    """
     token = _get_token(issuer)
     if token is None:
-        yield "whether we may ask about tokens was not tried: the server gives our client none (client_credentials)"
-        return
+        return True, "whether we may ask about tokens was not tried: the server gives our client none"
     try:
         fact = _ask(issuer, token)
     except SourceError as error:
-        yield f"a token of our own cannot be asked about: {error}"
-        return
+        return True, f"a token of our own cannot be asked about: {error}"
     if fact.result == "active":
         said = (
             ", ".join(sorted(fact.value.members))
             if isinstance(fact.value, IntrospectionResponse)
             else "a signed answer"
         )
-        yield f"a token of our own is called active, with {said}"
-    else:
-        yield (
-            f"a token of our own is called {fact.result}: our client may not ask about it (Keycloak: it must be in "
-            "aud, and the host name that of iss), or the server takes no JWTs"
+        return True, f"a token of our own is called active, with {said}"
+    certain, why = _explain_inactive(issuer, token)
+    return not certain, f"a token of our own is called {fact.result}: {why}"
+
+
+def _explain_inactive(issuer: Issuer, token: str) -> tuple[bool, str]:
+    """Return whether all tokens must be inactive like ours, and why it is. Raises RefreshError.
+
+    Where only opaque tokens are asked about, a JWT of ours proves nothing about them.
+    """
+    asked = issuer.introspection
+    claims = _read_claims(token)
+    if asked is None or claims is None:
+        return False, "our client may not ask about it"
+    named = claims.get("aud")
+    audiences = named if isinstance(named, list) else [named]
+    if asked.client.id is not None and asked.client.id not in audiences:
+        shown = ", ".join(str(each) for each in audiences if each) or "absent"
+        return False, (
+            f"its aud is {shown}, and does not name our client {asked.client.id}. To Keycloak's clients each token "
+            "is inactive that does not name them: add an Audience mapper"
         )
+    url = endpoint_of(issuer, asked.url, resolve=resolve).locate()
+    here, theirs = urlsplit(url).netloc, urlsplit(str(claims.get("iss"))).netloc
+    if here != theirs:
+        return asked.mode is IntrospectionMode.ALWAYS, (
+            f"it was asked about at {here}, and its iss is at {theirs}. For Keycloak each token is inactive that has "
+            "another host name"
+        )
+    return False, "the server may take no JWTs"
+
+
+def _read_claims(token: str) -> dict[str, object] | None:
+    """Return the claims of a JWT, not verified: they only explain. None if it is no JWT."""
+    parts = token.split(".")
+    try:
+        return parse_object(base64url.decode(parts[1].encode())) if len(parts) == _JWT_PARTS else None
+    except ValueError:
+        return None
 
 
 def _get_token(issuer: Issuer) -> str | None:

@@ -20,20 +20,20 @@ RIGHT = "Basic " + b64encode(b"rs:right").decode()
 class Server:
     """An issuer whose endpoints answer as configured."""
 
-    def __init__(self, *, looks: bool = True, gives: bool = True, own: object = None) -> None:
-        self.looks, self.gives = looks, gives
+    def __init__(self, *, looks: bool = True, gives: bool = True, own: object = None, token: str = "ours") -> None:
+        self.looks, self.gives, self.ours = looks, gives, token
         self.own = own or {"active": True, "client_id": "rs"}
 
     def introspect(self, request: Request) -> Response:
         if self.looks and dict(request.headers).get("authorization") != RIGHT:
             return json_response({"error": "invalid_client"}, status=401)
-        return json_response(self.own if request.parameters["token"] == "ours" else {"active": False})
+        return json_response(self.own if request.parameters["token"] == self.ours else {"active": False})
 
     def token(self, _request: Request) -> Response:
-        return json_response({"access_token": "ours"}) if self.gives else Response(400)
+        return json_response({"access_token": self.ours}) if self.gives else Response(400)
 
 
-def configure(idp: FakeIdp, folder: Path) -> Config:
+def configure(idp: FakeIdp, folder: Path, more: str = "") -> Config:
     """Have the fake provider asked."""
     (folder / "secret").write_text("right")
     client = f"client: {{id: rs, secret_file: {folder / 'secret'}}}"
@@ -44,7 +44,7 @@ issuers:
     issuer: {idp.issuer}
     audiences: [api]
     insecure: {{http: true}}
-    introspection: {{{client}}}
+    introspection: {{{client}{more}}}
 rules:
   - match: {{paths: [/**]}}
 """,
@@ -79,12 +79,38 @@ def test_an_issuer_that_answers_us(tmp_path: Path) -> None:
     [
         (Server(looks=False), "the server does not look at it, and ours is not proved right"),
         (Server(gives=False), "was not tried: the server gives our client none"),
-        (Server(own={"active": False}), "Keycloak: it must be in aud"),
+        (Server(own={"active": False}), "called inactive: our client may not ask about it"),
     ],
 )
 def test_what_it_cannot_prove_is_said(server: Server, finding: str, tmp_path: Path) -> None:
     """A wrong secret that goes unnoticed, no token to try with, a token that we may not ask about."""
     assert any(finding in said for said in probe(server, tmp_path).findings)
+
+
+@pytest.mark.parametrize(
+    ("aud", "host", "mode", "finding"),
+    [
+        (["account", "api"], "127.0.0.1", "always", "its aud is account, api, and does not name our client rs"),
+        (None, "127.0.0.1", "always", "its aud is absent, and does not name our client rs"),
+        ("rs", "127.0.0.1", "always", "the server may take no JWTs"),
+        (["api", "rs"], "localhost", "always", "For Keycloak each token is inactive that has another host name"),
+        (["api", "rs"], "localhost", "opaque", "For Keycloak each token is inactive that has another host name"),
+    ],
+)
+def test_why_keycloak_calls_our_token_inactive(aud: object, host: str, mode: str, finding: str, tmp_path: Path) -> None:
+    """Its aud and the host name are compared with ours; under another host name every JWT is inactive: a failure."""
+    with FakeIdp() as idp:
+        server = Server(own={"active": False}, token=idp.mint(aud=aud))
+        endpoint = f"{idp.url}{INTROSPECT}"
+        idp.discovery |= {"introspection_endpoint": endpoint, "token_endpoint": f"{idp.url}/token"}
+        idp.answers |= {INTROSPECT: server.introspect, "/token": server.token}
+        more = f", mode: {mode}, url: '{endpoint.replace('127.0.0.1', host)}'"
+        (found,) = probe_all(configure(idp, tmp_path, more))
+    assert finding in found.findings[-1]
+    assert found.ok is not (host == "localhost" and mode == "always")
+    if not found.ok:
+        assert len(found.findings) == 1
+        assert found.findings[0].startswith("a token of our own is called inactive: it was asked about at localhost:")
 
 
 def test_an_issuer_that_cannot_be_asked(tmp_path: Path) -> None:
