@@ -10,7 +10,7 @@ from authz.demo.loopback import Request, Response, json_response
 
 EVALUATION: Final = "/access/v1/evaluation"
 
-_MEMBERS: Final = {
+MEMBERS: Final = {
     "subject": {"type", "id", "properties"},
     "action": {"name", "properties"},
     "resource": {"type", "id", "properties"},
@@ -26,9 +26,9 @@ def evaluate(request: Request) -> Response:
     question = json.loads(request.body)
     if request.method != "POST" or headers.get("content-type") != "application/json":
         return json_response({"code": "invalid_request"}, status=400)
-    if question.keys() - {"context"} != _MEMBERS.keys() or not isinstance(question.get("context", {}), dict):
+    if question.keys() - {"context"} != MEMBERS.keys() or not isinstance(question.get("context", {}), dict):
         return json_response({"code": "invalid_request"}, status=400)
-    for name, members in _MEMBERS.items():
+    for name, members in MEMBERS.items():
         given = question[name]
         required = {key: value for key, value in given.items() if key != "properties"}
         complete = given.keys() | {"properties"} == members

@@ -46,12 +46,12 @@ resourcePolicy:
 class Cerbos:
     """The process; a context manager. After `stop` and `start` it serves at the same URL."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, policy: str = _POLICY) -> None:
         self._folder: Final = folder
         self._address: Final = free_address()
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "policies").mkdir()
-        (folder / "policies/record.yaml").write_text(_POLICY)
+        (folder / "policies/record.yaml").write_text(policy)
         config = _CONFIG.format(http=self._address, grpc=free_address(), policies=folder / "policies")
         (folder / "cerbos.yaml").write_text(config)
 

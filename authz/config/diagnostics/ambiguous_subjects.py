@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from authz.config.model import Config
+from authz.config.pdp import PdpQuestion
 from authz.config.problems import KeyPath, Problem
 
 
@@ -38,3 +39,13 @@ def find_ambiguous_subjects(config: Config) -> Iterator[Problem]:
             path = ("rules", place, "require", "when")
             hint = "name the issuer under issuers, or compare claims.iss too"
             yield Problem(path=path, message=message, hint=hint, widens=True)
+        if require.pdp is not None and _reads_sub_alone(require.pdp):
+            path = ("rules", place, "require", "pdp", "subject", "id")
+            hint = "name the issuer under issuers, or send claims.iss too, such as in subject.properties"
+            yield Problem(path=path, message=message, hint=hint, widens=True)
+
+
+def _reads_sub_alone(asked: PdpQuestion) -> bool:
+    """Return whether a question names a subject, and not its issuer."""
+    read = {reference.text for reference in asked.references()}
+    return any("claims.sub" in text for text in read) and not any("claims.iss" in text for text in read)

@@ -455,6 +455,30 @@ def test_sub_with_issuer() -> None:
     assert analyse(rules[0], more="identity: {headers: {x-user: sub, x-all: {payload: json}}}\n", issuers=SECOND) == []
 
 
+PDPS = "pdps: {p: {url: 'https://pdp.test/access/v1/evaluation'}}\n"
+
+
+def test_a_pdp_that_learns_the_subject_alone() -> None:
+    """It would decide about a user of one issuer as about another's, unless the question tells them apart."""
+    asks = {
+        "p": True,
+        "{name: p, subject: {id: 'user:${claims.sub}'}}": True,
+        "{name: p, subject: {id: '${claims.email}', properties: {x: '${claims.sub}'}}}": True,
+        "{name: p, subject: {id: '${claims.email}'}}": False,
+        "{name: p, subject: {properties: {issuer: '${claims.iss}'}}}": False,
+        "{name: p, subject: {type: '${claims.iss}'}}": False,
+        "{name: p, context: {issuer: '${claims.iss}'}}": False,
+    }
+    for asked, warned in asks.items():
+        rule = f"all | match: {{paths: ['/**']}}, require: {{pdp: {asked}}}"
+        assert analyse(rule, more=PDPS) == []
+        told = analyse(rule, more=PDPS, issuers=SECOND)
+        assert [LONELY in warning for warning in told] == [True] * warned
+        assert all(warning.startswith("rules[0].require.pdp.subject.id: ") for warning in told)
+        of_one = f"all | match: {{paths: ['/**']}}, require: {{issuers: [a], pdp: {asked}}}"
+        assert analyse(of_one, more=PDPS, issuers=SECOND) == []
+
+
 def test_the_metadata_document_hides_no_rule_in_silence() -> None:
     """A rule that names the path which the sidecar answers itself gets a warning; others do not."""
     resource = "resource: {identifier: https://api.test/v1}\n"
