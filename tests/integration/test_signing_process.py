@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from typing import Any, Final
+
+import pytest
 
 from authz.demo.client import send
 from authz.demo.sidecar import Sidecar
@@ -80,6 +84,18 @@ def test_nothing_that_leaves_has_a_private_part() -> None:
         said.append((folder / "authz.log").read_text())
         assert "state.json" in said[-1]
         assert not [secret for secret in secrets for text in said if secret in text]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux")
+def test_no_core_dump_has_a_key() -> None:
+    """Beside the limit, which a kernel that pipes dumps to a program ignores, the process is marked as not dumpable."""
+    read = "import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"  # PR_GET_DUMPABLE
+    forbid = "from authz.runtime.signing import forbid_core_dumps; forbid_core_dumps()"
+    shown = [
+        subprocess.run([sys.executable, "-c", f"{first}; {read}"], capture_output=True, text=True, check=True).stdout
+        for first in ("pass", forbid)
+    ]
+    assert [line.strip() for line in shown] == ["1", "0"]
 
 
 def test_workers_and_restarts_have_the_same_keys() -> None:
