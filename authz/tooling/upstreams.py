@@ -91,7 +91,7 @@ def write_table() -> str:
         f"{'' if upstream.title.lower() == name else f'`{name}`: '}{upstream.title} ({upstream.release})"
         for name, upstream in UPSTREAMS.items()
     )
-    return "\n".join([*lines, "", f"Tried: {tried}.", ""])
+    return "\n".join([*lines, "", f"{tried}.", ""])
 
 
 _Asked = tuple[str, tuple[str, ...]]  # method and segments

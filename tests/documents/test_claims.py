@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from authz import __version__
+from authz.telemetry import names
 from tests.documents.comparison import envoy_fields, renewed
 from tests.documents.pages import links, relative
 from tests.tools import ROOT
@@ -17,6 +18,7 @@ CONTRIBUTING: Final = ROOT / ".github/CONTRIBUTING.md"
 COMPARISON: Final = ROOT / "deploy/COMPARISON.md"
 README: Final = ROOT / "README.md"
 SECURITY_MODEL: Final = ROOT / "deploy/SECURITY-MODEL.md"
+TELEMETRY: Final = ROOT / "authz/telemetry/README.md"
 VERIFICATION: Final = ROOT / "authz/core/VERIFICATION.md"
 TEST: Final = re.compile(r"`tests/[\w/]+\.py::test_\w+`")
 
@@ -48,6 +50,16 @@ def test_every_check_names_its_proof() -> None:
     assert len(proofs) > 20
     for place in proofs:
         assert (ROOT / "tests" / place).exists(), place
+
+
+def test_every_metric_and_attribute_has_its_row() -> None:
+    """The page of the telemetry has each metric once, and each attribute of a span that is ours."""
+    rows = [row for table in tables(TELEMETRY.read_text(encoding="utf-8"))[:2] for row in table]
+    shown = re.findall(r"`(authz[._][\w.]+)`", "\n".join(row[0] for row in rows))
+    ours = {value for value in vars(names).values() if isinstance(value, str) and re.match(r"authz[._]", value)} - {
+        names.REFRESH_SPAN
+    }
+    assert sorted(re.sub(r"_(?:total|info)$", "", name) for name in shown) == sorted(ours)
 
 
 def test_every_word_about_others_has_its_source() -> None:
