@@ -22,7 +22,7 @@ class Dpop(Section):
     """Proofs of possession (DPoP, RFC 9449)."""
 
     origins: Annotated[Items[str], Field(examples=[["https://api.example.com"]]), Setting(Access.LISTED)] = ()
-    """Scheme and authority of clients; default: https, the request's host."""
+    """As clients see us; default: https and the request's host."""
     algorithms: Annotated[Items[str], Setting(Access.LISTED)] = DEFAULT_ALGORITHMS
     """Accepted algorithms."""
     max_age: Annotated[Duration, Setting(Access.LIMIT, bounds=("1s", "1h"))] = timedelta(minutes=5)
@@ -30,7 +30,7 @@ class Dpop(Section):
     max_ahead: Annotated[Duration, Setting(Access.LIMIT, bounds=("0s", "5m"))] = timedelta(seconds=30)
     """Tolerance for clocks ahead."""
     nonces: Annotated[Choice[NonceUse], Setting(Access.LOOSENED, loose="stale")] = NonceUse.STALE
-    """stale: after a proof with a wrong time. always: for every proof."""
+    """stale: after a wrong time. always: for every proof."""
     nonce_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
     """32 octets or more, of all replicas; default: revocation.shared.secret_file, or random."""
     max_proofs: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1000", "10000000"), restart=True)] = 200_000

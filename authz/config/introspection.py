@@ -58,7 +58,7 @@ class Introspection(Section):
     """Asks the issuer about tokens."""
 
     kind: Annotated[Choice[IntrospectionKind], Setting(Access.UNKNOWN)] = IntrospectionKind.RFC7662
-    """token_review: a Kubernetes API server; needs mode: always."""
+    """token_review: Kubernetes; needs mode: always."""
     url: Annotated[str | None, Setting(Access.UNKNOWN)] = None
     """Endpoint; default: from discovery."""
     client: Client
@@ -66,19 +66,19 @@ class Introspection(Section):
     mode: Annotated[
         Choice[IntrospectionMode], Setting(Access.UNKNOWN, meaning="whether JWTs must be active at their issuer too")
     ] = IntrospectionMode.OPAQUE
-    """opaque: tokens that are no JWT. always: JWTs too."""
+    """always: JWTs too."""
     token_prefix: Annotated[str, Setting(Access.UNKNOWN)] = ""
-    """Beginning of its opaque tokens; default: of no other prefix."""
+    """Of its opaque tokens; default: of no other issuer's."""
     token_kind: Annotated[
         Choice[TokenKind], Setting(Access.UNKNOWN, meaning="what else the issuer calls active may pass")
     ] = TokenKind.BEARER
-    """Member that proves an access token; bearer: token_type."""
+    """Proves an access token; bearer: token_type."""
     token_proof: Annotated[
         Mapping[str, Items[str]],
         Field(examples=[{"token_use": ["access_token"]}]),
         Setting(Access.UNKNOWN, meaning="what else the issuer calls active may pass"),
     ] = {}
-    """Instead: members and their accepted values."""
+    """Instead: members, accepted values."""
     signed: Annotated[bool, Setting(Access.UNAFFECTED)] = False
     """Require signed answers (RFC 9701)."""
     timeout: Timeout = timedelta(seconds=2)

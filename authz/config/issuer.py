@@ -33,13 +33,13 @@ class Fetch(Section):
 
     timeout: FetchTimeout = timedelta(seconds=5)
     interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(minutes=10)
-    """Time between refreshes, unless the answer has a lifetime."""
+    """Refresh interval, unless the answer has a lifetime."""
     min_interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(minutes=1)
-    """Bound of the time between refreshes."""
+    """Bounds of interval."""
     max_interval: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "168h"))] = timedelta(hours=1)
-    """Bound of the time between refreshes."""
+    """Bounds of interval."""
     cooldown: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1ms", "1h"))] = timedelta(seconds=15)
-    """Time between refreshes for unknown key ids."""
+    """Time between searches for unknown key ids."""
     max_wait: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10s"), envoy=True)] = timedelta(seconds=1)
     """Longest wait for an unknown key id."""
     max_stale: Annotated[
@@ -50,11 +50,11 @@ class Fetch(Section):
     ] = timedelta(hours=24)
     """How long keys serve if refreshes fail."""
     max_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "16MiB"))] = 256 * 1024
-    """Largest answer."""
+    """Size of an answer."""
     max_keys: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "10000"))] = MAX_KEYS
     """Usable keys of a set."""
     allowed_hosts: Annotated[Items[str], Field(examples=[["keys.example.com"]]), Setting(Access.LISTED)] = ()
-    """More hosts that discovery may name; host:port for one port."""
+    """More hosts for discovery; host:port: one port."""
     allowed_networks: Annotated[Items[str], Field(examples=[["10.20.0.0/16"]]), Setting(Access.LISTED)] = ()
     """Private networks for these hosts; link-local ones for every host."""
     proxy: Proxy = None
@@ -90,11 +90,11 @@ class InsecureIssuer(Section):
     x5c_mismatch: Annotated[
         bool, Setting(Access.LOOSENED, risk="keys are used although their certificates hold other keys")
     ] = False
-    """Use keys whose certificate (x5c) holds another key."""
+    """Use keys that x5c does not hold."""
     dpop_without_ath: Annotated[
         bool, Setting(Access.LOOSENED, risk="a proof serves with every token of its key, for clients that send no ath")
     ] = False
-    """Accept proofs without ath, as of Solid clients."""
+    """Accept proofs without ath (Solid)."""
 
 
 class Issuer(Section):
@@ -141,7 +141,7 @@ class Issuer(Section):
     ] = {}
     """Names for claim paths."""
     blocked_keys: Annotated[Items[str], Field(examples=[["2026-01-leaked"]]), Setting(Access.REQUIRED)] = ()
-    """Refused key ids or RFC 7638 thumbprints."""
+    """Key ids or RFC 7638 thumbprints."""
     required: Annotated[bool, Setting(Access.UNAFFECTED)] = True
     """Readiness waits for the first keys."""
     fetch: Fetch = Fetch()
@@ -161,7 +161,7 @@ class Issuer(Section):
     ] = None
     """Status lists that tokens name."""
     cache_dir: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """Folder that keeps keys over a restart."""
+    """Keeps keys over a restart."""
     dpop: Annotated[
         Choice[Possession], Setting(Access.UNKNOWN, meaning="tokens are bound to a key, or need not be")
     ] = Possession.OFF

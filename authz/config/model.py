@@ -100,9 +100,9 @@ class TokenSource(Section):
     header: str | None = None
     """Header, in lower case."""
     scheme: str = ""
-    """Word before the token; default: Bearer in authorization, else none."""
+    """Word before; default: Bearer in authorization, else none."""
     cookie: str | None = None
-    """Cookie; unsafe methods then need a same-origin Sec-Fetch-Site or Origin."""
+    """Unsafe methods then need a same-origin Sec-Fetch-Site or Origin."""
 
     @model_validator(mode="before")
     @classmethod
@@ -113,7 +113,7 @@ class TokenSource(Section):
 
 
 class Token(Section):
-    """Where tokens are found."""
+    """Places of tokens."""
 
     sources: Annotated[Items[TokenSource], Setting(Access.LISTED, envoy=True)] = (
         TokenSource(header="authorization", scheme="Bearer"),
@@ -122,7 +122,7 @@ class Token(Section):
     max_bytes: Annotated[Size, Setting(Access.LIMIT, bounds=("1KiB", "1MiB"), envoy=True)] = 16 * 1024
     """Largest token."""
     forward: Annotated[bool | None, Field(examples=[False]), Setting(Access.UNAFFECTED, envoy=True)] = None
-    """Send the token upstream; default: unless that gets a transaction token."""
+    """Send it upstream; default: unless with a transaction token."""
 
 
 class Paths(Section):
@@ -163,9 +163,9 @@ class Identity(Section):
     ] = {}
     """For the upstream, always overwritten or removed, in every `-` and `_` spelling; a text is a claim."""
     metadata: Annotated[Items[str], Setting(Access.UNAFFECTED)] = ("sub", "iss")
-    """Claims in Envoy's dynamic metadata, below `claims`."""
+    """In Envoy's dynamic metadata, below `claims`."""
     unsafe_values: Annotated[Choice[UnsafeValues], Setting(Access.LOOSENED, loose="encode")] = UnsafeValues.DENY
-    """Values outside printable ASCII, or with a space at an end: 403, or percent-encoded."""
+    """Not printable ASCII, or a space at an end: 403, or percent-encoded."""
     token: UpstreamToken | None = None
     """A token for the upstream."""
 
@@ -204,7 +204,7 @@ class Resource(Section):
     """Protected resource metadata (RFC 9728)."""
 
     identifier: str
-    """An https URL."""
+    """An https URL, for metadata (RFC 9728)."""
     scopes: Items[str] = ()
     """Announced scopes."""
 
@@ -220,7 +220,7 @@ class Insecure(Section):
         bool,
         Setting(Access.LOOSENED, risk="callers on the network need no certificate, and their traffic is not encrypted"),
     ] = False
-    """TCP beyond loopback without client certificates."""
+    """Beyond loopback without client certificates."""
     query_token: Annotated[
         str | None,
         Setting(Access.LOOSENED, risk="tokens in a query end up in logs and histories (RFC 6750 section 5.3)"),
@@ -229,7 +229,7 @@ class Insecure(Section):
     trust_client_traceparent: Annotated[
         bool, Setting(Access.LOOSENED, risk="clients choose the trace ids and the sampling")
     ] = False
-    """Client's traceparent is the parent of spans."""
+    """Client's traceparent is the parent."""
     dpop_without_shared_state: Annotated[
         bool,
         Setting(
@@ -238,7 +238,7 @@ class Insecure(Section):
             restart=True,
         ),
     ] = False
-    """While shared_state is away, each process remembers proofs."""
+    """While it is away, each process remembers proofs."""
 
 
 class Config(Section):
@@ -255,7 +255,7 @@ class Config(Section):
     issuers: Annotated[Mapping[str, Issuer], Field(json_schema_extra={"minProperties": 1})]
     """Trusted issuers."""
     token: Token = Token()
-    """Where tokens are found."""
+    """Places of tokens."""
     dpop: Dpop = Dpop()
     """Proofs of possession (DPoP, RFC 9449)."""
     clients: Clients = Clients()

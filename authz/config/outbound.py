@@ -27,14 +27,14 @@ FetchTimeout = Annotated[Duration, _WHOLE, Setting(Access.UNAFFECTED, bounds=("1
 """For documents that are fetched in the background."""
 MaxWait = Annotated[
     Duration,
-    Field(description="Longest wait of a request."),
+    Field(description="Wait of a request."),
     Setting(Access.UNAFFECTED, bounds=("1ms", "10s"), envoy=True),
 ]
-MaxBytes = Annotated[Size, Field(description="Largest answer."), Setting(Access.UNAFFECTED, bounds=("1KiB", "1MiB"))]
+MaxBytes = Annotated[Size, Field(description="Size of an answer."), Setting(Access.UNAFFECTED, bounds=("1KiB", "1MiB"))]
 MaxCached = Annotated[int, Field(description="Answers in memory."), Setting(Access.UNAFFECTED, bounds=("1", "1000000"))]
 MaxConcurrent = Annotated[
     int,
-    Field(description="Questions at a time, each on a thread."),
+    Field(description="Questions at a time, on threads."),
     Setting(Access.UNAFFECTED, bounds=("1", "256")),
 ]
 _RATE = Field(description="Questions a second, and at once.")

@@ -1,7 +1,7 @@
 """The reference of the configuration file in Markdown, generated from the model.
 
 1. A small section has its keys in the list of the section above, as `section.key`.
-2. A setting that several sections share is described once; each section only lists its default and bounds.
+2. A setting that several sections share is described once; each section only lists what it has of its own.
 3. Keys of a section that follow each other and have the same meaning share a line.
 4. A section whose keys another one has too refers to it, and so does a long default that was shown before.
 5. A key without a default is shown with an example from a sample file: its value there, or in a comment with an
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
@@ -35,6 +35,7 @@ _RESTART: Final = "*Restart.*"
 _ENVOY: Final = "*Envoy.*"
 _NAMED: Final = frozenset({("issuers",), ("pdps",), ("identity", "headers"), ("signing", "keys")})
 _MAX_INLINED: Final = 4  # keys of a section that is shown in the list of the section above
+_MAX_INLINED_AT_TOP: Final = 2
 _MIN_SHARED: Final = 3  # sections with the same key and meaning
 _EVIDENT: Final = frozenset({"string", "array", "object", "boolean"})  # types that example or meaning shows
 _MAX_REPEATED: Final = 60  # characters of a default that is shown more than once
@@ -99,11 +100,12 @@ class _Reference:
         self._schema: Final = schema
         self._examples: Final = examples
         self._sections: Final = tuple(_sections(_Section((), schema), schema))
-        own = (section for section in self._sections if not self._is_inlined(section))
+        own = [section for section in self._sections if not self._is_inlined(section)]
         keys = (pair for section in own for pair in section.schema["properties"].items())
         meanings = Counter((key, self._meaning(node)) for key, node in keys if not self._is_section(node))
         self._long: Final[dict[str, Path]] = {}  # where each long value is shown
         self._shared: Final = {pair for pair, count in meanings.items() if count >= _MIN_SHARED}
+        self._common: Final = self._find_common(own)
 
     def write(self) -> str:
         """Return the page."""
@@ -124,8 +126,11 @@ class _Reference:
             parts.append("\n".join([*(f"- {key}: {meaning}" for meaning, key in keys), ""]))
             if listed := ", ".join(self._list_shared(section)):
                 parts.append(f"[Shared](#shared-keys): {listed}.\n")
-        shared = (f"- `{key}`: {meaning}" for key, meaning in sorted(self._shared))
-        return "\n".join([*parts, "## Shared keys\n", *shared, ""])
+        parts.append("## Shared keys\n")
+        for key, meaning in sorted(self._shared):
+            notes = ", ".join(sorted(self._common[key], key=lambda note: (note[0] == "*", note[0] != "`")))
+            parts.append(f"- `{key}` ({notes}): {meaning}" if notes else f"- `{key}`: {meaning}")
+        return "\n".join([*parts, ""])
 
     def _lines(self, section: _Section, before: str = "") -> Iterator[_Line]:
         """Yield the lines of a section and of the small ones below it, without shared keys; *before* is a prefix."""
@@ -172,13 +177,27 @@ class _Reference:
         return f"as in [{section.title}]({section.anchor})"
 
     def _list_shared(self, section: _Section) -> Iterator[str]:
-        """Yield the shared keys of a section, each with its default and bounds."""
+        """Yield the shared keys of a section, each with what is not the same in all sections."""
         for key, node in section.schema["properties"].items():
             if self._is_shared(key, node):
-                value = self._value((*section.path, key), node)
-                marks = _marks((*section.path, key), restart=False)
-                notes = [value] * value.startswith("`") + [mark.rstrip(".*") + "*" for mark in marks]
-                yield f"`{key}` ({', '.join(notes)})" if notes else f"`{key}`"
+                own = [note for note in self._notes(section, key, node) if note not in self._common[key]]
+                yield f"`{key}` ({', '.join(own)})" if own else f"`{key}`"
+
+    def _find_common(self, sections: Sequence[_Section]) -> Mapping[str, frozenset[str]]:
+        """Return for each shared key what is the same in all *sections* that have it."""
+        found: dict[str, frozenset[str]] = {}
+        for section in sections:
+            for key, node in section.schema["properties"].items():
+                if self._is_shared(key, node):
+                    notes = frozenset(self._notes(section, key, node))
+                    found[key] = found.get(key, notes) & notes
+        return found
+
+    def _notes(self, section: _Section, key: str, node: Schema) -> list[str]:
+        """Return default, bounds and marks of a shared key."""
+        path = (*section.path, key)
+        marks = (mark.rstrip(".*") + "*" for mark in _marks(path, restart=False))
+        return [*filter(None, _value(path, node, self._schema).split(", ")), *marks]
 
     def _is_shared(self, key: str, node: Schema) -> bool:
         return not self._is_section(node) and (key, self._meaning(node)) in self._shared
@@ -189,8 +208,9 @@ class _Reference:
     def _is_inlined(self, section: _Section) -> bool:
         """Return whether a section is shown in the list of the one above: a small one, with a fixed name."""
         nodes = section.schema["properties"].values()
-        small = len(nodes) <= _MAX_INLINED and all(not _has_sections(node, self._schema) for node in nodes)
-        below = len(section.path) > 1 and section.path[-1] != "*"
+        most = _MAX_INLINED if len(section.path) > 1 else _MAX_INLINED_AT_TOP
+        small = len(nodes) <= most and all(not _has_sections(node, self._schema) for node in nodes)
+        below = bool(section.path) and section.path[-1] != "*"
         return small and below and ".".join(section.path) not in ENVOY_DEPENDS_ON
 
     def _meaning(self, node: Schema) -> str:

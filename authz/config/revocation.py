@@ -47,7 +47,7 @@ class RevocationList(Section):
     """How long the last list is recent."""
     timeout: FetchTimeout = timedelta(seconds=10)
     max_bytes: Annotated[Size, Setting(bounds=("1KiB", "512MiB"))] = 16 * 1024 * 1024
-    """Largest answer."""
+    """Size of an answer."""
     ca_file: CaFile = None
     client_cert_file: ClientCertFile = None
     client_key_file: ClientKeyFile = None
@@ -69,7 +69,7 @@ class Transmitter(Section):
     jwks_uri: str | None = None
     """Its key set; default: from ssf-configuration, or discovery."""
     revokes: Choice[LogoutScope] = LogoutScope.SESSION
-    """What an event about a session ends: it, or all of its user."""
+    """Session events end it, or all of its user."""
     push_token_file: str | None = None
     """Bearer token that it must present."""
     poll_url: str | None = None
@@ -104,7 +104,7 @@ class Revocation(Section):
     max_lifetime: Annotated[
         Duration, Setting(Access.UNKNOWN, bounds=("1m", "8760h"), meaning="revocations are forgotten at another time")
     ] = timedelta(hours=24)
-    """Longest lifetime of tokens; events are kept so long."""
+    """Longest lifetime of tokens; keeps events so long."""
     max_entries: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "10000000"))] = 1_000_000
     """Entries of a list; of all events. More are refused."""
     file: Annotated[str | None, Setting(Access.UNAFFECTED, restart=True)] = None
@@ -152,4 +152,4 @@ class Receivers(Section):
     listen: Annotated[
         str | None, Field(examples=["127.0.0.1:9193"]), Setting(Access.UNAFFECTED, restart=True, envoy=True)
     ] = None
-    """host:port, best on loopback behind Envoy."""
+    """host:port for logout tokens and security events, best on loopback behind Envoy."""

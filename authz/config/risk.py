@@ -54,7 +54,7 @@ class Risk(Section):
     """Risk engine, asked by rules that read `risk.level` or `risk.score`."""
 
     kind: Annotated[Choice[RiskKind], Setting(Access.UNKNOWN)] = RiskKind.HTTP
-    """POST of JSON: issuer, subject, client, address, headers; the answer: level or score."""
+    """POST of issuer, subject, client, address, headers; answer: level or score."""
     url: Annotated[str, Setting(Access.UNKNOWN)]
     """Its URL."""
     bearer_token_file: BearerTokenFile = None

@@ -79,7 +79,7 @@ class RequireRisk(Section):
     max_subject_failures_1h: Annotated[int | None, Setting(bounds=("0", "1000000"))] = None
     """Denials of the subject in that time."""
     known_network: bool = False
-    """Deny a network that is new for the subject."""
+    """Deny networks that are new for the subject."""
     max_score: float | None = None
     """Highest score."""
     levels: Items[str] | None = None
@@ -100,9 +100,9 @@ class Require(Section):
     any_scope: Annotated[Items[str] | None, Field(examples=[["orders:read", "orders:write"]])] = None
     """It has one."""
     claims: Mapping[str, Items[ClaimValue]] | None = None
-    """Claim paths, or names of the issuer's claims; each has one value."""
+    """Claim paths, or names of the issuer's claims: one of the values."""
     all_of: Mapping[str, Items[ClaimValue]] | None = None
-    """The same; each is a list with all values."""
+    """The same: a list with all values."""
     acr: Items[str] | None = None
     """One of them (RFC 9470)."""
     amr: Items[str] | None = None
@@ -135,11 +135,11 @@ class Rule(Section):
     """One rule."""
 
     name: str = ""
-    """Name in metrics and logs; default: `rule-N`, from 1."""
+    """In metrics, logs; default: `rule-N`, from 1."""
     match: Match | None = None
     """Which requests; default: all."""
     allow: Choice[AccessMode] = AccessMode.AUTHENTICATED
-    """Whom it admits; optional: require holds if there is a token."""
+    """optional: require holds if there is a token."""
     accept: Annotated[Items[Choice[AmbiguousEncoding]] | None, Setting(envoy=True)] = None
     """Path encodings that are data."""
     require: Require | None = None

@@ -67,9 +67,9 @@ class Rotation(Section):
     ahead: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1s", "24h"))] = timedelta(minutes=15)
     """Published before for so long; more than publish.max_age."""
     state_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
-    """Keeps keys, for workers and replicas that share a volume."""
+    """Keeps keys, on a shared volume."""
     follow: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Only read state_file, a Secret that `authz signing rotate` writes."""
+    """Only read state_file, of `authz signing rotate`."""
     shared_secret_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Keeps keys in shared_state, encrypted by this (32 octets or more)."""
 

@@ -43,7 +43,7 @@ class StatusList(Section):
     timeout: FetchTimeout = timedelta(seconds=5)
     max_wait: MaxWait = timedelta(seconds=1)
     max_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "16MiB"))] = 1024 * 1024
-    """Largest answer."""
+    """Size of an answer."""
     max_inflated: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1KiB", "64MiB"))] = 4 * 1024 * 1024
     """Size of its entries."""
     max_lists: Annotated[int, Setting(Access.UNAFFECTED, bounds=("1", "1000"))] = 16

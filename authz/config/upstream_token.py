@@ -31,7 +31,7 @@ class UpstreamToken(Section):
     """A token for the upstream."""
 
     header: Annotated[str, Setting(Access.HEADER, envoy=True)] = "txn-token"
-    """Always overwritten or removed; authorization: as a bearer token."""
+    """Always overwritten or removed; authorization: with Bearer."""
     format: Annotated[Choice[TokenFormat], Setting(Access.UNAFFECTED, envoy=True)] = TokenFormat.JWT
     """transaction-token: draft-ietf-oauth-transaction-tokens-10."""
     issuer: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
@@ -41,15 +41,15 @@ class UpstreamToken(Section):
     lifetime: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("10s", "1h"))] = timedelta(minutes=2)
     """Longest life; never beyond the caller's token."""
     scope: Annotated[Choice[ScopeClaim], Setting(Access.UNAFFECTED)] = ScopeClaim.REQUIRED
-    """Scopes that the rule requires, all of the caller's, none."""
+    """Required by the rule, all of the caller's, none."""
     claims: Annotated[Mapping[str, TokenClaim], Field(examples=[{"tenant": "org"}]), Setting(Access.UNAFFECTED)] = {}
     """Further claims; tctx.order is in an object, a text is the caller's claim."""
     workload: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Our identity (req_wl); required for transaction tokens."""
     reuse: Annotated[bool | None, Field(examples=[True]), Setting(Access.UNAFFECTED)] = None
-    """One token for several requests of a rule; default: for jwt."""
+    """For several requests of a rule; default: for jwt."""
     shadowed: Annotated[bool, Setting(Access.UNAFFECTED)] = False
-    """Also for requests that a shadow rule would deny."""
+    """Also if a shadow rule would deny."""
     max_cached: MaxCached = 10_000
 
     exchange: Annotated[

@@ -82,16 +82,13 @@ UPSTREAMS: Final[Mapping[str, Upstream]] = {
 
 
 def write_table() -> str:
-    """Return which upstreams have each trait, and the releases that were tried, as the page of the rules has it."""
+    """Return which upstreams have each trait, and which have none, as the page of the rules has it."""
     lines = ["| what it does | `--upstream` |", "|---|---|"]
     for trait in Trait:
         names = ", ".join(f"`{name}`" for name, upstream in UPSTREAMS.items() if trait in upstream.traits)
         lines.append(f"| {trait} | {names} |")
-    tried = "; ".join(
-        f"{'' if upstream.title.lower() == name else f'`{name}`: '}{upstream.title} ({upstream.release})"
-        for name, upstream in UPSTREAMS.items()
-    )
-    return "\n".join([*lines, "", f"{tried}.", ""])
+    without = ", ".join(f"`{name}`" for name, upstream in UPSTREAMS.items() if not upstream.traits)
+    return "\n".join([*lines, f"| none of this | {without} |", ""])
 
 
 _Asked = tuple[str, tuple[str, ...]]  # method and segments

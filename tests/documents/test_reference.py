@@ -40,13 +40,14 @@ _LINES: Final = re.compile(
     r"|^As \[(?P<same>\S+)\]\(\S+\)\.$",
     re.MULTILINE,
 )
+_COMMON: Final = re.compile(r"^- `(\w+)`(?: \(([^)]*)\))?: (.+)$", re.MULTILINE)
 _SHARED: Final = re.compile(r"`(\w+)`(?: \(([^)]*)\))?")
 
 
 def rows() -> dict[str, tuple[str, str]]:
     """The value and the meaning of each key, by its path; an example counts as a value."""
     page, shared = PAGE.split("## Shared keys\n")
-    meanings = dict(re.findall(r"^- `(\w+)`: (.+)$", shared, re.MULTILINE))
+    common = {key: (notes, meaning) for key, notes, meaning in _COMMON.findall(shared)}
     found, section = {}, ""
     for line in _LINES.finditer(page.partition("## Every key\n")[2]):
         if line["title"]:
@@ -60,8 +61,9 @@ def rows() -> dict[str, tuple[str, str]]:
             found |= {section + path.removeprefix(above): row for path, row in found.items() if path.startswith(above)}
         else:
             for key, notes in _SHARED.findall(line["shared"]):
-                envoy = " *Envoy.*" if "*Envoy*" in notes else ""
-                found[f"{section}{key}"] = (notes, meanings[key] + envoy)
+                said, meaning = common[key]
+                value = ", ".join(filter(None, (notes, said)))
+                found[f"{section}{key}"] = (value, meaning + " *Envoy.*" * ("*Envoy*" in value))
     return found
 
 
