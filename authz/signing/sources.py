@@ -1,4 +1,8 @@
-"""Reads the private keys that the configuration lists, and reads files again when they change."""
+"""Reads the private keys that the configuration lists, and reads files again when they change.
+
+A key in a device or a service is opened by a thread of its own, because that may block for longer than any timeout: a
+library that hangs must not keep the other keys from being rotated or withdrawn, nor a configuration from being loaded.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
 from typing import Final
 
 from authz.config.signing import KeyKind, SigningKey
@@ -16,6 +22,8 @@ from authz.signing.local import MAX_KEY_BYTES, LocalSigner
 from authz.signing.port import Failure, Signer, SigningUnavailable
 
 log = logging.getLogger(__name__)
+
+OPEN_SECONDS: Final = 10.0  # that a key is waited for when it is opened; later it is only looked whether it is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,52 @@ class _Backoff:
     text: str
 
 
+class _StillOpening(SigningUnavailable):
+    """Raised while a thread opens a key."""
+
+
+class _Opening:
+    """A key that a thread opens. Raises RuntimeError if there is no thread."""
+
+    def __init__(self, name: str, section: SigningKey, make: Callable[[SigningKey], Signer]) -> None:
+        self.section: Final = section
+        self._make: Final = make
+        self._opened: Final[SimpleQueue[Signer | Exception]] = SimpleQueue()
+        self._lock: Final = Lock()
+        self._abandoned = False
+        Thread(target=self._open, name=f"opening key {name}", daemon=True).start()
+
+    def result(self, seconds: float) -> Signer:
+        """Return the signer after *seconds* at most. Raises what opening it raised, and _StillOpening."""
+        try:
+            opened = self._opened.get(timeout=seconds)
+        except Empty:
+            raise _StillOpening("the device or service has not opened it yet", Failure.TIMEOUT) from None
+        if isinstance(opened, Exception):
+            raise opened
+        return opened
+
+    def abandon(self) -> None:
+        """Close the signer when it is there."""
+        with self._lock:
+            self._abandoned = True
+            opened = None if self._opened.empty() else self._opened.get()
+        if opened is not None and not isinstance(opened, Exception):
+            opened.close()
+
+    def _open(self) -> None:
+        try:
+            opened: Signer | Exception = self._make(self.section)
+        except Exception as error:  # noqa: BLE001 - who asks for the result gets it
+            opened = error
+        with self._lock:
+            if not self._abandoned:
+                self._opened.put(opened)
+                return
+        if not isinstance(opened, Exception):
+            opened.close()
+
+
 class KeySources:
     """The signers of listed keys. One whose section and file are as before stays.
 
@@ -57,9 +111,13 @@ class KeySources:
         self,
         monotonic: Callable[[], float] = time.monotonic,
         make: Callable[[SigningKey], Signer] | None = None,
+        *,
+        open_seconds: float = OPEN_SECONDS,
     ) -> None:
         self._monotonic: Final = monotonic
         self._make: Final = make or make_signer
+        self._open_seconds: Final = open_seconds
+        self._opening: dict[str, _Opening] = {}
         self._backoffs: dict[str, _Backoff] = {}
         self.remote: Mapping[str, RemoteKey] = {}
         self._known: dict[str, _OpenedKey] = {}
@@ -92,6 +150,9 @@ class KeySources:
                 remote[before.signer.kid] = RemoteKey(name, section, before.signer)
         for name in self._known.keys() - sections.keys():
             del self._known[name]
+        for name, opening in list(self._opening.items()):
+            if sections.get(name) != opening.section:
+                self._opening.pop(name).abandon()
         self.remote = remote
         return found
 
@@ -105,15 +166,37 @@ class KeySources:
             raise SigningUnavailable(before.text)
         self._backoffs.pop(name, None)
         try:
-            return self._make(section)
+            return self._open_remote(name, section) if section.is_remote else self._make(section)
+        except _StillOpening:
+            raise
         except SigningUnavailable as error:
             if section.is_remote:
                 seconds = min(MAX_BACKOFF, 2.0 * before.seconds) if before is not None else INITIAL_BACKOFF
                 self._backoffs[name] = _Backoff(section, seconds, self._monotonic() + seconds, str(error))
             raise
 
+    def _open_remote(self, name: str, section: SigningKey) -> Signer:
+        """Raises SigningUnavailable, and _StillOpening while a thread is at it."""
+        opening, seconds = self._opening.get(name), 0.0
+        if opening is None or opening.section != section:
+            if opening is not None:
+                opening.abandon()
+            opening, seconds = _Opening(name, section, self._make), self._open_seconds
+            self._opening[name] = opening
+        try:
+            signer = opening.result(seconds)
+        except _StillOpening:
+            raise
+        except Exception:
+            del self._opening[name]
+            raise
+        del self._opening[name]
+        return signer
+
     def close(self) -> None:
         """Close all connections."""
+        for opening in list(self._opening.values()):
+            opening.abandon()
         for known in self._known.values():
             known.signer.close()
 
