@@ -313,7 +313,7 @@ class Keyring:
         return {
             "signing": view.key.kid if view.key is not None else None,
             "replaced_at": due_at if due_at is not None and due_at != float("inf") else None,
-            "problem": self._failing or None,
+            "problem": self._failing or (self._sources.problem if self.listed else "") or None,
             "keys": [
                 {
                     "kid": key.kid,

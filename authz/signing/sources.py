@@ -103,8 +103,9 @@ class _Opening:
 class KeySources:
     """The signers of listed keys. One whose section and file are as before stays.
 
-    *remote* are those that may block, by key id. A device or service that fails is left alone for a while, which grows
-    to MAX_BACKOFF seconds: opening a key costs a new client each time. *monotonic* is a clock in seconds.
+    *remote* are those that may block, by key id. *problem* says what is wrong with the first key that cannot be had. A
+    device or service that fails is left alone for a while, which grows to MAX_BACKOFF seconds: opening a key costs a
+    new client each time. *monotonic* is a clock in seconds.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class KeySources:
         self._opening: dict[str, _Opening] = {}
         self._backoffs: dict[str, _Backoff] = {}
         self.remote: Mapping[str, RemoteKey] = {}
+        self.problem = ""
         self._known: dict[str, _OpenedKey] = {}
         self._failing: dict[str, str] = {}
 
@@ -145,15 +147,20 @@ class KeySources:
                     self._note(name, "")
                 self._known[name] = known
                 before = known
+            else:
+                self._note(name, "")
             found.setdefault(before.signer.kid, before.signer)
             if not isinstance(before.signer, LocalSigner):
                 remote[before.signer.kid] = RemoteKey(name, section, before.signer)
         for name in self._known.keys() - sections.keys():
             del self._known[name]
+        for name in self._failing.keys() - sections.keys():
+            del self._failing[name]
         for name, opening in list(self._opening.items()):
             if sections.get(name) != opening.section:
                 self._opening.pop(name).abandon()
         self.remote = remote
+        self.problem = next((f"key {name}: {text}" for name, text in self._failing.items() if text), "")
         return found
 
     def _open(self, name: str, section: SigningKey) -> Signer:

@@ -18,6 +18,7 @@ from authz.config.address import TcpAddress, UnixAddress
 from authz.runtime.signing import PodSigning, ProcessSigning
 from authz.runtime.workers import Workers
 from authz.signing.keyring import Keyring
+from authz.signing.local import LocalSigner
 from tests.unit.config.sample import configure
 from tests.unit.signing.test_keyring import TOKEN, Clock
 
@@ -97,6 +98,18 @@ def test_metrics_say_how_old_the_key_is(tmp_path: Path) -> None:
     assert facts.failing
     signing = ProcessSigning(ring)
     assert signing.rotate()[0] is signing.withdraw(str(ring.describe()["signing"]))[0] is HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def test_metrics_say_that_a_listed_key_cannot_be_read(tmp_path: Path) -> None:
+    """A renewed file that is no key: the one in memory signs on, and an alert knows before the next start does."""
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps(LocalSigner.generate("ES256").export_private()))
+    ring = keyring(f"{TOKEN}signing: {{keys: {{main: {{kind: file, file: '{file}'}}}}}}\n")
+    file.write_text("{}")
+    ring.step()
+    facts = ProcessSigning(ring).facts()
+    assert facts is not None
+    assert (facts.failing, facts.phases["signing"]) == (True, 1)
 
 
 @pytest.fixture

@@ -270,24 +270,29 @@ def test_a_key_file_that_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_key_file_that_is_gone_or_broken(tmp_path: Path) -> None:
-    """The key in use stays; one that never was there is left out, until it comes."""
+    """The key in use stays; one that never was there is left out, until it comes. Meanwhile operators see why."""
     file, other, key = tmp_path / "one.key", tmp_path / "two.key", LocalSigner.generate("ES256")
     write(file, key)
     text = f"keys: {{two: {{kind: file, file: '{other}'}}, one: {{kind: file, file: '{file}'}}}}"
     ringed = Ringed(signing(text), Clock())
     assert ringed.signing == key.kid
-    for broken in ("", "secret", "x" * 100_000):
-        file.write_text(broken)
-        assert ringed.after(1).signing == key.kid
-    file.unlink()
-    assert ringed.after(1).signing == key.kid
+    assert ringed.ring.describe()["problem"] == f"key two: {other}: No such file or directory"
     late = LocalSigner.generate("Ed25519")
     write(other, late)
     assert ringed.after(1).phases == ["signing", "published"]
+    assert ringed.ring.describe()["problem"] is None
+    for broken in ("", "secret", "x" * 100_000):
+        file.write_text(broken)
+        assert ringed.after(1).signing == key.kid
+        assert str(ringed.ring.describe()["problem"]).startswith(f"key one: {file}: ")
+    file.unlink()
+    assert ringed.after(1).signing == key.kid
+    assert ringed.ring.describe()["problem"] == f"key one: {file}: No such file or directory"
     assert ringed.after(AHEAD).signing == late.kid
     assert ringed.ring.withdraw(late.kid)
     assert ringed.signing == key.kid
     ringed.ring.reconfigure(signing(f"keys: {{two: {{kind: file, file: '{other}'}}}}"))
+    assert ringed.ring.describe()["problem"] is None
     ringed.ring.stop()
 
 
