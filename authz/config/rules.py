@@ -13,7 +13,7 @@ from authz.config.section import Choice, Duration, Items, Section, Setting
 from authz.core.conditions import Condition, compile_condition, find_risk
 from authz.core.policy import AccessMode, HostPattern, PathTemplate
 from authz.core.request import AmbiguousEncoding
-from authz.core.risk import ASSESSMENT
+from authz.core.risk import ASSESSMENT_FIELDS
 
 
 def _parse_claim_value(value: object) -> str | int | float | bool:
@@ -128,7 +128,7 @@ def asks_engine(require: Require) -> bool:
     """Return whether a rule reads what the risk engine says."""
     wanted = require.risk
     by_limit = wanted is not None and (wanted.max_score is not None or wanted.levels is not None)
-    return by_limit or not set(ASSESSMENT).isdisjoint(find_risk(require.when or ""))
+    return by_limit or not set(ASSESSMENT_FIELDS).isdisjoint(find_risk(require.when or ""))
 
 
 class Rule(Section):

@@ -22,7 +22,7 @@ from typing import Any, Final
 from authz.core.claims import Claims
 from authz.core.request import Request, parse_target
 from authz.core.requirements import NoResultError, Params
-from authz.core.risk import HISTORY
+from authz.core.risk import HISTORY_FIELDS
 
 MAX_CHARS: Final = 2048  # of an expression
 MAX_VALUES: Final = 1000  # entries of all lists and maps of one evaluation, in total
@@ -184,7 +184,7 @@ def _environment() -> Any:  # noqa: ANN401 - the runtime's classes have no types
             "params": strings,
             "context": strings,
             "source.address": types.STRING,
-            **{f"risk.{name}": types.BOOL if name == "new_network" else types.INT for name in HISTORY},
+            **{f"risk.{name}": types.BOOL if name == "new_network" else types.INT for name in HISTORY_FIELDS},
             "risk.level": types.STRING,
             "risk.score": types.DOUBLE,
         }

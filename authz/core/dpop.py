@@ -158,8 +158,8 @@ def read_proof(
     if not isinstance(jti, str) or not 0 < len(jti) <= MAX_JTI_CHARS:
         raise _invalid(f"jti is not a string of 1 to {MAX_JTI_CHARS} characters")
     until = _check_time(members, rules, now)
-    named = hashlib.sha256(f"{key.thumbprint}.{jti}".encode("utf-8", "replace")).digest()
-    return Proof(key.thumbprint, base64url.encode(named).decode(), until, key, parsed)
+    digest = hashlib.sha256(f"{key.thumbprint}.{jti}".encode("utf-8", "replace")).digest()
+    return Proof(key.thumbprint, base64url.encode(digest).decode(), until, key, parsed)
 
 
 def _check_token_hash(ath: object, token: str, rules: ProofRules) -> None:
@@ -183,14 +183,16 @@ def _check_time(members: dict[str, object], rules: ProofRules, now: float) -> fl
         return _check_nonce(nonce, rules, now)
     if not -rules.max_ahead <= now - iat < rules.max_age:
         ahead = f"iat is {iat - now:.0f} s ahead" if iat > now else f"made {now - iat:.0f} s ago"
-        raise _stale(ahead, rules, now)
+        raise _require_nonce(ahead, rules, now)
     return iat + rules.max_age
 
 
 def _check_nonce(nonce: object, rules: ProofRules, now: float) -> float:
     expiry = rules.nonces.expiry(nonce, now) if rules.nonces is not None and isinstance(nonce, str) else None
     if expiry is None:
-        raise _stale("nonce is missing" if nonce is None else "nonce is not one of ours that is fresh", rules, now)
+        raise _require_nonce(
+            "nonce is missing" if nonce is None else "nonce is not one of ours that is fresh", rules, now
+        )
     return expiry
 
 
@@ -232,7 +234,7 @@ verify_once: Final = lru_cache(maxsize=MAX_CACHED_PROOFS)(Proof.verify)
 """Verify the signature of a proof, once if its request is decided several times. Raises Rejected(PROOF_INVALID)."""
 
 
-def _stale(detail: str, rules: ProofRules, now: float) -> Rejected:
+def _require_nonce(detail: str, rules: ProofRules, now: float) -> Rejected:
     """Ask for a nonce, which repairs clients with a wrong clock; without nonces, refuse the proof."""
     if rules.nonces is None:
         return _invalid(detail)

@@ -1,11 +1,11 @@
 """Read logout tokens (OpenID Connect Back-Channel Logout 1.0): who was logged out, as entries of revocation.
 
 Rules of this file:
-1. A logout token is none of the tokens that a request may have, and the reverse: it has the logout event, no `nonce`,
-   and for `aud` an OAuth client, from a list of its own. Providers write `typ: logout+jwt`, `JWT` or none.
+1. A logout token is never accepted as an access token, nor the reverse: it has the logout event, no `nonce`, and an
+   OAuth client as `aud`, from a separate list. Providers write `typ: logout+jwt`, `JWT` or none.
 2. It is verified under the keys of its own issuer, as access tokens are (section 2.6).
-3. It ends tokens that were issued until its `iat`, or those of its session: repeated, it says the same again. So one
-   that comes twice is not refused: its sender may have missed the answer.
+3. It revokes tokens that were issued until its `iat`, or those of its session, so that applying it is idempotent: a
+   repeated one is accepted, because its sender may have missed the response.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TYPES: Final = frozenset({"logout+jwt", "jwt"})
 
 @dataclass(frozen=True, slots=True)
 class Logout:
-    """A logout at the *issuer* of that configured name, and the *entries* that it means."""
+    """A logout at the *issuer* with that configured name, and the *entries* that it stands for."""
 
     issuer: str
     entries: tuple[RevocationEntry, ...]

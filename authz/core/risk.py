@@ -62,10 +62,10 @@ class ClientHistory:
 
     def values(self) -> dict[str, object]:
         """Return what conditions read, by name."""
-        return {f"risk.{name}": getattr(self, name) for name in HISTORY}
+        return {f"risk.{name}": getattr(self, name) for name in HISTORY_FIELDS}
 
 
-HISTORY: Final = ("failures_1m", "failures_1h", "subject_failures_1m", "subject_failures_1h", "new_network")
+HISTORY_FIELDS: Final = ("failures_1m", "failures_1h", "subject_failures_1m", "subject_failures_1h", "new_network")
 """The names of what is known of a client, in rules and conditions."""
 
 
@@ -82,7 +82,7 @@ class Assessment:
         return {name: value for name, value in values.items() if value is not None}
 
 
-ASSESSMENT: Final = ("level", "score")
+ASSESSMENT_FIELDS: Final = ("level", "score")
 """The names of what an engine says, in conditions."""
 
 
@@ -126,17 +126,17 @@ def check_risk(
     """
     claims = caller.claims
     history = _find_history(name_subject(caller.issuer.name, claims.subject or claims.client), trail, facts)
-    _check(next(_explain(wanted, history), ""), wanted, caller, now)
+    _require(next(_explain_history(wanted, history), ""), wanted, caller, now)
     values = history.values()
     if wanted.asks_engine:
         assessment = _assess(engine, caller, trail, facts)
-        _check(next(_explain_assessment(wanted, assessment), ""), wanted, caller, now)
+        _require(next(_explain_assessment(wanted, assessment), ""), wanted, caller, now)
         values |= assessment.values()
     if wanted.condition is not None:
         check_condition(partial(wanted.condition.holds, caller.request, params, claims, values))
 
 
-def _check(failed: str, wanted: RiskRequirement, caller: Caller, now: float) -> None:
+def _require(failed: str, wanted: RiskRequirement, caller: Caller, now: float) -> None:
     """Deny what *failed*, unless the token proves the authentication that is the way out. Raises Rejected."""
     if not failed:
         return
@@ -196,7 +196,7 @@ def _find_history(subject: str, trail: AuditTrail, facts: Facts) -> ClientHistor
     return history
 
 
-def _explain(wanted: RiskRequirement, history: ClientHistory) -> Iterator[str]:
+def _explain_history(wanted: RiskRequirement, history: ClientHistory) -> Iterator[str]:
     """Yield why the risk is not what the rule requires."""
     for what, name, most in (
         ("network", "1 m", wanted.max_failures_1m),

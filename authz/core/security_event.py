@@ -2,12 +2,12 @@
 
 Rules of this file:
 1. A SET has `typ: secevent+jwt`, the `iss` of its transmitter, one of our audiences, and a signature by the
-   transmitter's own keys. No access token has that `typ`, and a SET passes for none.
-2. A transmitter may speak of the tokens of those issuers that are configured for it, and of no others.
+   transmitter's own keys. That `typ` keeps SETs and access tokens apart.
+2. A transmitter may revoke tokens of the issuers that are configured for it, and of no others.
 3. An event that ends sessions ends tokens that were issued until it happened. Events that end none are accepted, so
    that they are not sent again: verification, a new credential, and those that say nothing about tokens.
 4. A subject is matched as its format says (RFC 9493). If none of its identifiers can be matched with a token, the event
-   is refused: accepted, it would seem to be in force.
+   is refused: its transmitter would otherwise take it to be in effect.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TYPE: Final = "secevent+jwt"
 _CAEP: Final = "https://schemas.openid.net/secevent/caep/event-type/"
 _RISC: Final = "https://schemas.openid.net/secevent/risc/event-type/"
 _CREDENTIAL_CHANGE: Final = f"{_CAEP}credential-change"
-_REVOKING: Final = frozenset(
+_REVOKING_EVENTS: Final = frozenset(
     {
         f"{_CAEP}session-revoked",
         f"{_CAEP}token-claims-change",
@@ -61,7 +61,7 @@ class Transmitter:
 
 @dataclass(frozen=True, slots=True)
 class SecurityEvent:
-    """A SET with its *jti*, and the *entries* that it means: none, if it ends no session."""
+    """A SET with its *jti*, and the *entries* that it stands for: none, if it ends no session."""
 
     jti: str
     entries: tuple[RevocationEntry, ...]
@@ -109,7 +109,7 @@ def _read_event(
 ) -> list[RevocationEntry]:
     if not isinstance(event, dict):
         raise _malformed("an event is not an object")
-    ends = name in _REVOKING or (name == _CREDENTIAL_CHANGE and event.get("change_type") != _NEW_CREDENTIAL)
+    ends = name in _REVOKING_EVENTS or (name == _CREDENTIAL_CHANGE and event.get("change_type") != _NEW_CREDENTIAL)
     if not ends:
         return []
     happened = next((at for at in (event.get("event_timestamp"), members.get("toe")) if is_numeric_date(at)), issued)
@@ -128,42 +128,42 @@ def _read_subject(
         return
     match subject.get("format"):
         case "iss_sub":
-            yield from _about(transmitter, RevokedBy.SUBJECT, subject.get("sub"), before, subject.get("iss"))
+            yield from _make_entries(transmitter, RevokedBy.SUBJECT, subject.get("sub"), before, subject.get("iss"))
         case "jwt_id":
-            yield from _about(transmitter, RevokedBy.TOKEN, subject.get("jti"), None, subject.get("iss"))
+            yield from _make_entries(transmitter, RevokedBy.TOKEN, subject.get("jti"), None, subject.get("iss"))
         case "opaque":
-            yield from _about(transmitter, RevokedBy.SUBJECT, subject.get("id"), before)
+            yield from _make_entries(transmitter, RevokedBy.SUBJECT, subject.get("id"), before)
         case "email":
-            yield from _about(transmitter, RevokedBy.EMAIL, _lower(subject.get("email")), before)
+            yield from _make_entries(transmitter, RevokedBy.EMAIL, _lower(subject.get("email")), before)
         case "account":
             uri = subject.get("uri")
-            yield from _about(transmitter, RevokedBy.SUBJECT, uri, before)
+            yield from _make_entries(transmitter, RevokedBy.SUBJECT, uri, before)
             if isinstance(uri, str):
-                yield from _about(transmitter, RevokedBy.EMAIL, uri.removeprefix("acct:").lower(), before)
+                yield from _make_entries(transmitter, RevokedBy.EMAIL, uri.removeprefix("acct:").lower(), before)
         case "did" | "uri":
-            yield from _about(transmitter, RevokedBy.SUBJECT, subject.get("url", subject.get("uri")), before)
+            yield from _make_entries(transmitter, RevokedBy.SUBJECT, subject.get("url", subject.get("uri")), before)
         case "aliases":
             identifiers = subject.get("identifiers")
             for each in identifiers if isinstance(identifiers, list) else ():
                 yield from _read_subject(each, transmitter, before, depth + 1)
         case _ if "user" in subject or "session" in subject:  # complex; its format was not written until SSF 1.0
-            yield from _read_complex(subject, transmitter, before, depth)
+            yield from _read_complex_subject(subject, transmitter, before, depth)
         case _:
             return
 
 
-def _read_complex(
+def _read_complex_subject(
     subject: Mapping[str, object], transmitter: Transmitter, before: float, depth: int
 ) -> Iterator[RevocationEntry]:
     session = subject.get("session")
     sid = session.get("id") if isinstance(session, dict) else None
-    named = list(_about(transmitter, RevokedBy.SESSION, sid, None))
+    named = list(_make_entries(transmitter, RevokedBy.SESSION, sid, None))
     yield from named
     if not named or transmitter.scope is LogoutScope.SUBJECT:
         yield from _read_subject(subject.get("user"), transmitter, before, depth + 1)
 
 
-def _about(
+def _make_entries(
     transmitter: Transmitter, by: RevokedBy, value: object, before: float | None, iss: object = None
 ) -> Iterator[RevocationEntry]:
     """Yield an entry for each issuer whose tokens may be meant. Raises Rejected for another than the transmitter's."""

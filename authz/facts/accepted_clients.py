@@ -1,11 +1,11 @@
-"""Remembers accepted tokens and subjects, so that failures of others on a shared network do not stop them.
+"""Remembers accepted tokens and subjects, so that failures of others in a shared network do not throttle them.
 
 Rules of this file:
-1. Memory is bounded by two generations: when one is full, or old, the one before it is forgotten. Whatever is in use
-   is noted again, so the clients that call stay known.
-2. One subject has at most MAX_OF_SUBJECT entries of a generation: the tokens of one client cannot replace all others'.
+1. Memory is bounded by two generations: when the current one is full or old, the previous one is dropped. Entries in
+   use are recorded again, so that active clients stay known.
+2. One subject has at most MAX_OF_SUBJECT entries in a generation: one client cannot evict all others.
 3. It is used on the deciding thread and others without a lock: each change is one operation of a dict, and an entry
-   that is lost in a race is noted again by the next request.
+   that is lost in a race is recorded again by the next request.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ MAX_OF_SUBJECT: Final = 64  # tokens and networks of one subject
 
 @dataclass(slots=True)
 class _Generation:
-    """Digests that were noted since the monotonic time *began*, and how many of each subject."""
+    """Digests that were recorded since the monotonic time *began*, and their number by subject."""
 
     began: float
-    digests: dict[str, str] = field(default_factory=dict)  # with the network that was noted last
-    of_owner: dict[str, int] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)  # with the network that was recorded last
+    count_by_owner: dict[str, int] = field(default_factory=dict)
 
 
 class AcceptedClients:
@@ -47,27 +47,27 @@ class AcceptedClients:
 
     def knows(self, digest: str) -> bool:
         """Return whether a token or a subject with this digest was accepted."""
-        current, before = self._generations
-        return digest in current.digests or digest in before.digests
+        current, previous = self._generations
+        return digest in current.digests or digest in previous.digests
 
-    def note(self, shown: ValidToken, network: str) -> None:
+    def record(self, token: ValidToken, network: str) -> None:
         """Remember a token, and its subject in its client's *network*."""
-        token = digest_token(shown.text)
-        if self._current().digests.get(token) == network:
+        digest_of_token = digest_token(token.text)
+        if self._current().digests.get(digest_of_token) == network:
             return
-        owner = digest_owner(shown.members)
-        for digest in (digest_subject(shown.members, network), token):
+        owner = digest_owner(token.members)
+        for digest in (digest_subject(token.members, network), digest_of_token):
             if digest is not None:
                 self._add(digest, network, owner)
 
     def _add(self, digest: str, network: str, owner: str) -> None:
         current = self._current()
-        noted = current.of_owner.get(owner, 0)
+        recorded = current.count_by_owner.get(owner, 0)
         if digest in current.digests:
             current.digests[digest] = network
-        elif noted < MAX_OF_SUBJECT:
+        elif recorded < MAX_OF_SUBJECT:
             current.digests[digest] = network
-            current.of_owner[owner] = noted + 1
+            current.count_by_owner[owner] = recorded + 1
 
     def _current(self) -> _Generation:
         current, _ = self._generations

@@ -49,9 +49,9 @@ class ClientMemory:
                 self._networks.count(trail.network, rules.throttle)
             return
         if rules.throttle is not None:
-            self._accepted.note(trail.valid_token, trail.network)
+            self._accepted.record(trail.valid_token, trail.network)
         if subject and trail.reads_risk and decision.reason is Reason.AUTHENTICATED:
-            self._seen.note(subject, trail.network)
+            self._seen.record(subject, trail.network)
 
     def lanes(self) -> dict[str, ImmediateLane]:
         """Return what answers each kind of need."""

@@ -1,11 +1,11 @@
 """Counts failures by name, of networks or subjects, in sliding windows and bounded memory: clients choose the names.
 
 Rules of this file:
-1. A bucket has NAMES_PER_BUCKET names. A new one replaces that with the fewest failures in the last hour, never a
-   worse one: a flood of new names evicts no name that has more failures than they have.
-2. A count is never too high: no name takes over what another has failed. It is too low if the name was evicted.
-3. It is used on the deciding thread and others without a lock. What a name has failed is an immutable value, which is
-   replaced in one operation; of two threads that count the same name at once, one may be lost.
+1. A bucket has NAMES_PER_BUCKET names. A new name replaces the one with the fewest failures in the last hour: a flood
+   of new names never evicts a name that has more failures than they have.
+2. A count is never too high: no name inherits the failures of another. It is too low if the name was evicted.
+3. It is used on the deciding thread and others without a lock. The failures of a name are an immutable value, which
+   is replaced in one operation; if two threads count the same name at once, one count may be lost.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """What one name has failed. *level* is that of a leaky bucket at the monotonic time *since*."""
+    """The failures of one name. *level* is that of a leaky bucket at the monotonic time *since*."""
 
     name: str
     minute: Window = Window()
@@ -85,30 +85,30 @@ class FailureCounts:
         """FailureCount one failure of *name*; with a *throttle*, for it too."""
         now = self._monotonic()
         bucket = self._buckets.setdefault(self._number(name), [None] * NAMES_PER_BUCKET)
-        place = _find_place(bucket, name, now)
-        before = bucket[place]
+        index = _find_index(bucket, name, now)
+        before = bucket[index]
         if before is None or before.name != name:
             before = Failures(name)
         level = 0.0 if throttle is None else min(_level(before, throttle, now) + 1.0, float(throttle.failures))
         minute, hour = before.minute.add(_slot(now, MINUTE)), before.hour.add(_slot(now, HOUR))
-        bucket[place] = Failures(name, minute, hour, level, now)
+        bucket[index] = Failures(name, minute, hour, level, now)
 
     def get(self, name: str) -> FailureCount | None:
         """Return the failures of *name*, or None if there are none."""
         found = self._find(name)
-        return None if found is None else _read(found, None, self._monotonic())
+        return None if found is None else _count(found, None, self._monotonic())
 
     def throttled_for(self, name: str, throttle: Throttle) -> float:
         """Return for how many seconds *name* is throttled; 0 if it is not."""
         found = self._find(name)
-        return 0.0 if found is None else _wait(found, throttle, self._monotonic())
+        return 0.0 if found is None else _throttled_for(found, throttle, self._monotonic())
 
     def all(self, throttle: Throttle | None = None) -> Iterator[FailureCount]:
         """Yield every name with failures in the last hour, or throttled."""
         now = self._monotonic()
         for bucket in self._buckets.copy().values():
             for found in bucket:
-                if found is not None and ((read := _read(found, throttle, now)).hour or read.seconds):
+                if found is not None and ((read := _count(found, throttle, now)).hour or read.seconds):
                     yield read
 
     def _number(self, name: str) -> int:
@@ -121,12 +121,12 @@ class FailureCounts:
         return None
 
 
-def _find_place(bucket: _Bucket, name: str, now: float) -> int:
-    """Return the place of *name*; else one that is free, or of the name with the fewest failures, the longest ago."""
+def _find_index(bucket: _Bucket, name: str, now: float) -> int:
+    """Return the index of *name*; else one that is free, or of the name with the fewest failures, the longest ago."""
     slot = _slot(now, HOUR)
 
-    def rank(place: int) -> tuple[int, float]:
-        found = bucket[place]
+    def rank(index: int) -> tuple[int, float]:
+        found = bucket[index]
         if found is None:
             return -1, 0.0
         return (-2, 0.0) if found.name == name else (found.hour.total(slot), found.since)
@@ -142,12 +142,12 @@ def _level(found: Failures, throttle: Throttle, now: float) -> float:
     return max(0.0, found.level - (now - found.since) * throttle.failures / throttle.window)
 
 
-def _wait(found: Failures, throttle: Throttle, now: float) -> float:
+def _throttled_for(found: Failures, throttle: Throttle, now: float) -> float:
     """Return the seconds until the bucket has room for one more failure."""
     above = _level(found, throttle, now) - (throttle.failures - 1)
     return max(0.0, above * throttle.window / throttle.failures)
 
 
-def _read(found: Failures, throttle: Throttle | None, now: float) -> FailureCount:
+def _count(found: Failures, throttle: Throttle | None, now: float) -> FailureCount:
     minute, hour = found.minute.total(_slot(now, MINUTE)), found.hour.total(_slot(now, HOUR))
-    return FailureCount(found.name, minute, hour, 0.0 if throttle is None else _wait(found, throttle, now))
+    return FailureCount(found.name, minute, hour, 0.0 if throttle is None else _throttled_for(found, throttle, now))

@@ -1,9 +1,9 @@
 """Remembers which proofs of possession were used, for as long as each could be used again (RFC 9449 section 11.1).
 
 Rules of this file:
-1. A proof is forgotten only when it can serve no more, by the wall clock and by one that cannot be set. A check that
-   waits for other facts is decided by the time at which it came: a proof can be noted, again, after its end.
-2. If there is no room, the answer is that there is none, never that a proof was used; and one key cannot take all room.
+1. A proof is forgotten only when it can no longer be used, by the wall clock and by the monotonic clock. A check that
+   waits for other facts is decided by the time of its arrival: a proof can be recorded after it has expired.
+2. If the memory is full, the answer is that, never that a proof was used; and one key cannot fill all of it.
 3. It is used on the deciding thread and others without a lock: what must be atomic is one operation of a dict.
 """
 
@@ -18,7 +18,7 @@ from typing import Final
 from authz.core.dpop import ProofUse
 from authz.core.needs import Need, Unanswered
 
-_SLOT: Final = 8.0  # seconds: proofs are forgotten together with those that end in the same slot
+_SLOT_SECONDS: Final = 8.0  # seconds: proofs that expire in the same slot are forgotten together
 MAX_CHECK_SECONDS: Final = 60.0  # six rounds of waiting for facts, each of 10 s at most
 _FULL: Final = Unanswered("the memory of proofs is full (dpop.max_proofs)")
 _KEY_FULL: Final = Unanswered("one key has used half of the memory of proofs (dpop.max_proofs)")
@@ -30,7 +30,7 @@ class _Slot:
     __slots__ = ("by_key", "proofs", "until")
 
     def __init__(self) -> None:
-        self.proofs: Final[dict[int, int]] = {}  # the thread that noted each, by its hash
+        self.proofs: Final[dict[int, int]] = {}  # the thread that recorded each, by its hash
         self.by_key: Final[Counter[int]] = Counter()
         self.until = 0.0  # on the monotonic clock
 
@@ -38,8 +38,8 @@ class _Slot:
 class ProofMemory:
     """Remembers at most *max_proofs*, of some 100 octets each.
 
-    *now* is the wall clock, *monotonic* one that cannot be set, both in seconds. Hashes are under a *secret*, so that
-    no client can make two proofs with the same one.
+    *now* is the wall clock, *monotonic* one that cannot be set, both in seconds. Hashes have a *secret* key, so that
+    no client can produce collisions.
     """
 
     def __init__(
@@ -50,38 +50,38 @@ class ProofMemory:
         self._monotonic: Final = monotonic
         self._secret: Final = secret
         self._slots: Final[dict[int, _Slot]] = {}
-        self._threads: Final[dict[int, int]] = {}  # one object for all proofs that a thread notes
+        self._threads: Final[dict[int, int]] = {}  # one object for all proofs that a thread records
 
     def __len__(self) -> int:
         """Return how many proofs are remembered."""
         return sum(len(slot.proofs) for slot in self._slots.copy().values())
 
-    def note(self, replay_key: str, thumbprint: str, until: float) -> ProofUse | Unanswered:
-        """Take note of a proof that could be used *until*, in seconds since the epoch, and say whether it is new."""
+    def record(self, replay_key: str, thumbprint: str, until: float) -> ProofUse | Unanswered:
+        """Record a proof that could be used *until*, in Unix time, and return whether it is new."""
         now, monotonic = self._now(), self._monotonic()
         self._forget(now, monotonic)
         proof, key = self._hash(replay_key), self._hash(thumbprint)
         slots = self._slots.copy().values()
         if any(proof in slot.proofs for slot in slots):
             return ProofUse.REPLAYED
-        noted = sum(len(slot.proofs) for slot in slots)
-        if noted >= self._max_proofs:
+        recorded = sum(len(slot.proofs) for slot in slots)
+        if recorded >= self._max_proofs:
             return _FULL
-        if 2 * noted >= self._max_proofs and 2 * sum(slot.by_key[key] for slot in slots) >= self._max_proofs:
+        if 2 * recorded >= self._max_proofs and 2 * sum(slot.by_key[key] for slot in slots) >= self._max_proofs:
             return _KEY_FULL
-        slot = self._slots.setdefault(int(until // _SLOT), _Slot())
+        slot = self._slots.setdefault(int(until // _SLOT_SECONDS), _Slot())
         slot.until = max(slot.until, monotonic + max(until - now, 0.0) + MAX_CHECK_SECONDS)
         slot.by_key[key] += 1
         thread = self._thread()
         return ProofUse.FIRST if slot.proofs.setdefault(proof, thread) == thread else ProofUse.REPLAYED
 
     def was_used(self, replay_key: str) -> bool:
-        """Return whether a proof was noted, without noting it."""
+        """Return whether a proof was recorded, without recording it."""
         proof = self._hash(replay_key)
         return any(proof in slot.proofs for slot in self._slots.copy().values())
 
     def _forget(self, now: float, monotonic: float) -> None:
-        ended = int((now - MAX_CHECK_SECONDS) // _SLOT)
+        ended = int((now - MAX_CHECK_SECONDS) // _SLOT_SECONDS)
         for index, slot in self._slots.copy().items():
             if index < ended and slot.until <= monotonic:
                 self._slots.pop(index, None)
@@ -110,13 +110,13 @@ class ProofLane:
         self._memory: Final = memory
 
     def recall(self, need: Need) -> ProofUse | None:
-        """Return that a proof was used before, if it was: its request needs no other facts. Nothing is noted."""
+        """Return that a proof was used before, if it was: its request needs no other facts. Nothing is recorded."""
         return ProofUse.REPLAYED if self._memory.was_used(need.asked or "") else None
 
     def find(self, need: Need) -> object:
-        """Take note of the proof; return a ProofUse, or an Unanswered if there is no room."""
+        """Record the proof; return a ProofUse, or an Unanswered if the memory is full."""
         until, thumbprint = read_use(need)
-        return self._memory.note(need.asked or "", thumbprint, until)
+        return self._memory.record(need.asked or "", thumbprint, until)
 
     def ask(self, _need: Need, done: Callable[[object | None], None]) -> None:
         """Do nothing but call *done*: `find` always answers."""

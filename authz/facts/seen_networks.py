@@ -1,9 +1,9 @@
 """Remembers from which networks each subject was accepted, in bounded memory.
 
 Rules of this file:
-1. Memory is bounded by two generations, as in `accepted`: a subject that calls stays known.
+1. Memory is bounded by two generations, as in `accepted_clients`: an active subject stays known.
 2. It is used on the deciding thread and others without a lock: the networks of a subject are an immutable value, and of
-   two that are noted at the same moment one may be lost. It is noted again by the next request.
+   two that are recorded at the same moment one may be lost. It is recorded again by the next request.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-GENERATION: Final = 14 * 24 * 3600.0  # seconds: a subject that does not call is remembered for one to two of them
+GENERATION: Final = 14 * 24 * 3600.0  # seconds: an inactive subject is remembered for one to two of them
 MAX_NETWORKS: Final = 16  # of one subject: the one that was used longest ago is forgotten
 
 _Networks = dict[str, tuple[str, ...]]
@@ -39,7 +39,7 @@ class SeenNetworks:
         known = self._find(subject)
         return bool(known) and network not in known
 
-    def note(self, subject: str, network: str) -> None:
+    def record(self, subject: str, network: str) -> None:
         """Remember that *subject* was accepted from *network*."""
         known = self._find(subject)
         current, _, began = self._generations
@@ -50,7 +50,7 @@ class SeenNetworks:
             fresh: _Networks = {}
             self._generations = fresh, current, now
             current = fresh
-        current[subject] = (*(each for each in known if each != network), network)[-MAX_NETWORKS:]
+        current[subject] = (*(other for other in known if other != network), network)[-MAX_NETWORKS:]
 
     def _find(self, subject: str) -> tuple[str, ...]:
         current, before, _ = self._generations

@@ -1,7 +1,7 @@
 """Receive logout tokens (OpenID Connect Back-Channel Logout 1.0 sections 2.5 to 2.8).
 
 Rules of this file:
-1. A message is accepted when its entries count, and are in the file that past events are read from.
+1. A message is accepted when its entries are in effect, and in the file of past events.
 2. Its sender learns only that it was refused; the log says why, without any text of the sender.
 3. A message whose key may be new waits for the same refresh that a request would wait for, and is read once more.
 """
@@ -95,7 +95,7 @@ def read_with_new_keys(read: Callable[[Facts], T], trail: AuditTrail, lane: KeyL
 
 
 def _search(need: Need, lane: KeyLane) -> bool:
-    """Have a key searched for, and return whether the keys may be others now."""
+    """Search for a key, and return whether the keys may have changed."""
     if lane.find(need) is not None:
         return False
     ended = Event()

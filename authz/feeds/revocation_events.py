@@ -1,14 +1,14 @@
 """Events that revoke tokens: from the operator, logouts and other signals; in memory, in a file, and shared.
 
 Rules of this file:
-1. An event counts here before it is saved: a slow disk delays no revocation. When its sender gets an answer, it is in
-   the file, if there is one, and in the shared state, if there is one. A sender is informed if it is not.
-2. If there is no room, the sender is informed, and nothing that is known is forgotten.
+1. An event takes effect before it is saved: a slow disk delays no revocation. When its sender gets an answer, it is in
+   the file, if there is one, and in the shared state, if there is one. The sender is informed if it is not.
+2. If the limit of entries is reached, the sender is informed, and no other entry is evicted.
 3. An event is kept until every token that it is about has expired: `revocation.max_lifetime` after it came.
 4. The processes of a pod share the file: each reads what the others wrote, on request and once a second.
-5. What comes from the shared state is checked line by line. It can take back only under the seal of a replica, and
-   revoke for as long as any event: the end of an entry that has none, or one that is more than an hour too late, is
-   written to the file when it is first read, and neither a restart nor another reading moves it.
+5. Lines of the shared state are checked one by one. A line that takes back must have the seal of a replica. An entry
+   without an expiry, or with one that is more than an hour too late, gets the expiry of any event. That is written to
+   the file when the line is first read: neither a restart nor reading the line again extends it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from authz.feeds.revocation_records import (
     write_record,
 )
 from authz.feeds.revocation_sharing import NAME as SHARED
-from authz.feeds.revocation_sharing import SharedRevocations, StoredLine, UnsharedError
+from authz.feeds.revocation_sharing import NotSharedError, SharedRevocations, StoredLine
 from authz.feeds.revoked_entries import RevocationTarget, RevokedEntries
 from authz.files.journal import Journal
 from authz.telemetry import revocations as results
@@ -47,9 +47,9 @@ from authz.telemetry.revocations import RevocationMetrics
 log = logging.getLogger(__name__)
 
 FILE_POLL_INTERVAL: Final = 1.0  # seconds between two reads of the file
-FORGET_INTERVAL: Final = 300.0  # seconds; entries end at whole hours
+EVICTION_INTERVAL: Final = 300.0  # seconds; entries expire at whole hours
 _MIN_REWRITE: Final = 1024  # lines
-_READ_AT_ONCE: Final = 1000  # records, before others who change entries have their turn
+_BATCH_SIZE: Final = 1000  # records, after which other writers get the lock
 _MAX_LINES: Final = 4  # of the file, for each of max_entries: who writes to the shared state fills no disk
 _CLOCK_MARGIN: Final = 3600.0  # seconds by which clocks of replicas may differ
 _TRIM_MARGIN: Final = 7200.0  # seconds after which the shared state has surely removed what it need not keep
@@ -60,8 +60,8 @@ class FullError(Exception):
     """Raised for an event for which there is no room; its text is for the sender."""
 
 
-class UnsealedError(Exception):
-    """Raised if nothing can be taken back, because other replicas could not believe it; its text is for the sender."""
+class NoSealError(Exception):
+    """Raised if nothing can be taken back, because other replicas could not verify it; its text is for the sender."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +107,10 @@ class RevocationEvents:
         self._env: Final = env
         self._on_change: Callable[[], None] = lambda: None
         self._refusals: Final = RefusalLog(log, monotonic=env.monotonic)
-        self._lock: Final = Lock()  # for writers of entries and the next one
-        self._ends: dict[str, float] = {}  # of lines in the shared state, by digest, as the file says
+        self._lock: Final = Lock()  # for writers of the entries and of the next attribute
+        self._line_expiries: dict[str, float] = {}  # of lines in the shared state by their digest, from the file
         self._due = env.monotonic()
-        self._forget_at = env.monotonic() + FORGET_INTERVAL
+        self._evict_at = env.monotonic() + EVICTION_INTERVAL
         self._catching_up = False
         self._file: Final = RevocationFile(journal) if journal is not None else None
         self._read()
@@ -118,19 +118,21 @@ class RevocationEvents:
         self._on_change = on_change
 
     def reconfigure(self, retention: Retention) -> None:
-        """Keep later events so, and as many."""
+        """Use *retention* for later events."""
         with self._lock:
             self._retention = retention
             self.entries.max_entries = retention.max_entries
 
     def revoke(self, entries: Sequence[RevocationEntry], source: str, *, undoable: bool = False) -> int:
-        """Have *entries* of *source* count, and return how many are new; *undoable* ones can be taken back.
+        """Apply *entries* of *source*, and return how many are new; *undoable* ones can be taken back.
 
-        Raises FullError if not all have room, UnsharedError and OSError if they count but are not shared or saved.
+        Raises FullError if not all have room; NotSharedError or OSError if they are in effect, but not shared or saved.
         """
         repeated = [undoable and self.entries.repeats(each) for each in entries]
-        # Each has an id of its own: another replica may have taken the one before back, which is not known here yet.
-        records: list[Record] = [RevokeRecord(self._limit(each), new_id() if undoable else None) for each in entries]
+        # Each has an id of its own: another replica may have taken back the previous one, which is not known here yet.
+        records: list[Record] = [
+            RevokeRecord(self._limit_expiry(each), new_id() if undoable else None) for each in entries
+        ]
         added = self._apply(records, source)
         new = sum(result is AddResult.NEW and not again for result, again in zip(added, repeated, strict=True))
         if new:
@@ -143,11 +145,11 @@ class RevocationEvents:
     def undo(self, names: Sequence[RevocationTarget], source: str) -> int:
         """Take back what operators have revoked by each of *names*; return how many entries that were.
 
-        Raises UnsealedError, FullError, UnsharedError and OSError; after the last two they are taken back here.
+        Raises NoSealError, FullError, NotSharedError and OSError; after the last two they are taken back here.
         """
         seal = self._shared.seal if self._shared is not None else None
         if self._shared is not None and seal is None:
-            raise UnsealedError("needs revocation.shared.secret_file, by which replicas know each other")
+            raise NoSealError("needs revocation.shared.secret_file, by which replicas know each other")
         with self._lock:
             ids = [id_ for name in names for id_ in self.entries.find_ids(name)]
         parts = [ids[at : at + MAX_UNDONE] for at in range(0, len(ids), MAX_UNDONE)]
@@ -160,30 +162,30 @@ class RevocationEvents:
         return len(ids)
 
     def apply_shared(self, lines: Sequence[bytes]) -> None:
-        """Have what other replicas wrote count, as far as it is sound."""
+        """Apply the valid ones of the *lines* that other replicas wrote."""
         counted: Counter[str] = Counter()
         saved: list[str] = []
-        with self._changing():
+        with self._exclusive_change():
             for line in lines:
                 result, text = self._apply_line(line)
                 counted[result] += 1
                 if result == results.ACCEPTED and self._shared is not None and self._shared.saves:
                     saved.append(text)
-            room = self._room()
+            room = self._remaining_lines()
             self._queue(saved[:room])
         if len(saved) > room:
             self._metrics.count_event(SHARED, results.UNSAVED, len(saved) - room)
-            self._refusals.write("a place in the file", SHARED, "it is full; what was read counts all the same")
+            self._refusals.write("a place in the file", SHARED, "it is full; what was read is in effect all the same")
         try:
             self._save()
         except OSError as error:
             self._metrics.count_event(SHARED, results.UNSAVED)
-            log.error("shared revocations count, but are not saved: %s", error)  # noqa: TRY400 - no traceback
+            log.error("shared revocations are in effect, but not saved: %s", error)  # noqa: TRY400 - no traceback
         for result, count in counted.items():
             self._metrics.count_event(SHARED, result, count)
 
     def live_lines(self) -> Iterator[StoredLine]:
-        """Yield the lines of the file that say something about valid tokens. Raises OSError."""
+        """Yield the lines of the file that concern tokens which may still be valid. Raises OSError."""
         for line, record in self._file.read_all() if self._file is not None else ():
             if self.entries.is_live(record, self._env.now()):
                 yield StoredLine(line, record.source_line if isinstance(record, RevokeRecord) else None)
@@ -201,36 +203,38 @@ class RevocationEvents:
         return self._due
 
     def step(self) -> None:
-        """Read what is new in the file and forget what is over, on another thread."""
+        """Read new lines of the file and evict expired entries, on another thread."""
         now = self._env.monotonic()
         if now < self._due:
             return
-        self._due = now + (FILE_POLL_INTERVAL if self._file is not None else FORGET_INTERVAL)
+        self._due = now + (FILE_POLL_INTERVAL if self._file is not None else EVICTION_INTERVAL)
         if self._catching_up:
             return
         self._catching_up = True
         try:
-            self._env.spawn(self._catch_up_and_forget)
+            self._env.spawn(self._catch_up_and_evict)
         except RuntimeError:
             self._catching_up = False
             raise
 
-    def _catch_up_and_forget(self) -> None:
+    def _catch_up_and_evict(self) -> None:
         try:
             self.catch_up()
-            if self._env.monotonic() >= self._forget_at:
-                self._forget_at = self._env.monotonic() + FORGET_INTERVAL
-                with self._changing():
+            if self._env.monotonic() >= self._evict_at:
+                self._evict_at = self._env.monotonic() + EVICTION_INTERVAL
+                with self._exclusive_change():
                     self.entries.evict_expired(self._env.now())
-                    self._ends = {of: end for of, end in self._ends.items() if self._is_needed(end)}
+                    self._line_expiries = {
+                        line: end for line, end in self._line_expiries.items() if self._may_be_shared(end)
+                    }
                 with suppress(OSError):  # it is tried again; the file is only longer
                     self._compact()
         finally:
             self._catching_up = False
 
     def _apply(self, records: Sequence[Record], source: str) -> list[AddResult]:
-        """Have *records* count, save and share them. Raises OSError, also if it is UnsharedError."""
-        with self._changing():
+        """Apply *records*, save and share them. Raises OSError, including NotSharedError."""
+        with self._exclusive_change():
             added = [self.entries.apply(record) for record in records]
             for result in added:
                 self._metrics.count_event(source, _RESULTS[result])
@@ -243,13 +247,13 @@ class RevocationEvents:
             self._save()
         except OSError as error:
             self._metrics.count_event(source, results.UNSAVED)
-            log.error("revocations of %s count, but are not saved: %s", source, error)  # noqa: TRY400 - no traceback
+            log.error("revocations of %s are in effect, but not saved: %s", source, error)  # noqa: TRY400 - no traceback
             failure = error
         if self._shared is not None:
             again = lines[AddResult.KNOWN] if self._shared.sharing.incomplete else []
             try:
                 self._shared.sharing.publish([*lines[AddResult.NEW], *again])
-            except UnsharedError as error:
+            except NotSharedError as error:
                 self._metrics.count_event(source, results.UNSHARED)
                 failure = failure or error
         if failure is not None:
@@ -257,7 +261,7 @@ class RevocationEvents:
         return added
 
     def _apply_line(self, line: bytes) -> tuple[str, str]:
-        """Have a line of the shared state count; return what came of it, and the line that is written to the file."""
+        """Apply a line of the shared state; return the result, and the line to write to the file."""
         try:
             record = parse_record(line)
             if isinstance(record, UndoRecord) and not self._is_sealed(record):
@@ -270,9 +274,9 @@ class RevocationEvents:
         if isinstance(record, RevokeRecord) and (
             record.source_line is not None or record.until > latest + _CLOCK_MARGIN
         ):
-            of = digest_line(line)
-            until = min(record.until, latest, self._ends.get(of, latest))
-            record = RevokeRecord(replace(record.entry, until=until), record.id, of)
+            source_line = digest_line(line)
+            until = min(record.until, latest, self._line_expiries.get(source_line, latest))
+            record = RevokeRecord(replace(record.entry, until=until), record.id, source_line)
             text = write_record(record, SHARED)
         if record.until <= self._env.now():
             return results.KNOWN, ""
@@ -285,13 +289,13 @@ class RevocationEvents:
         seal = self._shared.seal if self._shared is not None else None
         return seal is not None and seal.matches(record)
 
-    def _limit(self, entry: RevocationEntry) -> RevocationEntry:
-        """Keep *entry* no longer than the tokens live that it is about."""
+    def _limit_expiry(self, entry: RevocationEntry) -> RevocationEntry:
+        """Let *entry* expire when every token that it is about has expired."""
         return replace(entry, until=min(entry.until, self._env.now() + self._retention.seconds))
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Be the one who changes entries, and report it if a table is in use now, or is no longer."""
+    def _exclusive_change(self) -> Iterator[None]:
+        """Hold the lock for a change of entries; then report it if a table got its first entry, or lost its last."""
         with self._lock:
             before = self._used()
             try:
@@ -313,52 +317,54 @@ class RevocationEvents:
         if self._file is not None:
             self._file.save()
 
-    def _room(self) -> int:
-        """Return how many lines of the shared state the file may still get: they may say the same again and again."""
+    def _remaining_lines(self) -> int:
+        """Return how many more lines of the shared state the file may hold: they may repeat each other without end."""
         lines = 0 if self._file is None else self._file.lines
         return max(_MAX_LINES * self._retention.max_entries - lines, 0)
 
     def _read(self) -> None:
-        """Add what is new in the file. Raises OSError."""
+        """Apply the new lines of the file. Raises OSError."""
         if self._file is None:
             return
-        full, some = 0, list[Record]()
+        full, batch = 0, list[Record]()
         try:
             for record in self._file.read():
-                some.append(record)
-                if len(some) == _READ_AT_ONCE:
-                    full += self._apply_read(some)
-                    some = []
-        finally:  # a disk that fails does not deliver what it has delivered again
-            full += self._apply_read(some)
+                batch.append(record)
+                if len(batch) == _BATCH_SIZE:
+                    full += self._apply_read(batch)
+                    batch = []
+        finally:  # after an error of the disk, lines that were read are not read again
+            full += self._apply_read(batch)
             if full:
                 log.error("%d revocations of %s have no room: raise revocation.max_entries", full, self._file)
                 self._metrics.count_event(self.name, results.FULL)
 
     def _apply_read(self, records: Sequence[Record]) -> int:
-        """Have *records* of the file count; return how many have no room."""
+        """Apply *records* of the file; return how many have no room."""
         full, now = 0, self._env.now()
-        with self._changing():
+        with self._exclusive_change():
             for record in records:
                 if isinstance(record, RevokeRecord) and record.source_line is not None:
-                    self._ends[record.source_line] = min(record.until, self._ends.get(record.source_line, record.until))
+                    self._line_expiries[record.source_line] = min(
+                        record.until, self._line_expiries.get(record.source_line, record.until)
+                    )
                 if record.until > now:
                     full += self.entries.apply(record) is AddResult.FULL
         return full
 
     def _compact(self) -> None:
-        """Leave what is not needed out of a file that is mostly that. Raises OSError."""
+        """Rewrite the file without lines that are not needed, if they are most of it. Raises OSError."""
         if self._file is not None and self._file.lines >= max(_MIN_REWRITE, 2 * len(self.entries)):
             self._file.rewrite(self._is_kept)
             self._read()
 
     def _is_kept(self, record: Record) -> bool:
-        if isinstance(record, RevokeRecord) and record.source_line is not None and self._is_needed(record.until):
+        if isinstance(record, RevokeRecord) and record.source_line is not None and self._may_be_shared(record.until):
             return True
         return self.entries.is_live(record, self._env.now())
 
-    def _is_needed(self, end: float) -> bool:
-        """Whether a line that has this *end* may still be in the shared state, without it."""
+    def _may_be_shared(self, end: float) -> bool:
+        """Return whether the line that this expiry belongs to may still be in the shared state."""
         return end + self._retention.seconds + _TRIM_MARGIN > self._env.now()
 
 

@@ -1,7 +1,7 @@
 """The file of revocations: lines that wait to be written, and lines that other processes have written.
 
 Rules of this file:
-1. To put a line into the queue takes no longer than that, whatever the disk does.
+1. Queuing a line never waits for the disk.
 2. A line that could not be written is written with the next ones, in their order; at most MAX_UNSAVED wait.
 """
 
@@ -27,9 +27,9 @@ class RevocationFile:
     """The file behind *journal*."""
 
     def __init__(self, journal: Journal) -> None:
-        """Prove that it can be written. Raises OSError."""
+        """Check that it can be written. Raises OSError."""
         self._journal: Final = journal
-        self._disk: Final = Lock()  # for the journal and the next one; a disk may hold it for long
+        self._disk: Final = Lock()  # for the journal and the next attribute; a slow disk may hold it for long
         self._unread = 0  # lines that this process has written since it last read
         self._queuing: Final = Lock()
         self._unsaved: list[str] = []
@@ -45,12 +45,12 @@ class RevocationFile:
         return self._journal.lines + self._unread + len(self._unsaved)
 
     def queue(self, lines: Sequence[str]) -> None:
-        """Have the next `save` write *lines*."""
+        """Queue *lines* for the next `save`."""
         with self._queuing:
             self._unsaved = [*self._unsaved, *lines][-MAX_UNSAVED:]
 
     def save(self) -> None:
-        """Write the lines that wait: those of others too, if they wait for the disk. Raises OSError."""
+        """Write all queued lines, including those of other threads. Raises OSError."""
         with self._disk:
             with self._queuing:
                 lines, self._unsaved = self._unsaved, []
@@ -65,7 +65,7 @@ class RevocationFile:
             self._unread += len(lines)
 
     def read(self) -> Iterator[Record]:
-        """Yield what is new, until the end. Raises OSError."""
+        """Yield the records that were not read yet. Raises OSError."""
         with self._disk:
             bad = 0
             for line in self._journal.read():
@@ -78,13 +78,13 @@ class RevocationFile:
             self._unread = 0
 
     def read_all(self) -> Iterator[tuple[bytes, Record]]:
-        """Yield every line that can be read, with what it says. Raises OSError."""
+        """Yield every valid line with its record. Raises OSError."""
         for line in Journal(self._journal.path).read():
             with suppress(ValueError):
                 yield line, parse_record(line)
 
     def rewrite(self, keep: Callable[[Record], bool]) -> None:
-        """Leave out what is not to be kept, and what is there twice. What stays is read again. Raises OSError."""
+        """Rewrite the file without duplicates and records that *keep* rejects; it is read again. Raises OSError."""
         seen = set[bytes]()
 
         def is_kept(line: bytes) -> bool:

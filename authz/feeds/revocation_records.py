@@ -1,13 +1,13 @@
 """What replicas and processes write to each other about revocations: one line of JSON each.
 
 Rules of this file:
-1. A line is data from outside: its size is bounded, it is read strictly, and what is no record is refused.
+1. A line is untrusted data: its size is bounded, it is parsed strictly, and anything but a record is refused.
 2. A record revokes, or takes back what records with certain ids have revoked. Each command of an operator has an id of
-   its own: a record that was written again later takes back no later revocation.
-3. An entry of the shared state that would never end, or too late, is kept as a line with an end, which says of which
-   line it is: read again after a restart, that one has the same end.
-4. In the shared state, a record that takes back counts only if it is sealed under a secret that the server of that
-   state does not know. One that revokes needs no seal: who can write there can deny, as the security model says.
+   its own: a repeated undo record never takes back a later revocation.
+3. An entry of the shared state that would never expire, or too late, is stored as a line with an expiry and the digest
+   of the original line: if that is read again after a restart, it gets the same expiry.
+4. In the shared state, an undo record is valid only with a seal, an HMAC under a secret that the server of that state
+   does not have. A revoke record needs no seal: anyone who can write there can deny, as the security model says.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PURPOSE: Final = b"authz revocations taken back\n"
 class RevokeRecord:
     """Revokes what *entry* names; with an *id*, it can be taken back.
 
-    *source_line* is the digest of the line in the shared state which this one gives an end.
+    *source_line* is the digest of the line in the shared state to which this record gives an expiry.
     """
 
     entry: RevocationEntry
@@ -47,13 +47,13 @@ class RevokeRecord:
 
     @property
     def until(self) -> float:
-        """When it may be forgotten, in seconds since the epoch."""
+        """When it expires, in Unix time."""
         return self.entry.until
 
 
 @dataclass(frozen=True, slots=True)
 class UndoRecord:
-    """Takes back the records with these *ids*, which are forgotten at *until* at the latest."""
+    """Takes back the records with these *ids*, which expire at *until* at the latest."""
 
     ids: tuple[str, ...]
     until: float
@@ -109,7 +109,7 @@ def parse_record(line: bytes) -> Record:
 
 
 class HmacSeal:
-    """Seals what takes back, under a *secret* that all replicas have."""
+    """Seals undo records with HMAC-SHA-256, under a *secret* that all replicas have."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret: Final = secret
@@ -129,5 +129,5 @@ class HmacSeal:
 
 def _read(pattern: re.Pattern[str], value: object, name: str) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise ValueError(f"{name} is not what is written here")
+        raise ValueError(f"{name} has the wrong form")
     return value

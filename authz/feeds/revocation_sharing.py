@@ -1,8 +1,8 @@
 """Events that revoke, shared between replicas: sent to the shared state, and read from it as soon as they are there.
 
 Rules of this file:
-1. An event counts here before it is sent. If it cannot be sent, its sender is informed, and it is sent later: it waits
-   in memory, or is found in the file of past events.
+1. An event is in effect here before it is sent. If it cannot be sent, its sender is informed, and it is sent later: it
+   waits in memory, or is found in the file of past events.
 2. Until all events were read once, and if none could be read for too long, this replica does not know what is revoked.
 3. After a start, and if the store lost its data, what only the file of this replica knows is sent again.
 4. A failure of the store is a pause, never the end of reading; its flood is read at a bounded rate.
@@ -37,8 +37,8 @@ _FULL_PAUSE: Final = 0.05  # seconds after each full reply, so that a flood leav
 _STOP_SECONDS: Final = 2.0
 
 
-class UnsharedError(OSError):
-    """Raised for events that count here, and that other replicas do not know yet."""
+class NotSharedError(OSError):
+    """Raised for events that are in effect here, and that other replicas do not know yet."""
 
     def __init__(self, why: str) -> None:
         super().__init__(None, why)
@@ -84,7 +84,7 @@ class SharedRevocations:
         self.max_stale = float("inf")  # seconds; infinite if old events are no reason to deny
         self.required = False
         self._env: Final = env
-        self.incomplete = False  # some events are neither sent nor waiting: those that come again are sent again
+        self.incomplete = False  # some events are neither sent nor waiting: repeated ones are sent again
         self._changed: Final = Condition()  # guards the next five
         self._pending: list[str] = []
         self._queued = 0  # lines since the start, and how many of them were sent
@@ -102,7 +102,7 @@ class SharedRevocations:
 
     @property
     def available(self) -> bool:
-        """Whether what is revoked is known well enough."""
+        """Whether the revocations of other replicas are known recently enough."""
         if not self.required:
             return True
         return self._read_at is not None and self._env.monotonic() - self._read_at <= self.max_stale
@@ -114,7 +114,7 @@ class SharedRevocations:
         return Health(age, len(self._pending), self._failure or self._blocked)
 
     def publish(self, lines: Sequence[str]) -> None:
-        """Send *lines*, and what waits, and wait for that for a second at most. Raises UnsharedError."""
+        """Send *lines*, and what waits, and wait for that for a second at most. Raises NotSharedError."""
         with self._changed:
             room = MAX_PENDING - len(self._pending)
             if len(lines) > room:
@@ -129,9 +129,9 @@ class SharedRevocations:
         with self._changed:
             self._changed.wait_for(lambda: self._sent >= until or self._blocked, timeout=MAX_WAIT)
             if self._sent < until:
-                raise UnsharedError(self._blocked or f"the shared state has not answered for {MAX_WAIT:g} s")
+                raise NotSharedError(self._blocked or f"the shared state has not answered for {MAX_WAIT:g} s")
         if len(lines) > room:
-            raise UnsharedError("too many events wait for the shared state")
+            raise NotSharedError("too many events wait for the shared state")
 
     def start(self, callbacks: SharingCallbacks) -> None:
         """Read on a thread of its own until `stop`."""
@@ -159,7 +159,7 @@ class SharedRevocations:
             batch = self.events.read(seconds=BLOCK_SECONDS if waits else 0.0)
             if batch.lost:
                 self._note_loss(callbacks)
-                return _MAX_PAUSE  # one who changes the store's mark all the time costs no more than that
+                return _MAX_PAUSE  # bounds the cost if the origin of the stream changes all the time
             if batch.lines:
                 if self._seen is not None:
                     self._seen.update(_mark(digest_line(line)) for line in batch.lines)
@@ -181,7 +181,7 @@ class SharedRevocations:
         while not self._stopped.is_set():
             try:
                 pause = self.step(callbacks)
-            except Exception:  # a fault of ours must not end reading
+            except Exception:  # an internal error must not end reading
                 log.exception("reading shared revocations failed")
                 pause = _MAX_PAUSE
             if pause:
@@ -205,7 +205,7 @@ class SharedRevocations:
             except SharedStateError as error:
                 self._end_sending(str(error))
                 return
-            except Exception as error:  # a fault of ours must not end sending
+            except Exception as error:  # an internal error must not end sending
                 log.exception("sending shared revocations failed")
                 self._end_sending(f"an error of ours: {type(error).__name__}")
                 return
@@ -221,14 +221,14 @@ class SharedRevocations:
             waiting = len(self._pending)
             self._changed.notify_all()
         if failure and not before:
-            log.error("%d revocations count here, and are not shared yet: %s", waiting, failure)
+            log.error("%d revocations are in effect here, and not shared yet: %s", waiting, failure)
         if before and not failure:
             log.info("all revocations that waited are shared")
         if waiting and not failure:  # they came at the last moment
             self._begin_sending()
 
     def _compare(self, callbacks: SharingCallbacks) -> None:
-        """Send what is in the file here and was not read; one replica does at a time. Raises SharedStateError."""
+        """Send the lines of our file that the shared state lacks; one replica at a time. Raises SharedStateError."""
         if self._seen is None or callbacks.stored is None:
             return
         seen, count = self._seen, 0
@@ -277,5 +277,5 @@ class SharedRevocations:
 
 
 def _mark(digest: str | None) -> int:
-    """Return what a line is recognized by in less memory: a hash that no one who writes lines can aim at."""
+    """Return a short hash of a digest; it is seeded, so that writers of lines cannot provoke collisions."""
     return hash(digest)

@@ -98,7 +98,7 @@ class Revocations:
         if self.sharing is not None:
             self.sharing.required = config.revocation.shared.required
             self.sharing.max_stale = config.revocation.shared.max_stale.total_seconds()
-            self.sharing.events.kept = retention.seconds + _TRIM_MARGIN
+            self.sharing.events.retention = retention.seconds + _TRIM_MARGIN
             self.sharing.events.max_lines = _STREAM_FACTOR * retention.max_entries
         for name, issuer in config.issuers.items():
             if issuer.logout is not None:

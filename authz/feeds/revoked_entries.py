@@ -1,11 +1,10 @@
 """The entries of events in memory: those of issuers, and those of operators, which can be taken back.
 
 Rules of this file:
-1. An entry of an operator is taken back by its id, and only that one: what an issuer revoked, and what was revoked
-   before or afterwards, stays revoked.
+1. Undoing takes back one entry of an operator, by its id: entries of issuers, and earlier or later ones of operators,
+   stay in effect.
 2. The last 10,000 entries of operators can be taken back. Older ones are kept as those of issuers are.
-3. The order in which records arrive does not matter: a record that comes after the one that takes it back counts for
-   nothing.
+3. The order in which records arrive does not matter: a record that comes after its undo record has no effect.
 4. Two entries with one id are both in force; only the first can be taken back.
 """
 
@@ -21,7 +20,7 @@ from authz.feeds.revocation_records import Record, RevokeRecord, UndoRecord
 MAX_UNDOABLE: Final = 10_000  # entries, of some 700 octets
 
 RevocationTarget = tuple[RevokedBy, str, str]
-"""What an entry names: by what, issuer, value."""
+"""What an entry revokes: the kind of identifier, the issuer, and the identifier."""
 
 
 class RevokedEntries:
@@ -51,16 +50,16 @@ class RevokedEntries:
         return self._add_undoable(record.id, record.entry)
 
     def is_live(self, record: Record, now: float) -> bool:
-        """Whether *record* says something about tokens that are valid at *now*."""
+        """Return whether *record* concerns tokens that may be valid at *now*."""
         undone = isinstance(record, RevokeRecord) and record.id is not None and record.id in self._undone
         return record.until > now and not undone
 
     def find_ids(self, name: RevocationTarget) -> list[str]:
-        """Return the ids by which what *name* says can be taken back."""
+        """Return the ids of the entries for the target *name* that can be taken back."""
         return list(self._entries.get(name, ()))
 
     def repeats(self, entry: RevocationEntry) -> bool:
-        """Whether an operator's entry says the same as *entry*, until whenever; on any thread."""
+        """Return whether an operator's entry equals *entry*, apart from its expiry; on any thread."""
         of_name = list(self._entries.get((entry.by, entry.issuer, entry.value), {}).values())
         return any(each.before == entry.before for each in of_name)
 
@@ -96,7 +95,7 @@ class RevokedEntries:
             self._names[id_] = name
         return (
             AddResult.NEW if known is None and added is AddResult.KNOWN else added
-        )  # it stays if another one is taken back
+        )  # it stays in effect if another one is taken back
 
     def _retire_oldest(self) -> bool:
         """Keep the oldest entry as one that cannot be taken back; return whether there is room for it there."""

@@ -2,9 +2,9 @@
 
 Rules of this file:
 1. Each transmitter has its own keys, kept fresh as an issuer's are; they verify no access token.
-2. An event is acknowledged when its entries count and are saved. One for which there is no room, or whose keys cannot
-   be had now, is not: it comes again.
-3. One that can never be accepted is reported to its transmitter, by a code of RFC 8935 section 2.4, and in the log.
+2. An event is acknowledged when its entries are in effect and saved. One for which there is no room, or whose keys are
+   unavailable now, is not: its transmitter sends it again.
+3. An event that can never be accepted is reported to its transmitter, by a code of RFC 8935 section 2.4, and logged.
 """
 
 from __future__ import annotations
@@ -69,16 +69,16 @@ _RETRYABLE: Final = frozenset({Reason.KEYS_UNAVAILABLE, Reason.KEY_NOT_FOUND})
 
 
 class RefusedEventError(Exception):
-    """Raised for an event that is not accepted, with its *code* for the transmitter; *again*: it should come again."""
+    """Raised for an event that is not accepted, with a *code* for the transmitter; with *retry*, it may come again."""
 
-    def __init__(self, code: str, why: str, *, again: bool = False) -> None:
+    def __init__(self, code: str, why: str, *, retry: bool = False) -> None:
         super().__init__(why)
         self.code = code
-        self.again = again
+        self.retry = retry
 
 
 @dataclass(frozen=True, slots=True)
-class _Poll:
+class _PollFeed:
     """The feed that fetches the events of one transmitter, and its connections."""
 
     feed: Feed[int]
@@ -111,7 +111,7 @@ class Transmitters:
         self._refusals: Final = RefusalLog(log, monotonic=env.monotonic)
         self._sections: Mapping[str, tuple[Section, tuple[str, ...]]] = {}
         self._feeds: Mapping[str, KeyFeed] = {}
-        self._polls: Mapping[str, _Poll] = {}
+        self._polls: Mapping[str, _PollFeed] = {}
         self._lane: Final = KeyLane(lambda: self._feeds, max_waiting=0)
 
     def reconfigure(self, config: Config) -> None:
@@ -165,11 +165,11 @@ class Transmitters:
                 self._lane,
             )
         except Rejected as rejected:
-            again = rejected.reason in _RETRYABLE
+            retry = rejected.reason in _RETRYABLE
             code = _CODES.get(rejected.reason, "invalid_request")
-            raise self._refuse(trail, code, f"{rejected.reason.value}: {rejected.detail}", again=again) from None
+            raise self._refuse(trail, code, f"{rejected.reason.value}: {rejected.detail}", retry=retry) from None
         name = trail.issuer or ""
-        if pushed and not self._presents(self._sections[name][0], authorization):
+        if pushed and not self._is_authorized(self._sections[name][0], authorization):
             raise self._refuse(trail, "authentication_failed", "its bearer token is not the one in push_token_file")
         if not event.entries:
             log.info("an event of %s ends no session", name)
@@ -177,15 +177,15 @@ class Transmitters:
         try:
             self._events.revoke(event.entries, f"{SIGNALS} of {name}")
         except (FullError, OSError) as error:
-            raise RefusedEventError("invalid_request", str(error), again=True) from error
+            raise RefusedEventError("invalid_request", str(error), retry=True) from error
 
-    def _refuse(self, trail: AuditTrail, code: str, why: str, *, again: bool = False) -> RefusedEventError:
+    def _refuse(self, trail: AuditTrail, code: str, why: str, *, retry: bool = False) -> RefusedEventError:
         source = SIGNALS if trail.issuer is None else f"{SIGNALS} of {trail.issuer}"
         self._metrics.count_event(source, results.INVALID)
         self._refusals.write("an event", source, printable(why) or "")
-        return RefusedEventError(code, why, again=again)
+        return RefusedEventError(code, why, retry=retry)
 
-    def _presents(self, section: Section, authorization: str | None) -> bool:
+    def _is_authorized(self, section: Section, authorization: str | None) -> bool:
         if section.push_token_file is None:
             return True
         try:
@@ -220,13 +220,13 @@ class Transmitters:
             raise ValueError("a transmitter has no keys in the configuration")
         return made
 
-    def _make_poll(self, name: str, section: Section) -> _Poll:
+    def _make_poll(self, name: str, section: Section) -> _PollFeed:
         interval = section.poll_interval.total_seconds()
         source = make_poll_source(section, partial(self._accept, pushed=False), resolve=self._resolve)
         schedule = Schedule(interval=interval, min_interval=interval, max_interval=interval * 2, max_backoff=60.0)
         observer = _PollObserver(name, self._metrics)
         feed = Feed(name, source, schedule=schedule, publish=_ignore, env=self._env, observer=observer)
-        return _Poll(feed, source)
+        return _PollFeed(feed, source)
 
 
 class PollSource:
@@ -250,9 +250,9 @@ class PollSource:
         """Close the connections."""
         self._poster.close()
 
-    def try_once(self) -> None:
-        """Ask for no event, and acknowledge none (RFC 8936 section 2.2): whether it answers us. Raises RefreshError."""
-        self._poll([], {}, most=0)
+    def probe(self) -> None:
+        """Poll for no event, and acknowledge none (RFC 8936 section 2.2), to test the endpoint. Raises RefreshError."""
+        self._poll([], {}, max_events=0)
 
     def read(self, document: bytes) -> int:  # noqa: ARG002 - nothing is stored
         """Return the number of events so far."""
@@ -269,7 +269,7 @@ class PollSource:
                 try:
                     self._accept(text.encode())
                 except RefusedEventError as refused:
-                    if refused.again:
+                    if refused.retry:
                         waiting += 1
                     else:
                         errors[jti] = {"err": refused.code, "description": refused.code}
@@ -282,10 +282,12 @@ class PollSource:
                 break
         return Loaded(self._accepted)
 
-    def _poll(self, done: list[str], errors: Mapping[str, Mapping[str, str]], most: int = MAX_POLLED) -> dict[str, str]:
-        """Acknowledge, and return the next events by their jti. Raises RefreshError."""
+    def _poll(
+        self, done: list[str], errors: Mapping[str, Mapping[str, str]], max_events: int = MAX_POLLED
+    ) -> dict[str, str]:
+        """Acknowledge events, and return the next ones by their jti. Raises RefreshError."""
         reported = {name: value for name, value in (("ack", done), ("setErrs", errors)) if value}
-        body = json.dumps({"maxEvents": most, "returnImmediately": True, **reported}).encode()
+        body = json.dumps({"maxEvents": max_events, "returnImmediately": True, **reported}).encode()
         answer = self._poster.post(self._url, lambda: Post(body, self._headers()))
         if answer.status != 200:
             raise RefreshError(Refresh.STATUS, f"{printable(self._url)}: HTTP status {answer.status}")

@@ -52,7 +52,7 @@ class ProcessReceiver:
         try:
             self._transmitters.receive(message.body, message.authorization)
         except RefusedEventError as refused:
-            if refused.again:
+            if refused.retry:
                 return Reply(HTTPStatus.SERVICE_UNAVAILABLE)
             return Reply(HTTPStatus.BAD_REQUEST, {"err": refused.code, "description": refused.code})
         return Reply(HTTPStatus.ACCEPTED)

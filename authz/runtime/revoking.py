@@ -10,8 +10,8 @@ from typing import Any, Final
 from authz.admin.revocations import CATCH_UP_PATH, FIND_PATH, PATH, UNDO_PATH, Refusal
 from authz.core.revocation import RevocationEntry
 from authz.core.revocation_entries import parse_revocation_list
-from authz.feeds.revocation_events import FullError, UnsealedError
-from authz.feeds.revocation_sharing import UnsharedError
+from authz.feeds.revocation_events import FullError, NoSealError
+from authz.feeds.revocation_sharing import NotSharedError
 from authz.feeds.revocations import OPERATOR, Revocations
 from authz.runtime.workers import Workers
 
@@ -54,9 +54,9 @@ def _do(change: Callable[[], int]) -> int | str:
     """Make a *change*; return its number, or why other replicas do not know of it. Raises Refusal."""
     try:
         return change()
-    except UnsharedError as error:
+    except NotSharedError as error:
         return str(error.strerror)
-    except UnsealedError as error:
+    except NoSealError as error:
         raise Refusal(HTTPStatus.CONFLICT, (str(error),)) from None
     except FullError as error:
         raise Refusal(HTTPStatus.INSUFFICIENT_STORAGE, (str(error),)) from None

@@ -48,7 +48,7 @@ def open_google_key(where: GoogleKey, *, connect: Callable[[GoogleKey], Any] | N
     key = _Key(client, where)
     try:
         answer = key.call(lambda: client.get_public_key(request={"name": where.key}, retry=None, timeout=where.timeout))
-        algorithm = _choose(answer.algorithm.name, where)
+        algorithm = _choose_algorithm(answer.algorithm.name, where)
         try:
             loaded = load_pem_public_key(answer.pem.encode())
         except Exception as error:  # the library has many
@@ -117,7 +117,7 @@ def _make_client(where: GoogleKey) -> Any:  # noqa: ANN401 - the library has loo
         raise SigningUnavailable(f"{where.key}: {printable(str(error))}", Failure.UNAUTHORIZED) from None
 
 
-def _choose(named: str, where: GoogleKey) -> str:
+def _choose_algorithm(named: str, where: GoogleKey) -> str:
     """Return the algorithm of a key version. Raises SigningUnavailable."""
     rsa = _RSA.fullmatch(named)
     own = f"{'PS' if rsa['kind'] == 'PSS' else 'RS'}{rsa['bits']}" if rsa is not None else _OTHERS.get(named)

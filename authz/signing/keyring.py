@@ -30,10 +30,10 @@ from authz.signing.rotation import (
     RotationPlan,
     advance,
     due,
+    find_local_signing_key,
     needs_key,
     observe,
     replaced_at,
-    signs_here,
     withdraw,
 )
 from authz.signing.sources import KeySources, RemoteKey
@@ -256,7 +256,7 @@ class Keyring:
         """Use generated keys; that sign which is right for readers of this process."""
         before = self._view
         last = before.key.kid if before.key is not None else None
-        here = signs_here(ring, plan_of(config), last, self._instant(), self._read_at)
+        here = find_local_signing_key(ring, plan_of(config), last, self._instant(), self._read_at)
         if here is not None and here.kid not in signers and here.kid in before.signers:  # it is retired elsewhere
             signers = {**signers, here.kid: before.signers[here.kid]}
         self._replace(ring, signers, public, config, here)
@@ -290,7 +290,7 @@ class Keyring:
         if text and text != before:
             log.error("signing keys: %s; the keys in use stay", text)
         elif before and not text:
-            log.info("signing keys: all is well again")
+            log.info("signing keys: the last problem is solved")
 
     def _run(self) -> None:
         while not self._stopped:

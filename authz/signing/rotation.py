@@ -118,22 +118,24 @@ def observe(read: Ring, known: Ring, at: Instant) -> Ring:
 
 def join(read: Ring, known: Ring) -> Ring:
     """Return what is in the state as it was *read*, and what this process has *known* of it before (rule 6)."""
-    withdrawn = _unite(read.withdrawn, known.withdrawn, MAX_WITHDRAWN)
-    ended = _unite(read.ended, known.ended, MAX_ENDED)
+    withdrawn = _merge_ids(read.withdrawn, known.withdrawn, MAX_WITHDRAWN)
+    ended = _merge_ids(read.ended, known.ended, MAX_ENDED)
     gone = {*withdrawn, *ended}
     before = {key.kid: key for key in known.keys}
     present = {key.kid for key in read.keys}
-    keys = [_later_of(key, before.get(key.kid)) for key in read.keys]
+    keys = [_latest_phase(key, before.get(key.kid)) for key in read.keys]
     keys += [replace(key, restored=key.restored + 1) for key in known.keys if key.kid not in present]
     keys = [key for key in keys if key.kid not in gone]
     # Two sign if a state was started while another process still had one: the older one goes on.
     signing = [key for key in keys if key.phase is Phase.SIGNING]
     first = min(signing, key=lambda key: (key.started, key.kid), default=None)
     others = {key.kid: replace(key, started=None) for key in signing if key is not first}
-    return _mark(Ring(tuple(keys), withdrawn, ended), others)
+    return _replace_keys(Ring(tuple(keys), withdrawn, ended), others)
 
 
-def signs_here(ring: Ring, plan: RotationPlan, before: str | None, at: Instant, read_at: float) -> RingKey | None:
+def find_local_signing_key(
+    ring: Ring, plan: RotationPlan, before: str | None, at: Instant, read_at: float
+) -> RingKey | None:
     """Return the key that this process signs with, after the one with the id *before* (rule 7).
 
     The state was read now, and before that at the monotonic time *read_at*.
@@ -151,7 +153,7 @@ def advance(ring: Ring, plan: RotationPlan, at: Instant, usable: Sequence[str]) 
     """Return the ring after what is due. *usable* are the ids of keys that can sign, the preferred one first."""
     usable = [kid for kid in usable if kid not in ring.withdrawn]
     ring = _publish(ring, at, usable)
-    ring = _choose(ring, plan, at, usable)
+    ring = _choose_signing_key(ring, plan, at, usable)
     if plan.every is not None:
         ring = _retire_passed(ring, at, usable)
     return _forget(ring, plan, at, usable)
@@ -193,7 +195,7 @@ def due(ring: Ring, plan: RotationPlan, at: Instant) -> float:
 def withdraw(ring: Ring, kid: str) -> Ring:
     """Return the ring without the key *kid*, which never comes back; what signs instead, `advance` says."""
     keys = tuple(key for key in ring.keys if key.kid != kid)
-    return replace(ring, keys=keys, withdrawn=_unite(ring.withdrawn, (kid,), MAX_WITHDRAWN))
+    return replace(ring, keys=keys, withdrawn=_merge_ids(ring.withdrawn, (kid,), MAX_WITHDRAWN))
 
 
 def counts(ring: Ring) -> Mapping[Phase, int]:
@@ -207,7 +209,7 @@ def _publish(ring: Ring, at: Instant, usable: Collection[str]) -> Ring:
     return replace(ring, keys=ring.keys + new)
 
 
-def _choose(ring: Ring, plan: RotationPlan, at: Instant, usable: Sequence[str]) -> Ring:
+def _choose_signing_key(ring: Ring, plan: RotationPlan, at: Instant, usable: Sequence[str]) -> Ring:
     """Have the preferred key sign that may (rule 1), or any if there is none that can (rule 3)."""
     signing = ring.signing
     present = {key.kid: key for key in ring.keys}
@@ -218,13 +220,13 @@ def _choose(ring: Ring, plan: RotationPlan, at: Instant, usable: Sequence[str]) 
     elif candidates:  # of those that were seen at one time, the last: the operator adds new ones in front
         chosen = min(reversed(candidates), key=lambda key: key.seen)
     else:
-        return ring if signing is None else _mark(ring, {signing.kid: _stop(signing, at)})
+        return ring if signing is None else _replace_keys(ring, {signing.kid: _stop(signing, at)})
     if chosen is signing:
         return ring
     changes = {chosen.kid: replace(chosen, started=at.wall, stopped=None, changed=at.monotonic)}
     if signing is not None:
         changes[signing.kid] = _stop(signing, at)
-    return _mark(ring, changes)
+    return _replace_keys(ring, changes)
 
 
 def _retire_passed(ring: Ring, at: Instant, usable: Sequence[str]) -> Ring:
@@ -236,14 +238,16 @@ def _retire_passed(ring: Ring, at: Instant, usable: Sequence[str]) -> Ring:
     if signing is None or signing.kid not in usable:
         return ring
     passed = set(usable[usable.index(signing.kid) + 1 :])
-    return _mark(ring, {key.kid: _stop(key, at) for key in ring.keys if key.kid in passed and key.stopped is None})
+    return _replace_keys(
+        ring, {key.kid: _stop(key, at) for key in ring.keys if key.kid in passed and key.stopped is None}
+    )
 
 
 def _stop(key: RingKey, at: Instant) -> RingKey:
     return replace(key, stopped=at.wall, changed=at.monotonic)
 
 
-def _mark(ring: Ring, changes: Mapping[str, RingKey]) -> Ring:
+def _replace_keys(ring: Ring, changes: Mapping[str, RingKey]) -> Ring:
     return replace(ring, keys=tuple(changes.get(key.kid, key) for key in ring.keys))
 
 
@@ -256,22 +260,22 @@ def _forget(ring: Ring, plan: RotationPlan, at: Instant, usable: Collection[str]
         return key.phase is Phase.RETIRED and at.monotonic - key.changed < plan.keep
 
     ended = tuple(key.kid for key in ring.keys if not stays(key))
-    return replace(ring, keys=tuple(filter(stays, ring.keys)), ended=_unite(ring.ended, ended, MAX_ENDED))
+    return replace(ring, keys=tuple(filter(stays, ring.keys)), ended=_merge_ids(ring.ended, ended, MAX_ENDED))
 
 
-def _unite(one: tuple[str, ...], other: tuple[str, ...], most: int) -> tuple[str, ...]:
+def _merge_ids(one: tuple[str, ...], other: tuple[str, ...], most: int) -> tuple[str, ...]:
     """Return all ids, those of *one* first, and if there are more than *most*, the last ones."""
     return tuple(dict.fromkeys((*one, *other)))[-most:]
 
 
-def _later_of(key: RingKey, own: RingKey | None) -> RingKey:
+def _latest_phase(key: RingKey, own: RingKey | None) -> RingKey:
     """Return *key* in the later of both phases."""
     if own is None:
         return key
-    started, stopped = _first(key.started, own.started), _first(key.stopped, own.stopped)
+    started, stopped = _earlier(key.started, own.started), _earlier(key.stopped, own.stopped)
     return replace(key, started=started, stopped=stopped, restored=max(key.restored, own.restored))
 
 
-def _first(one: float | None, other: float | None) -> float | None:
+def _earlier(one: float | None, other: float | None) -> float | None:
     known = [time for time in (one, other) if time is not None]
     return min(known, default=None)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from authz.core.needs import Need, Unanswered
 from authz.core.pdp import PDP, PdpAnswer, PdpKind, read_answer
-from authz.core.risk import ASSESSMENT, CLIENT, HISTORY, RISK, Assessment, ClientHistory
+from authz.core.risk import ASSESSMENT_FIELDS, CLIENT, HISTORY_FIELDS, RISK, Assessment, ClientHistory
 from authz.testing.instant_lane import InstantLane
 
 PdpReply = Mapping[str, object] | Callable[[dict[str, Any]], Mapping[str, object] | None]
@@ -37,11 +37,11 @@ def answer_about_risk(values: Mapping[str, object]) -> dict[str, InstantLane]:
 
     The engine does not answer if *values* have neither `level` nor `score`. Raises ValueError for other names.
     """
-    if unknown := values.keys() - {*ASSESSMENT, *HISTORY}:
-        known = ", ".join((*ASSESSMENT, *HISTORY))
+    if unknown := values.keys() - {*ASSESSMENT_FIELDS, *HISTORY_FIELDS}:
+        known = ", ".join((*ASSESSMENT_FIELDS, *HISTORY_FIELDS))
         raise ValueError(f"nothing of the risk is called {', '.join(sorted(unknown))}, but {known}")
-    assessed: Any = {name: values[name] for name in ASSESSMENT if name in values}
-    seen: Any = {name: values[name] for name in HISTORY if name in values}
+    assessed: Any = {name: values[name] for name in ASSESSMENT_FIELDS if name in values}
+    seen: Any = {name: values[name] for name in HISTORY_FIELDS if name in values}
     assessment = Assessment(**assessed) if assessed else _AWAY
     history = ClientHistory(**seen)
     return {RISK: InstantLane(lambda _: assessment), CLIENT: InstantLane(lambda _: history)}

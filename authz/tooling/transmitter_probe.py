@@ -67,7 +67,7 @@ def _probe(name: str, section: Transmitter) -> ProbedTransmitter:
 def _poll(section: Transmitter) -> None:
     polling = make_poll_source(section, _take_none)
     try:
-        polling.try_once()
+        polling.probe()
     finally:
         polling.close()
 

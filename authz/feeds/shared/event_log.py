@@ -1,12 +1,11 @@
 """A stream in the shared state: lines that every replica appends, and reads in the order in which they were appended.
 
 Rules of this file:
-1. What is appended stays for as long as its readers need it, by the clock of the server and by ours: no number of
-   lines makes room by removing others.
+1. Lines stay for as long as readers need them, by the clock of the server and by ours: new lines never evict others.
 2. A reader knows how far it has read, and goes on from there after any failure.
-3. A server that lost lines is noticed: by another origin, a mark that is made when there is none; or by a stream that
-   ends before what was read. Its lines are read again from the start.
-4. What is read is data from outside: the client bounds a reply, and a reply of another shape is a failure.
+3. Lost lines are detected: by another origin, a random value that is created with the stream; or by a stream that ends
+   before the last line that was read. The stream is then read again from the start.
+4. What is read is untrusted: the client bounds a reply, and a reply of another shape is a failure.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class EventLog:
 
     def __init__(self, name: str, *, reader: SharedState, writer: SharedState, now: Callable[[], float]) -> None:
         self.max_lines = 1_000_000
-        self.kept = 0.0  # seconds for which lines are needed
+        self.retention = 0.0  # seconds for which lines are needed
         self.length = 0  # when it was last read
         self._key: Final = writer.key(name)
         self._origin_key: Final = writer.key(name, "origin")
@@ -75,13 +74,13 @@ class EventLog:
             ]
         )
         self.length = length if isinstance(length, int) else 0
-        known, self._origin = self._origin, _text(origin) if origin is not None else self._begin()
+        known, self._origin = self._origin, _text(origin) if origin is not None else self._create_origin()
         ends_early = self._ends_early(_entries(newest))
         if known not in {None, self._origin} or ends_early:
-            lost = known not in {None, self._origin} or self._needs(self._position)
+            lost = known not in {None, self._origin} or self._must_be_kept(self._position)
             self._position = _START
             return Batch(lost=lost)
-        entries = _entries(_of_stream(found))
+        entries = _entries(_read_stream(found))
         if entries:
             self._position = entries[-1][0]
         return Batch(tuple(line for _, line in entries), complete=len(entries) < MAX_READ)
@@ -93,7 +92,7 @@ class EventLog:
                 now = min(float(seconds), self._now())  # if one clock is ahead, the other one still holds
             case _:
                 raise SharedStateError("unreadable", "the time of the server is no time")
-        oldest = int((now - self.kept) * 1000)
+        oldest = int((now - self.retention) * 1000)
         if oldest > 0:
             self._writer.execute("XTRIM", self._key, "MINID", "~", oldest)
 
@@ -105,8 +104,8 @@ class EventLog:
         """End a read that waits."""
         self._reader.close()
 
-    def _begin(self) -> bytes:
-        """Make the mark of a new server; one replica does."""
+    def _create_origin(self) -> bytes:
+        """Create the origin of a new stream, or return the one that another replica has created."""
         self._writer.execute("SET", self._origin_key, secrets.token_hex(8), "NX")
         return _text(self._writer.execute("GET", self._origin_key))
 
@@ -114,9 +113,9 @@ class EventLog:
         end = newest[0][0] if newest else _START
         return end < self._position
 
-    def _needs(self, position: Position) -> bool:
-        """Whether what is at *position* could not have been trimmed."""
-        return position[0] > (self._now() - self.kept) * 1000
+    def _must_be_kept(self, position: Position) -> bool:
+        """Return whether the line at *position* must not have been trimmed yet."""
+        return position[0] > (self._now() - self.retention) * 1000
 
 
 def _write(position: Position) -> str:
@@ -129,7 +128,7 @@ def _text(reply: Reply) -> bytes:
     return reply
 
 
-def _of_stream(reply: Reply) -> Reply:
+def _read_stream(reply: Reply) -> Reply:
     """Return the entries in a reply to XREAD, of the one stream that was asked for."""
     match reply:
         case None:

@@ -99,7 +99,7 @@ class SharedProofLane:
         if fact is ProofUse.REPLAYED and self._falls_back:
             return fact  # the check that was the first may not be noted yet, and must not find this
         until, thumbprint = read_use(need)
-        remembered = self._used.note(need.asked or "", thumbprint, until)
+        remembered = self._used.record(need.asked or "", thumbprint, until)
         if not self._falls_back:
             return fact
         if is_known:  # while the shared state did not answer, the proof may have been used here

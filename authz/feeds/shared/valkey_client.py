@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from valkey import exceptions as foreign
+from valkey import exceptions as library_errors
 from valkey.connection import Connection, ConnectionPool
 from valkey.credentials import CredentialProvider
 
@@ -94,7 +94,7 @@ class ValkeyState:
 
         replies = self._run(exchange) if wanted else []
         for reply in replies:
-            if isinstance(reply, foreign.ValkeyError):
+            if isinstance(reply, library_errors.ValkeyError):
                 raise self._translate(reply)
         return replies
 
@@ -125,12 +125,12 @@ class ValkeyState:
             try:
                 return exchange(connection)
             except BaseException as error:
-                if not isinstance(error, foreign.ResponseError):  # a reply may be under way to the next user
+                if not isinstance(error, library_errors.ResponseError):  # a reply may be under way to the next user
                     connection.disconnect()
                 raise
             finally:
                 self._pool.release(connection)
-        except (foreign.ValkeyError, OSError) as error:
+        except (library_errors.ValkeyError, OSError) as error:
             raise self._translate(error) from None
         except Exception as error:  # of its parser, for replies that are none: ValueError, RecursionError
             text = f"shared state at {self._where}: what it sent cannot be read ({type(error).__name__})"
@@ -140,26 +140,30 @@ class ValkeyState:
         """Return the same in words of ours."""
         text = printable(str(error)) or type(error).__name__
         match error:
-            case _Failed():
+            case _DiscardConnection():
                 result, text = error.result, str(error)
-            case foreign.TimeoutError():
+            case library_errors.TimeoutError():
                 result = "timeout"
-            case foreign.AuthenticationError() | foreign.AuthorizationError() | foreign.NoPermissionError():
+            case (
+                library_errors.AuthenticationError()
+                | library_errors.AuthorizationError()
+                | library_errors.NoPermissionError()
+            ):
                 result = "unauthorized"
-            case foreign.ResponseError() if text.startswith(_UNAUTHORIZED):
+            case library_errors.ResponseError() if text.startswith(_UNAUTHORIZED):
                 result = "unauthorized"
-            case foreign.ResponseError() if text.startswith(_CLUSTER):
+            case library_errors.ResponseError() if text.startswith(_CLUSTER):
                 result, text = "rejected", f"{text}: a cluster, which is not supported"
-            case foreign.ResponseError():
+            case library_errors.ResponseError():
                 result = "rejected"
-            case foreign.ConnectionError() | OSError():
+            case library_errors.ConnectionError() | OSError():
                 result = "unreachable"
             case _:
                 result = "unreadable"
         return SharedStateError(result, f"shared state at {self._where}: {text}")
 
 
-class _Failed(foreign.ConnectionError):
+class _DiscardConnection(library_errors.ConnectionError):
     """A failure of ours within the library: as an error of its own, it makes it discard the connection."""
 
     def __init__(self, result: str, why: str) -> None:
@@ -199,7 +203,7 @@ class _BoundedSocket:
         data = self._plain.recv(size)
         self._left -= len(data)
         if self._left < 0:
-            raise _Failed("unreadable", f"a reply has more than {MAX_REPLY_BYTES} octets")
+            raise _DiscardConnection("unreadable", f"a reply has more than {MAX_REPLY_BYTES} octets")
         return data
 
 
@@ -219,7 +223,7 @@ class _TlsConnection(Connection):
         self._tls: Final = tls
 
     def _connect(self) -> _BoundedSocket:
-        with _named_as_here():
+        with _as_shared_state_errors():
             context = self._tls.verifier(show_certificate=True).context
         plain: socket.socket = super()._connect()  # type: ignore[no-untyped-call]  # as above
         try:
@@ -228,7 +232,7 @@ class _TlsConnection(Connection):
             encrypted.settimeout(self.socket_timeout)
         except ssl.SSLError as error:
             plain.close()
-            raise _Failed("tls", f"TLS: {error.reason or error}") from None
+            raise _DiscardConnection("tls", f"TLS: {error.reason or error}") from None
         except BaseException:
             plain.close()
             raise
@@ -243,7 +247,7 @@ class _Password(CredentialProvider):
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         file, user = self._section.password_file or "", self._section.username
-        with _named_as_here():
+        with _as_shared_state_errors():
             password = read_password(file)
         return (password,) if user is None else (user, password)
 
@@ -255,17 +259,17 @@ def _certificate(section: SharedStateSection) -> ClientCertificate | None:
 
 
 @contextmanager
-def _named_as_here() -> Iterator[None]:
+def _as_shared_state_errors() -> Iterator[None]:
     """Raise failures of files, which name the setting of a fetch, as failures of ours."""
     try:
         yield
     except RefreshError as error:
-        raise _Failed("misconfigured", str(error).replace("fetch.", "shared_state.")) from None
+        raise _DiscardConnection("misconfigured", str(error).replace("fetch.", "shared_state.")) from None
 
 
 def _read(connection: Connection) -> Reply:
     """Return the next reply; an error of its command is returned too, for others are behind it."""
     try:
         return connection.read_response(disconnect_on_error=False)
-    except foreign.ResponseError as error:
+    except library_errors.ResponseError as error:
         return error

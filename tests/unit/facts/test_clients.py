@@ -306,16 +306,16 @@ def test_networks_of_subjects_are_remembered_in_bounded_memory() -> None:
     """Subjects that call stay known; networks of one subject are bounded, the one used longest ago goes."""
     clock = FakeClock()
     seen = SeenNetworks(max_subjects=10, monotonic=clock.monotonic)
-    seen.note("bob", OFFICE)
+    seen.record("bob", OFFICE)
     for number in range(1000):
-        seen.note(f"subject {number}", OFFICE)
-        seen.note("bob", OFFICE)
+        seen.record(f"subject {number}", OFFICE)
+        seen.record("bob", OFFICE)
     assert len(seen) <= 22
     assert seen.is_new("bob", ATTIC)
     assert not seen.is_new("bob", OFFICE)
     assert not seen.is_new("subject 1", ATTIC)  # forgotten: nothing is new for it
     for number in range(MAX_NETWORKS):
-        seen.note("bob", f"192.0.2.{number + 100}")
+        seen.record("bob", f"192.0.2.{number + 100}")
     assert seen.is_new("bob", OFFICE)
     assert not seen.is_new("bob", "192.0.2.100")
 
@@ -324,11 +324,11 @@ def test_a_subject_that_does_not_call_is_forgotten() -> None:
     """After two generations nothing is new for a subject that was away; one that called is known as before."""
     clock = FakeClock()
     seen = SeenNetworks(max_subjects=10, monotonic=clock.monotonic)
-    seen.note("gone", OFFICE)
+    seen.record("gone", OFFICE)
     for _ in range(30):
-        seen.note("bob", OFFICE)
+        seen.record("bob", OFFICE)
         clock.advance(GENERATION / 10)
-        seen.note("bob", ATTIC)
+        seen.record("bob", ATTIC)
     assert not seen.is_new("gone", ATTIC)
     assert not seen.is_new("bob", OFFICE)
     assert seen.is_new("bob", "192.0.2.9")

@@ -38,23 +38,23 @@ def memory(clocks: _Clocks | None = None, max_proofs: int = 1000) -> ProofMemory
 def test_a_proof_counts_once() -> None:
     """The second time it is a replay, also if its sender claims that it is valid for longer."""
     proofs = memory()
-    assert proofs.note("a", "key", T + 300) is FIRST
-    assert proofs.note("a", "key", T + 300) is REPLAYED
-    assert proofs.note("a", "key", T + 200) is REPLAYED
-    assert proofs.note("b", "key", T + 300) is FIRST
+    assert proofs.record("a", "key", T + 300) is FIRST
+    assert proofs.record("a", "key", T + 300) is REPLAYED
+    assert proofs.record("a", "key", T + 200) is REPLAYED
+    assert proofs.record("b", "key", T + 300) is FIRST
 
 
 def test_a_proof_is_forgotten_when_it_can_serve_no_more() -> None:
     """Until then it is known, whatever came in between."""
     clocks = _Clocks()
     proofs = memory(clocks)
-    assert proofs.note("a", "key", T + 300) is FIRST
+    assert proofs.record("a", "key", T + 300) is FIRST
     for second in range(300):
         clocks.pass_by(1)
-        assert proofs.note("a", "key", T + 300) is REPLAYED
-        assert proofs.note(str(second), "key", clocks.wall + 300) is FIRST
+        assert proofs.record("a", "key", T + 300) is REPLAYED
+        assert proofs.record(str(second), "key", clocks.wall + 300) is FIRST
     clocks.pass_by(300 + 60 + 16)
-    assert proofs.note("another", "key", clocks.wall + 300) is FIRST
+    assert proofs.record("another", "key", clocks.wall + 300) is FIRST
     assert len(proofs) == 1
 
 
@@ -63,15 +63,15 @@ def test_a_clock_that_is_set_forgets_nothing() -> None:
     for set_to in ((+3600, -3600), (-3600, 0)):
         clocks = _Clocks()
         proofs = memory(clocks)
-        assert proofs.note("a", "key", T + 300) is FIRST
+        assert proofs.record("a", "key", T + 300) is FIRST
         clocks.wall += set_to[0]
         clocks.pass_by(10)
-        assert proofs.note("b", "key", clocks.wall + 300) is FIRST
+        assert proofs.record("b", "key", clocks.wall + 300) is FIRST
         clocks.wall += set_to[1]
-        assert proofs.note("a", "key", T + 300) is REPLAYED
+        assert proofs.record("a", "key", T + 300) is REPLAYED
         clocks.pass_by(370)
-        proofs.note("c", "key", clocks.wall + 300)
-        assert proofs.note("a", "key", T + 300) is (REPLAYED if clocks.wall < T + 360 else FIRST)
+        proofs.record("c", "key", clocks.wall + 300)
+        assert proofs.record("a", "key", T + 300) is (REPLAYED if clocks.wall < T + 360 else FIRST)
 
 
 def test_checks_that_waited_past_the_end_of_a_proof_use_it_once() -> None:
@@ -79,28 +79,28 @@ def test_checks_that_waited_past_the_end_of_a_proof_use_it_once() -> None:
     clocks = _Clocks()
     proofs = memory(clocks)
     clocks.pass_by(20)
-    assert proofs.note("a", "key", T + 1) is FIRST
-    assert proofs.note("a", "key", T + 1) is REPLAYED
+    assert proofs.record("a", "key", T + 1) is FIRST
+    assert proofs.record("a", "key", T + 1) is REPLAYED
     clocks.pass_by(20)
-    assert proofs.note("a", "key", T + 1) is REPLAYED
+    assert proofs.record("a", "key", T + 1) is REPLAYED
 
 
 def test_a_full_memory_says_so() -> None:
     """It evicts nothing, and calls nothing a replay that is none; what it knows, it still knows."""
     proofs = memory(max_proofs=4)
-    assert [proofs.note(str(index), str(index), T + 300) for index in range(4)] == [FIRST] * 4
-    assert isinstance(proofs.note("one more", "key", T + 300), Unanswered)
-    assert proofs.note("0", "0", T + 300) is REPLAYED
+    assert [proofs.record(str(index), str(index), T + 300) for index in range(4)] == [FIRST] * 4
+    assert isinstance(proofs.record("one more", "key", T + 300), Unanswered)
+    assert proofs.record("0", "0", T + 300) is REPLAYED
     assert len(proofs) == 4
 
 
 def test_one_key_cannot_take_all_the_room() -> None:
     """Its holder may sign any number of proofs; others still find room."""
     proofs = memory(max_proofs=8)
-    uses = [proofs.note(str(index), "greedy", T + 300 - 8 * index) for index in range(5)]
+    uses = [proofs.record(str(index), "greedy", T + 300 - 8 * index) for index in range(5)]
     assert uses[:4] == [FIRST] * 4
     assert isinstance(uses[4], Unanswered)
-    assert proofs.note("another", "modest", T + 300) is FIRST
+    assert proofs.record("another", "modest", T + 300) is FIRST
 
 
 def test_of_two_threads_one_is_first() -> None:
@@ -112,7 +112,7 @@ def test_of_two_threads_one_is_first() -> None:
     def send() -> None:
         for index in range(300):
             barrier.wait()
-            uses.append(proofs.note(f"proof {index}", "key", T + 300))
+            uses.append(proofs.record(f"proof {index}", "key", T + 300))
 
     threads = [Thread(target=send) for _ in range(2)]
     for thread in threads:
@@ -130,7 +130,7 @@ def test_no_proof_serves_twice(sent: list[tuple[int, int, int]]) -> None:
     ends: dict[int, float] = {}
     for name, lifetime, pause in sent:
         clocks.pass_by(pause)
-        use = proofs.note(str(name), "key", clocks.wall + lifetime)
+        use = proofs.record(str(name), "key", clocks.wall + lifetime)
         if clocks.wall < ends.get(name, 0):
             assert use is REPLAYED
         if use is FIRST:

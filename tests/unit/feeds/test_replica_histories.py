@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from authz.core.revocation import RevocationEntry, RevokedBy
-from authz.feeds.revocation_sharing import UnsharedError
+from authz.feeds.revocation_sharing import NotSharedError
 from authz.feeds.shared.state import SharedStateError
 from tests.fakes.clock import FakeClock
 from tests.fakes.shared_state import FakeServer
@@ -53,21 +53,21 @@ class Histories(RuleBasedStateMachine):
 
     @rule(number=which, name=names, before=befores)
     def log_out(self, number: int, name: str, before: float | None) -> None:
-        with suppress(UnsharedError):
+        with suppress(NotSharedError):
             self.replicas[number].log_out(entry(name, before))
             until = float("inf") if before is None else before
             self.promised[name] = max(self.promised.get(name, 0.0), until)
 
     @rule(number=which, name=names)
     def revoke(self, number: int, name: str) -> None:
-        with suppress(UnsharedError):
+        with suppress(NotSharedError):
             self.replicas[number].revoke(entry(name))
             self.ordered.add(name)
 
     @rule(number=which, name=names)
     def undo(self, number: int, name: str) -> None:
         self.ordered.discard(name)
-        with suppress(UnsharedError):
+        with suppress(NotSharedError):
             self.replicas[number].undo(name_of(entry(name)))
 
     @rule(number=which)

@@ -9,7 +9,7 @@ import pytest
 
 from authz.core.reasons import Reason
 from authz.core.revocation import RevocationEntry, RevokedBy
-from authz.feeds.revocation_sharing import BLOCK_SECONDS, MAX_PENDING, TRIM_INTERVAL, UnsharedError
+from authz.feeds.revocation_sharing import BLOCK_SECONDS, MAX_PENDING, TRIM_INTERVAL, NotSharedError
 from authz.feeds.revocations import OPERATOR
 from authz.feeds.shared.event_log import MAX_READ
 from authz.feeds.shared.state import SharedStateError
@@ -88,7 +88,7 @@ def test_without_the_server_an_event_counts_here_and_comes_later(
         replica.read()
     server.failure = AWAY
     for _ in range(2):
-        with pytest.raises(UnsharedError, match="Connection refused"):
+        with pytest.raises(NotSharedError, match="Connection refused"):
             one.log_out(SESSION)
     assert one.reason() is Reason.TOKEN_REVOKED
     assert one.count("unshared", "logout of a") == 2
@@ -100,7 +100,7 @@ def test_without_the_server_an_event_counts_here_and_comes_later(
     assert two.reason() is Reason.TOKEN_REVOKED
     assert (one.log_out(SESSION), one.metric("authz_revocations_unshared")) == (0, 0)
     messages = [record.message for record in caplog.records]
-    assert messages.count(f"1 revocations count here, and are not shared yet: {AWAY}") == 1
+    assert messages.count(f"1 revocations are in effect here, and not shared yet: {AWAY}") == 1
     assert messages.count("all revocations that waited are shared") == 1
 
 
@@ -108,7 +108,7 @@ def test_a_lost_reply_makes_two_copies_and_no_harm(server: FakeServer, clock: Fa
     """The server has the event, and nothing was heard of it: it is sent again, and others take it once."""
     one, two = Replica(server, clock), Replica(server, clock)
     server.failure, server.lose_replies = AWAY, True
-    with pytest.raises(UnsharedError):
+    with pytest.raises(NotSharedError):
         one.log_out(SESSION)
     server.failure = None
     one.read()
@@ -122,7 +122,7 @@ def test_as_many_events_wait_as_there_is_room_for(server: FakeServer, clock: Fak
     one, two = Replica(server, clock), Replica(server, clock)
     server.failure = AWAY
     entries = [RevocationEntry(RevokedBy.TOKEN, A, f"no {number}") for number in range(MAX_PENDING + 1)]
-    with pytest.raises(UnsharedError):
+    with pytest.raises(NotSharedError):
         one.log_out(*entries)
     assert one.metric("authz_revocations_unshared") == MAX_PENDING
     server.failure = None
@@ -138,7 +138,7 @@ def test_a_server_that_refuses_to_write_is_no_success(server: FakeServer, clock:
     one = Replica(server, clock)
     one.read()
     one.sharing.events.length = one.sharing.events.max_lines  # so long that no more is written
-    with pytest.raises(UnsharedError, match="the stream authz:revocations has 4000000 lines"):
+    with pytest.raises(NotSharedError, match="the stream authz:revocations has 4000000 lines"):
         one.log_out(SESSION)
     one.read()
     one.read()
@@ -237,7 +237,7 @@ def test_what_waited_in_a_process_that_ended_is_in_its_file(
     one.read()
     one.log_out(EVE)
     server.failure = AWAY
-    with pytest.raises(UnsharedError):
+    with pytest.raises(NotSharedError):
         one.log_out(SESSION)
     server.failure = None
     again, two = Replica(server, clock, file=tmp_path / "1"), Replica(server, clock)
@@ -313,7 +313,7 @@ def test_an_error_of_ours_does_not_end_sending(
     replica = Replica(server, clock)
     replica.read()
     server.failure = ZeroDivisionError("of ours")
-    with pytest.raises(UnsharedError, match="an error of ours: ZeroDivisionError"):
+    with pytest.raises(NotSharedError, match="an error of ours: ZeroDivisionError"):
         replica.revocations.events.revoke([EVE], OPERATOR)
     assert "sending shared revocations failed" in caplog.text
     server.failure = None
@@ -332,7 +332,7 @@ def test_without_threads_an_event_is_not_called_shared(server: FakeServer, clock
 
     spawn = env.spawn
     object.__setattr__(env, "spawn", refuse)
-    with pytest.raises(UnsharedError, match="can't start new thread"):
+    with pytest.raises(NotSharedError, match="can't start new thread"):
         replica.revocations.events.revoke([EVE], OPERATOR)
     object.__setattr__(env, "spawn", spawn)
     replica.read()

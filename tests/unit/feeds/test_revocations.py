@@ -15,7 +15,7 @@ from authz.config.model import Config
 from authz.core.reasons import Reason
 from authz.core.revocation import RevocationEntry, RevokedBy
 from authz.feeds.ports import FeedEnv
-from authz.feeds.revocation_events import FILE_POLL_INTERVAL, FORGET_INTERVAL, FullError
+from authz.feeds.revocation_events import EVICTION_INTERVAL, FILE_POLL_INTERVAL, FullError
 from authz.feeds.revocations import OPERATOR, Revocations
 from authz.feeds.snapshot_store import SnapshotStore
 from authz.telemetry.revocations import RevocationMetrics
@@ -178,8 +178,8 @@ def test_events_end_when_their_tokens_have() -> None:
     pod.revoke(SESSION)
     pod.step(3629)
     assert pod.reason() is Reason.TOKEN_REVOKED
-    pod.step(3600 + FORGET_INTERVAL)
-    pod.step(FORGET_INTERVAL)
+    pod.step(3600 + EVICTION_INTERVAL)
+    pod.step(EVICTION_INTERVAL)
     assert pod.reason() is Reason.AUTHENTICATED
     assert pod.metric("authz_revocations", source="events") == 0
 

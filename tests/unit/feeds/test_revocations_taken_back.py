@@ -8,9 +8,9 @@ import pytest
 
 from authz.core.reasons import Reason
 from authz.core.revocation import AddResult, RevocationEntry, RevokedBy
-from authz.feeds.revocation_events import FORGET_INTERVAL, FullError, UnsealedError
+from authz.feeds.revocation_events import EVICTION_INTERVAL, FullError, NoSealError
 from authz.feeds.revocation_records import HmacSeal, RevokeRecord, UndoRecord, new_id, write_record
-from authz.feeds.revocation_sharing import UnsharedError
+from authz.feeds.revocation_sharing import NotSharedError
 from authz.feeds.revoked_entries import RevokedEntries
 from authz.feeds.shared.state import SharedStateError
 from tests.fakes.clock import FakeClock
@@ -159,7 +159,7 @@ def test_without_a_secret_nothing_is_taken_back(server: FakeServer, clock: FakeC
     """For others could not tell it from what anyone writes to the server."""
     one = Replica(server, clock, secret=None)
     one.revoke(EVE)
-    with pytest.raises(UnsealedError, match=r"needs revocation\.shared\.secret_file"):
+    with pytest.raises(NoSealError, match=r"needs revocation\.shared\.secret_file"):
         one.undo(name_of(EVE))
     assert one.reason() is Reason.TOKEN_REVOKED
 
@@ -216,7 +216,7 @@ def test_without_the_server_it_is_taken_back_here_and_comes_later(server: FakeSe
     one.revoke(EVE)
     two.read()
     server.failure = SharedStateError("timeout", "Timeout reading from socket")
-    with pytest.raises(UnsharedError, match="Timeout"):
+    with pytest.raises(NotSharedError, match="Timeout"):
         one.undo(name_of(EVE))
     assert one.look_up(EVE) == set()
     server.failure = None
@@ -292,4 +292,4 @@ def test_entries_of_one_name_end_one_by_one(clock: FakeClock) -> None:
     assert entries.operator.look_up(RevokedBy.SUBJECT, A, "eve", T) == (T + 60.0, T + 7200.0)
     entries.evict_expired(T + 7200.0)
     assert len(entries) == 0
-    clock.advance(FORGET_INTERVAL)
+    clock.advance(EVICTION_INTERVAL)

@@ -132,7 +132,7 @@ def test_a_transmitter_need_not_be_a_provider(hub: FakeIdp, make: Callable[..., 
     receiver.transmitters.receive(event(hub, EVE).encode(), None)
     assert receiver.reason() is Reason.TOKEN_REVOKED
     hub.answers[metadata] = lambda _: json_response({**hub.discovery, "issuer": "https://evil.test"})
-    assert make().refusal(event(hub, EVE)).again
+    assert make().refusal(event(hub, EVE)).retry
     hub.answers[metadata] = fail(500)
     del hub.answers[DISCOVERY]
     make().transmitters.receive(event(hub, EVE).encode(), None)
@@ -143,7 +143,7 @@ def test_what_cannot_be_accepted_now_comes_again(hub: FakeIdp, make: Callable[..
     hub.answers[JWKS] = fail(500)
     receiver = make(max_entries=1)
     refused = receiver.refusal(event(hub, EVE))
-    assert (refused.again, str(refused)) == (
+    assert (refused.retry, str(refused)) == (
         True,
         "keys_unavailable: no keys of this issuer, or none that are fresh enough",
     )
@@ -151,7 +151,7 @@ def test_what_cannot_be_accepted_now_comes_again(hub: FakeIdp, make: Callable[..
     receiver.step(60)
     receiver.transmitters.receive(event(hub, EVE).encode(), None)
     full = receiver.refusal(event(hub, {"format": "opaque", "id": "mallory"}))
-    assert full.again
+    assert full.retry
     assert "no room" in str(full)
     assert receiver.reason() is Reason.TOKEN_REVOKED
 
