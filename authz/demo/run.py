@@ -21,8 +21,8 @@ from authz.demo.stack import DemoStack, run_stack
 ROTATE_EVERY_SECONDS = 60.0
 _CHECK_EVERY_SECONDS = 0.5
 _DIFFERS = """\
-  Yours will differ in two ways. This Envoy accepts headers with a _, so that you see the sidecar remove X_Auth_Subject;
-  one from `authz envoy-config` answers 400 to them. And clients here see the reason of a denial (expose_reason)."""
+  Your own setup will differ in two ways. This Envoy accepts headers with a _, so that you see the sidecar remove
+  X_Auth_Subject; one from `authz envoy-config` answers 400 to them. And here a denial shows its reason (expose_reason)."""
 
 
 def run(*, once: bool = False, as_json: bool = False, rotate_every: float = ROTATE_EVERY_SECONDS) -> int:

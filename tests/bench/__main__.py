@@ -31,6 +31,11 @@ from tests.bench.series import Row
 from tests.bench.setups import BASE, IDLE, MEMORY, NAMES, PAGES, READY, READY_MANY, RELOAD, SETUPS, WORKER, Setup
 from tests.bench.tokens import Mint, Pool
 
+_REMARKS: Final = """
+Remarks in the table: not saturated: Envoy or the generator was the limit. disturbed: by other processes. better, worse:
+the ranges of both runs lie apart.
+"""
+
 DISTINCT: Final = 20_000  # tokens, twice what the sidecar remembers: cycling through them, none is ever found
 
 PROOFS: Final = 80_000  # more than a row sends: each serves once
@@ -172,7 +177,7 @@ def _measure_all(bench: Bench, names: Collection[str]) -> Iterator[Row]:
 
 def main() -> int:
     """Measure, or compare two runs. The status says whether each row could be measured, not whether it is fast."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__, epilog=_REMARKS)
     parser.add_argument("--short", action="store_true", help="fewer rounds, and fewer checks for memory")
     parser.add_argument(
         "--only", action="append", choices=NAMES, metavar="NAME", help=f"of {' '.join(NAMES)}".replace("%", "%%")

@@ -29,18 +29,18 @@ _REFERENCE: Final = "../authz/config/REFERENCE.md"
 _PAGE: Final = """\
 # From Envoy's own `jwt_authn` to this sidecar
 
-For operators who move, or choose between the two. Other projects: the [README](../README.md#compared-with-others).
+For operators who move, or choose. Other projects: the [README](../README.md#compared-with-others).
 
 {fields}
 Envoy has no setting to fetch an unknown key: its tokens are denied until the next refresh.
 
 ## Key sets that `jwt_authn` accepts, and this refuses
 
-Of {count} key sets, in shapes that providers publish or published, these are refused here on purpose.
+Of {count} key sets, as providers publish them, these are refused here on purpose.
 
 {shapes}
-Documents are bounded here: 256 KiB, 32 levels. Conversely, this sidecar accepts a byte order mark, standard or
-multi-line base64, Ed448, ES256K and ML-DSA.
+Documents are bounded: 256 KiB, 32 levels. This sidecar also accepts a byte order mark, standard or multi-line
+base64, Ed448, ES256K and ML-DSA.
 
 <!-- made by tests/documents/comparison.py -->
 """

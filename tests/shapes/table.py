@@ -10,16 +10,16 @@ from tests.shapes.shape import Shape
 
 WHY: Final = {
     generated.PRIVATE: "anyone who reads it can sign: `authz_keys_secrets_published` is above 0",
-    generated.SYMMETRIC: "the same (RFC 8725 section 3.1)",
+    generated.SYMMETRIC: "the same",
     generated.WEAK: "RFC 7518 section 3.3",
-    generated.ANOTHER_KEY: "RFC 7517 section 4.7. `insecure.x5c_mismatch` accepts the key",
-    generated.OTHER_PURPOSE: "`use` and `key_ops` say what a key is for (RFC 7517 sections 4.2 and 4.3)",
+    generated.ANOTHER_KEY: "RFC 7517 section 4.7; `insecure.x5c_mismatch` accepts it",
+    generated.OTHER_PURPOSE: "RFC 7517 sections 4.2 and 4.3",
     generated.ALG_NO_TEXT: "its purpose is unknown",
     generated.KID_NO_TEXT: "no token can name it",
-    generated.PEM_MAP: "not a JWK Set (RFC 7517 section 5), which such issuers publish too",
-    generated.AMBIGUOUS: "an untrusted token may cost four signatures at most; `x5t` and `x5t#S256` choose",
-    generated.OTHER_KID: "the named key is absent and may be new: it is fetched",
-    generated.NO_ALG: "one key, one algorithm, unless configured: `algorithms: [PS256]` accepts it",
+    generated.PEM_MAP: "such issuers also publish a JWK Set",
+    generated.AMBIGUOUS: "a token may cost four signatures; `x5t` and `x5t#S256` choose",
+    generated.OTHER_KID: "the named key may be new: it is fetched",
+    generated.NO_ALG: "one key, one algorithm; `algorithms: [PS256]` accepts it",
 }
 
 
