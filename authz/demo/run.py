@@ -22,7 +22,7 @@ ROTATE_EVERY_SECONDS = 60.0
 _CHECK_EVERY_SECONDS = 0.5
 _DIFFERS = """\
   Your own setup will differ in two ways. This Envoy accepts headers with a _, so that you see the sidecar remove
-  X_Auth_Subject; one from `authz envoy-config` answers 400 to them. And here a denial shows its reason (expose_reason)."""
+  X_Auth_Subject; one from `authz envoy-config` answers 400 to them. And a denial shows its reason (expose_reason)."""
 
 
 def run(*, once: bool = False, as_json: bool = False, rotate_every: float = ROTATE_EVERY_SECONDS) -> int:
