@@ -161,7 +161,8 @@ class Claims:
 
     def find(self, name: str, path: ClaimPath) -> object:
         """Return the value of the claim *name*, at its path for this issuer; None if absent."""
-        return self.locate(name, path).find(self.members)
+        path = self.aliases.get(name, path)
+        return self.members.get(path.names[0]) if len(path.names) == 1 else path.find(self.members)
 
     def check_subject(self, path: ClaimPath) -> None:
         """Reject a `sub` that is not a string (RFC 7519 section 4.1.2) if *path* is `sub`.
@@ -349,10 +350,13 @@ def _numeric_date(members: Mapping[str, object], name: str) -> float | None:
     date = members.get(name, _ABSENT)
     if date is _ABSENT:
         return None
-    if isinstance(date, bool) or not isinstance(date, int | float) or date < 0:
+    if isinstance(date, bool) or not isinstance(date, _NUMBER) or date < 0:
         raise _malformed(f"{name} is not a NumericDate")
     check_unit(name, date)
     return date
+
+
+_NUMBER: Final = (int, float)  # to make a union of them takes longer than to look whether a value is one of them
 
 
 def check_unit(name: str, date: float) -> None:

@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Final
 
 from authz.core.caller import Caller
-from authz.core.minting import MIN_REMAINING_SECONDS, ScopeClaim, scopes_for
+from authz.core.minting import MIN_REMAINING_SECONDS, ScopeClaim, scopes_for, wanted_scopes
 from authz.core.needs import Facts, Need
 from authz.core.reasons import Reason, Rejected
 
@@ -112,7 +112,7 @@ def read_request(sent: str) -> ExchangeRequest:
 
 def _make_need(rules: Exchange, caller: Caller) -> Need:
     audiences = caller.rule.upstream_audiences or rules.audiences
-    scope = scopes_for(rules.scope, caller)
+    scope = scopes_for(rules.scope, caller.claims, wanted_scopes(caller.rule))
     decisive = json.dumps([rules.source, audiences, scope, caller.issuer.name])
     digest = sha256(decisive.encode())
     digest.update(b"\0" + caller.token.encode())

@@ -211,6 +211,8 @@ class Identity:
                 assert_never(rule)
 
     def _write_claim(self, rule: ClaimHeader, value: object) -> str:
+        if isinstance(value, str) and rule.format is Format.TEXT:  # most are
+            return self._safe(value, rule.header)
         if rule.format is Format.BASE64URL:
             return base64url.encode((value if isinstance(value, str) else _json(value)).encode()).decode()
         if rule.format is Format.JSON:

@@ -13,9 +13,9 @@ Rules of this file:
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import lru_cache
 from hashlib import sha256
 from typing import Final, assert_never
 from zlib import crc32
@@ -28,13 +28,14 @@ from authz.core.policy import Rule
 from authz.core.reasons import Reason, Rejected
 from authz.core.record import record
 from authz.core.requirements import Scalar
-from authz.core.signing_request import write_json, write_signing_request, write_signing_terms
+from authz.core.signing_request import write_json, write_signing_request, write_signing_terms, write_string
 
 MINTED: Final = "minted token"  # kind of a need for a token that the sidecar signs
 SIGNING: Final = "signing"  # the name of its source, in metrics
 MAX_CLAIMS_BYTES: Final = 4096  # of the claims of a minted token, as JSON; with the largest signature 10 KB are sent
 TRANSACTION_TYPE: Final = "txntoken+jwt"  # draft-ietf-oauth-transaction-tokens-10, JWT Header
 MIN_REMAINING_SECONDS: Final = 2.0  # of a token that is sent again: one that ends sooner could end on its way
+_MAX_PLANS: Final = 1024  # pairs of a rule and an issuer, whose tokens are planned
 
 
 class TokenFormat(StrEnum):
@@ -103,6 +104,7 @@ class Minting:
     *header* is the one that they are sent in, *lifetime* their longest life in seconds. *digest* identifies the
     configuration. *reused* tokens serve several requests. *workload* is ours (`req_wl` of transaction tokens).
     *reads_request*: a claim tells requests of one rule apart. *signing_terms* are what `write_signing_terms` writes.
+    A token serves for a *period*, in seconds; the *plans* are a cache, by the names of rule and issuer.
     """
 
     header: str
@@ -119,9 +121,12 @@ class Minting:
     key: SigningKey | None = None
     reads_request: bool = field(default=False, init=False)
     signing_terms: str = field(default="", init=False)
+    period: float = field(default=0.0, init=False)
+    plans: dict[tuple[str, str], _Plan] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Derive what is the same for all tokens."""
+        object.__setattr__(self, "period", self.lifetime / 2.0)
         fields = [each.value for each in self.claims if isinstance(each.value, RequestField)]
         object.__setattr__(self, "reads_request", any(each is not RequestField.RULE for each in fields))
         if self.key is not None:
@@ -149,6 +154,20 @@ class Minted:
     expires: float
 
 
+@record
+class _Plan:
+    """What tokens for the callers of one *issuer* under one *rule* have in common.
+
+    What their needs ask begins with *prefix*, their claims with *head*; *scopes* are those that the rule asks for.
+    """
+
+    rule: Rule
+    issuer: Issuer
+    prefix: str
+    head: str
+    scopes: tuple[str, ...]
+
+
 def mint(minting: Minting, caller: Caller, now: float, facts: Facts) -> tuple[Minted | None, tuple[Need, ...]]:
     """Return the token for *caller*, and the needs for a newer one; without a token, these delay the decision.
 
@@ -158,19 +177,19 @@ def mint(minting: Minting, caller: Caller, now: float, facts: Facts) -> tuple[Mi
     if key is None:
         raise Rejected(Reason.UPSTREAM_TOKEN_UNAVAILABLE, "no key to sign the token for the upstream with")
     not_after = _caller_expiry(caller.claims, now)
-    if caller.is_new:  # no minted token is cached for it, and its claims may not come again
-        asked: str | None = _identify(minting, key, caller, _period(minting, _offset(minting, caller.claims), now))
-    else:
+    if not caller.is_new:
         need = _need(minting, key, caller, now)
         if isinstance(known := facts.get(need), Minted):
             return known, ()
-        asked = need.asked
-    sent = Need(MINTED, SIGNING, asked, Reason.UPSTREAM_TOKEN_UNAVAILABLE, _write_request(minting, caller, not_after))
+    # For a token never seen before, no minted one is cached, and its claims may not come again.
+    plan, period = _find_plan(minting, key, caller), _period(minting, _offset(minting, caller.claims), now)
+    request = write_signing_request(minting.signing_terms, _write_claims(minting, plan, caller), not_after)
+    asked = _identify(minting, plan, caller, period)
+    sent = Need(MINTED, SIGNING, asked, Reason.UPSTREAM_TOKEN_UNAVAILABLE, request)
     if isinstance(signed := facts.get(sent), Minted):  # a key in this process signs at once
         return signed, ()
     if minting.reused:
-        period = _period(minting, _offset(minting, caller.claims), now) - 1
-        before = facts.get(replace(sent, asked=_identify(minting, key, caller, period), sent=""))
+        before = facts.get(replace(sent, asked=_identify(minting, plan, caller, period - 1), sent=""))
         if isinstance(before, Minted) and now + MIN_REMAINING_SECONDS < before.expires:
             return before, (sent,)
     return None, (sent,)
@@ -182,11 +201,14 @@ def _caller_expiry(claims: Claims, now: float) -> int | None:
     Raises Rejected(TOKEN_EXPIRED) in its leeway (rule 2).
     """
     end = claims.members.get("exp")
-    if not isinstance(end, int | float):
+    if not isinstance(end, _NUMBER):
         return None
     if end < now + 1.0:
         raise Rejected(Reason.TOKEN_EXPIRED, "accepted by leeway only: no token for the upstream can outlive it")
     return int(end)
+
+
+_NUMBER: Final = (int, float)  # to make a union of them takes longer than to look whether it is one of them
 
 
 @record
@@ -213,7 +235,8 @@ def _need(minting: Minting, key: SigningKey, caller: Caller, now: float) -> Need
             return cached.need
     offset = _offset(minting, claims)
     period = _period(minting, offset, now)
-    need = Need(MINTED, SIGNING, _identify(minting, key, caller, period), Reason.UPSTREAM_TOKEN_UNAVAILABLE)
+    asked = _identify(minting, _find_plan(minting, key, caller), caller, period)
+    need = Need(MINTED, SIGNING, asked, Reason.UPSTREAM_TOKEN_UNAVAILABLE)
     if minting.reused and not minting.reads_request:
         object.__setattr__(
             claims, "minting_need", _CachedNeed(minting, caller.rule, caller.issuer, offset, period, need)
@@ -223,19 +246,18 @@ def _need(minting: Minting, key: SigningKey, caller: Caller, now: float) -> Need
 
 def _offset(minting: Minting, claims: Claims) -> int:
     """Return a number of seconds by which a caller's tokens are replaced at other moments than those of others."""
-    return crc32(claims.payload) % max(1, int(minting.lifetime / 2.0))
+    return crc32(claims.payload) % (int(minting.period) or 1)
 
 
 def _period(minting: Minting, offset: int, now: float) -> int:
-    return int((now + offset) / (minting.lifetime / 2.0))
+    return int((now + offset) / minting.period)
 
 
-def _identify(minting: Minting, key: SigningKey, caller: Caller, period: int) -> str:
+def _identify(minting: Minting, plan: _Plan, caller: Caller, period: int) -> str:
     """Return a digest of all that decides what the token of one period says."""
-    claims, issuer, target = caller.claims, caller.issuer, caller.target
-    configured = _digest_configured(minting.digest, key.kid, caller.rule.name, issuer.name, issuer.rules.issuer)
+    claims, target = caller.claims, caller.target
     digest = claims.token_digest or sha256(claims.payload).digest()
-    identifier = f"{configured}.{period}.{digest.hex()}"
+    identifier = f"{plan.prefix}{period}.{digest.hex()}"
     if not minting.reads_request and minting.reused:
         return identifier
     read = (target.method, target.host, target.path.text, caller.request.source_address)
@@ -247,41 +269,57 @@ def _digest(*parts: str) -> str:
     return sha256("\0".join(parts).encode()).hexdigest()  # none has a NUL but the last
 
 
-_digest_configured: Final = lru_cache(maxsize=1024)(_digest)
+def _find_plan(minting: Minting, key: SigningKey, caller: Caller) -> _Plan:
+    """Return the plan for tokens of *caller*, made once for a rule and an issuer of a snapshot."""
+    rule, issuer, plans = caller.rule, caller.issuer, minting.plans
+    plan = plans.get((rule.name, issuer.name))
+    if plan is None or plan.rule is not rule or plan.issuer is not issuer:
+        digest = _digest(minting.digest, key.kid, rule.name, issuer.name, issuer.rules.issuer)
+        plan = _Plan(rule, issuer, f"{digest}.", _write_head(minting, rule), wanted_scopes(rule))
+        if len(plans) >= _MAX_PLANS:
+            plans.clear()
+        plans[rule.name, issuer.name] = plan
+    return plan
 
 
-def _write_request(minting: Minting, caller: Caller, not_after: int | None) -> str:
-    """Write what is to be signed. Raises Rejected."""
-    claims = write_claims(minting, caller)
-    if len(claims) > MAX_CLAIMS_BYTES:
-        detail = f"{minting.header}: claims of {len(claims)} octets, at most {MAX_CLAIMS_BYTES}"
-        raise Rejected(Reason.HEADER_UNSAFE, detail)
-    return write_signing_request(minting.signing_terms, claims, not_after)
+def _write_head(minting: Minting, rule: Rule) -> str:
+    """Return the claims that do not depend on the caller, as a JSON object without its end."""
+    audiences = rule.upstream_audiences or minting.audiences
+    members: dict[str, object] = {} if minting.issuer is None else {"iss": minting.issuer}
+    members["aud"] = audiences[0] if len(audiences) == 1 else audiences
+    if minting.workload:
+        members["req_wl"] = minting.workload
+    return write_json(members)[:-1]
 
 
-def write_claims(minting: Minting, caller: Caller) -> str:
+def _write_claims(minting: Minting, plan: _Plan, caller: Caller) -> str:
     """Return the claims of the token for *caller*, as a JSON object without times and `txn`.
 
-    Raises Rejected(CLAIMS_MALFORMED) if `sub` is not a string, or is absent where the format requires it.
+    Raises Rejected: CLAIMS_MALFORMED if `sub` is not a string, or is absent where the format requires it;
+    HEADER_UNSAFE.
     """
     claims, members = caller.claims, caller.claims.members
-    written = [] if minting.issuer is None else [_write_member("iss", minting.issuer)]
+    text = plan.head
     subject = members.get("sub")
     if subject is not None:
-        claims.check_subject(_SUB)
-        written.append(f'"sub":{write_json(subject)}')
-    written.append(_write_member("aud", caller.rule.upstream_audiences or minting.audiences))
-    if scope := _scope(minting, caller):
-        written.append(f'"scope":{write_json(scope)}')
+        if not isinstance(subject, str):
+            raise Rejected(Reason.CLAIMS_MALFORMED, "sub is not a string")
+        text = f'{text},"sub":{write_string(subject)}'
+    scopes = scopes_for(minting.scope, claims, plan.scopes)
+    if not scopes and minting.format is TokenFormat.TRANSACTION:  # it must have some: the rule's name says its purpose
+        scopes = plan.rule.name
+    if scopes:
+        text = f'{text},"scope":{write_string(scopes)}'
     if isinstance(actor := members.get("act"), dict):  # RFC 8693 section 4.1
-        written.append(f'"act":{write_json(actor)}')
-    if minting.workload:
-        written.append(_write_member("req_wl", minting.workload))
-    text = f"{{{','.join(written)}}}"
+        text = f'{text},"act":{write_json(actor)}'
+    text = f"{text}}}"
     if minting.claims:
         text, subject = _add_claims(text, minting, caller)
     if subject is None and minting.format is TokenFormat.TRANSACTION:
         raise Rejected(Reason.CLAIMS_MALFORMED, "sub of the token for the upstream is absent")
+    if len(text) > MAX_CLAIMS_BYTES:
+        detail = f"{minting.header}: claims of {len(text)} octets, at most {MAX_CLAIMS_BYTES}"
+        raise Rejected(Reason.HEADER_UNSAFE, detail)
     return text
 
 
@@ -296,29 +334,21 @@ def _add_claims(text: str, minting: Minting, caller: Caller) -> tuple[str, objec
     return write_json(members), subject
 
 
-@lru_cache(maxsize=1024)
-def _write_member(name: str, value: str | tuple[str, ...]) -> str:
-    """Return a member whose value is configured; a list of one is that one."""
-    return f'"{name}":{write_json(value[0] if isinstance(value, tuple) and len(value) == 1 else value)}'
+def wanted_scopes(rule: Rule) -> tuple[str, ...]:
+    """Return the scopes that *rule* asks for, each once, in a fixed order."""
+    return tuple(dict.fromkeys(rule.requirements.scopes + rule.requirements.any_scope))
 
 
-_SUB: Final = ClaimPath(("sub",))
+def scopes_for(scope: ScopeClaim, claims: Claims, wanted: Iterable[str]) -> str:
+    """Return the scopes of a token for the upstream, in a fixed order: never more than *claims* grant.
 
-
-def _scope(minting: Minting, caller: Caller) -> str:
-    """Return the scopes in a fixed order. A transaction token must have some: else the rule's name says its purpose."""
-    scopes = scopes_for(minting.scope, caller)
-    return caller.rule.name if not scopes and minting.format is TokenFormat.TRANSACTION else scopes
-
-
-def scopes_for(scope: ScopeClaim, caller: Caller) -> str:
-    """Return the scopes of a token for the upstream, in a fixed order: never more than the caller was granted."""
-    granted, wanted = caller.claims.scopes, caller.rule.requirements
+    *wanted* are the `wanted_scopes` of the rule.
+    """
     match scope:
         case ScopeClaim.REQUIRED:
-            return " ".join([each for each in dict.fromkeys(wanted.scopes + wanted.any_scope) if each in granted])
+            return " ".join(filter(claims.scopes.__contains__, wanted))
         case ScopeClaim.GRANTED:
-            return " ".join(sorted(granted))
+            return " ".join(sorted(claims.scopes))
         case ScopeClaim.NONE:
             return ""
         case _:

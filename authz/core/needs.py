@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from authz.core.reasons import Reason
+from authz.core.record import hashed_record
 
 KEY: Final = "key"  # kind of a need for a key that the issuer may have published recently
 PROOF: Final = "proof"  # kind of a need to know whether a proof was used before; `sent` is "until thumbprint"
@@ -32,7 +33,7 @@ seventh, the denial is retryable, and the repeated request finds the facts in th
 CHANGED_KEY: Final = "changed key"  # kind of a need for a key that may have been replaced under the same key id
 
 
-@dataclass(frozen=True, slots=True)
+@hashed_record
 class Need:
     """One fact that is missing.
 

@@ -22,3 +22,9 @@ def record(cls: type[T]) -> type[T]:
 def kw_record(cls: type[T]) -> type[T]:
     """Like `record`, with keyword-only fields."""
     return dataclass(slots=True, kw_only=True)(cls)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def hashed_record(cls: type[T]) -> type[T]:
+    """Like `record`, and hashable by the fields that are compared."""
+    return dataclass(slots=True, unsafe_hash=True)(cls)

@@ -15,20 +15,21 @@ from authz.core import base64url
 from authz.core.record import record
 
 write_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+write_string: Final = json.encoder.encode_basestring_ascii  # what `write_json` does with a string, without a look at it
 
 
 @record
 class SigningTerms:
     """What is the same for all tokens of a configuration and a key, whose id is *kid*.
 
-    *header_json* is the JOSE header, *header_segment* the same in base64url. A token lives *lifetime* seconds, and may
-    be sent again for *reuse_for* seconds.
+    *header_json* is the JOSE header, *header_part* the same in base64url, with the dot after it. A token lives
+    *lifetime* seconds, and may be sent again for *reuse_for* seconds.
     """
 
     header_json: str
-    header_segment: bytes
+    header_part: bytes
     kid: str
-    lifetime: float
+    lifetime: int
     reuse_for: float
 
     @property
@@ -77,4 +78,4 @@ def read_signing_request(sent: str) -> SigningRequest:
 def _read_terms(text: str) -> SigningTerms:
     header, lifetime, reuse_for = text.split("\n")
     kid: str = json.loads(header)["kid"]
-    return SigningTerms(header, base64url.encode(header.encode()), kid, float(lifetime), float(reuse_for))
+    return SigningTerms(header, base64url.encode(header.encode()) + b".", kid, int(float(lifetime)), float(reuse_for))

@@ -15,14 +15,13 @@ from typing import Final, Protocol, Self, assert_never
 
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from authz.core import base64url
 from authz.core.strictjson import parse_object
 from authz.signing.port import Failure, SigningUnavailable
-from authz.signing.public import THUMBPRINT_MEMBERS, encode, encode_number, thumbprint_of
+from authz.signing.public import THUMBPRINT_MEMBERS, encode, encode_number, p256_from_der, thumbprint_of
 
 ALGORITHMS: Final = ("ES256", "EdDSA", "Ed25519", "RS256", "PS256", "ML-DSA-65")
 MIN_RSA_BITS: Final = 2048
@@ -131,12 +130,7 @@ def _choose(key: PrivateKey, algorithm: str | None) -> str:
 def _signing_function(key: PrivateKey, algorithm: str) -> Callable[[bytes], bytes]:
     match key:
         case ec.EllipticCurvePrivateKey():
-
-            def sign(message: bytes) -> bytes:
-                r, s = decode_dss_signature(key.sign(message, _ECDSA))
-                return r.to_bytes(32, "big") + s.to_bytes(32, "big")
-
-            return sign
+            return lambda message: p256_from_der(key.sign(message, _ECDSA))
         case rsa.RSAPrivateKey():
             filling: padding.AsymmetricPadding = _PSS if algorithm == "PS256" else padding.PKCS1v15()
             return lambda message: key.sign(message, filling, SHA256())

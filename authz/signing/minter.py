@@ -39,18 +39,18 @@ class Minter:
 
     def mint(self, wanted: SigningRequest, signer: Signer) -> Minted:
         """Return the token that is *wanted*, signed by *signer*. Raises SigningUnavailable."""
-        issued = int(self._now())
-        ends = issued + int(wanted.terms.lifetime)
-        if wanted.not_after is not None:
-            ends = min(ends, wanted.not_after)
+        terms, not_after, issued = wanted.terms, wanted.not_after, int(self._now())
+        ends = issued + terms.lifetime
+        if not_after is not None and not_after < ends:
+            ends = not_after
         if ends <= issued:
             raise SigningUnavailable("the caller's token has ended meanwhile", Failure.REQUEST)
         transaction = self._new_id()
         # The claims are one JSON object that is never empty: members are added at its end.
         claims = f'{wanted.claims_json[:-1]},"iat":{issued},"exp":{ends},"txn":"{transaction}"}}'
-        signing_input = wanted.terms.header_segment + b"." + base64url.encode(claims.encode())
-        token = signing_input + b"." + base64url.encode(signer.sign(signing_input))
-        return Minted(token.decode("ascii"), transaction, float(ends))
+        signing_input = terms.header_part + base64url.encode(claims.encode())
+        token = b"%b.%b" % (signing_input, base64url.encode(signer.sign(signing_input)))
+        return Minted(token.decode("ascii"), transaction, ends)
 
 
 class MintObserver(Protocol):

@@ -115,6 +115,18 @@ def ecdsa_from_der(der: bytes, algorithm: str) -> bytes:
         raise SigningUnavailable("the signature is not one of ECDSA in DER", Failure.WRONG_ANSWER) from None
 
 
+def p256_from_der(der: bytes) -> bytes:
+    """Return r || s of a signature over P-256 that is DER, as `ecdsa_from_der` does in twice the time.
+
+    It is a sequence of two integers, whose lengths take one octet each. Raises ValueError, IndexError, OverflowError.
+    """
+    at = 4 + der[3]
+    r, s = der[4:at], der[at + 2 :]
+    if len(s) != der[at + 1] or len(der) != 2 + der[1]:
+        raise ValueError("not a signature over P-256 in DER")
+    return int.from_bytes(r, "big").to_bytes(32, "big") + int.from_bytes(s, "big").to_bytes(32, "big")
+
+
 def encode(octets: bytes) -> str:
     """Return base64url, as a JWK has it."""
     return base64url.encode(octets).decode("ascii")

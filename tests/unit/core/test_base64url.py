@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from binascii import Error, a2b_base64
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from authz.core import base64url
 
@@ -44,3 +48,27 @@ def test_only_the_canonical_form_is_read(text: bytes) -> None:
     """Whatever a forgiving decoder would take for the same bytes is refused."""
     with pytest.raises(ValueError, match="base64url"):
         base64url.decode(text)
+
+
+OCTETS = tuple(bytes((number,)) for number in range(256))
+FROM_URL = bytes.maketrans(b"-_", b"+/")
+
+
+@given(st.binary(max_size=64).map(base64url.encode), st.binary(max_size=4))
+def test_what_is_read_is_what_would_be_written(text: bytes, end: bytes) -> None:
+    """A text is accepted if, and only if, it is what is written of that which a forgiving decoder reads."""
+    for changed in (text, text + end, end + text, *(text[:-1] + last for last in OCTETS)):
+        read = read_forgivingly(changed)
+        if read is not None and base64url.encode(read) == changed:
+            assert base64url.decode(changed) == read
+        else:
+            with pytest.raises(ValueError, match="base64url"):
+                base64url.decode(changed)
+
+
+def read_forgivingly(text: bytes) -> bytes | None:
+    """Decode as the standard library does, or return None."""
+    try:
+        return a2b_base64(text.translate(FROM_URL) + b"==")
+    except Error:
+        return None

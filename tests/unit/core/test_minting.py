@@ -206,6 +206,27 @@ def test_scope(wanted: Rule, scope: ScopeClaim, form: TokenFormat, said: object)
     assert claims(snapshot, mint(scope="b read admin")).get("scope") == said
 
 
+def test_what_the_callers_of_a_rule_have_in_common_is_kept_within_a_bound() -> None:
+    """Each of very many rules has its own audience and scope, whichever of them was asked for last."""
+    rules = [
+        replace(rule(f"r{number}", f"/{number}", scopes=(f"s{number}",)), upstream_audiences=(f"a{number}",))
+        for number in range(1030)
+    ]
+    snapshot, token = minting(make_snapshot(*rules)), mint(scope=" ".join(f"s{number}" for number in range(1030)))
+    assert snapshot.minting is not None
+    for number in (*range(1030), 0, 1029):
+        said = claims(snapshot, token, path=f"/{number}")
+        assert (said["aud"], said["scope"]) == (f"a{number}", f"s{number}")
+        assert len(snapshot.minting.plans) <= 1024
+
+
+def test_a_rule_that_changed_has_another_plan() -> None:
+    """Of two rules with one name, in two snapshots with one way to mint, each has its own audience."""
+    one = minting(make_snapshot(replace(rule("r", "/**"), upstream_audiences=("one",))))
+    other = replace(make_snapshot(replace(rule("r", "/**"), upstream_audiences=("other",))), minting=one.minting)
+    assert [claims(each)["aud"] for each in (one, other, one)] == ["one", "other", "one"]
+
+
 def test_chosen_claims() -> None:
     """Claims of the caller, fixed ones and those of the request, also within objects; what is absent is left out."""
     chosen = (

@@ -10,7 +10,10 @@ from typing import Any, Final
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from authz.core import base64url
 from authz.core.keys import KeySet
@@ -18,6 +21,7 @@ from authz.core.token import parse_token
 from authz.demo.signing import SigningKey
 from authz.signing.local import ALGORITHMS, LocalSigner
 from authz.signing.port import SigningUnavailable
+from authz.signing.public import ecdsa_from_der, p256_from_der
 
 SIGNERS: Final = {name: LocalSigner.generate(name) for name in ALGORITHMS}
 PRIVATE: Final = {"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"}
@@ -142,3 +146,22 @@ def test_a_signature_that_fails_is_not_explained_with_secrets() -> None:
         signer.sign(b"x")
     assert raised.value.__suppress_context__
     signer.close()
+
+
+@given(st.integers(1, 2**256 - 1), st.integers(1, 2**256 - 1))
+@example(1, 2**256 - 1)
+@example(2**255, 2**255 - 1)
+@example(127, 128)
+def test_a_signature_is_read_from_der_as_the_library_reads_it(r: int, s: int) -> None:
+    """Each number has 32 octets, however short it is, or whether DER has a zero before it."""
+    der = encode_dss_signature(r, s)
+    assert p256_from_der(der) == ecdsa_from_der(der, "ES256") == r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+@pytest.mark.parametrize("numbers", [(1, 2**256), (2**256, 1), (2**264, 2**264)], ids=["long-s", "long-r", "both"])
+def test_what_is_no_signature_over_p256_is_none(numbers: tuple[int, int]) -> None:
+    """Numbers that are too long, and DER that is cut off or goes on, are refused: no wrong signature is sent."""
+    good = encode_dss_signature(2**255, 2**200)
+    for der in (encode_dss_signature(*numbers), b"", *(good[:end] for end in range(len(good))), good + b"\0"):
+        with pytest.raises((ValueError, IndexError, OverflowError)):
+            p256_from_der(der)
