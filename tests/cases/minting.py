@@ -47,7 +47,6 @@ SUBJECT_CAUSES: Final[dict[str, tuple[Any, ...]]] = {
         mint(sub=ABSENT),
         minting(make_snapshot(a=NO_SUB), format=TokenFormat.TRANSACTION, workload="gateway"),
     ),
-    "sub-of-another-type": (mint(sub=7), minting(make_snapshot(a=NO_SUB))),
     "sub-from-a-list": (
         mint(),
         minting(claims=(MintedClaim(ClaimPath(("sub",)), CopiedValue("groups", ClaimPath(("groups",)))),)),

@@ -34,7 +34,7 @@ from authz.core.reasons import Reason
 from authz.core.signing_request import read_signing_request
 from authz.core.snapshot import Snapshot, TokenRules
 from authz.core.token import CookieSource, UnverifiedToken, parse_token
-from tests.cases.minting import LEEWAY_CAUSES, MINTING, SIZE_CAUSES, SUBJECT_CAUSES, minting
+from tests.cases.minting import LEEWAY_CAUSES, MINTING, NO_SUB, SIZE_CAUSES, SUBJECT_CAUSES, minting
 from tests.fixtures import A, T, ask, issuer_a, make_snapshot, mint, rule
 
 SIGNED: Final = Minted("head.claims.signature", "txn-1", T + 120.0)
@@ -446,7 +446,10 @@ REFUSED: Final[dict[str, tuple[Reason, Any]]] = {
     name: (reason, row)
     for reason, rows in (
         (Reason.TOKEN_EXPIRED, LEEWAY_CAUSES),
-        (Reason.CLAIMS_MALFORMED, SUBJECT_CAUSES),
+        (
+            Reason.CLAIMS_MALFORMED,
+            {**SUBJECT_CAUSES, "sub-of-another-type": (mint(sub=7), minting(make_snapshot(a=NO_SUB)))},
+        ),
         (Reason.HEADER_UNSAFE, SIZE_CAUSES),
     )
     for name, row in rows.items()
