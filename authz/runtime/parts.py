@@ -6,24 +6,19 @@ import hmac
 import random
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from authz.config.address import Address, UnixAddress
-from authz.config.clients import Clients
-from authz.config.dpop import Dpop
 from authz.config.model import Config, Server
-from authz.core.needs import PROOF
 from authz.core.snapshot import Snapshot
 from authz.envoy.checker import Checker
-from authz.envoy.gathering import Gatherer, Lane
+from authz.envoy.gathering import Gatherer
 from authz.envoy.server import AuthorizationServer
 from authz.envoy.transport.choice import Choice
-from authz.facts.clients import ClientMemory
 from authz.facts.loop import Loop
-from authz.facts.proofs import ProofLane, ProofMemory
-from authz.feeds.fact_lanes import FactLanes
 from authz.feeds.key_lane import KeyLane, make_key_lanes
 from authz.feeds.key_usage import KeyUsage
 from authz.feeds.logouts import LogoutReceiver
@@ -36,22 +31,18 @@ from authz.feeds.revocations import Revocations
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.shared.connect import open_shared_state
 from authz.feeds.shared.event_log import EventLog
-from authz.feeds.shared.proofs import SOURCE, SharedProofLane, make_proof_source_lane
 from authz.feeds.shared.signing import SharedStore
 from authz.feeds.shared.state import SharedState
 from authz.feeds.snapshot_store import SnapshotStore
-from authz.feeds.status_lists import StatusListLanes
 from authz.feeds.transmitters import Transmitters
-from authz.signing.keyring import make_local_store
-from authz.signing.lanes import TokenLanes
+from authz.runtime.lanes import ProcessLanes
+from authz.signing.keyring import Keyring, KeyringView, make_local_store
 from authz.signing.state import StateError, StateStore
 from authz.telemetry.check_record import CheckRecord
-from authz.telemetry.facts import FactMetrics
 from authz.telemetry.keys import KeyMetrics, Refresh
 from authz.telemetry.metrics import Metrics
 from authz.telemetry.revocations import RevocationMetrics
 
-_LANE_SHARE: Final = 4  # a quarter of the calls in flight may wait for one kind of fact
 _MIN_SECRET: Final = 32  # octets
 _NONCES: Final = b"authz nonces of proofs\n"  # what a secret with another purpose is used for here
 _MAX_IDLE: Final = 300.0  # seconds; on TCP any peer may keep idle connections open, up to the limit for all
@@ -155,54 +146,21 @@ def make_transmitters(
     )
 
 
-def max_waiting(server: Server, transport: Choice) -> int:
-    """Return how many checks may wait for one kind of fact: a quarter of those that can be in flight."""
-    in_flight = server.max_concurrent
-    if transport.max_deferred is not None:
-        in_flight = min(in_flight, transport.max_deferred)
-    return max(1, in_flight // _LANE_SHARE)
-
-
-def make_fact_lanes(server: Server, transport: Choice, metrics: FactMetrics, loop: Loop) -> FactLanes:
-    """Return the lanes to other systems, none yet; they ask on the thread of *loop*."""
-    return FactLanes(metrics, max_waiting=max_waiting(server, transport), loop=loop)
-
-
-def make_token_lanes(server: Server, transport: Choice, metrics: FactMetrics) -> TokenLanes:
-    """Return what signs tokens for the upstream, with no key yet."""
-    return TokenLanes(metrics, max_waiting=max_waiting(server, transport))
-
-
-def make_status_lists(server: Server, transport: Choice, metrics: FactMetrics) -> StatusListLanes:
-    """Return the lanes to status lists, none yet."""
-    return StatusListLanes(metrics, max_waiting=max_waiting(server, transport))
-
-
-def make_gatherer(
-    server: Server, transport: Choice, feeds: Registry, lanes: Mapping[str, Lane], loop: Loop
-) -> Gatherer:
-    """Return the gatherer of facts for checks: keys, and what each of *lanes* answers by kind of need.
-
-    Its thread is that of *loop*.
-    """
-    by_key = make_key_lanes(feeds.feeds, max_waiting=max_waiting(server, transport))
-    lanes = {**by_key, **lanes}
-    return Gatherer(lanes, monotonic=time.monotonic, loop=loop)
-
-
-def make_client_memory(section: Clients) -> ClientMemory:
-    """Return the memory of the clients of this process."""
-    return ClientMemory(
-        max_networks=section.max_networks,
-        max_subjects=section.max_subjects,
-        max_accepted=section.max_accepted,
-        monotonic=time.monotonic,
-    )
+def make_gatherer(feeds: Registry, lanes: ProcessLanes, loop: Loop) -> Gatherer:
+    """Return the gatherer of facts for checks: keys, and what *lanes* answer. Its thread is that of *loop*."""
+    keys = make_key_lanes(feeds.feeds, max_waiting=lanes.max_waiting)
+    return Gatherer({**keys, **lanes.by_kind}, monotonic=time.monotonic, loop=loop)
 
 
 def make_shared_state(config: Config) -> SharedState | None:
     """Return a client of the shared state, None if there is none. Raises SharedStateError."""
     return None if config.shared_state is None else open_shared_state(config.shared_state)
+
+
+def make_keyring(publish: Callable[[KeyringView], None], shared: SharedState | None) -> Keyring:
+    """Return the keys that sign tokens for the upstream; *publish* is called with each new view."""
+    make_store = partial(make_key_store, shared)
+    return Keyring(publish, now=time.time, monotonic=time.monotonic, make_store=make_store)
 
 
 def make_key_store(shared: SharedState | None, config: Config) -> StateStore:
@@ -213,31 +171,6 @@ def make_key_store(shared: SharedState | None, config: Config) -> StateStore:
     if shared is None:
         raise StateError("signing.rotation.shared_secret_file: shared_state was added, which needs a restart")
     return SharedStore(shared, Path(secret_file))
-
-
-def make_proof_lane(config: Config, transport: Choice, metrics: FactMetrics, state: SharedState | None) -> Lane:
-    """Return what remembers used proofs: the shared *state*, or the memory of this process."""
-    memory = make_proof_memory(config.dpop)
-    if config.shared_state is None or state is None:
-        return ProofLane(memory)
-    return SharedProofLane(
-        make_proof_source_lane(
-            state,
-            timeout=config.shared_state.timeout.total_seconds(),
-            max_waiting=max_waiting(config.server, transport),
-            observer=metrics.of(PROOF, SOURCE),
-        ),
-        used=memory,
-        falls_back=config.insecure.dpop_without_shared_state,
-        count_local=metrics.tally(PROOF, SOURCE, "local").add,
-    )
-
-
-def make_proof_memory(section: Dpop) -> ProofMemory:
-    """Return the memory of used proofs of this process."""
-    return ProofMemory(
-        max_proofs=section.max_proofs, now=time.time, monotonic=time.monotonic, secret=secrets.token_bytes(32)
-    )
 
 
 def read_nonce_secret(config: Config) -> bytes:

@@ -23,26 +23,22 @@ from queue import SimpleQueue
 from statistics import median
 from typing import Final
 
-from prometheus_client import CollectorRegistry
-
 from authz.config.build import build_snapshot
 from authz.config.load import parse
 from authz.config.model import TransportName
-from authz.core.minting import MINTED
-from authz.core.needs import PROOF
 from authz.demo.signing import SigningKey
 from authz.envoy import ext_authz_pb2 as wire
 from authz.envoy.checker import Checker
-from authz.envoy.gathering import Gatherer, Lane
+from authz.envoy.gathering import Gatherer
 from authz.envoy.transport.choice import choose_transport
 from authz.facts.loop import Loop
-from authz.facts.proofs import ProofLane
 from authz.feeds.key_usage import KeyUsage
 from authz.feeds.scheduler import Scheduler
 from authz.feeds.signature_cache import SignatureCache
 from authz.feeds.snapshot_store import SnapshotStore
 from authz.feeds.token_cache import TokenCache
-from authz.runtime.parts import make_fact_lanes, make_feeds, make_gatherer, make_proof_memory, make_token_lanes
+from authz.runtime.lanes import ProcessLanes
+from authz.runtime.parts import make_feeds, make_gatherer
 from authz.signing.keyring import Keyring, KeyringView
 from authz.telemetry.check_record import CheckRecord
 from authz.telemetry.decisions import DecisionLog
@@ -106,16 +102,10 @@ class Sidecar:
         )
         transport = choose_transport(TransportName.AUTO)
         loop = Loop(time.monotonic)
-        self._facts: Final = make_fact_lanes(config.server, transport, FactMetrics(self.metrics.registry), loop)
-        self._tokens: Final = make_token_lanes(config.server, transport, FactMetrics(CollectorRegistry()))
+        self._lanes: Final = ProcessLanes(config, transport, FactMetrics(self.metrics.registry), shared=None, loop=loop)
         self._keyring: Final = Keyring(self._show_signing, now=time.time, monotonic=time.monotonic)
-        lanes: dict[str, Lane] = {
-            **self._facts.by_kind(),
-            PROOF: ProofLane(make_proof_memory(config.dpop)),
-            MINTED: self._tokens.lane,
-        }
-        self._gatherer: Final[Gatherer] = make_gatherer(config.server, transport, feeds, lanes, loop)
-        self._facts.reconfigure(config)
+        self._gatherer: Final[Gatherer] = make_gatherer(feeds, self._lanes, loop)
+        self._lanes.reconfigure(config, snapshot)
         self._keyring.reconfigure(config)
         feeds.apply(config, self.store.current())
         self._scheduler.start(feeds.feeds_to_step)
@@ -125,9 +115,9 @@ class Sidecar:
             time.sleep(0.01)
 
     def _show_signing(self, view: KeyringView) -> None:
-        self._tokens.add(view)
+        self._lanes.tokens.add(view)
         self.store.set_signing(view.key, view.published)
-        self._tokens.use(view)
+        self._lanes.tokens.use(view)
 
     def checker(self, report: Report) -> Checker:
         """Return what answers checks, and reports them so."""
@@ -144,9 +134,8 @@ class Sidecar:
         """Stop all threads."""
         self._scheduler.stop()
         self._gatherer.stop()
-        self._facts.close()
+        self._lanes.close()
         self._keyring.stop()
-        self._tokens.close()
 
 
 def write_check(headers: Mapping[str, str]) -> bytes:

@@ -234,12 +234,11 @@ def test_no_collection_looks_through_many_rules_after_a_reload(tmp_path: Path) -
     file.write_text(SMALL + f"rules: [{names}]\n")
     program = (
         "import gc\n"
-        "from authz.config.build import build_snapshot\n"
         "from authz.core.policy import Rule\n"
-        "from authz.runtime.app import _prepare\n"
+        "from authz.runtime.snapshots import SnapshotBuilder\n"
         "def count():\n"
         "    return sum(isinstance(each, Rule) for each in gc.get_objects())\n"
-        "snapshot = _prepare(Path(sys.argv[1]), build_snapshot)[1]\n"
+        "snapshot = SnapshotBuilder(nonce_secret=b'').load(Path(sys.argv[1]))[1]\n"
         "print(gc.isenabled(), count())\n"
         "gc.disable()\n"
         "gc.unfreeze()\n"

@@ -8,7 +8,8 @@ import pytest
 
 from authz.config.model import Server
 from authz.envoy.transport.choice import POOL, Choice, load_cygrpc
-from authz.runtime.parts import max_waiting, read_nonce_secret
+from authz.runtime.lanes import max_waiting
+from authz.runtime.parts import read_nonce_secret
 from tests.unit.config.sample import configure
 
 
