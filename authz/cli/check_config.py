@@ -123,12 +123,12 @@ def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str 
     from authz.tooling.pdp_probe import probe_pdps
     from authz.tooling.probe import fetch_all
     from authz.tooling.risk_probe import probe_risk
-    from authz.tooling.signing_probe import try_all
+    from authz.tooling.signing_probe import probe_signing
 
     found = []
     with progress(f"fetching from {len(config.issuers)} issuers"):
         fetched, probed, pdps = fetch_all(config), probe_all(config), probe_pdps(config)
-        tried, risk = list(try_all(config)), probe_risk(config)
+        tried, risk = list(probe_signing(config)), probe_risk(config)
     output["fetched"] = [each.document() for each in fetched]
     lines: list[tuple[str, str | None]] = [
         (line, None if each.usable else "red") for each in fetched for line in each.lines()

@@ -35,7 +35,7 @@ _STDIN: Final = 0  # file descriptors
 _STDERR: Final = 2
 _DESCRIPTORS: Final = 4096  # a thousand connections of Envoys, those of the admin port and to issuers, files
 # gRPC's core writes untrusted input to stderr, newlines included, next to our log.
-_QUIET: Final = {"GRPC_VERBOSITY": "NONE"}
+_NO_CORE_LOG: Final = {"GRPC_VERBOSITY": "NONE"}
 # gRPC's core reads connections on three threads of its own, and passes the data to ours: a third of the cost of a
 # check. Without them our thread reads while it polls, and does nothing else if a peer sends frames without end (a flood
 # of pings on two connections did that). So they are switched off only if no one but Envoy can connect.
@@ -46,7 +46,7 @@ READ_WHILE_POLLING: Final = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 _SWITCH_INTERVAL: Final = 0.0001
 _LOG_FLUSH: Final = 1.0  # seconds for the last log lines
 SEVERAL_WORKERS: Final = re.compile(r"""\bworkers\b["']?\s*:\s*+(?!1\b)""")  # at a guess, before it is parsed
-_SHARED: Final = (  # no section of the configuration: a child that checks it defines them in another form
+_BEFORE_CHECKING: Final = (  # no section of the configuration: a child that checks it defines them in another form
     "authz.core.conditions",
     "authz.core.exchange",
     "authz.core.snapshot",
@@ -55,7 +55,7 @@ _SHARED: Final = (  # no section of the configuration: a child that checks it de
     "pickle",
     "secrets",
 )
-_EARLY: Final = (
+_WHILE_CHECKING: Final = (
     "authz.admin.routes",
     "authz.config.build",
     "authz.core.authorize",
@@ -64,7 +64,7 @@ _EARLY: Final = (
     "authz.feeds.transmitters",
     "authz.telemetry.report",
 )
-_LATE: Final = ("authz.envoy.transport.cygrpc", "authz.runtime.app", "authz.telemetry.logs")
+_AT_LAST: Final = ("authz.envoy.transport.cygrpc", "authz.runtime.app", "authz.telemetry.logs")
 _POLL: Final = 0.1  # seconds between two checks whether the drain has ended
 
 
@@ -115,8 +115,8 @@ def fork_workers() -> None:
     """Be the process that workers are forked from, until the supervisor ends."""
     from authz.runtime.fork_server import serve_requests
 
-    _import_all(_EARLY)
-    serve_requests(lambda: _import_all(_LATE), _run_forked)
+    _import_all(_WHILE_CHECKING)
+    serve_requests(lambda: _import_all(_AT_LAST), _run_forked)
 
 
 def _run_forked(request: Request, handover: int) -> int:
@@ -179,7 +179,7 @@ def _load_or_exit(file: Path, guard: StartGuard) -> _Start:
 
     try:
         watch = FileWatch(file)  # before the file is read: any later replacement is a change
-        early = _Early()
+        early = _Preparation()
         source = Source.read(file, watch, child=child, meanwhile=early.begin)
         return _Start(file, watch, source, source.load(), early.fork_server)
     except ConfigError as error:
@@ -199,13 +199,13 @@ def _fork_check(file: Path, guard: StartGuard) -> Bound:
 
         main(str(file))
 
-    _import_all(_SHARED)
+    _import_all(_BEFORE_CHECKING)
     with guard.paused():
         return fork_bound(check)
 
 
 @dataclass(slots=True)
-class _Early:
+class _Preparation:
     """What can be done while a child checks the configuration. gRPC has to wait for its result."""
 
     fork_server: ForkServer | None = None
@@ -213,7 +213,7 @@ class _Early:
     def begin(self, text: str) -> None:
         """Import most of what serves, or start what does so for several workers, if *text* looks like these."""
         if not SEVERAL_WORKERS.search(text):
-            _import_all(_EARLY)
+            _import_all(_WHILE_CHECKING)
             return
         from authz.runtime.fork_server import ForkServer
 
@@ -230,7 +230,7 @@ def _set_up_grpc(listen: str) -> None:
     from authz.config.address import UnixAddress, parse_address
 
     peers_are_trusted = isinstance(parse_address(listen), UnixAddress)
-    for name, value in {**_QUIET, **(READ_WHILE_POLLING if peers_are_trusted else {})}.items():
+    for name, value in {**_NO_CORE_LOG, **(READ_WHILE_POLLING if peers_are_trusted else {})}.items():
         os.environ.setdefault(name, value)
 
 
@@ -249,7 +249,7 @@ def _supervise(start: _Start, guard: StartGuard) -> int:
         return None if found is None or found.si_signo == signal.SIGCHLD else found.si_signo
 
     guard.release()
-    _keep_what_is_there()
+    _freeze_heap()
     try:
         return supervise(
             start.file, start.loaded.config, start.source, start.watch, next_signal, fork_server=start.fork_server
@@ -278,7 +278,7 @@ def _run(start: _Start, worker: Worker | None, guard: StartGuard) -> int:
         if isinstance(listen, UnixAddress):
             guard.release()  # the socket file that is made now is removed by an orderly stop
         app.start()
-        _keep_what_is_there()
+        _freeze_heap()
         guard.release()  # not earlier, on TCP: resolving a host name may take long
     except (OSError, ExportError, SharedStateError) as error:
         return _explain(error)
@@ -289,7 +289,7 @@ def _run(start: _Start, worker: Worker | None, guard: StartGuard) -> int:
     return _drain(app)
 
 
-def _keep_what_is_there() -> None:
+def _freeze_heap() -> None:
     """Collect garbage from now on, but not among what a process keeps as long as it serves.
 
     A collection stops all threads: among ten thousand rules, for 30 ms.

@@ -173,13 +173,13 @@ def WithJsonSchema(_schema: object) -> None:  # noqa: N802 - pydantic's name
 
 def model_validator(*, mode: str) -> Callable[[T], T]:  # noqa: ARG001 - pydantic's name
     """Return a decorator that changes nothing: the method is not called here."""
-    return _same
+    return _unchanged_method
 
 
 def field_validator(*_fields: str, mode: str) -> Callable[[T], T]:  # noqa: ARG001 - as above
     """Return a decorator that changes nothing."""
-    return _same
+    return _unchanged_method
 
 
-def _same(method: T) -> T:
+def _unchanged_method(method: T) -> T:
     return method

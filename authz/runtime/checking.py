@@ -17,7 +17,7 @@ from authz.tooling.envoy_config.requirements import requirements_of
 
 _SOCKET: Final = 0  # file descriptor
 _OOM_SCORE: Final = Path("/proc/self/oom_score_adj")
-_FIRST_TO_GO: Final = "1000"
+_KILLED_FIRST: Final = "1000"
 
 
 def check(text: str, *, file: str) -> Loaded:
@@ -44,7 +44,7 @@ def main(file: str, *, niceness: int = 0) -> None:
     """
     os.nice(niceness)
     with suppress(OSError):  # if the memory of the container ends, this process is killed and not one that serves
-        _OOM_SCORE.write_text(_FIRST_TO_GO)
+        _OOM_SCORE.write_text(_KILLED_FIRST)
     with socket.socket(fileno=_SOCKET) as parent, parent.makefile("rb") as stream:
         parent.sendall(_check_and_pack(stream.read().decode(), file))
         os._exit(os.EX_OK)  # to free all memory first would take as long as to check

@@ -132,7 +132,7 @@ class ForkedWorker:
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal; None while the process runs or is about to start."""
         if self._status is None and not self._server.serves(self._generation) and self._status is None:
-            self._status = self._look()
+            self._status = self._find_status()
         return self._status
 
     def send(self, number: int) -> None:
@@ -146,7 +146,7 @@ class ForkedWorker:
         else:
             self._waiting = number
 
-    def _look(self) -> int | None:
+    def _find_status(self) -> int | None:
         """Return the status of a worker whose server has ended: it may have become our child, or that of another."""
         if self._pid is None:
             return _UNKNOWN
@@ -205,11 +205,11 @@ def serve_requests(prepare: Callable[[], None], run: Callable[[Request, int], in
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for end in (woken, wake, LIFELINE):
                 os.close(end)
-            _work(request, descriptors, run)
+            _run_worker(request, descriptors, run)
         workers[pid] = request.number
         for descriptor in descriptors:
             os.close(descriptor)
-        _tell(supervisor, request.number, pid, None)
+        _notify(supervisor, request.number, pid, None)
 
 
 def _receive(supervisor: socket.socket) -> tuple[bytes | None, list[int]]:
@@ -232,15 +232,15 @@ def _reap(workers: dict[int, int], supervisor: socket.socket, woken: int) -> Non
     for worker in [*workers]:
         pid, status = os.waitpid(worker, os.WNOHANG)
         if pid:
-            _tell(supervisor, workers.pop(pid), pid, os.waitstatus_to_exitcode(status))
+            _notify(supervisor, workers.pop(pid), pid, os.waitstatus_to_exitcode(status))
 
 
-def _tell(supervisor: socket.socket, number: int, pid: int, status: int | None) -> None:
+def _notify(supervisor: socket.socket, number: int, pid: int, status: int | None) -> None:
     supervisor.send(json.dumps({"number": number, "pid": pid, "status": status}).encode())
     os.kill(os.getppid(), signal.SIGCHLD)
 
 
-def _work(request: Request, descriptors: Sequence[int], run: Callable[[Request, int], int]) -> NoReturn:
+def _run_worker(request: Request, descriptors: Sequence[int], run: Callable[[Request, int], int]) -> NoReturn:
     """Be a worker, and end: nothing of the server's own is undone here."""
     status = _CRASHED
     try:

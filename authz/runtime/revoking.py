@@ -31,13 +31,13 @@ class ProcessRevocations:
     def revoke(self, document: bytes) -> Mapping[str, Any]:
         """Have the operator's entries count. Raises Refusal."""
         entries = _read(document)
-        new = _do(lambda: self._revocations.events.revoke(entries, OPERATOR, undoable=True))
+        new = _apply(lambda: self._revocations.events.revoke(entries, OPERATOR, undoable=True))
         return {"entries": len(entries)} | ({"new": new} if isinstance(new, int) else {"unshared": new})
 
     def undo(self, document: bytes) -> Mapping[str, Any]:
         """Take back what operators have revoked by these names. Raises Refusal."""
         names = [(entry.by, entry.issuer, entry.value) for entry in _read(document)]
-        undone = _do(lambda: self._revocations.events.undo(names, OPERATOR))
+        undone = _apply(lambda: self._revocations.events.undo(names, OPERATOR))
         return {"undone": undone} if isinstance(undone, int) else {"unshared": undone}
 
     def find(self, document: bytes) -> Mapping[str, Any]:
@@ -50,7 +50,7 @@ class ProcessRevocations:
         self._revocations.events.catch_up()
 
 
-def _do(change: Callable[[], int]) -> int | str:
+def _apply(change: Callable[[], int]) -> int | str:
     """Make a *change*; return its number, or why other replicas do not know of it. Raises Refusal."""
     try:
         return change()

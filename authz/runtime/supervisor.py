@@ -29,7 +29,7 @@ CANNOT_START: Final = 3
 SELF_EXPLAINED: Final = frozenset({2, CANNOT_START})
 
 INITIAL_BACKOFF: Final = 0.1  # seconds until the first restart
-MAX_PAUSE: Final = 30.0  # seconds
+MAX_BACKOFF: Final = 30.0  # seconds
 STABLE_AFTER: Final = 60.0  # seconds of uptime after which the backoff is reset
 EXIT_GRACE: Final = 5.0  # seconds after its drain for a worker to send its last spans and logs and to exit
 PROBE_INTERVAL: Final = 5.0  # seconds between two liveness probes of all workers
@@ -58,7 +58,7 @@ class _Worker:
     child: Child
     started_at: float
     due_at: float | None = None  # when to restart it
-    pause: float = INITIAL_BACKOFF  # seconds before the next restart
+    backoff: float = INITIAL_BACKOFF  # seconds before the next restart
     unanswered: int | None = 0  # consecutive probes; None while it restarts
 
 
@@ -153,9 +153,9 @@ class Supervisor:
     def _schedule_restart(self, worker: _Worker, what: str, now: float) -> None:
         worker.unanswered = None
         if now - worker.started_at >= STABLE_AFTER:
-            worker.pause = INITIAL_BACKOFF
-        pause = worker.pause * (1 - self._jitter() / 2)
-        worker.due_at, worker.pause = now + pause, min(worker.pause * 2, MAX_PAUSE)
+            worker.backoff = INITIAL_BACKOFF
+        pause = worker.backoff * (1 - self._jitter() / 2)
+        worker.due_at, worker.backoff = now + pause, min(worker.backoff * 2, MAX_BACKOFF)
         log.error("worker %d %s; it is restarted in %.1f s", worker.number, what, pause)
 
     def _fail_start(self, failed: _Worker, next_signal: NextSignal) -> int:

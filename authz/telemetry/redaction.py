@@ -24,17 +24,17 @@ def printable(text: str | None, max_chars: int = MAX_CHARS) -> str | None:
         and "ew" not in text  # no token begins otherwise
     ):
         return text
-    return _escape(_replace_tokens(text[:max_chars])) + _ending(text, max_chars)
+    return _escape(_replace_tokens(text[:max_chars])) + _ellipsis(text, max_chars)
 
 
 def escaped(text: str | None) -> str | None:
     """Return *text* truncated to MAX_CHARS, with everything but printable ASCII escaped."""
     if not text:
         return text
-    return _escape(text[:MAX_CHARS]) + _ending(text, MAX_CHARS)
+    return _escape(text[:MAX_CHARS]) + _ellipsis(text, MAX_CHARS)
 
 
-def _ending(text: str, max_chars: int) -> str:
+def _ellipsis(text: str, max_chars: int) -> str:
     return "..." if len(text) > max_chars else ""
 
 

@@ -14,7 +14,7 @@ from authz.testing.instant_lane import InstantLane
 PdpReply = Mapping[str, object] | Callable[[dict[str, Any]], Mapping[str, object] | None]
 """What the PDP answers, as JSON; or a function of the question as it is sent. None: it does not answer."""
 
-_AWAY: Final = Unanswered("it does not answer in this test", absent=True)
+_UNREACHABLE: Final = Unanswered("it does not answer in this test", absent=True)
 
 
 def answer_by_pdp(reply: PdpReply | None, kinds: Mapping[str, PdpKind]) -> dict[str, InstantLane]:
@@ -23,7 +23,7 @@ def answer_by_pdp(reply: PdpReply | None, kinds: Mapping[str, PdpKind]) -> dict[
     def decide(need: Need) -> PdpAnswer | Unanswered:
         said = reply(json.loads(need.sent)) if callable(reply) else reply
         if said is None:
-            return _AWAY
+            return _UNREACHABLE
         try:
             return read_answer(said, kinds[need.source])
         except ValueError as error:
@@ -42,6 +42,6 @@ def answer_about_risk(values: Mapping[str, object]) -> dict[str, InstantLane]:
         raise ValueError(f"nothing of the risk is called {', '.join(sorted(unknown))}, but {known}")
     assessed: Any = {name: values[name] for name in ASSESSMENT_FIELDS if name in values}
     seen: Any = {name: values[name] for name in HISTORY_FIELDS if name in values}
-    assessment = Assessment(**assessed) if assessed else _AWAY
+    assessment = Assessment(**assessed) if assessed else _UNREACHABLE
     history = ClientHistory(**seen)
     return {RISK: InstantLane(lambda _: assessment), CLIENT: InstantLane(lambda _: history)}

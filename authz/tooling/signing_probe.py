@@ -38,7 +38,7 @@ _NEVER_ISSUED: Final = "authz-check-config-asks-whether-this-is-exchanged"
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class ProbedSigning:
     """What trying one thing proved: *what* it is, whether it is *ok*, and a sentence about it."""
 
     what: str
@@ -54,7 +54,7 @@ class Tried:
         return {"what": self.what, "ok": self.ok, "finding": self.finding}
 
 
-def try_all(config: Config) -> Iterator[Tried]:
+def probe_signing(config: Config) -> Iterator[ProbedSigning]:
     """Try every signing key, and the exchange of tokens."""
     if config.identity.minted is not None:
         yield from (_try_key(name, section) for name, section in config.signing.keys.items())
@@ -64,34 +64,34 @@ def try_all(config: Config) -> Iterator[Tried]:
         yield _try_exchange(config)
 
 
-def _try_key(name: str, section: SigningKey) -> Tried:
+def _try_key(name: str, section: SigningKey) -> ProbedSigning:
     what = f"signing key {name}"
     try:
         signer = make_signer(section)
     except SigningUnavailable as error:
-        return Tried(what, ok=False, finding=f"{error.failure.value}: {error}")
+        return ProbedSigning(what, ok=False, finding=f"{error.failure.value}: {error}")
     try:
         _sign_and_verify(signer)
     except SigningUnavailable as error:
-        return Tried(what, ok=False, finding=f"{error.failure.value}: {error}")
+        return ProbedSigning(what, ok=False, finding=f"{error.failure.value}: {error}")
     except (Rejected, ValueError) as error:
-        return Tried(what, ok=False, finding=f"what it signs is not verified with its public key: {error}")
+        return ProbedSigning(what, ok=False, finding=f"what it signs is not verified with its public key: {error}")
     finally:
         signer.close()
-    return Tried(what, ok=True, finding=f"signs by {signer.algorithm}, and key {signer.kid} verifies it")
+    return ProbedSigning(what, ok=True, finding=f"signs by {signer.algorithm}, and key {signer.kid} verifies it")
 
 
-def _try_store(section: SharedState, secret_file: Path) -> Tried:
+def _try_store(section: SharedState, secret_file: Path) -> ProbedSigning:
     what = "signing keys in the shared state"
     try:
         with closing(open_shared_state(section)) as state:
             known = SharedStore(state, secret_file).read().ring.keys
             beside = state.key("probe", secrets.token_hex(8))
             if not state.create(beside, milliseconds=1000) or state.replace(beside, b"", b""):
-                return Tried(what, ok=False, finding="a value is replaced that was not read")
+                return ProbedSigning(what, ok=False, finding="a value is replaced that was not read")
     except (SharedStateError, StateError) as error:
-        return Tried(what, ok=False, finding=str(error))
-    return Tried(what, ok=True, finding=f"{len(known)} keys are read, and can be replaced")
+        return ProbedSigning(what, ok=False, finding=str(error))
+    return ProbedSigning(what, ok=True, finding=f"{len(known)} keys are read, and can be replaced")
 
 
 def _sign_and_verify(signer: Signer) -> None:
@@ -103,7 +103,7 @@ def _sign_and_verify(signer: Signer) -> None:
     keys.verify(parse_token(text), frozenset({signer.algorithm}))
 
 
-def _try_exchange(config: Config) -> Tried:
+def _try_exchange(config: Config) -> ProbedSigning:
     exchange = config.identity.exchange
     if exchange is None:
         raise ValueError("no exchange is configured")
@@ -115,10 +115,12 @@ def _try_exchange(config: Config) -> Tried:
         fact = source(Need(EXCHANGED, exchange.issuer, None, sent=json.dumps(sent)))
     except SourceError as error:
         if error.result == "bad_request":  # RFC 8693 section 2.2.2: invalid_request, for a token that is not valid
-            return Tried(what, ok=True, finding=f"refuses a token that was never issued, or our client: {error}")
-        return Tried(what, ok=False, finding=f"{error.result}: {error}")
+            return ProbedSigning(
+                what, ok=True, finding=f"refuses a token that was never issued, or our client: {error}"
+            )
+        return ProbedSigning(what, ok=False, finding=f"{error.result}: {error}")
     finally:
         source.close()
     if isinstance(fact.value, ExchangeRefused):
-        return Tried(what, ok=True, finding=f"refuses a token that was never issued: {fact.value.why}")
-    return Tried(what, ok=False, finding="gives a token for one that was never issued: this proves nothing")
+        return ProbedSigning(what, ok=True, finding=f"refuses a token that was never issued: {fact.value.why}")
+    return ProbedSigning(what, ok=False, finding="gives a token for one that was never issued: this proves nothing")

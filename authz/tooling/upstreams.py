@@ -101,7 +101,7 @@ MAX_SCOPES: Final = 100  # for each path, so that ten thousand rules take second
 def find_upstream_problems(config: Config, upstream: Upstream) -> Iterator[Problem]:
     """Report each rule around which a trait of *upstream* leads to one that asks less."""
     rules = build_rules(config)
-    finder = _Finder(rules)
+    finder = _BypassFinder(rules)
     for place, rule in enumerate(rules):
         if rule.shadow or rule.allow is AccessMode.PUBLIC:
             continue
@@ -112,7 +112,7 @@ def find_upstream_problems(config: Config, upstream: Upstream) -> Iterator[Probl
                     hint = "have Envoy remove the header, as `authz envoy-config` does"
                     yield Problem(path=("rules", place, "match", "hosts"), message=message, hint=hint)
                 continue
-            found = next(finder.ways_around(rule, trait), None)
+            found = next(finder.find_bypasses(rule, trait), None)
             if found is not None:
                 (method, segments), by = found
                 what = f"{method} /{'/'.join(segments)}"
@@ -124,7 +124,7 @@ def find_upstream_problems(config: Config, upstream: Upstream) -> Iterator[Probl
 _Scope = tuple[str, Mapping[str, str], str]  # host, context and method
 
 
-class _Finder:
+class _BypassFinder:
     """Asks for each rule what its routes may serve, wherever other rules are: on their hosts, by their methods."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
@@ -136,7 +136,7 @@ class _Finder:
         self._contexts: Final = tuple({(): 0} | {tuple(sorted(match.context.items())): 0 for match in matches})
         self._depth: Final = max(len(path.segments) for match in matches for path in match.paths)
 
-    def ways_around(self, rule: Rule, trait: Trait) -> Iterator[tuple[_Asked, Rule]]:
+    def find_bypasses(self, rule: Rule, trait: Trait) -> Iterator[tuple[_Asked, Rule]]:
         """Yield requests that the upstream may serve by a route of *rule*, and the weaker rules that decide them."""
         for template in rule.match.paths:
             segments = tuple(_ANY if segment is None else segment for segment in template.segments)
@@ -152,7 +152,7 @@ class _Finder:
     def _scopes(self, match: Match) -> Iterator[_Scope]:
         """Yield the hosts, contexts and methods of *match*, those of other rules among them."""
         own = dict(match.context)
-        contexts = [own | dict(other) for other in self._contexts if _agree(own, dict(other))]
+        contexts = [own | dict(other) for other in self._contexts if _are_compatible(own, dict(other))]
         hosts = [_sample(host) for host in match.hosts] or self._hosts
         below = tuple(f".{host.name}" for host in match.hosts if host.wildcard)
         if below:
@@ -161,7 +161,7 @@ class _Finder:
 
     def _variants(self, trait: Trait, plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
         if trait is Trait.TAKES_SLASHES:
-            yield from _deeper(plain, template, self._depth)
+            yield from _deeper_paths(plain, template, self._depth)
         else:
             for asked in _VARIANTS[trait](plain, template):
                 yield from _with_rest(asked, template)
@@ -187,7 +187,7 @@ def _sample(host: HostPattern) -> str:
     return f"{_ANY_HOST}.{host.name}" if host.wildcard else host.name
 
 
-def _agree(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+def _are_compatible(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     """Return whether one route can have both contexts."""
     return all(one.get(name, value) == value for name, value in other.items())
 
@@ -203,7 +203,7 @@ def _without_end(plain: _Asked, template: PathTemplate) -> Iterator[_Asked]:
         yield plain[0], plain[1][:-1]
 
 
-def _deeper(plain: _Asked, template: PathTemplate, depth: int) -> Iterator[_Asked]:
+def _deeper_paths(plain: _Asked, template: PathTemplate, depth: int) -> Iterator[_Asked]:
     """Yield deeper paths than the template, up to one that is longer than every template."""
     if template.segments and template.segments[-1] is None and not template.prefix:
         for more in range(1, max(1, depth - len(template.segments)) + 1):

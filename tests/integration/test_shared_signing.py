@@ -19,7 +19,7 @@ from authz.feeds.shared.state import SharedStateError
 from authz.signing.local import LocalSigner
 from authz.signing.rotation import RingKey
 from authz.signing.state import SigningState, StateError
-from authz.tooling.signing_probe import try_all
+from authz.tooling.signing_probe import probe_signing
 from tests.fakes.idp import FakeIdp
 from tests.fakes.redis_server import RedisServer, redis_server
 from tests.fakes.waiting import wait_until
@@ -103,12 +103,12 @@ def test_check_config_tries_it(tmp_path: Path) -> None:
         config = configure(more=text)
         with closing(store.client()) as state:
             SharedStore(state, secret).change(lambda known: with_published(known, LocalSigner.generate("EdDSA")))
-            (found,) = try_all(config)
+            (found,) = probe_signing(config)
             assert (found.ok, found.line()) == (True, f"{found.what}: 1 keys are read, and can be replaced")
         secret.write_bytes(b"another" * 8)
-        (wrong,) = try_all(config)
+        (wrong,) = probe_signing(config)
         assert (wrong.ok, "not encrypted by this secret" in wrong.finding) == (False, True)
-    (away,) = try_all(config)
+    (away,) = probe_signing(config)
     assert (away.ok, "shared state at" in away.finding) == (False, True)
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from authz.config.load import parse
 from authz.config.model import Config
 from authz.demo.loopback import Answer, json_response
-from authz.tooling.signing_probe import Tried, try_all
+from authz.tooling.signing_probe import ProbedSigning, probe_signing
 from tests.fakes.idp import FakeIdp, fail
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -44,9 +44,9 @@ def test_keys(tmp_path: Path) -> None:
     }
     signing = "signing:\n  keys:\n" + "".join(f"    {name}: {{{key}}}\n" for name, key in keys.items())
     with FakeIdp() as idp:
-        memory, file, absent, hsm = try_all(configured(idp, "issuer: 'https://us.test'", signing))
+        memory, file, absent, hsm = probe_signing(configured(idp, "issuer: 'https://us.test'", signing))
     assert memory.line().startswith("signing key memory: signs by ES256, and key ")
-    assert file == Tried("signing key file", ok=True, finding="signs by ES256, and key ours verifies it")
+    assert file == ProbedSigning("signing key file", ok=True, finding="signs by ES256, and key ours verifies it")
     assert (absent.ok, hsm.ok) == (False, False)
     assert absent.document()["finding"].startswith("misconfigured: ")
     assert hsm.finding == f"misconfigured: module {tmp_path}/none.so: no such file"
@@ -91,6 +91,6 @@ def test_exchange(answer: Answer, ok: bool, finding: str, tmp_path: Path) -> Non
         client = f"{{id: gw, secret_file: {tmp_path}/secret}}"
         config = configured(idp, f"exchange: {{issuer: a, url: '{idp.url}/token', client: {client}}}")
         idp.answers["/token"] = answer
-        (tried,) = try_all(config)
+        (tried,) = probe_signing(config)
     assert (tried.what, tried.ok) == ("token exchange at a", ok)
     assert tried.finding.startswith(finding)

@@ -46,7 +46,7 @@ def view(state: ConsoleState) -> bytes:
         PATH,
         state,
         form,
-        _one(shown[0]) if asked["decision_id"] and len(shown) == 1 else _many(shown),
+        _detail(shown[0]) if asked["decision_id"] and len(shown) == 1 else _list(shown),
         older,
         element("p", _bound(document), class_="bound"),
         warning("Nothing of it is kept here: see the audit log.") if asked["decision_id"] and not shown else None,
@@ -59,7 +59,7 @@ def _bound(document: Mapping[str, Any]) -> str:
     return f"{kept}: all of them since {instant(since)}." if since else f"{kept}: all since the start."
 
 
-def _many(decisions: Sequence[Mapping[str, Any]]) -> Markup:
+def _list(decisions: Sequence[Mapping[str, Any]]) -> Markup:
     columns = ("time", "decision", "reason", "rule", "issuer", "subject", "client", "request", "decision id")
     rows = (
         (
@@ -74,7 +74,7 @@ def _many(decisions: Sequence[Mapping[str, Any]]) -> Markup:
     return table("Decisions", columns, rows, empty="None that is asked for.")
 
 
-def _one(decision: Mapping[str, Any]) -> Markup:
+def _detail(decision: Mapping[str, Any]) -> Markup:
     """Return one decision with all that is recorded of it."""
     return facts(
         (

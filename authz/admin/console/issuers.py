@@ -89,7 +89,7 @@ def _describe(issuer: _Issuer, state: ConsoleState) -> Markup:
         _refresh(issuer, state),
         table(f"Keys of {issuer['issuer']}{worker}", _KEY_COLUMNS, map(_key, keys[:MAX_KEYS]), empty="No keys."),
         element("p", f"{len(keys) - MAX_KEYS} more: authz keys") if len(keys) > MAX_KEYS else None,
-        _remarks(issuer),
+        _notes(issuer),
         table(
             f"Rotations of {issuer['issuer']}{worker}",
             ("time", "what", "kid", "thumbprint"),
@@ -120,15 +120,15 @@ def _key(key: Mapping[str, Any]) -> tuple[Child, ...]:
     )
 
 
-def _remarks(issuer: _Issuer) -> Markup | None:
-    lines = list(_remarked(issuer))
+def _notes(issuer: _Issuer) -> Markup | None:
+    lines = list(_note_lines(issuer))
     if not lines:
         return None
     more = element("li", f"{len(lines) - MAX_KEYS} more: authz keys") if len(lines) > MAX_KEYS else None
     return element("ul", (element("li", line) for line in lines[:MAX_KEYS]), more)
 
 
-def _remarked(issuer: _Issuer) -> Iterator[str]:
+def _note_lines(issuer: _Issuer) -> Iterator[str]:
     for key in issuer["rejected"]:
         yield f"rejected: kid {key['kid'] or 'absent'}: {key['why']}"
     for name in issuer["blocked_unmatched"]:

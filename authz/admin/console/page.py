@@ -68,12 +68,12 @@ def page(path: str, state: ConsoleState, *content: Child) -> bytes:
             content,
             id="content",
         ),
-        element("footer", f"authz {state.version} \u00b7 as of {instant(state.now)} \u00b7 ", again(path, state)),
+        element("footer", f"authz {state.version} \u00b7 as of {instant(state.now)} \u00b7 ", reload_link(path, state)),
     )
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n".encode()
 
 
-def again(path: str, state: ConsoleState) -> Markup:
+def reload_link(path: str, state: ConsoleState) -> Markup:
     """Return a link to the same page as it is by now."""
     return element("a", "reload", href=address(path, state.query))
 

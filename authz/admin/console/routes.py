@@ -76,7 +76,7 @@ def make_console_routes(
         "/decisions": data(lambda query: source.decisions(filter_of(query))),
         "/configuration": data(source.configuration),
         "/pressure": data(lambda _: source.pressure()),
-        f"POST {attempt.PATH}": console.try_,
+        f"POST {attempt.PATH}": console.explain_form,
         "POST /explain": console.explain,
         **({f"POST {issuers.REFRESH_PATH}": console.refresh} if writable else {}),
     }
@@ -116,7 +116,7 @@ class _Console:
         refusal = self.access.refuse(request)
         return refusal or AdminResponse(HTTPStatus.OK, STYLE, "text/css; charset=utf-8", headers=_HEADERS)
 
-    def try_(self, request: AdminRequest) -> AdminResponse:
+    def explain_form(self, request: AdminRequest) -> AdminResponse:
         """Explain the request of a form. The page repeats it without the token."""
         form = _fields(request.body.decode("utf-8", "replace"))
         if (refusal := self.access.refuse_form(request, form.get("csrf", ""))) is not None:

@@ -23,7 +23,7 @@ def pydantic_errors(error: ValidationError) -> Iterator[Problem]:
     corrected = set(misspelt_keys(details).values())
     for detail in details:
         if detail["type"] != "missing" or detail["loc"] not in corrected:
-            message, hint = _words(detail["type"])(detail)
+            message, hint = _message_for(detail["type"])(detail)
             yield Problem(path=detail["loc"], message=message, hint=hint)
 
 
@@ -100,7 +100,7 @@ def _kind(value: object) -> str:
             return "empty"
 
 
-def _wanted(what: str, hint: Callable[[object], str] = lambda _: "") -> Words:
+def _must_be(what: str, hint: Callable[[object], str] = lambda _: "") -> Words:
     return lambda detail: (f"must be {what}, not {_kind(detail['input'])}", hint(detail["input"]))
 
 
@@ -122,7 +122,7 @@ def _hint_for_list(value: object) -> str:
     return f"write [{value}]" if isinstance(value, str) and value.isprintable() and len(value) <= 60 else ""
 
 
-def _words(kind: str) -> Words:
+def _message_for(kind: str) -> Words:
     return _WORDS.get(kind, _unchanged)
 
 
@@ -131,17 +131,17 @@ def _unchanged(detail: ErrorDetails) -> tuple[str, str]:
     return message[:1].lower() + message[1:], ""
 
 
-_LIST: Final = _wanted("a list", _hint_for_list)
-_MAPPING: Final = _wanted("a mapping")
-_NUMBER: Final = _wanted("a number", _hint_for_number)
+_LIST: Final = _must_be("a list", _hint_for_list)
+_MAPPING: Final = _must_be("a mapping")
+_NUMBER: Final = _must_be("a number", _hint_for_number)
 
 _WORDS: Final[Mapping[str, Words]] = {
     "missing": _missing,
     "extra_forbidden": _unknown,
     "enum": _choice,
-    "string_type": _wanted("text", _hint_for_text),
-    "bool_type": _wanted("true or false", _hint_for_bool),
-    "int_type": _wanted("a whole number", _hint_for_number),
+    "string_type": _must_be("text", _hint_for_text),
+    "bool_type": _must_be("true or false", _hint_for_bool),
+    "int_type": _must_be("a whole number", _hint_for_number),
     "float_type": _NUMBER,
     "tuple_type": _LIST,
     "dict_type": _MAPPING,

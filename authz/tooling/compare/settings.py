@@ -170,7 +170,7 @@ def _format_difference(old: object, new: object) -> str:
     if isinstance(old, tuple) and isinstance(new, tuple):
         parts = [
             f"{word} {_format_some(found)}"
-            for word, found in (("now", _less(new, old)), ("not", _less(old, new)))
+            for word, found in (("now", _without(new, old)), ("not", _without(old, new)))
             if found
         ]
         return ", ".join(parts).replace("not ", "no longer ") or "in another order"
@@ -184,7 +184,7 @@ def _format_difference(old: object, new: object) -> str:
     return f"{_format(old)} -> {_format(new)}"
 
 
-def _less(these: tuple[object, ...], others: tuple[object, ...]) -> list[object]:
+def _without(these: tuple[object, ...], others: tuple[object, ...]) -> list[object]:
     return [value for value in these if value not in others]
 
 

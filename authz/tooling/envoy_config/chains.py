@@ -1,4 +1,4 @@
-"""The chains of HTTP filters of an Envoy configuration, wherever one may stand, and the filter that asks in each."""
+"""The chains of HTTP filters of an Envoy configuration, wherever one may stand, and the ext_authz filters in each."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class Filter:
 
 
 def read_filters(entry: Node, discovered: Mapping[str, Node]) -> Iterator[Filter]:
-    """Yield the filter of one *entry* of http_filters, or each asking filter inside it.
+    """Yield the filter of one *entry* of http_filters, or each ext_authz filter inside it.
 
     A filter may stand inside a matcher (ExtensionWithMatcher), a Composite or a FilterChainConfig. *discovered* are
     settings that are configured by discovery (ECDS) and are in the file all the same.
     """
     name = entry.get("name").text
-    config, seen = entry.get("typed_config").typed, True
-    if not config.there and (source := entry.get("config_discovery")).there:
-        found, default = discovered.get(name), source.get("default_config").typed
+    config, seen = entry.get("typed_config").unwrapped, True
+    if not config.exists and (source := entry.get("config_discovery")).exists:
+        found, default = discovered.get(name), source.get("default_config").unwrapped
         types = {
             each.value.rpartition(".")[2] for each in source.get("type_urls").each() if isinstance(each.value, str)
         }
@@ -60,7 +60,7 @@ def read_filters(entry: Node, discovered: Mapping[str, Node]) -> Iterator[Filter
         yield Filter(entry, name, "ExtAuthz", node, conditional=True, seen=seen)
     if not inside:
         if config.kind == "ExtensionWithMatcher":
-            config = config.get("extension_config.typed_config").typed
+            config = config.get("extension_config.typed_config").unwrapped
         yield Filter(entry, name, _kind(config), config, seen=seen)
 
 
@@ -73,17 +73,17 @@ class Chain:
     upgrade: str = ""
 
     @cached_property
-    def asking(self) -> tuple[Filter, ...]:
+    def ext_authz(self) -> tuple[Filter, ...]:
         """The filters that ask an external service, in their order."""
         return tuple(each for each in self.filters if each.asks)
 
-    def before(self, asking: Filter) -> tuple[Filter, ...]:
+    def before(self, ext_authz: Filter) -> tuple[Filter, ...]:
         """The filters that a request passes before the check."""
-        return self.filters[: self.filters.index(asking)]
+        return self.filters[: self.filters.index(ext_authz)]
 
-    def behind(self, asking: Filter) -> tuple[Filter, ...]:
+    def after(self, ext_authz: Filter) -> tuple[Filter, ...]:
         """The filters that a request passes after the check, the router aside."""
-        later = self.filters[self.filters.index(asking) + 1 :]
+        later = self.filters[self.filters.index(ext_authz) + 1 :]
         return tuple(each for each in later if each.kind != "Router" and not each.asks)
 
 
@@ -103,8 +103,8 @@ class Manager:
 
     @cached_property
     def asks(self) -> bool:
-        """Whether requests that are not upgraded meet a filter that asks."""
-        return bool(self.main.asking)
+        """Whether requests that are not upgraded meet an ext_authz filter."""
+        return bool(self.main.ext_authz)
 
     @cached_property
     def routes(self) -> tuple[Route, ...]:
@@ -125,7 +125,9 @@ def find_managers(root: Node) -> tuple[Manager, ...]:
     nodes = list(root.walk())
     route_configs = {node.get("name").text: node for node in nodes if node.kind == "RouteConfiguration"}
     extensions = {
-        node.get("name").text: node.get("typed_config").typed for node in nodes if node.kind == "TypedExtensionConfig"
+        node.get("name").text: node.get("typed_config").unwrapped
+        for node in nodes
+        if node.kind == "TypedExtensionConfig"
     }
     managers = [
         node for node in nodes if node.kind == "HttpConnectionManager" or node.path[-1:] == ("http_connection_manager",)
@@ -151,18 +153,18 @@ def _read_routes(manager: Node, known: Mapping[str, Node]) -> tuple[tuple[Node, 
     """Return the route configurations that are here, and what names those that are not."""
     seen: list[Node] = []
     unseen: list[Node] = []
-    if (written := manager.get("route_config")).there:
+    if (written := manager.get("route_config")).exists:
         seen.append(written)
-    if (source := manager.get("rds")).there:
+    if (source := manager.get("rds")).exists:
         found = known.get(source.get("route_config_name").text)
         (seen if found is not None else unseen).append(found if found is not None else source)
-    if (scoped := manager.get("scoped_routes")).there:
+    if (scoped := manager.get("scoped_routes")).exists:
         listed = list(scoped.get("scoped_route_configurations_list.scoped_route_configurations").each())
         for each in listed:
             found = known.get(each.get("route_configuration_name").text)
             inline = each.get("route_configuration")
-            (seen if inline.there or found is not None else unseen).append(
-                inline if inline.there or found is None else found
+            (seen if inline.exists or found is not None else unseen).append(
+                inline if inline.exists or found is None else found
             )
         if not listed:
             unseen.append(scoped)

@@ -39,23 +39,23 @@ class Context:
     @property
     def protected_managers(self) -> tuple[tuple[Manager, Filter], ...]:
         """The connection managers with the filter, each with that filter."""
-        return tuple((manager, self.ours(manager.main)) for manager in self.managers if manager.asks)
+        return tuple((manager, self.sidecar_filter(manager.main)) for manager in self.managers if manager.asks)
 
     @property
     def checks(self) -> Iterator[tuple[Manager, Chain, Filter]]:
         """Yield every place where the sidecar is asked: in a main chain, a chain of upgrades, or inside a filter."""
         for manager in self.managers:
             for chain in manager.chains:
-                if chain.asking:
-                    ours = self.ours(chain)
-                    for each in chain.asking:
+                if chain.ext_authz:
+                    ours = self.sidecar_filter(chain)
+                    for each in chain.ext_authz:
                         if each is ours or (each.conditional and each.node == ours.node):
                             yield manager, chain, each
 
-    def ours(self, chain: Chain) -> Filter:
+    def sidecar_filter(self, chain: Chain) -> Filter:
         """The filter of *chain* that asks the sidecar: of several the first whose cluster has its endpoints."""
-        served = (each for each in chain.asking if each.cluster in self.clusters_of_sidecar)
-        return next(served, chain.asking[0])
+        served = (each for each in chain.ext_authz if each.cluster in self.clusters_of_sidecar)
+        return next(served, chain.ext_authz[0])
 
     @property
     def clusters_of_sidecar(self) -> frozenset[str]:
@@ -84,7 +84,7 @@ class Context:
     def receiver_clusters(self) -> frozenset[str]:
         """The clusters of the sidecar's receiver: its port, on the hosts of the sidecar and nowhere else."""
         port, endpoints = self.requirements.receiver_port, self.requirements.endpoints
-        hosts = {host for name in self.clusters_of_sidecar for host in _hosts_alone(self.clusters[name])}
+        hosts = {host for name in self.clusters_of_sidecar for host in _host_names(self.clusters[name])}
         if any(each.startswith("unix:") or each.rpartition(":")[0].strip("[]") in _HERE for each in endpoints):
             hosts |= _HERE
         wanted = {f"{host}:{port}" for host in hosts}
@@ -95,7 +95,7 @@ class Context:
     def leads_to_receiver(self, route: Route) -> bool:
         """Return whether requests on *route* reach the sidecar's receiver and nothing else, not even copies of them."""
         copied = any(
-            level.get(way).there
+            level.get(way).exists
             for level in (route.route, *route.levels)
             for way in ("route.request_mirror_policies", "request_mirror_policies")
         )
@@ -106,23 +106,23 @@ class Context:
         protected = self.protected_clusters
         if not self.protected_managers or protected is None or manager.clusters is None:
             return True
-        return bool(manager.clusters & protected) or any(map(self._leads_anywhere, manager.clusters))
+        return bool(manager.clusters & protected) or any(map(self._is_dynamic, manager.clusters))
 
-    def lets_unchecked_pass(self, manager: Manager) -> bool:
+    def may_pass_unchecked(self, manager: Manager) -> bool:
         """Return whether requests may pass all of *manager* without a check."""
-        if not all(chain.asking for chain in manager.chains):
+        if not all(chain.ext_authz for chain in manager.chains):
             return True
         return any(
-            asking.node.get("disabled").is_true
-            or asking.conditional
-            or asking.config.get("failure_mode_allow").is_true
-            or asking.config.get("shadow_mode").is_true
-            or not enabled_always(asking.config)
-            for each, _, asking in self.checks
+            ext_authz.node.get("disabled").is_true
+            or ext_authz.conditional
+            or ext_authz.config.get("failure_mode_allow").is_true
+            or ext_authz.config.get("shadow_mode").is_true
+            or not enabled_always(ext_authz.config)
+            for each, _, ext_authz in self.checks
             if each is manager
         )
 
-    def _leads_anywhere(self, name: str) -> bool:
+    def _is_dynamic(self, name: str) -> bool:
         """Return whether a cluster finds its hosts from the request, or in other clusters."""
         cluster = self.clusters.get(name, Node(None))
         kind = f"{cluster.get('type').text} {cluster.get('cluster_type.name').text}".lower()
@@ -135,16 +135,16 @@ def enabled_always(config: Node) -> bool:
     named = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
     unit = share.get("denominator")
     of = named.get(unit.text) or {1: 10_000, 2: 1_000_000}.get(int(unit.number(0)), 100)
-    asked = not config.get("filter_enabled").there or share.get("numerator").number(0) >= of
-    return asked and not config.get("filter_enabled_metadata").there
+    asked = not config.get("filter_enabled").exists or share.get("numerator").number(0) >= of
+    return asked and not config.get("filter_enabled_metadata").exists
 
 
 def addresses(cluster: Node) -> Iterator[str]:
     """Yield the endpoints of a cluster: `unix:/path`, or the port alone."""
     for address in _addresses(cluster):
-        if (pipe := address.get("pipe.path")).there:
+        if (pipe := address.get("pipe.path")).exists:
             yield f"unix:{pipe.text}"
-        elif (port := address.get("socket_address.port_value")).there:
+        elif (port := address.get("socket_address.port_value")).exists:
             yield str(port.value)
 
 
@@ -154,12 +154,12 @@ def hosts_of(cluster: Node | None) -> Iterator[str]:
         socket = address.get("socket_address")
         yield (
             f"{socket.get('address').text}:{socket.get('port_value').value}"
-            if socket.there
+            if socket.exists
             else f"unix:{address.get('pipe.path').text}"
         )
 
 
-def _hosts_alone(cluster: Node) -> Iterator[str]:
+def _host_names(cluster: Node) -> Iterator[str]:
     return (host.rpartition(":")[0] for host in hosts_of(cluster) if not host.startswith("unix:"))
 
 

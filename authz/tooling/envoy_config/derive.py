@@ -37,7 +37,7 @@ _ANSWER_MS: Final = 400  # what an answer may take beyond the wait for a key
 _OTHER_HEADERS_KB: Final = 44  # in addition to the token
 _READ_IN_CONDITION: Final = re.compile(r"""request\.headers\[\s*["']([^"']+)["']\s*\]""")
 PROOF_HEADER: Final = "dpop"
-_EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to be recognised
+_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to be recognised
 
 
 def derive(  # noqa: PLR0913 - one for each option
@@ -85,7 +85,7 @@ def endpoints(config: Config, *, host: str | None = None) -> tuple[str, ...]:
     listened = parse_address(config.server.listen)
     if isinstance(listened, UnixAddress):
         return addresses
-    near = _reached_at(listened, host)
+    near = _reachable_host(listened, host)
     shown = f"[{near}]" if ":" in near else near
     return tuple(f"{shown}:{address.rpartition(':')[2]}" for address in addresses)
 
@@ -205,7 +205,7 @@ def _tls(config: Config, host: str | None, folder: str) -> ClusterTls | None:
         return None
     mutual = tls.client_ca_file is not None
     return ClusterTls(
-        server_name=_reached_at(address, host),
+        server_name=_reachable_host(address, host),
         ca_file=f"{folder}/ca.crt",
         cert_file=f"{folder}/tls.crt" if mutual else None,
         key_file=f"{folder}/tls.key" if mutual else None,
@@ -216,9 +216,9 @@ def _receiver(config: Config, host: str | None, prefix: str) -> EnvoyReceiver | 
     if config.receivers.listen is None:
         return None
     address = parse_tcp_address(config.receivers.listen)
-    near = _reached_at(address, host)
+    near = _reachable_host(address, host)
     return EnvoyReceiver(f"[{near}]:{address.port}" if ":" in near else f"{near}:{address.port}", prefix)
 
 
-def _reached_at(address: TcpAddress, host: str | None) -> str:
-    return host or ("127.0.0.1" if address.host in _EVERYWHERE else address.host)
+def _reachable_host(address: TcpAddress, host: str | None) -> str:
+    return host or ("127.0.0.1" if address.host in _ANY_ADDRESS else address.host)

@@ -19,7 +19,9 @@ HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 Fragment = dict[str, object]
 
-_TOGETHER: Final = 5  # names in one expression: each is tried on every header, and Envoy's bound on its size is 100
+_MAX_NAMES_IN_REGEX: Final = (
+    5  # names in one expression: each is tried on every header, and Envoy's bound on its size is 100
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,9 @@ def connection_manager(envoy: EnvoySettings) -> Fragment:
         "stream_idle_timeout": "300s",
     }
     expressions = [any_spelling(name) for name in envoy.removed]
-    groups = (envoy.claims[place : place + _TOGETHER] for place in range(0, len(envoy.claims), _TOGETHER))
+    groups = (
+        envoy.claims[place : place + _MAX_NAMES_IN_REGEX] for place in range(0, len(envoy.claims), _MAX_NAMES_IN_REGEX)
+    )
     expressions += ["|".join(map(any_spelling, group)) for group in groups]
     if expressions:
         matchers = [{"key_matcher": {"safe_regex": {"regex": expression}}} for expression in expressions]
@@ -116,7 +120,7 @@ def connection_manager(envoy: EnvoySettings) -> Fragment:
 
 def access_log() -> Fragment:
     """Return an entry of the connection manager's access_log: the client, the request, and the decision."""
-    decision = {key: f"%DYNAMIC_METADATA({EXT_AUTHZ}:{key})%" for key in _TOLD}
+    decision = {key: f"%DYNAMIC_METADATA({EXT_AUTHZ}:{key})%" for key in _METADATA_KEYS}
     return {
         "name": "envoy.access_loggers.stdout",
         "typed_config": {
@@ -287,4 +291,4 @@ _LOGGED: Final = {
     "bytes_sent": "%BYTES_SENT%",
     "upstream": "%UPSTREAM_HOST%",
 }
-_TOLD: Final = ("decision", "reason", "decision_id", "rule", "issuer")
+_METADATA_KEYS: Final = ("decision", "reason", "decision_id", "rule", "issuer")

@@ -140,7 +140,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         Level.FINDING,
         "a filter answers before requests are checked",
         "put it behind the filter",
-        review_bypasses.answered_in_front,
+        review_bypasses.answered_before,
     ),
     "token-written": Kind(
         Level.FINDING,
@@ -248,13 +248,13 @@ KINDS: Final[Mapping[str, Kind]] = {
         Level.FINDING,
         "a filter after ext_authz writes what the decision was based on, or what the sidecar wrote",
         "put it before ext_authz",
-        review_settings.written_behind,
+        review_settings.written_after,
     ),
     "may-write-behind": Kind(
         Level.NOTE,
         "a program after ext_authz may write identity headers, or change the path",
         "review it, or put it before ext_authz",
-        review_settings.may_write_behind,
+        review_settings.may_write_after,
     ),
     "routes-write": Kind(
         Level.FINDING,

@@ -44,13 +44,13 @@ class Node:
 
     def walk(self) -> Iterator[Node]:
         """Yield this node and all below it, each without a TypedStruct around it."""
-        node = self.typed
+        node = self.unwrapped
         yield node
         for child in node.each():
             yield from child.walk()
 
     @property
-    def there(self) -> bool:
+    def exists(self) -> bool:
         """Whether there is a value."""
         return self.value is not None
 
@@ -72,7 +72,7 @@ class Node:
         return "Golang" if "golang" in words else words[-1]
 
     @property
-    def typed(self) -> Node:
+    def unwrapped(self) -> Node:
         """The message in a TypedStruct (`xds.type.v3`, `udpa.type.v1`), with its own `@type`; any other value as is."""
         if self.kind != "TypedStruct":
             return self
@@ -113,8 +113,8 @@ def find_clusters(root: Node) -> dict[str, Node]:
 
 def matches(matcher: Node, text: str) -> bool:
     """Return whether a StringMatcher (`envoy.type.matcher.v3`) matches *text*, a header's name in lower case."""
-    if (pattern := matcher.get("safe_regex.regex")).there:
-        return fits(pattern, text)
+    if (pattern := matcher.get("safe_regex.regex")).exists:
+        return matches_regex(pattern, text)
     fold = matcher.get("ignore_case").is_true
     for key, holds in (
         ("exact", str.__eq__),
@@ -122,12 +122,12 @@ def matches(matcher: Node, text: str) -> bool:
         ("suffix", str.endswith),
         ("contains", str.__contains__),
     ):
-        if (wanted := matcher.get(key)).there:
+        if (wanted := matcher.get(key)).exists:
             return bool(holds(text, wanted.text.lower() if fold else wanted.text))
     return False
 
 
-def fits(pattern: Node, text: str) -> bool:
+def matches_regex(pattern: Node, text: str) -> bool:
     """Return whether a regular expression matches all of *text*; one that Python cannot compile matches nothing."""
     try:
         return re.fullmatch(pattern.text, text) is not None

@@ -69,19 +69,19 @@ def receiver_routes(envoy: EnvoySettings) -> list[Fragment]:
             {
                 "match": {"path": public, "headers": [posted]},
                 "route": {"cluster": _name(envoy), "prefix_rewrite": path, "timeout": "10s"},
-                "typed_per_filter_config": _only(),
+                "typed_per_filter_config": _route_overrides(),
             },
             {
                 "match": {"path": public},
                 "direct_response": {"status": 405},
                 "response_headers_to_add": [{"header": {"key": "allow", "value": "POST"}}],
-                "typed_per_filter_config": _only(),
+                "typed_per_filter_config": _route_overrides(),
             },
         ]
     return routes
 
 
-def _only() -> Fragment:
+def _route_overrides() -> Fragment:
     """Return what is on and off on these routes."""
     return {
         EXT_AUTHZ: {"@type": f"{V3}.filters.http.ext_authz.v3.ExtAuthzPerRoute", "disabled": True},

@@ -47,48 +47,48 @@ def tcp_around(context: Context) -> Iterator[Location]:
 
 def after_router(context: Context) -> Iterator[Location]:
     """The router ends the chain: what stands behind it never runs."""
-    for _, chain, asking in context.checks:
-        if any(each.kind == "Router" for each in chain.before(asking)):
-            yield Location(asking.node)
+    for _, chain, ext_authz in context.checks:
+        if any(each.kind == "Router" for each in chain.before(ext_authz)):
+            yield Location(ext_authz.node)
 
 
 def upgrade_not_checked(context: Context) -> Iterator[Location]:
     """Upgrades may have their own filter chain."""
     for manager, _ in context.protected_managers:
         for chain in manager.chains:
-            if not chain.asking:
+            if not chain.ext_authz:
                 yield Location(chain.node, chain.upgrade)
 
 
 def switched_off(context: Context) -> Iterator[Location]:
     """The filter is off unless a route switches it on."""
-    for _, _, asking in context.checks:
-        if (off := asking.node.get("disabled")).is_true:
+    for _, _, ext_authz in context.checks:
+        if (off := ext_authz.node.get("disabled")).is_true:
             yield Location(off)
 
 
 def shadowed(context: Context) -> Iterator[Location]:
     """The decision is reported, and no request is stopped (Envoy 1.38)."""
-    for _, _, asking in context.checks:
-        if (shadow := asking.config.get("shadow_mode")).is_true:
+    for _, _, ext_authz in context.checks:
+        if (shadow := ext_authz.config.get("shadow_mode")).is_true:
             yield Location(shadow)
 
 
 def conditional(context: Context) -> Iterator[Location]:
     """A filter around ours decides whether it runs: a matcher, Composite, or a chain that routes can replace."""
-    for _, _, asking in context.checks:
-        if asking.conditional:
-            yield Location(asking.node.get("typed_config"))
+    for _, _, ext_authz in context.checks:
+        if ext_authz.conditional:
+            yield Location(ext_authz.node.get("typed_config"))
 
 
 def optional(context: Context) -> Iterator[Location]:
     """An Envoy that does not know the filter leaves it out, and says nothing."""
-    for manager, _, asking in context.checks:
-        if (own := asking.node.get("is_optional")).is_true:
+    for manager, _, ext_authz in context.checks:
+        if (own := ext_authz.node.get("is_optional")).is_true:
             yield Location(own)
         reported = set()
         for route in manager.routes:
-            for settings in route.settings(asking.name):
+            for settings in route.settings(ext_authz.name):
                 if (flag := settings.get("is_optional")).is_true and flag.path not in reported:
                     reported.add(flag.path)
                     yield Location(flag)
@@ -96,74 +96,74 @@ def optional(context: Context) -> Iterator[Location]:
 
 def filter_unseen(context: Context) -> Iterator[Location]:
     """The filter that asks is configured by discovery (ECDS)."""
-    for _, _, asking in context.checks:
-        if not asking.seen:
-            yield Location(asking.node.get("config_discovery"), asking.name)
+    for _, _, ext_authz in context.checks:
+        if not ext_authz.seen:
+            yield Location(ext_authz.node.get("config_discovery"), ext_authz.name)
 
 
 def others_unseen(context: Context) -> Iterator[Location]:
     """Other filters, listeners or chains of filters that are configured by discovery."""
-    asked = {asking.node.get("config_discovery").path for _, _, asking in context.checks}
+    asked = {ext_authz.node.get("config_discovery").path for _, _, ext_authz in context.checks}
     dumped = any(node.kind == "ListenersConfigDump" for node in context.root.walk())
     for node in context.root.walk():
         if node.path[-1:] in {("config_discovery",), ("configDiscovery",)} and node.path not in asked:
-            if node.key("type_urls").there or node.get("config_source").there:
+            if node.key("type_urls").exists or node.get("config_source").exists:
                 yield Location(node, "a filter")
         elif node.path[-1:] in {("fcds_config",), ("fcdsConfig",)}:
             yield Location(node, "chains of filters")
     for root in find_bootstraps(context.root):
         source = root.get("dynamic_resources.lds_config")
-        if source.there and not dumped:
+        if source.exists and not dumped:
             yield Location(source, "listeners")
 
 
 def sampled(context: Context) -> Iterator[Location]:
     """The filter runs for a share of the requests, or for those with some metadata."""
-    for _, _, asking in context.checks:
-        if not enabled_always(asking.config):
-            share = asking.config.get("filter_enabled")
-            yield Location(share if share.there else asking.config.get("filter_enabled_metadata"))
+    for _, _, ext_authz in context.checks:
+        if not enabled_always(ext_authz.config):
+            share = ext_authz.config.get("filter_enabled")
+            yield Location(share if share.exists else ext_authz.config.get("filter_enabled_metadata"))
 
 
 def runtime_decides(context: Context) -> Iterator[Location]:
     """A value of the runtime, which the admin interface and others can change, overrides the share."""
-    for _, _, asking in context.checks:
-        if (key := asking.config.get("filter_enabled.runtime_key")).text:
+    for _, _, ext_authz in context.checks:
+        if (key := ext_authz.config.get("filter_enabled.runtime_key")).text:
             yield Location(key, key.text)
 
 
 def fails_open(context: Context) -> Iterator[Location]:
     """While no sidecar answers, everybody passes."""
-    for _, _, asking in context.checks:
-        if (allow := asking.config.get("failure_mode_allow")).is_true:
+    for _, _, ext_authz in context.checks:
+        if (allow := ext_authz.config.get("failure_mode_allow")).is_true:
             yield Location(allow)
 
 
 def route_not_checked(context: Context) -> Iterator[Location]:
     """Routes on which the filter is off; a place that switches it off for several is listed once."""
     reported: dict[object, Location] = {}
-    for manager, _, asking in context.checks:
+    for manager, _, ext_authz in context.checks:
         for route in manager.routes:
             if context.leads_to_receiver(route):
                 continue  # what issuers send is verified there
-            if (off := route.switched_off(asking.name)) is not None:
-                reported.setdefault(off.path, Location(off.get("disabled") if off.get("disabled").there else off))
+            if (off := route.switched_off(ext_authz.name)) is not None:
+                reported.setdefault(off.path, Location(off.get("disabled") if off.get("disabled").exists else off))
     yield from reported.values()
 
 
 def cached(context: Context) -> Iterator[Location]:
     """A cache in front of the filter answers with what was meant for another client."""
-    yield from _in_front(context, _CACHES)
+    yield from _filters_before(context, _CACHES)
 
 
-def answered_in_front(context: Context) -> Iterator[Location]:
+def answered_before(context: Context) -> Iterator[Location]:
     """A filter in front of ours that serves content by itself."""
-    yield from _in_front(context, _SERVES)
+    yield from _filters_before(context, _SERVES)
 
 
-def _in_front(context: Context, kinds: frozenset[str]) -> Iterator[Location]:
-    for _, chain, asking in context.checks:
-        for each in chain.before(asking):
+def _filters_before(context: Context, kinds: frozenset[str]) -> Iterator[Location]:
+    for _, chain, ext_authz in context.checks:
+        for each in chain.before(ext_authz):
             if each.kind in kinds:
                 yield Location(each.node, each.name)
 
@@ -172,7 +172,7 @@ def admin_exposed(context: Context) -> Iterator[Location]:
     """The admin interface can read secrets and change runtime values."""
     for root in find_bootstraps(context.root):
         address = root.get("admin.address.socket_address.address")
-        if address.there and address.text not in _SAFE_ADMIN and not TcpAddress(address.text, 0).loopback:
+        if address.exists and address.text not in _SAFE_ADMIN and not TcpAddress(address.text, 0).loopback:
             yield Location(address, address.text)
 
 
@@ -181,18 +181,18 @@ def identity_kept(context: Context) -> Iterator[Location]:
     for manager in context.managers:
         if not manager.asks and not context.leads_to_protected(manager):
             continue
-        names = {asking.name for each, _, asking in context.checks if each is manager}
-        left = context.requirements.identity - _removed_early(manager.node, context.requirements.identity)
+        names = {ext_authz.name for each, _, ext_authz in context.checks if each is manager}
+        left = context.requirements.identity - _removed_by_early_mutations(manager.node, context.requirements.identity)
         for route in manager.routes:
             if context.leads_to_receiver(route):
                 continue  # it reads no identity headers
             off = any(route.switched_off(name) is not None for name in names)
-            if not (off or context.lets_unchecked_pass(manager)):
+            if not (off or context.may_pass_unchecked(manager)):
                 continue
             removed = {
                 name.text.lower() for level in route.levels for name in level.get("request_headers_to_remove").each()
             }
-            kept = reaching(manager.node, left) - removed
+            kept = without_refused(manager.node, left) - removed
             if kept:
                 yield Location(route.node, _name_some(kept))
 
@@ -203,7 +203,7 @@ def routes_unseen(context: Context) -> Iterator[Location]:
         yield from map(Location, manager.unseen)
 
 
-def _removed_early(manager: Node, names: frozenset[str]) -> set[str]:
+def _removed_by_early_mutations(manager: Node, names: frozenset[str]) -> set[str]:
     removed: set[str] = set()
     for extension in manager.get("early_header_mutation_extensions").each():
         for mutation in extension.get("typed_config.mutations").each():
@@ -212,7 +212,7 @@ def _removed_early(manager: Node, names: frozenset[str]) -> set[str]:
     return removed
 
 
-def reaching(manager: Node, names: set[str] | frozenset[str]) -> set[str]:
+def without_refused(manager: Node, names: set[str] | frozenset[str]) -> set[str]:
     """Return the names without those that Envoy does not accept from clients."""
     action = manager.get("common_http_protocol_options.headers_with_underscores_action").text
     return {name for name in names if "_" not in name or action not in {"REJECT_REQUEST", "DROP_HEADER"}}

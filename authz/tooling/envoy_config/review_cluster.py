@@ -13,11 +13,11 @@ _DEFAULT_REQUESTS = 1024
 
 def cluster_unseen(context: Context) -> Iterator[Location]:
     """The filter names a cluster that is not in this file, or speaks to the sidecar without one."""
-    for _, _, asking in context.checks:
-        service = asking.config.get("grpc_service")
+    for _, _, ext_authz in context.checks:
+        service = ext_authz.config.get("grpc_service")
         named = service.get("envoy_grpc.cluster_name")
-        if service.there and named.text not in context.clusters:
-            yield Location(named if named.there else service, named.text)
+        if service.exists and named.text not in context.clusters:
+            yield Location(named if named.exists else service, named.text)
 
 
 def over_http1(context: Context) -> Iterator[Location]:
@@ -29,7 +29,7 @@ def over_http1(context: Context) -> Iterator[Location]:
             options.get("auto_config"),
             cluster.get("http2_protocol_options"),
         )
-        if not any(way.there for way in ways):
+        if not any(way.exists for way in ways):
             yield Location(options)
 
 
@@ -78,7 +78,7 @@ def _limits(context: Context) -> Iterator[tuple[Node, float]]:
 def in_plaintext(context: Context) -> Iterator[Location]:
     """The sidecar speaks TLS, and the cluster does not."""
     for cluster in _asked(context):
-        if context.requirements.tls and not cluster.get("transport_socket").there:
+        if context.requirements.tls and not cluster.get("transport_socket").exists:
             yield Location(cluster.get("transport_socket"))
 
 
@@ -87,11 +87,11 @@ def not_verified(context: Context) -> Iterator[Location]:
     for cluster in _asked(context):
         tls = cluster.get("transport_socket.typed_config.common_tls_context")
         dynamic = (tls.get("validation_context_sds_secret_config"), tls.get("combined_validation_context"))
-        if cluster.get("transport_socket").there and not any(each.there for each in dynamic):
+        if cluster.get("transport_socket").exists and not any(each.exists for each in dynamic):
             validation = tls.get("validation_context")
-            if not validation.get("trusted_ca").there:
+            if not validation.get("trusted_ca").exists:
                 yield Location(validation.get("trusted_ca"))
-            elif not validation.get("match_typed_subject_alt_names").there:
+            elif not validation.get("match_typed_subject_alt_names").exists:
                 yield Location(
                     validation.get("match_typed_subject_alt_names"), "any certificate of that authority is accepted"
                 )
@@ -100,10 +100,10 @@ def not_verified(context: Context) -> Iterator[Location]:
 def no_health_check(context: Context) -> Iterator[Location]:
     """A sidecar without keys, or one that drains, still receives checks."""
     for cluster in _asked(context):
-        if not cluster.get("health_checks").there:
+        if not cluster.get("health_checks").exists:
             yield Location(cluster.get("health_checks"))
 
 
 def _asked(context: Context) -> Iterator[Node]:
-    names = {asking.cluster for _, _, asking in context.checks}
+    names = {ext_authz.cluster for _, _, ext_authz in context.checks}
     yield from (cluster for name, cluster in context.clusters.items() if name in names)

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from authz.tooling.envoy_config.context import Context, Location
 from authz.tooling.envoy_config.fields import PER_ROUTE_OF_OTHERS, snake_case, unknown_fields
-from authz.tooling.envoy_config.reading import Node, fits, matches
+from authz.tooling.envoy_config.reading import Node, matches, matches_regex
 
 DEFAULT_TIMEOUT_SECONDS = 0.2
 MAX_BODY_BYTES = 2 * 1024 * 1024  # half of the largest message that the sidecar accepts
@@ -19,28 +19,28 @@ _ROUTING = frozenset({"host", ":authority", ":scheme", ":method"})
 
 def error_status(context: Context) -> Iterator[Location]:
     """An error that is reported as success."""
-    for _, _, asking in context.checks:
-        code = asking.config.get("status_on_error.code")
-        if code.there and _http_status(code) < HTTPStatus.BAD_REQUEST:
+    for _, _, ext_authz in context.checks:
+        code = ext_authz.config.get("status_on_error.code")
+        if code.exists and _http_status(code) < HTTPStatus.BAD_REQUEST:
             yield Location(code, str(code.value))
 
 
 def over_http(context: Context) -> Iterator[Location]:
     """The sidecar speaks gRPC only."""
-    for _, _, asking in context.checks:
-        if (service := asking.config.get("http_service")).there:
+    for _, _, ext_authz in context.checks:
+        if (service := ext_authz.config.get("http_service")).exists:
             yield Location(service)
 
 
 def timeout_short(context: Context) -> Iterator[Location]:
     """Envoy times out while the sidecar may still wait for a key."""
-    for _, _, asking in context.checks:
-        if not asking.config.get("grpc_service").there:
+    for _, _, ext_authz in context.checks:
+        if not ext_authz.config.get("grpc_service").exists:
             continue  # another finding says that it is wrong, or was not seen
-        timeout = asking.config.get("grpc_service.timeout")
+        timeout = ext_authz.config.get("grpc_service.timeout")
         seconds = timeout.seconds(DEFAULT_TIMEOUT_SECONDS)
         if 0 < seconds * 1000 < context.requirements.wait_ms:
-            said = "" if timeout.there else ", Envoy's default"
+            said = "" if timeout.exists else ", Envoy's default"
             yield Location(timeout, f"{seconds:g}s{said}; the sidecar may take {context.requirements.wait_ms} ms")
 
 
@@ -48,33 +48,33 @@ def check_repeated(context: Context) -> Iterator[Location]:
     """A check that Envoy sends again brings a proof of possession that was used."""
     if not context.requirements.proofs:
         return
-    for _, _, asking in context.checks:
+    for _, _, ext_authz in context.checks:
         for way in ("grpc_service.retry_policy", "grpc_service.envoy_grpc.retry_policy"):
-            if (policy := asking.config.get(way)).there:
+            if (policy := ext_authz.config.get(way)).exists:
                 yield Location(policy)
 
 
 def body_sent(context: Context) -> Iterator[Location]:
     """Bodies are buffered until they are complete, and are not read."""
-    for _, _, asking in context.checks:
-        body = asking.config.get("with_request_body")
-        if body.there and body.get("max_request_bytes").number(0) <= MAX_BODY_BYTES:
+    for _, _, ext_authz in context.checks:
+        body = ext_authz.config.get("with_request_body")
+        if body.exists and body.get("max_request_bytes").number(0) <= MAX_BODY_BYTES:
             yield Location(body)
 
 
 def body_too_long(context: Context) -> Iterator[Location]:
     """A message that the sidecar cannot take is an error, and not a decision."""
-    for _, _, asking in context.checks:
-        limit = asking.config.get("with_request_body.max_request_bytes")
+    for _, _, ext_authz in context.checks:
+        limit = ext_authz.config.get("with_request_body.max_request_bytes")
         if limit.number(0) > MAX_BODY_BYTES:
             yield Location(limit, f"{limit.number(0):.0f}; at most {MAX_BODY_BYTES}")
 
 
 def headers_hidden(context: Context) -> Iterator[Location]:
     """Headers that the sidecar reads, and is not shown."""
-    for _, _, asking in context.checks:
-        allowed, hidden = asking.config.get("allowed_headers"), asking.config.get("disallowed_headers")
-        unseen = [name for name in context.requirements.read if allowed.there and not _any_matches(allowed, name)]
+    for _, _, ext_authz in context.checks:
+        allowed, hidden = ext_authz.config.get("allowed_headers"), ext_authz.config.get("disallowed_headers")
+        unseen = [name for name in context.requirements.read if allowed.exists and not _any_matches(allowed, name)]
         if unseen:
             yield Location(allowed, ", ".join(unseen))
         taken = [name for name in context.requirements.read if _any_matches(hidden, name)]
@@ -84,9 +84,9 @@ def headers_hidden(context: Context) -> Iterator[Location]:
 
 def mutations_refused(context: Context) -> Iterator[Location]:
     """Headers that the sidecar sets or removes, and Envoy leaves as the client sent them."""
-    for _, _, asking in context.checks:
-        rules = asking.config.get("decoder_header_mutation_rules")
-        refused = [name for name in context.requirements.written if rules.there and not _may_be_written(rules, name)]
+    for _, _, ext_authz in context.checks:
+        rules = ext_authz.config.get("decoder_header_mutation_rules")
+        refused = [name for name in context.requirements.written if rules.exists and not _may_be_written(rules, name)]
         if refused:
             yield Location(rules, ", ".join(refused))
 
@@ -94,17 +94,17 @@ def mutations_refused(context: Context) -> Iterator[Location]:
 def elsewhere(context: Context) -> Iterator[Location]:
     """A route, or the filters of an upgrade, that ask another service than the sidecar."""
     reported = set()
-    for manager, chain, asking in context.checks:
-        ours = context.clusters_of_sidecar or {each.cluster for each in manager.main.asking}
-        named = asking.config.get("grpc_service.envoy_grpc.cluster_name")
-        if chain.upgrade and asking.cluster not in ours:
-            yield Location(named, f"upgrades to {chain.upgrade} ask {asking.cluster or 'no cluster'}")
+    for manager, chain, ext_authz in context.checks:
+        ours = context.clusters_of_sidecar or {each.cluster for each in manager.main.ext_authz}
+        named = ext_authz.config.get("grpc_service.envoy_grpc.cluster_name")
+        if chain.upgrade and ext_authz.cluster not in ours:
+            yield Location(named, f"upgrades to {chain.upgrade} ask {ext_authz.cluster or 'no cluster'}")
         for route in manager.routes:
-            for settings in route.overrides(asking.name):
+            for settings in route.overrides(ext_authz.name):
                 for way in ("grpc_service", "http_service"):
                     service = settings.get(f"check_settings.{way}")
                     same = service.get("envoy_grpc.cluster_name").text in ours
-                    if service.there and not same and service.path not in reported:
+                    if service.exists and not same and service.path not in reported:
                         reported.add(service.path)
                         yield Location(service)
 
@@ -112,14 +112,14 @@ def elsewhere(context: Context) -> Iterator[Location]:
 def fields_unknown(context: Context) -> Iterator[Location]:
     """Settings that this review does not know, so that it cannot say what they do."""
     reported = set()
-    for manager, _, asking in context.checks:
-        found = [*unknown_fields(asking.node, "HttpFilter"), *unknown_fields(asking.config, "ExtAuthz")]
+    for manager, _, ext_authz in context.checks:
+        found = [*unknown_fields(ext_authz.node, "HttpFilter"), *unknown_fields(ext_authz.config, "ExtAuthz")]
         for route in manager.routes:
-            for settings in route.settings(asking.name):
+            for settings in route.settings(ext_authz.name):
                 message = "FilterConfig" if settings.kind == "FilterConfig" else "ExtAuthzPerRoute"
                 if settings.kind in {"", message}:
                     found += unknown_fields(settings, message)
-            for override in route.overrides(asking.name):
+            for override in route.overrides(ext_authz.name):
                 if override.kind in {"", "ExtAuthzPerRoute"}:
                     found += unknown_fields(override, "ExtAuthzPerRoute")
                 elif override.kind not in PER_ROUTE_OF_OTHERS:
@@ -140,7 +140,7 @@ def fields_twice(context: Context) -> Iterator[Location]:
 
 
 def _messages(node: Node) -> Iterator[Node]:
-    node = node.typed
+    node = node.unwrapped
     yield node
     for child in node.each():
         if child.path[-1] not in _FREE_KEYS:
@@ -160,9 +160,9 @@ def _any_matches(matchers: Node, name: str) -> bool:
 def _may_be_written(rules: Node, name: str) -> bool:
     """Evaluate as `envoy.config.common.mutation_rules.v3.HeaderMutationRules` says."""
     refused, allowed = rules.get("disallow_expression.regex"), rules.get("allow_expression.regex")
-    if refused.there and fits(refused, name):
+    if refused.exists and matches_regex(refused, name):
         return False
-    if allowed.there and fits(allowed, name):
+    if allowed.exists and matches_regex(allowed, name):
         return True
     if rules.get("disallow_all").is_true or (name in _ROUTING and not rules.get("allow_all_routing").is_true):
         return False

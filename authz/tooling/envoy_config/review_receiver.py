@@ -12,9 +12,9 @@ _DEFAULT_CONNECTIONS = 1024
 
 def receiver_checked(context: Context) -> Iterator[Location]:
     """A route to the receiver on which the filter runs: what issuers send has no access token."""
-    for manager, chain, asking in context.checks:
+    for manager, chain, ext_authz in context.checks:
         for route in manager.routes if chain is manager.main else ():
-            if context.leads_to_receiver(route) and route.switched_off(asking.name) is None:
+            if context.leads_to_receiver(route) and route.switched_off(ext_authz.name) is None:
                 yield Location(route.node)
 
 
@@ -34,5 +34,5 @@ def receiver_crowded(context: Context) -> Iterator[Location]:
         limits = [each.get("max_connections") for each in cluster.get("circuit_breakers.thresholds").each()]
         limit = min((each.number(_DEFAULT_CONNECTIONS) for each in limits), default=_DEFAULT_CONNECTIONS)
         if limit > MAX_CONNECTIONS:
-            at = next((each for each in limits if each.there), cluster.get("circuit_breakers"))
+            at = next((each for each in limits if each.exists), cluster.get("circuit_breakers"))
             yield Location(at, f"{limit:.0f}; the receiver holds {MAX_CONNECTIONS}")

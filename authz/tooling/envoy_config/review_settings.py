@@ -26,7 +26,7 @@ def _settings(way: str, is_wrong: Callable[[Node, Context], bool]) -> Callable[[
         for manager, _ in context.protected_managers:
             node = manager.node.get(way)
             if is_wrong(node, context):
-                yield Location(node, "" if node.there else "it is not set")
+                yield Location(node, "" if node.exists else "it is not set")
 
     return check
 
@@ -69,7 +69,7 @@ def proxies_count_as_clients(context: Context) -> Iterator[Location]:
         return
     for manager, _ in context.protected_managers:
         for way in ("xff_num_trusted_hops", "original_ip_detection_extensions"):
-            if (node := manager.node.get(way)).there and (node.number(0) > 0 or any(node.each())):
+            if (node := manager.node.get(way)).exists and (node.number(0) > 0 or any(node.each())):
                 yield Location(node)
 
 
@@ -92,10 +92,10 @@ def internal_trust(context: Context) -> Iterator[Location]:
                 yield Location(cidr, str(network))
 
 
-def written_behind(context: Context) -> Iterator[Location]:
+def written_after(context: Context) -> Iterator[Location]:
     """A filter behind ours that writes what the decision was made on, or what the sidecar said."""
-    for manager, chain, asking in context.checks:
-        for each in chain.behind(asking):
+    for manager, chain, ext_authz in context.checks:
+        for each in chain.after(ext_authz):
             for node, name in _names_written(each):
                 if name in context.requirements.identity | _ROUTING:
                     yield Location(node, f"{each.name} writes {name}")
@@ -106,10 +106,10 @@ def written_behind(context: Context) -> Iterator[Location]:
                             yield Location(node, f"{each.name} writes {name}")
 
 
-def may_write_behind(context: Context) -> Iterator[Location]:
+def may_write_after(context: Context) -> Iterator[Location]:
     """A program behind ours, which cannot be read here."""
-    for _, chain, asking in context.checks:
-        for each in chain.behind(asking):
+    for _, chain, ext_authz in context.checks:
+        for each in chain.after(ext_authz):
             if each.kind in _CODE and not any(
                 name in context.requirements.identity for _, name in _names_written(each)
             ):
@@ -119,16 +119,16 @@ def may_write_behind(context: Context) -> Iterator[Location]:
 def token_written(context: Context) -> Iterator[Location]:
     """What writes a token into the request before the check: a client that sends none passes with Envoy's own."""
     reported = set()
-    for manager, chain, asking in context.checks:
+    for manager, chain, ext_authz in context.checks:
         written = [
             (node, f"{each.name} writes {name}")
-            for each in chain.before(asking)
+            for each in chain.before(ext_authz)
             for node, name in (*_names_written(each), *_names_by_route(manager, each))
             if name in context.requirements.token_headers
         ]
-        written += [(each.node, each.name) for each in chain.before(asking) if each.kind == "CredentialInjector"]
+        written += [(each.node, each.name) for each in chain.before(ext_authz) if each.kind == "CredentialInjector"]
         for extension in manager.node.get("early_header_mutation_extensions").each():
-            for node, name in _mutations(extension.get("typed_config").typed.get("mutations")):
+            for node, name in _mutations(extension.get("typed_config").unwrapped.get("mutations")):
                 if name in context.requirements.token_headers:
                     written.append((node, name))
         for node, detail in written:
@@ -143,7 +143,7 @@ def streams_unbounded(context: Context) -> Iterator[Location]:
         common = manager.node.get("common_http_protocol_options")
         if common.get("max_stream_duration").seconds(0) > 0:
             continue
-        if (upgrades := manager.node.get("upgrade_configs")).there:
+        if (upgrades := manager.node.get("upgrade_configs")).exists:
             kinds = ", ".join(each.get("upgrade_type").text for each in upgrades.each())
             yield Location(upgrades, f"upgrades to {kinds}")
         reported = set()
@@ -152,7 +152,7 @@ def streams_unbounded(context: Context) -> Iterator[Location]:
             if action.get("max_stream_duration.max_stream_duration").seconds(0) > 0 or action.path in reported:
                 continue
             reported.add(action.path)
-            if (upgrades := action.get("upgrade_configs")).there:
+            if (upgrades := action.get("upgrade_configs")).exists:
                 yield Location(upgrades, "upgrades on this route")
             elif action.get("timeout").seconds(1) == 0:
                 yield Location(action.get("timeout"), "answers without end")
@@ -173,8 +173,8 @@ def routes_write(context: Context) -> Iterator[Location]:
 
 def route_cache(context: Context) -> Iterator[Location]:
     """A route that is chosen by an identity header is chosen by what the client sent, unless it is chosen again."""
-    for manager, _, asking in context.checks:
-        if asking.config.get("clear_route_cache").is_true:
+    for manager, _, ext_authz in context.checks:
+        if ext_authz.config.get("clear_route_cache").is_true:
             continue
         for route in manager.routes:
             for matcher in route.match.get("headers").each():
@@ -194,7 +194,7 @@ def _names_written(each: Filter) -> Iterator[tuple[Node, str]]:
                     yield claim, claim.get("header_name").text.lower()
         case "Lua":
             code = each.config.get("default_source_code.inline_string")
-            code = code if code.there else each.config.get("inline_code")
+            code = code if code.exists else each.config.get("inline_code")
             yield from ((code, name.lower()) for name in _WRITTEN_BY_LUA.findall(code.text))
         case _:
             return
@@ -208,5 +208,5 @@ def _names_by_route(manager: Manager, each: Filter) -> Iterator[tuple[Node, str]
 
 def _mutations(mutations: Node) -> Iterator[tuple[Node, str]]:
     for mutation in mutations.each():
-        if (key := mutation.get("append.header.key")).there:
+        if (key := mutation.get("append.header.key")).exists:
             yield key, key.text.lower()

@@ -29,14 +29,14 @@ class Route:
         """Yield what the levels say for the filter *name*, the nearest first."""
         for level in self.levels:
             found = level.get("typed_per_filter_config").key(name)
-            if found.there:
-                yield found.typed
+            if found.exists:
+                yield found.unwrapped
 
     def overrides(self, name: str) -> Iterator[Node]:
         """Yield the same without a FilterConfig around it; one that holds nothing says nothing to the filter."""
         for found in self.settings(name):
-            config = found.get("config").typed if found.kind == "FilterConfig" else found
-            if config.there:
+            config = found.get("config").unwrapped if found.kind == "FilterConfig" else found
+            if config.exists:
                 yield config
 
     def switched_off(self, name: str) -> Node | None:
@@ -67,15 +67,15 @@ def find_routes(config: Node) -> Iterator[Route]:
 
 def find_unseen(config: Node) -> Iterator[Node]:
     """Yield what names routes of one RouteConfiguration that come from elsewhere, or are made by an extension."""
-    yield from (node for node in [config.get("vhds")] if node.there)
+    yield from (node for node in [config.get("vhds")] if node.exists)
     for host in config.get("virtual_hosts").each():
         for level in (host, *host.get("routes").each()):
-            yield from (node for node in [level.get("route_specifiers")] if node.there)
+            yield from (node for node in [level.get("route_specifiers")] if node.exists)
 
 
 def _read_route(route: Node, levels: tuple[Node, ...]) -> Iterator[Route]:
     action = route.get("route")
-    if not action.there:  # a redirect or an answer of Envoy's own: nothing lies behind it
+    if not action.exists:  # a redirect or an answer of Envoy's own: nothing lies behind it
         return
     weighted = list(action.get("weighted_clusters.clusters").each())
     for cluster in weighted:

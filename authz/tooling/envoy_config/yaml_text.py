@@ -33,7 +33,7 @@ class _Writer:
         """Write a mapping or list in lines that will be indented by *indent* columns."""
         if isinstance(value, Mapping):
             for key, child in value.items():
-                yield from comment(self._about((*way, key)), indent=indent)
+                yield from comment(self._comment_of((*way, key)), indent=indent)
                 yield from self._entry(f"{_flow(key)}:", child, (*way, key), indent)
         elif isinstance(value, list):
             for item in value:
@@ -56,11 +56,11 @@ class _Writer:
     def _has_comments(self, value: object, way: Keys) -> bool:
         if isinstance(value, Mapping):
             return any(
-                self._about((*way, key)) or self._has_comments(child, (*way, key)) for key, child in value.items()
+                self._comment_of((*way, key)) or self._has_comments(child, (*way, key)) for key, child in value.items()
             )
         return isinstance(value, list) and any(self._has_comments(item, way) for item in value)
 
-    def _about(self, way: Keys) -> str:
+    def _comment_of(self, way: Keys) -> str:
         """Return the comment of the longest suffix of *way* that has one."""
         ends = (way[start:] for start in range(len(way)))
         return next((self._comments[end] for end in ends if end in self._comments), "")

@@ -22,7 +22,7 @@ _DOT_SEGMENT: Final = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 
 def describe_near_misses(rules: tuple[Rule, ...], target: Target, request: Request) -> Iterator[str]:
     """Yield the rules for the request's path, in any letter case, each with its unmet conditions."""
-    near = [(rule, missed) for rule in rules if (missed := _missed(rule, target, request))]
+    near = [(rule, missed) for rule in rules if (missed := _unmet_conditions(rule, target, request))]
     for rule, missed in near[:MAX_NEAR]:
         yield f"near: rule {rule.name}: {'; '.join(missed)}"
     if len(near) > MAX_NEAR:
@@ -52,7 +52,7 @@ def describe_unknown_revocations(config: Config) -> Iterator[str]:
         yield "note: whether the token was revoked is not known here; authz explain --live asks the running sidecar"
 
 
-def _missed(rule: Rule, target: Target, request: Request) -> list[str]:
+def _unmet_conditions(rule: Rule, target: Target, request: Request) -> list[str]:
     """Return the conditions of *rule* that the request does not meet; empty if the rule is for another path."""
     match = rule.match
     anything = Match(paths=match.paths, case_insensitive=True)

@@ -17,7 +17,7 @@ from authz.runtime.process import Process
 from authz.runtime.supervisor import (
     EXIT_GRACE,
     INITIAL_BACKOFF,
-    MAX_PAUSE,
+    MAX_BACKOFF,
     MAX_UNANSWERED,
     PROBE_INTERVAL,
     STABLE_AFTER,
@@ -202,10 +202,10 @@ def test_pauses_grow_up_to_a_bound(jitter: float, share: float) -> None:
         crashes.append(rig.clock.monotonic())
         rig.crash()()
 
-    steps = [step for _ in range(12) for step in (crash, MAX_PAUSE)]
+    steps = [step for _ in range(12) for step in (crash, MAX_BACKOFF)]
     assert rig.run(*steps) == 0
     pauses = [start - crash for crash, start in zip(crashes, rig.started_at[1][1:], strict=True)]
-    assert pauses == pytest.approx([share * min(INITIAL_BACKOFF * 2**n, MAX_PAUSE) for n in range(12)])
+    assert pauses == pytest.approx([share * min(INITIAL_BACKOFF * 2**n, MAX_BACKOFF) for n in range(12)])
 
 
 def test_a_worker_that_stayed_up_is_started_again_at_once() -> None:
