@@ -6,8 +6,8 @@
 3. deploy/build.lock, the tools that build the wheel, from requirements.lock.
 4. The plain Envoy bootstrap, and that of the kustomize example, from the chart (needs `make .tools/helm`).
 5. The keys in authz/config/REFERENCE.md, from the model and the examples in tests/data/config.yaml.
-6. The table of authz/core/REASONS.md, from authz/core/reasons.py.
-7. The table of upstreams in authz/core/RULES.md, from authz/tooling/upstreams.py.
+6. The list of statuses in authz/core/REASONS.md, from authz/core/reasons.py.
+7. The list of upstreams in authz/core/RULES.md, from authz/tooling/upstreams.py.
 """
 
 # ruff: noqa: INP001 - a program, and no part of a package
@@ -28,7 +28,7 @@ import yaml
 from authz.config.reference import write_reference
 from authz.config.schema import json_schema
 from authz.core.reasons import WIRE_STATUS, Reason, WireStatus
-from authz.tooling.upstreams import write_table
+from authz.tooling.upstreams import write_list
 
 DEPLOY: Final = Path(__file__).resolve().parent
 ROOT: Final = DEPLOY.parent
@@ -145,27 +145,21 @@ def reference() -> str:
 
 
 def reasons() -> str:
-    """Return the catalogue of reasons with its table regenerated: what each means on the wire."""
+    """Return the catalogue of reasons with its list regenerated: what each means on the wire."""
     alike: dict[WireStatus, list[str]] = {}
     for reason in Reason:
         alike.setdefault(WIRE_STATUS[reason], []).append(f"[{reason}](#{reason})")
-    rows = ["| HTTP | gRPC | challenge | reasons |", "|--:|--:|---|---|"]
+    rows = []
     for wire, links in alike.items():
-        allowed = wire.code == 0
-        challenge = f'`error="{wire.error}"`' if wire.error else "`Bearer`, without `error`"
-        cells = (
-            "allow" if allowed else str(wire.http),
-            "" if allowed else str(wire.grpc),
-            challenge if wire.challenge else "",
-            ", ".join(links),
-        )
-        rows.append(f"| {' | '.join(cells)} |")
-    return renew(REASONS.read_text(encoding="utf-8"), "table", "\n".join([*rows, ""]))
+        challenge = f', `error="{wire.error}"`' if wire.error else ", no `error`"
+        status = "allowed" if wire.code == 0 else f"{wire.http} (gRPC {wire.grpc}){challenge if wire.challenge else ''}"
+        rows.append(f"- {status}: {', '.join(links)}")
+    return renew(REASONS.read_text(encoding="utf-8"), "list", "\n".join([*rows, ""]))
 
 
 def upstreams() -> str:
-    """Return the page of the rules with its table of upstreams made again."""
-    return renew(RULES.read_text(encoding="utf-8"), "upstreams", write_table())
+    """Return the page of the rules with its list of upstreams made again."""
+    return renew(RULES.read_text(encoding="utf-8"), "upstreams", write_list())
 
 
 def renew(page: str, name: str, text: str) -> str:

@@ -81,14 +81,12 @@ UPSTREAMS: Final[Mapping[str, Upstream]] = {
 """By the name that `--upstream` takes."""
 
 
-def write_table() -> str:
+def write_list() -> str:
     """Return which upstreams have each trait, and which have none, as the page of the rules has it."""
-    lines = ["| what it does | `--upstream` |", "|---|---|"]
-    for trait in Trait:
-        names = ", ".join(f"`{name}`" for name, upstream in UPSTREAMS.items() if trait in upstream.traits)
-        lines.append(f"| {trait} | {names} |")
-    without = ", ".join(f"`{name}`" for name, upstream in UPSTREAMS.items() if not upstream.traits)
-    return "\n".join([*lines, f"| none of this | {without} |", ""])
+    having = {trait: [name for name, upstream in UPSTREAMS.items() if trait in upstream.traits] for trait in Trait}
+    without = [name for name, upstream in UPSTREAMS.items() if not upstream.traits]
+    lines = [*having.items(), ("none of this", without)]
+    return "".join(f"- {what}: {', '.join(f'`{name}`' for name in names)}\n" for what, names in lines)
 
 
 _Asked = tuple[str, tuple[str, ...]]  # method and segments
