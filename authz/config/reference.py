@@ -5,7 +5,8 @@
 3. Keys of a section that follow each other and have the same meaning share a line.
 4. A section whose keys another one has too refers to it, and so does a long default that was shown before.
 5. A key without a default is shown with an example from a sample file: its value there, or in a comment with an
-   alternative. Bounds say enough without one; so does the name of a key for text or for the path of a file.
+   alternative. Bounds say enough without one; so does the name of a key for text or for the path of a file. A switch
+   without a value is off.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ def _value(path: Path, node: Schema, schema: Schema) -> str:
     within = (str(target["minimum"]), str(target["maximum"])) if "minimum" in target else None
     bounds = BOUNDS.get(".".join(path), within)
     shown = ["-".join(bounds)] if bounds else []
-    if default not in (None, "", [], {}):
+    if default is not False and default not in (None, "", [], {}):
         others = (f"`{word}`" for word in target.get("enum", ()) if word != default)
         return ", ".join([_code(default), *others, *shown])
     return ", ".join([*(f"`{word}`" for word in target.get("enum", ())), *shown])

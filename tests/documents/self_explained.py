@@ -16,6 +16,9 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
         "path longer than N characters",
         "query longer than N characters",
         "path has more than N slashes and escapes",
+        "connection names an identity header",
+        "connection of more than N characters",
+        "not a CheckRequest",
     ),
     Reason.PATH_AMBIGUOUS: (
         "path does not begin with a slash",
@@ -57,6 +60,7 @@ SELF_EXPLAINED: Final[Mapping[Reason, tuple[str, ...]]] = {
         "the key with this id is not for this alg",
         "the key has no alg and is used for RS256 only, …",
         "… beyond the first N usable keys (fetch.max_keys)",
+        "… blocked by configuration",
         "the key with this id was rejected: …",
         "no key id, and the key for this alg was rejected",
     ),

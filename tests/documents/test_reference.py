@@ -80,7 +80,7 @@ def test_generated_parts_are_of_today() -> None:
 
 
 def test_every_key_has_its_row() -> None:
-    """The lines are the keys of the model, each with a value and a sentence. Text, lists and sections need no value.
+    """The lines are the keys of the model, each with its value and a sentence; text, lists and sections need none.
 
     A small section has no line of its own: its keys are in the list of the section above.
     """
@@ -91,7 +91,7 @@ def test_every_key_has_its_row() -> None:
         assert below, path
         assert below <= shown.keys()
     for path, (value, what) in rows().items():
-        assert value or _kind_of(path) in {"string", "array", "object"}, path
+        assert value or _kind_of(path) in {"string", "array", "object", "boolean"}, path
         assert re.fullmatch(r"\S.*\.\*?", what), path
 
 
@@ -120,8 +120,9 @@ def test_every_value_is_accepted() -> None:
 
 def examples() -> Iterator[tuple[str, str]]:
     """Each shown value that can be put into a file, with its path; of a switch the other one than its default."""
-    for path, (value, _) in rows().items():
+    for path, (said, _) in rows().items():
         section, _, key = path.rpartition(".")
+        value = "`false`" if not said and _kind_of(path) == "boolean" else said  # the sentence above the keys says so
         if (shown := re.search(r"`(.*?)`", value)) and section in _AROUND:
             example = {"true": "false", "false": "true"}.get(shown[1], shown[1])
             written = ", ".join((f"{key}: {example}", *_BESIDE.get(path, ())))

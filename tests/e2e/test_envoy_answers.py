@@ -67,8 +67,8 @@ def test_what_envoy_refuses_by_itself() -> None:
         finally:
             envoy.stop()
     for _, status, details in CASES:
-        shown = re.escape(str(status or "none"))
-        assert re.search(rf"^\| {shown} \| [^|]*`{re.escape(details)}`", page, re.MULTILINE), details
+        shown = re.escape(str(status or "reset"))
+        assert re.search(rf"^- (?:.*; )?{shown} (?:`[\w.]+`, )*`{re.escape(details)}`", page, re.MULTILINE), details
 
 
 def logged(envoy: Envoy) -> list[str]:
