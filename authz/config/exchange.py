@@ -30,7 +30,7 @@ class Exchange(Section):
     cache: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "1h"))] = timedelta(minutes=5)
     """How long an answer serves."""
     cache_refused: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "1m"))] = timedelta(seconds=5)
-    """The same, refused tokens."""
+    """The cache of refused tokens."""
     max_cached: MaxCached = 10_000
     max_concurrent: MaxConcurrent = 16
     max_per_second: MaxPerSecondAtIssuer = 100

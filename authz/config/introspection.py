@@ -68,7 +68,7 @@ class Introspection(Section):
     ] = IntrospectionMode.OPAQUE
     """always: JWTs too."""
     token_prefix: Annotated[str, Setting(Access.UNKNOWN)] = ""
-    """Of its opaque tokens; default: of no other issuer's."""
+    """Prefix of its opaque tokens; default: all without another prefix."""
     token_kind: Annotated[
         Choice[TokenKind], Setting(Access.UNKNOWN, meaning="what else the issuer calls active may pass")
     ] = TokenKind.BEARER
@@ -88,7 +88,7 @@ class Introspection(Section):
     ] = timedelta(seconds=30)
     """How long an answer serves."""
     cache_inactive: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "1m"))] = timedelta(seconds=5)
-    """The same, inactive tokens."""
+    """The cache of inactive tokens."""
     max_cached: MaxCached = 10_000
     max_cached_bytes: Annotated[Size, Setting(Access.UNAFFECTED, bounds=("1MiB", "1024MiB"))] = 32 * 1024 * 1024
     """Size of all answers."""

@@ -65,7 +65,7 @@ class Server(Section):
     transport: Annotated[Choice[TransportName], Setting(Access.UNAFFECTED)] = TransportName.AUTO
     """auto: cygrpc (faster) if its self-test passes, else pool."""
     drain: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("0s", "10m"))] = timedelta(seconds=10)
-    """Time for shutdown."""
+    """Time for requests at shutdown."""
 
 
 class Console(Section):
@@ -100,7 +100,7 @@ class TokenSource(Section):
     header: str | None = None
     """Header, in lower case."""
     scheme: str = ""
-    """Word before; default: Bearer in authorization, else none."""
+    """Word before the token; default: Bearer in authorization, else none."""
     cookie: str | None = None
     """Unsafe methods then need a same-origin Sec-Fetch-Site or Origin."""
 
@@ -163,7 +163,7 @@ class Identity(Section):
     ] = {}
     """For the upstream, always overwritten or removed, in every `-` and `_` spelling; a text is a claim."""
     metadata: Annotated[Items[str], Setting(Access.UNAFFECTED)] = ("sub", "iss")
-    """In Envoy's dynamic metadata, below `claims`."""
+    """Claims in Envoy's dynamic metadata, below `claims`."""
     unsafe_values: Annotated[Choice[UnsafeValues], Setting(Access.LOOSENED, loose="encode")] = UnsafeValues.DENY
     """Not printable ASCII, or a space at an end: 403, or percent-encoded."""
     token: UpstreamToken | None = None

@@ -65,7 +65,7 @@ class Rotation(Section):
     every: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1m", "87600h"))] = timedelta(hours=720)
     """How long a generated key signs."""
     ahead: Annotated[Duration, Setting(Access.UNAFFECTED, bounds=("1s", "24h"))] = timedelta(minutes=15)
-    """Published before for so long; more than publish.max_age."""
+    """Published so long before; more than publish.max_age."""
     state_file: Annotated[str | None, Setting(Access.UNAFFECTED)] = None
     """Keeps keys, on a shared volume."""
     follow: Annotated[bool, Setting(Access.UNAFFECTED)] = False

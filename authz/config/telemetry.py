@@ -55,7 +55,7 @@ class Traces(Section):
     exporter: Annotated[Choice[Exporter], Setting(Access.UNAFFECTED, restart=True)] = Exporter.NONE
     """Spans; OTEL_* variables say where."""
     sample_ratio: Annotated[float, Field(ge=0, le=1), Setting(Access.UNAFFECTED)] = 1.0
-    """Of calls without parent span."""
+    """Share of calls without parent span."""
 
 
 class Logs(Section):
@@ -84,10 +84,10 @@ class Telemetry(Section):
     decisions: Annotated[Choice[Decisions], Setting(Access.UNAFFECTED)] = Decisions.DENIED
     """Logged decisions."""
     max_rule_labels: Annotated[int, Setting(Access.UNAFFECTED, bounds=("0", "10000"))] = 200
-    """Rules, above which metrics have none."""
+    """With more rules, metrics have no rule label."""
     log_level: Annotated[Choice[LogLevel], Setting(Access.UNAFFECTED)] = LogLevel.INFO
     """Least severity logged."""
     log_format: Annotated[Choice[LogFormat], Setting(Access.UNAFFECTED)] = LogFormat.JSON
     """ecs: Elastic Common Schema."""
     log_client: Annotated[bool, Setting(Access.UNAFFECTED)] = True
-    """With address and subject."""
+    """Log address and subject."""

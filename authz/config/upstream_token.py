@@ -24,7 +24,7 @@ class TokenClaim(OrClaim):
     value: Annotated[ClaimValue | None, Field(examples=["edge"])] = None
     """Fixed value."""
     request: Annotated[Choice[RequestField] | None, Field(examples=["path"])] = None
-    """Of the request; rule: its name."""
+    """Of the request; rule: the rule's name."""
 
 
 class UpstreamToken(Section):

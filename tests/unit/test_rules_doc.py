@@ -1,4 +1,4 @@
-"""Proves authz/core/RULES.md: each of its examples decides as the table below it says, without a warning."""
+"""Proves authz/core/RULES.md: each of its examples decides as the lines below it say, without a warning."""
 
 from __future__ import annotations
 
@@ -36,10 +36,9 @@ def configure(body: str) -> Config:
     return parse(json.dumps(written), file="RULES.md")
 
 
-def rows(body: str) -> list[list[str]]:
-    """Return the cells of the table."""
-    lines = [line for line in body.splitlines() if line.startswith("| ") and not line.startswith("| request")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+def rows(body: str) -> list[tuple[str, str, str]]:
+    """Return request, token and decision of each line below an example."""
+    return re.findall(r"^- ([A-Z]+ \S+), (.+) → (.+)$", body, flags=re.MULTILINE)
 
 
 CASES: Final = [
@@ -56,7 +55,7 @@ def test_decision(body: str, request_: str, token: str, decision: str) -> None:
     method, _, where = request_.partition(" ")
     host, slash, path = where.partition("/")
     headers = {}
-    if token != "none":
+    if token != "no token":
         before, mark, claims = token.partition("{")
         name = before.strip() or "corporate"
         changes = {"iss": config.issuers[name].issuer, **yaml.safe_load(mark + claims)}
@@ -73,13 +72,11 @@ def test_no_warning(body: str) -> None:
 
 
 def test_statuses_are_those_of_the_reasons() -> None:
-    """The table of requirements says the status of each of its reasons, and has every requirement."""
+    """The list of requirements says the status of each of its reasons, and has every requirement."""
     section = TEXT.partition("## What a rule may require\n")[2].partition("\n### ")[0]
-    table = [row for row in rows(section) if row[1].isdecimal()]
-    written = {
-        Reason(reason): int(status) for _, status, reasons in table for reason in re.findall(r"\[(\w+)\]", reasons)
-    }
-    keys = {key for row in table for key in re.findall(r"`(\w+)`", row[0])}
+    lines = re.findall(r"^- (.+) → (\d+) \[(\w+)\]", section, flags=re.MULTILINE)
+    written = {Reason(reason): int(status) for _, status, reason in lines}
+    keys = {key for needed, *_ in lines for key in re.findall(r"`(\w+)`", needed)}
 
     assert written == {reason: WIRE_STATUS[reason].http for reason in written}
     assert written.keys() >= {Reason.STEP_UP_REQUIRED, Reason.INSUFFICIENT_SCOPE, Reason.POLICY_DENIED}
