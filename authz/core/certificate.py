@@ -66,10 +66,10 @@ def read_certificate(
     sha1_hashes, sha256_hashes = _read_hash(jwk.get("x5t")), _read_hash(jwk.get("x5t#S256"))
     if "x5c" in jwk:
         der, well_formed = _decode_first(jwk["x5c"])
-        held = _public_key_of(der)
-        if held is None:
+        certified = _public_key_of(der)
+        if certified is None:
             notes.append(X5C_UNREADABLE)
-        elif held != public_key:
+        elif certified != public_key:
             if not allow_mismatch:
                 raise CertificateMismatch(X5C_MISMATCH)
             notes.append(X5C_MISMATCH_ALLOWED)

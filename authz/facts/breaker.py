@@ -24,8 +24,8 @@ class Breaker:
         """Return whether the breaker is open at *now*."""
         return now < self.until
 
-    def tried(self, now: float) -> Breaker:
-        """Return the state during a trial: no second one starts within the pause."""
+    def start_trial(self, now: float) -> Breaker:
+        """Return the state after the start of a trial: no second one starts within the pause."""
         return self if self.failed < MAX_FAILURES else Breaker(self.failed, now + self._pause())
 
     def after_failure(self, now: float) -> Breaker:

@@ -37,9 +37,11 @@ class FactCache:
     def __init__(self, *, max_entries: int, monotonic: Callable[[], float], max_bytes: int = 64 * 1024 * 1024) -> None:
         self._monotonic: Final = monotonic
         self._max_bytes: Final = max_bytes
-        self._least: Final = max_bytes / max_entries  # the least size of an entry, so that at most max_entries fit
+        self._min_size: Final = (
+            max_bytes / max_entries
+        )  # the smallest size of an entry, so that at most max_entries fit
         self._facts: Final[FIFOCache[Need, _Entry]] = FIFOCache(max_bytes, getsizeof=_size_of)
-        self._writing: Final = Lock()
+        self._write_lock: Final = Lock()
 
     def get(self, need: Need) -> object | None:
         """Return the fact that answers *need*, or None if there is none or it has expired."""
@@ -66,8 +68,8 @@ class FactCache:
 
     def put(self, need: Need, fact: object, *, seconds: float, size: int = 0) -> None:
         """Cache *fact* of *size* bytes for *seconds*; with 0 it expires at once. The token in *need* is not kept."""
-        taken = max(self._least, float(_ENTRY_BYTES + size))
-        with self._writing:
+        taken = max(self._min_size, float(_ENTRY_BYTES + size))
+        with self._write_lock:
             if taken <= self._max_bytes:
                 now = self._monotonic()
                 self._facts[need.bare] = _Entry(fact, now + seconds, taken, renewed=now)

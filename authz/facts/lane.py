@@ -197,7 +197,7 @@ class SourceLane:
             self._observer.on_refused("rate_limited")
             return Unanswered("the rate limit for requests is reached")
         self._budget = budget
-        self._breaker = self._breaker.tried(now)
+        self._breaker = self._breaker.start_trial(now)
         return None
 
     def _acquire_slot(self, question: _Question) -> bool:

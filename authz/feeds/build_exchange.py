@@ -11,7 +11,7 @@ from authz.config.issuer import Issuer
 from authz.config.model import Config
 from authz.feeds.exchange import CacheTtl, ExchangeSource
 from authz.feeds.http.connect import Resolve, resolve
-from authz.feeds.issuer_client import auth_of, endpoint_of, poster_for
+from authz.feeds.issuer_client import make_issuer_auth, make_issuer_endpoint, make_issuer_poster
 
 MAX_ANSWER_BYTES: Final = 65_536
 
@@ -33,15 +33,15 @@ def exchange_servers(config: Config) -> Mapping[str, ExchangeServer]:
 def make_exchange(issuer: Issuer, exchange: Exchange, *, resolve: Resolve = resolve) -> ExchangeSource:
     """Return what exchanges tokens at *issuer*."""
     return ExchangeSource(
-        poster_for(
+        make_issuer_poster(
             issuer,
             exchange.url,
             timeout=exchange.timeout.total_seconds(),
             max_bytes=MAX_ANSWER_BYTES,
             resolve=resolve,
         ),
-        endpoint_of(issuer, exchange.url, member="token_endpoint", resolve=resolve),
-        auth_of(exchange.client, issuer),
+        make_issuer_endpoint(issuer, exchange.url, member="token_endpoint", resolve=resolve),
+        make_issuer_auth(exchange.client, issuer),
         token_type=exchange.token_type,
         ttl=CacheTtl(token=exchange.cache.total_seconds(), refused=exchange.cache_refused.total_seconds()),
     )

@@ -1,7 +1,7 @@
 """Holds the lanes to the sources of facts that a configuration names, and changes them when it does.
 
 Rules of this file:
-1. A source that is configured as before keeps its lane: its connections, its cache, and what is known of its health.
+1. A source that is configured as before keeps its lane: its connections, its cache, and its circuit breaker.
 2. The lanes are one mapping, which is replaced and never changed: readers take no lock.
 """
 
@@ -34,7 +34,7 @@ from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.connect import Resolve, resolve
 from authz.feeds.http.post import Poster
 from authz.feeds.introspection import CacheTtl, IntrospectionSource
-from authz.feeds.issuer_client import auth_of, endpoint_of, poster_for
+from authz.feeds.issuer_client import make_issuer_auth, make_issuer_endpoint, make_issuer_poster
 from authz.feeds.json_service import bounds_of
 from authz.feeds.pdp import make_pdp
 from authz.feeds.risk import make_risk
@@ -43,7 +43,7 @@ from authz.telemetry.facts import FactMetrics
 
 
 class _Source(Protocol):
-    """What answers needs, over connections that are closed at the end."""
+    """A source of facts with connections, which are closed at the end."""
 
     def __call__(self, need: Need, /) -> Fact:
         """Answer *need*. Raises SourceError."""
@@ -54,7 +54,7 @@ class _Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _SourceConfig:
-    """A source that a configuration names: all *settings* that decide its answers, its bounds, and what makes it."""
+    """A source in the configuration: all *settings* that its answers depend on, its bounds, and a factory."""
 
     settings: object
     bounds: Bounds
@@ -63,7 +63,7 @@ class _SourceConfig:
 
 @dataclass(frozen=True, slots=True)
 class _RunningLane:
-    """A lane, its source, and what both were made of."""
+    """A lane and its source, with the configuration that they were made from."""
 
     configured: _SourceConfig
     lane: SourceLane
@@ -76,7 +76,7 @@ _LanesByName = Mapping[str, _RunningLane]
 class FactLanes:
     """The lanes of one process. At most *max_waiting* checks wait for one kind of fact.
 
-    With a *loop*, they are asked on its thread, which is then the one that asks sources which need no other.
+    With a *loop*, lanes are called on its thread, which asks nonblocking sources itself.
     """
 
     def __init__(
@@ -91,14 +91,15 @@ class FactLanes:
 
     def by_kind(self) -> dict[str, LanesBySource]:
         """Return what answers each kind of need; it follows the configuration."""
-        return {kind: LanesBySource(partial(self._of, kind), max_waiting=self._max_waiting) for kind in _SOURCES}
+        return {kind: LanesBySource(partial(self._lanes_of, kind), max_waiting=self._max_waiting) for kind in _SOURCES}
 
     def reconfigure(self, config: Config) -> None:
-        """Have lanes to the sources of *config*."""
+        """Use lanes to the sources of *config*."""
         self._use(
             {
                 kind: {
-                    name: self._keep_or_make(kind, name, wanted) for name, wanted in self._find(kind, config).items()
+                    name: self._keep_or_make(kind, name, wanted)
+                    for name, wanted in self._configured_sources(kind, config).items()
                 }
                 for kind in _SOURCES
             }
@@ -108,10 +109,10 @@ class FactLanes:
         """End all lanes."""
         self._use({kind: {} for kind in _SOURCES})
 
-    def _of(self, kind: str) -> Mapping[str, SourceLane]:
+    def _lanes_of(self, kind: str) -> Mapping[str, SourceLane]:
         return self._lanes[kind]
 
-    def _find(self, kind: str, config: Config) -> dict[str, _SourceConfig]:
+    def _configured_sources(self, kind: str, config: Config) -> dict[str, _SourceConfig]:
         sections, configure = _SOURCES[kind]
         named = sections(config)
         share = self._max_waiting if len(named) < 2 else max(1, self._max_waiting // 2)
@@ -152,7 +153,9 @@ def _configure_introspection(issuer: IssuerSection, share: int) -> _SourceConfig
     bounds = Bounds.of(
         section, max_waiting=share, max_cached=section.max_cached, max_cached_bytes=section.max_cached_bytes
     )
-    return _SourceConfig(_settings_of(issuer), bounds, lambda resolve: make_introspection(issuer, resolve=resolve))
+    return _SourceConfig(
+        _decisive_settings(issuer), bounds, lambda resolve: make_introspection(issuer, resolve=resolve)
+    )
 
 
 def _configure_pdp(pdp: Pdp, share: int) -> _SourceConfig:
@@ -194,7 +197,7 @@ def make_introspection(
         )
     return IntrospectionSource(
         make_poster(issuer, resolve=resolve),
-        endpoint_of(issuer, section.url, resolve=resolve),
+        make_issuer_endpoint(issuer, section.url, resolve=resolve),
         auth or make_auth(issuer),
         ttl=ttl,
         signed=section.signed,
@@ -204,14 +207,14 @@ def make_introspection(
 def make_poster(issuer: IssuerSection, *, resolve: Resolve = resolve) -> Poster:
     """Return what posts to the servers of *issuer*: those whose URLs the configuration names."""
     section = _introspection(issuer)
-    return poster_for(
+    return make_issuer_poster(
         issuer, section.url, timeout=section.timeout.total_seconds(), max_bytes=section.max_bytes, resolve=resolve
     )
 
 
 def make_auth(issuer: IssuerSection) -> ClientAuth:
     """Return what proves to *issuer* who asks."""
-    return auth_of(_introspection(issuer).client, issuer)
+    return make_issuer_auth(_introspection(issuer).client, issuer)
 
 
 def _introspection(issuer: IssuerSection) -> Introspection:
@@ -220,7 +223,7 @@ def _introspection(issuer: IssuerSection) -> Introspection:
     return issuer.introspection
 
 
-def _settings_of(issuer: IssuerSection) -> object:
+def _decisive_settings(issuer: IssuerSection) -> object:
     """Return all settings that decide the answers."""
     review = issuer.introspection is not None and issuer.introspection.kind is IntrospectionKind.TOKEN_REVIEW
     where = issuer.issuer, issuer.discovery_url, issuer.key_sources, issuer.audiences if review else ()

@@ -179,7 +179,7 @@ class Feed(Generic[T]):
                 self._publish(None)
                 state = refresh.withdrawn(state)
             if begins := refresh.must_refresh(state, now):
-                state = refresh.begun(state, self.schedule, now, on_demand=False)
+                state = refresh.started(state, self.schedule, now, on_demand=False)
             self._view = replace(self._view, state=state)
         if expired:
             self._report(self._observer.on_withdrawn, self.schedule.max_stale)
@@ -209,7 +209,7 @@ class Feed(Generic[T]):
         with self._lock:
             state, now = self._view.state, self._env.monotonic()
             if begins := refresh.may_begin_on_demand(state, self.schedule, now):
-                state = refresh.begun(state, self.schedule, now, on_demand=True)
+                state = refresh.started(state, self.schedule, now, on_demand=True)
                 self._view = replace(self._view, state=state)
             if joins := state.running:
                 self._waiters.append(done)
@@ -226,7 +226,7 @@ class Feed(Generic[T]):
         with self._lock:
             state = self._view.state
             if begins := not (state.running or state.closed):
-                state = refresh.begun(state, self.schedule, self._env.monotonic(), on_demand=False)
+                state = refresh.started(state, self.schedule, self._env.monotonic(), on_demand=False)
                 self._view = replace(self._view, state=state)
         if begins:
             self._start(on_demand=True)

@@ -17,7 +17,7 @@ from authz.feeds.http.trust import read_origin
 from authz.feeds.oauth_client import Endpoint
 
 
-def poster_for(issuer: Issuer, url: str | None, *, timeout: float, max_bytes: int, resolve: Resolve) -> Poster:
+def make_issuer_poster(issuer: Issuer, url: str | None, *, timeout: float, max_bytes: int, resolve: Resolve) -> Poster:
     """Return what posts to the servers of *issuer*: those whose URLs the configuration names, and *url*."""
     dialer = make_dialer(issuer, resolve=resolve)
     if url is not None:
@@ -28,7 +28,7 @@ def poster_for(issuer: Issuer, url: str | None, *, timeout: float, max_bytes: in
     return Poster(dialer, timeout=timeout, max_bytes=max_bytes)
 
 
-def endpoint_of(
+def make_issuer_endpoint(
     issuer: Issuer, url: str | None, *, member: str = "introspection_endpoint", resolve: Resolve
 ) -> Endpoint:
     """Return where *issuer* is asked: at *url*, or where its discovery document says by *member*."""
@@ -37,13 +37,13 @@ def endpoint_of(
         fetch=make_fetcher(issuer, make_dialer(issuer, resolve=resolve)).get,
         discovery_url=issuer.discovery_url or discovery_url(issuer.discovery_base),
         issuer=issuer.issuer,
-        every=issuer.fetch.max_interval.total_seconds(),
+        refresh_interval=issuer.fetch.max_interval.total_seconds(),
         monotonic=time.monotonic,
         member=member,
     )
 
 
-def auth_of(client: Client, issuer: Issuer) -> ClientAuth:
+def make_issuer_auth(client: Client, issuer: Issuer) -> ClientAuth:
     """Return what proves to *issuer* that *client* asks."""
     name = client.id or ""
     if client.secret_file is not None:

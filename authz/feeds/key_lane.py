@@ -45,7 +45,7 @@ class KeyFeed:
 
         *just_ended* means that a refresh has just ended.
         """
-        first_asked = self.unknown_kids.first(kid, self.feed.monotonic())
+        first_asked = self.unknown_kids.first_seen(kid, self.feed.monotonic())
         # A key that was published before was removed: there is no reason to expect it again.
         grace = 0.0 if self.history.was_published(kid) else self.feed.schedule.cooldown
         found = self.feed.search(first_asked=first_asked, grace=grace, just_ended=just_ended)

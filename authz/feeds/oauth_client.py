@@ -38,7 +38,7 @@ class Endpoint:
         fetch: Fetch,
         discovery_url: str,
         issuer: str,
-        every: float,
+        refresh_interval: float,
         monotonic: Callable[[], float],
         member: str = "introspection_endpoint",
     ) -> None:
@@ -46,7 +46,7 @@ class Endpoint:
         self._fetch: Final = fetch
         self._discovery_url: Final = discovery_url
         self._issuer: Final = issuer
-        self._every: Final = every
+        self._refresh_interval: Final = refresh_interval
         self._monotonic: Final = monotonic
         self._member: Final = member
         self._until = float("inf") if url is not None else 0.0
@@ -72,7 +72,7 @@ class Endpoint:
                     if self._url is None:
                         text = f"{printable(self._discovery_url)}: {error}"
                         raise RefreshError(Refresh.DISCOVERY_REJECTED, text) from None
-                self._until = self._monotonic() + self._every
+                self._until = self._monotonic() + self._refresh_interval
             return self._url
         finally:
             self._lock.release()

@@ -166,7 +166,7 @@ def may_recheck(state: RefreshState, schedule: Schedule, now: float) -> bool:
     return now - state.confirmed_at >= schedule.cooldown and may_begin_on_demand(state, schedule, now)
 
 
-def begun(state: RefreshState, schedule: Schedule, now: float, *, on_demand: bool) -> RefreshState:
+def started(state: RefreshState, schedule: Schedule, now: float, *, on_demand: bool) -> RefreshState:
     """Start a refresh, scheduled or *on_demand*; the latter uses the budget."""
     budget = _spend(state, schedule, now) if on_demand else state.budget
     return replace(state, running=True, began_at=now, budget=budget)

@@ -68,7 +68,7 @@ class SharingCallbacks:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class SharingHealth:
     """How old the last read is, in seconds (None before the first), how many events wait, and what is wrong."""
 
     age: float | None
@@ -96,7 +96,9 @@ class SharedRevocations:
         self._pause = 0.0
         self._available = True
         self._trim_at = env.monotonic() + TRIM_INTERVAL
-        self._seen: set[int] | None = None  # lines since the start, by `_mark`, while the file is compared with them
+        self._seen: set[int] | None = (
+            None  # lines since the start, by `_short_hash`, while the file is compared with them
+        )
         self._stopped: Final = Event()
         self._thread: Thread | None = None
 
@@ -108,10 +110,10 @@ class SharedRevocations:
         return self._read_at is not None and self._env.monotonic() - self._read_at <= self.max_stale
 
     @property
-    def health(self) -> Health:
+    def health(self) -> SharingHealth:
         """The state, for operators."""
         age = None if self._read_at is None else self._env.monotonic() - self._read_at
-        return Health(age, len(self._pending), self._failure or self._blocked)
+        return SharingHealth(age, len(self._pending), self._failure or self._blocked)
 
     def publish(self, lines: Sequence[str]) -> None:
         """Send *lines*, and what waits, and wait for that for a second at most. Raises NotSharedError."""
@@ -162,11 +164,11 @@ class SharedRevocations:
                 return _MAX_PAUSE  # bounds the cost if the origin of the stream changes all the time
             if batch.lines:
                 if self._seen is not None:
-                    self._seen.update(_mark(digest_line(line)) for line in batch.lines)
+                    self._seen.update(_short_hash(digest_line(line)) for line in batch.lines)
                 callbacks.apply(batch.lines)
             if batch.complete:
                 self._note_read(callbacks)
-                self._compare(callbacks)
+                self._send_missing(callbacks)
             if self._env.monotonic() >= self._trim_at:
                 self._trim_at = self._env.monotonic() + TRIM_INTERVAL * (0.5 + self._env.jitter())
                 self.events.trim()
@@ -227,7 +229,7 @@ class SharedRevocations:
         if waiting and not failure:  # they came at the last moment
             self._begin_sending()
 
-    def _compare(self, callbacks: SharingCallbacks) -> None:
+    def _send_missing(self, callbacks: SharingCallbacks) -> None:
         """Send the lines of our file that the shared state lacks; one replica at a time. Raises SharedStateError."""
         if self._seen is None or callbacks.stored is None:
             return
@@ -235,7 +237,7 @@ class SharedRevocations:
         missing = (
             line.text.decode()
             for line in callbacks.stored()
-            if _mark(line.source_line) not in seen and _mark(digest_line(line.text)) not in seen
+            if _short_hash(line.source_line) not in seen and _short_hash(digest_line(line.text)) not in seen
         )
         while lines := list(islice(missing, _MAX_SENT)):
             if not count and not self.events.take_turn(seconds=_TURN_SECONDS):
@@ -276,6 +278,6 @@ class SharedRevocations:
             callbacks.changed()
 
 
-def _mark(digest: str | None) -> int:
+def _short_hash(digest: str | None) -> int:
     """Return a short hash of a digest; it is seeded, so that writers of lines cannot provoke collisions."""
     return hash(digest)

@@ -118,7 +118,7 @@ class Revocations:
             self._lists = {
                 name: self._lists[name]
                 if name in self._lists and name not in adopted
-                else _first(name, section, adopted.get(name))
+                else _initial_source(name, section, adopted.get(name))
                 for name, (section, _) in sections.items()
             }
             self._feeds, self._sections = made, sections
@@ -238,7 +238,7 @@ class Revocations:
         yield from self._lists.values()
 
 
-def _first(name: str, section: Section, adopted: ListedRevocations | None) -> RevocationSource:
+def _initial_source(name: str, section: Section, adopted: ListedRevocations | None) -> RevocationSource:
     """Return a list before its first load: as the one of that name was before, or empty."""
     if adopted is not None:
         return RevocationSource(name, adopted.table)

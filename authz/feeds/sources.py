@@ -90,18 +90,18 @@ class UrlSource(Generic[T]):
     def load(self, *, on_demand: bool = False) -> Loaded[T]:  # noqa: ARG002 - there is only one place to load from
         """Fetch the document if it changed. Raises RefreshError."""
         validators = self._validators
-        answer = self._fetch(self._url, validators)
-        if answer.status == 304 and validators and answer.authorities != self._authorities:
+        response = self._fetch(self._url, validators)
+        if response.status == 304 and validators and response.authorities != self._authorities:
             # After a change of the CA, the earlier document may be forged: a 304 for it proves nothing.
             validators = {}
-            answer = self._fetch(self._url, validators)
-        if answer.status == 304:
+            response = self._fetch(self._url, validators)
+        if response.status == 304:
             if not validators:
                 raise _unexpected_304(self._url)
-            return Loaded(None, fresh_for=fresh_for(answer.headers), authorities=answer.authorities)
-        value = self.read(answer.body)
-        self._validators, self._authorities = _validators(answer), answer.authorities
-        return Loaded(value, answer.body, fresh_for(answer.headers), answer.authorities)
+            return Loaded(None, fresh_for=fresh_for(response.headers), authorities=response.authorities)
+        value = self.read(response.body)
+        self._validators, self._authorities = _validators(response), response.authorities
+        return Loaded(value, response.body, fresh_for(response.headers), response.authorities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,18 +193,18 @@ class DiscoverySource:
         """
         now = self._monotonic()
         try:
-            answer = self._fetch(self._discovery_url, {})
+            response = self._fetch(self._discovery_url, {})
         except RefreshError:
             self._suspect = True
             if self._keys is None or now - self._discovered_at >= self._times.max_stale:
                 raise
             return self._keys, None
         self._suspect = True  # until its URL has given keys
-        self._authorities = answer.authorities
-        if answer.status == 304:
+        self._authorities = response.authorities
+        if response.status == 304:
             raise _unexpected_304(self._discovery_url)
         try:
-            url = read_jwks_uri(answer.body, issuer=self._issuer)
+            url = read_jwks_uri(response.body, issuer=self._issuer)
         except ValueError as error:
             text = f"{printable(self._discovery_url)}: {error}"
             raise RefreshError(Refresh.DISCOVERY_REJECTED, text) from None
@@ -254,12 +254,15 @@ def _unexpected_304(url: str) -> RefreshError:
     return RefreshError(Refresh.STATUS, f"{printable(url)}: HTTP status 304 to a request without a condition")
 
 
-def _validators(answer: Response) -> dict[str, str]:
+def _validators(response: Response) -> dict[str, str]:
     """Return the headers for a conditional request (RFC 9110 section 13.1).
 
     A value that cannot be sent back is ignored: every later request would fail.
     """
-    pairs = (("if-none-match", answer.headers.get("etag")), ("if-modified-since", answer.headers.get("last-modified")))
+    pairs = (
+        ("if-none-match", response.headers.get("etag")),
+        ("if-modified-since", response.headers.get("last-modified")),
+    )
     return {
         name: value
         for name, value in pairs

@@ -64,11 +64,11 @@ class SignerKeys:
         self._monotonic: Final = monotonic
         self._keys: KeySet | None = None
         self._fetched_at = 0.0
-        self._fetching: Final = Lock()
+        self._fetch_lock: Final = Lock()
 
     def __call__(self) -> KeySet:
         """Fetch them, if they changed. Raises SourceError."""
-        with self._fetching:
+        with self._fetch_lock:
             try:
                 loaded = self._source.load(on_demand=False)
             except RefreshError as error:
@@ -104,64 +104,64 @@ class StatusListSource:
         self._max_stale: Final = section.max_stale.total_seconds()
         self._now: Final = now
         self._monotonic: Final = monotonic
-        self._held: Final[dict[str, _CachedList]] = {}
-        self._writing: Final = Lock()
+        self._cached: Final[dict[str, _CachedList]] = {}
+        self._write_lock: Final = Lock()
 
     def __call__(self, need: Need) -> Fact:
         """Fetch the list that *need* asks for. Raises SourceError."""
         uri = need.asked or ""
-        before = self._held.get(uri)
+        before = self._cached.get(uri)
         if before is not None:
             self._put(uri, replace(before, due=self._monotonic() + _RETRY))
         try:
-            answer = self._fetch(uri, self._headers(before))
+            response = self._fetch(uri, self._headers(before))
         except RefreshError as error:
             raise SourceError(error.result.value, str(error)) from error
-        if answer.status == 304 and before is not None:
+        if response.status == 304 and before is not None:
             listing, result = before.listing, "not_modified"
-        elif answer.status == 200:
-            listing, result = self._read(answer), "answered"
+        elif response.status == 200:
+            listing, result = self._read(response), "answered"
         else:
-            raise SourceError("status", f"HTTP status {answer.status} to a request without an ETag")
+            raise SourceError("status", f"HTTP status {response.status} to a request without an ETag")
         if self._keys is not None:
             listing = replace(listing, keys=self._keys())
         keep = self._max_stale
         if listing.expires is not None:
             keep = max(0.0, min(keep, listing.expires - self._now()))
-        due = self._monotonic() + min(self._lifetime(listing, answer), keep)
-        self._put(uri, _CachedList(listing, answer.headers.get("etag") or (before.etag if before else None), due))
+        due = self._monotonic() + min(self._lifetime(listing, response), keep)
+        self._put(uri, _CachedList(listing, response.headers.get("etag") or (before.etag if before else None), due))
         return Fact(listing, keep, len(listing.statuses) + len(listing.token.payload), result)
 
     def is_due(self, need: Need) -> bool:
         """Return whether the list is in use, and should be fetched again. Takes no lock."""
-        held = self._held.get(need.asked or "")
-        return held is not None and self._monotonic() >= held.due
+        cached = self._cached.get(need.asked or "")
+        return cached is not None and self._monotonic() >= cached.due
 
     def _headers(self, before: _CachedList | None) -> dict[str, str]:
         validator = {} if before is None or before.etag is None else {"if-none-match": before.etag}
         return {"accept": _ACCEPT, **validator}
 
-    def _read(self, answer: Response) -> StatusList:
+    def _read(self, response: Response) -> StatusList:
         section = self._section
         try:
-            text = answer.body.decode("ascii").strip()
+            text = response.body.decode("ascii").strip()
             return read_status_list(text, max_bytes=section.max_bytes, max_inflated=section.max_inflated)
         except Rejected as rejected:
             raise SourceError("unreadable", rejected.detail) from None
         except UnicodeDecodeError:
             raise SourceError("unreadable", "the answer is not a JWT") from None
 
-    def _lifetime(self, listing: StatusList, answer: Response) -> float:
+    def _lifetime(self, listing: StatusList, response: Response) -> float:
         """Return after how many seconds a fresh copy is wanted: the list's `ttl` or Cache-Control, if it is sooner."""
-        said = listing.lifetime if listing.lifetime is not None else fresh_for(answer.headers)
+        said = listing.lifetime if listing.lifetime is not None else fresh_for(response.headers)
         return max(1.0, self._interval if said is None else min(self._interval, said))
 
-    def _put(self, uri: str, held: _CachedList) -> None:
-        with self._writing:
-            self._held.pop(uri, None)
-            self._held[uri] = held
-            while len(self._held) > self._section.max_lists:
-                self._held.pop(next(iter(self._held)))
+    def _put(self, uri: str, cached: _CachedList) -> None:
+        with self._write_lock:
+            self._cached.pop(uri, None)
+            self._cached[uri] = cached
+            while len(self._cached) > self._section.max_lists:
+                self._cached.pop(next(iter(self._cached)))
 
 
 class RefreshingLane:
@@ -206,12 +206,12 @@ class StatusListLanes:
         self._resolve: Final = resolve
         self._running: Mapping[str, _Running] = {}
 
-    def by_kind(self) -> dict[str, _ByIssuer | LanesBySource]:
+    def by_kind(self) -> dict[str, _RefreshingLanes | LanesBySource]:
         """Return what answers each kind of need; it follows the configuration."""
         lists = LanesBySource(
             lambda: {name: each.lane for name, each in self._running.items()}, max_waiting=self._max_waiting
         )
-        return {STATUS_LIST: lists, STALE_STATUS_LIST: _ByIssuer(lambda: self._running, self._max_waiting)}
+        return {STATUS_LIST: lists, STALE_STATUS_LIST: _RefreshingLanes(lambda: self._running, self._max_waiting)}
 
     def reconfigure(self, config: Config) -> None:
         """Have lanes to the lists of *config*; an issuer that is configured as before keeps its lists."""
@@ -246,7 +246,7 @@ class StatusListLanes:
         return _Running(section, lane, RefreshingLane(source, lane))
 
 
-class _ByIssuer:
+class _RefreshingLanes:
     """Passes each need on to the refreshing lane of its issuer."""
 
     def __init__(self, running: Callable[[], Mapping[str, _Running]], max_waiting: int) -> None:

@@ -22,7 +22,7 @@ class UnknownKids:
         self._newer: dict[int, float] = {}  # by hash, so that long key ids use no memory
         self._older: dict[int, float] = {}
 
-    def first(self, kid: str | None, now: float) -> float:
+    def first_seen(self, kid: str | None, now: float) -> float:
         """Return when *kid* was first seen; if it is new, record and return *now*."""
         newer, older, key = self._newer, self._older, hash(kid)
         seen = newer.get(key, older.get(key))

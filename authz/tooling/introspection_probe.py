@@ -28,7 +28,7 @@ from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth, SecretText
 from authz.feeds.http.connect import resolve
 from authz.feeds.http.post import Post
-from authz.feeds.issuer_client import endpoint_of
+from authz.feeds.issuer_client import make_issuer_endpoint
 from authz.telemetry.redaction import printable
 
 _JWT_PARTS: Final = 3
@@ -143,7 +143,7 @@ def _explain_inactive(issuer: Issuer, token: str) -> tuple[bool, str]:
             f"its aud is {shown}, and does not name our client {asked.client.id}. To Keycloak's clients each token "
             "is inactive that does not name them: add an Audience mapper"
         )
-    url = endpoint_of(issuer, asked.url, resolve=resolve).locate()
+    url = make_issuer_endpoint(issuer, asked.url, resolve=resolve).locate()
     here, theirs = urlsplit(url).netloc, urlsplit(str(claims.get("iss"))).netloc
     if here != theirs:
         return asked.mode is IntrospectionMode.ALWAYS, (

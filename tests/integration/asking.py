@@ -48,7 +48,12 @@ def make_source(
 ) -> IntrospectionSource:
     """Make the source that asks at *url*."""
     fixed = Endpoint(
-        url, fetch=make_fetcher(url, http=True).get, discovery_url="", issuer="", every=1.0, monotonic=monotonic
+        url,
+        fetch=make_fetcher(url, http=True).get,
+        discovery_url="",
+        issuer="",
+        refresh_interval=1.0,
+        monotonic=monotonic,
     )
     source = IntrospectionSource(
         make_poster(url, timeout=timeout),

@@ -391,7 +391,7 @@ def endpoint_by_discovery(idp: FakeIdp, clock: FakeClock) -> Endpoint:
         fetch=make_fetcher(idp.url, http=True).get,
         discovery_url=f"{idp.url}/.well-known/openid-configuration",
         issuer=idp.issuer,
-        every=100.0,
+        refresh_interval=100.0,
         monotonic=clock.monotonic,
     )
 

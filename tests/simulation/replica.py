@@ -79,7 +79,7 @@ class Replica:
         return found
 
     def _begin(self, *, on_demand: bool) -> None:
-        self.state = refresh.begun(self.state, self.schedule, self.now, on_demand=on_demand)
+        self.state = refresh.started(self.state, self.schedule, self.now, on_demand=on_demand)
         answer = self.answer(self.now)
         self.attempts.append(Attempt(self.now, on_demand, answer, self.now + answer.takes))
         if not answer.takes:

@@ -329,7 +329,7 @@ def test_one_trial_at_a_time() -> None:
     state, now, pauses = CLOSED, 0.0, []
     for _ in range(MAX_FAILURES + 12):
         assert not state.is_open(now)
-        trial = state.tried(now)
+        trial = state.start_trial(now)
         assert trial.is_open(now) is (state.failed >= MAX_FAILURES)
         state = trial.after_failure(now)
         pauses.append(max(0.0, state.until - now))

@@ -242,7 +242,7 @@ def test_a_new_feed_is_due_at_once_and_serves_nothing() -> None:
 
 def test_a_closed_feed_does_nothing_any_more() -> None:
     """Nothing is due, nothing is withdrawn and no one may ask, also while a refresh goes on to its end."""
-    running = refresh.begun(refresh.adopt(STATE, SCHEDULE, fetched=0.0), SCHEDULE, 0.0, on_demand=False)
+    running = refresh.started(refresh.adopt(STATE, SCHEDULE, fetched=0.0), SCHEDULE, 0.0, on_demand=False)
     for state in (STATE, running, refresh.ended(running)):
         closed = refresh.closed(state)
         assert refresh.due(closed) == NEVER
