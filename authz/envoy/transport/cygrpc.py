@@ -34,6 +34,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it is compiled
 
 from authz.envoy.transport.arrivals import Arrivals
 from authz.envoy.transport.cygrpc_call import CoreCall
+from authz.envoy.transport.other_threads import OtherThreads
 from authz.envoy.transport.port import Deferred, Service
 
 log = logging.getLogger(__name__)
@@ -49,8 +50,8 @@ _MAX_UNSENT: Final = 2048  # answers that their callers do not read
 _SWEEP_INTERVAL: Final = 0.25  # seconds between two sweeps of calls whose message has not come
 _MAX_SWEEPS: Final = 2  # that may find a call without its message before it is rejected
 _POLL_NOW: Final = 0.0  # a deadline in the past: return what is there, or nothing
-# The core may parse on its own threads. When everything is read, it gets this many polls of this many seconds to pass
-# it on; after a pause of the whole process, the first poll proves nothing.
+# The core may parse on its own threads. When everything is read, it gets this many polls of this many seconds, between
+# which each thread has slept, to pass it on; after a pause of the whole process, the first poll proves nothing.
 _DRAIN_POLLS: Final = 4
 _DRAIN_QUIET: Final = 0.025
 _ANSWER_RESERVE: Final = 1.0  # seconds at the end of the grace, at most a quarter of it, for calls already accepted
@@ -69,8 +70,9 @@ class CygrpcTransport:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         arrivals: Arrivals | None = None,
+        others: Callable[[], OtherThreads] = OtherThreads,
     ) -> None:
-        """*options* are gRPC's channel arguments; *arrivals* knows whether all sockets were read."""
+        """*options* are gRPC's channel arguments; *arrivals* and *others* know what is on its way."""
         self._service: Final = service
         self._monotonic: Final = monotonic
         self._arrivals: Final = Arrivals() if arrivals is None else arrivals
@@ -86,8 +88,10 @@ class CygrpcTransport:
         self._unsent: Final[dict[CoreCall, None]] = {}  # answered, and not read by their callers
         self._pending_accepts = 0  # calls that gRPC's core may pass on
         self._swept = monotonic()
+        self._sweep_threads: Final = others()
         self._started = self._closed = self._shut_down = False
         self._drain_polls = 0  # since all was read
+        self._drain_threads: Final = others()
         self._poll_until = 0.0  # in Unix time
         self._drain_until = inf  # on the monotonic clock
         self._ended: Final = Event()
@@ -156,7 +160,7 @@ class CygrpcTransport:
         if self._take(self._poll_until):
             return
         self._poll_until = time.time() + _DRAIN_QUIET
-        if self._arrivals.were_read():
+        if self._arrivals.were_read() and self._drain_threads.have_slept():
             self._drain_polls += 1
         if self._drain_polls > _DRAIN_POLLS:
             self._close()
@@ -314,12 +318,15 @@ class CygrpcTransport:
         """Reject calls whose message does not come.
 
         It is called if there was no event, and it counts sweeps, not seconds: after a pause of the whole process,
-        messages that came meanwhile are read before any call has been swept twice.
+        messages that came meanwhile are read before any call has been swept twice. Nor does it count one before each
+        thread of the core has slept: what it has read, it has passed on.
         """
         now = self._monotonic()
         if not self._unread or now - self._swept < _SWEEP_INTERVAL:
             return
         self._swept = now
+        if not self._sweep_threads.have_slept():
+            return
         for call in self._unread:
             call.sweeps += 1
         for call in [call for call in self._unread if call.sweeps > _MAX_SWEEPS]:

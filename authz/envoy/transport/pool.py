@@ -37,6 +37,7 @@ from typing import Any, Final, TypeVar
 import grpc
 
 from authz.envoy.transport.arrivals import Arrivals
+from authz.envoy.transport.other_threads import OtherThreads
 from authz.envoy.transport.port import Deferred, Service
 from authz.telemetry.check_record import Metadata
 
@@ -117,11 +118,13 @@ class PoolTransport(grpc.GenericRpcHandler):
         *,
         monotonic: Callable[[], float] = time.monotonic,
         arrivals: Arrivals | None = None,
+        others: Callable[[], OtherThreads] = OtherThreads,
     ) -> None:
-        """*options* are gRPC's channel arguments; *arrivals* knows whether all sockets were read."""
+        """*options* are gRPC's channel arguments; *arrivals* and *others* know what is on its way."""
         self._service: Final = service
         self._monotonic: Final = monotonic
         self._arrivals: Final = Arrivals() if arrivals is None else arrivals
+        self._others: Final = others
         self._threads: Final = _Threads()
         self._server: Final = grpc.server(self._threads, handlers=(self,), options=tuple(options))  # type: ignore[arg-type]
         self._service_lock: Final = Lock()
@@ -174,13 +177,17 @@ class PoolTransport(grpc.GenericRpcHandler):
 
         Calls that the core has read but not passed on cannot be observed. They are passed on as soon as grpcio's
         thread runs. So no call may be in progress, which could keep that thread from running, and none may have come
-        for several checks.
+        for several checks, between which each thread has slept: one that has not run yet has not.
         """
+        others = self._others()
         checks, accepted = 0, -1
         while checks < _DRAIN_CHECKS and self._monotonic() < self._drain_until:
             is_idle = not self._occupied and not self._is_accepting and accepted == self._accepted
-            quiet = self._arrivals.were_read() and is_idle
-            checks, accepted = checks + 1 if quiet else 0, self._accepted
+            if not (self._arrivals.were_read() and is_idle):
+                checks = 0
+            elif others.have_slept():
+                checks += 1
+            accepted = self._accepted
             self._stopping.wait(_DRAIN_QUIET)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
@@ -278,8 +285,14 @@ class PoolTransport(grpc.GenericRpcHandler):
         return answer if isinstance(answer, bytes) else self._service.fallback_response
 
     def _sweep(self) -> None:
-        """Cancel calls whose message does not come, until the stop."""
+        """Cancel calls whose message does not come, until the stop.
+
+        A sweep counts when each thread has slept: a message that has come is on its way to the call in one of them.
+        """
+        others = self._others()
         while not self._stopping.wait(_SWEEP_INTERVAL):
+            if not self._unread or not others.have_slept():
+                continue
             for call, context in self._unread.copy().items():
                 call.sweeps += 1
                 if call.sweeps > _MAX_SWEEPS:

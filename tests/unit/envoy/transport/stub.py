@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, takewhile
-from threading import Event, Lock, current_thread
+from threading import Event, Lock, Thread, current_thread
 from typing import Any, Final, Self
 
 import grpc
@@ -117,6 +119,28 @@ def serving(service: StubService, kind: Kind, **parts: Any) -> Iterator[tuple[Tr
             yield transport, channel, port
     finally:
         transport.stop(grace=0)
+
+
+@contextmanager
+def spinning() -> Iterator[Callable[[], object]]:
+    """What keeps the thread that calls it busy until the end: it never sleeps, and needs no interpreter."""
+    libc, lock = ctypes.CDLL(None), ctypes.byref(ctypes.c_int())
+    libc.pthread_spin_init(lock, 0)
+    libc.pthread_spin_lock(lock)
+    try:
+        yield partial(libc.pthread_spin_lock, lock)
+    finally:
+        libc.pthread_spin_unlock(lock)
+
+
+@contextmanager
+def busy_thread() -> Iterator[Thread]:
+    """A thread like those of gRPC's core while they have work."""
+    with spinning() as spin:
+        busy = Thread(target=spin)
+        busy.start()
+        yield busy
+    busy.join()
 
 
 class Caller:

@@ -11,6 +11,7 @@ import pytest
 
 from authz.envoy.transport import cygrpc, pool
 from authz.envoy.transport.arrivals import Arrivals
+from authz.envoy.transport.other_threads import OtherThreads
 from authz.envoy.transport.port import Call, Deferred, Respond
 from tests.fakes.clock import FakeClock
 from tests.fakes.http2 import RST_STREAM, frame
@@ -26,6 +27,7 @@ from tests.unit.envoy.transport.stub import (
     Kind,
     StubService,
     Waiting,
+    busy_thread,
     end_of,
     serving,
     whole_call,
@@ -338,6 +340,28 @@ def test_half_calls_are_ended_and_whole_ones_answered_meanwhile(kind: Kind) -> N
         assert service.handled == [b"whole"] * 2
 
 
+class CountedLooks(OtherThreads):
+    """Counts how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def have_slept(self) -> bool:
+        self.looks += 1
+        return super().have_slept()
+
+
+def test_a_half_call_is_not_ended_while_a_thread_has_work(kind: Kind) -> None:
+    """Its other half may be on its way in a thread that gets no processor."""
+    others = CountedLooks()
+    with serving(StubService(), kind, others=lambda: others) as (_, _, port), Caller(port) as caller, busy_thread():
+        caller.begin(1)
+        wait_until(lambda: others.looks > cygrpc._MAX_SWEEPS)
+        caller.end(1)
+        assert caller.receive(1) == {1: b"re: 1"}
+
+
 # The end.
 
 
@@ -373,7 +397,8 @@ def test_a_call_slower_than_any_quiet_period_costs_no_other(kind: Kind) -> None:
 
     def handle_slowly(call: Call) -> bytes | Deferred:
         answer = hold(call)
-        clock.advance(10 / 101)  # ten seconds for all of them
+        # In one step: half calls are swept by this clock, and their messages come at the speed of this machine.
+        clock.advance(10 if len(service.handled) == 50 else 0)
         return answer
 
     service.handling = handle_slowly
@@ -419,6 +444,22 @@ def test_the_stop_waits_for_what_is_not_read_yet(kind: Kind) -> None:
         wait_until(lambda: arrivals.looks >= 5)  # far more than the polls that may end it
         assert method(channel, ASK)(b"x", timeout=SECONDS) == b"re: x"
         arrivals.unread = False
+        stopping.join(SECONDS)
+        assert not stopping.is_alive()
+
+
+def test_silence_proves_nothing_while_a_thread_has_work(kind: Kind) -> None:
+    """A call may be on its way in a thread that gets no processor: the stop waits for it, and it is answered."""
+    arrivals = FakeArrivals(unread=False)
+    with serving(StubService(), kind, arrivals=arrivals) as (transport, channel, _):
+        with busy_thread() as busy:
+            stopping = Thread(target=lambda: transport.stop(grace=10 * SECONDS))
+            stopping.start()
+            # More than the checks that end it where all threads sleep.
+            wait_until(lambda: arrivals.looks > 2 * pool._DRAIN_CHECKS or not stopping.is_alive())
+            assert stopping.is_alive()
+            assert method(channel, ASK)(b"x", timeout=SECONDS) == b"re: x"
+            assert busy.is_alive()
         stopping.join(SECONDS)
         assert not stopping.is_alive()
 
