@@ -7,6 +7,8 @@
 # PIP_TARGET must not change what is installed, or where.
 unexport $(filter-out %_URL %_INDEX %_LINKS %_HOST %_CERT %_PROXY %_PROVIDER %_TIMEOUT %_RETRIES %_DIR %_FILE,$(filter PIP_%,$(.VARIABLES)))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start hundreds of processes, and to compile the sources is more than half of what a start costs.
+unexport PYTHONDONTWRITEBYTECODE
 # The interpreter itself: an activated .venv is about to be removed.
 PYTHON = $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell $(name) -c 'import sys; assert sys.version_info >= (3, 11); print(sys._base_executable)' 2>/dev/null)))
 BIN := .venv/bin

@@ -18,8 +18,9 @@ _USED = pytest.StashKey[list[Stage]]()
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every test of this folder needs Envoy."""
+    here = f"{Path(__file__).parent}/"
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if str(item.path).startswith(here):
             item.add_marker(pytest.mark.needs("envoy"))
 
 
