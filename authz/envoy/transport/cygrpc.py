@@ -70,12 +70,13 @@ class CygrpcTransport:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         arrivals: Arrivals | None = None,
-        others: Callable[[], OtherThreads] = OtherThreads,
+        others: OtherThreads | None = None,
     ) -> None:
         """*options* are gRPC's channel arguments; *arrivals* and *others* know what is on its way."""
         self._service: Final = service
         self._monotonic: Final = monotonic
         self._arrivals: Final = Arrivals() if arrivals is None else arrivals
+        self._others: Final = OtherThreads() if others is None else others
         self._queue: Final = cygrpc.CompletionQueue()
         self._server: Final = cygrpc.Server(tuple(options), False)  # noqa: FBT003 - no xDS
         self._server.register_completion_queue(self._queue)
@@ -88,10 +89,8 @@ class CygrpcTransport:
         self._unsent: Final[dict[CoreCall, None]] = {}  # answered, and not read by their callers
         self._pending_accepts = 0  # calls that gRPC's core may pass on
         self._swept = monotonic()
-        self._sweep_threads: Final = others()
         self._started = self._closed = self._shut_down = False
         self._drain_polls = 0  # since all was read
-        self._drain_threads: Final = others()
         self._poll_until = 0.0  # in Unix time
         self._drain_until = inf  # on the monotonic clock
         self._ended: Final = Event()
@@ -160,7 +159,7 @@ class CygrpcTransport:
         if self._take(self._poll_until):
             return
         self._poll_until = time.time() + _DRAIN_QUIET
-        if self._arrivals.were_read() and self._drain_threads.have_slept():
+        if self._arrivals.were_read() and self._others.have_slept():
             self._drain_polls += 1
         if self._drain_polls > _DRAIN_POLLS:
             self._close()
@@ -318,14 +317,14 @@ class CygrpcTransport:
         """Reject calls whose message does not come.
 
         It is called if there was no event, and it counts sweeps, not seconds: after a pause of the whole process,
-        messages that came meanwhile are read before any call has been swept twice. Nor does it count one before each
-        thread of the core has slept: what it has read, it has passed on.
+        messages that came meanwhile are read before any call has been swept twice. Nor does it count one while a thread
+        of the core may hold a message.
         """
         now = self._monotonic()
         if not self._unread or now - self._swept < _SWEEP_INTERVAL:
             return
         self._swept = now
-        if not self._sweep_threads.have_slept():
+        if not self._others.all_sleep():
             return
         for call in self._unread:
             call.sweeps += 1

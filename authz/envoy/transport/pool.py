@@ -118,13 +118,13 @@ class PoolTransport(grpc.GenericRpcHandler):
         *,
         monotonic: Callable[[], float] = time.monotonic,
         arrivals: Arrivals | None = None,
-        others: Callable[[], OtherThreads] = OtherThreads,
+        others: OtherThreads | None = None,
     ) -> None:
         """*options* are gRPC's channel arguments; *arrivals* and *others* know what is on its way."""
         self._service: Final = service
         self._monotonic: Final = monotonic
         self._arrivals: Final = Arrivals() if arrivals is None else arrivals
-        self._others: Final = others
+        self._others: Final = OtherThreads() if others is None else others
         self._threads: Final = _Threads()
         self._server: Final = grpc.server(self._threads, handlers=(self,), options=tuple(options))  # type: ignore[arg-type]
         self._service_lock: Final = Lock()
@@ -179,13 +179,12 @@ class PoolTransport(grpc.GenericRpcHandler):
         thread runs. So no call may be in progress, which could keep that thread from running, and none may have come
         for several checks, between which each thread has slept: one that has not run yet has not.
         """
-        others = self._others()
         checks, accepted = 0, -1
         while checks < _DRAIN_CHECKS and self._monotonic() < self._drain_until:
             is_idle = not self._occupied and not self._is_accepting and accepted == self._accepted
             if not (self._arrivals.were_read() and is_idle):
                 checks = 0
-            elif others.have_slept():
+            elif self._others.have_slept():
                 checks += 1
             accepted = self._accepted
             self._stopping.wait(_DRAIN_QUIET)
@@ -287,11 +286,10 @@ class PoolTransport(grpc.GenericRpcHandler):
     def _sweep(self) -> None:
         """Cancel calls whose message does not come, until the stop.
 
-        A sweep counts when each thread has slept: a message that has come is on its way to the call in one of them.
+        A sweep does not count while a thread may hold a message that has come, or grpcio's own waits for the service.
         """
-        others = self._others()
         while not self._stopping.wait(_SWEEP_INTERVAL):
-            if not self._unread or not others.have_slept():
+            if self._is_accepting or not self._unread or not self._others.all_sleep():
                 continue
             for call, context in self._unread.copy().items():
                 call.sweeps += 1

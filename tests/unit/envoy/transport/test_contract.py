@@ -235,6 +235,7 @@ def test_a_burst_never_exceeds_the_bound(kind: Kind) -> None:
         released.set()
         assert set(caller.receive(196).values()) == {b"rejected"}
         assert transport.in_flight == 5
+        wait_until(lambda: len(waiting.responds) == 5)
         waiting.answer(b"later")
         assert set(caller.receive(5).values()) == {b"later"}
 
@@ -347,15 +348,15 @@ class CountedLooks(OtherThreads):
         super().__init__()
         self.looks = 0
 
-    def have_slept(self) -> bool:
+    def all_sleep(self) -> bool:
         self.looks += 1
-        return super().have_slept()
+        return super().all_sleep()
 
 
 def test_a_half_call_is_not_ended_while_a_thread_has_work(kind: Kind) -> None:
     """Its other half may be on its way in a thread that gets no processor."""
     others = CountedLooks()
-    with serving(StubService(), kind, others=lambda: others) as (_, _, port), Caller(port) as caller, busy_thread():
+    with serving(StubService(), kind, others=others) as (_, _, port), Caller(port) as caller, busy_thread():
         caller.begin(1)
         wait_until(lambda: others.looks > cygrpc._MAX_SWEEPS)
         caller.end(1)
