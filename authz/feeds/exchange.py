@@ -84,7 +84,10 @@ class ExchangeSource:
     def __call__(self, need: Need) -> Fact:
         """Exchange the token in *need*. Raises SourceError."""
         asked = read_request(need.sent)
-        response = self._client.post(self._write(asked), accept="application/json")
+        try:
+            response = self._client.post(self._write(asked), accept="application/json")
+        except SourceError as error:
+            raise self._health.excuse(error) from error
         if response.status != 200:
             return self._read_refusal(response)
         fact = self._read(response, asked)

@@ -26,6 +26,8 @@ _ABSENT: Final = frozenset(
     {Refresh.MISCONFIGURED, Refresh.TIMEOUT, Refresh.TLS, Refresh.UNREACHABLE, Refresh.UNTRUSTED}
 )
 
+_BY_THE_QUESTION: Final = frozenset({"unreadable", Refresh.TOO_LARGE.value})
+
 
 class Health:
     """Remembers when one service last answered well. *monotonic* is a clock in seconds."""
@@ -62,3 +64,9 @@ class Health:
     def fail_by_content(self, why: str) -> SourceError:
         """Return the failure that a response with status 200 is no answer."""
         return SourceError("unreadable", why, counts=not self.is_good)
+
+    def excuse(self, error: SourceError) -> SourceError:
+        """Return *error*, which does not count if the service answers well, and this question may be the cause."""
+        if not self.is_good or error.result not in _BY_THE_QUESTION:
+            return error
+        return SourceError(error.result, str(error), counts=False, absent=error.absent)

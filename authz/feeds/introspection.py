@@ -73,10 +73,13 @@ class IntrospectionSource:
     def __call__(self, need: Need) -> Fact:
         """Introspect the token in *need*. Raises SourceError."""
         fields = [("token", need.sent), ("token_type_hint", "access_token")]
-        response = self._client.post(fields, accept=self._media_type)
-        if response.status != 200:
-            return self._read_refusal(response)
-        fact = self._read_signed(response) if self._signed else self._read(response)
+        try:
+            response = self._client.post(fields, accept=self._media_type)
+            if response.status != 200:
+                return self._read_refusal(response)
+            fact = self._read_signed(response) if self._signed else self._read(response)
+        except SourceError as error:
+            raise self._health.excuse(error) from error
         self._health.note()
         return fact
 

@@ -191,6 +191,7 @@ STRANGERS: Final[dict[str, Answer]] = {
     "access_denied": refuse("access_denied", 403),
     "500": fail(500),
     "an ID token": given(token_type="N_A"),
+    "huge": flood(1),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,22 @@ def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Answer, tmp_path: P
         assert sidecar.ask(idp.mint()) == "authenticated"
         idp.answers[INTROSPECT] = active
         assert sidecar.ask("opaque") == "authenticated"
+
+
+MANY = json.dumps({"active": True, "roles": [[name] for name in range(2_000)]}).encode()
+BY_THE_TOKEN: dict[str, Answer] = {"huge": flood(1), "many values": say(MANY), "500": fail(500), "400": fail(400)}
+
+
+@pytest.mark.parametrize("fault", BY_THE_TOKEN.values(), ids=BY_THE_TOKEN)
+def test_a_token_without_an_answer_leaves_others_theirs(fault: Answer, tmp_path: Path) -> None:
+    """A user with more roles than an answer may have opens no circuit breaker: others are asked about as ever."""
+    with FakeIdp() as idp, station(idp, tmp_path) as sidecar:
+        idp.answers[INTROSPECT] = lambda request: (fault if b"mallory" in request.body else active)(request)
+        assert sidecar.ask("alice") == "authenticated"
+        for number in range(8):
+            assert sidecar.ask(f"mallory-{number}") in {"introspection_unavailable", "token_inactive"}
+        assert sidecar.ask("bob") == "authenticated"
+        assert sidecar.asked("a", "breaker_open") == 0
 
 
 @pytest.mark.parametrize("fault", ["hang", "drip"])
