@@ -200,7 +200,7 @@ def make_introspection(
         make_issuer_endpoint(issuer, section.url, resolve=resolve),
         auth or make_auth(issuer),
         ttl=ttl,
-        signed=section.signed,
+        signed_for=section.client.id if section.signed else None,
     )
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.core import base64url
+from authz.core.claims import normalize_type
 from authz.core.introspection import SIGNED_TYPE, IntrospectionResponse, SignedIntrospectionResponse
 from authz.core.needs import Need
 from authz.core.strictjson import parse_object
@@ -50,7 +51,10 @@ class CacheTtl:
 
 
 class IntrospectionSource:
-    """Introspects tokens at one issuer. *signed* requests JWT responses (RFC 9701); *now* is in Unix time."""
+    """Introspects tokens at one issuer. *signed_for* is our client id if JWT responses are requested (RFC 9701).
+
+    *now* is in Unix time.
+    """
 
     def __init__(
         self,
@@ -59,14 +63,14 @@ class IntrospectionSource:
         auth: ClientAuth,
         *,
         ttl: CacheTtl,
-        signed: bool = False,
+        signed_for: str | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client: Final = OAuthClient(poster, endpoint, auth)
         self._ttl: Final = ttl
-        self._media_type: Final = f"application/{SIGNED_TYPE}" if signed else "application/json"
-        self._signed: Final = signed
+        self._media_type: Final = f"application/{SIGNED_TYPE}" if signed_for is not None else "application/json"
+        self._signed_for: Final = signed_for
         self._now: Final = now
         self._health: Final = Health(monotonic)
 
@@ -77,7 +81,7 @@ class IntrospectionSource:
             response = self._client.post(fields, accept=self._media_type)
             if response.status != 200:
                 return self._read_refusal(response)
-            fact = self._read_signed(response) if self._signed else self._read(response)
+            fact = self._read(response) if self._signed_for is None else self._read_signed(response, self._signed_for)
         except SourceError as error:
             raise self._health.excuse(error) from error
         self._health.note()
@@ -95,17 +99,25 @@ class IntrospectionSource:
         payload = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
         return self._make_fact(IntrospectionResponse(members, payload), members, len(payload), active=active)
 
-    def _read_signed(self, response: Response) -> Fact:
+    def _read_signed(self, response: Response, client: str) -> Fact:
         if response.media_type != self._media_type:
             raise SourceError("unreadable", f"the answer is not {self._media_type}: signed is set")
         try:
             text = response.body.decode("ascii").strip()
-            nested = parse_object(base64url.decode(text.split(".")[1].encode())).get("token_introspection")
-        except (ValueError, IndexError):
+            head, members = (parse_object(base64url.decode(part.encode())) for part in text.split(".")[:2])
+        except ValueError:
             raise SourceError("unreadable", "the signed answer is no JWT") from None
-        members = nested if isinstance(nested, dict) else {}  # not verified here: it can only shorten the caching
-        active = members.get("active") is True
-        return self._make_fact(SignedIntrospectionResponse(text), members, len(text), active=active)
+        # The decision verifies the answer. What it would reject is a failure, which must not be cached.
+        nested, audience = members.get("token_introspection"), members.get("aud")
+        kind = head.get("typ")
+        if not isinstance(kind, str) or normalize_type(kind) != SIGNED_TYPE:
+            raise SourceError("unreadable", f"the typ of the signed answer is not {SIGNED_TYPE}")
+        if client not in (audience if isinstance(audience, list) else [audience]):
+            raise SourceError("unreadable", "the aud of the signed answer is not our client")
+        if not isinstance(nested, dict):
+            raise SourceError("unreadable", "the signed answer has no token_introspection")
+        active = nested.get("active") is True
+        return self._make_fact(SignedIntrospectionResponse(text), nested, len(text), active=active)
 
     def _make_fact(self, value: object, members: dict[str, object], size: int, *, active: bool) -> Fact:
         if not active:

@@ -42,7 +42,7 @@ def make_source(
     auth: ClientAuth,
     *,
     endpoint: Endpoint | None = None,
-    signed: bool = False,
+    signed_for: str | None = None,
     timeout: float = HANG_SECONDS,
     monotonic: Callable[[], float] = lambda: 0.0,
 ) -> IntrospectionSource:
@@ -60,7 +60,7 @@ def make_source(
         endpoint or fixed,
         auth,
         ttl=CacheTtl(active=60.0, inactive=5.0),
-        signed=signed,
+        signed_for=signed_for,
         now=lambda: float(T),
         monotonic=monotonic,
     )

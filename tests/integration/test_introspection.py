@@ -345,9 +345,9 @@ def test_how_long_answers_are_kept() -> None:
             assert (fact.ttl, fact.negative) == (keep, negative)
 
 
-def signed_answer(said: object) -> bytes:
+def signed_answer(said: object, typ: object = "token-introspection+jwt", **claims: object) -> bytes:
     """Sign an answer; no one verifies it here."""
-    return SigningKey.create("ES256").sign({"token_introspection": said}).encode()
+    return SigningKey.create("ES256").sign({"token_introspection": said, **claims}, header={"typ": typ}).encode()
 
 
 def test_signed_answers_are_asked_for_and_passed_on_as_they_are() -> None:
@@ -355,33 +355,39 @@ def test_signed_answers_are_asked_for_and_passed_on_as_they_are() -> None:
     rows: list[tuple[object, float, str]] = [
         ({"active": True, "exp": T + 7}, 7.0, "active"),
         ({"active": False}, 5.0, "inactive"),
-        ("active", 5.0, "inactive"),
+        ({"active": "true"}, 5.0, "inactive"),
     ]
     for said, keep, word in rows:
-        body = signed_answer(said)
+        body = signed_answer(said, aud="rs")
         with FakeIdp() as idp:
             idp.answers[INTROSPECT] = say(body, content_type="application/token-introspection+jwt; charset=utf-8")
-            fact = make_source(endpoint_of(idp), NoAuth(), signed=True)(about())
+            fact = make_source(endpoint_of(idp), NoAuth(), signed_for="rs")(about())
             accept = {name.lower(): value for name, value in idp.seen[0].headers}["accept"]
         assert (fact.value, fact.ttl, fact.result) == (SignedIntrospectionResponse(body.decode()), keep, word)
         assert accept == "application/token-introspection+jwt"
 
 
-@pytest.mark.parametrize(
-    ("body", "media"),
-    [
-        (b'{"active":true}', "application/json"),  # Spring answers so, whatever is asked for
-        (b"a.b.c", "application/jwt"),
-        (b"garbage", "application/token-introspection+jwt"),
-        (b"a.b.c", "application/token-introspection+jwt"),
-        (b"\xff.b.c", "application/token-introspection+jwt"),
-    ],
-)
+SIGNED = "application/token-introspection+jwt"
+UNUSABLE: dict[str, tuple[bytes, str]] = {
+    "plain": (b'{"active":true}', "application/json"),  # Spring answers so, whatever is asked for
+    "another media type": (signed_answer({"active": True}, aud="rs"), "application/jwt"),
+    "garbage": (b"garbage", SIGNED),
+    "no JSON": (b"a.b.c", SIGNED),
+    "no ASCII": (b"\xff.b.c", SIGNED),
+    "no members": (signed_answer("active", aud="rs"), SIGNED),
+    "another typ": (signed_answer({"active": True}, typ="JWT", aud="rs"), SIGNED),
+    "a typ that is no text": (signed_answer({"active": True}, typ=1, aud="rs"), SIGNED),
+    "for another client": (signed_answer({"active": True}, aud=["another"]), SIGNED),
+    "for no one": (signed_answer({"active": True}), SIGNED),
+}
+
+
+@pytest.mark.parametrize(("body", "media"), UNUSABLE.values(), ids=UNUSABLE)
 def test_an_unsigned_answer_is_none_where_signed_ones_are_wanted(body: bytes, media: str) -> None:
-    """The media type is exact, and the form that of a JWT."""
+    """The media type is exact, the form that of a JWT, and it is one for us: otherwise it is never cached."""
     with FakeIdp() as idp:
         idp.answers[INTROSPECT] = say(body, content_type=media)
-        assert refuse(make_source(endpoint_of(idp), NoAuth(), signed=True)).result == "unreadable"
+        assert refuse(make_source(endpoint_of(idp), NoAuth(), signed_for="rs")).result == "unreadable"
 
 
 def endpoint_by_discovery(idp: FakeIdp, clock: FakeClock) -> Endpoint:
