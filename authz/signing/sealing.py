@@ -25,7 +25,10 @@ _PURPOSE: Final = b"authz signing state 1"
 
 
 class Sealer:
-    """Encrypts by the secret in *file*, which is read again when it changes; the one before still decrypts."""
+    """Encrypts by the secret in *file*, which is read again when it changes.
+
+    The one before decrypts until a value of the new one was read: a secret is replaced because others may have it.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file: Final = file
@@ -53,7 +56,10 @@ class Sealer:
                     text = cipher.decrypt(sealed[len(_FORMAT) : start], sealed[start:], place.encode())
                 except (InvalidTag, ValueError):
                     continue
-                return text, cipher is ciphers[0]
+                is_current = cipher is ciphers[0]
+                if is_current:
+                    self._ciphers = ciphers[:1]
+                return text, is_current
         raise ValueError("not encrypted by this secret, or changed")
 
     def _read(self) -> tuple[AESGCM, ...]:

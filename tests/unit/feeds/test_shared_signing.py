@@ -23,7 +23,10 @@ from authz.config.model import Config
 from authz.feeds.shared.signing import SharedStore
 from authz.feeds.shared.state import Part, Reply, SharedStateError
 from authz.signing.keyring import Keyring
-from authz.signing.state import Change, SigningState, StateError
+from authz.signing.local import LocalSigner
+from authz.signing.rotation import Ring, RingKey
+from authz.signing.sealing import Sealer
+from authz.signing.state import Change, SigningState, StateError, write_state
 from tests.unit.config.sample import configure
 
 WALL: Final = 1_800_000_000.0
@@ -496,6 +499,27 @@ def test_the_secret_is_replaced(secret: Path, tmp_path: Path) -> None:
     file.unlink()
     assert "No such file" in Replica(world).problem
     assert secret.exists()
+
+
+def test_who_has_the_secret_of_before_writes_no_key(secret: Path, tmp_path: Path) -> None:
+    """Once the state is encrypted by the new secret, no process takes a key that was encrypted by the one before."""
+    file = tmp_path / "secret"
+    file.write_bytes(secret.read_bytes())
+    world = World(file).begin()
+    (tmp_path / "new").write_bytes(b"22" * 32)
+    (tmp_path / "new").replace(file)
+    for _ in range(2):
+        for replica in world.replicas:
+            replica.step()
+    own = LocalSigner.generate("EdDSA")
+    ring = Ring((RingKey(own.kid, WALL - 20.0, started=WALL - 10.0),))
+    forged = Sealer(secret).seal(write_state(SigningState().with_key(own).with_ring(ring)), "authz:signing")
+    world.server.value = forged
+    for replica in world.replicas:
+        replica.step()
+        assert own.kid not in replica.ring.view.key_set
+        assert "not encrypted by this secret" in replica.problem
+    assert world.server.value == forged
 
 
 def test_nothing_that_is_secret_is_stored_or_said(secret: Path) -> None:
