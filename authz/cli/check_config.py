@@ -13,12 +13,11 @@ from authz.cli.files import BAD_CONFIG, FILE, FOUND, read_or_exit
 from authz.cli.terminal import progress, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from authz.config.document import Document
     from authz.config.model import Config
     from authz.config.problems import Problem
-    from authz.core.keys import KeySet
 
 
 def _complete_upstreams(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[str]:
@@ -119,87 +118,14 @@ def check_config(
 
 def _fetch(config: Config, output: dict[str, Any]) -> tuple[list[tuple[str, str | None]], list[str]]:
     """Ask other systems; add what they say to *output*, and return it as lines with colours, and what fails."""
-    from authz.tooling.introspection_probe import probe_all
-    from authz.tooling.pdp_probe import probe_pdps
-    from authz.tooling.probe import fetch_all
-    from authz.tooling.risk_probe import probe_risk
-    from authz.tooling.signing_probe import probe_signing
+    from authz.tooling.probes import probe_everything
 
-    found = []
     with progress(f"fetching from {len(config.issuers)} issuers"):
-        fetched, probed, pdps = fetch_all(config), probe_all(config), probe_pdps(config)
-        tried, risk = list(probe_signing(config)), probe_risk(config)
-    output["fetched"] = [each.document() for each in fetched]
-    lines: list[tuple[str, str | None]] = [
-        (line, None if each.usable else "red") for each in fetched for line in each.lines()
-    ]
-    if failed := sum(not each.usable for each in fetched):
-        found.append(f"{failed} of {len(fetched)} issuers have no usable keys")
-    if probed:
-        output["introspection"] = [each.document() for each in probed]
-        lines += [(line, None if each.ok else "red") for each in probed for line in each.lines()]
-    if silent := sum(not each.ok for each in probed):
-        found.append(f"{silent} of {len(probed)} issuers cannot be asked about tokens")
-    if pdps:
-        output["pdps"] = [each.document() for each in pdps]
-        lines += [(line, None if each.ok else "red") for each in pdps for line in each.lines()]
-    if silent := sum(not each.ok for each in pdps):
-        found.append(f"{silent} of {len(pdps)} PDPs do not decide")
-    if risk is not None:
-        output["risk"] = risk.document()
-        lines += [(line, None if risk.ok else "red") for line in risk.lines()]
-        found += [] if risk.ok else ["the risk engine does not answer what the rules read"]
-    if tried:
-        output["upstream_token"] = [each.document() for each in tried]
-        lines += [(each.line(), None if each.ok else "red") for each in tried]
-    if unable := sum(not each.ok for each in tried):
-        found.append(f"no token for the upstream by {unable} of {len(tried)}")
-    _load_lists(config, output, lines, found)
-    _ask_about_status(config, {each.issuer: each.keys for each in fetched}, output, lines, found)
-    if config.shared_state is not None:
-        from authz.tooling.shared_state_probe import probe_shared_state
-
-        state = probe_shared_state(config.shared_state)
-        output["shared_state"] = state.document()
-        lines += [(line, None if state.ok else "red") for line in state.lines()]
-        found += [] if state.ok else ["the shared state cannot be used"]
-    return lines, found
-
-
-def _load_lists(config: Config, output: dict[str, Any], lines: list[tuple[str, str | None]], found: list[str]) -> None:
-    """Load the lists of revocations once, and add the result to what is printed."""
-    from authz.tooling.list_probe import probe_lists
-
-    listed = probe_lists(config)
-    if listed:
-        output["revocations"] = [each.document() for each in listed]
-        lines += [(line, None if each.ok else "red") for each in listed for line in each.lines()]
-    if bad := sum(not each.ok for each in listed):
-        found.append(f"{bad} of {len(listed)} lists of revocations cannot be used as a whole")
-
-
-def _ask_about_status(
-    config: Config,
-    keys: Mapping[str, KeySet | None],
-    output: dict[str, Any],
-    lines: list[tuple[str, str | None]],
-    found: list[str],
-) -> None:
-    """Fetch status lists, and ask transmitters; add what they say to what is printed."""
-    from authz.tooling.status_list_probe import probe_status_lists
-    from authz.tooling.transmitter_probe import probe_transmitters
-
-    listed, asked = probe_status_lists(config, keys), probe_transmitters(config)
-    if listed:
-        output["status_lists"] = [each.document() for each in listed]
-        lines += [(line, None if each.ok else "red") for each in listed for line in each.lines()]
-    if bad := sum(not each.ok for each in listed):
-        found.append(f"{bad} of {len(listed)} status lists cannot be used")
-    if asked:
-        output["transmitters"] = [each.document() for each in asked]
-        lines += [(line, None if each.ok else "red") for each in asked for line in each.lines()]
-    if silent := sum(not each.ok for each in asked):
-        found.append(f"{silent} of {len(asked)} transmitters of security events cannot be used")
+        groups = list(probe_everything(config))
+    output.update({group.name: group.document() for group in groups})
+    probes = [probe for group in groups for probe in group.probes]
+    lines = [(line, None if probe.ok else "red") for probe in probes for line in probe.lines()]
+    return lines, [failure for group in groups for failure in group.failures()]
 
 
 def _find_upstream(name: str) -> Callable[[Config], Iterator[Problem]]:

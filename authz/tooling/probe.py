@@ -66,7 +66,7 @@ class Fetched:
     expected: tuple[str, ...] = ()
 
     @property
-    def usable(self) -> bool:
+    def ok(self) -> bool:
         """Whether any token can be verified."""
         return any(why is None for _, why in self._usability())
 
@@ -79,7 +79,7 @@ class Fetched:
     @property
     def advice(self) -> str:
         """What to do about the result."""
-        if self.keys is not None and not self.usable:
+        if self.keys is not None and not self.ok:
             return "no key is usable: no token can be verified"
         return ADVICE[self.result]
 
@@ -114,7 +114,7 @@ class Fetched:
             "issuer": self.issuer,
             "iss": self.iss,
             "source": self.where,
-            "ok": self.usable,
+            "ok": self.ok,
             "result": self.result.value,
             "detail": self.detail,
             "advice": self.advice,

@@ -45,9 +45,9 @@ class ProbedSigning:
     ok: bool
     finding: str
 
-    def line(self) -> str:
+    def lines(self) -> Iterator[str]:
         """Format it for people."""
-        return f"{self.what}: {printable(self.finding)}"
+        yield f"{self.what}: {printable(self.finding)}"
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON data."""

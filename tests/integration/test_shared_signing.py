@@ -104,7 +104,7 @@ def test_check_config_tries_it(tmp_path: Path) -> None:
         with closing(store.client()) as state:
             SharedStore(state, secret).change(lambda known: with_published(known, LocalSigner.generate("EdDSA")))
             (found,) = probe_signing(config)
-            assert (found.ok, found.line()) == (True, f"{found.what}: 1 keys are read, and can be replaced")
+            assert (found.ok, *found.lines()) == (True, f"{found.what}: 1 keys are read, and can be replaced")
         secret.write_bytes(b"another" * 8)
         (wrong,) = probe_signing(config)
         assert (wrong.ok, "not encrypted by this secret" in wrong.finding) == (False, True)

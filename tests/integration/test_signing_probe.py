@@ -45,7 +45,7 @@ def test_keys(tmp_path: Path) -> None:
     signing = "signing:\n  keys:\n" + "".join(f"    {name}: {{{key}}}\n" for name, key in keys.items())
     with FakeIdp() as idp:
         memory, file, absent, hsm = probe_signing(configured(idp, "issuer: 'https://us.test'", signing))
-    assert memory.line().startswith("signing key memory: signs by ES256, and key ")
+    assert next(memory.lines()).startswith("signing key memory: signs by ES256, and key ")
     assert file == ProbedSigning("signing key file", ok=True, finding="signs by ES256, and key ours verifies it")
     assert (absent.ok, hsm.ok) == (False, False)
     assert absent.document()["finding"].startswith("misconfigured: ")
