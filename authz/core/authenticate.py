@@ -30,11 +30,12 @@ from authz.core.introspection import (
     introspection_need,
 )
 from authz.core.issuer import Issuer
+from authz.core.key import Key
 from authz.core.keys import KeySet, SignedPayload, Verified, check_algorithm, verify
 from authz.core.needs import CHANGED_KEY, KEY, NO_NEEDS, Facts, KeySearched, Need
 from authz.core.reasons import Reason, Rejected
 from authz.core.request import Request
-from authz.core.revocation import check_revoked
+from authz.core.revocation import RevocableToken, check_revoked
 from authz.core.snapshot import Snapshot
 from authz.core.status_list import (
     STALE_STATUS_LIST,
@@ -48,6 +49,9 @@ from authz.core.status_list import (
 from authz.core.steps import StepObserver, ignore_step
 from authz.core.token import FoundToken, UnverifiedToken, check_opaque, parse_token
 
+SignedToken = tuple[RevocableToken, Key | None]
+"""A token, and the key that it verifies under, if it is a JWT."""
+
 
 def authenticate(
     found: FoundToken,
@@ -57,8 +61,11 @@ def authenticate(
     now: float,
     facts: Facts,
     observe: StepObserver,
-) -> tuple[Issuer, Claims, UnusedProof | None]:
-    """Verify the token that was *found*; return its issuer, claims, and the proof sent with it. Raises Rejected."""
+) -> tuple[Issuer, Claims, UnusedProof | None, SignedToken]:
+    """Verify the token that was *found*; return its issuer, claims, the proof sent with it, and itself with its key.
+
+    Raises Rejected.
+    """
     text = found.text
     issuer = _find_issuer_of_opaque(text, snapshot)
     if issuer is not None:
@@ -73,7 +80,7 @@ def authenticate(
         if issuer.status_list is not None:
             _check_status(claims, issuer, issuer.status_list, snapshot, trail, facts, now)
         observe(11, claims)
-        return issuer, claims, unused
+        return issuer, claims, unused, (text, None)
     token = snapshot.parse_token(text, max_bytes=snapshot.token.max_bytes)  # 4
     trail.alg, trail.kid = token.alg, token.kid
     observe(4, token)
@@ -96,7 +103,7 @@ def authenticate(
         check_revoked(snapshot.revocations, claims, issuer, token, signed.key, now)
     _check_at_issuer(text, claims, issuer, snapshot, trail, facts, now)
     observe(11, claims)
-    return issuer, claims, unused
+    return issuer, claims, unused, (token, signed.key)
 
 
 def _check_at_issuer(

@@ -27,12 +27,11 @@ requests for its own metadata document and its own keys, from any client and wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 from authz.core import policy
-from authz.core.authenticate import authenticate
+from authz.core.authenticate import SignedToken, authenticate
 from authz.core.binding import UnusedProof, check_use, is_first_use, uses_dpop
 from authz.core.caller import Caller
 from authz.core.claims import Claims
@@ -41,16 +40,19 @@ from authz.core.dpop import SCHEME
 from authz.core.exchange import exchange
 from authz.core.identity import HeaderChanges
 from authz.core.minting import mint
-from authz.core.needs import NO_FACTS, Facts
-from authz.core.pdp import check_external
+from authz.core.needs import NO_FACTS, NO_NEEDS, Facts, Need
+from authz.core.pdp import PDP, check_external
 from authz.core.reasons import WIRE_STATUS, Reason, Rejected
+from authz.core.record import record
 from authz.core.request import Request, Target, parse_target
-from authz.core.requirements import require
+from authz.core.requirements import Params, require
+from authz.core.revocation import check_revoked
 from authz.core.risk import check_risk
 from authz.core.same_origin import require_same_origin
 from authz.core.snapshot import Snapshot
 from authz.core.steps import StepObserver, ignore_step
 from authz.core.strip_credentials import strip_credentials
+from authz.core.template import Variables
 from authz.core.throttle import check_throttle
 from authz.core.token import FoundToken, ValidToken, find_token
 
@@ -84,7 +86,6 @@ def authorize(
         return _allow(Reason.PUBLIC, request, snapshot, trail)
     caller: Caller | None = None
     proof: UnusedProof | None = None
-    tolerated: Rejected | None = None
     try:
         if rule.allow is policy.AccessMode.DENY:
             raise Rejected(Reason.POLICY_DENIED, "the rule denies every request")
@@ -96,29 +97,122 @@ def authorize(
             raise Rejected(Reason.TOKEN_MISSING, "no token in any configured place")
         trail.schemes = (SCHEME,) if uses_dpop(found) else BEARER
         observe(3, found)
-        issuer, claims, proof = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
+        issuer, claims, proof, signed = authenticate(found, request, snapshot, trail, now, facts, observe)  # 4 to 11
         if snapshot.clients is not None:
             trail.valid_token = ValidToken(found.text, claims.members)
         is_new = trail.alg is not None and not trail.signature_cached
         caller = Caller(request, target, rule, issuer, claims, found.text, is_new)
         require(rule.requirements, claims, issuer, request, params, now)  # 12
         require_same_origin(request, found.source)
+    except Rejected as rejected:
+        return _refuse(rejected, request, rule, (caller, proof), (snapshot, now), trail, facts)
+    return _conclude(caller, params, (proof, signed, None), (snapshot, now), trail, facts, observe)
+
+
+@record
+class Passed:
+    """A request that *caller* may send so far, decided at *now*: only what follows in `_conclude` lacks facts.
+
+    *signed* is the token, and the key that it verifies under. *external* is the need for the answer of the PDP, if
+    that is lacking. The last three are what the trail held before.
+    """
+
+    snapshot: Snapshot
+    now: float
+    caller: Caller
+    params: Params
+    proof: UnusedProof | None
+    signed: SignedToken
+    external: Need | None
+    rechecks: tuple[Need, ...]
+    valid_token: ValidToken | None
+    thumbprint: str | None
+
+
+def decide_again(decision: Decision, snapshot: Snapshot, facts: Facts) -> Decision | None:
+    """Return what `authorize` would with more *facts*, or None if the whole request is to be evaluated again.
+
+    What has passed is not computed again, if it was evaluated against the same *snapshot*. Entries of revocations may
+    have been added to it meanwhile, and are looked up again.
+    """
+    passed = decision.trail.passed
+    if not isinstance(passed, Passed) or passed.snapshot is not snapshot:
+        return None
+    caller, now = passed.caller, passed.now
+    trail = replace(
+        decision.trail,
+        expected_audience=frozenset(),
+        pdp=None,
+        transaction=None,
+        needs=NO_NEEDS,
+        rechecks=passed.rechecks,
+        valid_token=passed.valid_token,
+        thumbprint=passed.thumbprint,
+        passed=None,
+    )
+    if snapshot.revocations:
+        try:
+            check_revoked(snapshot.revocations, caller.claims, caller.issuer, *passed.signed, now)
+        except Rejected as rejected:
+            trail.valid_token = None
+            return _refuse(rejected, caller.request, caller.rule, (None, None), (snapshot, now), trail, facts)
+    found = passed.proof, passed.signed, passed.external
+    return _conclude(caller, passed.params, found, (snapshot, now), trail, facts, ignore_step)
+
+
+def _conclude(
+    caller: Caller,
+    params: Params,
+    found: tuple[UnusedProof | None, SignedToken, Need | None],
+    at: tuple[Snapshot, float],
+    trail: AuditTrail,
+    facts: Facts,
+    observe: StepObserver,
+) -> Decision:
+    """Evaluate what may lack facts: the requirements of the risk and of the PDP, and step 13."""
+    (proof, signed, external), (snapshot, now) = found, at
+    rechecks, token, thumbprint = trail.rechecks, trail.valid_token, trail.thumbprint
+    request, rule, claims = caller.request, caller.rule, caller.claims
+    tolerated: Rejected | None = None
+    try:
         if rule.requirements.risk is not None:
             check_risk(rule.requirements.risk, caller, params, snapshot.risk, now, trail, facts)
-        tolerated = _check_external(rule, request, params, claims, trail, facts)
+        if rule.requirements.external is not None:
+            variables = Variables(request, caller.target, params, claims)
+            tolerated = check_external(rule.requirements.external, variables, trail, facts, external)
         observe(12, rule.requirements)
         headers = snapshot.identity.headers_for(claims)  # 13
         headers = _add_token(headers, caller, snapshot, trail, now, facts)
         check_use(proof, trail, facts)
         observe(13, headers)
     except Rejected as rejected:
-        trail.expected_audience = rejected.audiences
-        if rule.shadow or snapshot.shadow_all:
-            shown = caller if is_first_use(proof, trail, facts) else None  # to allow the request is to use its proof
-            return _allow_in_shadow(rejected, request, snapshot, trail, shown, now, facts)
-        return _deny(rejected, proof, trail, facts)
+        answer = _refuse(rejected, request, rule, (caller, proof), (snapshot, now), trail, facts)
+        if trail.needs:
+            asked = next((need for need in trail.needs if need.kind == PDP), None)
+            trail.passed = Passed(
+                snapshot, now, caller, params, proof, signed, asked, rechecks, valid_token, thumbprint
+            )
+        return answer
     reason = Reason.AUTHENTICATED if tolerated is None else tolerated.reason
     return _allow(reason, request, snapshot, trail, claims=claims, headers=headers, shadowed=tolerated)
+
+
+def _refuse(
+    rejected: Rejected,
+    request: Request,
+    rule: policy.Rule,
+    found: tuple[Caller | None, UnusedProof | None],
+    at: tuple[Snapshot, float],
+    trail: AuditTrail,
+    facts: Facts,
+) -> Decision:
+    """Deny the request, or allow it in shadow."""
+    (caller, proof), (snapshot, now) = found, at
+    trail.expected_audience = rejected.audiences
+    if rule.shadow or snapshot.shadow_all:
+        shown = caller if is_first_use(proof, trail, facts) else None  # to allow the request is to use its proof
+        return _allow_in_shadow(rejected, request, snapshot, trail, shown, now, facts)
+    return _deny(rejected, proof, trail, facts)
 
 
 def _deny(rejected: Rejected, proof: UnusedProof | None, trail: AuditTrail, facts: Facts) -> Deny:
@@ -127,15 +221,6 @@ def _deny(rejected: Rejected, proof: UnusedProof | None, trail: AuditTrail, fact
     if proof is not None and is_final and proof.need not in facts:
         trail.rechecks += (proof.need,)
     return deny(rejected, trail)
-
-
-def _check_external(
-    rule: policy.Rule, request: Request, params: Mapping[str, str], claims: Claims, trail: AuditTrail, facts: Facts
-) -> Rejected | None:
-    """Ask the PDP of the rule, if it has one: see `check_external`."""
-    if (external := rule.requirements.external) is None:
-        return None
-    return check_external(external, request, params, claims, trail, facts)
 
 
 def _find_document(target: Target, snapshot: Snapshot, trail: AuditTrail) -> Allow | None:

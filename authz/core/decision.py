@@ -28,7 +28,7 @@ class AuditTrail:
     decision lacks. *rechecks* are facts that it used and that may be outdated; they do not delay the decision.
     *network* is the client's, if networks are counted; *throttled* says that the throttle would deny the request;
     *valid_token* is a token that was found authentic and valid. *reads_risk* says that the rule reads what
-    is known of the client.
+    is known of the client. *passed* is for `decide_again`, while the decision lacks facts.
     """
 
     rule: str | None = None
@@ -52,6 +52,7 @@ class AuditTrail:
     throttled: bool = False
     valid_token: ValidToken | None = None
     reads_risk: bool = False
+    passed: object = field(default=None, compare=False, repr=False)
 
 
 @kw_record

@@ -22,11 +22,10 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import quote
 
-from authz.core.claims import ClaimPath, Claims
+from authz.core.claims import ClaimPath
 from authz.core.decision import AuditTrail
 from authz.core.needs import Facts, Need, Unanswered
 from authz.core.reasons import Reason, Rejected
-from authz.core.request import Request
 from authz.core.template import (
     NoValueError,
     Reference,
@@ -160,20 +159,20 @@ class PdpAnswer:
 
 def check_external(
     wanted: ExternalDecision,
-    request: Request,
-    params: Mapping[str, str],
-    claims: Claims,
+    variables: Variables,
     trail: AuditTrail,
     facts: Facts,
+    need: Need | None = None,
 ) -> Rejected | None:
-    """Return if the PDP allows the request, or name the need for its answer.
+    """Return if the PDP allows the request, or name the need for its answer; *need* if it is known.
 
     If the PDP could not be asked, and the configuration says to allow then, the denial is returned and not raised.
 
     Raises Rejected: PDP_DENIED, STEP_UP_REQUIRED, PDP_UNAVAILABLE, and as `pdp_need`.
     """
     pdp = wanted.pdp
-    need = pdp_need(wanted, request, params, claims)
+    if need is None:
+        need = pdp_need(wanted, variables)
     trail.pdp = pdp.name
     answer = facts.get(need)
     if isinstance(answer, PdpAnswer):
@@ -206,16 +205,17 @@ def _deny(pdp: Pdp, answer: PdpAnswer) -> Rejected:
 _SUBJECT: Final = ClaimPath(("sub",))
 
 
-def pdp_need(wanted: ExternalDecision, request: Request, params: Mapping[str, str], claims: Claims) -> Need:
+def pdp_need(wanted: ExternalDecision, variables: Variables) -> Need:
     """Return the need for the PDP's answer. Raises Rejected: POLICY_DENIED, CLAIMS_MALFORMED."""
     pdp = wanted.pdp
     if wanted.reads_subject:
-        claims.check_subject(_SUBJECT)
+        variables.claims.check_subject(_SUBJECT)
     if wanted.reads_headers:
+        request = variables.request
         sent = {name: value for name, value in request.headers.items() if name not in pdp.withheld}
-        request = replace(request, headers=sent)
+        variables = replace(variables, request=replace(request, headers=sent))
     try:
-        question = write_json(_write(wanted, Variables.of(request, params, claims)))
+        question = write_json(_write(wanted, variables))
     except NoValueError as error:
         raise Rejected(Reason.POLICY_DENIED, f"no question to pdp {pdp.name}: {error}") from error
     if len(question) > MAX_QUESTION_BYTES:

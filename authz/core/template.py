@@ -268,12 +268,15 @@ def is_ambiguous(template: Template, *, never_in_values: str, never_in_params: s
     return False
 
 
+_JSON: Final = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False)
+
+
 def write_json(value: object) -> str:
     """Return *value* as JSON, on one line, in ASCII and sorted: equal values have equal texts.
 
     Raises NoValueError for a number that JSON does not have.
     """
     try:
-        return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)
+        return _JSON.encode(value)
     except (ValueError, TypeError) as error:
         raise NoValueError("a value that JSON does not have") from error

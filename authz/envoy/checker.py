@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
 
-from authz.core.authorize import authorize
+from authz.core.authorize import authorize, decide_again
 from authz.core.decision import AuditTrail, Decision, Deny, as_unanswered, deny
 from authz.core.needs import MAX_ROUNDS, Facts, Need, Unanswered
 from authz.core.reasons import Reason, Rejected
@@ -188,7 +188,10 @@ class Checker:
     def _redecide(self, pending: _Pending) -> None:
         pending.snapshot = self._snapshot()
         facts = self._gatherer.known_with(pending.facts)
-        pending.decision = self._decide(pending.request, pending.snapshot, pending.now, facts)
+        decision = decide_again(pending.decision, pending.snapshot, facts)
+        if decision is None:
+            decision = self._decide(pending.request, pending.snapshot, pending.now, facts)
+        pending.decision = decision
 
     def _respond_unanswered(self, pending: _Pending) -> bytes | Deferred:
         """Respond without the missing facts, once the decision knows that it does not get those that are optional."""
@@ -203,6 +206,7 @@ class Checker:
 
     def _respond(self, pending: _Pending) -> bytes:
         responses = pending.snapshot.responses
+        pending.decision.trail.passed = None  # a decision may be kept for long, and its snapshot must not
         return self._answer(pending.decision, pending.request, responses, pending.received, pending.metadata)
 
     def _answer(
