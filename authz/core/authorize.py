@@ -171,7 +171,7 @@ def _conclude(
 ) -> Decision:
     """Evaluate what may lack facts: the requirements of the risk and of the PDP, and step 13."""
     (proof, signed, external), (snapshot, now) = found, at
-    rechecks, token, thumbprint = trail.rechecks, trail.valid_token, trail.thumbprint
+    rechecks, shown, thumbprint = trail.rechecks, trail.valid_token, trail.thumbprint
     request, rule, claims = caller.request, caller.rule, caller.claims
     tolerated: Rejected | None = None
     try:
@@ -189,9 +189,7 @@ def _conclude(
         answer = _refuse(rejected, request, rule, (caller, proof), (snapshot, now), trail, facts)
         if trail.needs:
             asked = next((need for need in trail.needs if need.kind == PDP), None)
-            trail.passed = Passed(
-                snapshot, now, caller, params, proof, signed, asked, rechecks, valid_token, thumbprint
-            )
+            trail.passed = Passed(snapshot, now, caller, params, proof, signed, asked, rechecks, shown, thumbprint)
         return answer
     reason = Reason.AUTHENTICATED if tolerated is None else tolerated.reason
     return _allow(reason, request, snapshot, trail, claims=claims, headers=headers, shadowed=tolerated)

@@ -240,7 +240,8 @@ class Gatherer:
             self._resume(waiting)
             return
         waiting.kinds = kinds
-        self._waiting_for.update(kinds)
+        for kind in kinds:
+            self._waiting_for[kind] += 1
         heappush(self._deadlines, (waiting.until, next(self._order), waiting))
         for need in tuple(waiting.missing):
             asked = self._asked.get(need)
@@ -288,7 +289,8 @@ class Gatherer:
     def _resume(self, waiting: _Waiting) -> None:
         resume, waiting.resume = waiting.resume, None
         if resume is not None:
-            self._waiting_for.subtract(waiting.kinds)
+            for kind in waiting.kinds:
+                self._waiting_for[kind] -= 1
             try:
                 resume(waiting.facts)
             except BaseException:  # the failure of one check must not affect the others

@@ -87,9 +87,14 @@ def bounds_of(section: Service, max_waiting: int) -> Bounds:
 
 def parse_json_response(response: Response) -> dict[str, object]:
     """Return the members of a response, which must be a JSON object, and JSON by its media type. Raises SourceError."""
-    if response.media_type != "application/json":
-        raise SourceError("unreadable", f"the answer is {printable(response.media_type) or 'untyped'}, not JSON")
+    return parse_json_body(response.media_type, response.body)
+
+
+def parse_json_body(media_type: str, body: bytes) -> dict[str, object]:
+    """Return the members of *body*, the same of the two parts that are read. Raises SourceError."""
+    if media_type != "application/json":
+        raise SourceError("unreadable", f"the answer is {printable(media_type) or 'untyped'}, not JSON")
     try:
-        return parse_object(response.body)
+        return parse_object(body)
     except ValueError:
-        raise SourceError("unreadable", f"the answer is no JSON object, {len(response.body)} bytes") from None
+        raise SourceError("unreadable", f"the answer is no JSON object, {len(body)} bytes") from None

@@ -58,7 +58,10 @@ class NoAuth:
 
     def credentials(self) -> Credentials:
         """Return no credentials."""
-        return Credentials()
+        return _NONE
+
+
+_NONE: Final = Credentials()
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ class Poster:
         reusable = False
         try:
             used.has_answered = False
-            yield from used.send(_write(used.head, {**sent.headers, **used.proxy_headers()}, sent.body))
+            yield from used.send(used.write(sent))
             reader = ResponseReader(used.url, max_bytes=self._max_bytes)
             while not reader.is_complete:
                 reader.feed((yield from used.receive()))
@@ -238,7 +238,19 @@ class _Connection:
     *head* is how each request begins. Its socket does not block: what waits is the poll, until the deadline.
     """
 
-    __slots__ = ("_poll", "_registered", "_socket", "_timer", "has_answered", "head", "proxy_headers", "until", "url")
+    __slots__ = (
+        "_headers",
+        "_lines",
+        "_poll",
+        "_registered",
+        "_socket",
+        "_timer",
+        "has_answered",
+        "head",
+        "proxy_headers",
+        "until",
+        "url",
+    )
 
     def __init__(
         self, connection: socket.socket, url: str, head: str, proxy_headers: Callable[[], dict[str, str]], until: float
@@ -249,6 +261,8 @@ class _Connection:
         self._poll.register(connection, READ)
         self._registered: int = READ
         self._timer: Timer | None = None
+        self._headers: Mapping[str, str] | None = None
+        self._lines = ""
         self.url: Final = url
         self.head: Final = head
         self.proxy_headers: Final = proxy_headers
@@ -275,6 +289,13 @@ class _Connection:
         """Return whether the server has closed the connection, or sent what it was not asked for."""
         self._watch(READ)
         return bool(self._poll.poll(0))
+
+    def write(self, sent: Post) -> bytes:
+        """Return a request as it is sent. Raises ValueError, without the text of a header, which may be secret."""
+        headers = {**sent.headers, **self.proxy_headers()}
+        if headers != self._headers:  # those of the last request, which most often are these
+            self._lines, self._headers = _write_headers(headers), headers
+        return f"{self.head}{self._lines}content-length: {len(sent.body)}\r\n\r\n".encode("latin-1") + sent.body
 
     def send(self, data: bytes) -> Exchange[None]:
         """Send all of *data*. Raises OSError."""
@@ -323,13 +344,11 @@ class _Connection:
             self._registered = event
 
 
-def _write(head: str, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Return a request as it is sent. Raises ValueError, without the text of a header, which may be secret."""
+def _write_headers(headers: Mapping[str, str]) -> str:
+    """Return the lines of *headers*. Raises ValueError, without the text of a header, which may be secret."""
     lines = [f"{name}: {value}" for name, value in headers.items()]
     if "accept" not in headers:
         lines.append("accept: application/json")
-    lines.append(f"content-length: {len(body)}")
     if not all(map(_HEADER.fullmatch, lines)):
         raise ValueError("a header of the request has characters that no header can have")
-    lines.append("\r\n")
-    return (head + "\r\n".join(lines)).encode("latin-1") + body
+    return "".join(f"{line}\r\n" for line in lines)
