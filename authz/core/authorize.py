@@ -36,7 +36,7 @@ from authz.core.binding import UnusedProof, check_use, is_first_use, uses_dpop
 from authz.core.caller import Caller
 from authz.core.claims import Claims
 from authz.core.decision import BEARER, Allow, AuditTrail, Decision, Deny, deny
-from authz.core.dpop import SCHEME
+from authz.core.dpop import SCHEME, ProofUse
 from authz.core.exchange import exchange
 from authz.core.identity import HeaderChanges
 from authz.core.minting import mint
@@ -130,14 +130,16 @@ class Passed:
 
 
 def decide_again(decision: Decision, snapshot: Snapshot, facts: Facts) -> Decision | None:
-    """Return what `authorize` would with more *facts*, or None if the whole request is to be evaluated again.
+    """Return what `authorize` would with these *facts*, or None if the whole request is to be evaluated again.
 
-    What has passed is not computed again, if it was evaluated against the same *snapshot*. Entries of revocations may
-    have been added to it meanwhile, and are looked up again.
+    *facts* contain those of *decision*. What has passed is not computed again, if it was evaluated against the same
+    *snapshot*. Entries of revocations may have been added to that meanwhile, and are looked up again.
     """
     passed = decision.trail.passed
     if not isinstance(passed, Passed) or passed.snapshot is not snapshot:
         return None
+    if passed.proof is not None and facts.get(passed.proof.need, ProofUse.FIRST) is not ProofUse.FIRST:
+        return None  # it is rejected before all else
     caller, now = passed.caller, passed.now
     trail = replace(
         decision.trail,

@@ -9,6 +9,7 @@ import pytest
 
 from authz.core.decision import Allow, AuditTrail, Decision, Deny
 from authz.core.needs import Facts, Need, Unanswered
+from authz.core.pdp import PdpAnswer, Verdict
 from authz.core.reasons import Reason
 from authz.core.request import Request
 from authz.core.snapshot import Snapshot
@@ -17,7 +18,9 @@ from authz.facts.bounds import Bounds
 from authz.facts.by_source import LanesBySource
 from authz.facts.lane import SourceLane
 from authz.facts.source import Fact
-from tests.fixtures import ask
+from authz.telemetry.check_record import CheckRecord
+from tests.cases.external import question
+from tests.fixtures import ask, make_snapshot, mint, rule
 from tests.unit.envoy.asking import HANG, FakeLane, StillGatherer, check, make_checker, told, write_check
 
 WEATHER, TIDE = Need("weather", "almanac", "today", unanswered=Reason.OVERLOADED), Need("tide", "harbour", None)
@@ -100,3 +103,15 @@ def test_an_optional_fact_that_no_round_is_left_for_is_missing() -> None:
 
     lanes = {"tide": FakeLane(fact="low"), "weather": FakeLane(fact="rain")}
     assert told(check(decide=late, gatherer=StillGatherer(**lanes)), "decision") == "deny"
+
+
+@pytest.mark.parametrize("fact", [PdpAnswer(Verdict.ALLOWED), Unanswered("connection refused"), None])
+def test_a_decision_that_is_kept_keeps_no_snapshot(fact: object) -> None:
+    """What it could have been decided again with goes: a console that shows it would hold a reload's memory."""
+    snapshot = make_snapshot(rule("r", "/items/{id}", external=question()))
+    reports: list[CheckRecord] = []
+    gatherer = StillGatherer(pdp=FakeLane(fact=fact))
+    check(write_check(ask(mint())), snapshot=lambda: snapshot, gatherer=gatherer, report=reports.append)
+    (record,) = reports
+    allowed = isinstance(fact, PdpAnswer)
+    assert (record.decision.reason is Reason.AUTHENTICATED, record.decision.trail.passed) == (allowed, None)
