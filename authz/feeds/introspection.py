@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from authz.core import base64url
@@ -23,19 +24,21 @@ from authz.core.claims import normalize_type
 from authz.core.introspection import SIGNED_TYPE, IntrospectionResponse, SignedIntrospectionResponse
 from authz.core.needs import Need
 from authz.core.strictjson import parse_object
-from authz.facts.source import Fact, SourceError
+from authz.facts.loop import Loop
+from authz.facts.source import Fact, FactCallback, SourceError
 from authz.feeds.health import Health
 from authz.feeds.http.client_auth import ClientAuth
 from authz.feeds.http.fetch import Response
-from authz.feeds.http.post import Poster
+from authz.feeds.http.post import Outcome, Poster
 from authz.feeds.json_service import parse_json_response
 from authz.feeds.oauth_client import (
-    CLIENT_ERRORS,
     CRASH_STATUSES,
     TOO_LARGE_STATUSES,
     Endpoint,
     OAuthClient,
     read_error,
+    read_outcome,
+    rejects_client,
 )
 from authz.telemetry.keys import Refresh
 
@@ -76,9 +79,24 @@ class IntrospectionSource:
 
     def __call__(self, need: Need) -> Fact:
         """Introspect the token in *need*. Raises SourceError."""
-        fields = [("token", need.sent), ("token_type_hint", "access_token")]
+        return self._read_response(lambda: self._client.post(_write(need), accept=self._media_type))
+
+    def start(self, need: Need, loop: Loop, callback: FactCallback) -> bool:
+        """Do the same on an idle connection, without blocking; return False if that is not possible."""
+        return self._client.start(
+            _write(need), accept=self._media_type, loop=loop, callback=partial(self._finish, callback)
+        )
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._client.close()
+
+    def _finish(self, callback: FactCallback, outcome: Outcome | None) -> None:
+        callback(None if outcome is None else partial(self._read_response, partial(read_outcome, outcome)))
+
+    def _read_response(self, respond: Callable[[], Response]) -> Fact:
         try:
-            response = self._client.post(fields, accept=self._media_type)
+            response = respond()
             if response.status != 200:
                 return self._read_refusal(response)
             fact = self._read(response) if self._signed_for is None else self._read_signed(response, self._signed_for)
@@ -86,10 +104,6 @@ class IntrospectionSource:
             raise self._health.excuse(error) from error
         self._health.note()
         return fact
-
-    def close(self) -> None:
-        """Close the idle connections."""
-        self._client.close()
 
     def _read(self, response: Response) -> Fact:
         members = parse_json_response(response)
@@ -132,7 +146,7 @@ class IntrospectionSource:
         shown = f"HTTP status {status}{f', {error}' if error else ''}"
         if status in TOO_LARGE_STATUSES or (status == 400 and error in _TOKEN_ERRORS):
             return self._refused(shown)
-        if status in {401, 403} or (status == 400 and error in CLIENT_ERRORS):
+        if rejects_client(response):
             raise SourceError("unauthorized", f"{shown}: the server rejects our credentials (introspection.client)")
         if status == 400:
             if self._health.is_good:  # our credentials are accepted: the token is the cause
@@ -148,3 +162,7 @@ class IntrospectionSource:
         return Fact(
             IntrospectionResponse({"active": False}, note=note), self._ttl.inactive, 0, "refused", negative=True
         )
+
+
+def _write(need: Need) -> list[tuple[str, str]]:
+    return [("token", need.sent), ("token_type_hint", "access_token")]

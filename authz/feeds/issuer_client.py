@@ -12,6 +12,7 @@ from authz.feeds.build_feed import make_dialer, make_fetcher
 from authz.feeds.discovery import discovery_url
 from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, ClientId, NoAuth, PrivateKey, SecretFile
 from authz.feeds.http.connect import Resolve
+from authz.feeds.http.kept_credentials import KeptCredentials
 from authz.feeds.http.post import Poster
 from authz.feeds.http.trust import read_origin
 from authz.feeds.oauth_client import Endpoint
@@ -47,9 +48,9 @@ def make_issuer_auth(client: Client, issuer: Issuer) -> ClientAuth:
     """Return what proves to *issuer* that *client* asks."""
     name = client.id or ""
     if client.secret_file is not None:
-        return SecretFile(name, client.secret_file)
+        return KeptCredentials(SecretFile(name, client.secret_file))
     if client.private_key_file is not None:
         return PrivateKey(name, client.private_key_file, issuer.issuer, client.key_id, client.algorithm)
     if client.bearer_token_file is not None:
-        return BearerTokenFile(client.bearer_token_file)
+        return KeptCredentials(BearerTokenFile(client.bearer_token_file))
     return ClientId(name) if client.mtls else NoAuth()

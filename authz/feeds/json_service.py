@@ -14,9 +14,10 @@ from authz.core.strictjson import parse_object
 from authz.facts.bounds import Bounds
 from authz.facts.loop import Loop
 from authz.facts.source import Fact, FactCallback, SourceError
-from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
+from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, Credentials, NoAuth
 from authz.feeds.http.connect import Dialer, Resolve
 from authz.feeds.http.fetch import Response
+from authz.feeds.http.kept_credentials import KeptCredentials, at_hand, must_read_again
 from authz.feeds.http.post import Outcome, Post, Poster
 from authz.feeds.http.tls import ClientCertificate, TlsTrust
 from authz.feeds.http.trust import Trust, read_origin
@@ -39,25 +40,32 @@ class JsonSource:
 
     def __call__(self, need: Need) -> Fact:
         """Ask the question in *need*. Raises SourceError."""
-        return self._read(partial(self._poster.post, self._url, partial(self._write, need)))
+        return self._read(partial(self._poster.post, self._url, lambda: _write(need, self._auth.credentials())))
 
     def start(self, need: Need, loop: Loop, callback: FactCallback) -> bool:
         """Ask on an idle connection, without blocking; return False if that is not possible."""
-        if not self._auth.is_nonblocking:
+        credentials = at_hand(self._auth)
+        if credentials is None:
             return False
-        return self._poster.start(self._url, self._write(need), loop, partial(self._finish, callback))
+        sent = _write(need, credentials)
+        return self._poster.start(self._url, sent, loop, partial(self._finish, callback))
 
     def close(self) -> None:
         """Close the idle connections."""
         self._poster.close()
 
-    def _write(self, need: Need) -> Post:
-        """Raises RefreshError."""
-        headers = {"content-type": "application/json", **self._auth.credentials().headers}
-        return Post(need.sent.encode(), headers)
-
     def _finish(self, callback: FactCallback, outcome: Outcome | None) -> None:
-        callback(None if outcome is None else partial(self._read, outcome))
+        again = outcome is None or must_read_again(self._auth, outcome, rejects_credentials)
+        callback(None if outcome is None or again else partial(self._read, outcome))
+
+
+def _write(need: Need, credentials: Credentials) -> Post:
+    return Post(need.sent.encode(), {"content-type": "application/json", **credentials.headers})
+
+
+def rejects_credentials(response: Response) -> bool:
+    """Return whether the server rejects our credentials."""
+    return response.status in {401, 403}
 
 
 def make_service_poster(section: Service, *, resolve: Resolve) -> Poster:
@@ -76,8 +84,10 @@ def make_service_poster(section: Service, *, resolve: Resolve) -> Poster:
 def make_service_auth(section: Service) -> ClientAuth:
     """Return the credentials of *section*, beside a client certificate."""
     if section.bearer_token_file is not None:
-        return BearerTokenFile(section.bearer_token_file)
-    return BasicFile(section.basic_credentials_file) if section.basic_credentials_file is not None else NoAuth()
+        return KeptCredentials(BearerTokenFile(section.bearer_token_file))
+    if section.basic_credentials_file is not None:
+        return KeptCredentials(BasicFile(section.basic_credentials_file))
+    return NoAuth()
 
 
 def bounds_of(section: Service, max_waiting: int) -> Bounds:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Lock
 from typing import Final
 from urllib.parse import urlencode
 
 from authz.core.strictjson import parse_object
+from authz.facts.loop import Loop
 from authz.facts.source import SourceError
 from authz.feeds.discovery import read_url
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.client_auth import ClientAuth
+from authz.feeds.http.client_auth import ClientAuth, Credentials
 from authz.feeds.http.fetch import Fetch, Response
-from authz.feeds.http.post import Post, Poster
+from authz.feeds.http.kept_credentials import at_hand, must_read_again
+from authz.feeds.http.post import Outcome, OutcomeCallback, Post, Poster
 from authz.telemetry.keys import Refresh
 from authz.telemetry.redaction import printable
 
@@ -24,6 +27,9 @@ CLIENT_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client", "acce
 TOO_LARGE_STATUSES: Final = frozenset({413, 414, 431})
 CRASH_STATUSES: Final = frozenset({422, 500})
 """Statuses of servers that fail because of one token."""
+
+Fields = Sequence[tuple[str, str]]
+"""The names and values of a form."""
 
 _ERROR_CODE: Final = re.compile(r"[a-z_]{1,64}")
 
@@ -77,6 +83,10 @@ class Endpoint:
         finally:
             self._lock.release()
 
+    def at_hand(self) -> str | None:
+        """Return the URL, if no discovery is due."""
+        return self._url if self._monotonic() < self._until else None
+
 
 class OAuthClient:
     """Posts forms to one *endpoint*, authenticated by *auth*."""
@@ -86,22 +96,48 @@ class OAuthClient:
         self._endpoint: Final = endpoint
         self._auth: Final = auth
 
-    def post(self, fields: Sequence[tuple[str, str]], *, accept: str) -> Response:
+    def post(self, fields: Fields, *, accept: str) -> Response:
         """Post *fields* and the client's own; *accept* is the media type of the response. Raises SourceError."""
-        try:
-            return self._poster.post(self._endpoint.locate(), lambda: self._write(fields, accept))
-        except RefreshError as error:
-            raise SourceError(error.result.value, str(error)) from error
+        return read_outcome(lambda: self._post(fields, accept))
+
+    def start(self, fields: Fields, *, accept: str, loop: Loop, callback: OutcomeCallback) -> bool:
+        """Do the same on an idle connection, without blocking: see `Poster.start`."""
+        url, credentials = self._endpoint.at_hand(), at_hand(self._auth)
+        if url is None or credentials is None:
+            return False
+        return self._poster.start(url, _write(fields, accept, credentials), loop, partial(self._finish, callback))
 
     def close(self) -> None:
         """Close the idle connections."""
         self._poster.close()
 
-    def _write(self, fields: Sequence[tuple[str, str]], accept: str) -> Post:
-        credentials = self._auth.credentials()
-        body = urlencode([*fields, *credentials.fields.items()]).encode("ascii")
-        headers = {"content-type": "application/x-www-form-urlencoded", "accept": accept}
-        return Post(body, {**headers, **credentials.headers})
+    def _post(self, fields: Fields, accept: str) -> Response:
+        url = self._endpoint.locate()
+        return self._poster.post(url, lambda: _write(fields, accept, self._auth.credentials()))
+
+    def _finish(self, callback: OutcomeCallback, outcome: Outcome | None) -> None:
+        again = outcome is not None and must_read_again(self._auth, outcome, rejects_client)
+        callback(None if again else outcome)
+
+
+def _write(fields: Fields, accept: str, credentials: Credentials) -> Post:
+    body = urlencode([*fields, *credentials.fields.items()]).encode("ascii")
+    headers = {"content-type": "application/x-www-form-urlencoded", "accept": accept}
+    return Post(body, {**headers, **credentials.headers})
+
+
+def read_outcome(outcome: Outcome) -> Response:
+    """Return the response, if there is one. Raises SourceError."""
+    try:
+        return outcome()
+    except RefreshError as error:
+        raise SourceError(error.result.value, str(error)) from error
+
+
+def rejects_client(response: Response) -> bool:
+    """Return whether the server rejects our credentials."""
+    status = response.status
+    return status in {401, 403} or (status == 400 and read_error(response) in CLIENT_ERRORS)
 
 
 def read_error(response: Response) -> str:

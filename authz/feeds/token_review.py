@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from authz.core.introspection import IntrospectionResponse
 from authz.core.needs import Need
-from authz.facts.source import Fact, SourceError
+from authz.facts.loop import Loop
+from authz.facts.source import Fact, FactCallback, SourceError
 from authz.feeds.failure import RefreshError
-from authz.feeds.http.client_auth import ClientAuth
-from authz.feeds.http.post import Post, Poster
+from authz.feeds.http.client_auth import ClientAuth, Credentials
+from authz.feeds.http.kept_credentials import at_hand, must_read_again
+from authz.feeds.http.post import Outcome, Post, Poster
 from authz.feeds.introspection import CacheTtl
-from authz.feeds.json_service import parse_json_response
+from authz.feeds.json_service import parse_json_response, rejects_credentials
 from authz.telemetry.redaction import printable
 
 _API: Final = "authentication.k8s.io/v1"
@@ -43,8 +46,24 @@ class TokenReviewSource:
 
     def __call__(self, need: Need) -> Fact:
         """Ask about the token in *need*. Raises SourceError."""
+        return self._read_outcome(
+            lambda: self._poster.post(self._url, lambda: self._write(need, self._auth.credentials()))
+        )
+
+    def start(self, need: Need, loop: Loop, callback: FactCallback) -> bool:
+        """Do the same on an idle connection, without blocking; return False if that is not possible."""
+        credentials = at_hand(self._auth)
+        if credentials is None:
+            return False
+        return self._poster.start(self._url, self._write(need, credentials), loop, partial(self._finish, callback))
+
+    def _finish(self, callback: FactCallback, outcome: Outcome | None) -> None:
+        again = outcome is None or must_read_again(self._auth, outcome, rejects_credentials)
+        callback(None if outcome is None or again else partial(self._read_outcome, outcome))
+
+    def _read_outcome(self, outcome: Outcome) -> Fact:
         try:
-            answer = self._poster.post(self._url, lambda: self._write(need.sent))
+            answer = outcome()
         except RefreshError as error:
             raise SourceError(error.result.value, str(error)) from error
         if answer.status in {401, 403}:
@@ -62,10 +81,10 @@ class TokenReviewSource:
         """Close the idle connections."""
         self._poster.close()
 
-    def _write(self, token: str) -> Post:
-        spec = {"token": token, "audiences": list(self._audiences)}
+    def _write(self, need: Need, credentials: Credentials) -> Post:
+        spec = {"token": need.sent, "audiences": list(self._audiences)}
         body = json.dumps({"apiVersion": _API, "kind": _KIND, "spec": spec}).encode()
-        return Post(body, {"content-type": "application/json", **self._auth.credentials().headers})
+        return Post(body, {"content-type": "application/json", **credentials.headers})
 
     def _read(self, status: Mapping[str, object]) -> Fact:
         authenticated = status.get("authenticated", False)

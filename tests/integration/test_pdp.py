@@ -22,6 +22,7 @@ from authz.facts.source import SourceError
 from authz.feeds.health import HEALTHY_SECONDS
 from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
 from authz.feeds.http.connect import CancellableSocket, Dialer
+from authz.feeds.http.kept_credentials import KeptCredentials
 from authz.feeds.http.trust import Trust, read_origin
 from authz.feeds.json_service import JsonSource, make_service_auth
 from authz.feeds.pdp import PdpReader, make_pdp
@@ -107,8 +108,13 @@ def test_credentials_are_of_one_kind(tmp_path: Path) -> None:
     header = BasicFile(str(tmp_path / "pair")).credentials().headers["authorization"]
     assert base64.b64decode(header.removeprefix("Basic ")) == b"us:s p%"
     url = "https://pdp.test/access/v1/evaluation"
-    assert make_service_auth(Pdp(url=url, bearer_token_file="/a")) == BearerTokenFile("/a")
-    assert make_service_auth(Pdp(url=url, basic_credentials_file="/b")) == BasicFile("/b")
+    for section, file in (
+        (Pdp(url=url, bearer_token_file="/a"), BearerTokenFile("/a")),
+        (Pdp(url=url, basic_credentials_file="/b"), BasicFile("/b")),
+    ):
+        made = make_service_auth(section)
+        assert isinstance(made, KeptCredentials)
+        assert made.auth == file
     assert make_service_auth(Pdp(url=url)) == NoAuth()
 
 

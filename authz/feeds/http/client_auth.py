@@ -1,8 +1,8 @@
 """OAuth client authentication of the sidecar at a server.
 
 Rules of this file:
-1. Secrets are read from their files for each request, because they change while the sidecar runs. No error contains
-   them.
+1. Secrets are read from their files for each request, because they change while the sidecar runs; see also
+   `kept_credentials`. No error contains them.
 2. Each request has a new assertion.
 """
 

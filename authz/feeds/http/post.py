@@ -97,6 +97,8 @@ class Poster:
         The calling thread is that of *loop*, which calls *callback*. Return False if there is no idle connection, or
         if it fails at once: the caller must call `post` then.
         """
+        if self._dialer.proxy is not None and url.startswith("http:"):
+            return False  # each request contains the credentials for the proxy, which are in a file
         kept = self._take(url)
         if kept is None:
             return False
