@@ -109,6 +109,13 @@ def test_changelog_is_kept() -> None:
     assert f"## [{__version__}]" in text or "## [Unreleased]\n" in text
 
 
+def test_changelog_says_each_thing_once() -> None:
+    """No two lines begin alike: a merge has brought nothing back that was rewritten."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^(?:- |  )(.{40})", text, re.MULTILINE)
+    assert sorted(lines) == sorted(set(lines))
+
+
 def test_policy_says_how_to_report() -> None:
     """SECURITY is linked from the README and says where a report goes."""
     assert ".github/SECURITY.md" in links(README)
