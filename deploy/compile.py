@@ -65,7 +65,12 @@ OPTIONS: Final = (
     "--no-site-packages",
     "--ignore-missing-imports",
 )
-_DECORATORS: Final = frozenset({"dataclass", "record", "kw_record"})
+_DECORATORS: Final[dict[str, dict[str, str]]] = {  # and what authz.core.record adds to the options
+    "dataclass": {},
+    "record": {},
+    "kw_record": {"kw_only": "True"},
+    "hashed_record": {"unsafe_hash": "True"},
+}
 
 
 class CompileHook(BuildHookInterface[Any]):
@@ -166,7 +171,7 @@ def expand(source: str, path: str) -> str:
         for decorator in node.decorator_list:
             name = decorator.func if isinstance(decorator, ast.Call) else decorator
             if isinstance(name, ast.Name) and name.id in _DECORATORS:
-                options = _options(decorator) | ({"kw_only": "True"} if name.id == "kw_record" else {})
+                options = _options(decorator) | _DECORATORS[name.id]
                 lines[decorator.lineno - 1] = _write_decorator(options)
                 for field in _fields(node):
                     if ast.unparse(field.annotation) == "object":  # mypyc looks for the name in the module
