@@ -196,7 +196,7 @@ def read_issuer(token: UnverifiedToken, known: Container[str] = ()) -> str:
     """Return the unverified issuer of *token* (rule 5), which selects the keys to verify it with.
 
     Only one of the *known* issuers may stand for an absent `iss`. A logout token is rejected here, before its `typ` is
-    read: it is not an access token, whatever its `typ` is.
+    read: it is never an access token, even with the `typ` of one.
 
     Raises Rejected(CLAIMS_MALFORMED).
     """

@@ -3,7 +3,7 @@
 Rules of this file:
 1. The address is the one of the connection to Envoy (`source.address`), which no client can choose.
 2. `x-forwarded-for` is read only behind a trusted proxy, from its end: each address in it was written by the proxy
-   behind it. What stands in front of the first address that is no trusted proxy was sent by the client.
+   behind it. Anything before the last address that is not a trusted proxy was sent by the client.
 3. A proxy itself is never the client: if it does not name one, there is no network.
 """
 

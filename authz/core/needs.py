@@ -20,8 +20,8 @@ MAX_ROUNDS: Final = 6
 """How often one decision may wait for facts. All needs of a decision are one round; six of them depend on each other:
 
 1. A key that may be new. No issuer is asked about a token before its signature verifies: anyone could forge thousands.
-2. Introspection and status list, together. A revoked token is no question to a risk engine, which may cost money.
-3. The risk engine. A request that is too risky is no question to the PDP.
+2. Introspection and status list, together. A revoked token causes no question to a risk engine, which may cost money.
+3. The risk engine. No PDP is asked about a request that is too risky.
 4. The PDP, which hears only of requests that are otherwise allowed.
 5. The token for the upstream: none is minted or exchanged for a request that is denied.
 6. The use of a proof, which uses it up: if a fact were missing after that, the client could not repeat its request.

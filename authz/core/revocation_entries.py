@@ -56,7 +56,7 @@ def parse_entry(members: object) -> RevocationEntry:
     if not isinstance(members, dict):
         raise ValueError("is not an object")  # noqa: TRY004 - as above
     if unknown := sorted(members.keys() - _MEMBERS):
-        raise ValueError(f"{_show(unknown[0])} is no member of an entry")
+        raise ValueError(f"{_show(unknown[0])} is not a member of an entry")
     named = [by for by in RevokedBy if by.value in members]
     if len(named) != 1:
         raise ValueError(f"must have one of {', '.join(RevokedBy)}" + (", and has several" if named else ""))

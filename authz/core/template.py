@@ -140,7 +140,7 @@ def _parse(value: object, compile_expression: Compile, left: list[int], depth: i
             return parse_text(value, compile_expression)
         case Mapping():
             if not all(isinstance(name, str) for name in value):
-                raise TemplateError("has a member whose name is no text")
+                raise TemplateError("has a member whose name is not text")
             return {name: _parse(item, compile_expression, left, depth - 1) for name, item in value.items()}
         case list() | tuple():
             return [_parse(item, compile_expression, left, depth - 1) for item in value]

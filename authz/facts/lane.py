@@ -6,7 +6,7 @@ Rules of this file:
 3. Every question is answered exactly once, also if the source raises. An error is never cached.
 4. Facts that unauthenticated clients can cause in any number are *negative*: they have a separate cache, so that they
    evict no others. A negative fact that replaces a fact takes its place.
-5. A fact that is renewed stays until it ends, whatever becomes of that.
+5. A fact that is renewed stays until it expires, even if the renewal fails.
 6. What may block, such as connecting, runs on a thread of the lane. A source that can be asked without blocking, over
    an idle connection, is asked on the thread of the loop, which also reads the answer: no other thread is woken.
 """

@@ -112,14 +112,14 @@ class ExchangeSource:
         members = self._parse(response)
         text = members.get("access_token")
         if not isinstance(text, str) or not _TOKEN.fullmatch(text) or len(text) > MAX_TOKEN_BYTES:
-            raise self._unexpected("access_token is absent, too long, or no token")
+            raise self._unexpected("access_token is absent, too long, or not a token")
         if members.get("issued_token_type") != self._token_type.urn:
             raise self._unexpected(f"issued_token_type is not {self._token_type.value}")
         if str(members.get("token_type")).lower() != "bearer":
             raise self._unexpected("token_type is not Bearer")
         claims = _read_claims(text)
         if claims is None and self._token_type is TokenType.JWT:
-            raise self._unexpected("access_token is no JWT")
+            raise self._unexpected("access_token is not a JWT")
         if claims is not None and not set(asked.audiences) <= _audiences(claims):
             raise self._unexpected("its aud has not every audience that was asked for")
         expires = self._find_expiry(members, claims or {})
@@ -171,7 +171,7 @@ class ExchangeSource:
         try:
             return parse_object(response.body)
         except ValueError:
-            raise self._unexpected(f"it is no JSON object, {len(response.body)} bytes") from None
+            raise self._unexpected(f"it is not a JSON object, {len(response.body)} bytes") from None
 
 
 def _read_claims(text: str) -> dict[str, object] | None:

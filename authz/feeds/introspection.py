@@ -120,7 +120,7 @@ class IntrospectionSource:
             text = response.body.decode("ascii").strip()
             head, members = (parse_object(base64url.decode(part.encode())) for part in text.split(".")[:2])
         except ValueError:
-            raise SourceError("unreadable", "the signed answer is no JWT") from None
+            raise SourceError("unreadable", "the signed answer is not a JWT") from None
         # The decision verifies the answer. What it would reject is a failure, which must not be cached.
         nested, audience = members.get("token_introspection"), members.get("aud")
         kind = head.get("typ")

@@ -107,4 +107,4 @@ def parse_json_body(media_type: str, body: bytes) -> dict[str, object]:
     try:
         return parse_object(body)
     except ValueError:
-        raise SourceError("unreadable", f"the answer is no JSON object, {len(body)} bytes") from None
+        raise SourceError("unreadable", f"the answer is not a JSON object, {len(body)} bytes") from None

@@ -100,7 +100,7 @@ def parse_record(line: bytes) -> Record:
         )
     ids, until, seal = members["undo"], members.get("until"), members.get("seal", "")
     if not isinstance(ids, list) or not 0 < len(ids) <= MAX_UNDONE:
-        raise ValueError(f"undo is no list of 1 to {MAX_UNDONE} ids")
+        raise ValueError(f"undo is not a list of 1 to {MAX_UNDONE} ids")
     if not is_numeric_date(until):
         raise ValueError("until is not a time in seconds since the epoch")
     return UndoRecord(

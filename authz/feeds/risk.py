@@ -55,9 +55,9 @@ def read_assessment(response: Response) -> Assessment:
     members = parse_json_response(response)
     level, score = members.get("level"), members.get("score")
     if level is not None and not (isinstance(level, str) and _LEVEL.fullmatch(level)):
-        raise SourceError("unreadable", "level is no word of at most 64 letters, digits and any of . _ -")
+        raise SourceError("unreadable", "level is not a word of at most 64 letters, digits and any of . _ -")
     if score is not None and (isinstance(score, bool) or not isinstance(score, int | float)):
-        raise SourceError("unreadable", "score is no number")
+        raise SourceError("unreadable", "score is not a number")
     if level is None and score is None:
         raise SourceError("unreadable", "the answer has neither level nor score")
     try:
@@ -65,7 +65,7 @@ def read_assessment(response: Response) -> Assessment:
     except OverflowError:
         number = math.inf
     if number is not None and not math.isfinite(number):
-        raise SourceError("unreadable", "score is no number")
+        raise SourceError("unreadable", "score is not a number")
     return Assessment(level, number)
 
 

@@ -4,9 +4,9 @@ Rules of this file:
 1. A token that is bound to a pod is not authenticated any more when the pod is deleted, long before its `exp`.
 2. The audiences of the issuer are asked for, and the answer must name one of them: a server that does not know
    audiences would accept a token for itself.
-3. `authenticated: false`, which may be left out, is a fact about the token, whatever `error` says beside it. A status
-   other than 200 and 201 is about us: the role system:auth-delegator is needed. What is no TokenReview in JSON is
-   about neither, as what a proxy in between says: no token is refused for it.
+3. `authenticated: false`, which may be left out, is a fact about the token, with or without `error`. A status other
+   than 200 and 201 is about us: the role system:auth-delegator is needed. Anything but a TokenReview in JSON, such as
+   the error page of a proxy, is about neither: no token is refused for it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class TokenReviewSource:
         members = parse_json_response(answer)
         status = members.get("status")
         if members.get("kind", _KIND) != _KIND or not isinstance(status, dict):
-            raise SourceError("unreadable", "the answer is no TokenReview with a status")
+            raise SourceError("unreadable", "the answer is not a TokenReview with a status")
         return self._read(status)
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class TokenReviewSource:
     def _read(self, status: Mapping[str, object]) -> Fact:
         authenticated = status.get("authenticated", False)
         if not isinstance(authenticated, bool):
-            raise SourceError("unreadable", "authenticated is no boolean")
+            raise SourceError("unreadable", "authenticated is not a boolean")
         if not authenticated:
             error = status.get("error")
             why = printable(error) if isinstance(error, str) and error else "not authenticated"

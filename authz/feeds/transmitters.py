@@ -296,7 +296,7 @@ class PollSource:
         except ValueError as error:
             raise RefreshError(Refresh.LIST_REJECTED, f"{printable(self._url)}: {error}") from None
         if not isinstance(sets, dict) or not all(isinstance(text, str) for text in sets.values()):
-            raise RefreshError(Refresh.LIST_REJECTED, f"{printable(self._url)}: sets is no object of texts")
+            raise RefreshError(Refresh.LIST_REJECTED, f"{printable(self._url)}: sets is not an object of strings")
         return sets
 
     def _headers(self) -> dict[str, str]:

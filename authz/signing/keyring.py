@@ -1,7 +1,7 @@
-"""Holds the keys that sign tokens for the upstream, has them change their phases, and publishes what readers may know.
+"""Holds the keys that sign tokens for the upstream, rotates them, and publishes their public halves.
 
 Rules of this file:
-1. Whatever goes wrong, the keys in use stay in use; what went wrong is logged once, and tried again.
+1. After any failure the keys in use stay in use; the failure is logged once, and the step is repeated.
 2. Signers, phases and published documents are replaced together, as one view: readers take no lock.
 3. A private key whose file is gone, or was replaced, is kept until another one signs.
 """
@@ -41,7 +41,7 @@ from authz.signing.state import FileStore, MemoryStore, SigningState, StateError
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS: Final = 1.0  # until files are looked at again
+POLL_SECONDS: Final = 1.0  # between two checks of the files
 
 
 @dataclass(frozen=True, slots=True)

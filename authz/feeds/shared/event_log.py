@@ -91,7 +91,7 @@ class EventLog:
             case [bytes() as seconds, _] if seconds.isdigit():
                 now = min(float(seconds), self._now())  # if one clock is ahead, the other one still holds
             case _:
-                raise SharedStateError("unreadable", "the time of the server is no time")
+                raise SharedStateError("unreadable", "the server's time is not a time")
         oldest = int((now - self.retention) * 1000)
         if oldest > 0:
             self._writer.execute("XTRIM", self._key, "MINID", "~", oldest)
@@ -124,7 +124,7 @@ def _write(position: Position) -> str:
 
 def _text(reply: Reply) -> bytes:
     if not isinstance(reply, bytes):
-        raise SharedStateError("unreadable", "the origin of a stream is no text")
+        raise SharedStateError("unreadable", "the origin of a stream is not text")
     return reply
 
 

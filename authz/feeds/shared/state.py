@@ -28,7 +28,7 @@ class SharedStateError(Exception):
 
 
 RESULTS: Final = ("misconfigured", "rejected", "timeout", "tls", "unauthorized", "unreachable", "unreadable")
-"""What can go wrong: a file of ours, a command, time, TLS, our credentials, the network, or a reply that is none."""
+"""Kinds of failure: a local file, a command, a timeout, TLS, our credentials, the network, or an invalid reply."""
 
 
 class SharedState(Protocol):

@@ -29,7 +29,7 @@ BAD: Final[dict[str, tuple[object, str]]] = {
     "no issuer": ({"sub": "eve"}, "iss is not a text of 1 to 1024 characters"),
     "nothing": ({"iss": A}, "must have one of jti, digest, sid, sub, client, key, email"),
     "two": ({"iss": A, "sub": "eve", "sid": "s"}, "must have one of .*, and has several"),
-    "misspelt": ({"iss": A, "sub": "eve", "befor": T}, '"befor" is no member of an entry'),
+    "misspelt": ({"iss": A, "sub": "eve", "befor": T}, '"befor" is not a member of an entry'),
     "empty": ({"iss": A, "sub": ""}, "sub is not a text"),
     "too long": ({"iss": A, "sub": "e" * 1025}, "sub is not a text"),
     "a number": ({"iss": A, "jti": 7}, "jti is not a text"),
@@ -60,7 +60,7 @@ def test_an_error_names_its_entry_and_the_others_count() -> None:
     document = json.dumps({"revoked": [{"iss": A, "sid": "1"}, {"iss": A, "sidd": "2"}, {"iss": A, "sid": "3"}]})
     read = parse_revocation_list(document.encode(), max_entries=3)
     assert [entry.value for entry in read.entries] == ["1", "3"]
-    assert read.errors == ((2, '"sidd" is no member of an entry'),)
+    assert read.errors == ((2, '"sidd" is not a member of an entry'),)
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def nested(depth: int) -> object:
     [
         (None, "must be text"),
         ({"a": object()}, "must be text"),
-        ({1: "a"}, "whose name is no text"),
+        ({1: "a"}, "whose name is not text"),
         ([1] * MAX_TEMPLATE_VALUES, "more than"),
         (nested(MAX_TEMPLATE_DEPTH + 1), "deeper than"),
     ],

@@ -109,7 +109,7 @@ def test_a_typo_in_one_entry_is_reported_and_the_others_count(file: Path, caplog
     pod = Pod(listed(file))
     pod.step()
     assert pod.reason() is Reason.TOKEN_REVOKED
-    assert 'revocations of ours: 1 entries cannot be read: entry 2: "subj" is no member of an entry' in caplog.text
+    assert 'revocations of ours: 1 entries cannot be read: entry 2: "subj" is not a member of an entry' in caplog.text
     assert pod.metric("authz_revocation_rejected_entries", source="ours") == 1
     (described,) = _sources(pod)
     assert (described["entries"], described["rejected"], described["where"]) == (1, 1, str(file))

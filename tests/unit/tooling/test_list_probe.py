@@ -30,8 +30,8 @@ def test_each_list_is_loaded_once(tmp_path: Path) -> None:
         ("same", False, 0),
     ]
     assert list(found[0].lines()) == [f"revocations good: {good}", "  entries       2"]
-    assert list(found[1].lines())[2] == '  rejected      entry 2: "sidd" is no member of an entry'
+    assert list(found[1].lines())[2] == '  rejected      entry 2: "sidd" is not a member of an entry'
     assert any("HTTP status 404" in line for line in found[2].lines())
     assert any("check the URL" in line for line in found[2].lines())
     assert "304" in found[3].error
-    assert found[1].document()["rejected"] == [{"entry": 2, "why": '"sidd" is no member of an entry'}]
+    assert found[1].document()["rejected"] == [{"entry": 2, "why": '"sidd" is not a member of an entry'}]
