@@ -114,7 +114,7 @@ def import_key(members: dict[str, object], *, local: bool, x5c_mismatch: bool, n
     if kid is not None and not isinstance(kid, str):
         raise InvalidJwk("kid is not a string")
     try:
-        jwk = _ReadKey(**valid.material)
+        jwk = JWK(**valid.material)
         public: Any = jwk.get_op_key("verify")  # rejects a point that is not on the curve
     except Exception as error:  # the library raises many unrelated exceptions
         raise InvalidJwk("the key's numbers are not a valid public key") from error
@@ -136,21 +136,6 @@ def import_key(members: dict[str, object], *, local: bool, x5c_mismatch: bool, n
         certificates,
         frozenset({issuer} if isinstance(issuer, str) else ()),
     )
-
-
-class _ReadKey(JWK):  # type: ignore[misc]  # it has no types
-    """A JWK whose members do not change: the library looks once for the key that it verifies with."""
-
-    def __init__(self, **members: Any) -> None:  # noqa: ANN401 - as the library declares them
-        self._found: Final[dict[tuple[str | None, str | None], Any]] = {}
-        super().__init__(**members)
-
-    def get_op_key(self, operation: str | None = None, arg: str | None = None) -> Any:  # noqa: ANN401 - as above
-        """Return the key for an *operation*, on the curve *arg* if one is named. Raises as the library does."""
-        wanted = (operation, arg)
-        if wanted not in self._found:
-            self._found[wanted] = super().get_op_key(operation, arg)
-        return self._found[wanted]
 
 
 def thumbprint_of(members: dict[str, object]) -> str | None:

@@ -122,11 +122,12 @@ class Minting:
     reads_request: bool = field(default=False, init=False)
     signing_terms: str = field(default="", init=False)
     period: float = field(default=0.0, init=False)
-    plans: dict[tuple[str, str], _Plan] = field(default_factory=dict, init=False, repr=False, compare=False)
+    plans: dict[tuple[str, str], _Plan] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Derive what is the same for all tokens."""
         object.__setattr__(self, "period", self.lifetime / 2.0)
+        object.__setattr__(self, "plans", {})
         fields = [each.value for each in self.claims if isinstance(each.value, RequestField)]
         object.__setattr__(self, "reads_request", any(each is not RequestField.RULE for each in fields))
         if self.key is not None:
