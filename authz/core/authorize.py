@@ -149,6 +149,7 @@ def decide_again(decision: Decision, snapshot: Snapshot, facts: Facts) -> Decisi
         needs=NO_NEEDS,
         rechecks=passed.rechecks,
         valid_token=passed.valid_token,
+        reads_risk=False,
         thumbprint=passed.thumbprint,
         passed=None,
     )

@@ -154,3 +154,19 @@ def test_a_token_that_was_revoked_meanwhile_is_not_accepted(shadow: bool) -> Non
     assert revoked is not None
     assert revoked == authorize(ask(mint(jti="t1")), snapshot, T, facts)
     assert (revoked.reason, revoked.trail.valid_token) == (Reason.TOKEN_REVOKED, None)
+
+
+def test_a_revocation_meanwhile_counts_as_a_failure_of_the_subject() -> None:
+    """The risk was read before, and is not what denies: the memory of clients counts it as it does at first."""
+    table = RevocationTable(max_entries=2)
+    snapshot, asked, facts = guarded(revoked=table), request(), dict[Need, object]()
+    decision = authorize(asked, snapshot, T, facts)
+    while PDP not in [need.kind for need in decision.trail.needs]:
+        facts = gather(facts, decision, GOOD)
+        decision = authorize(asked, snapshot, T, facts)
+    assert decision.trail.reads_risk
+    table.add(RevocationEntry(RevokedBy.SUBJECT, A, "bob", None, math.inf))
+    revoked = decide_again(decision, snapshot, gather(facts, decision, GOOD))
+    assert revoked is not None
+    assert revoked == authorize(asked, snapshot, T, facts)
+    assert (revoked.reason, revoked.trail.reads_risk) == (Reason.TOKEN_REVOKED, False)
