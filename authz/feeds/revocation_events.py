@@ -191,9 +191,12 @@ class RevocationEvents:
                 yield StoredLine(line, record.source_line if isinstance(record, RevokeRecord) else None)
 
     def catch_up(self) -> None:
-        """Read what other processes have written."""
+        """Read what other processes have written, also while nothing can be written here."""
         try:
             self._save()
+        except OSError as error:
+            log.error("revocations are in effect, but not saved yet: %s", error)  # noqa: TRY400 - no traceback
+        try:
             self._read()
         except OSError as error:
             log.error("the file of revocations cannot be read: %s", error)  # noqa: TRY400

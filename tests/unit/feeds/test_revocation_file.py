@@ -50,6 +50,15 @@ class Torn(Journal):
             raise OSError(errno.EIO, "Input/output error")
 
 
+class Full(Journal):
+    """A file on a disk that is full: it can be read, and no line fits."""
+
+    def append(self, lines: Sequence[str]) -> None:
+        if lines:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().append(lines)
+
+
 def entry(number: int) -> RevocationEntry:
     """Revoke one token."""
     return RevocationEntry(RevokedBy.TOKEN, A, f"no {number}")
@@ -119,3 +128,15 @@ def test_what_waits_for_the_disk_is_written_in_its_order(tmp_path: Path) -> None
     lines = (folder / "events").read_text().splitlines()
     assert [line.count("no ") for line in lines] == [1, 1, 1]
     assert [line.partition("no ")[2][0] for line in lines] == ["1", "2", "3"]
+
+
+def test_a_disk_that_is_full_hides_nothing_that_another_process_wrote(tmp_path: Path) -> None:
+    """A worker that cannot save its own event applies those of the others: their senders were told that all do."""
+    file = tmp_path / "events"
+    writer, full = Events(Journal(file)), Events(Full(file))
+    with pytest.raises(OSError, match="No space left"):
+        full.revoke([entry(1)], SOURCE)
+    writer.revoke([entry(2)], SOURCE)
+    full.catch_up()
+    assert full.in_use == [1]
+    assert len(full.entries) == 2
