@@ -15,6 +15,7 @@ from typing import Final
 
 from authz.facts.source import SourceError
 from authz.feeds.failure import RefreshError
+from authz.feeds.http.response import MalformedResponse, NotHttp
 from authz.telemetry.keys import Refresh
 
 HEALTHY_SECONDS: Final = 300.0
@@ -27,6 +28,13 @@ _ABSENT: Final = frozenset(
 )
 
 _BY_THE_QUESTION: Final = frozenset({"unreadable", Refresh.TOO_LARGE.value})
+
+
+def name_result(error: RefreshError) -> str:
+    """Return the result for metrics: a server whose response cannot be read was reached, and did answer."""
+    cause = error.__cause__
+    answered = isinstance(cause, MalformedResponse) and not isinstance(cause, NotHttp)
+    return "unreadable" if answered else error.result.value
 
 
 class Health:
@@ -47,9 +55,10 @@ class Health:
 
     def fail_without_response(self, error: RefreshError) -> SourceError:
         """Return the failure to get a response that can be read."""
-        absent = error.result in _ABSENT
+        result = name_result(error)
+        absent = result in _ABSENT
         why = str(error).removeprefix("fetch.")
-        return SourceError(error.result.value, why, counts=absent or not self.is_good, absent=absent)
+        return SourceError(result, why, counts=absent or not self.is_good, absent=absent)
 
     def fail_by_status(self, status: int, shown: str) -> SourceError:
         """Return the failure that a *status* other than 200 means; *shown* is for the operator."""

@@ -14,6 +14,7 @@ from authz.facts.loop import Loop
 from authz.facts.source import SourceError
 from authz.feeds.discovery import read_url
 from authz.feeds.failure import RefreshError
+from authz.feeds.health import name_result
 from authz.feeds.http.client_auth import ClientAuth, Credentials
 from authz.feeds.http.fetch import Fetch, Response
 from authz.feeds.http.kept_credentials import at_hand, must_read_again
@@ -131,7 +132,7 @@ def read_outcome(outcome: Outcome) -> Response:
     try:
         return outcome()
     except RefreshError as error:
-        raise SourceError(error.result.value, str(error)) from error
+        raise SourceError(name_result(error), str(error)) from error
 
 
 def rejects_client(response: Response) -> bool:

@@ -151,6 +151,12 @@ def html() -> Answer:
     return say(b"<!doctype html><title>Please log in</title>", content_type="text/html")
 
 
+def brotli() -> Answer:
+    """200 with an encoding that was not asked for, as a proxy may send it for a response that is large enough."""
+    headers = ("Content-Type", "application/json"), ("Content-Encoding", "br")
+    return lambda _: Response(200, headers, b"\x8b\x05\x80{}\x03")
+
+
 def flood(megabytes: int) -> Answer:
     """200 with a body that goes on for so long, and does not say so beforehand."""
     piece = b'{"keys": [' + b" " * ((1 << 20) - 10)

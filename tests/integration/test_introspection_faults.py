@@ -11,7 +11,7 @@ import pytest
 
 from authz.demo.loopback import Answer, Request, Response, json_response
 from authz.envoy import ext_authz_pb2 as wire
-from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
+from tests.fakes.idp import FakeIdp, brotli, fail, flood, html, redirect, say
 from tests.fakes.kms import half, reset
 from tests.fakes.waiting import HANG_SECONDS
 from tests.integration.asking import INTROSPECT
@@ -70,7 +70,13 @@ def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Answer, tmp_path: P
 
 
 MANY = json.dumps({"active": True, "roles": [[name] for name in range(2_000)]}).encode()
-BY_THE_TOKEN: dict[str, Answer] = {"huge": flood(1), "many values": say(MANY), "500": fail(500), "400": fail(400)}
+BY_THE_TOKEN: dict[str, Answer] = {
+    "huge": flood(1),
+    "many values": say(MANY),
+    "encoded": brotli(),
+    "500": fail(500),
+    "400": fail(400),
+}
 
 
 @pytest.mark.parametrize("fault", BY_THE_TOKEN.values(), ids=BY_THE_TOKEN)

@@ -17,7 +17,7 @@ import pytest
 from authz.config.pdp import Pdp
 from authz.core.needs import Need
 from authz.core.pdp import PDP, PdpAnswer, PdpKind, Verdict
-from authz.demo.loopback import Answer, Response
+from authz.demo.loopback import Answer, RawResponse, Response
 from authz.facts.source import SourceError
 from authz.feeds.health import HEALTHY_SECONDS
 from authz.feeds.http.client_auth import BasicFile, BearerTokenFile, ClientAuth, NoAuth
@@ -27,7 +27,7 @@ from authz.feeds.http.trust import Trust, read_origin
 from authz.feeds.json_service import JsonSource, make_service_auth
 from authz.feeds.pdp import PdpReader, make_pdp
 from tests.fakes.clock import FakeClock
-from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
+from tests.fakes.idp import FakeIdp, brotli, fail, flood, html, redirect, say
 from tests.fakes.pdp import EVALUATION, VECTORS, evaluate
 from tests.fakes.raw import RawServer, be_silent
 from tests.fakes.raw import say as say_bytes
@@ -258,6 +258,8 @@ FAULTS: Final[dict[str, tuple[Answer, str]]] = {
     "twice": (say(b'{"decision":false,"decision":true}'), "unreadable"),
     "as text": (say(b'{"decision":"true"}'), "unreadable"),
     "no decision": (say(b"{}"), "unreadable"),
+    "encoded": (brotli(), "unreadable"),
+    "bad header": (lambda _: RawResponse((b"HTTP/1.1 200 \r\nx-user: \x01\r\n\r\n",)), "unreadable"),
     "huge": (flood(2), "too_large"),
     "redirect": (redirect("http://elsewhere.test/login"), "redirect_refused"),
     "temporary redirect": (redirect("/other", status=307), "redirect_refused"),

@@ -11,7 +11,7 @@ import pytest
 
 from authz.demo.loopback import Answer
 from authz.envoy import ext_authz_pb2 as wire
-from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
+from tests.fakes.idp import FakeIdp, brotli, fail, flood, html, redirect, say
 from tests.fakes.kms import half, reset
 from tests.fakes.pdp import EVALUATION, VECTORS, evaluate
 from tests.fakes.waiting import HANG_SECONDS, wait_until
@@ -88,6 +88,7 @@ FAULTS: Final[dict[str, Answer]] = {
     "not JSON": say(b"true"),
     "no boolean": say(b'{"decision":"true"}'),
     "undefined": say(b"{}"),
+    "encoded": brotli(),
     "reset": reset,
     "reset in the middle": half,
 }
@@ -105,7 +106,7 @@ def test_a_fault_is_try_again_and_ends_with_the_fault(fault: Answer) -> None:
         assert sidecar.ask(token, "GET api.test/x") == "authenticated"
 
 
-@pytest.mark.parametrize("fault", ["undefined", "no boolean", "HTML", "huge", "500"])
+@pytest.mark.parametrize("fault", ["undefined", "no boolean", "HTML", "huge", "encoded", "500"])
 def test_a_question_without_an_answer_leaves_others_theirs(fault: str) -> None:
     """A rule of OPA that is undefined for some callers opens no circuit breaker: the others are decided as ever."""
     with FakeIdp() as idp, station(idp) as sidecar:

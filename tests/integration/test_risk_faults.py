@@ -9,7 +9,7 @@ import pytest
 
 from authz.demo.loopback import Answer
 from authz.envoy import ext_authz_pb2 as wire
-from tests.fakes.idp import FakeIdp, fail, flood, html, redirect, say
+from tests.fakes.idp import FakeIdp, brotli, fail, flood, html, redirect, say
 from tests.fakes.kms import half, reset
 from tests.fakes.waiting import HANG_SECONDS, wait_until
 from tests.integration.station import Station
@@ -50,10 +50,11 @@ ERRORS: Final[dict[str, Answer]] = {
     "wrong type": say(b'{"level":"low"}', content_type="text/plain"),
     "not JSON": say(b"low"),
     "neither": say(b"{}"),
+    "encoded": brotli(),
 }
 FAULTS: Final[dict[str, Answer]] = {**ABSENT, **ERRORS}
 # Of these, what a good engine may do because of the question, which a client has a part in.
-BY_THE_QUESTION: Final = ("400", "413", "422", "431", "500", "HTML", "huge", "neither")
+BY_THE_QUESTION: Final = ("400", "413", "422", "431", "500", "HTML", "huge", "neither", "encoded")
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)

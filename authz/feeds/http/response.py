@@ -23,7 +23,11 @@ _ANY_FORMAT: Final = zlib.MAX_WBITS | 32  # gzip or zlib, as the data says
 
 
 class MalformedResponse(ValueError):
-    """Raised for bytes that are not a response."""
+    """Raised for a response that cannot be read."""
+
+
+class NotHttp(MalformedResponse):
+    """Raised for bytes that do not begin like a response: they are from no HTTP server."""
 
 
 class ResponseReader:
@@ -69,7 +73,8 @@ class ResponseReader:
             elif self._body_bytes > self._max_bytes:
                 raise self._too_large() from None
             else:
-                raise MalformedResponse(f"not an HTTP response: {error}") from None
+                kind = MalformedResponse if self._parser.get_status_code() else NotHttp
+                raise kind(f"not an HTTP response: {error}") from None
         if self._received - self._body_bytes > MAX_FRAMING_BYTES:
             raise MalformedResponse(f"more than {MAX_FRAMING_BYTES} bytes beside the body")
 
