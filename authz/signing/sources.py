@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -81,9 +82,11 @@ class _Opening:
 
     def abandon(self) -> None:
         """Close the signer when it is there."""
+        opened: Signer | Exception | None = None
         with self._lock:
             self._abandoned = True
-            opened = None if self._opened.empty() else self._opened.get()
+            with suppress(Empty):  # also if another thread has just taken it
+                opened = self._opened.get_nowait()
         if opened is not None and not isinstance(opened, Exception):
             opened.close()
 
@@ -204,7 +207,7 @@ class KeySources:
         """Close all connections."""
         for opening in list(self._opening.values()):
             opening.abandon()
-        for known in self._known.values():
+        for known in list(self._known.values()):
             known.signer.close()
 
     def _note(self, name: str, text: str) -> None:
