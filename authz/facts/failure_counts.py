@@ -82,7 +82,7 @@ class FailureCounts:
         self._buckets: Final[dict[int, _Bucket]] = {}
 
     def count(self, name: str, throttle: Throttle | None = None) -> None:
-        """FailureCount one failure of *name*; with a *throttle*, for it too."""
+        """Count one failure of *name*; with a *throttle*, for it too."""
         now = self._monotonic()
         bucket = self._buckets.setdefault(self._number(name), [None] * NAMES_PER_BUCKET)
         index = _find_index(bucket, name, now)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from authz import __version__
 from authz.admin.receivers import make_worker_routes
@@ -58,9 +58,6 @@ from authz.telemetry.keys import Refresh
 from authz.telemetry.report import reporter
 from authz.telemetry.signing import SigningMetrics
 from authz.telemetry.traces import start_spans
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 

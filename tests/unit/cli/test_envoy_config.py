@@ -215,7 +215,7 @@ def test_wrong_arguments(arguments: list[str], said: str, tmp_path: Path) -> Non
 
 
 def test_checking_a_file(tmp_path: Path) -> None:
-    """AuditTrail with file, line and advice make exit 1; accepted ones do not count; JSON has it all."""
+    """Findings with file, line and advice make exit 1; accepted ones do not count; JSON has it all."""
     envoy = tmp_path / "envoy.yaml"
     printed = run(BASE, tmp_path, "--bootstrap").stdout
     envoy.write_text(printed, encoding="utf-8")

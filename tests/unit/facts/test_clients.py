@@ -81,7 +81,7 @@ class Sidecar:
 
 
 def guard(snapshot: Snapshot, **changes: object) -> Snapshot:
-    """FailureCount failures in *snapshot*."""
+    """Count failures in *snapshot*."""
     return replace(snapshot, clients=replace(ClientRules(throttle=LIMIT), **changes))  # type: ignore[arg-type]
 
 
