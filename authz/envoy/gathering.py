@@ -31,7 +31,10 @@ log = logging.getLogger(__name__)
 
 _NO_ROOM: Final = Unanswered("too many requests wait for facts of this kind")
 _QUEUED: Final = Unanswered("too many requests were before it")
+_ASKED_LATE: Final = Unanswered("this process was too busy to ask in time")
 _STOPPED: Final = Unanswered("the process stops")
+
+_LATE_SHARE: Final = 0.5  # of its time, after which a check has lost more of it here than its sources get
 
 Resume = Callable[[Facts], None]
 """Continues a check. It never raises and does not block."""
@@ -134,12 +137,14 @@ class KnownFacts(Mapping[Need, object]):
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A check that waits for *missing* facts until the monotonic time *until*."""
+    """A check that waits for *missing* facts until the monotonic time *until*; its questions are late after *late*."""
 
     missing: dict[Need, _Question | None]  # in the order of the decision; None until it is asked
     until: float
+    late: float
     resume: Resume | None  # None once it was resumed
     kinds: frozenset[str] = frozenset()
+    asked_late: bool = False
     facts: dict[Need, object] = field(default_factory=dict)
 
 
@@ -193,7 +198,8 @@ class Gatherer:
 
     def gather(self, needs: Iterable[Need], seconds: float, resume: Resume) -> None:
         """Call *resume* on the gathering thread with the facts for *needs*, after *seconds* at the latest."""
-        self._put(_Waiting(dict.fromkeys(needs), self._monotonic() + seconds, resume))
+        now = self._monotonic()
+        self._put(_Waiting(dict.fromkeys(needs), now + seconds, now + _LATE_SHARE * seconds, resume))
 
     def _put(self, message: _Waiting | tuple[_Question, object | None] | None) -> None:
         self._inbox.append(message)
@@ -240,6 +246,7 @@ class Gatherer:
             self._resume(waiting)
             return
         waiting.kinds = kinds
+        waiting.asked_late = self._monotonic() > waiting.late
         for kind in kinds:
             self._waiting_for[kind] += 1
         heappush(self._deadlines, (waiting.until, next(self._order), waiting))
@@ -282,7 +289,7 @@ class Gatherer:
             for need, question in waiting.missing.items():
                 if question is not None:
                     question.waiting.pop(waiting, None)  # the question stays: its answer may be pending
-                    if (cause := why or (_QUEUED if question.queued else None)) is not None:
+                    if (cause := why or _find_cause(waiting, question)) is not None:
                         waiting.facts[need] = cause
             self._resume(waiting)
 
@@ -295,3 +302,10 @@ class Gatherer:
                 resume(waiting.facts)
             except BaseException:  # the failure of one check must not affect the others
                 log.exception("a check could not be resumed")
+
+
+def _find_cause(waiting: _Waiting, question: _Question) -> Unanswered | None:
+    """Return why a question has no answer, if that is no fault of its source."""
+    if question.queued:
+        return _QUEUED
+    return _ASKED_LATE if waiting.asked_late else None

@@ -61,6 +61,19 @@ def test_a_source_that_had_too_little_time_is_not_absent(lacking: float, outcome
     assert (told(answer, "decision"), lane.asked) == (outcome, [OPTIONAL])
 
 
+@pytest.mark.parametrize(("delay", "outcome"), [(0.4, "would_deny"), (0.6, "deny"), (2.0, "deny")])
+def test_a_source_that_was_asked_late_is_not_absent(delay: float, outcome: str) -> None:
+    """Clients can keep the gathering thread busy: a check that waited for that did not wait for the source."""
+    lane = FakeLane(silent=True, wait=PATIENCE)
+    gatherer, answers = StillGatherer(weather=lane), SimpleQueue[bytes]()
+    waiting = make_checker(decide=do_without, gatherer=gatherer).check(write_check(ask()), received=0.0, time_left=None)
+    assert not isinstance(waiting, bytes)
+    waiting(answers.put)
+    gatherer.instant = delay * PATIENCE
+    gatherer.work(until=lambda: answers.qsize() == 1)
+    assert (told(answers.get_nowait(), "decision"), lane.asked) == (outcome, [OPTIONAL])
+
+
 def test_a_flood_does_not_make_a_source_look_absent() -> None:
     """What it has had for all the time is late; what waited behind that was never asked, and passes nothing."""
 
