@@ -13,9 +13,10 @@ from authz.core.pdp import PdpKind
 from authz.demo.loopback import Request, Response
 from authz.facts.loop import Loop
 from authz.facts.source import FactOutcome, NonBlockingSource, SourceError
-from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, SecretFile
+from authz.feeds.http.client_auth import BearerTokenFile, ClientAuth, NoAuth, SecretFile
 from authz.feeds.http.connect import Dialer, Proxy
-from authz.feeds.http.kept_credentials import KEPT_SECONDS, KeptCredentials
+from authz.feeds.http.fetch import Response as HttpResponse
+from authz.feeds.http.kept_credentials import KEPT_SECONDS, KeptCredentials, must_read_again
 from authz.feeds.http.post import Post, Poster
 from authz.feeds.http.trust import Trust
 from authz.feeds.introspection import CacheTtl, IntrospectionSource
@@ -198,3 +199,12 @@ def test_a_proxy_of_plain_requests_needs_a_thread() -> None:
     proxy = Proxy("127.0.0.1", 1)
     poster = Poster(Dialer(trust=Trust(configured_origins=frozenset()), proxy=proxy), timeout=1.0, max_bytes=1)
     assert not poster.start("http://a.test/", Post(b"", {}), Loop(time.monotonic), lambda _outcome: None)
+
+
+def test_a_failure_that_no_one_foresaw_is_left_to_who_reads_the_outcome() -> None:
+    """It is no rejection; raised on the way to the lane, it would leave the question without an answer for ever."""
+
+    def fail() -> HttpResponse:
+        raise MemoryError
+
+    assert not must_read_again(KeptCredentials(NoAuth()), fail, lambda _: True)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import ClassVar, Final
 
-from authz.feeds.failure import RefreshError
 from authz.feeds.http.client_auth import ClientAuth, Credentials
 from authz.feeds.http.fetch import Response
 from authz.feeds.http.post import Outcome
@@ -58,7 +57,7 @@ def must_read_again(auth: ClientAuth, outcome: Outcome, rejects: Callable[[Respo
         return False
     try:
         response = outcome()
-    except RefreshError:
+    except Exception:  # noqa: BLE001 - who reads the outcome raises it where it is handled
         return False
     if not rejects(response):
         return False
