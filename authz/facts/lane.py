@@ -147,7 +147,7 @@ class SourceLane:
     def ask(self, need: Need, done: DoneCallback) -> bool:
         """Ask the source; *done* is called with the fact, or with Unanswered if there is none.
 
-        Return whether the question is queued, because all slots of the source are taken.
+        Return whether the question is queued, because all slots of the source are taken, or no thread can be started.
         """
         question = need, done
         with self._lock:
@@ -156,9 +156,7 @@ class SourceLane:
         if refusal is not None:
             done(refusal)
             return False
-        if has_slot:
-            self._dispatch(question)
-        return not has_slot
+        return not has_slot or self._dispatch(question)
 
     def stop(self) -> None:
         """End the threads when all questions so far are answered. Later ones stay unanswered at once."""
@@ -209,19 +207,17 @@ class SourceLane:
         self._in_flight += 1
         return True
 
-    def _dispatch(self, question: _Question) -> None:
-        """Ask a question here, if the source can be asked so, or give it to a thread."""
+    def _dispatch(self, question: _Question) -> bool:
+        """Ask a question here, if the source can be asked so, or give it to a thread; return whether it is queued."""
         need, _ = question
         if self._nonblocking is None or self._loop is None:
-            self._dispatch_to_thread(question)
-            return
+            return self._dispatch_to_thread(question)
         try:
             started = self._nonblocking.start(need, self._loop, partial(self._on_outcome, question, self._monotonic()))
         except Exception:  # a fault of ours must not occupy the slot for ever
             log.exception("the source of facts %s failed", self._name)
             started = False
-        if not started:
-            self._dispatch_to_thread(question)
+        return not started and self._dispatch_to_thread(question)
 
     def _on_outcome(self, question: _Question, began: float, outcome: FactOutcome | None) -> None:
         """Answer a question that was asked here, on the same thread, and ask the next one."""
@@ -234,25 +230,26 @@ class SourceLane:
             self._dispatch(following)
         done(answer)
 
-    def _dispatch_to_thread(self, question: _Question) -> None:
-        """Give a question to a thread; if there is none, it waits for one, or stays unanswered.
+    def _dispatch_to_thread(self, question: _Question) -> bool:
+        """Give a question to a thread; if there is none, it is queued for one (True), or stays unanswered.
 
         The thread that became idle last is the next: what it needs is still in the caches of its processor.
         """
         with self._lock:
             if self._idle:
                 self._idle.pop().put(question)
-                return
+                return False
             if self._start_thread(question):
-                return
+                return False
             self._in_flight -= 1
             if self._in_flight:  # the next that is answered goes on with it
                 self._queue.appendleft(question)
-                return
+                return True
             self._pending -= 1
         self._observer.on_refused("queue_full")
         _, done = question
         done(Unanswered("no thread can be started"))
+        return False
 
     def _start_thread(self, question: _Question) -> bool:
         """Start a thread with its first question; return False if the system refuses it."""

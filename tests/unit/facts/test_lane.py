@@ -91,6 +91,23 @@ def test_a_thread_that_cannot_be_started_takes_no_place(threads: int) -> None:
     lane.stop()
 
 
+def test_a_question_that_waits_for_the_only_thread_is_queued() -> None:
+    """Its source is not the cause of a late answer: where the system refuses threads, it was not asked yet."""
+
+    def start(run: Callable[[], None], name: str) -> None:
+        if name != "weather-0":
+            raise RuntimeError("can't start new thread")
+        start_thread(run, name)
+
+    almanac, answers = Almanac(), SimpleQueue[object | None]()
+    bounds = Bounds(max_concurrent=2, max_waiting=2, max_wait=0.5, burst=100, refill=1.0)
+    lane = SourceLane("weather", almanac, bounds=bounds, monotonic=Clock(), start=start)
+    assert [lane.ask(need(number), answers.put) for number in ("1", "2")] == [False, True]
+    almanac.go_on.set()
+    assert [answers.get(timeout=HANG) for _ in range(2)] == ["1: sun", "2: sun"]
+    lane.stop()
+
+
 def test_questions_go_to_the_source_side_by_side() -> None:
     """As many at one time as may be; the next one follows when one is answered. None is lost."""
     almanac, answers = Almanac(), SimpleQueue[object | None]()
