@@ -49,6 +49,7 @@ MAX_THREADS: Final = 256  # each with one call, from its message to its answer
 _MAX_UNSENT: Final = 2048  # answers that their callers do not read
 _SWEEP_INTERVAL: Final = 0.25  # seconds between two sweeps of calls whose message has not come
 _MAX_SWEEPS: Final = 2  # that may find a call without its message before it is cancelled
+_MAX_BUSY_SWEEPS: Final = 120  # the same under load, that is 30 s: Envoy does not wait as long
 _DRAIN_QUIET: Final = 0.025  # seconds between two checks whether everything that arrived was accepted
 # Consecutive checks that find no call; after a pause of the whole process the first of them proves nothing.
 _DRAIN_CHECKS: Final = 20
@@ -59,7 +60,18 @@ _CANCEL_GRACE: Final = 1.0  # seconds for cancelled calls to end
 class _Call:
     """One call, from its admission to its end."""
 
-    __slots__ = ("deadline", "done", "ended", "message", "metadata", "method", "received", "responses", "sweeps")
+    __slots__ = (
+        "busy_sweeps",
+        "deadline",
+        "done",
+        "ended",
+        "message",
+        "metadata",
+        "method",
+        "received",
+        "responses",
+        "sweeps",
+    )
 
     def __init__(self, method: bytes, metadata: Metadata, received: float) -> None:
         self.method: Final = method
@@ -71,6 +83,7 @@ class _Call:
         self.responses: Final[list[bytes]] = []  # of a deferred answer; the first one counts
         self.done: Final = Event()  # there is a response, or the RPC is over
         self.sweeps = 0  # that found it without its message
+        self.busy_sweeps = 0  # the same, while a thread may have had it
 
     def respond(self, answer: bytes) -> None:
         """Hand over a deferred answer, on any thread."""
@@ -119,12 +132,17 @@ class PoolTransport(grpc.GenericRpcHandler):
         monotonic: Callable[[], float] = time.monotonic,
         arrivals: Arrivals | None = None,
         others: OtherThreads | None = None,
+        sweep_interval: float = _SWEEP_INTERVAL,
     ) -> None:
-        """*options* are gRPC's channel arguments; *arrivals* and *others* know what is on its way."""
+        """*options* are gRPC's channel arguments; *arrivals* and *others* know what is on its way.
+
+        *sweep_interval* is in seconds.
+        """
         self._service: Final = service
         self._monotonic: Final = monotonic
         self._arrivals: Final = Arrivals() if arrivals is None else arrivals
         self._others: Final = OtherThreads() if others is None else others
+        self._sweep_interval: Final = sweep_interval
         self._threads: Final = _Threads()
         self._server: Final = grpc.server(self._threads, handlers=(self,), options=tuple(options))  # type: ignore[arg-type]
         self._service_lock: Final = Lock()
@@ -286,13 +304,15 @@ class PoolTransport(grpc.GenericRpcHandler):
     def _sweep(self) -> None:
         """Cancel calls whose message does not come, until the stop.
 
-        A sweep does not count while a thread may hold a message that has come, or grpcio's own waits for the service.
+        While a thread may hold a message that has come, or grpcio's own waits for the service, many more sweeps are
+        needed: half calls would otherwise keep all threads for as long as the load lasts.
         """
-        while not self._stopping.wait(_SWEEP_INTERVAL):
-            if self._is_accepting or not self._unread or not self._others.all_sleep():
-                continue
-            for call, context in self._unread.copy().items():
-                call.sweeps += 1
-                if call.sweeps > _MAX_SWEEPS:
+        while not self._stopping.wait(self._sweep_interval):
+            unread = self._unread.copy()
+            is_busy = bool(unread) and (self._is_accepting or not self._others.all_sleep())
+            for call, context in unread.items():
+                call.sweeps += not is_busy
+                call.busy_sweeps += is_busy
+                if call.sweeps > _MAX_SWEEPS or call.busy_sweeps > _MAX_BUSY_SWEEPS:
                     call.ended = True  # otherwise its thread would take the end for an empty message
                     context.cancel()

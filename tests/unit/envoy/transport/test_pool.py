@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from authz.envoy.transport.other_threads import OtherThreads
 from authz.envoy.transport.pool import MAX_THREADS, PoolTransport, _Threads
 from tests.fakes.waiting import wait_until
 from tests.unit.envoy.serving import SECONDS, method
@@ -39,6 +40,23 @@ def test_half_calls_take_every_thread_only_until_they_are_swept() -> None:
         wait_until(lambda: transport.in_flight == 0)
         assert method(channel, ASK)(b"whole", timeout=SECONDS) == b"re: whole"
     assert set(service.handled) == {b"whole"}
+
+
+class NeverIdle(OtherThreads):
+    """Threads of which one always has work."""
+
+    def all_sleep(self) -> bool:
+        return False
+
+
+def test_half_calls_keep_no_thread_for_as_long_as_a_load_lasts() -> None:
+    """Some thread always has work then, and a message may be on its way: but none is for ever."""
+    service = StubService()
+    under_load = serving(service, PoolTransport, others=NeverIdle(), sweep_interval=0.001)
+    with under_load as (_, channel, port), Caller(port) as caller:
+        caller.begin(1, 3)
+        assert caller.receive(2) == {1: b"", 3: b""}
+        assert method(channel, ASK)(b"whole", timeout=SECONDS) == b"re: whole"
 
 
 def test_a_deferred_call_whose_caller_left_gives_its_thread_back() -> None:
